@@ -1,0 +1,214 @@
+//! A robot model as data: what `robots/<name>/robot.toml` says.
+
+use std::collections::BTreeSet;
+
+use nalgebra::{Isometry3, Quaternion, Translation3, Unit, UnitQuaternion, Vector3};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::JointUnit;
+
+/// A robot description that cannot be used.
+#[derive(Debug, Error)]
+pub enum DescriptionError {
+    #[error("reading the robot description {name}")]
+    Syntax { name: String, #[source] source: toml::de::Error },
+    #[error("checking the robot description {name}: {what}")]
+    Invalid { name: String, what: String },
+}
+
+/// One robot model. Ports, serial numbers and calibration belong to the unit, not the model, and
+/// are not here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RobotDescription {
+    /// The folder's name and the command line's `--robot`.
+    pub name: String,
+    pub title: String,
+    /// LeRobot's class name, written to `robot_type` in datasets (`so_follower`).
+    pub lerobot_robot_type: String,
+    /// Other names by which LeRobot's users know this robot (`so101_follower`).
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    pub control_rate_hz: u32,
+    pub bus: BusDescription,
+    /// In feature order; each joint hangs on the one before it.
+    #[serde(rename = "joint")]
+    pub joints: Vec<Joint>,
+    /// The frame that inverse kinematics steers.
+    pub tool: Tool,
+    /// In feature order.
+    #[serde(rename = "camera")]
+    pub cameras: Vec<CameraDescription>,
+    pub stop: Stop,
+    pub simulation: Option<crate::Simulation>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BusDescription {
+    pub protocol: String,
+    pub baud_rate: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Joint {
+    /// LeRobot's motor name; the feature is `<name>.pos`.
+    pub name: String,
+    pub motor: Motor,
+    /// How datasets and checkpoints write this joint's position.
+    pub unit: JointUnit,
+    /// Pose of the joint's frame in its parent link's frame, at position 0.
+    pub parent_from_joint: Pose,
+    /// Axis of rotation in the joint's frame, of unit length.
+    pub axis: [f64; 3],
+    pub limits: JointLimits,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Motor {
+    pub model: String,
+    pub id: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JointLimits {
+    /// Lower and upper.
+    pub position_rad: [f64; 2],
+    /// How fast a goal may move.
+    pub velocity_rad_per_s: f64,
+    /// How far a goal may be from the present position.
+    pub step_rad: f64,
+}
+
+/// A translation and a rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pose {
+    pub translation_m: [f64; 3],
+    /// w, x, y, z; normalised when read.
+    pub rotation_wxyz: [f64; 4],
+}
+
+impl Pose {
+    pub fn to_isometry(&self) -> Isometry3<f64> {
+        let [w, x, y, z] = self.rotation_wxyz;
+        Isometry3::from_parts(Translation3::from(Vector3::from(self.translation_m)), UnitQuaternion::from_quaternion(Quaternion::new(w, x, y, z)))
+    }
+
+    fn is_usable(&self) -> bool {
+        let norm: f64 = self.rotation_wxyz.iter().map(|v| v * v).sum();
+        self.translation_m.iter().all(|v| v.is_finite()) && norm.is_finite() && norm > 1e-12
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tool {
+    /// The joint whose link carries the tool.
+    pub joint: String,
+    pub joint_from_tool: Pose,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CameraDescription {
+    /// The feature is `observation.images.<name>`.
+    pub name: String,
+    pub width: u32,
+    pub height: u32,
+}
+
+/// What a robot does when a session ends, however it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopBehaviour {
+    /// Stay where it is with torque on.
+    Hold,
+    /// Torque off.
+    Limp,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stop {
+    pub behaviour: StopBehaviour,
+    /// Where the arm rests between episodes, radians.
+    pub rest_rad: Vec<f64>,
+}
+
+impl RobotDescription {
+    /// Reads and checks `text`; `name` is what errors call it.
+    ///
+    /// # Errors
+    /// When the text is no such TOML, a key is unknown or missing, or a value makes no sense.
+    pub fn from_toml(name: &str, text: &str) -> Result<Self, DescriptionError> {
+        let description: Self = toml::from_str(text).map_err(|source| DescriptionError::Syntax { name: name.to_owned(), source })?;
+        match description.fault() {
+            None => Ok(description),
+            Some(what) => Err(DescriptionError::Invalid { name: name.to_owned(), what }),
+        }
+    }
+
+    fn fault(&self) -> Option<String> {
+        let n = self.joints.len();
+        if n == 0 {
+            return Some("it has no joint".into());
+        }
+        if self.control_rate_hz == 0 {
+            return Some("control_rate_hz is 0".into());
+        }
+        let mut names = BTreeSet::new();
+        for joint in &self.joints {
+            let Joint { name, limits, axis, parent_from_joint, .. } = joint;
+            if !names.insert(name) {
+                return Some(format!("two joints are called {name}"));
+            }
+            let [lower, upper] = limits.position_rad;
+            if !(lower.is_finite() && upper.is_finite() && lower < upper) {
+                return Some(format!("joint {name}: position_rad is [{lower}, {upper}], expected finite and rising"));
+            }
+            for (what, value) in [("velocity_rad_per_s", limits.velocity_rad_per_s), ("step_rad", limits.step_rad)] {
+                if !(value.is_finite() && value > 0.0) {
+                    return Some(format!("joint {name}: {what} is {value}, expected finite and above 0"));
+                }
+            }
+            let length = Vector3::from(*axis).norm();
+            if (length - 1.0).abs() > 1e-6 {
+                return Some(format!("joint {name}: axis has length {length}, expected 1"));
+            }
+            if !parent_from_joint.is_usable() {
+                return Some(format!("joint {name}: parent_from_joint is no pose"));
+            }
+        }
+        if !names.contains(&self.tool.joint) {
+            return Some(format!("tool.joint is {}, which is no joint of it", self.tool.joint));
+        }
+        if self.stop.rest_rad.len() != n {
+            return Some(format!("stop.rest_rad has {} values, expected {n}", self.stop.rest_rad.len()));
+        }
+        let mut names = BTreeSet::new();
+        for camera in &self.cameras {
+            if !names.insert(&camera.name) {
+                return Some(format!("two cameras are called {}", camera.name));
+            }
+            if !(1..=8192).contains(&camera.width) || !(1..=8192).contains(&camera.height) {
+                return Some(format!("camera {}: {}x{} is no usable size", camera.name, camera.width, camera.height));
+            }
+        }
+        None
+    }
+
+    /// The names of the `observation.state` and `action` features' dimensions, as LeRobot writes
+    /// them: `shoulder_pan.pos`.
+    pub fn feature_names(&self) -> Vec<String> {
+        self.joints.iter().map(|joint| format!("{}.pos", joint.name)).collect()
+    }
+
+    pub(crate) fn joint_axis(&self, joint: usize) -> Unit<Vector3<f64>> {
+        Unit::new_normalize(Vector3::from(self.joints[joint].axis))
+    }
+}

@@ -1,0 +1,70 @@
+//! What a session tells those who observe it: recorders and viewers.
+
+use std::error::Error;
+
+use thiserror::Error;
+
+use crate::{Interventions, Observation, Outcome, Timestamp};
+
+/// One tick as it happened: the observation, what was wanted, what was really sent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Frame {
+    pub tick: u64,
+    pub due: Timestamp,
+    /// How long after `due` the tick began.
+    pub lateness_ns: i64,
+    pub observation: Observation,
+    /// Joint goals as the policy or teleoperator wanted them, radians.
+    pub wanted_rad: Vec<f64>,
+    /// Joint goals as they reached the goal registers, radians.
+    pub applied_rad: Vec<f64>,
+    pub interventions: Interventions,
+    /// No action was queued for this tick; `wanted_rad` is what the starvation behaviour chose.
+    pub starved: bool,
+    /// Actions still queued after this tick.
+    pub queued: u32,
+    /// Latency of the newest inference that has arrived, 0 before the first and in teleoperation.
+    pub inference_ns: i64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct EpisodeStart {
+    /// Counts the session's attempts from 0; dropped attempts count too.
+    pub attempt: u64,
+    pub seed: u64,
+    /// The instruction sentence, LeRobot's `task`.
+    pub task: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct EpisodeEnd {
+    pub outcome: Outcome,
+    /// Whether the episode belongs in the dataset. When `false` no trace of it may remain.
+    pub keep: bool,
+    /// Frames that the session produced but could not hand over in time.
+    pub lost_frames: u64,
+}
+
+/// A recorder or viewer that could not go on.
+#[derive(Debug, Error)]
+#[error("{doing}")]
+pub struct SinkError {
+    pub doing: String,
+    #[source]
+    pub source: Box<dyn Error + Send + Sync>,
+}
+
+/// Observes a session from a thread of its own; it can never slow control.
+pub trait FrameSink: Send {
+    /// # Errors
+    /// When the episode cannot be begun.
+    fn begin(&mut self, episode: &EpisodeStart) -> Result<(), SinkError>;
+
+    /// # Errors
+    /// When the frame cannot be taken; the episode is then dropped.
+    fn frame(&mut self, frame: &Frame) -> Result<(), SinkError>;
+
+    /// # Errors
+    /// When a kept episode could not be committed; earlier episodes stay whole.
+    fn end(&mut self, end: &EpisodeEnd) -> Result<(), SinkError>;
+}
