@@ -1,1 +1,13 @@
+//! Writes what a session did: a LeRobotDataset v3.0 on disk, a recording for the Rerun viewer.
 
+#![forbid(unsafe_code)]
+
+mod error;
+mod info;
+mod recorder;
+mod rerun_view;
+
+pub use error::{ReadError, RecordError};
+pub use info::{CameraInfo, DatasetInfo, EpisodeInfo};
+pub use recorder::{DatasetRecorder, RecorderOptions, Totals, recover};
+pub use rerun_view::{RerunView, ViewError};

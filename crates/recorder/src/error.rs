@@ -1,0 +1,84 @@
+//! What can go wrong when a dataset is written or read.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// A dataset that could not be recorded. What was committed before stays whole.
+#[derive(Debug, Error)]
+pub enum RecordError {
+    /// The output folder holds something; nothing was touched.
+    #[error("creating a dataset in {}: the folder holds {found} already; name one that is empty or does not exist", root.display())]
+    NotEmpty { root: PathBuf, found: String },
+    /// Another process writes this dataset.
+    #[error("opening the dataset {} for writing: another process is recording into it", root.display())]
+    Busy { root: PathBuf },
+    /// A robot, rate or option that no dataset can be made of.
+    #[error("setting up a dataset of {robot}: {what}")]
+    Setup { robot: String, what: String },
+    /// The dataset to be resumed was made with another robot, rate or set of features.
+    #[error("resuming the dataset {}: {what} is {found} there, expected {expected}", root.display())]
+    Mismatch { root: PathBuf, what: String, found: String, expected: String },
+    /// A frame that does not fit the dataset. The episode cannot be kept.
+    #[error("recording frame {frame} of episode {episode}: {what}")]
+    Frame { episode: u64, frame: u64, what: String },
+    /// `begin`, `frame` and `end` were called in another order than that.
+    #[error("{call}: {what}")]
+    OutOfOrder { call: &'static str, what: &'static str },
+    /// The disk is full, gone or refuses.
+    #[error("{doing} {}", path.display())]
+    Io {
+        doing: &'static str,
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{doing} {}", path.display())]
+    Parquet {
+        doing: &'static str,
+        path: PathBuf,
+        #[source]
+        source: parquet::errors::ParquetError,
+    },
+    #[error("encoding a frame of {camera} as H.264")]
+    Encode {
+        camera: String,
+        #[source]
+        source: openh264::Error,
+    },
+    #[error("encoding a frame of {camera} as H.264: {what}")]
+    Stream { camera: String, what: String },
+    /// The dataset that should be resumed or repaired cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// A dataset that could not be read.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    #[error("reading the dataset {}: it has no meta/info.json, so it is no LeRobotDataset v3.0", root.display())]
+    NotADataset { root: PathBuf },
+    #[error("reading the dataset {}: codebase_version is {found}, expected v3.0; LeRobot converts older ones with lerobot.scripts.convert_dataset_v21_to_v30", root.display())]
+    Version { root: PathBuf, found: String },
+    #[error("reading {}", path.display())]
+    Io {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("reading {} as JSON", path.display())]
+    Json {
+        path: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("reading {} as parquet", path.display())]
+    Parquet {
+        path: PathBuf,
+        #[source]
+        source: parquet::errors::ParquetError,
+    },
+    /// A file that can be read but says something that cannot be.
+    #[error("checking {}: {what}", path.display())]
+    Invalid { path: PathBuf, what: String },
+}
