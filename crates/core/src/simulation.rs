@@ -59,7 +59,9 @@ pub struct Visual {
     pub color: [f32; 3],
 }
 
-/// How a motor model behaves, by the name that joints use.
+/// How a motor model behaves, by the name that joints use:
+/// `torque = clamp(kp (goal − q) − kd q̇, ±stall) − damping q̇ − friction`, on top of the link's
+/// inertia and the armature's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MotorModel {
@@ -67,6 +69,9 @@ pub struct MotorModel {
     pub stall_torque_nm: f64,
     pub no_load_speed_rad_per_s: f64,
     pub proportional_gain_nm_per_rad: f64,
+    /// The servo's own damping of its position loop; spends the same torque.
+    pub derivative_gain_nm_s_per_rad: f64,
+    /// Viscous friction of motor and gears.
     pub damping_nm_s_per_rad: f64,
     pub friction_nm: f64,
     pub armature_kg_m2: f64,
