@@ -1,1 +1,28 @@
+//! A name becomes verified files: `owner/name[@revision]` on the Hugging Face Hub, or a local path.
+//!
+//! ```
+//! use sinew_hub::ModelRef;
+//!
+//! let model = ModelRef::parse("someone/act_pick_place@v2")?;
+//! assert_eq!(model.to_string(), "someone/act_pick_place@v2");
+//! assert!(matches!(ModelRef::parse("./checkpoint")?, ModelRef::Local(_)));
+//! // `sinew_hub::fetch_model(&model, |transfer| ...)` then gives the folder with its files.
+//! # Ok::<(), sinew_hub::ParseModelRefError>(())
+//! ```
+//!
+//! Downloads land in huggingface_hub's own cache and layout, so a policy that Python has fetched is
+//! not fetched again, and the other way round. The environment is huggingface_hub's too: `HF_HOME`,
+//! `HF_HUB_CACHE`, `HF_ENDPOINT`, `HF_TOKEN` (or the token that its login stored) and
+//! `HF_HUB_OFFLINE`.
+//!
+//! Only what a policy consists of is fetched, never a pickle; see [`is_policy_file`].
 
+#![forbid(unsafe_code)]
+
+mod error;
+mod fetch;
+mod model_ref;
+
+pub use error::{CacheHint, Gate, HubError, TokenState};
+pub use fetch::{Hub, HubOptions, Transfer, fetch_model, is_policy_file};
+pub use model_ref::{HubModel, ModelRef, ParseModelRefError};

@@ -1,0 +1,224 @@
+//! How a policy is named on the command line.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use thiserror::Error;
+
+/// A text that names neither a local path nor a model on the Hub.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("reading the model name {text:?}: {what}; expected owner/name, owner/name@revision or the path of a folder")]
+pub struct ParseModelRefError {
+    /// The text as it was given.
+    pub text: String,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// Where a policy is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelRef {
+    /// A folder on this machine; not checked to exist before it is fetched.
+    Local(PathBuf),
+    /// A repository on the Hub.
+    Hub(HubModel),
+}
+
+/// A model repository at a revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubModel {
+    owner: String,
+    name: String,
+    revision: String,
+}
+
+impl HubModel {
+    /// The branch that is meant when no revision is given.
+    pub const DEFAULT_REVISION: &str = "main";
+
+    /// The user or organisation.
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// The repository's name within its owner's.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A branch, a tag or a commit.
+    pub fn revision(&self) -> &str {
+        &self.revision
+    }
+
+    /// `owner/name`, without the revision.
+    pub fn repo(&self) -> String {
+        format!("{}/{}", self.owner, self.name)
+    }
+
+    /// The full commit hash, when the revision is one.
+    pub(crate) fn commit(&self) -> Option<&str> {
+        is_commit(&self.revision).then_some(self.revision.as_str())
+    }
+}
+
+impl ModelRef {
+    /// A path that exists, or that starts with `/`, `./`, `../` or `~`, is local; anything else
+    /// must be `owner/name` or `owner/name@revision` (`main` when left out).
+    ///
+    /// # Errors
+    /// When the text is none of these.
+    pub fn parse(text: &str) -> Result<Self, ParseModelRefError> {
+        let err = |what: String| Err(ParseModelRefError { text: text.to_owned(), what });
+        if text.trim().is_empty() {
+            return err("it is empty".into());
+        }
+        if let Some(rest) = text.strip_prefix('~') {
+            let Some(home) = std::env::home_dir().filter(|_| rest.is_empty() || rest.starts_with('/')) else {
+                return err("only the own home folder (~/) is understood, and it must be known".into());
+            };
+            return Ok(Self::Local(home.join(rest.trim_start_matches('/'))));
+        }
+        let looks_local = text == "." || text == ".." || ["/", "./", "../"].iter().any(|prefix| text.starts_with(prefix));
+        if looks_local || Path::new(text).exists() {
+            return Ok(Self::Local(PathBuf::from(text)));
+        }
+        let (repo, revision) = text.split_once('@').unwrap_or((text, HubModel::DEFAULT_REVISION));
+        let Some((owner, name)) = repo.split_once('/') else {
+            return err(format!("there is no file or folder {repo} here, and a model on the Hub has an owner before a slash"));
+        };
+        if name.contains('/') {
+            return err(format!("there is no such file or folder, and {repo} has more than one slash"));
+        }
+        for (what, part) in [("owner", owner), ("name", name)] {
+            if let Some(fault) = name_fault(part) {
+                return err(format!("the {what} {part:?} {fault}"));
+            }
+        }
+        if let Some(fault) = revision_fault(revision) {
+            return err(format!("the revision {revision:?} {fault}"));
+        }
+        Ok(Self::Hub(HubModel { owner: owner.to_owned(), name: name.to_owned(), revision: revision.to_owned() }))
+    }
+}
+
+/// The Hub's rules for owners and names, as huggingface_hub's `validate_repo_id` checks them.
+fn name_fault(part: &str) -> Option<&'static str> {
+    if part.is_empty() {
+        return Some("is empty");
+    }
+    if part.len() > 96 {
+        return Some("is longer than 96 characters");
+    }
+    if !part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+        return Some("holds a character other than letters, digits, '-', '_' and '.'");
+    }
+    if part.starts_with(['-', '.']) || part.ends_with(['-', '.']) || part.contains("--") || part.contains("..") {
+        return Some("begins or ends with '-' or '.', or doubles one of them");
+    }
+    part.ends_with(".git").then_some("ends in .git")
+}
+
+/// git's rules for branches and tags, as far as they keep a revision from being something else as a
+/// path in the cache or in a URL.
+fn revision_fault(revision: &str) -> Option<&'static str> {
+    if revision.is_empty() {
+        return Some("is empty");
+    }
+    if revision.len() > 255 {
+        return Some("is longer than 255 characters");
+    }
+    if revision.chars().any(|c| c.is_control() || c.is_whitespace() || "~^:?*[\\@".contains(c)) {
+        return Some("holds a character that no branch, tag or commit has");
+    }
+    let bad_part = |part: &str| part.is_empty() || part.starts_with('.') || part.ends_with('.') || part.contains("..");
+    revision.split('/').any(bad_part).then_some("has an empty part, or one that begins or ends with '.' or holds '..'")
+}
+
+pub(crate) fn is_commit(revision: &str) -> bool {
+    revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+impl FromStr for ModelRef {
+    type Err = ParseModelRefError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+
+impl fmt::Display for HubModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}@{}", self.owner, self.name, self.revision)
+    }
+}
+
+impl fmt::Display for ModelRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(path) => write!(f, "{}", path.display()),
+            Self::Hub(model) => model.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hub(text: &str) -> HubModel {
+        match ModelRef::parse(text) {
+            Ok(ModelRef::Hub(model)) => model,
+            other => panic!("{text} is {other:?}, expected a model on the Hub"),
+        }
+    }
+
+    #[test]
+    fn a_name_on_the_hub_has_an_owner_and_may_have_a_revision() {
+        let plain = hub("lerobot/act_aloha-sim.v1");
+        assert_eq!((plain.owner(), plain.name(), plain.revision()), ("lerobot", "act_aloha-sim.v1", "main"));
+        assert_eq!(hub("a/b@refs/pr/3").revision(), "refs/pr/3");
+        assert_eq!(hub("a/b@v1.0").repo(), "a/b");
+        assert_eq!(hub("a/b").commit(), None);
+        let commit = "0123456789abcdef0123456789abcdef01234567";
+        assert_eq!(hub(&format!("a/b@{commit}")).commit(), Some(commit));
+    }
+
+    #[test]
+    fn paths_are_local_whether_they_exist_or_only_look_like_paths() {
+        for text in ["/nowhere/at/all", "./nowhere", "../nowhere", ".", "..", "src/model_ref.rs"] {
+            assert_eq!(ModelRef::parse(text), Ok(ModelRef::Local(PathBuf::from(text))));
+        }
+        let Ok(ModelRef::Local(home)) = ModelRef::parse("~/checkpoints/last") else { panic!("~ is local") };
+        assert!(home.is_absolute() && home.ends_with("checkpoints/last"), "{}", home.display());
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_a_reason() {
+        let long = format!("{}/b", "a".repeat(97));
+        let cases = [
+            ("", "empty"),
+            ("  ", "empty"),
+            ("act_pusht", "an owner before a slash"),
+            ("a/b/c", "more than one slash"),
+            ("a/", "the name \"\" is empty"),
+            ("@main", "an owner before a slash"),
+            ("a/b@", "the revision \"\" is empty"),
+            ("a/b@../../etc", "'..'"),
+            ("a/b@v1@v2", "no branch"),
+            ("a/b@x y", "no branch"),
+            ("a b/c", "letters, digits"),
+            ("a--b/c", "doubles"),
+            ("-a/c", "begins or ends"),
+            ("a/..", "begins or ends"),
+            ("a/c.git", ".git"),
+            ("~someone/model", "home"),
+            (&long, "longer than 96"),
+        ];
+        for (text, expected) in cases {
+            let error = ModelRef::parse(text).expect_err(text).to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+}
