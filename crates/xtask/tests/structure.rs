@@ -1,0 +1,333 @@
+//! The repository's own rules: who may depend on whom, where `unsafe` and clocks may stand, how long
+//! a file may be, what a decision page holds, which licences may come in.
+
+mod spdx;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+const MAX_LINES: usize = 700;
+
+/// Source files that may hold `unsafe`, each time with a `SAFETY:` comment right above it.
+const UNSAFE_FILES: &[(&str, &str)] = &[];
+
+/// Source files that may read the system's clocks; everything else gets its time from a `Clock`.
+const CLOCK_FILES: &[(&str, &str)] = &[];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
+}
+
+/// Every file of the repository by its path from the root, without build outputs.
+fn files() -> Vec<PathBuf> {
+    fn walk(root: &Path, folder: &Path, files: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            let name = entry.file_name().into_string().unwrap();
+            let kind = entry.file_type().unwrap();
+            let is_hidden = name.starts_with('.') && name != ".ci";
+            if kind.is_dir() && !is_hidden && !["target", "outputs", "venv", "__pycache__"].contains(&name.as_str()) {
+                walk(root, &path, files);
+            } else if kind.is_file() {
+                files.push(path.strip_prefix(root).unwrap().to_owned());
+            }
+        }
+    }
+    let root = root();
+    let mut files = Vec::new();
+    walk(&root, &root, &mut files);
+    files.sort();
+    assert!(files.contains(&PathBuf::from("Cargo.toml")));
+    files
+}
+
+/// Every text file with its content.
+fn texts() -> Vec<(PathBuf, String)> {
+    let root = root();
+    files().into_iter().filter_map(|path| fs::read_to_string(root.join(&path)).ok().map(|text| (path, text))).collect()
+}
+
+/// Every Rust file of the crates with its content.
+fn sources() -> Vec<(PathBuf, String)> {
+    let sources: Vec<_> =
+        texts().into_iter().filter(|(path, _)| path.starts_with("crates") && path.extension().is_some_and(|ext| ext == "rs")).collect();
+    assert!(sources.len() > 20);
+    sources
+}
+
+/// The lines of `text` without comments and string contents, with their numbers from 1. Knows just
+/// enough of Rust for the checks here: a string that spans lines counts as code.
+fn code_lines(text: &str) -> impl Iterator<Item = (usize, String)> {
+    text.lines().enumerate().map(|(index, line)| {
+        let mut code = String::new();
+        let mut chars = line.chars().peekable();
+        let mut is_string = false;
+        while let Some(c) = chars.next() {
+            match c {
+                '\\' if is_string => drop(chars.next()),
+                '\'' if !is_string && chars.peek() == Some(&'"') => drop(chars.next()),
+                '"' => is_string = !is_string,
+                '/' if !is_string && chars.peek() == Some(&'/') => break,
+                c if !is_string => code.push(c),
+                _ => {}
+            }
+        }
+        (index + 1, code)
+    })
+}
+
+fn has_word(code: &str, word: &str) -> bool {
+    code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|part| part == word)
+}
+
+/// The part of a file before its unit tests.
+fn before_tests(text: &str) -> &str {
+    text.split("#[cfg(test)]").next().unwrap_or(text)
+}
+
+fn is_under(path: &Path, folder: &str) -> bool {
+    path.components().any(|part| part.as_os_str() == folder)
+}
+
+fn fail_on(faults: Vec<String>, rule: &str) {
+    assert!(faults.is_empty(), "{rule}\n  {}", faults.join("\n  "));
+}
+
+fn cargo_metadata(args: &[&str]) -> Value {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--offline", "--locked"])
+        .args(args)
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> &'a Vec<Value> {
+    value[key].as_array().unwrap_or_else(|| panic!("{key} is {}, expected a list", value[key]))
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_else(|| panic!("{key} is {}, expected a text", value[key]))
+}
+
+#[test]
+fn crates_form_a_star_around_core() {
+    let metadata = cargo_metadata(&["--no-deps"]);
+    let mut faults = Vec::new();
+    let mut names = BTreeSet::new();
+    for package in list(&metadata, "packages") {
+        let name = text(package, "name");
+        names.insert(name);
+        for dependency in list(package, "dependencies") {
+            let on = text(dependency, "name");
+            // Developer-only crates may be used in tests by anyone.
+            let is_test_help = text(dependency, "name") == "sinew-testkit" && dependency["kind"] == "dev";
+            if on.starts_with("sinew-") && on != "sinew-core" && name != "sinew-cli" && !is_test_help {
+                faults.push(format!("{name} depends on {on}"));
+            }
+            if name == "sinew-core" && on.starts_with("sinew-") {
+                faults.push(format!("sinew-core depends on {on}"));
+            }
+        }
+    }
+    assert!(["sinew-core", "sinew-cli", "sinew-runtime", "sinew-hub"].iter().all(|name| names.contains(name)), "{names:?}");
+    fail_on(faults, "a crate depends on core only; sinew-cli alone may depend on the others");
+}
+
+#[test]
+fn every_crate_takes_the_workspace_lints() {
+    let faults = files().into_iter().filter(|path| path.starts_with("crates") && path.ends_with("Cargo.toml")).filter_map(|path| {
+        let manifest: toml::Table = fs::read_to_string(root().join(&path)).unwrap().parse().unwrap();
+        let takes = manifest.get("lints").and_then(|lints| lints.get("workspace")) == Some(&toml::Value::Boolean(true));
+        (!takes).then(|| format!("{}: add [lints] workspace = true", path.display()))
+    });
+    fail_on(faults.collect(), "lints are the workspace's");
+}
+
+#[test]
+fn core_does_no_io_and_knows_no_threads_or_wall_clock() {
+    const BANNED: &[&str] = &["std::fs", "std::io", "std::net", "std::process", "std::thread", "std::env", "async fn", "println!", "Mutex"];
+    let mut faults = Vec::new();
+    for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with("crates/core/src")) {
+        for (line, code) in code_lines(before_tests(&text)) {
+            faults.extend(BANNED.iter().filter(|word| code.contains(**word)).map(|word| format!("{}:{line}: {word}", path.display())));
+        }
+    }
+    fail_on(faults, "core holds nouns: no IO, threads, locks, async or environment");
+}
+
+#[test]
+fn time_comes_from_a_clock() {
+    let mut faults = Vec::new();
+    for (path, text) in sources().into_iter().filter(|(path, _)| is_under(path, "src")) {
+        if CLOCK_FILES.iter().any(|(file, _)| Path::new(file) == path) {
+            continue;
+        }
+        for (line, code) in code_lines(before_tests(&text)) {
+            let is_clock = ["Instant::now", "SystemTime::now", "clock_gettime"].iter().any(|word| code.contains(word));
+            faults.extend(is_clock.then(|| format!("{}:{line}: {}", path.display(), code.trim())));
+        }
+    }
+    fail_on(faults, "time stamps come from a Clock; a file that needs the system's is named in CLOCK_FILES with its reason");
+}
+
+#[test]
+fn unsafe_stands_only_in_named_places_with_its_reason() {
+    let mut faults = Vec::new();
+    for (path, text) in sources() {
+        let lines: Vec<&str> = text.lines().collect();
+        for (line, code) in code_lines(&text).filter(|(_, code)| has_word(code, "unsafe")) {
+            let is_named = UNSAFE_FILES.iter().any(|(file, _)| Path::new(file) == path);
+            let above = &lines[(line - 1).saturating_sub(8)..line];
+            if !is_named || !above.iter().any(|line| line.contains("SAFETY:")) {
+                faults.push(format!("{}:{line}: {}", path.display(), code.trim()));
+            }
+        }
+    }
+    fail_on(faults, "unsafe needs its file in UNSAFE_FILES and a SAFETY: comment right above");
+}
+
+#[test]
+fn lists_of_exceptions_hold_no_file_that_is_gone_or_needs_none() {
+    let root = root();
+    let read = |file: &str| fs::read_to_string(root.join(file)).unwrap_or_default();
+    let mut faults = Vec::new();
+    for (file, reason) in UNSAFE_FILES {
+        if reason.is_empty() || !code_lines(&read(file)).any(|(_, code)| has_word(&code, "unsafe")) {
+            faults.push(format!("UNSAFE_FILES: {file}"));
+        }
+    }
+    for (file, reason) in CLOCK_FILES {
+        if reason.is_empty() || !["Instant::now", "SystemTime::now", "clock_gettime"].iter().any(|word| read(file).contains(word)) {
+            faults.push(format!("CLOCK_FILES: {file}"));
+        }
+    }
+    fail_on(faults, "an exception has a reason and is used");
+}
+
+#[test]
+fn files_stay_short() {
+    let long = sources().into_iter().map(|(path, text)| (path, text.lines().count())).filter(|(_, lines)| *lines > MAX_LINES);
+    fail_on(
+        long.map(|(path, lines)| format!("{}: {lines} lines", path.display())).collect(),
+        &format!("a source file has at most {MAX_LINES} lines"),
+    );
+}
+
+#[test]
+fn nothing_is_left_to_do() {
+    // Put together here so that this file does not find itself.
+    let markers = [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["todo", "!"].concat(), ["unimple", "mented!"].concat()];
+    let mut faults = Vec::new();
+    for (path, text) in texts() {
+        for (index, line) in text.lines().enumerate() {
+            faults.extend(
+                markers.iter().filter(|marker| line.contains(*marker)).map(|marker| format!("{}:{}: {marker}", path.display(), index + 1)),
+            );
+        }
+    }
+    fail_on(faults, "what is missing is said in README.md, not in the code");
+}
+
+#[test]
+fn no_path_of_somebodys_machine_is_written_down() {
+    let homes = [["/ho", "me/"].concat(), ["/ro", "ot/"].concat(), ["/wo", "rk/"].concat(), ["/Use", "rs/"].concat()];
+    let mut faults = Vec::new();
+    for (path, text) in texts() {
+        for (index, line) in text.lines().enumerate() {
+            // As the beginning of a path, not inside one.
+            let is_found = homes.iter().any(|home| {
+                line.match_indices(home.as_str())
+                    .any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || "._-/~}*".contains(c)))
+            });
+            faults.extend(is_found.then(|| format!("{}:{}", path.display(), index + 1)));
+        }
+    }
+    fail_on(faults, "no absolute path of one machine");
+}
+
+#[test]
+fn decisions_say_what_they_must() {
+    let mut faults = Vec::new();
+    let mut pages = 0;
+    for (path, text) in texts().into_iter().filter(|(path, _)| path.starts_with("docs/decisions")) {
+        pages += 1;
+        let headings: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+        if headings != ["Context", "Choice", "Alternatives", "What would reverse it"] || !text.starts_with("# ") {
+            faults.push(format!("{}: headings {headings:?}", path.display()));
+        }
+    }
+    assert!(pages > 0);
+    fail_on(faults, "a decision page has a title and the headings Context, Choice, Alternatives, What would reverse it");
+}
+
+#[test]
+fn documents_name_only_what_exists() {
+    let root = root();
+    let mut faults = Vec::new();
+    for document in ["ARCHITECTURE.md", "README.md", "CHANGELOG.md"] {
+        let text = fs::read_to_string(root.join(document)).unwrap();
+        // Odd parts of a line split at backticks are code.
+        for name in text.lines().flat_map(|line| line.split('`').skip(1).step_by(2)) {
+            let is_path = ["crates/", "docs/", "robots/", "policies/", "scripts/", ".ci/"].iter().any(|folder| name.starts_with(folder));
+            let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
+            if is_path && is_plain && !root.join(name).exists() {
+                faults.push(format!("{document}: {name}"));
+            }
+        }
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        faults.extend(
+            links
+                .filter(|link| !link.is_empty() && !link.contains("://") && !root.join(link).exists())
+                .map(|link| format!("{document}: {link}")),
+        );
+    }
+    let architecture = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    for package in list(&cargo_metadata(&["--no-deps"]), "packages") {
+        let folder = text(package, "name").replace("sinew-", "crates/");
+        if !architecture.contains(&folder) {
+            faults.push(format!("ARCHITECTURE.md says nothing of {folder}"));
+        }
+    }
+    fail_on(faults, "documents name files that exist, and the code map names every crate");
+}
+
+#[test]
+fn licences_of_dependencies_are_allowed() {
+    let deny: toml::Table = fs::read_to_string(root().join("deny.toml")).unwrap().parse().unwrap();
+    let names =
+        |value: &toml::Value| -> Vec<String> { value.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect() };
+    let allowed = names(&deny["licenses"]["allow"]);
+    let exceptions = deny["licenses"]["exceptions"].as_array().unwrap();
+    // Only what is built here: the sources of other platforms' crates may not be on this machine.
+    let version = Command::new(env!("CARGO")).arg("-vV").output().unwrap();
+    let version = String::from_utf8(version.stdout).unwrap();
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).expect("cargo -vV names its host");
+    let metadata = cargo_metadata(&["--filter-platform", host]);
+    let mut faults = Vec::new();
+    let mut count = 0;
+    for package in list(&metadata, "packages") {
+        count += 1;
+        let name = text(package, "name");
+        let extra = exceptions
+            .iter()
+            .filter(|exception| exception["crate"].as_str() == Some(name))
+            .flat_map(|exception| names(&exception["allow"]));
+        let extra: Vec<String> = extra.collect();
+        let is_allowed = |licence: &str| allowed.iter().chain(&extra).any(|known| known == licence);
+        match package["license"].as_str().map(|expression| (expression, spdx::is_met(expression, &is_allowed))) {
+            Some((_, Ok(true))) => {}
+            Some((expression, Ok(false))) => faults.push(format!("{name}: {expression}")),
+            Some((_, Err(err))) => faults.push(format!("{name}: {err}")),
+            None => faults.push(format!("{name}: no licence")),
+        }
+    }
+    assert!(count > 100, "only {count} packages");
+    fail_on(faults, "every dependency's licence is met by the lists in deny.toml");
+}
