@@ -1,0 +1,188 @@
+//! ACT's part of `config.json`, checked.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::CheckpointError;
+use crate::act::resnet::ResNetPlan;
+use crate::checkpoint::{action_width, parse};
+use crate::features::{Feature, FeatureKind, Features, STATE};
+use crate::nn::Activation;
+
+/// A camera's image as the model takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Camera {
+    /// The feature's name.
+    pub name: String,
+    pub height: usize,
+    pub width: usize,
+}
+
+/// Everything that shapes the network.
+#[derive(Clone, Debug)]
+pub(crate) struct ActConfig {
+    pub chunk_size: usize,
+    pub n_action_steps: usize,
+    pub temporal_ensemble_coeff: Option<f64>,
+    pub vision_backbone: String,
+    pub backbone: ResNetPlan,
+    pub pre_norm: bool,
+    pub dim_model: usize,
+    pub n_heads: usize,
+    pub dim_feedforward: usize,
+    pub activation: Activation,
+    pub n_encoder_layers: usize,
+    pub n_decoder_layers: usize,
+    pub latent_dim: usize,
+    pub state_width: Option<usize>,
+    /// The environment state's feature name and width.
+    pub environment: Option<(String, usize)>,
+    /// In the order of the file.
+    pub cameras: Vec<Camera>,
+    pub action_width: usize,
+}
+
+/// As LeRobot writes it; where a key is absent LeRobot takes these defaults (`ACTConfig`).
+#[derive(Deserialize)]
+#[serde(default)]
+struct ActJson {
+    n_obs_steps: usize,
+    chunk_size: usize,
+    n_action_steps: usize,
+    temporal_ensemble_coeff: Option<f64>,
+    vision_backbone: String,
+    replace_final_stride_with_dilation: Value,
+    pre_norm: bool,
+    dim_model: usize,
+    n_heads: usize,
+    dim_feedforward: usize,
+    feedforward_activation: String,
+    n_encoder_layers: usize,
+    n_decoder_layers: usize,
+    latent_dim: usize,
+}
+
+impl Default for ActJson {
+    fn default() -> Self {
+        Self {
+            n_obs_steps: 1,
+            chunk_size: 100,
+            n_action_steps: 100,
+            temporal_ensemble_coeff: None,
+            vision_backbone: "resnet18".into(),
+            replace_final_stride_with_dilation: Value::Bool(false),
+            pre_norm: false,
+            dim_model: 512,
+            n_heads: 8,
+            dim_feedforward: 3200,
+            feedforward_activation: "relu".into(),
+            n_encoder_layers: 4,
+            n_decoder_layers: 1,
+            latent_dim: 32,
+        }
+    }
+}
+
+impl ActConfig {
+    /// # Errors
+    /// When a value has the wrong type, or makes no network.
+    pub(crate) fn new(path: &Path, json: Value, inputs: &Features, outputs: &Features) -> Result<Self, CheckpointError> {
+        let json: ActJson = parse(path, json)?;
+        let fault = |key: &str, found: String, expected: &str| {
+            Err(CheckpointError::Config { path: path.to_owned(), key: key.into(), found, expected: expected.into() })
+        };
+        let ActJson { chunk_size, n_action_steps, dim_model, n_heads, .. } = json;
+        if json.n_obs_steps != 1 {
+            return fault("n_obs_steps", json.n_obs_steps.to_string(), "1");
+        }
+        if chunk_size == 0 {
+            return fault("chunk_size", "0".into(), "1 or more");
+        }
+        if !(1..=chunk_size).contains(&n_action_steps) {
+            return fault("n_action_steps", n_action_steps.to_string(), "1 to chunk_size");
+        }
+        if json.temporal_ensemble_coeff.is_some() && n_action_steps != 1 {
+            return fault("n_action_steps", n_action_steps.to_string(), "1, as temporal_ensemble_coeff is set");
+        }
+        if json.temporal_ensemble_coeff.is_some_and(|c| !c.is_finite()) {
+            return fault("temporal_ensemble_coeff", "not finite".into(), "a finite number");
+        }
+        if n_heads == 0 || dim_model == 0 || !dim_model.is_multiple_of(n_heads) || !dim_model.is_multiple_of(4) {
+            return fault("dim_model", format!("{dim_model} with {n_heads} heads"), "a multiple of n_heads and of 4");
+        }
+        let activation = match json.feedforward_activation.as_str() {
+            "relu" => Activation::Relu,
+            "gelu" => Activation::Gelu,
+            // LeRobot accepts the word, but its second linear layer then gets half of what it takes.
+            "glu" => return fault("feedforward_activation", "glu".into(), "relu or gelu; with glu LeRobot's own layers don't fit each other"),
+            other => return fault("feedforward_activation", other.into(), "relu or gelu"),
+        };
+        let dilate = match &json.replace_final_stride_with_dilation {
+            Value::Bool(dilate) => *dilate,
+            Value::Number(n) if n.as_u64().is_some_and(|n| n <= 1) => n.as_u64() == Some(1),
+            other => return fault("replace_final_stride_with_dilation", other.to_string(), "true, false, 0 or 1"),
+        };
+        let Some(backbone) = ResNetPlan::new(&json.vision_backbone, dilate) else {
+            let expected = "resnet18, resnet34, resnet50, resnet101 or resnet152 (the first two without dilation)";
+            return fault("vision_backbone", format!("{} with replace_final_stride_with_dilation {dilate}", json.vision_backbone), expected);
+        };
+
+        let (mut cameras, mut state_width, mut environment) = (Vec::new(), None, None);
+        for (name, Feature { kind, shape }) in inputs.iter() {
+            match (kind, shape.as_slice()) {
+                (FeatureKind::Visual, [3, height, width]) if *height > 0 && *width > 0 => {
+                    cameras.push(Camera { name: name.to_owned(), height: *height, width: *width });
+                }
+                (FeatureKind::State, [n]) if name == STATE && *n > 0 => state_width = Some(*n),
+                (FeatureKind::Env, [n]) if environment.is_none() && *n > 0 => environment = Some((name.to_owned(), *n)),
+                _ => {
+                    let expected = "VISUAL [3, H, W], observation.state as STATE [D], or one ENV [D]";
+                    return fault(&format!("input_features.{name}"), format!("{kind:?} {shape:?}"), expected);
+                }
+            }
+        }
+        if cameras.is_empty() && environment.is_none() {
+            return fault("input_features", "no camera and no environment state".into(), "at least one of the two");
+        }
+        let action_width = action_width(path, outputs)?;
+        if action_width == 0 {
+            return fault("output_features.action", "an ACTION of shape [0]".into(), "1 entry or more");
+        }
+        Ok(Self {
+            chunk_size,
+            n_action_steps,
+            temporal_ensemble_coeff: json.temporal_ensemble_coeff,
+            vision_backbone: json.vision_backbone,
+            backbone,
+            pre_norm: json.pre_norm,
+            dim_model,
+            n_heads,
+            dim_feedforward: json.dim_feedforward,
+            activation,
+            n_encoder_layers: json.n_encoder_layers,
+            n_decoder_layers: json.n_decoder_layers,
+            latent_dim: json.latent_dim,
+            state_width,
+            environment,
+            cameras,
+            action_width,
+        })
+    }
+
+    pub(crate) fn has_cameras(&self) -> bool {
+        !self.cameras.is_empty()
+    }
+
+    /// Tokens before those of the cameras: latent, state, environment.
+    pub(crate) fn vector_tokens(&self) -> usize {
+        1 + usize::from(self.state_width.is_some()) + usize::from(self.environment.is_some())
+    }
+
+    /// About what the largest intermediate takes: the patches of the backbone's first convolution.
+    pub(crate) fn scratch_bytes(&self) -> u64 {
+        let patches = |camera: &Camera| camera.height.div_ceil(2) as u64 * camera.width.div_ceil(2) as u64 * 7 * 7 * 3;
+        self.cameras.iter().map(patches).fold(0, |sum: u64, n| sum.saturating_add(n.saturating_mul(4)))
+    }
+}

@@ -1,0 +1,291 @@
+//! ACT, the Action Chunking Transformer (Zhao et al. 2023, arXiv 2304.13705), as LeRobot's
+//! `ACTPolicy` runs it: ResNet feature maps of all cameras, the joint state and a latent of zeros
+//! are the tokens of a transformer encoder; a decoder asks it for one action per row of the chunk.
+
+mod config;
+mod ensemble;
+mod resnet;
+
+use candle_core::{Device, Result, Tensor};
+
+pub(crate) use config::ActConfig;
+pub use ensemble::TemporalEnsembler;
+
+use crate::CheckpointError;
+use crate::features::STATE;
+use crate::nn::{Activation, Attention, LayerNorm, Linear};
+use crate::processor::{Array, Batch};
+use crate::weights::Loader;
+use config::Camera;
+use resnet::ResNet;
+
+type Built<T> = std::result::Result<T, CheckpointError>;
+
+/// The network with its weights.
+#[derive(Debug)]
+pub(crate) struct Act {
+    cameras: Option<CameraInput>,
+    latent: Linear,
+    state: Option<Linear>,
+    /// The environment state's feature and its projection.
+    environment: Option<(String, Linear)>,
+    /// Of every token of the encoder, `[tokens, dim]`: learned for the vectors, sines for the maps.
+    token_positions: Tensor,
+    encoder: Vec<EncoderLayer>,
+    encoder_norm: Option<LayerNorm>,
+    /// `[chunk, dim]`
+    row_positions: Tensor,
+    decoder: Vec<DecoderLayer>,
+    decoder_norm: LayerNorm,
+    action: Linear,
+    chunk_size: usize,
+    action_width: usize,
+}
+
+/// The cameras share one backbone.
+#[derive(Debug)]
+struct CameraInput {
+    cameras: Vec<Camera>,
+    backbone: ResNet,
+    /// A convolution of size 1, which is a linear layer over the pixels of the map.
+    projection: Linear,
+}
+
+impl Act {
+    /// Takes every tensor that inference needs from `loader`.
+    ///
+    /// # Errors
+    /// When one is missing or has another shape than the configuration and the others imply.
+    pub(crate) fn build(config: &ActConfig, loader: &mut Loader) -> Built<Self> {
+        let dim = config.dim_model;
+        let cameras = if config.has_cameras() {
+            let backbone = ResNet::new(loader, "model.backbone", config.backbone)?;
+            let name = "model.encoder_img_feat_input_proj";
+            let projection = Linear::pointwise(loader, name, [dim, backbone.width])?;
+            Some(CameraInput { cameras: config.cameras.clone(), backbone, projection })
+        } else {
+            None
+        };
+        let latent = Linear::new(loader, "model.encoder_latent_input_proj", [dim, config.latent_dim])?;
+        let state = config.state_width.map(|n| Linear::new(loader, "model.encoder_robot_state_input_proj", [dim, n])).transpose()?;
+        let environment = match &config.environment {
+            Some((name, n)) => Some((name.clone(), Linear::new(loader, "model.encoder_env_state_input_proj", [dim, *n])?)),
+            None => None,
+        };
+        let learned = loader.tensor("model.encoder_1d_feature_pos_embed.weight", &[config.vector_tokens(), dim])?;
+        let token_positions = token_positions(config, learned).map_err(|e| loader.build_error(e))?;
+        let encoder = (0..config.n_encoder_layers).map(|i| EncoderLayer::new(config, loader, i)).collect::<Built<_>>()?;
+        let encoder_norm = config.pre_norm.then(|| LayerNorm::new(loader, "model.encoder.norm", dim)).transpose()?;
+        let row_positions = loader.tensor("model.decoder_pos_embed.weight", &[config.chunk_size, dim])?;
+        let decoder = (0..config.n_decoder_layers).map(|i| DecoderLayer::new(config, loader, i)).collect::<Built<_>>()?;
+        let decoder_norm = LayerNorm::new(loader, "model.decoder.norm", dim)?;
+        let action = Linear::new(loader, "model.action_head", [config.action_width, dim])?;
+        Ok(Self {
+            cameras,
+            latent,
+            state,
+            environment,
+            token_positions,
+            encoder,
+            encoder_norm,
+            row_positions,
+            decoder,
+            decoder_norm,
+            action,
+            chunk_size: config.chunk_size,
+            action_width: config.action_width,
+        })
+    }
+
+    /// The tensors that only training uses.
+    pub(crate) fn knows_unused(name: &str) -> bool {
+        name.starts_with("model.vae_encoder") || name.starts_with("model.backbone.") && name.ends_with(".num_batches_tracked")
+    }
+
+    /// From normalised features with a batch axis of 1 to normalised actions `[1, chunk, width]`.
+    pub(crate) fn run(&self, batch: &Batch) -> Result<Array> {
+        let mut tokens = vec![self.latent.of_zeros()?];
+        if let Some(state) = &self.state {
+            tokens.push(state.run(&vector(batch, STATE)?)?);
+        }
+        if let Some((name, environment)) = &self.environment {
+            tokens.push(environment.run(&vector(batch, name)?)?);
+        }
+        if let Some(cameras) = &self.cameras {
+            tokens.push(cameras.run(batch)?);
+        }
+        let mut x = Tensor::cat(&tokens, 0)?;
+        for layer in &self.encoder {
+            x = layer.run(&x, &self.token_positions)?;
+        }
+        if let Some(norm) = &self.encoder_norm {
+            x = norm.run(&x)?;
+        }
+        let keys = (&x + &self.token_positions)?;
+        let mut rows = self.row_positions.zeros_like()?;
+        for layer in &self.decoder {
+            rows = layer.run(&rows, &self.row_positions, &x, &keys)?;
+        }
+        let actions = self.action.run(&self.decoder_norm.run(&rows)?)?;
+        Ok(Array { shape: vec![1, self.chunk_size, self.action_width], values: actions.flatten_all()?.to_vec1()? })
+    }
+}
+
+fn feature<'a>(batch: &'a Batch, name: &str) -> Result<&'a Array> {
+    batch.features.get(name).ok_or_else(|| candle_core::Error::Msg(format!("the preprocessor left no feature {name}")))
+}
+
+fn vector(batch: &Batch, name: &str) -> Result<Tensor> {
+    let array = feature(batch, name)?;
+    Tensor::from_slice(&array.values, array.shape.as_slice(), &Device::Cpu)
+}
+
+impl CameraInput {
+    /// The tokens of all cameras in order, `[tokens, dim]`. Neighbours with images of one size go
+    /// through the backbone together.
+    fn run(&self, batch: &Batch) -> Result<Tensor> {
+        let mut tokens = Vec::new();
+        for group in self.cameras.chunk_by(|a, b| (a.height, a.width) == (b.height, b.width)) {
+            let image = |camera: &Camera| {
+                let Array { shape, values } = feature(batch, &camera.name)?;
+                Tensor::from_slice(values, shape.as_slice(), &Device::Cpu)
+            };
+            let images = group.iter().map(image).collect::<Result<Vec<_>>>()?;
+            let maps = self.backbone.run(&Tensor::cat(&images, 0)?.permute((0, 2, 3, 1))?)?;
+            tokens.push(self.projection.run(&maps.reshape(((), self.backbone.width))?)?);
+        }
+        Tensor::cat(&tokens, 0)
+    }
+}
+
+/// The learned positions of the vectors, then a pattern of sines for each camera's map.
+fn token_positions(config: &ActConfig, learned: Tensor) -> Result<Tensor> {
+    let mut parts = vec![learned];
+    for camera in &config.cameras {
+        let [height, width] = config.backbone.map_size([camera.height, camera.width]);
+        parts.push(Tensor::from_vec(map_positions(height, width, config.dim_model), (height * width, config.dim_model), &Device::Cpu)?);
+    }
+    Tensor::cat(&parts, 0)
+}
+
+/// `[height * width, dim]`: half of `dim` tells the row, half the column, as sines and cosines in
+/// turn of angles that run up to 2π along the axis, at falling frequencies.
+fn map_positions(height: usize, width: usize, dim: usize) -> Vec<f32> {
+    let half = dim / 2;
+    let along = |index: usize, count: usize, out: &mut Vec<f32>| {
+        let angle = (index + 1) as f32 / (count as f32 + 1e-6) * std::f32::consts::TAU;
+        for i in 0..half {
+            let slowed = angle / 10_000f32.powf((2 * (i / 2)) as f32 / half as f32);
+            out.push(if i % 2 == 0 { slowed.sin() } else { slowed.cos() });
+        }
+    };
+    let mut out = Vec::with_capacity(height * width * dim);
+    for position in 0..height * width {
+        along(position / width, height, &mut out);
+        along(position % width, width, &mut out);
+    }
+    out
+}
+
+/// The two linear layers at the end of each transformer layer.
+#[derive(Debug)]
+struct FeedForward {
+    rise: Linear,
+    fall: Linear,
+    activation: Activation,
+}
+
+impl FeedForward {
+    fn new(config: &ActConfig, loader: &mut Loader, name: &str) -> Built<Self> {
+        let (dim, hidden) = (config.dim_model, config.dim_feedforward);
+        let rise = Linear::new(loader, &format!("{name}.linear1"), [hidden, dim])?;
+        let fall = Linear::new(loader, &format!("{name}.linear2"), [dim, hidden])?;
+        Ok(Self { rise, fall, activation: config.activation })
+    }
+
+    fn run(&self, x: &Tensor) -> Result<Tensor> {
+        self.fall.run(&self.activation.run(&self.rise.run(x)?)?)
+    }
+}
+
+/// A layer norm that stands before its sublayer (`pre_norm`) or after the sum with its input.
+#[derive(Debug)]
+struct Residual {
+    norm: LayerNorm,
+    pre_norm: bool,
+}
+
+impl Residual {
+    fn new(config: &ActConfig, loader: &mut Loader, name: &str) -> Built<Self> {
+        Ok(Self { norm: LayerNorm::new(loader, name, config.dim_model)?, pre_norm: config.pre_norm })
+    }
+
+    fn run(&self, x: &Tensor, sublayer: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        if self.pre_norm { x + sublayer(&self.norm.run(x)?)? } else { self.norm.run(&(x + sublayer(x)?)?) }
+    }
+}
+
+#[derive(Debug)]
+struct EncoderLayer {
+    attention: Attention,
+    feed_forward: FeedForward,
+    residuals: [Residual; 2],
+}
+
+impl EncoderLayer {
+    fn new(config: &ActConfig, loader: &mut Loader, index: usize) -> Built<Self> {
+        let name = format!("model.encoder.layers.{index}");
+        Ok(Self {
+            attention: Attention::new(loader, &format!("{name}.self_attn"), config.dim_model, config.n_heads)?,
+            feed_forward: FeedForward::new(config, loader, &name)?,
+            residuals: [
+                Residual::new(config, loader, &format!("{name}.norm1"))?,
+                Residual::new(config, loader, &format!("{name}.norm2"))?,
+            ],
+        })
+    }
+
+    fn run(&self, x: &Tensor, positions: &Tensor) -> Result<Tensor> {
+        let [first, second] = &self.residuals;
+        let x = first.run(x, |x| {
+            let placed = (x + positions)?;
+            self.attention.run(&placed, &placed, x)
+        })?;
+        second.run(&x, |x| self.feed_forward.run(x))
+    }
+}
+
+#[derive(Debug)]
+struct DecoderLayer {
+    self_attention: Attention,
+    cross_attention: Attention,
+    feed_forward: FeedForward,
+    residuals: [Residual; 3],
+}
+
+impl DecoderLayer {
+    fn new(config: &ActConfig, loader: &mut Loader, index: usize) -> Built<Self> {
+        let name = format!("model.decoder.layers.{index}");
+        Ok(Self {
+            self_attention: Attention::new(loader, &format!("{name}.self_attn"), config.dim_model, config.n_heads)?,
+            cross_attention: Attention::new(loader, &format!("{name}.multihead_attn"), config.dim_model, config.n_heads)?,
+            feed_forward: FeedForward::new(config, loader, &name)?,
+            residuals: [
+                Residual::new(config, loader, &format!("{name}.norm1"))?,
+                Residual::new(config, loader, &format!("{name}.norm2"))?,
+                Residual::new(config, loader, &format!("{name}.norm3"))?,
+            ],
+        })
+    }
+
+    /// `memory` is the encoder's answer, `keys` the same with positions.
+    fn run(&self, x: &Tensor, positions: &Tensor, memory: &Tensor, keys: &Tensor) -> Result<Tensor> {
+        let [first, second, third] = &self.residuals;
+        let x = first.run(x, |x| {
+            let placed = (x + positions)?;
+            self.self_attention.run(&placed, &placed, x)
+        })?;
+        let x = second.run(&x, |x| self.cross_attention.run(&(x + positions)?, keys, memory))?;
+        third.run(&x, |x| self.feed_forward.run(x))
+    }
+}

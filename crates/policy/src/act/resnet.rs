@@ -1,0 +1,153 @@
+//! torchvision's ResNets up to their last feature map, channels last, with the frozen batch norms
+//! folded into the convolutions. Widths come from the tensors.
+
+use candle_core::{Result, Tensor};
+
+use crate::CheckpointError;
+use crate::nn::{Conv, Window, max_pool};
+use crate::weights::Loader;
+
+/// What torchvision's `FrozenBatchNorm2d` adds to the variance.
+const BATCH_NORM_EPS: f64 = 1e-5;
+
+/// What the name of a ResNet says about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ResNetPlan {
+    blocks: [usize; 4],
+    bottleneck: bool,
+    /// The last stage keeps its resolution and dilates instead.
+    dilate: bool,
+}
+
+impl ResNetPlan {
+    /// `None` for names that are no ResNet, and for the two that torchvision can't dilate.
+    pub(crate) fn new(name: &str, dilate: bool) -> Option<Self> {
+        let (blocks, bottleneck) = match name {
+            "resnet18" => ([2, 2, 2, 2], false),
+            "resnet34" => ([3, 4, 6, 3], false),
+            "resnet50" => ([3, 4, 6, 3], true),
+            "resnet101" => ([3, 4, 23, 3], true),
+            "resnet152" => ([3, 8, 36, 3], true),
+            _ => return None,
+        };
+        (bottleneck || !dilate).then_some(Self { blocks, bottleneck, dilate })
+    }
+
+    /// Height and width of the feature map for an image.
+    pub(crate) fn map_size(&self, image: [usize; 2]) -> [usize; 2] {
+        image.map(|n| {
+            let stem = POOL.count(STEM.count(n));
+            let halvings = if self.dilate { 2 } else { 3 };
+            (0..halvings).fold(stem, |n, _| Window::new(3, 2, 1).count(n))
+        })
+    }
+}
+
+const STEM: Window = Window { size: 7, stride: 2, padding: 3, dilation: 1 };
+const POOL: Window = Window { size: 3, stride: 2, padding: 1, dilation: 1 };
+
+/// Convolutions in a row with ReLU between them, around which the (downsampled) input is added.
+#[derive(Debug)]
+struct Block {
+    convs: Vec<Conv>,
+    downsample: Option<Conv>,
+}
+
+#[derive(Debug)]
+pub(crate) struct ResNet {
+    stem: Conv,
+    blocks: Vec<Block>,
+    /// Channels of the feature map.
+    pub(crate) width: usize,
+}
+
+impl ResNet {
+    pub(crate) fn new(loader: &mut Loader, name: &str, plan: ResNetPlan) -> std::result::Result<Self, CheckpointError> {
+        let [mut width, ..] = loader.shape::<4>(&format!("{name}.conv1.weight"))?;
+        let stem = conv(loader, &format!("{name}.conv1"), &format!("{name}.bn1"), [width, 3], STEM)?;
+        let mut blocks = Vec::new();
+        for (stage, count) in plan.blocks.into_iter().enumerate() {
+            let dilate = plan.dilate && stage == 3;
+            for index in 0..count {
+                let name = format!("{name}.layer{}.{index}", stage + 1);
+                let stride = if index == 0 && stage > 0 && !dilate { 2 } else { 1 };
+                // torchvision dilates from the stage's second block on.
+                let spread = Window::new(3, stride, if dilate && index > 0 { 2 } else { 1 });
+                let (point, plain) = (Window::new(1, 1, 1), Window::new(3, 1, 1));
+                let windows = if plan.bottleneck { vec![point, spread, point] } else { vec![spread, plain] };
+                let mut convs = Vec::new();
+                let mut n_in = width;
+                for (i, window) in (1..).zip(windows) {
+                    let [n_out, ..] = loader.shape::<4>(&format!("{name}.conv{i}.weight"))?;
+                    convs.push(conv(loader, &format!("{name}.conv{i}"), &format!("{name}.bn{i}"), [n_out, n_in], window)?);
+                    n_in = n_out;
+                }
+                let downsample = if stride != 1 || n_in != width {
+                    let window = Window::new(1, stride, 1);
+                    Some(conv(loader, &format!("{name}.downsample.0"), &format!("{name}.downsample.1"), [n_in, width], window)?)
+                } else {
+                    None
+                };
+                blocks.push(Block { convs, downsample });
+                width = n_in;
+            }
+        }
+        Ok(Self { stem, blocks, width })
+    }
+
+    /// `x [n, h, w, 3]` to `[n, h', w', width]`.
+    pub(crate) fn run(&self, x: &Tensor) -> Result<Tensor> {
+        let mut x = max_pool(&self.stem.run(x)?.relu()?, POOL)?;
+        for block in &self.blocks {
+            x = block.run(&x)?;
+        }
+        Ok(x)
+    }
+}
+
+impl Block {
+    fn run(&self, x: &Tensor) -> Result<Tensor> {
+        let skip = match &self.downsample {
+            Some(conv) => conv.run(x)?,
+            None => x.clone(),
+        };
+        let mut y = x.clone();
+        for (i, conv) in self.convs.iter().enumerate() {
+            y = conv.run(&if i > 0 { y.relu()? } else { y })?;
+        }
+        (y + skip)?.relu()
+    }
+}
+
+/// The convolution `<conv>.weight [out, in, k, k]` followed by the batch norm `<norm>.*`, as one.
+fn conv(loader: &mut Loader, conv: &str, norm: &str, [n_out, n_in]: [usize; 2], window: Window) -> std::result::Result<Conv, CheckpointError> {
+    let weight = loader.tensor(&format!("{conv}.weight"), &[n_out, n_in, window.size, window.size])?;
+    let mut stat = |what: &str| loader.tensor(&format!("{norm}.{what}"), &[n_out]);
+    let (scale, shift, mean, variance) = (stat("weight")?, stat("bias")?, stat("running_mean")?, stat("running_var")?);
+    if loader.is_dry() {
+        return Conv::new(&weight, shift, window).map_err(|e| loader.build_error(e));
+    }
+    let fold = || {
+        let scale = (scale / (variance + BATCH_NORM_EPS)?.sqrt()?)?;
+        let bias = (shift - (mean * &scale)?)?;
+        Conv::new(&weight.broadcast_mul(&scale.reshape((n_out, 1, 1, 1))?)?, bias, window)
+    };
+    fold().map_err(|e| loader.build_error(e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn feature_maps_are_a_thirty_second_of_the_image_rounded_up() {
+        let plan = ResNetPlan::new("resnet18", false).unwrap();
+        assert_eq!(plan.map_size([96, 128]), [3, 4]);
+        assert_eq!(plan.map_size([480, 640]), [15, 20]);
+        assert_eq!(plan.map_size([97, 1]), [4, 1]);
+        let dilated = ResNetPlan::new("resnet50", true).unwrap();
+        assert_eq!(dilated.map_size([96, 128]), [6, 8]);
+        assert!(ResNetPlan::new("resnet18", true).is_none());
+        assert!(ResNetPlan::new("resnext50_32x4d", false).is_none());
+    }
+}

@@ -1,0 +1,193 @@
+//! A checkpoint bound to a robot: the [`Policy`] that the runtime sees.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use sinew_core::{ActionChunk, JointUnits, Observation, Policy, PolicyError, PolicyInfo, RobotDescription};
+
+use crate::features::{ACTION, FeatureKind, IMAGES, STATE};
+use crate::infer::{Actions, Inputs, describe};
+use crate::processor::Array;
+use crate::{BindError, Checkpoint, InferError, TemporalEnsembler};
+
+/// How a checkpoint and a robot compare, feature by feature. Displays as a table of two columns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fit {
+    pub robot: String,
+    pub rows: Vec<FitRow>,
+}
+
+/// One feature on both sides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FitRow {
+    pub feature: String,
+    /// What the checkpoint wants, in words.
+    pub checkpoint: String,
+    /// What the robot has, in words.
+    pub robot: String,
+    pub fits: bool,
+}
+
+impl Fit {
+    /// Compares without touching the weights.
+    pub fn of(checkpoint: &Checkpoint, robot: &RobotDescription) -> Self {
+        let joints = robot.feature_names();
+        let joint_words = format!("{} values: {}", joints.len(), joints.join(", "));
+        let mut rows = Vec::new();
+        let mut row = |feature: &str, checkpoint: String, robot: String, fits| {
+            rows.push(FitRow { feature: feature.to_owned(), checkpoint, robot, fits });
+        };
+        for (name, feature) in checkpoint.inputs.iter() {
+            match feature.kind {
+                FeatureKind::Visual => {
+                    let camera = camera_for(checkpoint, robot, name).map(|i| &robot.cameras[i]);
+                    let have = camera.map_or("no such camera".to_owned(), |c| format!("a {}x{} image", c.width, c.height));
+                    let fits = camera.is_some_and(|c| feature.shape == [3, c.height as usize, c.width as usize]);
+                    row(name, describe(feature), have, fits);
+                }
+                FeatureKind::State if name == STATE => row(name, describe(feature), joint_words.clone(), feature.shape == [joints.len()]),
+                _ => row(name, describe(feature), "nothing of the kind".into(), false),
+            }
+        }
+        let width = checkpoint.action_width();
+        let (wants, names_fit) = match &checkpoint.action_names {
+            Some(names) => (format!("{width} values: {}", names.join(", ")), *names == joints),
+            None => (format!("{width} values"), true),
+        };
+        row(ACTION, wants, joint_words, names_fit && width == joints.len());
+        for camera in &robot.cameras {
+            let feature = format!("{IMAGES}{}", camera.name);
+            if checkpoint.inputs.get(checkpoint.preprocessor.renamed(&feature)).is_none() {
+                row(&feature, "not used".into(), format!("a {}x{} image", camera.width, camera.height), true);
+            }
+        }
+        Self { robot: robot.name.clone(), rows }
+    }
+
+    /// Whether the checkpoint can drive the robot.
+    pub fn is_fit(&self) -> bool {
+        self.rows.iter().all(|row| row.fits)
+    }
+}
+
+/// The robot's camera whose feature the preprocessor hands to the model as `feature`.
+fn camera_for(checkpoint: &Checkpoint, robot: &RobotDescription, feature: &str) -> Option<usize> {
+    robot.cameras.iter().position(|camera| checkpoint.preprocessor.renamed(&format!("{IMAGES}{}", camera.name)) == feature)
+}
+
+impl fmt::Display for Fit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let title = FitRow { feature: String::new(), checkpoint: "checkpoint".into(), robot: format!("robot {}", self.robot), fits: true };
+        let widest = |cell: fn(&FitRow) -> &str| self.rows.iter().chain([&title]).map(|row| cell(row).len()).max().unwrap_or(0);
+        let (first, second) = (widest(|row| &row.feature), widest(|row| &row.checkpoint));
+        for row in [&title].into_iter().chain(&self.rows) {
+            let mark = if row.fits { ' ' } else { '!' };
+            writeln!(f, "{mark} {:first$}  {:second$}  {}", row.feature, row.checkpoint, row.robot)?;
+        }
+        Ok(())
+    }
+}
+
+/// A checkpoint that fits a robot. It takes observations in radians in the robot's joint order,
+/// converts them to the dataset's units, and answers in radians. Clones share the weights, so every
+/// worker of an evaluation can have its own.
+#[derive(Clone, Debug)]
+pub struct BoundPolicy {
+    checkpoint: Arc<Checkpoint>,
+    info: PolicyInfo,
+    units: JointUnits,
+    joints: usize,
+    /// Where in the observation each camera's image is, and its feature's name.
+    cameras: Vec<(usize, String)>,
+    state: Option<String>,
+    ensembler: Option<TemporalEnsembler>,
+}
+
+impl BoundPolicy {
+    /// Checks that every feature fits, then reads the weights, unless another policy bound to the
+    /// same `checkpoint` did.
+    ///
+    /// # Errors
+    /// [`BindError::Mismatch`] shows both sides; otherwise the weights could not be read.
+    pub fn bind(checkpoint: &Arc<Checkpoint>, robot: &RobotDescription) -> Result<Self, BindError> {
+        let fit = Fit::of(checkpoint, robot);
+        if !fit.is_fit() {
+            return Err(BindError::Mismatch { fit });
+        }
+        checkpoint.load()?;
+        let info = checkpoint.info();
+        let cameras = robot.cameras.iter().enumerate().filter_map(|(i, camera)| {
+            let feature = format!("{IMAGES}{}", camera.name);
+            checkpoint.inputs.get(checkpoint.preprocessor.renamed(&feature))?;
+            Some((i, feature))
+        });
+        Ok(Self {
+            cameras: cameras.collect(),
+            state: checkpoint.inputs.get(STATE).map(|_| STATE.to_owned()),
+            info: PolicyInfo {
+                family: info.family.clone(),
+                parameters: info.parameters,
+                chunk_size: info.chunk_size,
+                n_action_steps: info.n_action_steps,
+            },
+            units: JointUnits::of(robot),
+            joints: robot.joints.len(),
+            ensembler: info.temporal_ensemble_coeff.map(|coeff| TemporalEnsembler::new(coeff, info.chunk_size, checkpoint.action_width())),
+            checkpoint: Arc::clone(checkpoint),
+        })
+    }
+
+    fn inputs(&self, observation: &Observation, task: &str) -> Result<Inputs, InferError> {
+        let mut inputs = Inputs::new().task(task);
+        if let Some(state) = &self.state {
+            if observation.position_rad.len() != self.joints {
+                let found = format!("{} values", observation.position_rad.len());
+                return Err(InferError::WrongInput { key: state.clone(), found, expected: format!("{} values", self.joints) });
+            }
+            let mut values = vec![0.0; self.joints];
+            self.units.to_dataset(&observation.position_rad, &mut values);
+            inputs = inputs.vector(state, values);
+        }
+        for (index, feature) in &self.cameras {
+            if let Some(image) = observation.images.get(*index) {
+                inputs = inputs.image(feature, image.height as usize, image.width as usize, image.rgb.clone());
+            }
+        }
+        Ok(inputs)
+    }
+
+    fn answer(&mut self, observation: &Observation, task: &str) -> Result<Actions, InferError> {
+        let inputs = self.inputs(observation, task)?;
+        let answer = self.checkpoint.normalized(&inputs)?;
+        let answer = match &mut self.ensembler {
+            Some(ensembler) => Array { values: ensembler.update(observation.tick, &answer.values), ..answer },
+            None => answer,
+        };
+        self.checkpoint.unnormalized(answer)
+    }
+}
+
+impl Policy for BoundPolicy {
+    fn info(&self) -> &PolicyInfo {
+        &self.info
+    }
+
+    fn reset(&mut self) {
+        if let Some(ensembler) = &mut self.ensembler {
+            ensembler.reset();
+        }
+    }
+
+    fn infer(&mut self, observation: &Observation, task: &str) -> Result<ActionChunk, PolicyError> {
+        let actions = self.answer(observation, task).map_err(|error| PolicyError::Compute {
+            doing: format!("running the {} policy on the observation of tick {}", self.info.family, observation.tick),
+            source: Box::new(error),
+        })?;
+        let mut goals_rad = vec![0.0; actions.values.len()];
+        for (goals, row) in goals_rad.chunks_exact_mut(actions.width).zip(actions.values.chunks_exact(actions.width)) {
+            self.units.to_radians(row, goals);
+        }
+        Ok(ActionChunk::new(observation.tick, actions.width, goals_rad)?)
+    }
+}

@@ -1,0 +1,240 @@
+//! A checkpoint folder as LeRobot saves it.
+
+use std::fmt::Write as _;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::act::{Act, ActConfig};
+use crate::features::{ACTION, Feature, FeatureKind, Features};
+use crate::info::{self, CameraInfo, FeatureInfo, Info};
+use crate::processor::Pipeline;
+use crate::weights::{Loader, TensorFile, is_pickle};
+use crate::{CheckpointError, FAMILIES};
+
+const CONFIG: &str = "config.json";
+const WEIGHTS: &str = "model.safetensors";
+const PREPROCESSOR: &str = "policy_preprocessor.json";
+const POSTPROCESSOR: &str = "policy_postprocessor.json";
+
+/// No JSON file of a checkpoint comes near this.
+const JSON_LIMIT_BYTES: u64 = 16 << 20;
+
+/// A checkpoint folder that was checked and can be run: configuration, processors and the header of
+/// the weights. The weights themselves are read when first needed, once, however many
+/// [`BoundPolicy`](crate::BoundPolicy)s share them.
+#[derive(Debug)]
+pub struct Checkpoint {
+    dir: PathBuf,
+    config: ActConfig,
+    pub(crate) inputs: Features,
+    pub(crate) action_names: Option<Vec<String>>,
+    pub(crate) preprocessor: Pipeline,
+    pub(crate) postprocessor: Pipeline,
+    weights: TensorFile,
+    model: Mutex<Option<Arc<Act>>>,
+    info: Info,
+}
+
+/// What every family's `config.json` has.
+#[derive(Deserialize)]
+struct CommonConfig {
+    input_features: Features,
+    output_features: Features,
+    license: Option<String>,
+    #[serde(default)]
+    use_peft: bool,
+    /// Some families write the names of the action's dimensions.
+    action_feature_names: Option<Vec<String>>,
+}
+
+impl Checkpoint {
+    /// Opens the folder `dir` and checks everything that can be known before the weights are read:
+    /// the family, the configuration, the processor steps and their statistics, and that each tensor
+    /// that the model needs is there with the right shape and dtype, and no other.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] says which file, what was found there and what was expected.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, CheckpointError> {
+        let dir = dir.as_ref().to_owned();
+        check_files(&dir)?;
+        let config_path = dir.join(CONFIG);
+        let json = read_json(&config_path)?;
+        let family = family(&dir, &config_path, &json)?;
+        let common: CommonConfig = parse(&config_path, json.clone())?;
+        if common.use_peft || !dir.join(WEIGHTS).exists() && dir.join("adapter_model.safetensors").exists() {
+            return Err(CheckpointError::Adapter { dir });
+        }
+        let config = ActConfig::new(&config_path, json, &common.input_features, &common.output_features)?;
+        let weights = TensorFile::open(&dir.join(WEIGHTS))?;
+        if !dir.join(PREPROCESSOR).exists() && weights.names().iter().any(|name| is_old_buffer(name)) {
+            return Err(CheckpointError::OldNormalization { dir });
+        }
+        let preprocessor = Pipeline::open(&dir, PREPROCESSOR, &common.input_features)?;
+        let postprocessor = Pipeline::open(&dir, POSTPROCESSOR, &common.output_features)?;
+        if !preprocessor.adds_batch_axis() {
+            let found = preprocessor.names().collect::<Vec<_>>().join(", ");
+            let (path, expected) = (dir.join(PREPROCESSOR), "a to_batch_processor among them".into());
+            return Err(CheckpointError::Config { path, key: "steps".into(), found, expected });
+        }
+
+        let mut loader = Loader::check(&weights);
+        Act::build(&config, &mut loader)?;
+        let parameters = loader.finish(|name| is_old_buffer(name) || Act::knows_unused(name))?;
+
+        let features = |features: &Features, pipeline: &Pipeline| {
+            let one = |(name, feature): (&str, &Feature)| FeatureInfo {
+                name: name.to_owned(),
+                kind: feature.kind,
+                shape: feature.shape.clone(),
+                normalization: pipeline.mode_of(name).unwrap_or("IDENTITY").to_owned(),
+            };
+            features.iter().map(one).collect::<Vec<_>>()
+        };
+        let info = Info {
+            dir: dir.clone(),
+            family,
+            parameters,
+            dtype: info::dtypes(&weights),
+            cameras: common.input_features.of(FeatureKind::Visual).map(|(name, feature)| CameraInfo::new(name, feature)).collect(),
+            inputs: features(&common.input_features, &preprocessor),
+            outputs: features(&common.output_features, &postprocessor),
+            preprocessor: preprocessor.names().map(str::to_owned).collect(),
+            postprocessor: postprocessor.names().map(str::to_owned).collect(),
+            backbone: config.has_cameras().then(|| config.vision_backbone.clone()),
+            n_obs_steps: 1,
+            chunk_size: config.chunk_size,
+            n_action_steps: config.n_action_steps,
+            temporal_ensemble_coeff: config.temporal_ensemble_coeff,
+            licence: info::card_licence(&dir).or(common.license),
+            file_bytes: weights.len_bytes(),
+            memory_bytes: parameters * 4 + config.scratch_bytes(),
+        };
+        let (inputs, action_names) = (common.input_features, common.action_feature_names);
+        Ok(Self { dir, config, inputs, action_names, preprocessor, postprocessor, weights, model: Mutex::new(None), info })
+    }
+
+    /// What the checkpoint is.
+    pub fn info(&self) -> &Info {
+        &self.info
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Reads the weights, unless that was done already. Inference does it by itself; call this to
+    /// choose when.
+    ///
+    /// # Errors
+    /// When there is not enough memory in a way that can be told, or the file has changed.
+    pub fn load(&self) -> Result<(), CheckpointError> {
+        self.model().map(drop)
+    }
+
+    pub(crate) fn model(&self) -> Result<Arc<Act>, CheckpointError> {
+        // A panic while the model was being built leaves `None` behind, which is a valid state.
+        let mut slot = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(model) = slot.as_ref() {
+            return Ok(Arc::clone(model));
+        }
+        let model = Arc::new(Act::build(&self.config, &mut Loader::load(&self.weights))?);
+        *slot = Some(Arc::clone(&model));
+        Ok(model)
+    }
+
+    /// How many entries the action has.
+    pub fn action_width(&self) -> usize {
+        self.config.action_width
+    }
+}
+
+/// LeRobot kept statistics among the weights before it had processor files.
+fn is_old_buffer(name: &str) -> bool {
+    ["normalize_inputs.", "normalize_targets.", "unnormalize_outputs."].iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// The files without which a folder is no checkpoint, and those that are never opened.
+fn check_files(dir: &Path) -> Result<(), CheckpointError> {
+    let not_one = |what: String| Err(CheckpointError::NotACheckpoint { dir: dir.to_owned(), what });
+    if is_pickle(dir) {
+        return Err(CheckpointError::Pickle { path: dir.to_owned() });
+    }
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(_) if dir.is_file() => return not_one("it is a file, expected a folder".into()),
+        Err(source) => return Err(CheckpointError::Read { path: dir.to_owned(), source }),
+    };
+    let mut names: Vec<String> = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    let has = |name: &str| names.iter().any(|n| n == name);
+    if !has(CONFIG) {
+        let mut found = String::from("it is empty");
+        if !names.is_empty() {
+            found = format!("it holds {}", names.iter().take(8).cloned().collect::<Vec<_>>().join(", "));
+            if names.len() > 8 {
+                // Writing to a String cannot fail.
+                let _ = write!(found, " and {} more", names.len() - 8);
+            }
+        }
+        return not_one(format!("there is no {CONFIG} ({found})"));
+    }
+    if !has(WEIGHTS) && !has("adapter_model.safetensors") {
+        if let Some(pickle) = names.iter().find(|name| is_pickle(Path::new(name))) {
+            return Err(CheckpointError::Pickle { path: dir.join(pickle) });
+        }
+        return not_one(format!("there is no {WEIGHTS}"));
+    }
+    Ok(())
+}
+
+fn family(dir: &Path, path: &Path, json: &Value) -> Result<String, CheckpointError> {
+    match json.get("type") {
+        Some(Value::String(family)) if FAMILIES.contains(&family.as_str()) => Ok(family.clone()),
+        Some(Value::String(other)) => {
+            Err(CheckpointError::UnknownFamily { dir: dir.to_owned(), found: other.clone(), known: FAMILIES.join(", ") })
+        }
+        other => Err(CheckpointError::Config {
+            path: path.to_owned(),
+            key: "type".into(),
+            found: other.map_or("not there".into(), Value::to_string),
+            expected: format!("a policy family ({})", FAMILIES.join(", ")),
+        }),
+    }
+}
+
+/// Reads a JSON file of bounded size (`serde_json` bounds its depth).
+pub(crate) fn read_json(path: &Path) -> Result<Value, CheckpointError> {
+    let read = |source| CheckpointError::Read { path: path.to_owned(), source };
+    let file = std::fs::File::open(path).map_err(read)?;
+    let size = file.metadata().map_err(read)?.len();
+    if size > JSON_LIMIT_BYTES {
+        return Err(CheckpointError::TooBig { path: path.to_owned(), found: size, limit: JSON_LIMIT_BYTES });
+    }
+    let mut text = String::new();
+    file.take(JSON_LIMIT_BYTES).read_to_string(&mut text).map_err(read)?;
+    serde_json::from_str(&text).map_err(|source| CheckpointError::Json { path: path.to_owned(), source })
+}
+
+/// `value` as a `T`; `path` is where it came from.
+pub(crate) fn parse<T: DeserializeOwned>(path: &Path, value: Value) -> Result<T, CheckpointError> {
+    serde_json::from_value(value).map_err(|source| CheckpointError::Json { path: path.to_owned(), source })
+}
+
+/// The one action feature that a robot can be driven by.
+pub(crate) fn action_width(path: &Path, outputs: &Features) -> Result<usize, CheckpointError> {
+    match outputs.get(ACTION) {
+        Some(Feature { kind: FeatureKind::Action, shape }) if shape.len() == 1 => Ok(shape[0]),
+        other => Err(CheckpointError::Config {
+            path: path.to_owned(),
+            key: "output_features.action".into(),
+            found: other.map_or("not there".into(), |f| format!("{:?} {:?}", f.kind, f.shape)),
+            expected: "an ACTION of shape [A]".into(),
+        }),
+    }
+}

@@ -1,0 +1,95 @@
+//! What can go wrong, as types: opening a checkpoint, fitting it to a robot, running it.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::Fit;
+
+/// A folder that is no checkpoint this crate can run. Raised by
+/// [`Checkpoint::open`](crate::Checkpoint::open), before any weight is read.
+#[derive(Debug, Error)]
+pub enum CheckpointError {
+    #[error("opening the checkpoint {}: {what}", dir.display())]
+    NotACheckpoint { dir: PathBuf, what: String },
+    #[error("opening {}: a pickle file can run any program when it is read, so only safetensors are opened; convert the checkpoint first", path.display())]
+    Pickle { path: PathBuf },
+    #[error("opening the checkpoint {}: it is a PEFT adapter, which needs its base model; merge it into a full checkpoint first", dir.display())]
+    Adapter { dir: PathBuf },
+    #[error(
+        "opening the checkpoint {}: it predates LeRobot's processor files (its statistics are inside model.safetensors); convert it with `python -m lerobot.processor.migrate_policy_normalization --pretrained-path {}`",
+        dir.display(), dir.display()
+    )]
+    OldNormalization { dir: PathBuf },
+    #[error("opening the checkpoint {}: the policy family is {found:?}, known families: {known}", dir.display())]
+    UnknownFamily { dir: PathBuf, found: String, known: String },
+    #[error("reading {}", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("reading {}: it has {found} bytes, expected at most {limit}", path.display())]
+    TooBig { path: PathBuf, found: u64, limit: u64 },
+    #[error("parsing {}", path.display())]
+    Json {
+        path: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("reading {}: {key} is {found}, expected {expected}", path.display())]
+    Config { path: PathBuf, key: String, found: String, expected: String },
+    #[error("reading the safetensors header of {}: {what}", path.display())]
+    Header { path: PathBuf, what: String },
+    #[error("reading {}: the file ends early, it has {found} bytes, its header promises {expected}", path.display())]
+    Truncated { path: PathBuf, found: u64, expected: u64 },
+    #[error("checking {}: there is no tensor {name}, expected one of shape {expected:?}", path.display())]
+    MissingTensor { path: PathBuf, name: String, expected: Vec<usize> },
+    #[error("checking {}: tensor {name} has shape {found:?}, expected {expected:?}", path.display())]
+    WrongShape { path: PathBuf, name: String, found: Vec<usize>, expected: Vec<usize> },
+    #[error("checking {}: tensor {name} has dtype {found}, expected F32, F16 or BF16", path.display())]
+    WrongDtype { path: PathBuf, name: String, found: String },
+    #[error("checking {}: {} tensors are in no use, expected none: {}", path.display(), names.len(), names.join(", "))]
+    UnusedTensors { path: PathBuf, names: Vec<String> },
+    #[error("reading {}: step {index} is {found:?}, known steps: {known}", path.display())]
+    UnknownStep { path: PathBuf, index: usize, found: String, known: String },
+    #[error("checking {}: feature {feature} is normalised by {mode}, but there is no statistic {stat} for it", path.display())]
+    MissingStats { path: PathBuf, feature: String, mode: String, stat: String },
+    #[error("checking {}: statistic {stat} of feature {feature} has shape {found:?}, expected {expected} values", path.display())]
+    WrongStats { path: PathBuf, feature: String, stat: String, found: Vec<usize>, expected: usize },
+    #[error("building the model from {}", path.display())]
+    Build {
+        path: PathBuf,
+        #[source]
+        source: candle_core::Error,
+    },
+}
+
+/// A checkpoint that cannot drive a robot.
+#[derive(Debug, Error)]
+pub enum BindError {
+    /// Both sides are in `fit`, and in the message as two columns.
+    #[error("binding the checkpoint to robot {}: they don't fit\n{fit}", fit.robot)]
+    Mismatch { fit: Fit },
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+}
+
+/// An inference that did not happen.
+#[derive(Debug, Error)]
+pub enum InferError {
+    #[error("reading the inputs: there is no {key}, expected {expected}")]
+    MissingInput { key: String, expected: String },
+    #[error("reading the inputs: {key} is {found}, expected {expected}")]
+    WrongInput { key: String, found: String, expected: String },
+    /// The policy answered with NaN or infinity.
+    #[error("running the policy: row {row} of its answer holds {value} for action {column}, expected a finite number")]
+    NotFinite { row: usize, column: usize, value: f32 },
+    #[error("running the policy")]
+    Compute(#[from] candle_core::Error),
+    /// The weights could not be read, or a tensor file could not be opened.
+    #[error(transparent)]
+    File(#[from] CheckpointError),
+    #[error("writing {}: {what}", path.display())]
+    Write { path: PathBuf, what: String },
+}

@@ -1,0 +1,106 @@
+//! What a checkpoint is, for people and programs.
+
+use std::collections::BTreeSet;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::features::{Feature, FeatureKind, IMAGES};
+use crate::weights::TensorFile;
+
+/// What [`Checkpoint::info`](crate::Checkpoint::info) tells.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Info {
+    pub dir: PathBuf,
+    /// LeRobot's name of the policy family, such as `act`.
+    pub family: String,
+    /// How many numbers inference uses (what only training needs is not counted).
+    pub parameters: u64,
+    /// The dtypes in the file, such as `F32` or `F16+F32`. Computation is always in `f32`.
+    pub dtype: String,
+    /// In the order of `config.json`, which is the order of the cameras in the model.
+    pub inputs: Vec<FeatureInfo>,
+    pub outputs: Vec<FeatureInfo>,
+    pub cameras: Vec<CameraInfo>,
+    /// Registry names of the steps, in order.
+    pub preprocessor: Vec<String>,
+    pub postprocessor: Vec<String>,
+    /// The vision backbone, where there is one.
+    pub backbone: Option<String>,
+    pub n_obs_steps: usize,
+    /// Rows in each answer.
+    pub chunk_size: usize,
+    /// Rows of an answer that are meant to be executed before the next.
+    pub n_action_steps: usize,
+    pub temporal_ensemble_coeff: Option<f64>,
+    /// From the model card (`license:` in README.md), else from `config.json`.
+    pub licence: Option<String>,
+    /// The size of `model.safetensors`.
+    pub file_bytes: u64,
+    /// What inference needs: the weights in `f32` and, as an estimate, the largest intermediate.
+    pub memory_bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FeatureInfo {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub kind: FeatureKind,
+    /// Images are `[3, height, width]`.
+    pub shape: Vec<usize>,
+    /// LeRobot's mode name: `IDENTITY`, `MEAN_STD`, `MIN_MAX`, `QUANTILES` or `QUANTILE10`.
+    pub normalization: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CameraInfo {
+    /// The feature's name without `observation.images.`.
+    pub name: String,
+    pub width: usize,
+    pub height: usize,
+}
+
+impl CameraInfo {
+    pub(crate) fn new(name: &str, feature: &Feature) -> Self {
+        // Image features were checked to have three dimensions when the configuration was read.
+        let dim = |i: usize| feature.shape.get(i).copied().unwrap_or(0);
+        Self { name: name.strip_prefix(IMAGES).unwrap_or(name).to_owned(), width: dim(2), height: dim(1) }
+    }
+}
+
+pub(crate) fn dtypes(weights: &TensorFile) -> String {
+    let names = weights.names();
+    let kinds: BTreeSet<String> = names.iter().filter_map(|name| Some(format!("{:?}", weights.spec(name)?.dtype))).collect();
+    kinds.into_iter().collect::<Vec<_>>().join("+")
+}
+
+/// The `license:` entry of the front matter of `dir/README.md`.
+pub(crate) fn card_licence(dir: &Path) -> Option<String> {
+    let mut text = Vec::new();
+    std::fs::File::open(dir.join("README.md")).ok()?.take(64 << 10).read_to_end(&mut text).ok()?;
+    front_matter_licence(&String::from_utf8_lossy(&text))
+}
+
+fn front_matter_licence(text: &str) -> Option<String> {
+    let mut lines = text.lines();
+    if lines.next()?.trim_end() != "---" {
+        return None;
+    }
+    let value = lines.take_while(|line| line.trim_end() != "---").find_map(|line| line.strip_prefix("license:"))?;
+    let value = value.trim().trim_matches(['"', '\'']);
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_licence_is_read_from_the_front_matter_only() {
+        assert_eq!(front_matter_licence("---\ntags: [a]\nlicense: apache-2.0\n---\n# x").as_deref(), Some("apache-2.0"));
+        assert_eq!(front_matter_licence("---\nlicense: 'mit'\n---\n").as_deref(), Some("mit"));
+        assert_eq!(front_matter_licence("---\ntags: [a]\n---\nlicense: mit\n"), None);
+        assert_eq!(front_matter_licence("license: mit\n"), None);
+    }
+}

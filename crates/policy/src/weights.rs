@@ -1,0 +1,208 @@
+//! Tensor files: a mapped safetensors file whose header is checked, and the loader that builds a
+//! model from it. The only place in this crate with `unsafe`.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use half::{bf16, f16};
+use memmap2::Mmap;
+use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
+
+use crate::CheckpointError;
+
+/// File name endings of formats that run code when they are read.
+const PICKLES: [&str; 6] = ["bin", "pt", "pth", "pkl", "pickle", "ckpt"];
+
+pub(crate) fn is_pickle(path: &Path) -> bool {
+    path.extension().and_then(|e| e.to_str()).is_some_and(|e| PICKLES.contains(&e.to_ascii_lowercase().as_str()))
+}
+
+/// A safetensors file whose header was read and agrees with the file's size.
+#[derive(Debug)]
+pub(crate) struct TensorFile {
+    path: PathBuf,
+    map: Mmap,
+    /// Where the tensors begin in the file.
+    data_start: usize,
+    header: Metadata,
+}
+
+impl TensorFile {
+    /// # Errors
+    /// When the file is a pickle by name, can't be read, ends early, or its header makes no sense
+    /// (the `safetensors` crate bounds its size to 100 MB and checks every range).
+    pub(crate) fn open(path: &Path) -> Result<Self, CheckpointError> {
+        if is_pickle(path) {
+            return Err(CheckpointError::Pickle { path: path.to_owned() });
+        }
+        let read = |source| CheckpointError::Read { path: path.to_owned(), source };
+        let file = File::open(path).map_err(read)?;
+        // SAFETY: the map is read-only. Another process that truncates or rewrites the file meanwhile
+        // would be undefined behaviour; checkpoints are written once, and the time is short: the
+        // bytes are copied into tensors when the model is built.
+        #[allow(unsafe_code)]
+        let map = unsafe { Mmap::map(&file) }.map_err(read)?;
+        let (header_len, header) = SafeTensors::read_metadata(&map).map_err(|error| header_error(path, &map, &error))?;
+        Ok(Self { path: path.to_owned(), map, data_start: 8 + header_len, header })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn len_bytes(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    /// Tensor names in the order of the file.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.header.offset_keys()
+    }
+
+    pub(crate) fn spec(&self, name: &str) -> Option<&TensorInfo> {
+        self.header.info(name)
+    }
+
+    /// The file's `__metadata__` entry `key`.
+    pub(crate) fn metadata(&self, key: &str) -> Option<&str> {
+        self.header.metadata().as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// A tensor's bytes, little-endian, row-major.
+    pub(crate) fn bytes(&self, info: &TensorInfo) -> &[u8] {
+        let (start, end) = info.data_offsets;
+        // The header was checked against the file's size, so the range is there.
+        self.map.get(self.data_start + start..self.data_start + end).unwrap_or_default()
+    }
+
+    /// The tensor `name` as `f32`, converted from half precision where it is that.
+    ///
+    /// # Errors
+    /// When its dtype is no float of at most 32 bits.
+    pub(crate) fn floats(&self, name: &str, info: &TensorInfo) -> Result<Vec<f32>, CheckpointError> {
+        let bytes = self.bytes(info);
+        match info.dtype {
+            Dtype::F32 => Ok(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()),
+            Dtype::F16 => Ok(bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect()),
+            Dtype::BF16 => Ok(bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect()),
+            _ => Err(self.wrong_dtype(name, info)),
+        }
+    }
+
+    fn wrong_dtype(&self, name: &str, info: &TensorInfo) -> CheckpointError {
+        CheckpointError::WrongDtype { path: self.path.clone(), name: name.to_owned(), found: format!("{:?}", info.dtype) }
+    }
+}
+
+fn header_error(path: &Path, map: &[u8], error: &SafeTensorError) -> CheckpointError {
+    let path = path.to_owned();
+    let found = map.len() as u64;
+    let header_len = map.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+    match (error, header_len) {
+        (SafeTensorError::InvalidHeaderLength, Some(n)) => CheckpointError::Truncated { path, found, expected: n.saturating_add(8) },
+        (SafeTensorError::MetadataIncompleteBuffer, Some(n)) => {
+            // The header is whole, so its own ranges say how long the file should be.
+            let header = map.get(8..8 + n as usize).unwrap_or_default();
+            let data = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(header).ok().and_then(|entries| {
+                entries.values().filter_map(|entry| entry.get("data_offsets")?.get(1)?.as_u64()).max()
+            });
+            let expected = n.saturating_add(8).saturating_add(data.unwrap_or(0));
+            if expected > found {
+                CheckpointError::Truncated { path, found, expected }
+            } else {
+                CheckpointError::Header { path, what: format!("the file has {found} bytes, its header promises {expected}") }
+            }
+        }
+        (error, _) => CheckpointError::Header { path, what: error.to_string() },
+    }
+}
+
+/// Hands a model under construction its tensors, each asked for by name and shape.
+///
+/// A model is built twice by the same code: first from stand-ins that take no memory
+/// ([`Loader::check`]), which finds every missing, misshapen or superfluous tensor by looking at the
+/// header alone, then from the weights ([`Loader::load`]). So the check cannot disagree with the load.
+pub(crate) struct Loader<'file> {
+    file: &'file TensorFile,
+    dry: bool,
+    used: BTreeSet<String>,
+    parameters: u64,
+}
+
+impl<'file> Loader<'file> {
+    pub(crate) fn check(file: &'file TensorFile) -> Self {
+        Self { file, dry: true, used: BTreeSet::new(), parameters: 0 }
+    }
+
+    pub(crate) fn load(file: &'file TensorFile) -> Self {
+        Self { dry: false, ..Self::check(file) }
+    }
+
+    /// Whether this is the check, in which tensors are stand-ins not worth computing with.
+    pub(crate) fn is_dry(&self) -> bool {
+        self.dry
+    }
+
+    /// The shape the file gives for `name`, for dimensions that the configuration doesn't tell.
+    ///
+    /// # Errors
+    /// When there is no such tensor; `expected` is its rank.
+    pub(crate) fn shape<const RANK: usize>(&self, name: &str) -> Result<[usize; RANK], CheckpointError> {
+        let Some(info) = self.file.spec(name) else {
+            return Err(self.missing(name, &[0; RANK]));
+        };
+        <[usize; RANK]>::try_from(info.shape.as_slice()).map_err(|_| CheckpointError::WrongShape {
+            path: self.file.path.clone(),
+            name: name.to_owned(),
+            found: info.shape.clone(),
+            expected: vec![0; RANK],
+        })
+    }
+
+    /// The tensor `name` as `f32`.
+    ///
+    /// # Errors
+    /// When it is not there or has another shape or a dtype that is no float.
+    pub(crate) fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, CheckpointError> {
+        let Some(info) = self.file.spec(name) else {
+            return Err(self.missing(name, shape));
+        };
+        if info.shape != shape {
+            let (found, expected) = (info.shape.clone(), shape.to_vec());
+            return Err(CheckpointError::WrongShape { path: self.file.path.clone(), name: name.to_owned(), found, expected });
+        }
+        if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+            return Err(self.file.wrong_dtype(name, info));
+        }
+        if self.used.insert(name.to_owned()) {
+            self.parameters += shape.iter().product::<usize>() as u64;
+        }
+        let tensor = if self.dry {
+            Tensor::zeros((), DType::F32, &Device::Cpu).and_then(|zero| zero.broadcast_as(shape))
+        } else {
+            Tensor::from_vec(self.file.floats(name, info)?, shape, &Device::Cpu)
+        };
+        tensor.map_err(|source| self.build_error(source))
+    }
+
+    pub(crate) fn build_error(&self, source: candle_core::Error) -> CheckpointError {
+        CheckpointError::Build { path: self.file.path.clone(), source }
+    }
+
+    fn missing(&self, name: &str, expected: &[usize]) -> CheckpointError {
+        CheckpointError::MissingTensor { path: self.file.path.clone(), name: name.to_owned(), expected: expected.to_vec() }
+    }
+
+    /// How many numbers the model asked for; an error when the file holds tensors that it did not
+    /// ask for and that `is_known_unused` doesn't name.
+    ///
+    /// # Errors
+    /// [`CheckpointError::UnusedTensors`].
+    pub(crate) fn finish(self, is_known_unused: impl Fn(&str) -> bool) -> Result<u64, CheckpointError> {
+        let names: Vec<String> = self.file.names().into_iter().filter(|name| !self.used.contains(name) && !is_known_unused(name)).collect();
+        if names.is_empty() { Ok(self.parameters) } else { Err(CheckpointError::UnusedTensors { path: self.file.path.clone(), names }) }
+    }
+}
