@@ -15,7 +15,7 @@ pub enum HubError {
     #[error("opening the model folder {}: {found}", path.display())]
     NoFolder { path: PathBuf, found: &'static str },
     /// `HF_ENDPOINT`, a proxy or the system's certificates cannot be used.
-    #[error("preparing requests to {endpoint}")]
+    #[error("preparing requests to {endpoint}: this address, a proxy setting or the system's CA certificates can't be used")]
     Client {
         endpoint: String,
         #[source]
