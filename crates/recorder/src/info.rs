@@ -1,50 +1,242 @@
 //! Reads what a dataset says of itself.
 
+use std::fs::{self, File};
 use std::path::Path;
 
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Int64Type};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::ReadError;
+use crate::files::FOLDER;
+use crate::schema::{INFO, Info, STATS, TASKS, VERSION};
+use crate::stats::FeatureStats;
 
-/// What `meta/info.json`, the episodes table and the folder say. `Serialize` uses LeRobot's key names.
+/// What `meta/info.json`, the tables and the folder say. Serialises with LeRobot's key names.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DatasetInfo {
     pub codebase_version: String,
+    /// LeRobot's class name of the robot.
     pub robot_type: Option<String>,
-    pub fps: f64,
+    pub fps: u32,
     pub total_episodes: u64,
     pub total_frames: u64,
     pub total_tasks: u64,
     /// In `task_index` order.
     pub tasks: Vec<String>,
     /// As info.json has them.
-    pub features: serde_json::Map<String, serde_json::Value>,
+    pub features: Map<String, Value>,
     pub cameras: Vec<CameraInfo>,
+    /// In `episode_index` order.
     pub episodes: Vec<EpisodeInfo>,
+    /// All files of the folder.
     pub size_on_disk_bytes: u64,
     /// A recorder was killed here or is at work; [`recover`](crate::recover) completes what it left.
     pub unfinished: bool,
 }
 
+/// A camera of a dataset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CameraInfo {
-    /// The feature, `observation.images.front`.
+    /// The feature, such as `observation.images.front`.
     pub key: String,
     pub width: u64,
     pub height: u64,
-    /// `h264`, `av1`, `hevc`; `None` for images in parquet.
+    /// `h264`, `av1` or `hevc`; `None` for images in parquet, or when info.json doesn't say.
     pub codec: Option<String>,
 }
 
+/// An episode of a dataset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EpisodeInfo {
     pub episode_index: u64,
+    /// Frames.
     pub length: u64,
     pub tasks: Vec<String>,
 }
 
 impl DatasetInfo {
+    /// Reads the dataset in the folder `root`, Sinew's or LeRobot's, and changes nothing.
+    ///
+    /// # Errors
+    /// When it is no LeRobotDataset v3.0, or a table can't be read or contradicts info.json.
     pub fn open(root: &Path) -> Result<Self, ReadError> {
-        Err(ReadError::NotADataset { root: root.to_owned() })
+        let info = read_info(root)?;
+        let tasks = if info.total_tasks > 0 { read_tasks(root)? } else { Vec::new() };
+        let mut episodes = if info.total_episodes > 0 { read_episodes(root)? } else { Vec::new() };
+        let invalid = |what: String| Err(ReadError::Invalid { path: root.join(INFO), what });
+        if (episodes.len() as u64) < info.total_episodes {
+            return invalid(format!("total_episodes is {}, but the episodes table has {} rows", info.total_episodes, episodes.len()));
+        }
+        // A reader may come between a commit and its last rename; the tables are then ahead.
+        episodes.truncate(info.total_episodes as usize);
+        if let Some((at, episode)) = episodes.iter().enumerate().find(|(at, episode)| episode.episode_index != *at as u64) {
+            return invalid(format!("row {at} of the episodes table is episode {}", episode.episode_index));
+        }
+        let frames: u64 = episodes.iter().map(|episode| episode.length).sum();
+        if frames != info.total_frames {
+            return invalid(format!("total_frames is {}, but the episodes have {frames} together", info.total_frames));
+        }
+        if (tasks.len() as u64) < info.total_tasks {
+            return invalid(format!("total_tasks is {}, but the tasks table has {} rows", info.total_tasks, tasks.len()));
+        }
+        let cameras = info.features.iter().filter_map(|(key, feature)| camera(key, feature)).collect();
+        Ok(Self {
+            codebase_version: info.codebase_version,
+            robot_type: info.robot_type,
+            fps: info.fps,
+            total_episodes: info.total_episodes,
+            total_frames: info.total_frames,
+            total_tasks: info.total_tasks,
+            tasks,
+            features: info.features,
+            cameras,
+            episodes,
+            size_on_disk_bytes: size_of(root, 0)?,
+            unfinished: root.join(FOLDER).exists(),
+        })
     }
+}
+
+fn camera(key: &str, feature: &Value) -> Option<CameraInfo> {
+    if !matches!(feature["dtype"].as_str(), Some("video" | "image")) {
+        return None;
+    }
+    let codec = feature["info"]["video.codec"].as_str().or(feature["video_info"]["video.codec"].as_str());
+    Some(CameraInfo {
+        key: key.to_owned(),
+        height: feature["shape"][0].as_u64()?,
+        width: feature["shape"][1].as_u64()?,
+        codec: codec.map(str::to_owned),
+    })
+}
+
+fn size_of(folder: &Path, depth: usize) -> Result<u64, ReadError> {
+    let failed = |source| ReadError::Io { path: folder.to_owned(), source };
+    let mut size = 0;
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let metadata = entry.metadata().map_err(failed)?;
+        // A dataset is five folders deep; links are not followed.
+        size += if metadata.is_dir() && depth < 8 { size_of(&entry.path(), depth + 1)? } else { metadata.len() };
+    }
+    Ok(size)
+}
+
+pub(crate) fn read_info(root: &Path) -> Result<Info, ReadError> {
+    let path = root.join(INFO);
+    if !path.is_file() {
+        return Err(ReadError::NotADataset { root: root.to_owned() });
+    }
+    let value = read_json(&path)?;
+    let version = value["codebase_version"].as_str().unwrap_or("missing");
+    if version != VERSION {
+        return Err(ReadError::Version { root: root.to_owned(), found: version.to_owned() });
+    }
+    let info: Info = serde_json::from_value(value).map_err(|source| ReadError::Json { path: path.clone(), source })?;
+    if info.fps == 0 || info.chunks_size == 0 {
+        return Err(ReadError::Invalid {
+            path,
+            what: format!("fps is {} and chunks_size {}, expected above 0", info.fps, info.chunks_size),
+        });
+    }
+    Ok(info)
+}
+
+/// The statistics of `features`, all of which must be there.
+pub(crate) fn read_stats(root: &Path, features: &[String]) -> Result<Vec<(String, FeatureStats)>, ReadError> {
+    let path = root.join(STATS);
+    let value = read_json(&path)?;
+    let stats = features.iter().map(|feature| {
+        let what = format!("there are no statistics of {feature} with mean, std, min, max, count and quantiles");
+        let stats = value.get(feature).and_then(FeatureStats::from_json).ok_or(ReadError::Invalid { path: path.clone(), what })?;
+        Ok((feature.clone(), stats))
+    });
+    stats.collect()
+}
+
+fn read_json(path: &Path) -> Result<Value, ReadError> {
+    let text = fs::read_to_string(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
+    serde_json::from_str(&text).map_err(|source| ReadError::Json { path: path.to_owned(), source })
+}
+
+/// The task sentences; row `i` has to be task `i`.
+pub(crate) fn read_tasks(root: &Path) -> Result<Vec<String>, ReadError> {
+    let path = root.join(TASKS);
+    let invalid = |what: &str| ReadError::Invalid { path: path.clone(), what: what.to_owned() };
+    let mut tasks = Vec::new();
+    for batch in read_parquet(&path, &["task_index", "task", "__index_level_0__"])? {
+        let indices = integers(&batch, "task_index").ok_or_else(|| invalid("there is no column task_index of int64"))?;
+        let names = batch.column_by_name("task").or_else(|| batch.column_by_name("__index_level_0__"));
+        let names = names.and_then(strings).ok_or_else(|| invalid("there is no column task of strings"))?;
+        for (index, name) in indices.into_iter().zip(names) {
+            if index != tasks.len() as u64 {
+                return Err(invalid(&format!("row {} has task_index {index}", tasks.len())));
+            }
+            tasks.push(name);
+        }
+    }
+    Ok(tasks)
+}
+
+fn read_episodes(root: &Path) -> Result<Vec<EpisodeInfo>, ReadError> {
+    let tree = root.join("meta/episodes");
+    let mut episodes = Vec::new();
+    for path in parquet_files(&tree)? {
+        let invalid = |what: &str| ReadError::Invalid { path: path.clone(), what: what.to_owned() };
+        for batch in read_parquet(&path, &["episode_index", "length", "tasks"])? {
+            let indices = integers(&batch, "episode_index").ok_or_else(|| invalid("there is no column episode_index of int64"))?;
+            let lengths = integers(&batch, "length").ok_or_else(|| invalid("there is no column length of int64"))?;
+            let tasks = batch.column_by_name("tasks").and_then(|column| column.as_list_opt::<i32>());
+            for (row, (episode_index, length)) in indices.into_iter().zip(lengths).enumerate() {
+                let tasks = tasks.filter(|tasks| tasks.is_valid(row)).and_then(|tasks| strings(&tasks.value(row))).unwrap_or_default();
+                episodes.push(EpisodeInfo { episode_index, length, tasks });
+            }
+        }
+    }
+    Ok(episodes)
+}
+
+/// The parquet files one folder down, in the order in which LeRobot reads them.
+pub(crate) fn parquet_files(tree: &Path) -> Result<Vec<std::path::PathBuf>, ReadError> {
+    let list = |folder: &Path| -> Result<Vec<std::path::PathBuf>, ReadError> {
+        let failed = |source| ReadError::Io { path: folder.to_owned(), source };
+        let entries = fs::read_dir(folder).map_err(failed)?;
+        entries.map(|entry| entry.map(|entry| entry.path()).map_err(failed)).collect()
+    };
+    let mut files = Vec::new();
+    for folder in list(tree)?.into_iter().filter(|path| path.is_dir()) {
+        files.extend(list(&folder)?.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "parquet")));
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The named columns of a parquet file, those that it has.
+pub(crate) fn read_parquet(path: &Path, columns: &[&str]) -> Result<Vec<RecordBatch>, ReadError> {
+    let file = File::open(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
+    let failed = |source| ReadError::Parquet { path: path.to_owned(), source };
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(failed)?;
+    let roots = builder.parquet_schema().root_schema().get_fields().iter().enumerate();
+    let wanted = roots.filter(|(_, field)| columns.contains(&field.name())).map(|(at, _)| at);
+    let mask = parquet::arrow::ProjectionMask::roots(builder.parquet_schema(), wanted);
+    let reader = builder.with_projection(mask).build().map_err(failed)?;
+    reader.map(|batch| batch.map_err(|error| failed(error.into()))).collect()
+}
+
+pub(crate) fn integers(batch: &RecordBatch, column: &str) -> Option<Vec<u64>> {
+    let column = batch.column_by_name(column)?.as_primitive_opt::<Int64Type>()?;
+    (column.null_count() == 0).then(|| column.values().iter().map(|value| *value as u64).collect())
+}
+
+fn strings(column: &ArrayRef) -> Option<Vec<String>> {
+    let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
+    Some(match column.data_type() {
+        DataType::Utf8 => column.as_string::<i32>().iter().map(text).collect(),
+        DataType::LargeUtf8 => column.as_string::<i64>().iter().map(text).collect(),
+        DataType::Utf8View => column.as_string_view().iter().map(text).collect(),
+        _ => return None,
+    })
 }

@@ -2,10 +2,18 @@
 
 #![forbid(unsafe_code)]
 
+mod dataset;
 mod error;
+mod files;
+mod h264;
 mod info;
+mod mp4;
 mod recorder;
 mod rerun_view;
+mod schema;
+mod stats;
+mod table;
+mod video;
 
 pub use error::{ReadError, RecordError};
 pub use info::{CameraInfo, DatasetInfo, EpisodeInfo};

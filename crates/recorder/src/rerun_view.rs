@@ -8,7 +8,11 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum ViewError {
     #[error("{doing}")]
-    Rerun { doing: String, #[source] source: Box<dyn std::error::Error + Send + Sync> },
+    Rerun {
+        doing: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
 /// Logs each tick to a Rerun recording.

@@ -1,0 +1,192 @@
+//! RGB images in, H.264 frames out.
+
+use openh264::OpenH264API;
+use openh264::encoder::{
+    BitRate, Complexity, Encoder, EncoderConfig, FrameRate, FrameType, IntraFramePeriod, QpRange, RateControlMode, VuiConfig,
+};
+use openh264::formats::YUVSlices;
+use sinew_core::Image;
+
+use crate::RecordError;
+
+/// An encoded frame in the form that mp4 wants: each unit behind its length in four bytes.
+#[derive(Debug, Default)]
+pub(crate) struct EncodedFrame {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) is_key: bool,
+    /// The parameter sets, which come with every key frame.
+    pub(crate) sps: Vec<u8>,
+    pub(crate) pps: Vec<u8>,
+}
+
+/// Encodes one episode of one camera. The first frame, and then every `keyframe_interval`-th, can be
+/// decoded alone; there are no B-frames; the same images give the same bytes.
+pub(crate) struct FrameEncoder {
+    camera: String,
+    width: usize,
+    height: usize,
+    encoder: Encoder,
+    /// Luma, then both chroma planes at half the resolution.
+    yuv: Vec<u8>,
+    annex_b: Vec<u8>,
+}
+
+impl FrameEncoder {
+    /// `width` and `height` must be even.
+    pub(crate) fn new(camera: &str, width: u32, height: u32, fps: u32, quantizer: u8, keyframe_interval: u32) -> Result<Self, RecordError> {
+        // Buffer-based control without a buffer to watch is constant quantisation: it never skips a
+        // frame, which would shift every later image against its row.
+        let config = EncoderConfig::new()
+            .rate_control_mode(RateControlMode::Bufferbased)
+            .qp(QpRange::new(quantizer, quantizer))
+            .skip_frames(false)
+            .bitrate(BitRate::from_bps(100_000_000))
+            .max_frame_rate(FrameRate::from_hz(fps as f32))
+            .intra_frame_period(IntraFramePeriod::from_num_frames(keyframe_interval))
+            .complexity(Complexity::Low)
+            .scene_change_detect(false)
+            .adaptive_quantization(false)
+            .background_detection(false)
+            // More threads would cut the picture into slices by the machine's number of cores.
+            .num_threads(1)
+            .vui(VuiConfig::bt601());
+        let encoder = Encoder::with_api_config(OpenH264API::from_source(), config)
+            .map_err(|source| RecordError::Encode { camera: camera.to_owned(), source })?;
+        let (width, height) = (width as usize, height as usize);
+        Ok(Self { camera: camera.to_owned(), width, height, encoder, yuv: vec![0; width * height * 3 / 2], annex_b: Vec::new() })
+    }
+
+    /// Encodes `image`, which must have the encoder's size, into `frame`.
+    pub(crate) fn encode(&mut self, image: &Image, frame: &mut EncodedFrame) -> Result<(), RecordError> {
+        let (width, height) = (self.width, self.height);
+        rgb_to_yuv420(&image.rgb, width, &mut self.yuv);
+        let (luma, chroma) = self.yuv.split_at(width * height);
+        let (u, v) = chroma.split_at(chroma.len() / 2);
+        let planes = YUVSlices::new((luma, u, v), (width, height), (width, width / 2, width / 2));
+        let stream = self.encoder.encode(&planes).map_err(|source| RecordError::Encode { camera: self.camera.clone(), source })?;
+        let kind = stream.frame_type();
+        self.annex_b.clear();
+        stream.write_vec(&mut self.annex_b);
+
+        frame.bytes.clear();
+        frame.is_key = kind == FrameType::IDR;
+        for unit in units(&self.annex_b) {
+            match unit.first().map(|header| header & 31) {
+                Some(7) => frame.sps = unit.to_vec(),
+                Some(8) => frame.pps = unit.to_vec(),
+                _ => {
+                    frame.bytes.extend((unit.len() as u32).to_be_bytes());
+                    frame.bytes.extend(unit);
+                }
+            }
+        }
+        if frame.bytes.is_empty() || frame.sps.is_empty() || frame.pps.is_empty() {
+            let what = format!("the encoder answered {} bytes of kind {kind:?} and no picture", self.annex_b.len());
+            return Err(RecordError::Stream { camera: self.camera.clone(), what });
+        }
+        Ok(())
+    }
+}
+
+/// The units between the start codes (00 00 01, or 00 00 00 01) of a byte stream.
+fn units(annex_b: &[u8]) -> Vec<&[u8]> {
+    let mut units = Vec::new();
+    let mut start = None;
+    let mut at = 0;
+    while at + 3 <= annex_b.len() {
+        if annex_b[at..at + 3] == [0, 0, 1] {
+            if let Some(start) = start {
+                units.push(trim_zeros(&annex_b[start..at]));
+            }
+            start = Some(at + 3);
+            at += 3;
+        } else {
+            at += 1;
+        }
+    }
+    units.extend(start.map(|start| trim_zeros(&annex_b[start..])));
+    units
+}
+
+/// A unit never ends in a zero byte; those before a start code are padding.
+fn trim_zeros(unit: &[u8]) -> &[u8] {
+    let end = unit.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    &unit[..end]
+}
+
+/// BT.601 in limited range (luma 16..235), chroma the mean of 2×2 pixels, in 16-bit fixed point.
+/// `rgb` is `[height, width, 3]` with both even; `yuv` holds the planes one after another.
+fn rgb_to_yuv420(rgb: &[u8], width: usize, yuv: &mut [u8]) {
+    let height = rgb.len() / (width * 3);
+    let (luma, chroma) = yuv.split_at_mut(width * height);
+    let (us, vs) = chroma.split_at_mut(width * height / 4);
+    let rows = rgb.chunks_exact(width * 6).zip(luma.chunks_exact_mut(width * 2));
+    let chroma_rows = us.chunks_exact_mut(width / 2).zip(vs.chunks_exact_mut(width / 2));
+    for ((rgb, luma), (us, vs)) in rows.zip(chroma_rows) {
+        let (upper, lower) = rgb.split_at(width * 3);
+        let (luma_upper, luma_lower) = luma.split_at_mut(width);
+        let pairs = upper.chunks_exact(6).zip(lower.chunks_exact(6));
+        let lumas = luma_upper.chunks_exact_mut(2).zip(luma_lower.chunks_exact_mut(2));
+        for (((upper, lower), (y_upper, y_lower)), (u, v)) in pairs.zip(lumas).zip(us.iter_mut().zip(vs)) {
+            let (mut r, mut g, mut b) = (0, 0, 0);
+            for (pixels, ys) in [(upper, y_upper), (lower, y_lower)] {
+                for (pixel, y) in pixels.chunks_exact(3).zip(ys) {
+                    let [red, green, blue] = [i32::from(pixel[0]), i32::from(pixel[1]), i32::from(pixel[2])];
+                    *y = (((16_829 * red + 33_039 * green + 6_416 * blue + 32_768) >> 16) + 16) as u8;
+                    r += red;
+                    g += green;
+                    b += blue;
+                }
+            }
+            // The sums are of four pixels, hence two bits more to shift.
+            *u = (((-9_714 * r - 19_071 * g + 28_784 * b + 131_072) >> 18) + 128) as u8;
+            *v = (((28_784 * r - 24_103 * g - 4_681 * b + 131_072) >> 18) + 128) as u8;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grey_and_the_primaries_land_where_bt601_puts_them() {
+        // Y, U, V of each colour in limited range, from the standard's equations.
+        for (rgb, expected) in [
+            ([0, 0, 0], [16, 128, 128]),
+            ([255, 255, 255], [235, 128, 128]),
+            ([255, 0, 0], [81, 90, 240]),
+            ([0, 255, 0], [145, 54, 34]),
+            ([0, 0, 255], [41, 240, 110]),
+        ] {
+            let mut yuv = [0; 6];
+            rgb_to_yuv420(&[rgb, rgb, rgb, rgb].concat(), 2, &mut yuv);
+            for (found, expected) in [(yuv[0], expected[0]), (yuv[4], expected[1]), (yuv[5], expected[2])] {
+                assert!(found.abs_diff(expected) <= 1, "{rgb:?} became {yuv:?}, expected {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn units_are_split_at_both_kinds_of_start_code() {
+        let stream = [0, 0, 0, 1, 0x67, 9, 0, 0, 1, 0x68, 0, 0, 0, 1, 0x65, 1, 2];
+        assert_eq!(units(&stream), [&[0x67, 9][..], &[0x68], &[0x65, 1, 2]]);
+        assert!(units(&[1, 2]).is_empty());
+    }
+
+    #[test]
+    fn every_second_frame_is_a_key_frame_and_none_is_skipped_even_on_noise() {
+        let mut encoder = FrameEncoder::new("front", 128, 96, 30, 24, 2).unwrap();
+        let mut frame = EncodedFrame::default();
+        let mut image = Image::black(128, 96);
+        let mut state = 1u32;
+        for index in 0..40 {
+            for byte in &mut image.rgb {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                *byte = (state >> 24) as u8;
+            }
+            encoder.encode(&image, &mut frame).unwrap();
+            assert_eq!(frame.is_key, index % 2 == 0, "frame {index}");
+        }
+    }
+}
