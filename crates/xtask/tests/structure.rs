@@ -20,6 +20,8 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
 
 /// Source files that may read the system's clocks; everything else gets its time from a `Clock`.
 const CLOCK_FILES: &[(&str, &str)] = &[
+    ("crates/cli/src/commands/eval.rs", "says how long an evaluation took; nothing depends on it"),
+    ("crates/cli/src/live.rs", "redraws the live line now and then"),
     ("crates/policy/src/infer.rs", "reports how long an inference took; nothing depends on it"),
     ("crates/runtime/src/clock.rs", "the real clock itself"),
 ];
@@ -144,6 +146,28 @@ fn crates_form_a_star_around_core() {
     }
     assert!(["sinew-core", "sinew-cli", "sinew-runtime", "sinew-hub"].iter().all(|name| names.contains(name)), "{names:?}");
     fail_on(faults, "a crate depends on core only; sinew-cli alone may depend on the others");
+}
+
+/// What cargo would compile for `args`: every package with the features it gets.
+fn packages_with_features(args: &[&str]) -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--locked", "--prefix", "none", "--format", "{p} [{f}]"])
+        .args(args)
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "cargo tree: {}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    lines.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).filter(|line| !line.is_empty()).collect()
+}
+
+#[test]
+fn testing_compiles_no_dependency_a_second_time() {
+    let run = packages_with_features(&["--package", "sinew-cli", "--edges", "normal,build"]);
+    let test = packages_with_features(&["--workspace", "--edges", "normal,build,dev"]);
+    assert!(run.len() > 100, "only {} packages", run.len());
+    let faults = run.difference(&test).map(|package| format!("{package} is built for running, but not so for testing")).collect();
+    fail_on(faults, "a dev-dependency must not switch on features of a dependency: `cargo test` would build it again after `cargo run`");
 }
 
 #[test]
