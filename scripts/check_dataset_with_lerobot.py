@@ -1,0 +1,238 @@
+"""Checks a dataset folder with LeRobot 0.6.1; see check_dataset_with_lerobot.sh, which installs it.
+
+Exits with 1 when anything is not as it should be, and says what.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from lerobot.datasets.compute_stats import aggregate_stats, auto_downsample_height_width, compute_episode_stats, sample_indices
+from lerobot.datasets.io_utils import load_nested_dataset
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.datasets.video_utils import decode_video_frames
+
+# A frame counts as found when its time in the file is this near to the row's (LeRobot's default).
+TOLERANCE_S = 1e-4
+# How many frames are decoded in one call; bounds memory.
+FRAMES_A_CALL = 100
+# Colours may come back from H.264 this far off, on average over an episode, in levels of 255.
+COLOUR_LEVELS = 3.0
+
+failures = []
+
+
+def check(ok, what):
+    if not ok:
+        failures.append(what)
+        print(f"FAILED: {what}", file=sys.stderr)
+
+
+def usable_backends():
+    try:
+        from torchcodec.decoders import VideoDecoder  # noqa: F401
+
+        return ["torchcodec", "pyav"]
+    except Exception as error:
+        print(f"torchcodec does not work here ({type(error).__name__}); pyav alone is checked")
+        return ["pyav"]
+
+
+def column(dataset, name):
+    return np.asarray(dataset.hf_dataset.with_format("numpy")[name][:])
+
+
+def check_rows(dataset, info):
+    """Columns, their types and what must hold of every row."""
+    declared = {name for name, feature in info["features"].items() if feature["dtype"] != "video"}
+    check(set(dataset.hf_dataset.column_names) == declared, f"columns are {dataset.hf_dataset.column_names}, expected {sorted(declared)}")
+    check(len(dataset) == info["total_frames"] == dataset.hf_dataset.num_rows, f"len is {len(dataset)}, rows {dataset.hf_dataset.num_rows}, total_frames {info['total_frames']}")
+    check(np.array_equal(column(dataset, "index"), np.arange(len(dataset))), "index does not count the rows")
+    episode_index, frame_index, timestamp = (column(dataset, name) for name in ("episode_index", "frame_index", "timestamp"))
+    for episode in dataset.meta.episodes:
+        index, start, stop = episode["episode_index"], episode["dataset_from_index"], episode["dataset_to_index"]
+        check(stop - start == episode["length"] > 0, f"episode {index}: rows {start} to {stop}, length {episode['length']}")
+        check((episode_index[start:stop] == index).all(), f"episode {index}: its rows say another episode")
+        check(np.array_equal(frame_index[start:stop], np.arange(stop - start)), f"episode {index}: frame_index does not count from 0")
+        expected = (np.arange(stop - start) / info["fps"]).astype(np.float32)
+        check(np.array_equal(timestamp[start:stop], expected), f"episode {index}: timestamp is not frame_index / fps")
+    check(len(dataset.meta.episodes) == info["total_episodes"], f"{len(dataset.meta.episodes)} episodes, total_episodes {info['total_episodes']}")
+    for name in declared - {"timestamp"}:
+        values = column(dataset, name)
+        check(np.isfinite(values).all(), f"{name} holds a value that is not finite")
+
+
+def check_items(dataset, info, every):
+    """What a training loop sees: tensors by key, and the task as a sentence."""
+    shown = {name: feature["shape"] for name, feature in info["features"].items()}
+    tasks = set()
+    for i in range(0, len(dataset), every):
+        item = dataset[i]
+        tasks.add(item["task"])
+        check(isinstance(item["task"], str), f"item {i}: task is {item['task']!r}, no string")
+        check(item["task"] == dataset.meta.tasks.iloc[int(item["task_index"])].name, f"item {i}: task is not that of its task_index")
+        check(int(item["index"]) == i, f"item {i}: index is {item['index']}")
+        for name, shape in shown.items():
+            expected = [shape[2], shape[0], shape[1]] if name in dataset.meta.camera_keys else [] if shape == [1] else shape
+            check(list(item[name].shape) == expected, f"item {i}: {name} has shape {list(item[name].shape)}, expected {expected}")
+        if len(failures) > 20:
+            return tasks
+    return tasks
+
+
+def burned_in_number(image):
+    """What the example record_synthetic paints on top of an image: 16 squares, least bit first."""
+    return sum(int(image[:, 1:5, 6 * bit + 1 : 6 * bit + 5].mean() > 0.5) << bit for bit in range(16))
+
+
+def check_videos(dataset, episodes, root, backend, burned_in):
+    """Decodes every frame of every episode at its row's time."""
+    timestamp = column(dataset, "timestamp")
+    decoded = 0
+    for episode in episodes:
+        index, start, stop = episode["episode_index"], episode["dataset_from_index"], episode["dataset_to_index"]
+        for key in dataset.meta.video_keys:
+            path = root / dataset.meta.get_video_file_path(index, key)
+            sampled = set(sample_indices(stop - start))
+            sums, pixels = np.zeros(3), 0
+            for first in range(start, stop, FRAMES_A_CALL):
+                rows = range(first, min(first + FRAMES_A_CALL, stop))
+                times = [episode[f"videos/{key}/from_timestamp"] + timestamp[row].item() for row in rows]
+                try:
+                    images = decode_video_frames(path, times, TOLERANCE_S, backend)
+                except Exception as error:
+                    check(False, f"{backend}: episode {index}, {key}, rows {first} to {rows[-1]}: {type(error).__name__}: {error}")
+                    break
+                check(len(images) == len(rows), f"{backend}: episode {index}, {key}: {len(images)} images for {len(rows)} rows")
+                decoded += len(images)
+                for row, image in zip(rows, images):
+                    if burned_in:
+                        expected = (index & 63) | ((row - start) & 1023) << 6
+                        found = burned_in_number(image)
+                        check(found == expected, f"{backend}: {key}: row {row} shows episode {found & 63} frame {found >> 6}")
+                    if row - start in sampled:
+                        thinned = auto_downsample_height_width(image.numpy())
+                        sums += thinned.sum((1, 2), dtype=np.float64)
+                        pixels += thinned[0].size
+            if pixels:
+                wanted = np.asarray(episode[f"stats/{key}/mean"]).reshape(-1)
+                off = np.abs(sums / pixels - wanted).max() * 255
+                check(off <= COLOUR_LEVELS, f"{backend}: episode {index}, {key}: colours come back {off:.1f} levels off")
+    return decoded
+
+
+def differs(found, expected):
+    """The greatest difference, relative where values are above 1."""
+    found, expected = np.asarray(found, dtype=np.float64).reshape(-1), np.asarray(expected, dtype=np.float64).reshape(-1)
+    if found.shape != expected.shape:
+        return float("inf")
+    return float(np.max(np.abs(found - expected) / np.maximum(1, np.abs(expected))))
+
+
+def check_stats(dataset, episodes, info, root):
+    """Recomputes with LeRobot's own code the statistics of every numeric column."""
+    stats = json.loads((root / "meta" / "stats.json").read_text())
+    features = {name: feature for name, feature in info["features"].items() if feature["dtype"] not in ("video", "image", "string")}
+    columns = {name: column(dataset, name) for name in features}
+    total, worst = None, 0.0
+    for episode in episodes:
+        start, stop = episode["dataset_from_index"], episode["dataset_to_index"]
+        rows = {name: values[start:stop] for name, values in columns.items()}
+        # The recorder has the time before it is rounded to f32.
+        rows["timestamp"] = np.arange(stop - start) / info["fps"]
+        one = compute_episode_stats(rows, features)
+        total = one if total is None else aggregate_stats([total, one])
+        for name, expected in one.items():
+            for key, value in expected.items():
+                difference = differs(episode[f"stats/{name}/{key}"], value)
+                worst = max(worst, difference)
+                check(difference <= 1e-6, f"episode {episode['episode_index']}: stats/{name}/{key} is {episode[f'stats/{name}/{key}']}, LeRobot says {value}")
+    for name, expected in total.items():
+        for key, value in expected.items():
+            difference = differs(stats[name][key], value)
+            worst = max(worst, difference)
+            check(difference <= 1e-6, f"stats.json: {name}/{key} is {stats[name][key]}, LeRobot says {value}")
+    for name in dataset.meta.camera_keys:
+        for key in ("min", "max", "mean", "std", "q01", "q10", "q50", "q90", "q99"):
+            check(np.asarray(stats[name][key]).shape == (3, 1, 1), f"stats.json: {name}/{key} has no shape (3, 1, 1)")
+    return worst
+
+
+def check_windows(dataset, info, root):
+    """What a chunking policy asks for: actions of the next second."""
+    fps = info["fps"]
+    windows = LeRobotDataset("check/windows", root=root, delta_timestamps={"action": [i / fps for i in range(fps)]})
+    loader = torch.utils.data.DataLoader(windows, batch_size=8, shuffle=True)
+    batch = next(iter(loader))
+    check(batch["action"].shape[1:] == (fps, *info["features"]["action"]["shape"]), f"a window of actions has shape {batch['action'].shape}")
+
+
+def check_append(root, info):
+    """Appends an episode with LeRobot to a copy, and reads the copy whole."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "dataset"
+        shutil.copytree(root, copy)
+        dataset = LeRobotDataset.resume("check/append", root=copy)
+        rng = np.random.default_rng(0)
+        for _ in range(12):
+            frame = {"task": "A task that only the appended episode has"}
+            for name, feature in info["features"].items():
+                if feature["dtype"] == "video":
+                    frame[name] = rng.integers(0, 255, feature["shape"], dtype=np.uint8)
+                elif name in ("action", "observation.state"):
+                    frame[name] = rng.random(feature["shape"], dtype=np.float32)
+            dataset.add_frame(frame)
+        dataset.save_episode()
+        dataset.finalize()
+        longer = LeRobotDataset("check/append", root=copy)
+        check(len(longer) == info["total_frames"] + 12, f"after an append there are {len(longer)} frames")
+        for i in (0, info["total_frames"] - 1, info["total_frames"], len(longer) - 1):
+            check(int(longer[i]["index"]) == i, f"after an append, item {i} has index {longer[i]['index']}")
+        check(longer[len(longer) - 1]["task"] == "A task that only the appended episode has", "the appended episode's task is lost")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--append", action="store_true", help="also append an episode with LeRobot, to a copy")
+    parser.add_argument("--burned-in", action="store_true", help="the images are those of the example record_synthetic: check their numbers")
+    arguments = parser.parse_args()
+    root = arguments.dataset.resolve()
+    info = json.loads((root / "meta" / "info.json").read_text())
+
+    begun = time.monotonic()
+    dataset = LeRobotDataset("check/dataset", root=root)
+    print(f"opened in {time.monotonic() - begun:.1f} s: {dataset.num_episodes} episodes, {len(dataset)} frames, fps {dataset.fps}, cameras {dataset.meta.camera_keys}")
+    check_rows(dataset, info)
+    # With their statistics, which LeRobot leaves out of dataset.meta.episodes.
+    episodes = load_nested_dataset(root / "meta" / "episodes")
+    print(f"statistics: at most {check_stats(dataset, episodes, info, root):.1e} from LeRobot's own")
+    for backend in usable_backends():
+        begun = time.monotonic()
+        decoded = check_videos(dataset, episodes, root, backend, arguments.burned_in)
+        expected = len(dataset) * len(dataset.meta.video_keys)
+        check(decoded == expected, f"{backend}: {decoded} images decoded, expected {expected}")
+        print(f"{backend}: {decoded} of {expected} images decoded at their time in {time.monotonic() - begun:.1f} s")
+        # pyav opens the file anew for each item, which would take minutes.
+        items = LeRobotDataset("check/items", root=root, video_backend=backend)
+        tasks = check_items(items, info, 1 if backend == "torchcodec" else max(1, len(items) // 50))
+        print(f"{backend}: items are whole; tasks: {sorted(tasks)}")
+    check_windows(dataset, info, root)
+    if arguments.append:
+        check_append(root, info)
+        print("LeRobot can append to it")
+    if failures:
+        print(f"{root}: {len(failures)} checks FAILED", file=sys.stderr)
+        return 1
+    print(f"{root}: all checks passed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
