@@ -1,5 +1,7 @@
 //! The gate that every command passes on its way to a goal register.
 
+use serde::Serialize;
+
 use crate::RobotDescription;
 
 /// Joint goals that passed a [`SafetyGate`]. Only the gate makes one, and only one of these reaches
@@ -25,7 +27,7 @@ pub enum LimitKind {
 }
 
 /// How many joints each limit held back in one tick (or, summed, in an episode).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Interventions {
     pub non_finite: u32,
     pub position: u32,

@@ -43,6 +43,10 @@ pub trait Clock: Send + Sync {
 
     /// Returns at or after `deadline`; at once when it has passed.
     fn sleep_until(&self, deadline: Timestamp);
+
+    /// Whether time passes while nobody sleeps. Where it doesn't, waiting costs no time, and a
+    /// session may wait for those it could otherwise outrun.
+    fn runs_by_itself(&self) -> bool;
 }
 
 /// A clock that moves only when someone sleeps on it (or sets it): time costs nothing, and the same
@@ -67,6 +71,10 @@ impl Clock for MockClock {
 
     fn sleep_until(&self, deadline: Timestamp) {
         self.0.fetch_max(deadline.0, Ordering::AcqRel);
+    }
+
+    fn runs_by_itself(&self) -> bool {
+        false
     }
 }
 

@@ -1,0 +1,100 @@
+//! The system's monotonic clock.
+
+use sinew_core::{Clock, Timestamp};
+
+/// Nanoseconds since this clock was made, by the system's monotonic clock. Sleeps to absolute
+/// deadlines, so that being late once doesn't make the next tick late.
+#[derive(Clone, Copy, Debug)]
+pub struct MonotonicClock {
+    epoch_ns: i64,
+}
+
+impl MonotonicClock {
+    pub fn new() -> Self {
+        Self { epoch_ns: system::now_ns() }
+    }
+}
+
+impl Default for MonotonicClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for MonotonicClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_nanos(system::now_ns() - self.epoch_ns)
+    }
+
+    fn sleep_until(&self, deadline: Timestamp) {
+        system::sleep_until_ns(self.epoch_ns.saturating_add(deadline.as_nanos()));
+    }
+
+    fn runs_by_itself(&self) -> bool {
+        true
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod system {
+    #![expect(unsafe_code, reason = "std has no sleep to an absolute deadline")]
+
+    pub(super) fn now_ns() -> i64 {
+        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: `now` is a valid timespec to write to; CLOCK_MONOTONIC always exists on Linux.
+        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+        now.tv_sec * 1_000_000_000 + now.tv_nsec
+    }
+
+    pub(super) fn sleep_until_ns(deadline_ns: i64) {
+        let deadline_ns = deadline_ns.max(0);
+        let deadline = libc::timespec { tv_sec: deadline_ns / 1_000_000_000, tv_nsec: deadline_ns % 1_000_000_000 };
+        loop {
+            // SAFETY: `deadline` is a valid timespec with nanoseconds below 1e9; with an absolute
+            // deadline the remaining time is not written, so null is allowed.
+            let result =
+                unsafe { libc::clock_nanosleep(libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME, &raw const deadline, std::ptr::null_mut()) };
+            if result != libc::EINTR {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod system {
+    use std::sync::LazyLock;
+    use std::time::{Duration, Instant};
+
+    static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+    pub(super) fn now_ns() -> i64 {
+        i64::try_from(EPOCH.elapsed().as_nanos()).unwrap_or(i64::MAX)
+    }
+
+    pub(super) fn sleep_until_ns(deadline_ns: i64) {
+        let remaining_ns = deadline_ns.saturating_sub(now_ns());
+        if remaining_ns > 0 {
+            std::thread::sleep(Duration::from_nanos(remaining_ns.unsigned_abs()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn it_never_returns_before_the_deadline_and_at_once_after_it() {
+        let clock = MonotonicClock::new();
+        let deadline = clock.now() + Duration::from_millis(20);
+        clock.sleep_until(deadline);
+        let woke = clock.now();
+        assert!(woke >= deadline);
+        clock.sleep_until(deadline);
+        clock.sleep_until(Timestamp::from_nanos(i64::MIN));
+        assert!(clock.now().nanos_since(woke) < 15_000_000, "a deadline that has passed is not waited for");
+    }
+}

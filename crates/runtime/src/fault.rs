@@ -1,0 +1,85 @@
+//! What can go wrong in an episode.
+
+use std::error::Error;
+
+use serde::{Serialize, Serializer};
+use sinew_core::{PolicyError, RobotError, SinkError};
+use thiserror::Error;
+
+/// Why an episode didn't come to its own end, or what was lost at its end. Serialised as one
+/// string: the message and those of its sources, joined by `: `.
+#[derive(Debug, Error)]
+pub enum Fault {
+    #[error("setting up the scene")]
+    Reset(#[source] RobotError),
+    #[error("starting the {who} thread")]
+    Thread {
+        who: &'static str,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("arming the robot")]
+    Arm(#[source] RobotError),
+    #[error("reading the robot at tick {tick}")]
+    Observe {
+        tick: u64,
+        #[source]
+        source: RobotError,
+    },
+    #[error("reading the robot at tick {tick}: the position of joint {joint} is {found}, expected a finite number")]
+    Position { tick: u64, joint: String, found: f64 },
+    #[error("commanding the robot at tick {tick}")]
+    Apply {
+        tick: u64,
+        #[source]
+        source: RobotError,
+    },
+    #[error("asking the teleoperator at tick {tick}")]
+    Teleoperator {
+        tick: u64,
+        #[source]
+        source: RobotError,
+    },
+    #[error("asking the policy at tick {tick}")]
+    Policy {
+        tick: u64,
+        #[source]
+        source: PolicyError,
+    },
+    #[error("asking the policy at tick {tick}: its answer has {what}")]
+    Answer { tick: u64, what: String },
+    #[error("no action was queued for tick {tick}, and the declared behaviour is to stop")]
+    Starved { tick: u64 },
+    /// `who` is `control`, `policy` or `sink`.
+    #[error("the {who} panicked: {message}")]
+    Panic { who: &'static str, message: String },
+    #[error("recording or showing the episode")]
+    Sink(#[source] SinkError),
+    #[error("ending in the safe action")]
+    Stop(#[source] RobotError),
+}
+
+impl Fault {
+    pub(crate) fn panic(who: &'static str, payload: &(dyn std::any::Any + Send)) -> Self {
+        let message = payload.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| payload.downcast_ref::<String>().cloned());
+        Self::Panic { who, message: message.unwrap_or_else(|| "without a message".to_owned()) }
+    }
+
+    /// The message and those of its sources, joined by `: `.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = self.source();
+        while let Some(error) = source {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            source = error.source();
+        }
+        text
+    }
+}
+
+impl Serialize for Fault {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.chain())
+    }
+}

@@ -1,0 +1,89 @@
+//! When ticks are due.
+
+use std::time::Duration;
+
+use sinew_core::{Clock, Timestamp};
+
+const NANOS_PER_S: u64 = 1_000_000_000;
+
+/// Absolute deadlines from a start on, at a whole number of ticks a second; no rounding adds up.
+pub(crate) struct Schedule {
+    start: Timestamp,
+    rate_hz: u64,
+    next: u64,
+}
+
+/// A tick whose time has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Turn {
+    pub(crate) index: u64,
+    pub(crate) due: Timestamp,
+    pub(crate) began: Timestamp,
+    /// Ticks before it whose whole period has passed unused.
+    pub(crate) missed: u64,
+}
+
+impl Schedule {
+    /// Tick 0 is due at `start`.
+    pub(crate) fn new(start: Timestamp, rate_hz: u32) -> Self {
+        Self { start, rate_hz: u64::from(rate_hz.max(1)), next: 0 }
+    }
+
+    pub(crate) fn period(&self) -> Duration {
+        Duration::from_nanos(NANOS_PER_S / self.rate_hz)
+    }
+
+    fn due(&self, index: u64) -> Timestamp {
+        self.start + Duration::from_nanos((u128::from(index) * u128::from(NANOS_PER_S) / u128::from(self.rate_hz)) as u64)
+    }
+
+    /// Sleeps until the next tick is due. When one after it is due by then too, that one is it.
+    pub(crate) fn wait(&mut self, clock: &dyn Clock) -> Turn {
+        clock.sleep_until(self.due(self.next));
+        let began = clock.now();
+        let elapsed_ns = began.nanos_since(self.start).max(0).unsigned_abs();
+        let latest = (u128::from(elapsed_ns) * u128::from(self.rate_hz) / u128::from(NANOS_PER_S)) as u64;
+        let index = latest.max(self.next);
+        let missed = index - self.next;
+        self.next = index + 1;
+        Turn { index, due: self.due(index), began, missed }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use sinew_core::MockClock;
+
+    use super::*;
+
+    #[test]
+    fn a_rate_that_does_not_divide_a_second_does_not_drift() {
+        let clock = MockClock::new();
+        let mut schedule = Schedule::new(clock.now(), 30);
+        let last = (0..=3000).map(|_| schedule.wait(&clock)).last().unwrap();
+        assert_eq!((last.index, last.due, last.missed), (3000, Timestamp::from_nanos(100_000_000_000), 0));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_stalls_ticks_rise_none_is_early_and_all_are_run_or_missed(
+            rate_hz in 1u32..1000,
+            stalls_ns in prop::collection::vec(0u64..3_000_000_000, 1..50),
+        ) {
+            let clock = MockClock::new();
+            let mut schedule = Schedule::new(clock.now(), rate_hz);
+            let (mut run, mut missed) = (0, 0);
+            for stall_ns in stalls_ns {
+                let turn = schedule.wait(&clock);
+                run += 1;
+                missed += turn.missed;
+                prop_assert_eq!(run + missed, turn.index + 1);
+                let late_ns = turn.began.nanos_since(turn.due);
+                prop_assert!(late_ns >= 0);
+                prop_assert!(late_ns <= schedule.period().as_nanos() as i64 + 1, "a whole later tick was due");
+                clock.advance(Duration::from_nanos(stall_ns));
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! How a running session is told to stop.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// How urgently a session is to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StopLevel {
+    /// Go on.
+    Run,
+    /// End the episode; go to rest if the session is told to.
+    Stop,
+    /// The safe action at once.
+    Now,
+}
+
+/// Shared by a session and those who may stop it. It only rises: a session that was stopped stays
+/// so, and its further episodes end before they begin.
+#[derive(Clone, Debug, Default)]
+pub struct StopFlag(Arc<AtomicU8>);
+
+impl StopFlag {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn level(&self) -> StopLevel {
+        match self.0.load(Ordering::Acquire) {
+            0 => StopLevel::Run,
+            1 => StopLevel::Stop,
+            _ => StopLevel::Now,
+        }
+    }
+
+    pub fn is_requested(&self) -> bool {
+        self.level() != StopLevel::Run
+    }
+
+    /// Raises the level to at least `level`.
+    pub fn request(&self, level: StopLevel) {
+        self.0.fetch_max(level as u8, Ordering::AcqRel);
+    }
+
+    /// One level up: what each Ctrl-C does.
+    pub fn escalate(&self) {
+        // The closure always answers, so the update cannot fail.
+        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |level| Some((level + 1).min(StopLevel::Now as u8)));
+    }
+
+    /// From now on SIGINT, SIGTERM and SIGHUP escalate this flag instead of ending the process.
+    ///
+    /// # Errors
+    /// When the handlers or their thread cannot be set up.
+    pub fn escalate_on_signals(&self) -> io::Result<()> {
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+        let flag = self.clone();
+        std::thread::Builder::new().name("signals".into()).spawn(move || {
+            for _ in signals.forever() {
+                flag.escalate();
+            }
+        })?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn wait_for(flag: &StopFlag, level: StopLevel) {
+        let start = Instant::now();
+        while flag.level() != level {
+            assert!(start.elapsed() < Duration::from_secs(5), "still at {:?}, expected {level:?}", flag.level());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn it_rises_and_never_falls() {
+        let flag = StopFlag::new();
+        assert!(!flag.is_requested());
+        flag.request(StopLevel::Now);
+        flag.request(StopLevel::Stop);
+        flag.escalate();
+        assert_eq!(flag.level(), StopLevel::Now);
+    }
+
+    #[test]
+    fn each_signal_escalates_and_none_kills() {
+        let flag = StopFlag::new();
+        flag.escalate_on_signals().unwrap();
+        signal_hook::low_level::raise(SIGHUP).unwrap();
+        wait_for(&flag, StopLevel::Stop);
+        signal_hook::low_level::raise(SIGTERM).unwrap();
+        wait_for(&flag, StopLevel::Now);
+        signal_hook::low_level::raise(SIGINT).unwrap();
+        wait_for(&flag, StopLevel::Now);
+    }
+}
