@@ -1,6 +1,7 @@
-//! Forward kinematics of a description's own chain.
+//! Forward and inverse kinematics of a description's own chain.
 
-use nalgebra::{Isometry3, UnitQuaternion};
+use nalgebra::{DMatrix, DVector, Isometry3, Unit, UnitQuaternion, Vector3};
+use thiserror::Error;
 
 use crate::RobotDescription;
 
@@ -20,8 +21,168 @@ impl RobotDescription {
 
     /// Pose of the tool in the base frame.
     pub fn base_from_tool(&self, positions_rad: &[f64]) -> Isometry3<f64> {
-        let links = self.base_from_links(positions_rad);
-        let joint = self.joints.iter().position(|joint| joint.name == self.tool.joint).unwrap_or(links.len() - 1);
-        links[joint] * self.tool.joint_from_tool.to_isometry()
+        self.base_from_links(positions_rad)[self.tool_joint()] * self.tool.joint_from_tool.to_isometry()
     }
+
+    /// Index of the joint whose link carries the tool.
+    fn tool_joint(&self) -> usize {
+        self.joints.iter().position(|joint| joint.name == self.tool.joint).unwrap_or(self.joints.len() - 1)
+    }
+}
+
+/// Where inverse kinematics should bring the tool, in the base frame.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ToolGoal {
+    pub position_m: Vector3<f64>,
+    /// Where the tool's z axis should point (towards what it grasps); `None` leaves it free.
+    pub approach: Option<Unit<Vector3<f64>>>,
+    /// Where the tool's x axis should point (across the jaws); `None` leaves it free.
+    pub across: Option<Unit<Vector3<f64>>>,
+}
+
+/// The nearest that inverse kinematics came to a [`ToolGoal`]. Everything in it is finite, and the
+/// positions are within the joint limits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IkSolution {
+    /// One value a joint; joints behind the tool's keep their seed.
+    pub positions_rad: Vec<f64>,
+    /// Distance left between tool and goal, metres.
+    pub position_error_m: f64,
+    /// The largest angle left between a wanted direction and the tool's axis, radians.
+    pub direction_error_rad: f64,
+    pub iterations: u32,
+}
+
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum KinematicsError {
+    #[error("solving inverse kinematics: the seed has {found} joints, expected {expected}")]
+    Width { expected: usize, found: usize },
+    #[error("solving inverse kinematics: the {what} is not finite")]
+    NonFinite { what: &'static str },
+}
+
+/// How much a radian of direction weighs against a metre of position.
+const METRES_PER_RADIAN: f64 = 0.03;
+const MAX_ITERATIONS: u32 = 80;
+/// Below this summed squared error (metres²) the goal counts as reached: 1 µm.
+const REACHED_M2: f64 = 1e-12;
+
+/// What is left to do, in one vector: three rows of position, then three a wanted direction.
+struct Residual {
+    rows: DVector<f64>,
+    position_error_m: f64,
+    direction_error_rad: f64,
+}
+
+impl RobotDescription {
+    /// Joint positions that bring the tool to `goal`, found by damped least squares
+    /// (Levenberg–Marquardt) from `seed_rad` within the joint limits. Deterministic. An unreachable
+    /// goal is no error: the answer is then the nearest point found and says how far off it is.
+    ///
+    /// # Errors
+    /// When the seed's width is not the number of joints, or goal or seed is not finite.
+    pub fn inverse_kinematics(&self, goal: &ToolGoal, seed_rad: &[f64]) -> Result<IkSolution, KinematicsError> {
+        if seed_rad.len() != self.joints.len() {
+            return Err(KinematicsError::Width { expected: self.joints.len(), found: seed_rad.len() });
+        }
+        if !seed_rad.iter().all(|v| v.is_finite()) {
+            return Err(KinematicsError::NonFinite { what: "seed" });
+        }
+        let directions = [goal.approach, goal.across];
+        if !goal.position_m.iter().chain(directions.iter().flatten().flat_map(|d| d.iter())).all(|v| v.is_finite()) {
+            return Err(KinematicsError::NonFinite { what: "goal" });
+        }
+        let moving = self.tool_joint() + 1;
+        let limits: Vec<[f64; 2]> = self.joints.iter().map(|joint| joint.limits.position_rad).collect();
+        let clamp = |i: usize, value: f64| value.clamp(limits[i][0], limits[i][1]);
+        let mut positions: Vec<f64> = seed_rad.iter().enumerate().map(|(i, &v)| clamp(i, v)).collect();
+        let mut residual = self.residual(goal, &positions);
+        let mut damping = 1e-4;
+        let mut iterations = 0;
+        while iterations < MAX_ITERATIONS && residual.rows.norm_squared() > REACHED_M2 && damping < 1e6 {
+            iterations += 1;
+            let mut jacobian = self.jacobian(goal, &positions, residual.rows.len(), moving);
+            let gradient = jacobian.tr_mul(&residual.rows);
+            for i in 0..moving {
+                // A joint at its limit that wants further out takes no part in this step.
+                if (positions[i] <= limits[i][0] && gradient[i] < 0.0) || (positions[i] >= limits[i][1] && gradient[i] > 0.0) {
+                    jacobian.column_mut(i).fill(0.0);
+                }
+            }
+            let normal = jacobian.tr_mul(&jacobian) + DMatrix::identity(moving, moving) * damping;
+            // Damped normal equations are positive definite; rounding could only fail this at a
+            // damping that ends the search anyway.
+            let Some(factor) = normal.cholesky() else { break };
+            let step = factor.solve(&jacobian.tr_mul(&residual.rows));
+            let mut candidate = positions.clone();
+            for (i, value) in candidate.iter_mut().enumerate().take(moving) {
+                *value = clamp(i, *value + step[i].clamp(-0.5, 0.5));
+            }
+            let next = self.residual(goal, &candidate);
+            if next.rows.norm_squared() < residual.rows.norm_squared() {
+                positions = candidate;
+                residual = next;
+                damping = (damping / 5.0).max(1e-9);
+            } else {
+                damping *= 6.0;
+            }
+        }
+        let Residual { position_error_m, direction_error_rad, .. } = residual;
+        Ok(IkSolution { positions_rad: positions, position_error_m, direction_error_rad, iterations })
+    }
+
+    fn residual(&self, goal: &ToolGoal, positions_rad: &[f64]) -> Residual {
+        let tool = self.base_from_tool(positions_rad);
+        let offset = goal.position_m - tool.translation.vector;
+        let mut rows = offset.as_slice().to_vec();
+        let mut direction_error_rad = 0.0f64;
+        for (axis, wanted) in [(Vector3::z(), goal.approach), (Vector3::x(), goal.across)] {
+            let Some(wanted) = wanted else { continue };
+            let present = tool.rotation * axis;
+            let turn = rotation_between(&present, &wanted);
+            direction_error_rad = direction_error_rad.max(turn.norm());
+            rows.extend((turn * METRES_PER_RADIAN).iter());
+        }
+        Residual { rows: DVector::from_vec(rows), position_error_m: offset.norm(), direction_error_rad }
+    }
+
+    /// How the rows of [`Self::residual`] shrink as each of the first `moving` joints turns.
+    fn jacobian(&self, goal: &ToolGoal, positions_rad: &[f64], rows: usize, moving: usize) -> DMatrix<f64> {
+        let links = self.base_from_links(positions_rad);
+        let tool = links[moving - 1] * self.tool.joint_from_tool.to_isometry();
+        let mut jacobian = DMatrix::zeros(rows, moving);
+        for (i, link) in links.iter().enumerate().take(moving) {
+            let axis = link.rotation * self.joint_axis(i).into_inner();
+            let lever = tool.translation.vector - link.translation.vector;
+            jacobian.fixed_view_mut::<3, 1>(0, i).copy_from(&axis.cross(&lever));
+            let mut row = 3;
+            for (tool_axis, wanted) in [(Vector3::z(), goal.approach), (Vector3::x(), goal.across)] {
+                if wanted.is_none() {
+                    continue;
+                }
+                // Turning about the axis itself does not move it.
+                let present = tool.rotation * tool_axis;
+                let turn = axis - present * present.dot(&axis);
+                jacobian.fixed_view_mut::<3, 1>(row, i).copy_from(&(turn * METRES_PER_RADIAN));
+                row += 3;
+            }
+        }
+        jacobian
+    }
+}
+
+/// The shortest rotation from the unit vector `from` to `to`, as axis times angle.
+fn rotation_between(from: &Vector3<f64>, to: &Vector3<f64>) -> Vector3<f64> {
+    let cross = from.cross(to);
+    let sine = cross.norm();
+    let angle = sine.atan2(from.dot(to));
+    if sine > 1e-9 {
+        return cross * (angle / sine);
+    }
+    if from.dot(to) > 0.0 {
+        return cross;
+    }
+    // Opposite: any axis across will do.
+    let across = if from.x.abs() < 0.5 { Vector3::x() } else { Vector3::y() };
+    from.cross(&across).normalize() * std::f64::consts::PI
 }

@@ -1,0 +1,16 @@
+use thiserror::Error;
+
+/// What the simulator could not do.
+#[derive(Debug, Error)]
+pub enum SimError {
+    #[error("building the simulated {robot}: {what}")]
+    Description { robot: String, what: String },
+    #[error("looking up the task {name}: there is none of that name; there are {}", known.join(", "))]
+    UnknownTask { name: String, known: Vec<&'static str> },
+    #[error("stepping the world: {body} is no longer at a finite place or speed, {time_s:.3} s after the reset")]
+    NotFinite { body: String, time_s: f64 },
+    #[error("{doing}: {found} values for {expected} joints")]
+    Width { doing: &'static str, expected: usize, found: usize },
+    #[error("setting the scene of {task} with seed {seed}: no placement within reach in {attempts} attempts")]
+    Unreachable { task: &'static str, seed: u64, attempts: u32 },
+}

@@ -1,0 +1,138 @@
+//! The table: the plane z = 0, and what is seen beyond its edge.
+
+use nalgebra::{Matrix3, Point3};
+
+use super::color::{Encoder, brightness};
+use super::raster::focal_length;
+use super::shadow::ShadowMap;
+use super::{Camera, Decal};
+use crate::scene::Look;
+
+/// The table's edge.
+const CENTER_M: [f32; 2] = [0.25, 0.0];
+const HALF_EXTENTS_M: [f32; 2] = [0.62, 0.75];
+
+const GRAIN_SIZE: usize = 256;
+const GRAIN_TEXEL_M: f32 = 0.003;
+/// How far the grain changes the table's colour, either way.
+const GRAIN: f32 = 0.07;
+
+/// The rays of an image's pixels.
+pub struct View {
+    eye: Point3<f32>,
+    world_from_camera: Matrix3<f32>,
+    center: (f32, f32),
+    /// Width of a pixel at distance 1.
+    pixel: f32,
+}
+
+impl View {
+    pub fn new(camera: &Camera, width: usize, height: usize) -> Self {
+        Self {
+            eye: camera.world_from_camera.translation.vector.into(),
+            world_from_camera: camera.world_from_camera.rotation.to_rotation_matrix().into_inner(),
+            center: (0.5 * width as f32, 0.5 * height as f32),
+            pixel: 1.0 / focal_length(camera, height),
+        }
+    }
+}
+
+/// The table's look, ready for shading.
+pub struct Table {
+    /// Smooth noise, −1..1, that repeats without a seam.
+    grain: Vec<f32>,
+    encoder: Encoder,
+    color: [f32; 3],
+    background: u32,
+    exposure: f32,
+    /// Brightness in full light, and what of it the light brings.
+    bright: f32,
+    light: f32,
+}
+
+impl Table {
+    pub fn new() -> Self {
+        Self { grain: grain(), encoder: Encoder::new(), color: [0.0; 3], background: 0, exposure: 1.0, bright: 1.0, light: 0.0 }
+    }
+
+    /// `light_z` is how squarely the light falls on the table.
+    pub fn begin(&mut self, look: &Look, light_z: f32) {
+        self.color = look.table_color;
+        self.exposure = look.exposure;
+        self.background = self.encoder.encode(look.background_color.map(|v| v * look.exposure));
+        self.bright = brightness(look.light_share, light_z, 1.0);
+        self.light = self.bright - brightness(look.light_share, 0.0, 1.0);
+    }
+
+    /// What pixel (x, y) shows where nothing stands before it.
+    pub fn color(&self, view: &View, x: usize, y: usize, decals: &[Decal], shadows: &ShadowMap) -> u32 {
+        let (right, down) = ((x as f32 + 0.5 - view.center.0) * view.pixel, (y as f32 + 0.5 - view.center.1) * view.pixel);
+        let m = &view.world_from_camera;
+        let ray = |i: usize| m[(i, 0)] * right - m[(i, 1)] * down - m[(i, 2)];
+        let distance = -view.eye.z / ray(2);
+        if !(distance > 0.0 && distance < 20.0) {
+            return self.background;
+        }
+        let (x_m, y_m) = (view.eye.x + distance * ray(0), view.eye.y + distance * ray(1));
+        let footprint = distance * view.pixel;
+        let inside = (HALF_EXTENTS_M[0] - (x_m - CENTER_M[0]).abs()).min(HALF_EXTENTS_M[1] - (y_m - CENTER_M[1]).abs());
+        let covered = coverage(inside, footprint);
+        if covered == 0.0 {
+            return self.background;
+        }
+        let mut color = self.color.map(|v| v * (1.0 + GRAIN * self.grain_at(x_m, y_m)));
+        for decal in decals {
+            let (dx, dy) = (x_m - decal.center_m[0], y_m - decal.center_m[1]);
+            let reach = decal.radius_m + footprint;
+            if dx * dx + dy * dy < reach * reach {
+                let covered = coverage(decal.radius_m - (dx * dx + dy * dy).sqrt(), footprint);
+                color = std::array::from_fn(|i| color[i] + (decal.color[i] - color[i]) * covered);
+            }
+        }
+        let brightness = self.exposure * (self.bright - self.light * shadows.darkness(x_m, y_m));
+        let table = self.encoder.encode(color.map(|v| v * brightness));
+        if covered < 1.0 { mix(self.background, table, covered) } else { table }
+    }
+
+    fn grain_at(&self, x_m: f32, y_m: f32) -> f32 {
+        let wrap = |m: f32| (m * (1.0 / GRAIN_TEXEL_M)).floor() as i32 as usize % GRAIN_SIZE;
+        self.grain[wrap(y_m) * GRAIN_SIZE + wrap(x_m)]
+    }
+}
+
+/// How much of a pixel lies inside an edge that is `inside` metres away.
+fn coverage(inside: f32, footprint: f32) -> f32 {
+    (inside / footprint + 0.5).clamp(0.0, 1.0)
+}
+
+/// Byte by byte, `t` of `b` and the rest of `a`.
+fn mix(a: u32, b: u32, t: f32) -> u32 {
+    let (a, b) = (a.to_le_bytes(), b.to_le_bytes());
+    u32::from_le_bytes(std::array::from_fn(|i| (f32::from(a[i]) + (f32::from(b[i]) - f32::from(a[i])) * t + 0.5) as u8))
+}
+
+/// Noise of three sizes, longer along x as in wood.
+fn grain() -> Vec<f32> {
+    let mut total = vec![0.0; GRAIN_SIZE * GRAIN_SIZE];
+    for (octave, (cells_x, cells_y, share)) in [(4, 16, 0.5), (8, 64, 0.35), (32, 128, 0.15)].into_iter().enumerate() {
+        let at = |x: usize, y: usize| {
+            // An integer hash (xorshift-multiply); only its bits' disorder matters.
+            let mut h = ((x % cells_x) as u32) ^ ((y % cells_y) as u32) << 8 ^ (octave as u32) << 16;
+            h = (h ^ h >> 15).wrapping_add(0x9e37_79b9).wrapping_mul(0x85eb_ca6b);
+            h = (h ^ h >> 13).wrapping_mul(0xc2b2_ae35);
+            ((h ^ h >> 16) as f32 / u32::MAX as f32) * 2.0 - 1.0
+        };
+        for y in 0..GRAIN_SIZE {
+            for x in 0..GRAIN_SIZE {
+                let (u, v) = ((x * cells_x) as f32 / GRAIN_SIZE as f32, (y * cells_y) as f32 / GRAIN_SIZE as f32);
+                let (i, j) = (u as usize, v as usize);
+                let smooth = |t: f32| t * t * (3.0 - 2.0 * t);
+                let (fu, fv) = (smooth(u.fract()), smooth(v.fract()));
+                let upper = at(i, j) + (at(i + 1, j) - at(i, j)) * fu;
+                let lower = at(i, j + 1) + (at(i + 1, j + 1) - at(i, j + 1)) * fu;
+                total[y * GRAIN_SIZE + x] += share * (upper + (lower - upper) * fv);
+            }
+        }
+    }
+    total
+}

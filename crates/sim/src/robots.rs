@@ -1,0 +1,187 @@
+//! The robot models of `robots/`, built in, and others from a folder.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use sinew_core::{DescriptionError, RobotDescription};
+use thiserror::Error;
+
+use crate::mesh::{Mesh, MeshError};
+
+/// More than any robot.toml or mesh needs.
+const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// A robot model that cannot be had.
+#[derive(Debug, Error)]
+pub enum RobotModelError {
+    #[error("looking for the robot {wanted}: neither built in ({built_in}) nor a folder with a robot.toml")]
+    Unknown { wanted: String, built_in: String },
+    #[error(transparent)]
+    Description(#[from] DescriptionError),
+    #[error("reading {path}")]
+    Read { path: PathBuf, #[source] source: io::Error },
+    #[error("reading the robot {robot}: mesh {mesh} is not beside its robot.toml")]
+    MissingMesh { robot: String, mesh: String },
+    #[error("reading the robot {robot}: mesh {mesh}")]
+    Mesh { robot: String, mesh: String, #[source] source: MeshError },
+}
+
+/// A description together with the meshes that it names.
+#[derive(Clone, Debug)]
+pub struct RobotModel {
+    pub description: RobotDescription,
+    /// By the name that robot.toml uses.
+    pub meshes: BTreeMap<String, Mesh>,
+}
+
+struct BuiltIn {
+    name: &'static str,
+    toml: &'static str,
+    meshes: &'static [(&'static str, &'static [u8])],
+}
+
+macro_rules! built_in {
+    ($name:literal, [$($mesh:literal),* $(,)?]) => {
+        BuiltIn {
+            name: $name,
+            toml: include_str!(concat!("../../../robots/", $name, "/robot.toml")),
+            meshes: &[$(($mesh, include_bytes!(concat!("../../../robots/", $name, "/", $mesh)))),*],
+        }
+    };
+}
+
+const BUILT_IN: &[BuiltIn] = &[built_in!(
+    "so101",
+    [
+        "meshes/base_motor.stl",
+        "meshes/base_printed.stl",
+        "meshes/gripper_motor.stl",
+        "meshes/gripper_printed.stl",
+        "meshes/lower_arm_motor.stl",
+        "meshes/lower_arm_printed.stl",
+        "meshes/moving_jaw_printed.stl",
+        "meshes/shoulder_motor.stl",
+        "meshes/shoulder_printed.stl",
+        "meshes/upper_arm_motor.stl",
+        "meshes/upper_arm_printed.stl",
+        "meshes/wrist_motor.stl",
+        "meshes/wrist_printed.stl",
+    ]
+)];
+
+/// The names of the built-in robots.
+pub fn list() -> impl Iterator<Item = &'static str> {
+    BUILT_IN.iter().map(|robot| robot.name)
+}
+
+/// The robot that `wanted` names: a built-in one by its name, an alias or LeRobot's type, or a folder
+/// that holds a robot.toml and its meshes.
+///
+/// # Errors
+/// When there is no such robot, or its files cannot be used.
+pub fn get(wanted: &str) -> Result<RobotModel, RobotModelError> {
+    for robot in BUILT_IN {
+        let description = RobotDescription::from_toml(robot.name, robot.toml)?;
+        let names = [&description.name, &description.lerobot_robot_type];
+        if names.into_iter().chain(&description.aliases).any(|name| name == wanted) {
+            let find = |mesh: &str| robot.meshes.iter().find(|(name, _)| *name == mesh).map(|(_, bytes)| bytes.to_vec());
+            return with_meshes(description, |mesh| Ok(find(mesh)));
+        }
+    }
+    let folder = Path::new(wanted);
+    if !folder.join("robot.toml").is_file() {
+        return Err(RobotModelError::Unknown { wanted: wanted.to_owned(), built_in: list().collect::<Vec<_>>().join(", ") });
+    }
+    from_folder(folder)
+}
+
+fn from_folder(folder: &Path) -> Result<RobotModel, RobotModelError> {
+    let path = folder.join("robot.toml");
+    let text = String::from_utf8(read(&path)?)
+        .map_err(|e| RobotModelError::Read { path: path.clone(), source: io::Error::new(io::ErrorKind::InvalidData, e) })?;
+    let description = RobotDescription::from_toml(&path.display().to_string(), &text)?;
+    with_meshes(description, |mesh| {
+        let stays_inside = Path::new(mesh).components().all(|part| matches!(part, Component::Normal(_)));
+        let path = folder.join(mesh);
+        if stays_inside && path.is_file() { read(&path).map(Some) } else { Ok(None) }
+    })
+}
+
+fn with_meshes(
+    description: RobotDescription,
+    bytes_of: impl Fn(&str) -> Result<Option<Vec<u8>>, RobotModelError>,
+) -> Result<RobotModel, RobotModelError> {
+    let robot = &description.name;
+    let mut meshes = BTreeMap::new();
+    for visual in description.simulation.iter().flat_map(|simulation| &simulation.links).flat_map(|link| &link.visuals) {
+        let name = &visual.mesh;
+        let bytes = bytes_of(name)?.ok_or_else(|| RobotModelError::MissingMesh { robot: robot.clone(), mesh: name.clone() })?;
+        let mesh = Mesh::from_stl(&bytes).map_err(|source| RobotModelError::Mesh { robot: robot.clone(), mesh: name.clone(), source })?;
+        meshes.insert(name.clone(), mesh);
+    }
+    Ok(RobotModel { description, meshes })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, RobotModelError> {
+    let failed = |source| RobotModelError::Read { path: path.to_owned(), source };
+    let length = fs::metadata(path).map_err(failed)?.len();
+    if length > MAX_FILE_BYTES {
+        return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, format!("{length} bytes, expected at most {MAX_FILE_BYTES}"))));
+    }
+    fs::read(path).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn robots_folder() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../robots")
+    }
+
+    #[test]
+    fn every_robot_of_the_folder_is_built_in_and_loads_alike() {
+        let mut found: Vec<String> = fs::read_dir(robots_folder())
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .filter(|entry| entry.path().is_dir())
+            .map(|entry| entry.file_name().into_string().unwrap())
+            .collect();
+        found.sort();
+        assert_eq!(found, list().collect::<Vec<_>>());
+        for name in found {
+            let built_in = get(&name).unwrap();
+            assert_eq!(built_in.description.name, name, "the folder's name is the robot's");
+            let from_folder = get(robots_folder().join(&name).to_str().unwrap()).unwrap();
+            assert_eq!(built_in.description, from_folder.description);
+            assert_eq!(built_in.meshes, from_folder.meshes);
+            assert!(built_in.description.simulation.is_some());
+            // No mesh lies there unused.
+            let files = fs::read_dir(robots_folder().join(&name).join("meshes")).unwrap().count();
+            assert_eq!(files, built_in.meshes.len());
+        }
+    }
+
+    #[test]
+    fn names_that_lerobot_uses_are_known() {
+        for name in ["so101", "so101_follower", "so100_follower", "so_follower"] {
+            assert_eq!(get(name).unwrap().description.name, "so101");
+        }
+        let error = get("so102").unwrap_err().to_string();
+        assert!(error.contains("so102") && error.contains("so101"), "{error}");
+    }
+
+    #[test]
+    fn a_mesh_outside_the_folder_is_refused() {
+        let folder = std::env::temp_dir().join(format!("sinew-robots-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let text = BUILT_IN[0].toml.replace("meshes/base_printed.stl", "../base_printed.stl");
+        fs::write(folder.join("robot.toml"), text).unwrap();
+        fs::write(folder.join("../base_printed.stl"), b"there").unwrap();
+        let error = get(folder.to_str().unwrap()).unwrap_err();
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(matches!(error, RobotModelError::MissingMesh { ref mesh, .. } if mesh == "../base_printed.stl"), "{error}");
+    }
+}

@@ -1,0 +1,79 @@
+//! What there is to do in the simulator: one file a task.
+
+mod pick_place;
+mod push;
+mod reach;
+mod scenery;
+mod sort;
+
+use fastrand::Rng;
+use nalgebra::Vector3;
+use sinew_core::{RobotDescription, Teleoperator};
+
+use crate::error::SimError;
+use crate::robot::SharedWorld;
+use crate::scene::Scene;
+use crate::world::World;
+
+/// Index of the prop that a task is about: the cube to move, or the mark to reach.
+pub(crate) const TARGET: usize = 0;
+/// Index of the prop where it goes: the disc, or the floor of the bin.
+pub(crate) const GOAL: usize = 1;
+
+/// Something to do: how its scene is set, how it is judged, and who can show how it is done.
+pub trait Task: Send + Sync {
+    /// What the command line calls it.
+    fn name(&self) -> &'static str;
+
+    /// One line on what there is to do.
+    fn summary(&self) -> &'static str;
+
+    /// The time limit, at the robot's control rate.
+    fn max_ticks(&self) -> u64;
+
+    /// A scene drawn with `rng`, seeded with `seed`, and the instruction sentence.
+    ///
+    /// # Errors
+    /// When no placement within the arm's reach was found.
+    fn scene(&self, robot: &RobotDescription, seed: u64, rng: &mut Rng) -> Result<(Scene, String), SimError>;
+
+    /// Whether the world looks now as the instruction asks.
+    fn is_done(&self, world: &World) -> bool;
+
+    /// Why the task can no longer be done; `None` while it can.
+    fn failure(&self, world: &World) -> Option<String>;
+
+    /// Someone who does the task, knowing the true state of `world`.
+    fn teleoperator(&self, world: SharedWorld, seed: u64) -> Box<dyn Teleoperator>;
+}
+
+/// All tasks.
+pub fn list() -> &'static [&'static dyn Task] {
+    &[&reach::Reach, &push::Push, &pick_place::PickPlace, &sort::Sort]
+}
+
+/// The task called `name`.
+///
+/// # Errors
+/// When there is none; the error names those there are.
+pub fn get(name: &str) -> Result<&'static dyn Task, SimError> {
+    list()
+        .iter()
+        .find(|task| task.name() == name)
+        .copied()
+        .ok_or_else(|| SimError::UnknownTask { name: name.into(), known: list().iter().map(|task| task.name()).collect() })
+}
+
+/// A cube that left the table or was thrown out of reach cannot be fetched back.
+fn lost_cube(world: &World, prop: usize) -> Option<String> {
+    let at = world.world_from_prop(prop).translation.vector;
+    let gone = at.z < -0.05 || at.xy().norm() > 0.45 || at.x < 0.0;
+    gone.then(|| format!("{} is out of reach at ({:.2}, {:.2}, {:.2}) m", world.scene().props[prop].name, at.x, at.y, at.z))
+}
+
+/// Whether prop `prop` lies still and the gripper has let go and moved away from it.
+fn left_alone(world: &World, prop: usize) -> bool {
+    let at: Vector3<f64> = world.world_from_prop(prop).translation.vector;
+    let tool = world.world_from_tool().translation.vector;
+    world.prop_velocity_m_per_s(prop).norm() < 0.02 && (tool - at).norm() > 0.06 && tool.z > 0.055
+}

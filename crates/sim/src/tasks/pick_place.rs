@@ -1,0 +1,55 @@
+//! Put a cube into a bin.
+
+use fastrand::Rng;
+use sinew_core::{RobotDescription, Teleoperator};
+
+use super::scenery::{CUBE_PAINTS, Region, between, bin, cube, in_bin, place, scene, within_reach};
+use super::{GOAL, TARGET, Task, left_alone, lost_cube};
+use crate::error::SimError;
+use crate::robot::SharedWorld;
+use crate::scene::Scene;
+use crate::teleop::{self, Picker};
+use crate::world::World;
+
+pub(super) struct PickPlace;
+
+const CUBES: Region = Region { x_m: [0.16, 0.28], y_m: [-0.14, 0.04] };
+pub(super) const BINS: Region = Region { x_m: [0.19, 0.22], y_m: [0.16, 0.18] };
+
+impl Task for PickPlace {
+    fn name(&self) -> &'static str {
+        "pick-place"
+    }
+
+    fn summary(&self) -> &'static str {
+        "put a cube into a bin"
+    }
+
+    fn max_ticks(&self) -> u64 {
+        600
+    }
+
+    fn scene(&self, robot: &RobotDescription, seed: u64, rng: &mut Rng) -> Result<(Scene, String), SimError> {
+        let (from, to) = place(self.name(), seed, || {
+            let (from, to) = (CUBES.point(rng), BINS.point(rng));
+            (within_reach(robot, &from) && within_reach(robot, &to)).then_some((from, to))
+        })?;
+        let paint = &CUBE_PAINTS[rng.usize(..CUBE_PAINTS.len())];
+        let yaw_rad = between(rng, -0.3, 0.3);
+        let mut props = vec![cube(rng, "the cube", from, paint)];
+        props.extend(bin(rng, to, yaw_rad));
+        Ok((scene(robot, rng, props), "Put the cube into the green bin.".into()))
+    }
+
+    fn is_done(&self, world: &World) -> bool {
+        in_bin(&world.world_from_prop(GOAL), &world.world_from_prop(TARGET).translation.vector) && left_alone(world, TARGET)
+    }
+
+    fn failure(&self, world: &World) -> Option<String> {
+        lost_cube(world, TARGET)
+    }
+
+    fn teleoperator(&self, world: SharedWorld, seed: u64) -> Box<dyn Teleoperator> {
+        teleop::scripted(world, seed, Picker::default())
+    }
+}

@@ -1,0 +1,56 @@
+//! Touch a marker in the air with the finger tips.
+
+use fastrand::Rng;
+use sinew_core::{RobotDescription, Teleoperator};
+
+use super::scenery::{Region, between, marker, place, scene, within_reach};
+use super::{TARGET, Task};
+use crate::error::SimError;
+use crate::robot::SharedWorld;
+use crate::scene::Scene;
+use crate::teleop::{self, Reacher};
+use crate::world::World;
+
+pub(super) struct Reach;
+
+const MARKERS: Region = Region { x_m: [0.16, 0.28], y_m: [-0.12, 0.12] };
+/// How near the tool must come.
+const TOUCH_M: f64 = 0.015;
+
+impl Task for Reach {
+    fn name(&self) -> &'static str {
+        "reach"
+    }
+
+    fn summary(&self) -> &'static str {
+        "touch a marker in the air with the finger tips"
+    }
+
+    fn max_ticks(&self) -> u64 {
+        180
+    }
+
+    fn scene(&self, robot: &RobotDescription, seed: u64, rng: &mut Rng) -> Result<(Scene, String), SimError> {
+        let rest = robot.base_from_tool(&robot.stop.rest_rad).translation.vector;
+        let at = place(self.name(), seed, || {
+            let at = MARKERS.point(rng);
+            let at = within_reach(robot, &at).then(|| at.push(between(rng, 0.03, 0.09)))?;
+            ((at - rest).norm() > 0.06).then_some(at)
+        })?;
+        let props = vec![marker(rng, at)];
+        Ok((scene(robot, rng, props), "Touch the green marker with the gripper.".into()))
+    }
+
+    fn is_done(&self, world: &World) -> bool {
+        let marker = world.world_from_prop(TARGET).translation.vector;
+        (world.world_from_tool().translation.vector - marker).norm() < TOUCH_M
+    }
+
+    fn failure(&self, _world: &World) -> Option<String> {
+        None
+    }
+
+    fn teleoperator(&self, world: SharedWorld, seed: u64) -> Box<dyn Teleoperator> {
+        teleop::scripted(world, seed, Reacher)
+    }
+}

@@ -1,0 +1,23 @@
+//! How to touch a marker.
+
+use super::{Intent, Place, Script};
+use crate::tasks::TARGET;
+use crate::world::World;
+
+pub(crate) struct Reacher;
+
+impl Script for Reacher {
+    fn reset(&mut self) {}
+
+    fn intend(&mut self, world: &World) -> Intent {
+        let marker = world.world_from_prop(TARGET).translation.vector;
+        let away = (world.world_from_tool().translation.vector - marker).norm();
+        Intent {
+            place: Place::Over { tool_m: marker, heading_rad: None },
+            gripper_rad: 0.0,
+            speed_m_per_s: 0.2,
+            looseness: (away / 0.05).min(1.0),
+            done: false,
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! The simulated world: one arm, what stands on its table, and time.
+
+use std::sync::Arc;
+
+use nalgebra::{Isometry3, Vector3};
+use rapier3d::prelude::*;
+use sinew_core::{Image, RobotDescription};
+
+use crate::arm::{Arm, JointState};
+use crate::convert;
+use crate::error::SimError;
+use crate::robots::RobotModel;
+use crate::scene::{PropPhysics, PropShape, Scene};
+use crate::view::{Poses, View};
+
+/// Physics substeps a second; a control tick of 1/30 s is eight of them.
+pub const SUBSTEPS_PER_SECOND: u32 = 240;
+const SUBSTEP_S: f64 = 1.0 / SUBSTEPS_PER_SECOND as f64;
+
+/// Who touches whom: the arm does not touch itself, props touch everything.
+pub(crate) mod groups {
+    use rapier3d::prelude::{Group, InteractionGroups, InteractionTestMode};
+
+    const ARM_BIT: Group = Group::GROUP_1;
+    const PROP_BIT: Group = Group::GROUP_2;
+    pub const ARM: InteractionGroups = InteractionGroups::new(ARM_BIT, PROP_BIT, InteractionTestMode::And);
+    pub const PROP: InteractionGroups = InteractionGroups::new(PROP_BIT, ARM_BIT.union(PROP_BIT), InteractionTestMode::And);
+}
+
+/// Everything that changes as time passes.
+#[derive(Clone)]
+struct State {
+    substep: u64,
+    arm: Arm,
+    /// One a prop; `None` for what is only drawn.
+    props: Vec<Option<RigidBodyHandle>>,
+    bodies: RigidBodySet,
+    colliders: ColliderSet,
+    islands: IslandManager,
+    broad_phase: DefaultBroadPhase,
+    narrow_phase: NarrowPhase,
+    impulse_joints: ImpulseJointSet,
+    multibodies: MultibodyJointSet,
+    soft_bodies: SoftBodySet,
+    ccd: CCDSolver,
+}
+
+/// A state of a [`World`] to come back to.
+#[derive(Clone)]
+pub struct Snapshot {
+    state: State,
+    scene: Scene,
+}
+
+/// A robot and its surroundings. Deterministic: the same scene and the same goals at the same
+/// substeps give the same bits.
+pub struct World {
+    robot: Arc<RobotDescription>,
+    scene: Scene,
+    state: State,
+    parameters: IntegrationParameters,
+    pipeline: PhysicsPipeline,
+    view: View,
+}
+
+impl World {
+    /// A world at rest, torque off.
+    ///
+    /// # Errors
+    /// When the description has no usable simulation section, or the scene is of another robot.
+    pub fn new(model: Arc<RobotModel>, scene: Scene) -> Result<Self, SimError> {
+        let robot = Arc::new(model.description.clone());
+        let state = State::new(&robot, &scene)?;
+        let view = View::new(model)?;
+        // Contacts here are between things of centimetres.
+        let parameters = IntegrationParameters {
+            dt: SUBSTEP_S as f32,
+            length_unit: 0.1,
+            contact_recycling: false,
+            // The engine's own contacts are so soft that the gripper's force presses its jaws
+            // through what they hold.
+            contact_softness: SpringCoefficients::new(120.0, 5.0),
+            static_contact_softness: SpringCoefficients::new(120.0, 5.0),
+            ..IntegrationParameters::default()
+        };
+        Ok(Self { robot, scene, state, parameters, pipeline: PhysicsPipeline::new(), view })
+    }
+
+    /// Starts over with another scene.
+    ///
+    /// # Errors
+    /// As [`World::new`]; the world is then unchanged.
+    pub fn reset(&mut self, scene: Scene) -> Result<(), SimError> {
+        self.state = State::new(&self.robot, &scene)?;
+        self.scene = scene;
+        self.pipeline = PhysicsPipeline::new();
+        self.view.reset();
+        Ok(())
+    }
+
+    pub fn robot(&self) -> &Arc<RobotDescription> {
+        &self.robot
+    }
+
+    pub fn scene(&self) -> &Scene {
+        &self.scene
+    }
+
+    /// Substeps since the reset.
+    pub fn substep(&self) -> u64 {
+        self.state.substep
+    }
+
+    pub fn time_s(&self) -> f64 {
+        self.state.substep as f64 * SUBSTEP_S
+    }
+
+    /// One physics substep.
+    ///
+    /// # Errors
+    /// When a body left the finite numbers.
+    pub fn step(&mut self) -> Result<(), SimError> {
+        let state = &mut self.state;
+        state.arm.drive(state.substep, &mut state.multibodies);
+        self.pipeline.step(
+            Vector::new(0.0, 0.0, -9.81),
+            &self.parameters,
+            &mut state.islands,
+            &mut state.broad_phase,
+            &mut state.narrow_phase,
+            &mut state.bodies,
+            &mut state.colliders,
+            &mut state.impulse_joints,
+            &mut state.multibodies,
+            &mut state.soft_bodies,
+            &mut state.ccd,
+            &(),
+            &(),
+        );
+        state.substep += 1;
+        self.check_finite()
+    }
+
+    fn check_finite(&self) -> Result<(), SimError> {
+        for (handle, body) in self.state.bodies.iter() {
+            let p = body.position();
+            let finite = p.translation.is_finite() && p.rotation.is_finite() && body.linvel().is_finite() && body.angvel().is_finite();
+            if !finite || !body.is_enabled() {
+                return Err(SimError::NotFinite { body: self.body_name(handle), time_s: self.time_s() });
+            }
+        }
+        Ok(())
+    }
+
+    fn body_name(&self, handle: RigidBodyHandle) -> String {
+        if let Some(i) = self.state.arm.links.iter().position(|link| *link == handle) {
+            return match i {
+                0 => "the base".into(),
+                i => format!("the link of {}", self.robot.joints[i - 1].name),
+            };
+        }
+        match self.state.props.iter().position(|prop| *prop == Some(handle)) {
+            Some(i) => self.scene.props[i].name.clone(),
+            None => "the table".into(),
+        }
+    }
+
+    /// Goals := present positions, then torque on.
+    pub fn enable_torque(&mut self) {
+        let state = &mut self.state;
+        for i in 0..state.arm.servos.len() {
+            let JointState { position_rad, .. } = state.arm.joint(i, &state.multibodies);
+            state.arm.servos[i].enable(position_rad);
+        }
+    }
+
+    pub fn disable_torque(&mut self) {
+        self.state.arm.servos.iter_mut().for_each(crate::servo::Servo::disable);
+    }
+
+    /// Sends joint goals to the servos, where they arrive after the motors' latency.
+    ///
+    /// # Errors
+    /// When there is not one goal a joint.
+    pub fn set_goals(&mut self, goals_rad: &[f64]) -> Result<(), SimError> {
+        let expected = self.state.arm.servos.len();
+        if goals_rad.len() != expected {
+            return Err(SimError::Width { doing: "setting goals", expected, found: goals_rad.len() });
+        }
+        for (servo, goal) in self.state.arm.servos.iter_mut().zip(goals_rad) {
+            servo.set_goal(self.state.substep, *goal);
+        }
+        Ok(())
+    }
+
+    /// The true position of joint `i` in radians.
+    pub fn position_rad(&self, i: usize) -> f64 {
+        self.state.arm.joint(i, &self.state.multibodies).position_rad
+    }
+
+    pub fn velocity_rad_per_s(&self, i: usize) -> f64 {
+        self.state.arm.joint(i, &self.state.multibodies).velocity_rad_per_s
+    }
+
+    /// Motor effort of joint `i` as a share of stall torque, −1..1.
+    pub fn effort(&self, i: usize) -> f64 {
+        let JointState { position_rad, velocity_rad_per_s } = self.state.arm.joint(i, &self.state.multibodies);
+        self.state.arm.servos[i].effort(position_rad, velocity_rad_per_s)
+    }
+
+    pub fn positions_rad(&self) -> Vec<f64> {
+        (0..self.robot.joints.len()).map(|i| self.position_rad(i)).collect()
+    }
+
+    /// Pose of the tool.
+    pub fn world_from_tool(&self) -> Isometry3<f64> {
+        self.robot.base_from_tool(&self.positions_rad())
+    }
+
+    /// Poses of the links: `base` first, then one a joint.
+    pub fn world_from_links(&self) -> Vec<Isometry3<f64>> {
+        self.state.arm.links.iter().map(|link| convert::isometry(self.state.bodies[*link].position())).collect()
+    }
+
+    /// Pose of the scene's prop `i`.
+    pub fn world_from_prop(&self, i: usize) -> Isometry3<f64> {
+        match self.state.props[i] {
+            Some(handle) => convert::isometry(self.state.bodies[handle].position()),
+            None => self.scene.props[i].world_from_prop,
+        }
+    }
+
+    /// Velocity of the scene's prop `i`, metres a second.
+    pub fn prop_velocity_m_per_s(&self, i: usize) -> Vector3<f64> {
+        self.state.props[i].map_or_else(Vector3::zeros, |handle| convert::vector3(self.state.bodies[handle].linvel()))
+    }
+
+    /// Draws what the description's cameras see, one image each, at the images' own sizes.
+    pub fn render(&mut self, images: &mut [Image]) {
+        let poses = Poses {
+            world_from_links: self.world_from_links(),
+            world_from_props: (0..self.scene.props.len()).map(|i| self.world_from_prop(i)).collect(),
+        };
+        self.view.draw(&self.scene, &poses, images);
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot { state: self.state.clone(), scene: self.scene.clone() }
+    }
+
+    /// Goes back to a snapshot of this world; what follows is the same, bit by bit, as what
+    /// followed the snapshot.
+    pub fn restore(&mut self, snapshot: &Snapshot) {
+        self.state = snapshot.state.clone();
+        self.scene = snapshot.scene.clone();
+        self.pipeline = PhysicsPipeline::new();
+        self.view.reset();
+    }
+
+    /// A digest (64-bit FNV-1a) of every body's pose and velocity, every joint and every servo.
+    pub fn state_hash(&self) -> u64 {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        let mut word = |value: u64| {
+            for byte in value.to_le_bytes() {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        };
+        word(self.state.substep);
+        for (_, body) in self.state.bodies.iter() {
+            let (p, v, w) = (body.position(), body.linvel(), body.angvel());
+            for value in p.translation.to_array().iter().chain(&p.rotation.to_array()).chain(&v.to_array()).chain(&w.to_array()) {
+                word(u64::from(value.to_bits()));
+            }
+        }
+        for (i, servo) in self.state.arm.servos.iter().enumerate() {
+            let JointState { position_rad, velocity_rad_per_s } = self.state.arm.joint(i, &self.state.multibodies);
+            word(position_rad.to_bits());
+            word(velocity_rad_per_s.to_bits());
+            servo.digest(&mut word);
+        }
+        hash
+    }
+}
+
+impl State {
+    fn new(robot: &RobotDescription, scene: &Scene) -> Result<Self, SimError> {
+        let mut bodies = RigidBodySet::new();
+        let mut colliders = ColliderSet::new();
+        let mut multibodies = MultibodyJointSet::new();
+        let table = bodies.insert(RigidBodyBuilder::fixed());
+        let top = ColliderBuilder::cuboid(1.0, 1.0, 0.05).translation(Vector::new(0.0, 0.0, -0.05)).friction(0.6).collision_groups(groups::PROP);
+        colliders.insert_with_parent(top, table, &mut bodies);
+        let arm = Arm::build(robot, &scene.arm_rad, SUBSTEP_S, &mut bodies, &mut colliders, &mut multibodies)?;
+        let props = scene
+            .props
+            .iter()
+            .map(|prop| {
+                let (builder, mass_kg) = match prop.physics {
+                    PropPhysics::Drawn => return None,
+                    PropPhysics::Fixed => (RigidBodyBuilder::fixed(), 0.0),
+                    PropPhysics::Moving { mass_kg } => (RigidBodyBuilder::dynamic().can_sleep(false), mass_kg),
+                };
+                let shape = match prop.shape {
+                    PropShape::Box { half_extents_m: h } => SharedShape::cuboid(h.x as f32, h.y as f32, h.z as f32),
+                    PropShape::Ball { radius_m } => SharedShape::ball(radius_m as f32),
+                    PropShape::Disc { radius_m } => SharedShape::cylinder(0.0005, radius_m as f32),
+                };
+                let handle = bodies.insert(builder.pose(convert::pose(&prop.world_from_prop)));
+                let collider =
+                    ColliderBuilder::new(shape).mass(mass_kg as f32).friction(prop.friction as f32).collision_groups(groups::PROP);
+                colliders.insert_with_parent(collider, handle, &mut bodies);
+                Some(handle)
+            })
+            .collect();
+        Ok(Self {
+            substep: 0,
+            arm,
+            props,
+            bodies,
+            colliders,
+            islands: IslandManager::new(),
+            broad_phase: DefaultBroadPhase::new(),
+            narrow_phase: NarrowPhase::new(),
+            impulse_joints: ImpulseJointSet::new(),
+            multibodies,
+            soft_bodies: SoftBodySet::new(),
+            ccd: CCDSolver::new(),
+        })
+    }
+}
