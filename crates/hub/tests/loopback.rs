@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const MODEL: &str = "someone/act_push";
+const CONFIG: &[u8] = br#"{"type": "act"}"#;
 
 fn weights() -> Vec<u8> {
     (0..200_000u32).map(|i| (i * 31 % 251) as u8).collect()
@@ -20,7 +21,7 @@ fn weights() -> Vec<u8> {
 
 fn server() -> HubServer {
     HubServer::start(MODEL, COMMIT)
-        .with_file("config.json", br#"{"type": "act"}"#)
+        .with_file("config.json", CONFIG)
         .with_file("policy_preprocessor.json", b"{}")
         .with_file("README.md", b"# A policy")
         .with_file("optimizer.pt", b"a pickle")
@@ -70,7 +71,7 @@ fn progress_counts_the_bytes_of_all_files() {
         .fetch(&ModelRef::parse(MODEL).unwrap(), move |transfer| log.lock().unwrap().push((transfer.done_bytes, transfer.total_bytes)))
         .unwrap();
     let seen = seen.lock().unwrap();
-    let total = (weights().len() + br#"{"type": "act"}"#.len() + 2 + "# A policy".len()) as u64;
+    let total = (weights().len() + CONFIG.len() + 2 + "# A policy".len()) as u64;
     assert!(seen.iter().all(|&(done, of)| done <= total && of == total), "{seen:?}");
     assert!(seen.is_sorted(), "{seen:?}");
     assert_eq!(seen.last(), Some(&(total, total)));
@@ -160,15 +161,18 @@ fn a_transfer_that_breaks_off_leaves_nothing_half_and_can_be_repeated() {
 }
 
 #[test]
-fn damaged_files_and_error_pages_never_become_weights() {
-    for fault in [Fault::FlipByte(1000), Fault::ErrorPage] {
+fn damaged_files_and_error_pages_never_become_a_policy() {
+    for (name, fault) in
+        [("model.safetensors", Fault::FlipByte(1000)), ("model.safetensors", Fault::ErrorPage), ("config.json", Fault::ErrorPage)]
+    {
         let (server, cache) = (server(), TempDir::new().unwrap());
-        server.set_fault("model.safetensors", Some(fault));
+        server.set_fault(name, Some(fault));
         let error = fetch(options(&server, &cache), MODEL).unwrap_err();
-        assert!(matches!(&error, HubError::Damaged { file, .. } if file == "model.safetensors"), "{fault:?}: {error}");
-        server.set_fault("model.safetensors", None);
+        assert!(matches!(&error, HubError::Damaged { file, .. } if file == name), "{name} {fault:?}: {error}");
+        server.set_fault(name, None);
         let snapshot = fetch(options(&server, &cache), MODEL).unwrap();
-        assert_eq!(fs::read(snapshot.join("model.safetensors")).unwrap(), weights(), "{fault:?}");
+        assert_eq!(fs::read(snapshot.join("model.safetensors")).unwrap(), weights(), "{name} {fault:?}");
+        assert_eq!(fs::read(snapshot.join("config.json")).unwrap(), CONFIG, "{name} {fault:?}");
     }
 }
 
