@@ -1,0 +1,173 @@
+//! A checkpoint drives only the robot it fits.
+
+mod common;
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use common::{copy, edit_json, golden};
+use serde_json::json;
+use sinew_core::{JointUnits, Observation, Policy, RobotDescription};
+use sinew_policy::{BindError, BoundPolicy, Checkpoint, Fit, Inputs};
+
+/// Joints in degrees, the last one in 0..100.
+fn robot(joints: &[&str], cameras: &[(&str, u32, u32)]) -> RobotDescription {
+    let mut toml = format!(
+        "name = 'arm'\ntitle = 'Arm'\nlerobot_robot_type = 'arm'\ncontrol_rate_hz = 30\nbus = {{ protocol = 'feetech', baud_rate = 1 }}\n\
+         tool = {{ joint = '{}', joint_from_tool = {{ translation_m = [0, 0, 0], rotation_wxyz = [1, 0, 0, 0] }} }}\n\
+         stop = {{ behaviour = 'hold', rest_rad = {:?} }}\n",
+        joints[0],
+        vec![0.0; joints.len()]
+    );
+    for (i, name) in joints.iter().enumerate() {
+        let unit = if i + 1 == joints.len() { "range_0_100" } else { "degrees" };
+        write!(
+            toml,
+            "[[joint]]\nname = '{name}'\nmotor = {{ model = 'sts3215', id = {i} }}\nunit = '{unit}'\naxis = [0, 0, 1]\n\
+             parent_from_joint = {{ translation_m = [0, 0, 0], rotation_wxyz = [1, 0, 0, 0] }}\n\
+             limits = {{ position_rad = [-0.5, 1.5], velocity_rad_per_s = 1.0, step_rad = 0.1 }}\n"
+        )
+        .unwrap();
+    }
+    for (name, width, height) in cameras {
+        write!(toml, "[[camera]]\nname = '{name}'\nwidth = {width}\nheight = {height}\n").unwrap();
+    }
+    RobotDescription::from_toml("arm", &toml).unwrap()
+}
+
+const SIX: [&str; 6] = ["pan", "lift", "elbow", "flex", "roll", "gripper"];
+const CAMERAS: [(&str, u32, u32); 2] = [("front", 128, 96), ("wrist", 128, 96)];
+
+fn checkpoint() -> Arc<Checkpoint> {
+    Arc::new(Checkpoint::open(golden("two_cameras_vae")).unwrap())
+}
+
+fn mismatch(checkpoint: &Arc<Checkpoint>, robot: &RobotDescription) -> (Fit, String) {
+    let error = BoundPolicy::bind(checkpoint, robot).unwrap_err();
+    let text = error.to_string();
+    let BindError::Mismatch { fit } = error else { panic!("{text}") };
+    (fit, text)
+}
+
+/// The robot's cameras are in another order than the model's, and its units are radians: a bound
+/// policy gives the same answer as the raw checkpoint.
+#[test]
+fn a_bound_policy_answers_in_radians_for_the_tick_it_was_asked() {
+    let (checkpoint, robot) = (checkpoint(), robot(&SIX, &CAMERAS));
+    let mut observation = Observation::for_robot(&robot);
+    observation.tick = 41;
+    observation.position_rad = vec![0.1, -0.2, 0.3, 0.0, -0.4, 0.7];
+    for (i, image) in observation.images.iter_mut().enumerate() {
+        let shade = |(n, value): (usize, &mut u8)| *value = ((n / 384 * (3 + i * 4)) % 256) as u8;
+        image.rgb.iter_mut().enumerate().for_each(shade);
+    }
+    let mut policy = BoundPolicy::bind(&checkpoint, &robot).unwrap();
+    let chunk = policy.infer(&observation, "").unwrap();
+    assert_eq!((chunk.first_tick(), chunk.len(), chunk.width()), (41, 20, 6));
+    assert_eq!(policy.info().n_action_steps, 20);
+
+    let units = JointUnits::of(&robot);
+    let mut state = vec![0.0; 6];
+    units.to_dataset(&observation.position_rad, &mut state);
+    let [front, wrist] = &observation.images[..] else { panic!() };
+    let inputs = Inputs::new()
+        .vector("observation.state", state)
+        .image("observation.images.wrist", 96, 128, wrist.rgb.clone())
+        .image("observation.images.front", 96, 128, front.rgb.clone());
+    let actions = checkpoint.infer(&inputs).unwrap();
+    for (goals, row) in chunk.rows().zip(actions.values.chunks(6)) {
+        let degrees = goals[0].to_degrees();
+        assert!((degrees - f64::from(row[0])).abs() < 1e-4, "{degrees} {}", row[0]);
+        // 0..100 over −0.5..1.5 rad.
+        let percent = (goals[5] + 0.5) * 50.0;
+        assert!((percent - f64::from(row[5])).abs() < 1e-4, "{percent} {}", row[5]);
+    }
+    // Which camera is which matters to the answer, so the test above can tell them apart.
+    observation.images.swap(0, 1);
+    assert_ne!(policy.infer(&observation, "").unwrap(), chunk);
+}
+
+#[test]
+fn a_robot_that_does_not_fit_is_shown_beside_the_checkpoint() {
+    let checkpoint = checkpoint();
+    let (fit, text) = mismatch(&checkpoint, &robot(&SIX[..5], &CAMERAS));
+    let bad: Vec<&str> = fit.rows.iter().filter(|row| !row.fits).map(|row| row.feature.as_str()).collect();
+    assert_eq!(bad, ["observation.state", "action"]);
+    assert!(text.contains("6 values") && text.contains("5 values: pan.pos, lift.pos"), "{text}");
+
+    let (_, text) = mismatch(&checkpoint, &robot(&SIX, &[("front", 128, 96), ("top", 128, 96)]));
+    assert!(text.contains("! observation.images.wrist  a 128x96 image  no such camera"), "{text}");
+    assert!(text.contains("observation.images.top") && text.contains("not used"), "{text}");
+
+    let (_, text) = mismatch(&checkpoint, &robot(&SIX, &[("front", 128, 96), ("wrist", 96, 128)]));
+    assert!(text.contains("! observation.images.wrist  a 128x96 image  a 96x128 image"), "{text}");
+
+    let environment = Arc::new(Checkpoint::open(golden("no_camera")).unwrap());
+    let (_, text) = mismatch(&environment, &robot(&SIX[..3], &CAMERAS));
+    assert!(text.contains("! observation.environment_state"), "{text}");
+}
+
+#[test]
+fn known_joint_names_must_be_the_robots_in_order() {
+    let dir = copy("two_cameras_vae");
+    let set = |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|name| format!("{name}.pos")).collect();
+        edit_json(&dir.path().join("config.json"), |config| config["action_feature_names"] = json!(names));
+        Arc::new(Checkpoint::open(dir.path()).unwrap())
+    };
+    let robot = robot(&SIX, &CAMERAS);
+    BoundPolicy::bind(&set(&SIX), &robot).unwrap();
+    let mut swapped = SIX;
+    swapped.swap(0, 1);
+    let (_, text) = mismatch(&set(&swapped), &robot);
+    assert!(text.contains("lift.pos, pan.pos") && text.contains("pan.pos, lift.pos"), "{text}");
+}
+
+#[test]
+fn the_checkpoints_renames_apply_to_the_robots_cameras() {
+    // Its preprocessor renames camera1 to front.
+    let checkpoint = Arc::new(Checkpoint::open(golden("resnet50_dilated_f16")).unwrap());
+    BoundPolicy::bind(&checkpoint, &robot(&SIX, &[("camera1", 90, 70)])).unwrap();
+    let (_, text) = mismatch(&checkpoint, &robot(&SIX, &[("camera2", 90, 70)]));
+    assert!(text.contains("no such camera"), "{text}");
+}
+
+#[test]
+fn an_observation_of_another_robot_is_an_error_not_a_panic() {
+    let (checkpoint, robot) = (checkpoint(), robot(&SIX, &CAMERAS));
+    let mut policy = BoundPolicy::bind(&checkpoint, &robot).unwrap();
+    for break_it in [
+        (|o: &mut Observation| o.position_rad.truncate(5)) as fn(&mut Observation),
+        |o| o.images.truncate(1),
+        |o| o.images[0].rgb.truncate(5),
+        |o| o.images[1].height = 95,
+        |o| o.position_rad[2] = f64::NAN,
+    ] {
+        let mut observation = Observation::for_robot(&robot);
+        break_it(&mut observation);
+        assert!(policy.infer(&observation, "").is_err());
+    }
+}
+
+#[test]
+fn a_checkpoint_with_ensembling_averages_what_was_said_before_until_it_is_reset() {
+    let dir = copy("two_cameras_vae");
+    edit_json(&dir.path().join("config.json"), |config| {
+        config["temporal_ensemble_coeff"] = json!(0.01);
+        config["n_action_steps"] = json!(1);
+    });
+    let checkpoint = Arc::new(Checkpoint::open(dir.path()).unwrap());
+    let robot = robot(&SIX, &CAMERAS);
+    let mut policy = BoundPolicy::bind(&checkpoint, &robot).unwrap();
+    let mut observation = Observation::for_robot(&robot);
+    let first = policy.infer(&observation, "").unwrap();
+    observation.tick = 1;
+    observation.position_rad[0] = 1.0;
+    let mixed = policy.infer(&observation, "").unwrap();
+    policy.reset();
+    let alone = policy.infer(&observation, "").unwrap();
+    let [old, new, mean] = [first.rows().nth(1), alone.rows().next(), mixed.rows().next()].map(|row| row.unwrap()[0]);
+    let weight = (-0.01f64).exp();
+    assert!((mean - (old + new * weight) / (1.0 + weight)).abs() < 1e-6, "{old} {new} {mean}");
+    assert!((old - new).abs() > 1e-4);
+}

@@ -1,0 +1,249 @@
+//! What is no checkpoint that can be run is refused by name, before any weight is read.
+
+mod common;
+
+use std::path::Path;
+
+use common::{copy, edit_json, edit_tensors, golden};
+use safetensors::tensor::Dtype;
+use serde_json::json;
+use sinew_policy::{Checkpoint, CheckpointError, InferError, Inputs};
+
+const CASE: &str = "two_cameras_vae";
+const MODEL: &str = "model.safetensors";
+const CONFIG: &str = "config.json";
+const PRE: &str = "policy_preprocessor.json";
+const PRE_STATE: &str = "policy_preprocessor_step_3_normalizer_processor.safetensors";
+const POST_STATE: &str = "policy_postprocessor_step_0_unnormalizer_processor.safetensors";
+
+fn refusal(dir: &Path) -> (CheckpointError, String) {
+    let error = Checkpoint::open(dir).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains(dir.to_str().unwrap()), "an error says where: {text}");
+    (error, text)
+}
+
+fn after(edit: impl FnOnce(&Path)) -> (CheckpointError, String) {
+    let dir = copy(CASE);
+    Checkpoint::open(dir.path()).unwrap();
+    edit(dir.path());
+    refusal(dir.path())
+}
+
+fn config_refusal(key: &str, value: serde_json::Value) -> String {
+    let (error, text) = after(|dir| edit_json(&dir.join(CONFIG), |config| config[key] = value));
+    assert!(matches!(&error, CheckpointError::Config { key: k, .. } if k == key), "{text}");
+    text
+}
+
+#[test]
+fn a_folder_that_is_no_checkpoint_says_what_it_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let (error, text) = refusal(dir.path());
+    assert!(matches!(error, CheckpointError::NotACheckpoint { .. }) && text.contains("config.json") && text.contains("empty"), "{text}");
+    std::fs::write(dir.path().join("holiday.jpg"), "").unwrap();
+    assert!(refusal(dir.path()).1.contains("holiday.jpg"));
+    let (error, _) = refusal(&dir.path().join("holiday.jpg"));
+    assert!(matches!(error, CheckpointError::NotACheckpoint { .. }));
+    let (error, _) = refusal(&dir.path().join("nowhere"));
+    assert!(matches!(error, CheckpointError::Read { .. }));
+}
+
+#[test]
+fn pickles_are_never_opened() {
+    for name in ["pytorch_model.bin", "policy.pt", "policy.pkl", "last.ckpt"] {
+        let (error, text) = after(|dir| std::fs::rename(dir.join(MODEL), dir.join(name)).unwrap());
+        assert!(matches!(error, CheckpointError::Pickle { .. }) && text.contains(name), "{text}");
+        let (error, _) = after(|dir| edit_json(&dir.join(PRE), |pre| pre["steps"][3]["state_file"] = json!(name)));
+        assert!(matches!(error, CheckpointError::Pickle { .. }));
+    }
+    let (error, _) = refusal(Path::new("policy.pt"));
+    assert!(matches!(error, CheckpointError::Pickle { .. }));
+}
+
+#[test]
+fn a_state_file_is_in_the_folder() {
+    for name in ["../policy.safetensors", "/etc/passwd", "..", ""] {
+        let (error, text) = after(|dir| edit_json(&dir.join(PRE), |pre| pre["steps"][3]["state_file"] = json!(name)));
+        assert!(matches!(error, CheckpointError::Config { .. }), "{text}");
+    }
+}
+
+#[test]
+fn a_truncated_file_says_how_much_is_missing() {
+    let whole = std::fs::metadata(golden(CASE).join(MODEL)).unwrap().len();
+    for cut in [whole - 1, whole / 2, 100] {
+        let shorten = |dir: &Path| std::fs::OpenOptions::new().write(true).open(dir.join(MODEL)).unwrap().set_len(cut).unwrap();
+        let (error, text) = after(shorten);
+        let CheckpointError::Truncated { found, expected, .. } = error else { panic!("{text}") };
+        assert_eq!(found, cut);
+        assert!(cut == 100 || expected == whole, "{text}");
+    }
+    for bytes in [&b""[..], b"abc", b"\xff\xff\xff\xff\xff\xff\xff\xff{}", b"\x02\0\0\0\0\0\0\0[]"] {
+        let (error, text) = after(|dir| std::fs::write(dir.join(MODEL), bytes).unwrap());
+        assert!(matches!(error, CheckpointError::Header { .. } | CheckpointError::Read { .. }), "{text}");
+    }
+}
+
+#[test]
+fn another_family_is_refused_with_the_list_of_known_ones() {
+    let (error, text) = after(|dir| edit_json(&dir.join(CONFIG), |config| config["type"] = json!("tdmpc")));
+    assert!(matches!(error, CheckpointError::UnknownFamily { .. }) && text.contains("tdmpc") && text.contains("act"), "{text}");
+    config_refusal("type", json!(null));
+}
+
+#[test]
+fn every_tensor_is_needed_and_none_is_left_over() {
+    let dir = copy(CASE);
+    let mut names = Vec::new();
+    edit_tensors(&dir.path().join(MODEL), |tensors| names.extend(tensors.keys().cloned()));
+    for name in names {
+        let training_only = name.starts_with("model.vae_encoder");
+        edit_tensors(&dir.path().join(MODEL), |tensors| drop(tensors.remove(&name)));
+        match Checkpoint::open(dir.path()) {
+            Ok(_) => assert!(training_only, "{name} was not missed"),
+            Err(error) => {
+                let CheckpointError::MissingTensor { name: missing, .. } = error else { panic!("{name}: {error}") };
+                assert_eq!(missing, name);
+            }
+        }
+        std::fs::copy(golden(CASE).join(MODEL), dir.path().join(MODEL)).unwrap();
+    }
+    let (error, text) = after(|dir| {
+        edit_tensors(&dir.join(MODEL), |tensors| drop(tensors.insert("model.mystery".into(), (Dtype::F32, vec![1], vec![0; 4]))));
+    });
+    assert!(matches!(error, CheckpointError::UnusedTensors { .. }) && text.contains("model.mystery"), "{text}");
+}
+
+#[test]
+fn every_tensor_has_the_shape_and_dtype_that_the_others_imply() {
+    let dir = copy(CASE);
+    let mut names = Vec::new();
+    edit_tensors(&dir.path().join(MODEL), |tensors| names.extend(tensors.keys().cloned()));
+    for name in names.iter().filter(|name| !name.starts_with("model.vae_encoder")) {
+        // One more in the first dimension.
+        edit_tensors(&dir.path().join(MODEL), |tensors| {
+            let (_, shape, bytes) = tensors.get_mut(name).unwrap();
+            let row = bytes.len() / shape[0];
+            shape[0] += 1;
+            bytes.resize(bytes.len() + row, 0);
+        });
+        let error = Checkpoint::open(dir.path()).unwrap_err();
+        assert!(matches!(error, CheckpointError::WrongShape { .. }), "{name}: {error}");
+        std::fs::copy(golden(CASE).join(MODEL), dir.path().join(MODEL)).unwrap();
+    }
+    let (error, text) = after(|dir| edit_tensors(&dir.join(MODEL), |tensors| tensors.get_mut("model.action_head.bias").unwrap().0 = Dtype::I32));
+    assert!(matches!(error, CheckpointError::WrongDtype { .. }) && text.contains("I32"), "{text}");
+}
+
+#[test]
+fn a_configuration_that_disagrees_with_the_weights_is_refused() {
+    for (key, value) in [("chunk_size", json!(21)), ("dim_model", json!(64)), ("n_encoder_layers", json!(3)), ("pre_norm", json!(true)), ("vision_backbone", json!("resnet34"))] {
+        let (error, text) = after(|dir| edit_json(&dir.join(CONFIG), |config| config[key] = value));
+        assert!(matches!(error, CheckpointError::WrongShape { .. } | CheckpointError::MissingTensor { .. }), "{key}: {text}");
+    }
+    let (error, _) = after(|dir| edit_json(&dir.join(CONFIG), |config| config["n_encoder_layers"] = json!(1)));
+    assert!(matches!(error, CheckpointError::UnusedTensors { .. }));
+}
+
+#[test]
+fn a_configuration_that_makes_no_network_is_refused() {
+    config_refusal("n_obs_steps", json!(2));
+    config_refusal("n_action_steps", json!(21));
+    config_refusal("n_action_steps", json!(0));
+    config_refusal("vision_backbone", json!("vit_b_16"));
+    assert!(config_refusal("feedforward_activation", json!("glu")).contains("LeRobot"));
+    config_refusal("replace_final_stride_with_dilation", json!(2));
+    config_refusal("dim_model", json!(30));
+    let (error, _) = after(|dir| edit_json(&dir.join(CONFIG), |config| config["dim_model"] = json!("big")));
+    assert!(matches!(error, CheckpointError::Json { .. }));
+    for (feature, value) in [
+        ("observation.images.front", json!({"type": "VISUAL", "shape": [1, 96, 128]})),
+        ("observation.images.front", json!({"type": "VISUAL", "shape": [3, 0, 128]})),
+        ("observation.state", json!({"type": "STATE", "shape": [0]})),
+        ("observation.smell", json!({"type": "STATE", "shape": [6]})),
+    ] {
+        let (error, text) = after(|dir| edit_json(&dir.join(CONFIG), |config| config["input_features"][feature] = value));
+        assert!(matches!(error, CheckpointError::Config { .. }) && text.contains(feature), "{text}");
+    }
+    let (error, _) = after(|dir| std::fs::write(dir.join(CONFIG), "{").unwrap());
+    assert!(matches!(error, CheckpointError::Json { .. }));
+    let (error, _) = after(|dir| std::fs::write(dir.join(CONFIG), vec![b' '; (16 << 20) + 1]).unwrap());
+    assert!(matches!(error, CheckpointError::TooBig { .. }));
+}
+
+#[test]
+fn every_normalised_feature_has_its_statistics() {
+    for (file, statistic) in [
+        (PRE_STATE, "observation.state.mean"),
+        (PRE_STATE, "observation.images.front.std"),
+        (POST_STATE, "action.mean"),
+    ] {
+        let (error, text) = after(|dir| edit_tensors(&dir.join(file), |tensors| drop(tensors.remove(statistic))));
+        assert!(matches!(error, CheckpointError::MissingStats { .. }), "{text}");
+        let (feature, stat) = statistic.rsplit_once('.').unwrap();
+        assert!(text.contains(feature) && text.contains(stat) && text.contains("MEAN_STD"), "{text}");
+    }
+    let (error, text) = after(|dir| edit_tensors(&dir.join(POST_STATE), |tensors| drop(tensors.insert("action.mean".into(), (Dtype::F32, vec![5], vec![0; 20])))));
+    assert!(matches!(error, CheckpointError::WrongStats { expected: 6, .. }), "{text}");
+    let (error, _) = after(|dir| edit_json(&dir.join(PRE), |pre| drop(pre["steps"][3].as_object_mut().unwrap().remove("state_file"))));
+    assert!(matches!(error, CheckpointError::MissingStats { .. }));
+    let (error, _) = after(|dir| std::fs::remove_file(dir.join(PRE_STATE)).unwrap());
+    assert!(matches!(error, CheckpointError::Read { .. }));
+}
+
+#[test]
+fn an_unknown_step_is_named() {
+    let (error, text) = after(|dir| edit_json(&dir.join(PRE), |pre| pre["steps"][2]["registry_name"] = json!("tokenizer_processor")));
+    assert!(matches!(error, CheckpointError::UnknownStep { index: 2, .. }) && text.contains("tokenizer_processor"), "{text}");
+    let (error, text) = after(|dir| {
+        edit_json(&dir.join(PRE), |pre| pre["steps"][2] = json!({"class": "my.module.Step", "config": {}}));
+    });
+    assert!(matches!(error, CheckpointError::UnknownStep { .. }) && text.contains("my.module.Step"), "{text}");
+    let (error, _) = after(|dir| edit_json(&dir.join(PRE), |pre| drop(pre["steps"].as_array_mut().unwrap().remove(1))));
+    assert!(matches!(error, CheckpointError::Config { .. }));
+    let (error, text) = after(|dir| edit_json(&dir.join(PRE), |pre| pre["steps"][2]["config"]["float_dtype"] = json!("bfloat16")));
+    assert!(matches!(error, CheckpointError::Config { .. }) && text.contains("bfloat16"), "{text}");
+}
+
+#[test]
+fn checkpoints_that_need_a_conversion_say_which() {
+    let (error, text) = after(|dir| {
+        std::fs::remove_file(dir.join(PRE)).unwrap();
+        edit_tensors(&dir.join(MODEL), |tensors| drop(tensors.insert("normalize_inputs.buffer_observation_state.mean".into(), (Dtype::F32, vec![1], vec![0; 4]))));
+    });
+    assert!(matches!(error, CheckpointError::OldNormalization { .. }) && text.contains("migrate_policy_normalization"), "{text}");
+    let (error, _) = after(|dir| edit_json(&dir.join(CONFIG), |config| config["use_peft"] = json!(true)));
+    assert!(matches!(error, CheckpointError::Adapter { .. }));
+}
+
+#[test]
+fn bf16_weights_are_taken() {
+    let dir = copy(CASE);
+    edit_tensors(&dir.path().join(MODEL), |tensors| {
+        for (dtype, _, bytes) in tensors.values_mut() {
+            *dtype = Dtype::BF16;
+            *bytes = bytes.chunks_exact(4).flat_map(|b| [b[2], b[3]]).collect();
+        }
+    });
+    let checkpoint = Checkpoint::open(dir.path()).unwrap();
+    let inputs = Inputs::read(&golden(CASE).join("inputs.safetensors")).unwrap();
+    let expected = Checkpoint::open(golden(CASE)).unwrap().infer(&inputs).unwrap();
+    let delta = common::max_delta(&checkpoint.infer(&inputs).unwrap().values, &expected.values);
+    assert!((1e-5..1.5).contains(&delta), "{delta}");
+    assert_eq!(checkpoint.info().dtype, "BF16");
+}
+
+#[test]
+fn inputs_that_do_not_fit_are_refused() {
+    let checkpoint = Checkpoint::open(golden(CASE)).unwrap();
+    let blank = || checkpoint.blank_inputs();
+    let refused = |inputs: Inputs| checkpoint.infer(&inputs).unwrap_err().to_string();
+    assert!(refused(Inputs::new()).contains("there is no"));
+    assert!(refused(blank().vector("observation.state", vec![0.0; 7])).contains("7 values, expected 6"));
+    assert!(refused(blank().image("observation.images.front", 64, 64, vec![0; 64 * 64 * 3])).contains("64x64 image, expected a 128x96"));
+    // The bytes are fewer than the size says.
+    refused(blank().image("observation.images.front", 96, 128, vec![0; 10]));
+    let error = checkpoint.infer(&blank().vector("observation.state", vec![f32::NAN; 6])).unwrap_err();
+    assert!(matches!(error, InferError::NotFinite { .. }), "{error}");
+}

@@ -1,0 +1,88 @@
+//! This crate answers what LeRobot answers.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{CASES, golden, max_delta, read_floats};
+use sinew_policy::{Checkpoint, Inputs, TemporalEnsembler};
+
+/// The answers are joint positions in the dataset's units, of a few units.
+const TOLERANCE: f32 = 1e-4;
+
+#[test]
+fn answers_agree_with_lerobot() {
+    for case in CASES {
+        let dir = golden(case);
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out.safetensors");
+        let report = Checkpoint::open(&dir).unwrap().infer_file(&dir.join("inputs.safetensors"), &out).unwrap();
+        let (shape, ours) = read_floats(&out, "action");
+        let (expected_shape, theirs) = read_floats(&dir.join("expected.safetensors"), "action");
+        assert_eq!(shape, expected_shape, "{case}");
+        assert_eq!(shape, [report.rows, report.width], "{case}");
+        assert!(report.unused_inputs.is_empty(), "{case}: {report:?}");
+        let delta = max_delta(&ours, &theirs);
+        println!("{case}: max |delta| {delta:.2e} in {:.1} ms", report.milliseconds);
+        assert!(delta < TOLERANCE, "{case}: {delta}");
+    }
+}
+
+#[test]
+fn the_ensembler_agrees_with_lerobots() {
+    let file = golden("ensemble.safetensors");
+    for label in ["old", "even", "new"] {
+        let read = |what: &str| read_floats(&file, &format!("{label}.{what}"));
+        let (shape, chunks) = read("chunks");
+        let (_, expected) = read("rows");
+        let mut ensembler = TemporalEnsembler::new(f64::from(read("coeff").1[0]), shape[1], shape[2]);
+        let chunks = chunks.chunks_exact(shape[1] * shape[2]);
+        let rows: Vec<f32> = (100..).zip(chunks).flat_map(|(tick, chunk)| ensembler.update(tick, chunk)[..shape[2]].to_vec()).collect();
+        let delta = max_delta(&rows, &expected);
+        assert!(delta < 1e-6, "{label}: {delta}");
+    }
+}
+
+/// Workers of an evaluation share one checkpoint; whatever runs beside them, they get the same bytes.
+#[test]
+fn the_same_inputs_give_the_same_bytes_on_every_thread() {
+    let dir = golden("two_cameras_vae");
+    let checkpoint = Arc::new(Checkpoint::open(&dir).unwrap());
+    let inputs = Inputs::read(&dir.join("inputs.safetensors")).unwrap();
+    let first = checkpoint.infer(&inputs).unwrap();
+    let worker = || {
+        let (checkpoint, inputs) = (Arc::clone(&checkpoint), inputs.clone());
+        std::thread::spawn(move || (0..5).map(|_| checkpoint.infer(&inputs).unwrap()).collect::<Vec<_>>())
+    };
+    for worker in [worker(), worker(), worker(), worker()] {
+        for answer in worker.join().unwrap() {
+            assert!(answer.values.iter().zip(&first.values).all(|(a, b)| a.to_bits() == b.to_bits()));
+        }
+    }
+}
+
+#[test]
+fn info_tells_what_the_checkpoint_is() {
+    let checkpoint = Checkpoint::open(golden("two_cameras_vae")).unwrap();
+    let info = checkpoint.info();
+    assert_eq!((info.family.as_str(), info.chunk_size, info.n_action_steps), ("act", 20, 20));
+    assert_eq!(info.cameras.iter().map(|c| (c.name.as_str(), c.width, c.height)).collect::<Vec<_>>(), [("wrist", 128, 96), ("front", 128, 96)]);
+    assert_eq!(info.inputs[0].normalization, "MEAN_STD");
+    assert_eq!(info.preprocessor, ["rename_observations_processor", "to_batch_processor", "device_processor", "normalizer_processor"]);
+    assert_eq!(info.licence.as_deref(), Some("apache-2.0"));
+    assert_eq!(info.dtype, "F32");
+    // The file also holds what only training uses.
+    assert!(info.parameters > 10_000 && info.parameters * 4 < info.file_bytes, "{info:?}");
+    assert_eq!(Checkpoint::open(golden("resnet50_dilated_f16")).unwrap().info().dtype, "F16");
+    assert_eq!(Checkpoint::open(golden("no_camera")).unwrap().info().temporal_ensemble_coeff, Some(0.01));
+    assert_eq!(serde_json::to_value(info).unwrap()["inputs"][0]["type"], "STATE");
+}
+
+#[test]
+fn blank_inputs_are_taken() {
+    for case in CASES {
+        let checkpoint = Checkpoint::open(golden(case)).unwrap();
+        let actions = checkpoint.infer(&checkpoint.blank_inputs()).unwrap();
+        assert_eq!(actions.rows, checkpoint.info().chunk_size, "{case}");
+    }
+}
