@@ -1,4 +1,52 @@
-//! Writes what a session did: a LeRobotDataset v3.0 on disk, a recording for the Rerun viewer.
+//! Writes what a session did: a LeRobotDataset v3.0 on disk, and a recording for the Rerun viewer.
+//!
+//! Both are [`FrameSink`](sinew_core::FrameSink)s, so a session hands them its frames without
+//! knowing what they are:
+//!
+//! ```
+//! use sinew_core::{EpisodeEnd, EpisodeStart, Frame, FrameSink, Observation, Outcome, RobotDescription};
+//! use sinew_recorder::{DatasetInfo, DatasetRecorder, RecorderOptions};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let text = include_str!("../examples/two_joint_arm.toml");
+//! # let folder = tempfile::tempdir()?;
+//! # let root = folder.path().join("dataset");
+//! let robot = RobotDescription::from_toml("two_joint_arm.toml", text)?;
+//! let mut recorder = DatasetRecorder::create(&root, &robot, 30, RecorderOptions::default())?;
+//!
+//! recorder.begin(&EpisodeStart { attempt: 0, seed: 7, task: "Touch the marker".to_owned() })?;
+//! for tick in 0..10 {
+//!     let observation = Observation::for_robot(&robot);
+//!     let wanted_rad = vec![0.1, 0.2];
+//!     recorder.frame(&Frame { tick, wanted_rad: wanted_rad.clone(), applied_rad: wanted_rad, observation, ..Frame::default() })?;
+//! }
+//! recorder.end(&EpisodeEnd { outcome: Outcome::Success, keep: true, lost_frames: 0 })?;
+//!
+//! let info = DatasetInfo::open(&root)?;
+//! assert_eq!((info.total_episodes, info.total_frames), (1, 10));
+//! assert_eq!(info.tasks, ["Touch the marker"]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is written
+//!
+//! The layout is that of LeRobot 0.6.1, with its default features. `action` is the wanted action and
+//! `observation.state` the observed position, both in the dataset's units; `timestamp` is
+//! `frame_index / fps`. Each camera is H.264 in 4:2:0, BT.601 in limited range, constant quantiser,
+//! a key frame every second frame; sizes must be even. Statistics follow LeRobot's own algorithm,
+//! for images its sampling of frames. `meta/sinew_episodes.jsonl` says of each episode what LeRobot
+//! has no column for: seed, outcome, missing ticks, interventions of the safety gate.
+//!
+//! # Committing
+//!
+//! While an episode is recorded, its encoded pictures go to `.sinew/stage/` and its numbers stay in
+//! memory; raw images are never kept. When it ends, every file of the dataset that has to change is
+//! written anew beside the old one, all of them are listed in `.sinew/commit.json` (that is the
+//! commit), and then they are renamed into place, `meta/info.json` last. At any instant, the dataset
+//! can be read by LeRobot as it was before the episode or after it; if the process is killed between
+//! the renames, [`recover`] or [`DatasetRecorder::resume`] does the remaining ones. Episodes share
+//! files up to [`RecorderOptions::join_below_bytes`].
 
 #![forbid(unsafe_code)]
 
@@ -8,14 +56,17 @@ mod files;
 mod h264;
 mod info;
 mod mp4;
+mod mp4_read;
 mod recorder;
 mod rerun_view;
 mod schema;
 mod stats;
 mod table;
+mod verify;
 mod video;
 
 pub use error::{ReadError, RecordError};
 pub use info::{CameraInfo, DatasetInfo, EpisodeInfo};
 pub use recorder::{DatasetRecorder, RecorderOptions, Totals, recover};
 pub use rerun_view::{RerunView, ViewError};
+pub use verify::{Fault, verify};

@@ -1,45 +1,322 @@
-//! Shows a session in the Rerun viewer.
+//! Shows a session in the Rerun viewer (<https://rerun.io>).
 
-use std::path::Path;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use sinew_core::{EpisodeEnd, EpisodeStart, Frame, FrameSink, RobotDescription, SinkError};
+use image::codecs::jpeg::JpegEncoder;
+use image::{ExtendedColorType, ImageError};
+use rerun::blueprint::{Blueprint, ContainerLike, Grid, Horizontal, Spatial2DView, Spatial3DView, TextLogView, TimeSeriesView, Vertical};
+use rerun::{RecordingStream, RecordingStreamBuilder, RecordingStreamError};
+use sinew_core::{EpisodeEnd, EpisodeStart, Frame, FrameSink, Image, Outcome, RobotDescription, SinkError, Timestamp};
 use thiserror::Error;
 
+const JPEG_QUALITY: u8 = 85;
+/// How long the end of an episode waits for a viewer to take what it was sent.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const WANTED: u32 = 0xe0a0_40ff;
+const APPLIED: u32 = 0x40a0_e0ff;
+const OBSERVED: u32 = 0x80d0_60ff;
+
+/// A view that could not be opened, or could not take what it was shown.
 #[derive(Debug, Error)]
 pub enum ViewError {
+    #[error("recording to {}: the file exists already", path.display())]
+    Exists { path: PathBuf },
+    #[error("connecting to a Rerun viewer at {address}, expected HOST:PORT of one that runs (the command `rerun` starts one on port 9876)")]
+    Connect {
+        address: String,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("{doing}")]
     Rerun {
-        doing: String,
+        doing: &'static str,
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Box<RecordingStreamError>,
+    },
+    #[error("compressing an image of camera {camera} to JPEG")]
+    Jpeg {
+        camera: String,
+        #[source]
+        source: ImageError,
+    },
+    #[error("handing {to} what the episode left to show")]
+    Flush {
+        to: String,
+        #[source]
+        source: rerun::sink::SinkFlushError,
     },
 }
 
-/// Logs each tick to a Rerun recording.
-pub struct RerunView {}
+/// Logs each tick to a Rerun recording: an .rrd file or a viewer that runs.
+///
+/// | entity | shows |
+/// |---|---|
+/// | `cameras/<name>` | the images, as JPEG |
+/// | `joints/<name>` | wanted, applied and observed position in degrees |
+/// | `world/arm/observed`, `world/arm/wanted` | the chain of links from base to tool, metres |
+/// | `world/arm/tool` | the tool's pose |
+/// | `runtime/inference_ms`, `runtime/lateness_ms`, `runtime/queued_actions` | how the loop does |
+/// | `runtime/success` | 1 or 0, at the end of an episode |
+/// | `events` | beginnings, outcomes, starvation and limits |
+///
+/// The timelines `tick` and `time` run on from episode to episode, so that episodes follow one
+/// another; `episode` counts the attempts.
+pub struct RerunView {
+    stream: RecordingStream,
+    /// What errors call the other side.
+    to: String,
+    robot: RobotDescription,
+    /// Where the running episode begins on the timelines.
+    first_tick: u64,
+    first_time_s: f64,
+    /// When its first frame was due.
+    began: Option<Timestamp>,
+    next_tick: u64,
+    last_time_s: f64,
+    /// The image last shown of each camera, by its sequence number.
+    shown: Vec<Option<u64>>,
+    starved: bool,
+    limited_ticks: u64,
+}
 
 impl RerunView {
-    /// Records to an .rrd file, which must not exist.
+    /// Records to the file `path` (.rrd), which must not exist.
+    ///
+    /// # Errors
+    /// When the file exists or cannot be made.
     pub fn to_file(path: &Path, robot: &RobotDescription) -> Result<Self, ViewError> {
-        let _ = (path, robot);
-        Ok(Self {})
+        if path.exists() {
+            return Err(ViewError::Exists { path: path.to_owned() });
+        }
+        let stream = builder(robot).save(path).map_err(rerun_error("creating the Rerun recording"))?;
+        Self::new(stream, path.display().to_string(), robot)
     }
 
-    /// Streams to a viewer, such as `127.0.0.1:9876`.
+    /// Streams to the viewer that listens at `address`, such as `127.0.0.1:9876`.
+    ///
+    /// # Errors
+    /// When nobody answers there.
     pub fn connect(address: &str, robot: &RobotDescription) -> Result<Self, ViewError> {
-        let _ = (address, robot);
-        Ok(Self {})
+        // Rerun itself would go on trying in silence.
+        let unreachable = |source| ViewError::Connect { address: address.to_owned(), source };
+        let mut answer = Err(std::io::ErrorKind::AddrNotAvailable.into());
+        for resolved in address.to_socket_addrs().map_err(unreachable)? {
+            answer = TcpStream::connect_timeout(&resolved, CONNECT_TIMEOUT).map(drop);
+            if answer.is_ok() {
+                break;
+            }
+        }
+        answer.map_err(unreachable)?;
+        let url = format!("rerun+http://{address}/proxy");
+        let stream = builder(robot).connect_grpc_opts(url).map_err(rerun_error("connecting to the Rerun viewer"))?;
+        Self::new(stream, format!("the viewer at {address}"), robot)
+    }
+
+    fn new(stream: RecordingStream, to: String, robot: &RobotDescription) -> Result<Self, ViewError> {
+        stream.set_log_tick_enabled(false);
+        stream.set_log_time_enabled(false);
+        let view = Self {
+            stream,
+            to,
+            robot: robot.clone(),
+            first_tick: 0,
+            first_time_s: 0.0,
+            began: None,
+            next_tick: 0,
+            last_time_s: 0.0,
+            shown: Vec::new(),
+            starved: false,
+            limited_ticks: 0,
+        };
+        view.log_what_stays().map_err(rerun_error("describing the robot to Rerun"))?;
+        Ok(view)
+    }
+
+    fn log_what_stays(&self) -> Result<(), RecordingStreamError> {
+        let Self { stream, robot, .. } = self;
+        stream.log_static("world", &rerun::ViewCoordinates::RIGHT_HAND_Z_UP())?;
+        for joint in &robot.joints {
+            let lines = rerun::SeriesLines::new()
+                .with_names(["wanted (°)", "applied (°)", "observed (°)"])
+                .with_colors([WANTED, APPLIED, OBSERVED].map(rerun::Color::from));
+            stream.log_static(format!("joints/{}", joint.name), &lines)?;
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, frame: &Frame) -> Result<(), ViewError> {
+        let began = *self.began.get_or_insert(frame.due);
+        let time_s = self.first_time_s + frame.due.nanos_since(began) as f64 * 1e-9;
+        self.next_tick = self.first_tick + frame.tick + 1;
+        self.last_time_s = time_s;
+        self.stream.set_time_sequence("tick", (self.first_tick + frame.tick) as i64);
+        self.stream.set_duration_secs("time", time_s);
+        self.log_numbers(frame).map_err(rerun_error("logging a tick to Rerun"))?;
+        self.shown.resize(frame.observation.images.len(), None);
+        for ((camera, image), shown) in self.robot.cameras.iter().zip(&frame.observation.images).zip(&mut self.shown) {
+            // Sequence 0 throughout means that nobody counts.
+            if *shown == Some(image.sequence) && image.sequence != 0 {
+                continue;
+            }
+            *shown = Some(image.sequence);
+            let jpeg = to_jpeg(image).map_err(|source| ViewError::Jpeg { camera: camera.name.clone(), source })?;
+            self.stream
+                .log(format!("cameras/{}", camera.name), &rerun::EncodedImage::new(jpeg).with_media_type("image/jpeg"))
+                .map_err(rerun_error("logging an image to Rerun"))?;
+        }
+        Ok(())
+    }
+
+    fn log_numbers(&mut self, frame: &Frame) -> Result<(), RecordingStreamError> {
+        let Self { stream, robot, .. } = self;
+        let observed = &frame.observation.position_rad;
+        let degrees = |values: &[f64], joint: usize| values.get(joint).copied().unwrap_or(f64::NAN).to_degrees();
+        for (at, joint) in robot.joints.iter().enumerate() {
+            let values = [&frame.wanted_rad, &frame.applied_rad, observed].map(|values| degrees(values, at));
+            stream.log(format!("joints/{}", joint.name), &rerun::Scalars::new(values))?;
+        }
+        for (name, positions_rad, color, radius_m) in
+            [("observed", observed, OBSERVED, 0.006), ("wanted", &frame.wanted_rad, WANTED, 0.002)]
+        {
+            let strip =
+                rerun::LineStrips3D::new([chain(robot, positions_rad)]).with_colors([rerun::Color::from(color)]).with_radii([radius_m]);
+            stream.log(format!("world/arm/{name}"), &strip)?;
+        }
+        let tool = robot.base_from_tool(observed);
+        let rotation = tool.rotation.coords;
+        let pose = rerun::Transform3D::from_translation_rotation(
+            tool.translation.vector.map(|v| v as f32).data.0[0],
+            rerun::Quaternion::from_xyzw([rotation.x as f32, rotation.y as f32, rotation.z as f32, rotation.w as f32]),
+        );
+        stream.log("world/arm/tool", &pose)?;
+        for (name, value) in [
+            ("inference_ms", frame.inference_ns as f64 * 1e-6),
+            ("lateness_ms", frame.lateness_ns as f64 * 1e-6),
+            ("queued_actions", f64::from(frame.queued)),
+        ] {
+            stream.log(format!("runtime/{name}"), &rerun::Scalars::single(value))?;
+        }
+        self.limited_ticks += u64::from(frame.interventions.total() > 0);
+        if frame.starved != std::mem::replace(&mut self.starved, frame.starved) {
+            let what = if frame.starved { "starved: no action is queued" } else { "actions arrive again" };
+            self.event(what, if frame.starved { "WARN" } else { "INFO" })?;
+        }
+        Ok(())
+    }
+
+    fn event(&self, text: &str, level: &str) -> Result<(), RecordingStreamError> {
+        self.stream.log("events", &rerun::TextLog::new(text).with_level(level))
+    }
+
+    fn begin_episode(&mut self, start: &EpisodeStart) -> Result<(), ViewError> {
+        self.first_tick = self.next_tick;
+        self.first_time_s = self.last_time_s;
+        self.began = None;
+        self.shown.clear();
+        self.starved = false;
+        self.limited_ticks = 0;
+        self.stream.set_time_sequence("tick", self.first_tick as i64);
+        self.stream.set_duration_secs("time", self.first_time_s);
+        self.stream.set_time_sequence("episode", start.attempt as i64);
+        let text = format!("attempt {} with seed {}: {}", start.attempt, start.seed, start.task);
+        self.event(&text, "INFO").map_err(rerun_error("logging the beginning of an episode to Rerun"))
+    }
+
+    fn end_episode(&mut self, end: &EpisodeEnd) -> Result<(), ViewError> {
+        let (success, outcome) = match &end.outcome {
+            Outcome::Success => (1.0, "success".to_owned()),
+            Outcome::Failure(why) => (0.0, format!("failure: {why}")),
+            Outcome::Running => (0.0, "undecided".to_owned()),
+        };
+        let text = format!("{outcome}; limits held goals back in {} ticks; {} frames lost", self.limited_ticks, end.lost_frames);
+        self.stream
+            .log("runtime/success", &rerun::Scalars::single(success))
+            .and_then(|()| self.event(&text, if success > 0.0 { "INFO" } else { "WARN" }))
+            .map_err(rerun_error("logging the end of an episode to Rerun"))?;
+        self.stream.flush_with_timeout(FLUSH_TIMEOUT).map_err(|source| ViewError::Flush { to: self.to.clone(), source })
     }
 }
 
 impl FrameSink for RerunView {
-    fn begin(&mut self, _: &EpisodeStart) -> Result<(), SinkError> {
-        Ok(())
+    fn begin(&mut self, episode: &EpisodeStart) -> Result<(), SinkError> {
+        self.begin_episode(episode).map_err(sink_error)
     }
-    fn frame(&mut self, _: &Frame) -> Result<(), SinkError> {
-        Ok(())
+
+    fn frame(&mut self, frame: &Frame) -> Result<(), SinkError> {
+        self.show(frame).map_err(sink_error)
     }
-    fn end(&mut self, _: &EpisodeEnd) -> Result<(), SinkError> {
-        Ok(())
+
+    fn end(&mut self, end: &EpisodeEnd) -> Result<(), SinkError> {
+        self.end_episode(end).map_err(sink_error)
+    }
+}
+
+fn builder(robot: &RobotDescription) -> RecordingStreamBuilder {
+    RecordingStreamBuilder::new("sinew").recording_name(robot.title.clone()).with_blueprint(blueprint(robot))
+}
+
+/// The arm and the cameras to the left, plots to the right.
+fn blueprint(robot: &RobotDescription) -> Blueprint {
+    let cameras = robot.cameras.iter().map(|camera| {
+        let path = format!("cameras/{}", camera.name);
+        ContainerLike::from(Spatial2DView::new(camera.name.clone()).with_origin(path))
+    });
+    let joints = robot.joints.iter().map(|joint| {
+        let path = format!("joints/{}", joint.name);
+        ContainerLike::from(TimeSeriesView::new(joint.name.clone()).with_origin(path))
+    });
+    let left = Vertical::new([
+        ContainerLike::from(Spatial3DView::new("arm").with_origin("world")),
+        Grid::new(cameras).into(),
+        TextLogView::new("events").with_origin("events").into(),
+    ])
+    .with_row_shares(vec![3.0, 3.0, 1.0]);
+    let right = Vertical::new([
+        ContainerLike::from(Grid::new(joints).with_grid_columns(2)),
+        TimeSeriesView::new("runtime").with_origin("runtime").into(),
+    ])
+    .with_row_shares(vec![3.0, 1.0]);
+    Blueprint::new(Horizontal::new([ContainerLike::from(left), right.into()]))
+}
+
+/// The base, every joint's origin and the tool, in the base frame.
+fn chain(robot: &RobotDescription, positions_rad: &[f64]) -> Vec<[f32; 3]> {
+    let links = robot.base_from_links(positions_rad);
+    let origins = links.iter().map(|link| link.translation.vector);
+    let tool = robot.base_from_tool(positions_rad).translation.vector;
+    let points = std::iter::once([0.0; 3]).chain(origins.chain([tool]).map(|v| [v.x, v.y, v.z]));
+    points.map(|point| point.map(|v| v as f32)).collect()
+}
+
+fn to_jpeg(image: &Image) -> Result<Vec<u8>, ImageError> {
+    let mut jpeg = Vec::new();
+    JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY).encode(&image.rgb, image.width, image.height, ExtendedColorType::Rgb8)?;
+    Ok(jpeg)
+}
+
+fn rerun_error(doing: &'static str) -> impl FnOnce(RecordingStreamError) -> ViewError {
+    move |source| ViewError::Rerun { doing, source: Box::new(source) }
+}
+
+fn sink_error(error: ViewError) -> SinkError {
+    SinkError { doing: "showing the session in Rerun".to_owned(), source: error.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chain_runs_from_the_base_through_every_joint_to_the_tool() {
+        let robot = RobotDescription::from_toml("two_joint_arm.toml", include_str!("../examples/two_joint_arm.toml")).unwrap();
+        let points = chain(&robot, &[std::f64::consts::FRAC_PI_2, 0.0]);
+        let expected = [[0.0, 0.0, 0.0], [0.0, 0.0, 0.1], [0.0, 0.1, 0.1], [0.0, 0.15, 0.1]];
+        for (found, expected) in points.iter().flatten().zip(expected.iter().flatten()) {
+            assert!((found - expected).abs() < 1e-6, "{points:?}");
+        }
+        assert_eq!(points.len(), expected.len());
     }
 }
