@@ -8,7 +8,7 @@ use super::{GOAL, TARGET, Task, left_alone, lost_cube};
 use crate::error::SimError;
 use crate::robot::SharedWorld;
 use crate::scene::Scene;
-use crate::teleop::{self, Pusher};
+use crate::teleop::{self, Carrier};
 use crate::world::World;
 
 pub(super) struct Push;
@@ -51,6 +51,6 @@ impl Task for Push {
     }
 
     fn teleoperator(&self, world: SharedWorld, seed: u64) -> Box<dyn Teleoperator> {
-        teleop::scripted(world, seed, Pusher::default())
+        teleop::scripted(world, seed, Carrier::along_the_table())
     }
 }

@@ -9,7 +9,7 @@ use super::{GOAL, TARGET, Task, left_alone, lost_cube};
 use crate::error::SimError;
 use crate::robot::SharedWorld;
 use crate::scene::Scene;
-use crate::teleop::{self, Picker};
+use crate::teleop::{self, Carrier};
 use crate::world::World;
 
 pub(super) struct Sort;
@@ -59,6 +59,6 @@ impl Task for Sort {
     }
 
     fn teleoperator(&self, world: SharedWorld, seed: u64) -> Box<dyn Teleoperator> {
-        teleop::scripted(world, seed, Picker::default())
+        teleop::scripted(world, seed, Carrier::through_the_air())
     }
 }

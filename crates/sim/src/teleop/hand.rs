@@ -13,6 +13,8 @@ const TURN_RAD_PER_S: f64 = 2.2;
 /// Below the robot's own limits, so that the safety gate has nothing to do.
 const JOINT_SPEED_RAD_PER_S: f64 = 1.9;
 const GRIPPER_SPEED_RAD_PER_S: f64 = 2.4;
+/// As above, for the goals that are sent: with the tremor.
+const GOAL_SPEED_RAD_PER_S: f64 = 2.6;
 /// Unsteadiness: standard deviation and time constant.
 const TREMOR_M: f64 = 0.004;
 const TREMOR_S: f64 = 0.4;
@@ -23,6 +25,9 @@ pub(super) struct Hand {
     /// Joint goals without the tremor.
     joints_rad: Vec<f64>,
     speed_m_per_s: f64,
+    /// The last goals given.
+    goals_rad: Vec<f64>,
+    looseness: f64,
     /// This episode's share of every speed.
     haste: f64,
     tremor_m: Vector3<f64>,
@@ -31,7 +36,8 @@ pub(super) struct Hand {
 impl Hand {
     /// Takes over from where the arm is.
     pub fn new(world: &World, rng: &mut Rng) -> Self {
-        Self { joints_rad: world.positions_rad(), speed_m_per_s: 0.0, haste: 0.85 + 0.3 * rng.f64(), tremor_m: Vector3::zeros() }
+        let joints_rad = world.positions_rad();
+        Self { goals_rad: joints_rad.clone(), joints_rad, looseness: 0.0, speed_m_per_s: 0.0, haste: 0.85 + 0.3 * rng.f64(), tremor_m: Vector3::zeros() }
     }
 
     /// Moves the goals for `dt_s` towards `intent`.
@@ -53,17 +59,24 @@ impl Hand {
             let reach = dt_s * if i == gripper { GRIPPER_SPEED_RAD_PER_S } else { JOINT_SPEED_RAD_PER_S };
             *held += (wanted - *held).clamp(-reach, reach);
         }
-        // An Ornstein–Uhlenbeck walk.
+        // An Ornstein–Uhlenbeck walk; how much of it shows changes only gradually.
         let decay = (-dt_s / TREMOR_S).exp();
         let kick = TREMOR_M * (1.0 - decay * decay).sqrt();
         self.tremor_m = self.tremor_m * decay + Vector3::from_fn(|_, _| normal(rng)) * kick;
+        self.looseness += (intent.looseness - self.looseness).clamp(-4.0 * dt_s, 4.0 * dt_s);
         let tool = robot.base_from_tool(&self.joints_rad);
         let shaken = ToolGoal {
-            position_m: tool.translation.vector + self.tremor_m * intent.looseness,
+            position_m: tool.translation.vector + self.tremor_m * self.looseness,
             approach: Some(Unit::new_normalize(tool.rotation * Vector3::z())),
             across: Some(Unit::new_normalize(tool.rotation * Vector3::x())),
         };
-        goals_rad.copy_from_slice(&robot.inverse_kinematics(&shaken, &self.joints_rad)?.positions_rad);
+        let shaken = robot.inverse_kinematics(&shaken, &self.joints_rad)?.positions_rad;
+        for (i, (goal, wanted)) in goals_rad.iter_mut().zip(&shaken).enumerate() {
+            let reach = dt_s * if i == gripper { GRIPPER_SPEED_RAD_PER_S } else { GOAL_SPEED_RAD_PER_S };
+            let last = *self.goals_rad.get(i).unwrap_or(wanted);
+            *goal = wanted.clamp(last - reach, last + reach);
+        }
+        self.goals_rad = goals_rad.to_vec();
         Ok(())
     }
 

@@ -5,8 +5,7 @@
 //! never quite steady.
 
 mod hand;
-mod pick;
-mod push;
+mod carry;
 mod reach;
 
 use fastrand::Rng;
@@ -16,8 +15,7 @@ use crate::robot::{SharedWorld, lock};
 use crate::world::World;
 use hand::Hand;
 
-pub(crate) use pick::Picker;
-pub(crate) use push::Pusher;
+pub(crate) use carry::Carrier;
 pub(crate) use reach::Reacher;
 
 /// Where a script wants the gripper.
