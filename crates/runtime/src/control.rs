@@ -190,7 +190,11 @@ impl<'a> Control<'a> {
             if self.frames.sinks_failed.load(Acquire) {
                 return Ok(Ending::SinksFailed);
             }
-            self.tally.missed_ticks += turn.missed;
+            let first_missed = turn.index - turn.missed;
+            self.tally.missed_ticks += turn.missed.min(self.max_ticks.saturating_sub(first_missed));
+            if turn.index >= self.max_ticks {
+                return Ok(self.time_limit());
+            }
             let looks = done_at.is_none() && self.plan.looks_at(turn.index)?;
             let tick = Tick {
                 index: turn.index,
@@ -217,12 +221,16 @@ impl<'a> Control<'a> {
                 Outcome::Running => {}
             }
             if turn.index + 1 >= self.max_ticks {
-                return Ok(Ending::Failure(format!("the time limit of {} ticks has passed", self.max_ticks)));
+                return Ok(self.time_limit());
             }
             if done_at.is_some_and(|done| turn.index >= done + settle_ticks) {
                 return Ok(Ending::Failure("the teleoperator was done, the task was not".to_owned()));
             }
         }
+    }
+
+    fn time_limit(&self) -> Ending {
+        Ending::Failure(format!("the time limit of {} ticks has passed", self.max_ticks))
     }
 
     /// Observe, choose, gate, apply, publish. With `done` the last wanted goals stand.

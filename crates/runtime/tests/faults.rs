@@ -1,0 +1,379 @@
+//! Whatever goes wrong, the arm ends in its safe action, once, and the report says why.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
+
+use common::{Arm, Fake, Leader, PERIOD, Quirk, Scene, Tape, answer_and_tick, lost, run, run_on, transient};
+use sinew_core::{MockClock, Outcome, RobotError};
+use sinew_runtime::{
+    EpisodeOutcome, EpisodeReport, EpisodeRequest, Fault, Inference, Keep, Latency, MonotonicClock, ReturnToRest, Session, SessionConfig,
+    Source, Starvation, StopFlag, StopLevel,
+};
+
+fn policy_run(config: &SessionConfig, arm: &mut Arm, policy: &mut Fake, ticks: u64) -> (EpisodeReport, Tape) {
+    let mut tape = Tape::default();
+    let report = run(config, arm, &mut Scene::lasting(ticks), Source::Policy(policy), &mut [&mut tape]);
+    assert_eq!(tape.ends.len(), tape.starts.len(), "each episode that was begun was ended");
+    (report, tape)
+}
+
+fn asynchronous(script: &[u64]) -> SessionConfig {
+    SessionConfig { inference: Inference::Async, latency: Latency::ScriptedTicks(script.to_vec()), ..SessionConfig::default() }
+}
+
+#[track_caller]
+fn assert_fault(report: &EpisodeReport, tape: &Tape, arm: &Arm, words: &str) {
+    assert_eq!(report.outcome, EpisodeOutcome::Fault);
+    let reason = report.reason.as_deref().unwrap_or_default();
+    assert!(reason.contains(words), "{reason}");
+    assert_eq!(arm.enables, arm.stops, "armed and made safe equally often");
+    assert!(!report.kept && tape.ends.iter().all(|end| !end.keep));
+}
+
+#[test]
+fn a_policy_that_goes_wrong_ends_the_episode_safely_with_the_reason() {
+    let cases: [(fn() -> Quirk, &str); 6] = [
+        (|| Quirk::Panic, "the policy panicked: index out of bounds"),
+        (|| Quirk::Fail, "asking the policy at tick 4: multiplying: no memory"),
+        (|| Quirk::NotFinite, "asking the policy at tick 4: its answer has NaN for joint elbow in row 1, expected a finite number"),
+        (|| Quirk::TooWide, "3 values a row, expected 2"),
+        (|| Quirk::WrongTick, "rows from tick 5 on, expected 4"),
+        (|| Quirk::TooLong, "9 rows, expected 1 to 8"),
+    ];
+    for config in [SessionConfig::default(), asynchronous(&[2])] {
+        for (quirk, words) in cases {
+            // 8 rows, of which 4 (synchronous) or 7 - 3 (asynchronous) are executed before asking.
+            let steps = if config.inference == Inference::Sync { 4 } else { 7 };
+            let mut policy = Fake::new(8, steps).with(move |call| if call == 1 { quirk() } else { Quirk::None });
+            let mut arm = Arm::new();
+            let (report, tape) = policy_run(&config, &mut arm, &mut policy, 40);
+            assert_fault(&report, &tape, &arm, words);
+            assert_eq!(arm.stops, 1);
+            assert!(arm.writes.iter().flatten().all(|goal| goal.is_finite()));
+        }
+    }
+}
+
+#[test]
+fn a_policy_that_fails_at_first_never_moves_the_arm() {
+    let mut arm = Arm::new();
+    let (report, tape) = policy_run(&SessionConfig::default(), &mut arm, &mut Fake::new(8, 8).with(|_| Quirk::Panic), 40);
+    assert_fault(&report, &tape, &arm, "the policy panicked");
+    assert_eq!((arm.enables, arm.writes.len(), report.ticks), (0, 0, 0));
+}
+
+#[test]
+fn a_queue_that_runs_dry_is_counted_and_treated_as_declared() {
+    // All 4 rows are to be executed, an answer takes 6 ticks and its own rows are late by then.
+    let starving = |starvation| {
+        let mut arm = Arm::new();
+        let config = SessionConfig { starvation, ..asynchronous(&[6]) };
+        let (report, tape) = policy_run(&config, &mut arm, &mut Fake::new(4, 4), 30);
+        (report, tape, arm)
+    };
+
+    let (report, tape, _) = starving(Starvation::Hold);
+    assert_eq!(report.starved_ticks, 26);
+    assert_eq!(tape.frames.iter().filter(|frame| frame.starved).count(), 26);
+    let held = &tape.frames[3].applied_rad;
+    assert!(tape.frames[4..].iter().all(|frame| &frame.applied_rad == held), "the last command stands");
+    assert!(report.late_rows > 0);
+
+    let (report, tape, _) = starving(Starvation::SlowStop);
+    assert_eq!(report.starved_ticks, 26);
+    let goals: Vec<f64> = tape.frames.iter().map(|frame| frame.applied_rad[0]).collect();
+    let steps: Vec<f64> = goals.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(steps[3] != 0.0 && steps[3..].windows(2).all(|pair| pair[1].abs() < pair[0].abs()), "the motion runs out: {steps:?}");
+
+    let (report, tape, arm) = starving(Starvation::Stop);
+    assert_fault(&report, &tape, &arm, "no action was queued for tick 4");
+    assert_eq!(arm.stops, 1);
+}
+
+#[test]
+fn a_late_answer_is_spliced_by_tick_none_replayed_none_shifted() {
+    // Latencies disagree wildly; every row executed is for its tick, and answers never go backwards.
+    let (report, tape) = policy_run(&asynchronous(&[1, 9, 0, 14, 3]), &mut Arm::new(), &mut Fake::new(20, 12), 200);
+    let mut newest = 0;
+    for frame in tape.frames.iter().filter(|frame| !frame.starved) {
+        let (answer, tick) = answer_and_tick(frame.wanted_rad[0]);
+        assert_eq!(tick, frame.tick);
+        assert!(answer >= newest);
+        newest = answer;
+    }
+    assert!(newest > 10 && report.late_rows > 0);
+}
+
+#[test]
+fn a_spike_in_latency_is_remembered_and_then_forgotten() {
+    let mut script = vec![1; 40];
+    script[5] = 10;
+    let mut policy = Fake::new(40, 16);
+    let (report, _) = policy_run(&asynchronous(&script), &mut Arm::new(), &mut policy, 400);
+    let gaps: Vec<u64> = policy.asked_ticks.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    // 16 rows less 1 tick less 1 to be safe; after the spike less 10 less 1, for 16 answers.
+    assert_eq!(gaps[..6], [14, 14, 14, 14, 14, 14]);
+    assert!(gaps[6..22].iter().all(|gap| *gap == 5 || *gap == 10), "{gaps:?}");
+    assert_eq!(gaps[23], 14, "{gaps:?}");
+    assert_eq!(report.starved_ticks, 0);
+}
+
+#[test]
+fn missed_ticks_are_skipped_and_counted_never_burst() {
+    let clock = Arc::new(MockClock::new());
+    let stalling = clock.clone();
+    let mut arm = Arm::new();
+    arm.on_observe = Box::new(move |tick| {
+        if tick == 5 {
+            stalling.advance(PERIOD * 4 + PERIOD / 2);
+        }
+        Ok(())
+    });
+    let mut tape = Tape::default();
+    let mut policy = Fake::new(30, 30);
+    let report = run_on(
+        clock,
+        &asynchronous(&[0]),
+        &mut arm,
+        &mut Scene::lasting(14),
+        Source::Policy(&mut policy),
+        &mut [&mut tape],
+        &StopFlag::new(),
+    );
+    assert_eq!(tape.ticks(), [0, 1, 2, 3, 4, 5, 9, 10, 11, 12, 13]);
+    assert_eq!((report.missed_ticks, report.ticks), (3, 11));
+    let late_ns = tape.frames[6].lateness_ns;
+    assert_eq!(late_ns, PERIOD.as_nanos() as i64 / 2);
+    assert_eq!(report.cadence.lateness.stats().max_ns, late_ns.unsigned_abs());
+    assert_eq!(answer_and_tick(tape.frames[6].wanted_rad[0]).1, 9, "rows of missed ticks are skipped with them");
+}
+
+#[test]
+fn a_lost_robot_ends_the_episode_and_is_still_told_to_be_safe() {
+    let mut arm = Arm::new();
+    arm.on_observe = Box::new(|tick| if tick == 9 { Err(lost()) } else { Ok(()) });
+    arm.stop_result = || Err(lost());
+    let (report, tape) = policy_run(&SessionConfig::default(), &mut arm, &mut Fake::new(8, 8), 40);
+    assert_fault(&report, &tape, &arm, "reading the robot at tick 9: reading the arm: the robot is lost: unplugged");
+    assert_eq!(arm.stops, 1);
+    assert!(matches!(report.faults[..], [Fault::Observe { .. }, Fault::Stop(_)]), "{:?}", report.faults);
+}
+
+#[test]
+fn a_robot_that_panics_is_made_safe_on_the_way_out() {
+    let mut arm = Arm::new();
+    arm.on_write = Box::new(|tick| if tick == 6 { panic!("driver") } else { Ok(()) });
+    let (report, tape) = policy_run(&SessionConfig::default(), &mut arm, &mut Fake::new(8, 8), 40);
+    assert_fault(&report, &tape, &arm, "the control panicked: driver");
+    assert_eq!(arm.stops, 1);
+}
+
+#[test]
+fn transient_failures_cost_their_ticks_until_there_are_too_many_in_a_row() {
+    let flaky = |bad: fn(u64) -> bool| {
+        let mut arm = Arm::new();
+        arm.on_observe = Box::new(move |tick| if bad(tick) { Err(transient()) } else { Ok(()) });
+        let config = SessionConfig { transient_ticks: 2, ..asynchronous(&[0]) };
+        let (report, tape) = policy_run(&config, &mut arm, &mut Fake::new(30, 30), 20);
+        (report, tape, arm)
+    };
+    let (report, tape, arm) = flaky(|tick| matches!(tick, 4 | 5 | 7 | 8));
+    assert_eq!((report.failed_ticks, report.outcome, arm.stops), (4, EpisodeOutcome::Failure, 1));
+    assert_eq!(tape.ticks(), [0, 1, 2, 3, 6, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]);
+
+    let (report, tape, arm) = flaky(|tick| matches!(tick, 4..=6));
+    assert_fault(&report, &tape, &arm, "reading the robot at tick 6: reading the arm: checksum");
+}
+
+#[test]
+fn a_position_that_is_no_number_at_the_start_is_refused_before_anything_moves() {
+    let mut arm = Arm::new();
+    arm.position_rad[1] = f64::NAN;
+    let (report, tape) = policy_run(&SessionConfig::default(), &mut arm, &mut Fake::new(8, 8), 40);
+    assert_fault(&report, &tape, &arm, "the position of joint elbow is NaN");
+    assert_eq!(arm.enables, 0);
+
+    let mut leader = Leader { done_at: None, goal: |_| [0.0, 0.0], asked: 0 };
+    let report = run(&SessionConfig::default(), &mut arm, &mut Scene::lasting(5), Source::Teleoperator(&mut leader), &mut []);
+    assert_fault(&report, &Tape::default(), &arm, "the position of joint elbow is NaN");
+    assert!(arm.writes.is_empty());
+}
+
+/// A stop asked for in the middle of an episode.
+fn interrupt(level: StopLevel, config: &SessionConfig) -> (EpisodeReport, Tape, Arm) {
+    let stop = StopFlag::new();
+    let raised = stop.clone();
+    let mut arm = Arm::new();
+    arm.on_observe = Box::new(move |tick| {
+        if tick == 10 {
+            raised.request(level);
+        }
+        Ok(())
+    });
+    let mut tape = Tape::default();
+    let mut policy = Fake::new(8, 8);
+    let clock = Arc::new(MockClock::new());
+    let report = run_on(clock, config, &mut arm, &mut Scene::lasting(40), Source::Policy(&mut policy), &mut [&mut tape], &stop);
+    (report, tape, arm)
+}
+
+#[test]
+fn an_interrupt_brings_the_arm_to_rest_and_drops_the_episode() {
+    let (report, tape, arm) = interrupt(StopLevel::Stop, &SessionConfig::default());
+    assert!(report.was_interrupted() && report.faults.is_empty() && !report.kept);
+    assert_eq!((arm.enables, arm.stops), (1, 1));
+    assert_eq!(tape.ticks().last(), Some(&10), "the way to rest is no part of the episode");
+    assert_eq!(tape.ends.len(), 1);
+    assert!(!tape.ends[0].keep);
+    let last = arm.writes.last().unwrap();
+    assert!((last[0] - 0.5).abs() < 1e-5 && (last[1] + 0.5).abs() < 1e-5, "{last:?}");
+    let stride = SessionConfig::default().rest_velocity_rad_per_s * PERIOD.as_secs_f64() + 1e-12;
+    for pair in arm.writes[11..].windows(2) {
+        assert!((pair[1][0] - pair[0][0]).abs() <= stride && (pair[1][1] - pair[0][1]).abs() <= stride);
+    }
+    assert!(arm.observed_ticks.windows(2).all(|pair| pair[0] <= pair[1]), "tick indices go on rising");
+}
+
+#[test]
+fn an_urgent_interrupt_and_a_session_told_so_skip_the_way_to_rest() {
+    let never = SessionConfig { return_to_rest: ReturnToRest::Never, ..SessionConfig::default() };
+    for (level, config) in [(StopLevel::Now, SessionConfig::default()), (StopLevel::Stop, never)] {
+        let (report, tape, arm) = interrupt(level, &config);
+        assert!(report.was_interrupted());
+        assert_eq!((arm.stops, arm.writes.len()), (1, 11));
+        assert_eq!(tape.frames.len(), 11);
+    }
+}
+
+#[test]
+fn a_stop_reaches_a_loop_that_waits_for_a_policy() {
+    let stop = StopFlag::new();
+    let raised = stop.clone();
+    let released = Arc::new(AtomicBool::new(false));
+    let release = released.clone();
+    let mut policy = Fake::new(4, 4).with(move |call| {
+        if call == 2 {
+            raised.request(StopLevel::Stop);
+            // Busy until the arm is safe: what the control thread must not wait for.
+            while !released.load(SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        Quirk::None
+    });
+    struct Releasing(Arm, Arc<AtomicBool>);
+    impl sinew_core::Robot for Releasing {
+        fn description(&self) -> &sinew_core::RobotDescription {
+            self.0.description()
+        }
+        fn observe(&mut self, tick: &sinew_core::Tick, observation: &mut sinew_core::Observation) -> Result<(), RobotError> {
+            self.0.observe(tick, observation)
+        }
+        fn enable(&mut self) -> Result<(), RobotError> {
+            self.0.enable()
+        }
+        fn write_goals(&mut self, command: &sinew_core::SafeCommand, applied_rad: &mut [f64]) -> Result<(), RobotError> {
+            self.0.write_goals(command, applied_rad)
+        }
+        fn stop(&mut self) -> Result<(), RobotError> {
+            self.1.store(true, SeqCst);
+            self.0.stop()
+        }
+    }
+    let mut robot = Releasing(Arm::new(), release);
+    let mut session = Session::new(SessionConfig::default(), Arc::new(MonotonicClock::new()), stop);
+    let report =
+        session.run_episode(&EpisodeRequest::default(), &mut robot, &mut Scene::lasting(100), Source::Policy(&mut policy), &mut []);
+    assert!(report.was_interrupted());
+    assert_eq!(robot.0.stops, 1);
+    assert!(!session.progress().snapshot().armed);
+}
+
+#[test]
+fn a_stop_before_the_beginning_begins_nothing() {
+    let stop = StopFlag::new();
+    stop.escalate();
+    let (mut arm, mut tape, mut policy) = (Arm::new(), Tape::default(), Fake::new(4, 4));
+    let clock = Arc::new(MockClock::new());
+    let config = SessionConfig::default();
+    let report = run_on(clock, &config, &mut arm, &mut Scene::lasting(5), Source::Policy(&mut policy), &mut [&mut tape], &stop);
+    assert!(report.was_interrupted());
+    assert_eq!((arm.enables, tape.starts.len(), policy.calls), (0, 0, 0));
+}
+
+#[test]
+fn a_sink_that_fails_drops_the_episode_and_leaves_the_arm_safe() {
+    let failing = |spoil: fn(&mut Tape)| {
+        let (mut arm, mut broken, mut healthy, mut policy) = (Arm::new(), Tape::default(), Tape::default(), Fake::new(8, 8));
+        spoil(&mut broken);
+        let mut scene = Scene { success_after: Some(20), ..Scene::lasting(40) };
+        let sinks: &mut [&mut dyn sinew_core::FrameSink] = &mut [&mut broken, &mut healthy];
+        let report = run(&SessionConfig::default(), &mut arm, &mut scene, Source::Policy(&mut policy), sinks);
+        assert_eq!(arm.enables, arm.stops);
+        assert!(!report.kept);
+        (report, arm, broken, healthy)
+    };
+
+    for spoil in [(|tape| tape.fail_at = Some(5)) as fn(&mut Tape), |tape| tape.panic_at = Some(5)] {
+        let (report, arm, broken, healthy) = failing(spoil);
+        assert_eq!((report.outcome, arm.stops, broken.frames.len()), (EpisodeOutcome::Fault, 1, 5));
+        assert!(!broken.ends[0].keep && !healthy.ends[0].keep);
+    }
+    let (report, arm, broken, healthy) = failing(|tape| tape.fail_begin = true);
+    assert!(report.reason.unwrap().contains("beginning: disk full"));
+    assert_eq!((arm.enables, broken.ends.len(), healthy.starts.len(), healthy.ends.len()), (0, 1, 0, 0));
+
+    // The episode came to its own end; only its recording is lost.
+    let (report, ..) = failing(|tape| tape.fail_end = true);
+    assert_eq!(report.outcome, EpisodeOutcome::Success);
+    assert!(report.faults[0].chain().contains("committing: disk full"));
+}
+
+#[test]
+fn what_is_kept_is_what_was_declared() {
+    let kept = |success_after, keep| {
+        let (mut arm, mut tape, mut policy) = (Arm::new(), Tape::default(), Fake::new(8, 8));
+        let mut scene = Scene { success_after, ..Scene::lasting(10) };
+        let config = SessionConfig { keep, ..SessionConfig::default() };
+        let report = run(&config, &mut arm, &mut scene, Source::Policy(&mut policy), &mut [&mut tape]);
+        assert_eq!(report.kept, tape.ends[0].keep);
+        (report.kept, tape.ends[0].outcome.clone())
+    };
+    assert_eq!(kept(Some(5), Keep::Successes), (true, Outcome::Success));
+    assert_eq!(kept(Some(5), Keep::Finished), (true, Outcome::Success));
+    let limit = || Outcome::Failure("the time limit of 10 ticks has passed".into());
+    assert_eq!(kept(None, Keep::Successes), (false, limit()));
+    assert_eq!(kept(None, Keep::Finished), (true, limit()));
+}
+
+#[test]
+fn a_teleoperator_that_is_done_gives_the_scene_time_to_settle() {
+    let (mut arm, mut tape) = (Arm::new(), Tape::default());
+    let mut leader = Leader { done_at: Some(4), goal: |tick| [0.1 + tick as f64 * 0.01, -0.2], asked: 0 };
+    let config = SessionConfig { settle_s: 0.2, ..SessionConfig::default() };
+    let mut scene = Scene { success_after: Some(8), ..Scene::lasting(100) };
+    let report = run(&config, &mut arm, &mut scene, Source::Teleoperator(&mut leader), &mut [&mut tape]);
+    assert!(report.is_success());
+    assert_eq!((leader.asked, report.ticks), (5, 8));
+    assert!(tape.frames[4..].iter().all(|frame| frame.wanted_rad == tape.frames[4].wanted_rad), "its last goals stand");
+
+    scene.success_after = None;
+    let report = run(&config, &mut arm, &mut scene, Source::Teleoperator(&mut leader), &mut []);
+    assert_eq!((report.outcome, report.ticks), (EpisodeOutcome::Failure, 4 + 1 + 10));
+}
+
+#[test]
+fn wanted_goals_pass_the_gate_and_interventions_are_counted() {
+    let (mut arm, mut tape) = (Arm::new(), Tape::default());
+    let mut leader = Leader { done_at: None, goal: |tick| if tick == 30 { [f64::NAN, f64::INFINITY] } else { [9.0, -0.2] }, asked: 0 };
+    let report = run(&SessionConfig::default(), &mut arm, &mut Scene::lasting(60), Source::Teleoperator(&mut leader), &mut [&mut tape]);
+    assert!(arm.writes.iter().all(|goals| (-1.5..=1.5).contains(&goals[0]) && goals[1] == -0.2));
+    assert_eq!(arm.writes.last().unwrap()[0], 1.5);
+    assert_eq!(report.interventions.non_finite, 2);
+    assert!(report.interventions.position > 0);
+    assert_eq!(tape.frames[0].wanted_rad[0], 9.0, "what was wanted and what was sent are both told");
+    assert!((tape.frames[0].applied_rad[0] - (0.1 + 4.0 * PERIOD.as_secs_f64())).abs() < 1e-12);
+}

@@ -1,0 +1,99 @@
+//! On the system's clock: the loop keeps its time whatever others do. Bounds are wide, since other
+//! programs share the machine.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::{Arm, Fake, Leader, Quirk, Scene, Tape, run_on};
+use sinew_runtime::{EpisodeOutcome, Inference, MonotonicClock, SessionConfig, Source, StopFlag};
+
+fn clock() -> Arc<MonotonicClock> {
+    Arc::new(MonotonicClock::new())
+}
+
+#[test]
+fn an_episode_takes_the_time_its_rate_says() {
+    let (mut arm, mut policy) = (Arm::new(), Fake::new(10, 10));
+    let start = Instant::now();
+    let report = run_on(
+        clock(),
+        &SessionConfig::default(),
+        &mut arm,
+        &mut Scene::lasting(50),
+        Source::Policy(&mut policy),
+        &mut [],
+        &StopFlag::new(),
+    );
+    let elapsed = start.elapsed();
+    assert!(elapsed >= Duration::from_millis(49 * 20), "{elapsed:?}");
+    assert_eq!(report.ticks + report.missed_ticks, 50);
+    assert_eq!(report.cadence.lateness.count(), report.ticks);
+    assert!(report.cadence.achieved_rate_hz <= 50.5, "never faster: {}", report.cadence.achieved_rate_hz);
+    assert_eq!((arm.enables, arm.stops), (1, 1));
+    // Once for warm-up, forgotten by a reset, then each time the rows are used up.
+    assert_eq!((policy.calls, policy.resets, report.inference.latency.count()), (6, 2, 5));
+}
+
+#[test]
+fn a_slow_sink_loses_frames_and_never_slows_the_loop() {
+    let mut tape = Tape { delay: Duration::from_millis(100), ..Tape::default() };
+    let mut leader = Leader { done_at: None, goal: |_| [0.1, -0.2], asked: 0 };
+    let config = SessionConfig { frame_buffer: 4, ..SessionConfig::default() };
+    let report = run_on(
+        clock(),
+        &config,
+        &mut Arm::new(),
+        &mut Scene::lasting(50),
+        Source::Teleoperator(&mut leader),
+        &mut [&mut tape],
+        &StopFlag::new(),
+    );
+    assert_eq!(report.outcome, EpisodeOutcome::Failure);
+    assert_eq!(report.ticks + report.missed_ticks, 50);
+    assert!(report.frames_lost > 25, "{}", report.frames_lost);
+    assert_eq!(tape.frames.len() as u64 + report.frames_lost, report.ticks);
+    assert_eq!(tape.ends[0].lost_frames, report.frames_lost);
+    assert!(tape.ticks().windows(2).all(|pair| pair[0] < pair[1]));
+    for frame in &tape.frames {
+        assert_eq!(
+            (frame.observation.tick, frame.observation.images[0].sequence),
+            (frame.tick, frame.tick),
+            "a row and its images are one unit"
+        );
+    }
+    let work = report.cadence.work.stats();
+    assert!(work.p99_ns < 50_000_000, "a tick waited for the sink: {work:?}");
+}
+
+#[test]
+fn a_slow_policy_beside_the_loop_starves_nobody_when_its_chunks_are_long_enough() {
+    let mut policy = Fake::new(40, 30).with(|_| Quirk::Sleep(Duration::from_millis(150)));
+    let mut arm = Arm::new();
+    let config = SessionConfig { inference: Inference::Async, ..SessionConfig::default() };
+    let report = run_on(clock(), &config, &mut arm, &mut Scene::lasting(100), Source::Policy(&mut policy), &mut [], &StopFlag::new());
+    assert_eq!(report.starved_ticks, 0);
+    assert!(report.late_rows > 0);
+    assert!(report.inference.latency.stats().p50_ns >= 150_000_000);
+    let work = report.cadence.work.stats();
+    assert!(work.p50_ns < 5_000_000, "a tick waited for the policy: {work:?}");
+}
+
+#[test]
+fn a_slow_policy_in_the_loop_costs_ticks_that_are_counted() {
+    let mut policy = Fake::new(10, 10).with(|_| Quirk::Sleep(Duration::from_millis(110)));
+    let mut arm = Arm::new();
+    let report = run_on(
+        clock(),
+        &SessionConfig::default(),
+        &mut arm,
+        &mut Scene::lasting(60),
+        Source::Policy(&mut policy),
+        &mut [],
+        &StopFlag::new(),
+    );
+    // Each answer but the first costs at least 4 ticks.
+    assert!(report.missed_ticks >= 4 * (report.inference.latency.count() - 1), "{report:?}");
+    assert_eq!(report.starved_ticks, 0);
+}
