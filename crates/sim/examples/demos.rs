@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use sinew_core::{Armed, Environment, Interventions, Observation, Outcome, RobotDescription, SafetyGate, TeleopStatus, Tick, Timestamp};
-use sinew_sim::{Scene, SimEnvironment, SimRobot, World, tasks};
+use sinew_sim::{SimEnvironment, SimRobot, World, tasks};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
@@ -14,10 +14,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let first: u64 = args.next().map_or(Ok(0), |n| n.parse())?;
     let verbose = std::env::var("TRACE").is_ok();
     let strips: u64 = std::env::var("STRIPS").map_or(Ok(0), |n| n.parse())?;
-    let model = Arc::new(sinew_sim::robots::get("so101")?);
+    let model = sinew_sim::robots::get("so101")?;
     let robot = Arc::new(model.description.clone());
-    let scene = Scene { arm_rad: robot.stop.rest_rad.clone(), props: Vec::new(), look: Default::default() };
-    let world = Arc::new(Mutex::new(World::new(model, scene)?));
+    let world = Arc::new(Mutex::new(World::new(&model)?));
     let mut arm = SimRobot::new(world.clone());
     let mut environment = SimEnvironment::new(world.clone(), task);
     let period = Duration::from_nanos(1_000_000_000 / u64::from(robot.control_rate_hz));

@@ -11,6 +11,8 @@ pub enum SimError {
     NotFinite { body: String, time_s: f64 },
     #[error("{doing}: {found} values for {expected} joints")]
     Width { doing: &'static str, expected: usize, found: usize },
+    #[error("rendering camera {camera}: the robot has {count} cameras, counted from 0")]
+    NoCamera { camera: usize, count: usize },
     #[error("setting the scene of {task} with seed {seed}: no placement within reach in {attempts} attempts")]
     Unreachable { task: &'static str, seed: u64, attempts: u32 },
 }

@@ -75,7 +75,7 @@ impl Robot for SimRobot {
         }
         if tick.wants_images {
             self.images += 1;
-            world.render(&mut observation.images);
+            world.render_all(&mut observation.images).map_err(lost("seeing the simulated scene"))?;
             for image in &mut observation.images {
                 image.captured_at = tick.due;
                 image.sequence = self.images;

@@ -1,7 +1,5 @@
 //! What the cameras of a world see.
 
-use std::sync::Arc;
-
 use nalgebra::Isometry3;
 use sinew_core::{Image, RobotDescription};
 
@@ -39,7 +37,7 @@ impl Poses {
 
 /// The robot's parts and the cameras, found once.
 pub(crate) struct View {
-    model: Arc<RobotModel>,
+    model: RobotModel,
     /// One a camera, in the description's order.
     cameras: Vec<(Anchor, Isometry3<f64>, f64)>,
     /// Made for the present scene.
@@ -55,7 +53,7 @@ struct Stage {
 impl View {
     /// # Errors
     /// When a camera has no place, or its link does not exist.
-    pub fn new(model: Arc<RobotModel>) -> Result<Self, SimError> {
+    pub fn new(model: RobotModel) -> Result<Self, SimError> {
         let robot: &RobotDescription = &model.description;
         let invalid = |what: String| SimError::Description { robot: robot.name.clone(), what };
         let simulation = crate::arm::simulation(robot)?;
@@ -81,8 +79,16 @@ impl View {
         self.stage = None;
     }
 
-    /// Draws what each of the description's cameras sees into one of `images`, at its own size.
-    pub fn draw(&mut self, scene: &Scene, poses: &Poses, images: &mut [Image]) {
+    /// Draws what the cameras with the given indices see, each into its image at the image's size.
+    ///
+    /// # Errors
+    /// When there is no such camera.
+    pub fn draw<'images>(
+        &mut self,
+        scene: &Scene,
+        poses: &Poses,
+        wanted: impl Iterator<Item = (usize, &'images mut Image)>,
+    ) -> Result<(), SimError> {
         let stage = self.stage.get_or_insert_with(|| Stage::new(&self.model, scene));
         let instances: Vec<Instance> = stage
             .bodies
@@ -98,13 +104,16 @@ impl View {
             })
             .collect();
         let mut staged = stage.renderer.stage(&scene.look, &instances, &decals);
-        for ((anchor, anchor_from_camera, field_of_view_rad), image) in self.cameras.iter().zip(images) {
+        for (camera, image) in wanted {
+            let (anchor, anchor_from_camera, field_of_view_rad) =
+                self.cameras.get(camera).ok_or(SimError::NoCamera { camera, count: self.cameras.len() })?;
             let camera = Camera {
                 world_from_camera: (poses.world_from(*anchor) * anchor_from_camera).cast(),
                 vertical_field_of_view_rad: *field_of_view_rad as f32,
             };
             staged.draw(&camera, image);
         }
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ use crate::arm::{Arm, JointState};
 use crate::convert;
 use crate::error::SimError;
 use crate::robots::RobotModel;
-use crate::scene::{PropPhysics, PropShape, Scene};
+use crate::scene::{Look, PropPhysics, PropShape, Scene};
 use crate::view::{Poses, View};
 
 /// Physics substeps a second; a control tick of 1/30 s is eight of them.
@@ -64,14 +64,16 @@ pub struct World {
 }
 
 impl World {
-    /// A world at rest, torque off.
+    /// A world with the arm at rest, torque off and nothing on the table. Its cameras' sizes are
+    /// the description's.
     ///
     /// # Errors
-    /// When the description has no usable simulation section, or the scene is of another robot.
-    pub fn new(model: Arc<RobotModel>, scene: Scene) -> Result<Self, SimError> {
+    /// When the description has no usable simulation section.
+    pub fn new(model: &RobotModel) -> Result<Self, SimError> {
         let robot = Arc::new(model.description.clone());
+        let scene = Scene { arm_rad: robot.stop.rest_rad.clone(), props: Vec::new(), look: Look::default() };
         let state = State::new(&robot, &scene)?;
-        let view = View::new(model)?;
+        let view = View::new(model.clone())?;
         // Contacts here are between things of centimetres.
         let parameters = IntegrationParameters {
             dt: SUBSTEP_S as f32,
@@ -89,7 +91,7 @@ impl World {
     /// Starts over with another scene.
     ///
     /// # Errors
-    /// As [`World::new`]; the world is then unchanged.
+    /// When the scene does not place every joint; the world is then unchanged.
     pub fn reset(&mut self, scene: Scene) -> Result<(), SimError> {
         self.state = State::new(&self.robot, &scene)?;
         self.scene = scene;
@@ -235,13 +237,30 @@ impl World {
         self.state.props[i].map_or_else(Vector3::zeros, |handle| convert::vector3(self.state.bodies[handle].linvel()))
     }
 
-    /// Draws what the description's cameras see, one image each, at the images' own sizes.
-    pub fn render(&mut self, images: &mut [Image]) {
-        let poses = Poses {
+    /// Draws what camera `camera` of the description sees, at the image's own size.
+    ///
+    /// # Errors
+    /// When there is no such camera.
+    pub fn render(&mut self, camera: usize, image: &mut Image) -> Result<(), SimError> {
+        let poses = self.poses();
+        self.view.draw(&self.scene, &poses, std::iter::once((camera, image)))
+    }
+
+    /// As [`World::render`], for as many cameras as there are images, in order; cheaper than one by
+    /// one.
+    ///
+    /// # Errors
+    /// When there are more images than cameras.
+    pub fn render_all(&mut self, images: &mut [Image]) -> Result<(), SimError> {
+        let poses = self.poses();
+        self.view.draw(&self.scene, &poses, images.iter_mut().enumerate())
+    }
+
+    fn poses(&self) -> Poses {
+        Poses {
             world_from_links: self.world_from_links(),
             world_from_props: (0..self.scene.props.len()).map(|i| self.world_from_prop(i)).collect(),
-        };
-        self.view.draw(&self.scene, &poses, images);
+        }
     }
 
     pub fn snapshot(&self) -> Snapshot {

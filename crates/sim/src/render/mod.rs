@@ -131,7 +131,8 @@ impl Renderer {
             let mesh = &self.meshes[instance.mesh.0];
             palette.fill(&self.encoder, instance.color, look.exposure);
             let first_vertex = self.vertices.len();
-            let placed = mesh.positions_m.iter().map(|p| LitVertex { position_m: instance.world_from_mesh * p, shade: 0.0 });
+            let world_from_mesh = instance.world_from_mesh.to_matrix();
+            let placed = mesh.positions_m.iter().map(|p| LitVertex { position_m: world_from_mesh.transform_point(p), shade: 0.0 });
             self.vertices.extend(placed);
             self.staged.push(StagedInstance { mesh: instance.mesh.0, first_vertex });
             let vertices = &self.vertices[first_vertex..];
@@ -146,10 +147,12 @@ impl Renderer {
         for (instance, staged) in instances.iter().zip(&self.staged) {
             let mesh = &self.meshes[staged.mesh];
             let vertices = &mut self.vertices[staged.first_vertex..];
+            let turn = instance.world_from_mesh.rotation.to_rotation_matrix();
             for (vertex, normal) in vertices.iter_mut().zip(&mesh.normals) {
-                let normal = instance.world_from_mesh.rotation * normal;
+                let normal = turn * normal;
                 let facing = normal.dot(&light).max(0.0);
-                let lit = if facing > 0.0 { facing * self.shadows.light_reaching(&(vertex.position_m + normal * shadow::BIAS_M)) } else { 0.0 };
+                let reached = |point| if facing > 0.0 { self.shadows.light_reaching(&point) } else { 0.0 };
+                let lit = facing * reached(vertex.position_m + normal * shadow::BIAS_M);
                 vertex.shade = color::shade(look.light_share, lit, normal.z);
             }
         }
@@ -186,6 +189,6 @@ impl Staged<'_> {
             }
         }
         let view = table::View::new(camera, width, height);
-        samples.resolve(&mut image.rgb, |x, y| table.color(&view, x, y, decals, shadows));
+        samples.resolve(&mut image.rgb, |y| table.row(&view, y, decals, shadows));
     }
 }

@@ -92,18 +92,26 @@ pub fn focal_length(camera: &Camera, height: usize) -> f32 {
 
 /// The two edges of a triangle, walked row by row. Neighbours that share an edge get the same bound
 /// from it, so that no sample is covered twice or not at all.
-pub fn scan(mut corners: [[f32; 2]; 3], width: usize, height: usize, mut span: impl FnMut(usize, usize, usize)) {
-    corners.sort_by(|a, b| a[1].total_cmp(&b[1]).then(a[0].total_cmp(&b[0])));
-    let [a, b, c] = corners;
-    let first = row_after(a[1], height);
-    let last = row_after(c[1], height);
+#[inline]
+pub fn scan([mut a, mut b, mut c]: [[f32; 2]; 3], width: usize, height: usize, mut span: impl FnMut(usize, usize, usize)) {
+    // From top to bottom.
+    if b[1] < a[1] {
+        (a, b) = (b, a);
+    }
+    if c[1] < b[1] {
+        (b, c) = (c, b);
+        if b[1] < a[1] {
+            (a, b) = (b, a);
+        }
+    }
+    let (first, last) = (first_after(a[1], height), first_after(c[1], height));
     if first >= last {
         return;
     }
     let slope = |from: [f32; 2], to: [f32; 2]| (to[0] - from[0]) / (to[1] - from[1]);
     let long = slope(a, c);
     let long_is_left = a[0] + (b[1] - a[1]) * long <= b[0];
-    let middle = row_after(b[1], height).clamp(first, last);
+    let middle = first_after(b[1], height).clamp(first, last);
     for (rows, from, to) in [(first..middle, a, b), (middle..last, b, c)] {
         if rows.is_empty() {
             continue;
@@ -114,7 +122,7 @@ pub fn scan(mut corners: [[f32; 2]; 3], width: usize, height: usize, mut span: i
             let on_long = a[0] + (center - a[1]) * long;
             let on_short = from[0] + (center - from[1]) * short;
             let (left, right) = if long_is_left { (on_long, on_short) } else { (on_short, on_long) };
-            let (left, right) = (row_after(left, width), row_after(right, width));
+            let (left, right) = (first_after(left, width), first_after(right, width));
             if left < right {
                 span(y, left, right);
             }
@@ -122,9 +130,13 @@ pub fn scan(mut corners: [[f32; 2]; 3], width: usize, height: usize, mut span: i
     }
 }
 
-/// The first row (or column) whose centre is not before `at`. The cast saturates, also below 0.
-fn row_after(at: f32, count: usize) -> usize {
-    ((at + 0.5).ceil() as i32 - 1).clamp(0, count as i32) as usize
+/// The first of `count` rows (or columns) whose centre is not before `at`.
+#[inline]
+fn first_after(at: f32, count: usize) -> usize {
+    // The cast takes NaN for 0. A call of `ceil` would cost more than the rest of a small triangle.
+    let wanted = (at - 0.5).clamp(0.0, count as f32);
+    let below = wanted as i32;
+    (below + i32::from(wanted > below as f32)) as usize
 }
 
 /// 2 × 2 samples a pixel, each with its nearest surface.
@@ -194,25 +206,39 @@ impl Samples {
         });
     }
 
-    /// Averages the samples into pixels; `behind(x, y)` gives the colour of pixels not covered.
-    pub fn resolve(&self, rgb: &mut [u8], mut behind: impl FnMut(usize, usize) -> u32) {
+    /// Averages the samples into pixels; `behind(y)` gives the colours of row y's pixels that are not
+    /// covered.
+    pub fn resolve<Row: Fn(usize) -> u32>(&self, rgb: &mut [u8], behind: impl Fn(usize) -> Row) {
         let width = self.width / 2;
         for (y, out) in rgb.chunks_exact_mut(width * 3).enumerate() {
             let top = 2 * y * self.width;
             let bottom = top + self.width;
             let (upper, lower) = (self.drawn[2 * y], self.drawn[2 * y + 1]);
-            let drawn = upper.0.min(lower.0) / 2..upper.1.max(lower.1).div_ceil(2);
-            for (x, out) in out.as_chunks_mut::<3>().0.iter_mut().enumerate() {
-                let pixel = if drawn.contains(&x) {
-                    let samples = [top + 2 * x, top + 2 * x + 1, bottom + 2 * x, bottom + 2 * x + 1];
-                    let empty = samples.iter().filter(|&&s| self.nearness[s] == 0.0).count();
-                    let behind = if empty > 0 { behind(x, y) } else { 0 };
-                    average(samples.map(|s| if self.nearness[s] == 0.0 { behind } else { self.color[s] }))
-                } else {
-                    behind(x, y)
-                };
-                let [r, g, b, _] = pixel.to_le_bytes();
-                *out = [r, g, b];
+            let from = (upper.0.min(lower.0) / 2).min(width);
+            let to = upper.1.max(lower.1).div_ceil(2).max(from);
+            let behind = behind(y);
+            let mut put = |x: usize, color: u32| {
+                let [r, g, b, _] = color.to_le_bytes();
+                out[3 * x..3 * x + 3].copy_from_slice(&[r, g, b]);
+            };
+            for x in (0..from).chain(to..width) {
+                put(x, behind(x));
+            }
+            let pairs = |row: usize| row + 2 * from..row + 2 * to;
+            let near = self.nearness[pairs(top)].as_chunks::<2>().0.iter().zip(self.nearness[pairs(bottom)].as_chunks::<2>().0);
+            let colors = self.color[pairs(top)].as_chunks::<2>().0.iter().zip(self.color[pairs(bottom)].as_chunks::<2>().0);
+            for ((x, (upper, lower)), (top, bottom)) in (from..to).zip(near).zip(colors) {
+                let near = [upper[0], upper[1], lower[0], lower[1]];
+                let mut colors = [top[0], top[1], bottom[0], bottom[1]];
+                if near.contains(&0.0) {
+                    let behind = behind(x);
+                    for (color, near) in colors.iter_mut().zip(near) {
+                        if near == 0.0 {
+                            *color = behind;
+                        }
+                    }
+                }
+                put(x, average(colors));
             }
         }
     }

@@ -19,9 +19,10 @@ const LOWEST_LIGHT: f32 = 0.25;
 pub struct ShadowMap {
     direction: Vector3<f32>,
     height_m: Vec<f32>,
-    /// 0 lit, 255 in shadow, with soft borders.
+    /// 0 lit, DARKEST in shadow, with soft borders.
     dark: Vec<u8>,
     scratch: Vec<u8>,
+    row_sums: Vec<u8>,
     drawn: Extent,
 }
 
@@ -42,6 +43,7 @@ impl Extent {
 
 impl ShadowMap {
     const BLUR: usize = 2;
+    const DARKEST: f32 = 250.0;
 
     pub fn new() -> Self {
         Self {
@@ -49,17 +51,19 @@ impl ShadowMap {
             height_m: vec![0.0; SIZE * SIZE],
             dark: vec![0; SIZE * SIZE],
             scratch: vec![0; SIZE * SIZE],
+            row_sums: vec![0; SIZE * SIZE],
             drawn: Extent::NONE,
         }
     }
 
     /// Forgets all shadows; `direction` points towards the light.
     pub fn begin(&mut self, direction: Vector3<f32>) {
-        let old = self.drawn.grown(Self::BLUR);
+        let old = self.drawn.grown(2 * Self::BLUR);
         for row in old.rows.0..old.rows.1 {
             let range = row * SIZE + old.columns.0..row * SIZE + old.columns.1;
             self.height_m[range.clone()].fill(0.0);
-            self.dark[range].fill(0);
+            self.dark[range.clone()].fill(0);
+            self.row_sums[range].fill(0);
         }
         self.drawn = Extent::NONE;
         let mut direction = direction.try_normalize(1e-6).unwrap_or_else(Vector3::z);
@@ -102,22 +106,33 @@ impl ShadowMap {
         });
     }
 
-    /// Makes the table's soft shadow of what was cast.
+    /// Makes the table's soft shadow of what was cast: each place's share of shadowed texels among
+    /// the 5 × 5 around it.
     pub fn soften(&mut self) {
-        let wide = self.drawn.grown(Self::BLUR);
-        let narrow = wide.columns.0.max(Self::BLUR)..wide.columns.1.min(SIZE - Self::BLUR);
-        const SHARE: u8 = 51;
+        const { assert!(Self::BLUR == 2) };
+        let wide = self.drawn.grown(2 * Self::BLUR);
+        let (from, to) = wide.columns;
+        if to - from < 5 {
+            return;
+        }
         for y in wide.rows.0..wide.rows.1 {
-            let heights = &self.height_m[y * SIZE..(y + 1) * SIZE];
-            let out = &mut self.scratch[y * SIZE..(y + 1) * SIZE];
-            for x in narrow.clone() {
-                out[x] = heights[x - 2..=x + 2].iter().map(|&h| if h > 0.0 { SHARE } else { 0 }).sum();
+            let row = y * SIZE + from..y * SIZE + to;
+            for (out, height) in self.scratch[row.clone()].iter_mut().zip(&self.height_m[row.clone()]) {
+                *out = u8::from(*height > 0.0) * 10;
+            }
+            let shadowed = &self.scratch[row.clone()];
+            let sums = &mut self.row_sums[row][2..];
+            for (out, five) in sums.iter_mut().zip(shadowed.windows(5)) {
+                *out = five[0] + five[1] + five[2] + five[3] + five[4];
             }
         }
-        for y in wide.rows.0.max(Self::BLUR)..wide.rows.1.min(SIZE - Self::BLUR) {
-            for x in narrow.clone() {
-                let sum: u32 = (y - 2..=y + 2).map(|y| u32::from(self.scratch[y * SIZE + x])).sum();
-                self.dark[y * SIZE + x] = (sum / 5) as u8;
+        let columns = from + Self::BLUR..to - Self::BLUR;
+        for y in wide.rows.0 + Self::BLUR..wide.rows.1.saturating_sub(Self::BLUR) {
+            let row = |dy: usize| &self.row_sums[(y + dy - 2) * SIZE..][columns.clone()];
+            let rows = row(0).iter().zip(row(1)).zip(row(2)).zip(row(3)).zip(row(4));
+            for (out, ((((a, b), c), d), e)) in self.dark[y * SIZE..][columns.clone()].iter_mut().zip(rows) {
+                // At most 5 × 50.
+                *out = a + b + c + d + e;
             }
         }
     }
@@ -132,8 +147,12 @@ impl ShadowMap {
     /// How much of the light does not reach a place of the table, 0..1.
     pub fn darkness(&self, x_m: f32, y_m: f32) -> f32 {
         let (u, v) = ((x_m - ORIGIN_M[0]) / TEXEL_M, (y_m - ORIGIN_M[1]) / TEXEL_M);
+        let outside = |at: f32, (from, to): (usize, usize)| at + 3.0 < from as f32 || at > (to + 3) as f32;
+        if outside(u, self.drawn.columns) || outside(v, self.drawn.rows) {
+            return 0.0;
+        }
         let Some(cell) = Cell::at(u, v) else { return 0.0 };
-        cell.blend(|i| f32::from(self.dark[i])) / 255.0
+        cell.blend(|i| f32::from(self.dark[i])) / Self::DARKEST
     }
 }
 

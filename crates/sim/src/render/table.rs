@@ -12,8 +12,11 @@ use crate::scene::Look;
 const CENTER_M: [f32; 2] = [0.25, 0.0];
 const HALF_EXTENTS_M: [f32; 2] = [0.62, 0.75];
 
+/// Rays that meet the table's plane beyond this show the background.
+const FARTHEST: f32 = 20.0;
+
 const GRAIN_SIZE: usize = 256;
-const GRAIN_TEXEL_M: f32 = 0.003;
+const GRAIN_TEXEL_M: f32 = 0.004;
 /// How far the grain changes the table's colour, either way.
 const GRAIN: f32 = 0.07;
 
@@ -64,38 +67,48 @@ impl Table {
         self.light = self.bright - brightness(look.light_share, 0.0, 1.0);
     }
 
-    /// What pixel (x, y) shows where nothing stands before it.
-    pub fn color(&self, view: &View, x: usize, y: usize, decals: &[Decal], shadows: &ShadowMap) -> u32 {
-        let (right, down) = ((x as f32 + 0.5 - view.center.0) * view.pixel, (y as f32 + 0.5 - view.center.1) * view.pixel);
+    /// What the pixels of row `y` show where nothing stands before them, by column.
+    pub fn row<'a>(&'a self, view: &View, y: usize, decals: &'a [Decal], shadows: &'a ShadowMap) -> impl Fn(usize) -> u32 + 'a {
         let m = &view.world_from_camera;
-        let ray = |i: usize| m[(i, 0)] * right - m[(i, 1)] * down - m[(i, 2)];
-        let distance = -view.eye.z / ray(2);
-        if !(distance > 0.0 && distance < 20.0) {
-            return self.background;
+        let down = (y as f32 + 0.5 - view.center.1) * view.pixel;
+        let start: [f32; 3] = std::array::from_fn(|i| m[(i, 0)] * (0.5 - view.center.0) * view.pixel - m[(i, 1)] * down - m[(i, 2)]);
+        let step: [f32; 3] = std::array::from_fn(|i| m[(i, 0)] * view.pixel);
+        let (eye, pixel) = (view.eye, view.pixel);
+        move |x| {
+            let ray = |i: usize| start[i] + step[i] * x as f32;
+            let distance = -eye.z / ray(2);
+            if !(distance > 0.0 && distance < FARTHEST) {
+                return self.background;
+            }
+            self.place(eye.x + distance * ray(0), eye.y + distance * ray(1), distance * pixel, decals, shadows)
         }
-        let (x_m, y_m) = (view.eye.x + distance * ray(0), view.eye.y + distance * ray(1));
-        let footprint = distance * view.pixel;
+    }
+
+    /// The colour of a place of the table of which a pixel covers `footprint` metres.
+    fn place(&self, x_m: f32, y_m: f32, footprint: f32, decals: &[Decal], shadows: &ShadowMap) -> u32 {
         let inside = (HALF_EXTENTS_M[0] - (x_m - CENTER_M[0]).abs()).min(HALF_EXTENTS_M[1] - (y_m - CENTER_M[1]).abs());
-        let covered = coverage(inside, footprint);
-        if covered == 0.0 {
+        if inside <= -0.5 * footprint {
             return self.background;
         }
-        let mut color = self.color.map(|v| v * (1.0 + GRAIN * self.grain_at(x_m, y_m)));
+        let grain = 1.0 + GRAIN * self.grain_at(x_m, y_m);
+        let mut color = self.color.map(|v| v * grain);
         for decal in decals {
             let (dx, dy) = (x_m - decal.center_m[0], y_m - decal.center_m[1]);
             let reach = decal.radius_m + footprint;
-            if dx * dx + dy * dy < reach * reach {
-                let covered = coverage(decal.radius_m - (dx * dx + dy * dy).sqrt(), footprint);
+            let square = dx * dx + dy * dy;
+            if square < reach * reach {
+                let covered = coverage(decal.radius_m - square.sqrt(), footprint);
                 color = std::array::from_fn(|i| color[i] + (decal.color[i] - color[i]) * covered);
             }
         }
         let brightness = self.exposure * (self.bright - self.light * shadows.darkness(x_m, y_m));
         let table = self.encoder.encode(color.map(|v| v * brightness));
-        if covered < 1.0 { mix(self.background, table, covered) } else { table }
+        if inside < 0.5 * footprint { mix(self.background, table, coverage(inside, footprint)) } else { table }
     }
 
     fn grain_at(&self, x_m: f32, y_m: f32) -> f32 {
-        let wrap = |m: f32| (m * (1.0 / GRAIN_TEXEL_M)).floor() as i32 as usize % GRAIN_SIZE;
+        // The table has no place below −GRAIN_SIZE texels: the sum is positive and the cast rounds down.
+        let wrap = |m: f32| (m * (1.0 / GRAIN_TEXEL_M) + GRAIN_SIZE as f32) as usize % GRAIN_SIZE;
         self.grain[wrap(y_m) * GRAIN_SIZE + wrap(x_m)]
     }
 }
