@@ -129,6 +129,10 @@ impl ActionQueue {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     fn chunk(first: u64, values: &[f64]) -> ActionChunk {
@@ -169,5 +173,41 @@ mod tests {
     fn ragged_and_empty_widths_are_refused() {
         assert!(ActionChunk::new(0, 2, vec![1.0]).is_err());
         assert!(ActionChunk::new(0, 0, vec![]).is_err());
+    }
+
+    proptest! {
+        /// Against a map from tick to row: whatever is spliced and taken, in whatever order.
+        #[test]
+        fn a_queue_is_a_map_from_ticks_ahead_to_their_newest_rows(
+            capacity in 1usize..12,
+            steps in prop::collection::vec((0u64..20, 0usize..15, 0u64..4, any::<bool>()), 1..60),
+        ) {
+            let mut queue = ActionQueue::new(1, capacity);
+            let mut model = BTreeMap::new();
+            let mut now = 0u64;
+            for (n, (back, rows, forward, take)) in steps.into_iter().enumerate() {
+                let first = (now + 5).saturating_sub(back);
+                let values: Vec<f64> = (0..rows).map(|row| (n * 100 + row) as f64).collect();
+                let report = queue.splice(&chunk(first, &values), now);
+                let (mut late, mut overflow, mut replaced) = (0, 0, 0);
+                for (tick, value) in (first..).zip(values) {
+                    if tick < now {
+                        late += 1;
+                    } else if tick >= now + capacity as u64 {
+                        overflow += 1;
+                    } else {
+                        replaced += usize::from(model.insert(tick, value).is_some());
+                    }
+                }
+                prop_assert_eq!(report, Splice { late_rows: late, replaced_rows: replaced, accepted_rows: rows - late - overflow, overflow_rows: overflow });
+                if take {
+                    prop_assert_eq!(queue.take(now).map(|row| row[0]), model.remove(&now));
+                }
+                now += forward;
+                model.retain(|tick, _| *tick >= now);
+                let last = model.keys().next_back().map_or(0, |last| last + 1 - now);
+                prop_assert!(queue.remaining(now) as u64 >= last);
+            }
+        }
     }
 }

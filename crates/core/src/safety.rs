@@ -72,13 +72,14 @@ struct JointGate {
 ///
 /// In order, each on what the one before left:
 /// 1. a goal that is not finite is refused: the last command stands;
-/// 2. the goal is at most `velocity * dt` from the last command;
+/// 2. the goal lies within the position limits;
 /// 3. the goal is at most `step` from the present position (skipped when that is not known to be
 ///    finite);
-/// 4. the goal lies within the position limits.
+/// 4. the goal is at most `velocity * dt` from the last command.
 ///
-/// Position comes last and therefore always holds; an arm found outside its limits is commanded to
-/// the nearest one.
+/// Velocity comes last and therefore always holds, also when a reading of the present position is
+/// wrong; position always holds too, since the last command was within it. An arm that was pushed
+/// further than `step` from its goal is followed at the speed limit.
 #[derive(Clone, Debug)]
 pub struct SafetyGate {
     joints: Vec<JointGate>,
@@ -109,7 +110,11 @@ impl SafetyGate {
             .enumerate()
             .map(|(i, gate)| {
                 let present = present_rad.get(i).copied().unwrap_or(f64::NAN);
-                if present.is_finite() { present.clamp(gate.lower_rad, gate.upper_rad) } else { f64::midpoint(gate.lower_rad, gate.upper_rad) }
+                if present.is_finite() {
+                    present.clamp(gate.lower_rad, gate.upper_rad)
+                } else {
+                    f64::midpoint(gate.lower_rad, gate.upper_rad)
+                }
             })
             .collect();
         SafeCommand { goals_rad }
@@ -117,7 +122,8 @@ impl SafetyGate {
 
     /// Moves `command`, the last one that was sent, towards `wanted_rad` as far as the limits let
     /// it within `dt_s` seconds, the arm being at `present_rad`. Total: any input gives a command
-    /// within the position limits. Never allocates.
+    /// within the position and velocity limits; a time that is negative or not finite counts as 0.
+    /// Never allocates.
     pub fn advance(&self, command: &mut SafeCommand, wanted_rad: &[f64], present_rad: &[f64], dt_s: f64) -> Interventions {
         let mut interventions = Interventions::default();
         let dt_s = if dt_s.is_finite() { dt_s.max(0.0) } else { 0.0 };
@@ -137,19 +143,133 @@ impl SafetyGate {
                     held_by.get_or_insert(kind);
                 }
             };
-            // Position first too, so that a goal far outside is counted as that and not as speed.
-            hold(&mut goal, gate.lower_rad, gate.upper_rad, LimitKind::Position);
             let reach = gate.velocity_rad_per_s * dt_s;
-            hold(&mut goal, *last - reach, *last + reach, LimitKind::Velocity);
+            hold(&mut goal, gate.lower_rad, gate.upper_rad, LimitKind::Position);
             if present.is_finite() {
                 hold(&mut goal, present - gate.step_rad, present + gate.step_rad, LimitKind::Step);
             }
-            hold(&mut goal, gate.lower_rad, gate.upper_rad, LimitKind::Position);
+            hold(&mut goal, *last - reach, *last + reach, LimitKind::Velocity);
+            // Changes nothing but what rounding may have left.
+            goal = goal.clamp(gate.lower_rad, gate.upper_rad);
             if let Some(kind) = held_by {
                 interventions.count(kind);
             }
             *last = goal;
         }
         interventions
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LOWER: f64 = -1.0;
+    const UPPER: f64 = 1.5;
+    const VELOCITY: f64 = 2.0;
+    const STEP: f64 = 0.3;
+    const DT_S: f64 = 0.02;
+
+    fn gate() -> SafetyGate {
+        let joint = JointGate { lower_rad: LOWER, upper_rad: UPPER, velocity_rad_per_s: VELOCITY, step_rad: STEP };
+        SafetyGate { joints: vec![joint, JointGate { velocity_rad_per_s: 0.5, ..joint }] }
+    }
+
+    fn advance(command: &mut SafeCommand, wanted: f64, present: f64) -> Interventions {
+        gate().advance(command, &[wanted, 0.0], &[present, 0.0], DT_S)
+    }
+
+    #[test]
+    fn each_limit_holds_and_is_the_one_that_is_counted() {
+        let cases = [
+            (0.01, 0.0, 0.01, Interventions::default()),
+            (f64::NAN, 0.0, 0.0, Interventions { non_finite: 1, ..Interventions::default() }),
+            (f64::INFINITY, 0.0, 0.0, Interventions { non_finite: 1, ..Interventions::default() }),
+            (2.0, 0.0, VELOCITY * DT_S, Interventions { position: 1, ..Interventions::default() }),
+            (-0.2, 0.0, -VELOCITY * DT_S, Interventions { velocity: 1, ..Interventions::default() }),
+            (0.01, 0.33, 0.33 - STEP, Interventions { step: 1, ..Interventions::default() }),
+            (0.01, f64::NAN, 0.01, Interventions::default()),
+        ];
+        for (wanted, present, expected, interventions) in cases {
+            let mut command = gate().hold(&[0.0, 0.0]);
+            assert_eq!(advance(&mut command, wanted, present), interventions, "wanted {wanted}, present {present}");
+            assert!((command.goals_rad()[0] - expected).abs() < 1e-12, "wanted {wanted}, present {present}: {command:?}");
+            assert_eq!(command.goals_rad()[1], 0.0, "joints don't mix");
+        }
+    }
+
+    #[test]
+    fn an_arm_found_outside_its_limits_is_held_at_the_nearest_one() {
+        assert_eq!(gate().hold(&[7.0, -7.0]).goals_rad(), [UPPER, LOWER]);
+        let mut command = gate().hold(&[7.0, 0.0]);
+        advance(&mut command, 7.0, 7.0);
+        assert_eq!(command.goals_rad()[0], UPPER, "position outranks step");
+    }
+
+    #[test]
+    fn an_arm_pushed_away_is_followed_at_the_speed_limit() {
+        let mut command = gate().hold(&[0.0, 0.0]);
+        assert_eq!(advance(&mut command, 0.0, 0.9), Interventions { step: 1, ..Interventions::default() });
+        assert_eq!(command.goals_rad()[0], VELOCITY * DT_S);
+    }
+
+    #[test]
+    fn missing_values_are_as_those_that_are_no_numbers() {
+        let mut command = gate().hold(&[0.2, 0.1]);
+        let before = command.clone();
+        assert_eq!(gate().advance(&mut command, &[], &[], DT_S).non_finite, 2);
+        assert_eq!(command, before);
+    }
+
+    fn any_number() -> impl Strategy<Value = f64> {
+        prop_oneof![
+            4 => -3.0..3.0,
+            2 => proptest::num::f64::ANY,
+            1 => prop::sample::select(vec![f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, f64::MIN, 0.0, -0.0, LOWER, UPPER]),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_in_what_goes_out_is_finite_and_within_the_limits(
+            start in prop::array::uniform2(any_number()),
+            stream in prop::collection::vec((prop::array::uniform2(any_number()), prop::array::uniform2(any_number()), any_number()), 0..40),
+        ) {
+            let gate = gate();
+            let mut command = gate.hold(&start);
+            for (wanted, present, dt_s) in stream {
+                let before = command.clone();
+                let interventions = gate.advance(&mut command, &wanted, &present, dt_s);
+                for (i, (now, before)) in command.goals_rad().iter().zip(before.goals_rad()).enumerate() {
+                    prop_assert!((LOWER..=UPPER).contains(now), "{now}");
+                    let reach = gate.joints[i].velocity_rad_per_s * if dt_s.is_finite() { dt_s.max(0.0) } else { 0.0 };
+                    prop_assert!((now - before).abs() <= reach * (1.0 + 1e-12) + 1e-12, "{before} to {now} in {dt_s} s");
+                    let (near, was) = ((now - present[i]).abs(), (before - present[i]).abs());
+                    prop_assert!(!present[i].is_finite() || near <= was.max(STEP) + 1e-12, "{before} to {now}, further from {present:?}");
+                }
+                prop_assert!(interventions.total() <= 2, "a joint is counted once");
+                let settled = command.clone();
+                gate.advance(&mut command, settled.goals_rad(), &present, 0.0);
+                prop_assert_eq!(&command, &settled, "asking for what was granted changes nothing");
+            }
+        }
+
+        #[test]
+        fn a_legal_slow_stream_passes_unchanged(
+            start in -0.9..1.4,
+            moves in prop::collection::vec((-0.99..0.99, -0.5..0.5), 1..100),
+        ) {
+            let gate = gate();
+            let mut command = gate.hold(&[start, 0.0]);
+            let mut wanted = start;
+            for (share, lag) in moves {
+                wanted = f64::clamp(wanted + share * VELOCITY * DT_S, LOWER, UPPER);
+                let interventions = gate.advance(&mut command, &[wanted, 0.0], &[wanted + lag * STEP, 0.0], DT_S);
+                prop_assert_eq!(interventions, Interventions::default());
+                prop_assert_eq!(command.goals_rad(), &[wanted, 0.0]);
+            }
+        }
     }
 }
