@@ -105,6 +105,9 @@ impl Staging {
             Err(error) => return Err(io_error("reading", &path)(error)),
         };
         let commit: Commit = serde_json::from_slice(&json).map_err(|source| ReadError::Json { path: path.clone(), source })?;
+        if commit.version != 1 {
+            return Err(ReadError::Invalid { path, what: format!("its version is {}, expected 1", commit.version) }.into());
+        }
         let mut folders: Vec<PathBuf> = Vec::new();
         for relative in &commit.install {
             if !Path::new(relative).components().all(|part| matches!(part, Component::Normal(_))) {

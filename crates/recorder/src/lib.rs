@@ -62,6 +62,8 @@ mod rerun_view;
 mod schema;
 mod stats;
 mod table;
+#[cfg(test)]
+mod tests;
 mod verify;
 mod video;
 

@@ -20,7 +20,7 @@ use parquet::file::writer::SerializedFileWriter;
 use serde_json::{Map, json};
 
 use crate::RecordError;
-use crate::files::io_error;
+use crate::files::{checkpoint, io_error};
 use crate::schema::{ACTION, FileIndex, STATE};
 use crate::stats::{FeatureStats, KEYS};
 
@@ -200,7 +200,9 @@ pub(crate) fn append_row_groups(before: Option<&Path>, episode: Vec<u8>, to: &Pa
     }
     copy_row_groups(&episode, &last, &mut writer).map_err(failed)?;
     let out = writer.into_inner().map_err(failed)?;
-    out.sync_all().map_err(io_error("writing", to))
+    out.sync_all().map_err(io_error("writing", to))?;
+    checkpoint();
+    Ok(())
 }
 
 fn metadata<R: ChunkReader>(input: &R) -> Result<ParquetMetaData, ParquetError> {

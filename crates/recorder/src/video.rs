@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use sinew_core::Image;
 
 use crate::RecordError;
-use crate::files::io_error;
+use crate::files::{checkpoint, io_error};
 use crate::h264::{EncodedFrame, FrameEncoder};
 use crate::mp4::{Samples, Track, head};
 use crate::stats::{FeatureStats, ImageHistogram, ImageStats, sampled_frames};
@@ -134,6 +134,7 @@ impl VideoFile {
         copy_exactly(episode.pictures.rewind()?, bytes, &mut out, &path, to)?;
         let out = out.into_inner().map_err(|error| io_error("writing", to)(error.into_error()))?;
         out.sync_all().map_err(io_error("writing", to))?;
+        checkpoint();
         Ok(Self { track, samples })
     }
 }

@@ -1,0 +1,312 @@
+//! What a dataset holds, and what is refused.
+
+use std::fs;
+use std::path::Path;
+
+use sinew_core::FrameSink;
+
+use super::{assert_whole, attempt, chain, contents, create, finish, frame, robot, start};
+use crate::mp4_read::read_video;
+use crate::{DatasetInfo, DatasetRecorder, ReadError, RecordError, RecorderOptions, recover, verify};
+
+const FRONT: &str = "videos/observation.images.front/chunk-000/file-000.mp4";
+
+fn record(root: &Path, attempts: &[(u64, bool)]) {
+    let mut recorder = create(root);
+    for (number, (frames, keep)) in attempts.iter().enumerate() {
+        attempt(&mut recorder, number as u64, *frames, *keep).unwrap();
+    }
+}
+
+#[test]
+fn episodes_share_files_and_everything_agrees() {
+    let folder = tempfile::tempdir().unwrap();
+    record(folder.path(), &[(9, true), (12, false), (7, true), (20, true)]);
+    assert_whole(folder.path());
+    let info = DatasetInfo::open(folder.path()).unwrap();
+    assert_eq!((info.total_episodes, info.total_frames, info.total_tasks), (3, 36, 2));
+    assert_eq!(info.tasks, ["Push the cube", "Touch the marker"]);
+    assert_eq!(info.robot_type.as_deref(), Some("two_joint_arm"));
+    assert_eq!(info.episodes.iter().map(|episode| episode.length).collect::<Vec<_>>(), [9, 7, 20]);
+    assert_eq!(info.episodes[2].tasks, ["Touch the marker"]);
+    assert_eq!((info.cameras[1].width, info.cameras[1].height, info.cameras[1].codec.as_deref()), (100, 76, Some("h264")));
+    assert!(!info.unfinished);
+    let files = contents(folder.path());
+    assert_eq!(info.size_on_disk_bytes, files.values().map(|bytes| bytes.len() as u64).sum::<u64>());
+    let names: Vec<_> = files.keys().map(|path| path.to_str().unwrap()).collect();
+    let expected = [
+        "data/chunk-000/file-000.parquet",
+        "meta/episodes/chunk-000/file-000.parquet",
+        "meta/info.json",
+        "meta/sinew_episodes.jsonl",
+        "meta/stats.json",
+        "meta/tasks.parquet",
+        FRONT,
+        "videos/observation.images.wrist/chunk-000/file-000.mp4",
+    ];
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn a_video_has_its_index_first_even_times_and_a_key_frame_at_each_episode() {
+    let folder = tempfile::tempdir().unwrap();
+    record(folder.path(), &[(5, true), (4, true)]);
+    let video = read_video(&folder.path().join(FRONT)).unwrap();
+    assert_eq!((video.codec.as_str(), video.width, video.height, video.frames), ("avc1", 128, 96, 9));
+    assert_eq!((video.timescale, video.durations.as_slice()), (15360, &[(9, 512)][..]));
+    assert_eq!(video.key_frames, [1, 3, 5, 6, 8]);
+    assert_eq!(video.frame_bytes, video.data_bytes);
+    assert!(video.index_first);
+}
+
+#[test]
+fn appending_leaves_the_pictures_before_as_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recorder = create(folder.path());
+    attempt(&mut recorder, 0, 6, true).unwrap();
+    let pictures = |bytes: &[u8]| {
+        let at = bytes.windows(4).position(|window| window == b"mdat").unwrap();
+        bytes[at + 12..].to_vec()
+    };
+    let before = pictures(&fs::read(folder.path().join(FRONT)).unwrap());
+    attempt(&mut recorder, 1, 6, true).unwrap();
+    let after = pictures(&fs::read(folder.path().join(FRONT)).unwrap());
+    assert!(after.len() > before.len());
+    assert_eq!(after[..before.len()], before);
+}
+
+#[test]
+fn files_are_begun_anew_at_the_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = RecorderOptions { join_below_bytes: 40_000, ..RecorderOptions::default() };
+    let mut recorder = DatasetRecorder::create(folder.path(), &robot(), 30, options).unwrap();
+    for number in 0..5 {
+        attempt(&mut recorder, number, 25, true).unwrap();
+    }
+    let videos = contents(folder.path()).keys().filter(|path| path.extension().is_some_and(|extension| extension == "mp4")).count();
+    assert!(videos > 2, "{videos} videos");
+    assert_whole(folder.path());
+}
+
+#[test]
+fn the_same_session_gives_the_same_bytes() {
+    let [one, two] = [0, 1].map(|_| {
+        let folder = tempfile::tempdir().unwrap();
+        record(folder.path(), &[(9, true), (3, false), (8, true)]);
+        contents(folder.path())
+    });
+    assert!(one == two);
+}
+
+#[test]
+fn a_dropped_attempt_leaves_no_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recorder = create(folder.path());
+    attempt(&mut recorder, 0, 6, true).unwrap();
+    let mut before = contents(folder.path());
+    attempt(&mut recorder, 1, 50, false).unwrap();
+    let after = contents(folder.path());
+    // While the recorder lives it holds its lock.
+    assert_eq!(before.remove(Path::new(".sinew/lock")), Some(Vec::new()));
+    assert_eq!(after.keys().filter(|path| !path.ends_with("lock")).count(), before.len());
+    assert!(before.iter().all(|(path, bytes)| after.get(path) == Some(bytes)));
+    drop(recorder);
+    assert!(contents(folder.path()) == before);
+}
+
+#[test]
+fn a_folder_that_holds_something_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("holiday.jpg"), "precious").unwrap();
+    let error = DatasetRecorder::create(folder.path(), &robot(), 30, RecorderOptions::default()).err().unwrap();
+    assert!(matches!(&error, RecordError::NotEmpty { found, .. } if found == "holiday.jpg"), "{error}");
+    assert_eq!(contents(folder.path()).len(), 1);
+}
+
+#[test]
+fn one_process_at_a_time_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recorder = create(folder.path());
+    attempt(&mut recorder, 0, 3, true).unwrap();
+    assert!(DatasetInfo::open(folder.path()).unwrap().unfinished);
+    let second = DatasetRecorder::resume(folder.path(), &robot(), 30, RecorderOptions::default());
+    assert!(matches!(second.err().unwrap(), RecordError::Busy { .. }));
+    assert!(matches!(recover(folder.path()), Err(RecordError::Busy { .. })));
+    attempt(&mut recorder, 1, 3, true).unwrap();
+    drop(recorder);
+    assert!(!recover(folder.path()).unwrap());
+    assert_whole(folder.path());
+}
+
+#[test]
+fn a_dataset_is_resumed_in_new_files_by_the_same_robot_only() {
+    let folder = tempfile::tempdir().unwrap();
+    record(folder.path(), &[(9, true), (8, true)]);
+    let mut recorder = DatasetRecorder::resume(folder.path(), &robot(), 30, RecorderOptions::default()).unwrap();
+    attempt(&mut recorder, 2, 11, true).unwrap();
+    attempt(&mut recorder, 3, 12, true).unwrap();
+    assert_eq!((recorder.totals().episodes, recorder.totals().frames, recorder.totals().tasks), (4, 40, 2));
+    drop(recorder);
+    assert_whole(folder.path());
+    let log = fs::read_to_string(folder.path().join("meta/sinew_episodes.jsonl")).unwrap();
+    assert_eq!(log.lines().count(), 4);
+    // What one session would have counted.
+    let whole = tempfile::tempdir().unwrap();
+    record(whole.path(), &[(9, true), (8, true), (11, true), (12, true)]);
+    let stats = |root: &Path| fs::read_to_string(root.join("meta/stats.json")).unwrap();
+    let [resumed, whole] = [folder.path(), whole.path()].map(|root| serde_json::from_str::<serde_json::Value>(&stats(root)).unwrap());
+    for key in ["mean", "std", "q50"] {
+        let [a, b] = [&resumed, &whole].map(|stats| stats["observation.state"][key][0].as_f64().unwrap());
+        assert!((a - b).abs() < 1e-4, "{key}: {a} and {b}");
+    }
+
+    let mut other = robot();
+    other.cameras[0].width = 64;
+    let resume = |robot: &_, fps| DatasetRecorder::resume(folder.path(), robot, fps, RecorderOptions::default()).err().unwrap();
+    assert!(matches!(resume(&other, 30), RecordError::Mismatch { .. }));
+    assert!(matches!(resume(&robot(), 25), RecordError::Mismatch { what, .. } if what == "fps"));
+    let nothing = tempfile::tempdir().unwrap();
+    let error = DatasetRecorder::resume(nothing.path(), &robot(), 30, RecorderOptions::default()).err().unwrap();
+    assert!(matches!(error, RecordError::Read(ReadError::NotADataset { .. })));
+    assert_eq!(contents(nothing.path()).len(), 0);
+}
+
+#[test]
+fn robots_that_make_no_dataset_are_refused() {
+    let refused = |change: fn(&mut sinew_core::RobotDescription), fps, quantizer| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut robot = robot();
+        change(&mut robot);
+        let options = RecorderOptions { quantizer, ..RecorderOptions::default() };
+        let error = DatasetRecorder::create(folder.path(), &robot, fps, options).err().unwrap();
+        assert!(matches!(error, RecordError::Setup { .. }), "{error}");
+        error.to_string()
+    };
+    let odd = refused(|robot| robot.cameras[0].width = 127, 30, 24);
+    assert!(odd.contains("camera front is 127x96, expected even"), "{odd}");
+    refused(|robot| robot.cameras[0].height = 8, 30, 24);
+    refused(|robot| robot.cameras[0].name = "../up".to_owned(), 30, 24);
+    refused(|_| (), 0, 24);
+    refused(|_| (), 30, 0);
+}
+
+#[test]
+fn a_frame_that_does_not_fit_costs_its_episode_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recorder = create(folder.path());
+    attempt(&mut recorder, 0, 5, true).unwrap();
+    let bad: [(&str, fn(&mut sinew_core::Frame)); 5] = [
+        ("the wanted action of joint gripper is NaN", |frame| frame.wanted_rad[1] = f64::NAN),
+        ("the observed position has 1 values, expected 2", |frame| frame.observation.position_rad.truncate(1)),
+        ("expected 128x96", |frame| frame.observation.images[0].width = 64),
+        ("it has 1 images, expected 2", |frame| frame.observation.images.truncate(1)),
+        ("its tick is 1, after 1", |frame| frame.tick = 1),
+    ];
+    for (expected, spoil) in bad {
+        recorder.begin(&start(1, "Push the cube")).unwrap();
+        for tick in 0..2 {
+            recorder.frame(&frame(&robot(), 1, tick)).unwrap();
+        }
+        let mut spoilt = frame(&robot(), 1, 2);
+        spoil(&mut spoilt);
+        let error = chain(&recorder.frame(&spoilt).unwrap_err());
+        assert!(error.contains("frame 2 of episode 1") && error.contains(expected), "{error}");
+        assert!(recorder.frame(&frame(&robot(), 1, 3)).is_err());
+        let error = chain(&recorder.end(&finish(true)).unwrap_err());
+        assert!(error.contains("one of its frames could not be recorded"), "{error}");
+    }
+    assert!(recorder.end(&finish(true)).is_err());
+    recorder.begin(&start(1, "Push the cube")).unwrap();
+    assert!(chain(&recorder.end(&finish(true)).unwrap_err()).contains("it has no frame"));
+    attempt(&mut recorder, 2, 5, true).unwrap();
+    assert_eq!(recorder.totals().episodes, 2);
+    assert_whole(folder.path());
+}
+
+#[test]
+fn missing_ticks_and_lost_frames_are_written_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recorder = create(folder.path());
+    recorder.begin(&start(4, "Push the cube")).unwrap();
+    for tick in [0, 1, 4, 5] {
+        let mut frame = frame(&robot(), 0, tick);
+        frame.starved = tick == 5;
+        frame.interventions.velocity = 2;
+        recorder.frame(&frame).unwrap();
+    }
+    recorder.end(&sinew_core::EpisodeEnd { lost_frames: 2, ..finish(true) }).unwrap();
+    let log = fs::read_to_string(folder.path().join("meta/sinew_episodes.jsonl")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(log.trim()).unwrap();
+    let expected = serde_json::json!({
+        "episode_index": 0, "attempt": 4, "seed": 104, "outcome": "success", "failure": null, "frames": 4, "missing_ticks": 2,
+        "lost_frames": 2, "starved_ticks": 1, "limited_non_finite": 0, "limited_position": 0, "limited_velocity": 8, "limited_step": 0,
+    });
+    assert_eq!(line, expected);
+}
+
+#[test]
+fn what_is_no_dataset_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(matches!(DatasetInfo::open(folder.path()), Err(ReadError::NotADataset { .. })));
+    let info = folder.path().join("meta/info.json");
+    fs::create_dir(folder.path().join("meta")).unwrap();
+    fs::write(&info, "{").unwrap();
+    assert!(matches!(DatasetInfo::open(folder.path()), Err(ReadError::Json { .. })));
+    fs::write(&info, r#"{"codebase_version": "v2.1", "fps": 30, "features": {}}"#).unwrap();
+    assert!(matches!(DatasetInfo::open(folder.path()), Err(ReadError::Version { found, .. }) if found == "v2.1"));
+    fs::write(&info, r#"{"codebase_version": "v3.0", "fps": 30, "features": {}, "total_episodes": 1}"#).unwrap();
+    assert!(matches!(DatasetInfo::open(folder.path()), Err(ReadError::Io { .. })));
+}
+
+#[test]
+fn damage_is_found() {
+    let damaged = |damage: &dyn Fn(&Path)| {
+        let folder = tempfile::tempdir().unwrap();
+        record(folder.path(), &[(9, true), (8, true)]);
+        damage(folder.path());
+        match verify(folder.path()) {
+            Ok(faults) => {
+                faults.into_iter().map(|fault| format!("{}: {}", fault.path.display(), fault.what)).collect::<Vec<_>>().join("; ")
+            }
+            Err(error) => chain(&error),
+        }
+    };
+    let edit = |root: &Path, from: &str, to: &str| {
+        let path = root.join("meta/info.json");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from));
+        fs::write(path, text.replacen(from, to, 1)).unwrap();
+    };
+    for (damage, expected) in [
+        (&(|root: &Path| fs::remove_file(root.join(FRONT)).unwrap()) as &dyn Fn(&Path), "file-000.mp4: it cannot be read"),
+        (
+            &|root: &Path| {
+                let file = fs::File::options().write(true).open(root.join(FRONT)).unwrap();
+                file.set_len(file.metadata().unwrap().len() - 100).unwrap();
+            },
+            "but the file ends at",
+        ),
+        (
+            &|root: &Path| {
+                let other = tempfile::tempdir().unwrap();
+                record(other.path(), &[(9, true)]);
+                fs::copy(other.path().join(FRONT), root.join(FRONT)).unwrap();
+            },
+            "it has 9 frames, but its episodes have 17 rows",
+        ),
+        (&|root: &Path| edit(root, "\"total_frames\": 17", "\"total_frames\": 18"), "total_frames is 18, but the episodes have 17"),
+        (&|root: &Path| edit(root, "\"total_episodes\": 2", "\"total_episodes\": 3"), "the episodes table has 2 rows"),
+        (&|root: &Path| edit(root, "\"fps\": 30", "\"fps\": 60"), "has timestamp"),
+        (&|root: &Path| fs::write(root.join("data/chunk-000/file-000.parquet"), "PAR1").unwrap(), "as parquet"),
+        (
+            &|root: &Path| {
+                let data = root.join("data/chunk-000");
+                fs::copy(data.join("file-000.parquet"), data.join("file-001.parquet")).unwrap();
+            },
+            "there are more rows than total_frames",
+        ),
+    ] {
+        let found = damaged(damage);
+        assert!(found.contains(expected), "expected {expected:?}, found {found:?}");
+    }
+}
