@@ -1,1 +1,55 @@
-fn main() {}
+//! `sinew`: reads what the user typed, picks implementations, prints, and turns errors into exit
+//! codes. Everything else lives in the crates below.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands;
+mod contact_sheet;
+mod demo_policy;
+mod live;
+mod rig;
+mod source;
+mod text;
+mod wilson;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+
+/// The exit code of a process that Ctrl-C ended, as shells have it: 128 + SIGINT.
+const INTERRUPTED: u8 = 130;
+
+/// What a verb ends with when nothing failed.
+enum Done {
+    Ok,
+    /// Ended by Ctrl-C, in order.
+    Interrupted,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SINEW_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let result = match cli.command.unwrap_or_default() {
+        Command::Rollout(args) => commands::rollout::run(&args),
+        Command::Eval(args) => commands::eval::run(&args),
+        Command::Record(args) => commands::record::run(&args),
+        Command::Policy { command } => commands::policy::run(&command),
+        Command::Dataset { command } => commands::dataset::run(&command),
+        Command::Robots(args) => commands::robots::run(&args),
+        Command::Sim { command } => commands::sim::run(&command),
+        Command::Completions { shell } => commands::completions::run(shell),
+    };
+    match result {
+        Ok(Done::Ok) => ExitCode::SUCCESS,
+        Ok(Done::Interrupted) => ExitCode::from(INTERRUPTED),
+        Err(error) if text::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", text::chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}

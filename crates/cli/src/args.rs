@@ -1,0 +1,275 @@
+//! The command line: verbs that LeRobot's users know.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+#[derive(Parser)]
+#[command(
+    name = "sinew",
+    version,
+    about = "Runs robot policies from the Hugging Face Hub against hardware or a simulator, and records what happened.",
+    long_about = "Runs robot policies from the Hugging Face Hub against hardware or a simulator, and records what happened.\n\n\
+        Without a verb it is `sinew rollout`: the demonstration policy works a simulated SO-101.",
+    after_help = "Examples:\n  sinew\n  sinew eval --task push --episodes 100 --seed 1000\n  \
+        sinew record --robot so101 --sim --teleop scripted --task push --episodes 20 --out my_dataset\n  \
+        sinew rollout --policy lerobot-user/act_so101_push --episodes 3"
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run a policy on a robot and record the run; without arguments the demonstration policy in the simulator
+    Rollout(RolloutArgs),
+    /// Measure a policy's success rate over seeded episodes in the simulator
+    Eval(EvalArgs),
+    /// Record teleoperated episodes into a LeRobot dataset
+    Record(RecordArgs),
+    /// Look into a policy, or run it on one observation
+    Policy {
+        #[command(subcommand)]
+        command: PolicyCommand,
+    },
+    /// Look into a dataset
+    Dataset {
+        #[command(subcommand)]
+        command: DatasetCommand,
+    },
+    /// List the robots that are built in, or show one
+    Robots(RobotsArgs),
+    /// The embedded simulator
+    Sim {
+        #[command(subcommand)]
+        command: SimCommand,
+    },
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  sinew completions bash > ~/.local/share/bash-completion/completions/sinew")]
+    Completions { shell: clap_complete::Shell },
+}
+
+impl Default for Command {
+    fn default() -> Self {
+        Self::Rollout(RolloutArgs::default())
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum InferenceMode {
+    /// The arm waits while the policy computes
+    Sync,
+    /// The policy computes while the arm moves
+    #[default]
+    Async,
+}
+
+/// What is run on what, for every verb that runs something.
+#[derive(Args, Clone)]
+pub struct RigArgs {
+    /// A robot's name (see `sinew robots`) or a folder with a robot.toml
+    #[arg(long, default_value = "so101")]
+    pub robot: String,
+    /// A simulator task by name (reach, push, pick-place, sort), or an instruction sentence for the policy in the task it was shown in
+    #[arg(long)]
+    pub task: Option<String>,
+    /// The seed of the first episode; episode i uses seed + i
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+impl Default for RigArgs {
+    fn default() -> Self {
+        Self { robot: "so101".into(), task: None, seed: 0 }
+    }
+}
+
+#[derive(Args, Clone)]
+#[command(after_help = "Examples:\n  sinew rollout\n  sinew rollout --fast --episodes 20 --seed 7\n  \
+    sinew rollout --policy ./outputs/train/pretrained_model --task push --inference sync\n  \
+    sinew rollout --record my_rollouts --rerun run.rrd")]
+pub struct RolloutArgs {
+    #[command(flatten)]
+    pub rig: RigArgs,
+    /// A checkpoint folder, or owner/name[@revision] on the Hub; without it the demonstration policy
+    #[arg(long)]
+    pub policy: Option<String>,
+    #[arg(long, default_value_t = 5)]
+    pub episodes: u64,
+    /// As fast as the machine can, on a clock that waits for nobody, instead of real time
+    #[arg(long)]
+    pub fast: bool,
+    #[arg(long, value_enum, default_value_t)]
+    pub inference: InferenceMode,
+    /// Folder for the LeRobot dataset (must not exist or be empty); without it the next free outputs/rollout-N
+    #[arg(long, value_name = "DIR")]
+    pub record: Option<PathBuf>,
+    /// Record no dataset
+    #[arg(long, conflicts_with = "record")]
+    pub no_record: bool,
+    /// File for the Rerun recording; without it rollout.rrd in outputs/rollout-N
+    #[arg(long, value_name = "FILE")]
+    pub rerun: Option<PathBuf>,
+    /// Stream to a running Rerun viewer instead, such as 127.0.0.1:9876
+    #[arg(long, value_name = "ADDR", conflicts_with = "rerun")]
+    pub rerun_connect: Option<String>,
+    /// Make no Rerun recording
+    #[arg(long, conflicts_with_all = ["rerun", "rerun_connect"])]
+    pub no_rerun: bool,
+    /// One JSON line an episode on stdout, and one with the totals
+    #[arg(long)]
+    pub json: bool,
+    /// Threads for inference
+    #[arg(long)]
+    pub threads: Option<usize>,
+}
+
+impl Default for RolloutArgs {
+    fn default() -> Self {
+        Self {
+            rig: RigArgs::default(),
+            policy: None,
+            episodes: 5,
+            fast: false,
+            inference: InferenceMode::default(),
+            record: None,
+            no_record: false,
+            rerun: None,
+            rerun_connect: None,
+            no_rerun: false,
+            json: false,
+            threads: None,
+        }
+    }
+}
+
+#[derive(Args, Clone)]
+#[command(after_help = "Examples:\n  sinew eval --task push --episodes 100 --seed 1000\n  \
+    sinew eval --task push --policy ./my_checkpoint --json > results.jsonl")]
+pub struct EvalArgs {
+    #[command(flatten)]
+    pub rig: RigArgs,
+    /// A checkpoint folder, or owner/name[@revision] on the Hub; without it the demonstration policy
+    #[arg(long)]
+    pub policy: Option<String>,
+    #[arg(long, default_value_t = 100)]
+    pub episodes: u64,
+    /// Episodes that run at once; without it one a core
+    #[arg(long)]
+    pub jobs: Option<usize>,
+    /// One JSON line an episode on stdout (seed, success, ticks, action_hash, state_hash), and one with the totals
+    #[arg(long)]
+    pub json: bool,
+    /// PNG of every episode's last image; without it outputs/eval-N.png
+    #[arg(long, value_name = "FILE")]
+    pub contact_sheet: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TeleopKind {
+    /// Knows where everything is and works the task as a careful human would
+    Scripted,
+}
+
+#[derive(Args, Clone)]
+#[command(
+    after_help = "Example:\n  sinew record --robot so101 --sim --teleop scripted --task pick-place --episodes 100 --seed 1 --out my_dataset"
+)]
+pub struct RecordArgs {
+    #[command(flatten)]
+    pub rig: RigArgs,
+    /// Record in the embedded simulator
+    #[arg(long, required = true)]
+    pub sim: bool,
+    /// Who acts
+    #[arg(long, value_enum)]
+    pub teleop: TeleopKind,
+    /// Successful episodes to record; failed ones are kept out and counted
+    #[arg(long, default_value_t = 50)]
+    pub episodes: u64,
+    /// Folder for the LeRobot dataset (must not exist or be empty)
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Real time instead of as fast as the machine can
+    #[arg(long)]
+    pub real_time: bool,
+    /// The result as one JSON line on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum PolicyCommand {
+    /// What a checkpoint is: family, parameters, features, normalisation, licence
+    #[command(after_help = "Example:\n  sinew policy info ./outputs/train/checkpoints/last/pretrained_model")]
+    Info {
+        /// A checkpoint folder, or owner/name[@revision] on the Hub; without it the demonstration policy
+        policy: Option<String>,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a checkpoint on one observation from a file
+    #[command(
+        after_help = "IN holds tensors named by feature key (observation.state f32 [D]; images u8 [H,W,3]) and the metadata key task.\n\
+        OUT gets `action` f32 [n, A], unnormalised.\n\nExample:\n  sinew policy infer ./checkpoint --inputs in.safetensors --out out.safetensors"
+    )]
+    Infer {
+        /// A checkpoint folder, or owner/name[@revision] on the Hub
+        policy: String,
+        #[arg(long, value_name = "IN.safetensors")]
+        inputs: PathBuf,
+        #[arg(long, value_name = "OUT.safetensors")]
+        out: PathBuf,
+        #[arg(long)]
+        threads: Option<usize>,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum DatasetCommand {
+    /// What a dataset holds, by LeRobot's key names
+    #[command(after_help = "Example:\n  sinew dataset info ./my_dataset --json")]
+    Info {
+        dir: PathBuf,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, after_help = "Examples:\n  sinew robots\n  sinew robots show so101")]
+pub struct RobotsArgs {
+    #[command(subcommand)]
+    pub command: Option<RobotsCommand>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum RobotsCommand {
+    /// Show one robot: joints, limits, cameras
+    Show {
+        robot: String,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum SimCommand {
+    /// Write a PNG of each camera
+    #[command(after_help = "Example:\n  sinew sim render --task push --seed 3 --out pictures --width 640 --height 480")]
+    Render {
+        #[command(flatten)]
+        rig: RigArgs,
+        /// Folder for the PNGs
+        #[arg(long, default_value = ".")]
+        out: PathBuf,
+        /// Instead of the cameras' own size
+        #[arg(long, requires = "height")]
+        width: Option<u32>,
+        #[arg(long, requires = "width")]
+        height: Option<u32>,
+    },
+}

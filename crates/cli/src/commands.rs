@@ -1,0 +1,10 @@
+//! One module a verb.
+
+pub mod completions;
+pub mod dataset;
+pub mod eval;
+pub mod policy;
+pub mod record;
+pub mod robots;
+pub mod rollout;
+pub mod sim;

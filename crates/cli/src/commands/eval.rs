@@ -1,0 +1,222 @@
+//! `sinew eval`: many seeded episodes, as fast as the machine can.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Instant;
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use sinew_core::{Image, MockClock};
+use sinew_policy::{BoundPolicy, Checkpoint};
+use sinew_runtime::{
+    EpisodeReport, EpisodeRequest, Inference, InferenceStats, Latency, ReturnToRest, Session, SessionConfig, Source, StopFlag,
+};
+
+use crate::args::EvalArgs;
+use crate::rig::Plan;
+use crate::{Done, contact_sheet, source, text, wilson};
+
+/// One line of `--json`.
+#[derive(Serialize)]
+struct EpisodeLine<'a> {
+    seed: u64,
+    success: bool,
+    ticks: u64,
+    action_hash: String,
+    state_hash: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+/// The last line of `--json`.
+#[derive(Serialize)]
+struct TotalsLine<'a> {
+    task: &'a str,
+    policy: &'a str,
+    episodes: u64,
+    successes: u64,
+    success_rate: f64,
+    /// Wilson, 95 %.
+    success_rate_interval: [f64; 2],
+    mean_ticks: f64,
+    inference_ms_p50: f64,
+    wall_s: f64,
+    contact_sheet: PathBuf,
+}
+
+struct Finished {
+    report: EpisodeReport,
+    last_image: Image,
+}
+
+pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
+    anyhow::ensure!(args.episodes > 0, "evaluating: --episodes is 0, expected at least 1");
+    let plan = Plan::of(&args.rig)?;
+    let named = source::open(args.policy.as_deref())?;
+    // Bound once here, so that a policy that doesn't fit is said before anything runs.
+    BoundPolicy::bind(&named.checkpoint, plan.robot())?;
+    let jobs = args
+        .jobs
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+        .clamp(1, args.episodes as usize);
+    if !args.json {
+        print!("{}", named.banner());
+        println!("task      {} ({} episodes from seed {}, {jobs} at once)", plan.task.name(), args.episodes, args.rig.seed);
+    }
+    let stop = StopFlag::new();
+    stop.escalate_on_signals().context("listening for Ctrl-C")?;
+    let bar = ProgressBar::with_draw_target(
+        Some(args.episodes),
+        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() },
+    )
+    .with_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} episodes, {msg}, {eta} left")?);
+
+    let start = Instant::now();
+    let next = AtomicU64::new(0);
+    let (sender, receiver) = mpsc::channel();
+    let mut finished = BTreeMap::new();
+    let worked = std::thread::scope(|scope| -> anyhow::Result<()> {
+        let workers: Vec<_> = (0..jobs)
+            .map(|_| {
+                let (plan, checkpoint, stop, next, sender) = (&plan, &named.checkpoint, stop.clone(), &next, sender.clone());
+                scope.spawn(move || work(plan, checkpoint, args, &stop, next, &sender))
+            })
+            .collect();
+        drop(sender);
+        let mut printed = 0;
+        let mut successes = 0;
+        for (attempt, episode) in receiver {
+            let episode: Finished = episode;
+            successes += u64::from(episode.report.is_success());
+            bar.inc(1);
+            bar.set_message(format!("{successes} succeeded"));
+            finished.insert(attempt, episode);
+            // In the order of seeds, whoever was faster.
+            while let Some(episode) = args.json.then(|| finished.get(&printed)).flatten() {
+                print_line(&EpisodeLine::of(&episode.report))?;
+                printed += 1;
+            }
+        }
+        for worker in workers {
+            worker.join().map_err(|_panic| anyhow::anyhow!("evaluating: a worker panicked"))??;
+        }
+        Ok(())
+    });
+    bar.finish_and_clear();
+    worked?;
+    let wall_s = start.elapsed().as_secs_f64();
+    if stop.is_requested() {
+        eprintln!("interrupted after {} of {} episodes; no rate is reported for a part", finished.len(), args.episodes);
+        return Ok(Done::Interrupted);
+    }
+
+    let mut inference = InferenceStats::default();
+    let (mut successes, mut ticks) = (0, 0);
+    for Finished { report, .. } in finished.values() {
+        successes += u64::from(report.is_success());
+        ticks += report.ticks;
+        inference.merge(&report.inference);
+        if let Some(fault) = report.faults.first() {
+            anyhow::bail!("evaluating {} with seed {}: {}", plan.task.name(), report.seed, fault.chain());
+        }
+    }
+    let sheet = args.contact_sheet.clone().unwrap_or_else(|| text::next_free("outputs", "eval-", ".png"));
+    let images: Vec<(Image, bool)> = finished.values().map(|episode| (episode.last_image.clone(), episode.report.is_success())).collect();
+    contact_sheet::write(&sheet, &images)?;
+
+    let (low, high) = wilson::interval(successes, args.episodes);
+    let rate = successes as f64 / args.episodes as f64;
+    let mean_ticks = ticks as f64 / args.episodes as f64;
+    let inference_ms_p50 = inference.compute.stats().p50_ns as f64 * 1e-6;
+    if args.json {
+        return print_line(&TotalsLine {
+            task: plan.task.name(),
+            policy: &named.name,
+            episodes: args.episodes,
+            successes,
+            success_rate: rate,
+            success_rate_interval: [low, high],
+            mean_ticks,
+            inference_ms_p50,
+            wall_s,
+            contact_sheet: sheet,
+        })
+        .map(|()| Done::Ok);
+    }
+    println!(
+        "success   {successes} of {} = {:.1} % (95 % interval {:.1} to {:.1} %, Wilson)",
+        args.episodes,
+        rate * 1e2,
+        low * 1e2,
+        high * 1e2
+    );
+    println!("episodes  {mean_ticks:.0} ticks on average; {inference_ms_p50:.1} ms an inference (median); {wall_s:.1} s in all");
+    let failed: Vec<String> =
+        finished.values().filter(|episode| !episode.report.is_success()).map(|episode| episode.report.seed.to_string()).collect();
+    if !failed.is_empty() {
+        println!("failed    seeds {}", failed.join(", "));
+    }
+    println!("pictures  {} (each episode's last image, failures framed red)", sheet.display());
+    Ok(Done::Ok)
+}
+
+/// Runs episodes until there are none left; each worker has a world and a policy of its own.
+fn work(
+    plan: &Plan,
+    checkpoint: &Arc<Checkpoint>,
+    args: &EvalArgs,
+    stop: &StopFlag,
+    next: &AtomicU64,
+    finished: &mpsc::Sender<(u64, Finished)>,
+) -> anyhow::Result<()> {
+    let mut rig = plan.simulate()?;
+    let mut policy = BoundPolicy::bind(checkpoint, plan.robot())?;
+    let config = SessionConfig {
+        inference: Inference::Sync,
+        latency: Latency::Measured,
+        return_to_rest: ReturnToRest::Never,
+        ..SessionConfig::default()
+    };
+    let mut session = Session::new(config, Arc::new(MockClock::new()), stop.clone());
+    loop {
+        let attempt = next.fetch_add(1, Ordering::Relaxed);
+        if attempt >= args.episodes || stop.is_requested() {
+            return Ok(());
+        }
+        let request = EpisodeRequest { attempt, seed: args.rig.seed + attempt, task: plan.sentence.clone() };
+        let report = session.run_episode(&request, &mut rig.robot, &mut rig.environment, Source::Policy(&mut policy), &mut []);
+        if report.was_interrupted() {
+            return Ok(());
+        }
+        let last_image = rig.look(None)?.into_iter().next().context("evaluating: the robot has no camera to make pictures with")?;
+        // The receiver goes first only when printing failed; then nobody wants the rest.
+        if finished.send((attempt, Finished { report, last_image })).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+impl<'a> EpisodeLine<'a> {
+    fn of(report: &'a EpisodeReport) -> Self {
+        Self {
+            seed: report.seed,
+            success: report.is_success(),
+            ticks: report.ticks,
+            action_hash: format!("{:016x}", report.action_hash),
+            state_hash: format!("{:016x}", report.state_hash),
+            reason: report.reason.as_deref(),
+        }
+    }
+}
+
+fn print_line(line: &impl Serialize) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer(&mut out, line)?;
+    writeln!(out)?;
+    Ok(out.flush()?)
+}

@@ -1,0 +1,82 @@
+//! `sinew record`
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use sinew_core::{Clock, FrameSink, MockClock};
+use sinew_recorder::{DatasetRecorder, RecorderOptions};
+use sinew_runtime::{EpisodeRequest, Keep, MonotonicClock, ReturnToRest, Session, SessionConfig, Source, StopFlag};
+
+use crate::Done;
+use crate::args::{RecordArgs, TeleopKind};
+use crate::rig::Plan;
+
+pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
+    anyhow::ensure!(args.episodes > 0, "recording: --episodes is 0, expected at least 1");
+    let plan = Plan::of(&args.rig)?;
+    let mut rig = plan.simulate()?;
+    let TeleopKind::Scripted = args.teleop;
+    let mut teleoperator = plan.task.teleoperator(rig.world.clone(), args.rig.seed);
+    let mut recorder = DatasetRecorder::create(&args.out, plan.robot(), plan.robot().control_rate_hz, RecorderOptions::default())?;
+    let stop = StopFlag::new();
+    stop.escalate_on_signals().context("listening for Ctrl-C")?;
+    let clock: Arc<dyn Clock> = if args.real_time { Arc::new(MonotonicClock::new()) } else { Arc::new(MockClock::new()) };
+    let config = SessionConfig { keep: Keep::Successes, return_to_rest: ReturnToRest::WhenInterrupted, ..SessionConfig::default() };
+    let mut session = Session::new(config, clock, stop.clone());
+
+    let bar = ProgressBar::with_draw_target(
+        Some(args.episodes),
+        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() },
+    )
+    .with_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} episodes, {msg}, {eta} left")?);
+    let (mut kept, mut failed, mut attempt) = (0, 0, 0);
+    // More failures than this and something is wrong with the setting, not with the luck.
+    let most_failures = args.episodes / 2 + 10;
+    let mut fault = None;
+    while kept < args.episodes && failed <= most_failures && !stop.is_requested() {
+        let request = EpisodeRequest { attempt, seed: args.rig.seed + attempt, task: plan.sentence.clone() };
+        attempt += 1;
+        let sinks: &mut [&mut dyn FrameSink] = &mut [&mut recorder];
+        let report = session.run_episode(&request, &mut rig.robot, &mut rig.environment, Source::Teleoperator(&mut *teleoperator), sinks);
+        if let Some(first) = report.faults.into_iter().next() {
+            fault = Some(anyhow::anyhow!("recording episode {kept} (seed {}): {}", report.seed, first.chain()));
+            break;
+        }
+        if report.kept {
+            kept += 1;
+            bar.inc(1);
+        } else if !stop.is_requested() {
+            failed += 1;
+            tracing::warn!(seed = report.seed, reason = report.reason, "an episode failed and is kept out");
+        }
+        bar.set_message(format!("{failed} failed"));
+    }
+    bar.finish_and_clear();
+    // A recording that broke is the first thing to say; what was committed is whole all the same.
+    if let Some(fault) = fault {
+        return Err(fault.context(format!("recording to {}: stopped; {kept} episodes are committed and whole", args.out.display())));
+    }
+    let totals = recorder.totals();
+    let interrupted = stop.is_requested();
+    let dir = args.out.display();
+    if args.json {
+        println!(
+            "{}",
+            serde_json::json!({
+                "task": plan.task.name(), "root": args.out, "total_episodes": totals.episodes, "total_frames": totals.frames,
+                "failed_episodes": failed, "interrupted": interrupted,
+            })
+        );
+    } else {
+        println!("{} episodes, {} frames in {dir}; {failed} failed and were kept out", totals.episodes, totals.frames);
+        println!("  sinew dataset info {dir}");
+    }
+    anyhow::ensure!(
+        interrupted || kept == args.episodes,
+        "recording to {dir}: gave up after {failed} failed episodes, with {kept} of {} recorded",
+        args.episodes
+    );
+    Ok(if interrupted { Done::Interrupted } else { Done::Ok })
+}

@@ -1,0 +1,25 @@
+//! `sinew sim`
+
+use std::io::Write;
+
+use sinew_core::Environment;
+
+use crate::Done;
+use crate::args::SimCommand;
+use crate::contact_sheet::write_png;
+use crate::rig::Plan;
+
+pub fn run(command: &SimCommand) -> anyhow::Result<Done> {
+    let SimCommand::Render { rig: args, out, width, height } = command;
+    let plan = Plan::of(args)?;
+    let mut rig = plan.simulate()?;
+    let setup = rig.environment.reset(args.seed)?;
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{} with seed {}: {}", plan.task.name(), args.seed, setup.task)?;
+    for (camera, image) in plan.robot().cameras.iter().zip(rig.look(width.zip(*height))?) {
+        let path = out.join(format!("{}.png", camera.name));
+        write_png(&path, image.width, image.height, &image.rgb)?;
+        writeln!(stdout, "  {}", path.display())?;
+    }
+    Ok(Done::Ok)
+}

@@ -1,0 +1,69 @@
+//! From what `--policy` says to a checkpoint that is ready to run.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+use sinew_hub::ModelRef;
+use sinew_policy::Checkpoint;
+
+use crate::{demo_policy, text};
+
+/// A checkpoint and what to call it.
+pub struct NamedCheckpoint {
+    pub name: String,
+    pub checkpoint: Arc<Checkpoint>,
+}
+
+/// Opens the checkpoint that `policy` names; without a name the demonstration policy.
+pub fn open(policy: Option<&str>) -> anyhow::Result<NamedCheckpoint> {
+    let (name, folder) = match policy {
+        None => ("the demonstration policy".to_owned(), demo_policy::folder()?),
+        Some(policy) => (policy.to_owned(), locate(policy)?),
+    };
+    Ok(NamedCheckpoint { name, checkpoint: Arc::new(Checkpoint::open(folder)?) })
+}
+
+fn locate(policy: &str) -> anyhow::Result<PathBuf> {
+    let model = ModelRef::parse(policy)?;
+    let bar = Mutex::new(None::<ProgressBar>);
+    let folder = sinew_hub::fetch_model(&model, move |transfer| {
+        // A poisoned lock would mean that drawing panicked; then nothing more is drawn.
+        let Ok(mut bar) = bar.lock() else { return };
+        let bar = bar.get_or_insert_with(|| {
+            let style = ProgressStyle::with_template("{msg:30!} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
+            ProgressBar::new(0).with_style(style.unwrap_or_else(|_bad_template| ProgressStyle::default_bar()))
+        });
+        bar.set_length(transfer.total_bytes);
+        bar.set_position(transfer.done_bytes);
+        bar.set_message(transfer.file.to_owned());
+        if transfer.done_bytes >= transfer.total_bytes {
+            bar.finish_and_clear();
+        }
+    })?;
+    Ok(folder)
+}
+
+impl NamedCheckpoint {
+    /// What is about to run, on what, in a few lines.
+    pub fn banner(&self) -> String {
+        let info = self.checkpoint.info();
+        format!(
+            "policy    {} ({}, {} parameters, {}, licence {})\n\
+             device    CPU, {} threads\n",
+            self.name,
+            info.family,
+            text::count(info.parameters),
+            info.dtype,
+            info.licence.as_deref().unwrap_or("not stated"),
+            std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        )
+    }
+}
+
+/// Threads for inference, before the first is made.
+pub fn set_threads(threads: usize) -> anyhow::Result<()> {
+    anyhow::ensure!(threads > 0, "setting the threads of inference: 0, expected at least 1");
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("setting the threads of inference")
+}
