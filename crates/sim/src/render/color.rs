@@ -5,15 +5,11 @@ const BRIGHTEST: f32 = 1.4;
 /// A surface that faces the light fully is this bright when all brightness is the light's.
 const LIGHT_GAIN: f32 = 1.25;
 
-/// How bright a surface is, 0..=255 of [`BRIGHTEST`]: `lit` (0..1) is how squarely the light reaches
-/// it, `up` its normal's z.
+/// How bright a surface is, as an index into palettes, 0..=255 of [`BRIGHTEST`]: `lit` (0..1) is how
+/// squarely the light reaches it, `up` its normal's z. What comes from everywhere comes more from
+/// above than from below.
 pub fn shade(light_share: f32, lit: f32, up: f32) -> f32 {
-    brightness(light_share, lit, up) * (255.0 / BRIGHTEST)
-}
-
-/// As [`shade`], 1 being neutral. What comes from everywhere comes more from above than from below.
-pub fn brightness(light_share: f32, lit: f32, up: f32) -> f32 {
-    light_share * LIGHT_GAIN * lit + (1.0 - light_share) * (0.72 + 0.28 * up)
+    (light_share * LIGHT_GAIN * lit + (1.0 - light_share) * (0.72 + 0.28 * up)) * (255.0 / BRIGHTEST)
 }
 
 /// Linear 0..1 to sRGB bytes, by table.
@@ -42,7 +38,7 @@ impl Encoder {
 }
 
 /// A surface's colour at every shade.
-pub struct Palette(pub [u32; 256]);
+pub struct Palette([u32; 256]);
 
 impl Default for Palette {
     fn default() -> Self {
@@ -51,6 +47,12 @@ impl Default for Palette {
 }
 
 impl Palette {
+    /// `0x00BBGGRR`; a shade outside of the palette counts as its end.
+    #[inline]
+    pub fn at(&self, shade: f32) -> u32 {
+        self.0[usize::from(shade as u8)]
+    }
+
     pub fn fill(&mut self, encoder: &Encoder, color: [f32; 3], exposure: f32) {
         for (i, entry) in self.0.iter_mut().enumerate() {
             let brightness = exposure * BRIGHTEST * i as f32 / 255.0;

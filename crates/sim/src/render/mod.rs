@@ -43,7 +43,7 @@ pub struct Instance {
 }
 
 /// A flat disc on the table; later ones cover earlier ones. It takes shadows and casts none.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Decal {
     pub center_m: [f32; 2],
     pub radius_m: f32,
@@ -68,7 +68,6 @@ pub struct Renderer {
     vertices: Vec<LitVertex>,
     staged: Vec<StagedInstance>,
     palettes: Vec<Palette>,
-    decals: Vec<Decal>,
     samples: Samples,
     screen: Vec<ScreenVertex>,
 }
@@ -105,7 +104,6 @@ impl Renderer {
             vertices: Vec::new(),
             staged: Vec::new(),
             palettes: Vec::new(),
-            decals: Vec::new(),
             samples: Samples::default(),
             screen: Vec::new(),
         }
@@ -123,8 +121,6 @@ impl Renderer {
     pub fn stage(&mut self, look: &Look, instances: &[Instance], decals: &[Decal]) -> Staged<'_> {
         self.vertices.clear();
         self.staged.clear();
-        self.decals.clear();
-        self.decals.extend_from_slice(decals);
         self.palettes.resize_with(instances.len(), Palette::default);
         self.shadows.begin(Vector3::from(look.light_direction));
         for (instance, palette) in instances.iter().zip(&mut self.palettes) {
@@ -156,7 +152,7 @@ impl Renderer {
                 vertex.shade = color::shade(look.light_share, lit, normal.z);
             }
         }
-        self.table.begin(look, light.z);
+        self.table.begin(look, light.z, decals, &self.encoder);
         Staged { renderer: self }
     }
 }
@@ -169,7 +165,7 @@ impl Staged<'_> {
         if image.rgb.is_empty() {
             return;
         }
-        let Renderer { meshes, staged, palettes, vertices, screen, samples, table, decals, shadows, .. } = &mut *self.renderer;
+        let Renderer { meshes, staged, palettes, vertices, screen, samples, table, shadows, .. } = &mut *self.renderer;
         let lens = Lens::new(camera, 2 * width, 2 * height);
         screen.clear();
         screen.extend(vertices.iter().map(|vertex| lens.project(&lens.to_camera(&vertex.position_m), vertex.shade)));
@@ -189,6 +185,6 @@ impl Staged<'_> {
             }
         }
         let view = table::View::new(camera, width, height);
-        samples.resolve(&mut image.rgb, |y| table.row(&view, y, decals, shadows));
+        samples.resolve(&mut image.rgb, |y| table.row(&view, y, shadows));
     }
 }

@@ -197,8 +197,7 @@ impl Samples {
                 let here = near.min(nearest);
                 if here > *depth {
                     *depth = here;
-                    // The cast saturates.
-                    *color = palette.0[usize::from(shade as u8)];
+                    *color = palette.at(shade);
                 }
                 near += nearness_dx;
                 shade += shade_dx;

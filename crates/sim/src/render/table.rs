@@ -2,7 +2,7 @@
 
 use nalgebra::{Matrix3, Point3};
 
-use super::color::{Encoder, brightness};
+use super::color::{Encoder, Palette, shade};
 use super::raster::focal_length;
 use super::shadow::ShadowMap;
 use super::{Camera, Decal};
@@ -42,33 +42,36 @@ impl View {
 
 /// The table's look, ready for shading.
 pub struct Table {
-    /// Smooth noise, −1..1, that repeats without a seam.
+    /// 1 and a little more or less; smooth, and repeats without a seam.
     grain: Vec<f32>,
-    encoder: Encoder,
-    color: [f32; 3],
+    palette: Palette,
+    decals: Vec<(Decal, Palette)>,
     background: u32,
-    exposure: f32,
-    /// Brightness in full light, and what of it the light brings.
+    /// Shade in full light, and what of it the light brings.
     bright: f32,
     light: f32,
 }
 
 impl Table {
     pub fn new() -> Self {
-        Self { grain: grain(), encoder: Encoder::new(), color: [0.0; 3], background: 0, exposure: 1.0, bright: 1.0, light: 0.0 }
+        Self { grain: grain(), palette: Palette::default(), decals: Vec::new(), background: 0, bright: 0.0, light: 0.0 }
     }
 
     /// `light_z` is how squarely the light falls on the table.
-    pub fn begin(&mut self, look: &Look, light_z: f32) {
-        self.color = look.table_color;
-        self.exposure = look.exposure;
-        self.background = self.encoder.encode(look.background_color.map(|v| v * look.exposure));
-        self.bright = brightness(look.light_share, light_z, 1.0);
-        self.light = self.bright - brightness(look.light_share, 0.0, 1.0);
+    pub fn begin(&mut self, look: &Look, light_z: f32, decals: &[Decal], encoder: &Encoder) {
+        self.palette.fill(encoder, look.table_color, look.exposure);
+        self.decals.resize_with(decals.len(), || (Decal::default(), Palette::default()));
+        for (mine, decal) in self.decals.iter_mut().zip(decals) {
+            mine.0 = *decal;
+            mine.1.fill(encoder, decal.color, look.exposure);
+        }
+        self.background = encoder.encode(look.background_color.map(|v| v * look.exposure));
+        self.bright = shade(look.light_share, light_z, 1.0);
+        self.light = self.bright - shade(look.light_share, 0.0, 1.0);
     }
 
     /// What the pixels of row `y` show where nothing stands before them, by column.
-    pub fn row<'a>(&'a self, view: &View, y: usize, decals: &'a [Decal], shadows: &'a ShadowMap) -> impl Fn(usize) -> u32 + 'a {
+    pub fn row<'a>(&'a self, view: &View, y: usize, shadows: &'a ShadowMap) -> impl Fn(usize) -> u32 + 'a {
         let m = &view.world_from_camera;
         let down = (y as f32 + 0.5 - view.center.1) * view.pixel;
         let start: [f32; 3] = std::array::from_fn(|i| m[(i, 0)] * (0.5 - view.center.0) * view.pixel - m[(i, 1)] * down - m[(i, 2)]);
@@ -80,30 +83,27 @@ impl Table {
             if !(distance > 0.0 && distance < FARTHEST) {
                 return self.background;
             }
-            self.place(eye.x + distance * ray(0), eye.y + distance * ray(1), distance * pixel, decals, shadows)
+            self.place(eye.x + distance * ray(0), eye.y + distance * ray(1), distance * pixel, shadows)
         }
     }
 
     /// The colour of a place of the table of which a pixel covers `footprint` metres.
-    fn place(&self, x_m: f32, y_m: f32, footprint: f32, decals: &[Decal], shadows: &ShadowMap) -> u32 {
+    fn place(&self, x_m: f32, y_m: f32, footprint: f32, shadows: &ShadowMap) -> u32 {
         let inside = (HALF_EXTENTS_M[0] - (x_m - CENTER_M[0]).abs()).min(HALF_EXTENTS_M[1] - (y_m - CENTER_M[1]).abs());
         if inside <= -0.5 * footprint {
             return self.background;
         }
-        let grain = 1.0 + GRAIN * self.grain_at(x_m, y_m);
-        let mut color = self.color.map(|v| v * grain);
-        for decal in decals {
+        let shade = self.bright - self.light * shadows.darkness(x_m, y_m);
+        let mut color = self.palette.at(shade * self.grain_at(x_m, y_m));
+        for (decal, palette) in &self.decals {
             let (dx, dy) = (x_m - decal.center_m[0], y_m - decal.center_m[1]);
             let reach = decal.radius_m + footprint;
             let square = dx * dx + dy * dy;
             if square < reach * reach {
-                let covered = coverage(decal.radius_m - square.sqrt(), footprint);
-                color = std::array::from_fn(|i| color[i] + (decal.color[i] - color[i]) * covered);
+                color = mix(color, palette.at(shade), coverage(decal.radius_m - square.sqrt(), footprint));
             }
         }
-        let brightness = self.exposure * (self.bright - self.light * shadows.darkness(x_m, y_m));
-        let table = self.encoder.encode(color.map(|v| v * brightness));
-        if inside < 0.5 * footprint { mix(self.background, table, coverage(inside, footprint)) } else { table }
+        if inside < 0.5 * footprint { mix(self.background, color, coverage(inside, footprint)) } else { color }
     }
 
     fn grain_at(&self, x_m: f32, y_m: f32) -> f32 {
@@ -126,7 +126,7 @@ fn mix(a: u32, b: u32, t: f32) -> u32 {
 
 /// Noise of three sizes, longer along x as in wood.
 fn grain() -> Vec<f32> {
-    let mut total = vec![0.0; GRAIN_SIZE * GRAIN_SIZE];
+    let mut total = vec![1.0; GRAIN_SIZE * GRAIN_SIZE];
     for (octave, (cells_x, cells_y, share)) in [(4, 16, 0.5), (8, 64, 0.35), (32, 128, 0.15)].into_iter().enumerate() {
         let at = |x: usize, y: usize| {
             // An integer hash (xorshift-multiply); only its bits' disorder matters.
@@ -143,7 +143,7 @@ fn grain() -> Vec<f32> {
                 let (fu, fv) = (smooth(u.fract()), smooth(v.fract()));
                 let upper = at(i, j) + (at(i + 1, j) - at(i, j)) * fu;
                 let lower = at(i, j + 1) + (at(i + 1, j + 1) - at(i, j + 1)) * fu;
-                total[y * GRAIN_SIZE + x] += share * (upper + (lower - upper) * fv);
+                total[y * GRAIN_SIZE + x] += GRAIN * share * (upper + (lower - upper) * fv);
             }
         }
     }
