@@ -38,6 +38,7 @@ pub struct EpisodeStart {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct EpisodeEnd {
+    /// `Running` when it was interrupted; a fault counts as a failure.
     pub outcome: Outcome,
     /// Whether the episode belongs in the dataset. When `false` no trace of it may remain.
     pub keep: bool,

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use sinew_core::{
-    CameraDescription, Clock, Environment, EpisodeEnd, EpisodeSetup, EpisodeStart, Frame, FrameSink, MockClock, Observation, Outcome, Robot,
-    RobotDescription, RobotError, SafeCommand, SinkError, TeleopStatus, Teleoperator, Tick,
+    CameraDescription, Clock, Environment, EpisodeEnd, EpisodeSetup, EpisodeStart, Frame, FrameSink, MockClock, Observation, Outcome,
+    Robot, RobotDescription, RobotError, SafeCommand, SinkError, TeleopStatus, Teleoperator, Tick,
 };
 use sinew_runtime::{EpisodeReport, EpisodeRequest, MonotonicClock, Session, SessionConfig, Source, StopFlag};
 

@@ -13,7 +13,7 @@
 //!  end the sinks     ◀──    rest, safe action
 //! ```
 //!
-//! Rules that hold everywhere:
+//! `examples/cadence.rs` is the smallest whole program. Rules that hold everywhere:
 //! - The control thread sleeps to absolute deadlines. A tick that was missed is skipped and counted.
 //!   After the first ticks it neither allocates nor takes a lock.
 //! - On a clock that runs by itself nobody is waited for: what a sink can't take in time is lost and

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use common::{Arm, Fake, Leader, PERIOD, Quirk, Scene, Tape, answer_and_tick, lost, run, run_on, transient};
+use proptest::prelude::*;
 use sinew_core::{MockClock, Outcome, RobotError};
 use sinew_runtime::{
     EpisodeOutcome, EpisodeReport, EpisodeRequest, Fault, Inference, Keep, Latency, MonotonicClock, ReturnToRest, Session, SessionConfig,
@@ -20,7 +21,7 @@ fn policy_run(config: &SessionConfig, arm: &mut Arm, policy: &mut Fake, ticks: u
     (report, tape)
 }
 
-fn asynchronous(script: &[u64]) -> SessionConfig {
+fn scripted(script: &[u64]) -> SessionConfig {
     SessionConfig { inference: Inference::Async, latency: Latency::ScriptedTicks(script.to_vec()), ..SessionConfig::default() }
 }
 
@@ -43,7 +44,7 @@ fn a_policy_that_goes_wrong_ends_the_episode_safely_with_the_reason() {
         (|| Quirk::WrongTick, "rows from tick 5 on, expected 4"),
         (|| Quirk::TooLong, "9 rows, expected 1 to 8"),
     ];
-    for config in [SessionConfig::default(), asynchronous(&[2])] {
+    for config in [SessionConfig::default(), scripted(&[2])] {
         for (quirk, words) in cases {
             // 8 rows, of which 4 (synchronous) or 7 - 3 (asynchronous) are executed before asking.
             let steps = if config.inference == Inference::Sync { 4 } else { 7 };
@@ -70,7 +71,7 @@ fn a_queue_that_runs_dry_is_counted_and_treated_as_declared() {
     // All 4 rows are to be executed, an answer takes 6 ticks and its own rows are late by then.
     let starving = |starvation| {
         let mut arm = Arm::new();
-        let config = SessionConfig { starvation, ..asynchronous(&[6]) };
+        let config = SessionConfig { starvation, ..scripted(&[6]) };
         let (report, tape) = policy_run(&config, &mut arm, &mut Fake::new(4, 4), 30);
         (report, tape, arm)
     };
@@ -96,7 +97,7 @@ fn a_queue_that_runs_dry_is_counted_and_treated_as_declared() {
 #[test]
 fn a_late_answer_is_spliced_by_tick_none_replayed_none_shifted() {
     // Latencies disagree wildly; every row executed is for its tick, and answers never go backwards.
-    let (report, tape) = policy_run(&asynchronous(&[1, 9, 0, 14, 3]), &mut Arm::new(), &mut Fake::new(20, 12), 200);
+    let (report, tape) = policy_run(&scripted(&[1, 9, 0, 14, 3]), &mut Arm::new(), &mut Fake::new(20, 12), 200);
     let mut newest = 0;
     for frame in tape.frames.iter().filter(|frame| !frame.starved) {
         let (answer, tick) = answer_and_tick(frame.wanted_rad[0]);
@@ -112,7 +113,7 @@ fn a_spike_in_latency_is_remembered_and_then_forgotten() {
     let mut script = vec![1; 40];
     script[5] = 10;
     let mut policy = Fake::new(40, 16);
-    let (report, _) = policy_run(&asynchronous(&script), &mut Arm::new(), &mut policy, 400);
+    let (report, _) = policy_run(&scripted(&script), &mut Arm::new(), &mut policy, 400);
     let gaps: Vec<u64> = policy.asked_ticks.windows(2).map(|pair| pair[1] - pair[0]).collect();
     // 16 rows less 1 tick less 1 to be safe; after the spike less 10 less 1, for 16 answers.
     assert_eq!(gaps[..6], [14, 14, 14, 14, 14, 14]);
@@ -134,15 +135,8 @@ fn missed_ticks_are_skipped_and_counted_never_burst() {
     });
     let mut tape = Tape::default();
     let mut policy = Fake::new(30, 30);
-    let report = run_on(
-        clock,
-        &asynchronous(&[0]),
-        &mut arm,
-        &mut Scene::lasting(14),
-        Source::Policy(&mut policy),
-        &mut [&mut tape],
-        &StopFlag::new(),
-    );
+    let report =
+        run_on(clock, &scripted(&[0]), &mut arm, &mut Scene::lasting(14), Source::Policy(&mut policy), &mut [&mut tape], &StopFlag::new());
     assert_eq!(tape.ticks(), [0, 1, 2, 3, 4, 5, 9, 10, 11, 12, 13]);
     assert_eq!((report.missed_ticks, report.ticks), (3, 11));
     let late_ns = tape.frames[6].lateness_ns;
@@ -176,7 +170,7 @@ fn transient_failures_cost_their_ticks_until_there_are_too_many_in_a_row() {
     let flaky = |bad: fn(u64) -> bool| {
         let mut arm = Arm::new();
         arm.on_observe = Box::new(move |tick| if bad(tick) { Err(transient()) } else { Ok(()) });
-        let config = SessionConfig { transient_ticks: 2, ..asynchronous(&[0]) };
+        let config = SessionConfig { transient_ticks: 2, ..scripted(&[0]) };
         let (report, tape) = policy_run(&config, &mut arm, &mut Fake::new(30, 30), 20);
         (report, tape, arm)
     };
@@ -376,4 +370,86 @@ fn wanted_goals_pass_the_gate_and_interventions_are_counted() {
     assert!(report.interventions.position > 0);
     assert_eq!(tape.frames[0].wanted_rad[0], 9.0, "what was wanted and what was sent are both told");
     assert!((tape.frames[0].applied_rad[0] - (0.1 + 4.0 * PERIOD.as_secs_f64())).abs() < 1e-12);
+}
+
+/// What may break in the middle of an episode, and where in a tick.
+#[derive(Clone, Copy, Debug)]
+enum Accident {
+    LostReading,
+    LostWriting,
+    PanicReading,
+    PanicWriting,
+    Stop,
+    StopNow,
+    SinkFails,
+    PolicyPanics,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 80, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_breaks_wherever_the_arm_is_made_safe_once_and_moves_within_its_limits(
+        accident in prop::sample::select(vec![
+            Accident::LostReading, Accident::LostWriting, Accident::PanicReading, Accident::PanicWriting,
+            Accident::Stop, Accident::StopNow, Accident::SinkFails, Accident::PolicyPanics,
+        ]),
+        at in 0u64..30,
+        asynchronous: bool,
+        always_rest: bool,
+    ) {
+        let stop = StopFlag::new();
+        let (reading, writing) = (stop.clone(), stop.clone());
+        let mut arm = Arm::new();
+        let mut observed = 0;
+        arm.on_observe = Box::new(move |tick| {
+            // Tick 0 is looked at once before it begins.
+            observed += 1;
+            match accident {
+                _ if tick != at || observed == 1 => {}
+                Accident::LostReading => return Err(lost()),
+                Accident::PanicReading => panic!("reading"),
+                Accident::Stop => reading.request(StopLevel::Stop),
+                _ => {}
+            }
+            Ok(())
+        });
+        arm.on_write = Box::new(move |tick| {
+            match accident {
+                _ if tick != at => {}
+                Accident::LostWriting => return Err(lost()),
+                Accident::PanicWriting => panic!("writing"),
+                Accident::StopNow => writing.request(StopLevel::Now),
+                _ => {}
+            }
+            Ok(())
+        });
+        let mut policy = Fake::new(8, 4).with(move |call| match accident {
+            Accident::PolicyPanics if call == at / 4 => Quirk::Panic,
+            _ => Quirk::None,
+        });
+        let mut tape = Tape { fail_at: matches!(accident, Accident::SinkFails).then_some(at), ..Tape::default() };
+        let config = SessionConfig {
+            return_to_rest: if always_rest { ReturnToRest::Always } else { ReturnToRest::WhenInterrupted },
+            ..if asynchronous { scripted(&[2, 0, 5]) } else { SessionConfig::default() }
+        };
+        let report = run_on(
+            Arc::new(MockClock::new()),
+            &config,
+            &mut arm,
+            &mut Scene::lasting(60),
+            Source::Policy(&mut policy),
+            &mut [&mut tape],
+            &stop,
+        );
+        prop_assert_eq!(arm.enables, arm.stops);
+        let stopped = matches!(accident, Accident::Stop | Accident::StopNow);
+        prop_assert_eq!(report.outcome, if stopped { EpisodeOutcome::Interrupted } else { EpisodeOutcome::Fault });
+        prop_assert_eq!(report.faults.is_empty(), stopped);
+        prop_assert!(!report.kept && !tape.ends[0].keep && tape.ends.len() == 1);
+        let reach = 4.0 * PERIOD.as_secs_f64() + 1e-12;
+        for pair in arm.writes.windows(2) {
+            prop_assert!(pair[0].iter().zip(&pair[1]).all(|(a, b)| (a - b).abs() <= reach));
+        }
+    }
 }
