@@ -1,6 +1,8 @@
 //! Fetching from a server on the loopback interface that speaks as much of the Hub's HTTP as a
 //! download needs. Nothing here touches the internet.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
+
 mod server;
 
 use std::fs;

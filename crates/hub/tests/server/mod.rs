@@ -70,7 +70,7 @@ impl HubServer {
 
     /// A file as git holds it: its etag is no SHA-256.
     pub fn with_file(self, path: &str, bytes: &[u8]) -> Self {
-        let etag = sha256_hex(bytes)[..40].to_owned();
+        let etag = sha256_hex(bytes).chars().take(40).collect();
         self.add(RepoFile { path: path.into(), bytes: bytes.into(), etag, is_large: false, fault: None })
     }
 
