@@ -53,12 +53,13 @@ pub struct IkSolution {
     pub iterations: u32,
 }
 
-#[derive(Debug, Error, PartialEq, Eq)]
+/// A request to inverse kinematics that makes no sense.
+#[derive(Debug, Error, PartialEq)]
 pub enum KinematicsError {
     #[error("solving inverse kinematics: the seed has {found} joints, expected {expected}")]
     Width { expected: usize, found: usize },
-    #[error("solving inverse kinematics: the {what} is not finite")]
-    NonFinite { what: &'static str },
+    #[error("solving inverse kinematics: the {what} holds {value}, expected finite and below 1e6")]
+    Unusable { what: &'static str, value: f64 },
 }
 
 /// How much a radian of direction weighs against a metre of position.
@@ -80,17 +81,18 @@ impl RobotDescription {
     /// goal is no error: the answer is then the nearest point found and says how far off it is.
     ///
     /// # Errors
-    /// When the seed's width is not the number of joints, or goal or seed is not finite.
+    /// When the seed's width is not the number of joints, or goal or seed is not finite or beyond any arm.
     pub fn inverse_kinematics(&self, goal: &ToolGoal, seed_rad: &[f64]) -> Result<IkSolution, KinematicsError> {
         if seed_rad.len() != self.joints.len() {
             return Err(KinematicsError::Width { expected: self.joints.len(), found: seed_rad.len() });
         }
-        if !seed_rad.iter().all(|v| v.is_finite()) {
-            return Err(KinematicsError::NonFinite { what: "seed" });
-        }
         let directions = [goal.approach, goal.across];
-        if !goal.position_m.iter().chain(directions.iter().flatten().flat_map(|d| d.iter())).all(|v| v.is_finite()) {
-            return Err(KinematicsError::NonFinite { what: "goal" });
+        let goal_values = goal.position_m.iter().chain(directions.iter().flatten().flat_map(|direction| direction.iter()));
+        for (what, value) in seed_rad.iter().map(|v| ("seed", *v)).chain(goal_values.map(|v| ("goal", *v))) {
+            // The bound keeps squares from overflowing.
+            if !(value.is_finite() && value.abs() < 1e6) {
+                return Err(KinematicsError::Unusable { what, value });
+            }
         }
         let moving = self.tool_joint() + 1;
         let limits: Vec<[f64; 2]> = self.joints.iter().map(|joint| joint.limits.position_rad).collect();
@@ -185,4 +187,111 @@ fn rotation_between(from: &Vector3<f64>, to: &Vector3<f64>) -> Vector3<f64> {
     // Opposite: any axis across will do.
     let across = if from.x.abs() < 0.5 { Vector3::x() } else { Vector3::y() };
     from.cross(&across).normalize() * std::f64::consts::PI
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn so101() -> RobotDescription {
+        RobotDescription::from_toml("so101", include_str!("../../../robots/so101/robot.toml")).unwrap()
+    }
+
+    /// Joint positions as shares of each joint's range.
+    fn within(robot: &RobotDescription, shares: &[f64]) -> Vec<f64> {
+        robot
+            .joints
+            .iter()
+            .zip(shares)
+            .map(|(joint, share)| joint.limits.position_rad[0] + share * (joint.limits.position_rad[1] - joint.limits.position_rad[0]))
+            .collect()
+    }
+
+    fn assert_within_limits(robot: &RobotDescription, found: &IkSolution) {
+        for (joint, value) in robot.joints.iter().zip(&found.positions_rad) {
+            let [lower, upper] = joint.limits.position_rad;
+            assert!(value.is_finite() && (lower..=upper).contains(value), "{}: {value}", joint.name);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_pose_that_the_arm_can_take_is_found_from_nearby(
+            shares in prop::collection::vec(0.1..0.9f64, 6),
+            offsets in prop::collection::vec(-0.15..0.15f64, 6),
+        ) {
+            let robot = so101();
+            let truth = within(&robot, &shares);
+            let tool = robot.base_from_tool(&truth);
+            let goal = ToolGoal {
+                position_m: tool.translation.vector,
+                approach: Some(Unit::new_normalize(tool.rotation * Vector3::z())),
+                across: Some(Unit::new_normalize(tool.rotation * Vector3::x())),
+            };
+            let seed: Vec<f64> = truth.iter().zip(&offsets).map(|(a, b)| a + b).collect();
+            let found = robot.inverse_kinematics(&goal, &seed).unwrap();
+            assert_within_limits(&robot, &found);
+            prop_assert!(found.position_error_m < 1e-4, "{found:?}");
+            prop_assert!(found.direction_error_rad < 1e-2, "{found:?}");
+        }
+
+        #[test]
+        fn what_is_reported_is_what_forward_kinematics_says(
+            x in -0.6..0.6f64, y in -0.6..0.6f64, z in -0.3..0.6f64,
+            shares in prop::collection::vec(0.0..1.0f64, 6),
+            down in any::<bool>(),
+        ) {
+            let robot = so101();
+            let goal = ToolGoal { position_m: Vector3::new(x, y, z), approach: down.then(|| -Vector3::z_axis()), across: None };
+            let found = robot.inverse_kinematics(&goal, &within(&robot, &shares)).unwrap();
+            assert_within_limits(&robot, &found);
+            let tool = robot.base_from_tool(&found.positions_rad);
+            let left = (tool.translation.vector - goal.position_m).norm();
+            prop_assert!((left - found.position_error_m).abs() < 1e-12);
+            let turn = if down { (tool.rotation * Vector3::z()).angle(&-Vector3::z()) } else { 0.0 };
+            prop_assert!((turn - found.direction_error_rad).abs() < 1e-6);
+        }
+
+        #[test]
+        fn no_number_makes_it_panic_or_answer_nonsense(
+            position in prop::array::uniform3(prop_oneof![prop::num::f64::ANY, -1e6..1e6]),
+            seed in prop::collection::vec(prop_oneof![1 => prop::num::f64::ANY, 9 => -10.0..10.0], 6),
+        ) {
+            let robot = so101();
+            let goal = ToolGoal { position_m: position.into(), approach: Some(Vector3::z_axis()), across: None };
+            match robot.inverse_kinematics(&goal, &seed) {
+                Ok(found) => {
+                    assert_within_limits(&robot, &found);
+                    prop_assert!(found.position_error_m.is_finite() && found.direction_error_rad.is_finite());
+                }
+                Err(error) => {
+                    let refused = matches!(error, KinematicsError::Unusable { .. });
+                    prop_assert!(refused, "{error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_goal_out_of_reach_is_approached_and_the_rest_reported() {
+        let robot = so101();
+        let goal = ToolGoal { position_m: Vector3::new(2.0, 0.0, 0.1), approach: None, across: None };
+        let found = robot.inverse_kinematics(&goal, &robot.stop.rest_rad).unwrap();
+        assert!((1.4..1.75).contains(&found.position_error_m), "{found:?}");
+    }
+
+    #[test]
+    fn the_opposite_direction_is_turned_to() {
+        let turn = rotation_between(&Vector3::z(), &-Vector3::z());
+        assert!((turn.norm() - std::f64::consts::PI).abs() < 1e-12 && turn.z.abs() < 1e-12);
+        assert_eq!(rotation_between(&Vector3::z(), &Vector3::z()), Vector3::zeros());
+    }
+
+    #[test]
+    fn a_seed_of_another_robot_is_refused() {
+        let goal = ToolGoal { position_m: Vector3::zeros(), approach: None, across: None };
+        assert_eq!(so101().inverse_kinematics(&goal, &[0.0; 5]), Err(KinematicsError::Width { expected: 6, found: 5 }));
+    }
 }

@@ -1,6 +1,8 @@
 //! Runs scripted demonstrations and says how they went:
 //! `demos TASK [EPISODES] [FIRST_SEED]`.
 
+#![allow(clippy::print_stdout, reason = "printing is what it is for")]
+
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 

@@ -13,6 +13,8 @@ pub enum SimError {
     Width { doing: &'static str, expected: usize, found: usize },
     #[error("rendering camera {camera}: the robot has {count} cameras, counted from 0")]
     NoCamera { camera: usize, count: usize },
+    #[error("setting the goal of {joint}: {value} is not finite")]
+    NonFiniteGoal { joint: String, value: f64 },
     #[error("setting the scene of {task} with seed {seed}: no placement within reach in {attempts} attempts")]
     Unreachable { task: &'static str, seed: u64, attempts: u32 },
 }

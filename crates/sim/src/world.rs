@@ -183,11 +183,14 @@ impl World {
     /// Sends joint goals to the servos, where they arrive after the motors' latency.
     ///
     /// # Errors
-    /// When there is not one goal a joint.
+    /// When there is not one finite goal a joint; no servo then got one.
     pub fn set_goals(&mut self, goals_rad: &[f64]) -> Result<(), SimError> {
         let expected = self.state.arm.servos.len();
         if goals_rad.len() != expected {
             return Err(SimError::Width { doing: "setting goals", expected, found: goals_rad.len() });
+        }
+        if let Some((joint, goal)) = self.robot.joints.iter().zip(goals_rad).find(|(_, goal)| !goal.is_finite()) {
+            return Err(SimError::NonFiniteGoal { joint: joint.name.clone(), value: *goal });
         }
         for (servo, goal) in self.state.arm.servos.iter_mut().zip(goals_rad) {
             servo.set_goal(self.state.substep, *goal);

@@ -1,0 +1,214 @@
+//! The world's physics: the arm, its servos, things on the table, and time.
+
+mod common;
+
+use std::time::Duration;
+
+use nalgebra::{Isometry3, Translation3, UnitQuaternion, Vector3};
+use sinew_core::{Observation, Robot, Tick, Timestamp};
+use sinew_sim::{Prop, PropPhysics, PropShape, SUBSTEPS_PER_SECOND, Scene, SimError, SimRobot, World};
+
+fn cube_at(world_from_prop: Isometry3<f64>) -> Prop {
+    Prop {
+        name: "the cube".into(),
+        shape: PropShape::Box { half_extents_m: Vector3::repeat(0.015) },
+        physics: PropPhysics::Moving { mass_kg: 0.02 },
+        friction: 1.0,
+        world_from_prop,
+        color: [1.0, 0.0, 0.0],
+    }
+}
+
+fn world_with(props: Vec<Prop>) -> World {
+    let mut world = World::new(&common::model()).unwrap();
+    let scene = Scene { arm_rad: world.robot().stop.rest_rad.clone(), props, ..world.scene().clone() };
+    world.reset(scene).unwrap();
+    world
+}
+
+fn step(world: &mut World, seconds: f64) {
+    for _ in 0..(seconds * f64::from(SUBSTEPS_PER_SECOND)).round() as u64 {
+        world.step().unwrap();
+    }
+}
+
+/// The index of a joint by name.
+fn joint(world: &World, name: &str) -> usize {
+    world.robot().joints.iter().position(|joint| joint.name == name).unwrap()
+}
+
+/// Goals that sweep all joints about the rest pose, a function of the substep alone.
+fn sweep(world: &World) -> Vec<f64> {
+    let t = world.time_s();
+    world.robot().stop.rest_rad.iter().enumerate().map(|(i, rest)| rest + 0.4 * (t * (1.5 + 0.4 * i as f64)).sin()).collect()
+}
+
+#[test]
+fn the_links_are_where_kinematics_says() {
+    let mut world = world_with(Vec::new());
+    world.enable_torque();
+    for _ in 0..SUBSTEPS_PER_SECOND {
+        world.set_goals(&sweep(&world)).unwrap();
+        world.step().unwrap();
+    }
+    let expected = world.robot().base_from_links(&world.positions_rad());
+    for (found, expected) in world.world_from_links()[1..].iter().zip(&expected) {
+        assert!((found.translation.vector - expected.translation.vector).norm() < 1e-4);
+        assert!(found.rotation.angle_to(&expected.rotation) < 1e-3);
+    }
+}
+
+#[test]
+fn a_dropped_cube_comes_to_rest_on_the_table() {
+    let tilted = UnitQuaternion::from_euler_angles(0.4, 0.3, 0.7);
+    let mut world = world_with(vec![cube_at(Isometry3::from_parts(Translation3::new(0.3, 0.1, 0.15), tilted))]);
+    step(&mut world, 1.5);
+    let at = world.world_from_prop(0).translation.vector;
+    assert!((at.z - 0.015).abs() < 5e-4, "its middle is {} m high, expected half its width", at.z);
+    assert!(world.prop_velocity_m_per_s(0).norm() < 1e-3);
+}
+
+#[test]
+fn a_cube_on_the_table_stays_where_it_was_put() {
+    let start = Vector3::new(0.3, -0.1, 0.015);
+    let mut world = world_with(vec![cube_at(Isometry3::translation(start.x, start.y, start.z))]);
+    step(&mut world, 5.0);
+    assert!((world.world_from_prop(0).translation.vector - start).norm() < 5e-4);
+}
+
+#[test]
+fn a_held_arm_sags_by_little_and_a_limp_one_falls() {
+    let mut world = world_with(Vec::new());
+    let elbow = joint(&world, "elbow_flex");
+    // Stretched forward, the elbow carries the most.
+    let mut pose = vec![0.0; world.robot().joints.len()];
+    pose[elbow] = -0.3;
+    world.reset(Scene { arm_rad: pose.clone(), ..world.scene().clone() }).unwrap();
+    let limp = world.snapshot();
+    world.enable_torque();
+    step(&mut world, 2.0);
+    let sag: Vec<f64> = world.positions_rad().iter().zip(&pose).map(|(a, b)| (a - b).abs()).collect();
+    let worst = sag.iter().copied().fold(0.0, f64::max);
+    // Play of the gears and the torque it takes over the proportional gain.
+    assert!(worst > 1e-3 && worst < 0.02, "sag {sag:?}");
+    let height = world.world_from_tool().translation.z;
+    world.restore(&limp);
+    step(&mut world, 2.0);
+    assert!(world.world_from_tool().translation.z < height - 0.1);
+}
+
+#[test]
+fn a_motor_keeps_to_its_speed_and_torque() {
+    let mut world = world_with(Vec::new());
+    let motor = world.robot().simulation.as_ref().unwrap().motors[0].clone();
+    let pan = joint(&world, "shoulder_pan");
+    world.enable_torque();
+    let mut goals = world.positions_rad();
+    goals[pan] = 1.8;
+    world.set_goals(&goals).unwrap();
+    let mut fastest = 0.0f64;
+    for _ in 0..SUBSTEPS_PER_SECOND {
+        world.step().unwrap();
+        fastest = fastest.max(world.velocity_rad_per_s(pan).abs());
+        assert!((0..goals.len()).all(|i| world.effort(i).abs() <= 1.0));
+    }
+    // Torque and viscous friction balance at stall torque over damping.
+    let balance = motor.stall_torque_nm / motor.damping_nm_s_per_rad;
+    assert!(fastest > 2.0 && fastest < balance, "{fastest} rad/s, expected below {balance}");
+    assert!((world.position_rad(pan) - 1.8).abs() < motor.backlash_rad, "it arrives");
+}
+
+#[test]
+fn a_goal_takes_effect_only_after_the_motors_latency() {
+    let mut world = world_with(Vec::new());
+    let latency_s = world.robot().simulation.as_ref().unwrap().motors[0].latency_s;
+    let substeps = (latency_s * f64::from(SUBSTEPS_PER_SECOND)).round() as u64;
+    assert!(substeps > 0);
+    world.enable_torque();
+    step(&mut world, 0.5);
+    let still = world.snapshot();
+    let with_goal = |world: &mut World, goal: bool| {
+        world.restore(&still);
+        if goal {
+            let mut goals = world.positions_rad();
+            goals[0] += 0.5;
+            world.set_goals(&goals).unwrap();
+        }
+        (0..=substeps).map(|_| (world.step().unwrap(), world.position_rad(0)).1).collect::<Vec<_>>()
+    };
+    let (moved, stayed) = (with_goal(&mut world, true), with_goal(&mut world, false));
+    let late = substeps as usize;
+    assert_eq!(moved[..late], stayed[..late]);
+    assert!((moved[late] - stayed[late]).abs() > 1e-6);
+}
+
+#[test]
+fn nothing_moves_before_torque_and_goals_start_at_the_present() {
+    let mut world = world_with(Vec::new());
+    let before = world.positions_rad();
+    world.enable_torque();
+    step(&mut world, 0.2);
+    for (a, b) in world.positions_rad().iter().zip(&before) {
+        assert!((a - b).abs() < 0.01);
+    }
+}
+
+#[test]
+fn restoring_a_snapshot_repeats_what_followed_bit_by_bit() {
+    let mut world = world_with(vec![cube_at(Isometry3::translation(0.3, 0.0, 0.05))]);
+    world.enable_torque();
+    let mut go_on = |world: &mut World| {
+        (0..SUBSTEPS_PER_SECOND)
+            .map(|_| {
+                world.set_goals(&sweep(world)).unwrap();
+                world.step().unwrap();
+                world.state_hash()
+            })
+            .collect::<Vec<_>>()
+    };
+    go_on(&mut world);
+    let (snapshot, hash) = (world.snapshot(), world.state_hash());
+    let first = go_on(&mut world);
+    go_on(&mut world);
+    world.restore(&snapshot);
+    assert_eq!(world.state_hash(), hash);
+    assert_eq!(go_on(&mut world), first);
+}
+
+#[test]
+fn goals_of_the_wrong_width_or_not_finite_are_refused() {
+    let mut world = world_with(Vec::new());
+    let before = world.state_hash();
+    assert!(matches!(world.set_goals(&[0.0; 5]), Err(SimError::Width { expected: 6, found: 5, .. })));
+    let error = world.set_goals(&[0.0, 0.0, f64::NAN, 0.0, 0.0, 0.0]).unwrap_err();
+    assert!(matches!(&error, SimError::NonFiniteGoal { joint, .. } if joint == "elbow_flex"), "{error}");
+    assert_eq!(world.state_hash(), before);
+}
+
+#[test]
+fn a_body_that_leaves_the_finite_numbers_is_an_error_that_names_it() {
+    let mut world = world_with(vec![cube_at(Isometry3::translation(0.3, f64::NAN, 0.1))]);
+    let error = world.step().unwrap_err();
+    assert!(matches!(&error, SimError::NotFinite { body, .. } if body == "the cube"), "{error}");
+}
+
+#[test]
+fn world_time_follows_due_times_and_not_the_number_of_looks() {
+    let shared = common::world();
+    let mut arm = SimRobot::new(shared.clone());
+    let mut observation = Observation::for_robot(arm.description());
+    let period = Duration::from_nanos(33_333_333);
+    let mut tick = Tick { index: 0, due: Timestamp::from_nanos(77), period, wants_images: false };
+    arm.observe(&tick, &mut observation).unwrap();
+    assert_eq!(shared.lock().unwrap().substep(), 0);
+    // The 30th tick after nine that were missed and one that was looked at twice.
+    tick = Tick { index: 30, due: Timestamp::from_nanos(77 + 30 * 33_333_333), ..tick };
+    arm.observe(&tick, &mut observation).unwrap();
+    arm.observe(&tick, &mut observation).unwrap();
+    assert_eq!(shared.lock().unwrap().substep(), u64::from(SUBSTEPS_PER_SECOND));
+    assert_eq!(observation.tick, 30);
+    // A new episode counts from its own first tick.
+    tick = Tick { index: 0, due: tick.due + Duration::from_secs(100), ..tick };
+    arm.observe(&tick, &mut observation).unwrap();
+    assert_eq!(shared.lock().unwrap().substep(), u64::from(SUBSTEPS_PER_SECOND));
+}
