@@ -102,6 +102,8 @@ pub struct BoundPolicy {
     cameras: Vec<(usize, String)>,
     state: Option<String>,
     ensembler: Option<TemporalEnsembler>,
+    /// Threads of its own to compute on.
+    threads: Option<Arc<rayon::ThreadPool>>,
 }
 
 impl BoundPolicy {
@@ -135,7 +137,20 @@ impl BoundPolicy {
             joints: robot.joints.len(),
             ensembler: info.temporal_ensemble_coeff.map(|coeff| TemporalEnsembler::new(coeff, info.chunk_size, checkpoint.action_width())),
             checkpoint: Arc::clone(checkpoint),
+            threads: None,
         })
+    }
+
+    /// Computes on `count` threads of its own, which clones share, instead of on rayon's global ones
+    /// (`RAYON_NUM_THREADS` of them, for the whole process). The answers are the same to the last
+    /// bit. One thread a policy is best for many workers side by side, and for small networks.
+    ///
+    /// # Errors
+    /// When the threads could not be started.
+    pub fn with_threads(mut self, count: usize) -> Result<Self, BindError> {
+        let builder = rayon::ThreadPoolBuilder::new().num_threads(count.max(1)).thread_name(|i| format!("policy-{i}"));
+        self.threads = Some(Arc::new(builder.build().map_err(|source| BindError::Threads { count, source: Box::new(source) })?));
+        Ok(self)
     }
 
     fn inputs(&self, observation: &Observation, task: &str) -> Result<Inputs, InferError> {
@@ -159,7 +174,10 @@ impl BoundPolicy {
 
     fn answer(&mut self, observation: &Observation, task: &str) -> Result<Actions, InferError> {
         let inputs = self.inputs(observation, task)?;
-        let answer = self.checkpoint.normalized(&inputs)?;
+        let answer = match &self.threads {
+            Some(threads) => threads.install(|| self.checkpoint.normalized(&inputs))?,
+            None => self.checkpoint.normalized(&inputs)?,
+        };
         let answer = match &mut self.ensembler {
             Some(ensembler) => Array { values: ensembler.update(observation.tick, &answer.values), ..answer },
             None => answer,

@@ -71,6 +71,12 @@ pub enum BindError {
     /// Both sides are in `fit`, and in the message as two columns.
     #[error("binding the checkpoint to robot {}: they don't fit\n{fit}", fit.robot)]
     Mismatch { fit: Fit },
+    #[error("starting {count} threads for the policy")]
+    Threads {
+        count: usize,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
 }

@@ -42,6 +42,7 @@ pub struct Info {
     pub memory_bytes: u64,
 }
 
+/// A feature as the checkpoint declares it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FeatureInfo {
     pub name: String,
@@ -53,6 +54,7 @@ pub struct FeatureInfo {
     pub normalization: String,
 }
 
+/// A camera that the policy looks through.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CameraInfo {
     /// The feature's name without `observation.images.`.

@@ -1,4 +1,42 @@
-//! From a LeRobot checkpoint folder to actions.
+//! From a LeRobot checkpoint folder to actions: opens and checks a checkpoint, surrounds the model
+//! with the processors that the checkpoint names, runs it on the CPU, and binds it to a robot.
+//!
+//! ```
+//! use sinew_policy::{Checkpoint, Inputs};
+//!
+//! # let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/two_cameras_vae");
+//! // Everything that can be wrong with the folder is found here, before the weights are read.
+//! let checkpoint = Checkpoint::open(folder)?;
+//! let info = checkpoint.info();
+//! assert_eq!((info.family.as_str(), info.chunk_size), ("act", 20));
+//!
+//! // One inference, in the dataset's units and LeRobot's names.
+//! let grey = || vec![128; 96 * 128 * 3];
+//! let inputs = Inputs::new()
+//!     .vector("observation.state", vec![0.0, -40.0, 35.0, 10.0, 0.0, 50.0])
+//!     .image("observation.images.front", 96, 128, grey())
+//!     .image("observation.images.wrist", 96, 128, grey());
+//! let actions = checkpoint.infer(&inputs)?;
+//! assert_eq!((actions.rows, actions.width), (20, 6));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A robot runs a [`BoundPolicy`], which takes observations in radians and the robot's own order,
+//! and exists only where the checkpoint and the robot fit ([`Fit`] shows both sides).
+//!
+//! What holds here:
+//! - Nothing is executed that a checkpoint brings: no pickle is opened, processor steps come from a
+//!   closed set, an unknown one is an error that names it.
+//! - Nothing is filled in in silence: each tensor, shape, dtype and statistic that is needed must be
+//!   there, and no tensor may be left over.
+//! - The same inputs give the same bytes, on any number of threads (of one machine: the matrix
+//!   product suits itself to the processor).
+//! - Cameras are matched by name and go through the model in the order of `config.json`.
+//!
+//! A new family brings its model as a module beside `act`, its name in [`FAMILIES`], and the
+//! processor steps that it needs to `processor`.
+//!
+//! Not here: training, other devices than the CPU, downloading.
 
 #![deny(unsafe_code)]
 

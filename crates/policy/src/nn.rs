@@ -1,5 +1,7 @@
 //! The layers that models are made of, on candle, on one sample at a time.
 
+use std::ops::Range;
+
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
 
 use crate::CheckpointError;
@@ -151,6 +153,10 @@ pub(crate) struct Conv {
     window: Window,
 }
 
+/// How many values of patches are laid out at a time: enough for the matrix product to be fast, few
+/// enough to stay in the cache until it reads them.
+const PATCH_VALUES: usize = 1 << 18;
+
 impl Conv {
     /// From PyTorch's `weight [out, in, size, size]`.
     pub(crate) fn new(weight: &Tensor, bias: Tensor, window: Window) -> Result<Self> {
@@ -159,30 +165,51 @@ impl Conv {
         Ok(Self { weight, bias, window })
     }
 
-    /// The answer is `[n, h', w', out]`.
-    pub(crate) fn run(&self, x: &Tensor) -> Result<Tensor> {
+    /// One with the right dimensions that was not computed, for [`Loader::check`].
+    pub(crate) fn stand_in(weight: Tensor, bias: Tensor, window: Window) -> Self {
+        Self { weight, bias, window }
+    }
+
+    /// The answer is `[n, h', w', out]`, with negative values cut where `relu`.
+    pub(crate) fn run(&self, x: &Tensor, relu: bool) -> Result<Tensor> {
         let (n, h, w, channels) = x.dims4()?;
         let (h_out, w_out) = (self.window.count(h), self.window.count(w));
-        let patches = if self.window.size == 1 && self.window.stride == 1 {
-            x.reshape(((), channels))?
-        } else {
-            x.contiguous()?.apply_op1_no_bwd(&Patches(self.window))?
+        let product = |patches: Tensor| {
+            let rows = patches.matmul(&self.weight)?.broadcast_add(&self.bias)?;
+            if relu { rows.relu() } else { Ok(rows) }
         };
-        patches.matmul(&self.weight)?.broadcast_add(&self.bias)?.reshape((n, h_out, w_out, ()))
+        let rows = if self.window.size == 1 && self.window.stride == 1 {
+            product(x.reshape(((), channels))?)?
+        } else {
+            let x = x.contiguous()?;
+            let total = n * h_out * w_out;
+            let step = (PATCH_VALUES / (self.window.size * self.window.size * channels)).max(64);
+            let tile = |first: usize| {
+                let positions = first..(first + step).min(total);
+                product(x.apply_op1_no_bwd(&Patches { window: self.window, positions })?)
+            };
+            Tensor::cat(&(0..total).step_by(step).map(tile).collect::<Result<Vec<_>>>()?, 0)?
+        };
+        rows.reshape((n, h_out, w_out, ()))
     }
 }
 
-/// `[n, h, w, c]` to `[n * h' * w', size * size * c]`: the pixels under the window, zeros for padding.
-struct Patches(Window);
+/// `[n, h, w, c]` to `[positions, size * size * c]`: the pixels under the window at some of its
+/// positions, zeros for padding.
+struct Patches {
+    window: Window,
+    /// Counted through all images, row by row.
+    positions: Range<usize>,
+}
 
 /// `[n, h, w, c]` to `[n, h', w', c]`: the largest value under the window.
 struct MaxPool(Window);
 
 /// Calls `visit(output position, tap, input offset)` for each tap of each position that is not in
 /// the padding; offsets are in values.
-fn taps(window: Window, [n, h, w, c]: [usize; 4], mut visit: impl FnMut(usize, usize, usize)) {
+fn taps(window: Window, positions: Range<usize>, [_, h, w, c]: [usize; 4], mut visit: impl FnMut(usize, usize, usize)) {
     let (h_out, w_out) = (window.count(h), window.count(w));
-    for position in 0..n * h_out * w_out {
+    for position in positions {
         let (x, y, image) = (position % w_out, position / w_out % h_out, position / (w_out * h_out));
         for ky in 0..window.size {
             let Some(row) = window.pixel(y, ky, h) else { continue };
@@ -209,12 +236,14 @@ impl CustomOp1 for Patches {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (values, dims) = image_floats(self.name(), storage, layout)?;
-        let [n, h, w, c] = dims;
-        let width = self.0.size * self.0.size * c;
-        let rows = n * self.0.count(h) * self.0.count(w);
-        let mut out = vec![0.0; rows * width];
-        taps(self.0, dims, |position, tap, from| out[position * width + tap * c..][..c].copy_from_slice(&values[from..from + c]));
-        Ok((CpuStorage::F32(out), (rows, width).into()))
+        let [.., c] = dims;
+        let Self { window, positions } = self;
+        let width = window.size * window.size * c;
+        let mut out = vec![0.0; positions.len() * width];
+        taps(*window, positions.clone(), dims, |position, tap, from| {
+            out[(position - positions.start) * width + tap * c..][..c].copy_from_slice(&values[from..from + c]);
+        });
+        Ok((CpuStorage::F32(out), (positions.len(), width).into()))
     }
 }
 
@@ -228,7 +257,7 @@ impl CustomOp1 for MaxPool {
         let [n, h, w, c] = dims;
         let (h_out, w_out) = (self.0.count(h), self.0.count(w));
         let mut out = vec![f32::NEG_INFINITY; n * h_out * w_out * c];
-        taps(self.0, dims, |position, _, from| {
+        taps(self.0, 0..n * h_out * w_out, dims, |position, _, from| {
             for (most, value) in out[position * c..][..c].iter_mut().zip(&values[from..from + c]) {
                 *most = most.max(*value);
             }
@@ -263,7 +292,7 @@ mod tests {
             let bias = ramp(&[4], 1.0);
             let theirs = x.conv2d(&weight, window.padding, stride, dilation, 1).unwrap().broadcast_add(&bias.reshape((1, 4, 1, 1)).unwrap()).unwrap();
             let last = |x: &Tensor| x.permute((0, 2, 3, 1)).unwrap();
-            let ours = Conv::new(&weight, bias, window).unwrap().run(&last(&x)).unwrap();
+            let ours = Conv::new(&weight, bias, window).unwrap().run(&last(&x), false).unwrap();
             let delta = (ours - last(&theirs)).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap();
             assert!(delta < 1e-5, "size {size} stride {stride} dilation {dilation}: {delta}");
         }

@@ -82,6 +82,10 @@ fn a_bound_policy_answers_in_radians_for_the_tick_it_was_asked() {
         let percent = (goals[5] + 0.5) * 50.0;
         assert!((percent - f64::from(row[5])).abs() < 1e-4, "{percent} {}", row[5]);
     }
+    // Threads don't change a bit of it.
+    for count in [1, 2, 3] {
+        assert_eq!(policy.clone().with_threads(count).unwrap().infer(&observation, "").unwrap(), chunk);
+    }
     // Which camera is which matters to the answer, so the test above can tell them apart.
     observation.images.swap(0, 1);
     assert_ne!(policy.infer(&observation, "").unwrap(), chunk);
