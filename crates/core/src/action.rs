@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+/// Values that don't fill whole rows.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("making an action chunk: {len} values are no whole number of rows of {width}")]
 pub struct ShapeError {

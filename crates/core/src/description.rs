@@ -44,6 +44,7 @@ pub struct RobotDescription {
     pub simulation: Option<crate::Simulation>,
 }
 
+/// How the motors are wired to the computer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BusDescription {
@@ -51,6 +52,7 @@ pub struct BusDescription {
     pub baud_rate: u32,
 }
 
+/// A joint, and the motor that turns it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Joint {
@@ -66,6 +68,7 @@ pub struct Joint {
     pub limits: JointLimits,
 }
 
+/// The motor of a joint, by what it is and where it answers on the bus.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Motor {
@@ -73,6 +76,7 @@ pub struct Motor {
     pub id: u8,
 }
 
+/// What the safety gate lets a joint do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JointLimits {
@@ -105,6 +109,7 @@ impl Pose {
     }
 }
 
+/// The frame at the gripper, fixed to a joint's link.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tool {
@@ -113,6 +118,7 @@ pub struct Tool {
     pub joint_from_tool: Pose,
 }
 
+/// A camera, as datasets and checkpoints know it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CameraDescription {
@@ -132,6 +138,7 @@ pub enum StopBehaviour {
     Limp,
 }
 
+/// How a session ends, and where the arm rests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stop {

@@ -27,6 +27,7 @@ pub struct Frame {
     pub inference_ns: i64,
 }
 
+/// What is known of an episode before its first tick.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EpisodeStart {
     /// Counts the session's attempts from 0; dropped attempts count too.
@@ -36,6 +37,7 @@ pub struct EpisodeStart {
     pub task: String,
 }
 
+/// What is known of an episode after its last tick.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EpisodeEnd {
     /// `Running` when it was interrupted; a fault counts as a failure.

@@ -128,6 +128,7 @@ fn is_positive(value: f64) -> bool {
     value.is_finite() && value > 0.0
 }
 
+/// A solid that touches others, fixed to a link.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Collider {
@@ -136,6 +137,7 @@ pub struct Collider {
     pub friction: f64,
 }
 
+/// The primitive shapes that colliders may have.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Shape {
@@ -145,6 +147,7 @@ pub enum Shape {
     Capsule { radius_m: f64, half_length_m: f64 },
 }
 
+/// A mesh that is drawn, fixed to a link.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Visual {
@@ -197,6 +200,7 @@ impl MotorModel {
     }
 }
 
+/// Where one of the description's cameras looks from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SimulatedCamera {

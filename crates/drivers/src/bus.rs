@@ -71,6 +71,7 @@ impl fmt::Display for Register {
     }
 }
 
+/// What was being done to a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     Read,

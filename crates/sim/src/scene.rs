@@ -20,6 +20,7 @@ pub enum PropPhysics {
     Drawn,
 }
 
+/// Something on the table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prop {
     /// What errors and tasks call it.
