@@ -5,6 +5,8 @@
 //! cargo run --release -p sinew-recorder --example record_synthetic -- DIR [EPISODES] [FRAMES]
 //! ```
 
+#![allow(clippy::print_stdout, reason = "it is a command")]
+
 use std::error::Error;
 use std::path::PathBuf;
 

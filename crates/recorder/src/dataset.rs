@@ -9,9 +9,9 @@ use sinew_core::RobotDescription;
 use crate::files::{Staging, io_error};
 use crate::info::{read_info, read_stats, read_tasks};
 use crate::recorder::{EpisodeLog, Totals, camera_tracks};
-use crate::schema::{ACTION, FileIndex, INFO, Info, STATE, STATS, TASKS, pretty};
+use crate::schema::{ACTION, DATA, EPISODES, FileIndex, INFO, Info, STATE, STATS, TASKS, TICKS, pretty};
 use crate::stats::FeatureStats;
-use crate::table::{EpisodeRecord, EpisodeRows, VideoSpan, append_row_groups, data_file, episodes_file, tasks_file};
+use crate::table::{EpisodeRecord, EpisodeRows, VideoSpan, append_row_groups, data_file, episodes_file, tasks_file, ticks_file};
 use crate::video::{EpisodeVideo, VideoFile};
 use crate::{ReadError, RecordError};
 
@@ -39,14 +39,22 @@ struct State {
     tasks: Vec<String>,
     /// Over all episodes, in the order of the features; empty before the first.
     stats: Vec<(String, FeatureStats)>,
-    /// The data file that may be appended to, and its size.
-    data: Option<u64>,
-    data_index: FileIndex,
+    data: RowFiles,
+    ticks: RowFiles,
     cameras: Vec<CameraTrack>,
     /// The rows of the last episodes file.
     records: Vec<EpisodeRecord>,
     episodes_index: FileIndex,
     log: String,
+}
+
+/// The files of a table that has a row group an episode.
+#[derive(Clone)]
+struct RowFiles {
+    tree: &'static str,
+    /// Bytes of the file that may be appended to.
+    current: Option<u64>,
+    index: FileIndex,
 }
 
 /// One camera's files.
@@ -74,8 +82,8 @@ impl Dataset {
             joints: robot.joints.len(),
             tasks: Vec::new(),
             stats: Vec::new(),
-            data: None,
-            data_index: FileIndex::default(),
+            data: RowFiles { tree: DATA, current: None, index: FileIndex::default() },
+            ticks: RowFiles { tree: TICKS, current: None, index: FileIndex::default() },
             cameras: camera_tracks(robot),
             records: Vec::new(),
             episodes_index: FileIndex::default(),
@@ -108,8 +116,9 @@ impl Dataset {
             state.stats = read_stats(root, &features)?;
         }
         let chunks_size = state.info.chunks_size;
-        state.data_index = next_free(&root.join("data"), chunks_size)?;
-        state.episodes_index = next_free(&root.join("meta/episodes"), chunks_size)?;
+        state.data.index = next_free(&root.join(DATA), chunks_size)?;
+        state.ticks.index = next_free(&root.join(TICKS), chunks_size)?;
+        state.episodes_index = next_free(&root.join(EPISODES), chunks_size)?;
         for camera in &mut state.cameras {
             camera.index = next_free(&root.join("videos").join(&camera.key), chunks_size)?;
         }
@@ -182,7 +191,9 @@ impl Dataset {
         ]);
 
         let data = data_file(rows, state.joints, state.info.fps, (episode_index, first_index, task_index));
-        install.push(state.append_data(&self.root, staging, data, join_below_bytes)?);
+        install.push(state.data.append(&self.root, staging, data, join_below_bytes, state.info.chunks_size)?);
+        let ticks = ticks_file(&rows.ticks, state.joints, episode_index, first_index);
+        install.push(state.ticks.append(&self.root, staging, ticks, join_below_bytes, state.info.chunks_size)?);
 
         if state.records.len() == ROWS_PER_EPISODES_FILE {
             state.records.clear();
@@ -192,7 +203,7 @@ impl Dataset {
             episode_index,
             task: task.to_owned(),
             length,
-            data_file: state.data_index,
+            data_file: state.data.index,
             first_index,
             videos: spans,
             stats: stats.clone(),
@@ -209,7 +220,7 @@ impl Dataset {
 
         // info.json comes last: until it is there, a reader sees the dataset as it was.
         let keys: Vec<String> = state.cameras.iter().map(|camera| camera.key.clone()).collect();
-        let episodes = state.episodes_index.episodes_path();
+        let episodes = state.episodes_index.table_path(EPISODES);
         for (path, bytes) in [
             (episodes.as_str(), to_bytes(staging, &episodes, episodes_file(&state.records, &keys))?),
             (TASKS, to_bytes(staging, TASKS, tasks_file(&state.tasks))?),
@@ -231,29 +242,32 @@ fn to_bytes(staging: &Staging, relative: &str, made: Result<Vec<u8>, parquet::er
     made.map_err(|source| RecordError::Parquet { doing: "writing", path, source })
 }
 
-impl State {
-    /// Stages the data file with the episode's rows in it; answers its path.
-    fn append_data(
+impl RowFiles {
+    /// Stages the file with the episode's rows in it; answers its path.
+    fn append(
         &mut self,
         root: &Path,
         staging: &Staging,
-        data: Result<Vec<u8>, parquet::errors::ParquetError>,
+        rows: Result<Vec<u8>, parquet::errors::ParquetError>,
         join_below_bytes: u64,
+        chunks_size: u64,
     ) -> Result<String, RecordError> {
-        let joined = self.data_index.data_path();
-        let data = to_bytes(staging, &joined, data)?;
-        let size = data.len() as u64;
-        let join = self.data.filter(|before| before + size <= join_below_bytes);
-        if self.data.is_some() && join.is_none() {
-            self.data_index = self.data_index.next(self.info.chunks_size);
+        let joined = self.index.table_path(self.tree);
+        let rows = to_bytes(staging, &joined, rows)?;
+        let size = rows.len() as u64;
+        let join = self.current.filter(|before| before + size <= join_below_bytes);
+        if self.current.is_some() && join.is_none() {
+            self.index = self.index.next(chunks_size);
         }
-        let path = self.data_index.data_path();
+        let path = self.index.table_path(self.tree);
         let before = join.map(|_| root.join(&joined));
-        append_row_groups(before.as_deref(), data, &staging.path(&path)?)?;
-        self.data = Some(join.unwrap_or(0) + size);
+        append_row_groups(before.as_deref(), rows, &staging.path(&path)?)?;
+        self.current = Some(join.unwrap_or(0) + size);
         Ok(path)
     }
+}
 
+impl State {
     fn merge_stats(&mut self, episode: Vec<(String, FeatureStats)>) {
         if self.stats.is_empty() {
             self.stats = episode;

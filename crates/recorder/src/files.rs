@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{ReadError, RecordError};
 
 pub(crate) const FOLDER: &str = ".sinew";
-const COMMIT: &str = "commit.json";
+pub(crate) const COMMIT: &str = "commit.json";
 const STAGE: &str = "stage";
 const LOCK: &str = "lock";
 
@@ -151,10 +151,11 @@ impl Drop for Staging {
         // Whatever cannot be removed now is removed by whoever opens the dataset next; a commit that
         // is not yet in place stays.
         let folder = self.root.join(FOLDER);
-        if !folder.join(COMMIT).exists() && self.clear().is_ok() {
-            let _ = fs::remove_file(folder.join("commit.json.new"));
-            let _ = fs::remove_file(folder.join(LOCK));
-            let _ = fs::remove_dir(folder);
+        if folder.join(COMMIT).exists() {
+            return;
+        }
+        if let Err(error) = self.clear().and_then(|()| fs::remove_dir_all(&folder).map_err(io_error("removing", &folder))) {
+            tracing::debug!(%error, "the staging area stays");
         }
     }
 }

@@ -35,8 +35,12 @@
 //! `observation.state` the observed position, both in the dataset's units; `timestamp` is
 //! `frame_index / fps`. Each camera is H.264 in 4:2:0, BT.601 in limited range, constant quantiser,
 //! a key frame every second frame; sizes must be even. Statistics follow LeRobot's own algorithm,
-//! for images its sampling of frames. `meta/sinew_episodes.jsonl` says of each episode what LeRobot
-//! has no column for: seed, outcome, missing ticks, interventions of the safety gate.
+//! for images its sampling of frames.
+//!
+//! Two things LeRobot has no column for and ignores: `meta/sinew_episodes.jsonl` says of each episode
+//! its seed, outcome, missing ticks and how often the safety gate intervened; the table
+//! `sinew/ticks` has for each row the tick, its lateness, the action that was really sent, how many
+//! joints a limit held back, and whether the tick starved.
 //!
 //! # Committing
 //!

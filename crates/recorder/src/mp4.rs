@@ -69,7 +69,7 @@ fn make_box(kind: &[u8; 4], parts: &[&[u8]]) -> Vec<u8> {
 
 /// A box that begins with a version and flags.
 fn full_box(kind: &[u8; 4], version: u8, flags: u32, parts: &[&[u8]]) -> Vec<u8> {
-    let word = (u32::from(version) << 24 | flags).to_be_bytes();
+    let word = ((u32::from(version) << 24) | flags).to_be_bytes();
     let mut all: Vec<&[u8]> = vec![&word];
     all.extend(parts);
     make_box(kind, &all)

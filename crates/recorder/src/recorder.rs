@@ -187,12 +187,20 @@ impl DatasetRecorder {
         for (image, video) in frame.observation.images.iter().zip(&mut episode.videos) {
             video.push(image)?;
         }
-        for (radians, column) in [(&frame.wanted_rad, &mut episode.rows.action), (&frame.observation.position_rad, &mut episode.rows.state)]
-        {
+        for (radians, column) in [
+            (&frame.wanted_rad, &mut episode.rows.action),
+            (&frame.observation.position_rad, &mut episode.rows.state),
+            (&frame.applied_rad, &mut episode.rows.ticks.applied_action),
+        ] {
             let start = column.len();
             column.resize(start + radians.len(), 0.0);
             self.units.to_dataset(radians, &mut column[start..]);
         }
+        let ticks = &mut episode.rows.ticks;
+        ticks.tick.push(frame.tick);
+        ticks.lateness_ns.push(frame.lateness_ns);
+        ticks.limited_joints.push(u64::from(frame.interventions.total()));
+        ticks.starved.push(frame.starved);
         let log = &mut episode.log;
         log.frames += 1;
         log.starved_ticks += u64::from(frame.starved);
@@ -286,7 +294,11 @@ fn check_setup(robot: &RobotDescription, fps: u32, options: RecorderOptions) -> 
 
 /// Why `frame` makes no row of a dataset of `robot`.
 fn misfit(robot: &RobotDescription, frame: &Frame) -> Option<String> {
-    for (what, values) in [("the wanted action", &frame.wanted_rad), ("the observed position", &frame.observation.position_rad)] {
+    for (what, values) in [
+        ("the wanted action", &frame.wanted_rad),
+        ("the applied action", &frame.applied_rad),
+        ("the observed position", &frame.observation.position_rad),
+    ] {
         if values.len() != robot.joints.len() {
             return Some(format!("{what} has {} values, expected {}", values.len(), robot.joints.len()));
         }
@@ -340,7 +352,7 @@ impl FrameSink for DatasetRecorder {
         self.push(frame).map_err(|error| {
             self.episode = Episode::Failed;
             // What is left is removed by `end`, by the next `begin`, or when the dataset is opened.
-            let _ = self.staging.clear();
+            self.staging.clear().unwrap_or_else(|error| tracing::warn!(%error, "a failed episode's files stay for now"));
             sink_error(self.describe("recording"))(error)
         })
     }

@@ -9,6 +9,10 @@ pub(crate) const STATE: &str = "observation.state";
 pub(crate) const ACTION: &str = "action";
 pub(crate) const INFO: &str = "meta/info.json";
 pub(crate) const STATS: &str = "meta/stats.json";
+pub(crate) const DATA: &str = "data";
+pub(crate) const EPISODES: &str = "meta/episodes";
+/// A table of Sinew's own, a row for each of the data's.
+pub(crate) const TICKS: &str = "sinew/ticks";
 pub(crate) const TASKS: &str = "meta/tasks.parquet";
 
 /// The columns that every dataset has, in order, with numpy's names of their types.
@@ -125,8 +129,8 @@ impl Info {
 pub(crate) fn pretty(value: &impl Serialize) -> Vec<u8> {
     let mut bytes = Vec::new();
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
-    // Writing to memory a value whose keys are strings cannot fail.
-    let _ = value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter));
+    let written = value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter));
+    debug_assert!(written.is_ok(), "writing to memory a value whose keys are strings cannot fail");
     bytes
 }
 
@@ -147,12 +151,9 @@ impl FileIndex {
         if self.file + 1 < chunks_size { Self { file: self.file + 1, ..self } } else { Self { chunk: self.chunk + 1, file: 0 } }
     }
 
-    pub(crate) fn data_path(self) -> String {
-        format!("data/{self}.parquet")
-    }
-
-    pub(crate) fn episodes_path(self) -> String {
-        format!("meta/episodes/{self}.parquet")
+    /// Of a table's file in the folder `tree`.
+    pub(crate) fn table_path(self, tree: &str) -> String {
+        format!("{tree}/{self}.parquet")
     }
 
     pub(crate) fn video_path(self, key: &str) -> String {

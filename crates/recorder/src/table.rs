@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::FixedSizeListArray;
-use arrow::array::{Array, ArrayRef, Float32Array, Float64Array, Int64Array, ListArray, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, ListArray, RecordBatch, StringArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
@@ -29,6 +29,17 @@ use crate::stats::{FeatureStats, KEYS};
 pub(crate) struct EpisodeRows {
     pub(crate) action: Vec<f32>,
     pub(crate) state: Vec<f32>,
+    pub(crate) ticks: TickRows,
+}
+
+/// What became of each row's action; LeRobot has no columns for it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct TickRows {
+    pub(crate) tick: Vec<u64>,
+    pub(crate) lateness_ns: Vec<i64>,
+    pub(crate) applied_action: Vec<f32>,
+    pub(crate) limited_joints: Vec<u64>,
+    pub(crate) starved: Vec<bool>,
 }
 
 /// What the episodes table says of one episode.
@@ -116,6 +127,21 @@ pub(crate) fn data_file(
     }
     let huggingface = json!({"info": {"features": features}}).to_string();
     to_parquet(&batch(columns, &[("huggingface", huggingface)])?)
+}
+
+/// What became of the rows' actions, as a parquet file of one row group.
+pub(crate) fn ticks_file(rows: &TickRows, width: usize, episode_index: u64, first_index: u64) -> Result<Vec<u8>, ParquetError> {
+    let length = rows.tick.len() as u64;
+    let columns: Vec<(String, ArrayRef)> = vec![
+        ("index".to_owned(), int64(first_index..first_index + length)),
+        ("episode_index".to_owned(), int64((0..length).map(|_| episode_index))),
+        ("tick".to_owned(), int64(rows.tick.iter().copied())),
+        ("lateness_ns".to_owned(), Arc::new(Int64Array::from(rows.lateness_ns.clone()))),
+        ("applied_action".to_owned(), joints(&rows.applied_action, width)?),
+        ("limited_joints".to_owned(), int64(rows.limited_joints.iter().copied())),
+        ("starved".to_owned(), Arc::new(BooleanArray::from(rows.starved.clone()))),
+    ];
+    to_parquet(&batch(columns, &[])?)
 }
 
 /// The tasks table; task `i` is row `i`. pandas finds in the metadata that `task` is the index,

@@ -8,6 +8,7 @@ use arrow::datatypes::{Float32Type, Float64Type};
 use serde::Serialize;
 
 use crate::ReadError;
+use crate::files::{COMMIT, FOLDER};
 use crate::info::{DatasetInfo, integers, parquet_files, read_parquet};
 use crate::mp4_read::{VideoSummary, read_video};
 use crate::schema::FileIndex;
@@ -38,6 +39,10 @@ struct Span {
 pub fn verify(root: &Path) -> Result<Vec<Fault>, ReadError> {
     let info = DatasetInfo::open(root)?;
     let mut faults = Vec::new();
+    let pending = Path::new(FOLDER).join(COMMIT);
+    if root.join(&pending).exists() {
+        faults.push(Fault { path: pending, what: "a commit is not yet in place; recovering the dataset completes it".to_owned() });
+    }
     if info.total_episodes == 0 {
         return Ok(faults);
     }

@@ -3,9 +3,12 @@
 use std::fs;
 use std::path::Path;
 
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Float32Type;
 use sinew_core::FrameSink;
 
 use super::{assert_whole, attempt, chain, contents, create, finish, frame, robot, start};
+use crate::info::{integers, read_parquet};
 use crate::mp4_read::read_video;
 use crate::{DatasetInfo, DatasetRecorder, ReadError, RecordError, RecorderOptions, recover, verify};
 
@@ -41,6 +44,7 @@ fn episodes_share_files_and_everything_agrees() {
         "meta/sinew_episodes.jsonl",
         "meta/stats.json",
         "meta/tasks.parquet",
+        "sinew/ticks/chunk-000/file-000.parquet",
         FRONT,
         "videos/observation.images.wrist/chunk-000/file-000.mp4",
     ];
@@ -195,7 +199,8 @@ fn a_frame_that_does_not_fit_costs_its_episode_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let mut recorder = create(folder.path());
     attempt(&mut recorder, 0, 5, true).unwrap();
-    let bad: [(&str, fn(&mut sinew_core::Frame)); 5] = [
+    let bad: [(&str, fn(&mut sinew_core::Frame)); 6] = [
+        ("the applied action has 0 values, expected 2", |frame| frame.applied_rad.clear()),
         ("the wanted action of joint gripper is NaN", |frame| frame.wanted_rad[1] = f64::NAN),
         ("the observed position has 1 values, expected 2", |frame| frame.observation.position_rad.truncate(1)),
         ("expected 128x96", |frame| frame.observation.images[0].width = 64),
@@ -242,6 +247,42 @@ fn missing_ticks_and_lost_frames_are_written_down() {
         "lost_frames": 2, "starved_ticks": 1, "limited_non_finite": 0, "limited_position": 0, "limited_velocity": 8, "limited_step": 0,
     });
     assert_eq!(line, expected);
+}
+
+#[test]
+fn what_was_sent_is_kept_beside_what_was_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recorder = create(folder.path());
+    for episode in 0..2 {
+        recorder.begin(&start(episode, "Push the cube")).unwrap();
+        for tick in [0, 2, 3] {
+            let mut frame = frame(&robot(), episode, tick);
+            frame.wanted_rad = vec![1.0, 1.8];
+            frame.applied_rad = vec![0.5, 0.8];
+            frame.lateness_ns = 100 + tick as i64;
+            frame.interventions.velocity = 2;
+            recorder.frame(&frame).unwrap();
+        }
+        recorder.end(&finish(true)).unwrap();
+    }
+    let read = |path: &str, columns: &[&str]| {
+        let batches = read_parquet(&folder.path().join(path), columns).unwrap();
+        arrow::compute::concat_batches(&batches[0].schema(), &batches).unwrap()
+    };
+    let joints = |batch: &RecordBatch, name: &str| {
+        let lists = batch.column_by_name(name).unwrap().as_fixed_size_list().clone();
+        lists.values().as_primitive::<Float32Type>().values().to_vec()
+    };
+    let rows = read("data/chunk-000/file-000.parquet", &["action", "index"]);
+    let ticks = read("sinew/ticks/chunk-000/file-000.parquet", &["index", "tick", "lateness_ns", "applied_action", "limited_joints"]);
+    assert_eq!(integers(&ticks, "index"), integers(&rows, "index"));
+    assert_eq!(integers(&ticks, "tick").unwrap(), [0, 2, 3, 0, 2, 3]);
+    assert_eq!(integers(&ticks, "lateness_ns").unwrap(), [100, 102, 103, 100, 102, 103]);
+    assert_eq!(integers(&ticks, "limited_joints").unwrap(), [2; 6]);
+    // Degrees, and percent of the gripper's range of 2 rad from -0.2.
+    let (wanted, applied) = (joints(&rows, "action"), joints(&ticks, "applied_action"));
+    assert!((wanted[0] - 57.29578).abs() < 1e-4 && (wanted[1] - 100.0).abs() < 1e-4, "{wanted:?}");
+    assert!((applied[0] - 28.64789).abs() < 1e-4 && (applied[1] - 50.0).abs() < 1e-4, "{applied:?}");
 }
 
 #[test]
