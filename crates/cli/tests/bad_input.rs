@@ -1,0 +1,139 @@
+//! What users get wrong, and what they are told.
+
+mod common;
+
+use std::process::Command;
+
+use common::{Desk, contains_all, demo_policy};
+
+#[test]
+fn a_folder_that_is_no_checkpoint() {
+    let desk = Desk::new();
+    std::fs::create_dir(desk.path("empty")).unwrap();
+    let error = desk.error(&["policy", "info", "./empty"]);
+    contains_all(&error, &["empty", "config.json"]);
+    let error = desk.error(&["rollout", "--policy", "./nothing_there"]);
+    contains_all(&error, &["nothing_there"]);
+}
+
+#[test]
+fn a_truncated_weight_file() {
+    let desk = Desk::new();
+    let policy = desk.policy("cut");
+    let weights = policy.join("model.safetensors");
+    let length = std::fs::metadata(&weights).unwrap().len();
+    std::fs::OpenOptions::new().write(true).open(&weights).unwrap().set_len(length / 2).unwrap();
+    let error = desk.error(&["rollout", "--policy", "./cut", "--fast"]);
+    contains_all(&error, &["model.safetensors"]);
+    assert!(!desk.path("outputs").exists(), "nothing may be written for a policy that cannot run");
+}
+
+#[test]
+fn a_policy_whose_camera_the_robot_does_not_have_is_shown_beside_the_robot() {
+    let desk = Desk::new();
+    let policy = desk.policy("renamed");
+    // A name of the same length, so that the headers of the safetensors files stay right.
+    for entry in std::fs::read_dir(&policy).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let (front, above) = (b"observation.images.front", b"observation.images.above");
+        for start in 0..bytes.len().saturating_sub(front.len()) {
+            if bytes[start..].starts_with(front) {
+                bytes[start..start + front.len()].copy_from_slice(above);
+            }
+        }
+        std::fs::write(&path, bytes).unwrap();
+    }
+    let error = desk.error(&["eval", "--policy", "./renamed", "--episodes", "1"]);
+    contains_all(&error, &["observation.images.above", "observation.images.front"]);
+}
+
+#[test]
+fn a_robot_whose_camera_has_another_size_is_shown_beside_the_policy() {
+    let desk = Desk::new();
+    let built_in = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../robots/so101");
+    let robot = desk.path("big_eyes");
+    std::fs::create_dir_all(robot.join("meshes")).unwrap();
+    for entry in std::fs::read_dir(built_in.join("meshes")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), robot.join("meshes").join(entry.file_name())).unwrap();
+    }
+    let text = std::fs::read_to_string(built_in.join("robot.toml")).unwrap();
+    std::fs::write(robot.join("robot.toml"), text.replace("width = 128", "width = 160")).unwrap();
+    let error = desk.error(&["rollout", "--robot", "./big_eyes", "--fast", "--episodes", "1"]);
+    contains_all(&error, &["128", "160", "observation.images.front"]);
+}
+
+#[test]
+fn a_task_that_does_not_exist_names_those_that_do() {
+    let error = Desk::new().error(&["eval", "--task", "juggle"]);
+    contains_all(&error, &["juggle", "reach", "push", "pick-place", "sort"]);
+}
+
+#[test]
+fn a_robot_that_does_not_exist_names_those_that_do() {
+    contains_all(&Desk::new().error(&["robots", "show", "r2d2"]), &["r2d2", "so101"]);
+}
+
+#[test]
+fn an_output_folder_that_holds_something_is_left_alone() {
+    let desk = Desk::new();
+    std::fs::create_dir(desk.path("full")).unwrap();
+    std::fs::write(desk.path("full/notes.txt"), "mine").unwrap();
+    let record = ["record", "--sim", "--teleop", "scripted", "--task", "reach", "--episodes", "1", "--out", "full"];
+    contains_all(&desk.error(&record), &["full"]);
+    contains_all(&desk.error(&["rollout", "--fast", "--no-rerun", "--record", "full"]), &["full"]);
+    assert_eq!(std::fs::read_to_string(desk.path("full/notes.txt")).unwrap(), "mine");
+    assert_eq!(std::fs::read_dir(desk.path("full")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_folder_that_is_no_dataset() {
+    let desk = Desk::new();
+    std::fs::create_dir(desk.path("empty")).unwrap();
+    contains_all(&desk.error(&["dataset", "info", "empty"]), &["empty", "info.json"]);
+}
+
+#[test]
+fn a_policy_that_is_not_in_the_cache_when_offline() {
+    contains_all(&Desk::new().error(&["policy", "info", "someone/not_here"]), &["someone/not_here"]);
+}
+
+#[test]
+fn counts_that_make_no_sense() {
+    let desk = Desk::new();
+    contains_all(&desk.error(&["eval", "--episodes", "0"]), &["--episodes", "at least 1"]);
+    contains_all(&desk.error(&["rollout", "--episodes", "0"]), &["--episodes", "at least 1"]);
+    assert_eq!(desk.run(&["rollout", "--episodes", "many"]).status.code(), Some(2));
+}
+
+/// The file size limit stands for a full disk: a write in the middle of the recording fails.
+#[test]
+fn a_disk_that_fills_while_recording_costs_only_the_episode_at_hand() {
+    let desk = Desk::new();
+    let mut command = Command::new("sh");
+    desk.prepare(&mut command);
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 400; exec {} record --sim --teleop scripted --task reach --episodes 400 --seed 5 --out ds",
+        env!("CARGO_BIN_EXE_sinew")
+    );
+    let output = command.args(["-c", &script]).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    contains_all(&error, &["ds", "are committed and whole"]);
+    let committed: u64 = error.split(" episodes are committed").next().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(committed > 0, "the limit struck before the first episode: {error}");
+    let info: serde_json::Value = serde_json::from_str(&desk.ok(&["dataset", "info", "ds", "--json"])).unwrap();
+    assert_eq!(info["total_episodes"], committed);
+    assert_eq!(sinew_recorder::verify(&desk.path("ds")).unwrap(), []);
+}
+
+#[test]
+fn inputs_that_the_policy_cannot_use() {
+    let desk = Desk::new();
+    std::fs::write(desk.path("in.safetensors"), b"not a safetensors file").unwrap();
+    let policy = demo_policy();
+    let infer = ["policy", "infer", policy.to_str().unwrap(), "--inputs", "in.safetensors", "--out", "out.safetensors"];
+    contains_all(&desk.error(&infer), &["in.safetensors"]);
+    assert!(!desk.path("out.safetensors").exists());
+}

@@ -1,0 +1,101 @@
+//! Runs the binary as a user does, with a home of its own.
+
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+pub struct Desk {
+    folder: TempDir,
+}
+
+impl Desk {
+    pub fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn sinew(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sinew"));
+        self.prepare(&mut command);
+        command.args(args);
+        command
+    }
+
+    pub fn prepare(&self, command: &mut Command) {
+        command.current_dir(self.folder.path()).env("HOME", self.folder.path()).env("HF_HUB_OFFLINE", "1");
+        for name in ["XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "SINEW_LOG"] {
+            command.env_remove(name);
+        }
+    }
+
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.sinew(args).output().unwrap()
+    }
+
+    /// Stdout of a run that must succeed.
+    pub fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Stderr of a run that must fail with exit code 1.
+    pub fn error(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {text}");
+        assert!(text.starts_with("error: ") && !text.contains("panicked"), "{args:?}: {text}");
+        text
+    }
+
+    /// A copy of the demonstration policy that may be spoilt.
+    pub fn policy(&self, name: &str) -> PathBuf {
+        let from = demo_policy();
+        let to = self.path(name);
+        std::fs::create_dir(&to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_file() {
+                std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+            }
+        }
+        to
+    }
+}
+
+/// The checkpoint as it lies in the repository.
+pub fn demo_policy() -> PathBuf {
+    let policies = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies");
+    let mut found: Vec<PathBuf> = std::fs::read_dir(policies).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(found.len(), 1, "one policy ships");
+    found.remove(0)
+}
+
+pub fn contains_all(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+}
+
+/// Every file below `root` with its bytes, by its path.
+pub fn files(root: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
+    let mut found = std::collections::BTreeMap::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.insert(path.strip_prefix(root).unwrap().display().to_string(), std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
