@@ -194,12 +194,7 @@ impl<'a> PolicyPlan<'a> {
         let Some(answer) = answer else { return Ok(!wait) };
         let chunk = &answer.chunk;
         let clock = self.shared.clock;
-        self.latency_ns = match scripted_ns {
-            Some(scripted_ns) => scripted_ns,
-            None if clock.runs_by_itself() => answer.latency_ns,
-            // The clock may have gone on while the policy, for all it knows, answered at once.
-            None => 0,
-        };
+        self.latency_ns = scripted_ns.unwrap_or(answer.latency_ns);
         self.stats.latency.record(self.latency_ns);
         self.stats.compute.record(answer.compute_ns);
         self.shared.progress.inference_ns.store(answer.compute_ns, Relaxed);
