@@ -175,7 +175,8 @@ fn work(
     finished: &mpsc::Sender<(u64, Finished)>,
 ) -> anyhow::Result<()> {
     let mut rig = plan.simulate()?;
-    let mut policy = BoundPolicy::bind(checkpoint, plan.robot())?;
+    // The workers keep the cores busy; one that computed on several would only get in their way.
+    let mut policy = BoundPolicy::bind(checkpoint, plan.robot())?.with_threads(1)?;
     let config = SessionConfig {
         inference: Inference::Sync,
         latency: Latency::Measured,
