@@ -63,9 +63,9 @@ BASE_BOXES = [
 PAD_FRICTION = 1.0
 BODY_FRICTION = 0.6
 
-# Stands 1 m in front of the table's middle and looks back and down at it. (position, target, vertical field of view)
+# Stands a metre in front of the arm and looks back and down at the table between. (position, target, vertical field of view)
 FRONT_CAMERA = ((1.02, 0.0, 0.78), (0.21, 0.0, 0.03), math.radians(19.0))
-# The MJCF's 48.5 degrees are of a 16:9 picture, 77 degrees wide. Ours is 4:3 and as wide, so that it shows both jaws.
+# The MJCF's 48.5 degrees are of a 16:9 picture. At 4:3 this much shows both finger tips until they are 6 cm apart.
 WRIST_FIELD_OF_VIEW_RAD = math.radians(70.0)
 
 # Folded, the tool 10 cm above the table: clear of the workspace in the front view.

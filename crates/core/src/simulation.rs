@@ -141,10 +141,17 @@ pub struct Collider {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Shape {
-    Box { half_extents_m: [f64; 3] },
-    Sphere { radius_m: f64 },
+    Box {
+        half_extents_m: [f64; 3],
+    },
+    Sphere {
+        radius_m: f64,
+    },
     /// Along the local z axis.
-    Capsule { radius_m: f64, half_length_m: f64 },
+    Capsule {
+        radius_m: f64,
+        half_length_m: f64,
+    },
 }
 
 /// A mesh that is drawn, fixed to a link.

@@ -21,11 +21,20 @@ pub enum RobotModelError {
     #[error(transparent)]
     Description(#[from] DescriptionError),
     #[error("reading {path}")]
-    Read { path: PathBuf, #[source] source: io::Error },
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("reading the robot {robot}: mesh {mesh} is not beside its robot.toml")]
     MissingMesh { robot: String, mesh: String },
     #[error("reading the robot {robot}: mesh {mesh}")]
-    Mesh { robot: String, mesh: String, #[source] source: MeshError },
+    Mesh {
+        robot: String,
+        mesh: String,
+        #[source]
+        source: MeshError,
+    },
 }
 
 /// A description together with the meshes that it names.

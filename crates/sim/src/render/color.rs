@@ -32,7 +32,7 @@ impl Encoder {
     /// `0x00BBGGRR`.
     pub fn encode(&self, linear: [f32; 3]) -> u32 {
         // The cast saturates and takes NaN for 0.
-        let [r, g, b] = linear.map(|v| u32::from(self.srgb[((v * Self::STEPS) as usize).min(Self::STEPS as usize)]));
+        let [r, g, b] = linear.map(|v| u32::from(self.srgb[((v * Self::STEPS + 0.5) as usize).min(Self::STEPS as usize)]));
         r | g << 8 | b << 16
     }
 }

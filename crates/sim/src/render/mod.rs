@@ -18,6 +18,8 @@ mod color;
 mod raster;
 mod shadow;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use nalgebra::{Isometry3, Point3, Vector3};
 use sinew_core::Image;

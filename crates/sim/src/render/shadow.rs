@@ -37,7 +37,11 @@ impl Extent {
 
     fn grown(self, by: usize) -> Self {
         let grow = |(from, to): (usize, usize)| (from.saturating_sub(by), (to + by).min(SIZE));
-        if self.rows.0 < self.rows.1 { Self { rows: grow(self.rows), columns: grow(self.columns) } } else { Self { rows: (0, 0), columns: (0, 0) } }
+        if self.rows.0 < self.rows.1 {
+            Self { rows: grow(self.rows), columns: grow(self.columns) }
+        } else {
+            Self { rows: (0, 0), columns: (0, 0) }
+        }
     }
 }
 
