@@ -51,9 +51,9 @@ KEPT_GRIPPER_COLLIDERS = {"fixed_jaw_box1", "fixed_jaw_box2", "camera_box1", "ca
 # face behind it, which leans by the angle. (link, centre, half extents, axis, angle)
 PADS = [
     ("gripper", (-0.0109, -0.0002, -0.1005), (0.0030, 0.0050, 0.0065), "y", 0.0),
-    ("gripper", (-0.0160, -0.0002, -0.0690), (0.0040, 0.0080, 0.0250), "y", 0.090),
-    ("moving_jaw", (-0.0088, -0.0760, 0.0189), (0.0035, 0.0050, 0.0065), "z", 0.0),
-    ("moving_jaw", (-0.0053, -0.0480, 0.0189), (0.0040, 0.0080, 0.0220), "z", -0.050),
+    ("gripper", (-0.0160, -0.0002, -0.0690), (0.0040, 0.0080, 0.0250), "y", -0.090),
+    ("moving_jaw", (-0.0088, -0.0760, 0.0189), (0.0035, 0.0065, 0.0050), "z", 0.0),
+    ("moving_jaw", (-0.0053, -0.0480, 0.0189), (0.0040, 0.0220, 0.0080), "z", -0.050),
 ]
 # The MJCF gives the base no collider.
 BASE_BOXES = [
