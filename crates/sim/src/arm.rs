@@ -108,13 +108,11 @@ impl Arm {
         Ok(arm)
     }
 
+    /// Where joint `i` is; `multibodies` is the set that the arm was built in, so the joint is there.
     pub fn joint(&self, i: usize, multibodies: &MultibodyJointSet) -> JointState {
         let Some((multibody, id)) = multibodies.get(self.joints[i]) else { return JointState::default() };
         let Some(link) = multibody.link(id) else { return JointState::default() };
-        JointState {
-            position_rad: f64::from(link.joint().coords()[3]),
-            velocity_rad_per_s: f64::from(multibody.joint_velocity(link)[0]),
-        }
+        JointState { position_rad: f64::from(link.joint().coords()[3]), velocity_rad_per_s: f64::from(multibody.joint_velocity(link)[0]) }
     }
 
     /// Gives every joint's motor its drive for `substep`.

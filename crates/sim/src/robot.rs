@@ -97,7 +97,7 @@ impl Robot for SimRobot {
 
     fn stop(&mut self) -> Result<(), RobotError> {
         match self.robot.stop.behaviour {
-            StopBehaviour::Hold => {}
+            StopBehaviour::Hold => lock(&self.world).hold(),
             StopBehaviour::Limp => lock(&self.world).disable_torque(),
         }
         Ok(())

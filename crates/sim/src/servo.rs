@@ -1,4 +1,9 @@
 //! A position servo: what stands between a goal register and a joint.
+//!
+//! The torque is that of [`MotorModel`]. Its spring and its damper go to the physics engine as a
+//! motor of limited force, which is integrated implicitly and so may be as stiff as the real one;
+//! armature, viscous and dry friction are the engine's own. Viscous friction is what bounds the
+//! speed: at stall torque over damping nothing is left to accelerate with.
 
 use std::collections::VecDeque;
 
@@ -41,6 +46,10 @@ impl Servo {
     pub fn disable(&mut self) {
         self.pending.clear();
         self.torque_on = false;
+    }
+
+    pub fn torque_is_on(&self) -> bool {
+        self.torque_on
     }
 
     pub fn set_goal(&mut self, substep: u64, goal_rad: f64) {

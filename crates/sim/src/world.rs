@@ -176,6 +176,17 @@ impl World {
         }
     }
 
+    /// Goals := present positions of the servos whose torque is on.
+    pub fn hold(&mut self) {
+        let state = &mut self.state;
+        for i in 0..state.arm.servos.len() {
+            let JointState { position_rad, .. } = state.arm.joint(i, &state.multibodies);
+            if state.arm.servos[i].torque_is_on() {
+                state.arm.servos[i].enable(position_rad);
+            }
+        }
+    }
+
     pub fn disable_torque(&mut self) {
         self.state.arm.servos.iter_mut().for_each(crate::servo::Servo::disable);
     }
@@ -310,7 +321,8 @@ impl State {
         let mut colliders = ColliderSet::new();
         let mut multibodies = MultibodyJointSet::new();
         let table = bodies.insert(RigidBodyBuilder::fixed());
-        let top = ColliderBuilder::cuboid(1.0, 1.0, 0.05).translation(Vector::new(0.0, 0.0, -0.05)).friction(0.6).collision_groups(groups::PROP);
+        let top =
+            ColliderBuilder::cuboid(1.0, 1.0, 0.05).translation(Vector::new(0.0, 0.0, -0.05)).friction(0.6).collision_groups(groups::PROP);
         colliders.insert_with_parent(top, table, &mut bodies);
         let arm = Arm::build(robot, &scene.arm_rad, SUBSTEP_S, &mut bodies, &mut colliders, &mut multibodies)?;
         let props = scene

@@ -2,10 +2,11 @@
 
 mod common;
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nalgebra::{Isometry3, Translation3, UnitQuaternion, Vector3};
-use sinew_core::{Observation, Robot, Tick, Timestamp};
+use sinew_core::{Armed, Observation, Robot, SafetyGate, StopBehaviour, Tick, Timestamp};
 use sinew_sim::{Prop, PropPhysics, PropShape, SUBSTEPS_PER_SECOND, Scene, SimError, SimRobot, World};
 
 fn cube_at(world_from_prop: Isometry3<f64>) -> Prop {
@@ -157,7 +158,7 @@ fn nothing_moves_before_torque_and_goals_start_at_the_present() {
 fn restoring_a_snapshot_repeats_what_followed_bit_by_bit() {
     let mut world = world_with(vec![cube_at(Isometry3::translation(0.3, 0.0, 0.05))]);
     world.enable_torque();
-    let mut go_on = |world: &mut World| {
+    let go_on = |world: &mut World| {
         (0..SUBSTEPS_PER_SECOND)
             .map(|_| {
                 world.set_goals(&sweep(world)).unwrap();
@@ -211,4 +212,53 @@ fn world_time_follows_due_times_and_not_the_number_of_looks() {
     tick = Tick { index: 0, due: tick.due + Duration::from_secs(100), ..tick };
     arm.observe(&tick, &mut observation).unwrap();
     assert_eq!(shared.lock().unwrap().substep(), u64::from(SUBSTEPS_PER_SECOND));
+}
+
+#[test]
+fn an_arm_that_is_stopped_on_its_way_holds_or_goes_limp_as_declared() {
+    for behaviour in [StopBehaviour::Hold, StopBehaviour::Limp] {
+        let mut model = common::model();
+        model.description.stop.behaviour = behaviour;
+        // Stretched out, so that a limp arm falls far.
+        let shared = Arc::new(Mutex::new(World::new(&model).unwrap()));
+        let scene = Scene { arm_rad: vec![0.0; 6], ..shared.lock().unwrap().scene().clone() };
+        shared.lock().unwrap().reset(scene).unwrap();
+        let mut arm = SimRobot::new(shared.clone());
+        let gate = SafetyGate::of(&model.description);
+        let mut armed = Armed::new(&mut arm).unwrap();
+        let mut command = gate.hold(&[0.0; 6]);
+        gate.advance(&mut command, &[1.0, 0.0, 0.0, 0.0, 0.0, 0.0], &[0.0; 6], 0.1);
+        armed.apply(&command, &mut [0.0; 6]).unwrap();
+        step(&mut shared.lock().unwrap(), 0.1);
+        drop(armed);
+        let mut world = shared.lock().unwrap();
+        let (stopped_rad, height_m) = (world.position_rad(0), world.world_from_tool().translation.z);
+        assert!(stopped_rad > 0.02 && stopped_rad < command.goals_rad()[0] - 0.02, "stopped on its way, at {stopped_rad}");
+        step(&mut world, 1.0);
+        let fallen_m = height_m - world.world_from_tool().translation.z;
+        match behaviour {
+            StopBehaviour::Hold => {
+                assert!((world.position_rad(0) - stopped_rad).abs() < 0.05, "{} from {stopped_rad}", world.position_rad(0));
+                assert!(fallen_m < 0.01, "fell {fallen_m} m");
+            }
+            StopBehaviour::Limp => assert!(fallen_m > 0.1, "fell {fallen_m} m"),
+        }
+    }
+}
+
+#[test]
+fn pictures_have_the_size_that_the_description_gives() {
+    let mut model = common::model();
+    (model.description.cameras[0].width, model.description.cameras[0].height) = (48, 64);
+    let mut arm = SimRobot::new(Arc::new(Mutex::new(World::new(&model).unwrap())));
+    let mut observation = Observation::for_robot(arm.description());
+    let tick = Tick { index: 0, due: Timestamp::from_nanos(9), period: Duration::from_millis(33), wants_images: true };
+    arm.observe(&tick, &mut observation).unwrap();
+    let image = &observation.images[0];
+    assert_eq!((image.width, image.height, image.rgb.len()), (48, 64, 48 * 64 * 3));
+    assert_eq!((image.captured_at, image.sequence), (tick.due, 1));
+    let mut one_too_many = observation.images.clone();
+    one_too_many.push(image.clone());
+    let error = arm.world().lock().unwrap().render_all(&mut one_too_many).unwrap_err();
+    assert!(matches!(error, SimError::NoCamera { camera: 2, count: 2 }), "{error}");
 }

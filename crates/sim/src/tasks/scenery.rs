@@ -16,8 +16,11 @@ pub(super) struct Paint {
 }
 
 /// What cubes are painted with: far from the arm's yellow, the goals' greens and the tables' greys.
-pub(super) const CUBE_PAINTS: [Paint; 3] =
-    [Paint { name: "red", rgb: [0.75, 0.04, 0.04] }, Paint { name: "blue", rgb: [0.04, 0.10, 0.75] }, Paint { name: "purple", rgb: [0.40, 0.05, 0.55] }];
+pub(super) const CUBE_PAINTS: [Paint; 3] = [
+    Paint { name: "red", rgb: [0.75, 0.04, 0.04] },
+    Paint { name: "blue", rgb: [0.04, 0.10, 0.75] },
+    Paint { name: "purple", rgb: [0.40, 0.05, 0.55] },
+];
 
 const GOAL_PAINT: Paint = Paint { name: "green", rgb: [0.06, 0.55, 0.12] };
 
@@ -83,7 +86,9 @@ pub(super) fn place<T>(task: &'static str, seed: u64, mut draw: impl FnMut() -> 
 pub(super) fn within_reach(robot: &RobotDescription, at: &Vector2<f64>) -> bool {
     [0.015, 0.06].iter().all(|z| {
         let goal = ToolGoal { position_m: at.push(*z), approach: Some(-Vector3::z_axis()), across: None };
-        robot.inverse_kinematics(&goal, &robot.stop.rest_rad).is_ok_and(|found| found.position_error_m < 0.002 && found.direction_error_rad < 0.1)
+        robot
+            .inverse_kinematics(&goal, &robot.stop.rest_rad)
+            .is_ok_and(|found| found.position_error_m < 0.002 && found.direction_error_rad < 0.1)
     })
 }
 

@@ -37,7 +37,14 @@ impl Hand {
     /// Takes over from where the arm is.
     pub fn new(world: &World, rng: &mut Rng) -> Self {
         let joints_rad = world.positions_rad();
-        Self { goals_rad: joints_rad.clone(), joints_rad, looseness: 0.0, speed_m_per_s: 0.0, haste: 0.85 + 0.3 * rng.f64(), tremor_m: Vector3::zeros() }
+        Self {
+            goals_rad: joints_rad.clone(),
+            joints_rad,
+            looseness: 0.0,
+            speed_m_per_s: 0.0,
+            haste: 0.85 + 0.3 * rng.f64(),
+            tremor_m: Vector3::zeros(),
+        }
     }
 
     /// Moves the goals for `dt_s` towards `intent`.

@@ -4,8 +4,8 @@
 //! are; the [`ScriptedTeleoperator`] moves the goals there at human speed, with a hand that is
 //! never quite steady.
 
-mod hand;
 mod carry;
+mod hand;
 mod reach;
 
 use fastrand::Rng;
