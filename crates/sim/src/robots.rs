@@ -144,6 +144,9 @@ fn read(path: &Path) -> Result<Vec<u8>, RobotModelError> {
 
 #[cfg(test)]
 mod tests {
+    use nalgebra::Point3;
+    use sinew_core::Shape;
+
     use super::*;
 
     fn robots_folder() -> PathBuf {
@@ -192,5 +195,52 @@ mod tests {
         let error = get(folder.to_str().unwrap()).unwrap_err();
         fs::remove_dir_all(&folder).unwrap();
         assert!(matches!(error, RobotModelError::MissingMesh { ref mesh, .. } if mesh == "../base_printed.stl"), "{error}");
+    }
+
+    /// Points of a mesh's surface, at most a millimetre apart.
+    fn surface(mesh: &Mesh) -> Vec<Point3<f32>> {
+        let mut points = Vec::new();
+        for triangle in &mesh.triangles {
+            let [a, b, c] = triangle.map(|v| mesh.positions_m[v as usize]);
+            let steps = (((b - a).norm().max((c - a).norm()) / 0.001).ceil() as usize).max(1);
+            for i in 0..=steps {
+                for j in 0..=steps - i {
+                    points.push(a + (b - a) * (i as f32 / steps as f32) + (c - a) * (j as f32 / steps as f32));
+                }
+            }
+        }
+        points
+    }
+
+    /// The pads are the colliders that grip best. Their broad inner face follows the printed finger.
+    #[test]
+    fn finger_pads_lie_on_the_fingers() {
+        let model = get("so101").unwrap();
+        let mut pads = 0;
+        for link in &model.description.simulation.as_ref().unwrap().links {
+            for collider in link.colliders.iter().filter(|collider| collider.friction > 0.9) {
+                let Shape::Box { half_extents_m: [x, y, z] } = collider.shape else { panic!("{}: a pad that is no box", link.name) };
+                let printed = link.visuals.iter().find(|visual| visual.mesh.contains("printed")).unwrap();
+                let surface = surface(&model.meshes[&printed.mesh]);
+                let off = |side: f64| {
+                    let face = [
+                        [side * x, 0.0, 0.0],
+                        [side * x, y * 0.8, 0.0],
+                        [side * x, y * -0.8, 0.0],
+                        [side * x, 0.0, z * 0.8],
+                        [side * x, 0.0, z * -0.8],
+                    ];
+                    let distance = |at: [f64; 3]| {
+                        let at = (collider.pose.to_isometry() * Point3::from(at)).cast::<f32>();
+                        surface.iter().map(|p| (p - at).norm()).fold(f32::MAX, f32::min)
+                    };
+                    face.map(distance).into_iter().fold(0.0, f32::max)
+                };
+                let off = off(1.0).min(off(-1.0));
+                assert!(off < 0.0025, "{}: the pad at {:?} is {off} m off the finger", link.name, collider.pose.translation_m);
+                pads += 1;
+            }
+        }
+        assert_eq!(pads, 4);
     }
 }
