@@ -1,5 +1,7 @@
 //! What users get wrong, and what they are told.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 mod common;
 
 use std::process::Command;

@@ -1,5 +1,7 @@
 //! Whole sessions: what is printed, what is left behind, and that it is the same twice.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 mod common;
 
 use std::io::{BufRead, BufReader};

@@ -1,6 +1,7 @@
 //! Runs the binary as a user does, with a home of its own.
 
 #![allow(dead_code, reason = "each test file uses a part")]
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
