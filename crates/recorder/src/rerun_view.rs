@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageError};
-use rerun::blueprint::{Blueprint, ContainerLike, Grid, Horizontal, Spatial2DView, Spatial3DView, TextLogView, TimeSeriesView, Vertical};
+use rerun::blueprint::components::PanelState;
+use rerun::blueprint::{
+    Blueprint, ContainerLike, Grid, Horizontal, SelectionPanel, Spatial2DView, Spatial3DView, TextLogView, TimeSeriesView, Vertical,
+};
 use rerun::{RecordingStream, RecordingStreamBuilder, RecordingStreamError};
 use sinew_core::{EpisodeEnd, EpisodeStart, Frame, FrameSink, Image, Outcome, RobotDescription, SinkError, Timestamp};
 use thiserror::Error;
@@ -179,7 +182,7 @@ impl RerunView {
             stream.log(format!("joints/{}", joint.name), &rerun::Scalars::new(values))?;
         }
         for (name, positions_rad, color, radius_m) in
-            [("observed", observed, OBSERVED, 0.006), ("wanted", &frame.wanted_rad, WANTED, 0.002)]
+            [("observed", observed, OBSERVED, 0.004), ("wanted", &frame.wanted_rad, WANTED, 0.002)]
         {
             let strip =
                 rerun::LineStrips3D::new([chain(robot, positions_rad)]).with_colors([rerun::Color::from(color)]).with_radii([radius_m]);
@@ -279,7 +282,8 @@ fn blueprint(robot: &RobotDescription) -> Blueprint {
         TimeSeriesView::new("runtime").with_origin("runtime").into(),
     ])
     .with_row_shares(vec![3.0, 1.0]);
-    Blueprint::new(Horizontal::new([ContainerLike::from(left), right.into()]))
+    let layout = Horizontal::new([ContainerLike::from(left), right.into()]);
+    Blueprint::new(layout).with_selection_panel(SelectionPanel::from_state(PanelState::Collapsed))
 }
 
 /// The base, every joint's origin and the tool, in the base frame.
