@@ -1,5 +1,7 @@
 //! The contract: on a mock clock, the same seed gives the same bytes, every time.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails here fails the test")]
+
 mod common;
 
 use common::{Arm, Fake, RATE_HZ, Scene, Tape, answer_and_tick, run};
