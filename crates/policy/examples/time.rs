@@ -3,7 +3,7 @@
 //! ```text
 //! RAYON_NUM_THREADS=1 cargo run --release -p sinew-policy --example time -- CHECKPOINT [RUNS]
 //! ```
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, reason = "printing is what it is for")]
 
 use std::error::Error;
 use std::path::PathBuf;

@@ -5,6 +5,8 @@
 //! cargo run --release -p sinew-runtime --example cadence [SECONDS]
 //! ```
 
+#![allow(clippy::print_stdout, reason = "printing is what it is for")]
+
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
