@@ -234,7 +234,7 @@ impl ImageStats {
         for counts in &self.counts {
             let levels = || counts.iter().enumerate().filter(|(_, n)| **n > 0).map(|(level, n)| (level as f64, *n));
             let n: u64 = counts.iter().sum();
-            let (min, max) = (levels().next()?.0, levels().last()?.0);
+            let (min, max) = (levels().next()?.0, levels().next_back()?.0);
             let mean = levels().map(|(level, count)| level * count as f64).sum::<f64>() / n as f64;
             let mean_of_squares = levels().map(|(level, count)| level * level * count as f64).sum::<f64>() / n as f64;
             let quantiles = histogram_quantiles(levels(), &edges_f32(min as f32, max as f32), n);

@@ -23,6 +23,7 @@ pub(crate) enum Choice {
 }
 
 /// A source of actions as the control thread sees it.
+#[expect(clippy::large_enum_variant, reason = "there is one an episode, and it never moves")]
 pub(crate) enum Plan<'a> {
     Teleoperator(&'a mut dyn Teleoperator),
     Policy(PolicyPlan<'a>),
