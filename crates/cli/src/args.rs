@@ -11,9 +11,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     about = "Runs robot policies from the Hugging Face Hub against hardware or a simulator, and records what happened.",
     long_about = "Runs robot policies from the Hugging Face Hub against hardware or a simulator, and records what happened.\n\n\
         Without a verb it is `sinew rollout`: the demonstration policy works a simulated SO-101.",
-    after_help = "Examples:\n  sinew\n  sinew eval --task push --episodes 100 --seed 1000\n  \
-        sinew record --robot so101 --sim --teleop scripted --task push --episodes 20 --out my_dataset\n  \
-        sinew rollout --policy lerobot-user/act_so101_push --episodes 3"
+    after_help = "Examples:\n  sinew\n  sinew eval --task pick-place --episodes 100 --seed 1000\n  \
+        sinew record --robot so101 --sim --teleop scripted --task pick-place --episodes 20 --out my_dataset\n  \
+        sinew rollout --policy lerobot-user/act_so101_pick_place --episodes 3"
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -87,7 +87,7 @@ impl Default for RigArgs {
 
 #[derive(Args, Clone)]
 #[command(after_help = "Examples:\n  sinew rollout\n  sinew rollout --fast --episodes 20 --seed 7\n  \
-    sinew rollout --policy ./outputs/train/pretrained_model --task push --inference sync\n  \
+    sinew rollout --policy ./outputs/train/pretrained_model --task pick-place --inference sync\n  \
     sinew rollout --record my_rollouts --rerun run.rrd")]
 pub struct RolloutArgs {
     #[command(flatten)]
@@ -145,8 +145,8 @@ impl Default for RolloutArgs {
 }
 
 #[derive(Args, Clone)]
-#[command(after_help = "Examples:\n  sinew eval --task push --episodes 100 --seed 1000\n  \
-    sinew eval --task push --policy ./my_checkpoint --json > results.jsonl")]
+#[command(after_help = "Examples:\n  sinew eval --task pick-place --episodes 100 --seed 1000\n  \
+    sinew eval --task pick-place --policy ./my_checkpoint --json > results.jsonl")]
 pub struct EvalArgs {
     #[command(flatten)]
     pub rig: RigArgs,
@@ -259,7 +259,7 @@ pub enum RobotsCommand {
 #[derive(Subcommand)]
 pub enum SimCommand {
     /// Write a PNG of each camera
-    #[command(after_help = "Example:\n  sinew sim render --task push --seed 3 --out pictures --width 640 --height 480")]
+    #[command(after_help = "Example:\n  sinew sim render --task pick-place --seed 3 --out pictures --width 640 --height 480")]
     Render {
         #[command(flatten)]
         rig: RigArgs,

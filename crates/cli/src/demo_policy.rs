@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 /// The task it was trained for.
-pub const TASK: &str = "push";
+pub const TASK: &str = "pick-place";
 
 macro_rules! files {
     ($($name:literal),* $(,)?) => {
-        &[$(($name, include_bytes!(concat!("../../../policies/act_so101_push/", $name)).as_slice())),*]
+        &[$(($name, include_bytes!(concat!("../../../policies/act_so101_pick_place/", $name)).as_slice())),*]
     };
 }
 
-const NAME: &str = "act_so101_push";
+const NAME: &str = "act_so101_pick_place";
 const FILES: &[(&str, &[u8])] = files![
     "README.md",
     "config.json",

@@ -35,7 +35,7 @@ impl Plan {
     /// A simulated robot and its scene; each call makes a world of its own.
     pub fn simulate(&self) -> anyhow::Result<Rig> {
         let world = World::new(&self.model).with_context(|| format!("setting up the simulator for the robot {}", self.robot().name))?;
-        let world = Arc::new(Mutex::new(world));
+        let world: SharedWorld = Arc::new(Mutex::new(world));
         Ok(Rig { robot: SimRobot::new(world.clone()), environment: SimEnvironment::new(world.clone(), self.task), world })
     }
 }

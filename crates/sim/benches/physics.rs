@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use sinew_core::Environment;
 use sinew_core::Image;
-use sinew_sim::{SUBSTEPS_PER_SECOND, SimEnvironment, World, robots, tasks};
+use sinew_sim::{SUBSTEPS_PER_SECOND, SimEnvironment, Simulator, World, robots, tasks};
 use std::sync::{Arc, Mutex};
 
 /// Simulated seconds a task.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use sinew_core::{Environment, Image};
-use sinew_sim::{SimEnvironment, World, robots, tasks};
+use sinew_sim::{SimEnvironment, Simulator, World, robots, tasks};
 
 const ROUNDS: usize = 30;
 const IMAGES: usize = 10;

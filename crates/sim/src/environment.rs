@@ -50,9 +50,9 @@ impl Environment for SimEnvironment {
     fn outcome(&mut self) -> Outcome {
         if self.outcome == Outcome::Running {
             let world = lock(&self.world);
-            if let Some(why) = self.task.failure(&world) {
+            if let Some(why) = self.task.failure(&*world) {
                 self.outcome = Outcome::Failure(why);
-            } else if self.task.is_done(&world) {
+            } else if self.task.is_done(&*world) {
                 self.done_ticks += 1;
                 if self.done_ticks >= DONE_TICKS {
                     self.outcome = Outcome::Success;

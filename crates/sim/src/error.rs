@@ -9,6 +9,8 @@ pub enum SimError {
     UnknownTask { name: String, known: Vec<&'static str> },
     #[error("stepping the world: {body} is no longer at a finite place or speed, {time_s:.3} s after the reset")]
     NotFinite { body: String, time_s: f64 },
+    #[error("restoring a snapshot: another engine made it")]
+    ForeignSnapshot,
     #[error("{doing}: {found} values for {expected} joints")]
     Width { doing: &'static str, expected: usize, found: usize },
     #[error("rendering camera {camera}: the robot has {count} cameras, counted from 0")]

@@ -39,7 +39,8 @@
 //!
 //! - The same seed and the same commands give the same bits: state, pixels, demonstrations. Nothing
 //!   reads a clock, and nothing that is drawn changes what moves.
-//! - [`World`] alone knows the physics engine; [`SimRobot`] alone steps it.
+//! - [`World`] alone knows the physics engine, the others know a [`Simulator`]; [`SimRobot`] alone
+//!   steps it.
 //! - A body that leaves the finite numbers is an error that names it.
 //!
 //! The physics is [rapier](https://rapier.rs) at 240 substeps a second: the arm in reduced
@@ -56,6 +57,7 @@ mod robot;
 pub mod robots;
 mod scene;
 mod servo;
+mod simulator;
 pub mod tasks;
 mod teleop;
 mod view;
@@ -67,5 +69,6 @@ pub use mesh::{Mesh, MeshError};
 pub use robot::{SharedWorld, SimRobot};
 pub use robots::{RobotModel, RobotModelError};
 pub use scene::{Look, Prop, PropPhysics, PropShape, Scene};
+pub use simulator::{Simulator, Snapshot};
 pub use tasks::Task;
-pub use world::{SUBSTEPS_PER_SECOND, Snapshot, World};
+pub use world::{SUBSTEPS_PER_SECOND, World};

@@ -5,26 +5,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sinew_core::{Observation, Robot, RobotDescription, RobotError, SafeCommand, StopBehaviour, Tick, Timestamp};
 
 use crate::error::SimError;
-use crate::world::{SUBSTEPS_PER_SECOND, World};
+use crate::simulator::Simulator;
 
 /// A world that a robot, an environment and a teleoperator share. Only the robot steps it.
-pub type SharedWorld = Arc<Mutex<World>>;
+pub type SharedWorld = Arc<Mutex<dyn Simulator>>;
 
 /// The world behind a shared handle. Every change to it is complete before its lock is given back,
 /// so one left by a panic elsewhere is still whole.
-pub(crate) fn lock(world: &SharedWorld) -> MutexGuard<'_, World> {
+pub(crate) fn lock(world: &SharedWorld) -> MutexGuard<'_, dyn Simulator + 'static> {
     world.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Positions are read as the servo's magnetic encoder gives them.
 const ENCODER_STEPS_PER_TURN: f64 = 4096.0;
 
-/// The arm of a [`World`]. The world's time follows the ticks' due times, never a clock.
+/// The arm of a [`Simulator`]. The world's time follows the ticks' due times, never a clock.
 pub struct SimRobot {
     robot: Arc<RobotDescription>,
     world: SharedWorld,
-    /// The first tick's due time, and the world's substep then.
-    origin: Option<(Timestamp, u64)>,
+    /// The first tick's due time, and the world's time then in seconds.
+    origin: Option<(Timestamp, f64)>,
     images: u64,
 }
 
@@ -50,17 +50,14 @@ impl Robot for SimRobot {
 
     fn observe(&mut self, tick: &Tick, observation: &mut Observation) -> Result<(), RobotError> {
         let mut world = lock(&self.world);
-        let now = world.substep();
-        let (first_due, first_substep) = match self.origin {
+        let now_s = world.time_s();
+        let (first_due, first_s) = match self.origin {
             // A world that was reset since counts from 0 again.
-            Some(origin) if tick.index != 0 && origin.1 <= now => origin,
-            _ => *self.origin.insert((tick.due, now)),
+            Some(origin) if tick.index != 0 && origin.1 <= now_s => origin,
+            _ => *self.origin.insert((tick.due, now_s)),
         };
         let elapsed_s = tick.due.nanos_since(first_due) as f64 * 1e-9;
-        let target = first_substep + (elapsed_s * f64::from(SUBSTEPS_PER_SECOND)).round().max(0.0) as u64;
-        while world.substep() < target {
-            world.step().map_err(lost("advancing the simulated robot"))?;
-        }
+        world.advance_to(first_s + elapsed_s).map_err(lost("advancing the simulated robot"))?;
         observation.tick = tick.index;
         observation.time = tick.due;
         let step = std::f64::consts::TAU / ENCODER_STEPS_PER_TURN;

@@ -5,16 +5,24 @@ use nalgebra::{Isometry3, Vector3};
 /// The extent of a [`Prop`] in its own frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PropShape {
-    Box { half_extents_m: Vector3<f64> },
-    Ball { radius_m: f64 },
+    Box {
+        half_extents_m: Vector3<f64>,
+    },
+    Ball {
+        radius_m: f64,
+    },
     /// A flat disc in its xy plane, seen from +z: a mark on the table.
-    Disc { radius_m: f64 },
+    Disc {
+        radius_m: f64,
+    },
 }
 
 /// How a [`Prop`] takes part in the physics.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PropPhysics {
-    Moving { mass_kg: f64 },
+    Moving {
+        mass_kg: f64,
+    },
     Fixed,
     /// Seen, never touched.
     Drawn,

@@ -11,6 +11,7 @@ use crate::convert;
 use crate::error::SimError;
 use crate::robots::RobotModel;
 use crate::scene::{Look, PropPhysics, PropShape, Scene};
+use crate::simulator::{Simulator, Snapshot};
 use crate::view::{Poses, View};
 
 /// Physics substeps a second; a control tick of 1/30 s is eight of them.
@@ -45,15 +46,7 @@ struct State {
     ccd: CCDSolver,
 }
 
-/// A state of a [`World`] to come back to.
-#[derive(Clone)]
-pub struct Snapshot {
-    state: State,
-    scene: Scene,
-}
-
-/// A robot and its surroundings. Deterministic: the same scene and the same goals at the same
-/// substeps give the same bits.
+/// The embedded [`Simulator`], on rapier.
 pub struct World {
     robot: Arc<RobotDescription>,
     scene: Scene,
@@ -88,33 +81,9 @@ impl World {
         Ok(Self { robot, scene, state, parameters, pipeline: PhysicsPipeline::new(), view })
     }
 
-    /// Starts over with another scene.
-    ///
-    /// # Errors
-    /// When the scene does not place every joint; the world is then unchanged.
-    pub fn reset(&mut self, scene: Scene) -> Result<(), SimError> {
-        self.state = State::new(&self.robot, &scene)?;
-        self.scene = scene;
-        self.pipeline = PhysicsPipeline::new();
-        self.view.reset();
-        Ok(())
-    }
-
-    pub fn robot(&self) -> &Arc<RobotDescription> {
-        &self.robot
-    }
-
-    pub fn scene(&self) -> &Scene {
-        &self.scene
-    }
-
     /// Substeps since the reset.
     pub fn substep(&self) -> u64 {
         self.state.substep
-    }
-
-    pub fn time_s(&self) -> f64 {
-        self.state.substep as f64 * SUBSTEP_S
     }
 
     /// One physics substep.
@@ -167,8 +136,44 @@ impl World {
         }
     }
 
-    /// Goals := present positions, then torque on.
-    pub fn enable_torque(&mut self) {
+    fn poses(&self) -> Poses {
+        Poses {
+            world_from_links: self.world_from_links(),
+            world_from_props: (0..self.scene.props.len()).map(|i| self.world_from_prop(i)).collect(),
+        }
+    }
+}
+
+impl Simulator for World {
+    fn reset(&mut self, scene: Scene) -> Result<(), SimError> {
+        self.state = State::new(&self.robot, &scene)?;
+        self.scene = scene;
+        self.pipeline = PhysicsPipeline::new();
+        self.view.reset();
+        Ok(())
+    }
+
+    fn robot(&self) -> &Arc<RobotDescription> {
+        &self.robot
+    }
+
+    fn scene(&self) -> &Scene {
+        &self.scene
+    }
+
+    fn time_s(&self) -> f64 {
+        self.state.substep as f64 * SUBSTEP_S
+    }
+
+    fn advance_to(&mut self, time_s: f64) -> Result<(), SimError> {
+        let target = (time_s * f64::from(SUBSTEPS_PER_SECOND)).round().max(0.0) as u64;
+        while self.substep() < target {
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    fn enable_torque(&mut self) {
         let state = &mut self.state;
         for i in 0..state.arm.servos.len() {
             let JointState { position_rad, .. } = state.arm.joint(i, &state.multibodies);
@@ -176,8 +181,7 @@ impl World {
         }
     }
 
-    /// Goals := present positions of the servos whose torque is on.
-    pub fn hold(&mut self) {
+    fn hold(&mut self) {
         let state = &mut self.state;
         for i in 0..state.arm.servos.len() {
             let JointState { position_rad, .. } = state.arm.joint(i, &state.multibodies);
@@ -187,15 +191,11 @@ impl World {
         }
     }
 
-    pub fn disable_torque(&mut self) {
+    fn disable_torque(&mut self) {
         self.state.arm.servos.iter_mut().for_each(crate::servo::Servo::disable);
     }
 
-    /// Sends joint goals to the servos, where they arrive after the motors' latency.
-    ///
-    /// # Errors
-    /// When there is not one finite goal a joint; no servo then got one.
-    pub fn set_goals(&mut self, goals_rad: &[f64]) -> Result<(), SimError> {
+    fn set_goals(&mut self, goals_rad: &[f64]) -> Result<(), SimError> {
         let expected = self.state.arm.servos.len();
         if goals_rad.len() != expected {
             return Err(SimError::Width { doing: "setting goals", expected, found: goals_rad.len() });
@@ -209,89 +209,59 @@ impl World {
         Ok(())
     }
 
-    /// The true position of joint `i` in radians.
-    pub fn position_rad(&self, i: usize) -> f64 {
+    fn position_rad(&self, i: usize) -> f64 {
         self.state.arm.joint(i, &self.state.multibodies).position_rad
     }
 
-    pub fn velocity_rad_per_s(&self, i: usize) -> f64 {
+    fn velocity_rad_per_s(&self, i: usize) -> f64 {
         self.state.arm.joint(i, &self.state.multibodies).velocity_rad_per_s
     }
 
-    /// Motor effort of joint `i` as a share of stall torque, −1..1.
-    pub fn effort(&self, i: usize) -> f64 {
+    fn effort(&self, i: usize) -> f64 {
         let JointState { position_rad, velocity_rad_per_s } = self.state.arm.joint(i, &self.state.multibodies);
         self.state.arm.servos[i].effort(position_rad, velocity_rad_per_s)
     }
 
-    pub fn positions_rad(&self) -> Vec<f64> {
-        (0..self.robot.joints.len()).map(|i| self.position_rad(i)).collect()
-    }
-
-    /// Pose of the tool.
-    pub fn world_from_tool(&self) -> Isometry3<f64> {
-        self.robot.base_from_tool(&self.positions_rad())
-    }
-
-    /// Poses of the links: `base` first, then one a joint.
-    pub fn world_from_links(&self) -> Vec<Isometry3<f64>> {
+    fn world_from_links(&self) -> Vec<Isometry3<f64>> {
         self.state.arm.links.iter().map(|link| convert::isometry(self.state.bodies[*link].position())).collect()
     }
 
-    /// Pose of the scene's prop `i`.
-    pub fn world_from_prop(&self, i: usize) -> Isometry3<f64> {
+    fn world_from_prop(&self, i: usize) -> Isometry3<f64> {
         match self.state.props[i] {
             Some(handle) => convert::isometry(self.state.bodies[handle].position()),
             None => self.scene.props[i].world_from_prop,
         }
     }
 
-    /// Velocity of the scene's prop `i`, metres a second.
-    pub fn prop_velocity_m_per_s(&self, i: usize) -> Vector3<f64> {
+    fn prop_velocity_m_per_s(&self, i: usize) -> Vector3<f64> {
         self.state.props[i].map_or_else(Vector3::zeros, |handle| convert::vector3(self.state.bodies[handle].linvel()))
     }
 
-    /// Draws what camera `camera` of the description sees, at the image's own size.
-    ///
-    /// # Errors
-    /// When there is no such camera.
-    pub fn render(&mut self, camera: usize, image: &mut Image) -> Result<(), SimError> {
+    fn render(&mut self, camera: usize, image: &mut Image) -> Result<(), SimError> {
         let poses = self.poses();
         self.view.draw(&self.scene, &poses, std::iter::once((camera, image)))
     }
 
-    /// As [`World::render`], for as many cameras as there are images, in order; cheaper than one by
-    /// one.
-    ///
-    /// # Errors
-    /// When there are more images than cameras.
-    pub fn render_all(&mut self, images: &mut [Image]) -> Result<(), SimError> {
+    fn render_all(&mut self, images: &mut [Image]) -> Result<(), SimError> {
         let poses = self.poses();
         self.view.draw(&self.scene, &poses, images.iter_mut().enumerate())
     }
 
-    fn poses(&self) -> Poses {
-        Poses {
-            world_from_links: self.world_from_links(),
-            world_from_props: (0..self.scene.props.len()).map(|i| self.world_from_prop(i)).collect(),
-        }
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::new((self.state.clone(), self.scene.clone()))
     }
 
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot { state: self.state.clone(), scene: self.scene.clone() }
-    }
-
-    /// Goes back to a snapshot of this world; what follows is the same, bit by bit, as what
-    /// followed the snapshot.
-    pub fn restore(&mut self, snapshot: &Snapshot) {
-        self.state = snapshot.state.clone();
-        self.scene = snapshot.scene.clone();
+    fn restore(&mut self, snapshot: &Snapshot) -> Result<(), SimError> {
+        let (state, scene) = snapshot.state::<(State, Scene)>().ok_or(SimError::ForeignSnapshot)?;
+        self.state = state.clone();
+        self.scene = scene.clone();
         self.pipeline = PhysicsPipeline::new();
         self.view.reset();
+        Ok(())
     }
 
-    /// A digest (64-bit FNV-1a) of every body's pose and velocity, every joint and every servo.
-    pub fn state_hash(&self) -> u64 {
+    /// 64-bit FNV-1a over every body's pose and velocity, every joint and every servo.
+    fn state_hash(&self) -> u64 {
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
         let mut word = |value: u64| {
             for byte in value.to_le_bytes() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nalgebra::{Isometry3, Translation3, UnitQuaternion, Vector3};
 use sinew_core::{Armed, Observation, Robot, SafetyGate, StopBehaviour, Tick, Timestamp};
-use sinew_sim::{Prop, PropPhysics, PropShape, SUBSTEPS_PER_SECOND, Scene, SimError, SimRobot, World};
+use sinew_sim::{Prop, PropPhysics, PropShape, SUBSTEPS_PER_SECOND, Scene, SimError, SimRobot, Simulator, World};
 
 fn cube_at(world_from_prop: Isometry3<f64>) -> Prop {
     Prop {
@@ -95,7 +95,7 @@ fn a_held_arm_sags_by_little_and_a_limp_one_falls() {
     // Play of the gears and the torque it takes over the proportional gain.
     assert!(worst > 1e-3 && worst < 0.02, "sag {sag:?}");
     let height = world.world_from_tool().translation.z;
-    world.restore(&limp);
+    world.restore(&limp).unwrap();
     step(&mut world, 2.0);
     assert!(world.world_from_tool().translation.z < height - 0.1);
 }
@@ -131,7 +131,7 @@ fn a_goal_takes_effect_only_after_the_motors_latency() {
     step(&mut world, 0.5);
     let still = world.snapshot();
     let with_goal = |world: &mut World, goal: bool| {
-        world.restore(&still);
+        world.restore(&still).unwrap();
         if goal {
             let mut goals = world.positions_rad();
             goals[0] += 0.5;
@@ -173,7 +173,7 @@ fn restoring_a_snapshot_repeats_what_followed_bit_by_bit() {
     let (snapshot, hash) = (world.snapshot(), world.state_hash());
     let first = go_on(&mut world);
     go_on(&mut world);
-    world.restore(&snapshot);
+    world.restore(&snapshot).unwrap();
     assert_eq!(world.state_hash(), hash);
     assert_eq!(go_on(&mut world), first);
 }
@@ -203,17 +203,17 @@ fn world_time_follows_due_times_and_not_the_number_of_looks() {
     let period = Duration::from_nanos(33_333_333);
     let mut tick = Tick { index: 0, due: Timestamp::from_nanos(77), period, wants_images: false };
     arm.observe(&tick, &mut observation).unwrap();
-    assert_eq!(shared.lock().unwrap().substep(), 0);
+    assert_eq!(shared.lock().unwrap().time_s(), 0.0);
     // The 30th tick after nine that were missed and one that was looked at twice.
     tick = Tick { index: 30, due: Timestamp::from_nanos(77 + 30 * 33_333_333), ..tick };
     arm.observe(&tick, &mut observation).unwrap();
     arm.observe(&tick, &mut observation).unwrap();
-    assert_eq!(shared.lock().unwrap().substep(), u64::from(SUBSTEPS_PER_SECOND));
+    assert_eq!(shared.lock().unwrap().time_s(), 1.0);
     assert_eq!(observation.tick, 30);
     // A new episode counts from its own first tick.
     tick = Tick { index: 0, due: tick.due + Duration::from_secs(100), ..tick };
     arm.observe(&tick, &mut observation).unwrap();
-    assert_eq!(shared.lock().unwrap().substep(), u64::from(SUBSTEPS_PER_SECOND));
+    assert_eq!(shared.lock().unwrap().time_s(), 1.0);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use super::{GOAL, TARGET, Task, left_alone, lost_cube};
 use crate::error::SimError;
 use crate::robot::SharedWorld;
 use crate::scene::Scene;
+use crate::simulator::Simulator;
 use crate::teleop::{self, Carrier};
-use crate::world::World;
 
 pub(super) struct PickPlace;
 
@@ -41,11 +41,11 @@ impl Task for PickPlace {
         Ok((scene(robot, rng, props), "Put the cube into the green bin.".into()))
     }
 
-    fn is_done(&self, world: &World) -> bool {
+    fn is_done(&self, world: &dyn Simulator) -> bool {
         in_bin(&world.world_from_prop(GOAL), &world.world_from_prop(TARGET).translation.vector) && left_alone(world, TARGET)
     }
 
-    fn failure(&self, world: &World) -> Option<String> {
+    fn failure(&self, world: &dyn Simulator) -> Option<String> {
         lost_cube(world, TARGET)
     }
 

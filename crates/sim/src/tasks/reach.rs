@@ -8,8 +8,8 @@ use super::{TARGET, Task};
 use crate::error::SimError;
 use crate::robot::SharedWorld;
 use crate::scene::Scene;
+use crate::simulator::Simulator;
 use crate::teleop::{self, Reacher};
-use crate::world::World;
 
 pub(super) struct Reach;
 
@@ -41,12 +41,12 @@ impl Task for Reach {
         Ok((scene(robot, rng, props), "Touch the green marker with the gripper.".into()))
     }
 
-    fn is_done(&self, world: &World) -> bool {
+    fn is_done(&self, world: &dyn Simulator) -> bool {
         let marker = world.world_from_prop(TARGET).translation.vector;
         (world.world_from_tool().translation.vector - marker).norm() < TOUCH_M
     }
 
-    fn failure(&self, _world: &World) -> Option<String> {
+    fn failure(&self, _world: &dyn Simulator) -> Option<String> {
         None
     }
 

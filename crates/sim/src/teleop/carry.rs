@@ -7,8 +7,8 @@ use sinew_core::ToolGoal;
 
 use super::hand::at_rest;
 use super::{Intent, Place, Script};
+use crate::simulator::Simulator;
 use crate::tasks::{GOAL, TARGET};
-use crate::world::World;
 
 const OPEN_RAD: f64 = 0.75;
 const CLOSED_RAD: f64 = 0.0;
@@ -65,7 +65,7 @@ impl Carrier {
         Self { way, stage: Stage::Hover, ticks: 0 }
     }
 
-    fn next(&self, world: &World, see: &Sight) -> Stage {
+    fn next(&self, world: &dyn Simulator, see: &Sight) -> Stage {
         let Sight { cube, goal, at, .. } = see;
         let gripper = world.robot().joints.len() - 1;
         let arrived = (cube - goal).xy().norm() < self.way.arrived_m && cube.z < 0.04;
@@ -112,7 +112,7 @@ struct Sight {
 }
 
 impl Sight {
-    fn of(world: &World) -> Self {
+    fn of(world: &dyn Simulator) -> Self {
         let tool = world.world_from_tool();
         let tool_x = (tool.rotation * Vector3::x()).xy();
         let heading_rad = grasp_heading_rad(world);
@@ -129,7 +129,7 @@ impl Sight {
 
 /// Of the four headings that lay the jaws against the cube's sides, the one that turns the wrist
 /// least.
-fn grasp_heading_rad(world: &World) -> f64 {
+fn grasp_heading_rad(world: &dyn Simulator) -> f64 {
     let cube = world.world_from_prop(TARGET);
     let side = cube.rotation * Vector3::x();
     // Lying on another side, its x axis may point up.
@@ -150,7 +150,7 @@ impl Script for Carrier {
         *self = Self::new(self.way);
     }
 
-    fn intend(&mut self, world: &World) -> Intent {
+    fn intend(&mut self, world: &dyn Simulator) -> Intent {
         let see = Sight::of(world);
         let next = self.next(world, &see);
         self.ticks = if next == self.stage { self.ticks + 1 } else { 0 };

@@ -5,7 +5,7 @@ use nalgebra::{Rotation3, Unit, UnitQuaternion, Vector3};
 use sinew_core::{KinematicsError, RobotDescription, ToolGoal};
 
 use super::{Intent, Place};
-use crate::world::World;
+use crate::simulator::Simulator;
 
 /// How fast the tool gathers and loses speed.
 const ACCELERATION_M_PER_S2: f64 = 0.9;
@@ -35,7 +35,7 @@ pub(super) struct Hand {
 
 impl Hand {
     /// Takes over from where the arm is.
-    pub fn new(world: &World, rng: &mut Rng) -> Self {
+    pub fn new(world: &dyn Simulator, rng: &mut Rng) -> Self {
         let joints_rad = world.positions_rad();
         Self {
             goals_rad: joints_rad.clone(),
@@ -152,7 +152,7 @@ fn normal(rng: &mut Rng) -> f64 {
 }
 
 /// Whether every joint is near the rest pose.
-pub(super) fn at_rest(world: &World) -> bool {
+pub(super) fn at_rest(world: &dyn Simulator) -> bool {
     let rest = &world.robot().stop.rest_rad;
     world.positions_rad().iter().zip(rest).all(|(position, rest)| (position - rest).abs() < 0.08)
 }

@@ -12,7 +12,7 @@ use fastrand::Rng;
 use sinew_core::{RobotError, TeleopStatus, Teleoperator, Tick};
 
 use crate::robot::{SharedWorld, lock};
-use crate::world::World;
+use crate::simulator::Simulator;
 use hand::Hand;
 
 pub(crate) use carry::Carrier;
@@ -44,7 +44,7 @@ pub(crate) trait Script: Send {
     /// Forgets the last episode.
     fn reset(&mut self);
 
-    fn intend(&mut self, world: &World) -> Intent;
+    fn intend(&mut self, world: &dyn Simulator) -> Intent;
 }
 
 /// Follows a [`Script`].
@@ -62,13 +62,13 @@ pub(crate) fn scripted<S: Script + 'static>(world: SharedWorld, seed: u64, scrip
 impl<S: Script> Teleoperator for ScriptedTeleoperator<S> {
     fn reset(&mut self) -> Result<(), RobotError> {
         self.script.reset();
-        self.hand = Hand::new(&lock(&self.world), &mut self.rng);
+        self.hand = Hand::new(&*lock(&self.world), &mut self.rng);
         Ok(())
     }
 
     fn action(&mut self, tick: &Tick, goals_rad: &mut [f64]) -> Result<TeleopStatus, RobotError> {
         let world = lock(&self.world);
-        let intent = self.script.intend(&world);
+        let intent = self.script.intend(&*world);
         self.hand
             .follow(world.robot(), &intent, tick.period.as_secs_f64(), &mut self.rng, goals_rad)
             .map_err(|source| RobotError::Transient { doing: "following the script".into(), source: Box::new(source) })?;

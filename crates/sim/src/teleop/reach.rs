@@ -1,15 +1,15 @@
 //! How to touch a marker.
 
 use super::{Intent, Place, Script};
+use crate::simulator::Simulator;
 use crate::tasks::TARGET;
-use crate::world::World;
 
 pub(crate) struct Reacher;
 
 impl Script for Reacher {
     fn reset(&mut self) {}
 
-    fn intend(&mut self, world: &World) -> Intent {
+    fn intend(&mut self, world: &dyn Simulator) -> Intent {
         let marker = world.world_from_prop(TARGET).translation.vector;
         let away = (world.world_from_tool().translation.vector - marker).norm();
         Intent {
