@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
-use sinew_core::{ActionChunk, JointUnits, Observation, Policy, PolicyError, PolicyInfo, RobotDescription};
+use sinew_core::{ActionChunk, CameraDescription, JointUnits, Observation, Policy, PolicyError, PolicyInfo, RobotDescription};
 
 use crate::features::{ACTION, FeatureKind, IMAGES, STATE};
 use crate::infer::{Actions, Inputs, describe};
@@ -41,9 +41,12 @@ impl Fit {
         for (name, feature) in checkpoint.inputs.iter() {
             match feature.kind {
                 FeatureKind::Visual => {
-                    let camera = camera_for(checkpoint, robot, name).map(|i| &robot.cameras[i]);
-                    let have = camera.map_or("no such camera".to_owned(), |c| format!("a {}x{} image", c.width, c.height));
-                    let fits = camera.is_some_and(|c| feature.shape == [3, c.height as usize, c.width as usize]);
+                    let cameras = robot.cameras.iter().filter(|camera| feature_of(checkpoint, camera) == name).collect::<Vec<_>>();
+                    let (have, fits) = match cameras[..] {
+                        [] => ("no such camera".to_owned(), false),
+                        [c] => (format!("a {}x{} image", c.width, c.height), feature.shape == [3, c.height as usize, c.width as usize]),
+                        [a, b, ..] => (format!("two cameras for it: {}, {}", a.name, b.name), false),
+                    };
                     row(name, describe(feature), have, fits);
                 }
                 FeatureKind::State if name == STATE => row(name, describe(feature), joint_words.clone(), feature.shape == [joints.len()]),
@@ -57,9 +60,8 @@ impl Fit {
         };
         row(ACTION, wants, joint_words, names_fit && width == joints.len());
         for camera in &robot.cameras {
-            let feature = format!("{IMAGES}{}", camera.name);
-            if checkpoint.inputs.get(checkpoint.preprocessor.renamed(&feature)).is_none() {
-                row(&feature, "not used".into(), format!("a {}x{} image", camera.width, camera.height), true);
+            if checkpoint.inputs.get(&feature_of(checkpoint, camera)).is_none() {
+                row(&raw_feature(camera), "not used".into(), format!("a {}x{} image", camera.width, camera.height), true);
             }
         }
         Self { robot: robot.name.clone(), rows }
@@ -71,9 +73,14 @@ impl Fit {
     }
 }
 
-/// The robot's camera whose feature the preprocessor hands to the model as `feature`.
-fn camera_for(checkpoint: &Checkpoint, robot: &RobotDescription, feature: &str) -> Option<usize> {
-    robot.cameras.iter().position(|camera| checkpoint.preprocessor.renamed(&format!("{IMAGES}{}", camera.name)) == feature)
+/// What a robot calls its camera's image.
+fn raw_feature(camera: &CameraDescription) -> String {
+    format!("{IMAGES}{}", camera.name)
+}
+
+/// What that is called when the preprocessor is through with it.
+fn feature_of(checkpoint: &Checkpoint, camera: &CameraDescription) -> String {
+    checkpoint.preprocessor.renamed(&raw_feature(camera)).to_owned()
 }
 
 impl fmt::Display for Fit {
@@ -120,9 +127,8 @@ impl BoundPolicy {
         checkpoint.load()?;
         let info = checkpoint.info();
         let cameras = robot.cameras.iter().enumerate().filter_map(|(i, camera)| {
-            let feature = format!("{IMAGES}{}", camera.name);
-            checkpoint.inputs.get(checkpoint.preprocessor.renamed(&feature))?;
-            Some((i, feature))
+            checkpoint.inputs.get(&feature_of(checkpoint, camera))?;
+            Some((i, raw_feature(camera)))
         });
         Ok(Self {
             cameras: cameras.collect(),

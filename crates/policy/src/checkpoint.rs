@@ -143,6 +143,7 @@ impl Checkpoint {
         if let Some(model) = slot.as_ref() {
             return Ok(Arc::clone(model));
         }
+        tracing::debug!(path = %self.weights.path().display(), parameters = self.info.parameters, "reading the weights");
         let model = Arc::new(Act::build(&self.config, &mut Loader::load(&self.weights))?);
         *slot = Some(Arc::clone(&model));
         Ok(model)

@@ -135,12 +135,9 @@ impl Checkpoint {
     /// Black images, zeros and no task, in the shapes that the checkpoint takes: something to time
     /// it on.
     pub fn blank_inputs(&self) -> Inputs {
-        self.inputs.iter().fold(Inputs::new(), |inputs, (name, feature)| {
-            // The preprocessor renames what robots say; under the wanted name all but a swap passes.
-            match (feature.kind, feature.shape.as_slice()) {
-                (FeatureKind::Visual, [_, height, width]) => inputs.image(name, *height, *width, vec![0; height * width * 3]),
-                (_, shape) => inputs.vector(name, vec![0.0; shape.iter().product()]),
-            }
+        self.inputs.iter().fold(Inputs::new(), |inputs, (name, feature)| match (feature.kind, feature.shape.as_slice()) {
+            (FeatureKind::Visual, [_, height, width]) => inputs.image(name, *height, *width, vec![0; height * width * 3]),
+            (_, shape) => inputs.vector(name, vec![0.0; shape.iter().product()]),
         })
     }
 
@@ -170,7 +167,9 @@ impl Checkpoint {
             let Some(feature) = self.inputs.get(wanted) else { continue };
             let (found, array) = match (inputs.images.get(name), inputs.vectors.get(name)) {
                 (Some(image), _) => (format!("a {}x{} image", image.width, image.height), planes(image)),
-                (_, Some(values)) => (format!("{} values", values.len()), Some(Array { shape: vec![values.len()], values: values.clone() })),
+                (_, Some(values)) => {
+                    (format!("{} values", values.len()), Some(Array { shape: vec![values.len()], values: values.clone() }))
+                }
                 _ => continue,
             };
             match array {
@@ -179,8 +178,11 @@ impl Checkpoint {
             };
         }
         for (wanted, feature) in self.inputs.iter() {
-            if !batch.features.keys().any(|name| self.preprocessor.renamed(name) == wanted) {
-                return Err(InferError::MissingInput { key: wanted.to_owned(), expected: describe(feature) });
+            let key = || wanted.to_owned();
+            match batch.features.keys().filter(|name| self.preprocessor.renamed(name) == wanted).count() {
+                0 => return Err(InferError::MissingInput { key: key(), expected: describe(feature) }),
+                1 => {}
+                n => return Err(InferError::WrongInput { key: key(), found: format!("given by {n} inputs"), expected: "one".into() }),
             }
         }
         Ok(batch)

@@ -37,7 +37,10 @@ pub(crate) struct Linear {
 impl Linear {
     /// Takes `<name>.weight [out, in]` and `<name>.bias [out]`.
     pub(crate) fn new(loader: &mut Loader, name: &str, [n_out, n_in]: [usize; 2]) -> std::result::Result<Self, CheckpointError> {
-        Ok(Self { weight: loader.tensor(&format!("{name}.weight"), &[n_out, n_in])?, bias: loader.tensor(&format!("{name}.bias"), &[n_out])? })
+        Ok(Self {
+            weight: loader.tensor(&format!("{name}.weight"), &[n_out, n_in])?,
+            bias: loader.tensor(&format!("{name}.bias"), &[n_out])?,
+        })
     }
 
     /// The same from a convolution of size 1, whose weight is `[out, in, 1, 1]`.
@@ -91,7 +94,8 @@ impl Attention {
     pub(crate) fn new(loader: &mut Loader, name: &str, dim: usize, heads: usize) -> std::result::Result<Self, CheckpointError> {
         let weight = loader.tensor(&format!("{name}.in_proj_weight"), &[3 * dim, dim])?;
         let bias = loader.tensor(&format!("{name}.in_proj_bias"), &[3 * dim])?;
-        let part = |i: usize| -> Result<Linear> { Ok(Linear { weight: weight.narrow(0, i * dim, dim)?, bias: bias.narrow(0, i * dim, dim)? }) };
+        let part =
+            |i: usize| -> Result<Linear> { Ok(Linear { weight: weight.narrow(0, i * dim, dim)?, bias: bias.narrow(0, i * dim, dim)? }) };
         let [query, key, value] = [part(0), part(1), part(2)].map(|p| p.map_err(|e| loader.build_error(e)));
         Ok(Self { query: query?, key: key?, value: value?, out: Linear::new(loader, &format!("{name}.out_proj"), [dim, dim])?, heads })
     }
@@ -285,12 +289,18 @@ mod tests {
             let n: usize = shape.iter().product();
             Tensor::from_vec((0..n).map(|i| (i as f32 * step).sin()).collect::<Vec<_>>(), shape, &device).unwrap()
         };
-        for (size, stride, dilation, (h, w)) in [(3, 1, 1, (7, 5)), (3, 2, 1, (7, 6)), (7, 2, 1, (9, 13)), (1, 1, 1, (3, 4)), (1, 2, 1, (5, 4)), (3, 1, 2, (6, 5))] {
+        for (size, stride, dilation, (h, w)) in
+            [(3, 1, 1, (7, 5)), (3, 2, 1, (7, 6)), (7, 2, 1, (9, 13)), (1, 1, 1, (3, 4)), (1, 2, 1, (5, 4)), (3, 1, 2, (6, 5))]
+        {
             let window = Window::new(size, stride, dilation);
             let x = ramp(&[2, 3, h, w], 0.37);
             let weight = ramp(&[4, 3, size, size], 0.11);
             let bias = ramp(&[4], 1.0);
-            let theirs = x.conv2d(&weight, window.padding, stride, dilation, 1).unwrap().broadcast_add(&bias.reshape((1, 4, 1, 1)).unwrap()).unwrap();
+            let theirs = x
+                .conv2d(&weight, window.padding, stride, dilation, 1)
+                .unwrap()
+                .broadcast_add(&bias.reshape((1, 4, 1, 1)).unwrap())
+                .unwrap();
             let last = |x: &Tensor| x.permute((0, 2, 3, 1)).unwrap();
             let ours = Conv::new(&weight, bias, window).unwrap().run(&last(&x), false).unwrap();
             let delta = (ours - last(&theirs)).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap();

@@ -79,7 +79,13 @@ pub(crate) struct Normalizer {
 impl Normalizer {
     /// `wanted` are the features of the model. Those that this step normalises must have their
     /// statistics, where LeRobot would let them pass unnormalised.
-    pub(crate) fn open(dir: &Path, path: &Path, config: Value, state_file: Option<&str>, wanted: &Features) -> Result<Self, CheckpointError> {
+    pub(crate) fn open(
+        dir: &Path,
+        path: &Path,
+        config: Value,
+        state_file: Option<&str>,
+        wanted: &Features,
+    ) -> Result<Self, CheckpointError> {
         let json: NormalizerJson = parse(path, config)?;
         let state = state_file.map(|name| open_state(dir, path, name)).transpose()?;
         let mut rules = Vec::new();
@@ -100,7 +106,12 @@ impl Normalizer {
                 [width] => *width,
                 shape => {
                     let (found, expected) = (format!("{shape:?}"), "[C, H, W] for an image, [D] for anything else".into());
-                    return Err(CheckpointError::Config { path: path.to_owned(), key: format!("shape of feature {name}"), found, expected });
+                    return Err(CheckpointError::Config {
+                        path: path.to_owned(),
+                        key: format!("shape of feature {name}"),
+                        found,
+                        expected,
+                    });
                 }
             };
             let stats = match mode.stats() {
@@ -124,7 +135,9 @@ impl Normalizer {
         self.each(batch, |rule, array| match rule.mode {
             Mode::Identity => {}
             Mode::MeanStd => rule.apply(array, |x, [mean, std]| (x - mean) / (std + eps)),
-            Mode::MinMax | Mode::Quantiles | Mode::Quantile10 => rule.apply(array, |x, [low, high]| 2.0 * (x - low) / range(low, high, eps) - 1.0),
+            Mode::MinMax | Mode::Quantiles | Mode::Quantile10 => {
+                rule.apply(array, |x, [low, high]| 2.0 * (x - low) / range(low, high, eps) - 1.0)
+            }
         });
     }
 
@@ -174,7 +187,14 @@ fn open_state(dir: &Path, path: &Path, name: &str) -> Result<TensorFile, Checkpo
     TensorFile::open(&dir.join(name))
 }
 
-fn read_stat(state: Option<&TensorFile>, path: &Path, feature: &str, mode: Mode, stat: &str, expected: usize) -> Result<Vec<f32>, CheckpointError> {
+fn read_stat(
+    state: Option<&TensorFile>,
+    path: &Path,
+    feature: &str,
+    mode: Mode,
+    stat: &str,
+    expected: usize,
+) -> Result<Vec<f32>, CheckpointError> {
     let name = format!("{feature}.{stat}");
     let Some((file, info)) = state.and_then(|file| Some((file, file.spec(&name)?))) else {
         let path = state.map_or(path, TensorFile::path).to_owned();

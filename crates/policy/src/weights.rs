@@ -40,10 +40,11 @@ impl TensorFile {
         }
         let read = |source| CheckpointError::Read { path: path.to_owned(), source };
         let file = File::open(path).map_err(read)?;
-        // SAFETY: the map is read-only. Another process that truncates or rewrites the file meanwhile
-        // would be undefined behaviour; checkpoints are written once, and the time is short: the
-        // bytes are copied into tensors when the model is built.
-        #[allow(unsafe_code)]
+        // SAFETY: the map is private and read-only. What is left is another process truncating or
+        // rewriting the file while the map lives, which would be undefined behaviour; checkpoints are
+        // written once (the Hub's cache and LeRobot replace files, they don't change them), and
+        // reading gigabytes into memory to copy them again is the alternative.
+        #[allow(unsafe_code, reason = "mapping a file")]
         let map = unsafe { Mmap::map(&file) }.map_err(read)?;
         let (header_len, header) = SafeTensors::read_metadata(&map).map_err(|error| header_error(path, &map, &error))?;
         Ok(Self { path: path.to_owned(), map, data_start: 8 + header_len, header })
@@ -106,9 +107,9 @@ fn header_error(path: &Path, map: &[u8], error: &SafeTensorError) -> CheckpointE
         (SafeTensorError::MetadataIncompleteBuffer, Some(n)) => {
             // The header is whole, so its own ranges say how long the file should be.
             let header = map.get(8..8 + n as usize).unwrap_or_default();
-            let data = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(header).ok().and_then(|entries| {
-                entries.values().filter_map(|entry| entry.get("data_offsets")?.get(1)?.as_u64()).max()
-            });
+            let data = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(header)
+                .ok()
+                .and_then(|entries| entries.values().filter_map(|entry| entry.get("data_offsets")?.get(1)?.as_u64()).max());
             let expected = n.saturating_add(8).saturating_add(data.unwrap_or(0));
             if expected > found {
                 CheckpointError::Truncated { path, found, expected }

@@ -1,5 +1,7 @@
 //! A checkpoint drives only the robot it fits.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails here fails the test")]
+
 mod common;
 
 use std::fmt::Write as _;
@@ -70,10 +72,12 @@ fn a_bound_policy_answers_in_radians_for_the_tick_it_was_asked() {
     let mut state = vec![0.0; 6];
     units.to_dataset(&observation.position_rad, &mut state);
     let [front, wrist] = &observation.images[..] else { panic!() };
-    let inputs = Inputs::new()
-        .vector("observation.state", state)
-        .image("observation.images.wrist", 96, 128, wrist.rgb.clone())
-        .image("observation.images.front", 96, 128, front.rgb.clone());
+    let inputs = Inputs::new().vector("observation.state", state).image("observation.images.wrist", 96, 128, wrist.rgb.clone()).image(
+        "observation.images.front",
+        96,
+        128,
+        front.rgb.clone(),
+    );
     let actions = checkpoint.infer(&inputs).unwrap();
     for (goals, row) in chunk.rows().zip(actions.values.chunks(6)) {
         let degrees = goals[0].to_degrees();
@@ -134,6 +138,11 @@ fn the_checkpoints_renames_apply_to_the_robots_cameras() {
     BoundPolicy::bind(&checkpoint, &robot(&SIX, &[("camera1", 90, 70)])).unwrap();
     let (_, text) = mismatch(&checkpoint, &robot(&SIX, &[("camera2", 90, 70)]));
     assert!(text.contains("no such camera"), "{text}");
+    // Its own name passes through the renaming too, so this robot has two candidates.
+    let (_, text) = mismatch(&checkpoint, &robot(&SIX, &[("camera1", 90, 70), ("front", 90, 70)]));
+    assert!(text.contains("two cameras for it: camera1, front"), "{text}");
+    let both = checkpoint.blank_inputs().image("observation.images.camera1", 70, 90, vec![0; 70 * 90 * 3]);
+    assert!(checkpoint.infer(&both).unwrap_err().to_string().contains("given by 2 inputs"));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What is no checkpoint that can be run is refused by name, before any weight is read.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails here fails the test")]
+
 mod common;
 
 use std::path::Path;
@@ -132,13 +134,20 @@ fn every_tensor_has_the_shape_and_dtype_that_the_others_imply() {
         assert!(matches!(error, CheckpointError::WrongShape { .. }), "{name}: {error}");
         std::fs::copy(golden(CASE).join(MODEL), dir.path().join(MODEL)).unwrap();
     }
-    let (error, text) = after(|dir| edit_tensors(&dir.join(MODEL), |tensors| tensors.get_mut("model.action_head.bias").unwrap().0 = Dtype::I32));
+    let (error, text) =
+        after(|dir| edit_tensors(&dir.join(MODEL), |tensors| tensors.get_mut("model.action_head.bias").unwrap().0 = Dtype::I32));
     assert!(matches!(error, CheckpointError::WrongDtype { .. }) && text.contains("I32"), "{text}");
 }
 
 #[test]
 fn a_configuration_that_disagrees_with_the_weights_is_refused() {
-    for (key, value) in [("chunk_size", json!(21)), ("dim_model", json!(64)), ("n_encoder_layers", json!(3)), ("pre_norm", json!(true)), ("vision_backbone", json!("resnet34"))] {
+    for (key, value) in [
+        ("chunk_size", json!(21)),
+        ("dim_model", json!(64)),
+        ("n_encoder_layers", json!(3)),
+        ("pre_norm", json!(true)),
+        ("vision_backbone", json!("resnet34")),
+    ] {
         let (error, text) = after(|dir| edit_json(&dir.join(CONFIG), |config| config[key] = value));
         assert!(matches!(error, CheckpointError::WrongShape { .. } | CheckpointError::MissingTensor { .. }), "{key}: {text}");
     }
@@ -160,12 +169,16 @@ fn a_configuration_that_makes_no_network_is_refused() {
     for (feature, value) in [
         ("observation.images.front", json!({"type": "VISUAL", "shape": [1, 96, 128]})),
         ("observation.images.front", json!({"type": "VISUAL", "shape": [3, 0, 128]})),
+        ("observation.images.front", json!({"type": "VISUAL", "shape": [3, 96, 1_000_000_000]})),
         ("observation.state", json!({"type": "STATE", "shape": [0]})),
         ("observation.smell", json!({"type": "STATE", "shape": [6]})),
     ] {
         let (error, text) = after(|dir| edit_json(&dir.join(CONFIG), |config| config["input_features"][feature] = value));
         assert!(matches!(error, CheckpointError::Config { .. }) && text.contains(feature), "{text}");
     }
+    let big = json!({"type": "VISUAL", "shape": [3, 8192, 8192]});
+    let (error, text) = after(|dir| edit_json(&dir.join(CONFIG), |config| config["input_features"]["observation.images.front"] = big));
+    assert!(matches!(error, CheckpointError::Config { .. }) && text.contains("16384"), "{text}");
     let (error, _) = after(|dir| std::fs::write(dir.join(CONFIG), "{").unwrap());
     assert!(matches!(error, CheckpointError::Json { .. }));
     let (error, _) = after(|dir| std::fs::write(dir.join(CONFIG), vec![b' '; (16 << 20) + 1]).unwrap());
@@ -174,17 +187,17 @@ fn a_configuration_that_makes_no_network_is_refused() {
 
 #[test]
 fn every_normalised_feature_has_its_statistics() {
-    for (file, statistic) in [
-        (PRE_STATE, "observation.state.mean"),
-        (PRE_STATE, "observation.images.front.std"),
-        (POST_STATE, "action.mean"),
-    ] {
+    for (file, statistic) in
+        [(PRE_STATE, "observation.state.mean"), (PRE_STATE, "observation.images.front.std"), (POST_STATE, "action.mean")]
+    {
         let (error, text) = after(|dir| edit_tensors(&dir.join(file), |tensors| drop(tensors.remove(statistic))));
         assert!(matches!(error, CheckpointError::MissingStats { .. }), "{text}");
         let (feature, stat) = statistic.rsplit_once('.').unwrap();
         assert!(text.contains(feature) && text.contains(stat) && text.contains("MEAN_STD"), "{text}");
     }
-    let (error, text) = after(|dir| edit_tensors(&dir.join(POST_STATE), |tensors| drop(tensors.insert("action.mean".into(), (Dtype::F32, vec![5], vec![0; 20])))));
+    let (error, text) = after(|dir| {
+        edit_tensors(&dir.join(POST_STATE), |tensors| drop(tensors.insert("action.mean".into(), (Dtype::F32, vec![5], vec![0; 20]))))
+    });
     assert!(matches!(error, CheckpointError::WrongStats { expected: 6, .. }), "{text}");
     let (error, _) = after(|dir| edit_json(&dir.join(PRE), |pre| drop(pre["steps"][3].as_object_mut().unwrap().remove("state_file"))));
     assert!(matches!(error, CheckpointError::MissingStats { .. }));
@@ -210,7 +223,9 @@ fn an_unknown_step_is_named() {
 fn checkpoints_that_need_a_conversion_say_which() {
     let (error, text) = after(|dir| {
         std::fs::remove_file(dir.join(PRE)).unwrap();
-        edit_tensors(&dir.join(MODEL), |tensors| drop(tensors.insert("normalize_inputs.buffer_observation_state.mean".into(), (Dtype::F32, vec![1], vec![0; 4]))));
+        edit_tensors(&dir.join(MODEL), |tensors| {
+            drop(tensors.insert("normalize_inputs.buffer_observation_state.mean".into(), (Dtype::F32, vec![1], vec![0; 4])))
+        });
     });
     assert!(matches!(error, CheckpointError::OldNormalization { .. }) && text.contains("migrate_policy_normalization"), "{text}");
     let (error, _) = after(|dir| edit_json(&dir.join(CONFIG), |config| config["use_peft"] = json!(true)));
@@ -246,4 +261,35 @@ fn inputs_that_do_not_fit_are_refused() {
     refused(blank().image("observation.images.front", 96, 128, vec![0; 10]));
     let error = checkpoint.infer(&blank().vector("observation.state", vec![f32::NAN; 6])).unwrap_err();
     assert!(matches!(error, InferError::NotFinite { .. }), "{error}");
+}
+
+/// Bytes changed at random are an error, or a checkpoint that still runs; never a panic.
+#[test]
+fn damage_never_panics() {
+    let mut state = 1u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    let dir = copy("no_camera");
+    let inputs = Inputs::read(&golden("no_camera").join("inputs.safetensors")).unwrap();
+    let mut survived = 0;
+    for file in [CONFIG, PRE, PRE_STATE, MODEL] {
+        let path = dir.path().join(file);
+        let whole = std::fs::read(&path).unwrap();
+        for _ in 0..150 {
+            let mut bytes = whole.clone();
+            for _ in 0..=random(3) {
+                let at = random(bytes.len().min(6000));
+                bytes[at] = b"0123456789-{}[],\"\0\xff "[random(20)];
+            }
+            std::fs::write(&path, &bytes).unwrap();
+            if let Ok(checkpoint) = Checkpoint::open(dir.path()) {
+                survived += 1;
+                let _ = checkpoint.infer(&inputs);
+            }
+        }
+        std::fs::write(&path, whole).unwrap();
+    }
+    assert!((1..500).contains(&survived), "{survived} of 600 opened");
 }

@@ -11,6 +11,11 @@ use crate::checkpoint::{action_width, parse};
 use crate::features::{Feature, FeatureKind, Features, STATE};
 use crate::nn::Activation;
 
+/// As of a robot's cameras.
+const MAX_IMAGE_SIDE: usize = 8192;
+/// Attention takes memory by the square of this; four 4K cameras would be twice as many.
+const MAX_CAMERA_TOKENS: usize = 1 << 14;
+
 /// A camera's image as the model takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Camera {
@@ -116,7 +121,9 @@ impl ActConfig {
             "relu" => Activation::Relu,
             "gelu" => Activation::Gelu,
             // LeRobot accepts the word, but its second linear layer then gets half of what it takes.
-            "glu" => return fault("feedforward_activation", "glu".into(), "relu or gelu; with glu LeRobot's own layers don't fit each other"),
+            "glu" => {
+                return fault("feedforward_activation", "glu".into(), "relu or gelu; with glu LeRobot's own layers don't fit each other");
+            }
             other => return fault("feedforward_activation", other.into(), "relu or gelu"),
         };
         let dilate = match &json.replace_final_stride_with_dilation {
@@ -126,22 +133,32 @@ impl ActConfig {
         };
         let Some(backbone) = ResNetPlan::new(&json.vision_backbone, dilate) else {
             let expected = "resnet18, resnet34, resnet50, resnet101 or resnet152 (the first two without dilation)";
-            return fault("vision_backbone", format!("{} with replace_final_stride_with_dilation {dilate}", json.vision_backbone), expected);
+            return fault(
+                "vision_backbone",
+                format!("{} with replace_final_stride_with_dilation {dilate}", json.vision_backbone),
+                expected,
+            );
         };
 
+        let sides = 1..=MAX_IMAGE_SIDE;
         let (mut cameras, mut state_width, mut environment) = (Vec::new(), None, None);
         for (name, Feature { kind, shape }) in inputs.iter() {
             match (kind, shape.as_slice()) {
-                (FeatureKind::Visual, [3, height, width]) if *height > 0 && *width > 0 => {
+                (FeatureKind::Visual, [3, height, width]) if sides.contains(height) && sides.contains(width) => {
                     cameras.push(Camera { name: name.to_owned(), height: *height, width: *width });
                 }
                 (FeatureKind::State, [n]) if name == STATE && *n > 0 => state_width = Some(*n),
                 (FeatureKind::Env, [n]) if environment.is_none() && *n > 0 => environment = Some((name.to_owned(), *n)),
                 _ => {
-                    let expected = "VISUAL [3, H, W], observation.state as STATE [D], or one ENV [D]";
+                    let expected = "VISUAL [3, H, W] of at most 8192 a side, observation.state as STATE [D], or one ENV [D]";
                     return fault(&format!("input_features.{name}"), format!("{kind:?} {shape:?}"), expected);
                 }
             }
+        }
+        let tokens: usize =
+            cameras.iter().map(|camera| backbone.map_size([camera.height, camera.width]).into_iter().product::<usize>()).sum();
+        if tokens > MAX_CAMERA_TOKENS {
+            return fault("input_features", format!("{tokens} tokens' worth of images"), "at most 16384, a token for each 32x32 pixels");
         }
         if cameras.is_empty() && environment.is_none() {
             return fault("input_features", "no camera and no environment state".into(), "at least one of the two");
@@ -180,9 +197,12 @@ impl ActConfig {
         1 + usize::from(self.state_width.is_some()) + usize::from(self.environment.is_some())
     }
 
-    /// About what the largest intermediate takes: the patches of the backbone's first convolution.
+    /// About what the largest intermediates take: the backbone's first feature maps (64 channels at
+    /// half the resolution, in and out of a layer) and the attention of the encoder.
     pub(crate) fn scratch_bytes(&self) -> u64 {
-        let patches = |camera: &Camera| camera.height.div_ceil(2) as u64 * camera.width.div_ceil(2) as u64 * 7 * 7 * 3;
-        self.cameras.iter().map(patches).fold(0, |sum: u64, n| sum.saturating_add(n.saturating_mul(4)))
+        let pixels: usize = self.cameras.iter().map(|camera| camera.height.div_ceil(2) * camera.width.div_ceil(2)).sum();
+        let cells = |camera: &Camera| self.backbone.map_size([camera.height, camera.width]).into_iter().product::<usize>();
+        let tokens = self.vector_tokens() + self.cameras.iter().map(cells).sum::<usize>();
+        4 * 2 * (pixels as u64 * 64 + self.n_heads as u64 * (tokens as u64).pow(2))
     }
 }

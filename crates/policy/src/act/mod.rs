@@ -238,10 +238,7 @@ impl EncoderLayer {
         Ok(Self {
             attention: Attention::new(loader, &format!("{name}.self_attn"), config.dim_model, config.n_heads)?,
             feed_forward: FeedForward::new(config, loader, &name)?,
-            residuals: [
-                Residual::new(config, loader, &format!("{name}.norm1"))?,
-                Residual::new(config, loader, &format!("{name}.norm2"))?,
-            ],
+            residuals: [Residual::new(config, loader, &format!("{name}.norm1"))?, Residual::new(config, loader, &format!("{name}.norm2"))?],
         })
     }
 

@@ -120,7 +120,13 @@ impl Block {
 }
 
 /// The convolution `<conv>.weight [out, in, k, k]` followed by the batch norm `<norm>.*`, as one.
-fn conv(loader: &mut Loader, conv: &str, norm: &str, [n_out, n_in]: [usize; 2], window: Window) -> std::result::Result<Conv, CheckpointError> {
+fn conv(
+    loader: &mut Loader,
+    conv: &str,
+    norm: &str,
+    [n_out, n_in]: [usize; 2],
+    window: Window,
+) -> std::result::Result<Conv, CheckpointError> {
     let weight = loader.tensor(&format!("{conv}.weight"), &[n_out, n_in, window.size, window.size])?;
     let mut stat = |what: &str| loader.tensor(&format!("{norm}.{what}"), &[n_out]);
     let (scale, shift, mean, variance) = (stat("weight")?, stat("bias")?, stat("running_mean")?, stat("running_var")?);

@@ -1,5 +1,5 @@
 //! What the tests of this crate share.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 /// The golden cases: see `tests/golden/make_golden.py`.
-pub(crate) const CASES: [&str; 5] = ["two_cameras_vae", "pre_norm_min_max", "environment_gelu_two_decoders", "resnet50_dilated_f16", "no_camera"];
+pub(crate) const CASES: [&str; 5] =
+    ["two_cameras_vae", "pre_norm_min_max", "environment_gelu_two_decoders", "resnet50_dilated_f16", "no_camera"];
 
 pub(crate) fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -46,7 +47,8 @@ pub(crate) type Tensors = HashMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 pub(crate) fn edit_tensors(path: &Path, edit: impl FnOnce(&mut Tensors)) {
     let bytes = std::fs::read(path).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
-    let mut tensors: Tensors = file.iter().map(|(name, view)| (name.to_owned(), (view.dtype(), view.shape().to_vec(), view.data().to_vec()))).collect();
+    let mut tensors: Tensors =
+        file.iter().map(|(name, view)| (name.to_owned(), (view.dtype(), view.shape().to_vec(), view.data().to_vec()))).collect();
     edit(&mut tensors);
     let views = tensors.iter().map(|(name, (dtype, shape, data))| (name, TensorView::new(*dtype, shape.clone(), data).unwrap()));
     safetensors::serialize_to_file(views, None, path).unwrap();
