@@ -235,6 +235,14 @@ pub enum DatasetCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Check that a dataset is whole: numbering, times, lengths, and a picture for every row
+    #[command(after_help = "Ends with 1 when something is wrong. No picture is decoded.\n\nExample:\n  sinew dataset verify ./my_dataset")]
+    Verify {
+        dir: PathBuf,
+        /// One JSON line a fault
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Args)]

@@ -81,6 +81,12 @@ fn recorded_demonstrations_are_whole_and_counted() {
     assert_eq!(info["total_frames"], totals["total_frames"]);
     assert_eq!(info["robot_type"], "so_follower");
     contains_all(&desk.ok(&["dataset", "info", "ds"]), &["total_episodes    3", "observation.images.front", "h264"]);
+    contains_all(&desk.ok(&["dataset", "verify", "ds"]), &["whole"]);
+    let video = "videos/observation.images.wrist/chunk-000/file-000.mp4";
+    std::fs::remove_file(desk.path("ds").join(video)).unwrap();
+    let output = desk.run(&["dataset", "verify", "ds"]);
+    assert_eq!(output.status.code(), Some(1));
+    contains_all(&String::from_utf8(output.stdout).unwrap(), &[video]);
 }
 
 #[test]

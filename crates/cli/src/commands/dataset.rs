@@ -11,6 +11,7 @@ use crate::{Done, text};
 pub fn run(command: &DatasetCommand) -> anyhow::Result<Done> {
     match command {
         DatasetCommand::Info { dir, json } => info(dir, *json),
+        DatasetCommand::Verify { dir, json } => verify(dir, *json),
     }
 }
 
@@ -53,6 +54,23 @@ fn info(dir: &Path, json: bool) -> anyhow::Result<Done> {
     }
     if info.unfinished {
         writeln!(out, "  a recorder is at work here, or was killed; what is listed above is whole")?;
+    }
+    Ok(Done::Ok)
+}
+
+fn verify(dir: &Path, json: bool) -> anyhow::Result<Done> {
+    let faults = sinew_recorder::verify(dir)?;
+    let mut out = std::io::stdout().lock();
+    for fault in &faults {
+        if json {
+            writeln!(out, "{}", serde_json::to_string(fault)?)?;
+        } else {
+            writeln!(out, "{}: {}", fault.path.display(), fault.what)?;
+        }
+    }
+    anyhow::ensure!(faults.is_empty(), "verifying {}: {} faults", dir.display(), faults.len());
+    if !json {
+        writeln!(out, "{}: whole", dir.display())?;
     }
     Ok(Done::Ok)
 }
