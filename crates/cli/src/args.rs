@@ -120,7 +120,7 @@ pub struct RolloutArgs {
     /// One JSON line an episode on stdout, and one with the totals
     #[arg(long)]
     pub json: bool,
-    /// Threads for inference
+    /// Threads for inference; without it all cores but the one of the control loop
     #[arg(long)]
     pub threads: Option<usize>,
 }

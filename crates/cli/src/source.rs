@@ -47,23 +47,34 @@ fn locate(policy: &str) -> anyhow::Result<PathBuf> {
 
 impl NamedCheckpoint {
     /// What is about to run, on what, in a few lines.
-    pub fn banner(&self) -> String {
+    pub fn banner(&self, threads: usize) -> String {
         let info = self.checkpoint.info();
         format!(
             "policy    {} ({}, {} parameters, {}, licence {})\n\
-             device    CPU, {} threads\n",
+             device    CPU, {threads} thread{} for inference\n",
             self.name,
             info.family,
             text::count(info.parameters),
             info.dtype,
             info.licence.as_deref().unwrap_or("not stated"),
-            std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            if threads == 1 { "" } else { "s" },
         )
     }
 }
 
-/// Threads for inference, before the first is made.
+/// Threads for a policy that thinks beside a control loop: what the user says, else all cores but one.
+pub fn threads_beside_control(wanted: Option<usize>) -> anyhow::Result<usize> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    at_least_one(wanted.unwrap_or_else(|| (cores - 1).max(1)))
+}
+
+/// Threads for all inference in this process, before the first is made.
 pub fn set_threads(threads: usize) -> anyhow::Result<()> {
-    anyhow::ensure!(threads > 0, "setting the threads of inference: 0, expected at least 1");
+    let threads = at_least_one(threads)?;
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("setting the threads of inference")
+}
+
+fn at_least_one(threads: usize) -> anyhow::Result<usize> {
+    anyhow::ensure!(threads > 0, "setting the threads of inference: --threads is 0, expected at least 1");
+    Ok(threads)
 }

@@ -95,7 +95,7 @@ fn a_rollout_says_what_it_runs_how_it_went_and_where_it_is() {
     let text = desk.ok(&["rollout", "--fast", "--episodes", "1", "--inference", "sync"]);
     contains_all(
         &text,
-        &["parameters", "licence apache-2.0", "threads", "SO-101", "success   ", "inference ", "sinew dataset info", "rerun outputs"],
+        &["parameters", "licence apache-2.0", "for inference", "SO-101", "success   ", "inference ", "sinew dataset info", "rerun outputs"],
     );
     assert!(desk.path("outputs/rollout-1/rollout.rrd").metadata().unwrap().len() > 10_000);
     assert_eq!(sinew_recorder::verify(&desk.path("outputs/rollout-1/dataset")).unwrap(), []);

@@ -65,7 +65,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
         .clamp(1, args.episodes as usize);
     if !args.json {
-        print!("{}", named.banner());
+        print!("{}", named.banner(jobs));
         println!("task      {} ({} episodes from seed {}, {jobs} at once)", plan.task.name(), args.episodes, args.rig.seed);
     }
     let stop = StopFlag::new();

@@ -39,12 +39,10 @@ impl Outputs {
 
 pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     anyhow::ensure!(args.episodes > 0, "rolling out: --episodes is 0, expected at least 1");
-    if let Some(threads) = args.threads {
-        source::set_threads(threads)?;
-    }
+    let threads = source::threads_beside_control(args.threads)?;
     let plan = Plan::of(&args.rig)?;
     let named = source::open(args.policy.as_deref())?;
-    let mut policy = BoundPolicy::bind(&named.checkpoint, plan.robot())?;
+    let mut policy = BoundPolicy::bind(&named.checkpoint, plan.robot())?.with_threads(threads)?;
     let mut rig = plan.simulate()?;
     let fps = plan.robot().control_rate_hz;
 
@@ -61,7 +59,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     sinks.extend(view.as_mut().map(|sink| sink as &mut dyn FrameSink));
 
     if !args.json {
-        print!("{}", named.banner());
+        print!("{}", named.banner(threads));
         let time = if args.fast { "as fast as the machine can" } else { "in real time" };
         println!("robot     {}, simulated, {fps} Hz, {time}, {:?} inference", plan.robot().title, args.inference);
         println!("task      {}, {} episodes from seed {}", plan.task.name(), args.episodes, args.rig.seed);
