@@ -2,7 +2,7 @@
 //! codes. Everything else lives in the crates below.
 
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the command line is the one that prints")]
+#![allow(clippy::print_stderr, reason = "the command line is the one that prints")]
 
 mod args;
 mod commands;

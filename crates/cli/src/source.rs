@@ -51,7 +51,7 @@ impl NamedCheckpoint {
         let info = self.checkpoint.info();
         format!(
             "policy    {} ({}, {} parameters, {}, licence {})\n\
-             device    CPU, {threads} thread{} for inference\n",
+             device    CPU, {threads} thread{} for inference",
             self.name,
             info.family,
             text::count(info.parameters),

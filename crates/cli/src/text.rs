@@ -1,7 +1,28 @@
 //! Small ways to say things.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+/// A line on stdout like `println!`, but a reader who has gone away (`sinew ... | head`) ends nothing: a
+/// session goes on, and above all it ends in order.
+macro_rules! say {
+    ($($part:tt)*) => {{
+        use std::io::Write as _;
+        drop(writeln!(std::io::stdout(), $($part)*));
+    }};
+}
+pub(crate) use say;
+
+/// One JSON value on a line of its own on stdout, at once.
+pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer(&mut out, value)?;
+    writeln!(out)?;
+    Ok(out.flush()?)
+}
 
 /// An error and what caused it, each said once, on lines of their own.
 pub fn chain(error: &anyhow::Error) -> String {

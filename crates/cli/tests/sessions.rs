@@ -171,3 +171,20 @@ fn the_rest_of_the_command_line_answers() {
         contains_all(&desk.ok(&[verb, "--help"]), &["Example"]);
     }
 }
+
+/// `sinew ... | head -1`: the reader goes away in the middle of a session, which ends in order.
+#[test]
+fn a_reader_that_goes_away_ends_nothing() {
+    let desk = Desk::new();
+    let mut child = desk
+        .sinew(&["rollout", "--fast", "--episodes", "1", "--record", "ds", "--no-rerun"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+    assert_eq!(sinew_recorder::verify(&desk.path("ds")).unwrap(), []);
+}

@@ -6,6 +6,7 @@ use std::path::Path;
 use sinew_recorder::DatasetInfo;
 
 use crate::args::DatasetCommand;
+use crate::text::say;
 use crate::{Done, text};
 
 pub fn run(command: &DatasetCommand) -> anyhow::Result<Done> {
@@ -17,12 +18,11 @@ pub fn run(command: &DatasetCommand) -> anyhow::Result<Done> {
 
 fn info(dir: &Path, json: bool) -> anyhow::Result<Done> {
     let info = DatasetInfo::open(dir)?;
-    let mut out = std::io::stdout().lock();
     if json {
-        serde_json::to_writer(&mut out, &info)?;
-        writeln!(out)?;
+        text::print_json(&info)?;
         return Ok(Done::Ok);
     }
+    let mut out = std::io::stdout().lock();
     let seconds = if info.fps > 0 { info.total_frames as f64 / f64::from(info.fps) } else { 0.0 };
     writeln!(out, "{}", dir.display())?;
     writeln!(out, "  codebase_version  {}", info.codebase_version)?;
@@ -60,17 +60,16 @@ fn info(dir: &Path, json: bool) -> anyhow::Result<Done> {
 
 fn verify(dir: &Path, json: bool) -> anyhow::Result<Done> {
     let faults = sinew_recorder::verify(dir)?;
-    let mut out = std::io::stdout().lock();
     for fault in &faults {
         if json {
-            writeln!(out, "{}", serde_json::to_string(fault)?)?;
+            text::print_json(fault)?;
         } else {
-            writeln!(out, "{}: {}", fault.path.display(), fault.what)?;
+            say!("{}: {}", fault.path.display(), fault.what);
         }
     }
     anyhow::ensure!(faults.is_empty(), "verifying {}: {} faults", dir.display(), faults.len());
     if !json {
-        writeln!(out, "{}: whole", dir.display())?;
+        say!("{}: whole", dir.display());
     }
     Ok(Done::Ok)
 }

@@ -1,7 +1,7 @@
 //! `sinew eval`: many seeded episodes, as fast as the machine can.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +19,7 @@ use sinew_runtime::{
 
 use crate::args::EvalArgs;
 use crate::rig::Plan;
+use crate::text::say;
 use crate::{Done, contact_sheet, source, text, wilson};
 
 /// One line of `--json`.
@@ -65,8 +66,8 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
         .clamp(1, args.episodes as usize);
     if !args.json {
-        print!("{}", named.banner(jobs));
-        println!("task      {} ({} episodes from seed {}, {jobs} at once)", plan.task.name(), args.episodes, args.rig.seed);
+        say!("{}", named.banner(jobs));
+        say!("task      {} ({} episodes from seed {}, {jobs} at once)", plan.task.name(), args.episodes, args.rig.seed);
     }
     let stop = StopFlag::new();
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
@@ -98,7 +99,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
             finished.insert(attempt, episode);
             // In the order of seeds, whoever was faster.
             while let Some(episode) = args.json.then(|| finished.get(&printed)).flatten() {
-                print_line(&EpisodeLine::of(&episode.report))?;
+                text::print_json(&EpisodeLine::of(&episode.report))?;
                 printed += 1;
             }
         }
@@ -134,7 +135,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
     let mean_ticks = ticks as f64 / args.episodes as f64;
     let inference_ms_p50 = inference.compute.stats().p50_ns as f64 * 1e-6;
     if args.json {
-        return print_line(&TotalsLine {
+        return text::print_json(&TotalsLine {
             task: plan.task.name(),
             policy: &named.name,
             episodes: args.episodes,
@@ -148,20 +149,20 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
         })
         .map(|()| Done::Ok);
     }
-    println!(
+    say!(
         "success   {successes} of {} = {:.1} % (95 % interval {:.1} to {:.1} %, Wilson)",
         args.episodes,
         rate * 1e2,
         low * 1e2,
         high * 1e2
     );
-    println!("episodes  {mean_ticks:.0} ticks on average; {inference_ms_p50:.1} ms an inference (median); {wall_s:.1} s in all");
+    say!("episodes  {mean_ticks:.0} ticks on average; {inference_ms_p50:.1} ms an inference (median); {wall_s:.1} s in all");
     let failed: Vec<String> =
         finished.values().filter(|episode| !episode.report.is_success()).map(|episode| episode.report.seed.to_string()).collect();
     if !failed.is_empty() {
-        println!("failed    seeds {}", failed.join(", "));
+        say!("failed    seeds {}", failed.join(", "));
     }
-    println!("pictures  {} (each episode's last image, failures framed red)", sheet.display());
+    say!("pictures  {} (each episode's last image, failures framed red)", sheet.display());
     Ok(Done::Ok)
 }
 
@@ -213,11 +214,4 @@ impl<'a> EpisodeLine<'a> {
             reason: report.reason.as_deref(),
         }
     }
-}
-
-fn print_line(line: &impl Serialize) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer(&mut out, line)?;
-    writeln!(out)?;
-    Ok(out.flush()?)
 }

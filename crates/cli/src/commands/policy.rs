@@ -1,11 +1,11 @@
 //! `sinew policy`
 
-use std::io::Write;
 use std::path::Path;
 
 use sinew_policy::Info;
 
 use crate::args::PolicyCommand;
+use crate::text::say;
 use crate::{Done, source, text};
 
 pub fn run(command: &PolicyCommand) -> anyhow::Result<Done> {
@@ -18,12 +18,10 @@ pub fn run(command: &PolicyCommand) -> anyhow::Result<Done> {
 fn info(policy: Option<&str>, json: bool) -> anyhow::Result<Done> {
     let named = source::open(policy)?;
     let info = named.checkpoint.info();
-    let mut out = std::io::stdout().lock();
     if json {
-        serde_json::to_writer(&mut out, info)?;
-        writeln!(out)?;
+        text::print_json(info)?;
     } else {
-        write!(out, "{}", describe(&named.name, info))?;
+        say!("{}", describe(&named.name, info).trim_end());
     }
     Ok(Done::Ok)
 }
@@ -66,7 +64,6 @@ fn infer(policy: &str, inputs: &Path, out: &Path, threads: Option<usize>) -> any
     for name in &report.unused_inputs {
         eprintln!("note: the policy has no use for the input {name}");
     }
-    let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{}: action [{}, {}] in {:.1} ms", out.display(), report.rows, report.width, report.milliseconds)?;
+    say!("{}: action [{}, {}] in {:.1} ms", out.display(), report.rows, report.width, report.milliseconds);
     Ok(Done::Ok)
 }

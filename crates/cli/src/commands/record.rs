@@ -9,9 +9,10 @@ use sinew_core::{Clock, FrameSink, MockClock};
 use sinew_recorder::{DatasetRecorder, RecorderOptions};
 use sinew_runtime::{EpisodeRequest, Keep, MonotonicClock, ReturnToRest, Session, SessionConfig, Source, StopFlag};
 
-use crate::Done;
 use crate::args::{RecordArgs, TeleopKind};
 use crate::rig::Plan;
+use crate::text::say;
+use crate::{Done, text};
 
 pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     anyhow::ensure!(args.episodes > 0, "recording: --episodes is 0, expected at least 1");
@@ -62,16 +63,13 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     let interrupted = stop.is_requested();
     let dir = args.out.display();
     if args.json {
-        println!(
-            "{}",
-            serde_json::json!({
-                "task": plan.task.name(), "root": args.out, "total_episodes": totals.episodes, "total_frames": totals.frames,
-                "failed_episodes": failed, "interrupted": interrupted,
-            })
-        );
+        text::print_json(&serde_json::json!({
+            "task": plan.task.name(), "root": args.out, "total_episodes": totals.episodes, "total_frames": totals.frames,
+            "failed_episodes": failed, "interrupted": interrupted,
+        }))?;
     } else {
-        println!("{} episodes, {} frames in {dir}; {failed} failed and were kept out", totals.episodes, totals.frames);
-        println!("  sinew dataset info {dir}");
+        say!("{} episodes, {} frames in {dir}; {failed} failed and were kept out", totals.episodes, totals.frames);
+        say!("  sinew dataset info {dir}");
     }
     anyhow::ensure!(
         interrupted || kept == args.episodes,

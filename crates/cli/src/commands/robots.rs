@@ -48,12 +48,11 @@ fn list(json: bool) -> anyhow::Result<Done> {
 }
 
 fn show(robot: &RobotDescription, json: bool) -> anyhow::Result<Done> {
-    let mut out = std::io::stdout().lock();
     if json {
-        serde_json::to_writer(&mut out, robot)?;
-        writeln!(out)?;
+        text::print_json(robot)?;
         return Ok(Done::Ok);
     }
+    let mut out = std::io::stdout().lock();
     writeln!(out, "{}: {} (LeRobot's {}), {} Hz", robot.name, robot.title, robot.lerobot_robot_type, robot.control_rate_hz)?;
     writeln!(out, "bus {} at {} baud; ends in {:?}\n", robot.bus.protocol, robot.bus.baud_rate, robot.stop.behaviour)?;
     let mut rows = vec![["joint", "feature", "motor", "position", "velocity", "step", "rest"].map(str::to_owned).to_vec()];

@@ -16,6 +16,7 @@ use sinew_runtime::{
 use crate::args::{InferenceMode, RolloutArgs};
 use crate::live::LiveLine;
 use crate::rig::Plan;
+use crate::text::say;
 use crate::{Done, source, text, wilson};
 
 /// Where the run goes.
@@ -59,10 +60,10 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     sinks.extend(view.as_mut().map(|sink| sink as &mut dyn FrameSink));
 
     if !args.json {
-        print!("{}", named.banner(threads));
+        say!("{}", named.banner(threads));
         let time = if args.fast { "as fast as the machine can" } else { "in real time" };
-        println!("robot     {}, simulated, {fps} Hz, {time}, {:?} inference", plan.robot().title, args.inference);
-        println!("task      {}, {} episodes from seed {}", plan.task.name(), args.episodes, args.rig.seed);
+        say!("robot     {}, simulated, {fps} Hz, {time}, {:?} inference", plan.robot().title, args.inference);
+        say!("task      {}, {} episodes from seed {}", plan.task.name(), args.episodes, args.rig.seed);
     }
     let stop = StopFlag::new();
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
@@ -88,7 +89,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
             let request = EpisodeRequest { attempt, seed: args.rig.seed + attempt, task: plan.sentence.clone() };
             let report = session.run_episode(&request, &mut rig.robot, &mut rig.environment, Source::Policy(&mut policy), &mut sinks);
             if args.json {
-                println!("{}", serde_json::to_string(&report)?);
+                text::print_json(&report)?;
             }
             let ended = !report.faults.is_empty() || report.was_interrupted();
             reports.push(report);
@@ -124,8 +125,7 @@ fn print_totals(reports: &[EpisodeReport], outputs: &Outputs) -> anyhow::Result<
         "episodes": total, "successes": done, "success_rate_interval": [low, high], "cadence": cadence, "inference": inference,
         "dataset": outputs.dataset, "rerun": outputs.rerun,
     });
-    println!("{}", serde_json::to_string(&line)?);
-    Ok(())
+    text::print_json(&line)
 }
 
 fn merged(reports: &[EpisodeReport]) -> (Cadence, InferenceStats) {
@@ -154,8 +154,8 @@ fn print_table(reports: &[EpisodeReport]) {
     }
     let (done, total) = (successes(reports), reports.len() as u64);
     let (low, high) = wilson::interval(done, total);
-    println!("\n{}", text::table(&rows));
-    println!("success   {done} of {total} (95 % interval {:.0} to {:.0} %)", low * 1e2, high * 1e2);
+    say!("\n{}", text::table(&rows));
+    say!("success   {done} of {total} (95 % interval {:.0} to {:.0} %)", low * 1e2, high * 1e2);
 }
 
 fn print_cadence(reports: &[EpisodeReport], fast: bool) {
@@ -163,7 +163,7 @@ fn print_cadence(reports: &[EpisodeReport], fast: bool) {
     let ms = |ns: u64| ns as f64 * 1e-6;
     if !fast {
         let late = cadence.lateness.stats();
-        println!(
+        say!(
             "cadence   {:.2} of {:.0} Hz over {} ticks; late by {:.3} ms (median), {:.3} (p99), {:.3} (p99.9), {:.3} (max)",
             cadence.achieved_rate_hz,
             cadence.target_rate_hz,
@@ -175,7 +175,7 @@ fn print_cadence(reports: &[EpisodeReport], fast: bool) {
         );
     }
     let compute = inference.compute.stats();
-    println!(
+    say!(
         "inference {} chunks, {:.1} ms each (median), {:.1} (p99), {:.1} (max)",
         compute.count,
         ms(compute.p50_ns),
@@ -187,14 +187,14 @@ fn print_cadence(reports: &[EpisodeReport], fast: bool) {
 fn print_outputs(outputs: &Outputs, connected: Option<&str>, reports: &[EpisodeReport]) {
     if let Some(root) = &outputs.dataset {
         let kept = reports.iter().filter(|report| report.kept).count();
-        println!("dataset   {} ({kept} episodes)\n            sinew dataset info {0}", root.display());
-        println!("            lerobot-dataset-viz --repo-id local/rollout --root {} --episode-index 0", root.display());
+        say!("dataset   {} ({kept} episodes)\n            sinew dataset info {0}", root.display());
+        say!("            lerobot-dataset-viz --repo-id local/rollout --root {} --episode-index 0", root.display());
     }
     if let Some(path) = &outputs.rerun {
-        println!("recording {}\n            rerun {0}", path.display());
-        println!("            (the viewer: cargo install rerun-cli --locked, or pip install rerun-sdk)");
+        say!("recording {}\n            rerun {0}", path.display());
+        say!("            (the viewer: cargo install rerun-cli --locked, or pip install rerun-sdk)");
     }
     if let Some(address) = connected {
-        println!("recording streamed to {address}");
+        say!("recording streamed to {address}");
     }
 }
