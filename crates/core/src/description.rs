@@ -12,7 +12,11 @@ use crate::JointUnit;
 #[derive(Debug, Error)]
 pub enum DescriptionError {
     #[error("reading the robot description {name}")]
-    Syntax { name: String, #[source] source: toml::de::Error },
+    Syntax {
+        name: String,
+        #[source]
+        source: toml::de::Error,
+    },
     #[error("checking the robot description {name}: {what}")]
     Invalid { name: String, what: String },
 }
@@ -100,7 +104,10 @@ pub struct Pose {
 impl Pose {
     pub fn to_isometry(&self) -> Isometry3<f64> {
         let [w, x, y, z] = self.rotation_wxyz;
-        Isometry3::from_parts(Translation3::from(Vector3::from(self.translation_m)), UnitQuaternion::from_quaternion(Quaternion::new(w, x, y, z)))
+        Isometry3::from_parts(
+            Translation3::from(Vector3::from(self.translation_m)),
+            UnitQuaternion::from_quaternion(Quaternion::new(w, x, y, z)),
+        )
     }
 
     pub(crate) fn is_usable(&self) -> bool {

@@ -34,9 +34,11 @@ pub use action::{ActionChunk, ActionQueue, ShapeError, Splice};
 pub use description::*;
 pub use kinematics::*;
 pub use observation::{Image, Observation};
-pub use robot::{Armed, Environment, EpisodeSetup, Outcome, Policy, PolicyError, PolicyInfo, Robot, RobotError, TeleopStatus, Teleoperator};
+pub use robot::{
+    Armed, Environment, EpisodeSetup, Outcome, Policy, PolicyError, PolicyInfo, Robot, RobotError, TeleopStatus, Teleoperator,
+};
 pub use safety::{Interventions, LimitKind, SafeCommand, SafetyGate};
-pub use simulation::*;
 pub use session::{EpisodeEnd, EpisodeStart, Frame, FrameSink, SinkError};
+pub use simulation::*;
 pub use time::{Clock, MockClock, Tick, Timestamp};
 pub use units::{JointUnit, JointUnits};

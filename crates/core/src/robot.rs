@@ -12,10 +12,18 @@ use crate::{ActionChunk, Observation, RobotDescription, SafeCommand, ShapeError,
 pub enum RobotError {
     /// This tick failed; the next may work.
     #[error("{doing}")]
-    Transient { doing: String, #[source] source: Box<dyn Error + Send + Sync> },
+    Transient {
+        doing: String,
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// The robot is gone (unplugged, powered off, crashed).
     #[error("{doing}: the robot is lost")]
-    Lost { doing: String, #[source] source: Box<dyn Error + Send + Sync> },
+    Lost {
+        doing: String,
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
 }
 
 /// A live connection to a robot. Connecting moves nothing and switches no torque on.
@@ -128,7 +136,11 @@ pub trait Teleoperator: Send {
 #[derive(Debug, Error)]
 pub enum PolicyError {
     #[error("{doing}")]
-    Compute { doing: String, #[source] source: Box<dyn Error + Send + Sync> },
+    Compute {
+        doing: String,
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
     #[error(transparent)]
     Shape(#[from] ShapeError),
 }
