@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (mut outcome, mut status) = (Outcome::Running, TeleopStatus::Active);
         while status == TeleopStatus::Active && tick.index < setup.max_ticks {
             armed.observe(&tick, &mut observation)?;
-            if tick.wants_images && tick.index % 10 == 0 {
+            if tick.wants_images && tick.index.is_multiple_of(10) {
                 pictures.push(observation.images.clone());
             }
             status = teleoperator.action(&tick, &mut wanted)?;
