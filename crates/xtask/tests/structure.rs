@@ -321,6 +321,7 @@ fn decisions_say_what_they_must() {
 #[test]
 fn documents_name_only_what_exists() {
     let root = root();
+    let sources = sources();
     let mut faults = Vec::new();
     for document in ["ARCHITECTURE.md", "README.md", "CHANGELOG.md"] {
         let text = fs::read_to_string(root.join(document)).unwrap();
@@ -330,6 +331,11 @@ fn documents_name_only_what_exists() {
             let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
             if is_path && is_plain && !root.join(name).exists() {
                 faults.push(format!("{document}: {name}"));
+            }
+            // Tests are named for the sentence that they prove.
+            let is_test = name.matches('_').count() >= 4 && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            if is_test && !sources.iter().any(|(_, text)| text.contains(&format!("fn {name}("))) {
+                faults.push(format!("{document}: there is no test {name}"));
             }
         }
         let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
