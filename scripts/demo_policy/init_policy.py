@@ -20,6 +20,7 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.policies.factory import make_pre_post_processors
+from lerobot.utils.constants import IMAGENET_STATS
 from lerobot.utils.feature_utils import dataset_to_policy_features
 from torchvision.ops.misc import FrozenBatchNorm2d
 
@@ -59,7 +60,9 @@ def main() -> None:
         **json.loads(args.config.read_text()),
     )
     policy = ACTPolicy(config).eval()
-    preprocessor, postprocessor = make_pre_post_processors(config, dataset_stats=dataset.meta.stats)
+    # As lerobot-train normalises images unless told otherwise.
+    images = {key: {name: torch.tensor(value) for name, value in IMAGENET_STATS.items()} for key in config.image_features}
+    preprocessor, postprocessor = make_pre_post_processors(config, dataset_stats=dataset.meta.stats | images)
 
     indices = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(args.seed))[: args.images].tolist()
     frames = [preprocessor(dict(dataset[i])) for i in indices]
