@@ -168,8 +168,8 @@ executed.
 ## Limits
 
 It knows one task, in one simulator, with cubes where the simulator puts them. It has never seen a real
-camera's image: do not run it on a real arm. It has no memory, so now and then it hesitates until the
-episode's time is over; that and missed grasps are most of its failures.
+camera's image: do not run it on a real arm. It has no memory: after a missed grasp it may wait over the
+bin without the cube, or stay at the cube, until the episode's time is over.
 """
 
 
