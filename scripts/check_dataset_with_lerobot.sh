@@ -5,8 +5,8 @@
 #
 # LeRobot is installed into the virtual environment DIR (or $LEROBOT_VENV) if it is not there yet, and
 # stays there for the next time; without either, into one that is removed at the end. That takes
-# CPython 3.12 or newer ($PYTHON, default python3.12), the network and 6 GB (less with
-# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu). The check itself has no network.
+# CPython 3.12 or newer ($PYTHON, default python3.12), the network and 6 GB.
+# The check itself has no network.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)

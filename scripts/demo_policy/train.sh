@@ -29,7 +29,7 @@ batch_size=16
 mkdir -p "$work"
 if ! "$venv/bin/python" -c 'from importlib.metadata import version; assert version("lerobot") == "0.6.1"' 2>/dev/null; then
     "${PYTHON:-python3.12}" -m venv "$venv"
-    "$venv/bin/python" -m pip install --quiet --extra-index-url https://download.pytorch.org/whl/cpu 'lerobot[training]==0.6.1'
+    "$venv/bin/python" -m pip install --quiet 'lerobot[training]==0.6.1'
 fi
 # Nothing below needs the network. Threads that wait shall sleep: the data is loaded beside them.
 export HF_HUB_OFFLINE=1 OMP_WAIT_POLICY=PASSIVE

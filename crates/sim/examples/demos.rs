@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --release -p sinew-sim --example demos -- pick-place 200
-//! cargo run --release -p sinew-sim --example demos -- push 4 1000 /tmp/strips
+//! cargo run --release -p sinew-sim --example demos -- push 4 1000 strips
 //! ```
 //!
 //! Arguments: the task, how many episodes, the first seed, and a folder that receives a picture of
