@@ -71,7 +71,7 @@ fn is_whole(folder: &Path) -> bool {
     FILES.iter().all(|(name, bytes)| std::fs::metadata(folder.join(name)).is_ok_and(|found| found.len() == bytes.len() as u64))
 }
 
-/// FNV-1a over names and contents, eight bytes at a time: it names a folder, it guards nothing.
+/// A quick digest of names and contents, eight bytes at a time: it names a folder, it guards nothing.
 fn digest() -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut add = |word: u64| hash = (hash ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(23);

@@ -21,6 +21,7 @@
 
 mod action;
 mod description;
+mod hash;
 mod kinematics;
 mod observation;
 mod robot;
@@ -32,12 +33,13 @@ mod units;
 
 pub use action::{ActionChunk, ActionQueue, ShapeError, Splice};
 pub use description::*;
+pub use hash::Fnv1a;
 pub use kinematics::*;
 pub use observation::{Image, Observation};
 pub use robot::{
     Armed, Environment, EpisodeSetup, Outcome, Policy, PolicyError, PolicyInfo, Robot, RobotError, TeleopStatus, Teleoperator,
 };
-pub use safety::{Interventions, LimitKind, SafeCommand, SafetyGate};
+pub use safety::{Interventions, SafeCommand, SafetyGate};
 pub use session::{EpisodeEnd, EpisodeStart, Frame, FrameSink, SinkError};
 pub use simulation::*;
 pub use time::{Clock, MockClock, Tick, Timestamp};

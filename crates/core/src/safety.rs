@@ -19,7 +19,7 @@ impl SafeCommand {
 
 /// Which limit changed a joint's goal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LimitKind {
+enum LimitKind {
     NonFinite,
     Position,
     Velocity,

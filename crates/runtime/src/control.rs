@@ -3,13 +3,12 @@
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use sinew_core::{
-    Armed, Clock, Environment, Frame, Interventions, Observation, Outcome, Robot, RobotDescription, RobotError, SafeCommand, SafetyGate,
-    Tick,
+    Armed, Clock, Environment, Fnv1a, Frame, Interventions, Observation, Outcome, Robot, RobotDescription, RobotError, SafeCommand,
+    SafetyGate, Tick,
 };
 
 use crate::frames::FramePort;
 use crate::plan::{Choice, Plan};
-use crate::report::Fnv;
 use crate::schedule::{Schedule, Turn};
 use crate::{Cadence, Fault, InferenceStats, Progress, ReturnToRest, SessionConfig, Starvation, StopFlag, StopLevel};
 
@@ -82,7 +81,7 @@ pub(crate) struct Control<'a> {
     wanted_rad: Vec<f64>,
     /// The last command's way from the one before.
     motion_rad: Vec<f64>,
-    hash: Fnv,
+    hash: Fnv1a,
     interval_ns: f64,
 }
 
@@ -101,7 +100,7 @@ impl<'a> Control<'a> {
             command: None,
             wanted_rad: vec![0.0; width],
             motion_rad: vec![0.0; width],
-            hash: Fnv::new(),
+            hash: Fnv1a::default(),
             interval_ns: 0.0,
         }
     }

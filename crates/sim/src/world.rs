@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nalgebra::{Isometry3, Vector3};
 use rapier3d::prelude::*;
-use sinew_core::{Image, RobotDescription};
+use sinew_core::{Fnv1a, Image, RobotDescription};
 
 use crate::arm::{Arm, JointState};
 use crate::convert;
@@ -262,12 +262,8 @@ impl Simulator for World {
 
     /// 64-bit FNV-1a over every body's pose and velocity, every joint and every servo.
     fn state_hash(&self) -> u64 {
-        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-        let mut word = |value: u64| {
-            for byte in value.to_le_bytes() {
-                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-            }
-        };
+        let mut hash = Fnv1a::default();
+        let mut word = |value: u64| hash.write(&value.to_le_bytes());
         word(self.state.substep);
         for (_, body) in self.state.bodies.iter() {
             let (p, v, w) = (body.position(), body.linvel(), body.angvel());
@@ -281,7 +277,7 @@ impl Simulator for World {
             word(velocity_rad_per_s.to_bits());
             servo.digest(&mut word);
         }
-        hash
+        hash.finish()
     }
 }
 
