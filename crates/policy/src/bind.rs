@@ -184,11 +184,12 @@ impl BoundPolicy {
             Some(threads) => threads.install(|| self.checkpoint.normalized(&inputs))?,
             None => self.checkpoint.normalized(&inputs)?,
         };
+        let (answer, observed) = answer;
         let answer = match &mut self.ensembler {
             Some(ensembler) => Array { values: ensembler.update(observation.tick, &answer.values), ..answer },
             None => answer,
         };
-        self.checkpoint.unnormalized(answer)
+        self.checkpoint.unnormalized(answer, observed)
     }
 }
 

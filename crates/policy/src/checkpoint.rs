@@ -5,16 +5,17 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use candle_core::Device;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::act::{Act, ActConfig};
-use crate::features::{ACTION, Feature, FeatureKind, Features};
+use crate::CheckpointError;
+use crate::family::{self, ConfigFile, FAMILIES, Model, Plan, Shape};
+use crate::features::{Feature, FeatureKind, Features};
 use crate::info::{self, CameraInfo, FeatureInfo, Info};
 use crate::processor::Pipeline;
 use crate::weights::{Loader, TensorFile, is_pickle};
-use crate::{CheckpointError, FAMILIES};
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
@@ -30,13 +31,14 @@ const JSON_LIMIT_BYTES: u64 = 16 << 20;
 #[derive(Debug)]
 pub struct Checkpoint {
     dir: PathBuf,
-    config: ActConfig,
+    pub(crate) plan: Box<dyn Plan>,
+    pub(crate) shape: Shape,
     pub(crate) inputs: Features,
     pub(crate) action_names: Option<Vec<String>>,
     pub(crate) preprocessor: Pipeline,
     pub(crate) postprocessor: Pipeline,
-    weights: TensorFile,
-    model: Mutex<Option<Arc<Act>>>,
+    weights: Arc<TensorFile>,
+    model: Mutex<Option<Arc<dyn Model>>>,
     info: Info,
 }
 
@@ -69,8 +71,10 @@ impl Checkpoint {
         if common.use_peft || !dir.join(WEIGHTS).exists() && dir.join("adapter_model.safetensors").exists() {
             return Err(CheckpointError::Adapter { dir });
         }
-        let config = ActConfig::new(&config_path, json, &common.input_features, &common.output_features)?;
-        let weights = TensorFile::open(&dir.join(WEIGHTS))?;
+        let file = ConfigFile { path: &config_path, json: &json, inputs: &common.input_features, outputs: &common.output_features };
+        let plan = family::read_plan(&family, &file)?;
+        let shape = plan.shape();
+        let weights = Arc::new(TensorFile::open(&dir.join(WEIGHTS))?);
         if !dir.join(PREPROCESSOR).exists() && weights.names().iter().any(|name| is_old_buffer(name)) {
             return Err(CheckpointError::OldNormalization { dir });
         }
@@ -83,8 +87,8 @@ impl Checkpoint {
         }
 
         let mut loader = Loader::check(&weights);
-        Act::build(&config, &mut loader)?;
-        let parameters = loader.finish(|name| is_old_buffer(name) || Act::knows_unused(name))?;
+        plan.build(&mut loader)?;
+        let parameters = loader.finish(|name| is_old_buffer(name) || plan.knows_unused(name))?;
 
         let features = |features: &Features, pipeline: &Pipeline| {
             let one = |(name, feature): (&str, &Feature)| FeatureInfo {
@@ -105,17 +109,17 @@ impl Checkpoint {
             outputs: features(&common.output_features, &postprocessor),
             preprocessor: preprocessor.names().map(str::to_owned).collect(),
             postprocessor: postprocessor.names().map(str::to_owned).collect(),
-            backbone: config.has_cameras().then(|| config.vision_backbone.clone()),
-            n_obs_steps: 1,
-            chunk_size: config.chunk_size,
-            n_action_steps: config.n_action_steps,
-            temporal_ensemble_coeff: config.temporal_ensemble_coeff,
+            backbone: shape.backbone.clone(),
+            n_obs_steps: shape.n_obs_steps,
+            chunk_size: shape.chunk_size,
+            n_action_steps: shape.n_action_steps,
+            temporal_ensemble_coeff: shape.temporal_ensemble_coeff,
             licence: info::card_licence(&dir).or(common.license),
             file_bytes: weights.len_bytes(),
-            memory_bytes: parameters * 4 + config.scratch_bytes(),
+            memory_bytes: parameters * 4 + shape.scratch_bytes,
         };
         let (inputs, action_names) = (common.input_features, common.action_feature_names);
-        Ok(Self { dir, config, inputs, action_names, preprocessor, postprocessor, weights, model: Mutex::new(None), info })
+        Ok(Self { dir, plan, shape, inputs, action_names, preprocessor, postprocessor, weights, model: Mutex::new(None), info })
     }
 
     /// What the checkpoint is.
@@ -137,21 +141,21 @@ impl Checkpoint {
         self.model().map(drop)
     }
 
-    pub(crate) fn model(&self) -> Result<Arc<Act>, CheckpointError> {
+    pub(crate) fn model(&self) -> Result<Arc<dyn Model>, CheckpointError> {
         // A panic while the model was being built leaves `None` behind, which is a valid state.
         let mut slot = self.model.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(model) = slot.as_ref() {
             return Ok(Arc::clone(model));
         }
         tracing::debug!(path = %self.weights.path().display(), parameters = self.info.parameters, "reading the weights");
-        let model = Arc::new(Act::build(&self.config, &mut Loader::load(&self.weights))?);
+        let model: Arc<dyn Model> = Arc::from(self.plan.build(&mut Loader::load(&self.weights, &Device::Cpu))?);
         *slot = Some(Arc::clone(&model));
         Ok(model)
     }
 
     /// How many entries the action has.
     pub fn action_width(&self) -> usize {
-        self.config.action_width
+        self.shape.action_width
     }
 }
 
@@ -225,17 +229,4 @@ pub(crate) fn read_json(path: &Path) -> Result<Value, CheckpointError> {
 /// `value` as a `T`; `path` is where it came from.
 pub(crate) fn parse<T: DeserializeOwned>(path: &Path, value: Value) -> Result<T, CheckpointError> {
     serde_json::from_value(value).map_err(|source| CheckpointError::Json { path: path.to_owned(), source })
-}
-
-/// The one action feature that a robot can be driven by.
-pub(crate) fn action_width(path: &Path, outputs: &Features) -> Result<usize, CheckpointError> {
-    match outputs.get(ACTION) {
-        Some(Feature { kind: FeatureKind::Action, shape }) if shape.len() == 1 => Ok(shape[0]),
-        other => Err(CheckpointError::Config {
-            path: path.to_owned(),
-            key: "output_features.action".into(),
-            found: other.map_or("not there".into(), |f| format!("{:?} {:?}", f.kind, f.shape)),
-            expected: "an ACTION of shape [A]".into(),
-        }),
-    }
 }

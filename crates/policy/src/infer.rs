@@ -8,17 +8,27 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde::Serialize;
 
+use crate::family::Sampling;
 use crate::features::{ACTION, Feature, FeatureKind};
 use crate::processor::{Array, Batch};
 use crate::weights::TensorFile;
 use crate::{Checkpoint, InferError};
 
-/// What a policy looks at, in the dataset's units and under the names that a robot gives.
+/// Names of tensors in a file of inputs that are no features.
+const NOISE: &str = "noise";
+const NOISE_STEPS: &str = "noise_steps";
+
+/// What a policy looks at, in the dataset's units and under the names that a robot gives. Policies
+/// that take several observation steps get that many values a feature, oldest first; a feature
+/// given once stands for all steps, as at the start of an episode.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Inputs {
-    vectors: BTreeMap<String, Vec<f32>>,
-    images: BTreeMap<String, RgbImage>,
+    vectors: BTreeMap<String, Vec<Vec<f32>>>,
+    images: BTreeMap<String, Vec<RgbImage>>,
     task: String,
+    noise: Option<Array>,
+    step_noise: Option<Array>,
+    seed: u64,
 }
 
 /// 8-bit RGB, row-major, top row first.
@@ -29,6 +39,12 @@ struct RgbImage {
     rgb: Vec<u8>,
 }
 
+impl RgbImage {
+    fn words(&self) -> String {
+        format!("a {}x{} image", self.width, self.height)
+    }
+}
+
 impl Inputs {
     pub fn new() -> Self {
         Self::default()
@@ -36,15 +52,28 @@ impl Inputs {
 
     /// Sets a vector such as `observation.state [D]`.
     #[must_use]
-    pub fn vector(mut self, feature: &str, values: Vec<f32>) -> Self {
-        self.vectors.insert(feature.to_owned(), values);
+    pub fn vector(self, feature: &str, values: Vec<f32>) -> Self {
+        self.vectors(feature, vec![values])
+    }
+
+    /// Sets a vector's values at each observation step, oldest first.
+    #[must_use]
+    pub fn vectors(mut self, feature: &str, steps: Vec<Vec<f32>>) -> Self {
+        self.vectors.insert(feature.to_owned(), steps);
         self
     }
 
     /// Sets a camera's image `[height, width, 3]`, 8-bit RGB, row-major, top row first.
     #[must_use]
-    pub fn image(mut self, feature: &str, height: usize, width: usize, rgb: Vec<u8>) -> Self {
-        self.images.insert(feature.to_owned(), RgbImage { height, width, rgb });
+    pub fn image(self, feature: &str, height: usize, width: usize, rgb: Vec<u8>) -> Self {
+        self.images(feature, height, width, vec![rgb])
+    }
+
+    /// Sets a camera's images at each observation step, oldest first.
+    #[must_use]
+    pub fn images(mut self, feature: &str, height: usize, width: usize, steps: Vec<Vec<u8>>) -> Self {
+        let images = steps.into_iter().map(|rgb| RgbImage { height, width, rgb }).collect();
+        self.images.insert(feature.to_owned(), images);
         self
     }
 
@@ -55,22 +84,53 @@ impl Inputs {
         self
     }
 
-    /// Reads a safetensors file: vectors as `f32 [D]`, images as `u8 [H, W, 3]`, the sentence in the
-    /// metadata entry `task`.
+    /// Sets the initial noise of a diffusion or flow policy, `[rows, width]` in its own dimensions.
+    /// Without it, noise is drawn from the seed.
+    #[must_use]
+    pub fn noise(mut self, shape: [usize; 2], values: Vec<f32>) -> Self {
+        self.noise = Some(Array { shape: shape.to_vec(), values });
+        self
+    }
+
+    /// Sets what noise is drawn from where none is given; 0 unless set. The same seed gives the same
+    /// answer.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Reads a safetensors file: vectors as `f32 [D]` or `[T, D]`, images as `u8 [H, W, 3]` or
+    /// `[T, H, W, 3]` with `T` observation steps, oldest first; optionally `noise` (`f32 [rows,
+    /// width]`), and `noise_steps` (`f32 [steps, rows, width]`) for samplers that add noise at each
+    /// step; the sentence in the metadata entry `task`.
     ///
     /// # Errors
-    /// When the file can't be read or a tensor is neither of the two.
+    /// When the file can't be read or a tensor is none of these.
     pub fn read(path: &Path) -> Result<Self, InferError> {
         let file = TensorFile::open(path)?;
         let mut inputs = Self { task: file.metadata("task").unwrap_or_default().to_owned(), ..Self::default() };
         for name in file.names() {
             let Some(info) = file.spec(&name) else { continue };
-            match (info.dtype, info.shape.as_slice()) {
-                (Dtype::F32, [_]) => inputs = inputs.vector(&name, file.floats(&name, info)?),
-                (Dtype::U8, [height, width, 3]) => inputs = inputs.image(&name, *height, *width, file.bytes(info).to_vec()),
-                (dtype, shape) => {
-                    let expected = "F32 [D] for a vector or U8 [H, W, 3] for an image".into();
-                    return Err(InferError::WrongInput { key: name, found: format!("{dtype:?} {shape:?}"), expected });
+            match (name.as_str(), info.dtype, info.shape.as_slice()) {
+                (NOISE, Dtype::F32, shape @ [_, _]) => {
+                    inputs.noise = Some(Array { shape: shape.to_vec(), values: file.floats(&name, info)? });
+                }
+                (NOISE_STEPS, Dtype::F32, shape @ [_, _, _]) => {
+                    inputs.step_noise = Some(Array { shape: shape.to_vec(), values: file.floats(&name, info)? });
+                }
+                (_, Dtype::F32, [.., width]) if info.shape.len() <= 2 && *width > 0 => {
+                    let steps = file.floats(&name, info)?.chunks_exact(*width).map(<[f32]>::to_vec).collect();
+                    inputs = inputs.vectors(&name, steps);
+                }
+                (_, Dtype::U8, [.., height, width, 3]) if info.shape.len() <= 4 && height * width > 0 => {
+                    let steps = file.bytes(info).chunks_exact(height * width * 3).map(<[u8]>::to_vec).collect();
+                    inputs = inputs.images(&name, *height, *width, steps);
+                }
+                (_, dtype, shape) => {
+                    let expected = "F32 [D] or [T, D] for a vector, U8 [H, W, 3] or [T, H, W, 3] for an image, \
+                                    F32 [rows, width] for noise, F32 [steps, rows, width] for noise_steps";
+                    return Err(InferError::WrongInput { key: name, found: format!("{dtype:?} {shape:?}"), expected: expected.into() });
                 }
             }
         }
@@ -108,7 +168,8 @@ impl Checkpoint {
     /// When an input is missing or has another shape than the checkpoint says, the weights can't be
     /// read, the computation fails, or its answer is not finite.
     pub fn infer(&self, inputs: &Inputs) -> Result<Actions, InferError> {
-        self.unnormalized(self.normalized(inputs)?)
+        let (answer, observed) = self.normalized(inputs)?;
+        self.unnormalized(answer, observed)
     }
 
     /// Runs the policy on the tensors of the file `inputs` and writes `action` (`f32 [n, A]`,
@@ -141,16 +202,20 @@ impl Checkpoint {
         })
     }
 
-    /// The model's own answer `[1, rows, width]`, before the postprocessor.
-    pub(crate) fn normalized(&self, inputs: &Inputs) -> Result<Array, InferError> {
+    /// The model's own answer `[1, rows, width]`, before the postprocessor, and what the
+    /// preprocessor left for it.
+    pub(crate) fn normalized(&self, inputs: &Inputs) -> Result<(Array, Batch), InferError> {
         let mut batch = self.batch(inputs)?;
         self.preprocessor.run(&mut batch);
-        Ok(self.model()?.run(&batch)?)
+        let mut sampling = Sampling::new(inputs.noise.clone(), inputs.step_noise.clone(), inputs.seed);
+        Ok((self.model()?.run(&batch, &mut sampling)?, batch))
     }
 
-    pub(crate) fn unnormalized(&self, answer: Array) -> Result<Actions, InferError> {
+    /// `answer` in the dataset's units; `observed` is what [`normalized`](Self::normalized) gave
+    /// with it.
+    pub(crate) fn unnormalized(&self, answer: Array, observed: Batch) -> Result<Actions, InferError> {
         let (rows, width) = (answer.values.len() / self.action_width(), self.action_width());
-        let mut batch = Batch { features: BTreeMap::from([(ACTION.to_owned(), answer)]), ..Batch::default() };
+        let mut batch = Batch { features: BTreeMap::from([(ACTION.to_owned(), answer)]), ..observed };
         self.postprocessor.run(&mut batch);
         let values = batch.features.remove(ACTION).map(|array| array.values).unwrap_or_default();
         if let Some(at) = values.iter().position(|value| !value.is_finite()) {
@@ -159,27 +224,40 @@ impl Checkpoint {
         Ok(Actions { rows, width, values })
     }
 
-    /// Only what the model takes, checked and as floats: images channel-first in 0..1.
+    /// Only what the model takes, checked and as floats.
     fn batch(&self, inputs: &Inputs) -> Result<Batch, InferError> {
         let mut batch = Batch { task: inputs.task.clone(), ..Batch::default() };
         for name in inputs.names() {
-            let wanted = self.preprocessor.renamed(name);
-            let Some(feature) = self.inputs.get(wanted) else { continue };
-            let (found, array) = match (inputs.images.get(name), inputs.vectors.get(name)) {
-                (Some(image), _) => (format!("a {}x{} image", image.width, image.height), planes(image)),
-                (_, Some(values)) => {
-                    (format!("{} values", values.len()), Some(Array { shape: vec![values.len()], values: values.clone() }))
+            let Some(feature) = self.inputs.get(self.preprocessor.renamed(name)) else { continue };
+            let wrong = |found: String, expected: String| InferError::WrongInput { key: name.to_owned(), found, expected };
+            let steps: Vec<Array> = match (inputs.images.get(name), inputs.vectors.get(name)) {
+                (Some(images), _) => {
+                    let is_free = self.plan.takes_any_image_size();
+                    let fits = |image: &RgbImage| {
+                        feature.kind == FeatureKind::Visual && (is_free || feature.shape == [3, image.height, image.width])
+                    };
+                    let array = |image| floats(image).filter(|_| fits(image));
+                    let step = |image| array(image).ok_or_else(|| wrong(image.words(), describe(feature)));
+                    images.iter().map(step).collect::<Result<_, _>>()?
+                }
+                (_, Some(vectors)) => {
+                    let array = |values: &Vec<f32>| Array { shape: vec![values.len()], values: values.clone() };
+                    let step = |values: &Vec<f32>| {
+                        Some(array(values))
+                            .filter(|array| array.shape == feature.shape)
+                            .ok_or_else(|| wrong(format!("{} values", values.len()), describe(feature)))
+                    };
+                    vectors.iter().map(step).collect::<Result<_, _>>()?
                 }
                 _ => continue,
             };
-            match array {
-                Some(array) if array.shape == feature.shape => batch.features.insert(name.to_owned(), array),
-                _ => return Err(InferError::WrongInput { key: name.to_owned(), found, expected: describe(feature) }),
-            };
+            let array = self.stack(steps).map_err(|(found, expected)| wrong(found, expected))?;
+            batch.features.insert(name.to_owned(), array);
         }
         for (wanted, feature) in self.inputs.iter() {
             let key = || wanted.to_owned();
             match batch.features.keys().filter(|name| self.preprocessor.renamed(name) == wanted).count() {
+                0 if self.plan.may_miss(wanted) => {}
                 0 => return Err(InferError::MissingInput { key: key(), expected: describe(feature) }),
                 1 => {}
                 n => return Err(InferError::WrongInput { key: key(), found: format!("given by {n} inputs"), expected: "one".into() }),
@@ -187,6 +265,28 @@ impl Checkpoint {
         }
         Ok(batch)
     }
+
+    /// One feature's observation steps as one array: with a leading axis where the policy takes
+    /// several, without where it takes one.
+    ///
+    /// # Errors
+    /// Found and expected in words.
+    fn stack(&self, mut steps: Vec<Array>) -> Result<Array, (String, String)> {
+        let count = self.shape.n_obs_steps;
+        match (steps.len(), count) {
+            (1, 1) => Ok(steps.swap_remove(0)),
+            (1, _) => Ok(joined(vec![steps.swap_remove(0); count])),
+            (n, _) if n == count && steps.iter().all(|step| step.shape == steps[0].shape) => Ok(joined(steps)),
+            (n, _) => Err((format!("{n} observation steps"), format!("{count}, all of one shape"))),
+        }
+    }
+}
+
+/// Arrays of one shape with a new leading axis.
+fn joined(steps: Vec<Array>) -> Array {
+    let mut shape = vec![steps.len()];
+    shape.extend(steps.first().map(|step| step.shape.clone()).unwrap_or_default());
+    Array { shape, values: steps.into_iter().flat_map(|step| step.values).collect() }
 }
 
 /// A feature in words.
@@ -198,13 +298,9 @@ pub(crate) fn describe(feature: &Feature) -> String {
     }
 }
 
-/// `[3, height, width]` in 0..1, as LeRobot feeds images to its preprocessors; `None` when the bytes
-/// are not as many as the size says.
-fn planes(image: &RgbImage) -> Option<Array> {
-    let (pixels, rest) = image.rgb.as_chunks::<3>();
-    if !rest.is_empty() || image.height.checked_mul(image.width) != Some(pixels.len()) {
-        return None;
-    }
-    let values = (0..3).flat_map(|channel| pixels.iter().map(move |pixel| f32::from(pixel[channel]) / 255.0)).collect();
-    Some(Array { shape: vec![3, image.height, image.width], values })
+/// `[height, width, 3]` in 0..1; `None` when the bytes are not as many as the size says.
+fn floats(image: &RgbImage) -> Option<Array> {
+    let shape = vec![image.height, image.width, 3];
+    let is_whole = image.height.checked_mul(image.width).and_then(|n| n.checked_mul(3)) == Some(image.rgb.len());
+    is_whole.then(|| Array { shape, values: image.rgb.iter().map(|value| f32::from(*value) / 255.0).collect() })
 }

@@ -4,7 +4,7 @@
 //! ```
 //! use sinew_policy::{Checkpoint, Inputs};
 //!
-//! # let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/two_cameras_vae");
+//! # let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/act/two_cameras_vae");
 //! // Everything that can be wrong with the folder is found here, before the weights are read.
 //! let checkpoint = Checkpoint::open(folder)?;
 //! let info = checkpoint.info();
@@ -33,8 +33,8 @@
 //!   product suits itself to the processor).
 //! - Cameras are matched by name and go through the model in the order of `config.json`.
 //!
-//! A new family brings its model as a module beside `act`, its name in [`FAMILIES`], and the
-//! processor steps that it needs to `processor`.
+//! A new family brings its configuration (`family::Plan`) and network (`family::Model`) as a module
+//! beside `act`, its name to `family`, and the processor steps that it needs to `processor`.
 //!
 //! Not here: training, other devices than the CPU, downloading.
 
@@ -44,6 +44,7 @@ mod act;
 mod bind;
 mod checkpoint;
 mod error;
+mod family;
 mod features;
 mod infer;
 mod info;
@@ -56,9 +57,7 @@ pub use act::TemporalEnsembler;
 pub use bind::{BoundPolicy, Fit, FitRow};
 pub use checkpoint::Checkpoint;
 pub use error::{BindError, CheckpointError, InferError};
+pub use family::FAMILIES;
 pub use features::{Feature, FeatureKind, Features};
 pub use infer::{Actions, InferReport, Inputs};
 pub use info::{CameraInfo, FeatureInfo, Info};
-
-/// The policy families that can be run, by LeRobot's names.
-pub const FAMILIES: [&str; 1] = ["act"];

@@ -167,13 +167,11 @@ fn range(low: f32, high: f32, eps: f32) -> f32 {
 
 impl Rule {
     fn apply(&self, array: &mut Array, f: impl Fn(f32, [f32; 2]) -> f32) {
-        // An image's channel axis is followed by its pixels; a vector's entries stand alone.
-        let inner = match self.kind {
-            FeatureKind::Visual => array.shape.iter().rev().take(2).product(),
-            _ => 1,
-        };
-        for (plane, stats) in array.values.chunks_exact_mut(inner).zip(self.stats.iter().cycle()) {
-            plane.iter_mut().for_each(|value| *value = f(*value, *stats));
+        // The last axis has the image's channels or the vector's entries.
+        for values in array.values.chunks_exact_mut(self.stats.len().max(1)) {
+            for (value, stats) in values.iter_mut().zip(&self.stats) {
+                *value = f(*value, *stats);
+            }
         }
     }
 }
@@ -214,7 +212,7 @@ mod tests {
 
     fn batch(shape: &[usize], values: &[f32]) -> Batch {
         let array = Array { shape: shape.to_vec(), values: values.to_vec() };
-        Batch { features: BTreeMap::from([("x".to_owned(), array)]), task: String::new() }
+        Batch { features: BTreeMap::from([("x".to_owned(), array)]), ..Batch::default() }
     }
 
     fn normalizer(kind: FeatureKind, mode: Mode, stats: &[[f32; 2]]) -> Normalizer {
@@ -241,9 +239,9 @@ mod tests {
     #[test]
     fn images_are_normalised_by_channel_and_vectors_by_entry() {
         let stats = [[0.0, 1.0], [0.0, 2.0]];
-        let mut image = batch(&[1, 2, 1, 2], &[1.0, 2.0, 2.0, 4.0]);
+        let mut image = batch(&[1, 1, 2, 2], &[1.0, 2.0, 2.0, 4.0]);
         normalizer(FeatureKind::Visual, Mode::MinMax, &stats).normalize(&mut image);
-        assert_eq!(image.features["x"].values, [1.0, 3.0, 1.0, 3.0]);
+        assert_eq!(image.features["x"].values, [1.0, 1.0, 3.0, 3.0]);
         let mut rows = batch(&[1, 2, 2], &[1.0, 2.0, 2.0, 4.0]);
         normalizer(FeatureKind::Action, Mode::MinMax, &stats).normalize(&mut rows);
         assert_eq!(rows.features["x"].values, [1.0, 1.0, 3.0, 3.0]);

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
@@ -84,7 +85,23 @@ impl TensorFile {
     /// # Errors
     /// When its dtype is no float of at most 32 bits.
     pub(crate) fn floats(&self, name: &str, info: &TensorInfo) -> Result<Vec<f32>, CheckpointError> {
+        self.widened(name, info, self.bytes(info))
+    }
+
+    /// Row `index` of the table `name [entries, width]`, as `f32`.
+    ///
+    /// # Errors
+    /// When there is no such tensor or row, or its dtype is no float of at most 32 bits.
+    pub(crate) fn row(&self, name: &str, index: usize, width: usize) -> Result<Vec<f32>, CheckpointError> {
+        let missing =
+            || CheckpointError::MissingTensor { path: self.path.clone(), name: name.to_owned(), expected: vec![index + 1, width] };
+        let info = self.spec(name).ok_or_else(missing)?;
         let bytes = self.bytes(info);
+        let stride = bytes.len() / info.shape.first().copied().unwrap_or(1).max(1);
+        self.widened(name, info, bytes.get(index * stride..(index + 1) * stride).ok_or_else(missing)?)
+    }
+
+    fn widened(&self, name: &str, info: &TensorInfo, bytes: &[u8]) -> Result<Vec<f32>, CheckpointError> {
         match info.dtype {
             Dtype::F32 => Ok(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()),
             Dtype::F16 => Ok(bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect()),
@@ -126,20 +143,31 @@ fn header_error(path: &Path, map: &[u8], error: &SafeTensorError) -> CheckpointE
 /// A model is built twice by the same code: first from stand-ins that take no memory
 /// ([`Loader::check`]), which finds every missing, misshapen or superfluous tensor by looking at the
 /// header alone, then from the weights ([`Loader::load`]). So the check cannot disagree with the load.
-pub(crate) struct Loader<'file> {
-    file: &'file TensorFile,
+pub(crate) struct Loader {
+    file: Arc<TensorFile>,
+    device: Device,
     dry: bool,
     used: BTreeSet<String>,
     parameters: u64,
 }
 
-impl<'file> Loader<'file> {
-    pub(crate) fn check(file: &'file TensorFile) -> Self {
-        Self { file, dry: true, used: BTreeSet::new(), parameters: 0 }
+impl Loader {
+    pub(crate) fn check(file: &Arc<TensorFile>) -> Self {
+        Self { file: Arc::clone(file), device: Device::Cpu, dry: true, used: BTreeSet::new(), parameters: 0 }
     }
 
-    pub(crate) fn load(file: &'file TensorFile) -> Self {
-        Self { dry: false, ..Self::check(file) }
+    /// The tensors are made on `device`.
+    pub(crate) fn load(file: &Arc<TensorFile>, device: &Device) -> Self {
+        Self { dry: false, device: device.clone(), ..Self::check(file) }
+    }
+
+    pub(crate) fn file(&self) -> &Arc<TensorFile> {
+        &self.file
+    }
+
+    /// Where the model is to live.
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
     }
 
     /// Whether this is the check, in which tensors are stand-ins not worth computing with.
@@ -163,11 +191,16 @@ impl<'file> Loader<'file> {
         })
     }
 
-    /// The tensor `name` as `f32`.
+    /// Whether the file has a tensor `name`.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.file.spec(name).is_some()
+    }
+
+    /// Notes that the model needs the tensor `name`, and checks it.
     ///
     /// # Errors
     /// When it is not there or has another shape or a dtype that is no float.
-    pub(crate) fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, CheckpointError> {
+    pub(crate) fn require(&mut self, name: &str, shape: &[usize]) -> Result<(), CheckpointError> {
         let Some(info) = self.file.spec(name) else {
             return Err(self.missing(name, shape));
         };
@@ -181,10 +214,18 @@ impl<'file> Loader<'file> {
         if self.used.insert(name.to_owned()) {
             self.parameters += shape.iter().product::<usize>() as u64;
         }
-        let tensor = if self.dry {
-            Tensor::zeros((), DType::F32, &Device::Cpu).and_then(|zero| zero.broadcast_as(shape))
-        } else {
-            Tensor::from_vec(self.file.floats(name, info)?, shape, &Device::Cpu)
+        Ok(())
+    }
+
+    /// The tensor `name` as `f32`.
+    ///
+    /// # Errors
+    /// As [`require`](Self::require).
+    pub(crate) fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, CheckpointError> {
+        self.require(name, shape)?;
+        let tensor = match self.file.spec(name) {
+            Some(info) if !self.dry => Tensor::from_vec(self.file.floats(name, info)?, shape, &self.device),
+            _ => Tensor::zeros((), DType::F32, &self.device).and_then(|zero| zero.broadcast_as(shape)),
         };
         tensor.map_err(|source| self.build_error(source))
     }

@@ -41,7 +41,7 @@ const SIX: [&str; 6] = ["pan", "lift", "elbow", "flex", "roll", "gripper"];
 const CAMERAS: [(&str, u32, u32); 2] = [("front", 128, 96), ("wrist", 128, 96)];
 
 fn checkpoint() -> Arc<Checkpoint> {
-    Arc::new(Checkpoint::open(golden("two_cameras_vae")).unwrap())
+    Arc::new(Checkpoint::open(golden("act/two_cameras_vae")).unwrap())
 }
 
 fn mismatch(checkpoint: &Arc<Checkpoint>, robot: &RobotDescription) -> (Fit, String) {
@@ -110,14 +110,14 @@ fn a_robot_that_does_not_fit_is_shown_beside_the_checkpoint() {
     let (_, text) = mismatch(&checkpoint, &robot(&SIX, &[("front", 128, 96), ("wrist", 96, 128)]));
     assert!(text.contains("! observation.images.wrist  a 128x96 image  a 96x128 image"), "{text}");
 
-    let environment = Arc::new(Checkpoint::open(golden("no_camera")).unwrap());
+    let environment = Arc::new(Checkpoint::open(golden("act/no_camera")).unwrap());
     let (_, text) = mismatch(&environment, &robot(&SIX[..3], &CAMERAS));
     assert!(text.contains("! observation.environment_state"), "{text}");
 }
 
 #[test]
 fn known_joint_names_must_be_the_robots_in_order() {
-    let dir = copy("two_cameras_vae");
+    let dir = copy("act/two_cameras_vae");
     let set = |names: &[&str]| {
         let names: Vec<String> = names.iter().map(|name| format!("{name}.pos")).collect();
         edit_json(&dir.path().join("config.json"), |config| config["action_feature_names"] = json!(names));
@@ -134,7 +134,7 @@ fn known_joint_names_must_be_the_robots_in_order() {
 #[test]
 fn the_checkpoints_renames_apply_to_the_robots_cameras() {
     // Its preprocessor renames camera1 to front.
-    let checkpoint = Arc::new(Checkpoint::open(golden("resnet50_dilated_f16")).unwrap());
+    let checkpoint = Arc::new(Checkpoint::open(golden("act/resnet50_dilated_f16")).unwrap());
     BoundPolicy::bind(&checkpoint, &robot(&SIX, &[("camera1", 90, 70)])).unwrap();
     let (_, text) = mismatch(&checkpoint, &robot(&SIX, &[("camera2", 90, 70)]));
     assert!(text.contains("no such camera"), "{text}");
@@ -164,7 +164,7 @@ fn an_observation_of_another_robot_is_an_error_not_a_panic() {
 
 #[test]
 fn a_checkpoint_with_ensembling_averages_what_was_said_before_until_it_is_reset() {
-    let dir = copy("two_cameras_vae");
+    let dir = copy("act/two_cameras_vae");
     edit_json(&dir.path().join("config.json"), |config| {
         config["temporal_ensemble_coeff"] = json!(0.01);
         config["n_action_steps"] = json!(1);

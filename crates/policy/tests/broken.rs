@@ -11,7 +11,7 @@ use safetensors::tensor::Dtype;
 use serde_json::json;
 use sinew_policy::{Checkpoint, CheckpointError, InferError, Inputs};
 
-const CASE: &str = "two_cameras_vae";
+const CASE: &str = "act/two_cameras_vae";
 const MODEL: &str = "model.safetensors";
 const CONFIG: &str = "config.json";
 const PRE: &str = "policy_preprocessor.json";
@@ -271,8 +271,8 @@ fn damage_never_panics() {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize % below
     };
-    let dir = copy("no_camera");
-    let inputs = Inputs::read(&golden("no_camera").join("inputs.safetensors")).unwrap();
+    let dir = copy("act/no_camera");
+    let inputs = Inputs::read(&golden("act/no_camera").join("inputs.safetensors")).unwrap();
     let mut survived = 0;
     for file in [CONFIG, PRE, PRE_STATE, MODEL] {
         let path = dir.path().join(file);

@@ -1,29 +1,18 @@
 //! ACT's part of `config.json`, checked.
 
-use std::path::Path;
-
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::CheckpointError;
+use crate::act::Act;
 use crate::act::resnet::ResNetPlan;
-use crate::checkpoint::{action_width, parse};
-use crate::features::{Feature, FeatureKind, Features, STATE};
-use crate::nn::Activation;
+use crate::family::{Camera, ConfigFile, MAX_IMAGE_SIDE, Model, Plan, Shape};
+use crate::features::{Feature, FeatureKind, STATE};
+use crate::nn::{Activation, Built};
+use crate::weights::Loader;
 
-/// As of a robot's cameras.
-const MAX_IMAGE_SIDE: usize = 8192;
 /// Attention takes memory by the square of this; four 4K cameras would be twice as many.
 const MAX_CAMERA_TOKENS: usize = 1 << 14;
-
-/// A camera's image as the model takes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Camera {
-    /// The feature's name.
-    pub name: String,
-    pub height: usize,
-    pub width: usize,
-}
 
 /// Everything that shapes the network.
 #[derive(Clone, Debug)]
@@ -90,14 +79,43 @@ impl Default for ActJson {
     }
 }
 
+/// Reads ACT's configuration.
+///
+/// # Errors
+/// When a value has the wrong type, or makes no network.
+pub(crate) fn plan(file: &ConfigFile) -> Built<Box<dyn Plan>> {
+    Ok(Box::new(ActConfig::new(file)?))
+}
+
+impl Plan for ActConfig {
+    fn shape(&self) -> Shape {
+        Shape {
+            n_obs_steps: 1,
+            chunk_size: self.chunk_size,
+            n_action_steps: self.n_action_steps,
+            action_width: self.action_width,
+            temporal_ensemble_coeff: self.temporal_ensemble_coeff,
+            backbone: self.has_cameras().then(|| self.vision_backbone.clone()),
+            scratch_bytes: self.scratch_bytes(),
+        }
+    }
+
+    fn build(&self, loader: &mut Loader) -> Built<Box<dyn Model>> {
+        Ok(Box::new(Act::build(self, loader)?))
+    }
+
+    /// The tensors that only training uses.
+    fn knows_unused(&self, tensor: &str) -> bool {
+        tensor.starts_with("model.vae_encoder") || tensor.starts_with("model.backbone.") && tensor.ends_with(".num_batches_tracked")
+    }
+}
+
 impl ActConfig {
     /// # Errors
     /// When a value has the wrong type, or makes no network.
-    pub(crate) fn new(path: &Path, json: Value, inputs: &Features, outputs: &Features) -> Result<Self, CheckpointError> {
-        let json: ActJson = parse(path, json)?;
-        let fault = |key: &str, found: String, expected: &str| {
-            Err(CheckpointError::Config { path: path.to_owned(), key: key.into(), found, expected: expected.into() })
-        };
+    fn new(file: &ConfigFile) -> Result<Self, CheckpointError> {
+        let json: ActJson = file.parse()?;
+        let fault = |key: &str, found: String, expected: &str| Err(file.fault(key, found, expected));
         let ActJson { chunk_size, n_action_steps, dim_model, n_heads, .. } = json;
         if json.n_obs_steps != 1 {
             return fault("n_obs_steps", json.n_obs_steps.to_string(), "1");
@@ -142,7 +160,7 @@ impl ActConfig {
 
         let sides = 1..=MAX_IMAGE_SIDE;
         let (mut cameras, mut state_width, mut environment) = (Vec::new(), None, None);
-        for (name, Feature { kind, shape }) in inputs.iter() {
+        for (name, Feature { kind, shape }) in file.inputs.iter() {
             match (kind, shape.as_slice()) {
                 (FeatureKind::Visual, [3, height, width]) if sides.contains(height) && sides.contains(width) => {
                     cameras.push(Camera { name: name.to_owned(), height: *height, width: *width });
@@ -163,10 +181,7 @@ impl ActConfig {
         if cameras.is_empty() && environment.is_none() {
             return fault("input_features", "no camera and no environment state".into(), "at least one of the two");
         }
-        let action_width = action_width(path, outputs)?;
-        if action_width == 0 {
-            return fault("output_features.action", "an ACTION of shape [0]".into(), "1 entry or more");
-        }
+        let action_width = file.action_width()?;
         Ok(Self {
             chunk_size,
             n_action_steps,
@@ -199,7 +214,7 @@ impl ActConfig {
 
     /// About what the largest intermediates take: the backbone's first feature maps (64 channels at
     /// half the resolution, in and out of a layer) and the attention of the encoder.
-    pub(crate) fn scratch_bytes(&self) -> u64 {
+    fn scratch_bytes(&self) -> u64 {
         let pixels: usize = self.cameras.iter().map(|camera| camera.height.div_ceil(2) * camera.width.div_ceil(2)).sum();
         let cells = |camera: &Camera| self.backbone.map_size([camera.height, camera.width]).into_iter().product::<usize>();
         let tokens = self.vector_tokens() + self.cameras.iter().map(cells).sum::<usize>();

@@ -8,18 +8,19 @@ mod resnet;
 
 use candle_core::{Device, Result, Tensor};
 
-pub(crate) use config::ActConfig;
+use config::ActConfig;
+pub(crate) use config::plan;
 pub use ensemble::TemporalEnsembler;
 
-use crate::CheckpointError;
+use crate::family::{Camera, Model, Sampling};
 use crate::features::STATE;
-use crate::nn::{Activation, Attention, LayerNorm, Linear};
+use crate::nn::{Activation, Attention, Built, LayerNorm, Linear};
 use crate::processor::{Array, Batch};
 use crate::weights::Loader;
-use config::Camera;
 use resnet::ResNet;
 
-type Built<T> = std::result::Result<T, CheckpointError>;
+/// What PyTorch's `LayerNorm` adds to the variance.
+const LAYER_NORM_EPS: f64 = 1e-5;
 
 /// The network with its weights.
 #[derive(Debug)]
@@ -38,8 +39,6 @@ pub(crate) struct Act {
     decoder: Vec<DecoderLayer>,
     decoder_norm: LayerNorm,
     action: Linear,
-    chunk_size: usize,
-    action_width: usize,
 }
 
 /// The cameras share one backbone.
@@ -73,12 +72,12 @@ impl Act {
             None => None,
         };
         let learned = loader.tensor("model.encoder_1d_feature_pos_embed.weight", &[config.vector_tokens(), dim])?;
-        let token_positions = token_positions(config, learned).map_err(|e| loader.build_error(e))?;
+        let token_positions = token_positions(config, &learned).map_err(|e| loader.build_error(e))?;
         let encoder = (0..config.n_encoder_layers).map(|i| EncoderLayer::new(config, loader, i)).collect::<Built<_>>()?;
-        let encoder_norm = config.pre_norm.then(|| LayerNorm::new(loader, "model.encoder.norm", dim)).transpose()?;
+        let encoder_norm = config.pre_norm.then(|| LayerNorm::new(loader, "model.encoder.norm", dim, LAYER_NORM_EPS)).transpose()?;
         let row_positions = loader.tensor("model.decoder_pos_embed.weight", &[config.chunk_size, dim])?;
         let decoder = (0..config.n_decoder_layers).map(|i| DecoderLayer::new(config, loader, i)).collect::<Built<_>>()?;
-        let decoder_norm = LayerNorm::new(loader, "model.decoder.norm", dim)?;
+        let decoder_norm = LayerNorm::new(loader, "model.decoder.norm", dim, LAYER_NORM_EPS)?;
         let action = Linear::new(loader, "model.action_head", [config.action_width, dim])?;
         Ok(Self {
             cameras,
@@ -92,27 +91,22 @@ impl Act {
             decoder,
             decoder_norm,
             action,
-            chunk_size: config.chunk_size,
-            action_width: config.action_width,
         })
     }
+}
 
-    /// The tensors that only training uses.
-    pub(crate) fn knows_unused(name: &str) -> bool {
-        name.starts_with("model.vae_encoder") || name.starts_with("model.backbone.") && name.ends_with(".num_batches_tracked")
-    }
-
-    /// From normalised features with a batch axis of 1 to normalised actions `[1, chunk, width]`.
-    pub(crate) fn run(&self, batch: &Batch) -> Result<Array> {
+impl Model for Act {
+    fn run(&self, batch: &Batch, _: &mut Sampling) -> Result<Array> {
+        let device = self.token_positions.device();
         let mut tokens = vec![self.latent.of_zeros()?];
         if let Some(state) = &self.state {
-            tokens.push(state.run(&vector(batch, STATE)?)?);
+            tokens.push(state.run(&batch.tensor(STATE, device)?)?);
         }
         if let Some((name, environment)) = &self.environment {
-            tokens.push(environment.run(&vector(batch, name)?)?);
+            tokens.push(environment.run(&batch.tensor(name, device)?)?);
         }
         if let Some(cameras) = &self.cameras {
-            tokens.push(cameras.run(batch)?);
+            tokens.push(cameras.run(batch, device)?);
         }
         let mut x = Tensor::cat(&tokens, 0)?;
         for layer in &self.encoder {
@@ -126,32 +120,18 @@ impl Act {
         for layer in &self.decoder {
             rows = layer.run(&rows, &self.row_positions, &x, &keys)?;
         }
-        let actions = self.action.run(&self.decoder_norm.run(&rows)?)?;
-        Ok(Array { shape: vec![1, self.chunk_size, self.action_width], values: actions.flatten_all()?.to_vec1()? })
+        Array::of_rows(&self.action.run(&self.decoder_norm.run(&rows)?)?)
     }
-}
-
-fn feature<'a>(batch: &'a Batch, name: &str) -> Result<&'a Array> {
-    batch.features.get(name).ok_or_else(|| candle_core::Error::Msg(format!("the preprocessor left no feature {name}")))
-}
-
-fn vector(batch: &Batch, name: &str) -> Result<Tensor> {
-    let array = feature(batch, name)?;
-    Tensor::from_slice(&array.values, array.shape.as_slice(), &Device::Cpu)
 }
 
 impl CameraInput {
     /// The tokens of all cameras in order, `[tokens, dim]`. Neighbours with images of one size go
     /// through the backbone together.
-    fn run(&self, batch: &Batch) -> Result<Tensor> {
+    fn run(&self, batch: &Batch, device: &Device) -> Result<Tensor> {
         let mut tokens = Vec::new();
         for group in self.cameras.chunk_by(|a, b| (a.height, a.width) == (b.height, b.width)) {
-            let image = |camera: &Camera| {
-                let Array { shape, values } = feature(batch, &camera.name)?;
-                Tensor::from_slice(values, shape.as_slice(), &Device::Cpu)
-            };
-            let images = group.iter().map(image).collect::<Result<Vec<_>>>()?;
-            let maps = self.backbone.run(&Tensor::cat(&images, 0)?.permute((0, 2, 3, 1))?)?;
+            let images = group.iter().map(|camera| batch.tensor(&camera.name, device)).collect::<Result<Vec<_>>>()?;
+            let maps = self.backbone.run(&Tensor::cat(&images, 0)?)?;
             tokens.push(self.projection.run(&maps.reshape(((), self.backbone.width))?)?);
         }
         Tensor::cat(&tokens, 0)
@@ -159,11 +139,11 @@ impl CameraInput {
 }
 
 /// The learned positions of the vectors, then a pattern of sines for each camera's map.
-fn token_positions(config: &ActConfig, learned: Tensor) -> Result<Tensor> {
-    let mut parts = vec![learned];
+fn token_positions(config: &ActConfig, learned: &Tensor) -> Result<Tensor> {
+    let mut parts = vec![learned.clone()];
     for camera in &config.cameras {
         let [height, width] = config.backbone.map_size([camera.height, camera.width]);
-        parts.push(Tensor::from_vec(map_positions(height, width, config.dim_model), (height * width, config.dim_model), &Device::Cpu)?);
+        parts.push(Tensor::from_vec(map_positions(height, width, config.dim_model), (height * width, config.dim_model), learned.device())?);
     }
     Tensor::cat(&parts, 0)
 }
@@ -217,7 +197,7 @@ struct Residual {
 
 impl Residual {
     fn new(config: &ActConfig, loader: &mut Loader, name: &str) -> Built<Self> {
-        Ok(Self { norm: LayerNorm::new(loader, name, config.dim_model)?, pre_norm: config.pre_norm })
+        Ok(Self { norm: LayerNorm::new(loader, name, config.dim_model, LAYER_NORM_EPS)?, pre_norm: config.pre_norm })
     }
 
     fn run(&self, x: &Tensor, sublayer: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {

@@ -49,7 +49,9 @@ const POOL: Window = Window { size: 3, stride: 2, padding: 1, dilation: 1 };
 /// Convolutions in a row with ReLU between them, around which the (downsampled) input is added.
 #[derive(Debug)]
 struct Block {
+    /// All but the last.
     convs: Vec<Conv>,
+    last: Conv,
     downsample: Option<Conv>,
 }
 
@@ -88,7 +90,8 @@ impl ResNet {
                 } else {
                     None
                 };
-                blocks.push(Block { convs, downsample });
+                let Some(last) = convs.pop() else { continue };
+                blocks.push(Block { convs, last, downsample });
                 width = n_in;
             }
         }
@@ -97,7 +100,7 @@ impl ResNet {
 
     /// `x [n, h, w, 3]` to `[n, h', w', width]`.
     pub(crate) fn run(&self, x: &Tensor) -> Result<Tensor> {
-        let mut x = max_pool(&self.stem.run(x, true)?, POOL)?;
+        let mut x = max_pool(&self.stem.run_relu(x)?, POOL)?;
         for block in &self.blocks {
             x = block.run(&x)?;
         }
@@ -108,14 +111,14 @@ impl ResNet {
 impl Block {
     fn run(&self, x: &Tensor) -> Result<Tensor> {
         let skip = match &self.downsample {
-            Some(conv) => conv.run(x, false)?,
+            Some(conv) => conv.run(x)?,
             None => x.clone(),
         };
         let mut y = x.clone();
-        for (i, conv) in (1..).zip(&self.convs) {
-            y = conv.run(&y, i < self.convs.len())?;
+        for conv in &self.convs {
+            y = conv.run_relu(&y)?;
         }
-        (y + skip)?.relu()
+        self.last.run_onto_relu(&y, &skip)
     }
 }
 

@@ -6,9 +6,23 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-/// The golden cases: see `tests/golden/make_golden.py`.
-pub(crate) const CASES: [&str; 5] =
-    ["two_cameras_vae", "pre_norm_min_max", "environment_gelu_two_decoders", "resnet50_dilated_f16", "no_camera"];
+/// The golden cases, `family/case`: every checkpoint under `tests/golden` with an answer of
+/// LeRobot's beside it (made by `tests/golden/make_golden`).
+pub(crate) fn cases() -> Vec<String> {
+    let folders = |path: PathBuf| {
+        let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.is_dir()).collect::<Vec<_>>()
+    };
+    let mut cases: Vec<String> = folders(golden(""))
+        .into_iter()
+        .flat_map(folders)
+        .filter(|case| case.join("expected.safetensors").exists())
+        .map(|case| case.strip_prefix(golden("")).unwrap().to_str().unwrap().to_owned())
+        .collect();
+    cases.sort();
+    assert!(cases.len() >= 5, "{cases:?}");
+    cases
+}
 
 pub(crate) fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)

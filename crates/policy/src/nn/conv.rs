@@ -1,126 +1,11 @@
-//! The layers that models are made of, on candle, on one sample at a time.
+//! Convolutions and pooling, channels last.
 
 use std::ops::Range;
 
-use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
-use crate::CheckpointError;
+use super::Built;
 use crate::weights::Loader;
-
-/// What PyTorch's `LayerNorm` adds to the variance.
-const LAYER_NORM_EPS: f64 = 1e-5;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Activation {
-    Relu,
-    /// The exact one, with the error function.
-    Gelu,
-}
-
-impl Activation {
-    pub(crate) fn run(self, x: &Tensor) -> Result<Tensor> {
-        match self {
-            Self::Relu => x.relu(),
-            Self::Gelu => x.gelu_erf(),
-        }
-    }
-}
-
-/// `y = x Wᵀ + b` over the rows of `x [n, in]`.
-#[derive(Debug)]
-pub(crate) struct Linear {
-    /// `[out, in]`
-    weight: Tensor,
-    bias: Tensor,
-}
-
-impl Linear {
-    /// Takes `<name>.weight [out, in]` and `<name>.bias [out]`.
-    pub(crate) fn new(loader: &mut Loader, name: &str, [n_out, n_in]: [usize; 2]) -> std::result::Result<Self, CheckpointError> {
-        Ok(Self {
-            weight: loader.tensor(&format!("{name}.weight"), &[n_out, n_in])?,
-            bias: loader.tensor(&format!("{name}.bias"), &[n_out])?,
-        })
-    }
-
-    /// The same from a convolution of size 1, whose weight is `[out, in, 1, 1]`.
-    pub(crate) fn pointwise(loader: &mut Loader, name: &str, [n_out, n_in]: [usize; 2]) -> std::result::Result<Self, CheckpointError> {
-        let weight = loader.tensor(&format!("{name}.weight"), &[n_out, n_in, 1, 1])?;
-        let weight = weight.reshape((n_out, n_in)).map_err(|e| loader.build_error(e))?;
-        Ok(Self { weight, bias: loader.tensor(&format!("{name}.bias"), &[n_out])? })
-    }
-
-    pub(crate) fn run(&self, x: &Tensor) -> Result<Tensor> {
-        x.matmul(&self.weight.t()?)?.broadcast_add(&self.bias)
-    }
-
-    /// What it answers to zeros: `[1, out]`.
-    pub(crate) fn of_zeros(&self) -> Result<Tensor> {
-        self.bias.unsqueeze(0)
-    }
-}
-
-/// Normalises each row of `x [n, dim]` to mean 0 and variance 1, then scales and shifts.
-#[derive(Debug)]
-pub(crate) struct LayerNorm {
-    weight: Tensor,
-    bias: Tensor,
-}
-
-impl LayerNorm {
-    pub(crate) fn new(loader: &mut Loader, name: &str, dim: usize) -> std::result::Result<Self, CheckpointError> {
-        Ok(Self { weight: loader.tensor(&format!("{name}.weight"), &[dim])?, bias: loader.tensor(&format!("{name}.bias"), &[dim])? })
-    }
-
-    pub(crate) fn run(&self, x: &Tensor) -> Result<Tensor> {
-        let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
-        let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + LAYER_NORM_EPS)?.sqrt()?;
-        centred.broadcast_div(&deviation)?.broadcast_mul(&self.weight)?.broadcast_add(&self.bias)
-    }
-}
-
-/// PyTorch's `MultiheadAttention` without masks.
-#[derive(Debug)]
-pub(crate) struct Attention {
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    out: Linear,
-    heads: usize,
-}
-
-impl Attention {
-    /// Takes `<name>.in_proj_weight [3 dim, dim]`, `in_proj_bias` and `out_proj`.
-    pub(crate) fn new(loader: &mut Loader, name: &str, dim: usize, heads: usize) -> std::result::Result<Self, CheckpointError> {
-        let weight = loader.tensor(&format!("{name}.in_proj_weight"), &[3 * dim, dim])?;
-        let bias = loader.tensor(&format!("{name}.in_proj_bias"), &[3 * dim])?;
-        let part =
-            |i: usize| -> Result<Linear> { Ok(Linear { weight: weight.narrow(0, i * dim, dim)?, bias: bias.narrow(0, i * dim, dim)? }) };
-        let [query, key, value] = [part(0), part(1), part(2)].map(|p| p.map_err(|e| loader.build_error(e)));
-        Ok(Self { query: query?, key: key?, value: value?, out: Linear::new(loader, &format!("{name}.out_proj"), [dim, dim])?, heads })
-    }
-
-    /// `query [n, dim]`, `key` and `value [m, dim]`; the answer is `[n, dim]`.
-    pub(crate) fn run(&self, query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
-        let split = |x: Tensor| -> Result<Tensor> {
-            let (n, dim) = x.dims2()?;
-            x.reshape((n, self.heads, dim / self.heads))?.transpose(0, 1)?.contiguous()
-        };
-        let q = split(self.query.run(query)?)?;
-        let k = split(self.key.run(key)?)?;
-        let v = split(self.value.run(value)?)?;
-        let scale = (q.dim(D::Minus1)? as f64).powf(-0.5);
-        let mixed = softmax(&(q * scale)?.matmul(&k.t()?)?)?.matmul(&v)?;
-        let (_, n, _) = mixed.dims3()?;
-        self.out.run(&mixed.transpose(0, 1)?.reshape((n, ()))?)
-    }
-}
-
-/// Over the last axis.
-fn softmax(x: &Tensor) -> Result<Tensor> {
-    let exp = x.broadcast_sub(&x.max_keepdim(D::Minus1)?)?.exp()?;
-    exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)
-}
 
 /// How a convolution or a pooling walks over an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,14 +59,25 @@ impl Conv {
         Self { weight, bias, window }
     }
 
-    /// The answer is `[n, h', w', out]`, with negative values cut where `relu`.
-    pub(crate) fn run(&self, x: &Tensor, relu: bool) -> Result<Tensor> {
+    /// Takes `<name>.weight [out, in, size, size]` and, where `has_bias`, `<name>.bias [out]`.
+    pub(crate) fn named(loader: &mut Loader, name: &str, [n_out, n_in]: [usize; 2], window: Window, has_bias: bool) -> Built<Self> {
+        let weight = loader.tensor(&format!("{name}.weight"), &[n_out, n_in, window.size, window.size])?;
+        let bias = if has_bias {
+            loader.tensor(&format!("{name}.bias"), &[n_out])?
+        } else {
+            Tensor::zeros(n_out, candle_core::DType::F32, loader.device()).map_err(|e| loader.build_error(e))?
+        };
+        if loader.is_dry() {
+            return Ok(Self::stand_in(weight, bias, window));
+        }
+        Self::new(&weight, bias, window).map_err(|e| loader.build_error(e))
+    }
+
+    /// `x [n, h, w, in]` to `[n, h', w', out]`.
+    pub(crate) fn run(&self, x: &Tensor) -> Result<Tensor> {
         let (n, h, w, channels) = x.dims4()?;
         let (h_out, w_out) = (self.window.count(h), self.window.count(w));
-        let product = |patches: Tensor| {
-            let rows = patches.matmul(&self.weight)?.broadcast_add(&self.bias)?;
-            if relu { rows.relu() } else { Ok(rows) }
-        };
+        let product = |patches: Tensor| patches.matmul(&self.weight)?.broadcast_add(&self.bias);
         let rows = if self.window.size == 1 && self.window.stride == 1 {
             product(x.reshape(((), channels))?)?
         } else {
@@ -195,6 +91,64 @@ impl Conv {
             Tensor::cat(&(0..total).step_by(step).map(tile).collect::<Result<Vec<_>>>()?, 0)?
         };
         rows.reshape((n, h_out, w_out, ()))
+    }
+
+    /// The same with negative values cut.
+    pub(crate) fn run_relu(&self, x: &Tensor) -> Result<Tensor> {
+        self.run(x)?.relu()
+    }
+
+    /// The convolution of `x` added to `skip [n, h', w', out]`, with negative values cut.
+    pub(crate) fn run_onto_relu(&self, x: &Tensor, skip: &Tensor) -> Result<Tensor> {
+        (self.run(x)? + skip)?.relu()
+    }
+}
+
+/// A convolution with bias over a sequence `x [t, in]`.
+#[derive(Debug)]
+pub(crate) struct Conv1d {
+    /// `[out, in, size]`
+    weight: Tensor,
+    bias: Tensor,
+    stride: usize,
+    padding: usize,
+}
+
+impl Conv1d {
+    /// Takes `<name>.weight [out, in, size]` and `<name>.bias [out]`.
+    pub(crate) fn new(loader: &mut Loader, name: &str, [n_out, n_in, size]: [usize; 3], stride: usize, padding: usize) -> Built<Self> {
+        let weight = loader.tensor(&format!("{name}.weight"), &[n_out, n_in, size])?;
+        Ok(Self { weight, bias: loader.tensor(&format!("{name}.bias"), &[n_out])?, stride, padding })
+    }
+
+    /// `x [t, in]` to `[t', out]`.
+    pub(crate) fn run(&self, x: &Tensor) -> Result<Tensor> {
+        let y = x.t()?.contiguous()?.unsqueeze(0)?.conv1d(&self.weight, self.padding, self.stride, 1, 1)?;
+        y.squeeze(0)?.t()?.contiguous()?.broadcast_add(&self.bias)
+    }
+}
+
+/// A transposed convolution with bias over a sequence `x [t, in]`.
+#[derive(Debug)]
+pub(crate) struct ConvTranspose1d {
+    /// `[in, out, size]`
+    weight: Tensor,
+    bias: Tensor,
+    stride: usize,
+    padding: usize,
+}
+
+impl ConvTranspose1d {
+    /// Takes `<name>.weight [in, out, size]` and `<name>.bias [out]`.
+    pub(crate) fn new(loader: &mut Loader, name: &str, [n_in, n_out, size]: [usize; 3], stride: usize, padding: usize) -> Built<Self> {
+        let weight = loader.tensor(&format!("{name}.weight"), &[n_in, n_out, size])?;
+        Ok(Self { weight, bias: loader.tensor(&format!("{name}.bias"), &[n_out])?, stride, padding })
+    }
+
+    /// `x [t, in]` to `[(t - 1) * stride - 2 * padding + size, out]`.
+    pub(crate) fn run(&self, x: &Tensor) -> Result<Tensor> {
+        let y = x.t()?.contiguous()?.unsqueeze(0)?.conv_transpose1d(&self.weight, self.padding, 0, self.stride, 1, 1)?;
+        y.squeeze(0)?.t()?.contiguous()?.broadcast_add(&self.bias)
     }
 }
 
@@ -302,7 +256,7 @@ mod tests {
                 .broadcast_add(&bias.reshape((1, 4, 1, 1)).unwrap())
                 .unwrap();
             let last = |x: &Tensor| x.permute((0, 2, 3, 1)).unwrap();
-            let ours = Conv::new(&weight, bias, window).unwrap().run(&last(&x), false).unwrap();
+            let ours = Conv::new(&weight, bias, window).unwrap().run(&last(&x)).unwrap();
             let delta = (ours - last(&theirs)).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap();
             assert!(delta < 1e-5, "size {size} stride {stride} dilation {dilation}: {delta}");
         }

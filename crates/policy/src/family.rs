@@ -1,0 +1,212 @@
+//! What a policy family brings: a checked configuration ([`Plan`]) and a network ([`Model`]).
+
+use std::fmt;
+use std::path::Path;
+
+use candle_core::Result;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::CheckpointError;
+use crate::checkpoint::parse;
+use crate::features::{ACTION, Feature, FeatureKind, Features};
+use crate::nn::Built;
+use crate::processor::{Array, Batch};
+use crate::weights::Loader;
+
+/// Reads and checks a family's configuration.
+type ReadPlan = fn(&ConfigFile) -> Built<Box<dyn Plan>>;
+
+/// Every family by LeRobot's name.
+const PLANS: [(&str, ReadPlan); 1] = [("act", crate::act::plan)];
+
+/// The policy families that can be run, by LeRobot's names.
+pub const FAMILIES: [&str; PLANS.len()] = {
+    let mut names = [""; PLANS.len()];
+    let mut i = 0;
+    while i < PLANS.len() {
+        names[i] = PLANS[i].0;
+        i += 1;
+    }
+    names
+};
+
+/// As of a robot's cameras.
+pub(crate) const MAX_IMAGE_SIDE: usize = 8192;
+
+/// Reads the configuration of `family`, which is one of [`FAMILIES`].
+///
+/// # Errors
+/// When a value has the wrong type, or makes no network.
+pub(crate) fn read_plan(family: &str, file: &ConfigFile) -> Built<Box<dyn Plan>> {
+    match PLANS.iter().find(|(name, _)| *name == family) {
+        Some((_, read)) => read(file),
+        None => Err(file.fault("type", family.to_owned(), &FAMILIES.join(", "))),
+    }
+}
+
+/// A `config.json`.
+pub(crate) struct ConfigFile<'a> {
+    pub path: &'a Path,
+    pub json: &'a Value,
+    pub inputs: &'a Features,
+    pub outputs: &'a Features,
+}
+
+impl ConfigFile<'_> {
+    /// The family's own keys.
+    ///
+    /// # Errors
+    /// When one has the wrong type.
+    pub(crate) fn parse<T: DeserializeOwned>(&self) -> Built<T> {
+        parse(self.path, self.json.clone())
+    }
+
+    /// An error about the value of `key`.
+    pub(crate) fn fault(&self, key: &str, found: String, expected: &str) -> CheckpointError {
+        CheckpointError::Config { path: self.path.to_owned(), key: key.to_owned(), found, expected: expected.to_owned() }
+    }
+
+    /// The width of the one action feature that a robot can be driven by, 1 or more.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn action_width(&self) -> Built<usize> {
+        match self.outputs.get(ACTION) {
+            Some(Feature { kind: FeatureKind::Action, shape }) if shape.len() == 1 && shape[0] > 0 => Ok(shape[0]),
+            other => {
+                let found = other.map_or("not there".into(), |f| format!("{:?} {:?}", f.kind, f.shape));
+                Err(self.fault("output_features.action", found, "an ACTION of shape [A] with 1 entry or more"))
+            }
+        }
+    }
+}
+
+/// A camera's image as `config.json` declares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Camera {
+    /// The feature's name.
+    pub name: String,
+    pub height: usize,
+    pub width: usize,
+}
+
+/// A family's configuration, checked: everything that is known of a policy before its weights are
+/// read.
+pub(crate) trait Plan: fmt::Debug + Send + Sync {
+    fn shape(&self) -> Shape;
+
+    /// Takes every tensor that inference needs from `loader`, on `loader`'s device.
+    ///
+    /// # Errors
+    /// When one is missing or has another shape than the configuration and the others imply.
+    fn build(&self, loader: &mut Loader) -> Built<Box<dyn Model>>;
+
+    /// Whether inference has no use for `tensor`, though LeRobot saves it.
+    fn knows_unused(&self, tensor: &str) -> bool;
+
+    /// Whether the camera `feature` may stay away.
+    fn may_miss(&self, _feature: &str) -> bool {
+        false
+    }
+
+    /// Whether images of any size are taken, because the model makes them fit.
+    fn takes_any_image_size(&self) -> bool {
+        false
+    }
+}
+
+/// The outside of a policy.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    /// Observations that one answer takes, the last of which is now.
+    pub n_obs_steps: usize,
+    /// Rows in each answer.
+    pub chunk_size: usize,
+    /// Rows of an answer that are meant to be executed before the next.
+    pub n_action_steps: usize,
+    pub action_width: usize,
+    pub temporal_ensemble_coeff: Option<f64>,
+    /// The name of the vision (and language) backbone, where there is one.
+    pub backbone: Option<String>,
+    /// About what the largest intermediates take.
+    pub scratch_bytes: u64,
+}
+
+/// A network with its weights.
+pub(crate) trait Model: fmt::Debug + Send + Sync {
+    /// From normalised features with a batch axis of 1 to normalised actions `[1, rows, width]`.
+    fn run(&self, batch: &Batch, sampling: &mut Sampling) -> Result<Array>;
+}
+
+/// What a model draws its noise from.
+#[derive(Clone, Debug)]
+pub(crate) struct Sampling {
+    /// The initial noise that the caller gave.
+    noise: Option<Array>,
+    /// The noise of each later step that the caller gave, `[steps, ...]`.
+    step_noise: Option<Array>,
+    rng: fastrand::Rng,
+}
+
+impl Sampling {
+    pub(crate) fn new(noise: Option<Array>, step_noise: Option<Array>, seed: u64) -> Self {
+        Self { noise, step_noise, rng: fastrand::Rng::with_seed(seed) }
+    }
+
+    /// The noise to begin with, `shape`: what the caller gave, or drawn from N(0, 1).
+    ///
+    /// # Errors
+    /// When what the caller gave has another shape.
+    pub(crate) fn initial(&mut self, shape: &[usize]) -> Result<Array> {
+        match self.noise.take() {
+            Some(noise) if noise.shape == shape => Ok(noise),
+            Some(noise) => candle_core::bail!("the input noise has shape {:?}, expected {shape:?}", noise.shape),
+            None => Ok(self.draw(shape)),
+        }
+    }
+
+    /// The noise of step `index`, `shape`, for samplers that add some at each step.
+    ///
+    /// # Errors
+    /// When what the caller gave has another shape or too few steps.
+    pub(crate) fn of_step(&mut self, index: usize, shape: &[usize]) -> Result<Array> {
+        let Some(given) = &self.step_noise else { return Ok(self.draw(shape)) };
+        let len: usize = shape.iter().product();
+        match given.values.get(index * len..(index + 1) * len) {
+            Some(values) if given.shape.get(1..) == Some(shape) => Ok(Array { shape: shape.to_vec(), values: values.to_vec() }),
+            _ => candle_core::bail!("the input noise_steps has shape {:?}, expected [more than {index}, {shape:?}]", given.shape),
+        }
+    }
+
+    /// Independent samples of N(0, 1), by Box and Muller's transform.
+    fn draw(&mut self, shape: &[usize]) -> Array {
+        let len: usize = shape.iter().product();
+        let mut values = Vec::with_capacity(len + 1);
+        while values.len() < len {
+            let radius = (-2.0 * (1.0 - self.rng.f64()).ln()).sqrt();
+            let (sin, cos) = (std::f64::consts::TAU * self.rng.f64()).sin_cos();
+            values.extend([(radius * cos) as f32, (radius * sin) as f32]);
+        }
+        values.truncate(len);
+        Array { shape: shape.to_vec(), values }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drawn_noise_is_standard_normal_and_depends_on_the_seed_alone() {
+        let draw = |seed| Sampling::new(None, None, seed).initial(&[50, 401]).unwrap().values;
+        let values = draw(3);
+        assert_eq!(values, draw(3));
+        assert_ne!(values, draw(4));
+        let mean = values.iter().sum::<f32>() / values.len() as f32;
+        let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / values.len() as f32;
+        assert!(mean.abs() < 0.03 && (variance - 1.0).abs() < 0.04, "{mean} {variance}");
+        let far = values.iter().filter(|v| v.abs() > 1.96).count() as f32 / values.len() as f32;
+        assert!((far - 0.05).abs() < 0.01, "{far}");
+    }
+}

@@ -1,0 +1,23 @@
+//! The layers that models are made of, on candle, on one sample at a time: rows of tokens are
+//! `[n, dim]`, sequences `[t, channels]`, images `[n, h, w, channels]`.
+
+#![allow(dead_code, unused_imports, reason = "the families that use all of it are on their way")]
+
+mod activation;
+mod attention;
+mod conv;
+mod linear;
+mod norm;
+mod rotary;
+
+pub(crate) use activation::{Activation, gated};
+pub(crate) use attention::{Attention, Heads, Mask, attend};
+pub(crate) use conv::{Conv, Conv1d, ConvTranspose1d, Window, max_pool};
+pub(crate) use linear::{Embedding, Linear};
+pub(crate) use norm::{GroupNorm, LayerNorm, RmsNorm};
+pub(crate) use rotary::Rotary;
+
+use crate::CheckpointError;
+
+/// What building a layer answers.
+pub(crate) type Built<T> = Result<T, CheckpointError>;
