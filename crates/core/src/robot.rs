@@ -151,6 +151,8 @@ pub struct PolicyInfo {
     /// The family's LeRobot name, such as `act`.
     pub family: String,
     pub parameters: u64,
+    /// Observations that it looks at together: that of now and those of the ticks before.
+    pub n_obs_steps: usize,
     /// Rows in each answer.
     pub chunk_size: usize,
     /// Rows of an answer that are meant to be executed before the next.
@@ -166,11 +168,13 @@ pub trait Policy: Send {
     /// Forgets everything about the past; called before each episode.
     fn reset(&mut self);
 
-    /// The answer's first row is for `observation.tick`.
+    /// `observations` are the last [`PolicyInfo::n_obs_steps`], oldest first; at the start of an
+    /// episode the first stands for those before it. The answer's first row is for the tick of the
+    /// last.
     ///
     /// # Errors
     /// When the computation failed. A policy never answers with a wrong shape.
-    fn infer(&mut self, observation: &Observation, task: &str) -> Result<ActionChunk, PolicyError>;
+    fn infer(&mut self, observations: &[Observation], task: &str) -> Result<ActionChunk, PolicyError>;
 }
 
 /// How an episode stands.

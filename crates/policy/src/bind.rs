@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
-use sinew_core::{ActionChunk, CameraDescription, JointUnits, Observation, Policy, PolicyError, PolicyInfo, RobotDescription};
+use sinew_core::{ActionChunk, CameraDescription, Image, JointUnits, Observation, Policy, PolicyError, PolicyInfo, RobotDescription};
 
 use crate::features::{ACTION, FeatureKind, IMAGES, STATE};
 use crate::infer::{Actions, Inputs, describe};
@@ -109,6 +109,8 @@ pub struct BoundPolicy {
     cameras: Vec<(usize, String)>,
     state: Option<String>,
     ensembler: Option<TemporalEnsembler>,
+    /// Since the reset; what noise is drawn from.
+    answers: u64,
     /// Threads of its own to compute on.
     threads: Option<Arc<rayon::ThreadPool>>,
 }
@@ -136,6 +138,7 @@ impl BoundPolicy {
             info: PolicyInfo {
                 family: info.family.clone(),
                 parameters: info.parameters,
+                n_obs_steps: info.n_obs_steps,
                 chunk_size: info.chunk_size,
                 n_action_steps: info.n_action_steps,
             },
@@ -143,6 +146,7 @@ impl BoundPolicy {
             joints: robot.joints.len(),
             ensembler: info.temporal_ensemble_coeff.map(|coeff| TemporalEnsembler::new(coeff, info.chunk_size, checkpoint.action_width())),
             checkpoint: Arc::clone(checkpoint),
+            answers: 0,
             threads: None,
         })
     }
@@ -159,34 +163,41 @@ impl BoundPolicy {
         Ok(self)
     }
 
-    fn inputs(&self, observation: &Observation, task: &str) -> Result<Inputs, InferError> {
-        let mut inputs = Inputs::new().task(task);
+    fn inputs(&self, observations: &[Observation], task: &str) -> Result<Inputs, InferError> {
+        let mut inputs = Inputs::new().task(task).seed(self.answers);
         if let Some(state) = &self.state {
-            if observation.position_rad.len() != self.joints {
-                let found = format!("{} values", observation.position_rad.len());
-                return Err(InferError::WrongInput { key: state.clone(), found, expected: format!("{} values", self.joints) });
+            let mut steps = Vec::with_capacity(observations.len());
+            for observation in observations {
+                if observation.position_rad.len() != self.joints {
+                    let found = format!("{} values", observation.position_rad.len());
+                    return Err(InferError::WrongInput { key: state.clone(), found, expected: format!("{} values", self.joints) });
+                }
+                let mut values = vec![0.0; self.joints];
+                self.units.to_dataset(&observation.position_rad, &mut values);
+                steps.push(values);
             }
-            let mut values = vec![0.0; self.joints];
-            self.units.to_dataset(&observation.position_rad, &mut values);
-            inputs = inputs.vector(state, values);
+            inputs = inputs.vectors(state, steps);
         }
         for (index, feature) in &self.cameras {
-            if let Some(image) = observation.images.get(*index) {
-                inputs = inputs.image(feature, image.height as usize, image.width as usize, image.rgb.clone());
+            let images: Vec<&Image> = observations.iter().filter_map(|observation| observation.images.get(*index)).collect();
+            if let Some(now) = images.last() {
+                let steps = images.iter().map(|image| image.rgb.clone()).collect();
+                inputs = inputs.images(feature, now.height as usize, now.width as usize, steps);
             }
         }
         Ok(inputs)
     }
 
-    fn answer(&mut self, observation: &Observation, task: &str) -> Result<Actions, InferError> {
-        let inputs = self.inputs(observation, task)?;
+    fn answer(&mut self, tick: u64, observations: &[Observation], task: &str) -> Result<Actions, InferError> {
+        let inputs = self.inputs(observations, task)?;
+        self.answers += 1;
         let answer = match &self.threads {
             Some(threads) => threads.install(|| self.checkpoint.normalized(&inputs))?,
             None => self.checkpoint.normalized(&inputs)?,
         };
         let (answer, observed) = answer;
         let answer = match &mut self.ensembler {
-            Some(ensembler) => Array { values: ensembler.update(observation.tick, &answer.values), ..answer },
+            Some(ensembler) => Array { values: ensembler.update(tick, &answer.values), ..answer },
             None => answer,
         };
         self.checkpoint.unnormalized(answer, observed)
@@ -199,20 +210,22 @@ impl Policy for BoundPolicy {
     }
 
     fn reset(&mut self) {
+        self.answers = 0;
         if let Some(ensembler) = &mut self.ensembler {
             ensembler.reset();
         }
     }
 
-    fn infer(&mut self, observation: &Observation, task: &str) -> Result<ActionChunk, PolicyError> {
-        let actions = self.answer(observation, task).map_err(|error| PolicyError::Compute {
-            doing: format!("running the {} policy on the observation of tick {}", self.info.family, observation.tick),
+    fn infer(&mut self, observations: &[Observation], task: &str) -> Result<ActionChunk, PolicyError> {
+        let tick = observations.last().map_or(0, |now| now.tick);
+        let actions = self.answer(tick, observations, task).map_err(|error| PolicyError::Compute {
+            doing: format!("running the {} policy on the observation of tick {tick}", self.info.family),
             source: Box::new(error),
         })?;
         let mut goals_rad = vec![0.0; actions.values.len()];
         for (goals, row) in goals_rad.chunks_exact_mut(actions.width).zip(actions.values.chunks_exact(actions.width)) {
             self.units.to_radians(row, goals);
         }
-        Ok(ActionChunk::new(observation.tick, actions.width, goals_rad)?)
+        Ok(ActionChunk::new(tick, actions.width, goals_rad)?)
     }
 }

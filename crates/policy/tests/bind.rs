@@ -64,7 +64,7 @@ fn a_bound_policy_answers_in_radians_for_the_tick_it_was_asked() {
         image.rgb.iter_mut().enumerate().for_each(shade);
     }
     let mut policy = BoundPolicy::bind(&checkpoint, &robot).unwrap();
-    let chunk = policy.infer(&observation, "").unwrap();
+    let chunk = policy.infer(std::slice::from_ref(&observation), "").unwrap();
     assert_eq!((chunk.first_tick(), chunk.len(), chunk.width()), (41, 20, 6));
     assert_eq!(policy.info().n_action_steps, 20);
 
@@ -88,11 +88,11 @@ fn a_bound_policy_answers_in_radians_for_the_tick_it_was_asked() {
     }
     // Threads don't change a bit of it.
     for count in [1, 2, 3] {
-        assert_eq!(policy.clone().with_threads(count).unwrap().infer(&observation, "").unwrap(), chunk);
+        assert_eq!(policy.clone().with_threads(count).unwrap().infer(std::slice::from_ref(&observation), "").unwrap(), chunk);
     }
     // Which camera is which matters to the answer, so the test above can tell them apart.
     observation.images.swap(0, 1);
-    assert_ne!(policy.infer(&observation, "").unwrap(), chunk);
+    assert_ne!(policy.infer(std::slice::from_ref(&observation), "").unwrap(), chunk);
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn an_observation_of_another_robot_is_an_error_not_a_panic() {
     ] {
         let mut observation = Observation::for_robot(&robot);
         break_it(&mut observation);
-        assert!(policy.infer(&observation, "").is_err());
+        assert!(policy.infer(std::slice::from_ref(&observation), "").is_err());
     }
 }
 
@@ -173,12 +173,12 @@ fn a_checkpoint_with_ensembling_averages_what_was_said_before_until_it_is_reset(
     let robot = robot(&SIX, &CAMERAS);
     let mut policy = BoundPolicy::bind(&checkpoint, &robot).unwrap();
     let mut observation = Observation::for_robot(&robot);
-    let first = policy.infer(&observation, "").unwrap();
+    let first = policy.infer(std::slice::from_ref(&observation), "").unwrap();
     observation.tick = 1;
     observation.position_rad[0] = 1.0;
-    let mixed = policy.infer(&observation, "").unwrap();
+    let mixed = policy.infer(std::slice::from_ref(&observation), "").unwrap();
     policy.reset();
-    let alone = policy.infer(&observation, "").unwrap();
+    let alone = policy.infer(std::slice::from_ref(&observation), "").unwrap();
     let [old, new, mean] = [first.rows().nth(1), alone.rows().next(), mixed.rows().next()].map(|row| row.unwrap()[0]);
     let weight = (-0.01f64).exp();
     assert!((mean - (old + new * weight) / (1.0 + weight)).abs() < 1e-6, "{old} {new} {mean}");

@@ -12,7 +12,8 @@ use crate::{Fault, MonotonicClock, StopFlag};
 /// answer holds is freed by the policy's thread.
 pub(crate) struct Job {
     asker: Thread,
-    observation: Observation,
+    /// As many as the policy looks at, oldest first.
+    observations: Vec<Observation>,
     asked_at: Timestamp,
     warm_up: bool,
     answer: Option<Result<Answer, Fault>>,
@@ -32,20 +33,44 @@ pub(crate) struct Client {
     answers: Receiver<Box<Job>>,
     /// `None` while the policy has it.
     job: Option<Box<Job>>,
+    /// What was observed before now, oldest first; only the last `seen` of them are of this episode.
+    past: Vec<Observation>,
+    seen: usize,
 }
 
 impl Client {
     /// To be called on the control thread, which answers will wake.
-    pub(crate) fn new(questions: Sender<Box<Job>>, answers: Receiver<Box<Job>>, robot: &RobotDescription) -> Self {
-        let observation = Observation::for_robot(robot);
-        let job = Job { asker: thread::current(), observation, asked_at: Timestamp::ZERO, warm_up: false, answer: None };
-        Self { questions, answers, job: Some(Box::new(job)) }
+    pub(crate) fn new(questions: Sender<Box<Job>>, answers: Receiver<Box<Job>>, robot: &RobotDescription, n_obs_steps: usize) -> Self {
+        let observations = vec![Observation::for_robot(robot); n_obs_steps.max(1)];
+        let past = observations[1..].to_vec();
+        let job = Job { asker: thread::current(), observations, asked_at: Timestamp::ZERO, warm_up: false, answer: None };
+        Self { questions, answers, job: Some(Box::new(job)), past, seen: 0 }
+    }
+
+    /// Whether the policy looks at more than the observation of now.
+    pub(crate) fn needs_past(&self) -> bool {
+        !self.past.is_empty()
+    }
+
+    /// Keeps `observation` for the questions of later ticks.
+    pub(crate) fn remember(&mut self, observation: &Observation) {
+        if let [oldest, ..] = self.past.as_mut_slice() {
+            oldest.copy_from(observation);
+            self.past.rotate_left(1);
+            self.seen = (self.seen + 1).min(self.past.len());
+        }
     }
 
     /// Asks without waiting; `false` while an answer is outstanding.
     pub(crate) fn ask(&mut self, observation: &Observation, now: Timestamp, warm_up: bool) -> bool {
         let Some(mut job) = self.job.take() else { return false };
-        job.observation.copy_from(observation);
+        let Some((last, before)) = job.observations.split_last_mut() else { return false };
+        last.copy_from(observation);
+        // Until so much has been seen, the first observation stands for those before it.
+        let first = self.past.len() - self.seen;
+        for (i, slot) in before.iter_mut().enumerate() {
+            slot.copy_from(self.past.get(i.max(first)).unwrap_or(observation));
+        }
         job.asked_at = now;
         job.warm_up = warm_up;
         self.job = self.questions.try_send(job).err();
@@ -88,8 +113,8 @@ pub(crate) fn serve(policy: &mut dyn Policy, task: &str, robot: &RobotDescriptio
         let started = host.now();
         let chunk = match broken.take() {
             Some(fault) => Err(fault),
-            None => guarded(|| policy.infer(&job.observation, task)).and_then(|answer| {
-                let tick = job.observation.tick;
+            None => guarded(|| policy.infer(&job.observations, task)).and_then(|answer| {
+                let tick = job.observations.last().map_or(0, |now| now.tick);
                 let chunk = answer.map_err(|source| Fault::Policy { tick, source })?;
                 check(&chunk, tick, policy.info().chunk_size, robot)?;
                 Ok(chunk)

@@ -30,7 +30,7 @@ pub(crate) enum Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// Whether the observation of `tick` will be shown to the policy.
+    /// Whether the observation of `tick` will be shown to the policy, now or later.
     pub(crate) fn looks_at(&mut self, tick: u64) -> Result<bool, Fault> {
         match self {
             Self::Teleoperator(_) => Ok(false),
@@ -128,7 +128,7 @@ impl<'a> PolicyPlan<'a> {
 
     fn looks_at(&mut self, tick: u64) -> Result<bool, Fault> {
         self.receive_due(tick)?;
-        Ok(self.wants_to_ask(tick))
+        Ok(self.wants_to_ask(tick) || self.client.needs_past())
     }
 
     fn wants_to_ask(&self, tick: u64) -> bool {
@@ -142,6 +142,7 @@ impl<'a> PolicyPlan<'a> {
         if self.wants_to_ask(tick) {
             self.ask(tick, observation);
         }
+        self.client.remember(observation);
         let row = match self.shared.config.inference {
             Inference::Async => {
                 if !self.receive_due(tick)? {

@@ -177,7 +177,7 @@ impl Session {
                 let plan = match asking {
                     Asking::Teleoperator(teleoperator) => Plan::Teleoperator(teleoperator),
                     Asking::Policy { info, questions, answers } => {
-                        let client = Client::new(questions, answers, description);
+                        let client = Client::new(questions, answers, description, info.n_obs_steps);
                         Plan::Policy(PolicyPlan::new(shared, client, &info, description.joints.len()))
                     }
                 };

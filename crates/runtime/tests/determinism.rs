@@ -83,6 +83,15 @@ fn synchronous_inference_executes_n_action_steps_rows_of_each_answer() {
 }
 
 #[test]
+fn a_policy_that_looks_back_sees_the_ticks_before_each_question() {
+    let (mut arm, mut scene, mut policy) = (Arm::new(), Scene::lasting(9), Fake::new(8, 4));
+    policy.info.n_obs_steps = 3;
+    run(&SessionConfig::default(), &mut arm, &mut scene, Source::Policy(&mut policy), &mut []);
+    // Asked before tick 0, then every four ticks; at first there is no past.
+    assert_eq!(policy.seen_ticks, [[0, 0, 0], [2, 3, 4], [6, 7, 8]]);
+}
+
+#[test]
 fn a_slow_synchronous_policy_costs_ticks_but_no_rows() {
     let config = SessionConfig { latency: Latency::ScriptedTicks(vec![3]), ..SessionConfig::default() };
     let (mut arm, mut scene, mut policy, mut tape) = (Arm::new(), Scene::lasting(14), Fake::new(4, 4), Tape::default());

@@ -171,17 +171,20 @@ pub struct Fake {
     pub resets: u64,
     since_reset: u64,
     pub asked_ticks: Vec<u64>,
+    /// The ticks of the observations shown with each question.
+    pub seen_ticks: Vec<Vec<u64>>,
 }
 
 impl Fake {
     pub fn new(chunk_size: usize, n_action_steps: usize) -> Self {
         Self {
-            info: PolicyInfo { family: "fake".into(), parameters: 0, chunk_size, n_action_steps },
+            info: PolicyInfo { family: "fake".into(), parameters: 0, n_obs_steps: 1, chunk_size, n_action_steps },
             quirk: Box::new(|_| Quirk::None),
             calls: 0,
             resets: 0,
             since_reset: 0,
             asked_ticks: Vec::new(),
+            seen_ticks: Vec::new(),
         }
     }
 
@@ -211,8 +214,11 @@ impl Policy for Fake {
         self.since_reset = 0;
     }
 
-    fn infer(&mut self, observation: &Observation, task: &str) -> Result<ActionChunk, PolicyError> {
+    fn infer(&mut self, observations: &[Observation], task: &str) -> Result<ActionChunk, PolicyError> {
         assert_eq!(task, "do as told");
+        assert_eq!(observations.len(), self.info.n_obs_steps);
+        let observation = observations.last().unwrap();
+        self.seen_ticks.push(observations.iter().map(|observation| observation.tick).collect());
         let quirk = (self.quirk)(self.calls);
         self.asked_ticks.push(observation.tick);
         let answer = self.since_reset;
