@@ -38,7 +38,7 @@ fn answers_agree_with_lerobot() {
 
 #[test]
 fn the_ensembler_agrees_with_lerobots() {
-    let file = golden("ensemble.safetensors");
+    let file = golden("parts/ensemble.safetensors");
     for label in ["old", "even", "new"] {
         let read = |what: &str| read_floats(&file, &format!("{label}.{what}"));
         let (shape, chunks) = read("chunks");
