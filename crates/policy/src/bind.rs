@@ -192,8 +192,8 @@ impl BoundPolicy {
         let inputs = self.inputs(observations, task)?;
         self.answers += 1;
         let answer = match &self.threads {
-            Some(threads) => threads.install(|| self.checkpoint.normalized(&inputs))?,
-            None => self.checkpoint.normalized(&inputs)?,
+            Some(threads) => threads.install(|| self.checkpoint.normalized(&inputs, None))?,
+            None => self.checkpoint.normalized(&inputs, None)?,
         };
         let (answer, observed) = answer;
         let answer = match &mut self.ensembler {

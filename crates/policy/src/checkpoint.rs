@@ -114,6 +114,7 @@ impl Checkpoint {
             chunk_size: shape.chunk_size,
             n_action_steps: shape.n_action_steps,
             temporal_ensemble_coeff: shape.temporal_ensemble_coeff,
+            guidance: shape.guidance,
             licence: info::card_licence(&dir).or(common.license),
             file_bytes: weights.len_bytes(),
             memory_bytes: parameters * 4 + shape.scratch_bytes,

@@ -91,6 +91,8 @@ pub enum InferError {
     /// The policy answered with NaN or infinity.
     #[error("running the policy: row {row} of its answer holds {value} for action {column}, expected a finite number")]
     NotFinite { row: usize, column: usize, value: f32 },
+    #[error("running the policy: a policy of the family {family} can't continue another chunk, expected no guidance")]
+    NoGuidance { family: String },
     #[error("running the policy")]
     Compute(#[from] candle_core::Error),
     /// The weights could not be read, or a tensor file could not be opened.

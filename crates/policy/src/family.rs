@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::CheckpointError;
 use crate::checkpoint::parse;
 use crate::features::{ACTION, Feature, FeatureKind, Features};
+use crate::flow::{Guidance, GuidanceSettings};
 use crate::nn::Built;
 use crate::processor::{Array, Batch};
 use crate::weights::Loader;
@@ -114,6 +115,11 @@ pub(crate) trait Plan: fmt::Debug + Send + Sync {
     fn takes_any_image_size(&self) -> bool {
         false
     }
+
+    /// Whether a new chunk can be made to continue another.
+    fn takes_guidance(&self) -> bool {
+        false
+    }
 }
 
 /// The outside of a policy.
@@ -127,6 +133,8 @@ pub(crate) struct Shape {
     pub n_action_steps: usize,
     pub action_width: usize,
     pub temporal_ensemble_coeff: Option<f64>,
+    /// The checkpoint's own settings for continuing a chunk.
+    pub guidance: Option<GuidanceSettings>,
     /// The name of the vision (and language) backbone, where there is one.
     pub backbone: Option<String>,
     /// About what the largest intermediates take.
@@ -139,7 +147,7 @@ pub(crate) trait Model: fmt::Debug + Send + Sync {
     fn run(&self, batch: &Batch, sampling: &mut Sampling) -> Result<Array>;
 }
 
-/// What a model draws its noise from.
+/// What a model draws its noise from, and what its answer shall continue.
 #[derive(Clone, Debug)]
 pub(crate) struct Sampling {
     /// The initial noise that the caller gave.
@@ -147,11 +155,13 @@ pub(crate) struct Sampling {
     /// The noise of each later step that the caller gave, `[steps, ...]`.
     step_noise: Option<Array>,
     rng: fastrand::Rng,
+    /// What the chunk shall continue.
+    pub guidance: Option<Guidance>,
 }
 
 impl Sampling {
     pub(crate) fn new(noise: Option<Array>, step_noise: Option<Array>, seed: u64) -> Self {
-        Self { noise, step_noise, rng: fastrand::Rng::with_seed(seed) }
+        Self { noise, step_noise, rng: fastrand::Rng::with_seed(seed), guidance: None }
     }
 
     /// The noise to begin with, `shape`: what the caller gave, or drawn from N(0, 1).

@@ -12,7 +12,7 @@ use crate::family::Sampling;
 use crate::features::{ACTION, Feature, FeatureKind};
 use crate::processor::{Array, Batch};
 use crate::weights::TensorFile;
-use crate::{Checkpoint, InferError};
+use crate::{Checkpoint, Guidance, InferError};
 
 /// Names of tensors in a file of inputs that are no features.
 const NOISE: &str = "noise";
@@ -150,6 +150,15 @@ pub struct Actions {
     pub values: Vec<f32>,
 }
 
+/// An answer with what it was before the postprocessor, which is what the next answer can be made to
+/// continue ([`Guidance::previous`]).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chunk {
+    pub actions: Actions,
+    /// The same rows as the model gave them, normalised.
+    pub normalized: Actions,
+}
+
 /// What [`Checkpoint::infer_file`] did.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct InferReport {
@@ -168,8 +177,24 @@ impl Checkpoint {
     /// When an input is missing or has another shape than the checkpoint says, the weights can't be
     /// read, the computation fails, or its answer is not finite.
     pub fn infer(&self, inputs: &Inputs) -> Result<Actions, InferError> {
-        let (answer, observed) = self.normalized(inputs)?;
+        let (answer, observed) = self.normalized(inputs, None)?;
         self.unnormalized(answer, observed)
+    }
+
+    /// Runs the policy once, so that its answer continues the chunk in `guidance`, where there is
+    /// one.
+    ///
+    /// # Errors
+    /// As [`infer`](Self::infer), and when the family can't continue a chunk or the chunk is larger
+    /// than its own.
+    pub fn infer_chunk(&self, inputs: &Inputs, guidance: Option<&Guidance>) -> Result<Chunk, InferError> {
+        if guidance.is_some() && !self.plan.takes_guidance() {
+            return Err(InferError::NoGuidance { family: self.info().family.clone() });
+        }
+        let (answer, observed) = self.normalized(inputs, guidance)?;
+        let width = self.action_width();
+        let normalized = Actions { rows: answer.values.len() / width, width, values: answer.values.clone() };
+        Ok(Chunk { actions: self.unnormalized(answer, observed)?, normalized })
     }
 
     /// Runs the policy on the tensors of the file `inputs` and writes `action` (`f32 [n, A]`,
@@ -204,10 +229,11 @@ impl Checkpoint {
 
     /// The model's own answer `[1, rows, width]`, before the postprocessor, and what the
     /// preprocessor left for it.
-    pub(crate) fn normalized(&self, inputs: &Inputs) -> Result<(Array, Batch), InferError> {
+    pub(crate) fn normalized(&self, inputs: &Inputs, guidance: Option<&Guidance>) -> Result<(Array, Batch), InferError> {
         let mut batch = self.batch(inputs)?;
         self.preprocessor.run(&mut batch);
         let mut sampling = Sampling::new(inputs.noise.clone(), inputs.step_noise.clone(), inputs.seed);
+        sampling.guidance = guidance.cloned();
         Ok((self.model()?.run(&batch, &mut sampling)?, batch))
     }
 

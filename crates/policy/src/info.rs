@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::GuidanceSettings;
 use crate::features::{Feature, FeatureKind, IMAGES};
 use crate::weights::TensorFile;
 
@@ -34,6 +35,8 @@ pub struct Info {
     /// Rows of an answer that are meant to be executed before the next.
     pub n_action_steps: usize,
     pub temporal_ensemble_coeff: Option<f64>,
+    /// How the checkpoint wants its chunks to continue each other (LeRobot's `rtc_config`).
+    pub guidance: Option<GuidanceSettings>,
     /// From the model card (`license:` in README.md), else from `config.json`.
     pub licence: Option<String>,
     /// The size of `model.safetensors`.

@@ -95,6 +95,7 @@ impl Plan for ActConfig {
             n_action_steps: self.n_action_steps,
             action_width: self.action_width,
             temporal_ensemble_coeff: self.temporal_ensemble_coeff,
+            guidance: None,
             backbone: self.has_cameras().then(|| self.vision_backbone.clone()),
             scratch_bytes: self.scratch_bytes(),
         }
