@@ -40,8 +40,10 @@ pub fn fetch_model(model: &ModelRef, progress: impl Fn(Transfer<'_>) + Send + Sy
 /// configuration, weights (safetensors only, never a pickle), processors, tokenizer and card.
 /// Checkpoints in sub-folders are not part of the policy.
 pub fn is_policy_file(path: &str) -> bool {
-    const NAMES: [&str; 9] = [
+    const NAMES: [&str; 11] = [
         "config.json",
+        "adapter_config.json",
+        "processor_config.json",
         "README.md",
         "tokenizer.json",
         "tokenizer.model",
@@ -143,29 +145,31 @@ impl Hub {
 
     /// What the cache holds for `model`, without asking the Hub.
     fn cached(&self, model: &HubModel) -> Result<PathBuf, HubError> {
-        let missing = |looked_for: PathBuf, found| Err(HubError::NotCached { model: model.clone(), looked_for, found });
-        let commit = match model.commit() {
-            Some(commit) => commit.to_owned(),
-            None => {
-                let path = self.repo_dir(model).join("refs").join(model.revision());
-                match fs::read_to_string(&path).map(|text| text.trim().to_owned()) {
-                    Ok(commit) if is_commit(&commit) => commit,
-                    Ok(_) => return missing(path, "a file that holds no commit hash"),
-                    Err(_) => return missing(path, "nothing"),
-                }
-            }
+        let snapshot = self.snapshot_dir(model, &self.cached_commit(model)?);
+        let config = snapshot.join("config.json");
+        if config.is_file() {
+            return Ok(snapshot);
+        }
+        Err(HubError::NotCached { model: model.clone(), looked_for: config, found: "nothing" })
+    }
+
+    /// The commit that `model` was at when it was last fetched.
+    fn cached_commit(&self, model: &HubModel) -> Result<String, HubError> {
+        if let Some(commit) = model.commit() {
+            return Ok(commit.to_owned());
+        }
+        let path = self.repo_dir(model).join("refs").join(model.revision());
+        let found = match fs::read_to_string(&path).map(|text| text.trim().to_owned()) {
+            Ok(commit) if is_commit(&commit) => return Ok(commit),
+            Ok(_) => "a file that holds no commit hash",
+            Err(_) => "nothing",
         };
-        let snapshot = self.snapshot_dir(model, &commit);
-        if snapshot.join("config.json").is_file() { Ok(snapshot) } else { missing(snapshot.join("config.json"), "nothing") }
+        Err(HubError::NotCached { model: model.clone(), looked_for: path, found })
     }
 
     fn download(&self, model: &HubModel, progress: impl Fn(Transfer<'_>) + Send + Sync + 'static) -> Result<PathBuf, HubError> {
         let repo = self.repository(model)?;
-        let looking_up = || format!("looking up {model}");
-        let info = repo.info().revision(model.revision()).send().map_err(|err| self.explain(model, looking_up(), err))?;
-        let Some(commit) = info.sha.filter(|sha| is_commit(sha)) else {
-            return Err(self.unexpected(looking_up(), "it names no commit"));
-        };
+        let commit = self.commit_of(model, &repo)?;
         let files = self.policy_files(model, &repo, &commit)?;
         let snapshot = self.snapshot_dir(model, &commit);
         let is_missing = |file: &&Wanted| fs::metadata(snapshot.join(&file.path)).map_or(true, |found| found.len() != file.size_bytes);
@@ -186,6 +190,49 @@ impl Hub {
         Ok(snapshot)
     }
 
+    /// One file of a repository that a policy refers to, such as its tokenizer: `None` when the
+    /// repository has no such file. A copy in the cache is taken without asking the Hub whether
+    /// there is a newer one; nothing else of the repository is fetched.
+    ///
+    /// # Errors
+    /// As [`fetch_model`].
+    pub fn fetch_file(&self, model: &HubModel, path: &str) -> Result<Option<PathBuf>, HubError> {
+        if let Some(cached) = self.cached_commit(model).ok().map(|commit| self.snapshot_dir(model, &commit).join(path))
+            && cached.is_file()
+        {
+            return Ok(Some(cached));
+        }
+        if self.options.offline {
+            return self.cached_commit(model).map(|_| None);
+        }
+        let repo = self.repository(model)?;
+        let commit = self.commit_of(model, &repo)?;
+        let entries = self.entries(model, &repo, &commit)?;
+        let size_of = |entry| match entry {
+            RepoTreeEntry::File { path: name, size, .. } if name == path => Some(size),
+            _ => None,
+        };
+        let Some(size_bytes) = entries.into_iter().find_map(size_of) else { return Ok(None) };
+        let file = Wanted { path: path.to_owned(), size_bytes };
+        let request = repo.download_file().filename(path).revision(&commit);
+        let fetched = request.send().map_err(|err| self.explain_file(model, &file, err))?;
+        self.verify(model, &file, &fetched)?;
+        self.remember(model, &commit)?;
+        Ok(Some(fetched))
+    }
+
+    /// The commit that the Hub's `model` is at.
+    fn commit_of(&self, model: &HubModel, repo: &HFRepositorySync<RepoTypeModel>) -> Result<String, HubError> {
+        let looking_up = || format!("looking up {model}");
+        let info = repo.info().revision(model.revision()).send().map_err(|err| self.explain(model, looking_up(), err))?;
+        info.sha.filter(|sha| is_commit(sha)).ok_or_else(|| self.unexpected(looking_up(), "it names no commit"))
+    }
+
+    /// What is at the top of the repository.
+    fn entries(&self, model: &HubModel, repo: &HFRepositorySync<RepoTypeModel>, commit: &str) -> Result<Vec<RepoTreeEntry>, HubError> {
+        repo.list_tree().revision(commit).send().map_err(|err| self.explain(model, format!("listing the files of {model}"), err))
+    }
+
     fn repository(&self, model: &HubModel) -> Result<HFRepositorySync<RepoTypeModel>, HubError> {
         let HubOptions { endpoint, cache_dir, token, retries, .. } = &self.options;
         let mut builder = hf_hub::HFClient::builder()
@@ -202,11 +249,9 @@ impl Hub {
     }
 
     fn policy_files(&self, model: &HubModel, repo: &HFRepositorySync<RepoTypeModel>, commit: &str) -> Result<Vec<Wanted>, HubError> {
-        let entries =
-            repo.list_tree().revision(commit).send().map_err(|err| self.explain(model, format!("listing the files of {model}"), err))?;
         let mut names = Vec::new();
         let mut files = Vec::new();
-        for entry in entries {
+        for entry in self.entries(model, repo, commit)? {
             match entry {
                 RepoTreeEntry::File { path, size, .. } => {
                     names.push(path.clone());

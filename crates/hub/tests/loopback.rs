@@ -216,3 +216,21 @@ fn a_local_folder_is_taken_as_it_is() {
     let error = fetch(options(&server, &folder), &format!("{path}/file")).unwrap_err();
     assert!(error.to_string().contains("expected a folder"), "{error}");
 }
+
+#[test]
+fn one_file_of_a_repository_is_fetched_alone_and_once() {
+    let (server, cache) = (server(), TempDir::new().unwrap());
+    let ModelRef::Hub(model) = ModelRef::parse(MODEL).unwrap() else { panic!("a name of the Hub") };
+    let hub = Hub::new(options(&server, &cache));
+    let path = hub.fetch_file(&model, "config.json").unwrap().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), CONFIG);
+    assert_eq!(names(path.parent().unwrap()), ["config.json"]);
+    assert_eq!(hub.fetch_file(&model, "tokenizer.json").unwrap(), None);
+    // What is cached is there without the Hub, and the rest is told to be missing from the cache.
+    let offline = Hub::new(HubOptions { endpoint: "http://127.0.0.1:1".into(), offline: true, ..options(&server, &cache) });
+    assert_eq!(offline.fetch_file(&model, "config.json").unwrap().unwrap(), path);
+    assert_eq!(offline.fetch_file(&model, "README.md").unwrap(), None);
+    let unreachable = Hub::new(HubOptions { endpoint: "http://127.0.0.1:1".into(), ..options(&server, &cache) });
+    assert_eq!(unreachable.fetch_file(&model, "config.json").unwrap().unwrap(), path);
+    assert!(matches!(unreachable.fetch_file(&model, "README.md"), Err(HubError::Network { .. })));
+}
