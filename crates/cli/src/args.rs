@@ -209,11 +209,40 @@ pub enum PolicyCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Whether a checkpoint is whole and, with --robot, whether it fits that robot; no weight is read
+    #[command(after_help = "Compares configuration, processors, statistics and the header of the weights with each other, and\n\
+        with the robot: cameras, joints, action width. Ends with exit code 1 where something doesn't fit.\n\n\
+        Examples:\n  sinew policy check lerobot/act_aloha_sim_transfer_cube_human\n  sinew policy check ./checkpoint --robot so101 --json")]
+    Check {
+        /// A checkpoint folder, or owner/name[@revision] on the Hub; without it the demonstration policy
+        policy: Option<String>,
+        /// A robot's name (see `sinew robots`) or a folder with a robot.toml
+        #[arg(long)]
+        robot: Option<String>,
+        #[arg(long)]
+        json: bool,
+    },
+    /// How long a checkpoint takes to load and to answer, on black images or on inputs from a file
+    #[command(after_help = "Examples:\n  sinew policy bench\n  sinew policy bench ./checkpoint --threads 1 --repeat 50 --json")]
+    Bench {
+        /// A checkpoint folder, or owner/name[@revision] on the Hub; without it the demonstration policy
+        policy: Option<String>,
+        /// Inputs as for `sinew policy infer`
+        #[arg(long, value_name = "IN.safetensors")]
+        inputs: Option<PathBuf>,
+        /// How many answers to time
+        #[arg(long, default_value_t = 20)]
+        repeat: usize,
+        /// All cores unless given
+        #[arg(long)]
+        threads: Option<usize>,
+        #[arg(long)]
+        json: bool,
+    },
     /// Run a checkpoint on one observation from a file
-    #[command(
-        after_help = "IN holds tensors named by feature key (observation.state f32 [D]; images u8 [H,W,3]) and the metadata key task.\n\
-        OUT gets `action` f32 [n, A], unnormalised.\n\nExample:\n  sinew policy infer ./checkpoint --inputs in.safetensors --out out.safetensors"
-    )]
+    #[command(after_help = "IN holds tensors named by feature key (observation.state f32 [D]; images u8 [H,W,3]; with a leading time\n\
+        axis where the policy takes several observation steps), optionally `noise`, and the metadata key task.\n\
+        OUT gets `action` f32 [n, A], unnormalised.\n\nExample:\n  sinew policy infer ./checkpoint --inputs in.safetensors --out out.safetensors")]
     Infer {
         /// A checkpoint folder, or owner/name[@revision] on the Hub
         policy: String,
@@ -221,8 +250,14 @@ pub enum PolicyCommand {
         inputs: PathBuf,
         #[arg(long, value_name = "OUT.safetensors")]
         out: PathBuf,
+        /// All cores unless given
         #[arg(long)]
         threads: Option<usize>,
+        /// Answer so many times and tell how long each took
+        #[arg(long, default_value_t = 1)]
+        repeat: usize,
+        #[arg(long)]
+        json: bool,
     },
 }
 

@@ -28,6 +28,8 @@ enum Done {
     Ok,
     /// Ended by Ctrl-C, in order.
     Interrupted,
+    /// What was asked about is not so; the output says why.
+    Refused,
 }
 
 fn main() -> ExitCode {
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(Done::Ok) => ExitCode::SUCCESS,
+        Ok(Done::Refused) => ExitCode::FAILURE,
         Ok(Done::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(error) if text::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,6 +1,6 @@
 //! From what `--policy` says to a checkpoint that is ready to run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
@@ -18,11 +18,22 @@ pub struct NamedCheckpoint {
 
 /// Opens the checkpoint that `policy` names; without a name the demonstration policy.
 pub fn open(policy: Option<&str>) -> anyhow::Result<NamedCheckpoint> {
-    let (name, folder) = match policy {
-        None => ("the demonstration policy".to_owned(), demo_policy::folder()?),
-        Some(policy) => (policy.to_owned(), locate(policy)?),
-    };
-    Ok(NamedCheckpoint { name, checkpoint: Arc::new(Checkpoint::open(folder)?) })
+    let (name, folder) = find(policy)?;
+    Ok(NamedCheckpoint { name, checkpoint: Arc::new(open_folder(&folder)?) })
+}
+
+/// What to call the policy that `policy` names, and its folder, after it was fetched from the Hub
+/// where that is needed.
+pub fn find(policy: Option<&str>) -> anyhow::Result<(String, PathBuf)> {
+    match policy {
+        None => Ok(("the demonstration policy".to_owned(), demo_policy::folder()?)),
+        Some(policy) => Ok((policy.to_owned(), locate(policy)?)),
+    }
+}
+
+/// Opens a checkpoint folder.
+pub fn open_folder(folder: &Path) -> anyhow::Result<Checkpoint> {
+    Ok(Checkpoint::open(folder)?)
 }
 
 fn locate(policy: &str) -> anyhow::Result<PathBuf> {
@@ -68,9 +79,9 @@ pub fn threads_beside_control(wanted: Option<usize>) -> anyhow::Result<usize> {
     at_least_one(wanted.unwrap_or_else(|| (cores - 1).max(1)))
 }
 
-/// Threads for all inference in this process, before the first is made.
-pub fn set_threads(threads: usize) -> anyhow::Result<()> {
-    let threads = at_least_one(threads)?;
+/// Threads for all inference in this process, before the first is made; all cores unless given.
+pub fn set_threads(threads: Option<usize>) -> anyhow::Result<()> {
+    let Some(threads) = threads.map(at_least_one).transpose()? else { return Ok(()) };
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("setting the threads of inference")
 }
 

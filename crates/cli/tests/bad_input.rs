@@ -90,6 +90,42 @@ fn an_output_folder_that_holds_something_is_left_alone() {
 }
 
 #[test]
+fn where_one_output_is_refused_no_trace_of_the_other_is_left() {
+    let desk = Desk::new();
+    std::fs::write(desk.path("old.rrd"), "mine").unwrap();
+    let error = desk.error(&["rollout", "--fast", "--record", "new", "--rerun", "old.rrd"]);
+    contains_all(&error, &["old.rrd", "exists"]);
+    assert!(!desk.path("new").exists());
+    std::fs::create_dir(desk.path("full")).unwrap();
+    std::fs::write(desk.path("full/notes.txt"), "mine").unwrap();
+    desk.error(&["rollout", "--fast", "--record", "full", "--rerun", "new.rrd"]);
+    assert!(!desk.path("new.rrd").exists());
+}
+
+#[test]
+fn a_check_says_what_is_wrong_and_ends_with_1() {
+    let desk = Desk::new();
+    let check = |args: &[&str]| {
+        let output = desk.run(&[&["policy", "check"], args].concat());
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, text) = check(&["--robot", "so101"]);
+    assert_eq!(code, Some(0), "{text}");
+    contains_all(&text, &["observation.images.front", "128x96", "shoulder_pan.pos", "control rate", "fits the robot so101"]);
+
+    let policy = desk.policy("wider");
+    let config = std::fs::read_to_string(policy.join("config.json")).unwrap();
+    std::fs::write(policy.join("config.json"), config.replace("\"dim_model\": 128", "\"dim_model\": 192")).unwrap();
+    let (code, text) = check(&["./wider"]);
+    assert_eq!(code, Some(1), "{text}");
+    contains_all(&text, &["model.safetensors", "128", "192"]);
+    let (code, text) = check(&["./wider", "--json", "--robot", "so101"]);
+    let verdict: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, verdict["ok"].as_bool()), (Some(1), Some(false)));
+    contains_all(verdict["error"].as_str().unwrap(), &["128", "192"]);
+}
+
+#[test]
 fn a_folder_that_is_no_dataset() {
     let desk = Desk::new();
     std::fs::create_dir(desk.path("empty")).unwrap();

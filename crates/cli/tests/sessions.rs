@@ -145,6 +145,13 @@ fn the_demonstration_policy_answers_an_observation_from_a_file() {
     let policy = demo_policy();
     let text = desk.ok(&["policy", "infer", policy.to_str().unwrap(), "--inputs", "in.safetensors", "--out", "out.safetensors"]);
     contains_all(&text, &["action [", " ms"]);
+    let infer = ["policy", "infer", policy.to_str().unwrap(), "--inputs", "in.safetensors", "--out", "again.safetensors"];
+    let report = desk.ok(&[&infer[..], &["--threads", "1", "--repeat", "3", "--json"]].concat());
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["timing"]["infer_milliseconds"].as_array().unwrap().len(), 3);
+    let files = ["out.safetensors", "again.safetensors"].map(|name| std::fs::read(desk.path(name)).unwrap());
+    assert_eq!(files[0], files[1], "the number of threads changes nothing");
+    contains_all(&desk.ok(&["policy", "bench", "--repeat", "2"]), &["load", "median of 2", "memory"]);
     let bytes = std::fs::read(desk.path("out.safetensors")).unwrap();
     let out = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let action = out.tensor("action").unwrap();

@@ -59,6 +59,8 @@ impl Fit {
             None => (format!("{width} values"), true),
         };
         row(ACTION, wants, joint_words, names_fit && width == joints.len());
+        // LeRobot's checkpoints don't say at which rate their dataset was recorded.
+        row("control rate", "not stated".into(), format!("{} Hz", robot.control_rate_hz), true);
         for camera in &robot.cameras {
             if checkpoint.inputs.get(&feature_of(checkpoint, camera)).is_none() {
                 row(&raw_feature(camera), "not used".into(), format!("a {}x{} image", camera.width, camera.height), true);

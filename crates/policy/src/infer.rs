@@ -164,10 +164,31 @@ pub struct Chunk {
 pub struct InferReport {
     pub rows: usize,
     pub width: usize,
-    /// From the inputs in memory to the actions in memory; the weights were read before.
-    pub milliseconds: f64,
+    pub timing: Timing,
     /// Tensors in the input file that the policy has no use for.
     pub unused_inputs: Vec<String>,
+    /// Cameras that the policy can do without and did.
+    pub absent_cameras: Vec<String>,
+}
+
+/// How long a policy took.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Timing {
+    /// From the checked checkpoint to a model in memory.
+    pub load_milliseconds: f64,
+    /// From the inputs in memory to the actions in memory, in the order of the calls; the first may
+    /// pay for what the later ones find warm.
+    pub infer_milliseconds: Vec<f64>,
+}
+
+impl Timing {
+    /// The `q`-th part (0..1) of the calls took so long or less, by the nearest rank.
+    pub fn quantile_milliseconds(&self, q: f64) -> f64 {
+        let mut sorted = self.infer_milliseconds.clone();
+        sorted.sort_by(f64::total_cmp);
+        let rank = (q * sorted.len() as f64).ceil() as usize;
+        sorted.get(rank.clamp(1, sorted.len().max(1)) - 1).copied().unwrap_or(0.0)
+    }
 }
 
 impl Checkpoint {
@@ -197,17 +218,37 @@ impl Checkpoint {
         Ok(Chunk { actions: self.unnormalized(answer, observed)?, normalized })
     }
 
-    /// Runs the policy on the tensors of the file `inputs` and writes `action` (`f32 [n, A]`,
-    /// unnormalised) to the file `out`.
+    /// Runs the policy `repeat` times (at least once) on the same inputs and tells the last answer
+    /// and how long each took.
+    ///
+    /// # Errors
+    /// As [`infer`](Self::infer).
+    pub fn time(&self, inputs: &Inputs, repeat: usize) -> Result<(Actions, Timing), InferError> {
+        let since = |start: Instant| start.elapsed().as_secs_f64() * 1e3;
+        let start = Instant::now();
+        self.load()?;
+        let mut timing = Timing { load_milliseconds: since(start), infer_milliseconds: Vec::with_capacity(repeat) };
+        let mut once = || {
+            let start = Instant::now();
+            let actions = self.infer(inputs);
+            timing.infer_milliseconds.push(since(start));
+            actions
+        };
+        let mut actions = once()?;
+        for _ in 1..repeat {
+            actions = once()?;
+        }
+        Ok((actions, timing))
+    }
+
+    /// Runs the policy `repeat` times on the tensors of the file `inputs` and writes `action` (`f32
+    /// [n, A]`, unnormalised) to the file `out`.
     ///
     /// # Errors
     /// As [`Inputs::read`] and [`Checkpoint::infer`], and when `out` can't be written.
-    pub fn infer_file(&self, inputs: &Path, out: &Path) -> Result<InferReport, InferError> {
+    pub fn infer_file(&self, inputs: &Path, out: &Path, repeat: usize) -> Result<InferReport, InferError> {
         let inputs = Inputs::read(inputs)?;
-        self.load()?;
-        let start = Instant::now();
-        let actions = self.infer(&inputs)?;
-        let milliseconds = start.elapsed().as_secs_f64() * 1e3;
+        let (actions, timing) = self.time(&inputs, repeat)?;
 
         let write = |what: String| InferError::Write { path: out.to_owned(), what };
         let bytes: Vec<u8> = actions.values.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -215,7 +256,10 @@ impl Checkpoint {
         safetensors::serialize_to_file([(ACTION, view)], None, out).map_err(|e| write(e.to_string()))?;
         let used = |name: &str| self.inputs.get(self.preprocessor.renamed(name)).is_some();
         let unused_inputs = inputs.names().filter(|name| !used(name)).map(str::to_owned).collect();
-        Ok(InferReport { rows: actions.rows, width: actions.width, milliseconds, unused_inputs })
+        let is_given = |camera: &str| inputs.names().any(|name| self.preprocessor.renamed(name) == camera);
+        let cameras = self.inputs.of(FeatureKind::Visual).map(|(name, _)| name);
+        let absent_cameras = cameras.filter(|name| !is_given(name)).map(str::to_owned).collect();
+        Ok(InferReport { rows: actions.rows, width: actions.width, timing, unused_inputs, absent_cameras })
     }
 
     /// Black images, zeros and no task, in the shapes that the checkpoint takes: something to time

@@ -62,5 +62,5 @@ pub use error::{BindError, CheckpointError, InferError};
 pub use family::FAMILIES;
 pub use features::{Feature, FeatureKind, Features};
 pub use flow::{Guidance, GuidanceSchedule, GuidanceSettings};
-pub use infer::{Actions, Chunk, InferReport, Inputs};
+pub use infer::{Actions, Chunk, InferReport, Inputs, Timing};
 pub use info::{CameraInfo, FeatureInfo, Info};

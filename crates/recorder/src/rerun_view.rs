@@ -27,6 +27,12 @@ const OBSERVED: u32 = 0x80d0_60ff;
 pub enum ViewError {
     #[error("recording to {}: the file exists already", path.display())]
     Exists { path: PathBuf },
+    #[error("creating the folder {} for the Rerun recording", path.display())]
+    Folder {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("connecting to a Rerun viewer at {address}, expected HOST:PORT of one that runs (the command `rerun` starts one on port 9876)")]
     Connect {
         address: String,
@@ -93,6 +99,9 @@ impl RerunView {
     pub fn to_file(path: &Path, robot: &RobotDescription) -> Result<Self, ViewError> {
         if path.exists() {
             return Err(ViewError::Exists { path: path.to_owned() });
+        }
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|source| ViewError::Folder { path: folder.to_owned(), source })?;
         }
         let stream = builder(robot).save(path).map_err(rerun_error("creating the Rerun recording"))?;
         Self::new(stream, path.display().to_string(), robot)

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use sinew_policy::Info;
+use serde::Serialize;
+use sinew_policy::{Fit, Info, Inputs};
 
 use crate::args::PolicyCommand;
 use crate::text::say;
@@ -11,7 +12,15 @@ use crate::{Done, source, text};
 pub fn run(command: &PolicyCommand) -> anyhow::Result<Done> {
     match command {
         PolicyCommand::Info { policy, json } => info(policy.as_deref(), *json),
-        PolicyCommand::Infer { policy, inputs, out, threads } => infer(policy, inputs, out, *threads),
+        PolicyCommand::Check { policy, robot, json } => check(policy.as_deref(), robot.as_deref(), *json),
+        PolicyCommand::Bench { policy, inputs, repeat, threads, json } => {
+            source::set_threads(*threads)?;
+            bench(policy.as_deref(), inputs.as_deref(), *repeat, *json)
+        }
+        PolicyCommand::Infer { policy, inputs, out, threads, repeat, json } => {
+            source::set_threads(*threads)?;
+            infer(policy, inputs, out, *repeat, *json)
+        }
     }
 }
 
@@ -55,15 +64,101 @@ fn describe(name: &str, info: &Info) -> String {
     )
 }
 
-fn infer(policy: &str, inputs: &Path, out: &Path, threads: Option<usize>) -> anyhow::Result<Done> {
-    if let Some(threads) = threads {
-        source::set_threads(threads)?;
+fn check(policy: Option<&str>, robot: Option<&str>, json: bool) -> anyhow::Result<Done> {
+    let robot = robot.map(sinew_sim::robots::get).transpose()?;
+    let (name, folder) = source::find(policy)?;
+    let opened = source::open_folder(&folder);
+    let (verdict, words) = match &opened {
+        Err(error) => (Verdict { policy: &name, ok: false, error: Some(text::chain(error)), info: None, fit: None }, None),
+        Ok(checkpoint) => {
+            let fit = robot.as_ref().map(|robot| Fit::of(checkpoint, &robot.description));
+            let ok = fit.as_ref().is_none_or(Fit::is_fit);
+            (Verdict { policy: &name, ok, error: None, info: Some(checkpoint.info()), fit }, Some(describe(&name, checkpoint.info())))
+        }
+    };
+    if json {
+        text::print_json(&verdict)?;
+    } else {
+        if let Some(words) = words {
+            say!("{words}");
+        }
+        if let Some(fit) = &verdict.fit {
+            say!("{fit}");
+        }
+        match (&verdict.error, &verdict.fit) {
+            (Some(error), _) => say!("not a policy that can be run: {error}"),
+            (None, None) => say!("whole: every tensor, statistic and step is there and fits the others"),
+            (None, Some(fit)) if verdict.ok => say!("whole, and fits the robot {}", fit.robot),
+            (None, Some(fit)) => say!("whole, but doesn't fit the robot {} (see the lines marked !)", fit.robot),
+        }
     }
+    Ok(if verdict.ok { Done::Ok } else { Done::Refused })
+}
+
+/// What `sinew policy check --json` tells.
+#[derive(Serialize)]
+struct Verdict<'a> {
+    policy: &'a str,
+    ok: bool,
+    error: Option<String>,
+    info: Option<&'a Info>,
+    fit: Option<Fit>,
+}
+
+fn bench(policy: Option<&str>, inputs: Option<&Path>, repeat: usize, json: bool) -> anyhow::Result<Done> {
+    let named = source::open(policy)?;
+    let inputs = match inputs {
+        Some(path) => Inputs::read(path)?,
+        None => named.checkpoint.blank_inputs(),
+    };
+    let (actions, timing) = named.checkpoint.time(&inputs, repeat)?;
+    if json {
+        let report = serde_json::json!({
+            "policy": named.name,
+            "threads": rayon::current_num_threads(),
+            "rows": actions.rows,
+            "timing": timing,
+            "peak_memory_bytes": peak_memory_bytes(),
+        });
+        text::print_json(&report)?;
+        return Ok(Done::Ok);
+    }
+    let ms = |q| timing.quantile_milliseconds(q);
+    say!("{}", named.banner(rayon::current_num_threads()));
+    say!("load      {:.1} ms", timing.load_milliseconds);
+    say!("first     {:.1} ms", timing.infer_milliseconds[0]);
+    say!("answers   {:.1} ms (median of {repeat}), {:.1} fastest, {:.1} slowest", ms(0.5), ms(0.0), ms(1.0));
+    say!("          {} rows each: {:.0} rows a second", actions.rows, actions.rows as f64 / ms(0.5) * 1e3);
+    if let Some(peak) = peak_memory_bytes() {
+        say!("memory    {} at most", text::bytes(peak));
+    }
+    Ok(Done::Ok)
+}
+
+/// The most memory that this process has held, where the system tells (Linux).
+fn peak_memory_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+fn infer(policy: &str, inputs: &Path, out: &Path, repeat: usize, json: bool) -> anyhow::Result<Done> {
     let named = source::open(Some(policy))?;
-    let report = named.checkpoint.infer_file(inputs, out)?;
+    let report = named.checkpoint.infer_file(inputs, out, repeat)?;
+    if json {
+        text::print_json(&report)?;
+        return Ok(Done::Ok);
+    }
     for name in &report.unused_inputs {
         eprintln!("note: the policy has no use for the input {name}");
     }
-    say!("{}: action [{}, {}] in {:.1} ms", out.display(), report.rows, report.width, report.milliseconds);
+    for name in &report.absent_cameras {
+        eprintln!("note: the policy runs without the camera {name}");
+    }
+    let ms = |q| report.timing.quantile_milliseconds(q);
+    say!("{}: action [{}, {}] in {:.1} ms", out.display(), report.rows, report.width, ms(0.5));
+    if repeat > 1 {
+        say!("median of {repeat}; {:.1} ms fastest, {:.1} ms slowest, {:.1} ms to load", ms(0.0), ms(1.0), report.timing.load_milliseconds);
+    }
     Ok(Done::Ok)
 }

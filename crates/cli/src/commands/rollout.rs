@@ -48,13 +48,17 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     let fps = plan.robot().control_rate_hz;
 
     let outputs = Outputs::of(args);
-    let mut recorder =
-        outputs.dataset.as_deref().map(|root| DatasetRecorder::create(root, plan.robot(), fps, RecorderOptions::default())).transpose()?;
     let mut view = match (&outputs.rerun, &args.rerun_connect) {
         (Some(path), _) => Some(RerunView::to_file(path, plan.robot())?),
         (None, Some(address)) => Some(RerunView::connect(address, plan.robot())?),
         (None, None) => None,
     };
+    let create = |root: &PathBuf| DatasetRecorder::create(root, plan.robot(), fps, RecorderOptions::default());
+    let mut recorder = outputs.dataset.as_ref().map(create).transpose().inspect_err(|_| {
+        // Where one output is refused, no trace of the other is left.
+        drop(view.take());
+        let _ = outputs.rerun.as_ref().map(std::fs::remove_file);
+    })?;
     let mut sinks: Vec<&mut dyn FrameSink> = Vec::new();
     sinks.extend(recorder.as_mut().map(|sink| sink as &mut dyn FrameSink));
     sinks.extend(view.as_mut().map(|sink| sink as &mut dyn FrameSink));
