@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
+use sinew::Policy;
 use sinew_hub::ModelRef;
 use sinew_policy::Checkpoint;
 
@@ -19,7 +20,7 @@ pub struct NamedCheckpoint {
 /// Opens the checkpoint that `policy` names; without a name the demonstration policy.
 pub fn open(policy: Option<&str>) -> anyhow::Result<NamedCheckpoint> {
     let (name, folder) = find(policy)?;
-    Ok(NamedCheckpoint { name, checkpoint: Arc::new(open_folder(&folder)?) })
+    Ok(NamedCheckpoint { name, checkpoint: open_folder(&folder)? })
 }
 
 /// What to call the policy that `policy` names, and its folder, after it was fetched from the Hub
@@ -32,8 +33,8 @@ pub fn find(policy: Option<&str>) -> anyhow::Result<(String, PathBuf)> {
 }
 
 /// Opens a checkpoint folder.
-pub fn open_folder(folder: &Path) -> anyhow::Result<Checkpoint> {
-    Ok(Checkpoint::open(folder)?)
+pub fn open_folder(folder: &Path) -> anyhow::Result<Arc<Checkpoint>> {
+    Ok(Arc::clone(Policy::open(folder)?.checkpoint()))
 }
 
 fn locate(policy: &str) -> anyhow::Result<PathBuf> {
