@@ -3,6 +3,7 @@
     python -m make_golden                                # all of them, into <family>/<case>/
     python -m make_golden act smolvla/prefix             # those of one family, one case
     python -m make_golden --published DIR act_one_camera # of the published sizes, not committed
+    python -m make_golden --fresh DIR --seed 7           # all with other random numbers, not committed
 
 Each case is a folder as `save_pretrained` writes it (config, weights, processors) with
 `inputs.safetensors` (what `sinew policy infer` takes: images u8 [H, W, 3], vectors f32 [D], with a
@@ -16,6 +17,7 @@ import importlib
 import importlib.util
 from pathlib import Path
 
+from . import common
 from .common import GOLDEN
 
 FAMILIES = ["act", "diffusion", "smolvla", "pi", "parts"]
@@ -38,15 +40,19 @@ def table(which: str) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make_golden", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--published", metavar="DIR", type=Path)
+    parser.add_argument("--fresh", metavar="DIR", type=Path)
+    parser.add_argument("--seed", metavar="N", type=int, default=1, help="with --fresh: which other random numbers")
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
+    if args.fresh:
+        common.shift = 10_000 * args.seed
     makers = table("PUBLISHED" if args.published else "CASES")
     chosen = {key: make for key, make in makers.items() if not args.names or key in args.names or key.split("/")[0] in args.names}
     missing = [name for name in args.names if not any(key == name or key.split("/")[0] == name for key in makers)]
     if missing:
         parser.error(f"no {', '.join(missing)}; there are {', '.join(makers)}")
     for key, make in chosen.items():
-        make((args.published or GOLDEN) / key)
+        make((args.published or args.fresh or GOLDEN) / key)
 
 
 if __name__ == "__main__":
