@@ -110,6 +110,7 @@ impl Checkpoint {
             preprocessor: preprocessor.names().map(str::to_owned).collect(),
             postprocessor: postprocessor.names().map(str::to_owned).collect(),
             backbone: shape.backbone.clone(),
+            backbone_source: shape.backbone_source.clone(),
             n_obs_steps: shape.n_obs_steps,
             chunk_size: shape.chunk_size,
             n_action_steps: shape.n_action_steps,

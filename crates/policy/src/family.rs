@@ -1,7 +1,7 @@
 //! What a policy family brings: a checked configuration ([`Plan`]) and a network ([`Model`]).
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::Result;
 use serde::de::DeserializeOwned;
@@ -19,7 +19,7 @@ use crate::weights::Loader;
 type ReadPlan = fn(&ConfigFile) -> Built<Box<dyn Plan>>;
 
 /// Every family by LeRobot's name.
-const PLANS: [(&str, ReadPlan); 1] = [("act", crate::act::plan)];
+const PLANS: [(&str, ReadPlan); 2] = [("act", crate::act::plan), ("smolvla", crate::smolvla::plan)];
 
 /// The policy families that can be run, by LeRobot's names.
 pub const FAMILIES: [&str; PLANS.len()] = {
@@ -61,6 +61,21 @@ impl ConfigFile<'_> {
     /// When one has the wrong type.
     pub(crate) fn parse<T: DeserializeOwned>(&self) -> Built<T> {
         parse(self.path, self.json.clone())
+    }
+
+    /// The file `file` of the model `model` that the configuration names: from a folder so named,
+    /// beside the configuration or here.
+    pub(crate) fn find(&self, model: &str, file: &str) -> Option<PathBuf> {
+        [self.dir().join(model).join(file), Path::new(model).join(file)].into_iter().find(|path| path.is_file())
+    }
+
+    /// Where [`find`](Self::find) looks for `model`, in words.
+    pub(crate) fn places(&self, model: &str) -> String {
+        format!("{} or ./{model}", self.dir().join(model).display())
+    }
+
+    fn dir(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
     }
 
     /// An error about the value of `key`.
@@ -137,6 +152,8 @@ pub(crate) struct Shape {
     pub guidance: Option<GuidanceSettings>,
     /// The name of the vision (and language) backbone, where there is one.
     pub backbone: Option<String>,
+    /// Where the backbone's dimensions are from, if they are not in `config.json`.
+    pub backbone_source: Option<String>,
     /// About what the largest intermediates take.
     pub scratch_bytes: u64,
 }

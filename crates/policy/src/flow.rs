@@ -169,3 +169,90 @@ pub(crate) fn time_embeddings(steps: usize, width: usize, [shortest, longest]: [
     }
     Tensor::from_vec(values, (steps, 2 * half), device)?.to_dtype(DType::F32)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::weights::TensorFile;
+
+    fn golden(name: &str) -> TensorFile {
+        TensorFile::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/parts").join(name)).unwrap()
+    }
+
+    fn read(file: &TensorFile, name: &str) -> Tensor {
+        let info = file.spec(name).unwrap();
+        Tensor::from_vec(file.floats(name, info).unwrap(), info.shape.as_slice(), &Device::Cpu).unwrap()
+    }
+
+    fn delta(a: &Tensor, b: &Tensor) -> f32 {
+        (a - b).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap()
+    }
+
+    fn vector(values: Vec<f32>) -> Tensor {
+        let n = values.len();
+        Tensor::from_vec(values, n, &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn guidance_agrees_with_lerobots_step_by_step() {
+        let file = golden("guidance.safetensors");
+        for label in ["usual", "short", "late", "whole", "odd"] {
+            let words: Vec<f64> = file.metadata(label).unwrap().split(' ').map(|word| word.parse().unwrap()).collect();
+            let [noise, velocities, previous] = ["noise", "velocities", "previous"].map(|what| read(&file, &format!("{label}.{what}")));
+            let (steps, (rows, width)) = (velocities.dim(0).unwrap(), previous.dims2().unwrap());
+            let previous = Actions { rows, width, values: previous.flatten_all().unwrap().to_vec1().unwrap() };
+            for schedule in ["ZEROS", "ONES", "LINEAR", "EXP"] {
+                let settings = GuidanceSettings {
+                    schedule: serde_json::from_value(schedule.into()).unwrap(),
+                    max_guidance_weight: words[2],
+                    execution_horizon: words[1] as usize,
+                    enabled: true,
+                };
+                let guidance = Guidance { previous: previous.clone(), inference_delay: words[0] as usize, settings };
+                let expected = |what: &str| read(&file, &format!("{label}.{schedule}.{what}"));
+                let check = |what: &str, ours: &Tensor, theirs: &Tensor, tolerance: f32| {
+                    let delta = delta(ours, theirs);
+                    assert!(delta <= tolerance, "{label} {schedule} {what}: {delta}");
+                };
+                check("weights", &vector(guidance.weights(noise.dim(0).unwrap())), &expected("weights"), 1e-6);
+                let strengths = (0..steps).map(|step| guidance.strength(step_time(step, steps))).collect();
+                check("strengths", &vector(strengths), &expected("strengths"), 1e-5);
+
+                // The same velocities whatever the chunk is, so that each step is checked by itself.
+                let pull = Pull::new(&guidance, noise.dims2().unwrap(), &Device::Cpu).unwrap();
+                let guided = expected("guided");
+                let chunk = integrate(noise.clone(), steps, Some(&guidance), |x, step| {
+                    let velocity = velocities.get(step)?;
+                    let bent = pull.bend(x, &velocity, step_time(step, steps))?;
+                    check("velocity", &bent, &guided.get(step)?, 1e-4);
+                    Ok(velocity)
+                });
+                check("chunk", &chunk.unwrap(), &expected("chunk"), 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn times_are_embedded_as_lerobot_does() {
+        let file = golden("time_embedding.safetensors");
+        assert_eq!(file.names().len(), 3);
+        for name in file.names() {
+            let words: Vec<f64> = name.split(' ').map(|word| word.parse().unwrap()).collect();
+            let ours = time_embeddings(words[0] as usize, words[1] as usize, [words[2], words[3]], &Device::Cpu).unwrap();
+            let delta = delta(&ours, &read(&file, &name));
+            assert!(delta < 1e-7, "{name}: {delta}");
+        }
+    }
+
+    #[test]
+    fn a_previous_chunk_that_is_too_large_is_refused() {
+        let noise = || Tensor::zeros((4, 3), DType::F32, &Device::Cpu).unwrap();
+        for (rows, width, len) in [(5, 3, 15), (4, 4, 16), (2, 3, 5), (2, 0, 0)] {
+            let previous = Actions { rows, width, values: vec![0.0; len] };
+            let guidance = Guidance { previous, inference_delay: 0, settings: GuidanceSettings::default() };
+            assert!(integrate(noise(), 2, Some(&guidance), |x, _| Ok(x.clone())).is_err(), "{rows}x{width}");
+        }
+    }
+}

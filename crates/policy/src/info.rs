@@ -29,6 +29,9 @@ pub struct Info {
     pub postprocessor: Vec<String>,
     /// The vision backbone, where there is one.
     pub backbone: Option<String>,
+    /// Where the backbone's dimensions are from, if they are not in `config.json`: the path of its own
+    /// `config.json`, or `built in`.
+    pub backbone_source: Option<String>,
     pub n_obs_steps: usize,
     /// Rows in each answer.
     pub chunk_size: usize,

@@ -52,6 +52,7 @@ mod info;
 mod nn;
 mod normalize;
 mod processor;
+mod smolvla;
 mod vision;
 mod weights;
 

@@ -87,7 +87,31 @@ fn taps(n: usize, count: usize) -> Vec<Tap> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::weights::TensorFile;
+
+    #[test]
+    fn images_fit_frames_as_lerobot_makes_them() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/parts/resize.safetensors");
+        let file = TensorFile::open(&path).unwrap();
+        let images: Vec<String> = file.names().into_iter().filter(|name| name.ends_with(".image")).collect();
+        assert_eq!(images.len(), 5);
+        for image in images {
+            let label = image.strip_suffix(".image").unwrap();
+            let sizes: Vec<usize> = label.split(' ').map(|word| word.parse().unwrap()).collect();
+            let pixels: Vec<f32> = file.bytes(file.spec(&image).unwrap()).iter().map(|value| f32::from(*value) / 255.0).collect();
+            for (padding, name) in [(Padding::LeftTop, "left_top"), (Padding::Centred, "centred")] {
+                let ours = resize_with_padding(&pixels, [sizes[0], sizes[1]], [sizes[2], sizes[3]], padding).unwrap();
+                let name = format!("{label}.{name}");
+                let theirs = file.floats(&name, file.spec(&name).unwrap()).unwrap();
+                assert_eq!(ours.len(), theirs.len(), "{name}");
+                let delta = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(delta < 1e-6, "{name}: {delta}");
+            }
+        }
+    }
 
     #[test]
     fn an_image_of_the_frames_size_is_left_alone() {

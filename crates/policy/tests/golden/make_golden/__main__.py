@@ -20,7 +20,7 @@ from pathlib import Path
 from . import common
 from .common import GOLDEN
 
-FAMILIES = ["act", "diffusion", "smolvla", "pi", "parts"]
+FAMILIES = ["act", "diffusion", "smolvla", "pi", "flow", "parts"]
 
 
 def table(which: str) -> dict:
