@@ -19,7 +19,7 @@ use crate::weights::Loader;
 type ReadPlan = fn(&ConfigFile) -> Built<Box<dyn Plan>>;
 
 /// Every family by LeRobot's name.
-const PLANS: [(&str, ReadPlan); 2] = [("act", crate::act::plan), ("smolvla", crate::smolvla::plan)];
+const PLANS: [(&str, ReadPlan); 3] = [("act", crate::act::plan), ("diffusion", crate::diffusion::plan), ("smolvla", crate::smolvla::plan)];
 
 /// The policy families that can be run, by LeRobot's names.
 pub const FAMILIES: [&str; PLANS.len()] = {

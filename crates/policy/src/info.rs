@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use safetensors::Dtype;
 use serde::Serialize;
 
 use crate::GuidanceSettings;
@@ -79,7 +80,10 @@ impl CameraInfo {
 
 pub(crate) fn dtypes(weights: &TensorFile) -> String {
     let names = weights.names();
-    let kinds: BTreeSet<String> = names.iter().filter_map(|name| Some(format!("{:?}", weights.spec(name)?.dtype))).collect();
+    let kind = |name: &String| Some(weights.spec(name)?.dtype);
+    // Only training counts in whole numbers.
+    let is_float = |dtype: &Dtype| matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16);
+    let kinds: BTreeSet<String> = names.iter().filter_map(kind).filter(is_float).map(|dtype| format!("{dtype:?}")).collect();
     kinds.into_iter().collect::<Vec<_>>().join("+")
 }
 

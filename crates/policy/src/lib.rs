@@ -43,6 +43,7 @@
 mod act;
 mod bind;
 mod checkpoint;
+mod diffusion;
 mod error;
 mod family;
 mod features;

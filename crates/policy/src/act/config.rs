@@ -5,10 +5,10 @@ use serde_json::Value;
 
 use crate::CheckpointError;
 use crate::act::Act;
-use crate::act::resnet::ResNetPlan;
 use crate::family::{Camera, ConfigFile, MAX_IMAGE_SIDE, Model, Plan, Shape};
 use crate::features::{Feature, FeatureKind, STATE};
 use crate::nn::{Activation, Built};
+use crate::vision::ResNetPlan;
 use crate::weights::Loader;
 
 /// Attention takes memory by the square of this; four 4K cameras would be twice as many.

@@ -4,7 +4,6 @@
 
 mod config;
 mod ensemble;
-mod resnet;
 
 use candle_core::{Device, Result, Tensor};
 
@@ -16,8 +15,8 @@ use crate::family::{Camera, Model, Sampling};
 use crate::features::STATE;
 use crate::nn::{Activation, Attention, Built, LayerNorm, Linear};
 use crate::processor::{Array, Batch};
+use crate::vision::{Names, Norm, ResNet};
 use crate::weights::Loader;
-use resnet::ResNet;
 
 /// What PyTorch's `LayerNorm` adds to the variance.
 const LAYER_NORM_EPS: f64 = 1e-5;
@@ -58,7 +57,7 @@ impl Act {
     pub(crate) fn build(config: &ActConfig, loader: &mut Loader) -> Built<Self> {
         let dim = config.dim_model;
         let cameras = if config.has_cameras() {
-            let backbone = ResNet::new(loader, "model.backbone", config.backbone)?;
+            let backbone = ResNet::new(loader, "model.backbone", config.backbone, Names::Words, Norm::Batch)?;
             let name = "model.encoder_img_feat_input_proj";
             let projection = Linear::pointwise(loader, name, [dim, backbone.width])?;
             Some(CameraInput { cameras: config.cameras.clone(), backbone, projection })

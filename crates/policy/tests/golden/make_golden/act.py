@@ -19,23 +19,25 @@ BLOCKS = {
 }
 
 
-def narrow(name: str, width: int):
-    """A stand-in for `torchvision.models.<name>`: the same network with `width` channels for 64."""
+def narrow(name: str, width: int | tuple[int, int, int, int]):
+    """A stand-in for `torchvision.models.<name>`: the same network with `width` channels for 64, or
+    with these in its four stages."""
     block, layers = BLOCKS[name]
+    widths = width if isinstance(width, tuple) else [width, 2 * width, 4 * width, 8 * width]
 
     def build(weights=None, replace_stride_with_dilation=None, norm_layer=torch.nn.BatchNorm2d):
         assert weights is None
         # The widths are constants in ResNet.__init__, so the stages are made anew.
         net = ResNet(block, layers, replace_stride_with_dilation=replace_stride_with_dilation, norm_layer=norm_layer)
-        net.inplanes, net.dilation = width, 1
-        net.conv1 = torch.nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
-        net.bn1 = norm_layer(width)
+        net.inplanes, net.dilation = widths[0], 1
+        net.conv1 = torch.nn.Conv2d(3, widths[0], 7, stride=2, padding=3, bias=False)
+        net.bn1 = norm_layer(widths[0])
         dilate = replace_stride_with_dilation or [False, False, False]
-        net.layer1 = net._make_layer(block, width, layers[0])
-        net.layer2 = net._make_layer(block, width * 2, layers[1], stride=2, dilate=dilate[0])
-        net.layer3 = net._make_layer(block, width * 4, layers[2], stride=2, dilate=dilate[1])
-        net.layer4 = net._make_layer(block, width * 8, layers[3], stride=2, dilate=dilate[2])
-        net.fc = torch.nn.Linear(width * 8 * block.expansion, 1)
+        net.layer1 = net._make_layer(block, widths[0], layers[0])
+        net.layer2 = net._make_layer(block, widths[1], layers[1], stride=2, dilate=dilate[0])
+        net.layer3 = net._make_layer(block, widths[2], layers[2], stride=2, dilate=dilate[1])
+        net.layer4 = net._make_layer(block, widths[3], layers[3], stride=2, dilate=dilate[2])
+        net.fc = torch.nn.Linear(widths[3] * block.expansion, 1)
         return net
 
     return build

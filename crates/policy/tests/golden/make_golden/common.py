@@ -233,7 +233,8 @@ def save_case(out: Path, policy, pre, post, rng: np.random.Generator, *, predict
                 matters(f"{name} {i}", answer(given | {name: [*steps[:i], other, *steps[i + 1 :]]}))
         if language:
             matters("task", answer(task=OTHER_TASK))
-        if noise is not None:
+        # What is added at each step buries what was there at the first.
+        if noise is not None and step_noise is None:
             matters("noise", answer(noise=noise.flip(0)))
         if step_noise is not None:
             matters("noise_steps", answer(step_noise=step_noise.flip(0)))

@@ -1,13 +1,12 @@
-//! torchvision's ResNets up to their last feature map, channels last, with the frozen batch norms
-//! folded into the convolutions. Widths come from the tensors.
+//! torchvision's ResNets up to their last feature map, channels last, with batch norms folded into
+//! the convolutions. Widths come from the tensors.
 
 use candle_core::{Result, Tensor};
 
-use crate::CheckpointError;
-use crate::nn::{Conv, Window, max_pool};
+use crate::nn::{Built, Conv, GroupNorm, Window, max_pool};
 use crate::weights::Loader;
 
-/// What torchvision's `FrozenBatchNorm2d` adds to the variance.
+/// What PyTorch's `BatchNorm2d` and torchvision's `FrozenBatchNorm2d` add to the variance.
 const BATCH_NORM_EPS: f64 = 1e-5;
 
 /// What the name of a ResNet says about it.
@@ -46,32 +45,68 @@ impl ResNetPlan {
 const STEM: Window = Window { size: 7, stride: 2, padding: 3, dilation: 1 };
 const POOL: Window = Window { size: 3, stride: 2, padding: 1, dilation: 1 };
 
+/// How the tensors of a ResNet are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// `conv1`, `bn1`, `layer1` to `layer4`.
+    Words,
+    /// The same modules counted, as children of a `Sequential`: `0`, `1`, `4` to `7`.
+    Numbers,
+}
+
+impl Names {
+    fn stem(self, name: &str) -> [String; 2] {
+        match self {
+            Self::Words => ["conv1", "bn1"],
+            Self::Numbers => ["0", "1"],
+        }
+        .map(|part| format!("{name}.{part}"))
+    }
+
+    /// `stage` counts from 0.
+    fn block(self, name: &str, stage: usize, index: usize) -> String {
+        match self {
+            Self::Words => format!("{name}.layer{}.{index}", stage + 1),
+            Self::Numbers => format!("{name}.{}.{index}", stage + 4),
+        }
+    }
+}
+
+/// What follows each convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Norm {
+    Batch,
+    /// A group for every 16 channels, rounded down.
+    Group,
+}
+
 /// Convolutions in a row with ReLU between them, around which the (downsampled) input is added.
 #[derive(Debug)]
 struct Block {
     /// All but the last.
-    convs: Vec<Conv>,
-    last: Conv,
-    downsample: Option<Conv>,
+    convs: Vec<NormedConv>,
+    last: NormedConv,
+    downsample: Option<NormedConv>,
 }
 
 #[derive(Debug)]
 pub(crate) struct ResNet {
-    stem: Conv,
+    stem: NormedConv,
     blocks: Vec<Block>,
     /// Channels of the feature map.
     pub(crate) width: usize,
 }
 
 impl ResNet {
-    pub(crate) fn new(loader: &mut Loader, name: &str, plan: ResNetPlan) -> std::result::Result<Self, CheckpointError> {
-        let [mut width, ..] = loader.shape::<4>(&format!("{name}.conv1.weight"))?;
-        let stem = conv(loader, &format!("{name}.conv1"), &format!("{name}.bn1"), [width, 3], STEM)?;
+    pub(crate) fn new(loader: &mut Loader, name: &str, plan: ResNetPlan, names: Names, norm: Norm) -> Built<Self> {
+        let [stem, stem_norm] = names.stem(name);
+        let [mut width, ..] = loader.shape::<4>(&format!("{stem}.weight"))?;
+        let stem = NormedConv::new(loader, &stem, &stem_norm, norm, [width, 3], STEM)?;
         let mut blocks = Vec::new();
         for (stage, count) in plan.blocks.into_iter().enumerate() {
             let dilate = plan.dilate && stage == 3;
             for index in 0..count {
-                let name = format!("{name}.layer{}.{index}", stage + 1);
+                let name = names.block(name, stage, index);
                 let stride = if index == 0 && stage > 0 && !dilate { 2 } else { 1 };
                 // torchvision dilates from the stage's second block on.
                 let spread = Window::new(3, stride, if dilate && index > 0 { 2 } else { 1 });
@@ -81,12 +116,13 @@ impl ResNet {
                 let mut n_in = width;
                 for (i, window) in (1..).zip(windows) {
                     let [n_out, ..] = loader.shape::<4>(&format!("{name}.conv{i}.weight"))?;
-                    convs.push(conv(loader, &format!("{name}.conv{i}"), &format!("{name}.bn{i}"), [n_out, n_in], window)?);
+                    let (conv, bn) = (format!("{name}.conv{i}"), format!("{name}.bn{i}"));
+                    convs.push(NormedConv::new(loader, &conv, &bn, norm, [n_out, n_in], window)?);
                     n_in = n_out;
                 }
                 let downsample = if stride != 1 || n_in != width {
-                    let window = Window::new(1, stride, 1);
-                    Some(conv(loader, &format!("{name}.downsample.0"), &format!("{name}.downsample.1"), [n_in, width], window)?)
+                    let (conv, bn) = (format!("{name}.downsample.0"), format!("{name}.downsample.1"));
+                    Some(NormedConv::new(loader, &conv, &bn, norm, [n_in, width], Window::new(1, stride, 1))?)
                 } else {
                     None
                 };
@@ -122,14 +158,67 @@ impl Block {
     }
 }
 
+/// A convolution and the norm after it, which is part of the convolution where it can be.
+#[derive(Debug)]
+struct NormedConv {
+    conv: Conv,
+    norm: Option<GroupNorm>,
+}
+
+impl NormedConv {
+    /// Takes `<conv>.weight [out, in, k, k]` and `<norm_name>.*`.
+    fn new(loader: &mut Loader, conv: &str, norm_name: &str, norm: Norm, [n_out, n_in]: [usize; 2], window: Window) -> Built<Self> {
+        match norm {
+            Norm::Batch => Ok(Self { conv: folded(loader, conv, norm_name, [n_out, n_in], window)?, norm: None }),
+            Norm::Group => {
+                let conv = Conv::named(loader, conv, [n_out, n_in], window, false)?;
+                let groups = n_out / CHANNELS_PER_GROUP;
+                if groups == 0 || !n_out.is_multiple_of(groups) {
+                    return Err(loader.build_error(candle_core::Error::Msg(format!(
+                        "the {n_out} channels of {norm_name} make no equal groups of about {CHANNELS_PER_GROUP}"
+                    ))));
+                }
+                Ok(Self { conv, norm: Some(GroupNorm::new(loader, norm_name, n_out, groups)?) })
+            }
+        }
+    }
+
+    fn run(&self, x: &Tensor) -> Result<Tensor> {
+        match &self.norm {
+            None => self.conv.run(x),
+            Some(norm) => normed(norm, &self.conv.run(x)?),
+        }
+    }
+
+    /// The same with negative values cut.
+    fn run_relu(&self, x: &Tensor) -> Result<Tensor> {
+        match &self.norm {
+            None => self.conv.run_relu(x),
+            Some(_) => self.run(x)?.relu(),
+        }
+    }
+
+    /// The answer added to `skip`, with negative values cut.
+    fn run_onto_relu(&self, x: &Tensor, skip: &Tensor) -> Result<Tensor> {
+        match &self.norm {
+            None => self.conv.run_onto_relu(x, skip),
+            Some(_) => (self.run(x)? + skip)?.relu(),
+        }
+    }
+}
+
+const CHANNELS_PER_GROUP: usize = 16;
+
+/// Each image of `x [n, h, w, c]` normalised by itself.
+fn normed(norm: &GroupNorm, x: &Tensor) -> Result<Tensor> {
+    let (n, h, w, c) = x.dims4()?;
+    let rows = x.reshape((n, h * w, c))?;
+    let images = (0..n).map(|i| norm.run(&rows.get(i)?)).collect::<Result<Vec<_>>>()?;
+    Tensor::stack(&images, 0)?.reshape((n, h, w, c))
+}
+
 /// The convolution `<conv>.weight [out, in, k, k]` followed by the batch norm `<norm>.*`, as one.
-fn conv(
-    loader: &mut Loader,
-    conv: &str,
-    norm: &str,
-    [n_out, n_in]: [usize; 2],
-    window: Window,
-) -> std::result::Result<Conv, CheckpointError> {
+fn folded(loader: &mut Loader, conv: &str, norm: &str, [n_out, n_in]: [usize; 2], window: Window) -> Built<Conv> {
     let weight = loader.tensor(&format!("{conv}.weight"), &[n_out, n_in, window.size, window.size])?;
     let mut stat = |what: &str| loader.tensor(&format!("{norm}.{what}"), &[n_out]);
     let (scale, shift, mean, variance) = (stat("weight")?, stat("bias")?, stat("running_mean")?, stat("running_var")?);

@@ -1,0 +1,121 @@
+//! Diffusion Policy (Chi et al. 2023, arXiv 2303.04137) as LeRobot's `DiffusionPolicy` runs it: a
+//! network removes noise step by step from a trajectory of actions, knowing the last observations.
+
+mod config;
+mod encoder;
+mod image;
+mod scheduler;
+mod unet;
+
+use candle_core::{Device, Result, Tensor};
+
+use config::DiffusionConfig;
+pub(crate) use config::plan;
+use encoder::Encoder;
+use unet::Unet;
+
+use crate::family::{Model, Sampling};
+use crate::features::STATE;
+use crate::nn::Built;
+use crate::processor::{Array, Batch};
+use crate::weights::Loader;
+
+/// For how many diffusion steps the modulations are computed together: one pass over the weights
+/// serves all of them.
+const STEPS_TOGETHER: usize = 32;
+
+/// The network with its weights.
+#[derive(Debug)]
+pub(crate) struct Diffusion {
+    config: DiffusionConfig,
+    /// One for all cameras, or one each in their order.
+    encoders: Vec<Encoder>,
+    unet: Unet,
+    device: Device,
+}
+
+impl Diffusion {
+    /// Takes every tensor that inference needs from `loader`.
+    ///
+    /// # Errors
+    /// When one is missing or has another shape than the configuration and the others imply.
+    pub(crate) fn build(config: &DiffusionConfig, loader: &mut Loader) -> Built<Self> {
+        let name = "diffusion.rgb_encoder";
+        let encoders = match config.image_size() {
+            None => Vec::new(),
+            Some(size) if config.separate_encoders => {
+                (0..config.cameras.len()).map(|i| Encoder::new(loader, &format!("{name}.{i}"), config, size)).collect::<Built<_>>()?
+            }
+            Some(size) => vec![Encoder::new(loader, name, config, size)?],
+        };
+        let unet = Unet::new(loader, config, config.observed_width())?;
+        Ok(Self { config: config.clone(), encoders, unet, device: loader.device().clone() })
+    }
+
+    /// The features of all observation steps, oldest first, each step's state, cameras and environment
+    /// in a row: `[1, n]`.
+    fn observe(&self, batch: &Batch) -> Result<Tensor> {
+        let steps = self.config.n_obs_steps;
+        let vector = |name: &str| batch.tensor(name, &self.device)?.reshape((steps, ()));
+        let mut parts = vec![vector(STATE)?];
+        let images = self.config.cameras.iter().map(|name| self.images(batch, name)).collect::<Result<Vec<_>>>()?;
+        match self.encoders.as_slice() {
+            [] => {}
+            [shared] if !self.config.separate_encoders => {
+                let features = shared.run(&Tensor::cat(&images, 0)?)?;
+                for camera in 0..images.len() {
+                    parts.push(features.narrow(0, camera * steps, steps)?);
+                }
+            }
+            own => {
+                for (encoder, images) in own.iter().zip(&images) {
+                    parts.push(encoder.run(images)?);
+                }
+            }
+        }
+        if let Some((name, _)) = &self.config.environment {
+            parts.push(vector(name)?);
+        }
+        Tensor::cat(&parts, 1)?.reshape((1, ()))
+    }
+
+    /// A camera's images, as the encoders take them: `[n_obs_steps, h, w, 3]`.
+    fn images(&self, batch: &Batch, camera: &str) -> Result<Tensor> {
+        let images = batch.tensor(camera, &self.device)?;
+        let [.., height, width, channels] = *images.dims() else {
+            candle_core::bail!("{camera} is no image: {:?}", images.shape());
+        };
+        let mut images = images.reshape(((), height, width, channels))?;
+        if let Some(size) = self.config.resize {
+            images = image::resize(&images, size)?;
+        }
+        match self.config.crop {
+            Some(size) => image::center_crop(&images, size),
+            None => Ok(images),
+        }
+    }
+}
+
+impl Model for Diffusion {
+    fn run(&self, batch: &Batch, sampling: &mut Sampling) -> Result<Array> {
+        let observed = self.observe(batch)?;
+        let shape = [self.config.horizon, self.config.action_width];
+        let mut sample = sampling.initial(&shape)?.values;
+        let scheduler = &self.config.scheduler;
+        let mut index = 0;
+        for timesteps in scheduler.timesteps().chunks(STEPS_TOGETHER) {
+            let modulations = self.unet.modulations(timesteps, &observed)?;
+            for (row, timestep) in timesteps.iter().enumerate() {
+                let x = Tensor::from_slice(&sample, shape.as_slice(), &self.device)?;
+                let answer: Vec<f32> = self.unet.run(&x, &modulations.narrow(0, row, 1)?)?.flatten_all()?.to_vec1()?;
+                scheduler.step(*timestep, &answer, &mut sample, || Ok(sampling.of_step(index, &shape)?.values))?;
+                index += 1;
+            }
+        }
+        // The trajectory begins at the oldest observation.
+        let [_, width] = shape;
+        let rows = self.config.rows();
+        let values = sample[rows.start * width..rows.end * width].to_vec();
+        Ok(Array { shape: vec![1, rows.len(), width], values })
+    }
+}

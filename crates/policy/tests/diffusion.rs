@@ -1,0 +1,109 @@
+//! Diffusion Policy: what makes no network is refused, and noise is drawn from the seed alone.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails here fails the test")]
+
+mod common;
+
+use common::{copy, edit_json, edit_tensors, golden};
+use serde_json::{Value, json};
+use sinew_policy::{Checkpoint, CheckpointError, Inputs};
+
+const CASE: &str = "diffusion/two_encoders";
+
+#[test]
+fn values_that_make_no_network_are_refused_by_name() {
+    for (key, value) in [
+        ("n_obs_steps", json!(0)),
+        ("horizon", json!(6)),
+        ("horizon", json!(1_u64 << 62)),
+        ("n_action_steps", json!(0)),
+        ("down_dims", json!([10, 16])),
+        ("down_dims", json!([4, 16])),
+        ("kernel_size", json!(4)),
+        ("diffusion_step_embed_dim", json!(2)),
+        ("diffusion_step_embed_dim", json!(9)),
+        ("vision_backbone", json!("resnext50_32x4d")),
+        ("noise_scheduler_type", json!("PNDM")),
+        ("beta_schedule", json!("exponential")),
+        ("prediction_type", json!("v_prediction")),
+        ("clip_sample_range", json!(-1.0)),
+        ("num_inference_steps", json!(101)),
+        ("num_inference_steps", json!(0)),
+        ("crop_ratio", json!(1.5)),
+        ("crop_shape", json!([49, 10])),
+        ("crop_shape", json!([0, 10])),
+        ("resize_shape", json!([10, 1_000_000])),
+    ] {
+        let dir = copy(CASE);
+        edit_json(&dir.path().join("config.json"), |config| config[key] = value.clone());
+        let error = Checkpoint::open(dir.path()).unwrap_err();
+        assert!(matches!(&error, CheckpointError::Config { key: k, .. } if k == key), "{key} {value}: {error}");
+    }
+    // Only DDPM has this schedule.
+    let dir = copy("diffusion/environment_sigmoid");
+    edit_json(&dir.path().join("config.json"), |config| config["noise_scheduler_type"] = json!("DDIM"));
+    assert!(Checkpoint::open(dir.path()).unwrap_err().to_string().contains("sigmoid with DDIM"));
+}
+
+#[test]
+fn features_that_do_not_fit_are_refused() {
+    let refused = |name: &str, feature: Value| {
+        let dir = copy(CASE);
+        edit_json(&dir.path().join("config.json"), |config| config["input_features"][name] = feature);
+        Checkpoint::open(dir.path()).unwrap_err().to_string()
+    };
+    let other_size = refused("observation.images.third", json!({"type": "VISUAL", "shape": [3, 48, 65]}));
+    assert!(other_size.contains("all of one size") && other_size.contains("65"), "{other_size}");
+    let no_encoder = refused("observation.images.third", json!({"type": "VISUAL", "shape": [3, 48, 64]}));
+    assert!(no_encoder.contains("rgb_encoder.2"), "{no_encoder}");
+    let dir = copy(CASE);
+    edit_json(&dir.path().join("config.json"), |config| {
+        drop(config["input_features"].as_object_mut().unwrap().remove("observation.state"))
+    });
+    assert!(Checkpoint::open(dir.path()).unwrap_err().to_string().contains("observation.state"));
+}
+
+#[test]
+fn every_tensor_is_needed_but_the_batch_norms_counts() {
+    for case in [CASE, "diffusion/pusht"] {
+        let dir = copy(case);
+        let model = dir.path().join("model.safetensors");
+        let mut names = Vec::new();
+        edit_tensors(&model, |tensors| names.extend(tensors.keys().cloned()));
+        assert!(names.len() > 100);
+        for name in names {
+            edit_tensors(&model, |tensors| drop(tensors.remove(&name)));
+            match Checkpoint::open(dir.path()) {
+                Ok(_) => assert!(name.ends_with(".num_batches_tracked"), "{name} was not missed"),
+                Err(CheckpointError::MissingTensor { name: missing, .. }) => assert_eq!(missing, name),
+                Err(error) => panic!("{name}: {error}"),
+            }
+            std::fs::copy(golden(case).join("model.safetensors"), &model).unwrap();
+        }
+    }
+}
+
+#[test]
+fn noise_is_drawn_from_the_seed_alone_unless_it_is_given() {
+    let checkpoint = Checkpoint::open(golden("diffusion/environment_sigmoid")).unwrap();
+    let inputs = || Inputs::new().vector("observation.state", vec![1.0; 3]).vector("observation.environment_state", vec![2.0; 5]);
+    let answer = |inputs: &Inputs| checkpoint.infer(inputs).unwrap().values;
+    assert_eq!(answer(&inputs().seed(1)), answer(&inputs().seed(1)));
+    assert_ne!(answer(&inputs().seed(1)), answer(&inputs().seed(2)));
+    let error = checkpoint.infer(&inputs().noise([3, 2], vec![0.0; 6])).unwrap_err();
+    let text = format!("{error} {:?}", std::error::Error::source(&error).map(ToString::to_string));
+    assert!(text.contains("[3, 2]") && text.contains("[6, 2]"), "{text}");
+}
+
+#[test]
+fn resized_images_may_have_any_size_and_others_not() {
+    let image =
+        |inputs: Inputs, name: &str, h: usize, w: usize| inputs.image(name, h, w, (0..h * w * 3).map(|i| (i % 251) as u8).collect());
+    let resizing = Checkpoint::open(golden("diffusion/enlarged_one_step")).unwrap();
+    let state = || Inputs::new().vector("observation.state", vec![1.0; 3]);
+    let front = "observation.images.front";
+    assert_eq!(resizing.infer(&image(state(), front, 90, 31)).unwrap().width, 4);
+    let fixed = Checkpoint::open(golden("diffusion/compiled_whole_horizon")).unwrap();
+    assert!(fixed.infer(&image(state(), front, 64, 64)).is_ok());
+    assert!(fixed.infer(&image(state(), front, 64, 65)).unwrap_err().to_string().contains("65x64"));
+}
