@@ -21,7 +21,11 @@ pub enum CheckpointError {
         dir.display(), dir.display()
     )]
     OldNormalization { dir: PathBuf },
-    #[error("opening the checkpoint {}: the policy family is {found:?}, known families: {known}", dir.display())]
+    #[error(
+        "opening the checkpoint {}: the policy family is {found:?}, known families: {known}; another family can run where it is \
+         at home, behind a policy server (LeRobot's policy_server, openpi's serve_policy) that drives the robot from there",
+        dir.display()
+    )]
     UnknownFamily { dir: PathBuf, found: String, known: String },
     #[error("reading {}", path.display())]
     Read {
