@@ -1,5 +1,6 @@
 //! A checkpoint folder as LeRobot saves it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -13,14 +14,18 @@ use serde_json::Value;
 use crate::CheckpointError;
 use crate::family::{self, ConfigFile, FAMILIES, Model, Plan, Shape};
 use crate::features::{Feature, FeatureKind, Features};
+use crate::files::{Files, Resources};
 use crate::info::{self, CameraInfo, FeatureInfo, Info};
-use crate::processor::Pipeline;
+use crate::processor::{Pipeline, Prompt};
 use crate::weights::{Loader, TensorFile, is_pickle};
 
-const CONFIG: &str = "config.json";
+pub(crate) const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
 const PREPROCESSOR: &str = "policy_preprocessor.json";
 const POSTPROCESSOR: &str = "policy_postprocessor.json";
+
+/// LeRobot's name for no normalisation.
+const IDENTITY: &str = "IDENTITY";
 
 /// No JSON file of a checkpoint comes near this.
 const JSON_LIMIT_BYTES: u64 = 16 << 20;
@@ -52,17 +57,59 @@ struct CommonConfig {
     use_peft: bool,
     /// Some families write the names of the action's dimensions.
     action_feature_names: Option<Vec<String>>,
+    /// LeRobot's mode names by feature type.
+    normalization_mapping: Option<BTreeMap<String, String>>,
+}
+
+/// How a checkpoint is opened.
+///
+/// ```
+/// # let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/act/no_camera");
+/// let checkpoint = sinew_policy::OpenOptions::new().open(folder)?;
+/// # Ok::<(), sinew_policy::CheckpointError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpenOptions<'a> {
+    resources: Option<&'a dyn Resources>,
+}
+
+impl<'a> OpenOptions<'a> {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Where the files are that a checkpoint names and does not bring, such as its tokenizer. Without
+    /// this they are looked for in the checkpoint's folder, and in a local folder of that name.
+    #[must_use]
+    pub fn resources(mut self, resources: &'a dyn Resources) -> Self {
+        self.resources = Some(resources);
+        self
+    }
+
+    /// Opens the folder `dir` as [`Checkpoint::open`] does.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] says which file, what was found there and what was expected.
+    pub fn open(&self, dir: impl AsRef<Path>) -> Result<Checkpoint, CheckpointError> {
+        Checkpoint::open_with(dir.as_ref(), self)
+    }
 }
 
 impl Checkpoint {
     /// Opens the folder `dir` and checks everything that can be known before the weights are read:
     /// the family, the configuration, the processor steps and their statistics, and that each tensor
     /// that the model needs is there with the right shape and dtype, and no other.
+    /// [`OpenOptions`] is the longer form.
     ///
     /// # Errors
     /// [`CheckpointError`] says which file, what was found there and what was expected.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, CheckpointError> {
-        let dir = dir.as_ref().to_owned();
+        OpenOptions::new().open(dir)
+    }
+
+    fn open_with(dir: &Path, options: &OpenOptions) -> Result<Self, CheckpointError> {
+        let files = &Files { dir, resources: options.resources };
+        let dir = dir.to_owned();
         check_files(&dir)?;
         let config_path = dir.join(CONFIG);
         let json = read_json(&config_path)?;
@@ -71,19 +118,20 @@ impl Checkpoint {
         if common.use_peft || !dir.join(WEIGHTS).exists() && dir.join("adapter_model.safetensors").exists() {
             return Err(CheckpointError::Adapter { dir });
         }
-        let file = ConfigFile { path: &config_path, json: &json, inputs: &common.input_features, outputs: &common.output_features };
+        let (inputs, outputs) = (&common.input_features, &common.output_features);
+        let file = ConfigFile { path: &config_path, json: &json, inputs, outputs, files };
         let plan = family::read_plan(&family, &file)?;
         let shape = plan.shape();
         let weights = Arc::new(TensorFile::open(&dir.join(WEIGHTS))?);
         if !dir.join(PREPROCESSOR).exists() && weights.names().iter().any(|name| is_old_buffer(name)) {
             return Err(CheckpointError::OldNormalization { dir });
         }
-        let preprocessor = Pipeline::open(&dir, PREPROCESSOR, &common.input_features)?;
-        let postprocessor = Pipeline::open(&dir, POSTPROCESSOR, &common.output_features)?;
-        if !preprocessor.adds_batch_axis() {
-            let found = preprocessor.names().collect::<Vec<_>>().join(", ");
-            let (path, expected) = (dir.join(PREPROCESSOR), "a to_batch_processor among them".into());
-            return Err(CheckpointError::Config { path, key: "steps".into(), found, expected });
+        let preprocessor = Pipeline::open(files, PREPROCESSOR, inputs, None)?;
+        let postprocessor = Pipeline::open(files, POSTPROCESSOR, outputs, Some(&preprocessor))?;
+        check_preprocessor(&dir.join(PREPROCESSOR), &preprocessor, &*plan)?;
+        if let Some(mapping) = &common.normalization_mapping {
+            check_modes(&dir.join(PREPROCESSOR), &preprocessor, inputs, mapping)?;
+            check_modes(&dir.join(POSTPROCESSOR), &postprocessor, outputs, mapping)?;
         }
 
         let mut loader = Loader::check(&weights);
@@ -95,7 +143,7 @@ impl Checkpoint {
                 name: name.to_owned(),
                 kind: feature.kind,
                 shape: feature.shape.clone(),
-                normalization: pipeline.mode_of(name).unwrap_or("IDENTITY").to_owned(),
+                normalization: pipeline.mode_of(name).unwrap_or(IDENTITY).to_owned(),
             };
             features.iter().map(one).collect::<Vec<_>>()
         };
@@ -161,6 +209,38 @@ impl Checkpoint {
     }
 }
 
+/// # Errors
+/// When a step that the model can't do without is missing.
+fn check_preprocessor(path: &Path, pipeline: &Pipeline, plan: &dyn Plan) -> Result<(), CheckpointError> {
+    let fault = |found, expected| Err(CheckpointError::Config { path: path.to_owned(), key: "steps".into(), found, expected });
+    if !pipeline.adds_batch_axis() {
+        return fault(pipeline.names().collect::<Vec<_>>().join(", "), "a to_batch_processor among them".into());
+    }
+    let (found, expected) = (pipeline.prompt(), plan.prompt());
+    if expected != Prompt::None && found != expected {
+        return fault(format!("steps that give the model {found}"), expected.to_string());
+    }
+    Ok(())
+}
+
+/// # Errors
+/// Unless `pipeline` normalises each of `features` as the configuration's `mapping` says.
+fn check_modes(path: &Path, pipeline: &Pipeline, features: &Features, mapping: &BTreeMap<String, String>) -> Result<(), CheckpointError> {
+    for (name, feature) in features.iter().filter(|(name, _)| !pipeline.excludes(name)) {
+        let expected = mapping.get(feature.kind.name()).map_or(IDENTITY, String::as_str);
+        let found = pipeline.mode_of(name).unwrap_or(IDENTITY);
+        if found != expected {
+            return Err(CheckpointError::Config {
+                path: path.to_owned(),
+                key: format!("the normalisation of {name}"),
+                found: found.to_owned(),
+                expected: format!("{expected}, as normalization_mapping in {CONFIG} says"),
+            });
+        }
+    }
+    Ok(())
+}
+
 /// LeRobot kept statistics among the weights before it had processor files.
 fn is_old_buffer(name: &str) -> bool {
     ["normalize_inputs.", "normalize_targets.", "unnormalize_outputs."].iter().any(|prefix| name.starts_with(prefix))
@@ -217,15 +297,21 @@ fn family(dir: &Path, path: &Path, json: &Value) -> Result<String, CheckpointErr
 
 /// Reads a JSON file of bounded size (`serde_json` bounds its depth).
 pub(crate) fn read_json(path: &Path) -> Result<Value, CheckpointError> {
+    let bytes = read_limited(path, JSON_LIMIT_BYTES)?;
+    serde_json::from_slice(&bytes).map_err(|source| CheckpointError::Json { path: path.to_owned(), source })
+}
+
+/// The whole of a file of at most `limit` bytes.
+pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, CheckpointError> {
     let read = |source| CheckpointError::Read { path: path.to_owned(), source };
     let file = std::fs::File::open(path).map_err(read)?;
     let size = file.metadata().map_err(read)?.len();
-    if size > JSON_LIMIT_BYTES {
-        return Err(CheckpointError::TooBig { path: path.to_owned(), found: size, limit: JSON_LIMIT_BYTES });
+    if size > limit {
+        return Err(CheckpointError::TooBig { path: path.to_owned(), found: size, limit });
     }
-    let mut text = String::new();
-    file.take(JSON_LIMIT_BYTES).read_to_string(&mut text).map_err(read)?;
-    serde_json::from_str(&text).map_err(|source| CheckpointError::Json { path: path.to_owned(), source })
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes).map_err(read)?;
+    Ok(bytes)
 }
 
 /// `value` as a `T`; `path` is where it came from.

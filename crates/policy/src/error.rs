@@ -57,6 +57,27 @@ pub enum CheckpointError {
     UnusedTensors { path: PathBuf, names: Vec<String> },
     #[error("reading {}: step {index} is {found:?}, known steps: {known}", path.display())]
     UnknownStep { path: PathBuf, index: usize, found: String, known: String },
+    #[error("reading {}: the configuration of step {index} ({name})", path.display())]
+    Step {
+        path: PathBuf,
+        index: usize,
+        name: String,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("reading {}: {second} comes after {first}, where it has no effect or a wrong one; expected the other order, and each once", path.display())]
+    StepOrder { path: PathBuf, first: String, second: String },
+    #[error("reading the tokenizer {}: {what}", path.display())]
+    Tokenizer { path: PathBuf, what: String },
+    #[error("opening the checkpoint {}: {what} is not found; looked for: {}", dir.display(), looked.join(", "))]
+    NotFound { dir: PathBuf, what: String, looked: Vec<String> },
+    #[error("opening the checkpoint {}: looking for {what} on the Hub", dir.display())]
+    Resource {
+        dir: PathBuf,
+        what: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("checking {}: feature {feature} is normalised by {mode}, but there is no statistic {stat} for it", path.display())]
     MissingStats { path: PathBuf, feature: String, mode: String, stat: String },
     #[error("checking {}: statistic {stat} of feature {feature} has shape {found:?}, expected {expected} values", path.display())]
@@ -92,6 +113,8 @@ pub enum InferError {
     MissingInput { key: String, expected: String },
     #[error("reading the inputs: {key} is {found}, expected {expected}")]
     WrongInput { key: String, found: String, expected: String },
+    #[error("turning the instruction into tokens")]
+    Tokenize(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The policy answered with NaN or infinity.
     #[error("running the policy: row {row} of its answer holds {value} for action {column}, expected a finite number")]
     NotFinite { row: usize, column: usize, value: f32 },

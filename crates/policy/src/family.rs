@@ -10,9 +10,10 @@ use serde_json::Value;
 use crate::CheckpointError;
 use crate::checkpoint::parse;
 use crate::features::{ACTION, Feature, FeatureKind, Features};
+use crate::files::Files;
 use crate::flow::{Guidance, GuidanceSettings};
 use crate::nn::Built;
-use crate::processor::{Array, Batch};
+use crate::processor::{Array, Batch, Prompt};
 use crate::weights::Loader;
 
 /// Reads and checks a family's configuration.
@@ -52,6 +53,8 @@ pub(crate) struct ConfigFile<'a> {
     pub json: &'a Value,
     pub inputs: &'a Features,
     pub outputs: &'a Features,
+    /// The way to what the configuration only names.
+    pub files: &'a Files<'a>,
 }
 
 impl ConfigFile<'_> {
@@ -120,6 +123,11 @@ pub(crate) trait Plan: fmt::Debug + Send + Sync {
 
     /// Whether inference has no use for `tensor`, though LeRobot saves it.
     fn knows_unused(&self, tensor: &str) -> bool;
+
+    /// What the preprocessor makes of the instruction for this family.
+    fn prompt(&self) -> Prompt {
+        Prompt::None
+    }
 
     /// Whether the camera `feature` may stay away.
     fn may_miss(&self, _feature: &str) -> bool {

@@ -21,6 +21,20 @@ pub enum FeatureKind {
     Language,
 }
 
+impl FeatureKind {
+    /// As LeRobot writes it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Visual => "VISUAL",
+            Self::State => "STATE",
+            Self::Env => "ENV",
+            Self::Action => "ACTION",
+            Self::Reward => "REWARD",
+            Self::Language => "LANGUAGE",
+        }
+    }
+}
+
 /// LeRobot's `PolicyFeature`. Images are channel-first: `[3, height, width]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Feature {

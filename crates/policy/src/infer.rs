@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::family::Sampling;
 use crate::features::{ACTION, Feature, FeatureKind};
-use crate::processor::{Array, Batch};
+use crate::processor::{Array, Batch, Precision};
 use crate::weights::TensorFile;
 use crate::{Checkpoint, Guidance, InferError};
 
@@ -275,7 +275,7 @@ impl Checkpoint {
     /// preprocessor left for it.
     pub(crate) fn normalized(&self, inputs: &Inputs, guidance: Option<&Guidance>) -> Result<(Array, Batch), InferError> {
         let mut batch = self.batch(inputs)?;
-        self.preprocessor.run(&mut batch);
+        self.preprocessor.run(&mut batch)?;
         let mut sampling = Sampling::new(inputs.noise.clone(), inputs.step_noise.clone(), inputs.seed);
         sampling.guidance = guidance.cloned();
         Ok((self.model()?.run(&batch, &mut sampling)?, batch))
@@ -285,8 +285,9 @@ impl Checkpoint {
     /// with it.
     pub(crate) fn unnormalized(&self, answer: Array, observed: Batch) -> Result<Actions, InferError> {
         let (rows, width) = (answer.values.len() / self.action_width(), self.action_width());
-        let mut batch = Batch { features: BTreeMap::from([(ACTION.to_owned(), answer)]), ..observed };
-        self.postprocessor.run(&mut batch);
+        let features = BTreeMap::from([(ACTION.to_owned(), answer)]);
+        let mut batch = Batch { features, precision: Precision::F32, ..observed };
+        self.postprocessor.run(&mut batch)?;
         let values = batch.features.remove(ACTION).map(|array| array.values).unwrap_or_default();
         if let Some(at) = values.iter().position(|value| !value.is_finite()) {
             return Err(InferError::NotFinite { row: at / width, column: at % width, value: values[at] });

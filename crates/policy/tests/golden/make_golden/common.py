@@ -128,7 +128,7 @@ def tiny_tokenizer(folder: Path, style: str, vocabulary: int = 300) -> None:
     `▁` for spaces, bytes for what is unknown, <bos> before all)."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-    text = [TASK, OTHER_TASK, "Task: put the lego brick into the box, State: 0 1 12 127 128 200 255;\nAction: ", "grasp, stack and place"] * 4
+    text = [TASK, OTHER_TASK, "Task: put the lego brick into the box, State: 0 1 12 127 128 200 255;\nAction: ", "grasp, stack and place", "wait   a   while   " * 3] * 4
     if style == "smol":
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])

@@ -1,0 +1,162 @@
+//! LeRobot's processor pipelines: named steps that surround the model, executed in the order of the
+//! checkpoint's own JSON. The set of steps is closed, keyed by LeRobot's registry names; a step that
+//! is not in it is an error when the checkpoint is opened.
+
+mod batch;
+#[cfg(test)]
+mod golden;
+mod normalize;
+mod order;
+mod precision;
+mod relative;
+mod step;
+mod text;
+mod tokenizer;
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub(crate) use batch::{Array, Batch, Tokens};
+pub(crate) use order::Prompt;
+pub(crate) use precision::Precision;
+use relative::RelativeActions;
+use step::Step;
+
+use crate::checkpoint::{parse, read_json};
+use crate::files::Files;
+use crate::{CheckpointError, Features, InferError};
+
+/// A pipeline as the checkpoint's JSON describes it.
+#[derive(Clone, Debug)]
+pub(crate) struct Pipeline {
+    steps: Vec<(String, Step)>,
+}
+
+#[derive(Deserialize)]
+struct PipelineJson {
+    steps: Vec<StepJson>,
+}
+
+#[derive(Deserialize)]
+struct StepJson {
+    registry_name: Option<String>,
+    class: Option<String>,
+    #[serde(default)]
+    config: serde_json::Map<String, Value>,
+    state_file: Option<String>,
+}
+
+/// What a step is made from.
+pub(crate) struct Source<'a> {
+    pub files: &'a Files<'a>,
+    /// The pipeline's file.
+    pub path: &'a Path,
+    pub index: usize,
+    name: &'a str,
+    config: Value,
+    pub state_file: Option<String>,
+    /// The model's inputs for a preprocessor, its outputs for a postprocessor.
+    pub features: &'a Features,
+    /// The relative-actions step of the preprocessor, for a postprocessor.
+    relative: Option<&'a RelativeActions>,
+}
+
+impl Source<'_> {
+    /// The step's configuration.
+    ///
+    /// # Errors
+    /// When a value has the wrong type, or a key is not one of the step's (which LeRobot refuses, too).
+    pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, CheckpointError> {
+        serde_json::from_value(self.config.clone()).map_err(|source| CheckpointError::Step {
+            path: self.path.to_owned(),
+            index: self.index,
+            name: self.name.to_owned(),
+            source,
+        })
+    }
+
+    /// An error about the value of `key`.
+    pub(crate) fn fault(&self, key: &str, found: String, expected: &str) -> CheckpointError {
+        let key = format!("{key} of step {} ({})", self.index, self.name);
+        CheckpointError::Config { path: self.path.to_owned(), key, found, expected: expected.to_owned() }
+    }
+}
+
+impl Pipeline {
+    /// Reads the pipeline `file` of a checkpoint and the files that it names; `features` are the
+    /// model's, whose statistics must be there. `before` is the preprocessor, for a postprocessor.
+    ///
+    /// # Errors
+    /// When a file is missing or malformed, a step is unknown or in no sensible place, or a statistic
+    /// is missing.
+    pub(crate) fn open(files: &Files, file: &str, features: &Features, before: Option<&Pipeline>) -> Result<Self, CheckpointError> {
+        let path = files.dir.join(file);
+        let json: PipelineJson = parse(&path, read_json(&path)?)?;
+        let relative = before.and_then(Self::relative);
+        let step = |(index, json): (usize, StepJson)| {
+            let name = json.registry_name.or(json.class).unwrap_or_default();
+            let (path, config) = (path.as_path(), Value::Object(json.config));
+            let source = Source { files, path, index, name: &name, config, state_file: json.state_file, features, relative };
+            let step = Step::new(&source)?;
+            Ok((name, step))
+        };
+        let steps: Vec<_> = json.steps.into_iter().enumerate().map(step).collect::<Result<_, _>>()?;
+        order::check(&path, &steps, before.map(|before| before.steps.as_slice()))?;
+        Ok(Self { steps })
+    }
+
+    /// The steps' registry names in order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.steps.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Whether the observation gets its batch axis, without which no model can take it.
+    pub(crate) fn adds_batch_axis(&self) -> bool {
+        self.steps.iter().any(|(_, step)| matches!(step, Step::ToBatch))
+    }
+
+    /// What becomes of the instruction.
+    pub(crate) fn prompt(&self) -> Prompt {
+        order::prompt(&self.steps)
+    }
+
+    /// What `feature` is called when the pipeline is through with it.
+    pub(crate) fn renamed<'a>(&'a self, feature: &'a str) -> &'a str {
+        self.steps.iter().fold(feature, |name, (_, step)| match step {
+            Step::Rename(map) => map.get(name).map_or(name, String::as_str),
+            _ => name,
+        })
+    }
+
+    /// How `feature` is normalised (or the action unnormalised): LeRobot's name of the mode.
+    pub(crate) fn mode_of(&self, feature: &str) -> Option<&'static str> {
+        self.steps.iter().find_map(|(_, step)| match step {
+            Step::Normalize(normalizer) | Step::Unnormalize(normalizer) => normalizer.mode_of(feature),
+            _ => None,
+        })
+    }
+
+    /// Whether a step is told to let `feature` pass as it is.
+    pub(crate) fn excludes(&self, feature: &str) -> bool {
+        self.steps.iter().any(|(_, step)| match step {
+            Step::Normalize(normalizer) | Step::Unnormalize(normalizer) => normalizer.excludes(feature),
+            _ => false,
+        })
+    }
+
+    fn relative(&self) -> Option<&RelativeActions> {
+        self.steps.iter().find_map(|(_, step)| match step {
+            Step::Relative(relative) => Some(relative),
+            _ => None,
+        })
+    }
+
+    /// # Errors
+    /// When a sentence can't be turned into tokens.
+    pub(crate) fn run(&self, batch: &mut Batch) -> Result<(), InferError> {
+        self.steps.iter().try_for_each(|(_, step)| step.run(batch))
+    }
+}

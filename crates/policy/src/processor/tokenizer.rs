@@ -1,0 +1,140 @@
+//! A tokenizer as LeRobot gets it from transformers' `AutoTokenizer`: `tokenizer.json`, with what
+//! `tokenizer_config.json` beside it changes.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokenizers::normalizers::Replace;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::split::Split;
+use tokenizers::{PostProcessor as _, SplitDelimiterBehavior, TruncationDirection, TruncationParams};
+
+pub(crate) use tokenizers::Error;
+
+use crate::CheckpointError;
+use crate::checkpoint::{parse, read_json, read_limited};
+use crate::files::Files;
+
+const TOKENIZER: &str = "tokenizer.json";
+const CONFIG: &str = "tokenizer_config.json";
+const SPECIAL_TOKENS: &str = "special_tokens_map.json";
+
+/// The largest that are known have 35 MB.
+const LIMIT_BYTES: u64 = 128 << 20;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    padding_id: u32,
+}
+
+/// What matters of `tokenizer_config.json`. (`add_bos_token` and `add_eos_token` don't: where there is
+/// a `tokenizer.json`, its post-processor alone says what is added.)
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ConfigJson {
+    tokenizer_class: Option<String>,
+    pad_token: Option<Value>,
+    truncation_side: Option<super::text::Side>,
+    add_prefix_space: Option<bool>,
+    added_tokens_decoder: Option<Value>,
+}
+
+impl Tokenizer {
+    /// Finds the tokenizer `name`. Sentences are cut to `truncation` tokens, those that the tokenizer
+    /// adds included; with `pads` there must be a token for padding.
+    ///
+    /// # Errors
+    /// When it is not found, is malformed, or has no token for padding.
+    pub(crate) fn open(files: &Files, name: &str, truncation: Option<usize>, pads: bool) -> Result<Self, CheckpointError> {
+        let path = files.find(name, TOKENIZER, "the tokenizer")?;
+        let config: ConfigJson = beside(files, name, &path, CONFIG)?.unwrap_or_default();
+        let broken = |what: String| CheckpointError::Tokenizer { path: path.clone(), what };
+        let mut inner = tokenizers::Tokenizer::from_bytes(read_limited(&path, LIMIT_BYTES)?).map_err(|e| broken(e.to_string()))?;
+
+        let class = config.tokenizer_class.as_deref().unwrap_or("PreTrainedTokenizer");
+        replace_parts(&mut inner, class, &config).map_err(|e| broken(e.to_string()))?;
+        inner.with_padding(None);
+        let added = inner.get_post_processor().map_or(0, |post| post.added_tokens(false));
+        let truncation = match truncation {
+            Some(max_length) if max_length < added => {
+                return Err(broken(format!("it adds {added} tokens, more than max_length {max_length}")));
+            }
+            Some(max_length) => {
+                let is_left = config.truncation_side == Some(super::text::Side::Left);
+                let direction = if is_left { TruncationDirection::Left } else { TruncationDirection::Right };
+                Some(TruncationParams { max_length, direction, ..TruncationParams::default() })
+            }
+            None => None,
+        };
+        inner.with_truncation(truncation).map_err(|e| broken(e.to_string()))?;
+        let padding_id = if pads { padding_id(files, name, &path, &inner, class, &config)? } else { 0 };
+        Ok(Self { inner, padding_id })
+    }
+
+    /// # Errors
+    /// When the tokenizer's own parts don't fit each other.
+    pub(crate) fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
+        Ok(self.inner.encode_fast(text, true)?.get_ids().to_vec())
+    }
+
+    pub(crate) fn padding_id(&self) -> u32 {
+        self.padding_id
+    }
+}
+
+/// Some of transformers' classes build their own normaliser and pre-tokenizer and take no notice of
+/// those in the file (SmolVLM2's file splits digits; the class that its configuration names doesn't).
+fn replace_parts(tokenizer: &mut tokenizers::Tokenizer, class: &str, config: &ConfigJson) -> Result<(), Error> {
+    match class.strip_suffix("Fast").unwrap_or(class) {
+        "GPT2Tokenizer" => {
+            tokenizer.with_normalizer(None::<Replace>)?;
+            tokenizer.with_pre_tokenizer(Some(ByteLevel::new(config.add_prefix_space.unwrap_or(false), true, true)));
+        }
+        "GemmaTokenizer" => {
+            tokenizer.with_normalizer(Some(Replace::new(" ", "▁")?))?;
+            tokenizer.with_pre_tokenizer(Some(Split::new(" ", SplitDelimiterBehavior::MergedWithPrevious, false)?));
+        }
+        "PreTrainedTokenizer" | "TokenizersBackend" => {}
+        other => {
+            tracing::warn!(class = other, "a tokenizer class that was not compared with transformers; its tokenizer.json is used as it is")
+        }
+    }
+    Ok(())
+}
+
+fn padding_id(
+    files: &Files,
+    name: &str,
+    path: &Path,
+    tokenizer: &tokenizers::Tokenizer,
+    class: &str,
+    config: &ConfigJson,
+) -> Result<u32, CheckpointError> {
+    let special: Option<Value> = if config.added_tokens_decoder.is_none() { beside(files, name, path, SPECIAL_TOKENS)? } else { None };
+    let token = special
+        .as_ref()
+        .and_then(|map| content(map.get("pad_token")?))
+        .or_else(|| content(config.pad_token.as_ref()?))
+        .or_else(|| class.starts_with("Gemma").then_some("<pad>"));
+    let broken = |what: String| CheckpointError::Tokenizer { path: path.to_owned(), what };
+    let Some(token) = token else {
+        return Err(broken("sentences are to be padded, but tokenizer_config.json names no pad_token".into()));
+    };
+    tokenizer.token_to_id(token).ok_or_else(|| broken(format!("the pad_token {token:?} is not in the vocabulary")))
+}
+
+/// A token is written as a string or as an object.
+fn content(token: &Value) -> Option<&str> {
+    token.as_str().or_else(|| token.get("content")?.as_str())
+}
+
+/// The JSON file `file` that goes with the one at `path`, where there is one.
+fn beside<T: DeserializeOwned>(files: &Files, name: &str, path: &Path, file: &str) -> Result<Option<T>, CheckpointError> {
+    match files.beside(path, name, file)? {
+        Some(path) => parse(&path, read_json(&path)?).map(Some),
+        None => Ok(None),
+    }
+}
