@@ -129,14 +129,14 @@ impl Checkpoint {
         let preprocessor = Pipeline::open(files, PREPROCESSOR, inputs, None)?;
         let postprocessor = Pipeline::open(files, POSTPROCESSOR, outputs, Some(&preprocessor))?;
         check_preprocessor(&dir.join(PREPROCESSOR), &preprocessor, &*plan)?;
-        if let Some(mapping) = &common.normalization_mapping {
-            check_modes(&dir.join(PREPROCESSOR), &preprocessor, inputs, mapping)?;
-            check_modes(&dir.join(POSTPROCESSOR), &postprocessor, outputs, mapping)?;
-        }
 
         let mut loader = Loader::check(&weights);
         plan.build(&mut loader)?;
         let parameters = loader.finish(|name| is_old_buffer(name) || plan.knows_unused(name))?;
+        if let Some(mapping) = &common.normalization_mapping {
+            check_modes(&dir.join(PREPROCESSOR), &preprocessor, inputs, mapping)?;
+            check_modes(&dir.join(POSTPROCESSOR), &postprocessor, outputs, mapping)?;
+        }
 
         let features = |features: &Features, pipeline: &Pipeline| {
             let one = |(name, feature): (&str, &Feature)| FeatureInfo {
