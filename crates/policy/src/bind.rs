@@ -38,13 +38,19 @@ impl Fit {
         let mut row = |feature: &str, checkpoint: String, robot: String, fits| {
             rows.push(FitRow { feature: feature.to_owned(), checkpoint, robot, fits });
         };
+        // A policy that does without some of its cameras still needs one.
+        let sees = robot.cameras.iter().any(|camera| checkpoint.inputs.get(&feature_of(checkpoint, camera)).is_some());
         for (name, feature) in checkpoint.inputs.iter() {
             match feature.kind {
                 FeatureKind::Visual => {
                     let cameras = robot.cameras.iter().filter(|camera| feature_of(checkpoint, camera) == name).collect::<Vec<_>>();
                     let (have, fits) = match cameras[..] {
+                        [] if sees && checkpoint.plan.may_miss(name) => ("no such camera, it may stay away".to_owned(), true),
                         [] => ("no such camera".to_owned(), false),
-                        [c] => (format!("a {}x{} image", c.width, c.height), feature.shape == [3, c.height as usize, c.width as usize]),
+                        [c] => {
+                            let fits = checkpoint.plan.takes_any_image_size() || feature.shape == [3, c.height as usize, c.width as usize];
+                            (format!("a {}x{} image", c.width, c.height), fits)
+                        }
                         [a, b, ..] => (format!("two cameras for it: {}, {}", a.name, b.name), false),
                     };
                     row(name, describe(feature), have, fits);

@@ -76,7 +76,7 @@ def null_can_be_saved(cfg: SmolVLAConfig):
 def make(out: Path, seed: int, cameras: dict, state: int, action: int, text: dict | None = None, vision: dict | None = None, scale_factor: int = 2,
          tied: bool = True, norm=(M.IDENTITY, M.MEAN_STD, M.MEAN_STD), dtype=torch.half, missing: tuple[str, ...] = (), rename=None,
          check: bool = True, name: str = "backbone", expert_mlp: int | None = 48, left_over: int = 0, **config) -> None:
-    rng = seeded(seed)
+    rng, out = seeded(seed), out.resolve()
     with tempfile.TemporaryDirectory() as here, contextlib.chdir(here):
         backbone(Path(name), TEXT | (text or {}), VISION | (vision or {}), scale_factor, tied)
         cfg = SmolVLAConfig(**features(cameras, state, action), normalization_mapping=norms(*norm), device="cpu", push_to_hub=False,
