@@ -1,7 +1,7 @@
 //! What a policy family brings: a checked configuration ([`Plan`]) and a network ([`Model`]).
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::Result;
 use serde::de::DeserializeOwned;
@@ -64,21 +64,6 @@ impl ConfigFile<'_> {
     /// When one has the wrong type.
     pub(crate) fn parse<T: DeserializeOwned>(&self) -> Built<T> {
         parse(self.path, self.json.clone())
-    }
-
-    /// The file `file` of the model `model` that the configuration names: from a folder so named,
-    /// beside the configuration or here.
-    pub(crate) fn find(&self, model: &str, file: &str) -> Option<PathBuf> {
-        [self.dir().join(model).join(file), Path::new(model).join(file)].into_iter().find(|path| path.is_file())
-    }
-
-    /// Where [`find`](Self::find) looks for `model`, in words.
-    pub(crate) fn places(&self, model: &str) -> String {
-        format!("{} or ./{model}", self.dir().join(model).display())
-    }
-
-    fn dir(&self) -> &Path {
-        self.path.parent().unwrap_or(Path::new(""))
     }
 
     /// An error about the value of `key`.

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 use crate::CheckpointError;
-use crate::checkpoint::{parse, read_json};
+use crate::checkpoint::{CONFIG, parse, read_json};
 use crate::family::ConfigFile;
 use crate::nn::{Activation, Built, Heads};
 use crate::vision::{PatchPositions, SigLipPlan};
@@ -155,27 +155,21 @@ impl Backbone {
     /// # Errors
     /// When there is neither, or it makes no network.
     pub(crate) fn find(file: &ConfigFile, name: &str) -> Built<Self> {
-        let key = "vlm_model_name";
-        match file.find(name, "config.json") {
-            Some(path) => {
-                let json: BackboneJson = parse(&path, read_json(&path)?)?;
-                let fault = |key: &str, found: String, expected: &str| CheckpointError::Config {
-                    path: path.clone(),
-                    key: key.to_owned(),
-                    found,
-                    expected: expected.to_owned(),
-                };
-                Self::checked(json, path.display().to_string(), fault)
-            }
-            None if name == PUBLISHED => {
-                let fault = |_: &str, found: String, expected: &str| file.fault(key, found, expected);
-                Self::checked(BackboneJson::published(), "built in".into(), fault)
-            }
-            None => {
-                let expected = format!("{PUBLISHED}, or a model whose config.json is in {}", file.places(name));
-                Err(file.fault(key, name.to_owned(), &expected))
-            }
+        let purpose = "the dimensions of the vision-language model";
+        let found = file.files.look_for(name, CONFIG)?;
+        if found.is_none() && name == PUBLISHED {
+            let fault = |_: &str, found: String, expected: &str| file.fault("vlm_model_name", found, expected);
+            return Self::checked(BackboneJson::published(), "built in".into(), fault);
         }
+        let path = found.map_or_else(|| file.files.find(name, CONFIG, purpose), Ok)?;
+        let json: BackboneJson = parse(&path, read_json(&path)?)?;
+        let fault = |key: &str, found: String, expected: &str| CheckpointError::Config {
+            path: path.clone(),
+            key: key.to_owned(),
+            found,
+            expected: expected.to_owned(),
+        };
+        Self::checked(json, path.display().to_string(), fault)
     }
 
     fn checked(json: BackboneJson, source: String, fault: impl Fn(&str, String, &str) -> CheckpointError) -> Built<Self> {

@@ -10,6 +10,7 @@ use crate::family::{ConfigFile, MAX_IMAGE_SIDE, Model, Plan, Shape};
 use crate::features::{Feature, FeatureKind, IMAGES, STATE};
 use crate::flow::GuidanceSettings;
 use crate::nn::Built;
+use crate::processor::Prompt;
 use crate::weights::Loader;
 
 /// More rows, steps or cameras than any robot has; they bound what is allocated.
@@ -161,6 +162,10 @@ impl Plan for SmolVlaConfig {
             let last = self.layers.len() - 1;
             index.parse::<usize>().is_ok_and(|index| index > last || index == last && !makes_keys)
         })
+    }
+
+    fn prompt(&self) -> Prompt {
+        Prompt::Line
     }
 
     /// LeRobot leaves out any camera whose image is not there, as long as there is one.
@@ -360,12 +365,9 @@ fn cameras(file: &ConfigFile, json: &SmolVlaJson, backbone: &Backbone) -> Built<
 impl ImageTokens {
     /// As the backbone's tokenizer names and numbers them.
     fn find(file: &ConfigFile, backbone: &str) -> Built<Self> {
-        let open = |name: &str| match file.find(backbone, name) {
-            Some(path) => Ok((read_json(&path)?, path)),
-            None => {
-                let (found, expected) = (format!("{backbone} without a {name}"), format!("one in {}", file.places(backbone)));
-                Err(file.fault("vlm_model_name", found, &expected))
-            }
+        let open = |name: &str| -> Built<_> {
+            let path = file.files.find(backbone, name, "the tokens around images")?;
+            Ok((read_json(&path)?, path))
         };
         let (config, config_path) = open("tokenizer_config.json")?;
         let (tokenizer, path) = open("tokenizer.json")?;

@@ -48,11 +48,16 @@ pub(crate) fn max_delta(a: &[f32], b: &[f32]) -> f32 {
 /// A copy of a golden checkpoint that a test may break.
 pub(crate) fn copy(name: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(golden(name)).unwrap() {
-        let path = entry.unwrap().path();
-        std::fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
-    }
+    copy_folder(&golden(name), dir.path());
     dir
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for path in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path()) {
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() { copy_folder(&path, &target) } else { drop(std::fs::copy(&path, target).unwrap()) }
+    }
 }
 
 pub(crate) type Tensors = HashMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
