@@ -12,6 +12,9 @@ use crate::vision::{PatchPositions, SigLipPlan};
 /// The backbone that LeRobot's published SmolVLA is made of.
 const PUBLISHED: &str = "HuggingFaceTB/SmolVLM2-500M-Video-Instruct";
 
+/// Attention takes time by the square of this; the published backbone has 1024.
+const MAX_PATCHES: usize = 1 << 14;
+
 #[derive(Clone, Debug)]
 pub(crate) struct Backbone {
     /// Where the dimensions are from, for people.
@@ -248,11 +251,11 @@ impl Backbone {
     }
 
     /// How many tokens an image of `height` by `width` pixels becomes; `None` when its patches are
-    /// not as many as those of a square that falls into squares of `scale_factor`.
+    /// not as many as those of a square that falls into squares of `scale_factor`, or too many.
     pub(crate) fn tokens(&self, [height, width]: [usize; 2]) -> Option<usize> {
         let patches = (height / self.vision.patch_size) * (width / self.vision.patch_size);
         let side = patches.isqrt();
-        let fits = patches > 0 && side * side == patches && side.is_multiple_of(self.scale_factor);
+        let fits = (1..=MAX_PATCHES).contains(&patches) && side * side == patches && side.is_multiple_of(self.scale_factor);
         fits.then(|| (side / self.scale_factor).pow(2))
     }
 }

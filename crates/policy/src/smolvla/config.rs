@@ -328,7 +328,7 @@ fn cameras(file: &ConfigFile, json: &SmolVlaJson, backbone: &Backbone) -> Built<
         if !sides.contains(&width) || !sides.contains(&height) || backbone.tokens([height, width]).is_none() {
             let vision = &backbone.vision;
             let expected = format!(
-                "as many patches of {} pixels as a square of them, whose side is a multiple of {}",
+                "as many patches of {} pixels as a square of them has, whose side is a multiple of {}, at most 16384",
                 vision.patch_size, backbone.scale_factor
             );
             return Err(file.fault("resize_imgs_with_padding", format!("{width}x{height}"), &expected));
@@ -338,7 +338,7 @@ fn cameras(file: &ConfigFile, json: &SmolVlaJson, backbone: &Backbone) -> Built<
         match (kind, shape.as_slice()) {
             (FeatureKind::Visual, [3, height, width]) if sides.contains(height) && sides.contains(width) => {
                 if json.resize_imgs_with_padding.is_none() && backbone.tokens([*height, *width]).is_none() {
-                    let expected = "an image whose patches make a square, or resize_imgs_with_padding";
+                    let expected = "an image whose patches are as many as a square's, or resize_imgs_with_padding";
                     return Err(file.fault(&format!("input_features.{name}"), format!("a {width}x{height} image"), expected));
                 }
                 cameras.push(name.to_owned());
