@@ -20,7 +20,14 @@ use crate::weights::Loader;
 type ReadPlan = fn(&ConfigFile) -> Built<Box<dyn Plan>>;
 
 /// Every family by LeRobot's name.
-const PLANS: [(&str, ReadPlan); 3] = [("act", crate::act::plan), ("diffusion", crate::diffusion::plan), ("smolvla", crate::smolvla::plan)];
+const PLANS: [(&str, ReadPlan); 6] = [
+    ("act", crate::act::plan),
+    ("diffusion", crate::diffusion::plan),
+    ("smolvla", crate::smolvla::plan),
+    ("pi0", crate::pi::plan_pi0),
+    ("pi05", crate::pi::plan_pi05),
+    ("pi0_fast", crate::pi::plan_fast),
+];
 
 /// The policy families that can be run, by LeRobot's names.
 pub const FAMILIES: [&str; PLANS.len()] = {
@@ -196,6 +203,32 @@ impl Sampling {
         match given.values.get(index * len..(index + 1) * len) {
             Some(values) if given.shape.get(1..) == Some(shape) => Ok(Array { shape: shape.to_vec(), values: values.to_vec() }),
             _ => candle_core::bail!("the input noise_steps has shape {:?}, expected [more than {index}, {shape:?}]", given.shape),
+        }
+    }
+
+    /// A token by its weight, a logarithm: the first of the heaviest at `temperature` 0, otherwise one
+    /// drawn with a probability that grows with `e^(weight / temperature)`.
+    ///
+    /// # Errors
+    /// When there is none, or a weight is no number.
+    pub(crate) fn token(&mut self, weights: &[f32], temperature: f64) -> Result<u32> {
+        if let Some(at) = weights.iter().position(|weight| weight.is_nan()) {
+            candle_core::bail!("the weight of token {at} is no number");
+        }
+        let most = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let likely = |weight: &f32| (f64::from(weight - most) / temperature).exp();
+        let index = if temperature > 0.0 {
+            let mut left = self.rng.f64() * weights.iter().map(likely).sum::<f64>();
+            weights.iter().position(|weight| {
+                left -= likely(weight);
+                left < 0.0
+            })
+        } else {
+            None
+        };
+        match index.or_else(|| weights.iter().position(|weight| *weight == most)) {
+            Some(index) => Ok(index as u32),
+            None => candle_core::bail!("there is no token to choose from"),
         }
     }
 

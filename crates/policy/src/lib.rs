@@ -52,6 +52,7 @@ mod flow;
 mod infer;
 mod info;
 mod nn;
+mod pi;
 mod processor;
 mod smolvla;
 mod vision;

@@ -24,6 +24,8 @@ pub(crate) use order::Prompt;
 pub(crate) use precision::Precision;
 use relative::RelativeActions;
 use step::Step;
+pub(crate) use text::{STATE_AND_ACTION, STATE_ONLY};
+pub(crate) use tokenizer::Tokenizer;
 
 use crate::checkpoint::{parse, read_json};
 use crate::files::Files;

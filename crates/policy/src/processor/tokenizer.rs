@@ -1,7 +1,7 @@
 //! A tokenizer as LeRobot gets it from transformers' `AutoTokenizer`: `tokenizer.json`, with what
 //! `tokenizer_config.json` beside it changes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -28,6 +28,8 @@ const LIMIT_BYTES: u64 = 128 << 20;
 pub(crate) struct Tokenizer {
     inner: tokenizers::Tokenizer,
     padding_id: u32,
+    /// The token that begins a text.
+    begin: Option<u32>,
 }
 
 /// What matters of `tokenizer_config.json`. (`add_bos_token` and `add_eos_token` don't: where there is
@@ -36,6 +38,7 @@ pub(crate) struct Tokenizer {
 #[serde(default)]
 struct ConfigJson {
     tokenizer_class: Option<String>,
+    bos_token: Option<Value>,
     pad_token: Option<Value>,
     truncation_side: Option<super::text::Side>,
     add_prefix_space: Option<bool>,
@@ -49,7 +52,25 @@ impl Tokenizer {
     /// # Errors
     /// When it is not found, is malformed, or has no token for padding.
     pub(crate) fn open(files: &Files, name: &str, truncation: Option<usize>, pads: bool) -> Result<Self, CheckpointError> {
-        let path = files.find(name, TOKENIZER, "the tokenizer")?;
+        Self::at(files, name, files.find(name, TOKENIZER, "the tokenizer")?, truncation, pads)
+    }
+
+    /// The tokenizer that goes with the file at `path`, which was found in `name`.
+    ///
+    /// # Errors
+    /// When there is none or it is malformed.
+    pub(crate) fn beside(files: &Files, name: &str, path: &Path) -> Result<Self, CheckpointError> {
+        match files.beside(path, name, TOKENIZER)? {
+            Some(path) => Self::at(files, name, path, None, false),
+            None => Err(CheckpointError::NotFound {
+                dir: files.dir.to_owned(),
+                what: format!("{TOKENIZER} of {name}"),
+                looked: vec![path.with_file_name(TOKENIZER).display().to_string()],
+            }),
+        }
+    }
+
+    fn at(files: &Files, name: &str, path: PathBuf, truncation: Option<usize>, pads: bool) -> Result<Self, CheckpointError> {
         let config: ConfigJson = beside(files, name, &path, CONFIG)?.unwrap_or_default();
         let broken = |what: String| CheckpointError::Tokenizer { path: path.clone(), what };
         let mut inner = tokenizers::Tokenizer::from_bytes(read_limited(&path, LIMIT_BYTES)?).map_err(|e| broken(e.to_string()))?;
@@ -71,13 +92,46 @@ impl Tokenizer {
         };
         inner.with_truncation(truncation).map_err(|e| broken(e.to_string()))?;
         let padding_id = if pads { padding_id(files, name, &path, &inner, class, &config)? } else { 0 };
-        Ok(Self { inner, padding_id })
+        let begin = config.bos_token.as_ref().and_then(content).or_else(|| class.starts_with("Gemma").then_some("<bos>"));
+        let begin = begin.and_then(|token| inner.token_to_id(token));
+        Ok(Self { inner, padding_id, begin })
     }
 
     /// # Errors
     /// When the tokenizer's own parts don't fit each other.
     pub(crate) fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
         Ok(self.inner.encode_fast(text, true)?.get_ids().to_vec())
+    }
+
+    /// The tokens of `text` alone, without those that a tokenizer adds.
+    ///
+    /// # Errors
+    /// When the tokenizer's own parts don't fit each other.
+    pub(crate) fn encode_bare(&self, text: &str) -> Result<Vec<u32>, Error> {
+        Ok(self.inner.encode_fast(text, false)?.get_ids().to_vec())
+    }
+
+    /// The text of `ids`; those that the tokenizer doesn't know are left out.
+    ///
+    /// # Errors
+    /// When the tokenizer's own parts don't fit each other.
+    pub(crate) fn decode(&self, ids: &[u32]) -> Result<String, Error> {
+        self.inner.decode(ids, false)
+    }
+
+    /// The number of the token that is written `token`.
+    pub(crate) fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The token that begins a text, where the tokenizer has one.
+    pub(crate) fn begin(&self) -> Option<u32> {
+        self.begin
+    }
+
+    /// How many tokens there are, those not counted that were added to the vocabulary.
+    pub(crate) fn size(&self) -> usize {
+        self.inner.get_vocab_size(false)
     }
 
     pub(crate) fn padding_id(&self) -> u32 {

@@ -181,6 +181,7 @@ def save_case(out: Path, policy, pre, post, rng: np.random.Generator, *, predict
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     for name, content in kept.items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_bytes(content)
     if rename:
         pre.steps[0].rename_map = rename

@@ -1,0 +1,238 @@
+//! Gemma (arXiv 2403.08295) as LeRobot's π policies use it: every row may look at every row before
+//! and beside it, so no mask is needed where only the rows that count are passed.
+//!
+//! Dimensions come from the tensors. LeRobot knows two variants, `gemma_300m` and `gemma_2b`, and in
+//! both all heads of the query share one head of keys and values. So the rows of `k_proj` are the
+//! width of a head, and those of `q_proj` divided by it the number of heads.
+
+use std::collections::VecDeque;
+
+use candle_core::{Result, Tensor};
+
+use crate::CheckpointError;
+use crate::nn::{Activation, Built, Heads, Linear, RmsNorm, Rotary, attend, gated};
+use crate::weights::Loader;
+
+/// What Gemma's norms add to the mean square.
+const NORM_EPS: f64 = 1e-6;
+const ROTARY_BASE: f32 = 10_000.0;
+
+/// What both variants have, for messages about tensors that make no heads.
+const USUAL_HEADS: usize = 8;
+const USUAL_KEY_SHAPE: [usize; 2] = [256, 2048];
+
+/// The transformer without its norms, whose factors may depend on a condition.
+#[derive(Debug)]
+pub(crate) struct Gemma {
+    layers: Vec<Layer>,
+    pub size: Size,
+}
+
+/// What the tensors tell of a Gemma.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub width: usize,
+    pub depth: usize,
+    heads: usize,
+    head_dim: usize,
+    hidden: usize,
+}
+
+/// Attention and a gated feed-forward.
+#[derive(Debug)]
+struct Layer {
+    /// Queries, keys and values side by side.
+    qkv: Linear,
+    out: Linear,
+    gate_up: Linear,
+    down: Linear,
+}
+
+/// The keys (turned to their positions) and values of the rows that were passed so far, by layer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Past {
+    layers: Vec<(Tensor, Tensor)>,
+    rows: usize,
+}
+
+impl Size {
+    /// The dimensions of the Gemma whose layers are `<name>.layers.*`.
+    ///
+    /// # Errors
+    /// When a tensor that tells one is missing, or the widths don't make heads.
+    pub(crate) fn of(loader: &Loader, name: &str) -> Built<Self> {
+        let layer = |tensor: &str| format!("{name}.layers.0.{tensor}.weight");
+        let query = layer("self_attn.q_proj");
+        let [query_rows, width] = loader.shape(&query)?;
+        let key = layer("self_attn.k_proj");
+        let [head_dim, _] = loader.shape(&key)?;
+        let [hidden, _] = loader.shape(&layer("mlp.gate_proj"))?;
+        let wrong = |name, found: [usize; 2], expected: [usize; 2]| CheckpointError::WrongShape {
+            path: loader.file().path().to_owned(),
+            name,
+            found: found.to_vec(),
+            expected: expected.to_vec(),
+        };
+        if width == 0 || head_dim == 0 || !head_dim.is_multiple_of(2) {
+            return Err(wrong(key, [head_dim, width], USUAL_KEY_SHAPE));
+        }
+        if query_rows == 0 || !query_rows.is_multiple_of(head_dim) {
+            return Err(wrong(query, [query_rows, width], [USUAL_HEADS * head_dim, width]));
+        }
+        Ok(Self { width, depth: layers_of(loader, name), heads: query_rows / head_dim, head_dim, hidden })
+    }
+
+    /// The same where its keys and values must go with those of `other`.
+    pub(crate) fn beside(self, other: Self) -> Self {
+        Self { depth: other.depth, head_dim: other.head_dim, ..self }
+    }
+}
+
+/// How many layers `<name>.layers.*` the file speaks of. Not more than it has tensors, whatever a
+/// name says; one that is missing among them is found when it is taken.
+pub(crate) fn layers_of(loader: &Loader, name: &str) -> usize {
+    let prefix = format!("{name}.layers.");
+    let names = loader.file().names();
+    let index = |name: &String| name.strip_prefix(&prefix)?.split('.').next()?.parse::<usize>().ok();
+    names.iter().filter_map(index).max().map_or(0, |last| last.saturating_add(1)).min(names.len())
+}
+
+impl Gemma {
+    /// Takes `<name>.layers.*` but for the norms.
+    pub(crate) fn new(loader: &mut Loader, name: &str, size: Size) -> Built<Self> {
+        let layers = (0..size.depth).map(|i| Layer::new(loader, &format!("{name}.layers.{i}"), size)).collect::<Built<_>>()?;
+        Ok(Self { layers, size })
+    }
+
+    /// Passes the rows `x [n, width]`, which follow those of `past` and may look at all of them and
+    /// at each other. Answers the last `wanted` rows and the past with the new rows in it.
+    pub(crate) fn run(&self, x: &Tensor, norms: &Norms, past: &Past, wanted: usize) -> Result<(Tensor, Past)> {
+        let n = x.dim(0)?;
+        let first = past.rows as i64;
+        let positions: Vec<i64> = (first..first + n as i64).collect();
+        let rotary = Rotary::new(&positions, self.size.head_dim, ROTARY_BASE, x.device())?;
+        let mut x = x.clone();
+        let mut layers = Vec::with_capacity(self.layers.len());
+        for (index, (layer, [before, between])) in self.layers.iter().zip(&norms.layers).enumerate() {
+            let qkv = layer.qkv.run(&before.run(&x)?)?;
+            let heads = Heads { query: self.size.heads, key: 1 };
+            let (query_width, key_width) = (self.size.heads * self.size.head_dim, self.size.head_dim);
+            let mut query = rotary.run(&qkv.narrow(1, 0, query_width)?)?;
+            let mut key = rotary.run(&qkv.narrow(1, query_width, key_width)?)?;
+            let mut value = qkv.narrow(1, query_width + key_width, key_width)?.contiguous()?;
+            if let Some((keys, values)) = past.layers.get(index) {
+                (key, value) = (Tensor::cat(&[keys, &key], 0)?, Tensor::cat(&[values, &value], 0)?);
+            }
+            if index + 1 == self.layers.len() {
+                // Nothing looks at the other rows any more.
+                (query, x) = (query.narrow(0, n - wanted, wanted)?, x.narrow(0, n - wanted, wanted)?);
+            }
+            if x.dim(0)? > 0 {
+                let attended = attend(&query, &key, &value, heads, None)?;
+                x = before.residual(&x, &layer.out, &attended)?;
+                let hidden = gated(&layer.gate_up.run(&between.run(&x)?)?, Activation::GeluTanh)?;
+                x = between.residual(&x, &layer.down, &hidden)?;
+            }
+            layers.push((key, value));
+        }
+        let answer = if wanted > 0 { norms.last.run(&x)? } else { x };
+        Ok((answer, Past { layers, rows: past.rows + n }))
+    }
+}
+
+impl Layer {
+    fn new(loader: &mut Loader, name: &str, Size { width, heads, head_dim, hidden, .. }: Size) -> Built<Self> {
+        let [q, k, v] = ["q", "k", "v"].map(|part| format!("{name}.self_attn.{part}_proj"));
+        let [gate, up] = ["gate", "up"].map(|part| format!("{name}.mlp.{part}_proj"));
+        let query_width = heads * head_dim;
+        Ok(Self {
+            qkv: Linear::side_by_side(loader, &[(&q, query_width), (&k, head_dim), (&v, head_dim)], width, false)?,
+            out: Linear::without_bias(loader, &format!("{name}.self_attn.o_proj"), [width, query_width])?,
+            gate_up: Linear::side_by_side(loader, &[(&gate, hidden), (&up, hidden)], width, false)?,
+            down: Linear::without_bias(loader, &format!("{name}.mlp.down_proj"), [width, hidden])?,
+        })
+    }
+}
+
+/// All norms of a [`Gemma`]: before and between the two halves of each layer, and the last.
+#[derive(Debug)]
+pub(crate) struct Norms {
+    layers: Vec<[Norm; 2]>,
+    last: Norm,
+}
+
+/// A norm before half a layer, and how much of that half's answer is added to its input.
+#[derive(Debug)]
+struct Norm {
+    rms: RmsNorm,
+    /// What is added to the normalised rows and what the answer is multiplied by, `[1, width]` each.
+    shift_gate: Option<(Tensor, Tensor)>,
+}
+
+impl Norms {
+    /// Takes the norms of `<name>`.
+    pub(crate) fn new(loader: &mut Loader, name: &str, size: Size) -> Built<Self> {
+        let mut norm =
+            |name: &str| -> Built<Norm> { Ok(Norm { rms: RmsNorm::one_plus(loader, name, size.width, NORM_EPS)?, shift_gate: None }) };
+        let mut layer = |i| {
+            let [before, between] = layer_norms(name, i);
+            Ok([norm(&before)?, norm(&between)?])
+        };
+        Ok(Self { layers: (0..size.depth).map(&mut layer).collect::<Built<_>>()?, last: norm(&format!("{name}.norm"))? })
+    }
+}
+
+/// The names of the norms of layer `index` of `model`.
+fn layer_norms(model: &str, index: usize) -> [String; 2] {
+    ["input_layernorm", "post_attention_layernorm"].map(|norm| format!("{model}.layers.{index}.{norm}"))
+}
+
+impl Norm {
+    fn run(&self, x: &Tensor) -> Result<Tensor> {
+        let y = self.rms.run(x)?;
+        match &self.shift_gate {
+            Some((shift, _)) => y.broadcast_add(shift),
+            None => Ok(y),
+        }
+    }
+
+    /// `x` and the answer of `linear` to `y`.
+    fn residual(&self, x: &Tensor, linear: &Linear, y: &Tensor) -> Result<Tensor> {
+        match &self.shift_gate {
+            Some((_, gate)) => x + linear.run(y)?.broadcast_mul(gate)?,
+            None => linear.run_onto(y, x),
+        }
+    }
+}
+
+/// The norms of `<name>` in π0.5's action expert, whose factors, shifts and gates are linear in a
+/// condition: those under each of the `conditions [n, width]`.
+pub(crate) fn adaptive_norms(loader: &mut Loader, name: &str, size: Size, conditions: &Tensor) -> Built<Vec<Norms>> {
+    let Size { width, depth, .. } = size;
+    let mut norms = |name: &str| -> Built<Vec<Norm>> {
+        let dense = Linear::new(loader, &format!("{name}.dense"), [3 * width, width])?;
+        if loader.is_dry() {
+            return Ok(Vec::new());
+        }
+        adapted(&dense, conditions).map_err(|e| loader.build_error(e))
+    };
+    let mut layers = Vec::new();
+    for index in 0..depth {
+        let [before, between] = layer_norms(name, index).map(|name| norms(&name));
+        layers.push(before?.into_iter().zip(between?).collect::<VecDeque<_>>());
+    }
+    let at = |last| Norms { layers: layers.iter_mut().filter_map(VecDeque::pop_front).map(|(a, b)| [a, b]).collect(), last };
+    Ok(norms(&format!("{name}.norm"))?.into_iter().map(at).collect())
+}
+
+/// One norm under each of the `conditions`: `dense` answers with factor, shift and gate.
+fn adapted(dense: &Linear, conditions: &Tensor) -> Result<Vec<Norm>> {
+    let modulations = dense.run(conditions)?;
+    let width = modulations.dim(1)? / 3;
+    let norm = |row: usize| {
+        let part = |i: usize| modulations.narrow(0, row, 1)?.narrow(1, i * width, width)?.contiguous();
+        let scale = (part(0)?.squeeze(0)? + 1.0)?;
+        Ok(Norm { rms: RmsNorm::with_scale(scale, NORM_EPS), shift_gate: Some((part(1)?, part(2)?)) })
+    };
+    (0..conditions.dim(0)?).map(norm).collect()
+}
