@@ -56,9 +56,9 @@ pub enum RecordError {
 /// A dataset that could not be read.
 #[derive(Debug, Error)]
 pub enum ReadError {
-    #[error("reading the dataset {}: it has no meta/info.json, so it is no LeRobotDataset v3.0", root.display())]
+    #[error("reading the dataset {}: it has no meta/info.json, so it is no LeRobotDataset", root.display())]
     NotADataset { root: PathBuf },
-    #[error("reading the dataset {}: codebase_version is {found}, expected v3.0; LeRobot converts older ones with lerobot.scripts.convert_dataset_v21_to_v30", root.display())]
+    #[error("reading the dataset {}: codebase_version is {found}, which this cannot be done with; v2.0, v2.1 and v3.0 are read, v3.0 is appended to", root.display())]
     Version { root: PathBuf, found: String },
     #[error("reading {}", path.display())]
     Io {
@@ -78,6 +78,12 @@ pub enum ReadError {
         #[source]
         source: parquet::errors::ParquetError,
     },
+    /// A video or image that cannot be decoded.
+    #[error("decoding {}: {what}", path.display())]
+    Decode { path: PathBuf, what: String },
+    /// What is asked for is not in the dataset.
+    #[error("looking up {what} in the dataset {}", root.display())]
+    Missing { root: PathBuf, what: String },
     /// A file that can be read but says something that cannot be.
     #[error("checking {}: {what}", path.display())]
     Invalid { path: PathBuf, what: String },

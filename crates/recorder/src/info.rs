@@ -11,7 +11,8 @@ use serde_json::{Map, Value};
 
 use crate::ReadError;
 use crate::files::FOLDER;
-use crate::schema::{INFO, Info, STATS, TASKS, VERSION};
+use crate::reader::Version;
+use crate::schema::{INFO, Info, STATS, TASKS};
 use crate::stats::FeatureStats;
 
 /// What `meta/info.json`, the tables and the folder say. Serialises with LeRobot's key names.
@@ -61,11 +62,16 @@ impl DatasetInfo {
     /// Reads the dataset in the folder `root`, Sinew's or LeRobot's, and changes nothing.
     ///
     /// # Errors
-    /// When it is no LeRobotDataset v3.0, or a table can't be read or contradicts info.json.
+    /// When it is no LeRobotDataset of version 2.0, 2.1 or 3.0, or a table can't be read or contradicts info.json.
     pub fn open(root: &Path) -> Result<Self, ReadError> {
-        let info = read_info(root)?;
-        let tasks = if info.total_tasks > 0 { read_tasks(root)? } else { Vec::new() };
-        let mut episodes = if info.total_episodes > 0 { read_episodes(root)? } else { Vec::new() };
+        let (version, info) = read_any_info(root)?;
+        let layout = version.layout();
+        let tasks = layout.tasks(root, &info)?;
+        let episodes = layout.episodes(root, &info)?;
+        let mut episodes: Vec<EpisodeInfo> = episodes
+            .into_iter()
+            .map(|episode| EpisodeInfo { episode_index: episode.episode_index, length: episode.length, tasks: episode.tasks })
+            .collect();
         let invalid = |what: String| Err(ReadError::Invalid { path: root.join(INFO), what });
         if (episodes.len() as u64) < info.total_episodes {
             return invalid(format!("total_episodes is {}, but the episodes table has {} rows", info.total_episodes, episodes.len()));
@@ -75,7 +81,7 @@ impl DatasetInfo {
         if let Some((at, episode)) = episodes.iter().enumerate().find(|(at, episode)| episode.episode_index != *at as u64) {
             return invalid(format!("row {at} of the episodes table is episode {}", episode.episode_index));
         }
-        let frames: u64 = episodes.iter().map(|episode| episode.length).sum();
+        let frames = episodes.iter().fold(0u64, |sum, episode| sum.saturating_add(episode.length));
         if frames != info.total_frames {
             return invalid(format!("total_frames is {}, but the episodes have {frames} together", info.total_frames));
         }
@@ -125,25 +131,64 @@ fn size_of(folder: &Path, depth: usize) -> Result<u64, ReadError> {
     Ok(size)
 }
 
+/// info.json of a dataset that can be appended to, which is one of version 3.0.
 pub(crate) fn read_info(root: &Path) -> Result<Info, ReadError> {
+    let (version, info) = read_any_info(root)?;
+    if version != Version::V30 {
+        return Err(ReadError::Version { root: root.to_owned(), found: version.to_string() });
+    }
+    Ok(info)
+}
+
+/// info.json of any version. Whatever it says of sizes and numbers is within bounds that keep the
+/// rest from overflowing.
+pub(crate) fn read_any_info(root: &Path) -> Result<(Version, Info), ReadError> {
     let path = root.join(INFO);
     if !path.is_file() {
         return Err(ReadError::NotADataset { root: root.to_owned() });
     }
-    let value = read_json(&path)?;
-    let version = value["codebase_version"].as_str().unwrap_or("missing");
-    if version != VERSION {
-        return Err(ReadError::Version { root: root.to_owned(), found: version.to_owned() });
+    let mut value = read_json(&path)?;
+    let text = value["codebase_version"].as_str().unwrap_or("missing");
+    let Some(version) = Version::parse(text) else {
+        return Err(ReadError::Version { root: root.to_owned(), found: text.to_owned() });
+    };
+    // LeRobot takes 30.0 for 30.
+    if let Some(fps) = value["fps"].as_f64().filter(|fps| fps.fract() == 0.0 && (1.0..=1e6).contains(fps)) {
+        value["fps"] = Value::from(fps as u32);
     }
     let info: Info = serde_json::from_value(value).map_err(|source| ReadError::Json { path: path.clone(), source })?;
+    let invalid = |what: String| Err(ReadError::Invalid { path: path.clone(), what });
     if info.fps == 0 || info.chunks_size == 0 {
-        return Err(ReadError::Invalid {
-            path,
-            what: format!("fps is {} and chunks_size {}, expected above 0", info.fps, info.chunks_size),
-        });
+        return invalid(format!("fps is {} and chunks_size {}, expected above 0", info.fps, info.chunks_size));
     }
-    Ok(info)
+    let totals = [info.total_episodes, info.total_frames, info.total_tasks];
+    if totals.iter().any(|total| *total > MOST_FRAMES) {
+        return invalid(format!("the totals of episodes, frames and tasks are {totals:?}, expected at most {MOST_FRAMES}"));
+    }
+    if info.features.len() > MOST_FEATURES {
+        return invalid(format!("there are {} features, expected at most {MOST_FEATURES}", info.features.len()));
+    }
+    for (name, feature) in &info.features {
+        if name.is_empty() || name.contains(['/', '\\', '\0']) || name == ".." || name == "." {
+            return invalid(format!("the feature {name:?} has a name that makes no column or folder"));
+        }
+        let sizes = feature["shape"].as_array().map(|shape| shape.iter().map(|size| size.as_u64().unwrap_or(u64::MAX)));
+        let values = sizes.and_then(|mut sizes| sizes.try_fold(1u64, u64::checked_mul));
+        if values.is_none_or(|values| values > MOST_VALUES) {
+            return invalid(format!(
+                "the feature {name} has the shape {}, expected sizes of at most {MOST_VALUES} values together",
+                feature["shape"]
+            ));
+        }
+    }
+    Ok((version, info))
 }
+
+const MOST_FRAMES: u64 = 1 << 40;
+const MOST_FEATURES: usize = 4096;
+/// A picture of 8192x8192 in four channels.
+const MOST_VALUES: u64 = 1 << 28;
+const LARGEST_JSON_BYTES: u64 = 256 << 20;
 
 /// The statistics of `features`, all of which must be there.
 pub(crate) fn read_stats(root: &Path, features: &[String]) -> Result<Vec<(String, FeatureStats)>, ReadError> {
@@ -157,8 +202,16 @@ pub(crate) fn read_stats(root: &Path, features: &[String]) -> Result<Vec<(String
     stats.collect()
 }
 
-fn read_json(path: &Path) -> Result<Value, ReadError> {
-    let text = fs::read_to_string(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
+pub(crate) fn read_json(path: &Path) -> Result<Value, ReadError> {
+    let failed = |source| ReadError::Io { path: path.to_owned(), source };
+    let bytes = fs::metadata(path).map_err(failed)?.len();
+    if bytes > LARGEST_JSON_BYTES {
+        return Err(ReadError::Invalid {
+            path: path.to_owned(),
+            what: format!("it has {bytes} bytes, expected at most {LARGEST_JSON_BYTES}"),
+        });
+    }
+    let text = fs::read_to_string(path).map_err(failed)?;
     serde_json::from_str(&text).map_err(|source| ReadError::Json { path: path.to_owned(), source })
 }
 
@@ -179,24 +232,6 @@ pub(crate) fn read_tasks(root: &Path) -> Result<Vec<String>, ReadError> {
         }
     }
     Ok(tasks)
-}
-
-fn read_episodes(root: &Path) -> Result<Vec<EpisodeInfo>, ReadError> {
-    let tree = root.join("meta/episodes");
-    let mut episodes = Vec::new();
-    for path in parquet_files(&tree)? {
-        let invalid = |what: &str| ReadError::Invalid { path: path.clone(), what: what.to_owned() };
-        for batch in read_parquet(&path, &["episode_index", "length", "tasks"])? {
-            let indices = integers(&batch, "episode_index").ok_or_else(|| invalid("there is no column episode_index of int64"))?;
-            let lengths = integers(&batch, "length").ok_or_else(|| invalid("there is no column length of int64"))?;
-            let tasks = batch.column_by_name("tasks").and_then(|column| column.as_list_opt::<i32>());
-            for (row, (episode_index, length)) in indices.into_iter().zip(lengths).enumerate() {
-                let tasks = tasks.filter(|tasks| tasks.is_valid(row)).and_then(|tasks| strings(&tasks.value(row))).unwrap_or_default();
-                episodes.push(EpisodeInfo { episode_index, length, tasks });
-            }
-        }
-    }
-    Ok(episodes)
 }
 
 /// The parquet files one folder down, in the order in which LeRobot reads them.
@@ -231,7 +266,7 @@ pub(crate) fn integers(batch: &RecordBatch, column: &str) -> Option<Vec<u64>> {
     (column.null_count() == 0).then(|| column.values().iter().map(|value| *value as u64).collect())
 }
 
-fn strings(column: &ArrayRef) -> Option<Vec<String>> {
+pub(crate) fn strings(column: &ArrayRef) -> Option<Vec<String>> {
     let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
     Some(match column.data_type() {
         DataType::Utf8 => column.as_string::<i32>().iter().map(text).collect(),

@@ -61,6 +61,8 @@ mod h264;
 mod info;
 mod mp4;
 mod mp4_read;
+mod progress;
+mod reader;
 mod recorder;
 mod rerun_view;
 mod schema;
@@ -68,11 +70,17 @@ mod stats;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tools;
 mod verify;
 mod video;
 
 pub use error::{ReadError, RecordError};
 pub use info::{CameraInfo, DatasetInfo, EpisodeInfo};
+pub use progress::{Progress, Step};
+pub use reader::{
+    DatasetReader, DepthImage, DepthSettings, Episode, EpisodeVideoSpan, Images, Item, Loader, Values, Version, VideoReader, Windows,
+};
 pub use recorder::{DatasetRecorder, RecorderOptions, Totals, recover};
 pub use rerun_view::{RerunView, ViewError};
-pub use verify::{Fault, verify};
+pub use tools::ToolError;
+pub use verify::{Fault, verify, verify_with};

@@ -85,6 +85,20 @@ impl FeatureStats {
         }
     }
 
+    /// Those of several columns as one feature's; they must be of the same rows, and at least one.
+    pub(crate) fn side_by_side(columns: impl IntoIterator<Item = Self>) -> Self {
+        let mut columns = columns.into_iter();
+        let mut all = columns.next().unwrap_or_else(|| Self::of_f64(&[]));
+        for column in columns {
+            all.min.extend(column.min);
+            all.max.extend(column.max);
+            all.mean.extend(column.mean);
+            all.std.extend(column.std);
+            all.quantiles.iter_mut().zip(column.quantiles).for_each(|(all, q)| all.extend(q));
+        }
+        all
+    }
+
     /// The statistics of two sets of rows taken together.
     pub(crate) fn merge(&self, other: &Self) -> Self {
         let (a, b) = (self.count as f64, other.count as f64);

@@ -56,10 +56,12 @@ fn a_video_has_its_index_first_even_times_and_a_key_frame_at_each_episode() {
     let folder = tempfile::tempdir().unwrap();
     record(folder.path(), &[(5, true), (4, true)]);
     let video = read_video(&folder.path().join(FRONT)).unwrap();
-    assert_eq!((video.codec.as_str(), video.width, video.height, video.frames), ("avc1", 128, 96, 9));
-    assert_eq!((video.timescale, video.durations.as_slice()), (15360, &[(9, 512)][..]));
-    assert_eq!(video.key_frames, [1, 3, 5, 6, 8]);
-    assert_eq!(video.frame_bytes, video.data_bytes);
+    assert_eq!((video.codec.as_str(), video.width, video.height, video.frames()), ("avc1", 128, 96, 9));
+    assert!(!video.is_reordered());
+    assert!(video.samples.iter().enumerate().all(|(at, sample)| (sample.shown_at, sample.duration) == (at as i64 * 512, 512)));
+    assert_eq!(video.timescale, 15360);
+    let key_frames: Vec<usize> = video.samples.iter().enumerate().filter(|(_, sample)| sample.is_key).map(|(at, _)| at).collect();
+    assert_eq!(key_frames, [0, 2, 4, 5, 7]);
     assert!(video.index_first);
 }
 
@@ -293,8 +295,8 @@ fn what_is_no_dataset_is_named() {
     fs::create_dir(folder.path().join("meta")).unwrap();
     fs::write(&info, "{").unwrap();
     assert!(matches!(DatasetInfo::open(folder.path()), Err(ReadError::Json { .. })));
-    fs::write(&info, r#"{"codebase_version": "v2.1", "fps": 30, "features": {}}"#).unwrap();
-    assert!(matches!(DatasetInfo::open(folder.path()), Err(ReadError::Version { found, .. }) if found == "v2.1"));
+    fs::write(&info, r#"{"codebase_version": "v4.0", "fps": 30, "features": {}}"#).unwrap();
+    assert!(matches!(DatasetInfo::open(folder.path()), Err(ReadError::Version { found, .. }) if found == "v4.0"));
     fs::write(&info, r#"{"codebase_version": "v3.0", "fps": 30, "features": {}, "total_episodes": 1}"#).unwrap();
     assert!(matches!(DatasetInfo::open(folder.path()), Err(ReadError::Io { .. })));
 }

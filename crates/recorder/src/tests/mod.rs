@@ -3,6 +3,7 @@
 mod crash;
 mod dataset;
 mod golden;
+mod reading;
 mod view;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,41 @@
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::progress::Stopped;
+use crate::{Fault, ReadError, RecordError};
+
+/// A tool that could not do its work. The datasets it read are as they were.
+#[derive(Debug, Error)]
+pub enum ToolError {
+    /// What was asked for makes no dataset.
+    #[error("planning to {what}: {why}")]
+    Plan { what: String, why: String },
+    /// The folder that should be written holds something.
+    #[error("writing {}: it holds {found} already; name a folder that is empty or does not exist", root.display())]
+    NotEmpty { root: PathBuf, found: String },
+    /// The result was not whole, so it was not put into place.
+    #[error("checking the result for {}: {}", root.display(), list(faults))]
+    Unsound { root: PathBuf, faults: Vec<Fault> },
+    /// The progress callback asked to stop.
+    #[error("stopped; nothing was changed")]
+    Stopped,
+    /// A program that was run failed.
+    #[error("running {program} to {doing}: {what}")]
+    Program { program: PathBuf, doing: String, what: String },
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Write(#[from] RecordError),
+}
+
+impl From<Stopped> for ToolError {
+    fn from(_: Stopped) -> Self {
+        Self::Stopped
+    }
+}
+
+fn list(faults: &[Fault]) -> String {
+    let shown = faults.iter().take(5).map(Fault::to_string).collect::<Vec<_>>().join("; ");
+    if faults.len() > 5 { format!("{shown}; and {} more", faults.len() - 5) } else { shown }
+}
