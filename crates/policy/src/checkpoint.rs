@@ -16,7 +16,7 @@ use crate::family::{self, ConfigFile, FAMILIES, Model, Plan, Shape};
 use crate::features::{Feature, FeatureKind, Features};
 use crate::files::{Files, Resources};
 use crate::info::{self, CameraInfo, FeatureInfo, Info};
-use crate::processor::{Pipeline, Prompt};
+use crate::processor::{Pipeline, Prompt, old};
 use crate::weights::{Loader, TensorFile, is_pickle};
 
 pub(crate) const CONFIG: &str = "config.json";
@@ -123,16 +123,27 @@ impl Checkpoint {
         let plan = family::read_plan(&family, &file)?;
         let shape = plan.shape();
         let weights = Arc::new(TensorFile::open(&dir.join(WEIGHTS))?);
-        if !dir.join(PREPROCESSOR).exists() && weights.names().iter().any(|name| is_old_buffer(name)) {
-            return Err(CheckpointError::OldNormalization { dir });
-        }
-        let preprocessor = Pipeline::open(files, PREPROCESSOR, inputs, None)?;
-        let postprocessor = Pipeline::open(files, POSTPROCESSOR, outputs, Some(&preprocessor))?;
+        let is_old = !dir.join(PREPROCESSOR).exists() && weights.names().iter().any(|name| old::is_statistic(name));
+        let (preprocessor, postprocessor) = if is_old {
+            let Some(modes) = &common.normalization_mapping else {
+                return Err(file.fault("normalization_mapping", "not there".into(), "how each type of feature is normalised"));
+            };
+            let steps = old::preprocessor(&json, inputs, modes, plan.prompt());
+            let steps = steps.ok_or_else(|| CheckpointError::OldNormalization { dir: dir.clone() })?;
+            let preprocessor = Pipeline::old(files, &config_path, steps, inputs, None, (&weights, old::INPUTS))?;
+            let steps = old::postprocessor(outputs, modes);
+            let postprocessor = Pipeline::old(files, &config_path, steps, outputs, Some(&preprocessor), (&weights, old::OUTPUTS))?;
+            (preprocessor, postprocessor)
+        } else {
+            let preprocessor = Pipeline::open(files, PREPROCESSOR, inputs, None)?;
+            let postprocessor = Pipeline::open(files, POSTPROCESSOR, outputs, Some(&preprocessor))?;
+            (preprocessor, postprocessor)
+        };
         check_preprocessor(&dir.join(PREPROCESSOR), &preprocessor, &*plan)?;
 
         let mut loader = Loader::check(&weights);
         plan.build(&mut loader)?;
-        let parameters = loader.finish(|name| is_old_buffer(name) || plan.knows_unused(name))?;
+        let parameters = loader.finish(|name| old::is_statistic(name) || plan.knows_unused(name))?;
         if let Some(mapping) = &common.normalization_mapping {
             check_modes(&dir.join(PREPROCESSOR), &preprocessor, inputs, mapping)?;
             check_modes(&dir.join(POSTPROCESSOR), &postprocessor, outputs, mapping)?;
@@ -239,11 +250,6 @@ fn check_modes(path: &Path, pipeline: &Pipeline, features: &Features, mapping: &
         }
     }
     Ok(())
-}
-
-/// LeRobot kept statistics among the weights before it had processor files.
-fn is_old_buffer(name: &str) -> bool {
-    ["normalize_inputs.", "normalize_targets.", "unnormalize_outputs."].iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// The files without which a folder is no checkpoint, and those that are never opened.

@@ -17,7 +17,7 @@ pub enum CheckpointError {
     #[error("opening the checkpoint {}: it is a PEFT adapter, which needs its base model; merge it into a full checkpoint first", dir.display())]
     Adapter { dir: PathBuf },
     #[error(
-        "opening the checkpoint {}: it predates LeRobot's processor files (its statistics are inside model.safetensors); convert it with `python -m lerobot.processor.migrate_policy_normalization --pretrained-path {}`",
+        "opening the checkpoint {}: it predates LeRobot's processor files, and how this family took its text then is not known here; convert it with `python -m lerobot.processor.migrate_policy_normalization --pretrained-path {}`",
         dir.display(), dir.display()
     )]
     OldNormalization { dir: PathBuf },

@@ -226,13 +226,6 @@ fn an_unknown_step_is_named() {
 
 #[test]
 fn checkpoints_that_need_a_conversion_say_which() {
-    let (error, text) = after(|dir| {
-        std::fs::remove_file(dir.join(PRE)).unwrap();
-        edit_tensors(&dir.join(MODEL), |tensors| {
-            drop(tensors.insert("normalize_inputs.buffer_observation_state.mean".into(), (Dtype::F32, vec![1], vec![0; 4])))
-        });
-    });
-    assert!(matches!(error, CheckpointError::OldNormalization { .. }) && text.contains("migrate_policy_normalization"), "{text}");
     let (error, _) = after(|dir| edit_json(&dir.join(CONFIG), |config| config["use_peft"] = json!(true)));
     assert!(matches!(error, CheckpointError::Adapter { .. }));
 }

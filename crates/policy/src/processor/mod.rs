@@ -6,6 +6,7 @@ mod batch;
 #[cfg(test)]
 mod golden;
 mod normalize;
+pub(crate) mod old;
 mod order;
 mod precision;
 mod relative;
@@ -29,6 +30,7 @@ pub(crate) use tokenizer::Tokenizer;
 
 use crate::checkpoint::{parse, read_json};
 use crate::files::Files;
+use crate::weights::TensorFile;
 use crate::{CheckpointError, Features, InferError};
 
 /// A pipeline as the checkpoint's JSON describes it.
@@ -43,7 +45,7 @@ struct PipelineJson {
 }
 
 #[derive(Deserialize)]
-struct StepJson {
+pub(crate) struct StepJson {
     registry_name: Option<String>,
     class: Option<String>,
     #[serde(default)]
@@ -59,11 +61,19 @@ pub(crate) struct Source<'a> {
     pub index: usize,
     name: &'a str,
     config: Value,
-    pub state_file: Option<String>,
+    pub state: State<'a>,
     /// The model's inputs for a preprocessor, its outputs for a postprocessor.
     pub features: &'a Features,
     /// The relative-actions step of the preprocessor, for a postprocessor.
     relative: Option<&'a RelativeActions>,
+}
+
+/// Where a step's tensors are.
+pub(crate) enum State<'a> {
+    /// In the file of this name, if in any.
+    File(Option<String>),
+    /// Among the weights, under names that start with this.
+    Weights(&'a TensorFile, &'static str),
 }
 
 impl Source<'_> {
@@ -97,16 +107,44 @@ impl Pipeline {
     pub(crate) fn open(files: &Files, file: &str, features: &Features, before: Option<&Pipeline>) -> Result<Self, CheckpointError> {
         let path = files.dir.join(file);
         let json: PipelineJson = parse(&path, read_json(&path)?)?;
+        Self::new(files, &path, json.steps, features, before, None)
+    }
+
+    /// The pipeline `steps` of a checkpoint from before the processor files, whose statistics are among
+    /// the `weights` under names that start with `prefix`; `path` is the file that errors name.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn old(
+        files: &Files,
+        path: &Path,
+        steps: Vec<StepJson>,
+        features: &Features,
+        before: Option<&Pipeline>,
+        weights: (&TensorFile, &'static str),
+    ) -> Result<Self, CheckpointError> {
+        Self::new(files, path, steps, features, before, Some(weights))
+    }
+
+    fn new(
+        files: &Files,
+        path: &Path,
+        steps: Vec<StepJson>,
+        features: &Features,
+        before: Option<&Pipeline>,
+        weights: Option<(&TensorFile, &'static str)>,
+    ) -> Result<Self, CheckpointError> {
         let relative = before.and_then(Self::relative);
         let step = |(index, json): (usize, StepJson)| {
             let name = json.registry_name.or(json.class).unwrap_or_default();
-            let (path, config) = (path.as_path(), Value::Object(json.config));
-            let source = Source { files, path, index, name: &name, config, state_file: json.state_file, features, relative };
+            let config = Value::Object(json.config);
+            let state = weights.map_or(State::File(json.state_file), |(file, prefix)| State::Weights(file, prefix));
+            let source = Source { files, path, index, name: &name, config, state, features, relative };
             let step = Step::new(&source)?;
             Ok((name, step))
         };
-        let steps: Vec<_> = json.steps.into_iter().enumerate().map(step).collect::<Result<_, _>>()?;
-        order::check(&path, &steps, before.map(|before| before.steps.as_slice()))?;
+        let steps: Vec<_> = steps.into_iter().enumerate().map(step).collect::<Result<_, _>>()?;
+        order::check(path, &steps, before.map(|before| before.steps.as_slice()))?;
         Ok(Self { steps })
     }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::precision::{AsBf16, AsF16, AsF32, Round};
-use super::{Array, Batch, Precision, Source};
+use super::{Array, Batch, Precision, Source, State, old};
 use crate::features::{ACTION, Feature};
 use crate::weights::TensorFile;
 use crate::{CheckpointError, FeatureKind, Features};
@@ -88,7 +88,7 @@ impl Normalizer {
     pub(crate) fn open(source: &Source) -> Result<Self, CheckpointError> {
         let json: NormalizerJson = source.parse()?;
         let path = source.path;
-        let state = source.state_file.as_deref().map(|name| open_state(source.files.dir, path, name)).transpose()?;
+        let stats = Statistics::open(source)?;
         let (mut rules, mut excluded) = (Vec::new(), Vec::new());
         for (name, feature) in source.features.iter() {
             let listed = json.features.get(name);
@@ -114,7 +114,7 @@ impl Normalizer {
             let mode = json.norm_map.get(&kind).copied().unwrap_or(Mode::Identity);
             let stats = match (mode.stats(), channels) {
                 (Some(pair), Some(channels)) => {
-                    let [a, b] = pair.map(|stat| read_stat(state.as_ref(), path, name, mode, stat, channels));
+                    let [a, b] = pair.map(|stat| stats.read(path, name, mode, stat, channels));
                     a?.into_iter().zip(b?).map(|(a, b)| [a, b]).collect()
                 }
                 _ => Vec::new(),
@@ -212,34 +212,50 @@ fn channels(kind: FeatureKind, shape: &[usize]) -> Option<usize> {
     }
 }
 
-fn open_state(dir: &Path, path: &Path, name: &str) -> Result<TensorFile, CheckpointError> {
-    // A name, never a way out of the folder.
-    if Path::new(name).file_name().is_none_or(|file| file != name) {
-        let (found, expected) = (name.to_owned(), "a file name in the checkpoint's folder".into());
-        return Err(CheckpointError::Config { path: path.to_owned(), key: "state_file".into(), found, expected });
-    }
-    TensorFile::open(&dir.join(name))
+/// A step's statistics.
+enum Statistics<'a> {
+    None,
+    /// `<feature>.<statistic>` in a file of the step's own.
+    Own(TensorFile),
+    Weights(&'a TensorFile, &'static str),
 }
 
-fn read_stat(
-    state: Option<&TensorFile>,
-    path: &Path,
-    feature: &str,
-    mode: Mode,
-    stat: &str,
-    expected: usize,
-) -> Result<Vec<f32>, CheckpointError> {
-    let name = format!("{feature}.{stat}");
-    let Some((file, info)) = state.and_then(|file| Some((file, file.spec(&name)?))) else {
-        let path = state.map_or(path, TensorFile::path).to_owned();
-        return Err(CheckpointError::MissingStats { path, feature: feature.to_owned(), mode: mode.name().into(), stat: stat.to_owned() });
-    };
-    // [D] for vectors; [C] or [C, 1, 1] for images.
-    if info.shape.first() != Some(&expected) || info.shape.iter().skip(1).any(|n| *n != 1) {
-        let (path, feature, stat) = (file.path().to_owned(), feature.to_owned(), stat.to_owned());
-        return Err(CheckpointError::WrongStats { path, feature, stat, found: info.shape.clone(), expected });
+impl<'a> Statistics<'a> {
+    fn open(source: &'a Source) -> Result<Self, CheckpointError> {
+        let name = match &source.state {
+            State::Weights(file, prefix) => return Ok(Self::Weights(file, prefix)),
+            State::File(None) => return Ok(Self::None),
+            State::File(Some(name)) => name,
+        };
+        // A name, never a way out of the folder.
+        if Path::new(name).file_name().is_none_or(|file| file != name.as_str()) {
+            return Err(source.fault("state_file", name.clone(), "a file name in the checkpoint's folder"));
+        }
+        TensorFile::open(&source.files.dir.join(name)).map(Self::Own)
     }
-    file.floats(&name, info)
+
+    fn read(&self, path: &Path, feature: &str, mode: Mode, stat: &str, expected: usize) -> Result<Vec<f32>, CheckpointError> {
+        let (file, name) = match self {
+            Self::None => (None, String::new()),
+            Self::Own(file) => (Some(file), format!("{feature}.{stat}")),
+            Self::Weights(file, prefix) => (Some(*file), old::statistic(prefix, feature, stat)),
+        };
+        let Some((file, info)) = file.and_then(|file| Some((file, file.spec(&name)?))) else {
+            let path = file.map_or(path, TensorFile::path).to_owned();
+            return Err(CheckpointError::MissingStats {
+                path,
+                feature: feature.to_owned(),
+                mode: mode.name().into(),
+                stat: stat.to_owned(),
+            });
+        };
+        // [D] for vectors; [C] or [C, 1, 1] for images.
+        if info.shape.first() != Some(&expected) || info.shape.iter().skip(1).any(|n| *n != 1) {
+            let (path, feature, stat) = (file.path().to_owned(), feature.to_owned(), stat.to_owned());
+            return Err(CheckpointError::WrongStats { path, feature, stat, found: info.shape.clone(), expected });
+        }
+        file.floats(&name, info)
+    }
 }
 
 #[cfg(test)]
