@@ -20,13 +20,14 @@ use crate::weights::Loader;
 type ReadPlan = fn(&ConfigFile) -> Built<Box<dyn Plan>>;
 
 /// Every family by LeRobot's name.
-const PLANS: [(&str, ReadPlan); 6] = [
+const PLANS: [(&str, ReadPlan); 7] = [
     ("act", crate::act::plan),
     ("diffusion", crate::diffusion::plan),
     ("smolvla", crate::smolvla::plan),
     ("pi0", crate::pi::plan_pi0),
     ("pi05", crate::pi::plan_pi05),
     ("pi0_fast", crate::pi::plan_fast),
+    ("vqbet", crate::vqbet::plan),
 ];
 
 /// The policy families that can be run, by LeRobot's names.
@@ -206,30 +207,30 @@ impl Sampling {
         }
     }
 
-    /// A token by its weight, a logarithm: the first of the heaviest at `temperature` 0, otherwise one
-    /// drawn with a probability that grows with `e^(weight / temperature)`.
+    /// A token by its weight, a logarithm: as [`choose`], by a number that is drawn where one is
+    /// needed.
     ///
     /// # Errors
-    /// When there is none, or a weight is no number.
+    /// As [`choose`].
     pub(crate) fn token(&mut self, weights: &[f32], temperature: f64) -> Result<u32> {
-        if let Some(at) = weights.iter().position(|weight| weight.is_nan()) {
-            candle_core::bail!("the weight of token {at} is no number");
+        let number = if temperature > 0.0 { self.rng.f64() } else { 0.0 };
+        Ok(choose(weights, temperature, number)? as u32)
+    }
+
+    /// Numbers of 0..1 that choices are made by, `shape`: what the caller gave as noise, or drawn.
+    ///
+    /// # Errors
+    /// When what the caller gave has another shape, or is not in 0..1.
+    pub(crate) fn numbers(&mut self, shape: &[usize]) -> Result<Array> {
+        if self.noise.is_some() {
+            let given = self.initial(shape)?;
+            return match given.values.iter().find(|value| !(0.0..1.0).contains(*value)) {
+                Some(value) => candle_core::bail!("the input noise holds {value}, expected numbers from 0 to below 1, to make choices by"),
+                None => Ok(given),
+            };
         }
-        let most = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let likely = |weight: &f32| (f64::from(weight - most) / temperature).exp();
-        let index = if temperature > 0.0 {
-            let mut left = self.rng.f64() * weights.iter().map(likely).sum::<f64>();
-            weights.iter().position(|weight| {
-                left -= likely(weight);
-                left < 0.0
-            })
-        } else {
-            None
-        };
-        match index.or_else(|| weights.iter().position(|weight| *weight == most)) {
-            Some(index) => Ok(index as u32),
-            None => candle_core::bail!("there is no token to choose from"),
-        }
+        let values = (0..shape.iter().product()).map(|_| self.rng.f32()).collect();
+        Ok(Array { shape: shape.to_vec(), values })
     }
 
     /// Independent samples of N(0, 1), by Box and Muller's transform.
@@ -246,9 +247,49 @@ impl Sampling {
     }
 }
 
+/// Which of some options to take by their weights, logarithms: the first of the heaviest at
+/// `temperature` 0; otherwise the first up to which the probabilities, which grow with
+/// `e^(weight / temperature)`, add up to more than `number` in 0..1.
+///
+/// # Errors
+/// When there is none, or a weight is no number.
+pub(crate) fn choose(weights: &[f32], temperature: f64, number: f64) -> Result<usize> {
+    if let Some(at) = weights.iter().position(|weight| weight.is_nan()) {
+        candle_core::bail!("the weight of option {at} is no number");
+    }
+    let most = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let likely = |weight: &f32| (f64::from(weight - most) / temperature).exp();
+    let index = if temperature > 0.0 {
+        let mut left = number * weights.iter().map(likely).sum::<f64>();
+        weights.iter().position(|weight| {
+            left -= likely(weight);
+            left < 0.0
+        })
+    } else {
+        None
+    };
+    match index.or_else(|| weights.iter().position(|weight| *weight == most)) {
+        Some(index) => Ok(index),
+        None => candle_core::bail!("there is nothing to choose from"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_are_chosen_as_often_as_they_are_likely() {
+        // Probabilities 1/4, 0, 3/4 at temperature 2.
+        let weights = [0.0, -1e30, 2.0 * 3f32.ln()];
+        let chosen = |number| choose(&weights, 2.0, number).unwrap();
+        assert_eq!([0.0, 0.2, 0.2499, 0.2501, 0.6, 0.9999, 1.0].map(chosen), [0, 0, 0, 2, 2, 2, 2]);
+        assert_eq!(choose(&weights, 0.0, 0.1).unwrap(), 2);
+        // Nothing overflows.
+        assert_eq!(choose(&[-3e38, 3e38], 1e-3, 0.5).unwrap(), 1);
+        assert!(choose(&[], 1.0, 0.5).is_err());
+        assert!(choose(&[0.0, f32::NAN], 1.0, 0.5).is_err());
+    }
 
     #[test]
     fn drawn_noise_is_standard_normal_and_depends_on_the_seed_alone() {

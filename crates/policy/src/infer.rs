@@ -84,8 +84,10 @@ impl Inputs {
         self
     }
 
-    /// Sets the initial noise of a diffusion or flow policy, `[rows, width]` in its own dimensions.
-    /// Without it, noise is drawn from the seed.
+    /// Sets the initial noise of a diffusion or flow policy, `[rows, width]` in its own dimensions,
+    /// or the numbers of 0..1 by which VQ-BeT picks its primary and secondary code, `[2, 1]`: the
+    /// first code up to which the probabilities add up to more than the number. Without it, noise is
+    /// drawn from the seed.
     #[must_use]
     pub fn noise(mut self, shape: [usize; 2], values: Vec<f32>) -> Self {
         self.noise = Some(Array { shape: shape.to_vec(), values });
@@ -102,8 +104,9 @@ impl Inputs {
 
     /// Reads a safetensors file: vectors as `f32 [D]` or `[T, D]`, images as `u8 [H, W, 3]` or
     /// `[T, H, W, 3]` with `T` observation steps, oldest first; optionally `noise` (`f32 [rows,
-    /// width]`), and `noise_steps` (`f32 [steps, rows, width]`) for samplers that add noise at each
-    /// step; the sentence in the metadata entry `task`.
+    /// width]`, see [`noise`](Self::noise)), and `noise_steps` (`f32 [steps, rows, width]`) for
+    /// samplers that add noise at each step: DDPM adds one at each of its steps but the last, in
+    /// their order; the sentence in the metadata entry `task`.
     ///
     /// # Errors
     /// When the file can't be read or a tensor is none of these.

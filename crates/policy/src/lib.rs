@@ -56,6 +56,7 @@ mod pi;
 mod processor;
 mod smolvla;
 mod vision;
+mod vqbet;
 mod weights;
 
 pub use act::TemporalEnsembler;

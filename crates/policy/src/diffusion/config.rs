@@ -10,7 +10,7 @@ use super::unet::FINAL_GROUPS;
 use crate::family::{ConfigFile, MAX_IMAGE_SIDE, Model, Plan, Shape};
 use crate::features::{Feature, FeatureKind, STATE};
 use crate::nn::Built;
-use crate::vision::{Norm, ResNetPlan};
+use crate::vision::{KeypointPlan, Norm, ResNetPlan};
 use crate::weights::Loader;
 
 /// What no network, trajectory or schedule comes near, so that a false number can't ask for memory.
@@ -23,12 +23,7 @@ pub(crate) struct DiffusionConfig {
     pub horizon: usize,
     n_action_steps: usize,
     vision_backbone: String,
-    pub backbone: ResNetPlan,
-    pub backbone_norm: Norm,
-    /// Height and width, as below.
-    pub resize: Option<[usize; 2]>,
-    pub crop: Option<[usize; 2]>,
-    pub keypoints: usize,
+    pub encoder: KeypointPlan,
     pub separate_encoders: bool,
     /// One or more, each 1 or more.
     pub down_dims: Vec<usize>,
@@ -44,7 +39,8 @@ pub(crate) struct DiffusionConfig {
     pub environment: Option<(String, usize)>,
     /// Feature names, in the order of the file; all have images of one size.
     pub cameras: Vec<String>,
-    camera_size: Option<[usize; 2]>,
+    /// Their height and width, if there is a camera.
+    pub camera_size: Option<[usize; 2]>,
     pub action_width: usize,
 }
 
@@ -137,13 +133,12 @@ impl Plan for DiffusionConfig {
         Ok(Box::new(Diffusion::build(self, loader)?))
     }
 
-    /// What batch norms count in training.
     fn knows_unused(&self, tensor: &str) -> bool {
-        self.backbone_norm == Norm::Batch && tensor.starts_with("diffusion.rgb_encoder.") && tensor.ends_with(".num_batches_tracked")
+        tensor.starts_with("diffusion.rgb_encoder.") && self.encoder.knows_unused(tensor)
     }
 
     fn takes_any_image_size(&self) -> bool {
-        self.resize.is_some()
+        self.encoder.resize.is_some()
     }
 }
 
@@ -269,11 +264,13 @@ impl DiffusionConfig {
             horizon: json.horizon,
             n_action_steps: json.n_action_steps,
             vision_backbone: json.vision_backbone,
-            backbone,
-            backbone_norm: if json.use_group_norm { Norm::Group } else { Norm::Batch },
-            resize: json.resize_shape,
-            crop,
-            keypoints: json.spatial_softmax_num_keypoints,
+            encoder: KeypointPlan {
+                resize: json.resize_shape,
+                crop,
+                backbone,
+                norm: if json.use_group_norm { Norm::Group } else { Norm::Batch },
+                keypoints: json.spatial_softmax_num_keypoints,
+            },
             separate_encoders: json.use_separate_rgb_encoder_per_camera,
             down_dims,
             kernel_size: json.kernel_size,
@@ -295,21 +292,16 @@ impl DiffusionConfig {
         now..(now + self.n_action_steps).min(self.horizon)
     }
 
-    /// Height and width of the images that the backbone sees, if there is a camera.
-    pub(crate) fn image_size(&self) -> Option<[usize; 2]> {
-        self.camera_size.map(|size| self.crop.or(self.resize).unwrap_or(size))
-    }
-
     /// How many features the network gets of all observation steps.
     pub(crate) fn observed_width(&self) -> usize {
         let environment = self.environment.as_ref().map_or(0, |(_, n)| *n);
-        self.n_obs_steps * (self.state_width + self.cameras.len() * 2 * self.keypoints + environment)
+        self.n_obs_steps * (self.state_width + self.cameras.len() * self.encoder.width() + environment)
     }
 
     /// About what the largest intermediates take: the backbone's first feature maps (64 channels at
     /// half the resolution, in and out of a layer).
     fn scratch_bytes(&self) -> u64 {
-        let pixels = self.image_size().map_or(0, |[height, width]| height.div_ceil(2) * width.div_ceil(2));
+        let pixels = self.camera_size.map_or(0, |size| self.encoder.seen(size).map(|side| side.div_ceil(2)).into_iter().product::<usize>());
         let images = if self.separate_encoders { 1 } else { self.cameras.len() } * self.n_obs_steps;
         4 * 2 * 64 * (pixels * images) as u64
     }

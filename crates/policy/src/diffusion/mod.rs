@@ -2,8 +2,6 @@
 //! network removes noise step by step from a trajectory of actions, knowing the last observations.
 
 mod config;
-mod encoder;
-mod image;
 mod scheduler;
 mod unet;
 
@@ -11,13 +9,13 @@ use candle_core::{Device, Result, Tensor};
 
 use config::DiffusionConfig;
 pub(crate) use config::plan;
-use encoder::Encoder;
 use unet::Unet;
 
 use crate::family::{Model, Sampling};
 use crate::features::STATE;
 use crate::nn::Built;
 use crate::processor::{Array, Batch};
+use crate::vision::KeypointEncoder;
 use crate::weights::Loader;
 
 /// For how many diffusion steps the modulations are computed together: one pass over the weights
@@ -29,7 +27,7 @@ const STEPS_TOGETHER: usize = 32;
 pub(crate) struct Diffusion {
     config: DiffusionConfig,
     /// One for all cameras, or one each in their order.
-    encoders: Vec<Encoder>,
+    encoders: Vec<KeypointEncoder>,
     unet: Unet,
     device: Device,
 }
@@ -41,12 +39,13 @@ impl Diffusion {
     /// When one is missing or has another shape than the configuration and the others imply.
     pub(crate) fn build(config: &DiffusionConfig, loader: &mut Loader) -> Built<Self> {
         let name = "diffusion.rgb_encoder";
-        let encoders = match config.image_size() {
+        let encoders = match config.camera_size {
             None => Vec::new(),
             Some(size) if config.separate_encoders => {
-                (0..config.cameras.len()).map(|i| Encoder::new(loader, &format!("{name}.{i}"), config, size)).collect::<Built<_>>()?
+                let encoder = |i| KeypointEncoder::new(loader, &format!("{name}.{i}"), &config.encoder, size);
+                (0..config.cameras.len()).map(encoder).collect::<Built<_>>()?
             }
-            Some(size) => vec![Encoder::new(loader, name, config, size)?],
+            Some(size) => vec![KeypointEncoder::new(loader, name, &config.encoder, size)?],
         };
         let unet = Unet::new(loader, config, config.observed_width())?;
         Ok(Self { config: config.clone(), encoders, unet, device: loader.device().clone() })
@@ -85,14 +84,7 @@ impl Diffusion {
         let [.., height, width, channels] = *images.dims() else {
             candle_core::bail!("{camera} is no image: {:?}", images.shape());
         };
-        let mut images = images.reshape(((), height, width, channels))?;
-        if let Some(size) = self.config.resize {
-            images = image::resize(&images, size)?;
-        }
-        match self.config.crop {
-            Some(size) => image::center_crop(&images, size),
-            None => Ok(images),
-        }
+        self.config.encoder.prepare(&images.reshape(((), height, width, channels))?)
     }
 }
 

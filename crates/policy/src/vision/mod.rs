@@ -2,10 +2,14 @@
 
 #![allow(dead_code, unused_imports, reason = "the families that use all of it are on their way")]
 
+mod keypoints;
 mod resize;
 mod resnet;
 mod siglip;
+mod transforms;
 
+pub(crate) use keypoints::{KeypointEncoder, KeypointPlan};
 pub(crate) use resize::{Padding, resize_with_padding};
 pub(crate) use resnet::{Names, Norm, ResNet, ResNetPlan};
 pub(crate) use siglip::{PatchPositions, SigLip, SigLipPlan};
+pub(crate) use transforms::{center_crop, resize};

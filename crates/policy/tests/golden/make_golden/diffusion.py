@@ -124,9 +124,9 @@ def compiled_whole_horizon(out: Path) -> None:
 
 
 def two_encoders_group_norm(out: Path) -> None:
-    make(out, 8, {"a": (50, 50), "b": (50, 50)}, 2, 2, env=3, width=(16, 16, 16, 16), dtype=torch.half, use_group_norm=True, resize_shape=(40, 60),
-         crop_ratio=0.5, noise_scheduler_type="DDIM", num_train_timesteps=1000, num_inference_steps=40, prediction_type="sample",
-         use_film_scale_modulation=False, n_obs_steps=2, **SMALL | {"n_action_steps": 1})
+    make(out, 28, {"a": (50, 50), "b": (50, 50)}, 2, 2, env=3, width=(16, 16, 16, 16), dtype=torch.half, use_group_norm=True, resize_shape=(80, 100),
+         crop_ratio=0.8, clip_sample_range=3.0, noise_scheduler_type="DDIM", num_train_timesteps=1000, num_inference_steps=40, prediction_type="sample",
+         use_film_scale_modulation=False, n_obs_steps=2, **SMALL | {"n_action_steps": 3})
 
 
 def schedulers(out: Path) -> None:

@@ -1,4 +1,4 @@
-//! What happens to an image before the backbone sees it: torchvision's `Resize` and `CenterCrop`.
+//! torchvision's `Resize` and `CenterCrop`.
 
 use candle_core::{Result, Tensor};
 
