@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod policy;
+mod resources;
 
 pub use policy::{Policy, PretrainedError};
 pub use sinew_core as core;

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use sinew_core::RobotDescription;
 use sinew_hub::{Hub, HubError, HubOptions, ModelRef, ParseModelRefError, Transfer};
-use sinew_policy::{Actions, BindError, BoundPolicy, Checkpoint, CheckpointError, InferError, Info, Inputs};
+use sinew_policy::{Actions, BindError, BoundPolicy, Checkpoint, CheckpointError, InferError, Info, Inputs, OpenOptions};
 use thiserror::Error;
+
+use crate::resources::HubResources;
 
 /// A name that did not become a policy.
 #[derive(Debug, Error)]
@@ -48,9 +50,10 @@ impl Policy {
     /// configuration, the base model of an adapter) and doesn't hold is looked for on the Hub.
     ///
     /// # Errors
-    /// As [`Checkpoint::open`].
+    /// As [`OpenOptions::open`].
     pub fn open(dir: &Path) -> Result<Self, CheckpointError> {
-        Ok(Self { checkpoint: Arc::new(Checkpoint::open(dir)?) })
+        let resources = HubResources(Hub::new(HubOptions::from_env()));
+        Ok(Self { checkpoint: Arc::new(OpenOptions::new().resources(&resources).open(dir)?) })
     }
 
     /// The checkpoint itself.
