@@ -17,7 +17,7 @@ use crate::features::{Feature, FeatureKind, Features};
 use crate::files::{Files, Resources};
 use crate::info::{self, CameraInfo, FeatureInfo, Info};
 use crate::processor::{Pipeline, Prompt, old};
-use crate::weights::{Loader, TensorFile, is_pickle};
+use crate::weights::{Loader, Needs, TensorFile, is_pickle};
 
 pub(crate) const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
@@ -143,7 +143,7 @@ impl Checkpoint {
 
         let mut loader = Loader::check(&weights);
         plan.build(&mut loader)?;
-        let parameters = loader.finish(|name| old::is_statistic(name) || plan.knows_unused(name))?;
+        let Needs { parameters, in_file } = loader.finish(|name| old::is_statistic(name) || plan.knows_unused(name))?;
         if let Some(mapping) = &common.normalization_mapping {
             check_modes(&dir.join(PREPROCESSOR), &preprocessor, inputs, mapping)?;
             check_modes(&dir.join(POSTPROCESSOR), &postprocessor, outputs, mapping)?;
@@ -177,7 +177,7 @@ impl Checkpoint {
             guidance: shape.guidance,
             licence: info::card_licence(&dir).or(common.license),
             file_bytes: weights.len_bytes(),
-            memory_bytes: parameters * 4 + shape.scratch_bytes,
+            memory_bytes: (parameters - in_file) * 4 + shape.scratch_bytes,
         };
         let (inputs, action_names) = (common.input_features, common.action_feature_names);
         Ok(Self { dir, plan, shape, inputs, action_names, preprocessor, postprocessor, weights, model: Mutex::new(None), info })

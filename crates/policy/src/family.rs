@@ -303,4 +303,18 @@ mod tests {
         let far = values.iter().filter(|v| v.abs() > 1.96).count() as f32 / values.len() as f32;
         assert!((far - 0.05).abs() < 0.01, "{far}");
     }
+    #[test]
+    fn tokens_are_drawn_as_often_as_they_weigh() {
+        let weights = [2f32.ln(), f32::NEG_INFINITY, 0.0, 2f32.ln()];
+        let mut sampling = Sampling::new(None, None, 1);
+        assert_eq!(sampling.token(&weights, 0.0).unwrap(), 0);
+        let mut counts = [0; 4];
+        (0..10_000).for_each(|_| counts[sampling.token(&weights, 1.0).unwrap() as usize] += 1);
+        assert!(counts.iter().zip([4000, 0, 2000, 4000]).all(|(count, expected)| i32::abs(count - expected) < 200), "{counts:?}");
+        // At half the temperature the ratios are squares.
+        let mut counts = [0; 4];
+        (0..10_000).for_each(|_| counts[sampling.token(&weights, 0.5).unwrap() as usize] += 1);
+        assert!(counts.iter().zip([4444, 0, 1111, 4444]).all(|(count, expected)| i32::abs(count - expected) < 200), "{counts:?}");
+        assert!(sampling.token(&[0.0, f32::NAN], 1.0).is_err() && sampling.token(&[], 0.0).is_err());
+    }
 }

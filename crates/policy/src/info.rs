@@ -45,7 +45,8 @@ pub struct Info {
     pub licence: Option<String>,
     /// The size of `model.safetensors`.
     pub file_bytes: u64,
-    /// What inference needs: the weights in `f32` and, as an estimate, the largest intermediate.
+    /// What inference needs: the weights in `f32`, without tables that stay in the file and, as an
+    /// estimate, the largest intermediate.
     pub memory_bytes: u64,
 }
 

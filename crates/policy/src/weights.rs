@@ -148,12 +148,21 @@ pub(crate) struct Loader {
     device: Device,
     dry: bool,
     used: BTreeSet<String>,
-    parameters: u64,
+    needs: Needs,
+}
+
+/// What a model takes of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Needs {
+    /// How many numbers it has.
+    pub parameters: u64,
+    /// How many of them stay in the file, to be read from there when they are used, if ever.
+    pub in_file: u64,
 }
 
 impl Loader {
     pub(crate) fn check(file: &Arc<TensorFile>) -> Self {
-        Self { file: Arc::clone(file), device: Device::Cpu, dry: true, used: BTreeSet::new(), parameters: 0 }
+        Self { file: Arc::clone(file), device: Device::Cpu, dry: true, used: BTreeSet::new(), needs: Needs::default() }
     }
 
     /// The tensors are made on `device`.
@@ -212,8 +221,19 @@ impl Loader {
             return Err(self.file.wrong_dtype(name, info));
         }
         if self.used.insert(name.to_owned()) {
-            self.parameters += shape.iter().product::<usize>() as u64;
+            self.needs.parameters += shape.iter().product::<usize>() as u64;
         }
+        Ok(())
+    }
+
+    /// The same for a tensor that stays in the file.
+    ///
+    /// # Errors
+    /// As [`require`](Self::require).
+    pub(crate) fn require_in_file(&mut self, name: &str, shape: &[usize]) -> Result<(), CheckpointError> {
+        let before = self.needs.parameters;
+        self.require(name, shape)?;
+        self.needs.in_file += self.needs.parameters - before;
         Ok(())
     }
 
@@ -238,13 +258,13 @@ impl Loader {
         CheckpointError::MissingTensor { path: self.file.path.clone(), name: name.to_owned(), expected: expected.to_vec() }
     }
 
-    /// How many numbers the model asked for; an error when the file holds tensors that it did not
+    /// What the model asked for; an error when the file holds tensors that it did not
     /// ask for and that `is_known_unused` doesn't name.
     ///
     /// # Errors
     /// [`CheckpointError::UnusedTensors`].
-    pub(crate) fn finish(self, is_known_unused: impl Fn(&str) -> bool) -> Result<u64, CheckpointError> {
+    pub(crate) fn finish(self, is_known_unused: impl Fn(&str) -> bool) -> Result<Needs, CheckpointError> {
         let names: Vec<String> = self.file.names().into_iter().filter(|name| !self.used.contains(name) && !is_known_unused(name)).collect();
-        if names.is_empty() { Ok(self.parameters) } else { Err(CheckpointError::UnusedTensors { path: self.file.path.clone(), names }) }
+        if names.is_empty() { Ok(self.needs) } else { Err(CheckpointError::UnusedTensors { path: self.file.path.clone(), names }) }
     }
 }

@@ -7,7 +7,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{cases, golden, max_delta, read_floats};
-use sinew_policy::{Checkpoint, Inputs, TemporalEnsembler};
+use sinew_policy::{Actions, Checkpoint, Guidance, Inputs, TemporalEnsembler};
 
 /// How far an answer may be from LeRobot's, as a part of the range that the answer spans: with `f32`
 /// weights, and with `bf16` weights, with which LeRobot also computes in `bf16`.
@@ -33,6 +33,32 @@ fn answers_agree_with_lerobot() {
         println!("{case}: max |delta| {delta:.2e} of a range of {range:.3} ({dtype}, {:.1} ms)", report.timing.quantile_milliseconds(0.5));
         let tolerance = if dtype.contains("BF16") { BF16_TOLERANCE } else { TOLERANCE };
         assert!(delta < tolerance, "{case}: {delta}");
+    }
+}
+
+/// The cases with a `guided.safetensors` hold a chunk that continues `previous`, too.
+#[test]
+fn chunks_continue_others_as_in_lerobot() {
+    let guided = |case: &String| golden(case).join("guided.safetensors").exists();
+    let cases: Vec<String> = cases().into_iter().filter(guided).collect();
+    assert!(cases.len() >= 3, "{cases:?}");
+    for case in cases {
+        let dir = golden(&case);
+        let file = dir.join("guided.safetensors");
+        let checkpoint = Checkpoint::open(&dir).unwrap();
+        let (shape, values) = read_floats(&file, "previous");
+        let previous = Actions { rows: shape[0], width: shape[1], values };
+        let guidance = Guidance { previous, inference_delay: 2, settings: checkpoint.info().guidance.unwrap() };
+        let chunk = checkpoint.infer_chunk(&Inputs::read(&dir.join("inputs.safetensors")).unwrap(), Some(&guidance)).unwrap();
+        for (ours, what) in [(&chunk.normalized.values, "normalized"), (&chunk.actions.values, "action")] {
+            let (_, theirs) = read_floats(&file, what);
+            let range = theirs.iter().copied().fold(f32::MIN, f32::max) - theirs.iter().copied().fold(f32::MAX, f32::min);
+            let delta = max_delta(ours, &theirs) / range;
+            println!("{case} guided, {what}: max |delta| {delta:.2e} of a range of {range:.3}");
+            assert!(delta < TOLERANCE, "{case}, {what}: {delta}");
+        }
+        let (_, free) = read_floats(&dir.join("expected.safetensors"), "action");
+        assert!(max_delta(&free, &chunk.actions.values) > 0.1, "{case}: guidance hardly matters");
     }
 }
 

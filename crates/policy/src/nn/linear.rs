@@ -102,7 +102,7 @@ pub(crate) struct Embedding {
 impl Embedding {
     /// Takes the tensor `name [entries, dim]`.
     pub(crate) fn new(loader: &mut Loader, name: &str, [entries, dim]: [usize; 2]) -> Built<Self> {
-        loader.require(name, &[entries, dim])?;
+        loader.require_in_file(name, &[entries, dim])?;
         let (file, device) = (Arc::clone(loader.file()), loader.device().clone());
         Ok(Self { file, name: name.to_owned(), entries, dim, device })
     }

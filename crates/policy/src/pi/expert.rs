@@ -55,10 +55,10 @@ impl Pi {
     /// When one is missing or has another shape than the configuration and the others imply.
     pub(crate) fn build(config: &PiConfig, time: TimeInput, loader: &mut Loader) -> Built<Self> {
         let root = root(loader);
-        let paligemma = PaliGemma::new(config, loader, root)?;
+        let paligemma = PaliGemma::new(config, loader, root, false)?;
         let name = format!("{root}paligemma_with_expert.gemma_expert.model");
         let size = Size::of(loader, &name)?.beside(paligemma.language.size);
-        let expert = Gemma::new(loader, &name, size)?;
+        let expert = Gemma::new(loader, &name, size, true)?;
         let action_in = Linear::new(loader, &format!("{root}action_in_proj"), [size.width, config.max_action])?;
         let action_out = Linear::new(loader, &format!("{root}action_out_proj"), [config.max_action, size.width])?;
         if !size.width.is_multiple_of(2) {

@@ -27,7 +27,7 @@ impl PiFast {
     /// When one is missing or has another shape than the configuration and the others imply.
     pub(crate) fn build(config: &PiConfig, fast: &FastConfig, loader: &mut Loader) -> Built<Self> {
         let root = root(loader);
-        let paligemma = PaliGemma::new(config, loader, root)?;
+        let paligemma = PaliGemma::new(config, loader, root, true)?;
         Ok(Self {
             head: language_head(loader, root, &paligemma)?,
             paligemma,

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 
 use crate::CheckpointError;
 use crate::nn::{Activation, Built, Heads, Linear, RmsNorm, Rotary, attend, gated};
@@ -41,8 +41,14 @@ pub(crate) struct Size {
 /// Attention and a gated feed-forward.
 #[derive(Debug)]
 struct Layer {
-    /// Queries, keys and values side by side.
-    qkv: Linear,
+    /// Queries (where there is a [`Rest`]), keys and values side by side.
+    inputs: Linear,
+    /// Not in the last layer of a Gemma of which only keys and values are wanted.
+    rest: Option<Rest>,
+}
+
+#[derive(Debug)]
+struct Rest {
     out: Linear,
     gate_up: Linear,
     down: Linear,
@@ -98,40 +104,47 @@ pub(crate) fn layers_of(loader: &Loader, name: &str) -> usize {
 }
 
 impl Gemma {
-    /// Takes `<name>.layers.*` but for the norms.
-    pub(crate) fn new(loader: &mut Loader, name: &str, size: Size) -> Built<Self> {
-        let layers = (0..size.depth).map(|i| Layer::new(loader, &format!("{name}.layers.{i}"), size)).collect::<Built<_>>()?;
-        Ok(Self { layers, size })
+    /// Takes `<name>.layers.*` but for the norms. With `answers` it makes rows, otherwise only what
+    /// other rows look at.
+    pub(crate) fn new(loader: &mut Loader, name: &str, size: Size, answers: bool) -> Built<Self> {
+        let layer = |i| Layer::new(loader, &format!("{name}.layers.{i}"), size, answers || i + 1 < size.depth);
+        Ok(Self { layers: (0..size.depth).map(layer).collect::<Built<_>>()?, size })
     }
 
     /// Passes the rows `x [n, width]`, which follow those of `past` and may look at all of them and
     /// at each other. Answers the last `wanted` rows and the past with the new rows in it.
+    ///
+    /// # Errors
+    /// When rows are wanted of a Gemma that was made without.
     pub(crate) fn run(&self, x: &Tensor, norms: &Norms, past: &Past, wanted: usize) -> Result<(Tensor, Past)> {
         let n = x.dim(0)?;
         let first = past.rows as i64;
         let positions: Vec<i64> = (first..first + n as i64).collect();
         let rotary = Rotary::new(&positions, self.size.head_dim, ROTARY_BASE, x.device())?;
+        let heads = Heads { query: self.size.heads, key: 1 };
+        let key_width = self.size.head_dim;
         let mut x = x.clone();
         let mut layers = Vec::with_capacity(self.layers.len());
         for (index, (layer, [before, between])) in self.layers.iter().zip(&norms.layers).enumerate() {
-            let qkv = layer.qkv.run(&before.run(&x)?)?;
-            let heads = Heads { query: self.size.heads, key: 1 };
-            let (query_width, key_width) = (self.size.heads * self.size.head_dim, self.size.head_dim);
-            let mut query = rotary.run(&qkv.narrow(1, 0, query_width)?)?;
-            let mut key = rotary.run(&qkv.narrow(1, query_width, key_width)?)?;
-            let mut value = qkv.narrow(1, query_width + key_width, key_width)?.contiguous()?;
+            let inputs = layer.inputs.run(&before.run(&x)?)?;
+            let query_width = inputs.dim(1)? - 2 * key_width;
+            let mut key = rotary.run(&inputs.narrow(1, query_width, key_width)?)?;
+            let mut value = inputs.narrow(1, query_width + key_width, key_width)?.contiguous()?;
             if let Some((keys, values)) = past.layers.get(index) {
                 (key, value) = (Tensor::cat(&[keys, &key], 0)?, Tensor::cat(&[values, &value], 0)?);
             }
-            if index + 1 == self.layers.len() {
-                // Nothing looks at the other rows any more.
-                (query, x) = (query.narrow(0, n - wanted, wanted)?, x.narrow(0, n - wanted, wanted)?);
-            }
-            if x.dim(0)? > 0 {
-                let attended = attend(&query, &key, &value, heads, None)?;
-                x = before.residual(&x, &layer.out, &attended)?;
-                let hidden = gated(&layer.gate_up.run(&between.run(&x)?)?, Activation::GeluTanh)?;
-                x = between.residual(&x, &layer.down, &hidden)?;
+            // Nothing looks at the last layer's other rows.
+            let kept = if index + 1 == self.layers.len() { wanted } else { n };
+            match &layer.rest {
+                Some(Rest { out, gate_up, down }) if kept > 0 => {
+                    let query = rotary.run(&inputs.narrow(1, 0, query_width)?)?.narrow(0, n - kept, kept)?;
+                    let attended = attend(&query, &key, &value, heads, None)?;
+                    x = before.residual(&x.narrow(0, n - kept, kept)?, out, &attended)?;
+                    let hidden = gated(&gate_up.run(&between.run(&x)?)?, Activation::GeluTanh)?;
+                    x = between.residual(&x, down, &hidden)?;
+                }
+                None if kept > 0 => bail!("rows are wanted of a language model that was made without its last layer"),
+                _ => x = x.narrow(0, n, 0)?,
             }
             layers.push((key, value));
         }
@@ -141,16 +154,32 @@ impl Gemma {
 }
 
 impl Layer {
-    fn new(loader: &mut Loader, name: &str, Size { width, heads, head_dim, hidden, .. }: Size) -> Built<Self> {
+    fn new(loader: &mut Loader, name: &str, size: Size, is_whole: bool) -> Built<Self> {
+        let Size { width, heads, head_dim, hidden, .. } = size;
         let [q, k, v] = ["q", "k", "v"].map(|part| format!("{name}.self_attn.{part}_proj"));
-        let [gate, up] = ["gate", "up"].map(|part| format!("{name}.mlp.{part}_proj"));
+        let [gate, up, down] = ["gate", "up", "down"].map(|part| format!("{name}.mlp.{part}_proj"));
+        let out = format!("{name}.self_attn.o_proj");
         let query_width = heads * head_dim;
-        Ok(Self {
-            qkv: Linear::side_by_side(loader, &[(&q, query_width), (&k, head_dim), (&v, head_dim)], width, false)?,
-            out: Linear::without_bias(loader, &format!("{name}.self_attn.o_proj"), [width, query_width])?,
+        if !is_whole {
+            let unused = [
+                (&q, [query_width, width]),
+                (&out, [width, query_width]),
+                (&gate, [hidden, width]),
+                (&up, [hidden, width]),
+                (&down, [width, hidden]),
+            ];
+            for (name, shape) in unused {
+                loader.require_in_file(&format!("{name}.weight"), &shape)?;
+            }
+            return Ok(Self { inputs: Linear::side_by_side(loader, &[(&k, head_dim), (&v, head_dim)], width, false)?, rest: None });
+        }
+        let inputs = Linear::side_by_side(loader, &[(&q, query_width), (&k, head_dim), (&v, head_dim)], width, false)?;
+        let rest = Rest {
+            out: Linear::without_bias(loader, &out, [width, query_width])?,
             gate_up: Linear::side_by_side(loader, &[(&gate, hidden), (&up, hidden)], width, false)?,
-            down: Linear::without_bias(loader, &format!("{name}.mlp.down_proj"), [width, hidden])?,
-        })
+            down: Linear::without_bias(loader, &down, [width, hidden])?,
+        };
+        Ok(Self { inputs, rest: Some(rest) })
     }
 }
 

@@ -37,8 +37,9 @@ pub(crate) fn root(loader: &Loader) -> &'static str {
 }
 
 impl PaliGemma {
-    /// Takes `<root>paligemma_with_expert.paligemma.*` but for the language model's head.
-    pub(crate) fn new(config: &PiConfig, loader: &mut Loader, root: &str) -> Built<Self> {
+    /// Takes `<root>paligemma_with_expert.paligemma.*` but for the language model's head. `answers` is
+    /// as for [`Gemma::new`].
+    pub(crate) fn new(config: &PiConfig, loader: &mut Loader, root: &str, answers: bool) -> Built<Self> {
         let name = format!("{root}paligemma_with_expert.paligemma.model");
         let size = Size::of(loader, &format!("{name}.language_model"))?;
         let plan = vision_plan(loader, &format!("{name}.vision_tower.vision_model"), config.side)?;
@@ -47,7 +48,7 @@ impl PaliGemma {
         let table = table(loader, root);
         let [entries, _] = loader.shape(&table)?;
         let tokens = Embedding::new(loader, &table, [entries, size.width])?;
-        let language = Gemma::new(loader, &format!("{name}.language_model"), size)?;
+        let language = Gemma::new(loader, &format!("{name}.language_model"), size, answers)?;
         let norms = Norms::new(loader, &format!("{name}.language_model"), size)?;
         Ok(Self {
             cameras: config.cameras.clone(),

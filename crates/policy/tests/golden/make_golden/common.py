@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from lerobot.configs.types import FeatureType, NormalizationMode, PolicyFeature
 from lerobot.policies.factory import make_pre_post_processors
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 GOLDEN = Path(__file__).resolve().parent.parent
@@ -242,3 +243,16 @@ def save_case(out: Path, policy, pre, post, rng: np.random.Generator, *, predict
     save_file({ACTION: expected[0].contiguous()}, out / "expected.safetensors")
     size = sum(f.stat().st_size for f in out.iterdir())
     print(f"{out.parent.name}/{out.name}: {size / 1e3:.0f} kB, answer {tuple(expected.shape[1:])}, std {expected.std():.3f}", flush=True)
+
+
+@torch.no_grad()
+def guided(out: Path, policy, pre, post, previous: torch.Tensor) -> None:
+    """`guided.safetensors`: the answer to the case's inputs that continues `previous`, before and after the postprocessor."""
+    with safe_open(out / "inputs.safetensors", "pt") as file:
+        given, task = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()["task"]
+    noise = given.pop("noise")
+    raw = {name: value.float().div(255).permute(2, 0, 1) if value.dtype is torch.uint8 else value for name, value in given.items()}
+    chunk = policy.predict_action_chunk(pre({**raw, "task": task}), noise=noise[None].clone(), inference_delay=2, prev_chunk_left_over=previous)
+    action = post(chunk.clone())
+    save_file({"previous": previous, "normalized": chunk[0].contiguous(), "action": action[0].contiguous()}, out / "guided.safetensors",
+              metadata={"inference_delay": "2"})

@@ -20,8 +20,7 @@ from lerobot.policies.pi0_fast.configuration_pi0_fast import PI0FastConfig
 from lerobot.policies.rtc.configuration_rtc import RTCConfig
 from safetensors.torch import load_file, save_file
 
-from .common import IMAGES, M, features, norms, normal, processors, randomise, save_case, seeded, tiny_tokenizer, tokenizer_from
-from .smolvla import guided
+from .common import IMAGES, M, features, guided, norms, normal, processors, randomise, save_case, seeded, tiny_tokenizer, tokenizer_from
 
 FAMILIES = {
     "pi0": (modeling_pi0, modeling_pi0.PI0Policy, PI0Config),

@@ -14,10 +14,7 @@ from lerobot.policies.smolvla import smolvlm_with_expert
 from lerobot.policies.smolvla.configuration_smolvla import SmolVLAConfig
 from lerobot.policies.smolvla.modeling_smolvla import SmolVLAPolicy
 
-from safetensors import safe_open
-from safetensors.torch import save_file
-
-from .common import IMAGES, M, features, normal, norms, processors, randomise, save_case, seeded, tiny_tokenizer
+from .common import IMAGES, M, features, guided, normal, norms, processors, randomise, save_case, seeded, tiny_tokenizer
 
 # What of a backbone's folder the runtime reads.
 KEPT = ["config.json", "tokenizer.json", "tokenizer_config.json"]
@@ -98,19 +95,6 @@ def make(out: Path, seed: int, cameras: dict, state: int, action: int, text: dic
         (out / name).mkdir(parents=True, exist_ok=True)
         for kept in KEPT:
             shutil.copy(Path(name) / kept, out / name / kept)
-
-
-@torch.no_grad()
-def guided(out: Path, policy, pre, post, previous: torch.Tensor) -> None:
-    """`guided.safetensors`: the answer to the case's inputs that continues `previous`, before and after the postprocessor."""
-    with safe_open(out / "inputs.safetensors", "pt") as file:
-        given, task = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()["task"]
-    noise = given.pop("noise")
-    raw = {name: value.float().div(255).permute(2, 0, 1) if value.dtype is torch.uint8 else value for name, value in given.items()}
-    chunk = policy.predict_action_chunk(pre({**raw, "task": task}), noise=noise[None].clone(), inference_delay=2, prev_chunk_left_over=previous)
-    action = post(chunk.clone())
-    save_file({"previous": previous, "normalized": chunk[0].contiguous(), "action": action[0].contiguous()}, out / "guided.safetensors",
-              metadata={"inference_delay": "2"})
 
 
 SMALL = {"resize_imgs_with_padding": (32, 32), "num_vlm_layers": 4, "chunk_size": 8, "n_action_steps": 8, "max_state_dim": 8, "max_action_dim": 8}
