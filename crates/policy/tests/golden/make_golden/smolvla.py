@@ -73,7 +73,7 @@ def null_can_be_saved(cfg: SmolVLAConfig):
 def make(out: Path, seed: int, cameras: dict, state: int, action: int, text: dict | None = None, vision: dict | None = None, scale_factor: int = 2,
          tied: bool = True, norm=(M.IDENTITY, M.MEAN_STD, M.MEAN_STD), dtype=torch.half, missing: tuple[str, ...] = (), rename=None,
          check: bool = True, name: str = "backbone", expert_mlp: int | None = 48, left_over: int = 0,
-         expert_gain: float = 4.0, **config) -> None:
+         expert_gain: float = 4.0, whole: bool = False, **config) -> None:
     rng, out = seeded(seed), out.resolve()
     with tempfile.TemporaryDirectory() as here, contextlib.chdir(here):
         backbone(Path(name), TEXT | (text or {}), VISION | (vision or {}), scale_factor, tied)
@@ -92,9 +92,9 @@ def make(out: Path, seed: int, cameras: dict, state: int, action: int, text: dic
                       missing=tuple(IMAGES + m for m in missing), dtype=dtype, rename=rename, check=check)
         if left_over:
             guided(out, policy, pre, post, normal(rng, left_over, action))
-        (out / name).mkdir(parents=True, exist_ok=True)
-        for kept in KEPT:
-            shutil.copy(Path(name) / kept, out / name / kept)
+        # With the whole folder LeRobot can load the case again, from inside its folder.
+        ignore = None if whole else lambda _, names: set(names) - set(KEPT)
+        shutil.copytree(name, out / name, ignore=ignore, dirs_exist_ok=True)
 
 
 SMALL = {"resize_imgs_with_padding": (32, 32), "num_vlm_layers": 4, "chunk_size": 8, "n_action_steps": 8, "max_state_dim": 8, "max_action_dim": 8}
@@ -161,7 +161,7 @@ CASES = {case.__name__: case for case in [
 def published(out: Path, seed: int, *cameras: str) -> None:
     """The dimensions of SmolVLM2-500M-Video-Instruct; the tokenizer is a tiny one."""
     make(out, seed, {camera: (480, 640) for camera in cameras}, 6, 6, tied=False, dtype=None, check=False, name=PUBLISHED_NAME, expert_mlp=None,
-         scale_factor=4,
+         scale_factor=4, whole=True,
          text={"hidden_size": 960, "intermediate_size": 2560, "num_hidden_layers": 32, "num_attention_heads": 15, "num_key_value_heads": 5,
                "head_dim": 64, "vocab_size": 49280},
          vision={"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12, "image_size": 512, "patch_size": 16})
