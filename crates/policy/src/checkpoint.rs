@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::CheckpointError;
+use crate::adapter;
 use crate::family::{self, ConfigFile, FAMILIES, Model, Plan, Shape};
 use crate::features::{Feature, FeatureKind, Features};
 use crate::files::{Files, Resources};
@@ -20,7 +21,8 @@ use crate::processor::{Pipeline, Prompt, old};
 use crate::weights::{Loader, Needs, TensorFile, is_pickle};
 
 pub(crate) const CONFIG: &str = "config.json";
-const WEIGHTS: &str = "model.safetensors";
+pub(crate) const WEIGHTS: &str = "model.safetensors";
+pub(crate) const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
 const PREPROCESSOR: &str = "policy_preprocessor.json";
 const POSTPROCESSOR: &str = "policy_postprocessor.json";
 
@@ -115,14 +117,16 @@ impl Checkpoint {
         let json = read_json(&config_path)?;
         let family = family(&dir, &config_path, &json)?;
         let common: CommonConfig = parse(&config_path, json.clone())?;
-        if common.use_peft || !dir.join(WEIGHTS).exists() && dir.join("adapter_model.safetensors").exists() {
-            return Err(CheckpointError::Adapter { dir });
-        }
         let (inputs, outputs) = (&common.input_features, &common.output_features);
         let file = ConfigFile { path: &config_path, json: &json, inputs, outputs, files };
         let plan = family::read_plan(&family, &file)?;
         let shape = plan.shape();
-        let weights = Arc::new(TensorFile::open(&dir.join(WEIGHTS))?);
+        let (weights, adapter_base) = if common.use_peft || !dir.join(WEIGHTS).exists() {
+            let (weights, base) = adapter::open(files)?;
+            (Arc::new(weights), Some(base))
+        } else {
+            (Arc::new(TensorFile::open(&dir.join(WEIGHTS))?), None)
+        };
         let is_old = !dir.join(PREPROCESSOR).exists() && weights.names().iter().any(|name| old::is_statistic(name));
         let (preprocessor, postprocessor) = if is_old {
             let Some(modes) = &common.normalization_mapping else {
@@ -168,6 +172,7 @@ impl Checkpoint {
             outputs: features(&common.output_features, &postprocessor),
             preprocessor: preprocessor.names().map(str::to_owned).collect(),
             postprocessor: postprocessor.names().map(str::to_owned).collect(),
+            adapter_base,
             backbone: shape.backbone.clone(),
             backbone_source: shape.backbone_source.clone(),
             n_obs_steps: shape.n_obs_steps,
@@ -277,7 +282,7 @@ fn check_files(dir: &Path) -> Result<(), CheckpointError> {
         }
         return not_one(format!("there is no {CONFIG} ({found})"));
     }
-    if !has(WEIGHTS) && !has("adapter_model.safetensors") {
+    if !has(WEIGHTS) && !has(ADAPTER_WEIGHTS) {
         if let Some(pickle) = names.iter().find(|name| is_pickle(Path::new(name))) {
             return Err(CheckpointError::Pickle { path: dir.join(pickle) });
         }

@@ -14,8 +14,6 @@ pub enum CheckpointError {
     NotACheckpoint { dir: PathBuf, what: String },
     #[error("opening {}: a pickle file can run any program when it is read, so only safetensors are opened; convert the checkpoint first", path.display())]
     Pickle { path: PathBuf },
-    #[error("opening the checkpoint {}: it is a PEFT adapter, which needs its base model; merge it into a full checkpoint first", dir.display())]
-    Adapter { dir: PathBuf },
     #[error(
         "opening the checkpoint {}: it predates LeRobot's processor files, and how this family took its text then is not known here; convert it with `python -m lerobot.processor.migrate_policy_normalization --pretrained-path {}`",
         dir.display(), dir.display()

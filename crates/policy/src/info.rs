@@ -28,6 +28,8 @@ pub struct Info {
     /// Registry names of the steps, in order.
     pub preprocessor: Vec<String>,
     pub postprocessor: Vec<String>,
+    /// The checkpoint that an adapter changes, as the adapter names it.
+    pub adapter_base: Option<String>,
     /// The vision backbone, where there is one.
     pub backbone: Option<String>,
     /// Where the backbone's dimensions are from, if they are not in `config.json`: the path of its own

@@ -41,6 +41,7 @@
 #![deny(unsafe_code)]
 
 mod act;
+mod adapter;
 mod bind;
 mod checkpoint;
 mod diffusion;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
 use crate::CheckpointError;
+use crate::adapter::Adapter;
 
 /// File name endings of formats that run code when they are read.
 const PICKLES: [&str; 6] = ["bin", "pt", "pth", "pkl", "pickle", "ckpt"];
@@ -29,6 +31,8 @@ pub(crate) struct TensorFile {
     /// Where the tensors begin in the file.
     data_start: usize,
     header: Metadata,
+    /// What changes some of the tensors.
+    adapter: Option<Box<Adapter>>,
 }
 
 impl TensorFile {
@@ -48,7 +52,17 @@ impl TensorFile {
         #[allow(unsafe_code, reason = "mapping a file")]
         let map = unsafe { Mmap::map(&file) }.map_err(read)?;
         let (header_len, header) = SafeTensors::read_metadata(&map).map_err(|error| header_error(path, &map, &error))?;
-        Ok(Self { path: path.to_owned(), map, data_start: 8 + header_len, header })
+        Ok(Self { path: path.to_owned(), map, data_start: 8 + header_len, header, adapter: None })
+    }
+
+    /// The same file with some of its tensors changed.
+    pub(crate) fn with_adapter(self, adapter: Adapter) -> Self {
+        Self { adapter: Some(Box::new(adapter)), ..self }
+    }
+
+    /// Whether the tensor `name` is another than its bytes in the file say.
+    pub(crate) fn is_adapted(&self, name: &str) -> bool {
+        self.adapter.as_ref().is_some_and(|adapter| adapter.changes(name))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -73,7 +87,7 @@ impl TensorFile {
         self.header.metadata().as_ref()?.get(key).map(String::as_str)
     }
 
-    /// A tensor's bytes, little-endian, row-major.
+    /// A tensor's bytes in the file, little-endian, row-major.
     pub(crate) fn bytes(&self, info: &TensorInfo) -> &[u8] {
         let (start, end) = info.data_offsets;
         // The header was checked against the file's size, so the range is there.
@@ -85,7 +99,8 @@ impl TensorFile {
     /// # Errors
     /// When its dtype is no float of at most 32 bits.
     pub(crate) fn floats(&self, name: &str, info: &TensorInfo) -> Result<Vec<f32>, CheckpointError> {
-        self.widened(name, info, self.bytes(info))
+        let rows = info.shape.first().copied().unwrap_or(1);
+        self.widened(name, info, self.bytes(info), 0..rows)
     }
 
     /// Row `index` of the table `name [entries, width]`, as `f32`.
@@ -98,16 +113,21 @@ impl TensorFile {
         let info = self.spec(name).ok_or_else(missing)?;
         let bytes = self.bytes(info);
         let stride = bytes.len() / info.shape.first().copied().unwrap_or(1).max(1);
-        self.widened(name, info, bytes.get(index * stride..(index + 1) * stride).ok_or_else(missing)?)
+        self.widened(name, info, bytes.get(index * stride..(index + 1) * stride).ok_or_else(missing)?, index..index + 1)
     }
 
-    fn widened(&self, name: &str, info: &TensorInfo, bytes: &[u8]) -> Result<Vec<f32>, CheckpointError> {
-        match info.dtype {
-            Dtype::F32 => Ok(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()),
-            Dtype::F16 => Ok(bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect()),
-            Dtype::BF16 => Ok(bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect()),
-            _ => Err(self.wrong_dtype(name, info)),
+    /// Some `rows` of a tensor, from their `bytes`.
+    fn widened(&self, name: &str, info: &TensorInfo, bytes: &[u8], rows: Range<usize>) -> Result<Vec<f32>, CheckpointError> {
+        let mut values: Vec<f32> = match info.dtype {
+            Dtype::F32 => bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+            Dtype::F16 => bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
+            Dtype::BF16 => bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
+            _ => return Err(self.wrong_dtype(name, info)),
+        };
+        if let Some(adapter) = &self.adapter {
+            adapter.apply(name, rows, &mut values)?;
         }
+        Ok(values)
     }
 
     fn wrong_dtype(&self, name: &str, info: &TensorInfo) -> CheckpointError {

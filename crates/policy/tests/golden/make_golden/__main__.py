@@ -20,7 +20,7 @@ from pathlib import Path
 from . import common
 from .common import GOLDEN
 
-FAMILIES = ["act", "diffusion", "vqbet", "smolvla", "pi", "old", "flow", "parts", "steps"]
+FAMILIES = ["act", "diffusion", "vqbet", "smolvla", "pi", "old", "flow", "parts", "steps", "adapter"]
 
 
 def table(which: str) -> dict:

@@ -1,0 +1,264 @@
+//! PEFT adapters: small matrices that change the weights of another checkpoint. They are added while
+//! the weights are read, so there is no second copy of the model.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::CheckpointError;
+use crate::checkpoint::{ADAPTER_WEIGHTS, WEIGHTS, parse, read_json};
+use crate::files::Files;
+use crate::weights::TensorFile;
+
+const CONFIG: &str = "adapter_config.json";
+/// What `peft` puts before the names of a policy's tensors.
+const PREFIX: &str = "base_model.model.";
+
+/// The keys that change what an adapter does. Of the others those with a value that is not in
+/// [`HARMLESS`] are refused, as some would change the result.
+#[derive(Deserialize)]
+struct AdapterJson {
+    peft_type: String,
+    base_model_name_or_path: Option<String>,
+    revision: Option<String>,
+    r: usize,
+    lora_alpha: f64,
+    #[serde(default)]
+    use_rslora: bool,
+    #[serde(default)]
+    rank_pattern: BTreeMap<String, usize>,
+    #[serde(default)]
+    alpha_pattern: BTreeMap<String, f64>,
+    modules_to_save: Option<Vec<String>>,
+    #[serde(flatten)]
+    rest: serde_json::Map<String, Value>,
+}
+
+impl AdapterJson {
+    /// Whether the adapter brings the whole of the base's tensor `name`.
+    fn saves(&self, name: &str) -> bool {
+        let modules = self.modules_to_save.as_deref().unwrap_or_default();
+        modules.iter().any(|module| {
+            !module.is_empty() && name.match_indices('.').any(|(dot, _)| name.get(..dot).is_some_and(|path| path.ends_with(module)))
+        })
+    }
+}
+
+/// Keys that say how an adapter was found or trained, or repeat what its tensors say.
+const HARMLESS: [&str; 16] = [
+    "arrow_config",
+    "auto_mapping",
+    "ensure_weight_tying",
+    "eva_config",
+    "exclude_modules",
+    "inference_mode",
+    "layers_pattern",
+    "layers_to_transform",
+    "lora_dropout",
+    "megatron_core",
+    "peft_version",
+    "qalora_group_size",
+    "runtime_config",
+    "target_modules",
+    "task_type",
+    "lora_ga_config",
+];
+
+/// What becomes of one tensor of the base.
+#[derive(Debug)]
+enum Change {
+    /// Another takes its place.
+    Replace(String),
+    /// `scale * b · a` is added to its rows, `a [r, columns]` and `b [rows, r]`.
+    LowRank { a: Vec<f32>, b: Vec<f32>, rank: usize, scale: f32 },
+}
+
+/// An adapter's changes to the tensors of its base, by their names.
+#[derive(Debug)]
+pub(crate) struct Adapter {
+    file: TensorFile,
+    changes: BTreeMap<String, Change>,
+}
+
+/// The weights of the adapter in `files.dir` over those of its base, and the base's name.
+///
+/// # Errors
+/// When the adapter is of a kind that is not known, its base is not found, or the two don't fit.
+pub(crate) fn open(files: &Files) -> Result<(TensorFile, String), CheckpointError> {
+    let path = files.dir.join(CONFIG);
+    let json: AdapterJson = parse(&path, read_json(&path)?)?;
+    let fault = |key: &str, found: String, expected: &str| CheckpointError::Config {
+        path: path.clone(),
+        key: key.to_owned(),
+        found,
+        expected: expected.to_owned(),
+    };
+    if json.peft_type != "LORA" {
+        return Err(fault("peft_type", json.peft_type, "LORA"));
+    }
+    for (key, value) in json.rest.iter().filter(|(key, _)| !HARMLESS.contains(&key.as_str())) {
+        let is_off = match value {
+            Value::Null | Value::Bool(false) => true,
+            Value::Object(map) => map.is_empty(),
+            Value::Array(list) => list.is_empty(),
+            Value::String(text) => {
+                key == "bias" && text == "none" || key == "init_lora_weights" && ["gaussian", "eva", "orthogonal"].contains(&text.as_str())
+            }
+            Value::Bool(true) => key == "init_lora_weights",
+            Value::Number(_) => false,
+        };
+        if !is_off {
+            return Err(fault(key, value.to_string(), "nothing but plain or rank-stabilised LoRA"));
+        }
+    }
+    let Some(name) = json.base_model_name_or_path.clone().filter(|name| !name.is_empty()) else {
+        return Err(fault("base_model_name_or_path", "not there".into(), "the checkpoint that the adapter changes"));
+    };
+    let base = TensorFile::open(&base_folder(files, &name, json.revision.as_deref())?.join(WEIGHTS))?;
+    let adapter = Adapter::open(&files.dir.join(ADAPTER_WEIGHTS), &path, &json, &base)?;
+    Ok((base.with_adapter(adapter), name))
+}
+
+fn base_folder(files: &Files, name: &str, revision: Option<&str>) -> Result<PathBuf, CheckpointError> {
+    let local = [files.dir.join(name), PathBuf::from(name)];
+    if let Some(folder) = local.iter().find(|folder| folder.join(WEIGHTS).is_file()) {
+        return Ok(folder.clone());
+    }
+    let what = format!("the base model {name} of the adapter");
+    if let Some(resources) = files.resources {
+        let resource = |source| CheckpointError::Resource { dir: files.dir.to_owned(), what: what.clone(), source };
+        if let Some(folder) = resources.folder(name, revision).map_err(resource)? {
+            return Ok(folder);
+        }
+    }
+    let mut looked: Vec<String> = local.iter().map(|path| path.display().to_string()).collect();
+    looked.push(files.hub_words(name));
+    Err(CheckpointError::NotFound { dir: files.dir.to_owned(), what, looked })
+}
+
+impl Adapter {
+    fn open(path: &Path, config: &Path, json: &AdapterJson, base: &TensorFile) -> Result<Self, CheckpointError> {
+        let file = TensorFile::open(path)?;
+        let ranks = Patterns::new(config, "rank_pattern", &json.rank_pattern)?;
+        let alphas = Patterns::new(config, "alpha_pattern", &json.alpha_pattern)?;
+        let mut changes = BTreeMap::new();
+        let mut second = BTreeSet::new();
+        for name in file.names() {
+            let Some(own) = name.strip_prefix(PREFIX) else {
+                return Err(CheckpointError::UnusedTensors { path: path.to_owned(), names: vec![name] });
+            };
+            if let Some(module) = own.strip_suffix(".lora_A.weight") {
+                let other = format!("{PREFIX}{module}.lora_B.weight");
+                let rank = *ranks.of(module).unwrap_or(&json.r);
+                let alpha = *alphas.of(module).unwrap_or(&json.lora_alpha);
+                let scale = alpha / if json.use_rslora { (rank as f64).sqrt() } else { rank as f64 };
+                let target = format!("{module}.weight");
+                let change = low_rank(&file, base, &target, [&name, &other], rank, scale as f32)?;
+                changes.insert(target, change);
+                second.insert(other);
+            } else if !is_second(own) {
+                let (found, expected) = (shape(&file, &name)?, shape(base, own)?);
+                if found != expected {
+                    return Err(CheckpointError::WrongShape { path: path.to_owned(), name, found, expected });
+                }
+                changes.insert(own.to_owned(), Change::Replace(name));
+            }
+        }
+        for name in base.names().into_iter().filter(|name| json.saves(name) && !changes.contains_key(name)) {
+            let expected = shape(base, &name)?;
+            return Err(CheckpointError::MissingTensor { path: path.to_owned(), name: format!("{PREFIX}{name}"), expected });
+        }
+        // Each second matrix belongs to a first.
+        let names: Vec<String> = file.names().into_iter().filter(|name| is_second(name) && !second.contains(name)).collect();
+        if names.is_empty() { Ok(Self { file, changes }) } else { Err(CheckpointError::UnusedTensors { path: path.to_owned(), names }) }
+    }
+
+    /// Whether the tensor `name` of the base is changed.
+    pub(crate) fn changes(&self, name: &str) -> bool {
+        self.changes.contains_key(name)
+    }
+
+    /// Changes the `rows` of the tensor `name`, which are `values`.
+    ///
+    /// # Errors
+    /// When what takes their place is no float of at most 32 bits.
+    pub(crate) fn apply(&self, name: &str, rows: Range<usize>, values: &mut [f32]) -> Result<(), CheckpointError> {
+        let columns = values.len() / rows.len().max(1);
+        match self.changes.get(name) {
+            None => {}
+            Some(Change::Replace(other)) => {
+                if let Some(info) = self.file.spec(other) {
+                    let all = self.file.floats(other, info)?;
+                    values.copy_from_slice(&all[rows.start * columns..][..values.len()]);
+                }
+            }
+            Some(Change::LowRank { a, b, rank, scale }) => {
+                for (row, values) in rows.zip(values.chunks_exact_mut(columns.max(1))) {
+                    for (factor, a) in b[row * rank..][..*rank].iter().zip(a.chunks_exact(columns.max(1))) {
+                        values.iter_mut().zip(a).for_each(|(value, a)| *value += scale * factor * a);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_second(name: &str) -> bool {
+    name.ends_with(".lora_B.weight")
+}
+
+/// The two matrices of `target`, checked against it: `[r, in]` and `[out, r]` for a weight `[out, in]`,
+/// with the axes of a convolution after them.
+fn low_rank(
+    file: &TensorFile,
+    base: &TensorFile,
+    target: &str,
+    names: [&str; 2],
+    rank: usize,
+    scale: f32,
+) -> Result<Change, CheckpointError> {
+    let weight = shape(base, target)?;
+    let (rows, inner) = (weight.first().copied().unwrap_or(0), weight.iter().skip(1).copied());
+    let a = [rank].into_iter().chain(inner).collect();
+    let b = [rows, rank].into_iter().chain(vec![1; weight.len().saturating_sub(2)]).collect();
+    let read = |name: &str, expected: Vec<usize>| {
+        let found = shape(file, name)?;
+        if found != expected {
+            return Err(CheckpointError::WrongShape { path: file.path().to_owned(), name: name.to_owned(), found, expected });
+        }
+        Ok(file.spec(name).map(|info| file.floats(name, info)).transpose()?.unwrap_or_default())
+    };
+    Ok(Change::LowRank { a: read(names[0], a)?, b: read(names[1], b)?, rank, scale })
+}
+
+fn shape(file: &TensorFile, name: &str) -> Result<Vec<usize>, CheckpointError> {
+    match file.spec(name) {
+        Some(info) => Ok(info.shape.clone()),
+        None => Err(CheckpointError::MissingTensor { path: file.path().to_owned(), name: name.to_owned(), expected: Vec::new() }),
+    }
+}
+
+/// Values for modules whose name, or the end of it after a dot, matches an expression.
+struct Patterns<'a, T>(Vec<(Regex, &'a T)>);
+
+impl<'a, T> Patterns<'a, T> {
+    fn new(path: &Path, key: &str, patterns: &'a BTreeMap<String, T>) -> Result<Self, CheckpointError> {
+        let one = |(pattern, value): (&String, &'a T)| match Regex::new(&format!(r"^(.*\.)?({pattern})$")) {
+            Ok(regex) => Ok((regex, value)),
+            Err(_) => {
+                let expected = "regular expressions for names of modules".into();
+                Err(CheckpointError::Config { path: path.to_owned(), key: key.to_owned(), found: pattern.clone(), expected })
+            }
+        };
+        patterns.iter().map(one).collect::<Result<_, _>>().map(Self)
+    }
+
+    fn of(&self, module: &str) -> Option<&'a T> {
+        self.0.iter().find(|(regex, _)| regex.is_match(module)).map(|(_, value)| *value)
+    }
+}
