@@ -1,33 +1,35 @@
 //! A dataset on disk as far as writing the next episode needs to know it.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
-use sinew_core::RobotDescription;
+use arrow::array::ArrayRef;
+use parquet::errors::ParquetError;
+use serde_json::{Map, Value, json};
 
-use crate::files::{Staging, io_error};
-use crate::info::{read_info, read_stats, read_tasks};
-use crate::recorder::{EpisodeLog, Totals, camera_tracks};
-use crate::schema::{ACTION, DATA, EPISODES, FileIndex, INFO, Info, STATE, STATS, TASKS, TICKS, pretty};
+use crate::columns::Columns;
+use crate::feature::{DatasetSchema, Feature};
+use crate::files::{Change, Staging, io_error};
+use crate::growing_table::GrowingTable;
+use crate::info::{read_stats, read_tasks};
+use crate::options::{Layout, RecorderOptions};
+use crate::schema::{DATA, EPISODES, FileIndex, INFO, Info, RIG, STATS, TASKS, TICKS, VERSION_21, data_path_21, pretty, video_path_21};
 use crate::stats::FeatureStats;
-use crate::table::{EpisodeRecord, EpisodeRows, VideoSpan, append_row_groups, data_file, episodes_file, tasks_file, ticks_file};
-use crate::video::{EpisodeVideo, VideoFile};
-use crate::{ReadError, RecordError};
+use crate::table::{EpisodeRecord, VideoSpan, default_columns, episodes_file, image_column, rows_file, side_columns, tasks_file};
+use crate::{ReadError, RecordError, Totals};
 
 const LOG: &str = "meta/sinew_episodes.jsonl";
+const EPISODES_21: &str = "meta/episodes.jsonl";
+const STATS_21: &str = "meta/episodes_stats.jsonl";
+const TASKS_21: &str = "meta/tasks.jsonl";
 /// The episodes table begins a new file after so many rows, since it is written anew each time.
-const ROWS_PER_EPISODES_FILE: usize = 500;
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct VideoSettings {
-    pub(crate) fps: u32,
-    pub(crate) quantizer: u8,
-    pub(crate) keyframe_interval: u32,
-}
+const ROWS_PER_EPISODES_FILE: usize = 100;
 
 pub(crate) struct Dataset {
     root: PathBuf,
+    schema: DatasetSchema,
     state: State,
 }
 
@@ -35,97 +37,88 @@ pub(crate) struct Dataset {
 #[derive(Clone)]
 struct State {
     info: Info,
-    joints: usize,
     tasks: Vec<String>,
     /// Over all episodes, in the order of the features; empty before the first.
     stats: Vec<(String, FeatureStats)>,
-    data: RowFiles,
-    ticks: RowFiles,
-    cameras: Vec<CameraTrack>,
+    data: GrowingTable,
+    side: GrowingTable,
     /// The rows of the last episodes file.
     records: Vec<EpisodeRecord>,
     episodes_index: FileIndex,
-    log: String,
+    /// The contents of files of lines that only grow.
+    lines: BTreeMap<&'static str, String>,
 }
 
-/// The files of a table that has a row group an episode.
-#[derive(Clone)]
-struct RowFiles {
-    tree: &'static str,
-    /// Bytes of the file that may be appended to.
-    current: Option<u64>,
-    index: FileIndex,
+/// An episode whose videos are on the disk.
+pub(crate) struct FinishedEpisode {
+    pub(crate) columns: Columns,
+    pub(crate) side: Columns,
+    /// Sentences in the order in which they came up, and for each row its sentence.
+    pub(crate) tasks: Vec<String>,
+    pub(crate) task_of_row: Vec<u32>,
+    /// In the order of the cameras.
+    pub(crate) cameras: Vec<FinishedCamera>,
+    /// What Sinew's own file says of the episode.
+    pub(crate) note: Map<String, Value>,
 }
 
-/// One camera's files.
-#[derive(Clone)]
-pub(crate) struct CameraTrack {
-    key: String,
-    width: u32,
-    height: u32,
-    /// The file that may be appended to.
-    current: Option<VideoFile>,
-    index: FileIndex,
+pub(crate) struct FinishedCamera {
+    pub(crate) key: String,
+    pub(crate) stats: Option<FeatureStats>,
+    pub(crate) place: CameraPlace,
 }
 
-impl CameraTrack {
-    pub(crate) fn new(key: String, width: u32, height: u32) -> Self {
-        Self { key, width, height, current: None, index: FileIndex::default() }
-    }
+pub(crate) enum CameraPlace {
+    /// The file's index, the number of the first frame in it, and what commits it.
+    Video { file: FileIndex, first_frame: u64, changes: Vec<Change> },
+    /// Still images one after another in a file.
+    Stills { path: PathBuf, sizes: Vec<u32> },
 }
 
 impl Dataset {
     /// An empty one; nothing is written.
-    pub(crate) fn create(root: &Path, robot: &RobotDescription, video: VideoSettings) -> Self {
+    pub(crate) fn create(root: &Path, schema: &DatasetSchema, options: &RecorderOptions) -> Self {
         let state = State {
-            info: Info::new(robot, video.fps, video.quantizer, video.keyframe_interval),
-            joints: robot.joints.len(),
+            info: Info::new(schema, options),
             tasks: Vec::new(),
             stats: Vec::new(),
-            data: RowFiles { tree: DATA, current: None, index: FileIndex::default() },
-            ticks: RowFiles { tree: TICKS, current: None, index: FileIndex::default() },
-            cameras: camera_tracks(robot),
+            data: GrowingTable::new(DATA, FileIndex::default()),
+            side: GrowingTable::new(TICKS, FileIndex::default()),
             records: Vec::new(),
             episodes_index: FileIndex::default(),
-            log: String::new(),
+            lines: BTreeMap::new(),
         };
-        Self { root: root.to_owned(), state }
+        Self { root: root.to_owned(), schema: schema.clone(), state }
     }
 
     /// One that exists, to be appended to in new files.
-    pub(crate) fn open(root: &Path, robot: &RobotDescription, video: VideoSettings) -> Result<Self, RecordError> {
-        let mut dataset = Self::create(root, robot, video);
+    pub(crate) fn open(root: &Path, schema: &DatasetSchema, options: &RecorderOptions) -> Result<Self, RecordError> {
+        let mut dataset = Self::create(root, schema, options);
         let state = &mut dataset.state;
-        let found = read_info(root)?;
-        let mismatch = |what: &str, found: String, expected: String| {
-            if found == expected {
-                Ok(())
-            } else {
-                Err(RecordError::Mismatch { root: root.to_owned(), what: what.to_owned(), found, expected })
-            }
-        };
-        mismatch("robot_type", format!("{:?}", found.robot_type), format!("{:?}", state.info.robot_type))?;
-        mismatch("fps", found.fps.to_string(), state.info.fps.to_string())?;
-        mismatch("data_path", found.data_path.clone(), state.info.data_path.clone())?;
-        mismatch("video_path", format!("{:?}", found.video_path), format!("{:?}", state.info.video_path))?;
-        mismatch("the set of features", shapes(&found.features), shapes(&state.info.features))?;
-        state.tasks = if found.total_tasks > 0 { read_tasks(root)? } else { Vec::new() };
-        let features: Vec<String> = state.info.features.keys().cloned().collect();
+        let found = read_any_info(root)?;
+        check_same(root, schema, &found, &state.info)?;
+        check_rig(root, schema)?;
+        let features: Vec<String> = state.info.features.iter().filter(|(_, feature)| feature["dtype"] != "string").map(|(name, _)| name.clone()).collect();
         state.info = found;
+        for name in [LOG, EPISODES_21, STATS_21, TASKS_21] {
+            let path = root.join(name);
+            if path.exists() {
+                state.lines.insert(name, fs::read_to_string(&path).map_err(|source| ReadError::Io { path, source })?);
+            }
+        }
+        if state.info.codebase_version == VERSION_21 {
+            state.tasks = tasks_21(root, state.lines.get(TASKS_21).map_or("", String::as_str))?;
+            state.side.index = next_free(&root.join(TICKS), state.info.chunks_size)?;
+            return Ok(dataset);
+        }
+        state.tasks = if state.info.total_tasks > 0 { read_tasks(root)? } else { Vec::new() };
         if state.info.total_episodes > 0 {
             state.stats = read_stats(root, &features)?;
         }
         let chunks_size = state.info.chunks_size;
         state.data.index = next_free(&root.join(DATA), chunks_size)?;
-        state.ticks.index = next_free(&root.join(TICKS), chunks_size)?;
+        state.side.index = next_free(&root.join(TICKS), chunks_size)?;
         state.episodes_index = next_free(&root.join(EPISODES), chunks_size)?;
-        for camera in &mut state.cameras {
-            camera.index = next_free(&root.join("videos").join(&camera.key), chunks_size)?;
-        }
-        let path = root.join(LOG);
-        if path.exists() {
-            state.log = fs::read_to_string(&path).map_err(|source| ReadError::Io { path, source })?;
-        }
         Ok(dataset)
     }
 
@@ -133,8 +126,12 @@ impl Dataset {
         &self.root
     }
 
-    pub(crate) fn fps(&self) -> u32 {
-        self.state.info.fps
+    pub(crate) fn layout(&self) -> Layout {
+        if self.state.info.codebase_version == VERSION_21 { Layout::V21 } else { Layout::V30 }
+    }
+
+    pub(crate) fn chunks_size(&self) -> u64 {
+        self.state.info.chunks_size
     }
 
     pub(crate) fn totals(&self) -> Totals {
@@ -142,138 +139,199 @@ impl Dataset {
         Totals { episodes: total_episodes, frames: total_frames, tasks: total_tasks }
     }
 
-    /// Commits `meta/info.json` alone.
-    pub(crate) fn commit_info(&self, staging: &Staging) -> Result<(), RecordError> {
-        staging.write(INFO, &self.state.info.to_json())?;
-        staging.commit(&[INFO.to_owned()])?;
-        staging.install()
+    /// The index of the first video file of `key` that does not exist.
+    pub(crate) fn next_video(&self, key: &str) -> Result<FileIndex, RecordError> {
+        next_free(&self.root.join("videos").join(key), self.chunks_size())
     }
 
-    /// Stages an episode and commits it; [`Staging::install`] has then to be called. On an error
-    /// the dataset is as it was.
-    pub(crate) fn append(
-        &mut self,
-        staging: &Staging,
-        task: &str,
-        rows: &EpisodeRows,
-        videos: Vec<EpisodeVideo>,
-        log: &EpisodeLog,
-        join_below_bytes: u64,
-    ) -> Result<(), RecordError> {
+    /// Where the video of the camera `key` goes that has `file` as its index.
+    pub(crate) fn video_path(&self, key: &str, file: FileIndex) -> String {
+        match self.layout() {
+            Layout::V30 => file.video_path(key),
+            Layout::V21 => video_path_21(key, self.totals().episodes, self.chunks_size()),
+        }
+    }
+
+    /// Commits the dataset as it is without an episode.
+    pub(crate) fn commit_empty(&self, staging: &mut Staging) -> Result<(), RecordError> {
+        let rig = json!({"version": 1, "rig": self.schema.rig});
+        let mut changes = Vec::new();
+        if !self.schema.rig.is_empty() {
+            changes.push(Change::Write { path: RIG.to_owned(), bytes: pretty(&rig) });
+        }
+        changes.push(Change::Write { path: INFO.to_owned(), bytes: self.state.info.to_json() });
+        staging.commit(&changes)?;
+        staging.install()?;
+        staging.settle()
+    }
+
+    /// Commits an episode, which must have a row; [`Staging::install`] has then to be called. On an
+    /// error the dataset is as it was.
+    pub(crate) fn append(&mut self, staging: &mut Staging, episode: FinishedEpisode, options: &RecorderOptions) -> Result<(), RecordError> {
         let mut state = self.state.clone();
-        let mut install = Vec::new();
-        let length = (rows.action.len() / state.joints) as u64;
+        let length = episode.columns.rows();
         let (episode_index, first_index) = (state.info.total_episodes, state.info.total_frames);
-        let known = state.tasks.iter().position(|known| known == task);
-        let task_index = known.unwrap_or_else(|| {
-            state.tasks.push(task.to_owned());
-            state.tasks.len() - 1
-        }) as u64;
+        let sentences: Vec<u64> = episode.tasks.iter().map(|task| state.task_index(task)).collect();
+        let tasks: Vec<u64> = episode.task_of_row.iter().map(|task| sentences[*task as usize]).collect();
+        let stats = self.schema.ordered(episode.stats(state.info.fps, episode_index, first_index, &tasks));
 
-        let mut stats = vec![
-            (ACTION.to_owned(), FeatureStats::of_f32(&rows.action, state.joints)),
-            (STATE.to_owned(), FeatureStats::of_f32(&rows.state, state.joints)),
-        ];
+        let mut changes = Vec::new();
+        let rows = self.rows(&episode, (episode_index, first_index), &tasks)?;
+        let chunks_size = state.info.chunks_size;
+        match self.layout() {
+            Layout::V30 => {
+                changes.push(state.data.append(&self.root, staging, rows, (options.data_file_bytes, chunks_size))?);
+            }
+            Layout::V21 => changes.push(Change::Write { path: data_path_21(episode_index, chunks_size), bytes: rows }),
+        }
+        if !self.schema.side.is_empty() {
+            let mut columns = side_columns(episode_index, first_index, length);
+            let arrays = episode.side.arrays().map_err(|source| self.parquet_error(TICKS, source.into()))?;
+            columns.extend(arrays.into_iter().map(|(feature, array)| (feature.name.clone(), array, None)));
+            let rows = rows_file(columns).map_err(|source| self.parquet_error(TICKS, source))?;
+            changes.push(state.side.append(&self.root, staging, rows, (options.data_file_bytes, chunks_size))?);
+        }
         let mut spans = Vec::new();
-        for (camera, mut video) in state.cameras.iter_mut().zip(videos) {
-            stats.extend(video.stats()?.map(|stats| (camera.key.clone(), stats)));
-            let (path, span) = camera.append(&self.root, staging, &mut video, state.info.fps, join_below_bytes, state.info.chunks_size)?;
-            install.push(path);
-            spans.push(span);
+        for camera in episode.cameras {
+            if let CameraPlace::Video { file, first_frame, changes: of_video } = camera.place {
+                let seconds = |frame: u64| frame as f64 / f64::from(state.info.fps);
+                spans.push((camera.key, VideoSpan { file, from_s: seconds(first_frame), to_s: seconds(first_frame + length) }));
+                // The videos first: frames that no table knows of do no harm.
+                changes.splice(0..0, of_video);
+            }
         }
-        let column = |value: &dyn Fn(u64) -> f64| FeatureStats::of_f64(&(0..length).map(value).collect::<Vec<f64>>());
-        stats.extend([
-            ("timestamp".to_owned(), column(&|frame| frame as f64 / f64::from(state.info.fps))),
-            ("frame_index".to_owned(), column(&|frame| frame as f64)),
-            ("episode_index".to_owned(), column(&|_| episode_index as f64)),
-            ("index".to_owned(), column(&|frame| (first_index + frame) as f64)),
-            ("task_index".to_owned(), column(&|_| task_index as f64)),
-        ]);
-
-        let data = data_file(rows, state.joints, state.info.fps, (episode_index, first_index, task_index));
-        install.push(state.data.append(&self.root, staging, data, join_below_bytes, state.info.chunks_size)?);
-        let ticks = ticks_file(&rows.ticks, state.joints, episode_index, first_index);
-        install.push(state.ticks.append(&self.root, staging, ticks, join_below_bytes, state.info.chunks_size)?);
-
-        if state.records.len() == ROWS_PER_EPISODES_FILE {
-            state.records.clear();
-            state.episodes_index = state.episodes_index.next(state.info.chunks_size);
-        }
-        state.records.push(EpisodeRecord {
-            episode_index,
-            task: task.to_owned(),
-            length,
-            data_file: state.data.index,
-            first_index,
-            videos: spans,
-            stats: stats.clone(),
-            episodes_file: state.episodes_index,
-        });
-        state.merge_stats(stats);
         state.info.total_episodes += 1;
         state.info.total_frames += length;
         state.info.total_tasks = state.tasks.len() as u64;
         state.info.splits.insert("train".to_owned(), Value::String(format!("0:{}", state.info.total_episodes)));
-        // Serialising a struct of plain fields cannot fail.
-        state.log.push_str(&serde_json::to_string(log).unwrap_or_default());
-        state.log.push('\n');
-
-        // info.json comes last: until it is there, a reader sees the dataset as it was.
-        let keys: Vec<String> = state.cameras.iter().map(|camera| camera.key.clone()).collect();
-        let episodes = state.episodes_index.table_path(EPISODES);
-        for (path, bytes) in [
-            (episodes.as_str(), to_bytes(staging, &episodes, episodes_file(&state.records, &keys))?),
-            (TASKS, to_bytes(staging, TASKS, tasks_file(&state.tasks))?),
-            (STATS, pretty(&state.stats_json())),
-            (LOG, state.log.clone().into_bytes()),
-            (INFO, state.info.to_json()),
-        ] {
-            staging.write(path, &bytes)?;
-            install.push(path.to_owned());
+        let mut note = Map::new();
+        note.insert("episode_index".to_owned(), json!(episode_index));
+        note.extend(episode.note);
+        note.insert("frames".to_owned(), json!(length));
+        state.line(LOG, &Value::Object(note));
+        match self.layout() {
+            Layout::V30 => {
+                if state.records.len() == ROWS_PER_EPISODES_FILE {
+                    state.records.clear();
+                    state.episodes_index = state.episodes_index.next(chunks_size);
+                }
+                let (keys, videos) = spans.into_iter().unzip::<_, _, Vec<String>, _>();
+                state.records.push(EpisodeRecord {
+                    episode_index,
+                    tasks: episode.tasks,
+                    length,
+                    data_file: state.data.index,
+                    first_index,
+                    videos,
+                    stats: stats.clone(),
+                    episodes_file: state.episodes_index,
+                });
+                state.merge_stats(stats);
+                let path = state.episodes_index.table_path(EPISODES);
+                let table = episodes_file(&state.records, &keys).map_err(|source| self.parquet_error(&path, source))?;
+                let tasks = tasks_file(&state.tasks).map_err(|source| self.parquet_error(TASKS, source))?;
+                changes.push(Change::Write { path, bytes: table });
+                changes.push(Change::Write { path: TASKS.to_owned(), bytes: tasks });
+                changes.push(Change::Write { path: STATS.to_owned(), bytes: pretty(&state.stats_json()) });
+            }
+            Layout::V21 => {
+                let known = state.lines.get(TASKS_21).map_or(0, |lines| lines.lines().count());
+                for (index, task) in state.tasks.clone().iter().enumerate().skip(known) {
+                    state.line(TASKS_21, &json!({"task_index": index, "task": task}));
+                }
+                state.line(EPISODES_21, &json!({"episode_index": episode_index, "tasks": episode.tasks, "length": length}));
+                let stats: Map<String, Value> = stats.into_iter().map(|(name, stats)| (name, stats.to_json_21())).collect();
+                state.line(STATS_21, &json!({"episode_index": episode_index, "stats": stats}));
+            }
         }
-        staging.commit(&install)?;
+        // info.json comes last: until it is there, a reader sees the dataset as it was.
+        let lines = state.lines.iter().map(|(path, lines)| Change::Write { path: (*path).to_owned(), bytes: lines.clone().into_bytes() });
+        changes.extend(lines);
+        changes.push(Change::Write { path: INFO.to_owned(), bytes: state.info.to_json() });
+        staging.commit(&changes)?;
         self.state = state;
         Ok(())
     }
-}
 
-fn to_bytes(staging: &Staging, relative: &str, made: Result<Vec<u8>, parquet::errors::ParquetError>) -> Result<Vec<u8>, RecordError> {
-    let path = staging.path(relative)?;
-    made.map_err(|source| RecordError::Parquet { doing: "writing", path, source })
-}
-
-impl RowFiles {
-    /// Stages the file with the episode's rows in it; answers its path.
-    fn append(
-        &mut self,
-        root: &Path,
-        staging: &Staging,
-        rows: Result<Vec<u8>, parquet::errors::ParquetError>,
-        join_below_bytes: u64,
-        chunks_size: u64,
-    ) -> Result<String, RecordError> {
-        let joined = self.index.table_path(self.tree);
-        let rows = to_bytes(staging, &joined, rows)?;
-        let size = rows.len() as u64;
-        let join = self.current.filter(|before| before + size <= join_below_bytes);
-        if self.current.is_some() && join.is_none() {
-            self.index = self.index.next(chunks_size);
+    /// The episode's rows as a parquet file.
+    fn rows(&self, episode: &FinishedEpisode, (episode_index, first_index): (u64, u64), tasks: &[u64]) -> Result<Vec<u8>, RecordError> {
+        let failed = |source: ParquetError| self.parquet_error(DATA, source);
+        let mut arrays: BTreeMap<&str, ArrayRef> = BTreeMap::new();
+        for (feature, array) in episode.columns.arrays().map_err(|source| failed(source.into()))? {
+            arrays.insert(&feature.name, array);
         }
-        let path = self.index.table_path(self.tree);
-        let before = join.map(|_| root.join(&joined));
-        append_row_groups(before.as_deref(), rows, &staging.path(&path)?)?;
-        self.current = Some(join.unwrap_or(0) + size);
-        Ok(path)
+        for camera in &episode.cameras {
+            if let CameraPlace::Stills { path, sizes } = &camera.place {
+                let images = read_stills(path, sizes)?;
+                arrays.insert(&camera.key, image_column(&images).map_err(|source| failed(source.into()))?);
+            }
+        }
+        let columns = self.schema.features.iter().filter_map(|feature| {
+            let array = arrays.remove(feature.name.as_str())?;
+            Some((feature.name.clone(), array, Some(feature.hugging_face())))
+        });
+        let mut columns: Vec<_> = columns.collect();
+        columns.extend(default_columns(self.schema.fps, episode_index, first_index, tasks));
+        rows_file(columns).map_err(failed)
+    }
+
+    fn parquet_error(&self, relative: &str, source: ParquetError) -> RecordError {
+        RecordError::Parquet { doing: "writing", path: self.root.join(relative), source }
+    }
+}
+
+impl FinishedEpisode {
+    /// Of every feature that has some, LeRobot's own at the end.
+    fn stats(&self, fps: u32, episode_index: u64, first_index: u64, tasks: &[u64]) -> Vec<(String, FeatureStats)> {
+        let length = tasks.len() as u64;
+        let mut stats = self.columns.stats();
+        stats.extend(self.cameras.iter().filter_map(|camera| Some((camera.key.clone(), camera.stats.clone()?))));
+        let column = |value: &dyn Fn(u64) -> f64| FeatureStats::of_f64(&(0..length).map(value).collect::<Vec<f64>>(), 1, length);
+        stats.extend([
+            ("timestamp".to_owned(), column(&|frame| frame as f64 / f64::from(fps))),
+            ("frame_index".to_owned(), column(&|frame| frame as f64)),
+            ("episode_index".to_owned(), column(&|_| episode_index as f64)),
+            ("index".to_owned(), column(&|frame| (first_index + frame) as f64)),
+            ("task_index".to_owned(), column(&|frame| tasks[frame as usize] as f64)),
+        ]);
+        stats
+    }
+}
+
+impl DatasetSchema {
+    /// `stats` in the order of the features.
+    fn ordered(&self, mut stats: Vec<(String, FeatureStats)>) -> Vec<(String, FeatureStats)> {
+        let place = |name: &str| self.features.iter().position(|feature| feature.name == name).unwrap_or(usize::MAX);
+        stats.sort_by_key(|(name, _)| place(name));
+        stats
     }
 }
 
 impl State {
+    /// The index of a sentence, which may be a new one.
+    fn task_index(&mut self, task: &str) -> u64 {
+        let known = self.tasks.iter().position(|known| known == task);
+        known.unwrap_or_else(|| {
+            self.tasks.push(task.to_owned());
+            self.tasks.len() - 1
+        }) as u64
+    }
+
+    fn line(&mut self, file: &'static str, value: &Value) {
+        let lines = self.lines.entry(file).or_default();
+        lines.push_str(&value.to_string());
+        lines.push('\n');
+    }
+
     fn merge_stats(&mut self, episode: Vec<(String, FeatureStats)>) {
         if self.stats.is_empty() {
             self.stats = episode;
-        } else {
-            for ((_, all), (_, one)) in self.stats.iter_mut().zip(&episode) {
-                *all = all.merge(one);
+            return;
+        }
+        let mut episode: BTreeMap<String, FeatureStats> = episode.into_iter().collect();
+        for (name, all) in &mut self.stats {
+            if let Some(one) = episode.remove(name) {
+                *all = all.merge(&one);
             }
         }
     }
@@ -283,39 +341,101 @@ impl State {
     }
 }
 
-impl CameraTrack {
-    /// Stages the mp4 with the episode in it; answers its path and where in it the episode is.
-    fn append(
-        &mut self,
-        root: &Path,
-        staging: &Staging,
-        episode: &mut EpisodeVideo,
-        fps: u32,
-        join_below_bytes: u64,
-        chunks_size: u64,
-    ) -> Result<(String, VideoSpan), RecordError> {
-        let before = self.current.take_if(|file| file.has_room(episode, join_below_bytes));
-        if self.current.is_some() {
-            self.index = self.index.next(chunks_size);
-        }
-        let path = self.index.video_path(&self.key);
-        let old = root.join(&path);
-        let first = before.as_ref().map_or(0, VideoFile::frames);
-        let file = before.as_ref().map(|file| (file, old.as_path()));
-        let file = VideoFile::write(file, episode, (self.width, self.height, fps), &staging.path(&path)?)?;
-        let seconds = |frame: u64| frame as f64 / f64::from(fps);
-        let span = VideoSpan { file: self.index, from_s: seconds(first), to_s: seconds(file.frames()) };
-        self.current = Some(file);
-        Ok((path, span))
+/// What info.json of the dataset at `root` says, of either version that can be written.
+pub(crate) fn read_any_info(root: &Path) -> Result<Info, ReadError> {
+    let path = root.join(INFO);
+    if !path.is_file() {
+        return Err(ReadError::NotADataset { root: root.to_owned() });
     }
+    let text = fs::read_to_string(&path).map_err(|source| ReadError::Io { path: path.clone(), source })?;
+    let info: Info = serde_json::from_str(&text).map_err(|source| ReadError::Json { path: path.clone(), source })?;
+    if ![crate::schema::VERSION, VERSION_21].contains(&info.codebase_version.as_str()) {
+        return Err(ReadError::Version { root: root.to_owned(), found: info.codebase_version });
+    }
+    if info.fps == 0 || info.chunks_size == 0 {
+        let what = format!("fps is {} and chunks_size {}, expected above 0", info.fps, info.chunks_size);
+        return Err(ReadError::Invalid { path, what });
+    }
+    Ok(info)
 }
 
-/// Names, types and shapes of features, for comparison.
-fn shapes(features: &Map<String, Value>) -> String {
-    let mut lines: Vec<String> =
-        features.iter().map(|(name, feature)| format!("{name}: {} {} {}", feature["dtype"], feature["shape"], feature["names"])).collect();
-    lines.sort();
-    lines.join("; ")
+/// Refuses to add to a dataset of another kind, and says in what it differs.
+fn check_same(root: &Path, schema: &DatasetSchema, found: &Info, expected: &Info) -> Result<(), RecordError> {
+    let mismatch = |what: &str, found: String, expected: String| {
+        if found == expected {
+            Ok(())
+        } else {
+            Err(RecordError::Mismatch { root: root.to_owned(), what: what.to_owned(), found, expected })
+        }
+    };
+    let path = |path: &Option<String>| format!("{path:?}");
+    mismatch("the format's version", found.codebase_version.clone(), expected.codebase_version.clone())?;
+    mismatch("robot_type", path(&found.robot_type), path(&expected.robot_type))?;
+    mismatch("fps", found.fps.to_string(), expected.fps.to_string())?;
+    mismatch("data_path", found.data_path.clone(), expected.data_path.clone())?;
+    // LeRobot names a path for videos even where there are none.
+    if schema.pictures().iter().any(|picture| picture.is_video()) {
+        mismatch("video_path", path(&found.video_path), path(&expected.video_path))?;
+    }
+    let own = found.own_features().map_err(|name| ReadError::Invalid {
+        path: root.join(INFO),
+        what: format!("feature {name} is of a kind that can't be recorded"),
+    })?;
+    let (there, here) = (DatasetSchema::shapes(&own), DatasetSchema::shapes(&schema.features));
+    let names: std::collections::BTreeSet<&String> = there.keys().chain(here.keys()).collect();
+    for name in names {
+        let shown = |features: &Map<String, Value>| features.get(name).map_or("missing".to_owned(), |feature| same_names(feature).to_string());
+        mismatch(&format!("feature {name}"), shown(&there), shown(&here))?;
+    }
+    Ok(())
+}
+
+/// A camera's dimensions are called "channel" by some and "channels" by others.
+fn same_names(feature: &Value) -> Value {
+    let mut feature = feature.clone();
+    if feature["names"][2] == "channel" {
+        feature["names"][2] = json!("channels");
+    }
+    feature
+}
+
+fn check_rig(root: &Path, schema: &DatasetSchema) -> Result<(), RecordError> {
+    let path = root.join(RIG);
+    if !path.exists() {
+        return Ok(());
+    }
+    let text = fs::read_to_string(&path).map_err(|source| ReadError::Io { path: path.clone(), source })?;
+    let found: Value = serde_json::from_str(&text).map_err(|source| ReadError::Json { path, source })?;
+    for (what, expected) in &schema.rig {
+        // What wasn't known of the episodes before can't be compared.
+        if let Some(found) = found["rig"][what].as_str().filter(|found| found != expected) {
+            let (what, found, expected) = (what.clone(), found.to_owned(), expected.clone());
+            return Err(RecordError::Mismatch { root: root.to_owned(), what, found, expected });
+        }
+    }
+    Ok(())
+}
+
+fn tasks_21(root: &Path, lines: &str) -> Result<Vec<String>, ReadError> {
+    let path = root.join(TASKS_21);
+    let mut tasks = Vec::new();
+    for line in lines.lines() {
+        let value: Value = serde_json::from_str(line).map_err(|source| ReadError::Json { path: path.clone(), source })?;
+        match (value["task_index"].as_u64(), value["task"].as_str()) {
+            (Some(index), Some(task)) if index == tasks.len() as u64 => tasks.push(task.to_owned()),
+            _ => return Err(ReadError::Invalid { path, what: format!("line {} is {line}", tasks.len()) }),
+        }
+    }
+    Ok(tasks)
+}
+
+fn read_stills(path: &Path, sizes: &[u32]) -> Result<Vec<Vec<u8>>, RecordError> {
+    let mut file = std::io::BufReader::new(fs::File::open(path).map_err(io_error("reading", path))?);
+    let still = |size: &u32| {
+        let mut bytes = vec![0; *size as usize];
+        file.read_exact(&mut bytes).map_err(io_error("reading", path)).map(|()| bytes)
+    };
+    sizes.iter().map(still).collect()
 }
 
 /// The file index after the last one in `tree`.
@@ -343,4 +463,15 @@ fn numbered(folder: &Path, prefix: &str) -> Result<Vec<(u64, PathBuf)>, RecordEr
         }
     }
     Ok(found)
+}
+
+/// The features of the dataset, as its writer was given them.
+pub(crate) fn schema_of(root: &Path) -> Result<(DatasetSchema, Layout), RecordError> {
+    let info = read_any_info(root)?;
+    let features: Vec<Feature> = info.own_features().map_err(|name| ReadError::Invalid {
+        path: root.join(INFO),
+        what: format!("feature {name} is of a kind that can't be recorded"),
+    })?;
+    let layout = if info.codebase_version == VERSION_21 { Layout::V21 } else { Layout::V30 };
+    Ok((DatasetSchema { robot_type: info.robot_type, ..DatasetSchema::new(info.fps, features) }, layout))
 }

@@ -14,8 +14,8 @@ pub enum RecordError {
     #[error("opening the dataset {} for writing: another process is recording into it", root.display())]
     Busy { root: PathBuf },
     /// A robot, rate or option that no dataset can be made of.
-    #[error("setting up a dataset of {robot}: {what}")]
-    Setup { robot: String, what: String },
+    #[error("setting up a dataset: {what}")]
+    Setup { what: String },
     /// The dataset to be resumed was made with another robot, rate or set of features.
     #[error("resuming the dataset {}: {what} is {found} there, expected {expected}", root.display())]
     Mismatch { root: PathBuf, what: String, found: String, expected: String },
@@ -46,8 +46,15 @@ pub enum RecordError {
         #[source]
         source: openh264::Error,
     },
-    #[error("encoding a frame of {camera} as H.264: {what}")]
-    Stream { camera: String, what: String },
+    /// An encoder that can't be had, or failed; says what it said.
+    #[error("encoding {camera} with {encoder}: {what}")]
+    Encoder { camera: String, encoder: String, what: String },
+    /// Encoders can't keep up, and the recorder was told to stop then.
+    #[error("recording frame {frame} of episode {episode}: {camera} has {waiting} images waiting for its encoder; the episode can be saved as it is")]
+    Overload { episode: u64, frame: u64, camera: String, waiting: usize },
+    /// An episode that was not finished waits to be recovered or discarded.
+    #[error("beginning an episode in {}: episode {episode} was not finished and has {rows} rows; recover or discard it first", root.display())]
+    Unfinished { root: PathBuf, episode: u64, rows: u64 },
     /// The dataset that should be resumed or repaired cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),

@@ -5,23 +5,14 @@ use openh264::encoder::{
     BitRate, Complexity, Encoder, EncoderConfig, FrameRate, FrameType, IntraFramePeriod, QpRange, RateControlMode, VuiConfig,
 };
 use openh264::formats::YUVSlices;
-use sinew_core::Image;
 
 use crate::RecordError;
-
-/// An encoded frame in the form that mp4 wants: each unit behind its length in four bytes.
-#[derive(Debug, Default)]
-pub(crate) struct EncodedFrame {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) is_key: bool,
-    /// The parameter sets, which come with every key frame.
-    pub(crate) sps: Vec<u8>,
-    pub(crate) pps: Vec<u8>,
-}
+use crate::encode::{PictureEncoder, Ready};
+use crate::mp4::avc1_entry;
 
 /// Encodes one episode of one camera. The first frame, and then every `keyframe_interval`-th, can be
 /// decoded alone; there are no B-frames; the same images give the same bytes.
-pub(crate) struct FrameEncoder {
+pub(crate) struct H264Encoder {
     camera: String,
     width: usize,
     height: usize,
@@ -29,9 +20,15 @@ pub(crate) struct FrameEncoder {
     /// Luma, then both chroma planes at half the resolution.
     yuv: Vec<u8>,
     annex_b: Vec<u8>,
+    /// The frame in the form that mp4 wants: each unit behind its length in four bytes.
+    frame: Vec<u8>,
+    /// The parameter sets, which come with every key frame.
+    sps: Vec<u8>,
+    pps: Vec<u8>,
+    entry: Vec<u8>,
 }
 
-impl FrameEncoder {
+impl H264Encoder {
     /// `width` and `height` must be even.
     pub(crate) fn new(camera: &str, width: u32, height: u32, fps: u32, quantizer: u8, keyframe_interval: u32) -> Result<Self, RecordError> {
         // Buffer-based control without a buffer to watch is constant quantisation: it never skips a
@@ -53,13 +50,25 @@ impl FrameEncoder {
         let encoder = Encoder::with_api_config(OpenH264API::from_source(), config)
             .map_err(|source| RecordError::Encode { camera: camera.to_owned(), source })?;
         let (width, height) = (width as usize, height as usize);
-        Ok(Self { camera: camera.to_owned(), width, height, encoder, yuv: vec![0; width * height * 3 / 2], annex_b: Vec::new() })
+        Ok(Self {
+            camera: camera.to_owned(),
+            width,
+            height,
+            encoder,
+            yuv: vec![0; width * height * 3 / 2],
+            annex_b: Vec::new(),
+            frame: Vec::new(),
+            sps: Vec::new(),
+            pps: Vec::new(),
+            entry: Vec::new(),
+        })
     }
+}
 
-    /// Encodes `image`, which must have the encoder's size, into `frame`.
-    pub(crate) fn encode(&mut self, image: &Image, frame: &mut EncodedFrame) -> Result<(), RecordError> {
+impl PictureEncoder for H264Encoder {
+    fn push(&mut self, picture: &[u8], ready: &mut Ready<'_>) -> Result<(), RecordError> {
         let (width, height) = (self.width, self.height);
-        rgb_to_yuv420(&image.rgb, width, &mut self.yuv);
+        rgb_to_yuv420(picture, width, &mut self.yuv);
         let (luma, chroma) = self.yuv.split_at(width * height);
         let (u, v) = chroma.split_at(chroma.len() / 2);
         let planes = YUVSlices::new((luma, u, v), (width, height), (width, width / 2, width / 2));
@@ -68,22 +77,28 @@ impl FrameEncoder {
         self.annex_b.clear();
         stream.write_vec(&mut self.annex_b);
 
-        frame.bytes.clear();
-        frame.is_key = kind == FrameType::IDR;
+        self.frame.clear();
         for unit in units(&self.annex_b) {
             match unit.first().map(|header| header & 31) {
-                Some(7) => frame.sps = unit.to_vec(),
-                Some(8) => frame.pps = unit.to_vec(),
+                Some(7) => self.sps = unit.to_vec(),
+                Some(8) => self.pps = unit.to_vec(),
                 _ => {
-                    frame.bytes.extend((unit.len() as u32).to_be_bytes());
-                    frame.bytes.extend(unit);
+                    self.frame.extend((unit.len() as u32).to_be_bytes());
+                    self.frame.extend(unit);
                 }
             }
         }
-        if frame.bytes.is_empty() || frame.sps.is_empty() || frame.pps.is_empty() {
+        if self.frame.is_empty() || self.sps.is_empty() || self.pps.is_empty() {
             let what = format!("the encoder answered {} bytes of kind {kind:?} and no picture", self.annex_b.len());
-            return Err(RecordError::Stream { camera: self.camera.clone(), what });
+            return Err(RecordError::Encoder { camera: self.camera.clone(), encoder: "openh264".to_owned(), what });
         }
+        if self.entry.is_empty() {
+            self.entry = avc1_entry(width as u16, height as u16, &self.sps, &self.pps);
+        }
+        ready(&self.entry, &self.frame, kind == FrameType::IDR)
+    }
+
+    fn finish(&mut self, _: &mut Ready<'_>) -> Result<(), RecordError> {
         Ok(())
     }
 }
@@ -176,17 +191,21 @@ mod tests {
 
     #[test]
     fn every_second_frame_is_a_key_frame_and_none_is_skipped_even_on_noise() {
-        let mut encoder = FrameEncoder::new("front", 128, 96, 30, 24, 2).unwrap();
-        let mut frame = EncodedFrame::default();
-        let mut image = Image::black(128, 96);
+        let mut encoder = H264Encoder::new("front", 128, 96, 30, 24, 2).unwrap();
+        let mut rgb = vec![0; 128 * 96 * 3];
         let mut state = 1u32;
         for index in 0..40 {
-            for byte in &mut image.rgb {
+            for byte in &mut rgb {
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 *byte = (state >> 24) as u8;
             }
-            encoder.encode(&image, &mut frame).unwrap();
-            assert_eq!(frame.is_key, index % 2 == 0, "frame {index}");
+            let mut keys = Vec::new();
+            encoder.push(&rgb, &mut |_, _, is_key| {
+                keys.push(is_key);
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(keys, [index % 2 == 0], "frame {index}");
         }
     }
 }

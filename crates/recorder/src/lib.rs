@@ -54,13 +54,23 @@
 
 #![forbid(unsafe_code)]
 
+mod columns;
 mod dataset;
+mod depth;
+mod encode;
 mod error;
+mod fault;
+mod feature;
+mod ffmpeg;
 mod files;
+mod growing_table;
 mod h264;
 mod info;
+mod journal;
+mod lane;
 mod mp4;
 mod mp4_read;
+mod options;
 mod progress;
 mod reader;
 mod recorder;
@@ -71,16 +81,23 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod tools;
+mod unfinished;
 mod verify;
 mod video;
+mod writer;
 
+pub use depth::DepthRange;
 pub use error::{ReadError, RecordError};
+pub use feature::{DatasetSchema, Dtype, Feature, FeatureKind, Truth, Value};
 pub use info::{CameraInfo, DatasetInfo, EpisodeInfo};
+pub use options::{Layout, Overload, RecorderOptions, VideoOptions};
 pub use progress::{Progress, Step};
 pub use reader::{
     DatasetReader, DepthImage, DepthSettings, Episode, EpisodeVideoSpan, Images, Item, Loader, Values, Version, VideoReader, Windows,
 };
-pub use recorder::{DatasetRecorder, RecorderOptions, Totals, recover};
+pub use recorder::DatasetRecorder;
 pub use rerun_view::{RerunView, ViewError};
 pub use tools::ToolError;
+pub use unfinished::{Unfinished, discard_unfinished, recover, recover_unfinished, unfinished};
 pub use verify::{Fault, verify, verify_with};
+pub use writer::{DatasetWriter, Row, Taken, Totals};

@@ -1,5 +1,5 @@
-//! Just enough of ISO 14496-12 and -15 to hold one H.264 track: progressive, the index in front
-//! (so that a reader needs one pass), constant frame rate, starting at 0, no B-frames.
+//! Just enough of ISO 14496-12 and -15 to write one track of video: constant frame rate, starting at 0,
+//! frames in the order in which they are shown.
 
 /// Media time units of one frame. The timescale is `fps * FRAME_DURATION`, so a frame's time is
 /// exact (15360 a second at 30 fps, as ffmpeg has it).
@@ -11,9 +11,6 @@ pub(crate) struct Track {
     pub(crate) width: u16,
     pub(crate) height: u16,
     pub(crate) fps: u32,
-    /// Sequence and picture parameter sets, without start codes.
-    pub(crate) sps: Vec<u8>,
-    pub(crate) pps: Vec<u8>,
 }
 
 /// The frames of a track in order.
@@ -23,6 +20,8 @@ pub(crate) struct Samples {
     pub(crate) sizes: Vec<u32>,
     /// Which frames are key frames, rising.
     pub(crate) key_frames: Vec<u32>,
+    /// Where runs of frames that lie back to back begin in the file, and how many frames each has.
+    pub(crate) runs: Vec<(u64, u32)>,
 }
 
 impl Samples {
@@ -33,29 +32,29 @@ impl Samples {
         self.sizes.push(size);
     }
 
-    pub(crate) fn extend(&mut self, other: &Self) {
-        let offset = self.sizes.len() as u32;
-        self.key_frames.extend(other.key_frames.iter().map(|frame| frame + offset));
-        self.sizes.extend(&other.sizes);
-    }
-
-    pub(crate) fn total_bytes(&self) -> u64 {
-        self.sizes.iter().map(|size| u64::from(*size)).sum()
+    /// Adds an episode whose frames lie at `offset`.
+    pub(crate) fn extend(&mut self, episode: &Self, offset: u64) {
+        let first = self.sizes.len() as u32;
+        self.key_frames.extend(episode.key_frames.iter().map(|frame| frame + first));
+        self.sizes.extend(&episode.sizes);
+        self.runs.push((offset, episode.sizes.len() as u32));
     }
 }
 
-/// All of the file that comes before the first frame's bytes; the frames follow back to back.
-pub(crate) fn head(track: &Track, samples: &Samples) -> Vec<u8> {
-    let kind = make_box(b"ftyp", &[b"isom", &512u32.to_be_bytes(), b"isomiso2avc1mp41"]);
-    // The offset's width is fixed, so the index has the same length whatever it says.
-    let data_offset = kind.len() + moov(track, samples, 0).len() + 16;
-    let mut head = kind;
-    head.extend(moov(track, samples, data_offset as u64));
+/// The box that says what kind of file this is; 32 bytes.
+pub(crate) fn file_type() -> Vec<u8> {
+    make_box(b"ftyp", &[b"isom", &512u32.to_be_bytes(), b"isomiso2avc1mp41"])
+}
+
+/// The header, 16 bytes long, of a box of frames; `size` counts the header.
+pub(crate) fn data_header(size: u64) -> Vec<u8> {
     // Size 1 announces a 64-bit size after the type.
-    head.extend(1u32.to_be_bytes());
-    head.extend(b"mdat");
-    head.extend((samples.total_bytes() + 16).to_be_bytes());
-    head
+    [&1u32.to_be_bytes()[..], b"mdat", &size.to_be_bytes()].concat()
+}
+
+/// The header of a box of `size` bytes that readers skip; 0 stands for all the rest of the file.
+pub(crate) fn skipped_header(size: u32) -> Vec<u8> {
+    [&size.to_be_bytes()[..], b"free"].concat()
 }
 
 fn make_box(kind: &[u8; 4], parts: &[&[u8]]) -> Vec<u8> {
@@ -81,7 +80,8 @@ fn words(values: &[u32]) -> Vec<u8> {
 
 const UNITY_MATRIX: [u32; 9] = [0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x4000_0000];
 
-fn moov(track: &Track, samples: &Samples, data_offset: u64) -> Vec<u8> {
+/// The index of the file. `entry` is the sample entry: what a decoder has to know.
+pub(crate) fn moov(track: &Track, entry: &[u8], samples: &Samples) -> Vec<u8> {
     let timescale = (track.fps * FRAME_DURATION).to_be_bytes();
     let duration = (samples.sizes.len() as u64 * u64::from(FRAME_DURATION)).to_be_bytes();
     let matrix = words(&UNITY_MATRIX);
@@ -113,27 +113,29 @@ fn moov(track: &Track, samples: &Samples, data_offset: u64) -> Vec<u8> {
     // Flag 1: the data is in this file.
     let url = full_box(b"url ", 0, 1, &[]);
     let dinf = make_box(b"dinf", &[&full_box(b"dref", 0, 0, &[&1u32.to_be_bytes(), &url])]);
-    let minf = make_box(b"minf", &[&vmhd, &dinf, &sample_table(track, samples, data_offset)]);
+    let minf = make_box(b"minf", &[&vmhd, &dinf, &sample_table(entry, samples)]);
     let mdia = make_box(b"mdia", &[&mdhd, &hdlr, &minf]);
     let trak = make_box(b"trak", &[&tkhd, &mdia]);
     make_box(b"moov", &[&mvhd, &trak])
 }
 
-fn sample_table(track: &Track, samples: &Samples, data_offset: u64) -> Vec<u8> {
+fn sample_table(entry: &[u8], samples: &Samples) -> Vec<u8> {
     let count = samples.sizes.len() as u32;
-    let stsd = full_box(b"stsd", 0, 0, &[&1u32.to_be_bytes(), &sample_entry(track)]);
+    let stsd = full_box(b"stsd", 0, 0, &[&1u32.to_be_bytes(), entry]);
     let stts = full_box(b"stts", 0, 0, &[&words(&[1, count, FRAME_DURATION])]);
     let key_frames: Vec<u32> = samples.key_frames.iter().map(|frame| frame + 1).collect();
     let stss = full_box(b"stss", 0, 0, &[&words(&[key_frames.len() as u32]), &words(&key_frames)]);
-    // One chunk holds every frame.
-    let stsc = full_box(b"stsc", 0, 0, &[&words(&[1, 1, count, 1])]);
+    // A chunk a run: its number, its frames, the only sample entry.
+    let chunks: Vec<u32> = samples.runs.iter().zip(1..).flat_map(|((_, frames), chunk)| [chunk, *frames, 1]).collect();
+    let stsc = full_box(b"stsc", 0, 0, &[&words(&[samples.runs.len() as u32]), &words(&chunks)]);
     let stsz = full_box(b"stsz", 0, 0, &[&words(&[0, count]), &words(&samples.sizes)]);
-    let co64 = full_box(b"co64", 0, 0, &[&1u32.to_be_bytes(), &data_offset.to_be_bytes()]);
+    let offsets: Vec<u8> = samples.runs.iter().flat_map(|(offset, _)| offset.to_be_bytes()).collect();
+    let co64 = full_box(b"co64", 0, 0, &[&words(&[samples.runs.len() as u32]), &offsets]);
     make_box(b"stbl", &[&stsd, &stts, &stss, &stsc, &stsz, &co64])
 }
 
-fn sample_entry(track: &Track) -> Vec<u8> {
-    let Track { sps, pps, .. } = track;
+/// The sample entry of H.264 with these parameter sets (without start codes).
+pub(crate) fn avc1_entry(width: u16, height: u16, sps: &[u8], pps: &[u8]) -> Vec<u8> {
     // Profile, constraints and level come from the sequence parameter set; lengths take four bytes.
     let profile = sps.get(1..4).unwrap_or(&[66, 0xc0, 30]);
     let avcc = make_box(
@@ -142,7 +144,7 @@ fn sample_entry(track: &Track) -> Vec<u8> {
     );
     // Primaries, transfer and matrix of BT.601 (525 lines), limited range.
     let colr = make_box(b"colr", &[b"nclx", &[0, 6, 0, 6, 0, 6, 0]]);
-    let size = [track.width.to_be_bytes(), track.height.to_be_bytes()].concat();
+    let size = [width.to_be_bytes(), height.to_be_bytes()].concat();
     let resolution = words(&[0x48_0000, 0x48_0000]);
     let frames_per_sample = 1u16.to_be_bytes();
     // 24-bit colour, no palette.

@@ -10,7 +10,6 @@
 //! - Episodes merge pair by pair: means and variances exactly, quantiles as weighted averages.
 
 use serde_json::{Map, Value, json};
-use sinew_core::Image;
 
 const BINS: usize = 5000;
 pub(crate) const QUANTILES: [(&str, f64); 5] = [("q01", 0.01), ("q10", 0.10), ("q50", 0.50), ("q90", 0.90), ("q99", 0.99)];
@@ -34,23 +33,21 @@ pub(crate) struct FeatureStats {
 }
 
 impl FeatureStats {
-    /// Of `rows`, `[n, width]` row-major with `n >= 1`.
-    pub(crate) fn of_f32(rows: &[f32], width: usize) -> Self {
+    /// Of `rows`, `[n, width]` row-major with `n >= 1`, which count as `count`.
+    pub(crate) fn of_f32(rows: &[f32], width: usize, count: u64) -> Self {
         let n = rows.len() / width;
-        let mut sum = vec![0f32; width];
-        let mut sum_of_squares = vec![0f32; width];
         let mut min = vec![f32::INFINITY; width];
         let mut max = vec![f32::NEG_INFINITY; width];
         for row in rows.chunks_exact(width) {
             for (d, &value) in row.iter().enumerate() {
-                sum[d] += value;
-                sum_of_squares[d] += value * value;
                 min[d] = min[d].min(value);
                 max[d] = max[d].max(value);
             }
         }
-        let mean: Vec<f32> = sum.iter().map(|s| s / n as f32).collect();
-        let std = sum_of_squares.iter().zip(&mean).map(|(s, m)| f64::from((s / n as f32 - m * m).max(0.0).sqrt())).collect();
+        let squares: Vec<f32> = rows.iter().map(|value| value * value).collect();
+        let mean: Vec<f32> = numpy_sums(rows, width).iter().map(|s| s / n as f32).collect();
+        let std = numpy_sums(&squares, width).into_iter().zip(&mean);
+        let std = std.map(|(s, m)| f64::from((s / n as f32 - m * m).max(0.0).sqrt())).collect();
         let mut quantiles: [Vec<f64>; 5] = Default::default();
         for d in 0..width {
             let values = rows.iter().skip(d).step_by(width).map(|&v| (f64::from(v), 1));
@@ -58,45 +55,35 @@ impl FeatureStats {
             quantiles.iter_mut().zip(found).for_each(|(all, q)| all.push(q));
         }
         let widen = |v: Vec<f32>| v.into_iter().map(f64::from).collect();
-        Self { is_image: false, count: n as u64, min: widen(min), max: widen(max), mean: widen(mean), std, quantiles, single: true }
+        Self { is_image: false, count, min: widen(min), max: widen(max), mean: widen(mean), std, quantiles, single: true }
     }
 
-    /// Of a column of numbers, which must not be empty.
-    pub(crate) fn of_f64(column: &[f64]) -> Self {
-        let n = column.len() as f64;
-        let min = column.iter().copied().fold(f64::INFINITY, f64::min);
-        let max = column.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let mean = column.iter().sum::<f64>() / n;
-        let std = (column.iter().map(|v| v * v).sum::<f64>() / n - mean * mean).max(0.0).sqrt();
-        let quantiles = if column.len() < 2 {
-            [mean; 5]
-        } else {
-            histogram_quantiles(column.iter().map(|&v| (v, 1)), &edges_f64(min, max), column.len() as u64)
-        };
-        Self {
+    /// Of `rows`, `[n, width]` row-major with `n >= 1`, which count as `count`.
+    pub(crate) fn of_f64(rows: &[f64], width: usize, count: u64) -> Self {
+        let n = (rows.len() / width) as f64;
+        let mut stats = Self {
             is_image: false,
-            count: column.len() as u64,
-            min: vec![min],
-            max: vec![max],
-            mean: vec![mean],
-            std: vec![std],
-            quantiles: quantiles.map(|q| vec![q]),
+            count,
+            min: Vec::new(),
+            max: Vec::new(),
+            mean: Vec::new(),
+            std: Vec::new(),
+            quantiles: Default::default(),
             single: false,
+        };
+        for d in 0..width {
+            let column = || rows.iter().skip(d).step_by(width).copied();
+            let min = column().fold(f64::INFINITY, f64::min);
+            let max = column().fold(f64::NEG_INFINITY, f64::max);
+            let mean = column().sum::<f64>() / n;
+            stats.std.push((column().map(|v| v * v).sum::<f64>() / n - mean * mean).max(0.0).sqrt());
+            let quantiles = if n < 2.0 { [mean; 5] } else { histogram_quantiles(column().map(|v| (v, 1)), &edges_f64(min, max), n as u64) };
+            stats.min.push(min);
+            stats.max.push(max);
+            stats.mean.push(mean);
+            stats.quantiles.iter_mut().zip(quantiles).for_each(|(all, q)| all.push(q));
         }
-    }
-
-    /// Those of several columns as one feature's; they must be of the same rows, and at least one.
-    pub(crate) fn side_by_side(columns: impl IntoIterator<Item = Self>) -> Self {
-        let mut columns = columns.into_iter();
-        let mut all = columns.next().unwrap_or_else(|| Self::of_f64(&[]));
-        for column in columns {
-            all.min.extend(column.min);
-            all.max.extend(column.max);
-            all.mean.extend(column.mean);
-            all.std.extend(column.std);
-            all.quantiles.iter_mut().zip(column.quantiles).for_each(|(all, q)| all.extend(q));
-        }
-        all
+        stats
     }
 
     /// The statistics of two sets of rows taken together.
@@ -152,6 +139,15 @@ impl FeatureStats {
         Value::Object(map)
     }
 
+    /// As version 2.1 of the format has it.
+    pub(crate) fn to_json_21(&self) -> Value {
+        let mut value = self.to_json();
+        if let Value::Object(map) = &mut value {
+            map.retain(|key, _| !key.starts_with('q'));
+        }
+        value
+    }
+
     /// Reads what [`Self::to_json`] or LeRobot wrote; `None` when it is anything else.
     pub(crate) fn from_json(value: &Value) -> Option<Self> {
         let is_image = value.get("mean")?.get(0)?.is_array();
@@ -179,65 +175,131 @@ impl FeatureStats {
     }
 }
 
-/// One image's values, counted by channel and level: all that its statistics depend on.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct ImageHistogram([[u32; 256]; 3]);
+/// One picture's values, counted by channel and level: all that its statistics depend on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PictureCounts {
+    channels: usize,
+    /// Of each channel in turn, rising: a level and how many pixels have it.
+    levels: Vec<Vec<(u32, u32)>>,
+}
 
-impl ImageHistogram {
-    pub(crate) const BYTES: usize = 3 * 256 * 4;
-
-    /// Counts `image`, thinned as LeRobot thins it.
-    pub(crate) fn of(image: &Image) -> Self {
-        let (width, height) = (image.width as usize, image.height as usize);
-        let longer = width.max(height);
-        let stride = if longer < 300 { 1 } else { longer / 150 };
+impl PictureCounts {
+    /// Counts an RGB8 picture, thinned as LeRobot thins it.
+    pub(crate) fn of_rgb(rgb: &[u8], width: usize, height: usize) -> Self {
+        let stride = thinning(width, height);
         let mut counts = [[0u32; 256]; 3];
-        for row in image.rgb.chunks_exact(width * 3).step_by(stride) {
+        for row in rgb.chunks_exact(width * 3).step_by(stride) {
             for pixel in row.chunks_exact(3).step_by(stride) {
                 for (channel, &level) in counts.iter_mut().zip(pixel) {
                     channel[usize::from(level)] += 1;
                 }
             }
         }
-        Self(counts)
+        Self { channels: 3, levels: counts.iter().map(|channel| present(channel)).collect() }
     }
 
+    /// Counts a picture of depth, u16 little-endian, thinned in the same way.
+    pub(crate) fn of_depth(depth: &[u8], width: usize, height: usize) -> Self {
+        let stride = thinning(width, height);
+        let mut counts = vec![0u32; 1 << 16];
+        for row in depth.chunks_exact(width * 2).step_by(stride) {
+            for pixel in row.chunks_exact(2).step_by(stride) {
+                counts[usize::from(u16::from_le_bytes([pixel[0], pixel[1]]))] += 1;
+            }
+        }
+        Self { channels: 1, levels: vec![present(&counts)] }
+    }
+
+    /// Some 1 to 2 kB: of each level the step from the one before and the count, seven bits a byte.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        self.0.iter().flatten().flat_map(|count| count.to_le_bytes()).collect()
-    }
-
-    pub(crate) fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
-        let mut counts = [[0u32; 256]; 3];
-        for (count, bytes) in counts.iter_mut().flatten().zip(bytes.chunks_exact(4)) {
-            *count = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        let mut bytes = Vec::with_capacity(1 << 11);
+        let mut put = |mut number: u32| {
+            while number >= 128 {
+                bytes.push(number as u8 | 128);
+                number >>= 7;
+            }
+            bytes.push(number as u8);
+        };
+        for channel in &self.levels {
+            put(channel.len() as u32);
+            let mut last = 0;
+            for (level, count) in channel {
+                put(level - last);
+                put(*count);
+                last = *level;
+            }
         }
-        Self(counts)
+        bytes
+    }
+
+    /// Reads what [`Self::to_bytes`] wrote; `None` when it is anything else.
+    pub(crate) fn from_bytes(bytes: &[u8], channels: usize) -> Option<Self> {
+        let mut bytes = bytes.iter();
+        let mut take = || -> Option<u32> {
+            let mut number = 0u32;
+            for shift in (0..35).step_by(7) {
+                let byte = u32::from(*bytes.next()?);
+                number |= (byte & 127).checked_shl(shift)?;
+                if byte < 128 {
+                    return Some(number);
+                }
+            }
+            None
+        };
+        let mut levels = Vec::new();
+        for _ in 0..channels {
+            let (length, mut last) = (take()?.min(1 << 16), 0u32);
+            let mut channel = Vec::new();
+            for _ in 0..length {
+                last = last.checked_add(take()?)?;
+                channel.push((last, take()?));
+            }
+            levels.push(channel);
+        }
+        Some(Self { channels, levels })
     }
 }
 
-/// Gathers the sampled images of an episode.
-pub(crate) struct ImageStats {
-    frames: u64,
-    counts: [[u64; 256]; 3],
+/// LeRobot looks at every so many pixels of a large picture in each direction.
+fn thinning(width: usize, height: usize) -> usize {
+    let longer = width.max(height);
+    if longer < 300 { 1 } else { longer / 150 }
 }
 
-impl ImageStats {
+fn present(counts: &[u32]) -> Vec<(u32, u32)> {
+    counts.iter().zip(0..).filter(|(count, _)| **count > 0).map(|(count, level)| (level, *count)).collect()
+}
+
+/// Gathers the sampled pictures of an episode.
+pub(crate) struct PictureStats {
+    pictures: u64,
+    /// What a level of 1 in the statistics is in the picture.
+    scale: f64,
+    channels: Vec<std::collections::BTreeMap<u32, u64>>,
+}
+
+impl PictureStats {
     pub(crate) fn new() -> Self {
-        Self { frames: 0, counts: [[0; 256]; 3] }
+        Self { pictures: 0, scale: 1.0, channels: Vec::new() }
     }
 
-    pub(crate) fn add(&mut self, image: &ImageHistogram) {
-        self.frames += 1;
-        for (sum, count) in self.counts.iter_mut().flatten().zip(image.0.iter().flatten()) {
-            *sum += u64::from(*count);
+    pub(crate) fn add(&mut self, picture: &PictureCounts) {
+        self.pictures += 1;
+        // Colours are from 0 to 1, depth stays in its unit.
+        self.scale = if picture.channels == 3 { 255.0 } else { 1.0 };
+        self.channels.resize_with(picture.channels, Default::default);
+        for (sums, levels) in self.channels.iter_mut().zip(&picture.levels) {
+            for (level, count) in levels {
+                *sums.entry(*level).or_default() += u64::from(*count);
+            }
         }
     }
 
-    /// The statistics in 0..1; `None` when nothing was added.
+    /// The statistics; `None` when nothing was added.
     pub(crate) fn finish(&self) -> Option<FeatureStats> {
         let mut stats = FeatureStats {
             is_image: true,
-            count: self.frames,
+            count: self.pictures,
             min: Vec::new(),
             max: Vec::new(),
             mean: Vec::new(),
@@ -245,21 +307,56 @@ impl ImageStats {
             quantiles: Default::default(),
             single: false,
         };
-        for counts in &self.counts {
-            let levels = || counts.iter().enumerate().filter(|(_, n)| **n > 0).map(|(level, n)| (level as f64, *n));
-            let n: u64 = counts.iter().sum();
+        if self.channels.is_empty() {
+            return None;
+        }
+        let scale = self.scale;
+        for counts in &self.channels {
+            let levels = || counts.iter().map(|(level, n)| (f64::from(*level), *n));
+            let n: u64 = counts.values().sum();
             let (min, max) = (levels().next()?.0, levels().next_back()?.0);
             let mean = levels().map(|(level, count)| level * count as f64).sum::<f64>() / n as f64;
             let mean_of_squares = levels().map(|(level, count)| level * level * count as f64).sum::<f64>() / n as f64;
             let quantiles = histogram_quantiles(levels(), &edges_f32(min as f32, max as f32), n);
-            stats.min.push(min / 255.0);
-            stats.max.push(max / 255.0);
-            stats.mean.push(mean / 255.0);
-            stats.std.push((mean_of_squares - mean * mean).max(0.0).sqrt() / 255.0);
-            stats.quantiles.iter_mut().zip(quantiles).for_each(|(all, q)| all.push(q / 255.0));
+            stats.min.push(min / scale);
+            stats.max.push(max / scale);
+            stats.mean.push(mean / scale);
+            stats.std.push((mean_of_squares - mean * mean).max(0.0).sqrt() / scale);
+            stats.quantiles.iter_mut().zip(quantiles).for_each(|(all, q)| all.push(q / scale));
         }
         Some(stats)
     }
+}
+
+/// Sums of each column in numpy's order: row after row, but by halves for a single column.
+fn numpy_sums(rows: &[f32], width: usize) -> Vec<f32> {
+    if width == 1 {
+        return vec![pairwise_sum(rows)];
+    }
+    let mut sums = vec![0f32; width];
+    for row in rows.chunks_exact(width) {
+        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+    }
+    sums
+}
+
+/// numpy's sum of numbers that lie side by side: eight sums in turn up to 128 numbers, halves above.
+fn pairwise_sum(values: &[f32]) -> f32 {
+    let n = values.len();
+    if n < 8 {
+        return values.iter().fold(0.0, |sum, value| sum + value);
+    }
+    if n <= 128 {
+        let mut sums = [0f32; 8];
+        let (eights, rest) = values.split_at(n - n % 8);
+        for eight in eights.chunks_exact(8) {
+            sums.iter_mut().zip(eight).for_each(|(sum, value)| *sum += value);
+        }
+        let [a, b, c, d, e, f, g, h] = sums;
+        return rest.iter().fold(((a + b) + (c + d)) + ((e + f) + (g + h)), |sum, value| sum + value);
+    }
+    let half = n / 2 - n / 2 % 8;
+    pairwise_sum(&values[..half]) + pairwise_sum(&values[half..])
 }
 
 /// Which frames of an episode of `length` (at least 1) frames the image statistics look at, rising.

@@ -1,150 +1,255 @@
-//! One camera's video: an episode is gathered in a scratch file, and joins an mp4 when it is kept.
+//! One camera's mp4 file, which grows in place by whole episodes.
+//!
+//! The file is a row of boxes: its type, then places for an index and boxes of frames in the order in
+//! which they were needed. While an episode is recorded its frames are appended behind the header of a
+//! box that readers skip and that lasts to the end of the file: to every reader the file is as it was.
+//! The index with the episode in it is then written to a place that is not in use, itself within a
+//! skipped box. What is left is to change three headers of boxes, of 8 or 16 bytes each: that is done
+//! by the dataset's commit. Nothing that is committed is moved, copied or written to.
+//!
+//! When two indices are marked as such for the moment between two of these changes, both are whole and
+//! readers take the first.
 
-use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write, copy};
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use sinew_core::Image;
-
 use crate::RecordError;
-use crate::files::{checkpoint, io_error};
-use crate::h264::{EncodedFrame, FrameEncoder};
-use crate::mp4::{Samples, Track, head};
-use crate::stats::{FeatureStats, ImageHistogram, ImageStats, sampled_frames};
+use crate::fault;
+use crate::files::{Change, OutFile, create_folder, io_error};
+use crate::mp4::{Samples, Track, data_header, file_type, moov, skipped_header};
 
-/// An episode of one camera while it is recorded. Memory does not grow with its length but for five
-/// bytes a frame: pictures and histograms go to two scratch files.
-pub(crate) struct EpisodeVideo {
-    encoder: FrameEncoder,
-    frame: EncodedFrame,
-    pictures: ScratchFile,
-    histograms: ScratchFile,
+/// The two first places for an index lie before the first frame and end here and there: each is enough
+/// for 40 s at 30 fps. Each further place has twice the bytes that it is made for.
+const FIRST_PLACES_END: [u64; 2] = [8 << 10, 16 << 10];
+/// Headers are aligned to their length, so that none crosses a sector.
+const ALIGNMENT: u64 = 16;
+const DATA_HEADER_BYTES: u64 = 16;
+
+/// A file of which the committed part and the episode that is being appended are known.
+#[derive(Debug)]
+pub(crate) struct GrowingVideo {
+    relative: String,
+    out: OutFile,
+    track: Track,
+    /// Empty before the first episode.
+    entry: Vec<u8>,
     samples: Samples,
+    places: Vec<Place>,
+    /// Which place holds the committed index.
+    in_use: Option<usize>,
+    /// Bytes of the committed part.
+    end: u64,
+    /// Bytes of frames of the episode that is being appended.
+    episode_bytes: u64,
+    last_episode_bytes: u64,
 }
 
-struct ScratchFile {
-    path: PathBuf,
-    writer: BufWriter<File>,
+/// Bytes of the file that are set aside for an index.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    at: u64,
+    bytes: u64,
 }
 
-impl ScratchFile {
-    fn create(path: PathBuf) -> Result<Self, RecordError> {
-        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path).map_err(io_error("creating", &path))?;
-        Ok(Self { writer: BufWriter::with_capacity(1 << 16, file), path })
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), RecordError> {
-        self.writer.write_all(bytes).map_err(io_error("writing", &self.path))
-    }
-
-    /// The file, rewound for reading.
-    fn rewind(&mut self) -> Result<&mut File, RecordError> {
-        self.writer.flush().map_err(io_error("writing", &self.path))?;
-        let file = self.writer.get_mut();
-        file.rewind().map_err(io_error("reading", &self.path))?;
-        Ok(file)
-    }
-}
-
-impl EpisodeVideo {
-    /// Scratch files go to `scratch`, named after `camera`.
-    pub(crate) fn begin(scratch: &Path, camera: &str, encoder: FrameEncoder) -> Result<Self, RecordError> {
+impl GrowingVideo {
+    /// A new file at `relative` in the dataset `root`, of which nothing is committed.
+    pub(crate) fn create(root: &Path, relative: String, track: Track) -> Result<Self, RecordError> {
+        let path = root.join(&relative);
+        if let Some(parent) = path.parent() {
+            create_folder(parent)?;
+        }
+        let mut out = OutFile::create(&path)?;
+        let kind = file_type();
+        out.append(&kind)?;
+        let (mut end, mut places) = (kind.len() as u64, Vec::new());
+        for place_end in FIRST_PLACES_END {
+            let place = Place { at: end, bytes: place_end - end };
+            out.write_at(place.at, &skipped_header(place.bytes as u32))?;
+            places.push(place);
+            end = place_end;
+        }
+        out.set_len(end)?;
+        let samples = Samples::default();
         Ok(Self {
-            encoder,
-            frame: EncodedFrame::default(),
-            pictures: ScratchFile::create(scratch.join(format!("{camera}.h264")))?,
-            histograms: ScratchFile::create(scratch.join(format!("{camera}.histograms")))?,
-            samples: Samples::default(),
+            relative,
+            out,
+            track,
+            entry: Vec::new(),
+            samples,
+            places,
+            in_use: None,
+            end,
+            episode_bytes: 0,
+            last_episode_bytes: 0,
         })
     }
 
-    pub(crate) fn push(&mut self, image: &Image) -> Result<(), RecordError> {
-        self.encoder.encode(image, &mut self.frame)?;
-        self.pictures.write(&self.frame.bytes)?;
-        self.histograms.write(&ImageHistogram::of(image).to_bytes())?;
-        self.samples.push(self.frame.bytes.len() as u32, self.frame.is_key);
-        Ok(())
+    pub(crate) fn relative(&self) -> &str {
+        &self.relative
     }
 
-    /// Statistics over the frames that LeRobot would sample; `None` before the first frame.
-    pub(crate) fn stats(&mut self) -> Result<Option<FeatureStats>, RecordError> {
-        let frames = self.samples.sizes.len() as u64;
-        if frames == 0 {
-            return Ok(None);
-        }
-        let path = self.histograms.path.clone();
-        let file = self.histograms.rewind()?;
-        let mut stats = ImageStats::new();
-        let mut bytes = [0; ImageHistogram::BYTES];
-        for frame in sampled_frames(frames) {
-            file.seek(SeekFrom::Start(frame * ImageHistogram::BYTES as u64)).map_err(io_error("reading", &path))?;
-            file.read_exact(&mut bytes).map_err(io_error("reading", &path))?;
-            stats.add(&ImageHistogram::from_bytes(&bytes));
-        }
-        Ok(stats.finish())
-    }
-
-    pub(crate) fn bytes(&self) -> u64 {
-        self.samples.total_bytes()
-    }
-}
-
-/// An mp4 file that is committed, as far as appending needs to know it.
-#[derive(Clone, Debug)]
-pub(crate) struct VideoFile {
-    track: Track,
-    samples: Samples,
-}
-
-impl VideoFile {
-    /// Frames in the file.
+    /// Frames that are committed.
     pub(crate) fn frames(&self) -> u64 {
         self.samples.sizes.len() as u64
     }
 
-    /// Whether `episode` can be appended and the file stays within `limit_bytes`.
-    pub(crate) fn has_room(&self, episode: &EpisodeVideo, limit_bytes: u64) -> bool {
-        let same = self.track.sps == episode.frame.sps && self.track.pps == episode.frame.pps;
-        same && self.samples.total_bytes() + episode.bytes() <= limit_bytes
+    /// Whether another episode like the last one would exceed `limit_bytes`.
+    pub(crate) fn is_full(&self, limit_bytes: u64) -> bool {
+        self.in_use.is_some() && self.end + self.last_episode_bytes >= limit_bytes
     }
 
-    /// Writes `before`'s frames (from the file at its path) and then the episode's to a new file at
-    /// `to`. `width`, `height` and `fps` are the episode's.
-    pub(crate) fn write(
-        before: Option<(&Self, &Path)>,
-        episode: &mut EpisodeVideo,
-        (width, height, fps): (u32, u32, u32),
-        to: &Path,
-    ) -> Result<Self, RecordError> {
-        let EncodedFrame { sps, pps, .. } = &episode.frame;
-        let track = Track { width: width as u16, height: height as u16, fps, sps: sps.clone(), pps: pps.clone() };
-        let mut samples = before.map(|(file, _)| file.samples.clone()).unwrap_or_default();
-        samples.extend(&episode.samples);
+    /// Where the first frame of the next episode goes.
+    pub(crate) fn next_offset(&self) -> u64 {
+        self.end + DATA_HEADER_BYTES
+    }
 
-        let out = File::create(to).map_err(io_error("creating", to))?;
-        let mut out = BufWriter::with_capacity(1 << 18, out);
-        out.write_all(&head(&track, &samples)).map_err(io_error("writing", to))?;
-        if let Some((file, path)) = before {
-            let mut old = File::open(path).map_err(io_error("reading", path))?;
-            let skip = head(&file.track, &file.samples).len() as u64;
-            old.seek(SeekFrom::Start(skip)).map_err(io_error("reading", path))?;
-            copy_exactly(old, file.samples.total_bytes(), &mut out, path, to)?;
+    /// Begins an episode.
+    pub(crate) fn begin(&mut self) -> Result<(), RecordError> {
+        let mut header = skipped_header(0);
+        header.resize(DATA_HEADER_BYTES as usize, 0);
+        self.out.write_at(self.end, &header)?;
+        self.episode_bytes = 0;
+        Ok(())
+    }
+
+    /// Appends a frame of the episode.
+    pub(crate) fn append(&mut self, frame: &[u8]) -> Result<(), RecordError> {
+        self.out.append(frame)?;
+        self.episode_bytes += frame.len() as u64;
+        Ok(())
+    }
+
+    /// Whether frames that need `entry` can be in this file.
+    pub(crate) fn takes(&self, entry: &[u8]) -> bool {
+        self.entry.is_empty() || self.entry == entry
+    }
+
+    /// Ends the episode of `frames` and waits until it is on the disk; the changes, once made, commit
+    /// it. From here on the file counts it as committed.
+    pub(crate) fn finish(&mut self, frames: &Samples, entry: &[u8]) -> Result<Vec<Change>, RecordError> {
+        self.entry = entry.to_vec();
+        self.samples.extend(frames, self.next_offset());
+        self.last_episode_bytes = self.episode_bytes;
+        let data_end = align(self.next_offset() + self.episode_bytes);
+        let padding = data_end - self.next_offset() - self.episode_bytes;
+        self.out.append(&vec![0; padding as usize])?;
+
+        let index = moov(&self.track, &self.entry, &self.samples);
+        // A place is filled by the index and one more box, whose header takes 8 bytes.
+        let needed = index.len() as u64 + 8;
+        let free = (0..self.places.len()).find(|place| Some(*place) != self.in_use && self.places[*place].bytes >= needed);
+        let chosen = free.unwrap_or_else(|| {
+            self.places.push(Place { at: data_end, bytes: align(2 * needed) });
+            self.places.len() - 1
+        });
+        let Place { at, bytes } = self.places[chosen];
+        let mut content = index[8..].to_vec();
+        content.extend(skipped_header((bytes - index.len() as u64) as u32));
+        if free.is_none() {
+            self.out.append(&skipped_header(bytes as u32))?;
+            self.out.append(&content)?;
+            self.out.set_len(at + bytes)?;
+        } else {
+            self.out.write_at(at + 8, &content)?;
         }
-        let (bytes, path) = (episode.bytes(), episode.pictures.path.clone());
-        copy_exactly(episode.pictures.rewind()?, bytes, &mut out, &path, to)?;
-        let out = out.into_inner().map_err(|error| io_error("writing", to)(error.into_error()))?;
-        out.sync_all().map_err(io_error("writing", to))?;
-        checkpoint();
-        Ok(Self { track, samples })
+        self.out.sync()?;
+
+        let patch = |at: u64, bytes: Vec<u8>| Change::Patch { path: self.relative.clone(), at, bytes };
+        let mut changes = vec![patch(self.end, data_header(data_end - self.end)), patch(at, index[..8].to_vec())];
+        if let Some(old) = self.in_use {
+            let Place { at, bytes } = self.places[old];
+            changes.push(patch(at, skipped_header(bytes as u32)));
+        }
+        self.in_use = Some(chosen);
+        self.end = if free.is_none() { at + bytes } else { data_end };
+        Ok(changes)
+    }
+
+    /// Drops the episode that is being appended. `None` when nothing is left of the file.
+    pub(crate) fn discard(mut self) -> Result<Option<Self>, RecordError> {
+        if self.in_use.is_none() {
+            let path = self.out.path().to_owned();
+            drop(self);
+            fault::remove_file(&path).map_err(io_error("removing", &path))?;
+            return Ok(None);
+        }
+        self.out.set_len(self.end)?;
+        Ok(Some(self))
+    }
+
+    /// For a thread that sees the file onto the disk.
+    pub(crate) fn again(&self) -> Result<OutFile, RecordError> {
+        self.out.again()
     }
 }
 
-fn copy_exactly(from: impl Read, bytes: u64, out: &mut impl Write, from_path: &Path, to: &Path) -> Result<(), RecordError> {
-    let copied = copy(&mut BufReader::new(from).take(bytes), out).map_err(io_error("writing", to))?;
-    if copied != bytes {
-        let what = format!("{bytes} bytes expected, {copied} found");
-        let source = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, what);
-        return Err(RecordError::Io { doing: "reading", path: from_path.to_owned(), source });
+fn align(at: u64) -> u64 {
+    at.next_multiple_of(ALIGNMENT)
+}
+
+/// Cuts from the videos of the dataset `root` what was appended and never committed, and removes those
+/// of which nothing was. `keep` are files to be left alone.
+pub(crate) fn cut_tails(root: &Path, keep: &[String]) -> Result<(), RecordError> {
+    let mut folders = vec![(root.join("videos"), 0)];
+    while let Some((folder, depth)) = folders.pop() {
+        if !folder.is_dir() {
+            continue;
+        }
+        for entry in fs::read_dir(&folder).map_err(io_error("reading the folder", &folder))? {
+            let path = entry.map_err(io_error("reading the folder", &folder))?.path();
+            // Links are not followed.
+            if path.is_symlink() || keep.iter().any(|kept| root.join(kept) == path) {
+                continue;
+            }
+            if path.is_dir() && depth < 4 {
+                folders.push((path, depth + 1));
+            } else if path.extension().is_some_and(|extension| extension == "mp4") {
+                cut_tail(&path)?;
+            }
+        }
     }
     Ok(())
+}
+
+fn cut_tail(path: &PathBuf) -> Result<(), RecordError> {
+    let failed = io_error("reading", path);
+    let (tail, kinds, length) = boxes_of(path).map_err(failed)?;
+    // One that was killed before its first episode has nothing but its type and places that are free.
+    let is_empty = kinds.iter().all(|kind| matches!(kind, b"ftyp" | b"free")) && kinds.first().is_none_or(|kind| kind == b"ftyp");
+    if is_empty && (tail.is_some() || length <= FIRST_PLACES_END[1]) {
+        return fault::remove_file(path).map_err(io_error("removing", path));
+    }
+    match tail {
+        Some(at) => OutFile::open(path)?.set_len(at),
+        None => Ok(()),
+    }
+}
+
+/// Where in a file the box begins that is skipped to the end of the file, if there is one; the kinds of
+/// the boxes before it; and the file's length.
+fn boxes_of(path: &Path) -> std::io::Result<(Option<u64>, Vec<[u8; 4]>, u64)> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let (mut at, mut kinds) = (0, Vec::new());
+    while at + 8 <= length {
+        let mut header = [0; 8];
+        file.seek(SeekFrom::Start(at))?;
+        file.read_exact(&mut header)?;
+        let [a, b, c, d, kind @ ..] = header;
+        let size = match u32::from_be_bytes([a, b, c, d]) {
+            0 if &kind == b"free" => return Ok((Some(at), kinds, length)),
+            1 if at + 16 <= length => {
+                file.read_exact(&mut header)?;
+                u64::from_be_bytes(header)
+            }
+            size => u64::from(size),
+        };
+        kinds.push(kind);
+        if size < 8 {
+            break;
+        }
+        at = at.saturating_add(size);
+    }
+    Ok((None, kinds, length))
 }

@@ -1,48 +1,61 @@
-//! An episode is committed whole or not at all: the process is killed at every step of a commit and
-//! at moments nobody chose, and the disk fills up.
+//! An episode is committed whole or not at all: the process is killed, and the disk fails, at every
+//! step of a recording and at moments nobody chose.
+//!
+//! The test command tries a sample of the steps. All of them:
+//! `SINEW_CRASH_POINTS=all cargo test --release -p sinew-recorder crash -- --nocapture`.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{assert_whole, attempt, chain, contents, create, robot};
-use crate::files::crash::REMAINING;
-use crate::{DatasetInfo, DatasetRecorder, RecorderOptions, recover};
+use sinew_core::FrameSink;
+
+use super::{assert_whole, attempt, chain, contents, create, finish, frame, robot, start};
+use crate::fault::injected::{PLAN, count};
+use crate::{DatasetInfo, DatasetRecorder, RecorderOptions, discard_unfinished, recover, recover_unfinished, unfinished};
 
 const ROOT: &str = "SINEW_RECORDER_TEST_ROOT";
 const MODE: &str = "SINEW_RECORDER_TEST_MODE";
+/// How many steps to try, or `all`.
+const POINTS: &str = "SINEW_CRASH_POINTS";
+const SAMPLE: u64 = 40;
+
+/// What is recorded: three episodes, and two attempts that are dropped.
+const ATTEMPTS: [(u64, bool); 5] = [(6, true), (4, false), (9, true), (3, false), (7, true)];
 
 /// Not a test of its own: what the tests below run in a process that may die.
 #[test]
 fn child() {
     let (Ok(root), Ok(mode)) = (std::env::var(ROOT), std::env::var(MODE)) else { return };
     let root = Path::new(&root);
-    let mut recorder = create(root);
-    match mode.parse::<i64>() {
-        // Commits two episodes, then aborts at a given step of the third's commit.
-        Ok(step) => {
-            attempt(&mut recorder, 0, 6, true).unwrap();
-            attempt(&mut recorder, 1, 7, true).unwrap();
-            REMAINING.store(step, Ordering::Relaxed);
-            attempt(&mut recorder, 2, 8, true).unwrap();
-            REMAINING.store(-1, Ordering::Relaxed);
-        }
-        // Records until it fails or is killed; says beside the dataset how many it knows committed.
-        Err(_) => {
-            let known = root.with_extension("known");
-            for number in 0..1000 {
-                if let Err(error) = attempt(&mut recorder, number, 12, true) {
-                    fs::write(root.with_extension("error"), chain(&error)).unwrap();
-                    // The next try fails too, but in order.
-                    assert!(attempt(&mut recorder, number, 12, true).is_err());
-                    return;
-                }
-                fs::write(&known, recorder.totals().episodes.to_string()).unwrap();
+    let say = |what: &str, text: String| fs::write(root.with_extension(what), text).unwrap();
+    if mode == "endless" {
+        let mut recorder = create(root);
+        for number in 0..1000 {
+            if let Err(error) = attempt(&mut recorder, number, 12, true) {
+                say("error", chain(&error));
+                // The next try fails too, but in order.
+                assert!(attempt(&mut recorder, number, 12, true).is_err());
+                return;
             }
+            say("known", recorder.totals().episodes.to_string());
         }
     }
+    let recorder = DatasetRecorder::create(root, &robot(), 30, RecorderOptions::default());
+    let mut recorder = match recorder {
+        Ok(recorder) => recorder,
+        Err(error) => return say("error", chain(&error)),
+    };
+    for (number, (frames, keep)) in (0..).zip(ATTEMPTS) {
+        if let Err(error) = attempt(&mut recorder, number, frames, keep) {
+            return say("error", chain(&error));
+        }
+        say("known", recorder.totals().episodes.to_string());
+    }
+    drop(recorder);
+    say("steps", count().to_string());
 }
 
 /// The command that runs [`child`]; `wrapper` is a shell line that ends in `exec "$0" "$@"`.
@@ -59,43 +72,148 @@ fn run_child(root: &Path, mode: &str, wrapper: &str) -> ExitStatus {
     child_process(root, mode, wrapper).status().unwrap()
 }
 
-#[test]
-fn killed_at_any_step_of_a_commit_the_episode_is_there_whole_or_not_at_all() {
-    let mut was_committed = false;
-    let mut kills = 0;
-    loop {
+/// A dataset's files as a reader sees them: without what mp4 files tell it to skip.
+fn visible(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = contents(root);
+    for bytes in files.iter_mut().filter(|(path, _)| path.extension().is_some_and(|extension| extension == "mp4")).map(|(_, bytes)| bytes) {
+        let mut at = 0;
+        let mut seen = Vec::new();
+        while at + 16 <= bytes.len() {
+            let size = match u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) {
+                0 => bytes.len() - at,
+                1 => u64::from_be_bytes(bytes[at + 8..at + 16].try_into().unwrap()) as usize,
+                size => size as usize,
+            };
+            if &bytes[at + 4..at + 8] != b"free" {
+                seen.extend(&bytes[at..at + size]);
+            }
+            at += size;
+        }
+        *bytes = seen;
+    }
+    files
+}
+
+/// What an undisturbed recorder leaves after each number of episodes.
+fn references() -> Vec<BTreeMap<PathBuf, Vec<u8>>> {
+    let after = |kept: usize| {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("dataset");
-        let survived = run_child(&root, &kills.to_string(), PLAIN).success();
+        let mut recorder = create(&root);
+        for (number, (frames, keep)) in (0..).zip(ATTEMPTS) {
+            if recorder.totals().episodes == kept as u64 {
+                break;
+            }
+            attempt(&mut recorder, number, frames, keep).unwrap();
+        }
+        drop(recorder);
+        visible(&root)
+    };
+    (0..=3).map(after).collect()
+}
+
+/// Lets `fault` come at step `at`, and checks what is left. Answers what became of it.
+fn try_point(references: &[BTreeMap<PathBuf, Vec<u8>>], fault: &str, at: u64) -> &'static str {
+    let point = format!("{fault} at step {at}");
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("dataset");
+    let status = child_process(&root, "once", PLAIN).env(PLAN, format!("{fault}:{at}")).status().unwrap();
+    assert!(fault == "kill" || status.success(), "{point}: the process died");
+    let known = fs::read_to_string(root.with_extension("known")).ok().and_then(|known| known.parse().ok()).unwrap_or(0);
+    if !root.join("meta/info.json").exists() && !root.join(".sinew/commit").exists() {
+        // It was not even created.
+        assert_eq!(known, 0, "{point}");
+        return "not created";
+    }
+    if root.join("meta/info.json").exists() {
         // Even before anything is repaired a reader finds the dataset as it was, or with the episode.
         let before = DatasetInfo::open(&root).unwrap().total_episodes;
-        assert!(before == 2 || before == 3);
-        assert!(recover(&root).unwrap() || survived, "step {kills}: there was nothing to recover");
-        let info = DatasetInfo::open(&root).unwrap();
-        assert!(!info.unfinished, "step {kills}");
-        assert_whole(&root);
-        let committed = info.total_episodes == 3;
-        assert!(committed || (info.total_episodes == 2 && !was_committed), "step {kills}: {} episodes", info.total_episodes);
-        assert!(info.total_episodes >= before);
-        was_committed = committed;
-
-        let mut recorder = DatasetRecorder::resume(&root, &robot(), 30, RecorderOptions::default()).unwrap();
-        attempt(&mut recorder, 3, 5, true).unwrap();
-        drop(recorder);
-        assert_whole(&root);
-        if survived {
-            break;
+        assert!(before >= known.max(1) - 1, "{point}: {known} episodes were committed, {before} can be read");
+        if !root.join(".sinew/commit").exists() {
+            assert_whole(&root);
         }
-        kills += 1;
     }
-    // Two videos, two files of rows, five of the meta folder, the commit, nine moves.
-    assert!(kills >= 19, "the process could be killed at {kills} steps only");
-    assert!(was_committed);
+    recover(&root).unwrap();
+    assert_whole(&root);
+    let found = DatasetInfo::open(&root).unwrap().total_episodes;
+    assert!(found >= known, "{point}: {known} episodes were committed, {found} are there");
+    let reference = &references[found as usize];
+    let of_committed = |path: &Path| reference.get(path).is_some();
+    let kept = |files: &BTreeMap<PathBuf, Vec<u8>>| {
+        reference.iter().all(|(path, bytes)| {
+            // Files of rows are only added to; all others are as they were.
+            files.get(path).is_some_and(|found| found == bytes)
+        })
+    };
+    let waiting = unfinished(&root).unwrap();
+    assert!(kept(&visible(&root)), "{point}: a committed file is another");
+    let Some(waiting) = waiting else {
+        let files = visible(&root);
+        let strange: Vec<_> = files.keys().filter(|path| !of_committed(path)).collect();
+        assert!(strange.is_empty(), "{point}: there is more than was committed: {strange:?}");
+        return "nothing unfinished";
+    };
+    assert_eq!(waiting.episode_index, found, "{point}");
+    if at / 2 % 2 == 0 {
+        discard_unfinished(&root).unwrap();
+        assert!(visible(&root) == *reference, "{point}: the discarded episode left a trace");
+        return "discarded";
+    }
+    let totals = recover_unfinished(&root).unwrap();
+    assert_eq!(totals.episodes, found + 1, "{point}");
+    assert_whole(&root);
+    let info = DatasetInfo::open(&root).unwrap();
+    assert!(info.episodes[found as usize].length == waiting.rows && !info.unfinished, "{point}");
+    assert_eq!(unfinished(&root).unwrap(), None);
+    // And recording goes on.
+    let mut recorder = DatasetRecorder::resume(&root, &robot(), 30, RecorderOptions::default()).unwrap();
+    attempt(&mut recorder, 8, 3, true).unwrap();
+    drop(recorder);
+    assert_whole(&root);
+    "recovered"
+}
+
+#[test]
+fn whatever_happens_at_any_step_no_committed_episode_is_lost_or_altered() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("dataset");
+    assert!(run_child(&root, "once", PLAIN).success());
+    let steps: u64 = fs::read_to_string(root.with_extension("steps")).unwrap().parse().unwrap();
+    let references = references();
+    assert!(visible(&root) == references[3]);
+    assert!(steps > 300, "a recording takes {steps} steps only");
+    let points = std::env::var(POINTS).unwrap_or_default();
+    let sample = points.parse().unwrap_or(SAMPLE);
+    let step_by = if points == "all" { 1 } else { steps.div_ceil(sample) };
+    // From a seed, so that a sample meets other steps than the one before it did.
+    let offset = 11 % step_by;
+    let mut plan: Vec<(&str, u64)> = (offset..steps).step_by(step_by as usize).map(|at| ("kill", at)).collect();
+    for (fault, every) in [("full", 8), ("short", 8), ("eio", 6)] {
+        plan.extend((offset..steps).step_by((step_by * every) as usize).map(|at| (fault, at)));
+    }
+    let (half, rest) = plan.split_at(plan.len() / 2);
+    let references = &references;
+    let outcomes = std::thread::scope(|scope| {
+        let run = move |points: &[(&'static str, u64)]| -> Vec<String> {
+            points.iter().map(|(fault, at)| format!("{fault}: {}", try_point(references, fault, *at))).collect()
+        };
+        let other = scope.spawn(move || run(rest));
+        let mut outcomes = run(half);
+        outcomes.extend(other.join().unwrap());
+        outcomes
+    });
+    let mut summary: BTreeMap<String, u64> = BTreeMap::new();
+    outcomes.into_iter().for_each(|outcome| *summary.entry(outcome).or_default() += 1);
+    #[allow(clippy::print_stdout, reason = "what a long run reports")]
+    {
+        println!("{} of {steps} steps: {summary:?}", plan.len());
+    }
+    assert!(summary.contains_key("kill: recovered") && summary.contains_key("kill: discarded"), "{summary:?}");
 }
 
 #[test]
 fn killed_at_moments_nobody_chose_no_committed_episode_is_lost() {
-    for delay_ms in [60, 110, 170, 230, 310, 420] {
+    for delay_ms in [60, 170, 310] {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("dataset");
         let mut child = child_process(&root, "endless", PLAIN).spawn().unwrap();
@@ -126,13 +244,46 @@ fn a_disk_that_is_full_costs_the_running_episode_only() {
     let status = run_child(&root, "endless", r#"trap '' XFSZ; ulimit -f 200; exec "$0" "$@""#);
     assert!(status.success());
     let error = fs::read_to_string(root.with_extension("error")).unwrap();
-    assert!(error.contains("committing episode") && error.contains("File too large"), "{error}");
+    assert!(error.contains("File too large"), "{error}");
     let known: u64 = fs::read_to_string(root.with_extension("known")).unwrap().parse().unwrap();
     assert!(known > 1, "only {known} episodes fitted");
+    assert_eq!(DatasetInfo::open(&root).unwrap().total_episodes, known);
+    assert_whole(&root);
+    // With room again, what there is of the unfinished episode is still to be had.
+    let rows = unfinished(&root).unwrap().unwrap().rows;
+    recover_unfinished(&root).unwrap();
     let info = DatasetInfo::open(&root).unwrap();
-    assert_eq!((info.total_episodes, info.unfinished), (known, false));
+    assert_eq!((info.total_episodes, info.episodes[known as usize].length, info.unfinished), (known + 1, rows, false));
     assert_whole(&root);
     assert!(contents(&root).keys().all(|path| !path.starts_with(".sinew")));
+}
+
+#[test]
+fn an_encoder_that_panics_costs_the_running_episode_only_and_its_rows_can_be_recovered() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("dataset");
+    let mut recorder = create(&root);
+    attempt(&mut recorder, 0, 6, true).unwrap();
+    drop(recorder);
+    // Stands for an encoder that breaks after five frames.
+    let options = RecorderOptions { frame_takes: Duration::from_secs(900), ..RecorderOptions::default() };
+    let mut recorder = DatasetRecorder::resume(&root, &robot(), 30, options).unwrap();
+    recorder.begin(&start(1, "Push the cube")).unwrap();
+    let failed = (0..200).find_map(|tick| recorder.frame(&frame(&robot(), 1, tick)).err());
+    let at_the_end = recorder.end(&finish(true)).unwrap_err();
+    let failed = failed.unwrap_or(at_the_end);
+    assert!(chain(&failed).contains("its thread panicked: an encoder that breaks"), "{}", chain(&failed));
+    drop(recorder);
+    assert_eq!(unfinished(&root).unwrap().unwrap().rows, 5);
+    let mut recorder = DatasetRecorder::resume(&root, &robot(), 30, RecorderOptions::default()).unwrap();
+    recorder.recover_unfinished().unwrap();
+    attempt(&mut recorder, 2, 4, true).unwrap();
+    drop(recorder);
+    let info = DatasetInfo::open(&root).unwrap();
+    assert_eq!(info.episodes.iter().map(|episode| episode.length).collect::<Vec<_>>(), [6, 5, 4]);
+    assert_whole(&root);
+    let log = fs::read_to_string(root.join("meta/sinew_episodes.jsonl")).unwrap();
+    assert!(log.lines().nth(1).unwrap().contains(r#""recovered":true"#), "{log}");
 }
 
 #[test]
@@ -141,10 +292,14 @@ fn a_commit_that_names_a_file_outside_is_refused() {
     let root = folder.path().join("dataset");
     drop(create(&root));
     fs::create_dir_all(root.join(".sinew/stage")).unwrap();
-    for path in ["../escaped", "/etc/escaped", "meta/../../escaped"] {
-        fs::write(root.join(".sinew/commit.json"), format!(r#"{{"version": 1, "install": ["{path}"]}}"#)).unwrap();
-        assert!(chain(&recover(&root).unwrap_err()).contains("leads out of the dataset"));
+    let commit = |version: u32, path: &str, bytes: u64| {
+        let header = format!(r#"{{"version":{version},"changes":[{{"kind":"write","path":"{path}","at":0,"bytes":{bytes}}}]}}"#);
+        fs::write(root.join(".sinew/commit"), format!("{header}\nabc")).unwrap();
+        chain(&recover(&root).unwrap_err())
+    };
+    for path in ["../escaped", "/etc/escaped", "meta/../../escaped", ""] {
+        assert!(commit(2, path, 3).contains("leads out of the dataset"));
     }
-    fs::write(root.join(".sinew/commit.json"), r#"{"version": 2, "install": []}"#).unwrap();
-    assert!(chain(&recover(&root).unwrap_err()).contains("version"));
+    assert!(commit(3, "meta/info.json", 3).contains("version"));
+    assert!(commit(2, "meta/info.json", u64::MAX).contains("cut short"));
 }

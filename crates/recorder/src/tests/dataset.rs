@@ -10,7 +10,7 @@ use sinew_core::FrameSink;
 use super::{assert_whole, attempt, chain, contents, create, finish, frame, robot, start};
 use crate::info::{integers, read_parquet};
 use crate::mp4_read::read_video;
-use crate::{DatasetInfo, DatasetRecorder, ReadError, RecordError, RecorderOptions, recover, verify};
+use crate::{DatasetInfo, DatasetRecorder, ReadError, RecordError, RecorderOptions, VideoOptions, recover, verify};
 
 const FRONT: &str = "videos/observation.images.front/chunk-000/file-000.mp4";
 
@@ -41,6 +41,7 @@ fn episodes_share_files_and_everything_agrees() {
         "data/chunk-000/file-000.parquet",
         "meta/episodes/chunk-000/file-000.parquet",
         "meta/info.json",
+        "meta/sinew.json",
         "meta/sinew_episodes.jsonl",
         "meta/stats.json",
         "meta/tasks.parquet",
@@ -69,28 +70,55 @@ fn a_video_has_its_index_first_even_times_and_a_key_frame_at_each_episode() {
 fn appending_leaves_the_pictures_before_as_they_were() {
     let folder = tempfile::tempdir().unwrap();
     let mut recorder = create(folder.path());
-    attempt(&mut recorder, 0, 6, true).unwrap();
-    let pictures = |bytes: &[u8]| {
-        let at = bytes.windows(4).position(|window| window == b"mdat").unwrap();
-        bytes[at + 12..].to_vec()
-    };
-    let before = pictures(&fs::read(folder.path().join(FRONT)).unwrap());
-    attempt(&mut recorder, 1, 6, true).unwrap();
-    let after = pictures(&fs::read(folder.path().join(FRONT)).unwrap());
-    assert!(after.len() > before.len());
-    assert_eq!(after[..before.len()], before);
+    // So many that the index outgrows its first place, and the one after it.
+    let mut before: Vec<u8> = Vec::new();
+    for number in 0..30 {
+        attempt(&mut recorder, number, if number == 20 { 4000 } else { 6 }, true).unwrap();
+        let after = fs::read(folder.path().join(FRONT)).unwrap();
+        let changed = before.iter().zip(&after).enumerate().filter(|(_, (before, after))| before != after).map(|(at, _)| at as u64);
+        let file = read_video(&folder.path().join(FRONT)).unwrap();
+        let index_places = skipped_or_index(&before);
+        for at in changed {
+            assert!(index_places.iter().any(|place| place.contains(&at)), "episode {number} changed byte {at}");
+        }
+        assert!(file.frames() > 0);
+        before = after;
+    }
+    drop(recorder);
+    assert_whole(folder.path());
+    // An index is written to the place that is free: the file does not grow by all of them.
+    let index = skipped_or_index(&before).iter().map(|place| place.end - place.start).sum::<u64>();
+    assert!(index < 200_000, "indices take {index} bytes");
+}
+
+/// Where in an mp4 file an index is, or nothing that a reader looks at.
+fn skipped_or_index(file: &[u8]) -> Vec<std::ops::Range<u64>> {
+    let mut at = 0;
+    let mut places = Vec::new();
+    while at + 16 <= file.len() {
+        let size = match u32::from_be_bytes(file[at..at + 4].try_into().unwrap()) {
+            1 => u64::from_be_bytes(file[at + 8..at + 16].try_into().unwrap()) as usize,
+            size => size as usize,
+        };
+        if matches!(&file[at + 4..at + 8], b"moov" | b"free") {
+            places.push(at as u64..(at + size) as u64);
+        }
+        at += size;
+    }
+    places
 }
 
 #[test]
 fn files_are_begun_anew_at_the_limit() {
     let folder = tempfile::tempdir().unwrap();
-    let options = RecorderOptions { join_below_bytes: 40_000, ..RecorderOptions::default() };
+    let options = RecorderOptions { video_file_bytes: 60_000, data_file_bytes: 6_000, ..RecorderOptions::default() };
     let mut recorder = DatasetRecorder::create(folder.path(), &robot(), 30, options).unwrap();
     for number in 0..5 {
         attempt(&mut recorder, number, 25, true).unwrap();
     }
     let videos = contents(folder.path()).keys().filter(|path| path.extension().is_some_and(|extension| extension == "mp4")).count();
     assert!(videos > 2, "{videos} videos");
+    assert!(folder.path().join("data/chunk-000/file-001.parquet").exists());
     assert_whole(folder.path());
 }
 
@@ -109,15 +137,16 @@ fn a_dropped_attempt_leaves_no_trace() {
     let folder = tempfile::tempdir().unwrap();
     let mut recorder = create(folder.path());
     attempt(&mut recorder, 0, 6, true).unwrap();
-    let mut before = contents(folder.path());
+    let before = dataset_of(folder.path());
     attempt(&mut recorder, 1, 50, false).unwrap();
-    let after = contents(folder.path());
-    // While the recorder lives it holds its lock.
-    assert_eq!(before.remove(Path::new(".sinew/lock")), Some(Vec::new()));
-    assert_eq!(after.keys().filter(|path| !path.ends_with("lock")).count(), before.len());
-    assert!(before.iter().all(|(path, bytes)| after.get(path) == Some(bytes)));
+    assert!(dataset_of(folder.path()) == before);
     drop(recorder);
     assert!(contents(folder.path()) == before);
+}
+
+/// The files of a dataset whose recorder still lives.
+fn dataset_of(root: &Path) -> std::collections::BTreeMap<std::path::PathBuf, Vec<u8>> {
+    contents(root).into_iter().filter(|(path, _)| !path.starts_with(".sinew")).collect()
 }
 
 #[test]
@@ -178,18 +207,39 @@ fn a_dataset_is_resumed_in_new_files_by_the_same_robot_only() {
 }
 
 #[test]
+fn another_calibration_is_refused_and_telemetry_can_be_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |calibration: &str| RecorderOptions { calibration: Some(calibration.to_owned()), telemetry: false, ..RecorderOptions::default() };
+    let mut recorder = DatasetRecorder::create(folder.path(), &robot(), 30, with("in spring")).unwrap();
+    attempt(&mut recorder, 0, 3, true).unwrap();
+    drop(recorder);
+    assert!(!folder.path().join("sinew").exists());
+    let error = DatasetRecorder::resume(folder.path(), &robot(), 30, with("in autumn")).err().unwrap().to_string();
+    assert!(error.contains("calibration is in spring there, expected in autumn"), "{error}");
+    let mut recorder = DatasetRecorder::resume(folder.path(), &robot(), 30, with("in spring")).unwrap();
+    attempt(&mut recorder, 1, 3, true).unwrap();
+    drop(recorder);
+    assert_whole(folder.path());
+    let mut other = robot();
+    other.joints[1].name = "claw".to_owned();
+    let error = DatasetRecorder::resume(folder.path(), &other, 30, with("in spring")).err().unwrap().to_string();
+    assert!(error.contains("feature action is") && error.contains("claw.pos"), "{error}");
+}
+
+#[test]
 fn robots_that_make_no_dataset_are_refused() {
-    let refused = |change: fn(&mut sinew_core::RobotDescription), fps, quantizer| {
+    let refused = |change: fn(&mut sinew_core::RobotDescription), fps, quality| {
         let folder = tempfile::tempdir().unwrap();
         let mut robot = robot();
         change(&mut robot);
-        let options = RecorderOptions { quantizer, ..RecorderOptions::default() };
+        let video = VideoOptions { quality, ..VideoOptions::default() };
+        let options = RecorderOptions { video, ..RecorderOptions::default() };
         let error = DatasetRecorder::create(folder.path(), &robot, fps, options).err().unwrap();
         assert!(matches!(error, RecordError::Setup { .. }), "{error}");
         error.to_string()
     };
     let odd = refused(|robot| robot.cameras[0].width = 127, 30, 24);
-    assert!(odd.contains("camera front is 127x96, expected even"), "{odd}");
+    assert!(odd.contains("camera observation.images.front is 127x96, expected even"), "{odd}");
     refused(|robot| robot.cameras[0].height = 8, 30, 24);
     refused(|robot| robot.cameras[0].name = "../up".to_owned(), 30, 24);
     refused(|_| (), 0, 24);
@@ -221,6 +271,11 @@ fn a_frame_that_does_not_fit_costs_its_episode_and_no_other() {
         assert!(recorder.frame(&frame(&robot(), 1, 3)).is_err());
         let error = chain(&recorder.end(&finish(true)).unwrap_err());
         assert!(error.contains("one of its frames could not be recorded"), "{error}");
+        // What there is of it waits, and nothing else is recorded until it is decided upon.
+        assert_eq!(recorder.unfinished().unwrap().rows, 2);
+        let error = chain(&recorder.begin(&start(1, "Push the cube")).unwrap_err());
+        assert!(error.contains("episode 1 was not finished and has 2 rows"), "{error}");
+        recorder.end(&finish(false)).unwrap();
     }
     assert!(recorder.end(&finish(true)).is_err());
     recorder.begin(&start(1, "Push the cube")).unwrap();
@@ -247,6 +302,7 @@ fn missing_ticks_and_lost_frames_are_written_down() {
     let expected = serde_json::json!({
         "episode_index": 0, "attempt": 4, "seed": 104, "outcome": "success", "failure": null, "frames": 4, "missing_ticks": 2,
         "lost_frames": 2, "starved_ticks": 1, "limited_non_finite": 0, "limited_position": 0, "limited_velocity": 8, "limited_step": 0,
+        "dropped_ticks": 0, "kept_every": 1,
     });
     assert_eq!(line, expected);
 }
@@ -262,6 +318,9 @@ fn what_was_sent_is_kept_beside_what_was_wanted() {
             frame.wanted_rad = vec![1.0, 1.8];
             frame.applied_rad = vec![0.5, 0.8];
             frame.lateness_ns = 100 + tick as i64;
+            frame.observation.time = sinew_core::Timestamp::from_nanos(5_000 + tick as i64);
+            frame.observation.images[1].captured_at = sinew_core::Timestamp::from_nanos(4_000);
+            frame.observation.images[1].sequence = tick * 10;
             frame.interventions.velocity = 2;
             recorder.frame(&frame).unwrap();
         }
@@ -276,7 +335,11 @@ fn what_was_sent_is_kept_beside_what_was_wanted() {
         lists.values().as_primitive::<Float32Type>().values().to_vec()
     };
     let rows = read("data/chunk-000/file-000.parquet", &["action", "index"]);
-    let ticks = read("sinew/ticks/chunk-000/file-000.parquet", &["index", "tick", "lateness_ns", "applied_action", "limited_joints"]);
+    let columns = ["index", "tick", "lateness_ns", "applied_action", "limited_joints", "age_ns.wrist", "captured_ns.wrist", "sequence.wrist"];
+    let ticks = read("sinew/ticks/chunk-000/file-000.parquet", &columns);
+    assert_eq!(integers(&ticks, "age_ns.wrist").unwrap(), [1000, 1002, 1003, 1000, 1002, 1003]);
+    assert_eq!(integers(&ticks, "captured_ns.wrist").unwrap(), [4000; 6]);
+    assert_eq!(integers(&ticks, "sequence.wrist").unwrap(), [0, 20, 30, 0, 20, 30]);
     assert_eq!(integers(&ticks, "index"), integers(&rows, "index"));
     assert_eq!(integers(&ticks, "tick").unwrap(), [0, 2, 3, 0, 2, 3]);
     assert_eq!(integers(&ticks, "lateness_ns").unwrap(), [100, 102, 103, 100, 102, 103]);

@@ -1,27 +1,26 @@
 //! Statistics against LeRobot's own (golden/make_stats.py).
 
 use serde_json::Value;
-use sinew_core::Image;
 
-use crate::stats::{FeatureStats, ImageHistogram, ImageStats, KEYS, sampled_frames};
+use crate::stats::{FeatureStats, KEYS, PictureCounts, PictureStats, sampled_frames};
 
 fn golden() -> Value {
     serde_json::from_str(include_str!("../../golden/stats.json")).unwrap()
 }
 
 /// The formula of make_stats.py.
-fn picture(frame: usize, width: usize, height: usize) -> Image {
+fn picture(frame: usize, width: usize, height: usize) -> Vec<u8> {
     let pixels = (0..width * height).flat_map(|at| (0..3).map(move |c| (at % width, at / width, c)));
-    let rgb = pixels.map(|(x, y, c)| ((x * 7 + y * 3 + c * 50 + frame * 11) % 251) as u8).collect();
-    Image { rgb, ..Image::black(width as u32, height as u32) }
+    pixels.map(|(x, y, c)| ((x * 7 + y * 3 + c * 50 + frame * 11) % 251) as u8).collect()
 }
 
 fn image_stats(frames: usize, width: usize, height: usize) -> FeatureStats {
-    let mut stats = ImageStats::new();
+    let mut stats = PictureStats::new();
     for frame in sampled_frames(frames as u64) {
-        let histogram = ImageHistogram::of(&picture(frame as usize, width, height));
-        let bytes: [u8; ImageHistogram::BYTES] = histogram.to_bytes().try_into().unwrap();
-        stats.add(&ImageHistogram::from_bytes(&bytes));
+        let counts = PictureCounts::of_rgb(&picture(frame as usize, width, height), width, height);
+        let read = PictureCounts::from_bytes(&counts.to_bytes(), 3).unwrap();
+        assert_eq!(read, counts);
+        stats.add(&read);
     }
     stats.finish().unwrap()
 }
@@ -48,8 +47,8 @@ fn episodes() -> Vec<Vec<(&'static str, FeatureStats, f64)>> {
         let frames = rows.len() / 3;
         let times: Vec<f64> = (0..frames).map(|frame| frame as f64 / 30.0).collect();
         vec![
-            ("joints", FeatureStats::of_f32(&rows, 3), 1e-12),
-            ("time", FeatureStats::of_f64(&times), 1e-9),
+            ("joints", FeatureStats::of_f32(&rows, 3, frames as u64), 1e-12),
+            ("time", FeatureStats::of_f64(&times, 1, frames as u64), 1e-9),
             ("image", image_stats(frames, 40, 30), 1e-7),
             ("large_image", image_stats(frames, 322, 200), 1e-7),
         ]

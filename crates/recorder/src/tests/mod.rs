@@ -3,6 +3,7 @@
 mod crash;
 mod dataset;
 mod golden;
+mod overload;
 mod reading;
 mod view;
 

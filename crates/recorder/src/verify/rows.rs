@@ -111,17 +111,17 @@ pub(crate) fn of_feature(key: &str, feature: &Value, values: &[f64], fps: u32) -
     let width = shape.last().and_then(Value::as_u64).unwrap_or(1).max(1) as usize;
     let values_a_row: u64 = shape.iter().filter_map(Value::as_u64).product();
     let rows = values.len() as u64 / values_a_row.max(1);
-    let mut stats = match feature["dtype"].as_str() {
+    match feature["dtype"].as_str() {
         // The recorder has the time before it is rounded to f32.
-        _ if key == "timestamp" => FeatureStats::of_f64(&(0..rows).map(|frame| frame as f64 / f64::from(fps)).collect::<Vec<f64>>()),
-        Some("float32") => FeatureStats::of_f32(&values.iter().map(|value| *value as f32).collect::<Vec<f32>>(), width),
-        _ => {
-            let columns = (0..width).map(|d| FeatureStats::of_f64(&values.iter().skip(d).step_by(width).copied().collect::<Vec<f64>>()));
-            FeatureStats::side_by_side(columns)
+        _ if key == "timestamp" => {
+            FeatureStats::of_f64(&(0..rows).map(|frame| frame as f64 / f64::from(fps)).collect::<Vec<f64>>(), 1, rows)
         }
-    };
-    stats.count = rows;
-    stats
+        // Small enough for numpy to take them as f32.
+        Some("float32" | "bool" | "int8" | "uint8" | "int16" | "uint16") => {
+            FeatureStats::of_f32(&values.iter().map(|value| *value as f32).collect::<Vec<f32>>(), width, rows)
+        }
+        _ => FeatureStats::of_f64(values, width, rows),
+    }
 }
 
 /// The first of an episode's rows that is not as its place demands.

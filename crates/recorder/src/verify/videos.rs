@@ -8,7 +8,7 @@ use super::{Fault, MOST_FAULTS};
 use crate::mp4_read::{VideoIndex, read_video};
 use crate::progress::{Progress, step};
 use crate::reader::{TOLERANCE_S, is_depth};
-use crate::stats::{ImageHistogram, ImageStats, sampled_frames};
+use crate::stats::{PictureCounts, PictureStats, sampled_frames};
 use crate::{DatasetReader, ReadError, ToolError, VideoReader};
 
 /// The index of every video. `is_pending` says that files may be ahead of the tables.
@@ -99,7 +99,7 @@ pub(super) fn decode_all(
                 continue;
             }
             let sampled = sampled_frames(episode.length);
-            let mut stats = ImageStats::new();
+            let mut stats = PictureStats::new();
             let images = match reader.images(number, key, 0..episode.length) {
                 Ok(images) => images,
                 Err(error) => {
@@ -110,7 +110,9 @@ pub(super) fn decode_all(
             let mut whole = true;
             for (frame, image) in images.enumerate() {
                 match image {
-                    Ok(image) if sampled.binary_search(&(frame as u64)).is_ok() => stats.add(&ImageHistogram::of(&image)),
+                    Ok(image) if sampled.binary_search(&(frame as u64)).is_ok() => {
+                        stats.add(&PictureCounts::of_rgb(&image.rgb, image.width as usize, image.height as usize));
+                    }
                     Ok(_) => {}
                     Err(error) => {
                         fault(format!("frame {frame}: {error}"));

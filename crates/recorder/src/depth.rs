@@ -1,0 +1,83 @@
+//! Depth in millimetres as 12-bit codes, with LeRobot's arithmetic.
+
+use serde_json::{Map, Value, json};
+
+/// The greatest code of 12 bits.
+const MOST: f32 = 4095.0;
+
+/// What the codes of a depth camera stand for. The default is LeRobot's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DepthRange {
+    /// Depth at code 0, metres; nearer is taken for it.
+    pub min_m: f64,
+    /// Depth at code 4095, metres; farther is taken for it.
+    pub max_m: f64,
+    /// Added to a depth before its logarithm is taken, metres.
+    pub shift_m: f64,
+    /// Whether codes are even steps of the logarithm, finer where it is near, or of the depth.
+    pub logarithmic: bool,
+}
+
+impl Default for DepthRange {
+    fn default() -> Self {
+        Self { min_m: 0.01, max_m: 10.0, shift_m: 3.5, logarithmic: true }
+    }
+}
+
+impl DepthRange {
+    /// What is wrong with it.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let Self { min_m, max_m, shift_m, .. } = *self;
+        let fits = min_m.is_finite() && max_m.is_finite() && shift_m.is_finite() && 0.0 <= min_m && min_m < max_m && min_m + shift_m > 0.0;
+        (!fits).then(|| format!("the depth range is {min_m} m to {max_m} m with shift {shift_m} m, expected 0 <= min < max and min + shift > 0"))
+    }
+
+    /// The code of a depth in millimetres.
+    pub(crate) fn code(&self, millimetres: f32) -> u16 {
+        let [min, max, shift] = [self.min_m, self.max_m, self.shift_m].map(|metres| (metres * 1000.0) as f32);
+        let share = if self.logarithmic {
+            let (least, most) = (f64::from(min + shift).ln() as f32, f64::from(max + shift).ln());
+            let span = (most - f64::from(min + shift).ln()) as f32;
+            ((millimetres + shift).ln() - least) / span
+        } else {
+            (millimetres - min) / (max - min)
+        };
+        (share * MOST).round_ties_even().clamp(0.0, MOST) as u16
+    }
+
+    /// A table of the codes of all depths of 16 bits.
+    pub(crate) fn table(&self) -> Vec<u16> {
+        (0..=u16::MAX).map(|millimetres| self.code(f32::from(millimetres))).collect()
+    }
+
+    /// As LeRobot keeps it in a feature's `info`.
+    pub(crate) fn info(&self) -> Map<String, Value> {
+        let value = json!({
+            "video.depth_min": self.min_m,
+            "video.depth_max": self.max_m,
+            "video.shift": self.shift_m,
+            "video.use_log": self.logarithmic,
+            "depth_unit": "mm",
+        });
+        if let Value::Object(map) = value { map } else { Map::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DepthRange;
+
+    #[test]
+    fn codes_are_lerobots() {
+        // From lerobot.datasets.depth_utils.quantize_depth of LeRobot 0.6.1 on u16 millimetres.
+        let range = DepthRange::default();
+        let found: Vec<u16> = [0, 5, 10, 11, 500, 1000, 2500, 9999, 10000, 65535].map(|mm| range.code(mm as f32)).to_vec();
+        assert_eq!(found, EXPECTED_LOG);
+        let linear = DepthRange { logarithmic: false, ..range };
+        let found: Vec<u16> = [0, 10, 1000, 5005, 10000, 20000].map(|mm| linear.code(mm as f32)).to_vec();
+        assert_eq!(found, EXPECTED_LINEAR);
+    }
+
+    const EXPECTED_LOG: [u16; 10] = [0, 0, 0, 1, 397, 755, 1630, 4095, 4095, 4095];
+    const EXPECTED_LINEAR: [u16; 6] = [0, 0, 406, 2048, 4095, 4095];
+}
