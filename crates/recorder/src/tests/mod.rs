@@ -2,6 +2,7 @@
 
 mod crash;
 mod dataset;
+mod features;
 mod golden;
 mod overload;
 mod reading;

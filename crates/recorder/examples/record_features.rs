@@ -1,0 +1,140 @@
+//! Records a dataset of many kinds of features, for checking that LeRobot reads it. Images carry their
+//! own episode and frame number as squares, as in `record_synthetic`.
+//!
+//! ```text
+//! cargo run --release -p sinew-recorder --example record_features -- DIR [NAME=VALUE...]
+//! ```
+//!
+//! `fps=30`, `lengths=20,1,33` (frames of each episode), `cameras=2`, `size=128x96`, `kind=video` (or
+//! `image`, `depth`), `encoder=h264` (or `av1`, `hevc`, or an encoder's name in ffmpeg),
+//! `features=plain` (or `all`), `tasks=1` (or more, which change within an episode), `layout=v3.0` (or
+//! `v2.1`).
+
+#![allow(clippy::print_stdout, reason = "it is a command")]
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::PathBuf;
+
+use serde_json::Map;
+use sinew_recorder::{DatasetSchema, DatasetWriter, Dtype, Feature, Layout, RecorderOptions, Row, Value, VideoOptions};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let folder = PathBuf::from(arguments.next().ok_or("which folder should the dataset go to?")?);
+    let mut options: BTreeMap<String, String> = BTreeMap::new();
+    for argument in arguments {
+        let (name, value) = argument.split_once('=').ok_or("options have the form NAME=VALUE")?;
+        options.insert(name.to_owned(), value.to_owned());
+    }
+    let option = |name: &str, default: &str| options.get(name).cloned().unwrap_or_else(|| default.to_owned());
+    let number = |name: &str, default: &str| option(name, default).parse::<u32>();
+    let (fps, cameras, tasks) = (number("fps", "30")?, number("cameras", "2")?, number("tasks", "1")?);
+    let lengths = option("lengths", "20,1,33").split(',').map(str::parse::<u32>).collect::<Result<Vec<_>, _>>()?;
+    let size = option("size", "128x96");
+    let (width, height) = size.split_once('x').ok_or("the size is WIDTHxHEIGHT")?;
+    let (width, height) = (width.parse::<u32>()?, height.parse::<u32>()?);
+    let kind = option("kind", "video");
+    let with_all = option("features", "plain") == "all";
+
+    let mut features = vec![
+        Feature::numbers("action", Dtype::F32, &[6]),
+        Feature { names: ["x", "y", "z"].as_slice().into(), ..Feature::numbers("observation.state", Dtype::F32, &[3]) },
+    ];
+    if with_all {
+        features.extend([
+            Feature::numbers("next.reward", Dtype::F32, &[1]),
+            Feature::numbers("next.done", Dtype::Bool, &[1]),
+            Feature::numbers("pressed", Dtype::Bool, &[4]),
+            Feature::numbers("matrix", Dtype::F64, &[2, 3]),
+            Feature::numbers("tensor", Dtype::F32, &[2, 2, 3]),
+            Feature::numbers("counter", Dtype::I64, &[1]),
+            Feature::numbers("ticks", Dtype::U16, &[2]),
+            Feature::numbers("small", Dtype::I8, &[3]),
+            Feature::text("note"),
+        ]);
+    }
+    for camera in 0..cameras {
+        let name = format!("observation.images.camera{camera}");
+        features.push(match kind.as_str() {
+            "image" => Feature::image(&name, width, height),
+            "depth" => Feature::depth(&name, width, height),
+            _ => Feature::video(&name, width, height),
+        });
+    }
+    let schema = DatasetSchema { robot_type: Some("made_up".to_owned()), ..DatasetSchema::new(fps, features) };
+    let layout = if option("layout", "v3.0") == "v2.1" { Layout::V21 } else { Layout::V30 };
+    let options = RecorderOptions { layout, video: VideoOptions::of_encoder(&option("encoder", "h264")), ..RecorderOptions::default() };
+    let mut writer = DatasetWriter::create(&folder, &schema, options)?;
+    for (episode, length) in lengths.into_iter().enumerate() {
+        writer.begin_episode(Map::new())?;
+        for frame in 0..length {
+            add(&mut writer, (episode as u32, frame), tasks, (width, height), with_all)?;
+        }
+        writer.save_episode(Map::new())?;
+    }
+    let totals = writer.totals();
+    println!("{} episodes with {} frames are in {}", totals.episodes, totals.frames, folder.display());
+    Ok(())
+}
+
+fn add(
+    writer: &mut DatasetWriter,
+    (episode, frame): (u32, u32),
+    tasks: u32,
+    (width, height): (u32, u32),
+    with_all: bool,
+) -> Result<(), Box<dyn Error>> {
+    let phase = frame as f32 * 0.05 + episode as f32;
+    let wave = |steps: usize| (0..steps).map(|at| (phase + at as f32 * 0.7).sin()).collect::<Vec<f32>>();
+    let (rgb, depth) = (paint(width, height, episode, frame), paint_depth(width, height, episode, frame));
+    let note = format!("frame {frame} of episode {episode}: é");
+    let mut values = vec![Value::from(&wave(6)[..]), Value::from(&wave(3)[..])];
+    if with_all {
+        let pressed = [0, 1, 2, 3].map(|bit| sinew_recorder::Truth(frame >> bit & 1 == 1));
+        let matrix: Vec<f64> = wave(6).iter().map(|value| f64::from(*value) * 100.0).collect();
+        values.extend([
+            Value::from(&[phase.cos()][..]),
+            Value::from(frame % 3 == 0),
+            Value::from(&pressed[..]),
+            Value::from(&matrix[..]),
+            Value::from(&wave(12)[..]),
+            Value::from(&[i64::from(frame) * 1_000_003][..]),
+            Value::from(&[frame as u16, 65_535 - frame as u16][..]),
+            Value::from(&[frame as i8, -3, 7][..]),
+            Value::Text(&note),
+        ]);
+    }
+    for feature in &writer.schema().features[values.len()..] {
+        let is_depth = matches!(feature.kind, sinew_recorder::FeatureKind::Depth { .. });
+        values.push(if is_depth { Value::DepthMm(&depth) } else { Value::Rgb(&rgb) });
+    }
+    let task = format!("Task number {}", if tasks > 1 { (frame / 7 + episode) % tasks } else { 0 });
+    writer.add_row(&Row { task: &task, values: &values, side: &[] })?;
+    Ok(())
+}
+
+/// Which square of the number a pixel is in, and whether it is a 1.
+fn bit(x: u32, y: u32, episode: u32, frame: u32) -> Option<bool> {
+    let number = (episode & 63) | (frame & 1023) << 6;
+    (y < 6 && x / 6 < 16).then(|| number >> (x / 6) & 1 == 1)
+}
+
+fn paint(width: u32, height: u32, episode: u32, frame: u32) -> Vec<u8> {
+    let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+    let colour = |(x, y)| match bit(x, y, episode, frame) {
+        Some(bit) => [if bit { 255 } else { 0 }; 3],
+        None => [((x + frame * 2) % 256) as u8, (y * 2 % 256) as u8, (200 - (x + y) / 2 % 200) as u8],
+    };
+    pixels.flat_map(colour).collect()
+}
+
+/// Millimetres: the number's squares are near or far, the rest is a slope.
+fn paint_depth(width: u32, height: u32, episode: u32, frame: u32) -> Vec<u16> {
+    let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+    let depth = |(x, y)| match bit(x, y, episode, frame) {
+        Some(bit) => 1000 + 2000 * u16::from(bit),
+        None => (400 + 3 * x + 5 * y + 10 * frame) as u16,
+    };
+    pixels.map(depth).collect()
+}
