@@ -1,5 +1,7 @@
 //! The π policies' part of `config.json`, checked.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
 use crate::family::{ConfigFile, Model, Plan, Shape};
@@ -67,7 +69,7 @@ pub(crate) struct FastConfig {
     pub max_decoding_steps: usize,
     /// 0 takes the likeliest token, otherwise tokens are drawn.
     pub temperature: f64,
-    pub tokens: ActionTokens,
+    pub tokens: Arc<ActionTokens>,
 }
 
 /// As LeRobot writes it; where a key is absent LeRobot takes these defaults (`PI0Config`,
@@ -138,13 +140,13 @@ pub(crate) fn plan_pi05(file: &ConfigFile) -> Built<Box<dyn Plan>> {
 /// When a value has the wrong type, or makes no network.
 pub(crate) fn plan_fast(file: &ConfigFile) -> Built<Box<dyn Plan>> {
     let kind = |json: &PiJson| {
-        if !(json.temperature >= 0.0 && json.temperature.is_finite()) {
+        if json.temperature < 0.0 || !json.temperature.is_finite() {
             return Err(file.fault("temperature", json.temperature.to_string(), "0 or more"));
         }
         if !(1..=MAX_TOKENS).contains(&json.max_decoding_steps) {
             return Err(file.fault("max_decoding_steps", json.max_decoding_steps.to_string(), "1 to 16384"));
         }
-        let tokens = ActionTokens::open(file)?;
+        let tokens = Arc::new(ActionTokens::open(file)?);
         Ok(Kind::Fast(FastConfig { max_decoding_steps: json.max_decoding_steps, temperature: json.temperature, tokens }))
     };
     Ok(Box::new(PiConfig::new(file, kind)?))
@@ -188,7 +190,7 @@ impl PiConfig {
             return fault("image_resolution", format!("[{height}, {width}]"), "a square of at most 1792 a side");
         }
         if let Some(settings) = json.rtc_config
-            && !(settings.max_guidance_weight > 0.0)
+            && settings.max_guidance_weight <= 0.0
         {
             return fault("rtc_config.max_guidance_weight", settings.max_guidance_weight.to_string(), "more than 0");
         }

@@ -19,7 +19,7 @@ const END: &str = "|";
 const PROCESSOR: &str = "processor_config.json";
 
 /// Between the language model's tokens and chunks of actions.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct ActionTokens {
     /// The token that follows the prompt.
     pub begin: u32,
