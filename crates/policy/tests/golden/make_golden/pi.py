@@ -89,7 +89,8 @@ def make(out: Path, seed: int, family: str, cameras: dict, state: int, action: i
     tiny_tokenizer(out, "gemma", 240)
     with tokenizer_from(out), smaller(module, sizes, vision, vocabulary or vocabulary_of(out)):
         policy = policy_class(cfg)
-        randomise(policy, rng, lambda name: 2.0)
+        # LeRobot computes in bf16 where the weights are, so that these should make little of small differences.
+        randomise(policy, rng, lambda name: 1.0 if cfg.dtype == "bfloat16" else 2.0)
         if tie:
             paligemma = policy.model.paligemma_with_expert.paligemma
             paligemma.lm_head.weight = paligemma.model.language_model.embed_tokens.weight
