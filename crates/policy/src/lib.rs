@@ -52,6 +52,7 @@ mod files;
 mod flow;
 mod infer;
 mod info;
+mod kernels;
 mod nn;
 mod pi;
 mod processor;

@@ -1,15 +1,15 @@
 //! Tensor files: a mapped safetensors file whose header is checked, and the loader that builds a
-//! model from it. The only place in this crate with `unsafe`.
+//! model from it.
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
@@ -130,8 +130,67 @@ impl TensorFile {
         Ok(values)
     }
 
+    /// Tells the kernel that some bytes of the file won't be read again soon.
+    fn release(&self, range: &Range<usize>) {
+        // SAFETY: the map is read-only and of a file, so pages that go are read from the file again.
+        #[cfg(unix)]
+        #[allow(unsafe_code, reason = "the advice is one that could lose writes of other maps")]
+        let advised = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
+        #[cfg(unix)]
+        if let Err(error) = advised {
+            tracing::debug!(path = %self.path.display(), %error, "keeping pages of the weights");
+        }
+    }
+
     fn wrong_dtype(&self, name: &str, info: &TensorInfo) -> CheckpointError {
         CheckpointError::WrongDtype { path: self.path.clone(), name: name.to_owned(), found: format!("{:?}", info.dtype) }
+    }
+}
+
+/// A tensor's values as `f32`. When it goes, so do the pages of the file that it brought into memory.
+pub(crate) enum Values {
+    Mapped { file: Arc<TensorFile>, range: Range<usize> },
+    Owned(Vec<f32>),
+}
+
+impl Values {
+    fn new(file: &Arc<TensorFile>, name: &str, info: &TensorInfo) -> Result<Self, CheckpointError> {
+        let range = file.data_start + info.data_offsets.0..file.data_start + info.data_offsets.1;
+        // The file is little-endian, and a crooked header may put its tensors anywhere.
+        let is_as_it_is = cfg!(target_endian = "little") && range.start.is_multiple_of(align_of::<f32>());
+        if info.dtype == Dtype::F32 && is_as_it_is && !file.is_adapted(name) && range.end <= file.map.len() {
+            return Ok(Self::Mapped { file: Arc::clone(file), range });
+        }
+        let values = file.floats(name, info);
+        file.release(&range);
+        Ok(Self::Owned(values?))
+    }
+}
+
+impl Deref for Values {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match self {
+            Self::Owned(values) => values,
+            Self::Mapped { file, range } => {
+                let bytes = &file.map[range.clone()];
+                // SAFETY: any bytes are floats; the map begins at a page and `range` at a multiple of
+                // four, as `new` has seen; the length rounds down.
+                #[allow(unsafe_code, reason = "reading floats where they are")]
+                unsafe {
+                    std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len() / size_of::<f32>())
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Values {
+    fn drop(&mut self) {
+        if let Self::Mapped { file, range } = self {
+            file.release(range);
+        }
     }
 }
 
@@ -262,12 +321,26 @@ impl Loader {
     /// # Errors
     /// As [`require`](Self::require).
     pub(crate) fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, CheckpointError> {
-        self.require(name, shape)?;
-        let tensor = match self.file.spec(name) {
-            Some(info) if !self.dry => Tensor::from_vec(self.file.floats(name, info)?, shape, &self.device),
-            _ => Tensor::zeros((), DType::F32, &self.device).and_then(|zero| zero.broadcast_as(shape)),
+        let values = self.weights(name, shape)?;
+        let tensor = if self.dry {
+            Tensor::zeros((), DType::F32, &self.device).and_then(|zero| zero.broadcast_as(shape))
+        } else {
+            Tensor::from_slice(&values, shape, &self.device)
         };
         tensor.map_err(|source| self.build_error(source))
+    }
+
+    /// The values of the tensor `name`, in the file itself where they are `f32` there; none in the
+    /// check.
+    ///
+    /// # Errors
+    /// As [`require`](Self::require).
+    pub(crate) fn weights(&mut self, name: &str, shape: &[usize]) -> Result<Values, CheckpointError> {
+        self.require(name, shape)?;
+        match self.file.spec(name) {
+            Some(info) if !self.dry => Values::new(&self.file, name, info),
+            _ => Ok(Values::Owned(Vec::new())),
+        }
     }
 
     pub(crate) fn build_error(&self, source: candle_core::Error) -> CheckpointError {

@@ -1,8 +1,11 @@
 //! Scaled dot-product attention.
 
-use candle_core::{D, Device, Result, Tensor};
+use candle_core::{D, Device, Result, Tensor, bail};
 
+use super::bridge::{kernels_on, tensor, with_rows, with_values};
+use super::linear::Source;
 use super::{Built, Linear};
+use crate::kernels::{self, Isa};
 use crate::weights::Loader;
 
 /// How the columns of the queries, and of the keys and values, fall into heads.
@@ -36,6 +39,9 @@ impl Mask {
 pub(crate) fn attend(query: &Tensor, key: &Tensor, value: &Tensor, heads: Heads, mask: Option<&Mask>) -> Result<Tensor> {
     let (n, width) = query.dims2()?;
     let dim = width / heads.query;
+    if let Some(isa) = kernels_on(query.device()) {
+        return attend_with_kernel(isa, [query, key, value], heads, mask);
+    }
     let split = |x: &Tensor, count: usize| -> Result<Tensor> { x.reshape(((), count, dim))?.transpose(0, 1)?.contiguous() };
     let shared = |x: &Tensor| -> Result<Tensor> {
         let x = split(x, heads.key)?;
@@ -49,6 +55,29 @@ pub(crate) fn attend(query: &Tensor, key: &Tensor, value: &Tensor, heads: Heads,
         logits = logits.broadcast_add(&mask.logits)?;
     }
     softmax(&logits)?.matmul(&v)?.transpose(0, 1)?.reshape((n, width))
+}
+
+fn attend_with_kernel(isa: Isa, [query, key, value]: [&Tensor; 3], heads: Heads, mask: Option<&Mask>) -> Result<Tensor> {
+    let (n, width) = query.dims2()?;
+    let (m, dim) = (key.dim(0)?, width / heads.query.max(1));
+    let is_sound = heads.key > 0 && heads.query.is_multiple_of(heads.key) && heads.query * dim == width;
+    let keys = [m, heads.key * dim];
+    if !is_sound || m == 0 || key.dims() != keys || value.dims() != keys || mask.is_some_and(|mask| mask.logits.dims() != [n, m]) {
+        bail!("attention with {heads:?} of {query:?} over {key:?} and {value:?} under {mask:?}");
+    }
+    let scale = (dim as f64).powf(-0.5) as f32;
+    let run = |mask: Option<&[f32]>| {
+        with_rows(query, |query| {
+            with_rows(key, |key| {
+                with_rows(value, |value| kernels::attention(isa, [query, key, value], [heads.query, heads.key], mask, scale))
+            })?
+        })?
+    };
+    let values = match mask {
+        None => run(None),
+        Some(mask) => with_values(&mask.logits, |mask| run(Some(mask)))?,
+    };
+    tensor(values?, (n, width))
 }
 
 /// Over the last axis.
@@ -70,12 +99,12 @@ pub(crate) struct Attention {
 impl Attention {
     /// Takes `<name>.in_proj_weight [3 dim, dim]`, `in_proj_bias` and `out_proj`.
     pub(crate) fn new(loader: &mut Loader, name: &str, dim: usize, heads: usize) -> Built<Self> {
-        let weight = loader.tensor(&format!("{name}.in_proj_weight"), &[3 * dim, dim])?;
-        let bias = loader.tensor(&format!("{name}.in_proj_bias"), &[3 * dim])?;
-        let part =
-            |i: usize| -> Result<Linear> { Ok(Linear::from_tensors(weight.narrow(0, i * dim, dim)?, Some(bias.narrow(0, i * dim, dim)?))) };
-        let [query, key, value] = [part(0), part(1), part(2)].map(|p| p.map_err(|e| loader.build_error(e)));
-        Ok(Self { query: query?, key: key?, value: value?, out: Linear::new(loader, &format!("{name}.out_proj"), [dim, dim])?, heads })
+        let mut part = |i: usize| {
+            let (weight, bias) = (format!("{name}.in_proj_weight"), Some(format!("{name}.in_proj_bias")));
+            Linear::from_sources(loader, &[Source { weight, shape: vec![3 * dim, dim], rows: i * dim..(i + 1) * dim, bias }])
+        };
+        let (query, key, value) = (part(0)?, part(1)?, part(2)?);
+        Ok(Self { query, key, value, out: Linear::new(loader, &format!("{name}.out_proj"), [dim, dim])?, heads })
     }
 
     /// `query [n, dim]`, `key` and `value [m, dim]`; the answer is `[n, dim]`.

@@ -1,10 +1,10 @@
 //! Convolutions and pooling, channels last.
 
-use std::ops::Range;
+use candle_core::{Result, Tensor, bail};
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
-
-use super::Built;
+use super::bridge::{kernels_on, tensor, with_values};
+use super::{Activation, Built};
+use crate::kernels::{self, Axis, ConvTranspose, Images};
 use crate::weights::Loader;
 
 /// How a convolution or a pooling walks over an image.
@@ -22,41 +22,45 @@ impl Window {
     }
 
     /// How many positions it takes along an axis of `n` pixels.
-    pub(crate) fn count(&self, n: usize) -> usize {
-        (n + 2 * self.padding).saturating_sub(self.dilation * (self.size - 1) + 1) / self.stride + 1
+    pub(crate) fn count(self, n: usize) -> usize {
+        self.axis().count(n)
     }
 
-    /// The input pixel under tap `k` of output position `at`, or `None` in the padding.
-    fn pixel(&self, at: usize, k: usize, n: usize) -> Option<usize> {
-        (at * self.stride + k * self.dilation).checked_sub(self.padding).filter(|i| *i < n)
+    fn axis(self) -> Axis {
+        let Self { size, stride, padding, dilation } = self;
+        Axis { size, stride, padding, dilation }
     }
 }
 
-/// A convolution with bias over `x [n, h, w, in]`, channels last, as a matrix product of the patches
-/// under the window with the weights.
+/// A convolution with bias over `x [n, h, w, in]`, channels last.
 #[derive(Debug)]
 pub(crate) struct Conv {
-    /// `[size * size * in, out]`, a view of `[out, size * size * in]`.
-    weight: Tensor,
-    bias: Tensor,
+    weights: Weights<kernels::Conv>,
     window: Window,
 }
 
-/// How many values of patches are laid out at a time: enough for the matrix product to be fast, few
-/// enough to stay in the cache until it reads them.
-const PATCH_VALUES: usize = 1 << 18;
+#[derive(Debug)]
+enum Weights<Kernel> {
+    Packed(Kernel),
+    /// As PyTorch has them, and the bias `[out]`.
+    Plain(Tensor, Tensor),
+}
 
 impl Conv {
     /// From PyTorch's `weight [out, in, size, size]`.
     pub(crate) fn new(weight: &Tensor, bias: Tensor, window: Window) -> Result<Self> {
-        let n_out = weight.dim(0)?;
-        let weight = weight.permute((0, 2, 3, 1))?.contiguous()?.reshape((n_out, ()))?.t()?;
-        Ok(Self { weight, bias, window })
+        let Some(isa) = kernels_on(weight.device()) else {
+            return Ok(Self { weights: Weights::Plain(weight.contiguous()?, bias), window });
+        };
+        let channels = weight.dim(1)?;
+        let pack = |weight: &[f32], bias: &[f32]| kernels::Conv::new(isa, weight, bias, channels, [window.axis(); 2]);
+        let packed = with_values(&weight.permute((0, 2, 3, 1))?, |weight| with_values(&bias, |bias| pack(weight, bias)))??;
+        Ok(Self { weights: Weights::Packed(packed), window })
     }
 
     /// One with the right dimensions that was not computed, for [`Loader::check`].
     pub(crate) fn stand_in(weight: Tensor, bias: Tensor, window: Window) -> Self {
-        Self { weight, bias, window }
+        Self { weights: Weights::Plain(weight, bias), window }
     }
 
     /// Takes `<name>.weight [out, in, size, size]` and, where `has_bias`, `<name>.bias [out]`.
@@ -75,41 +79,56 @@ impl Conv {
 
     /// `x [n, h, w, in]` to `[n, h', w', out]`.
     pub(crate) fn run(&self, x: &Tensor) -> Result<Tensor> {
-        let (n, h, w, channels) = x.dims4()?;
-        let (h_out, w_out) = (self.window.count(h), self.window.count(w));
-        let product = |patches: Tensor| patches.matmul(&self.weight)?.broadcast_add(&self.bias);
-        let rows = if self.window.size == 1 && self.window.stride == 1 {
-            product(x.reshape(((), channels))?)?
-        } else {
-            let x = x.contiguous()?;
-            let total = n * h_out * w_out;
-            let step = (PATCH_VALUES / (self.window.size * self.window.size * channels)).max(64);
-            let tile = |first: usize| {
-                let positions = first..(first + step).min(total);
-                product(x.apply_op1_no_bwd(&Patches { window: self.window, positions })?)
-            };
-            Tensor::cat(&(0..total).step_by(step).map(tile).collect::<Result<Vec<_>>>()?, 0)?
-        };
-        rows.reshape((n, h_out, w_out, ()))
+        self.apply(x, None, None)
     }
 
     /// The same with negative values cut.
     pub(crate) fn run_relu(&self, x: &Tensor) -> Result<Tensor> {
-        self.run(x)?.relu()
+        self.apply(x, None, Some(Activation::Relu))
     }
 
     /// The convolution of `x` added to `skip [n, h', w', out]`, with negative values cut.
     pub(crate) fn run_onto_relu(&self, x: &Tensor, skip: &Tensor) -> Result<Tensor> {
-        (self.run(x)? + skip)?.relu()
+        self.apply(x, Some(skip), Some(Activation::Relu))
     }
+
+    fn apply(&self, x: &Tensor, skip: Option<&Tensor>, activation: Option<Activation>) -> Result<Tensor> {
+        let (n, h, w, channels) = x.dims4()?;
+        let (h_out, w_out) = (self.window.count(h), self.window.count(w));
+        let conv = match &self.weights {
+            Weights::Packed(conv) => conv,
+            Weights::Plain(weight, bias) => {
+                let Window { stride, padding, dilation, .. } = self.window;
+                let y = x.permute((0, 3, 1, 2))?.contiguous()?.conv2d(weight, padding, stride, dilation, 1)?;
+                let mut y = y.permute((0, 2, 3, 1))?.broadcast_add(bias)?;
+                if let Some(skip) = skip {
+                    y = (y + skip)?;
+                }
+                return activation.map_or(Ok(y.clone()), |activation| activation.run(&y));
+            }
+        };
+        let shape = (n, h_out, w_out, conv.n_out());
+        if channels != conv.channels() || h_out * w_out == 0 || skip.is_some_and(|skip| skip.dims4().is_ok_and(|dims| dims != shape)) {
+            bail!("a convolution with {:?} from {} to {} channels on {x:?}, added to {skip:?}", self.window, conv.channels(), conv.n_out());
+        }
+        let activation = activation.map_or(kernels::Activation::Identity, Activation::of_kernels);
+        let run = |skip: Option<&[f32]>| with_values(x, |x| conv.run(images(x, [n, h, w, channels]), skip, activation));
+        let values = match skip {
+            None => run(None),
+            Some(skip) => with_values(skip, |skip| run(Some(skip)))?,
+        };
+        tensor(values?, shape)
+    }
+}
+
+fn images(values: &[f32], [count, height, width, channels]: [usize; 4]) -> Images<'_> {
+    Images { values, count, height, width, channels }
 }
 
 /// A convolution with bias over a sequence `x [t, in]`.
 #[derive(Debug)]
 pub(crate) struct Conv1d {
-    /// `[out, in, size]`
-    weight: Tensor,
-    bias: Tensor,
+    weights: Weights<kernels::Conv>,
     stride: usize,
     padding: usize,
 }
@@ -118,22 +137,43 @@ impl Conv1d {
     /// Takes `<name>.weight [out, in, size]` and `<name>.bias [out]`.
     pub(crate) fn new(loader: &mut Loader, name: &str, [n_out, n_in, size]: [usize; 3], stride: usize, padding: usize) -> Built<Self> {
         let weight = loader.tensor(&format!("{name}.weight"), &[n_out, n_in, size])?;
-        Ok(Self { weight, bias: loader.tensor(&format!("{name}.bias"), &[n_out])?, stride, padding })
+        let bias = loader.tensor(&format!("{name}.bias"), &[n_out])?;
+        let axis = Axis { size, stride, padding, dilation: 1 };
+        let pack = |isa| -> Result<_> {
+            let pack = |weight: &[f32], bias: &[f32]| kernels::Conv::new(isa, weight, bias, n_in, [Axis::FLAT, axis]);
+            with_values(&weight.transpose(1, 2)?, |weight| with_values(&bias, |bias| pack(weight, bias)))?
+        };
+        let weights = match kernels_on(loader.device()) {
+            Some(isa) if !loader.is_dry() => Weights::Packed(pack(isa).map_err(|e| loader.build_error(e))?),
+            _ => Weights::Plain(weight, bias),
+        };
+        Ok(Self { weights, stride, padding })
     }
 
     /// `x [t, in]` to `[t', out]`.
     pub(crate) fn run(&self, x: &Tensor) -> Result<Tensor> {
-        let y = x.t()?.contiguous()?.unsqueeze(0)?.conv1d(&self.weight, self.padding, self.stride, 1, 1)?;
-        y.squeeze(0)?.t()?.contiguous()?.broadcast_add(&self.bias)
+        let (t, channels) = x.dims2()?;
+        match &self.weights {
+            Weights::Packed(conv) => {
+                let [_, t_out] = conv.size(1, t);
+                if channels != conv.channels() || t_out == 0 {
+                    bail!("a convolution from {} to {} channels on {x:?}", conv.channels(), conv.n_out());
+                }
+                let run = |x: &[f32]| conv.run(images(x, [1, 1, t, channels]), None, kernels::Activation::Identity);
+                tensor(with_values(x, run)?, (t_out, conv.n_out()))
+            }
+            Weights::Plain(weight, bias) => {
+                let y = x.t()?.contiguous()?.unsqueeze(0)?.conv1d(weight, self.padding, self.stride, 1, 1)?;
+                y.squeeze(0)?.t()?.contiguous()?.broadcast_add(bias)
+            }
+        }
     }
 }
 
 /// A transposed convolution with bias over a sequence `x [t, in]`.
 #[derive(Debug)]
 pub(crate) struct ConvTranspose1d {
-    /// `[in, out, size]`
-    weight: Tensor,
-    bias: Tensor,
+    weights: Weights<ConvTranspose>,
     stride: usize,
     padding: usize,
 }
@@ -142,91 +182,76 @@ impl ConvTranspose1d {
     /// Takes `<name>.weight [in, out, size]` and `<name>.bias [out]`.
     pub(crate) fn new(loader: &mut Loader, name: &str, [n_in, n_out, size]: [usize; 3], stride: usize, padding: usize) -> Built<Self> {
         let weight = loader.tensor(&format!("{name}.weight"), &[n_in, n_out, size])?;
-        Ok(Self { weight, bias: loader.tensor(&format!("{name}.bias"), &[n_out])?, stride, padding })
+        let bias = loader.tensor(&format!("{name}.bias"), &[n_out])?;
+        let pack = |isa| -> Result<_> {
+            let pack = |weight: &[f32], bias: &[f32]| ConvTranspose::new(isa, weight, bias, [n_in, n_out, size], stride, padding);
+            with_values(&weight, |weight| with_values(&bias, |bias| pack(weight, bias)))?
+        };
+        let weights = match kernels_on(loader.device()) {
+            Some(isa) if !loader.is_dry() => Weights::Packed(pack(isa).map_err(|e| loader.build_error(e))?),
+            _ => Weights::Plain(weight, bias),
+        };
+        Ok(Self { weights, stride, padding })
     }
 
     /// `x [t, in]` to `[(t - 1) * stride - 2 * padding + size, out]`.
     pub(crate) fn run(&self, x: &Tensor) -> Result<Tensor> {
-        let y = x.t()?.contiguous()?.unsqueeze(0)?.conv_transpose1d(&self.weight, self.padding, 0, self.stride, 1, 1)?;
-        y.squeeze(0)?.t()?.contiguous()?.broadcast_add(&self.bias)
-    }
-}
-
-/// `[n, h, w, c]` to `[positions, size * size * c]`: the pixels under the window at some of its
-/// positions, zeros for padding.
-struct Patches {
-    window: Window,
-    /// Counted through all images, row by row.
-    positions: Range<usize>,
-}
-
-/// `[n, h, w, c]` to `[n, h', w', c]`: the largest value under the window.
-struct MaxPool(Window);
-
-/// Calls `visit(output position, tap, input offset)` for each tap of each position that is not in
-/// the padding; offsets are in values.
-fn taps(window: Window, positions: Range<usize>, [_, h, w, c]: [usize; 4], mut visit: impl FnMut(usize, usize, usize)) {
-    let (h_out, w_out) = (window.count(h), window.count(w));
-    for position in positions {
-        let (x, y, image) = (position % w_out, position / w_out % h_out, position / (w_out * h_out));
-        for ky in 0..window.size {
-            let Some(row) = window.pixel(y, ky, h) else { continue };
-            for kx in 0..window.size {
-                if let Some(column) = window.pixel(x, kx, w) {
-                    visit(position, ky * window.size + kx, ((image * h + row) * w + column) * c);
+        let (t, channels) = x.dims2()?;
+        match &self.weights {
+            Weights::Packed(conv) => {
+                if channels != conv.channels() || t == 0 {
+                    bail!("a transposed convolution from {} to {} channels on {x:?}", conv.channels(), conv.n_out());
                 }
+                tensor(with_values(x, |x| conv.run(x))?, (conv.count(t), conv.n_out()))
+            }
+            Weights::Plain(weight, bias) => {
+                let y = x.t()?.contiguous()?.unsqueeze(0)?.conv_transpose1d(weight, self.padding, 0, self.stride, 1, 1)?;
+                y.squeeze(0)?.t()?.contiguous()?.broadcast_add(bias)
             }
         }
     }
 }
 
-fn image_floats<'a>(name: &str, storage: &'a CpuStorage, layout: &Layout) -> Result<(&'a [f32], [usize; 4])> {
-    let (CpuStorage::F32(values), Some((start, end)), [n, h, w, c]) = (storage, layout.contiguous_offsets(), layout.dims()) else {
-        bail!("{name} takes contiguous f32 of shape [n, h, w, c], found {layout:?}");
-    };
-    Ok((&values[start..end], [*n, *h, *w, *c]))
-}
-
-impl CustomOp1 for Patches {
-    fn name(&self) -> &'static str {
-        "patches"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (values, dims) = image_floats(self.name(), storage, layout)?;
-        let [.., c] = dims;
-        let Self { window, positions } = self;
-        let width = window.size * window.size * c;
-        let mut out = vec![0.0; positions.len() * width];
-        taps(*window, positions.clone(), dims, |position, tap, from| {
-            out[(position - positions.start) * width + tap * c..][..c].copy_from_slice(&values[from..from + c]);
-        });
-        Ok((CpuStorage::F32(out), (positions.len(), width).into()))
-    }
-}
-
-impl CustomOp1 for MaxPool {
-    fn name(&self) -> &'static str {
-        "max_pool"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (values, dims) = image_floats(self.name(), storage, layout)?;
-        let [n, h, w, c] = dims;
-        let (h_out, w_out) = (self.0.count(h), self.0.count(w));
-        let mut out = vec![f32::NEG_INFINITY; n * h_out * w_out * c];
-        taps(self.0, 0..n * h_out * w_out, dims, |position, _, from| {
-            for (most, value) in out[position * c..][..c].iter_mut().zip(&values[from..from + c]) {
-                *most = most.max(*value);
-            }
-        });
-        Ok((CpuStorage::F32(out), (n, h_out, w_out, c).into()))
-    }
-}
-
 /// The largest value under `window`, over `x [n, h, w, c]`.
 pub(crate) fn max_pool(x: &Tensor, window: Window) -> Result<Tensor> {
-    x.contiguous()?.apply_op1_no_bwd(&MaxPool(window))
+    let (n, h, w, c) = x.dims4()?;
+    let (h_out, w_out) = (window.count(h), window.count(w));
+    if h_out * w_out == 0 {
+        bail!("pooling under {window:?} of {x:?}");
+    }
+    if let Some(isa) = kernels_on(x.device()) {
+        let pool = |x: &[f32]| kernels::max_pool(isa, images(x, [n, h, w, c]), [window.axis(); 2]);
+        return tensor(with_values(x, pool)?, (n, h_out, w_out, c));
+    }
+    // The largest of all taps, each a strided view of the image within a border of the smallest values.
+    let smallest = f64::from(f32::MIN);
+    let Window { size, stride, padding, dilation } = window;
+    let reach = |count: usize| (count - 1) * stride + dilation * (size - 1) + 1;
+    let pad = |x: &Tensor, axis: usize, n: usize, count: usize| {
+        let border = |width: usize| -> Result<Tensor> {
+            let mut dims = x.dims().to_vec();
+            dims[axis] = width;
+            Tensor::full(smallest as f32, dims, x.device())
+        };
+        // One more stride behind, so that every tap's view can be cut to whole strides.
+        Tensor::cat(&[border(padding)?, x.clone(), border((reach(count) + stride).saturating_sub(padding + n))?], axis)
+    };
+    let x = pad(&pad(x, 1, h, h_out)?, 2, w, w_out)?;
+    let view = |x: &Tensor, axis: usize, tap: usize, count: usize| -> Result<Tensor> {
+        let x = x.narrow(axis, tap * dilation, count * stride)?;
+        let mut dims = x.dims().to_vec();
+        dims.splice(axis..=axis, [count, stride]);
+        x.contiguous()?.reshape(dims)?.narrow(axis + 1, 0, 1)?.squeeze(axis + 1)
+    };
+    let mut largest: Option<Tensor> = None;
+    for down in 0..size {
+        let rows = view(&x, 1, down, h_out)?;
+        for across in 0..size {
+            let tap = view(&rows, 2, across, w_out)?;
+            largest = Some(largest.map_or(Ok(tap.clone()), |most| most.maximum(&tap))?);
+        }
+    }
+    largest.ok_or_else(|| candle_core::Error::Msg(format!("pooling under {window:?}")))
 }
 
 #[cfg(test)]

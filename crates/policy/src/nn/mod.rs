@@ -5,6 +5,7 @@
 
 mod activation;
 mod attention;
+mod bridge;
 mod conv;
 mod linear;
 mod norm;

@@ -1,8 +1,10 @@
 //! Normalisation layers.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, Result, Tensor, bail};
 
-use super::Built;
+use super::bridge::{kernels_on, tensor, with_rows, with_values};
+use super::{Activation, Built};
+use crate::kernels::{self, Isa, Norm};
 use crate::weights::Loader;
 
 /// Normalises each row of `x [n, dim]` to mean 0 and variance 1, then scales and shifts.
@@ -21,6 +23,9 @@ impl LayerNorm {
     }
 
     pub(crate) fn run(&self, x: &Tensor) -> Result<Tensor> {
+        if let Some(isa) = kernels_on(x.device()) {
+            return normalize(isa, x, &self.weight, Some(&self.bias), self.eps);
+        }
         let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
         let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + self.eps)?.sqrt()?;
         centred.broadcast_div(&deviation)?.broadcast_mul(&self.weight)?.broadcast_add(&self.bias)
@@ -54,6 +59,9 @@ impl RmsNorm {
     }
 
     pub(crate) fn run(&self, x: &Tensor) -> Result<Tensor> {
+        if let Some(isa) = kernels_on(x.device()) {
+            return normalize(isa, x, &self.scale, None, self.eps);
+        }
         let inverse = (x.sqr()?.mean_keepdim(D::Minus1)? + self.eps)?.sqrt()?.recip()?;
         x.broadcast_mul(&inverse)?.broadcast_mul(&self.scale)
     }
@@ -79,11 +87,45 @@ impl GroupNorm {
     }
 
     pub(crate) fn run(&self, x: &Tensor) -> Result<Tensor> {
+        self.apply(x, None)
+    }
+
+    /// The activation of the layer's answer.
+    pub(crate) fn run_then(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
+        self.apply(x, Some(activation))
+    }
+
+    fn apply(&self, x: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
         let (n, channels) = x.dims2()?;
+        if let Some(isa) = kernels_on(x.device()) {
+            let then = activation.map_or(kernels::Activation::Identity, Activation::of_kernels);
+            if self.weight.dims() != [channels] || !channels.is_multiple_of(self.groups.max(1)) {
+                bail!("a norm of {} groups with factors {:?} on {x:?}", self.groups, self.weight);
+            }
+            let run = |scale: &[f32], shift: &[f32]| {
+                with_rows(x, |x| kernels::group_norm(isa, x, self.groups, [scale, shift], GROUP_NORM_EPS as f32, then))
+            };
+            let values = with_values(&self.weight, |scale| with_values(&self.bias, |shift| run(scale, shift)))???;
+            return tensor(values, (n, channels));
+        }
         let grouped = x.reshape((n, self.groups, channels / self.groups))?;
         let mean = |x: &Tensor| x.mean_keepdim(0)?.mean_keepdim(2);
         let centred = grouped.broadcast_sub(&mean(&grouped)?)?;
         let deviation = (mean(&centred.sqr()?)? + GROUP_NORM_EPS)?.sqrt()?;
-        centred.broadcast_div(&deviation)?.reshape((n, channels))?.broadcast_mul(&self.weight)?.broadcast_add(&self.bias)
+        let y = centred.broadcast_div(&deviation)?.reshape((n, channels))?.broadcast_mul(&self.weight)?.broadcast_add(&self.bias)?;
+        activation.map_or(Ok(y.clone()), |activation| activation.run(&y))
     }
+}
+
+fn normalize(isa: Isa, x: &Tensor, scale: &Tensor, shift: Option<&Tensor>, eps: f64) -> Result<Tensor> {
+    let width = [x.dim(D::Minus1)?];
+    if scale.dims() != width || shift.is_some_and(|shift| shift.dims() != width) {
+        bail!("a norm with factors {scale:?} on {x:?}");
+    }
+    let run = |norm: Norm<'_>| with_rows(x, |x| kernels::normalize(isa, x, norm, eps as f32));
+    let values = with_values(scale, |scale| match shift {
+        Some(shift) => with_values(shift, |shift| run(Norm::Layer { scale, shift }))?,
+        None => run(Norm::RootMeanSquare { scale }),
+    })??;
+    tensor(values, x.shape())
 }

@@ -152,10 +152,10 @@ fn inputs(loader: &mut Loader, name: &str, config: &SmolVlaConfig) -> Built<(Lin
         let joined = of_row.matmul(&projection)?;
         let bias = (projection_bias.unsqueeze(0)?.matmul(&of_row.t()?)? + bias.unsqueeze(0)?)?;
         let times = time_embeddings(config.num_steps, hidden, config.periods, loader.device())?;
-        Ok((Linear::from_tensors(joined, None), times.matmul(&of_time.t()?)?.broadcast_add(&bias)?))
+        Ok((Linear::from_tensors(&joined, None)?, times.matmul(&of_time.t()?)?.broadcast_add(&bias)?))
     };
     if loader.is_dry() {
-        return Ok((Linear::from_tensors(projection, None), bias));
+        return Ok((Linear::stand_in(hidden, loader)?, bias));
     }
     join().map_err(|e| loader.build_error(e))
 }

@@ -1,0 +1,129 @@
+//! Scaled dot-product attention, a block of queries of one head at a time.
+
+use super::gemm::{even_part, multiply};
+use super::math::exp;
+use super::matrix::Matrix;
+use super::memory::{Aligned, Target, with_scratch, written};
+use super::pack::Packed;
+use super::simd::{Isa, Kernel, Simd};
+use super::threads;
+
+/// How many logits one piece of work holds at a time.
+const MOST_LOGITS: usize = 1 << 16;
+
+/// How many queries one piece of work takes at a time.
+const MOST_QUERIES: usize = 96;
+
+/// Softmax of `scale q kᵀ + mask`, times `v`, for each head.
+///
+/// `query` is `[n, heads d]`; `key` and `value` are `[m, key_heads d]`, each head of which serves
+/// `heads / key_heads` neighbouring heads of the query; `mask` is `[n, m]`. The answer is
+/// `[n, heads d]`, to 2e-6 of the largest value.
+pub(crate) fn attention(
+    isa: Isa,
+    [query, key, value]: [Matrix<'_>; 3],
+    [heads, key_heads]: [usize; 2],
+    mask: Option<&[f32]>,
+    scale: f32,
+) -> Vec<f32> {
+    let (n, m, dim) = (query.rows, key.rows, query.width / heads);
+    assert!(m > 0 && value.rows == m && query.width == heads * dim, "attention of {n} queries over {m} keys");
+    assert!(key.width == key_heads * dim && value.width == key_heads * dim && heads % key_heads == 0, "{heads} heads over {key_heads}");
+    assert!(mask.is_none_or(|mask| mask.len() == n * m), "a mask of {n}x{m}");
+    let packed: Vec<[Packed; 2]> = (0..key_heads)
+        .map(|head| {
+            let columns = head * dim..(head + 1) * dim;
+            [Packed::new(isa, &[key.columns(columns.clone())], None), Packed::transposed(isa, value.columns(columns))]
+        })
+        .collect();
+    let part = even_part(n, (MOST_LOGITS / m).clamp(12, MOST_QUERIES));
+    let parts = n.div_ceil(part);
+    let work = |out: Target<'_>| {
+        threads::each_worth(heads * parts, 2 * n * m * dim * heads, |piece| {
+            let (head, first) = (piece / parts, piece % parts * part);
+            let count = part.min(n - first);
+            let query = query.columns(head * dim..(head + 1) * dim).rows(first..first + count);
+            let [key, value] = &packed[head * key_heads / heads];
+            let mask = mask.map(|mask| &mask[first * m..(first + count) * m]);
+            let out = out.part(first * heads * dim + head * dim, heads * dim);
+            with_scratch(|[logits, _]| isa.run(Block { query, key, value, mask, scale, out, logits }));
+        });
+    };
+    // SAFETY: the blocks together write each row of each head.
+    unsafe { written(n * heads * dim, heads * dim, work) }
+}
+
+/// Some queries of one head.
+struct Block<'a> {
+    query: Matrix<'a>,
+    key: &'a Packed,
+    value: &'a Packed,
+    mask: Option<&'a [f32]>,
+    scale: f32,
+    out: Target<'a>,
+    logits: &'a mut Aligned,
+}
+
+impl Kernel for Block<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { query, key, value, mask, scale, out, logits } = self;
+        let (n, m, dim) = (query.rows, key.n, value.n);
+        let stride = (m.div_ceil(16) | 1) * 16;
+        let logits = logits.at_least(n * stride);
+        multiply(query, key, Target::new(logits, stride));
+        let mut sums = [0.0; MOST_QUERIES];
+        for (row, logits) in logits.chunks_exact_mut(stride).enumerate() {
+            sums[row] = weigh(s, logits, m, mask.map(|mask| &mask[row * m..][..m]), scale);
+        }
+        multiply(Matrix { values: logits, rows: n, width: m, stride }, value, out);
+        for (row, sum) in sums.iter().enumerate().take(n) {
+            let factor = s.splat(1.0 / sum);
+            for column in (0..dim).step_by(S::LANES) {
+                let count = S::LANES.min(dim - column);
+                // SAFETY: this block's own values, just written.
+                unsafe {
+                    let at = out.at(row, column, count);
+                    s.store_up_to(at, count, s.mul(s.load_up_to(at, count), factor));
+                }
+            }
+        }
+    }
+}
+
+/// Makes `e^(scale x + mask - largest)` of the first `m` of a row of logits, and answers their sum.
+/// The row is longer by what makes it whole vectors, which become zeros.
+#[inline(always)]
+fn weigh<S: Simd>(s: S, logits: &mut [f32], m: usize, mask: Option<&[f32]>, scale: f32) -> f32 {
+    let whole = m.next_multiple_of(S::LANES);
+    let logits = &mut logits[..whole];
+    logits[m..].fill(f32::NEG_INFINITY);
+    let scale = s.splat(scale);
+    let mut largest = s.splat(f32::NEG_INFINITY);
+    for at in (0..whole).step_by(S::LANES) {
+        // SAFETY: a vector from `at` on is inside, and so are the first of its lanes in the mask.
+        unsafe {
+            let place = logits.as_mut_ptr().add(at);
+            let mut x = s.mul(s.load(place), scale);
+            if let Some(mask) = mask {
+                x = s.add(x, s.load_up_to(mask.as_ptr().add(at), S::LANES.min(m - at)));
+            }
+            s.store(place, x);
+            largest = s.max(x, largest);
+        }
+    }
+    let largest = s.splat(s.largest(largest));
+    let mut sum = s.splat(0.0);
+    for at in (0..whole).step_by(S::LANES) {
+        // SAFETY: a vector from `at` on is inside.
+        unsafe {
+            let place = logits.as_mut_ptr().add(at);
+            let x = exp(s, s.sub(s.load(place), largest));
+            s.store(place, x);
+            sum = s.add(sum, x);
+        }
+    }
+    s.sum(sum)
+}

@@ -1,0 +1,247 @@
+//! The matrix product under every layer: `y = activation(x Wᵀ + b + residual)` on packed weights.
+
+use std::hint::black_box;
+use std::ops::Range;
+
+use super::math::{Activation, activate};
+use super::matrix::Matrix;
+use super::memory::{Aligned, Target, with_scratch, written};
+use super::pack::Packed;
+use super::simd::{Kernel, Simd};
+use super::threads;
+
+/// How many inputs are summed in registers before the sums go to memory: as many as keep a panel
+/// and the rows that meet it in the caches.
+const MOST_DEPTH: usize = 512;
+
+/// How many values of `x` one piece of work goes through at a time.
+const MOST_VALUES: usize = 1 << 16;
+
+/// Splits `n` into the fewest even parts of at most `most`, and says how big a part is.
+pub(super) fn even_part(n: usize, most: usize) -> usize {
+    n.div_ceil(n.div_ceil(most).max(1)).max(1)
+}
+
+/// Where a product gets its left side, row by row.
+pub(super) trait Rows: Sync {
+    /// Some columns of some rows, and the distance from one row to the next. They may be laid out in
+    /// `scratch`.
+    fn block<'a>(&'a self, rows: Range<usize>, columns: Range<usize>, scratch: &'a mut Aligned) -> (&'a [f32], usize);
+}
+
+impl Rows for Matrix<'_> {
+    fn block<'a>(&'a self, rows: Range<usize>, columns: Range<usize>, _: &'a mut Aligned) -> (&'a [f32], usize) {
+        (&self.values[rows.start * self.stride + columns.start..], self.stride)
+    }
+}
+
+/// What happens to the sums.
+#[derive(Clone, Copy)]
+pub(super) struct Finish<'a> {
+    pub activation: Activation,
+    /// Added before the activation; laid out as the result is.
+    pub residual: Option<&'a [f32]>,
+}
+
+impl Finish<'_> {
+    pub(super) const NOTHING: Self = Self { activation: Activation::Identity, residual: None };
+}
+
+/// `activation(x Wᵀ + b + residual)` for `x [m, depth]`, as `[m, n]`.
+///
+/// Against the exact sums the error is at most `depth` times 6e-8 of the sum of magnitudes.
+pub(crate) fn linear(x: Matrix<'_>, w: &Packed, residual: Option<&[f32]>, activation: Activation) -> Vec<f32> {
+    assert_eq!(x.width, w.depth, "the width of rows");
+    assert!(residual.is_none_or(|r| r.len() == x.rows * w.n), "a residual of {}x{}", x.rows, w.n);
+    // SAFETY: the product writes each of the rows of `n`.
+    unsafe { written(x.rows * w.n, w.n, |out| product(&x, x.rows, w, out, Finish { activation, residual })) }
+}
+
+/// The product with all `m` rows of `x`, shared out over the threads.
+pub(super) fn product(x: &dyn Rows, m: usize, w: &Packed, out: Target<'_>, finish: Finish<'_>) {
+    out.assert_holds(m, w.n);
+    assert!(finish.residual.is_none_or(|r| m == 0 || r.len() >= (m - 1) * out.stride + w.n), "a residual of {m}x{}", w.n);
+    let panels = w.panels();
+    let row_part = even_part(m, (MOST_VALUES / w.depth.clamp(1, MOST_DEPTH)).max(24));
+    let row_parts = m.div_ceil(row_part);
+    let wanted = threads::pieces(m * w.n * w.depth).div_ceil(row_parts.max(1));
+    let panel_part = panels.div_ceil(wanted.clamp(1, panels.max(1))).max(1);
+    let panel_parts = panels.div_ceil(panel_part);
+    threads::each(row_parts * panel_parts, |piece| {
+        let (row, panel) = (piece / panel_parts * row_part, piece % panel_parts * panel_part);
+        let (rows, panels) = (row..m.min(row + row_part), panel..panels.min(panel + panel_part));
+        with_scratch(|[scratch, _]| {
+            for columns in passes(w) {
+                let (values, stride) = x.block(rows.clone(), columns.clone(), scratch);
+                w.isa.run(Pass { x: values, stride, rows: rows.clone(), w, panels: panels.clone(), columns, out, finish });
+            }
+        });
+    });
+}
+
+/// The whole product `x Wᵀ` on this thread, for kernels made of many small ones.
+pub(super) fn multiply(x: Matrix<'_>, w: &Packed, out: Target<'_>) {
+    out.assert_holds(x.rows, w.n);
+    for columns in passes(w) {
+        let values = x.values.get(columns.start..).unwrap_or_default();
+        w.isa.run(Pass { x: values, stride: x.stride, rows: 0..x.rows, w, panels: 0..w.panels(), columns, out, finish: Finish::NOTHING });
+    }
+}
+
+/// The inputs that each pass sums over: at least one pass, and for gated weights only one, as half
+/// their sums have no place in the answer.
+fn passes(w: &Packed) -> impl Iterator<Item = Range<usize>> {
+    let depth = w.depth;
+    let part = if w.is_gated { depth.max(1) } else { even_part(depth, MOST_DEPTH) };
+    (0..depth.max(1)).step_by(part).map(move |from| from..depth.min(from + part))
+}
+
+/// The sums over some inputs, for some rows and panels, added to those of the passes before.
+struct Pass<'a> {
+    /// From the first of `rows` and `columns` on.
+    x: &'a [f32],
+    stride: usize,
+    rows: Range<usize>,
+    w: &'a Packed,
+    panels: Range<usize>,
+    columns: Range<usize>,
+    out: Target<'a>,
+    finish: Finish<'a>,
+}
+
+/// The largest [`Simd::ROWS`].
+const MOST_ROWS: usize = 12;
+
+/// A few rows of one panel.
+type Tile<V> = [[V; 2]; MOST_ROWS];
+
+impl Kernel for Pass<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (rows, depth) = (self.rows.len(), self.columns.len());
+        if rows == 0 {
+            return;
+        }
+        let Self { x, stride, .. } = self;
+        assert!(x.len() >= (rows - 1) * stride + depth, "{rows} rows with stride {stride} in {} values", x.len());
+        let height = even_part(rows, S::ROWS);
+        let mut tile = [[s.splat(0.0); 2]; MOST_ROWS];
+        for panel in self.panels.clone() {
+            let weights = &self.w.panel(panel, self.columns.start)[..depth * 2 * S::LANES];
+            for first in (0..rows).step_by(height) {
+                let count = height.min(rows - first);
+                let x = &x[first * stride..];
+                // SAFETY: `count` rows are inside `x` by the assertion above, `depth` pairs of vectors
+                // are the weights, and the result's rows are this thread's own.
+                unsafe {
+                    match count {
+                        1 => sum::<S, 1>(s, x, stride, weights, &mut tile),
+                        2 => sum::<S, 2>(s, x, stride, weights, &mut tile),
+                        3 => sum::<S, 3>(s, x, stride, weights, &mut tile),
+                        4 => sum::<S, 4>(s, x, stride, weights, &mut tile),
+                        5 => sum::<S, 5>(s, x, stride, weights, &mut tile),
+                        6 => sum::<S, 6>(s, x, stride, weights, &mut tile),
+                        7 => sum::<S, 7>(s, x, stride, weights, &mut tile),
+                        8 => sum::<S, 8>(s, x, stride, weights, &mut tile),
+                        9 => sum::<S, 9>(s, x, stride, weights, &mut tile),
+                        10 => sum::<S, 10>(s, x, stride, weights, &mut tile),
+                        11 => sum::<S, 11>(s, x, stride, weights, &mut tile),
+                        _ => sum::<S, 12>(s, x, stride, weights, &mut tile),
+                    }
+                    let row = self.rows.start + first;
+                    if self.w.is_gated {
+                        self.store_gated(s, panel, row, &tile[..count]);
+                    } else {
+                        self.store(s, panel, row, &tile[..count]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The sums of `R` rows of `x` with all of `weights`, which are pairs of vectors.
+///
+/// # Safety
+/// `x` holds `R` rows, `stride` apart, of as many values as there are pairs.
+#[inline(always)]
+unsafe fn sum<S: Simd, const R: usize>(s: S, x: &[f32], stride: usize, weights: &[f32], tile: &mut Tile<S::V>) {
+    // Smaller sets never ask for so many rows; this keeps their code small.
+    if R > S::ROWS {
+        return;
+    }
+    let mut sums = [[s.splat(0.0); 2]; R];
+    let mut x = x.as_ptr();
+    for weights in weights.chunks_exact(2 * S::LANES) {
+        // SAFETY: a pair is two vectors; `x` holds the rows by the caller's promise.
+        unsafe {
+            let w = [s.load(weights.as_ptr()), s.load(weights.as_ptr().add(S::LANES))];
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let x = s.splat(*x.add(i * stride));
+                *sums = [s.fma(x, w[0], sums[0]), s.fma(x, w[1], sums[1])];
+            }
+            x = x.add(1);
+        }
+    }
+    // Without an address that is known elsewhere, the compiler would keep the sums themselves in the
+    // tile, in memory, in the loop above.
+    black_box(&mut *tile);
+    for (tile, sums) in tile.iter_mut().zip(sums) {
+        *tile = sums;
+    }
+}
+
+impl Pass<'_> {
+    /// # Safety
+    /// No other thread touches the rows from `row` on, nor `panel`'s columns of them.
+    #[inline(always)]
+    unsafe fn store<S: Simd>(&self, s: S, panel: usize, row: usize, tile: &[[S::V; 2]]) {
+        let bias = self.w.bias_of(panel);
+        let is_last = self.columns.end == self.w.depth;
+        for side in 0..2 {
+            let column = (2 * panel + side) * S::LANES;
+            if column >= self.w.n {
+                break;
+            }
+            let count = S::LANES.min(self.w.n - column);
+            for (row, sums) in (row..).zip(tile) {
+                // SAFETY: the values at the row and column are this thread's; a residual has the
+                // result's layout; a panel has two vectors of biases.
+                unsafe {
+                    let to = self.out.at(row, column, count);
+                    let mut y = sums[side];
+                    if self.columns.start > 0 {
+                        y = s.add(y, s.load_up_to(to, count));
+                    }
+                    if is_last {
+                        y = s.add(y, s.load(bias.as_ptr().add(side * S::LANES)));
+                        if let Some(residual) = self.finish.residual {
+                            y = s.add(y, s.load_up_to(residual.as_ptr().add(row * self.out.stride + column), count));
+                        }
+                        y = activate(s, self.finish.activation, y);
+                    }
+                    s.store_up_to(to, count, y);
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for `store`.
+    #[inline(always)]
+    unsafe fn store_gated<S: Simd>(&self, s: S, panel: usize, row: usize, tile: &[[S::V; 2]]) {
+        let bias = self.w.bias_of(panel);
+        let column = panel * S::LANES;
+        let count = S::LANES.min(self.w.n - column);
+        for (row, sums) in (row..).zip(tile) {
+            // SAFETY: as in `store`.
+            unsafe {
+                let gate = s.add(sums[0], s.load(bias.as_ptr()));
+                let up = s.add(sums[1], s.load(bias.as_ptr().add(S::LANES)));
+                s.store_up_to(self.out.at(row, column, count), count, s.mul(activate(s, self.finish.activation, gate), up));
+            }
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! What takes the time on a CPU: matrix products, convolutions, attention and norms, on slices of
+//! `f32`.
+//!
+//! Every kernel is written once over [`simd::Simd`] and compiled for AVX-512, AVX2 with FMA, NEON
+//! and plain arrays; [`Isa::chosen`] says which one runs. Matrices that stay are packed when they are
+//! loaded ([`Packed`]). Work is shared out over the threads of rayon's current pool by outputs, never
+//! by summands, so that the answers are the same bytes on any number of threads. A kernel that is
+//! given sizes which don't fit panics: the layers check them.
+
+#![allow(unsafe_code, reason = "vectors are loaded from, and threads write to, places inside slices whose bounds are checked once")]
+
+mod attention;
+mod conv;
+mod gemm;
+mod math;
+mod matrix;
+mod memory;
+mod pack;
+mod rows;
+mod simd;
+#[cfg(test)]
+mod tests;
+mod threads;
+mod winograd;
+
+pub(crate) use attention::attention;
+pub(crate) use conv::{Axis, Conv, ConvTranspose, Images};
+pub(crate) use gemm::linear;
+pub(crate) use math::Activation;
+pub(crate) use matrix::Matrix;
+pub(crate) use pack::Packed;
+pub(crate) use rows::{Norm, activated, group_norm, max_pool, normalize, rotated};
+pub(crate) use simd::Isa;

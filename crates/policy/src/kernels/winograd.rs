@@ -1,0 +1,293 @@
+//! Convolutions of 3×3 by Winograd's F(4×4, 3×3): tiles of 4×4 outputs, each from 36 products in
+//! place of 144 (Lavin and Gray 2015, arXiv 1509.09308).
+
+use rayon::prelude::*;
+
+use super::conv::{Axis, Images};
+use super::gemm::{Finish, multiply};
+use super::math::activate;
+use super::matrix::Matrix;
+use super::memory::{Aligned, Target, with_scratch};
+use super::pack::Packed;
+use super::simd::{Kernel, Simd};
+use super::threads;
+
+/// Outputs along a tile's side.
+const OUT: usize = 4;
+/// Inputs along a tile's side.
+const IN: usize = 6;
+/// Products a tile.
+const POINTS: usize = IN * IN;
+
+/// Tiles that one piece of work takes from start to end: enough for the products to be fast, few
+/// enough for what lies between the steps to stay in the cache.
+const TILES: usize = 24;
+
+/// Packed weights of a 3×3 convolution, transformed, for each of the 36 points.
+#[derive(Debug)]
+pub(super) struct Winograd {
+    points: Vec<Packed>,
+    bias: Aligned,
+    channels: usize,
+    n_out: usize,
+}
+
+impl Winograd {
+    /// Outputs along a tile's side.
+    pub(super) const OUT: usize = OUT;
+    /// Products a tile.
+    pub(super) const POINTS: usize = POINTS;
+
+    pub(super) fn fits(axes: [Axis; 2]) -> bool {
+        axes.iter().all(|axis| (axis.size, axis.stride, axis.dilation) == (3, 1, 1))
+    }
+
+    /// From the weights `[out, 3, 3, channels]` with their bias.
+    pub(super) fn new(weights: &Packed, channels: usize) -> Self {
+        const G: [[f32; 3]; IN] = [
+            [0.25, 0.0, 0.0],
+            [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+            [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+            [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+            [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+            [0.0, 0.0, 1.0],
+        ];
+        let (isa, n_out) = (weights.isa, weights.n);
+        let mut bias = Aligned::zeros(n_out.next_multiple_of(isa.lanes()));
+        bias.values_mut()[..n_out].copy_from_slice(&weights.bias()[..n_out]);
+        let taps = weights.unpacked();
+        let point = |point: usize| {
+            let (down, across) = (G[point / IN], G[point % IN]);
+            let mut rows = vec![0.0; n_out * channels];
+            for (row, taps) in rows.chunks_exact_mut(channels).zip(taps.chunks_exact(9 * channels)) {
+                for (tap, weights) in taps.chunks_exact(channels).enumerate() {
+                    let factor = down[tap / 3] * across[tap % 3];
+                    if factor != 0.0 {
+                        row.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += factor * weight);
+                    }
+                }
+            }
+            Packed::new(isa, &[Matrix::dense(&rows, channels)], None)
+        };
+        Self { points: (0..POINTS).into_par_iter().map(point).collect(), bias, channels, n_out }
+    }
+
+    pub(super) fn run(&self, x: Images<'_>, [pad_top, pad_left]: [usize; 2], out: Target<'_>, finish: Finish<'_>) {
+        let (height, width) = (x.height + 2 * pad_top - 2, x.width + 2 * pad_left - 2);
+        out.assert_holds(x.count * height * width, self.n_out);
+        let walk = Walk { x, pad_top, pad_left, height, width, down: height.div_ceil(OUT), across: width.div_ceil(OUT) };
+        let tiles = x.count * walk.down * walk.across;
+        let isa = self.points[0].isa;
+        if tiles >= 4 * TILES {
+            let parts = tiles.div_ceil(TILES);
+            threads::each(parts, |part| {
+                let first = part * TILES;
+                let count = TILES.min(tiles - first);
+                with_scratch(|[inputs, sums]| {
+                    let inputs = inputs.at_least(POINTS * count * self.channels);
+                    let sums = sums.at_least(POINTS * count * self.n_out);
+                    isa.run(Whole { w: self, walk: &walk, first, count, inputs, sums, out, finish });
+                });
+            });
+        } else {
+            // With few tiles the weights are most of the traffic: each thread reads some of them once.
+            let (mut inputs, mut sums) = (Aligned::zeros(POINTS * tiles * self.channels), Aligned::zeros(POINTS * tiles * self.n_out));
+            let target = Target::new(inputs.values_mut(), self.channels);
+            threads::each(tiles, |tile| isa.run(Enter { walk: &walk, tile, slot: tile, slots: tiles, to: target }));
+            let target = Target::new(sums.values_mut(), self.n_out);
+            threads::each(POINTS, |point| {
+                let x = Matrix::dense(&inputs.values()[point * tiles * self.channels..][..tiles * self.channels], self.channels);
+                multiply(x, &self.points[point], target.part(point * tiles * self.n_out, self.n_out));
+            });
+            let sums = sums.values();
+            threads::each(tiles, |tile| isa.run(Leave { w: self, walk: &walk, tile, slot: tile, slots: tiles, sums, out, finish }));
+        }
+    }
+}
+
+/// The tiles of some images.
+struct Walk<'a> {
+    x: Images<'a>,
+    pad_top: usize,
+    pad_left: usize,
+    /// Of the answer.
+    height: usize,
+    width: usize,
+    /// Tiles an image.
+    down: usize,
+    across: usize,
+}
+
+impl Walk<'_> {
+    /// The image, and the first output row and column, of a tile.
+    fn place(&self, tile: usize) -> [usize; 3] {
+        [tile / (self.down * self.across), tile / self.across % self.down * OUT, tile % self.across * OUT]
+    }
+}
+
+/// All three steps for some tiles.
+struct Whole<'a> {
+    w: &'a Winograd,
+    walk: &'a Walk<'a>,
+    first: usize,
+    count: usize,
+    inputs: &'a mut [f32],
+    sums: &'a mut [f32],
+    out: Target<'a>,
+    finish: Finish<'a>,
+}
+
+impl Kernel for Whole<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { w, walk, first, count, inputs, sums, out, finish } = self;
+        let target = Target::new(inputs, w.channels);
+        for slot in 0..count {
+            Enter { walk, tile: first + slot, slot, slots: count, to: target }.run(s);
+        }
+        let target = Target::new(sums, w.n_out);
+        for (point, weights) in w.points.iter().enumerate() {
+            let x = Matrix::dense(&inputs[point * count * w.channels..][..count * w.channels], w.channels);
+            multiply(x, weights, target.part(point * count * w.n_out, w.n_out));
+        }
+        for slot in 0..count {
+            Leave { w, walk, tile: first + slot, slot, slots: count, sums, out, finish }.run(s);
+        }
+    }
+}
+
+/// The transform of one tile's inputs, into row `slot` of each point's `slots` rows.
+struct Enter<'a> {
+    walk: &'a Walk<'a>,
+    tile: usize,
+    slot: usize,
+    slots: usize,
+    to: Target<'a>,
+}
+
+impl Kernel for Enter<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { walk, tile, slot, slots, to } = self;
+        let x = walk.x;
+        let [image, top, left] = walk.place(tile);
+        // Where each input pixel is; `None` in the padding.
+        let mut pixels = [None; POINTS];
+        for (i, pixel) in pixels.iter_mut().enumerate() {
+            let row = (top + i / IN).checked_sub(walk.pad_top).filter(|row| *row < x.height);
+            let column = (left + i % IN).checked_sub(walk.pad_left).filter(|column| *column < x.width);
+            if let (Some(row), Some(column)) = (row, column) {
+                *pixel = Some(((image * x.height + row) * x.width + column) * x.channels);
+            }
+        }
+        for channel in (0..x.channels).step_by(S::LANES) {
+            let count = S::LANES.min(x.channels - channel);
+            let mut half = [[s.splat(0.0); IN]; IN];
+            for across in 0..IN {
+                let mut line = [s.splat(0.0); IN];
+                for (down, value) in line.iter_mut().enumerate() {
+                    if let Some(pixel) = pixels[down * IN + across] {
+                        // SAFETY: the channels of a pixel inside the images, whose size was checked.
+                        *value = unsafe { s.load_up_to(x.values.as_ptr().add(pixel + channel), count) };
+                    }
+                }
+                for (half, value) in half.iter_mut().zip(enter(s, line)) {
+                    half[across] = value;
+                }
+            }
+            for (down, line) in half.into_iter().enumerate() {
+                for (across, value) in enter(s, line).into_iter().enumerate() {
+                    // SAFETY: this tile's own row of the point.
+                    unsafe { s.store_up_to(to.at((down * IN + across) * slots + slot, channel, count), count, value) };
+                }
+            }
+        }
+    }
+}
+
+/// The transform of one tile's sums into outputs.
+struct Leave<'a> {
+    w: &'a Winograd,
+    walk: &'a Walk<'a>,
+    tile: usize,
+    slot: usize,
+    slots: usize,
+    sums: &'a [f32],
+    out: Target<'a>,
+    finish: Finish<'a>,
+}
+
+impl Kernel for Leave<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { w, walk, tile, slot, slots, sums, out, finish } = self;
+        let [image, top, left] = walk.place(tile);
+        assert!(sums.len() >= POINTS * slots * w.n_out, "sums of {slots} tiles");
+        for channel in (0..w.n_out).step_by(S::LANES) {
+            let count = S::LANES.min(w.n_out - channel);
+            let mut half = [[s.splat(0.0); IN]; OUT];
+            for across in 0..IN {
+                let mut line = [s.splat(0.0); IN];
+                for (down, value) in line.iter_mut().enumerate() {
+                    let row = (down * IN + across) * slots + slot;
+                    // SAFETY: inside by the assertion above.
+                    *value = unsafe { s.load_up_to(sums.as_ptr().add(row * w.n_out + channel), count) };
+                }
+                for (half, value) in half.iter_mut().zip(leave(s, line)) {
+                    half[across] = value;
+                }
+            }
+            // SAFETY: the biases are a whole number of vectors.
+            let bias = unsafe { s.load(w.bias.values().as_ptr().add(channel)) };
+            for (down, line) in half.into_iter().enumerate().take(walk.height - top) {
+                for (across, value) in leave(s, line).into_iter().enumerate().take(walk.width - left) {
+                    let position = (image * walk.height + top + down) * walk.width + left + across;
+                    let mut value = s.add(value, bias);
+                    // SAFETY: this tile's own position of the answer; a residual has its layout.
+                    unsafe {
+                        if let Some(residual) = finish.residual {
+                            value = s.add(value, s.load_up_to(residual.as_ptr().add(position * w.n_out + channel), count));
+                        }
+                        s.store_up_to(out.at(position, channel, count), count, activate(s, finish.activation, value));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `Bᵀ d` for six values.
+#[inline(always)]
+fn enter<S: Simd>(s: S, d: [S::V; IN]) -> [S::V; IN] {
+    let (two, four, five) = (s.splat(2.0), s.splat(4.0), s.splat(-5.0));
+    let minus_four = s.splat(-4.0);
+    let (a, b) = (s.fma(d[2], minus_four, d[4]), s.fma(d[1], minus_four, d[3]));
+    let (e, f) = (s.sub(d[4], d[2]), s.mul(two, s.sub(d[3], d[1])));
+    [
+        s.fma(four, d[0], s.fma(five, d[2], d[4])),
+        s.add(a, b),
+        s.sub(a, b),
+        s.add(e, f),
+        s.sub(e, f),
+        s.fma(four, d[1], s.fma(five, d[3], d[5])),
+    ]
+}
+
+/// `Aᵀ m` for six values.
+#[inline(always)]
+fn leave<S: Simd>(s: S, m: [S::V; IN]) -> [S::V; OUT] {
+    let (near, far) = (s.add(m[1], m[2]), s.add(m[3], m[4]));
+    let (near_difference, far_difference) = (s.sub(m[1], m[2]), s.sub(m[3], m[4]));
+    [
+        s.add(s.add(m[0], near), far),
+        s.fma(s.splat(2.0), far_difference, near_difference),
+        s.fma(s.splat(4.0), far, near),
+        s.add(s.fma(s.splat(8.0), far_difference, near_difference), m[5]),
+    ]
+}
