@@ -68,7 +68,8 @@ fn chunks_continue_others_as_in_lerobot() {
 fn answers_agree_with_every_instruction_set_and_without_kernels() {
     for set in ["avx2", "portable", "candle"] {
         let program = std::env::current_exe().unwrap();
-        let run = std::process::Command::new(program).args(["--exact", "answers_agree_with_lerobot"]).env("SINEW_SIMD", set).output().unwrap();
+        let run =
+            std::process::Command::new(program).args(["--exact", "answers_agree_with_lerobot"]).env("SINEW_SIMD", set).output().unwrap();
         let said = String::from_utf8_lossy(&run.stdout);
         assert!(run.status.success() && said.contains("1 passed"), "{set}: {said}{}", String::from_utf8_lossy(&run.stderr));
     }

@@ -59,7 +59,7 @@ impl Act {
         let cameras = if config.has_cameras() {
             let backbone = ResNet::new(loader, "model.backbone", config.backbone, Names::Words, Norm::Batch)?;
             let name = "model.encoder_img_feat_input_proj";
-            let projection = Linear::pointwise(loader, name, [dim, backbone.width])?;
+            let projection = Linear::pointwise(loader, name, [dim, backbone.width], 2)?;
             Some(CameraInput { cameras: config.cameras.clone(), backbone, projection })
         } else {
             None

@@ -79,7 +79,7 @@ impl Unet {
             middle,
             up,
             last_block: ConvBlock::new(loader, &format!("{root}.final_conv.0"), [first_dim, first_dim, config.kernel_size], FINAL_GROUPS)?,
-            last: pointwise(loader, &format!("{root}.final_conv.1"), [config.action_width, first_dim])?,
+            last: Linear::pointwise(loader, &format!("{root}.final_conv.1"), [config.action_width, first_dim], 1)?,
         })
     }
 
@@ -127,13 +127,6 @@ fn embed(timesteps: &[usize], dim: usize, device: &Device) -> Result<Tensor> {
     Tensor::from_vec(values, (timesteps.len(), 2 * half), device)
 }
 
-/// A convolution of size 1 over a sequence, which is a linear layer over its rows.
-fn pointwise(loader: &mut Loader, name: &str, [n_out, n_in]: [usize; 2]) -> Built<Linear> {
-    let weight = loader.tensor(&format!("{name}.weight"), &[n_out, n_in, 1])?;
-    let weight = weight.reshape((n_out, n_in)).map_err(|e| loader.build_error(e))?;
-    Ok(Linear::from_tensors(weight, Some(loader.tensor(&format!("{name}.bias"), &[n_out])?)))
-}
-
 /// A convolution that keeps the length, group norm, Mish.
 #[derive(Debug)]
 struct ConvBlock {
@@ -175,7 +168,8 @@ impl ResidualBlock {
         films.layers.push((format!("{name}.cond_encoder.1"), film_width));
         films.width += film_width;
         let (size, groups) = (config.kernel_size, config.n_groups);
-        let residual = (n_in != n_out).then(|| pointwise(loader, &format!("{name}.residual_conv"), [n_out, n_in])).transpose()?;
+        let residual =
+            (n_in != n_out).then(|| Linear::pointwise(loader, &format!("{name}.residual_conv"), [n_out, n_in], 1)).transpose()?;
         Ok(Self {
             first: ConvBlock::new(loader, &format!("{name}.conv1"), [n_out, n_in, size], groups)?,
             second: ConvBlock::new(loader, &format!("{name}.conv2"), [n_out, n_out, size], groups)?,

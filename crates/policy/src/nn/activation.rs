@@ -1,9 +1,9 @@
 //! Functions of one value.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{Result, Tensor};
 
-use super::bridge::{kernels_on, tensor, with_rows, with_width};
-use crate::kernels::{self, Matrix};
+use super::bridge::{kernels_on, tensor, with_rows};
+use crate::kernels;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Activation {
@@ -20,7 +20,7 @@ pub(crate) enum Activation {
 impl Activation {
     pub(crate) fn run(self, x: &Tensor) -> Result<Tensor> {
         if let Some(isa) = kernels_on(x.device()) {
-            return tensor(with_rows(x, |x| kernels::activated(isa, x, self.of_kernels(), None))?, x.shape());
+            return tensor(with_rows(x, |x| kernels::activated(isa, x, self.of_kernels()))?, x.shape());
         }
         match self {
             Self::Relu => x.relu(),
@@ -46,14 +46,4 @@ impl Activation {
             Self::Mish => kernels::Activation::Mish,
         }
     }
-}
-
-/// The halves `gate` and `up` of each row of `x [n, 2 dim]` as `activation(gate) * up`, `[n, dim]`.
-pub(crate) fn gated(x: &Tensor, activation: Activation) -> Result<Tensor> {
-    let dim = x.dim(D::Minus1)? / 2;
-    if let Some(isa) = kernels_on(x.device()) {
-        let kernel = |x: Matrix<'_>| kernels::activated(isa, x.columns(0..dim), activation.of_kernels(), Some(x.columns(dim..2 * dim)));
-        return tensor(with_rows(x, kernel)?, with_width(x, dim));
-    }
-    activation.run(&x.narrow(D::Minus1, 0, dim)?.contiguous()?)? * x.narrow(D::Minus1, dim, dim)?
 }

@@ -62,10 +62,10 @@ impl Linear {
         Self::from_sources(loader, &sources.collect::<Vec<_>>())
     }
 
-    /// The same from a convolution of size 1, whose weight is `[out, in, 1, 1]`.
-    pub(crate) fn pointwise(loader: &mut Loader, name: &str, size: [usize; 2]) -> Built<Self> {
+    /// The same from a convolution of size 1 along so many `axes`, whose weight is `[out, in, 1, ..]`.
+    pub(crate) fn pointwise(loader: &mut Loader, name: &str, size: [usize; 2], axes: usize) -> Built<Self> {
         let source = Source::new(name, size, true);
-        Self::from_sources(loader, &[Source { shape: [&size[..], &[1, 1]].concat(), ..source }])
+        Self::from_sources(loader, &[Source { shape: [&size[..], &vec![1; axes]].concat(), ..source }])
     }
 
     /// The rows of several tensors below each other; all have a bias or none has.

@@ -7,13 +7,15 @@ mod activation;
 mod attention;
 mod bridge;
 mod conv;
+mod gated;
 mod linear;
 mod norm;
 mod rotary;
 
-pub(crate) use activation::{Activation, gated};
+pub(crate) use activation::Activation;
 pub(crate) use attention::{Attention, Heads, Mask, attend};
 pub(crate) use conv::{Conv, Conv1d, ConvTranspose1d, Window, max_pool};
+pub(crate) use gated::Gated;
 pub(crate) use linear::{Embedding, Linear};
 pub(crate) use norm::{GroupNorm, LayerNorm, RmsNorm};
 pub(crate) use rotary::Rotary;

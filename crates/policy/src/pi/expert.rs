@@ -109,14 +109,12 @@ impl Timing {
         let norms = Norms::new(loader, expert, size)?;
         let halves = || -> Result<(Linear, Tensor)> {
             let half = |i: usize| weight.narrow(1, i * width, width);
-            if loader.is_dry() {
-                return Ok((Linear::from_tensors(half(0)?, None), bias.clone()));
-            }
             let times = time_embeddings(config.steps, width, config.periods, loader.device())?;
-            let times = Linear::from_tensors(half(1)?.contiguous()?, Some(bias.clone())).run(&times)?;
-            Ok((Linear::from_tensors(half(0)?.contiguous()?, None), times))
+            let times = Linear::from_tensors(&half(1)?, Some(bias.clone()))?.run(&times)?;
+            Ok((Linear::from_tensors(&half(0)?, None)?, times))
         };
-        let (action, times) = halves().map_err(|e| loader.build_error(e))?;
+        let (action, times) =
+            if loader.is_dry() { (Linear::stand_in(width, loader)?, bias) } else { halves().map_err(|e| loader.build_error(e))? };
         Ok(Self::Mixed { state, max_state: config.max_state, norms, action, times, out })
     }
 

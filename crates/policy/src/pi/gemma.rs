@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use candle_core::{Result, Tensor, bail};
 
 use crate::CheckpointError;
-use crate::nn::{Activation, Built, Heads, Linear, RmsNorm, Rotary, attend, gated};
+use crate::nn::{Activation, Built, Gated, Heads, Linear, RmsNorm, Rotary, attend};
 use crate::weights::Loader;
 
 /// What Gemma's norms add to the mean square.
@@ -50,7 +50,7 @@ struct Layer {
 #[derive(Debug)]
 struct Rest {
     out: Linear,
-    gate_up: Linear,
+    gate_up: Gated,
     down: Linear,
 }
 
@@ -140,7 +140,7 @@ impl Gemma {
                     let query = rotary.run(&inputs.narrow(1, 0, query_width)?)?.narrow(0, n - kept, kept)?;
                     let attended = attend(&query, &key, &value, heads, None)?;
                     x = before.residual(&x.narrow(0, n - kept, kept)?, out, &attended)?;
-                    let hidden = gated(&gate_up.run(&between.run(&x)?)?, Activation::GeluTanh)?;
+                    let hidden = gate_up.run(&between.run(&x)?)?;
                     x = between.residual(&x, down, &hidden)?;
                 }
                 None if kept > 0 => bail!("rows are wanted of a language model that was made without its last layer"),
@@ -176,7 +176,7 @@ impl Layer {
         let inputs = Linear::side_by_side(loader, &[(&q, query_width), (&k, head_dim), (&v, head_dim)], width, false)?;
         let rest = Rest {
             out: Linear::without_bias(loader, &out, [width, query_width])?,
-            gate_up: Linear::side_by_side(loader, &[(&gate, hidden), (&up, hidden)], width, false)?,
+            gate_up: Gated::new(loader, [&gate, &up], [hidden, width], false, Activation::GeluTanh)?,
             down: Linear::without_bias(loader, &down, [width, hidden])?,
         };
         Ok(Self { inputs, rest: Some(rest) })

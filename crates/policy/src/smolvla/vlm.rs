@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::backbone::TextPlan;
-use crate::nn::{Activation, Built, Linear, Mask, RmsNorm, Rotary, attend, gated};
+use crate::nn::{Built, Gated, Linear, Mask, RmsNorm, Rotary, attend};
 use crate::weights::Loader;
 
 /// The base of the rotary embedding, which LeRobot takes for any backbone.
@@ -100,10 +100,8 @@ pub(super) fn rotary(first: usize, count: usize, head_dim: usize, like: &Tensor)
 #[derive(Debug)]
 pub(super) struct FeedForward {
     norm: RmsNorm,
-    /// Gate and value side by side.
-    rise: Linear,
+    rise: Gated,
     fall: Linear,
-    activation: Activation,
 }
 
 impl FeedForward {
@@ -112,15 +110,14 @@ impl FeedForward {
         let [gate, up] = ["gate_proj", "up_proj"].map(|part| format!("{name}.mlp.{part}"));
         Ok(Self {
             norm: RmsNorm::new(loader, &format!("{name}.post_attention_layernorm"), hidden, plan.eps)?,
-            rise: Linear::side_by_side(loader, &[(&gate, mlp), (&up, mlp)], hidden, plan.mlp_bias)?,
+            rise: Gated::new(loader, [&gate, &up], [mlp, hidden], plan.mlp_bias, plan.activation)?,
             fall: Linear::side_by_side(loader, &[(&format!("{name}.mlp.down_proj"), hidden)], mlp, plan.mlp_bias)?,
-            activation: plan.activation,
         })
     }
 
     /// `x [n, hidden]`
     pub(super) fn run(&self, x: &Tensor) -> Result<Tensor> {
         let risen = self.rise.run(&self.norm.run(x)?)?;
-        self.fall.run_onto(&gated(&risen, self.activation)?, x)
+        self.fall.run_onto(&risen, x)
     }
 }

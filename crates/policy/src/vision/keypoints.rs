@@ -65,7 +65,7 @@ impl KeypointEncoder {
         let backbone = ResNet::new(loader, &format!("{name}.backbone"), plan.backbone, Names::Numbers, plan.norm)?;
         let cells = plan.backbone.map_size(plan.seen(size)).into_iter().product();
         Ok(Self {
-            channels: Linear::pointwise(loader, &format!("{name}.pool.nets"), [plan.keypoints, backbone.width])?,
+            channels: Linear::pointwise(loader, &format!("{name}.pool.nets"), [plan.keypoints, backbone.width], 2)?,
             grid: loader.tensor(&format!("{name}.pool.pos_grid"), &[cells, 2])?,
             out: Linear::new(loader, &format!("{name}.out"), [plan.width(), plan.width()])?,
             backbone,

@@ -1,0 +1,70 @@
+//! Two linear layers of one input, of which one opens and closes the other.
+
+use candle_core::{D, Result, Tensor, bail};
+
+use super::bridge::{kernels_on, tensor, with_rows, with_values, with_width};
+use super::{Activation, Built, Linear};
+use crate::kernels::{self, Matrix, Packed};
+use crate::weights::Loader;
+
+/// `activation(gate(x)) ⊙ up(x)` over the rows of `x [n, in]`.
+#[derive(Debug)]
+pub(crate) struct Gated {
+    weights: Weights,
+    activation: Activation,
+    n_out: usize,
+}
+
+#[derive(Debug)]
+enum Weights {
+    Packed(Packed),
+    /// Gate and up side by side.
+    Plain(Linear),
+}
+
+impl Gated {
+    /// Takes `<gate>.weight` and `<up>.weight [out, in]`, and where `has_bias` their `bias [out]`.
+    pub(crate) fn new(
+        loader: &mut Loader,
+        [gate, up]: [&str; 2],
+        [n_out, n_in]: [usize; 2],
+        has_bias: bool,
+        activation: Activation,
+    ) -> Built<Self> {
+        let isa = match kernels_on(loader.device()) {
+            Some(isa) if !loader.is_dry() => isa,
+            _ => {
+                let both = Linear::side_by_side(loader, &[(gate, n_out), (up, n_out)], n_in, has_bias)?;
+                return Ok(Self { weights: Weights::Plain(both), activation, n_out });
+            }
+        };
+        let mut part = |name: &str| -> Built<_> {
+            let bias = if has_bias { Some(loader.tensor(&format!("{name}.bias"), &[n_out])?) } else { None };
+            Ok((loader.weights(&format!("{name}.weight"), &[n_out, n_in])?, bias))
+        };
+        let ((gate, gate_bias), (up, up_bias)) = (part(gate)?, part(up)?);
+        let pack = |biases: Option<[&[f32]; 2]>| Packed::gated(isa, Matrix::dense(&gate, n_in), Matrix::dense(&up, n_in), biases);
+        let packed = match (gate_bias, up_bias) {
+            (Some(gate), Some(up)) => with_values(&gate, |gate| with_values(&up, |up| pack(Some([gate, up])))).and_then(|packed| packed),
+            _ => Ok(pack(None)),
+        };
+        Ok(Self { weights: Weights::Packed(packed.map_err(|e| loader.build_error(e))?), activation, n_out })
+    }
+
+    pub(crate) fn run(&self, x: &Tensor) -> Result<Tensor> {
+        match &self.weights {
+            Weights::Packed(weights) if x.dim(D::Minus1)? != weights.depth => {
+                bail!("gated linear layers from {} to {} on {x:?}", weights.depth, self.n_out)
+            }
+            Weights::Packed(weights) => {
+                let values = with_rows(x, |x| kernels::linear(x, weights, None, self.activation.of_kernels()))?;
+                tensor(values, with_width(x, self.n_out))
+            }
+            Weights::Plain(both) => {
+                let both = both.run(x)?;
+                let half = |i: usize| both.narrow(D::Minus1, i * self.n_out, self.n_out)?.contiguous();
+                self.activation.run(&half(0)?)? * half(1)?
+            }
+        }
+    }
+}
