@@ -184,3 +184,51 @@ fn a_checkpoint_with_ensembling_averages_what_was_said_before_until_it_is_reset(
     assert!((mean - (old + new * weight) / (1.0 + weight)).abs() < 1e-6, "{old} {new} {mean}");
     assert!((old - new).abs() > 1e-4);
 }
+
+/// A policy that takes several observation steps is shown them oldest first, and at the start of an
+/// episode the only one as often as it takes.
+#[test]
+fn a_policy_with_a_history_gets_its_observations_oldest_first() {
+    let checkpoint = Arc::new(Checkpoint::open(golden("diffusion/two_encoders")).unwrap());
+    let robot = robot(&SIX, &[("wrist", 64, 48), ("front", 64, 48)]);
+    let mut policy = BoundPolicy::bind(&checkpoint, &robot).unwrap();
+    assert_eq!((policy.info().n_obs_steps, policy.info().chunk_size), (2, 4));
+    let observation = |tick: u64| {
+        let mut observation = Observation::for_robot(&robot);
+        observation.tick = tick;
+        observation.position_rad = (0..6).map(|joint| 0.1 * (joint as f64 - tick as f64)).collect();
+        for (i, image) in observation.images.iter_mut().enumerate() {
+            let shade = |(n, value): (usize, &mut u8)| *value = ((n / 192 * (3 + i * 4) + tick as usize * 40) % 256) as u8;
+            image.rgb.iter_mut().enumerate().for_each(shade);
+        }
+        observation
+    };
+    let steps = [observation(7), observation(8)];
+    let chunk = policy.infer(&steps, "").unwrap();
+    assert_eq!(chunk.first_tick(), 8);
+
+    let units = JointUnits::of(&robot);
+    let state = |observation: &Observation| {
+        let mut state = vec![0.0; 6];
+        units.to_dataset(&observation.position_rad, &mut state);
+        state
+    };
+    let images = |index: usize| steps.iter().map(|observation| observation.images[index].rgb.clone()).collect::<Vec<_>>();
+    let inputs = Inputs::new()
+        .vectors("observation.state", steps.iter().map(state).collect())
+        .images("observation.images.wrist", 48, 64, images(0))
+        .images("observation.images.front", 48, 64, images(1));
+    let actions = checkpoint.infer(&inputs).unwrap();
+    for (goals, row) in chunk.rows().zip(actions.values.chunks(6)) {
+        assert!((goals[0].to_degrees() - f64::from(row[0])).abs() < 1e-4);
+    }
+
+    // The noise is the same after each reset, so only the observations tell the answers apart.
+    let mut answer = |observations: &[Observation]| {
+        policy.reset();
+        policy.infer(observations, "").unwrap().rows().flatten().copied().collect::<Vec<_>>()
+    };
+    let [old, new] = steps;
+    assert_ne!(answer(&[old.clone(), new.clone()]), answer(&[new.clone(), old]));
+    assert_eq!(answer(std::slice::from_ref(&new)), answer(&[new.clone(), new]));
+}

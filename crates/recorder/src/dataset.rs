@@ -98,7 +98,8 @@ impl Dataset {
         let found = read_any_info(root)?;
         check_same(root, schema, &found, &state.info)?;
         check_rig(root, schema)?;
-        let features: Vec<String> = state.info.features.iter().filter(|(_, feature)| feature["dtype"] != "string").map(|(name, _)| name.clone()).collect();
+        let features: Vec<String> =
+            state.info.features.iter().filter(|(_, feature)| feature["dtype"] != "string").map(|(name, _)| name.clone()).collect();
         state.info = found;
         for name in [LOG, EPISODES_21, STATS_21, TASKS_21] {
             let path = root.join(name);
@@ -384,7 +385,8 @@ fn check_same(root: &Path, schema: &DatasetSchema, found: &Info, expected: &Info
     let (there, here) = (DatasetSchema::shapes(&own), DatasetSchema::shapes(&schema.features));
     let names: std::collections::BTreeSet<&String> = there.keys().chain(here.keys()).collect();
     for name in names {
-        let shown = |features: &Map<String, Value>| features.get(name).map_or("missing".to_owned(), |feature| same_names(feature).to_string());
+        let shown =
+            |features: &Map<String, Value>| features.get(name).map_or("missing".to_owned(), |feature| same_names(feature).to_string());
         mismatch(&format!("feature {name}"), shown(&there), shown(&here))?;
     }
     Ok(())

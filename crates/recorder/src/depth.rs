@@ -29,7 +29,9 @@ impl DepthRange {
     pub(crate) fn fault(&self) -> Option<String> {
         let Self { min_m, max_m, shift_m, .. } = *self;
         let fits = min_m.is_finite() && max_m.is_finite() && shift_m.is_finite() && 0.0 <= min_m && min_m < max_m && min_m + shift_m > 0.0;
-        (!fits).then(|| format!("the depth range is {min_m} m to {max_m} m with shift {shift_m} m, expected 0 <= min < max and min + shift > 0"))
+        (!fits).then(|| {
+            format!("the depth range is {min_m} m to {max_m} m with shift {shift_m} m, expected 0 <= min < max and min + shift > 0")
+        })
     }
 
     /// The code of a depth in millimetres.

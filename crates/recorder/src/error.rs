@@ -50,7 +50,9 @@ pub enum RecordError {
     #[error("encoding {camera} with {encoder}: {what}")]
     Encoder { camera: String, encoder: String, what: String },
     /// Encoders can't keep up, and the recorder was told to stop then.
-    #[error("recording frame {frame} of episode {episode}: {camera} has {waiting} images waiting for its encoder; the episode can be saved as it is")]
+    #[error(
+        "recording frame {frame} of episode {episode}: {camera} has {waiting} images waiting for its encoder; the episode can be saved as it is"
+    )]
     Overload { episode: u64, frame: u64, camera: String, waiting: usize },
     /// An episode that was not finished waits to be recovered or discarded.
     #[error("beginning an episode in {}: episode {episode} was not finished and has {rows} rows; recover or discard it first", root.display())]

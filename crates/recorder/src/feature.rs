@@ -35,14 +35,26 @@ pub struct Feature {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FeatureKind {
     /// Numbers or truth values of a shape of 1 to 5 dimensions; `[1]` is a plain number.
-    Numbers { dtype: Dtype, shape: Vec<usize> },
+    Numbers {
+        dtype: Dtype,
+        shape: Vec<usize>,
+    },
     Text,
     /// RGB images, kept losslessly as PNG in the table.
-    Image { height: u32, width: u32 },
+    Image {
+        height: u32,
+        width: u32,
+    },
     /// RGB images, kept as video.
-    Video { height: u32, width: u32 },
+    Video {
+        height: u32,
+        width: u32,
+    },
     /// Depth in millimetres, kept as 12-bit HEVC video; needs an installed ffmpeg with libx265.
-    Depth { height: u32, width: u32 },
+    Depth {
+        height: u32,
+        width: u32,
+    },
 }
 
 macro_rules! dtypes {

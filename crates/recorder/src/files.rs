@@ -278,8 +278,7 @@ fn read_commit(path: &Path) -> Result<Vec<Change>, RecordError> {
     let bytes = fs::read(path).map_err(io_error("reading", path))?;
     let invalid = |what: String| RecordError::from(ReadError::Invalid { path: path.to_owned(), what });
     let end = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(|| invalid("it has no header".to_owned()))?;
-    let header: Header =
-        serde_json::from_slice(&bytes[..end]).map_err(|source| ReadError::Json { path: path.to_owned(), source })?;
+    let header: Header = serde_json::from_slice(&bytes[..end]).map_err(|source| ReadError::Json { path: path.to_owned(), source })?;
     if header.version != VERSION {
         return Err(invalid(format!("its version is {}, expected {VERSION}", header.version)));
     }
@@ -289,8 +288,10 @@ fn read_commit(path: &Path) -> Result<Vec<Change>, RecordError> {
         if relative.is_empty() || !Path::new(&relative).components().all(|part| matches!(part, Component::Normal(_))) {
             return Err(invalid(format!("{relative} leads out of the dataset")));
         }
-        let (content, after) =
-            usize::try_from(bytes).ok().and_then(|bytes| rest.split_at_checked(bytes)).ok_or_else(|| invalid("it is cut short".to_owned()))?;
+        let (content, after) = usize::try_from(bytes)
+            .ok()
+            .and_then(|bytes| rest.split_at_checked(bytes))
+            .ok_or_else(|| invalid("it is cut short".to_owned()))?;
         rest = after;
         let bytes = content.to_vec();
         changes.push(match kind {

@@ -200,11 +200,12 @@ mod tests {
                 *byte = (state >> 24) as u8;
             }
             let mut keys = Vec::new();
-            encoder.push(&rgb, &mut |_, _, is_key| {
-                keys.push(is_key);
-                Ok(())
-            })
-            .unwrap();
+            encoder
+                .push(&rgb, &mut |_, _, is_key| {
+                    keys.push(is_key);
+                    Ok(())
+                })
+                .unwrap();
             assert_eq!(keys, [index % 2 == 0], "frame {index}");
         }
     }

@@ -46,8 +46,15 @@ pub(crate) enum Record<'a> {
     /// The values of a row in the order of the features, as [`crate::columns`] has them.
     Row(&'a [u8]),
     /// What a decoder has to know of a camera's frames.
-    Entry { camera: u16, entry: &'a [u8] },
-    Frame { camera: u16, frame: FrameMark, counts: &'a [u8] },
+    Entry {
+        camera: u16,
+        entry: &'a [u8],
+    },
+    Frame {
+        camera: u16,
+        frame: FrameMark,
+        counts: &'a [u8],
+    },
 }
 
 /// An encoded frame; they lie one after another.

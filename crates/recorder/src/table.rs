@@ -74,8 +74,7 @@ fn to_parquet(batch: &RecordBatch) -> Result<Vec<u8>, ParquetError> {
 /// An episode's rows as a parquet file of one row group: each column with its name and, for the
 /// `datasets` library, its description.
 pub(crate) fn rows_file(columns: Vec<(String, ArrayRef, Option<Value>)>) -> Result<Vec<u8>, ParquetError> {
-    let features: Map<String, Value> =
-        columns.iter().filter_map(|(name, _, feature)| Some((name.clone(), feature.clone()?))).collect();
+    let features: Map<String, Value> = columns.iter().filter_map(|(name, _, feature)| Some((name.clone(), feature.clone()?))).collect();
     let metadata = json!({"info": {"features": features}}).to_string();
     let metadata = if features.is_empty() { Vec::new() } else { vec![("huggingface", metadata)] };
     to_parquet(&batch(columns.into_iter().map(|(name, values, _)| (name, values)).collect(), &metadata)?)

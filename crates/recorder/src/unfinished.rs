@@ -182,8 +182,7 @@ impl DatasetWriter {
         let folder = self.staging.episode_folder();
         let Some((beginning, bytes)) = journal::read(&folder)? else { return Ok(()) };
         let schema = self.schema().clone();
-        for (what, found, expected) in
-            [("features", &beginning.features, &schema.features), ("side table", &beginning.side, &schema.side)]
+        for (what, found, expected) in [("features", &beginning.features, &schema.features), ("side table", &beginning.side, &schema.side)]
         {
             let expected = DatasetSchema::shapes(expected);
             if *found != expected {

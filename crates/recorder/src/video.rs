@@ -71,18 +71,7 @@ impl GrowingVideo {
         }
         out.set_len(end)?;
         let samples = Samples::default();
-        Ok(Self {
-            relative,
-            out,
-            track,
-            entry: Vec::new(),
-            samples,
-            places,
-            in_use: None,
-            end,
-            episode_bytes: 0,
-            last_episode_bytes: 0,
-        })
+        Ok(Self { relative, out, track, entry: Vec::new(), samples, places, in_use: None, end, episode_bytes: 0, last_episode_bytes: 0 })
     }
 
     pub(crate) fn relative(&self) -> &str {

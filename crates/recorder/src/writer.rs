@@ -1,8 +1,8 @@
 //! Writes a dataset of any features, row by row.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -193,7 +193,8 @@ impl DatasetWriter {
         let begun = self.open_episode(note);
         if begun.is_err() {
             // The files that were begun are cut, as far as the disk lets it.
-            let undone = self.staging.remove_episode().and_then(|()| cut_tails(self.dataset.root(), &[])).and_then(|()| self.forget_videos());
+            let undone =
+                self.staging.remove_episode().and_then(|()| cut_tails(self.dataset.root(), &[])).and_then(|()| self.forget_videos());
             undone.unwrap_or_else(|error| tracing::warn!(%error, "what is left of an episode that could not be begun stays for now"));
         }
         self.episode = Some(begun?);

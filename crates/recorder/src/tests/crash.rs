@@ -196,7 +196,8 @@ fn whatever_happens_at_any_step_no_committed_episode_is_lost_or_altered() {
     let references = &references;
     let outcomes = std::thread::scope(|scope| {
         let run = move |points: &[(&'static str, u64)]| -> Vec<String> {
-            let run = |(number, (fault, at)): (usize, &(&str, u64))| format!("{fault}: {}", try_point(references, fault, *at, number % 2 == 0));
+            let run =
+                |(number, (fault, at)): (usize, &(&str, u64))| format!("{fault}: {}", try_point(references, fault, *at, number % 2 == 0));
             points.iter().enumerate().map(run).collect()
         };
         let other = scope.spawn(move || run(rest));

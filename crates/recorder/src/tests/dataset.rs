@@ -209,7 +209,8 @@ fn a_dataset_is_resumed_in_new_files_by_the_same_robot_only() {
 #[test]
 fn another_calibration_is_refused_and_telemetry_can_be_left_out() {
     let folder = tempfile::tempdir().unwrap();
-    let with = |calibration: &str| RecorderOptions { calibration: Some(calibration.to_owned()), telemetry: false, ..RecorderOptions::default() };
+    let with =
+        |calibration: &str| RecorderOptions { calibration: Some(calibration.to_owned()), telemetry: false, ..RecorderOptions::default() };
     let mut recorder = DatasetRecorder::create(folder.path(), &robot(), 30, with("in spring")).unwrap();
     attempt(&mut recorder, 0, 3, true).unwrap();
     drop(recorder);
@@ -335,7 +336,8 @@ fn what_was_sent_is_kept_beside_what_was_wanted() {
         lists.values().as_primitive::<Float32Type>().values().to_vec()
     };
     let rows = read("data/chunk-000/file-000.parquet", &["action", "index"]);
-    let columns = ["index", "tick", "lateness_ns", "applied_action", "limited_joints", "age_ns.wrist", "captured_ns.wrist", "sequence.wrist"];
+    let columns =
+        ["index", "tick", "lateness_ns", "applied_action", "limited_joints", "age_ns.wrist", "captured_ns.wrist", "sequence.wrist"];
     let ticks = read("sinew/ticks/chunk-000/file-000.parquet", &columns);
     assert_eq!(integers(&ticks, "age_ns.wrist").unwrap(), [1000, 1002, 1003, 1000, 1002, 1003]);
     assert_eq!(integers(&ticks, "captured_ns.wrist").unwrap(), [4000; 6]);

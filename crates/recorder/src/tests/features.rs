@@ -6,7 +6,8 @@ use serde_json::{Map, Value as Json};
 
 use super::{assert_whole, chain, contents};
 use crate::{
-    DatasetReader, DatasetSchema, DatasetWriter, Dtype, Feature, Layout, RecordError, RecorderOptions, Row, Truth, Value, Values, VideoOptions,
+    DatasetReader, DatasetSchema, DatasetWriter, Dtype, Feature, Layout, RecordError, RecorderOptions, Row, Truth, Value, Values,
+    VideoOptions,
 };
 
 fn features() -> Vec<Feature> {

@@ -42,7 +42,8 @@ fn add(writer: &mut DatasetWriter, number: u64) -> Result<Taken, crate::RecordEr
 fn numbers_in(path: &Path) -> Vec<u64> {
     let file = fs::read(path).unwrap();
     let moov = child(&file, b"moov").unwrap();
-    let table = ["trak", "mdia", "minf", "stbl"].iter().fold(moov, |inner, kind| child(inner, kind.as_bytes().try_into().unwrap()).unwrap());
+    let table =
+        ["trak", "mdia", "minf", "stbl"].iter().fold(moov, |inner, kind| child(inner, kind.as_bytes().try_into().unwrap()).unwrap());
     let avc1 = boxes(&child(table, b"stsd").unwrap()[8..]).next().unwrap().1;
     let avcc = child(&avc1[78..], b"avcC").unwrap();
     let sps_bytes = usize::from(u16::from_be_bytes(avcc[6..8].try_into().unwrap()));
