@@ -3,8 +3,6 @@
 //! continues the one that is being executed (Black et al. 2025, arXiv 2506.07339), as LeRobot does
 //! it.
 
-#![allow(dead_code, reason = "the families that use all of it are on their way")]
-
 use candle_core::{DType, Device, Result, Tensor, bail};
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +42,13 @@ pub struct GuidanceSettings {
 impl Default for GuidanceSettings {
     fn default() -> Self {
         Self { enabled: true, schedule: GuidanceSchedule::Linear, max_guidance_weight: 10.0, execution_horizon: 10 }
+    }
+}
+
+impl GuidanceSettings {
+    /// Whether the weight is a number above 0.
+    pub(crate) fn has_weight(&self) -> bool {
+        self.max_guidance_weight > 0.0
     }
 }
 
@@ -109,6 +114,9 @@ impl<'a> Pull<'a> {
         let Actions { rows: have, width: wide, values } = &guidance.previous;
         if *have > rows || *wide > width || *wide == 0 || values.len() != have * wide {
             bail!("the previous chunk is {} values as {have}x{wide}, expected at most {rows} rows of at most {width}", values.len());
+        }
+        if !guidance.settings.has_weight() {
+            bail!("the greatest weight of the guidance is {}, expected a number above 0", guidance.settings.max_guidance_weight);
         }
         let mut padded = vec![0.0; rows * width];
         for (to, from) in padded.chunks_exact_mut(width).zip(values.chunks_exact(*wide)) {
@@ -247,12 +255,18 @@ mod tests {
     }
 
     #[test]
-    fn a_previous_chunk_that_is_too_large_is_refused() {
+    fn a_previous_chunk_that_is_too_large_and_a_weight_that_is_none_are_refused() {
         let noise = || Tensor::zeros((4, 3), DType::F32, &Device::Cpu).unwrap();
         for (rows, width, len) in [(5, 3, 15), (4, 4, 16), (2, 3, 5), (2, 0, 0)] {
             let previous = Actions { rows, width, values: vec![0.0; len] };
             let guidance = Guidance { previous, inference_delay: 0, settings: GuidanceSettings::default() };
             assert!(integrate(noise(), 2, Some(&guidance), |x, _| Ok(x.clone())).is_err(), "{rows}x{width}");
+        }
+        for most in [0.0, -1.0, f64::NAN] {
+            let settings = GuidanceSettings { max_guidance_weight: most, ..GuidanceSettings::default() };
+            let previous = Actions { rows: 1, width: 3, values: vec![0.0; 3] };
+            let guidance = Guidance { previous, inference_delay: 0, settings };
+            assert!(integrate(noise(), 2, Some(&guidance), |x, _| Ok(x.clone())).is_err(), "{most}");
         }
     }
 }

@@ -151,8 +151,12 @@ impl Plan for SmolVlaConfig {
 
     /// The heads and layers that only training, or only the language model by itself, would use.
     fn knows_unused(&self, tensor: &str) -> bool {
-        let vlm = ["model.vlm_with_expert.vlm.", "model._orig_mod.vlm_with_expert.vlm."];
-        let Some(rest) = vlm.iter().find_map(|prefix| tensor.strip_prefix(prefix)) else { return false };
+        let models = ["model.vlm_with_expert.", "model._orig_mod.vlm_with_expert."];
+        let Some(rest) = models.iter().find_map(|prefix| tensor.strip_prefix(prefix)) else { return false };
+        if rest == "lm_expert.lm_head.weight" || rest == "lm_expert.embed_tokens.weight" {
+            return true;
+        }
+        let Some(rest) = rest.strip_prefix("vlm.") else { return false };
         if rest == "lm_head.weight" || rest == "model.text_model.norm.weight" {
             return true;
         }
@@ -211,7 +215,7 @@ impl SmolVlaConfig {
         if !is_period(json.min_period) || !is_period(json.max_period) {
             return fault("min_period", format!("{} with max_period {}", json.min_period, json.max_period), "two numbers above 0");
         }
-        if let Some(rtc) = json.rtc_config.filter(|rtc| !(rtc.max_guidance_weight > 0.0)) {
+        if let Some(rtc) = json.rtc_config.filter(|rtc| !rtc.has_weight()) {
             return fault("rtc_config.max_guidance_weight", rtc.max_guidance_weight.to_string(), "a number above 0");
         }
 
@@ -324,15 +328,14 @@ fn layer_plans(
 fn cameras(file: &ConfigFile, json: &SmolVlaJson, backbone: &Backbone) -> Built<Vec<String>> {
     let sides = 1..=MAX_IMAGE_SIDE;
     let mut cameras = Vec::new();
-    if let Some([width, height]) = json.resize_imgs_with_padding {
-        if !sides.contains(&width) || !sides.contains(&height) || backbone.tokens([height, width]).is_none() {
-            let vision = &backbone.vision;
-            let expected = format!(
-                "as many patches of {} pixels as a square of them has, whose side is a multiple of {}, at most 16384",
-                vision.patch_size, backbone.scale_factor
-            );
-            return Err(file.fault("resize_imgs_with_padding", format!("{width}x{height}"), &expected));
-        }
+    let is_frame =
+        |[width, height]: [usize; 2]| sides.contains(&width) && sides.contains(&height) && backbone.tokens([height, width]).is_some();
+    if let Some([width, height]) = json.resize_imgs_with_padding.filter(|frame| !is_frame(*frame)) {
+        let expected = format!(
+            "as many patches of {} pixels as a square of them has, whose side is a multiple of {}, at most 16384",
+            backbone.vision.patch_size, backbone.scale_factor
+        );
+        return Err(file.fault("resize_imgs_with_padding", format!("{width}x{height}"), &expected));
     }
     for (name, Feature { kind, shape }) in file.inputs.iter() {
         match (kind, shape.as_slice()) {

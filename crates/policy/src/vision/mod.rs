@@ -1,7 +1,5 @@
 //! What policies with cameras share.
 
-#![allow(dead_code, unused_imports, reason = "the families that use all of it are on their way")]
-
 mod keypoints;
 mod resize;
 mod resnet;
