@@ -175,6 +175,7 @@ impl Checkpoint {
             adapter_base,
             backbone: shape.backbone.clone(),
             backbone_source: shape.backbone_source.clone(),
+            tokenizer: preprocessor.tokenizer(),
             n_obs_steps: shape.n_obs_steps,
             chunk_size: shape.chunk_size,
             n_action_steps: shape.n_action_steps,

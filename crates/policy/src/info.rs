@@ -35,6 +35,8 @@ pub struct Info {
     /// Where the backbone's dimensions are from, if they are not in `config.json`: the path of its own
     /// `config.json`, or `built in`.
     pub backbone_source: Option<String>,
+    /// What turns the instruction into numbers, where the policy takes one.
+    pub tokenizer: Option<TokenizerInfo>,
     pub n_obs_steps: usize,
     /// Rows in each answer.
     pub chunk_size: usize,
@@ -50,6 +52,15 @@ pub struct Info {
     /// What inference needs: the weights in `f32`, without tables that stay in the file and, as an
     /// estimate, the largest intermediate.
     pub memory_bytes: u64,
+}
+
+/// A tokenizer that a checkpoint names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TokenizerInfo {
+    /// `owner/name`, or a folder's name.
+    pub name: String,
+    /// The `tokenizer.json` that was found for it.
+    pub file: PathBuf,
 }
 
 /// A feature as the checkpoint declares it.

@@ -70,4 +70,4 @@ pub use features::{Feature, FeatureKind, Features};
 pub use files::Resources;
 pub use flow::{Guidance, GuidanceSchedule, GuidanceSettings};
 pub use infer::{Actions, Chunk, InferReport, Inputs, Timing};
-pub use info::{CameraInfo, FeatureInfo, Info};
+pub use info::{CameraInfo, FeatureInfo, Info, TokenizerInfo};

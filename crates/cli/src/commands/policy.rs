@@ -45,23 +45,39 @@ fn describe(name: &str, info: &Info) -> String {
             feature.normalization.clone(),
         ]);
     }
-    format!(
-        "{name}\n  folder        {}\n  family        {}{}\n  parameters    {} ({}, {} on disk, about {} in memory)\n  \
-         answers       {} rows, {} of them executed\n  licence       {}\n  preprocessor  {}\n  postprocessor {}\n\n{}",
-        info.dir.display(),
-        info.family,
-        info.backbone.as_deref().map_or(String::new(), |backbone| format!(", {backbone}")),
-        text::count(info.parameters),
-        info.dtype,
-        text::bytes(info.file_bytes),
-        text::bytes(info.memory_bytes),
-        info.chunk_size,
-        info.n_action_steps,
-        info.licence.as_deref().unwrap_or("not stated"),
-        info.preprocessor.join(" ▸ "),
-        info.postprocessor.join(" ▸ "),
-        text::table(&rows),
-    )
+    let mut facts = vec![
+        ("folder", info.dir.display().to_string()),
+        ("family", info.family.clone()),
+        (
+            "parameters",
+            format!(
+                "{} ({}, {} on disk, about {} in memory)",
+                text::count(info.parameters),
+                info.dtype,
+                text::bytes(info.file_bytes),
+                text::bytes(info.memory_bytes)
+            ),
+        ),
+        ("answers", format!("{} rows, {} of them executed", info.chunk_size, info.n_action_steps)),
+        ("licence", info.licence.clone().unwrap_or_else(|| "not stated".into())),
+    ];
+    if let Some(backbone) = &info.backbone {
+        let source = info.backbone_source.as_ref().map_or(String::new(), |source| format!(" (dimensions: {source})"));
+        facts.push(("backbone", format!("{backbone}{source}")));
+    }
+    if info.n_obs_steps > 1 {
+        facts.push(("looks at", format!("{} observations, the last of them now", info.n_obs_steps)));
+    }
+    if let Some(coeff) = info.temporal_ensemble_coeff {
+        facts.push(("ensembling", format!("of all answers for a tick, coefficient {coeff}")));
+    }
+    if let Some(tokenizer) = &info.tokenizer {
+        facts.push(("tokenizer", format!("{} ({})", tokenizer.name, tokenizer.file.display())));
+    }
+    facts.push(("preprocessor", info.preprocessor.join(" ▸ ")));
+    facts.push(("postprocessor", info.postprocessor.join(" ▸ ")));
+    let facts: String = facts.iter().map(|(what, is)| format!("  {what:13} {is}\n")).collect();
+    format!("{name}\n{facts}\n{}", text::table(&rows))
 }
 
 fn check(policy: Option<&str>, robot: Option<&str>, json: bool) -> anyhow::Result<Done> {

@@ -30,6 +30,7 @@ pub(crate) use tokenizer::Tokenizer;
 
 use crate::checkpoint::{parse, read_json};
 use crate::files::Files;
+use crate::info::TokenizerInfo;
 use crate::weights::TensorFile;
 use crate::{CheckpointError, Features, InferError};
 
@@ -156,6 +157,14 @@ impl Pipeline {
     /// Whether the observation gets its batch axis, without which no model can take it.
     pub(crate) fn adds_batch_axis(&self) -> bool {
         self.steps.iter().any(|(_, step)| matches!(step, Step::ToBatch))
+    }
+
+    /// The tokenizer of the instruction, where there is one.
+    pub(crate) fn tokenizer(&self) -> Option<TokenizerInfo> {
+        self.steps.iter().find_map(|(_, step)| match step {
+            Step::Tokenize(step) => Some(step.info()),
+            _ => None,
+        })
     }
 
     /// What becomes of the instruction.

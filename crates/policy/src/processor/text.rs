@@ -9,6 +9,7 @@ use super::tokenizer::{self, Tokenizer};
 use super::{Batch, Source, Tokens};
 use crate::CheckpointError;
 use crate::features::STATE;
+use crate::info::TokenizerInfo;
 
 /// What follows the state in the prompt of π0.5, and of π0-FAST.
 pub(crate) const STATE_AND_ACTION: &str = ";\nAction: ";
@@ -51,6 +52,8 @@ fn level(value: f32) -> i32 {
 /// A `tokenizer_processor`.
 #[derive(Clone, Debug)]
 pub(crate) struct Tokenize {
+    /// What the checkpoint calls the tokenizer.
+    name: String,
     tokenizer: Tokenizer,
     /// To which length, on which side.
     padding: Option<(usize, Side)>,
@@ -106,7 +109,11 @@ impl Tokenize {
         };
         let truncation = json.truncation.then_some(json.max_length);
         let tokenizer = Tokenizer::open(source.files, name, truncation, pads)?;
-        Ok(Self { tokenizer, padding: pads.then_some((json.max_length, json.padding_side)) })
+        Ok(Self { name: name.clone(), tokenizer, padding: pads.then_some((json.max_length, json.padding_side)) })
+    }
+
+    pub(crate) fn info(&self) -> TokenizerInfo {
+        TokenizerInfo { name: self.name.clone(), file: self.tokenizer.path().to_owned() }
     }
 
     pub(crate) fn run(&self, batch: &mut Batch) -> Result<(), tokenizer::Error> {

@@ -26,6 +26,8 @@ const LIMIT_BYTES: u64 = 128 << 20;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Tokenizer {
+    /// Where its `tokenizer.json` was found.
+    path: PathBuf,
     inner: tokenizers::Tokenizer,
     padding_id: u32,
     /// The token that begins a text.
@@ -94,7 +96,7 @@ impl Tokenizer {
         let padding_id = if pads { padding_id(files, name, &path, &inner, class, &config)? } else { 0 };
         let begin = config.bos_token.as_ref().and_then(content).or_else(|| class.starts_with("Gemma").then_some("<bos>"));
         let begin = begin.and_then(|token| inner.token_to_id(token));
-        Ok(Self { inner, padding_id, begin })
+        Ok(Self { path, inner, padding_id, begin })
     }
 
     /// # Errors
@@ -132,6 +134,10 @@ impl Tokenizer {
     /// How many tokens there are, those not counted that were added to the vocabulary.
     pub(crate) fn size(&self) -> usize {
         self.inner.get_vocab_size(false)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(crate) fn padding_id(&self) -> u32 {
