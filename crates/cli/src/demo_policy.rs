@@ -1,6 +1,7 @@
 //! The demonstration policy: built into the binary, unpacked once into the user's cache, because
 //! weights are memory-mapped from files.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -15,10 +16,14 @@ macro_rules! files {
 }
 
 const NAME: &str = "act_so101_pick_place";
+const WEIGHTS: &str = "model.safetensors";
+/// What build.rs made of the weights: their even bytes, and their odd ones, compressed.
+const LOWER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/weights.lower"));
+const UPPER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/weights.upper.deflate"));
+/// All other files as they are.
 const FILES: &[(&str, &[u8])] = files![
     "README.md",
     "config.json",
-    "model.safetensors",
     "policy_preprocessor.json",
     "policy_preprocessor_step_3_normalizer_processor.safetensors",
     "policy_postprocessor.json",
@@ -46,6 +51,7 @@ fn unpack(root: &Path) -> anyhow::Result<PathBuf> {
     let partial = root.join(format!(".{NAME}-{}", std::process::id()));
     let write = || -> std::io::Result<()> {
         std::fs::create_dir_all(&partial)?;
+        std::fs::write(partial.join(WEIGHTS), weights()?)?;
         for (name, bytes) in FILES {
             std::fs::write(partial.join(name), bytes)?;
         }
@@ -66,16 +72,23 @@ fn unpack(root: &Path) -> anyhow::Result<PathBuf> {
     Ok(folder)
 }
 
+fn weights() -> std::io::Result<Vec<u8>> {
+    let mut upper = Vec::with_capacity(LOWER.len());
+    flate2::read::DeflateDecoder::new(UPPER).read_to_end(&mut upper)?;
+    Ok(LOWER.iter().zip(&upper).flat_map(|(lower, upper)| [*lower, *upper]).collect())
+}
+
 /// By size: who changes a byte in his own cache knows what he does, and a torn write shows here.
 fn is_whole(folder: &Path) -> bool {
-    FILES.iter().all(|(name, bytes)| std::fs::metadata(folder.join(name)).is_ok_and(|found| found.len() == bytes.len() as u64))
+    let has = |name: &str, len: usize| std::fs::metadata(folder.join(name)).is_ok_and(|found| found.len() == len as u64);
+    has(WEIGHTS, 2 * LOWER.len()) && FILES.iter().all(|(name, bytes)| has(name, bytes.len()))
 }
 
 /// A quick digest of names and contents, eight bytes at a time: it names a folder, it guards nothing.
 fn digest() -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut add = |word: u64| hash = (hash ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(23);
-    for (name, bytes) in FILES {
+    for (name, bytes) in FILES.iter().chain(&[("lower", LOWER), ("upper", UPPER)]) {
         for part in [name.as_bytes(), bytes] {
             add(part.len() as u64);
             for word in part.chunks(8) {
@@ -99,6 +112,8 @@ mod tests {
         for (name, bytes) in FILES {
             assert_eq!(std::fs::read(folder.join(name)).unwrap(), *bytes, "{name}");
         }
+        let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies").join(NAME).join(WEIGHTS);
+        assert!(std::fs::read(folder.join(WEIGHTS)).unwrap() == std::fs::read(weights).unwrap(), "the weights must come back as they were");
         let config = folder.join("config.json");
         let modified = |path: &Path| std::fs::metadata(path).unwrap().modified().unwrap();
         let before = modified(&config);
