@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::family::{ConfigFile, Model, Plan, Shape};
+use crate::family::{ConfigFile, MAX_IMAGE_SIDE, Model, Plan, Shape};
 use crate::features::{Feature, FeatureKind, STATE};
 use crate::flow::GuidanceSettings;
 use crate::nn::Built;
@@ -14,10 +14,12 @@ use crate::pi::tokens::ActionTokens;
 use crate::processor::{Prompt, STATE_AND_ACTION, STATE_ONLY};
 use crate::weights::Loader;
 
-/// 128 patches of 14 pixels; attention takes memory by the square of the patches.
+/// Of the square into which images are fitted: 128 patches of 14 pixels.
 const MAX_SIDE: usize = 1792;
-/// The rows of a chunk and the steps to it are in no tensor's shape; nobody needs as many.
+/// The rows of a chunk, the steps to it and (of π0-FAST) the widths of state and action are in no
+/// tensor's shape; nobody needs as many.
 const MAX_ROWS: usize = 4096;
+const MAX_WIDTH: usize = 4096;
 const MAX_STEPS: usize = 1000;
 const MAX_TOKENS: usize = 1 << 14;
 
@@ -177,6 +179,11 @@ impl PiConfig {
         if !(1..=chunk_size).contains(&n_action_steps) {
             return fault("n_action_steps", n_action_steps.to_string(), "1 to chunk_size");
         }
+        for (key, width) in [("max_state_dim", max_state_dim), ("max_action_dim", max_action_dim)] {
+            if !(1..=MAX_WIDTH).contains(&width) {
+                return fault(key, width.to_string(), "1 to 4096");
+            }
+        }
         if !(1..=MAX_STEPS).contains(&json.num_inference_steps) {
             return fault("num_inference_steps", json.num_inference_steps.to_string(), "1 to 1000");
         }
@@ -208,7 +215,14 @@ impl PiConfig {
         if action_width > max_action_dim {
             return fault("max_action_dim", max_action_dim.to_string(), &format!("{action_width} or more, the width of action"));
         }
-        let cameras: Vec<String> = file.inputs.of(FeatureKind::Visual).map(|(name, _)| name.to_owned()).collect();
+        let sides = 1..=MAX_IMAGE_SIDE;
+        let mut cameras = Vec::new();
+        for (name, Feature { shape, .. }) in file.inputs.of(FeatureKind::Visual) {
+            match shape[..] {
+                [3, height, width] if sides.contains(&height) && sides.contains(&width) => cameras.push(name.to_owned()),
+                _ => return fault(&format!("input_features.{name}"), format!("{shape:?}"), "[3, H, W] of at most 8192 a side"),
+            }
+        }
         if cameras.is_empty() {
             return fault("input_features", "no camera".into(), "at least one VISUAL");
         }

@@ -15,6 +15,9 @@ use crate::weights::Loader;
 const VISION_HEADS: usize = 16;
 const VISION_NORM_EPS: f64 = 1e-6;
 
+/// Along a side of an image; attention takes time by the fourth power of this. LeRobot has 16.
+const MAX_PATCHES: usize = 128;
+
 #[derive(Debug)]
 pub(crate) struct PaliGemma {
     cameras: Vec<String>,
@@ -129,12 +132,14 @@ fn vision_plan(loader: &Loader, name: &str, side: usize) -> Built<SigLipPlan> {
     let patch = format!("{name}.embeddings.patch_embedding.weight");
     let [hidden, channels, height, width] = loader.shape(&patch)?;
     let [mlp, _] = loader.shape(&format!("{name}.encoder.layers.0.mlp.fc1.weight"))?;
-    if hidden == 0 || !hidden.is_multiple_of(VISION_HEADS) || channels != 3 || height != width || !(1..=side).contains(&height) {
+    let sizes = side.div_ceil(MAX_PATCHES)..=side;
+    if hidden == 0 || !hidden.is_multiple_of(VISION_HEADS) || channels != 3 || height != width || !sizes.contains(&height) {
+        let size = height.clamp(*sizes.start(), side);
         return Err(CheckpointError::WrongShape {
             path: loader.file().path().to_owned(),
             name: patch,
             found: vec![hidden, channels, height, width],
-            expected: vec![hidden.next_multiple_of(VISION_HEADS).max(VISION_HEADS), 3, height.min(side), height.min(side)],
+            expected: vec![hidden.next_multiple_of(VISION_HEADS).max(VISION_HEADS), 3, size, size],
         });
     }
     Ok(SigLipPlan {
