@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use sinew_policy::Device;
 
 #[derive(Parser)]
 #[command(
@@ -123,6 +124,9 @@ pub struct RolloutArgs {
     /// Threads for inference; without it all cores but the one of the control loop
     #[arg(long)]
     pub threads: Option<usize>,
+    /// cpu; cuda[:N] or metal[:N] in a build with that feature
+    #[arg(long, default_value_t = Device::Cpu)]
+    pub device: Device,
 }
 
 impl Default for RolloutArgs {
@@ -140,6 +144,7 @@ impl Default for RolloutArgs {
             no_rerun: false,
             json: false,
             threads: None,
+            device: Device::Cpu,
         }
     }
 }
@@ -164,6 +169,9 @@ pub struct EvalArgs {
     /// PNG of every episode's last image; without it outputs/eval-N.png
     #[arg(long, value_name = "FILE")]
     pub contact_sheet: Option<PathBuf>,
+    /// cpu; cuda[:N] or metal[:N] in a build with that feature
+    #[arg(long, default_value_t = Device::Cpu)]
+    pub device: Device,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -236,6 +244,9 @@ pub enum PolicyCommand {
         /// All cores unless given
         #[arg(long)]
         threads: Option<usize>,
+        /// cpu; cuda[:N] or metal[:N] in a build with that feature
+        #[arg(long, default_value_t = Device::Cpu)]
+        device: Device,
         #[arg(long)]
         json: bool,
     },
@@ -253,6 +264,9 @@ pub enum PolicyCommand {
         /// All cores unless given
         #[arg(long)]
         threads: Option<usize>,
+        /// cpu; cuda[:N] or metal[:N] in a build with that feature
+        #[arg(long, default_value_t = Device::Cpu)]
+        device: Device,
         /// Answer so many times and tell how long each took
         #[arg(long, default_value_t = 1)]
         repeat: usize,

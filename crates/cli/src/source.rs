@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
-use sinew::Policy;
+use sinew::{Device, Policy};
 use sinew_hub::ModelRef;
 use sinew_policy::Checkpoint;
 
@@ -15,12 +15,13 @@ use crate::{demo_policy, text};
 pub struct NamedCheckpoint {
     pub name: String,
     pub checkpoint: Arc<Checkpoint>,
+    pub device: Device,
 }
 
-/// Opens the checkpoint that `policy` names; without a name the demonstration policy.
-pub fn open(policy: Option<&str>) -> anyhow::Result<NamedCheckpoint> {
+/// Opens the checkpoint that `policy` names to run on `device`; without a name the demonstration policy.
+pub fn open(policy: Option<&str>, device: Device) -> anyhow::Result<NamedCheckpoint> {
     let (name, folder) = find(policy)?;
-    Ok(NamedCheckpoint { name, checkpoint: open_folder(&folder)? })
+    Ok(NamedCheckpoint { name, checkpoint: open_folder(&folder, device)?, device })
 }
 
 /// What to call the policy that `policy` names, and its folder, after it was fetched from the Hub
@@ -32,9 +33,9 @@ pub fn find(policy: Option<&str>) -> anyhow::Result<(String, PathBuf)> {
     }
 }
 
-/// Opens a checkpoint folder.
-pub fn open_folder(folder: &Path) -> anyhow::Result<Arc<Checkpoint>> {
-    Ok(Arc::clone(Policy::open(folder)?.checkpoint()))
+/// Opens a checkpoint folder to run on `device`.
+pub fn open_folder(folder: &Path, device: Device) -> anyhow::Result<Arc<Checkpoint>> {
+    Ok(Arc::clone(Policy::open(folder, device)?.checkpoint()))
 }
 
 fn locate(policy: &str) -> anyhow::Result<PathBuf> {
@@ -63,12 +64,13 @@ impl NamedCheckpoint {
         let info = self.checkpoint.info();
         format!(
             "policy    {} ({}, {} parameters, {}, licence {})\n\
-             device    CPU, {threads} thread{} for inference",
+             device    {}, {threads} thread{} for inference",
             self.name,
             info.family,
             text::count(info.parameters),
             info.dtype,
             info.licence.as_deref().unwrap_or("not stated"),
+            self.device,
             if threads == 1 { "" } else { "s" },
         )
     }

@@ -6,12 +6,10 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::Device;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::CheckpointError;
 use crate::adapter;
 use crate::family::{self, ConfigFile, FAMILIES, Model, Plan, Shape};
 use crate::features::{Feature, FeatureKind, Features};
@@ -19,6 +17,7 @@ use crate::files::{Files, Resources};
 use crate::info::{self, CameraInfo, FeatureInfo, Info};
 use crate::processor::{Pipeline, Prompt, old};
 use crate::weights::{Loader, Needs, TensorFile, is_pickle};
+use crate::{CheckpointError, Device};
 
 pub(crate) const CONFIG: &str = "config.json";
 pub(crate) const WEIGHTS: &str = "model.safetensors";
@@ -38,6 +37,7 @@ const JSON_LIMIT_BYTES: u64 = 16 << 20;
 #[derive(Debug)]
 pub struct Checkpoint {
     dir: PathBuf,
+    device: candle_core::Device,
     pub(crate) plan: Box<dyn Plan>,
     pub(crate) shape: Shape,
     pub(crate) inputs: Features,
@@ -73,6 +73,7 @@ struct CommonConfig {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OpenOptions<'a> {
     resources: Option<&'a dyn Resources>,
+    device: Device,
 }
 
 impl<'a> OpenOptions<'a> {
@@ -85,6 +86,13 @@ impl<'a> OpenOptions<'a> {
     #[must_use]
     pub fn resources(mut self, resources: &'a dyn Resources) -> Self {
         self.resources = Some(resources);
+        self
+    }
+
+    /// Where the policy is to compute; on the CPU unless set.
+    #[must_use]
+    pub fn device(mut self, device: Device) -> Self {
+        self.device = device;
         self
     }
 
@@ -113,6 +121,7 @@ impl Checkpoint {
         let files = &Files { dir, resources: options.resources };
         let dir = dir.to_owned();
         check_files(&dir)?;
+        let device = options.device.open()?;
         let config_path = dir.join(CONFIG);
         let json = read_json(&config_path)?;
         let family = family(&dir, &config_path, &json)?;
@@ -186,7 +195,7 @@ impl Checkpoint {
             memory_bytes: (parameters - in_file) * 4 + shape.scratch_bytes,
         };
         let (inputs, action_names) = (common.input_features, common.action_feature_names);
-        Ok(Self { dir, plan, shape, inputs, action_names, preprocessor, postprocessor, weights, model: Mutex::new(None), info })
+        Ok(Self { dir, device, plan, shape, inputs, action_names, preprocessor, postprocessor, weights, model: Mutex::new(None), info })
     }
 
     /// What the checkpoint is.
@@ -215,7 +224,7 @@ impl Checkpoint {
             return Ok(Arc::clone(model));
         }
         tracing::debug!(path = %self.weights.path().display(), parameters = self.info.parameters, "reading the weights");
-        let model: Arc<dyn Model> = Arc::from(self.plan.build(&mut Loader::load(&self.weights, &Device::Cpu))?);
+        let model: Arc<dyn Model> = Arc::from(self.plan.build(&mut Loader::load(&self.weights, &self.device))?);
         *slot = Some(Arc::clone(&model));
         Ok(model)
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::Fit;
+use crate::{Device, Fit};
 
 /// A folder that is no checkpoint this crate can run. Raised by
 /// [`Checkpoint::open`](crate::Checkpoint::open), before any weight is read.
@@ -80,6 +80,12 @@ pub enum CheckpointError {
     MissingStats { path: PathBuf, feature: String, mode: String, stat: String },
     #[error("checking {}: statistic {stat} of feature {feature} has shape {found:?}, expected {expected} values", path.display())]
     WrongStats { path: PathBuf, feature: String, stat: String, found: Vec<usize>, expected: usize },
+    #[error("computing on {device}: this build or this machine has no such device")]
+    Device {
+        device: Device,
+        #[source]
+        source: candle_core::Error,
+    },
     #[error("building the model from {}", path.display())]
     Build {
         path: PathBuf,

@@ -36,7 +36,8 @@
 //! A new family brings its configuration (`family::Plan`) and network (`family::Model`) as a module
 //! beside `act`, its name to `family`, and the processor steps that it needs to `processor`.
 //!
-//! Not here: training, other devices than the CPU, downloading.
+//! Not here: training, downloading. GPUs are reached through candle (features `cuda` and `metal`); the
+//! layers then use its operations instead of the kernels in here.
 
 #![deny(unsafe_code)]
 
@@ -44,6 +45,7 @@ mod act;
 mod adapter;
 mod bind;
 mod checkpoint;
+mod device;
 mod diffusion;
 mod error;
 mod family;
@@ -64,6 +66,7 @@ mod weights;
 pub use act::TemporalEnsembler;
 pub use bind::{BoundPolicy, Fit, FitRow};
 pub use checkpoint::{Checkpoint, OpenOptions};
+pub use device::{Device, ParseDeviceError};
 pub use error::{BindError, CheckpointError, InferError};
 pub use family::FAMILIES;
 pub use features::{Feature, FeatureKind, Features};

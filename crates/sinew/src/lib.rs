@@ -22,4 +22,4 @@ mod resources;
 pub use policy::{Policy, PretrainedError};
 pub use sinew_core as core;
 pub use sinew_hub::{ModelRef, Transfer};
-pub use sinew_policy::{Actions, BoundPolicy, Checkpoint, Fit, Inputs};
+pub use sinew_policy::{Actions, BoundPolicy, Checkpoint, Device, Fit, Inputs};

@@ -58,7 +58,7 @@ struct Finished {
 pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
     anyhow::ensure!(args.episodes > 0, "evaluating: --episodes is 0, expected at least 1");
     let plan = Plan::of(&args.rig)?;
-    let named = source::open(args.policy.as_deref())?;
+    let named = source::open(args.policy.as_deref(), args.device)?;
     // Bound once here, so that a policy that doesn't fit is said before anything runs.
     BoundPolicy::bind(&named.checkpoint, plan.robot())?;
     let jobs = args

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde::Serialize;
-use sinew_policy::{Fit, Info, Inputs};
+use sinew_policy::{Device, Fit, Info, Inputs};
 
 use crate::args::PolicyCommand;
 use crate::text::say;
@@ -13,19 +13,19 @@ pub fn run(command: &PolicyCommand) -> anyhow::Result<Done> {
     match command {
         PolicyCommand::Info { policy, json } => info(policy.as_deref(), *json),
         PolicyCommand::Check { policy, robot, json } => check(policy.as_deref(), robot.as_deref(), *json),
-        PolicyCommand::Bench { policy, inputs, repeat, threads, json } => {
+        PolicyCommand::Bench { policy, inputs, repeat, threads, device, json } => {
             source::set_threads(*threads)?;
-            bench(policy.as_deref(), inputs.as_deref(), *repeat, *json)
+            bench(policy.as_deref(), *device, inputs.as_deref(), *repeat, *json)
         }
-        PolicyCommand::Infer { policy, inputs, out, threads, repeat, json } => {
+        PolicyCommand::Infer { policy, inputs, out, threads, device, repeat, json } => {
             source::set_threads(*threads)?;
-            infer(policy, inputs, out, *repeat, *json)
+            infer(policy, *device, inputs, out, *repeat, *json)
         }
     }
 }
 
 fn info(policy: Option<&str>, json: bool) -> anyhow::Result<Done> {
-    let named = source::open(policy)?;
+    let named = source::open(policy, Device::Cpu)?;
     let info = named.checkpoint.info();
     if json {
         text::print_json(info)?;
@@ -83,7 +83,7 @@ fn describe(name: &str, info: &Info) -> String {
 fn check(policy: Option<&str>, robot: Option<&str>, json: bool) -> anyhow::Result<Done> {
     let robot = robot.map(sinew_sim::robots::get).transpose()?;
     let (name, folder) = source::find(policy)?;
-    let opened = source::open_folder(&folder);
+    let opened = source::open_folder(&folder, Device::Cpu);
     let (verdict, words) = match &opened {
         Err(error) => (Verdict { policy: &name, ok: false, error: Some(text::chain(error)), info: None, fit: None }, None),
         Ok(checkpoint) => {
@@ -121,8 +121,8 @@ struct Verdict<'a> {
     fit: Option<Fit>,
 }
 
-fn bench(policy: Option<&str>, inputs: Option<&Path>, repeat: usize, json: bool) -> anyhow::Result<Done> {
-    let named = source::open(policy)?;
+fn bench(policy: Option<&str>, device: Device, inputs: Option<&Path>, repeat: usize, json: bool) -> anyhow::Result<Done> {
+    let named = source::open(policy, device)?;
     let inputs = match inputs {
         Some(path) => Inputs::read(path)?,
         None => named.checkpoint.blank_inputs(),
@@ -158,8 +158,8 @@ fn peak_memory_bytes() -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
-fn infer(policy: &str, inputs: &Path, out: &Path, repeat: usize, json: bool) -> anyhow::Result<Done> {
-    let named = source::open(Some(policy))?;
+fn infer(policy: &str, device: Device, inputs: &Path, out: &Path, repeat: usize, json: bool) -> anyhow::Result<Done> {
+    let named = source::open(Some(policy), device)?;
     let report = named.checkpoint.infer_file(inputs, out, repeat)?;
     if json {
         text::print_json(&report)?;

@@ -42,7 +42,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     anyhow::ensure!(args.episodes > 0, "rolling out: --episodes is 0, expected at least 1");
     let threads = source::threads_beside_control(args.threads)?;
     let plan = Plan::of(&args.rig)?;
-    let named = source::open(args.policy.as_deref())?;
+    let named = source::open(args.policy.as_deref(), args.device)?;
     let mut policy = BoundPolicy::bind(&named.checkpoint, plan.robot())?.with_threads(threads)?;
     let mut rig = plan.simulate()?;
     let fps = plan.robot().control_rate_hz;
