@@ -52,7 +52,9 @@ def main() -> None:
     if missing:
         parser.error(f"no {', '.join(missing)}; there are {', '.join(makers)}")
     for key, make in chosen.items():
-        make((args.published or args.fresh or GOLDEN) / key)
+        out = (args.published or args.fresh or GOLDEN) / key
+        out.parent.mkdir(parents=True, exist_ok=True)
+        make(out)
 
 
 if __name__ == "__main__":
