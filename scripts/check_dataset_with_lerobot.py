@@ -5,15 +5,18 @@ Exits with 1 when anything is not as it should be, and says what.
 
 import argparse
 import json
+import logging
 import shutil
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
-from lerobot.datasets.compute_stats import aggregate_stats, auto_downsample_height_width, compute_episode_stats, sample_indices
+from lerobot.datasets.compute_stats import aggregate_stats, auto_downsample_height_width, compute_episode_stats, get_feature_stats, sample_indices
+from lerobot.datasets.dataset_tools import delete_episodes, merge_datasets
 from lerobot.datasets.io_utils import load_nested_dataset
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.datasets.video_utils import decode_video_frames
@@ -32,6 +35,71 @@ def check(ok, what):
     if not ok:
         failures.append(what)
         print(f"FAILED: {what}", file=sys.stderr)
+
+
+class Warnings(logging.Handler):
+    """Everything that LeRobot warns of while it opens a dataset."""
+
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.said = []
+
+    def emit(self, record):
+        self.said.append(record.getMessage())
+
+    def __enter__(self):
+        logging.getLogger().addHandler(self)
+        self.caught = warnings.catch_warnings(record=True)
+        self.list = self.caught.__enter__()
+        warnings.simplefilter("always")
+        return self
+
+    def __exit__(self, *error):
+        self.caught.__exit__(*error)
+        logging.getLogger().removeHandler(self)
+        self.said += [str(warning.message) for warning in self.list if not issubclass(warning.category, (DeprecationWarning, ResourceWarning))]
+
+
+def is_depth(feature):
+    return bool((feature.get("info") or {}).get("is_depth_map"))
+
+
+def burned_in_bits(width, height, episode, frame):
+    """Where record_features paints its number, and the bits."""
+    number = (episode & 63) | (frame & 1023) << 6
+    bits = np.array([(number >> bit) & 1 for bit in range(16)])
+    y, x = np.mgrid[:height, :width]
+    return (y < 6) & (x // 6 < 16), bits[np.minimum(x // 6, 15)]
+
+
+def picture_of(width, height, episode, frame):
+    """The image of record_features, [height, width, 3]."""
+    y, x = np.mgrid[:height, :width]
+    picture = np.stack([(x + frame * 2) % 256, y * 2 % 256, 200 - (x + y) // 2 % 200], -1)
+    inside, bits = burned_in_bits(width, height, episode, frame)
+    picture[inside] = (bits * 255)[inside][:, None]
+    return picture.astype(np.uint8)
+
+
+def depth_of(width, height, episode, frame):
+    """The depth of record_features in millimetres, [height, width]."""
+    y, x = np.mgrid[:height, :width]
+    depth = 400 + 3 * x + 5 * y + 10 * frame
+    inside, bits = burned_in_bits(width, height, episode, frame)
+    depth[inside] = (1000 + 2000 * bits)[inside]
+    return depth
+
+
+def value_of(name, episode, frame):
+    """What record_features gives a feature that is no image; None where that takes f32 sines."""
+    return {
+        "next.done": frame % 3 == 0,
+        "pressed": [frame >> bit & 1 == 1 for bit in range(4)],
+        "counter": frame * 1_000_003,
+        "ticks": [frame, 65_535 - frame],
+        "small": [frame, -3, 7],
+        "note": f"frame {frame} of episode {episode}: é",
+    }.get(name)
 
 
 def usable_backends():
@@ -64,11 +132,12 @@ def check_rows(dataset, info):
         check(np.array_equal(timestamp[start:stop], expected), f"episode {index}: timestamp is not frame_index / fps")
     check(len(dataset.meta.episodes) == info["total_episodes"], f"{len(dataset.meta.episodes)} episodes, total_episodes {info['total_episodes']}")
     for name in declared - {"timestamp"}:
-        values = column(dataset, name)
-        check(np.isfinite(values).all(), f"{name} holds a value that is not finite")
+        if info["features"][name]["dtype"] not in ("string", "image"):
+            values = column(dataset, name)
+            check(np.isfinite(values).all(), f"{name} holds a value that is not finite")
 
 
-def check_items(dataset, info, every):
+def check_items(dataset, info, every, made_up):
     """What a training loop sees: tensors by key, and the task as a sentence."""
     shown = {name: feature["shape"] for name, feature in info["features"].items()}
     tasks = set()
@@ -84,10 +153,61 @@ def check_items(dataset, info, every):
         check(isinstance(item["task"], str), f"item {i}: task is {item['task']!r}, no string")
         check(item["task"] == dataset.meta.tasks.iloc[int(item["task_index"])].name, f"item {i}: task is not that of its task_index")
         check(int(item["index"]) == i, f"item {i}: index is {item['index']}")
+        if made_up:
+            check_made_up(item, info, i)
         for name, shape in shown.items():
+            if info["features"][name]["dtype"] == "string":
+                continue
             expected = [shape[2], shape[0], shape[1]] if name in dataset.meta.camera_keys else [] if shape == [1] else shape
             check(list(item[name].shape) == expected, f"item {i}: {name} has shape {list(item[name].shape)}, expected {expected}")
     return tasks
+
+
+def check_made_up(item, info, i):
+    """An item against what record_features recorded: exact but for what video loses."""
+    episode, frame = int(item["episode_index"]), int(item["frame_index"])
+    for name, feature in info["features"].items():
+        shape, expected = feature["shape"], value_of(name, episode, frame)
+        if expected is not None:
+            found = item[name] if isinstance(item[name], str) else item[name].tolist()
+            check(found == expected, f"item {i}: {name} is {found}, expected {expected}")
+        elif name == "observation.state":
+            phase = np.float32(frame) * np.float32(0.05) + np.float32(episode)
+            expected = np.sin(phase + np.arange(3, dtype=np.float32) * np.float32(0.7))
+            check(np.allclose(item[name].numpy(), expected, atol=1e-6), f"item {i}: {name} is {item[name]}, expected {expected}")
+        elif is_depth(feature):
+            expected, found = depth_of(shape[1], shape[0], episode, frame), item[name].numpy()[0]
+            # Half a step of the 4095 steps of the logarithm from 0.01 m to 10 m, shifted by 3.5 m.
+            most = (expected + 3500) * np.log(13.5 / 3.51) / 4095 / 2 + 1
+            check((np.abs(found - expected) <= most).all(), f"item {i}: {name} is off by up to {np.abs(found - expected).max()} mm")
+        elif feature["dtype"] == "image":
+            found = np.round(item[name].numpy().transpose(1, 2, 0) * 255).astype(np.uint8)
+            check(np.array_equal(found, picture_of(shape[1], shape[0], episode, frame)), f"item {i}: {name} is another image")
+
+
+def check_image_stats(episodes, info):
+    """The statistics of images against LeRobot's code on what record_features painted."""
+    worst = 0.0
+    for name, feature in info["features"].items():
+        if feature["dtype"] not in ("video", "image"):
+            continue
+        height, width, _ = feature["shape"]
+        for episode in episodes:
+            index, length = episode["episode_index"], episode["length"]
+            if is_depth(feature):
+                pictures = [depth_of(width, height, index, frame).astype(np.uint16)[None] for frame in sample_indices(length)]
+                scale = 1.0
+            else:
+                pictures = [picture_of(width, height, index, frame).transpose(2, 0, 1) for frame in sample_indices(length)]
+                scale = 255.0
+            thinned = np.stack([auto_downsample_height_width(picture) for picture in pictures])
+            for key, value in get_feature_stats(thinned, axis=(0, 2, 3), keepdims=True).items():
+                value = value if key == "count" else np.squeeze(value / scale, axis=0)
+                difference = differs(episode[f"stats/{name}/{key}"], value)
+                worst = max(worst, difference)
+                # LeRobot sums millions of values in f32; the means of depth are in thousands of millimetres.
+                check(difference <= 2e-3, f"episode {index}: stats/{name}/{key} is {episode[f'stats/{name}/{key}']}, LeRobot says {value}")
+    return worst
 
 
 def burned_in_number(image):
@@ -102,6 +222,10 @@ def check_videos(dataset, episodes, root, backend, burned_in):
     for episode in episodes:
         index, start, stop = episode["episode_index"], episode["dataset_from_index"], episode["dataset_to_index"]
         for key in dataset.meta.video_keys:
+            if is_depth(dataset.meta.features[key]):
+                # Depth goes through items: check_made_up.
+                decoded += stop - start
+                continue
             path = root / dataset.meta.get_video_file_path(index, key)
             sampled = set(sample_indices(stop - start))
             sums, pixels = np.zeros(3), 0
@@ -146,12 +270,16 @@ def check_stats(dataset, episodes, info, root):
     features = {name: feature for name, feature in info["features"].items() if feature["dtype"] not in ("video", "image", "string")}
     columns = {name: column(dataset, name) for name in features}
     total, worst = None, 0.0
+    lengths = {episode["length"] for episode in episodes}
     for episode in episodes:
         start, stop = episode["dataset_from_index"], episode["dataset_to_index"]
         rows = {name: values[start:stop] for name, values in columns.items()}
         # The recorder has the time before it is rounded to f32.
         rows["timestamp"] = np.arange(stop - start) / info["fps"]
         one = compute_episode_stats(rows, features)
+        if 1 in lengths:
+            # Of a single row LeRobot keeps all dimensions, and can then not merge them.
+            one = {name: stats for name, stats in one.items() if columns[name].ndim <= 2}
         total = one if total is None else aggregate_stats([total, one])
         for name, expected in one.items():
             for key, value in expected.items():
@@ -164,8 +292,9 @@ def check_stats(dataset, episodes, info, root):
             worst = max(worst, difference)
             check(difference <= 1e-6, f"stats.json: {name}/{key} is {stats[name][key]}, LeRobot says {value}")
     for name in dataset.meta.camera_keys:
+        channels = info["features"][name]["shape"][2]
         for key in ("min", "max", "mean", "std", "q01", "q10", "q50", "q90", "q99"):
-            check(np.asarray(stats[name][key]).shape == (3, 1, 1), f"stats.json: {name}/{key} has no shape (3, 1, 1)")
+            check(np.asarray(stats[name][key]).shape == (channels, 1, 1), f"stats.json: {name}/{key} has no shape ({channels}, 1, 1)")
     return worst
 
 
@@ -188,10 +317,16 @@ def check_append(root, info):
         for _ in range(12):
             frame = {"task": "A task that only the appended episode has"}
             for name, feature in info["features"].items():
-                if feature["dtype"] == "video":
+                if name in ("timestamp", "frame_index", "episode_index", "index", "task_index"):
+                    continue
+                if is_depth(feature):
+                    frame[name] = rng.integers(300, 3000, feature["shape"], dtype=np.uint16)
+                elif feature["dtype"] in ("video", "image"):
                     frame[name] = rng.integers(0, 255, feature["shape"], dtype=np.uint8)
-                elif name in ("action", "observation.state"):
-                    frame[name] = rng.random(feature["shape"], dtype=np.float32)
+                elif feature["dtype"] == "string":
+                    frame[name] = "appended"
+                else:
+                    frame[name] = rng.integers(0, 2, feature["shape"]).astype(feature["dtype"])
             dataset.add_frame(frame)
         dataset.save_episode()
         dataset.finalize()
@@ -202,41 +337,72 @@ def check_append(root, info):
         check(longer[len(longer) - 1]["task"] == "A task that only the appended episode has", "the appended episode's task is lost")
 
 
+def check_edit(root, info):
+    """Deletes an episode with LeRobot's own tool, and merges what is left with the whole."""
+    with tempfile.TemporaryDirectory() as folder:
+        whole = LeRobotDataset("check/whole", root=root)
+        fewer = delete_episodes(whole, [0], output_dir=Path(folder) / "fewer", repo_id="check/fewer")
+        expected = info["total_frames"] - whole.meta.episodes[0]["length"]
+        check(len(fewer) == expected, f"after a deletion there are {len(fewer)} frames, expected {expected}")
+        check(int(fewer[len(fewer) - 1]["index"]) == expected - 1, "after a deletion the last item has another index")
+        both = merge_datasets([whole, fewer], output_repo_id="check/both", output_dir=Path(folder) / "both")
+        check(len(both) == expected + info["total_frames"], f"merged there are {len(both)} frames")
+        check(int(both[len(both) - 1]["index"]) == len(both) - 1, "merged, the last item has another index")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("dataset", type=Path)
+    parser.add_argument("dataset", type=Path, nargs="+")
     parser.add_argument("--append", action="store_true", help="also append an episode with LeRobot, to a copy")
+    parser.add_argument("--edit", action="store_true", help="also delete an episode and merge with LeRobot's tools, in copies")
     parser.add_argument("--burned-in", action="store_true", help="the images are those of the example record_synthetic: check their numbers")
+    parser.add_argument("--made-up", action="store_true", help="the dataset is one of the example record_features: check every value")
     arguments = parser.parse_args()
-    root = arguments.dataset.resolve()
-    info = json.loads((root / "meta" / "info.json").read_text())
+    broken = 0
+    for root in arguments.dataset:
+        failures.clear()
+        check_dataset(root.resolve(), arguments)
+        if failures:
+            print(f"{root}: {len(failures)} checks FAILED", file=sys.stderr)
+            broken += 1
+        else:
+            print(f"{root}: all checks passed")
+    return 1 if broken else 0
 
+
+def check_dataset(root, arguments):
+    info = json.loads((root / "meta" / "info.json").read_text())
     begun = time.monotonic()
-    dataset = LeRobotDataset("check/dataset", root=root)
+    with Warnings() as heard:
+        dataset = LeRobotDataset("check/dataset", root=root)
+        dataset[0]
+    check(not heard.said, f"LeRobot warns: {heard.said}")
     print(f"opened in {time.monotonic() - begun:.1f} s: {dataset.num_episodes} episodes, {len(dataset)} frames, fps {dataset.fps}, cameras {dataset.meta.camera_keys}")
     check_rows(dataset, info)
     # With their statistics, which LeRobot leaves out of dataset.meta.episodes.
     episodes = load_nested_dataset(root / "meta" / "episodes")
     print(f"statistics: at most {check_stats(dataset, episodes, info, root):.1e} from LeRobot's own")
-    for backend in usable_backends():
+    if arguments.made_up:
+        print(f"statistics of images: at most {check_image_stats(episodes, info):.1e} from LeRobot's own, which sums in f32")
+    has_video = len(dataset.meta.video_keys) > 0
+    for backend in usable_backends() if has_video else ["pyav"]:
         begun = time.monotonic()
-        decoded, worst_off = check_videos(dataset, episodes, root, backend, arguments.burned_in)
+        decoded, worst_off = check_videos(dataset, episodes, root, backend, arguments.burned_in or arguments.made_up)
         expected = len(dataset) * len(dataset.meta.video_keys)
         check(decoded == expected, f"{backend}: {decoded} images decoded, expected {expected}")
         print(f"{backend}: {decoded} of {expected} images decoded at their time in {time.monotonic() - begun:.1f} s; mean colours at most {worst_off:.2f} levels off")
         # pyav opens the file anew for each item, which would take minutes.
         items = LeRobotDataset("check/items", root=root, video_backend=backend)
-        tasks = check_items(items, info, 1 if backend == "torchcodec" else max(1, len(items) // 50))
+        every = 1 if backend == "torchcodec" or arguments.made_up else max(1, len(items) // 50)
+        tasks = check_items(items, info, every, arguments.made_up)
         print(f"{backend}: items are whole; tasks: {sorted(tasks)}")
     check_windows(dataset, info, root)
     if arguments.append:
         check_append(root, info)
         print("LeRobot can append to it")
-    if failures:
-        print(f"{root}: {len(failures)} checks FAILED", file=sys.stderr)
-        return 1
-    print(f"{root}: all checks passed")
-    return 0
+    if arguments.edit and info["total_episodes"] > 1:
+        check_edit(root, info)
+        print("LeRobot can delete from it and merge it")
 
 
 if __name__ == "__main__":

@@ -29,28 +29,32 @@
 //! # }
 //! ```
 //!
+//! [`DatasetRecorder`] records a robot; [`DatasetWriter`] records any features: numbers of every type and
+//! shape, text, images, video and depth, in version 3.0 of the format or 2.1.
+//!
 //! # What is written
 //!
-//! The layout is that of LeRobot 0.6.1, with its default features. `action` is the wanted action and
-//! `observation.state` the observed position, both in the dataset's units; `timestamp` is
-//! `frame_index / fps`. Each camera is H.264 in 4:2:0, BT.601 in limited range, constant quantiser,
-//! a key frame every second frame; sizes must be even. Statistics follow LeRobot's own algorithm,
-//! for images its sampling of frames.
+//! The layout is that of LeRobot 0.6.1, with its default features. Of a robot, `action` is the wanted
+//! action and `observation.state` the observed position, both in the dataset's units; `timestamp` is
+//! `frame_index / fps`. Each camera is by default H.264 in 4:2:0, BT.601 in limited range, constant
+//! quantiser, a key frame every second frame, sizes even; [`VideoOptions`] has what else an installed
+//! ffmpeg can do. Statistics follow LeRobot's own algorithm, for images its sampling of frames.
 //!
-//! Two things LeRobot has no column for and ignores: `meta/sinew_episodes.jsonl` says of each episode
-//! its seed, outcome, missing ticks and how often the safety gate intervened; the table
+//! Three things LeRobot has no place for and ignores: `meta/sinew_episodes.jsonl` says of each episode
+//! its seed, outcome, missing and dropped ticks and how often the safety gate intervened; the table
 //! `sinew/ticks` has for each row the tick, its lateness, the action that was really sent, how many
-//! joints a limit held back, and whether the tick starved.
+//! joints a limit held back, whether the tick starved, and when each camera's image was taken;
+//! `meta/sinew.json` says with which robot and calibration it was recorded.
 //!
 //! # Committing
 //!
-//! While an episode is recorded, its encoded pictures go to `.sinew/stage/` and its numbers stay in
-//! memory; raw images are never kept. When it ends, every file of the dataset that has to change is
-//! written anew beside the old one, all of them are listed in `.sinew/commit.json` (that is the
-//! commit), and then they are renamed into place, `meta/info.json` last. At any instant, the dataset
-//! can be read by LeRobot as it was before the episode or after it; if the process is killed between
-//! the renames, [`recover`] or [`DatasetRecorder::resume`] does the remaining ones. Episodes share
-//! files up to [`RecorderOptions::join_below_bytes`].
+//! While an episode is recorded, its encoded frames are appended to the cameras' files where no reader
+//! sees them, and a journal in `.sinew/episode/` has the rest; raw images are never kept. When it ends,
+//! all that changes is listed in `.sinew/commit`: that is the commit. Then the changes are made,
+//! `meta/info.json` last. At any instant, the dataset can be read by LeRobot as it was before the
+//! episode or after it; if the process is killed in between, [`recover`] or [`DatasetWriter::resume`]
+//! makes the remaining changes. An episode that was being recorded is offered by [`unfinished`], and can
+//! be made one by [`recover_unfinished`] or removed by [`discard_unfinished`].
 
 #![forbid(unsafe_code)]
 

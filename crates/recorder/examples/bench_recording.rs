@@ -1,0 +1,109 @@
+//! Times the recorder at a camera's pace or as fast as it goes: three cameras of 640×480 by default.
+//!
+//! ```text
+//! cargo run --release -p sinew-recorder --example bench_recording -- DIR [NAME=VALUE...]
+//! ```
+//!
+//! `cameras=3`, `fps=30`, `frames=1800` an episode, `episodes=3`, `size=640x480`, `encoder=h264`, `gop=2`,
+//! `quality=24`, `overload=drop` (or `wait`: as fast as it goes, in no time of its own). Prints, as one
+//! JSON line: CPU seconds for each recorded second, dropped rows, the time of `save_episode` (all of
+//! them, milliseconds), and the most memory of the process in use at the end of each episode.
+
+#![allow(clippy::print_stdout, reason = "it is a command")]
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, json};
+use sinew_recorder::{DatasetSchema, DatasetWriter, Dtype, Feature, Overload, RecorderOptions, Row, Taken, Value, VideoOptions};
+
+/// Pictures that are made before the clock starts: a texture, an arm that moves over it, and noise.
+const PICTURES: usize = 60;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let folder = PathBuf::from(arguments.next().ok_or("which folder should the dataset go to?")?);
+    let mut given: BTreeMap<String, String> = BTreeMap::new();
+    for argument in arguments {
+        let (name, value) = argument.split_once('=').ok_or("options have the form NAME=VALUE")?;
+        given.insert(name.to_owned(), value.to_owned());
+    }
+    let option = |name: &str, default: &str| given.get(name).cloned().unwrap_or_else(|| default.to_owned());
+    let number = |name: &str, default: &str| option(name, default).parse::<u32>();
+    let (cameras, fps, frames, episodes) = (number("cameras", "3")?, number("fps", "30")?, number("frames", "1800")?, number("episodes", "3")?);
+    let size = option("size", "640x480");
+    let (width, height) = size.split_once('x').ok_or("the size is WIDTHxHEIGHT")?;
+    let (width, height) = (width.parse::<u32>()?, height.parse::<u32>()?);
+    let is_paced = option("overload", "drop") == "drop";
+
+    let mut features = vec![Feature::numbers("action", Dtype::F32, &[6]), Feature::numbers("observation.state", Dtype::F32, &[6])];
+    features.extend((0..cameras).map(|camera| Feature::video(&format!("observation.images.camera{camera}"), width, height)));
+    let video = VideoOptions::of_encoder(&option("encoder", "h264"));
+    let quality = option("quality", &video.quality.to_string()).parse()?;
+    let video = VideoOptions { keyframe_interval: number("gop", "2")?, quality, ..video };
+    let on_overload = if is_paced { Overload::DropTick } else { Overload::Wait };
+    let options = RecorderOptions { video, on_overload, ..RecorderOptions::default() };
+    let mut writer = DatasetWriter::create(&folder, &DatasetSchema::new(fps, features), options)?;
+
+    let pictures: Vec<Vec<u8>> = (0..PICTURES).map(|frame| paint(width, height, frame)).collect();
+    let (mut saves_ms, mut memory_mb, mut dropped, mut cpu_s) = (Vec::new(), Vec::new(), 0, 0.0);
+    for _ in 0..episodes {
+        let (begun, cpu_before) = (Instant::now(), cpu_seconds());
+        writer.begin_episode(Map::new())?;
+        for frame in 0..frames {
+            let wave = [(frame as f32 * 0.05).sin(); 6];
+            let mut values = vec![Value::from(&wave[..]), Value::from(&wave[..])];
+            values.extend((0..cameras as usize).map(|camera| Value::Rgb(&pictures[(frame as usize + camera * 7) % PICTURES])));
+            dropped += u32::from(writer.add_row(&Row { task: "Bench", values: &values, side: &[] })? == Taken::Dropped);
+            if is_paced {
+                let due = begun + Duration::from_secs_f64(f64::from(frame + 1) / f64::from(fps));
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            }
+        }
+        let saving = Instant::now();
+        writer.save_episode(Map::new())?;
+        saves_ms.push((saving.elapsed().as_secs_f64() * 1e4).round() / 10.0);
+        cpu_s += cpu_seconds() - cpu_before;
+        memory_mb.push(resident_mb());
+    }
+    let recorded_s = f64::from(episodes * frames) / f64::from(fps);
+    let report = json!({
+        "cpu_s_per_recorded_s": cpu_s / recorded_s, "recorded_s": recorded_s, "dropped_rows": dropped, "save_ms": saves_ms,
+        "resident_mb": memory_mb, "pictures_mb": pictures.iter().map(Vec::len).sum::<usize>() >> 20,
+    });
+    println!("{report}");
+    Ok(())
+}
+
+fn paint(width: u32, height: u32, frame: usize) -> Vec<u8> {
+    let mut state = 12_345u32 + frame as u32;
+    let mut noise = move || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as i32 % 9 - 4
+    };
+    let arm = (frame * 5 % width as usize) as i32;
+    let pixels = (0..height as i32).flat_map(|y| (0..width as i32).map(move |x| (x, y)));
+    let colour = |(x, y): (i32, i32)| {
+        let is_arm = (x - arm - y / 3).abs() < 40;
+        let texture = (x / 16 * 37 + y / 16 * 91) % 60;
+        let base = if is_arm { [200, 90, 40] } else { [90 + texture, 110 + texture / 2, 100 + texture] };
+        base.map(|level| (level + noise()).clamp(0, 255) as u8)
+    };
+    pixels.map(colour).collect::<Vec<[u8; 3]>>().concat()
+}
+
+/// CPU time of all threads of this process, and of the children that it has waited for.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<f64> = stat.rsplit(") ").next().unwrap_or_default().split(' ').map(|field| field.parse().unwrap_or(0.0)).collect();
+    // Of the fields after the name; a hundred ticks a second.
+    fields.get(11..15).map_or(0.0, |times| times.iter().sum::<f64>() / 100.0)
+}
+
+fn resident_mb() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.split_whitespace().next().and_then(|kilobytes| kilobytes.parse::<u64>().ok()).unwrap_or(0) / 1024
+}
