@@ -5,7 +5,8 @@
 //! ```
 //!
 //! `cameras=3`, `fps=30`, `frames=1800` an episode, `episodes=3`, `size=640x480`, `encoder=h264`, `gop=2`,
-//! `quality=24`, `overload=drop` (or `wait`: as fast as it goes, in no time of its own). Prints, as one
+//! `quality=24`, `overload=drop` (or `wait`: as fast as it goes, in no time of its own), `dump=FILE` for
+//! the raw pictures of one round, which a camera shows from its 7th times its number on. Prints, as one
 //! JSON line: CPU seconds for each recorded second, dropped rows, the time of `save_episode` (all of
 //! them, milliseconds), and the most memory of the process in use at the end of each episode.
 
@@ -48,6 +49,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut writer = DatasetWriter::create(&folder, &DatasetSchema::new(fps, features), options)?;
 
     let pictures: Vec<Vec<u8>> = (0..PICTURES).map(|frame| paint(width, height, frame)).collect();
+    if let Some(file) = given.get("dump") {
+        std::fs::write(file, pictures.concat())?;
+    }
     let (mut saves_ms, mut memory_mb, mut dropped, mut cpu_s) = (Vec::new(), Vec::new(), 0, 0.0);
     for _ in 0..episodes {
         let (begun, cpu_before) = (Instant::now(), cpu_seconds());

@@ -7,6 +7,11 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::schema::DEFAULT_FEATURES;
 
+/// Values of a feature in a row.
+const MOST_VALUES: usize = 1 << 20;
+/// Pixels.
+const LONGEST_SIDE: u32 = 16_384;
+
 /// What every episode of a dataset has in common.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DatasetSchema {
@@ -225,7 +230,9 @@ impl DatasetSchema {
             return Some(format!("the rate is {} frames a second, expected 1 to 1000", self.fps));
         }
         let mut names: Vec<&str> = Vec::new();
-        for Feature { name, kind, .. } in self.features.iter().chain(&self.side) {
+        let product = |product: usize, side: &usize| product.checked_mul(*side);
+        for feature in self.features.iter().chain(&self.side) {
+            let Feature { name, kind, .. } = feature;
             if name.is_empty() || name.contains(['/', '\\', '\0']) || name.starts_with('.') {
                 return Some(format!("feature {name:?}: its name makes no path"));
             }
@@ -237,9 +244,14 @@ impl DatasetSchema {
             }
             names.push(name);
             if let FeatureKind::Numbers { shape, .. } = kind
-                && (!(1..=5).contains(&shape.len()) || shape.contains(&0) || shape.iter().product::<usize>() > 1 << 20)
+                && (!(1..=5).contains(&shape.len()) || !shape.iter().try_fold(1, product).is_some_and(|n| (1..=MOST_VALUES).contains(&n)))
             {
-                return Some(format!("feature {name} has shape {shape:?}, expected 1 to 5 dimensions and at most {} values", 1 << 20));
+                return Some(format!("feature {name} has shape {shape:?}, expected 1 to 5 dimensions and at most {MOST_VALUES} values"));
+            }
+            if let Some(PictureFeature { key, width, height, .. }) = feature.picture()
+                && (width.min(height) == 0 || width.max(height) > LONGEST_SIDE)
+            {
+                return Some(format!("camera {key} is {width}x{height}, expected 1 to {LONGEST_SIDE} pixels a side"));
             }
         }
         let side = self.side.iter().find(|feature| !matches!(feature.kind, FeatureKind::Numbers { .. }));

@@ -148,7 +148,17 @@ impl Staging {
         write_synced(&temporary, &encode(changes))?;
         let path = folder.join(COMMIT);
         fault::rename(&temporary, &path).map_err(io_error("writing", &path))?;
-        sync_folder(Some(&folder))
+        let Err(error) = sync_folder(Some(&folder)) else { return Ok(()) };
+        match fault::remove_file(&path) {
+            Ok(()) => Err(error),
+            // There it is, and everyone sees it. The disk is asked again when it is settled.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Whether a commit is not yet in place. Until then nothing that it needs may be touched.
+    pub(crate) fn is_pending(&self) -> bool {
+        is_pending(&self.root)
     }
 
     /// Makes the committed changes, if any are left to make.
@@ -218,8 +228,11 @@ impl Staging {
         }
     }
 
-    /// Removes what is staged.
+    /// Removes what is staged, unless a commit needs it.
     pub(crate) fn clear(&self) -> Result<(), RecordError> {
+        if self.is_pending() {
+            return Ok(());
+        }
         remove_folder(&self.root.join(FOLDER).join(STAGE))
     }
 
@@ -243,6 +256,11 @@ impl Drop for Staging {
             tracing::debug!(%error, "the staging area stays");
         }
     }
+}
+
+/// Whether the dataset at `root` has a commit that is not yet in place.
+pub(crate) fn is_pending(root: &Path) -> bool {
+    root.join(FOLDER).join(COMMIT).exists()
 }
 
 impl Change {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::columns::Columns;
 use crate::dataset::{Dataset, FinishedEpisode, read_any_info, schema_of};
 use crate::feature::{DatasetSchema, Feature};
-use crate::files::{EPISODE, FOLDER, OutFile, Staging, io_error};
+use crate::files::{EPISODE, FOLDER, OutFile, Staging, io_error, is_pending};
 use crate::journal::{self, Beginning, FrameMark, JOURNAL, Journal, Record, digest};
 use crate::lane::{Output, Target};
 use crate::options::RecorderOptions;
@@ -92,7 +92,7 @@ pub fn unfinished(root: &Path) -> Result<Option<Unfinished>, ReadError> {
 pub(crate) fn find(root: &Path) -> Result<Option<Unfinished>, ReadError> {
     let Some((beginning, bytes)) = journal::read(&root.join(FOLDER).join(EPISODE))? else { return Ok(None) };
     // One that was committed before its journal could be removed.
-    if beginning.episode_index != read_any_info(root)?.total_episodes {
+    if is_pending(root) || beginning.episode_index != read_any_info(root)?.total_episodes {
         return Ok(None);
     }
     let found = Journalled::of(&beginning, &bytes);
@@ -170,6 +170,9 @@ fn writer_of(root: &Path) -> Result<DatasetWriter, RecordError> {
     let (mut schema, layout) = schema_of(root)?;
     if let Some((beginning, _)) = journal::read(&staging.episode_folder())? {
         schema.side = beginning.side.iter().filter_map(|(name, feature)| Feature::of_json(name, feature)).collect();
+    }
+    if let Some(what) = schema.fault() {
+        return Err(RecordError::Setup { what });
     }
     let options = RecorderOptions { layout, ..RecorderOptions::default() };
     let dataset = Dataset::open(root, &schema, &options)?;

@@ -88,7 +88,8 @@ struct OpenEpisode {
     tasks: Vec<String>,
     task_of_row: Vec<u32>,
     note: Map<String, Json>,
-    seen: u64,
+    /// Rows that were left out since the last one that was kept.
+    left_out: u64,
     dropped: u64,
     keep_every: u64,
     /// Something went wrong after which nothing can be added.
@@ -243,7 +244,7 @@ impl DatasetWriter {
             tasks: Vec::new(),
             task_of_row: Vec::new(),
             note,
-            seen: 0,
+            left_out: 0,
             dropped: 0,
             keep_every: 1,
             failed: false,
@@ -287,26 +288,21 @@ impl DatasetWriter {
         if let Some(what) = unfit(&self.schema, row) {
             return Err(RecordError::Frame { episode: number, frame, what });
         }
-        episode.seen += 1;
-        if (episode.seen - 1) % episode.keep_every != 0 {
-            episode.dropped += 1;
-            return Ok(Taken::Dropped);
+        if frame > 0 && episode.left_out + 1 < episode.keep_every {
+            return Ok(episode.leave_out());
         }
         let full = episode.lanes.iter().zip(&self.pictures).find(|(lane, _)| lane.waiting() >= self.options.queue_frames.max(1));
         if let Some((lane, picture)) = full {
             match self.options.on_overload {
                 Overload::Wait => {}
+                Overload::DropTick => return Ok(episode.leave_out()),
+                Overload::LowerRate => {
+                    episode.keep_every = episode.keep_every.saturating_mul(2);
+                    return Ok(episode.leave_out());
+                }
                 Overload::Stop => {
                     let (camera, waiting) = (picture.key.clone(), lane.waiting());
                     return Err(RecordError::Overload { episode: number, frame, camera, waiting });
-                }
-                policy => {
-                    if policy == Overload::LowerRate {
-                        episode.keep_every *= 2;
-                        episode.seen = 1;
-                    }
-                    episode.dropped += 1;
-                    return Ok(Taken::Dropped);
                 }
             }
         }
@@ -414,6 +410,10 @@ impl DatasetWriter {
     /// Ends an episode that failed and keeps what there is of it to be recovered.
     fn give_up(&mut self) -> Result<(), RecordError> {
         drop(self.episode.take());
+        if self.staging.is_pending() {
+            // It is committed, and put into place by the next episode or the next start.
+            return self.forget_videos();
+        }
         self.staging.clear()?;
         self.unfinished = unfinished::find(self.dataset.root())?;
         if self.unfinished.is_none() {
@@ -460,8 +460,15 @@ impl DatasetWriter {
 }
 
 impl OpenEpisode {
+    fn leave_out(&mut self) -> Taken {
+        self.left_out += 1;
+        self.dropped += 1;
+        Taken::Dropped
+    }
+
     fn add(&mut self, row: &Row<'_>) -> Result<(), RecordError> {
         self.syncer.check()?;
+        self.left_out = 0;
         let known = self.tasks.iter().position(|task| task == row.task);
         self.task_of_row.push(known.unwrap_or(self.tasks.len()) as u32);
         if known.is_none() {
@@ -507,9 +514,6 @@ fn check_setup(schema: &DatasetSchema, options: &RecorderOptions) -> Result<(), 
     let picture_fault = |picture: &PictureFeature| {
         let PictureFeature { key, width, height, kind } = picture;
         let (least, longest) = (*width.min(height), *width.max(height));
-        if least == 0 || longest > 16_384 {
-            return Some(format!("camera {key} is {width}x{height}, expected 1 to 16384 pixels a side"));
-        }
         if !matches!(kind, FeatureKind::Video { .. }) || !is_openh264 {
             return None;
         }

@@ -134,7 +134,7 @@ fn try_point(references: &[BTreeMap<PathBuf, Vec<u8>>], fault: &str, at: u64, di
             assert_whole(&root);
         }
     }
-    recover(&root).unwrap();
+    recover(&root).unwrap_or_else(|error| panic!("{point}: {}", chain(&error)));
     assert_whole(&root);
     let found = DatasetInfo::open(&root).unwrap().total_episodes;
     assert!(found >= known, "{point}: {known} episodes were committed, {found} are there");
