@@ -268,7 +268,8 @@ def check_stats(dataset, episodes, info, root):
     """Recomputes with LeRobot's own code the statistics of every numeric column."""
     stats = json.loads((root / "meta" / "stats.json").read_text())
     features = {name: feature for name, feature in info["features"].items() if feature["dtype"] not in ("video", "image", "string")}
-    columns = {name: column(dataset, name) for name in features}
+    # As they were recorded: what reads them widens integers.
+    columns = {name: column(dataset, name).astype(feature["dtype"]) for name, feature in features.items()}
     total, worst = None, 0.0
     lengths = {episode["length"] for episode in episodes}
     for episode in episodes:
