@@ -69,7 +69,7 @@ enum Kind {
 pub(crate) struct Staging {
     root: PathBuf,
     /// Locked while this lives.
-    _lock: File,
+    lock: File,
     /// Sees the last commit onto the disk.
     settling: Option<JoinHandle<Result<(), RecordError>>>,
     /// Files whose twins are theirs as they were one commit ago, and nobody else's.
@@ -93,7 +93,7 @@ impl Staging {
                 Err(TryLockError::Error(source)) => return Err(RecordError::Io { doing: "locking", path, source }),
             }
         };
-        let mut staging = Self { root: root.to_owned(), _lock: lock, settling: None, twins: BTreeSet::new() };
+        let mut staging = Self { root: root.to_owned(), lock, settling: None, twins: BTreeSet::new() };
         let had_something = [COMMIT, INSTALLED, STAGE].iter().any(|name| folder.join(name).exists());
         staging.install()?;
         staging.settle()?;
@@ -242,18 +242,28 @@ impl Staging {
     }
 }
 
+impl Staging {
+    /// Removes what is of no more use. A commit that is not yet in place and an unfinished episode stay.
+    fn leave(&mut self) -> Result<(), RecordError> {
+        let folder = self.root.join(FOLDER);
+        self.settle()?;
+        if [COMMIT, INSTALLED, EPISODE].iter().any(|name| folder.join(name).exists()) {
+            return Ok(());
+        }
+        self.clear()?;
+        fs::remove_dir_all(&folder).map_err(io_error("removing", &folder))
+    }
+}
+
 impl Drop for Staging {
     fn drop(&mut self) {
-        // Whatever cannot be removed now is removed by whoever opens the dataset next. A commit that is
-        // not yet in place and an unfinished episode stay.
-        let folder = self.root.join(FOLDER);
-        let settled = self.settle();
-        if [COMMIT, INSTALLED, EPISODE].iter().any(|name| folder.join(name).exists()) {
-            return;
-        }
-        let removed = fs::remove_dir_all(&folder).map_err(io_error("removing", &folder));
-        if let Err(error) = settled.and(self.clear()).and(removed) {
+        // Whatever cannot be removed now is removed by whoever opens the dataset next.
+        if let Err(error) = self.leave() {
             tracing::debug!(%error, "the staging area stays");
+        }
+        // Closing the file is not enough: a process that is just being started has it open as well.
+        if let Err(error) = self.lock.unlock() {
+            tracing::debug!(%error, "the dataset's lock is released when all who have it open close it");
         }
     }
 }
