@@ -81,6 +81,7 @@ mod recorder;
 mod rerun_view;
 mod schema;
 mod stats;
+mod syncer;
 mod table;
 #[cfg(test)]
 mod tests;

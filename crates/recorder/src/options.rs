@@ -1,6 +1,8 @@
 //! How a dataset is written.
 
+use crate::RecordError;
 use crate::depth::DepthRange;
+use crate::feature::{DatasetSchema, FeatureKind, PictureFeature};
 
 /// How a dataset is written. The default is right for training.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,4 +126,37 @@ impl Default for VideoOptions {
     fn default() -> Self {
         Self::of_encoder(Self::OPENH264)
     }
+}
+
+/// Refuses what no dataset can be made of.
+pub(crate) fn check_setup(schema: &DatasetSchema, options: &RecorderOptions) -> Result<(), RecordError> {
+    let VideoOptions { encoder, quality, keyframe_interval, pixel_format, .. } = &options.video;
+    let is_openh264 = encoder == VideoOptions::OPENH264;
+    let most = if options.video.codec() == "av1" { 63 } else { 51 };
+    let picture_fault = |picture: &PictureFeature| {
+        let PictureFeature { key, width, height, kind } = picture;
+        let (least, longest) = (*width.min(height), *width.max(height));
+        if !matches!(kind, FeatureKind::Video { .. }) || !is_openh264 {
+            return None;
+        }
+        if !width.is_multiple_of(2) || !height.is_multiple_of(2) {
+            return Some(format!(
+                "camera {key} is {width}x{height}, expected even numbers (openh264 halves the colour planes); AV1 and images take odd ones"
+            ));
+        }
+        (least < 16 || longest > 3840 || least > 2160).then(|| format!("camera {key} is {width}x{height}, expected 16x16 to 3840x2160"))
+    };
+    let fault = schema.fault().or_else(|| options.depth.fault());
+    let fault = fault.or_else(|| {
+        if !(1..=most).contains(quality) {
+            Some(format!("the quality is {quality}, expected 1 to {most}"))
+        } else if *keyframe_interval == 0 {
+            Some("the key frame interval is 0, expected 1 or more".to_owned())
+        } else if is_openh264 && pixel_format != "yuv420p" {
+            Some(format!("the pixel format is {pixel_format}, but openh264 writes yuv420p only"))
+        } else {
+            schema.pictures().iter().find_map(picture_fault)
+        }
+    });
+    fault.map_or(Ok(()), |what| Err(RecordError::Setup { what }))
 }

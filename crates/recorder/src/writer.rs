@@ -1,10 +1,7 @@
 //! Writes a dataset of any features, row by row.
 
 use std::path::Path;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
@@ -13,19 +10,16 @@ use crate::RecordError;
 use crate::columns::{Columns, encode, misfit};
 use crate::dataset::{CameraPlace, Dataset, FinishedCamera, FinishedEpisode};
 use crate::encode::encoder_of;
-use crate::feature::{DatasetSchema, FeatureKind, PictureFeature, Value};
+use crate::feature::{DatasetSchema, PictureFeature, Value};
 use crate::files::{OutFile, Staging, create_folder, io_error};
 use crate::journal::{Beginning, JOURNAL, Journal, VERSION};
 use crate::lane::{Lane, LaneEnd, Target};
 use crate::mp4::Track;
-use crate::options::{Layout, Overload, RecorderOptions, VideoOptions};
+use crate::options::{Layout, Overload, RecorderOptions, check_setup};
 use crate::schema::FileIndex;
+use crate::syncer::Syncer;
 use crate::unfinished::{self, Unfinished};
 use crate::video::{GrowingVideo, cut_tails};
-
-/// How often what was recorded is seen onto the disk. A killed process loses nothing; a machine
-/// without power what is younger than this and the time that the disk takes.
-const SYNC_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What a dataset holds by now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -505,80 +499,4 @@ fn unfit(schema: &DatasetSchema, row: &Row<'_>) -> Option<String> {
         }
     }
     row.task.is_empty().then(|| "it has no task".to_owned())
-}
-
-fn check_setup(schema: &DatasetSchema, options: &RecorderOptions) -> Result<(), RecordError> {
-    let VideoOptions { encoder, quality, keyframe_interval, pixel_format, .. } = &options.video;
-    let is_openh264 = encoder == VideoOptions::OPENH264;
-    let most = if options.video.codec() == "av1" { 63 } else { 51 };
-    let picture_fault = |picture: &PictureFeature| {
-        let PictureFeature { key, width, height, kind } = picture;
-        let (least, longest) = (*width.min(height), *width.max(height));
-        if !matches!(kind, FeatureKind::Video { .. }) || !is_openh264 {
-            return None;
-        }
-        if !width.is_multiple_of(2) || !height.is_multiple_of(2) {
-            return Some(format!(
-                "camera {key} is {width}x{height}, expected even numbers (openh264 halves the colour planes); AV1 and images take odd ones"
-            ));
-        }
-        (least < 16 || longest > 3840 || least > 2160).then(|| format!("camera {key} is {width}x{height}, expected 16x16 to 3840x2160"))
-    };
-    let fault = schema.fault().or_else(|| options.depth.fault());
-    let fault = fault.or_else(|| {
-        if !(1..=most).contains(quality) {
-            Some(format!("the quality is {quality}, expected 1 to {most}"))
-        } else if *keyframe_interval == 0 {
-            Some("the key frame interval is 0, expected 1 or more".to_owned())
-        } else if is_openh264 && pixel_format != "yuv420p" {
-            Some(format!("the pixel format is {pixel_format}, but openh264 writes yuv420p only"))
-        } else {
-            schema.pictures().iter().find_map(picture_fault)
-        }
-    });
-    fault.map_or(Ok(()), |what| Err(RecordError::Setup { what }))
-}
-
-/// Sees what is being recorded onto the disk, again and again, in a thread of its own.
-struct Syncer {
-    stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-    fault: Arc<Mutex<Option<RecordError>>>,
-}
-
-impl Syncer {
-    fn start(files: Vec<OutFile>) -> Self {
-        let (stop, stopped) = channel();
-        let fault = Arc::new(Mutex::new(None));
-        let of_thread = fault.clone();
-        let thread = std::thread::spawn(move || {
-            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(SYNC_INTERVAL) {
-                if let Some(error) = files.iter().find_map(|file| file.sync().err()) {
-                    *of_thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                    return;
-                }
-            }
-        });
-        Self { stop: Some(stop), thread: Some(thread), fault }
-    }
-
-    /// What went wrong since the last time.
-    fn check(&self) -> Result<(), RecordError> {
-        self.fault.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
-    }
-
-    fn stop(&mut self) -> Result<(), RecordError> {
-        self.stop = None;
-        if let Some(thread) = self.thread.take() {
-            // It has nothing that could panic.
-            let _ = thread.join();
-        }
-        self.check()
-    }
-}
-
-impl Drop for Syncer {
-    fn drop(&mut self) {
-        let _ = self.stop();
-    }
 }
