@@ -232,3 +232,19 @@ fn a_policy_with_a_history_gets_its_observations_oldest_first() {
     assert_ne!(answer(&[old.clone(), new.clone()]), answer(&[new.clone(), old]));
     assert_eq!(answer(std::slice::from_ref(&new)), answer(&[new.clone(), new]));
 }
+
+/// SmolVLA resizes what it is given and does without some cameras, though not without all.
+#[test]
+fn cameras_may_stay_away_and_have_any_size_where_the_model_says_so() {
+    let checkpoint = Arc::new(Checkpoint::open(golden("smolvla/cross_attention")).unwrap());
+    let seeing = robot(&SIX, &[("front", 640, 480)]);
+    let fit = Fit::of(&checkpoint, &seeing);
+    assert!(fit.is_fit(), "{fit}");
+    let wrist = fit.rows.iter().find(|row| row.feature == "observation.images.wrist").unwrap();
+    assert_eq!(wrist.robot, "no such camera, it may stay away");
+    let chunk = BoundPolicy::bind(&checkpoint, &seeing).unwrap().infer(&[Observation::for_robot(&seeing)], "go").unwrap();
+    assert_eq!(chunk.len(), 8);
+
+    let (fit, text) = mismatch(&checkpoint, &robot(&SIX, &[("other", 640, 480)]));
+    assert_eq!(fit.rows.iter().filter(|row| !row.fits).count(), 2, "{text}");
+}

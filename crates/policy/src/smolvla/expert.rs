@@ -39,7 +39,14 @@ enum Attention {
     /// values side by side.
     Joint(Linear),
     /// To the language model's tokens only, whose keys and values are projected once more.
-    Cross { query: Linear, key: Linear, value: Linear },
+    Cross(Box<Cross>),
+}
+
+#[derive(Debug)]
+struct Cross {
+    query: Linear,
+    key: Linear,
+    value: Linear,
 }
 
 /// What stays the same through all steps of a chunk.
@@ -70,8 +77,11 @@ impl Expert {
                 beside,
                 norm: RmsNorm::new(loader, &format!("{name}.input_layernorm"), hidden, plan.eps)?,
                 attention: if is_cross {
-                    let (query, key) = (plan.linear(loader, &q, [query, hidden])?, plan.linear(loader, &k, [key, key])?);
-                    Attention::Cross { query, value: plan.linear(loader, &v, [plan.widths().1; 2])?, key }
+                    Attention::Cross(Box::new(Cross {
+                        query: plan.linear(loader, &q, [query, hidden])?,
+                        key: plan.linear(loader, &k, [key, key])?,
+                        value: plan.linear(loader, &v, [key, key])?,
+                    }))
                 } else {
                     Attention::Joint(Linear::side_by_side(loader, &[(&q, query), (&k, key), (&v, key)], hidden, plan.attention_bias)?)
                 },
@@ -99,7 +109,7 @@ impl Expert {
             };
             match &layer.attention {
                 Attention::Joint(_) => Ok((key.clone(), value.clone())),
-                Attention::Cross { key: again, value: likewise, .. } => Ok((again.run(key)?, likewise.run(value)?)),
+                Attention::Cross(cross) => Ok((cross.key.run(key)?, cross.value.run(value)?)),
             }
         };
         let tokens = memory.first().map_or(Ok(0), |(key, _)| key.dim(0))?;
@@ -128,8 +138,8 @@ impl Expert {
                     let value = Tensor::cat(&[value, &inputs.narrow(1, query_width + key_width, key_width)?], 0)?;
                     attend(&query, &key, &value, self.plan.heads, Some(&context.mask))?
                 }
-                Attention::Cross { query, .. } => {
-                    let query = context.alone.run(&query.run(&normed)?)?;
+                Attention::Cross(cross) => {
+                    let query = context.alone.run(&cross.query.run(&normed)?)?;
                     attend(&query, key, value, self.plan.heads, None)?
                 }
             };
