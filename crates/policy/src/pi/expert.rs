@@ -34,18 +34,22 @@ pub(crate) struct Pi {
 #[derive(Debug)]
 enum Timing {
     /// π0 mixes it into each action; the state is a row before the actions.
-    Mixed {
-        state: Linear,
-        max_state: usize,
-        norms: Norms,
-        /// What the mix's first layer makes of the action and, with the bias, of the time of each
-        /// step: `[steps, width]`.
-        action: Linear,
-        times: Tensor,
-        out: Linear,
-    },
+    Mixed(Box<Mixed>),
     /// π0.5's norms at each step.
     Adaptive(Vec<Norms>),
+}
+
+/// What π0 has for it.
+#[derive(Debug)]
+struct Mixed {
+    state: Linear,
+    max_state: usize,
+    norms: Norms,
+    /// What the mix's first layer makes of the action and, with the bias, of the time of each step:
+    /// `[steps, width]`.
+    action: Linear,
+    times: Tensor,
+    out: Linear,
 }
 
 impl Pi {
@@ -77,7 +81,8 @@ impl Pi {
     fn velocity(&self, x: &Tensor, step: usize, past: &Past) -> Result<Tensor> {
         let actions = self.action_in.run(x)?;
         let (actions, norms) = match &self.timing {
-            Timing::Mixed { norms, action, times, out, .. } => {
+            Timing::Mixed(mix) => {
+                let Mixed { norms, action, times, out, .. } = &**mix;
                 let mixed = action.run(&actions)?.broadcast_add(&times.narrow(0, step, 1)?)?;
                 (out.run(&Activation::Silu.run(&mixed)?)?, norms)
             }
@@ -115,7 +120,7 @@ impl Timing {
         };
         let (action, times) =
             if loader.is_dry() { (Linear::stand_in(width, loader)?, bias) } else { halves().map_err(|e| loader.build_error(e))? };
-        Ok(Self::Mixed { state, max_state: config.max_state, norms, action, times, out })
+        Ok(Self::Mixed(Box::new(Mixed { state, max_state: config.max_state, norms, action, times, out })))
     }
 
     fn adaptive(config: &PiConfig, loader: &mut Loader, root: &str, expert: &str, size: Size) -> Built<Self> {
@@ -139,7 +144,8 @@ impl Model for Pi {
         let prompt = self.paligemma.prompt(batch)?;
         let (_, mut past) = self.paligemma.language.run(&prompt, &self.paligemma.norms, &Past::default(), 0)?;
         let device = prompt.device();
-        if let Timing::Mixed { state, max_state, norms, .. } = &self.timing {
+        if let Timing::Mixed(mix) = &self.timing {
+            let Mixed { state, max_state, norms, .. } = &**mix;
             // The state looks at nothing that changes from step to step, so its row is past, too.
             let row = batch.tensor(STATE, device)?;
             let row = row.pad_with_zeros(1, 0, max_state.saturating_sub(row.dim(1)?))?;
