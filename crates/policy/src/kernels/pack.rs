@@ -77,10 +77,14 @@ impl Packed {
             *bias = column(at).map_or(0.0, |(_, bias)| bias);
         }
         let fill = |(panel, values): (usize, &mut [f32])| {
-            for lane in 0..width {
-                if let Some((weights, _)) = column(panel * width + lane) {
-                    for (values, weight) in values.chunks_exact_mut(width).zip(weights) {
-                        values[lane] = *weight;
+            // A cache line of each column at a time, so that neither side is fetched twice.
+            const AT_ONCE: usize = 16;
+            for (part, values) in values.chunks_mut(AT_ONCE * width).enumerate() {
+                for lane in 0..width {
+                    if let Some((weights, _)) = column(panel * width + lane) {
+                        for (values, weight) in values.chunks_exact_mut(width).zip(&weights[part * AT_ONCE..]) {
+                            values[lane] = *weight;
+                        }
                     }
                 }
             }

@@ -41,7 +41,7 @@ pub(crate) struct Conv {
 
 #[derive(Debug)]
 enum Weights<Kernel> {
-    Packed(Kernel),
+    Packed(Box<Kernel>),
     /// As PyTorch has them, and the bias `[out]`.
     Plain(Tensor, Tensor),
 }
@@ -55,7 +55,7 @@ impl Conv {
         let channels = weight.dim(1)?;
         let pack = |weight: &[f32], bias: &[f32]| kernels::Conv::new(isa, weight, bias, channels, [window.axis(); 2]);
         let packed = with_values(&weight.permute((0, 2, 3, 1))?, |weight| with_values(&bias, |bias| pack(weight, bias)))??;
-        Ok(Self { weights: Weights::Packed(packed), window })
+        Ok(Self { weights: Weights::Packed(Box::new(packed)), window })
     }
 
     /// One with the right dimensions that was not computed, for [`Loader::check`].
@@ -144,7 +144,7 @@ impl Conv1d {
             with_values(&weight.transpose(1, 2)?, |weight| with_values(&bias, |bias| pack(weight, bias)))?
         };
         let weights = match kernels_on(loader.device()) {
-            Some(isa) if !loader.is_dry() => Weights::Packed(pack(isa).map_err(|e| loader.build_error(e))?),
+            Some(isa) if !loader.is_dry() => Weights::Packed(Box::new(pack(isa).map_err(|e| loader.build_error(e))?)),
             _ => Weights::Plain(weight, bias),
         };
         Ok(Self { weights, stride, padding })
@@ -188,7 +188,7 @@ impl ConvTranspose1d {
             with_values(&weight, |weight| with_values(&bias, |bias| pack(weight, bias)))?
         };
         let weights = match kernels_on(loader.device()) {
-            Some(isa) if !loader.is_dry() => Weights::Packed(pack(isa).map_err(|e| loader.build_error(e))?),
+            Some(isa) if !loader.is_dry() => Weights::Packed(Box::new(pack(isa).map_err(|e| loader.build_error(e))?)),
             _ => Weights::Plain(weight, bias),
         };
         Ok(Self { weights, stride, padding })

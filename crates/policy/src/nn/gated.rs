@@ -17,7 +17,7 @@ pub(crate) struct Gated {
 
 #[derive(Debug)]
 enum Weights {
-    Packed(Packed),
+    Packed(Box<Packed>),
     /// Gate and up side by side.
     Plain(Linear),
 }
@@ -48,7 +48,7 @@ impl Gated {
             (Some(gate), Some(up)) => with_values(&gate, |gate| with_values(&up, |up| pack(Some([gate, up])))).and_then(|packed| packed),
             _ => Ok(pack(None)),
         };
-        Ok(Self { weights: Weights::Packed(packed.map_err(|e| loader.build_error(e))?), activation, n_out })
+        Ok(Self { weights: Weights::Packed(Box::new(packed.map_err(|e| loader.build_error(e))?)), activation, n_out })
     }
 
     pub(crate) fn run(&self, x: &Tensor) -> Result<Tensor> {

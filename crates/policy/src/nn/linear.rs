@@ -22,7 +22,7 @@ pub(crate) struct Linear {
 #[derive(Debug)]
 enum Weights {
     /// With the bias.
-    Packed(Packed),
+    Packed(Box<Packed>),
     /// `[out, in]`
     Plain(Tensor),
 }
@@ -85,7 +85,7 @@ impl Linear {
                 let parts =
                     values.iter().map(|(values, source)| Matrix::dense(values, values.len() / source.shape[0]).rows(source.rows.clone()));
                 let parts = parts.collect::<Vec<_>>();
-                return Ok(Self { weights: Weights::Packed(pack(isa, &parts, bias.as_ref())?), bias, n_out });
+                return Ok(Self { weights: Weights::Packed(Box::new(pack(isa, &parts, bias.as_ref())?)), bias, n_out });
             }
             let parts = values.iter().map(|(values, source)| {
                 let weight = Tensor::from_slice(values, (source.shape[0], ()), loader.device())?;
@@ -109,7 +109,7 @@ impl Linear {
     pub(crate) fn from_tensors(weight: &Tensor, bias: Option<Tensor>) -> Result<Self> {
         let n_out = weight.dim(0)?;
         let weights = match kernels_on(weight.device()) {
-            Some(isa) => Weights::Packed(with_rows(weight, |weight| pack(isa, &[weight], bias.as_ref()))??),
+            Some(isa) => Weights::Packed(Box::new(with_rows(weight, |weight| pack(isa, &[weight], bias.as_ref()))??)),
             None => Weights::Plain(weight.contiguous()?),
         };
         Ok(Self { weights, bias, n_out })
