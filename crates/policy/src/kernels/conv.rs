@@ -117,11 +117,12 @@ impl Conv {
         unsafe { written(positions * n_out, n_out, write) }
     }
 
-    /// Winograd's method takes a quarter of the multiplications, but four times the weights, which
-    /// must come from memory where they are many: measured, as long as so many multiplications.
+    /// Winograd's method takes a quarter of the multiplications, but four times the weights. Where those
+    /// are too many for the cache, reading them was measured to take as long as 1000 multiplications
+    /// each; twice that must be saved, as they are also to be made and kept.
     fn is_winograd_faster(&self, count: usize, height: usize, width: usize) -> bool {
         const IN_CACHE: usize = 8 << 20;
-        const FROM_MEMORY: usize = 1000;
+        const FROM_MEMORY: usize = 2000;
         if !Winograd::fits(self.axes) {
             return false;
         }
