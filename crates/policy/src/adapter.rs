@@ -165,6 +165,7 @@ impl Adapter {
                 if found != expected {
                     return Err(CheckpointError::WrongShape { path: path.to_owned(), name, found, expected });
                 }
+                file.require_float(&name)?;
                 changes.insert(own.to_owned(), Change::Replace(name));
             }
         }

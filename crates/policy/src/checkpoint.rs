@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
@@ -15,6 +16,7 @@ use crate::family::{self, ConfigFile, FAMILIES, Model, Plan, Shape};
 use crate::features::{Feature, FeatureKind, Features};
 use crate::files::{Files, Resources};
 use crate::info::{self, CameraInfo, FeatureInfo, Info};
+use crate::keys;
 use crate::processor::{Pipeline, Prompt, old};
 use crate::weights::{Loader, Needs, TensorFile, is_pickle};
 use crate::{CheckpointError, Device};
@@ -46,6 +48,9 @@ pub struct Checkpoint {
     pub(crate) postprocessor: Pipeline,
     weights: Arc<TensorFile>,
     model: Mutex<Option<Arc<dyn Model>>>,
+    allow_nan: bool,
+    /// Whether it was told that there is no instruction for a policy that reads it.
+    pub(crate) told_of_no_task: AtomicBool,
     info: Info,
 }
 
@@ -74,6 +79,7 @@ struct CommonConfig {
 pub struct OpenOptions<'a> {
     resources: Option<&'a dyn Resources>,
     device: Device,
+    allow_nan: bool,
 }
 
 impl<'a> OpenOptions<'a> {
@@ -93,6 +99,13 @@ impl<'a> OpenOptions<'a> {
     #[must_use]
     pub fn device(mut self, device: Device) -> Self {
         self.device = device;
+        self
+    }
+
+    /// Takes weights with NaN or infinity among them, which are refused when they are read otherwise.
+    #[must_use]
+    pub fn allow_nan(mut self, allow: bool) -> Self {
+        self.allow_nan = allow;
         self
     }
 
@@ -126,6 +139,11 @@ impl Checkpoint {
         let json = read_json(&config_path)?;
         let family = family(&dir, &config_path, &json)?;
         let common: CommonConfig = parse(&config_path, json.clone())?;
+        let unknown_keys = keys::unknown(&family, &json);
+        if !unknown_keys.is_empty() {
+            let keys = unknown_keys.join(", ");
+            tracing::warn!(path = %config_path.display(), keys, "keys that LeRobot 0.6 doesn't know; nothing is made of them");
+        }
         let (inputs, outputs) = (&common.input_features, &common.output_features);
         let file = ConfigFile { path: &config_path, json: &json, inputs, outputs, files };
         let plan = family::read_plan(&family, &file)?;
@@ -157,6 +175,12 @@ impl Checkpoint {
         let mut loader = Loader::check(&weights);
         plan.build(&mut loader)?;
         let Needs { parameters, in_file } = loader.finish(|name| old::is_statistic(name) || plan.knows_unused(name))?;
+        for (file, pipeline) in [(PREPROCESSOR, &preprocessor), (POSTPROCESSOR, &postprocessor)] {
+            if let Some(name) = pipeline.unknown_feature([inputs, outputs]) {
+                let expected = format!("a feature of {CONFIG}");
+                return Err(CheckpointError::Config { path: dir.join(file), key: "features".into(), found: name.to_owned(), expected });
+            }
+        }
         if let Some(mapping) = &common.normalization_mapping {
             check_modes(&dir.join(PREPROCESSOR), &preprocessor, inputs, mapping)?;
             check_modes(&dir.join(POSTPROCESSOR), &postprocessor, outputs, mapping)?;
@@ -182,6 +206,7 @@ impl Checkpoint {
             preprocessor: preprocessor.names().map(str::to_owned).collect(),
             postprocessor: postprocessor.names().map(str::to_owned).collect(),
             adapter_base,
+            unknown_keys,
             backbone: shape.backbone.clone(),
             backbone_source: shape.backbone_source.clone(),
             tokenizer: preprocessor.tokenizer(),
@@ -194,8 +219,23 @@ impl Checkpoint {
             file_bytes: weights.len_bytes(),
             memory_bytes: (parameters - in_file) * 4 + shape.scratch_bytes,
         };
+        let allow_nan = options.allow_nan;
         let (inputs, action_names) = (common.input_features, common.action_feature_names);
-        Ok(Self { dir, device, plan, shape, inputs, action_names, preprocessor, postprocessor, weights, model: Mutex::new(None), info })
+        Ok(Self {
+            dir,
+            device,
+            plan,
+            shape,
+            inputs,
+            action_names,
+            preprocessor,
+            postprocessor,
+            weights,
+            model: Mutex::new(None),
+            allow_nan,
+            told_of_no_task: AtomicBool::new(false),
+            info,
+        })
     }
 
     /// What the checkpoint is.
@@ -224,7 +264,12 @@ impl Checkpoint {
             return Ok(Arc::clone(model));
         }
         tracing::debug!(path = %self.weights.path().display(), parameters = self.info.parameters, "reading the weights");
-        let model: Arc<dyn Model> = Arc::from(self.plan.build(&mut Loader::load(&self.weights, &self.device))?);
+        let mut loader = Loader::load(&self.weights, &self.device);
+        let model: Arc<dyn Model> = Arc::from(self.plan.build(&mut loader)?);
+        match loader.check_finite() {
+            Err(error) if self.allow_nan => tracing::warn!(%error, "going on, as told"),
+            result => result?,
+        }
         *slot = Some(Arc::clone(&model));
         Ok(model)
     }

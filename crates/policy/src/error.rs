@@ -51,6 +51,8 @@ pub enum CheckpointError {
     WrongShape { path: PathBuf, name: String, found: Vec<usize>, expected: Vec<usize> },
     #[error("checking {}: tensor {name} has dtype {found}, expected F32, F16 or BF16", path.display())]
     WrongDtype { path: PathBuf, name: String, found: String },
+    #[error("reading {}: NaN or infinity in {} tensors, expected finite numbers: {}", path.display(), names.len(), names.join(", "))]
+    NotFinite { path: PathBuf, names: Vec<String> },
     #[error("checking {}: {} tensors are in no use, expected none: {}", path.display(), names.len(), names.join(", "))]
     UnusedTensors { path: PathBuf, names: Vec<String> },
     #[error("reading {}: step {index} is {found:?}, known steps: {known}", path.display())]

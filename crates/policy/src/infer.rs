@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use safetensors::Dtype;
@@ -10,7 +11,7 @@ use serde::Serialize;
 
 use crate::family::Sampling;
 use crate::features::{ACTION, Feature, FeatureKind};
-use crate::processor::{Array, Batch, Precision};
+use crate::processor::{Array, Batch, Precision, Prompt};
 use crate::weights::TensorFile;
 use crate::{Checkpoint, Guidance, InferError};
 
@@ -277,6 +278,9 @@ impl Checkpoint {
     /// The model's own answer `[1, rows, width]`, before the postprocessor, and what the
     /// preprocessor left for it.
     pub(crate) fn normalized(&self, inputs: &Inputs, guidance: Option<&Guidance>) -> Result<(Array, Batch), InferError> {
+        if self.plan.prompt() != Prompt::None && inputs.task.trim().is_empty() && !self.told_of_no_task.swap(true, Ordering::Relaxed) {
+            tracing::warn!(family = self.info().family, "there is no instruction, and this policy reads one");
+        }
         let mut batch = self.batch(inputs)?;
         self.preprocessor.run(&mut batch)?;
         let mut sampling = Sampling::new(inputs.noise.clone(), inputs.step_noise.clone(), inputs.seed);
@@ -316,6 +320,9 @@ impl Checkpoint {
                 }
                 (_, Some(vectors)) => {
                     let array = |values: &Vec<f32>| Array { shape: vec![values.len()], values: values.clone() };
+                    if let Some(value) = vectors.iter().flatten().find(|value| !value.is_finite()) {
+                        return Err(wrong(format!("{value} among its values"), "finite numbers".into()));
+                    }
                     let step = |values: &Vec<f32>| {
                         Some(array(values))
                             .filter(|array| array.shape == feature.shape)

@@ -24,6 +24,8 @@ pub struct Info {
     /// In the order of `config.json`, which is the order of the cameras in the model.
     pub inputs: Vec<FeatureInfo>,
     pub outputs: Vec<FeatureInfo>,
+    /// Keys of `config.json` that LeRobot 0.6 doesn't know; nothing is made of them.
+    pub unknown_keys: Vec<String>,
     pub cameras: Vec<CameraInfo>,
     /// Registry names of the steps, in order.
     pub preprocessor: Vec<String>,

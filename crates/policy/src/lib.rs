@@ -55,6 +55,7 @@ mod flow;
 mod infer;
 mod info;
 mod kernels;
+mod keys;
 mod nn;
 mod pi;
 mod processor;

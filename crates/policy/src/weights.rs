@@ -142,6 +142,15 @@ impl TensorFile {
         }
     }
 
+    /// # Errors
+    /// When the tensor `name` is there and no float of at most 32 bits.
+    pub(crate) fn require_float(&self, name: &str) -> Result<(), CheckpointError> {
+        match self.spec(name) {
+            Some(info) if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) => Err(self.wrong_dtype(name, info)),
+            _ => Ok(()),
+        }
+    }
+
     fn wrong_dtype(&self, name: &str, info: &TensorInfo) -> CheckpointError {
         CheckpointError::WrongDtype { path: self.path.clone(), name: name.to_owned(), found: format!("{:?}", info.dtype) }
     }
@@ -228,6 +237,8 @@ pub(crate) struct Loader {
     dry: bool,
     used: BTreeSet<String>,
     needs: Needs,
+    /// Tensors with NaN or infinity.
+    not_finite: Vec<String>,
 }
 
 /// What a model takes of a file.
@@ -241,7 +252,14 @@ pub(crate) struct Needs {
 
 impl Loader {
     pub(crate) fn check(file: &Arc<TensorFile>) -> Self {
-        Self { file: Arc::clone(file), device: Device::Cpu, dry: true, used: BTreeSet::new(), needs: Needs::default() }
+        Self {
+            file: Arc::clone(file),
+            device: Device::Cpu,
+            dry: true,
+            used: BTreeSet::new(),
+            needs: Needs::default(),
+            not_finite: Vec::new(),
+        }
     }
 
     /// The tensors are made on `device`.
@@ -296,9 +314,7 @@ impl Loader {
             let (found, expected) = (info.shape.clone(), shape.to_vec());
             return Err(CheckpointError::WrongShape { path: self.file.path.clone(), name: name.to_owned(), found, expected });
         }
-        if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            return Err(self.file.wrong_dtype(name, info));
-        }
+        self.file.require_float(name)?;
         if self.used.insert(name.to_owned()) {
             self.needs.parameters += shape.iter().product::<usize>() as u64;
         }
@@ -338,9 +354,31 @@ impl Loader {
     pub(crate) fn weights(&mut self, name: &str, shape: &[usize]) -> Result<Values, CheckpointError> {
         self.require(name, shape)?;
         match self.file.spec(name) {
-            Some(info) if !self.dry => Values::new(&self.file, name, info),
+            Some(info) if !self.dry => {
+                let values = Values::new(&self.file, name, info)?;
+                self.note_not_finite(name, &values);
+                Ok(values)
+            }
             _ => Ok(Values::Owned(Vec::new())),
         }
+    }
+
+    /// Remembers `name` if there are NaN or infinities among its `values`.
+    fn note_not_finite(&mut self, name: &str, values: &[f32]) {
+        // The exponent of NaN and infinity is all ones; a maximum over integers is quick.
+        let largest = values.iter().map(|value| value.to_bits() & 0x7fff_ffff).max();
+        if largest.is_some_and(|bits| bits >= 0x7f80_0000) {
+            self.not_finite.push(name.to_owned());
+        }
+    }
+
+    /// # Errors
+    /// When a tensor that was loaded holds NaN or infinity.
+    pub(crate) fn check_finite(&self) -> Result<(), CheckpointError> {
+        if self.not_finite.is_empty() {
+            return Ok(());
+        }
+        Err(CheckpointError::NotFinite { path: self.file.path.clone(), names: self.not_finite.clone() })
     }
 
     pub(crate) fn build_error(&self, source: candle_core::Error) -> CheckpointError {

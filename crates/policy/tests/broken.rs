@@ -9,7 +9,7 @@ use std::path::Path;
 use common::{copy, edit_json, edit_tensors, golden};
 use safetensors::tensor::Dtype;
 use serde_json::json;
-use sinew_policy::{Checkpoint, CheckpointError, InferError, Inputs};
+use sinew_policy::{Checkpoint, CheckpointError, InferError, Inputs, OpenOptions};
 
 const CASE: &str = "act/two_cameras_vae";
 const MODEL: &str = "model.safetensors";
@@ -255,7 +255,7 @@ fn inputs_that_do_not_fit_are_refused() {
     // The bytes are fewer than the size says.
     refused(blank().image("observation.images.front", 96, 128, vec![0; 10]));
     let error = checkpoint.infer(&blank().vector("observation.state", vec![f32::NAN; 6])).unwrap_err();
-    assert!(matches!(error, InferError::NotFinite { .. }), "{error}");
+    assert!(matches!(error, InferError::WrongInput { .. }) && error.to_string().contains("NaN"), "{error}");
 }
 
 /// Bytes changed at random are an error, or a checkpoint that still runs; never a panic.
@@ -287,4 +287,144 @@ fn damage_never_panics() {
         std::fs::write(&path, whole).unwrap();
     }
     assert!((1..500).contains(&survived), "{survived} of 600 opened");
+}
+
+#[test]
+fn nan_weights_are_refused_by_name_unless_they_are_allowed() {
+    let dir = copy(CASE);
+    for (name, value) in [("model.action_head.bias", f32::NAN), ("model.backbone.conv1.weight", f32::INFINITY)] {
+        edit_tensors(&dir.path().join(MODEL), |tensors| {
+            tensors.get_mut(name).unwrap().2[8..12].copy_from_slice(&value.to_le_bytes());
+        });
+    }
+    let error = Checkpoint::open(dir.path()).unwrap().load().unwrap_err();
+    let CheckpointError::NotFinite { names, .. } = &error else { panic!("{error}") };
+    assert_eq!(names.len(), 2);
+    assert!(error.to_string().contains("model.action_head.bias") && error.to_string().contains("model.backbone.conv1.weight"), "{error}");
+    let checkpoint = OpenOptions::new().allow_nan(true).open(dir.path()).unwrap();
+    checkpoint.load().unwrap();
+    // What it answers is checked all the same.
+    assert!(matches!(checkpoint.infer(&checkpoint.blank_inputs()), Err(InferError::NotFinite { .. })));
+    let (error, _) = after(|dir| {
+        edit_tensors(&dir.join(POST_STATE), |tensors| {
+            tensors.get_mut("action.std").unwrap().2[..4].copy_from_slice(&f32::INFINITY.to_le_bytes());
+        });
+    });
+    assert!(matches!(error, CheckpointError::NotFinite { .. }), "{error}");
+}
+
+#[test]
+fn headers_that_promise_the_impossible_are_refused() {
+    let header = |json: &str| [&(json.len() as u64).to_le_bytes(), json.as_bytes(), &[0; 64]].concat();
+    let tensor = |start: u64, end: u64, shape: &str| format!(r#"{{"dtype":"F32","shape":{shape},"data_offsets":[{start},{end}]}}"#);
+    let huge = 1u64 << 60;
+    for bytes in [
+        [&huge.to_le_bytes()[..], b"{}"].concat(),
+        header(&format!(r#"{{"a":{}}}"#, tensor(0, huge, "[288230376151711744]"))),
+        header(&format!(r#"{{"a":{}}}"#, tensor(0, 64, "[18446744073709551615, 18446744073709551615]"))),
+        // Overlapping, with a hole, backwards, and longer than the shape says.
+        header(&format!(r#"{{"a":{},"b":{}}}"#, tensor(0, 64, "[16]"), tensor(32, 64, "[8]"))),
+        header(&format!(r#"{{"a":{},"b":{}}}"#, tensor(0, 16, "[4]"), tensor(32, 64, "[8]"))),
+        header(&format!(r#"{{"a":{}}}"#, tensor(64, 0, "[16]"))),
+        header(&format!(r#"{{"a":{}}}"#, tensor(0, 64, "[15]"))),
+        header(&"[".repeat(100_000)),
+    ] {
+        for file in [MODEL, PRE_STATE] {
+            let (error, text) = after(|dir| std::fs::write(dir.join(file), &bytes).unwrap());
+            assert!(matches!(error, CheckpointError::Header { .. } | CheckpointError::Truncated { .. }), "{text}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("inputs.safetensors"), &bytes).unwrap();
+        Inputs::read(&folder.path().join("inputs.safetensors")).unwrap_err();
+    }
+}
+
+#[test]
+fn an_unknown_key_is_told_and_kept() {
+    let dir = copy(CASE);
+    edit_json(&dir.path().join(CONFIG), |config| config["dreams_per_second"] = json!(3));
+    assert_eq!(Checkpoint::open(dir.path()).unwrap().info().unknown_keys, ["dreams_per_second"]);
+    for case in common::cases() {
+        assert_eq!(Checkpoint::open(golden(&case)).unwrap().info().unknown_keys, [""; 0], "{case}");
+    }
+}
+
+#[test]
+fn an_unknown_mode_is_refused() {
+    let (error, text) = after(|dir| edit_json(&dir.join(PRE), |pre| pre["steps"][3]["config"]["norm_map"]["STATE"] = json!("SIGMOID")));
+    assert!(matches!(error, CheckpointError::Step { index: 3, .. }), "{text}");
+    let (error, text) = after(|dir| edit_json(&dir.join(CONFIG), |config| config["normalization_mapping"]["STATE"] = json!("SIGMOID")));
+    assert!(matches!(error, CheckpointError::Config { .. }) && text.contains("MEAN_STD") && text.contains("SIGMOID"), "{text}");
+}
+
+/// The checkpoints that read text, each with a tokenizer of its own.
+fn with_tokenizers() -> Vec<String> {
+    let names = ["smolvla/", "pi0/", "pi05/", "pi0_fast/"];
+    let first = |name: &&str| common::cases().into_iter().find(|case| case.starts_with(name));
+    names.iter().filter_map(first).collect()
+}
+
+#[test]
+fn a_tokenizer_that_is_not_there_is_asked_for_everywhere() {
+    for case in with_tokenizers() {
+        let dir = copy(&case);
+        edit_json(&dir.path().join(PRE), |pre| {
+            let steps = pre["steps"].as_array_mut().unwrap();
+            let step = steps.iter_mut().find(|step| step["registry_name"] == "tokenizer_processor").unwrap();
+            step["config"]["tokenizer_name"] = json!("someone/tokenizer");
+        });
+        drop(std::fs::remove_file(dir.path().join("tokenizer.json")));
+        let (error, text) = refusal(dir.path());
+        // π0-FAST's configuration names the same one.
+        let is_named = ["someone/tokenizer", "google/paligemma-3b-pt-224"].iter().any(|name| text.matches(name).count() >= 3);
+        assert!(matches!(error, CheckpointError::NotFound { .. }) && is_named, "{case}: {text}");
+        std::fs::write(dir.path().join("tokenizer.json"), "{}").unwrap();
+        let (error, text) = refusal(dir.path());
+        assert!(matches!(error, CheckpointError::Tokenizer { .. }), "{case}: {text}");
+    }
+}
+
+#[test]
+fn an_empty_task_is_taken() {
+    for case in with_tokenizers() {
+        let inputs = Inputs::read(&golden(&case).join("inputs.safetensors")).unwrap();
+        let checkpoint = Checkpoint::open(golden(&case)).unwrap();
+        assert_ne!(checkpoint.infer(&inputs).unwrap(), checkpoint.infer(&inputs.task("")).unwrap(), "{case}");
+    }
+}
+
+#[test]
+fn images_have_three_channels() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("inputs.safetensors");
+    for shape in [vec![96, 128, 1], vec![96, 128, 4], vec![96, 128], vec![1, 1, 96, 128, 3]] {
+        let bytes = vec![0; shape.iter().product()];
+        let view = safetensors::tensor::TensorView::new(Dtype::U8, shape.clone(), &bytes).unwrap();
+        safetensors::serialize_to_file([("observation.images.front", view)], None, &path).unwrap();
+        let error = Inputs::read(&path).unwrap_err();
+        assert!(matches!(error, InferError::WrongInput { .. }) && error.to_string().contains("[H, W, 3]"), "{shape:?}: {error}");
+    }
+}
+
+/// Whatever number a configuration holds, nothing is allocated that its file doesn't justify: an
+/// allocation of this size would end the test.
+#[test]
+fn absurd_numbers_are_refused_or_of_no_effect() {
+    let mut families: Vec<String> = common::cases();
+    families.dedup_by_key(|case| case.split('/').next().unwrap().to_owned());
+    for case in families {
+        let dir = copy(&case);
+        let path = dir.path().join(CONFIG);
+        let mut keys = Vec::new();
+        edit_json(&path, |config| {
+            keys.extend(config.as_object().unwrap().iter().filter(|(_, value)| value.is_number()).map(|(key, _)| key.clone()));
+        });
+        for key in keys {
+            for number in [json!(1u64 << 40), json!(u64::MAX), json!(-1), json!(0), json!(1e300)] {
+                edit_json(&path, |config| config[&key] = number.clone());
+                drop(Checkpoint::open(dir.path()));
+            }
+            std::fs::copy(golden(&case).join(CONFIG), &path).unwrap();
+        }
+    }
 }

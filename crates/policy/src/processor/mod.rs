@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub(crate) use batch::{Array, Batch, Tokens};
+use normalize::Normalizer;
 pub(crate) use order::Prompt;
 pub(crate) use precision::Precision;
 use relative::RelativeActions;
@@ -186,6 +187,16 @@ impl Pipeline {
             Step::Normalize(normalizer) | Step::Unnormalize(normalizer) => normalizer.mode_of(feature),
             _ => None,
         })
+    }
+
+    /// A feature that a step of normalisation lists and that is none of `known`.
+    pub(crate) fn unknown_feature(&self, known: [&Features; 2]) -> Option<&str> {
+        let normalizers = self.steps.iter().filter_map(|(_, step)| match step {
+            Step::Normalize(normalizer) | Step::Unnormalize(normalizer) => Some(normalizer),
+            _ => None,
+        });
+        let mut listed = normalizers.flat_map(Normalizer::listed).map(String::as_str);
+        listed.find(|name| known.iter().all(|features| features.get(name).is_none()))
     }
 
     /// Whether a step is told to let `feature` pass as it is.

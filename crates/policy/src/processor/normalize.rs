@@ -76,6 +76,8 @@ pub(crate) struct Normalizer {
     rules: Vec<Rule>,
     /// Features that pass as they are.
     excluded: Vec<String>,
+    /// The features that the step lists, whether it is given them or not.
+    listed: Vec<String>,
 }
 
 impl Normalizer {
@@ -121,7 +123,13 @@ impl Normalizer {
             };
             rules.push(Rule { feature: name.to_owned(), mode, stats });
         }
-        Ok(Self { eps: json.eps as f32, rules, excluded })
+        let listed = json.features.iter().map(|(name, _)| name.to_owned()).collect();
+        Ok(Self { eps: json.eps as f32, rules, excluded, listed })
+    }
+
+    /// The features that the step lists.
+    pub(crate) fn listed(&self) -> &[String] {
+        &self.listed
     }
 
     /// Whether the step's configuration says that `feature` is to pass as it is.
@@ -254,7 +262,13 @@ impl<'a> Statistics<'a> {
             let (path, feature, stat) = (file.path().to_owned(), feature.to_owned(), stat.to_owned());
             return Err(CheckpointError::WrongStats { path, feature, stat, found: info.shape.clone(), expected });
         }
-        file.floats(&name, info)
+        let values = file.floats(&name, info)?;
+        // LeRobot once wrote infinities where there were no statistics.
+        if values.iter().all(|value| value.is_finite()) {
+            Ok(values)
+        } else {
+            Err(CheckpointError::NotFinite { path: file.path().to_owned(), names: vec![name] })
+        }
     }
 }
 
@@ -268,7 +282,12 @@ mod tests {
     }
 
     fn normalizer(mode: Mode, stats: &[[f32; 2]]) -> Normalizer {
-        Normalizer { eps: 1e-8, rules: vec![Rule { feature: "x".into(), mode, stats: stats.to_vec() }], excluded: Vec::new() }
+        Normalizer {
+            eps: 1e-8,
+            rules: vec![Rule { feature: "x".into(), mode, stats: stats.to_vec() }],
+            excluded: Vec::new(),
+            listed: Vec::new(),
+        }
     }
 
     #[test]

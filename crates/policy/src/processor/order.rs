@@ -9,21 +9,42 @@ use crate::CheckpointError;
 type Steps = [(String, Step)];
 type Kind = fn(&Step) -> bool;
 
-/// Pairs of steps of which the first, where there are both, must come before the second.
-const ORDER: [(Kind, Kind); 9] = [
+/// Pairs of steps of which the first, where there are both, must come before the second. A step paired
+/// with itself must not come twice.
+const ORDER: [(Kind, Kind); 13] = [
     (renames, uses_features),
-    (|step| matches!(step, Step::ToBatch), |step| matches!(step, Step::WriteState(_))),
+    (batches, writes_state),
     (|step| matches!(step, Step::Relative(_)), normalizes),
-    (normalizes, |step| matches!(step, Step::WriteState(_))),
-    (|step| matches!(step, Step::WriteState(_)), tokenizes),
+    (normalizes, writes_state),
+    (writes_state, tokenizes),
     (|step| matches!(step, Step::Newline), tokenizes),
-    (|step| matches!(step, Step::Unnormalize(_)), |step| matches!(step, Step::Absolute(_))),
+    (unnormalizes, makes_absolute),
     (normalizes, normalizes),
     (tokenizes, tokenizes),
+    (batches, batches),
+    (writes_state, writes_state),
+    (unnormalizes, unnormalizes),
+    (makes_absolute, makes_absolute),
 ];
 
 fn renames(step: &Step) -> bool {
     matches!(step, Step::Rename(map) if !map.is_empty())
+}
+
+fn batches(step: &Step) -> bool {
+    matches!(step, Step::ToBatch)
+}
+
+fn writes_state(step: &Step) -> bool {
+    matches!(step, Step::WriteState(_))
+}
+
+fn unnormalizes(step: &Step) -> bool {
+    matches!(step, Step::Unnormalize(_))
+}
+
+fn makes_absolute(step: &Step) -> bool {
+    matches!(step, Step::Absolute(_))
 }
 
 fn normalizes(step: &Step) -> bool {
