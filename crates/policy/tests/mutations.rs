@@ -11,7 +11,7 @@ mod common;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use common::{copy, edit_json, edit_tensors, golden};
+use common::{copy, edit_json, edit_tensors};
 use safetensors::tensor::Dtype;
 use serde_json::{Value, json};
 use sinew_core::RobotDescription;
@@ -32,7 +32,6 @@ const CASES: [&str; 9] = [
 
 /// A checkpoint in a folder of its own, to be mutated, with what is known of it.
 struct Subject {
-    case: &'static str,
     dir: tempfile::TempDir,
     inputs: Inputs,
     info: Info,
@@ -52,7 +51,7 @@ impl Subject {
         let robot = robot(checkpoint.info());
         let fits = Fit::of(&checkpoint, &robot).rows.iter().map(|row| row.fits).collect();
         let (info, answer) = (checkpoint.info().clone(), checkpoint.infer(&inputs).unwrap());
-        Self { case, dir, inputs, info, answer, robot, fits, mutants: 0, harmless: 0, faults: Vec::new() }
+        Self { dir, inputs, info, answer, robot, fits, mutants: 0, harmless: 0, faults: Vec::new() }
     }
 
     fn file(&self, name: &str) -> PathBuf {
