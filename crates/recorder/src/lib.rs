@@ -102,7 +102,10 @@ pub use reader::{
 };
 pub use recorder::DatasetRecorder;
 pub use rerun_view::{RerunView, ViewError};
-pub use tools::ToolError;
+pub use tools::{
+    CameraForm, Conversion, Output, Plan, PlannedResult, ShortVideo, ToolError, plan_convert, plan_delete, plan_merge,
+    plan_remove_features, plan_rename_task, plan_repair, plan_split, plan_split_by_share, plan_stats, undo,
+};
 pub use unfinished::{Unfinished, discard_unfinished, recover, recover_unfinished, unfinished};
 pub use verify::{Fault, verify, verify_with};
 pub use writer::{DatasetWriter, Row, Taken, Totals};

@@ -144,7 +144,7 @@ impl Info {
 }
 
 /// What LeRobot keeps of a video feature, in its order.
-fn video_info((width, height, fps): (u32, u32, u32), is_depth: bool, video: &VideoOptions, depth: &DepthRange) -> Value {
+pub(crate) fn video_info((width, height, fps): (u32, u32, u32), is_depth: bool, video: &VideoOptions, depth: &DepthRange) -> Value {
     let VideoOptions { quality, keyframe_interval, pixel_format, preset, .. } = video;
     let preset = preset.as_ref().map_or(Value::Null, |preset| preset.parse::<u64>().map_or_else(|_| json!(preset), |number| json!(number)));
     let (codec, pixel_format, channels, keyframes, quality, preset, extra) = if is_depth {

@@ -64,10 +64,6 @@ impl VideoReader {
         self.index.frames()
     }
 
-    pub(crate) fn index(&self) -> &VideoIndex {
-        &self.index
-    }
-
     fn failed(&self, what: String) -> ReadError {
         ReadError::Decode { path: self.path.clone(), what }
     }

@@ -33,7 +33,8 @@ pub use loader::{Item, Loader, Values, Windows};
 
 #[cfg(test)]
 pub(crate) use ffmpeg::command as ffmpeg_command;
-pub(crate) use layout::{dataset_stats, floats};
+pub(crate) use layout::{dataset_stats, floats, video_keys};
+pub(crate) use picture::to_png;
 
 /// A frame counts as found when its time in the file is this near to the row's (LeRobot's default).
 pub(crate) const TOLERANCE_S: f64 = 1e-4;
@@ -224,10 +225,10 @@ impl DatasetReader {
         let batch = arrow::compute::concat_batches(&schema, &batches).map_err(|error| failed(error.into()))?;
         let of = batch_integers(&batch, "episode_index");
         match of {
-            Some(numbers) if numbers.len() as u64 == wanted && numbers.iter().all(|number| *number == episode) => Ok(batch),
+            Some(numbers) if numbers.len() as u64 == wanted && numbers.iter().all(|number| *number == entry.episode_index) => Ok(batch),
             Some(numbers) if numbers.len() as u64 != wanted => Err(short()),
             Some(numbers) => {
-                let other = numbers.iter().find(|number| **number != episode);
+                let other = numbers.iter().find(|number| **number != entry.episode_index);
                 let what = format!("rows {first} to {} are of episode {other:?}, expected {episode}", first + wanted);
                 Err(ReadError::Invalid { path, what })
             }

@@ -4,8 +4,11 @@ mod crash;
 mod dataset;
 mod features;
 mod golden;
+mod model;
 mod overload;
 mod reading;
+mod repairing;
+mod tools;
 mod view;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,54 @@
 //! Tools that make a dataset out of others.
+//!
+//! Each answers a [`Plan`] first, which says what would be done and does it when it is run. A result is
+//! built beside its place, checked, and put there at once; what was there is kept for [`undo`].
 
+mod assembly;
+mod columns;
+mod encode;
 mod error;
+mod meta;
+mod mux;
+mod operations;
+mod output;
+mod pages;
+mod plan;
+mod repair;
+mod side;
+mod videos;
 
 pub use error::ToolError;
+pub use operations::{
+    plan_convert, plan_delete, plan_merge, plan_remove_features, plan_rename_task, plan_split, plan_split_by_share, plan_stats,
+};
+pub use output::{Output, undo};
+pub use plan::{Plan, PlannedResult};
+pub use repair::{ShortVideo, plan_repair};
+
+use crate::{Version, VideoOptions};
+
+/// What [`plan_convert`] changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Conversion {
+    /// Of the format.
+    pub version: Option<Version>,
+    /// Into what the images of all colour cameras are brought.
+    pub cameras: Option<CameraForm>,
+}
+
+/// How images are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CameraForm {
+    /// PNG in the table; what video has lost does not come back.
+    Images,
+    /// Encoded anew, be it from images or video.
+    Video(VideoOptions),
+}
+
+/// What happens to a camera's video.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum CameraWork {
+    #[default]
+    Copy,
+    Encode(VideoOptions),
+}

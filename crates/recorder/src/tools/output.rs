@@ -1,0 +1,153 @@
+//! A result is built beside its place, checked, and then put there at once.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::ToolError;
+use crate::files::{FOLDER, Staging, create_folder, io_error};
+use crate::progress::Progress;
+use crate::verify::verify_with;
+
+/// Where a tool's result goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// To the place of the dataset itself, which is kept until the next such operation: [`undo`]
+    /// brings it back.
+    InPlace,
+    /// To a folder that is empty or does not exist.
+    Folder(PathBuf),
+}
+
+/// The folder beside `root` with `what` in its name.
+fn beside(root: &Path, what: &str) -> PathBuf {
+    let name = root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    root.with_file_name(format!(".{name}.{what}"))
+}
+
+/// A folder without links and dots, so that its name and its parent can be told.
+fn resolved(root: &Path) -> Result<PathBuf, ToolError> {
+    Ok(fs::canonicalize(root).map_err(io_error("opening the folder", root))?)
+}
+
+/// A folder beside a dataset that is removed when this goes out of scope, unless it was moved.
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Makes it, empty, with `what` in its name.
+    pub(crate) fn beside(root: &Path, what: &str) -> Result<Self, ToolError> {
+        let path = beside(&resolved(root)?, what);
+        if path.exists() {
+            fs::remove_dir_all(&path).map_err(io_error("removing", &path))?;
+        }
+        create_folder(&path)?;
+        Ok(Self(path))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if self.0.exists() {
+            fs::remove_dir_all(&self.0).unwrap_or_else(|error| tracing::warn!(path = %self.0.display(), %error, "an unfinished result stays"));
+        }
+    }
+}
+
+/// Has `write` fill a new folder, checks that it is a whole dataset, and puts it at `target`.
+pub(crate) fn build_folder(target: &Path, progress: &mut Progress<'_>, write: impl FnOnce(&Path, &mut Progress<'_>) -> Result<(), ToolError>) -> Result<(), ToolError> {
+    if let Some(entry) = fs::read_dir(target).ok().and_then(|mut entries| entries.next()) {
+        let found = entry.map_or_else(|error| error.to_string(), |entry| entry.file_name().to_string_lossy().into_owned());
+        return Err(ToolError::NotEmpty { root: target.to_owned(), found });
+    }
+    create_folder(target)?;
+    let target = resolved(target)?;
+    let building = build(&target, progress, write)?;
+    // An empty folder is replaced.
+    Ok(fs::rename(&building.0, &target).map_err(io_error("moving into place", &target))?)
+}
+
+/// Has `write` fill a new folder, checks it, and exchanges it with the dataset at `root`.
+pub(crate) fn build_in_place(root: &Path, progress: &mut Progress<'_>, write: impl FnOnce(&Path, &mut Progress<'_>) -> Result<(), ToolError>) -> Result<(), ToolError> {
+    let root = resolved(root)?;
+    // Nobody records into it in the meantime.
+    let (staging, _) = Staging::open(&root)?;
+    let building = build(&root, progress, write)?;
+    let undo = beside(&root, "undo");
+    if undo.exists() {
+        fs::remove_dir_all(&undo).map_err(io_error("removing", &undo))?;
+    }
+    fs::rename(&building.0, &undo).map_err(io_error("moving", &undo))?;
+    exchange(&undo, &root)?;
+    drop(staging);
+    let lock = undo.join(FOLDER);
+    if lock.exists() {
+        fs::remove_dir_all(&lock).map_err(io_error("removing", &lock))?;
+    }
+    Ok(())
+}
+
+fn build(target: &Path, progress: &mut Progress<'_>, write: impl FnOnce(&Path, &mut Progress<'_>) -> Result<(), ToolError>) -> Result<Scratch, ToolError> {
+    let building = Scratch::beside(target, "building")?;
+    write(&building.0, progress)?;
+    let scratch = building.0.join(".scratch");
+    if scratch.exists() {
+        fs::remove_dir_all(&scratch).map_err(io_error("removing", &scratch))?;
+    }
+    let faults = verify_with(&building.0, false, progress)?;
+    if !faults.is_empty() {
+        return Err(ToolError::Unsound { root: target.to_owned(), faults });
+    }
+    Ok(building)
+}
+
+/// Brings back what was in `root` before the last operation in place; doing it twice changes nothing.
+///
+/// # Errors
+/// When there is nothing to bring back, someone is recording into it, or the disk refuses.
+pub fn undo(root: &Path) -> Result<(), ToolError> {
+    let root = resolved(root)?;
+    let undo = beside(&root, "undo");
+    if !undo.join(crate::schema::INFO).exists() {
+        return Err(ToolError::Plan { what: format!("undo the last operation on {}", root.display()), why: "there is none to undo".to_owned() });
+    }
+    let (staging, _) = Staging::open(&root)?;
+    exchange(&undo, &root)?;
+    drop(staging);
+    let lock = undo.join(FOLDER);
+    if lock.exists() {
+        fs::remove_dir_all(&lock).map_err(io_error("removing", &lock))?;
+    }
+    Ok(())
+}
+
+/// Exchanges two folders: at any instant, both names stand for one of them, whole.
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+fn exchange(one: &Path, other: &Path) -> Result<(), ToolError> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(()),
+        // The file system cannot.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => exchange_by_steps(one, other),
+        Err(error) => Err(io_error("exchanging", other)(error.into()).into()),
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+fn exchange(one: &Path, other: &Path) -> Result<(), ToolError> {
+    exchange_by_steps(one, other)
+}
+
+/// The same where the file system cannot do it at once: killed in between, what was at `other` is
+/// beside it under a name that ends in `.moving`.
+fn exchange_by_steps(one: &Path, other: &Path) -> Result<(), ToolError> {
+    let moving = beside(other, "moving");
+    fs::rename(other, &moving).map_err(io_error("moving", other))?;
+    if let Err(error) = fs::rename(one, other) {
+        fs::rename(&moving, other).map_err(io_error("moving back", other))?;
+        return Err(io_error("moving into place", other)(error).into());
+    }
+    Ok(fs::rename(&moving, one).map_err(io_error("moving", one))?)
+}

@@ -1,0 +1,133 @@
+//! What Sinew keeps beside LeRobot's tables: a row for each row, and a line for each episode.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use serde_json::Value;
+
+use super::assembly::{Part, close, table_writer};
+use super::columns::int64;
+use super::ToolError;
+use crate::files::{create_folder, io_error};
+use crate::info::parquet_files;
+use crate::reader::batch_integers;
+use crate::schema::TICKS;
+use crate::{DatasetReader, ReadError, RecordError};
+
+pub(crate) const LINES: &str = "meta/sinew_episodes.jsonl";
+
+/// The side tables of the sources, and those of the result while they are written.
+pub(super) struct SideTables {
+    root: PathBuf,
+    /// Of each source its rows by episode; none unless every source has them in the same columns.
+    rows: Option<Vec<BTreeMap<u64, RecordBatch>>>,
+    lines: Vec<BTreeMap<u64, Value>>,
+    new_rows: Vec<RecordBatch>,
+    new_lines: String,
+}
+
+/// Whether the rows beside the tables of all these sources can be kept.
+pub(crate) fn keeps_rows(sources: &[Arc<DatasetReader>]) -> Result<bool, ReadError> {
+    Ok(read_all(sources)?.is_some())
+}
+
+fn read_all(sources: &[Arc<DatasetReader>]) -> Result<Option<Vec<BTreeMap<u64, RecordBatch>>>, ReadError> {
+    let mut all = Vec::new();
+    let mut schema: Option<SchemaRef> = None;
+    for source in sources {
+        let tree = source.root().join(TICKS);
+        if !tree.exists() {
+            return Ok(None);
+        }
+        let mut episodes: BTreeMap<u64, RecordBatch> = BTreeMap::new();
+        for path in parquet_files(&tree)? {
+            for batch in read_whole(&path)? {
+                if schema.get_or_insert_with(|| batch.schema()).fields() != batch.schema().fields() {
+                    return Ok(None);
+                }
+                let failed = |error: arrow::error::ArrowError| ReadError::Parquet { path: path.clone(), source: error.into() };
+                let Some(of) = batch_integers(&batch, "episode_index") else { return Ok(None) };
+                let mut numbers = of.clone();
+                numbers.dedup();
+                for number in numbers {
+                    let mask: BooleanArray = of.iter().map(|of| Some(*of == number)).collect();
+                    let rows = arrow::compute::filter_record_batch(&batch, &mask).map_err(failed)?;
+                    let rows = match episodes.remove(&number) {
+                        Some(before) => arrow::compute::concat_batches(&batch.schema(), [&before, &rows]).map_err(failed)?,
+                        None => rows,
+                    };
+                    episodes.insert(number, rows);
+                }
+            }
+        }
+        let whole = source.episodes().iter().all(|episode| episodes.get(&episode.episode_index).is_some_and(|rows| rows.num_rows() as u64 == episode.length));
+        if !whole {
+            return Ok(None);
+        }
+        all.push(episodes);
+    }
+    Ok(Some(all))
+}
+
+fn read_whole(path: &Path) -> Result<Vec<RecordBatch>, ReadError> {
+    let file = fs::File::open(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
+    let failed = |source| ReadError::Parquet { path: path.to_owned(), source };
+    let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).map_err(failed)?.build().map_err(failed)?;
+    reader.collect::<Result<_, _>>().map_err(|error: arrow::error::ArrowError| failed(error.into()))
+}
+
+impl SideTables {
+    pub(super) fn open(root: &Path, sources: &[Arc<DatasetReader>]) -> Result<Self, ToolError> {
+        let mut lines = Vec::new();
+        for source in sources {
+            let path = source.root().join(LINES);
+            let text = if path.exists() { fs::read_to_string(&path).map_err(|source| ReadError::Io { path: path.clone(), source })? } else { String::new() };
+            let parsed = text.lines().filter(|line| !line.trim().is_empty()).map(serde_json::from_str::<Value>);
+            let parsed: Vec<Value> = parsed.collect::<Result<_, _>>().map_err(|source| ReadError::Json { path, source })?;
+            lines.push(parsed.into_iter().filter_map(|line| Some((line["episode_index"].as_u64()?, line))).collect());
+        }
+        Ok(Self { root: root.to_owned(), rows: read_all(sources)?, lines, new_rows: Vec::new(), new_lines: String::new() })
+    }
+
+    /// Adds the episode that a source calls `old` as episode `number` of the result.
+    pub(super) fn append(&mut self, part: &Part, old: u64, number: u64, first_index: u64) -> Result<(), ToolError> {
+        if let Some(line) = self.lines[part.source].get(&old) {
+            let mut line = line.clone();
+            line["episode_index"] = Value::from(number);
+            self.new_lines.push_str(&line.to_string());
+            self.new_lines.push('\n');
+        }
+        let Some(rows) = self.rows.as_ref().and_then(|all| all[part.source].get(&old)) else { return Ok(()) };
+        let rows = rows.slice(0, part.frames as usize);
+        let schema = rows.schema();
+        let columns = schema.fields().iter().zip(rows.columns()).map(|(field, column)| match field.name().as_str() {
+            "index" => int64(first_index..first_index + part.frames),
+            "episode_index" => int64((0..part.frames).map(|_| number)),
+            _ => column.clone(),
+        });
+        let path = self.root.join(TICKS);
+        let failed = |error: arrow::error::ArrowError| RecordError::Parquet { doing: "writing", path: path.clone(), source: error.into() };
+        self.new_rows.push(RecordBatch::try_new(schema.clone(), columns.collect()).map_err(failed)?);
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Result<(), ToolError> {
+        if !self.new_lines.is_empty() {
+            let path = self.root.join(LINES);
+            create_folder(&self.root.join("meta"))?;
+            fs::write(&path, self.new_lines).map_err(io_error("writing", &path))?;
+        }
+        let Some(first) = self.new_rows.first() else { return Ok(()) };
+        let path = self.root.join(crate::schema::FileIndex::default().table_path(TICKS));
+        let mut writer = table_writer(&path, first)?;
+        for rows in &self.new_rows {
+            let failed = |source| RecordError::Parquet { doing: "writing", path: path.clone(), source };
+            writer.write(rows).and_then(|()| writer.flush()).map_err(failed)?;
+        }
+        close(&path, writer)
+    }
+}
