@@ -131,15 +131,6 @@ fn size_of(folder: &Path, depth: usize) -> Result<u64, ReadError> {
     Ok(size)
 }
 
-/// info.json of a dataset that can be appended to, which is one of version 3.0.
-pub(crate) fn read_info(root: &Path) -> Result<Info, ReadError> {
-    let (version, info) = read_any_info(root)?;
-    if version != Version::V30 {
-        return Err(ReadError::Version { root: root.to_owned(), found: version.to_string() });
-    }
-    Ok(info)
-}
-
 /// info.json of any version. Whatever it says of sizes and numbers is within bounds that keep the
 /// rest from overflowing.
 pub(crate) fn read_any_info(root: &Path) -> Result<(Version, Info), ReadError> {

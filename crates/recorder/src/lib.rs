@@ -63,6 +63,7 @@ mod dataset;
 mod depth;
 mod encode;
 mod error;
+mod export;
 mod fault;
 mod feature;
 mod ffmpeg;
@@ -93,6 +94,7 @@ mod writer;
 
 pub use depth::DepthRange;
 pub use error::{ReadError, RecordError};
+pub use export::{PageOptions, write_html, write_rrd};
 pub use feature::{DatasetSchema, Dtype, Feature, FeatureKind, Truth, Value};
 pub use info::{CameraInfo, DatasetInfo, EpisodeInfo};
 pub use options::{Layout, Overload, RecorderOptions, VideoOptions};

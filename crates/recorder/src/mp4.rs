@@ -1,5 +1,4 @@
-//! Just enough of ISO 14496-12 and -15 to write one track of video: constant frame rate, starting at 0,
-//! frames in the order in which they are shown.
+//! Just enough of ISO 14496-12 and -15 to write one track of video: constant frame rate, starting at 0.
 
 /// Media time units of one frame. The timescale is `fps * FRAME_DURATION`, so a frame's time is
 /// exact (15360 a second at 30 fps, as ffmpeg has it).
@@ -22,6 +21,9 @@ pub(crate) struct Samples {
     pub(crate) key_frames: Vec<u32>,
     /// Where runs of frames that lie back to back begin in the file, and how many frames each has.
     pub(crate) runs: Vec<(u64, u32)>,
+    /// How many frames later than it is decoded each is shown; empty when none is. The video begins
+    /// when the first is shown.
+    pub(crate) late: Vec<u32>,
 }
 
 impl Samples {
@@ -115,7 +117,15 @@ pub(crate) fn moov(track: &Track, entry: &[u8], samples: &Samples) -> Vec<u8> {
     let dinf = make_box(b"dinf", &[&full_box(b"dref", 0, 0, &[&1u32.to_be_bytes(), &url])]);
     let minf = make_box(b"minf", &[&vmhd, &dinf, &sample_table(entry, samples)]);
     let mdia = make_box(b"mdia", &[&mdhd, &hdlr, &minf]);
-    let trak = make_box(b"trak", &[&tkhd, &mdia]);
+    let edts = if samples.late.is_empty() {
+        Vec::new()
+    } else {
+        // A frame is decoded at its number; the first to be shown is as late as it can be.
+        let first = samples.late.iter().zip(0u64..).map(|(late, decoded)| decoded + u64::from(*late)).min().unwrap_or(0);
+        let start = (first * u64::from(FRAME_DURATION)).to_be_bytes();
+        make_box(b"edts", &[&full_box(b"elst", 1, 0, &[&1u32.to_be_bytes(), &duration, &start, &0x10000u32.to_be_bytes()])])
+    };
+    let trak = make_box(b"trak", &[&tkhd, &edts, &mdia]);
     make_box(b"moov", &[&mvhd, &trak])
 }
 
@@ -123,6 +133,12 @@ fn sample_table(entry: &[u8], samples: &Samples) -> Vec<u8> {
     let count = samples.sizes.len() as u32;
     let stsd = full_box(b"stsd", 0, 0, &[&1u32.to_be_bytes(), entry]);
     let stts = full_box(b"stts", 0, 0, &[&words(&[1, count, FRAME_DURATION])]);
+    let ctts = if samples.late.is_empty() {
+        Vec::new()
+    } else {
+        let late: Vec<u32> = samples.late.iter().flat_map(|late| [1, late * FRAME_DURATION]).collect();
+        full_box(b"ctts", 0, 0, &[&count.to_be_bytes(), &words(&late)])
+    };
     let key_frames: Vec<u32> = samples.key_frames.iter().map(|frame| frame + 1).collect();
     let stss = full_box(b"stss", 0, 0, &[&words(&[key_frames.len() as u32]), &words(&key_frames)]);
     // A chunk a run: its number, its frames, the only sample entry.
@@ -131,7 +147,7 @@ fn sample_table(entry: &[u8], samples: &Samples) -> Vec<u8> {
     let stsz = full_box(b"stsz", 0, 0, &[&words(&[0, count]), &words(&samples.sizes)]);
     let offsets: Vec<u8> = samples.runs.iter().flat_map(|(offset, _)| offset.to_be_bytes()).collect();
     let co64 = full_box(b"co64", 0, 0, &[&words(&[samples.runs.len() as u32]), &offsets]);
-    make_box(b"stbl", &[&stsd, &stts, &stss, &stsc, &stsz, &co64])
+    make_box(b"stbl", &[&stsd, &stts, &ctts, &stss, &stsc, &stsz, &co64])
 }
 
 /// The sample entry of H.264 with these parameter sets (without start codes).

@@ -2,6 +2,7 @@
 
 mod crash;
 mod dataset;
+mod export;
 mod features;
 mod golden;
 mod model;

@@ -15,7 +15,11 @@ fn copy_tree(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
         let target = to.join(path.file_name().unwrap());
-        if path.is_dir() { copy_tree(&path, &target) } else { drop(fs::copy(&path, &target).unwrap()) }
+        if path.is_dir() {
+            copy_tree(&path, &target);
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
     }
 }
 
@@ -37,7 +41,11 @@ fn what_lerobot_leaves_when_it_is_killed_is_saved_whole() {
     let recorded: Value = serde_json::from_str(&fs::read_to_string(golden("killed.json")).unwrap()).unwrap();
     let reader = DatasetReader::open(&root).unwrap();
     let mut loader = Loader::new(&reader, &Windows::default()).unwrap();
-    let rows = recorded.as_array().unwrap().iter().flat_map(|episode| episode["rows"].as_array().unwrap().iter().map(|row| (&episode["task"], row)));
+    let rows = recorded
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|episode| episode["rows"].as_array().unwrap().iter().map(|row| (&episode["task"], row)));
     let mut index = 0;
     for (task, row) in rows {
         let item = loader.item(index).unwrap();
@@ -67,7 +75,11 @@ fn each_kind_of_damage_is_mended_without_touching_other_episodes() {
             |root| {
                 let path = root.join("meta/info.json");
                 let text = fs::read_to_string(&path).unwrap();
-                fs::write(path, text.replace("\"total_episodes\": 3", "\"total_episodes\": 5").replace("\"total_frames\": 12", "\"total_frames\": 21")).unwrap();
+                fs::write(
+                    path,
+                    text.replace("\"total_episodes\": 3", "\"total_episodes\": 5").replace("\"total_frames\": 12", "\"total_frames\": 21"),
+                )
+                .unwrap();
             },
             3,
         ),

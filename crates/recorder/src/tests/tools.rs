@@ -31,14 +31,17 @@ fn packets(path: &Path) -> Vec<Vec<u8>> {
 /// Every encoded frame of a dataset in order.
 fn all_packets(root: &Path, key: &str) -> Vec<Vec<u8>> {
     let reader = DatasetReader::open(root).unwrap();
-    let mut paths: Vec<_> = reader.episodes().iter().map(|episode| episode.videos.iter().find(|span| span.key == key).unwrap().path.clone()).collect();
+    let mut paths: Vec<_> =
+        reader.episodes().iter().map(|episode| episode.videos.iter().find(|span| span.key == key).unwrap().path.clone()).collect();
     paths.dedup();
     paths.iter().flat_map(|path| packets(&root.join(path))).collect()
 }
 
-fn all_rows(root: &Path) -> Vec<arrow::array::RecordBatch> {
+/// The columns of every episode, without what files say of them.
+fn all_rows(root: &Path) -> Vec<Vec<arrow::array::ArrayRef>> {
     let reader = DatasetReader::open(root).unwrap();
-    reader.episodes().iter().map(|episode| reader.rows(episode.episode_index, 0..episode.length).unwrap()).collect()
+    let rows = reader.episodes().iter().map(|episode| reader.rows(episode.episode_index, 0..episode.length).unwrap());
+    rows.map(|batch| batch.columns().to_vec()).collect()
 }
 
 #[test]
@@ -86,7 +89,8 @@ fn a_merge_joins_tasks_and_refuses_what_differs() {
     assert_whole(&both);
     assert_eq!(read(&both), [read(&one), read(&two)].concat());
     let log = fs::read_to_string(both.join("meta/sinew_episodes.jsonl")).unwrap();
-    let numbers: Vec<u64> = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["episode_index"].as_u64().unwrap()).collect();
+    let numbers: Vec<u64> =
+        log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["episode_index"].as_u64().unwrap()).collect();
     assert_eq!(numbers, [0, 1, 2]);
 
     let path = two.join("meta/info.json");

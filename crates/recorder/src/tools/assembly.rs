@@ -75,7 +75,8 @@ impl Assembly {
     pub(crate) fn tasks(&self) -> Vec<String> {
         let renamed = |task: &String| self.renamed_tasks.get(task).unwrap_or(task).clone();
         let mut tasks: Vec<String> = Vec::new();
-        let of_parts = self.parts.iter().flat_map(|part| self.sources[part.source].episodes()[part.episode as usize].tasks.iter().map(renamed));
+        let of_parts =
+            self.parts.iter().flat_map(|part| self.sources[part.source].episodes()[part.episode as usize].tasks.iter().map(renamed));
         for task in self.first_tasks.iter().map(renamed).chain(of_parts) {
             if !tasks.contains(&task) {
                 tasks.push(task);
@@ -96,7 +97,9 @@ impl Assembly {
             .features
             .iter()
             .filter(|(_, feature)| feature["dtype"] == "video")
-            .map(|(key, _)| CameraWriter::new(root, key, self.version, self.sources[0].fps(), info.chunks_size, info.video_files_size_in_mb << 20))
+            .map(|(key, _)| {
+                CameraWriter::new(root, key, self.version, self.sources[0].fps(), info.chunks_size, info.video_files_size_in_mb << 20)
+            })
             .collect();
         let mut side = SideTables::open(root, &self.sources)?;
         let mut tasks = self.tasks();
@@ -123,7 +126,8 @@ impl Assembly {
         rows.finish()?;
         side.finish()?;
         let keys: Vec<String> = cameras.into_iter().map(|camera| camera.key).collect();
-        Meta { root, version: self.version, info, features: &self.features, tasks: &tasks, records: &mut records, video_keys: &keys }.write()?;
+        Meta { root, version: self.version, info, features: &self.features, tasks: &tasks, records: &mut records, video_keys: &keys }
+            .write()?;
         // What the rig was, if it was the same throughout.
         let rigs: Vec<Option<Vec<u8>>> = self.sources.iter().map(|source| fs::read(source.root().join(RIG)).ok()).collect();
         if let Some(Some(rig)) = rigs.first().filter(|first| rigs.iter().all(|rig| rig == *first)) {
@@ -195,7 +199,9 @@ impl Assembly {
                 continue;
             }
             let column: ArrayRef = match key.as_str() {
-                "timestamp" => Arc::new((0..part.frames).map(|frame| row_time_s(frame, reader.fps()) as f32).collect::<arrow::array::Float32Array>()),
+                "timestamp" => {
+                    Arc::new((0..part.frames).map(|frame| row_time_s(frame, reader.fps()) as f32).collect::<arrow::array::Float32Array>())
+                }
                 "frame_index" => int64(0..part.frames),
                 "episode_index" => int64((0..part.frames).map(|_| number)),
                 "index" => int64(first_index..first_index + part.frames),
@@ -246,7 +252,13 @@ fn image_stats(reader: &DatasetReader, part: &Part, key: &str, progress: &mut Pr
 }
 
 /// Statistics of depth, in the unit it was recorded in.
-fn depth_stats(reader: &DatasetReader, part: &Part, key: &str, sampled: &[u64], progress: &mut Progress<'_>) -> Result<FeatureStats, ToolError> {
+fn depth_stats(
+    reader: &DatasetReader,
+    part: &Part,
+    key: &str,
+    sampled: &[u64],
+    progress: &mut Progress<'_>,
+) -> Result<FeatureStats, ToolError> {
     let mut stats = PictureStats::new();
     for frame in sampled {
         step(progress, "computing the statistics of depth", *frame, part.frames)?;
@@ -255,7 +267,8 @@ fn depth_stats(reader: &DatasetReader, part: &Part, key: &str, sampled: &[u64], 
         stats.add(&PictureCounts::of_depth(&bytes, depth.width as usize, depth.height as usize));
     }
     let path = reader.root().to_owned();
-    let mut stats = stats.finish().ok_or_else(|| ReadError::Invalid { path, what: format!("episode {} has no image of {key}", part.episode) })?;
+    let mut stats =
+        stats.finish().ok_or_else(|| ReadError::Invalid { path, what: format!("episode {} has no image of {key}", part.episode) })?;
     if reader.features()[key]["info"]["depth_unit"] == "m" {
         let lists = [&mut stats.min, &mut stats.max, &mut stats.mean, &mut stats.std].into_iter().chain(&mut stats.quantiles);
         lists.flatten().for_each(|value| *value /= 1000.0);
@@ -328,7 +341,11 @@ pub(super) fn table_writer(path: &Path, rows: &RecordBatch) -> Result<ArrowWrite
         create_folder(parent)?;
     }
     let metadata = rows.schema().metadata().iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
-    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).set_max_row_group_row_count(None).set_key_value_metadata(Some(metadata)).build();
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_max_row_group_row_count(None)
+        .set_key_value_metadata(Some(metadata))
+        .build();
     let file = File::create(path).map_err(io_error("creating", path))?;
     let failed = |source| RecordError::Parquet { doing: "writing", path: path.to_owned(), source };
     Ok(ArrowWriter::try_new(file, rows.schema(), Some(properties)).map_err(failed)?)

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::progress::Stopped;
-use crate::{Fault, ReadError, RecordError};
+use crate::{Fault, ReadError, RecordError, ViewError};
 
 /// A tool that could not do its work. The datasets it read are as they were.
 #[derive(Debug, Error)]
@@ -20,13 +20,12 @@ pub enum ToolError {
     /// The progress callback asked to stop.
     #[error("stopped; nothing was changed")]
     Stopped,
-    /// A program that was run failed.
-    #[error("running {program} to {doing}: {what}")]
-    Program { program: PathBuf, doing: String, what: String },
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]
     Write(#[from] RecordError),
+    #[error(transparent)]
+    View(#[from] ViewError),
 }
 
 impl From<Stopped> for ToolError {

@@ -84,8 +84,7 @@ impl Meta<'_> {
         let lines = |values: &mut dyn Iterator<Item = Value>| values.map(|value| format!("{value}\n")).collect::<String>();
         let tasks = lines(&mut self.tasks.iter().enumerate().map(|(index, task)| json!({"task_index": index, "task": task})));
         let records = || self.records.iter();
-        let episodes =
-            lines(&mut records().map(|r| json!({"episode_index": r.episode_index, "tasks": r.tasks, "length": r.length})));
+        let episodes = lines(&mut records().map(|r| json!({"episode_index": r.episode_index, "tasks": r.tasks, "length": r.length})));
         self.write_file("meta/tasks.jsonl", tasks.as_bytes())?;
         self.write_file("meta/episodes.jsonl", episodes.as_bytes())?;
         if self.version == Version::V21 {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::ToolError;
 use crate::ReadError;
 use crate::files::io_error;
-use crate::mp4::FRAME_DURATION;
+use crate::mp4::{Samples, Track, data_header, file_type, moov};
 use crate::mp4_read::VideoIndex;
 
 /// Consecutive frames of a file that can be decoded without any other.
@@ -68,17 +68,13 @@ impl Clip {
 pub(crate) fn write(clips: &[Clip], fps: u32, to: &Path) -> Result<(), ToolError> {
     let out = File::create(to).map_err(io_error("creating", to))?;
     let mut out = BufWriter::with_capacity(1 << 18, out);
-    let kind = make_box(b"ftyp", &[b"isom", &512u32.to_be_bytes(), b"isomiso2avc1mp41"]);
+    let Some(first) = clips.first() else { return Ok(()) };
+    let track = Track { width: first.size.0, height: first.size.1, fps };
+    let index = |offset| moov(&track, &first.sample_entry, &samples_of(clips, offset));
+    let (kind, data) = (file_type(), data_header(clips.iter().map(Clip::bytes).sum::<u64>() + 16));
     // The offset's width is fixed, so the index has the same length whatever it says.
-    let data_offset = kind.len() + moov(clips, fps, 0).len() + 16;
-    let data_bytes: u64 = clips.iter().map(Clip::bytes).sum();
-    let mut head = kind;
-    head.extend(moov(clips, fps, data_offset as u64));
-    // Size 1 announces a 64-bit size after the type.
-    head.extend(1u32.to_be_bytes());
-    head.extend(b"mdat");
-    head.extend((data_bytes + 16).to_be_bytes());
-    out.write_all(&head).map_err(io_error("writing", to))?;
+    let offset = kind.len() + index(0).len() + data.len();
+    out.write_all(&[kind, index(offset as u64), data].concat()).map_err(io_error("writing", to))?;
     let mut opened: Option<(&Path, File)> = None;
     for clip in clips {
         let failed = |source| ReadError::Io { path: clip.path.clone(), source };
@@ -110,81 +106,19 @@ fn runs(samples: &[ClipSample]) -> Vec<(u64, u64)> {
     runs
 }
 
-fn make_box(kind: &[u8; 4], parts: &[&[u8]]) -> Vec<u8> {
-    let size = 8 + parts.iter().map(|part| part.len()).sum::<usize>();
-    let mut bytes = Vec::with_capacity(size);
-    bytes.extend((size as u32).to_be_bytes());
-    bytes.extend(kind);
-    parts.iter().for_each(|part| bytes.extend(*part));
-    bytes
-}
-
-fn full_box(kind: &[u8; 4], version: u8, flags: u32, parts: &[&[u8]]) -> Vec<u8> {
-    let word = ((u32::from(version) << 24) | flags).to_be_bytes();
-    let mut all: Vec<&[u8]> = vec![&word];
-    all.extend(parts);
-    make_box(kind, &all)
-}
-
-fn words(values: &[u32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_be_bytes()).collect()
-}
-
-const UNITY_MATRIX: [u32; 9] = [0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x4000_0000];
-
-fn moov(clips: &[Clip], fps: u32, data_offset: u64) -> Vec<u8> {
-    let samples: Vec<&ClipSample> = clips.iter().flat_map(|clip| &clip.samples).collect();
-    let count = samples.len() as u32;
-    // How much later each frame is shown than it is decoded, in frames, once all are late enough.
-    let early = |(decoded, sample): (usize, &ClipSample)| i64::from(sample.rank) - decoded as i64;
-    let shifts: Vec<i64> = clips.iter().flat_map(|clip| clip.samples.iter().enumerate().map(early)).collect();
-    let delay = shifts.iter().map(|shift| -shift).max().unwrap_or(0).max(0);
-    let (width, height) = clips.first().map_or((0, 0), |clip| clip.size);
-    let entry = clips.first().map(|clip| clip.sample_entry.as_slice()).unwrap_or_default();
-
-    let timescale = (fps * FRAME_DURATION).to_be_bytes();
-    let duration = (u64::from(count) * u64::from(FRAME_DURATION)).to_be_bytes();
-    let matrix = words(&UNITY_MATRIX);
-    let no_dates = [0u8; 16];
-    let rate = [&0x10000u32.to_be_bytes()[..], &0x100u16.to_be_bytes()].concat();
-    let mvhd = full_box(b"mvhd", 1, 0, &[&no_dates, &timescale, &duration, &rate, &[0; 10], &matrix, &[0; 24], &2u32.to_be_bytes()]);
-    let sides = words(&[u32::from(width) << 16, u32::from(height) << 16]);
-    // Flags: enabled, in the movie.
-    let tkhd = full_box(b"tkhd", 1, 3, &[&no_dates, &1u32.to_be_bytes(), &[0; 4], &duration, &[0; 16], &matrix, &sides]);
-    // Language "und", packed five bits a letter.
-    let mdhd = full_box(b"mdhd", 1, 0, &[&no_dates, &timescale, &duration, &0x55c4u16.to_be_bytes(), &[0; 2]]);
-    let hdlr = full_box(b"hdlr", 0, 0, &[&[0; 4], b"vide", &[0; 12], b"video\0"]);
-    let vmhd = full_box(b"vmhd", 0, 1, &[&[0; 8]]);
-    // Flag 1: the data is in this file.
-    let url = full_box(b"url ", 0, 1, &[]);
-    let dinf = make_box(b"dinf", &[&full_box(b"dref", 0, 0, &[&1u32.to_be_bytes(), &url])]);
-
-    let stsd = full_box(b"stsd", 0, 0, &[&1u32.to_be_bytes(), entry]);
-    let stts = full_box(b"stts", 0, 0, &[&words(&[1, count, FRAME_DURATION])]);
-    let ctts = if delay == 0 {
-        Vec::new()
-    } else {
-        let late: Vec<u32> = shifts.iter().flat_map(|shift| [1, (shift + delay) as u32 * FRAME_DURATION]).collect();
-        full_box(b"ctts", 0, 0, &[&count.to_be_bytes(), &words(&late)])
-    };
-    let keys: Vec<u32> = samples.iter().zip(1..).filter(|(sample, _)| sample.is_key).map(|(_, number)| number).collect();
-    let stss = full_box(b"stss", 0, 0, &[&words(&[keys.len() as u32]), &words(&keys)]);
-    // One chunk holds every frame.
-    let stsc = full_box(b"stsc", 0, 0, &[&words(&[1, 1, count, 1])]);
-    let sizes: Vec<u32> = samples.iter().map(|sample| sample.bytes).collect();
-    let stsz = full_box(b"stsz", 0, 0, &[&words(&[0, count]), &words(&sizes)]);
-    let co64 = full_box(b"co64", 0, 0, &[&1u32.to_be_bytes(), &data_offset.to_be_bytes()]);
-    let stbl = make_box(b"stbl", &[&stsd, &stts, &ctts, &stss, &stsc, &stsz, &co64]);
-
-    let minf = make_box(b"minf", &[&vmhd, &dinf, &stbl]);
-    let mdia = make_box(b"mdia", &[&mdhd, &hdlr, &minf]);
-    let edts = if delay == 0 {
-        Vec::new()
-    } else {
-        // The presentation begins where the first frame is shown.
-        let start = (delay as u64 * u64::from(FRAME_DURATION)).to_be_bytes();
-        make_box(b"edts", &[&full_box(b"elst", 1, 0, &[&1u32.to_be_bytes(), &duration, &start, &0x10000u32.to_be_bytes()])])
-    };
-    let trak = make_box(b"trak", &[&tkhd, &edts, &mdia]);
-    make_box(b"moov", &[&mvhd, &trak])
+/// The index's tables, of frames that lie back to back from `offset` on.
+fn samples_of(clips: &[Clip], offset: u64) -> Samples {
+    let mut samples = Samples::default();
+    for sample in clips.iter().flat_map(|clip| &clip.samples) {
+        samples.push(sample.bytes, sample.is_key);
+    }
+    samples.runs.push((offset, samples.sizes.len() as u32));
+    // How much later each frame is shown than it is decoded, in frames; then all are made late enough.
+    let late = |(decoded, sample): (usize, &ClipSample)| i64::from(sample.rank) - decoded as i64;
+    let late: Vec<i64> = clips.iter().flat_map(|clip| clip.samples.iter().enumerate().map(late)).collect();
+    let delay = late.iter().map(|late| -late).max().unwrap_or(0);
+    if delay > 0 {
+        samples.late = late.into_iter().map(|late| (late + delay) as u32).collect();
+    }
+    samples
 }

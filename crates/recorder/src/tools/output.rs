@@ -51,13 +51,18 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if self.0.exists() {
-            fs::remove_dir_all(&self.0).unwrap_or_else(|error| tracing::warn!(path = %self.0.display(), %error, "an unfinished result stays"));
+            fs::remove_dir_all(&self.0)
+                .unwrap_or_else(|error| tracing::warn!(path = %self.0.display(), %error, "an unfinished result stays"));
         }
     }
 }
 
 /// Has `write` fill a new folder, checks that it is a whole dataset, and puts it at `target`.
-pub(crate) fn build_folder(target: &Path, progress: &mut Progress<'_>, write: impl FnOnce(&Path, &mut Progress<'_>) -> Result<(), ToolError>) -> Result<(), ToolError> {
+pub(crate) fn build_folder(
+    target: &Path,
+    progress: &mut Progress<'_>,
+    write: impl FnOnce(&Path, &mut Progress<'_>) -> Result<(), ToolError>,
+) -> Result<(), ToolError> {
     if let Some(entry) = fs::read_dir(target).ok().and_then(|mut entries| entries.next()) {
         let found = entry.map_or_else(|error| error.to_string(), |entry| entry.file_name().to_string_lossy().into_owned());
         return Err(ToolError::NotEmpty { root: target.to_owned(), found });
@@ -69,11 +74,27 @@ pub(crate) fn build_folder(target: &Path, progress: &mut Progress<'_>, write: im
     Ok(fs::rename(&building.0, &target).map_err(io_error("moving into place", &target))?)
 }
 
+/// Keeps everybody else from recording into the dataset; an episode that waits to be recovered is not
+/// to be lost either.
+fn held(root: &Path) -> Result<Staging, ToolError> {
+    let (staging, _) = Staging::open(root)?;
+    match crate::unfinished(root)? {
+        None => Ok(staging),
+        Some(_) => Err(ToolError::Plan {
+            what: format!("change {} in place", root.display()),
+            why: "it has an unfinished episode; recover or discard it first".to_owned(),
+        }),
+    }
+}
+
 /// Has `write` fill a new folder, checks it, and exchanges it with the dataset at `root`.
-pub(crate) fn build_in_place(root: &Path, progress: &mut Progress<'_>, write: impl FnOnce(&Path, &mut Progress<'_>) -> Result<(), ToolError>) -> Result<(), ToolError> {
+pub(crate) fn build_in_place(
+    root: &Path,
+    progress: &mut Progress<'_>,
+    write: impl FnOnce(&Path, &mut Progress<'_>) -> Result<(), ToolError>,
+) -> Result<(), ToolError> {
     let root = resolved(root)?;
-    // Nobody records into it in the meantime.
-    let (staging, _) = Staging::open(&root)?;
+    let staging = held(&root)?;
     let building = build(&root, progress, write)?;
     let undo = beside(&root, "undo");
     if undo.exists() {
@@ -89,7 +110,11 @@ pub(crate) fn build_in_place(root: &Path, progress: &mut Progress<'_>, write: im
     Ok(())
 }
 
-fn build(target: &Path, progress: &mut Progress<'_>, write: impl FnOnce(&Path, &mut Progress<'_>) -> Result<(), ToolError>) -> Result<Scratch, ToolError> {
+fn build(
+    target: &Path,
+    progress: &mut Progress<'_>,
+    write: impl FnOnce(&Path, &mut Progress<'_>) -> Result<(), ToolError>,
+) -> Result<Scratch, ToolError> {
     let building = Scratch::beside(target, "building")?;
     write(&building.0, progress)?;
     let scratch = building.0.join(".scratch");
@@ -111,9 +136,12 @@ pub fn undo(root: &Path) -> Result<(), ToolError> {
     let root = resolved(root)?;
     let undo = beside(&root, "undo");
     if !undo.join(crate::schema::INFO).exists() {
-        return Err(ToolError::Plan { what: format!("undo the last operation on {}", root.display()), why: "there is none to undo".to_owned() });
+        return Err(ToolError::Plan {
+            what: format!("undo the last operation on {}", root.display()),
+            why: "there is none to undo".to_owned(),
+        });
     }
-    let (staging, _) = Staging::open(&root)?;
+    let staging = held(&root)?;
     exchange(&undo, &root)?;
     drop(staging);
     let lock = undo.join(FOLDER);

@@ -55,7 +55,8 @@ pub(crate) fn restore(from: &Path, schema: &arrow::datatypes::Schema, values_a_r
         return Ok(rows);
     }
     let metadata = metadata(&pages, &groups, &descriptor).map_err(failed)?;
-    let end = groups.last().and_then(|group| group.leaves.last()).map_or(4, |range| pages[range.end - 1].offset + pages[range.end - 1].bytes);
+    let end =
+        groups.last().and_then(|group| group.leaves.last()).map_or(4, |range| pages[range.end - 1].offset + pages[range.end - 1].bytes);
     let mut out = File::create(to).map_err(io_error("creating", to))?;
     out.write_all(&bytes[..end as usize]).map_err(io_error("writing", to))?;
     ParquetMetaDataWriter::new(&mut out, &metadata).finish().map_err(failed)?;
@@ -95,39 +96,50 @@ fn metadata(pages: &[Page], groups: &[Group], descriptor: &SchemaDescPtr) -> Res
     Ok(ParquetMetaData::new(file, row_groups))
 }
 
-/// The whole row groups that the pages make, from the first on.
+/// The whole row groups that the pages make, from the first on. Where pages can be shared out in several
+/// ways, the one that makes sense of most pages is right.
 fn groups(pages: &[Page], leaves: &[Leaf]) -> Vec<Group> {
+    // Of each page, how far one gets when a row group begins there, and the first one's rows.
+    let mut reached: Vec<(usize, Option<u64>)> = (0..=pages.len()).map(|start| (start, None)).collect();
+    for start in (0..pages.len()).rev() {
+        for rows in candidates(pages, start, leaves) {
+            let end = group(pages, start, leaves, rows).and_then(|group| Some(group.leaves.last()?.end));
+            let far = end.map_or(start, |end| reached[end].0);
+            if far > reached[start].0 {
+                reached[start] = (far, Some(rows));
+            }
+        }
+    }
     let (mut groups, mut at) = (Vec::new(), 0);
-    while let Some(group) = group(pages, at, leaves) {
+    while let Some(group) = reached[at].1.and_then(|rows| group(pages, at, leaves, rows)) {
         at = group.leaves.last().map_or(at, |range| range.end);
         groups.push(group);
     }
     groups
 }
 
-fn group(pages: &[Page], start: usize, leaves: &[Leaf]) -> Option<Group> {
-    let first = leaves.first()?;
-    let mut end = start + usize::from(pages.get(start)?.is_dictionary);
-    let mut values = 0;
-    // How many pages are of the first column is not said; the other columns have to fit.
-    while let Some(page) = pages.get(end).filter(|page| !page.is_dictionary) {
-        values += page.values;
-        end += 1;
-        if values == 0 || !values.is_multiple_of(first.values_a_row) {
-            continue;
-        }
-        let rows = values / first.values_a_row;
-        let mut ranges = vec![start..end];
-        for leaf in &leaves[1..] {
-            let begin = ranges.last().map_or(end, |range| range.end);
-            let Some(end) = chunk(pages, begin, rows * leaf.values_a_row) else { break };
-            ranges.push(begin..end);
-        }
-        if ranges.len() == leaves.len() {
-            return Some(Group { rows, leaves: ranges });
-        }
+/// How many rows a row group that begins at page `start` may have: how many pages are of its first
+/// column is not said.
+fn candidates(pages: &[Page], start: usize, leaves: &[Leaf]) -> Vec<u64> {
+    let Some(first) = leaves.first() else { return Vec::new() };
+    let begin = start + usize::from(pages[start].is_dictionary);
+    let data = pages[begin..].iter().take_while(|page| !page.is_dictionary);
+    let sums = data.scan(0, |sum, page| {
+        *sum += page.values;
+        Some(*sum)
+    });
+    sums.filter(|values| *values > 0 && values.is_multiple_of(first.values_a_row)).map(|values| values / first.values_a_row).collect()
+}
+
+/// The row group of so many rows that begins at page `start`, if the pages make one.
+fn group(pages: &[Page], start: usize, leaves: &[Leaf], rows: u64) -> Option<Group> {
+    let (mut begin, mut ranges) = (start, Vec::new());
+    for leaf in leaves {
+        let end = chunk(pages, begin, rows.checked_mul(leaf.values_a_row)?)?;
+        ranges.push(begin..end);
+        begin = end;
     }
-    None
+    Some(Group { rows, leaves: ranges })
 }
 
 /// Where the column that begins at page `begin` and has `wanted` values ends.
@@ -144,7 +156,9 @@ fn chunk(pages: &[Page], begin: usize, wanted: u64) -> Option<usize> {
 /// The pages from the beginning of the file on, as far as they are whole.
 fn pages(bytes: &[u8]) -> Vec<Page> {
     let (mut pages, mut at) = (Vec::new(), 4);
-    while let Some(page) = bytes.get(at..).and_then(|rest| page(rest, at as u64)).filter(|page| page.offset + page.bytes <= bytes.len() as u64) {
+    while let Some(page) =
+        bytes.get(at..).and_then(|rest| page(rest, at as u64)).filter(|page| page.offset + page.bytes <= bytes.len() as u64)
+    {
         at += page.bytes as usize;
         pages.push(page);
     }
@@ -165,7 +179,13 @@ fn page(bytes: &[u8], offset: u64) -> Option<Page> {
         _ => return None,
     };
     let header = thrift.at as u64;
-    Some(Page { offset, bytes: header + contents, uncompressed_bytes: header + uncompressed, values: u64::try_from(values).ok()?, is_dictionary })
+    Some(Page {
+        offset,
+        bytes: header + contents,
+        uncompressed_bytes: header + uncompressed,
+        values: u64::try_from(values).ok()?,
+        is_dictionary,
+    })
 }
 
 /// Thrift's compact protocol, as far as headers of pages use it.
@@ -241,7 +261,8 @@ mod tests {
     fn pages_are_told_apart_by_their_values() {
         // Two columns of 3 and 1 values a row, the second without a dictionary; groups of 4 and 2 rows,
         // the first with its first column in two pages; then one that was cut.
-        let pages = [page(5, true), page(9, false), page(3, false), page(4, false), page(2, true), page(6, false), page(2, false), page(7, true)];
+        let pages =
+            [page(5, true), page(9, false), page(3, false), page(4, false), page(2, true), page(6, false), page(2, false), page(7, true)];
         let groups = groups(&pages, &[Leaf { values_a_row: 3 }, Leaf { values_a_row: 1 }]);
         let found: Vec<_> = groups.iter().map(|group| (group.rows, group.leaves.clone())).collect();
         assert_eq!(found, [(4, vec![0..3, 3..4]), (2, vec![4..6, 6..7])]);

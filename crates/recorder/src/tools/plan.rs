@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::ToolError;
 use super::assembly::Assembly;
 use super::output::{Output, Scratch, build_folder, build_in_place};
-use super::ToolError;
 use crate::progress::Progress;
 use crate::{DatasetReader, Version};
 

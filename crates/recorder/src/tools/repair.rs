@@ -8,12 +8,12 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema};
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 
+use super::ToolError;
 use super::assembly::{Assembly, Part};
 use super::columns::arrow_type;
 use super::output::Scratch;
 use super::pages::restore;
 use super::plan::Plan;
-use super::ToolError;
 use crate::files::{COMMIT, FOLDER};
 use crate::info::{parquet_files, read_any_info, read_parquet, read_tasks};
 use crate::mp4_read::{VideoIndex, read_video};
@@ -152,7 +152,12 @@ fn runs_of(root: &Path, path: &Path, info: &Info, scratch: &Path, changes: &mut 
             changes.push(format!("{} is lost: it has no footer and no whole row group", relative.display()));
             return Ok(Vec::new());
         }
-        changes.push(format!("{} had no footer; {} rows in {} row groups are found by their pages", relative.display(), rows.iter().sum::<u64>(), rows.len()));
+        changes.push(format!(
+            "{} had no footer; {} rows in {} row groups are found by their pages",
+            relative.display(),
+            rows.iter().sum::<u64>(),
+            rows.len()
+        ));
         restored
     };
     let mut runs: Vec<Run> = Vec::new();
@@ -263,7 +268,8 @@ fn video_files(tree: &Path) -> Vec<PathBuf> {
     let list = |folder: &Path| -> Vec<PathBuf> {
         std::fs::read_dir(folder).map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path())).collect()).unwrap_or_default()
     };
-    let mut files: Vec<PathBuf> = list(tree).iter().flat_map(|chunk| list(chunk)).filter(|path| path.extension().is_some_and(|e| e == "mp4")).collect();
+    let mut files: Vec<PathBuf> =
+        list(tree).iter().flat_map(|chunk| list(chunk)).filter(|path| path.extension().is_some_and(|e| e == "mp4")).collect();
     files.sort();
     files
 }

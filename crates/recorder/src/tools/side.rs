@@ -9,9 +9,9 @@ use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use serde_json::Value;
 
+use super::ToolError;
 use super::assembly::{Part, close, table_writer};
 use super::columns::int64;
-use super::ToolError;
 use crate::files::{create_folder, io_error};
 use crate::info::parquet_files;
 use crate::reader::batch_integers;
@@ -64,7 +64,10 @@ fn read_all(sources: &[Arc<DatasetReader>]) -> Result<Option<Vec<BTreeMap<u64, R
                 }
             }
         }
-        let whole = source.episodes().iter().all(|episode| episodes.get(&episode.episode_index).is_some_and(|rows| rows.num_rows() as u64 == episode.length));
+        let whole = source
+            .episodes()
+            .iter()
+            .all(|episode| episodes.get(&episode.episode_index).is_some_and(|rows| rows.num_rows() as u64 == episode.length));
         if !whole {
             return Ok(None);
         }
@@ -85,7 +88,11 @@ impl SideTables {
         let mut lines = Vec::new();
         for source in sources {
             let path = source.root().join(LINES);
-            let text = if path.exists() { fs::read_to_string(&path).map_err(|source| ReadError::Io { path: path.clone(), source })? } else { String::new() };
+            let text = if path.exists() {
+                fs::read_to_string(&path).map_err(|source| ReadError::Io { path: path.clone(), source })?
+            } else {
+                String::new()
+            };
             let parsed = text.lines().filter(|line| !line.trim().is_empty()).map(serde_json::from_str::<Value>);
             let parsed: Vec<Value> = parsed.collect::<Result<_, _>>().map_err(|source| ReadError::Json { path, source })?;
             lines.push(parsed.into_iter().filter_map(|line| Some((line["episode_index"].as_u64()?, line))).collect());
