@@ -110,7 +110,10 @@ fn section(reader: &DatasetReader, number: u64, options: &PageOptions, page: &mu
             let failed = |error: image::ImageError| ReadError::Decode { path: reader.root().to_owned(), what: error.to_string() };
             let data = base64(&to_jpeg(&image, JPEG_QUALITY).map_err(failed)?);
             let seconds = frame as f64 / f64::from(reader.fps());
-            let _ = write!(page, "<figure><img alt=\"frame {frame}\" src=\"data:image/jpeg;base64,{data}\"><figcaption>{seconds:.2} s</figcaption></figure>");
+            let _ = write!(
+                page,
+                "<figure><img alt=\"frame {frame}\" src=\"data:image/jpeg;base64,{data}\"><figcaption>{seconds:.2} s</figcaption></figure>"
+            );
         }
         page.push_str("</div>");
     }

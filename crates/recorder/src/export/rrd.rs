@@ -58,7 +58,9 @@ pub fn write_rrd(reader: &DatasetReader, episodes: &[u64], path: &Path, progress
             done += 1;
         }
     }
-    stream.flush_with_timeout(std::time::Duration::from_secs(60)).map_err(|source| ViewError::Flush { to: path.display().to_string(), source })?;
+    stream
+        .flush_with_timeout(std::time::Duration::from_secs(60))
+        .map_err(|source| ViewError::Flush { to: path.display().to_string(), source })?;
     step(progress, "writing frames for Rerun", total, total)?;
     Ok(())
 }
