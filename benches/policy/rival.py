@@ -8,6 +8,7 @@ processors included, for each of N calls; `peak_memory_bytes` is of the whole pr
 
 import argparse
 import json
+import os
 import resource
 import time
 from pathlib import Path
@@ -27,11 +28,15 @@ def main() -> None:
     parser.add_argument("--onnx", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    config = PreTrainedConfig.from_pretrained(args.checkpoint)
+    args.onnx = args.onnx and args.onnx.resolve()
+    # SmolVLA names its backbone by a path, which LeRobot takes from the working directory.
+    os.chdir(args.checkpoint)
+    here = Path(".")
+    config = PreTrainedConfig.from_pretrained(here)
     config.device = "cpu"
-    policy = get_policy_class(config.type).from_pretrained(args.checkpoint, config=config).eval()
-    pre, post = make_pre_post_processors(config, pretrained_path=str(args.checkpoint))
-    with safe_open(args.checkpoint / "inputs.safetensors", "pt") as file:
+    policy = get_policy_class(config.type).from_pretrained(here, config=config).eval()
+    pre, post = make_pre_post_processors(config, pretrained_path=str(here))
+    with safe_open("inputs.safetensors", "pt") as file:
         given, task = {name: file.get_tensor(name) for name in file.keys()}, (file.metadata() or {}).get("task", "")
     noise = given.pop("noise", None)
     given.pop("noise_steps", None)
