@@ -169,7 +169,7 @@ impl Adapter {
                 changes.insert(own.to_owned(), Change::Replace(name));
             }
         }
-        for name in base.names().into_iter().filter(|name| json.saves(name) && !changes.contains_key(name)) {
+        if let Some(name) = base.names().into_iter().find(|name| json.saves(name) && !changes.contains_key(name)) {
             let expected = shape(base, &name)?;
             return Err(CheckpointError::MissingTensor { path: path.to_owned(), name: format!("{PREFIX}{name}"), expected });
         }

@@ -23,7 +23,6 @@ fn expected(case: &str) -> Vec<f32> {
 fn assert_close(ours: &[f32], theirs: &[f32], what: &str) {
     let range = theirs.iter().copied().fold(f32::MIN, f32::max) - theirs.iter().copied().fold(f32::MAX, f32::min);
     let delta = max_delta(ours, theirs) / range;
-    println!("{what}: max |delta| {delta:.2e} of a range of {range:.3}");
     assert!(delta < 1e-4, "{what}: {delta}");
 }
 
