@@ -1,8 +1,6 @@
 //! The layers that models are made of, on candle, on one sample at a time: rows of tokens are
 //! `[n, dim]`, sequences `[t, channels]`, images `[n, h, w, channels]`.
 
-#![allow(dead_code, unused_imports, reason = "the families that use all of it are on their way")]
-
 mod activation;
 mod attention;
 mod bridge;
