@@ -144,7 +144,7 @@ impl ConvBlock {
     }
 
     fn run(&self, x: &Tensor) -> Result<Tensor> {
-        Activation::Mish.run(&self.norm.run(&self.conv.run(x)?)?)
+        self.norm.run_then(&self.conv.run(x)?, Activation::Mish)
     }
 }
 
