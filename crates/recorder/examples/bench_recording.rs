@@ -33,7 +33,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let option = |name: &str, default: &str| given.get(name).cloned().unwrap_or_else(|| default.to_owned());
     let number = |name: &str, default: &str| option(name, default).parse::<u32>();
-    let (cameras, fps, frames, episodes) = (number("cameras", "3")?, number("fps", "30")?, number("frames", "1800")?, number("episodes", "3")?);
+    let (cameras, fps, frames, episodes) =
+        (number("cameras", "3")?, number("fps", "30")?, number("frames", "1800")?, number("episodes", "3")?);
     let size = option("size", "640x480");
     let (width, height) = size.split_once('x').ok_or("the size is WIDTHxHEIGHT")?;
     let (width, height) = (width.parse::<u32>()?, height.parse::<u32>()?);

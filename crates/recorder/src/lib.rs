@@ -58,6 +58,7 @@
 
 #![forbid(unsafe_code)]
 
+mod cast;
 mod columns;
 mod dataset;
 mod depth;

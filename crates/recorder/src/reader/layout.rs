@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::template::fill;
 use crate::ReadError;
+use crate::cast::cast;
 use crate::info::{integers, parquet_files, read_json, read_parquet, read_tasks, strings};
 use crate::schema::{EPISODES, INFO, Info};
 
@@ -313,7 +314,7 @@ pub(crate) fn dataset_stats(root: &Path) -> Result<Option<Map<String, Value>>, R
 }
 
 pub(crate) fn floats(batch: &RecordBatch, column: &str) -> Option<Vec<f64>> {
-    let column = arrow::compute::cast(batch.column_by_name(column)?, &DataType::Float64).ok()?;
+    let column = cast(batch.column_by_name(column)?, &DataType::Float64)?;
     (column.null_count() == 0).then(|| column.as_primitive::<Float64Type>().values().to_vec())
 }
 
@@ -325,9 +326,9 @@ fn to_json(array: &ArrayRef) -> Vec<Value> {
         DataType::LargeList(_) => of_lists(&|row| array.as_list::<i64>().value(row)),
         DataType::FixedSizeList(..) => of_lists(&|row| array.as_fixed_size_list().value(row)),
         DataType::Int64 => array.as_primitive::<Int64Type>().iter().map(|value| json!(value)).collect(),
-        _ => match arrow::compute::cast(array, &DataType::Float64) {
-            Ok(cast) => cast.as_primitive::<Float64Type>().iter().map(|value| json!(value)).collect(),
-            Err(_) => vec![Value::Null; array.len()],
+        _ => match cast(array, &DataType::Float64) {
+            Some(numbers) => numbers.as_primitive::<Float64Type>().iter().map(|value| json!(value)).collect(),
+            None => vec![Value::Null; array.len()],
         },
     }
 }

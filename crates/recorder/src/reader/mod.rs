@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 use sinew_core::Image;
 
 use crate::ReadError;
+use crate::cast::cast;
 use crate::info::{integers, read_any_info, strings};
 use crate::schema::{INFO, Info};
 
@@ -327,7 +328,7 @@ pub(crate) fn is_depth(feature: &Value) -> bool {
 /// A column of whole numbers, whatever their width.
 pub(crate) fn batch_integers(batch: &RecordBatch, column: &str) -> Option<Vec<u64>> {
     integers(batch, column).or_else(|| {
-        let cast = arrow::compute::cast(batch.column_by_name(column)?, &DataType::Int64).ok()?;
+        let cast = cast(batch.column_by_name(column)?, &DataType::Int64)?;
         let schema = arrow::datatypes::Schema::new(vec![arrow::datatypes::Field::new(column, DataType::Int64, true)]);
         integers(&RecordBatch::try_new(schema.into(), vec![cast]).ok()?, column)
     })
@@ -356,7 +357,7 @@ pub(crate) fn numbers(array: &ArrayRef) -> Option<(Vec<f64>, usize)> {
                 list.values().slice(first as usize, (last - first) as usize)
             }
             data_type if data_type.is_numeric() || *data_type == DataType::Boolean => {
-                let cast = arrow::compute::cast(&flat, &DataType::Float64).ok()?;
+                let cast = cast(&flat, &DataType::Float64)?;
                 let values = cast.as_primitive::<Float64Type>().values().to_vec();
                 let width = values.len().checked_div(rows).unwrap_or(0);
                 return Some((values, width));

@@ -9,6 +9,8 @@ use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Schema};
 use serde_json::{Map, Value, json};
 
+use crate::cast::cast;
+
 /// The arrow type of numpy's `dtype`.
 fn data_type(dtype: &str) -> Option<DataType> {
     Some(match dtype {
@@ -48,11 +50,15 @@ fn sizes(feature: &Value) -> Vec<usize> {
     shape.iter().map(|size| size.as_u64().unwrap_or(0) as usize).collect()
 }
 
+fn as_type(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, String> {
+    cast(array, to).ok_or_else(|| format!("its values are {} and can't all be {to}", array.data_type()))
+}
+
 /// `column` in the type that LeRobot gives `feature`; `Err` says why it can't be.
 pub(crate) fn canonical(column: &ArrayRef, feature: &Value) -> Result<ArrayRef, String> {
     let dtype = feature["dtype"].as_str().unwrap_or_default();
     if dtype == "string" {
-        return arrow::compute::cast(column, &DataType::Utf8).map_err(|error| error.to_string());
+        return as_type(column, &DataType::Utf8);
     }
     let Some(element) = data_type(dtype) else { return Ok(column.clone()) };
     let rows = column.len();
@@ -75,7 +81,7 @@ pub(crate) fn canonical(column: &ArrayRef, feature: &Value) -> Result<ArrayRef, 
             _ => break,
         };
     }
-    let leaf = arrow::compute::cast(&leaf, &element).map_err(|error| error.to_string())?;
+    let leaf = as_type(&leaf, &element)?;
     let sizes = sizes(feature);
     let values_a_row: usize = sizes.iter().product();
     if leaf.len() != rows * values_a_row {
