@@ -367,6 +367,13 @@ impl OutFile {
         Ok(Self { path: path.to_owned(), file })
     }
 
+    /// One that must not be there yet.
+    pub(crate) fn create_new(path: &Path) -> Result<Self, RecordError> {
+        let mut options = File::options();
+        let file = fault::create(options.read(true).write(true).create_new(true), path).map_err(io_error("creating", path))?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+
     /// One that exists.
     pub(crate) fn open(path: &Path) -> Result<Self, RecordError> {
         let file = File::options().read(true).write(true).open(path).map_err(io_error("opening", path))?;

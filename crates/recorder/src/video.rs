@@ -59,7 +59,7 @@ impl GrowingVideo {
         if let Some(parent) = path.parent() {
             create_folder(parent)?;
         }
-        let mut out = OutFile::create(&path)?;
+        let mut out = OutFile::create_new(&path)?;
         let kind = file_type();
         out.append(&kind)?;
         let (mut end, mut places) = (kind.len() as u64, Vec::new());

@@ -389,14 +389,18 @@ impl DatasetWriter {
         let mut is_lost = false;
         for (files, end) in self.cameras.iter_mut().zip(ends) {
             match end.map(|end| end.target) {
-                Ok(Target::Video(video)) => files.current = video.discard()?.map(Box::new),
+                Ok(Target::Video(video)) => match video.discard() {
+                    Ok(video) => files.current = video.map(Box::new),
+                    Err(_) => is_lost = true,
+                },
                 Ok(Target::Stills(_)) => {}
                 Err(_) => is_lost = true,
             }
         }
         if is_lost {
-            cut_tails(self.dataset.root(), &[])?;
+            // What is known of the videos is not to be relied on; they are cut once more, and others begun.
             self.forget_videos()?;
+            cut_tails(self.dataset.root(), &[])?;
         }
         Ok(())
     }
