@@ -37,6 +37,7 @@ pub struct Feature {
     pub names: Json,
 }
 
+/// What a feature holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FeatureKind {
     /// Numbers or truth values of a shape of 1 to 5 dimensions; `[1]` is a plain number.
@@ -142,11 +143,6 @@ impl PictureFeature {
 
     pub(crate) fn is_depth(&self) -> bool {
         matches!(self.kind, FeatureKind::Depth { .. })
-    }
-
-    /// Bytes of a picture as it comes.
-    pub(crate) fn bytes(&self) -> usize {
-        self.width as usize * self.height as usize * if self.is_depth() { 2 } else { 3 }
     }
 }
 
