@@ -12,7 +12,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::RecordError;
 use crate::fault;
@@ -201,7 +201,7 @@ pub(crate) fn cut_tails(root: &Path, keep: &[String]) -> Result<(), RecordError>
     Ok(())
 }
 
-fn cut_tail(path: &PathBuf) -> Result<(), RecordError> {
+fn cut_tail(path: &Path) -> Result<(), RecordError> {
     let failed = io_error("reading", path);
     let (tail, kinds, length) = boxes_of(path).map_err(failed)?;
     // One that was killed before its first episode has nothing but its type and places that are free.

@@ -60,7 +60,7 @@ fn what_lerobot_leaves_when_it_is_killed_is_saved_whole() {
         index += 1;
     }
     assert_eq!(index, reader.total_frames());
-    assert_eq!(plan_repair(&root, ShortVideo::default()).map(|plan| plan.is_none()).unwrap(), true);
+    assert!(plan_repair(&root, ShortVideo::default()).unwrap().is_none());
     undo(&root).unwrap();
     assert!(contents(&root) == before);
 }

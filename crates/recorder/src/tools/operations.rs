@@ -79,7 +79,7 @@ pub fn plan_split(root: &Path, parts: &[(String, Vec<u64>)]) -> Result<Plan, Too
 pub fn plan_split_by_share(root: &Path, shares: &[(String, f64)]) -> Result<Plan, ToolError> {
     let episodes = open(root)?.episodes().len() as u64;
     let total: f64 = shares.iter().map(|(_, share)| share).sum();
-    if shares.iter().any(|(_, share)| !(*share > 0.0)) || total > 1.0 + 1e-9 {
+    if shares.iter().any(|(_, share)| share.is_nan() || *share <= 0.0) || total > 1.0 + 1e-9 {
         return Err(refused("split by shares", format!("the shares are {shares:?}, expected positive ones of at most 1 together")));
     }
     let (mut parts, mut begin, mut sum) = (Vec::new(), 0, 0.0);
