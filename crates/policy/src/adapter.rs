@@ -91,12 +91,7 @@ pub(crate) struct Adapter {
 pub(crate) fn open(files: &Files) -> Result<(TensorFile, String), CheckpointError> {
     let path = files.dir.join(CONFIG);
     let json: AdapterJson = parse(&path, read_json(&path)?)?;
-    let fault = |key: &str, found: String, expected: &str| CheckpointError::Config {
-        path: path.clone(),
-        key: key.to_owned(),
-        found,
-        expected: expected.to_owned(),
-    };
+    let fault = |key: &str, found: String, expected: &str| CheckpointError::config(&path, key, found, expected);
     if json.peft_type != "LORA" {
         return Err(fault("peft_type", json.peft_type, "LORA"));
     }

@@ -1,6 +1,6 @@
 //! What can go wrong, as types: opening a checkpoint, fitting it to a robot, running it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -94,6 +94,13 @@ pub enum CheckpointError {
         #[source]
         source: candle_core::Error,
     },
+}
+
+impl CheckpointError {
+    /// That the value of `key` in the file at `path` is another than expected.
+    pub(crate) fn config(path: &Path, key: &str, found: String, expected: &str) -> Self {
+        Self::Config { path: path.to_owned(), key: key.to_owned(), found, expected: expected.to_owned() }
+    }
 }
 
 /// A checkpoint that cannot drive a robot.

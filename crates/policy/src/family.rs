@@ -76,7 +76,7 @@ impl ConfigFile<'_> {
 
     /// An error about the value of `key`.
     pub(crate) fn fault(&self, key: &str, found: String, expected: &str) -> CheckpointError {
-        CheckpointError::Config { path: self.path.to_owned(), key: key.to_owned(), found, expected: expected.to_owned() }
+        CheckpointError::config(self.path, key, found, expected)
     }
 
     /// The width of the one action feature that a robot can be driven by, 1 or more.

@@ -150,11 +150,16 @@ struct Patches<'a> {
     width: usize,
 }
 
+/// Room for `rows` of `width` values, and how far apart they are.
+fn rows_in(scratch: &mut Aligned, rows: usize, width: usize) -> (&mut [f32], usize) {
+    // A whole number of cache lines, but an odd one: else rows would share their places there.
+    let stride = (width.div_ceil(16) | 1) * 16;
+    (scratch.at_least(rows * stride), stride)
+}
+
 impl Rows for Patches<'_> {
     fn block<'a>(&'a self, rows: Range<usize>, columns: Range<usize>, scratch: &'a mut Aligned) -> (&'a [f32], usize) {
-        // A whole number of cache lines, but an odd one: else rows would share their places there.
-        let stride = (columns.len().div_ceil(16) | 1) * 16;
-        let values = scratch.at_least(rows.len() * stride);
+        let (values, stride) = rows_in(scratch, rows.len(), columns.len());
         // Taps that are neighbours in memory are copied together.
         let [_, across] = self.axes;
         let taps = if across.dilation == 1 { across.size } else { 1 };
@@ -322,8 +327,7 @@ struct Taps<'a> {
 
 impl Rows for Taps<'_> {
     fn block<'a>(&'a self, rows: Range<usize>, columns: Range<usize>, scratch: &'a mut Aligned) -> (&'a [f32], usize) {
-        let stride = (columns.len().div_ceil(16) | 1) * 16;
-        let values = scratch.at_least(rows.len() * stride);
+        let (values, stride) = rows_in(scratch, rows.len(), columns.len());
         for (row, values) in rows.zip(values.chunks_exact_mut(stride)) {
             let mut column = columns.start;
             while column < columns.end {

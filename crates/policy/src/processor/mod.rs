@@ -94,8 +94,7 @@ impl Source<'_> {
 
     /// An error about the value of `key`.
     pub(crate) fn fault(&self, key: &str, found: String, expected: &str) -> CheckpointError {
-        let key = format!("{key} of step {} ({})", self.index, self.name);
-        CheckpointError::Config { path: self.path.to_owned(), key, found, expected: expected.to_owned() }
+        CheckpointError::config(self.path, &format!("{key} of step {} ({})", self.index, self.name), found, expected)
     }
 }
 

@@ -166,12 +166,7 @@ impl Backbone {
         }
         let path = found.map_or_else(|| file.files.find(name, CONFIG, purpose), Ok)?;
         let json: BackboneJson = parse(&path, read_json(&path)?)?;
-        let fault = |key: &str, found: String, expected: &str| CheckpointError::Config {
-            path: path.clone(),
-            key: key.to_owned(),
-            found,
-            expected: expected.to_owned(),
-        };
+        let fault = |key: &str, found: String, expected: &str| CheckpointError::config(&path, key, found, expected);
         Self::checked(json, path.display().to_string(), fault)
     }
 
