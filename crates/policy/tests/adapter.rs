@@ -7,7 +7,7 @@ mod common;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use common::{copy, edit_json, edit_tensors, golden};
+use common::{copy, edit_json, edit_tensors, golden, refuses_values};
 use serde_json::{Value, json};
 use sinew_policy::{Checkpoint, CheckpointError, Inputs, OpenOptions, Resources};
 
@@ -16,14 +16,11 @@ const CONFIG: &str = "adapter_config.json";
 const MODEL: &str = "adapter_model.safetensors";
 
 fn open_after(edit: impl FnOnce(&Path)) -> Result<Checkpoint, CheckpointError> {
-    let dir = copy(CASE);
-    edit(dir.path());
-    Checkpoint::open(dir.path())
+    common::open_after(CASE, edit)
 }
 
-fn refused(key: &str, value: Value) {
-    let error = open_after(|dir| edit_json(&dir.join(CONFIG), |config| config[key] = value.clone())).unwrap_err();
-    assert!(matches!(&error, CheckpointError::Config { key: k, .. } if k == key), "{key} {value}: {error}");
+fn refused(key: &'static str, value: Value) {
+    refuses_values(CASE, CONFIG, [(key, value)]);
 }
 
 #[test]

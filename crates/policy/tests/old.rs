@@ -6,7 +6,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{copy, edit_json, edit_tensors, golden};
+use common::{edit_json, edit_tensors, golden};
 use serde_json::json;
 use sinew_policy::{Checkpoint, CheckpointError};
 
@@ -14,9 +14,7 @@ const CASE: &str = "act/before_processors";
 const MODEL: &str = "model.safetensors";
 
 fn open_after(edit: impl FnOnce(&Path)) -> Result<Checkpoint, CheckpointError> {
-    let dir = copy(CASE);
-    edit(dir.path());
-    Checkpoint::open(dir.path())
+    common::open_after(CASE, edit)
 }
 
 #[test]

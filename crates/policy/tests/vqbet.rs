@@ -4,15 +4,15 @@
 
 mod common;
 
-use common::{copy, edit_json, edit_tensors, golden};
+use common::{copy, edit_json, golden, refuses_values, superfluous_tensors};
 use serde_json::json;
-use sinew_policy::{Checkpoint, CheckpointError, Inputs};
+use sinew_policy::{Checkpoint, Inputs};
 
 const CASE: &str = "vqbet/codes_at_once";
 
 #[test]
 fn values_that_make_no_network_are_refused_by_name() {
-    for (key, value) in [
+    let values = [
         ("n_obs_steps", json!(0)),
         ("n_obs_steps", json!(100_000)),
         ("action_chunk_size", json!(0)),
@@ -23,12 +23,8 @@ fn values_that_make_no_network_are_refused_by_name() {
         ("bet_softmax_temperature", json!(0.0)),
         ("vision_backbone", json!("vgg")),
         ("crop_shape", json!([61, 10])),
-    ] {
-        let dir = copy(CASE);
-        edit_json(&dir.path().join("config.json"), |config| config[key] = value.clone());
-        let error = Checkpoint::open(dir.path()).unwrap_err();
-        assert!(matches!(&error, CheckpointError::Config { key: k, .. } if k == key), "{key} {value}: {error}");
-    }
+    ];
+    refuses_values(CASE, "config.json", values);
     let dir = copy(CASE);
     edit_json(&dir.path().join("config.json"), |config| {
         config["input_features"]["observation.images.second"] = json!({"type": "VISUAL", "shape": [3, 60, 64]});
@@ -39,20 +35,7 @@ fn values_that_make_no_network_are_refused_by_name() {
 #[test]
 fn every_tensor_is_needed_but_those_of_training() {
     for case in [CASE, "vqbet/codes_in_turn"] {
-        let dir = copy(case);
-        let model = dir.path().join("model.safetensors");
-        let mut names = Vec::new();
-        edit_tensors(&model, |tensors| names.extend(tensors.keys().cloned()));
-        let mut unused = Vec::new();
-        for name in names {
-            edit_tensors(&model, |tensors| drop(tensors.remove(&name)));
-            match Checkpoint::open(dir.path()) {
-                Ok(_) => unused.push(name),
-                Err(CheckpointError::MissingTensor { name: missing, .. }) => assert_eq!(missing, name),
-                Err(error) => panic!("{name}: {error}"),
-            }
-            std::fs::copy(golden(case).join("model.safetensors"), &model).unwrap();
-        }
+        let (_, mut unused) = superfluous_tensors(case);
         unused.retain(|name| !name.ends_with(".num_batches_tracked"));
         // Two masks, three tensors of each of two codebooks, the action encoder's three layers, two flags
         // and the indices.

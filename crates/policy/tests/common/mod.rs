@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde_json::Value;
+use sinew_policy::{Checkpoint, CheckpointError};
 
 /// The golden cases, `family/case`: every checkpoint under `tests/golden` with an answer of
 /// LeRobot's beside it (made by `tests/golden/make_golden`).
@@ -78,8 +80,48 @@ pub(crate) fn edit_tensors(path: &Path, edit: impl FnOnce(&mut Tensors)) {
 }
 
 /// Rewrites a JSON file.
-pub(crate) fn edit_json(path: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
+pub(crate) fn edit_json(path: &Path, edit: impl FnOnce(&mut Value)) {
     let mut json = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     edit(&mut json);
     std::fs::write(path, serde_json::to_vec_pretty(&json).unwrap()).unwrap();
+}
+
+/// What opening a golden checkpoint answers after `edit` has changed its folder.
+pub(crate) fn open_after(case: &str, edit: impl FnOnce(&Path)) -> Result<Checkpoint, CheckpointError> {
+    let dir = copy(case);
+    edit(dir.path());
+    Checkpoint::open(dir.path())
+}
+
+/// Each value, put under its key into the JSON `file` of a golden checkpoint, must be refused by that
+/// key's name.
+pub(crate) fn refuses_values(case: &str, file: &str, values: impl IntoIterator<Item = (&'static str, Value)>) {
+    for (key, value) in values {
+        let error = open_after(case, |dir| edit_json(&dir.join(file), |json| json[key] = value.clone())).unwrap_err();
+        assert!(matches!(&error, CheckpointError::Config { key: k, .. } if k == key), "{key} {value}: {error}");
+    }
+}
+
+/// How many tensors a golden checkpoint has, and those without which it opens all the same; without each
+/// of the others it must be refused by that tensor's name.
+pub(crate) fn superfluous_tensors(case: &str) -> (usize, Vec<String>) {
+    let dir = copy(case);
+    let model = dir.path().join("model.safetensors");
+    let mut names = Vec::new();
+    edit_tensors(&model, |tensors| names.extend(tensors.keys().cloned()));
+    let count = names.len();
+    names.retain(|name| {
+        edit_tensors(&model, |tensors| drop(tensors.remove(name)));
+        let opened = Checkpoint::open(dir.path());
+        std::fs::copy(golden(case).join("model.safetensors"), &model).unwrap();
+        match opened {
+            Ok(_) => true,
+            Err(CheckpointError::MissingTensor { name: missing, .. }) => {
+                assert_eq!(missing, *name);
+                false
+            }
+            Err(error) => panic!("{name}: {error}"),
+        }
+    });
+    (count, names)
 }
