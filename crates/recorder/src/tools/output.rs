@@ -101,13 +101,7 @@ pub(crate) fn build_in_place(
         fs::remove_dir_all(&undo).map_err(io_error("removing", &undo))?;
     }
     fs::rename(&building.0, &undo).map_err(io_error("moving", &undo))?;
-    exchange(&undo, &root)?;
-    drop(staging);
-    let lock = undo.join(FOLDER);
-    if lock.exists() {
-        fs::remove_dir_all(&lock).map_err(io_error("removing", &lock))?;
-    }
-    Ok(())
+    swap(&undo, &root, staging)
 }
 
 fn build(
@@ -142,8 +136,14 @@ pub fn undo(root: &Path) -> Result<(), ToolError> {
         });
     }
     let staging = held(&root)?;
-    exchange(&undo, &root)?;
-    drop(staging);
+    swap(&undo, &root, staging)
+}
+
+/// Exchanges the folder `undo` and the dataset `root`, on which `held` is the lock; the lock's folder,
+/// which goes with what was in `root`, is removed.
+fn swap(undo: &Path, root: &Path, held: Staging) -> Result<(), ToolError> {
+    exchange(undo, root)?;
+    drop(held);
     let lock = undo.join(FOLDER);
     if lock.exists() {
         fs::remove_dir_all(&lock).map_err(io_error("removing", &lock))?;
