@@ -1,5 +1,5 @@
-//! Columns as numbers of another width. Arrow's own `cast` knows every pair of its types and weighs
-//! five megabytes; datasets hold numbers, truth values and text.
+//! Columns as numbers of another width, and without their lists. Arrow's own `cast` knows every pair of
+//! its types and weighs five megabytes; datasets hold numbers, truth values and text.
 
 use std::sync::Arc;
 
@@ -37,6 +37,34 @@ pub(crate) fn cast(array: &ArrayRef, to: &DataType) -> Option<ArrayRef> {
             _ => None,
         },
         _ => None,
+    }
+}
+
+/// The values of all rows one after another, out of lists to any depth; `Err` says why the rows are not
+/// alike.
+pub(crate) fn flattened(array: &ArrayRef) -> Result<ArrayRef, String> {
+    let mut flat = Arc::clone(array);
+    loop {
+        if flat.null_count() > 0 {
+            return Err("it holds a null".to_owned());
+        }
+        flat = match flat.data_type() {
+            DataType::FixedSizeList(_, width) => {
+                let list = flat.as_fixed_size_list();
+                list.values().slice(list.offset() * *width as usize, list.len() * *width as usize)
+            }
+            DataType::List(_) => {
+                let list = flat.as_list::<i32>();
+                let offsets = list.value_offsets();
+                let (first, last) = (offsets[0] as usize, offsets[list.len()] as usize);
+                let width = (last - first).checked_div(list.len()).unwrap_or(0);
+                if offsets.windows(2).any(|pair| (pair[1] - pair[0]) as usize != width) {
+                    return Err("its lists have different lengths".to_owned());
+                }
+                list.values().slice(first, last - first)
+            }
+            _ => return Ok(flat),
+        };
     }
 }
 
@@ -90,7 +118,23 @@ where
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::ListArray;
+    use arrow::buffer::OffsetBuffer;
+    use arrow::datatypes::Field;
+
     use super::*;
+
+    #[test]
+    fn lists_are_flattened_where_rows_are_alike() {
+        let lists = |lengths: [usize; 2]| -> ArrayRef {
+            let values = Int64Array::from(vec![1, 2, 3, 4]);
+            let field = Field::new("element", DataType::Int64, true);
+            Arc::new(ListArray::new(field.into(), OffsetBuffer::from_lengths(lengths), Arc::new(values), None))
+        };
+        assert_eq!(flattened(&lists([2, 2])).unwrap().as_primitive::<Int64Type>().values(), &[1, 2, 3, 4]);
+        // As many values, but not the rows' own.
+        assert!(flattened(&lists([1, 3])).unwrap_err().contains("different lengths"));
+    }
 
     #[test]
     fn numbers_keep_their_values_and_nulls_or_are_refused() {

@@ -157,6 +157,30 @@ fn floats(dtype: Dtype, bytes: &[u8]) -> Box<dyn Iterator<Item = f64> + '_> {
     }
 }
 
+/// Rows of `shape` out of all their values: plain numbers, lists, or lists of lists.
+pub(crate) fn shaped(values: ArrayRef, shape: &[usize]) -> Result<ArrayRef, ArrowError> {
+    let element = |values: &ArrayRef| Arc::new(Field::new("element", values.data_type().clone(), true));
+    match shape {
+        [] | [1] => Ok(values),
+        [width] => Ok(Arc::new(FixedSizeListArray::try_new(element(&values), *width as i32, values, None)?)),
+        // From the last dimension on.
+        shape => shape.iter().rev().try_fold(values, |values, length| {
+            let lists = values.len().checked_div(*length).unwrap_or(0);
+            let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(*length, lists));
+            Ok(Arc::new(ListArray::try_new(element(&values), offsets, values, None)?) as ArrayRef)
+        }),
+    }
+}
+
+/// What the `datasets` library wants to be told of a column of `dtype` whose rows are of `shape`.
+pub(crate) fn hugging_face(dtype: &str, shape: &[usize]) -> Json {
+    match shape {
+        [] | [1] => json!({"dtype": dtype, "_type": "Value"}),
+        [width] => json!({"feature": {"dtype": dtype, "_type": "Value"}, "length": width, "_type": "List"}),
+        shape => json!({"shape": shape, "dtype": dtype, "_type": format!("Array{}D", shape.len())}),
+    }
+}
+
 impl Column {
     fn array(&self) -> Result<ArrayRef, ArrowError> {
         let (dtype, bytes) = match &self.cells {
@@ -168,7 +192,7 @@ impl Column {
                 Arc::new(PrimitiveArray::<$arrow>::from_iter_values(chunks!(bytes, $type))) as ArrayRef
             };
         }
-        let mut array = match dtype {
+        let array = match dtype {
             Dtype::I8 => primitive!(Int8Type, i8),
             Dtype::I16 => primitive!(Int16Type, i16),
             Dtype::I32 => primitive!(Int32Type, i32),
@@ -181,20 +205,10 @@ impl Column {
             Dtype::U64 => primitive!(UInt64Type, u64),
             Dtype::Bool => Arc::new(BooleanArray::from_iter(bytes.iter().map(|byte| Some(*byte != 0)))),
         };
-        let FeatureKind::Numbers { shape, .. } = &self.feature.kind else { return Ok(array) };
-        let element = |array: &ArrayRef| Arc::new(Field::new("element", array.data_type().clone(), true));
-        match shape.as_slice() {
-            [1] => {}
-            [width] => array = Arc::new(FixedSizeListArray::try_new(element(&array), *width as i32, array, None)?),
-            // Lists of lists, from the last dimension on.
-            shape => {
-                for length in shape.iter().rev() {
-                    let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(*length, array.len() / length));
-                    array = Arc::new(ListArray::try_new(element(&array), offsets, array, None)?);
-                }
-            }
+        match &self.feature.kind {
+            FeatureKind::Numbers { shape, .. } => shaped(array, shape),
+            _ => Ok(array),
         }
-        Ok(array)
     }
 
     fn stats(&self) -> Option<FeatureStats> {
@@ -225,12 +239,8 @@ impl Feature {
     /// What the `datasets` library calls the column.
     pub(crate) fn hugging_face(&self) -> Json {
         match &self.kind {
-            FeatureKind::Numbers { dtype, shape } => match shape.as_slice() {
-                [1] => json!({"dtype": dtype.name(), "_type": "Value"}),
-                [width] => json!({"feature": {"dtype": dtype.name(), "_type": "Value"}, "length": width, "_type": "List"}),
-                shape => json!({"shape": shape, "dtype": dtype.name(), "_type": format!("Array{}D", shape.len())}),
-            },
-            FeatureKind::Text => json!({"dtype": "string", "_type": "Value"}),
+            FeatureKind::Numbers { dtype, shape } => hugging_face(dtype.name(), shape),
+            FeatureKind::Text => hugging_face("string", &[]),
             _ => json!({"_type": "Image"}),
         }
     }

@@ -1,4 +1,4 @@
-//! Depth in millimetres as 12-bit codes, with LeRobot's arithmetic.
+//! Depth as 12-bit codes and back, with LeRobot's arithmetic.
 
 use serde_json::{Map, Value, json};
 
@@ -25,6 +25,18 @@ impl Default for DepthRange {
 }
 
 impl DepthRange {
+    /// What a feature of info.json says, the default where it says nothing.
+    pub fn of_feature(feature: &Value) -> Self {
+        let number = |key: &str, default: f64| feature["info"][key].as_f64().filter(|value| value.is_finite()).unwrap_or(default);
+        let default = Self::default();
+        Self {
+            min_m: number("video.depth_min", default.min_m),
+            max_m: number("video.depth_max", default.max_m),
+            shift_m: number("video.shift", default.shift_m),
+            logarithmic: feature["info"]["video.use_log"].as_bool().unwrap_or(default.logarithmic),
+        }
+    }
+
     /// What is wrong with it.
     pub(crate) fn fault(&self) -> Option<String> {
         let Self { min_m, max_m, shift_m, .. } = *self;
@@ -45,6 +57,18 @@ impl DepthRange {
             (millimetres - min) / (max - min)
         };
         (share * MOST).round_ties_even().clamp(0.0, MOST) as u16
+    }
+
+    /// The distance that a code stands for, in metres.
+    pub fn metres(&self, code: u16) -> f64 {
+        let share = f64::from(f32::from(code).min(MOST)) / f64::from(MOST);
+        let distance = if self.logarithmic {
+            let (low, high) = ((self.min_m + self.shift_m).ln(), (self.max_m + self.shift_m).ln());
+            (share * (high - low) + low).exp() - self.shift_m
+        } else {
+            share * (self.max_m - self.min_m) + self.min_m
+        };
+        distance.max(self.min_m).min(self.max_m)
     }
 
     /// A table of the codes of all depths of 16 bits.
@@ -78,6 +102,15 @@ mod tests {
         let linear = DepthRange { logarithmic: false, ..range };
         let found: Vec<u16> = [0, 10, 1000, 5005, 10000, 20000].map(|mm| linear.code(mm as f32)).to_vec();
         assert_eq!(found, EXPECTED_LINEAR);
+    }
+
+    #[test]
+    fn codes_span_the_range() {
+        for range in [DepthRange::default(), DepthRange { logarithmic: false, ..DepthRange::default() }] {
+            assert!((range.metres(0) - 0.01).abs() < 1e-12);
+            assert!((range.metres(4095) - 10.0).abs() < 1e-12);
+            assert!((1..=4095).all(|code| range.metres(code) > range.metres(code - 1)));
+        }
     }
 
     const EXPECTED_LOG: [u16; 10] = [0, 0, 0, 1, 397, 755, 1630, 4095, 4095, 4095];

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, ErrorKind, Read, Write};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -13,10 +14,22 @@ use crate::encode::{PictureEncoder, Ready};
 use crate::mp4_read::{boxes, child, word};
 use crate::options::VideoOptions;
 
-/// Where ffmpeg is looked for when not in the path.
+/// The environment's name for the program, where it is not `ffmpeg`.
 const PROGRAM: &str = "FFMPEG";
 /// A frame or an index larger than this is taken for nonsense.
 const LARGEST_BOX_BYTES: u64 = 256 << 20;
+
+/// The program that is run, to encode and to decode.
+pub(crate) fn program() -> PathBuf {
+    std::env::var_os(PROGRAM).map_or_else(|| "ffmpeg".into(), PathBuf::from)
+}
+
+/// A command that is quiet, asks nothing and prints errors only.
+pub(crate) fn command() -> Command {
+    let mut command = Command::new(program());
+    command.args(["-hide_banner", "-nostdin", "-v", "error"]);
+    command
+}
 
 /// One episode of one camera in an ffmpeg process.
 pub(crate) struct FfmpegEncoder {
@@ -76,17 +89,19 @@ impl FfmpegEncoder {
         codes: Option<Vec<u16>>,
     ) -> Result<Self, RecordError> {
         let fault = |what: String| RecordError::Encoder { camera: camera.to_owned(), encoder: format!("ffmpeg's {encoder}"), what };
-        let program = std::env::var_os(PROGRAM).unwrap_or_else(|| "ffmpeg".into());
-        let mut command = Command::new(&program);
-        command.args(["-hide_banner", "-nostdin", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", format]);
+        let mut command = command();
+        command.args(["-f", "rawvideo", "-pix_fmt", format]);
         command.args(["-s", &format!("{width}x{height}"), "-r", &fps.to_string(), "-i", "pipe:0", "-an", "-c:v", encoder]);
         command.args(options);
         command.args(["-f", "mp4", "-movflags", "+frag_every_frame+empty_moov+default_base_moof", "-flush_packets", "1", "pipe:1"]);
         // What SVT-AV1 says of itself goes to the same place as ffmpeg's errors.
         command.env("SVT_LOG", "1").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().map_err(|error| {
-            let name = program.to_string_lossy();
-            fault(format!("{name} could not be started: {error}; install ffmpeg, name it by {PROGRAM}, or choose another encoder"))
+            let name = program();
+            fault(format!(
+                "{} could not be started: {error}; install ffmpeg, name it by {PROGRAM}, or choose another encoder",
+                name.display()
+            ))
         })?;
         let (sender, frames) = channel();
         let (Some(pictures), Some(output), Some(mut errors)) = (process.stdin.take(), process.stdout.take(), process.stderr.take()) else {

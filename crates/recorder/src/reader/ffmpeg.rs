@@ -2,21 +2,10 @@
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 
 use crate::ReadError;
-
-/// The program that is run; the environment's `FFMPEG` names another one.
-pub(crate) fn ffmpeg_program() -> PathBuf {
-    std::env::var_os("FFMPEG").map_or_else(|| "ffmpeg".into(), PathBuf::from)
-}
-
-/// A command that is quiet, asks nothing and prints errors only.
-pub(crate) fn command() -> Command {
-    let mut command = Command::new(ffmpeg_program());
-    command.args(["-hide_banner", "-nostdin", "-v", "error"]);
-    command
-}
+use crate::ffmpeg::{command, program};
 
 /// Raw pictures from a running ffmpeg, one after another.
 pub(crate) struct FfmpegStream {
@@ -46,7 +35,7 @@ impl FfmpegStream {
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let failed = |what: String| ReadError::Decode { path: path.to_owned(), what };
         let mut child = child.map_err(|error| {
-            let program = ffmpeg_program();
+            let program = program();
             let how = match error.kind() {
                 io::ErrorKind::NotFound => "it is not installed; install ffmpeg, or name it in FFMPEG".to_owned(),
                 _ => error.to_string(),

@@ -23,17 +23,15 @@ use serde_json::{Map, Value};
 use sinew_core::Image;
 
 use crate::ReadError;
-use crate::cast::cast;
+use crate::cast::{cast, flattened};
 use crate::info::{integers, read_any_info, strings};
 use crate::schema::{INFO, Info};
 
 pub use decode::VideoReader;
-pub use depth::{DepthImage, DepthSettings};
+pub use depth::DepthImage;
 pub use layout::{Episode, EpisodeVideoSpan, Version};
 pub use loader::{Item, Loader, Values, Windows};
 
-#[cfg(test)]
-pub(crate) use ffmpeg::command as ffmpeg_command;
 pub(crate) use layout::{dataset_stats, floats, video_keys};
 pub(crate) use picture::to_png;
 
@@ -337,34 +335,13 @@ pub(crate) fn batch_integers(batch: &RecordBatch, column: &str) -> Option<Vec<u6
 /// A column's numbers row by row, lists flattened, and how many there are a row; `None` when it holds
 /// something else, a null, or rows of different lengths.
 pub(crate) fn numbers(array: &ArrayRef) -> Option<(Vec<f64>, usize)> {
-    let rows = array.len();
-    let mut flat = array.clone();
-    loop {
-        flat = match flat.data_type() {
-            _ if flat.null_count() > 0 => return None,
-            DataType::FixedSizeList(_, width) => {
-                let list = flat.as_fixed_size_list();
-                list.values().slice(list.offset() * *width as usize, list.len() * *width as usize)
-            }
-            DataType::List(_) => {
-                let list = flat.as_list::<i32>();
-                let offsets = list.value_offsets();
-                let (first, last) = (*offsets.first()?, *offsets.last()?);
-                let width = if list.is_empty() { 0 } else { (last - first) as usize / list.len() };
-                if offsets.windows(2).any(|pair| (pair[1] - pair[0]) as usize != width) {
-                    return None;
-                }
-                list.values().slice(first as usize, (last - first) as usize)
-            }
-            data_type if data_type.is_numeric() || *data_type == DataType::Boolean => {
-                let cast = cast(&flat, &DataType::Float64)?;
-                let values = cast.as_primitive::<Float64Type>().values().to_vec();
-                let width = values.len().checked_div(rows).unwrap_or(0);
-                return Some((values, width));
-            }
-            _ => return None,
-        };
+    let flat = flattened(array).ok()?;
+    if !(flat.data_type().is_numeric() || *flat.data_type() == DataType::Boolean) {
+        return None;
     }
+    let values = cast(&flat, &DataType::Float64)?.as_primitive::<Float64Type>().values().to_vec();
+    let width = values.len().checked_div(array.len()).unwrap_or(0);
+    Some((values, width))
 }
 
 /// A column of text.

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, FixedSizeListArray, Int64Array, ListArray, RecordBatch, StringArray, StructArray,
-};
-use arrow::buffer::OffsetBuffer;
+use arrow::array::{Array, ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, StructArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use serde_json::{Map, Value, json};
 
-use crate::cast::cast;
+use crate::cast::{cast, flattened};
+use crate::columns::{hugging_face, shaped};
 
 /// The arrow type of numpy's `dtype`.
 fn data_type(dtype: &str) -> Option<DataType> {
@@ -62,50 +60,14 @@ pub(crate) fn canonical(column: &ArrayRef, feature: &Value) -> Result<ArrayRef, 
     }
     let Some(element) = data_type(dtype) else { return Ok(column.clone()) };
     let rows = column.len();
-    let mut leaf = column.clone();
-    loop {
-        if leaf.null_count() > 0 {
-            return Err("it holds a null".to_owned());
-        }
-        leaf = match leaf.data_type() {
-            DataType::FixedSizeList(_, width) => {
-                let list = leaf.as_fixed_size_list();
-                list.values().slice(list.offset() * *width as usize, list.len() * *width as usize)
-            }
-            DataType::List(_) => {
-                let list = leaf.as_list::<i32>();
-                let offsets = list.value_offsets();
-                let (first, last) = (offsets[0] as usize, offsets[list.len()] as usize);
-                list.values().slice(first, last - first)
-            }
-            _ => break,
-        };
-    }
+    let leaf = flattened(column)?;
     let leaf = as_type(&leaf, &element)?;
     let sizes = sizes(feature);
     let values_a_row: usize = sizes.iter().product();
     if leaf.len() != rows * values_a_row {
         return Err(format!("its {rows} rows have {} values, expected {values_a_row} each", leaf.len()));
     }
-    wrap(leaf, &sizes).map_err(|error| error.to_string())
-}
-
-/// Rows of the shape `sizes` out of all their values.
-fn wrap(leaf: ArrayRef, sizes: &[usize]) -> Result<ArrayRef, arrow::error::ArrowError> {
-    let field = |values: &ArrayRef| Arc::new(Field::new("element", values.data_type().clone(), true));
-    match sizes {
-        [] | [1] => Ok(leaf),
-        [width] => Ok(Arc::new(FixedSizeListArray::try_new(field(&leaf), *width as i32, leaf, None)?)),
-        sizes => {
-            let mut nested = leaf;
-            for width in sizes.iter().rev() {
-                let lists = nested.len().checked_div(*width).unwrap_or(0);
-                let lengths = OffsetBuffer::from_lengths(std::iter::repeat_n(*width, lists));
-                nested = Arc::new(ListArray::try_new(field(&nested), lengths, nested, None)?);
-            }
-            Ok(nested)
-        }
-    }
+    shaped(leaf, &sizes).map_err(|error| error.to_string())
 }
 
 /// What the `datasets` library wants to be told of a column.
@@ -113,15 +75,10 @@ fn described(feature: &Value) -> Option<Value> {
     let dtype = feature["dtype"].as_str().unwrap_or_default();
     match dtype {
         "image" => return Some(json!({"_type": "Image"})),
-        "string" => return Some(json!({"dtype": "string", "_type": "Value"})),
+        "string" => return Some(hugging_face(dtype, &[])),
         dtype => data_type(dtype)?,
     };
-    let sizes = sizes(feature);
-    Some(match sizes.as_slice() {
-        [] | [1] => json!({"dtype": dtype, "_type": "Value"}),
-        [width] => json!({"feature": {"dtype": dtype, "_type": "Value"}, "length": width, "_type": "List"}),
-        sizes => json!({"shape": sizes, "dtype": dtype, "_type": format!("Array{}D", sizes.len())}),
-    })
+    Some(hugging_face(dtype, &sizes(feature)))
 }
 
 pub(crate) fn int64(values: impl IntoIterator<Item = u64>) -> ArrayRef {
