@@ -12,11 +12,12 @@
 
 #![allow(clippy::print_stdout, reason = "it is a command")]
 
-use std::collections::BTreeMap;
+mod options;
+
 use std::error::Error;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use options::Options;
 use serde_json::{Map, json};
 use sinew_recorder::{DatasetSchema, DatasetWriter, Dtype, Feature, Overload, RecorderOptions, Row, Taken, Value, VideoOptions};
 
@@ -24,30 +25,20 @@ use sinew_recorder::{DatasetSchema, DatasetWriter, Dtype, Feature, Overload, Rec
 const PICTURES: usize = 60;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let folder = PathBuf::from(arguments.next().ok_or("which folder should the dataset go to?")?);
-    let mut given: BTreeMap<String, String> = BTreeMap::new();
-    for argument in arguments {
-        let (name, value) = argument.split_once('=').ok_or("options have the form NAME=VALUE")?;
-        given.insert(name.to_owned(), value.to_owned());
-    }
-    let option = |name: &str, default: &str| given.get(name).cloned().unwrap_or_else(|| default.to_owned());
-    let number = |name: &str, default: &str| option(name, default).parse::<u32>();
+    let given = Options::read()?;
     let (cameras, fps, frames, episodes) =
-        (number("cameras", "3")?, number("fps", "30")?, number("frames", "1800")?, number("episodes", "3")?);
-    let size = option("size", "640x480");
-    let (width, height) = size.split_once('x').ok_or("the size is WIDTHxHEIGHT")?;
-    let (width, height) = (width.parse::<u32>()?, height.parse::<u32>()?);
-    let is_paced = option("overload", "drop") == "drop";
+        (given.number("cameras", "3")?, given.number("fps", "30")?, given.number("frames", "1800")?, given.number("episodes", "3")?);
+    let (width, height) = given.size("640x480")?;
+    let is_paced = given.text("overload", "drop") == "drop";
 
     let mut features = vec![Feature::numbers("action", Dtype::F32, &[6]), Feature::numbers("observation.state", Dtype::F32, &[6])];
     features.extend((0..cameras).map(|camera| Feature::video(&format!("observation.images.camera{camera}"), width, height)));
-    let video = VideoOptions::of_encoder(&option("encoder", "h264"));
-    let quality = option("quality", &video.quality.to_string()).parse()?;
-    let video = VideoOptions { keyframe_interval: number("gop", "2")?, quality, ..video };
+    let video = VideoOptions::of_encoder(&given.text("encoder", "h264"));
+    let quality = given.text("quality", &video.quality.to_string()).parse()?;
+    let video = VideoOptions { keyframe_interval: given.number("gop", "2")?, quality, ..video };
     let on_overload = if is_paced { Overload::DropTick } else { Overload::Wait };
     let options = RecorderOptions { video, on_overload, ..RecorderOptions::default() };
-    let mut writer = DatasetWriter::create(&folder, &DatasetSchema::new(fps, features), options)?;
+    let mut writer = DatasetWriter::create(&given.folder, &DatasetSchema::new(fps, features), options)?;
 
     let pictures: Vec<Vec<u8>> = (0..PICTURES).map(|frame| paint(width, height, frame)).collect();
     if let Some(file) = given.get("dump") {

@@ -12,30 +12,21 @@
 
 #![allow(clippy::print_stdout, reason = "it is a command")]
 
-use std::collections::BTreeMap;
-use std::error::Error;
-use std::path::PathBuf;
+mod options;
 
+use std::error::Error;
+
+use options::Options;
 use serde_json::Map;
 use sinew_recorder::{DatasetSchema, DatasetWriter, Dtype, Feature, Layout, RecorderOptions, Row, Value, VideoOptions};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let folder = PathBuf::from(arguments.next().ok_or("which folder should the dataset go to?")?);
-    let mut options: BTreeMap<String, String> = BTreeMap::new();
-    for argument in arguments {
-        let (name, value) = argument.split_once('=').ok_or("options have the form NAME=VALUE")?;
-        options.insert(name.to_owned(), value.to_owned());
-    }
-    let option = |name: &str, default: &str| options.get(name).cloned().unwrap_or_else(|| default.to_owned());
-    let number = |name: &str, default: &str| option(name, default).parse::<u32>();
-    let (fps, cameras, tasks) = (number("fps", "30")?, number("cameras", "2")?, number("tasks", "1")?);
-    let lengths = option("lengths", "20,1,33").split(',').map(str::parse::<u32>).collect::<Result<Vec<_>, _>>()?;
-    let size = option("size", "128x96");
-    let (width, height) = size.split_once('x').ok_or("the size is WIDTHxHEIGHT")?;
-    let (width, height) = (width.parse::<u32>()?, height.parse::<u32>()?);
-    let kind = option("kind", "video");
-    let with_all = option("features", "plain") == "all";
+    let given = Options::read()?;
+    let (fps, cameras, tasks) = (given.number("fps", "30")?, given.number("cameras", "2")?, given.number("tasks", "1")?);
+    let lengths = given.text("lengths", "20,1,33").split(',').map(str::parse::<u32>).collect::<Result<Vec<_>, _>>()?;
+    let (width, height) = given.size("128x96")?;
+    let kind = given.text("kind", "video");
+    let with_all = given.text("features", "plain") == "all";
 
     let mut features = vec![
         Feature::numbers("action", Dtype::F32, &[6]),
@@ -63,9 +54,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         });
     }
     let schema = DatasetSchema { robot_type: Some("made_up".to_owned()), ..DatasetSchema::new(fps, features) };
-    let layout = if option("layout", "v3.0") == "v2.1" { Layout::V21 } else { Layout::V30 };
-    let options = RecorderOptions { layout, video: VideoOptions::of_encoder(&option("encoder", "h264")), ..RecorderOptions::default() };
-    let mut writer = DatasetWriter::create(&folder, &schema, options)?;
+    let layout = if given.text("layout", "v3.0") == "v2.1" { Layout::V21 } else { Layout::V30 };
+    let options = RecorderOptions { layout, video: VideoOptions::of_encoder(&given.text("encoder", "h264")), ..RecorderOptions::default() };
+    let mut writer = DatasetWriter::create(&given.folder, &schema, options)?;
     for (episode, length) in lengths.into_iter().enumerate() {
         writer.begin_episode(Map::new())?;
         for frame in 0..length {
@@ -74,7 +65,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         writer.save_episode(Map::new())?;
     }
     let totals = writer.totals();
-    println!("{} episodes with {} frames are in {}", totals.episodes, totals.frames, folder.display());
+    println!("{} episodes with {} frames are in {}", totals.episodes, totals.frames, given.folder.display());
     Ok(())
 }
 
