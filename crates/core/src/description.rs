@@ -41,6 +41,9 @@ pub struct RobotDescription {
     pub joints: Vec<Joint>,
     /// The frame that inverse kinematics steers.
     pub tool: Tool,
+    /// Where the tool may be; without it, wherever the joints can bring it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<Workspace>,
     /// In feature order.
     #[serde(rename = "camera")]
     pub cameras: Vec<CameraDescription>,
@@ -90,6 +93,56 @@ pub struct JointLimits {
     pub velocity_rad_per_s: f64,
     /// How far a goal may be from the present position.
     pub step_rad: f64,
+    /// How fast the speed of a goal may change; where it is not given, top speed is reached within 50 ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acceleration_rad_per_s2: Option<f64>,
+    /// How fast its acceleration may change; where it is not given, the most is reached within 20 ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jerk_rad_per_s3: Option<f64>,
+    /// A joint that pushes harder than this share of its motor's stall torque is led no further that
+    /// way; without it, any effort is allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effort: Option<f64>,
+    /// A joint whose motor is hotter than this stays where it is; without it, any temperature is allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature_c: Option<f64>,
+}
+
+impl JointLimits {
+    /// The acceleration limit, given or not, rad/s².
+    pub fn acceleration(&self) -> f64 {
+        self.acceleration_rad_per_s2.unwrap_or(self.velocity_rad_per_s / 0.05)
+    }
+
+    /// The jerk limit, given or not, rad/s³.
+    pub fn jerk(&self) -> f64 {
+        self.jerk_rad_per_s3.unwrap_or(self.acceleration() / 0.02)
+    }
+
+    fn fault(&self) -> Option<String> {
+        let [lower, upper] = self.position_rad;
+        if !(lower.is_finite() && upper.is_finite() && lower < upper) {
+            return Some(format!("position_rad is [{lower}, {upper}], expected finite and rising"));
+        }
+        let positive = [
+            ("velocity_rad_per_s", Some(self.velocity_rad_per_s)),
+            ("step_rad", Some(self.step_rad)),
+            ("acceleration_rad_per_s2", self.acceleration_rad_per_s2),
+            ("jerk_rad_per_s3", self.jerk_rad_per_s3),
+            ("effort", self.effort),
+            ("temperature_c", self.temperature_c),
+        ];
+        let bad = positive.into_iter().find_map(|(what, value)| Some((what, value.filter(|v| !(v.is_finite() && *v > 0.0))?)));
+        bad.map(|(what, value)| format!("{what} is {value}, expected finite and above 0"))
+    }
+}
+
+/// A box in the base frame.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workspace {
+    pub min_m: [f64; 3],
+    pub max_m: [f64; 3],
 }
 
 /// A translation and a rotation.
@@ -181,14 +234,8 @@ impl RobotDescription {
             if !names.insert(name) {
                 return Some(format!("two joints are called {name}"));
             }
-            let [lower, upper] = limits.position_rad;
-            if !(lower.is_finite() && upper.is_finite() && lower < upper) {
-                return Some(format!("joint {name}: position_rad is [{lower}, {upper}], expected finite and rising"));
-            }
-            for (what, value) in [("velocity_rad_per_s", limits.velocity_rad_per_s), ("step_rad", limits.step_rad)] {
-                if !(value.is_finite() && value > 0.0) {
-                    return Some(format!("joint {name}: {what} is {value}, expected finite and above 0"));
-                }
+            if let Some(what) = limits.fault() {
+                return Some(format!("joint {name}: {what}"));
             }
             let length = Vector3::from(*axis).norm();
             if (length - 1.0).abs() > 1e-6 {
@@ -211,6 +258,16 @@ impl RobotDescription {
             let [lower, upper] = joint.limits.position_rad;
             if !(lower..=upper).contains(rest) {
                 return Some(format!("joint {}: stop.rest_rad is {rest}, outside its limits [{lower}, {upper}]", joint.name));
+            }
+        }
+        if let Some(Workspace { min_m, max_m }) = &self.workspace {
+            if !(0..3).all(|i| min_m[i].is_finite() && max_m[i].is_finite() && min_m[i] < max_m[i]) {
+                return Some(format!("workspace: it reaches from {min_m:?} to {max_m:?}, expected finite and rising"));
+            }
+            let tool = self.base_from_tool(&self.stop.rest_rad).translation.vector;
+            if !(0..3).all(|i| (min_m[i]..=max_m[i]).contains(&tool[i])) {
+                let tool: [f64; 3] = tool.into();
+                return Some(format!("workspace: stop.rest_rad brings the tool to {tool:?}, outside {min_m:?} to {max_m:?}"));
             }
         }
         let mut names = BTreeSet::new();

@@ -25,7 +25,7 @@ impl RobotDescription {
     }
 
     /// Index of the joint whose link carries the tool.
-    fn tool_joint(&self) -> usize {
+    pub(crate) fn tool_joint(&self) -> usize {
         self.joints.iter().position(|joint| joint.name == self.tool.joint).unwrap_or(self.joints.len() - 1)
     }
 }

@@ -32,6 +32,8 @@ pub struct Observation {
     pub velocity_rad_per_s: Vec<f64>,
     /// Motor effort as a share of stall torque, −1..1.
     pub effort: Vec<f64>,
+    /// Of the motors, °C; empty where the robot doesn't measure it.
+    pub temperature_c: Vec<f64>,
     pub images: Vec<Image>,
 }
 
@@ -45,6 +47,7 @@ impl Observation {
             position_rad: vec![0.0; n],
             velocity_rad_per_s: vec![0.0; n],
             effort: vec![0.0; n],
+            temperature_c: Vec::new(),
             images: robot.cameras.iter().map(|c| Image::black(c.width, c.height)).collect(),
         }
     }
@@ -56,6 +59,7 @@ impl Observation {
         self.position_rad.clone_from(&other.position_rad);
         self.velocity_rad_per_s.clone_from(&other.velocity_rad_per_s);
         self.effort.clone_from(&other.effort);
+        self.temperature_c.clone_from(&other.temperature_c);
         self.images.resize_with(other.images.len(), Image::default);
         for (mine, theirs) in self.images.iter_mut().zip(&other.images) {
             let rgb = std::mem::take(&mut mine.rgb);

@@ -139,7 +139,7 @@ impl DatasetRecorder {
         self.writer.add_row(&Row { task: &self.task, values: &values, side: &side })?;
         let Counts { starved_ticks, limited, .. } = &mut self.counts;
         *starved_ticks += u64::from(frame.starved);
-        let Interventions { non_finite, position, velocity, step } = frame.interventions;
+        let Interventions { non_finite, position, velocity, step, .. } = frame.interventions;
         limited.non_finite += u64::from(non_finite);
         limited.position += u64::from(position);
         limited.velocity += u64::from(velocity);

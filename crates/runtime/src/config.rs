@@ -33,7 +33,7 @@ pub enum Latency {
 /// What happens at a tick for which no action is queued. Every such tick is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Starvation {
-    /// The last command stands.
+    /// The last command stands; a joint on its way stops as fast as the gate lets it.
     #[default]
     Hold,
     /// The last command's motion runs out, with a time constant of 0.1 s.

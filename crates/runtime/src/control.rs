@@ -266,7 +266,7 @@ impl<'a> Control<'a> {
         }
 
         self.motion_rad.copy_from_slice(command.goals_rad());
-        frame.interventions = self.gate.advance(command, &self.wanted_rad, &frame.observation.position_rad, dt_s);
+        frame.interventions = self.gate.advance(command, &self.wanted_rad, &frame.observation, dt_s);
         for (motion, goal) in self.motion_rad.iter_mut().zip(command.goals_rad()) {
             *motion = goal - *motion;
         }
@@ -341,7 +341,7 @@ impl<'a> Control<'a> {
             }
             let moved =
                 armed.observe(&tick, &mut frame.observation).map_err(|source| Fault::Observe { tick: turn.index, source }).and_then(|()| {
-                    self.gate.advance(command, &self.wanted_rad, &frame.observation.position_rad, dt_s);
+                    self.gate.advance(command, &self.wanted_rad, &frame.observation, dt_s);
                     armed.apply(command, &mut frame.applied_rad).map_err(|source| Fault::Apply { tick: turn.index, source })
                 });
             match moved {

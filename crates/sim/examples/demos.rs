@@ -54,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 pictures.push(observation.images.clone());
             }
             status = teleoperator.action(&tick, &mut wanted)?;
-            interventions += gate.advance(&mut command, &wanted, &observation.position_rad, period.as_secs_f64());
+            interventions += gate.advance(&mut command, &wanted, &observation, period.as_secs_f64());
             armed.apply(&command, &mut applied)?;
             outcome = environment.outcome();
             // Who reaches a marker stays there and is never done.

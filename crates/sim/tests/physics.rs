@@ -229,7 +229,7 @@ fn an_arm_that_is_stopped_on_its_way_holds_or_goes_limp_as_declared() {
         let gate = SafetyGate::of(&model.description);
         let mut armed = Armed::new(&mut arm).unwrap();
         let mut command = gate.hold(&[0.0; 6]);
-        gate.advance(&mut command, &[1.0, 0.0, 0.0, 0.0, 0.0, 0.0], &[0.0; 6], 0.1);
+        gate.advance(&mut command, &[1.0, 0.0, 0.0, 0.0, 0.0, 0.0], &Observation::for_robot(&model.description), 0.1);
         armed.apply(&command, &mut [0.0; 6]).unwrap();
         step(&mut shared.lock().unwrap(), 0.1);
         drop(armed);

@@ -48,7 +48,7 @@ pub fn run(task: &'static dyn Task, seed: u64, wants_images: bool) -> Episode {
     while tick.index < setup.max_ticks && !done {
         armed.observe(&tick, &mut observation).unwrap();
         done = teleoperator.action(&tick, &mut wanted).unwrap() == TeleopStatus::Done;
-        interventions += gate.advance(&mut command, &wanted, &observation.position_rad, period.as_secs_f64());
+        interventions += gate.advance(&mut command, &wanted, &observation, period.as_secs_f64());
         armed.apply(&command, &mut applied).unwrap();
         outcome = environment.outcome();
         hashes.push(environment.state_hash());
