@@ -122,6 +122,12 @@ impl ActionQueue {
         Some(&self.goals_rad[slot * self.width..][..self.width])
     }
 
+    /// The row for `tick`, left where it is.
+    pub fn peek(&self, tick: u64) -> Option<&[f64]> {
+        let slot = (tick % self.capacity as u64) as usize;
+        (self.slots[slot] == tick + 1).then(|| &self.goals_rad[slot * self.width..][..self.width])
+    }
+
     /// How many ticks from `now` on until the last queued row is consumed.
     pub fn remaining(&self, now: u64) -> usize {
         self.end_tick.saturating_sub(now) as usize

@@ -93,10 +93,12 @@ pub struct JointLimits {
     pub velocity_rad_per_s: f64,
     /// How far a goal may be from the present position.
     pub step_rad: f64,
-    /// How fast the speed of a goal may change; where it is not given, top speed is reached within 50 ms.
+    /// How fast the speed of a goal may change; where it is not given, as fast as a loop of 30 Hz needs to
+    /// go from rest to top speed in a tick.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acceleration_rad_per_s2: Option<f64>,
-    /// How fast its acceleration may change; where it is not given, the most is reached within 20 ms.
+    /// How fast its acceleration may change; where it is not given, as fast as such a loop needs to
+    /// reverse the highest in a tick.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jerk_rad_per_s3: Option<f64>,
     /// A joint that pushes harder than this share of its motor's stall torque is led no further that
@@ -108,15 +110,18 @@ pub struct JointLimits {
     pub temperature_c: Option<f64>,
 }
 
+/// How often a second the motion of a joint may change altogether, where the description says nothing.
+const DEFAULT_CHANGES_HZ: f64 = 30.0;
+
 impl JointLimits {
     /// The acceleration limit, given or not, rad/s².
     pub fn acceleration(&self) -> f64 {
-        self.acceleration_rad_per_s2.unwrap_or(self.velocity_rad_per_s / 0.05)
+        self.acceleration_rad_per_s2.unwrap_or(self.velocity_rad_per_s * DEFAULT_CHANGES_HZ)
     }
 
     /// The jerk limit, given or not, rad/s³.
     pub fn jerk(&self) -> f64 {
-        self.jerk_rad_per_s3.unwrap_or(self.acceleration() / 0.02)
+        self.jerk_rad_per_s3.unwrap_or(2.0 * self.acceleration() * DEFAULT_CHANGES_HZ)
     }
 
     fn fault(&self) -> Option<String> {

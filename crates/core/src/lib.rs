@@ -37,7 +37,7 @@ pub use hash::Fnv1a;
 pub use kinematics::*;
 pub use observation::{Image, Observation};
 pub use robot::{
-    Armed, Environment, EpisodeSetup, Outcome, Policy, PolicyError, PolicyInfo, Robot, RobotError, TeleopStatus, Teleoperator,
+    Armed, Continuation, Environment, EpisodeSetup, Outcome, Policy, PolicyError, PolicyInfo, Robot, RobotError, TeleopStatus, Teleoperator,
 };
 pub use safety::{Interventions, SafeCommand, SafetyGate};
 pub use session::{EpisodeEnd, EpisodeStart, Frame, FrameSink, SinkError};

@@ -159,6 +159,17 @@ pub struct PolicyInfo {
     pub n_action_steps: usize,
 }
 
+/// What a new chunk is to continue: the chunk answered before, which is being executed meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Continuation {
+    /// Rows of the answer before that are still to be executed, the first being for the tick of the
+    /// newest observation.
+    pub rows_left: usize,
+    /// How many of them will have been executed by the time the new answer is there, as far as is
+    /// known: the new rows for those ticks are computed for nothing.
+    pub delay_rows: usize,
+}
+
 /// Maps an observation to a chunk of actions: pure compute, slow by nature, never on the control
 /// thread. An implementation is bound to one robot: features, order and units were checked when it
 /// was made, and it takes and answers SI units in the description's joint order.
@@ -175,6 +186,21 @@ pub trait Policy: Send {
     /// # Errors
     /// When the computation failed. A policy never answers with a wrong shape.
     fn infer(&mut self, observations: &[Observation], task: &str) -> Result<ActionChunk, PolicyError>;
+
+    /// As [`infer`](Self::infer), for an answer that follows smoothly from the one before (real-time
+    /// chunking). A policy that can't do so answers as ever.
+    ///
+    /// # Errors
+    /// As [`infer`](Self::infer).
+    fn infer_continuing(&mut self, observations: &[Observation], task: &str, continuing: Continuation) -> Result<ActionChunk, PolicyError> {
+        let _ = continuing;
+        self.infer(observations, task)
+    }
+
+    /// Whether [`infer_continuing`](Self::infer_continuing) does more than [`infer`](Self::infer).
+    fn can_continue(&self) -> bool {
+        false
+    }
 }
 
 /// How an episode stands.

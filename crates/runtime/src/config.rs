@@ -1,5 +1,7 @@
 //! What a session is told before it begins.
 
+use crate::RealtimeRequest;
+
 /// When the policy is asked, and what the arm does meanwhile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Inference {
@@ -15,6 +17,10 @@ pub enum Inference {
     /// whole ticks, plus one. The next answer then arrives before row `n_action_steps` is due; rows
     /// beyond it are a reserve for an answer that is later than that.
     Async,
+    /// Real-time chunking: as `Async`, and each answer is asked to follow smoothly from the one that is
+    /// being executed ([`Continuation`](sinew_core::Continuation)), its expected delay being `d - 1`. For
+    /// policies that can do so.
+    Rtc,
 }
 
 /// How long an inference takes on the session's clock.
@@ -28,6 +34,17 @@ pub enum Latency {
     /// the loop waits for it there: this makes asynchronous runs repeatable. An empty list counts as
     /// zero ticks.
     ScriptedTicks(Vec<u64>),
+}
+
+/// How goals are found between the rows of a policy when the loop runs faster than the policy
+/// ([`SessionConfig::control_multiplier`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Interpolation {
+    /// On the straight line from a row to the next.
+    #[default]
+    Linear,
+    /// On the cubic through both that has there the mean slope of the rows around (Catmull–Rom).
+    Cubic,
 }
 
 /// What happens at a tick for which no action is queued. Every such tick is counted.
@@ -69,9 +86,24 @@ pub struct SessionConfig {
     pub inference: Inference,
     pub latency: Latency,
     pub starvation: Starvation,
+    /// An answer that takes longer ends the episode, seconds of the system's clock.
+    pub answer_deadline_s: f64,
+    /// The same for the first answer of all, for which nothing moves yet.
+    pub warm_up_deadline_s: f64,
+    /// Turns of the loop for each tick of the policy, at least 1: the robot is read and commanded so
+    /// many times more often than rows are executed and frames recorded, which stay at the
+    /// description's rate.
+    pub control_multiplier: u32,
+    pub interpolation: Interpolation,
+    /// Before a policy's first tick the arm is brought to its first action at
+    /// [`rest_velocity_rad_per_s`](Self::rest_velocity_rad_per_s) where a joint is further from it than
+    /// this; the policy is then asked anew.
+    pub start_within_rad: f64,
+    /// What the control thread asks of the system.
+    pub realtime: RealtimeRequest,
     pub keep: Keep,
     pub return_to_rest: ReturnToRest,
-    /// How fast each joint moves to rest; the gate's limits hold too. Unless it is above 0 the arm
+    /// How fast each joint moves to rest, and to the start; the gate's limits hold too. Unless it is above 0 the arm
     /// stays where it is.
     pub rest_velocity_rad_per_s: f64,
     /// How long a scene may take to come out as success after its teleoperator was done; its last
@@ -91,6 +123,12 @@ impl Default for SessionConfig {
             inference: Inference::default(),
             latency: Latency::default(),
             starvation: Starvation::default(),
+            answer_deadline_s: 10.0,
+            warm_up_deadline_s: 300.0,
+            control_multiplier: 1,
+            interpolation: Interpolation::default(),
+            start_within_rad: 0.35,
+            realtime: RealtimeRequest::default(),
             keep: Keep::default(),
             return_to_rest: ReturnToRest::default(),
             rest_velocity_rad_per_s: 0.8,

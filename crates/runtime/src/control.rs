@@ -8,16 +8,16 @@ use sinew_core::{
 };
 
 use crate::frames::FramePort;
-use crate::plan::{Choice, Plan};
+use crate::plan::{Choice, Moment, Plan};
+use crate::report::TickTimes;
 use crate::schedule::{Schedule, Turn};
-use crate::{Cadence, Fault, InferenceStats, Progress, ReturnToRest, SessionConfig, Starvation, StopFlag, StopLevel};
+use crate::{Cadence, Fault, InferenceStats, Progress, Realtime, ReturnToRest, SessionConfig, Starvation, StopFlag};
 
 /// How fast [`Starvation::SlowStop`] lets a motion run out.
 const SLOW_STOP_S: f64 = 0.1;
-/// Rest counts as reached when every goal is so near.
-const REST_TOLERANCE_RAD: f64 = 1e-6;
-/// How much longer than planned the way to rest may take.
-const REST_GRACE_S: f64 = 2.0;
+
+/// A part of a tick that has not ended.
+const UNMARKED: i64 = i64::MIN;
 
 /// What all parts of one episode use.
 #[derive(Clone, Copy)]
@@ -26,7 +26,19 @@ pub(crate) struct Shared<'a> {
     pub(crate) clock: &'a dyn Clock,
     pub(crate) stop: &'a StopFlag,
     pub(crate) progress: &'a Progress,
+    /// Of the policy's ticks.
     pub(crate) period_ns: i64,
+}
+
+impl Shared<'_> {
+    pub(crate) fn multiplier(&self) -> u64 {
+        u64::from(self.config.control_multiplier.max(1))
+    }
+
+    /// From a turn of the loop to the next.
+    pub(crate) fn turn_ns(&self) -> i64 {
+        self.period_ns / self.multiplier().cast_signed()
+    }
 }
 
 pub(crate) enum Ending {
@@ -49,6 +61,7 @@ pub(crate) struct Tally {
     pub(crate) interventions: Interventions,
     pub(crate) cadence: Cadence,
     pub(crate) inference: InferenceStats,
+    pub(crate) realtime: Realtime,
     pub(crate) action_hash: u64,
     pub(crate) state_hash: u64,
     /// What went wrong after the episode's own end.
@@ -68,47 +81,61 @@ impl Ended {
 }
 
 pub(crate) struct Control<'a> {
-    shared: Shared<'a>,
-    gate: SafetyGate,
+    pub(crate) shared: Shared<'a>,
+    pub(crate) gate: SafetyGate,
+    /// Of the loop's turns.
     rate_hz: u32,
-    schedule: Schedule,
+    pub(crate) schedule: Schedule,
+    /// Of the policy.
     max_ticks: u64,
-    plan: Plan<'a>,
-    frames: FramePort<'a>,
+    pub(crate) plan: Plan<'a>,
+    pub(crate) frames: FramePort<'a>,
     tally: Tally,
-    /// The last command sent; `None` before the first tick.
-    command: Option<SafeCommand>,
-    wanted_rad: Vec<f64>,
+    /// The last command sent; `None` before the first.
+    pub(crate) command: Option<SafeCommand>,
+    pub(crate) wanted_rad: Vec<f64>,
     /// The last command's way from the one before.
     motion_rad: Vec<f64>,
     hash: Fnv1a,
     interval_ns: f64,
+    /// When the tick that is being run began, and when each of its parts had ended.
+    marks_ns: [i64; 6],
+    /// What the gate did since the last frame.
+    interventions: Interventions,
 }
 
 impl<'a> Control<'a> {
     pub(crate) fn new(shared: Shared<'a>, robot: &RobotDescription, max_ticks: u64, plan: Plan<'a>, frames: FramePort<'a>) -> Self {
         let width = robot.joints.len();
+        let rate_hz = robot.control_rate_hz * shared.config.control_multiplier.max(1);
+        let mut tally = Tally::default();
+        tally.cadence.recent.reserve();
         Self {
             shared,
             gate: SafetyGate::of(robot),
-            rate_hz: robot.control_rate_hz,
-            schedule: Schedule::new(shared.clock.now(), robot.control_rate_hz),
+            rate_hz,
+            schedule: Schedule::new(shared.clock.now(), rate_hz),
             max_ticks,
             plan,
             frames,
-            tally: Tally::default(),
+            tally,
             command: None,
             wanted_rad: vec![0.0; width],
             motion_rad: vec![0.0; width],
             hash: Fnv1a::default(),
             interval_ns: 0.0,
+            marks_ns: [0; 6],
+            interventions: Interventions::default(),
         }
     }
 
     /// The whole episode; gives back the frames that nobody holds.
-    pub(crate) fn run(mut self, robot: &mut dyn Robot, environment: &mut dyn Environment, warm_up: bool) -> (Ended, Vec<Box<Frame>>) {
-        let ending = self.run_armed(robot, environment, warm_up);
-        if let Plan::Policy(plan) = self.plan {
+    pub(crate) fn run(mut self, robot: &mut dyn Robot, environment: &mut dyn Environment) -> (Ended, Vec<Box<Frame>>) {
+        self.tally.realtime = Realtime::ask(&self.shared.config.realtime);
+        let ending = self.run_armed(robot, environment);
+        self.tally.cadence.conclude();
+        if let Plan::Policy(mut plan) = self.plan {
+            plan.settle();
             self.tally.late_rows = plan.late_rows;
             self.tally.inference = plan.stats;
         }
@@ -116,8 +143,8 @@ impl<'a> Control<'a> {
         (Ended { ending, tally: self.tally }, self.frames.into_free())
     }
 
-    fn run_armed(&mut self, robot: &mut dyn Robot, environment: &mut dyn Environment, warm_up: bool) -> Ending {
-        match self.prepare(robot, warm_up) {
+    fn run_armed(&mut self, robot: &mut dyn Robot, environment: &mut dyn Environment) -> Ending {
+        match self.prepare(robot) {
             Err(fault) => return Ending::Fault(fault),
             Ok(false) => return Ending::Interrupted,
             Ok(true) => {}
@@ -127,7 +154,11 @@ impl<'a> Control<'a> {
             Err(source) => return Ending::Fault(Fault::Arm(source)),
         };
         self.shared.progress.armed.store(true, Relaxed);
-        let ending = self.episode(&mut armed, environment).unwrap_or_else(Ending::Fault);
+        let ending = match self.go_to_start(&mut armed) {
+            Err(fault) => Ending::Fault(fault),
+            Ok(false) => Ending::Interrupted,
+            Ok(true) => self.episode(&mut armed, environment).unwrap_or_else(Ending::Fault),
+        };
         self.tally.action_hash = self.hash.finish();
         self.tally.state_hash = environment.state_hash();
         let rest = match self.shared.config.return_to_rest {
@@ -146,7 +177,7 @@ impl<'a> Control<'a> {
     }
 
     /// The source's first actions, before anything moves. `false` when a stop was asked for.
-    fn prepare(&mut self, robot: &mut dyn Robot, warm_up: bool) -> Result<bool, Fault> {
+    fn prepare(&mut self, robot: &mut dyn Robot) -> Result<bool, Fault> {
         let clock = self.shared.clock;
         let period = self.schedule.period();
         let plan = match &mut self.plan {
@@ -163,7 +194,10 @@ impl<'a> Control<'a> {
             observation.tick = 0;
             finite(observation, robot.description())
         };
-        if warm_up {
+        if !plan.begin()? {
+            return Ok(false);
+        }
+        if plan.is_cold() {
             look(observation)?;
             if !plan.warm_up(observation)? {
                 return Ok(false);
@@ -176,10 +210,13 @@ impl<'a> Control<'a> {
     fn episode(&mut self, armed: &mut Armed<'_>, environment: &mut dyn Environment) -> Result<Ending, Fault> {
         let Shared { config, clock, stop, progress, .. } = self.shared;
         self.schedule = Schedule::new(clock.now(), self.rate_hz);
-        let settle_ticks = (config.settle_s.max(0.0) * f64::from(self.rate_hz)).ceil() as u64;
+        let settle_ticks = (config.settle_s.max(0.0) * f64::from(self.rate_hz) / self.shared.multiplier() as f64).ceil() as u64;
         let mut failures_in_a_row = 0;
         let mut done_at = None;
         let mut began_before = None;
+        let multiplier = self.shared.multiplier();
+        let max_turns = self.max_ticks.saturating_mul(multiplier);
+        let mut last_tick = None;
         self.tally.cadence.target_rate_hz = f64::from(self.rate_hz);
         loop {
             let turn = self.schedule.wait(clock);
@@ -190,20 +227,28 @@ impl<'a> Control<'a> {
                 return Ok(Ending::SinksFailed);
             }
             let first_missed = turn.index - turn.missed;
-            self.tally.missed_ticks += turn.missed.min(self.max_ticks.saturating_sub(first_missed));
-            if turn.index >= self.max_ticks {
+            self.tally.missed_ticks += turn.missed.min(max_turns.saturating_sub(first_missed));
+            if turn.index >= max_turns {
                 return Ok(self.time_limit());
             }
-            let looks = done_at.is_none() && self.plan.looks_at(turn.index)?;
+            let policy_tick = turn.index / multiplier;
+            let now = Moment {
+                tick: policy_tick,
+                is_first: last_tick.replace(policy_tick) != Some(policy_tick),
+                share: (turn.index % multiplier) as f64 / multiplier as f64,
+            };
+            self.marks_ns = [UNMARKED; 6];
+            self.marks_ns[0] = turn.began.as_nanos();
+            let looks = done_at.is_none() && now.is_first && self.plan.looks_at(now.tick)?;
             let tick = Tick {
                 index: turn.index,
                 due: turn.due,
                 period: self.schedule.period(),
-                wants_images: looks || self.frames.link.is_some(),
+                wants_images: looks || now.is_first && self.frames.link.is_some(),
             };
-            match self.tick(armed, &tick, &turn, done_at.is_some()) {
+            match self.tick(armed, &tick, &now, &turn, done_at.is_some()) {
                 Ok(Choice::Interrupted) => return Ok(Ending::Interrupted),
-                Ok(Choice::Last) => done_at = Some(turn.index),
+                Ok(Choice::Last) => done_at = done_at.or(Some(now.tick)),
                 Ok(Choice::Wanted | Choice::Starved) => failures_in_a_row = 0,
                 Err(fault) if is_transient(&fault) && failures_in_a_row < config.transient_ticks => {
                     failures_in_a_row += 1;
@@ -212,17 +257,20 @@ impl<'a> Control<'a> {
                 Err(fault) => return Err(fault),
             }
             self.keep_time(&turn, began_before.replace(turn.began));
-            progress.tick.store(turn.index, Relaxed);
+            progress.tick.store(now.tick, Relaxed);
             progress.total_ticks.fetch_add(1, Relaxed);
+            if turn.index % multiplier != multiplier - 1 {
+                continue;
+            }
             match environment.outcome() {
                 Outcome::Success => return Ok(Ending::Success),
                 Outcome::Failure(reason) => return Ok(Ending::Failure(reason)),
                 Outcome::Running => {}
             }
-            if turn.index + 1 >= self.max_ticks {
+            if now.tick + 1 >= self.max_ticks {
                 return Ok(self.time_limit());
             }
-            if done_at.is_some_and(|done| turn.index >= done + settle_ticks) {
+            if done_at.is_some_and(|done| now.tick >= done + settle_ticks) {
                 return Ok(Ending::Failure("the teleoperator was done, the task was not".to_owned()));
             }
         }
@@ -233,12 +281,14 @@ impl<'a> Control<'a> {
     }
 
     /// Observe, choose, gate, apply, publish. With `done` the last wanted goals stand.
-    fn tick(&mut self, armed: &mut Armed<'_>, tick: &Tick, turn: &Turn, done: bool) -> Result<Choice, Fault> {
-        let index = tick.index;
-        let dt_s = self.shared.period_ns as f64 * 1e-9;
+    fn tick(&mut self, armed: &mut Armed<'_>, tick: &Tick, now: &Moment, turn: &Turn, done: bool) -> Result<Choice, Fault> {
+        let clock = self.shared.clock;
+        let index = now.tick;
+        let dt_s = self.shared.turn_ns() as f64 * 1e-9;
         let frame = &mut *self.frames.current;
         armed.observe(tick, &mut frame.observation).map_err(|source| Fault::Observe { tick: index, source })?;
         frame.observation.tick = index;
+        self.marks_ns[1] = clock.now().as_nanos();
         let command = match &mut self.command {
             Some(command) => command,
             None => {
@@ -248,12 +298,12 @@ impl<'a> Control<'a> {
             }
         };
 
-        let choice = if done { Choice::Wanted } else { self.plan.choose(tick, &frame.observation, &mut self.wanted_rad)? };
+        let choice = if done { Choice::Wanted } else { self.plan.choose(tick, now, &frame.observation, &mut self.wanted_rad)? };
         match choice {
             Choice::Interrupted => return Ok(choice),
             Choice::Wanted | Choice::Last => {}
             Choice::Starved => {
-                self.tally.starved_ticks += 1;
+                self.tally.starved_ticks += u64::from(now.is_first);
                 let go_on = match self.shared.config.starvation {
                     Starvation::Stop => return Err(Fault::Starved { tick: index }),
                     Starvation::Hold => 0.0,
@@ -265,18 +315,26 @@ impl<'a> Control<'a> {
             }
         }
 
+        self.marks_ns[2] = clock.now().as_nanos();
         self.motion_rad.copy_from_slice(command.goals_rad());
-        frame.interventions = self.gate.advance(command, &self.wanted_rad, &frame.observation, dt_s);
+        let interventions = self.gate.advance(command, &self.wanted_rad, &frame.observation, dt_s);
         for (motion, goal) in self.motion_rad.iter_mut().zip(command.goals_rad()) {
             *motion = goal - *motion;
         }
+        self.tally.interventions += interventions;
+        self.interventions += interventions;
+        self.marks_ns[3] = clock.now().as_nanos();
         armed.apply(command, &mut frame.applied_rad).map_err(|source| Fault::Apply { tick: index, source })?;
+        self.marks_ns[4] = clock.now().as_nanos();
 
-        self.hash.write(&index.to_le_bytes());
+        self.hash.write(&tick.index.to_le_bytes());
         for goal in &frame.applied_rad {
             self.hash.write(&goal.to_bits().to_le_bytes());
         }
-        self.tally.interventions += frame.interventions;
+        if !now.is_first {
+            return Ok(choice);
+        }
+        frame.interventions = std::mem::take(&mut self.interventions);
         frame.tick = index;
         frame.due = tick.due;
         frame.lateness_ns = turn.began.nanos_since(turn.due);
@@ -295,9 +353,12 @@ impl<'a> Control<'a> {
         let Shared { clock, progress, .. } = self.shared;
         let cadence = &mut self.tally.cadence;
         let lateness_ns = turn.began.nanos_since(turn.due);
-        cadence.ticks += 1;
-        cadence.lateness.record(lateness_ns);
-        cadence.work.record(clock.now().nanos_since(turn.began));
+        // A part that failed was the last.
+        let now_ns = clock.now().as_nanos();
+        self.marks_ns.iter_mut().filter(|mark| **mark == UNMARKED).for_each(|mark| *mark = now_ns);
+        let work_ns = self.marks_ns[5] - self.marks_ns[0];
+        let parts_ns = std::array::from_fn(|i| self.marks_ns[i + 1] - self.marks_ns[i]);
+        cadence.record(TickTimes { turn: turn.index, lateness_ns, work_ns, parts_ns }, self.shared.turn_ns());
         if let Some(before) = began_before {
             let interval_ns = turn.began.nanos_since(before);
             cadence.elapsed_ns += interval_ns;
@@ -312,48 +373,9 @@ impl<'a> Control<'a> {
         progress.starved_ticks.store(self.tally.starved_ticks, Relaxed);
         progress.frames_lost.store(self.frames.lost, Relaxed);
     }
-
-    /// Moves to the rest position, unless the stop becomes urgent. Nothing of it is published.
-    fn rest(&mut self, armed: &mut Armed<'_>) -> Result<(), Fault> {
-        let Shared { config, clock, stop, .. } = self.shared;
-        let Some(command) = &mut self.command else { return Ok(()) };
-        let rest_rad = armed.description().stop.rest_rad.clone();
-        let dt_s = self.shared.period_ns as f64 * 1e-9;
-        let stride_rad = config.rest_velocity_rad_per_s * dt_s;
-        if !(stride_rad > 0.0 && stride_rad.is_finite()) {
-            return Ok(());
-        }
-        let far_rad = command.goals_rad().iter().zip(&rest_rad).map(|(goal, rest)| (goal - rest).abs()).fold(0.0, f64::max);
-        let limit_ticks = ((far_rad / config.rest_velocity_rad_per_s + REST_GRACE_S) / dt_s) as u64;
-        let frame = &mut *self.frames.current;
-        let mut failures_in_a_row = 0;
-        let mut first_tick = None;
-        loop {
-            let turn = self.schedule.wait(clock);
-            let ticks = turn.index - *first_tick.get_or_insert(turn.index);
-            let there = command.goals_rad().iter().zip(&rest_rad).all(|(goal, rest)| (goal - rest).abs() <= REST_TOLERANCE_RAD);
-            if there || ticks >= limit_ticks || stop.level() == StopLevel::Now {
-                return Ok(());
-            }
-            let tick = Tick { index: turn.index, due: turn.due, period: self.schedule.period(), wants_images: false };
-            for ((wanted, goal), rest) in self.wanted_rad.iter_mut().zip(command.goals_rad()).zip(&rest_rad) {
-                *wanted = goal + (rest - goal).clamp(-stride_rad, stride_rad);
-            }
-            let moved =
-                armed.observe(&tick, &mut frame.observation).map_err(|source| Fault::Observe { tick: turn.index, source }).and_then(|()| {
-                    self.gate.advance(command, &self.wanted_rad, &frame.observation, dt_s);
-                    armed.apply(command, &mut frame.applied_rad).map_err(|source| Fault::Apply { tick: turn.index, source })
-                });
-            match moved {
-                Ok(()) => failures_in_a_row = 0,
-                Err(fault) if is_transient(&fault) && failures_in_a_row < config.transient_ticks => failures_in_a_row += 1,
-                Err(fault) => return Err(fault),
-            }
-        }
-    }
 }
 
-fn is_transient(fault: &Fault) -> bool {
+pub(crate) fn is_transient(fault: &Fault) -> bool {
     matches!(
         fault,
         Fault::Observe { source: RobotError::Transient { .. }, .. }
@@ -362,7 +384,7 @@ fn is_transient(fault: &Fault) -> bool {
     )
 }
 
-fn finite(observation: &Observation, robot: &RobotDescription) -> Result<(), Fault> {
+pub(crate) fn finite(observation: &Observation, robot: &RobotDescription) -> Result<(), Fault> {
     match robot.joints.iter().zip(&observation.position_rad).find(|(_, position)| !position.is_finite()) {
         None => Ok(()),
         Some((joint, found)) => Err(Fault::Position { tick: observation.tick, joint: joint.name.clone(), found: *found }),

@@ -48,6 +48,13 @@ pub enum Fault {
     },
     #[error("asking the policy at tick {tick}: its answer has {what}")]
     Answer { tick: u64, what: String },
+    /// The policy may still be computing; it is not waited for.
+    #[error("asking the policy at tick {tick}: no answer after {waited_s:.1} s")]
+    Unanswered { tick: u64, waited_s: f64 },
+    #[error("asking the {family} policy to continue its chunks: it can't; ask for sync or async inference")]
+    NoContinuation { family: String },
+    #[error("running the loop at {rate_hz} Hz: expected 1 to 1000")]
+    Rate { rate_hz: u64 },
     #[error("no action was queued for tick {tick}, and the declared behaviour is to stop")]
     Starved { tick: u64 },
     /// `who` is `control`, `policy` or `sink`.

@@ -1,21 +1,64 @@
 //! The policy on a thread of its own, and the control thread's way to ask it.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::thread::{self, Thread};
 
-use sinew_core::{ActionChunk, Clock, Observation, Policy, RobotDescription, Timestamp};
+use sinew_core::{ActionChunk, Clock, Continuation, Observation, Policy, PolicyInfo, RobotDescription, Timestamp};
 
-use crate::handoff::{Receiver, Sender};
+use crate::handoff::{Receiver, Sender, ring};
 use crate::{Fault, MonotonicClock, StopFlag};
+
+/// A policy that has moved to a thread of its own, which it keeps from episode to episode. A policy
+/// that never comes back from a call keeps its thread until the process ends, and nothing else:
+/// episodes end and return without it.
+pub struct PolicyThread {
+    info: PolicyInfo,
+    can_continue: bool,
+    questions: Sender<Box<Job>>,
+    answers: Receiver<Box<Job>>,
+    /// `None` while the policy has it.
+    job: Option<Box<Job>>,
+    pub(crate) warmed_up: bool,
+}
+
+impl PolicyThread {
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn spawn(policy: impl Policy + 'static) -> io::Result<Self> {
+        let (info, can_continue) = (policy.info().clone(), policy.can_continue());
+        let (questions, to_answer) = ring(1);
+        let (answering, answers) = ring(1);
+        let handle = thread::Builder::new().name("inference".into()).spawn(move || serve(policy, to_answer, answering))?;
+        let questions = Sender::new(questions, handle.thread().clone());
+        Ok(Self { info, can_continue, questions, answers, job: Some(Box::default()), warmed_up: false })
+    }
+
+    pub fn info(&self) -> &PolicyInfo {
+        &self.info
+    }
+}
+
+/// What all questions of an episode have in common.
+pub(crate) struct Setting {
+    pub(crate) task: String,
+    pub(crate) robot: RobotDescription,
+    pub(crate) clock: Arc<dyn Clock>,
+}
 
 /// A question and, on its way back, its answer. There is one, and it goes to and fro; what an old
 /// answer holds is freed by the policy's thread.
-pub(crate) struct Job {
-    asker: Thread,
+#[derive(Default)]
+struct Job {
+    asker: Option<Thread>,
+    setting: Option<Arc<Setting>>,
     /// As many as the policy looks at, oldest first.
     observations: Vec<Observation>,
     asked_at: Timestamp,
-    warm_up: bool,
+    /// Forget the past first.
+    reset: bool,
+    continuing: Option<Continuation>,
     answer: Option<Result<Answer, Fault>>,
 }
 
@@ -27,24 +70,61 @@ pub(crate) struct Answer {
     pub(crate) compute_ns: i64,
 }
 
-/// The control thread's end.
-pub(crate) struct Client {
-    questions: Sender<Box<Job>>,
-    answers: Receiver<Box<Job>>,
-    /// `None` while the policy has it.
-    job: Option<Box<Job>>,
+/// The control thread's end, for one episode.
+pub(crate) struct Client<'a> {
+    thread: &'a mut PolicyThread,
+    setting: Arc<Setting>,
     /// What was observed before now, oldest first; only the last `seen` of them are of this episode.
     past: Vec<Observation>,
     seen: usize,
+    asked_tick: u64,
+    /// By the system's clock.
+    asked_at: Timestamp,
+    host: MonotonicClock,
+    deadline_ns: i64,
 }
 
-impl Client {
-    /// To be called on the control thread, which answers will wake.
-    pub(crate) fn new(questions: Sender<Box<Job>>, answers: Receiver<Box<Job>>, robot: &RobotDescription, n_obs_steps: usize) -> Self {
-        let observations = vec![Observation::for_robot(robot); n_obs_steps.max(1)];
-        let past = observations[1..].to_vec();
-        let job = Job { asker: thread::current(), observations, asked_at: Timestamp::ZERO, warm_up: false, answer: None };
-        Self { questions, answers, job: Some(Box::new(job)), past, seen: 0 }
+impl<'a> Client<'a> {
+    /// Answers take at most `deadline_s` (see [`begin`](Self::begin) for the first).
+    pub(crate) fn new(thread: &'a mut PolicyThread, setting: Arc<Setting>, deadline_s: f64) -> Self {
+        let past = vec![Observation::for_robot(&setting.robot); thread.info.n_obs_steps.max(1) - 1];
+        let host = MonotonicClock::new();
+        let asked_at = host.now();
+        Self { thread, setting, past, seen: 0, asked_tick: 0, asked_at, host, deadline_ns: (deadline_s * 1e9) as i64 }
+    }
+
+    pub(crate) fn info(&self) -> &PolicyInfo {
+        &self.thread.info
+    }
+
+    pub(crate) fn can_continue(&self) -> bool {
+        self.thread.can_continue
+    }
+
+    /// Whether the policy still has to answer once for nothing.
+    pub(crate) fn is_cold(&self) -> bool {
+        !self.thread.warmed_up
+    }
+
+    pub(crate) fn set_deadline(&mut self, deadline_s: f64) {
+        self.deadline_ns = (deadline_s * 1e9) as i64;
+    }
+
+    pub(crate) fn warmed_up(&mut self) {
+        self.thread.warmed_up = true;
+    }
+
+    /// Makes ready for an episode, once a question of the one before has been answered. To be called on
+    /// the control thread, which answers will wake. `false` when a stop was asked for meanwhile.
+    pub(crate) fn begin(&mut self, stop: &StopFlag) -> Result<bool, Fault> {
+        self.asked_at = self.host.now();
+        if self.thread.job.is_none() && self.take_answer(stop, true)?.is_none() {
+            return Ok(false);
+        }
+        let Some(job) = &mut self.thread.job else { return Ok(false) };
+        let observations = vec![Observation::for_robot(&self.setting.robot); self.past.len() + 1];
+        **job = Job { asker: Some(thread::current()), setting: Some(self.setting.clone()), observations, ..Job::default() };
+        Ok(true)
     }
 
     /// Whether the policy looks at more than the observation of now.
@@ -61,9 +141,10 @@ impl Client {
         }
     }
 
-    /// Asks without waiting; `false` while an answer is outstanding.
-    pub(crate) fn ask(&mut self, observation: &Observation, now: Timestamp, warm_up: bool) -> bool {
-        let Some(mut job) = self.job.take() else { return false };
+    /// Asks without waiting; `false` while an answer is outstanding. With `reset` the policy forgets
+    /// the past first.
+    pub(crate) fn ask(&mut self, observation: &Observation, now: Timestamp, reset: bool, continuing: Option<Continuation>) -> bool {
+        let Some(mut job) = self.thread.job.take() else { return false };
         let Some((last, before)) = job.observations.split_last_mut() else { return false };
         last.copy_from(observation);
         // Until so much has been seen, the first observation stands for those before it.
@@ -71,84 +152,110 @@ impl Client {
         for (i, slot) in before.iter_mut().enumerate() {
             slot.copy_from(self.past.get(i.max(first)).unwrap_or(observation));
         }
+        self.asked_tick = observation.tick;
+        self.asked_at = self.host.now();
         job.asked_at = now;
-        job.warm_up = warm_up;
-        self.job = self.questions.try_send(job).err();
-        self.job.is_none()
+        job.reset = reset;
+        job.continuing = continuing;
+        self.thread.job = self.thread.questions.try_send(job).err();
+        self.thread.job.is_none()
+    }
+
+    /// Whether an answer is outstanding.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.thread.job.is_none()
     }
 
     /// The answer, if it is there.
     pub(crate) fn poll(&mut self) -> Result<Option<&Answer>, Fault> {
-        match self.answers.try_recv() {
+        match self.thread.answers.try_recv() {
             Some(job) => self.accept(job),
+            None if self.is_waiting() && self.is_overdue() => Err(self.overdue()),
             None => Ok(None),
         }
     }
 
     /// Waits for the answer; `None` when a stop was asked for meanwhile.
     pub(crate) fn wait(&mut self, stop: &StopFlag) -> Result<Option<&Answer>, Fault> {
-        match self.answers.recv_while(|| !stop.is_requested()) {
-            Some(job) => self.accept(job),
+        match self.take_answer(stop, false)? {
+            Some(()) => Ok(self.thread.job.as_ref().and_then(|job| job.answer.as_ref()).and_then(|answer| answer.as_ref().ok())),
+            None => Ok(None),
+        }
+    }
+
+    /// Waits until the job is back. A fault in its answer is passed on unless it is of an `old` question.
+    fn take_answer(&mut self, stop: &StopFlag, old: bool) -> Result<Option<()>, Fault> {
+        let (host, asked_at, deadline_ns) = (self.host, self.asked_at, self.deadline_ns);
+        let patient = || !stop.is_requested() && host.now().nanos_since(asked_at) <= deadline_ns;
+        match self.thread.answers.recv_while(patient) {
+            Some(job) if old => {
+                self.thread.job = Some(job);
+                Ok(Some(()))
+            }
+            Some(job) => self.accept(job).map(|_| Some(())),
             None if stop.is_requested() => Ok(None),
+            None if self.is_overdue() => Err(self.overdue()),
             None => Err(Fault::Panic { who: "policy", message: "its thread is gone".to_owned() }),
         }
     }
 
+    fn is_overdue(&self) -> bool {
+        self.host.now().nanos_since(self.asked_at) > self.deadline_ns
+    }
+
+    fn overdue(&self) -> Fault {
+        Fault::Unanswered { tick: self.asked_tick, waited_s: self.host.now().nanos_since(self.asked_at) as f64 * 1e-9 }
+    }
+
     fn accept(&mut self, mut job: Box<Job>) -> Result<Option<&Answer>, Fault> {
-        if let Some(Err(_)) = &job.answer
-            && let Some(Err(fault)) = job.answer.take()
-        {
-            return Err(fault);
+        let fault = match &job.answer {
+            Some(Err(_)) => job.answer.take().and_then(Result::err),
+            _ => None,
+        };
+        let job = self.thread.job.insert(job);
+        match fault {
+            Some(fault) => Err(fault),
+            None => Ok(job.answer.as_ref().and_then(|answer| answer.as_ref().ok())),
         }
-        let job = self.job.insert(job);
-        Ok(job.answer.as_ref().and_then(|answer| answer.as_ref().ok()))
     }
 }
 
-/// The policy thread's life: answers until nobody can ask any more, or until it fails.
-pub(crate) fn serve(policy: &mut dyn Policy, task: &str, robot: &RobotDescription, clock: &dyn Clock, mut ring: Service) {
+/// The policy thread's life: answers until nobody can ask any more, or until the policy panics.
+fn serve(mut policy: impl Policy, mut questions: Receiver<Box<Job>>, mut answers: rtrb::Producer<Box<Job>>) {
     let host = MonotonicClock::new();
-    let mut broken = guarded(|| policy.reset()).err();
-    while let Some(mut job) = ring.questions.recv() {
+    while let Some(mut job) = questions.recv() {
+        let (Some(asker), Some(setting)) = (job.asker.clone(), job.setting.clone()) else { return };
         let started = host.now();
-        let chunk = match broken.take() {
-            Some(fault) => Err(fault),
-            None => guarded(|| policy.infer(&job.observations, task)).and_then(|answer| {
-                let tick = job.observations.last().map_or(0, |now| now.tick);
-                let chunk = answer.map_err(|source| Fault::Policy { tick, source })?;
-                check(&chunk, tick, policy.info().chunk_size, robot)?;
-                Ok(chunk)
-            }),
-        };
+        // A policy that panicked is not called again.
+        let answer = catch_unwind(AssertUnwindSafe(|| {
+            if job.reset {
+                policy.reset();
+            }
+            match job.continuing {
+                None => policy.infer(&job.observations, &setting.task),
+                Some(continuing) => policy.infer_continuing(&job.observations, &setting.task, continuing),
+            }
+        }));
         let compute_ns = host.now().nanos_since(started);
-        let failed = chunk.is_err();
-        if job.warm_up && !failed {
-            broken = guarded(|| policy.reset()).err();
-        }
-        let latency_ns = clock.now().nanos_since(job.asked_at);
+        let panicked = answer.is_err();
+        let tick = job.observations.last().map_or(0, |now| now.tick);
+        let chunk = match answer {
+            Err(payload) => Err(Fault::panic("policy", &*payload)),
+            Ok(Err(source)) => Err(Fault::Policy { tick, source }),
+            Ok(Ok(chunk)) => check(chunk, tick, policy.info().chunk_size, &setting.robot),
+        };
+        let latency_ns = setting.clock.now().nanos_since(job.asked_at);
         job.answer = Some(chunk.map(|chunk| Answer { chunk, latency_ns, compute_ns }));
-        let asker = job.asker.clone();
-        let nobody_listens = ring.answers.push(job).is_err();
+        let nobody_listens = answers.push(job).is_err();
         asker.unpark();
-        if nobody_listens || failed {
+        if nobody_listens || panicked {
             return;
         }
     }
 }
 
-/// The policy thread's ends of the rings.
-pub(crate) struct Service {
-    pub(crate) questions: Receiver<Box<Job>>,
-    pub(crate) answers: rtrb::Producer<Box<Job>>,
-}
-
-fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, Fault> {
-    // A policy that panicked is not called again.
-    catch_unwind(AssertUnwindSafe(call)).map_err(|payload| Fault::panic("policy", &*payload))
-}
-
 /// What the loop relies on: rows of the robot's width for the tick that was asked about, all finite.
-fn check(chunk: &ActionChunk, tick: u64, chunk_size: usize, robot: &RobotDescription) -> Result<(), Fault> {
+fn check(chunk: ActionChunk, tick: u64, chunk_size: usize, robot: &RobotDescription) -> Result<ActionChunk, Fault> {
     let width = robot.joints.len();
     let fault = |what| Err(Fault::Answer { tick, what });
     if chunk.width() != width {
@@ -165,5 +272,5 @@ fn check(chunk: &ActionChunk, tick: u64, chunk_size: usize, robot: &RobotDescrip
             return fault(format!("{} for joint {} in row {row}, expected a finite number", goals[joint], robot.joints[joint].name));
         }
     }
-    Ok(())
+    Ok(chunk)
 }

@@ -3,10 +3,11 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use sinew_core::{ActionQueue, Observation, PolicyInfo, TeleopStatus, Teleoperator, Tick};
+use sinew_core::{ActionQueue, Continuation, Observation, TeleopStatus, Teleoperator, Tick};
 
 use crate::control::Shared;
 use crate::inference::Client;
+use crate::interpolation::Interpolator;
 use crate::{Fault, Inference, InferenceStats, Latency};
 
 /// What a source of actions had for a tick.
@@ -20,6 +21,17 @@ pub(crate) enum Choice {
     Starved,
     /// A stop was asked for while the loop waited for the policy.
     Interrupted,
+}
+
+/// When a tick of the control loop is, in the policy's terms.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Moment {
+    /// The policy's tick that has begun.
+    pub(crate) tick: u64,
+    /// Whether this is the first turn in it.
+    pub(crate) is_first: bool,
+    /// How much of it has passed, 0 to 1.
+    pub(crate) share: f64,
 }
 
 /// A source of actions as the control thread sees it.
@@ -38,9 +50,12 @@ impl Plan<'_> {
         }
     }
 
-    pub(crate) fn choose(&mut self, tick: &Tick, observation: &Observation, wanted_rad: &mut [f64]) -> Result<Choice, Fault> {
+    /// A teleoperator is asked at every turn; a policy's rows are for the first turn of their tick, and
+    /// interpolated between.
+    pub(crate) fn choose(&mut self, tick: &Tick, now: &Moment, observation: &Observation, wanted_rad: &mut [f64]) -> Result<Choice, Fault> {
         match self {
-            Self::Policy(plan) => plan.choose(tick.index, observation, wanted_rad),
+            Self::Policy(plan) if now.is_first => plan.choose(now, observation, wanted_rad),
+            Self::Policy(plan) => Ok(plan.between(now, wanted_rad)),
             Self::Teleoperator(teleoperator) => {
                 let status = teleoperator.action(tick, wanted_rad).map_err(|source| Fault::Teleoperator { tick: tick.index, source })?;
                 Ok(if status == TeleopStatus::Done { Choice::Last } else { Choice::Wanted })
@@ -63,8 +78,9 @@ struct Pending {
 /// loop has stood still.
 pub(crate) struct PolicyPlan<'a> {
     shared: Shared<'a>,
-    client: Client,
+    client: Client<'a>,
     queue: ActionQueue,
+    interpolator: Interpolator,
     /// Rows of an answer that are meant to be executed.
     n_action_steps: u64,
     pending: Option<Pending>,
@@ -83,13 +99,15 @@ pub(crate) struct PolicyPlan<'a> {
 }
 
 impl<'a> PolicyPlan<'a> {
-    pub(crate) fn new(shared: Shared<'a>, client: Client, info: &PolicyInfo, width: usize) -> Self {
-        let chunk_size = info.chunk_size.max(1);
+    pub(crate) fn new(shared: Shared<'a>, client: Client<'a>, width: usize) -> Self {
+        let chunk_size = client.info().chunk_size.max(1);
+        let n_action_steps = client.info().n_action_steps.clamp(1, chunk_size) as u64;
         Self {
             shared,
             client,
             queue: ActionQueue::new(width, chunk_size),
-            n_action_steps: info.n_action_steps.clamp(1, chunk_size) as u64,
+            interpolator: Interpolator::new(shared.config.interpolation, width),
+            n_action_steps,
             pending: None,
             answers: 0,
             latency_ticks: [0; WINDOW],
@@ -102,27 +120,61 @@ impl<'a> PolicyPlan<'a> {
         }
     }
 
-    /// Lets the policy answer once for nothing, because first calls are slow, and forget it.
-    /// `false` when a stop was asked for meanwhile.
+    /// Makes ready for an episode; `false` when a stop was asked for meanwhile.
+    pub(crate) fn begin(&mut self) -> Result<bool, Fault> {
+        if self.shared.config.inference == Inference::Rtc && !self.client.can_continue() {
+            return Err(Fault::NoContinuation { family: self.client.info().family.clone() });
+        }
+        self.client.begin(self.shared.stop)
+    }
+
+    /// Whether first calls may still be slow. On a clock that doesn't run by itself they cost nothing.
+    pub(crate) fn is_cold(&self) -> bool {
+        self.shared.clock.runs_by_itself() && self.client.is_cold()
+    }
+
+    /// Lets the policy answer once for nothing, because first calls are slow, and forget it. It counts
+    /// for no figure. `false` when a stop was asked for meanwhile.
     pub(crate) fn warm_up(&mut self, observation: &Observation) -> Result<bool, Fault> {
-        self.client.ask(observation, self.shared.clock.now(), true);
-        Ok(self.client.wait(self.shared.stop)?.is_some())
+        self.client.set_deadline(self.shared.config.warm_up_deadline_s);
+        self.client.ask(observation, self.shared.clock.now(), true, None);
+        let answered = self.client.wait(self.shared.stop)?.is_some();
+        self.client.set_deadline(self.shared.config.answer_deadline_s);
+        if answered {
+            self.client.warmed_up();
+        }
+        Ok(answered)
     }
 
     /// Waits for the actions from tick 0 on, the arm standing still. `false` when a stop was asked
     /// for meanwhile.
     pub(crate) fn first(&mut self, observation: &Observation) -> Result<bool, Fault> {
-        self.ask(0, observation);
+        self.queue.clear();
+        self.ask(0, observation, true);
         // However long it took, or is scripted to take: the ticks have not begun.
         let arrived = self.receive(0, true)?;
         self.answers = 0;
         Ok(arrived)
     }
 
+    /// Where waiting costs no time, lets an answer that nobody will use come back before the episode ends:
+    /// the policy is then the same after every run.
+    pub(crate) fn settle(&mut self) {
+        if self.client.is_waiting() && !self.shared.clock.runs_by_itself() {
+            // It comes too late to matter, whatever it is.
+            drop(self.client.wait(self.shared.stop));
+        }
+    }
+
+    /// The goals of the first row, once they are there.
+    pub(crate) fn first_goals(&self) -> Option<&[f64]> {
+        self.queue.peek(0)
+    }
+
     pub(crate) fn queued(&self, next_tick: u64) -> usize {
         match self.shared.config.inference {
             Inference::Sync => self.ask_at.saturating_sub(self.cursor) as usize,
-            Inference::Async => self.queue.remaining(next_tick),
+            Inference::Async | Inference::Rtc => self.queue.remaining(next_tick),
         }
     }
 
@@ -134,40 +186,65 @@ impl<'a> PolicyPlan<'a> {
     fn wants_to_ask(&self, tick: u64) -> bool {
         match self.shared.config.inference {
             Inference::Sync => self.cursor >= self.ask_at,
-            Inference::Async => self.pending.is_none() && tick >= self.ask_at,
+            Inference::Async | Inference::Rtc => self.pending.is_none() && tick >= self.ask_at,
         }
     }
 
-    fn choose(&mut self, tick: u64, observation: &Observation, wanted_rad: &mut [f64]) -> Result<Choice, Fault> {
+    fn choose(&mut self, now: &Moment, observation: &Observation, wanted_rad: &mut [f64]) -> Result<Choice, Fault> {
+        let tick = now.tick;
         if self.wants_to_ask(tick) {
-            self.ask(tick, observation);
+            self.ask(tick, observation, false);
         }
         self.client.remember(observation);
         let row = match self.shared.config.inference {
-            Inference::Async => {
+            Inference::Async | Inference::Rtc => {
                 if !self.receive_due(tick)? {
                     return Ok(Choice::Interrupted);
                 }
                 tick
             }
             Inference::Sync => {
-                if self.pending.is_some() && !self.receive(tick, true)? {
+                if self.client.is_waiting() && !self.receive(tick, true)? {
                     return Ok(Choice::Interrupted);
                 }
                 self.cursor += 1;
                 self.cursor - 1
             }
         };
-        let Some(goals) = self.queue.take(row) else { return Ok(Choice::Starved) };
-        wanted_rad.copy_from_slice(goals);
+        let found = self.queue.take(row).is_some_and(|goals| {
+            self.interpolator.advance(goals);
+            true
+        });
+        if !found {
+            self.interpolator.clear();
+            return Ok(Choice::Starved);
+        }
+        // In synchronous inference rows beyond those to be executed are not on the way.
+        let is_ahead = |row: u64| self.shared.config.inference != Inference::Sync || row < self.ask_at;
+        let ahead = |row: u64| self.queue.peek(row).filter(|_| is_ahead(row));
+        self.interpolator.look_ahead(ahead(row + 1), ahead(row + 2));
+        self.interpolator.at(now.share, wanted_rad);
         Ok(Choice::Wanted)
     }
 
-    fn ask(&mut self, tick: u64, observation: &Observation) {
+    /// Between two rows.
+    fn between(&self, now: &Moment, wanted_rad: &mut [f64]) -> Choice {
+        if self.interpolator.at(now.share, wanted_rad) { Choice::Wanted } else { Choice::Starved }
+    }
+
+    fn ask(&mut self, tick: u64, observation: &Observation, reset: bool) {
         let due_tick = tick + self.scripted_ticks().unwrap_or(0);
-        if self.client.ask(observation, self.shared.clock.now(), false) {
+        let rows_left = self.queue.remaining(tick);
+        let continues = self.shared.config.inference == Inference::Rtc && !reset && rows_left > 0;
+        let continuing = continues.then(|| Continuation { rows_left, delay_rows: self.delay_ticks() as usize });
+        if self.client.ask(observation, self.shared.clock.now(), reset, continuing) {
             self.pending = Some(Pending { asked_tick: tick, due_tick });
         }
+    }
+
+    /// How many ticks the next answer is expected to take: the longest of the last [`WINDOW`].
+    fn delay_ticks(&self) -> u64 {
+        self.latency_ticks.iter().max().copied().unwrap_or(0)
     }
 
     /// What the script says of the answer now expected.
@@ -205,9 +282,14 @@ impl<'a> PolicyPlan<'a> {
         self.answers += 1;
         self.pending = None;
         match self.shared.config.inference {
-            Inference::Async => {
+            Inference::Async | Inference::Rtc => {
+                // The first is waited for before anything moves.
+                if self.answers > 1 {
+                    self.stats.record_reserve(self.queue.remaining(now) as u64);
+                }
                 self.late_rows += self.queue.splice(chunk, now).late_rows as u64;
                 let lead = self.latency_ticks.iter().max().map_or(1, |ticks| ticks + 1);
+                self.stats.lead_ticks_max = self.stats.lead_ticks_max.max(lead);
                 self.ask_at = asked_tick + self.n_action_steps.saturating_sub(lead).max(1);
             }
             Inference::Sync => {

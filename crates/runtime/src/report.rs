@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 use sinew_core::Interventions;
 
-use crate::{Fault, Histogram};
+use crate::{Fault, Histogram, Realtime};
 
 /// How an episode ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -18,7 +18,87 @@ pub enum EpisodeOutcome {
     Fault,
 }
 
-/// How the control thread kept its time, on the session's clock.
+/// What a tick consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    Observe,
+    Choose,
+    Gate,
+    Apply,
+    Publish,
+}
+
+/// How many ticks a [`Cadence`] remembers one by one.
+const REMEMBERED: usize = 256;
+
+/// When one tick was run and what it took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TickTimes {
+    /// Counts the loop's turns.
+    pub turn: u64,
+    pub lateness_ns: i64,
+    pub work_ns: i64,
+    /// By [`Part`], in its order.
+    pub parts_ns: [i64; 5],
+}
+
+/// The newest ticks, oldest first, in fixed memory. Serialised as the slowest of them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RecentTicks {
+    ring: Vec<TickTimes>,
+    next: usize,
+}
+
+impl RecentTicks {
+    /// Oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &TickTimes> {
+        self.ring[self.next..].iter().chain(&self.ring[..self.next])
+    }
+
+    pub fn slowest(&self) -> Option<&TickTimes> {
+        self.ring.iter().max_by_key(|tick| tick.work_ns)
+    }
+
+    /// Room for all there will be.
+    pub(crate) fn reserve(&mut self) {
+        self.ring.reserve_exact(REMEMBERED.saturating_sub(self.ring.len()));
+    }
+
+    fn push(&mut self, tick: TickTimes) {
+        if self.ring.len() < REMEMBERED {
+            self.ring.push(tick);
+        } else {
+            self.ring[self.next] = tick;
+            self.next = (self.next + 1) % REMEMBERED;
+        }
+    }
+}
+
+impl Serialize for RecentTicks {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.slowest().serialize(serializer)
+    }
+}
+
+/// How long each part of the ticks took.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct PartTimes {
+    pub observe: Histogram,
+    pub choose: Histogram,
+    pub gate: Histogram,
+    pub apply: Histogram,
+    pub publish: Histogram,
+}
+
+impl PartTimes {
+    fn by_part(&mut self) -> [&mut Histogram; 5] {
+        [&mut self.observe, &mut self.choose, &mut self.gate, &mut self.apply, &mut self.publish]
+    }
+}
+
+/// How the control thread kept its time, on the session's clock. A tick is a turn of the loop, of
+/// which there may be several for each tick of the policy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Cadence {
     pub target_rate_hz: f64,
@@ -32,9 +112,35 @@ pub struct Cadence {
     pub lateness: Histogram,
     /// From a tick's beginning to its frame's publication.
     pub work: Histogram,
+    pub parts: PartTimes,
+    /// Ticks whose work took longer than there was time.
+    pub overruns: u64,
+    /// The part that had the longest time of all, once there was a tick.
+    pub worst_part: Option<Part>,
+    /// The slowest of the last ticks.
+    pub recent: RecentTicks,
 }
 
 impl Cadence {
+    pub(crate) fn record(&mut self, tick: TickTimes, period_ns: i64) {
+        self.ticks += 1;
+        self.lateness.record(tick.lateness_ns);
+        self.work.record(tick.work_ns);
+        self.overruns += u64::from(tick.work_ns > period_ns);
+        for (histogram, ns) in self.parts.by_part().into_iter().zip(tick.parts_ns) {
+            histogram.record(ns);
+        }
+        self.recent.push(tick);
+    }
+
+    /// Works out what is told at the end.
+    pub(crate) fn conclude(&mut self) {
+        const PARTS: [Part; 5] = [Part::Observe, Part::Choose, Part::Gate, Part::Apply, Part::Publish];
+        let longest = self.parts.by_part().map(|histogram| histogram.stats().max_ns);
+        let worst = longest.iter().zip(PARTS).max_by_key(|(ns, _)| **ns);
+        self.worst_part = worst.filter(|_| self.ticks > 0).map(|(_, part)| part);
+    }
+
     /// Adds another episode's; the rates become those of both together.
     pub fn merge(&mut self, other: &Self) {
         // An episode of n ticks has n - 1 intervals.
@@ -46,6 +152,13 @@ impl Cadence {
         self.achieved_rate_hz = if self.elapsed_ns > 0 { total / (self.elapsed_ns as f64 * 1e-9) } else { 0.0 };
         self.lateness.merge(&other.lateness);
         self.work.merge(&other.work);
+        let mut others = other.parts.clone();
+        for (mine, theirs) in self.parts.by_part().into_iter().zip(others.by_part()) {
+            mine.merge(theirs);
+        }
+        self.overruns += other.overruns;
+        other.recent.iter().for_each(|tick| self.recent.push(*tick));
+        self.conclude();
     }
 }
 
@@ -56,10 +169,21 @@ pub struct InferenceStats {
     pub latency: Histogram,
     /// What the policy took by the system's monotonic clock, also where the session's stands still.
     pub compute: Histogram,
+    /// Beside the loop: the most ticks before the end of an answer's rows that the next was asked for.
+    pub lead_ticks_max: u64,
+    /// Beside the loop: the fewest rows that were left when an answer arrived; 0 means that the queue
+    /// ran dry or was about to.
+    pub reserve_rows_min: Option<u64>,
 }
 
 impl InferenceStats {
+    pub(crate) fn record_reserve(&mut self, rows: u64) {
+        self.reserve_rows_min = Some(self.reserve_rows_min.map_or(rows, |least| least.min(rows)));
+    }
+
     pub fn merge(&mut self, other: &Self) {
+        self.lead_ticks_max = self.lead_ticks_max.max(other.lead_ticks_max);
+        self.reserve_rows_min = self.reserve_rows_min.into_iter().chain(other.reserve_rows_min).min();
         self.latency.merge(&other.latency);
         self.compute.merge(&other.compute);
     }
@@ -79,7 +203,7 @@ pub struct EpisodeReport {
     pub faults: Vec<Fault>,
     /// Whether the sinks were told to keep it and none of them failed.
     pub kept: bool,
-    /// Ticks that were run; those missed are not among them.
+    /// Turns of the loop that were run; those missed are not among them.
     pub ticks: u64,
     /// Ticks skipped because the loop was late.
     pub missed_ticks: u64,
@@ -92,6 +216,8 @@ pub struct EpisodeReport {
     pub interventions: Interventions,
     /// Frames that the sinks could not take in time.
     pub frames_lost: u64,
+    /// What the control thread asked of the system, and what it got.
+    pub realtime: Realtime,
     pub cadence: Cadence,
     pub inference: InferenceStats,
     /// FNV-1a 64 over each tick's index and the bits of the goals that were sent. Written in hex.

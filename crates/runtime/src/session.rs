@@ -4,18 +4,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
-use sinew_core::{Clock, Environment, EpisodeEnd, EpisodeStart, Frame, FrameSink, Outcome, Policy, PolicyInfo, Robot, Teleoperator};
+use sinew_core::{Clock, Environment, EpisodeEnd, EpisodeStart, Frame, FrameSink, Outcome, Robot, Teleoperator};
 
 use crate::control::{Control, Ended, Ending, Shared};
 use crate::frames::{FrameLink, FramePort, Sinks, frame_for};
-use crate::handoff::{Receiver, Sender, ring};
-use crate::inference::{Client, Job, Service, serve};
+use crate::handoff::{Sender, ring};
+use crate::inference::{Client, PolicyThread, Setting};
 use crate::plan::{Plan, PolicyPlan};
 use crate::{EpisodeOutcome, EpisodeReport, Fault, Keep, Progress, SessionConfig, StopFlag};
 
+/// The fastest that a loop may turn.
+const MAX_RATE_HZ: u64 = 1000;
+
 /// Where actions come from.
 pub enum Source<'a> {
-    Policy(&'a mut dyn Policy),
+    Policy(&'a mut PolicyThread),
     Teleoperator(&'a mut dyn Teleoperator),
 }
 
@@ -37,7 +40,6 @@ pub struct Session {
     progress: Arc<Progress>,
     /// Buffers kept from episode to episode.
     frames: Vec<Box<Frame>>,
-    warmed_up: bool,
 }
 
 /// What an episode's threads work on.
@@ -48,17 +50,11 @@ struct Scene<'a> {
     max_ticks: u64,
 }
 
-/// A source on its way to the control thread.
-enum Asking<'a> {
-    Teleoperator(&'a mut dyn Teleoperator),
-    Policy { info: PolicyInfo, questions: Sender<Box<Job>>, answers: Receiver<Box<Job>> },
-}
-
 impl Session {
     /// Real time comes from [`MonotonicClock`](crate::MonotonicClock); with a
     /// [`MockClock`](sinew_core::MockClock) an episode runs as fast as the machine can and repeatably.
     pub fn new(config: SessionConfig, clock: Arc<dyn Clock>, stop: StopFlag) -> Self {
-        Self { config, clock, stop, progress: Arc::default(), frames: Vec::new(), warmed_up: false }
+        Self { config, clock, stop, progress: Arc::default(), frames: Vec::new() }
     }
 
     /// For the one who draws a live line.
@@ -68,11 +64,8 @@ impl Session {
 
     /// Runs one episode: resets the scene, begins the sinks, runs until the scene is decided, the
     /// time limit, a stop or a fault, ends in the robot's safe action, ends the sinks. The sinks are
-    /// driven on the calling thread; control and inference have threads of their own.
-    ///
-    /// Returns when the policy's thread has ended too: while a policy doesn't return from a call,
-    /// this doesn't either, the arm being disarmed
-    /// (see [`ProgressSnapshot::armed`](crate::ProgressSnapshot::armed)).
+    /// driven on the calling thread; control and inference have threads of their own. A policy that
+    /// doesn't come back from a call is not waited for.
     pub fn run_episode(
         &mut self,
         request: &EpisodeRequest,
@@ -130,6 +123,10 @@ impl Session {
         let Scene { robot, environment, task, max_ticks } = scene;
         let description = robot.description().clone();
         let rate_hz = description.control_rate_hz.max(1);
+        let turns_hz = u64::from(rate_hz) * u64::from(self.config.control_multiplier.max(1));
+        if turns_hz > MAX_RATE_HZ {
+            return Ended::early(Ending::Fault(Fault::Rate { rate_hz: turns_hz }));
+        }
         let clock = &*self.clock;
         let shared = Shared {
             config: &self.config,
@@ -138,8 +135,6 @@ impl Session {
             progress: &self.progress,
             period_ns: 1_000_000_000 / i64::from(rate_hz),
         };
-        let warm_up = clock.runs_by_itself() && !self.warmed_up && matches!(source, Source::Policy(_));
-        self.warmed_up |= warm_up;
         let sinks_failed = AtomicBool::new(false);
 
         let spare = if sinks.is_some() { self.config.frame_buffer.max(2) - 1 } else { 0 };
@@ -148,22 +143,8 @@ impl Session {
         frames.retain(|frame| same_shape(frame, &template));
         frames.resize(spare, template.clone());
 
+        let setting = Arc::new(Setting { task: task.to_owned(), robot: description.clone(), clock: self.clock.clone() });
         thread::scope(|scope| {
-            let asking = match source {
-                Source::Teleoperator(teleoperator) => Asking::Teleoperator(teleoperator),
-                Source::Policy(policy) => {
-                    let info = policy.info().clone();
-                    let (questions, to_answer) = ring(1);
-                    let (answering, answers) = ring(1);
-                    let service = Service { questions: to_answer, answers: answering };
-                    let description = &description;
-                    let thread = thread::Builder::new().name("inference".into());
-                    match thread.spawn_scoped(scope, move || serve(policy, task, description, clock, service)) {
-                        Ok(handle) => Asking::Policy { info, questions: Sender::new(questions, handle.thread().clone()), answers },
-                        Err(source) => return Ended::early(Ending::Fault(Fault::Thread { who: "inference", source })),
-                    }
-                }
-            };
             let (filling, mut filled) = ring(spare + 1);
             let (mut freeing, free) = ring(spare + 1);
             for frame in frames {
@@ -174,14 +155,14 @@ impl Session {
             let port = FramePort { current: template, link, lossless: !clock.runs_by_itself(), sinks_failed: &sinks_failed, lost: 0 };
             let description = &description;
             let control = move || {
-                let plan = match asking {
-                    Asking::Teleoperator(teleoperator) => Plan::Teleoperator(teleoperator),
-                    Asking::Policy { info, questions, answers } => {
-                        let client = Client::new(questions, answers, description, info.n_obs_steps);
-                        Plan::Policy(PolicyPlan::new(shared, client, &info, description.joints.len()))
+                let plan = match source {
+                    Source::Teleoperator(teleoperator) => Plan::Teleoperator(teleoperator),
+                    Source::Policy(policy) => {
+                        let client = Client::new(policy, setting, shared.config.answer_deadline_s);
+                        Plan::Policy(PolicyPlan::new(shared, client, description.joints.len()))
                     }
                 };
-                Control::new(shared, description, max_ticks, plan, port).run(robot, environment, warm_up)
+                Control::new(shared, description, max_ticks, plan, port).run(robot, environment)
             };
             let control = match thread::Builder::new().name("control".into()).spawn_scoped(scope, control) {
                 Ok(control) => control,
@@ -228,6 +209,7 @@ impl Session {
             late_rows: tally.late_rows,
             interventions: tally.interventions,
             frames_lost: tally.frames_lost,
+            realtime: tally.realtime,
             cadence: tally.cadence,
             inference: tally.inference,
             action_hash: tally.action_hash,

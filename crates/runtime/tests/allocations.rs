@@ -81,8 +81,8 @@ fn control_allocates_nothing_in_any_mode_on_either_clock() {
         for inference in [Inference::Sync, Inference::Async] {
             for latency in [Latency::Measured, Latency::ScriptedTicks(vec![2, 9])] {
                 let config = SessionConfig { inference, latency, frame_buffer: 6, ..SessionConfig::default() };
-                let mut policy = Fake::new(8, 6);
-                assert_constant(&calls_by_tick(clock(), &config, Source::Policy(&mut policy)));
+                let policy = Fake::new(8, 6);
+                assert_constant(&calls_by_tick(clock(), &config, Source::Policy(&mut policy.thread())));
             }
         }
         let mut leader = Leader { done_at: None, goal: |_| [0.1, -0.2], asked: 0 };

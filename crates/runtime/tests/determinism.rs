@@ -10,9 +10,8 @@ use sinew_runtime::{Inference, Latency, SessionConfig, Source, Starvation};
 
 /// All that a run leaves behind, but for the policy's computing time.
 fn traces(config: &SessionConfig, chunk_size: usize, n_action_steps: usize) -> (Vec<u8>, String, Vec<u64>) {
-    let (mut arm, mut scene, mut policy, mut tape) =
-        (Arm::new(), Scene::lasting(120), Fake::new(chunk_size, n_action_steps), Tape::default());
-    let report = run(config, &mut arm, &mut scene, Source::Policy(&mut policy), &mut [&mut tape]);
+    let (mut arm, mut scene, policy, mut tape) = (Arm::new(), Scene::lasting(120), Fake::new(chunk_size, n_action_steps), Tape::default());
+    let report = run(config, &mut arm, &mut scene, Source::Policy(&mut policy.thread()), &mut [&mut tape]);
     assert!(report.faults.is_empty(), "{:?}", report.faults);
     assert_eq!((arm.enables, arm.stops), (1, 1));
     assert_eq!(report.ticks + report.missed_ticks, 120);
@@ -20,7 +19,8 @@ fn traces(config: &SessionConfig, chunk_size: usize, n_action_steps: usize) -> (
     assert_eq!(report.frames_lost, 0);
     let mut json = serde_json::to_value(&report).unwrap();
     json["inference"]["compute"].take();
-    (tape.bytes(), json.to_string(), policy.asked_ticks)
+    let asked_ticks = policy.log().asked_ticks.clone();
+    (tape.bytes(), json.to_string(), asked_ticks)
 }
 
 proptest! {
@@ -62,8 +62,8 @@ fn without_a_script_an_inference_takes_no_time_and_is_repeatable() {
 #[test]
 fn other_actions_give_another_hash() {
     let hashes = [1, 2].map(|n_action_steps| {
-        let (mut arm, mut scene, mut policy) = (Arm::new(), Scene::lasting(20), Fake::new(10, n_action_steps));
-        run(&SessionConfig::default(), &mut arm, &mut scene, Source::Policy(&mut policy), &mut []).action_hash
+        let (mut arm, mut scene, policy) = (Arm::new(), Scene::lasting(20), Fake::new(10, n_action_steps));
+        run(&SessionConfig::default(), &mut arm, &mut scene, Source::Policy(&mut policy.thread()), &mut []).action_hash
     });
     assert_ne!(hashes[0], hashes[1]);
 }
@@ -75,9 +75,9 @@ fn rows(tape: &Tape) -> Vec<(u64, u64)> {
 
 #[test]
 fn synchronous_inference_executes_n_action_steps_rows_of_each_answer() {
-    let (mut arm, mut scene, mut policy, mut tape) = (Arm::new(), Scene::lasting(10), Fake::new(8, 4), Tape::default());
-    run(&SessionConfig::default(), &mut arm, &mut scene, Source::Policy(&mut policy), &mut [&mut tape]);
-    assert_eq!(policy.asked_ticks, [0, 4, 8]);
+    let (mut arm, mut scene, policy, mut tape) = (Arm::new(), Scene::lasting(10), Fake::new(8, 4), Tape::default());
+    run(&SessionConfig::default(), &mut arm, &mut scene, Source::Policy(&mut policy.thread()), &mut [&mut tape]);
+    assert_eq!(policy.log().asked_ticks, [0, 4, 8]);
     assert_eq!(rows(&tape), [(0, 0), (0, 1), (0, 2), (0, 3), (1, 4), (1, 5), (1, 6), (1, 7), (2, 8), (2, 9)]);
     assert_eq!(tape.frames.iter().map(|frame| frame.queued).collect::<Vec<_>>(), [3, 2, 1, 0, 3, 2, 1, 0, 3, 2]);
 }
@@ -86,16 +86,16 @@ fn synchronous_inference_executes_n_action_steps_rows_of_each_answer() {
 fn a_policy_that_looks_back_sees_the_ticks_before_each_question() {
     let (mut arm, mut scene, mut policy) = (Arm::new(), Scene::lasting(9), Fake::new(8, 4));
     policy.info.n_obs_steps = 3;
-    run(&SessionConfig::default(), &mut arm, &mut scene, Source::Policy(&mut policy), &mut []);
+    run(&SessionConfig::default(), &mut arm, &mut scene, Source::Policy(&mut policy.thread()), &mut []);
     // Asked before tick 0, then every four ticks; at first there is no past.
-    assert_eq!(policy.seen_ticks, [[0, 0, 0], [2, 3, 4], [6, 7, 8]]);
+    assert_eq!(policy.log().seen_ticks, [[0, 0, 0], [2, 3, 4], [6, 7, 8]]);
 }
 
 #[test]
 fn a_slow_synchronous_policy_costs_ticks_but_no_rows() {
     let config = SessionConfig { latency: Latency::ScriptedTicks(vec![3]), ..SessionConfig::default() };
-    let (mut arm, mut scene, mut policy, mut tape) = (Arm::new(), Scene::lasting(14), Fake::new(4, 4), Tape::default());
-    let report = run(&config, &mut arm, &mut scene, Source::Policy(&mut policy), &mut [&mut tape]);
+    let (mut arm, mut scene, policy, mut tape) = (Arm::new(), Scene::lasting(14), Fake::new(4, 4), Tape::default());
+    let report = run(&config, &mut arm, &mut scene, Source::Policy(&mut policy.thread()), &mut [&mut tape]);
     // Asked at tick 4, answered when tick 7 is due: 5 and 6 are missed; row 4 is executed late in
     // tick 4, and the rows go on where they were.
     assert_eq!(tape.ticks(), [0, 1, 2, 3, 4, 7, 8, 9, 10, 13]);
@@ -106,10 +106,10 @@ fn a_slow_synchronous_policy_costs_ticks_but_no_rows() {
 #[test]
 fn asynchronous_rows_are_executed_at_the_tick_they_are_for() {
     let config = SessionConfig { inference: Inference::Async, latency: Latency::ScriptedTicks(vec![2]), ..SessionConfig::default() };
-    let (mut arm, mut scene, mut policy, mut tape) = (Arm::new(), Scene::lasting(18), Fake::new(10, 8), Tape::default());
-    let report = run(&config, &mut arm, &mut scene, Source::Policy(&mut policy), &mut [&mut tape]);
+    let (mut arm, mut scene, policy, mut tape) = (Arm::new(), Scene::lasting(18), Fake::new(10, 8), Tape::default());
+    let report = run(&config, &mut arm, &mut scene, Source::Policy(&mut policy.thread()), &mut [&mut tape]);
     // 8 rows are meant to be executed; an answer takes 2 ticks, plus one to be safe: asked after 5.
-    assert_eq!(policy.asked_ticks, [0, 5, 10, 15]);
+    assert_eq!(policy.log().asked_ticks, [0, 5, 10, 15]);
     let expected: Vec<_> = (0..18)
         .map(|tick| {
             (
@@ -132,15 +132,15 @@ fn asynchronous_rows_are_executed_at_the_tick_they_are_for() {
 
 #[test]
 fn images_are_made_only_for_those_who_look() {
-    let (mut arm, mut scene, mut policy) = (Arm::new(), Scene::lasting(10), Fake::new(8, 4));
-    run(&SessionConfig::default(), &mut arm, &mut scene, Source::Policy(&mut policy), &mut []);
+    let (mut arm, mut scene, policy) = (Arm::new(), Scene::lasting(10), Fake::new(8, 4));
+    run(&SessionConfig::default(), &mut arm, &mut scene, Source::Policy(&mut policy.thread()), &mut []);
     // The first look is before tick 0, whose own image nobody wants.
     assert_eq!(arm.observed_ticks[..2], [0, 0]);
     assert_eq!(arm.image_ticks, [0, 4, 8]);
 
     let mut tape = Tape::default();
     let mut arm = Arm::new();
-    run(&SessionConfig::default(), &mut arm, &mut scene, Source::Policy(&mut policy), &mut [&mut tape]);
+    run(&SessionConfig::default(), &mut arm, &mut scene, Source::Policy(&mut policy.thread()), &mut [&mut tape]);
     assert_eq!(arm.image_ticks, [0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
 }
 

@@ -17,14 +17,14 @@ fn clock() -> Arc<MonotonicClock> {
 
 #[test]
 fn an_episode_takes_the_time_its_rate_says() {
-    let (mut arm, mut policy) = (Arm::new(), Fake::new(10, 10));
+    let (mut arm, policy) = (Arm::new(), Fake::new(10, 10));
     let start = Instant::now();
     let report = run_on(
         clock(),
         &SessionConfig::default(),
         &mut arm,
         &mut Scene::lasting(50),
-        Source::Policy(&mut policy),
+        Source::Policy(&mut policy.thread()),
         &mut [],
         &StopFlag::new(),
     );
@@ -36,7 +36,9 @@ fn an_episode_takes_the_time_its_rate_says() {
     assert_eq!((arm.enables, arm.stops), (1, 1));
     // Once for warm-up, forgotten by a reset, then each time the rows are used up.
     let answers = report.ticks.div_ceil(10);
-    assert_eq!((policy.calls, policy.resets, report.inference.latency.count()), (answers + 1, 2, answers));
+    let calls = policy.log().calls;
+    let resets = policy.log().resets;
+    assert_eq!((calls, resets, report.inference.latency.count()), (answers + 1, 2, answers));
 }
 
 #[test]
@@ -72,10 +74,11 @@ fn a_slow_sink_loses_frames_and_never_slows_the_loop() {
 
 #[test]
 fn a_slow_policy_beside_the_loop_starves_nobody_when_its_chunks_are_long_enough() {
-    let mut policy = Fake::new(80, 30).with(|_| Quirk::Sleep(Duration::from_millis(150)));
+    let policy = Fake::new(80, 30).with(|_| Quirk::Sleep(Duration::from_millis(150)));
     let mut arm = Arm::new();
     let config = SessionConfig { inference: Inference::Async, ..SessionConfig::default() };
-    let report = run_on(clock(), &config, &mut arm, &mut Scene::lasting(100), Source::Policy(&mut policy), &mut [], &StopFlag::new());
+    let report =
+        run_on(clock(), &config, &mut arm, &mut Scene::lasting(100), Source::Policy(&mut policy.thread()), &mut [], &StopFlag::new());
     assert_eq!(report.starved_ticks, 0);
     assert!(report.late_rows > 0);
     assert!(report.inference.latency.stats().p50_ns >= 150_000_000);
@@ -85,14 +88,14 @@ fn a_slow_policy_beside_the_loop_starves_nobody_when_its_chunks_are_long_enough(
 
 #[test]
 fn a_slow_policy_in_the_loop_costs_ticks_that_are_counted() {
-    let mut policy = Fake::new(10, 10).with(|_| Quirk::Sleep(Duration::from_millis(110)));
+    let policy = Fake::new(10, 10).with(|_| Quirk::Sleep(Duration::from_millis(110)));
     let mut arm = Arm::new();
     let report = run_on(
         clock(),
         &SessionConfig::default(),
         &mut arm,
         &mut Scene::lasting(60),
-        Source::Policy(&mut policy),
+        Source::Policy(&mut policy.thread()),
         &mut [],
         &StopFlag::new(),
     );

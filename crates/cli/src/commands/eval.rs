@@ -14,7 +14,7 @@ use serde::Serialize;
 use sinew_core::{Image, MockClock};
 use sinew_policy::{BoundPolicy, Checkpoint};
 use sinew_runtime::{
-    EpisodeReport, EpisodeRequest, Inference, InferenceStats, Latency, ReturnToRest, Session, SessionConfig, Source, StopFlag,
+    EpisodeReport, EpisodeRequest, Inference, InferenceStats, Latency, PolicyThread, ReturnToRest, Session, SessionConfig, Source, StopFlag,
 };
 
 use crate::args::EvalArgs;
@@ -177,7 +177,8 @@ fn work(
 ) -> anyhow::Result<()> {
     let mut rig = plan.simulate()?;
     // The workers keep the cores busy; one that computed on several would only get in their way.
-    let mut policy = BoundPolicy::bind(checkpoint, plan.robot())?.with_threads(1)?;
+    let policy = BoundPolicy::bind(checkpoint, plan.robot())?.with_threads(1)?;
+    let mut policy = PolicyThread::spawn(policy).context("starting a policy's thread")?;
     let config = SessionConfig {
         inference: Inference::Sync,
         latency: Latency::Measured,

@@ -9,8 +9,8 @@ use sinew_core::{Clock, FrameSink, MockClock};
 use sinew_policy::BoundPolicy;
 use sinew_recorder::{DatasetRecorder, RecorderOptions, RerunView};
 use sinew_runtime::{
-    Cadence, EpisodeReport, EpisodeRequest, Inference, InferenceStats, Keep, Latency, MonotonicClock, ReturnToRest, Session, SessionConfig,
-    Source, StopFlag,
+    Cadence, EpisodeReport, EpisodeRequest, Inference, InferenceStats, Keep, Latency, MonotonicClock, PolicyThread, ReturnToRest, Session,
+    SessionConfig, Source, StopFlag,
 };
 
 use crate::args::{InferenceMode, RolloutArgs};
@@ -43,7 +43,8 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     let threads = source::threads_beside_control(args.threads)?;
     let plan = Plan::of(&args.rig)?;
     let named = source::open(args.policy.as_deref(), args.device)?;
-    let mut policy = BoundPolicy::bind(&named.checkpoint, plan.robot())?.with_threads(threads)?;
+    let policy = BoundPolicy::bind(&named.checkpoint, plan.robot())?.with_threads(threads)?;
+    let mut policy = PolicyThread::spawn(policy).context("starting the policy's thread")?;
     let mut rig = plan.simulate()?;
     let fps = plan.robot().control_rate_hz;
 

@@ -3,14 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sinew_core::{
-    ActionChunk, Clock, Environment, EpisodeEnd, EpisodeSetup, EpisodeStart, Frame, FrameSink, MockClock, Observation, Outcome, Policy,
-    PolicyError, PolicyInfo, Robot, RobotDescription, RobotError, SafeCommand, SinkError, TeleopStatus, Teleoperator, Tick,
+    ActionChunk, Clock, Continuation, Environment, EpisodeEnd, EpisodeSetup, EpisodeStart, Frame, FrameSink, MockClock, Observation,
+    Outcome, Policy, PolicyError, PolicyInfo, Robot, RobotDescription, RobotError, SafeCommand, SinkError, TeleopStatus, Teleoperator,
+    Tick,
 };
-use sinew_runtime::{EpisodeReport, EpisodeRequest, Session, SessionConfig, Source, StopFlag};
+use sinew_runtime::{EpisodeReport, EpisodeRequest, PolicyThread, Session, SessionConfig, Source, StopFlag};
 
 pub const RATE_HZ: u64 = 50;
 pub const PERIOD: Duration = Duration::from_nanos(1_000_000_000 / RATE_HZ);
@@ -162,35 +163,52 @@ pub enum Quirk {
     Sleep(Duration),
 }
 
-/// Rows that depend on the whole observation, the row's tick and the number of answers since reset.
-pub struct Fake {
-    pub info: PolicyInfo,
-    /// Called with the number of answers given before, resets or not.
-    pub quirk: Box<dyn FnMut(u64) -> Quirk + Send>,
+/// What a [`Fake`] was asked.
+#[derive(Default)]
+pub struct Log {
     pub calls: u64,
     pub resets: u64,
-    since_reset: u64,
     pub asked_ticks: Vec<u64>,
     /// The ticks of the observations shown with each question.
     pub seen_ticks: Vec<Vec<u64>>,
+    pub continuings: Vec<Option<Continuation>>,
+}
+
+/// Rows that depend on the whole observation, the row's tick and the number of answers since reset.
+/// Clones share the log.
+#[derive(Clone)]
+pub struct Fake {
+    pub info: PolicyInfo,
+    pub continues: bool,
+    /// Called with the number of answers given before, resets or not.
+    quirk: Arc<Mutex<dyn FnMut(u64) -> Quirk + Send>>,
+    log: Arc<Mutex<Log>>,
+    since_reset: u64,
 }
 
 impl Fake {
     pub fn new(chunk_size: usize, n_action_steps: usize) -> Self {
         Self {
             info: PolicyInfo { family: "fake".into(), parameters: 0, n_obs_steps: 1, chunk_size, n_action_steps },
-            quirk: Box::new(|_| Quirk::None),
-            calls: 0,
-            resets: 0,
+            continues: false,
+            quirk: Arc::new(Mutex::new(|_| Quirk::None)),
+            log: Arc::default(),
             since_reset: 0,
-            asked_ticks: Vec::new(),
-            seen_ticks: Vec::new(),
         }
     }
 
     pub fn with(mut self, quirk: impl FnMut(u64) -> Quirk + Send + 'static) -> Self {
-        self.quirk = Box::new(quirk);
+        self.quirk = Arc::new(Mutex::new(quirk));
         self
+    }
+
+    pub fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A clone of it on a thread.
+    pub fn thread(&self) -> PolicyThread {
+        PolicyThread::spawn(self.clone()).unwrap()
     }
 }
 
@@ -210,19 +228,34 @@ impl Policy for Fake {
     }
 
     fn reset(&mut self) {
-        self.resets += 1;
+        self.log().resets += 1;
         self.since_reset = 0;
+    }
+
+    fn can_continue(&self) -> bool {
+        self.continues
+    }
+
+    fn infer_continuing(&mut self, observations: &[Observation], task: &str, continuing: Continuation) -> Result<ActionChunk, PolicyError> {
+        let chunk = self.infer(observations, task);
+        *self.log().continuings.last_mut().unwrap() = Some(continuing);
+        chunk
     }
 
     fn infer(&mut self, observations: &[Observation], task: &str) -> Result<ActionChunk, PolicyError> {
         assert_eq!(task, "do as told");
         assert_eq!(observations.len(), self.info.n_obs_steps);
         let observation = observations.last().unwrap();
-        self.seen_ticks.push(observations.iter().map(|observation| observation.tick).collect());
-        let quirk = (self.quirk)(self.calls);
-        self.asked_ticks.push(observation.tick);
+        let quirk = {
+            let mut log = self.log();
+            log.seen_ticks.push(observations.iter().map(|observation| observation.tick).collect());
+            log.asked_ticks.push(observation.tick);
+            log.continuings.push(None);
+            log.calls += 1;
+            log.calls - 1
+        };
+        let quirk = (self.quirk.lock().unwrap_or_else(PoisonError::into_inner))(quirk);
         let answer = self.since_reset;
-        self.calls += 1;
         self.since_reset += 1;
         let mut first = observation.tick;
         let mut rows = self.info.chunk_size as u64;

@@ -1,0 +1,152 @@
+//! What the control thread asks of the system so that others can't keep it waiting.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// What to ask for. Nothing by default; what is refused is told, and the loop runs without.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RealtimeRequest {
+    /// The control thread runs before all ordinary ones, at this priority of `SCHED_FIFO` (1 to 99).
+    pub priority: Option<u8>,
+    /// The whole process stays in memory (`mlockall`).
+    pub lock_memory: bool,
+    /// The control thread stays on this processor.
+    pub cpu: Option<usize>,
+}
+
+/// What was asked for and what came of it. Displays as one line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Realtime {
+    /// In the order in which it was asked for; empty when nothing was.
+    pub asked: Vec<Asked>,
+}
+
+/// One thing asked of the system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Asked {
+    /// Such as `SCHED_FIFO at 80`.
+    pub what: String,
+    /// Why it was refused, if it was.
+    pub refused: Option<String>,
+}
+
+impl Realtime {
+    /// Asks for the calling thread (and, for memory, its process).
+    pub fn ask(request: &RealtimeRequest) -> Self {
+        let mut asked = Vec::new();
+        let mut ask =
+            |what: String, result: std::io::Result<()>| asked.push(Asked { what, refused: result.err().map(|error| error.to_string()) });
+        if request.lock_memory {
+            ask("memory locked".to_owned(), system::lock_memory());
+        }
+        if let Some(cpu) = request.cpu {
+            ask(format!("processor {cpu}"), system::stay_on(cpu));
+        }
+        if let Some(priority) = request.priority {
+            ask(format!("SCHED_FIFO at {priority}"), system::run_first(priority));
+        }
+        Self { asked }
+    }
+
+    pub fn is_granted(&self) -> bool {
+        self.asked.iter().all(|asked| asked.refused.is_none())
+    }
+}
+
+impl fmt::Display for Realtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.asked.is_empty() {
+            return f.write_str("ordinary scheduling");
+        }
+        for (i, Asked { what, refused }) in self.asked.iter().enumerate() {
+            let comma = if i == 0 { "" } else { ", " };
+            match refused {
+                None => write!(f, "{comma}{what}: granted")?,
+                Some(why) => write!(f, "{comma}{what}: refused ({why})")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod system {
+    #![expect(unsafe_code, reason = "std has no scheduling policy, processor affinity or memory lock")]
+
+    use std::io;
+
+    pub(super) fn lock_memory() -> io::Result<()> {
+        // SAFETY: takes flags only.
+        result(unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE) })
+    }
+
+    pub(super) fn run_first(priority: u8) -> io::Result<()> {
+        let wanted = libc::sched_param { sched_priority: i32::from(priority) };
+        // SAFETY: `wanted` is a valid sched_param; 0 is the calling thread.
+        result(unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const wanted) })
+    }
+
+    pub(super) fn stay_on(cpu: usize) -> io::Result<()> {
+        if cpu >= libc::CPU_SETSIZE as usize {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        // SAFETY: a cpu_set_t is plain bits, of which all may be 0.
+        let mut wanted: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+        // SAFETY: `cpu` is below CPU_SETSIZE.
+        unsafe { libc::CPU_SET(cpu, &mut wanted) };
+        // SAFETY: `wanted` is a valid set of the size that is told; 0 is the calling thread.
+        result(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const wanted) })
+    }
+
+    fn result(code: i32) -> io::Result<()> {
+        if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod system {
+    use std::io;
+
+    fn unsupported() -> io::Result<()> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "this system's way of it is not known"))
+    }
+
+    pub(super) fn lock_memory() -> io::Result<()> {
+        unsupported()
+    }
+
+    pub(super) fn run_first(_: u8) -> io::Result<()> {
+        unsupported()
+    }
+
+    pub(super) fn stay_on(_: usize) -> io::Result<()> {
+        unsupported()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_granted_and_what_is_refused_is_one_line() {
+        assert_eq!(Realtime::ask(&RealtimeRequest::default()).to_string(), "ordinary scheduling");
+        let asked = vec![
+            Asked { what: "memory locked".into(), refused: None },
+            Asked { what: "SCHED_FIFO at 80".into(), refused: Some("Operation not permitted (os error 1)".into()) },
+        ];
+        let realtime = Realtime { asked };
+        assert!(!realtime.is_granted());
+        assert_eq!(realtime.to_string(), "memory locked: granted, SCHED_FIFO at 80: refused (Operation not permitted (os error 1))");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_processor_and_a_priority_that_there_are_not_are_refused() {
+        let asked = std::thread::spawn(|| Realtime::ask(&RealtimeRequest { priority: Some(200), lock_memory: false, cpu: Some(100_000) }))
+            .join()
+            .unwrap();
+        assert!(asked.asked.len() == 2 && asked.asked.iter().all(|asked| asked.refused.is_some()), "{asked}");
+    }
+}
