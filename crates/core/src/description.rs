@@ -94,7 +94,7 @@ pub struct JointLimits {
     /// How far a goal may be from the present position.
     pub step_rad: f64,
     /// How fast the speed of a goal may change; where it is not given, as fast as a loop of 30 Hz needs to
-    /// go from rest to top speed in a tick.
+    /// reverse top speed in a tick.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acceleration_rad_per_s2: Option<f64>,
     /// How fast its acceleration may change; where it is not given, as fast as such a loop needs to
@@ -116,7 +116,7 @@ const DEFAULT_CHANGES_HZ: f64 = 30.0;
 impl JointLimits {
     /// The acceleration limit, given or not, rad/s².
     pub fn acceleration(&self) -> f64 {
-        self.acceleration_rad_per_s2.unwrap_or(self.velocity_rad_per_s * DEFAULT_CHANGES_HZ)
+        self.acceleration_rad_per_s2.unwrap_or(2.0 * self.velocity_rad_per_s * DEFAULT_CHANGES_HZ)
     }
 
     /// The jerk limit, given or not, rad/s³.

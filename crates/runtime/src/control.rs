@@ -149,11 +149,12 @@ impl<'a> Control<'a> {
             Ok(false) => return Ending::Interrupted,
             Ok(true) => {}
         }
+        // Said before it is so: who watches must know of torque whenever there is any.
+        self.shared.progress.armed.store(true, Relaxed);
         let mut armed = match Armed::new(robot) {
             Ok(armed) => armed,
             Err(source) => return Ending::Fault(Fault::Arm(source)),
         };
-        self.shared.progress.armed.store(true, Relaxed);
         let ending = match self.go_to_start(&mut armed) {
             Err(fault) => Ending::Fault(fault),
             Ok(false) => Ending::Interrupted,

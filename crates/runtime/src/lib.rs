@@ -40,6 +40,7 @@ mod schedule;
 mod session;
 mod stop;
 mod travel;
+mod watchdog;
 
 pub use clock::MonotonicClock;
 pub use config::{Inference, Interpolation, Keep, Latency, ReturnToRest, SessionConfig, Starvation};
@@ -51,3 +52,4 @@ pub use realtime::{Asked, Realtime, RealtimeRequest};
 pub use report::{Cadence, EpisodeOutcome, EpisodeReport, InferenceStats, Part, PartTimes, RecentTicks, TickTimes};
 pub use session::{EpisodeRequest, Session, Source};
 pub use stop::{StopFlag, StopLevel};
+pub use watchdog::{WATCHDOG_PATIENCE, Watchdog, Watched, watch};

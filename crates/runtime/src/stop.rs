@@ -16,10 +16,13 @@ pub enum StopLevel {
     Stop,
     /// The safe action at once.
     Now,
+    /// The same, and no further episode until [`StopFlag::clear_emergency`].
+    Emergency,
 }
 
 /// Shared by a session and those who may stop it. It only rises: a session that was stopped stays
-/// so, and its further episodes end before they begin.
+/// so, and its further episodes end before they begin. What clears it is only the word of whoever sees
+/// to an emergency.
 #[derive(Clone, Debug, Default)]
 pub struct StopFlag(Arc<AtomicU8>);
 
@@ -32,7 +35,8 @@ impl StopFlag {
         match self.0.load(Ordering::Acquire) {
             0 => StopLevel::Run,
             1 => StopLevel::Stop,
-            _ => StopLevel::Now,
+            2 => StopLevel::Now,
+            _ => StopLevel::Emergency,
         }
     }
 
@@ -48,7 +52,19 @@ impl StopFlag {
     /// One level up: what each Ctrl-C does.
     pub fn escalate(&self) {
         // The closure always answers, so the update cannot fail.
-        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |level| Some((level + 1).min(StopLevel::Now as u8)));
+        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |level| Some(level.max((level + 1).min(StopLevel::Now as u8))));
+    }
+
+    /// The emergency button: a key, a pedal, a command.
+    pub fn emergency(&self) {
+        self.request(StopLevel::Emergency);
+    }
+
+    /// The emergency is over: episodes may be run again, whatever else had been asked for. Says whether
+    /// there was one.
+    pub fn clear_emergency(&self) -> bool {
+        let emergency = StopLevel::Emergency as u8;
+        self.0.compare_exchange(emergency, StopLevel::Run as u8, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// From now on SIGINT, SIGTERM and SIGHUP escalate this flag instead of ending the process.
@@ -88,6 +104,20 @@ mod tests {
         flag.request(StopLevel::Now);
         flag.request(StopLevel::Stop);
         flag.escalate();
+        assert_eq!(flag.level(), StopLevel::Now);
+    }
+
+    #[test]
+    fn an_emergency_latches_until_it_is_cleared() {
+        let flag = StopFlag::new();
+        assert!(!flag.clear_emergency());
+        flag.emergency();
+        flag.request(StopLevel::Stop);
+        flag.escalate();
+        assert_eq!(flag.level(), StopLevel::Emergency);
+        assert!(flag.clear_emergency() && !flag.is_requested());
+        flag.request(StopLevel::Now);
+        assert!(!flag.clear_emergency(), "an ordinary stop stays");
         assert_eq!(flag.level(), StopLevel::Now);
     }
 

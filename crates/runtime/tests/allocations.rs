@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use common::{Arm, Fake, Leader, Scene, Tape, run_on};
 use sinew_core::{Clock, MockClock};
-use sinew_runtime::{Inference, Latency, MonotonicClock, SessionConfig, Source, StopFlag};
+use sinew_runtime::{Inference, Interpolation, Latency, MonotonicClock, SessionConfig, Source, StopFlag};
 
 thread_local! {
     static CALLS: Cell<u64> = const { Cell::new(0) };
@@ -78,10 +78,11 @@ fn control_allocates_nothing_in_any_mode_on_either_clock() {
 
     let clocks: [fn() -> Arc<dyn Clock>; 2] = [|| Arc::new(MockClock::new()), || Arc::new(MonotonicClock::new())];
     for clock in clocks {
-        for inference in [Inference::Sync, Inference::Async] {
+        for (inference, control_multiplier) in [(Inference::Sync, 1), (Inference::Async, 2), (Inference::Rtc, 1)] {
             for latency in [Latency::Measured, Latency::ScriptedTicks(vec![2, 9])] {
-                let config = SessionConfig { inference, latency, frame_buffer: 6, ..SessionConfig::default() };
-                let policy = Fake::new(8, 6);
+                let interpolation = Interpolation::Cubic;
+                let config = SessionConfig { inference, control_multiplier, interpolation, latency, frame_buffer: 6, ..SessionConfig::default() };
+                let policy = Fake { continues: true, ..Fake::new(8, 6) };
                 assert_constant(&calls_by_tick(clock(), &config, Source::Policy(&mut policy.thread())));
             }
         }

@@ -6,16 +6,61 @@ mod common;
 
 use common::{Arm, Fake, RATE_HZ, Scene, Tape, answer_and_tick, run};
 use proptest::prelude::*;
-use sinew_runtime::{Inference, Latency, SessionConfig, Source, Starvation};
+use sinew_core::{MockClock, Observation, Robot, RobotDescription, RobotError, SafeCommand, Tick};
+use sinew_runtime::{EpisodeRequest, Inference, Interpolation, Latency, Session, SessionConfig, Source, Starvation, StopFlag};
+
+/// An arm that saw all this before.
+struct Seen<'a> {
+    arm: Arm,
+    tape: &'a Tape,
+}
+
+impl Robot for Seen<'_> {
+    fn description(&self) -> &RobotDescription {
+        self.arm.description()
+    }
+
+    fn observe(&mut self, tick: &Tick, observation: &mut Observation) -> Result<(), RobotError> {
+        let frame = self.tape.frames.iter().find(|frame| frame.tick == tick.index).unwrap();
+        observation.copy_from(&frame.observation);
+        Ok(())
+    }
+
+    fn enable(&mut self) -> Result<(), RobotError> {
+        self.arm.enable()
+    }
+
+    fn write_goals(&mut self, command: &SafeCommand, applied_rad: &mut [f64]) -> Result<(), RobotError> {
+        self.arm.write_goals(command, applied_rad)
+    }
+
+    fn stop(&mut self) -> Result<(), RobotError> {
+        self.arm.stop()
+    }
+}
+
+/// What the same policy does with the recorded observations.
+fn replayed(config: &SessionConfig, policy: &Fake, tape: &Tape) -> Vec<u8> {
+    let policy = Fake { continues: true, ..Fake::new(policy.info.chunk_size, policy.info.n_action_steps) };
+    let (mut seen, mut scene, mut again) = (Seen { arm: Arm::new(), tape }, Scene::lasting(120), Tape::default());
+    let mut session = Session::new(config.clone(), std::sync::Arc::new(MockClock::new()), StopFlag::new());
+    let source = &mut policy.thread();
+    session.run_episode(&EpisodeRequest::default(), &mut seen, &mut scene, Source::Policy(source), &mut [&mut again]);
+    again.bytes()
+}
 
 /// All that a run leaves behind, but for the policy's computing time.
 fn traces(config: &SessionConfig, chunk_size: usize, n_action_steps: usize) -> (Vec<u8>, String, Vec<u64>) {
-    let (mut arm, mut scene, policy, mut tape) = (Arm::new(), Scene::lasting(120), Fake::new(chunk_size, n_action_steps), Tape::default());
+    let (mut arm, mut scene, mut tape) = (Arm::new(), Scene::lasting(120), Tape::default());
+    let policy = Fake { continues: true, ..Fake::new(chunk_size, n_action_steps) };
     let report = run(config, &mut arm, &mut scene, Source::Policy(&mut policy.thread()), &mut [&mut tape]);
     assert!(report.faults.is_empty(), "{:?}", report.faults);
     assert_eq!((arm.enables, arm.stops), (1, 1));
-    assert_eq!(report.ticks + report.missed_ticks, 120);
-    assert_eq!(tape.frames.len() as u64, report.ticks);
+    assert_eq!(report.ticks + report.missed_ticks, 120 * u64::from(config.control_multiplier));
+    if config.control_multiplier == 1 {
+        assert_eq!(tape.frames.len() as u64, report.ticks);
+        assert!(replayed(config, &policy, &tape) == tape.bytes(), "replaying the observations gives other frames");
+    }
     assert_eq!(report.frames_lost, 0);
     let mut json = serde_json::to_value(&report).unwrap();
     json["inference"]["compute"].take();
@@ -28,7 +73,9 @@ proptest! {
 
     #[test]
     fn the_same_seed_gives_the_same_bytes(
-        asynchronous: bool,
+        inference in prop::sample::select(vec![Inference::Sync, Inference::Async, Inference::Rtc]),
+        control_multiplier in 1u32..4,
+        interpolation in prop::sample::select(vec![Interpolation::Linear, Interpolation::Cubic]),
         chunk_size in 1usize..40,
         share in 0.05f64..=1.0,
         script in prop::collection::vec(0u64..30, 0..6),
@@ -36,7 +83,9 @@ proptest! {
         frame_buffer in 0usize..5,
     ) {
         let config = SessionConfig {
-            inference: if asynchronous { Inference::Async } else { Inference::Sync },
+            inference,
+            control_multiplier,
+            interpolation,
             latency: Latency::ScriptedTicks(script),
             starvation,
             frame_buffer,
@@ -53,7 +102,7 @@ proptest! {
 
 #[test]
 fn without_a_script_an_inference_takes_no_time_and_is_repeatable() {
-    for inference in [Inference::Sync, Inference::Async] {
+    for inference in [Inference::Sync, Inference::Async, Inference::Rtc] {
         let config = SessionConfig { inference, ..SessionConfig::default() };
         assert_eq!(traces(&config, 10, 10), traces(&config, 10, 10));
     }

@@ -87,6 +87,19 @@ fn a_slow_policy_beside_the_loop_starves_nobody_when_its_chunks_are_long_enough(
 }
 
 #[test]
+fn a_first_call_that_is_ten_times_slower_counts_for_nothing() {
+    let policy = Fake::new(80, 30).with(|call| Quirk::Sleep(Duration::from_millis(if call == 0 { 1000 } else { 100 })));
+    let config = SessionConfig { inference: Inference::Async, ..SessionConfig::default() };
+    let source = &mut policy.thread();
+    let mut arm = Arm::new();
+    let report = run_on(clock(), &config, &mut arm, &mut Scene::lasting(60), Source::Policy(source), &mut [], &StopFlag::new());
+    assert_eq!(report.starved_ticks, 0);
+    let latency = report.inference.latency.stats();
+    assert!(latency.count >= 2 && latency.max_ns < 900_000_000, "{latency:?}");
+    assert_eq!(policy.log().resets, 2, "what it saw in warm-up is forgotten");
+}
+
+#[test]
 fn a_slow_policy_in_the_loop_costs_ticks_that_are_counted() {
     let policy = Fake::new(10, 10).with(|_| Quirk::Sleep(Duration::from_millis(110)));
     let mut arm = Arm::new();

@@ -125,7 +125,10 @@ impl MotionLimits {
     /// limit upwards on the way.
     fn can_stop(&self, motion: &Motion, limit_rad: f64, dt_s: f64) -> bool {
         let Motion { goal_rad, velocity_rad_per_s: velocity, acceleration_rad_per_s2: acceleration } = *motion;
-        let ramp = acceleration.max(0.0);
+        // What velocity still rises while acceleration falls to 0 in steps of the jerk limit, the last of
+        // which may be smaller.
+        let step = self.jerk_rad_per_s3 * dt_s;
+        let ramp = if acceleration <= step { 0.0 } else { acceleration - step / 2.0 };
         let peak = velocity + ramp * ramp / (2.0 * self.jerk_rad_per_s3);
         peak <= self.velocity_rad_per_s && goal_rad + self.stopping_distance(velocity, acceleration, dt_s) <= limit_rad + ROUNDING_RAD
     }

@@ -1,0 +1,221 @@
+//! What reaches the arm is smooth and made of the right rows, whatever a policy's latency does and
+//! however much its chunks disagree.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails here fails the test")]
+
+mod common;
+
+use std::sync::{Arc, Mutex};
+
+use common::{Arm, PERIOD, RATE_HZ, Scene, Tape, answer_and_tick, row_goal, run};
+use proptest::prelude::*;
+use sinew_core::{ActionChunk, Continuation, Observation, Policy, PolicyError, PolicyInfo};
+use sinew_runtime::{
+    EpisodeReport, Inference, Interpolation, Latency, PolicyThread, SessionConfig, Source, Starvation,
+};
+
+const TICKS: u64 = 300;
+/// 1.5 s.
+const LONGEST: u64 = 3 * RATE_HZ / 2;
+
+#[derive(Default)]
+struct Asked {
+    ticks: Vec<u64>,
+    continuing: Vec<Option<Continuation>>,
+}
+
+/// The first joint swings, each answer from another middle; the second tells answer and tick of its row.
+struct Disagreeing {
+    info: PolicyInfo,
+    middles_rad: Vec<f64>,
+    answers: u64,
+    asked: Arc<Mutex<Asked>>,
+}
+
+impl Disagreeing {
+    fn answer(&mut self, observations: &[Observation], continuing: Option<Continuation>) -> ActionChunk {
+        let first = observations.last().unwrap().tick;
+        let mut asked = self.asked.lock().unwrap();
+        asked.ticks.push(first);
+        asked.continuing.push(continuing);
+        let middle = self.middles_rad[self.answers as usize % self.middles_rad.len()];
+        let rows = (first..first + self.info.chunk_size as u64)
+            .flat_map(|tick| [middle + 0.5 * (tick as f64 * 0.1).sin(), row_goal(self.answers, tick)]);
+        let chunk = ActionChunk::new(first, 2, rows.collect()).unwrap();
+        self.answers += 1;
+        chunk
+    }
+}
+
+impl Policy for Disagreeing {
+    fn info(&self) -> &PolicyInfo {
+        &self.info
+    }
+
+    fn reset(&mut self) {
+        self.answers = 0;
+    }
+
+    fn infer(&mut self, observations: &[Observation], _: &str) -> Result<ActionChunk, PolicyError> {
+        Ok(self.answer(observations, None))
+    }
+
+    fn infer_continuing(&mut self, observations: &[Observation], _: &str, continuing: Continuation) -> Result<ActionChunk, PolicyError> {
+        Ok(self.answer(observations, Some(continuing)))
+    }
+
+    fn can_continue(&self) -> bool {
+        true
+    }
+}
+
+struct Run {
+    report: EpisodeReport,
+    tape: Tape,
+    asked: Asked,
+    writes: Vec<Vec<f64>>,
+}
+
+fn run_scripted(config: &SessionConfig, chunk_size: usize, n_action_steps: usize, middles_rad: Vec<f64>) -> Run {
+    let asked = Arc::new(Mutex::new(Asked::default()));
+    let info = PolicyInfo { family: "scripted".into(), parameters: 0, n_obs_steps: 1, chunk_size, n_action_steps };
+    let mut policy = PolicyThread::spawn(Disagreeing { info, middles_rad, answers: 0, asked: asked.clone() }).unwrap();
+    let (mut arm, mut tape) = (Arm::new(), Tape::default());
+    let report = run(config, &mut arm, &mut Scene::lasting(TICKS), Source::Policy(&mut policy), &mut [&mut tape]);
+    assert!(report.faults.is_empty(), "{:?}", report.faults);
+    let asked = std::mem::take(&mut *asked.lock().unwrap());
+    Run { report, tape, asked, writes: arm.writes }
+}
+
+/// Velocity, acceleration and jerk of what was written keep the limits of the description.
+fn assert_smooth(writes: &[Vec<f64>], turns_hz: f64) -> Result<(), TestCaseError> {
+    let description = common::description();
+    for (i, joint) in description.joints.iter().enumerate() {
+        let limits = &joint.limits;
+        let mut values: Vec<f64> = writes.iter().map(|goals| goals[i]).collect();
+        values.insert(0, Arm::new().position_rad[i]);
+        let differences = |values: &[f64]| -> Vec<f64> {
+            std::iter::once(0.0).chain(values.windows(2).map(|pair| (pair[1] - pair[0]) * turns_hz)).collect()
+        };
+        let velocities = differences(&values);
+        let accelerations = differences(&velocities);
+        let jerks = differences(&accelerations);
+        for (what, values, most) in [
+            ("velocity", &velocities, limits.velocity_rad_per_s),
+            ("acceleration", &accelerations, limits.acceleration()),
+            ("jerk", &jerks, limits.jerk()),
+        ] {
+            let found = values.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
+            prop_assert!(found <= most * (1.0 + 1e-6), "{}: {what} {found}, at most {most}", joint.name);
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn beside_the_loop_each_tick_has_the_newest_row_for_it_and_the_arm_moves_smoothly(
+        rtc: bool,
+        chunk_size in 10usize..100,
+        share in 0.1f64..=1.0,
+        latencies in prop::collection::vec(prop_oneof![4 => 0u64..8, 1 => 0..=LONGEST], 1..8),
+        middles_rad in prop::collection::vec(-0.8..0.8f64, 1..5),
+        control_multiplier in prop::sample::select(vec![1u32, 2, 5, 20]),
+        cubic: bool,
+        slow_stop: bool,
+    ) {
+        let config = SessionConfig {
+            inference: if rtc { Inference::Rtc } else { Inference::Async },
+            latency: Latency::ScriptedTicks(latencies.clone()),
+            starvation: if slow_stop { Starvation::SlowStop } else { Starvation::Hold },
+            interpolation: if cubic { Interpolation::Cubic } else { Interpolation::Linear },
+            control_multiplier,
+            ..SessionConfig::default()
+        };
+        let n_action_steps = ((chunk_size as f64 * share).ceil() as usize).max(1);
+        let Run { report, tape, asked, writes } = run_scripted(&config, chunk_size, n_action_steps, middles_rad);
+        prop_assert_eq!(writes.len() as u64, TICKS * u64::from(control_multiplier));
+        // Where the arm was far from the first row it went there first, which is also in `writes`.
+        assert_smooth(&writes, (RATE_HZ * u64::from(control_multiplier)) as f64)?;
+
+        // Which answer each tick must have: the newest that had arrived and has a row for it.
+        let answers: Vec<(u64, u64)> = asked.ticks.iter().enumerate()
+            .map(|(i, tick)| (*tick, if i == 0 { 0 } else { tick + latencies[(i - 1) % latencies.len()] }))
+            .collect();
+        let mut starved = 0;
+        for frame in &tape.frames {
+            let newest = answers.iter().enumerate().rev()
+                .find(|(_, (asked, arrived))| *arrived <= frame.tick && (*asked..asked + chunk_size as u64).contains(&frame.tick));
+            prop_assert_eq!(frame.starved, newest.is_none(), "tick {}", frame.tick);
+            match newest {
+                Some((answer, _)) => prop_assert_eq!(answer_and_tick(frame.wanted_rad[1]), (answer as u64, frame.tick)),
+                None => starved += 1,
+            }
+        }
+        prop_assert_eq!((report.starved_ticks, report.missed_ticks), (starved, 0));
+
+        // The queue does not run dry where the chunks are long enough for the latency that was known.
+        let longest = latencies.iter().copied().max().unwrap();
+        if latencies.iter().all(|latency| *latency == longest) && longest + 2 < n_action_steps as u64 {
+            prop_assert_eq!(starved, if longest < chunk_size as u64 - n_action_steps as u64 + 1 { 0 } else { starved });
+            prop_assert!(report.inference.lead_ticks_max <= longest + 1);
+        }
+        for (i, continuing) in asked.continuing.iter().enumerate() {
+            let (Some(continuing), true) = (continuing, i > 0) else {
+                prop_assert!(!rtc || i == 0 || answers[i - 1].0 + chunk_size as u64 <= asked.ticks[i]);
+                continue;
+            };
+            prop_assert!(rtc);
+            prop_assert_eq!(continuing.rows_left as u64, answers[i - 1].0 + chunk_size as u64 - asked.ticks[i]);
+            let known = (1..i).rev().take(16).map(|i| answers[i].1 - answers[i].0).max().unwrap_or(0);
+            prop_assert_eq!(continuing.delay_rows as u64, known);
+        }
+    }
+
+    #[test]
+    fn in_the_loop_rows_follow_each_other_and_the_arm_moves_smoothly(
+        chunk_size in 1usize..60,
+        latencies in prop::collection::vec(0u64..=LONGEST, 1..8),
+        middles_rad in prop::collection::vec(-0.8..0.8f64, 1..5),
+        control_multiplier in prop::sample::select(vec![1u32, 4]),
+    ) {
+        let config = SessionConfig { latency: Latency::ScriptedTicks(latencies), control_multiplier, ..SessionConfig::default() };
+        let Run { report, tape, writes, .. } = run_scripted(&config, chunk_size, chunk_size, middles_rad);
+        assert_smooth(&writes, (RATE_HZ * u64::from(control_multiplier)) as f64)?;
+        let rows: Vec<(u64, u64)> = tape.frames.iter().map(|frame| answer_and_tick(frame.wanted_rad[1])).collect();
+        for (before, after) in rows.iter().zip(&rows[1..]) {
+            prop_assert!(*after == (before.0, before.1 + 1) || after.0 == before.0 + 1, "{before:?}, then {after:?}");
+        }
+        prop_assert_eq!(report.starved_ticks, 0);
+        prop_assert_eq!(report.ticks + report.missed_ticks, TICKS * u64::from(control_multiplier));
+    }
+}
+
+#[test]
+fn at_a_steady_latency_the_queue_keeps_a_reserve_and_the_report_says_so() {
+    for latency in [0, 3, 20, 40] {
+        let config = SessionConfig { inference: Inference::Async, latency: Latency::ScriptedTicks(vec![latency]), ..SessionConfig::default() };
+        let Run { report, .. } = run_scripted(&config, 100, 50, vec![0.0]);
+        assert_eq!(report.starved_ticks, 0, "latency {latency}");
+        assert_eq!(report.inference.lead_ticks_max, latency + 1);
+        assert!(report.inference.reserve_rows_min.unwrap() >= 50, "the second half of each answer is the reserve: {report:?}");
+    }
+}
+
+#[test]
+fn the_arm_is_brought_slowly_to_a_first_action_that_is_far_away() {
+    let config = SessionConfig { latency: Latency::ScriptedTicks(vec![0]), ..SessionConfig::default() };
+    let Run { report, tape, asked, writes } = run_scripted(&config, 50, 50, vec![0.9]);
+    // It was asked before, and again where it was brought to.
+    assert_eq!(asked.ticks[..3], [0, 0, 50]);
+    assert_eq!(report.ticks, TICKS);
+    let way = writes.len() - tape.frames.len();
+    let stride = config.rest_velocity_rad_per_s * PERIOD.as_secs_f64();
+    assert!(way as f64 >= (0.9 - 0.1) / stride, "{way} turns on the way");
+    for pair in writes[..way].windows(2) {
+        assert!((pair[1][0] - pair[0][0]).abs() <= stride + 1e-12);
+    }
+    assert!((tape.frames[0].applied_rad[0] - 0.9).abs() < 1e-6);
+}
