@@ -104,10 +104,12 @@ pub fn watch<E: From<io::Error>>(
     let (sender, beats) = mpsc::channel();
     thread::Builder::new().name("heartbeat".into()).spawn(move || {
         let mut bytes = [0; 64];
-        // The newest byte is what counts.
-        while let Ok(count @ 1..) = input.read(&mut bytes) {
-            if sender.send(bytes[count - 1]).is_err() {
-                return;
+        loop {
+            match input.read(&mut bytes) {
+                // The newest byte is what counts.
+                Ok(count @ 1..) if sender.send(bytes[count - 1]).is_ok() => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                _ => return,
             }
         }
     })?;
