@@ -81,8 +81,9 @@ fn control_allocates_nothing_in_any_mode_on_either_clock() {
         for (inference, control_multiplier) in [(Inference::Sync, 1), (Inference::Async, 2), (Inference::Rtc, 1)] {
             for latency in [Latency::Measured, Latency::ScriptedTicks(vec![2, 9])] {
                 let interpolation = Interpolation::Cubic;
-                let config = SessionConfig { inference, control_multiplier, interpolation, latency, frame_buffer: 6, ..SessionConfig::default() };
-                let policy = Fake { continues: true, ..Fake::new(8, 6) };
+                let config =
+                    SessionConfig { inference, control_multiplier, interpolation, latency, frame_buffer: 6, ..SessionConfig::default() };
+                let policy = Fake::new(8, 6).continuing();
                 assert_constant(&calls_by_tick(clock(), &config, Source::Policy(&mut policy.thread())));
             }
         }

@@ -41,7 +41,7 @@ impl Robot for Seen<'_> {
 
 /// What the same policy does with the recorded observations.
 fn replayed(config: &SessionConfig, policy: &Fake, tape: &Tape) -> Vec<u8> {
-    let policy = Fake { continues: true, ..Fake::new(policy.info.chunk_size, policy.info.n_action_steps) };
+    let policy = Fake::new(policy.info.chunk_size, policy.info.n_action_steps).continuing();
     let (mut seen, mut scene, mut again) = (Seen { arm: Arm::new(), tape }, Scene::lasting(120), Tape::default());
     let mut session = Session::new(config.clone(), std::sync::Arc::new(MockClock::new()), StopFlag::new());
     let source = &mut policy.thread();
@@ -52,7 +52,7 @@ fn replayed(config: &SessionConfig, policy: &Fake, tape: &Tape) -> Vec<u8> {
 /// All that a run leaves behind, but for the policy's computing time.
 fn traces(config: &SessionConfig, chunk_size: usize, n_action_steps: usize) -> (Vec<u8>, String, Vec<u64>) {
     let (mut arm, mut scene, mut tape) = (Arm::new(), Scene::lasting(120), Tape::default());
-    let policy = Fake { continues: true, ..Fake::new(chunk_size, n_action_steps) };
+    let policy = Fake::new(chunk_size, n_action_steps).continuing();
     let report = run(config, &mut arm, &mut scene, Source::Policy(&mut policy.thread()), &mut [&mut tape]);
     assert!(report.faults.is_empty(), "{:?}", report.faults);
     assert_eq!((arm.enables, arm.stops), (1, 1));

@@ -10,9 +10,7 @@ use std::sync::{Arc, Mutex};
 use common::{Arm, PERIOD, RATE_HZ, Scene, Tape, answer_and_tick, row_goal, run};
 use proptest::prelude::*;
 use sinew_core::{ActionChunk, Continuation, Observation, Policy, PolicyError, PolicyInfo};
-use sinew_runtime::{
-    EpisodeReport, Inference, Interpolation, Latency, PolicyThread, SessionConfig, Source, Starvation,
-};
+use sinew_runtime::{EpisodeReport, Inference, Interpolation, Latency, PolicyThread, SessionConfig, Source, Starvation};
 
 const TICKS: u64 = 300;
 /// 1.5 s.
@@ -205,7 +203,8 @@ proptest! {
 #[test]
 fn at_a_steady_latency_the_queue_keeps_a_reserve_and_the_report_says_so() {
     for latency in [0, 3, 20, 40] {
-        let config = SessionConfig { inference: Inference::Async, latency: Latency::ScriptedTicks(vec![latency]), ..SessionConfig::default() };
+        let config =
+            SessionConfig { inference: Inference::Async, latency: Latency::ScriptedTicks(vec![latency]), ..SessionConfig::default() };
         let Run { report, .. } = run_scripted(&config, 100, 50, vec![0.0]);
         assert_eq!(report.starved_ticks, 0, "latency {latency}");
         assert_eq!(report.inference.lead_ticks_max, latency + 1);

@@ -62,8 +62,13 @@ fn role_of_the_main_process() {
         Ok(())
     });
     let mut leader = Leader { done_at: None, goal: |_| [0.1, -0.2], asked: 0 };
-    let report =
-        session.run_episode(&EpisodeRequest::default(), &mut arm, &mut Scene::lasting(1_000_000), Source::Teleoperator(&mut leader), &mut []);
+    let report = session.run_episode(
+        &EpisodeRequest::default(),
+        &mut arm,
+        &mut Scene::lasting(1_000_000),
+        Source::Teleoperator(&mut leader),
+        &mut [],
+    );
     append(&path, &format!("safe by itself, {:?}", report.outcome)).unwrap();
 }
 

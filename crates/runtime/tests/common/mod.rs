@@ -197,6 +197,12 @@ impl Fake {
         }
     }
 
+    /// One that can continue its chunks.
+    pub fn continuing(mut self) -> Self {
+        self.continues = true;
+        self
+    }
+
     pub fn with(mut self, quirk: impl FnMut(u64) -> Quirk + Send + 'static) -> Self {
         self.quirk = Arc::new(Mutex::new(quirk));
         self
