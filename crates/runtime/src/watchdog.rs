@@ -70,7 +70,11 @@ fn beat(mut child: Child, mut pipe: ChildStdin, progress: &Progress, stop: &Stop
         }
         thread::sleep(BEAT);
     }
-    // Whoever drops the watchdog while armed wants it to act; else it ends by itself.
+    // Whoever drops the watchdog while armed wants it to act; else it ends by itself. Where it has ended,
+    // there is nobody to tell.
+    if !progress.snapshot().armed {
+        drop(pipe.write_all(&[DISARMED]));
+    }
     drop(pipe);
     drop(child.wait());
 }

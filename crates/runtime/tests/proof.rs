@@ -208,7 +208,9 @@ fn at_a_steady_latency_the_queue_keeps_a_reserve_and_the_report_says_so() {
         let Run { report, .. } = run_scripted(&config, 100, 50, vec![0.0]);
         assert_eq!(report.starved_ticks, 0, "latency {latency}");
         assert_eq!(report.inference.lead_ticks_max, latency + 1);
-        assert!(report.inference.reserve_rows_min.unwrap() >= 50, "the second half of each answer is the reserve: {report:?}");
+        // Asked when the answer before is there, or so that 50 rows of it are executed, whichever is later.
+        let asked_after = latency.max(49 - latency);
+        assert!(report.inference.reserve_rows_min.unwrap() >= 100 - latency - asked_after, "latency {latency}: {report:?}");
     }
 }
 
