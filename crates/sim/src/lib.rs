@@ -29,7 +29,7 @@
 //! let mut command = gate.hold(&observation.position_rad);
 //! let mut wanted = vec![0.0; 6];
 //! teleoperator.action(&tick, &mut wanted)?;
-//! gate.advance(&mut command, &wanted, &observation.position_rad, tick.period.as_secs_f64());
+//! gate.advance(&mut command, &wanted, &observation, tick.period.as_secs_f64());
 //! armed.apply(&command, &mut vec![0.0; 6])?;
 //! # Ok(())
 //! # }
