@@ -1,7 +1,7 @@
 //! `sinew`: reads what the user typed, picks implementations, prints, and turns errors into exit
 //! codes. Everything else lives in the crates below.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![allow(clippy::print_stderr, reason = "the command line is the one that prints")]
 
 mod args;
@@ -32,7 +32,22 @@ enum Done {
     Refused,
 }
 
+/// Candle shares long element-wise operations with threads of its own, one a core, which spin for a
+/// while after each of them: on the core that the control loop was given, too. The kernels have their
+/// threads already.
+fn keep_candle_to_one_thread() {
+    const THREADS: &str = "CANDLE_NUM_THREADS";
+    if std::env::var_os(THREADS).is_none() {
+        // SAFETY: this is the process's only thread, so no other one reads the environment.
+        #[allow(unsafe_code, reason = "candle takes the number from nowhere else")]
+        unsafe {
+            std::env::set_var(THREADS, "1");
+        }
+    }
+}
+
 fn main() -> ExitCode {
+    keep_candle_to_one_thread();
     let cli = Cli::parse();
     let filter =
         tracing_subscriber::EnvFilter::try_from_env("SINEW_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,hf_hub=off"));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
-use memmap2::{Mmap, UncheckedAdvice};
+use memmap2::{Advice, Mmap, UncheckedAdvice};
 use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
@@ -130,6 +130,17 @@ impl TensorFile {
         Ok(values)
     }
 
+    /// Tells the kernel that some bytes of the file will be read now, all of them.
+    fn want(&self, range: &Range<usize>) {
+        // Under this the call costs more than the page faults that it saves.
+        #[cfg(target_os = "linux")]
+        if range.len() >= 1 << 20
+            && let Err(error) = self.map.advise_range(Advice::PopulateRead, range.start, range.len())
+        {
+            tracing::debug!(path = %self.path.display(), %error, "reading the weights page by page");
+        }
+    }
+
     /// Tells the kernel that some bytes of the file won't be read again soon.
     fn release(&self, range: &Range<usize>) {
         // SAFETY: the map is read-only and of a file, so pages that go are read from the file again.
@@ -168,6 +179,7 @@ impl Values {
         // The file is little-endian, and a crooked header may put its tensors anywhere.
         let is_as_it_is = cfg!(target_endian = "little") && range.start.is_multiple_of(align_of::<f32>());
         if info.dtype == Dtype::F32 && is_as_it_is && !file.is_adapted(name) && range.end <= file.map.len() {
+            file.want(&range);
             return Ok(Self::Mapped { file: Arc::clone(file), range });
         }
         let values = file.floats(name, info);
@@ -338,6 +350,7 @@ impl Loader {
     /// As [`require`](Self::require).
     pub(crate) fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, CheckpointError> {
         let values = self.weights(name, shape)?;
+        self.note_not_finite(name, &values);
         let tensor = if self.dry {
             Tensor::zeros((), DType::F32, &self.device).and_then(|zero| zero.broadcast_as(shape))
         } else {
@@ -346,25 +359,32 @@ impl Loader {
         tensor.map_err(|source| self.build_error(source))
     }
 
+    /// The same, `[len]`, as plain values; none in the check.
+    ///
+    /// # Errors
+    /// As [`require`](Self::require).
+    pub(crate) fn vector(&mut self, name: &str, len: usize) -> Result<Vec<f32>, CheckpointError> {
+        let values = self.weights(name, &[len])?;
+        self.note_not_finite(name, &values);
+        Ok(values.to_vec())
+    }
+
     /// The values of the tensor `name`, in the file itself where they are `f32` there; none in the
-    /// check.
+    /// check. Whoever takes them sees whether all are finite while he walks over them, and calls
+    /// [`note_not_finite`](Self::note_not_finite) where they aren't.
     ///
     /// # Errors
     /// As [`require`](Self::require).
     pub(crate) fn weights(&mut self, name: &str, shape: &[usize]) -> Result<Values, CheckpointError> {
         self.require(name, shape)?;
         match self.file.spec(name) {
-            Some(info) if !self.dry => {
-                let values = Values::new(&self.file, name, info)?;
-                self.note_not_finite(name, &values);
-                Ok(values)
-            }
+            Some(info) if !self.dry => Values::new(&self.file, name, info),
             _ => Ok(Values::Owned(Vec::new())),
         }
     }
 
     /// Remembers `name` if there are NaN or infinities among its `values`.
-    fn note_not_finite(&mut self, name: &str, values: &[f32]) {
+    pub(crate) fn note_not_finite(&mut self, name: &str, values: &[f32]) {
         // Their exponents are all ones. Without an early end the loop takes many values at a time.
         const EXPONENT: u32 = 0x7f80_0000;
         if values.iter().fold(false, |found, value| found | (value.to_bits() & EXPONENT == EXPONENT)) {

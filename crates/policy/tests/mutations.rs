@@ -15,7 +15,7 @@ use common::{copy, edit_json, edit_tensors};
 use safetensors::tensor::Dtype;
 use serde_json::{Value, json};
 use sinew_core::RobotDescription;
-use sinew_policy::{Actions, Checkpoint, Fit, Info, Inputs};
+use sinew_policy::{Actions, Checkpoint, Fit, InferError, Info, Inputs};
 
 /// One of each family and layout.
 const CASES: [&str; 9] = [
@@ -118,6 +118,38 @@ impl Subject {
                     tensors.insert(next.0.clone(), a);
                 });
             }
+        }
+    }
+
+    /// A NaN at the end of every tensor of the weights: its name is told, unless it is of no effect or
+    /// stays in the file until it is used.
+    fn poisoned(&mut self) {
+        let file = self.file("model.safetensors");
+        let whole = std::fs::read(&file).unwrap();
+        let mut names = Vec::new();
+        edit_tensors(&file, |tensors| {
+            names.extend(tensors.iter().filter(|(_, (dtype, ..))| *dtype != Dtype::I64).map(|(name, _)| name.clone()))
+        });
+        for name in names {
+            edit_tensors(&file, |tensors| {
+                let (dtype, _, bytes) = tensors.get_mut(&name).unwrap();
+                // Little-endian: the exponent's bits are in the last two bytes, whichever float it is.
+                let width = dtype.bitsize() / 8;
+                let last = bytes.len() - width;
+                bytes[last..].fill(0xff);
+            });
+            self.mutants += 1;
+            match Checkpoint::open(self.dir.path()).and_then(|checkpoint| checkpoint.load().map(|()| checkpoint)) {
+                Err(error) if error.to_string().contains(&name) => {}
+                Err(error) => self.faults.push(format!("NaN in {name}: {error}")),
+                Ok(checkpoint) => match checkpoint.infer(&self.inputs) {
+                    Ok(answer) if answer == self.answer => self.harmless += 1,
+                    Ok(_) => self.faults.push(format!("NaN in {name}: accepted, and answers differently")),
+                    Err(InferError::NotFinite { .. }) if name.contains("embed_tokens") => {}
+                    Err(error) => self.faults.push(format!("NaN in {name}: loaded, but {error}")),
+                },
+            }
+            std::fs::write(&file, &whole).unwrap();
         }
     }
 
@@ -247,6 +279,9 @@ fn a_mutant_is_refused_or_answers_as_before() {
                 let mut subject = Subject::new(case);
                 for file in subject.files(&["model.safetensors", "adapter_model.safetensors"]) {
                     subject.tensors(file);
+                }
+                if subject.file("model.safetensors").exists() {
+                    subject.poisoned();
                 }
                 subject.features();
                 for file in subject.files(&["policy_preprocessor.json", "policy_postprocessor.json"]) {

@@ -44,7 +44,7 @@ impl Axis {
     }
 }
 
-/// Weights `[out, size, size, in]` of a convolution.
+/// Packed weights `[out, size, size, in]` of a convolution.
 #[derive(Debug)]
 pub(crate) struct Conv {
     weights: Packed,
@@ -66,11 +66,19 @@ pub(crate) struct Images<'a> {
 }
 
 impl Conv {
-    /// From `weight [out, size, size, in]`, with windows of `axes`.
-    pub(crate) fn new(isa: Isa, weight: &[f32], bias: &[f32], channels: usize, axes: [Axis; 2]) -> Self {
-        let depth = axes[0].size * axes[1].size * channels;
-        let weights = Packed::new(isa, &[Matrix::dense(weight, depth)], Some(bias));
+    /// From PyTorch's `weight [out, in, size, size]`, with windows of `axes`; `scale [out]` multiplies
+    /// the weights.
+    pub(crate) fn new(isa: Isa, weight: &[f32], scale: Option<&[f32]>, bias: &[f32], channels: usize, axes: [Axis; 2]) -> Self {
+        let taps = axes[0].size * axes[1].size;
+        let weight = Matrix::dense(weight, taps * channels);
+        let places: Vec<usize> = (0..weight.width).map(|i| i % taps * channels + i / taps).collect();
+        let weights = Packed::reordered(isa, weight, scale, Some(bias), |input| places[input]);
         Self { weights, winograd: OnceLock::new(), axes, channels }
+    }
+
+    /// Whether no weight it was made from is NaN or infinite.
+    pub(crate) fn is_finite(&self) -> bool {
+        self.weights.is_finite
     }
 
     /// Channels of the images.
@@ -268,6 +276,11 @@ impl ConvTranspose {
     /// Channels of the answer.
     pub(crate) fn n_out(&self) -> usize {
         self.n_out
+    }
+
+    /// Whether no weight it was made from is NaN or infinite.
+    pub(crate) fn is_finite(&self) -> bool {
+        self.classes.iter().all(|class| class.is_finite)
     }
 
     /// From `weight [in, out, size]`.

@@ -4,23 +4,50 @@
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
-/// A cache line of values.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-struct Line([f32; LINE]);
+use memmap2::MmapMut;
 
-const LINE: usize = 16;
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Bytes from which on memory is asked of the kernel itself, in pages as large as it has: it comes
+/// zeroed when it is first touched, by the threads that touch it, 2 MB at a time in place of 4 kB.
+const LARGE: usize = 2 << 20;
 
 /// Values at a multiple of 64 bytes, so that no vector of them crosses a cache line.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Aligned {
-    lines: Vec<Line>,
+    memory: Memory,
     len: usize,
+}
+
+#[derive(Debug)]
+enum Memory {
+    /// With room to begin at a multiple of 64 bytes.
+    Values(Vec<f32>),
+    Pages(MmapMut),
+}
+
+impl Default for Aligned {
+    fn default() -> Self {
+        Self::zeros(0)
+    }
 }
 
 impl Aligned {
     pub(crate) fn zeros(len: usize) -> Self {
-        Self { lines: vec![Line([0.0; LINE]); len.div_ceil(LINE)], len }
+        let bytes = len * size_of::<f32>();
+        // Where the kernel gives no pages, the allocator says what it says about that.
+        let memory = match (bytes >= LARGE).then(|| MmapMut::map_anon(bytes)) {
+            Some(Ok(pages)) => {
+                #[cfg(target_os = "linux")]
+                if let Err(error) = pages.advise(memmap2::Advice::HugePage) {
+                    tracing::debug!(%error, bytes, "no huge pages");
+                }
+                Memory::Pages(pages)
+            }
+            Some(Err(_)) | None => Memory::Values(vec![0.0; len + LINE / size_of::<f32>()]),
+        };
+        Self { memory, len }
     }
 
     /// Makes it at least `len` long; what it held is of no interest.
@@ -32,13 +59,22 @@ impl Aligned {
     }
 
     pub(crate) fn values(&self) -> &[f32] {
-        // SAFETY: a line is 16 floats without padding, and `len` is at most 16 times their number.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+        match &self.memory {
+            Memory::Values(values) => &values[values.as_ptr().align_offset(LINE)..][..self.len],
+            // SAFETY: a map is as aligned as a page, the kernel zeroed it, and `zeros` made room for `len`.
+            Memory::Pages(pages) => unsafe { std::slice::from_raw_parts(pages.as_ptr().cast(), self.len) },
+        }
     }
 
     pub(crate) fn values_mut(&mut self) -> &mut [f32] {
-        // SAFETY: as in `values`, and the borrow is exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+        match &mut self.memory {
+            Memory::Values(values) => {
+                let start = values.as_ptr().align_offset(LINE);
+                &mut values[start..][..self.len]
+            }
+            // SAFETY: as in `values`, and the borrow is exclusive.
+            Memory::Pages(pages) => unsafe { std::slice::from_raw_parts_mut(pages.as_mut_ptr().cast(), self.len) },
+        }
     }
 }
 

@@ -137,7 +137,7 @@ proptest! {
         let expected = slow_linear(x, &w, &bias, residual.as_deref(), ACTIVATIONS[activation]);
         for isa in Isa::available() {
             let packed = Packed::new(isa, &[Matrix::dense(&w, depth)], Some(&bias));
-            prop_assert_eq!(packed.unpacked(), w.clone());
+            prop_assert!(packed.is_finite);
             let ours = linear(x, &packed, residual.as_deref(), ACTIVATIONS[activation]);
             assert_near(&ours, &expected, 1e-4, &format!("{isa:?} {m}x{n}x{depth}"));
         }
@@ -152,7 +152,7 @@ proptest! {
         let ups = slow_linear(x, &up, &bias[1], None, Activation::Identity);
         let expected: Vec<f64> = gates.iter().zip(ups).map(|(gate, up)| gate * up).collect();
         for isa in Isa::available() {
-            let packed = Packed::gated(isa, Matrix::dense(&gate, depth), Matrix::dense(&up, depth), Some([&bias[0], &bias[1]]));
+            let packed = Packed::gated(isa, Matrix::dense(&gate, depth), Matrix::dense(&up, depth), [&bias[0], &bias[1]]);
             assert_near(&linear(x, &packed, None, ACTIVATIONS[activation]), &expected, 1e-3, &format!("{isa:?} {m}x{n}x{depth}"));
         }
     }
@@ -161,7 +161,7 @@ proptest! {
     fn convolutions_are_exact_sums(
         (count, height, width) in (1usize..3, 1usize..20, 1usize..20), (channels, n_out) in (1usize..40, 1usize..40),
         sizes in (1usize..6, 1usize..6), strides in (1usize..4, 1usize..4), paddings in (0usize..4, 0usize..4),
-        dilations in (1usize..3, 1usize..3), is_plain in any::<bool>(), has_residual in any::<bool>(), seed in any::<u64>(),
+        dilations in (1usize..3, 1usize..3), (is_plain, has_residual, is_scaled) in any::<(bool, bool, bool)>(), seed in any::<u64>(),
     ) {
         let axis = |size, stride, padding, dilation| if is_plain { Axis { size: 3, stride: 1, padding, dilation: 1 } } else { Axis { size, stride, padding, dilation } };
         let axes = [axis(sizes.0, strides.0, paddings.0, dilations.0), axis(sizes.1, strides.1, paddings.1, dilations.1)];
@@ -170,6 +170,7 @@ proptest! {
         let taps = axes[0].size * axes[1].size;
         let (x, w, bias) = (values(count * height * width * channels, seed), values(n_out * taps * channels, seed ^ 1), values(n_out, seed ^ 2));
         let residual = has_residual.then(|| values(count * h_out * w_out * n_out, seed ^ 3));
+        let scale = is_scaled.then(|| values(n_out, seed ^ 4));
         let mut expected = Vec::new();
         for position in 0..count * h_out * w_out {
             let (image, y, at) = (position / (h_out * w_out), position / w_out % h_out, position % w_out);
@@ -181,8 +182,9 @@ proptest! {
                     let column = (at * axes[1].stride + kx * axes[1].dilation).checked_sub(axes[1].padding).filter(|column| *column < width);
                     if let (Some(row), Some(column)) = (row, column) {
                         let pixel = &x[((image * height + row) * width + column) * channels..][..channels];
-                        let weights = &w[(o * taps + tap) * channels..][..channels];
-                        sum += pixel.iter().zip(weights).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+                        let weights = w[o * taps * channels..][..taps * channels].iter().skip(tap).step_by(taps);
+                        let products = pixel.iter().zip(weights).map(|(a, b)| f64::from(*a) * f64::from(*b));
+                        sum += products.sum::<f64>() * scale.as_ref().map_or(1.0, |scale| f64::from(scale[o]));
                     }
                 }
                 expected.push(sum.max(0.0));
@@ -190,7 +192,7 @@ proptest! {
         }
         let images = Images { values: &x, count, height, width, channels };
         for isa in Isa::available() {
-            let conv = Conv::new(isa, &w, &bias, channels, axes);
+            let conv = Conv::new(isa, &w, scale.as_deref(), &bias, channels, axes);
             let what = format!("{isa:?} {count}x{height}x{width}x{channels} to {n_out} by {axes:?}");
             assert_near(&conv.run_by(ConvMethod::Patches, images, residual.as_deref(), Activation::Relu), &expected, 5e-5, &what);
             if is_plain {
@@ -348,7 +350,7 @@ fn answers_are_the_same_bytes_on_any_number_of_threads() {
         answers.extend(attention(isa, [rows; 3], [11, 11], None, 0.1));
         answers.extend(normalize(isa, rows, Norm::Layer { scale: &x[..1100], shift: &w[..1100] }, 1e-5));
         answers.extend(group_norm(isa, rows, 4, [&x[..1100], &w[..1100]], 1e-5, Activation::Mish));
-        let conv = Conv::new(isa, &w[..32 * 9 * 32], &bias[..32], 32, [Axis { size: 3, stride: 1, padding: 1, dilation: 1 }; 2]);
+        let conv = Conv::new(isa, &w[..32 * 9 * 32], None, &bias[..32], 32, [Axis { size: 3, stride: 1, padding: 1, dilation: 1 }; 2]);
         let images = Images { values: &x[..2 * 60 * 70 * 32], count: 2, height: 60, width: 70, channels: 32 };
         for method in [ConvMethod::Patches, ConvMethod::Winograd] {
             answers.extend(conv.run_by(method, images, None, Activation::Identity));
@@ -373,6 +375,7 @@ fn what_is_not_a_number_is_not_hidden() {
     let rows = Matrix::dense(&x, 64);
     for isa in Isa::available() {
         let packed = Packed::new(isa, &[rows], None);
+        assert!(!packed.is_finite, "{isa:?}");
         let clean = values(64, 2);
         assert!(linear(rows, &packed, None, Activation::Relu).iter().any(|y| y.is_nan()), "{isa:?}");
         assert!(attention(isa, [rows; 3], [4, 4], None, 1.0).iter().any(|y| y.is_nan()), "{isa:?}");

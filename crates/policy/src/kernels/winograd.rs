@@ -1,8 +1,6 @@
 //! Convolutions of 3×3 by Winograd's F(4×4, 3×3): tiles of 4×4 outputs, each from 36 products in
 //! place of 144 (Lavin and Gray 2015, arXiv 1509.09308).
 
-use rayon::prelude::*;
-
 use super::conv::{Axis, Images};
 use super::gemm::{Finish, multiply};
 use super::math::activate;
@@ -44,32 +42,11 @@ impl Winograd {
 
     /// From the weights `[out, 3, 3, channels]` with their bias.
     pub(super) fn new(weights: &Packed, channels: usize) -> Self {
-        const G: [[f32; 3]; IN] = [
-            [0.25, 0.0, 0.0],
-            [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-            [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-            [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-            [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-            [0.0, 0.0, 1.0],
-        ];
         let (isa, n_out) = (weights.isa, weights.n);
         let mut bias = Aligned::zeros(n_out.next_multiple_of(isa.lanes()));
         bias.values_mut()[..n_out].copy_from_slice(&weights.bias()[..n_out]);
-        let taps = weights.unpacked();
-        let point = |point: usize| {
-            let (down, across) = (G[point / IN], G[point % IN]);
-            let mut rows = vec![0.0; n_out * channels];
-            for (row, taps) in rows.chunks_exact_mut(channels).zip(taps.chunks_exact(9 * channels)) {
-                for (tap, weights) in taps.chunks_exact(channels).enumerate() {
-                    let factor = down[tap / 3] * across[tap % 3];
-                    if factor != 0.0 {
-                        row.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += factor * weight);
-                    }
-                }
-            }
-            Packed::new(isa, &[Matrix::dense(&rows, channels)], None)
-        };
-        Self { points: (0..POINTS).into_par_iter().map(point).collect(), bias, channels, n_out }
+        let points = Packed::filled(isa, POINTS, [n_out, channels], |panel, points| isa.run(Weigh { weights, channels, panel, points }));
+        Self { points, bias, channels, n_out }
     }
 
     pub(super) fn run(&self, x: Images<'_>, [pad_top, pad_left]: [usize; 2], out: Target<'_>, finish: Finish<'_>) {
@@ -101,6 +78,43 @@ impl Winograd {
             });
             let sums = sums.values();
             threads::each(tiles, |tile| isa.run(Leave { w: self, walk: &walk, tile, slot: tile, slots: tiles, sums, out, finish }));
+        }
+    }
+}
+
+/// The transform of a panel's weights, into the same panel of each point.
+struct Weigh<'a> {
+    weights: &'a Packed,
+    channels: usize,
+    panel: usize,
+    points: &'a [Target<'a>],
+}
+
+impl Kernel for Weigh<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { weights, channels, panel, points } = self;
+        let taps = weights.panel(panel, 0);
+        let width = 2 * S::LANES;
+        assert_eq!(taps.len(), 9 * channels * width, "a panel of 3x3 weights of {channels} channels");
+        for channel in 0..channels {
+            for half in [0, S::LANES] {
+                let mut rows = [[s.splat(0.0); IN]; 3];
+                for (down, row) in rows.iter_mut().enumerate() {
+                    // SAFETY: inside by the assertion above.
+                    let tap =
+                        |across: usize| unsafe { s.load(taps.as_ptr().add(((down * 3 + across) * channels + channel) * width + half)) };
+                    *row = weigh(s, [tap(0), tap(1), tap(2)]);
+                }
+                for across in 0..IN {
+                    for (down, value) in weigh(s, [rows[0][across], rows[1][across], rows[2][across]]).into_iter().enumerate() {
+                        // SAFETY: this panel's own place in the point.
+                        unsafe { s.store(points[down * IN + across].at(channel, half, S::LANES), value) };
+                    }
+                }
+            }
         }
     }
 }
@@ -260,6 +274,23 @@ impl Kernel for Leave<'_> {
             }
         }
     }
+}
+
+/// `G g` for three values.
+#[inline(always)]
+fn weigh<S: Simd>(s: S, g: [S::V; 3]) -> [S::V; IN] {
+    let outer = s.add(g[0], g[2]);
+    let (near, far) = (s.splat(-1.0 / 6.0), s.splat(1.0 / 24.0));
+    let wide = s.fma(s.splat(4.0), g[2], g[0]);
+    let double = s.mul(s.splat(2.0), g[1]);
+    [
+        s.mul(s.splat(0.25), g[0]),
+        s.mul(near, s.add(outer, g[1])),
+        s.mul(near, s.sub(outer, g[1])),
+        s.mul(far, s.add(wide, double)),
+        s.mul(far, s.sub(wide, double)),
+        g[2],
+    ]
 }
 
 /// `Bᵀ d` for six values.

@@ -2,7 +2,7 @@
 
 use candle_core::{D, Result, Tensor, bail};
 
-use super::bridge::{kernels_on, tensor, with_rows, with_values, with_width};
+use super::bridge::{kernels_on, tensor, with_rows, with_width};
 use super::{Activation, Built, Linear};
 use crate::kernels::{self, Matrix, Packed};
 use crate::weights::Loader;
@@ -39,16 +39,17 @@ impl Gated {
             }
         };
         let mut part = |name: &str| -> Built<_> {
-            let bias = if has_bias { Some(loader.tensor(&format!("{name}.bias"), &[n_out])?) } else { None };
-            Ok((loader.weights(&format!("{name}.weight"), &[n_out, n_in])?, bias))
+            let bias = if has_bias { loader.vector(&format!("{name}.bias"), n_out)? } else { vec![0.0; n_out] };
+            let name = format!("{name}.weight");
+            Ok((loader.weights(&name, &[n_out, n_in])?, bias, name))
         };
-        let ((gate, gate_bias), (up, up_bias)) = (part(gate)?, part(up)?);
-        let pack = |biases: Option<[&[f32]; 2]>| Packed::gated(isa, Matrix::dense(&gate, n_in), Matrix::dense(&up, n_in), biases);
-        let packed = match (gate_bias, up_bias) {
-            (Some(gate), Some(up)) => with_values(&gate, |gate| with_values(&up, |up| pack(Some([gate, up])))).and_then(|packed| packed),
-            _ => Ok(pack(None)),
-        };
-        Ok(Self { weights: Weights::Packed(Box::new(packed.map_err(|e| loader.build_error(e))?)), activation, n_out })
+        let parts = [part(gate)?, part(up)?];
+        let [gate, up] = parts.each_ref().map(|(values, ..)| Matrix::dense(values, n_in));
+        let packed = Packed::gated(isa, gate, up, parts.each_ref().map(|(_, bias, _)| bias.as_slice()));
+        if !packed.is_finite {
+            parts.iter().for_each(|(values, _, name)| loader.note_not_finite(name, values));
+        }
+        Ok(Self { weights: Weights::Packed(Box::new(packed)), activation, n_out })
     }
 
     pub(crate) fn run(&self, x: &Tensor) -> Result<Tensor> {

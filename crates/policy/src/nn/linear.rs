@@ -96,7 +96,11 @@ impl Linear {
         if loader.is_dry() {
             return Self::stand_in(n_out, loader);
         }
-        build(kernels_on(loader.device())).map_err(|e| loader.build_error(e))
+        let built = build(kernels_on(loader.device())).map_err(|e| loader.build_error(e))?;
+        if !matches!(&built.weights, Weights::Packed(packed) if packed.is_finite) {
+            values.iter().for_each(|(values, source)| loader.note_not_finite(&source.weight, values));
+        }
+        Ok(built)
     }
 
     /// One that was not computed, for [`Loader::check`].

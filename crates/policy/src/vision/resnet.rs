@@ -7,7 +7,7 @@ use crate::nn::{Built, Conv, GroupNorm, Window, max_pool};
 use crate::weights::Loader;
 
 /// What PyTorch's `BatchNorm2d` and torchvision's `FrozenBatchNorm2d` add to the variance.
-const BATCH_NORM_EPS: f64 = 1e-5;
+const BATCH_NORM_EPS: f32 = 1e-5;
 
 /// What the name of a ResNet says about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,7 +171,7 @@ impl NormedConv {
         match norm {
             Norm::Batch => Ok(Self { conv: folded(loader, conv, norm_name, [n_out, n_in], window)?, norm: None }),
             Norm::Group => {
-                let conv = Conv::named(loader, conv, [n_out, n_in], window, false)?;
+                let conv = Conv::new(loader, conv, [n_out, n_in], window, false)?;
                 let groups = n_out / CHANNELS_PER_GROUP;
                 if groups == 0 || !n_out.is_multiple_of(groups) {
                     return Err(loader.build_error(candle_core::Error::Msg(format!(
@@ -219,18 +219,11 @@ fn normed(norm: &GroupNorm, x: &Tensor) -> Result<Tensor> {
 
 /// The convolution `<conv>.weight [out, in, k, k]` followed by the batch norm `<norm>.*`, as one.
 fn folded(loader: &mut Loader, conv: &str, norm: &str, [n_out, n_in]: [usize; 2], window: Window) -> Built<Conv> {
-    let weight = loader.tensor(&format!("{conv}.weight"), &[n_out, n_in, window.size, window.size])?;
-    let mut stat = |what: &str| loader.tensor(&format!("{norm}.{what}"), &[n_out]);
+    let mut stat = |what: &str| loader.vector(&format!("{norm}.{what}"), n_out);
     let (scale, shift, mean, variance) = (stat("weight")?, stat("bias")?, stat("running_mean")?, stat("running_var")?);
-    if loader.is_dry() {
-        return Ok(Conv::stand_in(weight, shift, window));
-    }
-    let fold = || {
-        let scale = (scale / (variance + BATCH_NORM_EPS)?.sqrt()?)?;
-        let bias = (shift - (mean * &scale)?)?;
-        Conv::new(&weight.broadcast_mul(&scale.reshape((n_out, 1, 1, 1))?)?, bias, window)
-    };
-    fold().map_err(|e| loader.build_error(e))
+    let scale: Vec<f32> = scale.iter().zip(&variance).map(|(scale, variance)| scale / (variance + BATCH_NORM_EPS).sqrt()).collect();
+    let bias: Vec<f32> = shift.iter().zip(&mean).zip(&scale).map(|((shift, mean), scale)| shift - mean * scale).collect();
+    Conv::scaled(loader, conv, [n_out, n_in], window, Some(&scale), &bias)
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ impl SigLip {
     pub(crate) fn new(loader: &mut Loader, name: &str, plan: &SigLipPlan) -> Built<Self> {
         let SigLipPlan { patch_size, hidden, eps, .. } = *plan;
         let window = Window { size: patch_size, stride: patch_size, padding: 0, dilation: 1 };
-        let patch = Conv::named(loader, &format!("{name}.embeddings.patch_embedding"), [hidden, 3], window, true)?;
+        let patch = Conv::new(loader, &format!("{name}.embeddings.patch_embedding"), [hidden, 3], window, true)?;
         let side = plan.side();
         let table = loader.tensor(&format!("{name}.embeddings.position_embedding.weight"), &[side * side, hidden])?;
         let layers = (0..plan.layers).map(|i| Layer::new(loader, &format!("{name}.encoder.layers.{i}"), plan)).collect::<Built<_>>()?;
