@@ -1,9 +1,15 @@
 //! The command line: verbs that LeRobot's users know.
 
+mod dataset;
+mod recording;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sinew_policy::Device;
+
+pub use dataset::{DatasetCommand, EditArgs, Episodes, HowArgs, Part, PartOf};
+pub use recording::{RecordingArgs, UnfinishedChoice, VideoArgs};
 
 #[derive(Parser)]
 #[command(
@@ -34,7 +40,7 @@ pub enum Command {
         #[command(subcommand)]
         command: PolicyCommand,
     },
-    /// Look into a dataset
+    /// Look into a dataset, check, mend and change it
     Dataset {
         #[command(subcommand)]
         command: DatasetCommand,
@@ -103,9 +109,11 @@ pub struct RolloutArgs {
     pub fast: bool,
     #[arg(long, value_enum, default_value_t)]
     pub inference: InferenceMode,
-    /// Folder for the LeRobot dataset (must not exist or be empty); without it the next free outputs/rollout-N
+    /// Folder for the LeRobot dataset (must not exist or be empty, but with --resume); without it the next free outputs/rollout-N
     #[arg(long, value_name = "DIR")]
     pub record: Option<PathBuf>,
+    #[command(flatten)]
+    pub recording: RecordingArgs,
     /// Record no dataset
     #[arg(long, conflicts_with = "record")]
     pub no_record: bool,
@@ -138,6 +146,7 @@ impl Default for RolloutArgs {
             fast: false,
             inference: InferenceMode::default(),
             record: None,
+            recording: RecordingArgs::default(),
             no_record: false,
             rerun: None,
             rerun_connect: None,
@@ -182,7 +191,8 @@ pub enum TeleopKind {
 
 #[derive(Args, Clone)]
 #[command(
-    after_help = "Example:\n  sinew record --robot so101 --sim --teleop scripted --task pick-place --episodes 100 --seed 1 --out my_dataset"
+    after_help = "Examples:\n  sinew record --robot so101 --sim --teleop scripted --task pick-place --episodes 100 --seed 1 --out my_dataset\n  \
+        sinew record --robot so101 --sim --teleop scripted --task pick-place --episodes 20 --seed 101 --out my_dataset --resume"
 )]
 pub struct RecordArgs {
     #[command(flatten)]
@@ -196,9 +206,11 @@ pub struct RecordArgs {
     /// Successful episodes to record; failed ones are kept out and counted
     #[arg(long, default_value_t = 50)]
     pub episodes: u64,
-    /// Folder for the LeRobot dataset (must not exist or be empty)
+    /// Folder for the LeRobot dataset (must not exist or be empty, but with --resume)
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    #[command(flatten)]
+    pub recording: RecordingArgs,
     /// Real time instead of as fast as the machine can
     #[arg(long)]
     pub real_time: bool,
@@ -270,25 +282,6 @@ pub enum PolicyCommand {
         /// Answer so many times and tell how long each took
         #[arg(long, default_value_t = 1)]
         repeat: usize,
-        #[arg(long)]
-        json: bool,
-    },
-}
-
-#[derive(Subcommand)]
-pub enum DatasetCommand {
-    /// What a dataset holds, by LeRobot's key names
-    #[command(after_help = "Example:\n  sinew dataset info ./my_dataset --json")]
-    Info {
-        dir: PathBuf,
-        #[arg(long)]
-        json: bool,
-    },
-    /// Check that a dataset is whole: numbering, times, lengths, and a picture for every row
-    #[command(after_help = "Ends with 1 when something is wrong. No picture is decoded.\n\nExample:\n  sinew dataset verify ./my_dataset")]
-    Verify {
-        dir: PathBuf,
-        /// One JSON line a fault
         #[arg(long)]
         json: bool,
     },

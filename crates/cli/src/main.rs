@@ -9,6 +9,7 @@ mod commands;
 mod contact_sheet;
 mod demo_policy;
 mod live;
+mod recording;
 mod rig;
 mod source;
 mod text;

@@ -13,7 +13,7 @@ use crate::columns::Columns;
 use crate::feature::{DatasetSchema, Feature};
 use crate::files::{Change, Staging, io_error};
 use crate::growing_table::GrowingTable;
-use crate::info::{read_stats, read_tasks};
+use crate::info::{read_json, read_stats, read_tasks};
 use crate::options::{Layout, RecorderOptions};
 use crate::schema::{DATA, EPISODES, FileIndex, INFO, Info, RIG, STATS, TASKS, TICKS, VERSION_21, data_path_21, pretty, video_path_21};
 use crate::stats::FeatureStats;
@@ -402,20 +402,27 @@ fn same_names(feature: &Value) -> Value {
 }
 
 fn check_rig(root: &Path, schema: &DatasetSchema) -> Result<(), RecordError> {
-    let path = root.join(RIG);
-    if !path.exists() {
-        return Ok(());
-    }
-    let text = fs::read_to_string(&path).map_err(|source| ReadError::Io { path: path.clone(), source })?;
-    let found: Value = serde_json::from_str(&text).map_err(|source| ReadError::Json { path, source })?;
+    let there = rig(root)?;
     for (what, expected) in &schema.rig {
         // What wasn't known of the episodes before can't be compared.
-        if let Some(found) = found["rig"][what].as_str().filter(|found| found != expected) {
+        if let Some(found) = there.get(what).and_then(Value::as_str).filter(|found| found != expected) {
             let (what, found, expected) = (what.clone(), found.to_owned(), expected.clone());
             return Err(RecordError::Mismatch { root: root.to_owned(), what, found, expected });
         }
     }
     Ok(())
+}
+
+/// With what the dataset at `root` was recorded, by name; empty where it does not say.
+pub(crate) fn rig(root: &Path) -> Result<Map<String, Value>, ReadError> {
+    let path = root.join(RIG);
+    if !path.exists() {
+        return Ok(Map::new());
+    }
+    match read_json(&path)?.get_mut("rig").map(Value::take) {
+        Some(Value::Object(rig)) => Ok(rig),
+        _ => Err(ReadError::Invalid { path, what: "there is no object \"rig\"".to_owned() }),
+    }
 }
 
 fn tasks_21(root: &Path, lines: &str) -> Result<Vec<String>, ReadError> {

@@ -112,18 +112,7 @@ impl RerunView {
     /// # Errors
     /// When nobody answers there.
     pub fn connect(address: &str, robot: &RobotDescription) -> Result<Self, ViewError> {
-        // Rerun itself would go on trying in silence.
-        let unreachable = |source| ViewError::Connect { address: address.to_owned(), source };
-        let mut answer = Err(std::io::ErrorKind::AddrNotAvailable.into());
-        for resolved in address.to_socket_addrs().map_err(unreachable)? {
-            answer = TcpStream::connect_timeout(&resolved, CONNECT_TIMEOUT).map(drop);
-            if answer.is_ok() {
-                break;
-            }
-        }
-        answer.map_err(unreachable)?;
-        let url = format!("rerun+http://{address}/proxy");
-        let stream = builder(robot).connect_grpc_opts(url).map_err(rerun_error("connecting to the Rerun viewer"))?;
+        let stream = connect(builder(robot), address)?;
         Self::new(stream, format!("the viewer at {address}"), robot)
     }
 
@@ -264,6 +253,22 @@ impl FrameSink for RerunView {
     fn end(&mut self, end: &EpisodeEnd) -> Result<(), SinkError> {
         self.end_episode(end).map_err(sink_error)
     }
+}
+
+/// Opens a stream to the viewer that listens at `address`.
+pub(crate) fn connect(builder: RecordingStreamBuilder, address: &str) -> Result<RecordingStream, ViewError> {
+    // Rerun itself would go on trying in silence.
+    let unreachable = |source| ViewError::Connect { address: address.to_owned(), source };
+    let mut answer = Err(std::io::ErrorKind::AddrNotAvailable.into());
+    for resolved in address.to_socket_addrs().map_err(unreachable)? {
+        answer = TcpStream::connect_timeout(&resolved, CONNECT_TIMEOUT).map(drop);
+        if answer.is_ok() {
+            break;
+        }
+    }
+    answer.map_err(unreachable)?;
+    let url = format!("rerun+http://{address}/proxy");
+    builder.connect_grpc_opts(url).map_err(rerun_error("connecting to the Rerun viewer"))
 }
 
 fn builder(robot: &RobotDescription) -> RecordingStreamBuilder {

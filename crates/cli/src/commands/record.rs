@@ -6,13 +6,12 @@ use std::sync::Arc;
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sinew_core::{Clock, FrameSink, MockClock};
-use sinew_recorder::{DatasetRecorder, RecorderOptions};
 use sinew_runtime::{EpisodeRequest, Keep, MonotonicClock, ReturnToRest, Session, SessionConfig, Source, StopFlag};
 
 use crate::args::{RecordArgs, TeleopKind};
 use crate::rig::Plan;
 use crate::text::say;
-use crate::{Done, text};
+use crate::{Done, recording, text};
 
 pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     anyhow::ensure!(args.episodes > 0, "recording: --episodes is 0, expected at least 1");
@@ -20,7 +19,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     let mut rig = plan.simulate()?;
     let TeleopKind::Scripted = args.teleop;
     let mut teleoperator = plan.task.teleoperator(rig.world.clone(), args.rig.seed);
-    let mut recorder = DatasetRecorder::create(&args.out, plan.robot(), plan.robot().control_rate_hz, RecorderOptions::default())?;
+    let mut recorder = recording::open(&args.out, plan.robot(), &args.recording, args.real_time)?;
     let stop = StopFlag::new();
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
     let clock: Arc<dyn Clock> = if args.real_time { Arc::new(MonotonicClock::new()) } else { Arc::new(MockClock::new()) };

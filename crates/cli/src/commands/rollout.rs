@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use sinew_core::{Clock, FrameSink, MockClock};
 use sinew_policy::BoundPolicy;
-use sinew_recorder::{DatasetRecorder, RecorderOptions, RerunView};
+use sinew_recorder::RerunView;
 use sinew_runtime::{
     Cadence, EpisodeReport, EpisodeRequest, Inference, InferenceStats, Keep, Latency, MonotonicClock, PolicyThread, ReturnToRest, Session,
     SessionConfig, Source, StopFlag,
@@ -17,7 +17,7 @@ use crate::args::{InferenceMode, RolloutArgs};
 use crate::live::LiveLine;
 use crate::rig::Plan;
 use crate::text::say;
-use crate::{Done, source, text, wilson};
+use crate::{Done, recording, source, text, wilson};
 
 /// Where the run goes.
 struct Outputs {
@@ -40,6 +40,7 @@ impl Outputs {
 
 pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     anyhow::ensure!(args.episodes > 0, "rolling out: --episodes is 0, expected at least 1");
+    anyhow::ensure!(!args.recording.resume || args.record.is_some(), "rolling out: --resume goes on with a dataset; name it with --record");
     let threads = source::threads_beside_control(args.threads)?;
     let plan = Plan::of(&args.rig)?;
     let named = source::open(args.policy.as_deref(), args.device)?;
@@ -54,8 +55,8 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         (None, Some(address)) => Some(RerunView::connect(address, plan.robot())?),
         (None, None) => None,
     };
-    let create = |root: &PathBuf| DatasetRecorder::create(root, plan.robot(), fps, RecorderOptions::default());
-    let mut recorder = outputs.dataset.as_ref().map(create).transpose().inspect_err(|_| {
+    let open = |root: &PathBuf| recording::open(root, plan.robot(), &args.recording, !args.fast);
+    let mut recorder = outputs.dataset.as_ref().map(open).transpose().inspect_err(|_| {
         // Where one output is refused, no trace of the other is left.
         drop(view.take());
         let _ = outputs.rerun.as_ref().map(std::fs::remove_file);

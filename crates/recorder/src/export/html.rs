@@ -6,17 +6,15 @@ use std::path::Path;
 
 use sinew_core::Image;
 
-use super::to_jpeg;
-use crate::files::{io_error, write_synced};
+use super::{base64, create_parent, to_jpeg};
+use crate::files::write_synced;
 use crate::progress::{Progress, step};
 use crate::reader::{is_depth, numbers};
 use crate::{DatasetReader, ReadError, ToolError};
 
-/// How much of a dataset is on the page.
+/// How much of an episode is on the page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageOptions {
-    /// The first so many episodes.
-    pub episodes: u64,
     /// Images of each camera in an episode, evenly spread.
     pub images: u64,
     /// Images are made smaller by a whole factor until they are no wider.
@@ -25,7 +23,7 @@ pub struct PageOptions {
 
 impl Default for PageOptions {
     fn default() -> Self {
-        Self { episodes: 50, images: 12, image_width: 240 }
+        Self { images: 12, image_width: 240 }
     }
 }
 
@@ -55,45 +53,50 @@ const show=n=>{document.querySelectorAll('section,nav button').forEach(e=>e.clas
 document.querySelectorAll('nav button').forEach(b=>b.onclick=()=>show(b.dataset.n));
 addEventListener('keydown',e=>{const d={ArrowDown:1,ArrowUp:-1}[e.key];if(!d)return;const all=[...document.querySelectorAll('nav button')];
 const at=all.findIndex(b=>b.classList.contains('on'))+d;if(all[at]){e.preventDefault();all[at].click();all[at].scrollIntoView({block:'nearest'})}});
-show(document.querySelector(`nav button[data-n="${CSS.escape(location.hash.slice(1))}"]`)?location.hash.slice(1):'0');
+const first=document.querySelector(`nav button[data-n="${CSS.escape(location.hash.slice(1))}"]`)||document.querySelector('nav button');if(first)show(first.dataset.n);
 </script></body></html>"#;
 
-/// Writes the page of the dataset to the new file `path`.
+/// Writes a page with these episodes of the dataset to the new file `path`.
 ///
 /// # Errors
-/// When the dataset can't be read, the disk refuses, or `progress` says stop.
-pub fn write_html(reader: &DatasetReader, options: &PageOptions, path: &Path, progress: &mut Progress<'_>) -> Result<(), ToolError> {
+/// When the dataset can't be read, has no such episode, the disk refuses, or `progress` says stop.
+pub fn write_html(
+    reader: &DatasetReader,
+    episodes: &[u64],
+    options: &PageOptions,
+    path: &Path,
+    progress: &mut Progress<'_>,
+) -> Result<(), ToolError> {
     if path.exists() {
         return Err(ToolError::NotEmpty { root: path.to_owned(), found: "a file".to_owned() });
     }
     let name = reader.root().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let shown = (reader.episodes().len() as u64).min(options.episodes);
+    let shown = episodes.len();
     let mut page = HEAD.to_owned();
-    let (episodes, frames, fps, version) = (reader.episodes().len(), reader.total_frames(), reader.fps(), reader.version());
+    let (all, frames, fps, version) = (reader.episodes().len(), reader.total_frames(), reader.fps(), reader.version());
     let robot = reader.robot_type().unwrap_or("unknown robot");
     // Writing to a string cannot fail.
     let _ = write!(page, "<title>{0}</title></head><body><header><h1>{0}</h1>", escape(&name));
-    let _ = write!(page, "<p>{} · {episodes} episodes · {frames} frames · {fps} frames a second · format {version}", escape(robot));
-    if (shown as usize) < episodes {
-        let _ = write!(page, " · the first {shown} are shown");
+    let _ = write!(page, "<p>{} · {all} episodes · {frames} frames · {fps} frames a second · format {version}", escape(robot));
+    if shown < all {
+        let _ = write!(page, " · {shown} of them are shown");
     }
     page.push_str("</p></header><main><nav>");
-    for episode in &reader.episodes()[..shown as usize] {
+    for number in episodes {
+        let episode = reader.episode(*number)?;
         let seconds = episode.length as f64 / f64::from(fps);
-        let (number, tasks) = (episode.episode_index, escape(&episode.tasks.join("; ")));
+        let tasks = escape(&episode.tasks.join("; "));
         let _ = write!(page, "<button data-n=\"{number}\">Episode {number} · {seconds:.1} s<small>{tasks}</small></button>");
     }
     page.push_str("</nav>");
-    for number in 0..shown {
-        step(progress, "drawing episodes", number, shown)?;
-        section(reader, number, options, &mut page)?;
+    for (done, number) in episodes.iter().enumerate() {
+        step(progress, "drawing episodes", done as u64, shown as u64)?;
+        section(reader, *number, options, &mut page)?;
     }
-    step(progress, "drawing episodes", shown, shown)?;
+    step(progress, "drawing episodes", shown as u64, shown as u64)?;
     page.push_str("</main>");
     page.push_str(SCRIPT);
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        std::fs::create_dir_all(parent).map_err(io_error("creating the folder", parent))?;
-    }
+    create_parent(path)?;
     Ok(write_synced(path, page.as_bytes())?)
 }
 
@@ -171,29 +174,4 @@ fn thinned(image: &Image, width: u32) -> Image {
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0u32, |bits, byte| (bits << 8) | u32::from(*byte)) << (8 * (3 - group.len()));
-        for digit in 0..4 {
-            let value = (bits >> (18 - 6 * digit)) & 63;
-            text.push(if digit <= group.len() { DIGITS[value as usize] as char } else { '=' });
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64_is_that_of_the_standard() {
-        for (bytes, expected) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
-            assert_eq!(base64(bytes.as_bytes()), expected);
-        }
-    }
 }

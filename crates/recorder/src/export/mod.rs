@@ -4,14 +4,54 @@ mod html;
 mod rrd;
 
 pub use html::{PageOptions, write_html};
-pub use rrd::write_rrd;
+pub use rrd::{show_in_rerun, write_rrd};
+
+use std::path::Path;
 
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageError};
 use sinew_core::Image;
 
+use crate::RecordError;
+use crate::files::create_folder;
+
 fn to_jpeg(image: &Image, quality: u8) -> Result<Vec<u8>, ImageError> {
     let mut jpeg = Vec::new();
     JpegEncoder::new_with_quality(&mut jpeg, quality).encode(&image.rgb, image.width, image.height, ExtendedColorType::Rgb8)?;
     Ok(jpeg)
+}
+
+/// Makes the folder that `path` will be in.
+fn create_parent(path: &Path) -> Result<(), RecordError> {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), create_folder)
+}
+
+/// Removes a file that was not written to its end.
+fn remove_partial(path: &Path) {
+    std::fs::remove_file(path).unwrap_or_else(|error| tracing::warn!(path = %path.display(), %error, "an unfinished file stays"));
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let bits = group.iter().fold(0u32, |bits, byte| (bits << 8) | u32::from(*byte)) << (8 * (3 - group.len()));
+        for digit in 0..4 {
+            let value = (bits >> (18 - 6 * digit)) & 63;
+            text.push(if digit <= group.len() { DIGITS[value as usize] as char } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_that_of_the_standard() {
+        for (bytes, expected) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
+            assert_eq!(base64(bytes.as_bytes()), expected);
+        }
+    }
 }

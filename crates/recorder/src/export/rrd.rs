@@ -2,28 +2,52 @@
 
 use std::path::Path;
 
-use rerun::RecordingStreamBuilder;
+use rerun::{RecordingStream, RecordingStreamBuilder};
 
-use super::to_jpeg;
+use super::{create_parent, remove_partial, to_jpeg};
 use crate::progress::{Progress, step};
 use crate::reader::{is_depth, numbers};
+use crate::rerun_view::connect;
 use crate::{DatasetReader, ReadError, ToolError, ViewError};
 
 const JPEG_QUALITY: u8 = 85;
 
-/// Writes episodes of the dataset, one after another on the timelines `frame` and `time`, to the file
+/// Writes episodes of the dataset, one after another on the timelines `frame` and `time`, to the new file
 /// `path`, an `.rrd`: each camera as images, each feature of numbers as plots, tasks as text.
 ///
 /// # Errors
 /// When the dataset can't be read, has no such episode, the file can't be written, or `progress` says
-/// stop.
+/// stop; a file that was begun is then removed.
 pub fn write_rrd(reader: &DatasetReader, episodes: &[u64], path: &Path, progress: &mut Progress<'_>) -> Result<(), ToolError> {
     if path.exists() {
         return Err(ToolError::NotEmpty { root: path.to_owned(), found: "a file".to_owned() });
     }
-    let name = reader.root().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    create_parent(path)?;
     let failed = |source| ViewError::Rerun { doing: "writing a dataset for Rerun", source: Box::new(source) };
-    let stream = RecordingStreamBuilder::new("sinew").recording_name(name).save(path).map_err(failed)?;
+    let stream = builder(reader).save(path).map_err(failed)?;
+    let written = log(&stream, &path.display().to_string(), reader, episodes, progress);
+    drop(stream);
+    written.inspect_err(|_| remove_partial(path))
+}
+
+/// The same to the Rerun viewer that listens at `address`, such as `127.0.0.1:9876`.
+///
+/// # Errors
+/// When nobody answers there, the dataset can't be read, has no such episode, or `progress` says stop.
+pub fn show_in_rerun(reader: &DatasetReader, episodes: &[u64], address: &str, progress: &mut Progress<'_>) -> Result<(), ToolError> {
+    let stream = connect(builder(reader), address)?;
+    log(&stream, &format!("the viewer at {address}"), reader, episodes, progress)
+}
+
+fn builder(reader: &DatasetReader) -> RecordingStreamBuilder {
+    let name = reader.root().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    RecordingStreamBuilder::new("sinew").recording_name(name)
+}
+
+fn log(stream: &RecordingStream, to: &str, reader: &DatasetReader, episodes: &[u64], progress: &mut Progress<'_>) -> Result<(), ToolError> {
+    stream.set_log_tick_enabled(false);
+    stream.set_log_time_enabled(false);
+    let failed = |source| ViewError::Rerun { doing: "showing a dataset in Rerun", source: Box::new(source) };
     let total: u64 = episodes.iter().map(|episode| Ok(reader.episode(*episode)?.length)).sum::<Result<u64, ReadError>>()?;
     let mut done = 0;
     for number in episodes {
@@ -58,9 +82,7 @@ pub fn write_rrd(reader: &DatasetReader, episodes: &[u64], path: &Path, progress
             done += 1;
         }
     }
-    stream
-        .flush_with_timeout(std::time::Duration::from_secs(60))
-        .map_err(|source| ViewError::Flush { to: path.display().to_string(), source })?;
+    stream.flush_with_timeout(std::time::Duration::from_secs(60)).map_err(|source| ViewError::Flush { to: to.to_owned(), source })?;
     step(progress, "writing frames for Rerun", total, total)?;
     Ok(())
 }

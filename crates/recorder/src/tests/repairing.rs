@@ -33,7 +33,7 @@ fn what_lerobot_leaves_when_it_is_killed_is_saved_whole() {
     copy_tree(&golden("killed"), &root);
     assert!(verify(&root).is_err());
     let before = contents(&root);
-    let plan = plan_repair(&root, ShortVideo::default()).unwrap().unwrap();
+    let plan = plan_repair(&root, ShortVideo::default(), &mut go_on).unwrap().unwrap();
     assert!(plan.to_string().contains("had no footer; 18 rows in 3 row groups are found by their pages"), "{plan}");
     plan.run(&Output::InPlace, &mut go_on).unwrap();
     drop(plan);
@@ -60,7 +60,7 @@ fn what_lerobot_leaves_when_it_is_killed_is_saved_whole() {
         index += 1;
     }
     assert_eq!(index, reader.total_frames());
-    assert!(plan_repair(&root, ShortVideo::default()).unwrap().is_none());
+    assert!(plan_repair(&root, ShortVideo::default(), &mut go_on).unwrap().is_none());
     undo(&root).unwrap();
     assert!(contents(&root) == before);
 }
@@ -111,7 +111,7 @@ fn each_kind_of_damage_is_mended_without_touching_other_episodes() {
         record(&root, 0, &[3, 4, 5]);
         let episodes = read(&root);
         damage(&root);
-        let plan = plan_repair(&root, ShortVideo::default()).unwrap().unwrap_or_else(|| panic!("{what}: no fault was found"));
+        let plan = plan_repair(&root, ShortVideo::default(), &mut go_on).unwrap().unwrap_or_else(|| panic!("{what}: no fault was found"));
         plan.run(&Output::InPlace, &mut go_on).unwrap_or_else(|error| panic!("{what}: {}", super::chain(&error)));
         assert_whole(&root);
         assert_eq!(read(&root), episodes[..saved], "{what}");
@@ -132,7 +132,7 @@ fn a_video_that_is_short_costs_its_episode_or_rows_and_one_that_is_long_nothing(
         assert!(!verify(&root).unwrap().is_empty());
         (folder, root, episodes)
     };
-    let repair = |root: &Path, short| plan_repair(root, short).unwrap().unwrap().run(&Output::InPlace, &mut go_on).unwrap();
+    let repair = |root: &Path, short| plan_repair(root, short, &mut go_on).unwrap().unwrap().run(&Output::InPlace, &mut go_on).unwrap();
     let (_folder, root, episodes) = damaged(&[3, 2]);
     repair(&root, ShortVideo::DropEpisode);
     assert_eq!(read(&root), episodes[..1]);
@@ -152,9 +152,9 @@ fn what_cannot_be_saved_is_refused_and_left_alone() {
     record(&root, 0, &[3]);
     fs::remove_dir_all(root.join("data")).unwrap();
     let before = contents(&root);
-    assert!(matches!(plan_repair(&root, ShortVideo::default()), Err(ToolError::Plan { .. })));
+    assert!(matches!(plan_repair(&root, ShortVideo::default(), &mut go_on), Err(ToolError::Plan { .. })));
     fs::write(root.join("meta/info.json"), "{").unwrap();
-    assert!(plan_repair(&root, ShortVideo::default()).is_err());
+    assert!(plan_repair(&root, ShortVideo::default(), &mut go_on).is_err());
     fs::write(root.join("meta/info.json"), &before[Path::new("meta/info.json")]).unwrap();
     assert!(contents(&root) == before);
 }

@@ -10,8 +10,9 @@ use super::assembly::{Assembly, Part};
 use super::plan::{Plan, open};
 use super::side::keeps_rows;
 use super::{CameraForm, CameraWork, Conversion, ToolError};
+use crate::dataset::rig;
 use crate::reader::{is_camera, is_depth};
-use crate::schema::{DEFAULT_FEATURES, TICKS, video_info};
+use crate::schema::{DEFAULT_FEATURES, RIG, TICKS, video_info};
 use crate::{DatasetReader, DepthRange, ReadError};
 
 fn refused(what: &str, why: impl Into<String>) -> ToolError {
@@ -118,13 +119,25 @@ pub fn plan_merge(roots: &[PathBuf]) -> Result<Plan, ToolError> {
         parts.extend(parts_of(source, reader, 0..reader.episodes().len() as u64)?);
     }
     let some = sources.iter().any(|source| source.root().join(TICKS).exists());
-    let changes = if some && !keeps_rows(&sources)? {
-        vec![format!("{TICKS} is left out: not every dataset has it in the same columns")]
-    } else {
-        Vec::new()
-    };
+    let mut changes = differing_rigs(&sources)?;
+    if some && !keeps_rows(&sources)? {
+        changes.push(format!("{TICKS} is left out: not every dataset has it in the same columns"));
+    }
     let assembly = Assembly { parts, ..Assembly::of_all(first.clone()) };
     Plan::new(operation, changes, vec![(String::new(), Assembly { sources, ..assembly })])
+}
+
+/// What [`RIG`] says that is not the same in all of them, which is why the result has none.
+fn differing_rigs(sources: &[Arc<DatasetReader>]) -> Result<Vec<String>, ReadError> {
+    let rigs: Vec<Map<String, Value>> = sources.iter().map(|source| rig(source.root())).collect::<Result<_, _>>()?;
+    let names: BTreeSet<&String> = rigs.iter().flat_map(Map::keys).collect();
+    let line = |name: &String| {
+        let said = |at: usize| rigs[at].get(name).map_or("not known".to_owned(), Value::to_string);
+        let other = (1..rigs.len()).find(|at| rigs[*at].get(name) != rigs[0].get(name))?;
+        let (one, two) = (sources[0].root().display(), sources[other].root().display());
+        Some(format!("{RIG} is left out: {name} is {} in {one}, but {} in {two}", said(0), said(other)))
+    };
+    Ok(names.into_iter().filter_map(line).collect())
 }
 
 /// Names, types and shapes of features, for comparison.

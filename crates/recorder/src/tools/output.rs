@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::ToolError;
+use super::plan::PlannedResult;
 use crate::files::{FOLDER, Staging, create_folder, io_error};
 use crate::progress::Progress;
 use crate::verify::verify_with;
@@ -14,7 +15,7 @@ pub enum Output {
     /// To the place of the dataset itself, which is kept until the next such operation: [`undo`]
     /// brings it back.
     InPlace,
-    /// To a folder that is empty or does not exist.
+    /// To a folder that is empty or does not exist; several results go to folders in it.
     Folder(PathBuf),
 }
 
@@ -57,21 +58,26 @@ impl Drop for Scratch {
     }
 }
 
-/// Has `write` fill a new folder, checks that it is a whole dataset, and puts it at `target`.
-pub(crate) fn build_folder(
-    target: &Path,
-    progress: &mut Progress<'_>,
-    write: impl FnOnce(&Path, &mut Progress<'_>) -> Result<(), ToolError>,
-) -> Result<(), ToolError> {
+/// Makes all of `results`, checks that each is a whole dataset, and puts them at `target` at once: each
+/// in the folder of its name.
+pub(super) fn build_folder(target: &Path, results: &[PlannedResult], progress: &mut Progress<'_>) -> Result<(), ToolError> {
     if let Some(entry) = fs::read_dir(target).ok().and_then(|mut entries| entries.next()) {
         let found = entry.map_or_else(|error| error.to_string(), |entry| entry.file_name().to_string_lossy().into_owned());
         return Err(ToolError::NotEmpty { root: target.to_owned(), found });
     }
+    let is_new = !target.exists();
     create_folder(target)?;
     let target = resolved(target)?;
-    let building = build(&target, progress, write)?;
-    // An empty folder is replaced.
-    Ok(fs::rename(&building.0, &target).map_err(io_error("moving into place", &target))?)
+    let built = build(&target, results, progress).and_then(|building| {
+        // An empty folder is replaced.
+        Ok(fs::rename(&building.0, &target).map_err(io_error("moving into place", &target))?)
+    });
+    built.inspect_err(|_| {
+        if is_new {
+            // Empty, and gone if something else took its place.
+            let _ = fs::remove_dir(&target);
+        }
+    })
 }
 
 /// Keeps everybody else from recording into the dataset; an episode that waits to be recovered is not
@@ -87,15 +93,11 @@ fn held(root: &Path) -> Result<Staging, ToolError> {
     }
 }
 
-/// Has `write` fill a new folder, checks it, and exchanges it with the dataset at `root`.
-pub(crate) fn build_in_place(
-    root: &Path,
-    progress: &mut Progress<'_>,
-    write: impl FnOnce(&Path, &mut Progress<'_>) -> Result<(), ToolError>,
-) -> Result<(), ToolError> {
+/// Makes `result`, checks it, and exchanges it with the dataset at `root`.
+pub(super) fn build_in_place(root: &Path, result: &PlannedResult, progress: &mut Progress<'_>) -> Result<(), ToolError> {
     let root = resolved(root)?;
     let staging = held(&root)?;
-    let building = build(&root, progress, write)?;
+    let building = build(&root, std::slice::from_ref(result), progress)?;
     let undo = beside(&root, "undo");
     if undo.exists() {
         fs::remove_dir_all(&undo).map_err(io_error("removing", &undo))?;
@@ -104,20 +106,21 @@ pub(crate) fn build_in_place(
     swap(&undo, &root, staging)
 }
 
-fn build(
-    target: &Path,
-    progress: &mut Progress<'_>,
-    write: impl FnOnce(&Path, &mut Progress<'_>) -> Result<(), ToolError>,
-) -> Result<Scratch, ToolError> {
+/// Makes `results` beside `target` and checks them.
+fn build(target: &Path, results: &[PlannedResult], progress: &mut Progress<'_>) -> Result<Scratch, ToolError> {
     let building = Scratch::beside(target, "building")?;
-    write(&building.0, progress)?;
-    let scratch = building.0.join(".scratch");
-    if scratch.exists() {
-        fs::remove_dir_all(&scratch).map_err(io_error("removing", &scratch))?;
-    }
-    let faults = verify_with(&building.0, false, progress)?;
-    if !faults.is_empty() {
-        return Err(ToolError::Unsound { root: target.to_owned(), faults });
+    for result in results {
+        let folder = result.folder_in(&building.0);
+        create_folder(&folder)?;
+        result.assembly.write(&folder, progress)?;
+        let scratch = folder.join(".scratch");
+        if scratch.exists() {
+            fs::remove_dir_all(&scratch).map_err(io_error("removing", &scratch))?;
+        }
+        let faults = verify_with(&folder, false, progress)?;
+        if !faults.is_empty() {
+            return Err(ToolError::Unsound { root: result.folder_in(target), faults });
+        }
     }
     Ok(building)
 }

@@ -41,6 +41,13 @@ pub struct PlannedResult {
     pub(super) assembly: Assembly,
 }
 
+impl PlannedResult {
+    /// Where it goes when the output is the folder `output`.
+    pub(super) fn folder_in(&self, output: &Path) -> PathBuf {
+        if self.name.is_empty() { output.to_owned() } else { output.join(&self.name) }
+    }
+}
+
 impl Plan {
     pub(super) fn new(operation: String, changes: Vec<String>, results: Vec<(String, Assembly)>) -> Result<Self, ToolError> {
         let mut sources: Vec<PathBuf> = Vec::new();
@@ -65,8 +72,9 @@ impl Plan {
         Ok(Self { operation, sources, results, changes, scratch: None })
     }
 
-    /// Does it. Each result is built beside its place, checked like [`verify`](crate::verify) does, and
-    /// put into place at once; on an error, or when `progress` says stop, nothing has changed there.
+    /// Does it. The results are built beside their place, checked like [`verify`](crate::verify) does, and
+    /// put into place at once, all of them; on an error, or when `progress` says stop, nothing has
+    /// changed there.
     /// Returns the folders of the results.
     ///
     /// # Errors
@@ -81,17 +89,12 @@ impl Plan {
             }
             Output::InPlace => {
                 let root = &self.sources[0];
-                build_in_place(root, progress, |folder, progress| self.results[0].assembly.write(folder, progress))?;
+                build_in_place(root, &self.results[0], progress)?;
                 Ok(vec![root.clone()])
             }
             Output::Folder(folder) => {
-                let mut made = Vec::new();
-                for result in &self.results {
-                    let target = if result.name.is_empty() { folder.clone() } else { folder.join(&result.name) };
-                    build_folder(&target, progress, |folder, progress| result.assembly.write(folder, progress))?;
-                    made.push(target);
-                }
-                Ok(made)
+                build_folder(folder, &self.results, progress)?;
+                Ok(self.results.iter().map(|result| result.folder_in(folder)).collect())
             }
         }
     }

@@ -19,7 +19,8 @@ use crate::info::{parquet_files, read_any_info, read_parquet, read_tasks};
 use crate::mp4_read::{VideoIndex, read_video};
 use crate::reader::{batch_integers, video_keys};
 use crate::schema::{DATA, Info};
-use crate::{DatasetReader, Episode, EpisodeVideoSpan, ReadError, Version, verify};
+use crate::verify::verify_with;
+use crate::{DatasetReader, Episode, EpisodeVideoSpan, Progress, ReadError, Version};
 
 /// What becomes of an episode whose video has fewer frames than it has rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,8 +51,8 @@ struct Run {
 ///
 /// # Errors
 /// When info.json can't be read, a commit is waiting to be completed by
-/// [`recover`](crate::recover), or no episode can be saved.
-pub fn plan_repair(root: &Path, short_video: ShortVideo) -> Result<Option<Plan>, ToolError> {
+/// [`recover`](crate::recover), no episode can be saved, or `progress` says stop.
+pub fn plan_repair(root: &Path, short_video: ShortVideo, progress: &mut Progress<'_>) -> Result<Option<Plan>, ToolError> {
     let operation = "repair the dataset";
     let (version, info) = read_any_info(root)?;
     let refused = |why: &str| ToolError::Plan { what: operation.to_owned(), why: why.to_owned() };
@@ -61,8 +62,9 @@ pub fn plan_repair(root: &Path, short_video: ShortVideo) -> Result<Option<Plan>,
     if root.join(FOLDER).join(COMMIT).exists() {
         return Err(refused("a commit is not yet in place; recover the dataset first"));
     }
-    let mut changes: Vec<String> = match verify(root) {
+    let mut changes: Vec<String> = match verify_with(root, false, progress) {
         Ok(faults) if faults.is_empty() => return Ok(None),
+        Err(ToolError::Stopped) => return Err(ToolError::Stopped),
         Ok(faults) => faults.iter().take(10).map(|fault| format!("fault: {fault}")).collect(),
         Err(error) => vec![format!("fault: {error}")],
     };

@@ -1,22 +1,15 @@
-//! `sinew dataset`
+//! `sinew dataset info` and `verify`: they only look.
 
 use std::io::Write;
 use std::path::Path;
 
-use sinew_recorder::DatasetInfo;
+use sinew_recorder::{DatasetInfo, verify_with};
 
-use crate::args::DatasetCommand;
+use super::watch::Watch;
 use crate::text::say;
 use crate::{Done, text};
 
-pub fn run(command: &DatasetCommand) -> anyhow::Result<Done> {
-    match command {
-        DatasetCommand::Info { dir, json } => info(dir, *json),
-        DatasetCommand::Verify { dir, json } => verify(dir, *json),
-    }
-}
-
-fn info(dir: &Path, json: bool) -> anyhow::Result<Done> {
+pub fn info(dir: &Path, json: bool) -> anyhow::Result<Done> {
     let info = DatasetInfo::open(dir)?;
     if json {
         text::print_json(&info)?;
@@ -58,8 +51,9 @@ fn info(dir: &Path, json: bool) -> anyhow::Result<Done> {
     Ok(Done::Ok)
 }
 
-fn verify(dir: &Path, json: bool) -> anyhow::Result<Done> {
-    let faults = sinew_recorder::verify(dir)?;
+pub fn verify(dir: &Path, deep: bool, json: bool) -> anyhow::Result<Done> {
+    let watch = Watch::start()?;
+    let Some(faults) = watch.run(|progress| verify_with(dir, deep, progress))? else { return Ok(Done::Interrupted) };
     for fault in &faults {
         if json {
             text::print_json(fault)?;
@@ -69,7 +63,7 @@ fn verify(dir: &Path, json: bool) -> anyhow::Result<Done> {
     }
     anyhow::ensure!(faults.is_empty(), "verifying {}: {} faults", dir.display(), faults.len());
     if !json {
-        say!("{}: whole", dir.display());
+        say!("{}: whole{}", dir.display(), if deep { ", and every picture decodes" } else { "" });
     }
     Ok(Done::Ok)
 }

@@ -1,0 +1,70 @@
+//! `sinew dataset view` and `export`: a dataset in the form of another program.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use sinew_recorder::{DatasetReader, PageOptions, show_in_rerun, write_html, write_rrd};
+
+use super::watch::Watch;
+use crate::args::Episodes;
+use crate::text::say;
+use crate::{Done, text};
+
+/// Episodes on a page, and in the viewer, where nobody says which.
+const ON_A_PAGE: u64 = 50;
+const IN_RERUN: u64 = 10;
+
+/// The episodes that were asked for, else the first so many.
+fn chosen(reader: &DatasetReader, asked: Option<&Episodes>, first: u64) -> Vec<u64> {
+    let all = reader.episodes().len() as u64;
+    asked.map_or_else(|| (0..all.min(first)).collect(), |episodes| episodes.0.clone())
+}
+
+pub fn view(dir: &Path, html: Option<&Path>, connect: Option<&str>, episodes: Option<&Episodes>, json: bool) -> anyhow::Result<Done> {
+    let reader = DatasetReader::open(dir)?;
+    let watch = Watch::start()?;
+    let shown = chosen(&reader, episodes, if html.is_some() { ON_A_PAGE } else { IN_RERUN });
+    if let Some(path) = html {
+        let done = watch.run(|progress| write_html(&reader, &shown, &PageOptions::default(), path, progress))?;
+        return finish(done, path, &reader, &shown, json);
+    }
+    if let Some(address) = connect {
+        let done = watch.run(|progress| show_in_rerun(&reader, &shown, address, progress))?;
+        return finish(done, Path::new(address), &reader, &shown, json);
+    }
+    let path = text::next_free("outputs", "view-", ".rrd");
+    let done = watch.run(|progress| write_rrd(&reader, &shown, &path, progress))?;
+    if done.is_some() {
+        open_viewer(&path);
+    }
+    finish(done, &path, &reader, &shown, json)
+}
+
+/// Starts the viewer where it is installed, and else says how it is had.
+fn open_viewer(path: &Path) {
+    let viewer = Command::new("rerun").arg(path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    if viewer.is_err() {
+        eprintln!("open it with: rerun {}", path.display());
+        eprintln!("  (the viewer: cargo install rerun-cli --locked, or pip install rerun-sdk)");
+    }
+}
+
+pub fn export(dir: &Path, rrd: &Path, episodes: Option<&Episodes>, json: bool) -> anyhow::Result<Done> {
+    let reader = DatasetReader::open(dir)?;
+    let watch = Watch::start()?;
+    let shown = chosen(&reader, episodes, u64::MAX);
+    let done = watch.run(|progress| write_rrd(&reader, &shown, rrd, progress))?;
+    finish(done, rrd, &reader, &shown, json)
+}
+
+fn finish(done: Option<()>, to: &Path, reader: &DatasetReader, shown: &[u64], json: bool) -> anyhow::Result<Done> {
+    if done.is_none() {
+        return Ok(Done::Interrupted);
+    }
+    if json {
+        text::print_json(&serde_json::json!({"to": to, "episodes": shown}))?;
+    } else {
+        say!("{} of {} episodes: {}", shown.len(), reader.episodes().len(), to.display());
+    }
+    Ok(Done::Ok)
+}
