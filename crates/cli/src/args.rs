@@ -2,6 +2,7 @@
 
 mod dataset;
 mod recording;
+mod rollout;
 
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ use sinew_policy::Device;
 
 pub use dataset::{DatasetCommand, EditArgs, Episodes, HowArgs, Part, PartOf};
 pub use recording::{RecordingArgs, UnfinishedChoice, VideoArgs};
+pub use rollout::{LoopArgs, RolloutArgs};
 
 #[derive(Parser)]
 #[command(
@@ -45,6 +47,12 @@ pub enum Command {
         #[command(subcommand)]
         command: DatasetCommand,
     },
+    /// What this machine grants a control loop, and how to get what it refuses
+    #[command(after_help = "Example:\n  sinew doctor --json")]
+    Doctor {
+        #[arg(long)]
+        json: bool,
+    },
     /// List the robots that are built in, or show one
     Robots(RobotsArgs),
     /// The embedded simulator
@@ -52,6 +60,9 @@ pub enum Command {
         #[command(subcommand)]
         command: SimCommand,
     },
+    /// Stands by for a process that drives an arm; sinew starts it itself
+    #[command(hide = true)]
+    Watchdog { robot: String },
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  sinew completions bash > ~/.local/share/bash-completion/completions/sinew")]
     Completions { shell: clap_complete::Shell },
@@ -61,15 +72,6 @@ impl Default for Command {
     fn default() -> Self {
         Self::Rollout(RolloutArgs::default())
     }
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum InferenceMode {
-    /// The arm waits while the policy computes
-    Sync,
-    /// The policy computes while the arm moves
-    #[default]
-    Async,
 }
 
 /// What is run on what, for every verb that runs something.
@@ -89,72 +91,6 @@ pub struct RigArgs {
 impl Default for RigArgs {
     fn default() -> Self {
         Self { robot: "so101".into(), task: None, seed: 0 }
-    }
-}
-
-#[derive(Args, Clone)]
-#[command(after_help = "Examples:\n  sinew rollout\n  sinew rollout --fast --episodes 20 --seed 7\n  \
-    sinew rollout --policy ./outputs/train/pretrained_model --task pick-place --inference sync\n  \
-    sinew rollout --record my_rollouts --rerun run.rrd")]
-pub struct RolloutArgs {
-    #[command(flatten)]
-    pub rig: RigArgs,
-    /// A checkpoint folder, or owner/name[@revision] on the Hub; without it the demonstration policy
-    #[arg(long)]
-    pub policy: Option<String>,
-    #[arg(long, default_value_t = 5)]
-    pub episodes: u64,
-    /// As fast as the machine can, on a clock that waits for nobody, instead of real time
-    #[arg(long)]
-    pub fast: bool,
-    #[arg(long, value_enum, default_value_t)]
-    pub inference: InferenceMode,
-    /// Folder for the LeRobot dataset (must not exist or be empty, but with --resume); without it the next free outputs/rollout-N
-    #[arg(long, value_name = "DIR")]
-    pub record: Option<PathBuf>,
-    #[command(flatten)]
-    pub recording: RecordingArgs,
-    /// Record no dataset
-    #[arg(long, conflicts_with = "record")]
-    pub no_record: bool,
-    /// File for the Rerun recording; without it rollout.rrd in outputs/rollout-N
-    #[arg(long, value_name = "FILE")]
-    pub rerun: Option<PathBuf>,
-    /// Stream to a running Rerun viewer instead, such as 127.0.0.1:9876
-    #[arg(long, value_name = "ADDR", conflicts_with = "rerun")]
-    pub rerun_connect: Option<String>,
-    /// Make no Rerun recording
-    #[arg(long, conflicts_with_all = ["rerun", "rerun_connect"])]
-    pub no_rerun: bool,
-    /// One JSON line an episode on stdout, and one with the totals
-    #[arg(long)]
-    pub json: bool,
-    /// Threads for inference; without it all cores but the one of the control loop
-    #[arg(long)]
-    pub threads: Option<usize>,
-    /// cpu; cuda[:N] or metal[:N] in a build with that feature
-    #[arg(long, default_value_t = Device::Cpu)]
-    pub device: Device,
-}
-
-impl Default for RolloutArgs {
-    fn default() -> Self {
-        Self {
-            rig: RigArgs::default(),
-            policy: None,
-            episodes: 5,
-            fast: false,
-            inference: InferenceMode::default(),
-            record: None,
-            recording: RecordingArgs::default(),
-            no_record: false,
-            rerun: None,
-            rerun_connect: None,
-            no_rerun: false,
-            json: false,
-            threads: None,
-            device: Device::Cpu,
-        }
     }
 }
 

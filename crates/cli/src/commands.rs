@@ -2,9 +2,11 @@
 
 pub mod completions;
 pub mod dataset;
+pub mod doctor;
 pub mod eval;
 pub mod policy;
 pub mod record;
 pub mod robots;
 pub mod rollout;
 pub mod sim;
+pub mod watchdog;

@@ -18,10 +18,10 @@ macro_rules! files {
 const NAME: &str = "act_so101_pick_place";
 const WEIGHTS: &str = "model.safetensors";
 /// What build.rs made of the weights: their even bytes, and their odd ones, compressed.
-const LOWER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/weights.lower"));
-const UPPER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/weights.upper.deflate"));
+static LOWER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/weights.lower"));
+static UPPER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/weights.upper.deflate"));
 /// All other files as they are.
-const FILES: &[(&str, &[u8])] = files![
+static FILES: &[(&str, &[u8])] = files![
     "README.md",
     "config.json",
     "policy_preprocessor.json",

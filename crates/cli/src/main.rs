@@ -59,8 +59,10 @@ fn main() -> ExitCode {
         Command::Record(args) => commands::record::run(&args),
         Command::Policy { command } => commands::policy::run(&command),
         Command::Dataset { command } => commands::dataset::run(&command),
+        Command::Doctor { json } => commands::doctor::run(json),
         Command::Robots(args) => commands::robots::run(&args),
         Command::Sim { command } => commands::sim::run(&command),
+        Command::Watchdog { robot } => commands::watchdog::run(&robot),
         Command::Completions { shell } => commands::completions::run(shell),
     };
     match result {

@@ -4,12 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
-use sinew_core::{ActionChunk, CameraDescription, Image, JointUnits, Observation, Policy, PolicyError, PolicyInfo, RobotDescription};
+use sinew_core::{
+    ActionChunk, CameraDescription, Continuation, Image, JointUnits, Observation, Policy, PolicyError, PolicyInfo, RobotDescription,
+};
 
 use crate::features::{ACTION, FeatureKind, IMAGES, STATE};
 use crate::infer::{Actions, Inputs, describe};
 use crate::processor::Array;
-use crate::{BindError, Checkpoint, InferError, TemporalEnsembler};
+use crate::{BindError, Checkpoint, Guidance, GuidanceSettings, InferError, TemporalEnsembler};
 
 /// How a checkpoint and a robot compare, feature by feature. Displays as a table of two columns.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -117,6 +119,10 @@ pub struct BoundPolicy {
     cameras: Vec<(usize, String)>,
     state: Option<String>,
     ensembler: Option<TemporalEnsembler>,
+    /// How a chunk continues the one before, where the policy can do so.
+    guidance: Option<GuidanceSettings>,
+    /// The newest answer as the model gave it, for the next to continue.
+    previous: Option<Actions>,
     /// Since the reset; what noise is drawn from.
     answers: u64,
     /// Threads of its own to compute on.
@@ -153,10 +159,18 @@ impl BoundPolicy {
             units: JointUnits::of(robot),
             joints: robot.joints.len(),
             ensembler: info.temporal_ensemble_coeff.map(|coeff| TemporalEnsembler::new(coeff, info.chunk_size, checkpoint.action_width())),
+            guidance: checkpoint.can_continue().then(|| info.guidance.unwrap_or_default()),
+            previous: None,
             checkpoint: Arc::clone(checkpoint),
             answers: 0,
             threads: None,
         })
+    }
+
+    /// How chunks continue each other, which is of use where [`Policy::can_continue`]: at first the
+    /// checkpoint's own settings or, where it has none, LeRobot's defaults.
+    pub fn guidance_mut(&mut self) -> Option<&mut GuidanceSettings> {
+        self.guidance.as_mut()
     }
 
     /// Computes on `count` threads of its own, which clones share, instead of on rayon's global ones
@@ -196,19 +210,51 @@ impl BoundPolicy {
         Ok(inputs)
     }
 
-    fn answer(&mut self, tick: u64, observations: &[Observation], task: &str) -> Result<Actions, InferError> {
+    /// What is left of the newest answer, for the next to follow.
+    fn rest_of_previous(&self, continuing: Continuation) -> Option<Guidance> {
+        let (settings, previous) = (self.guidance?, self.previous.as_ref()?);
+        let (rows, width) = (continuing.rows_left.min(previous.rows), previous.width);
+        let values = previous.values[(previous.rows - rows) * width..].to_vec();
+        (rows > 0).then(|| Guidance { previous: Actions { rows, width, values }, inference_delay: continuing.delay_rows, settings })
+    }
+
+    fn answer(
+        &mut self,
+        tick: u64,
+        observations: &[Observation],
+        task: &str,
+        continuing: Option<Continuation>,
+    ) -> Result<Actions, InferError> {
         let inputs = self.inputs(observations, task)?;
+        let guidance = continuing.and_then(|continuing| self.rest_of_previous(continuing));
         self.answers += 1;
         let answer = match &self.threads {
-            Some(threads) => threads.install(|| self.checkpoint.normalized(&inputs, None))?,
-            None => self.checkpoint.normalized(&inputs, None)?,
+            Some(threads) => threads.install(|| self.checkpoint.normalized(&inputs, guidance.as_ref()))?,
+            None => self.checkpoint.normalized(&inputs, guidance.as_ref())?,
         };
         let (answer, observed) = answer;
+        if self.guidance.is_some() {
+            let width = self.checkpoint.action_width();
+            self.previous = Some(Actions { rows: answer.values.len() / width, width, values: answer.values.clone() });
+        }
         let answer = match &mut self.ensembler {
             Some(ensembler) => Array { values: ensembler.update(tick, &answer.values), ..answer },
             None => answer,
         };
         self.checkpoint.unnormalized(answer, observed)
+    }
+
+    fn chunk(&mut self, observations: &[Observation], task: &str, continuing: Option<Continuation>) -> Result<ActionChunk, PolicyError> {
+        let tick = observations.last().map_or(0, |now| now.tick);
+        let actions = self.answer(tick, observations, task, continuing).map_err(|error| PolicyError::Compute {
+            doing: format!("running the {} policy on the observation of tick {tick}", self.info.family),
+            source: Box::new(error),
+        })?;
+        let mut goals_rad = vec![0.0; actions.values.len()];
+        for (goals, row) in goals_rad.chunks_exact_mut(actions.width).zip(actions.values.chunks_exact(actions.width)) {
+            self.units.to_radians(row, goals);
+        }
+        Ok(ActionChunk::new(tick, actions.width, goals_rad)?)
     }
 }
 
@@ -219,21 +265,21 @@ impl Policy for BoundPolicy {
 
     fn reset(&mut self) {
         self.answers = 0;
+        self.previous = None;
         if let Some(ensembler) = &mut self.ensembler {
             ensembler.reset();
         }
     }
 
     fn infer(&mut self, observations: &[Observation], task: &str) -> Result<ActionChunk, PolicyError> {
-        let tick = observations.last().map_or(0, |now| now.tick);
-        let actions = self.answer(tick, observations, task).map_err(|error| PolicyError::Compute {
-            doing: format!("running the {} policy on the observation of tick {tick}", self.info.family),
-            source: Box::new(error),
-        })?;
-        let mut goals_rad = vec![0.0; actions.values.len()];
-        for (goals, row) in goals_rad.chunks_exact_mut(actions.width).zip(actions.values.chunks_exact(actions.width)) {
-            self.units.to_radians(row, goals);
-        }
-        Ok(ActionChunk::new(tick, actions.width, goals_rad)?)
+        self.chunk(observations, task, None)
+    }
+
+    fn infer_continuing(&mut self, observations: &[Observation], task: &str, continuing: Continuation) -> Result<ActionChunk, PolicyError> {
+        self.chunk(observations, task, Some(continuing))
+    }
+
+    fn can_continue(&self) -> bool {
+        self.guidance.is_some()
     }
 }

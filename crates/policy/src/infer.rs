@@ -222,6 +222,13 @@ impl Checkpoint {
         Ok(Chunk { actions: self.unnormalized(answer, observed)?, normalized })
     }
 
+    /// Whether a new chunk can be made to continue the one before while a robot moves. Not where actions
+    /// are relative to the state that each was computed from: two chunks then mean different things by
+    /// the same numbers.
+    pub fn can_continue(&self) -> bool {
+        self.plan.takes_guidance() && !self.preprocessor.makes_relative()
+    }
+
     /// Runs the policy `repeat` times (at least once) on the same inputs and tells the last answer
     /// and how long each took.
     ///

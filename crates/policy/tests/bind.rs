@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use common::{copy, edit_json, golden};
 use serde_json::json;
-use sinew_core::{JointUnits, Observation, Policy, RobotDescription};
-use sinew_policy::{BindError, BoundPolicy, Checkpoint, Fit, Inputs};
+use sinew_core::{Continuation, JointUnits, Observation, Policy, RobotDescription};
+use sinew_policy::{Actions, BindError, BoundPolicy, Checkpoint, Fit, Guidance, GuidanceSettings, Inputs};
 
 /// Joints in degrees, the last one in 0..100.
 fn robot(joints: &[&str], cameras: &[(&str, u32, u32)]) -> RobotDescription {
@@ -93,6 +93,51 @@ fn a_bound_policy_answers_in_radians_for_the_tick_it_was_asked() {
     // Which camera is which matters to the answer, so the test above can tell them apart.
     observation.images.swap(0, 1);
     assert_ne!(policy.infer(std::slice::from_ref(&observation), "").unwrap(), chunk);
+}
+
+/// As the control loop asks: the second answer follows what is left of the first.
+#[test]
+fn a_bound_policy_continues_its_own_chunk() {
+    let checkpoint = Arc::new(Checkpoint::open(golden("smolvla/bfloat16")).unwrap());
+    let robot = robot(&SIX, &[("front", 64, 48)]);
+    let mut policy = BoundPolicy::bind(&checkpoint, &robot).unwrap();
+    assert!(policy.can_continue());
+    *policy.guidance_mut().unwrap() = GuidanceSettings { execution_horizon: 4, ..GuidanceSettings::default() };
+    let mut observation = Observation::for_robot(&robot);
+    observation.images[0].rgb.iter_mut().enumerate().for_each(|(i, value)| *value = (i % 251) as u8);
+    let mut seen = observation.clone();
+    seen.tick = 3;
+    let inputs = |seed| {
+        let mut state = vec![0.0; 6];
+        JointUnits::of(&robot).to_dataset(&observation.position_rad, &mut state);
+        let image = observation.images[0].rgb.clone();
+        Inputs::new().vector("observation.state", state).image("observation.images.front", 48, 64, image).task("go").seed(seed)
+    };
+    let continuing = Continuation { rows_left: 5, delay_rows: 2 };
+
+    let first = checkpoint.infer_chunk(&inputs(0), None).unwrap().normalized;
+    let previous = Actions { rows: 5, width: 6, values: first.values[3 * 6..].to_vec() };
+    let settings = *policy.guidance_mut().unwrap();
+    let guidance = Guidance { previous, inference_delay: 2, settings };
+    let expected = checkpoint.infer_chunk(&inputs(1), Some(&guidance)).unwrap().actions;
+
+    policy.infer(std::slice::from_ref(&observation), "go").unwrap();
+    let mut fresh = policy.clone();
+    let chunk = policy.infer_continuing(std::slice::from_ref(&seen), "go", continuing).unwrap();
+    assert_eq!((chunk.first_tick(), chunk.len()), (3, expected.rows));
+    for (goals, row) in chunk.rows().zip(expected.values.chunks(6)) {
+        assert!((goals[0].to_degrees() - f64::from(row[0])).abs() < 1e-4, "{} {}", goals[0].to_degrees(), row[0]);
+    }
+    assert_ne!(fresh.infer(std::slice::from_ref(&seen), "go").unwrap(), chunk, "the guidance must matter");
+    // After a reset there is nothing to continue.
+    policy.reset();
+    let alone = policy.infer_continuing(std::slice::from_ref(&seen), "go", continuing).unwrap();
+    fresh.reset();
+    assert_eq!(fresh.infer(std::slice::from_ref(&seen), "go").unwrap(), alone);
+
+    for cannot in ["act/two_cameras_vae", "pi0/relative_actions"] {
+        assert!(!Checkpoint::open(golden(cannot)).unwrap().can_continue(), "{cannot}");
+    }
 }
 
 #[test]

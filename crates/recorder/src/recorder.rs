@@ -33,15 +33,7 @@ struct Counts {
     missing_ticks: u64,
     starved_ticks: u64,
     /// How many joints' goals each limit changed, over all ticks.
-    limited: Interventions64,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Interventions64 {
-    non_finite: u64,
-    position: u64,
-    velocity: u64,
-    step: u64,
+    limited: Interventions,
 }
 
 impl DatasetRecorder {
@@ -139,11 +131,7 @@ impl DatasetRecorder {
         self.writer.add_row(&Row { task: &self.task, values: &values, side: &side })?;
         let Counts { starved_ticks, limited, .. } = &mut self.counts;
         *starved_ticks += u64::from(frame.starved);
-        let Interventions { non_finite, position, velocity, step, .. } = frame.interventions;
-        limited.non_finite += u64::from(non_finite);
-        limited.position += u64::from(position);
-        limited.velocity += u64::from(velocity);
-        limited.step += u64::from(step);
+        *limited += frame.interventions;
         Ok(())
     }
 
@@ -158,12 +146,12 @@ impl DatasetRecorder {
             Outcome::Running => ("undecided", None),
         };
         let Counts { missing_ticks, starved_ticks, limited } = self.counts;
-        let note = json!({
+        let mut note = object(json!({
             "outcome": outcome, "failure": failure, "missing_ticks": missing_ticks, "lost_frames": end.lost_frames,
-            "starved_ticks": starved_ticks, "limited_non_finite": limited.non_finite, "limited_position": limited.position,
-            "limited_velocity": limited.velocity, "limited_step": limited.step,
-        });
-        self.writer.save_episode(object(note)).map(|_| ())
+            "starved_ticks": starved_ticks,
+        }));
+        note.extend(limited.by_kind().map(|(kind, count)| (format!("limited_{kind}"), json!(count))));
+        self.writer.save_episode(note).map(|_| ())
     }
 
     fn describe(&self, doing: &str) -> String {

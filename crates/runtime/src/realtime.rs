@@ -76,9 +76,24 @@ mod system {
 
     use std::io;
 
+    /// Refused where only so much may be locked: past that every later allocation would fail.
     pub(super) fn lock_memory() -> io::Result<()> {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: `limit` is a valid rlimit to write to.
+        result(unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) })?;
+        if limit.rlim_cur != libc::RLIM_INFINITY && !may_exceed_limits() {
+            return Err(io::Error::other(format!("no more than {} kB may be locked", limit.rlim_cur / 1024)));
+        }
         // SAFETY: takes flags only.
         result(unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE) })
+    }
+
+    /// Whether this process has the capability CAP_IPC_LOCK.
+    fn may_exceed_limits() -> bool {
+        const IPC_LOCK: u64 = 1 << 14;
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+        effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).is_some_and(|bits| bits & IPC_LOCK != 0)
     }
 
     pub(super) fn run_first(priority: u8) -> io::Result<()> {

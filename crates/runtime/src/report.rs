@@ -92,6 +92,12 @@ pub struct PartTimes {
 }
 
 impl PartTimes {
+    /// In the order of a tick.
+    pub fn by_name(&self) -> [(&'static str, &Histogram); 5] {
+        let Self { observe, choose, gate, apply, publish } = self;
+        [("observe", observe), ("choose", choose), ("gate", gate), ("apply", apply), ("publish", publish)]
+    }
+
     fn by_part(&mut self) -> [&mut Histogram; 5] {
         [&mut self.observe, &mut self.choose, &mut self.gate, &mut self.apply, &mut self.publish]
     }

@@ -1,23 +1,26 @@
 //! `sinew rollout`: a policy works a robot, and the run is recorded. What `sinew` does when told
 //! nothing.
 
+mod report;
+
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::Context;
-use sinew_core::{Clock, FrameSink, MockClock};
+use sinew_core::{Clock, FrameSink, MockClock, Policy, RobotDescription};
 use sinew_policy::BoundPolicy;
 use sinew_recorder::RerunView;
 use sinew_runtime::{
-    Cadence, EpisodeReport, EpisodeRequest, Inference, InferenceStats, Keep, Latency, MonotonicClock, PolicyThread, ReturnToRest, Session,
-    SessionConfig, Source, StopFlag,
+    EpisodeRequest, Fault, Inference, Keep, MonotonicClock, PolicyThread, Realtime, ReturnToRest, Session, SessionConfig, Source, StopFlag,
+    Watchdog,
 };
 
-use crate::args::{InferenceMode, RolloutArgs};
+use crate::args::{LoopArgs, RolloutArgs};
 use crate::live::LiveLine;
 use crate::rig::Plan;
 use crate::text::say;
-use crate::{Done, recording, source, text, wilson};
+use crate::{Done, recording, source, text};
 
 /// Where the run goes.
 struct Outputs {
@@ -44,7 +47,14 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     let threads = source::threads_beside_control(args.threads)?;
     let plan = Plan::of(&args.rig)?;
     let named = source::open(args.policy.as_deref(), args.device)?;
-    let policy = BoundPolicy::bind(&named.checkpoint, plan.robot())?.with_threads(threads)?;
+    let mut policy = BoundPolicy::bind(&named.checkpoint, plan.robot())?.with_threads(threads)?;
+    if let Some(settings) = policy.guidance_mut() {
+        args.control.guide(settings);
+    }
+    let config = SessionConfig { keep: Keep::Finished, return_to_rest: ReturnToRest::WhenInterrupted, ..args.control.session(args.fast) };
+    if config.inference == Inference::Rtc && !policy.can_continue() {
+        anyhow::bail!(Fault::NoContinuation { family: policy.info().family.clone() });
+    }
     let mut policy = PolicyThread::spawn(policy).context("starting the policy's thread")?;
     let mut rig = plan.simulate()?;
     let fps = plan.robot().control_rate_hz;
@@ -68,25 +78,19 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     if !args.json {
         say!("{}", named.banner(threads));
         let time = if args.fast { "as fast as the machine can" } else { "in real time" };
-        say!("robot     {}, simulated, {fps} Hz, {time}, {:?} inference", plan.robot().title, args.inference);
+        say!("robot     {}, simulated, {fps} Hz, {time}, {:?} inference", plan.robot().title, args.control.inference);
+        if let Some(realtime) = try_realtime(&args.control)? {
+            say!("realtime  {realtime}");
+        }
         say!("task      {}, {} episodes from seed {}", plan.task.name(), args.episodes, args.rig.seed);
     }
     let stop = StopFlag::new();
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
     let clock: Arc<dyn Clock> = if args.fast { Arc::new(MockClock::new()) } else { Arc::new(MonotonicClock::new()) };
-    let config = SessionConfig {
-        inference: match args.inference {
-            InferenceMode::Sync => Inference::Sync,
-            InferenceMode::Async => Inference::Async,
-        },
-        // On the clock that waits for nobody an answer comes two ticks after its question, about what
-        // it takes on two cores: so a fast run is repeatable and still has a delay in it.
-        latency: if args.fast && args.inference == InferenceMode::Async { Latency::ScriptedTicks(vec![2]) } else { Latency::Measured },
-        keep: Keep::Finished,
-        return_to_rest: ReturnToRest::WhenInterrupted,
-        ..SessionConfig::default()
-    };
     let mut session = Session::new(config, clock, stop.clone());
+
+    // On a clock that waits for nobody nothing is driven that could be left alone.
+    let watchdog = if args.fast { None } else { Some(watch(plan.robot(), &session, &stop)?) };
 
     let mut reports = Vec::new();
     {
@@ -104,103 +108,33 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
             }
         }
         drop(line);
+        drop(watchdog);
     }
     if args.json {
-        print_totals(&reports, &outputs)?;
+        report::print_totals(&reports, &outputs)?;
     } else {
-        print_table(&reports);
-        print_cadence(&reports, args.fast);
-        print_outputs(&outputs, args.rerun_connect.as_deref(), &reports);
+        report::print_table(&reports);
+        report::print_cadence(&reports, args.fast);
+        report::print_outputs(&outputs, args.rerun_connect.as_deref(), &reports);
     }
     if let Some(report) = reports.iter().find(|report| !report.faults.is_empty()) {
-        let faults: Vec<String> = report.faults.iter().map(sinew_runtime::Fault::chain).collect();
+        let faults: Vec<String> = report.faults.iter().map(Fault::chain).collect();
         anyhow::bail!("rolling out episode {} (seed {}): {}", report.attempt, report.seed, faults.join("; then: "));
     }
     Ok(if stop.is_requested() { Done::Interrupted } else { Done::Ok })
 }
 
-fn successes(reports: &[EpisodeReport]) -> u64 {
-    reports.iter().filter(|report| report.is_success()).count() as u64
+/// What the system will grant the control thread, in a line, where something is asked for.
+fn try_realtime(control: &LoopArgs) -> anyhow::Result<Option<Realtime>> {
+    let request = control.realtime();
+    let thread = std::thread::Builder::new().spawn(move || Realtime::ask(&request)).context("trying real-time scheduling")?;
+    let realtime = thread.join().map_err(|_panic| anyhow::anyhow!("trying real-time scheduling: the thread panicked"))?;
+    Ok(if realtime.asked.is_empty() { None } else { Some(realtime) })
 }
 
-fn print_totals(reports: &[EpisodeReport], outputs: &Outputs) -> anyhow::Result<()> {
-    let (done, total) = (successes(reports), reports.len() as u64);
-    let (low, high) = wilson::interval(done, total);
-    let (cadence, inference) = merged(reports);
-    let line = serde_json::json!({
-        "episodes": total, "successes": done, "success_rate_interval": [low, high], "cadence": cadence, "inference": inference,
-        "dataset": outputs.dataset, "rerun": outputs.rerun,
-    });
-    text::print_json(&line)
-}
-
-fn merged(reports: &[EpisodeReport]) -> (Cadence, InferenceStats) {
-    let (mut cadence, mut inference) = (Cadence::default(), InferenceStats::default());
-    for report in reports {
-        cadence.merge(&report.cadence);
-        inference.merge(&report.inference);
-    }
-    (cadence, inference)
-}
-
-fn print_table(reports: &[EpisodeReport]) {
-    let mut rows = vec![["episode", "seed", "task", "result", "ticks", "limited", "starved", "missed"].map(str::to_owned).to_vec()];
-    for report in reports {
-        let result = serde_json::to_value(report.outcome).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
-        rows.push(vec![
-            (report.attempt + 1).to_string(),
-            report.seed.to_string(),
-            report.task.clone(),
-            report.reason.as_ref().map_or_else(|| result.clone(), |reason| format!("{result}: {reason}")),
-            report.ticks.to_string(),
-            report.interventions.total().to_string(),
-            report.starved_ticks.to_string(),
-            report.missed_ticks.to_string(),
-        ]);
-    }
-    let (done, total) = (successes(reports), reports.len() as u64);
-    let (low, high) = wilson::interval(done, total);
-    say!("\n{}", text::table(&rows));
-    say!("success   {done} of {total} (95 % interval {:.0} to {:.0} %)", low * 1e2, high * 1e2);
-}
-
-fn print_cadence(reports: &[EpisodeReport], fast: bool) {
-    let (cadence, inference) = merged(reports);
-    let ms = |ns: u64| ns as f64 * 1e-6;
-    if !fast {
-        let late = cadence.lateness.stats();
-        say!(
-            "cadence   {:.2} of {:.0} Hz over {} ticks; late by {:.3} ms (median), {:.3} (p99), {:.3} (p99.9), {:.3} (max)",
-            cadence.achieved_rate_hz,
-            cadence.target_rate_hz,
-            cadence.ticks,
-            ms(late.p50_ns),
-            ms(late.p99_ns),
-            ms(late.p999_ns),
-            ms(late.max_ns)
-        );
-    }
-    let compute = inference.compute.stats();
-    say!(
-        "inference {} chunks, {:.1} ms each (median), {:.1} (p99), {:.1} (max)",
-        compute.count,
-        ms(compute.p50_ns),
-        ms(compute.p99_ns),
-        ms(compute.max_ns)
-    );
-}
-
-fn print_outputs(outputs: &Outputs, connected: Option<&str>, reports: &[EpisodeReport]) {
-    if let Some(root) = &outputs.dataset {
-        let kept = reports.iter().filter(|report| report.kept).count();
-        say!("dataset   {} ({kept} episodes)\n            sinew dataset info {0}", root.display());
-        say!("            lerobot-dataset-viz --repo-id local/rollout --root {} --episode-index 0", root.display());
-    }
-    if let Some(path) = &outputs.rerun {
-        say!("recording {}\n            rerun {0}", path.display());
-        say!("            (the viewer: cargo install rerun-cli --locked, or pip install rerun-sdk)");
-    }
-    if let Some(address) = connected {
-        say!("recording streamed to {address}");
-    }
+/// Starts this program once more, to stand by.
+fn watch(robot: &RobotDescription, session: &Session, stop: &StopFlag) -> anyhow::Result<Watchdog> {
+    let program = std::env::current_exe().context("starting the watchdog: finding this program")?;
+    Watchdog::start(Command::new(program).args(["watchdog", &robot.name]), session.progress(), stop.clone())
+        .context("starting the watchdog")
 }

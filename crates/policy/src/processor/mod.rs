@@ -206,6 +206,11 @@ impl Pipeline {
         })
     }
 
+    /// Whether actions are relative to the state.
+    pub(crate) fn makes_relative(&self) -> bool {
+        self.relative().is_some_and(|relative| relative.enabled)
+    }
+
     fn relative(&self) -> Option<&RelativeActions> {
         self.steps.iter().find_map(|(_, step)| match step {
             Step::Relative(relative) => Some(relative),

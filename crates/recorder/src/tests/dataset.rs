@@ -302,7 +302,8 @@ fn missing_ticks_and_lost_frames_are_written_down() {
     let line: serde_json::Value = serde_json::from_str(log.trim()).unwrap();
     let expected = serde_json::json!({
         "episode_index": 0, "attempt": 4, "seed": 104, "outcome": "success", "failure": null, "frames": 4, "missing_ticks": 2,
-        "lost_frames": 2, "starved_ticks": 1, "limited_non_finite": 0, "limited_position": 0, "limited_velocity": 8, "limited_step": 0,
+        "lost_frames": 2, "starved_ticks": 1, "limited_non_finite": 0, "limited_position": 0, "limited_velocity": 8,
+        "limited_acceleration": 0, "limited_jerk": 0, "limited_step": 0, "limited_effort": 0, "limited_temperature": 0, "limited_workspace": 0,
         "dropped_ticks": 0, "kept_every": 1,
     });
     assert_eq!(line, expected);

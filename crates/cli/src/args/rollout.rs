@@ -1,0 +1,200 @@
+//! The options of `sinew rollout`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, ValueEnum};
+use sinew_policy::{Device, GuidanceSchedule, GuidanceSettings};
+use sinew_runtime::{Inference, Interpolation, Latency, RealtimeRequest, SessionConfig, Starvation};
+
+use super::{RecordingArgs, RigArgs};
+
+#[derive(Args, Clone)]
+#[command(after_help = "Examples:\n  sinew rollout\n  sinew rollout --fast --episodes 20 --seed 7\n  \
+    sinew rollout --policy ./outputs/train/pretrained_model --task pick-place --inference sync\n  \
+    sinew rollout --policy lerobot-user/smolvla_so101 --inference rtc --fps-multiplier 3 --realtime\n  \
+    sinew rollout --record my_rollouts --rerun run.rrd")]
+pub struct RolloutArgs {
+    #[command(flatten)]
+    pub rig: RigArgs,
+    /// A checkpoint folder, or owner/name[@revision] on the Hub; without it the demonstration policy
+    #[arg(long)]
+    pub policy: Option<String>,
+    #[arg(long, default_value_t = 5)]
+    pub episodes: u64,
+    /// As fast as the machine can, on a clock that waits for nobody, instead of real time
+    #[arg(long)]
+    pub fast: bool,
+    #[command(flatten)]
+    pub control: LoopArgs,
+    /// Folder for the LeRobot dataset (must not exist or be empty, but with --resume); without it the next free outputs/rollout-N
+    #[arg(long, value_name = "DIR")]
+    pub record: Option<PathBuf>,
+    #[command(flatten)]
+    pub recording: RecordingArgs,
+    /// Record no dataset
+    #[arg(long, conflicts_with = "record")]
+    pub no_record: bool,
+    /// File for the Rerun recording; without it rollout.rrd in outputs/rollout-N
+    #[arg(long, value_name = "FILE")]
+    pub rerun: Option<PathBuf>,
+    /// Stream to a running Rerun viewer instead, such as 127.0.0.1:9876
+    #[arg(long, value_name = "ADDR", conflicts_with = "rerun")]
+    pub rerun_connect: Option<String>,
+    /// Make no Rerun recording
+    #[arg(long, conflicts_with_all = ["rerun", "rerun_connect"])]
+    pub no_rerun: bool,
+    /// One JSON line an episode on stdout, and one with the totals
+    #[arg(long)]
+    pub json: bool,
+    /// Threads for inference; without it all cores but the one of the control loop
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// cpu; cuda[:N] or metal[:N] in a build with that feature
+    #[arg(long, default_value_t = Device::Cpu)]
+    pub device: Device,
+}
+
+impl Default for RolloutArgs {
+    /// What `sinew rollout` means without any option.
+    fn default() -> Self {
+        #[derive(Parser)]
+        struct Bare {
+            #[command(flatten)]
+            args: RolloutArgs,
+        }
+        Bare::parse_from(["sinew"]).args
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum InferenceMode {
+    /// The arm waits while the policy computes
+    Sync,
+    /// The policy computes while the arm moves
+    #[default]
+    Async,
+    /// As async, each chunk made to follow the one before (real-time chunking: smolvla, pi0, pi05)
+    Rtc,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum StarvedMode {
+    /// The last command stands
+    #[default]
+    Hold,
+    /// The motion runs out
+    SlowStop,
+    /// The episode ends
+    Stop,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum InterpolationMode {
+    #[default]
+    Linear,
+    Cubic,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ScheduleMode {
+    Zeros,
+    Ones,
+    Linear,
+    Exp,
+}
+
+/// The priority of `--realtime` that is not told another.
+const PRIORITY: u8 = 80;
+
+/// How the control loop is run.
+#[derive(Args, Clone)]
+#[command(next_help_heading = "Control loop")]
+pub struct LoopArgs {
+    #[arg(long, value_enum, default_value_t)]
+    pub inference: InferenceMode,
+    /// What the arm does at a tick for which the policy has sent no action
+    #[arg(long, value_enum, default_value_t)]
+    pub on_starved: StarvedMode,
+    /// Turns of the loop for each action of the policy, with goals interpolated between; recorded is at the policy's rate
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub fps_multiplier: u32,
+    /// How goals are found between actions
+    #[arg(long, value_enum, default_value_t)]
+    pub interpolation: InterpolationMode,
+    /// Seconds that an answer of the policy may take before the episode is ended
+    #[arg(long, value_name = "S", default_value_t = 10.0, value_parser = above_zero)]
+    pub answer_deadline: f64,
+    /// Ask for SCHED_FIFO and for memory that stays in memory; what is refused is said, and `sinew doctor` says how to allow it
+    #[arg(long, conflicts_with = "fast")]
+    pub realtime: bool,
+    /// SCHED_FIFO at this priority; 80 with --realtime
+    #[arg(long, value_name = "PRIORITY", conflicts_with = "fast", value_parser = clap::value_parser!(u8).range(1..=99))]
+    pub fifo: Option<u8>,
+    /// Keep the control thread on this processor
+    #[arg(long, value_name = "N", conflicts_with = "fast")]
+    pub cpu: Option<usize>,
+    /// rtc: rows of the chunk before that the new one is held to; the checkpoint's own, else 10
+    #[arg(long, value_name = "ROWS")]
+    pub rtc_horizon: Option<usize>,
+    /// rtc: how strongly each of those rows is held; the checkpoint's own, else linear
+    #[arg(long, value_enum)]
+    pub rtc_schedule: Option<ScheduleMode>,
+    /// rtc: the most that the pull is multiplied by; the checkpoint's own, else 10
+    #[arg(long, value_name = "W", value_parser = above_zero)]
+    pub rtc_weight: Option<f64>,
+}
+
+fn above_zero(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
+        _ => Err("expected a number above 0".to_owned()),
+    }
+}
+
+impl LoopArgs {
+    /// What is asked of the system for the control thread.
+    pub fn realtime(&self) -> RealtimeRequest {
+        RealtimeRequest { priority: self.fifo.or(self.realtime.then_some(PRIORITY)), lock_memory: self.realtime, cpu: self.cpu }
+    }
+
+    /// The session that these options describe; `fast` is on a clock that waits for nobody.
+    pub fn session(&self, fast: bool) -> SessionConfig {
+        SessionConfig {
+            inference: match self.inference {
+                InferenceMode::Sync => Inference::Sync,
+                InferenceMode::Async => Inference::Async,
+                InferenceMode::Rtc => Inference::Rtc,
+            },
+            // On the clock that waits for nobody an answer comes two ticks after its question, about what
+            // it takes on two cores: so a fast run is repeatable and still has a delay in it.
+            latency: if fast && self.inference != InferenceMode::Sync { Latency::ScriptedTicks(vec![2]) } else { Latency::Measured },
+            starvation: match self.on_starved {
+                StarvedMode::Hold => Starvation::Hold,
+                StarvedMode::SlowStop => Starvation::SlowStop,
+                StarvedMode::Stop => Starvation::Stop,
+            },
+            control_multiplier: self.fps_multiplier,
+            interpolation: match self.interpolation {
+                InterpolationMode::Linear => Interpolation::Linear,
+                InterpolationMode::Cubic => Interpolation::Cubic,
+            },
+            answer_deadline_s: self.answer_deadline,
+            realtime: self.realtime(),
+            ..SessionConfig::default()
+        }
+    }
+
+    /// Changes what was told of real-time chunking.
+    pub fn guide(&self, settings: &mut GuidanceSettings) {
+        settings.execution_horizon = self.rtc_horizon.unwrap_or(settings.execution_horizon);
+        settings.max_guidance_weight = self.rtc_weight.unwrap_or(settings.max_guidance_weight);
+        if let Some(schedule) = self.rtc_schedule {
+            settings.schedule = match schedule {
+                ScheduleMode::Zeros => GuidanceSchedule::Zeros,
+                ScheduleMode::Ones => GuidanceSchedule::Ones,
+                ScheduleMode::Linear => GuidanceSchedule::Linear,
+                ScheduleMode::Exp => GuidanceSchedule::Exp,
+            };
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What a rollout says at its end.
+
+use sinew_runtime::{Cadence, EpisodeReport, InferenceStats};
+
+use super::Outputs;
+use crate::text::say;
+use crate::{text, wilson};
+
+fn successes(reports: &[EpisodeReport]) -> u64 {
+    reports.iter().filter(|report| report.is_success()).count() as u64
+}
+
+pub(super) fn print_totals(reports: &[EpisodeReport], outputs: &Outputs) -> anyhow::Result<()> {
+    let (done, total) = (successes(reports), reports.len() as u64);
+    let (low, high) = wilson::interval(done, total);
+    let (cadence, inference) = merged(reports);
+    let line = serde_json::json!({
+        "episodes": total, "successes": done, "success_rate_interval": [low, high], "cadence": cadence, "inference": inference,
+        "dataset": outputs.dataset, "rerun": outputs.rerun,
+    });
+    text::print_json(&line)
+}
+
+fn merged(reports: &[EpisodeReport]) -> (Cadence, InferenceStats) {
+    let (mut cadence, mut inference) = (Cadence::default(), InferenceStats::default());
+    for report in reports {
+        cadence.merge(&report.cadence);
+        inference.merge(&report.inference);
+    }
+    (cadence, inference)
+}
+
+pub(super) fn print_table(reports: &[EpisodeReport]) {
+    let mut rows = vec![["episode", "seed", "task", "result", "ticks", "limited", "starved", "missed"].map(str::to_owned).to_vec()];
+    for report in reports {
+        let result = serde_json::to_value(report.outcome).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
+        rows.push(vec![
+            (report.attempt + 1).to_string(),
+            report.seed.to_string(),
+            report.task.clone(),
+            report.reason.as_ref().map_or_else(|| result.clone(), |reason| format!("{result}: {reason}")),
+            report.ticks.to_string(),
+            report.interventions.total().to_string(),
+            report.starved_ticks.to_string(),
+            report.missed_ticks.to_string(),
+        ]);
+    }
+    let (done, total) = (successes(reports), reports.len() as u64);
+    let (low, high) = wilson::interval(done, total);
+    say!("\n{}", text::table(&rows));
+    say!("success   {done} of {total} (95 % interval {:.0} to {:.0} %)", low * 1e2, high * 1e2);
+}
+
+pub(super) fn print_cadence(reports: &[EpisodeReport], fast: bool) {
+    let (cadence, inference) = merged(reports);
+    let ms = |ns: u64| ns as f64 * 1e-6;
+    if !fast {
+        let late = cadence.lateness.stats();
+        say!(
+            "cadence   {:.2} of {:.0} Hz over {} ticks; late by {:.3} ms (median), {:.3} (p99), {:.3} (p99.9), {:.3} (max)",
+            cadence.achieved_rate_hz,
+            cadence.target_rate_hz,
+            cadence.ticks,
+            ms(late.p50_ns),
+            ms(late.p99_ns),
+            ms(late.p999_ns),
+            ms(late.max_ns)
+        );
+        let parts = cadence.parts.by_name().map(|(name, part)| format!("{name} {:.3}", ms(part.stats().p99_ns)));
+        say!("parts     {} ms (p99 of each); {} ticks took longer than there was time", parts.join(", "), cadence.overruns);
+    }
+    let compute = inference.compute.stats();
+    say!(
+        "inference {} chunks, {:.1} ms each (median), {:.1} (p99), {:.1} (max)",
+        compute.count,
+        ms(compute.p50_ns),
+        ms(compute.p99_ns),
+        ms(compute.max_ns)
+    );
+    if let Some(rows) = inference.reserve_rows_min {
+        say!("queue     asked for up to {} ticks ahead; at least {rows} actions were left when an answer came", inference.lead_ticks_max);
+    }
+}
+
+pub(super) fn print_outputs(outputs: &Outputs, connected: Option<&str>, reports: &[EpisodeReport]) {
+    if let Some(root) = &outputs.dataset {
+        let kept = reports.iter().filter(|report| report.kept).count();
+        say!("dataset   {} ({kept} episodes)\n            sinew dataset info {0}", root.display());
+        say!("            lerobot-dataset-viz --repo-id local/rollout --root {} --episode-index 0", root.display());
+    }
+    if let Some(path) = &outputs.rerun {
+        say!("recording {}\n            rerun {0}", path.display());
+        say!("            (the viewer: cargo install rerun-cli --locked, or pip install rerun-sdk)");
+    }
+    if let Some(address) = connected {
+        say!("recording streamed to {address}");
+    }
+}

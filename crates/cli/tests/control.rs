@@ -1,0 +1,92 @@
+//! What a user asks of the control loop, and what stands by for it.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use common::{Desk, contains_all};
+
+fn last_line(text: &str) -> serde_json::Value {
+    serde_json::from_str(text.lines().last().unwrap()).unwrap()
+}
+
+#[test]
+fn the_loop_turns_faster_than_the_policy_and_records_at_its_rate() {
+    let desk = Desk::new();
+    let base = ["rollout", "--fast", "--episodes", "1", "--seed", "3", "--no-rerun", "--json", "--record"];
+    let run = |name, more: &[&str]| last_line(&desk.ok(&[&base[..], &[name], more].concat()));
+    let plain = run("plain", &[]);
+    let fine = run("fine", &["--fps-multiplier", "4", "--interpolation", "cubic", "--on-starved", "slow-stop"]);
+    let rate = |totals: &serde_json::Value| totals["cadence"]["target_rate_hz"].as_f64().unwrap();
+    assert_eq!((rate(&plain), rate(&fine)), (30.0, 120.0));
+    assert!(fine["cadence"]["parts"]["gate"]["count"].as_u64().unwrap() > 100, "{fine}");
+    let info = |name| -> serde_json::Value { serde_json::from_str(&desk.ok(&["dataset", "info", name, "--json"])).unwrap() };
+    let (rows, turns) = (info("fine")["total_frames"].as_u64().unwrap(), fine["cadence"]["ticks"].as_u64().unwrap());
+    assert_eq!(info("fine")["fps"], 30);
+    assert_eq!(turns.div_ceil(4), rows, "a row for every fourth turn");
+}
+
+/// A tiny SmolVLA of random weights that LeRobot made.
+fn smolvla() -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../policy/tests/golden/smolvla/bfloat16").display().to_string()
+}
+
+#[test]
+fn chunks_are_continued_where_the_policy_can_and_refused_where_it_cannot() {
+    let desk = Desk::new();
+    let base = ["rollout", "--fast", "--episodes", "1", "--task", "reach", "--no-record", "--no-rerun", "--json"];
+    let policy = smolvla();
+    let run = |more: &[&str]| {
+        let text = desk.ok(&[&base[..], &["--policy", &policy], more].concat());
+        let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        line["action_hash"].as_str().unwrap().to_owned()
+    };
+    let rtc = run(&["--inference", "rtc"]);
+    assert_eq!(rtc, run(&["--inference", "rtc"]));
+    assert_ne!(rtc, run(&["--inference", "async"]));
+    assert_ne!(rtc, run(&["--inference", "rtc", "--rtc-schedule", "zeros", "--rtc-horizon", "2"]));
+    let error = desk.error(&["rollout", "--fast", "--inference", "rtc"]);
+    contains_all(&error, &["the act policy", "sync or async"]);
+    assert!(!desk.path("outputs").exists(), "nothing may be begun");
+}
+
+#[test]
+fn what_the_system_grants_is_one_line_and_the_doctor_says_more() {
+    let desk = Desk::new();
+    let text =
+        desk.ok(&["rollout", "--episodes", "1", "--task", "reach", "--no-record", "--no-rerun", "--realtime", "--on-starved", "hold"]);
+    let line = text.lines().find(|line| line.starts_with("realtime")).unwrap();
+    contains_all(line, &["memory locked: ", "SCHED_FIFO at 80: "]);
+    contains_all(&text, &["parts     observe ", "late by "]);
+    assert_eq!(desk.run(&["rollout", "--fast", "--realtime"]).status.code(), Some(2), "there is no real time in a fast run");
+    let found: serde_json::Value = serde_json::from_str(&desk.ok(&["doctor", "--json"])).unwrap();
+    let refused = found["realtime"]["asked"].as_array().unwrap().iter().filter(|asked| !asked["refused"].is_null()).count();
+    assert!(found["advice"].as_array().unwrap().len() >= refused, "{found}");
+    assert_eq!(found["realtime_lateness"]["count"], 1000);
+}
+
+/// A killed process can't say anything; the one beside it does.
+#[test]
+fn a_watchdog_stands_by_for_a_rollout_in_real_time() {
+    let desk = Desk::new();
+    let mut command = desk.sinew(&["rollout", "--episodes", "3", "--no-record", "--no-rerun"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with("task") {
+        line.clear();
+        assert!(output.read_line(&mut line).unwrap() > 0, "it ended too early");
+    }
+    std::thread::sleep(Duration::from_millis(1500));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // Ends when the watchdog has, which has the other end too.
+    let mut words = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut words).unwrap();
+    contains_all(&words, &["watchdog: the process that drove SO-101", "was gone while torque was on"]);
+}
