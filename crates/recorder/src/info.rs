@@ -1,16 +1,16 @@
 //! Reads what a dataset says of itself.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::ReadError;
 use crate::files::FOLDER;
+use crate::parquet_read::read_parquet;
 use crate::reader::Version;
 use crate::schema::{INFO, Info, STATS, TASKS};
 use crate::stats::FeatureStats;
@@ -238,18 +238,6 @@ pub(crate) fn parquet_files(tree: &Path) -> Result<Vec<std::path::PathBuf>, Read
     }
     files.sort();
     Ok(files)
-}
-
-/// The named columns of a parquet file, those that it has.
-pub(crate) fn read_parquet(path: &Path, columns: &[&str]) -> Result<Vec<RecordBatch>, ReadError> {
-    let file = File::open(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
-    let failed = |source| ReadError::Parquet { path: path.to_owned(), source };
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(failed)?;
-    let roots = builder.parquet_schema().root_schema().get_fields().iter().enumerate();
-    let wanted = roots.filter(|(_, field)| columns.contains(&field.name())).map(|(at, _)| at);
-    let mask = parquet::arrow::ProjectionMask::roots(builder.parquet_schema(), wanted);
-    let reader = builder.with_projection(mask).build().map_err(failed)?;
-    reader.map(|batch| batch.map_err(|error| failed(error.into()))).collect()
 }
 
 pub(crate) fn integers(batch: &RecordBatch, column: &str) -> Option<Vec<u64>> {

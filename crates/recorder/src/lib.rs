@@ -77,6 +77,7 @@ mod lane;
 mod mp4;
 mod mp4_read;
 mod options;
+mod parquet_read;
 mod progress;
 mod reader;
 mod recorder;

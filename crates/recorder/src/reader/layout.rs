@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 use super::template::fill;
 use crate::ReadError;
 use crate::cast::cast;
-use crate::info::{integers, parquet_files, read_json, read_parquet, read_tasks, strings};
+use crate::info::{integers, parquet_files, read_json, read_tasks, strings};
+use crate::parquet_read::read_parquet;
 use crate::schema::{EPISODES, INFO, Info};
 
 /// Versions of the format that can be read and written.

@@ -25,6 +25,7 @@ use sinew_core::Image;
 use crate::ReadError;
 use crate::cast::{cast, flattened};
 use crate::info::{integers, read_any_info, strings};
+use crate::parquet_read;
 use crate::schema::{INFO, Info};
 
 pub use decode::VideoReader;
@@ -169,13 +170,12 @@ impl DatasetReader {
         self.episodes.get(episode as usize).ok_or_else(missing)
     }
 
-    fn footer(&self, relative: &str, path: &Path, file: &File) -> Result<ArrowReaderMetadata, ReadError> {
+    fn footer(&self, relative: &str, path: &Path) -> Result<ArrowReaderMetadata, ReadError> {
         let mut footers = self.footers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(footer) = footers.get(relative) {
             return Ok(footer.clone());
         }
-        let failed = |source| ReadError::Parquet { path: path.to_owned(), source };
-        let footer = ArrowReaderMetadata::load(file, Default::default()).map_err(failed)?;
+        let (_, footer) = parquet_read::footer(path)?;
         footers.insert(relative.to_owned(), footer.clone());
         Ok(footer)
     }
@@ -193,42 +193,42 @@ impl DatasetReader {
         }
         let path = self.root.join(&entry.data_path);
         let file = File::open(&path).map_err(|source| ReadError::Io { path: path.clone(), source })?;
-        let footer = self.footer(&entry.data_path, &path, &file)?;
+        let footer = self.footer(&entry.data_path, &path)?;
         let first = entry.rows_before.saturating_add(frames.start);
+        let last = first.saturating_add(wanted);
         // Only the row groups that hold the rows, and in them only the rows.
         let (mut groups, mut before, mut skip) = (Vec::new(), 0u64, None);
         for (at, group) in footer.metadata().row_groups().iter().enumerate() {
             let rows = group.num_rows().max(0) as u64;
-            if before < first + wanted && before + rows > first {
+            if before < last && before.saturating_add(rows) > first {
                 groups.push(at);
                 skip.get_or_insert(first.saturating_sub(before));
             }
-            before += rows;
+            before = before.saturating_add(rows);
         }
         let short = || {
-            let what =
-                format!("it has {before} rows, but frames {frames:?} of episode {episode} would be rows {first} to {}", first + wanted);
+            let what = format!("it has {before} rows, but frames {frames:?} of episode {episode} would be rows {first} to {last}");
             ReadError::Invalid { path: path.clone(), what }
         };
-        let skip = skip.filter(|_| before >= first.saturating_add(wanted)).ok_or_else(short)?;
+        let skip = skip.filter(|_| before >= last).ok_or_else(short)?;
         let selection = RowSelection::from(vec![RowSelector::skip(skip as usize), RowSelector::select(wanted as usize)]);
-        let failed = |source| ReadError::Parquet { path: path.clone(), source };
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer)
-            .with_row_groups(groups)
-            .with_row_selection(selection)
-            .with_batch_size(wanted.min(1 << 16) as usize)
-            .build()
-            .map_err(failed)?;
-        let schema = arrow::array::RecordBatchReader::schema(&reader);
-        let batches: Vec<RecordBatch> = reader.collect::<Result<_, _>>().map_err(|error| failed(error.into()))?;
-        let batch = arrow::compute::concat_batches(&schema, &batches).map_err(|error| failed(error.into()))?;
+        let batch = parquet_read::guarded(&path, || {
+            let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer)
+                .with_row_groups(groups)
+                .with_row_selection(selection)
+                .with_batch_size(wanted.min(1 << 16) as usize)
+                .build()?;
+            let schema = arrow::array::RecordBatchReader::schema(&reader);
+            let batches: Vec<RecordBatch> = reader.collect::<Result<_, _>>()?;
+            Ok(arrow::compute::concat_batches(&schema, &batches)?)
+        })?;
         let of = batch_integers(&batch, "episode_index");
         match of {
             Some(numbers) if numbers.len() as u64 == wanted && numbers.iter().all(|number| *number == entry.episode_index) => Ok(batch),
             Some(numbers) if numbers.len() as u64 != wanted => Err(short()),
             Some(numbers) => {
                 let other = numbers.iter().find(|number| **number != entry.episode_index);
-                let what = format!("rows {first} to {} are of episode {other:?}, expected {episode}", first + wanted);
+                let what = format!("rows {first} to {last} are of episode {other:?}, expected {episode}");
                 Err(ReadError::Invalid { path, what })
             }
             None => Err(ReadError::Invalid { path, what: "there is no usable column episode_index".to_owned() }),

@@ -8,8 +8,9 @@ use arrow::datatypes::Float32Type;
 use sinew_core::FrameSink;
 
 use super::{assert_whole, attempt, chain, contents, create, finish, frame, robot, start};
-use crate::info::{integers, read_parquet};
+use crate::info::integers;
 use crate::mp4_read::read_video;
+use crate::parquet_read::read_parquet;
 use crate::{DatasetInfo, DatasetRecorder, ReadError, RecordError, RecorderOptions, VideoOptions, recover, verify};
 
 const FRONT: &str = "videos/observation.images.front/chunk-000/file-000.mp4";

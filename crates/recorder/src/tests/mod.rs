@@ -5,6 +5,7 @@ mod dataset;
 mod export;
 mod features;
 mod golden;
+mod hostile;
 mod model;
 mod overload;
 mod reading;

@@ -1,12 +1,10 @@
 //! Makes a whole dataset of what can be read of a broken one.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
-use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 
 use super::ToolError;
 use super::assembly::{Assembly, Part};
@@ -15,8 +13,9 @@ use super::output::Scratch;
 use super::pages::restore;
 use super::plan::Plan;
 use crate::files::{COMMIT, FOLDER};
-use crate::info::{parquet_files, read_any_info, read_parquet, read_tasks};
+use crate::info::{parquet_files, read_any_info, read_tasks};
 use crate::mp4_read::{VideoIndex, read_video};
+use crate::parquet_read::{footer, read_parquet};
 use crate::reader::{batch_integers, video_keys};
 use crate::schema::{DATA, Info};
 use crate::verify::verify_with;
@@ -140,7 +139,7 @@ fn written_schema(info: &Info) -> Option<(Schema, Vec<u64>)> {
 /// The episodes in a file of rows.
 fn runs_of(root: &Path, path: &Path, info: &Info, scratch: &Path, changes: &mut Vec<String>) -> Result<Vec<Run>, ToolError> {
     let relative = path.strip_prefix(root).unwrap_or(path).to_owned();
-    let readable = File::open(path).ok().is_some_and(|file| ArrowReaderMetadata::load(&file, Default::default()).is_ok());
+    let readable = footer(path).is_ok();
     let path = if readable {
         relative
     } else {

@@ -14,6 +14,7 @@ use super::assembly::{Part, close, table_writer};
 use super::columns::int64;
 use crate::files::{create_folder, io_error};
 use crate::info::parquet_files;
+use crate::parquet_read::read_whole;
 use crate::reader::batch_integers;
 use crate::schema::TICKS;
 use crate::{DatasetReader, ReadError, RecordError};
@@ -74,13 +75,6 @@ fn read_all(sources: &[Arc<DatasetReader>]) -> Result<Option<Vec<BTreeMap<u64, R
         all.push(episodes);
     }
     Ok(Some(all))
-}
-
-fn read_whole(path: &Path) -> Result<Vec<RecordBatch>, ReadError> {
-    let file = fs::File::open(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
-    let failed = |source| ReadError::Parquet { path: path.to_owned(), source };
-    let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).map_err(failed)?.build().map_err(failed)?;
-    reader.collect::<Result<_, _>>().map_err(|error: arrow::error::ArrowError| failed(error.into()))
 }
 
 impl SideTables {

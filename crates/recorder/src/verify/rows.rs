@@ -1,15 +1,13 @@
 //! The tables.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::path::Path;
 
 use arrow::array::RecordBatch;
-use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use serde_json::Value;
 
 use super::Fault;
 use crate::info::parquet_files;
+use crate::parquet_read::footer;
 use crate::reader::{batch_integers, floats, numbers, row_time_s, text};
 use crate::schema::TICKS;
 use crate::stats::FeatureStats;
@@ -23,7 +21,7 @@ pub(super) fn check_files(reader: &DatasetReader, faults: &mut Vec<Fault>) -> Re
     let root = reader.root();
     let mut total = 0;
     for path in parquet_files(&root.join("data"))? {
-        let footer = footer(&path)?;
+        let (_, footer) = footer(&path)?;
         total += footer.metadata().file_metadata().num_rows().max(0) as u64;
         for field in footer.schema().fields().iter().filter(|field| !reader.features().contains_key(field.name())) {
             let path = path.strip_prefix(root).unwrap_or(&path).to_owned();
@@ -37,18 +35,13 @@ pub(super) fn check_files(reader: &DatasetReader, faults: &mut Vec<Fault>) -> Re
     if root.join(TICKS).exists() {
         let mut rows = 0;
         for path in parquet_files(&root.join(TICKS))? {
-            rows += footer(&path)?.metadata().file_metadata().num_rows().max(0) as u64;
+            rows += footer(&path)?.1.metadata().file_metadata().num_rows().max(0) as u64;
         }
         if rows != expected {
             faults.push(Fault { path: TICKS.into(), what: format!("there are {rows} rows, expected total_frames, {expected}") });
         }
     }
     Ok(())
-}
-
-fn footer(path: &Path) -> Result<ArrowReaderMetadata, ReadError> {
-    let file = File::open(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
-    ArrowReaderMetadata::load(&file, Default::default()).map_err(|source| ReadError::Parquet { path: path.to_owned(), source })
 }
 
 /// Every row of an episode.
