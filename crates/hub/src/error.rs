@@ -1,4 +1,4 @@
-//! What can go wrong between a model's name and its files.
+//! What can go wrong between a name and its files.
 
 use std::error::Error;
 use std::io;
@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::HubModel;
+use crate::HubRepo;
 
-/// A model whose files could not be had.
+/// A repository whose files could not be had.
 #[derive(Debug, Error)]
 pub enum HubError {
     /// A local path that is not there, or is no folder.
@@ -22,14 +22,14 @@ pub enum HubError {
         source: Box<dyn Error + Send + Sync>,
     },
     /// The Hub knows no such repository. It says the same of private ones that the token can't see.
-    #[error("looking up {model} at {endpoint}: no such model, or it is private and {token}")]
-    NoModel { model: HubModel, endpoint: String, token: TokenState },
+    #[error("looking up {model} at {endpoint}: no such {}, or it is private and {token}", model.kind())]
+    NoModel { model: HubRepo, endpoint: String, token: TokenState },
     /// The repository is there but has no such branch, tag or commit.
-    #[error("looking up {model} at {endpoint}: the model is there, but it has no revision {}", model.revision())]
-    NoRevision { model: HubModel, endpoint: String },
-    /// The Hub wants a token, or the owner of the token to accept the model's terms.
+    #[error("looking up {model} at {endpoint}: the {} is there, but it has no revision {}", model.kind(), model.revision())]
+    NoRevision { model: HubRepo, endpoint: String },
+    /// The Hub wants a token, or the owner of the token to accept the terms.
     #[error("fetching {model} from {endpoint}: access refused (HTTP {status}); {token}{gate}")]
-    Refused { model: HubModel, endpoint: String, status: u16, token: TokenState, gate: Gate },
+    Refused { model: HubRepo, endpoint: String, status: u16, token: TokenState, gate: Gate },
     /// No answer, or an answer that broke off.
     #[error("{doing} from {endpoint}: no answer, or it broke off{hint}")]
     Network {
@@ -50,19 +50,19 @@ pub enum HubError {
     },
     /// Offline, and the cache does not have it.
     #[error("looking for {model} in the cache (HF_HUB_OFFLINE is set): expected {}, found {found}", looked_for.display())]
-    NotCached { model: HubModel, looked_for: PathBuf, found: &'static str },
+    NotCached { model: HubRepo, looked_for: PathBuf, found: &'static str },
     /// A repository without the files of a policy.
     #[error("choosing the files of {model}: expected {expected} at the top of the repository, found {}", found.join(", "))]
-    NoPolicy { model: HubModel, expected: &'static str, found: Vec<String> },
+    NoPolicy { model: HubRepo, expected: &'static str, found: Vec<String> },
     /// A file that is not what the Hub says it is. It has been removed from the cache.
     #[error(
         "verifying {file} of {model}: expected {expected}, found {found}; it was removed from the cache, so trying again fetches it anew"
     )]
-    Damaged { model: HubModel, file: String, expected: String, found: String },
+    Damaged { model: HubRepo, file: String, expected: String, found: String },
     /// The disk of the cache is full.
     #[error("writing {file} of {model} ({size_bytes} bytes) to {}: the disk is full; make room there or set HF_HOME to a larger disk", cache.display())]
     DiskFull {
-        model: HubModel,
+        model: HubRepo,
         file: String,
         size_bytes: u64,
         cache: PathBuf,
@@ -94,7 +94,7 @@ impl std::fmt::Display for TokenState {
     }
 }
 
-/// Whether the model's owner asks for terms to be accepted.
+/// Whether the owner asks for terms to be accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Gate {
     Open,
@@ -106,7 +106,7 @@ impl std::fmt::Display for Gate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Open => Ok(()),
-            Self::Gated(page) => write!(f, "; the model is gated: accept its terms at {page}"),
+            Self::Gated(page) => write!(f, "; it is gated: accept its terms at {page}"),
         }
     }
 }

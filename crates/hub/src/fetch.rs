@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 
 use hf_hub::progress::{DownloadEvent, ProgressEvent, ProgressHandler};
 use hf_hub::repository::RepoTreeEntry;
-use hf_hub::{HFClientSync, HFError, HFRepositorySync, RepoTypeModel};
+use hf_hub::{HFClientSync, HFError, HFRepositorySync, RepoTypeAny};
 use sha2::{Digest, Sha256};
 
 use crate::error::{CacheHint, Gate, TokenState};
 use crate::model_ref::is_commit;
-use crate::{HubError, HubModel, ModelRef};
+use crate::{HubError, HubRepo, ModelRef, RepoKind};
 
 /// How far a download is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,16 +102,22 @@ impl HubOptions {
     }
 }
 
-/// The Hub, or its cache when offline. Sends nothing before [`Hub::fetch`] is called.
+/// The Hub, or its cache when offline. Sends nothing before something is asked of it.
 #[derive(Clone, Debug)]
 pub struct Hub {
-    options: HubOptions,
+    pub(crate) options: HubOptions,
 }
 
-/// A file of the repository that belongs to the policy.
-struct Wanted {
-    path: String,
-    size_bytes: u64,
+/// A file of a repository.
+pub(crate) struct Wanted {
+    pub path: String,
+    pub size_bytes: u64,
+}
+
+/// A repository and the connection to it.
+pub(crate) struct Remote {
+    client: HFClientSync,
+    repo: HFRepositorySync<RepoTypeAny>,
 }
 
 impl Hub {
@@ -135,16 +141,16 @@ impl Hub {
         }
     }
 
-    fn repo_dir(&self, model: &HubModel) -> PathBuf {
-        self.options.cache_dir.join(format!("models--{}--{}", model.owner(), model.name()))
+    fn repo_dir(&self, model: &HubRepo) -> PathBuf {
+        self.options.cache_dir.join(format!("{}--{}--{}", model.kind().plural(), model.owner(), model.name()))
     }
 
-    fn snapshot_dir(&self, model: &HubModel, commit: &str) -> PathBuf {
+    pub(crate) fn snapshot_dir(&self, model: &HubRepo, commit: &str) -> PathBuf {
         self.repo_dir(model).join("snapshots").join(commit)
     }
 
     /// What the cache holds for `model`, without asking the Hub.
-    fn cached(&self, model: &HubModel) -> Result<PathBuf, HubError> {
+    fn cached(&self, model: &HubRepo) -> Result<PathBuf, HubError> {
         let snapshot = self.snapshot_dir(model, &self.cached_commit(model)?);
         let config = snapshot.join("config.json");
         if config.is_file() {
@@ -154,7 +160,7 @@ impl Hub {
     }
 
     /// The commit that `model` was at when it was last fetched.
-    fn cached_commit(&self, model: &HubModel) -> Result<String, HubError> {
+    pub(crate) fn cached_commit(&self, model: &HubRepo) -> Result<String, HubError> {
         if let Some(commit) = model.commit() {
             return Ok(commit.to_owned());
         }
@@ -167,7 +173,7 @@ impl Hub {
         Err(HubError::NotCached { model: model.clone(), looked_for: path, found })
     }
 
-    fn download(&self, model: &HubModel, progress: impl Fn(Transfer<'_>) + Send + Sync + 'static) -> Result<PathBuf, HubError> {
+    fn download(&self, model: &HubRepo, progress: impl Fn(Transfer<'_>) + Send + Sync + 'static) -> Result<PathBuf, HubError> {
         let repo = self.repository(model)?;
         let commit = self.commit_of(model, &repo)?;
         let files = self.policy_files(model, &repo, &commit)?;
@@ -179,11 +185,7 @@ impl Hub {
         let mut done_bytes = 0;
         for file in missing {
             let report = Report { progress: progress.clone(), file: file.path.clone(), done_bytes, total_bytes };
-            // A file of the wrong size is in the way; hf-hub would take it for the right one.
-            let is_in_the_way = snapshot.join(&file.path).exists();
-            let request = repo.download_file().filename(&file.path).revision(&commit).force_download(is_in_the_way).progress(report);
-            let fetched = request.send().map_err(|err| self.explain_file(model, file, err))?;
-            self.verify(model, file, &fetched)?;
+            self.fetch_one(model, &repo, &commit, file, report)?;
             done_bytes += file.size_bytes;
         }
         self.remember(model, &commit)?;
@@ -196,7 +198,7 @@ impl Hub {
     ///
     /// # Errors
     /// As [`fetch_model`].
-    pub fn fetch_file(&self, model: &HubModel, path: &str) -> Result<Option<PathBuf>, HubError> {
+    pub fn fetch_file(&self, model: &HubRepo, path: &str) -> Result<Option<PathBuf>, HubError> {
         if let Some(cached) = self.cached_commit(model).ok().map(|commit| self.snapshot_dir(model, &commit).join(path))
             && cached.is_file()
         {
@@ -207,33 +209,56 @@ impl Hub {
         }
         let repo = self.repository(model)?;
         let commit = self.commit_of(model, &repo)?;
-        let entries = self.entries(model, &repo, &commit)?;
+        let entries = self.entries(model, &repo, &commit, false)?;
         let size_of = |entry| match entry {
             RepoTreeEntry::File { path: name, size, .. } if name == path => Some(size),
             _ => None,
         };
         let Some(size_bytes) = entries.into_iter().find_map(size_of) else { return Ok(None) };
         let file = Wanted { path: path.to_owned(), size_bytes };
-        let request = repo.download_file().filename(path).revision(&commit);
-        let fetched = request.send().map_err(|err| self.explain_file(model, &file, err))?;
-        self.verify(model, &file, &fetched)?;
+        let report =
+            Report { progress: std::sync::Arc::new(|_: Transfer<'_>| {}), file: file.path.clone(), done_bytes: 0, total_bytes: size_bytes };
+        let fetched = self.fetch_one(model, &repo, &commit, &file, report)?;
         self.remember(model, &commit)?;
         Ok(Some(fetched))
     }
 
+    /// Fetches `file` into the cache, checked, and answers its path there.
+    pub(crate) fn fetch_one<F: Fn(Transfer<'_>) + Send + Sync + 'static>(
+        &self,
+        model: &HubRepo,
+        remote: &Remote,
+        commit: &str,
+        file: &Wanted,
+        report: Report<F>,
+    ) -> Result<PathBuf, HubError> {
+        // A file of the wrong size is in the way; hf-hub would take it for the right one.
+        let is_in_the_way = self.snapshot_dir(model, commit).join(&file.path).exists();
+        let request = remote.repo.download_file().filename(&file.path).revision(commit).force_download(is_in_the_way).progress(report);
+        let fetched = request.send().map_err(|err| self.explain_file(model, file, err))?;
+        self.verify(model, file, &fetched)?;
+        Ok(fetched)
+    }
+
     /// The commit that the Hub's `model` is at.
-    fn commit_of(&self, model: &HubModel, repo: &HFRepositorySync<RepoTypeModel>) -> Result<String, HubError> {
+    pub(crate) fn commit_of(&self, model: &HubRepo, remote: &Remote) -> Result<String, HubError> {
         let looking_up = || format!("looking up {model}");
-        let info = repo.info().revision(model.revision()).send().map_err(|err| self.explain(model, looking_up(), err))?;
-        info.sha.filter(|sha| is_commit(sha)).ok_or_else(|| self.unexpected(looking_up(), "it names no commit"))
+        let (owner, name, revision) = (model.owner(), model.name(), model.revision());
+        let sha = match model.kind() {
+            RepoKind::Model => remote.client.model(owner, name).info().revision(revision).send().map(|info| info.sha),
+            RepoKind::Dataset => remote.client.dataset(owner, name).info().revision(revision).send().map(|info| info.sha),
+        };
+        let sha = sha.map_err(|err| self.explain(model, looking_up(), err))?;
+        sha.filter(|sha| is_commit(sha)).ok_or_else(|| self.unexpected(looking_up(), "it names no commit"))
     }
 
-    /// What is at the top of the repository.
-    fn entries(&self, model: &HubModel, repo: &HFRepositorySync<RepoTypeModel>, commit: &str) -> Result<Vec<RepoTreeEntry>, HubError> {
-        repo.list_tree().revision(commit).send().map_err(|err| self.explain(model, format!("listing the files of {model}"), err))
+    /// What is at the top of the repository, or all of it.
+    pub(crate) fn entries(&self, model: &HubRepo, remote: &Remote, commit: &str, all: bool) -> Result<Vec<RepoTreeEntry>, HubError> {
+        let request = remote.repo.list_tree().revision(commit).recursive(all);
+        request.send().map_err(|err| self.explain(model, format!("listing the files of {model}"), err))
     }
 
-    fn repository(&self, model: &HubModel) -> Result<HFRepositorySync<RepoTypeModel>, HubError> {
+    pub(crate) fn repository(&self, model: &HubRepo) -> Result<Remote, HubError> {
         let HubOptions { endpoint, cache_dir, token, retries, .. } = &self.options;
         let mut builder = hf_hub::HFClient::builder()
             .endpoint(endpoint)
@@ -245,13 +270,17 @@ impl Hub {
         }
         let client: HFClientSync =
             builder.build_sync().map_err(|err| HubError::Client { endpoint: endpoint.clone(), source: err.into() })?;
-        Ok(client.model(model.owner(), model.name()))
+        let kind = match model.kind() {
+            RepoKind::Model => RepoTypeAny::Model,
+            RepoKind::Dataset => RepoTypeAny::Dataset,
+        };
+        Ok(Remote { repo: client.repository(kind, model.owner(), model.name()), client })
     }
 
-    fn policy_files(&self, model: &HubModel, repo: &HFRepositorySync<RepoTypeModel>, commit: &str) -> Result<Vec<Wanted>, HubError> {
+    fn policy_files(&self, model: &HubRepo, remote: &Remote, commit: &str) -> Result<Vec<Wanted>, HubError> {
         let mut names = Vec::new();
         let mut files = Vec::new();
-        for entry in self.entries(model, repo, commit)? {
+        for entry in self.entries(model, remote, commit, false)? {
             match entry {
                 RepoTreeEntry::File { path, size, .. } => {
                     names.push(path.clone());
@@ -273,7 +302,7 @@ impl Hub {
 
     /// Checks a fetched file against what the Hub said of it: its size, and for large files its
     /// SHA-256, which is the name of the blob that the snapshot's link points to.
-    fn verify(&self, model: &HubModel, file: &Wanted, fetched: &Path) -> Result<(), HubError> {
+    fn verify(&self, model: &HubRepo, file: &Wanted, fetched: &Path) -> Result<(), HubError> {
         let doing = || format!("verifying {} of {model}", file.path);
         let cache_err = |source| HubError::Cache { doing: doing(), source };
         let blob = fetched.canonicalize().map_err(cache_err)?;
@@ -301,7 +330,7 @@ impl Hub {
 
     /// Writes down which commit the revision means, for offline use. Done last, so that a reference
     /// never leads to a half-fetched snapshot.
-    fn remember(&self, model: &HubModel, commit: &str) -> Result<(), HubError> {
+    pub(crate) fn remember(&self, model: &HubRepo, commit: &str) -> Result<(), HubError> {
         if model.commit().is_some() {
             return Ok(());
         }
@@ -319,7 +348,7 @@ impl Hub {
         HubError::Server { doing, endpoint: self.options.endpoint.clone(), source: what.into() }
     }
 
-    fn explain_file(&self, model: &HubModel, file: &Wanted, err: HFError) -> HubError {
+    fn explain_file(&self, model: &HubRepo, file: &Wanted, err: HFError) -> HubError {
         if let Some(kind) = disk_full(&err) {
             return HubError::DiskFull {
                 model: model.clone(),
@@ -332,7 +361,7 @@ impl Hub {
         self.explain(model, format!("fetching {} of {model}", file.path), err)
     }
 
-    fn explain(&self, model: &HubModel, doing: String, err: HFError) -> HubError {
+    fn explain(&self, model: &HubRepo, doing: String, err: HFError) -> HubError {
         let endpoint = self.options.endpoint.clone();
         let token = if self.options.token.is_some() { TokenState::Sent } else { TokenState::Absent };
         let answer = match &err {
@@ -346,7 +375,7 @@ impl Hub {
                 (_, Some("RevisionNotFound")) => return HubError::NoRevision { model, endpoint },
                 (404, _) | (_, Some("RepoNotFound")) => return HubError::NoModel { model, endpoint, token },
                 (status @ (401 | 403), code) => {
-                    let gate = if code == Some("GatedRepo") { Gate::Gated(format!("{endpoint}/{}", model.repo())) } else { Gate::Open };
+                    let gate = if code == Some("GatedRepo") { Gate::Gated(page(&endpoint, &model)) } else { Gate::Open };
                     return HubError::Refused { model, endpoint, status, token, gate };
                 }
                 _ => {}
@@ -360,6 +389,14 @@ impl Hub {
             HFError::Io(source) => HubError::Cache { doing, source },
             err => self.unexpected(doing, err),
         }
+    }
+}
+
+/// Where people look at a repository.
+fn page(endpoint: &str, repo: &HubRepo) -> String {
+    match repo.kind() {
+        RepoKind::Model => format!("{endpoint}/{}", repo.repo()),
+        RepoKind::Dataset => format!("{endpoint}/datasets/{}", repo.repo()),
     }
 }
 
@@ -407,12 +444,12 @@ fn disk_full(err: &HFError) -> Option<io::ErrorKind> {
 }
 
 /// Turns hf-hub's events for one file into [`Transfer`]s.
-struct Report<F> {
-    progress: std::sync::Arc<F>,
-    file: String,
+pub(crate) struct Report<F> {
+    pub progress: std::sync::Arc<F>,
+    pub file: String,
     /// Of the files before this one.
-    done_bytes: u64,
-    total_bytes: u64,
+    pub done_bytes: u64,
+    pub total_bytes: u64,
 }
 
 impl<F: Fn(Transfer<'_>) + Send + Sync> ProgressHandler for Report<F> {

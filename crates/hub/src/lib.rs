@@ -15,14 +15,17 @@
 //! `HF_HUB_CACHE`, `HF_ENDPOINT`, `HF_TOKEN` (or the token that its login stored) and
 //! `HF_HUB_OFFLINE`.
 //!
-//! Only what a policy consists of is fetched, never a pickle; see [`is_policy_file`].
+//! Of a policy's repository only what a policy consists of is fetched, never a pickle; see
+//! [`is_policy_file`]. Of a dataset's, each file when it is asked for; see [`HubDataset`].
 
 #![forbid(unsafe_code)]
 
+mod dataset;
 mod error;
 mod fetch;
 mod model_ref;
 
+pub use dataset::HubDataset;
 pub use error::{CacheHint, Gate, HubError, TokenState};
 pub use fetch::{Hub, HubOptions, Transfer, fetch_model, is_policy_file};
-pub use model_ref::{HubModel, ModelRef, ParseModelRefError};
+pub use model_ref::{HubRepo, ModelRef, ParseModelRefError, RepoKind};

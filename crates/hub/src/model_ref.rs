@@ -8,7 +8,7 @@ use thiserror::Error;
 
 /// A text that names neither a local path nor a model on the Hub.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("reading the model name {text:?}: {what}; expected owner/name, owner/name@revision or the path of a folder")]
+#[error("reading the name {text:?}: {what}; expected owner/name, owner/name@revision or the path of a folder")]
 pub struct ParseModelRefError {
     /// The text as it was given.
     pub text: String,
@@ -22,18 +22,46 @@ pub enum ModelRef {
     /// A folder on this machine; not checked to exist before it is fetched.
     Local(PathBuf),
     /// A repository on the Hub.
-    Hub(HubModel),
+    Hub(HubRepo),
 }
 
-/// A model repository at a revision.
+/// What a repository holds. The Hub keeps each kind under names of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RepoKind {
+    #[default]
+    Model,
+    Dataset,
+}
+
+impl RepoKind {
+    /// As folders of the cache and addresses have it.
+    pub(crate) fn plural(self) -> &'static str {
+        match self {
+            Self::Model => "models",
+            Self::Dataset => "datasets",
+        }
+    }
+}
+
+impl fmt::Display for RepoKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Model => "model",
+            Self::Dataset => "dataset",
+        })
+    }
+}
+
+/// A repository at a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HubModel {
+pub struct HubRepo {
+    kind: RepoKind,
     owner: String,
     name: String,
     revision: String,
 }
 
-impl HubModel {
+impl HubRepo {
     /// The branch that is meant when no revision is given.
     pub const DEFAULT_REVISION: &str = "main";
 
@@ -50,6 +78,16 @@ impl HubModel {
     /// A branch, a tag or a commit.
     pub fn revision(&self) -> &str {
         &self.revision
+    }
+
+    pub fn kind(&self) -> RepoKind {
+        self.kind
+    }
+
+    /// The dataset of this name in place of the model.
+    #[must_use]
+    pub fn into_dataset(self) -> Self {
+        Self { kind: RepoKind::Dataset, ..self }
     }
 
     /// `owner/name`, without the revision.
@@ -84,9 +122,9 @@ impl ModelRef {
         if looks_local || Path::new(text).exists() {
             return Ok(Self::Local(PathBuf::from(text)));
         }
-        let (repo, revision) = text.split_once('@').unwrap_or((text, HubModel::DEFAULT_REVISION));
+        let (repo, revision) = text.split_once('@').unwrap_or((text, HubRepo::DEFAULT_REVISION));
         let Some((owner, name)) = repo.split_once('/') else {
-            return err(format!("there is no file or folder {repo} here, and a model on the Hub has an owner before a slash"));
+            return err(format!("there is no file or folder {repo} here, and on the Hub there is an owner before a slash"));
         };
         if name.contains('/') {
             return err(format!("there is no such file or folder, and {repo} has more than one slash"));
@@ -99,7 +137,7 @@ impl ModelRef {
         if let Some(fault) = revision_fault(revision) {
             return err(format!("the revision {revision:?} {fault}"));
         }
-        Ok(Self::Hub(HubModel { owner: owner.to_owned(), name: name.to_owned(), revision: revision.to_owned() }))
+        Ok(Self::Hub(HubRepo { kind: RepoKind::Model, owner: owner.to_owned(), name: name.to_owned(), revision: revision.to_owned() }))
     }
 }
 
@@ -148,7 +186,7 @@ impl FromStr for ModelRef {
     }
 }
 
-impl fmt::Display for HubModel {
+impl fmt::Display for HubRepo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}@{}", self.owner, self.name, self.revision)
     }
@@ -167,7 +205,7 @@ impl fmt::Display for ModelRef {
 mod tests {
     use super::*;
 
-    fn hub(text: &str) -> HubModel {
+    fn hub(text: &str) -> HubRepo {
         match ModelRef::parse(text) {
             Ok(ModelRef::Hub(model)) => model,
             other => panic!("{text} is {other:?}, expected a model on the Hub"),

@@ -234,3 +234,36 @@ fn one_file_of_a_repository_is_fetched_alone_and_once() {
     assert_eq!(unreachable.fetch_file(&model, "config.json").unwrap().unwrap(), path);
     assert!(matches!(unreachable.fetch_file(&model, "README.md"), Err(HubError::Network { .. })));
 }
+
+#[test]
+fn a_datasets_files_come_when_they_are_asked_for() {
+    let server = HubServer::start("datasets/someone/pushes", COMMIT)
+        .with_file("meta/info.json", b"{}")
+        .with_large_file("data/chunk-000/file-000.parquet", &weights())
+        .with_large_file("data/chunk-000/file-001.parquet", b"of later episodes");
+    let cache = TempDir::new().unwrap();
+    let Ok(ModelRef::Hub(name)) = ModelRef::parse("someone/pushes") else { panic!("a name on the Hub") };
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = seen.clone();
+    let open = |options| {
+        Hub::new(options).dataset(&name, move |transfer| log.lock().unwrap().push((transfer.file.to_owned(), transfer.done_bytes)))
+    };
+    let dataset = open(options(&server, &cache)).unwrap();
+    assert_eq!(dataset.folder(), cache.path().join("datasets--someone--pushes/snapshots").join(COMMIT));
+    assert!(server.transfers().is_empty());
+    for _ in 0..2 {
+        assert!(dataset.fetch("data/chunk-000/file-000.parquet").unwrap());
+    }
+    assert!(!dataset.fetch("data/chunk-000/file-002.parquet").unwrap());
+    assert_eq!(server.transfers(), ["data/chunk-000/file-000.parquet"]);
+    assert_eq!(fs::read(dataset.folder().join("data/chunk-000/file-000.parquet")).unwrap(), weights());
+    assert_eq!(seen.lock().unwrap().last().unwrap(), &("data/chunk-000/file-000.parquet".to_owned(), weights().len() as u64));
+    // Damage is told, and nothing of it stays.
+    server.set_fault("data/chunk-000/file-001.parquet", Some(Fault::FlipByte(3)));
+    assert!(matches!(dataset.fetch("data/chunk-000/file-001.parquet"), Err(HubError::Damaged { .. })));
+    assert!(!dataset.folder().join("data/chunk-000/file-001.parquet").exists());
+    let offline = HubOptions { endpoint: "http://127.0.0.1:1".into(), offline: true, ..options(&server, &cache) };
+    let offline = Hub::new(offline).dataset(&name, |_| {}).unwrap();
+    assert!(offline.fetch("data/chunk-000/file-000.parquet").unwrap());
+    assert!(!offline.fetch("data/chunk-000/file-001.parquet").unwrap());
+}

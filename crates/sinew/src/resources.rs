@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use sinew_hub::{Hub, HubError, HubModel, ModelRef};
+use sinew_hub::{Hub, HubError, HubRepo, ModelRef};
 use sinew_policy::Resources;
 
 type Found = Result<Option<PathBuf>, Box<dyn Error + Send + Sync>>;
@@ -30,7 +30,7 @@ impl Resources for HubResources {
 }
 
 /// `None` where `name` can't be a repository of the Hub, such as a path on another machine.
-fn hub_model(name: &str) -> Option<HubModel> {
+fn hub_model(name: &str) -> Option<HubRepo> {
     match ModelRef::parse(name) {
         Ok(ModelRef::Hub(model)) => Some(model),
         _ => None,

@@ -1,6 +1,6 @@
-//! A model repository on the loopback interface, with as much of the Hub's HTTP as a download needs:
-//! `/api/models/<repo>/revision/<rev>`, `/api/models/<repo>/tree/<commit>`, and
-//! `/<repo>/resolve/<commit>/<file>` with its `etag`, `x-repo-commit` and `x-linked-*` headers.
+//! A repository on the loopback interface, with as much of the Hub's HTTP as a download needs:
+//! `/api/<kind>/<repo>/revision/<rev>`, `/api/<kind>/<repo>/tree/<commit>`, and
+//! `/[datasets/]<repo>/resolve/<commit>/<file>` with its `etag`, `x-repo-commit` and `x-linked-*` headers.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -144,8 +144,9 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
     }
     let mut words = request.split_whitespace();
     let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
-    let path = target.split('?').next().unwrap_or("").replace("%2F", "/");
-    let answer = answer(&mut state.lock().unwrap(), method, &path, token.as_deref());
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let is_recursive = query.split('&').any(|part| part == "recursive=true");
+    let answer = answer(&mut state.lock().unwrap(), method, &path.replace("%2F", "/"), is_recursive, token.as_deref());
     write!(stream, "HTTP/1.1 {}\r\nconnection: close\r\ncontent-length: {}\r\n", answer.status, answer.body.len())?;
     for header in &answer.headers {
         write!(stream, "{header}\r\n")?;
@@ -157,11 +158,13 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
     stream.flush()
 }
 
-fn answer(state: &mut State, method: &str, path: &str, token: Option<&str>) -> Answer {
+fn answer(state: &mut State, method: &str, path: &str, is_recursive: bool, token: Option<&str>) -> Answer {
     if state.is_portal {
         return Answer::new("200 OK", vec![], b"<html>Please log in</html>".to_vec());
     }
-    let api = format!("/api/models/{}/", state.repo);
+    // A repository that is named datasets/owner/name is one of a dataset.
+    let (kind, name) = state.repo.strip_prefix("datasets/").map_or(("models", state.repo.as_str()), |name| ("datasets", name));
+    let api = format!("/api/{kind}/{name}/");
     let resolve = format!("/{}/resolve/{}/", state.repo, state.commit);
     if state.token.as_deref().is_some_and(|wanted| token != Some(wanted)) {
         return Answer::error("401 Unauthorized", "GatedRepo");
@@ -175,7 +178,7 @@ fn answer(state: &mut State, method: &str, path: &str, token: Option<&str>) -> A
     }
     if path == format!("{api}tree/{}", state.commit) {
         let mut entries = vec![r#"{"type": "directory", "oid": "00", "size": 0, "path": "checkpoints"}"#.to_owned()];
-        for file in state.files.iter().filter(|file| !file.path.contains('/')) {
+        for file in state.files.iter().filter(|file| is_recursive || !file.path.contains('/')) {
             let (size, etag) = (file.bytes.len(), &file.etag);
             let lfs =
                 if file.is_large { format!(r#", "lfs": {{"oid": "{etag}", "size": {size}, "pointerSize": 134}}"#) } else { String::new() };
