@@ -69,6 +69,14 @@ pub enum ReadError {
     NotADataset { root: PathBuf },
     #[error("reading the dataset {}: codebase_version is {found}, which this cannot be done with; v2.0, v2.1 and v3.0 are read, v3.0 is appended to", root.display())]
     Version { root: PathBuf, found: String },
+    /// A file that was to be fetched.
+    #[error("fetching {file} of the dataset in {}", root.display())]
+    Fetch {
+        root: PathBuf,
+        file: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("reading {}", path.display())]
     Io {
         path: PathBuf,

@@ -101,7 +101,9 @@ pub use feature::{DatasetSchema, Dtype, Feature, FeatureKind, Truth, Value};
 pub use info::{CameraInfo, DatasetInfo, EpisodeInfo};
 pub use options::{Layout, Overload, RecorderOptions, VideoOptions};
 pub use progress::{Progress, Step};
-pub use reader::{DatasetReader, DepthImage, Episode, EpisodeVideoSpan, Images, Item, Loader, Values, Version, VideoReader, Windows};
+pub use reader::{
+    DatasetReader, DepthImage, Episode, EpisodeVideoSpan, Fetch, Images, Item, Loader, Values, Version, VideoReader, Windows,
+};
 pub use recorder::DatasetRecorder;
 pub use rerun_view::{RerunView, ViewError};
 pub use tools::{

@@ -28,7 +28,7 @@ impl DatasetReader {
             return Err(missing(format!("frame {frame} of episode {episode}, which has {}", entry.length)));
         }
         let span = entry.videos.iter().find(|span| span.key == key).ok_or_else(|| missing(format!("the video of {key}")))?;
-        read(&self.root().join(&span.path), span.from_s + row_time_s(frame, self.fps()), DepthRange::of_feature(feature))
+        read(&self.file(&span.path)?, span.from_s + row_time_s(frame, self.fps()), DepthRange::of_feature(feature))
     }
 }
 

@@ -167,7 +167,7 @@ impl<'a> Loader<'a> {
                 if self.videos.len() == KEPT_VIDEOS {
                     self.videos.remove(0);
                 }
-                self.videos.push((span.path.clone(), VideoReader::open(&self.reader.root().join(&span.path))?));
+                self.videos.push((span.path.clone(), VideoReader::open(&self.reader.file(&span.path)?)?));
                 self.videos.len() - 1
             }
         };

@@ -7,6 +7,7 @@ mod layout;
 mod loader;
 mod openh264;
 mod picture;
+mod remote;
 mod template;
 mod yuv;
 
@@ -32,6 +33,7 @@ pub use decode::VideoReader;
 pub use depth::DepthImage;
 pub use layout::{Episode, EpisodeVideoSpan, Version};
 pub use loader::{Item, Loader, Values, Windows};
+pub use remote::Fetch;
 
 pub(crate) use layout::{dataset_stats, floats, video_keys};
 pub(crate) use picture::to_png;
@@ -51,6 +53,7 @@ pub struct DatasetReader {
     episodes: Vec<Episode>,
     /// The footers of data files that were read.
     footers: Mutex<HashMap<String, ArrowReaderMetadata>>,
+    fetch: Option<Box<dyn Fetch>>,
 }
 
 impl DatasetReader {
@@ -89,7 +92,7 @@ impl DatasetReader {
 
     /// Of parts that are known to be right; paths of episodes may also be absolute.
     pub(crate) fn assemble(root: &Path, version: Version, info: Info, tasks: Vec<String>, episodes: Vec<Episode>) -> Self {
-        Self { root: root.to_owned(), version, info, tasks, episodes, footers: Mutex::default() }
+        Self { root: root.to_owned(), version, info, tasks, episodes, footers: Mutex::default(), fetch: None }
     }
 
     pub fn root(&self) -> &Path {
@@ -191,7 +194,7 @@ impl DatasetReader {
             let what = format!("frames {frames:?} of episode {episode}, which has {}", entry.length);
             return Err(ReadError::Missing { root: self.root.clone(), what });
         }
-        let path = self.root.join(&entry.data_path);
+        let path = self.file(&entry.data_path)?;
         let file = File::open(&path).map_err(|source| ReadError::Io { path: path.clone(), source })?;
         let footer = self.footer(&entry.data_path, &path)?;
         let first = entry.rows_before.saturating_add(frames.start);
@@ -261,7 +264,7 @@ impl DatasetReader {
         }
         let span = entry.videos.iter().find(|span| span.key == key);
         let span = span.ok_or_else(|| ReadError::Missing { root: self.root.clone(), what: format!("the video of {key}") })?;
-        let video = VideoReader::open(&self.root.join(&span.path))?;
+        let video = VideoReader::open(&self.file(&span.path)?)?;
         Ok(Images { frames, source: Source::Video { video: Box::new(video), from_s: span.from_s, fps: self.info.fps } })
     }
 

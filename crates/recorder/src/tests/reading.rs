@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use sinew_core::Image;
 
+use super::model::{go_on, record};
 use super::{assert_whole, create};
-use crate::{DatasetReader, Loader, Values, Version, Windows, verify_with};
+use crate::{Conversion, DatasetReader, Fetch, Loader, Output, Values, Version, Windows, plan_convert, verify_with};
 
 pub(crate) fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/datasets").join(name)
@@ -243,5 +245,52 @@ fn a_hostile_info_is_refused() {
     ] {
         let found = edit(change);
         assert!(found.contains(expected), "expected {expected:?}, found {found:?}");
+    }
+}
+
+/// A dataset elsewhere, and what was fetched of it.
+struct Elsewhere {
+    from: PathBuf,
+    to: PathBuf,
+    fetched: Arc<Mutex<Vec<String>>>,
+}
+
+impl Fetch for Elsewhere {
+    fn fetch(&self, relative: &str) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+        let (from, to) = (self.from.join(relative), self.to.join(relative));
+        if from.exists() && !to.exists() {
+            std::fs::create_dir_all(to.parent().unwrap())?;
+            std::fs::copy(from, to)?;
+            self.fetched.lock().unwrap().push(relative.to_owned());
+        }
+        Ok(self.to.join(relative).exists())
+    }
+}
+
+#[test]
+fn only_the_files_that_are_read_are_fetched() {
+    let folder = tempfile::tempdir().unwrap();
+    let [whole, older] = ["whole", "older"].map(|name| folder.path().join(name));
+    record(&whole, 5, &[3, 4, 2]);
+    let conversion = Conversion { version: Some(Version::V21), cameras: None };
+    plan_convert(&whole, &conversion).unwrap().run(&Output::Folder(older.clone()), &mut go_on).unwrap();
+    for (from, rows, videos) in [(&whole, "data/chunk-000/file-000", 1), (&older, "data/chunk-000/episode_000001", 1)] {
+        let to = tempfile::tempdir().unwrap();
+        let fetched = Arc::default();
+        let source = Elsewhere { from: from.clone(), to: to.path().to_owned(), fetched: Arc::clone(&fetched) };
+        let reader = DatasetReader::open_fetching(to.path(), Box::new(source)).unwrap();
+        let here = DatasetReader::open(from).unwrap();
+        assert_eq!(reader.episodes(), here.episodes());
+        let tables = std::mem::take(&mut *fetched.lock().unwrap());
+        assert!(tables.iter().all(|file| file.starts_with("meta/")) && tables.len() >= 4, "{tables:?}");
+        let camera = here.cameras().next().unwrap().to_owned();
+        assert!(reader.rows(1, 0..4).unwrap() == here.rows(1, 0..4).unwrap());
+        assert!(reader.image(1, &camera, 2).unwrap() == here.image(1, &camera, 2).unwrap());
+        let files = fetched.lock().unwrap().clone();
+        assert!(files[0].starts_with(rows) && files.len() == 1 + videos && files[1].ends_with(".mp4"), "{files:?}");
+        let (mut ours, mut theirs) = (Loader::new(&reader, &Windows::default()).unwrap(), Loader::new(&here, &Windows::default()).unwrap());
+        for index in 0..9 {
+            assert!(ours.item(index).unwrap() == theirs.item(index).unwrap(), "row {index}");
+        }
     }
 }
