@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
-use sinew::{Device, Policy};
-use sinew_hub::ModelRef;
+use sinew::{DatasetReader, Device, Policy};
+use sinew_hub::{ModelRef, Transfer};
 use sinew_policy::Checkpoint;
 
 use crate::{demo_policy, text};
@@ -39,12 +39,21 @@ pub fn open_folder(folder: &Path, device: Device) -> anyhow::Result<Arc<Checkpoi
 }
 
 fn locate(policy: &str) -> anyhow::Result<PathBuf> {
-    let model = ModelRef::parse(policy)?;
+    Ok(sinew_hub::fetch_model(&ModelRef::parse(policy)?, transfer_bar())?)
+}
+
+/// Opens the dataset that `name` names: a folder, or `owner/name[@revision]` on the Hub.
+pub fn open_dataset(name: &Path) -> anyhow::Result<DatasetReader> {
+    Ok(sinew::open_dataset(&name.to_string_lossy(), transfer_bar())?)
+}
+
+/// Shows how far downloads are.
+fn transfer_bar() -> impl Fn(Transfer<'_>) + Send + Sync + 'static {
     let bar = Mutex::new(None::<ProgressBar>);
-    let folder = sinew_hub::fetch_model(&model, move |transfer| {
+    move |transfer| {
         // A poisoned lock would mean that drawing panicked; then nothing more is drawn.
-        let Ok(mut bar) = bar.lock() else { return };
-        let bar = bar.get_or_insert_with(|| {
+        let Ok(mut slot) = bar.lock() else { return };
+        let bar = slot.get_or_insert_with(|| {
             let style = ProgressStyle::with_template("{msg:30!} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
             ProgressBar::new(0).with_style(style.unwrap_or_else(|_bad_template| ProgressStyle::default_bar()))
         });
@@ -53,9 +62,9 @@ fn locate(policy: &str) -> anyhow::Result<PathBuf> {
         bar.set_message(transfer.file.to_owned());
         if transfer.done_bytes >= transfer.total_bytes {
             bar.finish_and_clear();
+            *slot = None;
         }
-    })?;
-    Ok(folder)
+    }
 }
 
 impl NamedCheckpoint {

@@ -125,8 +125,10 @@ fn size_of(folder: &Path, depth: usize) -> Result<u64, ReadError> {
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let metadata = entry.metadata().map_err(failed)?;
-        // A dataset is five folders deep; links are not followed.
-        size += if metadata.is_dir() && depth < 8 { size_of(&entry.path(), depth + 1)? } else { metadata.len() };
+        // A dataset is five folders deep. Links to folders are not followed; of files, which the Hub's cache
+        // links to, the size is theirs.
+        let of_file = || fs::metadata(entry.path()).ok().filter(|metadata| metadata.is_file()).map_or(0, |metadata| metadata.len());
+        size += if metadata.is_dir() && depth < 8 { size_of(&entry.path(), depth + 1)? } else { of_file() };
     }
     Ok(size)
 }

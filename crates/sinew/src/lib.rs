@@ -11,15 +11,23 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! With the feature `datasets` the same for datasets: [`open_dataset`].
+//!
 //! This crate joins what the others keep apart: `sinew-hub` fetches files and knows nothing of
 //! policies, `sinew-policy` runs folders and knows nothing of the Hub.
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "datasets")]
+mod dataset;
 mod policy;
 mod resources;
 
+#[cfg(feature = "datasets")]
+pub use dataset::{DatasetError, open_dataset, open_dataset_of};
 pub use policy::{Policy, PretrainedError};
 pub use sinew_core as core;
 pub use sinew_hub::{ModelRef, Transfer};
 pub use sinew_policy::{Actions, BoundPolicy, Checkpoint, Device, Fit, Inputs};
+#[cfg(feature = "datasets")]
+pub use sinew_recorder::{DatasetReader, Item, Loader, Windows};

@@ -11,8 +11,9 @@ use super::VideoArgs;
 #[derive(Subcommand)]
 pub enum DatasetCommand {
     /// What a dataset holds, by LeRobot's key names
-    #[command(after_help = "Example:\n  sinew dataset info ./my_dataset --json")]
+    #[command(after_help = "Examples:\n  sinew dataset info ./my_dataset --json\n  sinew dataset info lerobot/svla_so101_pickplace")]
     Info {
+        /// A folder, or owner/name[@revision] on the Hub
         dir: PathBuf,
         #[arg(long)]
         json: bool,
@@ -45,6 +46,7 @@ pub enum DatasetCommand {
     #[command(after_help = "Examples:\n  sinew dataset view ./my_dataset --html my_dataset.html\n  \
         sinew dataset view ./my_dataset --episodes 3,7-9\n  sinew dataset view ./my_dataset --connect 127.0.0.1:9876")]
     View {
+        /// A folder, or owner/name[@revision] on the Hub, of which what is shown is fetched
         dir: PathBuf,
         /// Write one page that needs nothing else: images, plots of every number, an episode list
         #[arg(long, value_name = "FILE", conflicts_with = "connect")]
@@ -62,6 +64,7 @@ pub enum DatasetCommand {
     /// Write a dataset as a recording for another program
     #[command(after_help = "Example:\n  sinew dataset export ./my_dataset --rrd my_dataset.rrd --episodes 0-4")]
     Export {
+        /// A folder, or owner/name[@revision] on the Hub, of which what is written is fetched
         dir: PathBuf,
         /// For Rerun
         #[arg(long, value_name = "FILE")]

@@ -7,10 +7,10 @@ use sinew_recorder::{DatasetInfo, verify_with};
 
 use super::watch::Watch;
 use crate::text::say;
-use crate::{Done, text};
+use crate::{Done, source, text};
 
 pub fn info(dir: &Path, json: bool) -> anyhow::Result<Done> {
-    let info = DatasetInfo::open(dir)?;
+    let info = DatasetInfo::open(source::open_dataset(dir)?.root())?;
     if json {
         text::print_json(&info)?;
         return Ok(Done::Ok);

@@ -8,7 +8,7 @@ use sinew_recorder::{DatasetReader, PageOptions, show_in_rerun, write_html, writ
 use super::watch::Watch;
 use crate::args::Episodes;
 use crate::text::say;
-use crate::{Done, text};
+use crate::{Done, source, text};
 
 /// Episodes on a page, and in the viewer, where nobody says which.
 const ON_A_PAGE: u64 = 50;
@@ -21,7 +21,7 @@ fn chosen(reader: &DatasetReader, asked: Option<&Episodes>, first: u64) -> Vec<u
 }
 
 pub fn view(dir: &Path, html: Option<&Path>, connect: Option<&str>, episodes: Option<&Episodes>, json: bool) -> anyhow::Result<Done> {
-    let reader = DatasetReader::open(dir)?;
+    let reader = source::open_dataset(dir)?;
     let watch = Watch::start()?;
     let shown = chosen(&reader, episodes, if html.is_some() { ON_A_PAGE } else { IN_RERUN });
     if let Some(path) = html {
@@ -50,7 +50,7 @@ fn open_viewer(path: &Path) {
 }
 
 pub fn export(dir: &Path, rrd: &Path, episodes: Option<&Episodes>, json: bool) -> anyhow::Result<Done> {
-    let reader = DatasetReader::open(dir)?;
+    let reader = source::open_dataset(dir)?;
     let watch = Watch::start()?;
     let shown = chosen(&reader, episodes, u64::MAX);
     let done = watch.run(|progress| write_rrd(&reader, &shown, rrd, progress))?;
