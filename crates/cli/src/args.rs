@@ -7,7 +7,7 @@ mod rollout;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use sinew_policy::Device;
+use sinew_policy::{Device, Quantization};
 
 pub use dataset::{DatasetCommand, EditArgs, Episodes, HowArgs, Part, PartOf};
 pub use recording::{RecordingArgs, UnfinishedChoice, VideoArgs};
@@ -94,6 +94,23 @@ impl Default for RigArgs {
     }
 }
 
+/// How a policy computes, for every verb that runs one.
+#[derive(Args, Clone, Default)]
+pub struct ComputeArgs {
+    /// Threads for inference; without it all cores, but in `rollout` the control loop's, and in `eval` one an episode
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// cpu; cuda[:N] or metal[:N] in a build with that feature
+    #[arg(long, default_value_t = Device::Cpu)]
+    pub device: Device,
+    /// q8 keeps the weights of linear layers in 8 bits: less memory, and less accuracy, which is measured and printed
+    #[arg(long)]
+    pub quantize: Option<Quantization>,
+    /// Run a policy though there are NaN or infinities among its weights
+    #[arg(long)]
+    pub allow_nan: bool,
+}
+
 #[derive(Args, Clone)]
 #[command(after_help = "Examples:\n  sinew eval --task pick-place --episodes 100 --seed 1000\n  \
     sinew eval --task pick-place --policy ./my_checkpoint --json > results.jsonl")]
@@ -114,9 +131,8 @@ pub struct EvalArgs {
     /// PNG of every episode's last image; without it outputs/eval-N.png
     #[arg(long, value_name = "FILE")]
     pub contact_sheet: Option<PathBuf>,
-    /// cpu; cuda[:N] or metal[:N] in a build with that feature
-    #[arg(long, default_value_t = Device::Cpu)]
-    pub device: Device,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -179,7 +195,8 @@ pub enum PolicyCommand {
         json: bool,
     },
     /// How long a checkpoint takes to load and to answer, on black images or on inputs from a file
-    #[command(after_help = "Examples:\n  sinew policy bench\n  sinew policy bench ./checkpoint --threads 1 --repeat 50 --json")]
+    #[command(after_help = "Examples:\n  sinew policy bench\n  sinew policy bench ./checkpoint --threads 1 --repeat 50 --json\n  \
+        sinew policy bench ./checkpoint --quantize q8")]
     Bench {
         /// A checkpoint folder, or owner/name[@revision] on the Hub; without it the demonstration policy
         policy: Option<String>,
@@ -189,12 +206,8 @@ pub enum PolicyCommand {
         /// How many answers to time
         #[arg(long, default_value_t = 20)]
         repeat: usize,
-        /// All cores unless given
-        #[arg(long)]
-        threads: Option<usize>,
-        /// cpu; cuda[:N] or metal[:N] in a build with that feature
-        #[arg(long, default_value_t = Device::Cpu)]
-        device: Device,
+        #[command(flatten)]
+        compute: ComputeArgs,
         #[arg(long)]
         json: bool,
     },
@@ -209,12 +222,8 @@ pub enum PolicyCommand {
         inputs: PathBuf,
         #[arg(long, value_name = "OUT.safetensors")]
         out: PathBuf,
-        /// All cores unless given
-        #[arg(long)]
-        threads: Option<usize>,
-        /// cpu; cuda[:N] or metal[:N] in a build with that feature
-        #[arg(long, default_value_t = Device::Cpu)]
-        device: Device,
+        #[command(flatten)]
+        compute: ComputeArgs,
         /// Answer so many times and tell how long each took
         #[arg(long, default_value_t = 1)]
         repeat: usize,

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
-use sinew::{DatasetReader, Device, Policy};
+use sinew::{DatasetReader, OpenOptions, Policy};
 use sinew_hub::{ModelRef, Transfer};
-use sinew_policy::Checkpoint;
+use sinew_policy::{Checkpoint, Device, Inputs, QuantizationLoss};
 
+use crate::args::ComputeArgs;
 use crate::{demo_policy, text};
 
 /// A checkpoint and what to call it.
@@ -18,10 +19,10 @@ pub struct NamedCheckpoint {
     pub device: Device,
 }
 
-/// Opens the checkpoint that `policy` names to run on `device`; without a name the demonstration policy.
-pub fn open(policy: Option<&str>, device: Device) -> anyhow::Result<NamedCheckpoint> {
+/// Opens the checkpoint that `policy` names to run as `compute` says; without a name the demonstration policy.
+pub fn open(policy: Option<&str>, compute: &ComputeArgs) -> anyhow::Result<NamedCheckpoint> {
     let (name, folder) = find(policy)?;
-    Ok(NamedCheckpoint { name, checkpoint: open_folder(&folder, device)?, device })
+    Ok(NamedCheckpoint { name, checkpoint: open_folder(&folder, compute)?, device: compute.device })
 }
 
 /// What to call the policy that `policy` names, and its folder, after it was fetched from the Hub
@@ -33,9 +34,10 @@ pub fn find(policy: Option<&str>) -> anyhow::Result<(String, PathBuf)> {
     }
 }
 
-/// Opens a checkpoint folder to run on `device`.
-pub fn open_folder(folder: &Path, device: Device) -> anyhow::Result<Arc<Checkpoint>> {
-    Ok(Arc::clone(Policy::open(folder, device)?.checkpoint()))
+/// Opens a checkpoint folder to run as `compute` says.
+pub fn open_folder(folder: &Path, compute: &ComputeArgs) -> anyhow::Result<Arc<Checkpoint>> {
+    let options = OpenOptions::new().device(compute.device).quantize(compute.quantize).allow_nan(compute.allow_nan);
+    Ok(Arc::clone(Policy::open(folder, options)?.checkpoint()))
 }
 
 fn locate(policy: &str) -> anyhow::Result<PathBuf> {
@@ -68,11 +70,18 @@ fn transfer_bar() -> impl Fn(Transfer<'_>) + Send + Sync + 'static {
 }
 
 impl NamedCheckpoint {
+    /// What quantised weights cost an answer to blank inputs; `None` where weights are as they were. Reads
+    /// them in full for it, once.
+    pub fn quantization_loss(&self) -> anyhow::Result<Option<QuantizationLoss>> {
+        Ok(self.checkpoint.quantization_loss(&self.checkpoint.blank_inputs())?)
+    }
+
     /// What is about to run, on what, in a few lines.
     pub fn banner(&self, threads: usize) -> String {
         let info = self.checkpoint.info();
+        let in_memory = info.quantization.map_or(String::new(), |quantization| format!(" as {quantization}"));
         format!(
-            "policy    {} ({}, {} parameters, {}, licence {})\n\
+            "policy    {} ({}, {} parameters, {}{in_memory}, licence {})\n\
              device    {}, {threads} thread{} for inference",
             self.name,
             info.family,

@@ -1,7 +1,7 @@
 //! Times a checkpoint, and compares it with `expected.safetensors` where the folder holds one:
 //!
 //! ```text
-//! RAYON_NUM_THREADS=1 cargo run --release -p sinew-policy --example time -- CHECKPOINT [RUNS]
+//! RAYON_NUM_THREADS=1 cargo run --release -p sinew-policy --example time -- CHECKPOINT [RUNS [q8]]
 //! ```
 #![allow(clippy::print_stdout, reason = "printing is what it is for")]
 
@@ -10,15 +10,17 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use safetensors::SafeTensors;
-use sinew_policy::{Checkpoint, Inputs};
+use sinew_policy::{Inputs, OpenOptions};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
-    let dir = PathBuf::from(args.next().ok_or("usage: time CHECKPOINT [RUNS]")?);
+    let dir = PathBuf::from(args.next().ok_or("usage: time CHECKPOINT [RUNS [q8]]")?);
     let runs: usize = args.next().map_or(Ok(20), |runs| runs.parse())?;
 
+    let quantization = args.next().map(|name| name.parse()).transpose()?;
+
     let start = Instant::now();
-    let checkpoint = Checkpoint::open(&dir)?;
+    let checkpoint = OpenOptions::new().quantize(quantization).open(&dir)?;
     let opened = start.elapsed();
     checkpoint.load()?;
     println!("open {:.1} ms, load {:.1} ms", opened.as_secs_f64() * 1e3, (start.elapsed() - opened).as_secs_f64() * 1e3);

@@ -17,9 +17,10 @@ use crate::features::{Feature, FeatureKind, Features};
 use crate::files::{Files, Resources};
 use crate::info::{self, CameraInfo, FeatureInfo, Info};
 use crate::keys;
+use crate::nn;
 use crate::processor::{Pipeline, Prompt, old};
 use crate::weights::{Loader, Needs, TensorFile, is_pickle};
-use crate::{CheckpointError, Device};
+use crate::{CheckpointError, Device, Quantization};
 
 pub(crate) const CONFIG: &str = "config.json";
 pub(crate) const WEIGHTS: &str = "model.safetensors";
@@ -49,6 +50,7 @@ pub struct Checkpoint {
     weights: Arc<TensorFile>,
     model: Mutex<Option<Arc<dyn Model>>>,
     allow_nan: bool,
+    pub(crate) quantization: Option<Quantization>,
     /// Whether it was told that there is no instruction for a policy that reads it.
     pub(crate) told_of_no_task: AtomicBool,
     info: Info,
@@ -80,6 +82,7 @@ pub struct OpenOptions<'a> {
     resources: Option<&'a dyn Resources>,
     device: Device,
     allow_nan: bool,
+    quantization: Option<Quantization>,
 }
 
 impl<'a> OpenOptions<'a> {
@@ -109,6 +112,14 @@ impl<'a> OpenOptions<'a> {
         self
     }
 
+    /// Keeps weights in fewer bits than the file does, which takes less memory and changes the answers
+    /// ([`Checkpoint::quantization_loss`] says by how much). On a CPU only.
+    #[must_use]
+    pub fn quantize(mut self, quantization: Option<Quantization>) -> Self {
+        self.quantization = quantization;
+        self
+    }
+
     /// Opens the folder `dir` as [`Checkpoint::open`] does.
     ///
     /// # Errors
@@ -135,6 +146,9 @@ impl Checkpoint {
         let dir = dir.to_owned();
         check_files(&dir)?;
         let device = options.device.open()?;
+        if let Some(quantization) = options.quantization.filter(|_| !nn::has_kernels(&device)) {
+            return Err(CheckpointError::Quantize { quantization, device: options.device });
+        }
         let config_path = dir.join(CONFIG);
         let json = read_json(&config_path)?;
         let family = family(&dir, &config_path, &json)?;
@@ -172,9 +186,9 @@ impl Checkpoint {
         };
         check_preprocessor(&dir.join(PREPROCESSOR), &preprocessor, &*plan)?;
 
-        let mut loader = Loader::check(&weights);
+        let mut loader = Loader::check(&weights).quantizing(options.quantization);
         plan.build(&mut loader)?;
-        let Needs { parameters, in_file } = loader.finish(|name| old::is_statistic(name) || plan.knows_unused(name))?;
+        let Needs { parameters, in_file, quantized } = loader.finish(|name| old::is_statistic(name) || plan.knows_unused(name))?;
         for (file, pipeline) in [(PREPROCESSOR, &preprocessor), (POSTPROCESSOR, &postprocessor)] {
             if let Some(name) = pipeline.unknown_feature([inputs, outputs]) {
                 let expected = format!("a feature of {CONFIG}");
@@ -217,7 +231,9 @@ impl Checkpoint {
             guidance: shape.guidance,
             licence: info::card_licence(&dir).or(common.license),
             file_bytes: weights.len_bytes(),
-            memory_bytes: (parameters - in_file) * 4 + shape.scratch_bytes,
+            quantization: options.quantization,
+            memory_bytes: (parameters - in_file) * 4 + shape.scratch_bytes
+                - options.quantization.map_or(0, |quantization| quantization.saved_bytes(quantized)),
         };
         let allow_nan = options.allow_nan;
         let (inputs, action_names) = (common.input_features, common.action_feature_names);
@@ -233,6 +249,7 @@ impl Checkpoint {
             weights,
             model: Mutex::new(None),
             allow_nan,
+            quantization: options.quantization,
             told_of_no_task: AtomicBool::new(false),
             info,
         })
@@ -263,14 +280,23 @@ impl Checkpoint {
         if let Some(model) = slot.as_ref() {
             return Ok(Arc::clone(model));
         }
+        let model: Arc<dyn Model> = Arc::from(self.build(self.quantization)?);
+        *slot = Some(Arc::clone(&model));
+        Ok(model)
+    }
+
+    /// The network with its weights, `quantization` or as they are.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub(crate) fn build(&self, quantization: Option<Quantization>) -> Result<Box<dyn Model>, CheckpointError> {
         tracing::debug!(path = %self.weights.path().display(), parameters = self.info.parameters, "reading the weights");
-        let mut loader = Loader::load(&self.weights, &self.device);
-        let model: Arc<dyn Model> = Arc::from(self.plan.build(&mut loader)?);
+        let mut loader = Loader::load(&self.weights, &self.device).quantizing(quantization);
+        let model = self.plan.build(&mut loader)?;
         match loader.check_finite() {
             Err(error) if self.allow_nan => tracing::warn!(%error, "going on, as told"),
             result => result?,
         }
-        *slot = Some(Arc::clone(&model));
         Ok(model)
     }
 

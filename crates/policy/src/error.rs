@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::{Device, Fit};
+use crate::{Device, Fit, Quantization};
 
 /// A folder that is no checkpoint this crate can run. Raised by
 /// [`Checkpoint::open`](crate::Checkpoint::open), before any weight is read.
@@ -88,6 +88,8 @@ pub enum CheckpointError {
         #[source]
         source: candle_core::Error,
     },
+    #[error("quantising weights to {quantization} on {device}: only the CPU kernels of this program can, expected the device cpu")]
+    Quantize { quantization: Quantization, device: Device },
     #[error("building the model from {}", path.display())]
     Build {
         path: PathBuf,

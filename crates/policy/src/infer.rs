@@ -9,7 +9,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde::Serialize;
 
-use crate::family::Sampling;
+use crate::family::{Model, Sampling};
 use crate::features::{ACTION, Feature, FeatureKind};
 use crate::processor::{Array, Batch, Precision, Prompt};
 use crate::weights::TensorFile;
@@ -288,11 +288,28 @@ impl Checkpoint {
         if self.plan.prompt() != Prompt::None && inputs.task.trim().is_empty() && !self.told_of_no_task.swap(true, Ordering::Relaxed) {
             tracing::warn!(family = self.info().family, "there is no instruction, and this policy reads one");
         }
+        let batch = self.preprocessed(inputs)?;
+        self.normalized_by(&*self.model()?, batch, inputs, guidance)
+    }
+
+    /// What the model sees of `inputs`.
+    pub(crate) fn preprocessed(&self, inputs: &Inputs) -> Result<Batch, InferError> {
         let mut batch = self.batch(inputs)?;
         self.preprocessor.run(&mut batch)?;
+        Ok(batch)
+    }
+
+    /// The answer of one `model` of this checkpoint to what it sees of `inputs`.
+    pub(crate) fn normalized_by(
+        &self,
+        model: &dyn Model,
+        batch: Batch,
+        inputs: &Inputs,
+        guidance: Option<&Guidance>,
+    ) -> Result<(Array, Batch), InferError> {
         let mut sampling = Sampling::new(inputs.noise.clone(), inputs.step_noise.clone(), inputs.seed);
         sampling.guidance = guidance.cloned();
-        Ok((self.model()?.run(&batch, &mut sampling)?, batch))
+        Ok((model.run(&batch, &mut sampling)?, batch))
     }
 
     /// `answer` in the dataset's units; `observed` is what [`normalized`](Self::normalized) gave

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use safetensors::Dtype;
 use serde::Serialize;
 
-use crate::GuidanceSettings;
 use crate::features::{Feature, FeatureKind, IMAGES};
 use crate::weights::TensorFile;
+use crate::{GuidanceSettings, Quantization};
 
 /// What [`Checkpoint::info`](crate::Checkpoint::info) tells.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -51,7 +51,9 @@ pub struct Info {
     pub licence: Option<String>,
     /// The size of `model.safetensors`.
     pub file_bytes: u64,
-    /// What inference needs: the weights in `f32`, without tables that stay in the file and, as an
+    /// How the weights are kept in memory, where not in `f32`.
+    pub quantization: Option<Quantization>,
+    /// What inference needs: the weights in `f32` or quantised, without tables that stay in the file and, as an
     /// estimate, the largest intermediate.
     pub memory_bytes: u64,
 }

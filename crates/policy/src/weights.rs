@@ -13,8 +13,8 @@ use memmap2::{Advice, Mmap, UncheckedAdvice};
 use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
-use crate::CheckpointError;
 use crate::adapter::Adapter;
+use crate::{CheckpointError, Quantization};
 
 /// File name endings of formats that run code when they are read.
 const PICKLES: [&str; 6] = ["bin", "pt", "pth", "pkl", "pickle", "ckpt"];
@@ -247,6 +247,7 @@ pub(crate) struct Loader {
     file: Arc<TensorFile>,
     device: Device,
     dry: bool,
+    quantization: Option<Quantization>,
     used: BTreeSet<String>,
     needs: Needs,
     /// Tensors with NaN or infinity.
@@ -260,6 +261,8 @@ pub(crate) struct Needs {
     pub parameters: u64,
     /// How many of them stay in the file, to be read from there when they are used, if ever.
     pub in_file: u64,
+    /// How many weights of layers are quantised.
+    pub quantized: u64,
 }
 
 impl Loader {
@@ -268,6 +271,7 @@ impl Loader {
             file: Arc::clone(file),
             device: Device::Cpu,
             dry: true,
+            quantization: None,
             used: BTreeSet::new(),
             needs: Needs::default(),
             not_finite: Vec::new(),
@@ -277,6 +281,18 @@ impl Loader {
     /// The tensors are made on `device`.
     pub(crate) fn load(file: &Arc<TensorFile>, device: &Device) -> Self {
         Self { dry: false, device: device.clone(), ..Self::check(file) }
+    }
+
+    /// The same for a model whose weights are to be quantised.
+    pub(crate) fn quantizing(self, quantization: Option<Quantization>) -> Self {
+        Self { quantization, ..self }
+    }
+
+    /// Whether a layer of so many weights, which is about to be made, is to quantise them.
+    pub(crate) fn quantizes(&mut self, weights: usize) -> bool {
+        let is_quantized = self.quantization.is_some_and(|quantization| quantization.takes(weights));
+        self.needs.quantized += if is_quantized { weights as u64 } else { 0 };
+        is_quantized
     }
 
     pub(crate) fn file(&self) -> &Arc<TensorFile> {

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use serde::Serialize;
-use sinew_policy::{Device, Fit, Info, Inputs};
+use sinew_policy::{Fit, Info, Inputs};
 
-use crate::args::PolicyCommand;
+use crate::args::{ComputeArgs, PolicyCommand};
 use crate::text::say;
 use crate::{Done, source, text};
 
@@ -13,19 +13,19 @@ pub fn run(command: &PolicyCommand) -> anyhow::Result<Done> {
     match command {
         PolicyCommand::Info { policy, json } => info(policy.as_deref(), *json),
         PolicyCommand::Check { policy, robot, json } => check(policy.as_deref(), robot.as_deref(), *json),
-        PolicyCommand::Bench { policy, inputs, repeat, threads, device, json } => {
-            source::set_threads(*threads)?;
-            bench(policy.as_deref(), *device, inputs.as_deref(), *repeat, *json)
+        PolicyCommand::Bench { policy, inputs, repeat, compute, json } => {
+            source::set_threads(compute.threads)?;
+            bench(policy.as_deref(), compute, inputs.as_deref(), *repeat, *json)
         }
-        PolicyCommand::Infer { policy, inputs, out, threads, device, repeat, json } => {
-            source::set_threads(*threads)?;
-            infer(policy, *device, inputs, out, *repeat, *json)
+        PolicyCommand::Infer { policy, inputs, out, compute, repeat, json } => {
+            source::set_threads(compute.threads)?;
+            infer(policy, compute, inputs, out, *repeat, *json)
         }
     }
 }
 
 fn info(policy: Option<&str>, json: bool) -> anyhow::Result<Done> {
-    let named = source::open(policy, Device::Cpu)?;
+    let named = source::open(policy, &ComputeArgs::default())?;
     let info = named.checkpoint.info();
     if json {
         text::print_json(info)?;
@@ -83,7 +83,7 @@ fn describe(name: &str, info: &Info) -> String {
 fn check(policy: Option<&str>, robot: Option<&str>, json: bool) -> anyhow::Result<Done> {
     let robot = robot.map(sinew_sim::robots::get).transpose()?;
     let (name, folder) = source::find(policy)?;
-    let opened = source::open_folder(&folder, Device::Cpu);
+    let opened = source::open_folder(&folder, &ComputeArgs::default());
     let (verdict, words) = match &opened {
         Err(error) => (Verdict { policy: &name, ok: false, error: Some(text::chain(error)), info: None, fit: None }, None),
         Ok(checkpoint) => {
@@ -121,20 +121,25 @@ struct Verdict<'a> {
     fit: Option<Fit>,
 }
 
-fn bench(policy: Option<&str>, device: Device, inputs: Option<&Path>, repeat: usize, json: bool) -> anyhow::Result<Done> {
-    let named = source::open(policy, device)?;
+fn bench(policy: Option<&str>, compute: &ComputeArgs, inputs: Option<&Path>, repeat: usize, json: bool) -> anyhow::Result<Done> {
+    let named = source::open(policy, compute)?;
     let inputs = match inputs {
         Some(path) => Inputs::read(path)?,
         None => named.checkpoint.blank_inputs(),
     };
     let (actions, timing) = named.checkpoint.time(&inputs, repeat)?;
+    // Before the full weights are read to compare with.
+    let peak = peak_memory_bytes();
+    let loss = named.checkpoint.quantization_loss(&inputs)?;
     if json {
         let report = serde_json::json!({
             "policy": named.name,
             "threads": rayon::current_num_threads(),
             "rows": actions.rows,
             "timing": timing,
-            "peak_memory_bytes": peak_memory_bytes(),
+            "peak_memory_bytes": peak,
+            "quantization": compute.quantize,
+            "quantization_loss": loss,
         });
         text::print_json(&report)?;
         return Ok(Done::Ok);
@@ -145,8 +150,11 @@ fn bench(policy: Option<&str>, device: Device, inputs: Option<&Path>, repeat: us
     say!("first     {:.1} ms", timing.infer_milliseconds[0]);
     say!("answers   {:.1} ms (median of {repeat}), {:.1} fastest, {:.1} slowest", ms(0.5), ms(0.0), ms(1.0));
     say!("          {} rows each: {:.0} rows a second", actions.rows, actions.rows as f64 / ms(0.5) * 1e3);
-    if let Some(peak) = peak_memory_bytes() {
+    if let Some(peak) = peak {
         say!("memory    {} at most", text::bytes(peak));
+    }
+    if let Some(loss) = loss {
+        say!("accuracy  {loss}, against the weights as they are in the file");
     }
     Ok(Done::Ok)
 }
@@ -158,8 +166,8 @@ fn peak_memory_bytes() -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
-fn infer(policy: &str, device: Device, inputs: &Path, out: &Path, repeat: usize, json: bool) -> anyhow::Result<Done> {
-    let named = source::open(Some(policy), device)?;
+fn infer(policy: &str, compute: &ComputeArgs, inputs: &Path, out: &Path, repeat: usize, json: bool) -> anyhow::Result<Done> {
+    let named = source::open(Some(policy), compute)?;
     let report = named.checkpoint.infer_file(inputs, out, repeat)?;
     if json {
         text::print_json(&report)?;

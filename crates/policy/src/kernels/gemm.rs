@@ -70,10 +70,11 @@ pub(super) fn product(x: &dyn Rows, m: usize, w: &Packed, out: Target<'_>, finis
     threads::each(row_parts * panel_parts, |piece| {
         let (row, panel) = (piece / panel_parts * row_part, piece % panel_parts * panel_part);
         let (rows, panels) = (row..m.min(row + row_part), panel..panels.min(panel + panel_part));
-        with_scratch(|[scratch, _]| {
+        with_scratch(|[scratch, weights]| {
             for columns in passes(w) {
                 let (values, stride) = x.block(rows.clone(), columns.clone(), scratch);
-                w.isa.run(Pass { x: values, stride, rows: rows.clone(), w, panels: panels.clone(), columns, out, finish });
+                let pass = Pass { x: values, stride, rows: rows.clone(), w, panels: panels.clone(), columns, out, finish };
+                w.isa.run(Run { pass, weights });
             }
         });
     });
@@ -84,7 +85,9 @@ pub(super) fn multiply(x: Matrix<'_>, w: &Packed, out: Target<'_>) {
     out.assert_holds(x.rows, w.n);
     for columns in passes(w) {
         let values = x.values.get(columns.start..).unwrap_or_default();
-        w.isa.run(Pass { x: values, stride: x.stride, rows: 0..x.rows, w, panels: 0..w.panels(), columns, out, finish: Finish::NOTHING });
+        let (rows, panels, finish) = (0..x.rows, 0..w.panels(), Finish::NOTHING);
+        let pass = Pass { x: values, stride: x.stride, rows, w, panels, columns, out, finish };
+        w.isa.run(Run { pass, weights: &mut Aligned::default() });
     }
 }
 
@@ -109,27 +112,34 @@ struct Pass<'a> {
     finish: Finish<'a>,
 }
 
+struct Run<'a> {
+    pass: Pass<'a>,
+    /// Where weights are laid out that are kept in another form.
+    weights: &'a mut Aligned,
+}
+
 /// The largest [`Simd::ROWS`].
 const MOST_ROWS: usize = 12;
 
 /// A few rows of one panel.
 type Tile<V> = [[V; 2]; MOST_ROWS];
 
-impl Kernel for Pass<'_> {
+impl Kernel for Run<'_> {
     type Out = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (rows, depth) = (self.rows.len(), self.columns.len());
+        let Self { pass, weights: scratch } = self;
+        let (rows, depth) = (pass.rows.len(), pass.columns.len());
         if rows == 0 {
             return;
         }
-        let Self { x, stride, .. } = self;
+        let Pass { x, stride, .. } = pass;
         assert!(x.len() >= (rows - 1) * stride + depth, "{rows} rows with stride {stride} in {} values", x.len());
         let height = even_part(rows, S::ROWS);
         let mut tile = [[s.splat(0.0); 2]; MOST_ROWS];
-        for panel in self.panels.clone() {
-            let weights = &self.w.panel(panel, self.columns.start)[..depth * 2 * S::LANES];
+        for panel in pass.panels.clone() {
+            let weights = pass.w.weights(s, panel, pass.columns.clone(), scratch);
             for first in (0..rows).step_by(height) {
                 let count = height.min(rows - first);
                 let x = &x[first * stride..];
@@ -150,11 +160,11 @@ impl Kernel for Pass<'_> {
                         11 => sum::<S, 11>(s, x, stride, weights, &mut tile),
                         _ => sum::<S, 12>(s, x, stride, weights, &mut tile),
                     }
-                    let row = self.rows.start + first;
-                    if self.w.is_gated {
-                        self.store_gated(s, panel, row, &tile[..count]);
+                    let row = pass.rows.start + first;
+                    if pass.w.is_gated {
+                        pass.store_gated(s, panel, row, &tile[..count]);
                     } else {
-                        self.store(s, panel, row, &tile[..count]);
+                        pass.store(s, panel, row, &tile[..count]);
                     }
                 }
             }

@@ -10,6 +10,7 @@
 #![allow(unsafe_code, reason = "vectors are loaded from, and threads write to, places inside slices whose bounds are checked once")]
 
 mod attention;
+mod codes;
 mod conv;
 mod gemm;
 mod math;

@@ -1,10 +1,13 @@
 //! Weights in the order in which the matrix product reads them.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
+use super::codes::Codes;
 use super::matrix::Matrix;
 use super::memory::{Aligned, Target};
-use super::simd::Isa;
+use super::simd::{Isa, Simd};
 use super::threads;
 
 /// How many weights are worth packing on several threads.
@@ -16,6 +19,8 @@ const WORTH_SHARING: usize = 1 << 18;
 pub(crate) struct Packed {
     pub(super) isa: Isa,
     values: Aligned,
+    /// What stands for the values where they are not kept.
+    codes: Option<Codes>,
     /// One a column of the panels.
     bias: Aligned,
     /// How many outputs there are.
@@ -95,7 +100,7 @@ impl Packed {
     fn empty(isa: Isa, [n, depth]: [usize; 2], panels: usize) -> Self {
         let width = 2 * isa.lanes();
         let (values, bias) = (Aligned::zeros(panels * width * depth), Aligned::zeros(panels * width));
-        Self { isa, values, bias, n, depth, is_gated: false, is_finite: true }
+        Self { isa, values, codes: None, bias, n, depth, is_gated: false, is_finite: true }
     }
 
     /// `column` gives what a column of the panels is made from, `None` for filling; `order` the place of
@@ -153,6 +158,23 @@ impl Packed {
         all
     }
 
+    /// The same weights in about 9 bits each, nearly: see [`Codes`]. Not for convolutions.
+    pub(crate) fn quantized(self) -> Self {
+        let codes = Codes::new(self.isa, self.values.values(), self.depth);
+        Self { values: Aligned::default(), codes: Some(codes), ..self }
+    }
+
+    /// The weights as they were, `[n, depth]`, or as near as they are kept.
+    #[cfg(test)]
+    pub(super) fn unpacked(&self) -> Vec<f32> {
+        let width = self.width();
+        let value = |panel, input, column| match &self.codes {
+            None => self.panel(panel, input)[column],
+            Some(codes) => codes.value(width, panel, input, column),
+        };
+        (0..self.n * self.depth).map(|i| value(i / self.depth / width, i % self.depth, i / self.depth % width)).collect()
+    }
+
     /// Columns of a panel.
     pub(super) fn width(&self) -> usize {
         2 * self.isa.lanes()
@@ -163,9 +185,23 @@ impl Packed {
     }
 
     /// The weights of a panel from input `first` on.
-    pub(super) fn panel(&self, panel: usize, first: usize) -> &[f32] {
+    fn panel(&self, panel: usize, first: usize) -> &[f32] {
         let size = self.width() * self.depth;
         &self.values.values()[panel * size + first * self.width()..(panel + 1) * size]
+    }
+
+    /// The weights of a panel for some inputs, two vectors for each; they may be laid out in `scratch`.
+    #[inline(always)]
+    pub(super) fn weights<'a, S: Simd>(&'a self, s: S, panel: usize, columns: Range<usize>, scratch: &'a mut Aligned) -> &'a [f32] {
+        let len = columns.len() * 2 * S::LANES;
+        match &self.codes {
+            None => &self.panel(panel, columns.start)[..len],
+            Some(codes) => {
+                let weights = scratch.at_least(len);
+                codes.decode(s, panel, columns, weights);
+                weights
+            }
+        }
     }
 
     /// The biases, then zeros.

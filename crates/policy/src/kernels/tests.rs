@@ -60,6 +60,10 @@ fn assert_near(ours: &[f32], expected: &[f64], tolerance: f64, what: &str) {
     }
 }
 
+fn max_delta(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
 /// Runs a function of vectors over values.
 struct Map<'a> {
     x: &'a [f32],
@@ -140,6 +144,28 @@ proptest! {
             prop_assert!(packed.is_finite);
             let ours = linear(x, &packed, residual.as_deref(), ACTIVATIONS[activation]);
             assert_near(&ours, &expected, 1e-4, &format!("{isa:?} {m}x{n}x{depth}"));
+        }
+    }
+
+    #[test]
+    fn quantized_weights_are_near_and_multiply_as_others_do(
+        m in 1usize..30, n in 1usize..100, depth in 1usize..1300, is_gated in any::<bool>(), seed in any::<u64>(),
+    ) {
+        let (x, bias) = (values(m * depth, seed), values(n, seed ^ 2));
+        // Neighbouring blocks of very different sizes, some of nothing but zeros.
+        let w: Vec<f32> = values(n * depth, seed ^ 1).iter().enumerate().map(|(i, w)| w * ((i % depth / 32 % 3) as f32 * 10.0)).collect();
+        for isa in Isa::available() {
+            let rounded = Packed::new(isa, &[Matrix::dense(&w, depth)], Some(&bias)).quantized().unpacked();
+            for (ours, theirs) in rounded.chunks(depth).zip(w.chunks(depth)).flat_map(|(ours, theirs)| ours.chunks(32).zip(theirs.chunks(32))) {
+                let largest = theirs.iter().fold(0f32, |most, w| most.max(w.abs()));
+                prop_assert!(max_delta(ours, theirs) <= largest / 253.9, "{:?}: {:?} for {:?}", isa, ours, theirs);
+            }
+            let pack = |w: &[f32]| {
+                let w = Matrix::dense(w, depth);
+                if is_gated { Packed::gated(isa, w, w, [&bias, &bias]) } else { Packed::new(isa, &[w], Some(&bias)) }
+            };
+            let [ours, expected] = [pack(&w).quantized(), pack(&rounded)].map(|w| linear(Matrix::dense(&x, depth), &w, None, Activation::Silu));
+            prop_assert!(ours.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits()), "{:?} {}x{}x{}", isa, m, n, depth);
         }
     }
 
@@ -347,6 +373,7 @@ fn answers_are_the_same_bytes_on_any_number_of_threads() {
         let rows = Matrix::dense(&x, 1100);
         let packed = Packed::new(isa, &[Matrix::dense(&w, 1100)], Some(&bias));
         let mut answers = linear(rows, &packed, None, Activation::GeluErf);
+        answers.extend(linear(rows, &packed.quantized(), None, Activation::Silu));
         answers.extend(attention(isa, [rows; 3], [11, 11], None, 0.1));
         answers.extend(normalize(isa, rows, Norm::Layer { scale: &x[..1100], shift: &w[..1100] }, 1e-5));
         answers.extend(group_norm(isa, rows, 4, [&x[..1100], &w[..1100]], 1e-5, Activation::Mish));
@@ -377,6 +404,8 @@ fn what_is_not_a_number_is_not_hidden() {
         let packed = Packed::new(isa, &[rows], None);
         assert!(!packed.is_finite, "{isa:?}");
         let clean = values(64, 2);
+        let coded = Packed::new(isa, &[rows], None).quantized();
+        assert!(linear(Matrix::dense(&clean, 64), &coded, None, Activation::Relu).iter().any(|y| y.is_nan()), "{isa:?}");
         assert!(linear(rows, &packed, None, Activation::Relu).iter().any(|y| y.is_nan()), "{isa:?}");
         assert!(attention(isa, [rows; 3], [4, 4], None, 1.0).iter().any(|y| y.is_nan()), "{isa:?}");
         assert!(normalize(isa, rows, Norm::RootMeanSquare { scale: &clean }, 1e-5)[64..128].iter().all(|y| y.is_nan()), "{isa:?}");

@@ -12,6 +12,11 @@ pub(crate) fn kernels_on(device: &Device) -> Option<Isa> {
     if device.is_cpu() { Isa::chosen() } else { None }
 }
 
+/// Whether layers on `device` use the crate's own kernels.
+pub(crate) fn has_kernels(device: &Device) -> bool {
+    kernels_on(device).is_some()
+}
+
 /// Calls `work` with the values of `x`, in their order.
 pub(crate) fn with_values<R>(x: &Tensor, work: impl FnOnce(&[f32]) -> R) -> Result<R> {
     let x = x.contiguous()?;

@@ -38,6 +38,7 @@ impl Gated {
                 return Ok(Self { weights: Weights::Plain(both), activation, n_out });
             }
         };
+        let is_quantized = loader.quantizes(2 * n_out * n_in);
         let mut part = |name: &str| -> Built<_> {
             let bias = if has_bias { loader.vector(&format!("{name}.bias"), n_out)? } else { vec![0.0; n_out] };
             let name = format!("{name}.weight");
@@ -49,6 +50,7 @@ impl Gated {
         if !packed.is_finite {
             parts.iter().for_each(|(values, _, name)| loader.note_not_finite(name, values));
         }
+        let packed = if is_quantized { packed.quantized() } else { packed };
         Ok(Self { weights: Weights::Packed(Box::new(packed)), activation, n_out })
     }
 

@@ -71,6 +71,8 @@ impl Linear {
     /// The rows of several tensors below each other; all have a bias or none has.
     pub(super) fn from_sources(loader: &mut Loader, sources: &[Source]) -> Built<Self> {
         let n_out = sources.iter().map(|source| source.rows.len()).sum();
+        let n_in: usize = sources.first().map_or(0, |source| source.shape[1..].iter().product());
+        let is_quantized = loader.quantizes(n_out * n_in);
         let mut values = Vec::new();
         let mut biases = Vec::new();
         for source in sources {
@@ -85,7 +87,9 @@ impl Linear {
                 let parts =
                     values.iter().map(|(values, source)| Matrix::dense(values, values.len() / source.shape[0]).rows(source.rows.clone()));
                 let parts = parts.collect::<Vec<_>>();
-                return Ok(Self { weights: Weights::Packed(Box::new(pack(isa, &parts, bias.as_ref())?)), bias, n_out });
+                let packed = pack(isa, &parts, bias.as_ref())?;
+                let packed = if is_quantized { packed.quantized() } else { packed };
+                return Ok(Self { weights: Weights::Packed(Box::new(packed)), bias, n_out });
             }
             let parts = values.iter().map(|(values, source)| {
                 let weight = Tensor::from_slice(values, (source.shape[0], ()), loader.device())?;

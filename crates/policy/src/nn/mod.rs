@@ -12,6 +12,7 @@ mod rotary;
 
 pub(crate) use activation::Activation;
 pub(crate) use attention::{Attention, Heads, Mask, attend};
+pub(crate) use bridge::has_kernels;
 pub(crate) use conv::{Conv, Conv1d, ConvTranspose1d, Window, max_pool};
 pub(crate) use gated::Gated;
 pub(crate) use linear::{Embedding, Linear};

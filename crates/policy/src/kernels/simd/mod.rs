@@ -53,6 +53,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         // SAFETY: the caller's promise.
         unsafe { if n == Self::LANES { self.store(to, v) } else { self.store_part(to, n, v) } }
     }
+    /// `LANES` whole numbers of 8 bits.
+    ///
+    /// # Safety
+    /// `from` is readable for `LANES` bytes.
+    unsafe fn load_codes(self, from: *const i8) -> Self::V;
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;

@@ -70,4 +70,13 @@ impl Simd for Neon {
             std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, n);
         }
     }
+
+    #[inline(always)]
+    unsafe fn load_codes(self, from: *const i8) -> float32x4_t {
+        // SAFETY: the caller's promise: four bytes, which are the low ones of a vector's eight.
+        unsafe {
+            let codes = vcreate_s8(u64::from(from.cast::<u32>().read_unaligned()));
+            vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(codes))))
+        }
+    }
 }

@@ -47,6 +47,12 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn load_codes(self, from: *const i8) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { from.cast::<[i8; 4]>().read() }.map(f32::from)
+    }
+
+    #[inline(always)]
     fn add(self, a: V, b: V) -> V {
         from_fn(|i| a[i] + b[i])
     }

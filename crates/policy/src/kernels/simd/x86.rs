@@ -80,6 +80,12 @@ impl Simd for Avx512 {
         // SAFETY: the caller's promise, as masked lanes are not written; the set is there.
         unsafe { _mm512_mask_storeu_ps(to, mask16(n), v) }
     }
+
+    #[inline(always)]
+    unsafe fn load_codes(self, from: *const i8) -> __m512 {
+        // SAFETY: the caller's promise; the set is there.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) }
+    }
 }
 
 /// All bits of the first `n` of 8 lanes.
@@ -144,5 +150,11 @@ impl Simd for Avx2 {
     unsafe fn store_part(self, to: *mut f32, n: usize, v: __m256) {
         // SAFETY: the caller's promise, as masked lanes are not written; the set is there.
         unsafe { _mm256_maskstore_ps(to, mask8(n), v) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_codes(self, from: *const i8) -> __m256 {
+        // SAFETY: the caller's promise; the set is there.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))) }
     }
 }

@@ -1,0 +1,128 @@
+//! Weights in fewer bits, for less memory, and what that costs in accuracy.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::infer::Inputs;
+use crate::{Checkpoint, InferError};
+
+/// A way to keep a policy's weights smaller than they are in its file. Answers then differ from
+/// LeRobot's by more than rounding: [`Checkpoint::quantization_loss`] measures it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Quantization {
+    /// The weights of linear layers as whole numbers of 8 bits, with an `f32` scale for every 32 inputs
+    /// of an output: 1.125 bytes a weight. They are multiplied in `f32`. Convolutions, norms and layers
+    /// of fewer than 65,536 weights, such as the first and the last, stay as they are.
+    Q8,
+}
+
+impl Quantization {
+    /// Of how many weights a layer must have to be quantised.
+    const FEWEST: usize = 1 << 16;
+
+    /// Whether a layer of so many weights is quantised.
+    pub(crate) fn takes(self, weights: usize) -> bool {
+        weights >= Self::FEWEST
+    }
+
+    /// What so many weights in `f32` take more than quantised ones.
+    pub(crate) fn saved_bytes(self, weights: u64) -> u64 {
+        // 4 bytes less 1.125.
+        weights * 23 / 8
+    }
+}
+
+impl fmt::Display for Quantization {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Q8 => "q8",
+        })
+    }
+}
+
+/// A name that is no quantisation.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("reading the quantisation {0:?}: expected q8")]
+pub struct ParseQuantizationError(String);
+
+impl FromStr for Quantization {
+    type Err = ParseQuantizationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "q8" { Ok(Self::Q8) } else { Err(ParseQuantizationError(text.to_owned())) }
+    }
+}
+
+/// How far one answer by quantised weights is from the answer to the same inputs, with the same noise,
+/// by the weights as they are in the file. In the dataset's units.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct QuantizationLoss {
+    /// The largest difference between two numbers of the answers.
+    pub max_delta: f32,
+    /// The square root of the mean of the squared differences.
+    pub rms_delta: f32,
+    /// From the smallest to the largest number of the answer by full weights.
+    pub range: f32,
+}
+
+impl QuantizationLoss {
+    /// The largest difference as a part of the range.
+    pub fn share(&self) -> f32 {
+        if self.max_delta == 0.0 { 0.0 } else { self.max_delta / self.range }
+    }
+}
+
+impl fmt::Display for QuantizationLoss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { max_delta, rms_delta, range } = self;
+        let share = self.share() * 100.0;
+        write!(f, "at most {max_delta:.2e} off, {share:.2} % of the {range:.2} that the answer ranges over ({rms_delta:.1e} in the mean)")
+    }
+}
+
+impl Checkpoint {
+    /// Answers `inputs` by the weights as they are in the file and by the quantised ones; `None` where
+    /// the checkpoint was not opened with [`OpenOptions::quantize`](crate::OpenOptions::quantize).
+    ///
+    /// The weights as they are take their full memory meanwhile, and are dropped when they have answered;
+    /// the quantised ones are loaded afterwards, unless they were before.
+    ///
+    /// # Errors
+    /// As [`infer`](Checkpoint::infer).
+    pub fn quantization_loss(&self, inputs: &Inputs) -> Result<Option<QuantizationLoss>, InferError> {
+        if self.quantization.is_none() {
+            return Ok(None);
+        }
+        let full = {
+            let batch = self.preprocessed(inputs)?;
+            let (answer, observed) = self.normalized_by(&*self.build(None)?, batch, inputs, None)?;
+            self.unnormalized(answer, observed)?.values
+        };
+        let ours = self.infer(inputs)?.values;
+        let deltas = || ours.iter().zip(&full).map(|(ours, full)| (ours - full).abs());
+        let squares: f64 = deltas().map(|delta| f64::from(delta).powi(2)).sum();
+        Ok(Some(QuantizationLoss {
+            max_delta: deltas().fold(0.0, f32::max),
+            rms_delta: (squares / full.len().max(1) as f64).sqrt() as f32,
+            range: full.iter().copied().fold(f32::MIN, f32::max) - full.iter().copied().fold(f32::MAX, f32::min),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantisations_are_read_as_they_are_written() {
+        assert_eq!(Quantization::Q8.to_string().parse(), Ok(Quantization::Q8));
+        for wrong in ["", "Q8", "q4", "q8 "] {
+            assert!(wrong.parse::<Quantization>().is_err(), "{wrong}");
+        }
+    }
+}
