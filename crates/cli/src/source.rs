@@ -7,7 +7,7 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use sinew::{DatasetReader, OpenOptions, Policy};
 use sinew_hub::{ModelRef, Transfer};
-use sinew_policy::{Checkpoint, Device, Inputs, QuantizationLoss};
+use sinew_policy::{Checkpoint, Device, QuantizationLoss};
 
 use crate::args::ComputeArgs;
 use crate::{demo_policy, text};
@@ -70,8 +70,8 @@ fn transfer_bar() -> impl Fn(Transfer<'_>) + Send + Sync + 'static {
 }
 
 impl NamedCheckpoint {
-    /// What quantised weights cost an answer to blank inputs; `None` where weights are as they were. Reads
-    /// them in full for it, once.
+    /// What quantised weights cost the answer to blank inputs; `None` where weights are as they are in the
+    /// file, from which they are read in full for it, once.
     pub fn quantization_loss(&self) -> anyhow::Result<Option<QuantizationLoss>> {
         Ok(self.checkpoint.quantization_loss(&self.checkpoint.blank_inputs())?)
     }
@@ -98,6 +98,11 @@ impl NamedCheckpoint {
 pub fn threads_beside_control(wanted: Option<usize>) -> anyhow::Result<usize> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     at_least_one(wanted.unwrap_or_else(|| (cores - 1).max(1)))
+}
+
+/// Threads for each of several policies that keep the cores busy together: what the user says, else one.
+pub fn threads_beside_others(wanted: Option<usize>) -> anyhow::Result<usize> {
+    at_least_one(wanted.unwrap_or(1))
 }
 
 /// Threads for all inference in this process, before the first is made; all cores unless given.

@@ -28,6 +28,6 @@ pub use dataset::{DatasetError, open_dataset, open_dataset_of};
 pub use policy::{Policy, PretrainedError};
 pub use sinew_core as core;
 pub use sinew_hub::{ModelRef, Transfer};
-pub use sinew_policy::{Actions, BoundPolicy, Checkpoint, Device, Fit, Inputs};
+pub use sinew_policy::{Actions, BoundPolicy, Checkpoint, Device, Fit, Inputs, OpenOptions, Quantization};
 #[cfg(feature = "datasets")]
 pub use sinew_recorder::{DatasetReader, Item, Loader, Windows};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sinew_core::RobotDescription;
 use sinew_hub::{Hub, HubError, HubOptions, ModelRef, ParseModelRefError, Transfer};
-use sinew_policy::{Actions, BindError, BoundPolicy, Checkpoint, CheckpointError, Device, InferError, Info, Inputs, OpenOptions};
+use sinew_policy::{Actions, BindError, BoundPolicy, Checkpoint, CheckpointError, InferError, Info, Inputs, OpenOptions};
 use thiserror::Error;
 
 use crate::resources::HubResources;
@@ -34,30 +34,30 @@ impl Policy {
     /// # Errors
     /// When the name makes no sense, the files can't be had, or they are no policy that can be run.
     pub fn from_pretrained(name: &str) -> Result<Self, PretrainedError> {
-        Self::from_pretrained_with(name, Device::Cpu, |_| {})
+        Self::from_pretrained_with(name, OpenOptions::new(), |_| {})
     }
 
-    /// As [`from_pretrained`](Self::from_pretrained), on `device`; `progress` is told of each piece that arrives.
+    /// As [`from_pretrained`](Self::from_pretrained), opened by `options`; `progress` is told of each piece that arrives.
     ///
     /// # Errors
     /// As [`from_pretrained`](Self::from_pretrained).
     pub fn from_pretrained_with(
         name: &str,
-        device: Device,
+        options: OpenOptions<'_>,
         progress: impl Fn(Transfer<'_>) + Send + Sync + 'static,
     ) -> Result<Self, PretrainedError> {
         let hub = Hub::new(HubOptions::from_env());
-        Ok(Self::open(&hub.fetch(&ModelRef::parse(name)?, progress)?, device)?)
+        Ok(Self::open(&hub.fetch(&ModelRef::parse(name)?, progress)?, options)?)
     }
 
-    /// Opens the checkpoint folder `dir` to run on `device`. What it refers to (a tokenizer, a backbone's
+    /// Opens the checkpoint folder `dir` by `options`. What it refers to (a tokenizer, a backbone's
     /// configuration, the base model of an adapter) and doesn't hold is looked for on the Hub.
     ///
     /// # Errors
     /// As [`OpenOptions::open`].
-    pub fn open(dir: &Path, device: Device) -> Result<Self, CheckpointError> {
+    pub fn open(dir: &Path, options: OpenOptions<'_>) -> Result<Self, CheckpointError> {
         let resources = HubResources(Hub::new(HubOptions::from_env()));
-        Ok(Self { checkpoint: Arc::new(OpenOptions::new().resources(&resources).device(device).open(dir)?) })
+        Ok(Self { checkpoint: Arc::new(options.resources(&resources).open(dir)?) })
     }
 
     /// The checkpoint itself.

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, ValueEnum};
-use sinew_policy::{Device, GuidanceSchedule, GuidanceSettings};
+use sinew_policy::{GuidanceSchedule, GuidanceSettings};
 use sinew_runtime::{Inference, Interpolation, Latency, RealtimeRequest, SessionConfig, Starvation};
 
-use super::{RecordingArgs, RigArgs};
+use super::{ComputeArgs, RecordingArgs, RigArgs};
 
 #[derive(Args, Clone)]
 #[command(after_help = "Examples:\n  sinew rollout\n  sinew rollout --fast --episodes 20 --seed 7\n  \
@@ -46,12 +46,8 @@ pub struct RolloutArgs {
     /// One JSON line an episode on stdout, and one with the totals
     #[arg(long)]
     pub json: bool,
-    /// Threads for inference; without it all cores but the one of the control loop
-    #[arg(long)]
-    pub threads: Option<usize>,
-    /// cpu; cuda[:N] or metal[:N] in a build with that feature
-    #[arg(long, default_value_t = Device::Cpu)]
-    pub device: Device,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
 }
 
 impl Default for RolloutArgs {

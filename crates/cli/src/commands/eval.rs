@@ -12,7 +12,7 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use sinew_core::{Image, MockClock};
-use sinew_policy::{BoundPolicy, Checkpoint};
+use sinew_policy::{BoundPolicy, Checkpoint, QuantizationLoss};
 use sinew_runtime::{
     EpisodeReport, EpisodeRequest, Inference, InferenceStats, Latency, PolicyThread, ReturnToRest, Session, SessionConfig, Source, StopFlag,
 };
@@ -48,6 +48,8 @@ struct TotalsLine<'a> {
     inference_ms_p50: f64,
     wall_s: f64,
     contact_sheet: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quantization_loss: Option<QuantizationLoss>,
 }
 
 struct Finished {
@@ -58,15 +60,20 @@ struct Finished {
 pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
     anyhow::ensure!(args.episodes > 0, "evaluating: --episodes is 0, expected at least 1");
     let plan = Plan::of(&args.rig)?;
-    let named = source::open(args.policy.as_deref(), args.device)?;
+    let threads = source::threads_beside_others(args.compute.threads)?;
+    let named = source::open(args.policy.as_deref(), &args.compute)?;
     // Bound once here, so that a policy that doesn't fit is said before anything runs.
     BoundPolicy::bind(&named.checkpoint, plan.robot())?;
+    let loss = named.quantization_loss()?;
     let jobs = args
         .jobs
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
         .clamp(1, args.episodes as usize);
     if !args.json {
-        say!("{}", named.banner(jobs));
+        say!("{}", named.banner(jobs * threads));
+        if let Some(loss) = &loss {
+            say!("accuracy  {loss} (blank inputs)");
+        }
         say!("task      {} ({} episodes from seed {}, {jobs} at once)", plan.task.name(), args.episodes, args.rig.seed);
     }
     let stop = StopFlag::new();
@@ -85,7 +92,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
         let workers: Vec<_> = (0..jobs)
             .map(|_| {
                 let (plan, checkpoint, stop, next, sender) = (&plan, &named.checkpoint, stop.clone(), &next, sender.clone());
-                scope.spawn(move || work(plan, checkpoint, args, &stop, next, &sender))
+                scope.spawn(move || work(plan, checkpoint, (args, threads), &stop, next, &sender))
             })
             .collect();
         drop(sender);
@@ -146,6 +153,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
             inference_ms_p50,
             wall_s,
             contact_sheet: sheet,
+            quantization_loss: loss,
         })
         .map(|()| Done::Ok);
     }
@@ -170,14 +178,13 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
 fn work(
     plan: &Plan,
     checkpoint: &Arc<Checkpoint>,
-    args: &EvalArgs,
+    (args, threads): (&EvalArgs, usize),
     stop: &StopFlag,
     next: &AtomicU64,
     finished: &mpsc::Sender<(u64, Finished)>,
 ) -> anyhow::Result<()> {
     let mut rig = plan.simulate()?;
-    // The workers keep the cores busy; one that computed on several would only get in their way.
-    let policy = BoundPolicy::bind(checkpoint, plan.robot())?.with_threads(1)?;
+    let policy = BoundPolicy::bind(checkpoint, plan.robot())?.with_threads(threads)?;
     let mut policy = PolicyThread::spawn(policy).context("starting a policy's thread")?;
     let config = SessionConfig {
         inference: Inference::Sync,

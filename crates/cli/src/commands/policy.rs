@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde::Serialize;
-use sinew_policy::{Fit, Info, Inputs};
+use sinew_policy::{Fit, InferReport, Info, Inputs, QuantizationLoss};
 
 use crate::args::{ComputeArgs, PolicyCommand};
 use crate::text::say;
@@ -166,11 +166,21 @@ fn peak_memory_bytes() -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
+/// What `sinew policy infer --json` tells.
+#[derive(Serialize)]
+struct Inferred {
+    #[serde(flatten)]
+    report: InferReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quantization_loss: Option<QuantizationLoss>,
+}
+
 fn infer(policy: &str, compute: &ComputeArgs, inputs: &Path, out: &Path, repeat: usize, json: bool) -> anyhow::Result<Done> {
     let named = source::open(Some(policy), compute)?;
     let report = named.checkpoint.infer_file(inputs, out, repeat)?;
+    let loss = named.checkpoint.quantization_loss(&Inputs::read(inputs)?)?;
     if json {
-        text::print_json(&report)?;
+        text::print_json(&Inferred { report, quantization_loss: loss })?;
         return Ok(Done::Ok);
     }
     for name in &report.unused_inputs {
@@ -183,6 +193,9 @@ fn infer(policy: &str, compute: &ComputeArgs, inputs: &Path, out: &Path, repeat:
     say!("{}: action [{}, {}] in {:.1} ms", out.display(), report.rows, report.width, ms(0.5));
     if repeat > 1 {
         say!("median of {repeat}; {:.1} ms fastest, {:.1} ms slowest, {:.1} ms to load", ms(0.0), ms(1.0), report.timing.load_milliseconds);
+    }
+    if let Some(loss) = loss {
+        say!("accuracy: {loss}, against the weights as they are in the file");
     }
     Ok(Done::Ok)
 }

@@ -44,9 +44,9 @@ impl Outputs {
 pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     anyhow::ensure!(args.episodes > 0, "rolling out: --episodes is 0, expected at least 1");
     anyhow::ensure!(!args.recording.resume || args.record.is_some(), "rolling out: --resume goes on with a dataset; name it with --record");
-    let threads = source::threads_beside_control(args.threads)?;
+    let threads = source::threads_beside_control(args.compute.threads)?;
     let plan = Plan::of(&args.rig)?;
-    let named = source::open(args.policy.as_deref(), args.device)?;
+    let named = source::open(args.policy.as_deref(), &args.compute)?;
     let mut policy = BoundPolicy::bind(&named.checkpoint, plan.robot())?.with_threads(threads)?;
     if let Some(settings) = policy.guidance_mut() {
         args.control.guide(settings);
@@ -55,6 +55,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     if config.inference == Inference::Rtc && !policy.can_continue() {
         anyhow::bail!(Fault::NoContinuation { family: policy.info().family.clone() });
     }
+    let loss = named.quantization_loss()?;
     let mut policy = PolicyThread::spawn(policy).context("starting the policy's thread")?;
     let mut rig = plan.simulate()?;
     let fps = plan.robot().control_rate_hz;
@@ -77,6 +78,9 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
 
     if !args.json {
         say!("{}", named.banner(threads));
+        if let Some(loss) = &loss {
+            say!("accuracy  {loss} (blank inputs)");
+        }
         let time = if args.fast { "as fast as the machine can" } else { "in real time" };
         say!("robot     {}, simulated, {fps} Hz, {time}, {:?} inference", plan.robot().title, args.control.inference);
         if let Some(realtime) = try_realtime(&args.control)? {
@@ -111,7 +115,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         drop(watchdog);
     }
     if args.json {
-        report::print_totals(&reports, &outputs)?;
+        report::print_totals(&reports, &outputs, loss)?;
     } else {
         report::print_table(&reports);
         report::print_cadence(&reports, args.fast);

@@ -1,5 +1,6 @@
 //! What a rollout says at its end.
 
+use sinew_policy::QuantizationLoss;
 use sinew_runtime::{Cadence, EpisodeReport, InferenceStats};
 
 use super::Outputs;
@@ -10,13 +11,13 @@ fn successes(reports: &[EpisodeReport]) -> u64 {
     reports.iter().filter(|report| report.is_success()).count() as u64
 }
 
-pub(super) fn print_totals(reports: &[EpisodeReport], outputs: &Outputs) -> anyhow::Result<()> {
+pub(super) fn print_totals(reports: &[EpisodeReport], outputs: &Outputs, loss: Option<QuantizationLoss>) -> anyhow::Result<()> {
     let (done, total) = (successes(reports), reports.len() as u64);
     let (low, high) = wilson::interval(done, total);
     let (cadence, inference) = merged(reports);
     let line = serde_json::json!({
         "episodes": total, "successes": done, "success_rate_interval": [low, high], "cadence": cadence, "inference": inference,
-        "dataset": outputs.dataset, "rerun": outputs.rerun,
+        "dataset": outputs.dataset, "rerun": outputs.rerun, "quantization_loss": loss,
     });
     text::print_json(&line)
 }
