@@ -265,3 +265,27 @@ impl DecoderLayer {
         third.run(&x, |x| self.feed_forward.run(x))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::weights::TensorFile;
+
+    #[test]
+    fn maps_have_lerobots_positions() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/parts/map_positions.safetensors");
+        let file = TensorFile::open(&path).unwrap();
+        assert_eq!(file.names().len(), 5);
+        for name in file.names() {
+            let info = file.spec(&name).unwrap();
+            let [height, width, dim] = info.shape[..] else { panic!("{name}: {info:?}") };
+            let theirs = file.floats(&name, info).unwrap();
+            let ours = map_positions(height, width, dim);
+            assert_eq!(ours.len(), theirs.len(), "{name}");
+            let delta = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(delta < 1e-6, "{name}: {delta}");
+        }
+    }
+}

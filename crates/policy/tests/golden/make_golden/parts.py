@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lerobot.policies.act.modeling_act import ACTTemporalEnsembler
+from lerobot.policies.act.modeling_act import ACTSinusoidalPositionEmbedding2d, ACTTemporalEnsembler
 from safetensors.torch import save_file
 
 
@@ -20,4 +20,13 @@ def ensemble(out: Path) -> None:
     save_file(tensors, out.with_suffix(".safetensors"))
 
 
-CASES = {"parts/ensemble": ensemble}
+def map_positions(out: Path) -> None:
+    """The positions of the cells of feature maps, `[height, width, dim]`."""
+    tensors = {}
+    for height, width, dim in [(1, 1, 4), (3, 4, 16), (15, 20, 32), (7, 2, 20), (2, 9, 256)]:
+        positions = ACTSinusoidalPositionEmbedding2d(dim // 2)(torch.zeros(1, 8, height, width))
+        tensors[f"{height}x{width}x{dim}"] = positions[0].permute(1, 2, 0).contiguous()
+    save_file(tensors, out.with_suffix(".safetensors"))
+
+
+CASES = {"parts/ensemble": ensemble, "parts/map_positions": map_positions}
