@@ -175,3 +175,22 @@ fn inputs_that_the_policy_cannot_use() {
     contains_all(&desk.error(&infer), &["in.safetensors"]);
     assert!(!desk.path("out.safetensors").exists());
 }
+
+#[test]
+fn weights_that_are_no_numbers_are_refused_unless_allowed() {
+    let desk = Desk::new();
+    let weights = desk.policy("spoilt").join("model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let json: serde_json::Value = serde_json::from_slice(&bytes[8..header]).unwrap();
+    let at = header + json["model.action_head.bias"]["data_offsets"][0].as_u64().unwrap() as usize;
+    // Two bytes of ones are NaN, or make a number of four bytes one.
+    bytes[at..at + 4].copy_from_slice(&[0xff; 4]);
+    std::fs::write(&weights, bytes).unwrap();
+    contains_all(&desk.error(&["policy", "bench", "./spoilt"]), &["model.action_head.bias", "NaN"]);
+    // Then it is read, and its answer is checked all the same.
+    contains_all(&desk.error(&["policy", "bench", "./spoilt", "--allow-nan"]), &["running the policy", "row 0"]);
+    let wrong = desk.run(&["policy", "bench", "--quantize", "q4"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    contains_all(&String::from_utf8(wrong.stderr).unwrap(), &["q4", "expected q8"]);
+}

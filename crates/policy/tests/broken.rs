@@ -225,9 +225,6 @@ fn an_unknown_step_is_named() {
 }
 
 #[test]
-fn checkpoints_that_need_a_conversion_say_which() {}
-
-#[test]
 fn bf16_weights_are_taken() {
     let dir = copy(CASE);
     edit_tensors(&dir.path().join(MODEL), |tensors| {

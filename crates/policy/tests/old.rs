@@ -7,6 +7,7 @@ mod common;
 use std::path::Path;
 
 use common::{edit_json, edit_tensors, golden};
+use safetensors::tensor::Dtype;
 use serde_json::json;
 use sinew_policy::{Checkpoint, CheckpointError};
 
@@ -65,4 +66,17 @@ fn missing_and_misshapen_statistics_are_refused() {
     assert!(matches!(error, Err(CheckpointError::Config { key, .. }) if key == "normalization_mapping"));
     let error = open_after(|dir| edit_json(&dir.join("config.json"), |config| config["normalization_mapping"]["STATE"] = json!("SIGMOID")));
     assert!(matches!(error, Err(CheckpointError::Step { .. })));
+}
+
+/// What became of π0's text before there were processor files is not known here.
+#[test]
+fn a_checkpoint_that_needs_a_conversion_names_it() {
+    let dir = common::copy("pi0/two_cameras");
+    std::fs::remove_file(dir.path().join("policy_preprocessor.json")).unwrap();
+    edit_tensors(&dir.path().join(MODEL), |tensors| {
+        tensors.insert("normalize_inputs.buffer_observation_state.mean".into(), (Dtype::F32, vec![1], vec![0; 4]));
+    });
+    let error = Checkpoint::open(dir.path()).unwrap_err();
+    assert!(matches!(error, CheckpointError::OldNormalization { .. }), "{error}");
+    assert!(error.to_string().contains("migrate_policy_normalization"), "{error}");
 }

@@ -74,6 +74,12 @@ fn describe(name: &str, info: &Info) -> String {
     if let Some(tokenizer) = &info.tokenizer {
         facts.push(("tokenizer", format!("{} ({})", tokenizer.name, tokenizer.file.display())));
     }
+    if let Some(base) = &info.adapter_base {
+        facts.push(("adapter of", base.clone()));
+    }
+    if !info.unknown_keys.is_empty() {
+        facts.push(("unknown keys", info.unknown_keys.join(", ")));
+    }
     facts.push(("preprocessor", info.preprocessor.join(" ▸ ")));
     facts.push(("postprocessor", info.postprocessor.join(" ▸ ")));
     let facts: String = facts.iter().map(|(what, is)| format!("  {what:13} {is}\n")).collect();

@@ -185,7 +185,7 @@ impl Packed {
     }
 
     /// The weights of a panel from input `first` on.
-    fn panel(&self, panel: usize, first: usize) -> &[f32] {
+    pub(super) fn panel(&self, panel: usize, first: usize) -> &[f32] {
         let size = self.width() * self.depth;
         &self.values.values()[panel * size + first * self.width()..(panel + 1) * size]
     }

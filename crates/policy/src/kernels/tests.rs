@@ -222,9 +222,9 @@ proptest! {
             let what = format!("{isa:?} {count}x{height}x{width}x{channels} to {n_out} by {axes:?}");
             assert_near(&conv.run_by(ConvMethod::Patches, images, residual.as_deref(), Activation::Relu), &expected, 5e-5, &what);
             if is_plain {
-                // Its transforms add and subtract numbers up to a hundred times as large.
+                // Its transforms add and subtract numbers several times as large.
                 let ours = conv.run_by(ConvMethod::Winograd, images, residual.as_deref(), Activation::Relu);
-                assert_near(&ours, &expected, 3e-4, &format!("Winograd, {what}"));
+                assert_near(&ours, &expected, 1e-4, &format!("Winograd, {what}"));
             }
         }
     }
