@@ -11,7 +11,7 @@ use sinew_policy::{Device, Quantization};
 
 pub use dataset::{DatasetCommand, EditArgs, Episodes, HowArgs, Part, PartOf};
 pub use recording::{RecordingArgs, UnfinishedChoice, VideoArgs};
-pub use rollout::{LoopArgs, RolloutArgs};
+pub use rollout::{LoopArgs, RolloutArgs, StrategyMode};
 
 #[derive(Parser)]
 #[command(

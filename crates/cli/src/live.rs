@@ -54,10 +54,10 @@ fn draw(progress: &Progress, episodes: u64, stop: &StopFlag, done: &AtomicBool) 
         }
         if shown {
             let line = format!(
-                "episode {}/{episodes}  tick {}/{}  {rate:.1} Hz  late {:.2} ms  inference {:.1} ms  queue {}  limited {}  missed {}  starved {}{}",
+                "episode {}/{episodes}  tick {}{}  {rate:.1} Hz  late {:.2} ms  inference {:.1} ms  queue {}  limited {}  missed {}  starved {}{}",
                 now.attempt + 1,
                 now.tick,
-                now.max_ticks,
+                if now.max_ticks == u64::MAX { String::new() } else { format!("/{}", now.max_ticks) },
                 now.lateness_ns as f64 * 1e-6,
                 now.inference_ns as f64 * 1e-6,
                 now.queued,
@@ -69,10 +69,11 @@ fn draw(progress: &Progress, episodes: u64, stop: &StopFlag, done: &AtomicBool) 
             // A terminal that cannot be written to is no reason to stop an arm.
             drop(write!(std::io::stderr(), "\r\x1b[2K{line}"));
         }
-        if stop.level() == StopLevel::Now && !now.armed {
+        if stop.level() >= StopLevel::Now && !now.armed {
             let since = *idle_since.get_or_insert_with(Instant::now);
             if since.elapsed() > PATIENCE {
                 eprintln!("\nthe policy does not come back from its computation; the robot is in its safe state");
+                crate::terminal::restore();
                 #[expect(clippy::exit, reason = "a thread in an endless computation can be ended in no other way")]
                 std::process::exit(i32::from(crate::INTERRUPTED));
             }

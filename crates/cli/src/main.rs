@@ -8,10 +8,12 @@ mod args;
 mod commands;
 mod contact_sheet;
 mod demo_policy;
+mod desk;
 mod live;
 mod recording;
 mod rig;
 mod source;
+mod terminal;
 mod text;
 mod wilson;
 

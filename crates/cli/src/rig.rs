@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
-use sinew_core::{Image, RobotDescription};
+use sinew_core::{Environment, EpisodeSetup, Image, Outcome, RobotDescription, RobotError};
 use sinew_sim::tasks::{self, Task};
 use sinew_sim::{RobotModel, SharedWorld, SimEnvironment, SimRobot, World, robots};
 
@@ -37,6 +37,34 @@ impl Plan {
         let world = World::new(&self.model).with_context(|| format!("setting up the simulator for the robot {}", self.robot().name))?;
         let world: SharedWorld = Arc::new(Mutex::new(world));
         Ok(Rig { robot: SimRobot::new(world.clone()), environment: SimEnvironment::new(world.clone(), self.task), world })
+    }
+}
+
+/// A scene whose success or failure ends nothing: a run goes on until its time is over.
+pub struct Endless<'a> {
+    scene: &'a mut SimEnvironment,
+    ticks: u64,
+}
+
+impl<'a> Endless<'a> {
+    /// For `seconds` at `fps` ticks a second; 0 is without end.
+    pub fn new(scene: &'a mut SimEnvironment, seconds: f64, fps: u32) -> Self {
+        let ticks = if seconds > 0.0 { (seconds * f64::from(fps)).ceil() as u64 } else { u64::MAX };
+        Self { scene, ticks }
+    }
+}
+
+impl Environment for Endless<'_> {
+    fn reset(&mut self, seed: u64) -> Result<EpisodeSetup, RobotError> {
+        Ok(EpisodeSetup { max_ticks: self.ticks, ..self.scene.reset(seed)? })
+    }
+
+    fn outcome(&mut self) -> Outcome {
+        Outcome::Running
+    }
+
+    fn state_hash(&self) -> u64 {
+        self.scene.state_hash()
     }
 }
 

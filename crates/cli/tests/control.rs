@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -58,8 +58,7 @@ fn chunks_are_continued_where_the_policy_can_and_refused_where_it_cannot() {
 #[test]
 fn what_the_system_grants_is_one_line_and_the_doctor_says_more() {
     let desk = Desk::new();
-    let text =
-        desk.ok(&["rollout", "--episodes", "1", "--task", "reach", "--no-record", "--no-rerun", "--realtime", "--on-starved", "hold"]);
+    let text = desk.ok(&["rollout", "--episodes", "1", "--seed", "1000", "--no-record", "--no-rerun", "--realtime"]);
     let line = text.lines().find(|line| line.starts_with("realtime")).unwrap();
     contains_all(line, &["memory locked: ", "SCHED_FIFO at 80: "]);
     contains_all(&text, &["parts     observe ", "late by "]);
@@ -89,4 +88,76 @@ fn a_watchdog_stands_by_for_a_rollout_in_real_time() {
     let mut words = String::new();
     child.stderr.take().unwrap().read_to_string(&mut words).unwrap();
     contains_all(&words, &["watchdog: the process that drove SO-101", "was gone while torque was on"]);
+}
+
+/// A run in real time that is told what to do.
+fn talk(desk: &Desk, args: &[&str], words: &[(u64, &str)]) -> String {
+    let mut command = desk.sinew(&[&["rollout", "--interactive", "--no-rerun"], args].concat());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    for (after_ms, word) in words {
+        std::thread::sleep(Duration::from_millis(*after_ms));
+        writeln!(input, "{word}").unwrap();
+    }
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    text
+}
+
+fn recorded(desk: &Desk, name: &str) -> serde_json::Value {
+    assert_eq!(sinew_recorder::verify(&desk.path(name)).unwrap(), []);
+    serde_json::from_str(&desk.ok(&["dataset", "info", name, "--json"])).unwrap()
+}
+
+#[test]
+fn corrections_of_a_human_are_recorded_and_marked() {
+    let desk = Desk::new();
+    let args = ["--strategy", "dagger", "--teleop", "scripted", "--record", "ds", "--duration", "0", "--episodes", "2"];
+    let words = [(0, "/start"), (2000, "/pause"), (200, "/correct"), (600, "/correct"), (300, "/correct"), (600, "/correct")];
+    let text = talk(&desk, &args, &words);
+    contains_all(&text, &["the teleoperator acts", "paused", "dataset   ds (2 episodes)"]);
+    let info = recorded(&desk, "ds");
+    assert_eq!((&info["total_episodes"], &info["features"]["intervention"]["dtype"]), (&2.into(), &"bool".into()));
+    let frames = info["total_frames"].as_u64().unwrap();
+    assert!((20..=80).contains(&frames), "{frames}");
+}
+
+#[test]
+fn the_instruction_changes_and_the_arm_stands_still_without_an_end() {
+    let desk = Desk::new();
+    let args = ["--strategy", "sentry", "--record", "ds", "--duration", "0", "--rotate", "1"];
+    let words = [
+        (300, "/task stack the cubes"),
+        (0, "/start"),
+        (2500, "/stop"),
+        (300, "/task sort them"),
+        (0, "/start"),
+        (1500, "/walk"),
+        (0, "/quit"),
+    ];
+    let text = talk(&desk, &args, &words);
+    contains_all(&text, &["\"/walk\" is no command", "ended"]);
+    let info = recorded(&desk, "ds");
+    assert_eq!(info["tasks"], serde_json::json!(["stack the cubes", "sort them"]));
+    assert!(info["total_episodes"].as_u64().unwrap() >= 4, "{info}");
+}
+
+#[test]
+fn a_highlight_has_what_was_before_it_and_an_emergency_latches() {
+    let desk = Desk::new();
+    let args = ["--strategy", "highlight", "--record", "ds", "--duration", "0", "--ring-seconds", "1"];
+    let words = [(0, "/start"), (3000, "/save"), (500, "/save"), (200, "/emergency"), (400, "/clear"), (0, "/start"), (1500, "/quit")];
+    let text = talk(&desk, &args, &words);
+    contains_all(&text, &["emergency stop", "the emergency is over", "interrupted"]);
+    let frames = recorded(&desk, "ds")["total_frames"].as_u64().unwrap();
+    assert!((30..=60).contains(&frames), "1 s before, 0.5 s of it: {frames}");
+}
+
+#[test]
+fn nothing_is_corrected_without_somebody_who_does() {
+    let desk = Desk::new();
+    contains_all(&desk.error(&["rollout", "--fast", "--strategy", "dagger"]), &["--teleop"]);
+    let error = desk.error(&["rollout", "--fast", "--pedal", "no-such-pedal", "--no-record", "--no-rerun"]);
+    contains_all(&error, &["opening the pedal no-such-pedal"]);
 }

@@ -40,7 +40,7 @@ pub use robot::{
     Armed, Continuation, Environment, EpisodeSetup, Outcome, Policy, PolicyError, PolicyInfo, Robot, RobotError, TeleopStatus, Teleoperator,
 };
 pub use safety::{Interventions, SafeCommand, SafetyGate};
-pub use session::{EpisodeEnd, EpisodeStart, Frame, FrameSink, SinkError};
+pub use session::{Actor, EpisodeEnd, EpisodeStart, Frame, FrameSink, SinkError};
 pub use simulation::*;
 pub use time::{Clock, MockClock, Tick, Timestamp};
 pub use units::{JointUnit, JointUnits};

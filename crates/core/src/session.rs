@@ -2,9 +2,21 @@
 
 use std::error::Error;
 
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::{Interventions, Observation, Outcome, Timestamp};
+
+/// Who chose a tick's wanted goals.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Actor {
+    #[default]
+    Policy,
+    Human,
+    /// The arm stands still.
+    Nobody,
+}
 
 /// One tick as it happened: the observation, what was wanted, what was really sent.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,6 +31,7 @@ pub struct Frame {
     /// Joint goals as they reached the goal registers, radians.
     pub applied_rad: Vec<f64>,
     pub interventions: Interventions,
+    pub actor: Actor,
     /// No action was queued for this tick; `wanted_rad` is what the starvation behaviour chose.
     pub starved: bool,
     /// Actions still queued after this tick.

@@ -23,6 +23,8 @@ pub struct RecorderOptions {
     /// Whether what LeRobot has no columns for (times of capture, lateness, what was really sent) is
     /// written, to a table that LeRobot ignores.
     pub telemetry: bool,
+    /// Whether rows have LeRobot's column `intervention`: that a human acted.
+    pub interventions: bool,
     /// What the joints' calibration is, in any words; an episode with another can't be added.
     pub calibration: Option<String>,
     /// Time that the encoder is made to take for a frame at least.
@@ -41,6 +43,7 @@ impl Default for RecorderOptions {
             queue_frames: 16,
             on_overload: Overload::Wait,
             telemetry: true,
+            interventions: false,
             calibration: None,
             #[cfg(test)]
             frame_takes: std::time::Duration::ZERO,

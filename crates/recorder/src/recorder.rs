@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Map, Value as Json, json};
-use sinew_core::{EpisodeEnd, EpisodeStart, Frame, FrameSink, Interventions, JointUnits, Outcome, RobotDescription, SinkError};
+use sinew_core::{Actor, EpisodeEnd, EpisodeStart, Frame, FrameSink, Interventions, JointUnits, Outcome, RobotDescription, SinkError};
 
 use crate::RecordError;
 use crate::feature::{DatasetSchema, Dtype, Feature, Value};
 use crate::options::RecorderOptions;
-use crate::schema::{ACTION, STATE, camera_key};
+use crate::schema::{ACTION, INTERVENTION, STATE, camera_key};
 use crate::unfinished::Unfinished;
 use crate::writer::{DatasetWriter, Row, Totals};
 
@@ -19,6 +19,7 @@ pub struct DatasetRecorder {
     robot: RobotDescription,
     units: JointUnits,
     telemetry: bool,
+    interventions: bool,
     writer: DatasetWriter,
     task: String,
     last_tick: Option<u64>,
@@ -44,8 +45,8 @@ impl DatasetRecorder {
     /// When the folder holds something (then nothing is touched), the robot or an option makes no
     /// dataset, an encoder can't be had, or the disk refuses.
     pub fn create(root: &Path, robot: &RobotDescription, fps: u32, options: RecorderOptions) -> Result<Self, RecordError> {
-        let telemetry = options.telemetry;
-        Ok(Self::new(robot, telemetry, DatasetWriter::create(root, &schema(robot, fps, &options), options)?))
+        let has = (options.telemetry, options.interventions);
+        Ok(Self::new(robot, has, DatasetWriter::create(root, &schema(robot, fps, &options), options)?))
     }
 
     /// Goes on with a dataset that Sinew or LeRobot wrote with the same robot, rate and calibration.
@@ -56,15 +57,16 @@ impl DatasetRecorder {
     /// When `root` is no such dataset, was made with another robot, rate, calibration or set of
     /// features, or is being written by someone else.
     pub fn resume(root: &Path, robot: &RobotDescription, fps: u32, options: RecorderOptions) -> Result<Self, RecordError> {
-        let telemetry = options.telemetry;
-        Ok(Self::new(robot, telemetry, DatasetWriter::resume(root, &schema(robot, fps, &options), options)?))
+        let has = (options.telemetry, options.interventions);
+        Ok(Self::new(robot, has, DatasetWriter::resume(root, &schema(robot, fps, &options), options)?))
     }
 
-    fn new(robot: &RobotDescription, telemetry: bool, writer: DatasetWriter) -> Self {
+    fn new(robot: &RobotDescription, (telemetry, interventions): (bool, bool), writer: DatasetWriter) -> Self {
         Self {
             robot: robot.clone(),
             units: JointUnits::of(robot),
             telemetry,
+            interventions,
             writer,
             task: String::new(),
             last_tick: None,
@@ -127,6 +129,9 @@ impl DatasetRecorder {
         });
         let mut values = vec![Value::from(&wanted[..]), Value::from(&position[..])];
         values.extend(frame.observation.images.iter().map(|image| Value::Rgb(&image.rgb)));
+        if self.interventions {
+            values.push(Value::from(frame.actor == Actor::Human));
+        }
         let side = if self.telemetry { telemetry(frame, &applied) } else { Vec::new() };
         self.writer.add_row(&Row { task: &self.task, values: &values, side: &side })?;
         let Counts { starved_ticks, limited, .. } = &mut self.counts;
@@ -169,6 +174,9 @@ fn schema(robot: &RobotDescription, fps: u32, options: &RecorderOptions) -> Data
     let joints = |name: &str| Feature { names: json!(names), ..Feature::numbers(name, Dtype::F32, &[names.len()]) };
     let mut features = vec![joints(ACTION), joints(STATE)];
     features.extend(robot.cameras.iter().map(|camera| Feature::video(&camera_key(&camera.name), camera.width, camera.height)));
+    if options.interventions {
+        features.push(Feature::numbers(INTERVENTION, Dtype::Bool, &[1]));
+    }
     let mut side = Vec::new();
     if options.telemetry {
         let number = |name: &str, dtype| Feature::numbers(name, dtype, &[1]);

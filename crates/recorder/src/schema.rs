@@ -10,6 +10,8 @@ use crate::options::{Layout, RecorderOptions, VideoOptions};
 pub(crate) const VERSION: &str = "v3.0";
 pub(crate) const STATE: &str = "observation.state";
 pub(crate) const ACTION: &str = "action";
+/// Whether a human acted, as LeRobot's dagger strategy names it.
+pub(crate) const INTERVENTION: &str = "intervention";
 pub(crate) const INFO: &str = "meta/info.json";
 pub(crate) const STATS: &str = "meta/stats.json";
 pub(crate) const DATA: &str = "data";

@@ -59,7 +59,7 @@ pub enum Starvation {
     Stop,
 }
 
-/// Which episodes the sinks are told to keep. One that was interrupted or met a fault never is.
+/// Which episodes the sinks are told to keep. One that the operator ended is kept or dropped as he says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Keep {
     /// Those that ended in success or failure: what an evaluation wants.
@@ -67,6 +67,9 @@ pub enum Keep {
     Finished,
     /// Only those that succeeded: what a data set of demonstrations wants.
     Successes,
+    /// All, also those that were interrupted or met a fault, unless it was a sink's: what a record of
+    /// all that happened wants.
+    Everything,
 }
 
 /// When the arm is moved to the description's rest position before the safe action. It never is
@@ -74,7 +77,7 @@ pub enum Keep {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReturnToRest {
     Never,
-    /// After an episode that [`StopFlag`](crate::StopFlag) ended.
+    /// After an episode that [`StopFlag`](crate::StopFlag) or the operator ended.
     #[default]
     WhenInterrupted,
     Always,

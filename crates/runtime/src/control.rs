@@ -11,7 +11,8 @@ use crate::frames::FramePort;
 use crate::plan::{Choice, Moment, Plan};
 use crate::report::TickTimes;
 use crate::schedule::{Schedule, Turn};
-use crate::{Cadence, Fault, InferenceStats, Progress, Realtime, ReturnToRest, SessionConfig, Starvation, StopFlag};
+use crate::supervision::Supervision;
+use crate::{Cadence, Fault, InferenceStats, Operator, Progress, Realtime, ReturnToRest, SessionConfig, Starvation, StopFlag};
 
 /// How fast [`Starvation::SlowStop`] lets a motion run out.
 const SLOW_STOP_S: f64 = 0.1;
@@ -25,6 +26,7 @@ pub(crate) struct Shared<'a> {
     pub(crate) config: &'a SessionConfig,
     pub(crate) clock: &'a dyn Clock,
     pub(crate) stop: &'a StopFlag,
+    pub(crate) operator: &'a Operator,
     pub(crate) progress: &'a Progress,
     /// Of the policy's ticks.
     pub(crate) period_ns: i64,
@@ -45,6 +47,10 @@ pub(crate) enum Ending {
     Success,
     Failure(String),
     Interrupted,
+    /// By the operator.
+    Ended {
+        keep: bool,
+    },
     Fault(Fault),
     /// The thread that drives the sinks knows why.
     SinksFailed,
@@ -134,10 +140,10 @@ impl<'a> Control<'a> {
         self.tally.realtime = Realtime::ask(&self.shared.config.realtime);
         let ending = self.run_armed(robot, environment);
         self.tally.cadence.conclude();
-        if let Plan::Policy(mut plan) = self.plan {
-            plan.settle();
-            self.tally.late_rows = plan.late_rows;
-            self.tally.inference = plan.stats;
+        if let Plan::Policy(mut supervision) = self.plan {
+            supervision.policy.settle();
+            self.tally.late_rows = supervision.policy.late_rows;
+            self.tally.inference = supervision.policy.stats;
         }
         self.tally.frames_lost = self.frames.lost;
         (Ended { ending, tally: self.tally }, self.frames.into_free())
@@ -164,8 +170,8 @@ impl<'a> Control<'a> {
         self.tally.state_hash = environment.state_hash();
         let rest = match self.shared.config.return_to_rest {
             ReturnToRest::Never => false,
-            ReturnToRest::WhenInterrupted => matches!(ending, Ending::Interrupted),
-            ReturnToRest::Always => matches!(ending, Ending::Interrupted | Ending::Success | Ending::Failure(_)),
+            ReturnToRest::WhenInterrupted => matches!(ending, Ending::Interrupted | Ending::Ended { .. }),
+            ReturnToRest::Always => !matches!(ending, Ending::Fault(_) | Ending::SinksFailed),
         };
         if rest && let Err(fault) = self.rest(&mut armed) {
             self.tally.faults.push(fault);
@@ -186,7 +192,7 @@ impl<'a> Control<'a> {
                 teleoperator.reset().map_err(|source| Fault::Teleoperator { tick: 0, source })?;
                 return Ok(true);
             }
-            Plan::Policy(plan) => plan,
+            Plan::Policy(supervision) => &mut supervision.policy,
         };
         let observation = &mut self.frames.current.observation;
         let mut look = |observation: &mut Observation| {
@@ -209,7 +215,7 @@ impl<'a> Control<'a> {
     }
 
     fn episode(&mut self, armed: &mut Armed<'_>, environment: &mut dyn Environment) -> Result<Ending, Fault> {
-        let Shared { config, clock, stop, progress, .. } = self.shared;
+        let Shared { config, clock, stop, operator, progress, .. } = self.shared;
         self.schedule = Schedule::new(clock.now(), self.rate_hz);
         let settle_ticks = (config.settle_s.max(0.0) * f64::from(self.rate_hz) / self.shared.multiplier() as f64).ceil() as u64;
         let mut failures_in_a_row = 0;
@@ -223,6 +229,9 @@ impl<'a> Control<'a> {
             let turn = self.schedule.wait(clock);
             if stop.is_requested() {
                 return Ok(Ending::Interrupted);
+            }
+            if let Some(keep) = operator.take_end() {
+                return Ok(Ending::Ended { keep });
             }
             if self.frames.sinks_failed.load(Acquire) {
                 return Ok(Ending::SinksFailed);
@@ -250,7 +259,7 @@ impl<'a> Control<'a> {
             match self.tick(armed, &tick, &now, &turn, done_at.is_some()) {
                 Ok(Choice::Interrupted) => return Ok(Ending::Interrupted),
                 Ok(Choice::Last) => done_at = done_at.or(Some(now.tick)),
-                Ok(Choice::Wanted | Choice::Starved) => failures_in_a_row = 0,
+                Ok(Choice::Wanted | Choice::Starved | Choice::Held) => failures_in_a_row = 0,
                 Err(fault) if is_transient(&fault) && failures_in_a_row < config.transient_ticks => {
                     failures_in_a_row += 1;
                     self.tally.failed_ticks += 1;
@@ -299,10 +308,15 @@ impl<'a> Control<'a> {
             }
         };
 
-        let choice = if done { Choice::Wanted } else { self.plan.choose(tick, now, &frame.observation, &mut self.wanted_rad)? };
+        let choice = if done {
+            Choice::Wanted
+        } else {
+            self.plan.choose(tick, now, &frame.observation, command.goals_rad(), &mut self.wanted_rad)?
+        };
         match choice {
             Choice::Interrupted => return Ok(choice),
             Choice::Wanted | Choice::Last => {}
+            Choice::Held => self.wanted_rad.copy_from_slice(command.goals_rad()),
             Choice::Starved => {
                 self.tally.starved_ticks += u64::from(now.is_first);
                 let go_on = match self.shared.config.starvation {
@@ -341,9 +355,10 @@ impl<'a> Control<'a> {
         frame.lateness_ns = turn.began.nanos_since(turn.due);
         frame.wanted_rad.copy_from_slice(&self.wanted_rad);
         frame.starved = choice == Choice::Starved;
+        frame.actor = self.plan.actor();
         (frame.queued, frame.inference_ns) = match &self.plan {
             Plan::Teleoperator(_) => (0, 0),
-            Plan::Policy(plan) => (plan.queued(index + 1) as u32, plan.latency_ns),
+            Plan::Policy(Supervision { policy, .. }) => (policy.queued(index + 1) as u32, policy.latency_ns),
         };
         self.shared.progress.queued.store(frame.queued, Relaxed);
         self.frames.publish();

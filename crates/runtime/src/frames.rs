@@ -62,15 +62,17 @@ pub(crate) struct Sinks<'a, 'b> {
     /// How many were begun, and so are owed an end.
     begun: usize,
     pub(crate) fault: Option<Fault>,
+    /// Whether all took what they were given.
+    pub(crate) is_whole: bool,
 }
 
 impl<'a, 'b> Sinks<'a, 'b> {
     pub(crate) fn begin(sinks: &'a mut [&'b mut dyn FrameSink], start: &EpisodeStart) -> Self {
-        let mut this = Self { sinks, begun: 0, fault: None };
+        let mut this = Self { sinks, begun: 0, fault: None, is_whole: true };
         for sink in this.sinks.iter_mut() {
             this.begun += 1;
             if let Err(fault) = guarded(|| sink.begin(start)) {
-                this.fault = Some(fault);
+                (this.fault, this.is_whole) = (Some(fault), false);
                 break;
             }
         }
@@ -83,7 +85,7 @@ impl<'a, 'b> Sinks<'a, 'b> {
             if self.fault.is_none() {
                 let taken = self.sinks.iter_mut().try_for_each(|sink| guarded(|| sink.frame(&frame)));
                 if let Err(fault) = taken {
-                    self.fault = Some(fault);
+                    (self.fault, self.is_whole) = (Some(fault), false);
                     failed.store(true, Ordering::Release);
                 }
             }

@@ -8,7 +8,7 @@ use std::thread::{self, Thread};
 use sinew_core::{ActionChunk, Clock, Continuation, Observation, Policy, PolicyInfo, RobotDescription, Timestamp};
 
 use crate::handoff::{Receiver, Sender, ring};
-use crate::{Fault, MonotonicClock, StopFlag};
+use crate::{Fault, MonotonicClock, Operator, StopFlag};
 
 /// A policy that has moved to a thread of its own, which it keeps from episode to episode. A policy
 /// that never comes back from a call keeps its thread until the process ends, and nothing else:
@@ -42,7 +42,9 @@ impl PolicyThread {
 
 /// What all questions of an episode have in common.
 pub(crate) struct Setting {
+    /// Where the operator has set no other.
     pub(crate) task: String,
+    pub(crate) operator: Operator,
     pub(crate) robot: RobotDescription,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -141,6 +143,11 @@ impl<'a> Client<'a> {
         }
     }
 
+    /// What was observed before now is not to be shown any more.
+    pub(crate) fn forget(&mut self) {
+        self.seen = 0;
+    }
+
     /// Asks without waiting; `false` while an answer is outstanding. With `reset` the policy forgets
     /// the past first.
     pub(crate) fn ask(&mut self, observation: &Observation, now: Timestamp, reset: bool, continuing: Option<Continuation>) -> bool {
@@ -225,6 +232,8 @@ fn serve(mut policy: impl Policy, mut questions: Receiver<Box<Job>>, mut answers
     let host = MonotonicClock::new();
     while let Some(mut job) = questions.recv() {
         let (Some(asker), Some(setting)) = (job.asker.clone(), job.setting.clone()) else { return };
+        let task = setting.operator.task();
+        let task = task.as_deref().unwrap_or(&setting.task);
         let started = host.now();
         // A policy that panicked is not called again.
         let answer = catch_unwind(AssertUnwindSafe(|| {
@@ -232,8 +241,8 @@ fn serve(mut policy: impl Policy, mut questions: Receiver<Box<Job>>, mut answers
                 policy.reset();
             }
             match job.continuing {
-                None => policy.infer(&job.observations, &setting.task),
-                Some(continuing) => policy.infer_continuing(&job.observations, &setting.task, continuing),
+                None => policy.infer(&job.observations, task),
+                Some(continuing) => policy.infer_continuing(&job.observations, task, continuing),
             }
         }));
         let compute_ns = host.now().nanos_since(started);

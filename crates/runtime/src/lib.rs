@@ -32,6 +32,7 @@ mod handoff;
 mod histogram;
 mod inference;
 mod interpolation;
+mod operator;
 mod plan;
 mod progress;
 mod realtime;
@@ -39,6 +40,8 @@ mod report;
 mod schedule;
 mod session;
 mod stop;
+mod strategy;
+mod supervision;
 mod travel;
 mod watchdog;
 
@@ -47,9 +50,11 @@ pub use config::{Inference, Interpolation, Keep, Latency, ReturnToRest, SessionC
 pub use fault::Fault;
 pub use histogram::{Histogram, TimeStats};
 pub use inference::PolicyThread;
+pub use operator::Operator;
 pub use progress::{Progress, ProgressSnapshot};
 pub use realtime::{Asked, Realtime, RealtimeRequest};
 pub use report::{Cadence, EpisodeOutcome, EpisodeReport, InferenceStats, Part, PartTimes, RecentTicks, TickTimes};
 pub use session::{EpisodeRequest, Session, Source};
 pub use stop::{StopFlag, StopLevel};
+pub use strategy::{Selection, Strategy};
 pub use watchdog::{WATCHDOG_PATIENCE, Watchdog, Watched, watch};

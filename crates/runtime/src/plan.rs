@@ -3,11 +3,12 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use sinew_core::{ActionQueue, Continuation, Observation, TeleopStatus, Teleoperator, Tick};
+use sinew_core::{ActionQueue, Actor, Continuation, Observation, TeleopStatus, Teleoperator, Tick};
 
 use crate::control::Shared;
 use crate::inference::Client;
 use crate::interpolation::Interpolator;
+use crate::supervision::Supervision;
 use crate::{Fault, Inference, InferenceStats, Latency};
 
 /// What a source of actions had for a tick.
@@ -19,6 +20,8 @@ pub(crate) enum Choice {
     Last,
     /// There was none.
     Starved,
+    /// Nobody is to act.
+    Held,
     /// A stop was asked for while the loop waited for the policy.
     Interrupted,
 }
@@ -38,24 +41,37 @@ pub(crate) struct Moment {
 #[expect(clippy::large_enum_variant, reason = "there is one an episode, and it never moves")]
 pub(crate) enum Plan<'a> {
     Teleoperator(&'a mut dyn Teleoperator),
-    Policy(PolicyPlan<'a>),
+    Policy(Supervision<'a>),
 }
 
 impl Plan<'_> {
+    pub(crate) fn actor(&self) -> Actor {
+        match self {
+            Self::Teleoperator(_) => Actor::Human,
+            Self::Policy(supervision) => supervision.actor(),
+        }
+    }
+
     /// Whether the observation of `tick` will be shown to the policy, now or later.
     pub(crate) fn looks_at(&mut self, tick: u64) -> Result<bool, Fault> {
         match self {
             Self::Teleoperator(_) => Ok(false),
-            Self::Policy(plan) => plan.looks_at(tick),
+            Self::Policy(supervision) => supervision.looks_at(tick),
         }
     }
 
     /// A teleoperator is asked at every turn; a policy's rows are for the first turn of their tick, and
-    /// interpolated between.
-    pub(crate) fn choose(&mut self, tick: &Tick, now: &Moment, observation: &Observation, wanted_rad: &mut [f64]) -> Result<Choice, Fault> {
+    /// interpolated between. `command_rad` is the last command.
+    pub(crate) fn choose(
+        &mut self,
+        tick: &Tick,
+        now: &Moment,
+        observation: &Observation,
+        command_rad: &[f64],
+        wanted_rad: &mut [f64],
+    ) -> Result<Choice, Fault> {
         match self {
-            Self::Policy(plan) if now.is_first => plan.choose(now, observation, wanted_rad),
-            Self::Policy(plan) => Ok(plan.between(now, wanted_rad)),
+            Self::Policy(supervision) => supervision.choose(tick, now, observation, command_rad, wanted_rad),
             Self::Teleoperator(teleoperator) => {
                 let status = teleoperator.action(tick, wanted_rad).map_err(|source| Fault::Teleoperator { tick: tick.index, source })?;
                 Ok(if status == TeleopStatus::Done { Choice::Last } else { Choice::Wanted })
@@ -84,6 +100,12 @@ pub(crate) struct PolicyPlan<'a> {
     /// Rows of an answer that are meant to be executed.
     n_action_steps: u64,
     pending: Option<Pending>,
+    /// The pending answer is of no use any more.
+    is_stale: bool,
+    /// The policy is to forget the past before it answers next.
+    resets: bool,
+    /// The answer expected is the first, or the first after others have acted: nothing can be left.
+    begins: bool,
     /// Answers since the first.
     answers: usize,
     latency_ticks: [u64; WINDOW],
@@ -109,6 +131,9 @@ impl<'a> PolicyPlan<'a> {
             interpolator: Interpolator::new(shared.config.interpolation, width),
             n_action_steps,
             pending: None,
+            is_stale: false,
+            resets: false,
+            begins: true,
             answers: 0,
             latency_ticks: [0; WINDOW],
             next_latency: 0,
@@ -166,6 +191,24 @@ impl<'a> PolicyPlan<'a> {
         }
     }
 
+    /// Begins anew from `tick` on, after somebody else has acted.
+    pub(crate) fn resume(&mut self, tick: u64) {
+        self.queue.clear();
+        self.interpolator.clear();
+        self.client.forget();
+        self.is_stale = self.pending.is_some();
+        (self.resets, self.begins) = (true, true);
+        (self.ask_at, self.cursor) = (tick, tick);
+    }
+
+    /// Asks at `tick` even if there are rows left.
+    pub(crate) fn ask_soon(&mut self, tick: u64) {
+        self.ask_at = match self.shared.config.inference {
+            Inference::Sync => self.cursor,
+            Inference::Async | Inference::Rtc => self.ask_at.min(tick),
+        };
+    }
+
     /// The goals of the first row, once they are there.
     pub(crate) fn first_goals(&self) -> Option<&[f64]> {
         self.queue.peek(0)
@@ -178,7 +221,7 @@ impl<'a> PolicyPlan<'a> {
         }
     }
 
-    fn looks_at(&mut self, tick: u64) -> Result<bool, Fault> {
+    pub(crate) fn looks_at(&mut self, tick: u64) -> Result<bool, Fault> {
         self.receive_due(tick)?;
         Ok(self.wants_to_ask(tick) || self.client.needs_past())
     }
@@ -190,10 +233,11 @@ impl<'a> PolicyPlan<'a> {
         }
     }
 
-    fn choose(&mut self, now: &Moment, observation: &Observation, wanted_rad: &mut [f64]) -> Result<Choice, Fault> {
+    pub(crate) fn choose(&mut self, now: &Moment, observation: &Observation, wanted_rad: &mut [f64]) -> Result<Choice, Fault> {
         let tick = now.tick;
         if self.wants_to_ask(tick) {
-            self.ask(tick, observation, false);
+            let reset = std::mem::take(&mut self.resets);
+            self.ask(tick, observation, reset);
         }
         self.client.remember(observation);
         let row = match self.shared.config.inference {
@@ -228,7 +272,7 @@ impl<'a> PolicyPlan<'a> {
     }
 
     /// Between two rows.
-    fn between(&self, now: &Moment, wanted_rad: &mut [f64]) -> Choice {
+    pub(crate) fn between(&self, now: &Moment, wanted_rad: &mut [f64]) -> Choice {
         if self.interpolator.at(now.share, wanted_rad) { Choice::Wanted } else { Choice::Starved }
     }
 
@@ -271,6 +315,10 @@ impl<'a> PolicyPlan<'a> {
         let scripted_ns = self.scripted_ticks().map(|ticks| self.shared.period_ns.saturating_mul(ticks.cast_signed()));
         let answer = if wait { self.client.wait(self.shared.stop)? } else { self.client.poll()? };
         let Some(answer) = answer else { return Ok(!wait) };
+        if std::mem::take(&mut self.is_stale) {
+            self.pending = None;
+            return Ok(true);
+        }
         let chunk = &answer.chunk;
         let clock = self.shared.clock;
         self.latency_ns = scripted_ns.unwrap_or(answer.latency_ns);
@@ -283,8 +331,7 @@ impl<'a> PolicyPlan<'a> {
         self.pending = None;
         match self.shared.config.inference {
             Inference::Async | Inference::Rtc => {
-                // The first is waited for before anything moves.
-                if self.answers > 1 {
+                if !std::mem::take(&mut self.begins) {
                     self.stats.record_reserve(self.queue.remaining(now) as u64);
                 }
                 self.late_rows += self.queue.splice(chunk, now).late_rows as u64;

@@ -14,6 +14,10 @@ pub enum EpisodeOutcome {
     Failure,
     /// [`StopFlag`](crate::StopFlag) ended it.
     Interrupted,
+    /// The operator ended it, and wanted it to be kept.
+    Ended,
+    /// The operator ended it, and wanted it to be dropped.
+    Dropped,
     /// Something broke: see [`EpisodeReport::faults`].
     Fault,
 }

@@ -11,7 +11,8 @@ use crate::frames::{FrameLink, FramePort, Sinks, frame_for};
 use crate::handoff::{Sender, ring};
 use crate::inference::{Client, PolicyThread, Setting};
 use crate::plan::{Plan, PolicyPlan};
-use crate::{EpisodeOutcome, EpisodeReport, Fault, Keep, Progress, SessionConfig, StopFlag};
+use crate::supervision::Supervision;
+use crate::{EpisodeOutcome, EpisodeReport, Fault, Keep, Operator, Progress, SessionConfig, StopFlag};
 
 /// The fastest that a loop may turn.
 const MAX_RATE_HZ: u64 = 1000;
@@ -20,6 +21,9 @@ const MAX_RATE_HZ: u64 = 1000;
 pub enum Source<'a> {
     Policy(&'a mut PolicyThread),
     Teleoperator(&'a mut dyn Teleoperator),
+    /// A policy, and a human who takes over when the [`Operator`] says so. The teleoperator is reset each
+    /// time.
+    Supervised(&'a mut PolicyThread, &'a mut dyn Teleoperator),
 }
 
 /// Which episode to run.
@@ -37,6 +41,7 @@ pub struct Session {
     config: SessionConfig,
     clock: Arc<dyn Clock>,
     stop: StopFlag,
+    operator: Operator,
     progress: Arc<Progress>,
     /// Buffers kept from episode to episode.
     frames: Vec<Box<Frame>>,
@@ -54,12 +59,17 @@ impl Session {
     /// Real time comes from [`MonotonicClock`](crate::MonotonicClock); with a
     /// [`MockClock`](sinew_core::MockClock) an episode runs as fast as the machine can and repeatably.
     pub fn new(config: SessionConfig, clock: Arc<dyn Clock>, stop: StopFlag) -> Self {
-        Self { config, clock, stop, progress: Arc::default(), frames: Vec::new() }
+        Self { config, clock, stop, operator: Operator::new(), progress: Arc::default(), frames: Vec::new() }
     }
 
     /// For the one who draws a live line.
     pub fn progress(&self) -> Arc<Progress> {
         self.progress.clone()
+    }
+
+    /// For those who hear what a human wants.
+    pub fn operator(&self) -> Operator {
+        self.operator.clone()
     }
 
     /// Runs one episode: resets the scene, begins the sinks, runs until the scene is decided, the
@@ -83,6 +93,8 @@ impl Session {
         };
         let task = request.task.clone().unwrap_or(setup.task);
         self.progress.begin(request.attempt, setup.max_ticks);
+        // What was asked of the episode before is not asked of this one.
+        self.operator.take_end();
 
         let start = EpisodeStart { attempt: request.attempt, seed: request.seed, task: task.clone() };
         let watched = !sinks.is_empty();
@@ -107,9 +119,10 @@ impl Session {
         }
         let (outcome, keep) = match &ended.ending {
             Ending::Success => (Outcome::Success, true),
-            Ending::Failure(reason) => (Outcome::Failure(reason.clone()), self.config.keep == Keep::Finished),
-            Ending::Interrupted => (Outcome::Running, false),
-            Ending::Fault(fault) => (Outcome::Failure(fault.chain()), false),
+            Ending::Failure(reason) => (Outcome::Failure(reason.clone()), self.config.keep != Keep::Successes),
+            Ending::Ended { keep } => (Outcome::Running, *keep),
+            Ending::Interrupted => (Outcome::Running, self.config.keep == Keep::Everything),
+            Ending::Fault(fault) => (Outcome::Failure(fault.chain()), sinks.is_whole && self.config.keep == Keep::Everything),
             Ending::SinksFailed => (Outcome::Running, false),
         };
         let end = EpisodeEnd { outcome, keep, lost_frames: ended.tally.frames_lost };
@@ -132,6 +145,7 @@ impl Session {
             config: &self.config,
             clock,
             stop: &self.stop,
+            operator: &self.operator,
             progress: &self.progress,
             period_ns: 1_000_000_000 / i64::from(rate_hz),
         };
@@ -143,7 +157,12 @@ impl Session {
         frames.retain(|frame| same_shape(frame, &template));
         frames.resize(spare, template.clone());
 
-        let setting = Arc::new(Setting { task: task.to_owned(), robot: description.clone(), clock: self.clock.clone() });
+        let setting = Arc::new(Setting {
+            task: task.to_owned(),
+            operator: self.operator.clone(),
+            robot: description.clone(),
+            clock: self.clock.clone(),
+        });
         thread::scope(|scope| {
             let (filling, mut filled) = ring(spare + 1);
             let (mut freeing, free) = ring(spare + 1);
@@ -155,12 +174,15 @@ impl Session {
             let port = FramePort { current: template, link, lossless: !clock.runs_by_itself(), sinks_failed: &sinks_failed, lost: 0 };
             let description = &description;
             let control = move || {
+                let supervise = |policy, human| {
+                    let width = description.joints.len();
+                    let client = Client::new(policy, setting, shared.config.answer_deadline_s);
+                    Plan::Policy(Supervision::new(PolicyPlan::new(shared, client, width), human, shared.operator, &shared, width))
+                };
                 let plan = match source {
                     Source::Teleoperator(teleoperator) => Plan::Teleoperator(teleoperator),
-                    Source::Policy(policy) => {
-                        let client = Client::new(policy, setting, shared.config.answer_deadline_s);
-                        Plan::Policy(PolicyPlan::new(shared, client, description.joints.len()))
-                    }
+                    Source::Policy(policy) => supervise(policy, None),
+                    Source::Supervised(policy, human) => supervise(policy, Some(human)),
                 };
                 Control::new(shared, description, max_ticks, plan, port).run(robot, environment)
             };
@@ -187,6 +209,8 @@ impl Session {
             Ending::Success => (EpisodeOutcome::Success, None),
             Ending::Failure(reason) => (EpisodeOutcome::Failure, Some(reason)),
             Ending::Interrupted => (EpisodeOutcome::Interrupted, None),
+            Ending::Ended { keep: true } => (EpisodeOutcome::Ended, None),
+            Ending::Ended { keep: false } => (EpisodeOutcome::Dropped, None),
             Ending::SinksFailed => (EpisodeOutcome::Fault, None),
             Ending::Fault(fault) => {
                 let reason = fault.chain();

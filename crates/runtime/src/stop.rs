@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -24,7 +24,10 @@ pub enum StopLevel {
 /// so, and its further episodes end before they begin. What clears it is only the word of whoever sees
 /// to an emergency.
 #[derive(Clone, Debug, Default)]
-pub struct StopFlag(Arc<AtomicU8>);
+pub struct StopFlag {
+    level: Arc<AtomicU8>,
+    abandoned: Arc<AtomicBool>,
+}
 
 impl StopFlag {
     pub fn new() -> Self {
@@ -32,7 +35,7 @@ impl StopFlag {
     }
 
     pub fn level(&self) -> StopLevel {
-        match self.0.load(Ordering::Acquire) {
+        match self.level.load(Ordering::Acquire) {
             0 => StopLevel::Run,
             1 => StopLevel::Stop,
             2 => StopLevel::Now,
@@ -46,13 +49,22 @@ impl StopFlag {
 
     /// Raises the level to at least `level`.
     pub fn request(&self, level: StopLevel) {
-        self.0.fetch_max(level as u8, Ordering::AcqRel);
+        self.level.fetch_max(level as u8, Ordering::AcqRel);
     }
 
-    /// One level up: what each Ctrl-C does.
+    /// One level up: what each Ctrl-C does. In an emergency it abandons the session.
     pub fn escalate(&self) {
+        if self.level() == StopLevel::Emergency {
+            self.abandoned.store(true, Ordering::Release);
+        }
         // The closure always answers, so the update cannot fail.
-        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |level| Some(level.max((level + 1).min(StopLevel::Now as u8))));
+        let _ =
+            self.level.fetch_update(Ordering::AcqRel, Ordering::Acquire, |level| Some(level.max((level + 1).min(StopLevel::Now as u8))));
+    }
+
+    /// Whether nobody will clear the emergency: the process is to end.
+    pub fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
     }
 
     /// The emergency button: a key, a pedal, a command.
@@ -64,7 +76,7 @@ impl StopFlag {
     /// there was one.
     pub fn clear_emergency(&self) -> bool {
         let emergency = StopLevel::Emergency as u8;
-        self.0.compare_exchange(emergency, StopLevel::Run as u8, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.level.compare_exchange(emergency, StopLevel::Run as u8, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// From now on SIGINT, SIGTERM and SIGHUP escalate this flag instead of ending the process.

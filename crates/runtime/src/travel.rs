@@ -4,6 +4,7 @@ use sinew_core::{Armed, Tick};
 
 use crate::control::{Control, Shared, finite, is_transient};
 use crate::plan::Plan;
+use crate::supervision::Supervision;
 use crate::{Fault, StopLevel};
 
 /// A place counts as reached when every goal is so near.
@@ -15,8 +16,8 @@ impl Control<'_> {
     /// Brings the arm to a policy's first action where that is far away, and asks the policy anew.
     /// `false` when a stop was asked for on the way.
     pub(crate) fn go_to_start(&mut self, armed: &mut Armed<'_>) -> Result<bool, Fault> {
-        let Plan::Policy(plan) = &self.plan else { return Ok(true) };
-        let Some(start_rad) = plan.first_goals().map(<[f64]>::to_vec) else { return Ok(true) };
+        let Plan::Policy(Supervision { policy, .. }) = &self.plan else { return Ok(true) };
+        let Some(start_rad) = policy.first_goals().map(<[f64]>::to_vec) else { return Ok(true) };
         let present_rad = &self.frames.current.observation.position_rad;
         let far_rad = present_rad.iter().zip(&start_rad).map(|(present, start)| (present - start).abs()).fold(0.0, f64::max);
         if far_rad <= self.shared.config.start_within_rad {
@@ -35,7 +36,7 @@ impl Control<'_> {
         observation.tick = 0;
         finite(observation, armed.description())?;
         match &mut self.plan {
-            Plan::Policy(plan) => plan.first(observation),
+            Plan::Policy(supervision) => supervision.policy.first(observation),
             Plan::Teleoperator(_) => Ok(true),
         }
     }

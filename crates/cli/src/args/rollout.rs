@@ -3,15 +3,18 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, ValueEnum};
+use sinew_core::RobotDescription;
 use sinew_policy::{GuidanceSchedule, GuidanceSettings};
-use sinew_runtime::{Inference, Interpolation, Latency, RealtimeRequest, SessionConfig, Starvation};
+use sinew_runtime::{Inference, Interpolation, Latency, RealtimeRequest, SessionConfig, Starvation, Strategy};
 
-use super::{ComputeArgs, RecordingArgs, RigArgs};
+use super::{ComputeArgs, RecordingArgs, RigArgs, TeleopKind};
 
 #[derive(Args, Clone)]
 #[command(after_help = "Examples:\n  sinew rollout\n  sinew rollout --fast --episodes 20 --seed 7\n  \
     sinew rollout --policy ./outputs/train/pretrained_model --task pick-place --inference sync\n  \
     sinew rollout --policy lerobot-user/smolvla_so101 --inference rtc --fps-multiplier 3 --realtime\n  \
+    sinew rollout --strategy dagger --teleop scripted --record corrections    (space pauses, tab takes over)\n  \
+    sinew rollout --strategy highlight --duration 0 --record highlights\n  \
     sinew rollout --record my_rollouts --rerun run.rrd")]
 pub struct RolloutArgs {
     #[command(flatten)]
@@ -26,6 +29,8 @@ pub struct RolloutArgs {
     pub fast: bool,
     #[command(flatten)]
     pub control: LoopArgs,
+    #[command(flatten)]
+    pub run: StrategyArgs,
     /// Folder for the LeRobot dataset (must not exist or be empty, but with --resume); without it the next free outputs/rollout-N
     #[arg(long, value_name = "DIR")]
     pub record: Option<PathBuf>,
@@ -99,6 +104,77 @@ pub enum ScheduleMode {
     Exp,
 }
 
+/// What of a run is recorded, and how a human has a say in it: LeRobot's strategies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum StrategyMode {
+    /// Scene after scene; each that comes to its end is an episode
+    #[default]
+    Base,
+    /// As base; between scenes the arm goes to rest and there is time to set up the next
+    Episodic,
+    /// Everything is recorded, a new episode begun whenever a video file is full
+    Sentry,
+    /// When you mark something, what was just before it and all until you mark again
+    Highlight,
+    /// You pause the policy and take over; your corrections are recorded
+    Dagger,
+}
+
+#[derive(Args, Clone)]
+#[command(next_help_heading = "Strategy")]
+pub struct StrategyArgs {
+    #[arg(long, value_enum, default_value_t)]
+    pub strategy: StrategyMode,
+    /// One run of so many seconds, whatever happens in the scene; 0 goes on until it is told to stop
+    #[arg(long, value_name = "S", value_parser = zero_or_above)]
+    pub duration: Option<f64>,
+    /// episodic: seconds between episodes, which the right arrow cuts short
+    #[arg(long, value_name = "S", default_value_t = 0.0, value_parser = zero_or_above)]
+    pub reset_time: f64,
+    /// sentry and dagger: seconds of an episode; without it what fills a video file, as LeRobot estimates it
+    #[arg(long, value_name = "S", value_parser = above_zero)]
+    pub rotate: Option<f64>,
+    /// highlight: seconds before the mark that are kept
+    #[arg(long, value_name = "S", default_value_t = 10.0, value_parser = above_zero)]
+    pub ring_seconds: f64,
+    /// highlight: megabytes of memory for them
+    #[arg(long, value_name = "MB", default_value_t = 1024)]
+    pub ring_mb: usize,
+    /// dagger: who takes over
+    #[arg(long, value_enum)]
+    pub teleop: Option<TeleopKind>,
+    /// dagger: record what the policy does too
+    #[arg(long)]
+    pub record_autonomous: bool,
+    /// Take commands on standard input, a line each, instead of keys; nothing moves before /start
+    #[arg(long)]
+    pub interactive: bool,
+    /// A foot pedal, such as /dev/input/by-id/usb-PCsensor_FootSwitch-event-kbd; its keys are LeRobot's
+    #[arg(long, value_name = "DEVICE")]
+    pub pedal: Option<PathBuf>,
+}
+
+/// LeRobot's estimate of what its encoders need for a pixel, and the size at which a video is full.
+const BITS_PER_PIXEL: f64 = 0.1;
+const VIDEO_BITS: f64 = 200.0 * 1024.0 * 1024.0 * 8.0;
+
+impl StrategyArgs {
+    /// How frames of `robot` become episodes.
+    pub fn selection(&self, robot: &RobotDescription) -> Strategy {
+        let fps = f64::from(robot.control_rate_hz);
+        let pixels = robot.cameras.iter().map(|camera| u64::from(camera.width) * u64::from(camera.height)).min();
+        let full_s = pixels.map_or(300.0, |pixels| VIDEO_BITS / (pixels as f64 * BITS_PER_PIXEL * fps));
+        let rotating = Strategy::Rotating { frames: (self.rotate.unwrap_or(full_s) * fps) as u64 };
+        match self.strategy {
+            StrategyMode::Base | StrategyMode::Episodic => Strategy::Whole,
+            StrategyMode::Sentry => rotating,
+            StrategyMode::Highlight => Strategy::Highlights { frames: (self.ring_seconds * fps) as usize, bytes: self.ring_mb << 20 },
+            StrategyMode::Dagger if self.record_autonomous => rotating,
+            StrategyMode::Dagger => Strategy::Corrections,
+        }
+    }
+}
+
 /// The priority of `--realtime` that is not told another.
 const PRIORITY: u8 = 80;
 
@@ -144,6 +220,13 @@ fn above_zero(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
         _ => Err("expected a number above 0".to_owned()),
+    }
+}
+
+fn zero_or_above(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value >= 0.0 && value.is_finite() => Ok(value),
+        _ => Err("expected 0 or a number above it".to_owned()),
     }
 }
 

@@ -19,7 +19,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     let mut rig = plan.simulate()?;
     let TeleopKind::Scripted = args.teleop;
     let mut teleoperator = plan.task.teleoperator(rig.world.clone(), args.rig.seed);
-    let mut recorder = recording::open(&args.out, plan.robot(), &args.recording, args.real_time)?;
+    let mut recorder = recording::open(&args.out, plan.robot(), &args.recording, args.real_time, false)?;
     let stop = StopFlag::new();
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
     let clock: Arc<dyn Clock> = if args.real_time { Arc::new(MonotonicClock::new()) } else { Arc::new(MockClock::new()) };

@@ -6,19 +6,22 @@ mod report;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use anyhow::Context;
-use sinew_core::{Clock, FrameSink, MockClock, Policy, RobotDescription};
+use sinew_core::{Clock, Environment, FrameSink, MockClock, Policy, RobotDescription};
 use sinew_policy::BoundPolicy;
 use sinew_recorder::RerunView;
 use sinew_runtime::{
-    EpisodeRequest, Fault, Inference, Keep, MonotonicClock, PolicyThread, Realtime, ReturnToRest, Session, SessionConfig, Source, StopFlag,
-    Watchdog,
+    EpisodeOutcome, EpisodeReport, EpisodeRequest, Fault, Inference, Keep, MonotonicClock, PolicyThread, Realtime, ReturnToRest, Selection,
+    Session, SessionConfig, Source, StopFlag, StopLevel, Watchdog,
 };
 
-use crate::args::{LoopArgs, RolloutArgs};
+use crate::args::{LoopArgs, RolloutArgs, StrategyMode, TeleopKind};
+use crate::desk::{COMMANDS, Desk};
 use crate::live::LiveLine;
-use crate::rig::Plan;
+use crate::rig::{Endless, Plan};
 use crate::text::say;
 use crate::{Done, recording, source, text};
 
@@ -51,13 +54,23 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     if let Some(settings) = policy.guidance_mut() {
         args.control.guide(settings);
     }
-    let config = SessionConfig { keep: Keep::Finished, return_to_rest: ReturnToRest::WhenInterrupted, ..args.control.session(args.fast) };
+    let mode = args.run.strategy;
+    let config = SessionConfig {
+        keep: if matches!(mode, StrategyMode::Base | StrategyMode::Episodic) { Keep::Finished } else { Keep::Everything },
+        return_to_rest: if mode == StrategyMode::Episodic { ReturnToRest::Always } else { ReturnToRest::WhenInterrupted },
+        ..args.control.session(args.fast)
+    };
     if config.inference == Inference::Rtc && !policy.can_continue() {
         anyhow::bail!(Fault::NoContinuation { family: policy.info().family.clone() });
     }
     let loss = named.quantization_loss()?;
     let mut policy = PolicyThread::spawn(policy).context("starting the policy's thread")?;
+    anyhow::ensure!(
+        mode != StrategyMode::Dagger || args.run.teleop.is_some() && !args.no_record,
+        "rolling out: dagger records what somebody does who takes over; say who by --teleop, and leave out --no-record"
+    );
     let mut rig = plan.simulate()?;
+    let mut human = args.run.teleop.map(|TeleopKind::Scripted| plan.task.teleoperator(rig.world.clone(), args.rig.seed));
     let fps = plan.robot().control_rate_hz;
 
     let outputs = Outputs::of(args);
@@ -66,16 +79,33 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         (None, Some(address)) => Some(RerunView::connect(address, plan.robot())?),
         (None, None) => None,
     };
-    let open = |root: &PathBuf| recording::open(root, plan.robot(), &args.recording, !args.fast);
+    let open = |root: &PathBuf| recording::open(root, plan.robot(), &args.recording, !args.fast, mode == StrategyMode::Dagger);
     let mut recorder = outputs.dataset.as_ref().map(open).transpose().inspect_err(|_| {
         // Where one output is refused, no trace of the other is left.
         drop(view.take());
         let _ = outputs.rerun.as_ref().map(std::fs::remove_file);
     })?;
+    let stop = StopFlag::new();
+    let clock: Arc<dyn Clock> = if args.fast { Arc::new(MockClock::new()) } else { Arc::new(MonotonicClock::new()) };
+    let mut session = Session::new(config, clock, stop.clone());
+    let mut selection = recorder.as_mut().map(|recorder| {
+        let selection = Selection::new(args.run.selection(plan.robot()), recorder, session.operator());
+        if mode == StrategyMode::Dagger { selection.until(args.episodes) } else { selection }
+    });
+    let committed = selection.as_ref().map(Selection::committed).unwrap_or_default();
     let mut sinks: Vec<&mut dyn FrameSink> = Vec::new();
-    sinks.extend(recorder.as_mut().map(|sink| sink as &mut dyn FrameSink));
+    sinks.extend(selection.as_mut().map(|sink| sink as &mut dyn FrameSink));
     sinks.extend(view.as_mut().map(|sink| sink as &mut dyn FrameSink));
 
+    let desk = Desk::new(session.operator(), stop.clone(), mode);
+    // In a fast run there is nobody to press one.
+    let keys = if args.run.interactive || args.fast { None } else { desk.hear_keys()? };
+    if args.run.interactive {
+        desk.hear_commands()?;
+    }
+    if let Some(pedal) = &args.run.pedal {
+        desk.hear_pedal(pedal)?;
+    }
     if !args.json {
         say!("{}", named.banner(threads));
         if let Some(loss) = &loss {
@@ -86,40 +116,69 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         if let Some(realtime) = try_realtime(&args.control)? {
             say!("realtime  {realtime}");
         }
+        if mode != StrategyMode::Base {
+            say!("strategy  {mode:?}");
+        }
+        if args.run.interactive {
+            say!("commands  {COMMANDS}");
+        } else if keys.is_some() {
+            say!("keys      {}", desk.legend());
+        }
         say!("task      {}, {} episodes from seed {}", plan.task.name(), args.episodes, args.rig.seed);
     }
-    let stop = StopFlag::new();
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
-    let clock: Arc<dyn Clock> = if args.fast { Arc::new(MockClock::new()) } else { Arc::new(MonotonicClock::new()) };
-    let mut session = Session::new(config, clock, stop.clone());
-
     // On a clock that waits for nobody nothing is driven that could be left alone.
     let watchdog = if args.fast { None } else { Some(watch(plan.robot(), &session, &stop)?) };
 
-    let mut reports = Vec::new();
-    {
-        let line = LiveLine::start(session.progress(), args.episodes, stop.clone());
-        for attempt in 0..args.episodes {
-            let request = EpisodeRequest { attempt, seed: args.rig.seed + attempt, task: plan.sentence.clone() };
-            let report = session.run_episode(&request, &mut rig.robot, &mut rig.environment, Source::Policy(&mut policy), &mut sinks);
-            if args.json {
-                text::print_json(&report)?;
+    let line = LiveLine::start(session.progress(), args.episodes, stop.clone());
+    let mut reports: Vec<EpisodeReport> = Vec::new();
+    let (mut attempt, mut scene, mut done) = (0, 0, 0);
+    let wanted = if args.run.duration.is_some() { 1 } else { args.episodes };
+    while done < wanted && (!args.run.interactive || desk.wait_for_start()) {
+        let task = session.operator().task().or_else(|| plan.sentence.clone());
+        let request = EpisodeRequest { attempt, seed: args.rig.seed + scene, task };
+        attempt += 1;
+        let source = match &mut human {
+            Some(human) => Source::Supervised(&mut policy, &mut **human),
+            None => Source::Policy(&mut policy),
+        };
+        let mut endless;
+        let environment: &mut dyn Environment = match args.run.duration {
+            Some(seconds) => {
+                endless = Endless::new(&mut rig.environment, seconds, fps);
+                &mut endless
             }
-            let ended = !report.faults.is_empty() || report.was_interrupted();
-            reports.push(report);
-            if ended || stop.is_requested() {
-                break;
-            }
+            None => &mut rig.environment,
+        };
+        let report = session.run_episode(&request, &mut rig.robot, environment, source, &mut sinks);
+        if args.json {
+            text::print_json(&report)?;
         }
-        drop(line);
-        drop(watchdog);
+        // What the human wants to have again, and what an emergency broke off, doesn't count.
+        let again = report.outcome == EpisodeOutcome::Dropped || stop.level() == StopLevel::Emergency;
+        let is_faulty = !report.faults.is_empty();
+        reports.push(report);
+        scene += u64::from(!again);
+        done = if mode == StrategyMode::Dagger { committed.load(Relaxed) } else { done + u64::from(!again) };
+        let goes_on = !is_faulty && !desk.has_quit() && desk.wait_for_clearance();
+        if !goes_on || args.run.duration.is_some() && !again {
+            break;
+        }
+        if mode == StrategyMode::Episodic && done < wanted && !again {
+            desk.wait_between(Duration::from_secs_f64(args.run.reset_time));
+        }
     }
+    drop(line);
+    drop(watchdog);
+    drop(keys);
+    drop(sinks);
+    let recorded = committed.load(Relaxed);
     if args.json {
-        report::print_totals(&reports, &outputs, loss)?;
+        report::print_totals(&reports, &outputs, recorded, loss)?;
     } else {
         report::print_table(&reports);
         report::print_cadence(&reports, args.fast);
-        report::print_outputs(&outputs, args.rerun_connect.as_deref(), &reports);
+        report::print_outputs(&outputs, args.rerun_connect.as_deref(), recorded);
     }
     if let Some(report) = reports.iter().find(|report| !report.faults.is_empty()) {
         let faults: Vec<String> = report.faults.iter().map(Fault::chain).collect();

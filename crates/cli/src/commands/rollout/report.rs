@@ -11,13 +11,18 @@ fn successes(reports: &[EpisodeReport]) -> u64 {
     reports.iter().filter(|report| report.is_success()).count() as u64
 }
 
-pub(super) fn print_totals(reports: &[EpisodeReport], outputs: &Outputs, loss: Option<QuantizationLoss>) -> anyhow::Result<()> {
+pub(super) fn print_totals(
+    reports: &[EpisodeReport],
+    outputs: &Outputs,
+    recorded: u64,
+    loss: Option<QuantizationLoss>,
+) -> anyhow::Result<()> {
     let (done, total) = (successes(reports), reports.len() as u64);
     let (low, high) = wilson::interval(done, total);
     let (cadence, inference) = merged(reports);
     let line = serde_json::json!({
         "episodes": total, "successes": done, "success_rate_interval": [low, high], "cadence": cadence, "inference": inference,
-        "dataset": outputs.dataset, "rerun": outputs.rerun, "quantization_loss": loss,
+        "dataset": outputs.dataset, "recorded_episodes": recorded, "rerun": outputs.rerun, "quantization_loss": loss,
     });
     text::print_json(&line)
 }
@@ -83,10 +88,9 @@ pub(super) fn print_cadence(reports: &[EpisodeReport], fast: bool) {
     }
 }
 
-pub(super) fn print_outputs(outputs: &Outputs, connected: Option<&str>, reports: &[EpisodeReport]) {
+pub(super) fn print_outputs(outputs: &Outputs, connected: Option<&str>, recorded: u64) {
     if let Some(root) = &outputs.dataset {
-        let kept = reports.iter().filter(|report| report.kept).count();
-        say!("dataset   {} ({kept} episodes)\n            sinew dataset info {0}", root.display());
+        say!("dataset   {} ({recorded} episodes)\n            sinew dataset info {0}", root.display());
         say!("            lerobot-dataset-viz --repo-id local/rollout --root {} --episode-index 0", root.display());
     }
     if let Some(path) = &outputs.rerun {

@@ -1,0 +1,295 @@
+//! Where a human sits who watches a run: keys, pedals and commands, and what they mean.
+
+use std::io::BufRead;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use sinew_core::Actor;
+use sinew_drivers::Pedal;
+use sinew_runtime::{Operator, StopFlag, StopLevel};
+
+use crate::args::StrategyMode;
+use crate::terminal::{Key, Keys};
+
+/// How often a wait looks around.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What LeRobot's pedal sends for its three actions, and one more: codes of Linux.
+const KEY_A: u16 = 30;
+const KEY_B: u16 = 48;
+const KEY_C: u16 = 46;
+const KEY_E: u16 = 18;
+
+/// What the commands of `--interactive` are.
+pub const COMMANDS: &str = "/start, /stop (stand still), /task TEXT, /reset (end this scene), /again (and drop it), /pause, /correct, \
+     /save, /emergency, /clear, /quit";
+
+/// What a human wants, whatever he said it with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Wish {
+    /// The policy acts.
+    Start,
+    /// The arm stands still.
+    Hold,
+    /// The episode ends and is kept; so does the time between episodes.
+    Next,
+    /// The episode ends, is dropped, and done again.
+    Again,
+    Quit,
+    Pause,
+    Correct,
+    Save,
+    Upload,
+    Emergency,
+    Clear,
+    Task(String),
+}
+
+fn wish_of_key(strategy: StrategyMode, key: Key) -> Option<Wish> {
+    Some(match (strategy, key) {
+        (_, Key::Right) => Wish::Next,
+        (_, Key::Left) => Wish::Again,
+        (_, Key::Escape) => Wish::Quit,
+        (_, Key::Char(' ')) => Wish::Pause,
+        (_, Key::Char('e')) => Wish::Emergency,
+        (_, Key::Char('c')) => Wish::Clear,
+        (StrategyMode::Dagger, Key::Tab) => Wish::Correct,
+        (StrategyMode::Highlight, Key::Char('s')) => Wish::Save,
+        (StrategyMode::Dagger, Key::Enter) | (StrategyMode::Highlight, Key::Char('h')) => Wish::Upload,
+        _ => return None,
+    })
+}
+
+fn wish_of_press(code: u16) -> Option<Wish> {
+    Some(match code {
+        KEY_A => Wish::Pause,
+        KEY_B => Wish::Correct,
+        KEY_C => Wish::Upload,
+        KEY_E => Wish::Emergency,
+        _ => return None,
+    })
+}
+
+fn wish_of_command(line: &str) -> Option<Wish> {
+    let (command, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
+    Some(match (command, rest.trim()) {
+        ("/start", "") => Wish::Start,
+        ("/stop", "") => Wish::Hold,
+        ("/reset", "") => Wish::Next,
+        ("/again", "") => Wish::Again,
+        ("/quit", "") => Wish::Quit,
+        ("/pause", "") => Wish::Pause,
+        ("/correct", "") => Wish::Correct,
+        ("/save", "") => Wish::Save,
+        ("/emergency", "") => Wish::Emergency,
+        ("/clear", "") => Wish::Clear,
+        ("/task", task) if !task.is_empty() => Wish::Task(task.to_owned()),
+        _ => return None,
+    })
+}
+
+/// What has been wished for. Clones share it.
+#[derive(Clone)]
+pub struct Desk {
+    operator: Operator,
+    stop: StopFlag,
+    strategy: StrategyMode,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    started: AtomicBool,
+    next: AtomicBool,
+    quit: AtomicBool,
+    /// No more commands can come.
+    deaf: AtomicBool,
+}
+
+impl Desk {
+    pub fn new(operator: Operator, stop: StopFlag, strategy: StrategyMode) -> Self {
+        Self { operator, stop, strategy, state: Arc::default() }
+    }
+
+    /// Listens to the keys of the terminal, where there is one, until what is returned is dropped.
+    pub fn hear_keys(&self) -> anyhow::Result<Option<Keys>> {
+        let desk = self.clone();
+        Keys::start(move |key| {
+            if let Some(wish) = wish_of_key(desk.strategy, key) {
+                desk.fulfil(wish);
+            }
+        })
+    }
+
+    /// What the keys do, in a line.
+    pub fn legend(&self) -> String {
+        let own = match self.strategy {
+            StrategyMode::Dagger => ", tab when paused hands over to the teleoperator and back",
+            StrategyMode::Highlight => ", s begins and ends a highlight",
+            _ => "",
+        };
+        format!("space pauses, → ends the episode, ← drops it and does it again{own}, e stops in an emergency until c clears it, esc ends")
+    }
+
+    /// Listens to commands on standard input, a line each.
+    pub fn hear_commands(&self) -> anyhow::Result<()> {
+        let desk = self.clone();
+        let listen = move || {
+            for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+                match wish_of_command(&line) {
+                    Some(wish) => desk.fulfil(wish),
+                    None if line.trim().is_empty() => {}
+                    None => eprintln!("{:?} is no command; expected {COMMANDS}", line.trim()),
+                }
+            }
+            desk.state.deaf.store(true, Ordering::Release);
+        };
+        std::thread::Builder::new().name("commands".into()).spawn(listen).context("starting the thread that reads commands")?;
+        Ok(())
+    }
+
+    /// Listens to the pedal `path`: LeRobot's three codes, and `KEY_E` for an emergency.
+    pub fn hear_pedal(&self, path: &Path) -> anyhow::Result<()> {
+        let mut pedal = Pedal::open(path)?;
+        let desk = self.clone();
+        let listen = move || {
+            loop {
+                match pedal.next_press() {
+                    Ok(code) => wish_of_press(code).into_iter().for_each(|wish| desk.fulfil(wish)),
+                    // Who relies on a pedal must not drive without it.
+                    Err(error) => {
+                        eprintln!("{error}: {}; stopping", error.source);
+                        return desk.stop.request(StopLevel::Stop);
+                    }
+                }
+            }
+        };
+        std::thread::Builder::new().name("pedal".into()).spawn(listen).context("starting the thread that reads the pedal")?;
+        Ok(())
+    }
+
+    fn fulfil(&self, wish: Wish) {
+        let Self { operator, stop, state, .. } = self;
+        match wish {
+            Wish::Start => {
+                operator.set_actor(Actor::Policy);
+                state.started.store(true, Ordering::Release);
+            }
+            Wish::Hold => operator.set_actor(Actor::Nobody),
+            Wish::Next => {
+                state.next.store(true, Ordering::Release);
+                operator.end_episode(true);
+            }
+            Wish::Again => operator.end_episode(false),
+            Wish::Quit => {
+                state.quit.store(true, Ordering::Release);
+                operator.end_episode(true);
+            }
+            Wish::Pause => tell(operator.toggle_pause()),
+            Wish::Correct => tell(operator.toggle_correction()),
+            Wish::Save => operator.mark(),
+            Wish::Upload => eprintln!("\nnothing is uploaded from here yet; the dataset is a plain folder"),
+            Wish::Emergency => {
+                stop.emergency();
+                eprintln!("\nemergency stop; nothing runs until it is cleared (c, or /clear)");
+            }
+            Wish::Clear => {
+                if stop.clear_emergency() {
+                    eprintln!("\nthe emergency is over");
+                }
+            }
+            Wish::Task(task) => operator.set_task(task),
+        }
+    }
+
+    /// Whether the human wants no more.
+    pub fn has_quit(&self) -> bool {
+        self.state.quit.load(Ordering::Acquire)
+    }
+
+    /// Waits until the human starts; `false` when he never will.
+    pub fn wait_for_start(&self) -> bool {
+        while !self.state.started.swap(false, Ordering::AcqRel) {
+            if self.has_quit() || self.stop.is_requested() || self.state.deaf.load(Ordering::Acquire) {
+                return false;
+            }
+            std::thread::sleep(LOOK);
+        }
+        true
+    }
+
+    /// Waits until an emergency that there is has been cleared; `false` when the process is to end.
+    pub fn wait_for_clearance(&self) -> bool {
+        while self.stop.level() == StopLevel::Emergency {
+            if self.has_quit() || self.stop.is_abandoned() || self.state.deaf.load(Ordering::Acquire) {
+                return false;
+            }
+            std::thread::sleep(LOOK);
+        }
+        !self.stop.is_requested()
+    }
+
+    /// The time between two episodes, which the human may cut short.
+    pub fn wait_between(&self, time: Duration) {
+        self.state.next.store(false, Ordering::Release);
+        let mut left = time;
+        while !left.is_zero() && !self.state.next.load(Ordering::Acquire) && !self.has_quit() && !self.stop.is_requested() {
+            std::thread::sleep(LOOK.min(left));
+            left = left.saturating_sub(LOOK);
+        }
+    }
+}
+
+fn tell(actor: Actor) {
+    let who = match actor {
+        Actor::Policy => "the policy acts",
+        Actor::Human => "the teleoperator acts",
+        Actor::Nobody => "paused",
+    };
+    eprintln!("\n{who}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_commands_are_lerobots() {
+        use StrategyMode::{Dagger, Episodic, Highlight};
+        assert_eq!(wish_of_key(Episodic, Key::Right), Some(Wish::Next));
+        assert_eq!(wish_of_key(Episodic, Key::Left), Some(Wish::Again));
+        assert_eq!(wish_of_key(Dagger, Key::Char(' ')), Some(Wish::Pause));
+        assert_eq!(wish_of_key(Dagger, Key::Tab), Some(Wish::Correct));
+        assert_eq!(wish_of_key(Highlight, Key::Char('s')), Some(Wish::Save));
+        assert_eq!(wish_of_key(Episodic, Key::Char('s')), None);
+        assert_eq!(wish_of_press(KEY_B), Some(Wish::Correct));
+        assert_eq!(wish_of_command(" /task  put it there "), Some(Wish::Task("put it there".into())));
+        assert_eq!(wish_of_command("/task"), None);
+        assert_eq!(wish_of_command("/start now"), None);
+    }
+
+    #[test]
+    fn an_emergency_is_waited_out_and_a_quit_ends_every_wait() {
+        let (operator, stop) = (Operator::new(), StopFlag::new());
+        let desk = Desk::new(operator.clone(), stop.clone(), StrategyMode::Base);
+        desk.fulfil(Wish::Start);
+        assert!(desk.wait_for_start());
+        desk.fulfil(Wish::Emergency);
+        let other = desk.clone();
+        let waiting = std::thread::spawn(move || other.wait_for_clearance());
+        desk.fulfil(Wish::Clear);
+        assert!(waiting.join().unwrap());
+        desk.fulfil(Wish::Hold);
+        assert_eq!(operator.actor(), Actor::Nobody);
+        desk.fulfil(Wish::Quit);
+        assert!(!desk.wait_for_start());
+        desk.wait_between(Duration::from_secs(1000));
+        // Ctrl-C in an emergency ends the process, and only then.
+        stop.emergency();
+        stop.escalate();
+        assert!(stop.is_abandoned() && !desk.wait_for_clearance());
+    }
+}
