@@ -62,7 +62,11 @@ pub enum Command {
     },
     /// Stands by for a process that drives an arm; sinew starts it itself
     #[command(hide = true)]
-    Watchdog { robot: String },
+    Watchdog {
+        robot: String,
+        #[arg(long)]
+        fifo: Option<u8>,
+    },
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  sinew completions bash > ~/.local/share/bash-completion/completions/sinew")]
     Completions { shell: clap_complete::Shell },

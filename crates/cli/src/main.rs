@@ -64,7 +64,7 @@ fn main() -> ExitCode {
         Command::Doctor { json } => commands::doctor::run(json),
         Command::Robots(args) => commands::robots::run(&args),
         Command::Sim { command } => commands::sim::run(&command),
-        Command::Watchdog { robot } => commands::watchdog::run(&robot),
+        Command::Watchdog { robot, fifo } => commands::watchdog::run(&robot, fifo),
         Command::Completions { shell } => commands::completions::run(shell),
     };
     match result {

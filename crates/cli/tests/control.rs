@@ -73,7 +73,7 @@ fn what_the_system_grants_is_one_line_and_the_doctor_says_more() {
 #[test]
 fn a_watchdog_stands_by_for_a_rollout_in_real_time() {
     let desk = Desk::new();
-    let mut command = desk.sinew(&["rollout", "--episodes", "3", "--no-record", "--no-rerun"]);
+    let mut command = desk.sinew(&["rollout", "--episodes", "3", "--no-record", "--no-rerun", "--realtime"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
@@ -95,13 +95,18 @@ fn talk(desk: &Desk, args: &[&str], words: &[(u64, &str)]) -> String {
     let mut command = desk.sinew(&[&["rollout", "--interactive", "--no-rerun"], args].concat());
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut text = String::new();
+    while !text.lines().any(|line| line.starts_with("task")) {
+        assert!(output.read_line(&mut text).unwrap() > 0, "it ended too early: {text}");
+    }
     for (after_ms, word) in words {
         std::thread::sleep(Duration::from_millis(*after_ms));
         writeln!(input, "{word}").unwrap();
     }
-    let output = child.wait_with_output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}");
+    output.read_to_string(&mut text).unwrap();
+    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    assert!(child.wait().unwrap().success(), "{text}");
     text
 }
 

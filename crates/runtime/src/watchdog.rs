@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::{Progress, StopFlag, StopLevel};
+use crate::{Progress, Realtime, RealtimeRequest, StopFlag, StopLevel};
 
 /// How often the main process says that it is alive.
 const BEAT: Duration = Duration::from_millis(5);
@@ -34,19 +34,24 @@ pub struct Watchdog {
 impl Watchdog {
     /// Starts `command`, which is to call [`watch`] with its standard input, and tells it from now on
     /// whether the session behind `progress` is armed. It runs in a process group of its own, so Ctrl-C
-    /// doesn't reach it. Should it end, or have acted because this process was frozen, `stop` is raised
+    /// doesn't reach it. With a `priority` the thread that writes to it asks for `SCHED_FIFO`, so that a busy
+    /// machine is not taken for a frozen process; the watchdog should ask for the same. Should it end, or have acted because this process was frozen, `stop` is raised
     /// to [`StopLevel::Now`]: the arm is no longer this process's.
     ///
     /// # Errors
     /// When the process or its thread cannot be started.
-    pub fn start(command: &mut Command, progress: Arc<Progress>, stop: StopFlag) -> io::Result<Self> {
+    pub fn start(command: &mut Command, progress: Arc<Progress>, stop: StopFlag, priority: Option<u8>) -> io::Result<Self> {
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(command, 0);
         let mut child = command.stdin(Stdio::piped()).spawn()?;
         let Some(pipe) = child.stdin.take() else { return Err(io::Error::other("the watchdog has no standard input")) };
         let done = Arc::new(AtomicBool::new(false));
         let ending = done.clone();
-        let thread = thread::Builder::new().name("heartbeat".into()).spawn(move || beat(child, pipe, &progress, &stop, &ending))?;
+        let thread = thread::Builder::new().name("heartbeat".into()).spawn(move || {
+            // What is refused was told of the control thread.
+            Realtime::ask(&RealtimeRequest { priority, ..RealtimeRequest::default() });
+            beat(child, pipe, &progress, &stop, &ending);
+        })?;
         Ok(Self { done, thread: Some(thread) })
     }
 }

@@ -54,7 +54,7 @@ fn role_of_the_main_process() {
     stop.escalate_on_signals().unwrap();
     let config = SessionConfig { return_to_rest: ReturnToRest::Never, ..SessionConfig::default() };
     let mut session = Session::new(config, Arc::new(MonotonicClock::new()), stop.clone());
-    let _watchdog = Watchdog::start(&mut as_role("role_of_the_watchdog", &path), session.progress(), stop).unwrap();
+    let _watchdog = Watchdog::start(&mut as_role("role_of_the_watchdog", &path), session.progress(), stop, None).unwrap();
     let mut arm = Arm::new();
     let file = path.clone();
     arm.on_write = Box::new(move |tick| {

@@ -196,7 +196,7 @@ pub struct LoopArgs {
     /// Seconds that an answer of the policy may take before the episode is ended
     #[arg(long, value_name = "S", default_value_t = 10.0, value_parser = above_zero)]
     pub answer_deadline: f64,
-    /// Ask for SCHED_FIFO and for memory that stays in memory; what is refused is said, and `sinew doctor` says how to allow it
+    /// Ask for SCHED_FIFO and for memory that stays in memory, and let a second process stand by; what is refused is said, and `sinew doctor` says how to allow it
     #[arg(long, conflicts_with = "fast")]
     pub realtime: bool,
     /// SCHED_FIFO at this priority; 80 with --realtime

@@ -127,8 +127,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         say!("task      {}, {} episodes from seed {}", plan.task.name(), args.episodes, args.rig.seed);
     }
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
-    // On a clock that waits for nobody nothing is driven that could be left alone.
-    let watchdog = if args.fast { None } else { Some(watch(plan.robot(), &session, &stop)?) };
+    let watchdog = if args.control.realtime { Some(watch(plan.robot(), &session, &stop, &args.control)?) } else { None };
 
     let line = LiveLine::start(session.progress(), args.episodes, stop.clone());
     let mut reports: Vec<EpisodeReport> = Vec::new();
@@ -196,8 +195,10 @@ fn try_realtime(control: &LoopArgs) -> anyhow::Result<Option<Realtime>> {
 }
 
 /// Starts this program once more, to stand by.
-fn watch(robot: &RobotDescription, session: &Session, stop: &StopFlag) -> anyhow::Result<Watchdog> {
+fn watch(robot: &RobotDescription, session: &Session, stop: &StopFlag, control: &LoopArgs) -> anyhow::Result<Watchdog> {
     let program = std::env::current_exe().context("starting the watchdog: finding this program")?;
-    Watchdog::start(Command::new(program).args(["watchdog", &robot.name]), session.progress(), stop.clone())
-        .context("starting the watchdog")
+    let priority = control.realtime().priority;
+    let mut command = Command::new(program);
+    command.args(["watchdog", &robot.name]).args(priority.map(|priority| format!("--fifo={priority}")));
+    Watchdog::start(&mut command, session.progress(), stop.clone(), priority).context("starting the watchdog")
 }

@@ -1,12 +1,13 @@
 //! `sinew watchdog`, which other verbs start beside themselves.
 
-use sinew_runtime::{WATCHDOG_PATIENCE, Watched, watch};
+use sinew_runtime::{Realtime, RealtimeRequest, WATCHDOG_PATIENCE, Watched, watch};
 
 use crate::Done;
 
 /// Listens on standard input until the process at its other end has ended in order, or does for it what
 /// it can't any more.
-pub fn run(robot: &str) -> anyhow::Result<Done> {
+pub fn run(robot: &str, priority: Option<u8>) -> anyhow::Result<Done> {
+    Realtime::ask(&RealtimeRequest { priority, ..RealtimeRequest::default() });
     let description = sinew_sim::robots::get(robot)?.description;
     // A simulated arm is gone with its process; the safe action of a real one goes here, over its bus.
     let watched = watch(std::io::stdin(), WATCHDOG_PATIENCE, || Ok::<(), anyhow::Error>(()))?;
