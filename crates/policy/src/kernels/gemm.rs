@@ -14,6 +14,9 @@ use super::threads;
 /// and the rows that meet it in the caches.
 const MOST_DEPTH: usize = 512;
 
+/// How many inputs of a panel are laid out at once where few rows meet it.
+const AT_ONCE: usize = 128;
+
 /// How many values of `x` one piece of work goes through at a time.
 const MOST_VALUES: usize = 1 << 16;
 
@@ -137,34 +140,42 @@ impl Kernel for Run<'_> {
         let Pass { x, stride, .. } = pass;
         assert!(x.len() >= (rows - 1) * stride + depth, "{rows} rows with stride {stride} in {} values", x.len());
         let height = even_part(rows, S::ROWS);
+        // Where weights serve one tile alone, they are laid out a few at a time, in the nearest cache.
+        let step = if pass.w.is_quantized() && rows <= height { AT_ONCE } else { depth.max(1) };
         let mut tile = [[s.splat(0.0); 2]; MOST_ROWS];
         for panel in pass.panels.clone() {
-            let weights = pass.w.weights(s, panel, pass.columns.clone(), scratch);
-            for first in (0..rows).step_by(height) {
-                let count = height.min(rows - first);
-                let x = &x[first * stride..];
-                // SAFETY: `count` rows are inside `x` by the assertion above, `depth` pairs of vectors
-                // are the weights, and the result's rows are this thread's own.
-                unsafe {
-                    match count {
-                        1 => sum::<S, 1>(s, x, stride, weights, &mut tile),
-                        2 => sum::<S, 2>(s, x, stride, weights, &mut tile),
-                        3 => sum::<S, 3>(s, x, stride, weights, &mut tile),
-                        4 => sum::<S, 4>(s, x, stride, weights, &mut tile),
-                        5 => sum::<S, 5>(s, x, stride, weights, &mut tile),
-                        6 => sum::<S, 6>(s, x, stride, weights, &mut tile),
-                        7 => sum::<S, 7>(s, x, stride, weights, &mut tile),
-                        8 => sum::<S, 8>(s, x, stride, weights, &mut tile),
-                        9 => sum::<S, 9>(s, x, stride, weights, &mut tile),
-                        10 => sum::<S, 10>(s, x, stride, weights, &mut tile),
-                        11 => sum::<S, 11>(s, x, stride, weights, &mut tile),
-                        _ => sum::<S, 12>(s, x, stride, weights, &mut tile),
-                    }
-                    let row = pass.rows.start + first;
-                    if pass.w.is_gated {
-                        pass.store_gated(s, panel, row, &tile[..count]);
-                    } else {
-                        pass.store(s, panel, row, &tile[..count]);
+            for from in (0..depth.max(1)).step_by(step) {
+                let to = depth.min(from + step);
+                let weights = pass.w.weights(s, panel, pass.columns.start + from..pass.columns.start + to, scratch);
+                for first in (0..rows).step_by(height) {
+                    let count = height.min(rows - first);
+                    let x = &x[first * stride + from..];
+                    // SAFETY: `count` rows are inside `x` by the assertion above, pairs of vectors for the
+                    // columns from `from` to `to` are the weights, and the result's rows are this thread's own.
+                    unsafe {
+                        match count {
+                            1 => sum::<S, 1>(s, x, stride, weights, from > 0, &mut tile),
+                            2 => sum::<S, 2>(s, x, stride, weights, from > 0, &mut tile),
+                            3 => sum::<S, 3>(s, x, stride, weights, from > 0, &mut tile),
+                            4 => sum::<S, 4>(s, x, stride, weights, from > 0, &mut tile),
+                            5 => sum::<S, 5>(s, x, stride, weights, from > 0, &mut tile),
+                            6 => sum::<S, 6>(s, x, stride, weights, from > 0, &mut tile),
+                            7 => sum::<S, 7>(s, x, stride, weights, from > 0, &mut tile),
+                            8 => sum::<S, 8>(s, x, stride, weights, from > 0, &mut tile),
+                            9 => sum::<S, 9>(s, x, stride, weights, from > 0, &mut tile),
+                            10 => sum::<S, 10>(s, x, stride, weights, from > 0, &mut tile),
+                            11 => sum::<S, 11>(s, x, stride, weights, from > 0, &mut tile),
+                            _ => sum::<S, 12>(s, x, stride, weights, from > 0, &mut tile),
+                        }
+                        if to < depth {
+                            continue;
+                        }
+                        let row = pass.rows.start + first;
+                        if pass.w.is_gated {
+                            pass.store_gated(s, panel, row, &tile[..count]);
+                        } else {
+                            pass.store(s, panel, row, &tile[..count]);
+                        }
                     }
                 }
             }
@@ -172,17 +183,21 @@ impl Kernel for Run<'_> {
     }
 }
 
-/// The sums of `R` rows of `x` with all of `weights`, which are pairs of vectors.
+/// The sums of `R` rows of `x` with all of `weights`, which are pairs of vectors; `goes_on` from those that
+/// the tile holds.
 ///
 /// # Safety
 /// `x` holds `R` rows, `stride` apart, of as many values as there are pairs.
 #[inline(always)]
-unsafe fn sum<S: Simd, const R: usize>(s: S, x: &[f32], stride: usize, weights: &[f32], tile: &mut Tile<S::V>) {
+unsafe fn sum<S: Simd, const R: usize>(s: S, x: &[f32], stride: usize, weights: &[f32], goes_on: bool, tile: &mut Tile<S::V>) {
     // Smaller sets never ask for so many rows; this keeps their code small.
     if R > S::ROWS {
         return;
     }
     let mut sums = [[s.splat(0.0); 2]; R];
+    if goes_on {
+        sums.copy_from_slice(&tile[..R]);
+    }
     let mut x = x.as_ptr();
     for weights in weights.chunks_exact(2 * S::LANES) {
         // SAFETY: a pair is two vectors; `x` holds the rows by the caller's promise.

@@ -164,6 +164,11 @@ impl Packed {
         Self { values: Aligned::default(), codes: Some(codes), ..self }
     }
 
+    /// Whether the weights are laid out anew in each product.
+    pub(super) fn is_quantized(&self) -> bool {
+        self.codes.is_some()
+    }
+
     /// The weights as they were, `[n, depth]`, or as near as they are kept.
     #[cfg(test)]
     pub(super) fn unpacked(&self) -> Vec<f32> {
