@@ -196,3 +196,13 @@ fn weights_that_are_no_numbers_are_refused_unless_allowed() {
     assert_eq!(wrong.status.code(), Some(2));
     contains_all(&String::from_utf8(wrong.stderr).unwrap(), &["q4", "expected q8"]);
 }
+
+#[test]
+fn keys_that_nobody_knows_are_told() {
+    let desk = Desk::new();
+    let path = desk.policy("newer").join("config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config["colour"] = "red".into();
+    std::fs::write(&path, config.to_string()).unwrap();
+    contains_all(&desk.ok(&["policy", "info", "./newer"]), &["unknown keys", "colour"]);
+}
