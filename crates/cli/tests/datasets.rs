@@ -103,6 +103,9 @@ fn a_dataset_is_shown_elsewhere() {
     contains_all(&desk.error(&["dataset", "view", "ds", "--html", "pages/ds.html"]), &["pages/ds.html"]);
     desk.ok(&["dataset", "export", "ds", "--rrd", "ds.rrd", "--episodes", "1"]);
     assert!(desk.path("ds.rrd").metadata().unwrap().len() > 10_000);
+    desk.ok(&["dataset", "export", "ds", "--mcap", "ds.mcap"]);
+    assert!(std::fs::read(desk.path("ds.mcap")).unwrap().starts_with(b"\x89MCAP0\r\n"));
+    assert_eq!(desk.run(&["dataset", "export", "ds"]).status.code(), Some(2));
     contains_all(&desk.error(&["dataset", "export", "ds", "--rrd", "other.rrd", "--episodes", "2"]), &["episode 2 of 2"]);
     assert!(!desk.path("other.rrd").exists());
     contains_all(&desk.error(&["dataset", "view", "ds", "--connect", "127.0.0.1:1"]), &["127.0.0.1:1", "viewer"]);

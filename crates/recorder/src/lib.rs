@@ -96,7 +96,7 @@ mod writer;
 
 pub use depth::DepthRange;
 pub use error::{ReadError, RecordError};
-pub use export::{PageOptions, show_in_rerun, write_html, write_rrd};
+pub use export::{PageOptions, show_in_rerun, write_html, write_mcap, write_rrd};
 pub use feature::{DatasetSchema, Dtype, Feature, FeatureKind, Truth, Value};
 pub use info::{CameraInfo, DatasetInfo, EpisodeInfo};
 pub use options::{Layout, Overload, RecorderOptions, VideoOptions};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use sinew_recorder::Version;
 
 use super::VideoArgs;
@@ -62,13 +62,20 @@ pub enum DatasetCommand {
         json: bool,
     },
     /// Write a dataset as a recording for another program
-    #[command(after_help = "Example:\n  sinew dataset export ./my_dataset --rrd my_dataset.rrd --episodes 0-4")]
+    #[command(
+        group = ArgGroup::new("format").required(true),
+        after_help = "Examples:\n  sinew dataset export ./my_dataset --rrd my_dataset.rrd --episodes 0-4\n  \
+            sinew dataset export ./my_dataset --mcap my_dataset.mcap"
+    )]
     Export {
         /// A folder, or owner/name[@revision] on the Hub, of which what is written is fetched
         dir: PathBuf,
         /// For Rerun
-        #[arg(long, value_name = "FILE")]
-        rrd: PathBuf,
+        #[arg(long, value_name = "FILE", group = "format")]
+        rrd: Option<PathBuf>,
+        /// For Foxglove, ROS 2 and others: images as sensor_msgs/CompressedImage, numbers by name as JSON
+        #[arg(long, value_name = "FILE", group = "format")]
+        mcap: Option<PathBuf>,
         /// Which episodes, such as 3,7-9; without it all
         #[arg(long, value_name = "LIST")]
         episodes: Option<Episodes>,

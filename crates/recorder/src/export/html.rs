@@ -6,7 +6,8 @@ use std::path::Path;
 
 use sinew_core::Image;
 
-use super::{base64, create_parent, to_jpeg};
+use super::walk::is_own;
+use super::{base64, create_parent, names_of, to_jpeg};
 use crate::files::write_synced;
 use crate::progress::{Progress, step};
 use crate::reader::{is_depth, numbers};
@@ -123,10 +124,9 @@ fn section(reader: &DatasetReader, number: u64, options: &PageOptions, page: &mu
     page.push_str("<h3>Numbers over time</h3><div class=\"plots\">");
     let rows = reader.rows(number, 0..episode.length)?;
     for (key, feature) in reader.features() {
-        let is_own = crate::schema::DEFAULT_FEATURES.iter().any(|(name, _)| name == key);
-        let Some((values, width)) = rows.column_by_name(key).filter(|_| !is_own).and_then(numbers) else { continue };
+        let Some((values, width)) = rows.column_by_name(key).filter(|_| is_own(key)).and_then(numbers) else { continue };
         if width > 0 && width <= 64 {
-            plot(key, &feature["names"], &values, width, page);
+            plot(key, &names_of(feature), &values, width, page);
         }
     }
     page.push_str("</div></section>");
@@ -134,7 +134,7 @@ fn section(reader: &DatasetReader, number: u64, options: &PageOptions, page: &mu
 }
 
 /// All dimensions of a feature in one picture.
-fn plot(key: &str, names: &serde_json::Value, values: &[f64], width: usize, page: &mut String) {
+fn plot(key: &str, names: &[String], values: &[f64], width: usize, page: &mut String) {
     let finite = || values.iter().copied().filter(|value| value.is_finite());
     let (low, high) = (finite().fold(f64::INFINITY, f64::min), finite().fold(f64::NEG_INFINITY, f64::max));
     let span = if high > low { high - low } else { 1.0 };
@@ -151,11 +151,8 @@ fn plot(key: &str, names: &serde_json::Value, values: &[f64], width: usize, page
         page.push_str("\"/>");
     }
     page.push_str("</svg>");
-    // Names may be a list, or a list within an object.
-    let names = names.as_array().or_else(|| names.as_object()?.values().next()?.as_array());
-    for d in 0..width {
-        let name = names.and_then(|names| names.get(d)?.as_str()).map_or_else(|| d.to_string(), str::to_owned);
-        let _ = write!(page, "<span><i style=\"background:{}\"></i>{}</span>", COLORS[d % COLORS.len()], escape(&name));
+    for (d, name) in names.iter().enumerate() {
+        let _ = write!(page, "<span><i style=\"background:{}\"></i>{}</span>", COLORS[d % COLORS.len()], escape(name));
     }
     page.push_str("</div>");
 }

@@ -1,15 +1,20 @@
 //! Shows datasets elsewhere.
 
 mod html;
+mod mcap;
+mod mcap_file;
 mod rrd;
+mod walk;
 
 pub use html::{PageOptions, write_html};
+pub use mcap::write_mcap;
 pub use rrd::{show_in_rerun, write_rrd};
 
 use std::path::Path;
 
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageError};
+use serde_json::Value;
 use sinew_core::Image;
 
 use crate::RecordError;
@@ -29,6 +34,16 @@ fn create_parent(path: &Path) -> Result<(), RecordError> {
 /// Removes a file that was not written to its end.
 fn remove_partial(path: &Path) {
     std::fs::remove_file(path).unwrap_or_else(|error| tracing::warn!(path = %path.display(), %error, "an unfinished file stays"));
+}
+
+/// A name for each value of a feature of numbers; where it has none, their numbers.
+fn names_of(feature: &Value) -> Vec<String> {
+    let sizes = feature["shape"].as_array().map_or(&[][..], Vec::as_slice);
+    let width = sizes.iter().fold(1, |width, size| width * size.as_u64().unwrap_or(1));
+    // They may be a list, or a list within an object.
+    let names = feature["names"].as_array().or_else(|| feature["names"].as_object()?.values().next()?.as_array());
+    let name = |at: u64| names.and_then(|names| names.get(at as usize)?.as_str()).map_or_else(|| at.to_string(), str::to_owned);
+    (0..width).map(name).collect()
 }
 
 fn base64(bytes: &[u8]) -> String {

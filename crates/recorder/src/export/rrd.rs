@@ -2,15 +2,13 @@
 
 use std::path::Path;
 
-use rerun::{RecordingStream, RecordingStreamBuilder};
+use rerun::{RecordingStream, RecordingStreamBuilder, RecordingStreamError};
 
-use super::{create_parent, remove_partial, to_jpeg};
-use crate::progress::{Progress, step};
-use crate::reader::{is_depth, numbers};
+use super::walk::{Target, walk};
+use super::{create_parent, remove_partial};
+use crate::progress::Progress;
 use crate::rerun_view::connect;
-use crate::{DatasetReader, ReadError, ToolError, ViewError};
-
-const JPEG_QUALITY: u8 = 85;
+use crate::{DatasetReader, Episode, ToolError, ViewError};
 
 /// Writes episodes of the dataset, one after another on the timelines `frame` and `time`, to the new file
 /// `path`, an `.rrd`: each camera as images, each feature of numbers as plots, tasks as text.
@@ -23,7 +21,6 @@ pub fn write_rrd(reader: &DatasetReader, episodes: &[u64], path: &Path, progress
         return Err(ToolError::NotEmpty { root: path.to_owned(), found: "a file".to_owned() });
     }
     create_parent(path)?;
-    let failed = |source| ViewError::Rerun { doing: "writing a dataset for Rerun", source: Box::new(source) };
     let stream = builder(reader).save(path).map_err(failed)?;
     let written = log(&stream, &path.display().to_string(), reader, episodes, progress);
     drop(stream);
@@ -47,42 +44,34 @@ fn builder(reader: &DatasetReader) -> RecordingStreamBuilder {
 fn log(stream: &RecordingStream, to: &str, reader: &DatasetReader, episodes: &[u64], progress: &mut Progress<'_>) -> Result<(), ToolError> {
     stream.set_log_tick_enabled(false);
     stream.set_log_time_enabled(false);
-    let failed = |source| ViewError::Rerun { doing: "showing a dataset in Rerun", source: Box::new(source) };
-    let total: u64 = episodes.iter().map(|episode| Ok(reader.episode(*episode)?.length)).sum::<Result<u64, ReadError>>()?;
-    let mut done = 0;
-    for number in episodes {
-        let episode = reader.episode(*number)?;
-        let rows = reader.rows(*number, 0..episode.length)?;
-        let mut features = Vec::new();
-        for key in reader.features().keys().filter(|key| !crate::schema::DEFAULT_FEATURES.iter().any(|(name, _)| name == key)) {
-            features.extend(rows.column_by_name(key).and_then(numbers).map(|(values, width)| (key, values, width)));
-        }
-        let mut cameras = Vec::new();
-        for key in reader.cameras().filter(|key| !is_depth(&reader.features()[*key])) {
-            cameras.push((key, reader.images(*number, key, 0..episode.length)?));
-        }
-        for frame in 0..episode.length {
-            step(progress, "writing frames for Rerun", done, total)?;
-            stream.set_time_sequence("frame", done as i64);
-            stream.set_duration_secs("time", done as f64 / f64::from(reader.fps()));
-            if frame == 0 {
-                let text = format!("episode {number}: {}", episode.tasks.join("; "));
-                stream.log("episodes", &rerun::TextLog::new(text)).map_err(failed)?;
-            }
-            for (key, values, width) in &features {
-                let row = &values[frame as usize * width..(frame as usize + 1) * width];
-                stream.log(key.as_str(), &rerun::Scalars::new(row.iter().copied())).map_err(failed)?;
-            }
-            for (key, images) in &mut cameras {
-                let Some(image) = images.next() else { continue };
-                let unusable = |error: image::ImageError| ReadError::Decode { path: reader.root().to_owned(), what: error.to_string() };
-                let jpeg = to_jpeg(&image?, JPEG_QUALITY).map_err(unusable)?;
-                stream.log(*key, &rerun::EncodedImage::new(jpeg).with_media_type("image/jpeg")).map_err(failed)?;
-            }
-            done += 1;
-        }
+    walk(reader, episodes, "writing frames for Rerun", &mut Viewer { stream, fps: reader.fps() }, progress)?;
+    let lost = |source| ViewError::Flush { to: to.to_owned(), source };
+    Ok(stream.flush_with_timeout(std::time::Duration::from_secs(60)).map_err(lost)?)
+}
+
+struct Viewer<'a> {
+    stream: &'a RecordingStream,
+    fps: u32,
+}
+
+fn failed(source: RecordingStreamError) -> ToolError {
+    ViewError::Rerun { doing: "showing a dataset in Rerun", source: Box::new(source) }.into()
+}
+
+impl Target for Viewer<'_> {
+    fn row(&mut self, row: u64, begins: Option<&Episode>) -> Result<(), ToolError> {
+        self.stream.set_time_sequence("frame", row as i64);
+        self.stream.set_duration_secs("time", row as f64 / f64::from(self.fps));
+        let Some(episode) = begins else { return Ok(()) };
+        let text = format!("episode {}: {}", episode.episode_index, episode.tasks.join("; "));
+        self.stream.log("episodes", &rerun::TextLog::new(text)).map_err(failed)
     }
-    stream.flush_with_timeout(std::time::Duration::from_secs(60)).map_err(|source| ViewError::Flush { to: to.to_owned(), source })?;
-    step(progress, "writing frames for Rerun", total, total)?;
-    Ok(())
+
+    fn numbers(&mut self, key: &str, values: &[f64]) -> Result<(), ToolError> {
+        self.stream.log(key, &rerun::Scalars::new(values.iter().copied())).map_err(failed)
+    }
+
+    fn image(&mut self, key: &str, jpeg: Vec<u8>) -> Result<(), ToolError> {
+        self.stream.log(key, &rerun::EncodedImage::new(jpeg).with_media_type("image/jpeg")).map_err(failed)
+    }
 }

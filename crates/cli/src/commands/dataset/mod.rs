@@ -29,7 +29,9 @@ pub fn run(command: &DatasetCommand) -> anyhow::Result<Done> {
         DatasetCommand::View { dir, html, connect, episodes, json } => {
             show::view(dir, html.as_deref(), connect.as_deref(), episodes.as_ref(), *json)
         }
-        DatasetCommand::Export { dir, rrd, episodes, json } => show::export(dir, rrd, episodes.as_ref(), *json),
+        DatasetCommand::Export { dir, rrd, mcap, episodes, json } => {
+            show::export(dir, rrd.as_deref(), mcap.as_deref(), episodes.as_ref(), *json)
+        }
         DatasetCommand::Delete { dir, episodes, edit } => Edit::of(edit)?.run(|_| plan_delete(dir, &episodes.0)),
         DatasetCommand::Split { dir, parts, out, how } => {
             let (shares, lists) = by_kind(parts)?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use sinew_recorder::{DatasetReader, PageOptions, show_in_rerun, write_html, write_rrd};
+use sinew_recorder::{DatasetReader, PageOptions, show_in_rerun, write_html, write_mcap, write_rrd};
 
 use super::watch::Watch;
 use crate::args::Episodes;
@@ -49,12 +49,17 @@ fn open_viewer(path: &Path) {
     }
 }
 
-pub fn export(dir: &Path, rrd: &Path, episodes: Option<&Episodes>, json: bool) -> anyhow::Result<Done> {
+/// To the one of the files that is named.
+pub fn export(dir: &Path, rrd: Option<&Path>, mcap: Option<&Path>, episodes: Option<&Episodes>, json: bool) -> anyhow::Result<Done> {
     let reader = source::open_dataset(dir)?;
     let watch = Watch::start()?;
     let shown = chosen(&reader, episodes, u64::MAX);
-    let done = watch.run(|progress| write_rrd(&reader, &shown, rrd, progress))?;
-    finish(done, rrd, &reader, &shown, json)
+    let (done, to) = match (rrd, mcap) {
+        (Some(path), _) => (watch.run(|progress| write_rrd(&reader, &shown, path, progress))?, path),
+        (None, Some(path)) => (watch.run(|progress| write_mcap(&reader, &shown, path, progress))?, path),
+        (None, None) => anyhow::bail!("exporting: name a file with --rrd or --mcap"),
+    };
+    finish(done, to, &reader, &shown, json)
 }
 
 fn finish(done: Option<()>, to: &Path, reader: &DatasetReader, shown: &[u64], json: bool) -> anyhow::Result<Done> {
