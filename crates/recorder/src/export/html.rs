@@ -44,9 +44,10 @@ nav button{display:block;width:100%;text-align:left;border:0;border-radius:6px;p
 nav button small{display:block;color:var(--dim);overflow:hidden;text-overflow:ellipsis;white-space:nowrap}nav button.on{background:var(--on)}
 section{display:none;flex:1;min-width:0;padding:16px 20px}section.on{display:block}h2{font-size:16px;margin:0 0 2px}h3{font-size:13px;margin:18px 0 6px;color:var(--dim);font-weight:600}
 .strip{display:flex;gap:4px;overflow-x:auto}.strip figure{margin:0;flex:none}.strip img{display:block;height:110px;border-radius:4px}.strip figcaption{font-size:11px;color:var(--dim);text-align:center}
-.plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(330px,1fr));gap:10px}.plot{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:8px 10px}
+.plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(330px,100%),1fr));gap:10px}.plot{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:8px 10px}
 .plot b{font-weight:600}.plot span{font-size:11px;color:var(--dim);margin-right:8px;white-space:nowrap}.plot i{display:inline-block;width:9px;height:9px;border-radius:2px;margin-right:3px}
 svg{display:block;width:100%;height:120px;margin-top:4px}polyline{fill:none;stroke-width:1.4;vector-effect:non-scaling-stroke}
+@media(max-width:700px){main{display:block}nav{width:auto;max-height:220px;position:static;border-right:0;border-bottom:1px solid var(--line)}}
 </style>"#;
 
 const SCRIPT: &str = r#"<script>
