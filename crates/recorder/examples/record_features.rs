@@ -6,7 +6,7 @@
 //! ```
 //!
 //! `fps=30`, `lengths=20,1,33` (frames of each episode), `cameras=2`, `size=128x96`, `kind=video` (or
-//! `image`, `depth`), `encoder=h264` (or `av1`, `hevc`, or an encoder's name in ffmpeg),
+//! `image`, `depth`), `encoder=h264` (or `av1`, `hevc`, or an encoder's name in ffmpeg), `pixels=yuv420p`,
 //! `features=plain` (or `all`), `tasks=1` (or more, which change within an episode), `layout=v3.0` (or
 //! `v2.1`).
 
@@ -55,7 +55,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let schema = DatasetSchema { robot_type: Some("made_up".to_owned()), ..DatasetSchema::new(fps, features) };
     let layout = if given.text("layout", "v3.0") == "v2.1" { Layout::V21 } else { Layout::V30 };
-    let options = RecorderOptions { layout, video: VideoOptions::of_encoder(&given.text("encoder", "h264")), ..RecorderOptions::default() };
+    let usual = VideoOptions::of_encoder(&given.text("encoder", "h264"));
+    let video = VideoOptions { pixel_format: given.text("pixels", "yuv420p"), ..usual };
+    let options = RecorderOptions { layout, video, ..RecorderOptions::default() };
     let mut writer = DatasetWriter::create(&given.folder, &schema, options)?;
     for (episode, length) in lengths.into_iter().enumerate() {
         writer.begin_episode(Map::new())?;

@@ -56,6 +56,37 @@
 //! makes the remaining changes. An episode that was being recorded is offered by [`unfinished`], and can
 //! be made one by [`recover_unfinished`] or removed by [`discard_unfinished`].
 
+//!
+//! # Reading
+//!
+//! [`DatasetReader`] reads versions 2.0, 2.1 and 3.0: rows as arrow tables, images at the exact time of
+//! their row. [`Loader`] puts both together as the items of a training loop, with windows around a row.
+//!
+//! ```
+//! # use std::ops::ControlFlow;
+//! # use sinew_recorder::{DatasetReader, Loader, Output, Windows, plan_delete, verify};
+//! # fn example(root: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
+//! let reader = DatasetReader::open(root)?;
+//! let mut loader = Loader::new(&reader, &Windows::default())?;
+//! let item = loader.item(0)?;
+//! println!("{}: {:?}", item.task, item.values["action"]);
+//!
+//! assert!(verify(root)?.is_empty(), "it is whole");
+//! let plan = plan_delete(root, &[0])?;
+//! println!("{plan}");
+//! plan.run(&Output::InPlace, &mut |_| ControlFlow::Continue(()))?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Checking, mending and editing
+//!
+//! [`verify`] and [`verify_with`] hold all parts of a dataset against each other. A tool answers a [`Plan`],
+//! which can be shown before it is run: [`plan_repair`], [`plan_delete`], [`plan_split`], [`plan_merge`],
+//! [`plan_convert`] and others. A result is built beside its place, verified, and put there at once;
+//! [`undo`] brings back what was there. [`write_html`], [`write_rrd`] and [`write_mcap`] show a dataset
+//! elsewhere.
+
 #![forbid(unsafe_code)]
 
 mod cast;

@@ -144,7 +144,7 @@ pub(crate) fn check_setup(schema: &DatasetSchema, options: &RecorderOptions) -> 
         }
         if !width.is_multiple_of(2) || !height.is_multiple_of(2) {
             return Some(format!(
-                "camera {key} is {width}x{height}, expected even numbers (openh264 halves the colour planes); AV1 and images take odd ones"
+                "camera {key} is {width}x{height}, expected even numbers (openh264 halves the colour planes); images take odd ones, and encoders of ffmpeg with the pixel format yuv444p"
             ));
         }
         (least < 16 || longest > 3840 || least > 2160).then(|| format!("camera {key} is {width}x{height}, expected 16x16 to 3840x2160"))
