@@ -107,6 +107,50 @@ fn a_merge_joins_tasks_and_refuses_what_differs() {
 }
 
 #[test]
+fn a_merge_of_other_rigs_says_what_differs_and_keeps_what_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, two, both, same] = ["one", "two", "both", "same"].map(|name| folder.path().join(name));
+    record(&one, 0, &[3]);
+    record(&two, 1, &[2]);
+    let merge = |to_folder: &Path| {
+        let plan = plan_merge(&[one.clone(), two.clone()]).unwrap();
+        plan.run(&to(to_folder), &mut go_on).unwrap();
+        plan.to_string()
+    };
+    assert!(!merge(&same).contains("sinew.json"));
+    assert_eq!(fs::read(same.join("meta/sinew.json")).unwrap(), fs::read(one.join("meta/sinew.json")).unwrap());
+    fs::write(two.join("meta/sinew.json"), r#"{"version": 1, "rig": {"robot": "two_joint_arm", "calibration": "a1b2"}}"#).unwrap();
+    let shown = merge(&both);
+    assert!(shown.contains("sinew.json is left out: calibration is not known in") && shown.contains("but \"a1b2\" in"), "{shown}");
+    assert!(!both.join("meta/sinew.json").exists());
+    assert_whole(&both);
+}
+
+#[test]
+fn a_split_makes_all_parts_or_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let [root, parts] = ["dataset", "parts"].map(|name| folder.path().join(name));
+    record(&root, 0, &[3, 4, 2]);
+    let plan = plan_split_by_share(&root, &[("a".to_owned(), 0.4), ("b".to_owned(), 0.6)]).unwrap();
+    let mut stops = 0;
+    loop {
+        let mut left = stops;
+        let result = plan.run(&to(&parts), &mut |_| {
+            left -= 1;
+            if left < 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        if result.is_ok() {
+            break;
+        }
+        let beside: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(beside, ["dataset"], "stopped after {stops} steps");
+        stops += 1;
+    }
+    assert!(stops >= 8, "{stops}");
+    assert_eq!([read(&parts.join("a")), read(&parts.join("b"))].concat(), read(&root));
+}
+
+#[test]
 fn operations_that_make_no_sense_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("dataset");
