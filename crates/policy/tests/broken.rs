@@ -8,7 +8,7 @@ use std::path::Path;
 
 use common::{copy, edit_json, edit_tensors, golden};
 use safetensors::tensor::Dtype;
-use serde_json::json;
+use serde_json::{Value, json};
 use sinew_policy::{Checkpoint, CheckpointError, InferError, Inputs, OpenOptions};
 
 const CASE: &str = "act/two_cameras_vae";
@@ -32,7 +32,7 @@ fn after(edit: impl FnOnce(&Path)) -> (CheckpointError, String) {
     refusal(dir.path())
 }
 
-fn config_refusal(key: &str, value: serde_json::Value) -> String {
+fn config_refusal(key: &str, value: Value) -> String {
     let (error, text) = after(|dir| edit_json(&dir.join(CONFIG), |config| config[key] = value));
     assert!(matches!(&error, CheckpointError::Config { key: k, .. } if k == key), "{text}");
     text
@@ -378,6 +378,52 @@ fn a_tokenizer_that_is_not_there_is_asked_for_everywhere() {
         std::fs::write(dir.path().join("tokenizer.json"), "{}").unwrap();
         let (error, text) = refusal(dir.path());
         assert!(matches!(error, CheckpointError::Tokenizer { .. }), "{case}: {text}");
+    }
+}
+
+/// The JSON pointers of all values, but only the first of long lists and tables.
+fn pointers(value: &Value, at: String, all: &mut Vec<String>) {
+    match value {
+        Value::Object(entries) => entries.iter().take(16).for_each(|(key, value)| pointers(value, format!("{at}/{key}"), all)),
+        Value::Array(entries) => entries.iter().enumerate().take(4).for_each(|(i, value)| pointers(value, format!("{at}/{i}"), all)),
+        _ => {}
+    }
+    all.push(at);
+}
+
+#[test]
+fn a_tokenizer_with_a_part_of_another_form_is_refused_or_runs() {
+    for case in with_tokenizers().into_iter().filter(|case| golden(case).join("tokenizer.json").exists()) {
+        let inputs = Inputs::read(&golden(&case).join("inputs.safetensors")).unwrap();
+        let dir = copy(&case);
+        let path = dir.path().join("tokenizer.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        // What is no JSON at all, in the middle of a part for which the tokenizers crate expects some.
+        let decoder = text.find("\"decoder\"").unwrap() + 40;
+        for broken in [&text[..decoder], &text.replacen("\"type\"", "\"type\" 5", 3)] {
+            std::fs::write(&path, broken).unwrap();
+            assert!(matches!(refusal(dir.path()).0, CheckpointError::Json { .. }), "{case}");
+        }
+        let whole: Value = serde_json::from_str(&text).unwrap();
+        let mut all = Vec::new();
+        pointers(&whole, String::new(), &mut all);
+        let (mut refused, mut taken) = (0, 0);
+        for at in all {
+            for other in [json!(null), json!(7), json!("Sequence"), json!([]), json!({}), json!({"type": "Sequence"})] {
+                let mut changed = whole.clone();
+                let Some(place) = changed.pointer_mut(&at) else { continue };
+                *place = other;
+                std::fs::write(&path, changed.to_string()).unwrap();
+                match Checkpoint::open(dir.path()) {
+                    Ok(checkpoint) => {
+                        taken += 1;
+                        drop(checkpoint.infer(&inputs));
+                    }
+                    Err(_) => refused += 1,
+                }
+            }
+        }
+        assert!(refused > 20 && taken > 20, "{case}: {refused} refused, {taken} taken");
     }
 }
 

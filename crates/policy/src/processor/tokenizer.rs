@@ -1,10 +1,11 @@
 //! A tokenizer as LeRobot gets it from transformers' `AutoTokenizer`: `tokenizer.json`, with what
 //! `tokenizer_config.json` beside it changes.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use tokenizers::normalizers::Replace;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -47,6 +48,15 @@ struct ConfigJson {
     added_tokens_decoder: Option<Value>,
 }
 
+/// What `work` answers, which the tokenizers crate does. Of some files it panics (0.23: a part of another
+/// form than it expects); that is an error like any other here.
+fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let what = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(format!("its parts make no sense: {}", what.unwrap_or("they were given up")).into())
+    })
+}
+
 impl Tokenizer {
     /// Finds the tokenizer `name`. Sentences are cut to `truncation` tokens, those that the tokenizer
     /// adds included; with `pads` there must be a token for padding.
@@ -75,7 +85,9 @@ impl Tokenizer {
     fn at(files: &Files, name: &str, path: PathBuf, truncation: Option<usize>, pads: bool) -> Result<Self, CheckpointError> {
         let config: ConfigJson = beside(files, name, &path, CONFIG)?.unwrap_or_default();
         let broken = |what: String| CheckpointError::Tokenizer { path: path.clone(), what };
-        let mut inner = tokenizers::Tokenizer::from_bytes(read_limited(&path, LIMIT_BYTES)?).map_err(|e| broken(e.to_string()))?;
+        let bytes = read_limited(&path, LIMIT_BYTES)?;
+        serde_json::from_slice::<IgnoredAny>(&bytes).map_err(|source| CheckpointError::Json { path: path.clone(), source })?;
+        let mut inner = guarded(|| tokenizers::Tokenizer::from_bytes(bytes)).map_err(|e| broken(e.to_string()))?;
 
         let class = config.tokenizer_class.as_deref().unwrap_or("PreTrainedTokenizer");
         replace_parts(&mut inner, class, &config).map_err(|e| broken(e.to_string()))?;
@@ -102,7 +114,7 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer's own parts don't fit each other.
     pub(crate) fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
-        Ok(self.inner.encode_fast(text, true)?.get_ids().to_vec())
+        Ok(guarded(|| self.inner.encode_fast(text, true))?.get_ids().to_vec())
     }
 
     /// The tokens of `text` alone, without those that a tokenizer adds.
@@ -110,7 +122,7 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer's own parts don't fit each other.
     pub(crate) fn encode_bare(&self, text: &str) -> Result<Vec<u32>, Error> {
-        Ok(self.inner.encode_fast(text, false)?.get_ids().to_vec())
+        Ok(guarded(|| self.inner.encode_fast(text, false))?.get_ids().to_vec())
     }
 
     /// The text of `ids`; those that the tokenizer doesn't know are left out.
@@ -118,7 +130,7 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer's own parts don't fit each other.
     pub(crate) fn decode(&self, ids: &[u32]) -> Result<String, Error> {
-        self.inner.decode(ids, false)
+        guarded(|| self.inner.decode(ids, false))
     }
 
     /// The number of the token that is written `token`.
