@@ -47,6 +47,10 @@ unit = "degrees"
 parent_from_joint = { translation_m = [0, 0, 0], rotation_wxyz = [1, 0, 0, 0] }
 axis = [0, 0, 1]
 limits = { position_rad = [-3, 3], velocity_rad_per_s = 100, step_rad = 3 }
+[[camera]]
+name = "front"
+width = 4
+height = 3
 "#;
 
 struct Arm(RobotDescription);
