@@ -11,5 +11,5 @@ here=$(cd "$(dirname "$0")" && pwd)
 venv=${1:?which virtual environment has LeRobot 0.6.1?}
 shift
 target=${CARGO_TARGET_DIR:-$here/../target}
-cargo build --release --quiet --manifest-path "$here/../Cargo.toml" -p sinew-recorder --example bench_recording
+cargo build --release --quiet --manifest-path "$here/../Cargo.toml" --example bench_recording
 HF_HUB_OFFLINE=1 SVT_LOG=1 exec "$venv/bin/python" "$here/bench_against_lerobot.py" "$target/release/examples/bench_recording" "$@"
