@@ -103,6 +103,8 @@ pub struct Desk {
 #[derive(Default)]
 struct State {
     started: AtomicBool,
+    /// A run has begun, and nobody has asked for its end.
+    running: AtomicBool,
     next: AtomicBool,
     quit: AtomicBool,
     /// No more commands can come.
@@ -176,14 +178,21 @@ impl Desk {
         match wish {
             Wish::Start => {
                 operator.set_actor(Actor::Policy);
-                state.started.store(true, Ordering::Release);
+                // In a run it only ends a pause; the next run wants a start of its own.
+                if !state.running.load(Ordering::Acquire) {
+                    state.started.store(true, Ordering::Release);
+                }
             }
             Wish::Hold => operator.set_actor(Actor::Nobody),
             Wish::Next => {
                 state.next.store(true, Ordering::Release);
+                state.running.store(false, Ordering::Release);
                 operator.end_episode(true);
             }
-            Wish::Again => operator.end_episode(false),
+            Wish::Again => {
+                state.running.store(false, Ordering::Release);
+                operator.end_episode(false);
+            }
             Wish::Quit => {
                 state.quit.store(true, Ordering::Release);
                 operator.end_episode(true);
@@ -218,7 +227,16 @@ impl Desk {
             }
             std::thread::sleep(LOOK);
         }
+        self.state.running.store(true, Ordering::Release);
         true
+    }
+
+    /// A run is over. Who was taking a turn himself has to say so anew.
+    pub fn ended(&self) {
+        self.state.running.store(false, Ordering::Release);
+        if self.operator.actor() == Actor::Human {
+            self.operator.set_actor(Actor::Nobody);
+        }
     }
 
     /// Waits until an emergency that there is has been cleared; `false` when the process is to end.
@@ -283,6 +301,11 @@ mod tests {
         desk.fulfil(Wish::Clear);
         assert!(waiting.join().unwrap());
         desk.fulfil(Wish::Hold);
+        assert_eq!(operator.actor(), Actor::Nobody);
+        // The end of a pause is no start of the next run, and no human acts in it unasked.
+        desk.fulfil(Wish::Start);
+        operator.set_actor(Actor::Human);
+        desk.ended();
         assert_eq!(operator.actor(), Actor::Nobody);
         desk.fulfil(Wish::Quit);
         assert!(!desk.wait_for_start());

@@ -150,6 +150,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
             None => &mut rig.environment,
         };
         let report = session.run_episode(&request, &mut rig.robot, environment, source, &mut sinks);
+        desk.ended();
         if args.json {
             text::print_json(&report)?;
         }
