@@ -34,6 +34,8 @@ pub struct Observation {
     pub effort: Vec<f64>,
     /// Of the motors, °C; empty where the robot doesn't measure it.
     pub temperature_c: Vec<f64>,
+    /// How often a bus had to be asked again for it; 0 where there is no bus.
+    pub bus_retries: u32,
     pub images: Vec<Image>,
 }
 
@@ -48,6 +50,7 @@ impl Observation {
             velocity_rad_per_s: vec![0.0; n],
             effort: vec![0.0; n],
             temperature_c: Vec::new(),
+            bus_retries: 0,
             images: robot.cameras.iter().map(|c| Image::black(c.width, c.height)).collect(),
         }
     }
@@ -60,6 +63,7 @@ impl Observation {
         self.velocity_rad_per_s.clone_from(&other.velocity_rad_per_s);
         self.effort.clone_from(&other.effort);
         self.temperature_c.clone_from(&other.temperature_c);
+        self.bus_retries = other.bus_retries;
         self.images.resize_with(other.images.len(), Image::default);
         for (mine, theirs) in self.images.iter_mut().zip(&other.images) {
             let rgb = std::mem::take(&mut mine.rgb);

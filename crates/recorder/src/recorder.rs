@@ -193,14 +193,14 @@ fn schema(robot: &RobotDescription, fps: u32, options: &RecorderOptions) -> Data
 }
 
 /// A row of the side table: the tick, how late it was, when its joints were read, what was really sent,
-/// how many joints a limit held back, whether no action was there; of each camera, when its image was
+/// how many joints a limit held back, whether no action was there, how often the bus was asked again; of each camera, when its image was
 /// taken, how old it was when the joints were read, and its number.
 fn telemetry(frame: &Frame, applied: &[f32]) -> Vec<Value<'static>> {
     let observed_ns = frame.observation.time.as_nanos();
     let number = |value: i64| Value::from(&[value][..]);
     let mut side = vec![number(frame.tick as i64), number(frame.lateness_ns), number(observed_ns), Value::from(applied)];
-    // Frames don't say yet how often the bus was asked again.
-    side.extend([number(i64::from(frame.interventions.total())), Value::from(frame.starved), number(0)]);
+    side.extend([number(i64::from(frame.interventions.total())), Value::from(frame.starved)]);
+    side.push(number(i64::from(frame.observation.bus_retries)));
     for image in &frame.observation.images {
         let captured_ns = image.captured_at.as_nanos();
         side.extend([number(captured_ns), number(observed_ns - captured_ns), number(image.sequence as i64)]);

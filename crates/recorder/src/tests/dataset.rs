@@ -321,6 +321,7 @@ fn what_was_sent_is_kept_beside_what_was_wanted() {
             frame.wanted_rad = vec![1.0, 1.8];
             frame.applied_rad = vec![0.5, 0.8];
             frame.lateness_ns = 100 + tick as i64;
+            frame.observation.bus_retries = tick as u32 % 2;
             frame.observation.time = sinew_core::Timestamp::from_nanos(5_000 + tick as i64);
             frame.observation.images[1].captured_at = sinew_core::Timestamp::from_nanos(4_000);
             frame.observation.images[1].sequence = tick * 10;
@@ -338,8 +339,17 @@ fn what_was_sent_is_kept_beside_what_was_wanted() {
         lists.values().as_primitive::<Float32Type>().values().to_vec()
     };
     let rows = read("data/chunk-000/file-000.parquet", &["action", "index"]);
-    let columns =
-        ["index", "tick", "lateness_ns", "applied_action", "limited_joints", "age_ns.wrist", "captured_ns.wrist", "sequence.wrist"];
+    let columns = [
+        "index",
+        "tick",
+        "lateness_ns",
+        "bus_retries",
+        "applied_action",
+        "limited_joints",
+        "age_ns.wrist",
+        "captured_ns.wrist",
+        "sequence.wrist",
+    ];
     let ticks = read("sinew/ticks/chunk-000/file-000.parquet", &columns);
     assert_eq!(integers(&ticks, "age_ns.wrist").unwrap(), [1000, 1002, 1003, 1000, 1002, 1003]);
     assert_eq!(integers(&ticks, "captured_ns.wrist").unwrap(), [4000; 6]);
@@ -347,6 +357,7 @@ fn what_was_sent_is_kept_beside_what_was_wanted() {
     assert_eq!(integers(&ticks, "index"), integers(&rows, "index"));
     assert_eq!(integers(&ticks, "tick").unwrap(), [0, 2, 3, 0, 2, 3]);
     assert_eq!(integers(&ticks, "lateness_ns").unwrap(), [100, 102, 103, 100, 102, 103]);
+    assert_eq!(integers(&ticks, "bus_retries").unwrap(), [0, 0, 1, 0, 0, 1]);
     assert_eq!(integers(&ticks, "limited_joints").unwrap(), [2; 6]);
     // Degrees, and percent of the gripper's range of 2 rad from -0.2.
     let (wanted, applied) = (joints(&rows, "action"), joints(&ticks, "applied_action"));
