@@ -32,7 +32,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 pub enum Command {
     /// Run a policy on a robot and record the run; without arguments the demonstration policy in the simulator
-    Rollout(RolloutArgs),
+    Rollout(Box<RolloutArgs>),
     /// Measure a policy's success rate over seeded episodes in the simulator
     Eval(EvalArgs),
     /// Record teleoperated episodes into a LeRobot dataset
@@ -74,7 +74,7 @@ pub enum Command {
 
 impl Default for Command {
     fn default() -> Self {
-        Self::Rollout(RolloutArgs::default())
+        Self::Rollout(Box::default())
     }
 }
 

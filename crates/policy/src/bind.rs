@@ -215,7 +215,7 @@ impl BoundPolicy {
         let (settings, previous) = (self.guidance?, self.previous.as_ref()?);
         let (rows, width) = (continuing.rows_left.min(previous.rows), previous.width);
         let values = previous.values[(previous.rows - rows) * width..].to_vec();
-        (rows > 0).then(|| Guidance { previous: Actions { rows, width, values }, inference_delay: continuing.delay_rows, settings })
+        (rows > 0).then_some(Guidance { previous: Actions { rows, width, values }, inference_delay: continuing.delay_rows, settings })
     }
 
     fn answer(
