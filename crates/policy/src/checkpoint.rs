@@ -292,7 +292,8 @@ impl Checkpoint {
     pub(crate) fn build(&self, quantization: Option<Quantization>) -> Result<Box<dyn Model>, CheckpointError> {
         tracing::debug!(path = %self.weights.path().display(), parameters = self.info.parameters, "reading the weights");
         let mut loader = Loader::load(&self.weights, &self.device).quantizing(quantization);
-        let model = self.plan.build(&mut loader)?;
+        // On a thread of the pool, which then needs nobody to be woken for each of the many layers.
+        let model = rayon::scope(|_| self.plan.build(&mut loader))?;
         match loader.check_finite() {
             Err(error) if self.allow_nan => tracing::warn!(%error, "going on, as told"),
             result => result?,

@@ -309,7 +309,8 @@ impl Checkpoint {
     ) -> Result<(Array, Batch), InferError> {
         let mut sampling = Sampling::new(inputs.noise.clone(), inputs.step_noise.clone(), inputs.seed);
         sampling.guidance = guidance.cloned();
-        Ok((model.run(&batch, &mut sampling)?, batch))
+        // On a thread of the pool, as in loading.
+        Ok((rayon::scope(|_| model.run(&batch, &mut sampling))?, batch))
     }
 
     /// `answer` in the dataset's units; `observed` is what [`normalized`](Self::normalized) gave
