@@ -99,7 +99,7 @@ impl Packed {
 
     fn empty(isa: Isa, [n, depth]: [usize; 2], panels: usize) -> Self {
         let width = 2 * isa.lanes();
-        let (values, bias) = (Aligned::kept(panels * width * depth), Aligned::zeros(panels * width));
+        let (values, bias) = (Aligned::zeros(panels * width * depth), Aligned::zeros(panels * width));
         Self { isa, values, codes: None, bias, n, depth, is_gated: false, is_finite: true }
     }
 
