@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::bridge::{kernels_on, tensor, with_values};
 use super::{Activation, Built};
-use crate::kernels::{self, Axis, ConvTranspose, Images};
+use crate::kernels::{self, Axis, ConvTranspose, Images, Isa};
 use crate::weights::Loader;
 
 /// How a convolution or a pooling walks over an image.
@@ -46,6 +46,35 @@ enum Weights<Kernel> {
     Plain(Tensor, Tensor),
 }
 
+impl<Kernel> Weights<Kernel> {
+    /// Takes `<name>.weight` of `shape`; `pack` makes the kernel of it. `scale` and `bias` are of each
+    /// output.
+    fn load(
+        loader: &mut Loader,
+        name: &str,
+        shape: &[usize],
+        scale: Option<&[f32]>,
+        bias: &[f32],
+        pack: impl FnOnce(Isa, &[f32]) -> Kernel,
+        is_finite: impl FnOnce(&Kernel) -> bool,
+    ) -> Built<Self> {
+        let name = format!("{name}.weight");
+        let values = loader.weights(&name, shape)?;
+        if loader.is_dry() {
+            let nothing = Tensor::zeros(0, DType::F32, loader.device()).map_err(|e| loader.build_error(e))?;
+            return Ok(Self::Plain(nothing.clone(), nothing));
+        }
+        let weights = match kernels_on(loader.device()) {
+            Some(isa) => Self::Packed(Box::new(pack(isa, &values))),
+            None => plain(loader.device(), &values, shape, scale, bias).map_err(|e| loader.build_error(e))?,
+        };
+        if !matches!(weights, Self::Packed(ref kernel) if is_finite(kernel)) {
+            loader.note_not_finite(&name, &values);
+        }
+        Ok(weights)
+    }
+}
+
 impl Conv {
     /// Takes `<name>.weight [out, in, size, size]` and, where `has_bias`, `<name>.bias [out]`.
     pub(crate) fn new(loader: &mut Loader, name: &str, [n_out, n_in]: [usize; 2], window: Window, has_bias: bool) -> Built<Self> {
@@ -63,16 +92,9 @@ impl Conv {
         scale: Option<&[f32]>,
         bias: &[f32],
     ) -> Built<Self> {
-        let (name, shape) = (format!("{name}.weight"), [n_out, n_in, window.size, window.size]);
-        let values = loader.weights(&name, &shape)?;
-        let weights = match kernels_on(loader.device()) {
-            _ if loader.is_dry() => stand_in(loader)?,
-            Some(isa) => Weights::Packed(Box::new(kernels::Conv::new(isa, &values, scale, bias, n_in, [window.axis(); 2]))),
-            None => plain(loader.device(), &values, &shape, scale, bias).map_err(|e| loader.build_error(e))?,
-        };
-        if !matches!(&weights, Weights::Packed(conv) if conv.is_finite()) {
-            loader.note_not_finite(&name, &values);
-        }
+        let pack = |isa, weight: &[f32]| kernels::Conv::new(isa, weight, scale, bias, n_in, [window.axis(); 2]);
+        let shape = [n_out, n_in, window.size, window.size];
+        let weights = Weights::load(loader, name, &shape, scale, bias, pack, kernels::Conv::is_finite)?;
         Ok(Self { weights, window })
     }
 
@@ -120,12 +142,6 @@ impl Conv {
     }
 }
 
-/// Weights that were not read, for [`Loader::check`].
-fn stand_in<Kernel>(loader: &Loader) -> Built<Weights<Kernel>> {
-    let nothing = Tensor::zeros(0, DType::F32, loader.device()).map_err(|e| loader.build_error(e))?;
-    Ok(Weights::Plain(nothing.clone(), nothing))
-}
-
 /// Weights for candle's own operations: of `shape`, of which the first axis is multiplied by `scale`.
 fn plain<Kernel>(device: &Device, values: &[f32], shape: &[usize], scale: Option<&[f32]>, bias: &[f32]) -> Result<Weights<Kernel>> {
     let mut weight = Tensor::from_slice(values, shape, device)?;
@@ -153,17 +169,9 @@ impl Conv1d {
     /// Takes `<name>.weight [out, in, size]` and `<name>.bias [out]`.
     pub(crate) fn new(loader: &mut Loader, name: &str, [n_out, n_in, size]: [usize; 3], stride: usize, padding: usize) -> Built<Self> {
         let bias = loader.vector(&format!("{name}.bias"), n_out)?;
-        let (name, shape) = (format!("{name}.weight"), [n_out, n_in, size]);
-        let values = loader.weights(&name, &shape)?;
         let axis = Axis { size, stride, padding, dilation: 1 };
-        let weights = match kernels_on(loader.device()) {
-            _ if loader.is_dry() => stand_in(loader)?,
-            Some(isa) => Weights::Packed(Box::new(kernels::Conv::new(isa, &values, None, &bias, n_in, [Axis::FLAT, axis]))),
-            None => plain(loader.device(), &values, &shape, None, &bias).map_err(|e| loader.build_error(e))?,
-        };
-        if !matches!(&weights, Weights::Packed(conv) if conv.is_finite()) {
-            loader.note_not_finite(&name, &values);
-        }
+        let pack = |isa, weight: &[f32]| kernels::Conv::new(isa, weight, None, &bias, n_in, [Axis::FLAT, axis]);
+        let weights = Weights::load(loader, name, &[n_out, n_in, size], None, &bias, pack, kernels::Conv::is_finite)?;
         Ok(Self { weights, stride, padding })
     }
 
@@ -199,16 +207,9 @@ impl ConvTranspose1d {
     /// Takes `<name>.weight [in, out, size]` and `<name>.bias [out]`.
     pub(crate) fn new(loader: &mut Loader, name: &str, [n_in, n_out, size]: [usize; 3], stride: usize, padding: usize) -> Built<Self> {
         let bias = loader.vector(&format!("{name}.bias"), n_out)?;
-        let (name, shape) = (format!("{name}.weight"), [n_in, n_out, size]);
-        let values = loader.weights(&name, &shape)?;
-        let weights = match kernels_on(loader.device()) {
-            _ if loader.is_dry() => stand_in(loader)?,
-            Some(isa) => Weights::Packed(Box::new(ConvTranspose::new(isa, &values, &bias, shape, stride, padding))),
-            None => plain(loader.device(), &values, &shape, None, &bias).map_err(|e| loader.build_error(e))?,
-        };
-        if !matches!(&weights, Weights::Packed(conv) if conv.is_finite()) {
-            loader.note_not_finite(&name, &values);
-        }
+        let shape = [n_in, n_out, size];
+        let pack = |isa, weight: &[f32]| ConvTranspose::new(isa, weight, &bias, shape, stride, padding);
+        let weights = Weights::load(loader, name, &shape, None, &bias, pack, ConvTranspose::is_finite)?;
         Ok(Self { weights, stride, padding })
     }
 
