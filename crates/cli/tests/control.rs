@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use common::{Desk, contains_all};
+use common::{Desk, announced, contains_all};
 
 fn last_line(text: &str) -> serde_json::Value {
     serde_json::from_str(text.lines().last().unwrap()).unwrap()
@@ -74,13 +74,7 @@ fn what_the_system_grants_is_one_line_and_the_doctor_says_more() {
 fn a_watchdog_stands_by_for_a_rollout_in_real_time() {
     let desk = Desk::new();
     let mut command = desk.sinew(&["rollout", "--episodes", "3", "--no-record", "--no-rerun", "--realtime"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut output = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    while !line.starts_with("task") {
-        line.clear();
-        assert!(output.read_line(&mut line).unwrap() > 0, "it ended too early");
-    }
+    let (mut child, _output) = announced(&mut command);
     std::thread::sleep(Duration::from_millis(1500));
     child.kill().unwrap();
     child.wait().unwrap();

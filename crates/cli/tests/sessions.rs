@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::{Desk, contains_all, demo_policy, files};
+use common::{Desk, announced, contains_all, demo_policy, files};
 
 fn lines(text: &str) -> Vec<serde_json::Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -108,14 +108,7 @@ fn ctrl_c_ends_in_order_at_any_time() {
     for delay_ms in [0, 40, 400, 1500] {
         let desk = Desk::new();
         let mut command = desk.sinew(&["rollout", "--episodes", "3", "--record", "ds", "--no-rerun"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        // Signals are handled from the moment that the task is announced.
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        while !line.starts_with("task") {
-            line.clear();
-            assert!(output.read_line(&mut line).unwrap() > 0, "it ended too early");
-        }
+        let (mut child, mut output) = announced(&mut command);
         std::thread::sleep(Duration::from_millis(200 + delay_ms));
         let start = Instant::now();
         assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());

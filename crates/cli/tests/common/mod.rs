@@ -3,8 +3,9 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -68,6 +69,18 @@ impl Desk {
         }
         to
     }
+}
+
+/// Starts a rollout and waits until it announces its task: from then on it handles signals.
+pub fn announced(command: &mut Command) -> (Child, BufReader<ChildStdout>) {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with("task") {
+        line.clear();
+        assert!(output.read_line(&mut line).unwrap() > 0, "it ended too early");
+    }
+    (child, output)
 }
 
 /// The checkpoint as it lies in the repository.
