@@ -1,14 +1,17 @@
 //! RGB images in, H.264 frames out.
 
 use openh264::OpenH264API;
-use openh264::encoder::{
-    BitRate, Complexity, Encoder, EncoderConfig, FrameRate, FrameType, IntraFramePeriod, QpRange, RateControlMode, VuiConfig,
-};
+use openh264::encoder::{BitRate, Complexity, Encoder, EncoderConfig, FrameRate, FrameType, IntraFramePeriod, RateControlMode, VuiConfig};
 use openh264::formats::YUVSlices;
 
 use crate::RecordError;
 use crate::encode::{PictureEncoder, Ready};
+use crate::h264_settings::Settings;
 use crate::mp4::avc1_entry;
+
+/// How much coarser frames between key frames are quantized. Where nothing moves they repeat the key frame
+/// as it is, in place of encoding the sensor's noise anew; x264, which LeRobot uses, does so more strongly.
+const BETWEEN_KEYS: u8 = 6;
 
 /// Encodes one episode of one camera. The first frame, and then every `keyframe_interval`-th, can be
 /// decoded alone; there are no B-frames; the same images give the same bytes.
@@ -17,6 +20,13 @@ pub(crate) struct H264Encoder {
     width: usize,
     height: usize,
     encoder: Encoder,
+    /// `None` before the first picture.
+    settings: Option<Settings>,
+    /// Of key frames.
+    quantizer: u8,
+    keyframe_interval: u32,
+    /// Pictures since the last key frame, itself included.
+    since_key: u32,
     /// Luma, then both chroma planes at half the resolution.
     yuv: Vec<u8>,
     annex_b: Vec<u8>,
@@ -31,11 +41,9 @@ pub(crate) struct H264Encoder {
 impl H264Encoder {
     /// `width` and `height` must be even.
     pub(crate) fn new(camera: &str, width: u32, height: u32, fps: u32, quantizer: u8, keyframe_interval: u32) -> Result<Self, RecordError> {
-        // Buffer-based control without a buffer to watch is constant quantisation: it never skips a
-        // frame, which would shift every later image against its row.
+        // Without rate control no frame is ever skipped, which would shift every later image against its row.
         let config = EncoderConfig::new()
-            .rate_control_mode(RateControlMode::Bufferbased)
-            .qp(QpRange::new(quantizer, quantizer))
+            .rate_control_mode(RateControlMode::Off)
             .skip_frames(false)
             .bitrate(BitRate::from_bps(100_000_000))
             .max_frame_rate(FrameRate::from_hz(fps as f32))
@@ -55,6 +63,10 @@ impl H264Encoder {
             width,
             height,
             encoder,
+            settings: None,
+            quantizer,
+            keyframe_interval: keyframe_interval.max(1),
+            since_key: 0,
             yuv: vec![0; width * height * 3 / 2],
             annex_b: Vec::new(),
             frame: Vec::new(),
@@ -63,19 +75,53 @@ impl H264Encoder {
             entry: Vec::new(),
         })
     }
-}
 
-impl PictureEncoder for H264Encoder {
-    fn push(&mut self, picture: &[u8], ready: &mut Ready<'_>) -> Result<(), RecordError> {
+    /// Encodes the picture in hand into `annex_b`.
+    fn encode(&mut self) -> Result<FrameType, RecordError> {
         let (width, height) = (self.width, self.height);
-        rgb_to_yuv420(picture, width, &mut self.yuv);
         let (luma, chroma) = self.yuv.split_at(width * height);
         let (u, v) = chroma.split_at(chroma.len() / 2);
         let planes = YUVSlices::new((luma, u, v), (width, height), (width, width / 2, width / 2));
         let stream = self.encoder.encode(&planes).map_err(|source| RecordError::Encode { camera: self.camera.clone(), source })?;
-        let kind = stream.frame_type();
         self.annex_b.clear();
         stream.write_vec(&mut self.annex_b);
+        Ok(stream.frame_type())
+    }
+
+    /// Sets the quantizer of the next picture.
+    fn set_quantizer(&mut self, quantizer: u8) -> Result<(), RecordError> {
+        let failed = |answer| RecordError::Encoder {
+            camera: self.camera.clone(),
+            encoder: "openh264".to_owned(),
+            what: format!("setting the quantizer to {quantizer}: error {answer}"),
+        };
+        let settings = match &mut self.settings {
+            Some(settings) => settings,
+            None => {
+                let settings = self.settings.insert(Settings::of(&mut self.encoder).map_err(failed)?);
+                settings.use_cabac();
+                settings
+            }
+        };
+        settings.set_quantizer(quantizer);
+        settings.apply(&mut self.encoder).map_err(failed)
+    }
+}
+
+impl PictureEncoder for H264Encoder {
+    fn push(&mut self, picture: &[u8], ready: &mut Ready<'_>) -> Result<(), RecordError> {
+        rgb_to_yuv420(picture, self.width, &mut self.yuv);
+        if self.settings.is_none() {
+            // It has no settings before it has seen a picture, and begins anew when they are set.
+            self.encode()?;
+        }
+        match self.since_key {
+            0 => self.set_quantizer(self.quantizer)?,
+            1 => self.set_quantizer((self.quantizer + BETWEEN_KEYS).min(51))?,
+            _ => {}
+        }
+        self.since_key = (self.since_key + 1) % self.keyframe_interval;
+        let kind = self.encode()?;
 
         self.frame.clear();
         for unit in units(&self.annex_b) {
@@ -93,7 +139,7 @@ impl PictureEncoder for H264Encoder {
             return Err(RecordError::Encoder { camera: self.camera.clone(), encoder: "openh264".to_owned(), what });
         }
         if self.entry.is_empty() {
-            self.entry = avc1_entry(width as u16, height as u16, &self.sps, &self.pps);
+            self.entry = avc1_entry(self.width as u16, self.height as u16, &self.sps, &self.pps);
         }
         ready(&self.entry, &self.frame, kind == FrameType::IDR)
     }
@@ -189,24 +235,40 @@ mod tests {
         assert!(units(&[1, 2]).is_empty());
     }
 
-    #[test]
-    fn every_second_frame_is_a_key_frame_and_none_is_skipped_even_on_noise() {
-        let mut encoder = H264Encoder::new("front", 128, 96, 30, 24, 2).unwrap();
+    /// How many bytes each frame takes and whether it is a key frame: `frames` of `still` with noise of up to `noise` levels.
+    fn sizes(quantizer: u8, keyframe_interval: u32, noise: u32, still: u8, frames: usize) -> Vec<(usize, bool)> {
+        let mut encoder = H264Encoder::new("front", 128, 96, 30, quantizer, keyframe_interval).unwrap();
         let mut rgb = vec![0; 128 * 96 * 3];
         let mut state = 1u32;
-        for index in 0..40 {
+        let mut sizes = Vec::new();
+        for _ in 0..frames {
             for byte in &mut rgb {
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                *byte = (state >> 24) as u8;
+                *byte = still.wrapping_add(((state >> 24) % noise) as u8);
             }
-            let mut keys = Vec::new();
             encoder
-                .push(&rgb, &mut |_, _, is_key| {
-                    keys.push(is_key);
+                .push(&rgb, &mut |_, bytes, is_key| {
+                    sizes.push((bytes.len(), is_key));
                     Ok(())
                 })
                 .unwrap();
-            assert_eq!(keys, [index % 2 == 0], "frame {index}");
         }
+        sizes
+    }
+
+    #[test]
+    fn key_frames_come_when_they_are_due_and_none_is_skipped_even_on_noise() {
+        for (quantizer, interval) in [(24, 2), (51, 2), (1, 3), (30, 1)] {
+            for (index, (_, is_key)) in sizes(quantizer, interval, 256, 0, 40).into_iter().enumerate() {
+                assert_eq!(is_key, index % interval as usize == 0, "frame {index} of {quantizer}, {interval}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_sensors_noise_is_not_encoded_again_between_key_frames() {
+        let frames = sizes(24, 2, 9, 100, 20);
+        let total = |of_keys| frames.iter().filter(|(_, is_key)| *is_key == of_keys).map(|(bytes, _)| bytes).sum::<usize>();
+        assert!(total(false) * 4 < total(true), "{frames:?}");
     }
 }

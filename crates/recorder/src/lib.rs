@@ -87,8 +87,6 @@
 //! [`undo`] brings back what was there. [`write_html`], [`write_rrd`] and [`write_mcap`] show a dataset
 //! elsewhere.
 
-#![forbid(unsafe_code)]
-
 mod cast;
 mod columns;
 mod dataset;
@@ -102,6 +100,7 @@ mod ffmpeg;
 mod files;
 mod growing_table;
 mod h264;
+mod h264_settings;
 mod info;
 mod journal;
 mod lane;
