@@ -52,6 +52,11 @@ fn chunks_are_continued_where_the_policy_can_and_refused_where_it_cannot() {
     assert_ne!(rtc, run(&["--inference", "rtc", "--rtc-schedule", "zeros", "--rtc-horizon", "2"]));
     let error = desk.error(&["rollout", "--fast", "--inference", "rtc"]);
     contains_all(&error, &["the act policy", "sync or async"]);
+    let refused = |more: &[&str], says: &[&str]| {
+        contains_all(&desk.error(&[&base[..], &["--policy", &policy, "--inference", "rtc", "--rtc-mode", "trained"], more].concat()), says);
+    };
+    refused(&[], &["the smolvla policy", "rtc_training_max_delay 0"]);
+    refused(&["--rtc-weight", "3"], &["--rtc-weight is for guided chunks"]);
     assert!(!desk.path("outputs").exists(), "nothing may be begun");
 }
 

@@ -168,6 +168,9 @@ pub struct Continuation {
     /// How many of them will have been executed by the time the new answer is there, as far as is
     /// known: the new rows for those ticks are computed for nothing.
     pub delay_rows: usize,
+    /// The newest answer came too late to be used ([`Policy::most_delay_rows`]): what is being executed,
+    /// and to be continued, is the newest of those before it that was not.
+    pub newest_is_unused: bool,
 }
 
 /// Maps an observation to a chunk of actions: pure compute, slow by nature, never on the control
@@ -200,6 +203,13 @@ pub trait Policy: Send {
     /// Whether [`infer_continuing`](Self::infer_continuing) does more than [`infer`](Self::infer).
     fn can_continue(&self) -> bool {
         false
+    }
+
+    /// The most [`delay_rows`](Continuation::delay_rows) that it can be asked to continue, where an answer
+    /// follows the one before only if no more rows than it was told of have been executed. `None` where
+    /// any number is as good.
+    fn most_delay_rows(&self) -> Option<usize> {
+        None
     }
 }
 

@@ -9,9 +9,9 @@ use sinew_core::{
 };
 
 use crate::features::{ACTION, FeatureKind, IMAGES, STATE};
-use crate::infer::{Actions, Inputs, describe};
+use crate::infer::{Actions, Chunk, Inputs, describe};
 use crate::processor::Array;
-use crate::{BindError, Checkpoint, Guidance, GuidanceSettings, InferError, TemporalEnsembler};
+use crate::{BindError, Checkpoint, Guidance, GuidanceMode, GuidanceSettings, InferError, TemporalEnsembler};
 
 /// How a checkpoint and a robot compare, feature by feature. Displays as a table of two columns.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -121,8 +121,10 @@ pub struct BoundPolicy {
     ensembler: Option<TemporalEnsembler>,
     /// How a chunk continues the one before, where the policy can do so.
     guidance: Option<GuidanceSettings>,
-    /// The newest answer as the model gave it, for the next to continue.
-    previous: Option<Actions>,
+    /// The newest answer, for the next to continue.
+    newest: Option<Chunk>,
+    /// What the newest continues, and the next will if the newest came too late.
+    executed: Option<Chunk>,
     /// Since the reset; what noise is drawn from.
     answers: u64,
     /// Threads of its own to compute on.
@@ -160,17 +162,28 @@ impl BoundPolicy {
             joints: robot.joints.len(),
             ensembler: info.temporal_ensemble_coeff.map(|coeff| TemporalEnsembler::new(coeff, info.chunk_size, checkpoint.action_width())),
             guidance: checkpoint.can_continue().then(|| info.guidance.unwrap_or_default()),
-            previous: None,
+            newest: None,
+            executed: None,
             checkpoint: Arc::clone(checkpoint),
             answers: 0,
             threads: None,
         })
     }
 
-    /// How chunks continue each other, which is of use where [`Policy::can_continue`]: at first the
-    /// checkpoint's own settings or, where it has none, LeRobot's defaults.
-    pub fn guidance_mut(&mut self) -> Option<&mut GuidanceSettings> {
-        self.guidance.as_mut()
+    /// How chunks continue each other, where [`Policy::can_continue`]: at first the checkpoint's own
+    /// settings or, where it has none, LeRobot's defaults.
+    pub fn guidance(&self) -> Option<GuidanceSettings> {
+        self.guidance
+    }
+
+    /// Sets how chunks continue each other.
+    ///
+    /// # Errors
+    /// When the policy can't do so, or not by this mode.
+    pub fn set_guidance(&mut self, settings: GuidanceSettings) -> Result<(), InferError> {
+        self.checkpoint.check_guidance(settings.mode)?;
+        self.guidance = Some(settings);
+        Ok(())
     }
 
     /// Computes on `count` threads of its own, which clones share, instead of on rayon's global ones
@@ -210,12 +223,11 @@ impl BoundPolicy {
         Ok(inputs)
     }
 
-    /// What is left of the newest answer, for the next to follow.
-    fn rest_of_previous(&self, continuing: Continuation) -> Option<Guidance> {
-        let (settings, previous) = (self.guidance?, self.previous.as_ref()?);
-        let (rows, width) = (continuing.rows_left.min(previous.rows), previous.width);
-        let values = previous.values[(previous.rows - rows) * width..].to_vec();
-        (rows > 0).then_some(Guidance { previous: Actions { rows, width, values }, inference_delay: continuing.delay_rows, settings })
+    /// What is left of the answer that is being executed, for the next to follow.
+    fn rest_of_executed(&self, continuing: Continuation) -> Option<Guidance> {
+        let previous = self.executed.as_ref()?.rest(continuing.rows_left);
+        let guidance = Guidance { previous, inference_delay: continuing.delay_rows, settings: self.guidance? };
+        (guidance.previous.actions.rows > 0).then_some(guidance)
     }
 
     fn answer(
@@ -226,22 +238,24 @@ impl BoundPolicy {
         continuing: Option<Continuation>,
     ) -> Result<Actions, InferError> {
         let inputs = self.inputs(observations, task)?;
-        let guidance = continuing.and_then(|continuing| self.rest_of_previous(continuing));
+        if !continuing.is_some_and(|continuing| continuing.newest_is_unused) {
+            self.executed = self.newest.take();
+        }
+        let guidance = continuing.and_then(|continuing| self.rest_of_executed(continuing));
         self.answers += 1;
         let answer = match &self.threads {
             Some(threads) => threads.install(|| self.checkpoint.normalized(&inputs, guidance.as_ref()))?,
             None => self.checkpoint.normalized(&inputs, guidance.as_ref())?,
         };
         let (answer, observed) = answer;
-        if self.guidance.is_some() {
-            let width = self.checkpoint.action_width();
-            self.previous = Some(Actions { rows: answer.values.len() / width, width, values: answer.values.clone() });
-        }
         let answer = match &mut self.ensembler {
             Some(ensembler) => Array { values: ensembler.update(tick, &answer.values), ..answer },
             None => answer,
         };
-        self.checkpoint.unnormalized(answer, observed)
+        let normalized = self.guidance.map(|_| answer.values.clone());
+        let actions = self.checkpoint.unnormalized(answer, observed)?;
+        self.newest = normalized.map(|values| Chunk { normalized: Actions { values, ..actions }, actions: actions.clone() });
+        Ok(actions)
     }
 
     fn chunk(&mut self, observations: &[Observation], task: &str, continuing: Option<Continuation>) -> Result<ActionChunk, PolicyError> {
@@ -265,7 +279,7 @@ impl Policy for BoundPolicy {
 
     fn reset(&mut self) {
         self.answers = 0;
-        self.previous = None;
+        (self.newest, self.executed) = (None, None);
         if let Some(ensembler) = &mut self.ensembler {
             ensembler.reset();
         }
@@ -281,5 +295,10 @@ impl Policy for BoundPolicy {
 
     fn can_continue(&self) -> bool {
         self.guidance.is_some()
+    }
+
+    fn most_delay_rows(&self) -> Option<usize> {
+        let trained = self.guidance.is_some_and(|settings| settings.mode == GuidanceMode::Trained);
+        trained.then(|| self.checkpoint.info().trained_delay)
     }
 }

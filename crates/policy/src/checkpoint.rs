@@ -229,6 +229,7 @@ impl Checkpoint {
             n_action_steps: shape.n_action_steps,
             temporal_ensemble_coeff: shape.temporal_ensemble_coeff,
             guidance: shape.guidance,
+            trained_delay: shape.trained_delay,
             licence: info::card_licence(&dir).or(common.license),
             file_bytes: weights.len_bytes(),
             quantization: options.quantization,

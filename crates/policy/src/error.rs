@@ -135,6 +135,15 @@ pub enum InferError {
     NotFinite { row: usize, column: usize, value: f32 },
     #[error("running the policy: a policy of the family {family} can't continue another chunk, expected no guidance")]
     NoGuidance { family: String },
+    #[error(
+        "running the {family} policy in {}: rtc_config.mode is trained and rtc_training_max_delay 0; expected the mode guided, \
+         as the policy was not trained to continue rows that are given", dir.display()
+    )]
+    NotTrained { dir: PathBuf, family: String },
+    #[error(
+        "running the policy: {given} rows are given to continue, expected at most {trained} (rtc_training_max_delay), for which it was trained"
+    )]
+    DelayTooLong { given: usize, trained: usize },
     #[error("running the policy")]
     Compute(#[from] candle_core::Error),
     /// The weights could not be read, or a tensor file could not be opened.

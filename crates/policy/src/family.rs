@@ -151,6 +151,8 @@ pub(crate) struct Shape {
     pub temporal_ensemble_coeff: Option<f64>,
     /// The checkpoint's own settings for continuing a chunk.
     pub guidance: Option<GuidanceSettings>,
+    /// Rows of another chunk that the model was trained to be given.
+    pub trained_delay: usize,
     /// The name of the vision (and language) backbone, where there is one.
     pub backbone: Option<String>,
     /// Where the backbone's dimensions are from, if they are not in `config.json`.

@@ -1,12 +1,15 @@
 //! Flow matching: actions are where a learned velocity field carries noise, from time 1 down to 0
-//! (Lipman et al. 2022, arXiv 2210.02747). Real-time chunking bends the field so that the new chunk
-//! continues the one that is being executed (Black et al. 2025, arXiv 2506.07339), as LeRobot does
-//! it.
+//! (Lipman et al. 2022, arXiv 2210.02747). Real-time chunking makes the new chunk continue the one that
+//! is being executed, as LeRobot does it: by bending the field (Black et al. 2025, arXiv 2506.07339),
+//! or, in models that were trained for it, by giving the rows that will be executed meanwhile as they
+//! are (Black et al. 2025, arXiv 2512.05964).
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::infer::Actions;
+use crate::family::ConfigFile;
+use crate::infer::{Actions, Chunk};
+use crate::nn::Built;
 
 /// How strongly each row of a new chunk is held to the previous chunk. With a delay of `d` rows and
 /// a horizon of `h`, the first `d` rows are held fully and those from `h` on not at all (but for
@@ -25,12 +28,25 @@ pub enum GuidanceSchedule {
     Exp,
 }
 
+/// By what a new chunk is made to continue the previous.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GuidanceMode {
+    /// The field is bent towards the previous chunk: for every flow policy.
+    #[default]
+    Guided,
+    /// The rows that will have been executed are given, and the others follow from them: for policies
+    /// that were trained with such rows. Of the settings only the mode counts.
+    Trained,
+}
+
 /// LeRobot's `RTCConfig`, as far as it shapes the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GuidanceSettings {
     /// Whether the checkpoint asks for it.
     pub enabled: bool,
+    pub mode: GuidanceMode,
     #[serde(rename = "prefix_attention_schedule")]
     pub schedule: GuidanceSchedule,
     /// The most that the pull towards the previous chunk is multiplied by; more than 0.
@@ -41,33 +57,73 @@ pub struct GuidanceSettings {
 
 impl Default for GuidanceSettings {
     fn default() -> Self {
-        Self { enabled: true, schedule: GuidanceSchedule::Linear, max_guidance_weight: 10.0, execution_horizon: 10 }
+        Self {
+            enabled: true,
+            mode: GuidanceMode::Guided,
+            schedule: GuidanceSchedule::Linear,
+            max_guidance_weight: 10.0,
+            execution_horizon: 10,
+        }
     }
 }
 
 impl GuidanceSettings {
     /// Whether the weight is a number above 0.
-    pub(crate) fn has_weight(&self) -> bool {
+    fn has_weight(&self) -> bool {
         self.max_guidance_weight > 0.0
+    }
+
+    /// # Errors
+    /// Unless a checkpoint that was trained with `trained_delay` rows given can have these settings.
+    pub(crate) fn check(&self, file: &ConfigFile, trained_delay: usize) -> Built<()> {
+        if !self.has_weight() {
+            return Err(file.fault("rtc_config.max_guidance_weight", self.max_guidance_weight.to_string(), "a number above 0"));
+        }
+        if self.enabled && self.mode == GuidanceMode::Trained && trained_delay == 0 {
+            return Err(file.fault("rtc_config.mode", "trained".into(), "guided, or a π0.5 with rtc_training_max_delay above 0"));
+        }
+        Ok(())
     }
 }
 
 /// What a new chunk shall continue.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Guidance {
-    /// The rows of the previous chunk that are not executed yet, as the model gave them (before the
-    /// postprocessor); the first is for the new chunk's first tick. At most as many as a chunk has,
-    /// and as wide as the action or the model's own action.
-    pub previous: Actions,
+    /// The rows of the previous chunk that are not executed yet; the first is for the new chunk's first
+    /// tick. At most as many as a chunk has, and as wide as the action or the model's own action. Where
+    /// actions are relative to the state, [`Chunk::actions`] counts, which is made relative to the
+    /// state that the new chunk sees; elsewhere [`Chunk::normalized`].
+    pub previous: Chunk,
     /// Rows that will have been executed before the new chunk is there.
     pub inference_delay: usize,
     pub settings: GuidanceSettings,
 }
 
 impl Guidance {
+    /// Rows at the beginning of the new chunk that are given.
+    pub(crate) fn given_rows(&self) -> usize {
+        match self.settings.mode {
+            GuidanceMode::Guided => 0,
+            GuidanceMode::Trained => self.inference_delay,
+        }
+    }
+
+    /// The previous rows, padded with zeros to `[rows, width]`.
+    fn padded(&self, (rows, width): (usize, usize), device: &Device) -> Result<Tensor> {
+        let Actions { rows: have, width: wide, values } = &self.previous.normalized;
+        if *have > rows || *wide > width || *wide == 0 || values.len() != have * wide {
+            bail!("the previous chunk is {} values as {have}x{wide}, expected at most {rows} rows of at most {width}", values.len());
+        }
+        let mut padded = vec![0.0; rows * width];
+        for (to, from) in padded.chunks_exact_mut(width).zip(values.chunks_exact(*wide)) {
+            to[..*wide].copy_from_slice(from);
+        }
+        Tensor::from_vec(padded, (rows, width), device)
+    }
+
     /// The weight of each row of a chunk of `total` rows.
     fn weights(&self, total: usize) -> Vec<f32> {
-        let end = self.settings.execution_horizon.min(self.previous.rows);
+        let end = self.settings.execution_horizon.min(self.previous.normalized.rows);
         let start = self.inference_delay.min(end);
         let between = |i: usize| falling(i - start, end - start);
         let weight = |i: usize| match self.settings.schedule {
@@ -101,8 +157,43 @@ fn falling(i: usize, count: usize) -> f32 {
     if at < steps / 2 { 1.0 + step * at as f32 } else { -step * (steps - at - 1) as f32 }
 }
 
-/// A guidance made ready for a chunk: the previous rows padded with zeros, `[rows, width]`, and the
-/// weight of each row, `[rows, 1]`.
+/// A guidance made ready for a chunk.
+enum Hold<'a> {
+    Pull(Pull<'a>),
+    /// The rows that are given, `[given, width]`.
+    Given(Tensor),
+}
+
+impl<'a> Hold<'a> {
+    /// `None` where nothing is held.
+    fn new(guidance: &'a Guidance, size: (usize, usize), device: &Device) -> Result<Option<Self>> {
+        if guidance.settings.mode == GuidanceMode::Guided {
+            return Ok(Some(Self::Pull(Pull::new(guidance, size, device)?)));
+        }
+        let (given, have) = (guidance.given_rows(), guidance.previous.normalized.rows);
+        if given > have || given >= size.0 {
+            bail!(
+                "{given} rows are to be given, expected at most the {have} that are left of the previous chunk, and fewer than {}",
+                size.0
+            );
+        }
+        let previous = guidance.padded(size, device)?;
+        Ok(if given > 0 { Some(Self::Given(previous.narrow(0, 0, given)?)) } else { None })
+    }
+
+    /// `x` with the given rows as they are.
+    fn restore(&self, x: Tensor) -> Result<Tensor> {
+        match self {
+            Self::Pull(_) => Ok(x),
+            Self::Given(rows) => {
+                let given = rows.dim(0)?;
+                Tensor::cat(&[rows, &x.narrow(0, given, x.dim(0)? - given)?], 0)
+            }
+        }
+    }
+}
+
+/// The previous rows padded with zeros, `[rows, width]`, and the weight of each row, `[rows, 1]`.
 struct Pull<'a> {
     guidance: &'a Guidance,
     previous: Tensor,
@@ -110,20 +201,12 @@ struct Pull<'a> {
 }
 
 impl<'a> Pull<'a> {
-    fn new(guidance: &'a Guidance, (rows, width): (usize, usize), device: &Device) -> Result<Self> {
-        let Actions { rows: have, width: wide, values } = &guidance.previous;
-        if *have > rows || *wide > width || *wide == 0 || values.len() != have * wide {
-            bail!("the previous chunk is {} values as {have}x{wide}, expected at most {rows} rows of at most {width}", values.len());
-        }
+    fn new(guidance: &'a Guidance, size: (usize, usize), device: &Device) -> Result<Self> {
         if !guidance.settings.has_weight() {
             bail!("the greatest weight of the guidance is {}, expected a number above 0", guidance.settings.max_guidance_weight);
         }
-        let mut padded = vec![0.0; rows * width];
-        for (to, from) in padded.chunks_exact_mut(width).zip(values.chunks_exact(*wide)) {
-            to[..*wide].copy_from_slice(from);
-        }
-        let previous = Tensor::from_vec(padded, (rows, width), device)?;
-        let weights = Tensor::from_vec(guidance.weights(rows), (rows, 1), device)?;
+        let previous = guidance.padded(size, device)?;
+        let weights = Tensor::from_vec(guidance.weights(size.0), (size.0, 1), device)?;
         Ok(Self { guidance, previous, weights })
     }
 
@@ -136,46 +219,61 @@ impl<'a> Pull<'a> {
 }
 
 /// Carries `noise [rows, width]` from time 1 to 0 in `steps` equal steps; `velocity(x, i)` is the
-/// field at step `i`, whose time is [`step_time`].
+/// field at step `i`, whose time is [`step_time`]; for rows that are [given](Guidance::given_rows) it is 0.
 pub(crate) fn integrate(
     noise: Tensor,
     steps: usize,
     guidance: Option<&Guidance>,
     mut velocity: impl FnMut(&Tensor, usize) -> Result<Tensor>,
 ) -> Result<Tensor> {
-    let pull = guidance.map(|guidance| Pull::new(guidance, noise.dims2()?, noise.device())).transpose()?;
-    let mut x = noise;
+    let hold = guidance.map(|guidance| Hold::new(guidance, noise.dims2()?, noise.device())).transpose()?.flatten();
+    let restore = |x: Tensor| match &hold {
+        Some(hold) => hold.restore(x),
+        None => Ok(x),
+    };
+    let mut x = restore(noise)?;
     for step in 0..steps {
         let mut v = velocity(&x, step)?;
-        if let Some(pull) = &pull {
+        if let Some(Hold::Pull(pull)) = &hold {
             v = pull.bend(&x, &v, step_time(step, steps))?;
         }
-        x = (x + (v * (-1.0 / steps as f64))?)?;
+        x = restore((x + (v * (-1.0 / steps as f64))?)?)?;
     }
     Ok(x)
 }
 
 /// The time at which step `step` of `steps` looks at the field.
-pub(crate) fn step_time(step: usize, steps: usize) -> f64 {
+fn step_time(step: usize, steps: usize) -> f64 {
     1.0 + step as f64 * (-1.0 / steps as f64)
 }
 
-/// The times of all `steps` as sines and cosines of `width / 2` periods each, from `shortest` to
-/// `longest` by a constant factor: `[steps, width]`. `width` is even.
-pub(crate) fn time_embeddings(steps: usize, width: usize, [shortest, longest]: [f64; 2], device: &Device) -> Result<Tensor> {
+/// The times of all `steps`.
+pub(crate) fn step_times(steps: usize) -> impl Iterator<Item = f64> {
+    (0..steps).map(move |step| step_time(step, steps))
+}
+
+/// The `times` as sines and cosines of `width / 2` periods each, from `shortest` to `longest` by a
+/// constant factor: `[times, width]`. `width` is even.
+pub(crate) fn time_embeddings(
+    times: impl IntoIterator<Item = f64>,
+    width: usize,
+    [shortest, longest]: [f64; 2],
+    device: &Device,
+) -> Result<Tensor> {
     let half = width / 2;
     let pace = |i: usize| {
         let fraction = if half > 1 { i as f64 / (half - 1) as f64 } else { 0.0 };
         1.0 / (shortest * (longest / shortest).powf(fraction)) * 2.0 * std::f64::consts::PI
     };
-    let mut values = Vec::with_capacity(steps * width);
-    for step in 0..steps {
+    let (mut values, mut rows) = (Vec::new(), 0);
+    for time in times {
         // LeRobot rounds the time to f32 before it goes on in f64.
-        let time = f64::from(step_time(step, steps) as f32);
+        let time = f64::from(time as f32);
         values.extend((0..half).map(|i| (pace(i) * time).sin() as f32));
         values.extend((0..half).map(|i| (pace(i) * time).cos() as f32));
+        rows += 1;
     }
-    Tensor::from_vec(values, (steps, 2 * half), device)?.to_dtype(DType::F32)
+    Tensor::from_vec(values, (rows, 2 * half), device)?.to_dtype(DType::F32)
 }
 
 #[cfg(test)]
@@ -198,6 +296,12 @@ mod tests {
         (a - b).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap()
     }
 
+    /// Rows in a model's terms, with nothing made of them.
+    fn chunk(rows: usize, width: usize, values: Vec<f32>) -> Chunk {
+        let normalized = Actions { rows, width, values };
+        Chunk { actions: normalized.clone(), normalized }
+    }
+
     fn vector(values: Vec<f32>) -> Tensor {
         let n = values.len();
         Tensor::from_vec(values, n, &Device::Cpu).unwrap()
@@ -210,13 +314,13 @@ mod tests {
             let words: Vec<f64> = file.metadata(label).unwrap().split(' ').map(|word| word.parse().unwrap()).collect();
             let [noise, velocities, previous] = ["noise", "velocities", "previous"].map(|what| read(&file, &format!("{label}.{what}")));
             let (steps, (rows, width)) = (velocities.dim(0).unwrap(), previous.dims2().unwrap());
-            let previous = Actions { rows, width, values: previous.flatten_all().unwrap().to_vec1().unwrap() };
+            let previous = chunk(rows, width, previous.flatten_all().unwrap().to_vec1().unwrap());
             for schedule in ["ZEROS", "ONES", "LINEAR", "EXP"] {
                 let settings = GuidanceSettings {
                     schedule: serde_json::from_value(schedule.into()).unwrap(),
                     max_guidance_weight: words[2],
                     execution_horizon: words[1] as usize,
-                    enabled: true,
+                    ..GuidanceSettings::default()
                 };
                 let guidance = Guidance { previous: previous.clone(), inference_delay: words[0] as usize, settings };
                 let expected = |what: &str| read(&file, &format!("{label}.{schedule}.{what}"));
@@ -248,7 +352,7 @@ mod tests {
         assert_eq!(file.names().len(), 3);
         for name in file.names() {
             let words: Vec<f64> = name.split(' ').map(|word| word.parse().unwrap()).collect();
-            let ours = time_embeddings(words[0] as usize, words[1] as usize, [words[2], words[3]], &Device::Cpu).unwrap();
+            let ours = time_embeddings(step_times(words[0] as usize), words[1] as usize, [words[2], words[3]], &Device::Cpu).unwrap();
             let delta = delta(&ours, &read(&file, &name));
             assert!(delta < 1e-7, "{name}: {delta}");
         }
@@ -258,15 +362,39 @@ mod tests {
     fn a_previous_chunk_that_is_too_large_and_a_weight_that_is_none_are_refused() {
         let noise = || Tensor::zeros((4, 3), DType::F32, &Device::Cpu).unwrap();
         for (rows, width, len) in [(5, 3, 15), (4, 4, 16), (2, 3, 5), (2, 0, 0)] {
-            let previous = Actions { rows, width, values: vec![0.0; len] };
-            let guidance = Guidance { previous, inference_delay: 0, settings: GuidanceSettings::default() };
-            assert!(integrate(noise(), 2, Some(&guidance), |x, _| Ok(x.clone())).is_err(), "{rows}x{width}");
+            for mode in [GuidanceMode::Guided, GuidanceMode::Trained] {
+                let settings = GuidanceSettings { mode, ..GuidanceSettings::default() };
+                let guidance = Guidance { previous: chunk(rows, width, vec![0.0; len]), inference_delay: 0, settings };
+                assert!(integrate(noise(), 2, Some(&guidance), |x, _| Ok(x.clone())).is_err(), "{mode:?} {rows}x{width}");
+            }
         }
         for most in [0.0, -1.0, f64::NAN] {
             let settings = GuidanceSettings { max_guidance_weight: most, ..GuidanceSettings::default() };
-            let previous = Actions { rows: 1, width: 3, values: vec![0.0; 3] };
-            let guidance = Guidance { previous, inference_delay: 0, settings };
+            let guidance = Guidance { previous: chunk(1, 3, vec![0.0; 3]), inference_delay: 0, settings };
             assert!(integrate(noise(), 2, Some(&guidance), |x, _| Ok(x.clone())).is_err(), "{most}");
         }
+    }
+
+    #[test]
+    fn given_rows_stay_as_they_are_and_are_those_that_are_left() {
+        let noise = || Tensor::ones((4, 3), DType::F32, &Device::Cpu).unwrap();
+        let settings = GuidanceSettings { mode: GuidanceMode::Trained, ..GuidanceSettings::default() };
+        let run = |rows: usize, given| {
+            let previous = chunk(rows, 2, (0..2 * rows).map(|value| value as f32 + 5.0).collect());
+            let guidance = Guidance { previous, inference_delay: given, settings };
+            let mut seen = Vec::new();
+            let chunk = integrate(noise(), 2, Some(&guidance), |x, _| {
+                seen.push(x.to_vec2::<f32>()?);
+                Ok(x.clone())
+            });
+            chunk.map(|chunk| (chunk.to_vec2::<f32>().unwrap(), seen))
+        };
+        let (chunk, seen) = run(3, 2).unwrap();
+        let given = [[5.0, 6.0, 0.0], [7.0, 8.0, 0.0]];
+        assert!(seen.iter().chain([&chunk]).all(|x| x[..2] == given), "{seen:?} {chunk:?}");
+        // Halved twice.
+        assert_eq!(chunk[2..], [[0.25; 3]; 2]);
+        assert_eq!(run(3, 0).unwrap().0, [[0.25; 3]; 4]);
+        assert!(run(3, 3).is_ok() && run(2, 3).is_err() && run(4, 4).is_err());
     }
 }

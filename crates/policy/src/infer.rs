@@ -13,7 +13,7 @@ use crate::family::{Model, Sampling};
 use crate::features::{ACTION, Feature, FeatureKind};
 use crate::processor::{Array, Batch, Precision, Prompt};
 use crate::weights::TensorFile;
-use crate::{Checkpoint, Guidance, InferError};
+use crate::{Checkpoint, Guidance, GuidanceMode, InferError};
 
 /// Names of tensors in a file of inputs that are no features.
 const NOISE: &str = "noise";
@@ -154,13 +154,24 @@ pub struct Actions {
     pub values: Vec<f32>,
 }
 
-/// An answer with what it was before the postprocessor, which is what the next answer can be made to
-/// continue ([`Guidance::previous`]).
+/// An answer with what it was before the postprocessor: what the next answer can be made to continue
+/// ([`Guidance::previous`]).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chunk {
     pub actions: Actions,
     /// The same rows as the model gave them, normalised.
     pub normalized: Actions,
+}
+
+impl Chunk {
+    /// The last `rows` rows, or all where there are not so many.
+    pub fn rest(&self, rows: usize) -> Self {
+        let rest = |all: &Actions| {
+            let rows = rows.min(all.rows);
+            Actions { rows, width: all.width, values: all.values.get((all.rows - rows) * all.width..).unwrap_or_default().to_vec() }
+        };
+        Self { actions: rest(&self.actions), normalized: rest(&self.normalized) }
+    }
 }
 
 /// What [`Checkpoint::infer_file`] did.
@@ -210,23 +221,30 @@ impl Checkpoint {
     /// one.
     ///
     /// # Errors
-    /// As [`infer`](Self::infer), and when the family can't continue a chunk or the chunk is larger
-    /// than its own.
+    /// As [`infer`](Self::infer), and when the checkpoint can't continue a chunk in that way or the
+    /// chunk is larger than its own.
     pub fn infer_chunk(&self, inputs: &Inputs, guidance: Option<&Guidance>) -> Result<Chunk, InferError> {
-        if guidance.is_some() && !self.plan.takes_guidance() {
-            return Err(InferError::NoGuidance { family: self.info().family.clone() });
-        }
         let (answer, observed) = self.normalized(inputs, guidance)?;
         let width = self.action_width();
         let normalized = Actions { rows: answer.values.len() / width, width, values: answer.values.clone() };
         Ok(Chunk { actions: self.unnormalized(answer, observed)?, normalized })
     }
 
-    /// Whether a new chunk can be made to continue the one before while a robot moves. Not where actions
-    /// are relative to the state that each was computed from: two chunks then mean different things by
-    /// the same numbers.
+    /// Whether a new chunk can be made to continue the one before while a robot moves.
     pub fn can_continue(&self) -> bool {
-        self.plan.takes_guidance() && !self.preprocessor.makes_relative()
+        self.plan.takes_guidance()
+    }
+
+    /// # Errors
+    /// Unless the checkpoint can continue a chunk by `mode`.
+    pub(crate) fn check_guidance(&self, mode: GuidanceMode) -> Result<(), InferError> {
+        match mode {
+            _ if !self.can_continue() => Err(InferError::NoGuidance { family: self.info().family.clone() }),
+            GuidanceMode::Trained if self.info().trained_delay == 0 => {
+                Err(InferError::NotTrained { dir: self.dir().to_owned(), family: self.info().family.clone() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Runs the policy `repeat` times (at least once) on the same inputs and tells the last answer
@@ -289,7 +307,32 @@ impl Checkpoint {
             tracing::warn!(family = self.info().family, "there is no instruction, and this policy reads one");
         }
         let batch = self.preprocessed(inputs)?;
+        let guidance = guidance.map(|guidance| self.prepared(guidance, &batch)).transpose()?;
         self.normalized_by(&*self.model()?, batch, inputs, guidance)
+    }
+
+    /// `guidance` as the model takes it beside what it sees, `observed`.
+    fn prepared(&self, guidance: &Guidance, observed: &Batch) -> Result<Guidance, InferError> {
+        self.check_guidance(guidance.settings.mode)?;
+        let (given, trained) = (guidance.given_rows(), self.info().trained_delay);
+        if given > trained {
+            return Err(InferError::DelayTooLong { given, trained });
+        }
+        let mut guidance = guidance.clone();
+        if self.preprocessor.makes_relative() {
+            let Chunk { actions, normalized } = &mut guidance.previous;
+            if actions.width != self.action_width() {
+                let (found, expected) = (format!("rows of {}", actions.width), format!("rows of {}", self.action_width()));
+                return Err(InferError::WrongInput { key: "the previous chunk".into(), found, expected });
+            }
+            let previous = Array { shape: vec![1, actions.rows, actions.width], values: actions.values.clone() };
+            let mut batch =
+                Batch { features: BTreeMap::from([(ACTION.to_owned(), previous)]), state: observed.state.clone(), ..Batch::default() };
+            self.postprocessor.undo(&mut batch)?;
+            let values = batch.features.remove(ACTION).map(|array| array.values).unwrap_or_default();
+            *normalized = Actions { values, ..*actions };
+        }
+        Ok(guidance)
     }
 
     /// What the model sees of `inputs`.
@@ -305,10 +348,10 @@ impl Checkpoint {
         model: &dyn Model,
         batch: Batch,
         inputs: &Inputs,
-        guidance: Option<&Guidance>,
+        guidance: Option<Guidance>,
     ) -> Result<(Array, Batch), InferError> {
         let mut sampling = Sampling::new(inputs.noise.clone(), inputs.step_noise.clone(), inputs.seed);
-        sampling.guidance = guidance.cloned();
+        sampling.guidance = guidance;
         // On a thread of the pool, as in loading.
         Ok((rayon::scope(|_| model.run(&batch, &mut sampling))?, batch))
     }

@@ -47,6 +47,9 @@ pub struct Info {
     pub temporal_ensemble_coeff: Option<f64>,
     /// How the checkpoint wants its chunks to continue each other (LeRobot's `rtc_config`).
     pub guidance: Option<GuidanceSettings>,
+    /// How many rows at the beginning of a chunk the policy was trained to be given
+    /// ([`GuidanceMode::Trained`](crate::GuidanceMode); LeRobot's `rtc_training_max_delay`); 0 for none.
+    pub trained_delay: usize,
     /// From the model card (`license:` in README.md), else from `config.json`.
     pub licence: Option<String>,
     /// The size of `model.safetensors`.

@@ -3,7 +3,8 @@
 
 use serde_json::Value;
 
-/// Of every family. The keys of version 0.6, and those that earlier ones wrote.
+/// Of every family. The keys of version 0.6, those that earlier ones wrote, and of later ones those of
+/// which something is made.
 const COMMON: &str = "
     type n_obs_steps input_features output_features device use_amp use_peft push_to_hub repo_id private tags license
     pretrained_path pretrained_revision normalization_mapping optimizer_lr";
@@ -55,7 +56,8 @@ const FAMILIES: [(&str, &str); 8] = [
         num_inference_steps time_sampling_beta_alpha time_sampling_beta_beta time_sampling_scale time_sampling_offset
         min_period max_period use_relative_actions relative_exclude_joints action_feature_names rtc_config
         image_resolution empty_cameras tokenizer_max_length gradient_checkpointing compile_model compile_mode
-        freeze_vision_encoder train_expert_only optimizer_betas optimizer_eps optimizer_weight_decay
+        use_visual_memory use_proprioceptive_memory memory_frames memory_stride memory_temporal_attention_every
+        rtc_training_max_delay freeze_vision_encoder train_expert_only optimizer_betas optimizer_eps optimizer_weight_decay
         optimizer_grad_clip_norm scheduler_warmup_steps scheduler_decay_steps scheduler_decay_lr",
     ),
     (

@@ -73,7 +73,7 @@ pub use error::{BindError, CheckpointError, InferError};
 pub use family::FAMILIES;
 pub use features::{Feature, FeatureKind, Features};
 pub use files::Resources;
-pub use flow::{Guidance, GuidanceSchedule, GuidanceSettings};
+pub use flow::{Guidance, GuidanceMode, GuidanceSchedule, GuidanceSettings};
 pub use infer::{Actions, Chunk, InferReport, Inputs, Timing};
 pub use info::{CameraInfo, FeatureInfo, Info, TokenizerInfo};
 pub use quantization::{ParseQuantizationError, Quantization, QuantizationLoss};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use common::{copy, edit_json, golden};
 use serde_json::json;
 use sinew_core::{Continuation, JointUnits, Observation, Policy, RobotDescription};
-use sinew_policy::{Actions, BindError, BoundPolicy, Checkpoint, Fit, Guidance, GuidanceSettings, Inputs};
+use sinew_policy::{BindError, BoundPolicy, Checkpoint, Fit, Guidance, GuidanceMode, GuidanceSettings, Inputs};
 
 /// Joints in degrees, the last one in 0..100.
 fn robot(joints: &[&str], cameras: &[(&str, u32, u32)]) -> RobotDescription {
@@ -102,7 +102,8 @@ fn a_bound_policy_continues_its_own_chunk() {
     let robot = robot(&SIX, &[("front", 64, 48)]);
     let mut policy = BoundPolicy::bind(&checkpoint, &robot).unwrap();
     assert!(policy.can_continue());
-    *policy.guidance_mut().unwrap() = GuidanceSettings { execution_horizon: 4, ..GuidanceSettings::default() };
+    let settings = GuidanceSettings { execution_horizon: 4, ..GuidanceSettings::default() };
+    policy.set_guidance(settings).unwrap();
     let mut observation = Observation::for_robot(&robot);
     observation.images[0].rgb.iter_mut().enumerate().for_each(|(i, value)| *value = (i % 251) as u8);
     let mut seen = observation.clone();
@@ -113,11 +114,11 @@ fn a_bound_policy_continues_its_own_chunk() {
         let image = observation.images[0].rgb.clone();
         Inputs::new().vector("observation.state", state).image("observation.images.front", 48, 64, image).task("go").seed(seed)
     };
-    let continuing = Continuation { rows_left: 5, delay_rows: 2 };
+    let continuing = Continuation { rows_left: 5, delay_rows: 2, newest_is_unused: false };
 
-    let first = checkpoint.infer_chunk(&inputs(0), None).unwrap().normalized;
-    let previous = Actions { rows: 5, width: 6, values: first.values[3 * 6..].to_vec() };
-    let settings = *policy.guidance_mut().unwrap();
+    let first = checkpoint.infer_chunk(&inputs(0), None).unwrap();
+    let previous = first.rest(5);
+    assert_eq!((first.actions.rows, &previous.normalized.values[..]), (8, &first.normalized.values[3 * 6..]));
     let guidance = Guidance { previous, inference_delay: 2, settings };
     let expected = checkpoint.infer_chunk(&inputs(1), Some(&guidance)).unwrap().actions;
 
@@ -129,15 +130,29 @@ fn a_bound_policy_continues_its_own_chunk() {
         assert!((goals[0].to_degrees() - f64::from(row[0])).abs() < 1e-4, "{} {}", goals[0].to_degrees(), row[0]);
     }
     assert_ne!(fresh.infer(std::slice::from_ref(&seen), "go").unwrap(), chunk, "the guidance must matter");
+    // Where an answer was not used, the next continues the one before it.
+    let instead = Continuation { newest_is_unused: true, ..continuing };
+    let third = checkpoint.infer_chunk(&inputs(2), Some(&guidance)).unwrap().actions;
+    let chunk = policy.infer_continuing(std::slice::from_ref(&seen), "go", instead).unwrap();
+    for (goals, row) in chunk.rows().zip(third.values.chunks(6)) {
+        assert!((goals[0].to_degrees() - f64::from(row[0])).abs() < 1e-4, "{} {}", goals[0].to_degrees(), row[0]);
+    }
     // After a reset there is nothing to continue.
     policy.reset();
     let alone = policy.infer_continuing(std::slice::from_ref(&seen), "go", continuing).unwrap();
     fresh.reset();
     assert_eq!(fresh.infer(std::slice::from_ref(&seen), "go").unwrap(), alone);
 
-    for cannot in ["act/two_cameras_vae", "pi0/relative_actions"] {
-        assert!(!Checkpoint::open(golden(cannot)).unwrap().can_continue(), "{cannot}");
-    }
+    assert!(!Checkpoint::open(golden("act/two_cameras_vae")).unwrap().can_continue());
+
+    // One that is given what is executed meanwhile says how much that may be, another that it can't be.
+    let mode = |mode| GuidanceSettings { mode, ..GuidanceSettings::default() };
+    let mut trained = BoundPolicy::bind(&Arc::new(Checkpoint::open(golden("pi05/trained")).unwrap()), &robot).unwrap();
+    assert_eq!((trained.guidance().unwrap().mode, trained.most_delay_rows()), (GuidanceMode::Trained, Some(3)));
+    trained.set_guidance(mode(GuidanceMode::Guided)).unwrap();
+    assert_eq!(trained.most_delay_rows(), None);
+    let error = policy.set_guidance(mode(GuidanceMode::Trained)).unwrap_err().to_string();
+    assert!(error.contains("the smolvla policy") && error.contains("rtc_training_max_delay 0"), "{error}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::path::Path;
 use common::{copy, edit_json, edit_tensors, golden, max_delta, read_floats};
 use safetensors::tensor::Dtype;
 use serde_json::{Value, json};
-use sinew_policy::{Checkpoint, Inputs};
+use sinew_policy::{Actions, Checkpoint, Chunk, Guidance, GuidanceMode, GuidanceSettings, Inputs};
 
 fn inputs(case: &str) -> Inputs {
     Inputs::read(&golden(case).join("inputs.safetensors")).unwrap()
@@ -116,6 +116,11 @@ fn what_makes_no_network_is_refused() {
         ("pi0/two_cameras", "input_features/observation.state/shape", json!([6, 1]), "observation.state is State [6, 1]"),
         ("pi0_fast/cut_short", "max_action_dim", json!(1u64 << 40), "max_action_dim is 1099511627776"),
         ("pi0/guided", "rtc_config/max_guidance_weight", json!(0.0), "max_guidance_weight is 0"),
+        ("pi05/trained", "rtc_config/mode", json!("learned"), "unknown variant `learned`"),
+        ("pi05/trained", "rtc_training_max_delay", json!(0), "rtc_config.mode is trained"),
+        ("pi05/trained", "rtc_training_max_delay", json!(6), "rtc_training_max_delay is 6"),
+        ("pi05/trained", "use_visual_memory", json!(true), "use_visual_memory is true"),
+        ("pi05/trained", "use_proprioceptive_memory", json!(true), "use_proprioceptive_memory is true"),
         ("pi0/two_cameras", "type", json!("pi05"), "expected the tokens of sentence and state"),
         ("pi05/two_cameras", "type", json!("pi0"), "expected the tokens of the sentence with a line feed"),
         ("pi0_fast/cut_short", "temperature", json!(-0.5), "temperature is -0.5"),
@@ -150,6 +155,45 @@ fn heads_that_do_not_divide_and_layers_that_are_not_there_are_refused() {
         let error = words(&Checkpoint::open(folder.path()).unwrap_err());
         assert!(error.contains(says), "{name} as {shape:?}: {error}");
     }
+}
+
+#[test]
+fn rows_are_given_only_where_the_policy_was_trained_for_so_many() {
+    let guidance = |mode, rows: usize, inference_delay| {
+        let actions = Actions { rows, width: 5, values: vec![0.5; 5 * rows] };
+        let previous = Chunk { normalized: actions.clone(), actions };
+        Guidance { previous, inference_delay, settings: GuidanceSettings { mode, ..GuidanceSettings::default() } }
+    };
+    let run = |case: &str, guidance: &Guidance| {
+        let chunk = Checkpoint::open(golden(case)).unwrap().infer_chunk(&inputs(case), Some(guidance));
+        chunk.map(|chunk| chunk.normalized.values).map_err(|error| words(&error))
+    };
+    let refused = |case, guidance: &Guidance, says: &str| {
+        let error = run(case, guidance).unwrap_err();
+        assert!(error.contains(says), "{case}: {error}");
+    };
+    use GuidanceMode::{Guided, Trained};
+    let chunk = run("pi05/trained", &guidance(Trained, 4, 3)).unwrap();
+    let is_given = |row: &[f32]| row[..5] == [0.5; 5] && row[5] == 0.0;
+    assert!(chunk.chunks_exact(6).zip(0..).all(|(row, i)| is_given(row) == (i < 3)), "{chunk:?}");
+    refused("pi05/trained", &guidance(Trained, 5, 4), "4 rows are given to continue, expected at most 3");
+    refused("pi05/trained", &guidance(Trained, 1, 2), "2 rows are to be given, expected at most the 1");
+    refused("pi05/guided", &guidance(Trained, 4, 1), "rtc_training_max_delay 0");
+    refused("pi0/guided", &guidance(Trained, 4, 1), "the pi0 policy");
+    // None are given where none are executed meanwhile, and any policy can be pulled.
+    assert_eq!(run("pi05/trained", &guidance(Trained, 4, 0)).unwrap(), {
+        let checkpoint = Checkpoint::open(golden("pi05/trained")).unwrap();
+        checkpoint.infer_chunk(&inputs("pi05/trained"), None).unwrap().normalized.values
+    });
+    assert!(run("pi05/trained", &guidance(Guided, 4, 3)).is_ok());
+
+    // A mode that is switched off is no reason to refuse the checkpoint.
+    let folder = copy("pi05/trained");
+    edit_json(&folder.path().join("config.json"), |json| {
+        json["rtc_training_max_delay"] = json!(0);
+        json["rtc_config"]["enabled"] = json!(false);
+    });
+    assert!(max_delta(&answer(folder.path(), "pi05/trained"), &expected("pi05/trained")) < 1e-4);
 }
 
 #[test]

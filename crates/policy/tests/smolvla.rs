@@ -8,7 +8,7 @@ use std::path::Path;
 
 use common::{copy, edit_json, edit_tensors, golden, max_delta, read_floats};
 use serde_json::{Value, json};
-use sinew_policy::{Actions, Checkpoint, Guidance, GuidanceSchedule, GuidanceSettings, InferError, Inputs};
+use sinew_policy::{Actions, Checkpoint, Chunk, Guidance, GuidanceSchedule, GuidanceSettings, InferError, Inputs};
 
 const CASE: &str = "smolvla/self_attention";
 
@@ -28,16 +28,17 @@ fn assert_close(ours: &[f32], theirs: &[f32], what: &str) {
 
 #[test]
 fn the_checkpoints_own_guidance_is_told() {
-    let wanted = GuidanceSettings { enabled: true, schedule: GuidanceSchedule::Exp, max_guidance_weight: 6.0, execution_horizon: 5 };
+    let wanted =
+        GuidanceSettings { schedule: GuidanceSchedule::Exp, max_guidance_weight: 6.0, execution_horizon: 5, ..GuidanceSettings::default() };
     assert_eq!(Checkpoint::open(golden(CASE)).unwrap().info().guidance, Some(wanted));
 }
 
 #[test]
 fn a_previous_chunk_that_does_not_fit_and_a_family_that_takes_none_are_refused() {
-    let guidance = |rows, width| Guidance {
-        previous: Actions { rows, width, values: vec![0.0; rows * width] },
-        inference_delay: 0,
-        settings: GuidanceSettings::default(),
+    let guidance = |rows, width| {
+        let actions = Actions { rows, width, values: vec![0.0; rows * width] };
+        let previous = Chunk { normalized: actions.clone(), actions };
+        Guidance { previous, inference_delay: 0, settings: GuidanceSettings::default() }
     };
     let checkpoint = Checkpoint::open(golden(CASE)).unwrap();
     for (rows, width) in [(9, 5), (3, 9)] {

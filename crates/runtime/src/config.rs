@@ -19,7 +19,9 @@ pub enum Inference {
     Async,
     /// Real-time chunking: as `Async`, and each answer is asked to follow smoothly from the one that is
     /// being executed ([`Continuation`](sinew_core::Continuation)), its expected delay being `d - 1`. For
-    /// policies that can do so.
+    /// policies that can do so. Where an answer that took longer is of no use
+    /// ([`Policy::most_delay_rows`](sinew_core::Policy::most_delay_rows)), it is not used, the policy is
+    /// asked again at once, and `2 d` counts for `d` above; the fifth in a row ends the episode.
     Rtc,
 }
 

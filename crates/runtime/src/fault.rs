@@ -53,6 +53,12 @@ pub enum Fault {
     Unanswered { tick: u64, waited_s: f64 },
     #[error("asking the {family} policy to continue its chunks: it can't; ask for sync or async inference")]
     NoContinuation { family: String },
+    #[error(
+        "asking the {family} policy to continue its chunks at tick {tick}: {in_a_row} answers in a row took longer than they were \
+         expected to, the last {delay_rows} ticks; expected at most {most}, for which the policy was trained. Use a lower rate, or \
+         guided real-time chunking"
+    )]
+    Outrun { family: String, tick: u64, in_a_row: u32, delay_rows: u64, most: usize },
     #[error("running the loop at {rate_hz} Hz: expected 1 to 1000")]
     Rate { rate_hz: u64 },
     #[error("no action was queued for tick {tick}, and the declared behaviour is to stop")]

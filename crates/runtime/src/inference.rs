@@ -16,6 +16,7 @@ use crate::{Fault, MonotonicClock, Operator, StopFlag};
 pub struct PolicyThread {
     info: PolicyInfo,
     can_continue: bool,
+    most_delay_rows: Option<usize>,
     questions: Sender<Box<Job>>,
     answers: Receiver<Box<Job>>,
     /// `None` while the policy has it.
@@ -27,12 +28,12 @@ impl PolicyThread {
     /// # Errors
     /// When the thread cannot be started.
     pub fn spawn(policy: impl Policy + 'static) -> io::Result<Self> {
-        let (info, can_continue) = (policy.info().clone(), policy.can_continue());
+        let (info, can_continue, most_delay_rows) = (policy.info().clone(), policy.can_continue(), policy.most_delay_rows());
         let (questions, to_answer) = ring(1);
         let (answering, answers) = ring(1);
         let handle = thread::Builder::new().name("inference".into()).spawn(move || serve(policy, to_answer, answering))?;
         let questions = Sender::new(questions, handle.thread().clone());
-        Ok(Self { info, can_continue, questions, answers, job: Some(Box::default()), warmed_up: false })
+        Ok(Self { info, can_continue, most_delay_rows, questions, answers, job: Some(Box::default()), warmed_up: false })
     }
 
     pub fn info(&self) -> &PolicyInfo {
@@ -101,6 +102,10 @@ impl<'a> Client<'a> {
 
     pub(crate) fn can_continue(&self) -> bool {
         self.thread.can_continue
+    }
+
+    pub(crate) fn most_delay_rows(&self) -> Option<usize> {
+        self.thread.most_delay_rows
     }
 
     /// Whether the policy still has to answer once for nothing.

@@ -82,11 +82,15 @@ impl Plan<'_> {
 
 /// How many latencies are remembered.
 const WINDOW: usize = 16;
+/// So many answers in a row may come too late to be used; LeRobot gives up there, too.
+const MOST_UNUSED: u32 = 5;
 
 struct Pending {
     asked_tick: u64,
     /// The first tick at which the answer may be used.
     due_tick: u64,
+    /// The answer is of use if no more rows than these have been executed since it was asked for.
+    most_delay_rows: Option<u64>,
 }
 
 /// Asks a policy and queues its answers' rows by the tick they are for. In synchronous inference the
@@ -108,6 +112,8 @@ pub(crate) struct PolicyPlan<'a> {
     begins: bool,
     /// Answers since the first.
     answers: usize,
+    /// Answers since the last that came in time to be used.
+    unused: u32,
     latency_ticks: [u64; WINDOW],
     next_latency: usize,
     /// Asynchronous: the tick at which to ask again. Synchronous: the first row not to be taken.
@@ -135,6 +141,7 @@ impl<'a> PolicyPlan<'a> {
             resets: false,
             begins: true,
             answers: 0,
+            unused: 0,
             latency_ticks: [0; WINDOW],
             next_latency: 0,
             ask_at: 0,
@@ -197,7 +204,7 @@ impl<'a> PolicyPlan<'a> {
         self.interpolator.clear();
         self.client.forget();
         self.is_stale = self.pending.is_some();
-        (self.resets, self.begins) = (true, true);
+        (self.resets, self.begins, self.unused) = (true, true, 0);
         (self.ask_at, self.cursor) = (tick, tick);
     }
 
@@ -280,10 +287,17 @@ impl<'a> PolicyPlan<'a> {
         let due_tick = tick + self.scripted_ticks().unwrap_or(0);
         let rows_left = self.queue.remaining(tick);
         let continues = self.shared.config.inference == Inference::Rtc && !reset && rows_left > 0;
-        let continuing = continues.then(|| Continuation { rows_left, delay_rows: self.delay_ticks() as usize });
+        let most = self.most_delay_rows().filter(|_| continues).map(|most| most.min(rows_left));
+        let delay_rows = (self.delay_ticks() as usize).min(most.unwrap_or(usize::MAX));
+        let continuing = continues.then_some(Continuation { rows_left, delay_rows, newest_is_unused: self.unused > 0 });
         if self.client.ask(observation, self.shared.clock.now(), reset, continuing) {
-            self.pending = Some(Pending { asked_tick: tick, due_tick });
+            self.pending = Some(Pending { asked_tick: tick, due_tick, most_delay_rows: most.map(|_| delay_rows as u64) });
         }
+    }
+
+    /// The most that an answer may be late to follow from the one before, where there is such a limit.
+    fn most_delay_rows(&self) -> Option<usize> {
+        self.client.most_delay_rows().filter(|_| self.shared.config.inference == Inference::Rtc)
     }
 
     /// How many ticks the next answer is expected to take: the longest of the last [`WINDOW`].
@@ -311,7 +325,7 @@ impl<'a> PolicyPlan<'a> {
 
     /// `now` is the first tick not yet acted on.
     fn receive(&mut self, now: u64, wait: bool) -> Result<bool, Fault> {
-        let Some(Pending { asked_tick, .. }) = self.pending else { return Ok(true) };
+        let Some(Pending { asked_tick, most_delay_rows, .. }) = self.pending else { return Ok(true) };
         let scripted_ns = self.scripted_ticks().map(|ticks| self.shared.period_ns.saturating_mul(ticks.cast_signed()));
         let answer = if wait { self.client.wait(self.shared.stop)? } else { self.client.poll()? };
         let Some(answer) = answer else { return Ok(!wait) };
@@ -325,17 +339,25 @@ impl<'a> PolicyPlan<'a> {
         self.stats.latency.record(self.latency_ns);
         self.stats.compute.record(answer.compute_ns);
         self.shared.progress.inference_ns.store(answer.compute_ns, Relaxed);
-        self.latency_ticks[self.next_latency] = self.latency_ns.max(0).cast_unsigned().div_ceil(self.shared.period_ns.cast_unsigned());
+        let ticks = self.latency_ns.max(0).cast_unsigned().div_ceil(self.shared.period_ns.cast_unsigned());
+        let delay = ticks.max(now.saturating_sub(asked_tick));
+        self.latency_ticks[self.next_latency] = delay;
         self.next_latency = (self.next_latency + 1) % WINDOW;
         self.answers += 1;
         self.pending = None;
+        if most_delay_rows.is_some_and(|most| delay > most) {
+            return self.leave_unused(now, delay).map(|()| true);
+        }
+        self.unused = 0;
         match self.shared.config.inference {
             Inference::Async | Inference::Rtc => {
                 if !std::mem::take(&mut self.begins) {
                     self.stats.record_reserve(self.queue.remaining(now) as u64);
                 }
                 self.late_rows += self.queue.splice(chunk, now).late_rows as u64;
-                let lead = self.latency_ticks.iter().max().map_or(1, |ticks| ticks + 1);
+                // Where an answer may come too late to be used there is time for another.
+                let tries = if self.most_delay_rows().is_some() { 2 } else { 1 };
+                let lead = tries * (self.delay_ticks() + 1);
                 self.stats.lead_ticks_max = self.stats.lead_ticks_max.max(lead);
                 self.ask_at = asked_tick + self.n_action_steps.saturating_sub(lead).max(1);
             }
@@ -350,5 +372,22 @@ impl<'a> PolicyPlan<'a> {
             }
         }
         Ok(true)
+    }
+    /// Passes over an answer that took `delay` ticks, which is longer than the rows that it was told would
+    /// be executed meanwhile: it doesn't follow from those executed since. The next is asked for at once.
+    fn leave_unused(&mut self, now: u64, delay: u64) -> Result<(), Fault> {
+        self.unused += 1;
+        self.stats.unused_answers += 1;
+        self.ask_at = now;
+        if self.unused < MOST_UNUSED {
+            return Ok(());
+        }
+        Err(Fault::Outrun {
+            family: self.client.info().family.clone(),
+            tick: now,
+            in_a_row: self.unused,
+            delay_rows: delay,
+            most: self.most_delay_rows().unwrap_or_default(),
+        })
     }
 }

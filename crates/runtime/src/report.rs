@@ -184,6 +184,9 @@ pub struct InferenceStats {
     /// Beside the loop: the fewest rows that were left when an answer arrived; 0 means that the queue
     /// ran dry or was about to.
     pub reserve_rows_min: Option<u64>,
+    /// Real-time chunking with a policy that is given the rows to be executed meanwhile: answers that
+    /// came later than those rows lasted, and so were not used.
+    pub unused_answers: u64,
 }
 
 impl InferenceStats {
@@ -193,6 +196,7 @@ impl InferenceStats {
 
     pub fn merge(&mut self, other: &Self) {
         self.lead_ticks_max = self.lead_ticks_max.max(other.lead_ticks_max);
+        self.unused_answers += other.unused_answers;
         self.reserve_rows_min = self.reserve_rows_min.into_iter().chain(other.reserve_rows_min).min();
         self.latency.merge(&other.latency);
         self.compute.merge(&other.compute);

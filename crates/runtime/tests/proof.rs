@@ -27,6 +27,11 @@ struct Disagreeing {
     info: PolicyInfo,
     middles_rad: Vec<f64>,
     answers: u64,
+    /// Follows its own chunks as far as so many rows, as LeRobot's guidance with linear weights would have
+    /// it; otherwise not at all.
+    horizon: Option<usize>,
+    /// The first joint's goals in the newest answer.
+    newest_rad: Vec<f64>,
     asked: Arc<Mutex<Asked>>,
 }
 
@@ -37,9 +42,19 @@ impl Disagreeing {
         asked.ticks.push(first);
         asked.continuing.push(continuing);
         let middle = self.middles_rad[self.answers as usize % self.middles_rad.len()];
-        let rows = (first..first + self.info.chunk_size as u64)
-            .flat_map(|tick| [middle + 0.5 * (tick as f64 * 0.1).sin(), row_goal(self.answers, tick)]);
+        let ticks = first..first + self.info.chunk_size as u64;
+        let mut swing_rad: Vec<f64> = ticks.clone().map(|tick| middle + 0.5 * (tick as f64 * 0.1).sin()).collect();
+        if let (Some(horizon), Some(Continuation { rows_left, delay_rows, .. })) = (self.horizon, continuing) {
+            let left = &self.newest_rad[self.newest_rad.len() - rows_left..];
+            let end = horizon.min(rows_left);
+            for (row, (goal, before)) in swing_rad.iter_mut().zip(left).enumerate().take(end) {
+                let share = (row + 1).saturating_sub(delay_rows) as f64 / (end.saturating_sub(delay_rows) + 1) as f64;
+                *goal = before + (*goal - before) * share.min(1.0);
+            }
+        }
+        let rows = ticks.zip(&swing_rad).flat_map(|(tick, swing)| [*swing, row_goal(self.answers, tick)]);
         let chunk = ActionChunk::new(first, 2, rows.collect()).unwrap();
+        self.newest_rad = swing_rad;
         self.answers += 1;
         chunk
     }
@@ -75,9 +90,14 @@ struct Run {
 }
 
 fn run_scripted(config: &SessionConfig, chunk_size: usize, n_action_steps: usize, middles_rad: Vec<f64>) -> Run {
+    run_following(config, chunk_size, n_action_steps, middles_rad, None)
+}
+
+fn run_following(config: &SessionConfig, chunk_size: usize, n_action_steps: usize, middles_rad: Vec<f64>, horizon: Option<usize>) -> Run {
     let asked = Arc::new(Mutex::new(Asked::default()));
     let info = PolicyInfo { family: "scripted".into(), parameters: 0, n_obs_steps: 1, chunk_size, n_action_steps };
-    let mut policy = PolicyThread::spawn(Disagreeing { info, middles_rad, answers: 0, asked: asked.clone() }).unwrap();
+    let mut policy =
+        PolicyThread::spawn(Disagreeing { info, middles_rad, answers: 0, horizon, newest_rad: Vec::new(), asked: asked.clone() }).unwrap();
     let (mut arm, mut tape) = (Arm::new(), Tape::default());
     let report = run(config, &mut arm, &mut Scene::lasting(TICKS), Source::Policy(&mut policy), &mut [&mut tape]);
     assert!(report.faults.is_empty(), "{:?}", report.faults);
@@ -176,6 +196,42 @@ proptest! {
             let measured: Vec<u64> = measured.collect();
             let known = measured.iter().rev().take(16).max().unwrap();
             prop_assert_eq!(continuing.delay_rows as u64, *known);
+        }
+    }
+
+    /// What is wanted of the arm, before the gate: where a chunk takes over from one that it disagrees with,
+    /// async has their whole distance in one step; in rtc a policy that follows spreads it over its horizon.
+    #[test]
+    fn chunks_that_follow_each_other_have_no_steps_between_them(
+        latency in 0u64..10,
+        horizon in 12usize..30,
+        n_action_steps in 40usize..60,
+        middles_rad in prop::collection::vec(-0.8..0.8f64, 2..6),
+    ) {
+        let wanted = |inference, horizon| {
+            let config = SessionConfig { inference, latency: Latency::ScriptedTicks(vec![latency]), ..SessionConfig::default() };
+            let Run { report, tape, .. } = run_following(&config, 100, n_action_steps, middles_rad.clone(), horizon);
+            assert_eq!(report.starved_ticks, 0);
+            tape.frames.iter().map(|frame| frame.wanted_rad[0]).collect::<Vec<f64>>()
+        };
+        // The largest step, and the largest difference between neighbouring steps, and so on.
+        let most = |mut values: Vec<f64>| [(); 3].map(|()| {
+            values = values.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            values.iter().fold(0.0, |most: f64, value| most.max(value.abs()))
+        });
+        let [asynchronous, following] = [most(wanted(Inference::Async, None)), most(wanted(Inference::Rtc, Some(horizon)))];
+        // Of 0.5 sin(0.1 t) by itself.
+        let own = [0.05, 0.005, 0.0005].map(|most| most + 1e-9);
+        let distances = || middles_rad.iter().zip(middles_rad.iter().cycle().skip(1)).map(|(a, b)| (a - b).abs());
+        let farthest = distances().fold(0.0, f64::max);
+        let per_row = farthest / (horizon - latency as usize + 1) as f64;
+        for (found, bound) in following.iter().zip([own[0] + per_row, own[1] + per_row, own[2] + per_row]) {
+            prop_assert!(*found <= bound, "{following:?}, at most {bound} ({per_row} a row)");
+        }
+        // Seven answers and more: each distance but perhaps the last has been in it.
+        let seen = distances().take((TICKS as usize / n_action_steps).min(middles_rad.len()) - 1).fold(0.0, f64::max);
+        for (found, (own, factor)) in asynchronous.iter().zip(own.iter().zip([1.0, 1.0, 2.0])) {
+            prop_assert!(*found >= factor * seen - 4.0 * own, "{asynchronous:?} with {seen} between two chunks");
         }
     }
 

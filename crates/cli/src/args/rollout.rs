@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, ValueEnum};
 use sinew_core::RobotDescription;
-use sinew_policy::{GuidanceSchedule, GuidanceSettings};
+use sinew_policy::{GuidanceMode, GuidanceSchedule, GuidanceSettings};
 use sinew_runtime::{Inference, Interpolation, Latency, RealtimeRequest, SessionConfig, Starvation, Strategy};
 
 use super::{ComputeArgs, RecordingArgs, RigArgs, TeleopKind};
@@ -102,6 +102,14 @@ pub enum ScheduleMode {
     Ones,
     Linear,
     Exp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ContinueMode {
+    /// It is pulled towards the chunk before: for every such policy
+    Guided,
+    /// It is given the actions that are executed meanwhile: for policies that were trained so
+    Trained,
 }
 
 /// What of a run is recorded, and how a human has a say in it: LeRobot's strategies.
@@ -205,6 +213,9 @@ pub struct LoopArgs {
     /// Keep the control thread on this processor
     #[arg(long, value_name = "N", conflicts_with = "fast")]
     pub cpu: Option<usize>,
+    /// rtc: by what a chunk is made to follow the one before; the checkpoint's own, else guided
+    #[arg(long, value_enum)]
+    pub rtc_mode: Option<ContinueMode>,
     /// rtc: rows of the chunk before that the new one is held to; the checkpoint's own, else 10
     #[arg(long, value_name = "ROWS")]
     pub rtc_horizon: Option<usize>,
@@ -263,8 +274,26 @@ impl LoopArgs {
         }
     }
 
-    /// Changes what was told of real-time chunking.
-    pub fn guide(&self, settings: &mut GuidanceSettings) {
+    /// The checkpoint's `settings` with what was told of real-time chunking.
+    ///
+    /// # Errors
+    /// When something was told that counts in guided chunks only, and these are not.
+    pub fn guided(&self, mut settings: GuidanceSettings) -> anyhow::Result<GuidanceSettings> {
+        match self.rtc_mode {
+            Some(ContinueMode::Guided) => settings.mode = GuidanceMode::Guided,
+            Some(ContinueMode::Trained) => settings.mode = GuidanceMode::Trained,
+            None => {}
+        }
+        let told = [
+            ("--rtc-horizon", self.rtc_horizon.is_some()),
+            ("--rtc-schedule", self.rtc_schedule.is_some()),
+            ("--rtc-weight", self.rtc_weight.is_some()),
+        ];
+        if let (GuidanceMode::Trained, Some((option, _))) = (settings.mode, told.iter().find(|(_, is_told)| *is_told)) {
+            anyhow::bail!(
+                "rolling out: {option} is for guided chunks, and these are of the mode trained; expected --rtc-mode guided with it"
+            );
+        }
         settings.execution_horizon = self.rtc_horizon.unwrap_or(settings.execution_horizon);
         settings.max_guidance_weight = self.rtc_weight.unwrap_or(settings.max_guidance_weight);
         if let Some(schedule) = self.rtc_schedule {
@@ -275,5 +304,6 @@ impl LoopArgs {
                 ScheduleMode::Exp => GuidanceSchedule::Exp,
             };
         }
+        Ok(settings)
     }
 }

@@ -71,6 +71,9 @@ fn describe(name: &str, info: &Info) -> String {
     if let Some(coeff) = info.temporal_ensemble_coeff {
         facts.push(("ensembling", format!("of all answers for a tick, coefficient {coeff}")));
     }
+    if info.trained_delay > 0 {
+        facts.push(("continues", format!("chunks of which up to {} rows are given (rtc, trained)", info.trained_delay)));
+    }
     if let Some(tokenizer) = &info.tokenizer {
         facts.push(("tokenizer", format!("{} ({})", tokenizer.name, tokenizer.file.display())));
     }

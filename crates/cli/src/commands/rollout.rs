@@ -51,17 +51,17 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     let plan = Plan::of(&args.rig)?;
     let named = source::open(args.policy.as_deref(), &args.compute)?;
     let mut policy = BoundPolicy::bind(&named.checkpoint, plan.robot())?.with_threads(threads)?;
-    if let Some(settings) = policy.guidance_mut() {
-        args.control.guide(settings);
-    }
     let mode = args.run.strategy;
     let config = SessionConfig {
         keep: if matches!(mode, StrategyMode::Base | StrategyMode::Episodic) { Keep::Finished } else { Keep::Everything },
         return_to_rest: if mode == StrategyMode::Episodic { ReturnToRest::Always } else { ReturnToRest::WhenInterrupted },
         ..args.control.session(args.fast)
     };
-    if config.inference == Inference::Rtc && !policy.can_continue() {
-        anyhow::bail!(Fault::NoContinuation { family: policy.info().family.clone() });
+    if config.inference == Inference::Rtc {
+        let Some(settings) = policy.guidance() else {
+            anyhow::bail!(Fault::NoContinuation { family: policy.info().family.clone() });
+        };
+        policy.set_guidance(args.control.guided(settings)?)?;
     }
     let loss = named.quantization_loss()?;
     let mut policy = PolicyThread::spawn(policy).context("starting the policy's thread")?;

@@ -96,6 +96,7 @@ impl Plan for ActConfig {
             action_width: self.action_width,
             temporal_ensemble_coeff: self.temporal_ensemble_coeff,
             guidance: None,
+            trained_delay: 0,
             backbone_source: None,
             backbone: self.has_cameras().then(|| self.vision_backbone.clone()),
             scratch_bytes: self.scratch_bytes(),

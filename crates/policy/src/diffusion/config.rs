@@ -123,6 +123,7 @@ impl Plan for DiffusionConfig {
             action_width: self.action_width,
             temporal_ensemble_coeff: None,
             guidance: None,
+            trained_delay: 0,
             backbone_source: None,
             backbone: (!self.cameras.is_empty()).then(|| self.vision_backbone.clone()),
             scratch_bytes: self.scratch_bytes(),

@@ -44,6 +44,8 @@ pub(crate) struct PiConfig {
     /// The shortest and the longest period of the time's embedding.
     pub periods: [f64; 2],
     guidance: Option<GuidanceSettings>,
+    /// Rows of another chunk that the model was trained to be given.
+    pub trained_delay: usize,
     tokenizer_max_length: usize,
 }
 
@@ -75,7 +77,8 @@ pub(crate) struct FastConfig {
 }
 
 /// As LeRobot writes it; where a key is absent LeRobot takes these defaults (`PI0Config`,
-/// `PI05Config`, `PI0FastConfig`, which agree on those that they share).
+/// `PI05Config`, `PI0FastConfig`, which agree on those that they share). What only π0.5 has since
+/// LeRobot 0.6.1 counts for it alone.
 #[derive(Deserialize)]
 #[serde(default)]
 struct PiJson {
@@ -92,6 +95,9 @@ struct PiJson {
     max_period: f64,
     image_resolution: [usize; 2],
     rtc_config: Option<GuidanceSettings>,
+    rtc_training_max_delay: usize,
+    use_visual_memory: bool,
+    use_proprioceptive_memory: bool,
     tokenizer_max_length: Option<usize>,
     temperature: f64,
     max_decoding_steps: usize,
@@ -113,6 +119,9 @@ impl Default for PiJson {
             max_period: 4.0,
             image_resolution: [224, 224],
             rtc_config: None,
+            rtc_training_max_delay: 0,
+            use_visual_memory: false,
+            use_proprioceptive_memory: false,
             tokenizer_max_length: None,
             temperature: 0.0,
             max_decoding_steps: 256,
@@ -196,10 +205,20 @@ impl PiConfig {
         if height != width || !(1..=MAX_SIDE).contains(&height) {
             return fault("image_resolution", format!("[{height}, {width}]"), "a square of at most 1792 a side");
         }
-        if let Some(settings) = json.rtc_config
-            && settings.max_guidance_weight <= 0.0
+        let is_adaptive = matches!(kind, Kind::Flow(TimeInput::Adaptive));
+        // LeRobot has it for π0.5 only.
+        let trained_delay = if is_adaptive { json.rtc_training_max_delay } else { 0 };
+        if trained_delay >= chunk_size {
+            return fault("rtc_training_max_delay", trained_delay.to_string(), "less than chunk_size");
+        }
+        if let Some(settings) = json.rtc_config {
+            settings.check(file, trained_delay)?;
+        }
+        for (key, is_used) in [("use_visual_memory", json.use_visual_memory), ("use_proprioceptive_memory", json.use_proprioceptive_memory)]
         {
-            return fault("rtc_config.max_guidance_weight", settings.max_guidance_weight.to_string(), "more than 0");
+            if is_used && is_adaptive {
+                return fault(key, "true".into(), "false; a memory of past observations is not supported");
+            }
         }
         let state_width = match file.inputs.get(STATE) {
             Some(Feature { kind: FeatureKind::State, shape }) if shape.len() == 1 && shape[0] > 0 => shape[0],
@@ -239,6 +258,7 @@ impl PiConfig {
             steps: json.num_inference_steps,
             periods: [json.min_period, json.max_period],
             guidance: json.rtc_config,
+            trained_delay,
             tokenizer_max_length: json.tokenizer_max_length.unwrap_or(200).min(MAX_TOKENS),
         })
     }
@@ -268,6 +288,7 @@ impl Plan for PiConfig {
             action_width: self.action_width,
             temporal_ensemble_coeff: None,
             guidance: self.guidance,
+            trained_delay: self.trained_delay,
             backbone: Some(backbone),
             backbone_source: None,
             scratch_bytes: self.scratch_bytes(),

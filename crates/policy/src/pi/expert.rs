@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor, bail};
 
 use crate::family::{Model, Sampling};
 use crate::features::STATE;
-use crate::flow::{integrate, time_embeddings};
+use crate::flow::{Guidance, integrate, step_times, time_embeddings};
 use crate::nn::{Activation, Built, Linear};
 use crate::pi::config::{PiConfig, TimeInput};
 use crate::pi::gemma::{Gemma, Norms, Past, Size, adaptive_norms};
@@ -35,8 +35,12 @@ pub(crate) struct Pi {
 enum Timing {
     /// π0 mixes it into each action; the state is a row before the actions.
     Mixed(Box<Mixed>),
-    /// π0.5's norms at each step.
-    Adaptive(Vec<Norms>),
+    /// It sets π0.5's norms.
+    Adaptive {
+        steps: Vec<Norms>,
+        /// Those at time 0, for rows that are given, in a model that was trained for it.
+        given: Option<Norms>,
+    },
 }
 
 /// What π0 has for it.
@@ -77,21 +81,26 @@ impl Pi {
         Ok(Self { paligemma, expert, action_in, action_out, timing, steps, rows, action_width, max_action })
     }
 
-    /// Where the noisy actions `x [rows, max_action]` are to go at step `step`.
-    fn velocity(&self, x: &Tensor, step: usize, past: &Past) -> Result<Tensor> {
+    /// Where the actions `x [rows, max_action]`, noisy but for the first `given` rows, are to go at step
+    /// `step`.
+    fn velocity(&self, x: &Tensor, step: usize, given: usize, past: &Past) -> Result<Tensor> {
         let actions = self.action_in.run(x)?;
-        let (actions, norms) = match &self.timing {
+        let (actions, parts) = match &self.timing {
             Timing::Mixed(mix) => {
                 let Mixed { norms, action, times, out, .. } = &**mix;
                 let mixed = action.run(&actions)?.broadcast_add(&times.narrow(0, step, 1)?)?;
-                (out.run(&Activation::Silu.run(&mixed)?)?, norms)
+                if given > 0 {
+                    bail!("{given} rows are given, expected none: the time is mixed into all alike");
+                }
+                (out.run(&Activation::Silu.run(&mixed)?)?, vec![(self.rows, norms)])
             }
-            Timing::Adaptive(norms) => match norms.get(step) {
-                Some(norms) => (actions, norms),
-                None => bail!("step {step} of {} was asked for", norms.len()),
+            Timing::Adaptive { steps, given: clean } => match (steps.get(step), clean) {
+                (Some(norms), _) if given == 0 => (actions, vec![(self.rows, norms)]),
+                (Some(norms), Some(clean)) if given < self.rows => (actions, vec![(given, clean), (self.rows - given, norms)]),
+                _ => bail!("step {step} of {} was asked for with {given} rows of {} given", steps.len(), self.rows),
             },
         };
-        let (rows, _) = self.expert.run(&actions, norms, past, self.rows)?;
+        let (rows, _) = self.expert.run_parts(&actions, &parts, past, self.rows)?;
         self.action_out.run(&rows)
     }
 }
@@ -114,7 +123,7 @@ impl Timing {
         let norms = Norms::new(loader, expert, size)?;
         let halves = || -> Result<(Linear, Tensor)> {
             let half = |i: usize| weight.narrow(1, i * width, width);
-            let times = time_embeddings(config.steps, width, config.periods, loader.device())?;
+            let times = time_embeddings(step_times(config.steps), width, config.periods, loader.device())?;
             let times = Linear::from_tensors(&half(1)?, Some(bias.clone()))?.run(&times)?;
             Ok((Linear::from_tensors(&half(0)?, None)?, times))
         };
@@ -131,11 +140,15 @@ impl Timing {
         };
         let layers = [layer(loader, "in")?, layer(loader, "out")?];
         let conditions = || -> Result<Tensor> {
-            let times = time_embeddings(config.steps, width, config.periods, loader.device())?;
+            // Behind the steps the time of actions without noise.
+            let times = step_times(config.steps).chain((config.trained_delay > 0).then_some(0.0));
+            let times = time_embeddings(times, width, config.periods, loader.device())?;
             if loader.is_dry() { Ok(times) } else { layers.iter().try_fold(times, |x, layer| layer.run_then(&x, Activation::Silu)) }
         };
         let conditions = conditions().map_err(|e| loader.build_error(e))?;
-        Ok(Self::Adaptive(adaptive_norms(loader, expert, size, &conditions)?))
+        let mut steps = adaptive_norms(loader, expert, size, &conditions)?;
+        let given = if config.trained_delay > 0 { steps.pop() } else { None };
+        Ok(Self::Adaptive { steps, given })
     }
 }
 
@@ -153,7 +166,9 @@ impl Model for Pi {
         }
         let noise = sampling.initial(&[self.rows, self.max_action])?;
         let noise = Tensor::from_vec(noise.values, (self.rows, self.max_action), device)?;
-        let actions = integrate(noise, self.steps, sampling.guidance.as_ref(), |x, step| self.velocity(x, step, &past))?;
+        let guidance = sampling.guidance.as_ref();
+        let given = guidance.map_or(0, Guidance::given_rows);
+        let actions = integrate(noise, self.steps, guidance, |x, step| self.velocity(x, step, given, &past))?;
         Array::of_rows(&actions.narrow(1, 0, self.action_width)?.contiguous()?)
     }
 }

@@ -117,7 +117,19 @@ impl Gemma {
     /// # Errors
     /// When rows are wanted of a Gemma that was made without.
     pub(crate) fn run(&self, x: &Tensor, norms: &Norms, past: &Past, wanted: usize) -> Result<(Tensor, Past)> {
+        self.run_parts(x, &[(x.dim(0)?, norms)], past, wanted)
+    }
+
+    /// As [`run`](Self::run), the rows going through norms of their own: each of `parts` says how many do
+    /// through which, in their order. Of several parts all rows are wanted.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and when `parts` are of another number of rows.
+    pub(crate) fn run_parts(&self, x: &Tensor, parts: &[(usize, &Norms)], past: &Past, wanted: usize) -> Result<(Tensor, Past)> {
         let n = x.dim(0)?;
+        if parts.iter().map(|(rows, _)| rows).sum::<usize>() != n || parts.len() > 1 && wanted != n {
+            bail!("{} parts of {n} rows, of which {wanted} are wanted", parts.len());
+        }
         let first = past.rows as i64;
         let positions: Vec<i64> = (first..first + n as i64).collect();
         let rotary = Rotary::new(&positions, self.size.head_dim, ROTARY_BASE, x.device())?;
@@ -125,7 +137,8 @@ impl Gemma {
         let key_width = self.size.head_dim;
         let mut x = x.clone();
         let mut layers = Vec::with_capacity(self.layers.len());
-        for (index, (layer, [before, between])) in self.layers.iter().zip(&norms.layers).enumerate() {
+        for (index, layer) in self.layers.iter().enumerate() {
+            let [before, between] = [0, 1].map(|half| Parts::of(parts, |norms| norms.layers.get(index).map(|layer| &layer[half])));
             let inputs = layer.inputs.run(&before.run(&x)?)?;
             let query_width = inputs.dim(1)? - 2 * key_width;
             let mut key = rotary.run(&inputs.narrow(1, query_width, key_width)?)?;
@@ -148,7 +161,7 @@ impl Gemma {
             }
             layers.push((key, value));
         }
-        let answer = if wanted > 0 { norms.last.run(&x)? } else { x };
+        let answer = if wanted > 0 { Parts::of(parts, |norms| Some(&norms.last)).run(&x)? } else { x };
         Ok((answer, Past { layers, rows: past.rows + n }))
     }
 }
@@ -225,11 +238,45 @@ impl Norm {
         }
     }
 
+    /// What of the answer `y` is added to the input.
+    fn gated(&self, y: &Tensor) -> Result<Tensor> {
+        match &self.shift_gate {
+            Some((_, gate)) => y.broadcast_mul(gate),
+            None => Ok(y.clone()),
+        }
+    }
+}
+
+/// The norms that rows go through, with the number of rows of each.
+struct Parts<'a>(Vec<(usize, &'a Norm)>);
+
+impl<'a> Parts<'a> {
+    fn of(parts: &[(usize, &'a Norms)], norm: impl Fn(&'a Norms) -> Option<&'a Norm>) -> Self {
+        Self(parts.iter().filter_map(|(rows, norms)| Some((*rows, norm(norms)?))).collect())
+    }
+
+    /// What `f` makes of each part of `x`, one below the other.
+    fn each(&self, x: &Tensor, f: impl Fn(&Norm, &Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        if let [(_, norm)] = self.0[..] {
+            return f(norm, x);
+        }
+        let mut first = 0;
+        let part = |(rows, norm): &(usize, &Norm)| {
+            first += rows;
+            f(norm, &x.narrow(0, first - rows, *rows)?)
+        };
+        Tensor::cat(&self.0.iter().map(part).collect::<Result<Vec<_>>>()?, 0)
+    }
+
+    fn run(&self, x: &Tensor) -> Result<Tensor> {
+        self.each(x, Norm::run)
+    }
+
     /// `x` and the answer of `linear` to `y`.
     fn residual(&self, x: &Tensor, linear: &Linear, y: &Tensor) -> Result<Tensor> {
-        match &self.shift_gate {
-            Some((_, gate)) => x + linear.run(y)?.broadcast_mul(gate)?,
-            None => linear.run_onto(y, x),
+        match self.0[..] {
+            [(_, Norm { shift_gate: None, .. })] => linear.run_onto(y, x),
+            _ => x + self.each(&linear.run(y)?, Norm::gated)?,
         }
     }
 }

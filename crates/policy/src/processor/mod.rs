@@ -223,4 +223,13 @@ impl Pipeline {
     pub(crate) fn run(&self, batch: &mut Batch) -> Result<(), InferError> {
         self.steps.iter().try_for_each(|(_, step)| step.run(batch))
     }
+
+    /// Takes back what this postprocessor did to actions: what the model would have answered to have
+    /// them, had its preprocessor seen [`Batch::state`].
+    ///
+    /// # Errors
+    /// When actions are relative to the state and there is none.
+    pub(crate) fn undo(&self, batch: &mut Batch) -> Result<(), InferError> {
+        self.steps.iter().rev().try_for_each(|(_, step)| step.undo(batch))
+    }
 }

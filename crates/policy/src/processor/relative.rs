@@ -3,7 +3,9 @@
 
 use serde::Deserialize;
 
-use super::{Array, Precision};
+use super::{Array, Batch, Precision};
+use crate::InferError;
+use crate::features::{ACTION, STATE};
 
 /// A `relative_actions_processor`: at inference it only remembers the state. An
 /// `absolute_actions_processor` adds it to the entries that this step's configuration names.
@@ -29,14 +31,43 @@ impl RelativeActions {
         (0..width).map(is_relative).collect()
     }
 
+    /// `shift`s the actions of `batch`, where this step is enabled.
+    ///
+    /// # Errors
+    /// When there is no state to do it by.
+    pub(crate) fn shift_actions(
+        &self,
+        batch: &mut Batch,
+        shift: impl FnOnce(&Self, &mut Array, &Array, Precision),
+    ) -> Result<(), InferError> {
+        if !self.enabled {
+            return Ok(());
+        }
+        let missing = || InferError::MissingInput { key: STATE.to_owned(), expected: "the state, to which actions are relative".into() };
+        let state = batch.state.as_ref().ok_or_else(missing)?;
+        if let Some(actions) = batch.features.get_mut(ACTION) {
+            shift(self, actions, state, batch.precision);
+        }
+        Ok(())
+    }
+
     /// Adds `state [1, D]` to each row of `actions [1, rows, width]`, where `D` is `width` or more.
-    pub(crate) fn make_absolute(&self, actions: &mut Array, state: &Array, precision: Precision) {
+    pub(super) fn make_absolute(&self, actions: &mut Array, state: &Array, precision: Precision) {
+        self.shift(actions, state, precision, |value, offset| value + offset);
+    }
+
+    /// The way back, to another state than the actions were relative to before.
+    pub(super) fn make_relative(&self, actions: &mut Array, state: &Array, precision: Precision) {
+        self.shift(actions, state, precision, |value, offset| value - offset);
+    }
+
+    fn shift(&self, actions: &mut Array, state: &Array, precision: Precision, by: impl Fn(f32, f32) -> f32) {
         let Some(&width) = actions.shape.last() else { return };
         let mut offset: Vec<f32> =
             self.mask(width).into_iter().zip(&state.values).map(|(on, value)| if on { *value } else { 0.0 }).collect();
         precision.round_all(&mut offset);
         for row in actions.values.chunks_exact_mut(width.max(1)) {
-            row.iter_mut().zip(&offset).for_each(|(value, offset)| *value += offset);
+            row.iter_mut().zip(&offset).for_each(|(value, offset)| *value = by(*value, *offset));
         }
         precision.round_all(&mut actions.values);
     }

@@ -8,7 +8,7 @@ use super::normalize::Normalizer;
 use super::relative::RelativeActions;
 use super::text::{self, Tokenize};
 use super::{Batch, Precision, Source};
-use crate::features::{ACTION, STATE};
+use crate::features::STATE;
 use crate::{CheckpointError, InferError};
 
 #[derive(Clone, Debug)]
@@ -130,15 +130,30 @@ impl Step {
             Self::WriteState(ending) => text::write_state(batch, ending),
             Self::Tokenize(step) => step.run(batch).map_err(InferError::Tokenize)?,
             Self::Relative(_) => batch.state = batch.features.get(STATE).cloned(),
-            Self::Absolute(step) if step.enabled => {
-                let missing =
-                    || InferError::MissingInput { key: STATE.to_owned(), expected: "the state, which is added to the action".into() };
-                let state = batch.state.as_ref().ok_or_else(missing)?;
-                if let Some(actions) = batch.features.get_mut(ACTION) {
-                    step.make_absolute(actions, state, batch.precision);
-                }
-            }
-            Self::Absolute(_) | Self::TokenizeActions => {}
+            Self::Absolute(step) => step.shift_actions(batch, RelativeActions::make_absolute)?,
+            Self::TokenizeActions => {}
+        }
+        Ok(())
+    }
+
+    /// Takes back what a postprocessor's step did to actions.
+    ///
+    /// # Errors
+    /// When there is no state to subtract.
+    pub(crate) fn undo(&self, batch: &mut Batch) -> Result<(), InferError> {
+        match self {
+            // What was rounded stays so.
+            Self::Device(precision) => batch.precision = *precision,
+            Self::Unnormalize(normalizer) => normalizer.normalize(batch),
+            Self::Absolute(step) => step.shift_actions(batch, RelativeActions::make_relative)?,
+            Self::Rename(_)
+            | Self::ToBatch
+            | Self::Normalize(_)
+            | Self::Newline
+            | Self::WriteState(_)
+            | Self::Tokenize(_)
+            | Self::Relative(_)
+            | Self::TokenizeActions => {}
         }
         Ok(())
     }

@@ -139,6 +139,7 @@ impl Plan for SmolVlaConfig {
             action_width: self.action_width,
             temporal_ensemble_coeff: None,
             guidance: self.guidance,
+            trained_delay: 0,
             backbone: Some(self.vlm_model_name.clone()),
             backbone_source: Some(self.backbone.source.clone()),
             scratch_bytes: self.scratch_bytes(),
@@ -215,8 +216,8 @@ impl SmolVlaConfig {
         if !is_period(json.min_period) || !is_period(json.max_period) {
             return fault("min_period", format!("{} with max_period {}", json.min_period, json.max_period), "two numbers above 0");
         }
-        if let Some(rtc) = json.rtc_config.filter(|rtc| !rtc.has_weight()) {
-            return fault("rtc_config.max_guidance_weight", rtc.max_guidance_weight.to_string(), "a number above 0");
+        if let Some(rtc) = json.rtc_config {
+            rtc.check(file, 0)?;
         }
 
         let backbone = Backbone::find(file, &json.vlm_model_name)?;

@@ -6,7 +6,7 @@ use candle_core::{Device, Result, Tensor};
 use super::backbone::TextPlan;
 use super::config::SmolVlaConfig;
 use super::vlm::{FeedForward, KeyValue, rotary};
-use crate::flow::time_embeddings;
+use crate::flow::{step_times, time_embeddings};
 use crate::nn::{Activation, Built, Linear, Mask, RmsNorm, Rotary, attend};
 use crate::weights::Loader;
 
@@ -161,7 +161,7 @@ fn inputs(loader: &mut Loader, name: &str, config: &SmolVlaConfig) -> Built<(Lin
         let (of_row, of_time) = (weight.narrow(1, 0, hidden)?.contiguous()?, weight.narrow(1, hidden, hidden)?.contiguous()?);
         let joined = of_row.matmul(&projection)?;
         let bias = (projection_bias.unsqueeze(0)?.matmul(&of_row.t()?)? + bias.unsqueeze(0)?)?;
-        let times = time_embeddings(config.num_steps, hidden, config.periods, loader.device())?;
+        let times = time_embeddings(step_times(config.num_steps), hidden, config.periods, loader.device())?;
         Ok((Linear::from_tensors(&joined, None)?, times.matmul(&of_time.t()?)?.broadcast_add(&bias)?))
     };
     if loader.is_dry() {

@@ -114,6 +114,7 @@ impl Plan for VqBetConfig {
             action_width: self.action_width,
             temporal_ensemble_coeff: None,
             guidance: None,
+            trained_delay: 0,
             backbone: Some(self.vision_backbone.clone()),
             backbone_source: None,
             // The backbone's first feature maps: 64 channels at half the resolution, in and out of a layer.

@@ -181,6 +181,7 @@ pub struct Log {
 pub struct Fake {
     pub info: PolicyInfo,
     pub continues: bool,
+    most_delay_rows: Option<usize>,
     /// Called with the number of answers given before, resets or not.
     quirk: Arc<Mutex<dyn FnMut(u64) -> Quirk + Send>>,
     log: Arc<Mutex<Log>>,
@@ -192,6 +193,7 @@ impl Fake {
         Self {
             info: PolicyInfo { family: "fake".into(), parameters: 0, n_obs_steps: 1, chunk_size, n_action_steps },
             continues: false,
+            most_delay_rows: None,
             quirk: Arc::new(Mutex::new(|_| Quirk::None)),
             log: Arc::default(),
             since_reset: 0,
@@ -202,6 +204,12 @@ impl Fake {
     pub fn continuing(mut self) -> Self {
         self.continues = true;
         self
+    }
+
+    /// One whose answers follow from the one before if they take at most so many ticks.
+    pub fn within(mut self, rows: usize) -> Self {
+        self.most_delay_rows = Some(rows);
+        self.continuing()
     }
 
     pub fn with(mut self, quirk: impl FnMut(u64) -> Quirk + Send + 'static) -> Self {
@@ -241,6 +249,10 @@ impl Policy for Fake {
 
     fn can_continue(&self) -> bool {
         self.continues
+    }
+
+    fn most_delay_rows(&self) -> Option<usize> {
+        self.most_delay_rows
     }
 
     fn infer_continuing(&mut self, observations: &[Observation], task: &str, continuing: Continuation) -> Result<ActionChunk, PolicyError> {

@@ -83,6 +83,9 @@ pub(super) fn print_cadence(reports: &[EpisodeReport], fast: bool) {
         ms(compute.p99_ns),
         ms(compute.max_ns)
     );
+    if inference.unused_answers > 0 {
+        say!("late      {} chunks came too late to follow from what was executed meanwhile, and were not used", inference.unused_answers);
+    }
     if let Some(rows) = inference.reserve_rows_min {
         say!("queue     asked for up to {} ticks ahead; at least {rows} actions were left when an answer came", inference.lead_ticks_max);
     }

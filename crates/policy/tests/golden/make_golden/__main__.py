@@ -9,7 +9,8 @@ Each case is a folder as `save_pretrained` writes it (config, weights, processor
 `inputs.safetensors` (what `sinew policy infer` takes: images u8 [H, W, 3], vectors f32 [D], with a
 leading axis where the policy takes several observation steps; `noise` and `noise_steps`; `task` in the
 metadata) and `expected.safetensors`: `action` f32 [n, A], the chunk after the postprocessor. Weights,
-statistics and images are random, from a fixed seed. `parts` are files that are no checkpoints.
+statistics and images are random, from a fixed seed. `parts` are files that are no checkpoints. One case
+is there with a later LeRobot only, and not of 0.6.1: `pi05/trained`.
 """
 
 import argparse

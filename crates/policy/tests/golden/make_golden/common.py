@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from lerobot.configs.types import FeatureType, NormalizationMode, PolicyFeature
 from lerobot.policies.factory import make_pre_post_processors
+from lerobot.policies.rtc import reanchor_relative_rtc_prefix
+from lerobot.processor import NormalizerProcessorStep, RelativeActionsProcessorStep
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -247,12 +249,19 @@ def save_case(out: Path, policy, pre, post, rng: np.random.Generator, *, predict
 
 @torch.no_grad()
 def guided(out: Path, policy, pre, post, previous: torch.Tensor) -> None:
-    """`guided.safetensors`: the answer to the case's inputs that continues `previous`, before and after the postprocessor."""
+    """`guided.safetensors`: the answer to the case's inputs that continues `previous`, before and after the postprocessor. `previous` is as
+    the model gave it or, where actions are relative to the state, as the postprocessor did: LeRobot's rollout makes it relative to the new state."""
     with safe_open(out / "inputs.safetensors", "pt") as file:
         given, task = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()["task"]
     noise = given.pop("noise")
     raw = {name: value.float().div(255).permute(2, 0, 1) if value.dtype is torch.uint8 else value for name, value in given.items()}
-    chunk = policy.predict_action_chunk(pre({**raw, "task": task}), noise=noise[None].clone(), inference_delay=2, prev_chunk_left_over=previous)
+    observed = pre({**raw, "task": task})
+    relative = next((step for step in pre.steps if isinstance(step, RelativeActionsProcessorStep) and step.enabled), None)
+    left_over = previous
+    if relative:
+        normalizer = next(step for step in pre.steps if isinstance(step, NormalizerProcessorStep))
+        left_over = reanchor_relative_rtc_prefix(previous, relative.get_cached_state(), relative, normalizer, "cpu")
+    chunk = policy.predict_action_chunk(observed, noise=noise[None].clone(), inference_delay=2, prev_chunk_left_over=left_over)
     action = post(chunk.clone())
     save_file({"previous": previous, "normalized": chunk[0].contiguous(), "action": action[0].contiguous()}, out / "guided.safetensors",
               metadata={"inference_delay": "2"})

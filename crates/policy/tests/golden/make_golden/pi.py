@@ -78,9 +78,10 @@ def vocabulary_of(folder: Path) -> int:
 
 
 def make(out: Path, seed: int, family: str, cameras: dict, state: int, action: int, norm=None, sizes: dict = TINY, vision: dict = TINY_VISION,
-         missing: tuple[str, ...] = (), check: bool = True, finish=None, vocabulary: int | None = None, tie: bool = False, left_over: int = 0, **config) -> None:
+         missing: tuple[str, ...] = (), check: bool = True, finish=None, vocabulary: int | None = None, tie: bool = False, left_over: int = 0,
+         spread: float = 1.0, **config) -> None:
     """`finish(out, policy)` may change the files of the saved checkpoint. With `tie` the language model's head is its table of tokens.
-    `left_over` rows of another chunk are there for this one to continue."""
+    `left_over` rows of another chunk, of standard deviation `spread`, are there for this one to continue."""
     rng = seeded(seed)
     module, policy_class, config_class = FAMILIES[family]
     if norm:
@@ -100,7 +101,7 @@ def make(out: Path, seed: int, family: str, cameras: dict, state: int, action: i
         save_case(out, policy, pre, post, rng, predict=predict, noise=noise, language=True, missing=tuple(IMAGES + name for name in missing), check=check,
                   keep=TOKENIZER)
         if left_over:
-            guided(out, policy, pre, post, normal(rng, left_over, action))
+            guided(out, policy, pre, post, spread * normal(rng, left_over, action))
         if finish:
             finish(out, policy)
 
@@ -151,6 +152,21 @@ def pi0_guided(out: Path) -> None:
 def pi05_guided(out: Path) -> None:
     rtc = RTCConfig(prefix_attention_schedule=RTCAttentionSchedule.EXP, max_guidance_weight=10.0, execution_horizon=5)
     make(out, 12, "pi05", {"front": (48, 64)}, 6, 5, rtc_config=rtc, left_over=4, **SMALL)
+
+
+def pi05_relative_guided(out: Path) -> None:
+    """More is in the state than in the action, and two of its entries stay as they are."""
+    rtc = RTCConfig(prefix_attention_schedule=RTCAttentionSchedule.LINEAR, max_guidance_weight=10.0, execution_horizon=5)
+    make(out, 15, "pi05", {"front": (48, 64)}, 6, 5, norm=(M.IDENTITY, M.QUANTILES, M.MEAN_STD), rtc_config=rtc, left_over=5, spread=8.0,
+         use_relative_actions=True, relative_exclude_joints=["gripper", "WRIST"],
+         action_feature_names=["pan.pos", "lift.pos", "wrist.pos", "elbow.pos", "Gripper.pos"], **SMALL)
+
+
+def pi05_trained(out: Path) -> None:
+    """The policy is given the rows that are executed while it computes. LeRobot 0.6.1 has no such thing: this is what its main branch
+    answers, at the commit 7427f31801f944f5ec9ce53cda02862ce7d1638b."""
+    rtc = RTCConfig(mode="trained", execution_horizon=3)
+    make(out, 16, "pi05", {"front": (48, 64)}, 6, 6, rtc_config=rtc, rtc_training_max_delay=3, left_over=4, **SMALL)
 
 
 def pi0_openpi_names(out: Path) -> None:
@@ -294,6 +310,8 @@ CASES = {
     "pi05/bf16": pi05_bf16,
     "pi05/odd_sizes": pi05_odd_sizes,
     "pi05/guided": pi05_guided,
+    "pi05/relative_guided": pi05_relative_guided,
+    **({"pi05/trained": pi05_trained} if hasattr(RTCConfig, "mode") else {}),
     "pi05/openpi_names": pi05_openpi_names,
     "pi0_fast/two_cameras": fast_two_cameras,
     "pi0_fast/cut_short": fast_cut_short,
