@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn every_image_is_where_it_belongs_and_framed() {
-        let image = |value: u8| Image { rgb: vec![value; 4 * 2 * 3], ..Image::black(4, 2) };
+        let image = |value: u8| Image { rgb: vec![value; 4 * 2 * 3].into(), ..Image::black(4, 2) };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/sheet.png");
         write(&path, &[(image(1), true), (image(2), false), (image(3), true)]).unwrap();

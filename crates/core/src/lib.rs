@@ -22,6 +22,7 @@
 mod action;
 mod description;
 mod hash;
+mod image;
 mod kinematics;
 mod observation;
 mod robot;
@@ -34,8 +35,9 @@ mod units;
 pub use action::{ActionChunk, ActionQueue, ShapeError, Splice};
 pub use description::*;
 pub use hash::Fnv1a;
+pub use image::{Image, ImageBuffers, Pixels};
 pub use kinematics::*;
-pub use observation::{Image, Observation};
+pub use observation::Observation;
 pub use robot::{
     Armed, Continuation, Environment, EpisodeSetup, Outcome, Policy, PolicyError, PolicyInfo, Robot, RobotError, TeleopStatus, Teleoperator,
 };

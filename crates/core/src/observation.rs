@@ -1,27 +1,9 @@
 //! What a robot sees and feels at one tick.
 
-use crate::{RobotDescription, Timestamp};
-
-/// An 8-bit RGB image, row-major, top row first: `rgb.len() == height * width * 3`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Image {
-    pub width: u32,
-    pub height: u32,
-    pub rgb: Vec<u8>,
-    /// When the shutter fired, on the session's clock.
-    pub captured_at: Timestamp,
-    /// Counts the camera's images; the same number twice is the same image.
-    pub sequence: u64,
-}
-
-impl Image {
-    pub fn black(width: u32, height: u32) -> Self {
-        Self { width, height, rgb: vec![0; width as usize * height as usize * 3], ..Self::default() }
-    }
-}
+use crate::{Image, RobotDescription, Timestamp};
 
 /// What [`Robot::observe`](crate::Robot::observe) fills. All vectors have one entry a joint (or a
-/// camera), in the order of the description; they are allocated once and reused.
+/// camera), in the order of the description; they are allocated once and reused. Clones share the images.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observation {
     /// The tick that asked for it.
@@ -55,7 +37,7 @@ impl Observation {
         }
     }
 
-    /// Copies `other` into the buffers of `self` without allocating when the shapes agree.
+    /// Makes `self` what `other` is, sharing the images, without allocating when the shapes agree.
     pub fn copy_from(&mut self, other: &Self) {
         self.tick = other.tick;
         self.time = other.time;
@@ -64,11 +46,6 @@ impl Observation {
         self.effort.clone_from(&other.effort);
         self.temperature_c.clone_from(&other.temperature_c);
         self.bus_retries = other.bus_retries;
-        self.images.resize_with(other.images.len(), Image::default);
-        for (mine, theirs) in self.images.iter_mut().zip(&other.images) {
-            let rgb = std::mem::take(&mut mine.rgb);
-            *mine = Image { rgb, width: theirs.width, height: theirs.height, captured_at: theirs.captured_at, sequence: theirs.sequence };
-            mine.rgb.clone_from(&theirs.rgb);
-        }
+        self.images.clone_from(&other.images);
     }
 }

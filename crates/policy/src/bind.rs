@@ -216,7 +216,7 @@ impl BoundPolicy {
         for (index, feature) in &self.cameras {
             let images: Vec<&Image> = observations.iter().filter_map(|observation| observation.images.get(*index)).collect();
             if let Some(now) = images.last() {
-                let steps = images.iter().map(|image| image.rgb.clone()).collect();
+                let steps = images.iter().map(|image| image.rgb.to_vec()).collect();
                 inputs = inputs.images(feature, now.height as usize, now.width as usize, steps);
             }
         }

@@ -72,11 +72,11 @@ fn a_bound_policy_answers_in_radians_for_the_tick_it_was_asked() {
     let mut state = vec![0.0; 6];
     units.to_dataset(&observation.position_rad, &mut state);
     let [front, wrist] = &observation.images[..] else { panic!() };
-    let inputs = Inputs::new().vector("observation.state", state).image("observation.images.wrist", 96, 128, wrist.rgb.clone()).image(
+    let inputs = Inputs::new().vector("observation.state", state).image("observation.images.wrist", 96, 128, wrist.rgb.to_vec()).image(
         "observation.images.front",
         96,
         128,
-        front.rgb.clone(),
+        front.rgb.to_vec(),
     );
     let actions = checkpoint.infer(&inputs).unwrap();
     for (goals, row) in chunk.rows().zip(actions.values.chunks(6)) {
@@ -111,7 +111,7 @@ fn a_bound_policy_continues_its_own_chunk() {
     let inputs = |seed| {
         let mut state = vec![0.0; 6];
         JointUnits::of(&robot).to_dataset(&observation.position_rad, &mut state);
-        let image = observation.images[0].rgb.clone();
+        let image = observation.images[0].rgb.to_vec();
         Inputs::new().vector("observation.state", state).image("observation.images.front", 48, 64, image).task("go").seed(seed)
     };
     let continuing = Continuation { rows_left: 5, delay_rows: 2, newest_is_unused: false };
@@ -273,7 +273,7 @@ fn a_policy_with_a_history_gets_its_observations_oldest_first() {
         units.to_dataset(&observation.position_rad, &mut state);
         state
     };
-    let images = |index: usize| steps.iter().map(|observation| observation.images[index].rgb.clone()).collect::<Vec<_>>();
+    let images = |index: usize| steps.iter().map(|observation| observation.images[index].rgb.to_vec()).collect::<Vec<_>>();
     let inputs = Inputs::new()
         .vectors("observation.state", steps.iter().map(state).collect())
         .images("observation.images.wrist", 48, 64, images(0))

@@ -114,7 +114,7 @@ pub struct SessionConfig {
     /// How long a scene may take to come out as success after its teleoperator was done; its last
     /// goals stand meanwhile.
     pub settle_s: f64,
-    /// How many frames may wait for the sinks, at least 2. Each holds its images: at 2 cameras of
+    /// How many frames may wait for the sinks, at least 2. Each that waits holds its images: at 2 cameras of
     /// 640×480 one takes 1.8 MB.
     pub frame_buffer: usize,
     /// So many ticks in a row may fail with [`RobotError::Transient`](sinew_core::RobotError); one

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, Thread};
 
-use sinew_core::{ActionChunk, Clock, Continuation, Observation, Policy, PolicyInfo, RobotDescription, Timestamp};
+use sinew_core::{ActionChunk, Clock, Continuation, Observation, Pixels, Policy, PolicyInfo, RobotDescription, Timestamp};
 
 use crate::handoff::{Receiver, Sender, ring};
 use crate::{Fault, MonotonicClock, Operator, StopFlag};
@@ -235,6 +235,7 @@ impl<'a> Client<'a> {
 /// The policy thread's life: answers until nobody can ask any more, or until the policy panics.
 fn serve(mut policy: impl Policy, mut questions: Receiver<Box<Job>>, mut answers: rtrb::Producer<Box<Job>>) {
     let host = MonotonicClock::new();
+    let nothing = Pixels::default();
     while let Some(mut job) = questions.recv() {
         let (Some(asker), Some(setting)) = (job.asker.clone(), job.setting.clone()) else { return };
         let task = setting.operator.task();
@@ -258,6 +259,10 @@ fn serve(mut policy: impl Policy, mut questions: Receiver<Box<Job>>, mut answers
             Ok(Err(source)) => Err(Fault::Policy { tick, source }),
             Ok(Ok(chunk)) => check(chunk, tick, policy.info().chunk_size, &setting.robot),
         };
+        // Who makes its images in place may write to these again.
+        for image in job.observations.iter_mut().flat_map(|observation| &mut observation.images) {
+            image.rgb = nothing.clone();
+        }
         let latency_ns = setting.clock.now().nanos_since(job.asked_at);
         job.answer = Some(chunk.map(|chunk| Answer { chunk, latency_ns, compute_ns }));
         let nobody_listens = answers.push(job).is_err();

@@ -154,6 +154,8 @@ impl Session {
         let spare = if sinks.is_some() { self.config.frame_buffer.max(2) - 1 } else { 0 };
         let mut frames = std::mem::take(&mut self.frames);
         let template = frame_for(&description);
+        // A robot that brings images of its own leaves those; nobody is to free them meanwhile.
+        let _blank = template.observation.images.clone();
         frames.retain(|frame| same_shape(frame, &template));
         frames.resize(spare, template.clone());
 

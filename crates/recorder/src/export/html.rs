@@ -167,7 +167,7 @@ fn thinned(image: &Image, width: u32) -> Image {
     let rows = image.rgb.chunks_exact(image.width as usize * 3).step_by(stride);
     let rgb: Vec<u8> = rows.flat_map(|row| row.chunks_exact(3).step_by(stride).flatten().copied()).collect();
     let (width, height) = (image.width.div_ceil(stride as u32), image.height.div_ceil(stride as u32));
-    Image { width, height, rgb, ..Image::default() }
+    Image { width, height, rgb: rgb.into(), ..Image::default() }
 }
 
 fn escape(text: &str) -> String {

@@ -27,7 +27,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Image, String> {
     (limits.max_image_width, limits.max_image_height) = (Some(1 << 14), Some(1 << 14));
     reader.limits(limits);
     let picture = reader.decode().map_err(|error| format!("it is neither PNG nor JPEG that can be read: {error}"))?.into_rgb8();
-    Ok(Image { width: picture.width(), height: picture.height(), rgb: picture.into_raw(), ..Image::default() })
+    Ok(Image { width: picture.width(), height: picture.height(), rgb: picture.into_raw().into(), ..Image::default() })
 }
 
 /// An image as a PNG file.
@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn a_png_comes_back_as_it_was() {
-        let image = Image { rgb: (0..5 * 3 * 3).map(|at| at as u8 * 5).collect(), ..Image::black(5, 3) };
+        let image = Image { rgb: (0..5 * 3 * 3).map(|at| at as u8 * 5).collect::<Vec<_>>().into(), ..Image::black(5, 3) };
         assert_eq!(decode(&to_png(&image).unwrap()).unwrap(), image);
         assert!(decode(b"no picture").is_err());
         assert!(decode(&to_png(&image).unwrap()[..40]).is_err());

@@ -79,7 +79,7 @@ fn every_kind_of_feature_comes_back_as_it_was_in_both_versions() {
             assert_eq!(numbers("done"), [(row % 2) as f64]);
             assert_eq!(numbers("pressed"), [f64::from(u8::from(row > 2)), 0.0]);
             let still = reader.images(episode, "observation.images.still", row..row + 1).unwrap().next().unwrap().unwrap();
-            assert_eq!(still.rgb, grey(row, 33 * 17));
+            assert_eq!(*still.rgb, grey(row, 33 * 17));
         }
     }
 }

@@ -191,7 +191,7 @@ fn frames_come_in_any_order_and_are_the_ones_recorded() {
         let recorded = super::frame(&super::robot(), episode, frame).observation.images;
         for (key, recorded) in ["observation.images.front", "observation.images.wrist"].iter().zip(&recorded) {
             let found = &item.images[*key][0];
-            let off: u64 = found.rgb.iter().zip(&recorded.rgb).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+            let off: u64 = found.rgb.iter().zip(recorded.rgb.iter()).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
             let off = off as f64 / recorded.rgb.len() as f64;
             // A neighbouring frame is 3 levels away in two channels wherever nothing wraps around.
             assert!(off < 12.0, "row {index}: {key} is {off} levels off");

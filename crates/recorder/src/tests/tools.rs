@@ -249,6 +249,6 @@ fn video_becomes_images_and_images_video() {
     plan_convert(&images, &form(CameraForm::Video(options))).unwrap().run(&to(&video), &mut go_on).unwrap();
     assert_eq!(verify_with(&video, true, &mut go_on).unwrap(), []);
     let [a, b] = [&root, &video].map(|root| DatasetReader::open(root).unwrap().image(1, "observation.images.front", 2).unwrap());
-    let off = a.rgb.iter().zip(&b.rgb).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / a.rgb.len() as f64;
+    let off = a.rgb.iter().zip(b.rgb.iter()).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / a.rgb.len() as f64;
     assert!(off < 6.0, "{off}");
 }

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sinew_core::{
-    ActionChunk, Clock, Continuation, Environment, EpisodeEnd, EpisodeSetup, EpisodeStart, Frame, FrameSink, MockClock, Observation,
-    Outcome, Policy, PolicyError, PolicyInfo, Robot, RobotDescription, RobotError, SafeCommand, SinkError, TeleopStatus, Teleoperator,
-    Tick,
+    ActionChunk, Clock, Continuation, Environment, EpisodeEnd, EpisodeSetup, EpisodeStart, Frame, FrameSink, ImageBuffers, MockClock,
+    Observation, Outcome, Policy, PolicyError, PolicyInfo, Robot, RobotDescription, RobotError, SafeCommand, SinkError, TeleopStatus,
+    Teleoperator, Tick,
 };
 use sinew_runtime::{EpisodeReport, EpisodeRequest, PolicyThread, Session, SessionConfig, Source, StopFlag};
 
@@ -46,6 +46,7 @@ pub struct Arm {
     pub image_ticks: Vec<u64>,
     pub observed_ticks: Vec<u64>,
     last_tick: u64,
+    pixels: ImageBuffers,
 }
 
 impl Arm {
@@ -64,6 +65,8 @@ impl Arm {
             image_ticks: Vec::new(),
             observed_ticks: Vec::new(),
             last_tick: 0,
+            // Enough for a tape that keeps a whole episode.
+            pixels: ImageBuffers::new(100, 4 * 3 * 3),
         }
     }
 }
@@ -91,9 +94,7 @@ impl Robot for Arm {
             for image in &mut observation.images {
                 image.captured_at = tick.due;
                 image.sequence = tick.index;
-                for (i, byte) in image.rgb.iter_mut().enumerate() {
-                    *byte = bits[i % 8] ^ i as u8;
-                }
+                image.rgb = self.pixels.fill(|rgb| rgb.iter_mut().enumerate().for_each(|(i, byte)| *byte = bits[i % 8] ^ i as u8));
             }
         }
         Ok(())
@@ -375,7 +376,7 @@ impl Tape {
             let floats = [&frame.wanted_rad, &frame.applied_rad, &frame.observation.position_rad, &frame.observation.velocity_rad_per_s];
             bytes.extend(floats.iter().flat_map(|values| values.iter()).flat_map(|value| value.to_bits().to_le_bytes()));
             for image in &frame.observation.images {
-                bytes.extend(&image.rgb);
+                bytes.extend(&*image.rgb);
                 bytes.extend(image.sequence.to_le_bytes());
                 bytes.extend(image.captured_at.as_nanos().to_le_bytes());
             }
