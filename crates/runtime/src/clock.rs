@@ -35,14 +35,27 @@ impl Clock for MonotonicClock {
     }
 }
 
+/// Processor time that the calling thread has used, nanoseconds; `None` where the system isn't asked.
+pub(crate) fn thread_cpu_ns() -> Option<i64> {
+    system::thread_cpu_ns()
+}
+
 #[cfg(target_os = "linux")]
 mod system {
     #![expect(unsafe_code, reason = "std has no sleep to an absolute deadline")]
 
     pub(super) fn now_ns() -> i64 {
+        read_ns(libc::CLOCK_MONOTONIC)
+    }
+
+    pub(super) fn thread_cpu_ns() -> Option<i64> {
+        Some(read_ns(libc::CLOCK_THREAD_CPUTIME_ID))
+    }
+
+    fn read_ns(clock: libc::clockid_t) -> i64 {
         let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: `now` is a valid timespec to write to; CLOCK_MONOTONIC always exists on Linux.
-        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+        // SAFETY: `now` is a valid timespec to write to; the clocks asked for always exist on Linux.
+        unsafe { libc::clock_gettime(clock, &raw mut now) };
         now.tv_sec * 1_000_000_000 + now.tv_nsec
     }
 
@@ -70,6 +83,10 @@ mod system {
 
     pub(super) fn now_ns() -> i64 {
         i64::try_from(EPOCH.elapsed().as_nanos()).unwrap_or(i64::MAX)
+    }
+
+    pub(super) fn thread_cpu_ns() -> Option<i64> {
+        None
     }
 
     pub(super) fn sleep_until_ns(deadline_ns: i64) {

@@ -7,6 +7,7 @@ use sinew_core::{
     SafetyGate, Tick,
 };
 
+use crate::clock::thread_cpu_ns;
 use crate::frames::FramePort;
 use crate::plan::{Choice, Moment, Plan};
 use crate::report::TickTimes;
@@ -164,7 +165,13 @@ impl<'a> Control<'a> {
         let ending = match self.go_to_start(&mut armed) {
             Err(fault) => Ending::Fault(fault),
             Ok(false) => Ending::Interrupted,
-            Ok(true) => self.episode(&mut armed, environment).unwrap_or_else(Ending::Fault),
+            Ok(true) => {
+                let before = thread_cpu_ns();
+                let ending = self.episode(&mut armed, environment).unwrap_or_else(Ending::Fault);
+                let cpu_ns = before.zip(thread_cpu_ns()).map(|(before, after)| after - before);
+                self.tally.cadence.cpu_ns = cpu_ns.filter(|_| self.shared.clock.runs_by_itself());
+                ending
+            }
         };
         self.tally.action_hash = self.hash.finish();
         self.tally.state_hash = environment.state_hash();
@@ -368,7 +375,7 @@ impl<'a> Control<'a> {
     fn keep_time(&mut self, turn: &Turn, began_before: Option<sinew_core::Timestamp>) {
         let Shared { clock, progress, .. } = self.shared;
         let cadence = &mut self.tally.cadence;
-        let lateness_ns = turn.began.nanos_since(turn.due);
+        let lateness_ns = turn.late_ns;
         // A part that failed was the last.
         let now_ns = clock.now().as_nanos();
         self.marks_ns.iter_mut().filter(|mark| **mark == UNMARKED).for_each(|mark| *mark = now_ns);

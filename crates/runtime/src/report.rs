@@ -118,7 +118,10 @@ pub struct Cadence {
     pub ticks: u64,
     /// From the first tick's beginning to the last's.
     pub elapsed_ns: i64,
-    /// How long after it was due each tick began.
+    /// What the control thread took of a processor for all ticks, the robot's and the scene's own work and going
+    /// to sleep and waking included; `None` on a clock that doesn't run by itself.
+    pub cpu_ns: Option<i64>,
+    /// How long after it was due each tick began; where ticks were missed, how long after the first of them was due.
     pub lateness: Histogram,
     /// From a tick's beginning to its frame's publication.
     pub work: Histogram,
@@ -159,6 +162,7 @@ impl Cadence {
         self.target_rate_hz = other.target_rate_hz;
         self.ticks += other.ticks;
         self.elapsed_ns += other.elapsed_ns;
+        self.cpu_ns = self.cpu_ns.into_iter().chain(other.cpu_ns).reduce(|a, b| a + b);
         self.achieved_rate_hz = if self.elapsed_ns > 0 { total / (self.elapsed_ns as f64 * 1e-9) } else { 0.0 };
         self.lateness.merge(&other.lateness);
         self.work.merge(&other.work);

@@ -19,6 +19,8 @@ pub(crate) struct Turn {
     pub(crate) index: u64,
     pub(crate) due: Timestamp,
     pub(crate) began: Timestamp,
+    /// From when the first tick that had not been run was due to `began`: more than a period where ticks were missed.
+    pub(crate) late_ns: i64,
     /// Ticks before it whose whole period has passed unused.
     pub(crate) missed: u64,
 }
@@ -39,14 +41,15 @@ impl Schedule {
 
     /// Sleeps until the next tick is due. When one after it is due by then too, that one is it.
     pub(crate) fn wait(&mut self, clock: &dyn Clock) -> Turn {
-        clock.sleep_until(self.due(self.next));
+        let first_due = self.due(self.next);
+        clock.sleep_until(first_due);
         let began = clock.now();
         let elapsed_ns = began.nanos_since(self.start).max(0).unsigned_abs();
         let latest = (u128::from(elapsed_ns) * u128::from(self.rate_hz) / u128::from(NANOS_PER_S)) as u64;
         let index = latest.max(self.next);
         let missed = index - self.next;
         self.next = index + 1;
-        Turn { index, due: self.due(index), began, missed }
+        Turn { index, due: self.due(index), began, late_ns: began.nanos_since(first_due), missed }
     }
 }
 
@@ -82,6 +85,8 @@ mod tests {
                 let late_ns = turn.began.nanos_since(turn.due);
                 prop_assert!(late_ns >= 0);
                 prop_assert!(late_ns <= schedule.period().as_nanos() as i64 + 1, "a whole later tick was due");
+                let missed_ns = turn.missed as i64 * schedule.period().as_nanos() as i64;
+                prop_assert!((turn.late_ns - late_ns - missed_ns).abs() <= turn.missed as i64 + 1, "{turn:?}");
                 clock.advance(Duration::from_nanos(stall_ns));
             }
         }

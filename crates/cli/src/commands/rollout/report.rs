@@ -73,7 +73,10 @@ pub(super) fn print_cadence(reports: &[EpisodeReport], fast: bool) {
             ms(late.max_ns)
         );
         let parts = cadence.parts.by_name().map(|(name, part)| format!("{name} {:.3}", ms(part.stats().p99_ns)));
-        say!("parts     {} ms (p99 of each); {} ticks took longer than there was time", parts.join(", "), cadence.overruns);
+        let cpu_us = cadence
+            .cpu_ns
+            .map_or(String::new(), |ns| format!(", {:.0} us of a processor a tick", ns as f64 * 1e-3 / cadence.ticks.max(1) as f64));
+        say!("parts     {} ms (p99 of each){cpu_us}; {} ticks took longer than there was time", parts.join(", "), cadence.overruns);
     }
     let compute = inference.compute.stats();
     say!(
