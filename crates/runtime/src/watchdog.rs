@@ -35,7 +35,8 @@ impl Watchdog {
     /// Starts `command`, which is to call [`watch`] with its standard input, and tells it from now on
     /// whether the session behind `progress` is armed. It runs in a process group of its own, so Ctrl-C
     /// doesn't reach it. With a `priority` the thread that writes to it asks for `SCHED_FIFO`, so that a busy
-    /// machine is not taken for a frozen process; the watchdog should ask for the same. Should it end, or have acted because this process was frozen, `stop` is raised
+    /// machine is not taken for a frozen process; the watchdog should ask for the same, and both for less than the
+    /// control thread. Should it end, or have acted because this process was frozen, `stop` is raised
     /// to [`StopLevel::Now`]: the arm is no longer this process's.
     ///
     /// # Errors

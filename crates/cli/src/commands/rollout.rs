@@ -198,7 +198,8 @@ fn try_realtime(control: &LoopArgs) -> anyhow::Result<Option<Realtime>> {
 /// Starts this program once more, to stand by.
 fn watch(robot: &RobotDescription, session: &Session, stop: &StopFlag, control: &LoopArgs) -> anyhow::Result<Watchdog> {
     let program = std::env::current_exe().context("starting the watchdog: finding this program")?;
-    let priority = control.realtime().priority;
+    // Below the control thread, which nothing of ours is to keep waiting.
+    let priority = control.realtime().priority.map(|priority| priority.saturating_sub(1).max(1));
     let mut command = Command::new(program);
     command.args(["watchdog", &robot.name]).args(priority.map(|priority| format!("--fifo={priority}")));
     Watchdog::start(&mut command, session.progress(), stop.clone(), priority).context("starting the watchdog")
