@@ -2,67 +2,26 @@
 //! that cost nothing, the frames going to a sink that drops them.
 //!
 //! ```text
-//! cargo run --release -p sinew-runtime --example cadence [SECONDS]
+//! cargo run --release -p sinew-runtime --example cadence [SECONDS [PRIORITY]]
 //! ```
+//!
+//! With a PRIORITY the control thread asks for `SCHED_FIFO` at it, and for locked memory. Processor time is the
+//! control thread's for a tick, going to sleep, waking, and waking the sink's thread included; beside it stands what a
+//! thread takes that does nothing but to sleep until each tick is due (Linux).
 
 #![allow(clippy::print_stdout, reason = "printing is what it is for")]
 
+mod common;
+
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use common::{Arm, Scene};
 use sinew_core::{
-    CameraDescription, Clock, Environment, EpisodeEnd, EpisodeSetup, EpisodeStart, Frame, FrameSink, MockClock, Observation, Outcome,
-    Robot, RobotDescription, RobotError, SafeCommand, SinkError, TeleopStatus, Teleoperator, Tick,
+    Clock, EpisodeEnd, EpisodeStart, Frame, FrameSink, MockClock, RobotError, SinkError, TeleopStatus, Teleoperator, Tick, Timestamp,
 };
-use sinew_runtime::{EpisodeReport, EpisodeRequest, MonotonicClock, Session, SessionConfig, Source, StopFlag};
-
-struct Arm {
-    description: RobotDescription,
-    position_rad: Vec<f64>,
-}
-
-impl Robot for Arm {
-    fn description(&self) -> &RobotDescription {
-        &self.description
-    }
-
-    fn observe(&mut self, tick: &Tick, observation: &mut Observation) -> Result<(), RobotError> {
-        observation.time = tick.due;
-        observation.position_rad.copy_from_slice(&self.position_rad);
-        Ok(())
-    }
-
-    fn enable(&mut self) -> Result<(), RobotError> {
-        Ok(())
-    }
-
-    fn write_goals(&mut self, command: &SafeCommand, applied_rad: &mut [f64]) -> Result<(), RobotError> {
-        self.position_rad.copy_from_slice(command.goals_rad());
-        applied_rad.copy_from_slice(command.goals_rad());
-        Ok(())
-    }
-
-    fn stop(&mut self) -> Result<(), RobotError> {
-        Ok(())
-    }
-}
-
-struct Scene(u64);
-
-impl Environment for Scene {
-    fn reset(&mut self, _: u64) -> Result<EpisodeSetup, RobotError> {
-        Ok(EpisodeSetup { task: "wave".into(), max_ticks: self.0 })
-    }
-
-    fn outcome(&mut self) -> Outcome {
-        Outcome::Running
-    }
-
-    fn state_hash(&self) -> u64 {
-        0
-    }
-}
+use sinew_runtime::{EpisodeReport, EpisodeRequest, MonotonicClock, Realtime, RealtimeRequest, Session, SessionConfig, Source, StopFlag};
 
 struct Wave;
 
@@ -93,42 +52,52 @@ impl FrameSink for Nobody {
     }
 }
 
-fn arm(rate_hz: u32) -> Result<Arm, Box<dyn Error>> {
-    let mut description = RobotDescription::from_toml("testarm", include_str!("../tests/common/arm.toml"))?;
-    let joint = description.joints[0].clone();
-    description.joints = vec![joint; 14];
-    description.stop.rest_rad = vec![0.0; 14];
-    description.cameras = ["front", "wrist"].map(|name| CameraDescription { name: name.into(), width: 640, height: 480 }).to_vec();
-    description.control_rate_hz = rate_hz;
-    Ok(Arm { description, position_rad: vec![0.0; 14] })
-}
-
-fn run(clock: Arc<dyn Clock>, rate_hz: u32, ticks: u64, watched: bool) -> Result<EpisodeReport, Box<dyn Error>> {
-    let mut session = Session::new(SessionConfig::default(), clock, StopFlag::new());
+fn run(clock: Arc<dyn Clock>, priority: Option<u8>, rate_hz: u32, ticks: u64, watched: bool) -> Result<EpisodeReport, Box<dyn Error>> {
+    let realtime = RealtimeRequest { priority, lock_memory: priority.is_some(), cpu: None };
+    let mut session = Session::new(SessionConfig { realtime, ..SessionConfig::default() }, clock, StopFlag::new());
+    let mut arm = Arm::new(rate_hz, 14, &[("front", 640, 480), ("wrist", 640, 480)])?;
     let mut sink = Nobody;
     let mut sinks: Vec<&mut dyn FrameSink> = Vec::new();
     if watched {
         sinks.push(&mut sink);
     }
-    Ok(session.run_episode(&EpisodeRequest::default(), &mut arm(rate_hz)?, &mut Scene(ticks), Source::Teleoperator(&mut Wave), &mut sinks))
+    Ok(session.run_episode(&EpisodeRequest::default(), &mut arm, &mut Scene(ticks), Source::Teleoperator(&mut Wave), &mut sinks))
 }
 
-#[allow(clippy::print_stdout, reason = "an example shows what it measured")]
+/// Processor time of a turn that only sleeps, µs.
+fn sleeping_us(priority: Option<u8>, rate_hz: u32, turns: u32) -> f64 {
+    let used_ns = || std::fs::read_to_string("/proc/thread-self/schedstat").ok()?.split(' ').next()?.parse::<f64>().ok();
+    let turn = move || {
+        Realtime::ask(&RealtimeRequest { priority, lock_memory: priority.is_some(), cpu: None });
+        let clock = MonotonicClock::new();
+        let before = used_ns()?;
+        for turn in 1..=turns {
+            clock.sleep_until(Timestamp::ZERO + Duration::from_secs_f64(f64::from(turn) / f64::from(rate_hz)));
+        }
+        Some((used_ns()? - before) * 1e-3 / f64::from(turns))
+    };
+    std::thread::spawn(turn).join().ok().flatten().unwrap_or(f64::NAN)
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
-    let seconds: u64 = std::env::args().nth(1).map_or(Ok(5), |text| text.parse())?;
+    let mut args = std::env::args().skip(1);
+    let seconds: u64 = args.next().map_or(Ok(5), |text| text.parse())?;
+    let priority = args.next().map(|text| text.parse()).transpose()?;
     for (watched, ticks) in [(false, 2_000_000), (true, 200_000)] {
         let start = Instant::now();
-        run(Arc::new(MockClock::new()), 1000, ticks, watched)?;
+        run(Arc::new(MockClock::new()), None, 1000, ticks, watched)?;
         let to_whom = if watched { "handed to another thread, which is waited for" } else { "seen by nobody" };
         println!("mock clock, frames {to_whom}: {:.2} us a tick", start.elapsed().as_secs_f64() * 1e6 / ticks as f64);
     }
     for rate_hz in [30, 200, 1000] {
-        let report = run(Arc::new(MonotonicClock::new()), rate_hz, seconds * u64::from(rate_hz), true)?;
+        let report = run(Arc::new(MonotonicClock::new()), priority, rate_hz, seconds * u64::from(rate_hz), true)?;
         let us = |ns: u64| ns as f64 * 1e-3;
         let (late, work) = (report.cadence.lateness.stats(), report.cadence.work.stats());
+        let cpu_us = report.cadence.cpu_ns.map_or(f64::NAN, |ns| ns as f64 * 1e-3 / report.cadence.ticks as f64);
         println!(
-            "{rate_hz:4} Hz: achieved {:.2} Hz, {} missed, {} frames lost, lateness p50 {:.0} p99 {:.0} p99.9 {:.0} max {:.0} us, \
-             work p50 {:.1} p99 {:.1} max {:.0} us",
+            "{rate_hz:4} Hz, {}: achieved {:.2} Hz, {} missed, {} frames lost, lateness p50 {:.0} p99 {:.0} p99.9 {:.0} max {:.0} us, \
+             work p50 {:.1} p99 {:.1} max {:.0} us, processor time {cpu_us:.1} us a tick ({:.1} to sleep and wake alone)",
+            report.realtime,
             report.cadence.achieved_rate_hz,
             report.missed_ticks,
             report.frames_lost,
@@ -139,6 +108,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             us(work.p50_ns),
             us(work.p99_ns),
             us(work.max_ns),
+            sleeping_us(priority, rate_hz, rate_hz * seconds as u32),
         );
     }
     Ok(())

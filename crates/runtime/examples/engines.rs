@@ -10,89 +10,21 @@
 
 #![allow(clippy::print_stdout, reason = "printing is what it is for")]
 
+mod common;
+
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::{Arm, Scene};
 use sinew_core::{
-    ActionChunk, Continuation, Environment, EpisodeEnd, EpisodeSetup, EpisodeStart, Frame, FrameSink, Observation, Outcome, Policy,
-    PolicyError, PolicyInfo, Robot, RobotDescription, RobotError, SafeCommand, SinkError, Tick,
+    ActionChunk, Continuation, EpisodeEnd, EpisodeStart, Frame, FrameSink, Observation, Policy, PolicyError, PolicyInfo, SinkError,
 };
 use sinew_runtime::{EpisodeRequest, Inference, MonotonicClock, PolicyThread, Session, SessionConfig, Source, StopFlag};
 
 const CHUNK: u64 = 50;
 /// A row's tick as an angle.
 const RAD_PER_TICK: f64 = 1e-3;
-
-/// Two joints that are wherever they are told to be; 30 Hz.
-const ARM: &str = r#"
-name = "arm"
-title = "Two joints"
-lerobot_robot_type = "arm"
-control_rate_hz = 30
-bus = { protocol = "none", baud_rate = 1 }
-tool = { joint = "row", joint_from_tool = { translation_m = [0.1, 0, 0], rotation_wxyz = [1, 0, 0, 0] } }
-stop = { behaviour = "hold", rest_rad = [0, 0] }
-[[joint]]
-name = "row"
-motor = { model = "none", id = 1 }
-unit = "degrees"
-parent_from_joint = { translation_m = [0, 0, 0], rotation_wxyz = [1, 0, 0, 0] }
-axis = [0, 0, 1]
-limits = { position_rad = [-3, 3], velocity_rad_per_s = 100, step_rad = 3 }
-[[joint]]
-name = "swing"
-motor = { model = "none", id = 2 }
-unit = "degrees"
-parent_from_joint = { translation_m = [0, 0, 0], rotation_wxyz = [1, 0, 0, 0] }
-axis = [0, 0, 1]
-limits = { position_rad = [-3, 3], velocity_rad_per_s = 100, step_rad = 3 }
-[[camera]]
-name = "front"
-width = 4
-height = 3
-"#;
-
-struct Arm(RobotDescription);
-
-impl Robot for Arm {
-    fn description(&self) -> &RobotDescription {
-        &self.0
-    }
-
-    fn observe(&mut self, _: &Tick, _: &mut Observation) -> Result<(), RobotError> {
-        Ok(())
-    }
-
-    fn enable(&mut self) -> Result<(), RobotError> {
-        Ok(())
-    }
-
-    fn write_goals(&mut self, command: &SafeCommand, applied_rad: &mut [f64]) -> Result<(), RobotError> {
-        applied_rad.copy_from_slice(command.goals_rad());
-        Ok(())
-    }
-
-    fn stop(&mut self) -> Result<(), RobotError> {
-        Ok(())
-    }
-}
-
-struct Scene(u64);
-
-impl Environment for Scene {
-    fn reset(&mut self, _: u64) -> Result<EpisodeSetup, RobotError> {
-        Ok(EpisodeSetup { task: String::new(), max_ticks: self.0 })
-    }
-
-    fn outcome(&mut self) -> Outcome {
-        Outcome::Running
-    }
-
-    fn state_hash(&self) -> u64 {
-        0
-    }
-}
 
 struct Scripted {
     info: PolicyInfo,
@@ -174,7 +106,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut policy = PolicyThread::spawn(Scripted { info, latencies_ms, answers: 0 })?;
     let mut notes = Notes::default();
     let mut scene = Scene((seconds.parse::<f64>()? * 30.0) as u64);
-    let mut arm = Arm(RobotDescription::from_toml("arm", ARM)?);
+    let mut arm = Arm::new(30, 2, &[("front", 4, 3)])?;
     let report = session.run_episode(&EpisodeRequest::default(), &mut arm, &mut scene, Source::Policy(&mut policy), &mut [&mut notes]);
     if let Some(fault) = report.faults.first() {
         return Err(fault.chain().into());
