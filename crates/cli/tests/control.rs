@@ -31,16 +31,16 @@ fn the_loop_turns_faster_than_the_policy_and_records_at_its_rate() {
     assert_eq!(turns.div_ceil(4), rows, "a row for every fourth turn");
 }
 
-/// A tiny SmolVLA of random weights that LeRobot made.
-fn smolvla() -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../policy/tests/golden/smolvla/bfloat16").display().to_string()
+/// A tiny policy of random weights that LeRobot made.
+fn golden(case: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../policy/tests/golden").join(case).display().to_string()
 }
 
 #[test]
 fn chunks_are_continued_where_the_policy_can_and_refused_where_it_cannot() {
     let desk = Desk::new();
     let base = ["rollout", "--fast", "--episodes", "1", "--task", "reach", "--no-record", "--no-rerun", "--json"];
-    let policy = smolvla();
+    let policy = golden("smolvla/bfloat16");
     let run = |more: &[&str]| {
         let text = desk.ok(&[&base[..], &["--policy", &policy], more].concat());
         let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
@@ -50,6 +50,16 @@ fn chunks_are_continued_where_the_policy_can_and_refused_where_it_cannot() {
     assert_eq!(rtc, run(&["--inference", "rtc"]));
     assert_ne!(rtc, run(&["--inference", "async"]));
     assert_ne!(rtc, run(&["--inference", "rtc", "--rtc-schedule", "zeros", "--rtc-horizon", "2"]));
+    let trained = golden("pi05/trained");
+    let run_trained = |mode: &[&str]| {
+        let text = desk.ok(&[&base[..], &["--policy", &trained, "--inference", "rtc"], mode].concat());
+        let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        assert_eq!(line["inference"]["unused_answers"], 0);
+        line["action_hash"].as_str().unwrap().to_owned()
+    };
+    let own = run_trained(&[]);
+    assert_eq!(own, run_trained(&["--rtc-mode", "trained"]));
+    assert_ne!(own, run_trained(&["--rtc-mode", "guided"]));
     let error = desk.error(&["rollout", "--fast", "--inference", "rtc"]);
     contains_all(&error, &["the act policy", "sync or async"]);
     let refused = |more: &[&str], says: &[&str]| {

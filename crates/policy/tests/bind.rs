@@ -155,6 +155,43 @@ fn a_bound_policy_continues_its_own_chunk() {
     assert!(error.contains("the smolvla policy") && error.contains("rtc_training_max_delay 0"), "{error}");
 }
 
+/// Of actions that are relative to the state what is left is the places to go to, wherever the arm is by then.
+#[test]
+fn what_a_bound_policy_continues_is_made_relative_to_where_the_arm_is_now() {
+    let checkpoint = Arc::new(Checkpoint::open(golden("pi0/relative_actions")).unwrap());
+    let robot = robot(&["pan", "lift", "wrist", "Gripper"], &[("front", 40, 40)]);
+    let mut policy = BoundPolicy::bind(&checkpoint, &robot).unwrap();
+    let settings = GuidanceSettings { execution_horizon: 4, ..GuidanceSettings::default() };
+    policy.set_guidance(settings).unwrap();
+    let seen = |tick, position_rad: [f64; 4]| {
+        let mut observation = Observation::for_robot(&robot);
+        (observation.tick, observation.position_rad) = (tick, position_rad.to_vec());
+        observation
+    };
+    let (before, now) = (seen(0, [0.1, -0.2, 0.3, 0.5]), seen(2, [0.2, -0.1, 0.15, 0.6]));
+    let inputs = |observation: &Observation, seed| {
+        let mut state = vec![0.0; 4];
+        JointUnits::of(&robot).to_dataset(&observation.position_rad, &mut state);
+        Inputs::new().vector("observation.state", state).image("observation.images.front", 40, 40, vec![0; 4800]).task("go").seed(seed)
+    };
+    let first = checkpoint.infer_chunk(&inputs(&before, 0), None).unwrap();
+    let guidance = |previous| Guidance { previous, inference_delay: 2, settings };
+    let expected = checkpoint.infer_chunk(&inputs(&now, 1), Some(&guidance(first.rest(4)))).unwrap().actions;
+    // What the model gave is of no account, the places are.
+    let mut other = first.rest(4);
+    other.normalized.values.fill(0.0);
+    assert_eq!(checkpoint.infer_chunk(&inputs(&now, 1), Some(&guidance(other.clone()))).unwrap().actions, expected);
+    other.actions.values.iter_mut().for_each(|value| *value += 5.0);
+    assert_ne!(checkpoint.infer_chunk(&inputs(&now, 1), Some(&guidance(other))).unwrap().actions, expected);
+
+    policy.infer(std::slice::from_ref(&before), "go").unwrap();
+    let continuing = Continuation { rows_left: 4, delay_rows: 2, newest_is_unused: false };
+    let chunk = policy.infer_continuing(std::slice::from_ref(&now), "go", continuing).unwrap();
+    for (goals, row) in chunk.rows().zip(expected.values.chunks(4)) {
+        assert!((goals[0].to_degrees() - f64::from(row[0])).abs() < 1e-4, "{} {}", goals[0].to_degrees(), row[0]);
+    }
+}
+
 #[test]
 fn a_robot_that_does_not_fit_is_shown_beside_the_checkpoint() {
     let checkpoint = checkpoint();

@@ -159,6 +159,7 @@ fn heads_that_do_not_divide_and_layers_that_are_not_there_are_refused() {
 
 #[test]
 fn rows_are_given_only_where_the_policy_was_trained_for_so_many() {
+    use GuidanceMode::{Guided, Trained};
     let guidance = |mode, rows: usize, inference_delay| {
         let actions = Actions { rows, width: 5, values: vec![0.5; 5 * rows] };
         let previous = Chunk { normalized: actions.clone(), actions };
@@ -172,7 +173,6 @@ fn rows_are_given_only_where_the_policy_was_trained_for_so_many() {
         let error = run(case, guidance).unwrap_err();
         assert!(error.contains(says), "{case}: {error}");
     };
-    use GuidanceMode::{Guided, Trained};
     let chunk = run("pi05/trained", &guidance(Trained, 4, 3)).unwrap();
     let is_given = |row: &[f32]| row[..5] == [0.5; 5] && row[5] == 0.0;
     assert!(chunk.chunks_exact(6).zip(0..).all(|(row, i)| is_given(row) == (i < 3)), "{chunk:?}");
