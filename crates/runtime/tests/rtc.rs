@@ -37,6 +37,21 @@ fn delays_are_told_in_ticks_of_the_policy_however_often_the_loop_turns() {
 }
 
 #[test]
+fn rows_are_late_by_ticks_of_the_policy_however_often_the_loop_turns() {
+    for control_multiplier in [1, 5, 20] {
+        let fake = Fake::new(60, 20).continuing();
+        let config = SessionConfig { control_multiplier, ..scripted(&[4]) };
+        let (mut arm, mut tape) = (Arm::new(), Tape::default());
+        let report = run(&config, &mut arm, &mut Scene::lasting(100), Source::Policy(&mut fake.thread()), &mut [&mut tape]);
+        // Of 7 answers 6 came beside the loop.
+        let log = fake.log();
+        assert_eq!(log.asked_ticks, [0, 15, 30, 45, 60, 75, 90], "{control_multiplier} turns a tick");
+        assert!(log.continuings[1..].iter().flatten().all(|continuing| (continuing.rows_left, continuing.delay_rows) == (45, 4)));
+        assert_eq!((report.late_rows, report.inference.latency.stats().count), (6 * 4, 7), "{control_multiplier} turns a tick");
+    }
+}
+
+#[test]
 fn an_answer_that_took_longer_than_the_rows_it_was_given_is_not_used() {
     let fake = Fake::new(60, 20).within(4);
     let (mut arm, mut tape) = (Arm::new(), Tape::default());
