@@ -88,7 +88,7 @@ def busy_processors(is_wanted):
 
 
 def side_by_side(args, rate_hz, seconds, options=(), busy=False, with_lerobot=False, meanwhile=lambda: None):
-    """Runs the loops at once, `meanwhile` from when Sinew's ticks; its report and the others' lateness in ms."""
+    """Runs the loops at once, `meanwhile` from when Sinew's ticks, which may say what happened; Sinew's report and the others' lateness in ms."""
     command = [args.loop, f"policy={args.policy}", f"rate={rate_hz}", f"seconds={seconds}", f"fifo={PRIORITY}", *options]
     with busy_processors(busy), subprocess.Popen(command, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL) as sinew:
         if sinew.stdout.readline() != "ticking\n":
@@ -98,8 +98,8 @@ def side_by_side(args, rate_hz, seconds, options=(), busy=False, with_lerobot=Fa
         python = threading.Thread(target=lerobot, args=(rate_hz, seconds, late_ms)) if with_lerobot else None
         if python:
             python.start()
-        meanwhile()
-        report = json.loads(sinew.stdout.read())
+        happened = meanwhile()
+        report = json.loads(sinew.stdout.read()) | {"happened": happened or ""}
         if python:
             python.join()
         floor = of_cyclictest(floor.communicate()[0])
@@ -130,7 +130,7 @@ def losses(report):
     ages = ", ".join(f"{camera['age']['p50_ns'] / 1e6:.0f}" for camera in report["cameras"])
     realtime = [asked["what"] for asked in report["realtime"]["asked"] if asked["refused"]]
     return (
-        f"{report['missed_ticks']} missed, {cadence['overruns']} overran, worst part {cadence['worst_part']}, "
+        f"{report['happened']}{report['missed_ticks']} missed, {cadence['overruns']} overran, worst part {cadence['worst_part']}, "
         f"{cadence['cpu_ns'] / 1e3 / cadence['ticks']:.0f} us of a processor a tick; frames: {report['frames_lost']} lost, "
         f"{left_out} left out by encoders, of {report['policy_ticks']}; images {ages} ms old (median); "
         f"{inference['count']} chunks in {inference['p50_ns'] / 1e6:.0f} ms (median)" + "".join(f"; refused: {what}" for what in realtime)
@@ -190,11 +190,14 @@ def stop_group(group, after_s, for_s):
 
 def freeze(mount, after_s, for_s):
     time.sleep(after_s)
+    start = time.perf_counter()
+    # It takes no writes while it is being frozen either, which lasts until what was written before is on the disk.
     subprocess.run(["fsfreeze", "--freeze", mount], check=True)
     try:
         time.sleep(for_s)
     finally:
         subprocess.run(["fsfreeze", "--unfreeze", mount], check=True)
+    return f"the disk stood still for {time.perf_counter() - start:.1f} s; "
 
 
 def disturbed(args, folder):
