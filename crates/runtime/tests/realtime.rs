@@ -42,6 +42,21 @@ fn an_episode_takes_the_time_its_rate_says() {
 }
 
 #[test]
+fn the_policy_and_the_sinks_have_the_bytes_that_the_robot_brought() {
+    let policy = Fake::new(8, 6);
+    let mut tape = Tape::default();
+    let config = SessionConfig { inference: Inference::Async, ..SessionConfig::default() };
+    let mut scene = Scene::lasting(50);
+    run_on(clock(), &config, &mut Arm::new(), &mut scene, Source::Policy(&mut policy.thread()), &mut [&mut tape], &StopFlag::new());
+    let log = policy.log();
+    // What was asked before the first tick was observed anew in it.
+    let asked = log.images.iter().filter(|(tick, _)| *tick > 0);
+    let seen = |tick: u64| tape.frames.iter().find(|frame| frame.tick == tick).map(|frame| frame.observation.images[0].rgb.as_ptr());
+    let pairs: Vec<_> = asked.filter_map(|(tick, image)| Some((image.as_ptr(), seen(*tick)?))).collect();
+    assert!(pairs.len() > 3 && pairs.iter().all(|(policy, sink)| policy == sink), "an image was copied: {pairs:?}");
+}
+
+#[test]
 fn a_slow_sink_loses_frames_and_never_slows_the_loop() {
     let mut tape = Tape { delay: Duration::from_millis(100), ..Tape::default() };
     let mut leader = Leader { done_at: None, goal: |_| [0.1, -0.2], asked: 0 };

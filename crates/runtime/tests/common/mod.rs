@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use sinew_core::{
     ActionChunk, Clock, Continuation, Environment, EpisodeEnd, EpisodeSetup, EpisodeStart, Frame, FrameSink, ImageBuffers, MockClock,
-    Observation, Outcome, Policy, PolicyError, PolicyInfo, Robot, RobotDescription, RobotError, SafeCommand, SinkError, TeleopStatus,
-    Teleoperator, Tick,
+    Observation, Outcome, Pixels, Policy, PolicyError, PolicyInfo, Robot, RobotDescription, RobotError, SafeCommand, SinkError,
+    TeleopStatus, Teleoperator, Tick,
 };
 use sinew_runtime::{EpisodeReport, EpisodeRequest, PolicyThread, Session, SessionConfig, Source, StopFlag};
 
@@ -170,6 +170,8 @@ pub struct Log {
     pub calls: u64,
     pub resets: u64,
     pub asked_ticks: Vec<u64>,
+    /// With their ticks.
+    pub images: Vec<(u64, Pixels)>,
     /// The ticks of the observations shown with each question.
     pub seen_ticks: Vec<Vec<u64>>,
     pub continuings: Vec<Option<Continuation>>,
@@ -269,6 +271,7 @@ impl Policy for Fake {
             let mut log = self.log();
             log.seen_ticks.push(observations.iter().map(|observation| observation.tick).collect());
             log.asked_ticks.push(observation.tick);
+            log.images.push((observation.tick, observation.images[0].rgb.clone()));
             log.continuings.push(None);
             log.tasks.push(task.to_owned());
             log.calls += 1;
