@@ -6,12 +6,14 @@ use openh264::formats::YUVSlices;
 
 use crate::RecordError;
 use crate::encode::{PictureEncoder, Ready};
-use crate::h264_settings::Settings;
+use crate::h264_settings::set_quantizer;
 use crate::mp4::avc1_entry;
 
 /// How much coarser frames between key frames are quantized. Where nothing moves they repeat the key frame
 /// as it is, in place of encoding the sensor's noise anew; x264, which LeRobot uses, does so more strongly.
 const BETWEEN_KEYS: u8 = 6;
+
+const COARSEST: u8 = 51;
 
 /// Encodes one episode of one camera. The first frame, and then every `keyframe_interval`-th, can be
 /// decoded alone; there are no B-frames; the same images give the same bytes.
@@ -19,9 +21,10 @@ pub(crate) struct H264Encoder {
     camera: String,
     width: usize,
     height: usize,
+    config: EncoderConfig,
     encoder: Encoder,
-    /// `None` before the first picture.
-    settings: Option<Settings>,
+    /// That of the last picture; `None` before the first.
+    in_use: Option<u8>,
     /// Of key frames.
     quantizer: u8,
     keyframe_interval: u32,
@@ -55,15 +58,15 @@ impl H264Encoder {
             // More threads would cut the picture into slices by the machine's number of cores.
             .num_threads(1)
             .vui(VuiConfig::bt601());
-        let encoder = Encoder::with_api_config(OpenH264API::from_source(), config)
-            .map_err(|source| RecordError::Encode { camera: camera.to_owned(), source })?;
+        let encoder = begin(camera, config)?;
         let (width, height) = (width as usize, height as usize);
         Ok(Self {
             camera: camera.to_owned(),
             width,
             height,
+            config,
             encoder,
-            settings: None,
+            in_use: None,
             quantizer,
             keyframe_interval: keyframe_interval.max(1),
             since_key: 0,
@@ -88,40 +91,45 @@ impl H264Encoder {
         Ok(stream.frame_type())
     }
 
-    /// Sets the quantizer of the next picture.
-    fn set_quantizer(&mut self, quantizer: u8) -> Result<(), RecordError> {
-        let failed = |answer| RecordError::Encoder {
-            camera: self.camera.clone(),
-            encoder: "openh264".to_owned(),
-            what: format!("setting the quantizer to {quantizer}: error {answer}"),
-        };
-        let settings = match &mut self.settings {
-            Some(settings) => settings,
-            None => {
-                let settings = self.settings.insert(Settings::of(&mut self.encoder).map_err(failed)?);
-                settings.use_cabac();
-                settings
-            }
-        };
-        settings.set_quantizer(quantizer);
-        settings.apply(&mut self.encoder).map_err(failed)
+    /// As [`encode`](Self::encode), at this quantizer.
+    fn encode_at(&mut self, quantizer: u8) -> Result<FrameType, RecordError> {
+        if self.in_use.is_none() {
+            // It can't be told anything before it has seen a picture.
+            self.encode()?;
+            self.encoder.force_intra_frame();
+        }
+        if self.in_use != Some(quantizer) {
+            set_quantizer(&mut self.encoder, quantizer).map_err(|error| RecordError::Encoder {
+                camera: self.camera.clone(),
+                encoder: "openh264".to_owned(),
+                what: format!("setting the quantizer to {quantizer}: error {error}"),
+            })?;
+            self.in_use = Some(quantizer);
+        }
+        self.encode()
     }
+}
+
+fn begin(camera: &str, config: EncoderConfig) -> Result<Encoder, RecordError> {
+    Encoder::with_api_config(OpenH264API::from_source(), config).map_err(|source| RecordError::Encode { camera: camera.to_owned(), source })
 }
 
 impl PictureEncoder for H264Encoder {
     fn push(&mut self, picture: &[u8], ready: &mut Ready<'_>) -> Result<(), RecordError> {
         rgb_to_yuv420(picture, self.width, &mut self.yuv);
-        if self.settings.is_none() {
-            // It has no settings before it has seen a picture, and begins anew when they are set.
-            self.encode()?;
-        }
-        match self.since_key {
-            0 => self.set_quantizer(self.quantizer)?,
-            1 => self.set_quantizer((self.quantizer + BETWEEN_KEYS).min(51))?,
-            _ => {}
-        }
+        let mut quantizer = if self.since_key == 0 { self.quantizer } else { (self.quantizer + BETWEEN_KEYS).min(COARSEST) };
+        let kind = loop {
+            match self.encode_at(quantizer) {
+                // At a fine quantizer a picture of nothing but noise takes more bytes than openh264 has room
+                // for. It gives up then and can't go on; a new one begins with a key frame.
+                Err(RecordError::Encode { .. }) if quantizer < COARSEST => {
+                    (self.encoder, self.in_use, self.since_key) = (begin(&self.camera, self.config)?, None, 0);
+                    quantizer = (quantizer + BETWEEN_KEYS).min(COARSEST);
+                }
+                answer => break answer?,
+            }
+        };
         self.since_key = (self.since_key + 1) % self.keyframe_interval;
-        let kind = self.encode()?;
 
         self.frame.clear();
         for unit in units(&self.annex_b) {
@@ -258,7 +266,7 @@ mod tests {
 
     #[test]
     fn key_frames_come_when_they_are_due_and_none_is_skipped_even_on_noise() {
-        for (quantizer, interval) in [(24, 2), (51, 2), (1, 3), (30, 1)] {
+        for (quantizer, interval) in [(24, 2), (51, 2), (30, 1)] {
             for (index, (_, is_key)) in sizes(quantizer, interval, 256, 0, 40).into_iter().enumerate() {
                 assert_eq!(is_key, index % interval as usize == 0, "frame {index} of {quantizer}, {interval}");
             }
@@ -266,8 +274,15 @@ mod tests {
     }
 
     #[test]
+    fn a_picture_that_takes_more_bytes_than_there_is_room_for_is_encoded_coarser() {
+        let frames = sizes(1, 3, 256, 0, 10);
+        assert_eq!(frames.len(), 10);
+        assert!(frames[0].1 && frames.iter().all(|(bytes, _)| *bytes > 5000), "{frames:?}");
+    }
+
+    #[test]
     fn a_sensors_noise_is_not_encoded_again_between_key_frames() {
-        let frames = sizes(24, 2, 9, 100, 20);
+        let frames = sizes(24, 2, 30, 100, 20);
         let total = |of_keys| frames.iter().filter(|(_, is_key)| *is_key == of_keys).map(|(bytes, _)| bytes).sum::<usize>();
         assert!(total(false) * 4 < total(true), "{frames:?}");
     }

@@ -244,8 +244,9 @@ fn killed_at_moments_nobody_chose_no_committed_episode_is_lost() {
 fn a_disk_that_is_full_costs_the_running_episode_only() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("dataset");
-    // Blocks are 512 bytes or 1024, by the shell.
-    let status = run_child(&root, "endless", r#"trap '' XFSZ; ulimit -f 200; exec "$0" "$@""#);
+    // Blocks are 512 bytes or 1024, by the shell. The limit lies within an episode of the front camera: were it
+    // at the end of one, nothing of the next would be there to recover, and it would begin in a new file.
+    let status = run_child(&root, "endless", r#"trap '' XFSZ; ulimit -f 220; exec "$0" "$@""#);
     assert!(status.success());
     let error = fs::read_to_string(root.with_extension("error")).unwrap();
     assert!(error.contains("File too large"), "{error}");
