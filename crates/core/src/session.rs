@@ -32,6 +32,10 @@ pub struct Frame {
     pub applied_rad: Vec<f64>,
     pub interventions: Interventions,
     pub actor: Actor,
+    /// How many instructions had been set in the session when the tick began, and how often something had been
+    /// marked as worth keeping.
+    pub instructions: u64,
+    pub marks: u64,
     /// No action was queued for this tick; `wanted_rad` is what the starvation behaviour chose.
     pub starved: bool,
     /// Actions still queued after this tick.

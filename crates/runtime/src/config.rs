@@ -55,22 +55,23 @@ pub enum Starvation {
     /// The last command stands; a joint on its way stops as fast as the gate lets it.
     #[default]
     Hold,
-    /// The last command's motion runs out, with a time constant of 0.1 s.
+    /// The last command's motion runs out evenly within 0.1 s.
     SlowStop,
     /// The episode ends with [`Fault::Starved`](crate::Fault::Starved).
     Stop,
 }
 
-/// Which episodes the sinks are told to keep. One that the operator ended is kept or dropped as he says.
+/// Which episodes the sinks are told to keep, if there is a frame in them. One that the operator ended is kept or
+/// dropped as he says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Keep {
-    /// Those that ended in success or failure: what an evaluation wants.
+    /// Those that came to their own end: success, failure, or a fault, unless it was a sink's. What an
+    /// evaluation wants.
     #[default]
     Finished,
     /// Only those that succeeded: what a data set of demonstrations wants.
     Successes,
-    /// All, also those that were interrupted or met a fault, unless it was a sink's: what a record of
-    /// all that happened wants.
+    /// Those that were interrupted too: what a record of all that happened wants.
     Everything,
 }
 
@@ -79,7 +80,9 @@ pub enum Keep {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReturnToRest {
     Never,
-    /// After an episode that [`StopFlag`](crate::StopFlag) or the operator ended.
+    /// After an episode that [`StopFlag`](crate::StopFlag) ended.
+    WhenStopped,
+    /// The same, and after one that the operator ended.
     #[default]
     WhenInterrupted,
     Always,
@@ -91,8 +94,11 @@ pub struct SessionConfig {
     pub inference: Inference,
     pub latency: Latency,
     pub starvation: Starvation,
-    /// An answer that takes longer ends the episode, seconds of the system's clock.
-    pub answer_deadline_s: f64,
+    /// An answer that takes longer ends the episode, seconds of the system's clock. Without it, what was
+    /// measured says how long that is: ten times the longest of the last 16 answers, but at least 3 s; and at
+    /// least 10 s, or twice what the warm-up took, while fewer than 4 answers are known. Meanwhile a tick
+    /// without a row is treated as [`starvation`](Self::starvation) says.
+    pub answer_deadline_s: Option<f64>,
     /// The same for the first answer of all, for which nothing moves yet.
     pub warm_up_deadline_s: f64,
     /// Turns of the loop for each tick of the policy, at least 1: the robot is read and commanded so
@@ -102,7 +108,8 @@ pub struct SessionConfig {
     pub interpolation: Interpolation,
     /// Before a policy's first tick the arm is brought to its first action at
     /// [`rest_velocity_rad_per_s`](Self::rest_velocity_rad_per_s) where a joint is further from it than
-    /// this; the policy is then asked anew.
+    /// this; the policy is then asked anew. A teleoperator, who does not wait, is followed at once, with his
+    /// goals brought to where the arm is and back to themselves at that speed.
     pub start_within_rad: f64,
     /// What the control thread asks of the system.
     pub realtime: RealtimeRequest,
@@ -128,7 +135,7 @@ impl Default for SessionConfig {
             inference: Inference::default(),
             latency: Latency::default(),
             starvation: Starvation::default(),
-            answer_deadline_s: 10.0,
+            answer_deadline_s: None,
             warm_up_deadline_s: 300.0,
             control_multiplier: 1,
             interpolation: Interpolation::default(),

@@ -15,8 +15,13 @@ use crate::schedule::{Schedule, Turn};
 use crate::supervision::Supervision;
 use crate::{Cadence, Fault, InferenceStats, Operator, Progress, Realtime, ReturnToRest, SessionConfig, Starvation, StopFlag};
 
-/// How fast [`Starvation::SlowStop`] lets a motion run out.
+/// How long [`Starvation::SlowStop`] lets a motion run out.
 const SLOW_STOP_S: f64 = 0.1;
+
+/// What is left of a motion's speed after so many turns of running out.
+fn left_of_motion(turns: u32, dt_s: f64) -> f64 {
+    (1.0 - f64::from(turns) * dt_s / SLOW_STOP_S).max(0.0)
+}
 
 /// A part of a tick that has not ended.
 const UNMARKED: i64 = i64::MIN;
@@ -103,6 +108,8 @@ pub(crate) struct Control<'a> {
     pub(crate) wanted_rad: Vec<f64>,
     /// The last command's way from the one before.
     motion_rad: Vec<f64>,
+    /// Turns in a row without an action.
+    starved_turns: u32,
     hash: Fnv1a,
     interval_ns: f64,
     /// When the tick that is being run began, and when each of its parts had ended.
@@ -129,6 +136,7 @@ impl<'a> Control<'a> {
             command: None,
             wanted_rad: vec![0.0; width],
             motion_rad: vec![0.0; width],
+            starved_turns: 0,
             hash: Fnv1a::default(),
             interval_ns: 0.0,
             marks_ns: [0; 6],
@@ -177,6 +185,7 @@ impl<'a> Control<'a> {
         self.tally.state_hash = environment.state_hash();
         let rest = match self.shared.config.return_to_rest {
             ReturnToRest::Never => false,
+            ReturnToRest::WhenStopped => matches!(ending, Ending::Interrupted),
             ReturnToRest::WhenInterrupted => matches!(ending, Ending::Interrupted | Ending::Ended { .. }),
             ReturnToRest::Always => !matches!(ending, Ending::Fault(_) | Ending::SinksFailed),
         };
@@ -195,7 +204,8 @@ impl<'a> Control<'a> {
         let clock = self.shared.clock;
         let period = self.schedule.period();
         let plan = match &mut self.plan {
-            Plan::Teleoperator(teleoperator) => {
+            Plan::Teleoperator(teleoperator, hand_over, _) => {
+                hand_over.begin(true);
                 teleoperator.reset().map_err(|source| Fault::Teleoperator { tick: 0, source })?;
                 return Ok(true);
             }
@@ -256,7 +266,11 @@ impl<'a> Control<'a> {
             };
             self.marks_ns = [UNMARKED; 6];
             self.marks_ns[0] = turn.began.as_nanos();
-            let looks = done_at.is_none() && now.is_first && self.plan.looks_at(now.tick)?;
+            if now.is_first {
+                let frame = &mut *self.frames.current;
+                (frame.instructions, frame.marks) = (operator.instructions(), operator.marks());
+            }
+            let looks = done_at.is_none() && now.is_first && self.plan.looks_at(now.tick, self.frames.current.instructions)?;
             let tick = Tick {
                 index: turn.index,
                 due: turn.due,
@@ -320,6 +334,8 @@ impl<'a> Control<'a> {
         } else {
             self.plan.choose(tick, now, &frame.observation, command.goals_rad(), &mut self.wanted_rad)?
         };
+        let starved_turns = self.starved_turns;
+        self.starved_turns = if choice == Choice::Starved { starved_turns.saturating_add(1) } else { 0 };
         match choice {
             Choice::Interrupted => return Ok(choice),
             Choice::Wanted | Choice::Last => {}
@@ -329,7 +345,10 @@ impl<'a> Control<'a> {
                 let go_on = match self.shared.config.starvation {
                     Starvation::Stop => return Err(Fault::Starved { tick: index }),
                     Starvation::Hold => 0.0,
-                    Starvation::SlowStop => (-dt_s / SLOW_STOP_S).exp(),
+                    Starvation::SlowStop => {
+                        let [before, now] = [starved_turns, self.starved_turns].map(|turns| left_of_motion(turns, dt_s));
+                        if before > 0.0 { now / before } else { 0.0 }
+                    }
                 };
                 for ((wanted, command), motion) in self.wanted_rad.iter_mut().zip(command.goals_rad()).zip(&self.motion_rad) {
                     *wanted = command + motion * go_on;
@@ -364,7 +383,7 @@ impl<'a> Control<'a> {
         frame.starved = choice == Choice::Starved;
         frame.actor = self.plan.actor();
         (frame.queued, frame.inference_ns) = match &self.plan {
-            Plan::Teleoperator(_) => (0, 0),
+            Plan::Teleoperator(..) => (0, 0),
             Plan::Policy(Supervision { policy, .. }) => (policy.queued(index + 1) as u32, policy.latency_ns),
         };
         self.shared.progress.queued.store(frame.queued, Relaxed);

@@ -49,8 +49,8 @@ pub enum Fault {
     #[error("asking the policy at tick {tick}: its answer has {what}")]
     Answer { tick: u64, what: String },
     /// The policy may still be computing; it is not waited for.
-    #[error("asking the policy at tick {tick}: no answer after {waited_s:.1} s")]
-    Unanswered { tick: u64, waited_s: f64 },
+    #[error("asking the policy at tick {tick}: no answer after {waited_s:.1} s, expected one within {deadline_s:.1} s")]
+    Unanswered { tick: u64, waited_s: f64, deadline_s: f64 },
     #[error("asking the {family} policy to continue its chunks: it can't; ask for sync or async inference")]
     NoContinuation { family: String },
     #[error(

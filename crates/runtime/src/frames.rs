@@ -61,6 +61,8 @@ pub(crate) struct Sinks<'a, 'b> {
     sinks: &'a mut [&'b mut dyn FrameSink],
     /// How many were begun, and so are owed an end.
     begun: usize,
+    /// Frames that all of them took.
+    pub(crate) taken: u64,
     pub(crate) fault: Option<Fault>,
     /// Whether all took what they were given.
     pub(crate) is_whole: bool,
@@ -68,7 +70,7 @@ pub(crate) struct Sinks<'a, 'b> {
 
 impl<'a, 'b> Sinks<'a, 'b> {
     pub(crate) fn begin(sinks: &'a mut [&'b mut dyn FrameSink], start: &EpisodeStart) -> Self {
-        let mut this = Self { sinks, begun: 0, fault: None, is_whole: true };
+        let mut this = Self { sinks, begun: 0, taken: 0, fault: None, is_whole: true };
         for sink in this.sinks.iter_mut() {
             this.begun += 1;
             if let Err(fault) = guarded(|| sink.begin(start)) {
@@ -84,9 +86,12 @@ impl<'a, 'b> Sinks<'a, 'b> {
         while let Some(frame) = filled.recv() {
             if self.fault.is_none() {
                 let taken = self.sinks.iter_mut().try_for_each(|sink| guarded(|| sink.frame(&frame)));
-                if let Err(fault) = taken {
-                    (self.fault, self.is_whole) = (Some(fault), false);
-                    failed.store(true, Ordering::Release);
+                match taken {
+                    Ok(()) => self.taken += 1,
+                    Err(fault) => {
+                        (self.fault, self.is_whole) = (Some(fault), false);
+                        failed.store(true, Ordering::Release);
+                    }
                 }
             }
             // The ring has room for every frame there is; were it gone, the frame would be freed.

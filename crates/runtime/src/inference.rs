@@ -8,6 +8,7 @@ use std::thread::{self, Thread};
 use sinew_core::{ActionChunk, Clock, Continuation, Observation, Pixels, Policy, PolicyInfo, RobotDescription, Timestamp};
 
 use crate::handoff::{Receiver, Sender, ring};
+use crate::plan::WINDOW;
 use crate::{Fault, MonotonicClock, Operator, StopFlag};
 
 /// A policy that has moved to a thread of its own, which it keeps from episode to episode. A policy
@@ -21,7 +22,44 @@ pub struct PolicyThread {
     answers: Receiver<Box<Job>>,
     /// `None` while the policy has it.
     job: Option<Box<Job>>,
-    pub(crate) warmed_up: bool,
+    warmed_up: bool,
+    heard: Heard,
+}
+
+/// Until so many answers are known they say little of those to come.
+const FEW_ANSWERS: usize = 4;
+/// How long an answer may take while few are known.
+const FIRST_DEADLINE_NS: i64 = 10_000_000_000;
+/// How long it may take at least: spikes and a disk that stalls for two seconds are no end.
+const LEAST_DEADLINE_NS: i64 = 3_000_000_000;
+/// How many times longer than the longest that is known it may take.
+const PATIENCE: i64 = 10;
+
+/// How long a policy took for its last answers, by the system's clock.
+#[derive(Default)]
+struct Heard {
+    /// For the first of all, which counts for nothing else.
+    warm_up_ns: i64,
+    answers: usize,
+    last_ns: [i64; WINDOW],
+}
+
+impl Heard {
+    fn record(&mut self, compute_ns: i64) {
+        self.last_ns[self.answers % WINDOW] = compute_ns;
+        self.answers += 1;
+    }
+
+    fn longest_ns(&self) -> i64 {
+        self.last_ns.iter().copied().max().unwrap_or(0)
+    }
+
+    /// How long the next answer may take before the policy counts as hung.
+    fn deadline_ns(&self) -> i64 {
+        let least_ns =
+            if self.answers < FEW_ANSWERS { FIRST_DEADLINE_NS.max(self.warm_up_ns.saturating_mul(2)) } else { LEAST_DEADLINE_NS };
+        self.longest_ns().saturating_mul(PATIENCE).max(least_ns)
+    }
 }
 
 impl PolicyThread {
@@ -33,7 +71,8 @@ impl PolicyThread {
         let (answering, answers) = ring(1);
         let handle = thread::Builder::new().name("inference".into()).spawn(move || serve(policy, to_answer, answering))?;
         let questions = Sender::new(questions, handle.thread().clone());
-        Ok(Self { info, can_continue, most_delay_rows, questions, answers, job: Some(Box::default()), warmed_up: false })
+        let (job, heard) = (Some(Box::default()), Heard::default());
+        Ok(Self { info, can_continue, most_delay_rows, questions, answers, job, warmed_up: false, heard })
     }
 
     pub fn info(&self) -> &PolicyInfo {
@@ -59,6 +98,8 @@ struct Job {
     /// As many as the policy looks at, oldest first.
     observations: Vec<Observation>,
     asked_at: Timestamp,
+    /// How many the operator had set: the last of them counts.
+    instructions: u64,
     /// Forget the past first.
     reset: bool,
     continuing: Option<Continuation>,
@@ -84,16 +125,17 @@ pub(crate) struct Client<'a> {
     /// By the system's clock.
     asked_at: Timestamp,
     host: MonotonicClock,
-    deadline_ns: i64,
+    /// Without it, what was heard says how long an answer may take.
+    deadline_s: Option<f64>,
 }
 
 impl<'a> Client<'a> {
-    /// Answers take at most `deadline_s` (see [`begin`](Self::begin) for the first).
-    pub(crate) fn new(thread: &'a mut PolicyThread, setting: Arc<Setting>, deadline_s: f64) -> Self {
+    /// Answers take at most `deadline_s`, or what was measured says how long.
+    pub(crate) fn new(thread: &'a mut PolicyThread, setting: Arc<Setting>, deadline_s: Option<f64>) -> Self {
         let past = vec![Observation::for_robot(&setting.robot); thread.info.n_obs_steps.max(1) - 1];
         let host = MonotonicClock::new();
         let asked_at = host.now();
-        Self { thread, setting, past, seen: 0, asked_tick: 0, asked_at, host, deadline_ns: (deadline_s * 1e9) as i64 }
+        Self { thread, setting, past, seen: 0, asked_tick: 0, asked_at, host, deadline_s }
     }
 
     pub(crate) fn info(&self) -> &PolicyInfo {
@@ -113,12 +155,18 @@ impl<'a> Client<'a> {
         !self.thread.warmed_up
     }
 
-    pub(crate) fn set_deadline(&mut self, deadline_s: f64) {
-        self.deadline_ns = (deadline_s * 1e9) as i64;
+    pub(crate) fn set_deadline(&mut self, deadline_s: Option<f64>) {
+        self.deadline_s = deadline_s;
     }
 
+    fn deadline_ns(&self) -> i64 {
+        self.deadline_s.map_or_else(|| self.thread.heard.deadline_ns(), |seconds| (seconds * 1e9) as i64)
+    }
+
+    /// The answer that was just given was for nothing.
     pub(crate) fn warmed_up(&mut self) {
         self.thread.warmed_up = true;
+        self.thread.heard = Heard { warm_up_ns: self.thread.heard.longest_ns(), ..Heard::default() };
     }
 
     /// Makes ready for an episode, once a question of the one before has been answered. To be called on
@@ -153,9 +201,16 @@ impl<'a> Client<'a> {
         self.seen = 0;
     }
 
-    /// Asks without waiting; `false` while an answer is outstanding. With `reset` the policy forgets
-    /// the past first.
-    pub(crate) fn ask(&mut self, observation: &Observation, now: Timestamp, reset: bool, continuing: Option<Continuation>) -> bool {
+    /// Asks without waiting, by when the operator had set so many `instructions`; `false` while an answer is
+    /// outstanding. With `reset` the policy forgets the past first.
+    pub(crate) fn ask(
+        &mut self,
+        observation: &Observation,
+        now: Timestamp,
+        instructions: u64,
+        reset: bool,
+        continuing: Option<Continuation>,
+    ) -> bool {
         let Some(mut job) = self.thread.job.take() else { return false };
         let Some((last, before)) = job.observations.split_last_mut() else { return false };
         last.copy_from(observation);
@@ -167,6 +222,7 @@ impl<'a> Client<'a> {
         self.asked_tick = observation.tick;
         self.asked_at = self.host.now();
         job.asked_at = now;
+        job.instructions = instructions;
         job.reset = reset;
         job.continuing = continuing;
         self.thread.job = self.thread.questions.try_send(job).err();
@@ -197,7 +253,7 @@ impl<'a> Client<'a> {
 
     /// Waits until the job is back. A fault in its answer is passed on unless it is of an `old` question.
     fn take_answer(&mut self, stop: &StopFlag, old: bool) -> Result<Option<()>, Fault> {
-        let (host, asked_at, deadline_ns) = (self.host, self.asked_at, self.deadline_ns);
+        let (host, asked_at, deadline_ns) = (self.host, self.asked_at, self.deadline_ns());
         let patient = || !stop.is_requested() && host.now().nanos_since(asked_at) <= deadline_ns;
         match self.thread.answers.recv_while(patient) {
             Some(job) if old => {
@@ -212,17 +268,22 @@ impl<'a> Client<'a> {
     }
 
     fn is_overdue(&self) -> bool {
-        self.host.now().nanos_since(self.asked_at) > self.deadline_ns
+        self.host.now().nanos_since(self.asked_at) > self.deadline_ns()
     }
 
     fn overdue(&self) -> Fault {
-        Fault::Unanswered { tick: self.asked_tick, waited_s: self.host.now().nanos_since(self.asked_at) as f64 * 1e-9 }
+        let waited_s = self.host.now().nanos_since(self.asked_at) as f64 * 1e-9;
+        Fault::Unanswered { tick: self.asked_tick, waited_s, deadline_s: self.deadline_ns() as f64 * 1e-9 }
     }
 
     fn accept(&mut self, mut job: Box<Job>) -> Result<Option<&Answer>, Fault> {
         let fault = match &job.answer {
             Some(Err(_)) => job.answer.take().and_then(Result::err),
-            _ => None,
+            Some(Ok(answer)) => {
+                self.thread.heard.record(answer.compute_ns);
+                None
+            }
+            None => None,
         };
         let job = self.thread.job.insert(job);
         match fault {
@@ -238,7 +299,7 @@ fn serve(mut policy: impl Policy, mut questions: Receiver<Box<Job>>, mut answers
     let nothing = Pixels::default();
     while let Some(mut job) = questions.recv() {
         let (Some(asker), Some(setting)) = (job.asker.clone(), job.setting.clone()) else { return };
-        let task = setting.operator.task();
+        let task = setting.operator.task_of(job.instructions);
         let task = task.as_deref().unwrap_or(&setting.task);
         let started = host.now();
         // A policy that panicked is not called again.
@@ -292,4 +353,36 @@ fn check(chunk: ActionChunk, tick: u64, chunk_size: usize, robot: &RobotDescript
         }
     }
     Ok(chunk)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: i64 = 1_000_000;
+
+    fn heard(answers_ms: &[i64]) -> Heard {
+        let mut heard = Heard::default();
+        answers_ms.iter().for_each(|ms| heard.record(ms * MS));
+        heard
+    }
+
+    #[test]
+    fn a_policy_counts_as_hung_by_what_is_known_of_it() {
+        assert_eq!(Heard::default().deadline_ns(), 10_000 * MS);
+        assert_eq!(heard(&[80; 3]).deadline_ns(), 10_000 * MS);
+        assert_eq!(heard(&[80; 4]).deadline_ns(), 3_000 * MS);
+        // A slow one, slow from the first.
+        assert_eq!(heard(&[4_000]).deadline_ns(), 40_000 * MS);
+        // A spike is remembered, and then forgotten.
+        let mut spiked = heard(&[[80; 4], [80, 1_500, 80, 80]].concat());
+        assert_eq!(spiked.deadline_ns(), 15_000 * MS);
+        (0..WINDOW).for_each(|_| spiked.record(80 * MS));
+        assert_eq!(spiked.deadline_ns(), 3_000 * MS);
+        // The warm-up says how slow the first may be, and nothing of those after.
+        let mut warm = Heard { warm_up_ns: 30_000 * MS, ..Heard::default() };
+        assert_eq!(warm.deadline_ns(), 60_000 * MS);
+        (0..FEW_ANSWERS).for_each(|_| warm.record(80 * MS));
+        assert_eq!(warm.deadline_ns(), 3_000 * MS);
+    }
 }

@@ -28,6 +28,7 @@ mod config;
 mod control;
 mod fault;
 mod frames;
+mod hand_over;
 mod handoff;
 mod histogram;
 mod inference;

@@ -19,9 +19,9 @@ struct Wishes {
     actor: AtomicU8,
     end: AtomicU8,
     marks: AtomicU64,
-    /// Never locked by the control thread.
-    task: Mutex<Option<String>>,
-    task_version: AtomicU64,
+    /// All that were set, in order. Never locked by the control thread.
+    instructions: Mutex<Vec<String>>,
+    instruction_count: AtomicU64,
 }
 
 fn actor_of(code: u8) -> Actor {
@@ -103,20 +103,27 @@ impl Operator {
         self.0.marks.load(Acquire)
     }
 
-    /// From now on the policy is given this instruction.
+    /// From the next tick on the policy is given this instruction.
     pub fn set_task(&self, task: String) {
-        *self.0.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
-        self.0.task_version.fetch_add(1, AcqRel);
+        let mut instructions = self.0.instructions.lock().unwrap_or_else(PoisonError::into_inner);
+        instructions.push(task);
+        self.0.instruction_count.store(instructions.len() as u64, Release);
     }
 
     /// The instruction that was set last.
     pub fn task(&self) -> Option<String> {
-        self.0.task.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.task_of(self.instructions())
     }
 
-    /// Rises with each [`set_task`](Self::set_task).
-    pub(crate) fn task_version(&self) -> u64 {
-        self.0.task_version.load(Acquire)
+    /// How many instructions have been set.
+    pub(crate) fn instructions(&self) -> u64 {
+        self.0.instruction_count.load(Acquire)
+    }
+
+    /// The last of the first `instructions` that were set.
+    pub(crate) fn task_of(&self, instructions: u64) -> Option<String> {
+        let number = usize::try_from(instructions).ok()?.checked_sub(1)?;
+        self.0.instructions.lock().unwrap_or_else(PoisonError::into_inner).get(number).cloned()
     }
 }
 
@@ -144,5 +151,15 @@ mod tests {
         operator.end_episode(false);
         operator.end_episode(true);
         assert_eq!((operator.take_end(), operator.take_end()), (Some(true), None));
+    }
+
+    #[test]
+    fn every_instruction_is_known_by_its_number() {
+        let operator = Operator::new();
+        assert_eq!((operator.instructions(), operator.task()), (0, None));
+        operator.set_task("one".into());
+        operator.set_task("two".into());
+        assert_eq!((operator.instructions(), operator.task().as_deref()), (2, Some("two")));
+        assert_eq!((operator.task_of(0), operator.task_of(1).as_deref(), operator.task_of(3)), (None, Some("one"), None));
     }
 }

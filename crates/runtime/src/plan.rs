@@ -6,6 +6,7 @@ use std::time::Duration;
 use sinew_core::{ActionQueue, Actor, Continuation, Observation, TeleopStatus, Teleoperator, Tick};
 
 use crate::control::Shared;
+use crate::hand_over::HandOver;
 use crate::inference::Client;
 use crate::interpolation::Interpolator;
 use crate::supervision::Supervision;
@@ -40,23 +41,25 @@ pub(crate) struct Moment {
 /// A source of actions as the control thread sees it.
 #[expect(clippy::large_enum_variant, reason = "there is one an episode, and it never moves")]
 pub(crate) enum Plan<'a> {
-    Teleoperator(&'a mut dyn Teleoperator),
+    /// The arm comes slowly to first goals that are further from it than so many radians.
+    Teleoperator(&'a mut dyn Teleoperator, HandOver, f64),
     Policy(Supervision<'a>),
 }
 
 impl Plan<'_> {
     pub(crate) fn actor(&self) -> Actor {
         match self {
-            Self::Teleoperator(_) => Actor::Human,
+            Self::Teleoperator(..) => Actor::Human,
             Self::Policy(supervision) => supervision.actor(),
         }
     }
 
-    /// Whether the observation of `tick` will be shown to the policy, now or later.
-    pub(crate) fn looks_at(&mut self, tick: u64) -> Result<bool, Fault> {
+    /// Whether the observation of `tick` will be shown to the policy, now or later; so many `instructions` have
+    /// been set by then.
+    pub(crate) fn looks_at(&mut self, tick: u64, instructions: u64) -> Result<bool, Fault> {
         match self {
-            Self::Teleoperator(_) => Ok(false),
-            Self::Policy(supervision) => supervision.looks_at(tick),
+            Self::Teleoperator(..) => Ok(false),
+            Self::Policy(supervision) => supervision.looks_at(tick, instructions),
         }
     }
 
@@ -72,8 +75,9 @@ impl Plan<'_> {
     ) -> Result<Choice, Fault> {
         match self {
             Self::Policy(supervision) => supervision.choose(tick, now, observation, command_rad, wanted_rad),
-            Self::Teleoperator(teleoperator) => {
+            Self::Teleoperator(teleoperator, hand_over, within_rad) => {
                 let status = teleoperator.action(tick, wanted_rad).map_err(|source| Fault::Teleoperator { tick: tick.index, source })?;
+                hand_over.smooth(command_rad, wanted_rad, *within_rad);
                 Ok(if status == TeleopStatus::Done { Choice::Last } else { Choice::Wanted })
             }
         }
@@ -81,7 +85,7 @@ impl Plan<'_> {
 }
 
 /// How many latencies are remembered.
-const WINDOW: usize = 16;
+pub(crate) const WINDOW: usize = 16;
 /// So many answers in a row may come too late to be used; LeRobot gives up there, too.
 const MOST_UNUSED: u32 = 5;
 
@@ -91,6 +95,7 @@ struct Pending {
     due_tick: u64,
     /// The answer is of use if no more rows than these have been executed since it was asked for.
     most_delay_rows: Option<u64>,
+    instructions: u64,
 }
 
 /// Asks a policy and queues its answers' rows by the tick they are for. In synchronous inference the
@@ -108,6 +113,8 @@ pub(crate) struct PolicyPlan<'a> {
     is_stale: bool,
     /// The policy is to forget the past before it answers next.
     resets: bool,
+    /// How many instructions had been set when the policy was told the last.
+    instructions: u64,
     /// The answer expected is the first, or the first after others have acted: nothing can be left.
     begins: bool,
     /// Answers since the first.
@@ -139,6 +146,7 @@ impl<'a> PolicyPlan<'a> {
             pending: None,
             is_stale: false,
             resets: false,
+            instructions: shared.operator.instructions(),
             begins: true,
             answers: 0,
             unused: 0,
@@ -168,8 +176,8 @@ impl<'a> PolicyPlan<'a> {
     /// Lets the policy answer once for nothing, because first calls are slow, and forget it. It counts
     /// for no figure. `false` when a stop was asked for meanwhile.
     pub(crate) fn warm_up(&mut self, observation: &Observation) -> Result<bool, Fault> {
-        self.client.set_deadline(self.shared.config.warm_up_deadline_s);
-        self.client.ask(observation, self.shared.clock.now(), true, None);
+        self.client.set_deadline(Some(self.shared.config.warm_up_deadline_s));
+        self.client.ask(observation, self.shared.clock.now(), self.instructions, true, None);
         let answered = self.client.wait(self.shared.stop)?.is_some();
         self.client.set_deadline(self.shared.config.answer_deadline_s);
         if answered {
@@ -208,8 +216,11 @@ impl<'a> PolicyPlan<'a> {
         (self.ask_at, self.cursor) = (tick, tick);
     }
 
-    /// Asks at `tick` even if there are rows left.
-    pub(crate) fn ask_soon(&mut self, tick: u64) {
+    /// With another instruction than the last the policy is asked at `tick` even if there are rows left.
+    pub(crate) fn instruct(&mut self, instructions: u64, tick: u64) {
+        if std::mem::replace(&mut self.instructions, instructions) == instructions {
+            return;
+        }
         self.ask_at = match self.shared.config.inference {
             Inference::Sync => self.cursor,
             Inference::Async | Inference::Rtc => self.ask_at.min(tick),
@@ -290,8 +301,9 @@ impl<'a> PolicyPlan<'a> {
         let most = self.most_delay_rows().filter(|_| continues).map(|most| most.min(rows_left));
         let delay_rows = (self.delay_ticks() as usize).min(most.unwrap_or(usize::MAX));
         let continuing = continues.then_some(Continuation { rows_left, delay_rows, newest_is_unused: self.unused > 0 });
-        if self.client.ask(observation, self.shared.clock.now(), reset, continuing) {
-            self.pending = Some(Pending { asked_tick: tick, due_tick, most_delay_rows: most.map(|_| delay_rows as u64) });
+        if self.client.ask(observation, self.shared.clock.now(), self.instructions, reset, continuing) {
+            let most_delay_rows = most.map(|_| delay_rows as u64);
+            self.pending = Some(Pending { asked_tick: tick, due_tick, most_delay_rows, instructions: self.instructions });
         }
     }
 
@@ -325,7 +337,7 @@ impl<'a> PolicyPlan<'a> {
 
     /// `now` is the first tick not yet acted on.
     fn receive(&mut self, now: u64, wait: bool) -> Result<bool, Fault> {
-        let Some(Pending { asked_tick, most_delay_rows, .. }) = self.pending else { return Ok(true) };
+        let Some(Pending { asked_tick, most_delay_rows, instructions, .. }) = self.pending else { return Ok(true) };
         let scripted_ns = self.scripted_ticks().map(|ticks| self.shared.period_ns.saturating_mul(ticks.cast_signed()));
         let answer = if wait { self.client.wait(self.shared.stop)? } else { self.client.poll()? };
         let Some(answer) = answer else { return Ok(!wait) };
@@ -359,7 +371,9 @@ impl<'a> PolicyPlan<'a> {
                 let tries = if self.most_delay_rows().is_some() { 2 } else { 1 };
                 let lead = tries * (self.delay_ticks() + 1);
                 self.stats.lead_ticks_max = self.stats.lead_ticks_max.max(lead);
-                self.ask_at = asked_tick + self.n_action_steps.saturating_sub(lead).max(1);
+                // An answer to what is no longer asked for is used until the next is there.
+                let is_current = instructions == self.instructions;
+                self.ask_at = if is_current { asked_tick + self.n_action_steps.saturating_sub(lead).max(1) } else { now };
             }
             Inference::Sync => {
                 self.queue.clear();

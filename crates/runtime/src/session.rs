@@ -8,6 +8,7 @@ use sinew_core::{Clock, Environment, EpisodeEnd, EpisodeStart, Frame, FrameSink,
 
 use crate::control::{Control, Ended, Ending, Shared};
 use crate::frames::{FrameLink, FramePort, Sinks, frame_for};
+use crate::hand_over::HandOver;
 use crate::handoff::{Sender, ring};
 use crate::inference::{Client, PolicyThread, Setting};
 use crate::plan::{Plan, PolicyPlan};
@@ -67,6 +68,11 @@ impl Session {
         self.progress.clone()
     }
 
+    /// How further episodes are run.
+    pub fn config_mut(&mut self) -> &mut SessionConfig {
+        &mut self.config
+    }
+
     /// For those who hear what a human wants.
     pub fn operator(&self) -> Operator {
         self.operator.clone()
@@ -122,9 +128,10 @@ impl Session {
             Ending::Failure(reason) => (Outcome::Failure(reason.clone()), self.config.keep != Keep::Successes),
             Ending::Ended { keep } => (Outcome::Running, *keep),
             Ending::Interrupted => (Outcome::Running, self.config.keep == Keep::Everything),
-            Ending::Fault(fault) => (Outcome::Failure(fault.chain()), sinks.is_whole && self.config.keep == Keep::Everything),
+            Ending::Fault(fault) => (Outcome::Failure(fault.chain()), sinks.is_whole && self.config.keep != Keep::Successes),
             Ending::SinksFailed => (Outcome::Running, false),
         };
+        let keep = keep && sinks.taken > 0;
         let end = EpisodeEnd { outcome, keep, lost_frames: ended.tally.frames_lost };
         let whole = ended.tally.faults.len();
         sinks.end(&end, &mut ended.tally.faults);
@@ -176,13 +183,15 @@ impl Session {
             let port = FramePort { current: template, link, lossless: !clock.runs_by_itself(), sinks_failed: &sinks_failed, lost: 0 };
             let description = &description;
             let control = move || {
+                let width = description.joints.len();
                 let supervise = |policy, human| {
-                    let width = description.joints.len();
                     let client = Client::new(policy, setting, shared.config.answer_deadline_s);
                     Plan::Policy(Supervision::new(PolicyPlan::new(shared, client, width), human, shared.operator, &shared, width))
                 };
                 let plan = match source {
-                    Source::Teleoperator(teleoperator) => Plan::Teleoperator(teleoperator),
+                    Source::Teleoperator(teleoperator) => {
+                        Plan::Teleoperator(teleoperator, HandOver::new(&shared, width), shared.config.start_within_rad)
+                    }
                     Source::Policy(policy) => supervise(policy, None),
                     Source::Supervised(policy, human) => supervise(policy, Some(human)),
                 };

@@ -52,9 +52,9 @@ impl StopFlag {
         self.level.fetch_max(level as u8, Ordering::AcqRel);
     }
 
-    /// One level up: what each Ctrl-C does. In an emergency it abandons the session.
+    /// One level up: what each Ctrl-C does. From [`StopLevel::Now`] on it abandons the session.
     pub fn escalate(&self) {
-        if self.level() == StopLevel::Emergency {
+        if self.level() >= StopLevel::Now {
             self.abandoned.store(true, Ordering::Release);
         }
         // The closure always answers, so the update cannot fail.
@@ -62,7 +62,17 @@ impl StopFlag {
             self.level.fetch_update(Ordering::AcqRel, Ordering::Acquire, |level| Some(level.max((level + 1).min(StopLevel::Now as u8))));
     }
 
-    /// Whether nobody will clear the emergency: the process is to end.
+    /// What the loss of the terminal does: one stop, since a shell and the system may both tell of it; and in an
+    /// emergency, which now nobody clears, as [`escalate`](Self::escalate).
+    pub fn hang_up(&self) {
+        match self.level() {
+            StopLevel::Emergency => self.escalate(),
+            _ => self.request(StopLevel::Stop),
+        }
+    }
+
+    /// Whether the session was told to stop once more after [`StopLevel::Now`], or in an emergency, which then
+    /// nobody will clear: the process is to end.
     pub fn is_abandoned(&self) -> bool {
         self.abandoned.load(Ordering::Acquire)
     }
@@ -79,20 +89,32 @@ impl StopFlag {
         self.level.compare_exchange(emergency, StopLevel::Run as u8, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// From now on SIGINT, SIGTERM and SIGHUP escalate this flag instead of ending the process.
+    /// From now on SIGINT and SIGTERM [`escalate`](Self::escalate) this flag instead of ending the process, and
+    /// SIGHUP is a [`hang_up`](Self::hang_up), unless it is ignored, as by `nohup`.
     ///
     /// # Errors
     /// When the handlers or their thread cannot be set up.
     pub fn escalate_on_signals(&self) -> io::Result<()> {
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        if !is_ignored(SIGHUP) {
+            signals.add_signal(SIGHUP)?;
+        }
         let flag = self.clone();
         std::thread::Builder::new().name("signals".into()).spawn(move || {
-            for _ in signals.forever() {
-                flag.escalate();
+            for signal in signals.forever() {
+                if signal == SIGHUP { flag.hang_up() } else { flag.escalate() }
             }
         })?;
         Ok(())
     }
+}
+
+/// Whether this process was started with `signal` ignored; where the system doesn't say, it wasn't.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask & (1 << (signal - 1)) != 0
 }
 
 #[cfg(test)]
@@ -115,8 +137,21 @@ mod tests {
         assert!(!flag.is_requested());
         flag.request(StopLevel::Now);
         flag.request(StopLevel::Stop);
+        assert!(flag.level() == StopLevel::Now && !flag.is_abandoned());
         flag.escalate();
-        assert_eq!(flag.level(), StopLevel::Now);
+        assert!(flag.level() == StopLevel::Now && flag.is_abandoned());
+    }
+
+    #[test]
+    fn a_terminal_is_lost_once() {
+        let flag = StopFlag::new();
+        flag.hang_up();
+        flag.hang_up();
+        assert!(flag.level() == StopLevel::Stop && !flag.is_abandoned());
+        let flag = StopFlag::new();
+        flag.emergency();
+        flag.hang_up();
+        assert!(flag.level() == StopLevel::Emergency && flag.is_abandoned());
     }
 
     #[test]
@@ -137,10 +172,9 @@ mod tests {
     fn each_signal_escalates_and_none_kills() {
         let flag = StopFlag::new();
         flag.escalate_on_signals().unwrap();
+        // Ignored, if these tests are run by `nohup`; either way it kills nothing.
         signal_hook::low_level::raise(SIGHUP).unwrap();
-        wait_for(&flag, StopLevel::Stop);
         signal_hook::low_level::raise(SIGTERM).unwrap();
-        wait_for(&flag, StopLevel::Now);
         signal_hook::low_level::raise(SIGINT).unwrap();
         wait_for(&flag, StopLevel::Now);
     }

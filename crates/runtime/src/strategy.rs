@@ -9,7 +9,8 @@ use sinew_core::{Actor, EpisodeEnd, EpisodeStart, Frame, FrameSink, Outcome, Sin
 use crate::Operator;
 
 /// How the frames of a session are divided into episodes. Whatever it is, an episode has one
-/// instruction: when the operator sets another, a new one begins.
+/// instruction: with the first tick at which the policy was given another, a new one begins. All boundaries are
+/// at the tick at which the session heard of the operator's wish, however far behind the sinks are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Strategy {
     /// Each episode of the session is one.
@@ -32,7 +33,8 @@ pub struct Selection<'a> {
     recorder: &'a mut dyn FrameSink,
     operator: Operator,
     start: EpisodeStart,
-    task_version: u64,
+    /// How many instructions the operator had set by the last frame.
+    instructions: u64,
     /// Whether the recorder has an episode open, and how many frames it got.
     is_open: bool,
     frames: u64,
@@ -43,17 +45,20 @@ pub struct Selection<'a> {
     committed: Arc<AtomicU64>,
     /// The session's episode is to end when so many are committed.
     enough: Option<u64>,
+    /// Ends wait to be settled, and the one that does.
+    defers: bool,
+    pending: Option<EpisodeEnd>,
 }
 
 impl<'a> Selection<'a> {
     pub fn new(strategy: Strategy, recorder: &'a mut dyn FrameSink, operator: Operator) -> Self {
-        let (task_version, marks) = (operator.task_version(), operator.marks());
+        let marks = operator.marks();
         Self {
             strategy,
             recorder,
             operator,
             start: EpisodeStart { attempt: 0, seed: 0, task: String::new() },
-            task_version,
+            instructions: 0,
             is_open: false,
             frames: 0,
             back: VecDeque::new(),
@@ -61,6 +66,8 @@ impl<'a> Selection<'a> {
             marks,
             committed: Arc::default(),
             enough: None,
+            defers: false,
+            pending: None,
         }
     }
 
@@ -69,6 +76,25 @@ impl<'a> Selection<'a> {
     pub fn until(mut self, count: u64) -> Self {
         self.enough = Some(count);
         self
+    }
+
+    /// An episode that the session has ended waits for [`settle`](Self::settle), so that it can still be dropped.
+    #[must_use]
+    pub fn deferring(mut self) -> Self {
+        self.defers = true;
+        self
+    }
+
+    /// Commits the episode that waits, or drops it; the beginning of another commits it too. Nothing happens where
+    /// none waits.
+    ///
+    /// # Errors
+    /// When the recorder could not commit or drop it.
+    pub fn settle(&mut self, keep: bool) -> Result<(), SinkError> {
+        match self.pending.take() {
+            Some(end) => self.finish(&EpisodeEnd { keep, ..end }),
+            None => Ok(()),
+        }
     }
 
     /// Counts the episodes that the recorder has committed.
@@ -105,6 +131,11 @@ impl<'a> Selection<'a> {
         Ok(())
     }
 
+    /// The session's episode is about to end, and what comes until then is of no use.
+    fn has_enough(&self) -> bool {
+        self.enough.is_some_and(|enough| self.committed.load(Relaxed) >= enough)
+    }
+
     /// Gives the recorder what was kept back, at most `count` frames.
     fn hand_on(&mut self, count: usize) -> Result<(), SinkError> {
         for _ in 0..count {
@@ -124,8 +155,7 @@ impl<'a> Selection<'a> {
     fn keep_back(&mut self, frame: &Frame, most: (usize, usize)) -> Result<(), SinkError> {
         self.back_bytes += bytes_of(frame);
         self.back.push_back(frame.clone());
-        let marks = self.operator.marks();
-        if !(marks - std::mem::replace(&mut self.marks, marks)).is_multiple_of(2) {
+        if !(frame.marks - std::mem::replace(&mut self.marks, frame.marks)).is_multiple_of(2) {
             if self.is_open { self.close()? } else { self.open()? }
         }
         if self.is_open {
@@ -144,8 +174,9 @@ fn bytes_of(frame: &Frame) -> usize {
 
 impl FrameSink for Selection<'_> {
     fn begin(&mut self, episode: &EpisodeStart) -> Result<(), SinkError> {
+        self.settle(true)?;
         self.start.clone_from(episode);
-        (self.task_version, self.is_open) = (self.operator.task_version(), false);
+        (self.instructions, self.is_open) = (0, false);
         // What was kept back is of another scene.
         (self.back, self.back_bytes, self.marks) = (VecDeque::new(), 0, self.operator.marks());
         match self.strategy {
@@ -155,23 +186,29 @@ impl FrameSink for Selection<'_> {
     }
 
     fn frame(&mut self, frame: &Frame) -> Result<(), SinkError> {
-        let version = self.operator.task_version();
-        if version != self.task_version {
-            self.task_version = version;
+        if frame.instructions != std::mem::replace(&mut self.instructions, frame.instructions)
+            && let Some(task) = self.operator.task_of(frame.instructions).filter(|task| *task != self.start.task)
+        {
             let is_open = self.is_open;
             if is_open {
                 self.close()?;
             }
-            self.start.task = self.operator.task().unwrap_or_default();
-            if is_open {
+            self.start.task = task;
+            if is_open && !self.has_enough() {
                 self.open()?;
             }
+        }
+        if !self.is_open && self.has_enough() {
+            return Ok(());
         }
         match self.strategy {
             Strategy::Whole => self.record(frame),
             Strategy::Rotating { frames } => {
                 if self.frames >= frames.max(1) && frame.actor != Actor::Human {
                     self.close()?;
+                    if self.has_enough() {
+                        return Ok(());
+                    }
                     self.open()?;
                 }
                 self.record(frame)
@@ -190,6 +227,13 @@ impl FrameSink for Selection<'_> {
     }
 
     fn end(&mut self, end: &EpisodeEnd) -> Result<(), SinkError> {
-        if self.is_open { self.finish(end) } else { Ok(()) }
+        match self.is_open {
+            true if self.defers && end.keep => {
+                self.pending = Some(end.clone());
+                Ok(())
+            }
+            true => self.finish(end),
+            false => Ok(()),
+        }
     }
 }

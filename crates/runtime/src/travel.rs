@@ -37,7 +37,7 @@ impl Control<'_> {
         finite(observation, armed.description())?;
         match &mut self.plan {
             Plan::Policy(supervision) => supervision.policy.first(observation),
-            Plan::Teleoperator(_) => Ok(true),
+            Plan::Teleoperator(..) => Ok(true),
         }
     }
 

@@ -33,7 +33,11 @@ fn assert_fault(report: &EpisodeReport, tape: &Tape, arm: &Arm, words: &str) {
     let reason = report.reason.as_deref().unwrap_or_default();
     assert!(reason.contains(words), "{reason}");
     assert_eq!(arm.enables, arm.stops, "armed and made safe equally often");
-    assert!(!report.kept && tape.ends.iter().all(|end| !end.keep));
+    // What led to it is kept, and says why.
+    assert_eq!(report.kept, !tape.frames.is_empty());
+    for end in &tape.ends {
+        assert_eq!((end.keep, &end.outcome), (report.kept, &Outcome::Failure(reason.to_owned())));
+    }
 }
 
 #[test]
@@ -48,7 +52,7 @@ fn a_policy_that_goes_wrong_ends_the_episode_safely_with_the_reason() {
     ];
     for config in [SessionConfig::default(), scripted(&[2])] {
         for (quirk, words) in cases {
-            // 8 rows, of which 4 (synchronous) or 7 - 3 (asynchronous) are executed before asking.
+            // In real time: tests/hangs.rs. 8 rows, of which 4 (synchronous) or 7 - 3 (asynchronous) are executed before asking.
             let steps = if config.inference == Inference::Sync { 4 } else { 7 };
             let policy = Fake::new(8, steps).with(move |call| if call == 1 { quirk() } else { Quirk::None });
             let mut arm = Arm::new();
@@ -89,7 +93,11 @@ fn a_queue_that_runs_dry_is_counted_and_treated_as_declared() {
     assert_eq!(report.starved_ticks, 26);
     let goals: Vec<f64> = tape.frames.iter().map(|frame| frame.applied_rad[0]).collect();
     let steps: Vec<f64> = goals.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    assert!(steps[3] != 0.0 && steps[3..].windows(2).all(|pair| pair[1].abs() < pair[0].abs()), "the motion runs out: {steps:?}");
+    // A tick is 20 ms long: the motion loses a fifth of its speed in each, and ends with the fifth.
+    for (turns, step) in (1..).zip(&steps[3..]) {
+        let expected = steps[2] * (1.0 - 0.2 * f64::from(turns)).max(0.0);
+        assert!(steps[2] != 0.0 && (step - expected).abs() < 1e-9, "the motion runs out: {steps:?}");
+    }
 
     let (report, tape, arm) = starving(Starvation::Stop);
     assert_fault(&report, &tape, &arm, "no action was queued for tick 4");
@@ -378,13 +386,28 @@ fn a_teleoperator_that_is_done_gives_the_scene_time_to_settle() {
 fn wanted_goals_pass_the_gate_and_interventions_are_counted() {
     let (mut arm, mut tape) = (Arm::new(), Tape::default());
     let mut leader = Leader { done_at: None, goal: |tick| if tick == 30 { [f64::NAN, f64::INFINITY] } else { [9.0, -0.2] }, asked: 0 };
-    let report = run(&SessionConfig::default(), &mut arm, &mut Scene::lasting(60), Source::Teleoperator(&mut leader), &mut [&mut tape]);
+    let config = SessionConfig { start_within_rad: f64::INFINITY, ..SessionConfig::default() };
+    let report = run(&config, &mut arm, &mut Scene::lasting(60), Source::Teleoperator(&mut leader), &mut [&mut tape]);
     assert!(arm.writes.iter().all(|goals| (-1.5..=1.5).contains(&goals[0]) && goals[1] == -0.2));
     assert_eq!(arm.writes.last().unwrap()[0], 1.5);
     assert_eq!(report.interventions.non_finite, 2);
     assert!(report.interventions.position > 0);
     assert_eq!(tape.frames[0].wanted_rad[0], 9.0, "what was wanted and what was sent are both told");
     assert!((tape.frames[0].applied_rad[0] - (0.1 + 4.0 * PERIOD.as_secs_f64())).abs() < 1e-6);
+}
+
+#[test]
+fn a_teleoperator_far_from_the_arm_is_come_to_slowly_and_then_followed() {
+    let (mut arm, mut tape) = (Arm::new(), Tape::default());
+    let mut leader = Leader { done_at: None, goal: |tick| [1.1 + 0.001 * tick as f64, -0.2], asked: 0 };
+    let config = SessionConfig::default();
+    run(&config, &mut arm, &mut Scene::lasting(100), Source::Teleoperator(&mut leader), &mut [&mut tape]);
+    let stride = config.rest_velocity_rad_per_s * PERIOD.as_secs_f64() + 0.001;
+    let wanted: Vec<f64> = std::iter::once(0.1).chain(tape.frames.iter().map(|frame| frame.wanted_rad[0])).collect();
+    assert!(wanted.windows(2).all(|pair| pair[1] - pair[0] < stride + 1e-9), "{wanted:?}");
+    // 1 rad at 0.8 rad/s.
+    assert_eq!(wanted.last(), Some(&(1.1 + 0.001 * 99.0)));
+    assert!(wanted[60] < 1.1 + 0.001 * 59.0 && (wanted[66] - (1.1 + 0.001 * 65.0)).abs() < 1e-9, "{wanted:?}");
 }
 
 /// What may break in the middle of an episode, and where in a tick.
@@ -461,49 +484,11 @@ proptest! {
         let stopped = matches!(accident, Accident::Stop | Accident::StopNow);
         prop_assert_eq!(report.outcome, if stopped { EpisodeOutcome::Interrupted } else { EpisodeOutcome::Fault });
         prop_assert_eq!(report.faults.is_empty(), stopped);
-        prop_assert!(!report.kept && !tape.ends[0].keep && tape.ends.len() == 1);
+        let kept = !stopped && !matches!(accident, Accident::SinkFails) && !tape.frames.is_empty();
+        prop_assert_eq!((report.kept, tape.ends[0].keep, tape.ends.len()), (kept, kept, 1));
         let reach = 4.0 * PERIOD.as_secs_f64() + 1e-12;
         for pair in arm.writes.windows(2) {
             prop_assert!(pair[0].iter().zip(&pair[1]).all(|(a, b)| (a - b).abs() <= reach));
-        }
-    }
-}
-
-/// When the arm was made safe, by the system's clock.
-fn hang_at(hung: u64, inference: Inference) -> (EpisodeReport, Tape, Arm, Duration) {
-    let hung_since = Arc::new(std::sync::Mutex::new(None));
-    let since = hung_since.clone();
-    let policy = Fake::new(8, 4).with(move |call| {
-        if call == hung {
-            *since.lock().unwrap() = Some(std::time::Instant::now());
-            // For ever, as far as this test is concerned.
-            std::thread::sleep(Duration::from_secs(3600));
-        }
-        Quirk::None
-    });
-    let config = SessionConfig { inference, answer_deadline_s: 0.2, warm_up_deadline_s: 0.2, ..SessionConfig::default() };
-    let (mut arm, mut tape) = (Arm::new(), Tape::default());
-    let mut thread = policy.thread();
-    let clock = Arc::new(MonotonicClock::new());
-    let source = Source::Policy(&mut thread);
-    let report = run_on(clock, &config, &mut arm, &mut Scene::lasting(500), source, &mut [&mut tape], &StopFlag::new());
-    let took = hung_since.lock().unwrap().unwrap().elapsed();
-    // It is not asked again before it has come back.
-    let again = run(&config, &mut Arm::new(), &mut Scene::lasting(5), Source::Policy(&mut thread), &mut []);
-    assert!(again.reason.as_deref().unwrap_or_default().contains("no answer after 0.2 s"), "{again:?}");
-    (report, tape, arm, took)
-}
-
-#[test]
-fn a_policy_that_hangs_is_left_behind_and_the_arm_is_made_safe_at_once() {
-    for inference in [Inference::Sync, Inference::Async] {
-        // Warm-up, the first answer, one in the middle.
-        for (hung, armed) in [(0, 0), (1, 0), (3, 1)] {
-            let (report, tape, arm, took) = hang_at(hung, inference);
-            assert_fault(&report, &tape, &arm, "no answer after 0.2 s");
-            assert_eq!(arm.stops, armed);
-            // A deadline of 0.2 s, and at most 0.1 s to make the arm safe and report.
-            assert!(took < Duration::from_millis(300), "{inference:?}, call {hung}: {took:?}");
         }
     }
 }

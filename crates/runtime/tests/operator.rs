@@ -6,6 +6,7 @@ mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use common::{Arm, Fake, Leader, PERIOD, Scene, Tape};
 use sinew_core::{Actor, Frame, FrameSink, MockClock};
@@ -29,8 +30,6 @@ impl Shift {
             keep: Keep::Everything,
             // A turn's worth is then easily told from a jump.
             rest_velocity_rad_per_s: 0.5,
-            // The sinks are hardly behind, so that what they hear is of about their tick.
-            frame_buffer: 2,
             ..SessionConfig::default()
         };
         // The human's hand is far from where the policy goes.
@@ -51,7 +50,8 @@ impl Shift {
             Ok(())
         });
         let mut thread = self.fake.thread();
-        let (mut all, mut recorder) = (Tape::default(), Tape::default());
+        // The sinks are far behind, which moves no boundary.
+        let (mut all, mut recorder) = (Tape::default(), Tape { delay: Duration::from_micros(300), ..Tape::default() });
         let mut selection = Selection::new(strategy, &mut recorder, operator);
         let committed = selection.committed();
         let source = match &mut self.leader {
@@ -196,12 +196,9 @@ fn a_highlight_is_what_was_before_the_mark_and_all_until_the_next() {
     let frame_bytes = 4 * 3 * 3 + size_of::<Frame>();
     for (frames, bytes, before) in [(30, usize::MAX, 30), (30, 10 * frame_bytes, 10)] {
         let (_, _, recorder, committed) = Shift::new(120).run(marks, Strategy::Highlights { frames, bytes });
-        let ticks = recorder.ticks();
-        // The sink is a thread of its own, a few frames behind.
-        let first = ticks[0];
-        assert!((46 - before..=51 - before).contains(&first), "{before}: {first}");
-        assert!(ticks.windows(2).all(|pair| pair[1] > pair[0]) && ticks.contains(&50) && ticks.contains(&55) && ticks.contains(&119));
-        assert!(!ticks.contains(&65), "{ticks:?}");
+        // A mark is heard of at the tick after it; the last highlight goes on to the end.
+        let ticks: Vec<u64> = (51 - before..=61).chain(111 - before..=119).collect();
+        assert_eq!(recorder.ticks(), ticks);
         assert_eq!((recorder.starts.len(), committed), (2, 2));
     }
 }
@@ -217,10 +214,32 @@ fn another_instruction_reaches_the_policy_at_once_and_begins_an_episode() {
     let (_, _, recorder, committed) = shift.run(wishes, Strategy::Whole);
     let tasks: Vec<&str> = recorder.starts.iter().map(|start| start.task.as_str()).collect();
     assert_eq!((tasks, committed), (vec!["do as told", "do another thing"], 2));
+    assert_eq!(recorder.begun_after, [0, 13], "it begins with the tick that heard of it");
     let log = shift.fake.log();
     let first = log.tasks.iter().position(|task| task == "do another thing").unwrap();
-    assert!((12..=14).contains(&log.asked_ticks[first]), "{:?}", log.asked_ticks);
+    assert_eq!(log.asked_ticks[first], 13);
     assert!(log.tasks[..first].iter().all(|task| task == "do as told") && log.resets == 1, "nothing stops for it");
+}
+
+#[test]
+fn an_instruction_set_while_the_policy_computes_is_the_next_that_it_gets() {
+    let mut shift = Shift::new(120);
+    shift.fake = Fake::new(60, 50);
+    shift.config.latency = Latency::ScriptedTicks(vec![6]);
+    // It is asked at tick 43 to have its answer in time, and has not answered.
+    let wishes = |tick: u64, operator: &Operator| match tick {
+        44 => operator.set_task("the first thing".into()),
+        45 => operator.set_task("the second thing".into()),
+        46 => operator.set_task("the second thing".into()),
+        _ => {}
+    };
+    let (_, _, recorder, committed) = shift.run(wishes, Strategy::Whole);
+    let tasks: Vec<&str> = recorder.starts.iter().map(|start| start.task.as_str()).collect();
+    assert_eq!((tasks, committed), (vec!["do as told", "the first thing", "the second thing"], 3));
+    assert_eq!(recorder.begun_after, [0, 45, 46]);
+    let log = shift.fake.log();
+    let asked: Vec<(u64, &str)> = log.asked_ticks.iter().copied().zip(log.tasks.iter().map(String::as_str)).collect();
+    assert_eq!(asked[..3], [(0, "do as told"), (43, "do as told"), (49, "the second thing")]);
 }
 
 #[test]

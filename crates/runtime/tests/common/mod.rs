@@ -4,7 +4,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sinew_core::{
     ActionChunk, Clock, Continuation, Environment, EpisodeEnd, EpisodeSetup, EpisodeStart, Frame, FrameSink, ImageBuffers, MockClock,
@@ -41,6 +41,8 @@ pub struct Arm {
     pub stop_result: fn() -> Result<(), RobotError>,
     pub enables: u64,
     pub stops: u64,
+    /// When it was last told to be safe.
+    pub stopped_at: Option<Instant>,
     pub keep_writes: bool,
     pub writes: Vec<Vec<f64>>,
     pub image_ticks: Vec<u64>,
@@ -60,6 +62,7 @@ impl Arm {
             stop_result: || Ok(()),
             enables: 0,
             stops: 0,
+            stopped_at: None,
             keep_writes: true,
             writes: Vec::new(),
             image_ticks: Vec::new(),
@@ -118,6 +121,7 @@ impl Robot for Arm {
 
     fn stop(&mut self) -> Result<(), RobotError> {
         self.stops += 1;
+        self.stopped_at = Some(Instant::now());
         (self.stop_result)()
     }
 }
@@ -334,6 +338,8 @@ impl Teleoperator for Leader {
 #[derive(Default)]
 pub struct Tape {
     pub starts: Vec<EpisodeStart>,
+    /// How many frames there had been when each of them came.
+    pub begun_after: Vec<usize>,
     pub frames: Vec<Frame>,
     pub ends: Vec<EpisodeEnd>,
     pub delay: Duration,
@@ -350,6 +356,7 @@ fn full_disk(doing: &str) -> SinkError {
 impl FrameSink for Tape {
     fn begin(&mut self, episode: &EpisodeStart) -> Result<(), SinkError> {
         self.starts.push(episode.clone());
+        self.begun_after.push(self.frames.len());
         if self.fail_begin { Err(full_disk("beginning")) } else { Ok(()) }
     }
 
@@ -384,8 +391,10 @@ impl Tape {
                 bytes.extend(image.captured_at.as_nanos().to_le_bytes());
             }
             let rest = format!(
-                "{} {:?} {} {} {:?} {:?} {} {} {}",
+                "{} {} {} {:?} {} {} {:?} {:?} {} {} {}",
                 frame.tick,
+                frame.instructions,
+                frame.marks,
                 frame.due,
                 frame.lateness_ns,
                 frame.observation.tick,
