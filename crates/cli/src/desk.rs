@@ -13,6 +13,7 @@ use sinew_runtime::{Operator, StopFlag, StopLevel};
 
 use crate::args::StrategyMode;
 use crate::terminal::{Key, Keys};
+use crate::text::note;
 
 /// How often a wait looks around.
 const LOOK: Duration = Duration::from_millis(20);
@@ -26,6 +27,9 @@ const KEY_E: u16 = 18;
 /// What the commands of `--interactive` are.
 pub const COMMANDS: &str = "/start, /stop (stand still), /task TEXT, /reset (end this scene), /again (and drop it), /pause, /correct, \
      /save, /emergency, /clear, /quit";
+
+/// What he can do between two episodes.
+pub const BETWEEN: &str = "\nset up the next episode: → goes on, ← drops the one before and does it again";
 
 /// What a human wants, whatever he said it with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,17 +52,18 @@ enum Wish {
     Task(String),
 }
 
-fn wish_of_key(strategy: StrategyMode, key: Key) -> Option<Wish> {
+/// `strategy` is a rollout's; in a recording there is no policy to pause.
+fn wish_of_key(strategy: Option<StrategyMode>, key: Key) -> Option<Wish> {
     Some(match (strategy, key) {
         (_, Key::Right) => Wish::Next,
         (_, Key::Left) => Wish::Again,
         (_, Key::Escape) => Wish::Quit,
-        (_, Key::Char(' ')) => Wish::Pause,
+        (Some(_), Key::Char(' ')) => Wish::Pause,
         (_, Key::Char('e')) => Wish::Emergency,
         (_, Key::Char('c')) => Wish::Clear,
-        (StrategyMode::Dagger, Key::Tab) => Wish::Correct,
-        (StrategyMode::Highlight, Key::Char('s')) => Wish::Save,
-        (StrategyMode::Dagger, Key::Enter) | (StrategyMode::Highlight, Key::Char('h')) => Wish::Upload,
+        (Some(StrategyMode::Dagger), Key::Tab) => Wish::Correct,
+        (Some(StrategyMode::Highlight), Key::Char('s')) => Wish::Save,
+        (Some(StrategyMode::Dagger), Key::Enter) | (Some(StrategyMode::Highlight), Key::Char('h')) => Wish::Upload,
         _ => return None,
     })
 }
@@ -96,7 +101,7 @@ fn wish_of_command(line: &str) -> Option<Wish> {
 pub struct Desk {
     operator: Operator,
     stop: StopFlag,
-    strategy: StrategyMode,
+    strategy: Option<StrategyMode>,
     state: Arc<State>,
 }
 
@@ -106,13 +111,15 @@ struct State {
     /// A run has begun, and nobody has asked for its end.
     running: AtomicBool,
     next: AtomicBool,
+    again: AtomicBool,
     quit: AtomicBool,
     /// No more commands can come.
     deaf: AtomicBool,
 }
 
 impl Desk {
-    pub fn new(operator: Operator, stop: StopFlag, strategy: StrategyMode) -> Self {
+    /// `strategy` is a rollout's.
+    pub fn new(operator: Operator, stop: StopFlag, strategy: Option<StrategyMode>) -> Self {
         Self { operator, stop, strategy, state: Arc::default() }
     }
 
@@ -128,12 +135,13 @@ impl Desk {
 
     /// What the keys do, in a line.
     pub fn legend(&self) -> String {
+        let pause = if self.strategy.is_some() { "space pauses, " } else { "" };
         let own = match self.strategy {
-            StrategyMode::Dagger => ", tab when paused hands over to the teleoperator and back",
-            StrategyMode::Highlight => ", s begins and ends a highlight",
+            Some(StrategyMode::Dagger) => ", tab when paused hands over to the teleoperator and back",
+            Some(StrategyMode::Highlight) => ", s begins and ends a highlight",
             _ => "",
         };
-        format!("space pauses, → ends the episode, ← drops it and does it again{own}, e stops in an emergency until c clears it, esc ends")
+        format!("{pause}→ ends the episode, ← drops it and does it again{own}, e stops in an emergency until c clears it, esc ends")
     }
 
     /// Listens to commands on standard input, a line each.
@@ -144,7 +152,7 @@ impl Desk {
                 match wish_of_command(&line) {
                     Some(wish) => desk.fulfil(wish),
                     None if line.trim().is_empty() => {}
-                    None => eprintln!("{:?} is no command; expected {COMMANDS}", line.trim()),
+                    None => note!("{:?} is no command; expected {COMMANDS}", line.trim()),
                 }
             }
             desk.state.deaf.store(true, Ordering::Release);
@@ -163,7 +171,7 @@ impl Desk {
                     Ok(code) => wish_of_press(code).into_iter().for_each(|wish| desk.fulfil(wish)),
                     // Who relies on a pedal must not drive without it.
                     Err(error) => {
-                        eprintln!("{error}: {}; stopping", error.source);
+                        note!("{error}: {}; stopping", error.source);
                         return desk.stop.request(StopLevel::Stop);
                     }
                 }
@@ -190,6 +198,7 @@ impl Desk {
                 operator.end_episode(true);
             }
             Wish::Again => {
+                state.again.store(true, Ordering::Release);
                 state.running.store(false, Ordering::Release);
                 operator.end_episode(false);
             }
@@ -200,14 +209,14 @@ impl Desk {
             Wish::Pause => tell(operator.toggle_pause()),
             Wish::Correct => tell(operator.toggle_correction()),
             Wish::Save => operator.mark(),
-            Wish::Upload => eprintln!("\nnothing is uploaded from here yet; the dataset is a plain folder"),
+            Wish::Upload => note!("\nnothing is uploaded from here yet; the dataset is a plain folder"),
             Wish::Emergency => {
                 stop.emergency();
-                eprintln!("\nemergency stop; nothing runs until it is cleared (c, or /clear)");
+                note!("\nemergency stop; nothing runs until it is cleared (c, or /clear)");
             }
             Wish::Clear => {
                 if stop.clear_emergency() {
-                    eprintln!("\nthe emergency is over");
+                    note!("\nthe emergency is over");
                 }
             }
             Wish::Task(task) => operator.set_task(task),
@@ -250,14 +259,19 @@ impl Desk {
         !self.stop.is_requested()
     }
 
-    /// The time between two episodes, which the human may cut short.
-    pub fn wait_between(&self, time: Duration) {
-        self.state.next.store(false, Ordering::Release);
+    /// The time between two episodes, which the human may cut short; whether he wants to have the one before again.
+    pub fn wait_between(&self, time: Duration) -> bool {
+        let State { next, again, .. } = &*self.state;
+        next.store(false, Ordering::Release);
+        again.store(false, Ordering::Release);
+        let is_over = || next.load(Ordering::Acquire) || again.load(Ordering::Acquire) || self.has_quit() || self.stop.is_requested();
+        note!("{BETWEEN}");
         let mut left = time;
-        while !left.is_zero() && !self.state.next.load(Ordering::Acquire) && !self.has_quit() && !self.stop.is_requested() {
+        while !left.is_zero() && !is_over() {
             std::thread::sleep(LOOK.min(left));
             left = left.saturating_sub(LOOK);
         }
+        again.load(Ordering::Acquire)
     }
 }
 
@@ -267,7 +281,7 @@ fn tell(actor: Actor) {
         Actor::Human => "the teleoperator acts",
         Actor::Nobody => "paused",
     };
-    eprintln!("\n{who}");
+    note!("\n{who}");
 }
 
 #[cfg(test)]
@@ -277,12 +291,14 @@ mod tests {
     #[test]
     fn keys_and_commands_are_lerobots() {
         use StrategyMode::{Dagger, Episodic, Highlight};
-        assert_eq!(wish_of_key(Episodic, Key::Right), Some(Wish::Next));
-        assert_eq!(wish_of_key(Episodic, Key::Left), Some(Wish::Again));
-        assert_eq!(wish_of_key(Dagger, Key::Char(' ')), Some(Wish::Pause));
-        assert_eq!(wish_of_key(Dagger, Key::Tab), Some(Wish::Correct));
-        assert_eq!(wish_of_key(Highlight, Key::Char('s')), Some(Wish::Save));
-        assert_eq!(wish_of_key(Episodic, Key::Char('s')), None);
+        let of_rollout = |strategy, key| wish_of_key(Some(strategy), key);
+        assert_eq!(of_rollout(Episodic, Key::Right), Some(Wish::Next));
+        assert_eq!(of_rollout(Episodic, Key::Left), Some(Wish::Again));
+        assert_eq!(of_rollout(Dagger, Key::Char(' ')), Some(Wish::Pause));
+        assert_eq!(wish_of_key(None, Key::Char(' ')), None);
+        assert_eq!(of_rollout(Dagger, Key::Tab), Some(Wish::Correct));
+        assert_eq!(of_rollout(Highlight, Key::Char('s')), Some(Wish::Save));
+        assert_eq!(of_rollout(Episodic, Key::Char('s')), None);
         assert_eq!(wish_of_press(KEY_B), Some(Wish::Correct));
         assert_eq!(wish_of_command(" /task  put it there "), Some(Wish::Task("put it there".into())));
         assert_eq!(wish_of_command("/task"), None);
@@ -292,7 +308,7 @@ mod tests {
     #[test]
     fn an_emergency_is_waited_out_and_a_quit_ends_every_wait() {
         let (operator, stop) = (Operator::new(), StopFlag::new());
-        let desk = Desk::new(operator.clone(), stop.clone(), StrategyMode::Base);
+        let desk = Desk::new(operator.clone(), stop.clone(), Some(StrategyMode::Base));
         desk.fulfil(Wish::Start);
         assert!(desk.wait_for_start());
         desk.fulfil(Wish::Emergency);
@@ -307,9 +323,15 @@ mod tests {
         operator.set_actor(Actor::Human);
         desk.ended();
         assert_eq!(operator.actor(), Actor::Nobody);
+        let (other, waited) = (desk.clone(), desk.clone());
+        let waiting = std::thread::spawn(move || waited.wait_between(Duration::from_secs(1000)));
+        while !waiting.is_finished() {
+            other.fulfil(Wish::Again);
+            std::thread::sleep(LOOK);
+        }
+        assert!(waiting.join().unwrap(), "the episode before is wanted again");
         desk.fulfil(Wish::Quit);
-        assert!(!desk.wait_for_start());
-        desk.wait_between(Duration::from_secs(1000));
+        assert!(!desk.wait_for_start() && !desk.wait_between(Duration::from_secs(1000)));
         // Ctrl-C in an emergency ends the process, and only then.
         stop.emergency();
         stop.escalate();

@@ -1,4 +1,4 @@
-//! One live line while a session runs, and the last resort when a policy never comes back.
+//! One live line while a session runs, and the last resort when saving it never ends.
 
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use sinew_runtime::{Progress, StopFlag, StopLevel};
+use sinew_runtime::{Progress, StopFlag};
 
 const REDRAW: Duration = Duration::from_millis(100);
-/// How long a disarmed session may take to wind up after it was told to stop at once.
+/// How long a disarmed session may take to wind up when it is told again, after it was to stop at once.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Draws until it is dropped.
@@ -69,12 +69,14 @@ fn draw(progress: &Progress, episodes: u64, stop: &StopFlag, done: &AtomicBool) 
             // A terminal that cannot be written to is no reason to stop an arm.
             drop(write!(std::io::stderr(), "\r\x1b[2K{line}"));
         }
-        if stop.level() >= StopLevel::Now && !now.armed {
+        if stop.is_abandoned() && !now.armed {
             let since = *idle_since.get_or_insert_with(Instant::now);
             if since.elapsed() > PATIENCE {
-                eprintln!("\nthe policy does not come back from its computation; the robot is in its safe state");
+                crate::text::note!(
+                    "\nleaving before all was saved, as you insist; the robot is in its safe state, and --resume offers the rest"
+                );
                 crate::terminal::restore();
-                #[expect(clippy::exit, reason = "a thread in an endless computation can be ended in no other way")]
+                #[expect(clippy::exit, reason = "a thread that waits for a disk can be ended in no other way")]
                 std::process::exit(i32::from(crate::INTERRUPTED));
             }
         } else {

@@ -54,7 +54,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter =
         tracing_subscriber::EnvFilter::try_from_env("SINEW_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,hf_hub=off"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // What can't be logged because the terminal has gone is no reason to panic.
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
     let result = match cli.command.unwrap_or_default() {
         Command::Rollout(args) => commands::rollout::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
@@ -73,7 +74,7 @@ fn main() -> ExitCode {
         Ok(Done::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(error) if text::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", text::chain(&error));
+            text::note!("error: {}", text::chain(&error));
             ExitCode::FAILURE
         }
     }

@@ -68,6 +68,25 @@ impl Environment for Endless<'_> {
     }
 }
 
+/// The scene as an episode left it, for so many ticks: nothing is set up, nothing is judged.
+pub struct AsItIs {
+    pub ticks: u64,
+}
+
+impl Environment for AsItIs {
+    fn reset(&mut self, _: u64) -> Result<EpisodeSetup, RobotError> {
+        Ok(EpisodeSetup { task: String::new(), max_ticks: self.ticks })
+    }
+
+    fn outcome(&mut self) -> Outcome {
+        Outcome::Running
+    }
+
+    fn state_hash(&self) -> u64 {
+        0
+    }
+}
+
 pub struct Rig {
     pub robot: SimRobot,
     pub environment: SimEnvironment,

@@ -139,9 +139,39 @@ impl Parser {
     }
 }
 
+#[cfg(all(test, target_os = "linux"))]
+#[path = "../tests/common/pty.rs"]
+mod pty;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ROLE: &str = "SINEW_TEST_PANICS";
+
+    /// Does nothing when it is run as a test.
+    #[test]
+    fn role_of_a_session_that_panics() {
+        if std::env::var_os(ROLE).is_some() {
+            let _keys = Keys::start(|_| {}).unwrap().unwrap();
+            std::thread::sleep(Duration::from_millis(500));
+            panic!("a bug of the session");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_panic_gives_the_terminal_back() {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "terminal::tests::role_of_a_session_that_panics", "--nocapture"]).env(ROLE, "1");
+        let mut terminal = pty::Terminal::run(&command, None);
+        while terminal.is_usual() {
+            assert!(terminal.child.try_wait().unwrap().is_none(), "it ended too early: {}", terminal.heard.text());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let (code, text) = terminal.end();
+        assert!(code != Some(0) && text.contains("a bug of the session") && terminal.is_usual(), "{code:?}: {text}");
+    }
 
     #[test]
     fn keys_are_told_apart_however_their_bytes_arrive() {

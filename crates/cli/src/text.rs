@@ -16,6 +16,15 @@ macro_rules! say {
 }
 pub(crate) use say;
 
+/// The same on stderr: a terminal that is gone is no reason to leave an arm to itself.
+macro_rules! note {
+    ($($part:tt)*) => {{
+        use std::io::Write as _;
+        drop(writeln!(std::io::stderr(), $($part)*));
+    }};
+}
+pub(crate) use note;
+
 /// One JSON value on a line of its own on stdout, at once.
 pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();

@@ -209,3 +209,28 @@ fn every_verb_says_how_it_is_used() {
         contains_all(&desk.ok(&["dataset", verb, "--help"]), &["Example", "sinew dataset", "--json"]);
     }
 }
+
+/// The same seed is the same scene: nobody wants it twice among his demonstrations.
+#[test]
+fn a_recording_goes_on_with_scenes_that_it_does_not_have() {
+    let desk = Desk::new();
+    let record = |seed: &str, more: &[&str]| {
+        let base = ["record", "--sim", "--teleop", "scripted", "--task", "reach", "--episodes", "2", "--out", "ds", "--seed", seed];
+        let output = desk.run(&[&base[..], more].concat());
+        let words = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{words}");
+        words
+    };
+    let seeds = || -> Vec<u64> {
+        let log = std::fs::read_to_string(desk.path("ds/meta/sinew_episodes.jsonl")).unwrap();
+        log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["seed"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(record("5", &[]), "");
+    let last = *seeds().last().unwrap();
+    let words = record("5", &["--resume"]);
+    contains_all(&words, &[&format!("ds has scenes up to seed {last}; going on with seed {}", last + 1)]);
+    // What is asked for beyond them is what is recorded.
+    assert_eq!(record("100", &["--resume"]), "");
+    let seeds = seeds();
+    assert!(seeds.len() == 6 && seeds.windows(2).all(|pair| pair[0] < pair[1]) && seeds[2] == last + 1 && seeds[4] >= 100, "{seeds:?}");
+}

@@ -205,10 +205,7 @@ impl Robot for Arm {
             _ => {}
         }
         self.inner.observe(tick, observation)?;
-        // A teleoperator's arm may dart to it at first; that is not what is looked at here.
-        if self.tick + 5 >= AT {
-            self.watch.lock().unwrap().look(&self.world);
-        }
+        self.watch.lock().unwrap().look(&self.world);
         self.happen(Phase::Observe)
     }
 

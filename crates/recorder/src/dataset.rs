@@ -91,6 +91,11 @@ impl Dataset {
         Self { root: root.to_owned(), schema: schema.clone(), state }
     }
 
+    /// What Sinew's own file says of the episodes, a JSON object a line.
+    pub(crate) fn log(&self) -> &str {
+        self.state.lines.get(LOG).map_or("", String::as_str)
+    }
+
     /// One that exists, to be appended to in new files.
     pub(crate) fn open(root: &Path, schema: &DatasetSchema, options: &RecorderOptions) -> Result<Self, RecordError> {
         let mut dataset = Self::create(root, schema, options);

@@ -84,6 +84,12 @@ impl DatasetRecorder {
         self.writer.totals()
     }
 
+    /// The highest seed of a committed episode; LeRobot's have none.
+    pub fn highest_seed(&self) -> Option<u64> {
+        let seed = |line| serde_json::from_str::<Json>(line).ok()?.get("seed")?.as_u64();
+        self.writer.log().lines().filter_map(seed).max()
+    }
+
     /// The episode that waits to be recovered or discarded: a killed process or a fault left it.
     pub fn unfinished(&self) -> Option<&Unfinished> {
         self.writer.unfinished()

@@ -150,6 +150,11 @@ impl DatasetWriter {
         self.dataset.totals()
     }
 
+    /// What Sinew's own file says of the committed episodes, a JSON object a line.
+    pub(crate) fn log(&self) -> &str {
+        self.dataset.log()
+    }
+
     /// Rows of the episode that is being recorded.
     pub fn rows(&self) -> u64 {
         self.episode.as_ref().map_or(0, |episode| episode.columns.rows())

@@ -82,6 +82,7 @@ impl Robot for SimRobot {
     }
 
     fn enable(&mut self) -> Result<(), RobotError> {
+        tracing::info!("the simulated {} is given torque", self.robot.title);
         lock(&self.world).enable_torque();
         Ok(())
     }
@@ -93,6 +94,7 @@ impl Robot for SimRobot {
     }
 
     fn stop(&mut self) -> Result<(), RobotError> {
+        tracing::info!("the simulated {} does its safe action: {:?}", self.robot.title, self.robot.stop.behaviour);
         match self.robot.stop.behaviour {
             StopBehaviour::Hold => lock(&self.world).hold(),
             StopBehaviour::Limp => lock(&self.world).disable_torque(),

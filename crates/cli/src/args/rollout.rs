@@ -118,7 +118,7 @@ pub enum StrategyMode {
     /// Scene after scene; each that comes to its end is an episode
     #[default]
     Base,
-    /// As base; between scenes the arm goes to rest and there is time to set up the next
+    /// As base; between scenes the arm goes to rest, and there is time to set up the next, by hand or with --teleop, or to drop the last
     Episodic,
     /// Everything is recorded, a new episode begun whenever a video file is full
     Sentry,
@@ -136,7 +136,7 @@ pub struct StrategyArgs {
     /// One run of so many seconds, whatever happens in the scene; 0 goes on until it is told to stop
     #[arg(long, value_name = "S", value_parser = zero_or_above)]
     pub duration: Option<f64>,
-    /// episodic: seconds between episodes, which the right arrow cuts short
+    /// episodic: seconds between episodes; the right arrow cuts them short, the left one has the last episode again
     #[arg(long, value_name = "S", default_value_t = 0.0, value_parser = zero_or_above)]
     pub reset_time: f64,
     /// sentry and dagger: seconds of an episode; without it what fills a video file, as LeRobot estimates it
@@ -148,7 +148,7 @@ pub struct StrategyArgs {
     /// highlight: megabytes of memory for them
     #[arg(long, value_name = "MB", default_value_t = 1024)]
     pub ring_mb: usize,
-    /// dagger: who takes over
+    /// dagger: who takes over; episodic: who moves the arm between episodes
     #[arg(long, value_enum)]
     pub teleop: Option<TeleopKind>,
     /// dagger: record what the policy does too
@@ -201,9 +201,10 @@ pub struct LoopArgs {
     /// How goals are found between actions
     #[arg(long, value_enum, default_value_t)]
     pub interpolation: InterpolationMode,
-    /// Seconds that an answer of the policy may take before the episode is ended
-    #[arg(long, value_name = "S", default_value_t = 10.0, value_parser = above_zero)]
-    pub answer_deadline: f64,
+    /// Seconds that an answer of the policy may take before the episode is ended; without it ten times the longest of
+    /// its last 16, but at least 3 (10 while few are known). Meanwhile --on-starved holds
+    #[arg(long, value_name = "S", value_parser = above_zero)]
+    pub answer_deadline: Option<f64>,
     /// Ask for SCHED_FIFO and for memory that stays in memory, and let a second process stand by; what is refused is said, and `sinew doctor` says how to allow it
     #[arg(long, conflicts_with = "fast")]
     pub realtime: bool,

@@ -119,7 +119,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
     worked?;
     let wall_s = start.elapsed().as_secs_f64();
     if stop.is_requested() {
-        eprintln!("interrupted after {} of {} episodes; no rate is reported for a part", finished.len(), args.episodes);
+        text::note!("interrupted after {} of {} episodes; no rate is reported for a part", finished.len(), args.episodes);
         return Ok(Done::Interrupted);
     }
 

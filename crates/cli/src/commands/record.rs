@@ -6,11 +6,13 @@ use std::sync::Arc;
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sinew_core::{Clock, FrameSink, MockClock};
-use sinew_runtime::{EpisodeRequest, Keep, MonotonicClock, ReturnToRest, Session, SessionConfig, Source, StopFlag};
+use sinew_recorder::DatasetRecorder;
+use sinew_runtime::{EpisodeOutcome, EpisodeRequest, Keep, MonotonicClock, ReturnToRest, Session, SessionConfig, Source, StopFlag};
 
 use crate::args::{RecordArgs, TeleopKind};
+use crate::desk::Desk;
 use crate::rig::Plan;
-use crate::text::say;
+use crate::text::{note, say};
 use crate::{Done, recording, text};
 
 pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
@@ -22,21 +24,29 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     let mut recorder = recording::open(&args.out, plan.robot(), &args.recording, args.real_time, false)?;
     let stop = StopFlag::new();
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
+    tracing::info!("listening to signals");
     let clock: Arc<dyn Clock> = if args.real_time { Arc::new(MonotonicClock::new()) } else { Arc::new(MockClock::new()) };
     let config = SessionConfig { keep: Keep::Successes, return_to_rest: ReturnToRest::WhenInterrupted, ..SessionConfig::default() };
     let mut session = Session::new(config, clock, stop.clone());
 
+    let desk = Desk::new(session.operator(), stop.clone(), None);
+    // In a fast recording there is nobody to press one.
+    let keys = if args.real_time { desk.hear_keys()? } else { None };
+    if keys.is_some() && !args.json {
+        say!("keys      {}", desk.legend());
+    }
+    let first = first_seed(args, &recorder);
     let bar = ProgressBar::with_draw_target(
         Some(args.episodes),
         if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() },
     )
     .with_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} episodes, {msg}, {eta} left")?);
-    let (mut kept, mut failed, mut attempt) = (0, 0, 0);
+    let (mut kept, mut failed, mut attempt, mut scene) = (0, 0, 0, 0);
     // More failures than this and something is wrong with the setting, not with the luck.
     let most_failures = args.episodes / 2 + 10;
     let mut fault = None;
-    while kept < args.episodes && failed <= most_failures && !stop.is_requested() {
-        let request = EpisodeRequest { attempt, seed: args.rig.seed + attempt, task: plan.sentence.clone() };
+    while kept < args.episodes && failed <= most_failures && !desk.has_quit() && desk.wait_for_clearance() {
+        let request = EpisodeRequest { attempt, seed: first + scene, task: plan.sentence.clone() };
         attempt += 1;
         let sinks: &mut [&mut dyn FrameSink] = &mut [&mut recorder];
         let report = session.run_episode(&request, &mut rig.robot, &mut rig.environment, Source::Teleoperator(&mut *teleoperator), sinks);
@@ -47,12 +57,15 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
         if report.kept {
             kept += 1;
             bar.inc(1);
-        } else if !stop.is_requested() {
+        } else if report.outcome == EpisodeOutcome::Failure {
             failed += 1;
             tracing::warn!(seed = report.seed, reason = report.reason, "an episode failed and is kept out");
         }
+        // What the human wants to have again, and what an emergency broke off, is done again.
+        scene += u64::from(report.kept || report.outcome == EpisodeOutcome::Failure);
         bar.set_message(format!("{failed} failed"));
     }
+    drop(keys);
     bar.finish_and_clear();
     // A recording that broke is the first thing to say; what was committed is whole all the same.
     if let Some(fault) = fault {
@@ -71,9 +84,22 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
         say!("  sinew dataset info {dir}");
     }
     anyhow::ensure!(
-        interrupted || kept == args.episodes,
+        interrupted || desk.has_quit() || kept == args.episodes,
         "recording to {dir}: gave up after {failed} failed episodes, with {kept} of {} recorded",
         args.episodes
     );
     Ok(if interrupted { Done::Interrupted } else { Done::Ok })
+}
+
+/// The seed of the first scene. Scenes that the dataset has are not recorded once more: the same seed is the same
+/// scene to the last bit.
+fn first_seed(args: &RecordArgs, recorder: &DatasetRecorder) -> u64 {
+    match recorder.highest_seed() {
+        Some(last) if last >= args.rig.seed => {
+            let next = last.saturating_add(1);
+            note!("{} has scenes up to seed {last}; going on with seed {next}", args.out.display());
+            next
+        }
+        _ => args.rig.seed,
+    }
 }

@@ -2,15 +2,15 @@
 //! nothing.
 
 mod report;
+mod reset;
 
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use anyhow::Context;
-use sinew_core::{Clock, Environment, FrameSink, MockClock, Policy, RobotDescription};
+use sinew_core::{Clock, Environment, FrameSink, MockClock, Policy, RobotDescription, Teleoperator};
 use sinew_policy::BoundPolicy;
 use sinew_recorder::RerunView;
 use sinew_runtime::{
@@ -90,14 +90,18 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     let mut session = Session::new(config, clock, stop.clone());
     let mut selection = recorder.as_mut().map(|recorder| {
         let selection = Selection::new(args.run.selection(plan.robot()), recorder, session.operator());
-        if mode == StrategyMode::Dagger { selection.until(args.episodes) } else { selection }
+        match mode {
+            StrategyMode::Dagger => selection.until(args.episodes),
+            StrategyMode::Episodic => selection.deferring(),
+            _ => selection,
+        }
     });
     let committed = selection.as_ref().map(Selection::committed).unwrap_or_default();
-    let mut sinks: Vec<&mut dyn FrameSink> = Vec::new();
-    sinks.extend(selection.as_mut().map(|sink| sink as &mut dyn FrameSink));
-    sinks.extend(view.as_mut().map(|sink| sink as &mut dyn FrameSink));
 
-    let desk = Desk::new(session.operator(), stop.clone(), mode);
+    // From here on a signal is a wish like any other; what is begun is ended in order, the terminal's mode too.
+    stop.escalate_on_signals().context("listening for Ctrl-C")?;
+    tracing::info!("listening to signals");
+    let desk = Desk::new(session.operator(), stop.clone(), Some(mode));
     // In a fast run there is nobody to press one.
     let keys = if args.run.interactive || args.fast { None } else { desk.hear_keys()? };
     if args.run.interactive {
@@ -126,7 +130,6 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         }
         say!("task      {}, {} episodes from seed {}", plan.task.name(), args.episodes, args.rig.seed);
     }
-    stop.escalate_on_signals().context("listening for Ctrl-C")?;
     let watchdog = if args.control.realtime { Some(watch(plan.robot(), &session, &stop, &args.control)?) } else { None };
 
     let line = LiveLine::start(session.progress(), args.episodes, stop.clone());
@@ -149,29 +152,40 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
             }
             None => &mut rig.environment,
         };
-        let report = session.run_episode(&request, &mut rig.robot, environment, source, &mut sinks);
+        let mut sinks: Vec<&mut dyn FrameSink> = Vec::new();
+        sinks.extend(selection.as_mut().map(|sink| sink as &mut dyn FrameSink));
+        sinks.extend(view.as_mut().map(|sink| sink as &mut dyn FrameSink));
+        let mut report = session.run_episode(&request, &mut rig.robot, environment, source, &mut sinks);
         desk.ended();
+        // What the human wants to have again, and what an emergency broke off, doesn't count.
+        let mut again = report.outcome == EpisodeOutcome::Dropped || stop.level() == StopLevel::Emergency;
+        let mut goes_on = report.faults.is_empty() && !desk.has_quit() && desk.wait_for_clearance();
+        if mode == StrategyMode::Episodic && goes_on && (again || done + 1 < wanted) {
+            let human = human.as_mut().map(|human| &mut **human as &mut dyn Teleoperator);
+            let reset = reset::reset(&mut session, &mut rig, human, &desk, (args.run.reset_time, fps));
+            let faults = reset.report.map(|report| report.faults).unwrap_or_default();
+            goes_on = faults.is_empty() && !desk.has_quit() && desk.wait_for_clearance();
+            report.faults.extend(faults);
+            if reset.again && !again {
+                (again, report.outcome, report.kept) = (true, EpisodeOutcome::Dropped, false);
+            }
+        }
+        if let Some(selection) = &mut selection {
+            selection.settle(!again).with_context(|| format!("rolling out episode {} (seed {})", report.attempt, report.seed))?;
+        }
         if args.json {
             text::print_json(&report)?;
         }
-        // What the human wants to have again, and what an emergency broke off, doesn't count.
-        let again = report.outcome == EpisodeOutcome::Dropped || stop.level() == StopLevel::Emergency;
-        let is_faulty = !report.faults.is_empty();
         reports.push(report);
         scene += u64::from(!again);
         done = if mode == StrategyMode::Dagger { committed.load(Relaxed) } else { done + u64::from(!again) };
-        let goes_on = !is_faulty && !desk.has_quit() && desk.wait_for_clearance();
         if !goes_on || args.run.duration.is_some() && !again {
             break;
-        }
-        if mode == StrategyMode::Episodic && done < wanted && !again {
-            desk.wait_between(Duration::from_secs_f64(args.run.reset_time));
         }
     }
     drop(line);
     drop(watchdog);
     drop(keys);
-    drop(sinks);
     let recorded = committed.load(Relaxed);
     if args.json {
         report::print_totals(&reports, &outputs, recorded, loss)?;

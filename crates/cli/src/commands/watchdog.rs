@@ -16,6 +16,6 @@ pub fn run(robot: &str, priority: Option<u8>) -> anyhow::Result<Done> {
         Watched::Gone => "was gone while torque was on",
         Watched::Frozen => "said nothing for 0.1 s while torque was on",
     };
-    eprintln!("watchdog: the process that drove {} {why}; the simulated arm needs no safe action", description.title);
+    crate::text::note!("watchdog: the process that drove {} {why}; the simulated arm needs no safe action", description.title);
     Ok(Done::Refused)
 }
