@@ -1,11 +1,18 @@
 """Files that are no checkpoints: what single parts of LeRobot answer."""
 
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
-from lerobot.policies.act.modeling_act import ACTSinusoidalPositionEmbedding2d, ACTTemporalEnsembler
+import torchvision
+from lerobot.configs.policies import PreTrainedConfig
+from lerobot.policies.act.modeling_act import ACTPolicy, ACTSinusoidalPositionEmbedding2d, ACTTemporalEnsembler
+from lerobot.policies.factory import make_pre_post_processors
 from safetensors.torch import save_file
+
+from .act import narrow
+from .common import GOLDEN, IMAGES, STATE, normal
 
 
 def ensemble(out: Path) -> None:
@@ -20,6 +27,28 @@ def ensemble(out: Path) -> None:
     save_file(tensors, out.with_suffix(".safetensors"))
 
 
+def ensembled(out: Path) -> None:
+    """30 ticks of the checkpoint act/two_cameras_vae with temporal ensembling: `states` [30, 6], the `colours` [30, 2, 3] that fill
+    the images front and wrist, the `chunks` [30, 20, 6] predicted at each tick alone, and the `rows` [30, 6] of `select_action`."""
+    folder = GOLDEN / "act/two_cameras_vae"
+    config = PreTrainedConfig.from_pretrained(folder)
+    config.n_action_steps, config.temporal_ensemble_coeff = 1, 0.01
+    with mock.patch.object(torchvision.models, "resnet18", narrow("resnet18", 2)):
+        policy = ACTPolicy.from_pretrained(folder, config=config).eval()
+    before, after = make_pre_post_processors(config, pretrained_path=str(folder))
+    rng = np.random.default_rng(31)
+    states, colours = 20 * normal(rng, 30, 6), torch.from_numpy(rng.integers(0, 256, (30, 2, 3), dtype=np.uint8))
+    chunks, rows = [], []
+    policy.reset()
+    for state, (front, wrist) in zip(states, colours):
+        images = {"front": front, "wrist": wrist}
+        observation = {STATE: state} | {IMAGES + name: (colour.float() / 255)[:, None, None].expand(3, 96, 128) for name, colour in images.items()}
+        with torch.inference_mode():
+            chunks.append(after(policy.predict_action_chunk(before(observation))))
+            rows.append(after(policy.select_action(before(observation))))
+    save_file({"states": states, "colours": colours, "chunks": torch.cat(chunks), "rows": torch.cat(rows)}, out.with_suffix(".safetensors"))
+
+
 def map_positions(out: Path) -> None:
     """The positions of the cells of feature maps, `[height, width, dim]`."""
     tensors = {}
@@ -29,4 +58,4 @@ def map_positions(out: Path) -> None:
     save_file(tensors, out.with_suffix(".safetensors"))
 
 
-CASES = {"parts/ensemble": ensemble, "parts/map_positions": map_positions}
+CASES = {"parts/ensemble": ensemble, "parts/ensembled": ensembled, "parts/map_positions": map_positions}
