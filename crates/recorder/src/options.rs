@@ -81,7 +81,7 @@ pub struct VideoOptions {
     /// `libx264`, `libx265`, `h264_nvenc`, `hevc_vaapi`, … `av1`, `h264` and `hevc` stand for the first
     /// three of these as in LeRobot, except that `h264` is the one that is built in.
     pub encoder: String,
-    /// The quantiser or constant rate factor, 1 (best) to 63 (to 51 for H.264 and HEVC).
+    /// The quantiser or constant rate factor, 1 (best; 10 for the built-in H.264) to 63 (to 51 for H.264 and HEVC).
     pub quality: u8,
     /// A key frame every so many frames; small, so that training can read frames in any order.
     pub keyframe_interval: u32,
@@ -131,10 +131,14 @@ impl Default for VideoOptions {
     }
 }
 
+/// The finest quantizer of openh264, so that no picture takes more bytes than it has room for.
+pub(crate) const FINEST: u8 = 10;
+
 /// Refuses what no dataset can be made of.
 pub(crate) fn check_setup(schema: &DatasetSchema, options: &RecorderOptions) -> Result<(), RecordError> {
     let VideoOptions { encoder, quality, keyframe_interval, pixel_format, .. } = &options.video;
     let is_openh264 = encoder == VideoOptions::OPENH264;
+    let least = if is_openh264 { FINEST } else { 1 };
     let most = if options.video.codec() == "av1" { 63 } else { 51 };
     let picture_fault = |picture: &PictureFeature| {
         let PictureFeature { key, width, height, kind } = picture;
@@ -151,8 +155,9 @@ pub(crate) fn check_setup(schema: &DatasetSchema, options: &RecorderOptions) -> 
     };
     let fault = schema.fault().or_else(|| options.depth.fault());
     let fault = fault.or_else(|| {
-        if !(1..=most).contains(quality) {
-            Some(format!("the quality is {quality}, expected 1 to {most}"))
+        if !(least..=most).contains(quality) {
+            let finer = if is_openh264 { " (finer ones need an encoder of ffmpeg)" } else { "" };
+            Some(format!("the quality is {quality}, expected {least} to {most}{finer}"))
         } else if *keyframe_interval == 0 {
             Some("the key frame interval is 0, expected 1 or more".to_owned())
         } else if is_openh264 && pixel_format != "yuv420p" {

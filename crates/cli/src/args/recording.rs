@@ -8,7 +8,7 @@ pub struct VideoArgs {
     /// h264, which is built in, or what an installed ffmpeg has: av1, hevc, libx264, h264_nvenc, hevc_vaapi, ...
     #[arg(long)]
     pub codec: Option<String>,
-    /// Quantiser or constant rate factor: 1 (best) to 51, with av1 to 63
+    /// Quantiser or constant rate factor: 10 (best; with an encoder of ffmpeg 1) to 51, with av1 to 63
     #[arg(long, value_name = "N")]
     pub quality: Option<u8>,
     /// A key frame every so many frames; without it every 2, so that training can read in any order

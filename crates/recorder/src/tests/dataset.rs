@@ -112,7 +112,7 @@ fn skipped_or_index(file: &[u8]) -> Vec<std::ops::Range<u64>> {
 #[test]
 fn files_are_begun_anew_at_the_limit() {
     let folder = tempfile::tempdir().unwrap();
-    let options = RecorderOptions { video_file_bytes: 60_000, data_file_bytes: 6_000, ..RecorderOptions::default() };
+    let options = RecorderOptions { video_file_bytes: 30_000, data_file_bytes: 6_000, ..RecorderOptions::default() };
     let mut recorder = DatasetRecorder::create(folder.path(), &robot(), 30, options).unwrap();
     for number in 0..5 {
         attempt(&mut recorder, number, 25, true).unwrap();
