@@ -8,7 +8,7 @@ ACT of the published size that benches/policy/run.sh makes (act_two_cameras). At
     Sinew       its whole loop in real time: three cameras of 640x480 at 30 fps, an H.264 encoder for each, a Rerun
                 file or viewer, and the policy beside it; its own cadence report. The loop wakes at the rate that is
                 said; the policy and the recording keep to 30 Hz, or to 25 Hz where 30 is no divisor of it (200 Hz)
-    cyclictest  of Debian's rt-tests, at the same rate and priority: the floor of this machine
+    cyclictest  of Debian's rt-tests, at the same rate and priority and on the same processor: the floor of this machine
     LeRobot     its loop's wait (precise_sleep for what is left of the period) with nothing to do, ordinary
                 scheduling, as it comes: a lower bound, for its real loop also reads cameras, infers and hands frames
                 to its encoders
@@ -52,9 +52,9 @@ def lerobot(rate_hz, seconds, late_ms):
         due = begin + 1 / rate_hz
 
 
-def cyclictest(rate_hz, seconds):
+def cyclictest(rate_hz, seconds, cpu):
     loops = int(rate_hz * seconds)
-    command = ["cyclictest", "-m", "-q", "-t1", "--policy", "fifo", f"-p{PRIORITY}", f"-i{1_000_000 // rate_hz}"]
+    command = ["cyclictest", "-m", "-q", "-t1", "-a", str(cpu), "--policy", "fifo", f"-p{PRIORITY}", f"-i{1_000_000 // rate_hz}"]
     return subprocess.Popen([*command, f"-l{loops}", f"-h{HISTOGRAM_US}"], stdout=subprocess.PIPE, text=True)
 
 
@@ -89,11 +89,11 @@ def busy_processors(is_wanted):
 
 def side_by_side(args, rate_hz, seconds, options=(), busy=False, with_lerobot=False, meanwhile=lambda: None):
     """Runs the loops at once, `meanwhile` from when Sinew's ticks, which may say what happened; Sinew's report and the others' lateness in ms."""
-    command = [args.loop, f"policy={args.policy}", f"rate={rate_hz}", f"seconds={seconds}", f"fifo={PRIORITY}", *options]
+    command = [args.loop, f"policy={args.policy}", f"rate={rate_hz}", f"seconds={seconds}", f"fifo={PRIORITY}", f"cpu={args.cpu}", *options]
     with busy_processors(busy), subprocess.Popen(command, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL) as sinew:
         if sinew.stdout.readline() != "ticking\n":
             raise SystemExit(f"{' '.join(command)} did not begin")
-        floor = cyclictest(rate_hz, seconds)
+        floor = cyclictest(rate_hz, seconds, args.cpu)
         late_ms = []
         python = threading.Thread(target=lerobot, args=(rate_hz, seconds, late_ms)) if with_lerobot else None
         if python:
@@ -222,6 +222,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--rates", type=int, nargs="+", default=[30, 60, 200])
+    parser.add_argument("--cpu", type=int, default=os.cpu_count() - 1, help="the processor of Sinew's control thread and of cyclictest (default: %(default)s)")
     parser.add_argument("--viewer", default="rerun --serve-grpc", help="a Rerun viewer or server without a window (default: %(default)s)")
     parser.add_argument("--port", type=int, default=9877, help="for the viewer")
     args = parser.parse_args()

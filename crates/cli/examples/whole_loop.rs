@@ -3,13 +3,13 @@
 //! `scripts/jitter.py` runs it beside other loops.
 //!
 //! ```text
-//! whole_loop policy=FOLDER [rate=30] [seconds=10] [fifo=PRIORITY] [record=FOLDER] [rerun=FILE | connect=HOST:PORT]
-//!            [slow=FPS]
+//! whole_loop policy=FOLDER [rate=30] [seconds=10] [fifo=PRIORITY] [cpu=N] [record=FOLDER]
+//!            [rerun=FILE | connect=HOST:PORT] [slow=FPS]
 //! ```
 //!
 //! `policy` is a checkpoint with images of 640×480; it runs beside the loop (asynchronous inference). Where `rate` is
 //! above 30 Hz, the policy and the recording keep to 30 or, if that is no divisor, to 25 Hz, and the loop runs a
-//! multiple of it. `fifo` asks for `SCHED_FIFO`, locked memory and a watchdog process. `slow` is the rate of the first
+//! multiple of it. `fifo` asks for `SCHED_FIFO`, locked memory and a watchdog process, `cpu` for one processor to be kept to. `slow` is the rate of the first
 //! camera, which the policy looks through; the others have 30 frames a second.
 //!
 //! Prints `ticking` when the first frame has come, and at the end the episode's report as one line of JSON, with the
@@ -50,6 +50,7 @@ struct Options {
     rate_hz: u32,
     seconds: f64,
     fifo: Option<u8>,
+    cpu: Option<usize>,
     record: Option<PathBuf>,
     rerun: Option<PathBuf>,
     connect: Option<String>,
@@ -66,6 +67,7 @@ impl Options {
                 "rate" => options.rate_hz = number(key, value)?,
                 "seconds" => options.seconds = number(key, value)?,
                 "fifo" => options.fifo = Some(number(key, value)?),
+                "cpu" => options.cpu = Some(number(key, value)?),
                 "record" => options.record = Some(value.into()),
                 "rerun" => options.rerun = Some(value.into()),
                 "connect" => options.connect = Some(value.to_owned()),
@@ -224,7 +226,7 @@ fn main() -> anyhow::Result<()> {
     let config = SessionConfig {
         inference: Inference::Async,
         control_multiplier: multiplier,
-        realtime: RealtimeRequest { priority: options.fifo, lock_memory: options.fifo.is_some(), cpu: None },
+        realtime: RealtimeRequest { priority: options.fifo, lock_memory: options.fifo.is_some(), cpu: options.cpu },
         // It is wherever it is told to be.
         start_within_rad: f64::INFINITY,
         ..SessionConfig::default()
