@@ -4,14 +4,15 @@ use std::path::Path;
 
 use rerun::{RecordingStream, RecordingStreamBuilder, RecordingStreamError};
 
-use super::walk::{Target, walk};
-use super::{create_parent, remove_partial};
+use super::walk::{Target, is_own, walk};
+use super::{create_parent, names_of, remove_partial};
 use crate::progress::Progress;
+use crate::reader::is_camera;
 use crate::rerun_view::connect;
 use crate::{DatasetReader, Episode, ToolError, ViewError};
 
 /// Writes episodes of the dataset, one after another on the timelines `frame` and `time`, to the new file
-/// `path`, an `.rrd`: each camera as images, each feature of numbers as plots, tasks as text.
+/// `path`, an `.rrd`: each camera as images, each feature of numbers as plots of its named values, tasks as text.
 ///
 /// # Errors
 /// When the dataset can't be read, has no such episode, the file can't be written, or `progress` says
@@ -44,6 +45,9 @@ fn builder(reader: &DatasetReader) -> RecordingStreamBuilder {
 fn log(stream: &RecordingStream, to: &str, reader: &DatasetReader, episodes: &[u64], progress: &mut Progress<'_>) -> Result<(), ToolError> {
     stream.set_log_tick_enabled(false);
     stream.set_log_time_enabled(false);
+    for (key, feature) in reader.features().iter().filter(|(key, feature)| is_own(key) && !is_camera(feature)) {
+        stream.log_static(key.as_str(), &rerun::SeriesLines::new().with_names(names_of(feature))).map_err(failed)?;
+    }
     walk(reader, episodes, "writing frames for Rerun", &mut Viewer { stream, fps: reader.fps() }, progress)?;
     let lost = |source| ViewError::Flush { to: to.to_owned(), source };
     Ok(stream.flush_with_timeout(std::time::Duration::from_secs(60)).map_err(lost)?)
