@@ -119,11 +119,6 @@ fn talk(desk: &Desk, args: &[&str], words: &[(u64, &str)]) -> String {
     text
 }
 
-fn recorded(desk: &Desk, name: &str) -> serde_json::Value {
-    assert_eq!(sinew_recorder::verify(&desk.path(name)).unwrap(), []);
-    serde_json::from_str(&desk.ok(&["dataset", "info", name, "--json"])).unwrap()
-}
-
 #[test]
 fn corrections_of_a_human_are_recorded_and_marked() {
     let desk = Desk::new();
@@ -131,7 +126,7 @@ fn corrections_of_a_human_are_recorded_and_marked() {
     let words = [(0, "/start"), (2000, "/pause"), (200, "/correct"), (600, "/correct"), (300, "/correct"), (600, "/correct")];
     let text = talk(&desk, &args, &words);
     contains_all(&text, &["the teleoperator acts", "paused", "dataset   ds (2 episodes)"]);
-    let info = recorded(&desk, "ds");
+    let info = desk.recorded("ds", "corrections");
     assert_eq!((&info["total_episodes"], &info["features"]["intervention"]["dtype"]), (&2.into(), &"bool".into()));
     let frames = info["total_frames"].as_u64().unwrap();
     assert!((20..=80).contains(&frames), "{frames}");
@@ -152,7 +147,7 @@ fn the_instruction_changes_and_the_arm_stands_still_without_an_end() {
     ];
     let text = talk(&desk, &args, &words);
     contains_all(&text, &["\"/walk\" is no command", "ended"]);
-    let info = recorded(&desk, "ds");
+    let info = desk.recorded("ds", "highlights");
     assert_eq!(info["tasks"], serde_json::json!(["stack the cubes", "sort them"]));
     assert!(info["total_episodes"].as_u64().unwrap() >= 4, "{info}");
 }
@@ -164,7 +159,7 @@ fn a_highlight_has_what_was_before_it_and_an_emergency_latches() {
     let words = [(0, "/start"), (3000, "/save"), (500, "/save"), (200, "/emergency"), (400, "/clear"), (0, "/start"), (1500, "/quit")];
     let text = talk(&desk, &args, &words);
     contains_all(&text, &["emergency stop", "the emergency is over", "interrupted"]);
-    let frames = recorded(&desk, "ds")["total_frames"].as_u64().unwrap();
+    let frames = desk.recorded("ds", "the session")["total_frames"].as_u64().unwrap();
     assert!((30..=60).contains(&frames), "1 s before, 0.5 s of it: {frames}");
 }
 

@@ -5,10 +5,8 @@
 
 mod common;
 
-use std::time::Duration;
-
-use common::Desk;
 use common::pty::{Terminal, signal};
+use common::{Desk, wait_ms};
 
 const RIGHT: &str = "\x1b[C";
 const LEFT: &str = "\x1b[D";
@@ -25,17 +23,8 @@ fn begun(desk: &Desk, args: &[&str]) -> Terminal {
     terminal
 }
 
-fn wait_ms(ms: u64) {
-    std::thread::sleep(Duration::from_millis(ms));
-}
-
-fn recorded(desk: &Desk) -> serde_json::Value {
-    assert_eq!(sinew_recorder::verify(&desk.path("ds")).unwrap(), []);
-    serde_json::from_str(&desk.ok(&["dataset", "info", "ds", "--json"])).unwrap()
-}
-
 fn episodes(desk: &Desk) -> u64 {
-    recorded(desk)["total_episodes"].as_u64().unwrap()
+    desk.recorded("ds", "keys")["total_episodes"].as_u64().unwrap()
 }
 
 const SENTRY: [&str; 8] = ["rollout", "--strategy", "sentry", "--duration", "0", "--no-rerun", "--record", "ds"];
@@ -155,7 +144,7 @@ fn between_episodes_a_teleoperator_moves_the_arm_and_nothing_is_recorded() {
     terminal.press(RIGHT);
     let (code, text) = terminal.end();
     assert_eq!((code, terminal.heard.count("does its safe action")), (Some(0), 3), "{text}");
-    let info = recorded(&desk);
+    let info = desk.recorded("ds", "keys");
     assert_eq!(info["total_episodes"], 2);
     // Less than a second each.
     assert!(info["total_frames"].as_u64().unwrap() < 90, "{info}");
@@ -175,7 +164,7 @@ fn a_highlight_begins_and_ends_with_a_key() {
     terminal.press(ESCAPE);
     let (code, text) = terminal.end();
     assert!(code == Some(0) && text.contains("nothing is uploaded from here yet"), "{text}");
-    let info = recorded(&desk);
+    let info = desk.recorded("ds", "keys");
     assert_eq!(info["total_episodes"], 1);
     assert!((20..=60).contains(&info["total_frames"].as_u64().unwrap()), "{info}");
 }
@@ -203,7 +192,7 @@ fn a_human_pauses_takes_over_gives_back_and_goes_on_by_keys() {
     terminal.press(ESCAPE);
     let (code, text) = terminal.end();
     assert_eq!((code, episodes(&desk)), (Some(0), 1), "{text}");
-    assert_eq!(recorded(&desk)["features"]["intervention"]["dtype"], "bool");
+    assert_eq!(desk.recorded("ds", "keys")["features"]["intervention"]["dtype"], "bool");
 }
 
 #[test]
@@ -229,7 +218,7 @@ fn an_emergency_latches_until_it_is_cleared_and_ctrl_c_ends_it_too() {
     let (code, text) = terminal.end();
     assert_eq!(code, Some(130), "{text}");
     assert!(terminal.is_usual());
-    assert_eq!(recorded(&desk)["total_episodes"], 2);
+    assert_eq!(desk.recorded("ds", "keys")["total_episodes"], 2);
 }
 
 #[test]

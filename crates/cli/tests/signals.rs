@@ -9,10 +9,9 @@ mod common;
 use std::fs::File;
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use common::Desk;
 use common::pty::{Heard, Terminal, exit_code, signal, with_usual_signals};
+use common::{Desk, wait_ms};
 
 const BASE: [&str; 4] = ["rollout", "--episodes", "3", "--no-rerun"];
 const SENTRY: [&str; 6] = ["rollout", "--strategy", "sentry", "--duration", "0", "--no-rerun"];
@@ -74,15 +73,10 @@ impl Run {
     }
 }
 
-fn wait_ms(ms: u64) {
-    std::thread::sleep(Duration::from_millis(ms));
-}
-
 /// Episodes and frames of a dataset that is whole.
 #[track_caller]
 fn recorded(desk: &Desk, what: &str) -> (u64, u64) {
-    assert_eq!(sinew_recorder::verify(&desk.path("ds")).unwrap(), [], "{what}");
-    let info: serde_json::Value = serde_json::from_str(&desk.ok(&["dataset", "info", "ds", "--json"])).unwrap();
+    let info = desk.recorded("ds", what);
     (info["total_episodes"].as_u64().unwrap(), info["total_frames"].as_u64().unwrap())
 }
 

@@ -88,8 +88,8 @@ impl H264Encoder {
         Ok(stream.frame_type())
     }
 
-    fn refused(&self, what: &str, error: i32) -> RecordError {
-        RecordError::Encoder { camera: self.camera.clone(), encoder: "openh264".to_owned(), what: format!("{what}: error {error}") }
+    fn failed(&self, what: String) -> RecordError {
+        RecordError::Encoder { camera: self.camera.clone(), encoder: "openh264".to_owned(), what }
     }
 
     /// As [`encode`](Self::encode), at this quantizer.
@@ -97,10 +97,10 @@ impl H264Encoder {
         if self.in_use.is_none() {
             // It can't be told anything before it has seen a picture.
             self.encode()?;
-            use_cabac(&mut self.encoder).map_err(|error| self.refused("choosing arithmetic coding", error))?;
+            use_cabac(&mut self.encoder).map_err(|error| self.failed(format!("choosing arithmetic coding: error {error}")))?;
         }
         if self.in_use != Some(quantizer) {
-            set_quantizer(&mut self.encoder, quantizer).map_err(|error| self.refused("setting the quantizer", error))?;
+            set_quantizer(&mut self.encoder, quantizer).map_err(|error| self.failed(format!("setting the quantizer: error {error}")))?;
             self.in_use = Some(quantizer);
         }
         self.encode()
@@ -126,8 +126,7 @@ impl PictureEncoder for H264Encoder {
             }
         }
         if self.frame.is_empty() || self.sps.is_empty() || self.pps.is_empty() {
-            let what = format!("the encoder answered {} bytes of kind {kind:?} and no picture", self.annex_b.len());
-            return Err(RecordError::Encoder { camera: self.camera.clone(), encoder: "openh264".to_owned(), what });
+            return Err(self.failed(format!("the encoder answered {} bytes of kind {kind:?} and no picture", self.annex_b.len())));
         }
         if self.entry.is_empty() {
             self.entry = avc1_entry(self.width as u16, self.height as u16, &self.sps, &self.pps);

@@ -9,6 +9,7 @@ pub mod pty;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -57,6 +58,13 @@ impl Desk {
         assert_eq!(output.status.code(), Some(1), "{args:?}: {text}");
         assert!(text.starts_with("error: ") && !text.contains("panicked"), "{args:?}: {text}");
         text
+    }
+
+    /// What `dataset info` says of a dataset, which must be whole after `what` was done.
+    #[track_caller]
+    pub fn recorded(&self, name: &str, what: &str) -> serde_json::Value {
+        assert_eq!(sinew_recorder::verify(&self.path(name)).unwrap(), [], "{what}");
+        serde_json::from_str(&self.ok(&["dataset", "info", name, "--json"])).unwrap()
     }
 
     /// A copy of the demonstration policy that may be spoilt.
@@ -115,4 +123,8 @@ pub fn files(root: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
         }
     }
     found
+}
+
+pub fn wait_ms(ms: u64) {
+    std::thread::sleep(Duration::from_millis(ms));
 }
