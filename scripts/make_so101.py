@@ -286,25 +286,34 @@ def geom_shape(geom):
             sys.exit(f"geom {geom.get('name')}: type {other} is not handled")
 
 
-def joint_lines(out, bodies, default):
-    for (name, motor, unit), body in zip(JOINTS, bodies[1:], strict=True):
+def part_lines(out, bodies):
+    parent = None
+    for (name, motor, unit), rest, body in zip(JOINTS, REST_RAD, bodies[1:], strict=True):
         joint = body.joint
         if joint.get("name") != name:
             sys.exit(f"joint {joint.get('name')} found, expected {name}")
         position = numbers(body.element.get("pos"))
         if name == JOINTS[0][0]:
             position = position + [0, 0, BASE_LIFT_M]
+        limits = numbers(joint.get("range"))
+        out += ["[[part]]", f'name = "{name}"']
+        if parent:
+            out.append(f'parent = "{parent}"')
         out += [
-            "[[joint]]",
-            f'name = "{name}"',
-            f'motor = {{ model = "sts3215", id = {motor} }}',
+            'command = "position"',
+            f'motor = {{ bus = "arm", model = "sts3215", id = {motor} }}',
             f'unit = "{unit}"',
-            f"parent_from_joint = {pose(position, quaternion_of(body.element))}",
+        ]
+        if unit.startswith("range"):
+            out.append(f"range = {vector(limits)}")
+        out += [
+            f"parent_from_part = {pose(position, quaternion_of(body.element))}",
             f"axis = {vector(numbers(joint.get('axis')))}",
-            f"limits = {{ position_rad = {vector(numbers(joint.get('range')))}, "
-            f"velocity_rad_per_s = {f(VELOCITY_RAD_PER_S)}, step_rad = {f(STEP_RAD)} }}",
+            f"limits = {{ position = {vector(limits)}, velocity = {f(VELOCITY_RAD_PER_S)}, step = {f(STEP_RAD)} }}",
+            f"rest = {f(rest)}",
             "",
         ]
+        parent = name
 
 
 def link_lines(out, bodies, meshes, folder):
@@ -368,24 +377,35 @@ def main():
     out = [
         "# The SO-101 follower arm. Made by scripts/make_so101.py from MuJoCo Menagerie's model; change that, not this.",
         "",
+        "schema = 2",
         'name = "so101"',
         'title = "SO-101 follower arm"',
-        'lerobot_robot_type = "so_follower"',
-        'aliases = ["so101_follower", "so100_follower", "so100"]',
         "control_rate_hz = 30",
-        'bus = { protocol = "feetech", baud_rate = 1000000 }',
         "",
-        "[tool]",
-        'joint = "wrist_roll"',
-        "# Between the finger tips: z from the wrist to the tips, x towards the fixed jaw.",
-        f"joint_from_tool = {pose(numbers(site.get('pos')), quaternion_of(site))}",
+        "[lerobot]",
+        'class = "so_follower"',
+        'types = ["so101_follower", "so100_follower", "so100"]',
+        'leader_class = "so_leader"',
+        'leader_types = ["so101_leader", "so100_leader"]',
         "",
         "[stop]",
         'behaviour = "hold"',
-        f"rest_rad = {vector(REST_RAD)}",
+        "",
+        "[[bus]]",
+        'name = "arm"',
+        'protocol = "feetech"',
+        "baud_rate = 1000000",
         "",
     ]
-    joint_lines(out, bodies, default)
+    part_lines(out, bodies)
+    out += [
+        "[[tool]]",
+        'name = "gripper"',
+        'part = "wrist_roll"',
+        "# Between the finger tips: z from the wrist to the tips, x towards the fixed jaw.",
+        f"part_from_tool = {pose(numbers(site.get('pos')), quaternion_of(site))}",
+        "",
+    ]
     for name in ("front", "wrist"):
         out += ["[[camera]]", f'name = "{name}"', "width = 128", "height = 96", ""]
 

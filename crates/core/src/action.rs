@@ -1,4 +1,4 @@
-//! Actions: rows of joint goals, each stamped with the tick it is for.
+//! Actions: rows of goals, each stamped with the tick it is for.
 
 use thiserror::Error;
 
@@ -10,23 +10,23 @@ pub struct ShapeError {
     pub width: usize,
 }
 
-/// What a policy answers: rows of joint goals in radians, `[rows, width]`, row-major. Row `i` is for
+/// What a policy answers: rows of goals in SI, a value a channel of action, `[rows, width]`, row-major. Row `i` is for
 /// tick `first_tick + i`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ActionChunk {
     first_tick: u64,
     width: usize,
-    goals_rad: Vec<f64>,
+    goals: Vec<f64>,
 }
 
 impl ActionChunk {
     /// # Errors
-    /// When `goals_rad` is no whole number of rows of `width` (which must not be 0).
-    pub fn new(first_tick: u64, width: usize, goals_rad: Vec<f64>) -> Result<Self, ShapeError> {
-        if width == 0 || !goals_rad.len().is_multiple_of(width) {
-            return Err(ShapeError { len: goals_rad.len(), width });
+    /// When `goals` is no whole number of rows of `width` (which must not be 0).
+    pub fn new(first_tick: u64, width: usize, goals: Vec<f64>) -> Result<Self, ShapeError> {
+        if width == 0 || !goals.len().is_multiple_of(width) {
+            return Err(ShapeError { len: goals.len(), width });
         }
-        Ok(Self { first_tick, width, goals_rad })
+        Ok(Self { first_tick, width, goals })
     }
 
     pub fn first_tick(&self) -> u64 {
@@ -38,15 +38,15 @@ impl ActionChunk {
     }
 
     pub fn len(&self) -> usize {
-        self.goals_rad.len() / self.width
+        self.goals.len() / self.width
     }
 
     pub fn is_empty(&self) -> bool {
-        self.goals_rad.is_empty()
+        self.goals.is_empty()
     }
 
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f64]> {
-        self.goals_rad.chunks_exact(self.width)
+        self.goals.chunks_exact(self.width)
     }
 }
 
@@ -69,17 +69,17 @@ pub struct Splice {
 pub struct ActionQueue {
     width: usize,
     capacity: usize,
-    goals_rad: Vec<f64>,
+    goals: Vec<f64>,
     /// The tick that slot `tick % capacity` holds, plus one; 0 for an empty slot.
     slots: Vec<u64>,
     end_tick: u64,
 }
 
 impl ActionQueue {
-    /// Room for rows of `width` joints up to `capacity` ticks ahead (at least 1).
+    /// Room for rows of `width` channels up to `capacity` ticks ahead (at least 1).
     pub fn new(width: usize, capacity: usize) -> Self {
         let capacity = capacity.max(1);
-        Self { width, capacity, goals_rad: vec![0.0; width * capacity], slots: vec![0; capacity], end_tick: 0 }
+        Self { width, capacity, goals: vec![0.0; width * capacity], slots: vec![0; capacity], end_tick: 0 }
     }
 
     pub fn clear(&mut self) {
@@ -105,7 +105,7 @@ impl ActionQueue {
                 report.replaced_rows += usize::from(self.slots[slot] == tick + 1);
                 report.accepted_rows += 1;
                 self.slots[slot] = tick + 1;
-                self.goals_rad[slot * self.width..][..self.width].copy_from_slice(row);
+                self.goals[slot * self.width..][..self.width].copy_from_slice(row);
                 self.end_tick = self.end_tick.max(tick + 1);
             }
         }
@@ -119,13 +119,13 @@ impl ActionQueue {
             return None;
         }
         self.slots[slot] = 0;
-        Some(&self.goals_rad[slot * self.width..][..self.width])
+        Some(&self.goals[slot * self.width..][..self.width])
     }
 
     /// The row for `tick`, left where it is.
     pub fn peek(&self, tick: u64) -> Option<&[f64]> {
         let slot = (tick % self.capacity as u64) as usize;
-        (self.slots[slot] == tick + 1).then(|| &self.goals_rad[slot * self.width..][..self.width])
+        (self.slots[slot] == tick + 1).then(|| &self.goals[slot * self.width..][..self.width])
     }
 
     /// How many ticks from `now` on until the last queued row is consumed.

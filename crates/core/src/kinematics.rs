@@ -1,32 +1,16 @@
 //! Forward and inverse kinematics of a description's own chain.
 
-use nalgebra::{DMatrix, DVector, Isometry3, Unit, UnitQuaternion, Vector3};
+use nalgebra::{DMatrix, DVector, Isometry3, Unit, Vector3};
 use thiserror::Error;
 
-use crate::RobotDescription;
+use crate::{Part, PartKind, RobotDescription, Tool};
 
 impl RobotDescription {
-    /// Pose of every joint's link in the base frame, in joint order, for `positions_rad`. Missing
-    /// positions count as 0.
-    pub fn base_from_links(&self, positions_rad: &[f64]) -> Vec<Isometry3<f64>> {
-        let mut pose = Isometry3::identity();
-        (0..self.joints.len())
-            .map(|i| {
-                let turn = UnitQuaternion::from_axis_angle(&self.joint_axis(i), positions_rad.get(i).copied().unwrap_or(0.0));
-                pose = pose * self.joints[i].parent_from_joint.to_isometry() * turn;
-                pose
-            })
-            .collect()
-    }
-
-    /// Pose of the tool in the base frame.
-    pub fn base_from_tool(&self, positions_rad: &[f64]) -> Isometry3<f64> {
-        self.base_from_links(positions_rad)[self.tool_joint()] * self.tool.joint_from_tool.to_isometry()
-    }
-
-    /// Index of the joint whose link carries the tool.
-    pub(crate) fn tool_joint(&self) -> usize {
-        self.joints.iter().position(|joint| joint.name == self.tool.joint).unwrap_or(self.joints.len() - 1)
+    /// Pose of tool `tool` in the base frame, for a value a part.
+    pub fn base_from_tool(&self, tool: usize, values: &[f64]) -> Isometry3<f64> {
+        let Some(Tool { part, part_from_tool, .. }) = self.tools.get(tool) else { return Isometry3::identity() };
+        let Some(part) = self.part_index(part) else { return Isometry3::identity() };
+        self.base_from_parts(values)[part] * part_from_tool.to_isometry()
     }
 }
 
@@ -41,11 +25,11 @@ pub struct ToolGoal {
 }
 
 /// The nearest that inverse kinematics came to a [`ToolGoal`]. Everything in it is finite, and the
-/// positions are within the joint limits.
+/// values are within the position limits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IkSolution {
-    /// One value a joint; joints behind the tool's keep their seed.
-    pub positions_rad: Vec<f64>,
+    /// One value a part; parts that don't carry the tool keep their seed.
+    pub values: Vec<f64>,
     /// Distance left between tool and goal, metres.
     pub position_error_m: f64,
     /// The largest angle left between a wanted direction and the tool's axis, radians.
@@ -56,8 +40,10 @@ pub struct IkSolution {
 /// A request to inverse kinematics that makes no sense.
 #[derive(Debug, Error, PartialEq)]
 pub enum KinematicsError {
-    #[error("solving inverse kinematics: the seed has {found} joints, expected {expected}")]
+    #[error("solving inverse kinematics: the seed has {found} values, expected {expected}")]
     Width { expected: usize, found: usize },
+    #[error("solving inverse kinematics: tool {tool} is wanted, and the robot has {tools}")]
+    NoTool { tool: usize, tools: usize },
     #[error("solving inverse kinematics: the {what} holds {value}, expected finite and below 1e6")]
     Unusable { what: &'static str, value: f64 },
 }
@@ -76,53 +62,56 @@ struct Residual {
 }
 
 impl RobotDescription {
-    /// Joint positions that bring the tool to `goal`, found by damped least squares
-    /// (Levenberg–Marquardt) from `seed_rad` within the joint limits. Deterministic. An unreachable
+    /// Values of the parts that bring tool `tool` to `goal`, found by damped least squares
+    /// (Levenberg–Marquardt) from `seed` within the position limits. Deterministic. An unreachable
     /// goal is no error: the answer is then the nearest point found and says how far off it is.
     ///
     /// # Errors
-    /// When the seed's width is not the number of joints, or goal or seed is not finite or beyond any arm.
-    pub fn inverse_kinematics(&self, goal: &ToolGoal, seed_rad: &[f64]) -> Result<IkSolution, KinematicsError> {
-        if seed_rad.len() != self.joints.len() {
-            return Err(KinematicsError::Width { expected: self.joints.len(), found: seed_rad.len() });
+    /// When there is no such tool, the seed's width is not the number of parts, or goal or seed is not finite
+    /// or beyond any arm.
+    pub fn inverse_kinematics(&self, tool: usize, goal: &ToolGoal, seed: &[f64]) -> Result<IkSolution, KinematicsError> {
+        let part = self.tools.get(tool).and_then(|tool| self.part_index(&tool.part));
+        let part = part.ok_or(KinematicsError::NoTool { tool, tools: self.tools.len() })?;
+        if seed.len() != self.parts.len() {
+            return Err(KinematicsError::Width { expected: self.parts.len(), found: seed.len() });
         }
         let directions = [goal.approach, goal.across];
         let goal_values = goal.position_m.iter().chain(directions.iter().flatten().flat_map(|direction| direction.iter()));
-        for (what, value) in seed_rad.iter().map(|v| ("seed", *v)).chain(goal_values.map(|v| ("goal", *v))) {
+        for (what, value) in seed.iter().map(|v| ("seed", *v)).chain(goal_values.map(|v| ("goal", *v))) {
             // The bound keeps squares from overflowing.
             if !(value.is_finite() && value.abs() < 1e6) {
                 return Err(KinematicsError::Unusable { what, value });
             }
         }
-        let moving = self.tool_joint() + 1;
-        let limits: Vec<[f64; 2]> = self.joints.iter().map(|joint| joint.limits.position_rad).collect();
+        let moving = self.chain_to(part);
+        let limits: Vec<[f64; 2]> = self.parts.iter().map(Part::position_limits).collect();
         let clamp = |i: usize, value: f64| value.clamp(limits[i][0], limits[i][1]);
-        let mut positions: Vec<f64> = seed_rad.iter().enumerate().map(|(i, &v)| clamp(i, v)).collect();
-        let mut residual = self.residual(goal, &positions);
+        let mut values: Vec<f64> = seed.iter().enumerate().map(|(i, &v)| clamp(i, v)).collect();
+        let mut residual = self.residual(tool, goal, &values);
         let mut damping = 1e-4;
         let mut iterations = 0;
         while iterations < MAX_ITERATIONS && residual.rows.norm_squared() > REACHED_M2 && damping < 1e6 {
             iterations += 1;
-            let mut jacobian = self.jacobian(goal, &positions, residual.rows.len(), moving);
+            let mut jacobian = self.jacobian(tool, goal, &values, residual.rows.len(), &moving);
             let gradient = jacobian.tr_mul(&residual.rows);
-            for i in 0..moving {
-                // A joint at its limit that wants further out takes no part in this step.
-                if (positions[i] <= limits[i][0] && gradient[i] < 0.0) || (positions[i] >= limits[i][1] && gradient[i] > 0.0) {
-                    jacobian.column_mut(i).fill(0.0);
+            for (column, &i) in moving.iter().enumerate() {
+                // A part at its limit that wants further out takes no part in this step.
+                if (values[i] <= limits[i][0] && gradient[column] < 0.0) || (values[i] >= limits[i][1] && gradient[column] > 0.0) {
+                    jacobian.column_mut(column).fill(0.0);
                 }
             }
-            let normal = jacobian.tr_mul(&jacobian) + DMatrix::identity(moving, moving) * damping;
+            let normal = jacobian.tr_mul(&jacobian) + DMatrix::identity(moving.len(), moving.len()) * damping;
             // Damped normal equations are positive definite; rounding could only fail this at a
             // damping that ends the search anyway.
             let Some(factor) = normal.cholesky() else { break };
             let step = factor.solve(&jacobian.tr_mul(&residual.rows));
-            let mut candidate = positions.clone();
-            for (i, value) in candidate.iter_mut().enumerate().take(moving) {
-                *value = clamp(i, *value + step[i].clamp(-0.5, 0.5));
+            let mut candidate = values.clone();
+            for (column, &i) in moving.iter().enumerate() {
+                candidate[i] = clamp(i, values[i] + step[column].clamp(-0.5, 0.5));
             }
-            let next = self.residual(goal, &candidate);
+            let next = self.residual(tool, goal, &candidate);
             if next.rows.norm_squared() < residual.rows.norm_squared() {
-                positions = candidate;
+                values = candidate;
                 residual = next;
                 damping = (damping / 5.0).max(1e-9);
             } else {
@@ -130,11 +119,11 @@ impl RobotDescription {
             }
         }
         let Residual { position_error_m, direction_error_rad, .. } = residual;
-        Ok(IkSolution { positions_rad: positions, position_error_m, direction_error_rad, iterations })
+        Ok(IkSolution { values, position_error_m, direction_error_rad, iterations })
     }
 
-    fn residual(&self, goal: &ToolGoal, positions_rad: &[f64]) -> Residual {
-        let tool = self.base_from_tool(positions_rad);
+    fn residual(&self, tool: usize, goal: &ToolGoal, values: &[f64]) -> Residual {
+        let tool = self.base_from_tool(tool, values);
         let offset = goal.position_m - tool.translation.vector;
         let mut rows = offset.as_slice().to_vec();
         let mut direction_error_rad = 0.0f64;
@@ -148,13 +137,18 @@ impl RobotDescription {
         Residual { rows: DVector::from_vec(rows), position_error_m: offset.norm(), direction_error_rad }
     }
 
-    /// How the rows of [`Self::residual`] shrink as each of the first `moving` joints turns.
-    fn jacobian(&self, goal: &ToolGoal, positions_rad: &[f64], rows: usize, moving: usize) -> DMatrix<f64> {
-        let links = self.base_from_links(positions_rad);
-        let tool = links[moving - 1] * self.tool.joint_from_tool.to_isometry();
-        let mut jacobian = DMatrix::zeros(rows, moving);
-        for (i, link) in links.iter().enumerate().take(moving) {
-            let axis = link.rotation * self.joint_axis(i).into_inner();
+    /// How the rows of [`Self::residual`] shrink as each of the parts `moving` moves, a column a part.
+    fn jacobian(&self, tool: usize, goal: &ToolGoal, values: &[f64], rows: usize, moving: &[usize]) -> DMatrix<f64> {
+        let links = self.base_from_parts(values);
+        let tool = self.base_from_tool(tool, values);
+        let mut jacobian = DMatrix::zeros(rows, moving.len());
+        for (i, part) in moving.iter().enumerate() {
+            let (link, part) = (&links[*part], &self.parts[*part]);
+            let axis = link.rotation * part.unit_axis().into_inner();
+            if part.kind == PartKind::Prismatic {
+                jacobian.fixed_view_mut::<3, 1>(0, i).copy_from(&axis);
+                continue;
+            }
             let lever = tool.translation.vector - link.translation.vector;
             jacobian.fixed_view_mut::<3, 1>(0, i).copy_from(&axis.cross(&lever));
             let mut row = 3;
@@ -202,17 +196,17 @@ mod tests {
     /// Joint positions as shares of each joint's range.
     fn within(robot: &RobotDescription, shares: &[f64]) -> Vec<f64> {
         robot
-            .joints
+            .parts
             .iter()
             .zip(shares)
-            .map(|(joint, share)| joint.limits.position_rad[0] + share * (joint.limits.position_rad[1] - joint.limits.position_rad[0]))
+            .map(|(part, share)| part.position_limits()[0] + share * (part.position_limits()[1] - part.position_limits()[0]))
             .collect()
     }
 
     fn assert_within_limits(robot: &RobotDescription, found: &IkSolution) {
-        for (joint, value) in robot.joints.iter().zip(&found.positions_rad) {
-            let [lower, upper] = joint.limits.position_rad;
-            assert!(value.is_finite() && (lower..=upper).contains(value), "{}: {value}", joint.name);
+        for (part, value) in robot.parts.iter().zip(&found.values) {
+            let [lower, upper] = part.position_limits();
+            assert!(value.is_finite() && (lower..=upper).contains(value), "{}: {value}", part.name);
         }
     }
 
@@ -224,14 +218,14 @@ mod tests {
         ) {
             let robot = so101();
             let truth = within(&robot, &shares);
-            let tool = robot.base_from_tool(&truth);
+            let tool = robot.base_from_tool(0, &truth);
             let goal = ToolGoal {
                 position_m: tool.translation.vector,
                 approach: Some(Unit::new_normalize(tool.rotation * Vector3::z())),
                 across: Some(Unit::new_normalize(tool.rotation * Vector3::x())),
             };
             let seed: Vec<f64> = truth.iter().zip(&offsets).map(|(a, b)| a + b).collect();
-            let found = robot.inverse_kinematics(&goal, &seed).unwrap();
+            let found = robot.inverse_kinematics(0, &goal, &seed).unwrap();
             assert_within_limits(&robot, &found);
             prop_assert!(found.position_error_m < 1e-4, "{found:?}");
             prop_assert!(found.direction_error_rad < 1e-2, "{found:?}");
@@ -245,9 +239,9 @@ mod tests {
         ) {
             let robot = so101();
             let goal = ToolGoal { position_m: Vector3::new(x, y, z), approach: down.then(|| -Vector3::z_axis()), across: None };
-            let found = robot.inverse_kinematics(&goal, &within(&robot, &shares)).unwrap();
+            let found = robot.inverse_kinematics(0, &goal, &within(&robot, &shares)).unwrap();
             assert_within_limits(&robot, &found);
-            let tool = robot.base_from_tool(&found.positions_rad);
+            let tool = robot.base_from_tool(0, &found.values);
             let left = (tool.translation.vector - goal.position_m).norm();
             prop_assert!((left - found.position_error_m).abs() < 1e-12);
             let turn = if down { (tool.rotation * Vector3::z()).angle(&-Vector3::z()) } else { 0.0 };
@@ -261,7 +255,7 @@ mod tests {
         ) {
             let robot = so101();
             let goal = ToolGoal { position_m: position.into(), approach: Some(Vector3::z_axis()), across: None };
-            match robot.inverse_kinematics(&goal, &seed) {
+            match robot.inverse_kinematics(0, &goal, &seed) {
                 Ok(found) => {
                     assert_within_limits(&robot, &found);
                     prop_assert!(found.position_error_m.is_finite() && found.direction_error_rad.is_finite());
@@ -278,7 +272,7 @@ mod tests {
     fn a_goal_out_of_reach_is_approached_and_the_rest_reported() {
         let robot = so101();
         let goal = ToolGoal { position_m: Vector3::new(2.0, 0.0, 0.1), approach: None, across: None };
-        let found = robot.inverse_kinematics(&goal, &robot.stop.rest_rad).unwrap();
+        let found = robot.inverse_kinematics(0, &goal, &[0.0; 6]).unwrap();
         assert!((1.4..1.75).contains(&found.position_error_m), "{found:?}");
     }
 
@@ -292,6 +286,6 @@ mod tests {
     #[test]
     fn a_seed_of_another_robot_is_refused() {
         let goal = ToolGoal { position_m: Vector3::zeros(), approach: None, across: None };
-        assert_eq!(so101().inverse_kinematics(&goal, &[0.0; 5]), Err(KinematicsError::Width { expected: 6, found: 5 }));
+        assert_eq!(so101().inverse_kinematics(0, &goal, &[0.0; 5]), Err(KinematicsError::Width { expected: 6, found: 5 }));
     }
 }

@@ -15,34 +15,42 @@
 //! ```
 //!
 //! Units are SI throughout: radians, metres, seconds, newton metres. What a dataset or a checkpoint
-//! calls degrees or 0..100 is converted at its edge by [`JointUnits`].
+//! calls degrees or 0..100 is converted at its edge by [`Units`].
 
 #![forbid(unsafe_code)]
 
 mod action;
+mod armed;
+mod brief;
 mod description;
+mod environment;
 mod hash;
 mod image;
 mod kinematics;
+mod lease;
 mod observation;
+mod policy;
 mod robot;
 mod safety;
 mod session;
-mod simulation;
+mod teleoperator;
 mod time;
 mod units;
 
 pub use action::{ActionChunk, ActionQueue, ShapeError, Splice};
+pub use armed::{ArmError, Armed, Door, DriveError, Driven};
+pub use brief::Brief;
 pub use description::*;
+pub use environment::{Environment, EnvironmentError, EpisodeSetup, Outcome};
 pub use hash::Fnv1a;
 pub use image::{Image, ImageBuffers, Pixels};
 pub use kinematics::*;
-pub use observation::Observation;
-pub use robot::{
-    Armed, Continuation, Environment, EpisodeSetup, Outcome, Policy, PolicyError, PolicyInfo, Robot, RobotError, TeleopStatus, Teleoperator,
-};
-pub use safety::{Interventions, SafeCommand, SafetyGate};
-pub use session::{Actor, EpisodeEnd, EpisodeStart, Frame, FrameSink, SinkError};
-pub use simulation::*;
+pub use lease::{Lease, LeaseError, LeaseState, Lifeline, LifelinePort, Unwatched};
+pub use observation::{Observation, Reading, Samples, Validity};
+pub use policy::{Continuation, Policy, PolicyError, PolicyInfo};
+pub use robot::{Blind, CameraError, Cameras, Robot, RobotError, Sent};
+pub use safety::{FAULT_AFTER, GateFault, Impedance, Interventions, SafeCommand, SafetyGate, Verdict, Wanted};
+pub use session::{Actor, EpisodeEnd, EpisodeStart, Frame, FrameSink, OnFailure, SinkError};
+pub use teleoperator::{ActionSpace, Identity, Retarget, TeleopStatus, Teleoperator, TeleoperatorError};
 pub use time::{Clock, MockClock, Tick, Timestamp};
-pub use units::{JointUnit, JointUnits};
+pub use units::{DatasetUnit, Units};

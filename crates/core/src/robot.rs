@@ -1,247 +1,150 @@
-//! The traits that the runtime joins. It sees only these: a driver, a simulator, a recording and a
-//! remote robot are indistinguishable to it.
-
-use std::error::Error;
+//! What a robot must do, and its cameras.
 
 use thiserror::Error;
 
-use crate::{ActionChunk, Observation, RobotDescription, SafeCommand, ShapeError, Tick};
+use crate::{Brief, Door, Image, Lifeline, Observation, RobotDescription, SafeCommand, Tick, Timestamp};
 
-/// A robot that could not do what it was asked.
-#[derive(Debug, Error)]
+/// A robot that could not do what it was asked. Making one allocates nothing.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum RobotError {
-    /// This tick failed; the next may work.
-    #[error("{doing}")]
-    Transient {
-        doing: String,
-        #[source]
-        source: Box<dyn Error + Send + Sync>,
-    },
+    /// This time it failed; the next may work.
+    #[error("{doing}: {what}")]
+    Transient { doing: &'static str, what: Brief },
     /// The robot is gone (unplugged, powered off, crashed).
-    #[error("{doing}: the robot is lost")]
-    Lost {
-        doing: String,
-        #[source]
-        source: Box<dyn Error + Send + Sync>,
-    },
+    #[error("{doing}: the robot is lost: {what}")]
+    Lost { doing: &'static str, what: Brief },
+}
+
+impl RobotError {
+    pub fn transient(doing: &'static str, what: impl std::fmt::Display) -> Self {
+        Self::Transient { doing, what: Brief::of(what) }
+    }
+
+    pub fn lost(doing: &'static str, what: impl std::fmt::Display) -> Self {
+        Self::Lost { doing, what: Brief::of(what) }
+    }
+
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Transient { .. })
+    }
 }
 
 /// A live connection to a robot. Connecting moves nothing and switches no torque on.
+///
+/// All of its time stamps are of the session's clock, which it was made with. Every call returns soon
+/// after its deadline, whatever the devices do. What switches torque or reaches a motor takes a
+/// [`Door`], which only [`Armed`](crate::Armed) has. Calls made once a tick allocate nothing.
 pub trait Robot: Send {
     fn description(&self) -> &RobotDescription;
 
-    /// Fills `observation` (made by [`Observation::for_robot`]) with the state at `tick`.
+    /// Asks all buses for the state at `tick`, without waiting for what they answer.
     ///
     /// # Errors
-    /// When the joints or a wanted camera could not be read; `observation` may then be half filled.
-    fn observe(&mut self, tick: &Tick, observation: &mut Observation) -> Result<(), RobotError>;
+    /// When nothing could be asked.
+    fn begin_read(&mut self, tick: &Tick) -> Result<(), RobotError> {
+        let _ = tick;
+        Ok(())
+    }
 
-    /// Sets every goal to the present position, then switches torque on. Called by [`Armed`].
+    /// Waits for the answers until `deadline` and fills `observation`, made by
+    /// [`Observation::for_robot`], but for its images. A part that does not answer is
+    /// [`miss`](crate::Samples::miss)ed, which is no error.
     ///
     /// # Errors
-    /// When a goal or a torque register could not be written; torque is then off.
-    fn enable(&mut self) -> Result<(), RobotError>;
+    /// When nothing was to be had.
+    fn finish_read(&mut self, tick: &Tick, deadline: Timestamp, observation: &mut Observation) -> Result<(), RobotError>;
 
-    /// Writes the goals of `command`; `applied_rad` receives what was really sent, a value a joint.
-    /// Called by [`Armed::apply`].
+    /// What another process needs to bring this robot into its safe action. Called before torque goes on.
+    /// Empty where nothing of the robot outlives this process.
     ///
     /// # Errors
-    /// When a goal could not be written.
-    fn write_goals(&mut self, command: &SafeCommand, applied_rad: &mut [f64]) -> Result<(), RobotError>;
+    /// When it can't be given away.
+    fn lifeline(&mut self) -> Result<Lifeline, RobotError> {
+        Ok(Lifeline::default())
+    }
 
-    /// Ends in the description's declared safe action ([`StopBehaviour`](crate::StopBehaviour)).
-    /// Idempotent; called by [`Armed`] whichever way it ends.
+    /// Sets every goal to where the part is now (every velocity and effort to 0), then switches torque on.
     ///
     /// # Errors
-    /// When the safe action could not be completed.
-    fn stop(&mut self) -> Result<(), RobotError>;
+    /// When a goal or a torque register could not be written; torque may then be on in places, and
+    /// [`stop`](Self::stop) follows.
+    fn enable(&mut self, door: &Door, deadline: Timestamp) -> Result<(), RobotError>;
+
+    /// Sends `command`, and says in `sent` what was really sent to whom.
+    ///
+    /// # Errors
+    /// When nothing was sent.
+    fn write(&mut self, door: &Door, command: &SafeCommand, deadline: Timestamp, sent: &mut Sent) -> Result<(), RobotError>;
+
+    /// Ends in the description's declared safe action, part by part
+    /// ([`StopBehaviour`](crate::StopBehaviour)); one that fails does not keep the others from it. Idempotent.
+    ///
+    /// # Errors
+    /// When it could not be completed for every part.
+    fn stop(&mut self, door: &Door, deadline: Timestamp) -> Result<(), RobotError>;
 }
 
-/// The guard through which alone a command reaches a robot: it exists while torque is on, and
-/// dropping it, on whatever path, ends in the robot's declared safe action.
-pub struct Armed<'robot> {
-    robot: &'robot mut dyn Robot,
-    stopped: bool,
+/// What of a command reached the robot: a value a channel of action. Rounding to a motor's own steps
+/// is not told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sent {
+    values: Vec<f64>,
+    reached: Vec<bool>,
 }
 
-impl<'robot> Armed<'robot> {
-    /// Goal := present, then torque on.
-    ///
-    /// # Errors
-    /// As [`Robot::enable`].
-    pub fn new(robot: &'robot mut dyn Robot) -> Result<Self, RobotError> {
-        robot.enable()?;
-        Ok(Self { robot, stopped: false })
+impl Sent {
+    /// Room for `width` channels, none of which was reached.
+    pub fn new(width: usize) -> Self {
+        Self { values: vec![0.0; width], reached: vec![false; width] }
     }
 
-    pub fn description(&self) -> &RobotDescription {
-        self.robot.description()
-    }
-
-    /// # Errors
-    /// As [`Robot::observe`].
-    pub fn observe(&mut self, tick: &Tick, observation: &mut Observation) -> Result<(), RobotError> {
-        self.robot.observe(tick, observation)
-    }
-
-    /// # Errors
-    /// As [`Robot::write_goals`].
-    pub fn apply(&mut self, command: &SafeCommand, applied_rad: &mut [f64]) -> Result<(), RobotError> {
-        self.robot.write_goals(command, applied_rad)
-    }
-
-    /// Ends in the safe action and says whether it worked.
-    ///
-    /// # Errors
-    /// As [`Robot::stop`].
-    pub fn disarm(mut self) -> Result<(), RobotError> {
-        self.stopped = true;
-        self.robot.stop()
-    }
-}
-
-impl Drop for Armed<'_> {
-    fn drop(&mut self) {
-        if !self.stopped {
-            // Nobody is left to tell; the robot's own watchdog is what remains.
-            let _ = self.robot.stop();
+    /// Channel `i` was sent `value`.
+    pub fn reach(&mut self, i: usize, value: f64) {
+        if let (Some(slot), Some(reached)) = (self.values.get_mut(i), self.reached.get_mut(i)) {
+            (*slot, *reached) = (value, true);
         }
     }
-}
 
-/// Whether the source of actions still wants to act.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TeleopStatus {
-    Active,
-    /// It has done what it set out to do; the action is still valid.
-    Done,
-}
-
-/// A human or scripted source of actions. It knows nothing of the robot that follows.
-pub trait Teleoperator: Send {
-    /// Called before the first tick of an episode, after the environment was reset.
-    ///
-    /// # Errors
-    /// When the source is gone.
-    fn reset(&mut self) -> Result<(), RobotError>;
-
-    /// Writes the wanted joint goals in radians.
-    ///
-    /// # Errors
-    /// When the source is gone.
-    fn action(&mut self, tick: &Tick, goals_rad: &mut [f64]) -> Result<TeleopStatus, RobotError>;
-}
-
-/// A policy that could not answer.
-#[derive(Debug, Error)]
-pub enum PolicyError {
-    #[error("{doing}")]
-    Compute {
-        doing: String,
-        #[source]
-        source: Box<dyn Error + Send + Sync>,
-    },
-    #[error(transparent)]
-    Shape(#[from] ShapeError),
-}
-
-/// What a policy is, for those who schedule and show it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PolicyInfo {
-    /// The family's LeRobot name, such as `act`.
-    pub family: String,
-    pub parameters: u64,
-    /// Observations that it looks at together: that of now and those of the ticks before.
-    pub n_obs_steps: usize,
-    /// Rows in each answer.
-    pub chunk_size: usize,
-    /// Rows of an answer that are meant to be executed before the next.
-    pub n_action_steps: usize,
-}
-
-/// What a new chunk is to continue: the chunk answered before, which is being executed meanwhile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Continuation {
-    /// Rows of the answer before that are still to be executed, the first being for the tick of the
-    /// newest observation.
-    pub rows_left: usize,
-    /// How many of them will have been executed by the time the new answer is there, as far as is
-    /// known: the new rows for those ticks are computed for nothing.
-    pub delay_rows: usize,
-    /// The newest answer came too late to be used ([`Policy::most_delay_rows`]): what is being executed,
-    /// and to be continued, is the newest of those before it that was not.
-    pub newest_is_unused: bool,
-}
-
-/// Maps an observation to a chunk of actions: pure compute, slow by nature, never on the control
-/// thread. An implementation is bound to one robot: features, order and units were checked when it
-/// was made, and it takes and answers SI units in the description's joint order.
-pub trait Policy: Send {
-    fn info(&self) -> &PolicyInfo;
-
-    /// Forgets everything about the past; called before each episode.
-    fn reset(&mut self);
-
-    /// `observations` are the last [`PolicyInfo::n_obs_steps`], oldest first; at the start of an
-    /// episode the first stands for those before it. The answer's first row is for the tick of the
-    /// last.
-    ///
-    /// # Errors
-    /// When the computation failed. A policy never answers with a wrong shape.
-    fn infer(&mut self, observations: &[Observation], task: &str) -> Result<ActionChunk, PolicyError>;
-
-    /// As [`infer`](Self::infer), for an answer that follows smoothly from the one before (real-time
-    /// chunking). A policy that can't do so answers as ever.
-    ///
-    /// # Errors
-    /// As [`infer`](Self::infer).
-    fn infer_continuing(&mut self, observations: &[Observation], task: &str, continuing: Continuation) -> Result<ActionChunk, PolicyError> {
-        let _ = continuing;
-        self.infer(observations, task)
+    /// All of `command` was sent.
+    pub fn reach_all(&mut self, command: &SafeCommand) {
+        command.goals().iter().enumerate().for_each(|(i, goal)| self.reach(i, *goal));
     }
 
-    /// Whether [`infer_continuing`](Self::infer_continuing) does more than [`infer`](Self::infer).
-    fn can_continue(&self) -> bool {
-        false
+    /// Nothing was sent yet.
+    pub(crate) fn clear(&mut self) {
+        self.reached.fill(false);
     }
 
-    /// The most [`delay_rows`](Continuation::delay_rows) that it can be asked to continue, where an answer
-    /// follows the one before only if no more rows than it was told of have been executed. `None` where
-    /// any number is as good.
-    fn most_delay_rows(&self) -> Option<usize> {
-        None
+    /// What channel `i` was sent; `None` when nothing.
+    pub fn get(&self, i: usize) -> Option<f64> {
+        self.values.get(i).copied().filter(|_| self.reached[i])
     }
 }
 
-/// How an episode stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    Running,
-    Success,
-    Failure(String),
+/// A camera that has nothing to show.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("looking through camera {camera}: {what}")]
+pub struct CameraError {
+    pub camera: Brief,
+    pub what: Brief,
 }
 
-/// What [`Environment::reset`] has set up.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EpisodeSetup {
-    /// The instruction sentence, LeRobot's `task`.
-    pub task: String,
-    /// After so many ticks an episode that is still running counts as failed.
-    pub max_ticks: u64,
-}
-
-/// Who sets the scene for an episode and judges it: a simulated task, or a human.
-pub trait Environment: Send {
-    /// Called while the robot is disarmed.
+/// The cameras of a robot, each with a thread of its own behind it.
+pub trait Cameras: Send {
+    /// Puts the newest image of each camera into `images`, in the description's order, with its capture
+    /// time on the session's clock and its number. Where a camera has no newer one, the image stands. Never
+    /// waits on a clock that runs by itself; on one that doesn't, the images are those of `tick`.
     ///
     /// # Errors
-    /// When the scene cannot be set up.
-    fn reset(&mut self, seed: u64) -> Result<EpisodeSetup, RobotError>;
+    /// When a camera is gone for good. One that is only slow shows itself by the age of its image.
+    fn newest(&mut self, tick: &Tick, images: &mut [Image]) -> Result<(), CameraError>;
+}
 
-    /// Called after each tick. `Success` and `Failure` are final until the next reset.
-    fn outcome(&mut self) -> Outcome;
+/// A robot without cameras.
+pub struct Blind;
 
-    /// A digest of the scene's whole state, for proving that two runs were the same. 0 where the
-    /// scene cannot be digested (the real world).
-    fn state_hash(&self) -> u64;
+impl Cameras for Blind {
+    fn newest(&mut self, _: &Tick, _: &mut [Image]) -> Result<(), CameraError> {
+        Ok(())
+    }
 }

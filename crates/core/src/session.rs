@@ -5,16 +5,16 @@ use std::error::Error;
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::{Interventions, Observation, Outcome, Timestamp};
+use crate::{Interventions, Observation, Outcome, RobotDescription, Timestamp};
 
-/// Who chose a tick's wanted goals.
+/// Who chose what was wanted at a tick.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Actor {
     #[default]
     Policy,
     Human,
-    /// The arm stands still.
+    /// The robot stands still.
     Nobody,
 }
 
@@ -26,22 +26,47 @@ pub struct Frame {
     /// How long after `due` the tick began.
     pub lateness_ns: i64,
     pub observation: Observation,
-    /// Joint goals as the policy or teleoperator wanted them, radians.
-    pub wanted_rad: Vec<f64>,
-    /// Joint goals as they reached the goal registers, radians.
-    pub applied_rad: Vec<f64>,
+    /// What the policy or teleoperator wanted: a value a channel of action, in SI.
+    pub wanted: Vec<f64>,
+    /// What the robot was commanded last, as far as it was sent: a value a channel of action, in SI.
+    pub sent: Vec<f64>,
     pub interventions: Interventions,
     pub actor: Actor,
     /// How many instructions had been set in the session when the tick began, and how often something had been
     /// marked as worth keeping.
     pub instructions: u64,
     pub marks: u64,
-    /// No action was queued for this tick; `wanted_rad` is what the starvation behaviour chose.
+    /// No action was queued for this tick; `wanted` is what the starvation behaviour chose.
     pub starved: bool,
     /// Actions still queued after this tick.
     pub queued: u32,
     /// Latency of the newest inference that has arrived, 0 before the first and in teleoperation.
     pub inference_ns: i64,
+}
+
+impl Frame {
+    /// A frame with buffers of the right size for `robot`.
+    pub fn for_robot(robot: &RobotDescription) -> Self {
+        let width = robot.action_channels().len();
+        Self { observation: Observation::for_robot(robot), wanted: vec![0.0; width], sent: vec![0.0; width], ..Self::default() }
+    }
+
+    /// Makes `self` what `other` is, sharing the images, without allocating when the shapes agree.
+    pub fn copy_from(&mut self, other: &Self) {
+        self.tick = other.tick;
+        self.due = other.due;
+        self.lateness_ns = other.lateness_ns;
+        self.observation.copy_from(&other.observation);
+        self.wanted.clone_from(&other.wanted);
+        self.sent.clone_from(&other.sent);
+        self.interventions = other.interventions;
+        self.actor = other.actor;
+        self.instructions = other.instructions;
+        self.marks = other.marks;
+        self.starved = other.starved;
+        self.queued = other.queued;
+        self.inference_ns = other.inference_ns;
+    }
 }
 
 /// What is known of an episode before its first tick.
@@ -74,8 +99,24 @@ pub struct SinkError {
     pub source: Box<dyn Error + Send + Sync>,
 }
 
-/// Observes a session from a thread of its own; it can never slow control.
+/// What the failure of a sink means for the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It ends the episode.
+    Fatal,
+    /// The sink is left out from then on, and the session goes on.
+    Detach,
+}
+
+/// Observes a session from a thread of its own; it can never slow control, or another sink.
 pub trait FrameSink: Send {
+    /// What reports call it.
+    fn name(&self) -> &str;
+
+    fn on_failure(&self) -> OnFailure {
+        OnFailure::Fatal
+    }
+
     /// # Errors
     /// When the episode cannot be begun.
     fn begin(&mut self, episode: &EpisodeStart) -> Result<(), SinkError>;

@@ -1,43 +1,45 @@
 //! One joint's commanded motion under limits of position, velocity, acceleration and jerk.
 
-use super::LimitKind;
+use super::interventions::LimitKind;
 
 /// Where a joint's goal is and how it moves, as commanded (not as measured).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Motion {
-    pub(super) goal_rad: f64,
-    pub(super) velocity_rad_per_s: f64,
-    pub(super) acceleration_rad_per_s2: f64,
+    pub(super) position: f64,
+    pub(super) velocity: f64,
+    pub(super) acceleration: f64,
+    pub(super) target: f64,
 }
 
 impl Motion {
-    pub(super) fn resting_at(goal_rad: f64) -> Self {
-        Self { goal_rad, ..Self::default() }
+    pub(super) fn resting_at(position: f64) -> Self {
+        Self { position, target: position, ..Self::default() }
     }
 
     /// The motion a tick later, with `acceleration` during that tick.
     fn after(&self, acceleration: f64, dt_s: f64) -> Self {
-        let velocity_rad_per_s = self.velocity_rad_per_s + acceleration * dt_s;
-        Self { goal_rad: self.goal_rad + velocity_rad_per_s * dt_s, velocity_rad_per_s, acceleration_rad_per_s2: acceleration }
+        let velocity = self.velocity + acceleration * dt_s;
+        Self { position: self.position + velocity * dt_s, velocity, acceleration, target: self.target }
     }
 
     fn mirrored(&self) -> Self {
         Self {
-            goal_rad: -self.goal_rad,
-            velocity_rad_per_s: -self.velocity_rad_per_s,
-            acceleration_rad_per_s2: -self.acceleration_rad_per_s2,
+            target: -self.target,
+            position: -self.position,
+            velocity: -self.velocity,
+            acceleration: -self.acceleration,
         }
     }
 }
 
-/// All above 0 and finite, `lower_rad < upper_rad`.
+/// All above 0 and finite, `lower < upper`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MotionLimits {
-    pub(super) lower_rad: f64,
-    pub(super) upper_rad: f64,
-    pub(super) velocity_rad_per_s: f64,
-    pub(super) acceleration_rad_per_s2: f64,
-    pub(super) jerk_rad_per_s3: f64,
+    pub(super) lower: f64,
+    pub(super) upper: f64,
+    pub(super) velocity: f64,
+    pub(super) acceleration: f64,
+    pub(super) jerk: f64,
 }
 
 /// What rounding may take from or add to a goal.
@@ -55,14 +57,14 @@ impl MotionLimits {
     /// stream passes unchanged. The way to any other is taken so that the joint can stop at it, and
     /// whatever is granted leaves room to stop before the position limits.
     pub(super) fn towards(&self, last: &Motion, target_rad: f64, dt_s: f64) -> (Motion, Option<LimitKind>) {
-        let change = self.jerk_rad_per_s3 * dt_s;
-        let lowest = (last.acceleration_rad_per_s2 - change).max(-self.acceleration_rad_per_s2);
-        let highest = (last.acceleration_rad_per_s2 + change).min(self.acceleration_rad_per_s2);
+        let change = self.jerk * dt_s;
+        let lowest = (last.acceleration - change).max(-self.acceleration);
+        let highest = (last.acceleration + change).min(self.acceleration);
         let held_by = match self.reached(last, target_rad, dt_s, lowest, highest) {
             Ok(motion) => return (motion, None),
             Err(kind) => kind,
         };
-        let rises = target_rad > last.goal_rad || (target_rad == last.goal_rad && last.velocity_rad_per_s > 0.0);
+        let rises = target_rad > last.position || (target_rad == last.position && last.velocity > 0.0);
         let acceleration = if rises {
             self.rising(last, target_rad, dt_s, lowest, highest)
         } else {
@@ -73,14 +75,14 @@ impl MotionLimits {
 
     /// The motion that is at `target_rad` after `dt_s`, or the limit that forbids it.
     fn reached(&self, last: &Motion, target_rad: f64, dt_s: f64, lowest: f64, highest: f64) -> Result<Motion, LimitKind> {
-        let way_rad = target_rad - last.goal_rad;
-        let coasting_rad = last.velocity_rad_per_s * dt_s;
+        let way_rad = target_rad - last.position;
+        let coasting_rad = last.velocity * dt_s;
         // How far an acceleration moves the goal in this tick.
         let push_rad = way_rad - coasting_rad;
         let within = |least: f64, most: f64| (least - ROUNDING_RAD..=most + ROUNDING_RAD).contains(&push_rad);
         let square_s2 = dt_s * dt_s;
-        let acceleration = self.acceleration_rad_per_s2;
-        if way_rad.abs() > self.velocity_rad_per_s * dt_s + ROUNDING_RAD {
+        let acceleration = self.acceleration;
+        if way_rad.abs() > self.velocity * dt_s + ROUNDING_RAD {
             return Err(LimitKind::Velocity);
         }
         if !within(-acceleration * square_s2, acceleration * square_s2) {
@@ -90,22 +92,23 @@ impl MotionLimits {
             return Err(LimitKind::Jerk);
         }
         if dt_s == 0.0 {
-            return Ok(Motion { goal_rad: target_rad, ..*last });
+            return Ok(Motion { position: target_rad, ..*last });
         }
         let motion = Motion {
-            goal_rad: target_rad,
-            velocity_rad_per_s: way_rad / dt_s,
-            acceleration_rad_per_s2: (push_rad / square_s2).clamp(lowest, highest),
+            target: target_rad,
+            position: target_rad,
+            velocity: way_rad / dt_s,
+            acceleration: (push_rad / square_s2).clamp(lowest, highest),
         };
         // What a search for the limits found must not be refused for how it is rounded.
         let eased = Self {
-            velocity_rad_per_s: self.velocity_rad_per_s * EASE,
-            acceleration_rad_per_s2: acceleration * EASE,
-            jerk_rad_per_s3: self.jerk_rad_per_s3 * EASE,
+            velocity: self.velocity * EASE,
+            acceleration: acceleration * EASE,
+            jerk: self.jerk * EASE,
             ..*self
         };
         let can_stop =
-            eased.can_stop(&motion, eased.upper_rad, dt_s) && eased.mirrored().can_stop(&motion.mirrored(), -eased.lower_rad, dt_s);
+            eased.can_stop(&motion, eased.upper, dt_s) && eased.mirrored().can_stop(&motion.mirrored(), -eased.lower, dt_s);
         if can_stop { Ok(motion) } else { Err(LimitKind::Position) }
     }
 
@@ -114,7 +117,7 @@ impl MotionLimits {
     fn rising(&self, last: &Motion, target_rad: f64, dt_s: f64, lowest: f64, highest: f64) -> f64 {
         let mirrored = self.mirrored();
         let wanted = largest(lowest, highest, |a| self.can_stop(&last.after(a, dt_s), target_rad, dt_s)).unwrap_or(lowest);
-        let falls_short = |a: f64| mirrored.can_stop(&last.after(a, dt_s).mirrored(), -self.lower_rad, dt_s);
+        let falls_short = |a: f64| mirrored.can_stop(&last.after(a, dt_s).mirrored(), -self.lower, dt_s);
         if falls_short(wanted) {
             return wanted;
         }
@@ -124,13 +127,13 @@ impl MotionLimits {
     /// Whether a joint in `motion` can come to a stop at `limit_rad` without leaving its velocity
     /// limit upwards on the way.
     fn can_stop(&self, motion: &Motion, limit_rad: f64, dt_s: f64) -> bool {
-        let Motion { goal_rad, velocity_rad_per_s: velocity, acceleration_rad_per_s2: acceleration } = *motion;
+        let Motion { position, velocity, acceleration, .. } = *motion;
         // What velocity still rises while acceleration falls to 0 in steps of the jerk limit, the last of
         // which may be smaller.
-        let step = self.jerk_rad_per_s3 * dt_s;
+        let step = self.jerk * dt_s;
         let ramp = if acceleration <= step { 0.0 } else { acceleration - step / 2.0 };
-        let peak = velocity + ramp * ramp / (2.0 * self.jerk_rad_per_s3);
-        peak <= self.velocity_rad_per_s && goal_rad + self.stopping_distance(velocity, acceleration, dt_s) <= limit_rad + ROUNDING_RAD
+        let peak = velocity + ramp * ramp / (2.0 * self.jerk);
+        peak <= self.velocity && position + self.stopping_distance(velocity, acceleration, dt_s) <= limit_rad + ROUNDING_RAD
     }
 
     /// How far upwards a joint still goes when it brakes as hard as it may: acceleration falls at the
@@ -138,7 +141,7 @@ impl MotionLimits {
     /// continuous time is widened by a tick, because acceleration changes from tick to tick only. 0 when
     /// it can stand still by the next tick.
     fn stopping_distance(&self, velocity: f64, acceleration: f64, dt_s: f64) -> f64 {
-        let (most, jerk) = (self.acceleration_rad_per_s2, self.jerk_rad_per_s3);
+        let (most, jerk) = (self.acceleration, self.jerk);
         let ramp_s = acceleration.abs() / jerk;
         let (at_once, change) = (velocity / dt_s, jerk * dt_s);
         if at_once <= most && at_once <= change && acceleration + at_once <= change && -at_once - acceleration <= change {
@@ -160,16 +163,22 @@ impl MotionLimits {
 
     /// Where a joint in `motion` stands when it has braked as hard as it may.
     pub(super) fn stop_from(&self, motion: &Motion, dt_s: f64) -> f64 {
-        let Motion { goal_rad, velocity_rad_per_s: velocity, acceleration_rad_per_s2: acceleration } = *motion;
+        let Motion { position, velocity, acceleration, .. } = *motion;
         if velocity >= 0.0 {
-            goal_rad + self.stopping_distance(velocity, acceleration, dt_s)
+            position + self.stopping_distance(velocity, acceleration, dt_s)
         } else {
-            goal_rad - self.stopping_distance(-velocity, -acceleration, dt_s)
+            position - self.stopping_distance(-velocity, -acceleration, dt_s)
         }
     }
 
+    pub(super) fn velocity_towards(&self, last: &Motion, wanted: f64, dt_s: f64) -> (Motion, Option<LimitKind>) {
+        let most = self.acceleration * dt_s;
+        let velocity = last.velocity + (wanted - last.velocity).clamp(-most, most);
+        (Motion { velocity, ..*last }, (velocity != wanted).then_some(LimitKind::Acceleration))
+    }
+
     fn mirrored(&self) -> Self {
-        Self { lower_rad: -self.upper_rad, upper_rad: -self.lower_rad, ..*self }
+        Self { lower: -self.upper, upper: -self.lower, ..*self }
     }
 }
 
@@ -201,25 +210,25 @@ mod tests {
     use super::*;
 
     const LIMITS: MotionLimits =
-        MotionLimits { lower_rad: -1.0, upper_rad: 1.5, velocity_rad_per_s: 3.0, acceleration_rad_per_s2: 60.0, jerk_rad_per_s3: 3000.0 };
+        MotionLimits { lower: -1.0, upper: 1.5, velocity: 3.0, acceleration: 60.0, jerk: 3000.0 };
 
     /// The motions on the way through `targets`, checked against every limit.
     fn stream(limits: &MotionLimits, start: f64, targets: impl IntoIterator<Item = f64>, dt_s: f64) -> Result<Vec<Motion>, TestCaseError> {
         let mut last = Motion::resting_at(start);
         let mut motions = Vec::new();
         for target in targets {
-            let (now, _) = limits.towards(&last, target.clamp(limits.lower_rad, limits.upper_rad), dt_s);
-            let velocity = (now.goal_rad - last.goal_rad) / dt_s;
-            let acceleration = (velocity - last.velocity_rad_per_s) / dt_s;
-            let jerk = (now.acceleration_rad_per_s2 - last.acceleration_rad_per_s2) / dt_s;
+            let (now, _) = limits.towards(&last, target.clamp(limits.lower, limits.upper), dt_s);
+            let velocity = (now.position - last.position) / dt_s;
+            let acceleration = (velocity - last.velocity) / dt_s;
+            let jerk = (now.acceleration - last.acceleration) / dt_s;
             // Rounding of a goal, as it shows in its derivatives.
             let slack = |order: i32| 1.0 + 1e-9 + 1e-11 / dt_s.powi(order);
-            prop_assert!(now.goal_rad >= limits.lower_rad - 1e-9 && now.goal_rad <= limits.upper_rad + 1e-9, "{last:?} to {now:?}");
-            prop_assert!(velocity.abs() <= limits.velocity_rad_per_s * slack(1), "velocity {velocity}: {last:?} to {now:?}");
-            prop_assert!(acceleration.abs() <= limits.acceleration_rad_per_s2 * slack(2), "{acceleration}: {last:?} to {now:?}");
-            prop_assert!(jerk.abs() <= limits.jerk_rad_per_s3 * slack(3), "jerk {jerk}: {last:?} to {now:?}");
-            let again = limits.towards(&last, now.goal_rad, dt_s).0;
-            prop_assert!((again.goal_rad - now.goal_rad).abs() < 1e-9, "asking for what is granted grants the same: {now:?}, {again:?}");
+            prop_assert!(now.position >= limits.lower - 1e-9 && now.position <= limits.upper + 1e-9, "{last:?} to {now:?}");
+            prop_assert!(velocity.abs() <= limits.velocity * slack(1), "velocity {velocity}: {last:?} to {now:?}");
+            prop_assert!(acceleration.abs() <= limits.acceleration * slack(2), "{acceleration}: {last:?} to {now:?}");
+            prop_assert!(jerk.abs() <= limits.jerk * slack(3), "jerk {jerk}: {last:?} to {now:?}");
+            let again = limits.towards(&last, now.position, dt_s).0;
+            prop_assert!((again.position - now.position).abs() < 1e-9, "asking for what is granted grants the same: {now:?}, {again:?}");
             motions.push(now);
             last = now;
         }
@@ -227,14 +236,14 @@ mod tests {
     }
 
     fn any_limits() -> impl Strategy<Value = MotionLimits> {
-        (-2.0..-0.1, 0.1..2.0, 0.2..8.0, 0.02..0.5, 0.005..0.3).prop_map(|(lower_rad, upper_rad, velocity, to_velocity_s, to_most_s)| {
-            let acceleration_rad_per_s2 = velocity / to_velocity_s;
+        (-2.0..-0.1, 0.1..2.0, 0.2..8.0, 0.02..0.5, 0.005..0.3).prop_map(|(lower, upper, velocity, to_velocity_s, to_most_s)| {
+            let acceleration = velocity / to_velocity_s;
             MotionLimits {
-                lower_rad,
-                upper_rad,
-                velocity_rad_per_s: velocity,
-                acceleration_rad_per_s2,
-                jerk_rad_per_s3: acceleration_rad_per_s2 / to_most_s,
+                lower,
+                upper,
+                velocity: velocity,
+                acceleration,
+                jerk: acceleration / to_most_s,
             }
         })
     }
@@ -264,13 +273,13 @@ mod tests {
             target in -2.0..2.0f64,
         ) {
             let moved = stream(&limits, 0.0, before.iter().copied(), dt_s)?;
-            let target = target.clamp(limits.lower_rad, limits.upper_rad);
+            let target = target.clamp(limits.lower, limits.upper);
             let motions = stream(&limits, 0.0, before.into_iter().chain(std::iter::repeat_n(target, (60.0 / dt_s) as usize)), dt_s)?;
-            prop_assert_eq!(motions.last().unwrap().goal_rad, target);
+            prop_assert_eq!(motions.last().unwrap().position, target);
             if moved.is_empty() {
-                let furthest = motions.iter().map(|motion| (motion.goal_rad - target) * target.signum()).fold(0.0, f64::max);
-                let tick_rad = limits.acceleration_rad_per_s2 * dt_s * dt_s + limits.jerk_rad_per_s3 * dt_s * dt_s * dt_s;
-                prop_assert!(furthest <= 2.0 * tick_rad.min(limits.velocity_rad_per_s * dt_s), "passed by {furthest}, a tick is {tick_rad}");
+                let furthest = motions.iter().map(|motion| (motion.position - target) * target.signum()).fold(0.0, f64::max);
+                let tick_rad = limits.acceleration * dt_s * dt_s + limits.jerk * dt_s * dt_s * dt_s;
+                prop_assert!(furthest <= 2.0 * tick_rad.min(limits.velocity * dt_s), "passed by {furthest}, a tick is {tick_rad}");
             }
         }
     }
@@ -278,10 +287,10 @@ mod tests {
     #[test]
     fn a_step_takes_about_the_time_that_its_limits_need() {
         let motions = stream(&LIMITS, 0.0, std::iter::repeat_n(1.0, 200), 0.005).unwrap();
-        let arrived = motions.iter().position(|motion| (motion.goal_rad - 1.0).abs() < 1e-3).unwrap() as f64 * 0.005;
+        let arrived = motions.iter().position(|motion| (motion.position - 1.0).abs() < 1e-3).unwrap() as f64 * 0.005;
         // 1 rad at 3 rad/s, 0.05 s to gain or lose the speed and 0.02 s to begin doing so.
         assert!((0.39..0.55).contains(&arrived), "{arrived} s");
-        let fastest = motions.iter().map(|motion| motion.velocity_rad_per_s).fold(0.0, f64::max);
+        let fastest = motions.iter().map(|motion| motion.velocity).fold(0.0, f64::max);
         assert!(fastest > 2.9, "{fastest}");
     }
 }

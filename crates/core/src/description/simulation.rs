@@ -3,13 +3,13 @@
 use nalgebra::Matrix3;
 use serde::{Deserialize, Serialize};
 
-use crate::{Pose, RobotDescription};
+use super::{Pose, RobotDescription};
 
-/// What a simulator needs to know of a robot beyond its joints.
+/// What a simulator needs to know of a robot beyond its parts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Simulation {
-    /// `base` first, then one a joint in joint order.
+    /// `base` first, then one a part in part order.
     #[serde(rename = "link")]
     pub links: Vec<Link>,
     #[serde(rename = "motor")]
@@ -22,9 +22,9 @@ pub struct Simulation {
 impl Simulation {
     /// What is wrong with it as `robot`'s section, if anything.
     pub(crate) fn fault(&self, robot: &RobotDescription) -> Option<String> {
-        let joints = robot.joints.len();
-        if self.links.len() != joints + 1 {
-            return Some(format!("{} links, expected {} (the base and one a joint)", self.links.len(), joints + 1));
+        let parts = robot.parts.len();
+        if self.links.len() != parts + 1 {
+            return Some(format!("{} links, expected {} (the base and one a part)", self.links.len(), parts + 1));
         }
         if self.links[0].name != "base" {
             return Some(format!("the first link is {}, expected base", self.links[0].name));
@@ -45,9 +45,10 @@ impl Simulation {
                 return Some(format!("motor {}: {what}", motor.model));
             }
         }
-        for joint in &robot.joints {
-            if !self.motors.iter().any(|motor| motor.model == joint.motor.model) {
-                return Some(format!("joint {} has the motor {}, which is not among the motors", joint.name, joint.motor.model));
+        for part in &robot.parts {
+            let Some(motor) = &part.motor else { return Some(format!("part {} has no motor, which no part that is simulated lacks", part.name)) };
+            if !self.motors.iter().any(|other| other.model == motor.model) {
+                return Some(format!("part {} has the motor {}, which is not among the motors", part.name, motor.model));
             }
         }
         let found: Vec<_> = self.cameras.iter().map(|camera| camera.name.as_str()).collect();
@@ -73,7 +74,7 @@ impl Simulation {
 /// What a camera that stands beside the arm is fixed to.
 const WORLD: &str = "world";
 
-/// A rigid body of the arm, in its joint's frame.
+/// A rigid body of the arm, in its part's frame.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Link {
@@ -163,7 +164,7 @@ pub struct Visual {
     pub color: [f32; 3],
 }
 
-/// How a motor model behaves, by the name that joints use:
+/// How a motor model behaves, by the name that parts use:
 /// `torque = clamp(kp (goal − q) − kd q̇, ±stall) − damping q̇ − friction`, on top of the link's
 /// inertia and the armature's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,0 +1,321 @@
+//! What a robot is made of: parts that move, the motors behind them and what they may do.
+
+use nalgebra::{Isometry3, Quaternion, Translation3, Unit, UnitQuaternion, Vector3};
+use serde::{Deserialize, Serialize};
+
+use super::StopBehaviour;
+use crate::DatasetUnit;
+
+/// Something that moves: a joint, or a wheel.
+///
+/// Values are radians for kinds that turn and metres for those that slide; where a name below says
+/// nothing of its unit, it is that one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// LeRobot's motor name.
+    pub name: String,
+    /// The part whose link carries this one; without it, the robot's base does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    #[serde(default)]
+    pub kind: PartKind,
+    /// How it is commanded. A part without is only looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandMode>,
+    /// The motor that moves it. A part without is passive, or moved by something that has no address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub motor: Option<Motor>,
+    /// The name of its feature in datasets; without it `<name>.pos`, or `<name>.vel` where velocities are
+    /// commanded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature: Option<String>,
+    /// How datasets and checkpoints write its value.
+    #[serde(default)]
+    pub unit: DatasetUnit,
+    /// What 0..100 and −100..100 refer to: the calibrated range, which is no limit. Needed by those units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<[f64; 2]>,
+    /// Pose of the part's frame in its parent's, at value 0.
+    #[serde(default)]
+    pub parent_from_part: Pose,
+    /// Axis of rotation or of sliding in the part's frame, of unit length.
+    #[serde(default = "z_axis")]
+    pub axis: [f64; 3],
+    #[serde(default)]
+    pub limits: Limits,
+    /// Where it rests between episodes; without it, wherever it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest: Option<f64>,
+    /// What it does when a session ends; without it, what the robot does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<StopBehaviour>,
+}
+
+fn z_axis() -> [f64; 3] {
+    [0.0, 0.0, 1.0]
+}
+
+/// How a part moves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartKind {
+    /// Turns between two limits.
+    #[default]
+    Revolute,
+    /// Slides between two limits.
+    Prismatic,
+    /// Turns without end.
+    Continuous,
+    /// Turns without end, and a base rolls on it: the base is commanded, not the wheel.
+    Wheel,
+}
+
+/// What a motor is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CommandMode {
+    Position,
+    /// Falls to 0 when nobody has wanted anything for [`Limits::stale_ms`].
+    Velocity,
+    /// As a share of stall torque, −1..1; falls to 0 as a velocity does.
+    Effort,
+    /// A position with stiffness, damping and a torque beside it.
+    Impedance,
+}
+
+/// A motor, by what it is and where it answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Motor {
+    /// The [`Bus`](super::Bus) that it hangs on.
+    pub bus: String,
+    pub model: String,
+    pub id: u16,
+    /// Where answers come from, on buses where that is another address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_id: Option<u16>,
+    /// −1 where the motor turns against the part.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub direction: f64,
+    /// Turns of the motor for one of the part (for a part that slides, radians for a metre).
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub gear: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_one(value: &f64) -> bool {
+    *value == 1.0
+}
+
+/// What the safety gate lets a part do. Which of them must be there depends on [`Part::command`]: for
+/// positions `position` (of a part that has ends), `velocity` and `step`; for velocities `velocity` and
+/// `stale_ms`; for efforts `torque` and `stale_ms`; for impedance as for positions, with `torque`,
+/// `stiffness` and `damping`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Lower and upper.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<[f64; 2]>,
+    /// How fast a goal may move, a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub velocity: Option<f64>,
+    /// How far a goal may be from the present position.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<f64>,
+    /// How fast the speed of a goal may change, a second²; where it is not given, as fast as a loop of
+    /// 30 Hz needs to reverse top speed in a tick.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acceleration: Option<f64>,
+    /// How fast its acceleration may change, a second³; where it is not given, as fast as such a loop
+    /// needs to reverse the highest in a tick.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jerk: Option<f64>,
+    /// A part that pushes harder than this share of its motor's stall torque is led back to where it
+    /// is, and ends the episode when that does not help within [`FAULT_AFTER`](crate::FAULT_AFTER).
+    /// Without it, any effort is allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effort: Option<f64>,
+    /// A part whose motor is hotter than this stays where it is, and ends the episode when it does not
+    /// cool down within [`FAULT_AFTER`](crate::FAULT_AFTER). Without it, any temperature is allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature_c: Option<f64>,
+    /// The most that may be commanded as an effort, a share of stall torque.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub torque: Option<f64>,
+    /// The most stiffness, N m (or N) a unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stiffness: Option<f64>,
+    /// The most damping, N m s (or N s) a unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damping: Option<f64>,
+    /// A velocity or an effort that was wanted longer ago than this is wanted no more, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_ms: Option<u32>,
+}
+
+/// How often a second the motion of a part may change altogether, where the description says nothing.
+const DEFAULT_CHANGES_HZ: f64 = 30.0;
+
+impl Limits {
+    /// The acceleration limit for a `velocity` limit, given or not.
+    pub fn acceleration(&self, velocity: f64) -> f64 {
+        self.acceleration.unwrap_or(2.0 * velocity * DEFAULT_CHANGES_HZ)
+    }
+
+    /// The jerk limit for a `velocity` limit, given or not.
+    pub fn jerk(&self, velocity: f64) -> f64 {
+        self.jerk.unwrap_or(2.0 * self.acceleration(velocity) * DEFAULT_CHANGES_HZ)
+    }
+
+    fn fault(&self, command: Option<CommandMode>, has_ends: bool) -> Option<String> {
+        if let Some([lower, upper]) = self.position
+            && !(lower.is_finite() && upper.is_finite() && lower < upper)
+        {
+            return Some(format!("limits.position is [{lower}, {upper}], expected finite and rising"));
+        }
+        let numbers = [
+            ("velocity", self.velocity),
+            ("step", self.step),
+            ("acceleration", self.acceleration),
+            ("jerk", self.jerk),
+            ("effort", self.effort),
+            ("temperature_c", self.temperature_c),
+            ("torque", self.torque),
+            ("stiffness", self.stiffness),
+            ("damping", self.damping),
+        ];
+        let bad = numbers.iter().find_map(|(what, value)| Some((what, value.filter(|v| !(v.is_finite() && *v > 0.0))?)));
+        if let Some((what, value)) = bad {
+            return Some(format!("limits.{what} is {value}, expected finite and above 0"));
+        }
+        let needed: &[&str] = match command {
+            None => &[],
+            Some(CommandMode::Position) => &["position", "velocity", "step"],
+            Some(CommandMode::Velocity) => &["velocity", "stale_ms"],
+            Some(CommandMode::Effort) => &["torque", "stale_ms"],
+            Some(CommandMode::Impedance) => &["position", "velocity", "step", "torque", "stiffness", "damping"],
+        };
+        let is_there = |what: &str| match what {
+            "position" => self.position.is_some() || !has_ends,
+            "stale_ms" => self.stale_ms.is_some(),
+            other => numbers.iter().any(|(name, value)| *name == other && value.is_some()),
+        };
+        needed.iter().find(|what| !is_there(what)).map(|what| {
+            let mode = command.map(|mode| format!("{mode:?}").to_lowercase()).unwrap_or_default();
+            format!("limits.{what} is missing, which a part that is commanded by {mode} needs")
+        })
+    }
+}
+
+impl Part {
+    /// Whether it has a place in state and action of its own. A wheel has none.
+    pub fn is_feature(&self) -> bool {
+        self.kind != PartKind::Wheel
+    }
+
+    /// The name of its feature.
+    pub fn feature_name(&self) -> String {
+        self.feature.clone().unwrap_or_else(|| match self.command {
+            Some(CommandMode::Velocity) => format!("{}.vel", self.name),
+            Some(CommandMode::Effort) => format!("{}.torque", self.name),
+            _ => format!("{}.pos", self.name),
+        })
+    }
+
+    /// Lower and upper limit of its position; endless where it has none.
+    pub fn position_limits(&self) -> [f64; 2] {
+        self.limits.position.unwrap_or([-ENDLESS, ENDLESS])
+    }
+
+    /// The range that its dataset unit refers to.
+    pub fn unit_range(&self) -> [f64; 2] {
+        self.range.unwrap_or_else(|| self.position_limits())
+    }
+
+    pub(crate) fn unit_axis(&self) -> Unit<Vector3<f64>> {
+        Unit::new_normalize(Vector3::from(self.axis))
+    }
+
+    /// What moving by `value` does to the part's frame.
+    pub(crate) fn motion(&self, value: f64) -> Isometry3<f64> {
+        match self.kind {
+            PartKind::Prismatic => Isometry3::from_parts(Translation3::from(self.unit_axis().into_inner() * value), UnitQuaternion::identity()),
+            _ => Isometry3::from_parts(Translation3::identity(), UnitQuaternion::from_axis_angle(&self.unit_axis(), value)),
+        }
+    }
+
+    pub(super) fn fault(&self) -> Option<String> {
+        let has_ends = matches!(self.kind, PartKind::Revolute | PartKind::Prismatic);
+        if let Some(what) = self.limits.fault(self.command, has_ends) {
+            return Some(what);
+        }
+        let length = Vector3::from(self.axis).norm();
+        if (length - 1.0).is_nan() || (length - 1.0).abs() > 1e-6 {
+            return Some(format!("axis has length {length}, expected 1"));
+        }
+        if !self.parent_from_part.is_usable() {
+            return Some("parent_from_part is no pose".into());
+        }
+        if let Some([lower, upper]) = self.range
+            && !(lower.is_finite() && upper.is_finite() && lower < upper)
+        {
+            return Some(format!("range is [{lower}, {upper}], expected finite and rising"));
+        }
+        if self.unit.needs_range() && self.range.is_none() {
+            return Some("range is missing, which its unit refers to".into());
+        }
+        if self.kind == PartKind::Wheel && self.command.is_some() {
+            return Some("a wheel has no command of its own: its base is commanded".into());
+        }
+        if let Some(motor) = &self.motor {
+            if motor.direction.abs() != 1.0 {
+                return Some(format!("motor.direction is {}, expected 1 or -1", motor.direction));
+            }
+            if !(motor.gear.is_finite() && motor.gear > 0.0) {
+                return Some(format!("motor.gear is {}, expected finite and above 0", motor.gear));
+            }
+        }
+        let rest = self.rest?;
+        let [lower, upper] = self.position_limits();
+        (!(lower..=upper).contains(&rest)).then(|| format!("rest is {rest}, outside its limits [{lower}, {upper}]"))
+    }
+}
+
+/// The position limit of a part that has none: further than any motor turns.
+const ENDLESS: f64 = 1e6;
+
+/// A translation and a rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pose {
+    pub translation_m: [f64; 3],
+    /// w, x, y, z; normalised when used.
+    pub rotation_wxyz: [f64; 4],
+}
+
+impl Default for Pose {
+    fn default() -> Self {
+        Self { translation_m: [0.0; 3], rotation_wxyz: [1.0, 0.0, 0.0, 0.0] }
+    }
+}
+
+impl Pose {
+    pub fn to_isometry(&self) -> Isometry3<f64> {
+        let [w, x, y, z] = self.rotation_wxyz;
+        Isometry3::from_parts(
+            Translation3::from(Vector3::from(self.translation_m)),
+            UnitQuaternion::from_quaternion(Quaternion::new(w, x, y, z)),
+        )
+    }
+
+    pub(crate) fn is_usable(&self) -> bool {
+        let norm: f64 = self.rotation_wxyz.iter().map(|v| v * v).sum();
+        self.translation_m.iter().all(|v| v.is_finite()) && norm.is_finite() && norm > 1e-12
+    }
+}

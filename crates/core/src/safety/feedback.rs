@@ -1,0 +1,95 @@
+//! What of a channel's measurements is believed.
+
+use crate::Timestamp;
+
+/// How much faster than its limit a part may be seen to move: pushed by a hand, or falling.
+const FASTER: f64 = 3.0;
+/// So many measurements in a row that agree are believed, however far they are from those before.
+const AGREEING: u32 = 3;
+
+/// The believed measurements of one position.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Believed {
+    /// A change a second that is plausible.
+    fastest: f64,
+    /// What noise and resolution may add.
+    margin: f64,
+    /// Value and time of the last that is believed.
+    last: Option<(f64, Timestamp)>,
+    /// The last that is not, and how many there have been in a row that agree with it.
+    odd: Option<(f64, Timestamp, u32)>,
+}
+
+impl Believed {
+    /// Of a part whose goals move at most `velocity` a second.
+    pub(super) fn new(velocity: f64, margin: f64) -> Self {
+        Self { fastest: FASTER * velocity, margin, last: None, odd: None }
+    }
+
+    /// Believes `value` without asking.
+    pub(super) fn begin(&mut self, value: f64, time: Timestamp) {
+        (self.last, self.odd) = (Some((value, time)), None);
+    }
+
+    pub(super) fn hear(&mut self, value: f64, time: Timestamp) {
+        let Some(last) = self.last else { return self.begin(value, time) };
+        if time <= last.1 {
+            return;
+        }
+        if self.agree(last, (value, time)) {
+            return self.begin(value, time);
+        }
+        self.odd = match self.odd {
+            Some((_, at, _)) if time <= at => self.odd,
+            Some((odd, at, count)) if self.agree((odd, at), (value, time)) => Some((value, time, count + 1)),
+            _ => Some((value, time, 1)),
+        };
+        if self.odd.is_some_and(|(_, _, count)| count >= AGREEING) {
+            self.begin(value, time);
+        }
+    }
+
+    fn agree(&self, (from, earlier): (f64, Timestamp), (to, later): (f64, Timestamp)) -> bool {
+        (to - from).abs() <= self.margin + self.fastest * later.nanos_since(earlier) as f64 * 1e-9
+    }
+
+    /// The last position that is believed.
+    pub(super) fn position(&self) -> Option<f64> {
+        self.last.map(|(value, _)| value)
+    }
+
+    /// How long ago it was measured, nanoseconds.
+    pub(super) fn age_ns(&self, now: Timestamp) -> i64 {
+        self.last.map_or(i64::MAX, |(_, time)| now.nanos_since(time))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: i64) -> Timestamp {
+        Timestamp::from_nanos(ms * 1_000_000)
+    }
+
+    #[test]
+    fn one_wild_value_is_not_believed_and_three_that_agree_are() {
+        let mut believed = Believed::new(3.0, 0.05);
+        believed.hear(0.0, at(0));
+        believed.hear(0.2, at(33));
+        assert_eq!(believed.position(), Some(0.2), "what a part can do is believed at once");
+        believed.hear(2.0, at(66));
+        assert_eq!((believed.position(), believed.age_ns(at(66))), (Some(0.2), 33_000_000));
+        believed.hear(0.21, at(100));
+        assert_eq!(believed.position(), Some(0.21));
+        for (ms, value) in [(133, 2.0), (166, -2.0), (200, 2.0), (233, 2.0)] {
+            believed.hear(value, at(ms));
+            assert_eq!(believed.position(), Some(0.21), "wild values that don't agree");
+        }
+        // Repeated at the same time it is no new witness.
+        believed.hear(2.0, at(233));
+        assert_eq!(believed.position(), Some(0.21));
+        believed.hear(2.01, at(266));
+        assert_eq!(believed.position(), Some(2.01), "the arm was moved while nobody looked");
+    }
+}
