@@ -2,32 +2,40 @@
 
 use sinew_core::{Clock, Timestamp};
 
-/// Nanoseconds since this clock was made, by the system's monotonic clock. Sleeps to absolute
-/// deadlines, so that being late once doesn't make the next tick late.
-#[derive(Clone, Copy, Debug)]
-pub struct MonotonicClock {
-    epoch_ns: i64,
-}
+/// The system's monotonic clock: on Linux CLOCK_MONOTONIC as it is, so that its stamps are those of the kernel's
+/// drivers too, and all of these clocks are one. Sleeps to absolute deadlines, so that being late once doesn't
+/// make the next tick late.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MonotonicClock;
 
 impl MonotonicClock {
     pub fn new() -> Self {
-        Self { epoch_ns: system::now_ns() }
+        Self
     }
 }
 
-impl Default for MonotonicClock {
-    fn default() -> Self {
-        Self::new()
+/// A time of the system's clock, whatever the session's is: for how long something really took. It does not compare
+/// with a [`Timestamp`], which may be of another clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct HostTime(i64);
+
+impl HostTime {
+    pub(crate) fn now() -> Self {
+        Self(system::now_ns())
+    }
+
+    pub(crate) fn nanos_since(self, earlier: Self) -> i64 {
+        self.0 - earlier.0
     }
 }
 
 impl Clock for MonotonicClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_nanos(system::now_ns() - self.epoch_ns)
+        Timestamp::from_nanos(system::now_ns())
     }
 
     fn sleep_until(&self, deadline: Timestamp) {
-        system::sleep_until_ns(self.epoch_ns.saturating_add(deadline.as_nanos()));
+        system::sleep_until_ns(deadline.as_nanos());
     }
 
     fn runs_by_itself(&self) -> bool {

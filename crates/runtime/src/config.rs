@@ -52,7 +52,7 @@ pub enum Interpolation {
 /// What happens at a tick for which no action is queued. Every such tick is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Starvation {
-    /// The last command stands; a joint on its way stops as fast as the gate lets it.
+    /// The robot comes to rest as fast as the gate lets it.
     #[default]
     Hold,
     /// The last command's motion runs out evenly within 0.1 s.
@@ -106,27 +106,28 @@ pub struct SessionConfig {
     /// description's rate.
     pub control_multiplier: u32,
     pub interpolation: Interpolation,
-    /// Before a policy's first tick the arm is brought to its first action at
-    /// [`rest_velocity_rad_per_s`](Self::rest_velocity_rad_per_s) where a joint is further from it than
-    /// this; the policy is then asked anew. A teleoperator, who does not wait, is followed at once, with his
-    /// goals brought to where the arm is and back to themselves at that speed.
-    pub start_within_rad: f64,
+    /// Before a policy's first tick the robot is brought to its first action at
+    /// [`rest_velocity_per_s`](Self::rest_velocity_per_s) where a channel is further from it than this (radians or
+    /// metres); the policy is then asked anew. Nearer first goals, and those of a teleoperator, who does not wait, begin
+    /// where the robot is and come to themselves at that speed.
+    pub start_within: f64,
     /// What the control thread asks of the system.
     pub realtime: RealtimeRequest,
     pub keep: Keep,
     pub return_to_rest: ReturnToRest,
-    /// How fast each joint moves to rest, and to the start; the gate's limits hold too. Unless it is above 0 the arm
-    /// stays where it is.
-    pub rest_velocity_rad_per_s: f64,
+    /// How fast each channel moves to rest, and to the start, radians or metres a second; the gate's limits hold too.
+    /// Unless it is above 0 the robot stays where it is.
+    pub rest_velocity_per_s: f64,
     /// How long a scene may take to come out as success after its teleoperator was done; its last
     /// goals stand meanwhile.
     pub settle_s: f64,
-    /// How many frames may wait for the sinks, at least 2. Each that waits holds its images: at 2 cameras of
-    /// 640×480 one takes 1.8 MB.
+    /// How many frames may wait for each sink, at least 2. One that waits holds its images, which the sinks share:
+    /// at 2 cameras of 640×480 it takes 1.8 MB. A sink that keeps up holds those of the last 20 ms, one that does
+    /// not so many, and two of those that many each at worst.
     pub frame_buffer: usize,
-    /// So many ticks in a row may fail with [`RobotError::Transient`](sinew_core::RobotError); one
-    /// more ends the episode.
-    pub transient_ticks: u32,
+    /// For so long commands may fail to reach the robot; then the episode ends, seconds. For how long nothing may be
+    /// heard of it is the description's to say ([`Feedback`](sinew_core::Feedback)).
+    pub transient_s: f64,
 }
 
 impl Default for SessionConfig {
@@ -139,14 +140,14 @@ impl Default for SessionConfig {
             warm_up_deadline_s: 300.0,
             control_multiplier: 1,
             interpolation: Interpolation::default(),
-            start_within_rad: 0.35,
+            start_within: 0.35,
             realtime: RealtimeRequest::default(),
             keep: Keep::default(),
             return_to_rest: ReturnToRest::default(),
-            rest_velocity_rad_per_s: 0.8,
+            rest_velocity_per_s: 0.8,
             settle_s: 1.0,
             frame_buffer: 64,
-            transient_ticks: 5,
+            transient_s: 0.2,
         }
     }
 }

@@ -1,18 +1,20 @@
 //! The control thread: one episode from the first look at the robot to the safe action.
 
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use sinew_core::{
-    Armed, Clock, Environment, Fnv1a, Frame, Interventions, Observation, Outcome, Robot, RobotDescription, RobotError, SafeCommand,
-    SafetyGate, Tick,
+    Armed, Cameras, Clock, CommandMode, DriveError, Fnv1a, Interventions, Lease, Outcome, Robot, RobotDescription, RobotError,
+    Tick, Timestamp, Wanted,
 };
 
+use crate::acting::Acting;
+use crate::asking::Choice;
 use crate::clock::thread_cpu_ns;
 use crate::frames::FramePort;
-use crate::plan::{Choice, Moment, Plan};
-use crate::report::TickTimes;
+use crate::judge::Judge;
+use crate::report::{PARTS, TickTimes};
 use crate::schedule::{Schedule, Turn};
-use crate::supervision::Supervision;
 use crate::{Cadence, Fault, InferenceStats, Operator, Progress, Realtime, ReturnToRest, SessionConfig, Starvation, StopFlag};
 
 /// How long [`Starvation::SlowStop`] lets a motion run out.
@@ -25,12 +27,15 @@ fn left_of_motion(turns: u32, dt_s: f64) -> f64 {
 
 /// A part of a tick that has not ended.
 const UNMARKED: i64 = i64::MIN;
+/// How long the first images, and a teleoperator's first action, are waited for before anything moves.
+const FIRST_WITHIN: Duration = Duration::from_secs(5);
 
 /// What all parts of one episode use.
 #[derive(Clone, Copy)]
 pub(crate) struct Shared<'a> {
     pub(crate) config: &'a SessionConfig,
     pub(crate) clock: &'a dyn Clock,
+    pub(crate) lease: &'a dyn Lease,
     pub(crate) stop: &'a StopFlag,
     pub(crate) operator: &'a Operator,
     pub(crate) progress: &'a Progress,
@@ -47,6 +52,21 @@ impl Shared<'_> {
     pub(crate) fn turn_ns(&self) -> i64 {
         self.period_ns / self.multiplier().cast_signed()
     }
+
+    pub(crate) fn turn_s(&self) -> f64 {
+        self.turn_ns() as f64 * 1e-9
+    }
+}
+
+/// When a turn of the control loop is, in the policy's terms.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Moment {
+    /// The policy's tick that has begun.
+    pub(crate) tick: u64,
+    /// Whether this is the first turn in it.
+    pub(crate) is_first: bool,
+    /// How much of it has passed, 0 to 1.
+    pub(crate) share: f64,
 }
 
 pub(crate) enum Ending {
@@ -67,6 +87,7 @@ pub(crate) enum Ending {
 pub(crate) struct Tally {
     pub(crate) missed_ticks: u64,
     pub(crate) failed_ticks: u64,
+    pub(crate) waiting_ticks: u64,
     pub(crate) starved_ticks: u64,
     pub(crate) late_rows: u64,
     pub(crate) frames_lost: u64,
@@ -92,97 +113,118 @@ impl Ended {
     }
 }
 
+/// The robot's side of an episode.
+pub(crate) struct Body<'a> {
+    pub(crate) robot: &'a mut dyn Robot,
+    pub(crate) cameras: &'a mut dyn Cameras,
+}
+
 pub(crate) struct Control<'a> {
     pub(crate) shared: Shared<'a>,
-    pub(crate) gate: SafetyGate,
+    pub(crate) robot: &'a RobotDescription,
     /// Of the loop's turns.
     rate_hz: u32,
     pub(crate) schedule: Schedule,
     /// Of the policy.
     max_ticks: u64,
-    pub(crate) plan: Plan<'a>,
-    pub(crate) frames: FramePort<'a>,
+    pub(crate) acting: Acting<'a>,
+    pub(crate) frames: FramePort,
     tally: Tally,
-    /// The last command sent; `None` before the first.
-    pub(crate) command: Option<SafeCommand>,
-    pub(crate) wanted_rad: Vec<f64>,
+    pub(crate) wanted: Wanted,
+    /// Which channels are positions.
+    pub(crate) positions: Vec<bool>,
     /// The last command's way from the one before.
-    motion_rad: Vec<f64>,
+    motion: Vec<f64>,
     /// Turns in a row without an action.
     starved_turns: u32,
+    /// Since when commands have not reached the robot.
+    failing_since: Option<Timestamp>,
     hash: Fnv1a,
     interval_ns: f64,
-    /// When the tick that is being run began, and when each of its parts had ended.
-    marks_ns: [i64; 6],
+    /// When the turn that is being run began, and when each of its parts had ended.
+    marks_ns: [i64; PARTS + 1],
     /// What the gate did since the last frame.
     interventions: Interventions,
 }
 
+/// Which channels of `robot`'s action are positions.
+pub(crate) fn positions_of(robot: &RobotDescription) -> Vec<bool> {
+    let is_position = |mode| matches!(mode, Some(CommandMode::Position | CommandMode::Impedance));
+    robot.action_channels().iter().map(|channel| is_position(channel.mode)).collect()
+}
+
 impl<'a> Control<'a> {
-    pub(crate) fn new(shared: Shared<'a>, robot: &RobotDescription, max_ticks: u64, plan: Plan<'a>, frames: FramePort<'a>) -> Self {
-        let width = robot.joints.len();
+    pub(crate) fn new(shared: Shared<'a>, robot: &'a RobotDescription, max_ticks: u64, acting: Acting<'a>, frames: FramePort) -> Self {
+        let positions = positions_of(robot);
+        let width = positions.len();
         let rate_hz = robot.control_rate_hz * shared.config.control_multiplier.max(1);
         let mut tally = Tally::default();
         tally.cadence.recent.reserve();
         Self {
             shared,
-            gate: SafetyGate::of(robot),
+            robot,
             rate_hz,
             schedule: Schedule::new(shared.clock.now(), rate_hz),
             max_ticks,
-            plan,
+            acting,
             frames,
             tally,
-            command: None,
-            wanted_rad: vec![0.0; width],
-            motion_rad: vec![0.0; width],
+            wanted: Wanted::for_robot(robot),
+            positions,
+            motion: vec![0.0; width],
             starved_turns: 0,
+            failing_since: None,
             hash: Fnv1a::default(),
             interval_ns: 0.0,
-            marks_ns: [0; 6],
+            marks_ns: [0; PARTS + 1],
             interventions: Interventions::default(),
         }
     }
 
-    /// The whole episode; gives back the frames that nobody holds.
-    pub(crate) fn run(mut self, robot: &mut dyn Robot, environment: &mut dyn Environment) -> (Ended, Vec<Box<Frame>>) {
+    /// The whole episode; gives back what publishes frames.
+    pub(crate) fn run(mut self, body: Body<'_>, judge: &mut Judge) -> (Ended, FramePort) {
         self.tally.realtime = Realtime::ask(&self.shared.config.realtime);
-        let ending = self.run_armed(robot, environment);
+        let ending = self.run_armed(body, judge);
         self.tally.cadence.conclude();
-        if let Plan::Policy(mut supervision) = self.plan {
-            supervision.policy.settle();
-            self.tally.late_rows = supervision.policy.late_rows;
-            self.tally.inference = supervision.policy.stats;
+        if let Some(mut policy) = self.acting.policy {
+            policy.settle();
+            self.tally.late_rows = policy.late_rows;
+            self.tally.inference = policy.stats;
         }
-        self.tally.frames_lost = self.frames.lost;
-        (Ended { ending, tally: self.tally }, self.frames.into_free())
+        self.tally.frames_lost = self.frames.lost();
+        (Ended { ending, tally: self.tally }, self.frames)
     }
 
-    fn run_armed(&mut self, robot: &mut dyn Robot, environment: &mut dyn Environment) -> Ending {
-        match self.prepare(robot) {
+    fn run_armed(&mut self, body: Body<'_>, judge: &mut Judge) -> Ending {
+        let Body { robot, cameras } = body;
+        match self.prepare(robot, cameras) {
             Err(fault) => return Ending::Fault(fault),
             Ok(false) => return Ending::Interrupted,
             Ok(true) => {}
         }
-        // Said before it is so: who watches must know of torque whenever there is any.
+        // Said before it is so: a process that is told to end must know of torque whenever there is any.
         self.shared.progress.armed.store(true, Relaxed);
-        let mut armed = match Armed::new(robot) {
+        let (lease, clock) = (self.shared.lease, self.shared.clock);
+        let tick = self.tick_of(0, clock.now(), false);
+        let mut armed = match Armed::new(robot, lease, clock, &tick, &mut self.frames.current.observation) {
             Ok(armed) => armed,
-            Err(source) => return Ending::Fault(Fault::Arm(source)),
+            Err(source) => {
+                self.shared.progress.armed.store(false, Relaxed);
+                return Ending::Fault(Fault::Arm(source));
+            }
         };
-        let ending = match self.go_to_start(&mut armed) {
+        let ending = match self.go_to_start(&mut armed, cameras) {
             Err(fault) => Ending::Fault(fault),
             Ok(false) => Ending::Interrupted,
             Ok(true) => {
                 let before = thread_cpu_ns();
-                let ending = self.episode(&mut armed, environment).unwrap_or_else(Ending::Fault);
+                let ending = self.episode(&mut armed, cameras, judge).unwrap_or_else(Ending::Fault);
                 let cpu_ns = before.zip(thread_cpu_ns()).map(|(before, after)| after - before);
-                self.tally.cadence.cpu_ns = cpu_ns.filter(|_| self.shared.clock.runs_by_itself());
+                self.tally.cadence.cpu_ns = cpu_ns.filter(|_| clock.runs_by_itself());
                 ending
             }
         };
         self.tally.action_hash = self.hash.finish();
-        self.tally.state_hash = environment.state_hash();
         let rest = match self.shared.config.return_to_rest {
             ReturnToRest::Never => false,
             ReturnToRest::WhenStopped => matches!(ending, Ending::Interrupted),
@@ -199,48 +241,83 @@ impl<'a> Control<'a> {
         ending
     }
 
-    /// The source's first actions, before anything moves. `false` when a stop was asked for.
-    fn prepare(&mut self, robot: &mut dyn Robot) -> Result<bool, Fault> {
-        let clock = self.shared.clock;
-        let period = self.schedule.period();
-        let plan = match &mut self.plan {
-            Plan::Teleoperator(teleoperator, hand_over, _) => {
-                hand_over.begin(true);
-                teleoperator.reset().map_err(|source| Fault::Teleoperator { tick: 0, source })?;
-                return Ok(true);
-            }
-            Plan::Policy(supervision) => &mut supervision.policy,
-        };
-        let observation = &mut self.frames.current.observation;
-        let mut look = |observation: &mut Observation| {
-            let tick = Tick { index: 0, due: clock.now(), period, wants_images: true };
-            robot.observe(&tick, observation).map_err(|source| Fault::Observe { tick: 0, source })?;
-            observation.tick = 0;
-            finite(observation, robot.description())
-        };
-        if !plan.begin()? {
-            return Ok(false);
-        }
-        if plan.is_cold() {
-            look(observation)?;
-            if !plan.warm_up(observation)? {
-                return Ok(false);
-            }
-        }
-        look(observation)?;
-        plan.first(observation)
+    pub(crate) fn tick_of(&self, index: u64, due: Timestamp, wants_images: bool) -> Tick {
+        Tick { index, due, period: self.schedule.period(), wants_images }
     }
 
-    fn episode(&mut self, armed: &mut Armed<'_>, environment: &mut dyn Environment) -> Result<Ending, Fault> {
+    /// What the robot sees and feels, torque being off: images are those that were taken from now on.
+    fn look(&mut self, robot: &mut dyn Robot, cameras: &mut dyn Cameras) -> Result<bool, Fault> {
+        let Shared { clock, stop, .. } = self.shared;
+        let since = clock.now();
+        loop {
+            let now = clock.now();
+            let tick = self.tick_of(0, now, true);
+            let observation = &mut self.frames.current.observation;
+            observation.age();
+            observation.tick = 0;
+            let read = robot.begin_read(&tick).and_then(|()| robot.finish_read(&tick, now + tick.period, observation));
+            read.map_err(|source| Fault::Observe { tick: 0, source })?;
+            cameras.newest(&tick, &mut observation.images).map_err(Fault::Camera)?;
+            let old = observation.images.iter().position(|image| image.captured_at < since);
+            let Some(camera) = old else { return Ok(true) };
+            if stop.is_requested() {
+                return Ok(false);
+            }
+            if clock.now().nanos_since(since) > FIRST_WITHIN.as_nanos() as i64 {
+                let age_s = clock.now().nanos_since(observation.images[camera].captured_at) as f64 * 1e-9;
+                return Err(self.stale_image(0, camera, age_s));
+            }
+            clock.sleep_until(now + Duration::from_millis(5));
+        }
+    }
+
+    fn stale_image(&self, tick: u64, camera: usize, age_s: f64) -> Fault {
+        let camera = &self.robot.cameras[camera];
+        Fault::StaleImage { tick, camera: camera.name.clone(), age_s, limit_s: f64::from(camera.max_age_ms) * 1e-3 }
+    }
+
+    /// The source's first actions, before anything moves. `false` when a stop was asked for.
+    fn prepare(&mut self, robot: &mut dyn Robot, cameras: &mut dyn Cameras) -> Result<bool, Fault> {
+        let Shared { clock, stop, .. } = self.shared;
+        if let Some(policy) = &mut self.acting.policy
+            && !policy.begin()?
+        {
+            return Ok(false);
+        }
+        if !self.look(robot, cameras)? {
+            return Ok(false);
+        }
+        if let Some(human) = self.acting.lone_human() {
+            // On a clock that doesn't run by itself he is waited for at each tick.
+            if clock.runs_by_itself() {
+                let tick = Tick { index: 0, due: clock.now(), period: self.schedule.period(), wants_images: false };
+                human.ask(&tick, &self.frames.current.observation, &self.motion);
+                while !human.has_spoken(clock, &mut self.wanted)? {
+                    if stop.is_requested() {
+                        return Ok(false);
+                    }
+                    clock.sleep_until(clock.now() + Duration::from_millis(2));
+                }
+            }
+            return Ok(true);
+        }
+        if let Some(policy) = self.acting.policy.as_mut().filter(|policy| policy.is_cold())
+            && (!policy.warm_up(&self.frames.current.observation)? || !self.look(robot, cameras)?)
+        {
+            return Ok(false);
+        }
+        let Some(policy) = &mut self.acting.policy else { return Ok(true) };
+        policy.ask_first(&self.frames.current.observation);
+        Ok(policy.first(true)?.is_some())
+    }
+
+    fn episode(&mut self, armed: &mut Armed<'_>, cameras: &mut dyn Cameras, judge: &mut Judge) -> Result<Ending, Fault> {
         let Shared { config, clock, stop, operator, progress, .. } = self.shared;
         self.schedule = Schedule::new(clock.now(), self.rate_hz);
-        let settle_ticks = (config.settle_s.max(0.0) * f64::from(self.rate_hz) / self.shared.multiplier() as f64).ceil() as u64;
-        let mut failures_in_a_row = 0;
-        let mut done_at = None;
-        let mut began_before = None;
         let multiplier = self.shared.multiplier();
+        let settle_ticks = (config.settle_s.max(0.0) * f64::from(self.rate_hz) / multiplier as f64).ceil() as u64;
         let max_turns = self.max_ticks.saturating_mul(multiplier);
-        let mut last_tick = None;
+        let (mut done_at, mut began_before, mut last_tick) = (None, None, None);
         self.tally.cadence.target_rate_hz = f64::from(self.rate_hz);
         loop {
             let turn = self.schedule.wait(clock);
@@ -250,7 +327,7 @@ impl<'a> Control<'a> {
             if let Some(keep) = operator.take_end() {
                 return Ok(Ending::Ended { keep });
             }
-            if self.frames.sinks_failed.load(Acquire) {
+            if self.frames.has_failed() {
                 return Ok(Ending::SinksFailed);
             }
             let first_missed = turn.index - turn.missed;
@@ -264,28 +341,10 @@ impl<'a> Control<'a> {
                 is_first: last_tick.replace(policy_tick) != Some(policy_tick),
                 share: (turn.index % multiplier) as f64 / multiplier as f64,
             };
-            self.marks_ns = [UNMARKED; 6];
-            self.marks_ns[0] = turn.began.as_nanos();
-            if now.is_first {
-                let frame = &mut *self.frames.current;
-                (frame.instructions, frame.marks) = (operator.instructions(), operator.marks());
-            }
-            let looks = done_at.is_none() && now.is_first && self.plan.looks_at(now.tick, self.frames.current.instructions)?;
-            let tick = Tick {
-                index: turn.index,
-                due: turn.due,
-                period: self.schedule.period(),
-                wants_images: looks || now.is_first && self.frames.link.is_some(),
-            };
-            match self.tick(armed, &tick, &now, &turn, done_at.is_some()) {
-                Ok(Choice::Interrupted) => return Ok(Ending::Interrupted),
-                Ok(Choice::Last) => done_at = done_at.or(Some(now.tick)),
-                Ok(Choice::Wanted | Choice::Starved | Choice::Held) => failures_in_a_row = 0,
-                Err(fault) if is_transient(&fault) && failures_in_a_row < config.transient_ticks => {
-                    failures_in_a_row += 1;
-                    self.tally.failed_ticks += 1;
-                }
-                Err(fault) => return Err(fault),
+            match self.turn(armed, cameras, &now, &turn, done_at.is_some())? {
+                Choice::Interrupted => return Ok(Ending::Interrupted),
+                Choice::Last => done_at = done_at.or(Some(now.tick)),
+                Choice::Wanted | Choice::Starved | Choice::Waiting | Choice::Held => {}
             }
             self.keep_time(&turn, began_before.replace(turn.began));
             progress.tick.store(now.tick, Relaxed);
@@ -293,7 +352,7 @@ impl<'a> Control<'a> {
             if turn.index % multiplier != multiplier - 1 {
                 continue;
             }
-            match environment.outcome() {
+            match judge.outcome(clock)? {
                 Outcome::Success => return Ok(Ending::Success),
                 Outcome::Failure(reason) => return Ok(Ending::Failure(reason)),
                 Outcome::Running => {}
@@ -311,94 +370,180 @@ impl<'a> Control<'a> {
         Ending::Failure(format!("the time limit of {} ticks has passed", self.max_ticks))
     }
 
-    /// Observe, choose, gate, apply, publish. With `done` the last wanted goals stand.
-    fn tick(&mut self, armed: &mut Armed<'_>, tick: &Tick, now: &Moment, turn: &Turn, done: bool) -> Result<Choice, Fault> {
-        let clock = self.shared.clock;
-        let index = now.tick;
-        let dt_s = self.shared.turn_ns() as f64 * 1e-9;
-        let frame = &mut *self.frames.current;
-        armed.observe(tick, &mut frame.observation).map_err(|source| Fault::Observe { tick: index, source })?;
-        frame.observation.tick = index;
-        self.marks_ns[1] = clock.now().as_nanos();
-        let command = match &mut self.command {
-            Some(command) => command,
-            None => {
-                finite(&frame.observation, armed.description())?;
-                self.wanted_rad.copy_from_slice(&frame.observation.position_rad);
-                self.command.insert(self.gate.hold(&frame.observation.position_rad))
-            }
-        };
+    /// Read, choose, drive, publish. With `done` the last wanted goals stand.
+    fn turn(
+        &mut self,
+        armed: &mut Armed<'_>,
+        cameras: &mut dyn Cameras,
+        now: &Moment,
+        turn: &Turn,
+        done: bool,
+    ) -> Result<Choice, Fault> {
+        let Shared { clock, operator, progress, .. } = self.shared;
+        let in_step = !clock.runs_by_itself();
+        self.marks_ns = [UNMARKED; PARTS + 1];
+        self.marks_ns[0] = turn.began.as_nanos();
+        if now.is_first {
+            let frame = &mut *self.frames.current;
+            (frame.instructions, frame.marks) = (operator.instructions(), operator.marks());
+        }
 
+        // Read.
+        let looks = !done && now.is_first && self.acting.looks_at(now.tick, self.frames.current.instructions)?;
+        // Where images cost nothing but the time of others they are never old.
+        let wants_images = now.is_first && (looks || self.frames.is_watched() || !in_step);
+        let tick = self.tick_of(turn.index, turn.due, wants_images);
+        if !in_step && !done {
+            self.acting.ask_human(&tick, &self.frames.current.observation, armed.commanded());
+        }
+        let mut failed = self.read(armed, &tick, now.tick)?;
+        if wants_images {
+            self.see(cameras, &tick, now.tick)?;
+        }
+        if in_step && !done {
+            self.acting.ask_human(&tick, &self.frames.current.observation, armed.commanded());
+        }
+        self.mark(0);
+
+        // Choose.
+        let frame = &mut *self.frames.current;
         let choice = if done {
+            self.wanted.time = clock.now();
             Choice::Wanted
         } else {
-            self.plan.choose(tick, now, &frame.observation, command.goals_rad(), &mut self.wanted_rad)?
+            self.acting.choose(now, &self.shared, &frame.observation, armed.commanded(), &mut self.wanted)?
         };
-        let starved_turns = self.starved_turns;
-        self.starved_turns = if choice == Choice::Starved { starved_turns.saturating_add(1) } else { 0 };
-        match choice {
+        let moves = match choice {
             Choice::Interrupted => return Ok(choice),
-            Choice::Wanted | Choice::Last => {}
-            Choice::Held => self.wanted_rad.copy_from_slice(command.goals_rad()),
-            Choice::Starved => {
-                self.tally.starved_ticks += u64::from(now.is_first);
-                let go_on = match self.shared.config.starvation {
-                    Starvation::Stop => return Err(Fault::Starved { tick: index }),
-                    Starvation::Hold => 0.0,
-                    Starvation::SlowStop => {
-                        let [before, now] = [starved_turns, self.starved_turns].map(|turns| left_of_motion(turns, dt_s));
-                        if before > 0.0 { now / before } else { 0.0 }
-                    }
-                };
-                for ((wanted, command), motion) in self.wanted_rad.iter_mut().zip(command.goals_rad()).zip(&self.motion_rad) {
-                    *wanted = command + motion * go_on;
-                }
-            }
+            Choice::Wanted | Choice::Last => true,
+            Choice::Held | Choice::Waiting => false,
+            Choice::Starved => self.run_out(armed.commanded(), now)?,
+        };
+        self.starved_turns = if choice == Choice::Starved { self.starved_turns.saturating_add(1) } else { 0 };
+        if !moves {
+            self.wanted.goals.copy_from_slice(armed.commanded());
         }
+        self.mark(1);
 
-        self.marks_ns[2] = clock.now().as_nanos();
-        self.motion_rad.copy_from_slice(command.goals_rad());
-        let interventions = self.gate.advance(command, &self.wanted_rad, &frame.observation, dt_s);
-        for (motion, goal) in self.motion_rad.iter_mut().zip(command.goals_rad()) {
-            *motion = goal - *motion;
+        // Drive.
+        self.motion.copy_from_slice(armed.commanded());
+        failed |= self.drive(armed, moves, now.tick)?;
+        for (motion, sent) in self.motion.iter_mut().zip(armed.commanded()) {
+            *motion = sent - *motion;
         }
-        self.tally.interventions += interventions;
-        self.interventions += interventions;
-        self.marks_ns[3] = clock.now().as_nanos();
-        armed.apply(command, &mut frame.applied_rad).map_err(|source| Fault::Apply { tick: index, source })?;
-        self.marks_ns[4] = clock.now().as_nanos();
-
-        self.hash.write(&tick.index.to_le_bytes());
-        for goal in &frame.applied_rad {
-            self.hash.write(&goal.to_bits().to_le_bytes());
+        self.tally.failed_ticks += u64::from(failed);
+        self.mark(2);
+        self.hash.write(&turn.index.to_le_bytes());
+        for sent in armed.commanded() {
+            self.hash.write(&sent.to_bits().to_le_bytes());
         }
         if !now.is_first {
             return Ok(choice);
         }
+        if choice == Choice::Waiting {
+            // As in LeRobot, the time in which the robot waits for its policy is no part of the data.
+            self.tally.waiting_ticks += 1;
+            return Ok(choice);
+        }
+
+        // Publish.
+        let frame = &mut *self.frames.current;
         frame.interventions = std::mem::take(&mut self.interventions);
-        frame.tick = index;
-        frame.due = tick.due;
+        frame.tick = now.tick;
+        frame.observation.tick = now.tick;
+        frame.due = turn.due;
         frame.lateness_ns = turn.began.nanos_since(turn.due);
-        frame.wanted_rad.copy_from_slice(&self.wanted_rad);
+        frame.wanted.copy_from_slice(&self.wanted.goals);
+        frame.sent.copy_from_slice(armed.commanded());
         frame.starved = choice == Choice::Starved;
-        frame.actor = self.plan.actor();
-        (frame.queued, frame.inference_ns) = match &self.plan {
-            Plan::Teleoperator(..) => (0, 0),
-            Plan::Policy(Supervision { policy, .. }) => (policy.queued(index + 1) as u32, policy.latency_ns),
-        };
-        self.shared.progress.queued.store(frame.queued, Relaxed);
+        frame.actor = self.acting.actor();
+        (frame.queued, frame.inference_ns) =
+            self.acting.policy.as_ref().map_or((0, 0), |policy| (policy.queued(now.tick + 1) as u32, policy.latency_ns));
+        progress.queued.store(frame.queued, Relaxed);
         self.frames.publish();
         Ok(choice)
     }
 
-    fn keep_time(&mut self, turn: &Turn, began_before: Option<sinew_core::Timestamp>) {
+    /// Reads the robot; says whether that failed. What was not read stands from before, and ages: the gate sees to it.
+    pub(crate) fn read(&mut self, armed: &mut Armed<'_>, tick: &Tick, policy_tick: u64) -> Result<bool, Fault> {
+        match armed.read(tick, &mut self.frames.current.observation) {
+            Ok(()) => Ok(false),
+            Err(RobotError::Transient { .. }) => Ok(true),
+            Err(source) => Err(Fault::Observe { tick: policy_tick, source }),
+        }
+    }
+
+    /// Takes the cameras' newest images, none of which may be too old.
+    fn see(&mut self, cameras: &mut dyn Cameras, tick: &Tick, policy_tick: u64) -> Result<(), Fault> {
+        let images = &mut self.frames.current.observation.images;
+        cameras.newest(tick, images).map_err(Fault::Camera)?;
+        let now = self.shared.clock.now();
+        for (i, (image, camera)) in images.iter().zip(&self.robot.cameras).enumerate() {
+            let age_ns = now.nanos_since(image.captured_at);
+            if age_ns > i64::from(camera.max_age_ms) * 1_000_000 {
+                return Err(self.stale_image(policy_tick, i, age_ns as f64 * 1e-9));
+            }
+        }
+        Ok(())
+    }
+
+    /// Drives the robot to what is wanted, or to rest; says whether that failed.
+    pub(crate) fn drive(&mut self, armed: &mut Armed<'_>, moves: bool, policy_tick: u64) -> Result<bool, Fault> {
+        let wanted = moves.then_some(&self.wanted);
+        let (failed, error) = match armed.drive(wanted, &self.frames.current.observation, self.shared.turn_s()) {
+            Ok(driven) => {
+                self.tally.interventions += driven.interventions;
+                self.interventions += driven.interventions;
+                (driven.unreached > 0, None)
+            }
+            Err(error) if error.is_transient() => (true, Some(error)),
+            Err(source) => return Err(Fault::Drive { tick: policy_tick, source }),
+        };
+        if !failed {
+            self.failing_since = None;
+            return Ok(false);
+        }
+        let now = self.shared.clock.now();
+        let since = *self.failing_since.get_or_insert(now);
+        if now.nanos_since(since) as f64 * 1e-9 <= self.shared.config.transient_s {
+            return Ok(true);
+        }
+        let unreached = || RobotError::transient("commanding the robot", "some of its motors were not reached");
+        Err(Fault::Drive { tick: policy_tick, source: error.unwrap_or_else(|| DriveError::Robot(unreached())) })
+    }
+
+    /// What the starvation behaviour wants; whether anything moves.
+    fn run_out(&mut self, commanded: &[f64], now: &Moment) -> Result<bool, Fault> {
+        self.tally.starved_ticks += u64::from(now.is_first);
+        let go_on = match self.shared.config.starvation {
+            Starvation::Stop => return Err(Fault::Starved { tick: now.tick }),
+            Starvation::Hold => return Ok(false),
+            Starvation::SlowStop => {
+                let turn_s = self.shared.turn_s();
+                let [before, now] = [self.starved_turns, self.starved_turns + 1].map(|turns| left_of_motion(turns, turn_s));
+                if before > 0.0 { now / before } else { 0.0 }
+            }
+        };
+        self.wanted.time = self.shared.clock.now();
+        for (i, (wanted, commanded)) in self.wanted.goals.iter_mut().zip(commanded).enumerate() {
+            *wanted = if self.positions[i] { commanded + self.motion[i] * go_on } else { commanded * go_on };
+        }
+        Ok(true)
+    }
+
+    /// Part `part` of the turn has ended.
+    fn mark(&mut self, part: usize) {
+        self.marks_ns[part + 1] = self.shared.clock.now().as_nanos();
+    }
+
+    fn keep_time(&mut self, turn: &Turn, began_before: Option<Timestamp>) {
         let Shared { clock, progress, .. } = self.shared;
         let cadence = &mut self.tally.cadence;
         let lateness_ns = turn.late_ns;
         // A part that failed was the last.
         let now_ns = clock.now().as_nanos();
         self.marks_ns.iter_mut().filter(|mark| **mark == UNMARKED).for_each(|mark| *mark = now_ns);
-        let work_ns = self.marks_ns[5] - self.marks_ns[0];
+        let work_ns = self.marks_ns[PARTS] - self.marks_ns[0];
         let parts_ns = std::array::from_fn(|i| self.marks_ns[i + 1] - self.marks_ns[i]);
         cadence.record(TickTimes { turn: turn.index, lateness_ns, work_ns, parts_ns }, self.shared.turn_ns());
         if let Some(before) = began_before {
@@ -413,22 +558,6 @@ impl<'a> Control<'a> {
         progress.interventions.store(self.tally.interventions.total(), Relaxed);
         progress.missed_ticks.store(self.tally.missed_ticks, Relaxed);
         progress.starved_ticks.store(self.tally.starved_ticks, Relaxed);
-        progress.frames_lost.store(self.frames.lost, Relaxed);
-    }
-}
-
-pub(crate) fn is_transient(fault: &Fault) -> bool {
-    matches!(
-        fault,
-        Fault::Observe { source: RobotError::Transient { .. }, .. }
-            | Fault::Apply { source: RobotError::Transient { .. }, .. }
-            | Fault::Teleoperator { source: RobotError::Transient { .. }, .. }
-    )
-}
-
-pub(crate) fn finite(observation: &Observation, robot: &RobotDescription) -> Result<(), Fault> {
-    match robot.joints.iter().zip(&observation.position_rad).find(|(_, position)| !position.is_finite()) {
-        None => Ok(()),
-        Some((joint, found)) => Err(Fault::Position { tick: observation.tick, joint: joint.name.clone(), found: *found }),
+        progress.frames_lost.store(self.frames.lost(), Relaxed);
     }
 }

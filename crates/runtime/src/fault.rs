@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use serde::{Serialize, Serializer};
-use sinew_core::{PolicyError, RobotError, SinkError};
+use sinew_core::{ArmError, CameraError, DriveError, EnvironmentError, PolicyError, RobotError, SinkError, TeleoperatorError};
 use thiserror::Error;
 
 /// Why an episode didn't come to its own end, or what was lost at its end. Serialised as one
@@ -11,7 +11,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum Fault {
     #[error("setting up the scene")]
-    Reset(#[source] RobotError),
+    Reset(#[source] EnvironmentError),
     #[error("starting the {who} thread")]
     Thread {
         who: &'static str,
@@ -19,27 +19,33 @@ pub enum Fault {
         source: std::io::Error,
     },
     #[error("arming the robot")]
-    Arm(#[source] RobotError),
+    Arm(#[source] ArmError),
     #[error("reading the robot at tick {tick}")]
     Observe {
         tick: u64,
         #[source]
         source: RobotError,
     },
-    #[error("reading the robot at tick {tick}: the position of joint {joint} is {found}, expected a finite number")]
-    Position { tick: u64, joint: String, found: f64 },
     #[error("commanding the robot at tick {tick}")]
-    Apply {
+    Drive {
         tick: u64,
         #[source]
-        source: RobotError,
+        source: DriveError,
     },
+    #[error("looking through the cameras")]
+    Camera(#[source] CameraError),
+    #[error("looking through camera {camera} at tick {tick}: its newest image is {age_s:.2} s old, expected at most {limit_s:.2} s")]
+    StaleImage { tick: u64, camera: String, age_s: f64, limit_s: f64 },
+    #[error("moving to {to}: {left:.3} rad or m are left after {after_s:.1} s, and the limits let it come no nearer")]
+    NotThere { to: &'static str, left: f64, after_s: f64 },
     #[error("asking the teleoperator at tick {tick}")]
     Teleoperator {
         tick: u64,
         #[source]
-        source: RobotError,
+        source: TeleoperatorError,
     },
+    #[error("asking the teleoperator at tick {tick}: it has said nothing for {silent_s:.1} s")]
+    Silent { tick: u64, silent_s: f64 },
     #[error("asking the policy at tick {tick}")]
     Policy {
         tick: u64,
@@ -63,7 +69,7 @@ pub enum Fault {
     Rate { rate_hz: u64 },
     #[error("no action was queued for tick {tick}, and the declared behaviour is to stop")]
     Starved { tick: u64 },
-    /// `who` is `control`, `policy` or `sink`.
+    /// `who` is `control`, `policy`, `teleoperator`, `judge` or `sink`.
     #[error("the {who} panicked: {message}")]
     Panic { who: &'static str, message: String },
     #[error("recording or showing the episode")]
@@ -80,15 +86,20 @@ impl Fault {
 
     /// The message and those of its sources, joined by `: `.
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = self.source();
-        while let Some(error) = source {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            source = error.source();
-        }
-        text
+        chain(self)
     }
+}
+
+/// An error's message and those of its sources, joined by `: `.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
 }
 
 impl Serialize for Fault {

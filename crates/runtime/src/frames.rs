@@ -1,116 +1,119 @@
-//! Frames on their way from the control thread to the sinks and back to be filled again.
+//! Frames on their way from the control thread to each sink and back to be filled again.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
-use sinew_core::{EpisodeEnd, EpisodeStart, Frame, FrameSink, Observation, RobotDescription, SinkError};
+use sinew_core::{Frame, Pixels};
 
-use crate::Fault;
 use crate::handoff::{Receiver, Sender};
 
-/// A frame with buffers of the right size for `robot`.
-pub(crate) fn frame_for(robot: &RobotDescription) -> Box<Frame> {
-    let n = robot.joints.len();
-    Box::new(Frame { observation: Observation::for_robot(robot), wanted_rad: vec![0.0; n], applied_rad: vec![0.0; n], ..Frame::default() })
+/// Lets go of the images, which are of use to nobody any more.
+pub(crate) fn let_go(frame: &mut Frame, nothing: &Pixels) {
+    for image in &mut frame.observation.images {
+        image.rgb = nothing.clone();
+    }
 }
 
-/// The control thread's end: the frame in hand, and where to give it.
-pub(crate) struct FramePort<'a> {
+/// `count` frames like `template` without its images, as many as there are of those in `old`.
+pub(crate) fn frames_like(template: &Frame, count: usize, mut old: Vec<Box<Frame>>, nothing: &Pixels) -> Vec<Box<Frame>> {
+    old.retain(|frame| same_shape(frame, template));
+    old.resize_with(count, || Box::new(template.clone()));
+    old.iter_mut().for_each(|frame| let_go(frame, nothing));
+    old
+}
+
+fn same_shape(a: &Frame, b: &Frame) -> bool {
+    let sizes = |frame: &Frame| frame.observation.images.iter().map(|image| (image.width, image.height)).collect::<Vec<_>>();
+    a.wanted.len() == b.wanted.len() && a.observation.state.width() == b.observation.state.width() && sizes(a) == sizes(b)
+}
+
+/// What the control thread, a sink's thread and the session's know of each other.
+#[derive(Default)]
+pub(crate) struct Standing {
+    /// The sink has failed, and takes no more frames.
+    is_gone: AtomicBool,
+    /// Frames for which the sink had no room.
+    lost: AtomicU64,
+}
+
+impl Standing {
+    pub(crate) fn is_gone(&self) -> bool {
+        self.is_gone.load(Acquire)
+    }
+
+    pub(crate) fn leave(&self) {
+        self.is_gone.store(true, Release);
+    }
+
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.load(Relaxed)
+    }
+}
+
+/// The control thread's end: the frame in hand, and the sinks that are given copies of it.
+pub(crate) struct FramePort {
     pub(crate) current: Box<Frame>,
-    /// `None` when nobody looks.
-    pub(crate) link: Option<FrameLink>,
+    pub(crate) feeds: Vec<Feed>,
     /// Wait for the sinks rather than lose a frame.
     pub(crate) lossless: bool,
-    pub(crate) sinks_failed: &'a AtomicBool,
-    pub(crate) lost: u64,
 }
 
-pub(crate) struct FrameLink {
+impl FramePort {
+    /// Whether anybody is given frames.
+    pub(crate) fn is_watched(&self) -> bool {
+        !self.feeds.is_empty()
+    }
+
+    /// Whether a sink has failed whose failure ends the episode.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.feeds.iter().any(|feed| feed.is_fatal && feed.standing.is_gone())
+    }
+
+    /// What was lost to the sinks that matter: the most of any.
+    pub(crate) fn lost(&self) -> u64 {
+        self.feeds.iter().filter(|feed| feed.is_fatal).map(|feed| feed.standing.lost()).max().unwrap_or(0)
+    }
+
+    /// Gives each sink that still takes frames a copy of the frame in hand, which stays there.
+    pub(crate) fn publish(&mut self) {
+        for feed in &mut self.feeds {
+            feed.give(&self.current, self.lossless);
+        }
+    }
+
+    /// Closes the rings. What is given back is where the frames arrive that the sinks have done with.
+    pub(crate) fn close(self) -> Vec<Receiver<Box<Frame>>> {
+        self.feeds.into_iter().map(|feed| feed.free).collect()
+    }
+}
+
+/// A sink's ring, and its frames that are free.
+pub(crate) struct Feed {
     pub(crate) filled: Sender<Box<Frame>>,
     pub(crate) free: Receiver<Box<Frame>>,
+    pub(crate) standing: Arc<Standing>,
+    pub(crate) is_fatal: bool,
 }
 
-impl FramePort<'_> {
-    /// The frames that nobody holds: at the end of an episode the sinks may still have some.
-    pub(crate) fn into_free(self) -> Vec<Box<Frame>> {
-        let Some(FrameLink { filled, mut free }) = self.link else { return Vec::new() };
-        drop(filled);
-        std::iter::from_fn(|| free.recv()).collect()
-    }
-
-    /// Hands over the frame in hand and takes a free one; when there is none the frame is lost, and
-    /// its buffers stay in hand. The content of the frame then in hand is some older frame's.
-    pub(crate) fn publish(&mut self) {
-        let Some(FrameLink { filled, free }) = &mut self.link else { return };
-        let next = if self.lossless { free.recv_while(|| !self.sinks_failed.load(Ordering::Acquire)) } else { free.try_recv() };
-        let Some(next) = next else {
-            self.lost += 1;
+impl Feed {
+    fn give(&mut self, current: &Frame, lossless: bool) {
+        let Self { filled, free, standing, .. } = self;
+        if standing.is_gone() {
             return;
-        };
-        let frame = std::mem::replace(&mut self.current, next);
-        // The ring has room for every frame there is.
-        if let Err(frame) = filled.try_send(frame) {
-            self.current = frame;
-            self.lost += 1;
+        }
+        let mut frame = free.try_recv();
+        if frame.is_none() && lossless {
+            filled.wake();
+            frame = free.recv_while(|| !standing.is_gone());
+        }
+        let is_sent = frame.is_some_and(|mut frame| {
+            frame.copy_from(current);
+            // The ring has room for every frame there is.
+            filled.try_send(frame).is_ok()
+        });
+        if !is_sent && !standing.is_gone() {
+            // Nobody else writes it.
+            standing.lost.store(standing.lost() + 1, Relaxed);
         }
     }
-}
-
-/// The sinks of one episode; the first fault of any of them ends their being fed.
-pub(crate) struct Sinks<'a, 'b> {
-    sinks: &'a mut [&'b mut dyn FrameSink],
-    /// How many were begun, and so are owed an end.
-    begun: usize,
-    /// Frames that all of them took.
-    pub(crate) taken: u64,
-    pub(crate) fault: Option<Fault>,
-    /// Whether all took what they were given.
-    pub(crate) is_whole: bool,
-}
-
-impl<'a, 'b> Sinks<'a, 'b> {
-    pub(crate) fn begin(sinks: &'a mut [&'b mut dyn FrameSink], start: &EpisodeStart) -> Self {
-        let mut this = Self { sinks, begun: 0, taken: 0, fault: None, is_whole: true };
-        for sink in this.sinks.iter_mut() {
-            this.begun += 1;
-            if let Err(fault) = guarded(|| sink.begin(start)) {
-                (this.fault, this.is_whole) = (Some(fault), false);
-                break;
-            }
-        }
-        this
-    }
-
-    /// Feeds frames until the control thread is done; raises `failed` when one could not be taken.
-    pub(crate) fn drain(&mut self, filled: &mut Receiver<Box<Frame>>, free: &mut Sender<Box<Frame>>, failed: &AtomicBool) {
-        while let Some(frame) = filled.recv() {
-            if self.fault.is_none() {
-                let taken = self.sinks.iter_mut().try_for_each(|sink| guarded(|| sink.frame(&frame)));
-                match taken {
-                    Ok(()) => self.taken += 1,
-                    Err(fault) => {
-                        (self.fault, self.is_whole) = (Some(fault), false);
-                        failed.store(true, Ordering::Release);
-                    }
-                }
-            }
-            // The ring has room for every frame there is; were it gone, the frame would be freed.
-            let _ = free.try_send(frame);
-        }
-    }
-
-    /// Ends every sink that was begun and returns what went wrong, in order; `end.keep` must be
-    /// `false` when something has.
-    pub(crate) fn end(self, end: &EpisodeEnd, faults: &mut Vec<Fault>) {
-        for sink in &mut self.sinks[..self.begun] {
-            if let Err(fault) = guarded(|| sink.end(end)) {
-                faults.push(fault);
-            }
-        }
-    }
-}
-
-fn guarded(call: impl FnOnce() -> Result<(), SinkError>) -> Result<(), Fault> {
-    // A sink that panicked is not fed again, only ended.
-    catch_unwind(AssertUnwindSafe(call)).map_err(|payload| Fault::panic("sink", &*payload))?.map_err(Fault::Sink)
 }

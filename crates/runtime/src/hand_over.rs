@@ -2,27 +2,30 @@
 
 use crate::control::Shared;
 
-/// Goals of a new actor that begin where the last command was, and come to the actor's own at the speed for rest.
+/// Positions of a new actor begin where the last command was, and come to the actor's own at the speed for rest.
+/// Velocities and efforts are the gate's to smooth.
 pub(crate) struct HandOver {
     /// The next goals are the actor's first.
     is_due: bool,
+    /// Which channels are positions.
+    positions: Vec<bool>,
     /// What is added to the actor's goals. It fades.
-    offset_rad: Vec<f64>,
+    offset: Vec<f64>,
     /// How much of it fades in a turn of the loop.
-    fade_rad: f64,
+    fade: f64,
 }
 
 impl HandOver {
     /// Of an actor who goes on with what was.
-    pub(crate) fn new(shared: &Shared<'_>, width: usize) -> Self {
-        let fade_rad = (shared.config.rest_velocity_rad_per_s * shared.turn_ns() as f64 * 1e-9).max(0.0);
-        Self { is_due: false, offset_rad: vec![0.0; width], fade_rad }
+    pub(crate) fn new(shared: &Shared<'_>, positions: Vec<bool>) -> Self {
+        let fade = (shared.config.rest_velocity_per_s * shared.turn_ns() as f64 * 1e-9).max(0.0);
+        Self { is_due: false, offset: vec![0.0; positions.len()], positions, fade }
     }
 
     /// Another actor takes over, or nobody.
     pub(crate) fn begin(&mut self, is_due: bool) {
         self.is_due = is_due;
-        self.offset_rad.fill(0.0);
+        self.offset.fill(0.0);
     }
 
     /// Whether nothing is known of the new actor's goals yet.
@@ -30,21 +33,20 @@ impl HandOver {
         self.is_due
     }
 
-    /// Changes the actor's goals for this turn. First goals that are all within `within_rad` of the last command
-    /// are no jump.
-    pub(crate) fn smooth(&mut self, command_rad: &[f64], wanted_rad: &mut [f64], within_rad: f64) {
+    /// Changes the actor's goals for this turn.
+    pub(crate) fn smooth(&mut self, commanded: &[f64], goals: &mut [f64]) {
         if std::mem::take(&mut self.is_due) {
-            for ((offset, command), wanted) in self.offset_rad.iter_mut().zip(command_rad).zip(&*wanted_rad) {
+            for (i, offset) in self.offset.iter_mut().enumerate() {
                 // What is no number is for the gate to refuse, now as later.
-                *offset = if wanted.is_finite() { command - wanted } else { 0.0 };
-            }
-            if self.offset_rad.iter().all(|offset| offset.abs() <= within_rad) {
-                self.offset_rad.fill(0.0);
+                let jumps = self.positions[i] && goals[i].is_finite();
+                *offset = if jumps { commanded[i] - goals[i] } else { 0.0 };
             }
         }
-        for (wanted, offset) in wanted_rad.iter_mut().zip(&mut self.offset_rad) {
-            *wanted += *offset;
-            *offset -= offset.clamp(-self.fade_rad, self.fade_rad);
+        for (goal, offset) in goals.iter_mut().zip(&mut self.offset) {
+            if *offset != 0.0 {
+                *goal += *offset;
+                *offset -= offset.clamp(-self.fade, self.fade);
+            }
         }
     }
 }

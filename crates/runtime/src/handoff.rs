@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
-/// How often a receiver that waits looks up to see whether it still should.
+/// How often a receiver that waits looks up to see whether it still should, where nothing else is said.
 const PATIENCE: Duration = Duration::from_millis(5);
 
 pub(crate) fn ring<T>(capacity: usize) -> (Producer<T>, Receiver<T>) {
     let (producer, consumer) = RingBuffer::new(capacity);
-    (producer, Receiver(consumer))
+    (producer, Receiver { consumer, patience: PATIENCE })
 }
 
 /// The sending half together with the thread that receives, which it wakes. Dropping it closes the
@@ -18,18 +18,39 @@ pub(crate) fn ring<T>(capacity: usize) -> (Producer<T>, Receiver<T>) {
 pub(crate) struct Sender<T> {
     producer: Option<Producer<T>>,
     receiver: Thread,
+    /// The receiver is woken once so many values wait.
+    wakes_at: usize,
 }
 
 impl<T> Sender<T> {
     pub(crate) fn new(producer: Producer<T>, receiver: Thread) -> Self {
-        Self { producer: Some(producer), receiver }
+        Self { producer: Some(producer), receiver, wakes_at: 1 }
+    }
+
+    /// One that wakes the receiver only when half of the ring is in use and when it is closed; at other times
+    /// the receiver looks by itself.
+    pub(crate) fn in_batches(producer: Producer<T>, receiver: Thread) -> Self {
+        let wakes_at = producer.buffer().capacity().div_ceil(2);
+        Self { producer: Some(producer), receiver, wakes_at }
+    }
+
+    /// One for a receiver that never waits: it is woken only when the ring is closed.
+    pub(crate) fn unheard(producer: Producer<T>, receiver: Thread) -> Self {
+        Self { producer: Some(producer), receiver, wakes_at: usize::MAX }
+    }
+
+    /// Wakes the receiver, whatever there is.
+    pub(crate) fn wake(&self) {
+        self.receiver.unpark();
     }
 
     /// Gives `value` back when the ring is full.
     pub(crate) fn try_send(&mut self, value: T) -> Result<(), T> {
         let Some(producer) = &mut self.producer else { return Err(value) };
         producer.push(value).map_err(|rtrb::PushError::Full(value)| value)?;
-        self.receiver.unpark();
+        if producer.buffer().capacity() - producer.slots() >= self.wakes_at {
+            self.receiver.unpark();
+        }
         Ok(())
     }
 }
@@ -42,11 +63,20 @@ impl<T> Drop for Sender<T> {
     }
 }
 
-pub(crate) struct Receiver<T>(Consumer<T>);
+pub(crate) struct Receiver<T> {
+    consumer: Consumer<T>,
+    /// How long it sleeps at most while it waits.
+    patience: Duration,
+}
 
 impl<T> Receiver<T> {
+    /// One that, while it waits, looks so often by itself.
+    pub(crate) fn looking_every(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
     pub(crate) fn try_recv(&mut self) -> Option<T> {
-        self.0.pop().ok()
+        self.consumer.pop().ok()
     }
 
     /// Waits for a value; `None` when the ring was closed and is empty.
@@ -60,14 +90,14 @@ impl<T> Receiver<T> {
             if let Some(value) = self.try_recv() {
                 return Some(value);
             }
-            if self.0.is_abandoned() {
+            if self.consumer.is_abandoned() {
                 // What was sent before the ring closed is there by now.
                 return self.try_recv();
             }
             if !patient() {
                 return None;
             }
-            thread::park_timeout(PATIENCE);
+            thread::park_timeout(self.patience);
         }
     }
 }
@@ -91,6 +121,29 @@ mod tests {
         let received: Vec<i32> = std::iter::from_fn(|| receiver.recv()).collect();
         sending.join().unwrap();
         assert_eq!(received, (0..1000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn in_batches_the_receiver_is_woken_by_half_a_ring_and_by_its_end() {
+        let long = Duration::from_secs(30);
+        for count in [4, 1] {
+            let (producer, receiver) = ring(8);
+            let mut receiver = receiver.looking_every(long);
+            let mut sender = Sender::in_batches(producer, thread::current());
+            let sending = thread::spawn(move || {
+                for value in 0..count {
+                    thread::sleep(Duration::from_millis(20));
+                    sender.try_send(value).unwrap();
+                }
+                // Four values wake it; one is heard of at the end.
+                thread::sleep(Duration::from_millis(20));
+            });
+            let clock = crate::MonotonicClock::new();
+            let received: Vec<i32> = std::iter::from_fn(|| receiver.recv()).collect();
+            assert_eq!(received, (0..count).collect::<Vec<_>>());
+            assert!(sinew_core::Clock::now(&clock).as_secs_f64() < 10.0, "nobody woke it");
+            sending.join().unwrap();
+        }
     }
 
     #[test]

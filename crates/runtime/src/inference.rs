@@ -1,15 +1,17 @@
 //! The policy on a thread of its own, and the control thread's way to ask it.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::{self, Thread};
 
 use sinew_core::{ActionChunk, Clock, Continuation, Observation, Pixels, Policy, PolicyInfo, RobotDescription, Timestamp};
 
-use crate::handoff::{Receiver, Sender, ring};
-use crate::plan::WINDOW;
-use crate::{Fault, MonotonicClock, Operator, StopFlag};
+use crate::asking::WINDOW;
+use crate::beside::Beside;
+use crate::clock::HostTime;
+use crate::realtime::{Role, place};
+use crate::{Fault, Operator, StopFlag};
 
 /// A policy that has moved to a thread of its own, which it keeps from episode to episode. A policy
 /// that never comes back from a call keeps its thread until the process ends, and nothing else:
@@ -18,10 +20,7 @@ pub struct PolicyThread {
     info: PolicyInfo,
     can_continue: bool,
     most_delay_rows: Option<usize>,
-    questions: Sender<Box<Job>>,
-    answers: Receiver<Box<Job>>,
-    /// `None` while the policy has it.
-    job: Option<Box<Job>>,
+    beside: Beside<Job>,
     warmed_up: bool,
     heard: Heard,
 }
@@ -65,14 +64,16 @@ impl Heard {
 impl PolicyThread {
     /// # Errors
     /// When the thread cannot be started.
-    pub fn spawn(policy: impl Policy + 'static) -> io::Result<Self> {
+    pub fn spawn(mut policy: impl Policy + 'static) -> io::Result<Self> {
         let (info, can_continue, most_delay_rows) = (policy.info().clone(), policy.can_continue(), policy.most_delay_rows());
-        let (questions, to_answer) = ring(1);
-        let (answering, answers) = ring(1);
-        let handle = thread::Builder::new().name("inference".into()).spawn(move || serve(policy, to_answer, answering))?;
-        let questions = Sender::new(questions, handle.thread().clone());
-        let (job, heard) = (Some(Box::default()), Heard::default());
-        Ok(Self { info, can_continue, most_delay_rows, questions, answers, job, warmed_up: false, heard })
+        let mut has_place = false;
+        let beside = Beside::spawn("inference", Job::default(), move |job| {
+            if !std::mem::replace(&mut has_place, true) {
+                place(Role::Inference);
+            }
+            serve(&mut policy, job)
+        })?;
+        Ok(Self { info, can_continue, most_delay_rows, beside, warmed_up: false, heard: Heard::default() })
     }
 
     pub fn info(&self) -> &PolicyInfo {
@@ -89,11 +90,9 @@ pub(crate) struct Setting {
     pub(crate) clock: Arc<dyn Clock>,
 }
 
-/// A question and, on its way back, its answer. There is one, and it goes to and fro; what an old
-/// answer holds is freed by the policy's thread.
+/// A question and, on its way back, its answer. What an old answer holds is freed by the policy's thread.
 #[derive(Default)]
 struct Job {
-    asker: Option<Thread>,
     setting: Option<Arc<Setting>>,
     /// As many as the policy looks at, oldest first.
     observations: Vec<Observation>,
@@ -122,9 +121,7 @@ pub(crate) struct Client<'a> {
     past: Vec<Observation>,
     seen: usize,
     asked_tick: u64,
-    /// By the system's clock.
-    asked_at: Timestamp,
-    host: MonotonicClock,
+    asked_at: HostTime,
     /// Without it, what was heard says how long an answer may take.
     deadline_s: Option<f64>,
 }
@@ -133,9 +130,7 @@ impl<'a> Client<'a> {
     /// Answers take at most `deadline_s`, or what was measured says how long.
     pub(crate) fn new(thread: &'a mut PolicyThread, setting: Arc<Setting>, deadline_s: Option<f64>) -> Self {
         let past = vec![Observation::for_robot(&setting.robot); thread.info.n_obs_steps.max(1) - 1];
-        let host = MonotonicClock::new();
-        let asked_at = host.now();
-        Self { thread, setting, past, seen: 0, asked_tick: 0, asked_at, host, deadline_s }
+        Self { thread, setting, past, seen: 0, asked_tick: 0, asked_at: HostTime::now(), deadline_s }
     }
 
     pub(crate) fn info(&self) -> &PolicyInfo {
@@ -172,13 +167,13 @@ impl<'a> Client<'a> {
     /// Makes ready for an episode, once a question of the one before has been answered. To be called on
     /// the control thread, which answers will wake. `false` when a stop was asked for meanwhile.
     pub(crate) fn begin(&mut self, stop: &StopFlag) -> Result<bool, Fault> {
-        self.asked_at = self.host.now();
-        if self.thread.job.is_none() && self.take_answer(stop, true)?.is_none() {
+        self.asked_at = HostTime::now();
+        if self.thread.beside.is_waiting() && self.take_answer(stop, true)?.is_none() {
             return Ok(false);
         }
-        let Some(job) = &mut self.thread.job else { return Ok(false) };
+        let Some(job) = self.thread.beside.job() else { return Ok(false) };
         let observations = vec![Observation::for_robot(&self.setting.robot); self.past.len() + 1];
-        **job = Job { asker: Some(thread::current()), setting: Some(self.setting.clone()), observations, ..Job::default() };
+        *job = Job { setting: Some(self.setting.clone()), observations, ..Job::default() };
         Ok(true)
     }
 
@@ -211,7 +206,7 @@ impl<'a> Client<'a> {
         reset: bool,
         continuing: Option<Continuation>,
     ) -> bool {
-        let Some(mut job) = self.thread.job.take() else { return false };
+        let Some(job) = self.thread.beside.job() else { return false };
         let Some((last, before)) = job.observations.split_last_mut() else { return false };
         last.copy_from(observation);
         // Until so much has been seen, the first observation stands for those before it.
@@ -220,47 +215,49 @@ impl<'a> Client<'a> {
             slot.copy_from(self.past.get(i.max(first)).unwrap_or(observation));
         }
         self.asked_tick = observation.tick;
-        self.asked_at = self.host.now();
+        self.asked_at = HostTime::now();
         job.asked_at = now;
         job.instructions = instructions;
         job.reset = reset;
         job.continuing = continuing;
-        self.thread.job = self.thread.questions.try_send(job).err();
-        self.thread.job.is_none()
+        self.thread.beside.ask()
     }
 
     /// Whether an answer is outstanding.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.thread.job.is_none()
+        self.thread.beside.is_waiting()
     }
 
     /// The answer, if it is there.
     pub(crate) fn poll(&mut self) -> Result<Option<&Answer>, Fault> {
-        match self.thread.answers.try_recv() {
-            Some(job) => self.accept(job),
-            None if self.is_waiting() && self.is_overdue() => Err(self.overdue()),
-            None => Ok(None),
+        let PolicyThread { beside, heard, .. } = &mut *self.thread;
+        match beside.poll().map(|job| job.accept(heard)) {
+            Some(accepted) => accepted?,
+            None if self.is_waiting() && self.is_overdue() => return Err(self.overdue()),
+            None => return Ok(None),
         }
+        Ok(self.answer())
     }
 
     /// Waits for the answer; `None` when a stop was asked for meanwhile.
     pub(crate) fn wait(&mut self, stop: &StopFlag) -> Result<Option<&Answer>, Fault> {
         match self.take_answer(stop, false)? {
-            Some(()) => Ok(self.thread.job.as_ref().and_then(|job| job.answer.as_ref()).and_then(|answer| answer.as_ref().ok())),
+            Some(()) => Ok(self.answer()),
             None => Ok(None),
         }
     }
 
+    fn answer(&mut self) -> Option<&Answer> {
+        self.thread.beside.job().and_then(|job| job.answer.as_ref()?.as_ref().ok())
+    }
+
     /// Waits until the job is back. A fault in its answer is passed on unless it is of an `old` question.
     fn take_answer(&mut self, stop: &StopFlag, old: bool) -> Result<Option<()>, Fault> {
-        let (host, asked_at, deadline_ns) = (self.host, self.asked_at, self.deadline_ns());
-        let patient = || !stop.is_requested() && host.now().nanos_since(asked_at) <= deadline_ns;
-        match self.thread.answers.recv_while(patient) {
-            Some(job) if old => {
-                self.thread.job = Some(job);
-                Ok(Some(()))
-            }
-            Some(job) => self.accept(job).map(|_| Some(())),
+        let (asked_at, deadline_ns) = (self.asked_at, self.deadline_ns());
+        let patient = || !stop.is_requested() && HostTime::now().nanos_since(asked_at) <= deadline_ns;
+        let PolicyThread { beside, heard, .. } = &mut *self.thread;
+        match beside.wait(patient).map(|job| if old { Ok(()) } else { job.accept(heard) }) {
+            Some(accepted) => accepted.map(Some),
             None if stop.is_requested() => Ok(None),
             None if self.is_overdue() => Err(self.overdue()),
             None => Err(Fault::Panic { who: "policy", message: "its thread is gone".to_owned() }),
@@ -268,75 +265,66 @@ impl<'a> Client<'a> {
     }
 
     fn is_overdue(&self) -> bool {
-        self.host.now().nanos_since(self.asked_at) > self.deadline_ns()
+        HostTime::now().nanos_since(self.asked_at) > self.deadline_ns()
     }
 
     fn overdue(&self) -> Fault {
-        let waited_s = self.host.now().nanos_since(self.asked_at) as f64 * 1e-9;
+        let waited_s = HostTime::now().nanos_since(self.asked_at) as f64 * 1e-9;
         Fault::Unanswered { tick: self.asked_tick, waited_s, deadline_s: self.deadline_ns() as f64 * 1e-9 }
     }
+}
 
-    fn accept(&mut self, mut job: Box<Job>) -> Result<Option<&Answer>, Fault> {
-        let fault = match &job.answer {
-            Some(Err(_)) => job.answer.take().and_then(Result::err),
+impl Job {
+    /// Takes note of how long the answer took; its fault, if it is one.
+    fn accept(&mut self, heard: &mut Heard) -> Result<(), Fault> {
+        match &self.answer {
+            Some(Err(_)) => self.answer.take().and_then(Result::err).map_or(Ok(()), Err),
             Some(Ok(answer)) => {
-                self.thread.heard.record(answer.compute_ns);
-                None
+                heard.record(answer.compute_ns);
+                Ok(())
             }
-            None => None,
-        };
-        let job = self.thread.job.insert(job);
-        match fault {
-            Some(fault) => Err(fault),
-            None => Ok(job.answer.as_ref().and_then(|answer| answer.as_ref().ok())),
+            None => Ok(()),
         }
     }
 }
 
-/// The policy thread's life: answers until nobody can ask any more, or until the policy panics.
-fn serve(mut policy: impl Policy, mut questions: Receiver<Box<Job>>, mut answers: rtrb::Producer<Box<Job>>) {
-    let host = MonotonicClock::new();
+/// Answers one question. A policy that panicked is not called again.
+fn serve(policy: &mut impl Policy, job: &mut Job) -> ControlFlow<()> {
+    let Some(setting) = job.setting.clone() else { return ControlFlow::Break(()) };
+    let task = setting.operator.task_of(job.instructions);
+    let task = task.as_deref().unwrap_or(&setting.task);
+    let started = HostTime::now();
+    let answer = catch_unwind(AssertUnwindSafe(|| {
+        if job.reset {
+            policy.reset();
+        }
+        match job.continuing {
+            None => policy.infer(&job.observations, task),
+            Some(continuing) => policy.infer_continuing(&job.observations, task, continuing),
+        }
+    }));
+    let compute_ns = HostTime::now().nanos_since(started);
+    let panicked = answer.is_err();
+    let tick = job.observations.last().map_or(0, |now| now.tick);
+    let chunk = match answer {
+        Err(payload) => Err(Fault::panic("policy", &*payload)),
+        Ok(Err(source)) => Err(Fault::Policy { tick, source }),
+        Ok(Ok(chunk)) => check(chunk, tick, policy.info().chunk_size, &setting.robot),
+    };
+    // Who makes its images in place may write to these again.
     let nothing = Pixels::default();
-    while let Some(mut job) = questions.recv() {
-        let (Some(asker), Some(setting)) = (job.asker.clone(), job.setting.clone()) else { return };
-        let task = setting.operator.task_of(job.instructions);
-        let task = task.as_deref().unwrap_or(&setting.task);
-        let started = host.now();
-        // A policy that panicked is not called again.
-        let answer = catch_unwind(AssertUnwindSafe(|| {
-            if job.reset {
-                policy.reset();
-            }
-            match job.continuing {
-                None => policy.infer(&job.observations, task),
-                Some(continuing) => policy.infer_continuing(&job.observations, task, continuing),
-            }
-        }));
-        let compute_ns = host.now().nanos_since(started);
-        let panicked = answer.is_err();
-        let tick = job.observations.last().map_or(0, |now| now.tick);
-        let chunk = match answer {
-            Err(payload) => Err(Fault::panic("policy", &*payload)),
-            Ok(Err(source)) => Err(Fault::Policy { tick, source }),
-            Ok(Ok(chunk)) => check(chunk, tick, policy.info().chunk_size, &setting.robot),
-        };
-        // Who makes its images in place may write to these again.
-        for image in job.observations.iter_mut().flat_map(|observation| &mut observation.images) {
-            image.rgb = nothing.clone();
-        }
-        let latency_ns = setting.clock.now().nanos_since(job.asked_at);
-        job.answer = Some(chunk.map(|chunk| Answer { chunk, latency_ns, compute_ns }));
-        let nobody_listens = answers.push(job).is_err();
-        asker.unpark();
-        if nobody_listens || panicked {
-            return;
-        }
+    for image in job.observations.iter_mut().flat_map(|observation| &mut observation.images) {
+        image.rgb = nothing.clone();
     }
+    let latency_ns = setting.clock.now().nanos_since(job.asked_at);
+    job.answer = Some(chunk.map(|chunk| Answer { chunk, latency_ns, compute_ns }));
+    if panicked { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
-/// What the loop relies on: rows of the robot's width for the tick that was asked about, all finite.
+/// What the loop relies on: rows of the action's width for the tick that was asked about, all finite.
 fn check(chunk: ActionChunk, tick: u64, chunk_size: usize, robot: &RobotDescription) -> Result<ActionChunk, Fault> {
-    let width = robot.joints.len();
+    let channels = robot.action_channels();
+    let width = channels.len();
     let fault = |what| Err(Fault::Answer { tick, what });
     if chunk.width() != width {
         return fault(format!("{} values a row, expected {width}", chunk.width()));
@@ -348,8 +336,8 @@ fn check(chunk: ActionChunk, tick: u64, chunk_size: usize, robot: &RobotDescript
         return fault(format!("{} rows, expected 1 to {chunk_size}", chunk.len()));
     }
     for (row, goals) in chunk.rows().enumerate() {
-        if let Some(joint) = goals.iter().position(|goal| !goal.is_finite()) {
-            return fault(format!("{} for joint {} in row {row}, expected a finite number", goals[joint], robot.joints[joint].name));
+        if let Some(at) = goals.iter().position(|goal| !goal.is_finite()) {
+            return fault(format!("{} for {} in row {row}, expected a finite number", goals[at], channels[at].name));
         }
     }
     Ok(chunk)

@@ -23,6 +23,9 @@
 //! - Whichever way an episode ends, [`Armed`](sinew_core::Armed) ends it in the robot's safe action,
 //!   once.
 
+mod acting;
+mod asking;
+mod beside;
 mod clock;
 mod config;
 mod control;
@@ -33,16 +36,17 @@ mod handoff;
 mod histogram;
 mod inference;
 mod interpolation;
+mod judge;
 mod operator;
-mod plan;
 mod progress;
 mod realtime;
 mod report;
 mod schedule;
 mod session;
+mod sinks;
 mod stop;
 mod strategy;
-mod supervision;
+mod teleop;
 mod travel;
 mod watchdog;
 
@@ -54,8 +58,9 @@ pub use inference::PolicyThread;
 pub use operator::Operator;
 pub use progress::{Progress, ProgressSnapshot};
 pub use realtime::{Asked, Realtime, RealtimeRequest};
-pub use report::{Cadence, EpisodeOutcome, EpisodeReport, InferenceStats, Part, PartTimes, RecentTicks, TickTimes};
-pub use session::{EpisodeRequest, Session, Source};
+pub use report::{Cadence, EpisodeOutcome, EpisodeReport, InferenceStats, PartTimes, RecentTicks, TickTimes, TurnPart};
+pub use session::{EpisodeRequest, Rig, Session, Source};
 pub use stop::{StopFlag, StopLevel};
 pub use strategy::{Selection, Strategy};
+pub use teleop::TeleopThread;
 pub use watchdog::{WATCHDOG_PATIENCE, Watchdog, Watched, watch};

@@ -1,6 +1,7 @@
 //! What the control thread asks of the system so that others can't keep it waiting.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use serde::Serialize;
 
@@ -70,11 +71,59 @@ impl fmt::Display for Realtime {
     }
 }
 
+/// Whose turn it is when not all can run: the order of precedence is control, buses and cameras (by
+/// [`RealtimeRequest`]), then these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Recorder,
+    Viewer,
+    Inference,
+}
+
+impl Role {
+    /// How much later than the process's other threads it runs, in steps of `nice`.
+    fn steps(self) -> i32 {
+        match self {
+            Self::Recorder => 0,
+            Self::Viewer => 5,
+            Self::Inference => 10,
+        }
+    }
+}
+
+/// Puts the calling thread, and those that it starts, in its place. Where the system refuses, or has no such thing
+/// for a thread, all stays as it is.
+pub(crate) fn place(role: Role) {
+    static IS_TOLD: AtomicBool = AtomicBool::new(false);
+    if let Err(error) = system::run_later(role.steps())
+        && !IS_TOLD.swap(true, Relaxed)
+    {
+        tracing::warn!("asking for a lower priority of the {role:?} thread: {error}; it runs like all others");
+    }
+}
+
 #[cfg(target_os = "linux")]
 mod system {
     #![expect(unsafe_code, reason = "std has no scheduling policy, processor affinity or memory lock")]
 
     use std::io;
+
+    /// So many steps of `nice` later than before; the system's last step at most.
+    pub(super) fn run_later(steps: i32) -> io::Result<()> {
+        if steps == 0 {
+            return Ok(());
+        }
+        // SAFETY: errno is the calling thread's own; -1 is a priority too, so only errno tells an error.
+        let now = unsafe {
+            *libc::__errno_location() = 0;
+            libc::getpriority(libc::PRIO_PROCESS, 0)
+        };
+        if now == -1 && io::Error::last_os_error().raw_os_error() != Some(0) {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: takes numbers only; on Linux 0 is the calling thread.
+        result(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, (now + steps).min(19)) })
+    }
 
     /// Refused where only so much may be locked: past that every later allocation would fail.
     pub(super) fn lock_memory() -> io::Result<()> {
@@ -122,6 +171,10 @@ mod system {
 #[cfg(not(target_os = "linux"))]
 mod system {
     use std::io;
+
+    pub(super) fn run_later(_: i32) -> io::Result<()> {
+        Ok(())
+    }
 
     fn unsupported() -> io::Result<()> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "this system's way of it is not known"))

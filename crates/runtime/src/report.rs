@@ -22,16 +22,18 @@ pub enum EpisodeOutcome {
     Fault,
 }
 
-/// What a tick consists of.
+/// What a turn of the loop consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Part {
-    Observe,
+pub enum TurnPart {
+    Read,
     Choose,
-    Gate,
-    Apply,
+    Drive,
     Publish,
 }
+
+/// How many there are.
+pub(crate) const PARTS: usize = 4;
 
 /// How many ticks a [`Cadence`] remembers one by one.
 const REMEMBERED: usize = 256;
@@ -43,8 +45,8 @@ pub struct TickTimes {
     pub turn: u64,
     pub lateness_ns: i64,
     pub work_ns: i64,
-    /// By [`Part`], in its order.
-    pub parts_ns: [i64; 5],
+    /// By [`TurnPart`], in its order.
+    pub parts_ns: [i64; PARTS],
 }
 
 /// The newest ticks, oldest first, in fixed memory. Serialised as the slowest of them.
@@ -88,22 +90,21 @@ impl Serialize for RecentTicks {
 /// How long each part of the ticks took.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct PartTimes {
-    pub observe: Histogram,
+    pub read: Histogram,
     pub choose: Histogram,
-    pub gate: Histogram,
-    pub apply: Histogram,
+    pub drive: Histogram,
     pub publish: Histogram,
 }
 
 impl PartTimes {
     /// In the order of a tick.
-    pub fn by_name(&self) -> [(&'static str, &Histogram); 5] {
-        let Self { observe, choose, gate, apply, publish } = self;
-        [("observe", observe), ("choose", choose), ("gate", gate), ("apply", apply), ("publish", publish)]
+    pub fn by_name(&self) -> [(&'static str, &Histogram); PARTS] {
+        let Self { read, choose, drive, publish } = self;
+        [("read", read), ("choose", choose), ("drive", drive), ("publish", publish)]
     }
 
-    fn by_part(&mut self) -> [&mut Histogram; 5] {
-        [&mut self.observe, &mut self.choose, &mut self.gate, &mut self.apply, &mut self.publish]
+    fn by_part(&mut self) -> [&mut Histogram; PARTS] {
+        [&mut self.read, &mut self.choose, &mut self.drive, &mut self.publish]
     }
 }
 
@@ -129,7 +130,7 @@ pub struct Cadence {
     /// Ticks whose work took longer than there was time.
     pub overruns: u64,
     /// The part that had the longest time of all, once there was a tick.
-    pub worst_part: Option<Part>,
+    pub worst_part: Option<TurnPart>,
     /// The slowest of the last ticks.
     pub recent: RecentTicks,
 }
@@ -148,9 +149,9 @@ impl Cadence {
 
     /// Works out what is told at the end.
     pub(crate) fn conclude(&mut self) {
-        const PARTS: [Part; 5] = [Part::Observe, Part::Choose, Part::Gate, Part::Apply, Part::Publish];
+        const ALL: [TurnPart; PARTS] = [TurnPart::Read, TurnPart::Choose, TurnPart::Drive, TurnPart::Publish];
         let longest = self.parts.by_part().map(|histogram| histogram.stats().max_ns);
-        let worst = longest.iter().zip(PARTS).max_by_key(|(ns, _)| **ns);
+        let worst = longest.iter().zip(ALL).max_by_key(|(ns, _)| **ns);
         self.worst_part = worst.filter(|_| self.ticks > 0).map(|(_, part)| part);
     }
 
@@ -219,21 +220,28 @@ pub struct EpisodeReport {
     /// Everything that went wrong, the first being the cause. A success has one when its recording
     /// could not be committed or the safe action failed.
     pub faults: Vec<Fault>,
-    /// Whether the sinks were told to keep it and none of them failed.
+    /// Whether those sinks whose failure is fatal kept it; without such a sink nothing is.
     pub kept: bool,
     /// Turns of the loop that were run; those missed are not among them.
     pub ticks: u64,
     /// Ticks skipped because the loop was late.
     pub missed_ticks: u64,
-    /// Ticks given up because the robot failed transiently.
+    /// Turns in which the robot could not be read or not be commanded.
     pub failed_ticks: u64,
+    /// Ticks in which the robot stood still because its policy had yet to answer (synchronous inference).
+    pub waiting_ticks: u64,
     /// Ticks for which no action was queued.
     pub starved_ticks: u64,
     /// Rows of the policy's answers whose tick had passed when they arrived.
     pub late_rows: u64,
     pub interventions: Interventions,
-    /// Frames that the sinks could not take in time.
+    /// Frames that a sink whose failure is fatal could not take in time: the most of any.
     pub frames_lost: u64,
+    /// Every sink's name, in their order, and the frames that it could not take in time.
+    pub lost: Vec<(String, u64)>,
+    /// The sinks that failed and were left behind, each by its name and why: see
+    /// [`OnFailure::Detach`](sinew_core::OnFailure::Detach). The episode is what it would have been without them.
+    pub detached: Vec<String>,
     /// What the control thread asked of the system, and what it got.
     pub realtime: Realtime,
     pub cadence: Cadence,

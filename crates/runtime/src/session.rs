@@ -1,18 +1,20 @@
 //! Episodes from reset to report.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 
-use sinew_core::{Clock, Environment, EpisodeEnd, EpisodeStart, Frame, FrameSink, Outcome, Robot, Teleoperator};
+use sinew_core::{Cameras, Clock, Environment, EpisodeStart, Frame, FrameSink, Lease, Outcome, Pixels, Robot, Unwatched};
 
-use crate::control::{Control, Ended, Ending, Shared};
-use crate::frames::{FrameLink, FramePort, Sinks, frame_for};
-use crate::hand_over::HandOver;
-use crate::handoff::{Sender, ring};
+use crate::acting::Acting;
+use crate::asking::Asking;
+use crate::control::{Body, Control, Ended, Ending, Shared, positions_of};
+use crate::frames::{FramePort, frames_like};
+use crate::handoff::Receiver;
 use crate::inference::{Client, PolicyThread, Setting};
-use crate::plan::{Plan, PolicyPlan};
-use crate::supervision::Supervision;
+use crate::judge::Judge;
+use crate::sinks::Sinks;
+use crate::teleop::TeleopThread;
 use crate::{EpisodeOutcome, EpisodeReport, Fault, Keep, Operator, Progress, SessionConfig, StopFlag};
 
 /// The fastest that a loop may turn.
@@ -21,10 +23,10 @@ const MAX_RATE_HZ: u64 = 1000;
 /// Where actions come from.
 pub enum Source<'a> {
     Policy(&'a mut PolicyThread),
-    Teleoperator(&'a mut dyn Teleoperator),
+    Teleoperator(&'a mut TeleopThread),
     /// A policy, and a human who takes over when the [`Operator`] says so. The teleoperator is reset each
     /// time.
-    Supervised(&'a mut PolicyThread, &'a mut dyn Teleoperator),
+    Supervised(&'a mut PolicyThread, &'a mut TeleopThread),
 }
 
 /// Which episode to run.
@@ -37,11 +39,19 @@ pub struct EpisodeRequest {
     pub task: Option<String>,
 }
 
+/// What an episode is run on.
+pub struct Rig<'a> {
+    pub robot: &'a mut dyn Robot,
+    pub cameras: &'a mut dyn Cameras,
+    pub environment: &'a mut dyn Environment,
+}
+
 /// Runs episodes on one clock. Sessions share nothing, so many can run at once.
 pub struct Session {
     config: SessionConfig,
     clock: Arc<dyn Clock>,
     stop: StopFlag,
+    lease: Arc<dyn Lease>,
     operator: Operator,
     progress: Arc<Progress>,
     /// Buffers kept from episode to episode.
@@ -50,8 +60,7 @@ pub struct Session {
 
 /// What an episode's threads work on.
 struct Scene<'a> {
-    robot: &'a mut dyn Robot,
-    environment: &'a mut dyn Environment,
+    rig: Rig<'a>,
     task: &'a str,
     max_ticks: u64,
 }
@@ -60,7 +69,14 @@ impl Session {
     /// Real time comes from [`MonotonicClock`](crate::MonotonicClock); with a
     /// [`MockClock`](sinew_core::MockClock) an episode runs as fast as the machine can and repeatably.
     pub fn new(config: SessionConfig, clock: Arc<dyn Clock>, stop: StopFlag) -> Self {
-        Self { config, clock, stop, operator: Operator::new(), progress: Arc::default(), frames: Vec::new() }
+        Self { config, clock, stop, lease: Arc::new(Unwatched), operator: Operator::new(), progress: Arc::default(), frames: Vec::new() }
+    }
+
+    /// A watchdog stands by, and the robot is written to only while it confirms the lease.
+    #[must_use]
+    pub fn watched_by(mut self, lease: Arc<dyn Lease>) -> Self {
+        self.lease = lease;
+        self
     }
 
     /// For the one who draws a live line.
@@ -79,20 +95,21 @@ impl Session {
     }
 
     /// Runs one episode: resets the scene, begins the sinks, runs until the scene is decided, the
-    /// time limit, a stop or a fault, ends in the robot's safe action, ends the sinks. The sinks are
-    /// driven on the calling thread; control and inference have threads of their own. A policy that
+    /// time limit, a stop or a fault, ends in the robot's safe action, ends the sinks. Control, inference, the
+    /// teleoperator, the judge and each sink have threads of their own. Sinks and judge are waited for: nothing is
+    /// armed before the sinks have begun, and this returns when all have ended. A policy or a teleoperator that
     /// doesn't come back from a call is not waited for.
     pub fn run_episode(
         &mut self,
         request: &EpisodeRequest,
-        robot: &mut dyn Robot,
-        environment: &mut dyn Environment,
+        rig: Rig<'_>,
         source: Source<'_>,
         sinks: &mut [&mut dyn FrameSink],
     ) -> EpisodeReport {
         if self.stop.is_requested() {
             return self.report(request, String::new(), Ended::early(Ending::Interrupted), false);
         }
+        let Rig { robot, cameras, environment } = rig;
         let setup = match environment.reset(request.seed) {
             Ok(setup) => setup,
             Err(source) => return self.report(request, String::new(), Ended::early(Ending::Fault(Fault::Reset(source))), false),
@@ -103,68 +120,78 @@ impl Session {
         self.operator.take_end();
 
         let start = EpisodeStart { attempt: request.attempt, seed: request.seed, task: task.clone() };
-        let watched = !sinks.is_empty();
-        let mut sinks = Sinks::begin(sinks, &start);
-        let mut ended = if sinks.fault.is_some() {
-            Ended::early(Ending::SinksFailed)
-        } else {
-            let scene = Scene { robot, environment, task: &task, max_ticks: setup.max_ticks };
-            self.run_threads(scene, source, watched.then_some(&mut sinks))
-        };
-        self.progress.armed.store(false, Relaxed);
-
-        if let Some(fault) = sinks.fault.take() {
-            // What failed first is the cause, and a sink that fails ends an episode that hasn't.
-            ended.ending = match ended.ending {
-                Ending::Fault(cause) => {
-                    ended.tally.faults.insert(0, fault);
-                    Ending::Fault(cause)
-                }
-                _ => Ending::Fault(fault),
+        thread::scope(|scope| {
+            let mut sinks = Sinks::begin(scope, sinks, &start);
+            let (mut ended, free) = if sinks.have_failed() {
+                (Ended::early(Ending::SinksFailed), Vec::new())
+            } else {
+                let rig = Rig { robot, cameras, environment: &mut *environment };
+                let (mut ended, free) = self.run_control(Scene { rig, task: &task, max_ticks: setup.max_ticks }, source, &mut sinks);
+                ended.tally.state_hash = environment.state_hash();
+                (ended, free)
             };
-        }
-        let (outcome, keep) = match &ended.ending {
+            self.progress.armed.store(false, Relaxed);
+
+            let mut faults = sinks.settle();
+            let is_whole = faults.is_empty();
+            // What failed first is the cause, and a sink that fails ends an episode that hasn't.
+            if !is_whole && !matches!(ended.ending, Ending::Fault(_)) {
+                ended.ending = Ending::Fault(faults.remove(0));
+            }
+            ended.tally.faults.splice(0..0, faults);
+            let (outcome, keep) = self.judge(&ended.ending, is_whole);
+            let keep = keep && sinks.have_frames();
+            let faults = sinks.end(&outcome, keep);
+            let kept = keep && sinks.is_recorded() && faults.is_empty();
+            ended.tally.faults.extend(faults);
+            self.frames = free.into_iter().flat_map(|mut free| std::iter::from_fn(move || free.try_recv())).collect();
+            let report = self.report(request, task, ended, kept);
+            EpisodeReport { lost: sinks.lost(), detached: sinks.detached(), ..report }
+        })
+    }
+
+    /// What the sinks are told of an ending, and whether to keep the episode.
+    fn judge(&self, ending: &Ending, is_whole: bool) -> (Outcome, bool) {
+        match ending {
             Ending::Success => (Outcome::Success, true),
             Ending::Failure(reason) => (Outcome::Failure(reason.clone()), self.config.keep != Keep::Successes),
             Ending::Ended { keep } => (Outcome::Running, *keep),
             Ending::Interrupted => (Outcome::Running, self.config.keep == Keep::Everything),
-            Ending::Fault(fault) => (Outcome::Failure(fault.chain()), sinks.is_whole && self.config.keep != Keep::Successes),
+            Ending::Fault(fault) => (Outcome::Failure(fault.chain()), is_whole && self.config.keep != Keep::Successes),
             Ending::SinksFailed => (Outcome::Running, false),
-        };
-        let keep = keep && sinks.taken > 0;
-        let end = EpisodeEnd { outcome, keep, lost_frames: ended.tally.frames_lost };
-        let whole = ended.tally.faults.len();
-        sinks.end(&end, &mut ended.tally.faults);
-        let kept = watched && keep && ended.tally.faults.len() == whole;
-        self.report(request, task, ended, kept)
+        }
     }
 
-    fn run_threads(&mut self, scene: Scene<'_>, source: Source<'_>, mut sinks: Option<&mut Sinks<'_, '_>>) -> Ended {
-        let Scene { robot, environment, task, max_ticks } = scene;
+    /// The control thread from beginning to end. Gives back where the frames arrive that the sinks have done with.
+    fn run_control(&mut self, scene: Scene<'_>, source: Source<'_>, sinks: &mut Sinks) -> (Ended, Vec<Receiver<Box<Frame>>>) {
+        let Scene { rig: Rig { robot, cameras, environment }, task, max_ticks } = scene;
+        let early = |fault| (Ended::early(Ending::Fault(fault)), Vec::new());
         let description = robot.description().clone();
         let rate_hz = description.control_rate_hz.max(1);
         let turns_hz = u64::from(rate_hz) * u64::from(self.config.control_multiplier.max(1));
         if turns_hz > MAX_RATE_HZ {
-            return Ended::early(Ending::Fault(Fault::Rate { rate_hz: turns_hz }));
+            return early(Fault::Rate { rate_hz: turns_hz });
         }
         let clock = &*self.clock;
         let shared = Shared {
             config: &self.config,
             clock,
+            lease: &*self.lease,
             stop: &self.stop,
             operator: &self.operator,
             progress: &self.progress,
             period_ns: 1_000_000_000 / i64::from(rate_hz),
         };
-        let sinks_failed = AtomicBool::new(false);
 
-        let spare = if sinks.is_some() { self.config.frame_buffer.max(2) - 1 } else { 0 };
-        let mut frames = std::mem::take(&mut self.frames);
-        let template = frame_for(&description);
-        // A robot that brings images of its own leaves those; nobody is to free them meanwhile.
-        let _blank = template.observation.images.clone();
-        frames.retain(|frame| same_shape(frame, &template));
-        frames.resize(spare, template.clone());
+        let template = Box::new(Frame::for_robot(&description));
+        // Cameras that bring images of their own leave those, and the first copy to a frame what is in it; nobody is to
+        // free them meanwhile.
+        let (_blank, nothing) = (template.observation.images.clone(), Pixels::default());
+        let count = self.config.frame_buffer.max(2) * sinks.takers();
+        let frames = frames_like(&template, count, std::mem::take(&mut self.frames), &nothing);
+        let lossless = !clock.runs_by_itself();
+        let (feeds, sinks_ends) = sinks.rings(frames);
+        let port = FramePort { current: template, feeds, lossless };
 
         let setting = Arc::new(Setting {
             task: task.to_owned(),
@@ -173,44 +200,30 @@ impl Session {
             clock: self.clock.clone(),
         });
         thread::scope(|scope| {
-            let (filling, mut filled) = ring(spare + 1);
-            let (mut freeing, free) = ring(spare + 1);
-            for frame in frames {
-                // The ring has room for all; were it full, the frame would be freed.
-                let _ = freeing.push(frame);
-            }
-            let link = sinks.is_some().then(|| FrameLink { filled: Sender::new(filling, thread::current()), free });
-            let port = FramePort { current: template, link, lossless: !clock.runs_by_itself(), sinks_failed: &sinks_failed, lost: 0 };
+            let mut judge = match Judge::start(scope, environment) {
+                Ok(judge) => judge,
+                Err(source) => return early(Fault::Thread { who: "judge", source }),
+            };
             let description = &description;
             let control = move || {
-                let width = description.joints.len();
-                let supervise = |policy, human| {
-                    let client = Client::new(policy, setting, shared.config.answer_deadline_s);
-                    Plan::Policy(Supervision::new(PolicyPlan::new(shared, client, width), human, shared.operator, &shared, width))
+                let positions = positions_of(description);
+                let width = positions.len();
+                let asking = |policy| Asking::new(shared, Client::new(policy, setting, shared.config.answer_deadline_s), width);
+                let (policy, human) = match source {
+                    Source::Teleoperator(human) => (None, Some(human)),
+                    Source::Policy(policy) => (Some(asking(policy)), None),
+                    Source::Supervised(policy, human) => (Some(asking(policy)), Some(human)),
                 };
-                let plan = match source {
-                    Source::Teleoperator(teleoperator) => {
-                        Plan::Teleoperator(teleoperator, HandOver::new(&shared, width), shared.config.start_within_rad)
-                    }
-                    Source::Policy(policy) => supervise(policy, None),
-                    Source::Supervised(policy, human) => supervise(policy, Some(human)),
-                };
-                Control::new(shared, description, max_ticks, plan, port).run(robot, environment)
+                let acting = Acting::new(policy, human, &shared, positions);
+                let (ended, frames) = Control::new(shared, description, max_ticks, acting, port).run(Body { robot, cameras }, &mut judge);
+                (ended, frames.close())
             };
             let control = match thread::Builder::new().name("control".into()).spawn_scoped(scope, control) {
                 Ok(control) => control,
-                Err(source) => return Ended::early(Ending::Fault(Fault::Thread { who: "control", source })),
+                Err(source) => return early(Fault::Thread { who: "control", source }),
             };
-            if let Some(sinks) = &mut sinks {
-                sinks.drain(&mut filled, &mut Sender::new(freeing, control.thread().clone()), &sinks_failed);
-            }
-            match control.join() {
-                Ok((ended, frames)) => {
-                    self.frames = frames;
-                    ended
-                }
-                Err(payload) => Ended::early(Ending::Fault(Fault::panic("control", &*payload))),
-            }
+            sinks.feed(sinks_ends, control.thread(), lossless);
+            control.join().unwrap_or_else(|payload| early(Fault::panic("control", &*payload)))
         })
     }
 
@@ -240,10 +253,13 @@ impl Session {
             ticks: tally.cadence.ticks,
             missed_ticks: tally.missed_ticks,
             failed_ticks: tally.failed_ticks,
+            waiting_ticks: tally.waiting_ticks,
             starved_ticks: tally.starved_ticks,
             late_rows: tally.late_rows,
             interventions: tally.interventions,
             frames_lost: tally.frames_lost,
+            lost: Vec::new(),
+            detached: Vec::new(),
             realtime: tally.realtime,
             cadence: tally.cadence,
             inference: tally.inference,
@@ -251,13 +267,4 @@ impl Session {
             state_hash: tally.state_hash,
         }
     }
-}
-
-fn same_shape(a: &Frame, b: &Frame) -> bool {
-    a.wanted_rad.len() == b.wanted_rad.len()
-        && a.observation.images.iter().map(|image| (image.width, image.height)).eq(b
-            .observation
-            .images
-            .iter()
-            .map(|image| (image.width, image.height)))
 }

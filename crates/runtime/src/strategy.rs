@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use sinew_core::{Actor, EpisodeEnd, EpisodeStart, Frame, FrameSink, Outcome, SinkError};
+use sinew_core::{Actor, EpisodeEnd, EpisodeStart, Frame, FrameSink, OnFailure, Outcome, SinkError};
 
 use crate::Operator;
 
@@ -173,6 +173,14 @@ fn bytes_of(frame: &Frame) -> usize {
 }
 
 impl FrameSink for Selection<'_> {
+    fn name(&self) -> &str {
+        self.recorder.name()
+    }
+
+    fn on_failure(&self) -> OnFailure {
+        self.recorder.on_failure()
+    }
+
     fn begin(&mut self, episode: &EpisodeStart) -> Result<(), SinkError> {
         self.settle(true)?;
         self.start.clone_from(episode);

@@ -1,18 +1,15 @@
-//! Which action is wanted at a tick, and when the policy is asked for more.
+//! When a policy is asked, and which row of its answers is for which tick.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
-use sinew_core::{ActionQueue, Actor, Continuation, Observation, TeleopStatus, Teleoperator, Tick};
+use sinew_core::{ActionQueue, Continuation, Observation};
 
-use crate::control::Shared;
-use crate::hand_over::HandOver;
+use crate::control::{Moment, Shared};
 use crate::inference::Client;
 use crate::interpolation::Interpolator;
-use crate::supervision::Supervision;
 use crate::{Fault, Inference, InferenceStats, Latency};
 
-/// What a source of actions had for a tick.
+/// What a source of actions had for a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Choice {
     /// The wanted goals are filled in.
@@ -21,67 +18,12 @@ pub(crate) enum Choice {
     Last,
     /// There was none.
     Starved,
+    /// The robot stands still until the policy has answered (synchronous inference).
+    Waiting,
     /// Nobody is to act.
     Held,
     /// A stop was asked for while the loop waited for the policy.
     Interrupted,
-}
-
-/// When a tick of the control loop is, in the policy's terms.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Moment {
-    /// The policy's tick that has begun.
-    pub(crate) tick: u64,
-    /// Whether this is the first turn in it.
-    pub(crate) is_first: bool,
-    /// How much of it has passed, 0 to 1.
-    pub(crate) share: f64,
-}
-
-/// A source of actions as the control thread sees it.
-#[expect(clippy::large_enum_variant, reason = "there is one an episode, and it never moves")]
-pub(crate) enum Plan<'a> {
-    /// The arm comes slowly to first goals that are further from it than so many radians.
-    Teleoperator(&'a mut dyn Teleoperator, HandOver, f64),
-    Policy(Supervision<'a>),
-}
-
-impl Plan<'_> {
-    pub(crate) fn actor(&self) -> Actor {
-        match self {
-            Self::Teleoperator(..) => Actor::Human,
-            Self::Policy(supervision) => supervision.actor(),
-        }
-    }
-
-    /// Whether the observation of `tick` will be shown to the policy, now or later; so many `instructions` have
-    /// been set by then.
-    pub(crate) fn looks_at(&mut self, tick: u64, instructions: u64) -> Result<bool, Fault> {
-        match self {
-            Self::Teleoperator(..) => Ok(false),
-            Self::Policy(supervision) => supervision.looks_at(tick, instructions),
-        }
-    }
-
-    /// A teleoperator is asked at every turn; a policy's rows are for the first turn of their tick, and
-    /// interpolated between. `command_rad` is the last command.
-    pub(crate) fn choose(
-        &mut self,
-        tick: &Tick,
-        now: &Moment,
-        observation: &Observation,
-        command_rad: &[f64],
-        wanted_rad: &mut [f64],
-    ) -> Result<Choice, Fault> {
-        match self {
-            Self::Policy(supervision) => supervision.choose(tick, now, observation, command_rad, wanted_rad),
-            Self::Teleoperator(teleoperator, hand_over, within_rad) => {
-                let status = teleoperator.action(tick, wanted_rad).map_err(|source| Fault::Teleoperator { tick: tick.index, source })?;
-                hand_over.smooth(command_rad, wanted_rad, *within_rad);
-                Ok(if status == TeleopStatus::Done { Choice::Last } else { Choice::Wanted })
-            }
-        }
-    }
 }
 
 /// How many latencies are remembered.
@@ -99,9 +41,9 @@ struct Pending {
 }
 
 /// Asks a policy and queues its answers' rows by the tick they are for. In synchronous inference the
-/// rows of the newest answer are taken one after the other instead, so that none is skipped when the
-/// loop has stood still.
-pub(crate) struct PolicyPlan<'a> {
+/// rows of the newest answer are taken one after the other instead, so that none is skipped while the
+/// robot stands still.
+pub(crate) struct Asking<'a> {
     shared: Shared<'a>,
     client: Client<'a>,
     queue: ActionQueue,
@@ -133,7 +75,7 @@ pub(crate) struct PolicyPlan<'a> {
     pub(crate) stats: InferenceStats,
 }
 
-impl<'a> PolicyPlan<'a> {
+impl<'a> Asking<'a> {
     pub(crate) fn new(shared: Shared<'a>, client: Client<'a>, width: usize) -> Self {
         let chunk_size = client.info().chunk_size.max(1);
         let n_action_steps = client.info().n_action_steps.clamp(1, chunk_size) as u64;
@@ -186,15 +128,24 @@ impl<'a> PolicyPlan<'a> {
         Ok(answered)
     }
 
-    /// Waits for the actions from tick 0 on, the arm standing still. `false` when a stop was asked
-    /// for meanwhile.
-    pub(crate) fn first(&mut self, observation: &Observation) -> Result<bool, Fault> {
+    /// Asks for the actions from tick 0 on.
+    pub(crate) fn ask_first(&mut self, observation: &Observation) {
         self.queue.clear();
         self.ask(0, observation, true);
-        // However long it took, or is scripted to take: the ticks have not begun.
-        let arrived = self.receive(0, true)?;
-        self.answers = 0;
-        Ok(arrived)
+    }
+
+    /// Whether the actions from tick 0 on are there. Without `wait` only looks; with it, `None` says that a stop was
+    /// asked for meanwhile.
+    pub(crate) fn first(&mut self, wait: bool) -> Result<Option<bool>, Fault> {
+        // However long it takes, or is scripted to take: the ticks have not begun.
+        if !self.receive(0, wait)? {
+            return Ok(None);
+        }
+        let is_there = self.pending.is_none();
+        if is_there {
+            self.answers = 0;
+        }
+        Ok(Some(is_there))
     }
 
     /// Where waiting costs no time, lets an answer that nobody will use come back before the episode ends:
@@ -246,33 +197,29 @@ impl<'a> PolicyPlan<'a> {
 
     fn wants_to_ask(&self, tick: u64) -> bool {
         match self.shared.config.inference {
-            Inference::Sync => self.cursor >= self.ask_at,
+            Inference::Sync => self.pending.is_none() && self.cursor >= self.ask_at,
             Inference::Async | Inference::Rtc => self.pending.is_none() && tick >= self.ask_at,
         }
     }
 
-    pub(crate) fn choose(&mut self, now: &Moment, observation: &Observation, wanted_rad: &mut [f64]) -> Result<Choice, Fault> {
+    pub(crate) fn choose(&mut self, now: &Moment, observation: &Observation, wanted: &mut [f64]) -> Result<Choice, Fault> {
         let tick = now.tick;
         if self.wants_to_ask(tick) {
             let reset = std::mem::take(&mut self.resets);
             self.ask(tick, observation, reset);
         }
-        self.client.remember(observation);
+        if !self.receive_due(tick)? {
+            return Ok(Choice::Interrupted);
+        }
         let row = match self.shared.config.inference {
-            Inference::Async | Inference::Rtc => {
-                if !self.receive_due(tick)? {
-                    return Ok(Choice::Interrupted);
-                }
-                tick
-            }
+            Inference::Async | Inference::Rtc => tick,
+            Inference::Sync if self.pending.is_some() => return Ok(Choice::Waiting),
             Inference::Sync => {
-                if self.client.is_waiting() && !self.receive(tick, true)? {
-                    return Ok(Choice::Interrupted);
-                }
                 self.cursor += 1;
                 self.cursor - 1
             }
         };
+        self.client.remember(observation);
         let found = self.queue.take(row).is_some_and(|goals| {
             self.interpolator.advance(goals);
             true
@@ -285,13 +232,13 @@ impl<'a> PolicyPlan<'a> {
         let is_ahead = |row: u64| self.shared.config.inference != Inference::Sync || row < self.ask_at;
         let ahead = |row: u64| self.queue.peek(row).filter(|_| is_ahead(row));
         self.interpolator.look_ahead(ahead(row + 1), ahead(row + 2));
-        self.interpolator.at(now.share, wanted_rad);
+        self.interpolator.at(now.share, wanted);
         Ok(Choice::Wanted)
     }
 
     /// Between two rows.
-    pub(crate) fn between(&self, now: &Moment, wanted_rad: &mut [f64]) -> Choice {
-        if self.interpolator.at(now.share, wanted_rad) { Choice::Wanted } else { Choice::Starved }
+    pub(crate) fn between(&self, now: &Moment, wanted: &mut [f64]) -> Choice {
+        if self.interpolator.at(now.share, wanted) { Choice::Wanted } else { Choice::Starved }
     }
 
     fn ask(&mut self, tick: u64, observation: &Observation, reset: bool) {
@@ -346,7 +293,6 @@ impl<'a> PolicyPlan<'a> {
             return Ok(true);
         }
         let chunk = &answer.chunk;
-        let clock = self.shared.clock;
         self.latency_ns = scripted_ns.unwrap_or(answer.latency_ns);
         self.stats.latency.record(self.latency_ns);
         self.stats.compute.record(answer.compute_ns);
@@ -380,9 +326,6 @@ impl<'a> PolicyPlan<'a> {
                 self.queue.splice(chunk, asked_tick);
                 self.cursor = asked_tick;
                 self.ask_at = asked_tick + self.n_action_steps.min(chunk.len() as u64);
-                if let Some(scripted_ns) = scripted_ns {
-                    clock.sleep_until(clock.now() + Duration::from_nanos(scripted_ns.unsigned_abs()));
-                }
             }
         }
         Ok(true)

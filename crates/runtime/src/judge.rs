@@ -1,0 +1,60 @@
+//! The judge of an episode, beside the control thread.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::Scope;
+
+use sinew_core::{Clock, Environment, Outcome};
+
+use crate::Fault;
+use crate::beside::Beside;
+
+/// A question, and on its way back its answer.
+pub(crate) struct Verdict {
+    answer: Result<Outcome, Fault>,
+}
+
+/// Asks an environment how the episode stands, tick by tick, without waiting for it.
+pub(crate) struct Judge(Beside<Verdict>);
+
+impl Judge {
+    /// `environment` is judged on a thread of `scope`.
+    pub(crate) fn start<'scope>(scope: &'scope Scope<'scope, '_>, environment: &'scope mut dyn Environment) -> io::Result<Self> {
+        let beside = Beside::new(Verdict { answer: Ok(Outcome::Running) }, |work| {
+            let judge = move || {
+                work.run(|verdict: &mut Verdict| match catch_unwind(AssertUnwindSafe(|| environment.outcome())) {
+                    Ok(outcome) => {
+                        verdict.answer = Ok(outcome);
+                        ControlFlow::Continue(())
+                    }
+                    Err(payload) => {
+                        verdict.answer = Err(Fault::panic("judge", &*payload));
+                        ControlFlow::Break(())
+                    }
+                });
+            };
+            Ok(std::thread::Builder::new().name("judge".into()).spawn_scoped(scope, judge)?.thread().clone())
+        })?;
+        Ok(Self(beside))
+    }
+
+    /// A tick has ended: asks, and says how the episode stood when it was asked last. On a clock that doesn't run by
+    /// itself the answer is that of this tick.
+    pub(crate) fn outcome(&mut self, clock: &dyn Clock) -> Result<Outcome, Fault> {
+        if !clock.runs_by_itself() {
+            self.0.ask();
+            let answer = self.0.wait(|| true).map(Verdict::take);
+            return answer.unwrap_or(Err(Fault::Panic { who: "judge", message: "its thread is gone".to_owned() }));
+        }
+        let answer = self.0.poll().map_or(Ok(Outcome::Running), Verdict::take);
+        self.0.ask();
+        answer
+    }
+}
+
+impl Verdict {
+    fn take(&mut self) -> Result<Outcome, Fault> {
+        std::mem::replace(&mut self.answer, Ok(Outcome::Running))
+    }
+}

@@ -1,0 +1,155 @@
+//! A teleoperator on a thread of its own, and the control thread's way to its newest action.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use sinew_core::{Clock, Observation, Retarget, RobotDescription, TeleopStatus, Teleoperator, TeleoperatorError, Tick, Timestamp, Wanted};
+
+use crate::Fault;
+use crate::beside::Beside;
+
+/// An action older than this is no action: the robot comes to rest.
+const SILENT: Duration = Duration::from_millis(500);
+/// A teleoperator that says nothing for so long ends the episode.
+const LOST: Duration = Duration::from_secs(3);
+
+/// A question and, on its way back, its answer.
+struct Job {
+    tick: Tick,
+    /// Begin anew first.
+    reset: bool,
+    observation: Observation,
+    sent: Vec<f64>,
+    wanted: Wanted,
+    answer: Result<TeleopStatus, TeleoperatorError>,
+    panic: Option<Fault>,
+}
+
+/// A teleoperator that has moved to a thread of its own, which it keeps from episode to episode. One that
+/// never comes back from a call keeps its thread until the process ends, and nothing else.
+pub struct TeleopThread {
+    beside: Beside<Job>,
+    /// What it wanted last. `None` before the first time since it took over.
+    newest: Option<TeleopStatus>,
+    wanted: Wanted,
+    /// When it was heard last, or took over.
+    heard_at: Option<Timestamp>,
+    /// What it answered last is of the time before it took over.
+    is_stale: bool,
+    resets: bool,
+}
+
+/// What a teleoperator has for a turn.
+pub(crate) enum Heard {
+    Active,
+    Done,
+    /// Nothing, or nothing new for too long.
+    Silent,
+}
+
+impl TeleopThread {
+    /// `retarget` makes commands for `robot` of what the teleoperator says.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn spawn(
+        mut teleoperator: Box<dyn Teleoperator>,
+        mut retarget: impl Retarget + 'static,
+        robot: &RobotDescription,
+    ) -> io::Result<Self> {
+        let mut action = vec![0.0; retarget.action_width()];
+        let job = Job {
+            tick: Tick { index: 0, due: Timestamp::ZERO, period: Duration::ZERO, wants_images: false },
+            reset: false,
+            observation: Observation::for_robot(robot),
+            sent: vec![0.0; robot.action_channels().len()],
+            wanted: Wanted::for_robot(robot),
+            answer: Ok(TeleopStatus::Active),
+            panic: None,
+        };
+        let beside = Beside::spawn("teleoperator", job, move |job| {
+            let answered = catch_unwind(AssertUnwindSafe(|| {
+                if job.reset {
+                    teleoperator.reset(&job.observation)?;
+                } else {
+                    teleoperator.feel(&job.sent);
+                }
+                let status = teleoperator.action(&job.tick, &job.observation, &mut action)?;
+                retarget.retarget(&action, &job.observation, &mut job.wanted)?;
+                Ok(status)
+            }));
+            match answered {
+                Ok(answer) => {
+                    job.answer = answer;
+                    ControlFlow::Continue(())
+                }
+                Err(payload) => {
+                    job.panic = Some(Fault::panic("teleoperator", &*payload));
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        Ok(Self { beside, newest: None, wanted: Wanted::for_robot(robot), heard_at: None, is_stale: false, resets: true })
+    }
+
+    /// It takes over: what it said before is forgotten.
+    pub(crate) fn begin(&mut self) {
+        (self.newest, self.heard_at, self.resets) = (None, None, true);
+        self.is_stale = self.beside.is_waiting();
+    }
+
+    /// Asks for the next action, unless it still works on the one before.
+    pub(crate) fn ask(&mut self, tick: &Tick, observation: &Observation, sent: &[f64]) {
+        let Some(job) = self.beside.job() else { return };
+        job.tick = *tick;
+        job.reset = std::mem::take(&mut self.resets);
+        job.observation.copy_from(observation);
+        job.sent.copy_from_slice(sent);
+        self.beside.ask();
+    }
+
+    /// Whether it has said anything since it took over; its action goes to `wanted`.
+    pub(crate) fn has_spoken(&mut self, clock: &dyn Clock, wanted: &mut Wanted) -> Result<bool, Fault> {
+        self.newest(0, clock, wanted)?;
+        Ok(self.newest.is_some())
+    }
+
+    /// Its newest action, in `wanted`. On a clock that doesn't run by itself it is waited for.
+    pub(crate) fn newest(&mut self, tick: u64, clock: &dyn Clock, wanted: &mut Wanted) -> Result<Heard, Fault> {
+        let now = clock.now();
+        let was_waiting = self.beside.is_waiting();
+        let job = if clock.runs_by_itself() { self.beside.poll() } else { self.beside.wait(|| true) };
+        let is_gone = job.is_none() && was_waiting && !clock.runs_by_itself();
+        if let Some(job) = job {
+            if let Some(fault) = job.panic.take() {
+                return Err(fault);
+            }
+            match std::mem::replace(&mut job.answer, Ok(TeleopStatus::Active)) {
+                _ if std::mem::take(&mut self.is_stale) => {}
+                Ok(status) => {
+                    self.wanted.goals.copy_from_slice(&job.wanted.goals);
+                    self.wanted.impedance.clone_from(&job.wanted.impedance);
+                    self.wanted.time = now;
+                    (self.newest, self.heard_at) = (Some(status), Some(now));
+                }
+                Err(TeleoperatorError::Transient { .. }) => {}
+                Err(source) => return Err(Fault::Teleoperator { tick, source }),
+            }
+        }
+        let silent_ns = now.nanos_since(*self.heard_at.get_or_insert(now));
+        if silent_ns > LOST.as_nanos() as i64 || is_gone {
+            return Err(Fault::Silent { tick, silent_s: silent_ns as f64 * 1e-9 });
+        }
+        wanted.goals.copy_from_slice(&self.wanted.goals);
+        wanted.impedance.clone_from(&self.wanted.impedance);
+        wanted.time = self.wanted.time;
+        Ok(match self.newest {
+            Some(_) if silent_ns > SILENT.as_nanos() as i64 => Heard::Silent,
+            Some(TeleopStatus::Active) => Heard::Active,
+            Some(TeleopStatus::Done) => Heard::Done,
+            None => Heard::Silent,
+        })
+    }
+}
