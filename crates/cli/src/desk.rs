@@ -29,7 +29,7 @@ pub const COMMANDS: &str = "/start, /stop (stand still), /task TEXT, /reset (end
      /save, /emergency, /clear, /quit";
 
 /// What he can do between two episodes.
-pub const BETWEEN: &str = "\nset up the next episode: → goes on, ← drops the one before and does it again";
+const BETWEEN: &str = "\nset up the next episode: → goes on, ← drops the one before and does it again";
 
 /// What a human wants, whatever he said it with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -259,8 +259,16 @@ impl Desk {
         !self.stop.is_requested()
     }
 
-    /// The time between two episodes, which the human may cut short; whether he wants to have the one before again.
-    pub fn wait_between(&self, time: Duration) -> bool {
+    /// The time between two episodes, `seconds` or as long as somebody `moves` the robot; whether the human wants to
+    /// have the one before again.
+    pub fn between(&self, seconds: f64, moves: Option<&mut dyn FnMut() -> bool>) -> bool {
+        let Some(moves) = moves else { return self.wait_between(Duration::from_secs_f64(seconds)) };
+        note!("{BETWEEN}");
+        moves()
+    }
+
+    /// Waits for `time`, which the human may cut short; whether he wants to have the episode before again.
+    fn wait_between(&self, time: Duration) -> bool {
         let State { next, again, .. } = &*self.state;
         next.store(false, Ordering::Release);
         again.store(false, Ordering::Release);

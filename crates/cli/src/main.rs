@@ -13,6 +13,7 @@ mod live;
 mod recording;
 mod rig;
 mod source;
+mod standby;
 mod terminal;
 mod text;
 mod wilson;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         tracing_subscriber::EnvFilter::try_from_env("SINEW_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,hf_hub=off"));
     // What can't be logged because the terminal has gone is no reason to panic.
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
+    sinew_runtime::report_panics_beside();
     let result = match cli.command.unwrap_or_default() {
         Command::Rollout(args) => commands::rollout::run(&args),
         Command::Eval(args) => commands::eval::run(&args),

@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
-use sinew_core::{Environment, EpisodeSetup, Image, Outcome, RobotDescription, RobotError};
+use sinew_core::{Cameras, Identity, Image, RobotDescription};
 use sinew_sim::tasks::{self, Task};
-use sinew_sim::{RobotModel, SharedWorld, SimEnvironment, SimRobot, World, robots};
+use sinew_runtime::TeleopThread;
+use sinew_sim::{RobotModel, SharedWorld, SimCameras, SimEnvironment, SimRobot, World, robots};
 
-use crate::args::RigArgs;
+use crate::args::{RigArgs, TeleopKind};
 use crate::demo_policy;
 
 /// What `--robot` and `--task` named.
@@ -32,63 +33,29 @@ impl Plan {
         &self.model.description
     }
 
-    /// A simulated robot and its scene; each call makes a world of its own.
-    pub fn simulate(&self) -> anyhow::Result<Rig> {
-        let world = World::new(&self.model).with_context(|| format!("setting up the simulator for the robot {}", self.robot().name))?;
+    /// A simulated robot and its scene; each call makes a world of its own. In real time its cameras look beside the
+    /// loop; otherwise they show each tick as it is.
+    pub fn simulate(&self, real_time: bool) -> anyhow::Result<Rig> {
+        let doing = || format!("setting up the simulator for the robot {}", self.robot().name);
+        let world = World::new(&self.model).with_context(doing)?;
         let world: SharedWorld = Arc::new(Mutex::new(world));
-        Ok(Rig { robot: SimRobot::new(world.clone()), environment: SimEnvironment::new(world.clone(), self.task), world })
-    }
-}
-
-/// A scene whose success or failure ends nothing: a run goes on until its time is over.
-pub struct Endless<'a> {
-    scene: &'a mut SimEnvironment,
-    ticks: u64,
-}
-
-impl<'a> Endless<'a> {
-    /// For `seconds` at `fps` ticks a second; 0 is without end.
-    pub fn new(scene: &'a mut SimEnvironment, seconds: f64, fps: u32) -> Self {
-        let ticks = if seconds > 0.0 { (seconds * f64::from(fps)).ceil() as u64 } else { u64::MAX };
-        Self { scene, ticks }
-    }
-}
-
-impl Environment for Endless<'_> {
-    fn reset(&mut self, seed: u64) -> Result<EpisodeSetup, RobotError> {
-        Ok(EpisodeSetup { max_ticks: self.ticks, ..self.scene.reset(seed)? })
+        let robot = SimRobot::new(world.clone());
+        let cameras = if real_time { SimCameras::beside(world.clone()).with_context(doing)? } else { SimCameras::in_step(world.clone()) };
+        Ok(Rig { robot, cameras: Box::new(cameras), environment: SimEnvironment::new(world.clone(), self.task), world })
     }
 
-    fn outcome(&mut self) -> Outcome {
-        Outcome::Running
-    }
-
-    fn state_hash(&self) -> u64 {
-        self.scene.state_hash()
-    }
-}
-
-/// The scene as an episode left it, for so many ticks: nothing is set up, nothing is judged.
-pub struct AsItIs {
-    pub ticks: u64,
-}
-
-impl Environment for AsItIs {
-    fn reset(&mut self, _: u64) -> Result<EpisodeSetup, RobotError> {
-        Ok(EpisodeSetup { task: String::new(), max_ticks: self.ticks })
-    }
-
-    fn outcome(&mut self) -> Outcome {
-        Outcome::Running
-    }
-
-    fn state_hash(&self) -> u64 {
-        0
+    /// The one who acts instead of a policy, or when he takes over from it.
+    pub fn teleoperator(&self, kind: TeleopKind, rig: &Rig, seed: u64) -> anyhow::Result<TeleopThread> {
+        let TeleopKind::Scripted = kind;
+        let teleoperator = self.task.teleoperator(rig.world.clone(), seed);
+        let width = self.robot().action_channels().len();
+        TeleopThread::spawn(teleoperator, Identity { width }, self.robot()).context("starting the teleoperator's thread")
     }
 }
 
 pub struct Rig {
     pub robot: SimRobot,
+    pub cameras: Box<dyn Cameras>,
     pub environment: SimEnvironment,
     pub world: SharedWorld,
 }

@@ -9,6 +9,8 @@ use sinew::{DatasetReader, OpenOptions, Policy};
 use sinew_hub::{ModelRef, Transfer};
 use sinew_policy::{Checkpoint, Device, QuantizationLoss};
 
+use sinew_runtime::{Role, place};
+
 use crate::args::ComputeArgs;
 use crate::{demo_policy, text};
 
@@ -98,6 +100,19 @@ impl NamedCheckpoint {
 pub fn threads_beside_control(wanted: Option<usize>) -> anyhow::Result<usize> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     at_least_one(wanted.unwrap_or_else(|| (cores - 1).max(1)))
+}
+
+/// Makes what is to think beside a control loop: it, and the threads that it starts, run when the loop and those who
+/// record have nothing to do.
+pub fn beside_control<T: Send>(make: impl FnOnce() -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
+    std::thread::scope(|scope| {
+        let making = std::thread::Builder::new().name("inference".into()).spawn_scoped(scope, || {
+            place(Role::Inference);
+            make()
+        });
+        let making = making.context("starting the policy's threads")?;
+        making.join().map_err(|_panic| anyhow::anyhow!("starting the policy's threads: one panicked"))?
+    })
 }
 
 /// Threads for each of several policies that keep the cores busy together: what the user says, else one.

@@ -74,9 +74,12 @@ impl fmt::Display for Realtime {
 /// Whose turn it is when not all can run: the order of precedence is control, buses and cameras (by
 /// [`RealtimeRequest`]), then these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
+pub enum Role {
+    /// What must not be lost.
     Recorder,
+    /// What may be left out.
     Viewer,
+    /// What may take longer.
     Inference,
 }
 
@@ -93,7 +96,7 @@ impl Role {
 
 /// Puts the calling thread, and those that it starts, in its place. Where the system refuses, or has no such thing
 /// for a thread, all stays as it is.
-pub(crate) fn place(role: Role) {
+pub fn place(role: Role) {
     static IS_TOLD: AtomicBool = AtomicBool::new(false);
     if let Err(error) = system::run_later(role.steps())
         && !IS_TOLD.swap(true, Relaxed)

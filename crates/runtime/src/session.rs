@@ -89,6 +89,10 @@ impl Session {
         &mut self.config
     }
 
+    pub fn stop(&self) -> &StopFlag {
+        &self.stop
+    }
+
     /// For those who hear what a human wants.
     pub fn operator(&self) -> Operator {
         self.operator.clone()

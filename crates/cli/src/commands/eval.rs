@@ -14,7 +14,7 @@ use serde::Serialize;
 use sinew_core::{Image, MockClock};
 use sinew_policy::{BoundPolicy, Checkpoint, QuantizationLoss};
 use sinew_runtime::{
-    EpisodeReport, EpisodeRequest, Inference, InferenceStats, Latency, PolicyThread, ReturnToRest, Session, SessionConfig, Source, StopFlag,
+    EpisodeReport, EpisodeRequest, Inference, InferenceStats, Latency, PolicyThread, ReturnToRest, Rig, Session, SessionConfig, Source, StopFlag,
 };
 
 use crate::args::EvalArgs;
@@ -183,7 +183,7 @@ fn work(
     next: &AtomicU64,
     finished: &mpsc::Sender<(u64, Finished)>,
 ) -> anyhow::Result<()> {
-    let mut rig = plan.simulate()?;
+    let mut rig = plan.simulate(false)?;
     let policy = BoundPolicy::bind(checkpoint, plan.robot())?.with_threads(threads)?;
     let mut policy = PolicyThread::spawn(policy).context("starting a policy's thread")?;
     let config = SessionConfig {
@@ -199,7 +199,12 @@ fn work(
             return Ok(());
         }
         let request = EpisodeRequest { attempt, seed: args.rig.seed + attempt, task: plan.sentence.clone() };
-        let report = session.run_episode(&request, &mut rig.robot, &mut rig.environment, Source::Policy(&mut policy), &mut []);
+        let report = session.run_episode(
+            &request,
+            Rig { robot: &mut rig.robot, cameras: &mut *rig.cameras, environment: &mut rig.environment },
+            Source::Policy(&mut policy),
+            &mut [],
+        );
         if report.was_interrupted() {
             return Ok(());
         }

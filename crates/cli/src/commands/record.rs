@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use sinew_core::{Clock, FrameSink, MockClock};
+use sinew_core::{Clock, MockClock};
 use sinew_recorder::DatasetRecorder;
-use sinew_runtime::{EpisodeOutcome, EpisodeRequest, Keep, MonotonicClock, ReturnToRest, Session, SessionConfig, Source, StopFlag};
+use sinew_runtime::{
+    Attendant, Counts, EpisodeOutcome, EpisodeReport, Keep, MonotonicClock, ReturnToRest, Selection, Series, Session, SessionConfig, Stage, StopFlag,
+    Strategy,
+};
 
-use crate::args::{RecordArgs, TeleopKind};
+use crate::args::RecordArgs;
 use crate::desk::Desk;
 use crate::rig::Plan;
 use crate::text::{note, say};
@@ -18,9 +21,8 @@ use crate::{Done, recording, text};
 pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     anyhow::ensure!(args.episodes > 0, "recording: --episodes is 0, expected at least 1");
     let plan = Plan::of(&args.rig)?;
-    let mut rig = plan.simulate()?;
-    let TeleopKind::Scripted = args.teleop;
-    let mut teleoperator = plan.task.teleoperator(rig.world.clone(), args.rig.seed);
+    let mut rig = plan.simulate(args.real_time)?;
+    let mut human = plan.teleoperator(args.teleop, &rig, args.rig.seed)?;
     let mut recorder = recording::open(&args.out, plan.robot(), &args.recording, args.real_time, false)?;
     let stop = StopFlag::new();
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
@@ -41,34 +43,31 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
         if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() },
     )
     .with_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} episodes, {msg}, {eta} left")?);
-    let (mut kept, mut failed, mut attempt, mut scene) = (0, 0, 0, 0);
-    // More failures than this and something is wrong with the setting, not with the luck.
-    let most_failures = args.episodes / 2 + 10;
-    let mut fault = None;
-    while kept < args.episodes && failed <= most_failures && !desk.has_quit() && desk.wait_for_clearance() {
-        let request = EpisodeRequest { attempt, seed: first + scene, task: plan.sentence.clone() };
-        attempt += 1;
-        let sinks: &mut [&mut dyn FrameSink] = &mut [&mut recorder];
-        let report = session.run_episode(&request, &mut rig.robot, &mut rig.environment, Source::Teleoperator(&mut *teleoperator), sinks);
-        if let Some(first) = report.faults.into_iter().next() {
-            fault = Some(anyhow::anyhow!("recording episode {kept} (seed {}): {}", report.seed, first.chain()));
-            break;
-        }
-        if report.kept {
-            kept += 1;
-            bar.inc(1);
-        } else if report.outcome == EpisodeOutcome::Failure {
-            failed += 1;
-            tracing::warn!(seed = report.seed, reason = report.reason, "an episode failed and is kept out");
-        }
-        // What the human wants to have again, and what an emergency broke off, is done again.
-        scene += u64::from(report.kept || report.outcome == EpisodeOutcome::Failure);
-        bar.set_message(format!("{failed} failed"));
-    }
+    let mut selection = Selection::new(Strategy::Whole, &mut recorder, session.operator());
+    let series = Series {
+        counts: Counts::Kept,
+        most_failures: args.episodes / 2 + 10,
+        task: plan.sentence.clone(),
+        ..Series::of(args.episodes, first)
+    };
+    let stage = Stage {
+        robot: &mut rig.robot,
+        cameras: &mut *rig.cameras,
+        environment: &mut rig.environment,
+        policy: None,
+        human: Some(&mut human),
+        recorder: Some(&mut selection),
+        viewer: None,
+    };
+    let mut attendant = Watching { desk: &desk, bar: &bar, failed: 0 };
+    let end = session.run_series(&series, stage, &mut attendant);
     drop(keys);
     bar.finish_and_clear();
+    let end = end.with_context(|| format!("recording to {}", args.out.display()))?;
+    let (kept, failed) = (end.done, end.failed);
     // A recording that broke is the first thing to say; what was committed is whole all the same.
-    if let Some(fault) = fault {
+    if let Some((report, fault)) = end.reports.iter().find_map(|report| Some((report, report.faults.first()?))) {
+        let fault = anyhow::anyhow!("recording episode {kept} (seed {}): {}", report.seed, fault.chain());
         return Err(fault.context(format!("recording to {}: stopped; {kept} episodes are committed and whole", args.out.display())));
     }
     let totals = recorder.totals();
@@ -89,6 +88,33 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
         args.episodes
     );
     Ok(if interrupted { Done::Interrupted } else { Done::Ok })
+}
+
+/// Whoever sits at the desk, and the bar that shows how far the recording is.
+struct Watching<'a> {
+    desk: &'a Desk,
+    bar: &'a ProgressBar,
+    failed: u64,
+}
+
+impl Attendant for Watching<'_> {
+    fn may_begin(&mut self) -> bool {
+        !self.desk.has_quit() && self.desk.wait_for_clearance()
+    }
+
+    fn has_ended(&mut self) {
+        self.desk.ended();
+    }
+
+    fn hear(&mut self, report: &EpisodeReport) {
+        if report.kept {
+            self.bar.inc(1);
+        } else if report.outcome == EpisodeOutcome::Failure {
+            self.failed += 1;
+            tracing::warn!(seed = report.seed, reason = report.reason, "an episode failed and is kept out");
+        }
+        self.bar.set_message(format!("{} failed", self.failed));
+    }
 }
 
 /// The seed of the first scene. Scenes that the dataset has are not recorded once more: the same seed is the same

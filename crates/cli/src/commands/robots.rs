@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use sinew_core::RobotDescription;
+use sinew_core::{Part, PartKind, RobotDescription};
 
 use crate::args::{RobotsArgs, RobotsCommand};
 use crate::{Done, text};
@@ -16,14 +16,14 @@ pub fn run(args: &RobotsArgs) -> anyhow::Result<Done> {
 
 fn list(json: bool) -> anyhow::Result<Done> {
     let mut out = std::io::stdout().lock();
-    let mut rows = vec![["name", "what it is", "joints", "cameras", "rate", "LeRobot's names"].map(str::to_owned).to_vec()];
+    let mut rows = vec![["name", "what it is", "channels", "cameras", "rate", "LeRobot's names"].map(str::to_owned).to_vec()];
     for name in sinew_sim::robots::list() {
         let robot = sinew_sim::robots::get(name)?.description;
         if json {
             let cameras: Vec<&str> = robot.cameras.iter().map(|camera| camera.name.as_str()).collect();
             let line = serde_json::json!({
-                "name": robot.name, "title": robot.title, "robot_type": robot.lerobot_robot_type, "aliases": robot.aliases,
-                "joints": robot.joints.len(), "cameras": cameras, "control_rate_hz": robot.control_rate_hz,
+                "name": robot.name, "title": robot.title, "robot_type": robot.lerobot.class, "aliases": robot.lerobot.types,
+                "channels": robot.action_names(), "cameras": cameras, "control_rate_hz": robot.control_rate_hz,
             });
             writeln!(out, "{line}")?;
             continue;
@@ -31,11 +31,11 @@ fn list(json: bool) -> anyhow::Result<Done> {
         rows.push(vec![
             robot.name.clone(),
             robot.title.clone(),
-            robot.joints.len().to_string(),
+            robot.action_channels().len().to_string(),
             robot.cameras.iter().map(|camera| camera.name.as_str()).collect::<Vec<_>>().join(", "),
             format!("{} Hz", robot.control_rate_hz),
-            std::iter::once(robot.lerobot_robot_type.as_str())
-                .chain(robot.aliases.iter().map(String::as_str))
+            std::iter::once(robot.lerobot.class.as_str())
+                .chain(robot.lerobot.types.iter().map(String::as_str))
                 .collect::<Vec<_>>()
                 .join(", "),
         ]);
@@ -53,22 +53,33 @@ fn show(robot: &RobotDescription, json: bool) -> anyhow::Result<Done> {
         return Ok(Done::Ok);
     }
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{}: {} (LeRobot's {}), {} Hz", robot.name, robot.title, robot.lerobot_robot_type, robot.control_rate_hz)?;
-    writeln!(out, "bus {} at {} baud; ends in {:?}\n", robot.bus.protocol, robot.bus.baud_rate, robot.stop.behaviour)?;
-    let mut rows = vec![["joint", "feature", "motor", "position", "velocity", "step", "rest"].map(str::to_owned).to_vec()];
-    for (joint, rest) in robot.joints.iter().zip(&robot.stop.rest_rad) {
-        let [lower, upper] = joint.limits.position_rad.map(f64::to_degrees);
+    writeln!(out, "{}: {} (LeRobot's {}), {} Hz", robot.name, robot.title, robot.lerobot.class, robot.control_rate_hz)?;
+    for bus in &robot.buses {
+        let baud = bus.baud_rate.map_or_else(String::new, |baud| format!(" at {baud} baud"));
+        writeln!(out, "bus {}: {}{baud}", bus.name, bus.protocol)?;
+    }
+    writeln!(out, "ends in {:?}\n", robot.stop.behaviour)?;
+    let mut rows = vec![["part", "feature", "motor", "position", "velocity", "step", "rest"].map(str::to_owned).to_vec()];
+    for part in &robot.parts {
+        let number = |value: Option<f64>, after: &str| value.map_or_else(|| "-".to_owned(), |value| in_words(part, value, after));
+        let range = part.limits.position.map(|[lower, upper]| format!("{} to {}", in_words(part, lower, ""), in_words(part, upper, "")));
         rows.push(vec![
-            joint.name.clone(),
-            format!("{}.pos", joint.name),
-            format!("{} #{}", joint.motor.model, joint.motor.id),
-            format!("{lower:.0}° to {upper:.0}°"),
-            format!("{:.0} °/s", joint.limits.velocity_rad_per_s.to_degrees()),
-            format!("{:.0}°", joint.limits.step_rad.to_degrees()),
-            format!("{:.0}°", rest.to_degrees()),
+            part.name.clone(),
+            if part.is_feature() { part.feature_name() } else { "-".to_owned() },
+            part.motor.as_ref().map_or_else(|| "-".to_owned(), |motor| format!("{} #{} on {}", motor.model, motor.id, motor.bus)),
+            range.unwrap_or_else(|| "-".to_owned()),
+            number(part.limits.velocity, "/s"),
+            number(part.limits.step, ""),
+            number(part.rest, ""),
         ]);
     }
     write!(out, "{}", text::table(&rows))?;
+    if let Some(base) = &robot.base {
+        writeln!(out, "\nbase: {:?}, {} wheels, {}", base.kind, base.wheels.len(), base.feature_names().join(", "))?;
+    }
+    for sensor in &robot.sensors {
+        writeln!(out, "sensor {}: {}", sensor.name, sensor.features.join(", "))?;
+    }
     let mut rows = vec![["camera", "feature", "size"].map(str::to_owned).to_vec()];
     for camera in &robot.cameras {
         rows.push(vec![camera.name.clone(), format!("observation.images.{}", camera.name), format!("{}×{}", camera.width, camera.height)]);
@@ -76,4 +87,12 @@ fn show(robot: &RobotDescription, json: bool) -> anyhow::Result<Done> {
     writeln!(out)?;
     write!(out, "{}", text::table(&rows))?;
     Ok(Done::Ok)
+}
+
+/// A value of `part`: degrees for what turns, millimetres for what slides.
+fn in_words(part: &Part, value: f64, after: &str) -> String {
+    match part.kind {
+        PartKind::Prismatic => format!("{:.0} mm{after}", value * 1e3),
+        _ => format!("{:.0}{}°{after}", value.to_degrees(), if after.is_empty() { "" } else { " " }),
+    }
 }

@@ -2,28 +2,26 @@
 //! nothing.
 
 mod report;
-mod reset;
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use anyhow::Context;
-use sinew_core::{Clock, Environment, FrameSink, MockClock, Policy, RobotDescription, Teleoperator};
+use sinew_core::{Clock, FrameSink, MockClock, Policy};
 use sinew_policy::BoundPolicy;
 use sinew_recorder::RerunView;
 use sinew_runtime::{
-    EpisodeOutcome, EpisodeReport, EpisodeRequest, Fault, Inference, Keep, MonotonicClock, PolicyThread, Realtime, ReturnToRest, Selection,
-    Session, SessionConfig, Source, StopFlag, StopLevel, Watchdog,
+    Attendant, Counts, EpisodeReport, Fault, Inference, Keep, MonotonicClock, PolicyThread, Realtime, ReturnToRest, Selection, Series, Session,
+    SessionConfig, Stage, StopFlag,
 };
 
-use crate::args::{LoopArgs, RolloutArgs, StrategyMode, TeleopKind};
+use crate::args::{LoopArgs, RolloutArgs, StrategyMode};
 use crate::desk::{COMMANDS, Desk};
 use crate::live::LiveLine;
-use crate::rig::{Endless, Plan};
+use crate::rig::Plan;
 use crate::text::say;
-use crate::{Done, recording, source, text};
+use crate::{Done, recording, source, standby, text};
 
 /// Where the run goes.
 struct Outputs {
@@ -50,7 +48,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     let threads = source::threads_beside_control(args.compute.threads)?;
     let plan = Plan::of(&args.rig)?;
     let named = source::open(args.policy.as_deref(), &args.compute)?;
-    let mut policy = BoundPolicy::bind(&named.checkpoint, plan.robot())?.with_threads(threads)?;
+    let mut policy = source::beside_control(|| Ok(BoundPolicy::bind(&named.checkpoint, plan.robot())?.with_threads(threads)?))?;
     let mode = args.run.strategy;
     let config = SessionConfig {
         keep: if matches!(mode, StrategyMode::Base | StrategyMode::Episodic) { Keep::Finished } else { Keep::Everything },
@@ -69,8 +67,8 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         mode != StrategyMode::Dagger || args.run.teleop.is_some() && !args.no_record,
         "rolling out: dagger records what somebody does who takes over; say who by --teleop, and leave out --no-record"
     );
-    let mut rig = plan.simulate()?;
-    let mut human = args.run.teleop.map(|TeleopKind::Scripted| plan.task.teleoperator(rig.world.clone(), args.rig.seed));
+    let mut rig = plan.simulate(!args.fast)?;
+    let mut human = args.run.teleop.map(|kind| plan.teleoperator(kind, &rig, args.rig.seed)).transpose()?;
     let fps = plan.robot().control_rate_hz;
 
     let outputs = Outputs::of(args);
@@ -88,6 +86,10 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     let stop = StopFlag::new();
     let clock: Arc<dyn Clock> = if args.fast { Arc::new(MockClock::new()) } else { Arc::new(MonotonicClock::new()) };
     let mut session = Session::new(config, clock, stop.clone());
+    // A simulated arm is gone with its process; with --realtime it is watched as a real one is.
+    if args.control.realtime {
+        session = session.watched_by(standby::watch(plan.robot(), &stop, args.control.realtime().priority)?);
+    }
     let mut selection = recorder.as_mut().map(|recorder| {
         let selection = Selection::new(args.run.selection(plan.robot()), recorder, session.operator());
         match mode {
@@ -130,61 +132,28 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         }
         say!("task      {}, {} episodes from seed {}", plan.task.name(), args.episodes, args.rig.seed);
     }
-    let watchdog = if args.control.realtime { Some(watch(plan.robot(), &session, &stop, &args.control)?) } else { None };
-
     let line = LiveLine::start(session.progress(), args.episodes, stop.clone());
-    let mut reports: Vec<EpisodeReport> = Vec::new();
-    let (mut attempt, mut scene, mut done) = (0, 0, 0);
-    let wanted = if args.run.duration.is_some() { 1 } else { args.episodes };
-    while done < wanted && (!args.run.interactive || desk.wait_for_start()) {
-        let task = session.operator().task().or_else(|| plan.sentence.clone());
-        let request = EpisodeRequest { attempt, seed: args.rig.seed + scene, task };
-        attempt += 1;
-        let source = match &mut human {
-            Some(human) => Source::Supervised(&mut policy, &mut **human),
-            None => Source::Policy(&mut policy),
-        };
-        let mut endless;
-        let environment: &mut dyn Environment = match args.run.duration {
-            Some(seconds) => {
-                endless = Endless::new(&mut rig.environment, seconds, fps);
-                &mut endless
-            }
-            None => &mut rig.environment,
-        };
-        let mut sinks: Vec<&mut dyn FrameSink> = Vec::new();
-        sinks.extend(selection.as_mut().map(|sink| sink as &mut dyn FrameSink));
-        sinks.extend(view.as_mut().map(|sink| sink as &mut dyn FrameSink));
-        let mut report = session.run_episode(&request, &mut rig.robot, environment, source, &mut sinks);
-        desk.ended();
-        // What the human wants to have again, and what an emergency broke off, doesn't count.
-        let mut again = report.outcome == EpisodeOutcome::Dropped || stop.level() == StopLevel::Emergency;
-        let mut goes_on = report.faults.is_empty() && !desk.has_quit() && desk.wait_for_clearance();
-        if mode == StrategyMode::Episodic && goes_on && (again || done + 1 < wanted) {
-            let human = human.as_mut().map(|human| &mut **human as &mut dyn Teleoperator);
-            let reset = reset::reset(&mut session, &mut rig, human, &desk, (args.run.reset_time, fps));
-            let faults = reset.report.map(|report| report.faults).unwrap_or_default();
-            goes_on = faults.is_empty() && !desk.has_quit() && desk.wait_for_clearance();
-            report.faults.extend(faults);
-            if reset.again && !again {
-                (again, report.outcome, report.kept) = (true, EpisodeOutcome::Dropped, false);
-            }
-        }
-        if let Some(selection) = &mut selection {
-            selection.settle(!again).with_context(|| format!("rolling out episode {} (seed {})", report.attempt, report.seed))?;
-        }
-        if args.json {
-            text::print_json(&report)?;
-        }
-        reports.push(report);
-        scene += u64::from(!again);
-        done = if mode == StrategyMode::Dagger { committed.load(Relaxed) } else { done + u64::from(!again) };
-        if !goes_on || args.run.duration.is_some() && !again {
-            break;
-        }
-    }
+    let series = Series {
+        counts: if mode == StrategyMode::Dagger { Counts::Others(committed.clone()) } else { Counts::Run },
+        task: plan.sentence.clone(),
+        ticks_between: if mode == StrategyMode::Episodic { (args.run.reset_time * f64::from(fps)).ceil() as u64 } else { 0 },
+        endless: args.run.duration.map(|s| if s > 0.0 { (s * f64::from(fps)).ceil() as u64 } else { u64::MAX }),
+        ..Series::of(args.episodes, args.rig.seed)
+    };
+    let stage = Stage {
+        robot: &mut rig.robot,
+        cameras: &mut *rig.cameras,
+        environment: &mut rig.environment,
+        policy: Some(&mut policy),
+        human: human.as_mut(),
+        recorder: selection.as_mut(),
+        viewer: view.as_mut().map(|view| view as &mut dyn FrameSink),
+    };
+    let mut attendant = Watching { desk: &desk, args, printing: Ok(()) };
+    let reports = session.run_series(&series, stage, &mut attendant)?.reports;
+    attendant.printing?;
     drop(line);
-    drop(watchdog);
+    drop(session);
     drop(keys);
     let recorded = committed.load(Relaxed);
     if args.json {
@@ -209,12 +178,36 @@ fn try_realtime(control: &LoopArgs) -> anyhow::Result<Option<Realtime>> {
     Ok(if realtime.asked.is_empty() { None } else { Some(realtime) })
 }
 
-/// Starts this program once more, to stand by.
-fn watch(robot: &RobotDescription, session: &Session, stop: &StopFlag, control: &LoopArgs) -> anyhow::Result<Watchdog> {
-    let program = std::env::current_exe().context("starting the watchdog: finding this program")?;
-    // Below the control thread, which nothing of ours is to keep waiting.
-    let priority = control.realtime().priority.map(|priority| priority.saturating_sub(1).max(1));
-    let mut command = Command::new(program);
-    command.args(["watchdog", &robot.name]).args(priority.map(|priority| format!("--fifo={priority}")));
-    Watchdog::start(&mut command, session.progress(), stop.clone(), priority).context("starting the watchdog")
+/// Whoever sits at the desk, and what is printed of each episode.
+struct Watching<'a> {
+    desk: &'a Desk,
+    args: &'a RolloutArgs,
+    printing: anyhow::Result<()>,
+}
+
+impl Attendant for Watching<'_> {
+    fn may_begin(&mut self) -> bool {
+        !self.args.run.interactive || self.desk.wait_for_start()
+    }
+
+    fn has_ended(&mut self) {
+        self.desk.ended();
+    }
+
+    fn may_go_on(&mut self) -> bool {
+        !self.desk.has_quit() && self.desk.wait_for_clearance() && self.printing.is_ok()
+    }
+
+    fn between(&mut self, moves: Option<&mut dyn FnMut() -> bool>) -> bool {
+        self.desk.between(self.args.run.reset_time, moves)
+    }
+
+    fn hear(&mut self, report: &EpisodeReport) {
+        if self.args.json && self.printing.is_ok() {
+            self.printing = text::print_json(report);
+        }
+        for left in &report.detached {
+            text::note!("\nleft behind: {left}");
+        }
+    }
 }

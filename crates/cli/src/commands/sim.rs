@@ -12,7 +12,7 @@ use crate::rig::Plan;
 pub fn run(command: &SimCommand) -> anyhow::Result<Done> {
     let SimCommand::Render { rig: args, out, width, height } = command;
     let plan = Plan::of(args)?;
-    let mut rig = plan.simulate()?;
+    let mut rig = plan.simulate(false)?;
     let setup = rig.environment.reset(args.seed)?;
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{} with seed {}: {}", plan.task.name(), args.seed, setup.task)?;
