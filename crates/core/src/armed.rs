@@ -5,14 +5,25 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::{
-    Clock, GateFault, Interventions, Lease, LeaseError, LeaseState, Observation, Robot, RobotDescription, RobotError, SafetyGate, Sent, Tick,
-    Timestamp, Wanted,
+    Clock, GateFault, Interventions, Lease, LeaseError, LeaseState, Observation, Robot, RobotDescription, RobotError, SafetyGate, Sent,
+    Tick, Timestamp, Wanted,
 };
 
 /// What opens a robot's motors. Only [`Armed`] has one, and it hands out no more than a look at it for the
 /// time of a call, so nobody else can switch torque or reach a motor.
-#[derive(Debug)]
-pub struct Door(());
+///
+/// ```compile_fail,E0423
+/// let door = sinew_core::Door(());
+/// ```
+pub struct Door<'a>(&'a dyn Lease);
+
+impl Door<'_> {
+    /// One more device has answered. A robot says so in a call that takes longer than some 50 ms, so that the watchdog
+    /// does not take it for hung. Never waits.
+    pub fn alive(&self) {
+        self.0.beat();
+    }
+}
 
 /// How often the safe action is tried.
 const STOP_TRIES: u32 = 3;
@@ -74,7 +85,7 @@ pub struct Armed<'a> {
     lease: &'a dyn Lease,
     clock: &'a dyn Clock,
     gate: SafetyGate,
-    door: Door,
+    door: Door<'a>,
     /// What the last command was, as far as it was sent: a value a channel.
     commanded: Vec<f64>,
     sent: Sent,
@@ -107,7 +118,7 @@ impl<'a> Armed<'a> {
             lease,
             clock,
             gate,
-            door: Door(()),
+            door: Door(lease),
             commanded: vec![0.0; width],
             sent: Sent::new(width),
             unconfirmed_since: None,
@@ -156,8 +167,16 @@ impl<'a> Armed<'a> {
     pub fn drive(&mut self, wanted: Option<&Wanted>, observed: &Observation, dt_s: f64) -> Result<Driven, DriveError> {
         self.lease.beat();
         let now = self.clock.now();
-        let verdict = self.gate.propose(wanted, observed, now, dt_s)?;
         self.sent.clear();
+        let verdict = match self.gate.propose(wanted, observed, now, dt_s) {
+            Ok(verdict) => verdict,
+            Err(fault) => {
+                // Nothing moved the robot in this turn.
+                self.gate.commit(&self.sent);
+                self.note();
+                return Err(fault.into());
+            }
+        };
         let written = match self.lease.state() {
             LeaseState::Held => {
                 self.unconfirmed_since = None;
@@ -170,9 +189,7 @@ impl<'a> Armed<'a> {
             }
             LeaseState::Lost => Err(DriveError::Lease),
         };
-        if written.is_err() {
-            self.sent.clear();
-        }
+        // After an error too: what had been sent by then was sent.
         self.gate.commit(&self.sent);
         self.note();
         written?;

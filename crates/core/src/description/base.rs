@@ -4,9 +4,10 @@ use nalgebra::{Matrix3, Vector3};
 use serde::{Deserialize, Serialize};
 
 use super::{Part, PartKind};
+use crate::DatasetUnit;
 
 /// A base on wheels. It is told `x.vel` (m/s, forward), `y.vel` (m/s, to the left; not where it can't) and
-/// `theta.vel` (rad/s, counter-clockwise; degrees a second in datasets).
+/// `theta.vel` (rad/s, counter-clockwise).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Base {
@@ -22,8 +23,43 @@ pub struct Base {
     /// go sideways the second is not used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<[String; 3]>,
+    /// How datasets and checkpoints write its velocities.
+    #[serde(default, skip_serializing_if = "BaseUnit::is_default")]
+    pub unit: BaseUnit,
+    /// Whether its velocities are measured, and so a part of the state.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub is_measured: bool,
     #[serde(rename = "wheel")]
     pub wheels: Vec<BaseWheel>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_yes(value: &bool) -> bool {
+    *value
+}
+
+/// How the velocities of a base are written in datasets and checkpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BaseUnit {
+    /// m/s, and degrees a second (LeRobot's LeKiwi and Reachy 2).
+    #[default]
+    Degrees,
+    /// m/s, and rad/s.
+    Si,
+    /// Shares of the velocity limits, −1..1 (LeRobot's Earth Rover).
+    Share,
+}
+
+impl BaseUnit {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How a base moves.
@@ -71,6 +107,20 @@ impl Base {
         }
     }
 
+    /// What `axis` (forward, left, turning) may do.
+    pub fn limits(&self, axis: usize) -> BaseLimits {
+        if axis == 2 { self.angular } else { self.linear }
+    }
+
+    /// dataset = scale · SI + offset, of `axis`.
+    pub(super) fn scale_offset(&self, axis: usize) -> (f64, f64) {
+        match self.unit {
+            BaseUnit::Degrees if axis == 2 => DatasetUnit::Degrees.scale_offset([0.0; 2]),
+            BaseUnit::Degrees | BaseUnit::Si => (1.0, 0.0),
+            BaseUnit::Share => (1.0 / self.limits(axis).velocity, 0.0),
+        }
+    }
+
     /// The wheels' speeds in rad/s for a motion of forward, left (m/s) and turning (rad/s): a number a wheel
     /// into `out`. Where one would be too fast, all are slowed down by the same share.
     pub fn wheel_velocities(&self, motion: [f64; 3], out: &mut [f64]) {
@@ -114,10 +164,15 @@ impl Base {
         if let Some((what, value)) = bad {
             return Some(format!("{what} is {value}, expected finite and above 0"));
         }
+        if self.stale_ms == 0 {
+            return Some("stale_ms is 0, expected above 0".into());
+        }
         for (i, wheel) in self.wheels.iter().enumerate() {
             match parts.iter().find(|part| part.name == wheel.part) {
                 None => return Some(format!("wheel {} is no part of the robot", wheel.part)),
-                Some(part) if part.kind != PartKind::Wheel => return Some(format!("wheel {} is a part of kind {:?}", wheel.part, part.kind)),
+                Some(part) if part.kind != PartKind::Wheel => {
+                    return Some(format!("wheel {} is a part of kind {:?}", wheel.part, part.kind));
+                }
                 Some(_) => {}
             }
             if self.wheels[..i].iter().any(|other| other.part == wheel.part) {

@@ -1,10 +1,14 @@
 //! A robot.toml, which may be put together of others.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
+use toml::de::{DeTable, Deserializer};
 
-use super::{DescriptionError, ROBOT_SCHEMA, RobotDescription};
+use super::{DescriptionError, MOST_PARTS, ROBOT_SCHEMA, RobotDescription};
 
-/// Another robot that is a part of this one.
+/// Another robot that is a part of this one: its parts, sensors, tools and cameras. What it says of how a session
+/// ends, of its rate, its names and its simulation is left to this one.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Include {
@@ -14,13 +18,20 @@ struct Include {
     prefix: String,
     /// What its buses are called here; those that are not named keep their names, with the prefix.
     #[serde(default)]
-    bus: toml::Table,
+    bus: BTreeMap<String, String>,
     /// Where its base stands in this robot's.
     #[serde(default)]
     base_from_robot: super::Pose,
 }
 
-/// Robots that include each other deeper than this do so in a circle.
+/// What a file includes, whatever else is in it.
+#[derive(Deserialize)]
+struct Includes {
+    #[serde(default)]
+    include: Vec<Include>,
+}
+
+/// How deep robots may include each other.
 const MOST_INCLUDED: usize = 8;
 
 impl RobotDescription {
@@ -38,7 +49,7 @@ impl RobotDescription {
     /// # Errors
     /// As [`from_toml`](Self::from_toml), and when a robot that is included is not to be had.
     pub fn from_toml_with(name: &str, text: &str, find: &dyn Fn(&str) -> Option<String>) -> Result<Self, DescriptionError> {
-        read(name, text, find, 0)
+        read(name, text, find, &mut Vec::new())
     }
 
     /// The text that [`from_toml`](Self::from_toml) reads as the same description.
@@ -50,10 +61,20 @@ impl RobotDescription {
     }
 }
 
-fn read(name: &str, text: &str, find: &dyn Fn(&str) -> Option<String>, depth: usize) -> Result<RobotDescription, DescriptionError> {
-    let syntax = |source| DescriptionError::Syntax { name: name.to_owned(), source: Box::new(source) };
+/// Reads `text`, which was included by those `above`, the outermost first.
+fn read(
+    name: &str,
+    text: &str,
+    find: &dyn Fn(&str) -> Option<String>,
+    above: &mut Vec<String>,
+) -> Result<RobotDescription, DescriptionError> {
+    let syntax = |mut source: toml::de::Error| {
+        // So that it shows the line.
+        source.set_input(Some(text));
+        DescriptionError::Syntax { name: name.to_owned(), source: Box::new(source) }
+    };
     let invalid = |what: String| DescriptionError::Invalid { name: name.to_owned(), what };
-    let mut table: toml::Table = toml::from_str(text).map_err(syntax)?;
+    let table: toml::Table = toml::from_str(text).map_err(syntax)?;
     match table.get("schema") {
         Some(toml::Value::Integer(found)) if *found == i64::from(ROBOT_SCHEMA) => {}
         None => {
@@ -62,28 +83,31 @@ fn read(name: &str, text: &str, find: &dyn Fn(&str) -> Option<String>, depth: us
         }
         Some(found) => return Err(DescriptionError::Schema { name: name.to_owned(), found: format!("schema is {found}") }),
     }
-    let includes: Vec<Include> = match table.remove("include") {
-        None => {
-            // From the text itself, so that an error says the line.
-            let description: RobotDescription = toml::from_str(text).map_err(syntax)?;
-            return description.fault().map_or(Ok(description), |what| Err(invalid(what)));
-        }
-        Some(includes) => includes.try_into().map_err(syntax)?,
-    };
-    if depth >= MOST_INCLUDED {
-        return Err(invalid("robots include each other in a circle".into()));
-    }
-    let mut description: RobotDescription = table.try_into().map_err(syntax)?;
+    let Includes { include: includes } = toml::from_str(text).map_err(syntax)?;
+    let mut table = DeTable::parse(text).map_err(syntax)?;
+    table.get_mut().remove("include");
+    let mut description = RobotDescription::deserialize(Deserializer::from(table)).map_err(syntax)?;
+    above.push(name.to_owned());
     let mut parts = Vec::new();
     for include in &includes {
-        let missing = || DescriptionError::NotIncluded { name: name.to_owned(), included: include.robot.clone() };
-        let text = find(&include.robot).ok_or_else(missing)?;
-        let included = read(&include.robot, &text, find, depth + 1)?;
+        let robot = &include.robot;
+        if above.contains(robot) {
+            return Err(invalid(format!("it includes {robot}, in a circle: {}, {robot}", above.join(", "))));
+        }
+        if above.len() > MOST_INCLUDED {
+            return Err(invalid(format!("robots include each other {} deep, expected at most {MOST_INCLUDED}", above.len())));
+        }
+        let missing = || DescriptionError::NotIncluded { name: name.to_owned(), included: robot.clone() };
+        let included = read(robot, &find(robot).ok_or_else(missing)?, find, above)?;
         if let Some(unknown) = include.bus.keys().find(|bus| !included.buses.iter().any(|other| other.name == **bus)) {
-            return Err(invalid(format!("it renames the bus {unknown} of {}, which has none of that name", include.robot)));
+            return Err(invalid(format!("it renames the bus {unknown} of {robot}, which has none of that name")));
         }
         description.take(included, include, &mut parts).map_err(invalid)?;
+        if parts.len() > MOST_PARTS {
+            return Err(invalid(format!("it has {} parts and more, expected at most {MOST_PARTS}", parts.len())));
+        }
     }
+    above.pop();
     parts.append(&mut description.parts);
     description.parts = parts;
     description.fault().map_or(Ok(description), |what| Err(invalid(what)))
@@ -94,12 +118,12 @@ impl RobotDescription {
     fn take(&mut self, included: Self, include: &Include, parts: &mut Vec<super::Part>) -> Result<(), String> {
         let Include { prefix, robot, base_from_robot, .. } = include;
         let prefixed = |name: &str| format!("{prefix}{name}");
-        let bus_name = |name: &str| match include.bus.get(name) {
-            Some(toml::Value::String(here)) => here.clone(),
-            _ => prefixed(name),
-        };
+        let bus_name = |name: &str| include.bus.get(name).cloned().unwrap_or_else(|| prefixed(name));
         if included.base.is_some() {
             return Err(format!("{robot} has a base, and a robot with a base can't be included"));
+        }
+        if !base_from_robot.is_usable() {
+            return Err(format!("base_from_robot of {robot} is no pose"));
         }
         for mut bus in included.buses {
             bus.name = bus_name(&bus.name);
@@ -114,10 +138,10 @@ impl RobotDescription {
             part.feature = part.feature.as_deref().map(prefixed);
             part.name = prefixed(&part.name);
             if part.parent.is_none() {
-                let pose = base_from_robot.to_isometry() * part.parent_from_part.to_isometry();
-                let rotation = pose.rotation.quaternion();
                 // Untouched where nothing is moved, so that no bit of it is rounded.
                 if *base_from_robot != super::Pose::default() {
+                    let pose = base_from_robot.to_isometry() * part.parent_from_part.to_isometry();
+                    let rotation = pose.rotation.quaternion();
                     part.parent_from_part = super::Pose {
                         translation_m: pose.translation.vector.into(),
                         rotation_wxyz: [rotation.w, rotation.i, rotation.j, rotation.k],

@@ -1,24 +1,24 @@
 //! A robot model as data: what `robots/<name>/robot.toml` says.
 
 mod base;
+mod check;
 mod file;
 mod part;
 mod simulation;
-
-use std::collections::{BTreeMap, BTreeSet};
 
 use nalgebra::Isometry3;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::DatasetUnit;
-
-pub use base::{Base, BaseKind, BaseLimits, BaseWheel};
+pub use base::{Base, BaseKind, BaseLimits, BaseUnit, BaseWheel};
 pub use part::{CommandMode, Limits, Motor, Part, PartKind, Pose};
 pub use simulation::{Collider, Link, MotorModel, Shape, SimulatedCamera, Simulation, Visual};
 
 /// The version of robot.toml that is read.
 pub const ROBOT_SCHEMA: u32 = 2;
+
+/// How many parts a robot may have.
+const MOST_PARTS: usize = 256;
 
 /// A robot description that cannot be used.
 #[derive(Debug, Error)]
@@ -242,7 +242,10 @@ impl RobotDescription {
                 scale_offset: (1.0, 0.0),
             })
         });
-        self.moving_channels().chain(sensors).collect()
+        let is_measured = |channel: &Channel| {
+            !matches!(channel.source, ChannelSource::Base(_)) || self.base.as_ref().is_some_and(|base| base.is_measured)
+        };
+        self.moving_channels().filter(is_measured).chain(sensors).collect()
     }
 
     /// The channels of `action`, in order: the parts and the base that are commanded.
@@ -263,7 +266,7 @@ impl RobotDescription {
                 name,
                 source: ChannelSource::Base(*axis),
                 mode: Some(CommandMode::Velocity),
-                scale_offset: if *axis == 2 { DatasetUnit::Degrees.scale_offset([0.0; 2]) } else { (1.0, 0.0) },
+                scale_offset: base.scale_offset(*axis),
             })
         });
         parts.chain(base)
@@ -295,121 +298,6 @@ impl RobotDescription {
         self.parts.iter().position(|part| part.name == name)
     }
 
-    fn fault(&self) -> Option<String> {
-        if self.schema != ROBOT_SCHEMA {
-            return Some(format!("schema is {}, expected {ROBOT_SCHEMA}", self.schema));
-        }
-        if self.control_rate_hz == 0 {
-            return Some("control_rate_hz is 0".into());
-        }
-        if self.feedback.max_age_ms == 0 || self.feedback.fault_age_ms < self.feedback.max_age_ms {
-            return Some("feedback: expected max_age_ms above 0 and fault_age_ms at least as long".into());
-        }
-        if let Some(twice) = twice(self.buses.iter().map(|bus| &bus.name)) {
-            return Some(format!("two buses are called {twice}"));
-        }
-        let faults = [self.parts_fault(), self.base_fault(), self.sensors_fault(), self.names_fault(), self.tools_fault(), self.cameras_fault()];
-        faults.into_iter().flatten().next().or_else(|| Some(format!("simulation: {}", self.simulation.as_ref()?.fault(self)?)))
-    }
-
-    fn parts_fault(&self) -> Option<String> {
-        if self.action_channels().is_empty() {
-            return Some("it has nothing that can be commanded: no part with a command and no base".into());
-        }
-        if let Some(twice) = twice(self.parts.iter().map(|part| &part.name)) {
-            return Some(format!("two parts are called {twice}"));
-        }
-        let mut addresses: BTreeMap<(&str, u16), &str> = BTreeMap::new();
-        for part in &self.parts {
-            if let Some(what) = part.fault() {
-                return Some(format!("part {}: {what}", part.name));
-            }
-            let mut above = part.parent.as_deref();
-            for _ in 0..=self.parts.len() {
-                let Some(name) = above else { break };
-                match self.parts.iter().find(|other| other.name == name) {
-                    None => return Some(format!("part {}: its parent {name} is no part of the robot", part.name)),
-                    Some(parent) => above = parent.parent.as_deref(),
-                }
-            }
-            if above.is_some() {
-                return Some(format!("part {}: its parents go round in a circle and never reach the base", part.name));
-            }
-            let Some(motor) = &part.motor else { continue };
-            if !self.buses.iter().any(|bus| bus.name == motor.bus) {
-                return Some(format!("part {}: its motor is on the bus {}, which the robot does not have", part.name, motor.bus));
-            }
-            if let Some(other) = addresses.insert((&motor.bus, motor.id), &part.name) {
-                return Some(format!("parts {other} and {} have the same motor: {} on the bus {}", part.name, motor.id, motor.bus));
-            }
-        }
-        None
-    }
-
-    fn base_fault(&self) -> Option<String> {
-        let lone = |part: &&Part| {
-            part.kind == PartKind::Wheel && !self.base.iter().any(|base| base.wheels.iter().any(|wheel| wheel.part == part.name))
-        };
-        if let Some(part) = self.parts.iter().find(lone) {
-            return Some(format!("part {} is a wheel of no base", part.name));
-        }
-        self.base.as_ref().and_then(|base| base.fault(&self.parts)).map(|what| format!("base: {what}"))
-    }
-
-    fn sensors_fault(&self) -> Option<String> {
-        if let Some(twice) = twice(self.sensors.iter().map(|sensor| &sensor.name)) {
-            return Some(format!("two sensors are called {twice}"));
-        }
-        let unknown = |bus: &String| !self.buses.iter().any(|other| other.name == *bus);
-        let bad = self.sensors.iter().find_map(|sensor| Some((sensor, sensor.bus.as_ref().filter(|bus| unknown(bus))?)));
-        bad.map(|(sensor, bus)| format!("sensor {}: it is on the bus {bus}, which the robot does not have", sensor.name))
-    }
-
-    fn names_fault(&self) -> Option<String> {
-        let names = self.state_names();
-        twice(names.iter()).map(|twice| format!("two features are called {twice}"))
-    }
-
-    fn tools_fault(&self) -> Option<String> {
-        if let Some(twice) = twice(self.tools.iter().map(|tool| &tool.name)) {
-            return Some(format!("two tools are called {twice}"));
-        }
-        let rest: Vec<f64> = self.parts.iter().map(|part| part.rest.unwrap_or(0.0)).collect();
-        for Tool { name, part, part_from_tool, workspace } in &self.tools {
-            let Some(part) = self.part_index(part) else { return Some(format!("tool {name}: {part} is no part of the robot")) };
-            if !part_from_tool.is_usable() {
-                return Some(format!("tool {name}: part_from_tool is no pose"));
-            }
-            let Some(Workspace { min_m, max_m }) = workspace else { continue };
-            if !(0..3).all(|i| min_m[i].is_finite() && max_m[i].is_finite() && min_m[i] < max_m[i]) {
-                return Some(format!("tool {name}: its workspace reaches from {min_m:?} to {max_m:?}, expected finite and rising"));
-            }
-            let at = (self.base_from_parts(&rest)[part] * part_from_tool.to_isometry()).translation.vector;
-            if !(0..3).all(|i| (min_m[i]..=max_m[i]).contains(&at[i])) {
-                let at: [f64; 3] = at.into();
-                return Some(format!("tool {name}: at rest it is at {at:?}, outside its workspace from {min_m:?} to {max_m:?}"));
-            }
-        }
-        None
-    }
-
-    fn cameras_fault(&self) -> Option<String> {
-        if let Some(twice) = twice(self.cameras.iter().map(|camera| &camera.name)) {
-            return Some(format!("two cameras are called {twice}"));
-        }
-        let fault = |camera: &CameraDescription| {
-            if !(1..=8192).contains(&camera.width) || !(1..=8192).contains(&camera.height) {
-                return Some(format!("{}x{} is no usable size", camera.width, camera.height));
-            }
-            if camera.fps == Some(0) || camera.max_age_ms == 0 {
-                return Some("fps and max_age_ms must be above 0".into());
-            }
-            (![0, 90, 180, 270].contains(&camera.rotation_deg))
-                .then(|| format!("rotation_deg is {}, expected 0, 90, 180 or 270", camera.rotation_deg))
-        };
-        self.cameras.iter().find_map(|camera| Some(format!("camera {}: {}", camera.name, fault(camera)?)))
-    }
-
     /// Poses of the parts' links in the base frame, for a value a part; missing values count as 0.
     pub fn base_from_parts(&self, values: &[f64]) -> Vec<Isometry3<f64>> {
         let mut poses: Vec<Option<Isometry3<f64>>> = vec![None; self.parts.len()];
@@ -421,7 +309,8 @@ impl RobotDescription {
                     None => Some(Isometry3::identity()),
                     Some(name) => self.part_index(name).and_then(|parent| poses[parent]),
                 };
-                poses[i] = parent.map(|parent| parent * part.parent_from_part.to_isometry() * part.motion(values.get(i).copied().unwrap_or(0.0)));
+                poses[i] =
+                    parent.map(|parent| parent * part.parent_from_part.to_isometry() * part.motion(values.get(i).copied().unwrap_or(0.0)));
             }
             if poses.iter().all(Option::is_some) {
                 break;
@@ -433,7 +322,8 @@ impl RobotDescription {
     /// The parts that carry the part `index`, from the base on, itself included.
     pub fn chain_to(&self, index: usize) -> Vec<usize> {
         let mut chain = vec![index];
-        while let Some(parent) = chain.last().and_then(|last| self.parts.get(*last)?.parent.as_ref()).and_then(|name| self.part_index(name)) {
+        while let Some(parent) = chain.last().and_then(|last| self.parts.get(*last)?.parent.as_ref()).and_then(|name| self.part_index(name))
+        {
             if chain.contains(&parent) {
                 break;
             }
@@ -442,12 +332,6 @@ impl RobotDescription {
         chain.reverse();
         chain
     }
-}
-
-/// The first name that comes twice.
-fn twice<'a>(names: impl Iterator<Item = &'a String>) -> Option<&'a String> {
-    let mut seen = BTreeSet::new();
-    names.into_iter().find(|name| !seen.insert(*name))
 }
 
 #[cfg(test)]

@@ -194,6 +194,13 @@ impl Limits {
         if let Some((what, value)) = bad {
             return Some(format!("limits.{what} is {value}, expected finite and above 0"));
         }
+        let share = |what: &str| what == "torque" || what == "effort";
+        if let Some((what, Some(value))) = numbers.iter().find(|(what, value)| share(what) && value.is_some_and(|v| v > 1.0)) {
+            return Some(format!("limits.{what} is {value}, expected a share of stall torque, at most 1"));
+        }
+        if self.stale_ms == Some(0) {
+            return Some("limits.stale_ms is 0, expected above 0".into());
+        }
         let needed: &[&str] = match command {
             None => &[],
             Some(CommandMode::Position) => &["position", "velocity", "step"],
@@ -245,7 +252,9 @@ impl Part {
     /// What moving by `value` does to the part's frame.
     pub(crate) fn motion(&self, value: f64) -> Isometry3<f64> {
         match self.kind {
-            PartKind::Prismatic => Isometry3::from_parts(Translation3::from(self.unit_axis().into_inner() * value), UnitQuaternion::identity()),
+            PartKind::Prismatic => {
+                Isometry3::from_parts(Translation3::from(self.unit_axis().into_inner() * value), UnitQuaternion::identity())
+            }
             _ => Isometry3::from_parts(Translation3::identity(), UnitQuaternion::from_axis_angle(&self.unit_axis(), value)),
         }
     }
@@ -269,6 +278,9 @@ impl Part {
         }
         if self.unit.needs_range() && self.range.is_none() {
             return Some("range is missing, which its unit refers to".into());
+        }
+        if self.unit == DatasetUnit::Degrees && self.kind == PartKind::Prismatic {
+            return Some("unit is degrees, expected another for a part that slides".into());
         }
         if self.kind == PartKind::Wheel && self.command.is_some() {
             return Some("a wheel has no command of its own: its base is commanded".into());

@@ -46,7 +46,9 @@ impl Simulation {
             }
         }
         for part in &robot.parts {
-            let Some(motor) = &part.motor else { return Some(format!("part {} has no motor, which no part that is simulated lacks", part.name)) };
+            let Some(motor) = &part.motor else {
+                return Some(format!("part {} has no motor, which no part that is simulated lacks", part.name));
+            };
             if !self.motors.iter().any(|other| other.model == motor.model) {
                 return Some(format!("part {} has the motor {}, which is not among the motors", part.name, motor.model));
             }

@@ -10,6 +10,12 @@ use crate::{Channel, ChannelSource, CommandMode, Limits, Observation, RobotDescr
 const RETURN_SHARE: f64 = 1.0 / 6.0;
 /// Below this share of its effort ceiling a part may push on.
 const RELIEVED_SHARE: f64 = 0.8;
+/// A part that pushes harder is led to this share of its ceiling, not to all of it, where noise would count as too much.
+const RELIEF_SHARE: f64 = 0.9;
+/// In this time it is led most of the way, so slowly that effort, which answers late, can follow.
+const RELIEF_S: f64 = 0.15;
+/// The most of the way in a tick.
+const RELIEF_MOST: f64 = 0.2;
 /// Noise and resolution of a position, as a share of the step limit.
 const NOISE_SHARE: f64 = 0.2;
 
@@ -55,8 +61,9 @@ impl ChannelGate {
         let none = Limits::default();
         let (limits, [lower, upper], velocity) = match (channel.source, &robot.base) {
             (ChannelSource::Base(axis), Some(base)) => {
-                let limits = if axis == 2 { base.angular } else { base.linear };
-                let like = Limits { acceleration: limits.acceleration, jerk: limits.jerk, stale_ms: Some(base.stale_ms), ..Limits::default() };
+                let limits = base.limits(axis);
+                let like =
+                    Limits { acceleration: limits.acceleration, jerk: limits.jerk, stale_ms: Some(base.stale_ms), ..Limits::default() };
                 (&like.clone(), [f64::MIN, f64::MAX], limits.velocity)
             }
             (ChannelSource::Part(i), _) => {
@@ -67,6 +74,7 @@ impl ChannelGate {
         };
         let step = limits.step.unwrap_or(f64::INFINITY);
         let most = |limit: Option<f64>| limit.unwrap_or(f64::INFINITY);
+        let max_age_ns = i64::from(robot.feedback.max_age_ms) * 1_000_000;
         Self {
             name: channel.name,
             source: channel.source,
@@ -80,10 +88,10 @@ impl ChannelGate {
             stale_ns: limits.stale_ms.map_or(i64::MAX, |ms| i64::from(ms) * 1_000_000),
             effort: most(limits.effort),
             temperature_c: most(limits.temperature_c),
-            max_age_ns: i64::from(robot.feedback.max_age_ms) * 1_000_000,
+            max_age_ns,
             fault_age_ms: robot.feedback.fault_age_ms,
             last: Motion::default(),
-            believed: Believed::new(velocity, if step.is_finite() { NOISE_SHARE * step } else { velocity }),
+            believed: Believed::new(velocity, if step.is_finite() { NOISE_SHARE * step } else { velocity }, max_age_ns),
             sensed: Sensed::default(),
             is_unknown: false,
             pushing_since: None,
@@ -115,7 +123,7 @@ impl ChannelGate {
         self.sensed = Sensed::of(observed, self.state, self.source);
         if self.is_position() {
             if let Some((position, time)) = self.sensed.position {
-                self.believed.hear(position, time);
+                self.believed.hear(position, time, now);
             }
             let age_ns = self.believed.age_ns(now);
             self.is_unknown = age_ns > self.max_age_ns;
@@ -171,46 +179,41 @@ impl ChannelGate {
         if last.position < limits.lower || last.position > limits.upper {
             limits.velocity *= RETURN_SHARE;
         }
+        // A part that is outside may be where it is, and not further out.
         limits.lower = limits.lower.min(last.position);
         limits.upper = limits.upper.max(last.position);
-        let Some(wanted) = wanted else {
-            let rest = self.rest_at(dt_s).clamp(self.motion.lower, self.motion.upper);
-            return (limits.towards(last, rest, dt_s).0, None);
-        };
-        let mut goal = wanted;
+        let mut goal = wanted.unwrap_or_else(|| self.stop_from(last, dt_s));
         let mut held_by = None;
-        let mut hold = |goal: &mut f64, lower: f64, upper: f64, kind: LimitKind| {
+        let mut hold = |lower: f64, upper: f64, kind: LimitKind| {
             let held = goal.max(lower).min(upper);
-            if held != *goal {
-                *goal = held;
+            if held != goal {
+                goal = held;
                 held_by.get_or_insert(kind);
             }
         };
-        hold(&mut goal, self.motion.lower, self.motion.upper, LimitKind::Position);
-        if let Some(present) = self.believed.position() {
-            hold(&mut goal, present - self.step, present + self.step, LimitKind::Step);
-            // Led back towards where the part is, a little at a time, until it pushes no more than it may.
-            let back = self.motion.velocity * RETURN_SHARE * dt_s;
-            match self.sensed.effort {
-                Some(effort) if effort > self.effort => {
-                    hold(&mut goal, f64::NEG_INFINITY, (last.position - back).max(present.min(last.position)), LimitKind::Effort);
-                }
-                Some(effort) if effort < -self.effort => {
-                    hold(&mut goal, (last.position + back).min(present.max(last.position)), f64::INFINITY, LimitKind::Effort);
-                }
-                Some(effort) if effort > RELIEVED_SHARE * self.effort => hold(&mut goal, f64::NEG_INFINITY, last.position, LimitKind::Effort),
-                Some(effort) if effort < -RELIEVED_SHARE * self.effort => hold(&mut goal, last.position, f64::INFINITY, LimitKind::Effort),
-                _ => {}
+        let present = self.believed.position();
+        if wanted.is_some() {
+            hold(self.motion.lower, self.motion.upper, LimitKind::Position);
+            if let Some(present) = present {
+                hold(present - self.step, present + self.step, LimitKind::Step);
             }
         }
-        let target = goal.clamp(self.motion.lower, self.motion.upper);
+        if let (Some(present), Some(effort), false) = (present, self.sensed.effort, self.is_unknown)
+            && effort.abs() > RELIEVED_SHARE * self.effort
+        {
+            // As a spring: what it pushes with goes with how far the command is ahead of the part.
+            let ahead = last.position - present;
+            let relieved = if ahead * effort > 0.0 { present + ahead * RELIEF_SHARE * self.effort / effort.abs() } else { last.position };
+            let bound = last.position + (relieved - last.position) * (dt_s / RELIEF_S).min(RELIEF_MOST);
+            if effort > 0.0 {
+                hold(f64::NEG_INFINITY, bound, LimitKind::Effort);
+            } else {
+                hold(bound, f64::INFINITY, LimitKind::Effort);
+            }
+        }
+        let target = goal.clamp(limits.lower, limits.upper);
         let (motion, limited_by) = limits.towards(last, target, dt_s);
-        (motion, held_by.or(limited_by))
-    }
-
-    /// Where the channel comes to rest when it brakes.
-    pub(super) fn rest_at(&self, dt_s: f64) -> f64 {
-        self.motion.stop_from(&self.last, dt_s)
+        (motion, held_by.or(limited_by.filter(|_| wanted.is_some())))
     }
 
     /// Where it would come to rest after `motion`.
@@ -254,7 +257,7 @@ impl ChannelGate {
 
     /// `motion` was proposed, and `sent` is what the motor was sent of it.
     pub(super) fn commit(&mut self, motion: &Motion, sent: Option<f64>) {
-        self.last = match sent {
+        self.last = match sent.filter(|sent| sent.is_finite()) {
             Some(sent) if sent == self.goal(motion) => *motion,
             // The robot made something else of it.
             Some(sent) if self.mode == CommandMode::Velocity => Motion { velocity: sent, ..Motion::default() },

@@ -14,6 +14,8 @@ pub(super) struct Believed {
     fastest: f64,
     /// What noise and resolution may add.
     margin: f64,
+    /// For longer than this nothing is extrapolated.
+    max_age_ns: i64,
     /// Value and time of the last that is believed.
     last: Option<(f64, Timestamp)>,
     /// The last that is not, and how many there have been in a row that agree with it.
@@ -22,8 +24,8 @@ pub(super) struct Believed {
 
 impl Believed {
     /// Of a part whose goals move at most `velocity` a second.
-    pub(super) fn new(velocity: f64, margin: f64) -> Self {
-        Self { fastest: FASTER * velocity, margin, last: None, odd: None }
+    pub(super) fn new(velocity: f64, margin: f64, max_age_ns: i64) -> Self {
+        Self { fastest: FASTER * velocity, margin, max_age_ns, last: None, odd: None }
     }
 
     /// Believes `value` without asking.
@@ -31,8 +33,12 @@ impl Believed {
         (self.last, self.odd) = (Some((value, time)), None);
     }
 
-    pub(super) fn hear(&mut self, value: f64, time: Timestamp) {
-        let Some(last) = self.last else { return self.begin(value, time) };
+    /// `value` was measured at `time`; now it is `now`, and what is said to be measured later is no measurement.
+    pub(super) fn hear(&mut self, value: f64, time: Timestamp, now: Timestamp) {
+        if time > now {
+            return;
+        }
+        let Some(last) = self.last.filter(|(_, time)| *time <= now) else { return self.begin(value, time) };
         if time <= last.1 {
             return;
         }
@@ -50,7 +56,9 @@ impl Believed {
     }
 
     fn agree(&self, (from, earlier): (f64, Timestamp), (to, later): (f64, Timestamp)) -> bool {
-        (to - from).abs() <= self.margin + self.fastest * later.nanos_since(earlier) as f64 * 1e-9
+        // What has not been heard of for longer must convince as one that was never heard of.
+        let elapsed_ns = later.nanos_since(earlier).min(self.max_age_ns);
+        (to - from).abs() <= self.margin + self.fastest * elapsed_ns as f64 * 1e-9
     }
 
     /// The last position that is believed.
@@ -72,9 +80,47 @@ mod tests {
         Timestamp::from_nanos(ms * 1_000_000)
     }
 
+    /// Hears of what was measured just now.
+    struct Heard(Believed);
+
+    impl Heard {
+        fn hear(&mut self, value: f64, time: Timestamp) {
+            self.0.hear(value, time, time);
+        }
+
+        fn position(&self) -> Option<f64> {
+            self.0.position()
+        }
+
+        fn age_ns(&self, now: Timestamp) -> i64 {
+            self.0.age_ns(now)
+        }
+    }
+
+    #[test]
+    fn what_is_of_a_time_to_come_is_not_believed_and_keeps_nothing_out() {
+        let mut believed = Believed::new(3.0, 0.05, 150_000_000);
+        believed.begin(0.0, at(0));
+        believed.hear(0.01, at(90_000), at(33));
+        assert_eq!((believed.position(), believed.age_ns(at(33))), (Some(0.0), 33_000_000));
+        believed.begin(0.5, at(90_000));
+        believed.hear(0.02, at(66), at(66));
+        assert_eq!(believed.position(), Some(0.02), "a start by another clock");
+    }
+
+    #[test]
+    fn silence_does_not_make_any_place_plausible() {
+        let mut believed = Heard(Believed::new(3.0, 0.05, 150_000_000));
+        believed.hear(0.0, at(0));
+        believed.hear(2.0, at(450));
+        assert_eq!(believed.position(), Some(0.0));
+        believed.hear(1.3, at(480));
+        assert_eq!(believed.position(), Some(1.3), "so far it can have come in 150 ms");
+    }
+
     #[test]
     fn one_wild_value_is_not_believed_and_three_that_agree_are() {
-        let mut believed = Believed::new(3.0, 0.05);
+        let mut believed = Heard(Believed::new(3.0, 0.05, 150_000_000));
         believed.hear(0.0, at(0));
         believed.hear(0.2, at(33));
         assert_eq!(believed.position(), Some(0.2), "what a part can do is believed at once");

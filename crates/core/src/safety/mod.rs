@@ -158,6 +158,7 @@ impl SafetyGate {
     /// # Errors
     /// When the position of a channel that is commanded by it is not known.
     pub fn start(&mut self, observed: &Observation) -> Result<(), GateFault> {
+        self.workspaces.iter_mut().for_each(|workspace| workspace.feel(observed));
         for (channel, goal) in self.channels.iter_mut().zip(&mut self.command.goals) {
             *goal = channel.start(observed).ok_or_else(|| GateFault::Unknown { channel: channel.name.clone() })?;
         }
@@ -188,6 +189,7 @@ impl SafetyGate {
             channel.feel(observed, now)?;
             verdict.brakes |= channel.is_unknown();
         }
+        self.workspaces.iter_mut().for_each(|workspace| workspace.feel(observed));
         for (i, channel) in self.channels.iter_mut().enumerate() {
             let goal = wanted.map(|wanted| wanted.goals.get(i).copied().unwrap_or(f64::NAN));
             let age_ns = wanted.map_or(0, |wanted| now.nanos_since(wanted.time));
@@ -240,6 +242,3 @@ impl Sensed {
         Self { position: fresh, effort: observed.effort.get(part), temperature_c: observed.temperature_c.get(part) }
     }
 }
-
-#[cfg(test)]
-mod tests;
