@@ -52,12 +52,13 @@ fn keep_candle_to_one_thread() {
 
 fn main() -> ExitCode {
     keep_candle_to_one_thread();
+    // Without its thread a panic is reported as ever.
+    let _reports = sinew_runtime::panics::report_beside();
     let cli = Cli::parse();
     let filter =
         tracing_subscriber::EnvFilter::try_from_env("SINEW_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,hf_hub=off"));
     // What can't be logged because the terminal has gone is no reason to panic.
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
-    sinew_runtime::report_panics_beside();
     let result = match cli.command.unwrap_or_default() {
         Command::Rollout(args) => commands::rollout::run(&args),
         Command::Eval(args) => commands::eval::run(&args),

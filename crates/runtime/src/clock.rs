@@ -43,6 +43,11 @@ impl Clock for MonotonicClock {
     }
 }
 
+/// Nanoseconds of the system's monotonic clock; on Linux since the machine started, in every process.
+pub(crate) fn monotonic_ns() -> i64 {
+    system::now_ns()
+}
+
 /// Processor time that the calling thread has used, nanoseconds; `None` where the system isn't asked.
 pub(crate) fn thread_cpu_ns() -> Option<i64> {
     system::thread_cpu_ns()

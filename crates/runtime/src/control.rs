@@ -241,6 +241,12 @@ impl<'a> Control<'a> {
         ending
     }
 
+    /// Sleeps until the next turn is due.
+    pub(crate) fn wait(&mut self) -> Turn {
+        let Shared { clock, lease, .. } = self.shared;
+        self.schedule.wait(clock, || lease.beat())
+    }
+
     pub(crate) fn tick_of(&self, index: u64, due: Timestamp, wants_images: bool) -> Tick {
         Tick { index, due, period: self.schedule.period(), wants_images }
     }
@@ -320,7 +326,7 @@ impl<'a> Control<'a> {
         let (mut done_at, mut began_before, mut last_tick) = (None, None, None);
         self.tally.cadence.target_rate_hz = f64::from(self.rate_hz);
         loop {
-            let turn = self.schedule.wait(clock);
+            let turn = self.wait();
             if stop.is_requested() {
                 return Ok(Ending::Interrupted);
             }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU};
 use signal_hook::iterator::Signals;
 
 /// How urgently a session is to stop.
@@ -21,12 +21,15 @@ pub enum StopLevel {
 }
 
 /// Shared by a session and those who may stop it. It only rises: a session that was stopped stays
-/// so, and its further episodes end before they begin. What clears it is only the word of whoever sees
-/// to an emergency.
+/// so, and its further episodes end before they begin. An emergency stands beside it: whoever sees to it clears it,
+/// and what else was asked for stays.
 #[derive(Clone, Debug, Default)]
 pub struct StopFlag {
+    /// Up to [`StopLevel::Now`].
     level: Arc<AtomicU8>,
+    emergency: Arc<AtomicBool>,
     abandoned: Arc<AtomicBool>,
+    suspended: Arc<AtomicBool>,
 }
 
 impl StopFlag {
@@ -34,41 +37,66 @@ impl StopFlag {
         Self::default()
     }
 
+    /// The highest of what was asked for.
     pub fn level(&self) -> StopLevel {
+        if self.is_emergency() {
+            return StopLevel::Emergency;
+        }
         match self.level.load(Ordering::Acquire) {
             0 => StopLevel::Run,
             1 => StopLevel::Stop,
-            2 => StopLevel::Now,
-            _ => StopLevel::Emergency,
+            _ => StopLevel::Now,
         }
+    }
+
+    fn is_emergency(&self) -> bool {
+        self.emergency.load(Ordering::Acquire)
     }
 
     pub fn is_requested(&self) -> bool {
         self.level() != StopLevel::Run
     }
 
-    /// Raises the level to at least `level`.
+    /// Raises the level to at least `level`; [`StopLevel::Emergency`] is an [`emergency`](Self::emergency).
     pub fn request(&self, level: StopLevel) {
-        self.level.fetch_max(level as u8, Ordering::AcqRel);
+        match level {
+            StopLevel::Emergency => self.emergency.store(true, Ordering::Release),
+            level => drop(self.level.fetch_max(level as u8, Ordering::AcqRel)),
+        }
     }
 
-    /// One level up: what each Ctrl-C does. From [`StopLevel::Now`] on it abandons the session.
+    /// One level up: what each Ctrl-C does. From [`StopLevel::Now`] on, and in an emergency, it abandons the session.
     pub fn escalate(&self) {
         if self.level() >= StopLevel::Now {
             self.abandoned.store(true, Ordering::Release);
         }
         // The closure always answers, so the update cannot fail.
-        let _ =
-            self.level.fetch_update(Ordering::AcqRel, Ordering::Acquire, |level| Some(level.max((level + 1).min(StopLevel::Now as u8))));
+        let _ = self.level.fetch_update(Ordering::AcqRel, Ordering::Acquire, |level| Some((level + 1).min(StopLevel::Now as u8)));
+    }
+
+    /// What Ctrl-\\ does: the safe action at once, and from then on, and in an emergency, it abandons the session.
+    pub fn quit(&self) {
+        if self.level() >= StopLevel::Now {
+            self.abandoned.store(true, Ordering::Release);
+        }
+        self.request(StopLevel::Now);
+    }
+
+    /// What Ctrl-Z does: [`escalate`](Self::escalate). A frozen process can't hold an arm, so it ends instead.
+    pub fn suspend(&self) {
+        self.suspended.store(true, Ordering::Release);
+        self.escalate();
+    }
+
+    /// Whether the session was told to freeze (Ctrl-Z), which stopped it: for a word to the user.
+    pub fn was_suspended(&self) -> bool {
+        self.suspended.load(Ordering::Acquire)
     }
 
     /// What the loss of the terminal does: one stop, since a shell and the system may both tell of it; and in an
     /// emergency, which now nobody clears, as [`escalate`](Self::escalate).
     pub fn hang_up(&self) {
-        match self.level() {
-            StopLevel::Emergency => self.escalate(),
-            _ => self.request(StopLevel::Stop),
-        }
+        if self.is_emergency() { self.escalate() } else { self.request(StopLevel::Stop) }
     }
 
     /// Whether the session was told to stop once more after [`StopLevel::Now`], or in an emergency, which then
@@ -82,31 +110,48 @@ impl StopFlag {
         self.request(StopLevel::Emergency);
     }
 
-    /// The emergency is over: episodes may be run again, whatever else had been asked for. Says whether
-    /// there was one.
+    /// The emergency is over: episodes may be run again, unless a stop was asked for, before it or in it. Says whether
+    /// there was an emergency.
     pub fn clear_emergency(&self) -> bool {
-        let emergency = StopLevel::Emergency as u8;
-        self.level.compare_exchange(emergency, StopLevel::Run as u8, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.emergency.swap(false, Ordering::AcqRel)
     }
 
-    /// From now on SIGINT and SIGTERM [`escalate`](Self::escalate) this flag instead of ending the process, and
-    /// SIGHUP is a [`hang_up`](Self::hang_up), unless it is ignored, as by `nohup`.
+    /// From now on no signal that a user or a system sends ends or freezes this process, but those that nobody can
+    /// catch (SIGKILL, SIGSTOP). SIGINT and SIGTERM [`escalate`](Self::escalate) this flag, SIGTSTP (Ctrl-Z) is a
+    /// [`suspend`](Self::suspend), SIGQUIT (Ctrl-\\) a [`quit`](Self::quit), and SIGHUP a [`hang_up`](Self::hang_up),
+    /// unless it is ignored, as by `nohup`. SIGTTIN and SIGTTOU are ignored: a process in the background that reads the
+    /// terminal finds an error (EIO) instead of being frozen. Its children ignore the two as well.
     ///
     /// # Errors
     /// When the handlers or their thread cannot be set up.
     pub fn escalate_on_signals(&self) -> io::Result<()> {
-        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        ignore(SIGTTIN)?;
+        ignore(SIGTTOU)?;
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGQUIT, SIGTSTP])?;
         if !is_ignored(SIGHUP) {
             signals.add_signal(SIGHUP)?;
         }
         let flag = self.clone();
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in signals.forever() {
-                if signal == SIGHUP { flag.hang_up() } else { flag.escalate() }
+                match signal {
+                    SIGHUP => flag.hang_up(),
+                    SIGQUIT => flag.quit(),
+                    SIGTSTP => flag.suspend(),
+                    _ => flag.escalate(),
+                }
             }
         })?;
         Ok(())
     }
+}
+
+/// From now on nothing comes of `signal`.
+fn ignore(signal: i32) -> io::Result<()> {
+    #![expect(unsafe_code, reason = "std and signal-hook catch signals or leave them; a read fails with EIO only where it is ignored")]
+    // SAFETY: SIG_IGN is no function that could be called at a wrong time.
+    let before = unsafe { libc::signal(signal, libc::SIG_IGN) };
+    if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Whether this process was started with `signal` ignored; where the system doesn't say, it wasn't.
@@ -162,20 +207,58 @@ mod tests {
         flag.request(StopLevel::Stop);
         flag.escalate();
         assert_eq!(flag.level(), StopLevel::Emergency);
-        assert!(flag.clear_emergency() && !flag.is_requested());
-        flag.request(StopLevel::Now);
+        assert!(flag.clear_emergency() && flag.level() == StopLevel::Now, "what was asked for in it stays");
         assert!(!flag.clear_emergency(), "an ordinary stop stays");
         assert_eq!(flag.level(), StopLevel::Now);
+        let flag = StopFlag::new();
+        flag.emergency();
+        assert!(flag.clear_emergency() && !flag.is_requested() && !flag.is_abandoned());
     }
 
     #[test]
-    fn each_signal_escalates_and_none_kills() {
+    fn a_stop_before_an_emergency_outlives_it() {
         let flag = StopFlag::new();
+        // SIGTERM, then the keys `e` and `c`.
+        flag.escalate();
+        flag.emergency();
+        assert_eq!(flag.level(), StopLevel::Emergency);
+        assert!(flag.clear_emergency());
+        assert_eq!(flag.level(), StopLevel::Stop);
+    }
+
+    #[test]
+    fn a_second_quit_abandons_and_a_first_does_not() {
+        let flag = StopFlag::new();
+        flag.quit();
+        assert!(flag.level() == StopLevel::Now && !flag.is_abandoned());
+        flag.quit();
+        assert!(flag.level() == StopLevel::Now && flag.is_abandoned());
+    }
+
+    #[test]
+    fn each_signal_escalates_and_none_kills_or_freezes() {
+        let quit = StopFlag::new();
+        let flag = StopFlag::new();
+        quit.escalate_on_signals().unwrap();
+        signal_hook::low_level::raise(SIGQUIT).unwrap();
+        wait_for(&quit, StopLevel::Now);
+        assert!(!quit.is_abandoned());
         flag.escalate_on_signals().unwrap();
+        // Had they frozen this process, nothing would follow.
+        signal_hook::low_level::raise(SIGTTIN).unwrap();
+        signal_hook::low_level::raise(SIGTTOU).unwrap();
+        assert!(!cfg!(target_os = "linux") || is_ignored(SIGTTIN) && is_ignored(SIGTTOU), "a read is to fail");
+        signal_hook::low_level::raise(SIGTSTP).unwrap();
+        wait_for(&flag, StopLevel::Stop);
+        assert!(flag.was_suspended());
         // Ignored, if these tests are run by `nohup`; either way it kills nothing.
         signal_hook::low_level::raise(SIGHUP).unwrap();
         signal_hook::low_level::raise(SIGTERM).unwrap();
-        signal_hook::low_level::raise(SIGINT).unwrap();
         wait_for(&flag, StopLevel::Now);
+        signal_hook::low_level::raise(SIGINT).unwrap();
+        let start = Instant::now();
+        while !flag.is_abandoned() {
+            assert!(start.elapsed() < Duration::from_secs(5));
+        }
     }
 }

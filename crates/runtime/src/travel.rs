@@ -29,7 +29,7 @@ impl Control<'_> {
             if self.shared.stop.is_requested() {
                 return Ok(false);
             }
-            let turn = self.schedule.wait(self.shared.clock);
+            let turn = self.wait();
             let tick = self.tick_of(0, turn.due, !has_asked);
             self.read(armed, &tick, 0)?;
             if !has_asked {
@@ -85,7 +85,7 @@ impl Control<'_> {
         let limit_ticks = ((far / self.shared.config.rest_velocity_per_s + GRACE_S) / turn_s) as u64;
         let mut first_turn = None;
         loop {
-            let turn = self.schedule.wait(self.shared.clock);
+            let turn = self.wait();
             let ticks = turn.index - *first_turn.get_or_insert(turn.index);
             if self.shared.stop.level() >= until {
                 return Ok(false);

@@ -35,6 +35,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("crates/recorder/src/h264_settings.rs", "openh264's options that its safe interface leaves out"),
     ("crates/runtime/src/clock.rs", "clock_nanosleep: the standard library can't sleep until an absolute time"),
     ("crates/runtime/src/realtime.rs", "scheduling, memory locks and processor affinity: the standard library has none"),
+    ("crates/runtime/src/stop.rs", "signals that are ignored: the standard library can't"),
     ("crates/runtime/tests/allocations.rs", "an allocator that counts, to prove that a tick allocates nothing"),
 ];
 

@@ -1,6 +1,9 @@
 //! `sinew watchdog`, which other verbs start beside themselves.
 
-use sinew_runtime::{Realtime, RealtimeRequest, WATCHDOG_PATIENCE, Watched, watch};
+use std::os::fd::AsFd;
+
+use anyhow::Context;
+use sinew_runtime::{Realtime, RealtimeRequest, WATCHDOG_PATIENCE, Watched, watch, write_lifeline};
 
 use crate::Done;
 
@@ -9,13 +12,13 @@ use crate::Done;
 pub fn run(robot: &str, priority: Option<u8>) -> anyhow::Result<Done> {
     Realtime::ask(&RealtimeRequest { priority, ..RealtimeRequest::default() });
     let description = sinew_sim::robots::get(robot)?.description;
-    // A simulated arm is gone with its process; the safe action of a real one goes here, over its bus.
-    let watched = watch(std::io::stdin(), WATCHDOG_PATIENCE, || Ok::<(), anyhow::Error>(()))?;
+    let socket = std::io::stdin().as_fd().try_clone_to_owned().context("standing by: finding the process to watch")?;
+    let watched = watch(socket, WATCHDOG_PATIENCE, write_lifeline)?;
     let why = match watched {
         Watched::Ended => return Ok(Done::Ok),
         Watched::Gone => "was gone while torque was on",
-        Watched::Frozen => "said nothing for 0.1 s while torque was on",
+        Watched::Frozen => "made no progress for 0.1 s while torque was on",
     };
-    crate::text::note!("watchdog: the process that drove {} {why}; the simulated arm needs no safe action", description.title);
+    crate::text::note!("watchdog: the process that drove {} {why}; its safe action was done", description.title);
     Ok(Done::Refused)
 }

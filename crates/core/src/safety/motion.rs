@@ -23,12 +23,7 @@ impl Motion {
     }
 
     fn mirrored(&self) -> Self {
-        Self {
-            target: -self.target,
-            position: -self.position,
-            velocity: -self.velocity,
-            acceleration: -self.acceleration,
-        }
+        Self { target: -self.target, position: -self.position, velocity: -self.velocity, acceleration: -self.acceleration }
     }
 }
 
@@ -101,14 +96,8 @@ impl MotionLimits {
             acceleration: (push_rad / square_s2).clamp(lowest, highest),
         };
         // What a search for the limits found must not be refused for how it is rounded.
-        let eased = Self {
-            velocity: self.velocity * EASE,
-            acceleration: acceleration * EASE,
-            jerk: self.jerk * EASE,
-            ..*self
-        };
-        let can_stop =
-            eased.can_stop(&motion, eased.upper, dt_s) && eased.mirrored().can_stop(&motion.mirrored(), -eased.lower, dt_s);
+        let eased = Self { velocity: self.velocity * EASE, acceleration: acceleration * EASE, jerk: self.jerk * EASE, ..*self };
+        let can_stop = eased.can_stop(&motion, eased.upper, dt_s) && eased.mirrored().can_stop(&motion.mirrored(), -eased.lower, dt_s);
         if can_stop { Ok(motion) } else { Err(LimitKind::Position) }
     }
 
@@ -209,8 +198,7 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: MotionLimits =
-        MotionLimits { lower: -1.0, upper: 1.5, velocity: 3.0, acceleration: 60.0, jerk: 3000.0 };
+    const LIMITS: MotionLimits = MotionLimits { lower: -1.0, upper: 1.5, velocity: 3.0, acceleration: 60.0, jerk: 3000.0 };
 
     /// The motions on the way through `targets`, checked against every limit.
     fn stream(limits: &MotionLimits, start: f64, targets: impl IntoIterator<Item = f64>, dt_s: f64) -> Result<Vec<Motion>, TestCaseError> {
@@ -238,13 +226,7 @@ mod tests {
     fn any_limits() -> impl Strategy<Value = MotionLimits> {
         (-2.0..-0.1, 0.1..2.0, 0.2..8.0, 0.02..0.5, 0.005..0.3).prop_map(|(lower, upper, velocity, to_velocity_s, to_most_s)| {
             let acceleration = velocity / to_velocity_s;
-            MotionLimits {
-                lower,
-                upper,
-                velocity: velocity,
-                acceleration,
-                jerk: acceleration / to_most_s,
-            }
+            MotionLimits { lower, upper, velocity: velocity, acceleration, jerk: acceleration / to_most_s }
         })
     }
 
