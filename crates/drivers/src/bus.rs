@@ -1,4 +1,4 @@
-//! A half-duplex servo bus, as Feetech and Dynamixel motors share it.
+//! A wire with motors on it: transactions of bytes, whatever the protocol.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use thiserror::Error;
 
 /// A motor's address on its bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MotorId(pub u8);
+pub struct MotorId(pub u16);
 
 impl fmt::Display for MotorId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -15,80 +15,69 @@ impl fmt::Display for MotorId {
     }
 }
 
-/// A register by its name in LeRobot's control tables, in snake case. Where it lies and how wide it
-/// is depends on the motor's model and is the bus's business.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Register {
-    ModelNumber,
-    Id,
-    BaudRate,
-    ReturnDelayTime,
-    MinPositionLimit,
-    MaxPositionLimit,
-    HomingOffset,
-    OperatingMode,
-    TorqueEnable,
-    Lock,
-    Acceleration,
-    GoalPosition,
-    PresentPosition,
-    PresentVelocity,
-    PresentLoad,
-    PresentVoltage,
-    PresentTemperature,
-    PresentCurrent,
+/// The most bytes that one answer carries: a block of registers from position to temperature, or a CAN FD frame.
+pub const MOST_BYTES: usize = 64;
+
+/// Bytes of one motor, kept without allocation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Bytes {
+    len: u8,
+    bytes: [u8; MOST_BYTES],
 }
 
-impl Register {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ModelNumber => "model_number",
-            Self::Id => "id",
-            Self::BaudRate => "baud_rate",
-            Self::ReturnDelayTime => "return_delay_time",
-            Self::MinPositionLimit => "min_position_limit",
-            Self::MaxPositionLimit => "max_position_limit",
-            Self::HomingOffset => "homing_offset",
-            Self::OperatingMode => "operating_mode",
-            Self::TorqueEnable => "torque_enable",
-            Self::Lock => "lock",
-            Self::Acceleration => "acceleration",
-            Self::GoalPosition => "goal_position",
-            Self::PresentPosition => "present_position",
-            Self::PresentVelocity => "present_velocity",
-            Self::PresentLoad => "present_load",
-            Self::PresentVoltage => "present_voltage",
-            Self::PresentTemperature => "present_temperature",
-            Self::PresentCurrent => "present_current",
-        }
+impl Bytes {
+    /// `None` when there are more than [`MOST_BYTES`].
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        let mut kept = Self { len: u8::try_from(bytes.len()).ok()?, bytes: [0; MOST_BYTES] };
+        kept.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(kept)
+    }
+
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
     }
 }
 
-impl fmt::Display for Register {
+impl fmt::Debug for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.debug_list().entries(self.as_slice()).finish()
     }
 }
 
-/// What was being done to a register.
+/// Registers that lie together: from `address` on, so many bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    pub address: u16,
+    pub len: u8,
+}
+
+/// What was being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    Read,
-    Write,
+    Ping,
+    Read(Block),
+    Write(Block),
+    /// A frame there, and one back.
+    Exchange,
+    TorqueOff,
+    Reboot,
 }
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Read => "reading",
-            Self::Write => "writing",
-        })
+        match self {
+            Self::Ping => f.write_str("a ping"),
+            Self::Read(Block { address, len }) => write!(f, "reading {len} bytes at {address}"),
+            Self::Write(Block { address, len }) => write!(f, "writing {len} bytes at {address}"),
+            Self::Exchange => f.write_str("an exchange of frames"),
+            Self::TorqueOff => f.write_str("switching off the torque"),
+            Self::Reboot => f.write_str("a reboot"),
+        }
     }
 }
 
-/// What went wrong with one motor, the last attempt's if there were several. Small and without
-/// allocation: it is made inside ticks.
+/// What went wrong with one motor, in the last attempt if there were several. Small and without allocation: it
+/// is made inside ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum MotorFault {
     #[error("it was not asked before the deadline")]
@@ -96,27 +85,21 @@ pub enum MotorFault {
     #[error("no answer before the deadline")]
     NoAnswer,
     #[error("checksum {found:#04x}, expected {expected:#04x}")]
-    Checksum { found: u8, expected: u8 },
-    #[error("an answer of {found} bytes, expected {expected}")]
+    Checksum { found: u16, expected: u16 },
+    #[error("{found} bytes, expected {expected}")]
     Length { found: usize, expected: usize },
     #[error("an answer from motor {found}")]
     Sender { found: MotorId },
-    /// The motor's own error byte; its bits are the protocol's.
-    #[error("the motor reports error bits {bits:#010b}")]
-    Reported { bits: u8 },
-    #[error("its model has no such register")]
-    NoRegister,
-    #[error("the value {value} does not fit the register")]
-    Range { value: i32 },
+    /// It refused; the bits are the protocol's.
+    #[error("the motor refuses, with error bits {bits:#010b}")]
+    Refused { bits: u16 },
 }
 
-/// A [`MotorFault`] with its place: "reading present_position of motor 3: checksum 0x1f, expected
-/// 0x2a".
+/// A [`MotorFault`] with its place: "reading 2 bytes at 56 of motor 3: checksum 0x1f, expected 0x2a".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("{operation} {register} of motor {motor}: {fault}")]
+#[error("{operation} of motor {motor}: {fault}")]
 pub struct MotorError {
     pub operation: Operation,
-    pub register: Register,
     pub motor: MotorId,
     pub fault: MotorFault,
 }
@@ -128,165 +111,112 @@ pub enum BusError {
     #[error(transparent)]
     Motor(#[from] MotorError),
     /// The port is gone (unplugged, closed by the system).
-    #[error("{operation} {register} on {port}: the port is lost")]
+    #[error("{operation} on {port}: the port is lost")]
     Lost {
         operation: Operation,
-        register: Register,
         port: String,
         #[source]
         source: std::io::Error,
     },
     /// The answers that arrive are no packets, and dropping what had arrived didn't help: another
     /// program on the port, a wrong baud rate, a broken wire.
-    #[error("{operation} {register} on {port}: {bytes} bytes arrived that are no answer")]
-    Garbage { operation: Operation, register: Register, port: String, bytes: usize },
+    #[error("{operation} on {port}: {bytes} bytes arrived that are no answer")]
+    Garbage { operation: Operation, port: String, bytes: usize },
+    /// The protocol has no such thing.
+    #[error("{operation} on {port}: the protocol {protocol} has no such thing")]
+    NotInProtocol { operation: Operation, port: String, protocol: &'static str },
 }
 
-/// One motor's part of a bus operation; the caller sets `motor`, the bus the rest.
+/// One motor's answer. It may bring a value and an alarm at once: the value counts, and the alarm is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reading {
-    pub motor: MotorId,
-    pub value: Result<i32, MotorError>,
+pub struct Answer {
+    pub bytes: Bytes,
+    /// The motor's own alarm bits; 0 when all is well.
+    pub alert: u16,
 }
 
-impl Reading {
-    /// To be read: until then it says so.
-    pub fn of(motor: MotorId, register: Register) -> Self {
-        Self { motor, value: Err(MotorError { operation: Operation::Read, register, motor, fault: MotorFault::NotAsked }) }
+/// One motor's part of an operation; the caller sets `motor`, the bus the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reply {
+    pub motor: MotorId,
+    pub answer: Result<Answer, MotorError>,
+    /// How often it was asked.
+    pub attempts: u8,
+}
+
+impl Reply {
+    /// To be asked: until then it says so.
+    pub fn of(motor: MotorId, operation: Operation) -> Self {
+        Self { motor, answer: Err(MotorError { operation, motor, fault: MotorFault::NotAsked }), attempts: 0 }
     }
 }
 
-/// A half-duplex motor bus with all that hangs on it. Values are the registers' own ticks, sign
-/// decoded; radians are made of them by calibration, elsewhere.
+/// Bytes for one motor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    pub motor: MotorId,
+    pub bytes: Bytes,
+}
+
+/// A motor bus with all that hangs on it, as transactions of bytes. What the bytes mean is the business of a control
+/// table above it ([`ControlTable`](crate::ControlTable)).
 ///
-/// Every operation returns at or soon after its deadline (on the clock that the bus was made with),
+/// Every operation returns at or soon after its deadline (on the session's clock, which the bus was made with),
 /// whatever the motors do. Until then it may repeat what failed; it never begins an attempt that
 /// could not be finished in time. Bytes that are no answer to the question are dropped before the
-/// next attempt, so that one bad operation doesn't spoil those after it. Nothing is allocated but in
-/// a [`BusError`].
+/// next attempt, so that one bad operation doesn't spoil those after it, and an answer that comes late belongs to
+/// nobody. Nothing is allocated but in a [`BusError`].
 pub trait Bus: Send {
-    /// Reads `register` of every motor in `readings` with as few packets as the protocol has, and
-    /// sets each `value`: a result a motor, since that one doesn't answer says nothing of the others.
+    /// Reads the same block of every motor in `replies` with as few packets as the protocol has: an answer a motor,
+    /// since that one doesn't answer says nothing of the others.
     ///
     /// # Errors
-    /// When no motor could be spoken to; the values are then those of no motor asked.
-    fn sync_read(&mut self, register: Register, readings: &mut [Reading], deadline: Timestamp) -> Result<(), BusError>;
+    /// When no motor could be spoken to; the replies are then those of no motor asked.
+    fn read(&mut self, block: Block, replies: &mut [Reply], deadline: Timestamp) -> Result<(), BusError>;
 
-    /// Writes `register` of every motor in `values` in one packet. The protocols have no answer to
-    /// it: that it was sent is all that is known.
+    /// Writes from `address` on of every motor in `frames`, in one packet where the protocol has one. Where it has no
+    /// answer to that, that it was sent is all that is known.
     ///
     /// # Errors
-    /// When the packet could not be sent, or a value doesn't fit or a model has no such register; then
-    /// nothing was sent, to nobody.
-    fn sync_write(&mut self, register: Register, values: &[(MotorId, i32)], deadline: Timestamp) -> Result<(), BusError>;
+    /// When it could not be sent, or frames differ in length; then nothing was sent, to nobody.
+    fn write(&mut self, address: u16, frames: &[Frame], deadline: Timestamp) -> Result<(), BusError>;
 
-    /// Writes one motor's register and waits for its acknowledgement.
+    /// Writes one motor's registers and waits for its acknowledgement.
     ///
     /// # Errors
     /// When the bus cannot be used or the motor didn't acknowledge.
-    fn write(&mut self, register: Register, motor: MotorId, value: i32, deadline: Timestamp) -> Result<(), BusError>;
+    fn write_one(&mut self, address: u16, frame: &Frame, deadline: Timestamp) -> Result<Answer, BusError>;
+
+    /// Sends a frame to each motor and takes what each sends back, in one transaction: how CAN motors are commanded and
+    /// read at once.
+    ///
+    /// # Errors
+    /// When the protocol has no such exchange, or no motor could be spoken to.
+    fn exchange(&mut self, frames: &[Frame], replies: &mut [Reply], deadline: Timestamp) -> Result<(), BusError>;
+
+    /// Whether a motor is there; the answer's bytes are what it says of itself.
+    ///
+    /// # Errors
+    /// When the bus cannot be used or the motor doesn't answer.
+    fn ping(&mut self, motor: MotorId, deadline: Timestamp) -> Result<Answer, BusError>;
+
+    /// Switches the torque of all `motors` off, with one packet to all where the protocol has one and motor by
+    /// motor after that; one that fails does not keep the others from it.
+    ///
+    /// # Errors
+    /// When not every motor is known to be without torque; the first that isn't.
+    fn torque_off(&mut self, motors: &[MotorId], deadline: Timestamp) -> Result<(), BusError>;
+
+    /// Starts a motor anew, as after an overload.
+    ///
+    /// # Errors
+    /// When the bus cannot be used or the protocol has no such thing.
+    fn reboot(&mut self, motor: MotorId, deadline: Timestamp) -> Result<(), BusError>;
+
+    /// Packets that switch the torque of all `motors` off, for a process that has only the open port
+    /// ([`LifelinePort`](sinew_core::LifelinePort)).
+    fn torque_off_packets(&self, motors: &[MotorId]) -> Vec<Vec<u8>>;
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::io;
-
-    use super::*;
-
-    /// Motors as a table; one of them deaf, and a cable that can be pulled.
-    struct Double {
-        registers: BTreeMap<(u8, &'static str), i32>,
-        deaf: MotorId,
-        unplugged: bool,
-    }
-
-    impl Double {
-        fn port(&self, operation: Operation, register: Register) -> Result<(), BusError> {
-            if self.unplugged {
-                let source = io::Error::from(io::ErrorKind::BrokenPipe);
-                return Err(BusError::Lost { operation, register, port: "/dev/ttyACM0".into(), source });
-            }
-            Ok(())
-        }
-
-        fn fault(&self, motor: MotorId) -> Option<MotorFault> {
-            (motor == self.deaf).then_some(MotorFault::NoAnswer)
-        }
-    }
-
-    impl Bus for Double {
-        fn sync_read(&mut self, register: Register, readings: &mut [Reading], _: Timestamp) -> Result<(), BusError> {
-            self.port(Operation::Read, register)?;
-            for Reading { motor, value } in readings {
-                let stored = self.registers.get(&(motor.0, register.name())).copied().ok_or(MotorFault::NoRegister);
-                *value = self.fault(*motor).map_or(stored, Err).map_err(|fault| MotorError {
-                    operation: Operation::Read,
-                    register,
-                    motor: *motor,
-                    fault,
-                });
-            }
-            Ok(())
-        }
-
-        fn sync_write(&mut self, register: Register, values: &[(MotorId, i32)], _: Timestamp) -> Result<(), BusError> {
-            self.port(Operation::Write, register)?;
-            if let Some((motor, value)) = values.iter().find(|(_, value)| !(0..=4095).contains(value)) {
-                let fault = MotorFault::Range { value: *value };
-                return Err(MotorError { operation: Operation::Write, register, motor: *motor, fault }.into());
-            }
-            self.registers.extend(values.iter().map(|(motor, value)| ((motor.0, register.name()), *value)));
-            Ok(())
-        }
-
-        fn write(&mut self, register: Register, motor: MotorId, value: i32, deadline: Timestamp) -> Result<(), BusError> {
-            if let Some(fault) = self.fault(motor) {
-                return Err(MotorError { operation: Operation::Write, register, motor, fault }.into());
-            }
-            self.sync_write(register, &[(motor, value)], deadline)
-        }
-    }
-
-    fn double() -> Double {
-        Double { registers: BTreeMap::new(), deaf: MotorId(9), unplugged: false }
-    }
-
-    #[test]
-    fn one_motor_that_is_deaf_leaves_the_others_their_values() {
-        let mut double = double();
-        let bus: &mut dyn Bus = &mut double;
-        let register = Register::PresentPosition;
-        bus.write(register, MotorId(1), 2048, Timestamp::ZERO).unwrap();
-        let mut readings = [1, 9, 2].map(|id| Reading::of(MotorId(id), register));
-        bus.sync_read(register, &mut readings, Timestamp::ZERO).unwrap();
-        assert_eq!(readings[0].value, Ok(2048));
-        assert_eq!(readings[1].value.unwrap_err().to_string(), "reading present_position of motor 9: no answer before the deadline");
-        assert_eq!(readings[2].value.unwrap_err().fault, MotorFault::NoRegister);
-    }
-
-    #[test]
-    fn a_value_that_does_not_fit_is_named_and_nothing_is_written() {
-        let mut bus = double();
-        let error = bus.sync_write(Register::GoalPosition, &[(MotorId(1), 10), (MotorId(2), -1)], Timestamp::ZERO).unwrap_err();
-        assert_eq!(error.to_string(), "writing goal_position of motor 2: the value -1 does not fit the register");
-        assert!(bus.registers.is_empty());
-    }
-
-    #[test]
-    fn a_lost_port_is_the_bus_s_error_and_leaves_readings_unasked() {
-        let mut bus = Double { unplugged: true, ..double() };
-        let mut readings = [Reading::of(MotorId(1), Register::PresentPosition)];
-        let error = bus.sync_read(Register::PresentPosition, &mut readings, Timestamp::ZERO).unwrap_err();
-        assert_eq!(error.to_string(), "reading present_position on /dev/ttyACM0: the port is lost");
-        assert_eq!(readings[0].value.unwrap_err().fault, MotorFault::NotAsked);
-    }
-
-    #[test]
-    fn faults_say_what_was_found_and_expected() {
-        let fault = MotorFault::Checksum { found: 0x1f, expected: 0x2a };
-        let error = MotorError { operation: Operation::Read, register: Register::PresentPosition, motor: MotorId(3), fault };
-        assert_eq!(error.to_string(), "reading present_position of motor 3: checksum 0x1f, expected 0x2a");
-        assert_eq!(MotorFault::Reported { bits: 0b10_0100 }.to_string(), "the motor reports error bits 0b00100100");
-    }
-}
+mod tests;
