@@ -16,3 +16,10 @@ pub fn watch(robot: &RobotDescription, stop: &StopFlag, priority: Option<u8>) ->
     command.args(["watchdog", &robot.name]).args(priority.map(|priority| format!("--fifo={priority}")));
     Ok(Arc::new(Watchdog::start(&mut command, stop.clone(), priority).context("starting the watchdog")?))
 }
+
+/// What is not plain from what the user did.
+pub fn say_why_it_ended(stop: &StopFlag) {
+    if stop.was_suspended() {
+        crate::text::note!("Ctrl-Z ended the run: a frozen process can't hold an arm");
+    }
+}

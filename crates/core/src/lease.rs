@@ -4,6 +4,7 @@
 //! over the same ports. So that the two never both command the robot, the main process writes only while the watchdog
 //! has confirmed, a short time ago, that it still hears of the control thread's progress: the lease.
 
+use std::error::Error;
 #[cfg(unix)]
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -51,7 +52,7 @@ pub enum LeaseError {
     #[error("arming the watchdog: handing it the robot's ports")]
     Send {
         #[source]
-        source: std::io::Error,
+        source: Box<dyn Error + Send + Sync>,
     },
     #[error("arming the watchdog: expected its confirmation within {waited:?}, found none")]
     Unconfirmed { waited: Duration },

@@ -47,6 +47,7 @@ const CLOCK_FILES: &[(&str, &str)] = &[
     ("crates/recorder/src/tests/overload.rs", "a slow encoder is slow by the real clock"),
     ("crates/policy/src/infer.rs", "reports how long an inference took; nothing depends on it"),
     ("crates/runtime/src/clock.rs", "the real clock itself"),
+    ("crates/runtime/src/watchdog/tests.rs", "a test measures how soon the watchdog acts"),
 ];
 
 fn root() -> PathBuf {

@@ -16,7 +16,7 @@ use crate::args::RecordArgs;
 use crate::desk::Desk;
 use crate::rig::Plan;
 use crate::text::{note, say};
-use crate::{Done, recording, text};
+use crate::{Done, recording, standby, text};
 
 pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     anyhow::ensure!(args.episodes > 0, "recording: --episodes is 0, expected at least 1");
@@ -87,6 +87,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
         "recording to {dir}: gave up after {failed} failed episodes, with {kept} of {} recorded",
         args.episodes
     );
+    standby::say_why_it_ended(&stop);
     Ok(if interrupted { Done::Interrupted } else { Done::Ok })
 }
 

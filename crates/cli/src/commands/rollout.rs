@@ -167,6 +167,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         let faults: Vec<String> = report.faults.iter().map(Fault::chain).collect();
         anyhow::bail!("rolling out episode {} (seed {}): {}", report.attempt, report.seed, faults.join("; then: "));
     }
+    standby::say_why_it_ended(&stop);
     Ok(if stop.is_requested() { Done::Interrupted } else { Done::Ok })
 }
 

@@ -122,6 +122,7 @@ impl Lease for Watchdog {
                 // Too large: nothing was sent. Else half of it may have been.
                 if matches!(error, LeaseError::Send { .. }) {
                     shared.lose();
+                    shared.hang_up();
                 }
                 return Err(error);
             }
@@ -143,7 +144,8 @@ impl Lease for Watchdog {
     }
 
     fn beat(&self) {
-        // The system reads this clock without a call into the kernel.
+        // With the usual clock sources (the processor's counter) the system reads this clock without a call into the
+        // kernel.
         self.shared.made_ns.store(monotonic_ns(), Release);
     }
 

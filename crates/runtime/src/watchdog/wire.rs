@@ -109,7 +109,7 @@ impl Message {
         if !descriptors.is_empty() && !rights.push(SendAncillaryMessage::ScmRights(&descriptors)) {
             return Err(LeaseError::TooMuch { what: "ports", most: MAX_PORTS, found: descriptors.len() });
         }
-        let failed = |error: Errno| LeaseError::Send { source: error.into() };
+        let failed = |error: Errno| LeaseError::Send { source: Box::new(io::Error::from(error)) };
         let mut sent = retrying(|| sendmsg(&socket, &[IoSlice::new(&bytes)], &mut rights, SendFlags::empty())).map_err(failed)?;
         while sent < bytes.len() {
             sent += retrying(|| send(&socket, &bytes[sent..], SendFlags::empty())).map_err(failed)?;
