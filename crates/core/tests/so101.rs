@@ -67,19 +67,19 @@ fn assert_near(found: &Isometry3<f64>, expected: &Isometry3<f64>, what: &str) {
 fn links_and_tool_are_where_mujoco_has_them() {
     let robot = so101();
     for (i, state) in golden().iter().enumerate() {
-        let links = robot.base_from_links(&state.position_rad);
+        let links = robot.base_from_parts(&state.position_rad);
         assert_eq!(links.len(), state.links.len());
-        for (found, (expected, joint)) in links.iter().zip(state.links.iter().zip(&robot.joints)) {
-            assert_near(found, expected, &format!("state {i}, the link of {}", joint.name));
+        for (found, (expected, part)) in links.iter().zip(state.links.iter().zip(&robot.parts)) {
+            assert_near(found, expected, &format!("state {i}, the link of {}", part.name));
         }
-        assert_near(&robot.base_from_tool(&state.position_rad), &state.tool, &format!("state {i}, the tool"));
+        assert_near(&robot.base_from_tool(0, &state.position_rad), &state.tool, &format!("state {i}, the tool"));
     }
 }
 
 /// Poses of all links, the base's too.
 fn base_from_bodies(robot: &RobotDescription, position_rad: &[f64]) -> Vec<Isometry3<f64>> {
     let mut poses = vec![Isometry3::identity()];
-    poses.extend(robot.base_from_links(position_rad));
+    poses.extend(robot.base_from_parts(position_rad));
     poses
 }
 
@@ -121,12 +121,13 @@ fn masses_and_inertias_are_mujocos() {
 #[test]
 fn it_is_lerobots_so_follower() {
     let robot = so101();
-    assert_eq!(robot.lerobot_robot_type, "so_follower");
+    assert_eq!(robot.lerobot.class, "so_follower");
+    assert_eq!(robot.state_names(), robot.action_names());
     assert_eq!(
-        robot.feature_names(),
+        robot.action_names(),
         ["shoulder_pan.pos", "shoulder_lift.pos", "elbow_flex.pos", "wrist_flex.pos", "wrist_roll.pos", "gripper.pos"]
     );
-    assert_eq!(robot.joints.iter().map(|joint| joint.motor.id).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(robot.parts.iter().map(|part| part.motor.as_ref().unwrap().id).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
 }
 
 /// A description with one thing wrong is refused, and the error says which.
@@ -149,7 +150,6 @@ fn faults_of_the_simulation_section_are_named() {
         ("[[simulation.camera]]\nname = \"front\"", "[[simulation.camera]]\nname = \"side\"", "its cameras are"),
         ("friction = 0.6", "friction = -0.6", "link base: collider 0"),
         ("color = [1.0,", "color = [2.0,", "color is [2.0"),
-        ("rest_rad = [0.0, -1.7,", "rest_rad = [0.0, -2.7,", "joint shoulder_lift: stop.rest_rad is -2.7"),
     ] {
         let message = fault(from, to);
         assert!(message.contains(expected), "{message}");

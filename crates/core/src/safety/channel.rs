@@ -14,8 +14,8 @@ const RELIEVED_SHARE: f64 = 0.8;
 const RELIEF_SHARE: f64 = 0.9;
 /// In this time it is led most of the way, so slowly that effort, which answers late, can follow.
 const RELIEF_S: f64 = 0.15;
-/// The most of the way in a tick.
-const RELIEF_MOST: f64 = 0.2;
+/// The least and the most of the way that is its goal in a tick.
+const RELIEF_PART: [f64; 2] = [0.08, 0.2];
 /// Noise and resolution of a position, as a share of the step limit.
 const NOISE_SHARE: f64 = 0.2;
 
@@ -204,7 +204,7 @@ impl ChannelGate {
             // As a spring: what it pushes with goes with how far the command is ahead of the part.
             let ahead = last.position - present;
             let relieved = if ahead * effort > 0.0 { present + ahead * RELIEF_SHARE * self.effort / effort.abs() } else { last.position };
-            let bound = last.position + (relieved - last.position) * (dt_s / RELIEF_S).min(RELIEF_MOST);
+            let bound = last.position + (relieved - last.position) * (dt_s / RELIEF_S).clamp(RELIEF_PART[0], RELIEF_PART[1]);
             if effort > 0.0 {
                 hold(f64::NEG_INFINITY, bound, LimitKind::Effort);
             } else {

@@ -12,6 +12,27 @@ const ROUNDING_M: f64 = 1e-9;
 /// Where on its way to a stop a tool is looked at.
 const WAY: [f64; 3] = [0.0, 0.5, 1.0];
 
+/// What a channel may have of its wish, the most first.
+const SHARES: [f64; 4] = [1.0, 0.5, 0.25, 0.125];
+
+/// What rounding may add to a position.
+const ROUNDING: f64 = 1e-12;
+
+/// The motion that goes `share` of the way from `brake` to `wish`. Both are motions from the same one, so what holds
+/// for both holds for it.
+fn between(brake: &Motion, wish: &Motion, share: f64) -> Motion {
+    if share == 1.0 {
+        return *wish;
+    }
+    let part = |from: f64, to: f64| from + share * (to - from);
+    Motion {
+        position: part(brake.position, wish.position),
+        velocity: part(brake.velocity, wish.velocity),
+        acceleration: part(brake.acceleration, wish.acceleration),
+        ..*wish
+    }
+}
+
 /// A tool's workspace with the parts that lead to it, ready for forward kinematics without allocation.
 #[derive(Clone, Debug)]
 pub(super) struct WorkspaceGate {
@@ -85,21 +106,32 @@ impl WorkspaceGate {
         for i in moving() {
             braking[i] = channels[i].braking(dt_s);
         }
-        // One after the other gets its wish back, where that keeps the tool inside: the nearest to the tool
-        // first, as it moves it least. What one gives way, another may take.
+        // One after the other gets its wish back, or a share of it, where that keeps the tool inside: the nearest
+        // to the tool first, as it moves it least. What one gives way, another may take.
         let mut is_changed = true;
         while is_changed {
             is_changed = false;
             for i in self.chain.iter().rev().filter_map(|carrier| carrier.channel) {
-                if braking[i] == proposed[i] {
-                    continue;
+                let (brake, wish, had) = (channels[i].braking(dt_s), proposed[i], braking[i]);
+                let nearer = |motion: &Motion| (motion.position - wish.position).abs() < (had.position - wish.position).abs() - ROUNDING;
+                for share in SHARES {
+                    let motion = between(&brake, &wish, share);
+                    if !nearer(&motion) {
+                        break;
+                    }
+                    braking[i] = motion;
+                    if keeps(braking) {
+                        is_changed = true;
+                        break;
+                    }
+                    braking[i] = had;
                 }
-                let brake = std::mem::replace(&mut braking[i], proposed[i]);
-                if keeps(braking) {
-                    is_changed = true;
-                } else {
-                    braking[i] = brake;
-                }
+            }
+        }
+        // Joints that brake don't do so in step. Where even that leads out, the box outranks a smooth stop.
+        if self.outside_m(|i| braking[i].position) > most_m {
+            for i in self.chain.iter().filter_map(|carrier| carrier.channel) {
+                braking[i] = Motion::resting_at(channels[i].last_position());
             }
         }
         proposed.copy_from_slice(braking);

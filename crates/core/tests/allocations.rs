@@ -1,0 +1,95 @@
+//! The gate and the door allocate nothing in a turn.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails here fails the test")]
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use common::{Rig, SO101};
+use sinew_core::{RobotDescription, Sent, Workspace};
+
+thread_local! {
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: every call goes to the system's allocator unchanged; counting touches a constant-initialised
+// thread-local cell, which neither allocates nor has a destructor.
+#[allow(unsafe_code, reason = "counting allocations needs an allocator")]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        CALLS.with(|calls| calls.set(calls.get() + 1));
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        CALLS.with(|calls| calls.set(calls.get() + 1));
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn robots() -> Vec<RobotDescription> {
+    let find = |name: &str| (name == "so101").then(|| SO101.to_owned());
+    let mut boxed = common::so101();
+    boxed.tools[0].workspace = Some(Workspace { min_m: [0.0, -0.2, -0.02], max_m: [0.35, 0.2, 0.3] });
+    let read = |text: &str| RobotDescription::from_toml_with("it", text, &find).unwrap();
+    vec![
+        boxed,
+        read(include_str!("robots/lekiwi.toml")),
+        read(include_str!("robots/openarm.toml")),
+        read(include_str!("robots/lift.toml")),
+        read(include_str!("robots/reachy_mini.toml")),
+    ]
+}
+
+#[test]
+fn a_turn_of_the_gate_allocates_nothing() {
+    let before = CALLS.with(Cell::get);
+    drop(std::hint::black_box(vec![1_u8; 100]));
+    assert_eq!(CALLS.with(Cell::get), before + 2, "the counter works");
+    for robot in robots() {
+        let width = robot.state_channels().len();
+        let rest = robot.parts.iter().filter(|part| part.is_feature()).map(|part| part.rest.unwrap_or(0.0));
+        let start: Vec<f64> = rest.chain(std::iter::repeat(0.0)).take(width).collect();
+        let mut rig = Rig::new(robot, &start);
+        let (mut wants, mut none) = (rig.wanted.clone(), rig.wanted.clone());
+        none.goals.clear();
+        let mut sent = Sent::new(wants.goals.len());
+        let mut present = start.clone();
+        let begin = CALLS.with(Cell::get);
+        let mut acted = 0;
+        for tick in 0..200 {
+            rig.wait(0.01);
+            rig.observed.age();
+            present[0] = if tick % 9 == 0 { 3.0 } else { start[0] };
+            if tick % 13 != 0 {
+                rig.observed.state.set_all(&present, rig.now);
+            } else {
+                rig.observed.state.miss(0);
+            }
+            for (i, goal) in wants.goals.iter_mut().enumerate() {
+                *goal = if (tick / 40 + i as i32) % 2 == 0 { 2.0 } else { -2.0 };
+            }
+            wants.time = rig.now;
+            let wanted = match tick % 50 {
+                49 => None,
+                48 => Some(&none),
+                _ => Some(&wants),
+            };
+            acted += rig.gate.propose(wanted, &rig.observed, rig.now, 0.01).unwrap().interventions.total();
+            sent.reach_all(rig.gate.proposed());
+            rig.gate.commit(&sent);
+        }
+        let calls = CALLS.with(Cell::get) - begin;
+        assert_eq!(calls, 0, "{}", rig.robot.name);
+        assert!(acted > 200, "the limits acted");
+    }
+}
