@@ -6,7 +6,7 @@
 //! ```
 //!
 //! With a PRIORITY the control thread asks for `SCHED_FIFO` at it, and for locked memory. Processor time is the
-//! control thread's for a tick, going to sleep, waking, and waking the sink's thread included; beside it stands what a
+//! control thread's for a tick, going to sleep, waking, and waking the teleoperator's, the judge's and the sink's thread included; beside it stands what a
 //! thread takes that does nothing but to sleep until each tick is due (Linux).
 
 #![allow(clippy::print_stdout, reason = "printing is what it is for")]
@@ -17,21 +17,24 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{Arm, Scene};
+use common::{Arm, Dark, Scene};
 use sinew_core::{
-    Clock, EpisodeEnd, EpisodeStart, Frame, FrameSink, MockClock, RobotError, SinkError, TeleopStatus, Teleoperator, Tick, Timestamp,
+    Clock, EpisodeEnd, EpisodeStart, Frame, FrameSink, Identity, MockClock, Observation, Robot, SinkError, TeleopStatus, Teleoperator,
+    TeleoperatorError, Tick,
 };
-use sinew_runtime::{EpisodeReport, EpisodeRequest, MonotonicClock, Realtime, RealtimeRequest, Session, SessionConfig, Source, StopFlag};
+use sinew_runtime::{
+    EpisodeReport, EpisodeRequest, MonotonicClock, Realtime, RealtimeRequest, Rig, Session, SessionConfig, Source, StopFlag, TeleopThread,
+};
 
 struct Wave;
 
 impl Teleoperator for Wave {
-    fn reset(&mut self) -> Result<(), RobotError> {
+    fn reset(&mut self, _: &Observation) -> Result<(), TeleoperatorError> {
         Ok(())
     }
 
-    fn action(&mut self, tick: &Tick, goals_rad: &mut [f64]) -> Result<TeleopStatus, RobotError> {
-        goals_rad.fill((tick.index as f64 * 0.01).sin());
+    fn action(&mut self, tick: &Tick, _: &Observation, action: &mut [f64]) -> Result<TeleopStatus, TeleoperatorError> {
+        action.fill((tick.index as f64 * 0.01).sin());
         Ok(TeleopStatus::Active)
     }
 }
@@ -39,6 +42,10 @@ impl Teleoperator for Wave {
 struct Nobody;
 
 impl FrameSink for Nobody {
+    fn name(&self) -> &str {
+        "nobody"
+    }
+
     fn begin(&mut self, _: &EpisodeStart) -> Result<(), SinkError> {
         Ok(())
     }
@@ -61,7 +68,9 @@ fn run(clock: Arc<dyn Clock>, priority: Option<u8>, rate_hz: u32, ticks: u64, wa
     if watched {
         sinks.push(&mut sink);
     }
-    Ok(session.run_episode(&EpisodeRequest::default(), &mut arm, &mut Scene(ticks), Source::Teleoperator(&mut Wave), &mut sinks))
+    let mut wave = TeleopThread::spawn(Box::new(Wave), Identity { width: 14 }, arm.description())?;
+    let rig = Rig { robot: &mut arm, cameras: &mut Dark, environment: &mut Scene(ticks) };
+    Ok(session.run_episode(&EpisodeRequest::default(), rig, Source::Teleoperator(&mut wave), &mut sinks))
 }
 
 /// Processor time of a turn that only sleeps, µs.
@@ -70,9 +79,9 @@ fn sleeping_us(priority: Option<u8>, rate_hz: u32, turns: u32) -> f64 {
     let turn = move || {
         Realtime::ask(&RealtimeRequest { priority, lock_memory: priority.is_some(), cpu: None });
         let clock = MonotonicClock::new();
-        let before = used_ns()?;
+        let (before, since) = (used_ns()?, clock.now());
         for turn in 1..=turns {
-            clock.sleep_until(Timestamp::ZERO + Duration::from_secs_f64(f64::from(turn) / f64::from(rate_hz)));
+            clock.sleep_until(since + Duration::from_secs_f64(f64::from(turn) / f64::from(rate_hz)));
         }
         Some((used_ns()? - before) * 1e-3 / f64::from(turns))
     };

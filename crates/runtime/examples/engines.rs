@@ -16,11 +16,11 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Arm, Scene};
+use common::{Arm, Dark, Scene};
 use sinew_core::{
     ActionChunk, Continuation, EpisodeEnd, EpisodeStart, Frame, FrameSink, Observation, Policy, PolicyError, PolicyInfo, SinkError,
 };
-use sinew_runtime::{EpisodeRequest, Inference, MonotonicClock, PolicyThread, Session, SessionConfig, Source, StopFlag};
+use sinew_runtime::{EpisodeRequest, Inference, MonotonicClock, PolicyThread, Rig, Session, SessionConfig, Source, StopFlag};
 
 const CHUNK: u64 = 50;
 /// A row's tick as an angle.
@@ -68,6 +68,10 @@ struct Notes {
 }
 
 impl FrameSink for Notes {
+    fn name(&self) -> &str {
+        "notes"
+    }
+
     fn begin(&mut self, _: &EpisodeStart) -> Result<(), SinkError> {
         Ok(())
     }
@@ -77,7 +81,7 @@ impl FrameSink for Notes {
             self.none += 1;
         } else {
             // The row as it was wanted, the swing as it was sent.
-            self.executed.push((frame.tick, (frame.wanted_rad[0] / RAD_PER_TICK).round() as u64, frame.applied_rad[1]));
+            self.executed.push((frame.tick, (frame.wanted[0] / RAD_PER_TICK).round() as u64, frame.sent[1]));
         }
         Ok(())
     }
@@ -100,17 +104,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     if latencies_ms.is_empty() {
         return Err("expected at least one latency".into());
     }
-    let config = SessionConfig { inference, start_within_rad: 10.0, ..SessionConfig::default() };
+    let config = SessionConfig { inference, start_within: 10.0, rest_velocity_per_s: f64::INFINITY, ..SessionConfig::default() };
     let mut session = Session::new(config, Arc::new(MonotonicClock::new()), StopFlag::new());
     let info = PolicyInfo { family: "scripted".into(), parameters: 0, n_obs_steps: 1, chunk_size: 50, n_action_steps: 50 };
     let mut policy = PolicyThread::spawn(Scripted { info, latencies_ms, answers: 0 })?;
     let mut notes = Notes::default();
     let mut scene = Scene((seconds.parse::<f64>()? * 30.0) as u64);
     let mut arm = Arm::new(30, 2, &[("front", 4, 3)])?;
-    let report = session.run_episode(&EpisodeRequest::default(), &mut arm, &mut scene, Source::Policy(&mut policy), &mut [&mut notes]);
+    let rig = Rig { robot: &mut arm, cameras: &mut Dark, environment: &mut scene };
+    let report = session.run_episode(&EpisodeRequest::default(), rig, Source::Policy(&mut policy), &mut [&mut notes]);
     if let Some(fault) = report.faults.first() {
         return Err(fault.chain().into());
     }
-    println!("{}", serde_json::json!({"executed": notes.executed, "none": notes.none, "missed": report.missed_ticks}));
+    println!(
+        "{}",
+        serde_json::json!({"executed": notes.executed, "none": notes.none, "missed": report.missed_ticks + report.waiting_ticks})
+    );
     Ok(())
 }

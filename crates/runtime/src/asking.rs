@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use sinew_core::{ActionQueue, Continuation, Observation};
+use sinew_core::{ActionQueue, Continuation, Observation, Timestamp};
 
 use crate::control::{Moment, Shared};
 use crate::inference::Client;
@@ -30,6 +30,16 @@ pub(crate) enum Choice {
 pub(crate) const WINDOW: usize = 16;
 /// So many answers in a row may come too late to be used; LeRobot gives up there, too.
 const MOST_UNUSED: u32 = 5;
+
+/// How long an answer is waited for.
+#[derive(Clone, Copy)]
+enum Patience {
+    /// Until it is there, or a stop is asked for.
+    Endless,
+    Until(Timestamp),
+}
+
+const AT_ONCE: Patience = Patience::Until(Timestamp::ZERO);
 
 struct Pending {
     asked_tick: u64,
@@ -69,6 +79,8 @@ pub(crate) struct Asking<'a> {
     ask_at: u64,
     /// Synchronous: the next row to take.
     cursor: u64,
+    /// Synchronous: there is no row for the tick that has begun, as the policy has yet to answer.
+    waits: bool,
     pub(crate) late_rows: u64,
     /// Of the newest answer, on the session's clock.
     pub(crate) latency_ns: i64,
@@ -96,6 +108,7 @@ impl<'a> Asking<'a> {
             next_latency: 0,
             ask_at: 0,
             cursor: 0,
+            waits: false,
             late_rows: 0,
             latency_ns: 0,
             stats: InferenceStats::default(),
@@ -138,7 +151,7 @@ impl<'a> Asking<'a> {
     /// asked for meanwhile.
     pub(crate) fn first(&mut self, wait: bool) -> Result<Option<bool>, Fault> {
         // However long it takes, or is scripted to take: the ticks have not begun.
-        if !self.receive(0, wait)? {
+        if !self.receive(0, if wait { Patience::Endless } else { AT_ONCE })? {
             return Ok(None);
         }
         let is_there = self.pending.is_none();
@@ -191,7 +204,7 @@ impl<'a> Asking<'a> {
     }
 
     pub(crate) fn looks_at(&mut self, tick: u64) -> Result<bool, Fault> {
-        self.receive_due(tick)?;
+        self.receive_due(tick, AT_ONCE)?;
         Ok(self.wants_to_ask(tick) || self.client.needs_past())
     }
 
@@ -204,16 +217,25 @@ impl<'a> Asking<'a> {
 
     pub(crate) fn choose(&mut self, now: &Moment, observation: &Observation, wanted: &mut [f64]) -> Result<Choice, Fault> {
         let tick = now.tick;
+        let mut patience = AT_ONCE;
         if self.wants_to_ask(tick) {
             let reset = std::mem::take(&mut self.resets);
             self.ask(tick, observation, reset);
+            // One that is quick costs no tick.
+            if self.shared.config.inference == Inference::Sync {
+                patience = Patience::Until(now.until);
+            }
         }
-        if !self.receive_due(tick)? {
+        self.waits = false;
+        if !self.receive_due(tick, patience)? {
             return Ok(Choice::Interrupted);
         }
         let row = match self.shared.config.inference {
             Inference::Async | Inference::Rtc => tick,
-            Inference::Sync if self.pending.is_some() => return Ok(Choice::Waiting),
+            Inference::Sync if self.pending.is_some() => {
+                self.waits = true;
+                return Ok(Choice::Waiting);
+            }
             Inference::Sync => {
                 self.cursor += 1;
                 self.cursor - 1
@@ -238,7 +260,11 @@ impl<'a> Asking<'a> {
 
     /// Between two rows.
     pub(crate) fn between(&self, now: &Moment, wanted: &mut [f64]) -> Choice {
-        if self.interpolator.at(now.share, wanted) { Choice::Wanted } else { Choice::Starved }
+        match self.waits {
+            true => Choice::Waiting,
+            false if self.interpolator.at(now.share, wanted) => Choice::Wanted,
+            false => Choice::Starved,
+        }
     }
 
     fn ask(&mut self, tick: u64, observation: &Observation, reset: bool) {
@@ -275,19 +301,24 @@ impl<'a> Asking<'a> {
 
     /// Takes in an answer that may be used from `now` on or before; `false` when a stop was asked for
     /// while waiting for one.
-    fn receive_due(&mut self, now: u64) -> Result<bool, Fault> {
+    fn receive_due(&mut self, now: u64, patience: Patience) -> Result<bool, Fault> {
         match &self.pending {
-            Some(pending) if pending.due_tick <= now => self.receive(now, !self.shared.clock.runs_by_itself()),
+            Some(pending) if pending.due_tick <= now => {
+                self.receive(now, if self.shared.clock.runs_by_itself() { patience } else { Patience::Endless })
+            }
             _ => Ok(true),
         }
     }
 
     /// `now` is the first tick not yet acted on.
-    fn receive(&mut self, now: u64, wait: bool) -> Result<bool, Fault> {
+    fn receive(&mut self, now: u64, patience: Patience) -> Result<bool, Fault> {
         let Some(Pending { asked_tick, most_delay_rows, instructions, .. }) = self.pending else { return Ok(true) };
         let scripted_ns = self.scripted_ticks().map(|ticks| self.shared.period_ns.saturating_mul(ticks.cast_signed()));
-        let answer = if wait { self.client.wait(self.shared.stop)? } else { self.client.poll()? };
-        let Some(answer) = answer else { return Ok(!wait) };
+        let (answer, went_on) = match patience {
+            Patience::Endless => (self.client.wait(self.shared.stop)?, false),
+            Patience::Until(until) => (self.client.poll(until)?, true),
+        };
+        let Some(answer) = answer else { return Ok(went_on) };
         if std::mem::take(&mut self.is_stale) {
             self.pending = None;
             return Ok(true);
@@ -330,6 +361,7 @@ impl<'a> Asking<'a> {
         }
         Ok(true)
     }
+
     /// Passes over an answer that took `delay` ticks, which is longer than the rows that it was told would
     /// be executed meanwhile: it doesn't follow from those executed since. The next is asked for at once.
     fn leave_unused(&mut self, now: u64, delay: u64) -> Result<(), Fault> {

@@ -4,6 +4,8 @@ use std::io;
 use std::ops::ControlFlow;
 use std::thread::{self, Thread};
 
+use sinew_core::{Clock, Timestamp};
+
 use crate::handoff::{Receiver, Sender, ring};
 
 /// What goes to and fro: there is one, so that nothing is allocated or freed by whoever asks.
@@ -88,6 +90,12 @@ impl<J> Beside<J> {
     /// The job, if it has just come back.
     pub(crate) fn poll(&mut self) -> Option<&mut J> {
         let post = self.answers.try_recv()?;
+        Some(&mut self.post.insert(post).job)
+    }
+
+    /// The job, if it comes back before `deadline`.
+    pub(crate) fn poll_until(&mut self, clock: &dyn Clock, deadline: Timestamp) -> Option<&mut J> {
+        let post = self.answers.recv_until(clock, deadline)?;
         Some(&mut self.post.insert(post).job)
     }
 

@@ -5,9 +5,10 @@ use crate::RealtimeRequest;
 /// When the policy is asked, and what the arm does meanwhile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Inference {
-    /// As LeRobot's `sync`: when `n_action_steps` rows have been executed the loop stands still
-    /// until the policy has answered; ticks that pass meanwhile are missed and counted. Rows are
-    /// executed one after the other, whatever was missed between.
+    /// As LeRobot's `sync`: when `n_action_steps` rows have been executed the robot stands still until the
+    /// policy has answered. It is read and held at every turn meanwhile; such ticks are counted and are no part
+    /// of what the sinks see. An answer that takes less than half a turn costs no tick. Rows are executed one
+    /// after the other, whatever was missed between.
     #[default]
     Sync,
     /// The policy thinks beside the loop, and every row is executed at the tick it is for.

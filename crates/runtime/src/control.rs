@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use sinew_core::{
-    Armed, Cameras, Clock, CommandMode, DriveError, Fnv1a, Interventions, Lease, Outcome, Robot, RobotDescription, RobotError,
-    Tick, Timestamp, Wanted,
+    Armed, Cameras, Clock, CommandMode, DriveError, Driven, Fnv1a, Interventions, Lease, LeaseState, Outcome, Robot, RobotDescription,
+    RobotError, Tick, Timestamp, Wanted,
 };
 
 use crate::acting::Acting;
@@ -27,7 +27,7 @@ fn left_of_motion(turns: u32, dt_s: f64) -> f64 {
 
 /// A part of a tick that has not ended.
 const UNMARKED: i64 = i64::MIN;
-/// How long the first images, and a teleoperator's first action, are waited for before anything moves.
+/// How long the first images are waited for before anything moves.
 const FIRST_WITHIN: Duration = Duration::from_secs(5);
 
 /// What all parts of one episode use.
@@ -67,6 +67,8 @@ pub(crate) struct Moment {
     pub(crate) is_first: bool,
     /// How much of it has passed, 0 to 1.
     pub(crate) share: f64,
+    /// Until when a choice may be waited for: the other half of the turn is for what follows.
+    pub(crate) until: Timestamp,
 }
 
 pub(crate) enum Ending {
@@ -297,11 +299,11 @@ impl<'a> Control<'a> {
             // On a clock that doesn't run by itself he is waited for at each tick.
             if clock.runs_by_itself() {
                 let tick = Tick { index: 0, due: clock.now(), period: self.schedule.period(), wants_images: false };
-                human.ask(&tick, &self.frames.current.observation, &self.motion);
                 while !human.has_spoken(clock, &mut self.wanted)? {
                     if stop.is_requested() {
                         return Ok(false);
                     }
+                    human.ask(&tick, &self.frames.current.observation, &self.motion);
                     clock.sleep_until(clock.now() + Duration::from_millis(2));
                 }
             }
@@ -346,6 +348,7 @@ impl<'a> Control<'a> {
                 tick: policy_tick,
                 is_first: last_tick.replace(policy_tick) != Some(policy_tick),
                 share: (turn.index % multiplier) as f64 / multiplier as f64,
+                until: turn.due + self.schedule.period() / 2,
             };
             match self.turn(armed, cameras, &now, &turn, done_at.is_some())? {
                 Choice::Interrupted => return Ok(Ending::Interrupted),
@@ -377,14 +380,7 @@ impl<'a> Control<'a> {
     }
 
     /// Read, choose, drive, publish. With `done` the last wanted goals stand.
-    fn turn(
-        &mut self,
-        armed: &mut Armed<'_>,
-        cameras: &mut dyn Cameras,
-        now: &Moment,
-        turn: &Turn,
-        done: bool,
-    ) -> Result<Choice, Fault> {
+    fn turn(&mut self, armed: &mut Armed<'_>, cameras: &mut dyn Cameras, now: &Moment, turn: &Turn, done: bool) -> Result<Choice, Fault> {
         let Shared { clock, operator, progress, .. } = self.shared;
         let in_step = !clock.runs_by_itself();
         self.marks_ns = [UNMARKED; PARTS + 1];
@@ -433,7 +429,10 @@ impl<'a> Control<'a> {
 
         // Drive.
         self.motion.copy_from_slice(armed.commanded());
-        failed |= self.drive(armed, moves, now.tick)?;
+        let (was_not_driven, interventions) = self.drive(armed, moves, now.tick)?;
+        failed |= was_not_driven;
+        self.tally.interventions += interventions;
+        self.interventions += interventions;
         for (motion, sent) in self.motion.iter_mut().zip(armed.commanded()) {
             *motion = sent - *motion;
         }
@@ -456,7 +455,6 @@ impl<'a> Control<'a> {
         let frame = &mut *self.frames.current;
         frame.interventions = std::mem::take(&mut self.interventions);
         frame.tick = now.tick;
-        frame.observation.tick = now.tick;
         frame.due = turn.due;
         frame.lateness_ns = turn.began.nanos_since(turn.due);
         frame.wanted.copy_from_slice(&self.wanted.goals);
@@ -472,7 +470,11 @@ impl<'a> Control<'a> {
 
     /// Reads the robot; says whether that failed. What was not read stands from before, and ages: the gate sees to it.
     pub(crate) fn read(&mut self, armed: &mut Armed<'_>, tick: &Tick, policy_tick: u64) -> Result<bool, Fault> {
-        match armed.read(tick, &mut self.frames.current.observation) {
+        let observation = &mut self.frames.current.observation;
+        let read = armed.read(tick, observation);
+        // What is asked about it is asked in the policy's ticks.
+        observation.tick = policy_tick;
+        match read {
             Ok(()) => Ok(false),
             Err(RobotError::Transient { .. }) => Ok(true),
             Err(source) => Err(Fault::Observe { tick: policy_tick, source }),
@@ -493,26 +495,24 @@ impl<'a> Control<'a> {
         Ok(())
     }
 
-    /// Drives the robot to what is wanted, or to rest; says whether that failed.
-    pub(crate) fn drive(&mut self, armed: &mut Armed<'_>, moves: bool, policy_tick: u64) -> Result<bool, Fault> {
+    /// Drives the robot to what is wanted, or to rest; says whether that failed, and what the gate did.
+    pub(crate) fn drive(&mut self, armed: &mut Armed<'_>, moves: bool, policy_tick: u64) -> Result<(bool, Interventions), Fault> {
         let wanted = moves.then_some(&self.wanted);
-        let (failed, error) = match armed.drive(wanted, &self.frames.current.observation, self.shared.turn_s()) {
-            Ok(driven) => {
-                self.tally.interventions += driven.interventions;
-                self.interventions += driven.interventions;
-                (driven.unreached > 0, None)
-            }
-            Err(error) if error.is_transient() => (true, Some(error)),
+        let (driven, error) = match armed.drive(wanted, &self.frames.current.observation, self.shared.turn_s()) {
+            Ok(driven) => (driven, None),
+            Err(error) if error.is_transient() => (Driven::default(), Some(error)),
             Err(source) => return Err(Fault::Drive { tick: policy_tick, source }),
         };
-        if !failed {
+        if error.is_none() && driven.unreached == 0 {
             self.failing_since = None;
-            return Ok(false);
+            return Ok((false, driven.interventions));
         }
+        // For how long a lease may be unconfirmed is not the robot's affair.
+        let is_the_lease = error.is_none() && self.shared.lease.state() != LeaseState::Held;
         let now = self.shared.clock.now();
         let since = *self.failing_since.get_or_insert(now);
-        if now.nanos_since(since) as f64 * 1e-9 <= self.shared.config.transient_s {
-            return Ok(true);
+        if is_the_lease || now.nanos_since(since) as f64 * 1e-9 <= self.shared.config.transient_s {
+            return Ok((true, driven.interventions));
         }
         let unreached = || RobotError::transient("commanding the robot", "some of its motors were not reached");
         Err(Fault::Drive { tick: policy_tick, source: error.unwrap_or_else(|| DriveError::Robot(unreached())) })

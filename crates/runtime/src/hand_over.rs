@@ -35,17 +35,18 @@ impl HandOver {
 
     /// Changes the actor's goals for this turn.
     pub(crate) fn smooth(&mut self, commanded: &[f64], goals: &mut [f64]) {
-        if std::mem::take(&mut self.is_due) {
-            for (i, offset) in self.offset.iter_mut().enumerate() {
-                // What is no number is for the gate to refuse, now as later.
-                let jumps = self.positions[i] && goals[i].is_finite();
-                *offset = if jumps { commanded[i] - goals[i] } else { 0.0 };
+        let is_first = std::mem::take(&mut self.is_due);
+        for (i, (goal, offset)) in goals.iter_mut().zip(&mut self.offset).enumerate() {
+            if !is_first {
+                *offset -= offset.clamp(-self.fade, self.fade);
+            } else if self.positions[i] && goal.is_finite() {
+                *offset = commanded[i] - *goal;
+                *goal = commanded[i];
+                continue;
             }
-        }
-        for (goal, offset) in goals.iter_mut().zip(&mut self.offset) {
+            // What is no number is for the gate to refuse, now as later.
             if *offset != 0.0 {
                 *goal += *offset;
-                *offset -= offset.clamp(-self.fade, self.fade);
             }
         }
     }

@@ -4,6 +4,7 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use rtrb::{Consumer, Producer, RingBuffer};
+use sinew_core::{Clock, Timestamp};
 
 /// How often a receiver that waits looks up to see whether it still should, where nothing else is said.
 const PATIENCE: Duration = Duration::from_millis(5);
@@ -84,6 +85,20 @@ impl<T> Receiver<T> {
         self.recv_while(|| true)
     }
 
+    /// Waits for a value until `deadline`.
+    pub(crate) fn recv_until(&mut self, clock: &dyn Clock, deadline: Timestamp) -> Option<T> {
+        loop {
+            if let Some(value) = self.try_recv() {
+                return Some(value);
+            }
+            let left_ns = deadline.nanos_since(clock.now());
+            if left_ns <= 0 {
+                return None;
+            }
+            thread::park_timeout(Duration::from_nanos(left_ns.unsigned_abs()));
+        }
+    }
+
     /// Waits for a value as long as `patient` says so, which is asked now and then.
     pub(crate) fn recv_while(&mut self, mut patient: impl FnMut() -> bool) -> Option<T> {
         loop {
@@ -139,9 +154,10 @@ mod tests {
                 thread::sleep(Duration::from_millis(20));
             });
             let clock = crate::MonotonicClock::new();
+            let since = clock.now();
             let received: Vec<i32> = std::iter::from_fn(|| receiver.recv()).collect();
             assert_eq!(received, (0..count).collect::<Vec<_>>());
-            assert!(sinew_core::Clock::now(&clock).as_secs_f64() < 10.0, "nobody woke it");
+            assert!(clock.now().nanos_since(since) < 10_000_000_000, "nobody woke it");
             sending.join().unwrap();
         }
     }

@@ -228,10 +228,10 @@ impl<'a> Client<'a> {
         self.thread.beside.is_waiting()
     }
 
-    /// The answer, if it is there.
-    pub(crate) fn poll(&mut self) -> Result<Option<&Answer>, Fault> {
+    /// The answer, if it is there by `until`.
+    pub(crate) fn poll(&mut self, until: Timestamp) -> Result<Option<&Answer>, Fault> {
         let PolicyThread { beside, heard, .. } = &mut *self.thread;
-        match beside.poll().map(|job| job.accept(heard)) {
+        match beside.poll_until(&*self.setting.clock, until).map(|job| job.accept(heard)) {
             Some(accepted) => accepted?,
             None if self.is_waiting() && self.is_overdue() => return Err(self.overdue()),
             None => return Ok(None),

@@ -73,6 +73,7 @@ impl TeleopThread {
             let answered = catch_unwind(AssertUnwindSafe(|| {
                 if job.reset {
                     teleoperator.reset(&job.observation)?;
+                    job.reset = false;
                 } else {
                     teleoperator.feel(&job.sent);
                 }
@@ -126,8 +127,11 @@ impl TeleopThread {
             if let Some(fault) = job.panic.take() {
                 return Err(fault);
             }
+            let is_stale = std::mem::take(&mut self.is_stale);
+            // One that could not begin anew is told so once more.
+            self.resets |= job.reset && !is_stale;
             match std::mem::replace(&mut job.answer, Ok(TeleopStatus::Active)) {
-                _ if std::mem::take(&mut self.is_stale) => {}
+                _ if is_stale => {}
                 Ok(status) => {
                     self.wanted.goals.copy_from_slice(&job.wanted.goals);
                     self.wanted.impedance.clone_from(&job.wanted.impedance);

@@ -1,6 +1,6 @@
 //! Ways that are no part of an episode: to its start, and to rest.
 
-use sinew_core::{Armed, Cameras, Part};
+use sinew_core::{Armed, Cameras, ChannelSource, Part};
 
 use crate::control::Control;
 use crate::{Fault, StopLevel};
@@ -60,12 +60,25 @@ impl Control<'_> {
         let channels = self.robot.action_channels();
         for ((goal, channel), is_position) in goals.iter_mut().zip(&channels).zip(&self.positions) {
             *goal = goal.filter(|_| *is_position);
-            if let (Some(goal), sinew_core::ChannelSource::Part(part)) = (goal, channel.source) {
+            if let (Some(goal), ChannelSource::Part(part)) = (goal, channel.source) {
                 let [lower, upper] = self.robot.parts.get(part).map_or([f64::MIN, f64::MAX], Part::position_limits);
                 *goal = goal.clamp(lower, upper);
             }
         }
         goals
+    }
+
+    /// How far behind a goal that moves at `speed` the command of each channel may be without holding it up: what it
+    /// needs to come to a stop.
+    fn leads(&self, speed: f64) -> Vec<f64> {
+        let lead = |source| {
+            let ChannelSource::Part(part) = source else { return 0.0 };
+            let limits = self.robot.parts.get(part).map(|part| &part.limits);
+            let Some((limits, velocity)) = limits.and_then(|limits| Some((limits, limits.velocity?))) else { return 0.0 };
+            let acceleration = limits.acceleration(velocity);
+            speed * (speed / acceleration + acceleration / limits.jerk(velocity))
+        };
+        self.robot.action_channels().iter().map(|channel| lead(channel.source)).collect()
     }
 
     fn furthest(&self, commanded: &[f64], goals: &[Option<f64>]) -> f64 {
@@ -76,14 +89,18 @@ impl Control<'_> {
     /// where it is, and one that is no position comes to a stop. `false` when a stop of the level `until` was asked for
     /// on the way. Nothing of it is published.
     fn travel(&mut self, armed: &mut Armed<'_>, goals: &[Option<f64>], until: StopLevel, to: &'static str) -> Result<bool, Fault> {
-        let turn_s = self.shared.turn_s();
-        let stride = self.shared.config.rest_velocity_per_s * turn_s;
+        let (turn_s, speed) = (self.shared.turn_s(), self.shared.config.rest_velocity_per_s);
+        let stride = speed * turn_s;
         if !(stride > 0.0 && stride.is_finite()) {
             return Ok(true);
         }
         let far = self.furthest(armed.commanded(), goals);
-        let limit_ticks = ((far / self.shared.config.rest_velocity_per_s + GRACE_S) / turn_s) as u64;
+        let leads = self.leads(speed);
+        let most_lead = leads.iter().copied().fold(0.0, f64::max);
+        let limit_ticks = (((far + most_lead) / speed + GRACE_S) / turn_s) as u64;
         let mut first_turn = None;
+        // Where the goal that moves has come to.
+        let mut at = armed.commanded().to_vec();
         loop {
             let turn = self.wait();
             let ticks = turn.index - *first_turn.get_or_insert(turn.index);
@@ -102,7 +119,12 @@ impl Control<'_> {
             self.wanted.time = self.shared.clock.now();
             for (i, (wanted, commanded)) in self.wanted.goals.iter_mut().zip(armed.commanded()).enumerate() {
                 *wanted = match goals[i] {
-                    Some(goal) => commanded + (goal - commanded).clamp(-stride, stride),
+                    Some(goal) => {
+                        // What is held up is not hurried on.
+                        let lead = leads[i] + stride;
+                        at[i] = (at[i] + (goal - at[i]).clamp(-stride, stride)).clamp(commanded - lead, commanded + lead);
+                        at[i]
+                    }
                     None if self.positions[i] => *commanded,
                     None => 0.0,
                 };

@@ -49,7 +49,7 @@ fn calls_by_tick(clock: Arc<dyn Clock>, config: &SessionConfig, source: Source<'
     let seen = calls.clone();
     let mut arm = Arm::new();
     arm.observed_ticks.reserve(1000);
-    arm.image_ticks.reserve(1000);
+    arm.eyes.ticks.reserve(1000);
     arm.keep_writes = false;
     arm.on_observe = Box::new(move |_| {
         seen.lock().unwrap().push(CALLS.with(Cell::get));
@@ -87,7 +87,7 @@ fn control_allocates_nothing_in_any_mode_on_either_clock() {
                 assert_constant(&calls_by_tick(clock(), &config, Source::Policy(&mut policy.thread())));
             }
         }
-        let mut leader = Leader { done_at: None, goal: |_| [0.1, -0.2], asked: 0 };
+        let mut leader = Leader::new(|_| [0.1, -0.2]).thread();
         assert_constant(&calls_by_tick(clock(), &SessionConfig::default(), Source::Teleoperator(&mut leader)));
     }
 }

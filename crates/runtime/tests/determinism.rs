@@ -6,13 +6,22 @@ mod common;
 
 use common::{Arm, Fake, RATE_HZ, Scene, Tape, answer_and_tick, run};
 use proptest::prelude::*;
-use sinew_core::{MockClock, Observation, Robot, RobotDescription, RobotError, SafeCommand, Tick};
-use sinew_runtime::{EpisodeRequest, Inference, Interpolation, Latency, Session, SessionConfig, Source, Starvation, StopFlag};
+use sinew_core::{
+    CameraError, Cameras, Door, Frame, Image, MockClock, Observation, Robot, RobotDescription, RobotError, SafeCommand, Sent, Tick,
+    Timestamp,
+};
+use sinew_runtime::{EpisodeRequest, Inference, Interpolation, Latency, Rig, Session, SessionConfig, Source, Starvation, StopFlag};
 
-/// An arm that saw all this before.
+/// An arm that saw all this before, and its camera.
 struct Seen<'a> {
     arm: Arm,
     tape: &'a Tape,
+}
+
+struct SeenBefore<'a>(&'a Tape);
+
+fn frame_of(tape: &Tape, tick: u64) -> &Frame {
+    tape.frames.iter().find(|frame| frame.tick == tick).unwrap()
 }
 
 impl Robot for Seen<'_> {
@@ -20,22 +29,30 @@ impl Robot for Seen<'_> {
         self.arm.description()
     }
 
-    fn observe(&mut self, tick: &Tick, observation: &mut Observation) -> Result<(), RobotError> {
-        let frame = self.tape.frames.iter().find(|frame| frame.tick == tick.index).unwrap();
-        observation.copy_from(&frame.observation);
+    fn finish_read(&mut self, tick: &Tick, _: Timestamp, observation: &mut Observation) -> Result<(), RobotError> {
+        let seen = &frame_of(self.tape, tick.index).observation;
+        observation.time = seen.time;
+        observation.state.copy_from(&seen.state);
         Ok(())
     }
 
-    fn enable(&mut self) -> Result<(), RobotError> {
-        self.arm.enable()
+    fn enable(&mut self, door: &Door, deadline: Timestamp) -> Result<(), RobotError> {
+        self.arm.enable(door, deadline)
     }
 
-    fn write_goals(&mut self, command: &SafeCommand, applied_rad: &mut [f64]) -> Result<(), RobotError> {
-        self.arm.write_goals(command, applied_rad)
+    fn write(&mut self, door: &Door, command: &SafeCommand, deadline: Timestamp, sent: &mut Sent) -> Result<(), RobotError> {
+        self.arm.write(door, command, deadline, sent)
     }
 
-    fn stop(&mut self) -> Result<(), RobotError> {
-        self.arm.stop()
+    fn stop(&mut self, door: &Door, deadline: Timestamp) -> Result<(), RobotError> {
+        self.arm.stop(door, deadline)
+    }
+}
+
+impl Cameras for SeenBefore<'_> {
+    fn newest(&mut self, tick: &Tick, images: &mut [Image]) -> Result<(), CameraError> {
+        images.clone_from_slice(&frame_of(self.0, tick.index).observation.images);
+        Ok(())
     }
 }
 
@@ -45,7 +62,8 @@ fn replayed(config: &SessionConfig, policy: &Fake, tape: &Tape) -> Vec<u8> {
     let (mut seen, mut scene, mut again) = (Seen { arm: Arm::new(), tape }, Scene::lasting(120), Tape::default());
     let mut session = Session::new(config.clone(), std::sync::Arc::new(MockClock::new()), StopFlag::new());
     let source = &mut policy.thread();
-    session.run_episode(&EpisodeRequest::default(), &mut seen, &mut scene, Source::Policy(source), &mut [&mut again]);
+    let rig = Rig { robot: &mut seen, cameras: &mut SeenBefore(tape), environment: &mut scene };
+    session.run_episode(&EpisodeRequest::default(), rig, Source::Policy(source), &mut [&mut again]);
     again.bytes()
 }
 
@@ -58,7 +76,9 @@ fn traces(config: &SessionConfig, chunk_size: usize, n_action_steps: usize) -> (
     assert_eq!((arm.enables, arm.stops), (1, 1));
     assert_eq!(report.ticks + report.missed_ticks, 120 * u64::from(config.control_multiplier));
     if config.control_multiplier == 1 {
-        assert_eq!(tape.frames.len() as u64, report.ticks);
+        assert_eq!(tape.frames.len() as u64, report.ticks - report.waiting_ticks);
+    }
+    if config.control_multiplier == 1 && report.waiting_ticks == 0 {
         assert!(replayed(config, &policy, &tape) == tape.bytes(), "replaying the observations gives other frames");
     }
     assert_eq!(report.frames_lost, 0);
@@ -117,14 +137,19 @@ fn other_actions_give_another_hash() {
     assert_ne!(hashes[0], hashes[1]);
 }
 
+/// Where the first joint's row for tick 0 is, so that goals are what the rows say from the first tick on.
+fn at_first_row() -> Arm {
+    Arm::at([0.0, -0.2])
+}
+
 /// The rows that reached the frames, as (answer, tick the row was for).
 fn rows(tape: &Tape) -> Vec<(u64, u64)> {
-    tape.frames.iter().map(|frame| answer_and_tick(frame.wanted_rad[0])).collect()
+    tape.frames.iter().map(|frame| answer_and_tick(frame.wanted[0])).collect()
 }
 
 #[test]
 fn synchronous_inference_executes_n_action_steps_rows_of_each_answer() {
-    let (mut arm, mut scene, policy, mut tape) = (Arm::new(), Scene::lasting(10), Fake::new(8, 4), Tape::default());
+    let (mut arm, mut scene, policy, mut tape) = (at_first_row(), Scene::lasting(10), Fake::new(8, 4), Tape::default());
     run(&SessionConfig::default(), &mut arm, &mut scene, Source::Policy(&mut policy.thread()), &mut [&mut tape]);
     assert_eq!(policy.log().asked_ticks, [0, 4, 8]);
     assert_eq!(rows(&tape), [(0, 0), (0, 1), (0, 2), (0, 3), (1, 4), (1, 5), (1, 6), (1, 7), (2, 8), (2, 9)]);
@@ -143,19 +168,20 @@ fn a_policy_that_looks_back_sees_the_ticks_before_each_question() {
 #[test]
 fn a_slow_synchronous_policy_costs_ticks_but_no_rows() {
     let config = SessionConfig { latency: Latency::ScriptedTicks(vec![3]), ..SessionConfig::default() };
-    let (mut arm, mut scene, policy, mut tape) = (Arm::new(), Scene::lasting(14), Fake::new(4, 4), Tape::default());
+    let (mut arm, mut scene, policy, mut tape) = (at_first_row(), Scene::lasting(16), Fake::new(4, 4), Tape::default());
     let report = run(&config, &mut arm, &mut scene, Source::Policy(&mut policy.thread()), &mut [&mut tape]);
-    // Asked at tick 4, answered when tick 7 is due: 5 and 6 are missed; row 4 is executed late in
-    // tick 4, and the rows go on where they were.
-    assert_eq!(tape.ticks(), [0, 1, 2, 3, 4, 7, 8, 9, 10, 13]);
-    assert_eq!(rows(&tape), [(0, 0), (0, 1), (0, 2), (0, 3), (1, 4), (1, 5), (1, 6), (1, 7), (2, 10), (2, 11)]);
-    assert_eq!((report.ticks, report.missed_ticks, report.starved_ticks), (10, 4, 0));
+    // Asked at tick 4, answered when tick 7 is due: in 4, 5 and 6 the arm stands, looked after at each turn. Row 4 is
+    // executed in tick 7, and the rows go on from there.
+    assert_eq!(tape.ticks(), [0, 1, 2, 3, 7, 8, 9, 10, 14, 15]);
+    assert_eq!(rows(&tape), [(0, 0), (0, 1), (0, 2), (0, 3), (1, 4), (1, 5), (1, 6), (1, 7), (2, 11), (2, 12)]);
+    assert_eq!((report.ticks, report.waiting_ticks, report.missed_ticks, report.starved_ticks), (16, 6, 0, 0));
+    assert_eq!((arm.observed_ticks[3..].len(), arm.writes.len()), (16, 16), "it is read and commanded in every tick");
 }
 
 #[test]
 fn asynchronous_rows_are_executed_at_the_tick_they_are_for() {
     let config = SessionConfig { inference: Inference::Async, latency: Latency::ScriptedTicks(vec![2]), ..SessionConfig::default() };
-    let (mut arm, mut scene, policy, mut tape) = (Arm::new(), Scene::lasting(18), Fake::new(10, 8), Tape::default());
+    let (mut arm, mut scene, policy, mut tape) = (at_first_row(), Scene::lasting(18), Fake::new(10, 8), Tape::default());
     let report = run(&config, &mut arm, &mut scene, Source::Policy(&mut policy.thread()), &mut [&mut tape]);
     // 8 rows are meant to be executed; an answer takes 2 ticks, plus one to be safe: asked after 5.
     assert_eq!(policy.log().asked_ticks, [0, 5, 10, 15]);
@@ -183,14 +209,14 @@ fn asynchronous_rows_are_executed_at_the_tick_they_are_for() {
 fn images_are_made_only_for_those_who_look() {
     let (mut arm, mut scene, policy) = (Arm::new(), Scene::lasting(10), Fake::new(8, 4));
     run(&SessionConfig::default(), &mut arm, &mut scene, Source::Policy(&mut policy.thread()), &mut []);
-    // The first look is before tick 0, whose own image nobody wants.
-    assert_eq!(arm.observed_ticks[..2], [0, 0]);
-    assert_eq!(arm.image_ticks, [0, 4, 8]);
+    // The first look is before torque goes on, and so before tick 0, whose own image nobody wants.
+    assert_eq!(arm.observed_ticks[..5], [0, 0, 0, 0, 1]);
+    assert_eq!(arm.eyes.ticks, [0, 4, 8]);
 
     let mut tape = Tape::default();
     let mut arm = Arm::new();
     run(&SessionConfig::default(), &mut arm, &mut scene, Source::Policy(&mut policy.thread()), &mut [&mut tape]);
-    assert_eq!(arm.image_ticks, [0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!(arm.eyes.ticks, [0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
 }
 
 #[test]

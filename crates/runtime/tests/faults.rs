@@ -5,15 +5,12 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::time::Duration;
 
-use common::{Arm, Fake, Leader, PERIOD, Quirk, Scene, Tape, answer_and_tick, lost, run, run_on, transient};
+use common::{Arm, Fake, Leader, PERIOD, Quirk, Scene, Tape, VELOCITY, answer_and_tick, lost, run, run_on};
 use proptest::prelude::*;
-use sinew_core::{MockClock, Outcome, RobotError};
+use sinew_core::{MockClock, Outcome};
 use sinew_runtime::{
-    EpisodeOutcome, EpisodeReport, EpisodeRequest, Fault, Inference, Keep, Latency, MonotonicClock, ReturnToRest, Session, SessionConfig,
-    Source, Starvation, StopFlag, StopLevel,
+    EpisodeOutcome, EpisodeReport, Fault, Inference, Keep, Latency, ReturnToRest, SessionConfig, Source, Starvation, StopFlag, StopLevel,
 };
 
 fn policy_run(config: &SessionConfig, arm: &mut Arm, policy: &Fake, ticks: u64) -> (EpisodeReport, Tape) {
@@ -45,7 +42,7 @@ fn a_policy_that_goes_wrong_ends_the_episode_safely_with_the_reason() {
     let cases: [(fn() -> Quirk, &str); 6] = [
         (|| Quirk::Panic, "the policy panicked: index out of bounds"),
         (|| Quirk::Fail, "asking the policy at tick 4: multiplying: no memory"),
-        (|| Quirk::NotFinite, "asking the policy at tick 4: its answer has NaN for joint elbow in row 1, expected a finite number"),
+        (|| Quirk::NotFinite, "asking the policy at tick 4: its answer has NaN for elbow.pos in row 1, expected a finite number"),
         (|| Quirk::TooWide, "3 values a row, expected 2"),
         (|| Quirk::WrongTick, "rows from tick 5 on, expected 4"),
         (|| Quirk::TooLong, "9 rows, expected 1 to 8"),
@@ -85,13 +82,13 @@ fn a_queue_that_runs_dry_is_counted_and_treated_as_declared() {
     let (report, tape, _) = starving(Starvation::Hold);
     assert_eq!(report.starved_ticks, 26);
     assert_eq!(tape.frames.iter().filter(|frame| frame.starved).count(), 26);
-    let held = &tape.frames[3].applied_rad;
-    assert!(tape.frames[4..].iter().all(|frame| &frame.applied_rad == held), "the last command stands");
+    let held = &tape.frames[3].sent;
+    assert!(tape.frames[4..].iter().all(|frame| &frame.sent == held), "the last command stands");
     assert!(report.late_rows > 0);
 
     let (report, tape, _) = starving(Starvation::SlowStop);
     assert_eq!(report.starved_ticks, 26);
-    let goals: Vec<f64> = tape.frames.iter().map(|frame| frame.applied_rad[0]).collect();
+    let goals: Vec<f64> = tape.frames.iter().map(|frame| frame.sent[0]).collect();
     let steps: Vec<f64> = goals.windows(2).map(|pair| pair[1] - pair[0]).collect();
     // A tick is 20 ms long: the motion loses a fifth of its speed in each, and ends with the fifth.
     for (turns, step) in (1..).zip(&steps[3..]) {
@@ -107,10 +104,10 @@ fn a_queue_that_runs_dry_is_counted_and_treated_as_declared() {
 #[test]
 fn a_late_answer_is_spliced_by_tick_none_replayed_none_shifted() {
     // Latencies disagree wildly; every row executed is for its tick, and answers never go backwards.
-    let (report, tape) = policy_run(&scripted(&[1, 9, 0, 14, 3]), &mut Arm::new(), &Fake::new(20, 12), 200);
+    let (report, tape) = policy_run(&scripted(&[1, 9, 0, 14, 3]), &mut Arm::at([0.0, -0.2]), &Fake::new(20, 12), 200);
     let mut newest = 0;
     for frame in tape.frames.iter().filter(|frame| !frame.starved) {
-        let (answer, tick) = answer_and_tick(frame.wanted_rad[0]);
+        let (answer, tick) = answer_and_tick(frame.wanted[0]);
         assert_eq!(tick, frame.tick);
         assert!(answer >= newest);
         newest = answer;
@@ -136,7 +133,7 @@ fn a_spike_in_latency_is_remembered_and_then_forgotten() {
 fn missed_ticks_are_skipped_and_counted_never_burst() {
     let clock = Arc::new(MockClock::new());
     let stalling = clock.clone();
-    let mut arm = Arm::new();
+    let mut arm = Arm::at([0.0, -0.2]);
     arm.on_observe = Box::new(move |tick| {
         if tick == 5 {
             stalling.advance(PERIOD * 4 + PERIOD / 2);
@@ -160,17 +157,18 @@ fn missed_ticks_are_skipped_and_counted_never_burst() {
     assert_eq!(late_ns, PERIOD.as_nanos() as i64 / 2);
     let since_first_missed_ns = (PERIOD * 3).as_nanos() as u64 + late_ns.unsigned_abs();
     assert_eq!(report.cadence.lateness.stats().max_ns, since_first_missed_ns, "a stall is told in full");
-    assert_eq!(answer_and_tick(tape.frames[6].wanted_rad[0]).1, 9, "rows of missed ticks are skipped with them");
+    assert_eq!(answer_and_tick(tape.frames[6].wanted[0]).1, 9, "rows of missed ticks are skipped with them");
 }
 
 #[test]
 fn a_lost_robot_ends_the_episode_and_is_still_told_to_be_safe() {
     let mut arm = Arm::new();
     arm.on_observe = Box::new(|tick| if tick == 9 { Err(lost()) } else { Ok(()) });
-    arm.stop_result = || Err(lost());
+    arm.on_stop = Box::new(|_| Err(lost()));
     let (report, tape) = policy_run(&SessionConfig::default(), &mut arm, &Fake::new(8, 8), 40);
+    assert_eq!(std::mem::take(&mut arm.stops), 3, "it is tried again and again");
+    arm.enables = 0;
     assert_fault(&report, &tape, &arm, "reading the robot at tick 9: reading the arm: the robot is lost: unplugged");
-    assert_eq!(arm.stops, 1);
     assert!(matches!(report.faults[..], [Fault::Observe { .. }, Fault::Stop(_)]), "{:?}", report.faults);
 }
 
@@ -184,141 +182,19 @@ fn a_robot_that_panics_is_made_safe_on_the_way_out() {
 }
 
 #[test]
-fn transient_failures_cost_their_ticks_until_there_are_too_many_in_a_row() {
-    let flaky = |bad: fn(u64) -> bool| {
+fn a_position_that_is_not_known_at_the_start_is_refused_before_anything_moves() {
+    for spoilt in [f64::NAN, f64::INFINITY] {
         let mut arm = Arm::new();
-        arm.on_observe = Box::new(move |tick| if bad(tick) { Err(transient()) } else { Ok(()) });
-        let config = SessionConfig { transient_ticks: 2, ..scripted(&[0]) };
-        let (report, tape) = policy_run(&config, &mut arm, &Fake::new(30, 30), 20);
-        (report, tape, arm)
-    };
-    let (report, tape, arm) = flaky(|tick| matches!(tick, 4 | 5 | 7 | 8));
-    assert_eq!((report.failed_ticks, report.outcome, arm.stops), (4, EpisodeOutcome::Failure, 1));
-    assert_eq!(tape.ticks(), [0, 1, 2, 3, 6, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]);
+        arm.spoil = Box::new(move |_, position| position[1] = spoilt);
+        let (report, tape) = policy_run(&SessionConfig::default(), &mut arm, &Fake::new(8, 8), 40);
+        assert_fault(&report, &tape, &arm, "arming the robot: holding the robot where it is: elbow.pos is not known");
+        assert_eq!(arm.enables, 0);
 
-    let (report, tape, arm) = flaky(|tick| matches!(tick, 4..=6));
-    assert_fault(&report, &tape, &arm, "reading the robot at tick 6: reading the arm: checksum");
-}
-
-#[test]
-fn a_position_that_is_no_number_at_the_start_is_refused_before_anything_moves() {
-    let mut arm = Arm::new();
-    arm.position_rad[1] = f64::NAN;
-    let (report, tape) = policy_run(&SessionConfig::default(), &mut arm, &Fake::new(8, 8), 40);
-    assert_fault(&report, &tape, &arm, "the position of joint elbow is NaN");
-    assert_eq!(arm.enables, 0);
-
-    let mut leader = Leader { done_at: None, goal: |_| [0.0, 0.0], asked: 0 };
-    let report = run(&SessionConfig::default(), &mut arm, &mut Scene::lasting(5), Source::Teleoperator(&mut leader), &mut []);
-    assert_fault(&report, &Tape::default(), &arm, "the position of joint elbow is NaN");
-    assert!(arm.writes.is_empty());
-}
-
-/// A stop asked for in the middle of an episode.
-fn interrupt(level: StopLevel, config: &SessionConfig) -> (EpisodeReport, Tape, Arm) {
-    let stop = StopFlag::new();
-    let raised = stop.clone();
-    let mut arm = Arm::new();
-    arm.on_observe = Box::new(move |tick| {
-        if tick == 10 {
-            raised.request(level);
-        }
-        Ok(())
-    });
-    let mut tape = Tape::default();
-    let policy = Fake::new(8, 8);
-    let clock = Arc::new(MockClock::new());
-    let report = run_on(clock, config, &mut arm, &mut Scene::lasting(40), Source::Policy(&mut policy.thread()), &mut [&mut tape], &stop);
-    (report, tape, arm)
-}
-
-#[test]
-fn an_interrupt_brings_the_arm_to_rest_and_drops_the_episode() {
-    let (report, tape, arm) = interrupt(StopLevel::Stop, &SessionConfig::default());
-    assert!(report.was_interrupted() && report.faults.is_empty() && !report.kept);
-    assert_eq!((arm.enables, arm.stops), (1, 1));
-    assert_eq!(tape.ticks().last(), Some(&10), "the way to rest is no part of the episode");
-    assert_eq!(tape.ends.len(), 1);
-    assert!(!tape.ends[0].keep);
-    let last = arm.writes.last().unwrap();
-    assert!((last[0] - 0.5).abs() < 1e-5 && (last[1] + 0.5).abs() < 1e-5, "{last:?}");
-    let stride = SessionConfig::default().rest_velocity_rad_per_s * PERIOD.as_secs_f64() + 1e-12;
-    for pair in arm.writes[11..].windows(2) {
-        assert!((pair[1][0] - pair[0][0]).abs() <= stride && (pair[1][1] - pair[0][1]).abs() <= stride);
+        let mut leader = Leader::new(|_| [0.0, 0.0]).thread();
+        let report = run(&SessionConfig::default(), &mut arm, &mut Scene::lasting(5), Source::Teleoperator(&mut leader), &mut []);
+        assert_fault(&report, &Tape::default(), &arm, "elbow.pos is not known");
+        assert!(arm.writes.is_empty());
     }
-    assert!(arm.observed_ticks.windows(2).all(|pair| pair[0] <= pair[1]), "tick indices go on rising");
-}
-
-#[test]
-fn an_urgent_interrupt_and_a_session_told_so_skip_the_way_to_rest() {
-    let never = SessionConfig { return_to_rest: ReturnToRest::Never, ..SessionConfig::default() };
-    for (level, config) in [(StopLevel::Now, SessionConfig::default()), (StopLevel::Stop, never)] {
-        let (report, tape, arm) = interrupt(level, &config);
-        assert!(report.was_interrupted());
-        assert_eq!((arm.stops, arm.writes.len()), (1, 11));
-        assert_eq!(tape.frames.len(), 11);
-    }
-}
-
-#[test]
-fn a_stop_reaches_a_loop_that_waits_for_a_policy() {
-    let stop = StopFlag::new();
-    let raised = stop.clone();
-    let released = Arc::new(AtomicBool::new(false));
-    let release = released.clone();
-    let policy = Fake::new(4, 4).with(move |call| {
-        if call == 2 {
-            raised.request(StopLevel::Stop);
-            // Busy until the arm is safe: what the control thread must not wait for.
-            while !released.load(SeqCst) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
-        Quirk::None
-    });
-    struct Releasing(Arm, Arc<AtomicBool>);
-    impl sinew_core::Robot for Releasing {
-        fn description(&self) -> &sinew_core::RobotDescription {
-            self.0.description()
-        }
-        fn observe(&mut self, tick: &sinew_core::Tick, observation: &mut sinew_core::Observation) -> Result<(), RobotError> {
-            self.0.observe(tick, observation)
-        }
-        fn enable(&mut self) -> Result<(), RobotError> {
-            self.0.enable()
-        }
-        fn write_goals(&mut self, command: &sinew_core::SafeCommand, applied_rad: &mut [f64]) -> Result<(), RobotError> {
-            self.0.write_goals(command, applied_rad)
-        }
-        fn stop(&mut self) -> Result<(), RobotError> {
-            self.1.store(true, SeqCst);
-            self.0.stop()
-        }
-    }
-    let mut robot = Releasing(Arm::new(), release);
-    let mut session = Session::new(SessionConfig::default(), Arc::new(MonotonicClock::new()), stop);
-    let report = session.run_episode(
-        &EpisodeRequest::default(),
-        &mut robot,
-        &mut Scene::lasting(100),
-        Source::Policy(&mut policy.thread()),
-        &mut [],
-    );
-    assert!(report.was_interrupted());
-    assert_eq!(robot.0.stops, 1);
-    assert!(!session.progress().snapshot().armed);
-}
-
-#[test]
-fn a_stop_before_the_beginning_begins_nothing() {
-    let stop = StopFlag::new();
-    stop.escalate();
-    let (mut arm, mut tape, policy) = (Arm::new(), Tape::default(), Fake::new(4, 4));
-    let clock = Arc::new(MockClock::new());
-    let config = SessionConfig::default();
-    let report = run_on(clock, &config, &mut arm, &mut Scene::lasting(5), Source::Policy(&mut policy.thread()), &mut [&mut tape], &stop);
-    assert!(report.was_interrupted());
-    assert_eq!((arm.enables, tape.starts.len(), policy.log().calls), (0, 0, 0));
 }
 
 #[test]
@@ -341,7 +217,9 @@ fn a_sink_that_fails_drops_the_episode_and_leaves_the_arm_safe() {
     }
     let (report, arm, broken, healthy) = failing(|tape| tape.fail_begin = true);
     assert!(report.reason.unwrap().contains("beginning: disk full"));
-    assert_eq!((arm.enables, broken.ends.len(), healthy.starts.len(), healthy.ends.len()), (0, 1, 0, 0));
+    assert_eq!((arm.enables, arm.observed_ticks.len()), (0, 0), "it fails before anything moves");
+    assert_eq!((broken.ends.len(), healthy.starts.len(), healthy.ends.len()), (1, 1, 1));
+    assert!(!broken.ends[0].keep && !healthy.ends[0].keep);
 
     // The episode came to its own end; only its recording is lost.
     let (report, ..) = failing(|tape| tape.fail_end = true);
@@ -364,50 +242,6 @@ fn what_is_kept_is_what_was_declared() {
     let limit = || Outcome::Failure("the time limit of 10 ticks has passed".into());
     assert_eq!(kept(None, Keep::Successes), (false, limit()));
     assert_eq!(kept(None, Keep::Finished), (true, limit()));
-}
-
-#[test]
-fn a_teleoperator_that_is_done_gives_the_scene_time_to_settle() {
-    let (mut arm, mut tape) = (Arm::new(), Tape::default());
-    let mut leader = Leader { done_at: Some(4), goal: |tick| [0.1 + tick as f64 * 0.01, -0.2], asked: 0 };
-    let config = SessionConfig { settle_s: 0.2, ..SessionConfig::default() };
-    let mut scene = Scene { success_after: Some(8), ..Scene::lasting(100) };
-    let report = run(&config, &mut arm, &mut scene, Source::Teleoperator(&mut leader), &mut [&mut tape]);
-    assert!(report.is_success());
-    assert_eq!((leader.asked, report.ticks), (5, 8));
-    assert!(tape.frames[4..].iter().all(|frame| frame.wanted_rad == tape.frames[4].wanted_rad), "its last goals stand");
-
-    scene.success_after = None;
-    let report = run(&config, &mut arm, &mut scene, Source::Teleoperator(&mut leader), &mut []);
-    assert_eq!((report.outcome, report.ticks), (EpisodeOutcome::Failure, 4 + 1 + 10));
-}
-
-#[test]
-fn wanted_goals_pass_the_gate_and_interventions_are_counted() {
-    let (mut arm, mut tape) = (Arm::new(), Tape::default());
-    let mut leader = Leader { done_at: None, goal: |tick| if tick == 30 { [f64::NAN, f64::INFINITY] } else { [9.0, -0.2] }, asked: 0 };
-    let config = SessionConfig { start_within_rad: f64::INFINITY, ..SessionConfig::default() };
-    let report = run(&config, &mut arm, &mut Scene::lasting(60), Source::Teleoperator(&mut leader), &mut [&mut tape]);
-    assert!(arm.writes.iter().all(|goals| (-1.5..=1.5).contains(&goals[0]) && goals[1] == -0.2));
-    assert_eq!(arm.writes.last().unwrap()[0], 1.5);
-    assert_eq!(report.interventions.non_finite, 2);
-    assert!(report.interventions.position > 0);
-    assert_eq!(tape.frames[0].wanted_rad[0], 9.0, "what was wanted and what was sent are both told");
-    assert!((tape.frames[0].applied_rad[0] - (0.1 + 4.0 * PERIOD.as_secs_f64())).abs() < 1e-6);
-}
-
-#[test]
-fn a_teleoperator_far_from_the_arm_is_come_to_slowly_and_then_followed() {
-    let (mut arm, mut tape) = (Arm::new(), Tape::default());
-    let mut leader = Leader { done_at: None, goal: |tick| [1.1 + 0.001 * tick as f64, -0.2], asked: 0 };
-    let config = SessionConfig::default();
-    run(&config, &mut arm, &mut Scene::lasting(100), Source::Teleoperator(&mut leader), &mut [&mut tape]);
-    let stride = config.rest_velocity_rad_per_s * PERIOD.as_secs_f64() + 0.001;
-    let wanted: Vec<f64> = std::iter::once(0.1).chain(tape.frames.iter().map(|frame| frame.wanted_rad[0])).collect();
-    assert!(wanted.windows(2).all(|pair| pair[1] - pair[0] < stride + 1e-9), "{wanted:?}");
-    // 1 rad at 0.8 rad/s.
-    assert_eq!(wanted.last(), Some(&(1.1 + 0.001 * 99.0)));
-    assert!(wanted[60] < 1.1 + 0.001 * 59.0 && (wanted[66] - (1.1 + 0.001 * 65.0)).abs() < 1e-9, "{wanted:?}");
 }
 
 /// What may break in the middle of an episode, and where in a tick.
@@ -441,10 +275,10 @@ proptest! {
         let mut arm = Arm::new();
         let mut observed = 0;
         arm.on_observe = Box::new(move |tick| {
-            // Tick 0 is looked at once before it begins.
+            // Tick 0 is looked at before it begins: once, and before and after torque goes on.
             observed += 1;
             match accident {
-                _ if tick != at || observed == 1 => {}
+                _ if tick != at || observed <= 3 => {}
                 Accident::LostReading => return Err(lost()),
                 Accident::PanicReading => panic!("reading"),
                 Accident::Stop => reading.request(StopLevel::Stop),
@@ -486,7 +320,7 @@ proptest! {
         prop_assert_eq!(report.faults.is_empty(), stopped);
         let kept = !stopped && !matches!(accident, Accident::SinkFails) && !tape.frames.is_empty();
         prop_assert_eq!((report.kept, tape.ends[0].keep, tape.ends.len()), (kept, kept, 1));
-        let reach = 4.0 * PERIOD.as_secs_f64() + 1e-12;
+        let reach = VELOCITY * PERIOD.as_secs_f64() + 1e-12;
         for pair in arm.writes.windows(2) {
             prop_assert!(pair[0].iter().zip(&pair[1]).all(|(a, b)| (a - b).abs() <= reach));
         }

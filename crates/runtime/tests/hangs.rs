@@ -10,11 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Arm, Fake, Leader, Quirk, Scene, Tape, run};
+use common::{Arm, Fake, Leader, Quirk, Scene, Tape, run, run_in};
 use sinew_core::{Frame, Outcome};
-use sinew_runtime::{
-    EpisodeOutcome, EpisodeReport, EpisodeRequest, Inference, MonotonicClock, Session, SessionConfig, Source, Starvation, StopFlag,
-};
+use sinew_runtime::{EpisodeOutcome, EpisodeReport, Inference, MonotonicClock, Session, SessionConfig, Source, Starvation, StopFlag};
 
 const AT_ONCE: Duration = Duration::from_millis(100);
 /// A question is heard, and the time taken, a little after it was asked.
@@ -57,9 +55,8 @@ fn break_it(config: &SessionConfig, before: Before, quirk: fn() -> Quirk) -> Bro
     });
     let mut session = Session::new(config.clone(), Arc::new(MonotonicClock::new()), StopFlag::new());
     let operator = session.operator();
-    let (mut arm, mut tape) = (Arm::new(), Tape::default());
     // Near the policy's first row, so that the episode begins at once.
-    arm.position_rad = vec![0.0, 0.0];
+    let (mut arm, mut tape) = (Arm::at([0.0, 0.0]), Tape::default());
     let (mut begun, mut last) = (false, 0);
     arm.on_observe = Box::new(move |tick| {
         // Ticks may be missed, and tick 0 is looked at before it begins.
@@ -79,13 +76,13 @@ fn break_it(config: &SessionConfig, before: Before, quirk: fn() -> Quirk) -> Bro
         (begun, last) = (true, tick);
         Ok(())
     });
-    let mut leader = Leader { done_at: None, goal: |_| [0.1, -0.1], asked: 0 };
+    let mut leader = Leader::new(|_| [0.1, -0.1]).thread();
     let mut thread = policy.thread();
     let source = match before {
         Before::Policy => Source::Policy(&mut thread),
         Before::Human => Source::Supervised(&mut thread, &mut leader),
     };
-    let report = session.run_episode(&EpisodeRequest::default(), &mut arm, &mut Scene::lasting(2000), source, &mut [&mut tape]);
+    let report = run_in(&mut session, &mut arm, &mut Scene::lasting(2000), source, &mut [&mut tape]);
     let took = arm.stopped_at.unwrap() - since.lock().unwrap().unwrap();
     Broken { report, tape, arm, took }
 }
@@ -120,7 +117,7 @@ fn assert_soon(from: Duration, what: &str, trial: impl Fn() -> Broken) {
 #[test]
 fn a_wrong_answer_ends_in_the_safe_state_at_once() {
     let quirks: [(fn() -> Quirk, &str); 5] = [
-        (|| Quirk::NotFinite, "its answer has NaN for joint elbow in row 1"),
+        (|| Quirk::NotFinite, "its answer has NaN for elbow.pos in row 1"),
         (|| Quirk::TooWide, "3 values a row, expected 2"),
         (|| Quirk::TooLong, "9 rows, expected 1 to 8"),
         (|| Quirk::Fail, "multiplying: no memory"),
@@ -164,7 +161,7 @@ fn a_policy_that_hangs_is_left_behind_at_its_deadline() {
 
 /// How the applied goals of the first joint changed from frame to frame, and when.
 fn steps(frames: &[Frame]) -> Vec<(i64, f64)> {
-    frames.windows(2).map(|pair| (pair[1].due.as_nanos(), pair[1].applied_rad[0] - pair[0].applied_rad[0])).collect()
+    frames.windows(2).map(|pair| (pair[1].due.as_nanos(), pair[1].sent[0] - pair[0].sent[0])).collect()
 }
 
 /// Nobody has said how long to wait. What was measured does, and meanwhile the arm stands.
@@ -211,8 +208,7 @@ fn a_policy_that_hangs_at_first_never_moves_the_arm_and_is_not_asked_again() {
                     let mut session = Session::new(config.clone(), Arc::new(MonotonicClock::new()), StopFlag::new());
                     let (mut arm, mut tape) = (Arm::new(), Tape::default());
                     let source = Source::Policy(&mut thread);
-                    let report =
-                        session.run_episode(&EpisodeRequest::default(), &mut arm, &mut Scene::lasting(500), source, &mut [&mut tape]);
+                    let report = run_in(&mut session, &mut arm, &mut Scene::lasting(500), source, &mut [&mut tape]);
                     assert_eq!((arm.enables, arm.stops, report.kept), (0, 0, false));
                     let again = run(&config, &mut Arm::new(), &mut Scene::lasting(5), Source::Policy(&mut thread), &mut []);
                     for report in [report, again] {

@@ -8,18 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use common::{Arm, Fake, Leader, PERIOD, Scene, Tape};
+use common::{Arm, Fake, Leader, PERIOD, Scene, Tape, run_in};
 use sinew_core::{Actor, Frame, FrameSink, MockClock};
 use sinew_runtime::{
-    EpisodeOutcome, EpisodeReport, EpisodeRequest, Inference, Keep, Latency, Operator, Selection, Session, SessionConfig, Source, StopFlag,
-    Strategy,
+    EpisodeOutcome, EpisodeReport, Inference, Keep, Latency, Operator, Selection, Session, SessionConfig, Source, StopFlag, Strategy,
 };
 
 struct Shift {
     config: SessionConfig,
     ticks: u64,
     fake: Fake,
-    leader: Option<Leader>,
+    leader: Option<fn(u64) -> [f64; 2]>,
 }
 
 impl Shift {
@@ -29,21 +28,19 @@ impl Shift {
             latency: Latency::ScriptedTicks(vec![2]),
             keep: Keep::Everything,
             // A turn's worth is then easily told from a jump.
-            rest_velocity_rad_per_s: 0.5,
+            rest_velocity_per_s: 0.5,
             ..SessionConfig::default()
         };
         // The human's hand is far from where the policy goes.
-        let leader = Leader { done_at: None, goal: |_| [0.6, -0.6], asked: 0 };
-        Self { config, ticks, fake: Fake::new(20, 10), leader: Some(leader) }
+        Self { config, ticks, fake: Fake::new(20, 10), leader: Some(|_| [0.6, -0.6]) }
     }
 
     /// `wishes` is called before each tick; `strategy` is the recorder's.
     fn run(&mut self, mut wishes: impl FnMut(u64, &Operator) + Send + 'static, strategy: Strategy) -> (EpisodeReport, Tape, Tape, u64) {
         let mut session = Session::new(self.config.clone(), Arc::new(MockClock::new()), StopFlag::new());
         let operator = session.operator();
-        let mut arm = Arm::new();
         // Near the policy's first row, so that the episode begins at once.
-        arm.position_rad = vec![0.0, 0.0];
+        let mut arm = Arm::at([0.0, 0.0]);
         let told = operator.clone();
         arm.on_observe = Box::new(move |tick| {
             wishes(tick, &told);
@@ -54,12 +51,13 @@ impl Shift {
         let (mut all, mut recorder) = (Tape::default(), Tape { delay: Duration::from_micros(300), ..Tape::default() });
         let mut selection = Selection::new(strategy, &mut recorder, operator);
         let committed = selection.committed();
-        let source = match &mut self.leader {
+        let mut leader = self.leader.map(|goal| Leader::new(goal).thread());
+        let source = match &mut leader {
             Some(leader) => Source::Supervised(&mut thread, leader),
             None => Source::Policy(&mut thread),
         };
         let sinks: &mut [&mut dyn FrameSink] = &mut [&mut all, &mut selection];
-        let report = session.run_episode(&EpisodeRequest::default(), &mut arm, &mut Scene::lasting(self.ticks), source, sinks);
+        let report = run_in(&mut session, &mut arm, &mut Scene::lasting(self.ticks), source, sinks);
         assert!(report.faults.is_empty(), "{:?}", report.faults);
         (report, all, recorder, committed.load(Relaxed))
     }
@@ -102,12 +100,12 @@ fn hand_overs_are_without_a_jump_and_the_policy_begins_anew() {
     for pair in all.frames.windows(2) {
         let [before, now] = pair else { unreachable!() };
         // The other joint's rows jump by themselves.
-        let step = (now.wanted_rad[0] - before.applied_rad[0]).abs();
+        let step = (now.wanted[0] - before.sent[0]).abs();
         assert!(step < fade_rad + 0.002, "tick {}: {step} from the last command", now.tick);
         assert!(now.actor != Actor::Nobody || step < 1e-9, "tick {}: nobody moves the arm by {step}", now.tick);
     }
     // For 30 ticks.
-    let way = all.frames[60].applied_rad[0] - all.frames[30].applied_rad[0];
+    let way = all.frames[60].sent[0] - all.frames[30].sent[0];
     assert!((way - 29.0 * fade_rad).abs() < 0.02, "the human gets towards where he wants: {way}");
     let log = shift.fake.log();
     assert_eq!(log.resets, 2, "once for the episode, once for the policy's return");
@@ -268,18 +266,17 @@ fn enough_corrections_end_the_episode() {
         }
     };
     let mut session = Session::new(Shift::new(0).config, Arc::new(MockClock::new()), StopFlag::new());
-    let (mut arm, fake, operator) = (Arm::new(), Fake::new(20, 10), session.operator());
-    arm.position_rad = vec![0.0, 0.0];
+    let (mut arm, fake, operator) = (Arm::at([0.0, 0.0]), Fake::new(20, 10), session.operator());
     let told = operator.clone();
     arm.on_observe = Box::new(move |tick| {
         operator_at(tick, &told);
         Ok(())
     });
     let (mut thread, mut recorder) = (fake.thread(), Tape::default());
-    let mut leader = Leader { done_at: None, goal: |_| [0.1, 0.1], asked: 0 };
+    let mut leader = Leader::new(|_| [0.1, 0.1]).thread();
     let mut selection = Selection::new(Strategy::Corrections, &mut recorder, operator).until(2);
     let source = Source::Supervised(&mut thread, &mut leader);
-    let report = session.run_episode(&EpisodeRequest::default(), &mut arm, &mut Scene::lasting(500), source, &mut [&mut selection]);
+    let report = run_in(&mut session, &mut arm, &mut Scene::lasting(500), source, &mut [&mut selection]);
     assert_eq!(report.outcome, EpisodeOutcome::Ended);
     assert_eq!(recorder.starts.len(), 2);
 }

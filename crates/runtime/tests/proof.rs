@@ -7,12 +7,13 @@ mod common;
 
 use std::sync::{Arc, Mutex};
 
-use common::{Arm, PERIOD, RATE_HZ, Scene, Tape, answer_and_tick, row_goal, run};
+use common::{Arm, PERIOD, RATE_HZ, Scene, Tape, VELOCITY, answer_and_tick, row_goal, run};
 use proptest::prelude::*;
 use sinew_core::{ActionChunk, Continuation, Observation, Policy, PolicyError, PolicyInfo};
 use sinew_runtime::{EpisodeReport, Inference, Interpolation, Latency, PolicyThread, SessionConfig, Source, Starvation};
 
 const TICKS: u64 = 300;
+const START: [f64; 2] = [0.1, 0.0];
 /// 1.5 s.
 const LONGEST: u64 = 3 * RATE_HZ / 2;
 
@@ -90,15 +91,24 @@ struct Run {
 }
 
 fn run_scripted(config: &SessionConfig, chunk_size: usize, n_action_steps: usize, middles_rad: Vec<f64>) -> Run {
-    run_following(config, chunk_size, n_action_steps, middles_rad, None)
+    run_following(config, chunk_size, n_action_steps, middles_rad, None, START)
 }
 
-fn run_following(config: &SessionConfig, chunk_size: usize, n_action_steps: usize, middles_rad: Vec<f64>, horizon: Option<usize>) -> Run {
+/// The arm begins at `start`. The second joint is where its first row is, so that its goals are what the rows say from the
+/// first tick on.
+fn run_following(
+    config: &SessionConfig,
+    chunk_size: usize,
+    n_action_steps: usize,
+    middles_rad: Vec<f64>,
+    horizon: Option<usize>,
+    start: [f64; 2],
+) -> Run {
     let asked = Arc::new(Mutex::new(Asked::default()));
     let info = PolicyInfo { family: "scripted".into(), parameters: 0, n_obs_steps: 1, chunk_size, n_action_steps };
     let mut policy =
         PolicyThread::spawn(Disagreeing { info, middles_rad, answers: 0, horizon, newest_rad: Vec::new(), asked: asked.clone() }).unwrap();
-    let (mut arm, mut tape) = (Arm::new(), Tape::default());
+    let (mut arm, mut tape) = (Arm::at(start), Tape::default());
     let report = run(config, &mut arm, &mut Scene::lasting(TICKS), Source::Policy(&mut policy), &mut [&mut tape]);
     assert!(report.faults.is_empty(), "{:?}", report.faults);
     let asked = std::mem::take(&mut *asked.lock().unwrap());
@@ -108,10 +118,10 @@ fn run_following(config: &SessionConfig, chunk_size: usize, n_action_steps: usiz
 /// Velocity, acceleration and jerk of what was written keep the limits of the description.
 fn assert_smooth(writes: &[Vec<f64>], turns_hz: f64) -> Result<(), TestCaseError> {
     let description = common::description();
-    for (i, joint) in description.joints.iter().enumerate() {
+    for (i, joint) in description.parts.iter().enumerate() {
         let limits = &joint.limits;
         let mut values: Vec<f64> = writes.iter().map(|goals| goals[i]).collect();
-        values.insert(0, Arm::new().position_rad[i]);
+        values.insert(0, START[i]);
         let differences = |values: &[f64]| -> Vec<f64> {
             std::iter::once(0.0).chain(values.windows(2).map(|pair| (pair[1] - pair[0]) * turns_hz)).collect()
         };
@@ -119,9 +129,9 @@ fn assert_smooth(writes: &[Vec<f64>], turns_hz: f64) -> Result<(), TestCaseError
         let accelerations = differences(&velocities);
         let jerks = differences(&accelerations);
         for (what, values, most) in [
-            ("velocity", &velocities, limits.velocity_rad_per_s),
-            ("acceleration", &accelerations, limits.acceleration()),
-            ("jerk", &jerks, limits.jerk()),
+            ("velocity", &velocities, limits.velocity.unwrap()),
+            ("acceleration", &accelerations, limits.acceleration(VELOCITY)),
+            ("jerk", &jerks, limits.jerk(VELOCITY)),
         ] {
             let found = values.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
             prop_assert!(found <= most * (1.0 + 1e-6), "{}: {what} {found}, at most {most}", joint.name);
@@ -172,7 +182,7 @@ proptest! {
                 .find(|(_, (asked, arrived))| *arrived <= frame.tick && (*asked..asked + chunk_size as u64).contains(&frame.tick));
             prop_assert_eq!(frame.starved, newest.is_none(), "tick {}", frame.tick);
             match newest {
-                Some((answer, _)) => prop_assert_eq!(answer_and_tick(frame.wanted_rad[1]), (answer as u64, frame.tick)),
+                Some((answer, _)) => prop_assert_eq!(answer_and_tick(frame.wanted[1]), (answer as u64, frame.tick)),
                 None => starved += 1,
             }
         }
@@ -210,9 +220,9 @@ proptest! {
     ) {
         let wanted = |inference, horizon| {
             let config = SessionConfig { inference, latency: Latency::ScriptedTicks(vec![latency]), ..SessionConfig::default() };
-            let Run { report, tape, .. } = run_following(&config, 100, n_action_steps, middles_rad.clone(), horizon);
+            let Run { report, tape, .. } = run_following(&config, 100, n_action_steps, middles_rad.clone(), horizon, [middles_rad[0], 0.0]);
             assert_eq!(report.starved_ticks, 0);
-            tape.frames.iter().map(|frame| frame.wanted_rad[0]).collect::<Vec<f64>>()
+            tape.frames.iter().map(|frame| frame.wanted[0]).collect::<Vec<f64>>()
         };
         // The largest step, and the largest difference between neighbouring steps, and so on.
         let most = |mut values: Vec<f64>| [(); 3].map(|()| {
@@ -246,7 +256,7 @@ proptest! {
         let Run { report, tape, writes, .. } = run_scripted(&config, chunk_size, chunk_size, middles_rad);
         assert_smooth(&writes, (RATE_HZ * u64::from(control_multiplier)) as f64)?;
         if control_multiplier == 1 {
-            let rows: Vec<(u64, u64)> = tape.frames.iter().map(|frame| answer_and_tick(frame.wanted_rad[1])).collect();
+            let rows: Vec<(u64, u64)> = tape.frames.iter().map(|frame| answer_and_tick(frame.wanted[1])).collect();
             for (before, after) in rows.iter().zip(&rows[1..]) {
                 prop_assert!(*after == (before.0, before.1 + 1) || after.0 == before.0 + 1, "{before:?}, then {after:?}");
             }
@@ -278,10 +288,10 @@ fn the_arm_is_brought_slowly_to_a_first_action_that_is_far_away() {
     assert_eq!(asked.ticks[..3], [0, 0, 50]);
     assert_eq!(report.ticks, TICKS);
     let way = writes.len() - tape.frames.len();
-    let stride = config.rest_velocity_rad_per_s * PERIOD.as_secs_f64();
+    let stride = config.rest_velocity_per_s * PERIOD.as_secs_f64();
     assert!(way as f64 >= (0.9 - 0.1) / stride, "{way} turns on the way");
     for pair in writes[..way].windows(2) {
         assert!((pair[1][0] - pair[0][0]).abs() <= stride + 1e-12);
     }
-    assert!((tape.frames[0].applied_rad[0] - 0.9).abs() < 1e-6);
+    assert!((tape.frames[0].sent[0] - 0.9).abs() < 1e-6);
 }

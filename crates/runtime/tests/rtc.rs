@@ -54,7 +54,7 @@ fn rows_are_late_by_ticks_of_the_policy_however_often_the_loop_turns() {
 #[test]
 fn an_answer_that_took_longer_than_the_rows_it_was_given_is_not_used() {
     let fake = Fake::new(60, 20).within(4);
-    let (mut arm, mut tape) = (Arm::new(), Tape::default());
+    let (mut arm, mut tape) = (Arm::at([0.0, -0.2]), Tape::default());
     let config = scripted(&[2, 2, 6, 5, 3]);
     let report = run(&config, &mut arm, &mut Scene::lasting(70), Source::Policy(&mut fake.thread()), &mut [&mut tape]);
     assert!(report.faults.is_empty(), "{:?}", report.faults);
@@ -75,7 +75,7 @@ fn an_answer_that_took_longer_than_the_rows_it_was_given_is_not_used() {
         told(35, 4, true),
     ];
     assert_eq!(log.continuings[..6], expected);
-    let rows: Vec<(u64, u64)> = tape.frames.iter().map(|frame| answer_and_tick(frame.wanted_rad[0])).collect();
+    let rows: Vec<(u64, u64)> = tape.frames.iter().map(|frame| answer_and_tick(frame.wanted[0])).collect();
     assert!(rows.iter().zip(0..).all(|((_, row), tick)| *row == tick), "{rows:?}");
     assert_eq!([15, 16, 29, 30, 48, 53, 55, 56].map(|tick: usize| rows[tick].0), [0, 1, 1, 2, 2, 2, 2, 5]);
 }

@@ -4,55 +4,46 @@
 use std::fmt::Write;
 
 use sinew_core::{
-    DescriptionError, Environment, EpisodeSetup, Image, Observation, Outcome, Robot, RobotDescription, RobotError, SafeCommand, Tick,
+    CameraError, Cameras, DescriptionError, Door, Environment, EnvironmentError, EpisodeSetup, Image, Observation, Outcome, Robot,
+    RobotDescription, RobotError, SafeCommand, Sent, Tick, Timestamp,
 };
 
 pub struct Arm {
     description: RobotDescription,
-    position_rad: Vec<f64>,
-    look: Box<dyn FnMut(&mut [Image]) + Send>,
+    position: Vec<f64>,
 }
 
 impl Arm {
-    /// With cameras by name, width and height, whose images stay black.
+    /// With cameras by name, width and height.
     pub fn new(rate_hz: u32, joints: usize, cameras: &[(&str, u32, u32)]) -> Result<Self, DescriptionError> {
         let mut text = format!(
             r#"
+            schema = 2
             name = "arm"
             title = "An arm that obeys"
-            lerobot_robot_type = "arm"
             control_rate_hz = {rate_hz}
-            bus = {{ protocol = "none", baud_rate = 1 }}
-            tool = {{ joint = "joint_0", joint_from_tool = {{ translation_m = [0.1, 0, 0], rotation_wxyz = [1, 0, 0, 0] }} }}
-            stop = {{ behaviour = "hold", rest_rad = {:?} }}
-            "#,
-            vec![0.0; joints]
+            lerobot = {{ class = "arm" }}
+            stop = {{ behaviour = "hold" }}
+            "#
         );
         for joint in 0..joints {
             let _ = write!(
                 text,
                 r#"
-                [[joint]]
+                [[part]]
                 name = "joint_{joint}"
-                motor = {{ model = "none", id = {} }}
+                command = "position"
                 unit = "degrees"
-                parent_from_joint = {{ translation_m = [0, 0, 0.1], rotation_wxyz = [1, 0, 0, 0] }}
-                axis = [0, 0, 1]
-                limits = {{ position_rad = [-3, 3], velocity_rad_per_s = 100, step_rad = 3 }}
-                "#,
-                joint + 1
+                limits = {{ position = [-3, 3], velocity = 100, step = 3 }}
+                rest = 0.0
+                "#
             );
         }
         for (name, width, height) in cameras {
             let _ = writeln!(text, "[[camera]]\nname = \"{name}\"\nwidth = {width}\nheight = {height}");
         }
         let description = RobotDescription::from_toml("arm", &text)?;
-        Ok(Self { description, position_rad: vec![0.0; joints], look: Box::new(|_| {}) })
-    }
-
-    /// `look` fills the images in, on the control thread.
-    pub fn looking(self, look: impl FnMut(&mut [Image]) + Send + 'static) -> Self {
-        Self { look: Box::new(look), ..self }
+        Ok(Self { description, position: vec![0.0; joints] })
     }
 }
 
@@ -61,26 +52,35 @@ impl Robot for Arm {
         &self.description
     }
 
-    fn observe(&mut self, tick: &Tick, observation: &mut Observation) -> Result<(), RobotError> {
+    fn finish_read(&mut self, tick: &Tick, _: Timestamp, observation: &mut Observation) -> Result<(), RobotError> {
         observation.time = tick.due;
-        observation.position_rad.copy_from_slice(&self.position_rad);
-        if tick.wants_images {
-            (self.look)(&mut observation.images);
+        observation.state.set_all(&self.position, tick.due);
+        Ok(())
+    }
+
+    fn enable(&mut self, _: &Door, _: Timestamp) -> Result<(), RobotError> {
+        Ok(())
+    }
+
+    fn write(&mut self, _: &Door, command: &SafeCommand, _: Timestamp, sent: &mut Sent) -> Result<(), RobotError> {
+        self.position.copy_from_slice(command.goals());
+        sent.reach_all(command);
+        Ok(())
+    }
+
+    fn stop(&mut self, _: &Door, _: Timestamp) -> Result<(), RobotError> {
+        Ok(())
+    }
+}
+
+/// Cameras whose newest images are black, and always of now.
+pub struct Dark;
+
+impl Cameras for Dark {
+    fn newest(&mut self, tick: &Tick, images: &mut [Image]) -> Result<(), CameraError> {
+        for image in images {
+            (image.captured_at, image.sequence) = (tick.due, tick.index);
         }
-        Ok(())
-    }
-
-    fn enable(&mut self) -> Result<(), RobotError> {
-        Ok(())
-    }
-
-    fn write_goals(&mut self, command: &SafeCommand, applied_rad: &mut [f64]) -> Result<(), RobotError> {
-        self.position_rad.copy_from_slice(command.goals_rad());
-        applied_rad.copy_from_slice(command.goals_rad());
-        Ok(())
-    }
-
-    fn stop(&mut self) -> Result<(), RobotError> {
         Ok(())
     }
 }
@@ -89,7 +89,7 @@ impl Robot for Arm {
 pub struct Scene(pub u64);
 
 impl Environment for Scene {
-    fn reset(&mut self, _: u64) -> Result<EpisodeSetup, RobotError> {
+    fn reset(&mut self, _: u64) -> Result<EpisodeSetup, EnvironmentError> {
         Ok(EpisodeSetup { task: "wave".to_owned(), max_ticks: self.0 })
     }
 

@@ -1,0 +1,58 @@
+//! A teleoperator that acts alone.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails here fails the test")]
+
+mod common;
+
+use std::sync::atomic::Ordering::SeqCst;
+
+use common::{Arm, Leader, PERIOD, Scene, Tape, VELOCITY, run};
+use sinew_runtime::{EpisodeOutcome, SessionConfig, Source};
+
+#[test]
+fn a_teleoperator_that_is_done_gives_the_scene_time_to_settle() {
+    let (mut arm, mut tape) = (Arm::new(), Tape::default());
+    let leader = Leader { done_at: Some(4), ..Leader::new(|tick| [0.1 + tick as f64 * 0.01, -0.2]) };
+    let asked = leader.asked.clone();
+    let mut leader = leader.thread();
+    let config = SessionConfig { settle_s: 0.2, ..SessionConfig::default() };
+    let mut scene = Scene { success_after: Some(8), ..Scene::lasting(100) };
+    let report = run(&config, &mut arm, &mut scene, Source::Teleoperator(&mut leader), &mut [&mut tape]);
+    assert!(report.is_success());
+    assert_eq!((asked.load(SeqCst), report.ticks), (5, 8));
+    assert!(tape.frames[4..].iter().all(|frame| frame.wanted == tape.frames[4].wanted), "its last goals stand");
+
+    scene.success_after = None;
+    let report = run(&config, &mut arm, &mut scene, Source::Teleoperator(&mut leader), &mut []);
+    assert_eq!((report.outcome, report.ticks), (EpisodeOutcome::Failure, 4 + 1 + 10));
+}
+
+#[test]
+fn wanted_goals_pass_the_gate_and_interventions_are_counted() {
+    let (mut arm, mut tape) = (Arm::new(), Tape::default());
+    let mut leader = Leader::new(|tick| if tick == 30 { [f64::NAN, f64::INFINITY] } else { [9.0, -0.2] }).thread();
+    // It comes to its own goals at once.
+    let config = SessionConfig { rest_velocity_per_s: f64::INFINITY, ..SessionConfig::default() };
+    let report = run(&config, &mut arm, &mut Scene::lasting(60), Source::Teleoperator(&mut leader), &mut [&mut tape]);
+    assert!(arm.writes.iter().all(|goals| (-1.5..=1.5).contains(&goals[0]) && goals[1] == -0.2));
+    assert_eq!(arm.writes.last().unwrap()[0], 1.5);
+    assert_eq!(report.interventions.non_finite, 2);
+    assert!(report.interventions.position > 0);
+    assert_eq!(tape.frames[0].wanted[0], 0.1, "it begins where the arm is");
+    assert_eq!(tape.frames[1].wanted[0], 9.0, "what was wanted and what was sent are both told");
+    assert!((tape.frames[1].sent[0] - (0.1 + VELOCITY * PERIOD.as_secs_f64())).abs() < 1e-6);
+}
+
+#[test]
+fn a_teleoperator_far_from_the_arm_is_come_to_slowly_and_then_followed() {
+    let (mut arm, mut tape) = (Arm::new(), Tape::default());
+    let mut leader = Leader::new(|tick| [1.1 + 0.001 * tick as f64, -0.2]).thread();
+    let config = SessionConfig::default();
+    run(&config, &mut arm, &mut Scene::lasting(100), Source::Teleoperator(&mut leader), &mut [&mut tape]);
+    let stride = config.rest_velocity_per_s * PERIOD.as_secs_f64() + 0.001;
+    let wanted: Vec<f64> = std::iter::once(0.1).chain(tape.frames.iter().map(|frame| frame.wanted[0])).collect();
+    assert!(wanted.windows(2).all(|pair| pair[1] - pair[0] < stride + 1e-9), "{wanted:?}");
+    // 1 rad at 0.8 rad/s.
+    assert_eq!(wanted.last(), Some(&(1.1 + 0.001 * 99.0)));
+    assert!(wanted[60] < 1.1 + 0.001 * 59.0 && (wanted[66] - (1.1 + 0.001 * 65.0)).abs() < 1e-9, "{wanted:?}");
+}
