@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use common::joints;
 use sinew_core::{
-    ArmError, Armed, Clock, Door, DriveError, GateFault, Lease, LeaseError, LeaseState, Lifeline, MockClock, Observation, Robot, RobotDescription,
-    RobotError, SafeCommand, Sent, Tick, Timestamp, Wanted,
+    ArmError, Armed, Clock, Door, DriveError, GateFault, Lease, LeaseError, LeaseState, Lifeline, MockClock, Observation, Robot,
+    RobotDescription, RobotError, SafeCommand, Sent, Tick, Timestamp, Wanted,
 };
 
 const GENTLE: &str = "position = [-2.0, 2.5], velocity = 3.0, acceleration = 15.0, jerk = 150.0, step = 0.35";
@@ -161,9 +161,9 @@ impl Robot for FakeRobot<'_> {
             Write::First | Write::FirstThenFails => 1,
             Write::Fails => 0,
         };
-        for i in 0..reached {
-            self.registers[i] = goals[i].min(most);
-            sent.reach(i, self.registers[i]);
+        for (i, (register, goal)) in self.registers.iter_mut().zip(goals).enumerate().take(reached) {
+            *register = goal.min(most);
+            sent.reach(i, *register);
         }
         if matches!(self.write, Write::Fails | Write::FirstThenFails) {
             return Err(RobotError::transient("writing", "the bus is busy"));
@@ -259,15 +259,21 @@ fn stopping_is_tried_three_times_and_the_lease_kept_until_it_worked() {
         (3, &["stop", "stop", "stop"]),
         (9, &["stop", "stop", "stop"]),
     ] {
-        with_armed(|robot| robot.stop_fails = fails, |armed, lease, _, _| {
-            assert_eq!(armed.disarm().is_ok(), fails < 3);
-            assert_eq!(lease.diary.beats(), expected.iter().filter(|what| **what == "stop").count());
-            assert_eq!(lease.diary.take(), expected);
-        });
-        with_armed(|robot| robot.stop_fails = fails, |armed, lease, _, _| {
-            drop(armed);
-            assert_eq!(lease.diary.take(), expected, "dropped");
-        });
+        with_armed(
+            |robot| robot.stop_fails = fails,
+            |armed, lease, _, _| {
+                assert_eq!(armed.disarm().is_ok(), fails < 3);
+                assert_eq!(lease.diary.beats(), expected.iter().filter(|what| **what == "stop").count());
+                assert_eq!(lease.diary.take(), expected);
+            },
+        );
+        with_armed(
+            |robot| robot.stop_fails = fails,
+            |armed, lease, _, _| {
+                drop(armed);
+                assert_eq!(lease.diary.take(), expected, "dropped");
+            },
+        );
     }
     let (diary, clock) = (Diary::default(), MockClock::new());
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -283,55 +289,64 @@ fn stopping_is_tried_three_times_and_the_lease_kept_until_it_worked() {
 
 #[test]
 fn every_turn_beats() {
-    with_armed(|_| {}, |mut armed, lease, clock, observation| {
-        for _ in 0..5 {
-            turn(&mut armed, clock, observation).unwrap();
-            assert_eq!(lease.diary.beats(), 2, "as it reads and as it drives");
-            assert_eq!(lease.diary.take(), [&READ[..], &["write"]].concat());
-        }
-        armed.read(&tick(clock), observation).unwrap();
-        armed.drive(None, observation, DT_S).unwrap();
-        assert_eq!(lease.diary.beats(), 2, "with nothing wanted too");
-    });
+    with_armed(
+        |_| {},
+        |mut armed, lease, clock, observation| {
+            for _ in 0..5 {
+                turn(&mut armed, clock, observation).unwrap();
+                assert_eq!(lease.diary.beats(), 2, "as it reads and as it drives");
+                assert_eq!(lease.diary.take(), [&READ[..], &["write"]].concat());
+            }
+            armed.read(&tick(clock), observation).unwrap();
+            armed.drive(None, observation, DT_S).unwrap();
+            assert_eq!(lease.diary.beats(), 2, "with nothing wanted too");
+        },
+    );
 }
 
 #[test]
 fn while_the_lease_is_not_confirmed_nothing_is_written() {
-    with_armed(|_| {}, |mut armed, lease, clock, observation| {
-        (0..8).for_each(|_| assert_eq!(turn(&mut armed, clock, observation), Ok(0)));
-        let before = armed.commanded().to_vec();
-        lease.diary.take();
-        lease.becomes(LeaseState::Unconfirmed);
-        for _ in 0..10 {
-            assert_eq!(turn(&mut armed, clock, observation), Ok(2));
-            assert_eq!(armed.commanded(), before);
-        }
-        assert!(!lease.diary.take().contains(&"write"));
-        lease.becomes(LeaseState::Held);
-        assert_eq!(turn(&mut armed, clock, observation), Ok(0));
-        let step = armed.commanded()[0] - before[0];
-        assert!(step > 0.0 && step <= 15.0 * DT_S * DT_S + 1e-9, "from rest, as the register stood: {step}");
-        // For too long, the robot is somebody else's.
-        lease.becomes(LeaseState::Unconfirmed);
-        let turns = (0..60).find(|_| turn(&mut armed, clock, observation) == Err(DriveError::Lease));
-        assert_eq!(turns, Some(16), "after 500 ms");
-    });
+    with_armed(
+        |_| {},
+        |mut armed, lease, clock, observation| {
+            (0..8).for_each(|_| assert_eq!(turn(&mut armed, clock, observation), Ok(0)));
+            let before = armed.commanded().to_vec();
+            lease.diary.take();
+            lease.becomes(LeaseState::Unconfirmed);
+            for _ in 0..10 {
+                assert_eq!(turn(&mut armed, clock, observation), Ok(2));
+                assert_eq!(armed.commanded(), before);
+            }
+            assert!(!lease.diary.take().contains(&"write"));
+            lease.becomes(LeaseState::Held);
+            assert_eq!(turn(&mut armed, clock, observation), Ok(0));
+            let step = armed.commanded()[0] - before[0];
+            assert!(step > 0.0 && step <= 15.0 * DT_S * DT_S + 1e-9, "from rest, as the register stood: {step}");
+            // For too long, the robot is somebody else's.
+            lease.becomes(LeaseState::Unconfirmed);
+            let turns = (0..60).find(|_| turn(&mut armed, clock, observation) == Err(DriveError::Lease));
+            assert_eq!(turns, Some(16), "after 500 ms");
+        },
+    );
 }
 
 #[test]
 fn once_the_lease_is_lost_nothing_is_written_any_more() {
-    with_armed(|_| {}, |mut armed, lease, clock, observation| {
-        turn(&mut armed, clock, observation).unwrap();
-        let before = armed.commanded().to_vec();
-        lease.diary.take();
-        lease.becomes(LeaseState::Lost);
-        let error = turn(&mut armed, clock, observation).unwrap_err();
-        assert_eq!(error, DriveError::Lease);
-        assert!(!error.is_transient());
-        assert_eq!(lease.diary.take(), READ);
-        assert_eq!(armed.commanded(), before);
-        assert_eq!((armed.sent().get(0), armed.sent().get(1)), (None, None));
-    });
+    with_armed(
+        |_| {},
+        |mut armed, lease, clock, observation| {
+            turn(&mut armed, clock, observation).unwrap();
+            let before = armed.commanded().to_vec();
+            lease.diary.take();
+            lease.becomes(LeaseState::Lost);
+            let error = turn(&mut armed, clock, observation).unwrap_err();
+            assert_eq!(error, DriveError::Lease);
+            assert!(!error.is_transient());
+            assert_eq!(lease.diary.take(), READ);
+            assert_eq!(armed.commanded(), before);
+            assert_eq!((armed.sent().get(0), armed.sent().get(1)), (None, None));
+        },
+    );
 }
 
 #[test]
@@ -361,16 +376,19 @@ fn what_is_remembered_is_what_was_sent() {
 
 #[test]
 fn a_robot_that_falls_silent_is_driven_no_further() {
-    with_armed(|robot| robot.misses = None, |mut armed, lease, clock, observation| {
-        (0..5).for_each(|_| drop(turn(&mut armed, clock, observation).unwrap()));
-        observation.state.miss(1);
-        lease.diary.take();
-        let before = armed.commanded().to_vec();
-        clock.advance(Duration::from_millis(600));
-        let fault = armed.drive(None, observation, DT_S).unwrap_err();
-        assert!(matches!(fault, DriveError::Gate(GateFault::Silent { .. })), "{fault}");
-        assert_eq!(lease.diary.take(), [""; 0], "nothing was written");
-        assert_eq!(armed.commanded(), before);
-        assert_eq!(armed.sent().get(0), None);
-    });
+    with_armed(
+        |robot| robot.misses = None,
+        |mut armed, lease, clock, observation| {
+            (0..5).for_each(|_| assert_eq!(turn(&mut armed, clock, observation), Ok(0)));
+            observation.state.miss(1);
+            lease.diary.take();
+            let before = armed.commanded().to_vec();
+            clock.advance(Duration::from_millis(600));
+            let fault = armed.drive(None, observation, DT_S).unwrap_err();
+            assert!(matches!(fault, DriveError::Gate(GateFault::Silent { .. })), "{fault}");
+            assert_eq!(lease.diary.take(), [""; 0], "nothing was written");
+            assert_eq!(armed.commanded(), before);
+            assert_eq!(armed.sent().get(0), None);
+        },
+    );
 }

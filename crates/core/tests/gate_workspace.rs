@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Noise, Rig, SO101, so101};
+use common::{Noise, Rig, so101};
 use proptest::prelude::*;
 use sinew_core::{RobotDescription, Workspace};
 

@@ -3,7 +3,7 @@
 use nalgebra::{Matrix3, Vector3};
 use serde::{Deserialize, Serialize};
 
-use super::{Part, PartKind};
+use super::{Part, PartKind, part::is_size};
 use crate::DatasetUnit;
 
 /// A base on wheels. It is told `x.vel` (m/s, forward), `y.vel` (m/s, to the left; not where it can't) and
@@ -160,9 +160,9 @@ impl Base {
             ("angular.acceleration", self.angular.acceleration),
             ("angular.jerk", self.angular.jerk),
         ];
-        let bad = numbers.into_iter().find_map(|(what, value)| Some((what, value.filter(|v| !(v.is_finite() && *v > 0.0))?)));
+        let bad = numbers.into_iter().find_map(|(what, value)| Some((what, value.filter(|v| !is_size(*v))?)));
         if let Some((what, value)) = bad {
-            return Some(format!("{what} is {value}, expected finite and above 0"));
+            return Some(format!("{what} is {value}, expected 1e-9 to 1e9"));
         }
         if self.stale_ms == 0 {
             return Some("stale_ms is 0, expected above 0".into());
@@ -178,8 +178,8 @@ impl Base {
             if self.wheels[..i].iter().any(|other| other.part == wheel.part) {
                 return Some(format!("wheel {} is named twice", wheel.part));
             }
-            if !wheel.rim_m_per_s.iter().all(|v| v.is_finite()) {
-                return Some(format!("wheel {}: rim_m_per_s is {:?}, expected finite", wheel.part, wheel.rim_m_per_s));
+            if !wheel.rim_m_per_s.iter().all(|v| v.abs() <= 1e6) {
+                return Some(format!("wheel {}: rim_m_per_s is {:?}, expected at most 1e6", wheel.part, wheel.rim_m_per_s));
             }
         }
         let (least, words) = match self.kind {

@@ -175,7 +175,7 @@ impl Limits {
 
     fn fault(&self, command: Option<CommandMode>, has_ends: bool) -> Option<String> {
         if let Some([lower, upper]) = self.position
-            && !(lower.is_finite() && upper.is_finite() && lower < upper)
+            && !is_range([lower, upper])
         {
             return Some(format!("limits.position is [{lower}, {upper}], expected finite and rising"));
         }
@@ -190,9 +190,9 @@ impl Limits {
             ("stiffness", self.stiffness),
             ("damping", self.damping),
         ];
-        let bad = numbers.iter().find_map(|(what, value)| Some((what, value.filter(|v| !(v.is_finite() && *v > 0.0))?)));
+        let bad = numbers.iter().find_map(|(what, value)| Some((what, value.filter(|v| !is_size(*v))?)));
         if let Some((what, value)) = bad {
-            return Some(format!("limits.{what} is {value}, expected finite and above 0"));
+            return Some(format!("limits.{what} is {value}, expected 1e-9 to 1e9"));
         }
         let share = |what: &str| what == "torque" || what == "effort";
         if let Some((what, Some(value))) = numbers.iter().find(|(what, value)| share(what) && value.is_some_and(|v| v > 1.0)) {
@@ -272,7 +272,7 @@ impl Part {
             return Some("parent_from_part is no pose".into());
         }
         if let Some([lower, upper]) = self.range
-            && !(lower.is_finite() && upper.is_finite() && lower < upper)
+            && !is_range([lower, upper])
         {
             return Some(format!("range is [{lower}, {upper}], expected finite and rising"));
         }
@@ -289,8 +289,8 @@ impl Part {
             if motor.direction.abs() != 1.0 {
                 return Some(format!("motor.direction is {}, expected 1 or -1", motor.direction));
             }
-            if !(motor.gear.is_finite() && motor.gear > 0.0) {
-                return Some(format!("motor.gear is {}, expected finite and above 0", motor.gear));
+            if !is_size(motor.gear) {
+                return Some(format!("motor.gear is {}, expected 1e-9 to 1e9", motor.gear));
             }
         }
         let rest = self.rest?;
@@ -301,6 +301,16 @@ impl Part {
 
 /// The position limit of a part that has none: further than any motor turns.
 const ENDLESS: f64 = 1e6;
+
+/// Whether it is of a size that something in the world has, in SI; squares and quotients of such don't overflow.
+pub(super) fn is_size(value: f64) -> bool {
+    (1e-9..=1e9).contains(&value)
+}
+
+/// Whether it rises, from one place that something can be at to another.
+fn is_range([lower, upper]: [f64; 2]) -> bool {
+    (-ENDLESS..=ENDLESS).contains(&lower) && (-ENDLESS..=ENDLESS).contains(&upper) && upper - lower >= 1e-9
+}
 
 /// A translation and a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -328,6 +338,6 @@ impl Pose {
 
     pub(crate) fn is_usable(&self) -> bool {
         let norm: f64 = self.rotation_wxyz.iter().map(|v| v * v).sum();
-        self.translation_m.iter().all(|v| v.is_finite()) && norm.is_finite() && norm > 1e-12
+        self.translation_m.iter().all(|v| v.abs() <= ENDLESS) && norm.is_finite() && norm > 1e-12
     }
 }

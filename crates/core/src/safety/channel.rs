@@ -46,6 +46,8 @@ pub(super) struct ChannelGate {
     fault_age_ms: u32,
     /// What was sent last, as a motion.
     last: Motion,
+    /// The position limits, as far as the part was found outside.
+    room: [f64; 2],
     believed: Believed,
     sensed: Sensed,
     is_unknown: bool,
@@ -91,6 +93,7 @@ impl ChannelGate {
             max_age_ns,
             fault_age_ms: robot.feedback.fault_age_ms,
             last: Motion::default(),
+            room: [lower, upper],
             believed: Believed::new(velocity, if step.is_finite() { NOISE_SHARE * step } else { velocity }, max_age_ns),
             sensed: Sensed::default(),
             is_unknown: false,
@@ -115,6 +118,7 @@ impl ChannelGate {
         let (position, time) = self.sensed.position?;
         self.believed.begin(position, time);
         self.last = Motion::resting_at(position);
+        self.make_room();
         Some(position)
     }
 
@@ -179,9 +183,7 @@ impl ChannelGate {
         if last.position < limits.lower || last.position > limits.upper {
             limits.velocity *= RETURN_SHARE;
         }
-        // A part that is outside may be where it is, and not further out.
-        limits.lower = limits.lower.min(last.position);
-        limits.upper = limits.upper.max(last.position);
+        [limits.lower, limits.upper] = self.room;
         let mut goal = wanted.unwrap_or_else(|| self.stop_from(last, dt_s));
         let mut held_by = None;
         let mut hold = |lower: f64, upper: f64, kind: LimitKind| {
@@ -211,7 +213,8 @@ impl ChannelGate {
                 hold(bound, f64::INFINITY, LimitKind::Effort);
             }
         }
-        let target = goal.clamp(limits.lower, limits.upper);
+        // A part that is outside stays where it is, or comes in.
+        let target = goal.max(self.motion.lower.min(last.position)).min(self.motion.upper.max(last.position));
         let (motion, limited_by) = limits.towards(last, target, dt_s);
         (motion, held_by.or(limited_by.filter(|_| wanted.is_some())))
     }
@@ -266,6 +269,20 @@ impl ChannelGate {
             // Nothing moved the register: it stood still.
             None => Motion::resting_at(self.last.position),
         };
+        self.make_room();
+    }
+
+    /// A part that is outside may be there. While it comes in the room behind it stays, as a motion that brakes may
+    /// swing back a little.
+    fn make_room(&mut self) {
+        let MotionLimits { lower, upper, .. } = self.motion;
+        let Motion { position, velocity, acceleration, .. } = self.last;
+        let rests = velocity == 0.0 && acceleration == 0.0;
+        let swing = self.motion.velocity * (self.motion.velocity / self.motion.acceleration + self.motion.acceleration / self.motion.jerk);
+        if rests || (position - lower).min(upper - position) > swing {
+            self.room = [lower, upper];
+        }
+        self.room = [self.room[0].min(position), self.room[1].max(position)];
     }
 }
 
