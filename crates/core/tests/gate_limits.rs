@@ -79,8 +79,9 @@ fn any_span() -> impl Strategy<Value = Span> {
         })
 }
 
-/// Runs `spans` and checks every command against the limits, each tick lasting as long as `tick_s` says.
-fn check(known: &Known, start: f64, spans: &[Span], mut tick_s: impl FnMut() -> f64) -> Result<(), TestCaseError> {
+/// Runs `spans` and checks every command against the limits, each tick lasting as long as `tick_s` says; acceleration
+/// may be `slack` times its limit.
+fn check(known: &Known, start: f64, spans: &[Span], slack: f64, mut tick_s: impl FnMut() -> f64) -> Result<(), TestCaseError> {
     let mut rig = Rig::new(known.robot(), &[start]);
     let (mut last, mut velocity) = (start, 0.0);
     for span in spans {
@@ -100,7 +101,7 @@ fn check(known: &Known, start: f64, spans: &[Span], mut tick_s: impl FnMut() -> 
             prop_assert!((lower - 1e-9..=upper + 1e-9).contains(&now), "from {last} to {now} in {known:?}");
             let speed = (now - last) / dt_s;
             prop_assert!(speed.abs() <= known.velocity * (1.0 + 1e-9) + 1e-9, "from {last} to {now} in {dt_s} s, {known:?}");
-            let most = known.acceleration * (1.0 + 1e-6) + 1e-10 / (dt_s * dt_s);
+            let most = slack * known.acceleration * (1.0 + 1e-6) + 1e-10 / (dt_s * dt_s);
             prop_assert!((speed - velocity).abs() / dt_s <= most, "from {velocity}/s to {speed}/s in {dt_s} s, {known:?}");
             // Who wanted just what was granted is granted it, inside the limits and within a step.
             let is_inside = (known.lower..=known.upper).contains(&now);
@@ -139,10 +140,11 @@ proptest! {
         rate_hz in prop::sample::select(RATES_HZ.to_vec()),
         spans in prop::collection::vec(any_span(), 1..12),
     ) {
-        check(&known, start, &spans, || 1.0 / rate_hz)?;
+        check(&known, start, &spans, 1.0, || 1.0 / rate_hz)?;
     }
 
-    /// Where ticks are of different lengths, a motion may have to end within one that was planned for another.
+    /// Where ticks are of different lengths, a motion may have to end within one that was planned for another: position
+    /// and velocity are kept even so, and acceleration gives way a little.
     #[test]
     #[ignore = "waits for a motion law that is told of ticks of different lengths"]
     fn jitter_and_missed_ticks_keep_every_limit(
@@ -153,7 +155,7 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let mut noise = common::Noise(seed);
-        check(&known, start, &spans, || {
+        check(&known, start, &spans, 1.5, || {
             let missed = if noise.next() > 0.9 { 2.0 } else { 1.0 };
             (missed + 0.2 * noise.next()) / rate_hz
         })?;

@@ -107,7 +107,7 @@ pub struct Verdict {
 ///    rest;
 /// 2. it lies within the position limits. A part that was found outside comes in slowly from where it is;
 /// 3. it is at most `step` from where the part is;
-/// 4. a part that pushes harder than its ceiling is led back;
+/// 4. a part that pushes harder than its ceiling is led back until it doesn't, with or without a wish;
 /// 5. the command moves to it within the limits of velocity, acceleration and jerk, always so that it can
 ///    still stop before the position limits, and so that it can stop where the goal does.
 ///
@@ -119,7 +119,9 @@ pub struct Verdict {
 /// measurements in a row agree on it. While something is unknown the whole robot comes to rest, and when it
 /// stays so, that is a fault.
 ///
-/// A tool does not leave its workspace: channels that would take it out brake, those that wouldn't go on.
+/// A tool does not leave its workspace: channels that would take it out brake, or have a share of their wish; those
+/// that wouldn't go on. Where even braking leads out, the workspace outranks a smooth stop. A way around a wall is
+/// planned by nobody in here.
 #[derive(Clone, Debug)]
 pub struct SafetyGate {
     channels: Vec<ChannelGate>,
