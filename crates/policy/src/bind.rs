@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use sinew_core::{
-    ActionChunk, CameraDescription, Continuation, Image, JointUnits, Observation, Policy, PolicyError, PolicyInfo, RobotDescription,
+    ActionChunk, CameraDescription, Continuation, Image, Observation, Policy, PolicyError, PolicyInfo, RobotDescription, Units,
 };
 
 use crate::features::{ACTION, FeatureKind, IMAGES, STATE};
@@ -34,8 +34,8 @@ pub struct FitRow {
 impl Fit {
     /// Compares without touching the weights.
     pub fn of(checkpoint: &Checkpoint, robot: &RobotDescription) -> Self {
-        let joints = robot.feature_names();
-        let joint_words = format!("{} values: {}", joints.len(), joints.join(", "));
+        let (state, action) = (robot.state_names(), robot.action_names());
+        let in_words = |names: &[String]| format!("{} values: {}", names.len(), names.join(", "));
         let mut rows = Vec::new();
         let mut row = |feature: &str, checkpoint: String, robot: String, fits| {
             rows.push(FitRow { feature: feature.to_owned(), checkpoint, robot, fits });
@@ -57,16 +57,16 @@ impl Fit {
                     };
                     row(name, describe(feature), have, fits);
                 }
-                FeatureKind::State if name == STATE => row(name, describe(feature), joint_words.clone(), feature.shape == [joints.len()]),
+                FeatureKind::State if name == STATE => row(name, describe(feature), in_words(&state), feature.shape == [state.len()]),
                 _ => row(name, describe(feature), "nothing of the kind".into(), false),
             }
         }
         let width = checkpoint.action_width();
         let (wants, names_fit) = match &checkpoint.action_names {
-            Some(names) => (format!("{width} values: {}", names.join(", ")), *names == joints),
+            Some(names) => (format!("{width} values: {}", names.join(", ")), *names == action),
             None => (format!("{width} values"), true),
         };
-        row(ACTION, wants, joint_words, names_fit && width == joints.len());
+        row(ACTION, wants, in_words(&action), names_fit && width == action.len());
         // LeRobot's checkpoints don't say at which rate their dataset was recorded.
         row("control rate", "not stated".into(), format!("{} Hz", robot.control_rate_hz), true);
         for camera in &robot.cameras {
@@ -106,18 +106,18 @@ impl fmt::Display for Fit {
     }
 }
 
-/// A checkpoint that fits a robot. It takes observations in radians in the robot's joint order,
-/// converts them to the dataset's units, and answers in radians. Clones share the weights, so every
-/// worker of an evaluation can have its own.
+/// A checkpoint that fits a robot. It takes observations in SI in the order of the robot's channels of
+/// state, converts them to the dataset's units, and answers in SI in the order of its channels of
+/// action. Clones share the weights, so every worker of an evaluation can have its own.
 #[derive(Clone, Debug)]
 pub struct BoundPolicy {
     checkpoint: Arc<Checkpoint>,
     info: PolicyInfo,
-    units: JointUnits,
-    joints: usize,
+    /// Of the state that it takes; none where it takes none.
+    state_units: Option<Units>,
+    action_units: Units,
     /// Where in the observation each camera's image is, and its feature's name.
     cameras: Vec<(usize, String)>,
-    state: Option<String>,
     ensembler: Option<TemporalEnsembler>,
     /// How a chunk continues the one before, where the policy can do so.
     guidance: Option<GuidanceSettings>,
@@ -150,7 +150,8 @@ impl BoundPolicy {
         });
         Ok(Self {
             cameras: cameras.collect(),
-            state: checkpoint.inputs.get(STATE).map(|_| STATE.to_owned()),
+            state_units: checkpoint.inputs.get(STATE).map(|_| Units::of(&robot.state_channels())),
+            action_units: Units::of(&robot.action_channels()),
             info: PolicyInfo {
                 family: info.family.clone(),
                 parameters: info.parameters,
@@ -158,8 +159,6 @@ impl BoundPolicy {
                 chunk_size: info.chunk_size,
                 n_action_steps: info.n_action_steps,
             },
-            units: JointUnits::of(robot),
-            joints: robot.joints.len(),
             ensembler: info.temporal_ensemble_coeff.map(|coeff| TemporalEnsembler::new(coeff, info.chunk_size, checkpoint.action_width())),
             guidance: checkpoint.can_continue().then(|| info.guidance.unwrap_or_default()),
             newest: None,
@@ -200,18 +199,19 @@ impl BoundPolicy {
 
     fn inputs(&self, observations: &[Observation], task: &str) -> Result<Inputs, InferError> {
         let mut inputs = Inputs::new().task(task).seed(self.answers);
-        if let Some(state) = &self.state {
+        if let Some(units) = &self.state_units {
             let mut steps = Vec::with_capacity(observations.len());
             for observation in observations {
-                if observation.position_rad.len() != self.joints {
-                    let found = format!("{} values", observation.position_rad.len());
-                    return Err(InferError::WrongInput { key: state.clone(), found, expected: format!("{} values", self.joints) });
+                let (found, expected) = (observation.state.width(), units.width());
+                if found != expected {
+                    let [found, expected] = [found, expected].map(|width| format!("{width} values"));
+                    return Err(InferError::WrongInput { key: STATE.to_owned(), found, expected });
                 }
-                let mut values = vec![0.0; self.joints];
-                self.units.to_dataset(&observation.position_rad, &mut values);
+                let mut values = vec![0.0; expected];
+                units.to_dataset(observation.state.values(), &mut values);
                 steps.push(values);
             }
-            inputs = inputs.vectors(state, steps);
+            inputs = inputs.vectors(STATE, steps);
         }
         for (index, feature) in &self.cameras {
             let images: Vec<&Image> = observations.iter().filter_map(|observation| observation.images.get(*index)).collect();
@@ -264,11 +264,11 @@ impl BoundPolicy {
             doing: format!("running the {} policy on the observation of tick {tick}", self.info.family),
             source: Box::new(error),
         })?;
-        let mut goals_rad = vec![0.0; actions.values.len()];
-        for (goals, row) in goals_rad.chunks_exact_mut(actions.width).zip(actions.values.chunks_exact(actions.width)) {
-            self.units.to_radians(row, goals);
+        let mut goals = vec![0.0; actions.values.len()];
+        for (goals, row) in goals.chunks_exact_mut(actions.width).zip(actions.values.chunks_exact(actions.width)) {
+            self.action_units.to_si(row, goals);
         }
-        Ok(ActionChunk::new(tick, actions.width, goals_rad)?)
+        Ok(ActionChunk::new(tick, actions.width, goals)?)
     }
 }
 

@@ -9,25 +9,21 @@ use std::sync::Arc;
 
 use common::{copy, edit_json, golden};
 use serde_json::json;
-use sinew_core::{Continuation, JointUnits, Observation, Policy, RobotDescription};
+use sinew_core::{Continuation, Observation, Policy, RobotDescription, Samples, Timestamp, Units};
 use sinew_policy::{BindError, BoundPolicy, Checkpoint, Fit, Guidance, GuidanceMode, GuidanceSettings, Inputs};
 
 /// Joints in degrees, the last one in 0..100.
 fn robot(joints: &[&str], cameras: &[(&str, u32, u32)]) -> RobotDescription {
-    let mut toml = format!(
-        "name = 'arm'\ntitle = 'Arm'\nlerobot_robot_type = 'arm'\ncontrol_rate_hz = 30\nbus = {{ protocol = 'feetech', baud_rate = 1 }}\n\
-         tool = {{ joint = '{}', joint_from_tool = {{ translation_m = [0, 0, 0], rotation_wxyz = [1, 0, 0, 0] }} }}\n\
-         stop = {{ behaviour = 'hold', rest_rad = {:?} }}\n",
-        joints[0],
-        vec![0.0; joints.len()]
-    );
+    let mut toml =
+        "schema = 2\nname = 'arm'\ntitle = 'Arm'\ncontrol_rate_hz = 30\nlerobot = { class = 'arm' }\nstop = { behaviour = 'hold' }\n\
+                    bus = [{ name = 'arm', protocol = 'feetech' }]\n"
+            .to_owned();
     for (i, name) in joints.iter().enumerate() {
-        let unit = if i + 1 == joints.len() { "range_0_100" } else { "degrees" };
+        let unit = if i + 1 == joints.len() { "unit = 'range_0_100'\nrange = [-0.5, 1.5]" } else { "unit = 'degrees'" };
         write!(
             toml,
-            "[[joint]]\nname = '{name}'\nmotor = {{ model = 'sts3215', id = {i} }}\nunit = '{unit}'\naxis = [0, 0, 1]\n\
-             parent_from_joint = {{ translation_m = [0, 0, 0], rotation_wxyz = [1, 0, 0, 0] }}\n\
-             limits = {{ position_rad = [-0.5, 1.5], velocity_rad_per_s = 1.0, step_rad = 0.1 }}\n"
+            "[[part]]\nname = '{name}'\ncommand = 'position'\nmotor = {{ bus = 'arm', model = 'sts3215', id = {i} }}\n{unit}\n\
+             limits = {{ position = [-0.5, 1.5], velocity = 1.0, step = 0.1 }}\n"
         )
         .unwrap();
     }
@@ -39,6 +35,10 @@ fn robot(joints: &[&str], cameras: &[(&str, u32, u32)]) -> RobotDescription {
 
 const SIX: [&str; 6] = ["pan", "lift", "elbow", "flex", "roll", "gripper"];
 const CAMERAS: [(&str, u32, u32); 2] = [("front", 128, 96), ("wrist", 128, 96)];
+
+fn seen(values: &[f64]) -> Samples {
+    Samples::measured(values, Timestamp::ZERO)
+}
 
 fn checkpoint() -> Arc<Checkpoint> {
     Arc::new(Checkpoint::open(golden("act/two_cameras_vae")).unwrap())
@@ -58,7 +58,7 @@ fn a_bound_policy_answers_in_radians_for_the_tick_it_was_asked() {
     let (checkpoint, robot) = (checkpoint(), robot(&SIX, &CAMERAS));
     let mut observation = Observation::for_robot(&robot);
     observation.tick = 41;
-    observation.position_rad = vec![0.1, -0.2, 0.3, 0.0, -0.4, 0.7];
+    observation.state = seen(&[0.1, -0.2, 0.3, 0.0, -0.4, 0.7]);
     for (i, image) in observation.images.iter_mut().enumerate() {
         let shade = |(n, value): (usize, &mut u8)| *value = ((n / 384 * (3 + i * 4)) % 256) as u8;
         image.rgb.iter_mut().enumerate().for_each(shade);
@@ -68,9 +68,9 @@ fn a_bound_policy_answers_in_radians_for_the_tick_it_was_asked() {
     assert_eq!((chunk.first_tick(), chunk.len(), chunk.width()), (41, 20, 6));
     assert_eq!(policy.info().n_action_steps, 20);
 
-    let units = JointUnits::of(&robot);
+    let units = Units::of(&robot.state_channels());
     let mut state = vec![0.0; 6];
-    units.to_dataset(&observation.position_rad, &mut state);
+    units.to_dataset(observation.state.values(), &mut state);
     let [front, wrist] = &observation.images[..] else { panic!() };
     let inputs = Inputs::new().vector("observation.state", state).image("observation.images.wrist", 96, 128, wrist.rgb.to_vec()).image(
         "observation.images.front",
@@ -110,7 +110,7 @@ fn a_bound_policy_continues_its_own_chunk() {
     seen.tick = 3;
     let inputs = |seed| {
         let mut state = vec![0.0; 6];
-        JointUnits::of(&robot).to_dataset(&observation.position_rad, &mut state);
+        Units::of(&robot.state_channels()).to_dataset(observation.state.values(), &mut state);
         let image = observation.images[0].rgb.to_vec();
         Inputs::new().vector("observation.state", state).image("observation.images.front", 48, 64, image).task("go").seed(seed)
     };
@@ -163,15 +163,15 @@ fn what_a_bound_policy_continues_is_made_relative_to_where_the_arm_is_now() {
     let mut policy = BoundPolicy::bind(&checkpoint, &robot).unwrap();
     let settings = GuidanceSettings { execution_horizon: 4, ..GuidanceSettings::default() };
     policy.set_guidance(settings).unwrap();
-    let seen = |tick, position_rad: [f64; 4]| {
+    let at = |tick, state: [f64; 4]| {
         let mut observation = Observation::for_robot(&robot);
-        (observation.tick, observation.position_rad) = (tick, position_rad.to_vec());
+        (observation.tick, observation.state) = (tick, seen(&state));
         observation
     };
-    let (before, now) = (seen(0, [0.1, -0.2, 0.3, 0.5]), seen(2, [0.2, -0.1, 0.15, 0.6]));
+    let (before, now) = (at(0, [0.1, -0.2, 0.3, 0.5]), at(2, [0.2, -0.1, 0.15, 0.6]));
     let inputs = |observation: &Observation, seed| {
         let mut state = vec![0.0; 4];
-        JointUnits::of(&robot).to_dataset(&observation.position_rad, &mut state);
+        Units::of(&robot.state_channels()).to_dataset(observation.state.values(), &mut state);
         Inputs::new().vector("observation.state", state).image("observation.images.front", 40, 40, vec![0; 4800]).task("go").seed(seed)
     };
     let first = checkpoint.infer_chunk(&inputs(&before, 0), None).unwrap();
@@ -247,11 +247,11 @@ fn an_observation_of_another_robot_is_an_error_not_a_panic() {
     let (checkpoint, robot) = (checkpoint(), robot(&SIX, &CAMERAS));
     let mut policy = BoundPolicy::bind(&checkpoint, &robot).unwrap();
     for break_it in [
-        (|o: &mut Observation| o.position_rad.truncate(5)) as fn(&mut Observation),
+        (|o: &mut Observation| o.state = seen(&[0.0; 5])) as fn(&mut Observation),
         |o| o.images.truncate(1),
         |o| o.images[0].rgb.truncate(5),
         |o| o.images[1].height = 95,
-        |o| o.position_rad[2] = f64::NAN,
+        |o| o.state = seen(&[0.0, 0.0, 1e300, 0.0, 0.0, 0.0]),
     ] {
         let mut observation = Observation::for_robot(&robot);
         break_it(&mut observation);
@@ -272,7 +272,7 @@ fn a_checkpoint_with_ensembling_averages_what_was_said_before_until_it_is_reset(
     let mut observation = Observation::for_robot(&robot);
     let first = policy.infer(std::slice::from_ref(&observation), "").unwrap();
     observation.tick = 1;
-    observation.position_rad[0] = 1.0;
+    observation.state = seen(&[1.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
     let mixed = policy.infer(std::slice::from_ref(&observation), "").unwrap();
     policy.reset();
     let alone = policy.infer(std::slice::from_ref(&observation), "").unwrap();
@@ -293,7 +293,7 @@ fn a_policy_with_a_history_gets_its_observations_oldest_first() {
     let observation = |tick: u64| {
         let mut observation = Observation::for_robot(&robot);
         observation.tick = tick;
-        observation.position_rad = (0..6).map(|joint| 0.1 * (joint as f64 - tick as f64)).collect();
+        observation.state = seen(&[0, 1, 2, 3, 4, 5].map(|joint| 0.1 * (f64::from(joint) - tick as f64)));
         for (i, image) in observation.images.iter_mut().enumerate() {
             let shade = |(n, value): (usize, &mut u8)| *value = ((n / 192 * (3 + i * 4) + tick as usize * 40) % 256) as u8;
             image.rgb.iter_mut().enumerate().for_each(shade);
@@ -304,10 +304,10 @@ fn a_policy_with_a_history_gets_its_observations_oldest_first() {
     let chunk = policy.infer(&steps, "").unwrap();
     assert_eq!(chunk.first_tick(), 8);
 
-    let units = JointUnits::of(&robot);
+    let units = Units::of(&robot.state_channels());
     let state = |observation: &Observation| {
         let mut state = vec![0.0; 6];
-        units.to_dataset(&observation.position_rad, &mut state);
+        units.to_dataset(observation.state.values(), &mut state);
         state
     };
     let images = |index: usize| steps.iter().map(|observation| observation.images[index].rgb.to_vec()).collect::<Vec<_>>();
@@ -344,4 +344,41 @@ fn cameras_may_stay_away_and_have_any_size_where_the_model_says_so() {
 
     let (fit, text) = mismatch(&checkpoint, &robot(&SIX, &[("other", 640, 480)]));
     assert_eq!(fit.rows.iter().filter(|row| !row.fits).count(), 2, "{text}");
+}
+
+/// A base with a battery: a value more in the state than in the action.
+#[test]
+fn a_robot_whose_state_and_action_differ_is_compared_and_driven_in_the_units_of_each() {
+    let checkpoint = Arc::new(Checkpoint::open(golden("vqbet/codes_at_once")).unwrap());
+    let toml = "schema = 2\nname = 'rover'\ntitle = 'Rover'\ncontrol_rate_hz = 30\nlerobot = { class = 'rover' }\nstop = { behaviour = 'hold' }\n\
+                camera = [{ name = 'front', width = 64, height = 60 }]\n\
+                sensor = [{ name = 'battery', kind = 'battery', features = ['battery.voltage'] }]\n\
+                part = [{ name = 'a', kind = 'wheel' }, { name = 'b', kind = 'wheel' }, { name = 'c', kind = 'wheel' }]\n\
+                [base]\nkind = 'omni'\nwheel_radius_m = 0.05\nwheel_velocity_rad_per_s = 10\nstale_ms = 200\n\
+                linear = { velocity = 0.4 }\nangular = { velocity = 2.0 }\n\
+                wheel = [{ part = 'a', rim_m_per_s = [0.866, -0.5, 0.125] }, { part = 'b', rim_m_per_s = [0, 1, 0.125] }, \
+                { part = 'c', rim_m_per_s = [-0.866, -0.5, 0.125] }]\n";
+    let robot = RobotDescription::from_toml("rover", toml).unwrap();
+    let fit = Fit::of(&checkpoint, &robot);
+    let row = |feature: &str| fit.rows.iter().find(|row| row.feature == feature).unwrap().robot.clone();
+    assert_eq!(row("observation.state"), "4 values: x.vel, y.vel, theta.vel, battery.voltage");
+    assert_eq!(row("action"), "3 values: x.vel, y.vel, theta.vel");
+
+    let mut policy = BoundPolicy::bind(&checkpoint, &robot).unwrap();
+    let mut observation = Observation::for_robot(&robot);
+    observation.state = seen(&[0.1, -0.2, 0.5, 12.0]);
+    let chunk = policy.infer(std::slice::from_ref(&observation), "").unwrap();
+    let state = vec![0.1, -0.2, 0.5f64.to_degrees() as f32, 12.0];
+    let inputs = Inputs::new().vector("observation.state", state).image("observation.images.front", 60, 64, vec![0; 60 * 64 * 3]);
+    let actions = checkpoint.infer(&inputs).unwrap();
+    assert_eq!((chunk.width(), chunk.len()), (3, actions.rows));
+    for (goals, row) in chunk.rows().zip(actions.values.chunks(3)) {
+        let found = [goals[0], goals[1], goals[2].to_degrees()];
+        assert!(found.iter().zip(row).all(|(found, row)| (found - f64::from(*row)).abs() < 1e-4), "{found:?} {row:?}");
+    }
+    // Without the battery only the state does not fit.
+    let bare = RobotDescription::from_toml("rover", &toml.replace("features = ['battery.voltage']", "features = []")).unwrap();
+    let (fit, text) = mismatch(&checkpoint, &bare);
+    let bad: Vec<&str> = fit.rows.iter().filter(|row| !row.fits).map(|row| row.feature.as_str()).collect();
+    assert_eq!(bad, ["observation.state"], "{text}");
 }

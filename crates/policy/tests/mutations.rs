@@ -250,18 +250,15 @@ fn is_tied(tensor: &str) -> bool {
 /// A robot with the checkpoint's cameras, and as many joints as its state has entries.
 fn robot(info: &Info) -> RobotDescription {
     let joints = info.inputs.iter().find(|input| input.name == "observation.state").map_or(1, |input| input.shape[0]);
-    let mut toml = format!(
-        "name = 'arm'\ntitle = 'Arm'\nlerobot_robot_type = 'arm'\ncontrol_rate_hz = 30\nbus = {{ protocol = 'feetech', baud_rate = 1 }}\n\
-         tool = {{ joint = 'j0', joint_from_tool = {{ translation_m = [0, 0, 0], rotation_wxyz = [1, 0, 0, 0] }} }}\n\
-         stop = {{ behaviour = 'hold', rest_rad = {:?} }}\n",
-        vec![0.0; joints]
-    );
+    let mut toml =
+        "schema = 2\nname = 'arm'\ntitle = 'Arm'\ncontrol_rate_hz = 30\nlerobot = { class = 'arm' }\nstop = { behaviour = 'hold' }\n\
+                    bus = [{ name = 'arm', protocol = 'feetech' }]\n"
+            .to_owned();
     for i in 0..joints {
         write!(
             toml,
-            "[[joint]]\nname = 'j{i}'\nmotor = {{ model = 'sts3215', id = {i} }}\nunit = 'degrees'\naxis = [0, 0, 1]\n\
-             parent_from_joint = {{ translation_m = [0, 0, 0], rotation_wxyz = [1, 0, 0, 0] }}\n\
-             limits = {{ position_rad = [-0.5, 1.5], velocity_rad_per_s = 1.0, step_rad = 0.1 }}\n"
+            "[[part]]\nname = 'j{i}'\ncommand = 'position'\nmotor = {{ bus = 'arm', model = 'sts3215', id = {i} }}\nunit = 'degrees'\n\
+             limits = {{ position = [-0.5, 1.5], velocity = 1.0, step = 0.1 }}\n"
         )
         .unwrap();
     }
