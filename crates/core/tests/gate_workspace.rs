@@ -94,7 +94,7 @@ fn a_tool_a_little_outside_still_moves_along_the_wall_and_in() {
         assert!(outside_m(&rig.robot, &rig.sent()) <= 0.001 + 1e-7);
     }
     let sent = rig.sent();
-    assert_eq!((sent[0], sent[5]), (1.0, 1.2), "what moves along the wall arrives");
+    assert!((sent[0] - 1.0).abs() < 1e-9 && (sent[5] - 1.2).abs() < 1e-9, "what moves along the wall arrives: {sent:?}");
     assert!(sent[1] > 0.2 && blocked > 50, "and what leads out waits: {sent:?}");
     let lower = [1.0, 0.6, -0.6, 0.5, 0.1, 1.2];
     assert!(outside_m(&rig.robot, &lower) == 0.0);
@@ -113,7 +113,7 @@ fn a_tool_slides_along_its_wall() {
     }
     let lid = rig.robot.tools[0].workspace.unwrap().max_m[2];
     assert!(highest <= lid + 1e-6 && highest > lid - 0.008, "{highest} under {lid}");
-    assert_eq!(rig.sent()[0], -1.2);
+    assert!((rig.sent()[0] + 1.2).abs() < 1e-9);
 }
 
 proptest! {

@@ -184,7 +184,7 @@ impl ChannelGate {
             limits.velocity *= RETURN_SHARE;
         }
         [limits.lower, limits.upper] = self.room;
-        let mut goal = wanted.unwrap_or_else(|| self.stop_from(last, dt_s));
+        let mut goal = wanted.unwrap_or_else(|| self.stop_from(last));
         let mut held_by = None;
         let mut hold = |lower: f64, upper: f64, kind: LimitKind| {
             let held = goal.max(lower).min(upper);
@@ -213,6 +213,9 @@ impl ChannelGate {
                 hold(bound, f64::INFINITY, LimitKind::Effort);
             }
         }
+        if wanted.is_none() && held_by.is_none() {
+            return (limits.braking(last, dt_s), None);
+        }
         // A part that is outside stays where it is, or comes in.
         let target = goal.max(self.motion.lower.min(last.position)).min(self.motion.upper.max(last.position));
         let (motion, limited_by) = limits.towards(last, target, dt_s);
@@ -220,8 +223,8 @@ impl ChannelGate {
     }
 
     /// Where it would come to rest after `motion`.
-    pub(super) fn stop_from(&self, motion: &Motion, dt_s: f64) -> f64 {
-        self.motion.stop_from(motion, dt_s)
+    pub(super) fn stop_from(&self, motion: &Motion) -> f64 {
+        self.motion.stop_from(motion)
     }
 
     /// The motion that comes to rest as fast as it may.

@@ -1,33 +1,55 @@
-//! One joint's commanded motion under limits of position, velocity, acceleration and jerk.
+//! One channel's commanded motion under limits of position, velocity, acceleration and jerk.
+//!
+//! A tick gives a motion one acceleration: velocity changes by it, and position by the new velocity.
+//! All that is decided here rests on one figure, where a motion would come to rest if it braked as
+//! hard as it may in continuous time ([`MotionLimits::rest_from`]). Because the position of a tick
+//! moves with the velocity that is new in it, braking tick by tick ends no further than that, whatever
+//! the lengths of the ticks are; and the figure rises with the acceleration. So the acceleration that
+//! puts it on the target leads there as fast as the limits allow, and past the target only where
+//! nothing could help it.
 
 use super::interventions::LimitKind;
 
-/// Where a joint's goal is and how it moves, as commanded (not as measured).
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// Where a channel's goal is and how it moves, as commanded (not as measured).
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Motion {
+    /// rad or m.
     pub(super) position: f64,
+    /// rad/s or m/s.
     pub(super) velocity: f64,
+    /// rad/s² or m/s².
     pub(super) acceleration: f64,
+    /// What was wanted last, as `position`; for a channel that is led by its velocity, as `velocity`.
     pub(super) target: f64,
+    /// How `target` moved, as `velocity`.
+    pub(super) target_velocity: f64,
+    /// Whether it moved about so in the tick before, too.
+    pub(super) target_is_steady: bool,
+    /// The shortest tick of late.
+    pub(super) shortest_s: f64,
 }
 
 impl Motion {
     pub(super) fn resting_at(position: f64) -> Self {
-        Self { position, target: position, ..Self::default() }
-    }
-
-    /// The motion a tick later, with `acceleration` during that tick.
-    fn after(&self, acceleration: f64, dt_s: f64) -> Self {
-        let velocity = self.velocity + acceleration * dt_s;
-        Self { position: self.position + velocity * dt_s, velocity, acceleration, target: self.target }
-    }
-
-    fn mirrored(&self) -> Self {
-        Self { target: -self.target, position: -self.position, velocity: -self.velocity, acceleration: -self.acceleration }
+        Self {
+            position,
+            velocity: 0.0,
+            acceleration: 0.0,
+            target: position,
+            target_velocity: 0.0,
+            target_is_steady: false,
+            shortest_s: FIRST_S,
+        }
     }
 }
 
-/// All above 0 and finite, `lower < upper`.
+impl Default for Motion {
+    fn default() -> Self {
+        Self::resting_at(0.0)
+    }
+}
+
+/// All above 0 and finite, `lower < upper`; rad or m, and seconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MotionLimits {
     pub(super) lower: f64,
@@ -37,242 +59,277 @@ pub(super) struct MotionLimits {
     pub(super) jerk: f64,
 }
 
-/// What rounding may take from or add to a goal.
-const ROUNDING_RAD: f64 = 1e-12;
-/// What rounding of a goal may do to its derivatives.
-const EASE: f64 = 1.0 + 1e-7;
-/// Halvings in the search for an acceleration.
-const HALVINGS: u32 = 20;
+/// How many times shorter than the shortest of late the next tick may be, and the channel can stand in it.
+const SHORTER: f64 = 5.0;
+/// How much longer the shortest tick of late grows in a tick.
+const FORGETS: f64 = 1.03;
+/// What counts as the shortest tick before the first.
+const FIRST_S: f64 = 0.001;
+/// How far a steady target may change its velocity in a tick: a share of that velocity, and of what the
+/// limits would let a channel change.
+const STEADY: f64 = 0.05;
+/// The most steps in the search for an acceleration, and how many of them may be Newton's.
+const STEPS: u32 = 60;
+const NEWTON_STEPS: u32 = 12;
+/// What rounding takes from a target or adds to it, at most, as a share of the furthest position.
+const ROUNDING: f64 = 8.0 * f64::EPSILON;
 
-impl MotionLimits {
-    /// The next motion on the way from `last` to `target_rad`, which lies within the position limits,
-    /// and the limit that keeps it from being there after `dt_s`, if one does.
-    ///
-    /// A target that the limits let the joint have after `dt_s` is granted to the last bit, so a legal
-    /// stream passes unchanged. The way to any other is taken so that the joint can stop at it, and
-    /// whatever is granted leaves room to stop before the position limits.
-    pub(super) fn towards(&self, last: &Motion, target_rad: f64, dt_s: f64) -> (Motion, Option<LimitKind>) {
-        let change = self.jerk * dt_s;
-        let lowest = (last.acceleration - change).max(-self.acceleration);
-        let highest = (last.acceleration + change).min(self.acceleration);
-        let held_by = match self.reached(last, target_rad, dt_s, lowest, highest) {
-            Ok(motion) => return (motion, None),
-            Err(kind) => kind,
-        };
-        let rises = target_rad > last.position || (target_rad == last.position && last.velocity > 0.0);
-        let acceleration = if rises {
-            self.rising(last, target_rad, dt_s, lowest, highest)
-        } else {
-            -self.mirrored().rising(&last.mirrored(), -target_rad, dt_s, -highest, -lowest)
-        };
-        (last.after(acceleration, dt_s), Some(held_by))
-    }
+/// A tick: the motion before it, its length, what is wanted in it and how that moves, and the
+/// accelerations that the limits of acceleration and jerk leave to it.
+struct Tick<'a> {
+    last: &'a Motion,
+    dt_s: f64,
+    target: f64,
+    target_velocity: f64,
+    target_is_steady: bool,
+    shortest_s: f64,
+    lowest: f64,
+    highest: f64,
+}
 
-    /// The motion that is at `target_rad` after `dt_s`, or the limit that forbids it.
-    fn reached(&self, last: &Motion, target_rad: f64, dt_s: f64, lowest: f64, highest: f64) -> Result<Motion, LimitKind> {
-        let way_rad = target_rad - last.position;
-        let coasting_rad = last.velocity * dt_s;
-        // How far an acceleration moves the goal in this tick.
-        let push_rad = way_rad - coasting_rad;
-        let within = |least: f64, most: f64| (least - ROUNDING_RAD..=most + ROUNDING_RAD).contains(&push_rad);
-        let square_s2 = dt_s * dt_s;
-        let acceleration = self.acceleration;
-        if way_rad.abs() > self.velocity * dt_s + ROUNDING_RAD {
-            return Err(LimitKind::Velocity);
-        }
-        if !within(-acceleration * square_s2, acceleration * square_s2) {
-            return Err(LimitKind::Acceleration);
-        }
-        if !within(lowest * square_s2, highest * square_s2) {
-            return Err(LimitKind::Jerk);
-        }
-        if dt_s == 0.0 {
-            return Ok(Motion { position: target_rad, ..*last });
-        }
-        let motion = Motion {
-            target: target_rad,
-            position: target_rad,
-            velocity: way_rad / dt_s,
-            acceleration: (push_rad / square_s2).clamp(lowest, highest),
-        };
-        // What a search for the limits found must not be refused for how it is rounded.
-        let eased = Self { velocity: self.velocity * EASE, acceleration: acceleration * EASE, jerk: self.jerk * EASE, ..*self };
-        let can_stop = eased.can_stop(&motion, eased.upper, dt_s) && eased.mirrored().can_stop(&motion.mirrored(), -eased.lower, dt_s);
-        if can_stop { Ok(motion) } else { Err(LimitKind::Position) }
-    }
-
-    /// The largest acceleration between `lowest` and `highest` from which the joint can stop at
-    /// `target_rad`, which lies above it, without passing the lower limit either.
-    fn rising(&self, last: &Motion, target_rad: f64, dt_s: f64, lowest: f64, highest: f64) -> f64 {
-        let mirrored = self.mirrored();
-        let wanted = largest(lowest, highest, |a| self.can_stop(&last.after(a, dt_s), target_rad, dt_s)).unwrap_or(lowest);
-        let falls_short = |a: f64| mirrored.can_stop(&last.after(a, dt_s).mirrored(), -self.lower, dt_s);
-        if falls_short(wanted) {
-            return wanted;
-        }
-        largest(-highest, -wanted, |a| falls_short(-a)).map_or(highest, |a| -a)
-    }
-
-    /// Whether a joint in `motion` can come to a stop at `limit_rad` without leaving its velocity
-    /// limit upwards on the way.
-    fn can_stop(&self, motion: &Motion, limit_rad: f64, dt_s: f64) -> bool {
-        let Motion { position, velocity, acceleration, .. } = *motion;
-        // What velocity still rises while acceleration falls to 0 in steps of the jerk limit, the last of
-        // which may be smaller.
-        let step = self.jerk * dt_s;
-        let ramp = if acceleration <= step { 0.0 } else { acceleration - step / 2.0 };
-        let peak = velocity + ramp * ramp / (2.0 * self.jerk);
-        peak <= self.velocity && position + self.stopping_distance(velocity, acceleration, dt_s) <= limit_rad + ROUNDING_RAD
-    }
-
-    /// How far upwards a joint still goes when it brakes as hard as it may: acceleration falls at the
-    /// jerk limit, stays at the acceleration limit, and rises to 0 at the jerk limit. What holds in
-    /// continuous time is widened by a tick, because acceleration changes from tick to tick only. 0 when
-    /// it can stand still by the next tick.
-    fn stopping_distance(&self, velocity: f64, acceleration: f64, dt_s: f64) -> f64 {
-        let (most, jerk) = (self.acceleration, self.jerk);
-        let ramp_s = acceleration.abs() / jerk;
-        let (at_once, change) = (velocity / dt_s, jerk * dt_s);
-        if at_once <= most && at_once <= change && acceleration + at_once <= change && -at_once - acceleration <= change {
-            return 0.0;
-        }
-        // The velocity at which acceleration is, or was, 0; and the way from there.
-        let velocity_0 = velocity + acceleration * acceleration / (2.0 * jerk);
-        if velocity_0 <= 0.0 || (acceleration <= 0.0 && velocity <= 0.0) {
-            return 0.0;
-        }
-        let way_0 = if acceleration > 0.0 {
-            velocity * ramp_s + acceleration * ramp_s * ramp_s / 3.0
-        } else {
-            jerk * ramp_s * ramp_s * ramp_s / 6.0 - velocity_0 * ramp_s
-        };
-        let braking_s = if velocity_0 * jerk >= most * most { velocity_0 / most + most / jerk } else { 2.0 * (velocity_0 / jerk).sqrt() };
-        (way_0 + velocity_0 * braking_s / 2.0).max(0.0) + velocity_0 * dt_s
-    }
-
-    /// Where a joint in `motion` stands when it has braked as hard as it may.
-    pub(super) fn stop_from(&self, motion: &Motion, dt_s: f64) -> f64 {
-        let Motion { position, velocity, acceleration, .. } = *motion;
-        if velocity >= 0.0 {
-            position + self.stopping_distance(velocity, acceleration, dt_s)
-        } else {
-            position - self.stopping_distance(-velocity, -acceleration, dt_s)
-        }
-    }
-
-    pub(super) fn velocity_towards(&self, last: &Motion, wanted: f64, dt_s: f64) -> (Motion, Option<LimitKind>) {
-        let most = self.acceleration * dt_s;
-        let velocity = last.velocity + (wanted - last.velocity).clamp(-most, most);
-        (Motion { velocity, ..*last }, (velocity != wanted).then_some(LimitKind::Acceleration))
-    }
-
-    fn mirrored(&self) -> Self {
-        Self { lower: -self.upper, upper: -self.lower, ..*self }
+impl Tick<'_> {
+    /// The motion that is at `position` after it.
+    fn at(&self, position: f64) -> Motion {
+        let velocity = (position - self.last.position) / self.dt_s;
+        let acceleration = ((velocity - self.last.velocity) / self.dt_s).clamp(self.lowest, self.highest);
+        let &Self { target, target_velocity, target_is_steady, shortest_s, .. } = self;
+        Motion { position, velocity, acceleration, target, target_velocity, target_is_steady, shortest_s }
     }
 }
 
-/// The largest value for which `holds`, which holds up to some value and not beyond; `None` when it
-/// doesn't even for `lowest`.
-fn largest(lowest: f64, highest: f64, holds: impl Fn(f64) -> bool) -> Option<f64> {
-    if holds(highest) {
-        return Some(highest);
-    }
-    if !holds(lowest) {
-        return None;
-    }
-    let (mut good, mut bad) = (lowest, highest);
-    for _ in 0..HALVINGS {
-        let middle = f64::midpoint(good, bad);
-        if holds(middle) {
-            good = middle;
-        } else {
-            bad = middle;
+impl MotionLimits {
+    /// The next motion on the way from `last` to `target`, which lies within the position limits, and
+    /// the limit that keeps it from being there after `dt_s`, if one does.
+    ///
+    /// A channel that was where it was wanted for two ticks goes on so as long as the limits allow: a
+    /// legal stream passes to the last bit. Any other target is granted only if the channel can stand
+    /// at it from the next tick on (or move along with it, if it moves steadily), else a target that
+    /// jumps to and fro would swing the channel ever further. Whatever is granted leaves room to stop
+    /// before the position limits.
+    pub(super) fn towards(&self, last: &Motion, target: f64, dt_s: f64) -> (Motion, Option<LimitKind>) {
+        if dt_s <= 0.0 {
+            return (Motion { target, ..*last }, (target != last.position).then_some(LimitKind::Velocity));
+        }
+        let tick = self.tick(last, target, dt_s);
+        // One that jumps about moves steadily by chance, but hardly for two ticks in a row.
+        let frame = if tick.target_is_steady && last.target_is_steady { tick.target_velocity } else { 0.0 };
+        match self.granted(&tick, frame) {
+            Ok(motion) => (motion, None),
+            Err(kind) => (self.on_the_way(&tick, frame), Some(kind)),
         }
     }
-    Some(good)
+
+    /// The next motion of a channel that is led by its velocity (a wheel, a base), and the limit that
+    /// keeps it from moving at `wanted_velocity` after `dt_s`, if one does. Position plays no part.
+    pub(super) fn velocity_towards(&self, last: &Motion, wanted_velocity: f64, dt_s: f64) -> (Motion, Option<LimitKind>) {
+        let target = wanted_velocity.clamp(-self.velocity, self.velocity);
+        let change = target - last.velocity;
+        let beyond = (wanted_velocity != target).then_some(LimitKind::Velocity);
+        if dt_s <= 0.0 {
+            return (Motion { target: wanted_velocity, ..*last }, beyond.or((change != 0.0).then_some(LimitKind::Acceleration)));
+        }
+        let Tick { lowest, highest, shortest_s, .. } = self.tick(last, target, dt_s);
+        let at_once = change / dt_s;
+        // What the next tick can take back, even if it is shorter.
+        let least_change = self.jerk * shortest_s / SHORTER;
+        if at_once.abs() <= least_change && (lowest..=highest).contains(&at_once) {
+            return (Motion { velocity: target, acceleration: at_once, target: wanted_velocity, shortest_s, ..*last }, beyond);
+        }
+        let acceleration = (self.gaining(change.abs(), dt_s).copysign(change)).clamp(lowest, highest);
+        let velocity = (last.velocity + acceleration * dt_s).clamp(-self.velocity, self.velocity);
+        let held_by = if at_once.abs() > self.acceleration { LimitKind::Acceleration } else { LimitKind::Jerk };
+        (Motion { velocity, acceleration, target: wanted_velocity, shortest_s, ..*last }, beyond.or(Some(held_by)))
+    }
+
+    /// The next motion of a channel that comes to rest as fast as it may, wherever that is.
+    pub(super) fn braking(&self, last: &Motion, dt_s: f64) -> Motion {
+        let motion = self.velocity_towards(last, 0.0, dt_s).0;
+        let position = (last.position + motion.velocity * dt_s.max(0.0)).clamp(self.lower, self.upper);
+        Motion { position, target: position, target_velocity: 0.0, target_is_steady: false, ..motion }
+    }
+
+    /// Where a channel in `motion` stands when it has braked as hard as it may, at the furthest; for
+    /// ticks of any length.
+    pub(super) fn stop_from(&self, motion: &Motion) -> f64 {
+        self.rest_from(motion.position, motion.velocity, motion.acceleration, 0.0).0
+    }
+
+    fn tick<'a>(&self, last: &'a Motion, target: f64, dt_s: f64) -> Tick<'a> {
+        let (most, change) = (self.acceleration, self.jerk * dt_s);
+        let target_velocity = (target - last.target) / dt_s;
+        let steadily = STEADY * target_velocity.abs().min(most.min(change) * dt_s);
+        Tick {
+            last,
+            dt_s,
+            target,
+            target_velocity,
+            target_is_steady: target_velocity.abs() <= self.velocity && (target_velocity - last.target_velocity).abs() <= steadily,
+            shortest_s: dt_s.min(FORGETS * last.shortest_s),
+            lowest: (last.acceleration - change).clamp(-most, most),
+            highest: (last.acceleration + change).clamp(-most, most),
+        }
+    }
+
+    /// The motion that is at the target after the tick, or the limit that forbids it. The target is
+    /// met as one that moves at `frame`.
+    fn granted(&self, tick: &Tick, frame: f64) -> Result<Motion, LimitKind> {
+        let &Tick { last, dt_s, target, lowest, highest, .. } = tick;
+        let rounding = ROUNDING * self.furthest();
+        let square_s2 = dt_s * dt_s;
+        let way = target - last.position;
+        // How far an acceleration moves the channel in this tick.
+        let push = way - last.velocity * dt_s;
+        if way.abs() > self.velocity * dt_s + rounding {
+            return Err(LimitKind::Velocity);
+        }
+        if push.abs() > self.acceleration * square_s2 + rounding {
+            return Err(LimitKind::Acceleration);
+        }
+        if push < lowest * square_s2 - rounding || push > highest * square_s2 + rounding {
+            return Err(LimitKind::Jerk);
+        }
+        let motion = tick.at(target);
+        let (rest, per_acceleration_s2) = self.rest_from(target, motion.velocity, motion.acceleration, dt_s);
+        let slack = rounding * (1.0 + per_acceleration_s2 / square_s2);
+        // Velocity when acceleration is back at 0.
+        let crest = motion.velocity + motion.acceleration * motion.acceleration.abs() / (2.0 * self.jerk);
+        if motion.velocity * motion.acceleration > 0.0 && crest.abs() > self.velocity + slack / dt_s {
+            return Err(LimitKind::Velocity);
+        }
+        if self.can_stand(&motion, 0.0).is_ok() {
+            return Ok(motion);
+        }
+        if rest > self.upper + slack || rest < self.lower - slack {
+            return Err(LimitKind::Position);
+        }
+        let followed = last.position == last.target && last.velocity == last.target_velocity;
+        let stood = target == last.target && last.target_velocity == 0.0;
+        if followed && !stood {
+            return Ok(motion);
+        }
+        self.can_stand(&motion, frame).map(|()| motion)
+    }
+
+    /// Whether a channel in `motion` can stand, in a frame that moves at `frame`, from the next tick on,
+    /// even if that is short, or which limit forbids it.
+    fn can_stand(&self, motion: &Motion, frame: f64) -> Result<(), LimitKind> {
+        let next_s = motion.shortest_s / SHORTER;
+        let brake = (frame - motion.velocity) / next_s;
+        let change = self.jerk * next_s;
+        if brake.abs() > self.acceleration {
+            Err(LimitKind::Acceleration)
+        } else if brake.abs() > change || (brake - motion.acceleration).abs() > change {
+            Err(LimitKind::Jerk)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The motion after the tick that leads to the target fastest, met as one that moves at `frame`.
+    fn on_the_way(&self, tick: &Tick, frame: f64) -> Motion {
+        let &Tick { last, dt_s, target, lowest, highest, .. } = tick;
+        let mut acceleration = self.resting(tick, target, frame);
+        if frame != 0.0 {
+            let velocity = last.velocity + acceleration * dt_s;
+            let (rest, _) = self.rest_from(last.position + velocity * dt_s, velocity, acceleration, dt_s);
+            if rest > self.upper || rest < self.lower {
+                acceleration = self.resting(tick, rest.clamp(self.lower, self.upper), 0.0);
+            }
+        }
+        // Neither over the limit of velocity, now or later, nor over that of position in this tick.
+        let most = |velocity: f64, room: f64| self.fastest(velocity, dt_s).min((room / dt_s - velocity) / dt_s);
+        let upwards = most(last.velocity, self.upper - last.position);
+        let downwards = most(-last.velocity, last.position - self.lower);
+        let acceleration = acceleration.min(upwards).max(-downwards).clamp(lowest, highest);
+        let stride = self.velocity * dt_s;
+        let position = last.position + (last.velocity + acceleration * dt_s) * dt_s;
+        tick.at(position.clamp(last.position - stride, last.position + stride).clamp(self.lower, self.upper))
+    }
+
+    /// The largest acceleration in a tick after which `velocity` need not rise over its limit.
+    fn fastest(&self, velocity: f64, dt_s: f64) -> f64 {
+        let room = self.velocity - velocity;
+        if room <= 0.0 { room / dt_s } else { self.gaining(room, dt_s) }
+    }
+
+    /// The acceleration in a tick from which velocity has gained `gain`, 0 or above, when acceleration is
+    /// back at 0.
+    fn gaining(&self, gain: f64, dt_s: f64) -> f64 {
+        // a dt + a² / (2 jerk) = gain, solved in the form that keeps its digits.
+        2.0 * gain / (dt_s + (dt_s * dt_s + 2.0 * gain / self.jerk).sqrt())
+    }
+
+    /// The acceleration in this tick from which the channel comes to rest at `target`, both seen from
+    /// a frame that moves at `frame`; else the nearest there is.
+    fn resting(&self, tick: &Tick, target: f64, frame: f64) -> f64 {
+        let &Tick { last, dt_s, lowest, highest, .. } = tick;
+        let miss = |acceleration: f64| {
+            let velocity = last.velocity + acceleration * dt_s;
+            let (rest, per_acceleration_s2) = self.rest_from(last.position + velocity * dt_s, velocity - frame, acceleration, dt_s);
+            (rest - target, per_acceleration_s2)
+        };
+        if miss(lowest).0 >= 0.0 {
+            return lowest;
+        }
+        let (over, per_acceleration_s2) = miss(highest);
+        if over <= 0.0 {
+            return highest;
+        }
+        let rounding = f64::EPSILON * self.furthest();
+        let (mut low, mut high) = (lowest, highest);
+        let mut guess = highest - over / per_acceleration_s2;
+        for step in 0..STEPS {
+            if step >= NEWTON_STEPS || !(low < guess && guess < high) {
+                guess = f64::midpoint(low, high);
+            }
+            let (over, per_acceleration_s2) = miss(guess);
+            if over.abs() <= rounding {
+                return guess;
+            }
+            if over > 0.0 {
+                high = guess;
+            } else {
+                low = guess;
+            }
+            let better = guess - over / per_acceleration_s2;
+            if (better - guess).abs() <= f64::EPSILON * self.acceleration {
+                return guess;
+            }
+            guess = better;
+        }
+        f64::midpoint(low, high)
+    }
+
+    /// Where a motion comes to rest when it brakes as hard as it may in continuous time: acceleration
+    /// goes at the jerk limit to where it brakes best, and back to 0. With it, how that place changes
+    /// with the acceleration of a tick of `dt_s` that ends in this motion (s²).
+    fn rest_from(&self, position: f64, velocity: f64, acceleration: f64, dt_s: f64) -> (f64, f64) {
+        // The velocity when acceleration is back at 0 tells which way it goes.
+        let ahead = velocity + acceleration * acceleration.abs() / (2.0 * self.jerk);
+        let sign = if ahead < 0.0 { -1.0 } else { 1.0 };
+        let (velocity, acceleration) = (sign * velocity, sign * acceleration);
+        // When acceleration will be 0, or was if below 0, and the velocity there.
+        let ramp_s = acceleration / self.jerk;
+        let crest = (velocity + acceleration * ramp_s / 2.0).max(0.0);
+        let full = self.acceleration;
+        // How far braking from there leads, and how that changes with the velocity.
+        let (braking, per_velocity_s) = if crest * self.jerk >= full * full {
+            (crest * (crest / full + full / self.jerk) / 2.0, crest / full + full / (2.0 * self.jerk))
+        } else {
+            let half_s = (crest / self.jerk).sqrt();
+            (crest * half_s, 1.5 * half_s)
+        };
+        let way = (velocity + acceleration * ramp_s / 3.0) * ramp_s + braking;
+        let later_s = ramp_s + per_velocity_s;
+        (position + sign * way, velocity / self.jerk + ramp_s * later_s + dt_s * (dt_s + later_s))
+    }
+
+    /// How far from 0 a position may be.
+    fn furthest(&self) -> f64 {
+        self.lower.abs().max(self.upper.abs())
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const LIMITS: MotionLimits = MotionLimits { lower: -1.0, upper: 1.5, velocity: 3.0, acceleration: 60.0, jerk: 3000.0 };
-
-    /// The motions on the way through `targets`, checked against every limit.
-    fn stream(limits: &MotionLimits, start: f64, targets: impl IntoIterator<Item = f64>, dt_s: f64) -> Result<Vec<Motion>, TestCaseError> {
-        let mut last = Motion::resting_at(start);
-        let mut motions = Vec::new();
-        for target in targets {
-            let (now, _) = limits.towards(&last, target.clamp(limits.lower, limits.upper), dt_s);
-            let velocity = (now.position - last.position) / dt_s;
-            let acceleration = (velocity - last.velocity) / dt_s;
-            let jerk = (now.acceleration - last.acceleration) / dt_s;
-            // Rounding of a goal, as it shows in its derivatives.
-            let slack = |order: i32| 1.0 + 1e-9 + 1e-11 / dt_s.powi(order);
-            prop_assert!(now.position >= limits.lower - 1e-9 && now.position <= limits.upper + 1e-9, "{last:?} to {now:?}");
-            prop_assert!(velocity.abs() <= limits.velocity * slack(1), "velocity {velocity}: {last:?} to {now:?}");
-            prop_assert!(acceleration.abs() <= limits.acceleration * slack(2), "{acceleration}: {last:?} to {now:?}");
-            prop_assert!(jerk.abs() <= limits.jerk * slack(3), "jerk {jerk}: {last:?} to {now:?}");
-            let again = limits.towards(&last, now.position, dt_s).0;
-            prop_assert!((again.position - now.position).abs() < 1e-9, "asking for what is granted grants the same: {now:?}, {again:?}");
-            motions.push(now);
-            last = now;
-        }
-        Ok(motions)
-    }
-
-    fn any_limits() -> impl Strategy<Value = MotionLimits> {
-        (-2.0..-0.1, 0.1..2.0, 0.2..8.0, 0.02..0.5, 0.005..0.3).prop_map(|(lower, upper, velocity, to_velocity_s, to_most_s)| {
-            let acceleration = velocity / to_velocity_s;
-            MotionLimits { lower, upper, velocity: velocity, acceleration, jerk: acceleration / to_most_s }
-        })
-    }
-
-    fn any_target() -> impl Strategy<Value = f64> {
-        prop_oneof![-3.0..3.0, prop::sample::select(vec![-9.0, 9.0, 0.0])]
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn no_stream_leaves_any_limit(
-            limits in any_limits(),
-            dt_s in prop::sample::select(vec![1.0, 0.1, 1.0 / 30.0, 0.02, 0.005, 0.001]),
-            targets in prop::collection::vec((any_target(), 1usize..40), 1..12),
-        ) {
-            let targets = targets.into_iter().flat_map(|(target, times)| std::iter::repeat_n(target, times));
-            stream(&limits, 0.0, targets, dt_s)?;
-        }
-
-        #[test]
-        fn a_target_that_stands_is_reached_and_hardly_passed(
-            limits in any_limits(),
-            dt_s in prop::sample::select(vec![0.1, 1.0 / 30.0, 0.02, 0.005]),
-            before in prop::collection::vec(any_target(), 0..20),
-            target in -2.0..2.0f64,
-        ) {
-            let moved = stream(&limits, 0.0, before.iter().copied(), dt_s)?;
-            let target = target.clamp(limits.lower, limits.upper);
-            let motions = stream(&limits, 0.0, before.into_iter().chain(std::iter::repeat_n(target, (60.0 / dt_s) as usize)), dt_s)?;
-            prop_assert_eq!(motions.last().unwrap().position, target);
-            if moved.is_empty() {
-                let furthest = motions.iter().map(|motion| (motion.position - target) * target.signum()).fold(0.0, f64::max);
-                let tick_rad = limits.acceleration * dt_s * dt_s + limits.jerk * dt_s * dt_s * dt_s;
-                prop_assert!(furthest <= 2.0 * tick_rad.min(limits.velocity * dt_s), "passed by {furthest}, a tick is {tick_rad}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_step_takes_about_the_time_that_its_limits_need() {
-        let motions = stream(&LIMITS, 0.0, std::iter::repeat_n(1.0, 200), 0.005).unwrap();
-        let arrived = motions.iter().position(|motion| (motion.position - 1.0).abs() < 1e-3).unwrap() as f64 * 0.005;
-        // 1 rad at 3 rad/s, 0.05 s to gain or lose the speed and 0.02 s to begin doing so.
-        assert!((0.39..0.55).contains(&arrived), "{arrived} s");
-        let fastest = motions.iter().map(|motion| motion.velocity).fold(0.0, f64::max);
-        assert!(fastest > 2.9, "{fastest}");
-    }
-}
+#[path = "motion/tests.rs"]
+mod tests;

@@ -93,7 +93,7 @@ impl WorkspaceGate {
             let on_the_way = |share: f64| {
                 self.outside_m(|i| {
                     let position = motions[i].position;
-                    position + share * (channels[i].stop_from(&motions[i], dt_s) - position)
+                    position + share * (channels[i].stop_from(&motions[i]) - position)
                 })
             };
             WAY.into_iter().all(|share| on_the_way(share) <= most_m)
