@@ -21,6 +21,7 @@
 #[path = "../../runtime/examples/common/mod.rs"]
 mod common;
 
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::Command;
 use std::str::FromStr;
@@ -32,11 +33,13 @@ use anyhow::Context;
 use common::{Arm, Scene};
 use serde_json::json;
 use sinew::{OpenOptions, Policy};
-use sinew_core::{Clock, EpisodeEnd, EpisodeStart, Frame, FrameSink, Image, ImageBuffers, Robot, SinkError};
+use sinew_core::{
+    CameraError, Cameras, Clock, EpisodeEnd, EpisodeStart, Frame, FrameSink, Image, ImageBuffers, Lease, OnFailure, Robot, SinkError, Tick, Unwatched,
+};
 use sinew_recorder::{DatasetRecorder, Overload, RecorderOptions, RerunView};
 use sinew_runtime::{
-    EpisodeRequest, Fault, Histogram, Inference, MonotonicClock, PolicyThread, Realtime, RealtimeRequest, Session, SessionConfig, Source,
-    StopFlag, WATCHDOG_PATIENCE, Watchdog, watch,
+    EpisodeRequest, Fault, Histogram, Inference, MonotonicClock, PolicyThread, Realtime, RealtimeRequest, Rig, Role, Session, SessionConfig, Source,
+    StopFlag, WATCHDOG_PATIENCE, Watchdog, place, watch, write_lifeline,
 };
 
 const CAMERAS: usize = 3;
@@ -134,6 +137,18 @@ impl Camera {
     }
 }
 
+/// All cameras.
+struct Looking(Vec<Camera>);
+
+impl Cameras for Looking {
+    fn newest(&mut self, _: &Tick, images: &mut [Image]) -> Result<(), CameraError> {
+        for (image, camera) in images.iter_mut().zip(&mut self.0) {
+            image.clone_from(camera.latest());
+        }
+        Ok(())
+    }
+}
+
 /// Waves with a sensor's noise, RGB rows twice as wide as an image, for a camera to pan over.
 fn scene() -> Vec<u8> {
     let mut noise = 1u32;
@@ -157,6 +172,14 @@ struct Ages {
 }
 
 impl FrameSink for Ages {
+    fn name(&self) -> &str {
+        "ages"
+    }
+
+    fn on_failure(&self) -> OnFailure {
+        OnFailure::Detach
+    }
+
     fn begin(&mut self, _: &EpisodeStart) -> Result<(), SinkError> {
         Ok(())
     }
@@ -182,7 +205,8 @@ fn main() -> anyhow::Result<()> {
     if std::env::args().nth(1).as_deref() == Some("watchdog") {
         let priority = std::env::args().nth(2).map(|text| text.parse()).transpose().context("reading the watchdog's priority")?;
         Realtime::ask(&RealtimeRequest { priority, ..RealtimeRequest::default() });
-        watch(io::stdin(), WATCHDOG_PATIENCE, || Ok::<(), io::Error>(())).context("standing by")?;
+        let socket = io::stdin().as_fd().try_clone_to_owned().context("standing by: finding the process to watch")?;
+        watch(socket, WATCHDOG_PATIENCE, write_lifeline).context("standing by")?;
         return Ok(());
     }
     let options = Options::of(std::env::args().skip(1))?;
@@ -198,17 +222,20 @@ fn main() -> anyhow::Result<()> {
         let fps = options.slow_fps.filter(|_| i == 0).unwrap_or(CAMERA_FPS);
         Camera::start(name, fps, clock).with_context(|| format!("starting the camera {name}"))
     });
-    let mut cameras = cameras.collect::<anyhow::Result<Vec<_>>>()?;
+    let mut cameras = Looking(cameras.collect::<anyhow::Result<Vec<_>>>()?);
     let sizes: Vec<_> = names.iter().map(|name| (name.as_str(), WIDTH, HEIGHT)).collect();
-    let mut arm = Arm::new(policy_hz, joints, &sizes)?.looking(move |images| {
-        for (image, camera) in images.iter_mut().zip(&mut cameras) {
-            image.clone_from(camera.latest());
-        }
-    });
+    let mut arm = Arm::new(policy_hz, joints, &sizes)?;
 
     // As the command line: all processors but one for inference.
     let threads = thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).max(1));
-    let mut policy = PolicyThread::spawn(policy.bind(arm.description())?.with_threads(threads)?).context("starting the policy's thread")?;
+    let bound = thread::scope(|scope| {
+        let binding = scope.spawn(|| {
+            place(Role::Inference);
+            anyhow::Ok(policy.bind(arm.description())?.with_threads(threads)?)
+        });
+        binding.join().map_err(|_panic| anyhow::anyhow!("binding the policy: its thread panicked"))?
+    })?;
+    let mut policy = PolicyThread::spawn(bound).context("starting the policy's thread")?;
 
     let recording = RecorderOptions { on_overload: Overload::DropTick, ..RecorderOptions::default() };
     let recorder = options.record.as_ref().map(|root| DatasetRecorder::create(root, arm.description(), policy_hz, recording));
@@ -228,23 +255,28 @@ fn main() -> anyhow::Result<()> {
         control_multiplier: multiplier,
         realtime: RealtimeRequest { priority: options.fifo, lock_memory: options.fifo.is_some(), cpu: options.cpu },
         // It is wherever it is told to be.
-        start_within_rad: f64::INFINITY,
+        start_within: f64::INFINITY,
         ..SessionConfig::default()
     };
     let stop = StopFlag::new();
-    let mut session = Session::new(config, Arc::new(clock), stop.clone());
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
-    let mut watchdog = None;
+    let mut lease: Arc<dyn Lease> = Arc::new(Unwatched);
     if let Some(priority) = options.fifo {
         let below = priority.saturating_sub(1).max(1);
         let mut command = Command::new(std::env::current_exe().context("finding this program")?);
         command.args(["watchdog", &below.to_string()]);
-        watchdog = Some(Watchdog::start(&mut command, session.progress(), stop, Some(below)).context("starting the watchdog")?);
+        lease = Arc::new(Watchdog::start(&mut command, stop.clone(), Some(below)).context("starting the watchdog")?);
     }
+    let mut session = Session::new(config, Arc::new(clock), stop).watched_by(lease);
     let policy_ticks = (options.seconds * f64::from(policy_hz)).ceil() as u64;
     let mut scene = Scene(policy_ticks);
-    let report = session.run_episode(&EpisodeRequest::default(), &mut arm, &mut scene, Source::Policy(&mut policy), &mut sinks);
-    drop((watchdog, sinks));
+    let report = session.run_episode(
+        &EpisodeRequest::default(),
+        Rig { robot: &mut arm, cameras: &mut cameras, environment: &mut scene },
+        Source::Policy(&mut policy),
+        &mut sinks,
+    );
+    drop((session, sinks));
 
     let seen = names.iter().zip(&ages.cameras).map(|(name, (ages, images))| json!({"name": name, "images": images, "age": ages}));
     let mut line = serde_json::to_value(&report)?;

@@ -7,14 +7,15 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sinew_core::{
-    ActionChunk, Actor, Continuation, EpisodeEnd, EpisodeStart, Frame, FrameSink, MockClock, Observation, Policy, PolicyError, PolicyInfo,
-    Robot, RobotDescription, RobotError, SafeCommand, SinkError, TeleopStatus, Teleoperator, Tick,
+    ActionChunk, Actor, Brief, CameraError, Cameras, Continuation, Door, EpisodeEnd, EpisodeStart, Frame, FrameSink, Identity, Image, MockClock,
+    Observation, Policy, PolicyError, PolicyInfo, Robot, RobotDescription, RobotError, SafeCommand, Sent, SinkError, TeleopStatus, Teleoperator,
+    TeleoperatorError, Tick, Timestamp,
 };
 use sinew_runtime::{
-    EpisodeOutcome, EpisodeRequest, Inference, Latency, Operator, PolicyThread, ReturnToRest, Session, SessionConfig, Source, StopFlag,
-    StopLevel,
+    EpisodeOutcome, EpisodeRequest, Inference, Latency, Operator, PolicyThread, ReturnToRest, Rig, Session, SessionConfig, Source, StopFlag,
+    StopLevel, TeleopThread,
 };
-use sinew_sim::{SharedWorld, SimEnvironment, SimRobot, World, robots, tasks};
+use sinew_sim::{SharedWorld, SimCameras, SimEnvironment, SimRobot, World, robots, tasks};
 
 /// When things go wrong: the arm is then lifted and on its way.
 const AT: u64 = 45;
@@ -30,8 +31,9 @@ enum Way {
     /// The bus fails for good, or for longer than is borne.
     Lost,
     Silent,
-    /// A camera is older than its limit, and stays so.
+    /// A camera freezes, or is gone.
     Stale,
+    CameraLost,
     Panic,
     PolicyNan,
     PolicyPanic,
@@ -54,7 +56,7 @@ enum Driver {
     Teleoperator,
 }
 
-const WAYS: [Way; 12] = [
+const WAYS: [Way; 13] = [
     Way::Signals(1),
     Way::Signals(2),
     Way::Emergency,
@@ -62,6 +64,7 @@ const WAYS: [Way; 12] = [
     Way::Lost,
     Way::Silent,
     Way::Stale,
+    Way::CameraLost,
     Way::Panic,
     Way::PolicyNan,
     Way::PolicyPanic,
@@ -123,12 +126,12 @@ impl Policy for Swinger {
 struct Hand;
 
 impl Teleoperator for Hand {
-    fn reset(&mut self) -> Result<(), RobotError> {
+    fn reset(&mut self, _: &Observation) -> Result<(), TeleoperatorError> {
         Ok(())
     }
 
-    fn action(&mut self, tick: &Tick, goals_rad: &mut [f64]) -> Result<TeleopStatus, RobotError> {
-        swing(tick.index, goals_rad);
+    fn action(&mut self, tick: &Tick, _: &Observation, action: &mut [f64]) -> Result<TeleopStatus, TeleoperatorError> {
+        swing(tick.index, action);
         Ok(TeleopStatus::Active)
     }
 }
@@ -166,8 +169,27 @@ struct Arm {
 }
 
 fn broken(is_lost: bool) -> RobotError {
-    let (doing, source) = ("talking to the arm".to_owned(), io::Error::other("no answer").into());
-    if is_lost { RobotError::Lost { doing, source } } else { RobotError::Transient { doing, source } }
+    let (doing, what) = ("talking to the arm", "no answer");
+    if is_lost { RobotError::lost(doing, what) } else { RobotError::transient(doing, what) }
+}
+
+/// The cameras beside it, one of which may freeze.
+struct Eyes {
+    inner: SimCameras,
+    way: Way,
+}
+
+impl Cameras for Eyes {
+    fn newest(&mut self, tick: &Tick, images: &mut [Image]) -> Result<(), CameraError> {
+        if self.way == Way::Stale && tick.index >= AT {
+            // What was there stands.
+            return Ok(());
+        }
+        if self.way == Way::CameraLost && tick.index >= AT {
+            return Err(CameraError { camera: Brief::of("front"), what: Brief::of("unplugged") });
+        }
+        self.inner.newest(tick, images)
+    }
 }
 
 impl Arm {
@@ -181,10 +203,6 @@ impl Arm {
             Way::Ended if self.tick == AT => self.operator.end_episode(true),
             Way::Lost => return Err(broken(true)),
             Way::Silent => return Err(broken(false)),
-            Way::Stale if phase == Phase::Observe => {
-                let source = io::Error::other("the newest image of the front camera is 2.1 s old, expected at most 0.5 s");
-                return Err(RobotError::Transient { doing: "seeing".into(), source: source.into() });
-            }
             Way::Panic if self.tick == AT => panic!("a bug of the driver"),
             _ => {}
         }
@@ -197,37 +215,41 @@ impl Robot for Arm {
         self.inner.description()
     }
 
-    fn observe(&mut self, tick: &Tick, observation: &mut Observation) -> Result<(), RobotError> {
+    fn finish_read(&mut self, tick: &Tick, deadline: Timestamp, observation: &mut Observation) -> Result<(), RobotError> {
         self.tick = tick.index;
         match self.driver {
             Driver::Human if tick.index == 5 => self.operator.set_actor(Actor::Human),
             Driver::Nobody if tick.index == 30 => self.operator.set_actor(Actor::Nobody),
             _ => {}
         }
-        self.inner.observe(tick, observation)?;
+        self.inner.finish_read(tick, deadline, observation)?;
         self.watch.lock().unwrap().look(&self.world);
         self.happen(Phase::Observe)
     }
 
-    fn enable(&mut self) -> Result<(), RobotError> {
+    fn enable(&mut self, door: &Door, deadline: Timestamp) -> Result<(), RobotError> {
         self.watch.lock().unwrap().enables += 1;
-        self.inner.enable()
+        self.inner.enable(door, deadline)
     }
 
-    fn write_goals(&mut self, command: &SafeCommand, applied_rad: &mut [f64]) -> Result<(), RobotError> {
+    fn write(&mut self, door: &Door, command: &SafeCommand, deadline: Timestamp, sent: &mut Sent) -> Result<(), RobotError> {
         self.happen(Phase::Apply)?;
-        self.inner.write_goals(command, applied_rad)
+        self.inner.write(door, command, deadline, sent)
     }
 
-    fn stop(&mut self) -> Result<(), RobotError> {
+    fn stop(&mut self, door: &Door, deadline: Timestamp) -> Result<(), RobotError> {
         self.watch.lock().unwrap_or_else(PoisonError::into_inner).stops += 1;
-        self.inner.stop()
+        self.inner.stop(door, deadline)
     }
 }
 
 struct Sink(Way);
 
 impl FrameSink for Sink {
+    fn name(&self) -> &str {
+        "recorder"
+    }
+
     fn begin(&mut self, _: &EpisodeStart) -> Result<(), SinkError> {
         Ok(())
     }
@@ -272,7 +294,9 @@ fn leave(way: Way, phase: Phase, driver: Driver) -> (EpisodeOutcome, String) {
     };
     let mut environment = SimEnvironment::new(world.clone(), tasks::get("sort").unwrap());
     let info = PolicyInfo { family: "swinger".into(), parameters: 0, n_obs_steps: 1, chunk_size: 20, n_action_steps: 10 };
-    let (mut policy, mut hand, mut sink) = (PolicyThread::spawn(Swinger { info, way }).unwrap(), Hand, Sink(way));
+    let mut hand = TeleopThread::spawn(Box::new(Hand), Identity { width: 6 }, &model.description).unwrap();
+    let (mut policy, mut sink) = (PolicyThread::spawn(Swinger { info, way }).unwrap(), Sink(way));
+    let mut eyes = Eyes { inner: SimCameras::in_step(world.clone()), way };
     let source = match driver {
         Driver::Teleoperator => Source::Teleoperator(&mut hand),
         Driver::Policy(_) => Source::Policy(&mut policy),
@@ -280,10 +304,15 @@ fn leave(way: Way, phase: Phase, driver: Driver) -> (EpisodeOutcome, String) {
     };
     // Without a sink nothing is rendered but for the policy.
     let mut sinks: Vec<&mut dyn FrameSink> = Vec::new();
-    if matches!(way, Way::SinkFails | Way::SinkPanics) {
+    if matches!(way, Way::SinkFails | Way::SinkPanics | Way::Stale | Way::CameraLost) {
         sinks.push(&mut sink);
     }
-    let report = session.run_episode(&EpisodeRequest::default(), &mut arm, &mut environment, source, &mut sinks);
+    let report = session.run_episode(
+        &EpisodeRequest::default(),
+        Rig { robot: &mut arm, cameras: &mut eyes, environment: &mut environment },
+        source,
+        &mut sinks,
+    );
     let what = format!("{way:?} at {phase:?} while {driver:?} acts: {:?} {:?}", report.outcome, report.faults);
 
     // The arm is left to gravity and its servos for a second.
@@ -303,9 +332,9 @@ fn leave(way: Way, phase: Phase, driver: Driver) -> (EpisodeOutcome, String) {
     assert!(watch.lowest_m > -0.01, "{what}: the tip was at {} m", watch.lowest_m);
     let sank_m = left_m - height_m();
     assert!(sank_m.abs() < 0.05, "{what}: the tip went {sank_m} m down after the safe action");
-    let rest_rad = model.description.stop.rest_rad;
+    let rest = model.description.rest();
     let world = world.lock().unwrap_or_else(PoisonError::into_inner);
-    let from_rest = rest_rad.iter().enumerate().map(|(joint, rest)| (world.position_rad(joint) - rest).abs()).fold(0.0, f64::max);
+    let from_rest = rest.iter().enumerate().map(|(joint, rest)| (world.position_rad(joint) - rest.unwrap()).abs()).fold(0.0, f64::max);
     let goes_to_rest = matches!(way, Way::Signals(1) | Way::Ended);
     assert_eq!(from_rest < 0.1, goes_to_rest, "{what}: {from_rest} rad from the rest position");
     (report.outcome, what)
@@ -323,7 +352,7 @@ fn every_way_out_ends_in_the_safe_action_once() {
             }
             assert!(asks_policy || !is_policys);
             for phase in [Phase::Observe, Phase::Apply] {
-                let is_phased = !is_policys && !matches!(way, Way::SinkFails | Way::SinkPanics | Way::Stale);
+                let is_phased = !is_policys && !matches!(way, Way::SinkFails | Way::SinkPanics | Way::Stale | Way::CameraLost);
                 if phase == Phase::Apply && !is_phased {
                     continue;
                 }
@@ -347,9 +376,11 @@ fn an_emergency_is_not_left_by_running_again() {
     let world: SharedWorld = Arc::new(Mutex::new(World::new(&model).unwrap()));
     let mut session = Session::new(SessionConfig::default(), Arc::new(MockClock::new()), stop.clone());
     let mut environment = SimEnvironment::new(world.clone(), tasks::get("reach").unwrap());
+    let mut hand = TeleopThread::spawn(Box::new(Hand), Identity { width: 6 }, &model.description).unwrap();
     let mut run = || {
-        let mut robot = SimRobot::new(world.clone());
-        session.run_episode(&EpisodeRequest::default(), &mut robot, &mut environment, Source::Teleoperator(&mut Hand), &mut [])
+        let (mut robot, mut cameras) = (SimRobot::new(world.clone()), SimCameras::in_step(world.clone()));
+        let rig = Rig { robot: &mut robot, cameras: &mut cameras, environment: &mut environment };
+        session.run_episode(&EpisodeRequest::default(), rig, Source::Teleoperator(&mut hand), &mut [])
     };
     assert_eq!((run().ticks, stop.level()), (0, StopLevel::Emergency));
     assert!(stop.clear_emergency());
