@@ -2,15 +2,18 @@
 //! black and white squares, so that a reader can tell whether it got the right one.
 //!
 //! ```text
-//! cargo run --release -p sinew-recorder --example record_synthetic -- DIR [EPISODES] [FRAMES]
+//! cargo run --release -p sinew-recorder --example record_synthetic -- DIR [EPISODES] [FRAMES] [ROBOT]
 //! ```
+//!
+//! ROBOT is a robot.toml, such as `two_arms.toml` or `rover.toml` beside this file; without it, it is
+//! `two_joint_arm.toml`.
 
 #![allow(clippy::print_stdout, reason = "it is a command")]
 
 use std::error::Error;
 use std::path::PathBuf;
 
-use sinew_core::{EpisodeEnd, EpisodeStart, Frame, FrameSink, Image, Observation, Outcome, RobotDescription};
+use sinew_core::{EpisodeEnd, EpisodeStart, Frame, FrameSink, Image, Outcome, RobotDescription, Timestamp};
 use sinew_recorder::{DatasetRecorder, RecorderOptions};
 
 const ROBOT: &str = include_str!("two_joint_arm.toml");
@@ -21,7 +24,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let episodes: u64 = arguments.next().map_or(Ok(5), |text| text.parse())?;
     let frames: u64 = arguments.next().map_or(Ok(45), |text| text.parse())?;
 
-    let robot = RobotDescription::from_toml("two_joint_arm.toml", ROBOT)?;
+    let robot = match arguments.next() {
+        Some(file) => RobotDescription::from_toml(&file, &std::fs::read_to_string(&file)?)?,
+        None => RobotDescription::from_toml("two_joint_arm.toml", ROBOT)?,
+    };
     let mut recorder = DatasetRecorder::create(&folder, &robot, 30, RecorderOptions::default())?;
     for attempt in 0..episodes + episodes / 3 {
         // Every fourth attempt fails and is dropped, as in a real session.
@@ -42,14 +48,18 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn frame(robot: &RobotDescription, episode: u64, tick: u64) -> Frame {
-    let mut observation = Observation { tick, ..Observation::for_robot(robot) };
+    let mut frame = Frame { tick, ..Frame::for_robot(robot) };
     let phase = tick as f64 * 0.05 + episode as f64;
-    observation.position_rad = vec![phase.sin(), 0.8 + 0.5 * phase.cos()];
-    for image in &mut observation.images {
+    let waves = |phase: f64, width| (0..width).map(|at| 0.5 + 0.5 * (phase + at as f64).sin()).collect::<Vec<f64>>();
+    frame.wanted = waves(phase + 0.1, frame.wanted.len());
+    frame.sent.clone_from(&frame.wanted);
+    frame.observation.tick = tick;
+    let state = &mut frame.observation.state;
+    state.set_all(&waves(phase, state.width()), Timestamp::ZERO);
+    for image in &mut frame.observation.images {
         paint(image, episode, tick);
     }
-    let wanted_rad = vec![(phase + 0.1).sin(), 0.8 + 0.5 * (phase + 0.1).cos()];
-    Frame { tick, applied_rad: wanted_rad.clone(), wanted_rad, observation, ..Frame::default() }
+    frame
 }
 
 /// A moving colour gradient; on top a row of 16 squares of 6 pixels, white for a 1: 6 bits of the

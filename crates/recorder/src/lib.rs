@@ -4,7 +4,7 @@
 //! knowing what they are:
 //!
 //! ```
-//! use sinew_core::{EpisodeEnd, EpisodeStart, Frame, FrameSink, Observation, Outcome, RobotDescription};
+//! use sinew_core::{EpisodeEnd, EpisodeStart, Frame, FrameSink, Outcome, RobotDescription, Timestamp};
 //! use sinew_recorder::{DatasetInfo, DatasetRecorder, RecorderOptions};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -16,9 +16,9 @@
 //!
 //! recorder.begin(&EpisodeStart { attempt: 0, seed: 7, task: "Touch the marker".to_owned() })?;
 //! for tick in 0..10 {
-//!     let observation = Observation::for_robot(&robot);
-//!     let wanted_rad = vec![0.1, 0.2];
-//!     recorder.frame(&Frame { tick, wanted_rad: wanted_rad.clone(), applied_rad: wanted_rad, observation, ..Frame::default() })?;
+//!     let mut frame = Frame { tick, wanted: vec![0.1, 0.2], sent: vec![0.1, 0.15], ..Frame::for_robot(&robot) };
+//!     frame.observation.state.set_all(&[0.0, 0.1], Timestamp::ZERO);
+//!     recorder.frame(&frame)?;
 //! }
 //! recorder.end(&EpisodeEnd { outcome: Outcome::Success, keep: true, lost_frames: 0 })?;
 //!
@@ -35,16 +35,30 @@
 //! # What is written
 //!
 //! The layout is that of LeRobot 0.6.1, with its default features. Of a robot, `action` is the wanted
-//! action and `observation.state` the observed position, both in the dataset's units; `timestamp` is
+//! action and `observation.state` the observed state, a value a channel, both in the dataset's units:
+//! what is only measured (a sensor, a part without a command) is in the state alone. `timestamp` is
 //! `frame_index / fps`. Each camera is by default H.264 in 4:2:0, BT.601 in limited range, constant
 //! quantiser, a key frame every second frame, sizes even; [`VideoOptions`] has what else an installed
 //! ffmpeg can do. Statistics follow LeRobot's own algorithm, for images its sampling of frames.
 //!
-//! Three things LeRobot has no place for and ignores: `meta/sinew_episodes.jsonl` says of each episode
-//! its seed, outcome, missing and dropped ticks and how often the safety gate intervened; the table
-//! `sinew/ticks` has for each row the tick, its lateness, the action that was really sent, how many
-//! joints a limit held back, whether the tick starved, and when each camera's image was taken;
-//! `meta/sinew.json` says with which robot and calibration it was recorded.
+//! Three things LeRobot has no place for and ignores. `meta/sinew_episodes.jsonl` says of each episode
+//! its seed, outcome, missing and dropped ticks and how often the safety gate intervened, by limit.
+//! `meta/sinew.json` says with which robot and calibration it was recorded. The table `sinew/ticks` has
+//! a row for each row:
+//!
+//! | column | holds |
+//! |---|---|
+//! | `tick`, `lateness_ns` | the tick, and how long after it was due it began |
+//! | `observed_ns` | when the state was read |
+//! | `state_validity` | of each channel of state: 0 missing this time, 1 fresh, 2 repeated, 3 fresh with an alarm of the device; where it is 0 or 2, `observation.state` has the last value |
+//! | `state_age_ns` | of each channel of state: how long before `observed_ns` it was measured, 0 where it was after |
+//! | `sent_action` | the action that was really sent, in the units of `action` |
+//! | `limited_channels` | how many channels a limit held back |
+//! | `starved` | whether no action was there |
+//! | `bus_retries` | how often a bus was asked again |
+//! | `captured_ns.<camera>`, `age_ns.<camera>`, `sequence.<camera>` | when the image was taken, how old it was when the state was read, its number |
+//!
+//! A channel that was never measured has no value that could be written: such a frame is refused.
 //!
 //! # Committing
 //!

@@ -25,7 +25,7 @@ pub struct RecorderOptions {
     pub telemetry: bool,
     /// Whether rows have LeRobot's column `intervention`: that a human acted.
     pub interventions: bool,
-    /// What the joints' calibration is, in any words; an episode with another can't be added.
+    /// What the robot's calibration is, in any words; an episode with another can't be added.
     pub calibration: Option<String>,
     /// Time that the encoder is made to take for a frame at least.
     #[cfg(test)]

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Map, Value as Json, json};
-use sinew_core::{Actor, EpisodeEnd, EpisodeStart, Frame, FrameSink, Interventions, JointUnits, Outcome, RobotDescription, SinkError};
+use sinew_core::{
+    Actor, Channel, EpisodeEnd, EpisodeStart, Frame, FrameSink, Interventions, Outcome, Reading, RobotDescription, SinkError, Units,
+    Validity,
+};
 
 use crate::RecordError;
 use crate::feature::{DatasetSchema, Dtype, Feature, Value};
@@ -17,13 +20,42 @@ use crate::writer::{DatasetWriter, Row, Totals};
 /// every episode.
 pub struct DatasetRecorder {
     robot: RobotDescription,
-    units: JointUnits,
+    state: Channels,
+    action: Channels,
     telemetry: bool,
     interventions: bool,
     writer: DatasetWriter,
     task: String,
     last_tick: Option<u64>,
     counts: Counts,
+}
+
+/// The channels of a feature.
+struct Channels {
+    names: Vec<String>,
+    units: Units,
+}
+
+impl Channels {
+    fn of(channels: Vec<Channel>) -> Self {
+        Self { units: Units::of(&channels), names: channels.into_iter().map(|channel| channel.name).collect() }
+    }
+
+    /// `si` in the dataset's units.
+    fn column(&self, si: &[f64]) -> Vec<f32> {
+        let mut column = vec![0.0; si.len()];
+        self.units.to_dataset(si, &mut column);
+        column
+    }
+
+    /// Why `values` can't be written.
+    fn misfit(&self, what: &str, values: &[f64]) -> Option<String> {
+        if values.len() != self.names.len() {
+            return Some(format!("{what} has {} values, expected {}", values.len(), self.names.len()));
+        }
+        let at = values.iter().position(|value| !value.is_finite())?;
+        Some(format!("{what} of the channel {} is {}", self.names[at], values[at]))
+    }
 }
 
 /// What LeRobot's tables have no place for, of one episode.
@@ -33,7 +65,7 @@ struct Counts {
     /// numbered as if there were no gap.
     missing_ticks: u64,
     starved_ticks: u64,
-    /// How many joints' goals each limit changed, over all ticks.
+    /// How many channels' goals each limit changed, over all ticks.
     limited: Interventions,
 }
 
@@ -64,7 +96,8 @@ impl DatasetRecorder {
     fn new(robot: &RobotDescription, (telemetry, interventions): (bool, bool), writer: DatasetWriter) -> Self {
         Self {
             robot: robot.clone(),
-            units: JointUnits::of(robot),
+            state: Channels::of(robot.state_channels()),
+            action: Channels::of(robot.action_channels()),
             telemetry,
             interventions,
             writer,
@@ -119,7 +152,7 @@ impl DatasetRecorder {
     fn push(&mut self, frame: &Frame) -> Result<(), RecordError> {
         let number = self.writer.rows();
         let fault = |what: String| RecordError::Frame { episode: self.writer.totals().episodes, frame: number, what };
-        if let Some(what) = misfit(&self.robot, frame) {
+        if let Some(what) = self.misfit(frame) {
             return Err(fault(what));
         }
         match self.last_tick {
@@ -128,22 +161,35 @@ impl DatasetRecorder {
             None => {}
         }
         self.last_tick = Some(frame.tick);
-        let [wanted, position, applied] = [&frame.wanted_rad, &frame.observation.position_rad, &frame.applied_rad].map(|radians| {
-            let mut column = vec![0f32; radians.len()];
-            self.units.to_dataset(radians, &mut column);
-            column
-        });
-        let mut values = vec![Value::from(&wanted[..]), Value::from(&position[..])];
+        let (wanted, observed) = (self.action.column(&frame.wanted), self.state.column(frame.observation.state.values()));
+        let mut values = vec![Value::from(&wanted[..]), Value::from(&observed[..])];
         values.extend(frame.observation.images.iter().map(|image| Value::Rgb(&image.rgb)));
         if self.interventions {
             values.push(Value::from(frame.actor == Actor::Human));
         }
-        let side = if self.telemetry { telemetry(frame, &applied) } else { Vec::new() };
+        let side = if self.telemetry { telemetry(frame, &self.action.column(&frame.sent)) } else { Vec::new() };
         self.writer.add_row(&Row { task: &self.task, values: &values, side: &side })?;
         let Counts { starved_ticks, limited, .. } = &mut self.counts;
         *starved_ticks += u64::from(frame.starved);
         *limited += frame.interventions;
         Ok(())
+    }
+
+    /// Why `frame` makes no row.
+    fn misfit(&self, frame: &Frame) -> Option<String> {
+        let state = &frame.observation.state;
+        let numbers = [
+            self.action.misfit("the wanted action", &frame.wanted),
+            self.action.misfit("the sent action", &frame.sent),
+            self.state.misfit("the observed state", state.values()),
+        ];
+        if let Some(what) = numbers.into_iter().flatten().next() {
+            return Some(what);
+        }
+        if let Some(at) = state.readings().iter().position(|reading| reading.time.is_none()) {
+            return Some(format!("the channel {} of the observed state was never measured", self.state.names[at]));
+        }
+        image_misfit(&self.robot, frame)
     }
 
     fn end_episode(&mut self, end: &EpisodeEnd) -> Result<(), RecordError> {
@@ -176,9 +222,9 @@ fn object(value: Json) -> Map<String, Json> {
 
 /// What a dataset of `robot` holds.
 fn schema(robot: &RobotDescription, fps: u32, options: &RecorderOptions) -> DatasetSchema {
-    let names = robot.feature_names();
-    let joints = |name: &str| Feature { names: json!(names), ..Feature::numbers(name, Dtype::F32, &[names.len()]) };
-    let mut features = vec![joints(ACTION), joints(STATE)];
+    let (action, state) = (robot.action_names(), robot.state_names());
+    let channels = |name: &str, dtype, names: &[String]| Feature { names: json!(names), ..Feature::numbers(name, dtype, &[names.len()]) };
+    let mut features = vec![channels(ACTION, Dtype::F32, &action), channels(STATE, Dtype::F32, &state)];
     features.extend(robot.cameras.iter().map(|camera| Feature::video(&camera_key(&camera.name), camera.width, camera.height)));
     if options.interventions {
         features.push(Feature::numbers(INTERVENTION, Dtype::Bool, &[1]));
@@ -187,47 +233,53 @@ fn schema(robot: &RobotDescription, fps: u32, options: &RecorderOptions) -> Data
     if options.telemetry {
         let number = |name: &str, dtype| Feature::numbers(name, dtype, &[1]);
         side.extend([number("tick", Dtype::I64), number("lateness_ns", Dtype::I64), number("observed_ns", Dtype::I64)]);
-        side.push(Feature { name: "applied_action".to_owned(), ..joints("") });
-        side.extend([number("limited_joints", Dtype::I64), number("starved", Dtype::Bool), number("bus_retries", Dtype::I64)]);
+        side.extend([channels("state_validity", Dtype::I8, &state), channels("state_age_ns", Dtype::I64, &state)]);
+        side.push(channels("sent_action", Dtype::F32, &action));
+        side.extend([number("limited_channels", Dtype::I64), number("starved", Dtype::Bool), number("bus_retries", Dtype::I64)]);
         for camera in &robot.cameras {
             side.extend(["captured_ns", "age_ns", "sequence"].map(|what| number(&format!("{what}.{}", camera.name), Dtype::I64)));
         }
     }
     let rig = [("robot", Some(&robot.name)), ("calibration", options.calibration.as_ref())];
     let rig: BTreeMap<String, String> = rig.into_iter().filter_map(|(what, value)| Some((what.to_owned(), value?.clone()))).collect();
-    DatasetSchema { robot_type: Some(robot.lerobot_robot_type.clone()), side, rig, ..DatasetSchema::new(fps, features) }
+    DatasetSchema { robot_type: Some(robot.lerobot.class.clone()), side, rig, ..DatasetSchema::new(fps, features) }
 }
 
-/// A row of the side table: the tick, how late it was, when its joints were read, what was really sent,
-/// how many joints a limit held back, whether no action was there, how often the bus was asked again; of each camera, when its image was
-/// taken, how old it was when the joints were read, and its number.
-fn telemetry(frame: &Frame, applied: &[f32]) -> Vec<Value<'static>> {
-    let observed_ns = frame.observation.time.as_nanos();
+/// A row of the side table: the tick, how late it was, when its state was read; of each channel of state,
+/// what is known of its value and how long before that it was measured; what was really sent, how many
+/// channels a limit held back, whether no action was there, how often the bus was asked again; of each
+/// camera, when its image was taken, how old it was when the state was read, and its number.
+fn telemetry(frame: &Frame, sent: &[f32]) -> Vec<Value<'static>> {
+    let observation = &frame.observation;
+    let observed_ns = observation.time.as_nanos();
     let number = |value: i64| Value::from(&[value][..]);
-    let mut side = vec![number(frame.tick as i64), number(frame.lateness_ns), number(observed_ns), Value::from(applied)];
+    let readings = observation.state.readings();
+    let validity: Vec<i8> = readings.iter().map(|reading| code(reading.validity)).collect();
+    let age_ns = |reading: &Reading| reading.time.map_or(-1, |time| observation.time.nanos_since(time).max(0));
+    let age_ns: Vec<i64> = readings.iter().map(age_ns).collect();
+    let mut side = vec![number(frame.tick as i64), number(frame.lateness_ns), number(observed_ns)];
+    side.extend([Value::from(&validity[..]), Value::from(&age_ns[..]), Value::from(sent)]);
     side.extend([number(i64::from(frame.interventions.total())), Value::from(frame.starved)]);
-    side.push(number(i64::from(frame.observation.bus_retries)));
-    for image in &frame.observation.images {
+    side.push(number(i64::from(observation.bus_retries)));
+    for image in &observation.images {
         let captured_ns = image.captured_at.as_nanos();
         side.extend([number(captured_ns), number(observed_ns - captured_ns), number(image.sequence as i64)]);
     }
     side
 }
 
-/// Why `frame` makes no row of a dataset of `robot`.
-fn misfit(robot: &RobotDescription, frame: &Frame) -> Option<String> {
-    for (what, values) in [
-        ("the wanted action", &frame.wanted_rad),
-        ("the applied action", &frame.applied_rad),
-        ("the observed position", &frame.observation.position_rad),
-    ] {
-        if values.len() != robot.joints.len() {
-            return Some(format!("{what} has {} values, expected {}", values.len(), robot.joints.len()));
-        }
-        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-            return Some(format!("{what} of joint {} is {}", robot.joints[at].name, values[at]));
-        }
+/// What stands for `validity` in the column `state_validity`.
+fn code(validity: Validity) -> i8 {
+    match validity {
+        Validity::Missing => 0,
+        Validity::Fresh => 1,
+        Validity::Repeated => 2,
+        Validity::Alert => 3,
     }
+}
+
+/// Why the images of `frame` make no row of a dataset of `robot`.
+fn image_misfit(robot: &RobotDescription, frame: &Frame) -> Option<String> {
     let images = &frame.observation.images;
     if images.len() != robot.cameras.len() {
         return Some(format!("it has {} images, expected {}", images.len(), robot.cameras.len()));
@@ -254,6 +306,10 @@ fn sink_error(doing: String) -> impl FnOnce(RecordError) -> SinkError {
 }
 
 impl FrameSink for DatasetRecorder {
+    fn name(&self) -> &str {
+        "recorder"
+    }
+
     fn begin(&mut self, episode: &EpisodeStart) -> Result<(), SinkError> {
         let doing = self.describe("beginning");
         self.begin_episode(episode).map_err(sink_error(doing))

@@ -11,7 +11,10 @@ use rerun::blueprint::{
     Blueprint, ContainerLike, Grid, Horizontal, SelectionPanel, Spatial2DView, Spatial3DView, TextLogView, TimeSeriesView, Vertical,
 };
 use rerun::{RecordingStream, RecordingStreamBuilder, RecordingStreamError};
-use sinew_core::{EpisodeEnd, EpisodeStart, Frame, FrameSink, Image, Outcome, RobotDescription, SinkError, Timestamp};
+use sinew_core::{
+    Channel, ChannelSource, CommandMode, DatasetUnit, EpisodeEnd, EpisodeStart, Frame, FrameSink, Image, OnFailure, Outcome, PartKind,
+    RobotDescription, SinkError, Timestamp, Units,
+};
 use thiserror::Error;
 
 const JPEG_QUALITY: u8 = 85;
@@ -19,7 +22,7 @@ const JPEG_QUALITY: u8 = 85;
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const WANTED: u32 = 0xe0a0_40ff;
-const APPLIED: u32 = 0x40a0_e0ff;
+const SENT: u32 = 0x40a0_e0ff;
 const OBSERVED: u32 = 0x80d0_60ff;
 
 /// A view that could not be opened, or could not take what it was shown.
@@ -64,9 +67,9 @@ pub enum ViewError {
 /// | entity | shows |
 /// |---|---|
 /// | `cameras/<name>` | the images, as JPEG |
-/// | `joints/<name>` | wanted, applied and observed position in degrees |
-/// | `world/arm/observed`, `world/arm/wanted` | the chain of links from base to tool, metres |
-/// | `world/arm/tool` | the tool's pose |
+/// | `channels/<name>` | what was wanted, sent and observed, in the dataset's unit; of a channel that is only measured, what was observed; nothing where it is not known |
+/// | `world/robot/observed`, `world/robot/wanted` | the parts from the base to each end and tool, metres |
+/// | `world/tools/<name>` | the tool's pose |
 /// | `runtime/inference_ms`, `runtime/lateness_ms`, `runtime/queued_actions` | how the loop does |
 /// | `runtime/success` | 1 or 0, at the end of an episode |
 /// | `events` | beginnings, outcomes, starvation and limits |
@@ -78,6 +81,9 @@ pub struct RerunView {
     /// What errors call the other side.
     to: String,
     robot: RobotDescription,
+    channels: Vec<ShownChannel>,
+    /// The parts from the base to each end, and the tool there.
+    chains: Vec<(Vec<usize>, Option<usize>)>,
     /// Where the running episode begins on the timelines.
     first_tick: u64,
     first_time_s: f64,
@@ -89,6 +95,39 @@ pub struct RerunView {
     shown: Vec<Option<u64>>,
     starved: bool,
     limited_ticks: u64,
+}
+
+/// A channel of state, as it is shown.
+struct ShownChannel {
+    path: String,
+    units: Units,
+    /// The part whose place it is.
+    part: Option<usize>,
+    /// Its number in the action, where it is commanded.
+    action: Option<usize>,
+}
+
+impl ShownChannel {
+    fn all_of(robot: &RobotDescription) -> Vec<Self> {
+        let actions = robot.action_channels();
+        let shown = |channel: Channel| Self {
+            path: path_of(&channel),
+            units: Units::of(std::slice::from_ref(&channel)),
+            part: match (channel.source, channel.mode) {
+                (ChannelSource::Part(part), None | Some(CommandMode::Position | CommandMode::Impedance)) => Some(part),
+                _ => None,
+            },
+            action: actions.iter().position(|action| action.source == channel.source),
+        };
+        robot.state_channels().into_iter().map(shown).collect()
+    }
+
+    /// In the dataset's unit; NaN, which Rerun shows as a gap, where there is no value.
+    fn to_dataset(&self, value: Option<f64>) -> f64 {
+        let mut out = [f32::NAN];
+        self.units.to_dataset(&[value.unwrap_or(f64::NAN)], &mut out);
+        f64::from(out[0])
+    }
 }
 
 impl RerunView {
@@ -122,6 +161,8 @@ impl RerunView {
         let view = Self {
             stream,
             to,
+            channels: ShownChannel::all_of(robot),
+            chains: chains(robot),
             robot: robot.clone(),
             first_tick: 0,
             first_time_s: 0.0,
@@ -139,11 +180,14 @@ impl RerunView {
     fn log_what_stays(&self) -> Result<(), RecordingStreamError> {
         let Self { stream, robot, .. } = self;
         stream.log_static("world", &rerun::ViewCoordinates::RIGHT_HAND_Z_UP())?;
-        for joint in &robot.joints {
+        for (shown, channel) in self.channels.iter().zip(robot.state_channels()) {
+            let all = [("wanted", WANTED), ("sent", SENT), ("observed", OBSERVED)];
+            let series = if shown.action.is_some() { &all[..] } else { &all[2..] };
+            let unit = unit_of(robot, &channel);
             let lines = rerun::SeriesLines::new()
-                .with_names(["wanted (°)", "applied (°)", "observed (°)"])
-                .with_colors([WANTED, APPLIED, OBSERVED].map(rerun::Color::from));
-            stream.log_static(format!("joints/{}", joint.name), &lines)?;
+                .with_names(series.iter().map(|(name, _)| format!("{name}{unit}")))
+                .with_colors(series.iter().map(|(_, color)| rerun::Color::from(*color)));
+            stream.log_static(shown.path.as_str(), &lines)?;
         }
         Ok(())
     }
@@ -172,27 +216,41 @@ impl RerunView {
     }
 
     fn log_numbers(&mut self, frame: &Frame) -> Result<(), RecordingStreamError> {
-        let Self { stream, robot, .. } = self;
-        let observed = &frame.observation.position_rad;
-        let degrees = |values: &[f64], joint: usize| values.get(joint).copied().unwrap_or(f64::NAN).to_degrees();
-        for (at, joint) in robot.joints.iter().enumerate() {
-            let values = [&frame.wanted_rad, &frame.applied_rad, observed].map(|values| degrees(values, at));
-            stream.log(format!("joints/{}", joint.name), &rerun::Scalars::new(values))?;
+        let Self { stream, robot, channels, chains, .. } = self;
+        let state = &frame.observation.state;
+        // A value a part.
+        let mut observed = vec![0.0; robot.parts.len()];
+        for (at, channel) in channels.iter().enumerate() {
+            let mut values = vec![channel.to_dataset(state.get(at))];
+            if let Some(action) = channel.action {
+                let commands = [&frame.wanted, &frame.sent].map(|values| channel.to_dataset(values.get(action).copied()));
+                values.splice(..0, commands);
+            }
+            stream.log(channel.path.as_str(), &rerun::Scalars::new(values))?;
+            if let (Some(part), Some(value)) = (channel.part, state.values().get(at)) {
+                observed[part] = *value;
+            }
         }
-        for (name, positions_rad, color, radius_m) in
-            [("observed", observed, OBSERVED, 0.004), ("wanted", &frame.wanted_rad, WANTED, 0.002)]
-        {
-            let strip =
-                rerun::LineStrips3D::new([chain(robot, positions_rad)]).with_colors([rerun::Color::from(color)]).with_radii([radius_m]);
-            stream.log(format!("world/arm/{name}"), &strip)?;
+        let mut wanted = observed.clone();
+        for channel in channels.iter() {
+            if let (Some(part), Some(value)) = (channel.part, channel.action.and_then(|action| frame.wanted.get(action))) {
+                wanted[part] = *value;
+            }
         }
-        let tool = robot.base_from_tool(observed);
-        let rotation = tool.rotation.coords;
-        let pose = rerun::Transform3D::from_translation_rotation(
-            tool.translation.vector.map(|v| v as f32).data.0[0],
-            rerun::Quaternion::from_xyzw([rotation.x as f32, rotation.y as f32, rotation.z as f32, rotation.w as f32]),
-        );
-        stream.log("world/arm/tool", &pose)?;
+        for (name, values, color, radius_m) in [("observed", &observed, OBSERVED, 0.004), ("wanted", &wanted, WANTED, 0.002)] {
+            let strips =
+                rerun::LineStrips3D::new(strips(robot, chains, values)).with_colors([rerun::Color::from(color)]).with_radii([radius_m]);
+            stream.log(format!("world/robot/{name}"), &strips)?;
+        }
+        for (at, tool) in robot.tools.iter().enumerate() {
+            let pose = robot.base_from_tool(at, &observed);
+            let rotation = pose.rotation.coords;
+            let pose = rerun::Transform3D::from_translation_rotation(
+                pose.translation.vector.map(|v| v as f32).data.0[0],
+                rerun::Quaternion::from_xyzw([rotation.x as f32, rotation.y as f32, rotation.z as f32, rotation.w as f32]),
+            );
+            stream.log(format!("world/tools/{}", tool.name), &pose)?;
+        }
         for (name, value) in [
             ("inference_ms", frame.inference_ns as f64 * 1e-6),
             ("lateness_ms", frame.lateness_ns as f64 * 1e-6),
@@ -242,6 +300,14 @@ impl RerunView {
 }
 
 impl FrameSink for RerunView {
+    fn name(&self) -> &str {
+        "Rerun"
+    }
+
+    fn on_failure(&self) -> OnFailure {
+        OnFailure::Detach
+    }
+
     fn begin(&mut self, episode: &EpisodeStart) -> Result<(), SinkError> {
         self.begin_episode(episode).map_err(sink_error)
     }
@@ -275,24 +341,24 @@ fn builder(robot: &RobotDescription) -> RecordingStreamBuilder {
     RecordingStreamBuilder::new("sinew").recording_name(robot.title.clone()).with_blueprint(blueprint(robot))
 }
 
-/// The arm and the cameras to the left, plots to the right.
+/// The robot and the cameras to the left, plots to the right.
 fn blueprint(robot: &RobotDescription) -> Blueprint {
     let cameras = robot.cameras.iter().map(|camera| {
         let path = format!("cameras/{}", camera.name);
         ContainerLike::from(Spatial2DView::new(camera.name.clone()).with_origin(path))
     });
-    let joints = robot.joints.iter().map(|joint| {
-        let path = format!("joints/{}", joint.name);
-        ContainerLike::from(TimeSeriesView::new(joint.name.clone()).with_origin(path))
+    let channels = robot.state_channels().into_iter().map(|channel| {
+        let path = path_of(&channel);
+        ContainerLike::from(TimeSeriesView::new(channel.name).with_origin(path))
     });
     let left = Vertical::new([
-        ContainerLike::from(Spatial3DView::new("arm").with_origin("world")),
+        ContainerLike::from(Spatial3DView::new("robot").with_origin("world")),
         Grid::new(cameras).into(),
         TextLogView::new("events").with_origin("events").into(),
     ])
     .with_row_shares(vec![3.0, 3.0, 1.0]);
     let right = Vertical::new([
-        ContainerLike::from(Grid::new(joints).with_grid_columns(2)),
+        ContainerLike::from(Grid::new(channels).with_grid_columns(2)),
         TimeSeriesView::new("runtime").with_origin("runtime").into(),
     ])
     .with_row_shares(vec![3.0, 1.0]);
@@ -300,13 +366,49 @@ fn blueprint(robot: &RobotDescription) -> Blueprint {
     Blueprint::new(layout).with_selection_panel(SelectionPanel::from_state(PanelState::Collapsed))
 }
 
-/// The base, every joint's origin and the tool, in the base frame.
-fn chain(robot: &RobotDescription, positions_rad: &[f64]) -> Vec<[f32; 3]> {
-    let links = robot.base_from_links(positions_rad);
-    let origins = links.iter().map(|link| link.translation.vector);
-    let tool = robot.base_from_tool(positions_rad).translation.vector;
-    let points = std::iter::once([0.0; 3]).chain(origins.chain([tool]).map(|v| [v.x, v.y, v.z]));
-    points.map(|point| point.map(|v| v as f32)).collect()
+fn path_of(channel: &Channel) -> String {
+    format!("channels/{}", channel.name)
+}
+
+/// The dataset's unit of `channel`, to stand behind a name; empty where it is not known.
+fn unit_of(robot: &RobotDescription, channel: &Channel) -> &'static str {
+    let (unit, kind) = match channel.source {
+        ChannelSource::Part(part) => (robot.parts[part].unit, robot.parts[part].kind),
+        ChannelSource::Base(axis) => return if axis == 2 { " (°/s)" } else { " (m/s)" },
+        ChannelSource::Sensor(..) => return "",
+    };
+    match (unit, channel.mode, kind) {
+        (_, Some(CommandMode::Effort), _) => "",
+        (DatasetUnit::Range0To100, ..) => " (0..100)",
+        (DatasetUnit::RangeM100To100, ..) => " (−100..100)",
+        (DatasetUnit::Degrees, Some(CommandMode::Velocity), _) => " (°/s)",
+        (DatasetUnit::Degrees, ..) => " (°)",
+        (DatasetUnit::Si, Some(CommandMode::Velocity), PartKind::Prismatic) => " (m/s)",
+        (DatasetUnit::Si, Some(CommandMode::Velocity), _) => " (rad/s)",
+        (DatasetUnit::Si, _, PartKind::Prismatic) => " (m)",
+        (DatasetUnit::Si, ..) => " (rad)",
+    }
+}
+
+/// The parts from the base to each tool, and to each part that carries neither a part nor a tool.
+fn chains(robot: &RobotDescription) -> Vec<(Vec<usize>, Option<usize>)> {
+    let tools = robot.tools.iter().enumerate().filter_map(|(at, tool)| Some((robot.chain_to(robot.part_index(&tool.part)?), Some(at))));
+    let carries = |name: &String| {
+        robot.parts.iter().any(|part| part.parent.as_ref() == Some(name)) || robot.tools.iter().any(|tool| tool.part == *name)
+    };
+    let ends = robot.parts.iter().enumerate().filter(|(_, part)| !carries(&part.name));
+    tools.chain(ends.map(|(at, _)| (robot.chain_to(at), None))).collect()
+}
+
+/// Of each chain the base, every part's origin and the tool, in the base frame; `values` has one a part.
+fn strips(robot: &RobotDescription, chains: &[(Vec<usize>, Option<usize>)], values: &[f64]) -> Vec<Vec<[f32; 3]>> {
+    let parts = robot.base_from_parts(values);
+    let strip = |(chain, tool): &(Vec<usize>, Option<usize>)| {
+        let tool = tool.map(|tool| robot.base_from_tool(tool, values).translation.vector);
+        let origins = chain.iter().map(|part| parts[*part].translation.vector).chain(tool);
+        std::iter::once([0.0; 3]).chain(origins.map(|v| [v.x as f32, v.y as f32, v.z as f32])).collect()
+    };
+    chains.iter().map(strip).collect()
 }
 
 fn to_jpeg(image: &Image) -> Result<Vec<u8>, ImageError> {
@@ -327,14 +429,54 @@ fn sink_error(error: ViewError) -> SinkError {
 mod tests {
     use super::*;
 
+    fn assert_near(found: &[Vec<[f32; 3]>], expected: &[&[[f32; 3]]]) {
+        let lengths = |strips: &[&[[f32; 3]]]| strips.iter().map(|strip| strip.len()).collect::<Vec<_>>();
+        let found: Vec<&[[f32; 3]]> = found.iter().map(Vec::as_slice).collect();
+        assert_eq!(lengths(&found), lengths(expected), "{found:?}");
+        let numbers = |strips: &[&[[f32; 3]]]| strips.iter().copied().flatten().flatten().copied().collect::<Vec<f32>>();
+        assert!(numbers(&found).iter().zip(numbers(expected)).all(|(found, expected)| (found - expected).abs() < 1e-6), "{found:?}");
+    }
+
     #[test]
-    fn the_chain_runs_from_the_base_through_every_joint_to_the_tool() {
+    fn the_chain_runs_from_the_base_through_every_part_to_the_tool() {
         let robot = RobotDescription::from_toml("two_joint_arm.toml", include_str!("../examples/two_joint_arm.toml")).unwrap();
-        let points = chain(&robot, &[std::f64::consts::FRAC_PI_2, 0.0]);
-        let expected = [[0.0, 0.0, 0.0], [0.0, 0.0, 0.1], [0.0, 0.1, 0.1], [0.0, 0.15, 0.1]];
-        for (found, expected) in points.iter().flatten().zip(expected.iter().flatten()) {
-            assert!((found - expected).abs() < 1e-6, "{points:?}");
-        }
-        assert_eq!(points.len(), expected.len());
+        let found = strips(&robot, &chains(&robot), &[std::f64::consts::FRAC_PI_2, 0.0]);
+        assert_near(&found, &[&[[0.0, 0.0, 0.0], [0.0, 0.0, 0.1], [0.0, 0.1, 0.1], [0.0, 0.15, 0.1]]]);
+    }
+
+    #[test]
+    fn every_arm_has_a_chain_and_so_have_parts_without_a_tool() {
+        let robot = RobotDescription::from_toml("two_arms.toml", include_str!("../examples/two_arms.toml")).unwrap();
+        let found = strips(&robot, &chains(&robot), &[0.0; 4]);
+        let arm = |y: f32| [[0.0, 0.0, 0.0], [0.0, y, 0.1], [0.1, y, 0.1], [0.15, y, 0.1]];
+        assert_near(&found, &[&arm(0.2), &arm(-0.2)]);
+
+        let robot = RobotDescription::from_toml("rover.toml", include_str!("../examples/rover.toml")).unwrap();
+        let found = strips(&robot, &chains(&robot), &[0.0; 6]);
+        let lone = [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]];
+        assert_near(&found, &[&arm(0.0)[..], &lone, &lone, &lone, &lone]);
+    }
+
+    #[test]
+    fn a_channel_is_shown_in_the_unit_of_the_dataset() {
+        let robot = RobotDescription::from_toml("rover.toml", include_str!("../examples/rover.toml")).unwrap();
+        let units: Vec<_> = robot.state_channels().iter().map(|channel| (channel.name.clone(), unit_of(&robot, channel))).collect();
+        let expected = [
+            ("shoulder.pos", " (°)"),
+            ("mast.pos", " (°)"),
+            ("gripper.pos", " (0..100)"),
+            ("x.vel", " (m/s)"),
+            ("y.vel", " (m/s)"),
+            ("theta.vel", " (°/s)"),
+            ("battery.voltage", ""),
+        ];
+        assert_eq!(units, expected.map(|(name, unit)| (name.to_owned(), unit)));
+        let shown = ShownChannel::all_of(&robot);
+        assert_eq!(
+            shown.iter().map(|channel| channel.action).collect::<Vec<_>>(),
+            [Some(0), None, Some(1), Some(2), Some(3), Some(4), None]
+        );
+        assert_eq!(shown.iter().map(|channel| channel.part).collect::<Vec<_>>(), [Some(0), Some(1), Some(2), None, None, None, None]);
+        assert!((shown[5].to_dataset(Some(1.0)) - 57.29578).abs() < 1e-4 && shown[5].to_dataset(None).is_nan());
     }
 }

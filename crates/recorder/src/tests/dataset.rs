@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::Float32Type;
-use sinew_core::FrameSink;
+use arrow::datatypes::{ArrowPrimitiveType, Float32Type, Int8Type, Int64Type};
+use sinew_core::{FrameSink, Samples, Timestamp};
 
 use super::{assert_whole, attempt, chain, contents, create, finish, frame, robot, start};
 use crate::info::integers;
@@ -223,7 +223,7 @@ fn another_calibration_is_refused_and_telemetry_can_be_left_out() {
     drop(recorder);
     assert_whole(folder.path());
     let mut other = robot();
-    other.joints[1].name = "claw".to_owned();
+    other.parts[1].name = "claw".to_owned();
     let error = DatasetRecorder::resume(folder.path(), &other, 30, with("in spring")).err().unwrap().to_string();
     assert!(error.contains("feature action is") && error.contains("claw.pos"), "{error}");
 }
@@ -253,10 +253,15 @@ fn a_frame_that_does_not_fit_costs_its_episode_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let mut recorder = create(folder.path());
     attempt(&mut recorder, 0, 5, true).unwrap();
-    let bad: [(&str, fn(&mut sinew_core::Frame)); 6] = [
-        ("the applied action has 0 values, expected 2", |frame| frame.applied_rad.clear()),
-        ("the wanted action of joint gripper is NaN", |frame| frame.wanted_rad[1] = f64::NAN),
-        ("the observed position has 1 values, expected 2", |frame| frame.observation.position_rad.truncate(1)),
+    let bad: [(&str, fn(&mut sinew_core::Frame)); 8] = [
+        ("the sent action has 0 values, expected 2", |frame| frame.sent.clear()),
+        ("the wanted action of the channel gripper.pos is NaN", |frame| frame.wanted[1] = f64::NAN),
+        ("the sent action of the channel shoulder.pos is inf", |frame| frame.sent[0] = f64::INFINITY),
+        ("the observed state has 1 values, expected 2", |frame| frame.observation.state = Samples::measured(&[0.0], Timestamp::ZERO)),
+        ("the channel gripper.pos of the observed state was never measured", |frame| {
+            frame.observation.state = Samples::new(2);
+            frame.observation.state.set(0, 0.1, Timestamp::ZERO);
+        }),
         ("expected 128x96", |frame| frame.observation.images[0].width = 64),
         ("it has 1 images, expected 2", |frame| frame.observation.images.truncate(1)),
         ("its tick is 1, after 1", |frame| frame.tick = 1),
@@ -303,8 +308,9 @@ fn missing_ticks_and_lost_frames_are_written_down() {
     let line: serde_json::Value = serde_json::from_str(log.trim()).unwrap();
     let expected = serde_json::json!({
         "episode_index": 0, "attempt": 4, "seed": 104, "outcome": "success", "failure": null, "frames": 4, "missing_ticks": 2,
-        "lost_frames": 2, "starved_ticks": 1, "limited_non_finite": 0, "limited_position": 0, "limited_velocity": 8,
-        "limited_acceleration": 0, "limited_jerk": 0, "limited_step": 0, "limited_effort": 0, "limited_temperature": 0, "limited_workspace": 0,
+        "lost_frames": 2, "starved_ticks": 1, "limited_non_finite": 0, "limited_unknown": 0, "limited_stale": 0, "limited_position": 0, "limited_velocity": 8,
+        "limited_acceleration": 0, "limited_jerk": 0, "limited_step": 0, "limited_effort": 0, "limited_temperature": 0,
+        "limited_torque": 0, "limited_workspace": 0,
         "dropped_ticks": 0, "kept_every": 1,
     });
     assert_eq!(line, expected);
@@ -318,12 +324,24 @@ fn what_was_sent_is_kept_beside_what_was_wanted() {
         recorder.begin(&start(episode, "Push the cube")).unwrap();
         for tick in [0, 2, 3] {
             let mut frame = frame(&robot(), episode, tick);
-            frame.wanted_rad = vec![1.0, 1.8];
-            frame.applied_rad = vec![0.5, 0.8];
+            frame.wanted = vec![1.0, 1.8];
+            frame.sent = vec![0.5, 0.8];
             frame.lateness_ns = 100 + tick as i64;
             frame.observation.bus_retries = tick as u32 % 2;
-            frame.observation.time = sinew_core::Timestamp::from_nanos(5_000 + tick as i64);
-            frame.observation.images[1].captured_at = sinew_core::Timestamp::from_nanos(4_000);
+            frame.observation.time = Timestamp::from_nanos(5_000 + tick as i64);
+            // The shoulder answers all the time, the gripper with an alarm, then not, and then stands from before.
+            let state = &mut frame.observation.state;
+            state.set(0, 0.1, Timestamp::from_nanos(4_990));
+            state.set_with_alert(1, 0.2, Timestamp::from_nanos(3_000), 0b100);
+            match tick {
+                2 => state.miss(1),
+                3 => {
+                    state.age();
+                    state.set(0, 0.1, Timestamp::from_nanos(5_100));
+                }
+                _ => {}
+            }
+            frame.observation.images[1].captured_at = Timestamp::from_nanos(4_000);
             frame.observation.images[1].sequence = tick * 10;
             frame.interventions.velocity = 2;
             recorder.frame(&frame).unwrap();
@@ -334,18 +352,21 @@ fn what_was_sent_is_kept_beside_what_was_wanted() {
         let batches = read_parquet(&folder.path().join(path), columns).unwrap();
         arrow::compute::concat_batches(&batches[0].schema(), &batches).unwrap()
     };
-    let joints = |batch: &RecordBatch, name: &str| {
+    fn channels<T: ArrowPrimitiveType>(batch: &RecordBatch, name: &str) -> Vec<T::Native> {
         let lists = batch.column_by_name(name).unwrap().as_fixed_size_list().clone();
-        lists.values().as_primitive::<Float32Type>().values().to_vec()
-    };
-    let rows = read("data/chunk-000/file-000.parquet", &["action", "index"]);
+        assert_eq!(lists.value_length(), 2, "{name}");
+        lists.values().as_primitive::<T>().values().to_vec()
+    }
+    let rows = read("data/chunk-000/file-000.parquet", &["action", "observation.state", "index"]);
     let columns = [
         "index",
         "tick",
         "lateness_ns",
         "bus_retries",
-        "applied_action",
-        "limited_joints",
+        "state_validity",
+        "state_age_ns",
+        "sent_action",
+        "limited_channels",
         "age_ns.wrist",
         "captured_ns.wrist",
         "sequence.wrist",
@@ -358,11 +379,16 @@ fn what_was_sent_is_kept_beside_what_was_wanted() {
     assert_eq!(integers(&ticks, "tick").unwrap(), [0, 2, 3, 0, 2, 3]);
     assert_eq!(integers(&ticks, "lateness_ns").unwrap(), [100, 102, 103, 100, 102, 103]);
     assert_eq!(integers(&ticks, "bus_retries").unwrap(), [0, 0, 1, 0, 0, 1]);
-    assert_eq!(integers(&ticks, "limited_joints").unwrap(), [2; 6]);
+    assert_eq!(integers(&ticks, "limited_channels").unwrap(), [2; 6]);
     // Degrees, and percent of the gripper's range of 2 rad from -0.2.
-    let (wanted, applied) = (joints(&rows, "action"), joints(&ticks, "applied_action"));
+    let [wanted, sent] = [(&rows, "action"), (&ticks, "sent_action")].map(|(batch, name)| channels::<Float32Type>(batch, name));
     assert!((wanted[0] - 57.29578).abs() < 1e-4 && (wanted[1] - 100.0).abs() < 1e-4, "{wanted:?}");
-    assert!((applied[0] - 28.64789).abs() < 1e-4 && (applied[1] - 50.0).abs() < 1e-4, "{applied:?}");
+    assert!((sent[0] - 28.64789).abs() < 1e-4 && (sent[1] - 50.0).abs() < 1e-4, "{sent:?}");
+    assert_eq!(channels::<Int8Type>(&ticks, "state_validity"), [1, 3, 1, 0, 1, 2].repeat(2));
+    // What came after the tick's own time is as new as can be.
+    assert_eq!(channels::<Int64Type>(&ticks, "state_age_ns"), [10, 2000, 12, 2002, 0, 2003].repeat(2));
+    let state = channels::<Float32Type>(&rows, "observation.state");
+    assert!(state.chunks(2).all(|row| (row[0] - 5.729578).abs() < 1e-5 && (row[1] - 20.0).abs() < 1e-4), "{state:?}");
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn a_recording_in_mcap_holds_every_row() {
     assert_eq!((actions.len(), width), (7, 2));
     let robot = super::robot();
     for (row, message) in actions[..4].iter().enumerate() {
-        let numbers: Vec<f64> = robot.feature_names().iter().map(|name| json(message)[name].as_f64().unwrap()).collect();
+        let numbers: Vec<f64> = robot.action_names().iter().map(|name| json(message)[name].as_f64().unwrap()).collect();
         assert_eq!(numbers, values[row * 2..row * 2 + 2]);
     }
     for camera in ["observation.images.front", "observation.images.wrist"] {

@@ -10,6 +10,7 @@ mod model;
 mod overload;
 mod reading;
 mod repairing;
+mod robots;
 mod tools;
 mod view;
 
@@ -17,7 +18,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sinew_core::{EpisodeEnd, EpisodeStart, Frame, FrameSink, Observation, Outcome, RobotDescription, SinkError};
+use sinew_core::{EpisodeEnd, EpisodeStart, Frame, FrameSink, Observation, Outcome, RobotDescription, SinkError, Timestamp};
 
 use crate::{DatasetRecorder, RecorderOptions, verify};
 
@@ -25,10 +26,10 @@ pub(crate) fn robot() -> RobotDescription {
     RobotDescription::from_toml("two_joint_arm.toml", include_str!("../../examples/two_joint_arm.toml")).unwrap()
 }
 
-/// A frame that differs from every other in its images and joints.
+/// A frame that differs from every other in its images and state.
 pub(crate) fn frame(robot: &RobotDescription, episode: u64, tick: u64) -> Frame {
     let mut observation = Observation { tick, ..Observation::for_robot(robot) };
-    observation.position_rad = vec![(tick as f64 * 0.1).sin(), 0.5 + 0.01 * episode as f64];
+    observation.state.set_all(&[(tick as f64 * 0.1).sin(), 0.5 + 0.01 * episode as f64], Timestamp::ZERO);
     for (camera, image) in observation.images.iter_mut().enumerate() {
         let width = image.width as usize;
         for (at, pixel) in image.rgb.chunks_exact_mut(3).enumerate() {
@@ -37,7 +38,7 @@ pub(crate) fn frame(robot: &RobotDescription, episode: u64, tick: u64) -> Frame 
             pixel.copy_from_slice(&[((x + shift) % 256) as u8, ((y * 2 + shift) % 256) as u8, (x / 8 * 16 + y) as u8]);
         }
     }
-    Frame { tick, wanted_rad: vec![0.3, 0.4 + tick as f64 * 1e-3], applied_rad: vec![0.3, 0.4], observation, ..Frame::default() }
+    Frame { tick, wanted: vec![0.3, 0.4 + tick as f64 * 1e-3], sent: vec![0.3, 0.4], observation, ..Frame::default() }
 }
 
 pub(crate) fn start(attempt: u64, task: &str) -> EpisodeStart {

@@ -1,16 +1,20 @@
 //! What goes to Rerun.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
+use std::path::Path;
 
+use arrow::array::AsArray;
+use arrow::datatypes::Float64Type;
 use rerun::log::{Chunk, LogMsg};
-use sinew_core::FrameSink;
+use sinew_core::{FrameSink, OnFailure, Timestamp};
 
+use super::robots::{moving, robot_of};
 use super::{chain, finish, frame, robot, start};
 use crate::{RerunView, ViewError};
 
 #[test]
-fn an_rrd_file_holds_cameras_joints_arm_and_outcome_on_running_timelines() {
+fn an_rrd_file_holds_cameras_channels_robot_and_outcome_on_running_timelines() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("session.rrd");
     let robot = robot();
@@ -47,11 +51,11 @@ fn an_rrd_file_holds_cameras_joints_arm_and_outcome_on_running_timelines() {
     }
     for expected in [
         "/cameras/front",
-        "/joints/shoulder",
-        "/joints/gripper",
-        "/world/arm/observed",
-        "/world/arm/wanted",
-        "/world/arm/tool",
+        "/channels/shoulder.pos",
+        "/channels/gripper.pos",
+        "/world/robot/observed",
+        "/world/robot/wanted",
+        "/world/tools/gripper",
         "/runtime/inference_ms",
         "/runtime/success",
         "/events",
@@ -59,6 +63,52 @@ fn an_rrd_file_holds_cameras_joints_arm_and_outcome_on_running_timelines() {
         assert!(entities.contains(expected), "{expected} is not among {entities:?}");
     }
     assert_eq!((front, wrist, last_tick), (4, 8, 7));
+}
+
+/// Of each row of each channel the numbers that are shown, by channel.
+fn channels(path: &Path) -> BTreeMap<String, Vec<Vec<f64>>> {
+    let file = std::io::BufReader::new(std::fs::File::open(path).unwrap());
+    let mut channels: BTreeMap<String, Vec<Vec<f64>>> = BTreeMap::new();
+    for message in rerun::external::re_log_encoding::Decoder::<LogMsg>::decode_eager(file).unwrap() {
+        let LogMsg::ArrowMsg(_, message) = message.unwrap() else { continue };
+        let chunk = Chunk::from_arrow_msg(&message).unwrap();
+        let Some(name) = chunk.entity_path().to_string().strip_prefix("/channels/").map(str::to_owned) else { continue };
+        for column in chunk.components().list_arrays() {
+            let rows = column.iter().flatten().filter_map(|row| Some(row.as_primitive_opt::<Float64Type>()?.values().to_vec()));
+            channels.entry(name.clone()).or_default().extend(rows);
+        }
+    }
+    channels
+}
+
+#[test]
+fn a_robot_shows_each_channel_in_the_datasets_unit_and_no_command_for_what_is_only_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rover.rrd");
+    let robot = robot_of("rover.toml");
+    let mut view = RerunView::to_file(&path, &robot).unwrap();
+    assert_eq!((view.name(), view.on_failure()), ("Rerun", OnFailure::Detach));
+    view.begin(&start(0, "Go there")).unwrap();
+    let mut frame = moving(&robot, 0);
+    view.frame(&frame).unwrap();
+    // The mast does not answer: there is a gap, not an old value.
+    frame.tick = 1;
+    frame.observation.state.miss(1);
+    frame.observation.state.set(6, 11.5, Timestamp::ZERO);
+    view.frame(&frame).unwrap();
+    view.end(&finish(true)).unwrap();
+    drop(view);
+
+    let found = channels(&path);
+    let row = |name: &str, tick: usize| found[name][tick].iter().map(|value| (value * 1e3).round() / 1e3).collect::<Vec<f64>>();
+    assert_eq!(row("shoulder.pos", 0), [28.648, 22.918, 5.73]);
+    assert_eq!(row("gripper.pos", 0), [60.0, 50.0, 25.0]);
+    assert_eq!(row("y.vel", 0), [-0.2, -0.1, 0.05]);
+    assert_eq!(row("theta.vel", 0), [57.296, 28.648, 11.459]);
+    assert_eq!((row("mast.pos", 0), row("battery.voltage", 0)), (vec![-17.189], vec![12.0]));
+    assert!(row("mast.pos", 1)[..].iter().all(|value| value.is_nan()) && row("mast.pos", 1).len() == 1);
+    assert_eq!(row("battery.voltage", 1), [11.5]);
+    assert_eq!(found.len(), 7);
 }
 
 #[test]
