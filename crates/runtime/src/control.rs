@@ -71,6 +71,7 @@ pub(crate) struct Moment {
     pub(crate) until: Timestamp,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one an episode, and the control thread boxes nothing")]
 pub(crate) enum Ending {
     Success,
     Failure(String),
@@ -255,7 +256,7 @@ impl<'a> Control<'a> {
 
     /// What the robot sees and feels, torque being off: images are those that were taken from now on.
     fn look(&mut self, robot: &mut dyn Robot, cameras: &mut dyn Cameras) -> Result<bool, Fault> {
-        let Shared { clock, stop, .. } = self.shared;
+        let Shared { config, clock, stop, .. } = self.shared;
         let since = clock.now();
         loop {
             let now = clock.now();
@@ -264,14 +265,22 @@ impl<'a> Control<'a> {
             observation.age();
             observation.tick = 0;
             let read = robot.begin_read(&tick).and_then(|()| robot.finish_read(&tick, now + tick.period, observation));
-            read.map_err(|source| Fault::Observe { tick: 0, source })?;
+            let is_read = match read {
+                Ok(()) => true,
+                Err(error) if error.is_transient() && now.nanos_since(since) as f64 * 1e-9 <= config.transient_s => false,
+                Err(source) => return Err(Fault::Observe { tick: 0, source }),
+            };
             cameras.newest(&tick, &mut observation.images).map_err(Fault::Camera)?;
             let old = observation.images.iter().position(|image| image.captured_at < since);
-            let Some(camera) = old else { return Ok(true) };
+            if old.is_none() && is_read {
+                return Ok(true);
+            }
             if stop.is_requested() {
                 return Ok(false);
             }
-            if clock.now().nanos_since(since) > FIRST_WITHIN.as_nanos() as i64 {
+            if let Some(camera) = old
+                && clock.now().nanos_since(since) > FIRST_WITHIN.as_nanos() as i64
+            {
                 let age_s = clock.now().nanos_since(observation.images[camera].captured_at) as f64 * 1e-9;
                 return Err(self.stale_image(0, camera, age_s));
             }

@@ -67,11 +67,13 @@ impl PolicyThread {
     pub fn spawn(mut policy: impl Policy + 'static) -> io::Result<Self> {
         let (info, can_continue, most_delay_rows) = (policy.info().clone(), policy.can_continue(), policy.most_delay_rows());
         let mut has_place = false;
+        // Kept here, so that whoever asks next is not the last to have it, and frees nothing.
+        let nothing = Pixels::default();
         let beside = Beside::spawn("inference", Job::default(), move |job| {
             if !std::mem::replace(&mut has_place, true) {
                 place(Role::Inference);
             }
-            serve(&mut policy, job)
+            serve(&mut policy, job, &nothing)
         })?;
         Ok(Self { info, can_continue, most_delay_rows, beside, warmed_up: false, heard: Heard::default() })
     }
@@ -289,7 +291,7 @@ impl Job {
 }
 
 /// Answers one question. A policy that panicked is not called again.
-fn serve(policy: &mut impl Policy, job: &mut Job) -> ControlFlow<()> {
+fn serve(policy: &mut impl Policy, job: &mut Job, nothing: &Pixels) -> ControlFlow<()> {
     let Some(setting) = job.setting.clone() else { return ControlFlow::Break(()) };
     let task = setting.operator.task_of(job.instructions);
     let task = task.as_deref().unwrap_or(&setting.task);
@@ -312,7 +314,6 @@ fn serve(policy: &mut impl Policy, job: &mut Job) -> ControlFlow<()> {
         Ok(Ok(chunk)) => check(chunk, tick, policy.info().chunk_size, &setting.robot),
     };
     // Who makes its images in place may write to these again.
-    let nothing = Pixels::default();
     for image in job.observations.iter_mut().flat_map(|observation| &mut observation.images) {
         image.rgb = nothing.clone();
     }

@@ -45,7 +45,7 @@ impl Judge {
         if !clock.runs_by_itself() {
             self.0.ask();
             let answer = self.0.wait(|| true).map(Verdict::take);
-            return answer.unwrap_or(Err(Fault::Panic { who: "judge", message: "its thread is gone".to_owned() }));
+            return answer.unwrap_or_else(|| Err(Fault::Panic { who: "judge", message: "its thread is gone".to_owned() }));
         }
         let answer = self.0.poll().map_or(Ok(Outcome::Running), Verdict::take);
         self.0.ask();

@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use sinew_core::{Clock, Observation, Retarget, RobotDescription, TeleopStatus, Teleoperator, TeleoperatorError, Tick, Timestamp, Wanted};
+use sinew_core::{
+    Clock, Observation, Pixels, Retarget, RobotDescription, TeleopStatus, Teleoperator, TeleoperatorError, Tick, Timestamp, Wanted,
+};
 
 use crate::Fault;
 use crate::beside::Beside;
@@ -60,10 +62,14 @@ impl TeleopThread {
         robot: &RobotDescription,
     ) -> io::Result<Self> {
         let mut action = vec![0.0; retarget.action_width()];
+        // Kept here, so that whoever asks next is not the last to have it, and frees nothing.
+        let nothing = Pixels::default();
+        let mut observation = Observation::for_robot(robot);
+        observation.images.iter_mut().for_each(|image| image.rgb = nothing.clone());
         let job = Job {
             tick: Tick { index: 0, due: Timestamp::ZERO, period: Duration::ZERO, wants_images: false },
             reset: false,
-            observation: Observation::for_robot(robot),
+            observation,
             sent: vec![0.0; robot.action_channels().len()],
             wanted: Wanted::for_robot(robot),
             answer: Ok(TeleopStatus::Active),
@@ -81,6 +87,8 @@ impl TeleopThread {
                 retarget.retarget(&action, &job.observation, &mut job.wanted)?;
                 Ok(status)
             }));
+            // Who makes its images in place may write to these again.
+            job.observation.images.iter_mut().for_each(|image| image.rgb = nothing.clone());
             match answered {
                 Ok(answer) => {
                     job.answer = answer;

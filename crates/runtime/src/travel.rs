@@ -68,15 +68,19 @@ impl Control<'_> {
         goals
     }
 
-    /// How far behind a goal that moves at `speed` the command of each channel may be without holding it up: what it
-    /// needs to come to a stop.
+    /// How far ahead of each channel's command its goal may be, so that it comes to `speed` and no more: what it needs to
+    /// come to a stop.
     fn leads(&self, speed: f64) -> Vec<f64> {
         let lead = |source| {
             let ChannelSource::Part(part) = source else { return 0.0 };
             let limits = self.robot.parts.get(part).map(|part| &part.limits);
             let Some((limits, velocity)) = limits.and_then(|limits| Some((limits, limits.velocity?))) else { return 0.0 };
-            let acceleration = limits.acceleration(velocity);
-            speed * (speed / acceleration + acceleration / limits.jerk(velocity))
+            let (acceleration, jerk) = (limits.acceleration(velocity), limits.jerk(velocity));
+            if speed * jerk < acceleration * acceleration {
+                speed * (speed / jerk).sqrt()
+            } else {
+                speed / 2.0 * (speed / acceleration + acceleration / jerk)
+            }
         };
         self.robot.action_channels().iter().map(|channel| lead(channel.source)).collect()
     }
@@ -98,7 +102,7 @@ impl Control<'_> {
         let leads = self.leads(speed);
         let most_lead = leads.iter().copied().fold(0.0, f64::max);
         let limit_ticks = (((far + most_lead) / speed + GRACE_S) / turn_s) as u64;
-        let mut first_turn = None;
+        let (mut first_turn, mut was_there) = (None, false);
         // Where the goal that moves has come to.
         let mut at = armed.commanded().to_vec();
         loop {
@@ -108,7 +112,8 @@ impl Control<'_> {
                 return Ok(false);
             }
             let left = self.furthest(armed.commanded(), goals);
-            if left <= TOLERANCE {
+            // Twice, so that it stands there.
+            if std::mem::replace(&mut was_there, left <= TOLERANCE) && was_there {
                 return Ok(true);
             }
             if ticks >= limit_ticks {

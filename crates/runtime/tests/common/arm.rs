@@ -36,6 +36,8 @@ pub struct Arm {
     pub on_enable: Box<dyn FnMut(&mut [f64]) -> Result<(), RobotError> + Send>,
     /// Called with how often it was told before.
     pub on_stop: Hook<Result<(), RobotError>>,
+    /// Something holds it fast.
+    pub stuck: bool,
     pub enables: u64,
     pub stops: u64,
     /// When it was last told to be safe.
@@ -68,6 +70,7 @@ impl Arm {
             arrives_anyway: false,
             on_enable: Box::new(|_| Ok(())),
             on_stop: Box::new(|_| Ok(())),
+            stuck: false,
             enables: 0,
             stops: 0,
             stopped_at: None,
@@ -109,7 +112,7 @@ impl Robot for Arm {
         self.observed_ticks.push(tick.index);
         let heard = (self.on_observe)(tick.index);
         // It moves whether or not anybody hears of it.
-        for _ in self.last_tick..tick.index {
+        for _ in self.last_tick..if self.stuck { 0 } else { tick.index } {
             for (position, goal) in self.position.iter_mut().zip(&self.goals) {
                 *position += 0.5 * (goal - *position);
             }
@@ -177,7 +180,7 @@ pub struct Eyes {
 impl Default for Eyes {
     fn default() -> Self {
         // Enough for a tape that keeps a whole episode.
-        Self { sees: Arc::default(), on_look: Box::new(|_| true), ticks: Vec::new(), pixels: ImageBuffers::new(100, 4 * 3 * 3) }
+        Self { sees: Arc::default(), on_look: Box::new(|_| true), ticks: Vec::new(), pixels: ImageBuffers::new(300, 4 * 3 * 3) }
     }
 }
 
