@@ -37,6 +37,7 @@ mod histogram;
 mod inference;
 mod interpolation;
 mod judge;
+mod looking;
 mod operator;
 pub mod panics;
 mod progress;

@@ -232,7 +232,7 @@ fn sleeps() -> u64 {
 /// Nothing of the tick can lock, wait for a channel, print or log.
 #[test]
 fn the_files_of_the_tick_name_nothing_that_waits() {
-    const TICK: [&str; 14] = [
+    const TICK: [&str; 15] = [
         "acting",
         "asking",
         "beside",
@@ -243,6 +243,7 @@ fn the_files_of_the_tick_name_nothing_that_waits() {
         "histogram",
         "interpolation",
         "judge",
+        "looking",
         "progress",
         "schedule",
         "teleop",

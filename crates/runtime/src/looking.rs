@@ -1,0 +1,101 @@
+//! Looking: at the robot and at its images, before anything moves and at every tick.
+
+use std::time::Duration;
+
+use sinew_core::{Cameras, Robot, Tick};
+
+use crate::Fault;
+use crate::control::{Control, Shared};
+
+/// How long the first images are waited for before anything moves.
+const FIRST_WITHIN: Duration = Duration::from_secs(5);
+
+impl Control<'_> {
+    /// What the robot sees and feels, torque being off: images are those that were taken from now on.
+    fn look(&mut self, robot: &mut dyn Robot, cameras: &mut dyn Cameras) -> Result<bool, Fault> {
+        let Shared { config, clock, stop, .. } = self.shared;
+        let since = clock.now();
+        loop {
+            let now = clock.now();
+            let tick = self.tick_of(0, now, true);
+            let observation = &mut self.frames.current.observation;
+            observation.age();
+            observation.tick = 0;
+            let read = robot.begin_read(&tick).and_then(|()| robot.finish_read(&tick, now + tick.period, observation));
+            let is_read = match read {
+                Ok(()) => true,
+                Err(error) if error.is_transient() && now.nanos_since(since) as f64 * 1e-9 <= config.transient_s => false,
+                Err(source) => return Err(Fault::Observe { tick: 0, source }),
+            };
+            cameras.newest(&tick, &mut observation.images).map_err(Fault::Camera)?;
+            let old = observation.images.iter().position(|image| image.captured_at < since);
+            if old.is_none() && is_read {
+                return Ok(true);
+            }
+            if stop.is_requested() {
+                return Ok(false);
+            }
+            if let Some(camera) = old
+                && clock.now().nanos_since(since) > FIRST_WITHIN.as_nanos() as i64
+            {
+                let age_s = clock.now().nanos_since(observation.images[camera].captured_at) as f64 * 1e-9;
+                return Err(self.stale_image(0, camera, age_s));
+            }
+            clock.sleep_until(now + Duration::from_millis(5));
+        }
+    }
+
+    fn stale_image(&self, tick: u64, camera: usize, age_s: f64) -> Fault {
+        let camera = &self.robot.cameras[camera];
+        Fault::StaleImage { tick, camera: camera.name.clone(), age_s, limit_s: f64::from(camera.max_age_ms) * 1e-3 }
+    }
+
+    /// The source's first actions, before anything moves. `false` when a stop was asked for.
+    pub(crate) fn prepare(&mut self, robot: &mut dyn Robot, cameras: &mut dyn Cameras) -> Result<bool, Fault> {
+        let Shared { clock, stop, .. } = self.shared;
+        if let Some(policy) = &mut self.acting.policy
+            && !policy.begin()?
+        {
+            return Ok(false);
+        }
+        if !self.look(robot, cameras)? {
+            return Ok(false);
+        }
+        if let Some(human) = self.acting.lone_human() {
+            // On a clock that doesn't run by itself he is waited for at each tick.
+            if clock.runs_by_itself() {
+                let tick = Tick { index: 0, due: clock.now(), period: self.schedule.period(), wants_images: false };
+                while !human.has_spoken(clock, &mut self.wanted)? {
+                    if stop.is_requested() {
+                        return Ok(false);
+                    }
+                    human.ask(&tick, &self.frames.current.observation, &self.motion);
+                    clock.sleep_until(clock.now() + Duration::from_millis(2));
+                }
+            }
+            return Ok(true);
+        }
+        if let Some(policy) = self.acting.policy.as_mut().filter(|policy| policy.is_cold())
+            && (!policy.warm_up(&self.frames.current.observation)? || !self.look(robot, cameras)?)
+        {
+            return Ok(false);
+        }
+        let Some(policy) = &mut self.acting.policy else { return Ok(true) };
+        policy.ask_first(&self.frames.current.observation);
+        Ok(policy.first(true)?.is_some())
+    }
+
+    /// Takes the cameras' newest images, none of which may be too old.
+    pub(crate) fn see(&mut self, cameras: &mut dyn Cameras, tick: &Tick, policy_tick: u64) -> Result<(), Fault> {
+        let images = &mut self.frames.current.observation.images;
+        cameras.newest(tick, images).map_err(Fault::Camera)?;
+        let now = self.shared.clock.now();
+        for (i, (image, camera)) in images.iter().zip(&self.robot.cameras).enumerate() {
+            let age_ns = now.nanos_since(image.captured_at);
+            if age_ns > i64::from(camera.max_age_ms) * 1_000_000 {
+                return Err(self.stale_image(policy_tick, i, age_ns as f64 * 1e-9));
+            }
+        }
+        Ok(())
+    }
+}
