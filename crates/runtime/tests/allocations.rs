@@ -68,10 +68,11 @@ fn wish(tick: u64, operator: &Operator) {
 fn assert_allocates_nothing(clock: Arc<dyn Clock>, config: &SessionConfig, who: Who, is_flaky: bool) {
     let what = format!("{who:?}, flaky: {is_flaky}, runs: {}, {config:?}", clock.runs_by_itself());
     let multiplier = u64::from(config.control_multiplier);
+    let rate_hz = if clock.runs_by_itself() { 200 } else { 50 };
     let mut session = Session::new(config.clone(), clock, StopFlag::new());
     let calls = Arc::new(Mutex::new((Vec::with_capacity(4000), 0)));
     let (seen, operator) = (calls.clone(), session.operator());
-    let mut arm = Arm::at([0.0, -0.2]);
+    let mut arm = Arm::at([0.0, -0.2]).rate_hz(rate_hz);
     arm.observed_ticks.reserve(4000);
     arm.eyes.ticks.reserve(4000);
     arm.keep_writes = false;

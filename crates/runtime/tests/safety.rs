@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::time::Duration;
 
-use common::{Arm, Fake, Leader, Scene, Tape, VELOCITY, answer_and_tick, lost, run, run_on, transient};
+use common::{Arm, Arrives, Fake, Leader, Scene, Tape, VELOCITY, answer_and_tick, lost, run, run_on, transient};
 use sinew_core::{Clock, MockClock};
 use sinew_runtime::{EpisodeOutcome, EpisodeReport, Fault, Inference, Latency, ReturnToRest, SessionConfig, Source, StopFlag, StopLevel};
 
@@ -70,9 +70,9 @@ fn writes_that_fail_are_borne_for_a_time_and_not_for_so_many_turns() {
 #[test]
 fn after_writes_that_fail_no_register_steps_further_than_its_limit() {
     for rate in RATES {
-        for arrives_anyway in [false, true] {
+        for arrives in [Arrives::Nothing, Arrives::HalfAndIsTold, Arrives::AllAndIsNotTold] {
             let mut arm = Arm::new().rate_hz(rate.0);
-            arm.arrives_anyway = arrives_anyway;
+            arm.arrives = arrives;
             let from = u64::from(rate.1) * 6;
             arm.on_write = Box::new(move |turn| if (from..from + 5).contains(&turn) { Err(transient()) } else { Ok(()) });
             let mut leader = Leader::new(|_| [1.4, 0.9]).thread();

@@ -18,6 +18,14 @@ pub fn transient() -> RobotError {
     RobotError::transient("reading the arm", "checksum")
 }
 
+/// What of a write that fails arrives.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Arrives {
+    Nothing,
+    HalfAndIsTold,
+    AllAndIsNotTold,
+}
+
 /// Two joints that go half of the way to their goals each turn. The image is made of the positions.
 pub struct Arm {
     pub description: RobotDescription,
@@ -30,8 +38,8 @@ pub struct Arm {
     /// May spoil what is measured in a turn: what is no number then is told as it is, what is endless is missed.
     pub spoil: Box<dyn FnMut(u64, &mut [f64]) + Send>,
     pub on_write: Hook<Result<(), RobotError>>,
-    /// A write that fails has reached the motors all the same.
-    pub arrives_anyway: bool,
+    /// What of a write that fails has reached the motors all the same.
+    pub arrives: Arrives,
     /// May let the arm sag while torque goes on, or fail.
     pub on_enable: Box<dyn FnMut(&mut [f64]) -> Result<(), RobotError> + Send>,
     /// Called with how often it was told before.
@@ -67,7 +75,7 @@ impl Arm {
             on_observe: Box::new(|_| Ok(())),
             spoil: Box::new(|_, _| {}),
             on_write: Box::new(|_| Ok(())),
-            arrives_anyway: false,
+            arrives: Arrives::Nothing,
             on_enable: Box::new(|_| Ok(())),
             on_stop: Box::new(|_| Ok(())),
             stuck: false,
@@ -145,8 +153,17 @@ impl Robot for Arm {
         if self.keep_writes {
             self.write_ticks.push(self.last_tick);
         }
-        if written.is_ok() || self.arrives_anyway {
-            self.goals.copy_from_slice(command.goals());
+        let reached = match self.arrives {
+            _ if written.is_ok() => 2,
+            Arrives::Nothing => 0,
+            Arrives::HalfAndIsTold => 1,
+            Arrives::AllAndIsNotTold => 2,
+        };
+        if reached > 0 {
+            self.goals[..reached].copy_from_slice(&command.goals()[..reached]);
+            if self.arrives == Arrives::HalfAndIsTold {
+                sent.reach(0, self.goals[0]);
+            }
             if self.keep_writes {
                 self.registers.push(self.goals.clone());
             }

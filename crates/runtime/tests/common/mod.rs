@@ -11,7 +11,7 @@ mod tape;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use arm::{Arm, Eyes, lost, transient};
+pub use arm::{Arm, Arrives, Eyes, lost, transient};
 pub use fake::{Fake, Log, Quirk, answer_and_tick, row_goal};
 pub use scene::{Leader, Scene};
 use sinew_core::{Clock, FrameSink, MockClock, RobotDescription};
