@@ -13,11 +13,12 @@
 use std::error::Error;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use sinew_core::{Armed, Environment, Image, Interventions, Observation, Outcome, SafetyGate, TeleopStatus, Tick, Timestamp};
-use sinew_sim::{SimEnvironment, SimRobot, World, robots, tasks};
+use sinew_core::{
+    Armed, Cameras, Clock, Environment, Image, Interventions, MockClock, Observation, Outcome, TeleopStatus, Tick, Unwatched, Wanted,
+};
+use sinew_sim::{SharedWorld, SimCameras, SimEnvironment, SimRobot, World, robots, tasks};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
@@ -28,34 +29,35 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let model = robots::get("so101")?;
     let robot = &model.description;
-    let world = Arc::new(Mutex::new(World::new(&model)?));
+    let world = SharedWorld::new(World::new(&model)?);
     let mut arm = SimRobot::new(world.clone());
+    let mut cameras = SimCameras::in_step(world.clone());
     let mut environment = SimEnvironment::new(world.clone(), task);
     let period = Duration::from_nanos(1_000_000_000 / u64::from(robot.control_rate_hz));
-    let gate = SafetyGate::of(robot);
+    let clock = MockClock::new();
     let (mut successes, mut done, mut ticks, mut interventions) = (0u64, 0u64, 0u64, Interventions::default());
     let mut digest = 0u64;
     let start = Instant::now();
     for seed in first_seed..first_seed + episodes {
         let setup = environment.reset(seed)?;
         let mut teleoperator = task.teleoperator(world.clone(), seed);
-        teleoperator.reset()?;
-        let mut armed = Armed::new(&mut arm)?;
         let mut observation = Observation::for_robot(robot);
-        let mut tick = Tick { index: 0, due: Timestamp::ZERO, period, wants_images: folder.is_some() };
-        armed.observe(&tick, &mut observation)?;
-        let mut command = gate.hold(&observation.position_rad);
-        let (mut wanted, mut applied) = (vec![0.0; robot.joints.len()], vec![0.0; robot.joints.len()]);
+        let mut wanted = Wanted::for_robot(robot);
+        let mut tick = Tick { index: 0, due: clock.now(), period, wants_images: folder.is_some() };
+        let mut armed = Armed::new(&mut arm, &Unwatched, &clock, &tick, &mut observation)?;
+        teleoperator.reset(&observation)?;
         let mut pictures = Vec::new();
         let (mut outcome, mut status) = (Outcome::Running, TeleopStatus::Active);
         while status == TeleopStatus::Active && tick.index < setup.max_ticks {
-            armed.observe(&tick, &mut observation)?;
+            clock.sleep_until(tick.due);
+            armed.read(&tick, &mut observation)?;
+            cameras.newest(&tick, &mut observation.images)?;
             if tick.wants_images && tick.index.is_multiple_of(10) {
                 pictures.push(observation.images.clone());
             }
-            status = teleoperator.action(&tick, &mut wanted)?;
-            interventions += gate.advance(&mut command, &wanted, &observation, period.as_secs_f64());
-            armed.apply(&command, &mut applied)?;
+            status = teleoperator.action(&tick, &observation, &mut wanted.goals)?;
+            wanted.time = clock.now();
+            interventions += armed.drive(Some(&wanted), &observation, period.as_secs_f64())?.interventions;
             outcome = environment.outcome();
             // Who reaches a marker stays there and is never done.
             if matches!(outcome, Outcome::Failure(_)) || outcome == Outcome::Success && task.name() == "reach" {

@@ -11,12 +11,14 @@ pub enum SimError {
     NotFinite { body: String, time_s: f64 },
     #[error("restoring a snapshot: another engine made it")]
     ForeignSnapshot,
-    #[error("{doing}: {found} values for {expected} joints")]
+    #[error("{doing}: found {found} values, expected {expected}")]
     Width { doing: &'static str, expected: usize, found: usize },
-    #[error("rendering camera {camera}: the robot has {count} cameras, counted from 0")]
-    NoCamera { camera: usize, count: usize },
-    #[error("setting the goal of {joint}: {value} is not finite")]
-    NonFiniteGoal { joint: String, value: f64 },
+    #[error("rendering {images} images: the robot has {cameras} cameras")]
+    Images { images: usize, cameras: usize },
+    #[error("setting the goal of {part}: {value} is not finite")]
+    NonFiniteGoal { part: String, value: f64 },
+    #[error("setting the scene of {task}: {robot} has no tool to do it with")]
+    NoTool { task: &'static str, robot: String },
     #[error("setting the scene of {task} with seed {seed}: no placement within reach in {attempts} attempts")]
     Unreachable { task: &'static str, seed: u64, attempts: u32 },
 }

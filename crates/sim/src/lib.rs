@@ -1,36 +1,35 @@
 //! The embedded simulator: a robot, a table, tasks to do on it and someone who shows how.
 //!
 //! ```
-//! use std::sync::{Arc, Mutex};
 //! use std::time::Duration;
 //!
-//! use sinew_core::{Armed, Environment, Observation, SafetyGate, Tick, Timestamp};
-//! use sinew_sim::{SimEnvironment, SimRobot, World, robots, tasks};
+//! use sinew_core::{Armed, Cameras, Environment, MockClock, Observation, Tick, Timestamp, Unwatched, Wanted};
+//! use sinew_sim::{SharedWorld, SimCameras, SimEnvironment, SimRobot, World, robots, tasks};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // One world, seen from three sides: the robot in it, the task set in it, and a scripted
+//! // One world, seen from four sides: the robot in it, its cameras, the task set in it, and a scripted
 //! // teleoperator who knows its true state.
 //! let model = robots::get("so101")?;
-//! let world = Arc::new(Mutex::new(World::new(&model)?));
+//! let world = SharedWorld::new(World::new(&model)?);
 //! let mut robot = SimRobot::new(world.clone());
+//! let mut cameras = SimCameras::in_step(world.clone());
 //! let task = tasks::get("pick-place")?;
 //! let mut environment = SimEnvironment::new(world.clone(), task);
 //! let setup = environment.reset(42)?;
 //! assert_eq!(setup.task, "Put the cube into the green bin.");
 //! let mut teleoperator = task.teleoperator(world, 42);
-//! teleoperator.reset()?;
 //!
-//! // A tick: read, choose, gate, write. The world's time is the ticks' due time.
+//! // A tick: read, choose, drive. The world's time is the ticks' due time.
+//! let clock = MockClock::new();
 //! let mut observation = Observation::for_robot(&model.description);
-//! let gate = SafetyGate::of(&model.description);
-//! let mut armed = Armed::new(&mut robot)?;
+//! let mut wanted = Wanted::for_robot(&model.description);
 //! let tick = Tick { index: 0, due: Timestamp::ZERO, period: Duration::from_millis(33), wants_images: true };
-//! armed.observe(&tick, &mut observation)?;
-//! let mut command = gate.hold(&observation.position_rad);
-//! let mut wanted = vec![0.0; 6];
-//! teleoperator.action(&tick, &mut wanted)?;
-//! gate.advance(&mut command, &wanted, &observation, tick.period.as_secs_f64());
-//! armed.apply(&command, &mut vec![0.0; 6])?;
+//! let mut armed = Armed::new(&mut robot, &Unwatched, &clock, &tick, &mut observation)?;
+//! teleoperator.reset(&observation)?;
+//! armed.read(&tick, &mut observation)?;
+//! cameras.newest(&tick, &mut observation.images)?;
+//! teleoperator.action(&tick, &observation, &mut wanted.goals)?;
+//! armed.drive(Some(&wanted), &observation, tick.period.as_secs_f64())?;
 //! # Ok(())
 //! # }
 //! ```
@@ -40,14 +39,17 @@
 //! - The same seed and the same commands give the same bits: state, pixels, demonstrations. Nothing
 //!   reads a clock, and nothing that is drawn changes what moves.
 //! - [`World`] alone knows the physics engine, the others know a [`Simulator`]; [`SimRobot`] alone
-//!   steps it.
+//!   steps it, and waits for nobody. Those who judge, show and draw look at what a [`SharedWorld`] shows,
+//!   [`Seen`], on threads of their own.
 //! - A body that leaves the finite numbers is an error that names it.
 //!
 //! The physics is [rapier](https://rapier.rs) at 240 substeps a second: the arm in reduced
-//! coordinates, each servo a spring and a damper of limited torque integrated implicitly, with the
+//! coordinates, a tree of parts, each servo a spring and a damper of limited torque integrated implicitly, with the
 //! gears' play, friction and inertia and the bus's latency. The arm does not collide with itself.
 
 mod arm;
+mod board;
+mod cameras;
 mod convert;
 mod environment;
 mod error;
@@ -56,19 +58,25 @@ mod render;
 mod robot;
 pub mod robots;
 mod scene;
+mod seen;
 mod servo;
+mod shared;
 mod simulator;
 pub mod tasks;
 mod teleop;
 mod view;
 mod world;
 
+pub use cameras::SimCameras;
 pub use environment::SimEnvironment;
 pub use error::SimError;
 pub use mesh::{Mesh, MeshError};
-pub use robot::{SharedWorld, SimRobot};
+pub use robot::SimRobot;
 pub use robots::{RobotModel, RobotModelError};
 pub use scene::{Look, Prop, PropPhysics, PropShape, Scene};
+pub use seen::Seen;
+pub use shared::{Glance, SharedWorld, WorldGuard};
 pub use simulator::{Simulator, Snapshot};
 pub use tasks::Task;
+pub use view::View;
 pub use world::{SUBSTEPS_PER_SECOND, World};

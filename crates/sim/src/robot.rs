@@ -1,37 +1,47 @@
 //! The simulated arm as a [`Robot`].
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use sinew_core::{Observation, Robot, RobotDescription, RobotError, SafeCommand, StopBehaviour, Tick, Timestamp};
+use sinew_core::{
+    ChannelSource, Door, Observation, Robot, RobotDescription, RobotError, SafeCommand, Sent, StopBehaviour, Tick, Timestamp,
+};
 
-use crate::error::SimError;
-use crate::simulator::Simulator;
-
-/// A world that a robot, an environment and a teleoperator share. Only the robot steps it.
-pub type SharedWorld = Arc<Mutex<dyn Simulator>>;
-
-/// The world behind a shared handle. Every change to it is complete before its lock is given back,
-/// so one left by a panic elsewhere is still whole.
-pub(crate) fn lock(world: &SharedWorld) -> MutexGuard<'_, dyn Simulator + 'static> {
-    world.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use crate::shared::{SharedWorld, WorldGuard};
 
 /// Positions are read as the servo's magnetic encoder gives them.
 const ENCODER_STEPS_PER_TURN: f64 = 4096.0;
 
-/// The arm of a [`Simulator`]. The world's time follows the ticks' due times, never a clock.
+/// The arm of a simulated world. The world's time follows the ticks' due times, never a clock.
+///
+/// It alone moves the world on, and waits for nobody: while somebody else changes the world, its calls fail
+/// this time. Deadlines don't concern it.
 pub struct SimRobot {
     robot: Arc<RobotDescription>,
     world: SharedWorld,
+    /// Channel of the state, the part that it is of, and the encoder's step there.
+    positions: Vec<(usize, usize, f64)>,
     /// The first tick's due time, and the world's time then in seconds.
     origin: Option<(Timestamp, f64)>,
-    images: u64,
 }
 
 impl SimRobot {
     pub fn new(world: SharedWorld) -> Self {
-        let robot = lock(&world).robot().clone();
-        Self { robot, world, origin: None, images: 0 }
+        let robot = world.robot().clone();
+        let step = |part: usize| {
+            let gear = robot.parts[part].motor.as_ref().map_or(1.0, |motor| motor.gear);
+            std::f64::consts::TAU / ENCODER_STEPS_PER_TURN / gear
+        };
+        let positions = robot
+            .state_channels()
+            .iter()
+            .enumerate()
+            .filter_map(|(i, channel)| match channel.source {
+                ChannelSource::Part(part) => Some((i, part, step(part))),
+                // A sensor measures nothing here: its channels stay unknown.
+                ChannelSource::Base(_) | ChannelSource::Sensor(..) => None,
+            })
+            .collect();
+        Self { robot, world, positions, origin: None }
     }
 
     pub fn world(&self) -> &SharedWorld {
@@ -39,8 +49,9 @@ impl SimRobot {
     }
 }
 
-fn lost(doing: &str) -> impl FnOnce(SimError) -> RobotError + '_ {
-    move |source| RobotError::Lost { doing: doing.into(), source: Box::new(source) }
+/// The world, for a call that is `doing` something.
+fn hold<'a>(world: &'a SharedWorld, doing: &'static str) -> Result<WorldGuard<'a>, RobotError> {
+    world.try_lock().ok_or_else(|| RobotError::transient(doing, "somebody else is changing its world"))
 }
 
 impl Robot for SimRobot {
@@ -48,8 +59,9 @@ impl Robot for SimRobot {
         &self.robot
     }
 
-    fn observe(&mut self, tick: &Tick, observation: &mut Observation) -> Result<(), RobotError> {
-        let mut world = lock(&self.world);
+    fn finish_read(&mut self, tick: &Tick, _: Timestamp, observation: &mut Observation) -> Result<(), RobotError> {
+        const DOING: &str = "reading the simulated robot";
+        let mut world = hold(&self.world, DOING)?;
         let now_s = world.time_s();
         let (first_due, first_s) = match self.origin {
             // A world that was reset since counts from 0 again.
@@ -57,47 +69,41 @@ impl Robot for SimRobot {
             _ => *self.origin.insert((tick.due, now_s)),
         };
         let elapsed_s = tick.due.nanos_since(first_due) as f64 * 1e-9;
-        world.advance_to(first_s + elapsed_s).map_err(lost("advancing the simulated robot"))?;
+        world.advance_to(first_s + elapsed_s).map_err(|error| RobotError::lost(DOING, error))?;
+        world.read_at(tick.due);
         observation.tick = tick.index;
         observation.time = tick.due;
-        let step = std::f64::consts::TAU / ENCODER_STEPS_PER_TURN;
-        for (i, position) in observation.position_rad.iter_mut().enumerate() {
-            *position = (world.position_rad(i) / step).round() * step;
+        for &(channel, part, step) in &self.positions {
+            observation.state.set(channel, (world.value(part) / step).round() * step, tick.due);
         }
-        for (i, velocity) in observation.velocity_rad_per_s.iter_mut().enumerate() {
-            *velocity = world.velocity_rad_per_s(i);
-        }
-        for (i, effort) in observation.effort.iter_mut().enumerate() {
-            *effort = world.effort(i);
-        }
-        if tick.wants_images {
-            self.images += 1;
-            world.render_all(&mut observation.images).map_err(lost("seeing the simulated scene"))?;
-            for image in &mut observation.images {
-                image.captured_at = tick.due;
-                image.sequence = self.images;
-            }
+        for part in 0..self.robot.parts.len() {
+            observation.velocity.set(part, world.velocity(part), tick.due);
+            observation.effort.set(part, world.effort(part), tick.due);
         }
         Ok(())
     }
 
-    fn enable(&mut self) -> Result<(), RobotError> {
+    fn enable(&mut self, _: &Door, _: Timestamp) -> Result<(), RobotError> {
         tracing::info!("the simulated {} is given torque", self.robot.title);
-        lock(&self.world).enable_torque();
+        hold(&self.world, "giving the simulated robot torque")?.enable_torque();
         Ok(())
     }
 
-    fn write_goals(&mut self, command: &SafeCommand, applied_rad: &mut [f64]) -> Result<(), RobotError> {
-        lock(&self.world).set_goals(command.goals_rad()).map_err(lost("writing goals to the simulated robot"))?;
-        applied_rad.copy_from_slice(command.goals_rad());
+    fn write(&mut self, _: &Door, command: &SafeCommand, _: Timestamp, sent: &mut Sent) -> Result<(), RobotError> {
+        const DOING: &str = "writing goals to the simulated robot";
+        hold(&self.world, DOING)?.set_goals(command.goals()).map_err(|error| RobotError::lost(DOING, error))?;
+        sent.reach_all(command);
         Ok(())
     }
 
-    fn stop(&mut self) -> Result<(), RobotError> {
+    fn stop(&mut self, _: &Door, _: Timestamp) -> Result<(), RobotError> {
         tracing::info!("the simulated {} does its safe action: {:?}", self.robot.title, self.robot.stop.behaviour);
-        match self.robot.stop.behaviour {
-            StopBehaviour::Hold => lock(&self.world).hold(),
-            StopBehaviour::Limp => lock(&self.world).disable_torque(),
+        let mut world = hold(&self.world, "stopping the simulated robot")?;
+        for (i, part) in self.robot.parts.iter().enumerate() {
+            match part.stop.unwrap_or(self.robot.stop.behaviour) {
+                StopBehaviour::Hold => world.hold(i),
+                StopBehaviour::Limp => world.disable_torque(i),
+            }
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! The robot models of `robots/`, built in, and others from a folder.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -85,19 +86,27 @@ pub fn list() -> impl Iterator<Item = &'static str> {
     BUILT_IN.iter().map(|robot| robot.name)
 }
 
-/// The robot that `wanted` names: a built-in one by its name, an alias or LeRobot's type, or a folder
-/// that holds a robot.toml and its meshes.
+/// The text of the built-in robot called `name`, for others that include it.
+fn text_of(name: &str) -> Option<String> {
+    BUILT_IN.iter().find(|robot| robot.name == name).map(|robot| robot.toml.to_owned())
+}
+
+/// The robot that `wanted` names: a built-in one by its name, or by LeRobot's names of its types and class,
+/// or a folder that holds a robot.toml and its meshes. Robots that it includes are folders beside that one,
+/// or built in. One whose robot.toml has no simulation section has no meshes, and can't be simulated.
 ///
 /// # Errors
 /// When there is no such robot, or its files cannot be used.
 pub fn get(wanted: &str) -> Result<RobotModel, RobotModelError> {
-    for robot in BUILT_IN {
-        let description = RobotDescription::from_toml(robot.name, robot.toml)?;
-        let names = [&description.name, &description.lerobot_robot_type];
-        if names.into_iter().chain(&description.aliases).any(|name| name == wanted) {
-            let find = |mesh: &str| robot.meshes.iter().find(|(name, _)| *name == mesh).map(|(_, bytes)| bytes.to_vec());
-            return with_meshes(description, |mesh| Ok(find(mesh)));
-        }
+    let read = |robot: &'static BuiltIn| Ok((robot, RobotDescription::from_toml_with(robot.name, robot.toml, &text_of)?));
+    let built_in = BUILT_IN.iter().map(read).collect::<Result<Vec<_>, DescriptionError>>()?;
+    // Robots of one class are told apart by their types, and types by names.
+    let by_name = built_in.iter().find(|(robot, _)| robot.name == wanted);
+    let by_type = || built_in.iter().find(|(_, description)| description.lerobot.types.iter().any(|name| name == wanted));
+    let by_class = || built_in.iter().find(|(_, description)| description.lerobot.class == wanted);
+    if let Some((robot, description)) = by_name.or_else(by_type).or_else(by_class) {
+        let find = |mesh: &str| robot.meshes.iter().find(|(name, _)| *name == mesh).map(|(_, bytes)| bytes.to_vec());
+        return with_meshes(description.clone(), |mesh| Ok(find(mesh)));
     }
     let folder = Path::new(wanted);
     if !folder.join("robot.toml").is_file() {
@@ -108,14 +117,35 @@ pub fn get(wanted: &str) -> Result<RobotModel, RobotModelError> {
 
 fn from_folder(folder: &Path) -> Result<RobotModel, RobotModelError> {
     let path = folder.join("robot.toml");
-    let text = String::from_utf8(read(&path)?)
-        .map_err(|e| RobotModelError::Read { path: path.clone(), source: io::Error::new(io::ErrorKind::InvalidData, e) })?;
-    let description = RobotDescription::from_toml(&path.display().to_string(), &text)?;
-    with_meshes(description, |mesh| {
-        let stays_inside = Path::new(mesh).components().all(|part| matches!(part, Component::Normal(_)));
+    let text = read_text(&path)?;
+    let beside = folder.join("..");
+    // A neighbour that is there but can't be read is an error of its own, not one that is not there.
+    let unread = RefCell::new(None);
+    let find = |name: &str| {
+        let path = beside.join(name).join("robot.toml");
+        if stays_inside(name) && Path::new(name).components().count() == 1 && path.is_file() {
+            return read_text(&path).map_err(|error| unread.replace(Some(error))).ok();
+        }
+        text_of(name)
+    };
+    let description = RobotDescription::from_toml_with(&path.display().to_string(), &text, &find);
+    if let Some(error) = unread.take() {
+        return Err(error);
+    }
+    with_meshes(description?, |mesh| {
         let path = folder.join(mesh);
-        if stays_inside && path.is_file() { read(&path).map(Some) } else { Ok(None) }
+        if stays_inside(mesh) && path.is_file() { read(&path).map(Some) } else { Ok(None) }
     })
+}
+
+/// Whether `name` leads nowhere but further down.
+fn stays_inside(name: &str) -> bool {
+    Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+fn read_text(path: &Path) -> Result<String, RobotModelError> {
+    let bad = |e| RobotModelError::Read { path: path.to_owned(), source: io::Error::new(io::ErrorKind::InvalidData, e) };
+    String::from_utf8(read(path)?).map_err(bad)
 }
 
 fn with_meshes(
@@ -169,9 +199,9 @@ mod tests {
             let from_folder = get(robots_folder().join(&name).to_str().unwrap()).unwrap();
             assert_eq!(built_in.description, from_folder.description);
             assert_eq!(built_in.meshes, from_folder.meshes);
-            assert!(built_in.description.simulation.is_some());
+            assert!(built_in.description.simulation.is_some() || name != "so101");
             // No mesh lies there unused.
-            let files = fs::read_dir(robots_folder().join(&name).join("meshes")).unwrap().count();
+            let files = fs::read_dir(robots_folder().join(&name).join("meshes")).map_or(0, Iterator::count);
             assert_eq!(files, built_in.meshes.len());
         }
     }

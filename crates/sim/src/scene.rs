@@ -1,6 +1,7 @@
 //! What stands on the table and how it looks, apart from the robot.
 
 use nalgebra::{Isometry3, Vector3};
+use sinew_core::RobotDescription;
 
 /// The extent of a [`Prop`] in its own frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,8 +74,17 @@ impl Default for Look {
 /// Everything an episode starts from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scene {
-    /// The arm's joint positions.
-    pub arm_rad: Vec<f64>,
+    /// Where the robot's parts are: a value a part, radians or metres.
+    pub pose: Vec<f64>,
     pub props: Vec<Prop>,
     pub look: Look,
+}
+
+/// Where the robot's parts rest; those that rest anywhere are at 0, as far as their limits let them.
+pub(crate) fn rest_pose(robot: &RobotDescription) -> Vec<f64> {
+    let rest = |part: &sinew_core::Part| {
+        let [lower, upper] = part.position_limits();
+        part.rest.unwrap_or(0.0_f64.clamp(lower, upper))
+    };
+    robot.parts.iter().map(rest).collect()
 }

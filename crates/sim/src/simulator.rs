@@ -4,10 +4,12 @@ use std::any::Any;
 use std::sync::Arc;
 
 use nalgebra::{Isometry3, Vector3};
-use sinew_core::{Image, RobotDescription};
+use sinew_core::RobotDescription;
 
 use crate::error::SimError;
 use crate::scene::Scene;
+use crate::seen::Seen;
+use crate::view::View;
 
 /// A state of a [`Simulator`] to come back to; only the engine that made it can read it.
 pub struct Snapshot(Box<dyn Any + Send>);
@@ -24,17 +26,22 @@ impl Snapshot {
 }
 
 /// A robot, what stands on its table, and time. Deterministic: the same scene and the same goals at
-/// the same times give the same bits. Joints are indexed in the description's order, props in the
-/// scene's; the world's frame is the robot's base frame, and the table's top is z = 0.
+/// the same times give the same bits. Parts are indexed in the description's order, props in the
+/// scene's; values are radians or metres; the world's frame is the robot's base frame, and the table's top
+/// is z = 0.
 pub trait Simulator: Send {
     fn robot(&self) -> &Arc<RobotDescription>;
 
-    fn scene(&self) -> &Scene;
+    /// Another one after each reset.
+    fn scene(&self) -> &Arc<Scene>;
+
+    /// What the robot and its cameras look like.
+    fn view(&self) -> &Arc<View>;
 
     /// Starts over, at time 0, with another scene; torque is off.
     ///
     /// # Errors
-    /// When the scene does not place every joint; the world is then unchanged.
+    /// When the scene does not place every part; the world is then unchanged.
     fn reset(&mut self, scene: Scene) -> Result<(), SimError>;
 
     /// Seconds since the reset.
@@ -47,47 +54,39 @@ pub trait Simulator: Send {
     /// When a body left the finite numbers.
     fn advance_to(&mut self, time_s: f64) -> Result<(), SimError>;
 
-    /// Goals := present positions, then torque on.
+    /// Goals := present positions, then torque on, of the parts that are commanded.
     fn enable_torque(&mut self);
 
-    /// Goals := present positions of the servos whose torque is on.
-    fn hold(&mut self);
+    /// Goal := present position, when the part's torque is on.
+    fn hold(&mut self, part: usize);
 
-    fn disable_torque(&mut self);
+    fn disable_torque(&mut self, part: usize);
 
-    /// Sends joint goals to the servos, where they arrive after the motors' latency.
+    /// Sends goals to the servos, a value a channel of action, where they arrive after the motors' latency.
     ///
     /// # Errors
-    /// When there is not one finite goal a joint; no servo then got one.
-    fn set_goals(&mut self, goals_rad: &[f64]) -> Result<(), SimError>;
+    /// When there is not one finite goal a channel; no servo then got one.
+    fn set_goals(&mut self, goals: &[f64]) -> Result<(), SimError>;
 
-    /// The true position of a joint.
-    fn position_rad(&self, joint: usize) -> f64;
+    /// Where a part truly is.
+    fn value(&self, part: usize) -> f64;
 
-    fn velocity_rad_per_s(&self, joint: usize) -> f64;
+    /// A second.
+    fn velocity(&self, part: usize) -> f64;
 
     /// A motor's effort as a share of stall torque, −1..1.
-    fn effort(&self, joint: usize) -> f64;
+    fn effort(&self, part: usize) -> f64;
 
-    /// Poses of the links: `base` first, then one a joint.
-    fn world_from_links(&self) -> Vec<Isometry3<f64>>;
+    /// The base's pose is 0, then comes one a part.
+    fn world_from_link(&self, link: usize) -> Isometry3<f64>;
 
     fn world_from_prop(&self, prop: usize) -> Isometry3<f64>;
 
     fn prop_velocity_m_per_s(&self, prop: usize) -> Vector3<f64>;
 
-    /// Draws what camera `camera` of the description sees, at the image's own size.
-    ///
-    /// # Errors
-    /// When there is no such camera.
-    fn render(&mut self, camera: usize, image: &mut Image) -> Result<(), SimError>;
-
-    /// As [`Simulator::render`], for as many cameras as there are images, in order; cheaper than one
-    /// by one.
-    ///
-    /// # Errors
-    /// When there are more images than cameras.
-    fn render_all(&mut self, images: &mut [Image]) -> Result<(), SimError>;
+    /// Writes how the world is now into `seen`, but for its due time and its scene's number. Allocates nothing
+    /// once `seen` has had this scene.
+    fn see(&self, seen: &mut Seen);
 
     fn snapshot(&self) -> Snapshot;
 
@@ -100,11 +99,12 @@ pub trait Simulator: Send {
     /// A digest of everything that moves.
     fn state_hash(&self) -> u64;
 
-    fn positions_rad(&self) -> Vec<f64> {
-        (0..self.robot().joints.len()).map(|i| self.position_rad(i)).collect()
+    fn values(&self) -> Vec<f64> {
+        (0..self.robot().parts.len()).map(|i| self.value(i)).collect()
     }
 
+    /// Where the robot's first tool is.
     fn world_from_tool(&self) -> Isometry3<f64> {
-        self.robot().base_from_tool(&self.positions_rad())
+        self.robot().base_from_tool(0, &self.values())
     }
 }

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use nalgebra::{Isometry3, Vector3};
 use rapier3d::prelude::*;
-use sinew_core::{Fnv1a, Image, RobotDescription};
+use sinew_core::{Fnv1a, RobotDescription};
 
-use crate::arm::{Arm, JointState};
+use crate::arm::{Arm, PartState};
 use crate::convert;
 use crate::error::SimError;
 use crate::robots::RobotModel;
-use crate::scene::{Look, PropPhysics, PropShape, Scene};
+use crate::scene::{Look, PropPhysics, PropShape, Scene, rest_pose};
+use crate::seen::Seen;
 use crate::simulator::{Simulator, Snapshot};
-use crate::view::{Poses, View};
+use crate::view::View;
 
 /// Physics substeps a second; a control tick of 1/30 s is eight of them.
 pub const SUBSTEPS_PER_SECOND: u32 = 240;
@@ -49,11 +50,13 @@ struct State {
 /// The embedded [`Simulator`], on rapier.
 pub struct World {
     robot: Arc<RobotDescription>,
-    scene: Scene,
+    /// The part of each channel of action.
+    commanded: Vec<usize>,
+    scene: Arc<Scene>,
     state: State,
     parameters: IntegrationParameters,
     pipeline: PhysicsPipeline,
-    view: View,
+    view: Arc<View>,
 }
 
 impl World {
@@ -61,12 +64,14 @@ impl World {
     /// the description's.
     ///
     /// # Errors
-    /// When the description has no usable simulation section.
+    /// When the description has no usable simulation section, a base, or a part that is commanded by
+    /// anything but its position.
     pub fn new(model: &RobotModel) -> Result<Self, SimError> {
         let robot = Arc::new(model.description.clone());
-        let scene = Scene { arm_rad: robot.stop.rest_rad.clone(), props: Vec::new(), look: Look::default() };
+        let scene = Arc::new(Scene { pose: rest_pose(&robot), props: Vec::new(), look: Look::default() });
         let state = State::new(&robot, &scene)?;
-        let view = View::new(model.clone())?;
+        let view = Arc::new(View::new(model.clone())?);
+        let commanded = (0..robot.parts.len()).filter(|i| robot.parts[*i].command.is_some()).collect();
         // Contacts here are between things of centimetres.
         let parameters = IntegrationParameters {
             dt: SUBSTEP_S as f32,
@@ -78,7 +83,7 @@ impl World {
             static_contact_softness: SpringCoefficients::new(120.0, 5.0),
             ..IntegrationParameters::default()
         };
-        Ok(Self { robot, scene, state, parameters, pipeline: PhysicsPipeline::new(), view })
+        Ok(Self { robot, commanded, scene, state, parameters, pipeline: PhysicsPipeline::new(), view })
     }
 
     /// Substeps since the reset.
@@ -127,7 +132,7 @@ impl World {
         if let Some(i) = self.state.arm.links.iter().position(|link| *link == handle) {
             return match i {
                 0 => "the base".into(),
-                i => format!("the link of {}", self.robot.joints[i - 1].name),
+                i => format!("the link of {}", self.robot.parts[i - 1].name),
             };
         }
         match self.state.props.iter().position(|prop| *prop == Some(handle)) {
@@ -135,21 +140,13 @@ impl World {
             None => "the table".into(),
         }
     }
-
-    fn poses(&self) -> Poses {
-        Poses {
-            world_from_links: self.world_from_links(),
-            world_from_props: (0..self.scene.props.len()).map(|i| self.world_from_prop(i)).collect(),
-        }
-    }
 }
 
 impl Simulator for World {
     fn reset(&mut self, scene: Scene) -> Result<(), SimError> {
         self.state = State::new(&self.robot, &scene)?;
-        self.scene = scene;
+        self.scene = Arc::new(scene);
         self.pipeline = PhysicsPipeline::new();
-        self.view.reset();
         Ok(())
     }
 
@@ -157,8 +154,12 @@ impl Simulator for World {
         &self.robot
     }
 
-    fn scene(&self) -> &Scene {
+    fn scene(&self) -> &Arc<Scene> {
         &self.scene
+    }
+
+    fn view(&self) -> &Arc<View> {
+        &self.view
     }
 
     fn time_s(&self) -> f64 {
@@ -174,56 +175,68 @@ impl Simulator for World {
     }
 
     fn enable_torque(&mut self) {
-        let state = &mut self.state;
-        for i in 0..state.arm.servos.len() {
-            let JointState { position_rad, .. } = state.arm.joint(i, &state.multibodies);
-            state.arm.servos[i].enable(position_rad);
+        let Self { commanded, state, .. } = self;
+        for &i in commanded.iter() {
+            let value = state.arm.part(i, &state.multibodies).value;
+            state.arm.servos[i].enable(value);
         }
     }
 
-    fn hold(&mut self) {
-        let state = &mut self.state;
-        for i in 0..state.arm.servos.len() {
-            let JointState { position_rad, .. } = state.arm.joint(i, &state.multibodies);
-            if state.arm.servos[i].torque_is_on() {
-                state.arm.servos[i].enable(position_rad);
-            }
+    fn hold(&mut self, part: usize) {
+        let value = self.value(part);
+        let servo = &mut self.state.arm.servos[part];
+        if servo.torque_is_on() {
+            servo.enable(value);
         }
     }
 
-    fn disable_torque(&mut self) {
-        self.state.arm.servos.iter_mut().for_each(crate::servo::Servo::disable);
+    fn disable_torque(&mut self, part: usize) {
+        self.state.arm.servos[part].disable();
     }
 
-    fn set_goals(&mut self, goals_rad: &[f64]) -> Result<(), SimError> {
-        let expected = self.state.arm.servos.len();
-        if goals_rad.len() != expected {
-            return Err(SimError::Width { doing: "setting goals", expected, found: goals_rad.len() });
+    fn set_goals(&mut self, goals: &[f64]) -> Result<(), SimError> {
+        let expected = self.commanded.len();
+        if goals.len() != expected {
+            return Err(SimError::Width { doing: "setting goals", expected, found: goals.len() });
         }
-        if let Some((joint, goal)) = self.robot.joints.iter().zip(goals_rad).find(|(_, goal)| !goal.is_finite()) {
-            return Err(SimError::NonFiniteGoal { joint: joint.name.clone(), value: *goal });
+        if let Some((part, goal)) = self.commanded.iter().zip(goals).find(|(_, goal)| !goal.is_finite()) {
+            return Err(SimError::NonFiniteGoal { part: self.robot.parts[*part].name.clone(), value: *goal });
         }
-        for (servo, goal) in self.state.arm.servos.iter_mut().zip(goals_rad) {
-            servo.set_goal(self.state.substep, *goal);
+        for (part, goal) in self.commanded.iter().zip(goals) {
+            self.state.arm.servos[*part].set_goal(self.state.substep, *goal);
         }
         Ok(())
     }
 
-    fn position_rad(&self, i: usize) -> f64 {
-        self.state.arm.joint(i, &self.state.multibodies).position_rad
+    fn value(&self, i: usize) -> f64 {
+        self.state.arm.part(i, &self.state.multibodies).value
     }
 
-    fn velocity_rad_per_s(&self, i: usize) -> f64 {
-        self.state.arm.joint(i, &self.state.multibodies).velocity_rad_per_s
+    fn velocity(&self, i: usize) -> f64 {
+        self.state.arm.part(i, &self.state.multibodies).velocity
     }
 
     fn effort(&self, i: usize) -> f64 {
-        let JointState { position_rad, velocity_rad_per_s } = self.state.arm.joint(i, &self.state.multibodies);
-        self.state.arm.servos[i].effort(position_rad, velocity_rad_per_s)
+        let PartState { value, velocity } = self.state.arm.part(i, &self.state.multibodies);
+        self.state.arm.servos[i].effort(value, velocity)
     }
 
-    fn world_from_links(&self) -> Vec<Isometry3<f64>> {
-        self.state.arm.links.iter().map(|link| convert::isometry(self.state.bodies[*link].position())).collect()
+    fn see(&self, seen: &mut Seen) {
+        let (parts, props) = (0..self.robot.parts.len(), 0..self.scene.props.len());
+        seen.robot.clone_from(&self.robot);
+        seen.scene.clone_from(&self.scene);
+        seen.time_s = self.time_s();
+        refill(&mut seen.values, parts.clone().map(|i| self.value(i)));
+        refill(&mut seen.velocities, parts.clone().map(|i| self.velocity(i)));
+        refill(&mut seen.efforts, parts.map(|i| self.effort(i)));
+        refill(&mut seen.world_from_links, (0..self.state.arm.links.len()).map(|i| self.world_from_link(i)));
+        refill(&mut seen.world_from_props, props.clone().map(|i| self.world_from_prop(i)));
+        refill(&mut seen.prop_velocities_m_per_s, props.map(|i| self.prop_velocity_m_per_s(i)));
+        seen.state_hash = self.state_hash();
+    }
+
+    fn world_from_link(&self, i: usize) -> Isometry3<f64> {
+        convert::isometry(self.state.bodies[self.state.arm.links[i]].position())
     }
 
     fn world_from_prop(&self, i: usize) -> Isometry3<f64> {
@@ -237,30 +250,19 @@ impl Simulator for World {
         self.state.props[i].map_or_else(Vector3::zeros, |handle| convert::vector3(self.state.bodies[handle].linvel()))
     }
 
-    fn render(&mut self, camera: usize, image: &mut Image) -> Result<(), SimError> {
-        let poses = self.poses();
-        self.view.draw(&self.scene, &poses, std::iter::once((camera, image)))
-    }
-
-    fn render_all(&mut self, images: &mut [Image]) -> Result<(), SimError> {
-        let poses = self.poses();
-        self.view.draw(&self.scene, &poses, images.iter_mut().enumerate())
-    }
-
     fn snapshot(&self) -> Snapshot {
         Snapshot::new((self.state.clone(), self.scene.clone()))
     }
 
     fn restore(&mut self, snapshot: &Snapshot) -> Result<(), SimError> {
-        let (state, scene) = snapshot.state::<(State, Scene)>().ok_or(SimError::ForeignSnapshot)?;
+        let (state, scene) = snapshot.state::<(State, Arc<Scene>)>().ok_or(SimError::ForeignSnapshot)?;
         self.state = state.clone();
         self.scene = scene.clone();
         self.pipeline = PhysicsPipeline::new();
-        self.view.reset();
         Ok(())
     }
 
-    /// 64-bit FNV-1a over every body's pose and velocity, every joint and every servo.
+    /// 64-bit FNV-1a over every body's pose and velocity, every part and every servo.
     fn state_hash(&self) -> u64 {
         let mut hash = Fnv1a::default();
         let mut word = |value: u64| hash.write(&value.to_le_bytes());
@@ -272,13 +274,19 @@ impl Simulator for World {
             }
         }
         for (i, servo) in self.state.arm.servos.iter().enumerate() {
-            let JointState { position_rad, velocity_rad_per_s } = self.state.arm.joint(i, &self.state.multibodies);
-            word(position_rad.to_bits());
-            word(velocity_rad_per_s.to_bits());
+            let PartState { value, velocity } = self.state.arm.part(i, &self.state.multibodies);
+            word(value.to_bits());
+            word(velocity.to_bits());
             servo.digest(&mut word);
         }
         hash.finish()
     }
+}
+
+/// Puts `values` in place of what is in `list`.
+fn refill<T>(list: &mut Vec<T>, values: impl Iterator<Item = T>) {
+    list.clear();
+    list.extend(values);
 }
 
 impl State {
@@ -290,7 +298,7 @@ impl State {
         let top =
             ColliderBuilder::cuboid(1.0, 1.0, 0.05).translation(Vector::new(0.0, 0.0, -0.05)).friction(0.6).collision_groups(groups::PROP);
         colliders.insert_with_parent(top, table, &mut bodies);
-        let arm = Arm::build(robot, &scene.arm_rad, SUBSTEP_S, &mut bodies, &mut colliders, &mut multibodies)?;
+        let arm = Arm::build(robot, &scene.pose, SUBSTEP_S, &mut bodies, &mut colliders, &mut multibodies)?;
         let props = scene
             .props
             .iter()

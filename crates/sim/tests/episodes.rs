@@ -62,15 +62,16 @@ fn whatever_is_to_be_moved_can_be_reached_from_above() {
         let mut environment = SimEnvironment::new(world.clone(), *task);
         for seed in 0..200 {
             environment.reset(seed).unwrap();
-            let world = world.lock().unwrap();
-            let robot = world.robot();
-            for (i, prop) in world.scene().props.iter().enumerate() {
+            let seen = world.newest();
+            let robot = &seen.robot;
+            let rest: Vec<f64> = robot.parts.iter().map(|part| part.rest.unwrap()).collect();
+            for (i, prop) in seen.scene.props.iter().enumerate() {
                 if !matches!(prop.physics, PropPhysics::Moving { .. }) {
                     continue;
                 }
-                let position_m = world.world_from_prop(i).translation.vector;
+                let position_m = seen.world_from_props[i].translation.vector;
                 let goal = ToolGoal { position_m, approach: Some(-nalgebra::Vector3::z_axis()), across: None };
-                let found = robot.inverse_kinematics(&goal, &robot.stop.rest_rad).unwrap();
+                let found = robot.inverse_kinematics(0, &goal, &rest).unwrap();
                 assert!(found.position_error_m < 0.003 && found.direction_error_rad < 0.15, "{} with seed {seed}: {found:?}", task.name());
             }
         }

@@ -22,7 +22,6 @@ mod table;
 mod tests;
 
 use nalgebra::{Isometry3, Point3, Vector3};
-use sinew_core::Image;
 
 use crate::mesh::Mesh;
 use crate::scene::Look;
@@ -160,11 +159,10 @@ impl Renderer {
 }
 
 impl Staged<'_> {
-    /// Draws into `image` at its own width and height; its time and number stay as they are.
-    pub fn draw(&mut self, camera: &Camera, image: &mut Image) {
-        let (width, height) = (image.width as usize, image.height as usize);
-        image.rgb.resize(width * height * 3, 0);
-        if image.rgb.is_empty() {
+    /// Draws an image of `width` and `height` pixels into `rgb`, which has three bytes for each.
+    pub fn draw(&mut self, camera: &Camera, (width, height): (u32, u32), rgb: &mut [u8]) {
+        let (width, height) = (width as usize, height as usize);
+        if rgb.is_empty() {
             return;
         }
         let Renderer { meshes, staged, palettes, vertices, screen, samples, table, shadows, .. } = &mut *self.renderer;
@@ -187,6 +185,6 @@ impl Staged<'_> {
             }
         }
         let view = table::View::new(camera, width, height);
-        samples.resolve(&mut image.rgb, |y| table.row(&view, y, shadows));
+        samples.resolve(rgb, |y| table.row(&view, y, shadows));
     }
 }

@@ -6,7 +6,7 @@ use sinew_core::Image;
 use super::{Camera, Decal, Instance, Renderer};
 use crate::mesh::Mesh;
 use crate::robots;
-use crate::scene::Look;
+use crate::scene::{Look, rest_pose};
 
 const RED: [f32; 3] = [0.8, 0.0, 0.0];
 const BLUE: [f32; 3] = [0.0, 0.0, 0.8];
@@ -41,7 +41,7 @@ fn is_red([r, g, b]: [u8; 3]) -> bool {
 
 fn draw(renderer: &mut Renderer, look: &Look, instances: &[Instance], decals: &[Decal], camera: &Camera, size: (u32, u32)) -> Image {
     let mut image = Image::black(size.0, size.1);
-    renderer.stage(look, instances, decals).draw(camera, &mut image);
+    renderer.stage(look, instances, decals).draw(camera, size, &mut image.rgb);
     image
 }
 
@@ -203,7 +203,7 @@ fn what_reaches_behind_the_camera_is_cut_off_and_not_torn() {
 fn so101(renderer: &mut Renderer, position_rad: &[f64]) -> Vec<Instance> {
     let model = robots::get("so101").unwrap();
     let mut poses = vec![Isometry3::identity()];
-    poses.extend(model.description.base_from_links(position_rad));
+    poses.extend(model.description.base_from_parts(position_rad));
     let links = &model.description.simulation.as_ref().unwrap().links;
     let visuals = links.iter().zip(poses).flat_map(|(link, pose)| link.visuals.iter().map(move |visual| (visual, pose)));
     visuals
@@ -221,7 +221,7 @@ fn so101_camera(name: &str, position_rad: &[f64]) -> Camera {
     let simulation = robot.simulation.as_ref().unwrap();
     let camera = simulation.cameras.iter().find(|camera| camera.name == name).unwrap();
     let link = simulation.links.iter().position(|link| link.name == camera.link);
-    let base_from_link = link.map_or_else(Isometry3::identity, |i| robot.base_from_links(position_rad)[i - 1]);
+    let base_from_link = link.map_or_else(Isometry3::identity, |i| robot.base_from_parts(position_rad)[i - 1]);
     Camera {
         world_from_camera: (base_from_link * camera.link_from_camera.to_isometry()).cast(),
         vertical_field_of_view_rad: camera.vertical_field_of_view_rad as f32,
@@ -254,7 +254,7 @@ fn the_wrist_camera_sees_the_finger_tips() {
     let image = Image::black(128, 96);
     for gripper_rad in [-0.1, 0.25, 0.6] {
         let position = [0.0, 0.0, 0.0, 0.0, 0.0, gripper_rad];
-        let links = robot.base_from_links(&position);
+        let links = robot.base_from_parts(&position);
         let camera = so101_camera("wrist", &position);
         for (link, tip) in [(4, [-0.008, 0.0, -0.1]), (5, [-0.012, -0.078, 0.019])] {
             let at = links[link] * Point3::from(tip);
@@ -269,8 +269,8 @@ fn the_wrist_camera_sees_the_finger_tips() {
 fn the_front_camera_sees_the_workspace_past_the_resting_arm() {
     let robot = robots::get("so101").unwrap().description;
     let mut renderer = Renderer::new();
-    let arm = so101(&mut renderer, &robot.stop.rest_rad);
-    let camera = so101_camera("front", &robot.stop.rest_rad);
+    let arm = so101(&mut renderer, &rest_pose(&robot));
+    let camera = so101_camera("front", &rest_pose(&robot));
     let mesh = renderer.add_mesh(Mesh::cuboid(Vector3::repeat(0.015)));
     for x in [0.18, 0.25, 0.32, 0.38] {
         for y in [-0.18, -0.09, 0.0, 0.09, 0.18] {

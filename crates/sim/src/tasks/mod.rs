@@ -11,9 +11,9 @@ use nalgebra::Vector3;
 use sinew_core::{RobotDescription, Teleoperator};
 
 use crate::error::SimError;
-use crate::robot::SharedWorld;
 use crate::scene::Scene;
-use crate::simulator::Simulator;
+use crate::seen::Seen;
+use crate::shared::SharedWorld;
 
 /// Index of the prop that a task is about: the cube to move, or the mark to reach.
 pub(crate) const TARGET: usize = 0;
@@ -37,13 +37,13 @@ pub trait Task: Send + Sync {
     /// When no placement within the arm's reach was found.
     fn scene(&self, robot: &RobotDescription, seed: u64, rng: &mut Rng) -> Result<(Scene, String), SimError>;
 
-    /// Whether the world looks now as the instruction asks.
-    fn is_done(&self, world: &dyn Simulator) -> bool;
+    /// Whether the world looks as the instruction asks.
+    fn is_done(&self, world: &Seen) -> bool;
 
     /// Why the task can no longer be done; `None` while it can.
-    fn failure(&self, world: &dyn Simulator) -> Option<String>;
+    fn failure(&self, world: &Seen) -> Option<String>;
 
-    /// Someone who does the task, knowing the true state of `world`.
+    /// Someone who does the task, knowing the true state of `world`, which it looks at but does not touch.
     fn teleoperator(&self, world: SharedWorld, seed: u64) -> Box<dyn Teleoperator>;
 }
 
@@ -65,15 +65,15 @@ pub fn get(name: &str) -> Result<&'static dyn Task, SimError> {
 }
 
 /// A cube that left the table or was thrown out of reach cannot be fetched back.
-fn lost_cube(world: &dyn Simulator, prop: usize) -> Option<String> {
-    let at = world.world_from_prop(prop).translation.vector;
+fn lost_cube(world: &Seen, prop: usize) -> Option<String> {
+    let at = world.world_from_props[prop].translation.vector;
     let gone = at.z < -0.05 || at.xy().norm() > 0.45 || at.x < 0.0;
-    gone.then(|| format!("{} is out of reach at ({:.2}, {:.2}, {:.2}) m", world.scene().props[prop].name, at.x, at.y, at.z))
+    gone.then(|| format!("{} is out of reach at ({:.2}, {:.2}, {:.2}) m", world.scene.props[prop].name, at.x, at.y, at.z))
 }
 
 /// Whether prop `prop` lies still and the gripper has let go and moved away from it.
-fn left_alone(world: &dyn Simulator, prop: usize) -> bool {
-    let at: Vector3<f64> = world.world_from_prop(prop).translation.vector;
+fn left_alone(world: &Seen, prop: usize) -> bool {
+    let at: Vector3<f64> = world.world_from_props[prop].translation.vector;
     let tool = world.world_from_tool().translation.vector;
-    world.prop_velocity_m_per_s(prop).norm() < 0.02 && (tool - at).norm() > 0.06 && tool.z > 0.055
+    world.prop_velocities_m_per_s[prop].norm() < 0.02 && (tool - at).norm() > 0.06 && tool.z > 0.055
 }

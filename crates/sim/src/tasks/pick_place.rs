@@ -6,9 +6,9 @@ use sinew_core::{RobotDescription, Teleoperator};
 use super::scenery::{CUBE_PAINTS, Region, between, bin, cube, in_bin, place, scene, within_reach};
 use super::{GOAL, TARGET, Task, left_alone, lost_cube};
 use crate::error::SimError;
-use crate::robot::SharedWorld;
 use crate::scene::Scene;
-use crate::simulator::Simulator;
+use crate::seen::Seen;
+use crate::shared::SharedWorld;
 use crate::teleop::{self, Carrier};
 
 pub(super) struct PickPlace;
@@ -41,11 +41,11 @@ impl Task for PickPlace {
         Ok((scene(robot, rng, props), "Put the cube into the green bin.".into()))
     }
 
-    fn is_done(&self, world: &dyn Simulator) -> bool {
-        in_bin(&world.world_from_prop(GOAL), &world.world_from_prop(TARGET).translation.vector) && left_alone(world, TARGET)
+    fn is_done(&self, world: &Seen) -> bool {
+        in_bin(&world.world_from_props[GOAL], &world.world_from_props[TARGET].translation.vector) && left_alone(world, TARGET)
     }
 
-    fn failure(&self, world: &dyn Simulator) -> Option<String> {
+    fn failure(&self, world: &Seen) -> Option<String> {
         lost_cube(world, TARGET)
     }
 

@@ -6,9 +6,9 @@ use sinew_core::{RobotDescription, Teleoperator};
 use super::scenery::{CUBE_PAINTS, Region, cube, disc, place, scene, within_reach};
 use super::{GOAL, TARGET, Task, left_alone, lost_cube};
 use crate::error::SimError;
-use crate::robot::SharedWorld;
 use crate::scene::Scene;
-use crate::simulator::Simulator;
+use crate::seen::Seen;
+use crate::shared::SharedWorld;
 use crate::teleop::{self, Carrier};
 
 pub(super) struct Push;
@@ -40,13 +40,13 @@ impl Task for Push {
         Ok((scene(robot, rng, props), "Push the cube onto the green disc.".into()))
     }
 
-    fn is_done(&self, world: &dyn Simulator) -> bool {
-        let cube = world.world_from_prop(TARGET).translation.vector;
-        let disc = world.world_from_prop(GOAL).translation.vector;
+    fn is_done(&self, world: &Seen) -> bool {
+        let cube = world.world_from_props[TARGET].translation.vector;
+        let disc = world.world_from_props[GOAL].translation.vector;
         (cube - disc).xy().norm() < DISC_RADIUS_M && left_alone(world, TARGET)
     }
 
-    fn failure(&self, world: &dyn Simulator) -> Option<String> {
+    fn failure(&self, world: &Seen) -> Option<String> {
         lost_cube(world, TARGET)
     }
 

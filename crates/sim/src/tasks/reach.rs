@@ -6,9 +6,9 @@ use sinew_core::{RobotDescription, Teleoperator};
 use super::scenery::{Region, between, marker, place, scene, within_reach};
 use super::{TARGET, Task};
 use crate::error::SimError;
-use crate::robot::SharedWorld;
-use crate::scene::Scene;
-use crate::simulator::Simulator;
+use crate::scene::{Scene, rest_pose};
+use crate::seen::Seen;
+use crate::shared::SharedWorld;
 use crate::teleop::{self, Reacher};
 
 pub(super) struct Reach;
@@ -31,7 +31,7 @@ impl Task for Reach {
     }
 
     fn scene(&self, robot: &RobotDescription, seed: u64, rng: &mut Rng) -> Result<(Scene, String), SimError> {
-        let rest = robot.base_from_tool(&robot.stop.rest_rad).translation.vector;
+        let rest = robot.base_from_tool(0, &rest_pose(robot)).translation.vector;
         let at = place(self.name(), seed, || {
             let at = MARKERS.point(rng);
             let at = within_reach(robot, &at).then(|| at.push(between(rng, 0.03, 0.09)))?;
@@ -41,12 +41,12 @@ impl Task for Reach {
         Ok((scene(robot, rng, props), "Touch the green marker with the gripper.".into()))
     }
 
-    fn is_done(&self, world: &dyn Simulator) -> bool {
-        let marker = world.world_from_prop(TARGET).translation.vector;
+    fn is_done(&self, world: &Seen) -> bool {
+        let marker = world.world_from_props[TARGET].translation.vector;
         (world.world_from_tool().translation.vector - marker).norm() < TOUCH_M
     }
 
-    fn failure(&self, _world: &dyn Simulator) -> Option<String> {
+    fn failure(&self, _world: &Seen) -> Option<String> {
         None
     }
 

@@ -4,10 +4,10 @@ use std::f64::consts::{FRAC_PI_2, PI};
 
 use fastrand::Rng;
 use nalgebra::{Isometry3, Translation3, UnitQuaternion, Vector2, Vector3};
-use sinew_core::{RobotDescription, ToolGoal};
+use sinew_core::{Part, PartKind, RobotDescription, ToolGoal};
 
 use crate::error::SimError;
-use crate::scene::{Look, Prop, PropPhysics, PropShape, Scene};
+use crate::scene::{Look, Prop, PropPhysics, PropShape, Scene, rest_pose};
 
 /// A colour and its name in instructions.
 pub(super) struct Paint {
@@ -48,18 +48,19 @@ pub(super) fn look(rng: &mut Rng) -> Look {
 }
 
 /// The robot's rest pose, a little off.
-pub(super) fn arm_rad(robot: &RobotDescription, rng: &mut Rng) -> Vec<f64> {
-    robot
-        .joints
-        .iter()
-        .zip(&robot.stop.rest_rad)
-        .map(|(joint, rest)| (rest + between(rng, -0.04, 0.04)).clamp(joint.limits.position_rad[0], joint.limits.position_rad[1]))
-        .collect()
+pub(super) fn pose(robot: &RobotDescription, rng: &mut Rng) -> Vec<f64> {
+    let mut near = |part: &Part, rest: f64| {
+        let [lower, upper] = part.position_limits();
+        // What slides is nearly where it rests: metres are more than radians.
+        let most = if part.kind == PartKind::Prismatic { 0.002 } else { 0.04 };
+        (rest + between(rng, -most, most)).clamp(lower, upper)
+    };
+    robot.parts.iter().zip(rest_pose(robot)).map(|(part, rest)| near(part, rest)).collect()
 }
 
 /// Assembles a scene; draws the arm's pose and the look.
 pub(super) fn scene(robot: &RobotDescription, rng: &mut Rng, props: Vec<Prop>) -> Scene {
-    Scene { arm_rad: arm_rad(robot, rng), props, look: look(rng) }
+    Scene { pose: pose(robot, rng), props, look: look(rng) }
 }
 
 /// An axis-aligned part of the table, metres.
@@ -84,11 +85,10 @@ pub(super) fn place<T>(task: &'static str, seed: u64, mut draw: impl FnMut() -> 
 /// Whether the gripper, pointing straight down, reaches `at` from just above the table up to where
 /// it carries things.
 pub(super) fn within_reach(robot: &RobotDescription, at: &Vector2<f64>) -> bool {
+    let rest = rest_pose(robot);
     [0.015, 0.06].iter().all(|z| {
         let goal = ToolGoal { position_m: at.push(*z), approach: Some(-Vector3::z_axis()), across: None };
-        robot
-            .inverse_kinematics(&goal, &robot.stop.rest_rad)
-            .is_ok_and(|found| found.position_error_m < 0.002 && found.direction_error_rad < 0.1)
+        robot.inverse_kinematics(0, &goal, &rest).is_ok_and(|found| found.position_error_m < 0.002 && found.direction_error_rad < 0.1)
     })
 }
 

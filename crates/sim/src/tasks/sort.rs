@@ -7,9 +7,9 @@ use super::pick_place::BINS;
 use super::scenery::{CUBE_PAINTS, Region, between, bin, cube, in_bin, place, scene, within_reach};
 use super::{GOAL, TARGET, Task, left_alone, lost_cube};
 use crate::error::SimError;
-use crate::robot::SharedWorld;
 use crate::scene::Scene;
-use crate::simulator::Simulator;
+use crate::seen::Seen;
+use crate::shared::SharedWorld;
 use crate::teleop::{self, Carrier};
 
 pub(super) struct Sort;
@@ -48,13 +48,13 @@ impl Task for Sort {
         Ok((scene(robot, rng, props), format!("Put the {} cube into the green bin.", paint.name)))
     }
 
-    fn is_done(&self, world: &dyn Simulator) -> bool {
-        let floor = world.world_from_prop(GOAL);
-        let inside = |prop| in_bin(&floor, &world.world_from_prop(prop).translation.vector);
+    fn is_done(&self, world: &Seen) -> bool {
+        let floor = &world.world_from_props[GOAL];
+        let inside = |prop: usize| in_bin(floor, &world.world_from_props[prop].translation.vector);
         inside(TARGET) && !inside(OTHER) && left_alone(world, TARGET)
     }
 
-    fn failure(&self, world: &dyn Simulator) -> Option<String> {
+    fn failure(&self, world: &Seen) -> Option<String> {
         lost_cube(world, TARGET).or_else(|| lost_cube(world, OTHER))
     }
 

@@ -5,9 +5,10 @@ use std::f64::consts::FRAC_PI_2;
 use nalgebra::{Vector2, Vector3};
 use sinew_core::ToolGoal;
 
-use super::hand::at_rest;
+use super::hand::{at_rest, gripper};
 use super::{Intent, Place, Script};
-use crate::simulator::Simulator;
+use crate::scene::rest_pose;
+use crate::seen::Seen;
 use crate::tasks::{GOAL, TARGET};
 
 const OPEN_RAD: f64 = 0.75;
@@ -65,14 +66,14 @@ impl Carrier {
         Self { way, stage: Stage::Hover, ticks: 0 }
     }
 
-    fn next(&self, world: &dyn Simulator, see: &Sight) -> Stage {
+    fn next(&self, world: &Seen, see: &Sight) -> Stage {
         let Sight { cube, goal, at, .. } = see;
-        let gripper = world.robot().joints.len() - 1;
+        let gripper = gripper(&world.robot);
         let arrived = (cube - goal).xy().norm() < self.way.arrived_m && cube.z < 0.04;
         let off = (at - cube).xy().norm();
         let with_cube = (cube - at).norm() < 0.035;
-        let open_rad = world.position_rad(gripper);
-        let stalled = world.effort(gripper) < -0.5 && world.velocity_rad_per_s(gripper).abs() < 0.2;
+        let open_rad = world.values[gripper];
+        let stalled = world.efforts[gripper] < -0.5 && world.velocities[gripper].abs() < 0.2;
         match self.stage {
             Stage::Hover if arrived => Stage::Rise,
             Stage::Hover if off < 0.008 && see.turned > 0.985 && at.z < HOVER_M + 0.03 => Stage::Descend,
@@ -112,13 +113,13 @@ struct Sight {
 }
 
 impl Sight {
-    fn of(world: &dyn Simulator) -> Self {
+    fn of(world: &Seen) -> Self {
         let tool = world.world_from_tool();
         let tool_x = (tool.rotation * Vector3::x()).xy();
         let heading_rad = grasp_heading_rad(world);
         Self {
-            cube: world.world_from_prop(TARGET).translation.vector,
-            goal: world.world_from_prop(GOAL).translation.vector,
+            cube: world.world_from_props[TARGET].translation.vector,
+            goal: world.world_from_props[GOAL].translation.vector,
             at: tool.translation.vector,
             present_rad: tool_x.y.atan2(tool_x.x),
             heading_rad,
@@ -129,17 +130,17 @@ impl Sight {
 
 /// Of the four headings that lay the jaws against the cube's sides, the one that turns the wrist
 /// least.
-fn grasp_heading_rad(world: &dyn Simulator) -> f64 {
-    let cube = world.world_from_prop(TARGET);
+fn grasp_heading_rad(world: &Seen) -> f64 {
+    let cube = &world.world_from_props[TARGET];
     let side = cube.rotation * Vector3::x();
     // Lying on another side, its x axis may point up.
     let side = if side.xy().norm() > 0.5 { side } else { cube.rotation * Vector3::y() };
     let yaw = side.y.atan2(side.x);
     let goal = ToolGoal { position_m: cube.translation.vector, approach: Some(-Vector3::z_axis()), across: None };
-    let robot = world.robot();
+    let robot = &world.robot;
     let straight = robot
-        .inverse_kinematics(&goal, &robot.stop.rest_rad)
-        .map_or_else(|_| Vector3::x(), |found| robot.base_from_tool(&found.positions_rad).rotation * Vector3::x());
+        .inverse_kinematics(0, &goal, &rest_pose(robot))
+        .map_or_else(|_| Vector3::x(), |found| robot.base_from_tool(0, &found.values).rotation * Vector3::x());
     let reference = straight.y.atan2(straight.x);
     let quarters = ((reference - yaw) / FRAC_PI_2).round();
     yaw + quarters * FRAC_PI_2
@@ -150,14 +151,14 @@ impl Script for Carrier {
         *self = Self::new(self.way);
     }
 
-    fn intend(&mut self, world: &dyn Simulator) -> Intent {
+    fn intend(&mut self, world: &Seen) -> Intent {
         let see = Sight::of(world);
         let next = self.next(world, &see);
         self.ticks = if next == self.stage { self.ticks + 1 } else { 0 };
         self.stage = next;
         let Way { carry_m, release_m, speed_m_per_s, .. } = self.way;
         let Sight { cube, goal, at, present_rad, heading_rad, .. } = see;
-        let rest_rad = world.robot().stop.rest_rad.last().copied().unwrap_or(0.0);
+        let rest_rad = world.robot.parts[gripper(&world.robot)].rest.unwrap_or(0.0);
         let over = |target: Vector3<f64>, z: f64, heading: f64| Place::Over { tool_m: target.xy().push(z), heading_rad: Some(heading) };
         // Where the tool is when the cube that it holds is over the goal.
         let there = |z: f64| Place::Over { tool_m: (goal + at - cube).xy().push(z), heading_rad: None };

@@ -2,10 +2,11 @@
 
 use fastrand::Rng;
 use nalgebra::{Rotation3, Unit, UnitQuaternion, Vector3};
-use sinew_core::{KinematicsError, RobotDescription, ToolGoal};
+use sinew_core::{KinematicsError, Part, RobotDescription, ToolGoal};
 
 use super::{Intent, Place};
-use crate::simulator::Simulator;
+use crate::scene::rest_pose;
+use crate::seen::Seen;
 
 /// How fast the tool gathers and loses speed.
 const ACCELERATION_M_PER_S2: f64 = 0.9;
@@ -22,11 +23,11 @@ const TREMOR_S: f64 = 0.4;
 /// The commanded pose, and how it moves.
 #[derive(Default)]
 pub(super) struct Hand {
-    /// Joint goals without the tremor.
-    joints_rad: Vec<f64>,
+    /// Goals without the tremor: a value a part.
+    values: Vec<f64>,
     speed_m_per_s: f64,
     /// The last goals given.
-    goals_rad: Vec<f64>,
+    goals: Vec<f64>,
     looseness: f64,
     /// This episode's share of every speed.
     haste: f64,
@@ -35,11 +36,11 @@ pub(super) struct Hand {
 
 impl Hand {
     /// Takes over from where the arm is.
-    pub fn new(world: &dyn Simulator, rng: &mut Rng) -> Self {
-        let joints_rad = world.positions_rad();
+    pub fn new(world: &Seen, rng: &mut Rng) -> Self {
+        let values = world.values.clone();
         Self {
-            goals_rad: joints_rad.clone(),
-            joints_rad,
+            goals: values.clone(),
+            values,
             looseness: 0.0,
             speed_m_per_s: 0.0,
             haste: 0.85 + 0.3 * rng.f64(),
@@ -47,22 +48,15 @@ impl Hand {
         }
     }
 
-    /// Moves the goals for `dt_s` towards `intent`.
-    pub fn follow(
-        &mut self,
-        robot: &RobotDescription,
-        intent: &Intent,
-        dt_s: f64,
-        rng: &mut Rng,
-        goals_rad: &mut [f64],
-    ) -> Result<(), KinematicsError> {
-        let gripper = self.joints_rad.len() - 1;
+    /// Moves the goals for `dt_s` towards `intent`: a value a part.
+    pub fn follow(&mut self, robot: &RobotDescription, intent: &Intent, dt_s: f64, rng: &mut Rng) -> Result<&[f64], KinematicsError> {
+        let gripper = gripper(robot);
         let mut wanted = match intent.place {
             Place::Rest => self.towards_rest(robot, dt_s),
             Place::Over { tool_m, heading_rad } => self.towards(robot, tool_m, heading_rad, intent.speed_m_per_s, dt_s)?,
         };
         wanted[gripper] = intent.gripper_rad;
-        for (i, (held, wanted)) in self.joints_rad.iter_mut().zip(&wanted).enumerate() {
+        for (i, (held, wanted)) in self.values.iter_mut().zip(&wanted).enumerate() {
             let reach = dt_s * if i == gripper { GRIPPER_SPEED_RAD_PER_S } else { JOINT_SPEED_RAD_PER_S };
             *held += (wanted - *held).clamp(-reach, reach);
         }
@@ -71,27 +65,29 @@ impl Hand {
         let kick = TREMOR_M * (1.0 - decay * decay).sqrt();
         self.tremor_m = self.tremor_m * decay + Vector3::from_fn(|_, _| normal(rng)) * kick;
         self.looseness += (intent.looseness - self.looseness).clamp(-4.0 * dt_s, 4.0 * dt_s);
-        let tool = robot.base_from_tool(&self.joints_rad);
+        let tool = robot.base_from_tool(0, &self.values);
         let shaken = ToolGoal {
             position_m: tool.translation.vector + self.tremor_m * self.looseness,
             approach: Some(Unit::new_normalize(tool.rotation * Vector3::z())),
             across: Some(Unit::new_normalize(tool.rotation * Vector3::x())),
         };
-        let shaken = robot.inverse_kinematics(&shaken, &self.joints_rad)?.positions_rad;
-        for (i, (goal, wanted)) in goals_rad.iter_mut().zip(&shaken).enumerate() {
+        let shaken = robot.inverse_kinematics(0, &shaken, &self.values)?.values;
+        let mut goals = self.goals.clone();
+        for (i, (goal, wanted)) in goals.iter_mut().zip(&shaken).enumerate() {
             let reach = dt_s * if i == gripper { GRIPPER_SPEED_RAD_PER_S } else { GOAL_SPEED_RAD_PER_S };
-            let last = *self.goals_rad.get(i).unwrap_or(wanted);
+            let last = *goal;
             *goal = wanted.clamp(last - reach, last + reach);
         }
-        self.goals_rad = goals_rad.to_vec();
-        Ok(())
+        self.goals.copy_from_slice(&goals);
+        Ok(&self.goals)
     }
 
     fn towards_rest(&mut self, robot: &RobotDescription, dt_s: f64) -> Vec<f64> {
         self.speed_m_per_s = 0.0;
-        let away = self.joints_rad.iter().zip(&robot.stop.rest_rad).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        let rest = rest_pose(robot);
+        let away = self.values.iter().zip(&rest).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         let share = if away > 1e-9 { (1.5 * self.haste * dt_s / away).min(1.0) } else { 1.0 };
-        self.joints_rad.iter().zip(&robot.stop.rest_rad).map(|(held, rest)| held + (rest - held) * share).collect()
+        self.values.iter().zip(&rest).map(|(held, rest)| held + (rest - held) * share).collect()
     }
 
     fn towards(
@@ -102,7 +98,7 @@ impl Hand {
         speed_m_per_s: f64,
         dt_s: f64,
     ) -> Result<Vec<f64>, KinematicsError> {
-        let held = robot.base_from_tool(&self.joints_rad);
+        let held = robot.base_from_tool(0, &self.values);
         let way = tool_m - held.translation.vector;
         let distance = way.norm();
         let brake = (2.0 * 0.5 * ACCELERATION_M_PER_S2 * distance).sqrt();
@@ -133,7 +129,7 @@ impl Hand {
                 }
             }
         };
-        Ok(robot.inverse_kinematics(&goal, &self.joints_rad)?.positions_rad)
+        Ok(robot.inverse_kinematics(0, &goal, &self.values)?.values)
     }
 }
 
@@ -151,8 +147,14 @@ fn normal(rng: &mut Rng) -> f64 {
     (-2.0 * (1.0 - rng.f64()).ln()).sqrt() * (std::f64::consts::TAU * rng.f64()).cos()
 }
 
-/// Whether every joint is near the rest pose.
-pub(super) fn at_rest(world: &dyn Simulator) -> bool {
-    let rest = &world.robot().stop.rest_rad;
-    world.positions_rad().iter().zip(rest).all(|(position, rest)| (position - rest).abs() < 0.08)
+/// Whether every part is near the rest pose.
+pub(super) fn at_rest(world: &Seen) -> bool {
+    world.values.iter().zip(rest_pose(&world.robot)).all(|(value, rest)| (value - rest).abs() < 0.08)
+}
+
+/// The part that opens and closes: it hangs on the one that carries the tool. The last one where none does.
+pub(super) fn gripper(robot: &RobotDescription) -> usize {
+    let tool = robot.tools.first().map(|tool| &tool.part);
+    let hangs = |part: &Part| part.parent.is_some() && part.parent.as_ref() == tool;
+    robot.parts.iter().position(hangs).unwrap_or(robot.parts.len().saturating_sub(1))
 }

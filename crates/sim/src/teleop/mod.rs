@@ -9,10 +9,10 @@ mod hand;
 mod reach;
 
 use fastrand::Rng;
-use sinew_core::{RobotError, TeleopStatus, Teleoperator, Tick};
+use sinew_core::{Brief, Observation, TeleopStatus, Teleoperator, TeleoperatorError, Tick};
 
-use crate::robot::{SharedWorld, lock};
-use crate::simulator::Simulator;
+use crate::seen::Seen;
+use crate::shared::SharedWorld;
 use hand::Hand;
 
 pub(crate) use carry::Carrier;
@@ -44,7 +44,7 @@ pub(crate) trait Script: Send {
     /// Forgets the last episode.
     fn reset(&mut self);
 
-    fn intend(&mut self, world: &dyn Simulator) -> Intent;
+    fn intend(&mut self, world: &Seen) -> Intent;
 }
 
 /// Follows a [`Script`].
@@ -53,25 +53,30 @@ struct ScriptedTeleoperator<S> {
     script: S,
     hand: Hand,
     rng: Rng,
+    /// The part of each channel of action.
+    commanded: Vec<usize>,
 }
 
 pub(crate) fn scripted<S: Script + 'static>(world: SharedWorld, seed: u64, script: S) -> Box<dyn Teleoperator> {
-    Box::new(ScriptedTeleoperator { world, script, hand: Hand::default(), rng: Rng::with_seed(seed) })
+    let parts = &world.robot().parts;
+    let commanded = (0..parts.len()).filter(|i| parts[*i].command.is_some()).collect();
+    Box::new(ScriptedTeleoperator { world, script, hand: Hand::default(), rng: Rng::with_seed(seed), commanded })
 }
 
 impl<S: Script> Teleoperator for ScriptedTeleoperator<S> {
-    fn reset(&mut self) -> Result<(), RobotError> {
+    fn reset(&mut self, _: &Observation) -> Result<(), TeleoperatorError> {
         self.script.reset();
-        self.hand = Hand::new(&*lock(&self.world), &mut self.rng);
+        self.hand = Hand::new(&self.world.newest(), &mut self.rng);
         Ok(())
     }
 
-    fn action(&mut self, tick: &Tick, goals_rad: &mut [f64]) -> Result<TeleopStatus, RobotError> {
-        let world = lock(&self.world);
-        let intent = self.script.intend(&*world);
-        self.hand
-            .follow(world.robot(), &intent, tick.period.as_secs_f64(), &mut self.rng, goals_rad)
-            .map_err(|source| RobotError::Transient { doing: "following the script".into(), source: Box::new(source) })?;
+    fn action(&mut self, tick: &Tick, _: &Observation, action: &mut [f64]) -> Result<TeleopStatus, TeleoperatorError> {
+        let intent = self.script.intend(&self.world.newest());
+        let goals = self
+            .hand
+            .follow(self.world.robot(), &intent, tick.period.as_secs_f64(), &mut self.rng)
+            .map_err(|source| TeleoperatorError::Transient { doing: "following the script", what: Brief::of(source) })?;
+        action.iter_mut().zip(&self.commanded).for_each(|(slot, part)| *slot = goals[*part]);
         Ok(if intent.done { TeleopStatus::Done } else { TeleopStatus::Active })
     }
 }

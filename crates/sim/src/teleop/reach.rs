@@ -1,7 +1,7 @@
 //! How to touch a marker.
 
 use super::{Intent, Place, Script};
-use crate::simulator::Simulator;
+use crate::seen::Seen;
 use crate::tasks::TARGET;
 
 pub(crate) struct Reacher;
@@ -9,8 +9,8 @@ pub(crate) struct Reacher;
 impl Script for Reacher {
     fn reset(&mut self) {}
 
-    fn intend(&mut self, world: &dyn Simulator) -> Intent {
-        let marker = world.world_from_prop(TARGET).translation.vector;
+    fn intend(&mut self, world: &Seen) -> Intent {
+        let marker = world.world_from_props[TARGET].translation.vector;
         let away = (world.world_from_tool().translation.vector - marker).norm();
         Intent {
             place: Place::Over { tool_m: marker, heading_rad: None },
