@@ -17,7 +17,7 @@ use sinew_runtime::{EpisodeOutcome, EpisodeReport, Inference, MonotonicClock, Se
 
 const HANG: Duration = Duration::from_secs(2);
 /// How much later than it should the loop may come round: no more than this.
-const LATE: Duration = Duration::from_millis(80);
+const LATE: Duration = Duration::from_millis(200);
 const FOR_EVER: Duration = Duration::from_secs(3600);
 
 fn clock() -> Arc<MonotonicClock> {
@@ -116,12 +116,12 @@ fn while_a_policy_in_the_loop_thinks_the_robot_is_looked_after_at_every_turn() {
             for (what, times) in [("read", &reads), ("written to", &writes), ("beaten", &lease.beats)] {
                 let (count, gap) = times.between(from, from + HANG);
                 expect(gap < LATE, || format!("not {what} for {gap:?}"))?;
-                expect(count > turns * 9 / 10, || format!("{what} {count} times in {turns} turns"))?;
+                expect(count > turns * 7 / 10, || format!("{what} {count} times in {turns} turns"))?;
             }
             let waiting = turns as u64 / u64::from(control_multiplier);
-            expect(report.waiting_ticks > waiting * 9 / 10, || format!("{} waiting ticks", report.waiting_ticks))?;
+            expect(report.waiting_ticks > waiting * 7 / 10, || format!("{} waiting ticks", report.waiting_ticks))?;
             assert!(tape.frames.iter().all(|frame| !frame.starved), "what it waits for is not starvation");
-            expect(report.ticks > ticks * u64::from(control_multiplier) * 9 / 10, || format!("{} turns", report.ticks))
+            expect(report.ticks > ticks * u64::from(control_multiplier) * 7 / 10, || format!("{} turns", report.ticks))
         });
     }
 }
@@ -182,7 +182,8 @@ fn a_quick_policy_in_the_loop_costs_no_tick() {
 fn hanging_leader(hang: Duration, ticks: u64, multiplier: u32) -> (EpisodeReport, Tape, Arm, Instant) {
     let since = Arc::new(Mutex::new(None));
     let hung = since.clone();
-    let mut leader = Leader::new(|tick| [0.1 + (tick as f64 * 0.003).min(1.3), -0.2]);
+    // More than a second and a half away.
+    let mut leader = Leader::new(|_| [1.4, -0.2]);
     leader.on_action = Box::new(move |_| {
         let mut hung = hung.lock().unwrap();
         // From half a second after the first action on, once.
@@ -219,6 +220,7 @@ fn a_teleoperator_that_hangs_delays_no_tick_and_the_arm_comes_to_rest() {
             // Half a second, then two in which it hangs; from half a second of silence on the arm stands.
             let still: Vec<f64> = tape.frames.iter().filter(|frame| (65..115).contains(&frame.tick)).map(|frame| frame.sent[0]).collect();
             expect(still.windows(2).all(|pair| (pair[1] - pair[0]).abs() < 1e-9), || format!("it moves: {still:?}"))?;
+            assert!(still[0] < 1.2, "it is still on its way: {}", still[0]);
             let last = tape.frames.last().unwrap().sent[0];
             expect(last > still[0] + 0.1, || format!("it goes on: {last}"))
         });
@@ -236,7 +238,7 @@ fn a_teleoperator_that_hangs_for_good_ends_the_episode_after_three_seconds() {
         assert!(took > Duration::from_millis(2900), "{took:?}");
         expect(took < Duration::from_secs(3) + LATE, || format!("{took:?}"))?;
         let sent: Vec<f64> = tape.frames.iter().rev().take(100).map(|frame| frame.sent[0]).collect();
-        expect(sent.iter().all(|goal| (goal - sent[0]).abs() < 1e-9), || format!("it stood before: {sent:?}"))
+        expect(sent.iter().all(|goal| (goal - sent[0]).abs() < 1e-9 && *goal < 1.2), || format!("it stood before: {sent:?}"))
     });
 }
 
