@@ -145,17 +145,15 @@ fn no_lock_that_another_thread_holds_makes_the_loop_late() {
         let mut session = Session::new(config, clock(), StopFlag::new());
         let (operator, progress) = (session.operator(), session.progress());
         let over = AtomicBool::new(false);
-        // Long enough that the lock is held for a good part of a turn each time that one is added.
-        let task = "do something else ".repeat(100_000);
+        // So long that copying it, which is done under the lock, takes longer than a turn.
+        operator.set_task("do something else ".repeat(5_000_000));
         let report = thread::scope(|scope| {
             scope.spawn(|| {
                 let mut last = Instant::now();
                 while !over.load(SeqCst) {
-                    // A copy is made under the lock: it is held for most of the time.
                     drop(operator.task());
                     if last.elapsed() > Duration::from_millis(100) {
                         last = Instant::now();
-                        operator.set_task(task.clone());
                         operator.set_actor(if operator.actor() == Actor::Human { Actor::Policy } else { Actor::Human });
                     }
                 }
@@ -197,7 +195,8 @@ fn no_lock_that_another_thread_holds_makes_the_loop_late() {
     }
 }
 
-/// The control thread goes to sleep once a turn, until the next is due, and for nobody else.
+/// The control thread goes to sleep once a turn, until the next is due, and for nobody else; now and then for a page of
+/// memory.
 #[test]
 #[cfg(target_os = "linux")]
 fn the_control_thread_sleeps_once_a_turn() {
@@ -219,7 +218,10 @@ fn the_control_thread_sleeps_once_a_turn() {
         // Before it there were the looks at tick 0.
         let (first, last) = (slept.iter().rfind(|(turn, _)| *turn == 0).unwrap(), slept.last().unwrap());
         let (turns, sleeps) = (last.0 - first.0, last.1 - first.1);
-        assert!(turns + 1 >= 100 * u64::from(control_multiplier) - report.missed_ticks && sleeps <= turns + 2, "{sleeps} in {turns} turns");
+        assert!(
+            turns + 1 >= 100 * u64::from(control_multiplier) - report.missed_ticks && sleeps <= turns + turns / 20 + 2,
+            "{sleeps} in {turns} turns"
+        );
     }
 }
 
