@@ -1,9 +1,9 @@
 //! Puts together what a session runs on: today always the embedded simulator.
 
-use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::Context;
-use sinew_core::{Cameras, Identity, Image, RobotDescription};
+use sinew_core::{Cameras, Identity, Image, RobotDescription, Tick, Timestamp};
 use sinew_sim::tasks::{self, Task};
 use sinew_runtime::TeleopThread;
 use sinew_sim::{RobotModel, SharedWorld, SimCameras, SimEnvironment, SimRobot, World, robots};
@@ -38,7 +38,7 @@ impl Plan {
     pub fn simulate(&self, real_time: bool) -> anyhow::Result<Rig> {
         let doing = || format!("setting up the simulator for the robot {}", self.robot().name);
         let world = World::new(&self.model).with_context(doing)?;
-        let world: SharedWorld = Arc::new(Mutex::new(world));
+        let world = SharedWorld::new(world);
         let robot = SimRobot::new(world.clone());
         let cameras = if real_time { SimCameras::beside(world.clone()).with_context(doing)? } else { SimCameras::in_step(world.clone()) };
         Ok(Rig { robot, cameras: Box::new(cameras), environment: SimEnvironment::new(world.clone(), self.task), world })
@@ -63,15 +63,15 @@ pub struct Rig {
 impl Rig {
     /// What the cameras see now, in the description's order; `size` instead of their own where given.
     pub fn look(&self, size: Option<(u32, u32)>) -> anyhow::Result<Vec<Image>> {
-        let mut world = self.world.lock().map_err(|_poisoned| anyhow::anyhow!("looking at the scene: the simulator panicked before"))?;
-        let robot = world.robot().clone();
+        let robot = self.world.robot();
         let mut images: Vec<Image> = robot
             .cameras
             .iter()
             .map(|camera| size.unwrap_or((camera.width, camera.height)))
             .map(|(width, height)| Image::black(width, height))
             .collect();
-        world.render_all(&mut images)?;
+        let now = Tick { index: 0, due: Timestamp::ZERO, period: Duration::ZERO, wants_images: true };
+        SimCameras::in_step(self.world.clone()).newest(&now, &mut images)?;
         Ok(images)
     }
 }

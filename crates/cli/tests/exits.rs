@@ -147,7 +147,7 @@ struct Watch {
 
 impl Watch {
     fn look(&mut self, world: &SharedWorld) {
-        let world = world.lock().unwrap_or_else(PoisonError::into_inner);
+        let world = world.lock();
         for joint in 0..6 {
             self.fastest_rad_per_s = self.fastest_rad_per_s.max(world.velocity_rad_per_s(joint).abs());
         }
@@ -271,7 +271,7 @@ impl FrameSink for Sink {
 
 fn leave(way: Way, phase: Phase, driver: Driver) -> (EpisodeOutcome, String) {
     let model = robots::get("so101").unwrap();
-    let world: SharedWorld = Arc::new(Mutex::new(World::new(&model).unwrap()));
+    let world = SharedWorld::new(World::new(&model).unwrap());
     let stop = StopFlag::new();
     let config = SessionConfig {
         inference: if let Driver::Policy(inference) = driver { inference } else { Inference::Async },
@@ -317,10 +317,10 @@ fn leave(way: Way, phase: Phase, driver: Driver) -> (EpisodeOutcome, String) {
 
     // The arm is left to gravity and its servos for a second.
     let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
-    let height_m = || world.lock().unwrap_or_else(PoisonError::into_inner).world_from_tool().translation.vector.z;
+    let height_m = || world.lock().world_from_tool().translation.vector.z;
     let left_m = height_m();
     for _ in 0..200 {
-        let mut world_now = world.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut world_now = world.lock();
         let next_s = world_now.time_s() + 0.005;
         world_now.advance_to(next_s).unwrap();
         drop(world_now);
@@ -333,7 +333,7 @@ fn leave(way: Way, phase: Phase, driver: Driver) -> (EpisodeOutcome, String) {
     let sank_m = left_m - height_m();
     assert!(sank_m.abs() < 0.05, "{what}: the tip went {sank_m} m down after the safe action");
     let rest = model.description.rest();
-    let world = world.lock().unwrap_or_else(PoisonError::into_inner);
+    let world = world.lock();
     let from_rest = rest.iter().enumerate().map(|(joint, rest)| (world.position_rad(joint) - rest.unwrap()).abs()).fold(0.0, f64::max);
     let goes_to_rest = matches!(way, Way::Signals(1) | Way::Ended);
     assert_eq!(from_rest < 0.1, goes_to_rest, "{what}: {from_rest} rad from the rest position");
@@ -373,7 +373,7 @@ fn an_emergency_is_not_left_by_running_again() {
     let stop = StopFlag::new();
     stop.emergency();
     let model = robots::get("so101").unwrap();
-    let world: SharedWorld = Arc::new(Mutex::new(World::new(&model).unwrap()));
+    let world = SharedWorld::new(World::new(&model).unwrap());
     let mut session = Session::new(SessionConfig::default(), Arc::new(MockClock::new()), stop.clone());
     let mut environment = SimEnvironment::new(world.clone(), tasks::get("reach").unwrap());
     let mut hand = TeleopThread::spawn(Box::new(Hand), Identity { width: 6 }, &model.description).unwrap();

@@ -61,6 +61,8 @@ pub(super) struct MotionLimits {
 
 /// How many times shorter than the shortest of late the next tick may be, and the channel can stand in it.
 const SHORTER: f64 = 5.0;
+/// The same at a position limit, for a stream that was followed: one that comes to its end there.
+const SHORTER_AT_LIMIT: f64 = 2.0;
 /// How much longer the shortest tick of late grows in a tick.
 const FORGETS: f64 = 1.03;
 /// What counts as the shortest tick before the first.
@@ -196,10 +198,11 @@ impl MotionLimits {
         if motion.velocity * motion.acceleration > 0.0 && crest.abs() > self.velocity + slack / dt_s {
             return Err(LimitKind::Velocity);
         }
-        if self.can_stand(&motion, 0.0).is_ok() {
+        if self.can_stand(&motion, 0.0, SHORTER).is_ok() {
             return Ok(motion);
         }
-        if rest > self.upper + slack || rest < self.lower - slack {
+        let leads_out = rest > self.upper + slack || rest < self.lower - slack;
+        if leads_out && self.can_stand(&motion, 0.0, SHORTER_AT_LIMIT).is_err() {
             return Err(LimitKind::Position);
         }
         let followed = last.position == last.target && last.velocity == last.target_velocity;
@@ -207,13 +210,13 @@ impl MotionLimits {
         if followed && !stood {
             return Ok(motion);
         }
-        self.can_stand(&motion, frame).map(|()| motion)
+        if leads_out { Err(LimitKind::Position) } else { self.can_stand(&motion, frame, SHORTER).map(|()| motion) }
     }
 
     /// Whether a channel in `motion` can stand, in a frame that moves at `frame`, from the next tick on,
-    /// even if that is short, or which limit forbids it.
-    fn can_stand(&self, motion: &Motion, frame: f64) -> Result<(), LimitKind> {
-        let next_s = motion.shortest_s / SHORTER;
+    /// even if that is so many times `shorter` than the shortest of late, or which limit forbids it.
+    fn can_stand(&self, motion: &Motion, frame: f64, shorter: f64) -> Result<(), LimitKind> {
+        let next_s = motion.shortest_s / shorter;
         let brake = (frame - motion.velocity) / next_s;
         let change = self.jerk * next_s;
         if brake.abs() > self.acceleration {
