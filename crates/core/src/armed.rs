@@ -31,6 +31,9 @@ const STOP_TRIES: u32 = 3;
 const STOP_WITHIN: Duration = Duration::from_millis(25);
 /// How long switching torque on may take.
 const ENABLE_WITHIN: Duration = Duration::from_millis(500);
+/// How often an arm is looked at again that seems to be elsewhere than before torque went on, and how long after.
+const LOOKS: u32 = 8;
+const LOOKS_EVERY: Duration = Duration::from_millis(5);
 /// How long the lease may be unconfirmed before the robot counts as somebody else's.
 const UNCONFIRMED_FOR: Duration = Duration::from_millis(500);
 
@@ -129,9 +132,27 @@ impl<'a> Armed<'a> {
         armed.robot.enable(&armed.door, clock.now() + ENABLE_WITHIN).map_err(ArmError::Enable)?;
         armed.lease.beat();
         read(armed.robot, tick, clock, observation).map_err(ArmError::Read)?;
+        armed.confirm(tick, observation)?;
         armed.gate.start(observation).map_err(ArmError::Gate)?;
         armed.note();
         Ok(armed)
+    }
+
+    /// Reads until two readings in a row agree: one alone may be wild, and the first goals would go there at once.
+    fn confirm(&mut self, tick: &Tick, observation: &mut Observation) -> Result<(), ArmError> {
+        for _ in 0..LOOKS {
+            if self.gate.moved(observation).is_none() {
+                return Ok(());
+            }
+            self.gate.start(observation).map_err(ArmError::Gate)?;
+            self.clock.sleep_until(self.clock.now() + LOOKS_EVERY);
+            self.lease.beat();
+            read(self.robot, tick, self.clock, observation).map_err(ArmError::Read)?;
+        }
+        match self.gate.moved(observation) {
+            Some(channel) => Err(ArmError::Gate(GateFault::Unsteady { channel: channel.to_owned() })),
+            None => Ok(()),
+        }
     }
 
     pub fn description(&self) -> &RobotDescription {

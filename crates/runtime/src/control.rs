@@ -14,7 +14,7 @@ use crate::frames::FramePort;
 use crate::judge::Judge;
 use crate::report::{PARTS, TickTimes};
 use crate::schedule::{Schedule, Turn};
-use crate::{Cadence, Fault, InferenceStats, Operator, Progress, Realtime, ReturnToRest, SessionConfig, Starvation, StopFlag};
+use crate::{Cadence, Fault, InferenceStats, Operator, Progress, Realtime, ReturnToRest, SessionConfig, Starvation, StopFlag, StopLevel};
 
 /// How long [`Starvation::SlowStop`] lets a motion run out.
 const SLOW_STOP_S: f64 = 0.1;
@@ -240,10 +240,13 @@ impl<'a> Control<'a> {
         ending
     }
 
-    /// Sleeps until the next turn is due.
+    /// Sleeps until the next turn is due, or the safe action is wanted at once: whoever waits asks for that next.
     pub(crate) fn wait(&mut self) -> Turn {
-        let Shared { clock, lease, .. } = self.shared;
-        self.schedule.wait(clock, || lease.beat())
+        let Shared { clock, lease, stop, .. } = self.shared;
+        self.schedule.wait(clock, || {
+            lease.beat();
+            stop.level() < StopLevel::Now
+        })
     }
 
     pub(crate) fn tick_of(&self, index: u64, due: Timestamp, wants_images: bool) -> Tick {

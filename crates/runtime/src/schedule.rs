@@ -43,18 +43,22 @@ impl Schedule {
     }
 
     /// Sleeps until the next tick is due. When one after it is due by then too, that one is it. However slow the loop,
-    /// `alive` is called every [`SLICE`] meanwhile, on a clock that runs by itself.
-    pub(crate) fn wait(&mut self, clock: &dyn Clock, alive: impl Fn()) -> Turn {
+    /// `patient` is called every [`SLICE`] meanwhile, on a clock that runs by itself; when it says no the tick comes at
+    /// once.
+    pub(crate) fn wait(&mut self, clock: &dyn Clock, patient: impl Fn() -> bool) -> Turn {
         let first_due = self.due(self.next);
+        let mut waits = true;
         if clock.runs_by_itself() {
             let mut next = clock.now() + SLICE;
-            while next < first_due {
+            while waits && next < first_due {
                 clock.sleep_until(next);
-                alive();
+                waits = patient();
                 next = next + SLICE;
             }
         }
-        clock.sleep_until(first_due);
+        if waits {
+            clock.sleep_until(first_due);
+        }
         let began = clock.now();
         let elapsed_ns = began.nanos_since(self.start).max(0).unsigned_abs();
         let latest = (u128::from(elapsed_ns) * u128::from(self.rate_hz) / u128::from(NANOS_PER_S)) as u64;
@@ -76,7 +80,7 @@ mod tests {
     fn a_rate_that_does_not_divide_a_second_does_not_drift() {
         let clock = MockClock::new();
         let mut schedule = Schedule::new(clock.now(), 30);
-        let last = (0..=3000).map(|_| schedule.wait(&clock, || {})).last().unwrap();
+        let last = (0..=3000).map(|_| schedule.wait(&clock, || true)).last().unwrap();
         assert_eq!((last.index, last.due, last.missed), (3000, Timestamp::from_nanos(100_000_000_000), 0));
     }
 
@@ -90,7 +94,7 @@ mod tests {
             let mut schedule = Schedule::new(clock.now(), rate_hz);
             let (mut run, mut missed) = (0, 0);
             for stall_ns in stalls_ns {
-                let turn = schedule.wait(&clock, || {});
+                let turn = schedule.wait(&clock, || true);
                 run += 1;
                 missed += turn.missed;
                 prop_assert_eq!(run + missed, turn.index + 1);

@@ -26,10 +26,10 @@ impl Control<'_> {
         // The policy answers anew from here; until then the robot is looked after at every turn.
         let mut has_asked = false;
         loop {
+            let turn = self.wait();
             if self.shared.stop.is_requested() {
                 return Ok(false);
             }
-            let turn = self.wait();
             let tick = self.tick_of(0, turn.due, !has_asked);
             self.read(armed, &tick, 0)?;
             if !has_asked {
@@ -106,6 +106,9 @@ impl Control<'_> {
         // Where the goal that moves has come to.
         let mut at = armed.commanded().to_vec();
         loop {
+            if self.shared.stop.level() >= until {
+                return Ok(false);
+            }
             let turn = self.wait();
             let ticks = turn.index - *first_turn.get_or_insert(turn.index);
             if self.shared.stop.level() >= until {

@@ -18,6 +18,8 @@ const RELIEF_S: f64 = 0.15;
 const RELIEF_PART: [f64; 2] = [0.08, 0.2];
 /// Noise and resolution of a position, as a share of the step limit.
 const NOISE_SHARE: f64 = 0.2;
+/// What stands for the step limit, where there is none: the way that a part makes in this time.
+const NOISE_STEP_S: f64 = 0.25;
 
 /// What is known of a channel at a tick.
 #[derive(Clone, Copy, Debug, Default)]
@@ -120,6 +122,13 @@ impl ChannelGate {
         self.last = Motion::resting_at(position);
         self.make_room();
         Some(position)
+    }
+
+    /// Whether its position in `observed` is another than it began from last, but for noise.
+    pub(super) fn moved(&self, observed: &Observation) -> bool {
+        let noise = NOISE_SHARE * self.step.min(self.motion.velocity * NOISE_STEP_S);
+        let position = Sensed::of(observed, self.state, self.source).position.filter(|_| self.is_position());
+        position.is_some_and(|(position, _)| (position - self.last.position).abs() > noise)
     }
 
     /// Takes in what is observed at `now`.

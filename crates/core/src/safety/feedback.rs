@@ -20,17 +20,19 @@ pub(super) struct Believed {
     last: Option<(f64, Timestamp)>,
     /// The last that is not, and how many there have been in a row that agree with it.
     odd: Option<(f64, Timestamp, u32)>,
+    /// When the first since the last that is believed was not.
+    doubted_since: Option<Timestamp>,
 }
 
 impl Believed {
     /// Of a part whose goals move at most `velocity` a second.
     pub(super) fn new(velocity: f64, margin: f64, max_age_ns: i64) -> Self {
-        Self { fastest: FASTER * velocity, margin, max_age_ns, last: None, odd: None }
+        Self { fastest: FASTER * velocity, margin, max_age_ns, last: None, odd: None, doubted_since: None }
     }
 
     /// Believes `value` without asking.
     pub(super) fn begin(&mut self, value: f64, time: Timestamp) {
-        (self.last, self.odd) = (Some((value, time)), None);
+        (self.last, self.odd, self.doubted_since) = (Some((value, time)), None, None);
     }
 
     /// `value` was measured at `time`; now it is `now`, and what is said to be measured later is no measurement.
@@ -42,9 +44,12 @@ impl Believed {
         if time <= last.1 {
             return;
         }
-        if self.agree(last, (value, time)) {
+        // What speaks nonsense is not silent: that it goes on so makes nothing more plausible.
+        let until = self.doubted_since.map_or(time, |since| since.min(time));
+        if self.are_near(last.0, value, until.nanos_since(last.1)) {
             return self.begin(value, time);
         }
+        self.doubted_since.get_or_insert(time);
         self.odd = match self.odd {
             Some((_, at, _)) if time <= at => self.odd,
             Some((odd, at, count)) if self.agree((odd, at), (value, time)) => Some((value, time, count + 1)),
@@ -56,8 +61,12 @@ impl Believed {
     }
 
     fn agree(&self, (from, earlier): (f64, Timestamp), (to, later): (f64, Timestamp)) -> bool {
+        self.are_near(from, to, later.nanos_since(earlier))
+    }
+
+    fn are_near(&self, from: f64, to: f64, elapsed_ns: i64) -> bool {
         // What has not been heard of for longer must convince as one that was never heard of.
-        let elapsed_ns = later.nanos_since(earlier).min(self.max_age_ns);
+        let elapsed_ns = elapsed_ns.min(self.max_age_ns);
         (to - from).abs() <= self.margin + self.fastest * elapsed_ns as f64 * 1e-9
     }
 
@@ -116,6 +125,21 @@ mod tests {
         assert_eq!(believed.position(), Some(0.0));
         believed.hear(1.3, at(480));
         assert_eq!(believed.position(), Some(1.3), "so far it can have come in 150 ms");
+    }
+
+    #[test]
+    fn values_that_never_agree_are_not_believed_however_long_they_come() {
+        let mut believed = Heard(Believed::new(3.0, 0.05, 150_000_000));
+        believed.hear(0.0, at(0));
+        for tick in 1..60 {
+            let side = if tick % 2 == 0 { 1.0 } else { -1.0 };
+            believed.hear(side * (0.8 + 0.01 * f64::from(tick)), at(33 * i64::from(tick)));
+            assert_eq!(believed.position(), Some(0.0), "at tick {tick}");
+        }
+        for (ms, value) in [(2000, 0.1), (2033, 0.1)] {
+            believed.hear(value, at(ms));
+        }
+        assert_eq!(believed.position(), Some(0.1), "what is near where it was");
     }
 
     #[test]

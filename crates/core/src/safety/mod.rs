@@ -80,6 +80,8 @@ impl SafeCommand {
 pub enum GateFault {
     #[error("{channel} is not known where the robot is given torque, expected a position")]
     Unknown { channel: String },
+    #[error("{channel} is elsewhere at each reading where the robot is given torque, expected two that agree")]
+    Unsteady { channel: String },
     #[error("{channel} has not been known for {age_ms} ms, expected to hear of it within {limit_ms} ms")]
     Silent { channel: String, age_ms: i64, limit_ms: u32 },
     #[error("{channel} has pushed with {found:.2} of its motor's torque for {} s, expected at most {limit:.2}", FAULT_AFTER.as_secs())]
@@ -165,6 +167,11 @@ impl SafetyGate {
             *goal = channel.start(observed).ok_or_else(|| GateFault::Unknown { channel: channel.name.clone() })?;
         }
         Ok(())
+    }
+
+    /// A channel whose position in `observed` is not where it began last, but for noise.
+    pub(crate) fn moved(&self, observed: &Observation) -> Option<&str> {
+        self.channels.iter().find(|channel| channel.moved(observed)).map(|channel| channel.name.as_str())
     }
 
     /// What was really sent last: a value a channel of action. Where the robot was found, before the first.
