@@ -295,13 +295,16 @@ impl<'a> Control<'a> {
             if turn.index % multiplier != multiplier - 1 {
                 continue;
             }
-            match judge.outcome(clock)? {
+            let is_last = now.tick + 1 >= self.max_ticks;
+            let outcome = match judge.outcome(clock)? {
+                Outcome::Running if is_last => judge.last_word()?,
+                outcome => outcome,
+            };
+            match outcome {
                 Outcome::Success => return Ok(Ending::Success),
                 Outcome::Failure(reason) => return Ok(Ending::Failure(reason)),
+                Outcome::Running if is_last => return Ok(self.time_limit()),
                 Outcome::Running => {}
-            }
-            if now.tick + 1 >= self.max_ticks {
-                return Ok(self.time_limit());
             }
             if done_at.is_some_and(|done| now.tick >= done + settle_ticks) {
                 return Ok(Ending::Failure("the teleoperator was done, the task was not".to_owned()));

@@ -18,7 +18,9 @@ pub(crate) struct HandOver {
 impl HandOver {
     /// Of an actor who goes on with what was.
     pub(crate) fn new(shared: &Shared<'_>, positions: Vec<bool>) -> Self {
-        let fade = (shared.config.rest_velocity_per_s * shared.turn_ns() as f64 * 1e-9).max(0.0);
+        let fade = shared.config.rest_velocity_per_s * shared.turn_ns() as f64 * 1e-9;
+        // Where there is no such speed, only the first goals are where the last command was.
+        let fade = if fade > 0.0 { fade } else { f64::INFINITY };
         Self { is_due: false, offset: vec![0.0; positions.len()], positions, fade }
     }
 

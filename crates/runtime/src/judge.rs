@@ -4,11 +4,13 @@ use std::io;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::Scope;
+use std::time::Duration;
 
 use sinew_core::{Clock, Environment, Outcome};
 
 use crate::Fault;
 use crate::beside::Beside;
+use crate::clock::HostTime;
 
 /// A question, and on its way back its answer.
 pub(crate) struct Verdict {
@@ -51,7 +53,17 @@ impl Judge {
         self.0.ask();
         answer
     }
+
+    /// How the episode stood after its last tick, of which [`outcome`](Self::outcome) has asked: waits a little for it.
+    pub(crate) fn last_word(&mut self) -> Result<Outcome, Fault> {
+        let asked = HostTime::now();
+        let patient = || HostTime::now().nanos_since(asked) < LAST_WORD.as_nanos() as i64;
+        if self.0.is_waiting() { self.0.wait(patient).map_or(Ok(Outcome::Running), Verdict::take) } else { Ok(Outcome::Running) }
+    }
 }
+
+/// How long the verdict on an episode's last tick is waited for.
+const LAST_WORD: Duration = Duration::from_millis(50);
 
 impl Verdict {
     fn take(&mut self) -> Result<Outcome, Fault> {

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use sinew_core::{Cameras, Environment, EnvironmentError, EpisodeSetup, FrameSink, Outcome, Robot, SinkError};
 
-use crate::{EpisodeOutcome, EpisodeReport, EpisodeRequest, PolicyThread, ReturnToRest, Rig, Selection, Session, Source, StopLevel, TeleopThread};
+use crate::{
+    EpisodeOutcome, EpisodeReport, EpisodeRequest, PolicyThread, ReturnToRest, Rig, Selection, Session, Source, StopLevel, TeleopThread,
+};
 
 /// Who watches a series and has a say between its episodes.
 pub trait Attendant {
@@ -104,7 +106,12 @@ impl Session {
     ///
     /// # Errors
     /// When an episode that waited to be settled could not be.
-    pub fn run_series(&mut self, series: &Series, stage: Stage<'_, '_>, attendant: &mut dyn Attendant) -> Result<SeriesReport, SeriesError> {
+    pub fn run_series(
+        &mut self,
+        series: &Series,
+        stage: Stage<'_, '_>,
+        attendant: &mut dyn Attendant,
+    ) -> Result<SeriesReport, SeriesError> {
         let Stage { robot, cameras, environment, mut policy, mut human, mut recorder, mut viewer } = stage;
         let mut end = SeriesReport::default();
         let wanted = if series.endless.is_some() { 1 } else { series.episodes };
@@ -142,7 +149,8 @@ impl Session {
                 let mut faults = Vec::new();
                 let wants_again = match human.as_deref_mut() {
                     Some(human) => attendant.between(Some(&mut || {
-                        let rig = Rig { robot: &mut *robot, cameras: &mut *cameras, environment: &mut AsItIs { ticks: series.ticks_between } };
+                        let rig =
+                            Rig { robot: &mut *robot, cameras: &mut *cameras, environment: &mut AsItIs { ticks: series.ticks_between } };
                         let between = self.follow(rig, human);
                         faults.extend(between.faults);
                         between.outcome == EpisodeOutcome::Dropped
