@@ -34,12 +34,13 @@ use common::{Arm, Scene};
 use serde_json::json;
 use sinew::{OpenOptions, Policy};
 use sinew_core::{
-    CameraError, Cameras, Clock, EpisodeEnd, EpisodeStart, Frame, FrameSink, Image, ImageBuffers, Lease, OnFailure, Robot, SinkError, Tick, Unwatched,
+    CameraError, Cameras, Clock, EpisodeEnd, EpisodeStart, Frame, FrameSink, Image, ImageBuffers, Lease, OnFailure, Robot, SinkError, Tick,
+    Unwatched,
 };
 use sinew_recorder::{DatasetRecorder, Overload, RecorderOptions, RerunView};
 use sinew_runtime::{
-    EpisodeRequest, Fault, Histogram, Inference, MonotonicClock, PolicyThread, Realtime, RealtimeRequest, Rig, Role, Session, SessionConfig, Source,
-    StopFlag, WATCHDOG_PATIENCE, Watchdog, place, watch, write_lifeline,
+    EpisodeRequest, Fault, Histogram, Inference, MonotonicClock, PolicyThread, Realtime, RealtimeRequest, Rig, Role, Session,
+    SessionConfig, Source, StopFlag, WATCHDOG_PATIENCE, Watchdog, place, watch, write_lifeline,
 };
 
 const CAMERAS: usize = 3;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sinew_core::{Cameras, Identity, Image, RobotDescription, Tick, Timestamp};
-use sinew_sim::tasks::{self, Task};
 use sinew_runtime::TeleopThread;
+use sinew_sim::tasks::{self, Task};
 use sinew_sim::{RobotModel, SharedWorld, SimCameras, SimEnvironment, SimRobot, World, robots};
 
 use crate::args::{RigArgs, TeleopKind};
@@ -61,15 +61,9 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// What the cameras see now, in the description's order; `size` instead of their own where given.
-    pub fn look(&self, size: Option<(u32, u32)>) -> anyhow::Result<Vec<Image>> {
-        let robot = self.world.robot();
-        let mut images: Vec<Image> = robot
-            .cameras
-            .iter()
-            .map(|camera| size.unwrap_or((camera.width, camera.height)))
-            .map(|(width, height)| Image::black(width, height))
-            .collect();
+    /// What the cameras see now, in the description's order.
+    pub fn look(&self) -> anyhow::Result<Vec<Image>> {
+        let mut images: Vec<Image> = self.world.robot().cameras.iter().map(|camera| Image::black(camera.width, camera.height)).collect();
         let now = Tick { index: 0, due: Timestamp::ZERO, period: Duration::ZERO, wants_images: true };
         SimCameras::in_step(self.world.clone()).newest(&now, &mut images)?;
         Ok(images)

@@ -24,7 +24,7 @@ fn the_loop_turns_faster_than_the_policy_and_records_at_its_rate() {
     let fine = run("fine", &["--fps-multiplier", "4", "--interpolation", "cubic", "--on-starved", "slow-stop"]);
     let rate = |totals: &serde_json::Value| totals["cadence"]["target_rate_hz"].as_f64().unwrap();
     assert_eq!((rate(&plain), rate(&fine)), (30.0, 120.0));
-    assert!(fine["cadence"]["parts"]["gate"]["count"].as_u64().unwrap() > 100, "{fine}");
+    assert!(fine["cadence"]["parts"]["drive"]["count"].as_u64().unwrap() > 100, "{fine}");
     let info = |name| -> serde_json::Value { serde_json::from_str(&desk.ok(&["dataset", "info", name, "--json"])).unwrap() };
     let (rows, turns) = (info("fine")["total_frames"].as_u64().unwrap(), fine["cadence"]["ticks"].as_u64().unwrap());
     assert_eq!(info("fine")["fps"], 30);
@@ -76,7 +76,7 @@ fn what_the_system_grants_is_one_line_and_the_doctor_says_more() {
     let text = desk.ok(&["rollout", "--episodes", "1", "--seed", "1000", "--no-record", "--no-rerun", "--realtime"]);
     let line = text.lines().find(|line| line.starts_with("realtime")).unwrap();
     contains_all(line, &["memory locked: ", "SCHED_FIFO at 80: "]);
-    contains_all(&text, &["parts     observe ", "late by "]);
+    contains_all(&text, &["parts     read ", "late by "]);
     assert_eq!(desk.run(&["rollout", "--fast", "--realtime"]).status.code(), Some(2), "there is no real time in a fast run");
     let found: serde_json::Value = serde_json::from_str(&desk.ok(&["doctor", "--json"])).unwrap();
     let refused = found["realtime"]["asked"].as_array().unwrap().iter().filter(|asked| !asked["refused"].is_null()).count();

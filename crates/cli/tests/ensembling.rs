@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use safetensors::SafeTensors;
 use sinew_core::{
-    CameraError, Cameras, Door, Environment, EnvironmentError, EpisodeEnd, EpisodeSetup, EpisodeStart, Frame, FrameSink, Image, ImageBuffers,
-    MockClock, Observation, Outcome, Robot, RobotDescription, RobotError, SafeCommand, Sent, SinkError, Tick, Timestamp, Units,
+    CameraError, Cameras, Door, Environment, EnvironmentError, EpisodeEnd, EpisodeSetup, EpisodeStart, Frame, FrameSink, Image,
+    ImageBuffers, MockClock, Observation, Outcome, Robot, RobotDescription, RobotError, SafeCommand, Sent, SinkError, Tick, Timestamp,
+    Units,
 };
 use sinew_policy::{BoundPolicy, Checkpoint};
 use sinew_runtime::{EpisodeRequest, Inference, Latency, PolicyThread, Rig, Session, SessionConfig, Source, StopFlag};
@@ -51,7 +52,9 @@ impl Golden {
 
 fn description() -> RobotDescription {
     // The states jump about as no arm does.
-    let mut toml = "schema = 2\nname = 'arm'\ntitle = 'Arm'\ncontrol_rate_hz = 30\nlerobot = { class = 'arm' }\nstop = { behaviour = 'hold' }\n".to_owned();
+    let mut toml =
+        "schema = 2\nname = 'arm'\ntitle = 'Arm'\ncontrol_rate_hz = 30\nlerobot = { class = 'arm' }\nstop = { behaviour = 'hold' }\n"
+            .to_owned();
     for name in ["a", "b", "c", "d", "e", "f"] {
         write!(
             toml,

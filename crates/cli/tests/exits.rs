@@ -7,13 +7,13 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sinew_core::{
-    ActionChunk, Actor, Brief, CameraError, Cameras, Continuation, Door, EpisodeEnd, EpisodeStart, Frame, FrameSink, Identity, Image, MockClock,
-    Observation, Policy, PolicyError, PolicyInfo, Robot, RobotDescription, RobotError, SafeCommand, Sent, SinkError, TeleopStatus, Teleoperator,
-    TeleoperatorError, Tick, Timestamp,
+    ActionChunk, Actor, Brief, CameraError, Cameras, Continuation, Door, EpisodeEnd, EpisodeStart, Frame, FrameSink, Identity, Image,
+    MockClock, Observation, Policy, PolicyError, PolicyInfo, Robot, RobotDescription, RobotError, SafeCommand, Sent, SinkError,
+    TeleopStatus, Teleoperator, TeleoperatorError, Tick, Timestamp,
 };
 use sinew_runtime::{
-    EpisodeOutcome, EpisodeRequest, Inference, Latency, Operator, PolicyThread, ReturnToRest, Rig, Session, SessionConfig, Source, StopFlag,
-    StopLevel, TeleopThread,
+    EpisodeOutcome, EpisodeRequest, Inference, Latency, Operator, PolicyThread, ReturnToRest, Rig, Session, SessionConfig, Source,
+    StopFlag, StopLevel, TeleopThread,
 };
 use sinew_sim::{SharedWorld, SimCameras, SimEnvironment, SimRobot, World, robots, tasks};
 
@@ -149,7 +149,7 @@ impl Watch {
     fn look(&mut self, world: &SharedWorld) {
         let world = world.lock();
         for joint in 0..6 {
-            self.fastest_rad_per_s = self.fastest_rad_per_s.max(world.velocity_rad_per_s(joint).abs());
+            self.fastest_rad_per_s = self.fastest_rad_per_s.max(world.velocity(joint).abs());
         }
         self.lowest_m = self.lowest_m.min(world.world_from_tool().translation.vector.z);
     }
@@ -222,9 +222,11 @@ impl Robot for Arm {
             Driver::Nobody if tick.index == 30 => self.operator.set_actor(Actor::Nobody),
             _ => {}
         }
+        // What fails has read nothing.
+        self.happen(Phase::Observe)?;
         self.inner.finish_read(tick, deadline, observation)?;
         self.watch.lock().unwrap().look(&self.world);
-        self.happen(Phase::Observe)
+        Ok(())
     }
 
     fn enable(&mut self, door: &Door, deadline: Timestamp) -> Result<(), RobotError> {
@@ -334,7 +336,7 @@ fn leave(way: Way, phase: Phase, driver: Driver) -> (EpisodeOutcome, String) {
     assert!(sank_m.abs() < 0.05, "{what}: the tip went {sank_m} m down after the safe action");
     let rest = model.description.rest();
     let world = world.lock();
-    let from_rest = rest.iter().enumerate().map(|(joint, rest)| (world.position_rad(joint) - rest.unwrap()).abs()).fold(0.0, f64::max);
+    let from_rest = rest.iter().enumerate().map(|(joint, rest)| (world.value(joint) - rest.unwrap()).abs()).fold(0.0, f64::max);
     let goes_to_rest = matches!(way, Way::Signals(1) | Way::Ended);
     assert_eq!(from_rest < 0.1, goes_to_rest, "{what}: {from_rest} rad from the rest position");
     (report.outcome, what)

@@ -14,7 +14,8 @@ use serde::Serialize;
 use sinew_core::{Image, MockClock};
 use sinew_policy::{BoundPolicy, Checkpoint, QuantizationLoss};
 use sinew_runtime::{
-    EpisodeReport, EpisodeRequest, Inference, InferenceStats, Latency, PolicyThread, ReturnToRest, Rig, Session, SessionConfig, Source, StopFlag,
+    EpisodeReport, EpisodeRequest, Inference, InferenceStats, Latency, PolicyThread, ReturnToRest, Rig, Session, SessionConfig, Source,
+    StopFlag,
 };
 
 use crate::args::EvalArgs;
@@ -208,7 +209,7 @@ fn work(
         if report.was_interrupted() {
             return Ok(());
         }
-        let last_image = rig.look(None)?.into_iter().next().context("evaluating: the robot has no camera to make pictures with")?;
+        let last_image = rig.look()?.into_iter().next().context("evaluating: the robot has no camera to make pictures with")?;
         // The receiver goes first only when printing failed; then nobody wants the rest.
         if finished.send((attempt, Finished { report, last_image })).is_err() {
             return Ok(());

@@ -8,8 +8,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sinew_core::{Clock, MockClock};
 use sinew_recorder::DatasetRecorder;
 use sinew_runtime::{
-    Attendant, Counts, EpisodeOutcome, EpisodeReport, Keep, MonotonicClock, ReturnToRest, Selection, Series, Session, SessionConfig, Stage, StopFlag,
-    Strategy,
+    Attendant, Counts, EpisodeOutcome, EpisodeReport, Keep, MonotonicClock, ReturnToRest, Selection, Series, Session, SessionConfig, Stage,
+    StopFlag, Strategy,
 };
 
 use crate::args::RecordArgs;

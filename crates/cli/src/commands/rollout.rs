@@ -12,8 +12,8 @@ use sinew_core::{Clock, FrameSink, MockClock, Policy};
 use sinew_policy::BoundPolicy;
 use sinew_recorder::RerunView;
 use sinew_runtime::{
-    Attendant, Counts, EpisodeReport, Fault, Inference, Keep, MonotonicClock, PolicyThread, Realtime, ReturnToRest, Selection, Series, Session,
-    SessionConfig, Stage, StopFlag,
+    Attendant, Counts, EpisodeReport, Fault, Inference, Keep, MonotonicClock, PolicyThread, Realtime, ReturnToRest, Selection, Series,
+    Session, SessionConfig, Stage, StopFlag,
 };
 
 use crate::args::{LoopArgs, RolloutArgs, StrategyMode};

@@ -11,12 +11,15 @@ use crate::rig::Plan;
 
 pub fn run(command: &SimCommand) -> anyhow::Result<Done> {
     let SimCommand::Render { rig: args, out, width, height } = command;
-    let plan = Plan::of(args)?;
+    let mut plan = Plan::of(args)?;
+    if let Some((width, height)) = width.zip(*height) {
+        plan.model.description.cameras.iter_mut().for_each(|camera| (camera.width, camera.height) = (width, height));
+    }
     let mut rig = plan.simulate(false)?;
     let setup = rig.environment.reset(args.seed)?;
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{} with seed {}: {}", plan.task.name(), args.seed, setup.task)?;
-    for (camera, image) in plan.robot().cameras.iter().zip(rig.look(width.zip(*height))?) {
+    for (camera, image) in plan.robot().cameras.iter().zip(rig.look()?) {
         let path = out.join(format!("{}.png", camera.name));
         write_png(&path, image.width, image.height, &image.rgb)?;
         writeln!(stdout, "  {}", path.display())?;

@@ -10,7 +10,8 @@ use sinew_core::{
 };
 use sinew_recorder::{DatasetRecorder, RecorderOptions};
 use sinew_runtime::{
-    EpisodeReport, Fault, Latency, PolicyThread, Selection, Series, Session, SessionConfig, Stage, StopFlag, Strategy, TeleopThread,
+    EpisodeReport, Fault, Inference, Latency, PolicyThread, Selection, Series, Session, SessionConfig, Stage, StopFlag, Strategy,
+    TeleopThread,
 };
 
 /// Who drives a robot.
@@ -236,7 +237,7 @@ impl Policy for Waver {
 pub fn record(robot: &RobotDescription, driver: Driver, root: &Path, episodes: u64, ticks: u64) -> anyhow::Result<Vec<EpisodeReport>> {
     let width = robot.action_channels().len();
     let mut recorder = DatasetRecorder::create(root, robot, robot.control_rate_hz, RecorderOptions::default())?;
-    let config = SessionConfig { latency: Latency::ScriptedTicks(vec![2]), ..SessionConfig::default() };
+    let config = SessionConfig { inference: Inference::Async, latency: Latency::ScriptedTicks(vec![2]), ..SessionConfig::default() };
     let mut session = Session::new(config, Arc::new(MockClock::new()), StopFlag::new());
     let info = PolicyInfo { family: "waver".to_owned(), parameters: 0, n_obs_steps: 1, chunk_size: 20, n_action_steps: 10 };
     let mut policy = PolicyThread::spawn(Waver { info, width })?;

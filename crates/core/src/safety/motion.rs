@@ -61,12 +61,12 @@ pub(super) struct MotionLimits {
 
 /// How many times shorter than the shortest of late the next tick may be, and the channel can stand in it.
 const SHORTER: f64 = 5.0;
-/// The same at a position limit, for a stream that was followed: one that comes to its end there.
+/// The same at a limit of position or velocity, for a stream that was followed: one that comes to its end there.
 const SHORTER_AT_LIMIT: f64 = 2.0;
 /// How much longer the shortest tick of late grows in a tick.
 const FORGETS: f64 = 1.03;
-/// What counts as the shortest tick before the first.
-const FIRST_S: f64 = 0.001;
+/// The shortest tick before the first: the first will be it.
+const FIRST_S: f64 = f64::INFINITY;
 /// How far a steady target may change its velocity in a tick: a share of that velocity, and of what the
 /// limits would let a channel change.
 const STEADY: f64 = 0.05;
@@ -195,7 +195,8 @@ impl MotionLimits {
         let slack = rounding * (1.0 + per_acceleration_s2 / square_s2);
         // Velocity when acceleration is back at 0.
         let crest = motion.velocity + motion.acceleration * motion.acceleration.abs() / (2.0 * self.jerk);
-        if motion.velocity * motion.acceleration > 0.0 && crest.abs() > self.velocity + slack / dt_s {
+        let rises = motion.acceleration.abs() > self.jerk * motion.shortest_s / SHORTER_AT_LIMIT;
+        if rises && motion.velocity * motion.acceleration > 0.0 && crest.abs() > self.velocity + slack / dt_s {
             return Err(LimitKind::Velocity);
         }
         if self.can_stand(&motion, 0.0, SHORTER).is_ok() {

@@ -114,8 +114,9 @@ struct Stream<'a> {
 }
 
 impl<'a> Stream<'a> {
-    fn resting_at(limits: &'a MotionLimits, position: f64, replays: bool) -> Self {
-        let last = Motion::resting_at(position);
+    /// One whose first tick had the usual length.
+    fn resting_at(limits: &'a MotionLimits, clock: Clock, position: f64, replays: bool) -> Self {
+        let last = Motion { shortest_s: clock.dt_s, ..Motion::resting_at(position) };
         Self { limits, last, before: (1.0, 0.0), again: replays.then_some(last) }
     }
 
@@ -238,7 +239,7 @@ fn wanders(stream: &mut Stream, clock: Clock, random: &mut Random, figures: &mut
 fn noise(limits: &MotionLimits, clock: Clock, random: &mut Random, figures: &mut Figures) {
     const SIZE: f64 = 0.003;
     let limits = &MotionLimits { lower: limits.lower - 1.0, upper: limits.upper + 1.0, ..*limits };
-    let mut stream = Stream::resting_at(limits, random.within(-0.1, 0.1), random.below(2) == 0);
+    let mut stream = Stream::resting_at(limits, clock, random.within(-0.1, 0.1), random.below(2) == 0);
     let middle = stream.last.position;
     let (mut input, mut output) = ([f64::MAX, f64::MIN], [f64::MAX, f64::MIN]);
     let mut elapsed_s = 0.0;
@@ -263,7 +264,7 @@ fn noise(limits: &MotionLimits, clock: Clock, random: &mut Random, figures: &mut
 /// position limits passes to the last bit.
 fn slow_stream(limits: &MotionLimits, clock: Clock, random: &mut Random, figures: &mut Figures) {
     let start = random.within(limits.lower, limits.upper);
-    let mut stream = Stream::resting_at(limits, start, false);
+    let mut stream = Stream::resting_at(limits, clock, start, false);
     let half =
         MotionLimits { velocity: limits.velocity / 2.0, acceleration: limits.acceleration / 2.0, jerk: limits.jerk / 2.0, ..*limits };
     // A motion that wanders within half of the limits, made by its own jerks, not by the law.
@@ -301,7 +302,7 @@ fn slow_stream(limits: &MotionLimits, clock: Clock, random: &mut Random, figures
 
 fn ramp(limits: &MotionLimits, clock: Clock, random: &mut Random, figures: &mut Figures) {
     let limits = &MotionLimits { lower: -1e3, upper: 1e3, ..*limits };
-    let mut stream = Stream::resting_at(limits, random.within(-1.0, 1.0), random.below(2) == 0);
+    let mut stream = Stream::resting_at(limits, clock, random.within(-1.0, 1.0), random.below(2) == 0);
     if random.below(2) == 0 {
         wanders(&mut stream, clock, random, figures);
     }
@@ -350,7 +351,7 @@ fn ramp(limits: &MotionLimits, clock: Clock, random: &mut Random, figures: &mut 
 /// Waypoints at 30 Hz with straight lines between them.
 fn corners(limits: &MotionLimits, clock: Clock, random: &mut Random, figures: &mut Figures) {
     let start = random.within(limits.lower, limits.upper);
-    let mut stream = Stream::resting_at(limits, start, true);
+    let mut stream = Stream::resting_at(limits, clock, start, true);
     let (mut from, mut to, mut speed, mut elapsed_s) = (start, start, 0.0, 0.0);
     let wild = random.within(0.05, 1.5);
     let mut target = start;
@@ -372,7 +373,7 @@ fn corners(limits: &MotionLimits, clock: Clock, random: &mut Random, figures: &m
 /// Stalls of up to a second: every limit holds. Ticks of any length: those of position and velocity do.
 fn stalls(limits: &MotionLimits, clock: Clock, random: &mut Random, figures: &mut Figures) {
     let start = random.within(limits.lower, limits.upper);
-    let mut stream = Stream::resting_at(limits, start, false);
+    let mut stream = Stream::resting_at(limits, clock, start, false);
     let mut last = Motion::resting_at(start);
     let mut target = start;
     for _ in 0..200 {
@@ -441,7 +442,7 @@ fn velocities(limits: &MotionLimits, clock: Clock, random: &mut Random, figures:
 
 /// A step from rest.
 pub(crate) fn step(limits: &MotionLimits, clock: Clock, size: f64, random: &mut Random, figures: &mut Figures) {
-    let mut stream = Stream::resting_at(limits, 0.0, true);
+    let mut stream = Stream::resting_at(limits, clock, 0.0, true);
     stands(&mut stream, size, clock, random, figures);
 }
 
@@ -481,7 +482,7 @@ pub(crate) fn episode(kind: Option<Kind>, rate_hz: Option<f64>, random: &mut Ran
         Kind::Velocity => velocities(&limits, clock, random, figures),
         Kind::Stand => {
             let start = random.within(limits.lower, limits.upper);
-            let mut stream = Stream::resting_at(&limits, start, random.below(3) == 0);
+            let mut stream = Stream::resting_at(&limits, clock, start, random.below(3) == 0);
             for _ in 0..3 {
                 wanders(&mut stream, clock, random, figures);
                 let size = 10f64.powf(random.within(-4.0, 0.5));
