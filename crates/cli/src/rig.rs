@@ -12,14 +12,14 @@ use crate::args::{RigArgs, TeleopKind};
 use crate::demo_policy;
 
 /// What `--robot` and `--task` named.
-pub struct Plan {
+pub struct Scenario {
     pub model: RobotModel,
     pub task: &'static dyn Task,
     /// An instruction sentence of the user's own, where he gave one.
     pub sentence: Option<String>,
 }
 
-impl Plan {
+impl Scenario {
     pub fn of(args: &RigArgs) -> anyhow::Result<Self> {
         let model = robots::get(&args.robot)?;
         let wanted = args.task.as_deref().unwrap_or(demo_policy::TASK);
@@ -64,7 +64,7 @@ impl Rig {
     /// What the cameras see now, in the description's order.
     pub fn look(&self) -> anyhow::Result<Vec<Image>> {
         let mut images: Vec<Image> = self.world.robot().cameras.iter().map(|camera| Image::black(camera.width, camera.height)).collect();
-        let now = Tick { index: 0, due: Timestamp::ZERO, period: Duration::ZERO, wants_images: true };
+        let now = Tick { turn: 0, due: Timestamp::ZERO, period: Duration::ZERO, wants_images: true };
         SimCameras::in_step(self.world.clone()).newest(&now, &mut images)?;
         Ok(images)
     }

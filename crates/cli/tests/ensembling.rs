@@ -78,7 +78,7 @@ impl Robot for Replay {
     }
 
     fn finish_read(&mut self, tick: &Tick, _: Timestamp, observation: &mut Observation) -> Result<(), RobotError> {
-        let state = &self.golden.states[tick.index as usize * WIDTH..][..WIDTH];
+        let state = &self.golden.states[tick.turn as usize * WIDTH..][..WIDTH];
         let mut si = [0.0; WIDTH];
         Units::of(&self.description.state_channels()).to_si(state, &mut si);
         observation.state.set_all(&si, tick.due);
@@ -107,7 +107,7 @@ struct Colours {
 
 impl Cameras for Colours {
     fn newest(&mut self, tick: &Tick, images: &mut [Image]) -> Result<(), CameraError> {
-        for (image, colour) in images.iter_mut().zip(self.golden.colours[tick.index as usize * 6..].chunks_exact(3)) {
+        for (image, colour) in images.iter_mut().zip(self.golden.colours[tick.turn as usize * 6..].chunks_exact(3)) {
             image.rgb = self.pixels.fill(|rgb| rgb.chunks_exact_mut(3).for_each(|pixel| pixel.copy_from_slice(colour)));
             image.captured_at = tick.due;
         }

@@ -131,7 +131,7 @@ impl Teleoperator for Hand {
     }
 
     fn action(&mut self, tick: &Tick, _: &Observation, action: &mut [f64]) -> Result<TeleopStatus, TeleoperatorError> {
-        swing(tick.index, action);
+        swing(tick.turn, action);
         Ok(TeleopStatus::Active)
     }
 }
@@ -181,11 +181,11 @@ struct Eyes {
 
 impl Cameras for Eyes {
     fn newest(&mut self, tick: &Tick, images: &mut [Image]) -> Result<(), CameraError> {
-        if self.way == Way::Stale && tick.index >= AT {
+        if self.way == Way::Stale && tick.turn >= AT {
             // What was there stands.
             return Ok(());
         }
-        if self.way == Way::CameraLost && tick.index >= AT {
+        if self.way == Way::CameraLost && tick.turn >= AT {
             return Err(CameraError { camera: Brief::of("front"), what: Brief::of("unplugged") });
         }
         self.inner.newest(tick, images)
@@ -216,10 +216,10 @@ impl Robot for Arm {
     }
 
     fn finish_read(&mut self, tick: &Tick, deadline: Timestamp, observation: &mut Observation) -> Result<(), RobotError> {
-        self.tick = tick.index;
+        self.tick = tick.turn;
         match self.driver {
-            Driver::Human if tick.index == 5 => self.operator.set_actor(Actor::Human),
-            Driver::Nobody if tick.index == 30 => self.operator.set_actor(Actor::Nobody),
+            Driver::Human if tick.turn == 5 => self.operator.set_actor(Actor::Human),
+            Driver::Nobody if tick.turn == 30 => self.operator.set_actor(Actor::Nobody),
             _ => {}
         }
         // What fails has read nothing.

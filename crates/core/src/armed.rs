@@ -258,7 +258,7 @@ impl Drop for Armed<'_> {
 
 fn read(robot: &mut dyn Robot, tick: &Tick, clock: &dyn Clock, observation: &mut Observation) -> Result<(), RobotError> {
     observation.age();
-    observation.tick = tick.index;
+    observation.tick = tick.turn;
     robot.begin_read(tick)?;
     robot.finish_read(tick, clock.now() + tick.period, observation)
 }

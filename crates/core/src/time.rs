@@ -81,13 +81,14 @@ impl Clock for MockClock {
 /// One turn of the control loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tick {
-    /// 0 for the first tick of an episode. A missed tick leaves a gap: indices never shift.
-    pub index: u64,
-    /// When this tick was due (not when it ran).
+    /// Counts the loop's turns: 0 for the first of an episode. One that was missed leaves a gap: numbers never shift. A
+    /// loop that turns faster than its policy has several for each tick of that.
+    pub turn: u64,
+    /// When it was due (not when it ran).
     pub due: Timestamp,
-    /// The time from one tick to the next.
+    /// The time from one to the next.
     pub period: Duration,
-    /// Whether anyone will look at this tick's images. A robot whose images cost time to make (the
+    /// Whether anyone will look at its images. A robot whose images cost time to make (the
     /// simulator) may leave the old ones in place when nobody does.
     pub wants_images: bool,
 }

@@ -184,7 +184,7 @@ impl Robot for FakeRobot<'_> {
 }
 
 fn tick(clock: &MockClock) -> Tick {
-    Tick { index: 0, due: clock.now(), period: Duration::from_secs_f64(DT_S), wants_images: false }
+    Tick { turn: 0, due: clock.now(), period: Duration::from_secs_f64(DT_S), wants_images: false }
 }
 
 /// `$test` with an armed robot, its lease and clock, and the diary.

@@ -34,7 +34,7 @@ impl Teleoperator for Wave {
     }
 
     fn action(&mut self, tick: &Tick, _: &Observation, action: &mut [f64]) -> Result<TeleopStatus, TeleoperatorError> {
-        action.fill((tick.index as f64 * 0.01).sin());
+        action.fill((tick.turn as f64 * 0.01).sin());
         Ok(TeleopStatus::Active)
     }
 }

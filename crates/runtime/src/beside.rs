@@ -6,7 +6,7 @@ use std::thread::{self, Thread};
 
 use sinew_core::{Clock, Timestamp};
 
-use crate::handoff::{Receiver, Sender, ring};
+use crate::ring::{Receiver, Sender, ring};
 
 /// What goes to and fro: there is one, so that nothing is allocated or freed by whoever asks.
 struct Post<J> {

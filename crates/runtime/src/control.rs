@@ -249,8 +249,8 @@ impl<'a> Control<'a> {
         })
     }
 
-    pub(crate) fn tick_of(&self, index: u64, due: Timestamp, wants_images: bool) -> Tick {
-        Tick { index, due, period: self.schedule.period(), wants_images }
+    pub(crate) fn tick_of(&self, turn: u64, due: Timestamp, wants_images: bool) -> Tick {
+        Tick { turn, due, period: self.schedule.period(), wants_images }
     }
 
     fn episode(&mut self, armed: &mut Armed<'_>, cameras: &mut dyn Cameras, judge: &mut Judge) -> Result<Ending, Fault> {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Rela
 
 use sinew_core::{Frame, Pixels};
 
-use crate::handoff::{Receiver, Sender};
+use crate::ring::{Receiver, Sender};
 
 /// Lets go of the images, which are of use to nobody any more.
 pub(crate) fn let_go(frame: &mut Frame, nothing: &Pixels) {

@@ -64,7 +64,7 @@ impl Control<'_> {
         if let Some(human) = self.acting.lone_human() {
             // On a clock that doesn't run by itself he is waited for at each tick.
             if clock.runs_by_itself() {
-                let tick = Tick { index: 0, due: clock.now(), period: self.schedule.period(), wants_images: false };
+                let tick = Tick { turn: 0, due: clock.now(), period: self.schedule.period(), wants_images: false };
                 while !human.has_spoken(clock, &mut self.wanted)? {
                     if stop.is_requested() {
                         return Ok(false);

@@ -9,8 +9,8 @@ use sinew_core::{EpisodeEnd, EpisodeStart, Frame, FrameSink, OnFailure, Outcome,
 
 use crate::Fault;
 use crate::frames::{Feed, Standing, let_go};
-use crate::handoff::{Receiver, Sender, ring};
 use crate::realtime::{Role, place};
+use crate::ring::{Receiver, Sender, ring};
 
 /// How often a sink's thread looks for frames by itself: it is woken only where its ring is half full.
 const LOOKS_EVERY: Duration = Duration::from_millis(20);

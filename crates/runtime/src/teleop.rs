@@ -67,7 +67,7 @@ impl TeleopThread {
         let mut observation = Observation::for_robot(robot);
         observation.images.iter_mut().for_each(|image| image.rgb = nothing.clone());
         let job = Job {
-            tick: Tick { index: 0, due: Timestamp::ZERO, period: Duration::ZERO, wants_images: false },
+            tick: Tick { turn: 0, due: Timestamp::ZERO, period: Duration::ZERO, wants_images: false },
             reset: false,
             observation,
             sent: vec![0.0; robot.action_channels().len()],

@@ -30,7 +30,7 @@ impl Robot for Seen<'_> {
     }
 
     fn finish_read(&mut self, tick: &Tick, _: Timestamp, observation: &mut Observation) -> Result<(), RobotError> {
-        let seen = &frame_of(self.tape, tick.index).observation;
+        let seen = &frame_of(self.tape, tick.turn).observation;
         observation.time = seen.time;
         observation.state.copy_from(&seen.state);
         Ok(())
@@ -51,7 +51,7 @@ impl Robot for Seen<'_> {
 
 impl Cameras for SeenBefore<'_> {
     fn newest(&mut self, tick: &Tick, images: &mut [Image]) -> Result<(), CameraError> {
-        images.clone_from_slice(&frame_of(self.0, tick.index).observation.images);
+        images.clone_from_slice(&frame_of(self.0, tick.turn).observation.images);
         Ok(())
     }
 }

@@ -241,7 +241,7 @@ fn the_files_of_the_tick_name_nothing_that_waits() {
         "control",
         "frames",
         "hand_over",
-        "handoff",
+        "ring",
         "histogram",
         "interpolation",
         "judge",

@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let physics_s = start.elapsed().as_secs_f64();
         drop(world);
         let mut cameras = SimCameras::in_step(shared);
-        let tick = Tick { index: 0, due: Timestamp::ZERO, period: Duration::from_millis(33), wants_images: true };
+        let tick = Tick { turn: 0, due: Timestamp::ZERO, period: Duration::from_millis(33), wants_images: true };
         let mut images: Vec<Image> = model.description.cameras.iter().map(|camera| Image::black(camera.width, camera.height)).collect();
         let start = Instant::now();
         for _ in 0..PICTURES {

@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let triangles: usize = model.meshes.values().map(sinew_sim::Mesh::triangle_count).sum();
     println!("the arm has {triangles} triangles");
     let task = *tasks::list().first().ok_or("there is no task")?;
-    let tick = Tick { index: 0, due: Timestamp::ZERO, period: Duration::from_millis(33), wants_images: true };
+    let tick = Tick { turn: 0, due: Timestamp::ZERO, period: Duration::from_millis(33), wants_images: true };
     for (width, height) in [(128, 96), (224, 224), (640, 480)] {
         model.description.cameras.iter_mut().for_each(|camera| (camera.width, camera.height) = (width, height));
         let shared = SharedWorld::new(World::new(&model)?);

@@ -43,16 +43,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut teleoperator = task.teleoperator(world.clone(), seed);
         let mut observation = Observation::for_robot(robot);
         let mut wanted = Wanted::for_robot(robot);
-        let mut tick = Tick { index: 0, due: clock.now(), period, wants_images: folder.is_some() };
+        let mut tick = Tick { turn: 0, due: clock.now(), period, wants_images: folder.is_some() };
         let mut armed = Armed::new(&mut arm, &Unwatched, &clock, &tick, &mut observation)?;
         teleoperator.reset(&observation)?;
         let mut pictures = Vec::new();
         let (mut outcome, mut status) = (Outcome::Running, TeleopStatus::Active);
-        while status == TeleopStatus::Active && tick.index < setup.max_ticks {
+        while status == TeleopStatus::Active && tick.turn < setup.max_ticks {
             clock.sleep_until(tick.due);
             armed.read(&tick, &mut observation)?;
             cameras.newest(&tick, &mut observation.images)?;
-            if tick.wants_images && tick.index.is_multiple_of(10) {
+            if tick.wants_images && tick.turn.is_multiple_of(10) {
                 pictures.push(observation.images.clone());
             }
             status = teleoperator.action(&tick, &observation, &mut wanted.goals)?;
@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             if matches!(outcome, Outcome::Failure(_)) || outcome == Outcome::Success && task.name() == "reach" {
                 break;
             }
-            tick.index += 1;
+            tick.turn += 1;
             tick.due = tick.due + period;
         }
         if let Some(folder) = &folder {
@@ -71,10 +71,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         successes += u64::from(outcome == Outcome::Success);
         done += u64::from(status == TeleopStatus::Done);
-        ticks += tick.index;
+        ticks += tick.turn;
         digest = digest.rotate_left(1) ^ environment.state_hash();
         if outcome != Outcome::Success {
-            println!("seed {seed}: {outcome:?} after {} ticks", tick.index);
+            println!("seed {seed}: {outcome:?} after {} ticks", tick.turn);
         }
     }
     println!(

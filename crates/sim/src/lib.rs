@@ -23,7 +23,7 @@
 //! let clock = MockClock::new();
 //! let mut observation = Observation::for_robot(&model.description);
 //! let mut wanted = Wanted::for_robot(&model.description);
-//! let tick = Tick { index: 0, due: Timestamp::ZERO, period: Duration::from_millis(33), wants_images: true };
+//! let tick = Tick { turn: 0, due: Timestamp::ZERO, period: Duration::from_millis(33), wants_images: true };
 //! let mut armed = Armed::new(&mut robot, &Unwatched, &clock, &tick, &mut observation)?;
 //! teleoperator.reset(&observation)?;
 //! armed.read(&tick, &mut observation)?;

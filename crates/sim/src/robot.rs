@@ -65,13 +65,13 @@ impl Robot for SimRobot {
         let now_s = world.time_s();
         let (first_due, first_s) = match self.origin {
             // A world that was reset since counts from 0 again.
-            Some(origin) if tick.index != 0 && origin.1 <= now_s => origin,
+            Some(origin) if tick.turn != 0 && origin.1 <= now_s => origin,
             _ => *self.origin.insert((tick.due, now_s)),
         };
         let elapsed_s = tick.due.nanos_since(first_due) as f64 * 1e-9;
         world.advance_to(first_s + elapsed_s).map_err(|error| RobotError::lost(DOING, error))?;
         world.read_at(tick.due);
-        observation.tick = tick.index;
+        observation.tick = tick.turn;
         observation.time = tick.due;
         for &(channel, part, step) in &self.positions {
             observation.state.set(channel, (world.value(part) / step).round() * step, tick.due);

@@ -60,12 +60,12 @@ fn a_turn_allocates_nothing_beside_the_engine_and_looking_allocates_nothing() {
     let mut observation = Observation::for_robot(world.robot());
     let mut other_images = observation.images.clone();
     let mut wanted = Wanted::for_robot(world.robot());
-    let mut tick = Tick { index: 0, due: Timestamp::ZERO, period, wants_images: true };
+    let mut tick = Tick { turn: 0, due: Timestamp::ZERO, period, wants_images: true };
     let mut armed = Armed::new(&mut arm, &Unwatched, &clock, &tick, &mut observation).unwrap();
     let rest = observation.state.values().to_vec();
     let mut engine_calls = 0;
     for i in 1..=90 {
-        tick = Tick { index: i, due: tick.due + period, ..tick };
+        tick = Tick { turn: i, due: tick.due + period, ..tick };
         clock.sleep_until(tick.due);
         let time_s = tick.due.as_secs_f64();
         let mut held = twin.lock();

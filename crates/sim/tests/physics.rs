@@ -206,20 +206,20 @@ fn world_time_follows_due_times_and_not_the_number_of_looks() {
     let mut arm = SimRobot::new(shared.clone());
     let mut observation = Observation::for_robot(arm.description());
     let period = Duration::from_nanos(33_333_333);
-    let mut tick = Tick { index: 0, due: Timestamp::from_nanos(77), period, wants_images: false };
+    let mut tick = Tick { turn: 0, due: Timestamp::from_nanos(77), period, wants_images: false };
     let read = |arm: &mut SimRobot, tick: &Tick, observation: &mut Observation| {
         arm.begin_read(tick).and_then(|()| arm.finish_read(tick, tick.due, observation)).unwrap();
     };
     read(&mut arm, &tick, &mut observation);
     assert_eq!(shared.newest().time_s, 0.0);
     // The 30th tick after nine that were missed and one that was looked at twice.
-    tick = Tick { index: 30, due: Timestamp::from_nanos(77 + 30 * 33_333_333), ..tick };
+    tick = Tick { turn: 30, due: Timestamp::from_nanos(77 + 30 * 33_333_333), ..tick };
     read(&mut arm, &tick, &mut observation);
     read(&mut arm, &tick, &mut observation);
     assert_eq!(shared.newest().time_s, 1.0);
     assert_eq!((observation.tick, observation.state.readings()[5].time), (30, Some(tick.due)));
     // A new episode counts from its own first tick.
-    tick = Tick { index: 0, due: tick.due + Duration::from_secs(100), ..tick };
+    tick = Tick { turn: 0, due: tick.due + Duration::from_secs(100), ..tick };
     read(&mut arm, &tick, &mut observation);
     assert_eq!(shared.newest().time_s, 1.0);
 }
@@ -236,7 +236,7 @@ fn an_arm_that_is_stopped_on_its_way_holds_or_goes_limp_as_declared() {
         let mut arm = SimRobot::new(shared.clone());
         let clock = MockClock::new();
         let mut observation = Observation::for_robot(&model.description);
-        let tick = Tick { index: 0, due: clock.now(), period: Duration::from_millis(100), wants_images: false };
+        let tick = Tick { turn: 0, due: clock.now(), period: Duration::from_millis(100), wants_images: false };
         let mut armed = Armed::new(&mut arm, &Unwatched, &clock, &tick, &mut observation).unwrap();
         let mut wanted = Wanted::for_robot(&model.description);
         wanted.goals[0] = 1.0;
@@ -265,7 +265,7 @@ fn pictures_have_the_size_that_the_description_gives() {
     (model.description.cameras[0].width, model.description.cameras[0].height) = (48, 64);
     let mut cameras = SimCameras::in_step(SharedWorld::new(World::new(&model).unwrap()));
     let mut observation = Observation::for_robot(&model.description);
-    let tick = Tick { index: 0, due: Timestamp::from_nanos(9), period: Duration::from_millis(33), wants_images: true };
+    let tick = Tick { turn: 0, due: Timestamp::from_nanos(9), period: Duration::from_millis(33), wants_images: true };
     cameras.newest(&tick, &mut observation.images).unwrap();
     let image = &observation.images[0];
     assert_eq!((image.width, image.height, image.rgb.len()), (48, 64, 48 * 64 * 3));

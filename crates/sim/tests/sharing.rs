@@ -13,7 +13,7 @@ use sinew_sim::{SimCameras, SimEnvironment, SimRobot, tasks};
 const PERIOD: Duration = Duration::from_millis(10);
 
 fn tick_at(index: u64) -> Tick {
-    Tick { index, due: Timestamp::from_nanos(1_000_000_000 + index as i64 * 10_000_000), period: PERIOD, wants_images: true }
+    Tick { turn: index, due: Timestamp::from_nanos(1_000_000_000 + index as i64 * 10_000_000), period: PERIOD, wants_images: true }
 }
 
 fn turn(armed: &mut Armed<'_>, clock: &MockClock, index: u64, observation: &mut Observation) -> Result<(), DriveError> {

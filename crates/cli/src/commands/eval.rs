@@ -19,7 +19,7 @@ use sinew_runtime::{
 };
 
 use crate::args::EvalArgs;
-use crate::rig::Plan;
+use crate::rig::Scenario;
 use crate::text::say;
 use crate::{Done, contact_sheet, source, text, wilson};
 
@@ -60,11 +60,11 @@ struct Finished {
 
 pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
     anyhow::ensure!(args.episodes > 0, "evaluating: --episodes is 0, expected at least 1");
-    let plan = Plan::of(&args.rig)?;
+    let scenario = Scenario::of(&args.rig)?;
     let threads = source::threads_beside_others(args.compute.threads)?;
     let named = source::open(args.policy.as_deref(), &args.compute)?;
     // Bound once here, so that a policy that doesn't fit is said before anything runs.
-    BoundPolicy::bind(&named.checkpoint, plan.robot())?;
+    BoundPolicy::bind(&named.checkpoint, scenario.robot())?;
     let loss = named.quantization_loss()?;
     let jobs = args
         .jobs
@@ -75,7 +75,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
         if let Some(loss) = &loss {
             say!("accuracy  {loss} (blank inputs)");
         }
-        say!("task      {} ({} episodes from seed {}, {jobs} at once)", plan.task.name(), args.episodes, args.rig.seed);
+        say!("task      {} ({} episodes from seed {}, {jobs} at once)", scenario.task.name(), args.episodes, args.rig.seed);
     }
     let stop = StopFlag::new();
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
@@ -92,8 +92,8 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
     let worked = std::thread::scope(|scope| -> anyhow::Result<()> {
         let workers: Vec<_> = (0..jobs)
             .map(|_| {
-                let (plan, checkpoint, stop, next, sender) = (&plan, &named.checkpoint, stop.clone(), &next, sender.clone());
-                scope.spawn(move || work(plan, checkpoint, (args, threads), &stop, next, &sender))
+                let (scenario, checkpoint, stop, next, sender) = (&scenario, &named.checkpoint, stop.clone(), &next, sender.clone());
+                scope.spawn(move || work(scenario, checkpoint, (args, threads), &stop, next, &sender))
             })
             .collect();
         drop(sender);
@@ -131,7 +131,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
         ticks += report.ticks;
         inference.merge(&report.inference);
         if let Some(fault) = report.faults.first() {
-            anyhow::bail!("evaluating {} with seed {}: {}", plan.task.name(), report.seed, fault.chain());
+            anyhow::bail!("evaluating {} with seed {}: {}", scenario.task.name(), report.seed, fault.chain());
         }
     }
     let sheet = args.contact_sheet.clone().unwrap_or_else(|| text::next_free("outputs", "eval-", ".png"));
@@ -144,7 +144,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
     let inference_ms_p50 = inference.compute.stats().p50_ns as f64 * 1e-6;
     if args.json {
         return text::print_json(&TotalsLine {
-            task: plan.task.name(),
+            task: scenario.task.name(),
             policy: &named.name,
             episodes: args.episodes,
             successes,
@@ -177,15 +177,15 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
 
 /// Runs episodes until there are none left; each worker has a world and a policy of its own.
 fn work(
-    plan: &Plan,
+    scenario: &Scenario,
     checkpoint: &Arc<Checkpoint>,
     (args, threads): (&EvalArgs, usize),
     stop: &StopFlag,
     next: &AtomicU64,
     finished: &mpsc::Sender<(u64, Finished)>,
 ) -> anyhow::Result<()> {
-    let mut rig = plan.simulate(false)?;
-    let policy = BoundPolicy::bind(checkpoint, plan.robot())?.with_threads(threads)?;
+    let mut rig = scenario.simulate(false)?;
+    let policy = BoundPolicy::bind(checkpoint, scenario.robot())?.with_threads(threads)?;
     let mut policy = PolicyThread::spawn(policy).context("starting a policy's thread")?;
     let config = SessionConfig {
         inference: Inference::Sync,
@@ -199,7 +199,7 @@ fn work(
         if attempt >= args.episodes || stop.is_requested() {
             return Ok(());
         }
-        let request = EpisodeRequest { attempt, seed: args.rig.seed + attempt, task: plan.sentence.clone() };
+        let request = EpisodeRequest { attempt, seed: args.rig.seed + attempt, task: scenario.sentence.clone() };
         let report = session.run_episode(
             &request,
             Rig { robot: &mut rig.robot, cameras: &mut *rig.cameras, environment: &mut rig.environment },

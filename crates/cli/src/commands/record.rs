@@ -14,16 +14,16 @@ use sinew_runtime::{
 
 use crate::args::RecordArgs;
 use crate::desk::Desk;
-use crate::rig::Plan;
+use crate::rig::Scenario;
 use crate::text::{note, say};
 use crate::{Done, recording, standby, text};
 
 pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     anyhow::ensure!(args.episodes > 0, "recording: --episodes is 0, expected at least 1");
-    let plan = Plan::of(&args.rig)?;
-    let mut rig = plan.simulate(args.real_time)?;
-    let mut human = plan.teleoperator(args.teleop, &rig, args.rig.seed)?;
-    let mut recorder = recording::open(&args.out, plan.robot(), &args.recording, args.real_time, false)?;
+    let scenario = Scenario::of(&args.rig)?;
+    let mut rig = scenario.simulate(args.real_time)?;
+    let mut human = scenario.teleoperator(args.teleop, &rig, args.rig.seed)?;
+    let mut recorder = recording::open(&args.out, scenario.robot(), &args.recording, args.real_time, false)?;
     let stop = StopFlag::new();
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
     tracing::info!("listening to signals");
@@ -47,7 +47,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     let series = Series {
         counts: Counts::Kept,
         most_failures: args.episodes / 2 + 10,
-        task: plan.sentence.clone(),
+        task: scenario.sentence.clone(),
         ..Series::of(args.episodes, first)
     };
     let stage = Stage {
@@ -75,7 +75,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     let dir = args.out.display();
     if args.json {
         text::print_json(&serde_json::json!({
-            "task": plan.task.name(), "root": args.out, "total_episodes": totals.episodes, "total_frames": totals.frames,
+            "task": scenario.task.name(), "root": args.out, "total_episodes": totals.episodes, "total_frames": totals.frames,
             "failed_episodes": failed, "interrupted": interrupted,
         }))?;
     } else {

@@ -19,7 +19,7 @@ use sinew_runtime::{
 use crate::args::{LoopArgs, RolloutArgs, StrategyMode};
 use crate::desk::{COMMANDS, Desk};
 use crate::live::LiveLine;
-use crate::rig::Plan;
+use crate::rig::Scenario;
 use crate::text::say;
 use crate::{Done, recording, source, standby, text};
 
@@ -46,9 +46,9 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     anyhow::ensure!(args.episodes > 0, "rolling out: --episodes is 0, expected at least 1");
     anyhow::ensure!(!args.recording.resume || args.record.is_some(), "rolling out: --resume goes on with a dataset; name it with --record");
     let threads = source::threads_beside_control(args.compute.threads)?;
-    let plan = Plan::of(&args.rig)?;
+    let scenario = Scenario::of(&args.rig)?;
     let named = source::open(args.policy.as_deref(), &args.compute)?;
-    let mut policy = source::beside_control(|| Ok(BoundPolicy::bind(&named.checkpoint, plan.robot())?.with_threads(threads)?))?;
+    let mut policy = source::beside_control(|| Ok(BoundPolicy::bind(&named.checkpoint, scenario.robot())?.with_threads(threads)?))?;
     let mode = args.run.strategy;
     let config = SessionConfig {
         keep: if matches!(mode, StrategyMode::Base | StrategyMode::Episodic) { Keep::Finished } else { Keep::Everything },
@@ -67,17 +67,17 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         mode != StrategyMode::Dagger || args.run.teleop.is_some() && !args.no_record,
         "rolling out: dagger records what somebody does who takes over; say who by --teleop, and leave out --no-record"
     );
-    let mut rig = plan.simulate(!args.fast)?;
-    let mut human = args.run.teleop.map(|kind| plan.teleoperator(kind, &rig, args.rig.seed)).transpose()?;
-    let fps = plan.robot().control_rate_hz;
+    let mut rig = scenario.simulate(!args.fast)?;
+    let mut human = args.run.teleop.map(|kind| scenario.teleoperator(kind, &rig, args.rig.seed)).transpose()?;
+    let fps = scenario.robot().control_rate_hz;
 
     let outputs = Outputs::of(args);
     let mut view = match (&outputs.rerun, &args.rerun_connect) {
-        (Some(path), _) => Some(RerunView::to_file(path, plan.robot())?),
-        (None, Some(address)) => Some(RerunView::connect(address, plan.robot())?),
+        (Some(path), _) => Some(RerunView::to_file(path, scenario.robot())?),
+        (None, Some(address)) => Some(RerunView::connect(address, scenario.robot())?),
         (None, None) => None,
     };
-    let open = |root: &PathBuf| recording::open(root, plan.robot(), &args.recording, !args.fast, mode == StrategyMode::Dagger);
+    let open = |root: &PathBuf| recording::open(root, scenario.robot(), &args.recording, !args.fast, mode == StrategyMode::Dagger);
     let mut recorder = outputs.dataset.as_ref().map(open).transpose().inspect_err(|_| {
         // Where one output is refused, no trace of the other is left.
         drop(view.take());
@@ -88,10 +88,10 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     let mut session = Session::new(config, clock, stop.clone());
     // A simulated arm is gone with its process; with --realtime it is watched as a real one is.
     if args.control.realtime {
-        session = session.watched_by(standby::watch(plan.robot(), &stop, args.control.realtime().priority)?);
+        session = session.watched_by(standby::watch(scenario.robot(), &stop, args.control.realtime().priority)?);
     }
     let mut selection = recorder.as_mut().map(|recorder| {
-        let selection = Selection::new(args.run.selection(plan.robot()), recorder, session.operator());
+        let selection = Selection::new(args.run.selection(scenario.robot()), recorder, session.operator());
         match mode {
             StrategyMode::Dagger => selection.until(args.episodes),
             StrategyMode::Episodic => selection.deferring(),
@@ -118,7 +118,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
             say!("accuracy  {loss} (blank inputs)");
         }
         let time = if args.fast { "as fast as the machine can" } else { "in real time" };
-        say!("robot     {}, simulated, {fps} Hz, {time}, {:?} inference", plan.robot().title, args.control.inference);
+        say!("robot     {}, simulated, {fps} Hz, {time}, {:?} inference", scenario.robot().title, args.control.inference);
         if let Some(realtime) = try_realtime(&args.control)? {
             say!("realtime  {realtime}");
         }
@@ -130,12 +130,12 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         } else if keys.is_some() {
             say!("keys      {}", desk.legend());
         }
-        say!("task      {}, {} episodes from seed {}", plan.task.name(), args.episodes, args.rig.seed);
+        say!("task      {}, {} episodes from seed {}", scenario.task.name(), args.episodes, args.rig.seed);
     }
     let line = LiveLine::start(session.progress(), args.episodes, stop.clone());
     let series = Series {
         counts: if mode == StrategyMode::Dagger { Counts::Others(committed.clone()) } else { Counts::Run },
-        task: plan.sentence.clone(),
+        task: scenario.sentence.clone(),
         ticks_between: if mode == StrategyMode::Episodic { (args.run.reset_time * f64::from(fps)).ceil() as u64 } else { 0 },
         endless: args.run.duration.map(|s| if s > 0.0 { (s * f64::from(fps)).ceil() as u64 } else { u64::MAX }),
         ..Series::of(args.episodes, args.rig.seed)

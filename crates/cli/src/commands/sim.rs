@@ -7,19 +7,19 @@ use sinew_core::Environment;
 use crate::Done;
 use crate::args::SimCommand;
 use crate::contact_sheet::write_png;
-use crate::rig::Plan;
+use crate::rig::Scenario;
 
 pub fn run(command: &SimCommand) -> anyhow::Result<Done> {
     let SimCommand::Render { rig: args, out, width, height } = command;
-    let mut plan = Plan::of(args)?;
+    let mut scenario = Scenario::of(args)?;
     if let Some((width, height)) = width.zip(*height) {
-        plan.model.description.cameras.iter_mut().for_each(|camera| (camera.width, camera.height) = (width, height));
+        scenario.model.description.cameras.iter_mut().for_each(|camera| (camera.width, camera.height) = (width, height));
     }
-    let mut rig = plan.simulate(false)?;
+    let mut rig = scenario.simulate(false)?;
     let setup = rig.environment.reset(args.seed)?;
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{} with seed {}: {}", plan.task.name(), args.seed, setup.task)?;
-    for (camera, image) in plan.robot().cameras.iter().zip(rig.look()?) {
+    writeln!(stdout, "{} with seed {}: {}", scenario.task.name(), args.seed, setup.task)?;
+    for (camera, image) in scenario.robot().cameras.iter().zip(rig.look()?) {
         let path = out.join(format!("{}.png", camera.name));
         write_png(&path, image.width, image.height, &image.rgb)?;
         writeln!(stdout, "  {}", path.display())?;

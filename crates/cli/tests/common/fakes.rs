@@ -206,7 +206,7 @@ impl Teleoperator for Leader {
     }
 
     fn action(&mut self, tick: &Tick, _: &Observation, action: &mut [f64]) -> Result<TeleopStatus, TeleoperatorError> {
-        wave(tick.index, action);
+        wave(tick.turn, action);
         Ok(TeleopStatus::Active)
     }
 }

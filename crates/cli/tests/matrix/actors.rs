@@ -77,7 +77,7 @@ impl Teleoperator for Hand {
     }
 
     fn action(&mut self, tick: &Tick, _: &Observation, action: &mut [f64]) -> Result<TeleopStatus, TeleoperatorError> {
-        swing(&self.script, &self.middle, tick.index, action);
+        swing(&self.script, &self.middle, tick.turn, action);
         if self.script.is(Trouble::TeleopHangs) {
             self.script.hang();
         }
@@ -115,7 +115,7 @@ impl Cameras for Eyes {
         self.script.image_ns.store(now.as_nanos(), SeqCst);
         for image in images {
             image.captured_at = now;
-            image.sequence = tick.index;
+            image.sequence = tick.turn;
         }
         Ok(())
     }

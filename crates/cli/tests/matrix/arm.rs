@@ -174,7 +174,7 @@ impl Robot for Arm {
         match &mut self.body {
             Body::Simulator { robot, .. } => robot.finish_read(tick, deadline, observation)?,
             Body::Model(model) => {
-                observation.tick = tick.index;
+                observation.tick = tick.turn;
                 observation.time = now;
                 observation.state.set_all(&model.measured(), now);
             }

@@ -79,7 +79,7 @@ pub struct Dark;
 impl Cameras for Dark {
     fn newest(&mut self, tick: &Tick, images: &mut [Image]) -> Result<(), CameraError> {
         for image in images {
-            (image.captured_at, image.sequence) = (tick.due, tick.index);
+            (image.captured_at, image.sequence) = (tick.due, tick.turn);
         }
         Ok(())
     }

@@ -117,21 +117,21 @@ impl Robot for Arm {
     }
 
     fn finish_read(&mut self, tick: &Tick, _: Timestamp, observation: &mut Observation) -> Result<(), RobotError> {
-        self.observed_ticks.push(tick.index);
-        let heard = (self.on_observe)(tick.index);
+        self.observed_ticks.push(tick.turn);
+        let heard = (self.on_observe)(tick.turn);
         // It moves whether or not anybody hears of it.
-        for _ in self.last_tick..if self.stuck { 0 } else { tick.index } {
+        for _ in self.last_tick..if self.stuck { 0 } else { tick.turn } {
             for (position, goal) in self.position.iter_mut().zip(&self.goals) {
                 *position += 0.5 * (goal - *position);
             }
         }
-        self.last_tick = tick.index;
+        self.last_tick = tick.turn;
         self.eyes.sees.store(self.position[0].to_bits(), SeqCst);
         heard?;
-        observation.tick = tick.index;
+        observation.tick = tick.turn;
         observation.time = tick.due;
         self.seen.copy_from_slice(&self.position);
-        (self.spoil)(tick.index, &mut self.seen);
+        (self.spoil)(tick.turn, &mut self.seen);
         for (i, value) in self.seen.iter().enumerate() {
             if value.is_infinite() { observation.state.miss(i) } else { observation.state.set(i, *value, tick.due) }
         }
@@ -203,14 +203,14 @@ impl Default for Eyes {
 
 impl Cameras for Eyes {
     fn newest(&mut self, tick: &Tick, images: &mut [Image]) -> Result<(), CameraError> {
-        self.ticks.push(tick.index);
-        if !(self.on_look)(tick.index) {
+        self.ticks.push(tick.turn);
+        if !(self.on_look)(tick.turn) {
             return Ok(());
         }
         let bits = self.sees.load(SeqCst).to_le_bytes();
         for image in images {
             image.captured_at = tick.due;
-            image.sequence = tick.index;
+            image.sequence = tick.turn;
             image.rgb = self.pixels.fill(|rgb| rgb.iter_mut().enumerate().for_each(|(i, byte)| *byte = bits[i % 8] ^ i as u8));
         }
         Ok(())

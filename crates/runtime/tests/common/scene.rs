@@ -85,7 +85,7 @@ impl Teleoperator for Leader {
         self.asked.fetch_add(1, SeqCst);
         self.calls += 1;
         (self.on_action)(self.calls - 1)?;
-        action.copy_from_slice(&(self.goal)(tick.index));
-        Ok(if self.done_at == Some(tick.index) { TeleopStatus::Done } else { TeleopStatus::Active })
+        action.copy_from_slice(&(self.goal)(tick.turn));
+        Ok(if self.done_at == Some(tick.turn) { TeleopStatus::Done } else { TeleopStatus::Active })
     }
 }

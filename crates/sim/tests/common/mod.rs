@@ -38,7 +38,7 @@ pub fn run(task: &'static dyn Task, seed: u64, wants_images: bool) -> Episode {
     let mut teleoperator = task.teleoperator(world, seed);
     let period = Duration::from_nanos(1_000_000_000 / u64::from(robot.control_rate_hz));
     let mut observation = Observation::for_robot(&robot);
-    let mut tick = Tick { index: 0, due: Timestamp::from_nanos(5_000_000_000), period, wants_images };
+    let mut tick = Tick { turn: 0, due: Timestamp::from_nanos(5_000_000_000), period, wants_images };
     let clock = MockClock::new();
     clock.sleep_until(tick.due);
     let mut armed = Armed::new(&mut arm, &Unwatched, &clock, &tick, &mut observation).unwrap();
@@ -47,7 +47,7 @@ pub fn run(task: &'static dyn Task, seed: u64, wants_images: bool) -> Episode {
     let mut interventions = Interventions::default();
     let (mut outcome, mut done) = (Outcome::Running, false);
     let mut hashes = Vec::new();
-    while tick.index < setup.max_ticks && !done {
+    while tick.turn < setup.max_ticks && !done {
         clock.sleep_until(tick.due);
         armed.read(&tick, &mut observation).unwrap();
         cameras.newest(&tick, &mut observation.images).unwrap();
@@ -58,8 +58,8 @@ pub fn run(task: &'static dyn Task, seed: u64, wants_images: bool) -> Episode {
         hashes.push(environment.state_hash());
         // Who reaches a marker stays there.
         done |= task.name() == "reach" && outcome == Outcome::Success;
-        tick.index += 1;
+        tick.turn += 1;
         tick.due = tick.due + period;
     }
-    Episode { outcome, done, ticks: tick.index, interventions, hashes, observation }
+    Episode { outcome, done, ticks: tick.turn, interventions, hashes, observation }
 }
