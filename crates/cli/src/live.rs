@@ -1,4 +1,4 @@
-//! One live line while a session runs, and the last resort when saving it never ends.
+//! One live line while a session runs, and the last resort when its end never comes.
 
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -41,7 +41,6 @@ impl Drop for LiveLine {
 
 fn draw(progress: &Progress, episodes: u64, stop: &StopFlag, done: &AtomicBool) {
     let shown = std::io::stderr().is_terminal();
-    let mut idle_since: Option<Instant> = None;
     let (mut last, mut last_ticks, mut rate) = (Instant::now(), 0, 0.0);
     while !done.load(Ordering::Acquire) {
         std::thread::sleep(REDRAW);
@@ -69,21 +68,48 @@ fn draw(progress: &Progress, episodes: u64, stop: &StopFlag, done: &AtomicBool) 
             // A terminal that cannot be written to is no reason to stop an arm.
             drop(write!(std::io::stderr(), "\r\x1b[2K{line}"));
         }
-        if stop.is_abandoned() && !now.armed {
-            let since = *idle_since.get_or_insert_with(Instant::now);
-            if since.elapsed() > PATIENCE {
-                crate::text::note!(
-                    "\nleaving before all was saved, as you insist; the robot is in its safe state, and --resume offers the rest"
-                );
-                crate::terminal::restore();
-                #[expect(clippy::exit, reason = "a thread that waits for a disk can be ended in no other way")]
-                std::process::exit(i32::from(crate::INTERRUPTED));
-            }
-        } else {
-            idle_since = None;
-        }
     }
     if shown {
         drop(write!(std::io::stderr(), "\r\x1b[2K"));
     }
+}
+
+/// From now on, as long as the process lives, ends it when it was told so once more than it can be told
+/// ([`StopFlag::is_abandoned`]) and has not wound up 3 s later, the robot being safe: it may wait for ever for a disk, for
+/// somebody who reads its output, or for a terminal.
+pub fn leave_when_abandoned(progress: Arc<Progress>, stop: StopFlag) {
+    let leave = move || {
+        let mut idle_since: Option<Instant> = None;
+        loop {
+            std::thread::sleep(REDRAW);
+            if !stop.is_abandoned() || progress.snapshot().armed {
+                idle_since = None;
+            } else if idle_since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+                // Neither is waited for: both may be what this process hangs in.
+                let words = "\nleaving before all was saved, as you insist; the robot is in its safe state, and --resume offers the rest";
+                beside(move || crate::text::note!("{words}"));
+                beside(crate::terminal::restore);
+                #[expect(clippy::exit, reason = "a thread that waits for a disk can be ended in no other way")]
+                std::process::exit(i32::from(crate::INTERRUPTED));
+            }
+        }
+    };
+    // Without the thread a process that hangs has to be killed, as without this.
+    drop(std::thread::Builder::new().name("last resort".into()).spawn(leave));
+}
+
+/// Does something that may never end, and waits a little for it.
+pub fn beside(work: impl FnOnce() + Send + 'static) {
+    wait_a_little(work, Duration::from_millis(200));
+}
+
+/// As [`beside`], for so long; says whether it has ended.
+pub fn wait_a_little(work: impl FnOnce() + Send + 'static, time: Duration) -> bool {
+    let (done, is_done) = std::sync::mpsc::channel();
+    let worked = std::thread::Builder::new().spawn(move || {
+        work();
+        // Whoever asked may have gone on.
+        let _ = done.send(());
+    });
+    worked.is_ok() && is_done.recv_timeout(time).is_ok()
 }

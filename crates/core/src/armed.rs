@@ -111,8 +111,7 @@ impl<'a> Armed<'a> {
         observation: &mut Observation,
     ) -> Result<Self, ArmError> {
         let mut gate = SafetyGate::of(robot.description());
-        read(robot, tick, clock, observation).map_err(ArmError::Read)?;
-        gate.start(observation).map_err(ArmError::Gate)?;
+        look(robot, &mut gate, (lease, clock), tick, observation)?;
         let lifeline = robot.lifeline().map_err(ArmError::Lifeline)?;
         lease.arm(lifeline)?;
         let width = gate.sent().len();
@@ -131,28 +130,26 @@ impl<'a> Armed<'a> {
         // From here on leaving, on whatever path, is by the safe action.
         armed.robot.enable(&armed.door, clock.now() + ENABLE_WITHIN).map_err(ArmError::Enable)?;
         armed.lease.beat();
-        read(armed.robot, tick, clock, observation).map_err(ArmError::Read)?;
         armed.confirm(tick, observation)?;
-        armed.gate.start(observation).map_err(ArmError::Gate)?;
         armed.note();
         Ok(armed)
     }
 
     /// Reads until two readings in a row agree: one alone may be wild, and the first goals would go there at once.
     fn confirm(&mut self, tick: &Tick, observation: &mut Observation) -> Result<(), ArmError> {
-        for _ in 0..LOOKS {
-            if self.gate.moved(observation).is_none() {
-                return Ok(());
+        let mut unsteady = None;
+        for i in 0..=LOOKS {
+            if i > 0 {
+                self.clock.sleep_until(self.clock.now() + LOOKS_EVERY);
             }
-            self.gate.start(observation).map_err(ArmError::Gate)?;
-            self.clock.sleep_until(self.clock.now() + LOOKS_EVERY);
-            self.lease.beat();
-            read(self.robot, tick, self.clock, observation).map_err(ArmError::Read)?;
+            let before = self.gate.clone();
+            look(self.robot, &mut self.gate, (self.lease, self.clock), tick, observation)?;
+            unsteady = before.moved(observation).map(str::to_owned);
+            if unsteady.is_none() {
+                break;
+            }
         }
-        match self.gate.moved(observation) {
-            Some(channel) => Err(ArmError::Gate(GateFault::Unsteady { channel: channel.to_owned() })),
-            None => Ok(()),
-        }
+        unsteady.map_or(Ok(()), |channel| Err(ArmError::Gate(GateFault::Unsteady { channel })))
     }
 
     pub fn description(&self) -> &RobotDescription {
@@ -254,6 +251,32 @@ impl Drop for Armed<'_> {
             let _ = self.make_safe();
         }
     }
+}
+
+/// Reads until every position is known, now and not from before, and has the gate begin there.
+fn look(
+    robot: &mut dyn Robot,
+    gate: &mut SafetyGate,
+    (lease, clock): (&dyn Lease, &dyn Clock),
+    tick: &Tick,
+    observation: &mut Observation,
+) -> Result<(), ArmError> {
+    let mut result = Ok(());
+    for i in 0..=LOOKS {
+        if i > 0 {
+            clock.sleep_until(clock.now() + LOOKS_EVERY);
+            lease.beat();
+        }
+        result = match read(robot, tick, clock, observation) {
+            Err(error) if !error.is_transient() => return Err(ArmError::Read(error)),
+            Err(error) => Err(ArmError::Read(error)),
+            Ok(()) => gate.start(observation).map_err(ArmError::Gate),
+        };
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
 }
 
 fn read(robot: &mut dyn Robot, tick: &Tick, clock: &dyn Clock, observation: &mut Observation) -> Result<(), RobotError> {

@@ -392,3 +392,51 @@ fn a_hot_motor_stays_and_then_ends_the_episode() {
     }
     assert!(rig.sent()[0] > 0.3);
 }
+
+/// The bound of a step goes along with the part, but the goal behind it stands.
+#[test]
+fn a_slow_servo_does_not_drag_the_command_past_its_goal() {
+    for (rate_hz, lag, tau_s) in [(200.0, 3, 0.1), (60.0, 2, 0.02), (30.0, 1, 0.05)] {
+        let mut rig = Rig::new(joints(&[GENTLE], ""), &[-1.0]);
+        let (dt_s, mut servo, mut commands, mut highest) = (1.0 / rate_hz, -1.0, vec![-1.0; lag + 1], f64::MIN);
+        for _ in 0..(20.0 * rate_hz) as usize {
+            rig.wait(dt_s);
+            let step = std::f64::consts::TAU / 4096.0;
+            rig.measure(&[(servo / step).round() * step]);
+            rig.propose(Some(&[1.5]), dt_s).unwrap();
+            rig.send();
+            commands.push(rig.sent()[0]);
+            servo += (commands[commands.len() - 1 - lag] - servo) * (1.0 - f64::exp(-dt_s / tau_s));
+            highest = f64::max(highest, rig.sent()[0]);
+        }
+        assert!(highest <= 1.5 + 1e-3, "at {rate_hz} Hz it went to {highest}");
+        assert!((rig.sent()[0] - 1.5).abs() < 1e-9, "at {rate_hz} Hz it is at {:?}", rig.sent());
+    }
+}
+
+#[test]
+fn a_reading_of_a_time_to_come_makes_nothing_known_for_longer() {
+    let mut rig = Rig::new(joints(&[GENTLE], ""), &[0.0]);
+    let later = Timestamp::from_nanos(rig.now.as_nanos() + 20_000_000_000);
+    rig.observed.state.set(0, 0.0, later);
+    rig.gate.start(&rig.observed).unwrap();
+    let mut turns = 0;
+    let fault = loop {
+        rig.wait(DT_S);
+        rig.observed.age();
+        rig.observed.state.miss(0);
+        turns += 1;
+        match rig.propose(Some(&[1.0]), DT_S) {
+            Ok(_) => rig.send(),
+            Err(fault) => break fault,
+        }
+    };
+    assert!(matches!(fault, GateFault::Silent { .. }) && turns < 20, "{fault} after {turns} turns");
+}
+
+#[test]
+fn what_stands_from_before_is_no_place_to_begin_at() {
+    let mut rig = Rig::new(joints(&[GENTLE], ""), &[0.0]);
+    rig.observed.age();
+    assert!(matches!(rig.gate.start(&rig.observed), Err(GateFault::Unknown { .. })));
+}

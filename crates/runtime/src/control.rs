@@ -212,7 +212,8 @@ impl<'a> Control<'a> {
                 return Ending::Fault(Fault::Arm(source));
             }
         };
-        let ending = match self.go_to_start(&mut armed, cameras) {
+        let start = self.go_to_start(&mut armed, cameras).and_then(|goes_on| Ok(goes_on && self.look_again(&mut armed, cameras)?));
+        let ending = match start {
             Err(fault) => Ending::Fault(fault),
             Ok(false) => Ending::Interrupted,
             Ok(true) => {
@@ -222,6 +223,14 @@ impl<'a> Control<'a> {
                 self.tally.cadence.cpu_ns = cpu_ns.filter(|_| clock.runs_by_itself());
                 ending
             }
+        };
+        let ending = match ending {
+            // Whoever lost the robot to its watchdog is told to stop by that, too: it is the cause.
+            Ending::Interrupted if lease.state() == LeaseState::Lost => {
+                let tick = self.shared.progress.snapshot().tick;
+                Ending::Fault(Fault::Drive { tick, source: DriveError::Lease })
+            }
+            ending => ending,
         };
         self.tally.action_hash = self.hash.finish();
         let rest = match self.shared.config.return_to_rest {

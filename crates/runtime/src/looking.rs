@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sinew_core::{Cameras, Robot, Tick};
+use sinew_core::{Armed, Cameras, Image, Robot, Tick};
 
 use crate::Fault;
 use crate::control::{Control, Shared};
@@ -42,6 +42,34 @@ impl Control<'_> {
                 return Err(self.stale_image(0, camera, age_s));
             }
             clock.sleep_until(now + Duration::from_millis(5));
+        }
+    }
+
+    /// Images grow old while the policy thinks and the robot goes to its start: waits for young ones, the robot being looked
+    /// after at every turn. `false` when a stop was asked for meanwhile.
+    pub(crate) fn look_again(&mut self, armed: &mut Armed<'_>, cameras: &mut dyn Cameras) -> Result<bool, Fault> {
+        let Shared { clock, stop, .. } = self.shared;
+        let since = clock.now();
+        loop {
+            let now = clock.now();
+            let images = self.frames.current.observation.images.iter().zip(&self.robot.cameras);
+            let age_ns = |image: &Image| now.nanos_since(image.captured_at);
+            // Half of what is allowed leaves the first ticks some room.
+            let old =
+                images.map(|(image, camera)| (age_ns(image), camera)).position(|(ns, camera)| ns > i64::from(camera.max_age_ms) * 500_000);
+            let Some(camera) = old.filter(|_| clock.runs_by_itself()) else { return Ok(true) };
+            if now.nanos_since(since) > FIRST_WITHIN.as_nanos() as i64 {
+                let age_s = age_ns(&self.frames.current.observation.images[camera]) as f64 * 1e-9;
+                return Err(self.stale_image(0, camera, age_s));
+            }
+            let turn = self.wait();
+            if stop.is_requested() {
+                return Ok(false);
+            }
+            let tick = self.tick_of(turn.index, turn.due, true);
+            self.read(armed, &tick, 0)?;
+            cameras.newest(&tick, &mut self.frames.current.observation.images).map_err(Fault::Camera)?;
+            self.drive(armed, false, 0)?;
         }
     }
 

@@ -16,7 +16,7 @@ use crate::args::RecordArgs;
 use crate::desk::Desk;
 use crate::rig::Scenario;
 use crate::text::{note, say};
-use crate::{Done, recording, standby, text};
+use crate::{Done, live, recording, standby, text};
 
 pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     anyhow::ensure!(args.episodes > 0, "recording: --episodes is 0, expected at least 1");
@@ -43,6 +43,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
         if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() },
     )
     .with_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} episodes, {msg}, {eta} left")?);
+    live::leave_when_abandoned(session.progress(), stop.clone());
     let mut selection = Selection::new(Strategy::Whole, &mut recorder, session.operator());
     let series = Series {
         counts: Counts::Kept,

@@ -6,6 +6,7 @@ mod report;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use anyhow::Context;
 use sinew_core::{Clock, FrameSink, MockClock, Policy};
@@ -18,10 +19,13 @@ use sinew_runtime::{
 
 use crate::args::{LoopArgs, RolloutArgs, StrategyMode};
 use crate::desk::{COMMANDS, Desk};
-use crate::live::LiveLine;
+use crate::live::{self, LiveLine};
 use crate::rig::Scenario;
 use crate::text::say;
 use crate::{Done, recording, source, standby, text};
+
+/// How long a viewer may take for what it has still to read, or a file for what is still to be written.
+const VIEW_ENDS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Where the run goes.
 struct Outputs {
@@ -132,6 +136,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         }
         say!("task      {}, {} episodes from seed {}", scenario.task.name(), args.episodes, args.rig.seed);
     }
+    live::leave_when_abandoned(session.progress(), stop.clone());
     let line = LiveLine::start(session.progress(), args.episodes, stop.clone());
     let series = Series {
         counts: if mode == StrategyMode::Dagger { Counts::Others(committed.clone()) } else { Counts::Run },
@@ -155,6 +160,11 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     drop(line);
     drop(session);
     drop(keys);
+    drop(selection);
+    // A viewer that does not read what it was sent keeps nobody waiting for long.
+    if !view.is_none_or(|view| live::wait_a_little(move || drop(view), VIEW_ENDS_WITHIN)) {
+        text::note!("\nthe viewer has not taken all that it was sent");
+    }
     let recorded = committed.load(Relaxed);
     if args.json {
         report::print_totals(&reports, &outputs, recorded, loss)?;

@@ -4,7 +4,7 @@ use super::feedback::Believed;
 use super::interventions::LimitKind;
 use super::motion::{Motion, MotionLimits};
 use super::{FAULT_AFTER, GateFault, Impedance};
-use crate::{Channel, ChannelSource, CommandMode, Limits, Observation, RobotDescription, Timestamp};
+use crate::{Channel, ChannelSource, CommandMode, Limits, Observation, RobotDescription, Timestamp, Validity};
 
 /// A part that was found outside its limits comes in at this share of its speed limit.
 const RETURN_SHARE: f64 = 1.0 / 6.0;
@@ -96,7 +96,7 @@ impl ChannelGate {
             fault_age_ms: robot.feedback.fault_age_ms,
             last: Motion::default(),
             room: [lower, upper],
-            believed: Believed::new(velocity, if step.is_finite() { NOISE_SHARE * step } else { velocity }, max_age_ns),
+            believed: Believed::new(velocity, if step.is_finite() { NOISE_SHARE * step } else { velocity }, step, max_age_ns),
             sensed: Sensed::default(),
             is_unknown: false,
             pushing_since: None,
@@ -117,7 +117,9 @@ impl ChannelGate {
             self.last = Motion::default();
             return Some(0.0);
         }
-        let (position, time) = self.sensed.position?;
+        // What stands from before says nothing of where the part is now.
+        let is_fresh = |at: usize| matches!(observed.state.readings().get(at), Some(reading) if reading.validity != Validity::Repeated);
+        let (position, time) = self.sensed.position.filter(|_| self.state.is_some_and(is_fresh))?;
         self.believed.begin(position, time);
         self.last = Motion::resting_at(position);
         self.make_room();
@@ -138,6 +140,7 @@ impl ChannelGate {
             if let Some((position, time)) = self.sensed.position {
                 self.believed.hear(position, time, now);
             }
+            self.believed.not_after(now);
             let age_ns = self.believed.age_ns(now);
             self.is_unknown = age_ns > self.max_age_ns;
             if age_ns > i64::from(self.fault_age_ms) * 1_000_000 {
@@ -194,12 +197,14 @@ impl ChannelGate {
         }
         [limits.lower, limits.upper] = self.room;
         let mut goal = wanted.unwrap_or_else(|| self.stop_from(last));
-        let mut held_by = None;
+        // The first bound that held the goal back, and the last.
+        let (mut held_by, mut bound_by) = (None, None);
         let mut hold = |lower: f64, upper: f64, kind: LimitKind| {
             let held = goal.max(lower).min(upper);
             if held != goal {
                 goal = held;
                 held_by.get_or_insert(kind);
+                bound_by = Some(kind);
             }
         };
         let present = self.believed.position();
@@ -227,7 +232,10 @@ impl ChannelGate {
         }
         // A part that is outside stays where it is, or comes in.
         let target = goal.max(self.motion.lower.min(last.position)).min(self.motion.upper.max(last.position));
-        let (motion, limited_by) = limits.towards(last, target, dt_s);
+        // A bound that goes along with the part is no goal that moves: the goal behind it stands, and is to be stopped at.
+        let last =
+            if bound_by == Some(LimitKind::Step) { Motion { target: f64::INFINITY, target_is_steady: false, ..*last } } else { *last };
+        let (motion, limited_by) = limits.towards(&last, target, dt_s);
         (motion, held_by.or(limited_by.filter(|_| wanted.is_some())))
     }
 

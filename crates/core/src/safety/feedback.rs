@@ -14,6 +14,8 @@ pub(super) struct Believed {
     fastest: f64,
     /// What noise and resolution may add.
     margin: f64,
+    /// A jump that is further than this, and than its own speed explains, is no proof by itself.
+    step: f64,
     /// For longer than this nothing is extrapolated.
     max_age_ns: i64,
     /// Value and time of the last that is believed.
@@ -25,9 +27,9 @@ pub(super) struct Believed {
 }
 
 impl Believed {
-    /// Of a part whose goals move at most `velocity` a second.
-    pub(super) fn new(velocity: f64, margin: f64, max_age_ns: i64) -> Self {
-        Self { fastest: FASTER * velocity, margin, max_age_ns, last: None, odd: None, doubted_since: None }
+    /// Of a part whose goals move at most `velocity` a second and are at most `step` from it.
+    pub(super) fn new(velocity: f64, margin: f64, step: f64, max_age_ns: i64) -> Self {
+        Self { fastest: FASTER * velocity, margin, step, max_age_ns, last: None, odd: None, doubted_since: None }
     }
 
     /// Believes `value` without asking.
@@ -67,7 +69,16 @@ impl Believed {
     fn are_near(&self, from: f64, to: f64, elapsed_ns: i64) -> bool {
         // What has not been heard of for longer must convince as one that was never heard of.
         let elapsed_ns = elapsed_ns.min(self.max_age_ns);
-        (to - from).abs() <= self.margin + self.fastest * elapsed_ns as f64 * 1e-9
+        let moved = self.fastest * elapsed_ns as f64 * 1e-9;
+        // What is believed within a step pulls no goal after it.
+        (to - from).abs() <= (self.margin + moved).min(self.step.max(self.margin + moved / FASTER))
+    }
+
+    /// What is said to be measured later than `now` was measured now at the latest.
+    pub(super) fn not_after(&mut self, now: Timestamp) {
+        if let Some((_, time)) = &mut self.last {
+            *time = (*time).min(now);
+        }
     }
 
     /// The last position that is believed.
@@ -108,7 +119,7 @@ mod tests {
 
     #[test]
     fn what_is_of_a_time_to_come_is_not_believed_and_keeps_nothing_out() {
-        let mut believed = Believed::new(3.0, 0.05, 150_000_000);
+        let mut believed = Believed::new(3.0, 0.05, f64::INFINITY, 150_000_000);
         believed.begin(0.0, at(0));
         believed.hear(0.01, at(90_000), at(33));
         assert_eq!((believed.position(), believed.age_ns(at(33))), (Some(0.0), 33_000_000));
@@ -119,7 +130,7 @@ mod tests {
 
     #[test]
     fn silence_does_not_make_any_place_plausible() {
-        let mut believed = Heard(Believed::new(3.0, 0.05, 150_000_000));
+        let mut believed = Heard(Believed::new(3.0, 0.05, f64::INFINITY, 150_000_000));
         believed.hear(0.0, at(0));
         believed.hear(2.0, at(450));
         assert_eq!(believed.position(), Some(0.0));
@@ -129,7 +140,7 @@ mod tests {
 
     #[test]
     fn values_that_never_agree_are_not_believed_however_long_they_come() {
-        let mut believed = Heard(Believed::new(3.0, 0.05, 150_000_000));
+        let mut believed = Heard(Believed::new(3.0, 0.05, f64::INFINITY, 150_000_000));
         believed.hear(0.0, at(0));
         for tick in 1..60 {
             let side = if tick % 2 == 0 { 1.0 } else { -1.0 };
@@ -144,7 +155,7 @@ mod tests {
 
     #[test]
     fn one_wild_value_is_not_believed_and_three_that_agree_are() {
-        let mut believed = Heard(Believed::new(3.0, 0.05, 150_000_000));
+        let mut believed = Heard(Believed::new(3.0, 0.05, f64::INFINITY, 150_000_000));
         believed.hear(0.0, at(0));
         believed.hear(0.2, at(33));
         assert_eq!(believed.position(), Some(0.2), "what a part can do is believed at once");

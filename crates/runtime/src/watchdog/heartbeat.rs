@@ -250,5 +250,10 @@ impl Drop for Watchdog {
         while monotonic_ns() < deadline && matches!(child.try_wait(), Ok(None)) {
             thread::sleep(Duration::from_millis(1));
         }
+        // One that has nothing to make safe and does not go was stopped: nobody would continue it.
+        if !self.shared.armed.load(Acquire) && matches!(child.try_wait(), Ok(None)) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
