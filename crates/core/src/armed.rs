@@ -19,9 +19,11 @@ pub struct Door<'a>(&'a dyn Lease);
 
 impl Door<'_> {
     /// One more device has answered. A robot says so in a call that takes longer than some 50 ms, so that the watchdog
-    /// does not take it for hung. Never waits.
-    pub fn alive(&self) {
+    /// does not take it for hung. `false` when the robot is no longer this process's to drive: it then switches nothing
+    /// more on. Never waits.
+    pub fn alive(&self) -> bool {
         self.0.beat();
+        self.0.state() == LeaseState::Held
     }
 }
 

@@ -117,7 +117,9 @@ impl Robot for Fake {
     fn enable(&mut self, door: &Door, _: Timestamp) -> Result<(), RobotError> {
         for servo in &mut self.servos {
             servo.goal = servo.value;
-            door.alive();
+            if !door.alive() {
+                return Err(RobotError::lost("switching torque on", "the watchdog has taken the robot over"));
+            }
         }
         self.wheels.fill(0.0);
         self.is_on = true;

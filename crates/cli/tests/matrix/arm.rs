@@ -227,7 +227,9 @@ impl Robot for Arm {
             for motor in 0..reached {
                 self.say(&format!("torque {motor}"), self.script.now_ns());
                 thread::sleep(Duration::from_millis(15));
-                door.alive();
+                if !door.alive() {
+                    return Err(RobotError::lost("switching torque on", "the watchdog has taken the robot over"));
+                }
             }
         }
         if self.script.is(Trouble::DriverPanics) {

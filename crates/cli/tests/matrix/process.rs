@@ -325,7 +325,7 @@ fn nothing_follows(plan: &Plan, lines: &[(i64, String)], first: usize, seen: &Se
             continue;
         }
         let begun_ns: i64 = line.split(' ').next_back().and_then(|word| word.parse().ok()).unwrap_or(i64::MAX);
-        let was_caught = plan.trouble == Trouble::Freeze && (begun_ns < seen.since_ns + 5_000_000 || line.starts_with("torque"));
+        let was_caught = plan.trouble == Trouble::Freeze && begun_ns < seen.since_ns + 5_000_000;
         let is_undone = lines[at..].iter().any(|(_, line)| is_safe(line));
         if !(was_caught && is_undone) {
             return Err(format!("{line:?} came after the safe action"));
@@ -357,7 +357,7 @@ fn said(plan: &Plan, lines: &[(i64, String)]) -> Result<(), String> {
     let report = lines.iter().find_map(|(_, line)| line.strip_prefix("report ")).ok_or("no report")?;
     let ended = if plan.phase == Phase::WayToRest { "Ended" } else { "Interrupted" };
     let (outcome, words) = report.split_once(' ').unwrap_or((report, ""));
-    let lease = "the watchdog has taken the robot over, or is gone";
+    let lease = "the watchdog has taken the robot over";
     let is_right = match plan.trouble {
         Trouble::StopFails => outcome == ended && words.contains("ending in the safe action"),
         Trouble::StopPanics => outcome == "Fault" && words.contains("the control panicked"),
