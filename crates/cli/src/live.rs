@@ -12,6 +12,9 @@ const REDRAW: Duration = Duration::from_millis(100);
 /// How long a disarmed session may take to wind up when it is told again, after it was to stop at once.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long the last words before that may take, and the terminal's mode.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
 /// Draws until it is dropped.
 pub struct LiveLine {
     done: Arc<AtomicBool>,
@@ -87,8 +90,8 @@ pub fn leave_when_abandoned(progress: Arc<Progress>, stop: StopFlag) {
             } else if idle_since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
                 // Neither is waited for: both may be what this process hangs in.
                 let words = "\nleaving before all was saved, as you insist; the robot is in its safe state, and --resume offers the rest";
-                beside(move || crate::text::note!("{words}"));
-                beside(crate::terminal::restore);
+                wait_a_little(move || crate::text::note!("{words}"), LAST_WORDS);
+                wait_a_little(crate::terminal::restore, LAST_WORDS);
                 #[expect(clippy::exit, reason = "a thread that waits for a disk can be ended in no other way")]
                 std::process::exit(i32::from(crate::INTERRUPTED));
             }
@@ -98,12 +101,7 @@ pub fn leave_when_abandoned(progress: Arc<Progress>, stop: StopFlag) {
     drop(std::thread::Builder::new().name("last resort".into()).spawn(leave));
 }
 
-/// Does something that may never end, and waits a little for it.
-pub fn beside(work: impl FnOnce() + Send + 'static) {
-    wait_a_little(work, Duration::from_millis(200));
-}
-
-/// As [`beside`], for so long; says whether it has ended.
+/// Does something that may never end, and waits so long for it; says whether it has ended.
 pub fn wait_a_little(work: impl FnOnce() + Send + 'static, time: Duration) -> bool {
     let (done, is_done) = std::sync::mpsc::channel();
     let worked = std::thread::Builder::new().spawn(move || {
