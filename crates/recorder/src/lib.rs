@@ -101,59 +101,32 @@
 //! [`undo`] brings back what was there. [`write_html`], [`write_rrd`] and [`write_mcap`] show a dataset
 //! elsewhere.
 
-mod cast;
-mod columns;
-mod dataset;
-mod depth;
-mod encode;
 mod error;
 mod export;
-mod fault;
-mod feature;
-mod ffmpeg;
-mod files;
-mod growing_table;
-mod h264;
-mod h264_settings;
-mod info;
-mod journal;
-mod lane;
-mod mp4;
-mod mp4_read;
-mod options;
-mod parquet_read;
+mod format;
+mod media;
 mod progress;
-mod reader;
-mod recorder;
-mod rerun_view;
-mod schema;
-mod stats;
-mod syncer;
-mod table;
+mod read;
 #[cfg(test)]
 mod tests;
 mod tools;
-mod unfinished;
-mod verify;
-mod video;
-mod writer;
+mod write;
 
-pub use depth::DepthRange;
 pub use error::{ReadError, RecordError};
-pub use export::{PageOptions, show_in_rerun, write_html, write_mcap, write_rrd};
-pub use feature::{DatasetSchema, Dtype, Feature, FeatureKind, Truth, Value};
-pub use info::{CameraInfo, DatasetInfo, EpisodeInfo};
-pub use options::{Layout, Overload, RecorderOptions, VideoOptions};
+pub use export::{PageOptions, RerunView, ViewError, show_in_rerun, write_html, write_mcap, write_rrd};
+pub use format::feature::{DatasetSchema, Dtype, Feature, FeatureKind, Truth, Value};
+pub use format::info::{CameraInfo, DatasetInfo, EpisodeInfo};
+pub use format::layout::{Episode, EpisodeVideoSpan, Version};
+pub use media::depth::DepthRange;
+pub use media::video_reader::VideoReader;
 pub use progress::{Progress, Step};
-pub use reader::{
-    DatasetReader, DepthImage, Episode, EpisodeVideoSpan, Fetch, Images, Item, Loader, Values, Version, VideoReader, Windows,
-};
-pub use recorder::DatasetRecorder;
-pub use rerun_view::{RerunView, ViewError};
+pub use read::DepthImage;
+pub use read::{DatasetReader, Fetch, Images, Item, Loader, Values, Windows};
 pub use tools::{
-    CameraForm, Conversion, Output, Plan, PlannedResult, ShortVideo, ToolError, plan_convert, plan_delete, plan_merge,
-    plan_remove_features, plan_rename_task, plan_repair, plan_split, plan_split_by_share, plan_stats, undo,
+    CameraForm, Conversion, Fault, Output, Plan, PlannedResult, ShortVideo, ToolError, plan_convert, plan_delete, plan_merge,
+    plan_remove_features, plan_rename_task, plan_repair, plan_split, plan_split_by_share, plan_stats, undo, verify, verify_with,
 };
-pub use unfinished::{Unfinished, discard_unfinished, recover, recover_unfinished, unfinished};
-pub use verify::{Fault, verify, verify_with};
-pub use writer::{DatasetWriter, Row, Taken, Totals};
+pub use write::options::{Layout, Overload, RecorderOptions, VideoOptions};
+pub use write::recorder::DatasetRecorder;
+pub use write::unfinished::{Unfinished, discard_unfinished, recover, recover_unfinished, unfinished};
+pub use write::writer::{DatasetWriter, Row, Taken, Totals};

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use super::mcap_file::McapFile;
 use super::walk::{Target, is_own, walk};
 use super::{create_parent, names_of, remove_partial};
+use crate::format::schema::is_camera;
 use crate::progress::Progress;
-use crate::reader::is_camera;
 use crate::{DatasetReader, Episode, ToolError};
 
 /// The definition of ROS 2's message of an image, in the form that readers of MCAP expect

@@ -1,12 +1,14 @@
 //! Shows datasets elsewhere.
 
 mod html;
+mod live;
 mod mcap;
 mod mcap_file;
 mod rrd;
 mod walk;
 
 pub use html::{PageOptions, write_html};
+pub use live::{RerunView, ViewError};
 pub use mcap::write_mcap;
 pub use rrd::{show_in_rerun, write_rrd};
 
@@ -18,7 +20,7 @@ use serde_json::Value;
 use sinew_core::Image;
 
 use crate::RecordError;
-use crate::files::create_folder;
+use crate::write::files::create_folder;
 
 fn to_jpeg(image: &Image, quality: u8) -> Result<Vec<u8>, ImageError> {
     let mut jpeg = Vec::new();

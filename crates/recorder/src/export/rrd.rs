@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use re_sdk_types::archetypes;
 use rerun::{RecordingStream, RecordingStreamBuilder, RecordingStreamError};
 
 use super::walk::{Target, is_own, walk};
 use super::{create_parent, names_of, remove_partial};
+use crate::export::live::connect;
+use crate::format::schema::is_camera;
 use crate::progress::Progress;
-use crate::reader::is_camera;
-use crate::rerun_view::connect;
 use crate::{DatasetReader, Episode, ToolError, ViewError};
 
 /// Writes episodes of the dataset, one after another on the timelines `frame` and `time`, to the new file
@@ -46,7 +47,7 @@ fn log(stream: &RecordingStream, to: &str, reader: &DatasetReader, episodes: &[u
     stream.set_log_tick_enabled(false);
     stream.set_log_time_enabled(false);
     for (key, feature) in reader.features().iter().filter(|(key, feature)| is_own(key) && !is_camera(feature)) {
-        stream.log_static(key.as_str(), &rerun::SeriesLines::new().with_names(names_of(feature))).map_err(failed)?;
+        stream.log_static(key.as_str(), &archetypes::SeriesLines::new().with_names(names_of(feature))).map_err(failed)?;
     }
     walk(reader, episodes, "writing frames for Rerun", &mut Viewer { stream, fps: reader.fps() }, progress)?;
     let lost = |source| ViewError::Flush { to: to.to_owned(), source };
@@ -68,14 +69,14 @@ impl Target for Viewer<'_> {
         self.stream.set_duration_secs("time", row as f64 / f64::from(self.fps));
         let Some(episode) = begins else { return Ok(()) };
         let text = format!("episode {}: {}", episode.episode_index, episode.tasks.join("; "));
-        self.stream.log("episodes", &rerun::TextLog::new(text)).map_err(failed)
+        self.stream.log("episodes", &archetypes::TextLog::new(text)).map_err(failed)
     }
 
     fn numbers(&mut self, key: &str, values: &[f64]) -> Result<(), ToolError> {
-        self.stream.log(key, &rerun::Scalars::new(values.iter().copied())).map_err(failed)
+        self.stream.log(key, &archetypes::Scalars::new(values.iter().copied())).map_err(failed)
     }
 
     fn image(&mut self, key: &str, jpeg: Vec<u8>) -> Result<(), ToolError> {
-        self.stream.log(key, &rerun::EncodedImage::new(jpeg).with_media_type("image/jpeg")).map_err(failed)
+        self.stream.log(key, &archetypes::EncodedImage::new(jpeg).with_media_type("image/jpeg")).map_err(failed)
     }
 }

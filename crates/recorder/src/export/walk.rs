@@ -1,7 +1,8 @@
 //! Goes through what is exported, row by row.
 
+use crate::format::arrays::numbers;
+use crate::format::schema::is_depth;
 use crate::progress::{Progress, step};
-use crate::reader::{is_depth, numbers};
 use crate::{DatasetReader, Episode, ReadError, ToolError};
 
 use super::to_jpeg;
@@ -20,7 +21,7 @@ pub(super) trait Target {
 
 /// The features of numbers that are exported: those that LeRobot adds to every dataset are not.
 pub(super) fn is_own(key: &str) -> bool {
-    !crate::schema::DEFAULT_FEATURES.iter().any(|(name, _)| *name == key)
+    !crate::format::schema::DEFAULT_FEATURES.iter().any(|(name, _)| *name == key)
 }
 
 /// Shows `target` the rows of these episodes, one after another.

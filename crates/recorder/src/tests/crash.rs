@@ -10,7 +10,7 @@ use std::time::Duration;
 use sinew_core::FrameSink;
 
 use super::{assert_whole, attempt, chain, contents, create, finish, frame, robot, start};
-use crate::fault::injected::{PLAN, count};
+use crate::write::fault::injected::{PLAN, count};
 use crate::{DatasetInfo, DatasetRecorder, RecorderOptions, discard_unfinished, recover, recover_unfinished, unfinished};
 
 const ROOT: &str = "SINEW_RECORDER_TEST_ROOT";

@@ -8,9 +8,9 @@ use arrow::datatypes::{ArrowPrimitiveType, Float32Type, Int8Type, Int64Type};
 use sinew_core::{FrameSink, Samples, Timestamp};
 
 use super::{assert_whole, attempt, chain, contents, create, finish, frame, robot, start};
-use crate::info::integers;
-use crate::mp4_read::read_video;
-use crate::parquet_read::read_parquet;
+use crate::format::arrays::integers;
+use crate::format::parquet_read::read_parquet;
+use crate::media::mp4_read::read_video;
 use crate::{DatasetInfo, DatasetRecorder, ReadError, RecordError, RecorderOptions, VideoOptions, recover, verify};
 
 const FRONT: &str = "videos/observation.images.front/chunk-000/file-000.mp4";

@@ -48,7 +48,7 @@ fn a_recording_in_mcap_holds_every_row() {
     let begins: Vec<(u64, u64)> = of("episode").iter().map(|m| (json(m)["episode_index"].as_u64().unwrap(), m.log_time)).collect();
     assert_eq!(begins, [(1, 0), (0, 4 * 1_000_000_000 / 30)]);
     let rows = reader.rows(1, 0..4).unwrap();
-    let (values, width) = crate::reader::numbers(rows.column_by_name("action").unwrap()).unwrap();
+    let (values, width) = crate::format::arrays::numbers(rows.column_by_name("action").unwrap()).unwrap();
     let actions = of("action");
     assert_eq!((actions.len(), width), (7, 2));
     let robot = super::robot();

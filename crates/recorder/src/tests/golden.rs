@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::stats::{FeatureStats, KEYS, PictureCounts, PictureStats, sampled_frames};
+use crate::format::stats::{FeatureStats, KEYS, PictureCounts, PictureStats, sampled_frames};
 
 fn golden() -> Value {
     serde_json::from_str(include_str!("../../golden/stats.json")).unwrap()

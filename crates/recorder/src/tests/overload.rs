@@ -8,9 +8,9 @@ use openh264::decoder::Decoder;
 use openh264::formats::YUVSource;
 
 use super::{assert_whole, chain};
-use crate::info::integers;
-use crate::mp4_read::{boxes, child, word};
-use crate::parquet_read::read_parquet;
+use crate::format::arrays::integers;
+use crate::format::parquet_read::read_parquet;
+use crate::media::mp4_read::{boxes, child, word};
 use crate::{DatasetSchema, DatasetWriter, Dtype, Feature, Overload, RecorderOptions, Row, Taken, Value};
 
 const WIDTH: u32 = 128;

@@ -21,7 +21,7 @@ fn expected(name: &str) -> Vec<Value> {
 }
 
 pub(crate) fn has_ffmpeg() -> bool {
-    let found = crate::ffmpeg::command().arg("-version").output().is_ok();
+    let found = crate::media::ffmpeg::command().arg("-version").output().is_ok();
     if !found {
         eprintln!("skipped: there is no ffmpeg, which encodes and decodes AV1, HEVC and reordered H.264");
     }

@@ -7,7 +7,7 @@ use serde_json::json;
 use sinew_core::{Frame, FrameSink, RobotDescription, Timestamp};
 
 use super::{assert_whole, chain, finish, start};
-use crate::parquet_read::read_parquet;
+use crate::format::parquet_read::read_parquet;
 use crate::{DatasetReader, DatasetRecorder, Layout, Loader, RecorderOptions, Values, Windows};
 
 /// One of the robots of the examples.

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::model::{go_on, read, record};
 use super::reading::{golden, has_ffmpeg};
 use super::{assert_whole, contents};
-use crate::mp4_read::read_video;
+use crate::media::mp4_read::read_video;
 use crate::{
     CameraForm, Conversion, DatasetReader, Output, ToolError, Version, VideoOptions, plan_convert, plan_delete, plan_merge,
     plan_remove_features, plan_split_by_share, undo, verify_with,

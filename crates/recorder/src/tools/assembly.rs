@@ -17,13 +17,16 @@ use super::meta::Meta;
 use super::side::SideTables;
 use super::videos::{CameraWriter, Source};
 use super::{CameraWork, ToolError};
-use crate::files::{create_folder, io_error, write_synced};
+use crate::format::arrays::{batch_integers, numbers};
+use crate::format::schema::is_depth;
+use crate::format::schema::{DATA, FileIndex, RIG};
+use crate::format::stats::{FeatureStats, PictureCounts, PictureStats, sampled_frames};
+use crate::format::table::{EpisodeRecord, VideoSpan};
+use crate::media::picture::to_png;
 use crate::progress::{Progress, step};
-use crate::reader::{batch_integers, is_depth, numbers, row_time_s, to_png};
-use crate::schema::{DATA, FileIndex, RIG};
-use crate::stats::{FeatureStats, PictureCounts, PictureStats, sampled_frames};
-use crate::table::{EpisodeRecord, VideoSpan};
-use crate::verify::of_feature;
+use crate::read::row_time_s;
+use crate::tools::verify::of_feature;
+use crate::write::files::{create_folder, io_error, write_synced};
 use crate::{DatasetReader, ReadError, RecordError, Version};
 
 /// An episode of the result: one of a source, or its first frames.

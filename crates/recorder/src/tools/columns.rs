@@ -6,8 +6,8 @@ use arrow::array::{Array, ArrayRef, BinaryArray, Int64Array, RecordBatch, String
 use arrow::datatypes::{DataType, Field, Schema};
 use serde_json::{Map, Value, json};
 
-use crate::cast::{cast, flattened};
-use crate::columns::{hugging_face, shaped};
+use crate::format::cast::{cast, flattened};
+use crate::format::columns::{hugging_face, shaped};
 
 /// The arrow type of numpy's `dtype`.
 fn data_type(dtype: &str) -> Option<DataType> {

@@ -15,6 +15,7 @@ mod pages;
 mod plan;
 mod repair;
 mod side;
+mod verify;
 mod videos;
 
 pub use error::ToolError;
@@ -24,6 +25,7 @@ pub use operations::{
 pub use output::{Output, undo};
 pub use plan::{Plan, PlannedResult};
 pub use repair::{ShortVideo, plan_repair};
+pub use verify::{Fault, verify, verify_with};
 
 use crate::{Version, VideoOptions};
 

@@ -10,9 +10,9 @@ use super::assembly::{Assembly, Part};
 use super::plan::{Plan, open};
 use super::side::keeps_rows;
 use super::{CameraForm, CameraWork, Conversion, ToolError};
-use crate::dataset::rig;
-use crate::reader::{is_camera, is_depth};
-use crate::schema::{DEFAULT_FEATURES, RIG, TICKS, video_info};
+use crate::format::schema::{DEFAULT_FEATURES, RIG, TICKS, video_info};
+use crate::format::schema::{is_camera, is_depth};
+use crate::write::dataset::rig;
 use crate::{DatasetReader, DepthRange, ReadError};
 
 fn refused(what: &str, why: impl Into<String>) -> ToolError {

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::ToolError;
 use super::plan::PlannedResult;
-use crate::files::{FOLDER, Staging, create_folder, io_error};
 use crate::progress::Progress;
-use crate::verify::verify_with;
+use crate::tools::verify::verify_with;
+use crate::write::files::{FOLDER, Staging, create_folder, io_error};
 
 /// Where a tool's result goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,7 +132,7 @@ fn build(target: &Path, results: &[PlannedResult], progress: &mut Progress<'_>) 
 pub fn undo(root: &Path) -> Result<(), ToolError> {
     let root = resolved(root)?;
     let undo = beside(&root, "undo");
-    if !undo.join(crate::schema::INFO).exists() {
+    if !undo.join(crate::format::schema::INFO).exists() {
         return Err(ToolError::Plan {
             what: format!("undo the last operation on {}", root.display()),
             why: "there is none to undo".to_owned(),

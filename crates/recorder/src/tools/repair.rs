@@ -12,13 +12,14 @@ use super::columns::arrow_type;
 use super::output::Scratch;
 use super::pages::restore;
 use super::plan::Plan;
-use crate::files::{COMMIT, FOLDER};
-use crate::info::{parquet_files, read_any_info, read_tasks};
-use crate::mp4_read::{VideoIndex, read_video};
-use crate::parquet_read::{footer, read_parquet};
-use crate::reader::{batch_integers, video_keys};
-use crate::schema::{DATA, Info};
-use crate::verify::verify_with;
+use crate::format::arrays::batch_integers;
+use crate::format::info::{parquet_files, read_any_info, read_tasks};
+use crate::format::layout::video_keys;
+use crate::format::parquet_read::{footer, read_parquet};
+use crate::format::schema::{DATA, Info};
+use crate::media::mp4_read::{VideoIndex, read_video};
+use crate::tools::verify::verify_with;
+use crate::write::files::{COMMIT, FOLDER};
 use crate::{DatasetReader, Episode, EpisodeVideoSpan, Progress, ReadError, Version};
 
 /// What becomes of an episode whose video has fewer frames than it has rows.

@@ -12,11 +12,11 @@ use serde_json::Value;
 use super::ToolError;
 use super::assembly::{Part, close, table_writer};
 use super::columns::int64;
-use crate::files::{create_folder, io_error};
-use crate::info::parquet_files;
-use crate::parquet_read::read_whole;
-use crate::reader::batch_integers;
-use crate::schema::TICKS;
+use crate::format::arrays::batch_integers;
+use crate::format::info::parquet_files;
+use crate::format::parquet_read::read_whole;
+use crate::format::schema::TICKS;
+use crate::write::files::{create_folder, io_error};
 use crate::{DatasetReader, ReadError, RecordError};
 
 pub(crate) const LINES: &str = "meta/sinew_episodes.jsonl";
@@ -123,7 +123,7 @@ impl SideTables {
             fs::write(&path, self.new_lines).map_err(io_error("writing", &path))?;
         }
         let Some(first) = self.new_rows.first() else { return Ok(()) };
-        let path = self.root.join(crate::schema::FileIndex::default().table_path(TICKS));
+        let path = self.root.join(crate::format::schema::FileIndex::default().table_path(TICKS));
         let mut writer = table_writer(&path, first)?;
         for rows in &self.new_rows {
             let failed = |source| RecordError::Parquet { doing: "writing", path: path.clone(), source };

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use super::mux::{self, Clip};
 use super::{CameraWork, ToolError};
-use crate::files::{create_folder, io_error};
-use crate::mp4_read::{VideoIndex, read_video};
+use crate::format::schema::FileIndex;
+use crate::format::table::VideoSpan;
+use crate::media::mp4_read::{VideoIndex, read_video};
 use crate::progress::Progress;
-use crate::schema::FileIndex;
-use crate::table::VideoSpan;
+use crate::write::files::{create_folder, io_error};
 use crate::{DatasetReader, ReadError, Version};
 
 /// The episode whose images are to be appended: its first `frames` frames.
@@ -94,7 +94,7 @@ impl CameraWriter {
         let index = &self.indices[&path];
         let first = index.nearest(span.from_s).unwrap_or(0);
         let found = index.seconds(first).unwrap_or(f64::INFINITY);
-        if (found - span.from_s).abs() >= crate::reader::TOLERANCE_S {
+        if (found - span.from_s).abs() >= crate::media::video_reader::TOLERANCE_S {
             let what = format!("episode {} begins at {} s, where no frame is shown", source.episode, span.from_s);
             return Err(ReadError::Invalid { path, what }.into());
         }

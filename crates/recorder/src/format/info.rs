@@ -1,0 +1,242 @@
+//! Reads what a dataset says of itself.
+
+use std::fs;
+use std::path::Path;
+
+use crate::format::arrays::{integers, strings};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::ReadError;
+use crate::format::layout::Version;
+use crate::format::parquet_read::read_parquet;
+use crate::format::schema::{INFO, Info, STATS, TASKS};
+use crate::format::stats::FeatureStats;
+use crate::write::files::FOLDER;
+
+/// What `meta/info.json`, the tables and the folder say. Serialises with LeRobot's key names.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DatasetInfo {
+    pub codebase_version: String,
+    /// LeRobot's class name of the robot.
+    pub robot_type: Option<String>,
+    pub fps: u32,
+    pub total_episodes: u64,
+    pub total_frames: u64,
+    pub total_tasks: u64,
+    /// In `task_index` order.
+    pub tasks: Vec<String>,
+    /// As info.json has them.
+    pub features: Map<String, Value>,
+    pub cameras: Vec<CameraInfo>,
+    /// In `episode_index` order.
+    pub episodes: Vec<EpisodeInfo>,
+    /// All files of the folder.
+    pub size_on_disk_bytes: u64,
+    /// A recorder was killed here or is at work; [`recover`](crate::recover) completes what it left.
+    pub unfinished: bool,
+}
+
+/// A camera of a dataset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CameraInfo {
+    /// The feature, such as `observation.images.front`.
+    pub key: String,
+    pub width: u64,
+    pub height: u64,
+    /// `h264`, `av1` or `hevc`; `None` for images in parquet, or when info.json doesn't say.
+    pub codec: Option<String>,
+}
+
+/// An episode of a dataset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EpisodeInfo {
+    pub episode_index: u64,
+    /// Frames.
+    pub length: u64,
+    pub tasks: Vec<String>,
+}
+
+impl DatasetInfo {
+    /// Reads the dataset in the folder `root`, Sinew's or LeRobot's, and changes nothing.
+    ///
+    /// # Errors
+    /// When it is no LeRobotDataset of version 2.0, 2.1 or 3.0, or a table can't be read or contradicts info.json.
+    pub fn open(root: &Path) -> Result<Self, ReadError> {
+        let (version, info) = read_any_info(root)?;
+        let layout = version.layout();
+        let tasks = layout.tasks(root, &info)?;
+        let episodes = layout.episodes(root, &info)?;
+        let mut episodes: Vec<EpisodeInfo> = episodes
+            .into_iter()
+            .map(|episode| EpisodeInfo { episode_index: episode.episode_index, length: episode.length, tasks: episode.tasks })
+            .collect();
+        let invalid = |what: String| Err(ReadError::Invalid { path: root.join(INFO), what });
+        if (episodes.len() as u64) < info.total_episodes {
+            return invalid(format!("total_episodes is {}, but the episodes table has {} rows", info.total_episodes, episodes.len()));
+        }
+        // A reader may come between a commit and its last rename; the tables are then ahead.
+        episodes.truncate(info.total_episodes as usize);
+        if let Some((at, episode)) = episodes.iter().enumerate().find(|(at, episode)| episode.episode_index != *at as u64) {
+            return invalid(format!("row {at} of the episodes table is episode {}", episode.episode_index));
+        }
+        let frames = episodes.iter().fold(0u64, |sum, episode| sum.saturating_add(episode.length));
+        if frames != info.total_frames {
+            return invalid(format!("total_frames is {}, but the episodes have {frames} together", info.total_frames));
+        }
+        if (tasks.len() as u64) < info.total_tasks {
+            return invalid(format!("total_tasks is {}, but the tasks table has {} rows", info.total_tasks, tasks.len()));
+        }
+        let cameras = info.features.iter().filter_map(|(key, feature)| camera(key, feature)).collect();
+        Ok(Self {
+            codebase_version: info.codebase_version,
+            robot_type: info.robot_type,
+            fps: info.fps,
+            total_episodes: info.total_episodes,
+            total_frames: info.total_frames,
+            total_tasks: info.total_tasks,
+            tasks,
+            features: info.features,
+            cameras,
+            episodes,
+            size_on_disk_bytes: size_of(root, 0)?,
+            unfinished: root.join(FOLDER).exists(),
+        })
+    }
+}
+
+fn camera(key: &str, feature: &Value) -> Option<CameraInfo> {
+    if !matches!(feature["dtype"].as_str(), Some("video" | "image")) {
+        return None;
+    }
+    let codec = feature["info"]["video.codec"].as_str().or(feature["video_info"]["video.codec"].as_str());
+    Some(CameraInfo {
+        key: key.to_owned(),
+        height: feature["shape"][0].as_u64()?,
+        width: feature["shape"][1].as_u64()?,
+        codec: codec.map(str::to_owned),
+    })
+}
+
+fn size_of(folder: &Path, depth: usize) -> Result<u64, ReadError> {
+    let failed = |source| ReadError::Io { path: folder.to_owned(), source };
+    let mut size = 0;
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let metadata = entry.metadata().map_err(failed)?;
+        // A dataset is five folders deep. Links to folders are not followed; of files, which the Hub's cache
+        // links to, the size is theirs.
+        let of_file = || fs::metadata(entry.path()).ok().filter(|metadata| metadata.is_file()).map_or(0, |metadata| metadata.len());
+        size += if metadata.is_dir() && depth < 8 { size_of(&entry.path(), depth + 1)? } else { of_file() };
+    }
+    Ok(size)
+}
+
+/// info.json of any version. Whatever it says of sizes and numbers is within bounds that keep the
+/// rest from overflowing.
+pub(crate) fn read_any_info(root: &Path) -> Result<(Version, Info), ReadError> {
+    let path = root.join(INFO);
+    if !path.is_file() {
+        return Err(ReadError::NotADataset { root: root.to_owned() });
+    }
+    let mut value = read_json(&path)?;
+    let text = value["codebase_version"].as_str().unwrap_or("missing");
+    let Some(version) = Version::parse(text) else {
+        return Err(ReadError::Version { root: root.to_owned(), found: text.to_owned() });
+    };
+    // LeRobot takes 30.0 for 30.
+    if let Some(fps) = value["fps"].as_f64().filter(|fps| fps.fract() == 0.0 && (1.0..=1e6).contains(fps)) {
+        value["fps"] = Value::from(fps as u32);
+    }
+    let info: Info = serde_json::from_value(value).map_err(|source| ReadError::Json { path: path.clone(), source })?;
+    let invalid = |what: String| Err(ReadError::Invalid { path: path.clone(), what });
+    if info.fps == 0 || info.chunks_size == 0 {
+        return invalid(format!("fps is {} and chunks_size {}, expected above 0", info.fps, info.chunks_size));
+    }
+    let totals = [info.total_episodes, info.total_frames, info.total_tasks];
+    if totals.iter().any(|total| *total > MOST_FRAMES) {
+        return invalid(format!("the totals of episodes, frames and tasks are {totals:?}, expected at most {MOST_FRAMES}"));
+    }
+    if info.features.len() > MOST_FEATURES {
+        return invalid(format!("there are {} features, expected at most {MOST_FEATURES}", info.features.len()));
+    }
+    for (name, feature) in &info.features {
+        if name.is_empty() || name.contains(['/', '\\', '\0']) || name == ".." || name == "." {
+            return invalid(format!("the feature {name:?} has a name that makes no column or folder"));
+        }
+        let sizes = feature["shape"].as_array().map(|shape| shape.iter().map(|size| size.as_u64().unwrap_or(u64::MAX)));
+        let values = sizes.and_then(|mut sizes| sizes.try_fold(1u64, u64::checked_mul));
+        if values.is_none_or(|values| values > MOST_VALUES) {
+            return invalid(format!(
+                "the feature {name} has the shape {}, expected sizes of at most {MOST_VALUES} values together",
+                feature["shape"]
+            ));
+        }
+    }
+    Ok((version, info))
+}
+
+const MOST_FRAMES: u64 = 1 << 40;
+const MOST_FEATURES: usize = 4096;
+/// A picture of 8192x8192 in four channels.
+const MOST_VALUES: u64 = 1 << 28;
+const LARGEST_JSON_BYTES: u64 = 256 << 20;
+
+/// The statistics of `features`, all of which must be there.
+pub(crate) fn read_stats(root: &Path, features: &[String]) -> Result<Vec<(String, FeatureStats)>, ReadError> {
+    let path = root.join(STATS);
+    let value = read_json(&path)?;
+    let stats = features.iter().map(|feature| {
+        let what = format!("there are no statistics of {feature} with mean, std, min, max, count and quantiles");
+        let stats = value.get(feature).and_then(FeatureStats::from_json).ok_or(ReadError::Invalid { path: path.clone(), what })?;
+        Ok((feature.clone(), stats))
+    });
+    stats.collect()
+}
+
+pub(crate) fn read_json(path: &Path) -> Result<Value, ReadError> {
+    let failed = |source| ReadError::Io { path: path.to_owned(), source };
+    let bytes = fs::metadata(path).map_err(failed)?.len();
+    if bytes > LARGEST_JSON_BYTES {
+        return Err(ReadError::Invalid {
+            path: path.to_owned(),
+            what: format!("it has {bytes} bytes, expected at most {LARGEST_JSON_BYTES}"),
+        });
+    }
+    let text = fs::read_to_string(path).map_err(failed)?;
+    serde_json::from_str(&text).map_err(|source| ReadError::Json { path: path.to_owned(), source })
+}
+
+/// The task sentences; row `i` has to be task `i`.
+pub(crate) fn read_tasks(root: &Path) -> Result<Vec<String>, ReadError> {
+    let path = root.join(TASKS);
+    let invalid = |what: &str| ReadError::Invalid { path: path.clone(), what: what.to_owned() };
+    let mut tasks = Vec::new();
+    for batch in read_parquet(&path, &["task_index", "task", "__index_level_0__"])? {
+        let indices = integers(&batch, "task_index").ok_or_else(|| invalid("there is no column task_index of int64"))?;
+        let names = batch.column_by_name("task").or_else(|| batch.column_by_name("__index_level_0__"));
+        let names = names.and_then(strings).ok_or_else(|| invalid("there is no column task of strings"))?;
+        for (index, name) in indices.into_iter().zip(names) {
+            if index != tasks.len() as u64 {
+                return Err(invalid(&format!("row {} has task_index {index}", tasks.len())));
+            }
+            tasks.push(name);
+        }
+    }
+    Ok(tasks)
+}
+
+/// The parquet files one folder down, in the order in which LeRobot reads them.
+pub(crate) fn parquet_files(tree: &Path) -> Result<Vec<std::path::PathBuf>, ReadError> {
+    let list = |folder: &Path| -> Result<Vec<std::path::PathBuf>, ReadError> {
+        let failed = |source| ReadError::Io { path: folder.to_owned(), source };
+        let entries = fs::read_dir(folder).map_err(failed)?;
+        entries.map(|entry| entry.map(|entry| entry.path()).map_err(failed)).collect()
+    };
+    let mut files = Vec::new();
+    for folder in list(tree)?.into_iter().filter(|path| path.is_dir()) {
+        files.extend(list(&folder)?.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "parquet")));
+    }
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,14 @@
+//! Pictures and video: encoders, mp4 files, decoders, colours.
+
+mod decode_ffmpeg;
+mod decode_h264;
+pub(crate) mod depth;
+pub(crate) mod encode;
+pub(crate) mod ffmpeg;
+pub(crate) mod h264;
+mod h264_settings;
+pub(crate) mod mp4;
+pub(crate) mod mp4_read;
+pub(crate) mod picture;
+pub(crate) mod video_reader;
+mod yuv;

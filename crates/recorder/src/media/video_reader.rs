@@ -1,0 +1,200 @@
+//! Frames of one video file, in any order.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use sinew_core::Image;
+
+use super::decode_ffmpeg::FfmpegStream;
+use super::decode_h264::H264Stream;
+use crate::ReadError;
+use crate::media::mp4_read::{VideoIndex, read_video};
+
+/// A frame counts as found when its time in the file is this near to the row's (LeRobot's default).
+pub(crate) const TOLERANCE_S: f64 = 1e-4;
+
+/// Decodes the frames of one mp4 file. Frames that follow each other cost one decoding each; any
+/// other costs those since the last key frame as well.
+///
+/// H.264 in 8-bit 4:2:0 is decoded by the library that is built in. Everything else, and H.264 whose
+/// frames are shown in another order than they are stored in, takes an installed ffmpeg.
+pub struct VideoReader {
+    path: PathBuf,
+    index: VideoIndex,
+    file: File,
+    decoder: Decoder,
+    /// The frame that the decoder gives next, if it runs.
+    next: Option<u64>,
+    /// Of the sample that it is fed next.
+    next_sample: usize,
+}
+
+enum Decoder {
+    H264(Box<H264Stream>),
+    Ffmpeg { pixel_format: &'static str, running: Option<FfmpegStream> },
+}
+
+impl VideoReader {
+    /// Opens `path` and reads its index.
+    ///
+    /// # Errors
+    /// When it is no mp4 file with video, or is cut short.
+    pub fn open(path: &Path) -> Result<Self, ReadError> {
+        let index = read_video(path)?;
+        let failed = |what| ReadError::Decode { path: path.to_owned(), what };
+        let decoder = if matches!(index.codec.as_str(), "avc1" | "avc3") && !index.is_reordered() && is_plain_h264(&index) {
+            Decoder::H264(Box::new(H264Stream::new(&index).map_err(failed)?))
+        } else {
+            Decoder::Ffmpeg { pixel_format: "rgb24", running: None }
+        };
+        Self::with_decoder(path, index, decoder)
+    }
+
+    /// Opens `path` to read codes of 12 bits from its luma.
+    pub(crate) fn open_depth(path: &Path) -> Result<Self, ReadError> {
+        Self::with_decoder(path, read_video(path)?, Decoder::Ffmpeg { pixel_format: "gray12le", running: None })
+    }
+
+    fn with_decoder(path: &Path, index: VideoIndex, decoder: Decoder) -> Result<Self, ReadError> {
+        let file = File::open(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), index, file, decoder, next: None, next_sample: 0 })
+    }
+
+    /// How many there are.
+    pub fn frames(&self) -> u64 {
+        self.index.frames()
+    }
+
+    fn failed(&self, what: String) -> ReadError {
+        ReadError::Decode { path: self.path.clone(), what }
+    }
+
+    /// The number of the frame that is shown at `seconds`.
+    pub(crate) fn number_at(&self, seconds: f64) -> Result<u64, ReadError> {
+        let nearest = self.index.nearest(seconds).ok_or_else(|| self.failed("it has no frame".to_owned()))?;
+        let found = self.index.seconds(nearest).unwrap_or(f64::INFINITY);
+        if (found - seconds).abs() >= TOLERANCE_S {
+            return Err(self.failed(format!("no frame is shown at {seconds:.6} s; the nearest is at {found:.6} s")));
+        }
+        Ok(nearest)
+    }
+
+    /// The image that is shown at `seconds`.
+    ///
+    /// # Errors
+    /// When no frame is within 0.1 ms of that, or it can't be decoded.
+    pub fn frame_at(&mut self, seconds: f64) -> Result<Image, ReadError> {
+        let number = self.number_at(seconds)?;
+        self.frame(number)
+    }
+
+    /// Frame `number` in the order in which frames are shown.
+    ///
+    /// # Errors
+    /// When there is no such frame, or it can't be decoded.
+    pub fn frame(&mut self, number: u64) -> Result<Image, ReadError> {
+        if number >= self.frames() {
+            return Err(self.failed(format!("it has no frame {number}, but {}", self.frames())));
+        }
+        let image = match self.decoder {
+            Decoder::H264(_) => self.built_in(number),
+            Decoder::Ffmpeg { .. } => {
+                let (width, height) = self.size();
+                let mut image = Image::black(width, height);
+                self.by_ffmpeg(number, &mut image.rgb).map(|()| image)
+            }
+        };
+        match image {
+            Ok(image) if (image.width, image.height) == self.size() => Ok(image),
+            Ok(image) => {
+                self.next = None;
+                let (width, height) = self.size();
+                Err(self.failed(format!("frame {number} is {}x{}, expected {width}x{height}", image.width, image.height)))
+            }
+            Err(error) => {
+                // What the decoder would say next means nothing.
+                self.next = None;
+                Err(error)
+            }
+        }
+    }
+
+    /// The codes of frame `number` of a depth video, `[height, width]`.
+    pub(crate) fn codes(&mut self, number: u64) -> Result<Vec<u16>, ReadError> {
+        let (width, height) = self.size();
+        let mut bytes = vec![0; width as usize * height as usize * 2];
+        self.by_ffmpeg(number, &mut bytes)?;
+        Ok(bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect())
+    }
+
+    pub(crate) fn size(&self) -> (u32, u32) {
+        (self.index.width.into(), self.index.height.into())
+    }
+
+    fn built_in(&mut self, number: u64) -> Result<Image, ReadError> {
+        // Frames are shown in the order in which they are stored.
+        let wanted = number as usize;
+        let key = self.index.samples[..=wanted].iter().rposition(|sample| sample.is_key);
+        let key = key.ok_or_else(|| self.failed(format!("no frame up to {number} can be decoded alone")))?;
+        let goes_on = self.next.is_some_and(|next| next <= number && key <= self.next_sample);
+        let path = self.path.clone();
+        let Decoder::H264(stream) = &mut self.decoder else { return Err(self.failed("it is no H.264".to_owned())) };
+        let failed = |what: String| ReadError::Decode { path: path.clone(), what: format!("frame {number}: {what}") };
+        if !goes_on {
+            stream.restart().map_err(failed)?;
+            (self.next, self.next_sample) = (Some(key as u64), key);
+        }
+        let mut bytes = Vec::new();
+        loop {
+            if let Some(image) = stream.ready.pop_front() {
+                let shown = self.next.unwrap_or(number);
+                self.next = Some(shown + 1);
+                if shown == number {
+                    return Ok(image);
+                }
+                continue;
+            }
+            let Some(sample) = self.index.samples.get(self.next_sample) else {
+                stream.finish().map_err(failed)?;
+                if stream.ready.is_empty() {
+                    return Err(failed("the decoder gave no picture for it".to_owned()));
+                }
+                continue;
+            };
+            self.next_sample += 1;
+            bytes.resize(sample.bytes as usize, 0);
+            let read = self.file.seek(SeekFrom::Start(sample.offset)).and_then(|_| self.file.read_exact(&mut bytes));
+            read.map_err(|source| ReadError::Io { path: path.clone(), source })?;
+            stream.feed(&bytes, sample.is_key).map_err(failed)?;
+        }
+    }
+
+    fn by_ffmpeg(&mut self, number: u64, picture: &mut [u8]) -> Result<(), ReadError> {
+        // Half a frame before, so that rounding never picks a neighbour.
+        let seconds = |frame| self.index.seconds(frame).unwrap_or(0.0);
+        let frame_s = if number == 0 { 0.0 } else { seconds(number) - seconds(number - 1) };
+        let from_s = if number == 0 { 0.0 } else { seconds(number) - frame_s / 2.0 };
+        let Decoder::Ffmpeg { pixel_format, running } = &mut self.decoder else {
+            return Err(self.failed("it is decoded by ffmpeg".to_owned()));
+        };
+        // A few frames are read faster than a process is started.
+        let near = self.next.filter(|next| *next <= number && number - next <= 32);
+        if near.is_none() || running.is_none() {
+            *running = Some(FfmpegStream::begin(&self.path, &self.index.codec, from_s, pixel_format)?);
+        }
+        let Some(stream) = running else { return Ok(()) };
+        for _ in near.unwrap_or(number)..=number {
+            stream.next(picture)?;
+        }
+        self.next = Some(number + 1);
+        Ok(())
+    }
+}
+
+/// 8-bit 4:2:0 in a profile that the built-in decoder knows.
+fn is_plain_h264(index: &VideoIndex) -> bool {
+    let boxes = index.sample_entry.get(8 + 78..).unwrap_or_default();
+    let profile = crate::media::mp4_read::descend(boxes, &[b"avcC"]).and_then(|avcc| avcc.get(1));
+    matches!(profile, Some(66 | 77 | 88 | 100))
+}

@@ -1,0 +1,221 @@
+//! Rows and images together, as training wants them.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use sinew_core::Image;
+
+use super::{DatasetReader, row_time_s};
+use crate::ReadError;
+use crate::format::arrays::{batch_integers, numbers, strings};
+use crate::format::schema::{is_camera, is_depth};
+use crate::media::picture;
+use crate::media::video_reader::VideoReader;
+
+/// Which rows around an item's own are wanted of each feature, in seconds from it, as LeRobot's
+/// `delta_timestamps`. A feature that is not named comes from the item's own row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Windows {
+    pub deltas_s: BTreeMap<String, Vec<f64>>,
+    /// Leaves out the cameras that are not named here, if any is named; decoding is what costs.
+    pub cameras: Option<Vec<String>>,
+}
+
+/// Values of one feature in an item, rows after one another.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Values {
+    /// `[rows, width]` row-major; booleans are 0 and 1. f64 holds f32 and any index exactly.
+    Numbers {
+        values: Vec<f64>,
+        width: usize,
+    },
+    Text(Vec<String>),
+}
+
+/// One row of the dataset, with the windows around it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    pub index: u64,
+    pub episode_index: u64,
+    pub frame_index: u64,
+    pub timestamp_s: f64,
+    pub task: String,
+    pub values: BTreeMap<String, Values>,
+    /// Of each camera.
+    pub images: BTreeMap<String, Vec<Image>>,
+    /// Of each feature with a window: which of its rows lie outside the episode, whose first or last
+    /// row stands in for them (LeRobot's `<key>_is_pad`).
+    pub is_pad: BTreeMap<String, Vec<bool>>,
+}
+
+/// An episode's columns.
+struct Columns {
+    values: BTreeMap<String, Values>,
+    task_index: Vec<u64>,
+    /// Encoded images of features of dtype `image`.
+    pictures: BTreeMap<String, Vec<Vec<u8>>>,
+}
+
+/// Reads items of a dataset in any order, keeping what was read last.
+pub struct Loader<'a> {
+    reader: &'a DatasetReader,
+    /// In rows.
+    windows: BTreeMap<String, Vec<i64>>,
+    cameras: Vec<String>,
+    columns: HashMap<u64, Arc<Columns>>,
+    recent: VecDeque<u64>,
+    videos: Vec<(String, VideoReader)>,
+}
+
+/// Episodes whose columns are kept.
+const KEPT_EPISODES: usize = 64;
+/// Videos that are kept open; one that is decoded holds a few pictures.
+const KEPT_VIDEOS: usize = 16;
+/// A delta has to be this near to a whole number of rows (LeRobot's default).
+const DELTA_TOLERANCE_S: f64 = 1e-4;
+
+impl<'a> Loader<'a> {
+    /// # Errors
+    /// When `windows` names a feature that is not there, or a delta that is no whole number of rows.
+    pub fn new(reader: &'a DatasetReader, windows: &Windows) -> Result<Self, ReadError> {
+        let missing = |what: String| ReadError::Missing { root: reader.root().to_owned(), what };
+        let fps = f64::from(reader.fps());
+        let mut rows = BTreeMap::new();
+        for (key, deltas_s) in &windows.deltas_s {
+            if !reader.features().contains_key(key) {
+                return Err(missing(format!("the feature {key}, of which a window is wanted,")));
+            }
+            let whole = deltas_s.iter().map(|delta_s| {
+                let delta = (delta_s * fps).round();
+                let near = (delta_s * fps - delta).abs() / fps <= DELTA_TOLERANCE_S;
+                near.then_some(delta as i64).ok_or_else(|| missing(format!("rows {delta_s} s away, which is no multiple of 1/{fps} s,")))
+            });
+            rows.insert(key.clone(), whole.collect::<Result<_, _>>()?);
+        }
+        let is_wanted = |key: &&str| windows.cameras.as_ref().is_none_or(|wanted| wanted.iter().any(|wanted| wanted == key));
+        let rgb = |key: &&str| reader.features().get(*key).is_some_and(|feature| is_camera(feature) && !is_depth(feature));
+        let cameras: Vec<String> = reader.cameras().filter(is_wanted).filter(rgb).map(str::to_owned).collect();
+        if let Some(unknown) = windows.cameras.iter().flatten().find(|key| !cameras.contains(key)) {
+            return Err(missing(format!("the colour camera {unknown}")));
+        }
+        Ok(Self { reader, windows: rows, cameras, columns: HashMap::new(), recent: VecDeque::new(), videos: Vec::new() })
+    }
+
+    /// Row `index` of the dataset.
+    ///
+    /// # Errors
+    /// When there is no such row, or a part of it can't be read.
+    pub fn item(&mut self, index: u64) -> Result<Item, ReadError> {
+        let reader = self.reader;
+        let missing = || ReadError::Missing { root: reader.root().to_owned(), what: format!("row {index} of {}", reader.total_frames()) };
+        let episode = reader.episode_of(index).ok_or_else(missing)?;
+        let frame = index - episode.first_index;
+        let columns = self.columns(episode.episode_index)?;
+        let place = |delta: i64| {
+            let wanted = frame as i64 + delta;
+            let clamped = wanted.clamp(0, episode.length as i64 - 1);
+            (clamped as u64, wanted != clamped)
+        };
+        let mut item = Item {
+            index,
+            episode_index: episode.episode_index,
+            frame_index: frame,
+            timestamp_s: row_time_s(frame, reader.fps()),
+            task: reader.task_of(columns.task_index[frame as usize])?.to_owned(),
+            values: BTreeMap::new(),
+            images: BTreeMap::new(),
+            is_pad: BTreeMap::new(),
+        };
+        let own = [0];
+        let windows = self.windows.clone();
+        let deltas = |key: &str| windows.get(key).map_or(&own[..], Vec::as_slice);
+        for (key, deltas) in &windows {
+            item.is_pad.insert(key.clone(), deltas.iter().map(|delta| place(*delta).1).collect());
+        }
+        for (key, column) in &columns.values {
+            let rows = deltas(key).iter().map(|delta| place(*delta).0 as usize);
+            let values = match column {
+                Values::Text(lines) => Values::Text(rows.map(|row| lines[row].clone()).collect()),
+                Values::Numbers { values, width } => {
+                    let values = rows.flat_map(|row| &values[row * width..(row + 1) * width]).copied().collect();
+                    Values::Numbers { values, width: *width }
+                }
+            };
+            item.values.insert(key.clone(), values);
+        }
+        for key in self.cameras.clone() {
+            let mut images = Vec::new();
+            for delta in deltas(&key) {
+                images.push(self.image(episode, &columns, &key, place(*delta).0)?);
+            }
+            item.images.insert(key, images);
+        }
+        Ok(item)
+    }
+
+    /// Items in the order of `indices`, such as a shuffled one.
+    pub fn items(&mut self, indices: impl IntoIterator<Item = u64>) -> impl Iterator<Item = Result<Item, ReadError>> {
+        indices.into_iter().map(|index| self.item(index))
+    }
+
+    fn image(&mut self, episode: &super::Episode, columns: &Columns, key: &str, frame: u64) -> Result<Image, ReadError> {
+        if let Some(encoded) = columns.pictures.get(key).and_then(|pictures| pictures.get(frame as usize)) {
+            let path = self.reader.root().join(&episode.data_path);
+            return picture::decode(encoded).map_err(|what| ReadError::Decode { path, what: format!("{key}, frame {frame}: {what}") });
+        }
+        let span = episode.videos.iter().find(|span| span.key == key);
+        let span = span.ok_or_else(|| ReadError::Missing { root: self.reader.root().to_owned(), what: format!("the images of {key}") })?;
+        let at = match self.videos.iter().position(|(path, _)| *path == span.path) {
+            Some(at) => at,
+            None => {
+                if self.videos.len() == KEPT_VIDEOS {
+                    self.videos.remove(0);
+                }
+                self.videos.push((span.path.clone(), VideoReader::open(&self.reader.file(&span.path)?)?));
+                self.videos.len() - 1
+            }
+        };
+        self.videos[at].1.frame_at(span.from_s + row_time_s(frame, self.reader.fps()))
+    }
+
+    fn columns(&mut self, episode: u64) -> Result<Arc<Columns>, ReadError> {
+        if let Some(columns) = self.columns.get(&episode) {
+            return Ok(columns.clone());
+        }
+        let columns = Arc::new(Columns::read(self.reader, episode)?);
+        self.columns.insert(episode, columns.clone());
+        self.recent.push_back(episode);
+        if self.recent.len() > KEPT_EPISODES {
+            self.recent.pop_front().and_then(|oldest| self.columns.remove(&oldest));
+        }
+        Ok(columns)
+    }
+}
+
+impl Columns {
+    fn read(reader: &DatasetReader, episode: u64) -> Result<Self, ReadError> {
+        let entry = reader.episode(episode)?;
+        let batch = reader.rows(episode, 0..entry.length)?;
+        let path = reader.root().join(&entry.data_path);
+        let invalid = |what: String| ReadError::Invalid { path: path.clone(), what };
+        let task_index = batch_integers(&batch, "task_index").ok_or_else(|| invalid("there is no usable column task_index".to_owned()))?;
+        let (mut values, mut pictures) = (BTreeMap::new(), BTreeMap::new());
+        for (key, feature) in reader.features() {
+            let dtype = feature["dtype"].as_str().unwrap_or_default();
+            if dtype == "video" || dtype == "language" {
+                continue;
+            }
+            let column = batch.column_by_name(key).ok_or_else(|| invalid(format!("there is no column {key}")))?;
+            let unusable = || invalid(format!("the column {key} of episode {episode} is {} and no usable {dtype}", column.data_type()));
+            match dtype {
+                "image" => drop(pictures.insert(key.clone(), picture::encoded(column).ok_or_else(unusable)?)),
+                "string" => drop(values.insert(key.clone(), Values::Text(strings(column).ok_or_else(unusable)?))),
+                _ => {
+                    let (numbers, width) = numbers(column).ok_or_else(unusable)?;
+                    values.insert(key.clone(), Values::Numbers { values: numbers, width });
+                }
+            }
+        }
+        Ok(Self { values, task_index, pictures })
+    }
+}

@@ -1,0 +1,307 @@
+//! Reads datasets of every version, whole or in part.
+
+mod depth;
+mod loader;
+mod remote;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use arrow::array::RecordBatch;
+
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector};
+use serde_json::{Map, Value};
+use sinew_core::Image;
+
+use crate::ReadError;
+
+use crate::format::arrays;
+use crate::format::info::read_any_info;
+use crate::format::layout::{Episode, Version, dataset_stats};
+use crate::format::parquet_read;
+use crate::format::schema::{INFO, Info, is_camera};
+use crate::media::picture;
+use crate::media::video_reader::VideoReader;
+
+pub use depth::DepthImage;
+pub use loader::{Item, Loader, Values, Windows};
+pub use remote::Fetch;
+
+/// A dataset of version 2.0, 2.1 or 3.0 in a folder, opened for reading. Nothing is changed.
+///
+/// Rows come as arrow tables with the columns of info.json; images are decoded at the exact time of
+/// their row, or it is an error. [`Loader`] puts both together for training.
+pub struct DatasetReader {
+    root: PathBuf,
+    version: Version,
+    info: Info,
+    tasks: Vec<String>,
+    episodes: Vec<Episode>,
+    /// The footers of data files that were read.
+    footers: Mutex<HashMap<String, ArrowReaderMetadata>>,
+    fetch: Option<Box<dyn Fetch>>,
+}
+
+impl DatasetReader {
+    /// Opens the dataset in the folder `root`, Sinew's or LeRobot's, or a snapshot in the Hub's cache.
+    ///
+    /// # Errors
+    /// When it is no LeRobotDataset of such a version, or its tables can't be read or contradict
+    /// each other.
+    pub fn open(root: &Path) -> Result<Self, ReadError> {
+        let (version, info) = read_any_info(root)?;
+        let layout = version.layout();
+        let tasks = layout.tasks(root, &info)?;
+        let mut episodes = layout.episodes(root, &info)?;
+        let invalid = |what: String| Err(ReadError::Invalid { path: root.join(INFO), what });
+        if (episodes.len() as u64) < info.total_episodes {
+            return invalid(format!("total_episodes is {}, but the episodes table has {} rows", info.total_episodes, episodes.len()));
+        }
+        // A reader may come between a commit and its last rename; the tables are then ahead.
+        episodes.truncate(info.total_episodes as usize);
+        let mut next = 0;
+        for (at, episode) in episodes.iter().enumerate() {
+            if episode.episode_index != at as u64 || episode.first_index != next {
+                let (number, first) = (episode.episode_index, episode.first_index);
+                return invalid(format!("row {at} of the episodes table is episode {number} from row {first}, expected {at} from {next}"));
+            }
+            next = next.saturating_add(episode.length);
+        }
+        if next != info.total_frames {
+            return invalid(format!("total_frames is {}, but the episodes have {next} together", info.total_frames));
+        }
+        if (tasks.len() as u64) < info.total_tasks {
+            return invalid(format!("total_tasks is {}, but the tasks table has {} rows", info.total_tasks, tasks.len()));
+        }
+        Ok(Self::assemble(root, version, info, tasks, episodes))
+    }
+
+    /// Of parts that are known to be right; paths of episodes may also be absolute.
+    pub(crate) fn assemble(root: &Path, version: Version, info: Info, tasks: Vec<String>, episodes: Vec<Episode>) -> Self {
+        Self { root: root.to_owned(), version, info, tasks, episodes, footers: Mutex::default(), fetch: None }
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    pub(crate) fn info(&self) -> &Info {
+        &self.info
+    }
+
+    /// Rows a second.
+    pub fn fps(&self) -> u32 {
+        self.info.fps
+    }
+
+    /// LeRobot's class name of the robot.
+    pub fn robot_type(&self) -> Option<&str> {
+        self.info.robot_type.as_deref()
+    }
+
+    /// As info.json has them: name to dtype, shape and names.
+    pub fn features(&self) -> &Map<String, Value> {
+        &self.info.features
+    }
+
+    /// The features with images, be they video or not.
+    pub fn cameras(&self) -> impl Iterator<Item = &str> {
+        self.info.features.iter().filter(|(_, feature)| is_camera(feature)).map(|(key, _)| key.as_str())
+    }
+
+    /// Instruction sentences in `task_index` order.
+    pub fn tasks(&self) -> &[String] {
+        &self.tasks
+    }
+
+    /// In `episode_index` order.
+    pub fn episodes(&self) -> &[Episode] {
+        &self.episodes
+    }
+
+    pub fn total_frames(&self) -> u64 {
+        self.info.total_frames
+    }
+
+    /// meta/stats.json: statistics of the whole dataset by feature; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn stats(&self) -> Result<Option<Map<String, Value>>, ReadError> {
+        dataset_stats(&self.root)
+    }
+
+    /// Statistics of each episode by feature, as stats.json has them; `None` when this version keeps
+    /// none.
+    ///
+    /// # Errors
+    /// When the tables cannot be read.
+    pub fn episode_stats(&self) -> Result<Option<Vec<Map<String, Value>>>, ReadError> {
+        self.version.layout().episode_stats(&self.root, &self.info)
+    }
+
+    /// The episode that row `index` of the dataset belongs to.
+    pub fn episode_of(&self, index: u64) -> Option<&Episode> {
+        let after = self.episodes.partition_point(|episode| episode.first_index <= index);
+        self.episodes.get(after.checked_sub(1)?).filter(|episode| index - episode.first_index < episode.length)
+    }
+
+    /// An episode by its number.
+    ///
+    /// # Errors
+    /// When there is no such episode.
+    pub fn episode(&self, episode: u64) -> Result<&Episode, ReadError> {
+        let missing = || ReadError::Missing { root: self.root.clone(), what: format!("episode {episode} of {}", self.episodes.len()) };
+        self.episodes.get(episode as usize).ok_or_else(missing)
+    }
+
+    fn footer(&self, relative: &str, path: &Path) -> Result<ArrowReaderMetadata, ReadError> {
+        let mut footers = self.footers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(footer) = footers.get(relative) {
+            return Ok(footer.clone());
+        }
+        let (_, footer) = parquet_read::footer(path)?;
+        footers.insert(relative.to_owned(), footer.clone());
+        Ok(footer)
+    }
+
+    /// The rows of frames `frames` of an episode, all columns of the file.
+    ///
+    /// # Errors
+    /// When the table can't be read, or does not have these rows of this episode at this place.
+    pub fn rows(&self, episode: u64, frames: Range<u64>) -> Result<RecordBatch, ReadError> {
+        let entry = self.episode(episode)?;
+        let wanted = frames.end.saturating_sub(frames.start);
+        if frames.end > entry.length || wanted == 0 {
+            let what = format!("frames {frames:?} of episode {episode}, which has {}", entry.length);
+            return Err(ReadError::Missing { root: self.root.clone(), what });
+        }
+        let path = self.file(&entry.data_path)?;
+        let file = File::open(&path).map_err(|source| ReadError::Io { path: path.clone(), source })?;
+        let footer = self.footer(&entry.data_path, &path)?;
+        let first = entry.rows_before.saturating_add(frames.start);
+        let last = first.saturating_add(wanted);
+        // Only the row groups that hold the rows, and in them only the rows.
+        let (mut groups, mut before, mut skip) = (Vec::new(), 0u64, None);
+        for (at, group) in footer.metadata().row_groups().iter().enumerate() {
+            let rows = group.num_rows().max(0) as u64;
+            if before < last && before.saturating_add(rows) > first {
+                groups.push(at);
+                skip.get_or_insert(first.saturating_sub(before));
+            }
+            before = before.saturating_add(rows);
+        }
+        let short = || {
+            let what = format!("it has {before} rows, but frames {frames:?} of episode {episode} would be rows {first} to {last}");
+            ReadError::Invalid { path: path.clone(), what }
+        };
+        let skip = skip.filter(|_| before >= last).ok_or_else(short)?;
+        let selection = RowSelection::from(vec![RowSelector::skip(skip as usize), RowSelector::select(wanted as usize)]);
+        let batch = parquet_read::guarded(&path, || {
+            let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer)
+                .with_row_groups(groups)
+                .with_row_selection(selection)
+                .with_batch_size(wanted.min(1 << 16) as usize)
+                .build()?;
+            let schema = arrow::array::RecordBatchReader::schema(&reader);
+            let batches: Vec<RecordBatch> = reader.collect::<Result<_, _>>()?;
+            Ok(arrow::compute::concat_batches(&schema, &batches)?)
+        })?;
+        let of = arrays::batch_integers(&batch, "episode_index");
+        match of {
+            Some(numbers) if numbers.len() as u64 == wanted && numbers.iter().all(|number| *number == entry.episode_index) => Ok(batch),
+            Some(numbers) if numbers.len() as u64 != wanted => Err(short()),
+            Some(numbers) => {
+                let other = numbers.iter().find(|number| **number != entry.episode_index);
+                let what = format!("rows {first} to {last} are of episode {other:?}, expected {episode}");
+                Err(ReadError::Invalid { path, what })
+            }
+            None => Err(ReadError::Invalid { path, what: "there is no usable column episode_index".to_owned() }),
+        }
+    }
+
+    /// The images of one camera in frames `frames` of an episode, one after another.
+    ///
+    /// # Errors
+    /// When there is no such camera or its video can't be opened; the items are errors where a frame
+    /// is missing at its time or can't be decoded.
+    pub fn images(&self, episode: u64, key: &str, frames: Range<u64>) -> Result<Images, ReadError> {
+        let entry = self.episode(episode)?;
+        let feature = self.info.features.get(key).filter(|feature| is_camera(feature));
+        let feature = feature.ok_or_else(|| ReadError::Missing { root: self.root.clone(), what: format!("the camera {key}") })?;
+        if frames.end > entry.length || frames.start > frames.end {
+            let what = format!("frames {frames:?} of episode {episode}, which has {}", entry.length);
+            return Err(ReadError::Missing { root: self.root.clone(), what });
+        }
+        if feature["dtype"] == "image" {
+            let batch = if frames.is_empty() { None } else { Some(self.rows(episode, frames.clone())?) };
+            let encoded = batch.and_then(|batch| batch.column_by_name(key).and_then(picture::encoded));
+            let path = self.root.join(&entry.data_path);
+            let encoded = match encoded {
+                Some(encoded) => encoded,
+                None if frames.is_empty() => Vec::new(),
+                None => return Err(ReadError::Invalid { path, what: format!("there is no column {key} of images") }),
+            };
+            return Ok(Images { frames, source: Source::Encoded { path, encoded } });
+        }
+        let span = entry.videos.iter().find(|span| span.key == key);
+        let span = span.ok_or_else(|| ReadError::Missing { root: self.root.clone(), what: format!("the video of {key}") })?;
+        let video = VideoReader::open(&self.file(&span.path)?)?;
+        Ok(Images { frames, source: Source::Video { video: Box::new(video), from_s: span.from_s, fps: self.info.fps } })
+    }
+
+    /// One image.
+    ///
+    /// # Errors
+    /// As [`Self::images`].
+    pub fn image(&self, episode: u64, key: &str, frame: u64) -> Result<Image, ReadError> {
+        let missing = || ReadError::Missing { root: self.root.clone(), what: format!("frame {frame} of episode {episode}") };
+        self.images(episode, key, frame..frame.saturating_add(1))?.next().unwrap_or_else(|| Err(missing()))
+    }
+
+    /// The instruction of each row of `batch`.
+    pub(crate) fn task_of(&self, task_index: u64) -> Result<&str, ReadError> {
+        let missing = || ReadError::Missing { root: self.root.clone(), what: format!("task {task_index} of {}", self.tasks.len()) };
+        self.tasks.get(task_index as usize).map(String::as_str).ok_or_else(missing)
+    }
+}
+
+/// Consecutive images of one camera.
+pub struct Images {
+    frames: Range<u64>,
+    source: Source,
+}
+
+enum Source {
+    Video { video: Box<VideoReader>, from_s: f64, fps: u32 },
+    Encoded { path: PathBuf, encoded: Vec<Vec<u8>> },
+}
+
+impl Iterator for Images {
+    type Item = Result<Image, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let left = self.frames.end - self.frames.start;
+        let frame = self.frames.next()?;
+        Some(match &mut self.source {
+            Source::Video { video, from_s, fps } => video.frame_at(*from_s + row_time_s(frame, *fps)),
+            Source::Encoded { path, encoded } => {
+                let at = encoded.len() - left as usize;
+                picture::decode(&encoded[at])
+                    .map_err(|what| ReadError::Decode { path: path.clone(), what: format!("frame {frame}: {what}") })
+            }
+        })
+    }
+}
+
+/// The time of a row as the data has it: rounded to f32.
+pub(crate) fn row_time_s(frame: u64, fps: u32) -> f64 {
+    f64::from((frame as f64 / f64::from(fps)) as f32)
+}

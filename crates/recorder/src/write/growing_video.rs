@@ -1,0 +1,244 @@
+//! One camera's mp4 file, which grows in place by whole episodes.
+//!
+//! The file is a row of boxes: its type, then places for an index and boxes of frames in the order in
+//! which they were needed. While an episode is recorded its frames are appended behind the header of a
+//! box that readers skip and that lasts to the end of the file: to every reader the file is as it was.
+//! The index with the episode in it is then written to a place that is not in use, itself within a
+//! skipped box. What is left is to change three headers of boxes, of 8 or 16 bytes each: that is done
+//! by the dataset's commit. Nothing that is committed is moved, copied or written to.
+//!
+//! When two indices are marked as such for the moment between two of these changes, both are whole and
+//! readers take the first.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use crate::RecordError;
+use crate::media::mp4::{Samples, Track, data_header, file_type, moov, skipped_header};
+use crate::write::fault;
+use crate::write::files::{Change, OutFile, create_folder, io_error};
+
+/// The two first places for an index lie before the first frame and end here and there: each is enough
+/// for 40 s at 30 fps. Each further place has twice the bytes that it is made for.
+const FIRST_PLACES_END: [u64; 2] = [8 << 10, 16 << 10];
+/// Headers are aligned to their length, so that none crosses a sector.
+const ALIGNMENT: u64 = 16;
+const DATA_HEADER_BYTES: u64 = 16;
+
+/// A file of which the committed part and the episode that is being appended are known.
+#[derive(Debug)]
+pub(crate) struct GrowingVideo {
+    relative: String,
+    out: OutFile,
+    track: Track,
+    /// Empty before the first episode.
+    entry: Vec<u8>,
+    samples: Samples,
+    places: Vec<Place>,
+    /// Which place holds the committed index.
+    in_use: Option<usize>,
+    /// Bytes of the committed part.
+    end: u64,
+    /// Bytes of frames of the episode that is being appended.
+    episode_bytes: u64,
+    last_episode_bytes: u64,
+}
+
+/// Bytes of the file that are set aside for an index.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    at: u64,
+    bytes: u64,
+}
+
+impl GrowingVideo {
+    /// A new file at `relative` in the dataset `root`, of which nothing is committed.
+    pub(crate) fn create(root: &Path, relative: String, track: Track) -> Result<Self, RecordError> {
+        let path = root.join(&relative);
+        if let Some(parent) = path.parent() {
+            create_folder(parent)?;
+        }
+        let mut out = OutFile::create_new(&path)?;
+        let kind = file_type();
+        out.append(&kind)?;
+        let (mut end, mut places) = (kind.len() as u64, Vec::new());
+        for place_end in FIRST_PLACES_END {
+            let place = Place { at: end, bytes: place_end - end };
+            out.write_at(place.at, &skipped_header(place.bytes as u32))?;
+            places.push(place);
+            end = place_end;
+        }
+        out.set_len(end)?;
+        let samples = Samples::default();
+        Ok(Self { relative, out, track, entry: Vec::new(), samples, places, in_use: None, end, episode_bytes: 0, last_episode_bytes: 0 })
+    }
+
+    pub(crate) fn relative(&self) -> &str {
+        &self.relative
+    }
+
+    /// Frames that are committed.
+    pub(crate) fn frames(&self) -> u64 {
+        self.samples.sizes.len() as u64
+    }
+
+    /// Whether another episode like the last one would exceed `limit_bytes`.
+    pub(crate) fn is_full(&self, limit_bytes: u64) -> bool {
+        self.in_use.is_some() && self.end + self.last_episode_bytes >= limit_bytes
+    }
+
+    /// Where the first frame of the next episode goes.
+    pub(crate) fn next_offset(&self) -> u64 {
+        self.end + DATA_HEADER_BYTES
+    }
+
+    /// Begins an episode.
+    pub(crate) fn begin(&mut self) -> Result<(), RecordError> {
+        let mut header = skipped_header(0);
+        header.resize(DATA_HEADER_BYTES as usize, 0);
+        self.out.write_at(self.end, &header)?;
+        self.episode_bytes = 0;
+        Ok(())
+    }
+
+    /// Appends a frame of the episode.
+    pub(crate) fn append(&mut self, frame: &[u8]) -> Result<(), RecordError> {
+        self.out.append(frame)?;
+        self.episode_bytes += frame.len() as u64;
+        Ok(())
+    }
+
+    /// Whether frames that need `entry` can be in this file.
+    pub(crate) fn takes(&self, entry: &[u8]) -> bool {
+        self.entry.is_empty() || self.entry == entry
+    }
+
+    /// Ends the episode of `frames` and waits until it is on the disk; the changes, once made, commit
+    /// it. From here on the file counts it as committed.
+    pub(crate) fn finish(&mut self, frames: &Samples, entry: &[u8]) -> Result<Vec<Change>, RecordError> {
+        self.entry = entry.to_vec();
+        self.samples.extend(frames, self.next_offset());
+        self.last_episode_bytes = self.episode_bytes;
+        let data_end = align(self.next_offset() + self.episode_bytes);
+        let padding = data_end - self.next_offset() - self.episode_bytes;
+        self.out.append(&vec![0; padding as usize])?;
+
+        let index = moov(&self.track, &self.entry, &self.samples);
+        // A place is filled by the index and one more box, whose header takes 8 bytes.
+        let needed = index.len() as u64 + 8;
+        let free = (0..self.places.len()).find(|place| Some(*place) != self.in_use && self.places[*place].bytes >= needed);
+        let chosen = free.unwrap_or_else(|| {
+            self.places.push(Place { at: data_end, bytes: align(2 * needed) });
+            self.places.len() - 1
+        });
+        let Place { at, bytes } = self.places[chosen];
+        let mut content = index[8..].to_vec();
+        content.extend(skipped_header((bytes - index.len() as u64) as u32));
+        if free.is_none() {
+            self.out.append(&skipped_header(bytes as u32))?;
+            self.out.append(&content)?;
+            self.out.set_len(at + bytes)?;
+        } else {
+            self.out.write_at(at + 8, &content)?;
+        }
+        self.out.sync()?;
+
+        let patch = |at: u64, bytes: Vec<u8>| Change::Patch { path: self.relative.clone(), at, bytes };
+        let mut changes = vec![patch(self.end, data_header(data_end - self.end)), patch(at, index[..8].to_vec())];
+        if let Some(old) = self.in_use {
+            let Place { at, bytes } = self.places[old];
+            changes.push(patch(at, skipped_header(bytes as u32)));
+        }
+        self.in_use = Some(chosen);
+        self.end = if free.is_none() { at + bytes } else { data_end };
+        Ok(changes)
+    }
+
+    /// Drops the episode that is being appended. `None` when nothing is left of the file.
+    pub(crate) fn discard(mut self) -> Result<Option<Self>, RecordError> {
+        if self.in_use.is_none() {
+            let path = self.out.path().to_owned();
+            drop(self);
+            fault::remove_file(&path).map_err(io_error("removing", &path))?;
+            return Ok(None);
+        }
+        self.out.set_len(self.end)?;
+        Ok(Some(self))
+    }
+
+    /// For a thread that sees the file onto the disk.
+    pub(crate) fn again(&self) -> Result<OutFile, RecordError> {
+        self.out.again()
+    }
+}
+
+fn align(at: u64) -> u64 {
+    at.next_multiple_of(ALIGNMENT)
+}
+
+/// Cuts from the videos of the dataset `root` what was appended and never committed, and removes those
+/// of which nothing was. `keep` are files to be left alone.
+pub(crate) fn cut_tails(root: &Path, keep: &[String]) -> Result<(), RecordError> {
+    let mut folders = vec![(root.join("videos"), 0)];
+    while let Some((folder, depth)) = folders.pop() {
+        if !folder.is_dir() {
+            continue;
+        }
+        for entry in fs::read_dir(&folder).map_err(io_error("reading the folder", &folder))? {
+            let path = entry.map_err(io_error("reading the folder", &folder))?.path();
+            // Links are not followed.
+            if path.is_symlink() || keep.iter().any(|kept| root.join(kept) == path) {
+                continue;
+            }
+            if path.is_dir() && depth < 4 {
+                folders.push((path, depth + 1));
+            } else if path.extension().is_some_and(|extension| extension == "mp4") {
+                cut_tail(&path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn cut_tail(path: &Path) -> Result<(), RecordError> {
+    let failed = io_error("reading", path);
+    let (tail, kinds, length) = boxes_of(path).map_err(failed)?;
+    // One that was killed before its first episode has nothing but its type and places that are free.
+    let is_empty = kinds.iter().all(|kind| matches!(kind, b"ftyp" | b"free")) && kinds.first().is_none_or(|kind| kind == b"ftyp");
+    if is_empty && (tail.is_some() || length <= FIRST_PLACES_END[1]) {
+        return fault::remove_file(path).map_err(io_error("removing", path));
+    }
+    match tail {
+        Some(at) => OutFile::open(path)?.set_len(at),
+        None => Ok(()),
+    }
+}
+
+/// Where in a file the box begins that is skipped to the end of the file, if there is one; the kinds of
+/// the boxes before it; and the file's length.
+fn boxes_of(path: &Path) -> std::io::Result<(Option<u64>, Vec<[u8; 4]>, u64)> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let (mut at, mut kinds) = (0, Vec::new());
+    while at + 8 <= length {
+        let mut header = [0; 8];
+        file.seek(SeekFrom::Start(at))?;
+        file.read_exact(&mut header)?;
+        let [a, b, c, d, kind @ ..] = header;
+        let size = match u32::from_be_bytes([a, b, c, d]) {
+            0 if &kind == b"free" => return Ok((Some(at), kinds, length)),
+            1 if at + 16 <= length => {
+                file.read_exact(&mut header)?;
+                u64::from_be_bytes(header)
+            }
+            size => u64::from(size),
+        };
+        kinds.push(kind);
+        if size < 8 {
+            break;
+        }
+        at = at.saturating_add(size);
+    }
+    Ok((None, kinds, length))
+}
