@@ -1,6 +1,6 @@
-//! Packs the demonstration policy's weights for the binary. Of half-precision numbers the upper bytes
-//! (sign, exponent, first bits of the mantissa) are much alike and compress by a quarter; the lower
-//! bytes are noise, on which time would be wasted.
+//! Packs the demonstration policy's weights for the binary. They are numbers of half precision, rounded to few
+//! different values: all that is left of most of them is in their upper bytes, so upper and lower bytes are
+//! compressed apart.
 //!
 //! Also has the linker fold functions that are the same byte by byte, where Rust brings the linker
 //! (docs/decisions/one-profile.md).
@@ -21,10 +21,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let weights = std::fs::read(WEIGHTS).map_err(|error| format!("reading {WEIGHTS}: {error}"))?;
     let out = std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?;
-    let plane = |first: usize| weights.iter().skip(first).step_by(2).copied().collect::<Vec<u8>>();
-    std::fs::write(Path::new(&out).join("weights.lower"), plane(0))?;
-    let mut upper = DeflateEncoder::new(std::fs::File::create(Path::new(&out).join("weights.upper.deflate"))?, Compression::fast());
-    upper.write_all(&plane(1))?;
-    upper.finish()?;
+    for (name, first) in [("lower", 0), ("upper", 1)] {
+        let plane: Vec<u8> = weights.iter().skip(first).step_by(2).copied().collect();
+        let file = std::fs::File::create(Path::new(&out).join(format!("weights.{name}.deflate")))?;
+        let mut packed = DeflateEncoder::new(file, Compression::best());
+        packed.write_all(&plane)?;
+        packed.finish()?;
+    }
     Ok(())
 }

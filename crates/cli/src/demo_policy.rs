@@ -17,9 +17,10 @@ macro_rules! files {
 
 const NAME: &str = "act_so101_pick_place";
 const WEIGHTS: &str = "model.safetensors";
-/// What build.rs made of the weights: their even bytes, and their odd ones, compressed.
-static LOWER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/weights.lower"));
+/// What build.rs made of the weights: their even bytes, and their odd ones, each compressed.
+static LOWER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/weights.lower.deflate"));
 static UPPER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/weights.upper.deflate"));
+const WEIGHTS_BYTES: usize = include_bytes!("../../../policies/act_so101_pick_place/model.safetensors").len();
 /// All other files as they are.
 static FILES: &[(&str, &[u8])] = files![
     "README.md",
@@ -73,15 +74,17 @@ fn unpack(root: &Path) -> anyhow::Result<PathBuf> {
 }
 
 fn weights() -> std::io::Result<Vec<u8>> {
-    let mut upper = Vec::with_capacity(LOWER.len());
-    flate2::read::DeflateDecoder::new(UPPER).read_to_end(&mut upper)?;
-    Ok(LOWER.iter().zip(&upper).flat_map(|(lower, upper)| [*lower, *upper]).collect())
+    let [lower, upper] = [LOWER, UPPER].map(|packed| {
+        let mut plane = Vec::new();
+        flate2::read::DeflateDecoder::new(packed).read_to_end(&mut plane).map(|_| plane)
+    });
+    Ok(lower?.iter().zip(&upper?).flat_map(|(lower, upper)| [*lower, *upper]).collect())
 }
 
 /// By size: who changes a byte in his own cache knows what he does, and a torn write shows here.
 fn is_whole(folder: &Path) -> bool {
     let has = |name: &str, len: usize| std::fs::metadata(folder.join(name)).is_ok_and(|found| found.len() == len as u64);
-    has(WEIGHTS, 2 * LOWER.len()) && FILES.iter().all(|(name, bytes)| has(name, bytes.len()))
+    has(WEIGHTS, WEIGHTS_BYTES) && FILES.iter().all(|(name, bytes)| has(name, bytes.len()))
 }
 
 /// A quick digest of names and contents, eight bytes at a time: it names a folder, it guards nothing.

@@ -13,6 +13,15 @@ pub enum RecordError {
     /// Another process writes this dataset.
     #[error("opening the dataset {} for writing: another process is recording into it", root.display())]
     Busy { root: PathBuf },
+    /// Another program has written a file since this one read it; nothing was changed.
+    #[error("committing to the dataset: {} was changed by another program in the meantime; nothing of it was overwritten", path.display())]
+    Changed { path: PathBuf },
+    /// A commit was begun, and somebody wrote before it could be completed.
+    #[error(
+        "completing the commit that {} lists: {} is neither what it was before nor what it was to be, so another program has written it; nothing was changed. Remove the list to keep the dataset as it is now, and see `sinew dataset verify`",
+        log.display(), path.display()
+    )]
+    Contradiction { log: PathBuf, path: PathBuf },
     /// A robot, rate or option that no dataset can be made of.
     #[error("setting up a dataset: {what}")]
     Setup { what: String },

@@ -101,6 +101,7 @@
 //! [`undo`] brings back what was there. [`write_html`], [`write_rrd`] and [`write_mcap`] show a dataset
 //! elsewhere.
 
+mod commit;
 mod error;
 mod export;
 mod format;

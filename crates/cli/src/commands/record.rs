@@ -37,7 +37,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     if keys.is_some() && !args.json {
         say!("keys      {}", desk.legend());
     }
-    let first = first_seed(args, &recorder);
+    let first = first_seed(args, &recorder)?;
     let bar = ProgressBar::with_draw_target(
         Some(args.episodes),
         if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() },
@@ -121,13 +121,13 @@ impl Attendant for Watching<'_> {
 
 /// The seed of the first scene. Scenes that the dataset has are not recorded once more: the same seed is the same
 /// scene to the last bit.
-fn first_seed(args: &RecordArgs, recorder: &DatasetRecorder) -> u64 {
-    match recorder.highest_seed() {
+fn first_seed(args: &RecordArgs, recorder: &DatasetRecorder) -> anyhow::Result<u64> {
+    Ok(match recorder.highest_seed()? {
         Some(last) if last >= args.rig.seed => {
             let next = last.saturating_add(1);
             note!("{} has scenes up to seed {last}; going on with seed {next}", args.out.display());
             next
         }
         _ => args.rig.seed,
-    }
+    })
 }

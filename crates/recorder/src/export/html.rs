@@ -8,10 +8,10 @@ use sinew_core::Image;
 
 use super::walk::is_own;
 use super::{base64, create_parent, names_of, to_jpeg};
+use crate::commit::write_synced;
 use crate::format::arrays::numbers;
 use crate::format::schema::is_depth;
 use crate::progress::{Progress, step};
-use crate::write::files::write_synced;
 use crate::{DatasetReader, ReadError, ToolError};
 
 /// How much of an episode is on the page.

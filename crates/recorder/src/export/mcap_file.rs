@@ -6,7 +6,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::RecordError;
-use crate::write::files::io_error;
+use crate::commit::io_error;
 
 const MAGIC: &[u8; 8] = b"\x89MCAP0\r\n";
 /// A chunk is closed when it has so many bytes.

@@ -20,7 +20,7 @@ use serde_json::Value;
 use sinew_core::Image;
 
 use crate::RecordError;
-use crate::write::files::create_folder;
+use crate::commit::create_folder;
 
 fn to_jpeg(image: &Image, quality: u8) -> Result<Vec<u8>, ImageError> {
     let mut jpeg = Vec::new();

@@ -8,11 +8,11 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::ReadError;
+use crate::commit::FOLDER;
 use crate::format::layout::Version;
 use crate::format::parquet_read::read_parquet;
 use crate::format::schema::{INFO, Info, STATS, TASKS};
 use crate::format::stats::FeatureStats;
-use crate::write::files::FOLDER;
 
 /// What `meta/info.json`, the tables and the folder say. Serialises with LeRobot's key names.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -17,6 +17,7 @@ use super::meta::Meta;
 use super::side::SideTables;
 use super::videos::{CameraWriter, Source};
 use super::{CameraWork, ToolError};
+use crate::commit::{create_folder, io_error, write_synced};
 use crate::format::arrays::{batch_integers, numbers};
 use crate::format::schema::is_depth;
 use crate::format::schema::{DATA, FileIndex, RIG};
@@ -26,7 +27,6 @@ use crate::media::picture::to_png;
 use crate::progress::{Progress, step};
 use crate::read::row_time_s;
 use crate::tools::verify::of_feature;
-use crate::write::files::{create_folder, io_error, write_synced};
 use crate::{DatasetReader, ReadError, RecordError, Version};
 
 /// An episode of the result: one of a source, or its first frames.

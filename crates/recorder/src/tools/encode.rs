@@ -7,10 +7,10 @@ use std::path::Path;
 use super::ToolError;
 use super::mux::{Clip, ClipSample};
 use super::videos::Source;
+use crate::commit::io_error;
 use crate::format::feature::{Feature, FeatureKind};
 use crate::media::encode::encoder_of;
 use crate::progress::{Progress, step};
-use crate::write::files::io_error;
 use crate::{ReadError, RecordError, RecorderOptions, VideoOptions};
 
 /// Encodes an episode of the camera `key`; encoded frames go to the new file `scratch`.

@@ -6,10 +6,10 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::ToolError;
+use crate::commit::{create_folder, io_error, write_synced};
 use crate::format::schema::{EPISODES, FileIndex, INFO, Info, STATS, TASKS, pretty};
 use crate::format::stats::FeatureStats;
 use crate::format::table::{EpisodeRecord, episodes_file, tasks_file};
-use crate::write::files::{create_folder, io_error, write_synced};
 use crate::{RecordError, Version};
 
 /// The episodes table begins a new file after so many rows.

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::ToolError;
 use crate::ReadError;
+use crate::commit::io_error;
 use crate::media::mp4::{Samples, Track, data_header, file_type, moov};
 use crate::media::mp4_read::VideoIndex;
-use crate::write::files::io_error;
 
 /// Consecutive frames of a file that can be decoded without any other.
 #[derive(Clone, Debug)]

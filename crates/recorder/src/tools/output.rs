@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::ToolError;
 use super::plan::PlannedResult;
+use crate::commit::{FOLDER, Staging, create_folder, io_error};
 use crate::progress::Progress;
 use crate::tools::verify::verify_with;
-use crate::write::files::{FOLDER, Staging, create_folder, io_error};
 
 /// Where a tool's result goes.
 #[derive(Clone, Debug, PartialEq, Eq)]

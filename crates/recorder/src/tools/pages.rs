@@ -17,7 +17,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, FileMetaData, ParquetMetaData
 use parquet::schema::types::SchemaDescPtr;
 
 use super::ToolError;
-use crate::write::files::io_error;
+use crate::commit::io_error;
 use crate::{ReadError, RecordError};
 
 /// A column without lists below it, and its values a row.

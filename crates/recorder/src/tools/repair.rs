@@ -12,6 +12,7 @@ use super::columns::arrow_type;
 use super::output::Scratch;
 use super::pages::restore;
 use super::plan::Plan;
+use crate::commit::is_pending;
 use crate::format::arrays::batch_integers;
 use crate::format::info::{parquet_files, read_any_info, read_tasks};
 use crate::format::layout::video_keys;
@@ -19,7 +20,6 @@ use crate::format::parquet_read::{footer, read_parquet};
 use crate::format::schema::{DATA, Info};
 use crate::media::mp4_read::{VideoIndex, read_video};
 use crate::tools::verify::verify_with;
-use crate::write::files::{COMMIT, FOLDER};
 use crate::{DatasetReader, Episode, EpisodeVideoSpan, Progress, ReadError, Version};
 
 /// What becomes of an episode whose video has fewer frames than it has rows.
@@ -59,7 +59,7 @@ pub fn plan_repair(root: &Path, short_video: ShortVideo, progress: &mut Progress
     if version != Version::V30 {
         return Err(refused("only version 3.0 is repaired"));
     }
-    if root.join(FOLDER).join(COMMIT).exists() {
+    if is_pending(root) {
         return Err(refused("a commit is not yet in place; recover the dataset first"));
     }
     let mut changes: Vec<String> = match verify_with(root, false, progress) {

@@ -12,11 +12,11 @@ use serde_json::Value;
 use super::ToolError;
 use super::assembly::{Part, close, table_writer};
 use super::columns::int64;
+use crate::commit::{create_folder, io_error};
 use crate::format::arrays::batch_integers;
 use crate::format::info::parquet_files;
 use crate::format::parquet_read::read_whole;
 use crate::format::schema::TICKS;
-use crate::write::files::{create_folder, io_error};
 use crate::{DatasetReader, ReadError, RecordError};
 
 pub(crate) const LINES: &str = "meta/sinew_episodes.jsonl";

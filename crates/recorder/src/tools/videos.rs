@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use super::mux::{self, Clip};
 use super::{CameraWork, ToolError};
+use crate::commit::{create_folder, io_error};
 use crate::format::schema::FileIndex;
 use crate::format::table::VideoSpan;
 use crate::media::mp4_read::{VideoIndex, read_video};
 use crate::progress::Progress;
-use crate::write::files::{create_folder, io_error};
 use crate::{DatasetReader, ReadError, Version};
 
 /// The episode whose images are to be appended: its first `frames` frames.

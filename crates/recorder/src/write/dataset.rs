@@ -9,6 +9,7 @@ use arrow::array::ArrayRef;
 use parquet::errors::ParquetError;
 use serde_json::{Map, Value, json};
 
+use crate::commit::{Change, Staging, io_error};
 use crate::format::columns::Columns;
 use crate::format::feature::{DatasetSchema, Feature};
 use crate::format::info::{read_json, read_stats, read_tasks};
@@ -17,8 +18,7 @@ use crate::format::schema::{
 };
 use crate::format::stats::FeatureStats;
 use crate::format::table::{EpisodeRecord, VideoSpan, default_columns, episodes_file, image_column, rows_file, side_columns, tasks_file};
-use crate::write::files::{Change, Staging, io_error};
-use crate::write::growing_table::GrowingTable;
+use crate::write::growing_table::{GrowingLines, GrowingTable};
 use crate::write::options::{Layout, RecorderOptions};
 use crate::{ReadError, RecordError, Totals};
 
@@ -27,7 +27,7 @@ const EPISODES_21: &str = "meta/episodes.jsonl";
 const STATS_21: &str = "meta/episodes_stats.jsonl";
 const TASKS_21: &str = "meta/tasks.jsonl";
 /// The episodes table begins a new file after so many rows, since it is written anew each time.
-const ROWS_PER_EPISODES_FILE: usize = 100;
+const ROWS_PER_EPISODES_FILE: usize = 25;
 
 pub(crate) struct Dataset {
     root: PathBuf,
@@ -47,8 +47,16 @@ struct State {
     /// The rows of the last episodes file.
     records: Vec<EpisodeRecord>,
     episodes_index: FileIndex,
-    /// The contents of files of lines that only grow.
-    lines: BTreeMap<&'static str, String>,
+    log: GrowingLines,
+    lines_21: Lines21,
+}
+
+/// What version 2.1 has instead of tables.
+#[derive(Clone)]
+struct Lines21 {
+    tasks: GrowingLines,
+    episodes: GrowingLines,
+    stats: GrowingLines,
 }
 
 /// An episode whose videos are on the disk.
@@ -88,18 +96,28 @@ impl Dataset {
             side: GrowingTable::new(TICKS, FileIndex::default()),
             records: Vec::new(),
             episodes_index: FileIndex::default(),
-            lines: BTreeMap::new(),
+            log: GrowingLines::new(LOG),
+            lines_21: Lines21 {
+                tasks: GrowingLines::new(TASKS_21),
+                episodes: GrowingLines::new(EPISODES_21),
+                stats: GrowingLines::new(STATS_21),
+            },
         };
         Self { root: root.to_owned(), schema: schema.clone(), state }
     }
 
-    /// What Sinew's own file says of the episodes, a JSON object a line.
-    pub(crate) fn log(&self) -> &str {
-        self.state.lines.get(LOG).map_or("", String::as_str)
+    /// What Sinew's own file says of the episodes, a JSON object a line; empty when there is none.
+    pub(crate) fn log(&self) -> Result<String, ReadError> {
+        let path = self.root.join(LOG);
+        match fs::read_to_string(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+            read => read.map_err(|source| ReadError::Io { path, source }),
+        }
     }
 
     /// One that exists, to be appended to in new files.
-    pub(crate) fn open(root: &Path, schema: &DatasetSchema, options: &RecorderOptions) -> Result<Self, RecordError> {
+    pub(crate) fn open(root: &Path, staging: &mut Staging, schema: &DatasetSchema, options: &RecorderOptions) -> Result<Self, RecordError> {
+        staging.remember(&[INFO, STATS, TASKS, RIG, LOG, TASKS_21, EPISODES_21, STATS_21])?;
         let mut dataset = Self::create(root, schema, options);
         let state = &mut dataset.state;
         let found = read_any_info(root)?;
@@ -108,14 +126,11 @@ impl Dataset {
         let features: Vec<String> =
             state.info.features.iter().filter(|(_, feature)| feature["dtype"] != "string").map(|(name, _)| name.clone()).collect();
         state.info = found;
-        for name in [LOG, EPISODES_21, STATS_21, TASKS_21] {
-            let path = root.join(name);
-            if path.exists() {
-                state.lines.insert(name, fs::read_to_string(&path).map_err(|source| ReadError::Io { path, source })?);
-            }
-        }
+        state.log = GrowingLines::open(root, LOG)?;
         if state.info.codebase_version == VERSION_21 {
-            state.tasks = tasks_21(root, state.lines.get(TASKS_21).map_or("", String::as_str))?;
+            let lines = |path| GrowingLines::open(root, path);
+            state.lines_21 = Lines21 { tasks: lines(TASKS_21)?, episodes: lines(EPISODES_21)?, stats: lines(STATS_21)? };
+            state.tasks = tasks_21(root)?;
             state.side.index = next_free(&root.join(TICKS), state.info.chunks_size)?;
             return Ok(dataset);
         }
@@ -165,10 +180,10 @@ impl Dataset {
         let rig = json!({"version": 1, "rig": self.schema.rig});
         let mut changes = Vec::new();
         if !self.schema.rig.is_empty() {
-            changes.push(Change::Write { path: RIG.to_owned(), bytes: pretty(&rig) });
+            changes.push(staging.write(RIG, &pretty(&rig))?);
         }
-        changes.push(Change::Write { path: INFO.to_owned(), bytes: self.state.info.to_json() });
-        staging.commit(&changes)?;
+        changes.push(staging.write(INFO, &self.state.info.to_json())?);
+        staging.commit(changes)?;
         staging.install()?;
         staging.settle()
     }
@@ -190,7 +205,7 @@ impl Dataset {
             Layout::V30 => {
                 changes.push(state.data.append(&self.root, staging, rows, (options.data_file_bytes, chunks_size))?);
             }
-            Layout::V21 => changes.push(Change::Write { path: data_path_21(episode_index, chunks_size), bytes: rows }),
+            Layout::V21 => changes.push(staging.write(&data_path_21(episode_index, chunks_size), &rows)?),
         }
         if !self.schema.side.is_empty() {
             let mut columns = side_columns(episode_index, first_index, length);
@@ -216,7 +231,8 @@ impl Dataset {
         note.insert("episode_index".to_owned(), json!(episode_index));
         note.extend(episode.note);
         note.insert("frames".to_owned(), json!(length));
-        state.line(LOG, &Value::Object(note));
+        changes.push(state.log.append(&self.root, staging, &line(&Value::Object(note)))?);
+        let new_tasks = &state.tasks[self.state.tasks.len()..];
         match self.layout() {
             Layout::V30 => {
                 if state.records.len() == ROWS_PER_EPISODES_FILE {
@@ -234,29 +250,32 @@ impl Dataset {
                     stats: stats.clone(),
                     episodes_file: state.episodes_index,
                 });
-                state.merge_stats(stats);
                 let path = state.episodes_index.table_path(EPISODES);
                 let table = episodes_file(&state.records, &keys).map_err(|source| self.parquet_error(&path, source))?;
-                let tasks = tasks_file(&state.tasks).map_err(|source| self.parquet_error(TASKS, source))?;
-                changes.push(Change::Write { path, bytes: table });
-                changes.push(Change::Write { path: TASKS.to_owned(), bytes: tasks });
-                changes.push(Change::Write { path: STATS.to_owned(), bytes: pretty(&state.stats_json()) });
+                changes.push(staging.write(&path, &table)?);
+                if !new_tasks.is_empty() {
+                    let tasks = tasks_file(&state.tasks).map_err(|source| self.parquet_error(TASKS, source))?;
+                    changes.push(staging.write(TASKS, &tasks)?);
+                }
+                state.merge_stats(stats);
+                changes.push(staging.write(STATS, &pretty(&state.stats_json()))?);
             }
             Layout::V21 => {
-                let known = state.lines.get(TASKS_21).map_or(0, |lines| lines.lines().count());
-                for (index, task) in state.tasks.clone().iter().enumerate().skip(known) {
-                    state.line(TASKS_21, &json!({"task_index": index, "task": task}));
+                let first = self.state.tasks.len();
+                let lines = new_tasks.iter().enumerate().map(|(at, task)| line(&json!({"task_index": first + at, "task": task})));
+                let (root, Lines21 { tasks, episodes, stats: of_episodes }) = (&self.root, &mut state.lines_21);
+                if !new_tasks.is_empty() {
+                    changes.push(tasks.append(root, staging, &lines.collect::<String>())?);
                 }
-                state.line(EPISODES_21, &json!({"episode_index": episode_index, "tasks": episode.tasks, "length": length}));
+                let entry = json!({"episode_index": episode_index, "tasks": episode.tasks, "length": length});
+                changes.push(episodes.append(root, staging, &line(&entry))?);
                 let stats: Map<String, Value> = stats.into_iter().map(|(name, stats)| (name, stats.to_json_21())).collect();
-                state.line(STATS_21, &json!({"episode_index": episode_index, "stats": stats}));
+                changes.push(of_episodes.append(root, staging, &line(&json!({"episode_index": episode_index, "stats": stats})))?);
             }
         }
         // info.json comes last: until it is there, a reader sees the dataset as it was.
-        let lines = state.lines.iter().map(|(path, lines)| Change::Write { path: (*path).to_owned(), bytes: lines.clone().into_bytes() });
-        changes.extend(lines);
-        changes.push(Change::Write { path: INFO.to_owned(), bytes: state.info.to_json() });
-        staging.commit(&changes)?;
+        changes.push(staging.write(INFO, &state.info.to_json())?);
+        staging.commit(changes)?;
         self.state = state;
         Ok(())
     }
@@ -325,12 +344,6 @@ impl State {
         }) as u64
     }
 
-    fn line(&mut self, file: &'static str, value: &Value) {
-        let lines = self.lines.entry(file).or_default();
-        lines.push_str(&value.to_string());
-        lines.push('\n');
-    }
-
     fn merge_stats(&mut self, episode: Vec<(String, FeatureStats)>) {
         if self.stats.is_empty() {
             self.stats = episode;
@@ -347,6 +360,11 @@ impl State {
     fn stats_json(&self) -> Map<String, Value> {
         self.stats.iter().map(|(feature, stats)| (feature.clone(), stats.to_json())).collect()
     }
+}
+
+/// A line of a file of JSON objects.
+fn line(value: &Value) -> String {
+    format!("{value}\n")
 }
 
 /// What info.json of the dataset at `root` says, of either version that can be written.
@@ -432,9 +450,13 @@ pub(crate) fn rig(root: &Path) -> Result<Map<String, Value>, ReadError> {
     }
 }
 
-fn tasks_21(root: &Path, lines: &str) -> Result<Vec<String>, ReadError> {
+fn tasks_21(root: &Path) -> Result<Vec<String>, ReadError> {
     let path = root.join(TASKS_21);
     let mut tasks = Vec::new();
+    if !path.exists() {
+        return Ok(tasks);
+    }
+    let lines = fs::read_to_string(&path).map_err(|source| ReadError::Io { path: path.clone(), source })?;
     for line in lines.lines() {
         let value: Value = serde_json::from_str(line).map_err(|source| ReadError::Json { path: path.clone(), source })?;
         match (value["task_index"].as_u64(), value["task"].as_str()) {

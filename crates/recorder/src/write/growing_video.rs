@@ -10,20 +10,23 @@
 //! When two indices are marked as such for the moment between two of these changes, both are whole and
 //! readers take the first.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use crate::RecordError;
+use crate::commit::disk::{remove_file, sync_folder};
+use crate::commit::{Change, OutFile, create_folder, entries, io_error};
 use crate::media::mp4::{Samples, Track, data_header, file_type, moov, skipped_header};
-use crate::write::fault;
-use crate::write::files::{Change, OutFile, create_folder, io_error};
 
 /// The two first places for an index lie before the first frame and end here and there: each is enough
 /// for 40 s at 30 fps. Each further place has twice the bytes that it is made for.
 const FIRST_PLACES_END: [u64; 2] = [8 << 10, 16 << 10];
 /// Headers are aligned to their length, so that none crosses a sector.
 const ALIGNMENT: u64 = 16;
+/// An index that has come to this has the next episode begin a new file: so an episode costs no more in a large
+/// dataset than in a small one. It is of some 10 000 frames.
+const LARGEST_INDEX_BYTES: u64 = 64 << 10;
 const DATA_HEADER_BYTES: u64 = 16;
 
 /// A file of which the committed part and the episode that is being appended are known.
@@ -36,8 +39,10 @@ pub(crate) struct GrowingVideo {
     entry: Vec<u8>,
     samples: Samples,
     places: Vec<Place>,
-    /// Which place holds the committed index.
-    in_use: Option<usize>,
+    /// Which place holds the committed index, and how that begins.
+    in_use: Option<(usize, Vec<u8>)>,
+    /// Bytes of the committed index, which is written anew with each episode.
+    index_bytes: u64,
     /// Bytes of the committed part.
     end: u64,
     /// Bytes of frames of the episode that is being appended.
@@ -70,8 +75,22 @@ impl GrowingVideo {
             end = place_end;
         }
         out.set_len(end)?;
+        // Its name too has to be on the disk when an episode in it is committed.
+        path.parent().map_or(Ok(()), sync_folder)?;
         let samples = Samples::default();
-        Ok(Self { relative, out, track, entry: Vec::new(), samples, places, in_use: None, end, episode_bytes: 0, last_episode_bytes: 0 })
+        Ok(Self {
+            relative,
+            out,
+            track,
+            entry: Vec::new(),
+            samples,
+            places,
+            in_use: None,
+            index_bytes: 0,
+            end,
+            episode_bytes: 0,
+            last_episode_bytes: 0,
+        })
     }
 
     pub(crate) fn relative(&self) -> &str {
@@ -83,9 +102,14 @@ impl GrowingVideo {
         self.samples.sizes.len() as u64
     }
 
-    /// Whether another episode like the last one would exceed `limit_bytes`.
+    /// Whether another episode like the last one would exceed `limit_bytes`, or what is written anew with each
+    /// episode has become too much.
     pub(crate) fn is_full(&self, limit_bytes: u64) -> bool {
-        self.in_use.is_some() && self.end + self.last_episode_bytes >= limit_bytes
+        self.in_use.is_some() && (self.end + self.last_episode_bytes >= limit_bytes || self.index_bytes >= LARGEST_INDEX_BYTES)
+    }
+
+    fn uses(&self, place: usize) -> bool {
+        self.in_use.as_ref().is_some_and(|(in_use, _)| *in_use == place)
     }
 
     /// Where the first frame of the next episode goes.
@@ -95,9 +119,7 @@ impl GrowingVideo {
 
     /// Begins an episode.
     pub(crate) fn begin(&mut self) -> Result<(), RecordError> {
-        let mut header = skipped_header(0);
-        header.resize(DATA_HEADER_BYTES as usize, 0);
-        self.out.write_at(self.end, &header)?;
+        self.out.write_at(self.end, &open_header())?;
         self.episode_bytes = 0;
         Ok(())
     }
@@ -127,7 +149,7 @@ impl GrowingVideo {
         let index = moov(&self.track, &self.entry, &self.samples);
         // A place is filled by the index and one more box, whose header takes 8 bytes.
         let needed = index.len() as u64 + 8;
-        let free = (0..self.places.len()).find(|place| Some(*place) != self.in_use && self.places[*place].bytes >= needed);
+        let free = (0..self.places.len()).find(|place| !self.uses(*place) && self.places[*place].bytes >= needed);
         let chosen = free.unwrap_or_else(|| {
             self.places.push(Place { at: data_end, bytes: align(2 * needed) });
             self.places.len() - 1
@@ -144,13 +166,15 @@ impl GrowingVideo {
         }
         self.out.sync()?;
 
-        let patch = |at: u64, bytes: Vec<u8>| Change::Patch { path: self.relative.clone(), at, bytes };
-        let mut changes = vec![patch(self.end, data_header(data_end - self.end)), patch(at, index[..8].to_vec())];
-        if let Some(old) = self.in_use {
+        let patch = |at: u64, before: Vec<u8>, after: Vec<u8>| Change::Patch { path: self.relative.clone(), at, before, after };
+        let header = index[..8].to_vec();
+        let mut changes =
+            vec![patch(self.end, open_header(), data_header(data_end - self.end)), patch(at, skipped_header(bytes as u32), header.clone())];
+        if let Some((old, header)) = self.in_use.replace((chosen, header)) {
             let Place { at, bytes } = self.places[old];
-            changes.push(patch(at, skipped_header(bytes as u32)));
+            changes.push(patch(at, header, skipped_header(bytes as u32)));
         }
-        self.in_use = Some(chosen);
+        self.index_bytes = index.len() as u64;
         self.end = if free.is_none() { at + bytes } else { data_end };
         Ok(changes)
     }
@@ -160,7 +184,7 @@ impl GrowingVideo {
         if self.in_use.is_none() {
             let path = self.out.path().to_owned();
             drop(self);
-            fault::remove_file(&path).map_err(io_error("removing", &path))?;
+            remove_file(&path).map_err(io_error("removing", &path))?;
             return Ok(None);
         }
         self.out.set_len(self.end)?;
@@ -173,6 +197,13 @@ impl GrowingVideo {
     }
 }
 
+/// How a box begins that is skipped to the end of the file, with room for the header of a box of frames.
+fn open_header() -> Vec<u8> {
+    let mut header = skipped_header(0);
+    header.resize(DATA_HEADER_BYTES as usize, 0);
+    header
+}
+
 fn align(at: u64) -> u64 {
     at.next_multiple_of(ALIGNMENT)
 }
@@ -182,11 +213,7 @@ fn align(at: u64) -> u64 {
 pub(crate) fn cut_tails(root: &Path, keep: &[String]) -> Result<(), RecordError> {
     let mut folders = vec![(root.join("videos"), 0)];
     while let Some((folder, depth)) = folders.pop() {
-        if !folder.is_dir() {
-            continue;
-        }
-        for entry in fs::read_dir(&folder).map_err(io_error("reading the folder", &folder))? {
-            let path = entry.map_err(io_error("reading the folder", &folder))?.path();
+        for path in entries(&folder)? {
             // Links are not followed.
             if path.is_symlink() || keep.iter().any(|kept| root.join(kept) == path) {
                 continue;
@@ -207,7 +234,7 @@ fn cut_tail(path: &Path) -> Result<(), RecordError> {
     // One that was killed before its first episode has nothing but its type and places that are free.
     let is_empty = kinds.iter().all(|kind| matches!(kind, b"ftyp" | b"free")) && kinds.first().is_none_or(|kind| kind == b"ftyp");
     if is_empty && (tail.is_some() || length <= FIRST_PLACES_END[1]) {
-        return fault::remove_file(path).map_err(io_error("removing", path));
+        return remove_file(path).map_err(io_error("removing", path));
     }
     match tail {
         Some(at) => OutFile::open(path)?.set_len(at),
@@ -227,7 +254,8 @@ fn boxes_of(path: &Path) -> std::io::Result<(Option<u64>, Vec<[u8; 4]>, u64)> {
         file.read_exact(&mut header)?;
         let [a, b, c, d, kind @ ..] = header;
         let size = match u32::from_be_bytes([a, b, c, d]) {
-            0 if &kind == b"free" => return Ok((Some(at), kinds, length)),
+            // The header of an episode that was begun, or zeros where it did not reach the disk.
+            0 if &kind == b"free" || kind == [0; 4] => return Ok((Some(at), kinds, length)),
             1 if at + 16 <= length => {
                 file.read_exact(&mut header)?;
                 u64::from_be_bytes(header)

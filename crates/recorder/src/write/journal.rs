@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sinew_core::Fnv1a;
 
-use crate::write::files::{OutFile, io_error};
+use crate::commit::{OutFile, io_error};
 use crate::{ReadError, RecordError};
 
 /// In the folder of the episode.
@@ -80,7 +80,12 @@ pub(crate) struct Journal {
 
 impl Journal {
     pub(crate) fn create(path: &Path, beginning: &Beginning) -> Result<Self, RecordError> {
-        let journal = Self { file: Mutex::new((OutFile::create(path)?, 0)), path: path.to_owned() };
+        Self::in_file(OutFile::create(path)?, beginning)
+    }
+
+    /// In a file that is empty.
+    pub(crate) fn in_file(file: OutFile, beginning: &Beginning) -> Result<Self, RecordError> {
+        let journal = Self { path: file.path().to_owned(), file: Mutex::new((file, 0)) };
         // Serialising plain fields to memory cannot fail.
         journal.append(0, &[&serde_json::to_vec(beginning).unwrap_or_default()])?;
         Ok(journal)

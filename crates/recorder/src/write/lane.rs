@@ -8,11 +8,11 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use crate::RecordError;
+use crate::commit::{Change, OutFile};
 use crate::format::feature::PictureFeature;
 use crate::format::stats::{FeatureStats, PictureCounts, PictureStats, sampled_frames};
 use crate::media::encode::PictureEncoder;
 use crate::media::mp4::Samples;
-use crate::write::files::{Change, OutFile};
 use crate::write::growing_video::GrowingVideo;
 use crate::write::journal::{FrameMark, Journal, digest};
 
@@ -171,7 +171,7 @@ impl Lane {
             frame_takes: options.frame_takes,
         };
         let thread = std::thread::Builder::new().name(format!("encode {}", feature.key)).spawn(move || worker.run(&queue));
-        let thread = thread.map_err(crate::write::files::io_error("starting the encoder's thread of", Path::new(&feature.key)))?;
+        let thread = thread.map_err(crate::commit::io_error("starting the encoder's thread of", Path::new(&feature.key)))?;
         Ok(Self { key: feature.key.clone(), jobs: Some(jobs), spare, waiting, dropped, thread: Some(thread) })
     }
 

@@ -1,8 +1,6 @@
 //! Writing: from rows and pictures to committed episodes.
 
 pub(crate) mod dataset;
-pub(crate) mod fault;
-pub(crate) mod files;
 pub(crate) mod growing_table;
 pub(crate) mod growing_video;
 pub(crate) mod journal;

@@ -9,12 +9,12 @@ use sinew_core::{
     Validity,
 };
 
-use crate::RecordError;
 use crate::format::feature::{DatasetSchema, Dtype, Feature, Value};
 use crate::format::schema::{ACTION, INTERVENTION, STATE, camera_key};
 use crate::write::options::RecorderOptions;
 use crate::write::unfinished::Unfinished;
 use crate::write::writer::{DatasetWriter, Row, Totals};
+use crate::{ReadError, RecordError};
 
 /// Writes what a session's robot did into a LeRobotDataset; see [`DatasetWriter`] for what holds of
 /// every episode.
@@ -118,9 +118,12 @@ impl DatasetRecorder {
     }
 
     /// The highest seed of a committed episode; LeRobot's have none.
-    pub fn highest_seed(&self) -> Option<u64> {
+    ///
+    /// # Errors
+    /// When Sinew's own file about the episodes can't be read.
+    pub fn highest_seed(&self) -> Result<Option<u64>, ReadError> {
         let seed = |line| serde_json::from_str::<Json>(line).ok()?.get("seed")?.as_u64();
-        self.writer.log().lines().filter_map(seed).max()
+        Ok(self.writer.log()?.lines().filter_map(seed).max())
     }
 
     /// The episode that waits to be recovered or discarded: a killed process or a fault left it.

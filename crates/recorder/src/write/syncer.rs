@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::RecordError;
-use crate::write::files::OutFile;
+use crate::commit::OutFile;
 
 /// How often. A killed process loses nothing; a machine without power what is younger than this and
 /// the time that the disk takes.

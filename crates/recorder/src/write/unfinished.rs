@@ -8,11 +8,11 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
+use crate::commit::{EPISODE, FOLDER, Staging, io_error, is_pending};
 use crate::format::columns::Columns;
 use crate::format::feature::{DatasetSchema, Feature};
 use crate::format::schema::INFO;
 use crate::write::dataset::{Dataset, FinishedEpisode, read_any_info, schema_of};
-use crate::write::files::{EPISODE, FOLDER, OutFile, Staging, io_error, is_pending};
 use crate::write::growing_video::cut_tails;
 use crate::write::journal::{self, Beginning, FrameMark, JOURNAL, Journal, Record, digest};
 use crate::write::lane::{Output, Target};
@@ -166,7 +166,7 @@ pub fn discard_unfinished(root: &Path) -> Result<(), RecordError> {
 /// A writer of whatever the dataset at `root` holds.
 fn writer_of(root: &Path) -> Result<DatasetWriter, RecordError> {
     must_be_a_dataset(root)?;
-    let (staging, _, waiting) = open(root)?;
+    let (mut staging, _, waiting) = open(root)?;
     let (mut schema, layout) = schema_of(root)?;
     if let Some((beginning, _)) = journal::read(&staging.episode_folder())? {
         schema.side = beginning.side.iter().filter_map(|(name, feature)| Feature::of_json(name, feature)).collect();
@@ -175,7 +175,7 @@ fn writer_of(root: &Path) -> Result<DatasetWriter, RecordError> {
         return Err(RecordError::Setup { what });
     }
     let options = RecorderOptions { layout, ..RecorderOptions::default() };
-    let dataset = Dataset::open(root, &schema, &options)?;
+    let dataset = Dataset::open(root, &mut staging, &schema, &options)?;
     DatasetWriter::new(&schema, options, dataset, staging, waiting)
 }
 
@@ -206,15 +206,11 @@ impl DatasetWriter {
         }
 
         // What the frames are copied with has a journal too, for the statistics alone.
-        let copying = Arc::new(Journal::create(&self.staging.path("copying")?, &beginning)?);
+        let copying = Arc::new(Journal::in_file(self.staging.stage()?, &beginning)?);
         self.forget_videos()?;
         let mut ends = Vec::new();
         for (at, (picture, camera)) in pictures.iter().zip(&found.cameras).enumerate() {
-            let target = if picture.is_video() {
-                Target::Video(self.video(at, picture)?)
-            } else {
-                Target::Stills(OutFile::create(&self.staging.path(&format!("stills-{at}"))?)?)
-            };
+            let target = if picture.is_video() { Target::Video(self.video(at, picture)?) } else { Target::Stills(self.staging.stage()?) };
             let mut output = Output::new(at as u16, copying.clone(), target);
             let (path, start) = &beginning.cameras[at];
             let mut frames = frames_of(&self.root().join(path), *start)?;

@@ -6,20 +6,21 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
-use crate::RecordError;
+use crate::commit::disk::sync_folder;
+use crate::commit::{OutFile, Staging, create_folder, io_error};
 use crate::format::columns::{Columns, encode, misfit};
 use crate::format::feature::{DatasetSchema, PictureFeature, Value};
 use crate::format::schema::FileIndex;
 use crate::media::encode::encoder_of;
 use crate::media::mp4::Track;
 use crate::write::dataset::{CameraPlace, Dataset, FinishedCamera, FinishedEpisode};
-use crate::write::files::{OutFile, Staging, create_folder, io_error};
 use crate::write::growing_video::{GrowingVideo, cut_tails};
 use crate::write::journal::{Beginning, JOURNAL, Journal, VERSION};
 use crate::write::lane::{Lane, LaneEnd, Target};
 use crate::write::options::{Layout, Overload, RecorderOptions, check_setup};
 use crate::write::syncer::Syncer;
 use crate::write::unfinished::{self, Unfinished};
+use crate::{ReadError, RecordError};
 
 /// What a dataset holds by now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -121,8 +122,8 @@ impl DatasetWriter {
     pub fn resume(root: &Path, schema: &DatasetSchema, options: RecorderOptions) -> Result<Self, RecordError> {
         check_setup(schema, &options)?;
         unfinished::must_be_a_dataset(root)?;
-        let (staging, _, unfinished) = unfinished::open(root)?;
-        let dataset = Dataset::open(root, schema, &options)?;
+        let (mut staging, _, unfinished) = unfinished::open(root)?;
+        let dataset = Dataset::open(root, &mut staging, schema, &options)?;
         Self::new(schema, options, dataset, staging, unfinished)
     }
 
@@ -151,7 +152,7 @@ impl DatasetWriter {
     }
 
     /// What Sinew's own file says of the committed episodes, a JSON object a line.
-    pub(crate) fn log(&self) -> &str {
+    pub(crate) fn log(&self) -> Result<String, ReadError> {
         self.dataset.log()
     }
 
@@ -227,6 +228,7 @@ impl DatasetWriter {
             cameras: targets.iter().map(place).collect(),
         };
         let journal = Arc::new(Journal::create(&folder.join(JOURNAL), &beginning)?);
+        sync_folder(&folder)?;
         let mut files = vec![journal.again()?];
         files.extend(targets.iter().map(Target::again).collect::<Result<Vec<_>, _>>()?);
         let mut lanes = Vec::new();
@@ -347,8 +349,7 @@ impl DatasetWriter {
         all.insert("kept_every".to_owned(), json!(keep_every));
         self.commit(FinishedEpisode { columns, side, tasks, task_of_row, cameras: Vec::new(), note: all }, ends)?;
         // After a good commit nothing is left but scratch; if it stays now, it goes with the next.
-        let cleared = self.staging.remove_episode().and_then(|()| self.staging.clear());
-        cleared.unwrap_or_else(|error| tracing::warn!(%error, "an episode's scratch files stay for now"));
+        self.staging.remove_episode().unwrap_or_else(|error| tracing::warn!(%error, "an episode's scratch files stay for now"));
         Ok(())
     }
 

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::commit::{COMMIT, FOLDER, is_pending};
 use crate::progress::{Progress, step};
-use crate::write::files::{COMMIT, FOLDER};
 use crate::{DatasetReader, ReadError, ToolError};
 
 pub(crate) use rows::of_feature;
@@ -57,7 +57,7 @@ pub fn verify_with(root: &Path, deep: bool, progress: &mut Progress<'_>) -> Resu
     let reader = DatasetReader::open(root)?;
     let mut faults = Vec::new();
     let pending = Path::new(FOLDER).join(COMMIT);
-    let is_pending = root.join(&pending).exists();
+    let is_pending = is_pending(root);
     if is_pending {
         faults.push(Fault { path: pending, what: "a commit is not yet in place; recovering the dataset completes it".to_owned() });
     }
