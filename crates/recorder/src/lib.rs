@@ -117,6 +117,7 @@ pub use export::{PageOptions, RerunView, ViewError, show_in_rerun, write_html, w
 pub use format::feature::{DatasetSchema, Dtype, Feature, FeatureKind, Truth, Value};
 pub use format::info::{CameraInfo, DatasetInfo, EpisodeInfo};
 pub use format::layout::{Episode, EpisodeVideoSpan, Version};
+pub use format::rate::Rate;
 pub use media::depth::DepthRange;
 pub use media::video_reader::VideoReader;
 pub use progress::{Progress, Step};

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::ReadError;
 use crate::format::layout::Version;
 use crate::format::parquet_read::read_parquet;
+use crate::format::rate::Rate;
 use crate::format::schema::{INFO, Info, STATS, TASKS};
 use crate::format::stats::FeatureStats;
 use crate::write::files::FOLDER;
@@ -20,7 +21,7 @@ pub struct DatasetInfo {
     pub codebase_version: String,
     /// LeRobot's class name of the robot.
     pub robot_type: Option<String>,
-    pub fps: u32,
+    pub fps: Rate,
     pub total_episodes: u64,
     pub total_frames: u64,
     pub total_tasks: u64,
@@ -63,7 +64,7 @@ impl DatasetInfo {
     /// # Errors
     /// When it is no LeRobotDataset of version 2.0, 2.1 or 3.0, or a table can't be read or contradicts info.json.
     pub fn open(root: &Path) -> Result<Self, ReadError> {
-        let (version, info) = read_any_info(root)?;
+        let (version, info) = read_info(root)?;
         let layout = version.layout();
         let tasks = layout.tasks(root, &info)?;
         let episodes = layout.episodes(root, &info)?;
@@ -134,24 +135,20 @@ fn size_of(folder: &Path, depth: usize) -> Result<u64, ReadError> {
 
 /// info.json of any version. Whatever it says of sizes and numbers is within bounds that keep the
 /// rest from overflowing.
-pub(crate) fn read_any_info(root: &Path) -> Result<(Version, Info), ReadError> {
+pub(crate) fn read_info(root: &Path) -> Result<(Version, Info), ReadError> {
     let path = root.join(INFO);
     if !path.is_file() {
         return Err(ReadError::NotADataset { root: root.to_owned() });
     }
-    let mut value = read_json(&path)?;
+    let value = read_json(&path)?;
     let text = value["codebase_version"].as_str().unwrap_or("missing");
     let Some(version) = Version::parse(text) else {
         return Err(ReadError::Version { root: root.to_owned(), found: text.to_owned() });
     };
-    // LeRobot takes 30.0 for 30.
-    if let Some(fps) = value["fps"].as_f64().filter(|fps| fps.fract() == 0.0 && (1.0..=1e6).contains(fps)) {
-        value["fps"] = Value::from(fps as u32);
-    }
     let info: Info = serde_json::from_value(value).map_err(|source| ReadError::Json { path: path.clone(), source })?;
     let invalid = |what: String| Err(ReadError::Invalid { path: path.clone(), what });
-    if info.fps == 0 || info.chunks_size == 0 {
-        return invalid(format!("fps is {} and chunks_size {}, expected above 0", info.fps, info.chunks_size));
+    if info.chunks_size == 0 {
+        return invalid(format!("chunks_size is {}, expected above 0", info.chunks_size));
     }
     let totals = [info.total_episodes, info.total_frames, info.total_tasks];
     if totals.iter().any(|total| *total > MOST_FRAMES) {

@@ -268,7 +268,7 @@ impl Layout for OneFileAnEpisode {
                 let template =
                     template.ok_or_else(|| invalid(&root.join(INFO), "there is no video_path, but a video feature".to_owned()))?;
                 let path = filled(root, template, &numbers, Some(key))?;
-                videos.push(EpisodeVideoSpan { key: key.to_owned(), path, from_s: 0.0, to_s: length as f64 / f64::from(info.fps) });
+                videos.push(EpisodeVideoSpan { key: key.to_owned(), path, from_s: 0.0, to_s: info.fps.seconds(length) });
             }
             let data_path = filled(root, &info.data_path, &numbers, None)?;
             episodes.push(Episode { episode_index, length, tasks, first_index, data_path, rows_before: 0, videos });

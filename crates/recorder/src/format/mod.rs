@@ -7,6 +7,7 @@ pub(crate) mod feature;
 pub(crate) mod info;
 pub(crate) mod layout;
 pub(crate) mod parquet_read;
+pub(crate) mod rate;
 pub(crate) mod schema;
 pub(crate) mod stats;
 pub(crate) mod table;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::format::feature::{DatasetSchema, Feature, FeatureKind};
+use crate::format::rate::Rate;
 use crate::media::depth::DepthRange;
 use crate::write::options::{Layout, RecorderOptions, VideoOptions};
 
@@ -35,7 +36,7 @@ pub(crate) const DEFAULT_FEATURES: [(&str, &str); 5] =
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Info {
     pub(crate) codebase_version: String,
-    pub(crate) fps: u32,
+    pub(crate) fps: Rate,
     pub(crate) features: Map<String, Value>,
     #[serde(default)]
     pub(crate) total_episodes: u64,
@@ -146,7 +147,7 @@ impl Info {
 }
 
 /// What LeRobot keeps of a video feature, in its order.
-pub(crate) fn video_info((width, height, fps): (u32, u32, u32), is_depth: bool, video: &VideoOptions, depth: &DepthRange) -> Value {
+pub(crate) fn video_info((width, height, fps): (u32, u32, Rate), is_depth: bool, video: &VideoOptions, depth: &DepthRange) -> Value {
     let VideoOptions { quality, keyframe_interval, pixel_format, preset, .. } = video;
     let preset = preset.as_ref().map_or(Value::Null, |preset| preset.parse::<u64>().map_or_else(|_| json!(preset), |number| json!(number)));
     let (codec, pixel_format, channels, keyframes, quality, preset, extra) = if is_depth {

@@ -15,6 +15,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use serde_json::{Map, Value, json};
 
+use crate::format::rate::Rate;
 use crate::format::schema::{DEFAULT_FEATURES, FileIndex};
 use crate::format::stats::{FeatureStats, KEYS};
 
@@ -81,9 +82,9 @@ pub(crate) fn rows_file(columns: Vec<(String, ArrayRef, Option<Value>)>) -> Resu
 }
 
 /// The columns that LeRobot gives every row: of an episode whose rows are of these tasks.
-pub(crate) fn default_columns(fps: u32, episode_index: u64, first_index: u64, tasks: &[u64]) -> Vec<(String, ArrayRef, Option<Value>)> {
+pub(crate) fn default_columns(fps: Rate, episode_index: u64, first_index: u64, tasks: &[u64]) -> Vec<(String, ArrayRef, Option<Value>)> {
     let length = tasks.len() as u64;
-    let timestamps: Float32Array = (0..length).map(|frame| (frame as f64 / f64::from(fps)) as f32).collect();
+    let timestamps: Float32Array = (0..length).map(|frame| fps.seconds(frame) as f32).collect();
     let columns: [ArrayRef; 5] = [
         Arc::new(timestamps),
         int64(0..length),

@@ -16,10 +16,10 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReader
 use serde_json::{Map, Value};
 use sinew_core::Image;
 
-use crate::ReadError;
+use crate::{Rate, ReadError};
 
 use crate::format::arrays;
-use crate::format::info::read_any_info;
+use crate::format::info::read_info;
 use crate::format::layout::{Episode, Version, dataset_stats};
 use crate::format::parquet_read;
 use crate::format::schema::{INFO, Info, is_camera};
@@ -52,7 +52,7 @@ impl DatasetReader {
     /// When it is no LeRobotDataset of such a version, or its tables can't be read or contradict
     /// each other.
     pub fn open(root: &Path) -> Result<Self, ReadError> {
-        let (version, info) = read_any_info(root)?;
+        let (version, info) = read_info(root)?;
         let layout = version.layout();
         let tasks = layout.tasks(root, &info)?;
         let mut episodes = layout.episodes(root, &info)?;
@@ -97,7 +97,7 @@ impl DatasetReader {
     }
 
     /// Rows a second.
-    pub fn fps(&self) -> u32 {
+    pub fn fps(&self) -> Rate {
         self.info.fps
     }
 
@@ -280,7 +280,7 @@ pub struct Images {
 }
 
 enum Source {
-    Video { video: Box<VideoReader>, from_s: f64, fps: u32 },
+    Video { video: Box<VideoReader>, from_s: f64, fps: Rate },
     Encoded { path: PathBuf, encoded: Vec<Vec<u8>> },
 }
 
@@ -302,6 +302,6 @@ impl Iterator for Images {
 }
 
 /// The time of a row as the data has it: rounded to f32.
-pub(crate) fn row_time_s(frame: u64, fps: u32) -> f64 {
-    f64::from((frame as f64 / f64::from(fps)) as f32)
+pub(crate) fn row_time_s(frame: u64, fps: Rate) -> f64 {
+    f64::from(fps.seconds(frame) as f32)
 }

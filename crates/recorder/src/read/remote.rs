@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::DatasetReader;
 use crate::ReadError;
-use crate::format::info::read_any_info;
+use crate::format::info::read_info;
 use crate::format::layout::Version;
 use crate::format::schema::{EPISODES, FileIndex, INFO, STATS, TASKS};
 
@@ -28,7 +28,7 @@ impl DatasetReader {
     pub fn open_fetching(root: &Path, fetch: Box<dyn Fetch>) -> Result<Self, ReadError> {
         let get = |relative: &str| get(&*fetch, root, relative);
         get(INFO)?;
-        let (version, info) = read_any_info(root)?;
+        let (version, info) = read_info(root)?;
         get(STATS)?;
         match version {
             Version::V20 | Version::V21 => {

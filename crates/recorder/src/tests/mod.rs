@@ -7,6 +7,7 @@ mod features;
 mod golden;
 mod hostile;
 mod model;
+mod odd;
 mod overload;
 mod reading;
 mod repairing;

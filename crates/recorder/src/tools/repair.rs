@@ -13,7 +13,7 @@ use super::output::Scratch;
 use super::pages::restore;
 use super::plan::Plan;
 use crate::format::arrays::batch_integers;
-use crate::format::info::{parquet_files, read_any_info, read_tasks};
+use crate::format::info::{parquet_files, read_info, read_tasks};
 use crate::format::layout::video_keys;
 use crate::format::parquet_read::{footer, read_parquet};
 use crate::format::schema::{DATA, Info};
@@ -54,7 +54,7 @@ struct Run {
 /// [`recover`](crate::recover), no episode can be saved, or `progress` says stop.
 pub fn plan_repair(root: &Path, short_video: ShortVideo, progress: &mut Progress<'_>) -> Result<Option<Plan>, ToolError> {
     let operation = "repair the dataset";
-    let (version, info) = read_any_info(root)?;
+    let (version, info) = read_info(root)?;
     let refused = |why: &str| ToolError::Plan { what: operation.to_owned(), why: why.to_owned() };
     if version != Version::V30 {
         return Err(refused("only version 3.0 is repaired"));

@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 
 use crate::format::columns::Columns;
 use crate::format::feature::{DatasetSchema, Feature};
-use crate::format::info::{read_json, read_stats, read_tasks};
+use crate::format::info::{read_info, read_json, read_stats, read_tasks};
+use crate::format::layout::Version;
 use crate::format::schema::{
     DATA, EPISODES, FileIndex, INFO, Info, RIG, STATS, TASKS, TICKS, VERSION_21, data_path_21, pretty, video_path_21,
 };
@@ -20,7 +21,7 @@ use crate::format::table::{EpisodeRecord, VideoSpan, default_columns, episodes_f
 use crate::write::files::{Change, Staging, io_error};
 use crate::write::growing_table::GrowingTable;
 use crate::write::options::{Layout, RecorderOptions};
-use crate::{ReadError, RecordError, Totals};
+use crate::{Rate, ReadError, RecordError, Totals};
 
 const LOG: &str = "meta/sinew_episodes.jsonl";
 const EPISODES_21: &str = "meta/episodes.jsonl";
@@ -102,7 +103,7 @@ impl Dataset {
     pub(crate) fn open(root: &Path, schema: &DatasetSchema, options: &RecorderOptions) -> Result<Self, RecordError> {
         let mut dataset = Self::create(root, schema, options);
         let state = &mut dataset.state;
-        let found = read_any_info(root)?;
+        let found = info_to_append_to(root)?;
         check_same(root, schema, &found, &state.info)?;
         check_rig(root, schema)?;
         let features: Vec<String> =
@@ -202,7 +203,7 @@ impl Dataset {
         let mut spans = Vec::new();
         for camera in episode.cameras {
             if let CameraPlace::Video { file, first_frame, changes: of_video } = camera.place {
-                let seconds = |frame: u64| frame as f64 / f64::from(state.info.fps);
+                let seconds = |frame: u64| state.info.fps.seconds(frame);
                 spans.push((camera.key, VideoSpan { file, from_s: seconds(first_frame), to_s: seconds(first_frame + length) }));
                 // The videos first: frames that no table knows of do no harm.
                 changes.splice(0..0, of_video);
@@ -290,13 +291,13 @@ impl Dataset {
 
 impl FinishedEpisode {
     /// Of every feature that has some, LeRobot's own at the end.
-    fn stats(&self, fps: u32, episode_index: u64, first_index: u64, tasks: &[u64]) -> Vec<(String, FeatureStats)> {
+    fn stats(&self, fps: Rate, episode_index: u64, first_index: u64, tasks: &[u64]) -> Vec<(String, FeatureStats)> {
         let length = tasks.len() as u64;
         let mut stats = self.columns.stats();
         stats.extend(self.cameras.iter().filter_map(|camera| Some((camera.key.clone(), camera.stats.clone()?))));
         let column = |value: &dyn Fn(u64) -> f64| FeatureStats::of_f64(&(0..length).map(value).collect::<Vec<f64>>(), 1, length);
         stats.extend([
-            ("timestamp".to_owned(), column(&|frame| frame as f64 / f64::from(fps))),
+            ("timestamp".to_owned(), column(&|frame| fps.seconds(frame))),
             ("frame_index".to_owned(), column(&|frame| frame as f64)),
             ("episode_index".to_owned(), column(&|_| episode_index as f64)),
             ("index".to_owned(), column(&|frame| (first_index + frame) as f64)),
@@ -350,21 +351,11 @@ impl State {
 }
 
 /// What info.json of the dataset at `root` says, of either version that can be written.
-pub(crate) fn read_any_info(root: &Path) -> Result<Info, ReadError> {
-    let path = root.join(INFO);
-    if !path.is_file() {
-        return Err(ReadError::NotADataset { root: root.to_owned() });
+fn info_to_append_to(root: &Path) -> Result<Info, ReadError> {
+    match read_info(root)? {
+        (Version::V21 | Version::V30, info) => Ok(info),
+        (Version::V20, info) => Err(ReadError::Version { root: root.to_owned(), found: info.codebase_version }),
     }
-    let text = fs::read_to_string(&path).map_err(|source| ReadError::Io { path: path.clone(), source })?;
-    let info: Info = serde_json::from_str(&text).map_err(|source| ReadError::Json { path: path.clone(), source })?;
-    if ![crate::format::schema::VERSION, VERSION_21].contains(&info.codebase_version.as_str()) {
-        return Err(ReadError::Version { root: root.to_owned(), found: info.codebase_version });
-    }
-    if info.fps == 0 || info.chunks_size == 0 {
-        let what = format!("fps is {} and chunks_size {}, expected above 0", info.fps, info.chunks_size);
-        return Err(ReadError::Invalid { path, what });
-    }
-    Ok(info)
 }
 
 /// Refuses to add to a dataset of another kind, and says in what it differs.
@@ -483,11 +474,11 @@ fn numbered(folder: &Path, prefix: &str) -> Result<Vec<(u64, PathBuf)>, RecordEr
 
 /// The features of the dataset, as its writer was given them.
 pub(crate) fn schema_of(root: &Path) -> Result<(DatasetSchema, Layout), RecordError> {
-    let info = read_any_info(root)?;
+    let info = info_to_append_to(root)?;
     let features: Vec<Feature> = info.own_features().map_err(|name| ReadError::Invalid {
         path: root.join(INFO),
         what: format!("feature {name} is of a kind that can't be recorded"),
     })?;
     let layout = if info.codebase_version == VERSION_21 { Layout::V21 } else { Layout::V30 };
-    Ok((DatasetSchema { robot_type: info.robot_type, ..DatasetSchema::new(info.fps, features) }, layout))
+    Ok((DatasetSchema { robot_type: info.robot_type, fps: info.fps, ..DatasetSchema::new(1, features) }, layout))
 }

@@ -16,7 +16,7 @@ pub fn info(dir: &Path, json: bool) -> anyhow::Result<Done> {
         return Ok(Done::Ok);
     }
     let mut out = std::io::stdout().lock();
-    let seconds = if info.fps > 0 { info.total_frames as f64 / f64::from(info.fps) } else { 0.0 };
+    let seconds = info.fps.seconds(info.total_frames);
     writeln!(out, "{}", dir.display())?;
     writeln!(out, "  codebase_version  {}", info.codebase_version)?;
     writeln!(out, "  robot_type        {}", info.robot_type.as_deref().unwrap_or("–"))?;

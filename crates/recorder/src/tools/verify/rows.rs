@@ -12,7 +12,7 @@ use crate::format::parquet_read::footer;
 use crate::format::schema::TICKS;
 use crate::format::stats::FeatureStats;
 use crate::read::row_time_s;
-use crate::{DatasetReader, Episode, ReadError};
+use crate::{DatasetReader, Episode, Rate, ReadError};
 
 /// Statistics of an episode's features of numbers, computed from its rows.
 pub(super) type Computed = Vec<(String, FeatureStats)>;
@@ -100,16 +100,14 @@ pub(super) fn check_episode(reader: &DatasetReader, episode: &Episode, faults: &
 }
 
 /// Statistics of a feature's values over an episode as LeRobot computes them: over all axes but the last.
-pub(crate) fn of_feature(key: &str, feature: &Value, values: &[f64], fps: u32) -> FeatureStats {
+pub(crate) fn of_feature(key: &str, feature: &Value, values: &[f64], fps: Rate) -> FeatureStats {
     let shape = feature["shape"].as_array().map(Vec::as_slice).unwrap_or_default();
     let width = shape.last().and_then(Value::as_u64).unwrap_or(1).max(1) as usize;
     let values_a_row: u64 = shape.iter().filter_map(Value::as_u64).product();
     let rows = values.len() as u64 / values_a_row.max(1);
     match feature["dtype"].as_str() {
         // The recorder has the time before it is rounded to f32.
-        _ if key == "timestamp" => {
-            FeatureStats::of_f64(&(0..rows).map(|frame| frame as f64 / f64::from(fps)).collect::<Vec<f64>>(), 1, rows)
-        }
+        _ if key == "timestamp" => FeatureStats::of_f64(&(0..rows).map(|frame| fps.seconds(frame)).collect::<Vec<f64>>(), 1, rows),
         // Small enough for numpy to take them as f32.
         Some("float32" | "bool" | "int8" | "uint8" | "int16" | "uint16") => {
             FeatureStats::of_f32(&values.iter().map(|value| *value as f32).collect::<Vec<f32>>(), width, rows)

@@ -10,18 +10,18 @@ use crate::format::stats::{PictureCounts, PictureStats, sampled_frames};
 use crate::media::mp4_read::{VideoIndex, read_video};
 use crate::media::video_reader::TOLERANCE_S;
 use crate::progress::{Progress, step};
-use crate::{DatasetReader, ReadError, ToolError, VideoReader};
+use crate::{DatasetReader, Rate, ReadError, ToolError, VideoReader};
 
 /// The index of every video. `is_pending` says that files may be ahead of the tables.
 pub(super) fn check(reader: &DatasetReader, is_pending: bool, faults: &mut Vec<Fault>) {
-    let fps = f64::from(reader.fps());
+    let fps = reader.fps();
     // Episodes and their lengths in each file, in episode order.
     let mut files: BTreeMap<&str, (&str, Vec<(u64, u64)>)> = BTreeMap::new();
     for episode in reader.episodes() {
         for span in &episode.videos {
             let (_, episodes) = files.entry(&span.path).or_insert((&span.key, Vec::new()));
             let before: u64 = episodes.iter().map(|(_, length)| length).sum();
-            let (begin, end) = (before as f64 / fps, (before + episode.length) as f64 / fps);
+            let (begin, end) = (fps.seconds(before), fps.seconds(before + episode.length));
             if (span.from_s - begin).abs() > TOLERANCE_S || (span.to_s - end).abs() > TOLERANCE_S {
                 let what =
                     format!("episode {} is at {} s to {} s, expected {begin} s to {end} s", episode.episode_index, span.from_s, span.to_s);
@@ -43,7 +43,7 @@ pub(super) fn check(reader: &DatasetReader, is_pending: bool, faults: &mut Vec<F
     }
 }
 
-fn video_fault(video: &VideoIndex, episodes: &[(u64, u64)], fps: u32, size: (u64, u64), is_pending: bool) -> Option<String> {
+fn video_fault(video: &VideoIndex, episodes: &[(u64, u64)], fps: Rate, size: (u64, u64), is_pending: bool) -> Option<String> {
     if (u64::from(video.width), u64::from(video.height)) != size {
         return Some(format!("its pictures are {}x{}, expected {}x{}", video.width, video.height, size.0, size.1));
     }
@@ -53,7 +53,7 @@ fn video_fault(video: &VideoIndex, episodes: &[(u64, u64)], fps: u32, size: (u64
         return Some(format!("it has {} frames, but its episodes have {rows} rows", video.frames()));
     }
     for frame in 0..rows {
-        let (expected, found) = (frame as f64 / f64::from(fps), video.seconds(frame).unwrap_or(f64::INFINITY));
+        let (expected, found) = (fps.seconds(frame), video.seconds(frame).unwrap_or(f64::INFINITY));
         if (found - expected).abs() >= TOLERANCE_S {
             return Some(format!("frame {frame} is shown at {found} s, expected {expected} s, {fps} frames a second"));
         }
