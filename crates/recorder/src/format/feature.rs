@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value as Json, json};
 
 use crate::format::rate::Rate;
-use crate::format::schema::DEFAULT_FEATURES;
+use crate::format::schema::{DEFAULT_FEATURES, picture_size};
 
 /// Values of a feature in a row.
 const MOST_VALUES: usize = 1 << 20;
@@ -196,14 +196,17 @@ impl Feature {
     pub(crate) fn of_json(name: &str, feature: &Json) -> Option<Self> {
         let shape: Vec<usize> =
             feature["shape"].as_array()?.iter().map(|side| side.as_u64().map(|side| side as usize)).collect::<Option<_>>()?;
-        let side = |at: usize| shape.get(at).and_then(|side| u32::try_from(*side).ok());
+        let size = || {
+            let (width, height) = picture_size(feature)?;
+            Some((u32::try_from(height).ok()?, u32::try_from(width).ok()?))
+        };
         let is_depth = feature["info"]["is_depth_map"] == true;
-        let kind = match feature["dtype"].as_str()? {
-            "string" => FeatureKind::Text,
-            "video" if is_depth => FeatureKind::Depth { height: side(0)?, width: side(1)? },
-            "video" => FeatureKind::Video { height: side(0)?, width: side(1)? },
-            "image" if !is_depth => FeatureKind::Image { height: side(0)?, width: side(1)? },
-            name => FeatureKind::Numbers { dtype: Dtype::of_name(name)?, shape },
+        let kind = match (feature["dtype"].as_str()?, is_depth) {
+            ("string", _) => FeatureKind::Text,
+            ("video", true) => size().map(|(height, width)| FeatureKind::Depth { height, width })?,
+            ("video", false) => size().map(|(height, width)| FeatureKind::Video { height, width })?,
+            ("image", false) => size().map(|(height, width)| FeatureKind::Image { height, width })?,
+            (name, _) => FeatureKind::Numbers { dtype: Dtype::of_name(name)?, shape },
         };
         Some(Self { name: name.to_owned(), kind, names: feature["names"].clone() })
     }

@@ -112,11 +112,17 @@ pub(crate) fn image_column(images: &[Vec<u8>]) -> Result<ArrayRef, ArrowError> {
     Ok(Arc::new(StructArray::from(vec![(field("bytes", &bytes), bytes), (field("path", &paths), paths)])))
 }
 
-/// The tasks table; task `i` is row `i`. pandas finds in the metadata that `task` is the index,
-/// without which LeRobot answers numbers for sentences.
+/// The tasks table; task `i` is row `i`.
 pub(crate) fn tasks_file(tasks: &[String]) -> Result<Vec<u8>, ParquetError> {
+    numbered_tasks_file((0..).zip(tasks.iter().map(String::as_str)))
+}
+
+/// The tasks table: `task_index` and sentence of each. pandas finds in the metadata that `task` is the index,
+/// without which LeRobot answers numbers for sentences.
+pub(crate) fn numbered_tasks_file<'a>(tasks: impl Iterator<Item = (u64, &'a str)>) -> Result<Vec<u8>, ParquetError> {
+    let (indices, words): (Vec<u64>, Vec<&str>) = tasks.unzip();
     let columns: Vec<(String, ArrayRef)> =
-        vec![("task_index".to_owned(), int64(0..tasks.len() as u64)), ("task".to_owned(), Arc::new(StringArray::from_iter_values(tasks)))];
+        vec![("task_index".to_owned(), int64(indices)), ("task".to_owned(), Arc::new(StringArray::from_iter_values(words)))];
     let pandas = json!({
         "index_columns": ["task"],
         "column_indexes": [

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::mux::{self, Clip};
 use super::{CameraWork, ToolError};
-use crate::format::schema::FileIndex;
+use crate::format::schema::{FileIndex, video_path_21};
 use crate::format::table::VideoSpan;
 use crate::media::mp4_read::{VideoIndex, read_video};
 use crate::progress::Progress;
@@ -108,10 +108,7 @@ impl CameraWriter {
         }
         let relative = match self.version {
             Version::V30 => self.index.video_path(&self.key),
-            _ => {
-                let episode = self.episodes - 1;
-                format!("videos/chunk-{:03}/{}/episode_{episode:06}.mp4", episode / self.chunks_size, self.key)
-            }
+            _ => video_path_21(&self.key, self.episodes - 1, self.chunks_size),
         };
         let path = self.root.join(relative);
         if let Some(parent) = path.parent() {

@@ -11,22 +11,23 @@ use serde_json::{Map, Value, json};
 
 use crate::format::columns::Columns;
 use crate::format::feature::{DatasetSchema, Feature};
-use crate::format::info::{read_info, read_json, read_stats, read_tasks};
-use crate::format::layout::Version;
+use crate::format::info::read_info;
+use crate::format::json::{pretty, pretty_stats, read_json, stats_line};
+use crate::format::layout::{Version, dataset_stats};
 use crate::format::schema::{
-    DATA, EPISODES, FileIndex, INFO, Info, RIG, STATS, TASKS, TICKS, VERSION_21, data_path_21, pretty, video_path_21,
+    DATA, EPISODES, EPISODES_21, EPISODES_STATS_21, FileIndex, INFO, Info, LOG, RIG, STATS, TASKS, TASKS_21, TICKS, VERSION_21,
+    data_path_21, is_camera, video_path_21,
 };
 use crate::format::stats::FeatureStats;
-use crate::format::table::{EpisodeRecord, VideoSpan, default_columns, episodes_file, image_column, rows_file, side_columns, tasks_file};
+use crate::format::table::{
+    EpisodeRecord, VideoSpan, default_columns, episodes_file, image_column, numbered_tasks_file, rows_file, side_columns,
+};
+use crate::format::tasks::Tasks;
 use crate::write::files::{Change, Staging, io_error};
 use crate::write::growing_table::GrowingTable;
 use crate::write::options::{Layout, RecorderOptions};
 use crate::{Rate, ReadError, RecordError, Totals};
 
-const LOG: &str = "meta/sinew_episodes.jsonl";
-const EPISODES_21: &str = "meta/episodes.jsonl";
-const STATS_21: &str = "meta/episodes_stats.jsonl";
-const TASKS_21: &str = "meta/tasks.jsonl";
 /// The episodes table begins a new file after so many rows, since it is written anew each time.
 const ROWS_PER_EPISODES_FILE: usize = 100;
 
@@ -40,8 +41,9 @@ pub(crate) struct Dataset {
 #[derive(Clone)]
 struct State {
     info: Info,
-    tasks: Vec<String>,
-    /// Over all episodes, in the order of the features; empty before the first.
+    tasks: Tasks,
+    /// Over all episodes, in the order of the features, of those features of which it is known; empty before
+    /// the first.
     stats: Vec<(String, FeatureStats)>,
     data: GrowingTable,
     side: GrowingTable,
@@ -83,7 +85,7 @@ impl Dataset {
     pub(crate) fn create(root: &Path, schema: &DatasetSchema, options: &RecorderOptions) -> Self {
         let state = State {
             info: Info::new(schema, options),
-            tasks: Vec::new(),
+            tasks: Tasks::default(),
             stats: Vec::new(),
             data: GrowingTable::new(DATA, FileIndex::default()),
             side: GrowingTable::new(TICKS, FileIndex::default()),
@@ -109,20 +111,24 @@ impl Dataset {
         let features: Vec<String> =
             state.info.features.iter().filter(|(_, feature)| feature["dtype"] != "string").map(|(name, _)| name.clone()).collect();
         state.info = found;
-        for name in [LOG, EPISODES_21, STATS_21, TASKS_21] {
+        for name in [LOG, EPISODES_21, EPISODES_STATS_21, TASKS_21] {
             let path = root.join(name);
             if path.exists() {
                 state.lines.insert(name, fs::read_to_string(&path).map_err(|source| ReadError::Io { path, source })?);
             }
         }
         if state.info.codebase_version == VERSION_21 {
-            state.tasks = tasks_21(root, state.lines.get(TASKS_21).map_or("", String::as_str))?;
+            state.tasks = Tasks::read_lines(root)?;
             state.side.index = next_free(&root.join(TICKS), state.info.chunks_size)?;
             return Ok(dataset);
         }
-        state.tasks = if state.info.total_tasks > 0 { read_tasks(root)? } else { Vec::new() };
-        if state.info.total_episodes > 0 {
-            state.stats = read_stats(root, &features)?;
+        state.tasks = Tasks::read(root)?;
+        if state.info.total_episodes > 0
+            && let Some(stats) = dataset_stats(root)?
+        {
+            // What older versions of LeRobot knew: without quantiles, or not of every feature.
+            let known = features.into_iter().filter_map(|name| Some((FeatureStats::from_json_in_part(stats.get(&name)?)?, name)));
+            state.stats = known.map(|(stats, name)| (name, stats)).collect();
         }
         let chunks_size = state.info.chunks_size;
         state.data.index = next_free(&root.join(DATA), chunks_size)?;
@@ -180,7 +186,7 @@ impl Dataset {
         let mut state = self.state.clone();
         let length = episode.columns.rows();
         let (episode_index, first_index) = (state.info.total_episodes, state.info.total_frames);
-        let sentences: Vec<u64> = episode.tasks.iter().map(|task| state.task_index(task)).collect();
+        let sentences: Vec<u64> = episode.tasks.iter().map(|task| state.tasks.index_of(task)).collect();
         let tasks: Vec<u64> = episode.task_of_row.iter().map(|task| sentences[*task as usize]).collect();
         let stats = self.schema.ordered(episode.stats(state.info.fps, episode_index, first_index, &tasks));
 
@@ -217,7 +223,7 @@ impl Dataset {
         note.insert("episode_index".to_owned(), json!(episode_index));
         note.extend(episode.note);
         note.insert("frames".to_owned(), json!(length));
-        state.line(LOG, &Value::Object(note));
+        state.line(LOG, &Value::Object(note).to_string());
         match self.layout() {
             Layout::V30 => {
                 if state.records.len() == ROWS_PER_EPISODES_FILE {
@@ -238,19 +244,19 @@ impl Dataset {
                 state.merge_stats(stats);
                 let path = state.episodes_index.table_path(EPISODES);
                 let table = episodes_file(&state.records, &keys).map_err(|source| self.parquet_error(&path, source))?;
-                let tasks = tasks_file(&state.tasks).map_err(|source| self.parquet_error(TASKS, source))?;
+                let tasks = numbered_tasks_file(state.tasks.iter()).map_err(|source| self.parquet_error(TASKS, source))?;
                 changes.push(Change::Write { path, bytes: table });
                 changes.push(Change::Write { path: TASKS.to_owned(), bytes: tasks });
-                changes.push(Change::Write { path: STATS.to_owned(), bytes: pretty(&state.stats_json()) });
+                changes.push(Change::Write { path: STATS.to_owned(), bytes: pretty_stats(&state.stats_json()) });
             }
             Layout::V21 => {
-                let known = state.lines.get(TASKS_21).map_or(0, |lines| lines.lines().count());
-                for (index, task) in state.tasks.clone().iter().enumerate().skip(known) {
-                    state.line(TASKS_21, &json!({"task_index": index, "task": task}));
+                let known = self.state.tasks.next_index();
+                for (index, task) in state.tasks.clone().iter().filter(|(index, _)| *index >= known) {
+                    state.line(TASKS_21, &json!({"task_index": index, "task": task}).to_string());
                 }
-                state.line(EPISODES_21, &json!({"episode_index": episode_index, "tasks": episode.tasks, "length": length}));
+                state.line(EPISODES_21, &json!({"episode_index": episode_index, "tasks": episode.tasks, "length": length}).to_string());
                 let stats: Map<String, Value> = stats.into_iter().map(|(name, stats)| (name, stats.to_json_21())).collect();
-                state.line(STATS_21, &json!({"episode_index": episode_index, "stats": stats}));
+                state.line(EPISODES_STATS_21, &stats_line(&json!({"episode_index": episode_index, "stats": stats})));
             }
         }
         // info.json comes last: until it is there, a reader sees the dataset as it was.
@@ -317,23 +323,18 @@ impl DatasetSchema {
 }
 
 impl State {
-    /// The index of a sentence, which may be a new one.
-    fn task_index(&mut self, task: &str) -> u64 {
-        let known = self.tasks.iter().position(|known| known == task);
-        known.unwrap_or_else(|| {
-            self.tasks.push(task.to_owned());
-            self.tasks.len() - 1
-        }) as u64
-    }
-
-    fn line(&mut self, file: &'static str, value: &Value) {
+    fn line(&mut self, file: &'static str, line: &str) {
         let lines = self.lines.entry(file).or_default();
-        lines.push_str(&value.to_string());
+        // Others may have left the last line without its end.
+        if !lines.is_empty() && !lines.ends_with('\n') {
+            lines.push('\n');
+        }
+        lines.push_str(line);
         lines.push('\n');
     }
 
     fn merge_stats(&mut self, episode: Vec<(String, FeatureStats)>) {
-        if self.stats.is_empty() {
+        if self.info.total_episodes == 1 {
             self.stats = episode;
             return;
         }
@@ -390,11 +391,11 @@ fn check_same(root: &Path, schema: &DatasetSchema, found: &Info, expected: &Info
     Ok(())
 }
 
-/// A camera's dimensions are called "channel" by some and "channels" by others.
+/// A camera's dimensions are called and ordered differently by some.
 fn same_names(feature: &Value) -> Value {
     let mut feature = feature.clone();
-    if feature["names"][2] == "channel" {
-        feature["names"][2] = json!("channels");
+    if is_camera(&feature) {
+        feature["names"] = json!(["height", "width", "channels"]);
     }
     feature
 }
@@ -421,19 +422,6 @@ pub(crate) fn rig(root: &Path) -> Result<Map<String, Value>, ReadError> {
         Some(Value::Object(rig)) => Ok(rig),
         _ => Err(ReadError::Invalid { path, what: "there is no object \"rig\"".to_owned() }),
     }
-}
-
-fn tasks_21(root: &Path, lines: &str) -> Result<Vec<String>, ReadError> {
-    let path = root.join(TASKS_21);
-    let mut tasks = Vec::new();
-    for line in lines.lines() {
-        let value: Value = serde_json::from_str(line).map_err(|source| ReadError::Json { path: path.clone(), source })?;
-        match (value["task_index"].as_u64(), value["task"].as_str()) {
-            (Some(index), Some(task)) if index == tasks.len() as u64 => tasks.push(task.to_owned()),
-            _ => return Err(ReadError::Invalid { path, what: format!("line {} is {line}", tasks.len()) }),
-        }
-    }
-    Ok(tasks)
 }
 
 fn read_stills(path: &Path, sizes: &[u32]) -> Result<Vec<Vec<u8>>, RecordError> {
