@@ -53,25 +53,24 @@ fn read_text(path: &Path) -> Result<String, ReadError> {
 
 fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
     serde_json::from_str(text).or_else(|error| match without_unfinite(text) {
-        Some(text) => serde_json::from_str(&text),
+        Some(text) => serde_json::from_slice(&text),
         None => Err(error),
     })
 }
 
-/// `text` with null, padded to the same length, for each number that is not finite; `None` when there is none.
-fn without_unfinite(text: &str) -> Option<String> {
-    const WORDS: [(&str, &str); 3] = [("-Infinity", "     null"), ("Infinity", "    null"), ("NaN", "null")];
-    let (mut clean, mut kept, mut at, mut in_string) = (String::with_capacity(text.len()), 0, 0, false);
+/// `text` with null, padded where there is room, for each number that is not finite; `None` when there is none.
+fn without_unfinite(text: &str) -> Option<Vec<u8>> {
+    const WORDS: [(&[u8], &[u8]); 3] = [(b"-Infinity", b"     null"), (b"Infinity", b"    null"), (b"NaN", b"null")];
+    let (mut clean, mut kept, mut at, mut in_string) = (Vec::with_capacity(text.len()), 0, 0, false);
     let bytes = text.as_bytes();
     while at < bytes.len() {
         match bytes[at] {
             b'\\' if in_string => at += 1,
             b'"' => in_string = !in_string,
             b'N' | b'I' | b'-' if !in_string => {
-                // A word begins at a byte of ASCII, so both cuts are between characters.
-                if let Some((word, null)) = WORDS.iter().find(|(word, _)| text[at..].starts_with(word)) {
-                    clean.push_str(&text[kept..at]);
-                    clean.push_str(null);
+                if let Some((word, null)) = WORDS.iter().find(|(word, _)| bytes[at..].starts_with(word)) {
+                    clean.extend(&bytes[kept..at]);
+                    clean.extend(*null);
                     at += word.len();
                     kept = at;
                     continue;
@@ -81,7 +80,8 @@ fn without_unfinite(text: &str) -> Option<String> {
         }
         at += 1;
     }
-    (kept > 0).then(|| clean + &text[kept..])
+    clean.extend(&bytes[kept..]);
+    (kept > 0).then_some(clean)
 }
 
 /// JSON indented by four spaces, as LeRobot writes it.

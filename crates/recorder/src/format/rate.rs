@@ -15,13 +15,14 @@ pub struct Rate {
 impl Eq for Rate {}
 
 impl Rate {
-    pub(crate) const GREATEST_HZ: f64 = 1e6;
+    const LEAST_HZ: f64 = 1e-6;
+    const GREATEST_HZ: f64 = 1e6;
     /// Of either part of a fraction.
     const GREATEST_PART: f64 = 1e8;
 
     /// `None` unless `hz` is above 0 and at most a million.
     pub fn from_hz(hz: f64) -> Option<Self> {
-        (hz >= 1e-6 && hz <= Self::GREATEST_HZ).then_some(Self { hz })
+        (Self::LEAST_HZ..=Self::GREATEST_HZ).contains(&hz).then_some(Self { hz })
     }
 
     pub fn hz(self) -> f64 {
@@ -60,7 +61,7 @@ impl From<u32> for Rate {
     /// 0 becomes the least rate and what is above a million a million; neither makes a dataset that can be
     /// recorded.
     fn from(hz: u32) -> Self {
-        Self { hz: f64::from(hz).clamp(1e-6, Self::GREATEST_HZ) }
+        Self { hz: f64::from(hz).clamp(Self::LEAST_HZ, Self::GREATEST_HZ) }
     }
 }
 

@@ -35,7 +35,7 @@ fn tolerance(key: &str, all: &dyn Fn(&str) -> f64) -> f64 {
 
 /// Whether `found` is not what is expected. Of values that are not finite, there is nothing to expect.
 fn differ(found: f64, expected: f64, tolerance: f64) -> bool {
-    expected.is_finite() && !((found - expected).abs() <= tolerance)
+    expected.is_finite() && !(expected - tolerance..=expected + tolerance).contains(&found)
 }
 
 /// Says that statistics of a feature are not what they should be. Nothing is made of those of LeRobot's own
