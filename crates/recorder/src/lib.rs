@@ -95,7 +95,7 @@
 //!
 //! # Checking, mending and editing
 //!
-//! [`verify`] and [`verify_with`] hold all parts of a dataset against each other. A tool answers a [`Plan`],
+//! [`verify`] and [`examine`] hold all parts of a dataset against each other. A tool answers a [`Plan`],
 //! which can be shown before it is run: [`plan_repair`], [`plan_delete`], [`plan_split`], [`plan_merge`],
 //! [`plan_convert`] and others. A result is built beside its place, verified, and put there at once;
 //! [`undo`] brings back what was there. [`write_html`], [`write_rrd`] and [`write_mcap`] show a dataset
@@ -118,14 +118,16 @@ pub use export::{PageOptions, RerunView, ViewError, show_in_rerun, write_html, w
 pub use format::feature::{DatasetSchema, Dtype, Feature, FeatureKind, Truth, Value};
 pub use format::info::{CameraInfo, DatasetInfo, EpisodeInfo};
 pub use format::layout::{Episode, EpisodeVideoSpan, Version};
+pub use format::rate::Rate;
 pub use media::depth::DepthRange;
 pub use media::video_reader::VideoReader;
 pub use progress::{Progress, Step};
 pub use read::DepthImage;
 pub use read::{DatasetReader, Fetch, Images, Item, Loader, Values, Windows};
 pub use tools::{
-    CameraForm, Conversion, Fault, Output, Plan, PlannedResult, ShortVideo, ToolError, plan_convert, plan_delete, plan_merge,
-    plan_remove_features, plan_rename_task, plan_repair, plan_split, plan_split_by_share, plan_stats, undo, verify, verify_with,
+    CameraForm, Conversion, Fault, Mend, Output, Plan, PlannedResult, Report, ShortVideo, ToolError, Warning, examine, plan_convert,
+    plan_delete, plan_merge, plan_remove_features, plan_rename_task, plan_repair, plan_split, plan_split_by_share, plan_stats, undo,
+    verify, verify_with,
 };
 pub use write::options::{Layout, Overload, RecorderOptions, VideoOptions};
 pub use write::recorder::DatasetRecorder;

@@ -87,7 +87,7 @@ pub fn write_html(
     page.push_str("</p></header><main><nav>");
     for number in episodes {
         let episode = reader.episode(*number)?;
-        let seconds = episode.length as f64 / f64::from(fps);
+        let seconds = fps.seconds(episode.length);
         let tasks = escape(&episode.tasks.join("; "));
         let _ = write!(page, "<button data-n=\"{number}\">Episode {number} · {seconds:.1} s<small>{tasks}</small></button>");
     }
@@ -115,7 +115,7 @@ fn section(reader: &DatasetReader, number: u64, options: &PageOptions, page: &mu
             let image = thinned(&reader.image(number, key, frame)?, options.image_width);
             let failed = |error: image::ImageError| ReadError::Decode { path: reader.root().to_owned(), what: error.to_string() };
             let data = base64(&to_jpeg(&image, JPEG_QUALITY).map_err(failed)?);
-            let seconds = frame as f64 / f64::from(reader.fps());
+            let seconds = reader.fps().seconds(frame);
             let _ = write!(
                 page,
                 "<figure><img alt=\"frame {frame}\" src=\"data:image/jpeg;base64,{data}\"><figcaption>{seconds:.2} s</figcaption></figure>"

@@ -10,7 +10,7 @@ use super::walk::{Target, is_own, walk};
 use super::{create_parent, names_of, remove_partial};
 use crate::format::schema::is_camera;
 use crate::progress::Progress;
-use crate::{DatasetReader, Episode, ToolError};
+use crate::{DatasetReader, Episode, Rate, ToolError};
 
 /// The definition of ROS 2's message of an image, in the form that readers of MCAP expect
 /// (<https://mcap.dev/spec/registry#ros2msg>).
@@ -39,7 +39,7 @@ pub fn write_mcap(reader: &DatasetReader, episodes: &[u64], path: &Path, progres
 
 struct Recording {
     file: McapFile,
-    fps: u64,
+    fps: Rate,
     channels: BTreeMap<String, Channel>,
     row: u64,
 }
@@ -71,12 +71,15 @@ impl Recording {
         let properties = json!({"type": "object", "properties": {"episode_index": {"type": "integer"}, "task": {"type": "string"}}});
         let id = file.channel(EPISODES, "json", (EPISODES, "jsonschema", properties.to_string().as_bytes()));
         channels.insert(EPISODES.to_owned(), Channel { id, names: Vec::new() });
-        Ok(Self { file, fps: u64::from(reader.fps()), channels, row: 0 })
+        Ok(Self { file, fps: reader.fps(), channels, row: 0 })
     }
 
     /// When the row is, in whole seconds and nanoseconds.
     fn time(&self) -> (u64, u64) {
-        (self.row / self.fps, self.row % self.fps * 1_000_000_000 / self.fps)
+        let (rows, seconds) = self.fps.fraction();
+        // Exact, and rounded down only at the end.
+        let nanoseconds = u128::from(self.row) * u128::from(seconds) * 1_000_000_000 / u128::from(rows);
+        ((nanoseconds / 1_000_000_000) as u64, (nanoseconds % 1_000_000_000) as u64)
     }
 
     fn send(&mut self, topic: &str, message: &[u8]) -> Result<(), ToolError> {

@@ -10,7 +10,7 @@ use super::{create_parent, names_of, remove_partial};
 use crate::export::live::connect;
 use crate::format::schema::is_camera;
 use crate::progress::Progress;
-use crate::{DatasetReader, Episode, ToolError, ViewError};
+use crate::{DatasetReader, Episode, Rate, ToolError, ViewError};
 
 /// Writes episodes of the dataset, one after another on the timelines `frame` and `time`, to the new file
 /// `path`, an `.rrd`: each camera as images, each feature of numbers as plots of its named values, tasks as text.
@@ -56,7 +56,7 @@ fn log(stream: &RecordingStream, to: &str, reader: &DatasetReader, episodes: &[u
 
 struct Viewer<'a> {
     stream: &'a RecordingStream,
-    fps: u32,
+    fps: Rate,
 }
 
 fn failed(source: RecordingStreamError) -> ToolError {
@@ -66,7 +66,7 @@ fn failed(source: RecordingStreamError) -> ToolError {
 impl Target for Viewer<'_> {
     fn row(&mut self, row: u64, begins: Option<&Episode>) -> Result<(), ToolError> {
         self.stream.set_time_sequence("frame", row as i64);
-        self.stream.set_duration_secs("time", row as f64 / f64::from(self.fps));
+        self.stream.set_duration_secs("time", self.fps.seconds(row));
         let Some(episode) = begins else { return Ok(()) };
         let text = format!("episode {}: {}", episode.episode_index, episode.tasks.join("; "));
         self.stream.log("episodes", &archetypes::TextLog::new(text)).map_err(failed)

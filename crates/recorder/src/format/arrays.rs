@@ -1,23 +1,16 @@
 //! Columns of tables as numbers, text and JSON, whatever their types.
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema};
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use serde_json::{Value, json};
 
 use super::cast::{cast, flattened};
 
+/// A column of whole numbers, whatever their width; `None` where it has a null or is something else.
 pub(crate) fn integers(batch: &RecordBatch, column: &str) -> Option<Vec<u64>> {
-    let column = batch.column_by_name(column)?.as_primitive_opt::<Int64Type>()?;
+    let column = cast(batch.column_by_name(column)?, &DataType::Int64)?;
+    let column = column.as_primitive::<Int64Type>();
     (column.null_count() == 0).then(|| column.values().iter().map(|value| *value as u64).collect())
-}
-
-/// A column of whole numbers, whatever their width.
-pub(crate) fn batch_integers(batch: &RecordBatch, column: &str) -> Option<Vec<u64>> {
-    integers(batch, column).or_else(|| {
-        let cast = cast(batch.column_by_name(column)?, &DataType::Int64)?;
-        let schema = Schema::new(vec![Field::new(column, DataType::Int64, true)]);
-        integers(&RecordBatch::try_new(schema.into(), vec![cast]).ok()?, column)
-    })
 }
 
 pub(crate) fn floats(batch: &RecordBatch, column: &str) -> Option<Vec<f64>> {
@@ -37,14 +30,17 @@ pub(crate) fn numbers(array: &ArrayRef) -> Option<(Vec<f64>, usize)> {
     Some((values, width))
 }
 
+/// A column of text in whatever form; nulls become empty.
 pub(crate) fn strings(column: &ArrayRef) -> Option<Vec<String>> {
-    let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
-    Some(match column.data_type() {
-        DataType::Utf8 => column.as_string::<i32>().iter().map(text).collect(),
-        DataType::LargeUtf8 => column.as_string::<i64>().iter().map(text).collect(),
-        DataType::Utf8View => column.as_string_view().iter().map(text).collect(),
-        _ => return None,
-    })
+    let text = cast(column, &DataType::Utf8)?;
+    Some(text.as_string::<i32>().iter().map(|value| value.unwrap_or_default().to_owned()).collect())
+}
+
+/// A column of lists of text; nulls become empty.
+pub(crate) fn lists_of_strings(column: &ArrayRef) -> Option<Vec<Vec<String>>> {
+    let lists = column.as_list_opt::<i32>()?;
+    let row = |row: usize| if lists.is_null(row) { Some(Vec::new()) } else { strings(&lists.value(row)) };
+    (0..lists.len()).map(row).collect()
 }
 
 /// Numbers, and lists of them to any depth, as JSON; everything else is null.

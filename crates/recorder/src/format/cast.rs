@@ -18,6 +18,10 @@ pub(crate) fn cast(array: &ArrayRef, to: &DataType) -> Option<ArrayRef> {
     match to {
         DataType::Float64 => Some(Arc::new(floats(array)?)),
         DataType::Float32 => Some(Arc::new(floats(array)?.unary::<_, Float32Type>(|value| value as f32))),
+        DataType::Float16 => {
+            let rounded = <Float16Type as ArrowPrimitiveType>::Native::from_f64;
+            Some(Arc::new(floats(array)?.unary::<_, Float16Type>(rounded)))
+        }
         DataType::Int64 => Some(Arc::new(integers(array)?)),
         DataType::Int32 => narrowed::<Int32Type>(array),
         DataType::Int16 => narrowed::<Int16Type>(array),

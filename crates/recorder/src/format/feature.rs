@@ -5,10 +5,14 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::format::schema::DEFAULT_FEATURES;
+use crate::format::rate::Rate;
+use crate::format::schema::{DEFAULT_FEATURES, picture_size};
 
 /// Values of a feature in a row.
 const MOST_VALUES: usize = 1 << 20;
+/// Rows a second.
+const LEAST_HZ: f64 = 0.01;
+const GREATEST_HZ: f64 = 1000.0;
 /// Pixels.
 const LONGEST_SIDE: u32 = 16_384;
 
@@ -16,7 +20,7 @@ const LONGEST_SIDE: u32 = 16_384;
 #[derive(Clone, Debug, PartialEq)]
 pub struct DatasetSchema {
     /// Rows a second.
-    pub fps: u32,
+    pub fps: Rate,
     /// LeRobot's class name of the robot.
     pub robot_type: Option<String>,
     /// In the order of the columns, without LeRobot's own five (`timestamp`, `frame_index`, …).
@@ -192,14 +196,17 @@ impl Feature {
     pub(crate) fn of_json(name: &str, feature: &Json) -> Option<Self> {
         let shape: Vec<usize> =
             feature["shape"].as_array()?.iter().map(|side| side.as_u64().map(|side| side as usize)).collect::<Option<_>>()?;
-        let side = |at: usize| shape.get(at).and_then(|side| u32::try_from(*side).ok());
+        let size = || {
+            let (width, height) = picture_size(feature)?;
+            Some((u32::try_from(height).ok()?, u32::try_from(width).ok()?))
+        };
         let is_depth = feature["info"]["is_depth_map"] == true;
-        let kind = match feature["dtype"].as_str()? {
-            "string" => FeatureKind::Text,
-            "video" if is_depth => FeatureKind::Depth { height: side(0)?, width: side(1)? },
-            "video" => FeatureKind::Video { height: side(0)?, width: side(1)? },
-            "image" if !is_depth => FeatureKind::Image { height: side(0)?, width: side(1)? },
-            name => FeatureKind::Numbers { dtype: Dtype::of_name(name)?, shape },
+        let kind = match (feature["dtype"].as_str()?, is_depth) {
+            ("string", _) => FeatureKind::Text,
+            ("video", true) => size().map(|(height, width)| FeatureKind::Depth { height, width })?,
+            ("video", false) => size().map(|(height, width)| FeatureKind::Video { height, width })?,
+            ("image", false) => size().map(|(height, width)| FeatureKind::Image { height, width })?,
+            (name, _) => FeatureKind::Numbers { dtype: Dtype::of_name(name)?, shape },
         };
         Some(Self { name: name.to_owned(), kind, names: feature["names"].clone() })
     }
@@ -210,9 +217,9 @@ fn picture_names() -> Json {
 }
 
 impl DatasetSchema {
-    /// Of features alone.
+    /// Of features alone, at a whole number of rows a second.
     pub fn new(fps: u32, features: Vec<Feature>) -> Self {
-        Self { fps, robot_type: None, features, side: Vec::new(), rig: BTreeMap::new() }
+        Self { fps: fps.into(), robot_type: None, features, side: Vec::new(), rig: BTreeMap::new() }
     }
 
     /// The cameras in the order of the features.
@@ -222,8 +229,8 @@ impl DatasetSchema {
 
     /// What is wrong with it.
     pub(crate) fn fault(&self) -> Option<String> {
-        if !(1..=1000).contains(&self.fps) {
-            return Some(format!("the rate is {} frames a second, expected 1 to 1000", self.fps));
+        if !(LEAST_HZ..=GREATEST_HZ).contains(&self.fps.hz()) {
+            return Some(format!("the rate is {} frames a second, expected {LEAST_HZ} to {GREATEST_HZ}", self.fps));
         }
         let mut names: Vec<&str> = Vec::new();
         let product = |product: usize, side: &usize| product.checked_mul(*side);

@@ -3,16 +3,16 @@
 use std::fs;
 use std::path::Path;
 
-use crate::format::arrays::{integers, strings};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::ReadError;
+use crate::format::json::read_json;
+use crate::format::layout::{Episode, Version};
+use crate::format::rate::Rate;
+use crate::format::schema::{INFO, Info, picture_size};
+use crate::format::tasks::Tasks;
 use crate::commit::FOLDER;
-use crate::format::layout::Version;
-use crate::format::parquet_read::read_parquet;
-use crate::format::schema::{INFO, Info, STATS, TASKS};
-use crate::format::stats::FeatureStats;
 
 /// What `meta/info.json`, the tables and the folder say. Serialises with LeRobot's key names.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -20,7 +20,7 @@ pub struct DatasetInfo {
     pub codebase_version: String,
     /// LeRobot's class name of the robot.
     pub robot_type: Option<String>,
-    pub fps: u32,
+    pub fps: Rate,
     pub total_episodes: u64,
     pub total_frames: u64,
     pub total_tasks: u64,
@@ -63,30 +63,12 @@ impl DatasetInfo {
     /// # Errors
     /// When it is no LeRobotDataset of version 2.0, 2.1 or 3.0, or a table can't be read or contradicts info.json.
     pub fn open(root: &Path) -> Result<Self, ReadError> {
-        let (version, info) = read_any_info(root)?;
-        let layout = version.layout();
-        let tasks = layout.tasks(root, &info)?;
-        let episodes = layout.episodes(root, &info)?;
-        let mut episodes: Vec<EpisodeInfo> = episodes
-            .into_iter()
-            .map(|episode| EpisodeInfo { episode_index: episode.episode_index, length: episode.length, tasks: episode.tasks })
-            .collect();
-        let invalid = |what: String| Err(ReadError::Invalid { path: root.join(INFO), what });
-        if (episodes.len() as u64) < info.total_episodes {
-            return invalid(format!("total_episodes is {}, but the episodes table has {} rows", info.total_episodes, episodes.len()));
-        }
-        // A reader may come between a commit and its last rename; the tables are then ahead.
-        episodes.truncate(info.total_episodes as usize);
-        if let Some((at, episode)) = episodes.iter().enumerate().find(|(at, episode)| episode.episode_index != *at as u64) {
-            return invalid(format!("row {at} of the episodes table is episode {}", episode.episode_index));
-        }
-        let frames = episodes.iter().fold(0u64, |sum, episode| sum.saturating_add(episode.length));
-        if frames != info.total_frames {
-            return invalid(format!("total_frames is {}, but the episodes have {frames} together", info.total_frames));
-        }
-        if (tasks.len() as u64) < info.total_tasks {
-            return invalid(format!("total_tasks is {}, but the tasks table has {} rows", info.total_tasks, tasks.len()));
-        }
+        let Tables { info, tasks, episodes, .. } = read_tables(root)?;
+        let episodes = episodes.into_iter().map(|episode| EpisodeInfo {
+            episode_index: episode.episode_index,
+            length: episode.length,
+            tasks: episode.tasks,
+        });
         let cameras = info.features.iter().filter_map(|(key, feature)| camera(key, feature)).collect();
         Ok(Self {
             codebase_version: info.codebase_version,
@@ -95,10 +77,10 @@ impl DatasetInfo {
             total_episodes: info.total_episodes,
             total_frames: info.total_frames,
             total_tasks: info.total_tasks,
-            tasks,
+            tasks: tasks.into_words(),
             features: info.features,
             cameras,
-            episodes,
+            episodes: episodes.collect(),
             size_on_disk_bytes: size_of(root, 0)?,
             unfinished: root.join(FOLDER).exists(),
         })
@@ -109,13 +91,9 @@ fn camera(key: &str, feature: &Value) -> Option<CameraInfo> {
     if !matches!(feature["dtype"].as_str(), Some("video" | "image")) {
         return None;
     }
+    let (width, height) = picture_size(feature)?;
     let codec = feature["info"]["video.codec"].as_str().or(feature["video_info"]["video.codec"].as_str());
-    Some(CameraInfo {
-        key: key.to_owned(),
-        height: feature["shape"][0].as_u64()?,
-        width: feature["shape"][1].as_u64()?,
-        codec: codec.map(str::to_owned),
-    })
+    Some(CameraInfo { key: key.to_owned(), height, width, codec: codec.map(str::to_owned) })
 }
 
 fn size_of(folder: &Path, depth: usize) -> Result<u64, ReadError> {
@@ -132,26 +110,60 @@ fn size_of(folder: &Path, depth: usize) -> Result<u64, ReadError> {
     Ok(size)
 }
 
+/// What the tables of a dataset say.
+pub(crate) struct Tables {
+    pub(crate) version: Version,
+    pub(crate) info: Info,
+    pub(crate) tasks: Tasks,
+    /// In `episode_index` order, each beginning where the one before ends.
+    pub(crate) episodes: Vec<Episode>,
+}
+
+/// The tables of the dataset at `root`, whose episodes agree with info.json.
+///
+/// # Errors
+/// When one can't be read, or they contradict each other.
+pub(crate) fn read_tables(root: &Path) -> Result<Tables, ReadError> {
+    let (version, info) = read_info(root)?;
+    let layout = version.layout();
+    let tasks = layout.tasks(root)?;
+    let mut episodes = layout.episodes(root, &info)?;
+    let invalid = |what: String| Err(ReadError::Invalid { path: root.join(INFO), what });
+    if (episodes.len() as u64) < info.total_episodes {
+        return invalid(format!("total_episodes is {}, but the episodes table has {} rows", info.total_episodes, episodes.len()));
+    }
+    // A reader may come between a commit and its last rename; the tables are then ahead.
+    episodes.truncate(info.total_episodes as usize);
+    let mut next = 0;
+    for (at, episode) in episodes.iter().enumerate() {
+        if episode.episode_index != at as u64 || episode.first_index != next {
+            let (number, first) = (episode.episode_index, episode.first_index);
+            return invalid(format!("row {at} of the episodes table is episode {number} from row {first}, expected {at} from {next}"));
+        }
+        next = next.saturating_add(episode.length);
+    }
+    if next != info.total_frames {
+        return invalid(format!("total_frames is {}, but the episodes have {next} together", info.total_frames));
+    }
+    Ok(Tables { version, info, tasks, episodes })
+}
+
 /// info.json of any version. Whatever it says of sizes and numbers is within bounds that keep the
 /// rest from overflowing.
-pub(crate) fn read_any_info(root: &Path) -> Result<(Version, Info), ReadError> {
+pub(crate) fn read_info(root: &Path) -> Result<(Version, Info), ReadError> {
     let path = root.join(INFO);
     if !path.is_file() {
         return Err(ReadError::NotADataset { root: root.to_owned() });
     }
-    let mut value = read_json(&path)?;
+    let value = read_json(&path)?;
     let text = value["codebase_version"].as_str().unwrap_or("missing");
     let Some(version) = Version::parse(text) else {
         return Err(ReadError::Version { root: root.to_owned(), found: text.to_owned() });
     };
-    // LeRobot takes 30.0 for 30.
-    if let Some(fps) = value["fps"].as_f64().filter(|fps| fps.fract() == 0.0 && (1.0..=1e6).contains(fps)) {
-        value["fps"] = Value::from(fps as u32);
-    }
     let info: Info = serde_json::from_value(value).map_err(|source| ReadError::Json { path: path.clone(), source })?;
     let invalid = |what: String| Err(ReadError::Invalid { path: path.clone(), what });
-    if info.fps == 0 || info.chunks_size == 0 {
-        return invalid(format!("fps is {} and chunks_size {}, expected above 0", info.fps, info.chunks_size));
+    if info.chunks_size == 0 {
+        return invalid(format!("chunks_size is {}, expected above 0", info.chunks_size));
     }
     let totals = [info.total_episodes, info.total_frames, info.total_tasks];
     if totals.iter().any(|total| *total > MOST_FRAMES) {
@@ -180,51 +192,6 @@ const MOST_FRAMES: u64 = 1 << 40;
 const MOST_FEATURES: usize = 4096;
 /// A picture of 8192x8192 in four channels.
 const MOST_VALUES: u64 = 1 << 28;
-const LARGEST_JSON_BYTES: u64 = 256 << 20;
-
-/// The statistics of `features`, all of which must be there.
-pub(crate) fn read_stats(root: &Path, features: &[String]) -> Result<Vec<(String, FeatureStats)>, ReadError> {
-    let path = root.join(STATS);
-    let value = read_json(&path)?;
-    let stats = features.iter().map(|feature| {
-        let what = format!("there are no statistics of {feature} with mean, std, min, max, count and quantiles");
-        let stats = value.get(feature).and_then(FeatureStats::from_json).ok_or(ReadError::Invalid { path: path.clone(), what })?;
-        Ok((feature.clone(), stats))
-    });
-    stats.collect()
-}
-
-pub(crate) fn read_json(path: &Path) -> Result<Value, ReadError> {
-    let failed = |source| ReadError::Io { path: path.to_owned(), source };
-    let bytes = fs::metadata(path).map_err(failed)?.len();
-    if bytes > LARGEST_JSON_BYTES {
-        return Err(ReadError::Invalid {
-            path: path.to_owned(),
-            what: format!("it has {bytes} bytes, expected at most {LARGEST_JSON_BYTES}"),
-        });
-    }
-    let text = fs::read_to_string(path).map_err(failed)?;
-    serde_json::from_str(&text).map_err(|source| ReadError::Json { path: path.to_owned(), source })
-}
-
-/// The task sentences; row `i` has to be task `i`.
-pub(crate) fn read_tasks(root: &Path) -> Result<Vec<String>, ReadError> {
-    let path = root.join(TASKS);
-    let invalid = |what: &str| ReadError::Invalid { path: path.clone(), what: what.to_owned() };
-    let mut tasks = Vec::new();
-    for batch in read_parquet(&path, &["task_index", "task", "__index_level_0__"])? {
-        let indices = integers(&batch, "task_index").ok_or_else(|| invalid("there is no column task_index of int64"))?;
-        let names = batch.column_by_name("task").or_else(|| batch.column_by_name("__index_level_0__"));
-        let names = names.and_then(strings).ok_or_else(|| invalid("there is no column task of strings"))?;
-        for (index, name) in indices.into_iter().zip(names) {
-            if index != tasks.len() as u64 {
-                return Err(invalid(&format!("row {} has task_index {index}", tasks.len())));
-            }
-            tasks.push(name);
-        }
-    }
-    Ok(tasks)
-}
 
 /// The parquet files one folder down, in the order in which LeRobot reads them.
 pub(crate) fn parquet_files(tree: &Path) -> Result<Vec<std::path::PathBuf>, ReadError> {

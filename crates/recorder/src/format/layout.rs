@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::Array;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -11,10 +11,12 @@ use serde_json::{Map, Value};
 use super::template::fill;
 use crate::ReadError;
 
-use crate::format::arrays::{floats, integers, strings, to_json};
-use crate::format::info::{parquet_files, read_json, read_tasks};
+use crate::format::arrays::{floats, integers, lists_of_strings, to_json};
+use crate::format::info::parquet_files;
+use crate::format::json::{read_json, read_lines};
 use crate::format::parquet_read::read_parquet;
-use crate::format::schema::{EPISODES, INFO, Info};
+use crate::format::schema::{EPISODES, EPISODES_21, EPISODES_STATS_21, INFO, Info};
+use crate::format::tasks::Tasks;
 
 /// Versions of the format that can be read and written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -88,8 +90,8 @@ pub struct EpisodeVideoSpan {
 
 /// What differs between the versions.
 pub(crate) trait Layout: Sync {
-    /// In `task_index` order.
-    fn tasks(&self, root: &Path, info: &Info) -> Result<Vec<String>, ReadError>;
+    /// None where there is no such table.
+    fn tasks(&self, root: &Path) -> Result<Tasks, ReadError>;
 
     /// In `episode_index` order, as many as the tables have.
     fn episodes(&self, root: &Path, info: &Info) -> Result<Vec<Episode>, ReadError>;
@@ -115,11 +117,8 @@ fn filled(root: &Path, template: &str, numbers: &[(&str, u64)], key: Option<&str
 struct SharedFiles;
 
 impl Layout for SharedFiles {
-    fn tasks(&self, root: &Path, info: &Info) -> Result<Vec<String>, ReadError> {
-        if info.total_tasks == 0 {
-            return Ok(Vec::new());
-        }
-        read_tasks(root)
+    fn tasks(&self, root: &Path) -> Result<Tasks, ReadError> {
+        Tasks::read(root)
     }
 
     fn episodes(&self, root: &Path, info: &Info) -> Result<Vec<Episode>, ReadError> {
@@ -141,15 +140,14 @@ impl Layout for SharedFiles {
                 let missing = |name: &str| invalid(&path, format!("there is no usable column {name}"));
                 let integer = |name: &str| integers(&batch, name).ok_or_else(|| missing(name));
                 let seconds = |name: &str| floats(&batch, name).ok_or_else(|| missing(name));
-                let [index, length, chunk, file, from, to] = [
-                    integer(plain[0])?,
-                    integer(plain[1])?,
-                    integer(plain[2])?,
-                    integer(plain[3])?,
-                    integer(plain[4])?,
-                    integer(plain[5])?,
-                ];
-                let tasks = batch.column_by_name("tasks").and_then(|column| column.as_list_opt::<i32>());
+                let [index, chunk, file, from, to] =
+                    [integer(plain[0])?, integer(plain[2])?, integer(plain[3])?, integer(plain[4])?, integer(plain[5])?];
+                // LeRobot can do without the length.
+                let length = match batch.column_by_name(plain[1]) {
+                    Some(_) => integer(plain[1])?,
+                    None => from.iter().zip(&to).map(|(from, to)| to.wrapping_sub(*from)).collect(),
+                };
+                let tasks = batch.column_by_name("tasks").and_then(lists_of_strings);
                 let mut spans = Vec::new();
                 for key in &keys {
                     let [chunk, file, begin, end] = of_video(key);
@@ -174,7 +172,7 @@ impl Layout for SharedFiles {
                         let path = filled(root, template, &[("chunk_index", chunk[row]), ("file_index", file[row])], Some(key))?;
                         videos.push(EpisodeVideoSpan { key: (*key).to_owned(), path, from_s: begin[row], to_s: end[row] });
                     }
-                    let tasks = tasks.filter(|tasks| tasks.is_valid(row)).and_then(|tasks| strings(&tasks.value(row))).unwrap_or_default();
+                    let tasks = tasks.as_ref().map(|tasks| tasks[row].clone()).unwrap_or_default();
                     episodes.push(Episode {
                         episode_index: index[row],
                         length: length[row],
@@ -226,22 +224,8 @@ struct OneFileAnEpisode {
 }
 
 impl Layout for OneFileAnEpisode {
-    fn tasks(&self, root: &Path, info: &Info) -> Result<Vec<String>, ReadError> {
-        #[derive(Deserialize)]
-        struct Line {
-            task_index: u64,
-            task: String,
-        }
-        let path = root.join("meta/tasks.jsonl");
-        if info.total_tasks == 0 && !path.exists() {
-            return Ok(Vec::new());
-        }
-        let mut lines: Vec<Line> = read_lines(&path)?;
-        lines.sort_by_key(|line| line.task_index);
-        match lines.iter().enumerate().find(|(at, line)| line.task_index != *at as u64) {
-            Some((at, line)) => Err(invalid(&path, format!("task_index {} stands where {at} is expected", line.task_index))),
-            None => Ok(lines.into_iter().map(|line| line.task).collect()),
-        }
+    fn tasks(&self, root: &Path) -> Result<Tasks, ReadError> {
+        Tasks::read_lines(root)
     }
 
     fn episodes(&self, root: &Path, info: &Info) -> Result<Vec<Episode>, ReadError> {
@@ -252,7 +236,7 @@ impl Layout for OneFileAnEpisode {
             #[serde(default)]
             tasks: Vec<String>,
         }
-        let path = root.join("meta/episodes.jsonl");
+        let path = root.join(EPISODES_21);
         if info.total_episodes == 0 && !path.exists() {
             return Ok(Vec::new());
         }
@@ -268,7 +252,7 @@ impl Layout for OneFileAnEpisode {
                 let template =
                     template.ok_or_else(|| invalid(&root.join(INFO), "there is no video_path, but a video feature".to_owned()))?;
                 let path = filled(root, template, &numbers, Some(key))?;
-                videos.push(EpisodeVideoSpan { key: key.to_owned(), path, from_s: 0.0, to_s: length as f64 / f64::from(info.fps) });
+                videos.push(EpisodeVideoSpan { key: key.to_owned(), path, from_s: 0.0, to_s: info.fps.seconds(length) });
             }
             let data_path = filled(root, &info.data_path, &numbers, None)?;
             episodes.push(Episode { episode_index, length, tasks, first_index, data_path, rows_before: 0, videos });
@@ -284,7 +268,7 @@ impl Layout for OneFileAnEpisode {
             episode_index: u64,
             stats: Map<String, Value>,
         }
-        let path = root.join("meta/episodes_stats.jsonl");
+        let path = root.join(EPISODES_STATS_21);
         if !self.has_episode_stats || !path.exists() {
             return Ok(None);
         }
@@ -292,15 +276,6 @@ impl Layout for OneFileAnEpisode {
         lines.sort_by_key(|line| line.episode_index);
         Ok(Some(lines.into_iter().map(|line| line.stats).collect()))
     }
-}
-
-fn read_lines<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Vec<T>, ReadError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
-    let lines = text.lines().filter(|line| !line.trim().is_empty());
-    lines
-        .map(|line| serde_json::from_str(line))
-        .collect::<Result<_, _>>()
-        .map_err(|source| ReadError::Json { path: path.to_owned(), source })
 }
 
 /// The statistics of the whole dataset by feature; `None` when there is no such file.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use arrow::array::RecordBatch;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::errors::ParquetError;
 
 use crate::ReadError;
@@ -24,13 +24,15 @@ pub(crate) fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, ParquetEr
     result.map_err(|source| ReadError::Parquet { path: path.to_owned(), source })
 }
 
-/// The file at `path` and its footer.
+/// The file at `path` and its footer. Columns have the types that parquet itself gives them: what its writer
+/// had them in (dictionaries, views, large or fixed-size lists) makes no difference to what they hold.
 ///
 /// # Errors
 /// When it can't be read or has none.
 pub(crate) fn footer(path: &Path) -> Result<(File, ArrowReaderMetadata), ReadError> {
     let file = File::open(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
-    let footer = guarded(path, || ArrowReaderMetadata::load(&file, Default::default()))?;
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let footer = guarded(path, || ArrowReaderMetadata::load(&file, options))?;
     Ok((file, footer))
 }
 

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::format::feature::{DatasetSchema, Feature, FeatureKind};
+use crate::format::json::pretty;
+use crate::format::rate::Rate;
 use crate::media::depth::DepthRange;
 use crate::write::options::{Layout, RecorderOptions, VideoOptions};
 
@@ -23,8 +25,13 @@ pub(crate) const TASKS: &str = "meta/tasks.parquet";
 pub(crate) const RIG: &str = "meta/sinew.json";
 
 pub(crate) const VERSION_21: &str = "v2.1";
-const DATA_PATH_21: &str = "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet";
-const VIDEO_PATH_21: &str = "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4";
+pub(crate) const DATA_PATH_21: &str = "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet";
+pub(crate) const VIDEO_PATH_21: &str = "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4";
+pub(crate) const TASKS_21: &str = "meta/tasks.jsonl";
+pub(crate) const EPISODES_21: &str = "meta/episodes.jsonl";
+pub(crate) const EPISODES_STATS_21: &str = "meta/episodes_stats.jsonl";
+/// What Sinew says of each episode, a JSON object a line.
+pub(crate) const LOG: &str = "meta/sinew_episodes.jsonl";
 
 /// The columns that every dataset has, in order, with numpy's names of their types.
 pub(crate) const DEFAULT_FEATURES: [(&str, &str); 5] =
@@ -35,7 +42,7 @@ pub(crate) const DEFAULT_FEATURES: [(&str, &str); 5] =
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Info {
     pub(crate) codebase_version: String,
-    pub(crate) fps: u32,
+    pub(crate) fps: Rate,
     pub(crate) features: Map<String, Value>,
     #[serde(default)]
     pub(crate) total_episodes: u64,
@@ -146,7 +153,7 @@ impl Info {
 }
 
 /// What LeRobot keeps of a video feature, in its order.
-pub(crate) fn video_info((width, height, fps): (u32, u32, u32), is_depth: bool, video: &VideoOptions, depth: &DepthRange) -> Value {
+pub(crate) fn video_info((width, height, fps): (u32, u32, Rate), is_depth: bool, video: &VideoOptions, depth: &DepthRange) -> Value {
     let VideoOptions { quality, keyframe_interval, pixel_format, preset, .. } = video;
     let preset = preset.as_ref().map_or(Value::Null, |preset| preset.parse::<u64>().map_or_else(|_| json!(preset), |number| json!(number)));
     let (codec, pixel_format, channels, keyframes, quality, preset, extra) = if is_depth {
@@ -174,15 +181,6 @@ pub(crate) fn video_info((width, height, fps): (u32, u32, u32), is_depth: bool, 
         info.extend(depth.info());
     }
     info
-}
-
-/// JSON indented by four spaces, as LeRobot writes it.
-pub(crate) fn pretty(value: &impl Serialize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
-    let written = value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter));
-    debug_assert!(written.is_ok(), "writing to memory a value whose keys are strings cannot fail");
-    bytes
 }
 
 /// The feature of the camera called `name`.
@@ -225,6 +223,24 @@ impl FileIndex {
 impl std::fmt::Display for FileIndex {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "chunk-{:03}/file-{:03}", self.chunk, self.file)
+    }
+}
+
+/// Width and height of a camera's images. Mostly they are declared as height, width and channels; names that
+/// begin with the channels, or a shape that makes sense in that order only, say that the channels come first,
+/// as some converters have it.
+pub(crate) fn picture_size(feature: &Value) -> Option<(u64, u64)> {
+    let side = |at: usize| feature["shape"][at].as_u64();
+    if has_channels_first(feature) { Some((side(2)?, side(1)?)) } else { Some((side(1)?, side(0)?)) }
+}
+
+fn has_channels_first(feature: &Value) -> bool {
+    let is_channels = |at: usize| feature["names"][at].as_str().map(|name| matches!(name, "channel" | "channels" | "c" | "C"));
+    let channels = |at: usize| matches!(feature["shape"][at].as_u64(), Some(1 | 3 | 4));
+    match (is_channels(0), is_channels(2)) {
+        (Some(true), _) => true,
+        (_, Some(true)) => false,
+        _ => channels(0) && !channels(2),
     }
 }
 

@@ -27,6 +27,7 @@ pub(crate) struct FeatureStats {
     pub(crate) max: Vec<f64>,
     pub(crate) mean: Vec<f64>,
     pub(crate) std: Vec<f64>,
+    /// Empty where they are not known.
     pub(crate) quantiles: [Vec<f64>; 5],
     /// The values are f32 widened, and are squared as such when merged.
     single: bool,
@@ -55,7 +56,9 @@ impl FeatureStats {
             quantiles.iter_mut().zip(found).for_each(|(all, q)| all.push(q));
         }
         let widen = |v: Vec<f32>| v.into_iter().map(f64::from).collect();
-        Self { is_image: false, count, min: widen(min), max: widen(max), mean: widen(mean), std, quantiles, single: true }
+        let mut stats = Self { is_image: false, count, min: widen(min), max: widen(max), mean: widen(mean), std, quantiles, single: true };
+        stats.spoil(|d| rows.iter().skip(d).step_by(width).any(|value| value.is_nan()));
+        stats
     }
 
     /// Of `rows`, `[n, width]` row-major with `n >= 1`, which count as `count`.
@@ -83,7 +86,19 @@ impl FeatureStats {
             stats.mean.push(mean);
             stats.quantiles.iter_mut().zip(quantiles).for_each(|(all, q)| all.push(q));
         }
+        stats.spoil(|d| rows.iter().skip(d).step_by(width).any(|value| value.is_nan()));
         stats
+    }
+
+    /// Makes of dimensions with values that are not finite what numpy makes of them: NaN.
+    fn spoil(&mut self, has_nan: impl Fn(usize) -> bool) {
+        for d in (0..self.mean.len()).filter(|d| !self.mean[*d].is_finite()).collect::<Vec<_>>() {
+            let lists = [&mut self.std].into_iter().chain(&mut self.quantiles);
+            lists.for_each(|list| list[d] = f64::NAN);
+            if has_nan(d) {
+                (self.min[d], self.max[d], self.mean[d]) = (f64::NAN, f64::NAN, f64::NAN);
+            }
+        }
     }
 
     /// The statistics of two sets of rows taken together.
@@ -131,6 +146,7 @@ impl FeatureStats {
         for key in KEYS {
             let value = match self.values(key) {
                 None => json!([self.count]),
+                Some([]) => continue,
                 Some(values) if self.is_image => values.iter().map(|v| json!([[v]])).collect(),
                 Some(values) => json!(values),
             };
@@ -148,17 +164,24 @@ impl FeatureStats {
         value
     }
 
-    /// Reads what [`Self::to_json`] or LeRobot wrote; `None` when it is anything else.
+    /// Reads what [`Self::to_json`] or LeRobot wrote; `None` when it is anything else, or without quantiles.
     pub(crate) fn from_json(value: &Value) -> Option<Self> {
+        Self::from_json_in_part(value).filter(|stats| stats.quantiles.iter().all(|values| !values.is_empty()))
+    }
+
+    /// The same, but quantiles may be missing, as in statistics of LeRobot before 0.4.
+    pub(crate) fn from_json_in_part(value: &Value) -> Option<Self> {
         let is_image = value.get("mean")?.get(0)?.is_array();
+        // What is not finite is null.
+        let number = |value: &Value| if value.is_null() { Some(f64::NAN) } else { value.as_f64() };
         let list = |key: &str| -> Option<Vec<f64>> {
             let list = value.get(key)?.as_array()?;
-            list.iter().map(|v| if is_image { v.get(0)?.get(0)?.as_f64() } else { v.as_f64() }).collect()
+            list.iter().map(|v| if is_image { number(v.get(0)?.get(0)?) } else { number(v) }).collect()
         };
         let mean = list("mean")?;
         let mut quantiles: [Vec<f64>; 5] = Default::default();
         for (values, (key, _)) in quantiles.iter_mut().zip(QUANTILES) {
-            *values = list(key)?;
+            *values = list(key).unwrap_or_default();
         }
         let stats = Self {
             is_image,
@@ -171,7 +194,9 @@ impl FeatureStats {
             single: false,
         };
         let width = stats.mean.len();
-        KEYS.iter().filter_map(|key| stats.values(key)).all(|values| values.len() == width).then_some(stats)
+        let quantiles = stats.quantiles.iter().filter(|values| !values.is_empty());
+        let values = [&stats.min, &stats.max, &stats.std].into_iter().chain(quantiles);
+        (values.into_iter().all(|values| values.len() == width) && width > 0).then_some(stats)
     }
 }
 

@@ -15,6 +15,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use serde_json::{Map, Value, json};
 
+use crate::format::rate::Rate;
 use crate::format::schema::{DEFAULT_FEATURES, FileIndex};
 use crate::format::stats::{FeatureStats, KEYS};
 
@@ -81,9 +82,9 @@ pub(crate) fn rows_file(columns: Vec<(String, ArrayRef, Option<Value>)>) -> Resu
 }
 
 /// The columns that LeRobot gives every row: of an episode whose rows are of these tasks.
-pub(crate) fn default_columns(fps: u32, episode_index: u64, first_index: u64, tasks: &[u64]) -> Vec<(String, ArrayRef, Option<Value>)> {
+pub(crate) fn default_columns(fps: Rate, episode_index: u64, first_index: u64, tasks: &[u64]) -> Vec<(String, ArrayRef, Option<Value>)> {
     let length = tasks.len() as u64;
-    let timestamps: Float32Array = (0..length).map(|frame| (frame as f64 / f64::from(fps)) as f32).collect();
+    let timestamps: Float32Array = (0..length).map(|frame| fps.seconds(frame) as f32).collect();
     let columns: [ArrayRef; 5] = [
         Arc::new(timestamps),
         int64(0..length),
@@ -111,11 +112,17 @@ pub(crate) fn image_column(images: &[Vec<u8>]) -> Result<ArrayRef, ArrowError> {
     Ok(Arc::new(StructArray::from(vec![(field("bytes", &bytes), bytes), (field("path", &paths), paths)])))
 }
 
-/// The tasks table; task `i` is row `i`. pandas finds in the metadata that `task` is the index,
-/// without which LeRobot answers numbers for sentences.
+/// The tasks table; task `i` is row `i`.
 pub(crate) fn tasks_file(tasks: &[String]) -> Result<Vec<u8>, ParquetError> {
+    numbered_tasks_file((0..).zip(tasks.iter().map(String::as_str)))
+}
+
+/// The tasks table: `task_index` and sentence of each. pandas finds in the metadata that `task` is the index,
+/// without which LeRobot answers numbers for sentences.
+pub(crate) fn numbered_tasks_file<'a>(tasks: impl Iterator<Item = (u64, &'a str)>) -> Result<Vec<u8>, ParquetError> {
+    let (indices, words): (Vec<u64>, Vec<&str>) = tasks.unzip();
     let columns: Vec<(String, ArrayRef)> =
-        vec![("task_index".to_owned(), int64(0..tasks.len() as u64)), ("task".to_owned(), Arc::new(StringArray::from_iter_values(tasks)))];
+        vec![("task_index".to_owned(), int64(indices)), ("task".to_owned(), Arc::new(StringArray::from_iter_values(words)))];
     let pandas = json!({
         "index_columns": ["task"],
         "column_indexes": [

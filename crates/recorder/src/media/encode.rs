@@ -2,11 +2,11 @@
 
 use std::io::Cursor;
 
-use crate::RecordError;
 use crate::format::feature::{FeatureKind, PictureFeature};
 use crate::media::ffmpeg::FfmpegEncoder;
 use crate::media::h264::H264Encoder;
 use crate::write::options::{RecorderOptions, VideoOptions};
+use crate::{Rate, RecordError};
 
 /// Takes an encoded frame: the sample entry that a decoder needs (empty for stills), the bytes, and
 /// whether it can be decoded alone.
@@ -23,7 +23,7 @@ pub(crate) trait PictureEncoder: Send {
 }
 
 /// The encoder of a feature.
-pub(crate) fn encoder_of(feature: &PictureFeature, fps: u32, options: &RecorderOptions) -> Result<Box<dyn PictureEncoder>, RecordError> {
+pub(crate) fn encoder_of(feature: &PictureFeature, fps: Rate, options: &RecorderOptions) -> Result<Box<dyn PictureEncoder>, RecordError> {
     let PictureFeature { key, width, height, kind } = feature;
     let (width, height) = (*width, *height);
     Ok(match kind {

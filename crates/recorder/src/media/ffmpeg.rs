@@ -8,11 +8,11 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-use crate::RecordError;
 use crate::media::depth::DepthRange;
 use crate::media::encode::{PictureEncoder, Ready};
 use crate::media::mp4_read::{boxes, child, word};
 use crate::write::options::VideoOptions;
+use crate::{Rate, RecordError};
 
 /// The environment's name for the program, where it is not `ffmpeg`.
 const PROGRAM: &str = "FFMPEG";
@@ -52,7 +52,7 @@ enum Frame {
 }
 
 impl FfmpegEncoder {
-    pub(crate) fn colour(camera: &str, width: u32, height: u32, fps: u32, video: &VideoOptions) -> Result<Self, RecordError> {
+    pub(crate) fn colour(camera: &str, width: u32, height: u32, fps: Rate, video: &VideoOptions) -> Result<Self, RecordError> {
         let VideoOptions { encoder, quality, keyframe_interval, pixel_format, preset } = video;
         let mut options = vec!["-pix_fmt".to_owned(), pixel_format.clone(), "-g".to_owned(), keyframe_interval.to_string()];
         let quality_option = match encoder.as_str() {
@@ -75,7 +75,7 @@ impl FfmpegEncoder {
     }
 
     /// Depth as LeRobot writes it: 12-bit codes in lossless HEVC.
-    pub(crate) fn depth(camera: &str, width: u32, height: u32, fps: u32, range: &DepthRange) -> Result<Self, RecordError> {
+    pub(crate) fn depth(camera: &str, width: u32, height: u32, fps: Rate, range: &DepthRange) -> Result<Self, RecordError> {
         let options = ["-pix_fmt", "gray12le", "-g", "2", "-x265-params", "lossless=1:bframes=0:open-gop=0:log-level=error"];
         let options = options.map(str::to_owned);
         Self::start(camera, "libx265", ("gray12le", width, height, fps), &options, Some(range.table()))
@@ -84,14 +84,16 @@ impl FfmpegEncoder {
     fn start(
         camera: &str,
         encoder: &str,
-        (format, width, height, fps): (&str, u32, u32, u32),
+        (format, width, height, fps): (&str, u32, u32, Rate),
         options: &[String],
         codes: Option<Vec<u16>>,
     ) -> Result<Self, RecordError> {
         let fault = |what: String| RecordError::Encoder { camera: camera.to_owned(), encoder: format!("ffmpeg's {encoder}"), what };
         let mut command = command();
+        let (frames, seconds) = fps.fraction();
+        let fps = if seconds == 1 { frames.to_string() } else { format!("{frames}/{seconds}") };
         command.args(["-f", "rawvideo", "-pix_fmt", format]);
-        command.args(["-s", &format!("{width}x{height}"), "-r", &fps.to_string(), "-i", "pipe:0", "-an", "-c:v", encoder]);
+        command.args(["-s", &format!("{width}x{height}"), "-r", &fps, "-i", "pipe:0", "-an", "-c:v", encoder]);
         command.args(options);
         command.args(["-f", "mp4", "-movflags", "+frag_every_frame+empty_moov+default_base_moof", "-flush_packets", "1", "pipe:1"]);
         // What SVT-AV1 says of itself goes to the same place as ffmpeg's errors.

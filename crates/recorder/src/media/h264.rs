@@ -4,10 +4,10 @@ use openh264::OpenH264API;
 use openh264::encoder::{BitRate, Complexity, Encoder, EncoderConfig, FrameRate, FrameType, IntraFramePeriod, RateControlMode, VuiConfig};
 use openh264::formats::YUVSlices;
 
-use crate::RecordError;
 use crate::media::encode::{PictureEncoder, Ready};
 use crate::media::h264_settings::{set_quantizer, use_cabac};
 use crate::media::mp4::avc1_entry;
+use crate::{Rate, RecordError};
 
 /// How much coarser frames between key frames are quantized. Where nothing moves they repeat the key frame
 /// as it is, in place of encoding the sensor's noise anew; x264, which LeRobot uses, does so more strongly.
@@ -40,13 +40,20 @@ pub(crate) struct H264Encoder {
 
 impl H264Encoder {
     /// `width` and `height` must be even.
-    pub(crate) fn new(camera: &str, width: u32, height: u32, fps: u32, quantizer: u8, keyframe_interval: u32) -> Result<Self, RecordError> {
+    pub(crate) fn new(
+        camera: &str,
+        width: u32,
+        height: u32,
+        fps: Rate,
+        quantizer: u8,
+        keyframe_interval: u32,
+    ) -> Result<Self, RecordError> {
         // Without rate control no frame is ever skipped, which would shift every later image against its row.
         let config = EncoderConfig::new()
             .rate_control_mode(RateControlMode::Off)
             .skip_frames(false)
             .bitrate(BitRate::from_bps(100_000_000))
-            .max_frame_rate(FrameRate::from_hz(fps as f32))
+            .max_frame_rate(FrameRate::from_hz(fps.hz() as f32))
             .intra_frame_period(IntraFramePeriod::from_num_frames(keyframe_interval))
             .complexity(Complexity::Low)
             .scene_change_detect(false)
@@ -227,7 +234,7 @@ mod tests {
 
     /// How many bytes each frame takes and whether it is a key frame: 20 of grey with `noise` on it, given 32 random bits.
     fn sizes(quantizer: u8, keyframe_interval: u32, noise: impl Fn(u32) -> u8) -> Vec<(usize, bool)> {
-        let mut encoder = H264Encoder::new("front", 128, 96, 30, quantizer, keyframe_interval).unwrap();
+        let mut encoder = H264Encoder::new("front", 128, 96, 30.into(), quantizer, keyframe_interval).unwrap();
         let mut rgb = vec![0; 128 * 96 * 3];
         let mut state = 1u32;
         let mut sizes = Vec::new();

@@ -1,15 +1,27 @@
 //! Just enough of ISO 14496-12 and -15 to write one track of video: constant frame rate, starting at 0.
 
-/// Media time units of one frame. The timescale is `fps * FRAME_DURATION`, so a frame's time is
-/// exact (15360 a second at 30 fps, as ffmpeg has it).
-pub(crate) const FRAME_DURATION: u32 = 512;
+use crate::Rate;
+
+/// What a frame is divided into: its time is exact in units of a fraction's numerator times this a second
+/// (15360 at 30 fps, as ffmpeg has it), of which it lasts the denominator times this.
+const PARTS_OF_FRAME: u32 = 512;
 
 /// What every frame of a track has in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Track {
     pub(crate) width: u16,
     pub(crate) height: u16,
-    pub(crate) fps: u32,
+    pub(crate) fps: Rate,
+}
+
+impl Track {
+    /// Units of time a second, and how many a frame lasts.
+    fn time(&self) -> (u32, u32) {
+        let (frames, seconds) = self.fps.fraction();
+        // Fewer where a frame that is shown some frames late would be too many units late for 32 bits.
+        let parts = PARTS_OF_FRAME.min((1 << 27) / frames.max(seconds));
+        (frames * parts, seconds * parts)
+    }
 }
 
 /// The frames of a track in order.
@@ -84,8 +96,9 @@ const UNITY_MATRIX: [u32; 9] = [0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x4000_0000]
 
 /// The index of the file. `entry` is the sample entry: what a decoder has to know.
 pub(crate) fn moov(track: &Track, entry: &[u8], samples: &Samples) -> Vec<u8> {
-    let timescale = (track.fps * FRAME_DURATION).to_be_bytes();
-    let duration = (samples.sizes.len() as u64 * u64::from(FRAME_DURATION)).to_be_bytes();
+    let (timescale, frame_duration) = track.time();
+    let timescale = timescale.to_be_bytes();
+    let duration = (samples.sizes.len() as u64 * u64::from(frame_duration)).to_be_bytes();
     let matrix = words(&UNITY_MATRIX);
     let no_dates = [0u8; 16];
 
@@ -115,28 +128,28 @@ pub(crate) fn moov(track: &Track, entry: &[u8], samples: &Samples) -> Vec<u8> {
     // Flag 1: the data is in this file.
     let url = full_box(b"url ", 0, 1, &[]);
     let dinf = make_box(b"dinf", &[&full_box(b"dref", 0, 0, &[&1u32.to_be_bytes(), &url])]);
-    let minf = make_box(b"minf", &[&vmhd, &dinf, &sample_table(entry, samples)]);
+    let minf = make_box(b"minf", &[&vmhd, &dinf, &sample_table(entry, samples, frame_duration)]);
     let mdia = make_box(b"mdia", &[&mdhd, &hdlr, &minf]);
     let edts = if samples.late.is_empty() {
         Vec::new()
     } else {
         // A frame is decoded at its number; the first to be shown is as late as it can be.
         let first = samples.late.iter().zip(0u64..).map(|(late, decoded)| decoded + u64::from(*late)).min().unwrap_or(0);
-        let start = (first * u64::from(FRAME_DURATION)).to_be_bytes();
+        let start = (first * u64::from(frame_duration)).to_be_bytes();
         make_box(b"edts", &[&full_box(b"elst", 1, 0, &[&1u32.to_be_bytes(), &duration, &start, &0x10000u32.to_be_bytes()])])
     };
     let trak = make_box(b"trak", &[&tkhd, &edts, &mdia]);
     make_box(b"moov", &[&mvhd, &trak])
 }
 
-fn sample_table(entry: &[u8], samples: &Samples) -> Vec<u8> {
+fn sample_table(entry: &[u8], samples: &Samples, frame_duration: u32) -> Vec<u8> {
     let count = samples.sizes.len() as u32;
     let stsd = full_box(b"stsd", 0, 0, &[&1u32.to_be_bytes(), entry]);
-    let stts = full_box(b"stts", 0, 0, &[&words(&[1, count, FRAME_DURATION])]);
+    let stts = full_box(b"stts", 0, 0, &[&words(&[1, count, frame_duration])]);
     let ctts = if samples.late.is_empty() {
         Vec::new()
     } else {
-        let late: Vec<u32> = samples.late.iter().flat_map(|late| [1, late * FRAME_DURATION]).collect();
+        let late: Vec<u32> = samples.late.iter().flat_map(|late| [1, late * frame_duration]).collect();
         full_box(b"ctts", 0, 0, &[&count.to_be_bytes(), &words(&late)])
     };
     let key_frames: Vec<u32> = samples.key_frames.iter().map(|frame| frame + 1).collect();

@@ -7,7 +7,7 @@ use sinew_core::Image;
 
 use super::{DatasetReader, row_time_s};
 use crate::ReadError;
-use crate::format::arrays::{batch_integers, numbers, strings};
+use crate::format::arrays::{integers, numbers, strings};
 use crate::format::schema::{is_camera, is_depth};
 use crate::media::picture;
 use crate::media::video_reader::VideoReader;
@@ -198,7 +198,7 @@ impl Columns {
         let batch = reader.rows(episode, 0..entry.length)?;
         let path = reader.root().join(&entry.data_path);
         let invalid = |what: String| ReadError::Invalid { path: path.clone(), what };
-        let task_index = batch_integers(&batch, "task_index").ok_or_else(|| invalid("there is no usable column task_index".to_owned()))?;
+        let task_index = integers(&batch, "task_index").ok_or_else(|| invalid("there is no usable column task_index".to_owned()))?;
         let (mut values, mut pictures) = (BTreeMap::new(), BTreeMap::new());
         for (key, feature) in reader.features() {
             let dtype = feature["dtype"].as_str().unwrap_or_default();

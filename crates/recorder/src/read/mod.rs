@@ -16,13 +16,14 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReader
 use serde_json::{Map, Value};
 use sinew_core::Image;
 
-use crate::ReadError;
+use crate::{Rate, ReadError};
 
 use crate::format::arrays;
-use crate::format::info::read_any_info;
+use crate::format::info::{Tables, read_tables};
 use crate::format::layout::{Episode, Version, dataset_stats};
 use crate::format::parquet_read;
-use crate::format::schema::{INFO, Info, is_camera};
+use crate::format::schema::{Info, is_camera};
+use crate::format::tasks::Tasks;
 use crate::media::picture;
 use crate::media::video_reader::VideoReader;
 
@@ -38,7 +39,7 @@ pub struct DatasetReader {
     root: PathBuf,
     version: Version,
     info: Info,
-    tasks: Vec<String>,
+    tasks: Tasks,
     episodes: Vec<Episode>,
     /// The footers of data files that were read.
     footers: Mutex<HashMap<String, ArrowReaderMetadata>>,
@@ -52,35 +53,12 @@ impl DatasetReader {
     /// When it is no LeRobotDataset of such a version, or its tables can't be read or contradict
     /// each other.
     pub fn open(root: &Path) -> Result<Self, ReadError> {
-        let (version, info) = read_any_info(root)?;
-        let layout = version.layout();
-        let tasks = layout.tasks(root, &info)?;
-        let mut episodes = layout.episodes(root, &info)?;
-        let invalid = |what: String| Err(ReadError::Invalid { path: root.join(INFO), what });
-        if (episodes.len() as u64) < info.total_episodes {
-            return invalid(format!("total_episodes is {}, but the episodes table has {} rows", info.total_episodes, episodes.len()));
-        }
-        // A reader may come between a commit and its last rename; the tables are then ahead.
-        episodes.truncate(info.total_episodes as usize);
-        let mut next = 0;
-        for (at, episode) in episodes.iter().enumerate() {
-            if episode.episode_index != at as u64 || episode.first_index != next {
-                let (number, first) = (episode.episode_index, episode.first_index);
-                return invalid(format!("row {at} of the episodes table is episode {number} from row {first}, expected {at} from {next}"));
-            }
-            next = next.saturating_add(episode.length);
-        }
-        if next != info.total_frames {
-            return invalid(format!("total_frames is {}, but the episodes have {next} together", info.total_frames));
-        }
-        if (tasks.len() as u64) < info.total_tasks {
-            return invalid(format!("total_tasks is {}, but the tasks table has {} rows", info.total_tasks, tasks.len()));
-        }
+        let Tables { version, info, tasks, episodes } = read_tables(root)?;
         Ok(Self::assemble(root, version, info, tasks, episodes))
     }
 
     /// Of parts that are known to be right; paths of episodes may also be absolute.
-    pub(crate) fn assemble(root: &Path, version: Version, info: Info, tasks: Vec<String>, episodes: Vec<Episode>) -> Self {
+    pub(crate) fn assemble(root: &Path, version: Version, info: Info, tasks: Tasks, episodes: Vec<Episode>) -> Self {
         Self { root: root.to_owned(), version, info, tasks, episodes, footers: Mutex::default(), fetch: None }
     }
 
@@ -97,7 +75,7 @@ impl DatasetReader {
     }
 
     /// Rows a second.
-    pub fn fps(&self) -> u32 {
+    pub fn fps(&self) -> Rate {
         self.info.fps
     }
 
@@ -118,7 +96,7 @@ impl DatasetReader {
 
     /// Instruction sentences in `task_index` order.
     pub fn tasks(&self) -> &[String] {
-        &self.tasks
+        self.tasks.words()
     }
 
     /// In `episode_index` order.
@@ -214,7 +192,7 @@ impl DatasetReader {
             let batches: Vec<RecordBatch> = reader.collect::<Result<_, _>>()?;
             Ok(arrow::compute::concat_batches(&schema, &batches)?)
         })?;
-        let of = arrays::batch_integers(&batch, "episode_index");
+        let of = arrays::integers(&batch, "episode_index");
         match of {
             Some(numbers) if numbers.len() as u64 == wanted && numbers.iter().all(|number| *number == entry.episode_index) => Ok(batch),
             Some(numbers) if numbers.len() as u64 != wanted => Err(short()),
@@ -266,10 +244,13 @@ impl DatasetReader {
         self.images(episode, key, frame..frame.saturating_add(1))?.next().unwrap_or_else(|| Err(missing()))
     }
 
-    /// The instruction of each row of `batch`.
+    /// The instruction of a row that has `task_index`.
     pub(crate) fn task_of(&self, task_index: u64) -> Result<&str, ReadError> {
-        let missing = || ReadError::Missing { root: self.root.clone(), what: format!("task {task_index} of {}", self.tasks.len()) };
-        self.tasks.get(task_index as usize).map(String::as_str).ok_or_else(missing)
+        let missing = || ReadError::Missing {
+            root: self.root.clone(),
+            what: format!("task {task_index}, which is none of its {},", self.tasks.len()),
+        };
+        self.tasks.get(task_index).ok_or_else(missing)
     }
 }
 
@@ -280,7 +261,7 @@ pub struct Images {
 }
 
 enum Source {
-    Video { video: Box<VideoReader>, from_s: f64, fps: u32 },
+    Video { video: Box<VideoReader>, from_s: f64, fps: Rate },
     Encoded { path: PathBuf, encoded: Vec<Vec<u8>> },
 }
 
@@ -302,6 +283,6 @@ impl Iterator for Images {
 }
 
 /// The time of a row as the data has it: rounded to f32.
-pub(crate) fn row_time_s(frame: u64, fps: u32) -> f64 {
-    f64::from((frame as f64 / f64::from(fps)) as f32)
+pub(crate) fn row_time_s(frame: u64, fps: Rate) -> f64 {
+    f64::from(fps.seconds(frame) as f32)
 }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::DatasetReader;
 use crate::ReadError;
-use crate::format::info::read_any_info;
+use crate::format::info::read_info;
 use crate::format::layout::Version;
-use crate::format::schema::{EPISODES, FileIndex, INFO, STATS, TASKS};
+use crate::format::schema::{EPISODES, EPISODES_21, EPISODES_STATS_21, FileIndex, INFO, STATS, TASKS, TASKS_21};
 
 /// Brings files of a dataset to its folder, such as from the Hub.
 pub trait Fetch: Send + Sync {
@@ -28,11 +28,11 @@ impl DatasetReader {
     pub fn open_fetching(root: &Path, fetch: Box<dyn Fetch>) -> Result<Self, ReadError> {
         let get = |relative: &str| get(&*fetch, root, relative);
         get(INFO)?;
-        let (version, info) = read_any_info(root)?;
+        let (version, info) = read_info(root)?;
         get(STATS)?;
         match version {
             Version::V20 | Version::V21 => {
-                for file in ["meta/tasks.jsonl", "meta/episodes.jsonl", "meta/episodes_stats.jsonl"] {
+                for file in [TASKS_21, EPISODES_21, EPISODES_STATS_21] {
                     get(file)?;
                 }
             }

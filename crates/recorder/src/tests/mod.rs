@@ -8,6 +8,7 @@ mod golden;
 mod hostile;
 pub(crate) mod injected;
 mod model;
+mod odd;
 mod overload;
 mod power;
 mod reading;

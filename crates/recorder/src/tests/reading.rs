@@ -232,7 +232,7 @@ fn a_hostile_info_is_refused() {
         ),
         (&|info: &mut Value| info["total_frames"] = (1u64 << 60).into(), "expected at most"),
         (&|info: &mut Value| info["fps"] = 0.into(), "fps is 0"),
-        (&|info: &mut Value| info["chunks_size"] = 0.into(), "chunks_size 0"),
+        (&|info: &mut Value| info["chunks_size"] = 0.into(), "chunks_size is 0"),
         (
             &|info: &mut Value| {
                 for number in 0..5000 {

@@ -107,7 +107,7 @@ fn what_stands_beside_the_rows_has_the_width_of_its_own_feature() {
     drop(recorder);
     let columns = ["state_validity", "state_age_ns", "sent_action"];
     let ticks = read_parquet(&folder.path().join("sinew/ticks/chunk-000/file-000.parquet"), &columns).unwrap();
-    let widths = columns.map(|name| ticks[0].column_by_name(name).unwrap().as_fixed_size_list().value_length());
+    let widths = columns.map(|name| ticks[0].column_by_name(name).unwrap().as_list::<i32>().value_length(0));
     assert_eq!(widths, [7, 7, 5]);
 }
 

@@ -17,16 +17,16 @@ use super::meta::Meta;
 use super::side::SideTables;
 use super::videos::{CameraWriter, Source};
 use super::{CameraWork, ToolError};
-use crate::commit::{create_folder, io_error, write_synced};
-use crate::format::arrays::{batch_integers, numbers};
+use crate::format::arrays::{integers, numbers};
 use crate::format::schema::is_depth;
-use crate::format::schema::{DATA, FileIndex, RIG};
+use crate::format::schema::{DATA, FileIndex, RIG, data_path_21};
 use crate::format::stats::{FeatureStats, PictureCounts, PictureStats, sampled_frames};
 use crate::format::table::{EpisodeRecord, VideoSpan};
 use crate::media::picture::to_png;
 use crate::progress::{Progress, step};
 use crate::read::row_time_s;
 use crate::tools::verify::of_feature;
+use crate::commit::{create_folder, io_error, write_synced};
 use crate::{DatasetReader, ReadError, RecordError, Version};
 
 /// An episode of the result: one of a source, or its first frames.
@@ -165,7 +165,7 @@ impl Assembly {
         let path = reader.root().join(&entry.data_path);
         let invalid = |what: String| ReadError::Invalid { path: path.clone(), what: format!("episode {}: {what}", part.episode) };
         let source = reader.rows(part.episode, 0..part.frames)?;
-        let old_tasks = batch_integers(&source, "task_index").ok_or_else(|| invalid("there is no usable column task_index".to_owned()))?;
+        let old_tasks = integers(&source, "task_index").ok_or_else(|| invalid("there is no usable column task_index".to_owned()))?;
         let mut task_index = Vec::with_capacity(old_tasks.len());
         let mut used: Vec<String> = Vec::new();
         for old in old_tasks {
@@ -314,7 +314,7 @@ impl RowsWriter {
             None => {
                 let relative = match self.version {
                     Version::V30 => self.index.table_path(DATA),
-                    _ => format!("data/chunk-{:03}/episode_{:06}.parquet", self.episodes / self.chunks_size, self.episodes),
+                    _ => data_path_21(self.episodes, self.chunks_size),
                 };
                 let path = self.root.join(relative);
                 (path.clone(), table_writer(&path, rows)?)

@@ -9,6 +9,7 @@ use super::mux::{Clip, ClipSample};
 use super::videos::Source;
 use crate::commit::io_error;
 use crate::format::feature::{Feature, FeatureKind};
+use crate::format::schema::picture_size;
 use crate::media::encode::encoder_of;
 use crate::progress::{Progress, step};
 use crate::{ReadError, RecordError, RecorderOptions, VideoOptions};
@@ -22,9 +23,8 @@ pub(super) fn clip(
     progress: &mut Progress<'_>,
 ) -> Result<Clip, ToolError> {
     let reader = source.reader;
-    let shape = &reader.features()[key]["shape"];
-    let side = |at: usize| shape[at].as_u64().and_then(|side| u16::try_from(side).ok()).unwrap_or(0);
-    let (height, width) = (side(0), side(1));
+    let side = |side: u64| u16::try_from(side).unwrap_or(0);
+    let (width, height) = picture_size(&reader.features()[key]).map_or((0, 0), |(width, height)| (side(width), side(height)));
     let invalid = |what: String| ReadError::Invalid { path: reader.root().to_owned(), what };
     let built_in = options.encoder == VideoOptions::OPENH264;
     if width.min(height) == 0 || (built_in && (!width.is_multiple_of(2) || !height.is_multiple_of(2) || width.max(height) > 3840)) {

@@ -6,10 +6,13 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::ToolError;
-use crate::commit::{create_folder, io_error, write_synced};
-use crate::format::schema::{EPISODES, FileIndex, INFO, Info, STATS, TASKS, pretty};
+use crate::format::json::{pretty, pretty_stats, stats_line};
+use crate::format::schema::{
+    DATA_PATH_21, EPISODES, EPISODES_21, EPISODES_STATS_21, FileIndex, INFO, Info, STATS, TASKS, TASKS_21, VIDEO_PATH_21,
+};
 use crate::format::stats::FeatureStats;
 use crate::format::table::{EpisodeRecord, episodes_file, tasks_file};
+use crate::commit::{create_folder, io_error, write_synced};
 use crate::{RecordError, Version};
 
 /// The episodes table begins a new file after so many rows.
@@ -45,7 +48,7 @@ impl Meta<'_> {
             self.write_lines()?;
         }
         if self.version != Version::V21 {
-            self.write_file(STATS, &pretty(&stats))?;
+            self.write_file(STATS, &pretty_stats(&stats))?;
         }
         // Last, since it is what makes the folder a dataset.
         self.write_file(INFO, &self.info_json())
@@ -85,14 +88,15 @@ impl Meta<'_> {
         let tasks = lines(&mut self.tasks.iter().enumerate().map(|(index, task)| json!({"task_index": index, "task": task})));
         let records = || self.records.iter();
         let episodes = lines(&mut records().map(|r| json!({"episode_index": r.episode_index, "tasks": r.tasks, "length": r.length})));
-        self.write_file("meta/tasks.jsonl", tasks.as_bytes())?;
-        self.write_file("meta/episodes.jsonl", episodes.as_bytes())?;
+        self.write_file(TASKS_21, tasks.as_bytes())?;
+        self.write_file(EPISODES_21, episodes.as_bytes())?;
         if self.version == Version::V21 {
-            let stats = lines(&mut records().map(|record| {
+            let line = |record: &EpisodeRecord| {
                 let stats: Map<String, Value> = record.stats.iter().map(|(feature, stats)| (feature.clone(), stats.to_json())).collect();
-                json!({"episode_index": record.episode_index, "stats": stats})
-            }));
-            let path = self.root.join("meta/episodes_stats.jsonl");
+                stats_line(&json!({"episode_index": record.episode_index, "stats": stats})) + "\n"
+            };
+            let stats: String = records().map(line).collect();
+            let path = self.root.join(EPISODES_STATS_21);
             fs::write(&path, stats).map_err(io_error("writing", &path))?;
         }
         Ok(())
@@ -107,10 +111,7 @@ impl Meta<'_> {
                 "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
                 "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
             ),
-            _ => (
-                "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",
-                "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4",
-            ),
+            _ => (DATA_PATH_21, VIDEO_PATH_21),
         };
         let mut splits = Map::new();
         splits.insert("train".to_owned(), format!("0:{episodes}").into());

@@ -25,7 +25,7 @@ pub use operations::{
 pub use output::{Output, undo};
 pub use plan::{Plan, PlannedResult};
 pub use repair::{ShortVideo, plan_repair};
-pub use verify::{Fault, verify, verify_with};
+pub use verify::{Fault, Mend, Report, Warning, examine, verify, verify_with};
 
 use crate::{Version, VideoOptions};
 

@@ -5,10 +5,10 @@ use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::ToolError;
-use crate::ReadError;
-use crate::commit::io_error;
 use crate::media::mp4::{Samples, Track, data_header, file_type, moov};
 use crate::media::mp4_read::VideoIndex;
+use crate::commit::io_error;
+use crate::{Rate, ReadError};
 
 /// Consecutive frames of a file that can be decoded without any other.
 #[derive(Clone, Debug)]
@@ -65,7 +65,7 @@ impl Clip {
 
 /// Writes the clips, which must join and not be none, one after another to a new file at `to`: index
 /// first, frames at `fps` a second from 0 on.
-pub(crate) fn write(clips: &[Clip], fps: u32, to: &Path) -> Result<(), ToolError> {
+pub(crate) fn write(clips: &[Clip], fps: Rate, to: &Path) -> Result<(), ToolError> {
     let out = File::create(to).map_err(io_error("creating", to))?;
     let mut out = BufWriter::with_capacity(1 << 18, out);
     let Some(first) = clips.first() else { return Ok(()) };

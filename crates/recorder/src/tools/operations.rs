@@ -11,7 +11,7 @@ use super::plan::{Plan, open};
 use super::side::keeps_rows;
 use super::{CameraForm, CameraWork, Conversion, ToolError};
 use crate::format::schema::{DEFAULT_FEATURES, RIG, TICKS, video_info};
-use crate::format::schema::{is_camera, is_depth};
+use crate::format::schema::{is_camera, is_depth, picture_size};
 use crate::write::dataset::rig;
 use crate::{DatasetReader, DepthRange, ReadError};
 
@@ -232,9 +232,9 @@ pub fn plan_convert(root: &Path, conversion: &Conversion) -> Result<Plan, ToolEr
             CameraForm::Video(options) => {
                 let form = if is_video { "video is encoded anew" } else { "images become video" };
                 changes.push(format!("{key}: {form} by {}", options.encoder));
-                let side = |at: usize| feature["shape"][at].as_u64().unwrap_or(0) as u32;
+                let (width, height) = picture_size(feature).unwrap_or_default();
                 target["dtype"] = "video".into();
-                target["info"] = video_info((side(1), side(0), reader.fps()), false, options, &DepthRange::default());
+                target["info"] = video_info((width as u32, height as u32, reader.fps()), false, options, &DepthRange::default());
                 assembly.cameras.insert(key.clone(), CameraWork::Encode(options.clone()));
             }
         }

@@ -13,13 +13,14 @@ use super::output::Scratch;
 use super::pages::restore;
 use super::plan::Plan;
 use crate::commit::is_pending;
-use crate::format::arrays::batch_integers;
-use crate::format::info::{parquet_files, read_any_info, read_tasks};
+use crate::format::arrays::integers;
+use crate::format::info::{parquet_files, read_info};
 use crate::format::layout::video_keys;
 use crate::format::parquet_read::{footer, read_parquet};
 use crate::format::schema::{DATA, Info};
+use crate::format::tasks::Tasks;
 use crate::media::mp4_read::{VideoIndex, read_video};
-use crate::tools::verify::verify_with;
+use crate::tools::verify::examine;
 use crate::{DatasetReader, Episode, EpisodeVideoSpan, Progress, ReadError, Version};
 
 /// What becomes of an episode whose video has fewer frames than it has rows.
@@ -43,7 +44,8 @@ struct Run {
     tasks: Vec<u64>,
 }
 
-/// Plans to mend the dataset of version 3.0 in `root`; `None` when [`verify`] finds no fault.
+/// Plans to mend the dataset of version 3.0 in `root`; `None` when [`examine`] finds no fault, and no warning
+/// that anything would mend.
 ///
 /// Rows are what counts: those of files without a footer are found by their pages, the episodes table
 /// is made anew from them, episodes get their frames from the videos in order, and totals and
@@ -54,7 +56,7 @@ struct Run {
 /// [`recover`](crate::recover), no episode can be saved, or `progress` says stop.
 pub fn plan_repair(root: &Path, short_video: ShortVideo, progress: &mut Progress<'_>) -> Result<Option<Plan>, ToolError> {
     let operation = "repair the dataset";
-    let (version, info) = read_any_info(root)?;
+    let (version, info) = read_info(root)?;
     let refused = |why: &str| ToolError::Plan { what: operation.to_owned(), why: why.to_owned() };
     if version != Version::V30 {
         return Err(refused("only version 3.0 is repaired"));
@@ -62,12 +64,19 @@ pub fn plan_repair(root: &Path, short_video: ShortVideo, progress: &mut Progress
     if is_pending(root) {
         return Err(refused("a commit is not yet in place; recover the dataset first"));
     }
-    let mut changes: Vec<String> = match verify_with(root, false, progress) {
-        Ok(faults) if faults.is_empty() => return Ok(None),
+    let mut changes: Vec<String> = match examine(root, false, progress) {
+        Ok(report) => {
+            let mended = report.warnings.iter().filter(|warning| warning.mend.is_some());
+            let faults = report.faults.iter().map(|fault| format!("fault: {fault}"));
+            let found = faults.chain(mended.map(|warning| format!("fault: {}: {}", warning.path.display(), warning.what)));
+            found.take(10).collect()
+        }
         Err(ToolError::Stopped) => return Err(ToolError::Stopped),
-        Ok(faults) => faults.iter().take(10).map(|fault| format!("fault: {fault}")).collect(),
         Err(error) => vec![format!("fault: {error}")],
     };
+    if changes.is_empty() {
+        return Ok(None);
+    }
     let scratch = Arc::new(Scratch::beside(root, "repairing")?);
     let mut runs = Vec::new();
     for path in parquet_files(&root.join(DATA)).unwrap_or_default() {
@@ -110,9 +119,9 @@ pub fn plan_repair(root: &Path, short_video: ShortVideo, progress: &mut Progress
         changes.push(format!("{gone} episodes of info.json's {} have no rows and are lost", info.total_episodes));
     }
     let info = Info { total_episodes: kept.len() as u64, total_frames: first_index, total_tasks: tasks.len() as u64, ..info };
-    let features = info.features.clone();
-    let reader = Arc::new(DatasetReader::assemble(root, version, info, tasks.clone(), kept));
-    let assembly = Assembly { parts, features, first_tasks: tasks, recompute_images: true, ..Assembly::of_all(reader) };
+    let (features, first_tasks) = (info.features.clone(), tasks.words().to_vec());
+    let reader = Arc::new(DatasetReader::assemble(root, version, info, tasks, kept));
+    let assembly = Assembly { parts, features, first_tasks, recompute_images: true, ..Assembly::of_all(reader) };
     let mut plan = Plan::new(operation.to_owned(), changes, vec![(String::new(), assembly)])?;
     plan.scratch = Some(scratch);
     Ok(Some(plan))
@@ -165,7 +174,7 @@ fn runs_of(root: &Path, path: &Path, info: &Info, scratch: &Path, changes: &mut 
     let mut runs: Vec<Run> = Vec::new();
     let mut row = 0;
     for batch in read_parquet(&root.join(&path), &["episode_index", "frame_index", "task_index"])? {
-        let column = |name: &str| batch_integers(&batch, name);
+        let column = |name: &str| integers(&batch, name);
         let (Some(episodes), Some(frames), Some(tasks)) = (column("episode_index"), column("frame_index"), column("task_index")) else {
             changes.push(format!("{} is lost: it has no usable episode_index, frame_index or task_index", path.display()));
             return Ok(Vec::new());
@@ -198,27 +207,36 @@ fn runs_of(root: &Path, path: &Path, info: &Info, scratch: &Path, changes: &mut 
 fn row_starts(root: &Path, path: &Path) -> Result<Vec<u64>, ReadError> {
     let mut frames = Vec::new();
     for batch in read_parquet(&root.join(path), &["frame_index"])? {
-        frames.extend(batch_integers(&batch, "frame_index").unwrap_or_default());
+        frames.extend(integers(&batch, "frame_index").unwrap_or_default());
     }
     Ok(frames)
 }
 
-fn tasks(root: &Path, runs: &[Run], changes: &mut Vec<String>) -> Vec<String> {
-    let mut tasks = read_tasks(root).unwrap_or_default();
-    let needed = runs.iter().flat_map(|run| &run.tasks).max().map_or(0, |last| *last as usize + 1);
-    while tasks.len() < needed.min(100_000) {
-        changes.push(format!("the words of task {} are lost", tasks.len()));
-        tasks.push(format!("unknown task {}", tasks.len()));
+/// The tasks table, with words for those that rows have and it does not.
+fn tasks(root: &Path, runs: &[Run], changes: &mut Vec<String>) -> Tasks {
+    let known = Tasks::read(root).unwrap_or_else(|error| {
+        changes.push(format!("the tasks table is lost: {error}"));
+        Tasks::default()
+    });
+    let mut lost: Vec<u64> = runs.iter().flat_map(|run| &run.tasks).copied().filter(|task| known.get(*task).is_none()).collect();
+    lost.sort_unstable();
+    lost.dedup();
+    if lost.is_empty() {
+        return known;
     }
-    tasks
+    changes.extend(lost.iter().take(10).map(|task| format!("the words of task {task} are lost")));
+    let unknown = lost.into_iter().map(|task| (task, format!("unknown task {task}")));
+    let mut all: Vec<(u64, String)> = known.iter().map(|(task, words)| (task, words.to_owned())).chain(unknown).collect();
+    all.sort();
+    all.into_iter().unzip::<_, _, Vec<_>, Vec<_>>().into()
 }
 
-fn episodes(runs: Vec<Run>, tasks: &[String]) -> Vec<Episode> {
+fn episodes(runs: Vec<Run>, tasks: &Tasks) -> Vec<Episode> {
     let words = |run: &Run| {
         let mut words: Vec<String> = Vec::new();
-        for task in run.tasks.iter().filter_map(|task| tasks.get(*task as usize)) {
-            if !words.contains(task) {
-                words.push(task.clone());
+        for task in run.tasks.iter().filter_map(|task| tasks.get(*task)) {
+            if !words.iter().any(|known| known == task) {
+                words.push(task.to_owned());
             }
         }
         words

@@ -12,14 +12,13 @@ use serde_json::Value;
 use super::ToolError;
 use super::assembly::{Part, close, table_writer};
 use super::columns::int64;
-use crate::commit::{create_folder, io_error};
-use crate::format::arrays::batch_integers;
+use crate::format::arrays::integers;
 use crate::format::info::parquet_files;
+use crate::format::json::read_lines;
 use crate::format::parquet_read::read_whole;
-use crate::format::schema::TICKS;
+use crate::format::schema::{LOG, TICKS};
+use crate::commit::{create_folder, io_error};
 use crate::{DatasetReader, ReadError, RecordError};
-
-pub(crate) const LINES: &str = "meta/sinew_episodes.jsonl";
 
 /// The side tables of the sources, and those of the result while they are written.
 pub(super) struct SideTables {
@@ -51,7 +50,7 @@ fn read_all(sources: &[Arc<DatasetReader>]) -> Result<Option<Vec<BTreeMap<u64, R
                     return Ok(None);
                 }
                 let failed = |error: arrow::error::ArrowError| ReadError::Parquet { path: path.clone(), source: error.into() };
-                let Some(of) = batch_integers(&batch, "episode_index") else { return Ok(None) };
+                let Some(of) = integers(&batch, "episode_index") else { return Ok(None) };
                 let mut numbers = of.clone();
                 numbers.dedup();
                 for number in numbers {
@@ -68,7 +67,7 @@ fn read_all(sources: &[Arc<DatasetReader>]) -> Result<Option<Vec<BTreeMap<u64, R
         let whole = source
             .episodes()
             .iter()
-            .all(|episode| episodes.get(&episode.episode_index).is_some_and(|rows| rows.num_rows() as u64 == episode.length));
+            .all(|episode| episodes.get(&episode.episode_index).is_none_or(|rows| rows.num_rows() as u64 == episode.length));
         if !whole {
             return Ok(None);
         }
@@ -79,19 +78,13 @@ fn read_all(sources: &[Arc<DatasetReader>]) -> Result<Option<Vec<BTreeMap<u64, R
 
 impl SideTables {
     pub(super) fn open(root: &Path, sources: &[Arc<DatasetReader>]) -> Result<Self, ToolError> {
-        let mut lines = Vec::new();
+        let mut logs = Vec::new();
         for source in sources {
-            let path = source.root().join(LINES);
-            let text = if path.exists() {
-                fs::read_to_string(&path).map_err(|source| ReadError::Io { path: path.clone(), source })?
-            } else {
-                String::new()
-            };
-            let parsed = text.lines().filter(|line| !line.trim().is_empty()).map(serde_json::from_str::<Value>);
-            let parsed: Vec<Value> = parsed.collect::<Result<_, _>>().map_err(|source| ReadError::Json { path, source })?;
-            lines.push(parsed.into_iter().filter_map(|line| Some((line["episode_index"].as_u64()?, line))).collect());
+            let path = source.root().join(LOG);
+            let parsed: Vec<Value> = if path.exists() { read_lines(&path)? } else { Vec::new() };
+            logs.push(parsed.into_iter().filter_map(|line| Some((line["episode_index"].as_u64()?, line))).collect());
         }
-        Ok(Self { root: root.to_owned(), rows: read_all(sources)?, lines, new_rows: Vec::new(), new_lines: String::new() })
+        Ok(Self { root: root.to_owned(), rows: read_all(sources)?, lines: logs, new_rows: Vec::new(), new_lines: String::new() })
     }
 
     /// Adds the episode that a source calls `old` as episode `number` of the result.
@@ -118,7 +111,7 @@ impl SideTables {
 
     pub(super) fn finish(self) -> Result<(), ToolError> {
         if !self.new_lines.is_empty() {
-            let path = self.root.join(LINES);
+            let path = self.root.join(LOG);
             create_folder(&self.root.join("meta"))?;
             fs::write(&path, self.new_lines).map_err(io_error("writing", &path))?;
         }

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use super::mux::{self, Clip};
 use super::{CameraWork, ToolError};
-use crate::commit::{create_folder, io_error};
-use crate::format::schema::FileIndex;
+use crate::format::schema::{FileIndex, video_path_21};
 use crate::format::table::VideoSpan;
 use crate::media::mp4_read::{VideoIndex, read_video};
 use crate::progress::Progress;
-use crate::{DatasetReader, ReadError, Version};
+use crate::commit::{create_folder, io_error};
+use crate::{DatasetReader, Rate, ReadError, Version};
 
 /// The episode whose images are to be appended: its first `frames` frames.
 pub(super) struct Source<'a> {
@@ -25,7 +25,7 @@ pub(super) struct CameraWriter {
     pub(super) key: String,
     root: PathBuf,
     version: Version,
-    fps: u32,
+    fps: Rate,
     chunks_size: u64,
     limit_bytes: u64,
     index: FileIndex,
@@ -38,7 +38,7 @@ pub(super) struct CameraWriter {
 }
 
 impl CameraWriter {
-    pub(super) fn new(root: &Path, key: &str, version: Version, fps: u32, chunks_size: u64, limit_bytes: u64) -> Self {
+    pub(super) fn new(root: &Path, key: &str, version: Version, fps: Rate, chunks_size: u64, limit_bytes: u64) -> Self {
         Self {
             key: key.to_owned(),
             root: root.to_owned(),
@@ -63,7 +63,7 @@ impl CameraWriter {
         if self.version != Version::V30 || full || !self.clips.first().is_none_or(|first| first.joins(&clip)) {
             self.finish()?;
         }
-        let seconds = |frame: u64| frame as f64 / f64::from(self.fps);
+        let seconds = |frame: u64| self.fps.seconds(frame);
         let span = VideoSpan { file: self.index, from_s: seconds(self.frames), to_s: seconds(self.frames + source.frames) };
         self.frames += source.frames;
         self.clips.push(clip);
@@ -108,10 +108,7 @@ impl CameraWriter {
         }
         let relative = match self.version {
             Version::V30 => self.index.video_path(&self.key),
-            _ => {
-                let episode = self.episodes - 1;
-                format!("videos/chunk-{:03}/{}/episode_{episode:06}.mp4", episode / self.chunks_size, self.key)
-            }
+            _ => video_path_21(&self.key, self.episodes - 1, self.chunks_size),
         };
         let path = self.root.join(relative);
         if let Some(parent) = path.parent() {

@@ -12,20 +12,22 @@ use serde_json::{Map, Value, json};
 use crate::commit::{Change, Staging, io_error};
 use crate::format::columns::Columns;
 use crate::format::feature::{DatasetSchema, Feature};
-use crate::format::info::{read_json, read_stats, read_tasks};
+use crate::format::info::read_info;
+use crate::format::json::{pretty, pretty_stats, read_json, stats_line};
+use crate::format::layout::{Version, dataset_stats};
 use crate::format::schema::{
-    DATA, EPISODES, FileIndex, INFO, Info, RIG, STATS, TASKS, TICKS, VERSION_21, data_path_21, pretty, video_path_21,
+    DATA, EPISODES, EPISODES_21, EPISODES_STATS_21, FileIndex, INFO, Info, LOG, RIG, STATS, TASKS, TASKS_21, TICKS, VERSION_21,
+    data_path_21, is_camera, video_path_21,
 };
 use crate::format::stats::FeatureStats;
-use crate::format::table::{EpisodeRecord, VideoSpan, default_columns, episodes_file, image_column, rows_file, side_columns, tasks_file};
+use crate::format::table::{
+    EpisodeRecord, VideoSpan, default_columns, episodes_file, image_column, numbered_tasks_file, rows_file, side_columns,
+};
+use crate::format::tasks::Tasks;
 use crate::write::growing_table::{GrowingLines, GrowingTable};
 use crate::write::options::{Layout, RecorderOptions};
-use crate::{ReadError, RecordError, Totals};
+use crate::{Rate, ReadError, RecordError, Totals};
 
-const LOG: &str = "meta/sinew_episodes.jsonl";
-const EPISODES_21: &str = "meta/episodes.jsonl";
-const STATS_21: &str = "meta/episodes_stats.jsonl";
-const TASKS_21: &str = "meta/tasks.jsonl";
 /// The episodes table begins a new file after so many rows, since it is written anew each time.
 const ROWS_PER_EPISODES_FILE: usize = 25;
 
@@ -39,8 +41,9 @@ pub(crate) struct Dataset {
 #[derive(Clone)]
 struct State {
     info: Info,
-    tasks: Vec<String>,
-    /// Over all episodes, in the order of the features; empty before the first.
+    tasks: Tasks,
+    /// Over all episodes, in the order of the features, of those features of which it is known; empty before
+    /// the first.
     stats: Vec<(String, FeatureStats)>,
     data: GrowingTable,
     side: GrowingTable,
@@ -90,7 +93,7 @@ impl Dataset {
     pub(crate) fn create(root: &Path, schema: &DatasetSchema, options: &RecorderOptions) -> Self {
         let state = State {
             info: Info::new(schema, options),
-            tasks: Vec::new(),
+            tasks: Tasks::default(),
             stats: Vec::new(),
             data: GrowingTable::new(DATA, FileIndex::default()),
             side: GrowingTable::new(TICKS, FileIndex::default()),
@@ -100,7 +103,7 @@ impl Dataset {
             lines_21: Lines21 {
                 tasks: GrowingLines::new(TASKS_21),
                 episodes: GrowingLines::new(EPISODES_21),
-                stats: GrowingLines::new(STATS_21),
+                stats: GrowingLines::new(EPISODES_STATS_21),
             },
         };
         Self { root: root.to_owned(), schema: schema.clone(), state }
@@ -117,10 +120,10 @@ impl Dataset {
 
     /// One that exists, to be appended to in new files.
     pub(crate) fn open(root: &Path, staging: &mut Staging, schema: &DatasetSchema, options: &RecorderOptions) -> Result<Self, RecordError> {
-        staging.remember(&[INFO, STATS, TASKS, RIG, LOG, TASKS_21, EPISODES_21, STATS_21])?;
+        staging.remember(&[INFO, STATS, TASKS, RIG, LOG, TASKS_21, EPISODES_21, EPISODES_STATS_21])?;
         let mut dataset = Self::create(root, schema, options);
         let state = &mut dataset.state;
-        let found = read_any_info(root)?;
+        let found = info_to_append_to(root)?;
         check_same(root, schema, &found, &state.info)?;
         check_rig(root, schema)?;
         let features: Vec<String> =
@@ -129,14 +132,18 @@ impl Dataset {
         state.log = GrowingLines::open(root, LOG)?;
         if state.info.codebase_version == VERSION_21 {
             let lines = |path| GrowingLines::open(root, path);
-            state.lines_21 = Lines21 { tasks: lines(TASKS_21)?, episodes: lines(EPISODES_21)?, stats: lines(STATS_21)? };
-            state.tasks = tasks_21(root)?;
+            state.lines_21 = Lines21 { tasks: lines(TASKS_21)?, episodes: lines(EPISODES_21)?, stats: lines(EPISODES_STATS_21)? };
+            state.tasks = Tasks::read_lines(root)?;
             state.side.index = next_free(&root.join(TICKS), state.info.chunks_size)?;
             return Ok(dataset);
         }
-        state.tasks = if state.info.total_tasks > 0 { read_tasks(root)? } else { Vec::new() };
-        if state.info.total_episodes > 0 {
-            state.stats = read_stats(root, &features)?;
+        state.tasks = Tasks::read(root)?;
+        if state.info.total_episodes > 0
+            && let Some(stats) = dataset_stats(root)?
+        {
+            // What older versions of LeRobot knew: without quantiles, or not of every feature.
+            let known = features.into_iter().filter_map(|name| Some((FeatureStats::from_json_in_part(stats.get(&name)?)?, name)));
+            state.stats = known.map(|(stats, name)| (name, stats)).collect();
         }
         let chunks_size = state.info.chunks_size;
         state.data.index = next_free(&root.join(DATA), chunks_size)?;
@@ -194,7 +201,7 @@ impl Dataset {
         let mut state = self.state.clone();
         let length = episode.columns.rows();
         let (episode_index, first_index) = (state.info.total_episodes, state.info.total_frames);
-        let sentences: Vec<u64> = episode.tasks.iter().map(|task| state.task_index(task)).collect();
+        let sentences: Vec<u64> = episode.tasks.iter().map(|task| state.tasks.index_of(task)).collect();
         let tasks: Vec<u64> = episode.task_of_row.iter().map(|task| sentences[*task as usize]).collect();
         let stats = self.schema.ordered(episode.stats(state.info.fps, episode_index, first_index, &tasks));
 
@@ -217,7 +224,7 @@ impl Dataset {
         let mut spans = Vec::new();
         for camera in episode.cameras {
             if let CameraPlace::Video { file, first_frame, changes: of_video } = camera.place {
-                let seconds = |frame: u64| frame as f64 / f64::from(state.info.fps);
+                let seconds = |frame: u64| state.info.fps.seconds(frame);
                 spans.push((camera.key, VideoSpan { file, from_s: seconds(first_frame), to_s: seconds(first_frame + length) }));
                 // The videos first: frames that no table knows of do no harm.
                 changes.splice(0..0, of_video);
@@ -232,7 +239,8 @@ impl Dataset {
         note.extend(episode.note);
         note.insert("frames".to_owned(), json!(length));
         changes.push(state.log.append(&self.root, staging, &line(&Value::Object(note)))?);
-        let new_tasks = &state.tasks[self.state.tasks.len()..];
+        let known = self.state.tasks.next_index();
+        let new_tasks: Vec<(u64, &str)> = state.tasks.iter().filter(|(index, _)| *index >= known).collect();
         match self.layout() {
             Layout::V30 => {
                 if state.records.len() == ROWS_PER_EPISODES_FILE {
@@ -254,15 +262,14 @@ impl Dataset {
                 let table = episodes_file(&state.records, &keys).map_err(|source| self.parquet_error(&path, source))?;
                 changes.push(staging.write(&path, &table)?);
                 if !new_tasks.is_empty() {
-                    let tasks = tasks_file(&state.tasks).map_err(|source| self.parquet_error(TASKS, source))?;
+                    let tasks = numbered_tasks_file(state.tasks.iter()).map_err(|source| self.parquet_error(TASKS, source))?;
                     changes.push(staging.write(TASKS, &tasks)?);
                 }
                 state.merge_stats(stats);
-                changes.push(staging.write(STATS, &pretty(&state.stats_json()))?);
+                changes.push(staging.write(STATS, &pretty_stats(&state.stats_json()))?);
             }
             Layout::V21 => {
-                let first = self.state.tasks.len();
-                let lines = new_tasks.iter().enumerate().map(|(at, task)| line(&json!({"task_index": first + at, "task": task})));
+                let lines = new_tasks.iter().map(|(index, task)| line(&json!({"task_index": index, "task": task})));
                 let (root, Lines21 { tasks, episodes, stats: of_episodes }) = (&self.root, &mut state.lines_21);
                 if !new_tasks.is_empty() {
                     changes.push(tasks.append(root, staging, &lines.collect::<String>())?);
@@ -270,7 +277,8 @@ impl Dataset {
                 let entry = json!({"episode_index": episode_index, "tasks": episode.tasks, "length": length});
                 changes.push(episodes.append(root, staging, &line(&entry))?);
                 let stats: Map<String, Value> = stats.into_iter().map(|(name, stats)| (name, stats.to_json_21())).collect();
-                changes.push(of_episodes.append(root, staging, &line(&json!({"episode_index": episode_index, "stats": stats})))?);
+                let stats = stats_line(&json!({"episode_index": episode_index, "stats": stats}));
+                changes.push(of_episodes.append(root, staging, &(stats + "\n"))?);
             }
         }
         // info.json comes last: until it is there, a reader sees the dataset as it was.
@@ -309,13 +317,13 @@ impl Dataset {
 
 impl FinishedEpisode {
     /// Of every feature that has some, LeRobot's own at the end.
-    fn stats(&self, fps: u32, episode_index: u64, first_index: u64, tasks: &[u64]) -> Vec<(String, FeatureStats)> {
+    fn stats(&self, fps: Rate, episode_index: u64, first_index: u64, tasks: &[u64]) -> Vec<(String, FeatureStats)> {
         let length = tasks.len() as u64;
         let mut stats = self.columns.stats();
         stats.extend(self.cameras.iter().filter_map(|camera| Some((camera.key.clone(), camera.stats.clone()?))));
         let column = |value: &dyn Fn(u64) -> f64| FeatureStats::of_f64(&(0..length).map(value).collect::<Vec<f64>>(), 1, length);
         stats.extend([
-            ("timestamp".to_owned(), column(&|frame| frame as f64 / f64::from(fps))),
+            ("timestamp".to_owned(), column(&|frame| fps.seconds(frame))),
             ("frame_index".to_owned(), column(&|frame| frame as f64)),
             ("episode_index".to_owned(), column(&|_| episode_index as f64)),
             ("index".to_owned(), column(&|frame| (first_index + frame) as f64)),
@@ -335,17 +343,8 @@ impl DatasetSchema {
 }
 
 impl State {
-    /// The index of a sentence, which may be a new one.
-    fn task_index(&mut self, task: &str) -> u64 {
-        let known = self.tasks.iter().position(|known| known == task);
-        known.unwrap_or_else(|| {
-            self.tasks.push(task.to_owned());
-            self.tasks.len() - 1
-        }) as u64
-    }
-
     fn merge_stats(&mut self, episode: Vec<(String, FeatureStats)>) {
-        if self.stats.is_empty() {
+        if self.info.total_episodes == 1 {
             self.stats = episode;
             return;
         }
@@ -368,21 +367,11 @@ fn line(value: &Value) -> String {
 }
 
 /// What info.json of the dataset at `root` says, of either version that can be written.
-pub(crate) fn read_any_info(root: &Path) -> Result<Info, ReadError> {
-    let path = root.join(INFO);
-    if !path.is_file() {
-        return Err(ReadError::NotADataset { root: root.to_owned() });
+fn info_to_append_to(root: &Path) -> Result<Info, ReadError> {
+    match read_info(root)? {
+        (Version::V21 | Version::V30, info) => Ok(info),
+        (Version::V20, info) => Err(ReadError::Version { root: root.to_owned(), found: info.codebase_version }),
     }
-    let text = fs::read_to_string(&path).map_err(|source| ReadError::Io { path: path.clone(), source })?;
-    let info: Info = serde_json::from_str(&text).map_err(|source| ReadError::Json { path: path.clone(), source })?;
-    if ![crate::format::schema::VERSION, VERSION_21].contains(&info.codebase_version.as_str()) {
-        return Err(ReadError::Version { root: root.to_owned(), found: info.codebase_version });
-    }
-    if info.fps == 0 || info.chunks_size == 0 {
-        let what = format!("fps is {} and chunks_size {}, expected above 0", info.fps, info.chunks_size);
-        return Err(ReadError::Invalid { path, what });
-    }
-    Ok(info)
 }
 
 /// Refuses to add to a dataset of another kind, and says in what it differs.
@@ -417,11 +406,11 @@ fn check_same(root: &Path, schema: &DatasetSchema, found: &Info, expected: &Info
     Ok(())
 }
 
-/// A camera's dimensions are called "channel" by some and "channels" by others.
+/// A camera's dimensions are called and ordered differently by some.
 fn same_names(feature: &Value) -> Value {
     let mut feature = feature.clone();
-    if feature["names"][2] == "channel" {
-        feature["names"][2] = json!("channels");
+    if is_camera(&feature) {
+        feature["names"] = json!(["height", "width", "channels"]);
     }
     feature
 }
@@ -448,23 +437,6 @@ pub(crate) fn rig(root: &Path) -> Result<Map<String, Value>, ReadError> {
         Some(Value::Object(rig)) => Ok(rig),
         _ => Err(ReadError::Invalid { path, what: "there is no object \"rig\"".to_owned() }),
     }
-}
-
-fn tasks_21(root: &Path) -> Result<Vec<String>, ReadError> {
-    let path = root.join(TASKS_21);
-    let mut tasks = Vec::new();
-    if !path.exists() {
-        return Ok(tasks);
-    }
-    let lines = fs::read_to_string(&path).map_err(|source| ReadError::Io { path: path.clone(), source })?;
-    for line in lines.lines() {
-        let value: Value = serde_json::from_str(line).map_err(|source| ReadError::Json { path: path.clone(), source })?;
-        match (value["task_index"].as_u64(), value["task"].as_str()) {
-            (Some(index), Some(task)) if index == tasks.len() as u64 => tasks.push(task.to_owned()),
-            _ => return Err(ReadError::Invalid { path, what: format!("line {} is {line}", tasks.len()) }),
-        }
-    }
-    Ok(tasks)
 }
 
 fn read_stills(path: &Path, sizes: &[u32]) -> Result<Vec<Vec<u8>>, RecordError> {
@@ -505,11 +477,11 @@ fn numbered(folder: &Path, prefix: &str) -> Result<Vec<(u64, PathBuf)>, RecordEr
 
 /// The features of the dataset, as its writer was given them.
 pub(crate) fn schema_of(root: &Path) -> Result<(DatasetSchema, Layout), RecordError> {
-    let info = read_any_info(root)?;
+    let info = info_to_append_to(root)?;
     let features: Vec<Feature> = info.own_features().map_err(|name| ReadError::Invalid {
         path: root.join(INFO),
         what: format!("feature {name} is of a kind that can't be recorded"),
     })?;
     let layout = if info.codebase_version == VERSION_21 { Layout::V21 } else { Layout::V30 };
-    Ok((DatasetSchema { robot_type: info.robot_type, ..DatasetSchema::new(info.fps, features) }, layout))
+    Ok((DatasetSchema { robot_type: info.robot_type, fps: info.fps, ..DatasetSchema::new(1, features) }, layout))
 }

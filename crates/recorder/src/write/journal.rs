@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use sinew_core::Fnv1a;
 
 use crate::commit::{OutFile, io_error};
-use crate::{ReadError, RecordError};
+use crate::{Rate, ReadError, RecordError};
 
 /// In the folder of the episode.
 pub(crate) const JOURNAL: &str = "journal";
@@ -28,7 +28,7 @@ pub(crate) struct Beginning {
     pub(crate) version: u32,
     /// The episode that it will be. When the dataset has it already, the journal is done with.
     pub(crate) episode_index: u64,
-    pub(crate) fps: u32,
+    pub(crate) fps: Rate,
     /// Of the table and the side table, as in info.json.
     pub(crate) features: Map<String, Value>,
     pub(crate) side: Map<String, Value>,
@@ -200,7 +200,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cameras = vec![("videos/a.mp4".to_owned(), 16)];
         let (features, side, note) = (Map::new(), Map::new(), Map::new());
-        let beginning = Beginning { version: VERSION, episode_index: 7, fps: 30, features, side, note, cameras };
+        let beginning = Beginning { version: VERSION, episode_index: 7, fps: 30.into(), features, side, note, cameras };
         let journal = Journal::create(&folder.path().join(JOURNAL), &beginning).unwrap();
         journal.row(b"first").unwrap();
         journal.entry(3, b"entry").unwrap();

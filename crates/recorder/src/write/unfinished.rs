@@ -11,8 +11,9 @@ use serde_json::{Map, Value as Json, json};
 use crate::commit::{EPISODE, FOLDER, Staging, io_error, is_pending};
 use crate::format::columns::Columns;
 use crate::format::feature::{DatasetSchema, Feature};
+use crate::format::info::read_info;
 use crate::format::schema::INFO;
-use crate::write::dataset::{Dataset, FinishedEpisode, read_any_info, schema_of};
+use crate::write::dataset::{Dataset, FinishedEpisode, schema_of};
 use crate::write::growing_video::cut_tails;
 use crate::write::journal::{self, Beginning, FrameMark, JOURNAL, Journal, Record, digest};
 use crate::write::lane::{Output, Target};
@@ -92,7 +93,7 @@ pub fn unfinished(root: &Path) -> Result<Option<Unfinished>, ReadError> {
 pub(crate) fn find(root: &Path) -> Result<Option<Unfinished>, ReadError> {
     let Some((beginning, bytes)) = journal::read(&root.join(FOLDER).join(EPISODE))? else { return Ok(None) };
     // One that was committed before its journal could be removed.
-    if is_pending(root) || beginning.episode_index != read_any_info(root)?.total_episodes {
+    if is_pending(root) || beginning.episode_index != read_info(root)?.1.total_episodes {
         return Ok(None);
     }
     let found = Journalled::of(&beginning, &bytes);
@@ -104,7 +105,7 @@ pub(crate) fn find(root: &Path) -> Result<Option<Unfinished>, ReadError> {
         }
     }
     let (episode_index, note) = (beginning.episode_index, beginning.note);
-    let duration_s = rows as f64 / f64::from(beginning.fps);
+    let duration_s = beginning.fps.seconds(rows as u64);
     Ok((rows > 0).then_some(Unfinished { episode_index, rows: rows as u64, duration_s, tasks, note }))
 }
 

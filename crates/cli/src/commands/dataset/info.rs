@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use sinew_recorder::{DatasetInfo, verify_with};
+use sinew_recorder::{DatasetInfo, Report, examine};
 
 use super::watch::Watch;
 use crate::text::say;
@@ -16,7 +16,7 @@ pub fn info(dir: &Path, json: bool) -> anyhow::Result<Done> {
         return Ok(Done::Ok);
     }
     let mut out = std::io::stdout().lock();
-    let seconds = if info.fps > 0 { info.total_frames as f64 / f64::from(info.fps) } else { 0.0 };
+    let seconds = info.fps.seconds(info.total_frames);
     writeln!(out, "{}", dir.display())?;
     writeln!(out, "  codebase_version  {}", info.codebase_version)?;
     writeln!(out, "  robot_type        {}", info.robot_type.as_deref().unwrap_or("–"))?;
@@ -53,12 +53,19 @@ pub fn info(dir: &Path, json: bool) -> anyhow::Result<Done> {
 
 pub fn verify(dir: &Path, deep: bool, json: bool) -> anyhow::Result<Done> {
     let watch = Watch::start()?;
-    let Some(faults) = watch.run(|progress| verify_with(dir, deep, progress))? else { return Ok(Done::Interrupted) };
+    let Some(Report { faults, warnings }) = watch.run(|progress| examine(dir, deep, progress))? else { return Ok(Done::Interrupted) };
     for fault in &faults {
         if json {
             text::print_json(fault)?;
         } else {
             say!("{}: {}", fault.path.display(), fault.what);
+        }
+    }
+    for warning in &warnings {
+        if json {
+            text::print_json(&serde_json::json!({"warning": warning}))?;
+        } else {
+            say!("warning: {warning}");
         }
     }
     anyhow::ensure!(faults.is_empty(), "verifying {}: {} faults", dir.display(), faults.len());

@@ -29,8 +29,64 @@ impl std::fmt::Display for Fault {
     }
 }
 
+/// Something in a dataset that LeRobot and Sinew do without or pass over, and that is better otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// The file that it is about, relative to the dataset.
+    pub path: PathBuf,
+    pub what: String,
+    pub mend: Option<Mend>,
+}
+
+/// What does away with a [`Warning`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mend {
+    /// [`plan_stats`](crate::plan_stats), `sinew dataset stats`.
+    Stats,
+    /// [`plan_repair`](crate::plan_repair), `sinew dataset repair`.
+    Repair,
+}
+
+impl std::fmt::Display for Warning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.what)?;
+        match self.mend {
+            Some(Mend::Stats) => f.write_str("; `sinew dataset stats` computes them anew"),
+            Some(Mend::Repair) => f.write_str("; `sinew dataset repair` mends it"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What was found in a dataset.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// None in a dataset that is whole.
+    pub faults: Vec<Fault>,
+    pub warnings: Vec<Warning>,
+}
+
+impl Report {
+    pub(super) fn fault(&mut self, path: impl Into<PathBuf>, what: impl Into<String>) {
+        self.faults.push(Fault { path: path.into(), what: what.into() });
+    }
+
+    pub(super) fn warn(&mut self, path: impl Into<PathBuf>, what: impl Into<String>, mend: impl Into<Option<Mend>>) {
+        // What is the same in every episode is said once or twice.
+        if self.warnings.len() < MOST_FAULTS {
+            self.warnings.push(Warning { path: path.into(), what: what.into(), mend: mend.into() });
+        }
+    }
+
+    /// Whether there are so many faults that more would tell nobody anything.
+    fn is_enough(&self) -> bool {
+        self.faults.len() > MOST_FAULTS
+    }
+}
+
 /// Checks every row of the tables, every statistic of numbers and the index of every video of the
-/// dataset in `root`. No picture is decoded. An empty answer is a good one.
+/// dataset in `root`. No picture is decoded. An empty answer is a good one; [`examine`] has warnings as well.
 ///
 /// # Errors
 /// When it is no dataset or its tables cannot be read at all.
@@ -43,48 +99,57 @@ pub fn verify(root: &Path) -> Result<Vec<Fault>, ReadError> {
     }
 }
 
-/// Like [`verify`], and with `deep` decodes every image and holds their mean colours against the
-/// statistics.
+/// The faults that [`examine`] finds.
 ///
-/// - Tables: numbering, times, lengths, tasks, and that every declared column is there with its type,
-///   shape and finite values, and no other.
-/// - Statistics: of each episode against its rows; of the dataset against those of its episodes.
-/// - Videos: every frame whole, at `frame / fps`, as many as there are rows, beginning at a key frame.
+/// # Errors
+/// As [`examine`].
+pub fn verify_with(root: &Path, deep: bool, progress: &mut Progress<'_>) -> Result<Vec<Fault>, ToolError> {
+    Ok(examine(root, deep, progress)?.faults)
+}
+
+/// Like [`verify`], with warnings, and with `deep` decodes every image and holds their mean colours against
+/// the statistics.
+///
+/// - Tables: numbering, times, lengths, tasks, and that every declared column is there with its type
+///   and shape, and no other.
+/// - Statistics: of each episode against its rows; of the dataset against those of its episodes. Of LeRobot's
+///   own columns they are a warning, since its edits leave them as they were and nothing uses them.
+/// - Videos: a frame for every row, at the row's time.
 ///
 /// # Errors
 /// When it is no dataset, its tables cannot be read at all, or `progress` stops it.
-pub fn verify_with(root: &Path, deep: bool, progress: &mut Progress<'_>) -> Result<Vec<Fault>, ToolError> {
+pub fn examine(root: &Path, deep: bool, progress: &mut Progress<'_>) -> Result<Report, ToolError> {
     let reader = DatasetReader::open(root)?;
-    let mut faults = Vec::new();
+    let mut report = Report::default();
     let pending = Path::new(FOLDER).join(COMMIT);
     let is_pending = is_pending(root);
     if is_pending {
-        faults.push(Fault { path: pending, what: "a commit is not yet in place; recovering the dataset completes it".to_owned() });
+        report.fault(pending, "a commit is not yet in place; recovering the dataset completes it");
     }
     if reader.episodes().is_empty() {
-        return Ok(faults);
+        return Ok(report);
     }
-    rows::check_files(&reader, &mut faults)?;
+    rows::check_files(&reader, &mut report)?;
     let stored = reader.episode_stats()?;
     let total = reader.episodes().len() as u64;
     let mut sums = statistics::Sums::default();
     for episode in reader.episodes() {
         step(progress, "checking episodes", episode.episode_index, total)?;
         let of_episode = stored.as_ref().and_then(|all| all.get(episode.episode_index as usize));
-        let computed = rows::check_episode(&reader, episode, &mut faults)?;
-        statistics::check_episode(&reader, episode, &computed, of_episode, &mut faults);
+        let computed = rows::check_episode(&reader, episode, &mut report)?;
+        statistics::check_episode(&reader, episode, &computed, of_episode, &mut report);
         sums.add(&computed, of_episode);
-        if faults.len() > MOST_FAULTS {
-            return Ok(faults);
+        if report.is_enough() {
+            return Ok(report);
         }
     }
     step(progress, "checking episodes", total, total)?;
-    sums.check(&reader, &mut faults)?;
-    videos::check(&reader, is_pending, &mut faults);
-    if deep && faults.is_empty() {
-        videos::decode_all(&reader, stored.as_deref(), &mut faults, progress)?;
+    sums.check(&reader, &mut report)?;
+    videos::check(&reader, is_pending, &mut report);
+    if deep && report.faults.is_empty() {
+        videos::decode_all(&reader, stored.as_deref(), &mut report, progress)?;
     }
-    Ok(faults)
+    Ok(report)
 }
 
 /// Enough to see that it is broken.

@@ -1,68 +1,91 @@
 //! The tables.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::RecordBatch;
 use serde_json::Value;
 
-use super::Fault;
-use crate::format::arrays::{batch_integers, floats, numbers, strings};
+use super::{Mend, Report};
+use crate::format::arrays::{floats, integers, numbers, strings};
 use crate::format::info::parquet_files;
-use crate::format::parquet_read::footer;
-use crate::format::schema::TICKS;
+use crate::format::parquet_read::{footer, read_parquet};
+use crate::format::schema::{EPISODES, EPISODES_21, INFO, TICKS};
 use crate::format::stats::FeatureStats;
 use crate::read::row_time_s;
-use crate::{DatasetReader, Episode, ReadError};
+use crate::{DatasetReader, Episode, Rate, ReadError, Version};
 
 /// Statistics of an episode's features of numbers, computed from its rows.
 pub(super) type Computed = Vec<(String, FeatureStats)>;
 
 /// Whether the files of rows hold the dataset's rows and columns and no others.
-pub(super) fn check_files(reader: &DatasetReader, faults: &mut Vec<Fault>) -> Result<(), ReadError> {
+pub(super) fn check_files(reader: &DatasetReader, report: &mut Report) -> Result<(), ReadError> {
     let root = reader.root();
     let mut total = 0;
     for path in parquet_files(&root.join("data"))? {
         let (_, footer) = footer(&path)?;
         total += footer.metadata().file_metadata().num_rows().max(0) as u64;
         for field in footer.schema().fields().iter().filter(|field| !reader.features().contains_key(field.name())) {
-            let path = path.strip_prefix(root).unwrap_or(&path).to_owned();
-            faults.push(Fault { path, what: format!("its column {} is no feature of info.json", field.name()) });
+            let path = path.strip_prefix(root).unwrap_or(&path);
+            report.fault(path, format!("its column {} is no feature of info.json", field.name()));
         }
     }
     let expected = reader.total_frames();
     if total > expected {
-        faults.push(Fault { path: "data".into(), what: format!("there are more rows than total_frames: {total}, expected {expected}") });
+        report.fault("data", format!("there are more rows than total_frames: {total}, expected {expected}"));
     }
-    if root.join(TICKS).exists() {
-        let mut rows = 0;
-        for path in parquet_files(&root.join(TICKS))? {
-            rows += footer(&path)?.1.metadata().file_metadata().num_rows().max(0) as u64;
+    let (known, declared) = (reader.tasks().len() as u64, reader.info().total_tasks);
+    if known != declared {
+        report.warn(INFO, format!("total_tasks is {declared}, but the tasks table has {known} rows"), Mend::Repair);
+    }
+    check_side_table(reader, report)
+}
+
+/// Whether each episode has as many rows in the side table as in the data, or none: it may have been recorded
+/// without them, or by LeRobot.
+fn check_side_table(reader: &DatasetReader, report: &mut Report) -> Result<(), ReadError> {
+    let tree = reader.root().join(TICKS);
+    if !tree.exists() {
+        return Ok(());
+    }
+    let mut rows: BTreeMap<u64, u64> = BTreeMap::new();
+    for path in parquet_files(&tree)? {
+        for batch in read_parquet(&path, &["episode_index"])? {
+            let Some(episodes) = integers(&batch, "episode_index") else {
+                let path = path.strip_prefix(reader.root()).unwrap_or(&path);
+                report.fault(path, "there is no usable column episode_index");
+                continue;
+            };
+            episodes.into_iter().for_each(|episode| *rows.entry(episode).or_default() += 1);
         }
-        if rows != expected {
-            faults.push(Fault { path: TICKS.into(), what: format!("there are {rows} rows, expected total_frames, {expected}") });
+    }
+    for (number, found) in rows {
+        let length = reader.episodes().get(number as usize).map(|episode| episode.length);
+        if length != Some(found) {
+            let expected = length.map_or("that there is no such episode".to_owned(), |length| length.to_string());
+            report.fault(TICKS, format!("episode {number} has {found} rows, expected {expected}"));
         }
     }
     Ok(())
 }
 
 /// Every row of an episode.
-pub(super) fn check_episode(reader: &DatasetReader, episode: &Episode, faults: &mut Vec<Fault>) -> Result<Computed, ReadError> {
-    let mut fault = |what: String| faults.push(Fault { path: episode.data_path.clone().into(), what });
+pub(super) fn check_episode(reader: &DatasetReader, episode: &Episode, report: &mut Report) -> Result<Computed, ReadError> {
+    let path = &episode.data_path;
     let number = episode.episode_index;
     if episode.length == 0 {
-        fault(format!("episode {number} has no rows"));
+        report.fault(path, format!("episode {number} has no rows"));
         return Ok(Vec::new());
     }
     let batch = match reader.rows(number, 0..episode.length) {
         Ok(batch) => batch,
         Err(ReadError::Invalid { what, .. }) => {
-            fault(what);
+            report.fault(path, what);
             return Ok(Vec::new());
         }
         Err(error) => return Err(error),
     };
-    if let Some(what) = row_fault(reader, episode, &batch) {
-        fault(format!("episode {number}: {what}"));
+    if let Some(what) = row_fault(reader, episode, &batch, report) {
+        report.fault(path, format!("episode {number}: {what}"));
     }
     let mut computed = Vec::new();
     for (key, feature) in reader.features() {
@@ -71,7 +94,7 @@ pub(super) fn check_episode(reader: &DatasetReader, episode: &Episode, faults: &
             continue;
         }
         let Some(column) = batch.column_by_name(key) else {
-            fault(format!("episode {number}: there is no column {key}"));
+            report.fault(path, format!("episode {number}: there is no column {key}"));
             continue;
         };
         let shape = feature["shape"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -82,8 +105,9 @@ pub(super) fn check_episode(reader: &DatasetReader, episode: &Episode, faults: &
             _ => match numbers(column) {
                 Some((values, found)) if found as u64 == width => {
                     if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-                        fault(format!("episode {number}: {key} of frame {} is {}", at / found.max(1), values[at]));
-                    } else if width > 0 {
+                        report.warn(path, format!("episode {number}: {key} of frame {} is {}", at / found.max(1), values[at]), None);
+                    }
+                    if width > 0 {
                         computed.push((key.clone(), of_feature(key, feature, &values, reader.fps())));
                     }
                     true
@@ -93,23 +117,22 @@ pub(super) fn check_episode(reader: &DatasetReader, episode: &Episode, faults: &
         };
         if !usable {
             let shape = &feature["shape"];
-            fault(format!("episode {number}: the column {key} is {}, expected {dtype} of shape {shape} without nulls", column.data_type()));
+            let found = column.data_type();
+            report.fault(path, format!("episode {number}: the column {key} is {found}, expected {dtype} of shape {shape} without nulls"));
         }
     }
     Ok(computed)
 }
 
 /// Statistics of a feature's values over an episode as LeRobot computes them: over all axes but the last.
-pub(crate) fn of_feature(key: &str, feature: &Value, values: &[f64], fps: u32) -> FeatureStats {
+pub(crate) fn of_feature(key: &str, feature: &Value, values: &[f64], fps: Rate) -> FeatureStats {
     let shape = feature["shape"].as_array().map(Vec::as_slice).unwrap_or_default();
     let width = shape.last().and_then(Value::as_u64).unwrap_or(1).max(1) as usize;
     let values_a_row: u64 = shape.iter().filter_map(Value::as_u64).product();
     let rows = values.len() as u64 / values_a_row.max(1);
     match feature["dtype"].as_str() {
         // The recorder has the time before it is rounded to f32.
-        _ if key == "timestamp" => {
-            FeatureStats::of_f64(&(0..rows).map(|frame| frame as f64 / f64::from(fps)).collect::<Vec<f64>>(), 1, rows)
-        }
+        _ if key == "timestamp" => FeatureStats::of_f64(&(0..rows).map(|frame| fps.seconds(frame)).collect::<Vec<f64>>(), 1, rows),
         // Small enough for numpy to take them as f32.
         Some("float32" | "bool" | "int8" | "uint8" | "int16" | "uint16") => {
             FeatureStats::of_f32(&values.iter().map(|value| *value as f32).collect::<Vec<f32>>(), width, rows)
@@ -119,8 +142,8 @@ pub(crate) fn of_feature(key: &str, feature: &Value, values: &[f64], fps: u32) -
 }
 
 /// The first of an episode's rows that is not as its place demands.
-fn row_fault(reader: &DatasetReader, episode: &Episode, batch: &RecordBatch) -> Option<String> {
-    let integers = |name: &str| batch_integers(batch, name);
+fn row_fault(reader: &DatasetReader, episode: &Episode, batch: &RecordBatch, report: &mut Report) -> Option<String> {
+    let integers = |name: &str| integers(batch, name);
     let (Some(index), Some(frame), Some(task), Some(time)) =
         (integers("index"), integers("frame_index"), integers("task_index"), floats(batch, "timestamp"))
     else {
@@ -138,11 +161,17 @@ fn row_fault(reader: &DatasetReader, episode: &Episode, batch: &RecordBatch) -> 
         if (time[row] - expected_s).abs() > 1e-4 {
             return Some(format!("row {row} has timestamp {}, expected frame {row} / {} fps", time[row], reader.fps()));
         }
-        match reader.tasks().get(task[row] as usize) {
-            Some(task) => tasks.insert(task.as_str()),
-            None => return Some(format!("row {row} has task_index {}, but there are {} tasks", task[row] as i64, reader.tasks().len())),
+        match reader.task_of(task[row]) {
+            Ok(task) => tasks.insert(task),
+            Err(_) => {
+                return Some(format!("row {row} has task_index {}, which is none of the {} tasks", task[row] as i64, reader.tasks().len()));
+            }
         };
     }
     let listed: BTreeSet<&str> = episode.tasks.iter().map(String::as_str).collect();
-    (tasks != listed).then(|| format!("its rows are of the tasks {tasks:?}, but the episodes table says {listed:?}"))
+    if tasks != listed {
+        let what = format!("episode {}: its rows are of the tasks {tasks:?}, the table says {listed:?}", episode.episode_index);
+        report.warn(if reader.version() == Version::V30 { EPISODES } else { EPISODES_21 }, what, Mend::Repair);
+    }
+    None
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::Fault;
 use super::rows::Computed;
-use crate::format::schema::{EPISODES, STATS};
+use super::{Mend, Report};
+use crate::format::schema::{DEFAULT_FEATURES, EPISODES, EPISODES_STATS_21, STATS};
 use crate::format::stats::{KEYS, QUANTILES};
 use crate::{DatasetReader, Episode, ReadError, Version};
 
@@ -14,6 +14,8 @@ use crate::{DatasetReader, Episode, ReadError, Version};
 fn flat(value: &Value) -> Vec<f64> {
     match value {
         Value::Array(list) => list.iter().flat_map(flat).collect(),
+        // What is not finite is null.
+        Value::Null => vec![f64::NAN],
         value => value.as_f64().into_iter().collect(),
     }
 }
@@ -31,18 +33,33 @@ fn tolerance(key: &str, all: &dyn Fn(&str) -> f64) -> f64 {
     }
 }
 
+/// Whether `found` is not what is expected. Of values that are not finite, there is nothing to expect.
+fn differ(found: f64, expected: f64, tolerance: f64) -> bool {
+    expected.is_finite() && !(expected - tolerance..=expected + tolerance).contains(&found)
+}
+
+/// Says that statistics of a feature are not what they should be. Nothing is made of those of LeRobot's own
+/// columns, and its edits leave them as they were.
+fn say(report: &mut Report, path: &str, feature: &str, what: String) {
+    if DEFAULT_FEATURES.iter().any(|(own, _)| *own == feature) {
+        report.warn(path, what, Mend::Stats);
+    } else {
+        report.fault(path, what);
+    }
+}
+
 pub(super) fn check_episode(
     reader: &DatasetReader,
     episode: &Episode,
     computed: &Computed,
     stored: Option<&Map<String, Value>>,
-    faults: &mut Vec<Fault>,
+    report: &mut Report,
 ) {
     let Some(stored) = stored else { return };
+    let path = if reader.version() == Version::V30 { EPISODES } else { EPISODES_STATS_21 };
     for (feature, expected) in computed {
         let Some(found) = stored.get(feature) else {
-            let what = format!("episode {}: there are no statistics of {feature}", episode.episode_index);
-            faults.push(Fault { path: EPISODES.into(), what });
+            report.warn(path, format!("episode {}: there are no statistics of {feature}", episode.episode_index), Mend::Stats);
             continue;
         };
         for key in KEYS {
@@ -51,14 +68,16 @@ pub(super) fn check_episode(
             let values =
                 |key: &str, d: usize| expected.values(key).and_then(|values| values.get(d)).copied().unwrap_or(expected.count as f64);
             let width = expected.values(key).map_or(1, <[f64]>::len);
-            let off = (found.len() != width).then_some(0).or_else(|| {
-                (0..width).find(|d| (found[*d] - values(key, *d)).abs() > tolerance(key, &|key| values(key, *d)) || !found[*d].is_finite())
-            });
-            if let Some(d) = off {
-                let (found, expected) = (found.get(d), values(key, d));
-                let what = format!("episode {}: stats/{feature}/{key}[{d}] is {found:?}, its rows give {expected}", episode.episode_index);
-                let path = if reader.version() == Version::V30 { EPISODES } else { "meta/episodes_stats.jsonl" };
-                faults.push(Fault { path: path.into(), what });
+            if found.len() != width {
+                // Of matrices, versions differ in what they take together.
+                let what = format!("episode {}: stats/{feature}/{key} has {} values, expected {width}", episode.episode_index, found.len());
+                report.warn(path, what, Mend::Stats);
+                break;
+            }
+            if let Some(d) = (0..width).find(|d| differ(found[*d], values(key, *d), tolerance(key, &|key| values(key, *d)))) {
+                let (found, expected) = (found[d], values(key, d));
+                let number = episode.episode_index;
+                say(report, path, feature, format!("episode {number}: stats/{feature}/{key}[{d}] is {found}, its rows give {expected}"));
                 break;
             }
         }
@@ -95,31 +114,40 @@ impl Sums {
         }
     }
 
-    pub(super) fn check(&self, reader: &DatasetReader, faults: &mut Vec<Fault>) -> Result<(), ReadError> {
+    pub(super) fn check(&self, reader: &DatasetReader, report: &mut Report) -> Result<(), ReadError> {
         let Some(all) = reader.stats()? else {
             // Version 2.1 has them by episode only. LeRobot opens one of version 3.0 without, but a policy
             // that normalises can't be trained on it.
-            if reader.version() == Version::V21 {
-                return Ok(());
+            if reader.version() != Version::V21 {
+                report.warn(STATS, "there are no statistics", Mend::Stats);
             }
-            faults.push(Fault { path: STATS.into(), what: "there is none".to_owned() });
             return Ok(());
         };
         for (feature, sum) in self.features.iter().filter(|(feature, _)| reader.features().contains_key(*feature)) {
-            let what = match all.get(feature) {
-                None => Some("there are no statistics of it".to_owned()),
-                Some(found) => sum.fault(found),
-            };
-            faults.extend(what.map(|what| Fault { path: STATS.into(), what: format!("{feature}: {what}") }));
+            match all.get(feature) {
+                None => report.warn(STATS, format!("{feature}: there are no statistics of it"), Mend::Stats),
+                Some(found) => match sum.fault(found) {
+                    Ok(()) => {}
+                    Err(Off::Shape(what)) => report.warn(STATS, format!("{feature}: {what}"), Mend::Stats),
+                    Err(Off::Value(what)) => say(report, STATS, feature, format!("{feature}: {what}")),
+                },
+            }
         }
         Ok(())
     }
 }
 
+/// In what a statistic is off.
+enum Off {
+    Shape(String),
+    Value(String),
+}
+
 impl Sum {
     fn add(&mut self, stats: &Value) {
-        let count = flat(&stats["count"]).first().copied().unwrap_or(1.0);
-        let [min, max, mean, std] = ["min", "max", "mean", "std"].map(|key| flat(&stats[key]));
+        let of = |key: &str| stats.get(key).map(flat).unwrap_or_default();
+        let count = of("count").first().copied().unwrap_or(1.0);
+        let [min, max, mean, std] = ["min", "max", "mean", "std"].map(of);
         if self.count == 0.0 {
             let width = mean.len();
             (self.mean, self.square) = (vec![0.0; width], vec![0.0; width]);
@@ -141,20 +169,23 @@ impl Sum {
         }
     }
 
-    fn fault(&self, found: &Value) -> Option<String> {
+    fn fault(&self, found: &Value) -> Result<(), Off> {
         for key in KEYS {
             let Some(found) = found.get(key).map(flat) else { continue };
             if key == "count" {
                 if found != [self.count] {
-                    return Some(format!("count is {found:?}, the episodes have {}", self.count));
+                    return Err(Off::Value(format!("count is {found:?}, the episodes have {}", self.count)));
                 }
                 continue;
             }
+            if found.len() != self.mean.len() {
+                return Err(Off::Shape(format!("{key} has {} values, expected {}", found.len(), self.mean.len())));
+            }
             for (d, found) in found.iter().enumerate() {
-                if d >= self.mean.len() {
-                    return Some(format!("{key} has more than {} values", self.mean.len()));
-                }
                 let mean = self.mean[d] / self.count;
+                if !mean.is_finite() {
+                    continue;
+                }
                 let values = |key: &str| match key {
                     "min" => self.min[d],
                     "max" => self.max[d],
@@ -169,10 +200,10 @@ impl Sum {
                 };
                 let tolerance = tolerance(key, &values);
                 if !(low - tolerance..=high + tolerance).contains(found) {
-                    return Some(format!("{key}[{d}] is {found}, the episodes give {low} to {high}"));
+                    return Err(Off::Value(format!("{key}[{d}] is {found}, the episodes give {low} to {high}")));
                 }
             }
         }
-        None
+        Ok(())
     }
 }

@@ -4,68 +4,100 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{Fault, MOST_FAULTS};
-use crate::format::schema::is_depth;
+use super::{Mend, Report};
+use crate::format::schema::{is_depth, picture_size};
 use crate::format::stats::{PictureCounts, PictureStats, sampled_frames};
 use crate::media::mp4_read::{VideoIndex, read_video};
 use crate::media::video_reader::TOLERANCE_S;
 use crate::progress::{Progress, step};
-use crate::{DatasetReader, ReadError, ToolError, VideoReader};
+use crate::read::row_time_s;
+use crate::{DatasetReader, EpisodeVideoSpan, Rate, ReadError, ToolError, VideoReader};
+
+/// An episode in a file of video.
+struct Part {
+    episode: u64,
+    length: u64,
+    from_s: f64,
+    to_s: f64,
+}
 
 /// The index of every video. `is_pending` says that files may be ahead of the tables.
-pub(super) fn check(reader: &DatasetReader, is_pending: bool, faults: &mut Vec<Fault>) {
-    let fps = f64::from(reader.fps());
-    // Episodes and their lengths in each file, in episode order.
-    let mut files: BTreeMap<&str, (&str, Vec<(u64, u64)>)> = BTreeMap::new();
+pub(super) fn check(reader: &DatasetReader, is_pending: bool, report: &mut Report) {
+    // In episode order.
+    let mut files: BTreeMap<&str, (&str, Vec<Part>)> = BTreeMap::new();
     for episode in reader.episodes() {
-        for span in &episode.videos {
-            let (_, episodes) = files.entry(&span.path).or_insert((&span.key, Vec::new()));
-            let before: u64 = episodes.iter().map(|(_, length)| length).sum();
-            let (begin, end) = (before as f64 / fps, (before + episode.length) as f64 / fps);
-            if (span.from_s - begin).abs() > TOLERANCE_S || (span.to_s - end).abs() > TOLERANCE_S {
-                let what =
-                    format!("episode {} is at {} s to {} s, expected {begin} s to {end} s", episode.episode_index, span.from_s, span.to_s);
-                faults.push(Fault { path: span.path.clone().into(), what });
-            }
-            episodes.push((episode.episode_index, episode.length));
+        for EpisodeVideoSpan { key, path, from_s, to_s } in &episode.videos {
+            let (_, parts) = files.entry(path).or_insert((key, Vec::new()));
+            parts.push(Part { episode: episode.episode_index, length: episode.length, from_s: *from_s, to_s: *to_s });
         }
     }
-    for (path, (key, episodes)) in files {
-        let shape = &reader.features()[key]["shape"];
-        let size = (shape[1].as_u64().unwrap_or(0), shape[0].as_u64().unwrap_or(0));
-        let what = match read_video(&reader.root().join(path)) {
-            Err(ReadError::Io { source, .. }) => Some(format!("it cannot be read: {source}")),
-            Err(ReadError::Invalid { what, .. }) => Some(what),
-            Err(error) => Some(error.to_string()),
-            Ok(video) => video_fault(&video, &episodes, reader.fps(), size, is_pending),
-        };
-        faults.extend(what.map(|what| Fault { path: path.into(), what }));
+    for (path, (key, parts)) in files {
+        match read_video(&reader.root().join(path)) {
+            Err(ReadError::Io { source, .. }) => report.fault(path, format!("it cannot be read: {source}")),
+            Err(ReadError::Invalid { what, .. }) => report.fault(path, what),
+            Err(error) => report.fault(path, error.to_string()),
+            Ok(video) => {
+                let size = picture_size(&reader.features()[key]).unwrap_or_default();
+                check_file(path, &video, &parts, reader.fps(), size, is_pending, report);
+            }
+        }
     }
 }
 
-fn video_fault(video: &VideoIndex, episodes: &[(u64, u64)], fps: u32, size: (u64, u64), is_pending: bool) -> Option<String> {
-    if (u64::from(video.width), u64::from(video.height)) != size {
-        return Some(format!("its pictures are {}x{}, expected {}x{}", video.width, video.height, size.0, size.1));
+fn check_file(
+    path: &str,
+    video: &VideoIndex,
+    parts: &[Part],
+    fps: Rate,
+    (width, height): (u64, u64),
+    is_pending: bool,
+    report: &mut Report,
+) {
+    if (u64::from(video.width), u64::from(video.height)) != (width, height) {
+        report.fault(path, format!("its pictures are {}x{}, expected {width}x{height}", video.width, video.height));
+        return;
     }
-    let rows: u64 = episodes.iter().map(|(_, length)| length).sum();
+    let rows: u64 = parts.iter().map(|part| part.length).sum();
+    if video.frames() < rows {
+        report.fault(path, format!("it has {} frames, but its episodes have {rows} rows", video.frames()));
+        return;
+    }
+    let mut used = vec![false; video.frames() as usize];
+    for Part { episode, length, from_s, to_s } in parts {
+        if !from_s.is_finite() || *from_s < -TOLERANCE_S {
+            report.fault(path, format!("episode {episode} begins at {from_s} s"));
+            return;
+        }
+        for frame in 0..*length {
+            let wanted = from_s + row_time_s(frame, fps);
+            let nearest = video.nearest(wanted);
+            let found = nearest.and_then(|number| video.seconds(number)).unwrap_or(f64::INFINITY);
+            if (found - wanted).abs() >= TOLERANCE_S {
+                let what =
+                    format!("no frame is shown at {wanted} s, frame {frame} of episode {episode} at {fps} a second; the nearest is at");
+                report.fault(path, format!("{what} {found} s"));
+                return;
+            }
+            let number = nearest.unwrap_or(0);
+            if std::mem::replace(&mut used[number as usize], true) {
+                report.fault(path, format!("frame {frame} of episode {episode} is one that another row has as well"));
+                return;
+            }
+            if frame == 0 && !video.samples[video.shown[number as usize] as usize].is_key {
+                let what = format!("episode {episode} begins between two key frames, so that frames before it are decoded for its first");
+                report.warn(path, what, None);
+            }
+        }
+        let ends_s = from_s + fps.seconds(*length);
+        if (to_s - ends_s).abs() > TOLERANCE_S {
+            report.warn(path, format!("episode {episode} is said to end at {to_s} s, expected {ends_s} s"), Mend::Repair);
+        }
+    }
     // One more episode may be there when a commit is being put into place.
-    if video.frames() < rows || (video.frames() > rows && !is_pending) {
-        return Some(format!("it has {} frames, but its episodes have {rows} rows", video.frames()));
+    let more = used.iter().filter(|used| !**used).count();
+    if more > 0 && !is_pending {
+        report.warn(path, format!("{more} of its {} frames belong to no row", video.frames()), Mend::Repair);
     }
-    for frame in 0..rows {
-        let (expected, found) = (frame as f64 / f64::from(fps), video.seconds(frame).unwrap_or(f64::INFINITY));
-        if (found - expected).abs() >= TOLERANCE_S {
-            return Some(format!("frame {frame} is shown at {found} s, expected {expected} s, {fps} frames a second"));
-        }
-    }
-    let mut first = 0;
-    for (episode, length) in episodes {
-        if !video.samples[video.shown[first as usize] as usize].is_key {
-            return Some(format!("episode {episode} begins at frame {first}, which cannot be decoded alone"));
-        }
-        first += length;
-    }
-    None
 }
 
 /// Decodes every image. Their mean colours may differ from the statistics, which are of images before
@@ -75,7 +107,7 @@ const MEAN_TOLERANCE: f64 = 0.04;
 pub(super) fn decode_all(
     reader: &DatasetReader,
     stored: Option<&[Map<String, Value>]>,
-    faults: &mut Vec<Fault>,
+    report: &mut Report,
     progress: &mut Progress<'_>,
 ) -> Result<(), ToolError> {
     let cameras: Vec<&str> = reader.cameras().collect();
@@ -87,8 +119,7 @@ pub(super) fn decode_all(
             let number = episode.episode_index;
             let span = episode.videos.iter().find(|span| span.key == key);
             let path = span.map_or(&episode.data_path, |span| &span.path);
-            let mut fault =
-                |what: String| faults.push(Fault { path: path.clone().into(), what: format!("episode {number}, {key}: {what}") });
+            let mut fault = |what: String| report.fault(path, format!("episode {number}, {key}: {what}"));
             step(progress, "decoding images", done, total)?;
             done += episode.length;
             if depth {
@@ -133,7 +164,7 @@ pub(super) fn decode_all(
                     fault(format!("a colour's mean is {found:.3}, the statistics say {wanted:.3}"));
                 }
             }
-            if faults.len() > MOST_FAULTS {
+            if report.is_enough() {
                 return Ok(());
             }
         }
@@ -145,7 +176,7 @@ pub(super) fn decode_all(
 fn decode_depth(reader: &DatasetReader, path: &std::path::Path, from_s: f64, length: u64) -> Result<(), ReadError> {
     let mut video = VideoReader::open_depth(path)?;
     for frame in 0..length {
-        let number = video.number_at(from_s + crate::read::row_time_s(frame, reader.fps()))?;
+        let number = video.number_at(from_s + row_time_s(frame, reader.fps()))?;
         video.codes(number)?;
     }
     Ok(())
