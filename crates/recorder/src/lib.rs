@@ -121,7 +121,7 @@ pub use media::depth::DepthRange;
 pub use media::video_reader::VideoReader;
 pub use progress::{Progress, Step};
 pub use read::DepthImage;
-pub use read::{DatasetReader, Fetch, Images, Item, Loader, Values, Windows};
+pub use read::{DatasetReader, EpisodeStats, Fetch, Images, Item, Loader, Values, Windows};
 pub use tools::{
     CameraForm, Conversion, Fault, Output, Plan, PlannedResult, ShortVideo, ToolError, plan_convert, plan_delete, plan_merge,
     plan_remove_features, plan_rename_task, plan_repair, plan_split, plan_split_by_share, plan_stats, undo, verify, verify_with,

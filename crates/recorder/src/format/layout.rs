@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::template::fill;
 use crate::ReadError;
 
-use crate::format::arrays::{floats, integers, strings, to_json};
+use crate::format::arrays::{floats, integers, strings};
 use crate::format::info::{parquet_files, read_json, read_tasks};
 use crate::format::parquet_read::read_parquet;
 use crate::format::schema::{EPISODES, INFO, Info};
@@ -43,8 +43,7 @@ impl Version {
 
     pub(crate) fn layout(self) -> &'static dyn Layout {
         match self {
-            Self::V20 => &OneFileAnEpisode { has_episode_stats: false },
-            Self::V21 => &OneFileAnEpisode { has_episode_stats: true },
+            Self::V20 | Self::V21 => &OneFileAnEpisode,
             Self::V30 => &SharedFiles,
         }
     }
@@ -93,10 +92,6 @@ pub(crate) trait Layout: Sync {
 
     /// In `episode_index` order, as many as the tables have.
     fn episodes(&self, root: &Path, info: &Info) -> Result<Vec<Episode>, ReadError>;
-
-    /// Of each episode its statistics by feature, as stats.json has them; `None` when the version
-    /// keeps none.
-    fn episode_stats(&self, root: &Path, info: &Info) -> Result<Option<Vec<Map<String, Value>>>, ReadError>;
 }
 
 pub(crate) fn video_keys(info: &Info) -> impl Iterator<Item = &str> {
@@ -189,41 +184,10 @@ impl Layout for SharedFiles {
         }
         Ok(episodes)
     }
-
-    fn episode_stats(&self, root: &Path, info: &Info) -> Result<Option<Vec<Map<String, Value>>>, ReadError> {
-        let mut all = Vec::new();
-        if info.total_episodes == 0 {
-            return Ok(Some(all));
-        }
-        let names: Vec<String> =
-            info.features.keys().flat_map(|feature| crate::format::stats::KEYS.map(|key| format!("stats/{feature}/{key}"))).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        for path in parquet_files(&root.join(EPISODES))? {
-            for batch in read_parquet(&path, &names)? {
-                for row in 0..batch.num_rows() {
-                    let mut episode = Map::new();
-                    for feature in info.features.keys() {
-                        let values = crate::format::stats::KEYS.iter().filter_map(|key| {
-                            let column = batch.column_by_name(&format!("stats/{feature}/{key}"))?;
-                            column.is_valid(row).then(|| ((*key).to_owned(), to_json(&column.slice(row, 1)).pop().unwrap_or(Value::Null)))
-                        });
-                        let values: Map<String, Value> = values.collect();
-                        if !values.is_empty() {
-                            episode.insert(feature.clone(), Value::Object(values));
-                        }
-                    }
-                    all.push(episode);
-                }
-            }
-        }
-        Ok(Some(all))
-    }
 }
 
 /// v2.0 and v2.1: a file an episode, tables in lines of JSON.
-struct OneFileAnEpisode {
-    has_episode_stats: bool,
-}
+struct OneFileAnEpisode;
 
 impl Layout for OneFileAnEpisode {
     fn tasks(&self, root: &Path, info: &Info) -> Result<Vec<String>, ReadError> {
@@ -276,21 +240,6 @@ impl Layout for OneFileAnEpisode {
             first_index = next.ok_or_else(|| invalid(&path, format!("the length of episode {episode_index} is {length}")))?;
         }
         Ok(episodes)
-    }
-
-    fn episode_stats(&self, root: &Path, _: &Info) -> Result<Option<Vec<Map<String, Value>>>, ReadError> {
-        #[derive(Deserialize)]
-        struct Line {
-            episode_index: u64,
-            stats: Map<String, Value>,
-        }
-        let path = root.join("meta/episodes_stats.jsonl");
-        if !self.has_episode_stats || !path.exists() {
-            return Ok(None);
-        }
-        let mut lines: Vec<Line> = read_lines(&path)?;
-        lines.sort_by_key(|line| line.episode_index);
-        Ok(Some(lines.into_iter().map(|line| line.stats).collect()))
     }
 }
 

@@ -65,15 +65,15 @@ pub fn verify_with(root: &Path, deep: bool, progress: &mut Progress<'_>) -> Resu
         return Ok(faults);
     }
     rows::check_files(&reader, &mut faults)?;
-    let stored = reader.episode_stats()?;
+    let mut stored = reader.episode_stats()?;
     let total = reader.episodes().len() as u64;
     let mut sums = statistics::Sums::default();
     for episode in reader.episodes() {
         step(progress, "checking episodes", episode.episode_index, total)?;
-        let of_episode = stored.as_ref().and_then(|all| all.get(episode.episode_index as usize));
+        let of_episode = stored.as_mut().map_or(Ok(None), |all| all.of(episode.episode_index))?;
         let computed = rows::check_episode(&reader, episode, &mut faults)?;
-        statistics::check_episode(&reader, episode, &computed, of_episode, &mut faults);
-        sums.add(&computed, of_episode);
+        statistics::check_episode(&reader, episode, &computed, of_episode.as_ref(), &mut faults);
+        sums.add(&computed, of_episode.as_ref());
         if faults.len() > MOST_FAULTS {
             return Ok(faults);
         }
@@ -82,7 +82,7 @@ pub fn verify_with(root: &Path, deep: bool, progress: &mut Progress<'_>) -> Resu
     sums.check(&reader, &mut faults)?;
     videos::check(&reader, is_pending, &mut faults);
     if deep && faults.is_empty() {
-        videos::decode_all(&reader, stored.as_deref(), &mut faults, progress)?;
+        videos::decode_all(&reader, stored.as_mut(), &mut faults, progress)?;
     }
     Ok(faults)
 }
