@@ -70,6 +70,9 @@ struct Sequence {
     full_range: u8,
 }
 
+/// The environment's name for which one is used: `built-in`, or what is best.
+const CHOICE: &str = "SINEW_AV1";
+
 /// `DAV1D_PIXEL_LAYOUT_I420`.
 const HALF_CHROMA: c_uint = 1;
 
@@ -77,11 +80,13 @@ const HALF_CHROMA: c_uint = 1;
 struct Library {
     /// Where they are, for people.
     name: &'static str,
+    // SAFETY: as dav1d's headers say: contexts and data that are open, and rooms of the types above.
     default_settings: unsafe extern "C" fn(*mut Settings),
     open: unsafe extern "C" fn(*mut Context, *mut Settings) -> c_int,
     send_data: unsafe extern "C" fn(Context, *mut Data) -> c_int,
     get_picture: unsafe extern "C" fn(Context, *mut RawPicture) -> c_int,
     flush: unsafe extern "C" fn(Context),
+    // SAFETY: as those before.
     close: unsafe extern "C" fn(*mut Context),
     picture_unref: unsafe extern "C" fn(*mut RawPicture),
     data_create: unsafe extern "C" fn(*mut Data, usize) -> *mut u8,
@@ -112,10 +117,13 @@ macro_rules! library {
 }
 
 impl Library {
-    /// The one that is used: the system's, unless the built-in one has its fast routines, too.
+    /// The one that is used: the system's, unless the built-in one has its fast routines, too, or is asked for.
     fn chosen() -> Option<&'static Self> {
         static CHOSEN: OnceLock<Option<Library>> = OnceLock::new();
-        let choose = || if cfg!(feature = "asm") { Self::built_in() } else { Self::installed().or_else(Self::built_in) };
+        let is_asked_for = || std::env::var_os(CHOICE).is_some_and(|choice| choice == "built-in");
+        let choose = || {
+            if cfg!(feature = "asm") || is_asked_for() { Self::built_in() } else { Self::installed().or_else(Self::built_in) }
+        };
         CHOSEN.get_or_init(choose).as_ref()
     }
 
