@@ -54,8 +54,10 @@ impl H264Stream {
 impl FrameDecoder for H264Stream {
     fn restart(&mut self) -> Result<(), String> {
         self.ready.clear();
+        // One that was emptied before a stream's end takes nothing more.
         if !self.is_new {
             self.decoder = Self::decoder()?;
+            self.is_new = true;
         }
         Ok(())
     }

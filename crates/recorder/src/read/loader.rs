@@ -7,11 +7,11 @@ use sinew_core::Image;
 
 use super::recent::Recent;
 use super::stills::Stills;
-use super::{DatasetReader, Episode, row_time_s};
+use super::videos::OpenVideos;
+use super::{DatasetReader, row_time_s};
 use crate::ReadError;
 use crate::format::arrays::{batch_integers, numbers, strings};
 use crate::format::schema::{is_camera, is_depth};
-use crate::media::video_reader::VideoReader;
 
 /// Which rows around an item's own are wanted of each feature, in seconds from it, as LeRobot's
 /// `delta_timestamps`. A feature that is not named comes from the item's own row.
@@ -63,15 +63,11 @@ pub struct Loader<'a> {
     cameras: Vec<String>,
     columns: Recent<u64, Arc<Columns>>,
     stills: Stills,
-    videos: Recent<String, VideoReader>,
+    videos: OpenVideos,
 }
 
 /// Columns of numbers and text are kept up to so many bytes.
 const COLUMN_BYTES: usize = 64 << 20;
-/// Videos are kept open up to so many bytes of indices and pictures.
-const VIDEO_BYTES: usize = 128 << 20;
-/// Pictures that a decoder holds.
-const HELD_PICTURES: usize = 8;
 /// A delta has to be this near to a whole number of rows (LeRobot's default).
 const DELTA_TOLERANCE_S: f64 = 1e-4;
 
@@ -105,7 +101,7 @@ impl<'a> Loader<'a> {
             stills: Stills::of(&cameras, reader),
             cameras,
             columns: Recent::new(COLUMN_BYTES),
-            videos: Recent::new(VIDEO_BYTES),
+            videos: OpenVideos::new(),
         })
     }
 
@@ -151,10 +147,25 @@ impl<'a> Loader<'a> {
             };
             item.values.insert(key.clone(), values);
         }
-        for key in self.cameras.clone() {
-            let frames: Vec<u64> = deltas(&key).iter().map(|delta| place(*delta).0).collect();
-            let images = self.images(episode, &key, &frames)?;
-            item.images.insert(key, images);
+        let mut wanted: Vec<(&str, Vec<u64>, Vec<u64>)> = Vec::new();
+        for key in &self.cameras {
+            let frames: Vec<u64> = deltas(key).iter().map(|delta| place(*delta).0).collect();
+            // Each is decoded once, in the order in which a video has them.
+            let mut once = frames.clone();
+            once.sort_unstable();
+            once.dedup();
+            wanted.push((key, frames, once));
+        }
+        let (stills, films): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(key, ..)| self.stills.has(key));
+        let of_films: Vec<(&str, &[u64])> = films.iter().map(|(key, _, once)| (*key, once.as_slice())).collect();
+        let mut images = self.videos.images(reader, episode, &of_films)?;
+        for (key, _, once) in &stills {
+            let of_key = once.iter().map(|frame| self.stills.image(reader, episode, key, *frame));
+            images.push(of_key.collect::<Result<_, _>>()?);
+        }
+        for ((key, frames, once), images) in films.iter().chain(&stills).zip(images) {
+            let place = |frame: &u64| once.partition_point(|earlier| earlier < frame);
+            item.images.insert((*key).to_owned(), frames.iter().map(|frame| images[place(frame)].clone()).collect());
         }
         Ok(item)
     }
@@ -162,32 +173,6 @@ impl<'a> Loader<'a> {
     /// Items in the order of `indices`, such as a shuffled one.
     pub fn items(&mut self, indices: impl IntoIterator<Item = u64>) -> impl Iterator<Item = Result<Item, ReadError>> {
         indices.into_iter().map(|index| self.item(index))
-    }
-
-    /// The images of these frames, each decoded once, in the order in which a video has them.
-    fn images(&mut self, episode: &Episode, key: &str, frames: &[u64]) -> Result<Vec<Image>, ReadError> {
-        let mut once = frames.to_vec();
-        once.sort_unstable();
-        once.dedup();
-        let images: Vec<Image> = once.iter().map(|frame| self.image(episode, key, *frame)).collect::<Result<_, _>>()?;
-        Ok(frames.iter().map(|frame| images[once.partition_point(|earlier| earlier < frame)].clone()).collect())
-    }
-
-    fn image(&mut self, episode: &Episode, key: &str, frame: u64) -> Result<Image, ReadError> {
-        if self.stills.has(key) {
-            return self.stills.image(self.reader, episode, key, frame);
-        }
-        let span = episode.videos.iter().find(|span| span.key == key);
-        let span = span.ok_or_else(|| ReadError::Missing { root: self.reader.root().to_owned(), what: format!("the images of {key}") })?;
-        let seconds = span.from_s + row_time_s(frame, self.reader.fps());
-        if let Some(video) = self.videos.get(&span.path) {
-            return video.frame_at(seconds);
-        }
-        let mut video = VideoReader::open(&self.reader.file(&span.path)?)?;
-        let image = video.frame_at(seconds);
-        let bytes = video.index_bytes() + HELD_PICTURES * image.as_ref().map_or(0, |image| image.rgb.len());
-        self.videos.insert(span.path.clone(), video, bytes);
-        image
     }
 
     fn columns(&mut self, episode: u64) -> Result<Arc<Columns>, ReadError> {

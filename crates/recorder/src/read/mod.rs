@@ -7,6 +7,7 @@ mod remote;
 mod rows;
 mod stats;
 mod stills;
+mod videos;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
