@@ -107,6 +107,9 @@ pub enum ReadError {
     /// A video or image that cannot be decoded.
     #[error("decoding {}: {what}", path.display())]
     Decode { path: PathBuf, what: String },
+    /// Whoever asked for an image did not want to wait for it any longer.
+    #[error("decoding {}: stopped, as was asked", path.display())]
+    Stopped { path: PathBuf },
     /// What is asked for is not in the dataset.
     #[error("looking up {what} in the dataset {}", root.display())]
     Missing { root: PathBuf, what: String },

@@ -123,7 +123,7 @@ pub use media::depth::DepthRange;
 pub use media::video_reader::VideoReader;
 pub use progress::{Progress, Step};
 pub use read::DepthImage;
-pub use read::{DatasetReader, Fetch, Images, Item, Loader, Values, Windows};
+pub use read::{DatasetReader, EpisodeStats, Fetch, Images, Item, Loader, Values, Windows};
 pub use tools::{
     CameraForm, Conversion, Fault, Mend, Output, Plan, PlannedResult, Report, ShortVideo, ToolError, Warning, examine, plan_convert,
     plan_delete, plan_merge, plan_remove_features, plan_rename_task, plan_repair, plan_split, plan_split_by_share, plan_stats, undo,

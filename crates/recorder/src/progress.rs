@@ -25,6 +25,14 @@ pub struct Step<'a> {
 /// ```
 pub type Progress<'a> = dyn FnMut(Step<'_>) -> ControlFlow<()> + 'a;
 
+/// Is asked again and again while something is waited for; answering [`ControlFlow::Break`] ends the wait.
+pub(crate) type Waiting<'a> = dyn FnMut() -> ControlFlow<()> + 'a;
+
+/// Nobody wants to end the wait.
+pub(crate) fn patient() -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
 /// The operation was stopped by its [`Progress`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stopped;

@@ -50,3 +50,11 @@ impl Options {
         Ok((width.parse()?, height.parse()?))
     }
 }
+
+/// The most memory that this process had, where the system tells.
+#[allow(dead_code, reason = "not every example measures")]
+pub fn peak_mb() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
+}

@@ -2,7 +2,7 @@
 
 use crate::format::arrays::numbers;
 use crate::format::schema::is_depth;
-use crate::progress::{Progress, step};
+use crate::progress::{Progress, Step, step};
 use crate::{DatasetReader, Episode, ReadError, ToolError};
 
 use super::to_jpeg;
@@ -52,7 +52,7 @@ pub(super) fn walk(
                 target.numbers(key, &values[frame as usize * width..(frame as usize + 1) * width])?;
             }
             for (key, images) in &mut cameras {
-                let Some(image) = images.next() else { continue };
+                let Some(image) = images.next_while(&mut || progress(Step { doing, done, total })) else { continue };
                 let unusable = |error: image::ImageError| ReadError::Decode { path: reader.root().to_owned(), what: error.to_string() };
                 target.image(key, to_jpeg(&image?, JPEG_QUALITY).map_err(unusable)?)?;
             }

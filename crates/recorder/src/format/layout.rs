@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use arrow::array::Array;
+
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -11,11 +11,11 @@ use serde_json::{Map, Value};
 use super::template::fill;
 use crate::ReadError;
 
-use crate::format::arrays::{floats, integers, lists_of_strings, to_json};
+use crate::format::arrays::{floats, integers, lists_of_strings};
 use crate::format::info::parquet_files;
 use crate::format::json::{read_json, read_lines};
 use crate::format::parquet_read::read_parquet;
-use crate::format::schema::{EPISODES, EPISODES_21, EPISODES_STATS_21, INFO, Info};
+use crate::format::schema::{EPISODES, EPISODES_21, INFO, Info};
 use crate::format::tasks::Tasks;
 
 /// Versions of the format that can be read and written.
@@ -45,8 +45,7 @@ impl Version {
 
     pub(crate) fn layout(self) -> &'static dyn Layout {
         match self {
-            Self::V20 => &OneFileAnEpisode { has_episode_stats: false },
-            Self::V21 => &OneFileAnEpisode { has_episode_stats: true },
+            Self::V20 | Self::V21 => &OneFileAnEpisode,
             Self::V30 => &SharedFiles,
         }
     }
@@ -95,10 +94,6 @@ pub(crate) trait Layout: Sync {
 
     /// In `episode_index` order, as many as the tables have.
     fn episodes(&self, root: &Path, info: &Info) -> Result<Vec<Episode>, ReadError>;
-
-    /// Of each episode its statistics by feature, as stats.json has them; `None` when the version
-    /// keeps none.
-    fn episode_stats(&self, root: &Path, info: &Info) -> Result<Option<Vec<Map<String, Value>>>, ReadError>;
 }
 
 pub(crate) fn video_keys(info: &Info) -> impl Iterator<Item = &str> {
@@ -187,41 +182,10 @@ impl Layout for SharedFiles {
         }
         Ok(episodes)
     }
-
-    fn episode_stats(&self, root: &Path, info: &Info) -> Result<Option<Vec<Map<String, Value>>>, ReadError> {
-        let mut all = Vec::new();
-        if info.total_episodes == 0 {
-            return Ok(Some(all));
-        }
-        let names: Vec<String> =
-            info.features.keys().flat_map(|feature| crate::format::stats::KEYS.map(|key| format!("stats/{feature}/{key}"))).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        for path in parquet_files(&root.join(EPISODES))? {
-            for batch in read_parquet(&path, &names)? {
-                for row in 0..batch.num_rows() {
-                    let mut episode = Map::new();
-                    for feature in info.features.keys() {
-                        let values = crate::format::stats::KEYS.iter().filter_map(|key| {
-                            let column = batch.column_by_name(&format!("stats/{feature}/{key}"))?;
-                            column.is_valid(row).then(|| ((*key).to_owned(), to_json(&column.slice(row, 1)).pop().unwrap_or(Value::Null)))
-                        });
-                        let values: Map<String, Value> = values.collect();
-                        if !values.is_empty() {
-                            episode.insert(feature.clone(), Value::Object(values));
-                        }
-                    }
-                    all.push(episode);
-                }
-            }
-        }
-        Ok(Some(all))
-    }
 }
 
 /// v2.0 and v2.1: a file an episode, tables in lines of JSON.
-struct OneFileAnEpisode {
-    has_episode_stats: bool,
-}
+struct OneFileAnEpisode;
 
 impl Layout for OneFileAnEpisode {
     fn tasks(&self, root: &Path) -> Result<Tasks, ReadError> {
@@ -260,21 +224,6 @@ impl Layout for OneFileAnEpisode {
             first_index = next.ok_or_else(|| invalid(&path, format!("the length of episode {episode_index} is {length}")))?;
         }
         Ok(episodes)
-    }
-
-    fn episode_stats(&self, root: &Path, _: &Info) -> Result<Option<Vec<Map<String, Value>>>, ReadError> {
-        #[derive(Deserialize)]
-        struct Line {
-            episode_index: u64,
-            stats: Map<String, Value>,
-        }
-        let path = root.join(EPISODES_STATS_21);
-        if !self.has_episode_stats || !path.exists() {
-            return Ok(None);
-        }
-        let mut lines: Vec<Line> = read_lines(&path)?;
-        lines.sort_by_key(|line| line.episode_index);
-        Ok(Some(lines.into_iter().map(|line| line.stats).collect()))
     }
 }
 

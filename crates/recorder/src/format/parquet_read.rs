@@ -1,14 +1,18 @@
 //! Reads parquet files, whatever their bytes.
 
 use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, RecordBatchReader};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetStatisticsPolicy;
 
+use super::parquet_bounds::{check_footer, check_pages, most_bytes};
 use crate::ReadError;
 
 /// What `read` answers, which reads the file at `path`. Of some damaged pages the parquet crate panics
@@ -24,16 +28,42 @@ pub(crate) fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, ParquetEr
     result.map_err(|source| ReadError::Parquet { path: path.to_owned(), source })
 }
 
-/// The file at `path` and its footer. Columns have the types that parquet itself gives them: what its writer
-/// had them in (dictionaries, views, large or fixed-size lists) makes no difference to what they hold.
+/// The file at `path` and its footer, without the statistics of columns, which are most of it. Columns have the types
+/// that parquet itself gives them: what its writer had them in (dictionaries, views, large or fixed-size lists)
+/// makes no difference to what they hold.
 ///
 /// # Errors
 /// When it can't be read or has none.
 pub(crate) fn footer(path: &Path) -> Result<(File, ArrowReaderMetadata), ReadError> {
-    let file = File::open(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
-    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let failed = |source| ReadError::Io { path: path.to_owned(), source };
+    let mut file = File::open(path).map_err(failed)?;
+    if let Some(bytes) = footer_bytes(&mut file).map_err(failed)? {
+        check_footer(&bytes).map_err(|what| ReadError::Invalid { path: path.to_owned(), what })?;
+    }
+    let options = ArrowReaderOptions::new()
+        .with_skip_arrow_metadata(true)
+        .with_column_stats_policy(ParquetStatisticsPolicy::SkipAll)
+        .with_encoding_stats_policy(ParquetStatisticsPolicy::SkipAll)
+        .with_size_stats_policy(ParquetStatisticsPolicy::SkipAll);
     let footer = guarded(path, || ArrowReaderMetadata::load(&file, options))?;
     Ok((file, footer))
+}
+
+/// The bytes before the length of the footer and the format's mark; `None` where the file has no room for
+/// them, which the parquet crate has better words for.
+fn footer_bytes(file: &mut File) -> std::io::Result<Option<Vec<u8>>> {
+    let length = file.metadata()?.len();
+    let Some(end) = length.checked_sub(8) else { return Ok(None) };
+    let mut tail = [0; 8];
+    file.seek(SeekFrom::Start(end))?;
+    file.read_exact(&mut tail)?;
+    let [a, b, c, d, ..] = tail;
+    let bytes = u64::from(u32::from_le_bytes([a, b, c, d]));
+    let Some(start) = end.checked_sub(bytes).filter(|_| tail.ends_with(b"PAR1")) else { return Ok(None) };
+    let mut footer = vec![0; bytes as usize];
+    file.seek(SeekFrom::Start(start))?;
+    file.read_exact(&mut footer)?;
+    Ok(Some(footer))
 }
 
 /// The named columns of the file at `path`, those that it has.
@@ -41,7 +71,8 @@ pub(crate) fn footer(path: &Path) -> Result<(File, ArrowReaderMetadata), ReadErr
 /// # Errors
 /// When it can't be read.
 pub(crate) fn read_parquet(path: &Path, columns: &[&str]) -> Result<Vec<RecordBatch>, ReadError> {
-    read(path, Some(columns))
+    let (file, footer) = footer(path)?;
+    read_rows(path, file, footer, None, Some(&|name| columns.contains(&name)))
 }
 
 /// All columns of the file at `path`.
@@ -49,19 +80,68 @@ pub(crate) fn read_parquet(path: &Path, columns: &[&str]) -> Result<Vec<RecordBa
 /// # Errors
 /// When it can't be read.
 pub(crate) fn read_whole(path: &Path) -> Result<Vec<RecordBatch>, ReadError> {
-    read(path, None)
+    let (file, footer) = footer(path)?;
+    read_rows(path, file, footer, None, None)
 }
 
-fn read(path: &Path, columns: Option<&[&str]>) -> Result<Vec<RecordBatch>, ReadError> {
-    let (file, footer) = footer(path)?;
-    guarded(path, || {
-        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer);
-        if let Some(columns) = columns {
-            let roots = builder.parquet_schema().root_schema().get_fields().iter().enumerate();
-            let wanted = roots.filter(|(_, field)| columns.contains(&field.name())).map(|(at, _)| at);
-            let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
-            builder = builder.with_projection(mask);
+/// The rows `rows` of a file, those that it has, or all; the columns that are wanted, or all. There is a
+/// batch at least, be it an empty one, where rows are named.
+///
+/// # Errors
+/// When it can't be read, or would take far more memory than the file has bytes.
+pub(crate) fn read_rows(
+    path: &Path,
+    file: File,
+    footer: ArrowReaderMetadata,
+    rows: Option<Range<u64>>,
+    wanted: Option<&dyn Fn(&str) -> bool>,
+) -> Result<Vec<RecordBatch>, ReadError> {
+    let metadata = footer.metadata().clone();
+    let descriptor = metadata.file_metadata().schema_descr();
+    let mask = match wanted {
+        Some(wanted) => {
+            let roots = descriptor.root_schema().get_fields().iter().enumerate();
+            ProjectionMask::roots(descriptor, roots.filter(|(_, field)| wanted(field.name())).map(|(at, _)| at))
         }
-        Ok(builder.build()?.collect::<Result<_, _>>()?)
+        None => ProjectionMask::all(),
+    };
+    // Only the row groups that hold the rows, and in them only the rows.
+    let (mut groups, mut before, mut skip) = (Vec::new(), 0u64, None);
+    for (at, group) in metadata.row_groups().iter().enumerate() {
+        let after = before.saturating_add(group.num_rows().max(0) as u64);
+        if rows.as_ref().is_none_or(|rows| before < rows.end && after > rows.start) {
+            groups.push(at);
+            skip.get_or_insert(before);
+        }
+        before = after;
+    }
+    let invalid = |what| ReadError::Invalid { path: path.to_owned(), what };
+    let at_once = check_pages(&file, &metadata, &groups, &|leaf| mask.leaf_included(leaf)).map_err(invalid)?;
+    let most = most_bytes(file.metadata().map_err(|source| ReadError::Io { path: path.to_owned(), source })?.len());
+    guarded(path, || {
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer).with_projection(mask).with_row_groups(groups);
+        let reader = match &rows {
+            Some(rows) => {
+                let count = rows.end.saturating_sub(rows.start);
+                let skipped = rows.start.saturating_sub(skip.unwrap_or(rows.start));
+                let selection = vec![RowSelector::skip(skipped as usize), RowSelector::select(count as usize)];
+                builder.with_row_selection(RowSelection::from(selection)).with_batch_size(at_once.min(count.max(1) as usize)).build()?
+            }
+            None => builder.with_batch_size(at_once.min(4096)).build()?,
+        };
+        let (schema, mut bytes, mut batches) = (reader.schema(), 0, Vec::new());
+        for batch in reader {
+            let batch = batch?;
+            bytes += batch.get_array_memory_size() as u64;
+            if bytes > most {
+                let what = format!("its rows take more than {} MB in memory, which is too much for its size", most >> 20);
+                return Err(ParquetError::General(what));
+            }
+            batches.push(batch);
+        }
+        if batches.is_empty() && rows.is_some() {
+            batches.push(RecordBatch::new_empty(schema));
+        }
+        Ok(batches)
     })
 }

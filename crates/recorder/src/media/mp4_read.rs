@@ -65,9 +65,22 @@ impl VideoIndex {
         candidates.into_iter().flatten().min_by(|a, b| (time(*a) - seconds).abs().total_cmp(&(time(*b) - seconds).abs()))
     }
 
-    /// Whether frames are shown in another order than they are decoded in.
-    pub(crate) fn is_reordered(&self) -> bool {
-        self.shown.iter().enumerate().any(|(at, sample)| at as u32 != *sample)
+    /// The samples at which decoding can begin: key frames that no frame before them is shown after, and no
+    /// frame after them before.
+    pub(crate) fn keys(&self) -> Vec<u32> {
+        let mut place = vec![0; self.samples.len()];
+        for (at, sample) in self.shown.iter().enumerate() {
+            place[*sample as usize] = at;
+        }
+        // So many samples are as many places, so the last place before a clean beginning is the sample's.
+        let (mut keys, mut last) = (Vec::new(), 0);
+        for (at, sample) in self.samples.iter().enumerate() {
+            if sample.is_key && last == at {
+                keys.push(at as u32);
+            }
+            last = last.max(place[at] + 1);
+        }
+        keys
     }
 }
 

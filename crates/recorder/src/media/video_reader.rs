@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 
 use sinew_core::Image;
 
+use super::decode::FrameDecoder;
+use super::decode_av1::Av1Stream;
 use super::decode_ffmpeg::FfmpegStream;
 use super::decode_h264::H264Stream;
 use crate::ReadError;
 use crate::media::mp4_read::{VideoIndex, read_video};
+use crate::progress::{Waiting, patient};
 
 /// A frame counts as found when its time in the file is this near to the row's (LeRobot's default).
 pub(crate) const TOLERANCE_S: f64 = 1e-4;
@@ -17,8 +20,7 @@ pub(crate) const TOLERANCE_S: f64 = 1e-4;
 /// Decodes the frames of one mp4 file. Frames that follow each other cost one decoding each; any
 /// other costs those since the last key frame as well.
 ///
-/// H.264 in 8-bit 4:2:0 is decoded by the library that is built in. Everything else, and H.264 whose
-/// frames are shown in another order than they are stored in, takes an installed ffmpeg.
+/// H.264 and AV1 in 8-bit 4:2:0 are decoded in this process. Everything else takes an installed ffmpeg.
 pub struct VideoReader {
     path: PathBuf,
     index: VideoIndex,
@@ -31,8 +33,16 @@ pub struct VideoReader {
 }
 
 enum Decoder {
-    H264(Box<H264Stream>),
-    Ffmpeg { pixel_format: &'static str, running: Option<FfmpegStream> },
+    BuiltIn {
+        stream: Box<dyn FrameDecoder>,
+        /// The samples at which decoding can begin: none before is shown after, and none after before.
+        keys: Vec<u32>,
+        bytes: Vec<u8>,
+    },
+    Ffmpeg {
+        pixel_format: &'static str,
+        running: Option<FfmpegStream>,
+    },
 }
 
 impl VideoReader {
@@ -43,10 +53,20 @@ impl VideoReader {
     pub fn open(path: &Path) -> Result<Self, ReadError> {
         let index = read_video(path)?;
         let failed = |what| ReadError::Decode { path: path.to_owned(), what };
-        let decoder = if matches!(index.codec.as_str(), "avc1" | "avc3") && !index.is_reordered() && is_plain_h264(&index) {
-            Decoder::H264(Box::new(H264Stream::new(&index).map_err(failed)?))
+        let keys = index.keys();
+        // Without a beginning there would be frames that only ffmpeg makes something of.
+        let stream: Option<Box<dyn FrameDecoder>> = if keys.first() != Some(&0) {
+            None
+        } else if H264Stream::knows(&index) {
+            Some(Box::new(H264Stream::new(&index).map_err(failed)?))
+        } else if Av1Stream::knows(&index) {
+            Some(Box::new(Av1Stream::new(&index).map_err(failed)?))
         } else {
-            Decoder::Ffmpeg { pixel_format: "rgb24", running: None }
+            None
+        };
+        let decoder = match stream {
+            Some(stream) => Decoder::BuiltIn { stream, keys, bytes: Vec::new() },
+            None => Decoder::Ffmpeg { pixel_format: "rgb24", running: None },
         };
         Self::with_decoder(path, index, decoder)
     }
@@ -64,6 +84,11 @@ impl VideoReader {
     /// How many there are.
     pub fn frames(&self) -> u64 {
         self.index.frames()
+    }
+
+    /// Of the index in memory.
+    pub(crate) fn index_bytes(&self) -> usize {
+        size_of_val(self.index.samples.as_slice()) + 2 * size_of_val(self.index.shown.as_slice())
     }
 
     fn failed(&self, what: String) -> ReadError {
@@ -89,20 +114,30 @@ impl VideoReader {
         self.frame(number)
     }
 
+    /// As [`Self::frame_at`], for as long as `waiting` wants to wait.
+    pub(crate) fn frame_at_while(&mut self, seconds: f64, waiting: &mut Waiting<'_>) -> Result<Image, ReadError> {
+        let number = self.number_at(seconds)?;
+        self.frame_while(number, waiting)
+    }
+
     /// Frame `number` in the order in which frames are shown.
     ///
     /// # Errors
     /// When there is no such frame, or it can't be decoded.
     pub fn frame(&mut self, number: u64) -> Result<Image, ReadError> {
+        self.frame_while(number, &mut patient)
+    }
+
+    fn frame_while(&mut self, number: u64, waiting: &mut Waiting<'_>) -> Result<Image, ReadError> {
         if number >= self.frames() {
             return Err(self.failed(format!("it has no frame {number}, but {}", self.frames())));
         }
         let image = match self.decoder {
-            Decoder::H264(_) => self.built_in(number),
+            Decoder::BuiltIn { .. } => self.built_in(number, waiting),
             Decoder::Ffmpeg { .. } => {
                 let (width, height) = self.size();
                 let mut image = Image::black(width, height);
-                self.by_ffmpeg(number, &mut image.rgb).map(|()| image)
+                self.by_ffmpeg(number, &mut image.rgb, waiting).map(|()| image)
             }
         };
         match image {
@@ -121,10 +156,10 @@ impl VideoReader {
     }
 
     /// The codes of frame `number` of a depth video, `[height, width]`.
-    pub(crate) fn codes(&mut self, number: u64) -> Result<Vec<u16>, ReadError> {
+    pub(crate) fn codes(&mut self, number: u64, waiting: &mut Waiting<'_>) -> Result<Vec<u16>, ReadError> {
         let (width, height) = self.size();
         let mut bytes = vec![0; width as usize * height as usize * 2];
-        self.by_ffmpeg(number, &mut bytes)?;
+        self.by_ffmpeg(number, &mut bytes, waiting)?;
         Ok(bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect())
     }
 
@@ -132,69 +167,72 @@ impl VideoReader {
         (self.index.width.into(), self.index.height.into())
     }
 
-    fn built_in(&mut self, number: u64) -> Result<Image, ReadError> {
-        // Frames are shown in the order in which they are stored.
-        let wanted = number as usize;
-        let key = self.index.samples[..=wanted].iter().rposition(|sample| sample.is_key);
-        let key = key.ok_or_else(|| self.failed(format!("no frame up to {number} can be decoded alone")))?;
-        let goes_on = self.next.is_some_and(|next| next <= number && key <= self.next_sample);
-        let path = self.path.clone();
-        let Decoder::H264(stream) = &mut self.decoder else { return Err(self.failed("it is no H.264".to_owned())) };
+    fn built_in(&mut self, number: u64, waiting: &mut Waiting<'_>) -> Result<Image, ReadError> {
+        let Self { path, index, file, decoder, next, next_sample } = self;
         let failed = |what: String| ReadError::Decode { path: path.clone(), what: format!("frame {number}: {what}") };
-        if !goes_on {
+        let Decoder::BuiltIn { stream, keys, bytes } = decoder else { return Err(failed("it is decoded by ffmpeg".to_owned())) };
+        let wanted = index.shown.get(number as usize).copied().ok_or_else(|| failed("there is no such frame".to_owned()))?;
+        let key = keys.partition_point(|key| *key <= wanted).checked_sub(1).and_then(|at| keys.get(at));
+        let key = *key.ok_or_else(|| failed("no frame up to it can be decoded alone".to_owned()))? as usize;
+        if !next.is_some_and(|next| next <= number && key <= *next_sample) {
             stream.restart().map_err(failed)?;
-            (self.next, self.next_sample) = (Some(key as u64), key);
+            (*next, *next_sample) = (Some(key as u64), key);
         }
-        let mut bytes = Vec::new();
         loop {
-            if let Some(image) = stream.ready.pop_front() {
-                let shown = self.next.unwrap_or(number);
-                self.next = Some(shown + 1);
-                if shown == number {
-                    return Ok(image);
+            let shown = next.unwrap_or(number);
+            if let Some(picture) = stream.next() {
+                *next = Some(shown + 1);
+                match picture {
+                    Some(image) if shown == number => return Ok(image),
+                    None if shown == number => return Err(failed("the decoder gave another picture for it".to_owned())),
+                    _ => continue,
                 }
-                continue;
             }
-            let Some(sample) = self.index.samples.get(self.next_sample) else {
+            if waiting().is_break() {
+                return Err(ReadError::Stopped { path: path.clone() });
+            }
+            let Some(sample) = index.samples.get(*next_sample) else {
                 stream.finish().map_err(failed)?;
-                if stream.ready.is_empty() {
-                    return Err(failed("the decoder gave no picture for it".to_owned()));
+                match stream.next() {
+                    Some(Some(image)) if shown == number => {
+                        *next = Some(shown + 1);
+                        return Ok(image);
+                    }
+                    Some(_) => *next = Some(shown + 1),
+                    None => return Err(failed("the decoder gave no picture for it".to_owned())),
                 }
                 continue;
             };
-            self.next_sample += 1;
+            *next_sample += 1;
             bytes.resize(sample.bytes as usize, 0);
-            let read = self.file.seek(SeekFrom::Start(sample.offset)).and_then(|_| self.file.read_exact(&mut bytes));
+            let read = file.seek(SeekFrom::Start(sample.offset)).and_then(|_| file.read_exact(bytes));
             read.map_err(|source| ReadError::Io { path: path.clone(), source })?;
-            stream.feed(&bytes, sample.is_key).map_err(failed)?;
+            stream.feed(bytes, sample.is_key, shown == number).map_err(failed)?;
         }
     }
 
-    fn by_ffmpeg(&mut self, number: u64, picture: &mut [u8]) -> Result<(), ReadError> {
+    fn by_ffmpeg(&mut self, number: u64, picture: &mut [u8], waiting: &mut Waiting<'_>) -> Result<(), ReadError> {
         // Half a frame before, so that rounding never picks a neighbour.
         let seconds = |frame| self.index.seconds(frame).unwrap_or(0.0);
         let frame_s = if number == 0 { 0.0 } else { seconds(number) - seconds(number - 1) };
         let from_s = if number == 0 { 0.0 } else { seconds(number) - frame_s / 2.0 };
         let Decoder::Ffmpeg { pixel_format, running } = &mut self.decoder else {
-            return Err(self.failed("it is decoded by ffmpeg".to_owned()));
+            return Err(self.failed("it is not decoded by ffmpeg".to_owned()));
         };
         // A few frames are read faster than a process is started.
         let near = self.next.filter(|next| *next <= number && number - next <= 32);
         if near.is_none() || running.is_none() {
-            *running = Some(FfmpegStream::begin(&self.path, &self.index.codec, from_s, pixel_format)?);
+            *running = Some(FfmpegStream::begin(&self.path, &self.index.codec, from_s, pixel_format, picture.len())?);
         }
         let Some(stream) = running else { return Ok(()) };
         for _ in near.unwrap_or(number)..=number {
-            stream.next(picture)?;
+            if let Err(error) = stream.next(picture, waiting) {
+                // What it would say next is of another frame.
+                *running = None;
+                return Err(error);
+            }
         }
         self.next = Some(number + 1);
         Ok(())
     }
-}
-
-/// 8-bit 4:2:0 in a profile that the built-in decoder knows.
-fn is_plain_h264(index: &VideoIndex) -> bool {
-    let boxes = index.sample_entry.get(8 + 78..).unwrap_or_default();
-    let profile = crate::media::mp4_read::descend(boxes, &[b"avcC"]).and_then(|avcc| avcc.get(1));
-    matches!(profile, Some(66 | 77 | 88 | 100))
 }

@@ -5,8 +5,8 @@
 pub(crate) struct ColorSpace {
     /// Luma goes from 0 to 255, and not from 16 to 235.
     pub(crate) full_range: bool,
-    /// The weights of BT.709, and not of BT.601.
-    pub(crate) bt709: bool,
+    /// The number of the matrix, as ISO/IEC 23091-2 has them: 1 is BT.709, 6 is BT.601, 2 is not known.
+    pub(crate) matrix: u8,
 }
 
 /// Planes at half the resolution of luma in both directions; rows are `strides` bytes apart.
@@ -23,7 +23,13 @@ const BITS: i32 = 14;
 impl ColorSpace {
     /// What luma is multiplied by, then what V adds to red, U and V take from green and U adds to blue.
     fn factors(self) -> [i32; 5] {
-        let (kr, kb) = if self.bt709 { (0.2126, 0.0722) } else { (0.299, 0.114) };
+        let (kr, kb) = match self.matrix {
+            1 => (0.2126, 0.0722),
+            4 => (0.30, 0.11),
+            7 => (0.212, 0.087),
+            9 | 10 => (0.2627, 0.0593),
+            _ => (0.299, 0.114),
+        };
         let kg = 1.0 - kr - kb;
         let (luma, chroma) = if self.full_range { (1.0, 1.0) } else { (255.0 / 219.0, 255.0 / 224.0) };
         let scale = f64::from(1 << BITS);
@@ -63,7 +69,7 @@ mod tests {
 
     #[test]
     fn primaries_come_back_from_where_bt601_puts_them() {
-        let color = ColorSpace { full_range: false, bt709: false };
+        let color = ColorSpace { full_range: false, matrix: 6 };
         for (yuv, expected) in
             [([81, 90, 240], [255, 0, 0]), ([145, 54, 34], [0, 255, 0]), ([41, 240, 110], [0, 0, 255]), ([126, 128, 128], [128, 128, 128])]
         {

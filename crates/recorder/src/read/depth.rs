@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{DatasetReader, row_time_s};
 use crate::format::schema::is_depth;
 use crate::media::video_reader::VideoReader;
+use crate::progress::{Waiting, patient};
 use crate::{DepthRange, ReadError};
 
 /// A picture of distances, row-major, top row first.
@@ -22,6 +23,11 @@ impl DatasetReader {
     /// # Errors
     /// When there is no such frame or depth video, or ffmpeg is missing.
     pub fn depth(&self, episode: u64, key: &str, frame: u64) -> Result<DepthImage, ReadError> {
+        self.depth_while(episode, key, frame, &mut patient)
+    }
+
+    /// As [`Self::depth`], for as long as `waiting` wants to wait.
+    pub(crate) fn depth_while(&self, episode: u64, key: &str, frame: u64, waiting: &mut Waiting<'_>) -> Result<DepthImage, ReadError> {
         let missing = |what: String| ReadError::Missing { root: self.root().to_owned(), what };
         let feature =
             self.features().get(key).filter(|feature| is_depth(feature)).ok_or_else(|| missing(format!("the depth camera {key}")))?;
@@ -30,14 +36,14 @@ impl DatasetReader {
             return Err(missing(format!("frame {frame} of episode {episode}, which has {}", entry.length)));
         }
         let span = entry.videos.iter().find(|span| span.key == key).ok_or_else(|| missing(format!("the video of {key}")))?;
-        read(&self.file(&span.path)?, span.from_s + row_time_s(frame, self.fps()), DepthRange::of_feature(feature))
+        read(&self.file(&span.path)?, span.from_s + row_time_s(frame, self.fps()), DepthRange::of_feature(feature), waiting)
     }
 }
 
-fn read(path: &Path, seconds: f64, range: DepthRange) -> Result<DepthImage, ReadError> {
+fn read(path: &Path, seconds: f64, range: DepthRange, waiting: &mut Waiting<'_>) -> Result<DepthImage, ReadError> {
     let mut video = VideoReader::open_depth(path)?;
     let number = video.number_at(seconds)?;
-    let codes = video.codes(number)?;
+    let codes = video.codes(number, waiting)?;
     let (width, height) = video.size();
     let millimetres = codes.into_iter().map(|code| (range.metres(code) * 1e3).round() as f32).collect();
     Ok(DepthImage { width, height, millimetres })

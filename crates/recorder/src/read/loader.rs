@@ -1,16 +1,17 @@
 //! Rows and images together, as training wants them.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sinew_core::Image;
 
+use super::recent::Recent;
+use super::stills::Stills;
+use super::videos::OpenVideos;
 use super::{DatasetReader, row_time_s};
 use crate::ReadError;
 use crate::format::arrays::{integers, numbers, strings};
 use crate::format::schema::{is_camera, is_depth};
-use crate::media::picture;
-use crate::media::video_reader::VideoReader;
 
 /// Which rows around an item's own are wanted of each feature, in seconds from it, as LeRobot's
 /// `delta_timestamps`. A feature that is not named comes from the item's own row.
@@ -48,12 +49,10 @@ pub struct Item {
     pub is_pad: BTreeMap<String, Vec<bool>>,
 }
 
-/// An episode's columns.
+/// An episode's columns of numbers and text.
 struct Columns {
     values: BTreeMap<String, Values>,
     task_index: Vec<u64>,
-    /// Encoded images of features of dtype `image`.
-    pictures: BTreeMap<String, Vec<Vec<u8>>>,
 }
 
 /// Reads items of a dataset in any order, keeping what was read last.
@@ -62,15 +61,13 @@ pub struct Loader<'a> {
     /// In rows.
     windows: BTreeMap<String, Vec<i64>>,
     cameras: Vec<String>,
-    columns: HashMap<u64, Arc<Columns>>,
-    recent: VecDeque<u64>,
-    videos: Vec<(String, VideoReader)>,
+    columns: Recent<u64, Arc<Columns>>,
+    stills: Stills,
+    videos: OpenVideos,
 }
 
-/// Episodes whose columns are kept.
-const KEPT_EPISODES: usize = 64;
-/// Videos that are kept open; one that is decoded holds a few pictures.
-const KEPT_VIDEOS: usize = 16;
+/// Columns of numbers and text are kept up to so many bytes.
+const COLUMN_BYTES: usize = 64 << 20;
 /// A delta has to be this near to a whole number of rows (LeRobot's default).
 const DELTA_TOLERANCE_S: f64 = 1e-4;
 
@@ -98,7 +95,14 @@ impl<'a> Loader<'a> {
         if let Some(unknown) = windows.cameras.iter().flatten().find(|key| !cameras.contains(key)) {
             return Err(missing(format!("the colour camera {unknown}")));
         }
-        Ok(Self { reader, windows: rows, cameras, columns: HashMap::new(), recent: VecDeque::new(), videos: Vec::new() })
+        Ok(Self {
+            reader,
+            windows: rows,
+            stills: Stills::of(&cameras, reader),
+            cameras,
+            columns: Recent::new(COLUMN_BYTES),
+            videos: OpenVideos::new(),
+        })
     }
 
     /// Row `index` of the dataset.
@@ -143,12 +147,25 @@ impl<'a> Loader<'a> {
             };
             item.values.insert(key.clone(), values);
         }
-        for key in self.cameras.clone() {
-            let mut images = Vec::new();
-            for delta in deltas(&key) {
-                images.push(self.image(episode, &columns, &key, place(*delta).0)?);
-            }
-            item.images.insert(key, images);
+        let mut wanted: Vec<(&str, Vec<u64>, Vec<u64>)> = Vec::new();
+        for key in &self.cameras {
+            let frames: Vec<u64> = deltas(key).iter().map(|delta| place(*delta).0).collect();
+            // Each is decoded once, in the order in which a video has them.
+            let mut once = frames.clone();
+            once.sort_unstable();
+            once.dedup();
+            wanted.push((key, frames, once));
+        }
+        let (stills, films): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(key, ..)| self.stills.has(key));
+        let of_films: Vec<(&str, &[u64])> = films.iter().map(|(key, _, once)| (*key, once.as_slice())).collect();
+        let mut images = self.videos.images(reader, episode, &of_films)?;
+        for (key, _, once) in &stills {
+            let of_key = once.iter().map(|frame| self.stills.image(reader, episode, key, *frame));
+            images.push(of_key.collect::<Result<_, _>>()?);
+        }
+        for ((key, frames, once), images) in films.iter().chain(&stills).zip(images) {
+            let place = |frame: &u64| once.partition_point(|earlier| earlier < frame);
+            item.images.insert((*key).to_owned(), frames.iter().map(|frame| images[place(frame)].clone()).collect());
         }
         Ok(item)
     }
@@ -158,36 +175,12 @@ impl<'a> Loader<'a> {
         indices.into_iter().map(|index| self.item(index))
     }
 
-    fn image(&mut self, episode: &super::Episode, columns: &Columns, key: &str, frame: u64) -> Result<Image, ReadError> {
-        if let Some(encoded) = columns.pictures.get(key).and_then(|pictures| pictures.get(frame as usize)) {
-            let path = self.reader.root().join(&episode.data_path);
-            return picture::decode(encoded).map_err(|what| ReadError::Decode { path, what: format!("{key}, frame {frame}: {what}") });
-        }
-        let span = episode.videos.iter().find(|span| span.key == key);
-        let span = span.ok_or_else(|| ReadError::Missing { root: self.reader.root().to_owned(), what: format!("the images of {key}") })?;
-        let at = match self.videos.iter().position(|(path, _)| *path == span.path) {
-            Some(at) => at,
-            None => {
-                if self.videos.len() == KEPT_VIDEOS {
-                    self.videos.remove(0);
-                }
-                self.videos.push((span.path.clone(), VideoReader::open(&self.reader.file(&span.path)?)?));
-                self.videos.len() - 1
-            }
-        };
-        self.videos[at].1.frame_at(span.from_s + row_time_s(frame, self.reader.fps()))
-    }
-
     fn columns(&mut self, episode: u64) -> Result<Arc<Columns>, ReadError> {
         if let Some(columns) = self.columns.get(&episode) {
             return Ok(columns.clone());
         }
         let columns = Arc::new(Columns::read(self.reader, episode)?);
-        self.columns.insert(episode, columns.clone());
-        self.recent.push_back(episode);
-        if self.recent.len() > KEPT_EPISODES {
-            self.recent.pop_front().and_then(|oldest| self.columns.remove(&oldest));
-        }
+        self.columns.insert(episode, columns.clone(), columns.bytes());
         Ok(columns)
     }
 }
@@ -195,20 +188,20 @@ impl<'a> Loader<'a> {
 impl Columns {
     fn read(reader: &DatasetReader, episode: u64) -> Result<Self, ReadError> {
         let entry = reader.episode(episode)?;
-        let batch = reader.rows(episode, 0..entry.length)?;
+        let is_still = |name: &str| reader.features().get(name).is_some_and(|feature| feature["dtype"] == "image");
+        let batch = reader.columns(episode, 0..entry.length, &|name| !is_still(name))?;
         let path = reader.root().join(&entry.data_path);
         let invalid = |what: String| ReadError::Invalid { path: path.clone(), what };
         let task_index = integers(&batch, "task_index").ok_or_else(|| invalid("there is no usable column task_index".to_owned()))?;
-        let (mut values, mut pictures) = (BTreeMap::new(), BTreeMap::new());
+        let mut values = BTreeMap::new();
         for (key, feature) in reader.features() {
             let dtype = feature["dtype"].as_str().unwrap_or_default();
-            if dtype == "video" || dtype == "language" {
+            if matches!(dtype, "video" | "image" | "language") {
                 continue;
             }
             let column = batch.column_by_name(key).ok_or_else(|| invalid(format!("there is no column {key}")))?;
             let unusable = || invalid(format!("the column {key} of episode {episode} is {} and no usable {dtype}", column.data_type()));
             match dtype {
-                "image" => drop(pictures.insert(key.clone(), picture::encoded(column).ok_or_else(unusable)?)),
                 "string" => drop(values.insert(key.clone(), Values::Text(strings(column).ok_or_else(unusable)?))),
                 _ => {
                     let (numbers, width) = numbers(column).ok_or_else(unusable)?;
@@ -216,6 +209,14 @@ impl Columns {
                 }
             }
         }
-        Ok(Self { values, task_index, pictures })
+        Ok(Self { values, task_index })
+    }
+
+    fn bytes(&self) -> usize {
+        let of_values = self.values.values().map(|values| match values {
+            Values::Numbers { values, .. } => size_of_val(values.as_slice()),
+            Values::Text(lines) => lines.iter().map(|line| line.len() + size_of::<String>()).sum(),
+        });
+        of_values.sum::<usize>() + size_of_val(self.task_index.as_slice())
     }
 }

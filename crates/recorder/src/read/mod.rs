@@ -2,34 +2,35 @@
 
 mod depth;
 mod loader;
+mod recent;
 mod remote;
+mod rows;
+mod stats;
+mod stills;
+mod videos;
 
-use std::collections::HashMap;
-use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
-use arrow::array::RecordBatch;
-
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector};
 use serde_json::{Map, Value};
 use sinew_core::Image;
 
 use crate::{Rate, ReadError};
 
-use crate::format::arrays;
 use crate::format::info::{Tables, read_tables};
 use crate::format::layout::{Episode, Version, dataset_stats};
-use crate::format::parquet_read;
 use crate::format::schema::{Info, is_camera};
 use crate::format::tasks::Tasks;
 use crate::media::picture;
 use crate::media::video_reader::VideoReader;
+use crate::progress::{Waiting, patient};
 
 pub use depth::DepthImage;
 pub use loader::{Item, Loader, Values, Windows};
 pub use remote::Fetch;
+use rows::{FOOTER_BYTES, Footers};
+pub use stats::EpisodeStats;
 
 /// A dataset of version 2.0, 2.1 or 3.0 in a folder, opened for reading. Nothing is changed.
 ///
@@ -41,8 +42,7 @@ pub struct DatasetReader {
     info: Info,
     tasks: Tasks,
     episodes: Vec<Episode>,
-    /// The footers of data files that were read.
-    footers: Mutex<HashMap<String, ArrowReaderMetadata>>,
+    footers: Mutex<Footers>,
     fetch: Option<Box<dyn Fetch>>,
 }
 
@@ -59,7 +59,7 @@ impl DatasetReader {
 
     /// Of parts that are known to be right; paths of episodes may also be absolute.
     pub(crate) fn assemble(root: &Path, version: Version, info: Info, tasks: Tasks, episodes: Vec<Episode>) -> Self {
-        Self { root: root.to_owned(), version, info, tasks, episodes, footers: Mutex::default(), fetch: None }
+        Self { root: root.to_owned(), version, info, tasks, episodes, footers: Mutex::new(Footers::new(FOOTER_BYTES)), fetch: None }
     }
 
     pub fn root(&self) -> &Path {
@@ -116,15 +116,6 @@ impl DatasetReader {
         dataset_stats(&self.root)
     }
 
-    /// Statistics of each episode by feature, as stats.json has them; `None` when this version keeps
-    /// none.
-    ///
-    /// # Errors
-    /// When the tables cannot be read.
-    pub fn episode_stats(&self) -> Result<Option<Vec<Map<String, Value>>>, ReadError> {
-        self.version.layout().episode_stats(&self.root, &self.info)
-    }
-
     /// The episode that row `index` of the dataset belongs to.
     pub fn episode_of(&self, index: u64) -> Option<&Episode> {
         let after = self.episodes.partition_point(|episode| episode.first_index <= index);
@@ -138,71 +129,6 @@ impl DatasetReader {
     pub fn episode(&self, episode: u64) -> Result<&Episode, ReadError> {
         let missing = || ReadError::Missing { root: self.root.clone(), what: format!("episode {episode} of {}", self.episodes.len()) };
         self.episodes.get(episode as usize).ok_or_else(missing)
-    }
-
-    fn footer(&self, relative: &str, path: &Path) -> Result<ArrowReaderMetadata, ReadError> {
-        let mut footers = self.footers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(footer) = footers.get(relative) {
-            return Ok(footer.clone());
-        }
-        let (_, footer) = parquet_read::footer(path)?;
-        footers.insert(relative.to_owned(), footer.clone());
-        Ok(footer)
-    }
-
-    /// The rows of frames `frames` of an episode, all columns of the file.
-    ///
-    /// # Errors
-    /// When the table can't be read, or does not have these rows of this episode at this place.
-    pub fn rows(&self, episode: u64, frames: Range<u64>) -> Result<RecordBatch, ReadError> {
-        let entry = self.episode(episode)?;
-        let wanted = frames.end.saturating_sub(frames.start);
-        if frames.end > entry.length || wanted == 0 {
-            let what = format!("frames {frames:?} of episode {episode}, which has {}", entry.length);
-            return Err(ReadError::Missing { root: self.root.clone(), what });
-        }
-        let path = self.file(&entry.data_path)?;
-        let file = File::open(&path).map_err(|source| ReadError::Io { path: path.clone(), source })?;
-        let footer = self.footer(&entry.data_path, &path)?;
-        let first = entry.rows_before.saturating_add(frames.start);
-        let last = first.saturating_add(wanted);
-        // Only the row groups that hold the rows, and in them only the rows.
-        let (mut groups, mut before, mut skip) = (Vec::new(), 0u64, None);
-        for (at, group) in footer.metadata().row_groups().iter().enumerate() {
-            let rows = group.num_rows().max(0) as u64;
-            if before < last && before.saturating_add(rows) > first {
-                groups.push(at);
-                skip.get_or_insert(first.saturating_sub(before));
-            }
-            before = before.saturating_add(rows);
-        }
-        let short = || {
-            let what = format!("it has {before} rows, but frames {frames:?} of episode {episode} would be rows {first} to {last}");
-            ReadError::Invalid { path: path.clone(), what }
-        };
-        let skip = skip.filter(|_| before >= last).ok_or_else(short)?;
-        let selection = RowSelection::from(vec![RowSelector::skip(skip as usize), RowSelector::select(wanted as usize)]);
-        let batch = parquet_read::guarded(&path, || {
-            let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer)
-                .with_row_groups(groups)
-                .with_row_selection(selection)
-                .with_batch_size(wanted.min(1 << 16) as usize)
-                .build()?;
-            let schema = arrow::array::RecordBatchReader::schema(&reader);
-            let batches: Vec<RecordBatch> = reader.collect::<Result<_, _>>()?;
-            Ok(arrow::compute::concat_batches(&schema, &batches)?)
-        })?;
-        let of = arrays::integers(&batch, "episode_index");
-        match of {
-            Some(numbers) if numbers.len() as u64 == wanted && numbers.iter().all(|number| *number == entry.episode_index) => Ok(batch),
-            Some(numbers) if numbers.len() as u64 != wanted => Err(short()),
-            Some(numbers) => {
-                let other = numbers.iter().find(|number| **number != entry.episode_index);
-                let what = format!("rows {first} to {last} are of episode {other:?}, expected {episode}");
-                Err(ReadError::Invalid { path, what })
-            }
-            None => Err(ReadError::Invalid { path, what: "there is no usable column episode_index".to_owned() }),
-        }
     }
 
     /// The images of one camera in frames `frames` of an episode, one after another.
@@ -219,7 +145,8 @@ impl DatasetReader {
             return Err(ReadError::Missing { root: self.root.clone(), what });
         }
         if feature["dtype"] == "image" {
-            let batch = if frames.is_empty() { None } else { Some(self.rows(episode, frames.clone())?) };
+            let only = |name: &str| name == key;
+            let batch = if frames.is_empty() { None } else { Some(self.columns(episode, frames.clone(), &only)?) };
             let encoded = batch.and_then(|batch| batch.column_by_name(key).and_then(picture::encoded));
             let path = self.root.join(&entry.data_path);
             let encoded = match encoded {
@@ -265,20 +192,27 @@ enum Source {
     Encoded { path: PathBuf, encoded: Vec<Vec<u8>> },
 }
 
-impl Iterator for Images {
-    type Item = Result<Image, ReadError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+impl Images {
+    /// The next one, for as long as `waiting` wants to wait.
+    pub(crate) fn next_while(&mut self, waiting: &mut Waiting<'_>) -> Option<Result<Image, ReadError>> {
         let left = self.frames.end - self.frames.start;
         let frame = self.frames.next()?;
         Some(match &mut self.source {
-            Source::Video { video, from_s, fps } => video.frame_at(*from_s + row_time_s(frame, *fps)),
+            Source::Video { video, from_s, fps } => video.frame_at_while(*from_s + row_time_s(frame, *fps), waiting),
             Source::Encoded { path, encoded } => {
                 let at = encoded.len() - left as usize;
                 picture::decode(&encoded[at])
                     .map_err(|what| ReadError::Decode { path: path.clone(), what: format!("frame {frame}: {what}") })
             }
         })
+    }
+}
+
+impl Iterator for Images {
+    type Item = Result<Image, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_while(&mut patient)
     }
 }
 

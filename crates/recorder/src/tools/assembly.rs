@@ -23,11 +23,11 @@ use crate::format::schema::{DATA, FileIndex, RIG, data_path_21};
 use crate::format::stats::{FeatureStats, PictureCounts, PictureStats, sampled_frames};
 use crate::format::table::{EpisodeRecord, VideoSpan};
 use crate::media::picture::to_png;
-use crate::progress::{Progress, step};
+use crate::progress::{Progress, Step, step};
 use crate::read::row_time_s;
 use crate::tools::verify::of_feature;
 use crate::commit::{create_folder, io_error, write_synced};
-use crate::{DatasetReader, ReadError, RecordError, Version};
+use crate::{DatasetReader, EpisodeStats, ReadError, RecordError, Version};
 
 /// An episode of the result: one of a source, or its first frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,8 +90,8 @@ impl Assembly {
 
     /// Writes the result into the folder `root`, which is empty.
     pub(crate) fn write(&self, root: &Path, progress: &mut Progress<'_>) -> Result<(), ToolError> {
-        let stored: Vec<Option<Vec<Map<String, Value>>>> = match self.recompute_images {
-            true => vec![None; self.sources.len()],
+        let mut stored: Vec<Option<EpisodeStats>> = match self.recompute_images {
+            true => self.sources.iter().map(|_| None).collect(),
             false => self.sources.iter().map(|source| source.episode_stats()).collect::<Result<_, _>>()?,
         };
         let info = self.sources[0].info();
@@ -110,8 +110,8 @@ impl Assembly {
         let mut first_index = 0;
         for (number, part) in self.parts.iter().enumerate() {
             step(progress, "writing episodes", number as u64, self.parts.len() as u64)?;
-            let stored = stored[part.source].as_ref().and_then(|all| all.get(part.episode as usize));
-            let mut record = self.episode(part, number as u64, first_index, stored, &mut tasks, &mut rows, progress)?;
+            let stored = stored[part.source].as_mut().map_or(Ok(None), |all| all.of(part.episode))?;
+            let mut record = self.episode(part, number as u64, first_index, stored.as_ref(), &mut tasks, &mut rows, progress)?;
             for camera in &mut cameras {
                 let work = self.cameras.get(&camera.key).cloned().unwrap_or_default();
                 let source = Source { reader: &self.sources[part.source], episode: part.episode, frames: part.frames };
@@ -241,12 +241,16 @@ fn image_stats(reader: &DatasetReader, part: &Part, key: &str, progress: &mut Pr
     if is_depth(&reader.features()[key]) {
         return depth_stats(reader, part, key, &sampled, progress);
     }
-    for (frame, image) in reader.images(part.episode, key, 0..part.frames)?.enumerate() {
-        if frame % 64 == 0 {
-            step(progress, "computing the statistics of images", frame as u64, part.frames)?;
+    let mut images = reader.images(part.episode, key, 0..part.frames)?;
+    for frame in 0..part.frames {
+        let doing = "computing the statistics of images";
+        if frame.is_multiple_of(64) {
+            step(progress, doing, frame, part.frames)?;
         }
+        let now = Step { doing, done: frame, total: part.frames };
+        let Some(image) = images.next_while(&mut || progress(now)) else { break };
         let image = image?;
-        if sampled.binary_search(&(frame as u64)).is_ok() {
+        if sampled.binary_search(&frame).is_ok() {
             stats.add(&PictureCounts::of_rgb(&image.rgb, image.width as usize, image.height as usize));
         }
     }
@@ -265,7 +269,8 @@ fn depth_stats(
     let mut stats = PictureStats::new();
     for frame in sampled {
         step(progress, "computing the statistics of depth", *frame, part.frames)?;
-        let depth = reader.depth(part.episode, key, *frame)?;
+        let now = Step { doing: "computing the statistics of depth", done: *frame, total: part.frames };
+        let depth = reader.depth_while(part.episode, key, *frame, &mut || progress(now))?;
         let bytes: Vec<u8> = depth.millimetres.iter().flat_map(|distance| (*distance as u16).to_le_bytes()).collect();
         stats.add(&PictureCounts::of_depth(&bytes, depth.width as usize, depth.height as usize));
     }
@@ -282,10 +287,14 @@ fn depth_stats(
 /// Video as a column of images.
 fn stills(reader: &DatasetReader, part: &Part, key: &str, progress: &mut Progress<'_>) -> Result<ArrayRef, ToolError> {
     let mut files = Vec::new();
-    for (frame, image) in reader.images(part.episode, key, 0..part.frames)?.enumerate() {
-        if frame % 16 == 0 {
-            step(progress, "turning video into images", frame as u64, part.frames)?;
+    let mut pictures = reader.images(part.episode, key, 0..part.frames)?;
+    for frame in 0..part.frames {
+        let doing = "turning video into images";
+        if frame.is_multiple_of(16) {
+            step(progress, doing, frame, part.frames)?;
         }
+        let now = Step { doing, done: frame, total: part.frames };
+        let Some(image) = pictures.next_while(&mut || progress(now)) else { break };
         let failed = |error: image::ImageError| ReadError::Decode { path: reader.root().to_owned(), what: error.to_string() };
         files.push(to_png(&image?).map_err(failed)?);
     }

@@ -11,7 +11,7 @@ use crate::commit::io_error;
 use crate::format::feature::{Feature, FeatureKind};
 use crate::format::schema::picture_size;
 use crate::media::encode::encoder_of;
-use crate::progress::{Progress, step};
+use crate::progress::{Progress, Step, step};
 use crate::{ReadError, RecordError, RecorderOptions, VideoOptions};
 
 /// Encodes an episode of the camera `key`; encoded frames go to the new file `scratch`.
@@ -47,10 +47,13 @@ pub(super) fn clip(
         offset += bytes.len() as u64;
         out.write_all(bytes).map_err(io_error("writing", scratch))
     };
-    for (frame, image) in reader.images(source.episode, key, 0..source.frames)?.enumerate() {
-        if frame % 16 == 0 {
-            step(progress, "encoding video", frame as u64, source.frames)?;
+    let mut images = reader.images(source.episode, key, 0..source.frames)?;
+    for frame in 0..source.frames {
+        if frame.is_multiple_of(16) {
+            step(progress, "encoding video", frame, source.frames)?;
         }
+        let now = Step { doing: "encoding video", done: frame, total: source.frames };
+        let Some(image) = images.next_while(&mut || progress(now)) else { break };
         let image = image?;
         if (image.width, image.height) != (width.into(), height.into()) {
             return Err(invalid(format!("frame {frame} of {key} is {}x{}, expected {width}x{height}", image.width, image.height)).into());

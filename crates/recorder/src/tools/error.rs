@@ -21,7 +21,7 @@ pub enum ToolError {
     #[error("stopped; nothing was changed")]
     Stopped,
     #[error(transparent)]
-    Read(#[from] ReadError),
+    Read(ReadError),
     #[error(transparent)]
     Write(#[from] RecordError),
     #[error(transparent)]
@@ -31,6 +31,15 @@ pub enum ToolError {
 impl From<Stopped> for ToolError {
     fn from(_: Stopped) -> Self {
         Self::Stopped
+    }
+}
+
+impl From<ReadError> for ToolError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Stopped { .. } => Self::Stopped,
+            error => Self::Read(error),
+        }
     }
 }
 

@@ -130,15 +130,15 @@ pub fn examine(root: &Path, deep: bool, progress: &mut Progress<'_>) -> Result<R
         return Ok(report);
     }
     rows::check_files(&reader, &mut report)?;
-    let stored = reader.episode_stats()?;
+    let mut stored = reader.episode_stats()?;
     let total = reader.episodes().len() as u64;
     let mut sums = statistics::Sums::default();
     for episode in reader.episodes() {
         step(progress, "checking episodes", episode.episode_index, total)?;
-        let of_episode = stored.as_ref().and_then(|all| all.get(episode.episode_index as usize));
+        let of_episode = stored.as_mut().map_or(Ok(None), |all| all.of(episode.episode_index))?;
         let computed = rows::check_episode(&reader, episode, &mut report)?;
-        statistics::check_episode(&reader, episode, &computed, of_episode, &mut report);
-        sums.add(&computed, of_episode);
+        statistics::check_episode(&reader, episode, &computed, of_episode.as_ref(), &mut report);
+        sums.add(&computed, of_episode.as_ref());
         if report.is_enough() {
             return Ok(report);
         }
@@ -147,7 +147,7 @@ pub fn examine(root: &Path, deep: bool, progress: &mut Progress<'_>) -> Result<R
     sums.check(&reader, &mut report)?;
     videos::check(&reader, is_pending, &mut report);
     if deep && report.faults.is_empty() {
-        videos::decode_all(&reader, stored.as_deref(), &mut report, progress)?;
+        videos::decode_all(&reader, stored.as_mut(), &mut report, progress)?;
     }
     Ok(report)
 }

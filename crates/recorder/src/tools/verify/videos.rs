@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
-
 use super::{Mend, Report};
 use crate::format::schema::{is_depth, picture_size};
 use crate::format::stats::{PictureCounts, PictureStats, sampled_frames};
 use crate::media::mp4_read::{VideoIndex, read_video};
 use crate::media::video_reader::TOLERANCE_S;
-use crate::progress::{Progress, step};
+use crate::progress::{Progress, Step, Waiting, step};
 use crate::read::row_time_s;
-use crate::{DatasetReader, EpisodeVideoSpan, Rate, ReadError, ToolError, VideoReader};
+use crate::{DatasetReader, EpisodeStats, EpisodeVideoSpan, Rate, ReadError, ToolError, VideoReader};
 
 /// An episode in a file of video.
 struct Part {
@@ -106,7 +104,7 @@ const MEAN_TOLERANCE: f64 = 0.04;
 
 pub(super) fn decode_all(
     reader: &DatasetReader,
-    stored: Option<&[Map<String, Value>]>,
+    mut stored: Option<&mut EpisodeStats>,
     report: &mut Report,
     progress: &mut Progress<'_>,
 ) -> Result<(), ToolError> {
@@ -123,16 +121,18 @@ pub(super) fn decode_all(
             step(progress, "decoding images", done, total)?;
             done += episode.length;
             if depth {
-                if let Some(Err(error)) =
-                    span.map(|span| decode_depth(reader, &reader.root().join(&span.path), span.from_s, episode.length))
-                {
-                    fault(error.to_string());
+                let now = Step { doing: "decoding images", done: done - episode.length, total };
+                let waiting = &mut || progress(now);
+                match span.map(|span| decode_depth(reader, &reader.root().join(&span.path), span.from_s, episode.length, waiting)) {
+                    Some(Err(ReadError::Stopped { .. })) => return Err(ToolError::Stopped),
+                    Some(Err(error)) => fault(error.to_string()),
+                    _ => {}
                 }
                 continue;
             }
             let sampled = sampled_frames(episode.length);
             let mut stats = PictureStats::new();
-            let images = match reader.images(number, key, 0..episode.length) {
+            let mut images = match reader.images(number, key, 0..episode.length) {
                 Ok(images) => images,
                 Err(error) => {
                     fault(error.to_string());
@@ -140,12 +140,15 @@ pub(super) fn decode_all(
                 }
             };
             let mut whole = true;
-            for (frame, image) in images.enumerate() {
+            for frame in 0..episode.length {
+                let now = Step { doing: "decoding images", done: done - episode.length + frame, total };
+                let Some(image) = images.next_while(&mut || progress(now)) else { break };
                 match image {
-                    Ok(image) if sampled.binary_search(&(frame as u64)).is_ok() => {
+                    Ok(image) if sampled.binary_search(&frame).is_ok() => {
                         stats.add(&PictureCounts::of_rgb(&image.rgb, image.width as usize, image.height as usize));
                     }
                     Ok(_) => {}
+                    Err(ReadError::Stopped { .. }) => return Err(ToolError::Stopped),
                     Err(error) => {
                         fault(format!("frame {frame}: {error}"));
                         whole = false;
@@ -153,10 +156,11 @@ pub(super) fn decode_all(
                     }
                 }
                 if frame % 64 == 63 {
-                    step(progress, "decoding images", done - episode.length + frame as u64, total)?;
+                    step(progress, "decoding images", done - episode.length + frame, total)?;
                 }
             }
-            let wanted = stored.and_then(|all| all.get(number as usize)?.get(key)?.get("mean")).filter(|_| whole);
+            let of_episode = stored.as_mut().map_or(Ok(None), |all| all.of(number))?;
+            let wanted = of_episode.as_ref().and_then(|all| all.get(key)?.get("mean")).filter(|_| whole);
             let wanted: Option<Vec<f64>> = wanted.and_then(|mean| mean.as_array()?.iter().map(|channel| channel[0][0].as_f64()).collect());
             if let (Some(wanted), Some(found)) = (wanted, stats.finish()) {
                 let off = found.mean.iter().zip(&wanted).find(|(found, wanted)| (*found - *wanted).abs() > MEAN_TOLERANCE);
@@ -173,11 +177,17 @@ pub(super) fn decode_all(
     Ok(())
 }
 
-fn decode_depth(reader: &DatasetReader, path: &std::path::Path, from_s: f64, length: u64) -> Result<(), ReadError> {
+fn decode_depth(
+    reader: &DatasetReader,
+    path: &std::path::Path,
+    from_s: f64,
+    length: u64,
+    waiting: &mut Waiting<'_>,
+) -> Result<(), ReadError> {
     let mut video = VideoReader::open_depth(path)?;
     for frame in 0..length {
         let number = video.number_at(from_s + row_time_s(frame, reader.fps()))?;
-        video.codes(number)?;
+        video.codes(number, waiting)?;
     }
     Ok(())
 }
