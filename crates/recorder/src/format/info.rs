@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::ReadError;
 use crate::format::layout::Version;
+use crate::format::marks::{Marks, marks};
 use crate::format::parquet_read::read_parquet;
 use crate::format::schema::{INFO, Info, STATS, TASKS};
 use crate::format::stats::FeatureStats;
@@ -55,6 +56,10 @@ pub struct EpisodeInfo {
     /// Frames.
     pub length: u64,
     pub tasks: Vec<String>,
+    /// Whether it was a success; `None` where that is not known.
+    pub success: Option<bool>,
+    /// Why it was none, where it says so.
+    pub reason: Option<String>,
 }
 
 impl DatasetInfo {
@@ -67,9 +72,13 @@ impl DatasetInfo {
         let layout = version.layout();
         let tasks = layout.tasks(root, &info)?;
         let episodes = layout.episodes(root, &info)?;
+        let mut known = marks(root)?;
         let mut episodes: Vec<EpisodeInfo> = episodes
             .into_iter()
-            .map(|episode| EpisodeInfo { episode_index: episode.episode_index, length: episode.length, tasks: episode.tasks })
+            .map(|episode| {
+                let Marks { success, reason } = known.remove(&episode.episode_index).unwrap_or_default();
+                EpisodeInfo { episode_index: episode.episode_index, length: episode.length, tasks: episode.tasks, success, reason }
+            })
             .collect();
         let invalid = |what: String| Err(ReadError::Invalid { path: root.join(INFO), what });
         if (episodes.len() as u64) < info.total_episodes {
@@ -239,4 +248,9 @@ pub(crate) fn parquet_files(tree: &Path) -> Result<Vec<std::path::PathBuf>, Read
     }
     files.sort();
     Ok(files)
+}
+
+/// Whether the dataset in the folder `root` is made of links, as those in the Hub's cache are.
+pub(crate) fn is_linked(root: &Path) -> bool {
+    fs::symlink_metadata(root.join(INFO)).is_ok_and(|metadata| metadata.is_symlink())
 }

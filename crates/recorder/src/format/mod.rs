@@ -6,6 +6,7 @@ pub(crate) mod columns;
 pub(crate) mod feature;
 pub(crate) mod info;
 pub(crate) mod layout;
+pub(crate) mod marks;
 pub(crate) mod parquet_read;
 pub(crate) mod schema;
 pub(crate) mod stats;

@@ -12,6 +12,7 @@ use super::columns::arrow_type;
 use super::output::Scratch;
 use super::pages::restore;
 use super::plan::Plan;
+use super::state::{Origin, State};
 use crate::format::arrays::batch_integers;
 use crate::format::info::{parquet_files, read_any_info, read_tasks};
 use crate::format::layout::video_keys;
@@ -55,6 +56,7 @@ struct Run {
 pub fn plan_repair(root: &Path, short_video: ShortVideo, progress: &mut Progress<'_>) -> Result<Option<Plan>, ToolError> {
     let operation = "repair the dataset";
     let (version, info) = read_any_info(root)?;
+    let state = State::of(root)?;
     let refused = |why: &str| ToolError::Plan { what: operation.to_owned(), why: why.to_owned() };
     if version != Version::V30 {
         return Err(refused("only version 3.0 is repaired"));
@@ -111,7 +113,7 @@ pub fn plan_repair(root: &Path, short_video: ShortVideo, progress: &mut Progress
     }
     let info = Info { total_episodes: kept.len() as u64, total_frames: first_index, total_tasks: tasks.len() as u64, ..info };
     let features = info.features.clone();
-    let reader = Arc::new(DatasetReader::assemble(root, version, info, tasks.clone(), kept));
+    let reader = Origin::new(DatasetReader::assemble(root, version, info, tasks.clone(), kept), state);
     let assembly = Assembly { parts, features, first_tasks: tasks, recompute_images: true, ..Assembly::of_all(reader) };
     let mut plan = Plan::new(operation.to_owned(), changes, vec![(String::new(), assembly)])?;
     plan.scratch = Some(scratch);
