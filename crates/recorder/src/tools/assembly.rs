@@ -151,9 +151,9 @@ impl Assembly {
                 Some(file) if rows_of_part.is_unchanged => waiting = Some(file),
                 // One episode differs: those before it are to be written after all.
                 Some((first, _)) => {
-                    for earlier in first..number {
-                        let again = self.rows(earlier, records[earlier].first_index, &mut tasks, progress)?;
-                        records[earlier].data_file = rows.append(&again.batch)?;
+                    for (earlier, record) in records[..number].iter_mut().enumerate().skip(first) {
+                        let again = self.rows(earlier, record.first_index, &mut tasks, progress)?;
+                        record.data_file = rows.append(&again.batch)?;
                     }
                     records[number].data_file = rows.append(&rows_of_part.batch)?;
                 }

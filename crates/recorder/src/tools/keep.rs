@@ -38,10 +38,6 @@ impl Sharing {
         Self { clones: false, links: in_place && has_links(root), in_place }
     }
 
-    pub(super) fn any(self) -> bool {
-        self.clones || self.links
-    }
-
     /// Makes the new file `to` of the file `from`.
     pub(super) fn take(self, from: &Path, to: &Path) -> Result<(), ToolError> {
         if let Some(parent) = to.parent() {

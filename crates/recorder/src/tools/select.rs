@@ -30,7 +30,6 @@ enum Comparison {
     Contains,
 }
 
-/// Longer ones before those that they begin with.
 const COMPARISONS: [(&str, Comparison); 7] = [
     ("!=", Comparison::IsNot),
     ("<=", Comparison::AtMost),
@@ -46,9 +45,12 @@ impl FromStr for Condition {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let expected = "expected FIELD=VALUE, with != < <= > >= or ~ (contains) in place of =, such as success=false or length<100";
-        let found = text.char_indices().find_map(|(at, _)| {
-            let (sign, comparison) = COMPARISONS.iter().find(|(sign, _)| text[at..].starts_with(sign))?;
-            Some((text[..at].trim(), *comparison, text[at + sign.len()..].trim()))
+        // The first sign in the text; of those that begin there, the longer one.
+        let signs = COMPARISONS.iter().filter_map(|(sign, comparison)| Some((text.find(sign)?, *sign, *comparison)));
+        let first = signs.min_by_key(|(at, sign, _)| (*at, usize::MAX - sign.len()));
+        let found = first.and_then(|(at, sign, comparison)| {
+            let (field, rest) = text.split_at(at);
+            Some((field.trim(), comparison, rest.strip_prefix(sign)?.trim()))
         });
         let (field, comparison, value) =
             found.filter(|(field, ..)| !field.is_empty()).ok_or_else(|| format!("{text:?} is no condition: {expected}"))?;

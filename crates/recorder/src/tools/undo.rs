@@ -84,29 +84,39 @@ impl Note {
 /// are held by locks, which go with them.
 pub(super) fn replace(root: &Path, new: &Path, operation: &str, held: Staging) -> Result<(), ToolError> {
     let kept = beside(root, KEPT);
+    // Somebody may have opened it while it was in the dataset's place. A result that is new, nobody has.
+    let is_new = new != kept;
+    let before = if is_new { None } else { Some(hold(&kept)?) };
     let note = Note { version: 1, operation: operation.to_owned(), sides: [Side::of(root)?, Side::of(new)?] };
-    if new != kept {
+    if is_new {
         remove(root)?;
     }
     let path = beside(root, NOTE);
     let draft = beside(root, "undo.new");
     write_synced(&draft, &pretty(&note))?;
     fs::rename(&draft, &path).map_err(io_error("writing", &path))?;
-    if new != kept {
+    if is_new {
         fs::rename(new, &kept).map_err(io_error("moving", &kept))?;
     }
     sync_folder(root.parent())?;
-    let also_held = hold(&kept)?;
-    if let Err(error) = exchange(&kept, root) {
-        if new != kept {
-            // What was not put in place is not what was there before.
-            remove(root)?;
+    let exchanged = before.map_or_else(|| hold(&kept).map_err(ToolError::from), Ok).and_then(|also_held| {
+        exchange(&kept, root)?;
+        Ok(also_held)
+    });
+    match exchanged {
+        // Only now: whoever opens one of them from here on finds it where it stays.
+        Ok(also_held) => {
+            drop((held, also_held));
+            Ok(())
         }
-        return Err(error);
+        Err(error) => {
+            // What was not put in place is not what was there before.
+            if is_new {
+                remove(root)?;
+            }
+            Err(error)
+        }
     }
-    // Only now: whoever opens one of them from here on finds it where it stays.
-    drop((held, also_held));
-    Ok(())
 }
 
 /// Locks a folder that only tools write to.

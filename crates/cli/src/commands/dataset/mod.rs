@@ -69,8 +69,13 @@ fn chosen(dir: &Path, among: Option<&[u64]>, conditions: &[Condition]) -> Result
     match among {
         Some(episodes) if conditions.is_empty() => Ok(episodes.to_vec()),
         _ => {
-            let chosen = select_episodes(dir, conditions)?;
-            Ok(chosen.into_iter().filter(|episode| among.is_none_or(|among| among.contains(episode))).collect())
+            let mut chosen = select_episodes(dir, conditions)?;
+            chosen.retain(|episode| among.is_none_or(|among| among.contains(episode)));
+            if chosen.is_empty() {
+                let what = conditions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+                return Err(ToolError::Plan { what: format!("choose episodes with {what}"), why: "there is none".to_owned() });
+            }
+            Ok(chosen)
         }
     }
 }

@@ -236,9 +236,9 @@ fn way(assembly: &Assembly, path: &Path, sources: &[usize]) -> Way {
         "parquet" if footer(&of_first).is_ok_and(|(_, footer)| footer.schema().field_with_name("episode_index").is_ok()) => Way::Table,
         "jsonl" if is_small => {
             let text = fs::read_to_string(&of_first).unwrap_or_default();
-            let lines = text.lines().filter(|line| !line.trim().is_empty()).map(serde_json::from_str::<Value>);
-            let numbered = |line: Result<Value, _>| line.is_ok_and(|line| line["episode_index"].is_u64());
-            if !text.trim().is_empty() && lines.map(numbered).all(|is| is) { Way::Lines } else { Way::AsItIs }
+            let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+            let is_numbered = |line: &str| serde_json::from_str::<Value>(line).is_ok_and(|line| line["episode_index"].is_u64());
+            if !text.trim().is_empty() && lines.all(is_numbered) { Way::Lines } else { Way::AsItIs }
         }
         "json" if is_small => {
             let text = fs::read_to_string(&of_first).unwrap_or_default();

@@ -49,7 +49,9 @@ impl Numbers {
         for key in keys {
             match named_tasks(assembly, key)? {
                 Some(tasks) => {
-                    tasks.iter().for_each(|task| drop(place(task, &mut numbers.tasks)));
+                    for task in &tasks {
+                        place(task, &mut numbers.tasks);
+                    }
                     numbers.annotations.push(key.clone());
                 }
                 None => notes.push(format!("{key} is kept as it is: its values are not all numbers of tasks")),
