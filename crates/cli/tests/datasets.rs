@@ -50,6 +50,37 @@ fn a_change_is_shown_first_done_when_told_and_undone() {
 }
 
 #[test]
+fn undo_keeps_what_is_newer_and_frees_its_room_when_told() {
+    let desk = Desk::new();
+    record(&desk, "ds", 3, 1, &[]);
+    let plan = desk.ok(&["dataset", "delete", "ds", "--episodes", "1", "--yes"]);
+    contains_all(&plan, &["room: about", "free there", "sinew dataset undo ds"]);
+    record(&desk, "ds", 1, 9, &["--resume"]);
+    let rows = lengths(&desk, "ds");
+    contains_all(
+        &desk.ok(&["dataset", "info", "ds"]),
+        &["success           3 of 3", "kept for undo     3 episodes", "delete 1 of 3 episodes"],
+    );
+    contains_all(&desk.error(&["dataset", "undo", "ds", "--yes"]), &["episode 2", "recorded since", "--lose-newer", "sinew dataset split"]);
+    assert_eq!(lengths(&desk, "ds"), rows);
+    contains_all(&desk.ok(&["dataset", "undo", "ds", "--dry-run"]), &["brings back 3 episodes", "takes away  3 episodes"]);
+    desk.ok(&["dataset", "undo", "ds", "--yes", "--lose-newer"]);
+    desk.ok(&["dataset", "undo", "ds", "--yes"]);
+    assert_eq!(lengths(&desk, "ds"), rows);
+    contains_all(&desk.ok(&["dataset", "undo", "ds", "--forget", "--yes"]), &["3 episodes", "done"]);
+    contains_all(&desk.error(&["dataset", "undo", "ds", "--yes"]), &["none to undo"]);
+    contains_all(
+        &desk.ok(&["dataset", "delete", "ds", "--where", "length<1000", "--where", "episode_index>=2", "--dry-run"]),
+        &["episodes that go: 2"],
+    );
+    let split = ["dataset", "split", "ds", "--out", "parts", "--part", "good=success=true", "--yes"];
+    desk.ok(&split);
+    assert_eq!(lengths(&desk, "parts/good"), rows);
+    contains_all(&desk.error(&["dataset", "delete", "ds", "--where", "colour=red", "--yes"]), &["colour", "length, "]);
+    assert_eq!(desk.run(&["dataset", "delete", "ds", "--where", "success", "--yes"]).status.code(), Some(2));
+}
+
+#[test]
 fn datasets_are_split_merged_converted_and_renamed() {
     let desk = Desk::new();
     record(&desk, "ds", 3, 1, &[]);

@@ -42,7 +42,8 @@
 //! ffmpeg can do. Statistics follow LeRobot's own algorithm, for images its sampling of frames.
 //!
 //! Three things LeRobot has no place for and ignores. `meta/sinew_episodes.jsonl` says of each episode
-//! its seed, outcome, missing and dropped ticks and how often the safety gate intervened, by limit.
+//! its seed, outcome, missing and dropped ticks and how often the safety gate intervened, by limit; the
+//! outcome is in the columns `sinew/success` and `sinew/reason` of the episodes table of version 3.0 too.
 //! `meta/sinew.json` says with which robot and calibration it was recorded. The table `sinew/ticks` has
 //! a row for each row:
 //!
@@ -97,8 +98,8 @@
 //!
 //! [`verify`] and [`examine`] hold all parts of a dataset against each other. A tool answers a [`Plan`],
 //! which can be shown before it is run: [`plan_repair`], [`plan_delete`], [`plan_split`], [`plan_merge`],
-//! [`plan_convert`] and others. A result is built beside its place, verified, and put there at once;
-//! [`undo`] brings back what was there. [`write_html`], [`write_rrd`] and [`write_mcap`] show a dataset
+//! [`plan_convert`] and others. A result is built beside its place, verified, and put there at once, unless
+//! the dataset is no longer what the plan was made of; [`undo`] brings back what was there. [`write_html`], [`write_rrd`] and [`write_mcap`] show a dataset
 //! elsewhere.
 
 mod commit;
@@ -125,9 +126,9 @@ pub use progress::{Progress, Step};
 pub use read::DepthImage;
 pub use read::{DatasetReader, EpisodeStats, Fetch, Images, Item, Loader, Values, Windows};
 pub use tools::{
-    CameraForm, Conversion, Fault, Mend, Output, Plan, PlannedResult, Report, ShortVideo, ToolError, Warning, examine, plan_convert,
-    plan_delete, plan_merge, plan_remove_features, plan_rename_task, plan_repair, plan_split, plan_split_by_share, plan_stats, undo,
-    verify, verify_with,
+    CameraForm, Condition, Contents, Conversion, Fault, Kept, Mend, Output, Plan, PlannedResult, Report, ShortVideo, Space, ToolError,
+    UndoPlan, Warning, examine, forget_undo, kept_for_undo, plan_convert, plan_delete, plan_merge, plan_remove_features, plan_rename_task,
+    plan_repair, plan_split, plan_split_by_share, plan_split_chosen, plan_stats, plan_undo, select_episodes, undo, verify, verify_with,
 };
 pub use write::options::{Layout, Overload, RecorderOptions, VideoOptions};
 pub use write::recorder::DatasetRecorder;

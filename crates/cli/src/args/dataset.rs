@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
-use sinew_recorder::Version;
+use sinew_recorder::{Condition, Version};
 
 use super::VideoArgs;
 
@@ -85,24 +85,34 @@ pub enum DatasetCommand {
     },
     /// Remove episodes
     #[command(after_help = "The episodes that follow are numbered anew. Video is copied, not encoded again.\n\n\
-        Examples:\n  sinew dataset delete ./my_dataset --episodes 3,7-9\n  sinew dataset delete ./my_dataset --episodes 0 --out without_the_first --yes")]
+        Examples:\n  sinew dataset delete ./my_dataset --episodes 3,7-9\n  sinew dataset delete ./my_dataset --where success=false\n  \
+        sinew dataset delete ./my_dataset --where 'reason~time' --where 'length<30' --out without_them --yes")]
     Delete {
         dir: PathBuf,
         /// Which episodes, such as 3,7-9
-        #[arg(long, value_name = "LIST", required = true)]
-        episodes: Episodes,
+        #[arg(long, value_name = "LIST", required_unless_present = "conditions")]
+        episodes: Option<Episodes>,
+        /// Those that are so, of --episodes or of all: success=false, reason~TEXT (contains), task="pick it", length<30, seed=7;
+        /// given several times, all must hold
+        #[arg(long = "where", value_name = "CONDITION")]
+        conditions: Vec<Condition>,
         #[command(flatten)]
         edit: EditArgs,
     },
     /// Make several datasets of one
     #[command(after_help = "Shares are taken in order. Each part becomes the folder of its name in --out.\n\n\
         Examples:\n  sinew dataset split ./my_dataset --out parts --part train=0.8 --part val=0.2\n  \
-        sinew dataset split ./my_dataset --out parts --part good=0-9,12 --part bad=10,11")]
+        sinew dataset split ./my_dataset --out parts --part good=0-9,12 --part bad=10,11\n  \
+        sinew dataset split ./my_dataset --out parts --part good=success=true --part bad=success=false\n  \
+        sinew dataset split ./my_dataset --out parts --where success=true --part train=0.8 --part val=0.2")]
     Split {
         dir: PathBuf,
-        /// NAME=SHARE (0.8 or 80%) or NAME=EPISODES (0-9,12)
+        /// NAME=SHARE (0.8 or 80%), NAME=EPISODES (0-9,12) or NAME=CONDITION (success=true)
         #[arg(long = "part", value_name = "NAME=WHAT", required = true)]
         parts: Vec<Part>,
+        /// Only of episodes that are so, as `sinew dataset delete --help` says
+        #[arg(long = "where", value_name = "CONDITION")]
+        conditions: Vec<Condition>,
         /// Folder for the parts (must not exist or be empty)
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
@@ -164,9 +174,17 @@ pub enum DatasetCommand {
         edit: EditArgs,
     },
     /// Bring back what was there before the last change in place; a second time brings the change back
-    #[command(after_help = "Example:\n  sinew dataset undo ./my_dataset")]
+    #[command(after_help = "Says what comes back and what goes. Episodes that were recorded after the change are not taken away\n\
+        unless --lose-newer is given.\n\n\
+        Examples:\n  sinew dataset undo ./my_dataset\n  sinew dataset undo ./my_dataset --forget")]
     Undo {
         dir: PathBuf,
+        /// Also take away what was recorded or changed since; until the next change, undoing again brings it back
+        #[arg(long, conflicts_with = "forget")]
+        lose_newer: bool,
+        /// Remove what is kept instead, which frees its room; the last change can't be undone any more
+        #[arg(long)]
+        forget: bool,
         #[command(flatten)]
         how: HowArgs,
     },
@@ -268,17 +286,19 @@ pub enum PartOf {
     /// Of all episodes.
     Share(f64),
     Episodes(Vec<u64>),
+    Where(Condition),
 }
 
 impl FromStr for Part {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, what) = text.split_once('=').ok_or("expected NAME=SHARE or NAME=EPISODES")?;
+        let (name, what) = text.split_once('=').ok_or("expected NAME=SHARE, NAME=EPISODES or NAME=CONDITION")?;
         let share = |text: &str, of: f64| text.trim().parse::<f64>().map_err(|_| format!("{text:?} is no share")).map(|share| share / of);
         let what = match what.strip_suffix('%') {
             Some(percent) => PartOf::Share(share(percent, 100.0)?),
-            None if what.contains('.') => PartOf::Share(share(what, 1.0)?),
+            None if what.contains('.') && !what.contains(['=', '<', '>', '~']) => PartOf::Share(share(what, 1.0)?),
+            None if what.contains(['=', '<', '>', '~']) => PartOf::Where(what.parse()?),
             None => PartOf::Episodes(Episodes::from_str(what)?.0),
         };
         Ok(Self { name: name.to_owned(), what })
@@ -299,6 +319,7 @@ mod tests {
         }
         assert_eq!("a=0-1".parse::<Part>().unwrap().what, PartOf::Episodes(vec![0, 1]));
         assert_eq!("a=80%".parse::<Part>().unwrap().what, PartOf::Share(0.8));
+        assert_eq!("a=success=false".parse::<Part>().unwrap().what, PartOf::Where("success=false".parse().unwrap()));
         assert_eq!("a=.5".parse::<Part>().unwrap().what, PartOf::Share(0.5));
         for wrong in ["a", "a=", "a=x", "a=0.x"] {
             assert!(wrong.parse::<Part>().is_err(), "{wrong}");

@@ -7,12 +7,13 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::ReadError;
+use crate::commit::FOLDER;
 use crate::format::json::read_json;
 use crate::format::layout::{Episode, Version};
+use crate::format::marks::{Marks, marks};
 use crate::format::rate::Rate;
 use crate::format::schema::{INFO, Info, picture_size};
 use crate::format::tasks::Tasks;
-use crate::commit::FOLDER;
 
 /// What `meta/info.json`, the tables and the folder say. Serialises with LeRobot's key names.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -55,6 +56,10 @@ pub struct EpisodeInfo {
     /// Frames.
     pub length: u64,
     pub tasks: Vec<String>,
+    /// Whether it was a success; `None` where that is not known.
+    pub success: Option<bool>,
+    /// Why it was none, where it says so.
+    pub reason: Option<String>,
 }
 
 impl DatasetInfo {
@@ -64,10 +69,10 @@ impl DatasetInfo {
     /// When it is no LeRobotDataset of version 2.0, 2.1 or 3.0, or a table can't be read or contradicts info.json.
     pub fn open(root: &Path) -> Result<Self, ReadError> {
         let Tables { info, tasks, episodes, .. } = read_tables(root)?;
-        let episodes = episodes.into_iter().map(|episode| EpisodeInfo {
-            episode_index: episode.episode_index,
-            length: episode.length,
-            tasks: episode.tasks,
+        let mut known = marks(root)?;
+        let episodes = episodes.into_iter().map(|episode| {
+            let Marks { success, reason } = known.remove(&episode.episode_index).unwrap_or_default();
+            EpisodeInfo { episode_index: episode.episode_index, length: episode.length, tasks: episode.tasks, success, reason }
         });
         let cameras = info.features.iter().filter_map(|(key, feature)| camera(key, feature)).collect();
         Ok(Self {
@@ -206,4 +211,9 @@ pub(crate) fn parquet_files(tree: &Path) -> Result<Vec<std::path::PathBuf>, Read
     }
     files.sort();
     Ok(files)
+}
+
+/// Whether the dataset in the folder `root` is made of links, as those in the Hub's cache are.
+pub(crate) fn is_linked(root: &Path) -> bool {
+    fs::symlink_metadata(root.join(INFO)).is_ok_and(|metadata| metadata.is_symlink())
 }

@@ -7,6 +7,7 @@ pub(crate) mod feature;
 pub(crate) mod info;
 pub(crate) mod json;
 pub(crate) mod layout;
+pub(crate) mod marks;
 mod parquet_bounds;
 pub(crate) mod parquet_read;
 pub(crate) mod rate;

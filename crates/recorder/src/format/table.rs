@@ -15,6 +15,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use serde_json::{Map, Value, json};
 
+use crate::format::marks::{self, Marks};
 use crate::format::rate::Rate;
 use crate::format::schema::{DEFAULT_FEATURES, FileIndex};
 use crate::format::stats::{FeatureStats, KEYS};
@@ -32,6 +33,8 @@ pub(crate) struct EpisodeRecord {
     /// In the order of the features.
     pub(crate) stats: Vec<(String, FeatureStats)>,
     pub(crate) episodes_file: FileIndex,
+    /// Of every record of a dataset, or of none.
+    pub(crate) marks: Option<Marks>,
 }
 
 /// Where an episode's images are.
@@ -138,8 +141,13 @@ pub(crate) fn numbered_tasks_file<'a>(tasks: impl Iterator<Item = (u64, &'a str)
     to_parquet(&batch(columns, &[("pandas", pandas.to_string())])?)
 }
 
-/// The episodes table. Every record has the same cameras and statistics.
-pub(crate) fn episodes_file(records: &[EpisodeRecord], camera_keys: &[String]) -> Result<Vec<u8>, ParquetError> {
+/// The episodes table with columns that are not LeRobot's at its end. Every record has the same cameras
+/// and statistics.
+pub(crate) fn episodes_file(
+    records: &[EpisodeRecord],
+    camera_keys: &[String],
+    more: Vec<(String, ArrayRef)>,
+) -> Result<Vec<u8>, ParquetError> {
     let column = |value: fn(&EpisodeRecord) -> u64| int64(records.iter().map(value));
     let tasks = StringArray::from_iter_values(records.iter().flat_map(|record| &record.tasks).collect::<Vec<_>>());
     let mut columns: Vec<(String, ArrayRef)> = vec![
@@ -179,5 +187,10 @@ pub(crate) fn episodes_file(records: &[EpisodeRecord], camera_keys: &[String]) -
     }
     columns.push(("meta/episodes/chunk_index".to_owned(), column(|r| r.episodes_file.chunk)));
     columns.push(("meta/episodes/file_index".to_owned(), column(|r| r.episodes_file.file)));
+    let marks = records.iter().filter_map(|record| record.marks.as_ref());
+    if marks.clone().count() == records.len() {
+        columns.extend(marks::columns(marks));
+    }
+    columns.extend(more);
     to_parquet(&batch(columns, &[])?)
 }

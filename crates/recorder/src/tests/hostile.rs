@@ -64,7 +64,9 @@ fn what_is_damaged_is_refused_or_read() {
         let memory = peak_memory_kb().saturating_sub(memory_before);
         assert!(memory < MOST_MEMORY_KB, "{what}: {memory} kB");
         let left: Vec<_> = fs::read_dir(&room).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        let ours = |name: &std::ffi::OsString| ["dataset", "result", "result.html", ".dataset.undo"].iter().any(|ours| name == ours);
+        let ours = |name: &std::ffi::OsString| {
+            ["dataset", "result", "result.html", ".dataset.undo", ".dataset.undo.json"].iter().any(|ours| name == ours)
+        };
         assert!(left.iter().all(ours), "{what} left {left:?}");
         assert_eq!(outside, contents(folder.path()).into_keys().filter(|path| !path.starts_with("room")).collect::<Vec<_>>(), "{what}");
         fs::remove_dir_all(&room).unwrap();

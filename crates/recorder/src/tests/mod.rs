@@ -2,6 +2,7 @@
 
 mod crash;
 mod dataset;
+mod editing;
 mod export;
 mod features;
 mod golden;

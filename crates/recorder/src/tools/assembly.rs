@@ -1,33 +1,31 @@
 //! A dataset put together from episodes of others.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
-use parquet::arrow::ArrowWriter;
-use parquet::basic::Compression;
-use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
 use serde_json::{Map, Value};
 
 use super::columns::{batch, canonical, images, int64};
+use super::keep::Sharing;
 use super::meta::Meta;
+use super::others::Others;
+use super::rows::{RowsWriter, is_same};
 use super::side::SideTables;
-use super::videos::{CameraWriter, Source};
+use super::state::Origin;
+use super::videos::CameraWriter;
+use super::whole::{WholeFile, has_no_other_rows, whole_files};
 use super::{CameraWork, ToolError};
 use crate::format::arrays::{integers, numbers};
-use crate::format::schema::is_depth;
-use crate::format::schema::{DATA, FileIndex, RIG, data_path_21};
+use crate::format::schema::{FileIndex, is_depth};
 use crate::format::stats::{FeatureStats, PictureCounts, PictureStats, sampled_frames};
 use crate::format::table::{EpisodeRecord, VideoSpan};
 use crate::media::picture::to_png;
 use crate::progress::{Progress, Step, step};
 use crate::read::row_time_s;
 use crate::tools::verify::of_feature;
-use crate::commit::{create_folder, io_error, write_synced};
-use crate::{DatasetReader, EpisodeStats, ReadError, RecordError, Version};
+use crate::{DatasetReader, EpisodeStats, ReadError, Version};
 
 /// An episode of the result: one of a source, or its first frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +38,7 @@ pub(crate) struct Part {
 /// What is to be made of which episodes.
 #[derive(Clone)]
 pub(crate) struct Assembly {
-    pub(crate) sources: Vec<Arc<DatasetReader>>,
+    pub(crate) sources: Vec<Origin>,
     pub(crate) parts: Vec<Part>,
     pub(crate) version: Version,
     pub(crate) features: Map<String, Value>,
@@ -52,11 +50,13 @@ pub(crate) struct Assembly {
     pub(crate) first_tasks: Vec<String>,
     /// Statistics of images are computed anew, and not taken over.
     pub(crate) recompute_images: bool,
+    /// What is not the format's; found when the plan is made.
+    pub(crate) others: Others,
 }
 
 impl Assembly {
     /// Every episode of one source as it is.
-    pub(crate) fn of_all(source: Arc<DatasetReader>) -> Self {
+    pub(crate) fn of_all(source: Origin) -> Self {
         let parts = source.episodes().iter().map(|episode| Part { source: 0, episode: episode.episode_index, frames: episode.length });
         Self {
             parts: parts.collect(),
@@ -66,6 +66,7 @@ impl Assembly {
             renamed_tasks: BTreeMap::new(),
             first_tasks: Vec::new(),
             recompute_images: false,
+            others: Others::default(),
             sources: vec![source],
         }
     }
@@ -76,51 +77,91 @@ impl Assembly {
 
     /// The tasks of the result in `task_index` order.
     pub(crate) fn tasks(&self) -> Vec<String> {
-        let renamed = |task: &String| self.renamed_tasks.get(task).unwrap_or(task).clone();
         let mut tasks: Vec<String> = Vec::new();
-        let of_parts =
-            self.parts.iter().flat_map(|part| self.sources[part.source].episodes()[part.episode as usize].tasks.iter().map(renamed));
-        for task in self.first_tasks.iter().map(renamed).chain(of_parts) {
-            if !tasks.contains(&task) {
-                tasks.push(task);
-            }
+        let of_parts = self.parts.iter().flat_map(|part| &self.sources[part.source].episodes()[part.episode as usize].tasks);
+        for task in self.first_tasks.iter().chain(of_parts).chain(&self.others.tasks) {
+            place(self.renamed(task), &mut tasks);
         }
         tasks
     }
 
+    /// Whether it has every episode of one source, whole and in its place: no number changes.
+    pub(crate) fn renumbers_nothing(&self) -> bool {
+        let places = || self.parts.iter().zip(self.sources[0].episodes()).enumerate();
+        let stays =
+            |(number, (part, episode)): (usize, (&Part, &crate::Episode))| part.episode == number as u64 && part.frames == episode.length;
+        self.sources.len() == 1 && self.parts.len() == self.sources[0].episodes().len() && places().all(stays)
+    }
+
+    /// Files of rows that may be taken over whole, by their first part: what is in them decides.
+    pub(crate) fn whole_tables(&self) -> BTreeMap<usize, WholeFile> {
+        let is_shared = |version: Version| version == Version::V30;
+        if self.sources.len() > 1 || is_shared(self.version) != is_shared(self.sources[0].version()) {
+            return BTreeMap::new();
+        }
+        let mut files = whole_files(self, |episode| Some(&episode.data_path));
+        files.retain(|_, file| is_shared(self.version) || file.parts == 1);
+        files
+    }
+
     /// Writes the result into the folder `root`, which is empty.
-    pub(crate) fn write(&self, root: &Path, progress: &mut Progress<'_>) -> Result<(), ToolError> {
+    pub(crate) fn write(&self, root: &Path, sharing: Sharing, progress: &mut Progress<'_>) -> Result<(), ToolError> {
         let mut stored: Vec<Option<EpisodeStats>> = match self.recompute_images {
             true => self.sources.iter().map(|_| None).collect(),
             false => self.sources.iter().map(|source| source.episode_stats()).collect::<Result<_, _>>()?,
         };
         let info = self.sources[0].info();
         let mut rows = RowsWriter::new(root, self.version, info.chunks_size, info.data_files_size_in_mb << 20);
-        let mut cameras: Vec<CameraWriter> = self
-            .features
-            .iter()
-            .filter(|(_, feature)| feature["dtype"] == "video")
-            .map(|(key, _)| {
-                CameraWriter::new(root, key, self.version, self.sources[0].fps(), info.chunks_size, info.video_files_size_in_mb << 20)
-            })
-            .collect();
-        let mut side = SideTables::open(root, &self.sources)?;
+        let mut whole = self.whole_tables();
+        // The file whose episodes have been as they were so far, and the first part in it.
+        let mut waiting: Option<(usize, WholeFile)> = None;
+        let videos = self.features.iter().filter(|(_, feature)| feature["dtype"] == "video");
+        let mut cameras: Vec<CameraWriter<'_>> = videos.map(|(key, _)| CameraWriter::new(self, root, key, sharing)).collect();
+        let mut side = SideTables::open(root, self, sharing)?;
         let mut tasks = self.tasks();
         let mut records: Vec<EpisodeRecord> = Vec::new();
         let mut first_index = 0;
         for (number, part) in self.parts.iter().enumerate() {
             step(progress, "writing episodes", number as u64, self.parts.len() as u64)?;
+            let rows_of_part = self.rows(number, first_index, &mut tasks, progress)?;
             let stored = stored[part.source].as_mut().map_or(Ok(None), |all| all.of(part.episode))?;
-            let mut record = self.episode(part, number as u64, first_index, stored.as_ref(), &mut tasks, &mut rows, progress)?;
+            let mut record = EpisodeRecord {
+                episode_index: number as u64,
+                tasks: rows_of_part.tasks.clone(),
+                length: part.frames,
+                data_file: FileIndex::default(),
+                first_index,
+                videos: Vec::<VideoSpan>::new(),
+                stats: self.stats(part, &rows_of_part, stored.as_ref(), progress)?,
+                episodes_file: FileIndex::default(),
+                marks: None,
+            };
             for camera in &mut cameras {
-                let work = self.cameras.get(&camera.key).cloned().unwrap_or_default();
-                let source = Source { reader: &self.sources[part.source], episode: part.episode, frames: part.frames };
-                record.videos.push(camera.append(&source, &work, progress)?);
+                record.videos.push(camera.append(number, progress)?);
+            }
+            records.push(record);
+            if let Some(file) = whole.remove(&number).filter(|file| has_no_other_rows(self, number, file)) {
+                waiting = Some((number, file));
+            }
+            match waiting.take() {
+                Some((first, file)) if rows_of_part.is_unchanged && number + 1 == first + file.parts => {
+                    let index = rows.take_over(&file.path, file.parts, sharing)?;
+                    records[first..].iter_mut().for_each(|record| record.data_file = index);
+                }
+                Some(file) if rows_of_part.is_unchanged => waiting = Some(file),
+                // One episode differs: those before it are to be written after all.
+                Some((first, _)) => {
+                    for (earlier, record) in records[..number].iter_mut().enumerate().skip(first) {
+                        let again = self.rows(earlier, record.first_index, &mut tasks, progress)?;
+                        record.data_file = rows.append(&again.batch)?;
+                    }
+                    records[number].data_file = rows.append(&rows_of_part.batch)?;
+                }
+                None => records[number].data_file = rows.append(&rows_of_part.batch)?,
             }
             let old = self.sources[part.source].episode(part.episode)?.episode_index;
             side.append(part, old, number as u64, first_index)?;
             first_index += part.frames;
-            records.push(record);
         }
         for camera in &mut cameras {
             step(progress, "writing videos", 0, 1)?;
@@ -129,37 +170,26 @@ impl Assembly {
         rows.finish()?;
         side.finish()?;
         let keys: Vec<String> = cameras.into_iter().map(|camera| camera.key).collect();
-        Meta { root, version: self.version, info, features: &self.features, tasks: &tasks, records: &mut records, video_keys: &keys }
-            .write()?;
-        // What the rig was, if it was the same throughout.
-        let rigs: Vec<Option<Vec<u8>>> = self.sources.iter().map(|source| fs::read(source.root().join(RIG)).ok()).collect();
-        if let Some(Some(rig)) = rigs.first().filter(|first| rigs.iter().all(|rig| rig == *first)) {
-            write_synced(&root.join(RIG), rig)?;
+        self.others.write(self, root, sharing)?;
+        Meta {
+            root,
+            version: self.version,
+            info,
+            features: &self.features,
+            tasks: &tasks,
+            records: &mut records,
+            video_keys: &keys,
+            others: &self.others,
         }
-        // A card, a licence and what else lies beside the folders.
-        let from = self.sources[0].root();
-        for entry in fs::read_dir(from).map_err(io_error("reading the folder", from))? {
-            let path = entry.map_err(io_error("reading the folder", from))?.path();
-            if let (true, Some(name)) = (path.is_file(), path.file_name()) {
-                fs::copy(&path, root.join(name)).map_err(io_error("copying", &path))?;
-            }
-        }
+        .write()?;
         step(progress, "writing episodes", self.parts.len() as u64, self.parts.len() as u64)?;
         Ok(())
     }
 
-    /// Writes the rows of an episode.
-    #[expect(clippy::too_many_arguments, reason = "they are the state of one loop")]
-    fn episode(
-        &self,
-        part: &Part,
-        number: u64,
-        first_index: u64,
-        stored: Option<&Map<String, Value>>,
-        tasks: &mut Vec<String>,
-        rows: &mut RowsWriter,
-        progress: &mut Progress<'_>,
-    ) -> Result<EpisodeRecord, ToolError> {
+    /// The rows of part `number`, which begin with row `first_index` of the result; tasks that are new
+    /// join `tasks`.
+    fn rows(&self, number: usize, first_index: u64, tasks: &mut Vec<String>, progress: &mut Progress<'_>) -> Result<Rows, ToolError> {
+        let part = &self.parts[number];
         let reader = &self.sources[part.source];
         let entry = reader.episode(part.episode)?;
         let path = reader.root().join(&entry.data_path);
@@ -169,69 +199,92 @@ impl Assembly {
         let mut task_index = Vec::with_capacity(old_tasks.len());
         let mut used: Vec<String> = Vec::new();
         for old in old_tasks {
-            let task = reader.task_of(old)?;
-            let task = self.renamed_tasks.get(task).map_or(task, String::as_str);
-            let at = tasks.iter().position(|known| known == task).unwrap_or_else(|| {
-                tasks.push(task.to_owned());
-                tasks.len() - 1
-            });
+            let task = self.renamed(reader.task_of(old)?);
             if !used.iter().any(|known| known == task) {
                 used.push(task.to_owned());
             }
-            task_index.push(at as u64);
+            task_index.push(place(task, tasks));
         }
-        let (mut columns, mut stats): (Vec<(String, ArrayRef)>, Vec<(String, FeatureStats)>) = (Vec::new(), Vec::new());
+        let mut columns: Vec<(String, ArrayRef)> = Vec::new();
+        for (key, feature) in &self.features {
+            let column: ArrayRef = match (key.as_str(), feature["dtype"].as_str().unwrap_or_default()) {
+                (_, "video") => continue,
+                (_, "image") => match source.column_by_name(key) {
+                    Some(column) if reader.features()[key]["dtype"] == "image" => column.clone(),
+                    _ => stills(reader, part, key, progress)?,
+                },
+                ("timestamp", _) => {
+                    Arc::new((0..part.frames).map(|frame| row_time_s(frame, reader.fps()) as f32).collect::<arrow::array::Float32Array>())
+                }
+                ("frame_index", _) => int64(0..part.frames),
+                ("episode_index", _) => int64((0..part.frames).map(|_| number as u64)),
+                ("index", _) => int64(first_index..first_index + part.frames),
+                ("task_index", _) => int64(task_index.iter().copied()),
+                _ => {
+                    let column = source.column_by_name(key).ok_or_else(|| invalid(format!("there is no column {key}")))?;
+                    let column = canonical(column, feature).map_err(|what| invalid(format!("the column {key}: {what}")))?;
+                    self.others.renumbered(self, part.source, key, column, tasks)?
+                }
+            };
+            columns.push((key.clone(), column));
+        }
+        let is_unchanged =
+            source.num_columns() == columns.len() && columns.iter().all(|(key, column)| is_same(source.column_by_name(key), column));
+        let failed = |error: arrow::error::ArrowError| invalid(error.to_string());
+        Ok(Rows { batch: batch(columns, &self.features).map_err(failed)?, tasks: used, is_unchanged })
+    }
+
+    /// Statistics of a part by feature, those of images taken over from `stored` where they are there.
+    fn stats(
+        &self,
+        part: &Part,
+        rows: &Rows,
+        stored: Option<&Map<String, Value>>,
+        progress: &mut Progress<'_>,
+    ) -> Result<Vec<(String, FeatureStats)>, ToolError> {
+        let reader = &self.sources[part.source];
+        let is_whole = part.frames == reader.episode(part.episode)?.length;
+        let mut stats: Vec<(String, FeatureStats)> = Vec::new();
         for (key, feature) in &self.features {
             let dtype = feature["dtype"].as_str().unwrap_or_default();
             if matches!(dtype, "video" | "image") {
                 let taken_over = stored.and_then(|stored| FeatureStats::from_json(stored.get(key)?));
-                let taken_over = taken_over.filter(|_| !self.recompute_images && part.frames == entry.length);
-                let of_images = match taken_over {
+                let of_images = match taken_over.filter(|_| !self.recompute_images && is_whole) {
                     Some(stats) => stats,
                     None => image_stats(reader, part, key, progress)?,
                 };
                 stats.push((key.clone(), of_images));
-                if dtype == "video" {
-                    continue;
-                }
-                let column = match source.column_by_name(key) {
-                    Some(column) if reader.features()[key]["dtype"] == "image" => column.clone(),
-                    _ => stills(reader, part, key, progress)?,
-                };
-                columns.push((key.clone(), column));
-                continue;
-            }
-            let column: ArrayRef = match key.as_str() {
-                "timestamp" => {
-                    Arc::new((0..part.frames).map(|frame| row_time_s(frame, reader.fps()) as f32).collect::<arrow::array::Float32Array>())
-                }
-                "frame_index" => int64(0..part.frames),
-                "episode_index" => int64((0..part.frames).map(|_| number)),
-                "index" => int64(first_index..first_index + part.frames),
-                "task_index" => int64(task_index.iter().copied()),
-                _ => {
-                    let column = source.column_by_name(key).ok_or_else(|| invalid(format!("there is no column {key}")))?;
-                    canonical(column, feature).map_err(|what| invalid(format!("the column {key}: {what}")))?
-                }
-            };
-            if let Some((values, _)) = numbers(&column).filter(|_| !matches!(dtype, "string" | "language")) {
+            } else if let Some((values, _)) =
+                rows.batch.column_by_name(key).and_then(numbers).filter(|_| !matches!(dtype, "string" | "language"))
+            {
                 stats.push((key.clone(), of_feature(key, feature, &values, reader.fps())));
             }
-            columns.push((key.clone(), column));
         }
-        let failed = |error: arrow::error::ArrowError| invalid(error.to_string());
-        let data_file = rows.append(&batch(columns, &self.features).map_err(failed)?)?;
-        Ok(EpisodeRecord {
-            episode_index: number,
-            tasks: used,
-            length: part.frames,
-            data_file,
-            first_index,
-            videos: Vec::<VideoSpan>::new(),
-            stats,
-            episodes_file: FileIndex::default(),
-        })
+        Ok(stats)
     }
+
+    /// The words of a task in the result.
+    pub(crate) fn renamed<'a>(&'a self, task: &'a str) -> &'a str {
+        self.renamed_tasks.get(task).map_or(task, String::as_str)
+    }
+}
+
+/// An episode's rows as they are in the result.
+struct Rows {
+    batch: RecordBatch,
+    /// In the order in which they come up.
+    tasks: Vec<String>,
+    /// Whether they are what they are in the source, every column.
+    is_unchanged: bool,
+}
+
+/// The number of a task, which may be a new one.
+pub(super) fn place(task: &str, tasks: &mut Vec<String>) -> u64 {
+    let known = tasks.iter().position(|known| known == task);
+    known.unwrap_or_else(|| {
+        tasks.push(task.to_owned());
+        tasks.len() - 1
+    }) as u64
 }
 
 /// Statistics over the images that LeRobot would sample, decoded.
@@ -299,72 +352,4 @@ fn stills(reader: &DatasetReader, part: &Part, key: &str, progress: &mut Progres
         files.push(to_png(&image?).map_err(failed)?);
     }
     Ok(images(&files).map_err(|error| ReadError::Invalid { path: reader.root().to_owned(), what: error.to_string() })?)
-}
-
-/// Writes files of rows, a row group an episode.
-pub(super) struct RowsWriter {
-    root: PathBuf,
-    version: Version,
-    chunks_size: u64,
-    limit_bytes: u64,
-    index: FileIndex,
-    episodes: u64,
-    open: Option<(PathBuf, ArrowWriter<File>)>,
-}
-
-impl RowsWriter {
-    fn new(root: &Path, version: Version, chunks_size: u64, limit_bytes: u64) -> Self {
-        Self { root: root.to_owned(), version, chunks_size, limit_bytes, index: FileIndex::default(), episodes: 0, open: None }
-    }
-
-    fn append(&mut self, rows: &RecordBatch) -> Result<FileIndex, ToolError> {
-        let (path, mut writer) = match self.open.take() {
-            Some(open) => open,
-            None => {
-                let relative = match self.version {
-                    Version::V30 => self.index.table_path(DATA),
-                    _ => data_path_21(self.episodes, self.chunks_size),
-                };
-                let path = self.root.join(relative);
-                (path.clone(), table_writer(&path, rows)?)
-            }
-        };
-        let failed = |source| RecordError::Parquet { doing: "writing", path: path.clone(), source };
-        writer.write(rows).and_then(|()| writer.flush()).map_err(failed)?;
-        self.episodes += 1;
-        let index = self.index;
-        if self.version != Version::V30 || writer.bytes_written() as u64 >= self.limit_bytes {
-            close(&path, writer)?;
-            self.index = self.index.next(self.chunks_size);
-        } else {
-            self.open = Some((path, writer));
-        }
-        Ok(index)
-    }
-
-    fn finish(&mut self) -> Result<(), ToolError> {
-        self.open.take().map_or(Ok(()), |(path, writer)| close(&path, writer))
-    }
-}
-
-/// A parquet file at `path` with the columns and metadata of `rows`.
-pub(super) fn table_writer(path: &Path, rows: &RecordBatch) -> Result<ArrowWriter<File>, ToolError> {
-    if let Some(parent) = path.parent() {
-        create_folder(parent)?;
-    }
-    let metadata = rows.schema().metadata().iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::SNAPPY)
-        .set_max_row_group_row_count(None)
-        .set_key_value_metadata(Some(metadata))
-        .build();
-    let file = File::create(path).map_err(io_error("creating", path))?;
-    let failed = |source| RecordError::Parquet { doing: "writing", path: path.to_owned(), source };
-    Ok(ArrowWriter::try_new(file, rows.schema(), Some(properties)).map_err(failed)?)
-}
-
-pub(super) fn close(path: &Path, writer: ArrowWriter<File>) -> Result<(), ToolError> {
-    let failed = |source| RecordError::Parquet { doing: "writing", path: path.to_owned(), source };
-    let file = writer.into_inner().map_err(failed)?;
-    Ok(file.sync_all().map_err(io_error("writing", path))?)
 }

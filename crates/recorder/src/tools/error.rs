@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::progress::Stopped;
+use crate::tools::space::Space;
 use crate::{Fault, ReadError, RecordError, ViewError};
 
 /// A tool that could not do its work. The datasets it read are as they were.
@@ -17,6 +18,15 @@ pub enum ToolError {
     /// The result was not whole, so it was not put into place.
     #[error("checking the result for {}: {}", root.display(), list(faults))]
     Unsound { root: PathBuf, faults: Vec<Fault> },
+    /// A plan can't be carried out any more.
+    #[error("carrying out what was planned for {}: it has changed since ({}); plan it again", root.display(), what.join(", "))]
+    Changed { root: PathBuf, what: Vec<String> },
+    /// What was made after the change that should be undone would be lost.
+    #[error("undoing the last change of {}: {what}, and would go", root.display())]
+    Newer { root: PathBuf, what: String },
+    /// There is not room for the result, so it was not begun.
+    #[error("writing {}: about {} MB are needed there, but {} MB are free", root.display(), space.needed_bytes.div_ceil(1_000_000), space.free_bytes.unwrap_or(0) / 1_000_000)]
+    Space { root: PathBuf, space: Space },
     /// The progress callback asked to stop.
     #[error("stopped; nothing was changed")]
     Stopped,

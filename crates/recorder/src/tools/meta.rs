@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::ToolError;
+use super::others::Others;
 use crate::format::json::{pretty, pretty_stats, stats_line};
 use crate::format::schema::{
     DATA_PATH_21, EPISODES, EPISODES_21, EPISODES_STATS_21, FileIndex, INFO, Info, STATS, TASKS, TASKS_21, VIDEO_PATH_21,
@@ -27,6 +28,7 @@ pub(super) struct Meta<'a> {
     pub(super) tasks: &'a [String],
     pub(super) records: &'a mut [EpisodeRecord],
     pub(super) video_keys: &'a [String],
+    pub(super) others: &'a Others,
 }
 
 impl Meta<'_> {
@@ -47,7 +49,7 @@ impl Meta<'_> {
         } else {
             self.write_lines()?;
         }
-        if self.version != Version::V21 {
+        if self.version != Version::V21 || self.others.has_stats_file {
             self.write_file(STATS, &pretty_stats(&stats))?;
         }
         // Last, since it is what makes the folder a dataset.
@@ -66,10 +68,13 @@ impl Meta<'_> {
         let tasks = tasks_file(self.tasks).map_err(failed(TASKS))?;
         let mut index = FileIndex::default();
         let mut tables = Vec::new();
+        let mut first = 0;
         for records in self.records.chunks_mut(ROWS_PER_EPISODES_FILE) {
             records.iter_mut().for_each(|record| record.episodes_file = index);
             let relative = index.table_path(EPISODES);
-            tables.push((episodes_file(records, self.video_keys).map_err(failed(&relative))?, relative));
+            let more = self.others.columns(first, first + records.len());
+            first += records.len();
+            tables.push((episodes_file(records, self.video_keys, more).map_err(failed(&relative))?, relative));
             index = index.next(self.info.chunks_size);
         }
         self.write_file(TASKS, &tasks)?;
@@ -87,7 +92,13 @@ impl Meta<'_> {
         let lines = |values: &mut dyn Iterator<Item = Value>| values.map(|value| format!("{value}\n")).collect::<String>();
         let tasks = lines(&mut self.tasks.iter().enumerate().map(|(index, task)| json!({"task_index": index, "task": task})));
         let records = || self.records.iter();
-        let episodes = lines(&mut records().map(|r| json!({"episode_index": r.episode_index, "tasks": r.tasks, "length": r.length})));
+        let episodes = lines(&mut records().enumerate().map(|(number, record)| {
+            let line = json!({"episode_index": record.episode_index, "tasks": record.tasks, "length": record.length});
+            // Serialised from a map with three keys.
+            let mut line = if let Value::Object(line) = line { line } else { Map::new() };
+            line.extend(self.others.line(number));
+            Value::Object(line)
+        }));
         self.write_file(TASKS_21, tasks.as_bytes())?;
         self.write_file(EPISODES_21, episodes.as_bytes())?;
         if self.version == Version::V21 {
@@ -126,17 +137,17 @@ impl Meta<'_> {
             splits,
             ..self.info.clone()
         };
-        if self.version == Version::V30 {
-            return info.to_json();
-        }
         let chunks_size = info.chunks_size;
         // Serialising a struct of plain fields cannot fail.
         let mut value = serde_json::to_value(info).unwrap_or_default();
         if let Value::Object(map) = &mut value {
-            map.shift_remove("data_files_size_in_mb");
-            map.shift_remove("video_files_size_in_mb");
-            map.insert("total_videos".to_owned(), (episodes * self.video_keys.len() as u64).into());
-            map.insert("total_chunks".to_owned(), episodes.div_ceil(chunks_size).into());
+            if self.version != Version::V30 {
+                map.shift_remove("data_files_size_in_mb");
+                map.shift_remove("video_files_size_in_mb");
+                map.insert("total_videos".to_owned(), (episodes * self.video_keys.len() as u64).into());
+                map.insert("total_chunks".to_owned(), episodes.div_ceil(chunks_size).into());
+            }
+            self.others.complete_info(map);
         }
         pretty(&value)
     }

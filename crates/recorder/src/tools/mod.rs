@@ -7,24 +7,37 @@ mod assembly;
 mod columns;
 mod encode;
 mod error;
+mod exchange;
+mod keep;
 mod meta;
 mod mux;
 mod operations;
+mod others;
 mod output;
 mod pages;
 mod plan;
 mod repair;
+pub(crate) mod rows;
+mod select;
 mod side;
+mod space;
+mod state;
+mod undo;
 mod verify;
 mod videos;
+mod whole;
 
 pub use error::ToolError;
 pub use operations::{
-    plan_convert, plan_delete, plan_merge, plan_remove_features, plan_rename_task, plan_split, plan_split_by_share, plan_stats,
+    plan_convert, plan_delete, plan_merge, plan_remove_features, plan_rename_task, plan_split, plan_split_by_share, plan_split_chosen,
+    plan_stats,
 };
-pub use output::{Output, undo};
+pub use output::Output;
 pub use plan::{Plan, PlannedResult};
 pub use repair::{ShortVideo, plan_repair};
+pub use select::{Condition, select_episodes};
+pub use space::Space;
+pub use undo::{Contents, Kept, UndoPlan, forget_undo, kept_for_undo, plan_undo, undo};
 pub use verify::{Fault, Mend, Report, Warning, examine, verify, verify_with};
 
 use crate::{Version, VideoOptions};

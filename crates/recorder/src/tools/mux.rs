@@ -30,8 +30,9 @@ pub(crate) struct ClipSample {
 }
 
 impl Clip {
-    /// Frames `first` to `first + frames` of the video at `path`; `Err` says why they can't be taken out.
-    pub(crate) fn of(path: &Path, index: &VideoIndex, first: u64, frames: u64) -> Result<Self, ReadError> {
+    /// Frames `first` to `first + frames` of the video at `path`; `None` where they can't be decoded without
+    /// others.
+    pub(crate) fn of(path: &Path, index: &VideoIndex, first: u64, frames: u64) -> Result<Option<Self>, ReadError> {
         let invalid = |what: String| ReadError::Invalid { path: path.to_owned(), what };
         let end = first.checked_add(frames).filter(|end| *end <= index.frames() && frames > 0);
         let end = end.ok_or_else(|| invalid(format!("it has {} frames, wanted are {frames} from {first} on", index.frames())))?;
@@ -45,12 +46,12 @@ impl Clip {
         }
         let samples = index.samples.get(start..start + shown.len()).unwrap_or_default();
         if !samples.first().is_some_and(|sample| sample.is_key) || ranks.contains(&None) {
-            return Err(invalid(format!("frames {first} to {end} can't be decoded without others; only re-encoding takes them out")));
+            return Ok(None);
         }
         let samples = samples.iter().zip(ranks.into_iter().flatten());
         let samples = samples.map(|(sample, rank)| ClipSample { offset: sample.offset, bytes: sample.bytes, is_key: sample.is_key, rank });
         let size = (index.width, index.height);
-        Ok(Self { path: path.to_owned(), sample_entry: index.sample_entry.clone(), size, samples: samples.collect() })
+        Ok(Some(Self { path: path.to_owned(), sample_entry: index.sample_entry.clone(), size, samples: samples.collect() }))
     }
 
     pub(crate) fn bytes(&self) -> u64 {

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::assembly::{Assembly, Part};
 use super::plan::{Plan, open};
-use super::side::keeps_rows;
+use super::state::Origin;
 use super::{CameraForm, CameraWork, Conversion, ToolError};
-use crate::format::schema::{DEFAULT_FEATURES, RIG, TICKS, video_info};
+use crate::format::schema::{DEFAULT_FEATURES, RIG, video_info};
 use crate::format::schema::{is_camera, is_depth, picture_size};
 use crate::write::dataset::rig;
 use crate::{DatasetReader, DepthRange, ReadError};
@@ -78,16 +77,25 @@ pub fn plan_split(root: &Path, parts: &[(String, Vec<u64>)]) -> Result<Plan, Too
 /// # Errors
 /// As [`plan_split`]; when shares are not positive or more than 1 together, or a part would be empty.
 pub fn plan_split_by_share(root: &Path, shares: &[(String, f64)]) -> Result<Plan, ToolError> {
-    let episodes = open(root)?.episodes().len() as u64;
+    let all: Vec<u64> = (0..open(root)?.episodes().len() as u64).collect();
+    plan_split_chosen(root, shares, &all)
+}
+
+/// Plans to split `chosen` episodes of the dataset in `root` in their order, each named part its share of them.
+///
+/// # Errors
+/// As [`plan_split_by_share`].
+pub fn plan_split_chosen(root: &Path, shares: &[(String, f64)], chosen: &[u64]) -> Result<Plan, ToolError> {
+    let episodes = chosen.len();
     let total: f64 = shares.iter().map(|(_, share)| share).sum();
     if shares.iter().any(|(_, share)| share.is_nan() || *share <= 0.0) || total > 1.0 + 1e-9 {
         return Err(refused("split by shares", format!("the shares are {shares:?}, expected positive ones of at most 1 together")));
     }
-    let (mut parts, mut begin, mut sum) = (Vec::new(), 0, 0.0);
+    let (mut parts, mut begin, mut sum) = (Vec::new(), 0usize, 0.0);
     for (name, share) in shares {
         sum += share;
-        let end = ((sum * episodes as f64).round() as u64).min(episodes);
-        parts.push((name.clone(), (begin..end).collect()));
+        let end = ((sum * episodes as f64).round() as usize).clamp(begin, episodes);
+        parts.push((name.clone(), chosen[begin..end].to_vec()));
         begin = end;
     }
     plan_split(root, &parts)
@@ -100,7 +108,7 @@ pub fn plan_split_by_share(root: &Path, shares: &[(String, f64)]) -> Result<Plan
 /// When one can't be read, or they differ in rate, robot, or features.
 pub fn plan_merge(roots: &[PathBuf]) -> Result<Plan, ToolError> {
     let operation = format!("merge {} datasets", roots.len());
-    let sources: Vec<Arc<DatasetReader>> = roots.iter().map(|root| open(root)).collect::<Result<_, _>>()?;
+    let sources: Vec<Origin> = roots.iter().map(|root| open(root)).collect::<Result<_, _>>()?;
     let Some(first) = sources.first() else { return Err(refused(&operation, "there is none")) };
     for other in &sources[1..] {
         for (what, mine, theirs) in [
@@ -118,17 +126,13 @@ pub fn plan_merge(roots: &[PathBuf]) -> Result<Plan, ToolError> {
     for (source, reader) in sources.iter().enumerate() {
         parts.extend(parts_of(source, reader, 0..reader.episodes().len() as u64)?);
     }
-    let some = sources.iter().any(|source| source.root().join(TICKS).exists());
-    let mut changes = differing_rigs(&sources)?;
-    if some && !keeps_rows(&sources)? {
-        changes.push(format!("{TICKS} is left out: not every dataset has it in the same columns"));
-    }
+    let changes = differing_rigs(&sources)?;
     let assembly = Assembly { parts, ..Assembly::of_all(first.clone()) };
     Plan::new(operation, changes, vec![(String::new(), Assembly { sources, ..assembly })])
 }
 
 /// What [`RIG`] says that is not the same in all of them, which is why the result has none.
-fn differing_rigs(sources: &[Arc<DatasetReader>]) -> Result<Vec<String>, ReadError> {
+fn differing_rigs(sources: &[Origin]) -> Result<Vec<String>, ReadError> {
     let rigs: Vec<Map<String, Value>> = sources.iter().map(|source| rig(source.root())).collect::<Result<_, _>>()?;
     let names: BTreeSet<&String> = rigs.iter().flat_map(Map::keys).collect();
     let line = |name: &String| {

@@ -1,33 +1,29 @@
 //! A result is built beside its place, checked, and then put there at once.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::ToolError;
+use super::exchange::{beside, is_mount_point, resolved, sync_tree, why_not_in_place};
+use super::keep::{Sharing, free_bytes};
 use super::plan::PlannedResult;
-use crate::commit::{FOLDER, Staging, create_folder, io_error};
+use super::space::{Space, needed_bytes as needed_by};
+use super::state::Origin;
+use super::undo::replace;
+use crate::commit::{Staging, create_folder, io_error};
+use crate::format::schema::INFO;
 use crate::progress::Progress;
 use crate::tools::verify::verify_with;
 
 /// Where a tool's result goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// To the place of the dataset itself, which is kept until the next such operation: [`undo`]
+    /// To the place of the dataset itself, which is kept until the next such operation: [`undo`](crate::undo)
     /// brings it back.
     InPlace,
     /// To a folder that is empty or does not exist; several results go to folders in it.
     Folder(PathBuf),
-}
-
-/// The folder beside `root` with `what` in its name.
-fn beside(root: &Path, what: &str) -> PathBuf {
-    let name = root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    root.with_file_name(format!(".{name}.{what}"))
-}
-
-/// A folder without links and dots, so that its name and its parent can be told.
-fn resolved(root: &Path) -> Result<PathBuf, ToolError> {
-    Ok(fs::canonicalize(root).map_err(io_error("opening the folder", root))?)
 }
 
 /// A folder beside a dataset that is removed when this goes out of scope, unless it was moved.
@@ -65,10 +61,20 @@ pub(super) fn build_folder(target: &Path, results: &[PlannedResult], progress: &
         let found = entry.map_or_else(|error| error.to_string(), |entry| entry.file_name().to_string_lossy().into_owned());
         return Err(ToolError::NotEmpty { root: target.to_owned(), found });
     }
+    if is_mount_point(target) {
+        let why = "it is a mount point, which can't be replaced; name a folder in it".to_owned();
+        return Err(ToolError::Plan { what: format!("write to {}", target.display()), why });
+    }
+    let origins: BTreeMap<&Path, &Origin> =
+        results.iter().flat_map(|result| &result.assembly.sources).map(|origin| (origin.root(), origin)).collect();
+    let must_be_unchanged = || origins.values().try_for_each(|origin| origin.must_be_unchanged());
+    must_be_unchanged()?;
     let is_new = !target.exists();
     create_folder(target)?;
     let target = resolved(target)?;
-    let built = build(&target, results, progress).and_then(|building| {
+    let built = build(&target, results, false, progress).and_then(|building| {
+        // Half of it may be of another dataset.
+        must_be_unchanged()?;
         // An empty folder is replaced.
         Ok(fs::rename(&building.0, &target).map_err(io_error("moving into place", &target))?)
     });
@@ -82,37 +88,46 @@ pub(super) fn build_folder(target: &Path, results: &[PlannedResult], progress: &
 
 /// Keeps everybody else from recording into the dataset; an episode that waits to be recovered is not
 /// to be lost either.
-fn held(root: &Path) -> Result<Staging, ToolError> {
+pub(super) fn held(root: &Path) -> Result<Staging, ToolError> {
+    let refused = |why: &str| ToolError::Plan { what: format!("change {} in place", root.display()), why: why.to_owned() };
+    if let Some(why) = why_not_in_place(root) {
+        return Err(refused(why));
+    }
     let (staging, _) = Staging::open(root)?;
     match crate::unfinished(root)? {
         None => Ok(staging),
-        Some(_) => Err(ToolError::Plan {
-            what: format!("change {} in place", root.display()),
-            why: "it has an unfinished episode; recover or discard it first".to_owned(),
-        }),
+        Some(_) => Err(refused("it has an unfinished episode; recover or discard it first")),
     }
 }
 
-/// Makes `result`, checks it, and exchanges it with the dataset at `root`.
-pub(super) fn build_in_place(root: &Path, result: &PlannedResult, progress: &mut Progress<'_>) -> Result<(), ToolError> {
-    let root = resolved(root)?;
-    let staging = held(&root)?;
-    let building = build(&root, std::slice::from_ref(result), progress)?;
-    let undo = beside(&root, "undo");
-    if undo.exists() {
-        fs::remove_dir_all(&undo).map_err(io_error("removing", &undo))?;
-    }
-    fs::rename(&building.0, &undo).map_err(io_error("moving", &undo))?;
-    swap(&undo, &root, staging)
+/// Makes `result`, checks it, and exchanges it with the dataset that it is made of.
+pub(super) fn build_in_place(operation: &str, result: &PlannedResult, progress: &mut Progress<'_>) -> Result<(), ToolError> {
+    let origin = &result.assembly.sources[0];
+    let root = resolved(origin.root())?;
+    let held = held(&root)?;
+    // Nobody else writes to it from here on, but it took a while until here.
+    origin.must_be_unchanged()?;
+    let building = build(&root, std::slice::from_ref(result), true, progress)?;
+    sync_tree(building.path())?;
+    replace(&root, building.path(), operation, held)
 }
 
 /// Makes `results` beside `target` and checks them.
-fn build(target: &Path, results: &[PlannedResult], progress: &mut Progress<'_>) -> Result<Scratch, ToolError> {
+fn build(target: &Path, results: &[PlannedResult], in_place: bool, progress: &mut Progress<'_>) -> Result<Scratch, ToolError> {
     let building = Scratch::beside(target, "building")?;
+    let sharing = |result: &PlannedResult| Sharing::tried(&result.assembly.sources[0].root().join(INFO), building.path(), in_place);
+    let mut needed_bytes = 0;
+    for result in results {
+        needed_bytes += needed_by(&result.assembly, sharing(result))?;
+    }
+    let space = Space { needed_bytes, free_bytes: free_bytes(building.path()) };
+    if !space.is_enough() {
+        return Err(ToolError::Space { root: target.to_owned(), space });
+    }
     for result in results {
         let folder = result.folder_in(&building.0);
         create_folder(&folder)?;
-        result.assembly.write(&folder, progress)?;
+        result.assembly.write(&folder, sharing(result), progress)?;
         let scratch = folder.join(".scratch");
         if scratch.exists() {
             fs::remove_dir_all(&scratch).map_err(io_error("removing", &scratch))?;
@@ -123,62 +138,4 @@ fn build(target: &Path, results: &[PlannedResult], progress: &mut Progress<'_>) 
         }
     }
     Ok(building)
-}
-
-/// Brings back what was in `root` before the last operation in place; doing it twice changes nothing.
-///
-/// # Errors
-/// When there is nothing to bring back, someone is recording into it, or the disk refuses.
-pub fn undo(root: &Path) -> Result<(), ToolError> {
-    let root = resolved(root)?;
-    let undo = beside(&root, "undo");
-    if !undo.join(crate::format::schema::INFO).exists() {
-        return Err(ToolError::Plan {
-            what: format!("undo the last operation on {}", root.display()),
-            why: "there is none to undo".to_owned(),
-        });
-    }
-    let staging = held(&root)?;
-    swap(&undo, &root, staging)
-}
-
-/// Exchanges the folder `undo` and the dataset `root`, on which `held` is the lock; the lock's folder,
-/// which goes with what was in `root`, is removed.
-fn swap(undo: &Path, root: &Path, held: Staging) -> Result<(), ToolError> {
-    exchange(undo, root)?;
-    drop(held);
-    let lock = undo.join(FOLDER);
-    if lock.exists() {
-        fs::remove_dir_all(&lock).map_err(io_error("removing", &lock))?;
-    }
-    Ok(())
-}
-
-/// Exchanges two folders: at any instant, both names stand for one of them, whole.
-#[cfg(any(target_os = "linux", target_os = "macos"))]
-fn exchange(one: &Path, other: &Path) -> Result<(), ToolError> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    match renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
-        Ok(()) => Ok(()),
-        // The file system cannot.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => exchange_by_steps(one, other),
-        Err(error) => Err(io_error("exchanging", other)(error.into()).into()),
-    }
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "macos")))]
-fn exchange(one: &Path, other: &Path) -> Result<(), ToolError> {
-    exchange_by_steps(one, other)
-}
-
-/// The same where the file system cannot do it at once: killed in between, what was at `other` is
-/// beside it under a name that ends in `.moving`.
-fn exchange_by_steps(one: &Path, other: &Path) -> Result<(), ToolError> {
-    let moving = beside(other, "moving");
-    fs::rename(other, &moving).map_err(io_error("moving", other))?;
-    if let Err(error) = fs::rename(one, other) {
-        fs::rename(&moving, other).map_err(io_error("moving back", other))?;
-        return Err(io_error("moving into place", other)(error).into());
-    }
-    Ok(fs::rename(&moving, one).map_err(io_error("moving", one))?)
 }

@@ -8,9 +8,15 @@ use serde::Serialize;
 
 use super::ToolError;
 use super::assembly::Assembly;
+use super::exchange::resolved;
+use super::keep::{Sharing, free_bytes};
+use super::others::Others;
 use super::output::{Output, Scratch, build_folder, build_in_place};
+use super::space::{self, Space};
+use super::state::Origin;
+use super::videos::between_key_frames;
+use crate::Version;
 use crate::progress::Progress;
-use crate::{DatasetReader, Version};
 
 /// What an operation would make of which datasets. It can be printed, serialised, and [run](Plan::run).
 #[derive(Clone, Serialize)]
@@ -49,7 +55,20 @@ impl PlannedResult {
 }
 
 impl Plan {
-    pub(super) fn new(operation: String, changes: Vec<String>, results: Vec<(String, Assembly)>) -> Result<Self, ToolError> {
+    pub(super) fn new(operation: String, mut changes: Vec<String>, mut results: Vec<(String, Assembly)>) -> Result<Self, ToolError> {
+        for (name, assembly) in results.iter_mut().filter(|(_, assembly)| !assembly.parts.is_empty()) {
+            let mut notes = Vec::new();
+            assembly.others = Others::of(assembly, &mut notes)?;
+            let encoded = between_key_frames(assembly).map_err(|why| ToolError::Plan { what: operation.clone(), why })?;
+            notes.extend(encoded.into_iter().map(|(key, (parts, encoder))| {
+                format!(
+                    "{key}: {parts} of {} episodes begin or end between key frames and are encoded anew by {encoder}",
+                    assembly.parts.len()
+                )
+            }));
+            let prefix = if name.is_empty() { String::new() } else { format!("{name}: ") };
+            changes.extend(notes.into_iter().map(|note| format!("{prefix}{note}")));
+        }
         let mut sources: Vec<PathBuf> = Vec::new();
         for source in results.iter().flat_map(|(_, assembly)| &assembly.sources) {
             if !sources.iter().any(|known| known == source.root()) {
@@ -72,13 +91,30 @@ impl Plan {
         Ok(Self { operation, sources, results, changes, scratch: None })
     }
 
+    /// About how much room the results take at `output`.
+    ///
+    /// # Errors
+    /// When a source's files can't be listed.
+    pub fn space(&self, output: &Output) -> Result<Space, ToolError> {
+        let (folder, in_place) = match output {
+            Output::InPlace => (self.sources[0].as_path(), true),
+            Output::Folder(folder) => (folder.as_path(), false),
+        };
+        let mut needed_bytes = 0;
+        for result in &self.results {
+            needed_bytes += space::needed_bytes(&result.assembly, Sharing::expected(folder, in_place))?;
+        }
+        let exists = folder.ancestors().find(|folder| folder.exists());
+        Ok(Space { needed_bytes, free_bytes: free_bytes(exists.unwrap_or(Path::new("."))) })
+    }
+
     /// Does it. The results are built beside their place, checked like [`verify`](crate::verify) does, and
     /// put into place at once, all of them; on an error, or when `progress` says stop, nothing has
     /// changed there.
     /// Returns the folders of the results.
     ///
     /// # Errors
-    /// When a source can't be read, a result would not be whole, the output holds something already,
+    /// When a source can't be read or has changed since the plan was made ([`ToolError::Changed`]), a result would not be whole, the output holds something already,
     /// or the disk refuses.
     pub fn run(&self, output: &Output, progress: &mut Progress<'_>) -> Result<Vec<PathBuf>, ToolError> {
         let single = self.results.len() == 1 && self.results[0].name.is_empty();
@@ -88,9 +124,8 @@ impl Plan {
                 Err(ToolError::Plan { what: self.operation.clone(), why })
             }
             Output::InPlace => {
-                let root = &self.sources[0];
-                build_in_place(root, &self.results[0], progress)?;
-                Ok(vec![root.clone()])
+                build_in_place(&self.operation, &self.results[0], progress)?;
+                Ok(vec![self.sources[0].clone()])
             }
             Output::Folder(folder) => {
                 build_folder(folder, &self.results, progress)?;
@@ -126,6 +161,10 @@ impl fmt::Debug for Plan {
     }
 }
 
-pub(super) fn open(root: &Path) -> Result<Arc<DatasetReader>, ToolError> {
-    Ok(Arc::new(DatasetReader::open(root)?))
+pub(super) fn open(root: &Path) -> Result<Origin, ToolError> {
+    // One that a killed process left without its name gets it back.
+    if !root.exists() {
+        resolved(root)?;
+    }
+    Ok(Origin::open(root)?)
 }

@@ -12,6 +12,7 @@ use super::columns::arrow_type;
 use super::output::Scratch;
 use super::pages::restore;
 use super::plan::Plan;
+use super::state::{Origin, State};
 use crate::commit::is_pending;
 use crate::format::arrays::integers;
 use crate::format::info::{parquet_files, read_info};
@@ -57,6 +58,7 @@ struct Run {
 pub fn plan_repair(root: &Path, short_video: ShortVideo, progress: &mut Progress<'_>) -> Result<Option<Plan>, ToolError> {
     let operation = "repair the dataset";
     let (version, info) = read_info(root)?;
+    let state = State::of(root)?;
     let refused = |why: &str| ToolError::Plan { what: operation.to_owned(), why: why.to_owned() };
     if version != Version::V30 {
         return Err(refused("only version 3.0 is repaired"));
@@ -120,7 +122,7 @@ pub fn plan_repair(root: &Path, short_video: ShortVideo, progress: &mut Progress
     }
     let info = Info { total_episodes: kept.len() as u64, total_frames: first_index, total_tasks: tasks.len() as u64, ..info };
     let (features, first_tasks) = (info.features.clone(), tasks.words().to_vec());
-    let reader = Arc::new(DatasetReader::assemble(root, version, info, tasks, kept));
+    let reader = Origin::new(DatasetReader::assemble(root, version, info, tasks, kept), state);
     let assembly = Assembly { parts, features, first_tasks, recompute_images: true, ..Assembly::of_all(reader) };
     let mut plan = Plan::new(operation.to_owned(), changes, vec![(String::new(), assembly)])?;
     plan.scratch = Some(scratch);

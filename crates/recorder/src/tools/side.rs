@@ -3,39 +3,58 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::ToolError;
-use super::assembly::{Part, close, table_writer};
+use super::assembly::{Assembly, Part};
 use super::columns::int64;
+use super::keep::Sharing;
+use super::rows::{close, table_writer};
+use super::state::Origin;
+use crate::commit::{create_folder, io_error};
 use crate::format::arrays::integers;
 use crate::format::info::parquet_files;
-use crate::format::json::read_lines;
-use crate::format::parquet_read::read_whole;
+use crate::format::marks::notes;
+use crate::format::parquet_read::{footer, read_whole};
 use crate::format::schema::{LOG, TICKS};
-use crate::commit::{create_folder, io_error};
-use crate::{DatasetReader, ReadError, RecordError};
+use crate::{ReadError, RecordError};
 
 /// The side tables of the sources, and those of the result while they are written.
 pub(super) struct SideTables {
     root: PathBuf,
     /// Of each source its rows by episode; none unless every source has them in the same columns.
     rows: Option<Vec<BTreeMap<u64, RecordBatch>>>,
-    lines: Vec<BTreeMap<u64, Value>>,
+    lines: Vec<BTreeMap<u64, Map<String, Value>>>,
     new_rows: Vec<RecordBatch>,
     new_lines: String,
+    /// Files of rows that go with the result as they are, and how.
+    whole: Vec<PathBuf>,
+    source: PathBuf,
+    sharing: Sharing,
 }
 
-/// Whether the rows beside the tables of all these sources can be kept.
-pub(crate) fn keeps_rows(sources: &[Arc<DatasetReader>]) -> Result<bool, ReadError> {
-    Ok(read_all(sources)?.is_some())
+/// Whether the rows beside the tables of all sources can be kept.
+pub(super) fn keeps_rows(assembly: &Assembly) -> Result<bool, ReadError> {
+    Ok(whole_files(assembly)?.is_some() || read_all(&assembly.sources)?.is_some())
 }
 
-fn read_all(sources: &[Arc<DatasetReader>]) -> Result<Option<Vec<BTreeMap<u64, RecordBatch>>>, ReadError> {
+/// The files of rows of a dataset that stays as it is, if they have a row for each of its rows.
+fn whole_files(assembly: &Assembly) -> Result<Option<Vec<PathBuf>>, ReadError> {
+    let tree = assembly.sources[0].root().join(TICKS);
+    if !assembly.renumbers_nothing() || !tree.exists() {
+        return Ok(None);
+    }
+    let (paths, mut rows) = (parquet_files(&tree)?, 0);
+    for path in &paths {
+        rows += footer(path)?.1.metadata().file_metadata().num_rows().max(0) as u64;
+    }
+    Ok((rows == assembly.frames()).then_some(paths))
+}
+
+fn read_all(sources: &[Origin]) -> Result<Option<Vec<BTreeMap<u64, RecordBatch>>>, ReadError> {
     let mut all = Vec::new();
     let mut schema: Option<SchemaRef> = None;
     for source in sources {
@@ -77,22 +96,29 @@ fn read_all(sources: &[Arc<DatasetReader>]) -> Result<Option<Vec<BTreeMap<u64, R
 }
 
 impl SideTables {
-    pub(super) fn open(root: &Path, sources: &[Arc<DatasetReader>]) -> Result<Self, ToolError> {
-        let mut logs = Vec::new();
-        for source in sources {
-            let path = source.root().join(LOG);
-            let parsed: Vec<Value> = if path.exists() { read_lines(&path)? } else { Vec::new() };
-            logs.push(parsed.into_iter().filter_map(|line| Some((line["episode_index"].as_u64()?, line))).collect());
-        }
-        Ok(Self { root: root.to_owned(), rows: read_all(sources)?, lines: logs, new_rows: Vec::new(), new_lines: String::new() })
+    pub(super) fn open(root: &Path, assembly: &Assembly, sharing: Sharing) -> Result<Self, ToolError> {
+        let sources = &assembly.sources;
+        let lines = sources.iter().map(|source| notes(source.root())).collect::<Result<_, _>>()?;
+        let keeps = assembly.others.keeps_ticks;
+        let whole = if keeps { whole_files(assembly)? } else { None };
+        Ok(Self {
+            root: root.to_owned(),
+            rows: if whole.is_some() || !keeps { None } else { read_all(sources)? },
+            lines,
+            new_rows: Vec::new(),
+            new_lines: String::new(),
+            whole: whole.unwrap_or_default(),
+            source: sources[0].root().to_owned(),
+            sharing,
+        })
     }
 
     /// Adds the episode that a source calls `old` as episode `number` of the result.
     pub(super) fn append(&mut self, part: &Part, old: u64, number: u64, first_index: u64) -> Result<(), ToolError> {
         if let Some(line) = self.lines[part.source].get(&old) {
             let mut line = line.clone();
-            line["episode_index"] = Value::from(number);
-            self.new_lines.push_str(&line.to_string());
+            line.insert("episode_index".to_owned(), Value::from(number));
+            self.new_lines.push_str(&Value::Object(line).to_string());
             self.new_lines.push('\n');
         }
         let Some(rows) = self.rows.as_ref().and_then(|all| all[part.source].get(&old)) else { return Ok(()) };
@@ -113,7 +139,10 @@ impl SideTables {
         if !self.new_lines.is_empty() {
             let path = self.root.join(LOG);
             create_folder(&self.root.join("meta"))?;
-            fs::write(&path, self.new_lines).map_err(io_error("writing", &path))?;
+            fs::write(&path, &self.new_lines).map_err(io_error("writing", &path))?;
+        }
+        for path in &self.whole {
+            self.sharing.take(path, &self.root.join(path.strip_prefix(&self.source).unwrap_or(path)))?;
         }
         let Some(first) = self.new_rows.first() else { return Ok(()) };
         let path = self.root.join(crate::format::schema::FileIndex::default().table_path(TICKS));

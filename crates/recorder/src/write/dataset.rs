@@ -12,9 +12,10 @@ use serde_json::{Map, Value, json};
 use crate::commit::{Change, Staging, io_error};
 use crate::format::columns::Columns;
 use crate::format::feature::{DatasetSchema, Feature};
-use crate::format::info::read_info;
+use crate::format::info::{is_linked, read_info};
 use crate::format::json::{pretty, pretty_stats, read_json, stats_line};
 use crate::format::layout::{Version, dataset_stats};
+use crate::format::marks::{self, Marks};
 use crate::format::schema::{
     DATA, EPISODES, EPISODES_21, EPISODES_STATS_21, FileIndex, INFO, Info, LOG, RIG, STATS, TASKS, TASKS_21, TICKS, VERSION_21,
     data_path_21, is_camera, video_path_21,
@@ -49,6 +50,8 @@ struct State {
     side: GrowingTable,
     /// The rows of the last episodes file.
     records: Vec<EpisodeRecord>,
+    /// Whether the episodes table says how episodes ended; `None` before the first.
+    has_marks: Option<bool>,
     episodes_index: FileIndex,
     log: GrowingLines,
     lines_21: Lines21,
@@ -98,6 +101,7 @@ impl Dataset {
             data: GrowingTable::new(DATA, FileIndex::default()),
             side: GrowingTable::new(TICKS, FileIndex::default()),
             records: Vec::new(),
+            has_marks: None,
             episodes_index: FileIndex::default(),
             log: GrowingLines::new(LOG),
             lines_21: Lines21 {
@@ -124,6 +128,10 @@ impl Dataset {
         let mut dataset = Self::create(root, schema, options);
         let state = &mut dataset.state;
         let found = info_to_append_to(root)?;
+        if is_linked(root) {
+            let what = format!("{} is made of links to other files, as in the Hub's cache; copy it to record into it", root.display());
+            return Err(RecordError::Setup { what });
+        }
         check_same(root, schema, &found, &state.info)?;
         check_rig(root, schema)?;
         let features: Vec<String> =
@@ -149,6 +157,7 @@ impl Dataset {
         state.data.index = next_free(&root.join(DATA), chunks_size)?;
         state.side.index = next_free(&root.join(TICKS), chunks_size)?;
         state.episodes_index = next_free(&root.join(EPISODES), chunks_size)?;
+        state.has_marks = (state.info.total_episodes > 0).then(|| marks::has_columns(root));
         Ok(dataset)
     }
 
@@ -234,6 +243,8 @@ impl Dataset {
         state.info.total_frames += length;
         state.info.total_tasks = state.tasks.len() as u64;
         state.info.splits.insert("train".to_owned(), Value::String(format!("0:{}", state.info.total_episodes)));
+        let marks = Marks::of_note(&episode.note);
+        let has_marks = *state.has_marks.get_or_insert(marks.is_some());
         let mut note = Map::new();
         note.insert("episode_index".to_owned(), json!(episode_index));
         note.extend(episode.note);
@@ -257,9 +268,10 @@ impl Dataset {
                     videos,
                     stats: stats.clone(),
                     episodes_file: state.episodes_index,
+                    marks: has_marks.then(|| marks.unwrap_or_default()),
                 });
                 let path = state.episodes_index.table_path(EPISODES);
-                let table = episodes_file(&state.records, &keys).map_err(|source| self.parquet_error(&path, source))?;
+                let table = episodes_file(&state.records, &keys, Vec::new()).map_err(|source| self.parquet_error(&path, source))?;
                 changes.push(staging.write(&path, &table)?);
                 if !new_tasks.is_empty() {
                     let tasks = numbered_tasks_file(state.tasks.iter()).map_err(|source| self.parquet_error(TASKS, source))?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use sinew_recorder::{Output, Plan, Progress, ToolError};
+use sinew_recorder::{Output, Plan, Progress, Space, ToolError, forget_undo, kept_for_undo, plan_undo};
 
 use super::watch::{Answer, Watch};
 use crate::args::{EditArgs, HowArgs};
@@ -16,10 +16,14 @@ pub struct Edit<'a> {
     watch: Watch,
 }
 
+/// How often a plan is made again for a dataset that changes all the time.
+const MOST_PLANS: u32 = 4;
+
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Report<'a> {
     plan: &'a Plan,
+    room: Space,
     done: bool,
     roots: Vec<PathBuf>,
 }
@@ -35,51 +39,73 @@ impl<'a> Edit<'a> {
         Ok(Self { output: Output::Folder(out.to_owned()), how, watch: Watch::start()? })
     }
 
-    pub fn run(&self, plan: impl FnOnce(&mut Progress<'_>) -> Result<Plan, ToolError>) -> anyhow::Result<Done> {
+    pub fn run(&self, plan: impl Fn(&mut Progress<'_>) -> Result<Plan, ToolError>) -> anyhow::Result<Done> {
         self.run_if_any(|progress| plan(progress).map(Some), "")
     }
 
     /// The same where there may be nothing to do; then `nothing` is said.
-    pub fn run_if_any(
-        &self,
-        plan: impl FnOnce(&mut Progress<'_>) -> Result<Option<Plan>, ToolError>,
-        nothing: &str,
-    ) -> anyhow::Result<Done> {
-        let Some(plan) = self.watch.run(plan)? else { return Ok(Done::Interrupted) };
-        let Some(plan) = plan else {
-            if self.how.json {
-                text::print_json(&serde_json::json!({"plan": null, "done": false, "roots": []}))?;
-            } else {
-                say!("{nothing}");
-            }
-            return Ok(Done::Ok);
-        };
-        if !self.how.json {
-            say!("{}", plan.to_string().trim_end());
-            match &self.output {
-                Output::InPlace => say!("  to   its own place; what is there now is kept for `sinew dataset undo`"),
-                Output::Folder(folder) => say!("  to   {}", folder.display()),
-            }
-        }
-        match may_go_on(&self.watch, self.how)? {
-            Some(Answer::Yes) => {}
-            Some(Answer::No) => return Ok(Done::Refused),
-            Some(Answer::Interrupted) => return Ok(Done::Interrupted),
-            None => {
-                self.report(&plan, None)?;
+    pub fn run_if_any(&self, plan: impl Fn(&mut Progress<'_>) -> Result<Option<Plan>, ToolError>, nothing: &str) -> anyhow::Result<Done> {
+        for again in (0..MOST_PLANS).rev() {
+            let Some(plan) = self.watch.run(&plan)? else { return Ok(Done::Interrupted) };
+            let Some(plan) = plan else {
+                if self.how.json {
+                    text::print_json(&serde_json::json!({"plan": null, "done": false, "roots": []}))?;
+                } else {
+                    say!("{nothing}");
+                }
                 return Ok(Done::Ok);
+            };
+            self.show(&plan)?;
+            match may_go_on(&self.watch, self.how)? {
+                Some(Answer::Yes) => {}
+                Some(Answer::No) => return Ok(Done::Refused),
+                Some(Answer::Interrupted) => return Ok(Done::Interrupted),
+                None => {
+                    self.report(&plan, None)?;
+                    return Ok(Done::Ok);
+                }
+            }
+            match self.watch.run(|progress| plan.run(&self.output, progress)) {
+                Ok(None) => return Ok(Done::Interrupted),
+                Ok(roots) => {
+                    self.report(&plan, roots)?;
+                    return Ok(Done::Ok);
+                }
+                // While the question waited, an episode was recorded, or so.
+                Err(error) if again > 0 && matches!(error.downcast_ref(), Some(ToolError::Changed { .. })) => {
+                    eprintln!("{error}; this is the plan now");
+                }
+                Err(error) => return Err(error),
             }
         }
-        let Some(roots) = self.watch.run(|progress| plan.run(&self.output, progress))? else { return Ok(Done::Interrupted) };
-        self.report(&plan, Some(roots))?;
-        Ok(Done::Ok)
+        Ok(Done::Refused)
+    }
+
+    fn show(&self, plan: &Plan) -> anyhow::Result<()> {
+        if self.how.json {
+            return Ok(());
+        }
+        say!("{}", plan.to_string().trim_end());
+        let space = plan.space(&self.output)?;
+        let free = space.free_bytes.map_or(String::new(), |free| format!(", {} are free there", text::bytes(free)));
+        say!("  room: about {}{free}", text::bytes(space.needed_bytes));
+        match &self.output {
+            Output::Folder(folder) => say!("  to   {}", folder.display()),
+            Output::InPlace => {
+                say!("  to   its own place; what is there now is kept for `sinew dataset undo`");
+                if let Some(kept) = plan.sources.first().map(|root| kept_for_undo(root)).transpose()?.flatten() {
+                    say!("  what was kept until now goes: {}, {}", kept.contents, text::bytes(kept.own_bytes));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn report(&self, plan: &Plan, roots: Option<Vec<PathBuf>>) -> anyhow::Result<()> {
         let done = roots.is_some();
         let roots = roots.unwrap_or_default();
         if self.how.json {
-            return text::print_json(&Report { plan, done, roots });
+            return text::print_json(&Report { plan, room: plan.space(&self.output)?, done, roots });
         }
         for root in &roots {
             say!("done: {}", root.display());
@@ -106,14 +132,47 @@ pub fn may_go_on(watch: &Watch, how: &HowArgs) -> anyhow::Result<Option<Answer>>
     Ok(Some(answer))
 }
 
-pub fn undo(dir: &Path, how: &HowArgs) -> anyhow::Result<Done> {
+/// `sinew dataset undo`; what was made since the last change goes only with `lose_newer`.
+pub fn undo(dir: &Path, lose_newer: bool, how: &HowArgs) -> anyhow::Result<Done> {
     let watch = Watch::start()?;
+    let plan = plan_undo(dir)?;
     if !how.json {
-        say!("bring back what was in {} before the last change in place; that change is then what is kept", dir.display());
+        say!("{}", plan.to_string().trim_end());
+    }
+    if let Some(newer) = plan.newer().filter(|_| !lose_newer && !how.dry_run) {
+        let first = plan.newer_episodes.map_or(String::new(), |(first, end)| {
+            let root = dir.display();
+            format!("; `sinew dataset split {root} --part newer={first}-{} --out OUT` takes them out before", end - 1)
+        });
+        anyhow::bail!("undoing the last change of {}: {newer}, and would go; --lose-newer does it all the same{first}", dir.display());
+    }
+    let answer = may_go_on(&watch, how)?;
+    let done = answer == Some(Answer::Yes);
+    if done {
+        plan.run(lose_newer)?;
+    }
+    if how.json {
+        text::print_json(&serde_json::json!({"root": dir, "plan": plan, "done": done}))?;
+        return Ok(super::ended(answer));
+    }
+    super::finish(answer, how, dir)
+}
+
+/// `sinew dataset undo --forget`.
+pub fn forget(dir: &Path, how: &HowArgs) -> anyhow::Result<Done> {
+    let watch = Watch::start()?;
+    match kept_for_undo(dir)? {
+        Some(kept) if !how.json => {
+            let operation = kept.operation.map_or(String::new(), |operation| format!(" before: {operation}"));
+            say!("forget what was in {}{operation}", dir.display());
+            say!("  {}, {}", kept.contents, text::bytes(kept.own_bytes));
+        }
+        Some(_) => {}
+        None => anyhow::bail!("forgetting what is kept of {}: there is nothing", dir.display()),
     }
     let answer = may_go_on(&watch, how)?;
     if answer == Some(Answer::Yes) {
-        sinew_recorder::undo(dir)?;
+        forget_undo(dir)?;
     }
     super::finish(answer, how, dir)
 }

@@ -1,18 +1,30 @@
 //! `sinew dataset info` and `verify`: they only look.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use sinew_recorder::{DatasetInfo, Report, examine};
+use serde::Serialize;
+use sinew_recorder::{DatasetInfo, Kept, Report, examine, kept_for_undo};
 
 use super::watch::Watch;
 use crate::text::say;
 use crate::{Done, source, text};
 
+/// What `--json` prints: LeRobot's keys, and what is beside the dataset.
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    info: DatasetInfo,
+    kept_for_undo: Option<Kept>,
+}
+
 pub fn info(dir: &Path, json: bool) -> anyhow::Result<Done> {
-    let info = DatasetInfo::open(source::open_dataset(dir)?.root())?;
+    let reader = source::open_dataset(dir)?;
+    let info = DatasetInfo::open(reader.root())?;
+    let kept = kept_for_undo(reader.root())?;
     if json {
-        text::print_json(&info)?;
+        text::print_json(&Report { info, kept_for_undo: kept })?;
         return Ok(Done::Ok);
     }
     let mut out = std::io::stdout().lock();
@@ -33,6 +45,19 @@ pub fn info(dir: &Path, json: bool) -> anyhow::Result<Done> {
     for task in &info.tasks {
         writeln!(out, "    {task}")?;
     }
+    let ended = |success| info.episodes.iter().filter(move |episode| episode.success == success);
+    if info.episodes.iter().any(|episode| episode.success.is_some() || episode.reason.is_some()) {
+        let [good, bad, open] = [Some(true), Some(false), None].map(|success| ended(success).count());
+        writeln!(out, "  success           {good} of {}, {bad} failed, {open} not decided", info.total_episodes)?;
+        let mut reasons: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+        for episode in ended(Some(false)) {
+            reasons.entry(episode.reason.as_deref().unwrap_or("no reason given")).or_default().push(episode.episode_index);
+        }
+        for (reason, episodes) in reasons {
+            let shown = episodes.iter().take(8).map(u64::to_string).collect::<Vec<_>>().join(", ");
+            writeln!(out, "    {reason}: {} ({shown}{})", episodes.len(), if episodes.len() > 8 { ", …" } else { "" })?;
+        }
+    }
     writeln!(out, "  features")?;
     for (name, feature) in &info.features {
         let field = |key: &str| feature.get(key).map_or_else(|| "–".to_owned(), ToString::to_string);
@@ -44,6 +69,10 @@ pub fn info(dir: &Path, json: bool) -> anyhow::Result<Done> {
             field("shape"),
             codec.map_or(String::new(), |codec| format!(" {codec}"))
         )?;
+    }
+    if let Some(kept) = kept {
+        let what = kept.operation.map_or(String::new(), |operation| format!(", before: {operation}"));
+        writeln!(out, "  kept for undo     {}, {}{what}", kept.contents, text::bytes(kept.own_bytes))?;
     }
     if info.unfinished {
         writeln!(out, "  a recorder is at work here, or was killed; what is listed above is whole")?;

@@ -9,8 +9,8 @@ mod watch;
 use std::path::Path;
 
 use sinew_recorder::{
-    CameraForm, Conversion, ShortVideo, plan_convert, plan_delete, plan_merge, plan_remove_features, plan_rename_task, plan_repair,
-    plan_split, plan_split_by_share, plan_stats,
+    CameraForm, Condition, Conversion, ShortVideo, ToolError, plan_convert, plan_delete, plan_merge, plan_remove_features,
+    plan_rename_task, plan_repair, plan_split, plan_split_chosen, plan_stats, select_episodes,
 };
 
 pub use unfinished::settle;
@@ -32,10 +32,15 @@ pub fn run(command: &DatasetCommand) -> anyhow::Result<Done> {
         DatasetCommand::Export { dir, rrd, mcap, episodes, json } => {
             show::export(dir, rrd.as_deref(), mcap.as_deref(), episodes.as_ref(), *json)
         }
-        DatasetCommand::Delete { dir, episodes, edit } => Edit::of(edit)?.run(|_| plan_delete(dir, &episodes.0)),
-        DatasetCommand::Split { dir, parts, out, how } => {
-            let (shares, lists) = by_kind(parts)?;
-            Edit::to(out, how)?.run(|_| if lists.is_empty() { plan_split_by_share(dir, &shares) } else { plan_split(dir, &lists) })
+        DatasetCommand::Delete { dir, episodes, conditions, edit } => {
+            Edit::of(edit)?.run(|_| plan_delete(dir, &chosen(dir, episodes.as_ref().map(|episodes| &episodes.0[..]), conditions)?))
+        }
+        DatasetCommand::Split { dir, parts, conditions, out, how } => {
+            let shares = shares(parts)?;
+            Edit::to(out, how)?.run(|_| match &shares {
+                Some(shares) => plan_split_chosen(dir, shares, &chosen(dir, None, conditions)?),
+                None => plan_split(dir, &lists(dir, parts, conditions)?),
+            })
         }
         DatasetCommand::Merge { dirs, out, how } => Edit::to(out, how)?.run(|_| plan_merge(dirs)),
         DatasetCommand::Convert { dir, to, images, video, edit } => {
@@ -46,7 +51,8 @@ pub fn run(command: &DatasetCommand) -> anyhow::Result<Done> {
         DatasetCommand::Stats { dir, edit } => Edit::of(edit)?.run(|_| plan_stats(dir)),
         DatasetCommand::RemoveFeature { dir, names, edit } => Edit::of(edit)?.run(|_| plan_remove_features(dir, names)),
         DatasetCommand::RenameTask { dir, from, to, edit } => Edit::of(edit)?.run(|_| plan_rename_task(dir, from, to)),
-        DatasetCommand::Undo { dir, how } => edit::undo(dir, how),
+        DatasetCommand::Undo { dir, forget: true, how, .. } => edit::forget(dir, how),
+        DatasetCommand::Undo { dir, lose_newer, how, .. } => edit::undo(dir, *lose_newer, how),
         DatasetCommand::Recover { dir, how } => unfinished::recover(dir, how),
         DatasetCommand::Discard { dir, how } => unfinished::discard(dir, how),
     }
@@ -58,19 +64,41 @@ fn repair(dir: &Path, cut_rows: bool, edit: &EditArgs) -> anyhow::Result<Done> {
     Edit::of(edit)?.run_if_any(|progress| plan_repair(dir, short_video, progress), &nothing)
 }
 
-/// The parts of a split by kind.
-type Parts = (Vec<(String, f64)>, Vec<(String, Vec<u64>)>);
-
-fn by_kind(parts: &[Part]) -> anyhow::Result<Parts> {
-    let (mut shares, mut lists) = (Vec::new(), Vec::new());
-    for Part { name, what } in parts {
-        match what {
-            PartOf::Share(share) => shares.push((name.clone(), *share)),
-            PartOf::Episodes(episodes) => lists.push((name.clone(), episodes.clone())),
+/// Those of `among`, or of all episodes, of which `conditions` hold.
+fn chosen(dir: &Path, among: Option<&[u64]>, conditions: &[Condition]) -> Result<Vec<u64>, ToolError> {
+    match among {
+        Some(episodes) if conditions.is_empty() => Ok(episodes.to_vec()),
+        _ => {
+            let mut chosen = select_episodes(dir, conditions)?;
+            chosen.retain(|episode| among.is_none_or(|among| among.contains(episode)));
+            if chosen.is_empty() {
+                let what = conditions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+                return Err(ToolError::Plan { what: format!("choose episodes with {what}"), why: "there is none".to_owned() });
+            }
+            Ok(chosen)
         }
     }
-    anyhow::ensure!(shares.is_empty() || lists.is_empty(), "splitting: give every --part a share, or every one its episodes");
-    Ok((shares, lists))
+}
+
+/// The parts of a split by share; `None` where none is.
+fn shares(parts: &[Part]) -> anyhow::Result<Option<Vec<(String, f64)>>> {
+    let share = |part: &Part| if let PartOf::Share(share) = part.what { Some((part.name.clone(), share)) } else { None };
+    let shares: Vec<(String, f64)> = parts.iter().filter_map(share).collect();
+    anyhow::ensure!(
+        shares.is_empty() || shares.len() == parts.len(),
+        "splitting: give every --part a share, or every one its episodes or a condition"
+    );
+    Ok((!shares.is_empty()).then_some(shares))
+}
+
+/// The parts of a split by episodes or by condition.
+fn lists(dir: &Path, parts: &[Part], conditions: &[Condition]) -> Result<Vec<(String, Vec<u64>)>, ToolError> {
+    let episodes = |part: &Part| match &part.what {
+        PartOf::Where(condition) => chosen(dir, None, &[conditions, std::slice::from_ref(condition)].concat()),
+        PartOf::Episodes(episodes) => chosen(dir, Some(episodes), conditions),
+        PartOf::Share(_) => Ok(Vec::new()),
+    };
+    parts.iter().map(|part| Ok((part.name.clone(), episodes(part)?))).collect()
 }
 
 /// How an operation without a plan of its own ends.
@@ -80,9 +108,13 @@ fn finish(answer: Option<Answer>, how: &HowArgs, dir: &Path) -> anyhow::Result<D
     } else if answer == Some(Answer::Yes) {
         say!("done: {}", dir.display());
     }
-    Ok(match answer {
+    Ok(ended(answer))
+}
+
+fn ended(answer: Option<Answer>) -> Done {
+    match answer {
         None | Some(Answer::Yes) => Done::Ok,
         Some(Answer::No) => Done::Refused,
         Some(Answer::Interrupted) => Done::Interrupted,
-    })
+    }
 }
