@@ -18,6 +18,7 @@ use super::side::SideTables;
 use super::videos::{CameraWriter, Source};
 use super::{CameraWork, ToolError};
 use crate::format::arrays::{batch_integers, numbers};
+use crate::format::card;
 use crate::format::schema::is_depth;
 use crate::format::schema::{DATA, FileIndex, RIG};
 use crate::format::stats::{FeatureStats, PictureCounts, PictureStats, sampled_frames};
@@ -143,6 +144,9 @@ impl Assembly {
             if let (true, Some(name)) = (path.is_file(), path.file_name()) {
                 fs::copy(&path, root.join(name)).map_err(io_error("copying", &path))?;
             }
+        }
+        if !root.join(card::CARD).exists() {
+            write_synced(&root.join(card::CARD), card::TEXT.as_bytes())?;
         }
         step(progress, "writing episodes", self.parts.len() as u64, self.parts.len() as u64)?;
         Ok(())

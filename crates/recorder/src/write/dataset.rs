@@ -9,6 +9,7 @@ use arrow::array::ArrayRef;
 use parquet::errors::ParquetError;
 use serde_json::{Map, Value, json};
 
+use crate::format::card;
 use crate::format::columns::Columns;
 use crate::format::feature::{DatasetSchema, Feature};
 use crate::format::info::{read_json, read_stats, read_tasks};
@@ -167,6 +168,7 @@ impl Dataset {
         if !self.schema.rig.is_empty() {
             changes.push(Change::Write { path: RIG.to_owned(), bytes: pretty(&rig) });
         }
+        changes.push(Change::Write { path: card::CARD.to_owned(), bytes: card::TEXT.into() });
         changes.push(Change::Write { path: INFO.to_owned(), bytes: self.state.info.to_json() });
         staging.commit(&changes)?;
         staging.install()?;
