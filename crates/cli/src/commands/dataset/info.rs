@@ -15,11 +15,11 @@ pub fn info(dir: &Path, json: bool) -> anyhow::Result<Done> {
         text::print_json(&info)?;
         return Ok(Done::Ok);
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = text::stdout();
     let seconds = if info.fps > 0 { info.total_frames as f64 / f64::from(info.fps) } else { 0.0 };
     writeln!(out, "{}", dir.display())?;
     writeln!(out, "  codebase_version  {}", info.codebase_version)?;
-    writeln!(out, "  robot_type        {}", info.robot_type.as_deref().unwrap_or("–"))?;
+    writeln!(out, "  robot_type        {}", text::in_line(info.robot_type.as_deref().unwrap_or("–")))?;
     writeln!(out, "  fps               {}", info.fps)?;
     writeln!(out, "  total_episodes    {}", info.total_episodes)?;
     writeln!(out, "  total_frames      {} ({:.0} min {:.0} s)", info.total_frames, (seconds / 60.0).floor(), seconds % 60.0)?;
@@ -31,7 +31,7 @@ pub fn info(dir: &Path, json: bool) -> anyhow::Result<Done> {
     }
     writeln!(out, "  total_tasks       {}", info.total_tasks)?;
     for task in &info.tasks {
-        writeln!(out, "    {task}")?;
+        writeln!(out, "    {}", text::in_line(task))?;
     }
     writeln!(out, "  features")?;
     for (name, feature) in &info.features {
@@ -39,7 +39,8 @@ pub fn info(dir: &Path, json: bool) -> anyhow::Result<Done> {
         let codec = info.cameras.iter().find(|camera| camera.key == *name).and_then(|camera| camera.codec.as_deref());
         writeln!(
             out,
-            "    {name:<28} {} {}{}",
+            "    {:<28} {} {}{}",
+            text::in_line(name),
             field("dtype").trim_matches('"'),
             field("shape"),
             codec.map_or(String::new(), |codec| format!(" {codec}"))
@@ -58,7 +59,7 @@ pub fn verify(dir: &Path, deep: bool, json: bool) -> anyhow::Result<Done> {
         if json {
             text::print_json(fault)?;
         } else {
-            say!("{}: {}", fault.path.display(), fault.what);
+            say!("{}: {}", fault.path.display(), text::in_line(&fault.what));
         }
     }
     anyhow::ensure!(faults.is_empty(), "verifying {}: {} faults", dir.display(), faults.len());
