@@ -442,19 +442,19 @@ mod tests {
 
     #[test]
     fn the_chain_runs_from_the_base_through_every_part_to_the_tool() {
-        let robot = RobotDescription::from_toml("two_joint_arm.toml", include_str!("../examples/two_joint_arm.toml")).unwrap();
+        let robot = RobotDescription::from_toml("two_joint_arm.toml", include_str!("../../examples/two_joint_arm.toml")).unwrap();
         let found = strips(&robot, &chains(&robot), &[std::f64::consts::FRAC_PI_2, 0.0]);
         assert_near(&found, &[&[[0.0, 0.0, 0.0], [0.0, 0.0, 0.1], [0.0, 0.1, 0.1], [0.0, 0.15, 0.1]]]);
     }
 
     #[test]
     fn every_arm_has_a_chain_and_so_have_parts_without_a_tool() {
-        let robot = RobotDescription::from_toml("two_arms.toml", include_str!("../examples/two_arms.toml")).unwrap();
+        let robot = RobotDescription::from_toml("two_arms.toml", include_str!("../../examples/two_arms.toml")).unwrap();
         let found = strips(&robot, &chains(&robot), &[0.0; 4]);
         let arm = |y: f32| [[0.0, 0.0, 0.0], [0.0, y, 0.1], [0.1, y, 0.1], [0.15, y, 0.1]];
         assert_near(&found, &[&arm(0.2), &arm(-0.2)]);
 
-        let robot = RobotDescription::from_toml("rover.toml", include_str!("../examples/rover.toml")).unwrap();
+        let robot = RobotDescription::from_toml("rover.toml", include_str!("../../examples/rover.toml")).unwrap();
         let found = strips(&robot, &chains(&robot), &[0.0; 6]);
         let lone = [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]];
         assert_near(&found, &[&arm(0.0)[..], &lone, &lone, &lone, &lone]);
@@ -462,7 +462,7 @@ mod tests {
 
     #[test]
     fn a_channel_is_shown_in_the_unit_of_the_dataset() {
-        let robot = RobotDescription::from_toml("rover.toml", include_str!("../examples/rover.toml")).unwrap();
+        let robot = RobotDescription::from_toml("rover.toml", include_str!("../../examples/rover.toml")).unwrap();
         let units: Vec<_> = robot.state_channels().iter().map(|channel| (channel.name.clone(), unit_of(&robot, channel))).collect();
         let expected = [
             ("shoulder.pos", " (°)"),

@@ -8,7 +8,7 @@ mod columns;
 mod encode;
 mod error;
 mod meta;
-mod mux;
+pub(crate) mod mux;
 mod operations;
 mod output;
 mod pages;
