@@ -30,6 +30,8 @@ class List {
     this.place = new Map(this.shown.map((episode, index) => [episode.number, index]));
     const all = this.episodes.length, some = this.shown.length;
     document.getElementById("count").textContent = some === all ? `${all} episode${all === 1 ? "" : "s"}` : `${some} of ${all} episodes`;
+    // Rows far down would keep the list as long as it was.
+    this.rows.replaceChildren();
     this.rows.style.height = `${some * ROW}px`;
     this.select(this.current);
   }

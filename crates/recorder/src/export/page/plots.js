@@ -12,7 +12,7 @@ function make(name, attributes = {}, ...children) {
 
 const COLORS = 8;
 // What was sent lies as a band under what was wanted, so that it is seen where both part.
-const DASHES = { wanted: [7, 4] }, WIDTHS = { sent: 5 }, SHADES = { sent: 0.32 };
+const DASHES = { wanted: [6, 3] }, WIDTHS = { sent: 5 }, SHADES = { sent: 0.32 };
 const MARGIN = { left: 56, right: 10, top: 8, bottom: 22 };
 const WORDS = { pos: "Position", vel: "Velocity", eff: "Effort", effort: "Effort", torque: "Torque", current: "Current", temp: "Temperature" };
 
@@ -91,12 +91,12 @@ class Plots {
   build(group) {
     const named = group.columns.length > 1 || group.columns[0] !== "value";
     const heads = group.columns.map((column) => {
-      const sample = make("svg", { viewBox: "0 0 18 8", "aria-hidden": "true" }, make("line", { x1: 0, x2: 18, y1: 4, y2: 4, stroke: "currentColor", "stroke-width": WIDTHS[column] ?? 2, "stroke-opacity": SHADES[column] ?? 1, "stroke-dasharray": (DASHES[column] ?? []).join(" ") }));
+      const sample = make("svg", { viewBox: "0 0 14 8", "aria-hidden": "true" }, make("line", { x1: 0, x2: 14, y1: 4, y2: 4, stroke: "currentColor", "stroke-width": WIDTHS[column] ?? 2, "stroke-opacity": SHADES[column] ?? 1, "stroke-dasharray": (DASHES[column] ?? []).join(" ") }));
       return make("th", { scope: "col" }, named ? this.toggle(`column:${column}`, sample, column) : "");
     });
     const cells = [];
     const rows = group.rows.map(([name], index) => {
-      const sample = make("svg", { viewBox: "0 0 18 8", "aria-hidden": "true" }, make("path", { d: "M0 4h18", stroke: `var(--c${index})`, "stroke-width": 4 }));
+      const sample = make("svg", { viewBox: "0 0 14 8", "aria-hidden": "true" }, make("path", { d: "M0 4h14", stroke: `var(--c${index})`, "stroke-width": 4 }));
       cells.push(group.columns.map(() => make("td")));
       return make("tr", {}, make("th", { scope: "row" }, this.toggle(`${group.key}:${name}`, sample, name)), ...cells[index]);
     });
@@ -190,7 +190,7 @@ class Plots {
     context.font = "11px system-ui, sans-serif";
     context.lineWidth = 1;
     const across = steps(0, this.end, Math.max(2, inner.width / 90)), up = steps(low, high, 4);
-    plot.digits = Math.min(6, up.digits + 2);
+    plot.digits = Math.min(6, up.digits + (up.digits > 1 ? 1 : 2));
     for (const value of up.list) {
       const y = Math.round(plot.y(value)) + 0.5;
       context.strokeStyle = this.grid;
