@@ -93,7 +93,7 @@ impl<'a> Episodes<'a> {
         for (key, feature) in reader.features().iter().filter(|(key, feature)| is_own(key) && !is_camera(feature)) {
             let sizes = feature["shape"].as_array().map_or(&[][..], Vec::as_slice);
             let width = sizes.iter().fold(1, |width: u64, size| width.saturating_mul(size.as_u64().unwrap_or(u64::MAX)));
-            if (1..=MOST_LINES as u64).contains(&width) && feature["dtype"] != "string" {
+            if (1..=MOST_LINES as u64).contains(&width) && !matches!(feature["dtype"].as_str(), Some("string" | "language")) {
                 let names = names_of(feature);
                 let units = names.iter().map(|name| options.units.get(name).cloned().unwrap_or_default()).collect();
                 features.push(Table { key: key.clone(), names, units });
