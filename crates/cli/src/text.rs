@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(in_line("a\nb\u{1b}"), "a\\nb\\u{1b}");
         assert!(matches!(harmless("usual"), Cow::Borrowed(_)));
         let mut out = Harmless(Vec::new());
-        write!(out, "{}{}", "x\u{1b}", 1).unwrap();
+        write!(out, "x\u{1b}{}", 1).unwrap();
         assert_eq!(out.0, b"x\\u{1b}1");
     }
 
