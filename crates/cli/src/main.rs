@@ -2,7 +2,6 @@
 //! codes. Everything else lives in the crates below.
 
 #![deny(unsafe_code)]
-#![allow(clippy::print_stderr, reason = "the command line is the one that prints")]
 
 mod args;
 mod commands;

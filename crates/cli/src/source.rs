@@ -63,7 +63,7 @@ fn transfer_bar() -> impl Fn(Transfer<'_>) + Send + Sync + 'static {
         });
         bar.set_length(transfer.total_bytes);
         bar.set_position(transfer.done_bytes);
-        bar.set_message(transfer.file.to_owned());
+        bar.set_message(text::in_line(transfer.file).into_owned());
         if transfer.done_bytes >= transfer.total_bytes {
             bar.finish_and_clear();
             *slot = None;

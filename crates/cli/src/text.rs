@@ -1,17 +1,18 @@
 //! Small ways to say things.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{StderrLock, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 /// A line on stdout like `println!`, but a reader who has gone away (`sinew ... | head`) ends nothing: a
-/// session goes on, and above all it ends in order.
+/// session goes on, and above all it ends in order. What a terminal would obey is shown instead.
 macro_rules! say {
     ($($part:tt)*) => {{
         use std::io::Write as _;
-        drop(writeln!(std::io::stdout(), $($part)*));
+        drop(writeln!($crate::text::stdout(), $($part)*));
     }};
 }
 pub(crate) use say;
@@ -20,16 +21,74 @@ pub(crate) use say;
 macro_rules! note {
     ($($part:tt)*) => {{
         use std::io::Write as _;
-        drop(writeln!(std::io::stderr(), $($part)*));
+        drop(writeln!($crate::text::stderr(), $($part)*));
     }};
 }
 pub(crate) use note;
 
-/// One JSON value on a line of its own on stdout, at once.
+/// The one way to standard output: datasets, checkpoints and the Hub are written by strangers, and their words must
+/// not be commands to the terminal. Locked, until it is dropped.
+pub fn stdout() -> Harmless<StdoutLock<'static>> {
+    Harmless(std::io::stdout().lock())
+}
+
+/// The same to standard error.
+pub fn stderr() -> Harmless<StderrLock<'static>> {
+    Harmless(std::io::stderr().lock())
+}
+
+/// Passes text on with [`harmless`] in place of what is not.
+pub struct Harmless<W>(W);
+
+impl<W: Write> Write for Harmless<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write_all(harmless(&String::from_utf8_lossy(bytes)).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn write_fmt(&mut self, text: std::fmt::Arguments<'_>) -> std::io::Result<()> {
+        self.write_all(text.to_string().as_bytes())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// What a terminal obeys or is confused by instead of showing it: control characters but for the end of a line and
+/// the tabulator, and what changes the direction of writing.
+fn is_obeyed(c: char) -> bool {
+    c.is_control() && !matches!(c, '\n' | '\t')
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+fn replaced(text: &str, is_bad: impl Fn(char) -> bool, escape: impl Fn(char) -> String) -> Cow<'_, str> {
+    if !text.contains(&is_bad) {
+        return Cow::Borrowed(text);
+    }
+    let mut result = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_bad(c) { result.push_str(&escape(c)) } else { result.push(c) }
+    }
+    Cow::Owned(result)
+}
+
+/// The text with `\u{1b}` for ESC, and so for everything that a terminal would not just show.
+pub fn harmless(text: &str) -> Cow<'_, str> {
+    replaced(text, is_obeyed, |c| c.escape_unicode().to_string())
+}
+
+/// The same for what stands within a line: a stranger's words make no further lines that look like ours.
+pub fn in_line(text: &str) -> Cow<'_, str> {
+    replaced(text, |c| c == '\n' || is_obeyed(c), |c| if c == '\n' { "\\n".to_owned() } else { c.escape_unicode().to_string() })
+}
+
+/// One JSON value on a line of its own on stdout, at once. What a terminal would obey can stand in its strings only,
+/// where JSON has an escape for it.
 pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer(&mut out, value)?;
-    writeln!(out)?;
+    let json = serde_json::to_string(value)?;
+    let mut out = stdout();
+    writeln!(out, "{}", replaced(&json, is_obeyed, |c| format!("\\u{:04x}", u32::from(c))))?;
     Ok(out.flush()?)
 }
 
@@ -74,6 +133,7 @@ pub fn bytes(n: u64) -> String {
 
 /// Rows as aligned columns, the first row underlined as the head.
 pub fn table(rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<Cow<'_, str>>> = rows.iter().map(|row| row.iter().map(|cell| in_line(cell)).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> =
         (0..columns).map(|c| rows.iter().filter_map(|r| r.get(c)).map(|s| s.chars().count()).max().unwrap_or(0)).collect();
@@ -104,6 +164,17 @@ mod tests {
         let root = anyhow::anyhow!("no such file");
         let error = root.context("reading config.json").context("opening the checkpoint x: reading config.json");
         assert_eq!(chain(&error), "opening the checkpoint x: reading config.json\n  because: no such file");
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown() {
+        let hostile = "a\u{1b}[31m\u{9b}2J\u{202e}b\r\u{7}\tc\né 😀";
+        assert_eq!(harmless(hostile), "a\\u{1b}[31m\\u{9b}2J\\u{202e}b\\u{d}\\u{7}\tc\né 😀");
+        assert_eq!(in_line("a\nb\u{1b}"), "a\\nb\\u{1b}");
+        assert!(matches!(harmless("usual"), Cow::Borrowed(_)));
+        let mut out = Harmless(Vec::new());
+        write!(out, "x\u{1b}{}", 1).unwrap();
+        assert_eq!(out.0, b"x\\u{1b}1");
     }
 
     #[test]

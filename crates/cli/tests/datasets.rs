@@ -130,7 +130,7 @@ fn a_dataset_is_shown_elsewhere() {
     let shown = json(&desk.ok(&["dataset", "view", "ds", "--html", "pages/ds.html", "--json"]));
     assert_eq!((&shown["to"], &shown["episodes"]), (&"pages/ds.html".into(), &serde_json::json!([0, 1])));
     let page = std::fs::read_to_string(desk.path("pages/ds.html")).unwrap();
-    contains_all(&page, &["Episode 1", "shoulder_pan.pos", "data:image/jpeg"]);
+    contains_all(&page, &["id=\"episode-1\"", "shoulder_pan.pos", "\"units\":[\"°\"", "{\"mp4\":\""]);
     contains_all(&desk.error(&["dataset", "view", "ds", "--html", "pages/ds.html"]), &["pages/ds.html"]);
     desk.ok(&["dataset", "export", "ds", "--rrd", "ds.rrd", "--episodes", "1"]);
     assert!(desk.path("ds.rrd").metadata().unwrap().len() > 10_000);
@@ -264,4 +264,47 @@ fn a_recording_goes_on_with_scenes_that_it_does_not_have() {
     assert_eq!(record("100", &["--resume"]), "");
     let seeds = seeds();
     assert!(seeds.len() == 6 && seeds.windows(2).all(|pair| pair[0] < pair[1]) && seeds[2] == last + 1 && seeds[4] >= 100, "{seeds:?}");
+}
+
+/// What a terminal obeys instead of showing it, but for the end of a line.
+fn obeyed(text: &str) -> Vec<char> {
+    text.chars().filter(|c| c.is_control() && *c != '\n' || ('\u{202a}'..='\u{202e}').contains(c)).collect()
+}
+
+#[test]
+fn what_a_stranger_wrote_is_no_command_to_the_terminal() {
+    let desk = Desk::new();
+    record(&desk, "ds", 1, 1, &[]);
+    let task = json(&desk.ok(&["dataset", "info", "ds", "--json"]))["tasks"][0].as_str().unwrap().to_owned();
+    let hostile = "\u{1b}]0;mine\u{7}\u{9b}2J\u{202e}\u{7f}\r\nds: whole";
+    desk.ok(&["dataset", "rename-task", "ds", &task, hostile, "--yes"]);
+    let path = desk.path("ds/meta/info.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let changed = text
+        .replace("\"robot_type\": \"", "\"robot_type\": \"\\u001b[31m")
+        .replace("\"features\": {", "\"features\": {\"\\u009b1m\": {\"dtype\": \"float32\", \"shape\": [1], \"names\": null},");
+    std::fs::write(&path, &changed).unwrap();
+    let name = "\u{1b}[31mx";
+    for args in [
+        &["dataset", "info", "ds"][..],
+        &["dataset", "info", "ds", "--json"],
+        &["dataset", "verify", "ds"],
+        &["dataset", "verify", "ds", "--json"],
+        &["dataset", "delete", "ds", "--episodes", "0", "--dry-run"],
+        &["dataset", "rename-task", "ds", hostile, "Touch it.", "--dry-run"],
+        &["dataset", "rename-task", "ds", name, "Touch it.", "--dry-run"],
+        &["dataset", "remove-feature", "ds", name, "--yes"],
+        &["dataset", "view", "ds", "--html", "page.html"],
+        &["record", "--sim", "--teleop", "scripted", "--task", "reach", "--episodes", "1", "--out", "ds", "--resume"],
+    ] {
+        let output = desk.run(args);
+        for text in [&output.stdout, &output.stderr] {
+            let text = String::from_utf8(text.clone()).unwrap();
+            assert!(obeyed(&text).is_empty(), "{args:?}: {text:?}");
+        }
+    }
+    let info = desk.ok(&["dataset", "info", "ds"]);
+    contains_all(&info, &["\\u{1b}]0;mine\\u{7}", "\\u{202e}", "\\nds: whole", "\\u{9b}1m"]);
+    // The words are the same for a program that reads them.
+    assert_eq!(json(&desk.ok(&["dataset", "info", "ds", "--json"]))["tasks"][0], hostile);
 }

@@ -42,19 +42,24 @@ pub enum DatasetCommand {
         #[command(flatten)]
         edit: EditArgs,
     },
-    /// Look at a dataset in the Rerun viewer, or as one HTML page
-    #[command(after_help = "Examples:\n  sinew dataset view ./my_dataset --html my_dataset.html\n  \
-        sinew dataset view ./my_dataset --episodes 3,7-9\n  sinew dataset view ./my_dataset --connect 127.0.0.1:9876")]
+    /// Look at a dataset in the Rerun viewer, or as an HTML page that plays it
+    #[command(
+        after_help = "The page needs a browser and nothing else, also when it is opened as a file. Video in H.264 or AV1 is put into it\n\
+        as it is; of other images up to 300 an episode are kept. A page above 24 MB is a small one beside a folder of its\n\
+        files, NAME_files, which belongs with it. Space plays, arrows move by frames, j and k by episodes.\n\n\
+        Examples:\n  sinew dataset view ./my_dataset --html my_dataset.html\n  \
+        sinew dataset view ./my_dataset --episodes 3,7-9\n  sinew dataset view ./my_dataset --connect 127.0.0.1:9876"
+    )]
     View {
         /// A folder, or owner/name[@revision] on the Hub, of which what is shown is fetched
         dir: PathBuf,
-        /// Write one page that needs nothing else: images, plots of every number, an episode list
+        /// Write a page that needs nothing else: it plays cameras beside plots of every number
         #[arg(long, value_name = "FILE", conflicts_with = "connect")]
         html: Option<PathBuf>,
         /// Show it in a Rerun viewer that runs, such as 127.0.0.1:9876, instead of starting one
         #[arg(long, value_name = "ADDR")]
         connect: Option<String>,
-        /// Which episodes, such as 3,7-9; without it the first 50 on a page, the first 10 in Rerun
+        /// Which episodes, such as 3,7-9; without it all on a page (of a dataset on the Hub the first 50), the first 10 in Rerun
         #[arg(long, value_name = "LIST")]
         episodes: Option<Episodes>,
         /// The result as one JSON line on stdout

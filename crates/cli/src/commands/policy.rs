@@ -193,10 +193,10 @@ fn infer(policy: &str, compute: &ComputeArgs, inputs: &Path, out: &Path, repeat:
         return Ok(Done::Ok);
     }
     for name in &report.unused_inputs {
-        eprintln!("note: the policy has no use for the input {name}");
+        text::note!("note: the policy has no use for the input {name}");
     }
     for name in &report.absent_cameras {
-        eprintln!("note: the policy runs without the camera {name}");
+        text::note!("note: the policy runs without the camera {name}");
     }
     let ms = |q| report.timing.quantile_milliseconds(q);
     say!("{}: action [{}, {}] in {:.1} ms", out.display(), report.rows, report.width, ms(0.5));

@@ -15,7 +15,7 @@ pub fn run(args: &RobotsArgs) -> anyhow::Result<Done> {
 }
 
 fn list(json: bool) -> anyhow::Result<Done> {
-    let mut out = std::io::stdout().lock();
+    let mut out = text::stdout();
     let mut rows = vec![["name", "what it is", "channels", "cameras", "rate", "LeRobot's names"].map(str::to_owned).to_vec()];
     for name in sinew_sim::robots::list() {
         let robot = sinew_sim::robots::get(name)?.description;
@@ -25,7 +25,7 @@ fn list(json: bool) -> anyhow::Result<Done> {
                 "name": robot.name, "title": robot.title, "robot_type": robot.lerobot.class, "aliases": robot.lerobot.types,
                 "channels": robot.action_names(), "cameras": cameras, "control_rate_hz": robot.control_rate_hz,
             });
-            writeln!(out, "{line}")?;
+            text::print_json(&line)?;
             continue;
         }
         rows.push(vec![
@@ -52,7 +52,7 @@ fn show(robot: &RobotDescription, json: bool) -> anyhow::Result<Done> {
         text::print_json(robot)?;
         return Ok(Done::Ok);
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = text::stdout();
     writeln!(out, "{}: {} (LeRobot's {}), {} Hz", robot.name, robot.title, robot.lerobot.class, robot.control_rate_hz)?;
     for bus in &robot.buses {
         let baud = bus.baud_rate.map_or_else(String::new, |baud| format!(" at {baud} baud"));

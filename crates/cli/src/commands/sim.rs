@@ -17,7 +17,7 @@ pub fn run(command: &SimCommand) -> anyhow::Result<Done> {
     }
     let mut rig = scenario.simulate(false)?;
     let setup = rig.environment.reset(args.seed)?;
-    let mut stdout = std::io::stdout().lock();
+    let mut stdout = crate::text::stdout();
     writeln!(stdout, "{} with seed {}: {}", scenario.task.name(), args.seed, setup.task)?;
     for (camera, image) in scenario.robot().cameras.iter().zip(rig.look()?) {
         let path = out.join(format!("{}.png", camera.name));

@@ -44,6 +44,7 @@ impl Options {
     ///
     /// # Errors
     /// When it is not WIDTHxHEIGHT.
+    #[allow(dead_code, reason = "not every example asks for a size")]
     pub fn size(&self, default: &str) -> Result<(u32, u32), Box<dyn Error>> {
         let size = self.text("size", default);
         let (width, height) = size.split_once('x').ok_or("the size is WIDTHxHEIGHT")?;

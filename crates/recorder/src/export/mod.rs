@@ -1,17 +1,18 @@
 //! Shows datasets elsewhere.
 
-mod html;
 mod live;
 mod mcap;
 mod mcap_file;
+mod page;
 mod rrd;
 mod walk;
 
-pub use html::{PageOptions, write_html};
 pub use live::{RerunView, ViewError};
 pub use mcap::write_mcap;
+pub use page::{PageOptions, recorded_robot, write_html};
 pub use rrd::{show_in_rerun, write_rrd};
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use image::codecs::jpeg::JpegEncoder;
@@ -38,14 +39,29 @@ fn remove_partial(path: &Path) {
     std::fs::remove_file(path).unwrap_or_else(|error| tracing::warn!(path = %path.display(), %error, "an unfinished file stays"));
 }
 
-/// A name for each value of a feature of numbers; where it has none, their numbers.
+/// A name of its own for each value of a feature of numbers: those that several have, and those without one, are told
+/// apart by their places.
 fn names_of(feature: &Value) -> Vec<String> {
     let sizes = feature["shape"].as_array().map_or(&[][..], Vec::as_slice);
     let width = sizes.iter().fold(1, |width, size| width * size.as_u64().unwrap_or(1));
     // They may be a list, or a list within an object.
     let names = feature["names"].as_array().or_else(|| feature["names"].as_object()?.values().next()?.as_array());
     let name = |at: u64| names.and_then(|names| names.get(at as usize)?.as_str()).map_or_else(|| at.to_string(), str::to_owned);
-    (0..width).map(name).collect()
+    let names: Vec<String> = (0..width).map(name).collect();
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    names.iter().for_each(|name| *counts.entry(name).or_default() += 1);
+    let mut taken: BTreeSet<String> = names.iter().filter(|name| counts[name.as_str()] == 1).cloned().collect();
+    let own = names.iter().enumerate().map(|(at, name)| {
+        if counts[name.as_str()] == 1 {
+            return name.clone();
+        }
+        let mut own = format!("{name}_{at}");
+        while !taken.insert(own.clone()) {
+            own.push('_');
+        }
+        own
+    });
+    own.collect()
 }
 
 fn base64(bytes: &[u8]) -> String {
@@ -64,6 +80,14 @@ fn base64(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_of_one_name_are_told_apart() {
+        let names = |names: &[&str]| names_of(&serde_json::json!({"shape": [names.len()], "names": {"motors": names}}));
+        assert_eq!(names(&["x", "gripper", "gripper", "gripper_2"]), ["x", "gripper_1", "gripper_2_", "gripper_2"]);
+        assert_eq!(names_of(&serde_json::json!({"shape": [2], "names": ["a"]})), ["a", "1"]);
+        assert_eq!(names_of(&serde_json::json!({"shape": [2], "names": ["1"]})), ["1_0", "1_1"]);
+    }
 
     #[test]
     fn base64_is_that_of_the_standard() {

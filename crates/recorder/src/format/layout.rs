@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 

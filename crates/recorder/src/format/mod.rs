@@ -1,6 +1,7 @@
 //! What the format is: `info.json`, features, statistics, tables and where files lie, of each version.
 
 pub(crate) mod arrays;
+pub(crate) mod card;
 pub(crate) mod cast;
 pub(crate) mod columns;
 pub(crate) mod feature;

@@ -26,10 +26,13 @@ pub(crate) fn fill(template: &str, numbers: &[(&str, u64)], key: Option<&str>) -
         rest = after;
     }
     path.push_str(rest);
-    if Path::new(&path).components().all(|part| matches!(part, Component::Normal(_))) && !path.contains('\0') && !path.is_empty() {
+    if Path::new(&path).components().all(|part| matches!(part, Component::Normal(_)))
+        && !path.contains(char::is_control)
+        && !path.is_empty()
+    {
         Ok(path)
     } else {
-        Err(format!("the path {path:?} leads out of the dataset"))
+        Err(format!("the path {path:?} leads out of the dataset, or has characters that no file name should have"))
     }
 }
 
@@ -55,5 +58,6 @@ mod tests {
             assert!(fill(template, &numbers, None).is_err(), "{template}");
         }
         assert!(fill("videos/{video_key}/a.mp4", &numbers, Some("../../up")).is_err());
+        assert!(fill("videos/{video_key}/a.mp4", &numbers, Some("\u{1b}]0;front")).is_err());
     }
 }

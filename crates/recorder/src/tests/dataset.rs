@@ -39,6 +39,7 @@ fn episodes_share_files_and_everything_agrees() {
     assert_eq!(info.size_on_disk_bytes, files.values().map(|bytes| bytes.len() as u64).sum::<u64>());
     let names: Vec<_> = files.keys().map(|path| path.to_str().unwrap()).collect();
     let expected = [
+        "README.md",
         "data/chunk-000/file-000.parquet",
         "meta/episodes/chunk-000/file-000.parquet",
         "meta/info.json",

@@ -12,10 +12,10 @@ use sinew_core::{EpisodeEnd, FrameSink, Outcome};
 
 use super::model::{go_on, read, record, small_robot};
 use super::{assert_whole, contents, frame, start};
+use crate::commit::Staging;
 use crate::format::arrays::{integers, strings};
 use crate::format::parquet_read::read_whole;
 use crate::tools::rows::{close, table_writer};
-use crate::commit::Staging;
 use crate::{
     Condition, Conversion, DatasetInfo, DatasetReader, DatasetRecorder, DatasetSchema, DatasetWriter, Dtype, Feature, Output,
     RecorderOptions, Row, Version, forget_undo, kept_for_undo, plan_convert, plan_delete, plan_merge, plan_rename_task, plan_split,

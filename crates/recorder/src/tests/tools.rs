@@ -235,6 +235,23 @@ fn a_camera_is_removed_with_its_files() {
 }
 
 #[test]
+fn every_dataset_has_a_card_and_its_owners_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("dataset");
+    record(&root, 0, &[3, 4]);
+    let card = root.join("README.md");
+    assert!(fs::read_to_string(&card).unwrap().contains("\nconfigs:\n- config_name: default\n  data_files: data/*/*.parquet\n"));
+    fs::remove_file(&card).unwrap();
+    let other = folder.path().join("other");
+    plan_delete(&root, &[0]).unwrap().run(&to(&other), &mut go_on).unwrap();
+    assert!(other.join("README.md").exists() && !card.exists());
+    fs::write(&card, "mine").unwrap();
+    record(&root, 1, &[3]);
+    plan_delete(&root, &[0]).unwrap().run(&Output::InPlace, &mut go_on).unwrap();
+    assert_eq!(fs::read(&card).unwrap(), b"mine");
+}
+
+#[test]
 fn video_becomes_images_and_images_video() {
     let folder = tempfile::tempdir().unwrap();
     let [root, images, video] = ["dataset", "images", "video"].map(|name| folder.path().join(name));

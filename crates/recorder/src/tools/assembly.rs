@@ -17,7 +17,9 @@ use super::state::Origin;
 use super::videos::CameraWriter;
 use super::whole::{WholeFile, has_no_other_rows, whole_files};
 use super::{CameraWork, ToolError};
+use crate::commit::write_synced;
 use crate::format::arrays::{integers, numbers};
+use crate::format::card;
 use crate::format::schema::{FileIndex, is_depth};
 use crate::format::stats::{FeatureStats, PictureCounts, PictureStats, sampled_frames};
 use crate::format::table::{EpisodeRecord, VideoSpan};
@@ -182,6 +184,9 @@ impl Assembly {
             others: &self.others,
         }
         .write()?;
+        if !root.join(card::CARD).exists() {
+            write_synced(&root.join(card::CARD), card::TEXT.as_bytes())?;
+        }
         step(progress, "writing episodes", self.parts.len() as u64, self.parts.len() as u64)?;
         Ok(())
     }

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::ToolError;
-use crate::format::info::is_linked;
-use crate::format::schema::INFO;
 use crate::commit::disk::sync_folder;
 use crate::commit::io_error;
+use crate::format::info::is_linked;
+use crate::format::schema::INFO;
 
 /// The folder or file beside `root` with `what` in its name.
 pub(super) fn beside(root: &Path, what: &str) -> PathBuf {

@@ -7,13 +7,13 @@ use serde_json::{Map, Value, json};
 
 use super::ToolError;
 use super::others::Others;
+use crate::commit::{create_folder, io_error, write_synced};
 use crate::format::json::{pretty, pretty_stats, stats_line};
 use crate::format::schema::{
     DATA_PATH_21, EPISODES, EPISODES_21, EPISODES_STATS_21, FileIndex, INFO, Info, STATS, TASKS, TASKS_21, VIDEO_PATH_21,
 };
 use crate::format::stats::FeatureStats;
 use crate::format::table::{EpisodeRecord, episodes_file, tasks_file};
-use crate::commit::{create_folder, io_error, write_synced};
 use crate::{RecordError, Version};
 
 /// The episodes table begins a new file after so many rows.

@@ -10,7 +10,7 @@ mod error;
 mod exchange;
 mod keep;
 mod meta;
-mod mux;
+pub(crate) mod mux;
 mod operations;
 mod others;
 mod output;

@@ -5,9 +5,9 @@ use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::ToolError;
+use crate::commit::io_error;
 use crate::media::mp4::{Samples, Track, data_header, file_type, moov};
 use crate::media::mp4_read::VideoIndex;
-use crate::commit::io_error;
 use crate::{Rate, ReadError};
 
 /// Consecutive frames of a file that can be decoded without any other.
@@ -69,6 +69,13 @@ impl Clip {
 pub(crate) fn write(clips: &[Clip], fps: Rate, to: &Path) -> Result<(), ToolError> {
     let out = File::create(to).map_err(io_error("creating", to))?;
     let mut out = BufWriter::with_capacity(1 << 18, out);
+    write_to(clips, fps, to, &mut out)?;
+    let out = out.into_inner().map_err(|error| io_error("writing", to)(error.into_error()))?;
+    Ok(out.sync_all().map_err(io_error("writing", to))?)
+}
+
+/// The same to whatever takes bytes; `to` is what errors call it.
+pub(crate) fn write_to(clips: &[Clip], fps: Rate, to: &Path, out: &mut impl Write) -> Result<(), ToolError> {
     let Some(first) = clips.first() else { return Ok(()) };
     let track = Track { width: first.size.0, height: first.size.1, fps };
     let index = |offset| moov(&track, &first.sample_entry, &samples_of(clips, offset));
@@ -91,8 +98,7 @@ pub(crate) fn write(clips: &[Clip], fps: Rate, to: &Path) -> Result<(), ToolErro
         }
         opened = Some((&clip.path, file));
     }
-    let out = out.into_inner().map_err(|error| io_error("writing", to)(error.into_error()))?;
-    Ok(out.sync_all().map_err(io_error("writing", to))?)
+    Ok(())
 }
 
 /// Offsets and lengths to read at once.

@@ -142,7 +142,8 @@ impl fmt::Display for Plan {
             writeln!(f, "  from {}", source.display())?;
         }
         for change in &self.changes {
-            writeln!(f, "  {change}")?;
+            // A name in it makes no line of its own.
+            writeln!(f, "  {}", change.replace('\n', "\\n"))?;
         }
         for result in &self.results {
             let name = if result.name.is_empty() { String::new() } else { format!("{}: ", result.name) };

@@ -11,9 +11,9 @@ use parquet::file::properties::WriterProperties;
 
 use super::ToolError;
 use super::keep::Sharing;
+use crate::commit::{create_folder, io_error};
 use crate::format::cast::flattened;
 use crate::format::schema::{DATA, FileIndex, data_path_21};
-use crate::commit::{create_folder, io_error};
 use crate::{RecordError, Version};
 
 /// Writes files of rows, a row group an episode.

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use sinew_core::Fnv1a;
 
 use super::ToolError;
-use crate::format::schema::INFO;
 use crate::commit::FOLDER;
+use crate::format::schema::INFO;
 use crate::{DatasetReader, ReadError};
 
 /// Names, lengths and times of all files of a dataset and what info.json says, a number for each

@@ -10,11 +10,11 @@ use super::ToolError;
 use super::exchange::{beside, exchange, resolved};
 use super::output::held;
 use super::state::{State, files_of};
+use crate::commit::disk::sync_folder;
+use crate::commit::{Staging, io_error, write_synced};
 use crate::format::info::read_info;
 use crate::format::json::{pretty, read_json};
 use crate::format::schema::INFO;
-use crate::commit::disk::sync_folder;
-use crate::commit::{Staging, io_error, write_synced};
 use crate::{ReadError, RecordError};
 
 /// In the name of the folder that was in the dataset's place.

@@ -10,6 +10,7 @@ use parquet::errors::ParquetError;
 use serde_json::{Map, Value, json};
 
 use crate::commit::{Change, Staging, io_error};
+use crate::format::card;
 use crate::format::columns::Columns;
 use crate::format::feature::{DatasetSchema, Feature};
 use crate::format::info::{is_linked, read_info};
@@ -198,6 +199,7 @@ impl Dataset {
         if !self.schema.rig.is_empty() {
             changes.push(staging.write(RIG, &pretty(&rig))?);
         }
+        changes.push(staging.write(card::CARD, card::TEXT.as_bytes())?);
         changes.push(staging.write(INFO, &self.state.info.to_json())?);
         staging.commit(changes)?;
         staging.install()?;

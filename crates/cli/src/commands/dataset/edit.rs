@@ -7,7 +7,7 @@ use sinew_recorder::{Output, Plan, Progress, Space, ToolError, forget_undo, kept
 
 use super::watch::{Answer, Watch};
 use crate::args::{EditArgs, HowArgs};
-use crate::text::say;
+use crate::text::{note, say};
 use crate::{Done, text};
 
 pub struct Edit<'a> {
@@ -127,7 +127,7 @@ pub fn may_go_on(watch: &Watch, how: &HowArgs) -> anyhow::Result<Option<Answer>>
     }
     let answer = watch.ask("Do it?", "--yes does it, --dry-run only looks")?;
     if answer == Answer::No {
-        eprintln!("nothing was changed");
+        note!("nothing was changed");
     }
     Ok(Some(answer))
 }

@@ -13,7 +13,7 @@ use crate::{Done, source, text};
 
 /// What `--json` prints: LeRobot's keys, and what is beside the dataset.
 #[derive(Serialize)]
-struct Report {
+struct Described {
     #[serde(flatten)]
     info: DatasetInfo,
     kept_for_undo: Option<Kept>,
@@ -24,14 +24,14 @@ pub fn info(dir: &Path, json: bool) -> anyhow::Result<Done> {
     let info = DatasetInfo::open(reader.root())?;
     let kept = kept_for_undo(reader.root())?;
     if json {
-        text::print_json(&Report { info, kept_for_undo: kept })?;
+        text::print_json(&Described { info, kept_for_undo: kept })?;
         return Ok(Done::Ok);
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = text::stdout();
     let seconds = info.fps.seconds(info.total_frames);
     writeln!(out, "{}", dir.display())?;
     writeln!(out, "  codebase_version  {}", info.codebase_version)?;
-    writeln!(out, "  robot_type        {}", info.robot_type.as_deref().unwrap_or("–"))?;
+    writeln!(out, "  robot_type        {}", text::in_line(info.robot_type.as_deref().unwrap_or("–")))?;
     writeln!(out, "  fps               {}", info.fps)?;
     writeln!(out, "  total_episodes    {}", info.total_episodes)?;
     writeln!(out, "  total_frames      {} ({:.0} min {:.0} s)", info.total_frames, (seconds / 60.0).floor(), seconds % 60.0)?;
@@ -43,7 +43,7 @@ pub fn info(dir: &Path, json: bool) -> anyhow::Result<Done> {
     }
     writeln!(out, "  total_tasks       {}", info.total_tasks)?;
     for task in &info.tasks {
-        writeln!(out, "    {task}")?;
+        writeln!(out, "    {}", text::in_line(task))?;
     }
     let ended = |success| info.episodes.iter().filter(move |episode| episode.success == success);
     if info.episodes.iter().any(|episode| episode.success.is_some() || episode.reason.is_some()) {
@@ -64,7 +64,8 @@ pub fn info(dir: &Path, json: bool) -> anyhow::Result<Done> {
         let codec = info.cameras.iter().find(|camera| camera.key == *name).and_then(|camera| camera.codec.as_deref());
         writeln!(
             out,
-            "    {name:<28} {} {}{}",
+            "    {:<28} {} {}{}",
+            text::in_line(name),
             field("dtype").trim_matches('"'),
             field("shape"),
             codec.map_or(String::new(), |codec| format!(" {codec}"))
@@ -87,7 +88,7 @@ pub fn verify(dir: &Path, deep: bool, json: bool) -> anyhow::Result<Done> {
         if json {
             text::print_json(fault)?;
         } else {
-            say!("{}: {}", fault.path.display(), fault.what);
+            say!("{}: {}", fault.path.display(), text::in_line(&fault.what));
         }
     }
     for warning in &warnings {

@@ -1,17 +1,19 @@
 //! `sinew dataset view` and `export`: a dataset in the form of another program.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use sinew_recorder::{DatasetReader, PageOptions, show_in_rerun, write_html, write_mcap, write_rrd};
+use sinew_core::{Channel, ChannelSource, CommandMode, DatasetUnit, PartKind, RobotDescription};
+use sinew_recorder::{DatasetReader, PageOptions, recorded_robot, show_in_rerun, write_html, write_mcap, write_rrd};
 
 use super::watch::Watch;
 use crate::args::Episodes;
-use crate::text::say;
+use crate::text::{note, say};
 use crate::{Done, source, text};
 
-/// Episodes on a page, and in the viewer, where nobody says which.
-const ON_A_PAGE: u64 = 50;
+/// Episodes on a page of a dataset that has to be fetched, and in the viewer, where nobody says which.
+const FETCHED: u64 = 50;
 const IN_RERUN: u64 = 10;
 
 /// The episodes that were asked for, else the first so many.
@@ -23,9 +25,11 @@ fn chosen(reader: &DatasetReader, asked: Option<&Episodes>, first: u64) -> Vec<u
 pub fn view(dir: &Path, html: Option<&Path>, connect: Option<&str>, episodes: Option<&Episodes>, json: bool) -> anyhow::Result<Done> {
     let reader = source::open_dataset(dir)?;
     let watch = Watch::start()?;
-    let shown = chosen(&reader, episodes, if html.is_some() { ON_A_PAGE } else { IN_RERUN });
+    let on_a_page = if dir.is_dir() { u64::MAX } else { FETCHED };
+    let shown = chosen(&reader, episodes, if html.is_some() { on_a_page } else { IN_RERUN });
     if let Some(path) = html {
-        let done = watch.run(|progress| write_html(&reader, &shown, &PageOptions::default(), path, progress))?;
+        let options = PageOptions { units: units(&reader), ..PageOptions::default() };
+        let done = watch.run(|progress| write_html(&reader, &shown, &options, path, progress))?;
         return finish(done, path, &reader, &shown, json);
     }
     if let Some(address) = connect {
@@ -40,12 +44,42 @@ pub fn view(dir: &Path, html: Option<&Path>, connect: Option<&str>, episodes: Op
     finish(done, &path, &reader, &shown, json)
 }
 
+/// The units of the channels of the robot that a dataset was recorded with, where it is one of ours; of others nobody
+/// says them.
+fn units(reader: &DatasetReader) -> BTreeMap<String, String> {
+    let Some(Ok(model)) = recorded_robot(reader).map(|name| sinew_sim::robots::get(&name)) else { return BTreeMap::new() };
+    let robot = &model.description;
+    let channels = robot.state_channels().into_iter().chain(robot.action_channels());
+    channels.filter_map(|channel| unit(robot, &channel).map(|unit| (channel.name, unit))).collect()
+}
+
+fn unit(robot: &RobotDescription, channel: &Channel) -> Option<String> {
+    let (of, is_velocity) = match channel.source {
+        ChannelSource::Part(_) if channel.mode == Some(CommandMode::Effort) => return Some("of stall torque".to_owned()),
+        ChannelSource::Part(part) => {
+            let part = robot.parts.get(part)?;
+            let of = match part.unit {
+                DatasetUnit::Degrees => "°",
+                DatasetUnit::Range0To100 | DatasetUnit::RangeM100To100 => "%",
+                DatasetUnit::Si if part.kind == PartKind::Prismatic => "m",
+                DatasetUnit::Si => "rad",
+            };
+            (of, channel.mode == Some(CommandMode::Velocity))
+        }
+        // In degrees they have another scale than 1.
+        ChannelSource::Base(2) => (if channel.scale_offset.0 == 1.0 { "rad" } else { "°" }, true),
+        ChannelSource::Base(_) => ("m", true),
+        ChannelSource::Sensor(..) => return None,
+    };
+    Some(if is_velocity { format!("{of}/s") } else { of.to_owned() })
+}
+
 /// Starts the viewer where it is installed, and else says how it is had.
 fn open_viewer(path: &Path) {
     let viewer = Command::new("rerun").arg(path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     if viewer.is_err() {
-        eprintln!("open it with: rerun {}", path.display());
-        eprintln!("  (the viewer: cargo install rerun-cli --locked, or pip install rerun-sdk)");
+        note!("open it with: rerun {}", path.display());
+        note!("  (the viewer: cargo install rerun-cli --locked, or pip install rerun-sdk)");
     }
 }
 

@@ -21,7 +21,7 @@ fn find(dir: &Path, how: &HowArgs) -> anyhow::Result<Option<Unfinished>> {
 
 fn describe(episode: &Unfinished) -> String {
     let Unfinished { episode_index, rows, duration_s, tasks, .. } = episode;
-    format!("episode {episode_index} was not finished: {rows} rows, {duration_s:.1} s, {}", tasks.join("; "))
+    format!("episode {episode_index} was not finished: {rows} rows, {duration_s:.1} s, {}", crate::text::in_line(&tasks.join("; ")))
 }
 
 pub fn recover(dir: &Path, how: &HowArgs) -> anyhow::Result<Done> {

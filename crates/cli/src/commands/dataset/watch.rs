@@ -10,6 +10,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sinew_recorder::{Progress, Step, ToolError};
 use sinew_runtime::StopFlag;
 
+use crate::text::{self, note};
+
 /// From when it is made on, Ctrl-C no longer ends the process, but the operation.
 pub struct Watch {
     stop: StopFlag,
@@ -38,7 +40,7 @@ impl Watch {
             bar.set_length(step.total);
             bar.set_position(step.done);
             if bar.message() != step.doing {
-                bar.set_message(step.doing.to_owned());
+                bar.set_message(text::in_line(step.doing).into_owned());
             }
             if self.stop.is_requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
@@ -47,7 +49,7 @@ impl Watch {
         match result {
             Ok(done) => Ok(Some(done)),
             Err(error @ ToolError::Stopped) => {
-                eprintln!("{error}");
+                note!("{error}");
                 Ok(None)
             }
             Err(error) => Err(error.into()),
@@ -69,8 +71,10 @@ impl Watch {
             std::io::stdin().is_terminal() && std::io::stderr().is_terminal(),
             "{question}: there is no terminal to ask on; {unasked}"
         );
-        eprint!("{question} ");
-        std::io::stderr().flush()?;
+        let mut terminal = text::stderr();
+        write!(terminal, "{question} ")?;
+        terminal.flush()?;
+        drop(terminal);
         // On a thread, since Ctrl-C does not interrupt what reads a line.
         let (send, answer) = channel();
         std::thread::Builder::new().name("answer".into()).spawn(move || {
@@ -86,7 +90,7 @@ impl Watch {
                     return Ok(first.filter(|first| letters.contains(first)).or_else(|| letters.last().copied()));
                 }
                 Err(RecvTimeoutError::Timeout) if self.stop.is_requested() => {
-                    eprintln!();
+                    note!();
                     return Ok(None);
                 }
                 Err(RecvTimeoutError::Timeout) => {}

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::between;
 use super::numbers::{Numbers, SUBTASKS};
+use crate::commit::{create_folder, write_synced};
 use crate::format::arrays::integers;
 use crate::format::cast::cast;
 use crate::format::marks::LINES;
@@ -22,7 +23,6 @@ use crate::tools::columns::int64;
 use crate::tools::keep::Sharing;
 use crate::tools::rows::{close, table_writer};
 use crate::tools::state::files_of;
-use crate::commit::{create_folder, write_synced};
 use crate::{ReadError, RecordError};
 
 /// A file of the result.
@@ -138,9 +138,7 @@ fn renumbered(piece: &RecordBatch, number: u64, (old_first, new_first): (u64, u6
     let columns = schema.fields().iter().zip(piece.columns()).map(|(field, column)| {
         let moved: Option<ArrayRef> = match field.name().as_str() {
             "episode_index" => Some(int64((0..piece.num_rows()).map(|_| number))),
-            "index" => {
-                integers(piece, "index").map(|old| int64(old.into_iter().map(|old| old.saturating_sub(old_first) + new_first)))
-            }
+            "index" => integers(piece, "index").map(|old| int64(old.into_iter().map(|old| old.saturating_sub(old_first) + new_first))),
             _ => None,
         };
         moved.and_then(|moved| cast(&moved, column.data_type())).unwrap_or_else(|| Arc::clone(column))

@@ -18,11 +18,11 @@ use super::ToolError;
 use super::assembly::Assembly;
 use super::keep::Sharing;
 use super::side::keeps_rows;
+use crate::commit::{create_folder, write_synced};
 use crate::format::info::parquet_files;
 use crate::format::json::read_json;
 use crate::format::parquet_read::footer;
 use crate::format::schema::{DATA, INFO, RIG, STATS, TICKS};
-use crate::commit::{create_folder, write_synced};
 use crate::{ReadError, Version};
 
 /// What goes with a result.
