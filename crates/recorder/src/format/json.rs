@@ -51,6 +51,15 @@ fn read_text(path: &Path) -> Result<String, ReadError> {
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
+/// A line of the file at `path`.
+///
+/// # Errors
+/// When it is no `T`.
+pub(crate) fn line<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, ReadError> {
+    let read = std::str::from_utf8(bytes).map_or_else(|_| serde_json::from_slice(bytes), from_text);
+    read.map_err(|source| ReadError::Json { path: path.to_owned(), source })
+}
+
 fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
     serde_json::from_str(text).or_else(|error| match without_unfinite(text) {
         Some(text) => serde_json::from_slice(&text),

@@ -14,6 +14,7 @@ use super::DatasetReader;
 use crate::ReadError;
 use crate::format::arrays::to_json;
 use crate::format::info::parquet_files;
+use crate::format::json;
 use crate::format::layout::Version;
 use crate::format::parquet_read::{footer, read_rows};
 use crate::format::schema::EPISODES;
@@ -121,7 +122,7 @@ fn find_lines(path: &Path) -> Result<(File, Vec<(u64, Range<u64>)>), ReadError> 
             break;
         }
         if !text.trim_ascii().is_empty() {
-            let line: Line = serde_json::from_slice(&text).map_err(|source| ReadError::Json { path: path.to_owned(), source })?;
+            let line: Line = json::line(path, &text)?;
             lines.push((line.episode_index, at..at + bytes));
         }
         at += bytes;
@@ -138,7 +139,7 @@ fn of_line(path: &Path, file: &mut File, line: Range<u64>) -> Result<Map<String,
     let mut text = vec![0; (line.end - line.start) as usize];
     let read: io::Result<()> = file.seek(SeekFrom::Start(line.start)).and_then(|_| file.read_exact(&mut text));
     read.map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
-    let line: Line = serde_json::from_slice(&text).map_err(|source| ReadError::Json { path: path.to_owned(), source })?;
+    let line: Line = json::line(path, &text)?;
     Ok(line.stats)
 }
 
