@@ -132,10 +132,7 @@ impl Log {
     /// A line of JSON and a line with its digest.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         // Serialising plain fields to memory cannot fail.
-        let mut bytes = serde_json::to_vec(self).unwrap_or_default();
-        let digest = digest(&bytes);
-        bytes.extend(format!("\n{digest}\n").bytes());
-        bytes
+        written(&serde_json::to_vec(self).unwrap_or_default())
     }
 
     /// The log at `path`; `None` when there is none.
@@ -199,6 +196,10 @@ impl Log {
         folders.reverse();
         folders
     }
+}
+
+pub(super) fn written(json: &[u8]) -> Vec<u8> {
+    [json, format!("\n{}\n", digest(json)).as_bytes()].concat()
 }
 
 fn digest(bytes: &[u8]) -> String {

@@ -344,3 +344,30 @@ pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, RecordError> {
         Err(error) => Err(failed(error)),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::log::written;
+
+    /// A log as somebody may have written it.
+    pub(crate) struct Written(Vec<u8>);
+
+    impl Written {
+        /// One that puts a file at `path`.
+        pub(crate) fn of(version: u32, path: &str) -> Self {
+            let stamp = serde_json::json!({"bytes": 3, "digest": "0"});
+            let step = serde_json::json!({"kind": "put", "path": path, "staged": "1-1", "before": null, "after": stamp});
+            Self(written(serde_json::json!({"version": version, "generation": 1, "steps": [step]}).to_string().as_bytes()))
+        }
+
+        pub(crate) fn damaged() -> Self {
+            let mut log = Self::of(3, "meta/info.json");
+            log.0[20] ^= 1;
+            log
+        }
+
+        pub(crate) fn bytes(&self) -> &[u8] {
+            &self.0
+        }
+    }
+}

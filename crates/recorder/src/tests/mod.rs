@@ -1,5 +1,6 @@
 //! Tests of the crate as a whole, and what they share.
 
+mod committing;
 mod crash;
 mod dataset;
 mod editing;

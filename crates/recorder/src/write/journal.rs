@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sinew_core::Fnv1a;
 
-use crate::commit::{OutFile, io_error};
+use crate::commit::{OutFile, inside, io_error};
 use crate::{Rate, ReadError, RecordError};
 
 /// In the folder of the episode.
@@ -141,9 +141,9 @@ impl Journal {
     }
 }
 
-/// The beginning of the journal in `folder`, and the bytes of the whole of it. `None` when there is no
+/// The beginning of the journal in `folder`, which is of the dataset `root`, and the bytes of the whole of it. `None` when there is no
 /// journal, or it has no whole beginning and thus no row.
-pub(crate) fn read(folder: &Path) -> Result<Option<(Beginning, Vec<u8>)>, ReadError> {
+pub(crate) fn read(root: &Path, folder: &Path) -> Result<Option<(Beginning, Vec<u8>)>, ReadError> {
     let path = folder.join(JOURNAL);
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
@@ -154,6 +154,9 @@ pub(crate) fn read(folder: &Path) -> Result<Option<(Beginning, Vec<u8>)>, ReadEr
     let beginning: Beginning = serde_json::from_slice(content).map_err(|source| ReadError::Json { path: path.clone(), source })?;
     if beginning.version != VERSION {
         return Err(ReadError::Invalid { path, what: format!("its version is {}, expected {VERSION}", beginning.version) });
+    }
+    for (camera, _) in &beginning.cameras {
+        inside(root, camera).map_err(|what| ReadError::Invalid { path: path.clone(), what })?;
     }
     Ok(Some((beginning, bytes)))
 }
@@ -208,7 +211,7 @@ mod tests {
         let at = journal.frame(3, frame, b"counts").unwrap();
         assert_eq!(journal.reader().unwrap()(at, 6).unwrap(), b"counts");
         journal.row(b"second").unwrap();
-        let (found, bytes) = read(folder.path()).unwrap().unwrap();
+        let (found, bytes) = read(folder.path(), folder.path()).unwrap().unwrap();
         assert_eq!((found.episode_index, found.cameras[0].1), (7, 16));
         let kinds = |bytes: &[u8]| {
             let text = |record: Record<'_>| match record {

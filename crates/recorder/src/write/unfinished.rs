@@ -91,7 +91,7 @@ pub fn unfinished(root: &Path) -> Result<Option<Unfinished>, ReadError> {
 }
 
 pub(crate) fn find(root: &Path) -> Result<Option<Unfinished>, ReadError> {
-    let Some((beginning, bytes)) = journal::read(&root.join(FOLDER).join(EPISODE))? else { return Ok(None) };
+    let Some((beginning, bytes)) = journal::read(root, &root.join(FOLDER).join(EPISODE))? else { return Ok(None) };
     // One that was committed before its journal could be removed.
     if is_pending(root) || beginning.episode_index != read_info(root)?.1.total_episodes {
         return Ok(None);
@@ -125,7 +125,7 @@ pub(crate) fn open(root: &Path) -> Result<(Staging, bool, Option<Unfinished>), R
     let waiting = if root.join(INFO).exists() { find(root)? } else { None };
     let mut keep = Vec::new();
     if waiting.is_some() {
-        keep.extend(journal::read(&staging.episode_folder())?.into_iter().flat_map(|(beginning, _)| beginning.cameras));
+        keep.extend(journal::read(root, &staging.episode_folder())?.into_iter().flat_map(|(beginning, _)| beginning.cameras));
     } else {
         staging.remove_episode()?;
     }
@@ -169,7 +169,7 @@ fn writer_of(root: &Path) -> Result<DatasetWriter, RecordError> {
     must_be_a_dataset(root)?;
     let (mut staging, _, waiting) = open(root)?;
     let (mut schema, layout) = schema_of(root)?;
-    if let Some((beginning, _)) = journal::read(&staging.episode_folder())? {
+    if let Some((beginning, _)) = journal::read(root, &staging.episode_folder())? {
         schema.side = beginning.side.iter().filter_map(|(name, feature)| Feature::of_json(name, feature)).collect();
     }
     if let Some(what) = schema.fault() {
@@ -184,7 +184,7 @@ impl DatasetWriter {
     /// Commits what there is of the unfinished episode; it stays where it is.
     pub(crate) fn unfinished_to_episode(&mut self) -> Result<(), RecordError> {
         let folder = self.staging.episode_folder();
-        let Some((beginning, bytes)) = journal::read(&folder)? else { return Ok(()) };
+        let Some((beginning, bytes)) = journal::read(self.root(), &folder)? else { return Ok(()) };
         let schema = self.schema().clone();
         for (what, found, expected) in [("features", &beginning.features, &schema.features), ("side table", &beginning.side, &schema.side)]
         {

@@ -7,9 +7,10 @@ use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
 use crate::commit::disk::sync_folder;
-use crate::commit::{OutFile, Staging, create_folder, io_error};
+use crate::commit::{FOLDER, OutFile, Staging, create_folder, entries};
 use crate::format::columns::{Columns, encode, misfit};
 use crate::format::feature::{DatasetSchema, PictureFeature, Value};
+use crate::format::info::read_info;
 use crate::format::schema::FileIndex;
 use crate::media::encode::encoder_of;
 use crate::media::mp4::Track;
@@ -93,7 +94,8 @@ struct OpenEpisode {
 }
 
 impl DatasetWriter {
-    /// Starts a dataset in the folder `root`, which must be empty or not exist.
+    /// Starts a dataset in the folder `root`, which must be empty or not exist; or goes on with one that was
+    /// started there and has no episode yet.
     ///
     /// # Errors
     /// When the folder holds something (then nothing is touched), the schema or an option makes no
@@ -101,9 +103,12 @@ impl DatasetWriter {
     pub fn create(root: &Path, schema: &DatasetSchema, options: RecorderOptions) -> Result<Self, RecordError> {
         check_setup(schema, &options)?;
         create_folder(root)?;
-        let mut entries = std::fs::read_dir(root).map_err(io_error("reading the folder", root))?;
-        if let Some(entry) = entries.next() {
-            let found = entry.map_or_else(|error| error.to_string(), |entry| entry.file_name().to_string_lossy().into_owned());
+        // What a process left that was killed while it started one is no more than the folder of the lock.
+        let found = entries(root)?.into_iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+        if let Some(found) = found.filter(|name| name != FOLDER).min() {
+            if read_info(root).is_ok_and(|(_, info)| info.total_episodes == 0) {
+                return Self::resume(root, schema, options);
+            }
             return Err(RecordError::NotEmpty { root: root.to_owned(), found });
         }
         let (mut staging, _) = Staging::open(root)?;

@@ -1,0 +1,98 @@
+//! Commits beside other programs, and what is found where one was begun.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::{assert_whole, attempt, chain, create, robot};
+use crate::commit::tests::Written;
+use crate::{DatasetInfo, DatasetRecorder, RecordError, RecorderOptions, recover};
+
+fn start(root: &std::path::Path) -> Result<DatasetRecorder, RecordError> {
+    DatasetRecorder::create(root, &robot(), 30, RecorderOptions::default())
+}
+
+#[test]
+fn a_dataset_that_was_started_and_has_no_episode_is_gone_on_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("dataset");
+    drop(start(&root).unwrap());
+    let mut recorder = start(&root).unwrap();
+    attempt(&mut recorder, 0, 4, true).unwrap();
+    drop(recorder);
+    assert_whole(&root);
+    assert!(matches!(start(&root), Err(RecordError::NotEmpty { .. })), "one with an episode is not");
+    // Killed before there was an info.json.
+    let other = folder.path().join("other");
+    fs::create_dir_all(other.join(".sinew/stage")).unwrap();
+    fs::write(other.join(".sinew/stage/1-1"), "half").unwrap();
+    assert!(start(&other).is_ok());
+}
+
+#[test]
+fn what_another_program_writes_meanwhile_is_not_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("dataset");
+    let mut recorder = create(&root);
+    attempt(&mut recorder, 0, 4, true).unwrap();
+    let path = root.join("meta/info.json");
+    let mut info: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    info["total_episodes"] = 7.into();
+    fs::write(&path, info.to_string()).unwrap();
+    let error = attempt(&mut recorder, 1, 4, true).unwrap_err();
+    assert!(chain(&error).contains("info.json was changed by another program"), "{}", chain(&error));
+    drop(recorder);
+    assert_eq!(fs::read_to_string(&path).unwrap(), info.to_string());
+}
+
+/// A commit whose log was left behind after all of it was made, as when a sync failed or the process was killed.
+#[test]
+fn a_log_that_was_left_behind_is_not_replayed_over_what_others_wrote() {
+    let folder = tempfile::tempdir().unwrap();
+    let [root, log] = ["dataset", "log"].map(|name| folder.path().join(name));
+    let mut recorder = create(&root);
+    attempt(&mut recorder, 0, 4, true).unwrap();
+    // It is kept where the thread that settles the commit does not find it.
+    let mut kept = None;
+    for number in 1..40 {
+        attempt(&mut recorder, number, 3, true).unwrap();
+        if let Ok(bytes) = fs::read(root.join(".sinew/commit")) {
+            kept = Some(bytes);
+            break;
+        }
+    }
+    drop(recorder);
+    let Some(kept) = kept else { return };
+    fs::write(&log, &kept).unwrap();
+    let path = root.join("meta/info.json");
+    let mut info: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    info["by_another"] = true.into();
+    fs::write(&path, info.to_string()).unwrap();
+    fs::create_dir_all(root.join(".sinew")).unwrap();
+    fs::copy(&log, root.join(".sinew/commit")).unwrap();
+    let before = DatasetInfo::open(&root).unwrap().total_episodes;
+    recover(&root).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), info.to_string());
+    assert_eq!(DatasetInfo::open(&root).unwrap().total_episodes, before);
+    assert_whole(&root);
+}
+
+#[test]
+fn a_log_that_leads_out_or_is_damaged_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("dataset");
+    drop(create(&root));
+    fs::create_dir_all(root.join(".sinew")).unwrap();
+    let refused = |log: &Written| {
+        fs::write(root.join(".sinew/commit"), log.bytes()).unwrap();
+        chain(&recover(&root).unwrap_err())
+    };
+    for path in ["../escaped", "/etc/escaped", "meta/../../escaped", ""] {
+        let error = refused(&Written::of(3, path));
+        assert!(error.contains("leads out of the dataset") || error.contains("names no file"), "{error}");
+    }
+    assert!(refused(&Written::of(4, "meta/info.json")).contains("version"));
+    assert!(refused(&Written::damaged()).contains("damaged"));
+    std::os::unix::fs::symlink(folder.path(), root.join("linked")).unwrap();
+    assert!(refused(&Written::of(3, "linked/escaped")).contains("is a link"));
+}
