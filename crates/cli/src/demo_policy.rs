@@ -115,7 +115,7 @@ mod tests {
         for (name, bytes) in FILES {
             assert_eq!(std::fs::read(folder.join(name)).unwrap(), *bytes, "{name}");
         }
-        let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies").join(NAME).join(WEIGHTS);
+        let weights = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../policies").join(NAME).join(WEIGHTS);
         assert!(std::fs::read(folder.join(WEIGHTS)).unwrap() == std::fs::read(weights).unwrap(), "the weights must come back as they were");
         let config = folder.join("config.json");
         let modified = |path: &Path| std::fs::metadata(path).unwrap().modified().unwrap();

@@ -53,7 +53,7 @@ fn a_policy_whose_camera_the_robot_does_not_have_is_shown_beside_the_robot() {
 #[test]
 fn a_robot_whose_camera_has_another_size_is_shown_beside_the_policy() {
     let desk = Desk::new();
-    let built_in = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../robots/so101");
+    let built_in = std::path::Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../robots/so101");
     let robot = desk.path("big_eyes");
     std::fs::create_dir_all(robot.join("meshes")).unwrap();
     for entry in std::fs::read_dir(built_in.join("meshes")).unwrap() {

@@ -22,7 +22,7 @@ const WIDTH: usize = 6;
 const COEFF: f64 = 0.01;
 
 fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../policy/tests/golden").join(name)
+    Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../policy/tests/golden").join(name)
 }
 
 /// What LeRobot saw, predicted at each tick alone, and chose.

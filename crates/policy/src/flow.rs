@@ -284,7 +284,7 @@ mod tests {
     use crate::weights::TensorFile;
 
     fn golden(name: &str) -> TensorFile {
-        TensorFile::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/parts").join(name)).unwrap()
+        TensorFile::open(&Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/golden/parts").join(name)).unwrap()
     }
 
     fn read(file: &TensorFile, name: &str) -> Tensor {

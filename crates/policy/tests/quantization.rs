@@ -11,7 +11,7 @@ use sinew_policy::{Checkpoint, CheckpointError, Device, Inputs, OpenOptions, Qua
 
 /// The one checkpoint of the repository whose layers are large enough.
 fn demonstration() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies/act_so101_pick_place")
+    Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../policies/act_so101_pick_place")
 }
 
 fn quantized(dir: impl AsRef<Path>) -> Checkpoint {

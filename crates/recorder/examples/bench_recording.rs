@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use options::Options;
 use serde_json::{Map, json};
+use sinew_core::Pixels;
 use sinew_recorder::{DatasetSchema, DatasetWriter, Dtype, Feature, Overload, RecorderOptions, Row, Taken, Value, VideoOptions};
 
 /// Pictures that are made before the clock starts: a texture, an arm that moves over it, and noise.
@@ -44,9 +45,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let options = RecorderOptions { video, on_overload, ..RecorderOptions::default() };
     let mut writer = DatasetWriter::create(&given.folder, &DatasetSchema::new(fps, features), options)?;
 
-    let pictures: Vec<Vec<u8>> = (0..PICTURES).map(|frame| paint(width, height, frame)).collect();
+    let pictures: Vec<Pixels> = (0..PICTURES).map(|frame| paint(width, height, frame).into()).collect();
     if let Some(file) = given.get("dump") {
-        std::fs::write(file, pictures.concat())?;
+        std::fs::write(file, pictures.iter().flat_map(|picture| picture.iter().copied()).collect::<Vec<_>>())?;
     }
     let (mut saves_ms, mut resident_mb, mut dropped, mut cpu_s) = (Vec::new(), Vec::new(), 0, 0.0);
     for _ in 0..episodes {
@@ -75,7 +76,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let recorded_s = f64::from(episodes * frames) / f64::from(fps);
     let report = json!({
         "cpu_s_per_recorded_s": cpu_s / recorded_s, "recorded_s": recorded_s, "dropped_rows": dropped, "save_ms": saves_ms,
-        "resident_mb": resident_mb, "peak_mb": memory_mb_of("VmHWM:"), "pictures_mb": pictures.iter().map(Vec::len).sum::<usize>() >> 20,
+        "resident_mb": resident_mb, "peak_mb": memory_mb_of("VmHWM:"), "pictures_mb": pictures.iter().map(|picture| picture.len()).sum::<usize>() >> 20,
     });
     println!("{report}");
     Ok(())

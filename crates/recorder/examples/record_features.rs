@@ -80,7 +80,7 @@ fn add(
 ) -> Result<(), Box<dyn Error>> {
     let phase = frame as f32 * 0.05 + episode as f32;
     let wave = |steps: usize| (0..steps).map(|at| (phase + at as f32 * 0.7).sin()).collect::<Vec<f32>>();
-    let (rgb, depth) = (paint(width, height, episode, frame), paint_depth(width, height, episode, frame));
+    let (rgb, depth) = (paint(width, height, episode, frame).into(), paint_depth(width, height, episode, frame).into());
     let note = format!("frame {frame} of episode {episode}: é");
     let mut values = vec![Value::from(&wave(6)[..]), Value::from(&wave(3)[..])];
     if with_all {
@@ -123,11 +123,11 @@ fn paint(width: u32, height: u32, episode: u32, frame: u32) -> Vec<u8> {
 }
 
 /// Millimetres: the number's squares are near or far, the rest is a slope.
-fn paint_depth(width: u32, height: u32, episode: u32, frame: u32) -> Vec<u16> {
+fn paint_depth(width: u32, height: u32, episode: u32, frame: u32) -> Vec<u8> {
     let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
     let depth = |(x, y)| match bit(x, y, episode, frame) {
         Some(bit) => 1000 + 2000 * u16::from(bit),
         None => (400 + 3 * x + 5 * y + 10 * frame) as u16,
     };
-    pixels.map(depth).collect()
+    pixels.map(depth).flat_map(u16::to_le_bytes).collect()
 }

@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     fn robots_folder() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../robots")
+        Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../robots")
     }
 
     #[test]

@@ -17,7 +17,7 @@ const NAME: &str = "someone/pushes";
 
 /// What LeRobot wrote: three episodes with one camera.
 fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../recorder/golden/datasets/h264")
+    Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../recorder/golden/datasets/h264")
 }
 
 fn files(folder: &Path, all: &mut Vec<PathBuf>) {

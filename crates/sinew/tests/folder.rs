@@ -6,7 +6,7 @@ use sinew::{Policy, PretrainedError};
 
 #[test]
 fn a_folder_becomes_a_policy_that_answers() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../policy/tests/golden/act/two_cameras_vae");
+    let folder = "../policy/tests/golden/act/two_cameras_vae";
     let policy = Policy::from_pretrained(folder).unwrap();
     let actions = policy.infer(&policy.checkpoint().blank_inputs()).unwrap();
     assert_eq!((actions.rows, actions.width), (policy.info().chunk_size, 6));

@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn maps_have_lerobots_positions() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/parts/map_positions.safetensors");
+        let path = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/golden/parts/map_positions.safetensors");
         let file = TensorFile::open(&path).unwrap();
         assert_eq!(file.names().len(), 5);
         for name in file.names() {

@@ -222,7 +222,10 @@ mod tests {
 
     #[test]
     fn every_step_of_every_schedule_agrees_with_diffusers() {
-        let file = TensorFile::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/diffusion/schedulers.safetensors")).unwrap();
+        let file = TensorFile::open(
+            &Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/golden/diffusion/schedulers.safetensors"),
+        )
+        .unwrap();
         let configs: BTreeMap<String, Config> = serde_json::from_str(file.metadata("configs").unwrap()).unwrap();
         assert!(configs.len() > 50);
         for (label, config) in configs {

@@ -204,8 +204,10 @@ mod tests {
 
     #[test]
     fn diffusion_steps_are_embedded_as_lerobot_does() {
-        let file =
-            TensorFile::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/diffusion/step_embedding.safetensors")).unwrap();
+        let file = TensorFile::open(
+            &Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/golden/diffusion/step_embedding.safetensors"),
+        )
+        .unwrap();
         let read = |name: &str| file.floats(name, file.spec(name).unwrap()).unwrap();
         let timesteps: Vec<usize> = read("timesteps").into_iter().map(|t| t as usize).collect();
         for dim in [4, 6, 128] {

@@ -8,7 +8,7 @@ use crate::features::ACTION;
 use crate::weights::TensorFile;
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/steps")
+    Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/golden/steps")
 }
 
 fn cases() -> Vec<String> {

@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn images_fit_frames_as_lerobot_makes_them() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/parts/resize.safetensors");
+        let path = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/golden/parts/resize.safetensors");
         let file = TensorFile::open(&path).unwrap();
         let images: Vec<String> = file.names().into_iter().filter(|name| name.ends_with(".image")).collect();
         assert_eq!(images.len(), 5);

@@ -27,7 +27,7 @@ pub(crate) fn cases() -> Vec<String> {
 }
 
 pub(crate) fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+    Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/golden").join(name)
 }
 
 pub(crate) fn floats(bytes: &[u8]) -> Vec<f32> {

@@ -107,12 +107,12 @@ pub(crate) fn misfit(feature: &Feature, value: &Value<'_>) -> Option<String> {
             }
             format!("its image has {} bytes, expected {width}x{height} in {expected}", rgb.len())
         }
-        (FeatureKind::Depth { height, width }, Value::DepthMm(pixels)) => {
-            let expected = *width as usize * *height as usize;
-            if pixels.len() == expected {
+        (FeatureKind::Depth { height, width }, Value::DepthMm(depth)) => {
+            let expected = *width as usize * *height as usize * 2;
+            if depth.len() == expected {
                 return None;
             }
-            format!("its image has {} pixels, expected {width}x{height}", pixels.len())
+            format!("its depth image has {} bytes, expected {width}x{height} in {expected}", depth.len())
         }
         (kind, value) => format!("its value is of the kind {}, expected {}", value.kind(), kind.name()),
     };

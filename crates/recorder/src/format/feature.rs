@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json, json};
+use sinew_core::Pixels;
 
 use crate::format::rate::Rate;
 use crate::format::schema::{DEFAULT_FEATURES, picture_size};
@@ -120,9 +121,9 @@ pub enum Value<'a> {
     Numbers(Dtype, Cow<'a, [u8]>),
     Text(&'a str),
     /// RGB8, `[height, width, 3]`.
-    Rgb(&'a [u8]),
-    /// Millimetres, `[height, width]`.
-    DepthMm(&'a [u16]),
+    Rgb(&'a Pixels),
+    /// Millimetres, u16 little-endian, `[height, width]`.
+    DepthMm(&'a Pixels),
 }
 
 impl From<bool> for Value<'_> {

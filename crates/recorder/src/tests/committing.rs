@@ -5,8 +5,8 @@ use std::fs;
 use serde_json::Value;
 
 use super::{assert_whole, attempt, chain, create, robot};
-use crate::commit::tests::Written;
-use crate::{DatasetInfo, DatasetRecorder, RecordError, RecorderOptions, recover};
+use crate::commit::{Staging, tests::Written};
+use crate::{DatasetRecorder, RecordError, RecorderOptions, recover};
 
 fn start(root: &std::path::Path) -> Result<DatasetRecorder, RecordError> {
     DatasetRecorder::create(root, &robot(), 30, RecorderOptions::default())
@@ -49,31 +49,28 @@ fn what_another_program_writes_meanwhile_is_not_overwritten() {
 #[test]
 fn a_log_that_was_left_behind_is_not_replayed_over_what_others_wrote() {
     let folder = tempfile::tempdir().unwrap();
-    let [root, log] = ["dataset", "log"].map(|name| folder.path().join(name));
+    let root = folder.path().join("dataset");
     let mut recorder = create(&root);
     attempt(&mut recorder, 0, 4, true).unwrap();
-    // It is kept where the thread that settles the commit does not find it.
-    let mut kept = None;
-    for number in 1..40 {
-        attempt(&mut recorder, number, 3, true).unwrap();
-        if let Ok(bytes) = fs::read(root.join(".sinew/commit")) {
-            kept = Some(bytes);
-            break;
-        }
-    }
     drop(recorder);
-    let Some(kept) = kept else { return };
-    fs::write(&log, &kept).unwrap();
-    let path = root.join("meta/info.json");
-    let mut info: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    info["by_another"] = true.into();
-    fs::write(&path, info.to_string()).unwrap();
+    let [info, log] = ["meta/info.json", ".sinew/commit"].map(|path| root.join(path));
+    let (mut staging, _) = Staging::open(&root).unwrap();
+    staging.remember(&["meta/info.json"]).unwrap();
+    let mut ours: Value = serde_json::from_slice(&fs::read(&info).unwrap()).unwrap();
+    ours["by_us"] = true.into();
+    let change = staging.write("meta/info.json", ours.to_string().as_bytes()).unwrap();
+    staging.commit(vec![change]).unwrap();
+    let kept = fs::read(&log).unwrap();
+    staging.install().unwrap();
+    drop(staging);
+    assert_eq!(fs::read_to_string(&info).unwrap(), ours.to_string());
+    ours["by_another"] = true.into();
+    fs::write(&info, ours.to_string()).unwrap();
     fs::create_dir_all(root.join(".sinew")).unwrap();
-    fs::copy(&log, root.join(".sinew/commit")).unwrap();
-    let before = DatasetInfo::open(&root).unwrap().total_episodes;
+    fs::write(&log, kept).unwrap();
     recover(&root).unwrap();
-    assert_eq!(fs::read_to_string(&path).unwrap(), info.to_string());
-    assert_eq!(DatasetInfo::open(&root).unwrap().total_episodes, before);
+    assert_eq!(fs::read_to_string(&info).unwrap(), ours.to_string());
+    assert!(!log.exists(), "it is done with");
     assert_whole(&root);
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 
 use serde_json::{Map, Value as Json};
+use sinew_core::Pixels;
 
 use super::reading::has_ffmpeg;
 use super::{assert_whole, chain, contents};
@@ -24,8 +25,8 @@ fn features() -> Vec<Feature> {
     ]
 }
 
-fn grey(level: u64, pixels: usize) -> Vec<u8> {
-    (0..pixels * 3).map(|at| (level * 5 + at as u64 / 3 % 7) as u8).collect()
+fn grey(level: u64, pixels: usize) -> Pixels {
+    (0..pixels * 3).map(|at| (level * 5 + at as u64 / 3 % 7) as u8).collect::<Vec<_>>().into()
 }
 
 fn add(writer: &mut DatasetWriter, task: &str, row: u64) -> Result<crate::Taken, RecordError> {
@@ -79,7 +80,7 @@ fn every_kind_of_feature_comes_back_as_it_was_in_both_versions() {
             assert_eq!(numbers("done"), [(row % 2) as f64]);
             assert_eq!(numbers("pressed"), [f64::from(u8::from(row > 2)), 0.0]);
             let still = reader.images(episode, "observation.images.still", row..row + 1).unwrap().next().unwrap().unwrap();
-            assert_eq!(*still.rgb, grey(row, 33 * 17));
+            assert_eq!(still.rgb, grey(row, 33 * 17));
         }
     }
 }
@@ -195,7 +196,7 @@ fn depth_and_other_codecs_are_encoded_by_an_installed_ffmpeg() {
             writer.begin_episode(Map::new()).unwrap();
             for row in 0..5 {
                 let film = grey(row * 8 + episode, (width * height) as usize);
-                let depth: Vec<u16> = (0..64 * 32).map(|at| 500 + at + 10 * row as u16).collect();
+                let depth = (0..64 * 32).flat_map(|at| (500 + at + 10 * row as u16).to_le_bytes()).collect::<Vec<_>>().into();
                 writer.add_row(&Row { task: "Look", values: &[Value::Rgb(&film), Value::DepthMm(&depth)], side: &[] }).unwrap();
             }
             writer.save_episode(Map::new()).unwrap();

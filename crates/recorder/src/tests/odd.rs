@@ -89,7 +89,7 @@ fn rates_that_are_no_whole_numbers_are_recorded_verified_edited_and_exported() {
         let root = folder.path().join("dataset");
         let features = vec![Feature::video("observation.images.front", 64, 48)];
         let schema = DatasetSchema { fps: Rate::from_hz(hz).unwrap(), ..DatasetSchema::new(1, features) };
-        let picture = vec![90; 64 * 48 * 3];
+        let picture = vec![90; 64 * 48 * 3].into();
         for resumed in [false, true] {
             let mut writer = match resumed {
                 false => DatasetWriter::create(&root, &schema, RecorderOptions::default()).unwrap(),

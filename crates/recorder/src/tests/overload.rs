@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use openh264::decoder::Decoder;
 use openh264::formats::YUVSource;
+use sinew_core::{ImageBuffers, Pixels};
 
 use super::{assert_whole, chain};
 use crate::format::arrays::integers;
@@ -21,10 +22,10 @@ const FRAME_TAKES: Duration = Duration::from_millis(8);
 const ROW_EVERY: Duration = Duration::from_millis(4);
 
 /// A picture with a number burned in: eight columns, white for a set bit.
-fn picture(number: u64) -> Vec<u8> {
+fn picture(number: u64) -> Pixels {
     let column = |at: usize| at % WIDTH as usize / 16;
     let level = |at: usize| if number >> column(at) & 1 == 1 { 235 } else { 20 };
-    (0..(WIDTH * HEIGHT) as usize).flat_map(|at| [level(at); 3]).collect()
+    (0..(WIDTH * HEIGHT) as usize).flat_map(|at| [level(at); 3]).collect::<Vec<_>>().into()
 }
 
 fn schema() -> DatasetSchema {
@@ -136,4 +137,27 @@ fn stopping_keeps_the_rows_before() {
 fn waiting_loses_nothing() {
     let (rows, line, _) = record(Overload::Wait);
     assert_eq!((rows.len(), line["dropped_ticks"].as_u64()), (150, Some(0)));
+}
+
+/// The camera's memory is what the encoder reads: it is in use until the encoder is done with it, then used again.
+#[test]
+fn a_picture_is_not_copied_on_its_way_to_the_encoder() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = RecorderOptions { frame_takes: Duration::from_millis(100), ..RecorderOptions::default() };
+    let schema = DatasetSchema::new(30, vec![Feature::video(CAMERAS[0], WIDTH, HEIGHT)]);
+    let mut writer = DatasetWriter::create(folder.path(), &schema, options).unwrap();
+    writer.begin_episode(serde_json::Map::new()).unwrap();
+    let mut camera = ImageBuffers::new(2, (WIDTH * HEIGHT * 3) as usize);
+    let mut shoot = |writer: &mut DatasetWriter| {
+        let picture = camera.fill(|rgb| rgb.fill(90));
+        writer.add_row(&Row { task: "Look", values: &[Value::Rgb(&picture)], side: &[] }).unwrap();
+        picture.as_ptr()
+    };
+    let waiting: std::collections::BTreeSet<_> = (0..3).map(|_| shoot(&mut writer)).collect();
+    assert_eq!(waiting.len(), 3, "the encoder's thread has something else than what the camera wrote");
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(waiting.contains(&shoot(&mut writer)), "what is encoded is held");
+    writer.save_episode(serde_json::Map::new()).unwrap();
+    drop(writer);
+    assert_whole(folder.path());
 }

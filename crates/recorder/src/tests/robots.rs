@@ -12,7 +12,7 @@ use crate::{DatasetReader, DatasetRecorder, Layout, Loader, RecorderOptions, Val
 
 /// One of the robots of the examples.
 pub(crate) fn robot_of(file: &str) -> RobotDescription {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(file);
+    let path = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("examples").join(file);
     RobotDescription::from_toml(file, &std::fs::read_to_string(path).unwrap()).unwrap()
 }
 

@@ -141,8 +141,8 @@ impl Journal {
     }
 }
 
-/// The beginning of the journal in `folder`, which is of the dataset `root`, and the bytes of the whole of it. `None` when there is no
-/// journal, or it has no whole beginning and thus no row.
+/// The beginning of the journal in `folder`, which is of the dataset `root`, and the bytes of the whole of it.
+/// `None` when there is no journal, or it has no whole beginning and thus no row.
 pub(crate) fn read(root: &Path, folder: &Path) -> Result<Option<(Beginning, Vec<u8>)>, ReadError> {
     let path = folder.join(JOURNAL);
     let bytes = match fs::read(&path) {

@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+
+use sinew_core::Pixels;
 
 use crate::RecordError;
 use crate::commit::{Change, OutFile};
@@ -60,14 +62,13 @@ pub(crate) struct Closed {
 }
 
 enum Job {
-    Picture(Vec<u8>),
+    Picture(Pixels),
     Close,
 }
 
 pub(crate) struct Lane {
     key: String,
     jobs: Option<SyncSender<Job>>,
-    spare: Receiver<Vec<u8>>,
     waiting: Arc<AtomicUsize>,
     dropped: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<LaneEnd, RecordError>>>,
@@ -80,7 +81,6 @@ struct Worker {
     output: Output,
     /// Of pictures that the encoder holds back.
     counts: VecDeque<Vec<u8>>,
-    spare: Sender<Vec<u8>>,
     waiting: Arc<AtomicUsize>,
     dropped: Arc<AtomicBool>,
     #[cfg(test)]
@@ -157,14 +157,12 @@ impl Lane {
         options: &crate::RecorderOptions,
     ) -> Result<Self, RecordError> {
         let (jobs, queue) = sync_channel(options.queue_frames + 1);
-        let (spare_out, spare) = channel();
         let (waiting, dropped) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let worker = Worker {
             feature: feature.clone(),
             encoder,
             output: Output::new(camera, journal, target),
             counts: VecDeque::new(),
-            spare: spare_out,
             waiting: waiting.clone(),
             dropped: dropped.clone(),
             #[cfg(test)]
@@ -172,7 +170,7 @@ impl Lane {
         };
         let thread = std::thread::Builder::new().name(format!("encode {}", feature.key)).spawn(move || worker.run(&queue));
         let thread = thread.map_err(crate::commit::io_error("starting the encoder's thread of", Path::new(&feature.key)))?;
-        Ok(Self { key: feature.key.clone(), jobs: Some(jobs), spare, waiting, dropped, thread: Some(thread) })
+        Ok(Self { key: feature.key.clone(), jobs: Some(jobs), waiting, dropped, thread: Some(thread) })
     }
 
     /// Pictures that wait or are being encoded.
@@ -181,10 +179,7 @@ impl Lane {
     }
 
     /// Queues a picture; waits when the queue is full.
-    pub(crate) fn push(&mut self, fill: impl FnOnce(&mut Vec<u8>)) -> Result<(), RecordError> {
-        let mut picture = self.spare.try_recv().unwrap_or_default();
-        picture.clear();
-        fill(&mut picture);
+    pub(crate) fn push(&mut self, picture: Pixels) -> Result<(), RecordError> {
         self.waiting.fetch_add(1, Ordering::AcqRel);
         let taken = self.jobs.as_ref().is_some_and(|jobs| jobs.send(Job::Picture(picture)).is_ok());
         if taken { Ok(()) } else { Err(self.join().err().unwrap_or_else(|| self.lost())) }
@@ -242,8 +237,6 @@ impl Worker {
                         pushed += 1;
                     }
                     self.waiting.fetch_sub(1, Ordering::AcqRel);
-                    // The other end is gone when the episode is over.
-                    let _ = self.spare.send(picture);
                 }
                 Ok(Job::Close) => {
                     self.flush(pushed)?;
@@ -291,5 +284,51 @@ impl Worker {
         if self.frame_takes.as_secs() < 900 {
             std::thread::sleep(self.frame_takes);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::feature::Feature;
+    use crate::write::journal::{Beginning, JOURNAL, VERSION};
+
+    /// Notes where in memory each picture is that it gets.
+    struct Places(Arc<std::sync::Mutex<Vec<usize>>>);
+
+    impl PictureEncoder for Places {
+        fn push(&mut self, picture: &[u8], ready: &mut crate::media::encode::Ready<'_>) -> Result<(), RecordError> {
+            self.0.lock().unwrap().push(picture.as_ptr().addr());
+            ready(&[], b"frame", true)
+        }
+
+        fn finish(&mut self, _: &mut crate::media::encode::Ready<'_>) -> Result<(), RecordError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_encoder_gets_the_very_bytes_that_were_handed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let feature = Feature::image("observation.images.front", 8, 4).picture().unwrap();
+        let beginning = Beginning {
+            version: VERSION,
+            episode_index: 0,
+            fps: 30.into(),
+            features: serde_json::Map::new(),
+            side: serde_json::Map::new(),
+            note: serde_json::Map::new(),
+            cameras: vec![("stills".to_owned(), 0)],
+        };
+        let journal = Arc::new(Journal::create(&folder.path().join(JOURNAL), &beginning).unwrap());
+        let target = Target::Stills(OutFile::create(&folder.path().join("stills")).unwrap());
+        let places = Arc::default();
+        let options = crate::RecorderOptions::default();
+        let mut lane = Lane::start(0, &feature, Box::new(Places(Arc::clone(&places))), (journal, target), &options).unwrap();
+        let pictures: Vec<Pixels> = (0..5).map(|level| vec![level; 8 * 4 * 3].into()).collect();
+        pictures.iter().for_each(|picture| lane.push(picture.clone()).unwrap());
+        lane.close();
+        lane.join().unwrap();
+        assert_eq!(*places.lock().unwrap(), pictures.iter().map(|picture| picture.as_ptr().addr()).collect::<Vec<_>>());
     }
 }

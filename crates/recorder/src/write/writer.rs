@@ -491,15 +491,11 @@ impl OpenEpisode {
         if self.columns.push(&mut rest).and_then(|()| self.side.push(&mut rest)).is_none() {
             return Err(RecordError::OutOfOrder { call: "recording a frame", what: "its values don't fit the columns" });
         }
-        let pictures = row.values.iter().filter(|value| matches!(value, Value::Rgb(_) | Value::DepthMm(_)));
-        for (lane, picture) in self.lanes.iter_mut().zip(pictures) {
-            lane.push(|buffer| match picture {
-                Value::Rgb(rgb) => buffer.extend_from_slice(rgb),
-                Value::DepthMm(pixels) => buffer.extend(pixels.iter().flat_map(|pixel| pixel.to_le_bytes())),
-                _ => {}
-            })?;
-        }
-        Ok(())
+        let pictures = row.values.iter().filter_map(|value| match value {
+            Value::Rgb(picture) | Value::DepthMm(picture) => Some(*picture),
+            _ => None,
+        });
+        self.lanes.iter_mut().zip(pictures).try_for_each(|(lane, picture)| lane.push(picture.clone()))
     }
 }
 
