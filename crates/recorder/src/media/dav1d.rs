@@ -97,6 +97,7 @@ struct Library {
 macro_rules! library {
     ($name:expr, $address:expr) => {{
         let address = $address;
+        #[allow(clippy::missing_transmute_annotations, reason = "the fields have the functions' types")]
         // SAFETY: each address is that of the function of this name, whose C declaration the field's type
         // repeats; the addresses stay valid, as no library is ever unloaded.
         unsafe {
@@ -128,14 +129,14 @@ impl Library {
     }
 
     fn installed() -> Option<Self> {
-        let names = if cfg!(target_vendor = "apple") {
-            [c"libdav1d.7.dylib", c"/opt/homebrew/lib/libdav1d.7.dylib", c"/usr/local/lib/libdav1d.7.dylib"]
+        let names: &[&CStr] = if cfg!(target_vendor = "apple") {
+            &[c"libdav1d.7.dylib", c"/opt/homebrew/lib/libdav1d.7.dylib", c"/usr/local/lib/libdav1d.7.dylib"]
         } else {
-            [c"libdav1d.so.7", c"libdav1d.so.6", c"libdav1d.so.6"]
+            &[c"libdav1d.so.7", c"libdav1d.so.6"]
         };
         // SAFETY: the names are of a library that does nothing when it is loaded.
-        let handle = names.into_iter().map(|name| unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) });
-        let handle = handle.into_iter().find(|handle| !handle.is_null())?;
+        let handles = names.iter().map(|name| unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) });
+        let handle = handles.into_iter().find(|handle| !handle.is_null())?;
         let address = |name: &CStr| {
             // SAFETY: the handle is one that dlopen gave and that is never closed.
             let address = unsafe { libc::dlsym(handle, name.as_ptr()) };

@@ -61,10 +61,12 @@ impl Naming {
 
     /// The folders whose names change.
     fn folders(&self) -> Vec<&str> {
-        let folder = |path: &'_ str| path.rsplit_once('/').map_or("", |(folder, _)| folder).len();
+        fn folder(path: &str) -> &str {
+            path.rsplit_once('/').map_or("", |(folder, _)| folder)
+        }
         match self {
-            Self::Name(path, _) | Self::Unname(path) => vec![&path[..folder(path)]],
-            Self::Rename(one, other) | Self::Exchange(one, other) => vec![&one[..folder(one)], &other[..folder(other)]],
+            Self::Name(path, _) | Self::Unname(path) => vec![folder(path)],
+            Self::Rename(one, other) | Self::Exchange(one, other) => vec![folder(one), folder(other)],
         }
     }
 }

@@ -73,7 +73,7 @@ impl<'a> Edit<'a> {
                 }
                 // While the question waited, an episode was recorded, or so.
                 Err(error) if again > 0 && matches!(error.downcast_ref(), Some(ToolError::Changed { .. })) => {
-                    eprintln!("{error}; this is the plan now");
+                    note!("{error}; this is the plan now");
                 }
                 Err(error) => return Err(error),
             }
