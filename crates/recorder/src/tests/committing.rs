@@ -26,7 +26,12 @@ fn a_dataset_that_was_started_and_has_no_episode_is_gone_on_with() {
     let other = folder.path().join("other");
     fs::create_dir_all(other.join(".sinew/stage")).unwrap();
     fs::write(other.join(".sinew/stage/1-1"), "half").unwrap();
-    assert!(start(&other).is_ok());
+    fs::create_dir_all(other.join("meta")).unwrap();
+    drop(start(&other).unwrap());
+    // A folder that nobody started a dataset in is somebody's.
+    let somebodys = folder.path().join("somebodys");
+    fs::create_dir_all(somebodys.join("meta")).unwrap();
+    assert!(matches!(start(&somebodys), Err(RecordError::NotEmpty { .. })));
 }
 
 #[test]

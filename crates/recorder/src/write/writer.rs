@@ -103,9 +103,12 @@ impl DatasetWriter {
     pub fn create(root: &Path, schema: &DatasetSchema, options: RecorderOptions) -> Result<Self, RecordError> {
         check_setup(schema, &options)?;
         create_folder(root)?;
-        // What a process left that was killed while it started one is no more than the folder of the lock.
-        let found = entries(root)?.into_iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
-        if let Some(found) = found.filter(|name| name != FOLDER).min() {
+        // A process may have been killed while it started one: its commit is completed now, or there are but folders.
+        let was_started = root.join(FOLDER).is_dir();
+        if was_started {
+            drop(Staging::open(root)?);
+        }
+        if let Some(found) = occupied_by(root, was_started)? {
             if read_info(root).is_ok_and(|(_, info)| info.total_episodes == 0) {
                 return Self::resume(root, schema, options);
             }
@@ -497,6 +500,18 @@ impl OpenEpisode {
         });
         self.lanes.iter_mut().zip(pictures).try_for_each(|(lane, picture)| lane.push(picture.clone()))
     }
+}
+
+/// What is in the folder `root` besides the folder of the lock, and, where `folders` don't count, besides empty folders.
+fn occupied_by(root: &Path, folders: bool) -> Result<Option<String>, RecordError> {
+    for path in entries(root)? {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let is_folder = folders && path.is_dir() && !path.is_symlink();
+        if name != FOLDER && (!is_folder || occupied_by(&path, true)?.is_some()) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 /// Why `row` is none of a dataset of `schema`.
