@@ -165,7 +165,9 @@ pub(crate) fn read_info(root: &Path) -> Result<(Version, Info), ReadError> {
     let Some(version) = Version::parse(text) else {
         return Err(ReadError::Version { root: root.to_owned(), found: text.to_owned() });
     };
-    let info: Info = serde_json::from_value(value).map_err(|source| ReadError::Json { path: path.clone(), source })?;
+    let mut info: Info = serde_json::from_value(value).map_err(|source| ReadError::Json { path: path.clone(), source })?;
+    // Of version 2; they follow from the rest.
+    info.others.retain(|key, _| !matches!(key.as_str(), "total_videos" | "total_chunks"));
     let invalid = |what: String| Err(ReadError::Invalid { path: path.clone(), what });
     if info.chunks_size == 0 {
         return invalid(format!("chunks_size is {}, expected above 0", info.chunks_size));

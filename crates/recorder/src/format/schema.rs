@@ -37,8 +37,7 @@ pub(crate) const LOG: &str = "meta/sinew_episodes.jsonl";
 pub(crate) const DEFAULT_FEATURES: [(&str, &str); 5] =
     [("timestamp", "float32"), ("frame_index", "int64"), ("episode_index", "int64"), ("index", "int64"), ("task_index", "int64")];
 
-/// `meta/info.json` with the keys of LeRobot 0.6.1 in its order. Keys of others are tolerated when
-/// read; LeRobot drops them when it rewrites the file, and so does Sinew.
+/// `meta/info.json` with the keys of LeRobot 0.6.1 in its order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Info {
     pub(crate) codebase_version: String,
@@ -64,6 +63,9 @@ pub(crate) struct Info {
     pub(crate) robot_type: Option<String>,
     #[serde(default)]
     pub(crate) splits: Map<String, Value>,
+    /// Keys of others, which stay; LeRobot drops them when it rewrites the file.
+    #[serde(flatten)]
+    pub(crate) others: Map<String, Value>,
 }
 
 fn default_chunks_size() -> u64 {
@@ -120,6 +122,7 @@ impl Info {
             video_path: video_path.filter(|_| has_video),
             robot_type: schema.robot_type.clone(),
             splits: Map::new(),
+            others: Map::new(),
         }
     }
 
@@ -134,7 +137,7 @@ impl Info {
             return pretty(self);
         }
         let videos = self.features.values().filter(|feature| feature["dtype"] == "video").count() as u64;
-        pretty(&json!({
+        let mut info = json!({
             "codebase_version": self.codebase_version,
             "robot_type": self.robot_type,
             "total_episodes": self.total_episodes,
@@ -148,7 +151,11 @@ impl Info {
             "data_path": self.data_path,
             "video_path": self.video_path,
             "features": self.features,
-        }))
+        });
+        if let Value::Object(info) = &mut info {
+            info.extend(self.others.clone());
+        }
+        pretty(&info)
     }
 }
 

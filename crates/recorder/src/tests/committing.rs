@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{assert_whole, attempt, chain, create, robot};
 use crate::commit::{Staging, tests::Written};
-use crate::{DatasetRecorder, RecordError, RecorderOptions, recover};
+use crate::{DatasetRecorder, Layout, RecordError, RecorderOptions, recover};
 
 fn start(root: &std::path::Path) -> Result<DatasetRecorder, RecordError> {
     DatasetRecorder::create(root, &robot(), 30, RecorderOptions::default())
@@ -32,6 +32,30 @@ fn a_dataset_that_was_started_and_has_no_episode_is_gone_on_with() {
     let somebodys = folder.path().join("somebodys");
     fs::create_dir_all(somebodys.join("meta")).unwrap();
     assert!(matches!(start(&somebodys), Err(RecordError::NotEmpty { .. })));
+}
+
+#[test]
+fn keys_of_others_stay_when_a_dataset_is_gone_on_with() {
+    for layout in [Layout::V30, Layout::V21] {
+        let folder = tempfile::tempdir().unwrap();
+        let options = || RecorderOptions { layout, ..RecorderOptions::default() };
+        let mut recorder = DatasetRecorder::create(folder.path(), &robot(), 30, options()).unwrap();
+        attempt(&mut recorder, 0, 4, true).unwrap();
+        drop(recorder);
+        let path = folder.path().join("meta/info.json");
+        let read = || -> Value { serde_json::from_slice(&fs::read(&path).unwrap()).unwrap() };
+        let mut info = read();
+        info["tools"] = serde_json::json!([{"name": "hammer"}]);
+        info["fps"] = 30.0.into();
+        fs::write(&path, info.to_string()).unwrap();
+        let mut recorder = DatasetRecorder::resume(folder.path(), &robot(), 30, options()).unwrap();
+        attempt(&mut recorder, 1, 4, true).unwrap();
+        drop(recorder);
+        assert_eq!((&read()["tools"], read()["total_episodes"].as_u64()), (&info["tools"], Some(2)));
+        let chunks = if layout == Layout::V21 { Some(1) } else { None };
+        assert_eq!(read()["total_chunks"].as_u64(), chunks);
+        assert_whole(folder.path());
+    }
 }
 
 #[test]

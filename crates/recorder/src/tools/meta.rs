@@ -135,6 +135,7 @@ impl Meta<'_> {
             data_path: data_path.to_owned(),
             video_path: has_videos.then(|| video_path.to_owned()),
             splits,
+            others: Map::new(),
             ..self.info.clone()
         };
         let chunks_size = info.chunks_size;

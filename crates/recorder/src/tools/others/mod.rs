@@ -18,12 +18,11 @@ use super::ToolError;
 use super::assembly::Assembly;
 use super::keep::Sharing;
 use super::side::keeps_rows;
+use crate::Version;
 use crate::commit::{create_folder, write_synced};
 use crate::format::info::parquet_files;
-use crate::format::json::read_json;
 use crate::format::parquet_read::footer;
 use crate::format::schema::{DATA, INFO, RIG, STATS, TICKS};
-use crate::{ReadError, Version};
 
 /// What goes with a result.
 #[derive(Clone, Default)]
@@ -41,23 +40,6 @@ pub(crate) struct Others {
     numbers: Numbers,
 }
 
-/// The keys of info.json that every writer of the format makes anew.
-const KNOWN_KEYS: [&str; 14] = [
-    "codebase_version",
-    "fps",
-    "features",
-    "total_episodes",
-    "total_frames",
-    "total_tasks",
-    "total_videos",
-    "total_chunks",
-    "chunks_size",
-    "data_files_size_in_mb",
-    "video_files_size_in_mb",
-    "data_path",
-    "video_path",
-    "robot_type",
-];
 const SPLITS: &str = "splits";
 
 impl Others {
@@ -71,7 +53,7 @@ impl Others {
             tasks: numbers.tasks(),
             keeps_ticks,
             has_stats_file: sources.iter().all(|source| source.version() != Version::V30 && source.root().join(STATS).exists()),
-            info: info_keys(assembly, notes)?,
+            info: info_keys(assembly, notes),
             columns: columns::of(assembly, notes),
             files: files::of(assembly, &numbers, notes)?,
             numbers,
@@ -88,9 +70,7 @@ impl Others {
 
     /// Puts into the result's info.json what others keep there.
     pub(super) fn complete_info(&self, info: &mut Map<String, Value>) {
-        for (key, value) in &self.info {
-            info.insert(key.clone(), value.clone());
-        }
+        info.extend(self.info.clone());
     }
 
     /// The columns of the episodes table for episodes `first` to `end`, and what they hold.
@@ -137,13 +117,12 @@ fn between(assembly: &Assembly, one: usize, other: usize) -> String {
 }
 
 /// Keys of info.json that others made, as far as all sources agree, and the splits of the result.
-fn info_keys(assembly: &Assembly, notes: &mut Vec<String>) -> Result<Map<String, Value>, ReadError> {
-    let raw = |source: &super::state::Origin| read_json(&source.root().join(INFO));
-    let all: Vec<Value> = assembly.sources.iter().map(raw).collect::<Result<_, _>>()?;
+fn info_keys(assembly: &Assembly, notes: &mut Vec<String>) -> Map<String, Value> {
+    let all: Vec<&Map<String, Value>> = assembly.sources.iter().map(|source| &source.info().others).collect();
     let mut kept = Map::new();
-    for (number, info) in all.iter().enumerate() {
-        for (key, value) in info.as_object().into_iter().flatten() {
-            if KNOWN_KEYS.contains(&key.as_str()) || key == SPLITS || all[..number].iter().any(|before| before.get(key).is_some()) {
+    for (number, keys) in all.iter().enumerate() {
+        for (key, value) in *keys {
+            if all[..number].iter().any(|before| before.contains_key(key)) {
                 continue;
             }
             match all.iter().position(|other| other.get(key) != Some(value)) {
@@ -154,7 +133,7 @@ fn info_keys(assembly: &Assembly, notes: &mut Vec<String>) -> Result<Map<String,
             }
         }
     }
-    let splits = all[0][SPLITS].as_object().filter(|splits| splits.keys().any(|name| name != "train"));
+    let splits = assembly.sources.first().map(|source| &source.info().splits).filter(|splits| splits.keys().any(|name| name != "train"));
     let in_order = assembly.sources.len() == 1 && assembly.parts.is_sorted_by(|one, other| one.episode < other.episode);
     match splits {
         Some(splits) if in_order => {
@@ -176,7 +155,7 @@ fn info_keys(assembly: &Assembly, notes: &mut Vec<String>) -> Result<Map<String,
         }
         None => {}
     }
-    Ok(kept)
+    kept
 }
 
 /// Columns of rows that info.json does not declare can't go with them. A few files tell.
