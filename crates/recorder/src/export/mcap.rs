@@ -62,7 +62,7 @@ impl Recording {
                 let schema = ("sensor_msgs/msg/CompressedImage", "ros2msg", COMPRESSED_IMAGE.as_bytes());
                 Channel { id: file.channel(key, "cdr", schema), names: Vec::new() }
             } else {
-                let names = names_of(feature);
+                let names = names_of(key, feature)?;
                 let schema = numbers_schema(&names);
                 Channel { id: file.channel(key, "json", (key, "jsonschema", &schema)), names }
             };

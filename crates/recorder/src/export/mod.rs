@@ -22,6 +22,7 @@ use sinew_core::Image;
 
 use crate::RecordError;
 use crate::commit::create_folder;
+use crate::tools::ToolError;
 
 fn to_jpeg(image: &Image, quality: u8) -> Result<Vec<u8>, ImageError> {
     let mut jpeg = Vec::new();
@@ -41,9 +42,18 @@ fn remove_partial(path: &Path) {
 
 /// A name of its own for each value of a feature of numbers: those that several have, and those without one, are told
 /// apart by their places.
-fn names_of(feature: &Value) -> Vec<String> {
+///
+/// # Errors
+/// When there are more than anybody would look at one by one.
+fn names_of(key: &str, feature: &Value) -> Result<Vec<String>, ToolError> {
     let sizes = feature["shape"].as_array().map_or(&[][..], Vec::as_slice);
-    let width = sizes.iter().fold(1, |width, size| width * size.as_u64().unwrap_or(1));
+    let width = sizes.iter().fold(1, |width: u64, size| width.saturating_mul(size.as_u64().unwrap_or(1)));
+    if width > MOST_NAMES {
+        let why = format!(
+            "it has {width} values a row, expected at most {MOST_NAMES}; `sinew dataset remove-feature` makes a dataset without it"
+        );
+        return Err(ToolError::Plan { what: format!("export the feature {key}"), why });
+    }
     // They may be a list, or a list within an object.
     let names = feature["names"].as_array().or_else(|| feature["names"].as_object()?.values().next()?.as_array());
     let name = |at: u64| names.and_then(|names| names.get(at as usize)?.as_str()).map_or_else(|| at.to_string(), str::to_owned);
@@ -61,8 +71,11 @@ fn names_of(feature: &Value) -> Vec<String> {
         }
         own
     });
-    own.collect()
+    Ok(own.collect())
 }
+
+/// Values of a feature that are exported, each under a name of its own.
+const MOST_NAMES: u64 = 1 << 16;
 
 fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -83,10 +96,12 @@ mod tests {
 
     #[test]
     fn values_of_one_name_are_told_apart() {
-        let names = |names: &[&str]| names_of(&serde_json::json!({"shape": [names.len()], "names": {"motors": names}}));
+        let names = |names: &[&str]| names_of("a", &serde_json::json!({"shape": [names.len()], "names": {"motors": names}})).unwrap();
         assert_eq!(names(&["x", "gripper", "gripper", "gripper_2"]), ["x", "gripper_1", "gripper_2_", "gripper_2"]);
-        assert_eq!(names_of(&serde_json::json!({"shape": [2], "names": ["a"]})), ["a", "1"]);
-        assert_eq!(names_of(&serde_json::json!({"shape": [2], "names": ["1"]})), ["1_0", "1_1"]);
+        assert_eq!(names_of("a", &serde_json::json!({"shape": [2], "names": ["a"]})).unwrap(), ["a", "1"]);
+        assert_eq!(names_of("a", &serde_json::json!({"shape": [2], "names": ["1"]})).unwrap(), ["1_0", "1_1"]);
+        let error = names_of("a", &serde_json::json!({"shape": [1 << 28]})).unwrap_err();
+        assert!(error.to_string().contains("268435456 values a row, expected at most 65536"), "{error}");
     }
 
     #[test]

@@ -47,7 +47,7 @@ fn log(stream: &RecordingStream, to: &str, reader: &DatasetReader, episodes: &[u
     stream.set_log_tick_enabled(false);
     stream.set_log_time_enabled(false);
     for (key, feature) in reader.features().iter().filter(|(key, feature)| is_own(key) && !is_camera(feature)) {
-        stream.log_static(key.as_str(), &archetypes::SeriesLines::new().with_names(names_of(feature))).map_err(failed)?;
+        stream.log_static(key.as_str(), &archetypes::SeriesLines::new().with_names(names_of(key, feature)?)).map_err(failed)?;
     }
     walk(reader, episodes, "writing frames for Rerun", &mut Viewer { stream, fps: reader.fps() }, progress)?;
     let lost = |source| ViewError::Flush { to: to.to_owned(), source };

@@ -1,6 +1,5 @@
 //! JSON as Python writes it.
 
-use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
@@ -9,8 +8,7 @@ use serde_json::Value;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 
 use crate::ReadError;
-
-const LARGEST_BYTES: u64 = 256 << 20;
+use crate::format::input;
 
 /// The file at `path`. Python writes numbers that are not finite as `NaN`, `Infinity` and `-Infinity`, which
 /// is no JSON: they are null here.
@@ -40,13 +38,7 @@ pub(crate) fn lines<T: DeserializeOwned>(path: &Path, text: &str) -> Result<Vec<
 }
 
 fn read_text(path: &Path) -> Result<String, ReadError> {
-    let failed = |source| ReadError::Io { path: path.to_owned(), source };
-    let bytes = fs::metadata(path).map_err(failed)?.len();
-    if bytes > LARGEST_BYTES {
-        let what = format!("it has {bytes} bytes, expected at most {LARGEST_BYTES}");
-        return Err(ReadError::Invalid { path: path.to_owned(), what });
-    }
-    let text = fs::read_to_string(path).map_err(failed)?;
+    let text = input::read_text(path)?;
     // As Windows' editors begin files.
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }

@@ -1,7 +1,6 @@
 //! What is known of an episode beside its rows: whether it was a success, and why it ended.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::ReadError;
 use crate::format::arrays::{integers, strings};
 use crate::format::info::parquet_files;
+use crate::format::input;
 use crate::format::parquet_read::{footer, read_parquet};
 use crate::format::schema::EPISODES;
 
@@ -65,7 +65,7 @@ pub(crate) fn notes(root: &Path) -> Result<BTreeMap<u64, Map<String, Value>>, Re
     if !path.exists() {
         return Ok(BTreeMap::new());
     }
-    let text = fs::read_to_string(&path).map_err(|source| ReadError::Io { path: path.clone(), source })?;
+    let text = input::read_text(&path)?;
     let mut notes = BTreeMap::new();
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
         let line: Map<String, Value> = serde_json::from_str(line).map_err(|source| ReadError::Json { path: path.clone(), source })?;

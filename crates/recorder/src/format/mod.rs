@@ -6,6 +6,7 @@ pub(crate) mod cast;
 pub(crate) mod columns;
 pub(crate) mod feature;
 pub(crate) mod info;
+pub(crate) mod input;
 pub(crate) mod json;
 pub(crate) mod layout;
 pub(crate) mod marks;

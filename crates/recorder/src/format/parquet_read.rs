@@ -14,6 +14,7 @@ use parquet::file::metadata::ParquetStatisticsPolicy;
 
 use super::parquet_bounds::{check_footer, check_pages, most_bytes};
 use crate::ReadError;
+use crate::format::input;
 
 /// What `read` answers, which reads the file at `path`. Of some damaged pages the parquet crate panics
 /// (58.4: `Decoder for dict should have been set`); that is an error like any other here.
@@ -36,7 +37,7 @@ pub(crate) fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, ParquetEr
 /// When it can't be read or has none.
 pub(crate) fn footer(path: &Path) -> Result<(File, ArrowReaderMetadata), ReadError> {
     let failed = |source| ReadError::Io { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(failed)?;
+    let mut file = input::open(path)?;
     if let Some(bytes) = footer_bytes(&mut file).map_err(failed)? {
         check_footer(&bytes).map_err(|what| ReadError::Invalid { path: path.to_owned(), what })?;
     }

@@ -40,6 +40,23 @@ impl Tasks {
         Self::of(tasks).map_err(|what| invalid(&what))
     }
 
+    /// Whether row i of version 3.0's table is task i.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub(crate) fn is_in_order(root: &Path) -> Result<bool, ReadError> {
+        let path = root.join(TASKS);
+        let mut next = 0;
+        for batch in if path.exists() { read_whole(&path)? } else { Vec::new() } {
+            let indices = integers(&batch, "task_index").unwrap_or_default();
+            if !indices.iter().zip(next..).all(|(index, row)| *index == row) {
+                return Ok(false);
+            }
+            next += indices.len() as u64;
+        }
+        Ok(true)
+    }
+
     /// The older versions' table in the dataset at `root`; lines may be in any order.
     ///
     /// # Errors

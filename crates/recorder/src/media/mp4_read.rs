@@ -6,6 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use crate::ReadError;
+use crate::format::input;
 
 /// The index of an hour at 60 frames a second takes 1 MB.
 const LARGEST_INDEX_BYTES: u64 = 64 << 20;
@@ -88,7 +89,7 @@ impl VideoIndex {
 pub(crate) fn read_video(path: &Path) -> Result<VideoIndex, ReadError> {
     let failed = |source| ReadError::Io { path: path.to_owned(), source };
     let invalid = |what: &str| ReadError::Invalid { path: path.to_owned(), what: what.to_owned() };
-    let mut file = File::open(path).map_err(failed)?;
+    let mut file = input::open(path)?;
     let length = file.metadata().map_err(failed)?.len();
     let (mut at, mut index, mut index_first, mut seen_data) = (0, None, false, false);
     let mut fragments = Vec::new();

@@ -11,6 +11,7 @@ use super::decode_av1::Av1Stream;
 use super::decode_ffmpeg::FfmpegStream;
 use super::decode_h264::H264Stream;
 use crate::ReadError;
+use crate::format::input;
 use crate::media::mp4_read::{VideoIndex, read_video};
 use crate::progress::{Waiting, patient};
 
@@ -77,7 +78,7 @@ impl VideoReader {
     }
 
     fn with_decoder(path: &Path, index: VideoIndex, decoder: Decoder) -> Result<Self, ReadError> {
-        let file = File::open(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
+        let file = input::open(path)?;
         Ok(Self { path: path.to_owned(), index, file, decoder, next: None, next_sample: 0 })
     }
 

@@ -1,6 +1,5 @@
 //! The rows of episodes.
 
-use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::PoisonError;
@@ -11,6 +10,7 @@ use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use super::{DatasetReader, recent::Recent};
 use crate::ReadError;
 use crate::format::arrays;
+use crate::format::input;
 use crate::format::parquet_read;
 
 /// The footers of data files that were read last; one of a file of many row groups takes some MB.
@@ -47,7 +47,7 @@ impl DatasetReader {
             return Err(ReadError::Missing { root: self.root.clone(), what });
         }
         let path = self.file(&entry.data_path)?;
-        let file = File::open(&path).map_err(|source| ReadError::Io { path: path.clone(), source })?;
+        let file = input::open(&path)?;
         let footer = self.footer(&entry.data_path, &path)?;
         let first = entry.rows_before.saturating_add(frames.start);
         let last = first.saturating_add(count);

@@ -14,6 +14,7 @@ use super::DatasetReader;
 use crate::ReadError;
 use crate::format::arrays::to_json;
 use crate::format::info::parquet_files;
+use crate::format::input;
 use crate::format::json;
 use crate::format::layout::Version;
 use crate::format::parquet_read::{footer, read_rows};
@@ -112,7 +113,7 @@ fn find_lines(path: &Path) -> Result<(File, Vec<(u64, Range<u64>)>), ReadError> 
         _stats: IgnoredAny,
     }
     let failed = |source| ReadError::Io { path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
+    let file = input::open(path)?;
     let mut reader = BufReader::new(&file);
     let (mut text, mut at, mut lines) = (Vec::new(), 0, Vec::new());
     loop {

@@ -17,7 +17,7 @@ use crate::format::table::numbered_tasks_file;
 use crate::{
     CameraForm, Conversion, DatasetInfo, DatasetReader, DatasetRecorder, DatasetSchema, DatasetWriter, Feature, Mend, Output, Rate,
     RecorderOptions, Report, Row, ShortVideo, Truth, Version, VideoOptions, examine, plan_convert, plan_delete, plan_repair, plan_stats,
-    write_mcap,
+    verify, write_mcap,
 };
 
 const INFO: &str = "meta/info.json";
@@ -34,13 +34,17 @@ fn examined(root: &Path) -> Report {
 
 /// Changes the columns of the table at `path`.
 fn edit_table(path: &Path, change: impl Fn(&str, &ArrayRef) -> ArrayRef) {
+    rewrite_table(path, |name, column| (name.to_owned(), change(name, column)));
+}
+
+fn rewrite_table(path: &Path, change: impl Fn(&str, &ArrayRef) -> (String, ArrayRef)) {
     let batches = read_whole(path).unwrap();
     let batches: Vec<RecordBatch> = batches
         .iter()
         .map(|batch| {
             let schema = batch.schema();
             let columns = schema.fields().iter().zip(batch.columns());
-            RecordBatch::try_from_iter(columns.map(|(field, column)| (field.name().clone(), change(field.name(), column)))).unwrap()
+            RecordBatch::try_from_iter(columns.map(|(field, column)| change(field.name(), column))).unwrap()
         })
         .collect();
     let mut writer = ArrowWriter::try_new(fs::File::create(path).unwrap(), batches[0].schema(), None).unwrap();
@@ -207,7 +211,9 @@ fn tasks_are_found_by_their_numbers_in_any_order_and_with_gaps() {
         fs::write(root.join("meta/tasks.parquet"), numbered_tasks_file(tasks.iter().copied()).unwrap()).unwrap();
     };
     write(&[(1, "Touch the marker"), (0, "Push the cube")]);
-    assert_eq!(examined(root), Report::default());
+    let report = examined(root);
+    assert_eq!((report.faults.len(), report.warnings.len()), (0, 1));
+    assert!(report.warnings[0].to_string().contains("LeRobot 0.6.1 goes by the row"));
     // Only the tables of episodes are broken; the words are there.
     fs::remove_dir_all(root.join("meta/episodes")).unwrap();
     in_place(&plan_repair(root, ShortVideo::default(), &mut go_on).unwrap().unwrap());
@@ -319,4 +325,61 @@ fn columns_of_other_widths_and_forms_are_read() {
     let rows = DatasetReader::open(root).unwrap().rows(0, 0..4).unwrap();
     assert!(crate::format::arrays::strings(rows.column_by_name("note").unwrap()).unwrap().iter().all(|note| note == "né"));
     assert!(rows.column_by_name("done").unwrap().as_any().is::<arrow::array::BooleanArray>());
+}
+
+#[cfg(unix)]
+#[test]
+fn links_out_of_a_dataset_are_not_followed_and_pipes_not_waited_for() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().unwrap();
+    let [root, out, private] = ["dataset", "out", "private"].map(|name| folder.path().join(name));
+    recorded(&root);
+    fs::create_dir(&private).unwrap();
+    fs::write(private.join("key"), "secret").unwrap();
+    symlink(&private, root.join("extra")).unwrap();
+    symlink(private.join("key"), root.join("notes.txt")).unwrap();
+    symlink(folder.path().join("nowhere"), root.join("raw")).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, root.join("pipe"), rustix::fs::Mode::RUSR).unwrap();
+    let plan = plan_delete(&root, &[0]).unwrap();
+    let said = plan.to_string();
+    for name in ["extra is a link", "notes.txt is a link", "raw is a link", "pipe is left out: it is no file"] {
+        assert!(said.contains(name), "{said}");
+    }
+    plan.run(&Output::Folder(out.clone()), &mut go_on).unwrap();
+    for name in ["extra", "notes.txt", "raw", "pipe"] {
+        assert!(fs::symlink_metadata(out.join(name)).is_err(), "{name}");
+    }
+    in_place(&plan);
+    for name in ["extra", "notes.txt", "raw"] {
+        assert!(fs::symlink_metadata(root.join(name)).unwrap().is_symlink(), "{name}");
+    }
+    // A pipe where a file of the format should be.
+    fs::remove_file(root.join("meta/stats.json")).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, root.join("meta/stats.json"), rustix::fs::Mode::RUSR).unwrap();
+    assert!(super::chain(&verify(&root).unwrap_err()).contains("a pipe, a socket or a device"));
+}
+
+#[test]
+fn names_with_slashes_are_read_and_edited() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("dataset");
+    recorded(&root);
+    let path = root.join("meta/info.json");
+    let renamed =
+        |name: &str| name.replace("observation.state", "observation/state").replace("observation.images.front", "observation/images/front");
+    fs::write(&path, renamed(&fs::read_to_string(&path).unwrap())).unwrap();
+    fs::create_dir_all(root.join("videos/observation/images")).unwrap();
+    fs::rename(root.join("videos/observation.images.front"), root.join("videos/observation/images/front")).unwrap();
+    for tree in ["data", "meta/episodes"] {
+        for path in crate::format::info::parquet_files(&root.join(tree)).unwrap() {
+            rewrite_table(&path, |name, column| (renamed(name), column.clone()));
+        }
+    }
+    let stats = root.join("meta/stats.json");
+    fs::write(&stats, renamed(&fs::read_to_string(&stats).unwrap())).unwrap();
+    assert_eq!(examined(&root).faults, []);
+    in_place(&plan_delete(&root, &[0]).unwrap());
+    assert_eq!(examined(&root).faults, []);
+    let reader = DatasetReader::open(&root).unwrap();
+    assert!(reader.image(0, "observation/images/front", 1).is_ok());
 }

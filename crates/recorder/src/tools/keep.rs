@@ -12,11 +12,13 @@ use crate::commit::{create_folder, io_error};
 pub(crate) struct Sharing {
     /// The file system lets two files have the same bytes on the disk until one is written to.
     pub(super) clones: bool,
-    /// Two names may stand for the same file. Only where one of the folders is kept and nobody writes to
-    /// it: what changes one in place changes both.
+    /// Two names may stand for the same video. Only where one of the folders is kept: what changes one in place
+    /// changes both. Other programs write to tables in place, but to no video.
     pub(super) links: bool,
     /// The result takes the place of its source.
     pub(super) in_place: bool,
+    /// The file system of the result; files of another one can't be shared.
+    pub(super) device: Option<u64>,
 }
 
 impl Sharing {
@@ -30,12 +32,22 @@ impl Sharing {
             done
         };
         let clones = succeeds(clone);
-        Self { clones, links: in_place && succeeds(|from, to| fs::hard_link(from, to).is_ok()), in_place }
+        Self { clones, links: in_place && succeeds(|from, to| fs::hard_link(from, to).is_ok()), in_place, device: device_of(to) }
     }
 
     /// What can be expected, without trying, in the folder `root`.
     pub(super) fn expected(root: &Path, in_place: bool) -> Self {
-        Self { clones: false, links: in_place && has_links(root), in_place }
+        Self { clones: false, links: in_place && has_links(root), in_place, device: device_of(root) }
+    }
+
+    /// Whether `file` is expected to take no room of its own.
+    pub(super) fn shares(self, file: &Path) -> bool {
+        (self.clones || self.links && Self::is_linked(file)) && device_of(file) == self.device
+    }
+
+    /// A video that is a link may be somebody else's, who goes on writing to it.
+    fn is_linked(file: &Path) -> bool {
+        file.extension().is_some_and(|kind| kind == "mp4") && !file.is_symlink()
     }
 
     /// Makes the new file `to` of the file `from`.
@@ -43,12 +55,13 @@ impl Sharing {
         if let Some(parent) = to.parent() {
             create_folder(parent)?;
         }
+        let links = self.links && Self::is_linked(from);
         // Of a link, what it leads to.
         let from = fs::canonicalize(from).map_err(io_error("reading", from))?;
         if self.clones && clone(&from, to) {
             return Ok(());
         }
-        if self.links && fs::hard_link(&from, to).is_ok() {
+        if links && fs::hard_link(&from, to).is_ok() {
             return Ok(());
         }
         fs::copy(&from, to).map_err(io_error("copying", &from))?;
@@ -72,6 +85,17 @@ fn clone(from: &Path, to: &Path) -> bool {
 #[cfg(not(target_os = "linux"))]
 fn clone(_: &Path, _: &Path) -> bool {
     false
+}
+
+#[cfg(unix)]
+fn device_of(path: &Path) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata(path).ok().map(|metadata| metadata.dev())
+}
+
+#[cfg(not(unix))]
+fn device_of(_: &Path) -> Option<u64> {
+    None
 }
 
 /// Whether the file system of `folder` knows several names of a file; FAT and exFAT do not.
@@ -109,7 +133,7 @@ mod tests {
         let from = folder.path().join("from");
         fs::write(&from, "frames").unwrap();
         let tried = Sharing::tried(&from, folder.path(), true);
-        let none = Sharing { clones: false, links: false, in_place: false };
+        let none = Sharing { clones: false, links: false, in_place: false, device: device_of(folder.path()) };
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no trial stays");
         for (number, sharing) in [none, Sharing { clones: true, ..none }, tried].into_iter().enumerate() {
             let to = folder.path().join(number.to_string()).join("to");

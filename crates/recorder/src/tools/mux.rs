@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::ToolError;
 use crate::commit::io_error;
+use crate::format::input;
 use crate::media::mp4::{Samples, Track, data_header, file_type, moov};
 use crate::media::mp4_read::VideoIndex;
 use crate::{Rate, ReadError};
@@ -88,7 +89,7 @@ pub(crate) fn write_to(clips: &[Clip], fps: Rate, to: &Path, out: &mut impl Writ
         let failed = |source| ReadError::Io { path: clip.path.clone(), source };
         let mut file = match opened.take() {
             Some((path, file)) if path == clip.path => file,
-            _ => File::open(&clip.path).map_err(failed)?,
+            _ => input::open(&clip.path)?,
         };
         let mut bytes = Vec::new();
         for run in runs(&clip.samples) {

@@ -17,8 +17,12 @@ use parquet::file::metadata::{ColumnChunkMetaData, FileMetaData, ParquetMetaData
 use parquet::schema::types::SchemaDescPtr;
 
 use super::ToolError;
+use crate::RecordError;
 use crate::commit::io_error;
-use crate::{ReadError, RecordError};
+use crate::format::input;
+
+/// Bytes of a file that is mended: it is held in memory.
+const LARGEST_TABLE: u64 = 4 << 30;
 
 /// A column without lists below it, and its values a row.
 struct Leaf {
@@ -44,7 +48,7 @@ struct Group {
 /// Writes to `to` what can be read of the file at `from`, whose schema is `schema` and whose leaves have
 /// so many values a row. Answers the rows of each row group.
 pub(crate) fn restore(from: &Path, schema: &arrow::datatypes::Schema, values_a_row: &[u64], to: &Path) -> Result<Vec<u64>, ToolError> {
-    let bytes = std::fs::read(from).map_err(|source| ReadError::Io { path: from.to_owned(), source })?;
+    let bytes = input::read(from, LARGEST_TABLE)?;
     let pages = pages(&bytes);
     let leaves: Vec<Leaf> = values_a_row.iter().map(|values_a_row| Leaf { values_a_row: *values_a_row }).collect();
     let groups = groups(&pages, &leaves);

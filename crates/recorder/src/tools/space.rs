@@ -33,7 +33,10 @@ impl Space {
 /// About how many bytes are written for `assembly`.
 pub(super) fn needed_bytes(assembly: &Assembly, sharing: Sharing) -> Result<u64, ReadError> {
     let mut bytes = 0;
-    let shared = |whole: BTreeMap<usize, WholeFile>| if sharing.clones || sharing.links { whole } else { BTreeMap::new() };
+    let shared = |mut whole: BTreeMap<usize, WholeFile>| {
+        whole.retain(|_, file| sharing.shares(&file.path));
+        whole
+    };
     for (key, feature) in &assembly.features {
         let pixels: u64 = feature["shape"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_u64).product();
         let was_video = assembly.sources[0].features()[key.as_str()]["dtype"] == "video";
@@ -56,8 +59,8 @@ pub(super) fn needed_bytes(assembly: &Assembly, sharing: Sharing) -> Result<u64,
     tables.retain(|first, file| unchanged(*first) && unchanged(*first + file.parts - 1));
     bytes += shares(assembly, &tables, |episode| Some(episode.data_path.clone()));
     for source in &assembly.sources {
-        let small = files_of(source.root())?.into_iter().filter(|(path, _)| !path.starts_with(DATA) && !path.starts_with("videos"));
-        bytes += small.map(|(_, metadata)| metadata.len()).sum::<u64>();
+        let small = files_of(source.root())?.into_iter().filter(|found| !found.path.starts_with(DATA) && !found.path.starts_with("videos"));
+        bytes += small.map(|found| found.bytes()).sum::<u64>();
     }
     Ok(bytes)
 }

@@ -12,6 +12,7 @@ use sinew_core::Fnv1a;
 
 use super::ToolError;
 use crate::commit::FOLDER;
+use crate::format::input::{self, LARGEST_TEXT};
 use crate::format::schema::INFO;
 use crate::{DatasetReader, ReadError};
 
@@ -26,7 +27,7 @@ impl State {
     pub(crate) fn of(root: &Path) -> Result<Self, ReadError> {
         let mut digests: BTreeMap<String, Fnv1a> = BTreeMap::new();
         let name = |path: &Path| path.components().take(2).map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/");
-        for (path, metadata) in files_of(root)? {
+        for Found { path, metadata, .. } in files_of(root)? {
             let digest = digests.entry(name(&path)).or_default();
             digest.write(path.as_os_str().as_encoded_bytes());
             digest.write(&[0]);
@@ -36,7 +37,7 @@ impl State {
         }
         // Two commits may follow each other faster than a file's time can tell.
         let path = root.join(INFO);
-        digests.entry(INFO.to_owned()).or_default().write(&fs::read(&path).map_err(|source| ReadError::Io { path, source })?);
+        digests.entry(INFO.to_owned()).or_default().write(&input::read(&path, LARGEST_TEXT)?);
         Ok(Self(digests.into_iter().map(|(name, digest)| (name, digest.finish())).collect()))
     }
 
@@ -47,36 +48,77 @@ impl State {
     }
 }
 
-/// All files of the dataset in the folder `root` in the order of their names, relative to it, without
-/// what a recorder keeps there of its own. Links are followed.
-pub(crate) fn files_of(root: &Path) -> Result<Vec<(PathBuf, Metadata)>, ReadError> {
-    let mut files = files_below(root, Path::new(""), 0)?;
-    files.sort_by(|(one, _), (other, _)| one.cmp(other));
-    Ok(files)
+/// What a name in a dataset's folder stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A file, or a link to one of the dataset's own.
+    File,
+    /// A link to a file elsewhere.
+    Elsewhere,
+    /// A link to a folder or to nothing, a pipe, a socket or a device.
+    Other,
 }
 
-/// More folders in each other than any dataset has; ends what links to itself.
-const DEEPEST: usize = 12;
+/// A name in a dataset's folder.
+pub(crate) struct Found {
+    /// Relative to the folder.
+    pub(crate) path: PathBuf,
+    pub(crate) kind: Kind,
+    /// Of what a link leads to, where it leads to something.
+    pub(crate) metadata: Metadata,
+}
 
-fn files_below(root: &Path, below: &Path, depth: usize) -> Result<Vec<(PathBuf, Metadata)>, ReadError> {
+impl Found {
+    pub(crate) fn bytes(&self) -> u64 {
+        if self.kind == Kind::File { self.metadata.len() } else { 0 }
+    }
+}
+
+/// All names in the folder `root` of a dataset but those of folders, in their order, without what a recorder keeps
+/// there of its own. Links to folders are not followed.
+pub(crate) fn files_of(root: &Path) -> Result<Vec<Found>, ReadError> {
+    let failed = |source| ReadError::Io { path: root.to_owned(), source };
+    let own = fs::canonicalize(root).map_err(failed)?;
+    let mut homes = vec![own.clone()];
+    // In the Hub's cache files are links to `blobs`, which is beside `snapshots`.
+    homes.extend(own.parent().filter(|parent| parent.ends_with("snapshots")).and_then(|parent| Some(parent.parent()?.join("blobs"))));
+    let mut found = Vec::new();
+    find_below(root, Path::new(""), 0, &homes, &mut found)?;
+    found.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(found)
+}
+
+/// More folders in each other than any dataset has.
+const DEEPEST: usize = 64;
+
+fn find_below(root: &Path, below: &Path, depth: usize, homes: &[PathBuf], found: &mut Vec<Found>) -> Result<(), ReadError> {
     let folder = root.join(below);
     let failed = |source| ReadError::Io { path: folder.clone(), source };
-    let mut files = Vec::new();
     for entry in fs::read_dir(&folder).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
         if depth == 0 && name == FOLDER {
             continue;
         }
-        let relative = below.join(name);
-        // A link to nowhere is nobody's file.
-        let Ok(metadata) = fs::metadata(root.join(&relative)) else { continue };
-        if !metadata.is_dir() {
-            files.push((relative, metadata));
-        } else if depth < DEEPEST {
-            files.extend(files_below(root, &relative, depth + 1)?);
+        let path = below.join(name);
+        let full = root.join(&path);
+        let itself = fs::symlink_metadata(&full).map_err(|source| ReadError::Io { path: full.clone(), source })?;
+        if itself.is_dir() {
+            if depth == DEEPEST {
+                let what = format!("it has more than {DEEPEST} folders in each other");
+                return Err(ReadError::Invalid { path: full, what });
+            }
+            find_below(root, &path, depth + 1, homes, found)?;
+            continue;
         }
+        let target = if itself.is_symlink() { fs::metadata(&full).unwrap_or(itself) } else { itself };
+        let kind = match fs::canonicalize(&full) {
+            Ok(leads_to) if target.is_file() && homes.iter().any(|home| leads_to.starts_with(home)) => Kind::File,
+            Ok(_) if target.is_file() => Kind::Elsewhere,
+            _ => Kind::Other,
+        };
+        found.push(Found { path, kind, metadata: target });
     }
-    Ok(files)
+    Ok(())
 }
 
 /// A dataset that a plan is made of, and how it looked before it was read.

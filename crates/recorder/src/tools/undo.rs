@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::ToolError;
 use super::exchange::{beside, exchange, resolved};
 use super::output::held;
-use super::state::{State, files_of};
+use super::state::{Found, State, files_of};
 use crate::commit::disk::sync_folder;
 use crate::commit::{Staging, io_error, write_synced};
 use crate::format::info::read_info;
@@ -290,8 +290,8 @@ pub fn kept_for_undo(root: &Path) -> Result<Option<Kept>, ToolError> {
     }
     let (mut bytes, mut own_bytes) = (0, 0);
     let here = files_of(&root)?;
-    let shared: std::collections::BTreeSet<_> = here.iter().filter_map(|(_, metadata)| identity(metadata)).collect();
-    for (_, metadata) in files_of(&folder)? {
+    let shared: std::collections::BTreeSet<_> = here.iter().filter_map(|found| identity(&found.metadata)).collect();
+    for Found { metadata, .. } in files_of(&folder)? {
         bytes += metadata.len();
         let is_shared = identity(&metadata).is_some_and(|file| shared.contains(&file));
         own_bytes += if is_shared { 0 } else { metadata.len() };

@@ -14,6 +14,7 @@ use crate::format::card;
 use crate::format::columns::Columns;
 use crate::format::feature::{DatasetSchema, Feature};
 use crate::format::info::{is_linked, read_info};
+use crate::format::input;
 use crate::format::json::{pretty, pretty_stats, read_json, stats_line};
 use crate::format::layout::{Version, dataset_stats};
 use crate::format::marks::{self, Marks};
@@ -117,10 +118,7 @@ impl Dataset {
     /// What Sinew's own file says of the episodes, a JSON object a line; empty when there is none.
     pub(crate) fn log(&self) -> Result<String, ReadError> {
         let path = self.root.join(LOG);
-        match fs::read_to_string(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-            read => read.map_err(|source| ReadError::Io { path, source }),
-        }
+        if path.exists() { input::read_text(&path) } else { Ok(String::new()) }
     }
 
     /// One that exists, to be appended to in new files.

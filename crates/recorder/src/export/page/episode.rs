@@ -1,7 +1,6 @@
 //! What the page shows of an episode.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -12,6 +11,7 @@ use super::ticks::{AGE, Ticks};
 use crate::export::walk::is_own;
 use crate::export::{base64, names_of, to_jpeg};
 use crate::format::arrays::numbers;
+use crate::format::input;
 use crate::format::schema::{ACTION, is_camera, is_depth};
 use crate::media::mp4_read::{VideoIndex, descend, read_video};
 use crate::media::video_reader::TOLERANCE_S;
@@ -94,18 +94,14 @@ impl<'a> Episodes<'a> {
             let sizes = feature["shape"].as_array().map_or(&[][..], Vec::as_slice);
             let width = sizes.iter().fold(1, |width: u64, size| width.saturating_mul(size.as_u64().unwrap_or(u64::MAX)));
             if (1..=MOST_LINES as u64).contains(&width) && !matches!(feature["dtype"].as_str(), Some("string" | "language")) {
-                let names = names_of(feature);
+                let names = names_of(key, feature)?;
                 let units = names.iter().map(|name| options.units.get(name).cloned().unwrap_or_default()).collect();
                 features.push(Table { key: key.clone(), names, units });
             }
         }
         let cameras = reader.cameras().filter(|key| !is_depth(&reader.features()[*key])).collect();
         let notes = reader.file(LINES)?;
-        let notes = if notes.exists() {
-            fs::read_to_string(&notes).map_err(|source| ReadError::Io { path: notes, source })?
-        } else {
-            String::new()
-        };
+        let notes = if notes.exists() { input::read_text(&notes)? } else { String::new() };
         let notes = notes.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let notes = notes.filter_map(|note| Some((note["episode_index"].as_u64()?, note))).collect();
         Ok(Self { reader, options, features, ticks: Ticks::open(reader)?, cameras, notes, indices: BTreeMap::new() })

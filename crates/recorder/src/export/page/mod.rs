@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use self::episode::{Episodes, Pictures, Shown};
 use super::{base64, create_parent, remove_partial};
 use crate::commit::{create_folder, io_error, write_synced};
+use crate::format::json::read_json;
 use crate::format::schema::RIG;
 use crate::progress::{Progress, step};
 use crate::{DatasetReader, RecordError, ToolError};
@@ -44,7 +45,7 @@ const SCRIPTS: [&str; 4] = [include_str!("plots.js"), include_str!("pictures.js"
 
 /// The robot that Sinew recorded the dataset with, by the name of its description; LeRobot's datasets have none.
 pub fn recorded_robot(reader: &DatasetReader) -> Option<String> {
-    let rig: Value = serde_json::from_slice(&fs::read(reader.file(RIG).ok()?).ok()?).ok()?;
+    let rig = read_json(&reader.file(RIG).ok()?).ok()?;
     Some(rig["rig"]["robot"].as_str()?.to_owned())
 }
 

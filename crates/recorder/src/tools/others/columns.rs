@@ -10,9 +10,11 @@ use serde_json::{Value, json};
 
 use crate::format::arrays::{integers, strings, to_json};
 use crate::format::info::parquet_files;
+use crate::format::input;
 use crate::format::marks::{self, Marks};
 use crate::format::parquet_read::{footer, read_parquet};
 use crate::format::schema::EPISODES;
+use crate::format::stats::KEYS;
 use crate::tools::assembly::Assembly;
 use crate::{DatasetReader, ReadError, Version};
 
@@ -44,8 +46,17 @@ impl EpisodeColumn {
 /// Whether the format, or a writer of it, makes the column anew.
 fn is_known(name: &str) -> bool {
     const NAMES: [&str; 5] = ["episode_index", "tasks", "length", "dataset_from_index", "dataset_to_index"];
-    const BEGINNINGS: [&str; 4] = ["data/", "videos/", "stats/", "meta/episodes/"];
-    NAMES.contains(&name) || BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
+    const PLACES: [&str; 4] = ["chunk_index", "file_index", "from_timestamp", "to_timestamp"];
+    let last = name.rsplit('/').next().unwrap_or_default();
+    NAMES.contains(&name)
+        || ["data/", "videos/", "meta/episodes/"].iter().any(|tree| name.starts_with(tree)) && PLACES.contains(&last)
+        || name.starts_with("stats/") && KEYS.contains(&last)
+}
+
+/// Whether the column speaks of a feature that is not in the result.
+fn is_of_what_goes(name: &str, assembly: &Assembly) -> bool {
+    let of = name.strip_prefix("stats/").or_else(|| name.strip_prefix("videos/")).and_then(|rest| rest.rsplit_once('/'));
+    of.is_some_and(|(feature, _)| !assembly.features.contains_key(feature))
 }
 
 /// The columns of all parts of `assembly` in the form of its version.
@@ -63,6 +74,7 @@ pub(super) fn of(assembly: &Assembly, notes: &mut Vec<String>) -> Vec<EpisodeCol
         sources.push(columns);
     }
     let mut names: Vec<&String> = sources.iter().flat_map(BTreeMap::keys).collect();
+    names.retain(|name| !is_of_what_goes(name, assembly));
     names.sort_unstable();
     names.dedup();
     let mut columns = Vec::new();
@@ -136,7 +148,7 @@ fn add_marks(source: &DatasetReader, columns: &mut BTreeMap<String, Values>) {
 
 fn of_lines(source: &DatasetReader) -> Result<BTreeMap<String, Values>, ReadError> {
     let path = source.root().join("meta/episodes.jsonl");
-    let text = std::fs::read_to_string(&path).map_err(|source| ReadError::Io { path: path.clone(), source })?;
+    let text = input::read_text(&path)?;
     let mut columns: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
         let line: Value = serde_json::from_str(line).map_err(|source| ReadError::Json { path: path.clone(), source })?;

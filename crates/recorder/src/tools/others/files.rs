@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,19 +12,20 @@ use serde_json::Value;
 
 use super::between;
 use super::numbers::{Numbers, SUBTASKS};
-use crate::commit::{create_folder, write_synced};
+use crate::commit::{create_folder, io_error, write_synced};
 use crate::format::arrays::integers;
 use crate::format::cast::cast;
+use crate::format::input;
 use crate::format::marks::LINES;
 use crate::format::parquet_read::{footer, read_whole};
-use crate::format::schema::{DATA, EPISODES, INFO, RIG, STATS, TASKS, TICKS};
+use crate::format::schema::{DATA, EPISODES, EPISODES_21, EPISODES_STATS_21, INFO, RIG, STATS, TASKS, TASKS_21, TICKS};
 use crate::tools::ToolError;
 use crate::tools::assembly::Assembly;
 use crate::tools::columns::int64;
 use crate::tools::keep::Sharing;
 use crate::tools::rows::{close, table_writer};
-use crate::tools::state::files_of;
-use crate::{ReadError, RecordError};
+use crate::tools::state::{Found, Kind, files_of};
+use crate::{ReadError, RecordError, Version};
 
 /// A file of the result.
 #[derive(Clone)]
@@ -47,25 +49,35 @@ enum Way {
     Numbered,
     /// It says something of all rows together.
     Statistics,
+    /// A link to what is not the dataset's, or to nothing: it stays a link.
+    Link,
 }
 
 /// Larger files are not looked into.
 const MOST_BYTES: u64 = 64 << 20;
-/// The format's files below `meta` of all versions, and Sinew's own.
-const KNOWN: [&str; 8] = [INFO, STATS, TASKS, RIG, LINES, "meta/tasks.jsonl", "meta/episodes.jsonl", "meta/episodes_stats.jsonl"];
+/// The format's files below `meta`, and Sinew's own.
+const KNOWN: [&str; 4] = [INFO, STATS, RIG, LINES];
+const KNOWN_30: [&str; 1] = [TASKS];
+const KNOWN_2: [&str; 3] = [TASKS_21, EPISODES_21, EPISODES_STATS_21];
 /// What only goes with a dataset that stays in its place.
 const OF_THE_PLACE: [&str; 2] = [".git", ".cache"];
 
 impl OtherFile {
     pub(super) fn write(&self, assembly: &Assembly, root: &Path, sharing: Sharing) -> Result<(), ToolError> {
         let to = root.join(&self.path);
-        if !sharing.in_place && OF_THE_PLACE.iter().any(|folder| self.path.starts_with(folder)) {
+        let is_of_the_place = self.way == Way::Link || OF_THE_PLACE.iter().any(|folder| self.path.starts_with(folder));
+        if is_of_the_place && !sharing.in_place {
             return Ok(());
         }
         if let Some(parent) = to.parent() {
             create_folder(parent)?;
         }
         match self.way {
+            Way::Link => {
+                let from = assembly.sources[self.sources[0]].root().join(&self.path);
+                let target = fs::read_link(&from).map_err(io_error("reading the link", &from))?;
+                Ok(link(&target, &to).map_err(io_error("linking", &to))?)
+            }
             // People write to such files, so no two names stand for one.
             Way::AsItIs => {
                 let from = assembly.sources[self.sources[0]].root().join(&self.path);
@@ -81,7 +93,7 @@ impl OtherFile {
         let mut by_episode: BTreeMap<(usize, u64), Vec<Value>> = BTreeMap::new();
         for source in &self.sources {
             let path = assembly.sources[*source].root().join(&self.path);
-            let text = fs::read_to_string(&path).map_err(|source| ReadError::Io { path: path.clone(), source })?;
+            let text = input::read_text(&path)?;
             for line in text.lines().filter(|line| !line.trim().is_empty()) {
                 let line: Value = serde_json::from_str(line).map_err(|source| ReadError::Json { path: path.clone(), source })?;
                 by_episode.entry((*source, line["episode_index"].as_u64().unwrap_or(u64::MAX))).or_default().push(line);
@@ -149,18 +161,34 @@ fn renumbered(piece: &RecordBatch, number: u64, (old_first, new_first): (u64, u6
 /// Everything that is not the format's in the sources of `assembly`.
 pub(super) fn of(assembly: &Assembly, numbers: &Numbers, notes: &mut Vec<String>) -> Result<Vec<OtherFile>, ReadError> {
     let mut found: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();
-    let mut stray: Vec<String> = Vec::new();
+    let (mut stray, mut files): (Vec<String>, Vec<OtherFile>) = (Vec::new(), Vec::new());
     for (number, source) in assembly.sources.iter().enumerate() {
         let videos = |episode: &'_ crate::Episode| episode.videos.iter().map(|span| span.path.clone()).collect::<Vec<_>>();
         let known: BTreeSet<String> =
             source.episodes().iter().flat_map(|episode| videos(episode).into_iter().chain([episode.data_path.clone()])).collect();
         // What has no footer any more is read from a copy, and told of where it is repaired.
         let is_mended = source.episodes().iter().any(|episode| Path::new(&episode.data_path).is_absolute());
-        for (path, _) in files_of(source.root())? {
+        let of_version: &[&str] = if source.version() == Version::V30 { &KNOWN_30 } else { &KNOWN_2 };
+        for Found { path, kind, .. } in files_of(source.root())? {
             let name = path.to_string_lossy().into_owned();
-            let is_known =
-                known.contains(&name) || KNOWN.contains(&name.as_str()) || [TICKS, EPISODES].iter().any(|tree| path.starts_with(tree));
+            let is_table = path.extension().is_some_and(|kind| kind == "parquet");
+            let is_known = known.contains(&name)
+                || KNOWN.contains(&name.as_str())
+                || of_version.contains(&name.as_str())
+                || is_table && [TICKS, EPISODES].iter().any(|tree| path.starts_with(tree))
+                || ["data", "videos", "meta"].contains(&name.as_str());
             if is_known {
+                continue;
+            }
+            if kind != Kind::File {
+                let is_link = source.root().join(&path).is_symlink();
+                notes.push(match kind {
+                    _ if is_link => format!("{name} is a link out of the dataset: it stays one in place, and is left out elsewhere"),
+                    _ => format!("{name} is left out: it is no file"),
+                });
+                if is_link {
+                    files.push(OtherFile { path, way: Way::Link, sources: vec![number] });
+                }
                 continue;
             }
             let of_rows = path.starts_with(DATA) || path.starts_with("videos");
@@ -178,7 +206,6 @@ pub(super) fn of(assembly: &Assembly, numbers: &Numbers, notes: &mut Vec<String>
         let more = if stray.len() > 1 { format!(" and {} more files are", stray.len() - 1) } else { " is".to_owned() };
         notes.push(format!("{first}{more} left out: no episode is in it"));
     }
-    let mut files = Vec::new();
     let mut opaque: Vec<String> = Vec::new();
     for (path, sources) in found {
         let name = path.display().to_string();
@@ -188,6 +215,7 @@ pub(super) fn of(assembly: &Assembly, numbers: &Numbers, notes: &mut Vec<String>
         let way = way(assembly, &path, &sources);
         match way {
             Way::Lines | Way::Table => notes.push(format!("{name} is numbered anew with the episodes")),
+            Way::Link => {}
             Way::Numbered => {
                 notes.push(format!("{name} is left out: it speaks of episodes by number, which change, in a form that is not known"))
             }
@@ -220,7 +248,7 @@ pub(super) fn of(assembly: &Assembly, numbers: &Numbers, notes: &mut Vec<String>
 
 /// What has to be done with a file.
 fn way(assembly: &Assembly, path: &Path, sources: &[usize]) -> Way {
-    if assembly.renumbers_nothing() || path.components().count() == 1 {
+    if assembly.renumbers_nothing() {
         return Way::AsItIs;
     }
     let of_first = assembly.sources[sources[0]].root().join(path);
@@ -233,13 +261,15 @@ fn way(assembly: &Assembly, path: &Path, sources: &[usize]) -> Way {
     match kind.as_str() {
         "parquet" if footer(&of_first).is_ok_and(|(_, footer)| footer.schema().field_with_name("episode_index").is_ok()) => Way::Table,
         "jsonl" if is_small => {
-            let text = fs::read_to_string(&of_first).unwrap_or_default();
-            let mut lines = text.lines().filter(|line| !line.trim().is_empty());
             let is_numbered = |line: &str| serde_json::from_str::<Value>(line).is_ok_and(|line| line["episode_index"].is_u64());
-            if !text.trim().is_empty() && lines.all(is_numbered) { Way::Lines } else { Way::AsItIs }
+            let all_are = |source: &usize| {
+                let text = input::read_text(&assembly.sources[*source].root().join(path)).unwrap_or_default();
+                !text.trim().is_empty() && text.lines().filter(|line| !line.trim().is_empty()).all(is_numbered)
+            };
+            if sources.iter().all(all_are) { Way::Lines } else { Way::AsItIs }
         }
-        "json" if is_small => {
-            let text = fs::read_to_string(&of_first).unwrap_or_default();
+        "json" if is_small && path.components().count() > 1 => {
+            let text = input::read_text(&of_first).unwrap_or_default();
             let value: Value = serde_json::from_str(&text).unwrap_or_default();
             if speaks_of_episodes(&value) { Way::Numbered } else { Way::AsItIs }
         }
@@ -256,21 +286,57 @@ fn speaks_of_episodes(value: &Value) -> bool {
     }
 }
 
+fn same_bytes(one: &Path, other: &Path) -> Result<bool, ReadError> {
+    const PIECE: u64 = 1 << 20;
+    let (mut first, mut second) = (input::open(one)?, input::open(other)?);
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    loop {
+        for (path, file, bytes) in [(one, &mut first, &mut left), (other, &mut second, &mut right)] {
+            bytes.clear();
+            file.take(PIECE).read_to_end(bytes).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
+        }
+        if left != right || left.is_empty() {
+            return Ok(left == right);
+        }
+    }
+}
+
+#[cfg(unix)]
+fn link(target: &Path, at: &Path) -> std::io::Result<()> {
+    std::os::unix::fs::symlink(target, at)
+}
+
+#[cfg(not(unix))]
+fn link(_: &Path, _: &Path) -> std::io::Result<()> {
+    Err(std::io::ErrorKind::Unsupported.into())
+}
+
 /// In which sources a file is not the same; `None` where it is in all.
 fn differs(assembly: &Assembly, path: &Path, sources: &[usize]) -> Result<Option<String>, ReadError> {
     if let Some(without) = (0..assembly.sources.len()).find(|number| !sources.contains(number)) {
         return Ok(Some(format!("{} has none", assembly.sources[without].root().display())));
     }
     let full = |source: usize| assembly.sources[source].root().join(path);
-    let read = |path: PathBuf| fs::read(&path).map_err(|source| ReadError::Io { path, source });
     let length = |path: &Path| fs::metadata(path).map(|metadata| metadata.len()).ok();
     for other in &sources[1..] {
         let (one, two) = (full(sources[0]), full(*other));
-        if length(&one) != length(&two) || read(one)? != read(two)? {
+        if length(&one) != length(&two) || !same_bytes(&one, &two)? {
             return Ok(Some(format!("it is not the same in {}", between(assembly, sources[0], *other))));
         }
     }
     Ok(None)
+}
+
+/// As `episode_000003.json` has.
+fn name_has_a_number(path: &Path) -> bool {
+    path.file_stem().is_some_and(|stem| stem.to_string_lossy().contains(|c: char| c.is_ascii_digit()))
+}
+
+/// Below the root there are data of any kind; beside a card and a licence there may be tables.
+fn kind_may_number(path: &Path) -> bool {
+    const TABLES: [&str; 5] = ["csv", "tsv", "jsonl", "parquet", "json"];
+    let kind = path.extension().map(|kind| kind.to_string_lossy().to_lowercase()).unwrap_or_default();
+    path.components().count() > 1 || TABLES.contains(&kind.as_str())
 }
 
 /// Says of a file that is kept as it is what may not be right in it any more.
@@ -279,14 +345,15 @@ fn opaque_or_named(assembly: &Assembly, path: &Path, sources: &[usize], opaque: 
     let name = path.display().to_string();
     let is_json = path.extension().is_some_and(|kind| kind == "json");
     if is_json {
-        let text = fs::read_to_string(source.root().join(path)).unwrap_or_default();
+        let text = input::read_text(&source.root().join(path)).unwrap_or_default();
         let gone = source.features().keys().filter(|key| !assembly.features.contains_key(*key));
         for key in gone.filter(|key| text.contains(key.as_str())) {
             notes.push(format!("{name} is kept as it is, and names {key}, which goes"));
         }
     }
     // What is in words for people, and what an index into a list of words says, speaks of no episode.
-    let is_of_data = !is_json && path.components().count() > 1 && !OF_THE_PLACE.iter().any(|folder| path.starts_with(folder));
+    let is_of_data =
+        (!is_json || name_has_a_number(path)) && kind_may_number(path) && !OF_THE_PLACE.iter().any(|folder| path.starts_with(folder));
     if is_of_data && path != Path::new(SUBTASKS) && !assembly.renumbers_nothing() {
         opaque.push(name);
     }

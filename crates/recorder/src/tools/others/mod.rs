@@ -5,7 +5,6 @@ mod columns;
 mod files;
 mod numbers;
 
-use std::fs;
 use std::path::Path;
 
 use arrow::array::ArrayRef;
@@ -18,11 +17,16 @@ use super::ToolError;
 use super::assembly::Assembly;
 use super::keep::Sharing;
 use super::side::keeps_rows;
-use crate::Version;
 use crate::commit::{create_folder, write_synced};
 use crate::format::info::parquet_files;
+use crate::format::input::{self, LARGEST_TEXT};
+use crate::format::json::read_json;
 use crate::format::parquet_read::footer;
-use crate::format::schema::{DATA, INFO, RIG, STATS, TICKS};
+use crate::format::schema::{DATA, INFO, RIG, STATS, TASKS, TICKS};
+use crate::format::stats::KEYS;
+use crate::format::tasks::Tasks;
+use crate::tools::verify::TASKS_OUT_OF_ORDER;
+use crate::{ReadError, Version};
 
 /// What goes with a result.
 #[derive(Clone, Default)]
@@ -65,6 +69,7 @@ impl Others {
             });
         }
         undeclared_columns(assembly, notes);
+        assembly.sources.iter().try_for_each(|source| more_than_the_format(source, notes))?;
         Ok(others)
     }
 
@@ -103,7 +108,8 @@ impl Others {
         }
         self.numbers.write(root)?;
         // What the rig was, if it was the same throughout.
-        let rigs: Vec<Option<Vec<u8>>> = assembly.sources.iter().map(|source| fs::read(source.root().join(RIG)).ok()).collect();
+        let rigs: Vec<Option<Vec<u8>>> =
+            assembly.sources.iter().map(|source| input::read(&source.root().join(RIG), LARGEST_TEXT).ok()).collect();
         if let Some(Some(rig)) = rigs.first().filter(|first| rigs.iter().all(|rig| rig == *first)) {
             write_synced(&root.join(RIG), rig)?;
         }
@@ -156,6 +162,31 @@ fn info_keys(assembly: &Assembly, notes: &mut Vec<String>) -> Map<String, Value>
         None => {}
     }
     kept
+}
+
+/// What the tables of tasks and statistics hold beside what the format has there, and what is only in the wrong order.
+fn more_than_the_format(source: &super::state::Origin, notes: &mut Vec<String>) -> Result<(), ReadError> {
+    if source.version() == Version::V30 && source.root().join(TASKS).exists() {
+        let (_, footer) = footer(&source.root().join(TASKS))?;
+        let names = footer.schema().fields().iter().map(|field| field.name().as_str());
+        let more = names.filter(|name| !["task_index", "task"].contains(name) && !name.starts_with("__index_level"));
+        // A table may call its sentences otherwise.
+        let has_task = footer.schema().field_with_name("task").is_ok();
+        notes.extend(more.filter(|_| has_task).map(|name| format!("the column {name} of {TASKS} is left out")));
+        if !Tasks::is_in_order(source.root())? {
+            notes.push(format!("{TASKS}: {TASKS_OUT_OF_ORDER}"));
+        }
+    }
+    let stats = source.root().join(STATS);
+    let stats = if stats.exists() { read_json(&stats)? } else { Value::Null };
+    for (feature, values) in stats.as_object().into_iter().flatten() {
+        let keys = values.as_object().into_iter().flat_map(Map::keys).filter(|key| !KEYS.contains(&key.as_str()));
+        match source.features().contains_key(feature) {
+            true => notes.extend(keys.map(|key| format!("{key} of {feature} in {STATS} is left out"))),
+            false => notes.push(format!("{feature} in {STATS} is left out: it is no feature")),
+        }
+    }
+    Ok(())
 }
 
 /// Columns of rows that info.json does not declare can't go with them. A few files tell.

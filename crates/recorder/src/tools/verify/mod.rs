@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::commit::{COMMIT, FOLDER, is_pending};
+use crate::format::schema::TASKS;
+use crate::format::tasks::Tasks;
 use crate::progress::{Progress, step};
-use crate::{DatasetReader, ReadError, ToolError};
+use crate::{DatasetReader, ReadError, ToolError, Version};
 
 pub(crate) use rows::of_feature;
 
@@ -58,6 +60,10 @@ impl std::fmt::Display for Warning {
         }
     }
 }
+
+/// LeRobot takes the words of task i from row i, whatever number stands there.
+pub(super) const TASKS_OUT_OF_ORDER: &str =
+    "its rows are not in the order of task_index; LeRobot 0.6.1 goes by the row and reads other words, until an edit puts them in order";
 
 /// What was found in a dataset.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -130,6 +136,9 @@ pub fn examine(root: &Path, deep: bool, progress: &mut Progress<'_>) -> Result<R
         return Ok(report);
     }
     rows::check_files(&reader, &mut report)?;
+    if reader.version() == Version::V30 && !Tasks::is_in_order(root)? {
+        report.warn(TASKS, TASKS_OUT_OF_ORDER, None);
+    }
     let mut stored = reader.episode_stats()?;
     let total = reader.episodes().len() as u64;
     let mut sums = statistics::Sums::default();

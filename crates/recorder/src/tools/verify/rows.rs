@@ -101,7 +101,13 @@ pub(super) fn check_episode(reader: &DatasetReader, episode: &Episode, report: &
         let width: u64 = shape.iter().filter_map(|size| size.as_u64()).product();
         let usable = match dtype {
             "language" | "image" => arrow::array::Array::null_count(column) == 0,
-            "string" => strings(column).is_some() && arrow::array::Array::null_count(column) == 0,
+            "string" => {
+                let nulls = arrow::array::Array::null_count(column);
+                if nulls > 0 {
+                    report.warn(path, format!("episode {number}: {key} has no text in {nulls} rows, which is read as an empty one"), None);
+                }
+                strings(column).is_some()
+            }
             _ => match numbers(column) {
                 Some((values, found)) if found as u64 == width => {
                     if let Some(at) = values.iter().position(|value| !value.is_finite()) {
