@@ -5,14 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringArray};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::ReadError;
 use crate::format::arrays::{integers, strings};
 use crate::format::info::parquet_files;
 use crate::format::input;
+use crate::format::json::read_lines;
 use crate::format::parquet_read::{footer, read_parquet};
-use crate::format::schema::EPISODES;
+use crate::format::schema::{EPISODES, EPISODES_21};
 
 /// Sinew's own file: a line an episode.
 pub(crate) const LINES: &str = "meta/sinew_episodes.jsonl";
@@ -76,6 +78,22 @@ pub(crate) fn notes(root: &Path) -> Result<BTreeMap<u64, Map<String, Value>>, Re
     Ok(notes)
 }
 
+/// What the older versions' table of episodes says, where the columns have become keys.
+fn of_lines(root: &Path) -> Result<BTreeMap<u64, Marks>, ReadError> {
+    #[derive(Deserialize)]
+    struct Line {
+        episode_index: u64,
+        #[serde(rename = "sinew/success")]
+        success: Option<bool>,
+        #[serde(rename = "sinew/reason")]
+        reason: Option<String>,
+    }
+    let path = root.join(EPISODES_21);
+    let lines: Vec<Line> = if path.exists() { read_lines(&path)? } else { Vec::new() };
+    let marked = lines.into_iter().filter(|line| line.success.is_some() || line.reason.is_some());
+    Ok(marked.map(|line| (line.episode_index, Marks { success: line.success, reason: line.reason })).collect())
+}
+
 /// How each episode of the dataset in the folder `root` ended, as far as that is known. The table counts
 /// before the file, since other programs carry its columns along.
 ///
@@ -85,6 +103,7 @@ pub(crate) fn marks(root: &Path) -> Result<BTreeMap<u64, Marks>, ReadError> {
     let noted = notes(root)?.into_iter().filter_map(|(episode, note)| Some((episode, Marks::of_note(&note)?)));
     let mut marks: BTreeMap<u64, Marks> = noted.collect();
     if !root.join(EPISODES).exists() {
+        marks.extend(of_lines(root)?);
         return Ok(marks);
     }
     for path in parquet_files(&root.join(EPISODES))? {

@@ -353,6 +353,7 @@ fn how_an_episode_ended_goes_with_it_and_chooses_it() {
         plan_convert(from, &conversion).unwrap().run(&Output::Folder(to.to_owned()), &mut go_on).unwrap();
     };
     convert(&root, &older, Version::V21);
+    assert_eq!(ends(&older), wanted);
     convert(&older, &again, Version::V30);
     assert_eq!(ends(&again), wanted);
     assert_whole(&again);
