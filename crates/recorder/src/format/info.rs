@@ -217,7 +217,12 @@ pub(crate) fn parquet_files(tree: &Path) -> Result<Vec<std::path::PathBuf>, Read
     Ok(files)
 }
 
-/// Whether the dataset in the folder `root` is made of links, as those in the Hub's cache are.
+/// Whether the dataset in the folder `root` is made of links, as those in the Hub's cache mostly are, or lies in it:
+/// `datasets--NAME/snapshots/REVISION`.
 pub(crate) fn is_linked(root: &Path) -> bool {
-    fs::symlink_metadata(root.join(INFO)).is_ok_and(|metadata| metadata.is_symlink())
+    let full = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
+    let snapshots = full.parent().filter(|parent| parent.ends_with("snapshots"));
+    let repository = snapshots.and_then(|snapshots| snapshots.parent()?.file_name());
+    repository.is_some_and(|name| name.to_string_lossy().starts_with("datasets--"))
+        || fs::symlink_metadata(root.join(INFO)).is_ok_and(|metadata| metadata.is_symlink())
 }
