@@ -190,6 +190,20 @@ mod tests {
         assert_eq!(said(&other), one);
     }
 
+    #[test]
+    fn a_sticky_folder_keeps_what_belongs_to_others() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("dataset");
+        fs::create_dir(&root).unwrap();
+        let metadata = |path: &Path| fs::metadata(path).unwrap();
+        let owner = metadata(&root).uid();
+        assert!(!keeps_others(&metadata(folder.path()), &metadata(&root), owner + 1));
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+        let keeps = |user| keeps_others(&metadata(folder.path()), &metadata(&root), user);
+        assert!(keeps(owner + 1) && !keeps(owner) && !keeps(0));
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn what_can_t_be_replaced_is_told() {

@@ -140,7 +140,7 @@ pub(super) fn replace(
     let has_happened = are_at(new, root);
     let finished = match has_happened {
         true => finish(root, new, &draft),
-        false if held.is_at(root) => remove_if_there(&draft),
+        false if held.is_at(root) || also_held.is_at(new) => remove_if_there(&draft),
         // A disk that refuses even to move it back; the next operation sees what is where.
         false => Ok(()),
     };
