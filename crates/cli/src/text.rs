@@ -6,6 +6,7 @@ use std::io::{StderrLock, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+pub use sinew_recorder::bytes_in_words as bytes;
 
 /// A line on stdout like `println!`, but a reader who has gone away (`sinew ... | head`) ends nothing: a
 /// session goes on, and above all it ends in order. What a terminal would obey is shown instead.
@@ -118,16 +119,6 @@ pub fn count(n: u64) -> String {
         1_000..1_000_000 => format!("{:.1} k", n as f64 / 1e3),
         1_000_000..1_000_000_000 => format!("{:.1} M", n as f64 / 1e6),
         _ => format!("{:.2} G", n as f64 / 1e9),
-    }
-}
-
-/// Bytes as "1.2 MB".
-pub fn bytes(n: u64) -> String {
-    match n {
-        0..1_000 => format!("{n} B"),
-        1_000..1_000_000 => format!("{:.1} kB", n as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", n as f64 / 1e6),
-        _ => format!("{:.2} GB", n as f64 / 1e9),
     }
 }
 

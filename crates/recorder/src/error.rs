@@ -13,6 +13,12 @@ pub enum RecordError {
     /// Another process writes this dataset.
     #[error("opening the dataset {} for writing: another process is recording into it", root.display())]
     Busy { root: PathBuf },
+    /// It is what was in a dataset's place before the last change, kept to be brought back.
+    #[error(
+        "opening {} for writing: it is what is kept to undo the last change of {}, and goes with the next one; open that instead (`cd` to it again, if you were in it)",
+        root.display(), dataset.display()
+    )]
+    Kept { root: PathBuf, dataset: PathBuf },
     /// Another program has written a file since this one read it; nothing was changed.
     #[error("committing to the dataset: {} was changed by another program in the meantime; nothing of it was overwritten", path.display())]
     Changed { path: PathBuf },

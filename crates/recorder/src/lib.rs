@@ -127,8 +127,9 @@ pub use read::DepthImage;
 pub use read::{DatasetReader, EpisodeStats, Fetch, Images, Item, Loader, Values, Windows};
 pub use tools::{
     CameraForm, Condition, Contents, Conversion, Fault, Kept, Mend, Output, Plan, PlannedResult, Report, ShortVideo, Space, ToolError,
-    UndoPlan, Warning, examine, forget_undo, kept_for_undo, plan_convert, plan_delete, plan_merge, plan_remove_features, plan_rename_task,
-    plan_repair, plan_split, plan_split_by_share, plan_split_chosen, plan_stats, plan_undo, select_episodes, undo, verify, verify_with,
+    UndoPlan, Warning, bytes_in_words, examine, forget_undo, kept_for_undo, plan_convert, plan_delete, plan_merge, plan_remove_features,
+    plan_rename_task, plan_repair, plan_split, plan_split_by_share, plan_split_chosen, plan_stats, plan_undo, select_episodes, undo,
+    verify, verify_with,
 };
 pub use write::options::{Layout, Overload, RecorderOptions, VideoOptions};
 pub use write::recorder::DatasetRecorder;

@@ -76,7 +76,7 @@ impl Lock {
     }
 
     /// Whether all three still go by the names by which they were found.
-    fn is_at(&self, root: &Path) -> Result<bool, Errno> {
+    pub(crate) fn is_at(&self, root: &Path) -> Result<bool, Errno> {
         let same = |one: &dyn AsFd, other: Result<Stat, Errno>| -> Result<bool, Errno> {
             let one = fstat(one.as_fd())?;
             match other {
@@ -88,6 +88,16 @@ impl Lock {
         Ok(same(&self.root, statat(CWD, root, AtFlags::empty()))?
             && same(&self.folder, statat(&self.root, FOLDER, AtFlags::SYMLINK_NOFOLLOW))?
             && same(&self.file, statat(&self.folder, LOCK, AtFlags::SYMLINK_NOFOLLOW))?)
+    }
+
+    /// Whether `.sinew` holds `name`, wherever the dataset's folder is by now.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// Empties the folder that is held but for `.sinew`.
+    pub(crate) fn empty(&self) -> io::Result<()> {
+        Ok(remove_all_but(&self.root, FOLDER)?)
     }
 
     /// Removes `.sinew`, wherever the dataset's folder is by now, and gives the dataset free.
@@ -137,6 +147,15 @@ fn remove_all_but(folder: &OwnedFd, kept: &str) -> Result<(), Errno> {
         }
     }
     Ok(())
+}
+
+/// The dataset for which the folder `root` is kept, to be brought back by `undo`; `None` where it is no such folder.
+/// The file that says what it is is beside it.
+pub(crate) fn kept_for(root: &Path) -> Option<PathBuf> {
+    let root = std::fs::canonicalize(root).ok()?;
+    let name = root.file_name()?.to_str()?;
+    let dataset = name.strip_prefix('.')?.strip_suffix(".undo")?;
+    root.with_file_name(format!("{name}.json")).exists().then(|| root.with_file_name(dataset))
 }
 
 /// Where `relative` is in the dataset `root`.

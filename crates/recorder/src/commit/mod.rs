@@ -25,7 +25,7 @@ use lock::Lock;
 use log::{Log, Made, Stamp, Step, bytes_at};
 
 pub(crate) use disk::{OutFile, create_folder, io_error, write_synced};
-pub(crate) use lock::{FOLDER, inside};
+pub(crate) use lock::{FOLDER, inside, kept_for};
 
 pub(crate) const COMMIT: &str = "commit";
 const STAGE: &str = "stage";
@@ -65,7 +65,18 @@ pub(crate) struct Staging {
 impl Staging {
     /// Locks the dataset at `root`, then completes or removes what a killed process left, except for
     /// an unfinished episode. Says whether there was something.
+    ///
+    /// # Errors
+    /// When another process has it, it is what is kept of another dataset, or the disk refuses.
     pub(crate) fn open(root: &Path) -> Result<(Self, bool), RecordError> {
+        match kept_for(root) {
+            Some(dataset) => Err(RecordError::Kept { root: root.to_owned(), dataset }),
+            None => Self::open_any(root),
+        }
+    }
+
+    /// The same for tools, which may also have what is kept of a dataset.
+    pub(crate) fn open_any(root: &Path) -> Result<(Self, bool), RecordError> {
         let mut staging = Self {
             root: root.to_owned(),
             lock: Some(Lock::take(root)?),
@@ -81,6 +92,16 @@ impl Staging {
         staging.settle()?;
         staging.clear()?;
         Ok((staging, had_something))
+    }
+
+    /// Whether what is held is what goes by the name `path` now.
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
+        self.lock.as_ref().is_some_and(|lock| lock.is_at(path).unwrap_or(false))
+    }
+
+    /// Removes everything in the folder that is held but for what a recorder keeps there of its own.
+    pub(crate) fn empty(&self) -> Result<(), RecordError> {
+        self.lock.as_ref().map_or(Ok(()), |lock| lock.empty().map_err(io_error("emptying", &self.root)))
     }
 
     fn folder(&self) -> PathBuf {
@@ -291,12 +312,16 @@ impl Staging {
 
     /// Removes what is of no more use. A commit that is not yet in place and an unfinished episode stay.
     fn leave(&mut self) -> Result<(), RecordError> {
-        // The dataset may go by another name by now, but not while something is left to do.
-        self.settle()?;
-        if self.in_doubt || [COMMIT, EPISODE].iter().any(|name| self.folder().join(name).exists()) {
-            return Ok(());
+        // Another dataset may be at its place by now: nothing is done there.
+        if self.is_at(&self.root) {
+            self.settle()?;
+        } else if let Some(settling) = self.settling.take() {
+            drop(settling.join());
         }
         let Some(lock) = self.lock.take() else { return Ok(()) };
+        if self.in_doubt || [COMMIT, EPISODE].iter().any(|name| lock.has(name)) {
+            return Ok(());
+        }
         lock.remove().map_err(io_error("removing", &self.folder()))
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod injected;
 mod model;
 mod odd;
 mod overload;
+mod placing;
 mod power;
 mod reading;
 mod repairing;

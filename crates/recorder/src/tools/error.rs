@@ -25,7 +25,7 @@ pub enum ToolError {
     #[error("undoing the last change of {}: {what}, and would go", root.display())]
     Newer { root: PathBuf, what: String },
     /// There is not room for the result, so it was not begun.
-    #[error("writing {}: about {} MB are needed there, but {} MB are free", root.display(), space.needed_bytes.div_ceil(1_000_000), space.free_bytes.unwrap_or(0) / 1_000_000)]
+    #[error("writing {}: {space}", root.display())]
     Space { root: PathBuf, space: Space },
     /// The progress callback asked to stop.
     #[error("stopped; nothing was changed")]

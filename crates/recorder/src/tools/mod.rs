@@ -15,6 +15,7 @@ mod operations;
 mod others;
 mod output;
 mod pages;
+mod place;
 mod plan;
 mod repair;
 pub(crate) mod rows;
@@ -33,11 +34,12 @@ pub use operations::{
     plan_stats,
 };
 pub use output::Output;
+pub use place::Contents;
 pub use plan::{Plan, PlannedResult};
 pub use repair::{ShortVideo, plan_repair};
 pub use select::{Condition, select_episodes};
-pub use space::Space;
-pub use undo::{Contents, Kept, UndoPlan, forget_undo, kept_for_undo, plan_undo, undo};
+pub use space::{Space, bytes_in_words};
+pub use undo::{Kept, UndoPlan, forget_undo, kept_for_undo, plan_undo, undo};
 pub use verify::{Fault, Mend, Report, Warning, examine, verify, verify_with};
 
 use crate::{Version, VideoOptions};

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::ToolError;
-use super::exchange::{beside, is_mount_point, resolved, sync_tree, why_not_in_place};
+use super::exchange::{beside, is_mount_point, is_within, must_be_movable, resolved, sync_tree, why_not_in_place};
 use super::keep::{Sharing, free_bytes};
+use super::place::{BUILDING, replace, settle};
 use super::plan::PlannedResult;
 use super::space::{Space, needed_bytes as needed_by};
 use super::state::Origin;
-use super::undo::replace;
+use crate::RecordError;
 use crate::commit::{Staging, create_folder, io_error};
 use crate::format::schema::INFO;
 use crate::progress::Progress;
@@ -26,45 +28,92 @@ pub enum Output {
     Folder(PathBuf),
 }
 
-/// A folder beside a dataset that is removed when this goes out of scope, unless it was moved.
-pub(crate) struct Scratch(PathBuf);
+/// A folder beside a dataset that one process holds. It is removed when this goes out of scope, unless it was moved.
+pub(crate) struct Scratch {
+    path: PathBuf,
+    held: Staging,
+}
+
+/// How often a folder is made that another process removes at the same time.
+const TRIES: usize = 10;
 
 impl Scratch {
     /// Makes it, empty, with `what` in its name.
     pub(crate) fn beside(root: &Path, what: &str) -> Result<Self, ToolError> {
         let path = beside(&resolved(root)?, what);
-        if path.exists() {
-            fs::remove_dir_all(&path).map_err(io_error("removing", &path))?;
+        let mut held = Self::hold(&path);
+        for _ in 1..TRIES {
+            match &held {
+                Err(RecordError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => held = Self::hold(&path),
+                _ => break,
+            }
         }
-        create_folder(&path)?;
-        Ok(Self(path))
+        match held {
+            Ok(held) => {
+                // What a killed process left.
+                held.empty()?;
+                Ok(Self { path, held })
+            }
+            Err(RecordError::Busy { .. }) => {
+                let why = format!("another process is doing so right now, in {}; nothing was changed", path.display());
+                Err(ToolError::Plan { what: format!("write to {}", root.display()), why })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn hold(path: &Path) -> Result<Staging, RecordError> {
+        create_folder(path)?;
+        Ok(Staging::open(path)?.0)
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if self.0.exists() {
-            fs::remove_dir_all(&self.0)
-                .unwrap_or_else(|error| tracing::warn!(path = %self.0.display(), %error, "an unfinished result stays"));
+        // Something else may have its name by now.
+        if self.held.is_at(&self.path) {
+            fs::remove_dir_all(&self.path)
+                .unwrap_or_else(|error| tracing::warn!(path = %self.path.display(), %error, "an unfinished result stays"));
         }
     }
 }
 
-/// Makes all of `results`, checks that each is a whole dataset, and puts them at `target` at once: each
-/// in the folder of its name.
-pub(super) fn build_folder(target: &Path, results: &[PlannedResult], progress: &mut Progress<'_>) -> Result<(), ToolError> {
+/// Refuses a folder for `results` that holds something, can't be replaced, or is in a source or around one.
+pub(super) fn must_take(target: &Path, results: &[PlannedResult]) -> Result<(), ToolError> {
+    let refused = |why: String| Err(ToolError::Plan { what: format!("write to {}", target.display()), why });
+    for source in results.iter().flat_map(|result| &result.assembly.sources) {
+        let root = source.root();
+        if is_within(target, root) {
+            return refused(format!("it is in the dataset {} itself; name a folder outside of it", root.display()));
+        }
+        if target.exists() && is_within(root, target) {
+            return refused(format!("the dataset {} is in it; name another folder", root.display()));
+        }
+    }
     if let Some(entry) = fs::read_dir(target).ok().and_then(|mut entries| entries.next()) {
         let found = entry.map_or_else(|error| error.to_string(), |entry| entry.file_name().to_string_lossy().into_owned());
         return Err(ToolError::NotEmpty { root: target.to_owned(), found });
     }
     if is_mount_point(target) {
-        let why = "it is a mount point, which can't be replaced; name a folder in it".to_owned();
-        return Err(ToolError::Plan { what: format!("write to {}", target.display()), why });
+        return refused("it is a mount point, which can't be replaced; name a folder in it".to_owned());
     }
+    Ok(())
+}
+
+/// Refuses a dataset that can't be changed in place.
+pub(super) fn must_be_replaceable(root: &Path) -> Result<(), ToolError> {
+    let what = || format!("change {} in place", root.display());
+    why_not_in_place(root).map_or(Ok(()), |why| Err(ToolError::Plan { what: what(), why }))
+}
+
+/// Makes all of `results`, checks that each is a whole dataset, and puts them at `target` at once: each
+/// in the folder of its name.
+pub(super) fn build_folder(target: &Path, results: &[PlannedResult], progress: &mut Progress<'_>) -> Result<(), ToolError> {
+    must_take(target, results)?;
     let origins: BTreeMap<&Path, &Origin> =
         results.iter().flat_map(|result| &result.assembly.sources).map(|origin| (origin.root(), origin)).collect();
     let must_be_unchanged = || origins.values().try_for_each(|origin| origin.must_be_unchanged());
@@ -72,11 +121,14 @@ pub(super) fn build_folder(target: &Path, results: &[PlannedResult], progress: &
     let is_new = !target.exists();
     create_folder(target)?;
     let target = resolved(target)?;
-    let built = build(&target, results, false, progress).and_then(|building| {
+    let built = Scratch::beside(&target, BUILDING).and_then(|building| {
+        // Another process may have been done in the meantime.
+        must_take(&target, results)?;
+        build(&building, &target, results, false, progress)?;
         // Half of it may be of another dataset.
         must_be_unchanged()?;
-        // An empty folder is replaced.
-        Ok(fs::rename(&building.0, &target).map_err(io_error("moving into place", &target))?)
+        // An empty folder is replaced, and only that.
+        Ok(fs::rename(&building.path, &target).map_err(io_error("moving into place", &target))?)
     });
     built.inspect_err(|_| {
         if is_new {
@@ -89,14 +141,14 @@ pub(super) fn build_folder(target: &Path, results: &[PlannedResult], progress: &
 /// Keeps everybody else from recording into the dataset; an episode that waits to be recovered is not
 /// to be lost either.
 pub(super) fn held(root: &Path) -> Result<Staging, ToolError> {
-    let refused = |why: &str| ToolError::Plan { what: format!("change {} in place", root.display()), why: why.to_owned() };
-    if let Some(why) = why_not_in_place(root) {
-        return Err(refused(why));
-    }
+    must_be_replaceable(root)?;
     let (staging, _) = Staging::open(root)?;
     match crate::unfinished(root)? {
         None => Ok(staging),
-        Some(_) => Err(refused("it has an unfinished episode; recover or discard it first")),
+        Some(_) => {
+            let why = "it has an unfinished episode; recover or discard it first".to_owned();
+            Err(ToolError::Plan { what: format!("change {} in place", root.display()), why })
+        }
     }
 }
 
@@ -105,16 +157,25 @@ pub(super) fn build_in_place(operation: &str, result: &PlannedResult, progress: 
     let origin = &result.assembly.sources[0];
     let root = resolved(origin.root())?;
     let held = held(&root)?;
+    settle(&root)?;
     // Nobody else writes to it from here on, but it took a while until here.
     origin.must_be_unchanged()?;
-    let building = build(&root, std::slice::from_ref(result), true, progress)?;
+    let building = Scratch::beside(&root, BUILDING)?;
+    must_be_movable(&root, building.path())?;
+    build(&building, &root, std::slice::from_ref(result), true, progress)?;
     sync_tree(building.path())?;
-    replace(&root, building.path(), operation, held)
+    // Who asks for no lock may have written.
+    replace(&root, building.path(), operation, [&held, &building.held], &|| origin.must_be_unchanged())
 }
 
-/// Makes `results` beside `target` and checks them.
-fn build(target: &Path, results: &[PlannedResult], in_place: bool, progress: &mut Progress<'_>) -> Result<Scratch, ToolError> {
-    let building = Scratch::beside(target, "building")?;
+/// Makes `results`, which are for `target`, in the folder `building` and checks them.
+fn build(
+    building: &Scratch,
+    target: &Path,
+    results: &[PlannedResult],
+    in_place: bool,
+    progress: &mut Progress<'_>,
+) -> Result<(), ToolError> {
     let sharing = |result: &PlannedResult| Sharing::tried(&result.assembly.sources[0].root().join(INFO), building.path(), in_place);
     let mut needed_bytes = 0;
     for result in results {
@@ -125,7 +186,7 @@ fn build(target: &Path, results: &[PlannedResult], in_place: bool, progress: &mu
         return Err(ToolError::Space { root: target.to_owned(), space });
     }
     for result in results {
-        let folder = result.folder_in(&building.0);
+        let folder = result.folder_in(&building.path);
         create_folder(&folder)?;
         result.assembly.write(&folder, sharing(result), progress)?;
         let scratch = folder.join(".scratch");
@@ -137,5 +198,5 @@ fn build(target: &Path, results: &[PlannedResult], in_place: bool, progress: &mu
             return Err(ToolError::Unsound { root: result.folder_in(target), faults });
         }
     }
-    Ok(building)
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! What an operation would do, before anything is done.
 
+use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,10 +9,10 @@ use serde::Serialize;
 
 use super::ToolError;
 use super::assembly::Assembly;
-use super::exchange::resolved;
+use super::exchange::{is_within, resolved};
 use super::keep::{Sharing, free_bytes};
 use super::others::Others;
-use super::output::{Output, Scratch, build_folder, build_in_place};
+use super::output::{Output, Scratch, build_folder, build_in_place, must_be_replaceable, must_take};
 use super::space::{self, Space};
 use super::state::Origin;
 use super::videos::between_key_frames;
@@ -108,6 +109,22 @@ impl Plan {
         Ok(Space { needed_bytes, free_bytes: free_bytes(exists.unwrap_or(Path::new("."))) })
     }
 
+    /// Whether the results can go to `output`, as far as that can be told before; [`Self::run`] asks that first.
+    ///
+    /// # Errors
+    /// Why they can't.
+    pub fn check(&self, output: &Output) -> Result<(), ToolError> {
+        let single = self.results.len() == 1 && self.results[0].name.is_empty();
+        match output {
+            Output::InPlace if !single || self.sources.len() > 1 => {
+                let why = "it makes another dataset and needs a folder for it".to_owned();
+                Err(ToolError::Plan { what: self.operation.clone(), why })
+            }
+            Output::InPlace => must_be_replaceable(&resolved(&self.sources[0])?),
+            Output::Folder(folder) => must_take(folder, &self.results),
+        }
+    }
+
     /// Does it. The results are built beside their place, checked like [`verify`](crate::verify) does, and
     /// put into place at once, all of them; on an error, or when `progress` says stop, nothing has
     /// changed there.
@@ -117,15 +134,15 @@ impl Plan {
     /// When a source can't be read or has changed since the plan was made ([`ToolError::Changed`]), a result would not be whole, the output holds something already,
     /// or the disk refuses.
     pub fn run(&self, output: &Output, progress: &mut Progress<'_>) -> Result<Vec<PathBuf>, ToolError> {
-        let single = self.results.len() == 1 && self.results[0].name.is_empty();
+        self.check(output)?;
         match output {
-            Output::InPlace if !single || self.sources.len() > 1 => {
-                let why = "it makes another dataset and needs a folder for it".to_owned();
-                Err(ToolError::Plan { what: self.operation.clone(), why })
-            }
             Output::InPlace => {
+                let source = &self.sources[0];
+                let root = resolved(source)?;
+                // Whoever is in it is in what is kept afterwards, and so is every name that begins there.
+                let is_in_it = env::current_dir().is_ok_and(|folder| is_within(&folder, &root));
                 build_in_place(&self.operation, &self.results[0], progress)?;
-                Ok(vec![self.sources[0].clone()])
+                Ok(vec![if is_in_it { root } else { source.clone() }])
             }
             Output::Folder(folder) => {
                 build_folder(folder, &self.results, progress)?;

@@ -1,6 +1,7 @@
 //! How much room a result takes.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +28,28 @@ pub struct Space {
 impl Space {
     pub(super) fn is_enough(&self) -> bool {
         self.free_bytes.is_none_or(|free| self.needed_bytes <= free)
+    }
+}
+
+/// Bytes as "1.2 MB".
+pub fn bytes_in_words(n: u64) -> String {
+    match n {
+        0..1_000 => format!("{n} B"),
+        1_000..1_000_000 => format!("{:.1} kB", n as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", n as f64 / 1e6),
+        _ => format!("{:.2} GB", n as f64 / 1e9),
+    }
+}
+
+impl fmt::Display for Space {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let free = self.free_bytes.unwrap_or(0);
+        let [mut needed, mut there] = [self.needed_bytes, free].map(bytes_in_words);
+        // In numbers that show the difference.
+        if needed == there && self.needed_bytes != free {
+            [needed, there] = [self.needed_bytes, free].map(|bytes| format!("{bytes} B"));
+        }
+        write!(f, "about {needed} are needed there, but {there} are free")
     }
 }
 
@@ -109,4 +132,16 @@ fn keeps_rows(assembly: &Assembly) -> impl Fn(usize) -> bool {
     // Numbers are what they were up to the first episode that goes.
     let in_place = assembly.parts.iter().enumerate().take_while(|(number, part)| part.episode == *number as u64).count();
     move |number| same_columns && number < in_place && same_tasks.get(number).copied().unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_can_be_told_from_what_is_there() {
+        let said = |needed_bytes, free| Space { needed_bytes, free_bytes: Some(free) }.to_string();
+        assert_eq!(said(40_100, 12_288), "about 40.1 kB are needed there, but 12.3 kB are free");
+        assert_eq!(said(2_000_010, 2_000_000), "about 2000010 B are needed there, but 2000000 B are free");
+    }
 }

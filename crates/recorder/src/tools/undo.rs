@@ -4,143 +4,13 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::ToolError;
-use super::exchange::{beside, exchange, resolved};
+use super::exchange::{resolved, why_not_in_place};
 use super::output::held;
+use super::place::{Contents, Note, Side, hold_kept, kept, remove, replace, settle, settle_if_free};
 use super::state::{Found, State, files_of};
-use crate::commit::disk::sync_folder;
-use crate::commit::{Staging, io_error, write_synced};
-use crate::format::info::read_info;
-use crate::format::json::{pretty, read_json};
-use crate::format::schema::INFO;
-use crate::{ReadError, RecordError};
-
-/// In the name of the folder that was in the dataset's place.
-pub(super) const KEPT: &str = "undo";
-/// In the name of the file that says how both folders looked when they changed places.
-const NOTE: &str = "undo.json";
-/// In the name of a folder that is being removed.
-const FORGOTTEN: &str = "forgotten";
-
-/// How much a dataset holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Contents {
-    pub episodes: u64,
-    pub frames: u64,
-}
-
-impl fmt::Display for Contents {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = |n: u64, what: &str| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };
-        write!(f, "{}, {}", plural(self.episodes, "episode"), plural(self.frames, "frame"))
-    }
-}
-
-impl Contents {
-    fn of(root: &Path) -> Result<Self, ReadError> {
-        let (_, info) = read_info(root)?;
-        Ok(Self { episodes: info.total_episodes, frames: info.total_frames })
-    }
-}
-
-/// One of two folders that change places.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Side {
-    contents: Contents,
-    state: State,
-}
-
-impl Side {
-    fn of(root: &Path) -> Result<Self, ReadError> {
-        Ok(Self { contents: Contents::of(root)?, state: State::of(root)? })
-    }
-}
-
-/// What is written down when folders change places. It is written before, so either side may be in
-/// the dataset's place.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Note {
-    version: u32,
-    operation: String,
-    sides: [Side; 2],
-}
-
-impl Note {
-    fn read(root: &Path) -> Option<Self> {
-        let note: Self = serde_json::from_value(read_json(&beside(root, NOTE)).ok()?).ok()?;
-        (note.version == 1).then_some(note)
-    }
-
-    /// How the folder looked that changed places with one that looks like `state`.
-    fn opposite(&self, state: &State) -> Option<&Side> {
-        let [one, other] = &self.sides;
-        if one.state == *state { Some(other) } else { (other.state == *state).then_some(one) }
-    }
-}
-
-/// Puts the folder `new`, which is beside the dataset `root`, in its place; what was there is kept. Both
-/// are held by locks, which go with them.
-pub(super) fn replace(root: &Path, new: &Path, operation: &str, held: Staging) -> Result<(), ToolError> {
-    let kept = beside(root, KEPT);
-    // Somebody may have opened it while it was in the dataset's place. A result that is new, nobody has.
-    let is_new = new != kept;
-    let before = if is_new { None } else { Some(hold(&kept)?) };
-    let note = Note { version: 1, operation: operation.to_owned(), sides: [Side::of(root)?, Side::of(new)?] };
-    if is_new {
-        remove(root)?;
-    }
-    let path = beside(root, NOTE);
-    let draft = beside(root, "undo.new");
-    write_synced(&draft, &pretty(&note))?;
-    fs::rename(&draft, &path).map_err(io_error("writing", &path))?;
-    if is_new {
-        fs::rename(new, &kept).map_err(io_error("moving", &kept))?;
-    }
-    root.parent().map_or(Ok(()), sync_folder)?;
-    let exchanged = before.map_or_else(|| hold(&kept).map_err(ToolError::from), Ok).and_then(|also_held| {
-        exchange(&kept, root)?;
-        Ok(also_held)
-    });
-    match exchanged {
-        // Only now: whoever opens one of them from here on finds it where it stays.
-        Ok(also_held) => {
-            drop((held, also_held));
-            Ok(())
-        }
-        Err(error) => {
-            // What was not put in place is not what was there before.
-            if is_new {
-                remove(root)?;
-            }
-            Err(error)
-        }
-    }
-}
-
-/// Locks a folder that only tools write to.
-fn hold(root: &Path) -> Result<Staging, RecordError> {
-    Ok(Staging::open(root)?.0)
-}
-
-/// Removes what is kept for the dataset `root`.
-fn remove(root: &Path) -> Result<(), ToolError> {
-    let (kept, forgotten) = (beside(root, KEPT), beside(root, FORGOTTEN));
-    // First what a process left that was killed here.
-    for path in [&forgotten, &kept] {
-        if path.exists() {
-            if path == &kept {
-                fs::rename(&kept, &forgotten).map_err(io_error("moving", &kept))?;
-            }
-            fs::remove_dir_all(&forgotten).map_err(io_error("removing", &forgotten))?;
-        }
-    }
-    let note = beside(root, NOTE);
-    if note.exists() { Ok(fs::remove_file(&note).map_err(io_error("removing", &note))?) } else { Ok(()) }
-}
 
 /// What undoing the last change in place would do, before anything is done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -168,12 +38,11 @@ pub struct UndoPlan {
 /// When there is nothing to bring back, or a dataset can't be read.
 pub fn plan_undo(root: &Path) -> Result<UndoPlan, ToolError> {
     let root = resolved(root)?;
-    let kept = beside(&root, KEPT);
-    if !kept.join(INFO).exists() {
-        return Err(ToolError::Plan {
-            what: format!("undo the last operation on {}", root.display()),
-            why: "there is none to undo".to_owned(),
-        });
+    settle_if_free(&root)?;
+    let refused = |why: String| ToolError::Plan { what: format!("undo the last operation on {}", root.display()), why };
+    let kept = kept(&root).ok_or_else(|| refused("there is none to undo".to_owned()))?;
+    if let Some(why) = why_not_in_place(&root) {
+        return Err(refused(why));
     }
     let (here, back) = (Side::of(&root)?, Side::of(&kept)?);
     let note = Note::read(&root);
@@ -226,18 +95,24 @@ impl UndoPlan {
     /// recording into it, or the disk refuses.
     pub fn run(&self, lose_newer: bool) -> Result<(), ToolError> {
         let held = held(&self.root)?;
+        settle(&self.root)?;
         let now = plan_undo(&self.root)?;
         if let Some(what) = now.newer().filter(|_| !lose_newer) {
             return Err(ToolError::Newer { root: self.root.clone(), what });
         }
-        let what = self.states.iter().zip(&now.states).flat_map(|(then, now)| then.differences(now)).collect::<Vec<_>>();
-        if !what.is_empty() {
-            return Err(ToolError::Changed { root: self.root.clone(), what });
-        }
+        must_be_same(&self.root, &self.states, &now.states)?;
         let operation = self.operation.as_deref().unwrap_or("the change before");
         let operation = operation.strip_prefix(UNDO).map_or_else(|| format!("{UNDO}{operation}"), str::to_owned);
-        replace(&self.root, &beside(&self.root, KEPT), &operation, held)
+        let (kept, also_held) = hold_kept(&self.root)?;
+        let unchanged = || must_be_same(&self.root, &self.states, &[State::of(&self.root)?, State::of(&kept)?]);
+        // Both are held until each is where it stays.
+        replace(&self.root, &kept, &operation, [&held, &also_held], &unchanged)
     }
+}
+
+fn must_be_same(root: &Path, then: &[State], now: &[State]) -> Result<(), ToolError> {
+    let what: Vec<_> = then.iter().zip(now).flat_map(|(then, now)| then.differences(now)).collect();
+    if what.is_empty() { Ok(()) } else { Err(ToolError::Changed { root: root.to_owned(), what }) }
 }
 
 /// Before what was undone.
@@ -276,6 +151,33 @@ pub struct Kept {
     pub bytes: u64,
     /// Of those that it does not share with the dataset: what [`forget_undo`] frees.
     pub own_bytes: u64,
+    #[serde(skip)]
+    root: PathBuf,
+    #[serde(skip)]
+    state: State,
+}
+
+impl Kept {
+    /// Removes it, if it is still what this says.
+    ///
+    /// # Errors
+    /// [`ToolError::Changed`] when something else is kept by now. When someone is changing the dataset or recording
+    /// into it, or the disk refuses.
+    pub fn forget(&self) -> Result<(), ToolError> {
+        let held = held(&self.root)?;
+        settle(&self.root)?;
+        let now = kept_for_undo(&self.root)?;
+        let mut what = self.state.differences(&now.as_ref().map(|now| now.state.clone()).unwrap_or_default());
+        if now.is_some_and(|now| now.operation != self.operation) {
+            what.push("what was done".to_owned());
+        }
+        if !what.is_empty() {
+            return Err(ToolError::Changed { root: self.folder.clone(), what });
+        }
+        remove(&self.root)?;
+        drop(held);
+        Ok(())
+    }
 }
 
 /// What is kept of the dataset in `root` since the last change in place; `None` when there is nothing.
@@ -284,10 +186,9 @@ pub struct Kept {
 /// When it can't be read.
 pub fn kept_for_undo(root: &Path) -> Result<Option<Kept>, ToolError> {
     let root = resolved(root)?;
-    let folder = beside(&root, KEPT);
-    if !folder.join(INFO).exists() {
-        return Ok(None);
-    }
+    // Where nothing can be written, what is there is what is kept.
+    settle_if_free(&root).unwrap_or_else(|error| tracing::debug!(%error, "what a killed process left stays"));
+    let Some(folder) = kept(&root) else { return Ok(None) };
     let (mut bytes, mut own_bytes) = (0, 0);
     let here = files_of(&root)?;
     let shared: std::collections::BTreeSet<_> = here.iter().filter_map(|found| identity(&found.metadata)).collect();
@@ -297,7 +198,8 @@ pub fn kept_for_undo(root: &Path) -> Result<Option<Kept>, ToolError> {
         own_bytes += if is_shared { 0 } else { metadata.len() };
     }
     let operation = Note::read(&root).map(|note| note.operation);
-    Ok(Some(Kept { operation, contents: Contents::of(&folder)?, folder, bytes, own_bytes }))
+    let Side { contents, state } = Side::of(&folder)?;
+    Ok(Some(Kept { operation, contents, folder, bytes, own_bytes, root, state }))
 }
 
 /// What tells a file from every other of the machine.
@@ -312,16 +214,13 @@ fn identity(_: &fs::Metadata) -> Option<(u64, u64)> {
     None
 }
 
-/// Removes what is kept of the dataset in `root` for [`undo`], and says what it was.
+/// Removes what is kept of the dataset in `root` for [`undo`], whatever it is, and says what it was.
 ///
 /// # Errors
 /// When there is nothing, someone is changing the dataset or recording into it, or the disk refuses.
 pub fn forget_undo(root: &Path) -> Result<Kept, ToolError> {
-    let root = resolved(root)?;
-    let held = held(&root)?;
-    let what = || format!("forget what is kept of {}", root.display());
-    let kept = kept_for_undo(&root)?.ok_or_else(|| ToolError::Plan { what: what(), why: "there is nothing".to_owned() })?;
-    remove(&root)?;
-    drop(held);
+    let refused = || ToolError::Plan { what: format!("forget what is kept of {}", root.display()), why: "there is nothing".to_owned() };
+    let kept = kept_for_undo(root)?.ok_or_else(refused)?;
+    kept.forget()?;
     Ok(kept)
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use sinew_recorder::{Output, Plan, Progress, Space, ToolError, forget_undo, kept_for_undo, plan_undo};
+use sinew_recorder::{Output, Plan, Progress, Space, ToolError, kept_for_undo, plan_undo};
 
 use super::watch::{Answer, Watch};
 use crate::args::{EditArgs, HowArgs};
@@ -55,6 +55,8 @@ impl<'a> Edit<'a> {
                 }
                 return Ok(Done::Ok);
             };
+            // Before anything is asked.
+            plan.check(&self.output)?;
             self.show(&plan)?;
             match may_go_on(&self.watch, self.how)? {
                 Some(Answer::Yes) => {}
@@ -65,10 +67,12 @@ impl<'a> Edit<'a> {
                     return Ok(Done::Ok);
                 }
             }
+            let place = Place::of(plan.sources.first().filter(|_| self.output == Output::InPlace));
             match self.watch.run(|progress| plan.run(&self.output, progress)) {
                 Ok(None) => return Ok(Done::Interrupted),
                 Ok(roots) => {
                     self.report(&plan, roots)?;
+                    place.say();
                     return Ok(Done::Ok);
                 }
                 // While the question waited, an episode was recorded, or so.
@@ -117,6 +121,24 @@ impl<'a> Edit<'a> {
     }
 }
 
+/// A dataset's folder, if the shell that this was started from is in it.
+struct Place(Option<PathBuf>);
+
+impl Place {
+    fn of(dir: Option<impl AsRef<Path>>) -> Self {
+        let resolved = dir.and_then(|dir| std::fs::canonicalize(dir).ok());
+        let here = std::env::current_dir().and_then(std::fs::canonicalize).ok();
+        Self(resolved.filter(|root| here.is_some_and(|here| here.starts_with(root))))
+    }
+
+    /// Once another folder has taken its place.
+    fn say(&self) {
+        if let Some(root) = &self.0 {
+            note!("this shell is now in what is kept for undo, not in the dataset: cd {}", root.display());
+        }
+    }
+}
+
 /// Asks, where `how` does not say it already; `None` when nothing is to be done.
 pub fn may_go_on(watch: &Watch, how: &HowArgs) -> anyhow::Result<Option<Answer>> {
     if how.dry_run {
@@ -126,8 +148,10 @@ pub fn may_go_on(watch: &Watch, how: &HowArgs) -> anyhow::Result<Option<Answer>>
         return Ok(Some(Answer::Yes));
     }
     let answer = watch.ask("Do it?", "--yes does it, --dry-run only looks")?;
-    if answer == Answer::No {
-        note!("nothing was changed");
+    match answer {
+        Answer::Yes => {}
+        Answer::No => note!("nothing was changed"),
+        Answer::Interrupted => note!("{}", ToolError::Stopped),
     }
     Ok(Some(answer))
 }
@@ -148,31 +172,40 @@ pub fn undo(dir: &Path, lose_newer: bool, how: &HowArgs) -> anyhow::Result<Done>
     }
     let answer = may_go_on(&watch, how)?;
     let done = answer == Some(Answer::Yes);
+    let place = Place::of(Some(dir).filter(|_| done));
+    // What is at a name that begins in the dataset is another folder afterwards.
+    let root = place.0.clone().unwrap_or_else(|| dir.to_owned());
     if done {
         plan.run(lose_newer)?;
     }
-    if how.json {
-        text::print_json(&serde_json::json!({"root": dir, "plan": plan, "done": done}))?;
-        return Ok(super::ended(answer));
-    }
-    super::finish(answer, how, dir)
+    let ended = if how.json {
+        text::print_json(&serde_json::json!({"root": root, "plan": plan, "done": done}))?;
+        super::ended(answer)
+    } else {
+        super::finish(answer, how, &root)?
+    };
+    place.say();
+    Ok(ended)
 }
 
 /// `sinew dataset undo --forget`.
 pub fn forget(dir: &Path, how: &HowArgs) -> anyhow::Result<Done> {
     let watch = Watch::start()?;
-    match kept_for_undo(dir)? {
-        Some(kept) if !how.json => {
-            let operation = kept.operation.map_or(String::new(), |operation| format!(" before: {operation}"));
+    for again in (0..MOST_PLANS).rev() {
+        let Some(kept) = kept_for_undo(dir)? else { anyhow::bail!("forgetting what is kept of {}: there is nothing", dir.display()) };
+        if !how.json {
+            let operation = kept.operation.as_ref().map_or(String::new(), |operation| format!(" before: {operation}"));
             say!("forget what was in {}{operation}", dir.display());
             say!("  {}, {}", kept.contents, text::bytes(kept.own_bytes));
         }
-        Some(_) => {}
-        None => anyhow::bail!("forgetting what is kept of {}: there is nothing", dir.display()),
+        let answer = may_go_on(&watch, how)?;
+        let forgotten = if answer == Some(Answer::Yes) { kept.forget() } else { Ok(()) };
+        match forgotten {
+            Ok(()) => return super::finish(answer, how, dir),
+            // While the question waited, the dataset was changed again.
+            Err(error @ ToolError::Changed { .. }) if again > 0 && !how.yes => note!("{error}; this is what is kept now"),
+            Err(error) => return Err(error.into()),
+        }
     }
-    let answer = may_go_on(&watch, how)?;
-    if answer == Some(Answer::Yes) {
-        forget_undo(dir)?;
-    }
-    super::finish(answer, how, dir)
+    Ok(Done::Refused)
 }
