@@ -464,3 +464,21 @@ fn a_result_that_has_no_room_is_not_begun() {
     assert!(in_place.needed_bytes + of_videos * 99 / 100 <= elsewhere.needed_bytes, "{in_place:?} {elsewhere:?}");
     assert!(in_place.free_bytes.is_some_and(|free| free > 0));
 }
+
+#[cfg(unix)]
+#[test]
+fn a_folder_keeps_its_mode_and_owner() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("dataset");
+    record(&root, 0, &[3, 4]);
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o700)).unwrap();
+    // Only root can give something away.
+    let owner = if rustix::process::geteuid().is_root() { 1234 } else { fs::metadata(&root).unwrap().uid() };
+    std::os::unix::fs::chown(&root, Some(owner), None).unwrap();
+    in_place(&plan_delete(&root, &[0]).unwrap());
+    for path in [root.clone(), root.join("meta/info.json"), root.join("data")] {
+        assert_eq!(fs::metadata(&path).unwrap().uid(), owner, "{}", path.display());
+    }
+    assert_eq!(fs::metadata(&root).unwrap().mode() & 0o777, 0o700);
+}

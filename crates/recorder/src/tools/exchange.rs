@@ -44,6 +44,9 @@ pub(super) fn why_not_in_place(root: &Path) -> Option<String> {
     if is_linked(root) {
         return elsewhere("its files are links to others, as in the Hub's cache, which are not to be changed");
     }
+    if let Some(mounted) = mount_point_below(root, 0) {
+        return elsewhere(&format!("{} in it is a mount point, which would go with what is kept for undo", mounted.display()));
+    }
     if let Some(dataset) = kept_for(root) {
         return Some(format!("it is what is kept to undo the last change of {}; change that", dataset.display()));
     }
@@ -61,6 +64,15 @@ pub(super) fn why_not_in_place(root: &Path) -> Option<String> {
         return elsewhere(&format!("it belongs to another user, and {} lets only owners rename (it is sticky)", parent.display()));
     }
     None
+}
+
+/// A folder in `folder` that is a mount point.
+fn mount_point_below(folder: &Path, depth: usize) -> Option<PathBuf> {
+    const DEEPEST: usize = 64;
+    let entries = fs::read_dir(folder).ok()?.flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path());
+    let mut folders = folders.filter(|_| depth < DEEPEST);
+    folders.find_map(|path| if is_mount_point(&path) { Some(path) } else { mount_point_below(&path, depth + 1) })
 }
 
 /// Whether `user` can't rename the folder `root` because the one that it is in is sticky, like `/tmp`.

@@ -162,10 +162,34 @@ pub(super) fn build_in_place(operation: &str, result: &PlannedResult, progress: 
     origin.must_be_unchanged()?;
     let building = Scratch::beside(&root, BUILDING)?;
     must_be_movable(&root, building.path())?;
+    // Nobody is to see more of it while it is built.
+    let metadata = fs::metadata(&root).map_err(io_error("reading", &root))?;
+    fs::set_permissions(building.path(), metadata.permissions()).map_err(io_error("changing the mode of", building.path()))?;
     build(&building, &root, std::slice::from_ref(result), true, progress)?;
+    give_to_owner_of(&metadata, building.path()).map_err(io_error("changing the owner of", building.path()))?;
     sync_tree(building.path())?;
     // Who asks for no lock may have written.
     replace(&root, building.path(), operation, [&held, &building.held], &|| origin.must_be_unchanged())
+}
+
+/// Where root changes a dataset of somebody else's, it stays his.
+#[cfg(unix)]
+fn give_to_owner_of(owned: &fs::Metadata, path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, lchown};
+    let own = fs::symlink_metadata(path)?;
+    if (own.uid(), own.gid()) == (owned.uid(), owned.gid()) || !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    lchown(path, Some(owned.uid()), Some(owned.gid()))?;
+    if own.is_dir() {
+        fs::read_dir(path)?.try_for_each(|entry| give_to_owner_of(owned, &entry?.path()))?;
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn give_to_owner_of(_: &fs::Metadata, _: &Path) -> std::io::Result<()> {
+    Ok(())
 }
 
 /// Makes `results`, which are for `target`, in the folder `building` and checks them.
