@@ -97,7 +97,8 @@ struct Trace {
     out: File,
     /// The number of each file that is open, by its inode, and the next one that is free.
     numbers: HashMap<u64, u64>,
-    created: Option<String>,
+    /// Files that are about to be created and have no number yet.
+    created: Vec<String>,
     next: u64,
 }
 
@@ -105,7 +106,7 @@ fn trace() -> Option<&'static Mutex<Trace>> {
     static TRACED: OnceLock<Option<Mutex<Trace>>> = OnceLock::new();
     let open = || {
         let out = File::create(std::env::var_os(TRACE)?).unwrap();
-        Some(Mutex::new(Trace { out, numbers: HashMap::new(), created: None, next: 0 }))
+        Some(Mutex::new(Trace { out, numbers: HashMap::new(), created: Vec::new(), next: 0 }))
     };
     TRACED.get_or_init(open).as_ref()
 }
@@ -117,7 +118,7 @@ impl Trace {
         self.out.write_all(&line).unwrap();
     }
 
-    /// The number of an open file. One that was created last gets its number now that it can be told.
+    /// The number of an open file. Those that were created get their numbers now that they can be told.
     fn number(&mut self, file: &File) -> u64 {
         let inode = file.metadata().unwrap().ino();
         self.tell_created();
@@ -125,12 +126,16 @@ impl Trace {
     }
 
     fn tell_created(&mut self) {
-        let Some(path) = self.created.take() else { return };
-        // One that could not be created has no number.
-        let Ok(metadata) = std::fs::metadata(&path) else { return };
-        self.numbers.insert(metadata.ino(), self.next);
-        self.put(&Noted::Is { path, file: self.next });
-        self.next += 1;
+        for path in std::mem::take(&mut self.created) {
+            // Another thread has noted it and not come to create it.
+            let Ok(metadata) = std::fs::metadata(&path) else {
+                self.created.push(path);
+                continue;
+            };
+            self.numbers.insert(metadata.ino(), self.next);
+            self.put(&Noted::Is { path, file: self.next });
+            self.next += 1;
+        }
     }
 }
 
@@ -151,7 +156,8 @@ fn note(op: &Op<'_>) {
     };
     trace.tell_created();
     if let Noted::Create { path } = &noted {
-        trace.created = Some(path.clone());
+        trace.created.retain(|known| known != path);
+        trace.created.push(path.clone());
     }
     trace.put(&noted);
 }
