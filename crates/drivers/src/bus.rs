@@ -5,6 +5,8 @@ use std::fmt;
 use sinew_core::Timestamp;
 use thiserror::Error;
 
+use crate::wire::PacketError;
+
 /// A motor's address on its bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MotorId(pub u16);
@@ -93,6 +95,9 @@ pub enum MotorFault {
     /// It refused; the bits are the protocol's.
     #[error("the motor refuses, with error bits {bits:#010b}")]
     Refused { bits: u16 },
+    /// The protocol can't say that.
+    #[error(transparent)]
+    Packet(#[from] PacketError),
 }
 
 /// A [`MotorFault`] with its place: "reading 2 bytes at 56 of motor 3: checksum 0x1f, expected 0x2a".
@@ -110,6 +115,14 @@ pub enum BusError {
     /// One motor couldn't do it, or not be told; the bus is well.
     #[error(transparent)]
     Motor(#[from] MotorError),
+    /// The port can't be had: it is not there, somebody else has it, or it doesn't know the speed.
+    #[error("opening {port} at {baud} bits a second")]
+    Open {
+        port: String,
+        baud: u32,
+        #[source]
+        source: std::io::Error,
+    },
     /// The port is gone (unplugged, closed by the system).
     #[error("{operation} on {port}: the port is lost")]
     Lost {

@@ -1,12 +1,22 @@
-//! Hardware: for now the interface of a motor bus, the control tables of motor models, and foot pedals. Drivers,
-//! cameras and emulated hardware come behind it.
+//! Hardware: the interface of a motor bus, the packets of serial motor protocols, the control tables of motor models,
+//! and foot pedals.
 
 #![forbid(unsafe_code)]
 
+mod arm;
 mod bus;
+mod calibration;
 mod pedal;
-mod table;
+mod serial;
+pub mod tables;
+pub mod wire;
 
+pub use arm::{
+    ArmHealth, ArmOptions, BusHealth, Change, ConnectError, ConnectReport, FaultCounts, MotorHealth, SerialArm, Setting, TORQUE_LOST,
+    lerobot_settings,
+};
 pub use bus::{Answer, Block, Bus, BusError, Bytes, Frame, MOST_BYTES, MotorError, MotorFault, MotorId, Operation, Reply};
+pub use calibration::{Calibration, CalibrationError, CalibrationOf, MotorCalibration, Scale, calibration_folder, calibration_path};
 pub use pedal::{Pedal, PedalError};
-pub use table::{ControlTable, Encoding, Field, Register, STS3215, TableError};
+pub use serial::{PortAddress, SerialBus, SerialCounts, SerialOptions};
+pub use tables::{ControlTable, Encoding, Field, Register, STS3215, TableError};

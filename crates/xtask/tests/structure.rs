@@ -20,6 +20,8 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("crates/cli/src/main.rs", "sets an environment variable before there are threads"),
     ("crates/cli/tests/common/pty.rs", "opens a pseudo-terminal: the standard library can't"),
     ("crates/core/tests/allocations.rs", "an allocator that counts, to prove that a turn of the gate allocates nothing"),
+    ("crates/drivers/tests/allocations.rs", "an allocator that counts, to prove that packets are read without it"),
+    ("crates/drivers/tests/tick_allocations.rs", "an allocator that counts, to prove that a tick of an arm allocates nothing"),
     ("crates/sim/tests/allocations.rs", "an allocator that counts, to prove that cameras allocate nothing"),
     ("crates/policy/src/kernels/attention.rs", "loads and stores vectors inside rows"),
     ("crates/policy/src/kernels/codes.rs", "loads and stores vectors inside panels"),
@@ -49,6 +51,8 @@ const CLOCK_FILES: &[(&str, &str)] = &[
     ("crates/cli/src/live.rs", "redraws the live line now and then"),
     ("crates/recorder/src/tests/overload.rs", "a slow encoder is slow by the real clock"),
     ("crates/policy/src/infer.rs", "reports how long an inference took; nothing depends on it"),
+    ("crates/emulator/src/emulator.rs", "plays motors in real time for programs of any kind, also such as know no clock of ours"),
+    ("crates/emulator/src/motor/tests.rs", "a test counts from some instant on"),
     ("crates/runtime/src/clock.rs", "the real clock itself"),
     ("crates/runtime/src/watchdog/tests.rs", "a test measures how soon the watchdog acts"),
 ];
@@ -164,8 +168,10 @@ fn crates_form_a_star_around_core() {
         for dependency in list(package, "dependencies") {
             let on = text(dependency, "name");
             // Developer-only crates may be used in tests by anyone.
-            let is_test_help = text(dependency, "name") == "sinew-testkit" && dependency["kind"] == "dev";
-            if on.starts_with("sinew-") && on != "sinew-core" && !JOINING.contains(&name) && !is_test_help {
+            let is_test_help = ["sinew-testkit", "sinew-emulator"].contains(&on) && dependency["kind"] == "dev";
+            // It plays what the drivers speak to, in the same packets.
+            let is_counterpart = name == "sinew-emulator" && on == "sinew-drivers";
+            if on.starts_with("sinew-") && on != "sinew-core" && !JOINING.contains(&name) && !is_test_help && !is_counterpart {
                 faults.push(format!("{name} depends on {on}"));
             }
             if name == "sinew-core" && on.starts_with("sinew-") {

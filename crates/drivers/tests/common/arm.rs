@@ -1,0 +1,78 @@
+//! An SO-101 of emulated motors, and a loop that drives it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sinew_core::{Armed, Clock, Observation, RobotDescription, StopBehaviour, Tick, Timestamp, Unwatched, Wanted};
+use sinew_drivers::{ArmOptions, Calibration, ConnectError, MotorCalibration, PortAddress, SerialArm};
+
+use super::Bench;
+
+pub const ARM: [&str; 6] = ["shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper"];
+pub const PERIOD: Duration = Duration::from_nanos(16_666_667);
+
+pub fn so101() -> RobotDescription {
+    RobotDescription::from_toml("so101", include_str!("../../../../robots/so101/robot.toml")).unwrap()
+}
+
+pub fn with_stop(behaviour: StopBehaviour) -> RobotDescription {
+    let mut robot = so101();
+    robot.stop.behaviour = behaviour;
+    robot
+}
+
+/// Of all but the roll, whose turn is whole.
+pub fn calibration() -> Calibration {
+    let of = |(name, id): (&str, u16)| {
+        let (range_min, range_max) = if name == "wrist_roll" { (0, 4095) } else { (700, 3400) };
+        (name.to_owned(), MotorCalibration { id, drive_mode: 0, homing_offset: 0, range_min, range_max })
+    };
+    Calibration::new(ARM.into_iter().zip(1..).map(of))
+}
+
+pub fn options(bench: &Bench, robot: &RobotDescription) -> ArmOptions {
+    let port = PortAddress::Path(bench.emulator.port().to_str().unwrap().to_owned());
+    ArmOptions { writes_calibration: true, latency: Duration::from_millis(5), ..ArmOptions::new(robot, vec![("arm".into(), port)]) }
+}
+
+pub fn try_connect(bench: &Bench, robot: RobotDescription) -> Result<SerialArm, ConnectError> {
+    let options = options(bench, &robot);
+    SerialArm::connect(Arc::new(robot), &options, &calibration(), bench.clock.clone())
+}
+
+pub fn connect(bench: &Bench, robot: RobotDescription) -> SerialArm {
+    try_connect(bench, robot).unwrap()
+}
+
+/// The loop's clock work: ticks at their due times.
+pub struct Loop {
+    begin: Timestamp,
+    pub turn: u64,
+}
+
+impl Loop {
+    pub fn new(bench: &Bench) -> Self {
+        Self { begin: bench.clock.now(), turn: 0 }
+    }
+
+    /// Waits for the next tick; one that was missed is skipped.
+    pub fn tick(&mut self, bench: &Bench) -> Tick {
+        loop {
+            let due = self.begin + PERIOD * u32::try_from(self.turn).unwrap();
+            self.turn += 1;
+            if due + PERIOD > bench.clock.now() {
+                bench.clock.sleep_until(due);
+                return Tick { turn: self.turn - 1, due, period: PERIOD, wants_images: false };
+            }
+        }
+    }
+}
+
+pub fn arm<'a>(bench: &'a Bench, robot: &'a mut SerialArm, observation: &mut Observation) -> Armed<'a> {
+    let tick = Tick { turn: 0, due: bench.clock.now(), period: PERIOD, wants_images: false };
+    Armed::new(robot, &Unwatched, bench.clock.as_ref(), &tick, observation).unwrap()
+}
+
+pub fn wanted(robot: &RobotDescription, goals: &[f64], time: Timestamp) -> Wanted {
+    Wanted { goals: goals.to_vec(), time, ..Wanted::for_robot(robot) }
+}
