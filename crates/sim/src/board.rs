@@ -39,8 +39,9 @@ impl<T> Board<T> {
         let free = (1..count).map(|i| (newest + i) % count).find_map(|i| Some((i, try_lock(&self.slots[i])?)));
         let Some((i, mut slot)) = free else { return false };
         write(&mut slot);
-        drop(slot);
+        // Before others can have it: who gets this value must not find an older one the next time.
         self.newest.store(i, Ordering::Release);
+        drop(slot);
         true
     }
 
