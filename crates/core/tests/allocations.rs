@@ -4,37 +4,12 @@
 
 mod common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use common::{Rig, SO101};
 use sinew_core::{RobotDescription, Sent, Workspace};
-
-thread_local! {
-    static CALLS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator unchanged; counting touches a constant-initialised
-// thread-local cell, which neither allocates nor has a destructor.
-#[allow(unsafe_code, reason = "counting allocations needs an allocator")]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        CALLS.with(|calls| calls.set(calls.get() + 1));
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        CALLS.with(|calls| calls.set(calls.get() + 1));
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use sinew_testkit::{CountingAllocator, allocator_calls};
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 fn robots() -> Vec<RobotDescription> {
     let find = |name: &str| (name == "so101").then(|| SO101.to_owned());
@@ -52,9 +27,9 @@ fn robots() -> Vec<RobotDescription> {
 
 #[test]
 fn a_turn_of_the_gate_allocates_nothing() {
-    let before = CALLS.with(Cell::get);
+    let before = allocator_calls();
     drop(std::hint::black_box(vec![1_u8; 100]));
-    assert_eq!(CALLS.with(Cell::get), before + 2, "the counter works");
+    assert_eq!(allocator_calls(), before + 2, "the counter works");
     for robot in robots() {
         let width = robot.state_channels().len();
         let rest = robot.parts.iter().filter(|part| part.is_feature()).map(|part| part.rest.unwrap_or(0.0));
@@ -64,7 +39,7 @@ fn a_turn_of_the_gate_allocates_nothing() {
         none.goals.clear();
         let mut sent = Sent::new(wants.goals.len());
         let mut present = start.clone();
-        let begin = CALLS.with(Cell::get);
+        let begin = allocator_calls();
         let mut acted = 0;
         for tick in 0..200 {
             rig.wait(0.01);
@@ -88,7 +63,7 @@ fn a_turn_of_the_gate_allocates_nothing() {
             sent.reach_all(rig.gate.proposed());
             rig.gate.commit(&sent);
         }
-        let calls = CALLS.with(Cell::get) - begin;
+        let calls = allocator_calls() - begin;
         assert_eq!(calls, 0, "{}", rig.robot.name);
         assert!(acted > 200, "the limits acted");
     }

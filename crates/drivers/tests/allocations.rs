@@ -2,47 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what fails here fails the test")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use sinew_drivers::wire::{Kind, Protocol, Scanned, Scanner, Side};
 use sinew_drivers::{Block, MotorId, Register, STS3215};
-
-thread_local! {
-    static CALLS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator unchanged; counting touches a constant-initialised
-// thread-local cell, which neither allocates nor has a destructor.
-#[allow(unsafe_code, reason = "counting allocations needs an allocator")]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        CALLS.with(|calls| calls.set(calls.get() + 1));
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        CALLS.with(|calls| calls.set(calls.get() + 1));
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use sinew_testkit::{CountingAllocator, allocator_calls};
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fn calls() -> u64 {
-    CALLS.with(Cell::get)
-}
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 #[test]
 fn a_tick_s_packets_are_built_and_read_without_allocation() {
-    let before = calls();
+    let before = allocator_calls();
     drop(std::hint::black_box(vec![1_u8; 100]));
-    assert_eq!(calls(), before + 2, "the counter works");
+    assert_eq!(allocator_calls(), before + 2, "the counter works");
     for protocol in [Protocol::Feetech0, Protocol::Dynamixel2] {
         let block = Block { address: 56, len: 8 };
         // What six motors answer, the last with bytes that look like a header, behind garbage and a cut packet.
@@ -55,7 +26,7 @@ fn a_tick_s_packets_are_built_and_read_without_allocation() {
         let goals = [(1, &[0u8, 8][..]), (2, &[1, 8])];
         let mut out = Vec::with_capacity(256);
         let mut scanner = Scanner::new(protocol, Side::Master);
-        let before = calls();
+        let before = allocator_calls();
         let (mut answers, mut sum) = (0, 0);
         for _ in 0..100 {
             protocol.sync_read(&mut out, block, 1..=6).unwrap();
@@ -71,7 +42,7 @@ fn a_tick_s_packets_are_built_and_read_without_allocation() {
                 }
             }
         }
-        assert_eq!(calls() - before, 0, "{}", protocol.name());
+        assert_eq!(allocator_calls() - before, 0, "{}", protocol.name());
         assert_eq!((answers, sum), (600, 600 * 2048), "{}", protocol.name());
     }
 }

@@ -4,40 +4,16 @@
 
 mod common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{Arm, Fake, Leader, Scene, Tape, run_in, transient};
 use sinew_core::{Brief, Clock, FrameSink, MockClock, TeleoperatorError};
 use sinew_runtime::{Inference, Interpolation, Latency, MonotonicClock, Operator, Session, SessionConfig, Source, Starvation, StopFlag};
-
-thread_local! {
-    static CALLS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator unchanged; counting touches a constant-initialised
-// thread-local cell, which neither allocates nor has a destructor.
-#[allow(unsafe_code, reason = "counting allocations needs an allocator")]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        CALLS.with(|calls| calls.set(calls.get() + 1));
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        CALLS.with(|calls| calls.set(calls.get() + 1));
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use sinew_testkit::{CountingAllocator, allocator_calls};
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 /// Ticks after which nothing may be allocated.
 const WARM_UP: u64 = 3;
@@ -81,15 +57,15 @@ fn assert_allocates_nothing(clock: Arc<dyn Clock>, config: &SessionConfig, who: 
         let mut seen = seen.lock().unwrap();
         looks += 1;
         let outside = seen.1;
-        seen.0.push((turn, CALLS.with(Cell::get) - outside));
+        seen.0.push((turn, allocator_calls() - outside));
         // Two in a row, now and then.
         let fails = is_flaky && looks > 4 && turn % (9 * multiplier) < 2;
-        let before = CALLS.with(Cell::get);
+        let before = allocator_calls();
         if turn.is_multiple_of(multiplier) {
             wish(turn / multiplier, &operator);
         }
         let result = if fails { Err(transient()) } else { Ok(()) };
-        seen.1 += CALLS.with(Cell::get) - before;
+        seen.1 += allocator_calls() - before;
         result
     });
     if is_flaky {
@@ -134,9 +110,9 @@ fn everywhere(check: impl Fn(Arc<dyn Clock>, u32, bool)) {
 
 #[test]
 fn the_counter_counts() {
-    let before = CALLS.with(Cell::get);
+    let before = allocator_calls();
     drop(std::hint::black_box(vec![1_u8; 100]));
-    assert_eq!(CALLS.with(Cell::get), before + 2);
+    assert_eq!(allocator_calls(), before + 2);
 }
 
 fn policies(inference: Inference, who: Who) {

@@ -4,44 +4,20 @@
 
 mod common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::time::Duration;
 
 use sinew_core::{Armed, Cameras, Clock, Environment, MockClock, Observation, Tick, Timestamp, Unwatched, Wanted};
 use sinew_sim::{SimCameras, SimEnvironment, SimRobot, tasks};
-
-thread_local! {
-    static CALLS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator unchanged; counting touches a constant-initialised
-// thread-local cell, which neither allocates nor has a destructor.
-#[allow(unsafe_code, reason = "counting allocations needs an allocator")]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        CALLS.with(|calls| calls.set(calls.get() + 1));
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        CALLS.with(|calls| calls.set(calls.get() + 1));
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use sinew_testkit::{CountingAllocator, allocator_calls};
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 /// How often `what` calls the allocator.
 fn calls(what: impl FnOnce()) -> u64 {
-    let before = CALLS.with(Cell::get);
+    let before = allocator_calls();
     what();
-    CALLS.with(Cell::get) - before
+    allocator_calls() - before
 }
 
 #[test]
