@@ -46,8 +46,7 @@ fn remove_partial(path: &Path) {
 /// # Errors
 /// When there are more than anybody would look at one by one.
 fn names_of(key: &str, feature: &Value) -> Result<Vec<String>, ToolError> {
-    let sizes = feature["shape"].as_array().map_or(&[][..], Vec::as_slice);
-    let width = sizes.iter().fold(1, |width: u64, size| width.saturating_mul(size.as_u64().unwrap_or(1)));
+    let width = width_of(feature);
     if width > MOST_NAMES {
         let why = format!(
             "it has {width} values a row, expected at most {MOST_NAMES}; `sinew dataset remove-feature` makes a dataset without it"
@@ -72,6 +71,12 @@ fn names_of(key: &str, feature: &Value) -> Result<Vec<String>, ToolError> {
         own
     });
     Ok(own.collect())
+}
+
+/// Values of a feature in a row.
+fn width_of(feature: &Value) -> u64 {
+    let sizes = feature["shape"].as_array().map_or(&[][..], Vec::as_slice);
+    sizes.iter().fold(1, |width, size| width.saturating_mul(size.as_u64().unwrap_or(u64::MAX)))
 }
 
 /// Values of a feature that are exported, each under a name of its own.

@@ -217,12 +217,16 @@ pub(crate) fn parquet_files(tree: &Path) -> Result<Vec<std::path::PathBuf>, Read
     Ok(files)
 }
 
-/// Whether the dataset in the folder `root` is made of links, as those in the Hub's cache mostly are, or lies in it:
-/// `datasets--NAME/snapshots/REVISION`.
+/// Whether the dataset in the folder `root` is made of links, as those in the Hub's cache mostly are, or lies in it.
 pub(crate) fn is_linked(root: &Path) -> bool {
     let full = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
-    let snapshots = full.parent().filter(|parent| parent.ends_with("snapshots"));
-    let repository = snapshots.and_then(|snapshots| snapshots.parent()?.file_name());
-    repository.is_some_and(|name| name.to_string_lossy().starts_with("datasets--"))
+    let name = hub_repository(&full).and_then(Path::file_name);
+    name.is_some_and(|name| name.to_string_lossy().starts_with("datasets--"))
         || fs::symlink_metadata(root.join(INFO)).is_ok_and(|metadata| metadata.is_symlink())
+}
+
+/// The repository's folder in the Hub's cache for a dataset at `REPOSITORY/snapshots/REVISION`, without links; what
+/// files there are links to lies in its `blobs`.
+pub(crate) fn hub_repository(root: &Path) -> Option<&Path> {
+    root.parent().filter(|parent| parent.ends_with("snapshots"))?.parent()
 }

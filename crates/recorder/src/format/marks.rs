@@ -11,7 +11,6 @@ use serde_json::{Map, Value};
 use crate::ReadError;
 use crate::format::arrays::{integers, strings};
 use crate::format::info::parquet_files;
-use crate::format::input;
 use crate::format::json::read_lines;
 use crate::format::parquet_read::{footer, read_parquet};
 use crate::format::schema::{EPISODES, EPISODES_21};
@@ -67,15 +66,8 @@ pub(crate) fn notes(root: &Path) -> Result<BTreeMap<u64, Map<String, Value>>, Re
     if !path.exists() {
         return Ok(BTreeMap::new());
     }
-    let text = input::read_text(&path)?;
-    let mut notes = BTreeMap::new();
-    for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        let line: Map<String, Value> = serde_json::from_str(line).map_err(|source| ReadError::Json { path: path.clone(), source })?;
-        if let Some(episode) = line.get("episode_index").and_then(Value::as_u64) {
-            notes.insert(episode, line);
-        }
-    }
-    Ok(notes)
+    let lines: Vec<Map<String, Value>> = read_lines(&path)?;
+    Ok(lines.into_iter().filter_map(|line| Some((line.get("episode_index")?.as_u64()?, line))).collect())
 }
 
 /// What the older versions' table of episodes says, where the columns have become keys.

@@ -12,6 +12,7 @@ use sinew_core::Fnv1a;
 
 use super::ToolError;
 use crate::commit::FOLDER;
+use crate::format::info::hub_repository;
 use crate::format::input::{self, LARGEST_TEXT};
 use crate::format::schema::INFO;
 use crate::{DatasetReader, ReadError};
@@ -80,8 +81,7 @@ pub(crate) fn files_of(root: &Path) -> Result<Vec<Found>, ReadError> {
     let failed = |source| ReadError::Io { path: root.to_owned(), source };
     let own = fs::canonicalize(root).map_err(failed)?;
     let mut homes = vec![own.clone()];
-    // In the Hub's cache files are links to `blobs`, which is beside `snapshots`.
-    homes.extend(own.parent().filter(|parent| parent.ends_with("snapshots")).and_then(|parent| Some(parent.parent()?.join("blobs"))));
+    homes.extend(hub_repository(&own).map(|repository| repository.join("blobs")));
     let mut found = Vec::new();
     find_below(root, Path::new(""), 0, &homes, &mut found)?;
     found.sort_by(|one, other| one.path.cmp(&other.path));
@@ -110,13 +110,15 @@ fn find_below(root: &Path, below: &Path, depth: usize, homes: &[PathBuf], found:
             find_below(root, &path, depth + 1, homes, found)?;
             continue;
         }
-        let target = if itself.is_symlink() { fs::metadata(&full).unwrap_or(itself) } else { itself };
-        let kind = match fs::canonicalize(&full) {
-            Ok(leads_to) if target.is_file() && homes.iter().any(|home| leads_to.starts_with(home)) => Kind::File,
-            Ok(_) if target.is_file() => Kind::Elsewhere,
-            _ => Kind::Other,
+        let is_link = itself.is_symlink();
+        let metadata = if is_link { fs::metadata(&full).unwrap_or(itself) } else { itself };
+        let is_at_home = || fs::canonicalize(&full).is_ok_and(|leads_to| homes.iter().any(|home| leads_to.starts_with(home)));
+        let kind = match metadata.is_file() {
+            true if !is_link || is_at_home() => Kind::File,
+            true => Kind::Elsewhere,
+            false => Kind::Other,
         };
-        found.push(Found { path, kind, metadata: target });
+        found.push(Found { path, kind, metadata });
     }
     Ok(())
 }

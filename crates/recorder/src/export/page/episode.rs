@@ -9,7 +9,7 @@ use sinew_core::Image;
 use super::PageOptions;
 use super::ticks::{AGE, Ticks};
 use crate::export::walk::is_own;
-use crate::export::{base64, names_of, to_jpeg};
+use crate::export::{base64, names_of, to_jpeg, width_of};
 use crate::format::arrays::numbers;
 use crate::format::input;
 use crate::format::schema::{ACTION, is_camera, is_depth};
@@ -91,9 +91,7 @@ impl<'a> Episodes<'a> {
     pub(super) fn open(reader: &'a DatasetReader, options: &'a PageOptions) -> Result<Self, ToolError> {
         let mut features = Vec::new();
         for (key, feature) in reader.features().iter().filter(|(key, feature)| is_own(key) && !is_camera(feature)) {
-            let sizes = feature["shape"].as_array().map_or(&[][..], Vec::as_slice);
-            let width = sizes.iter().fold(1, |width: u64, size| width.saturating_mul(size.as_u64().unwrap_or(u64::MAX)));
-            if (1..=MOST_LINES as u64).contains(&width) && !matches!(feature["dtype"].as_str(), Some("string" | "language")) {
+            if (1..=MOST_LINES as u64).contains(&width_of(feature)) && !matches!(feature["dtype"].as_str(), Some("string" | "language")) {
                 let names = names_of(key, feature)?;
                 let units = names.iter().map(|name| options.units.get(name).cloned().unwrap_or_default()).collect();
                 features.push(Table { key: key.clone(), names, units });

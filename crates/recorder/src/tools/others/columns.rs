@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::format::arrays::{integers, strings, to_json};
 use crate::format::info::parquet_files;
-use crate::format::input;
+use crate::format::json::read_lines;
 use crate::format::marks::{self, Marks};
 use crate::format::parquet_read::{footer, read_parquet};
 use crate::format::schema::EPISODES;
@@ -148,10 +148,8 @@ fn add_marks(source: &DatasetReader, columns: &mut BTreeMap<String, Values>) {
 
 fn of_lines(source: &DatasetReader) -> Result<BTreeMap<String, Values>, ReadError> {
     let path = source.root().join("meta/episodes.jsonl");
-    let text = input::read_text(&path)?;
     let mut columns: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        let line: Value = serde_json::from_str(line).map_err(|source| ReadError::Json { path: path.clone(), source })?;
+    for line in read_lines::<Value>(&path)? {
         let (Some(line), Some(number)) = (line.as_object(), line["episode_index"].as_u64()) else { continue };
         for (key, value) in line.iter().filter(|(key, _)| !is_known(key)) {
             let values = columns.entry(key.clone()).or_insert_with(|| vec![Value::Null; source.episodes().len()]);

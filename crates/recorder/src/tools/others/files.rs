@@ -16,6 +16,7 @@ use crate::commit::{create_folder, io_error, write_synced};
 use crate::format::arrays::integers;
 use crate::format::cast::cast;
 use crate::format::input;
+use crate::format::json::read_lines;
 use crate::format::marks::LINES;
 use crate::format::parquet_read::{footer, read_whole};
 use crate::format::schema::{DATA, EPISODES, EPISODES_21, EPISODES_STATS_21, INFO, RIG, STATS, TASKS, TASKS_21, TICKS};
@@ -93,9 +94,7 @@ impl OtherFile {
         let mut by_episode: BTreeMap<(usize, u64), Vec<Value>> = BTreeMap::new();
         for source in &self.sources {
             let path = assembly.sources[*source].root().join(&self.path);
-            let text = input::read_text(&path)?;
-            for line in text.lines().filter(|line| !line.trim().is_empty()) {
-                let line: Value = serde_json::from_str(line).map_err(|source| ReadError::Json { path: path.clone(), source })?;
+            for line in read_lines::<Value>(&path)? {
                 by_episode.entry((*source, line["episode_index"].as_u64().unwrap_or(u64::MAX))).or_default().push(line);
             }
         }
@@ -161,7 +160,7 @@ fn renumbered(piece: &RecordBatch, number: u64, (old_first, new_first): (u64, u6
 /// Everything that is not the format's in the sources of `assembly`.
 pub(super) fn of(assembly: &Assembly, numbers: &Numbers, notes: &mut Vec<String>) -> Result<Vec<OtherFile>, ReadError> {
     let mut found: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();
-    let (mut stray, mut files): (Vec<String>, Vec<OtherFile>) = (Vec::new(), Vec::new());
+    let (mut stray, mut links): (Vec<String>, BTreeSet<PathBuf>) = (Vec::new(), BTreeSet::new());
     for (number, source) in assembly.sources.iter().enumerate() {
         let videos = |episode: &'_ crate::Episode| episode.videos.iter().map(|span| span.path.clone()).collect::<Vec<_>>();
         let known: BTreeSet<String> =
@@ -181,13 +180,11 @@ pub(super) fn of(assembly: &Assembly, numbers: &Numbers, notes: &mut Vec<String>
                 continue;
             }
             if kind != Kind::File {
-                let is_link = source.root().join(&path).is_symlink();
-                notes.push(match kind {
-                    _ if is_link => format!("{name} is a link out of the dataset: it stays one in place, and is left out elsewhere"),
-                    _ => format!("{name} is left out: it is no file"),
-                });
-                if is_link {
-                    files.push(OtherFile { path, way: Way::Link, sources: vec![number] });
+                if source.root().join(&path).is_symlink() {
+                    links.insert(path.clone());
+                    found.entry(path).or_default().push(number);
+                } else {
+                    notes.push(format!("{name} is left out: it is no file"));
                 }
                 continue;
             }
@@ -206,16 +203,17 @@ pub(super) fn of(assembly: &Assembly, numbers: &Numbers, notes: &mut Vec<String>
         let more = if stray.len() > 1 { format!(" and {} more files are", stray.len() - 1) } else { " is".to_owned() };
         notes.push(format!("{first}{more} left out: no episode is in it"));
     }
+    let mut files = Vec::new();
     let mut opaque: Vec<String> = Vec::new();
     for (path, sources) in found {
         let name = path.display().to_string();
         if numbers.writes(&path) {
             continue;
         }
-        let way = way(assembly, &path, &sources);
+        let way = if links.contains(&path) { Way::Link } else { way(assembly, &path, &sources) };
         match way {
             Way::Lines | Way::Table => notes.push(format!("{name} is numbered anew with the episodes")),
-            Way::Link => {}
+            Way::Link => notes.push(format!("{name} is a link out of the dataset: it stays one in place, and is left out elsewhere")),
             Way::Numbered => {
                 notes.push(format!("{name} is left out: it speaks of episodes by number, which change, in a form that is not known"))
             }
@@ -261,12 +259,11 @@ fn way(assembly: &Assembly, path: &Path, sources: &[usize]) -> Way {
     match kind.as_str() {
         "parquet" if footer(&of_first).is_ok_and(|(_, footer)| footer.schema().field_with_name("episode_index").is_ok()) => Way::Table,
         "jsonl" if is_small => {
-            let is_numbered = |line: &str| serde_json::from_str::<Value>(line).is_ok_and(|line| line["episode_index"].is_u64());
-            let all_are = |source: &usize| {
-                let text = input::read_text(&assembly.sources[*source].root().join(path)).unwrap_or_default();
-                !text.trim().is_empty() && text.lines().filter(|line| !line.trim().is_empty()).all(is_numbered)
+            let are_numbered = |source: &usize| {
+                let lines = read_lines::<Value>(&assembly.sources[*source].root().join(path)).unwrap_or_default();
+                !lines.is_empty() && lines.iter().all(|line| line["episode_index"].is_u64())
             };
-            if sources.iter().all(all_are) { Way::Lines } else { Way::AsItIs }
+            if sources.iter().all(are_numbered) { Way::Lines } else { Way::AsItIs }
         }
         "json" if is_small && path.components().count() > 1 => {
             let text = input::read_text(&of_first).unwrap_or_default();
