@@ -385,8 +385,6 @@ def main():
         "[lerobot]",
         'class = "so_follower"',
         'types = ["so101_follower", "so100_follower", "so100"]',
-        'leader_class = "so_leader"',
-        'leader_types = ["so101_leader", "so100_leader"]',
         "",
         "[stop]",
         'behaviour = "hold"',

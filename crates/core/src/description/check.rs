@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Base, CameraDescription, CommandMode, LeRobotNames, MOST_PARTS, Part, PartKind, ROBOT_SCHEMA, RobotDescription, Tool, Workspace,
+    Base, CameraDescription, CommandMode, LeRobotNames, MOST_PARTS, Part, PartKind, ROBOT_SCHEMA, RobotDescription, Role, Tool, Workspace,
 };
 
 impl RobotDescription {
@@ -39,9 +39,9 @@ impl RobotDescription {
 
     /// All names that may reach a path, a dataset or a terminal, each with what it names.
     fn names(&self) -> Vec<(&'static str, &str)> {
-        let LeRobotNames { class, types, leader_class, leader_types } = &self.lerobot;
+        let LeRobotNames { class, types } = &self.lerobot;
         let mut names = vec![("the robot", self.name.as_str()), ("its class in LeRobot", class)];
-        names.extend(types.iter().chain(leader_class).chain(leader_types).map(|name| ("a class or type in LeRobot", name.as_str())));
+        names.extend(types.iter().map(|name| ("a class or type in LeRobot", name.as_str())));
         names.extend(self.buses.iter().flat_map(|bus| [("a bus", bus.name.as_str()), ("a protocol", &bus.protocol)]));
         for part in &self.parts {
             names.push(("a part", &part.name));
@@ -63,8 +63,19 @@ impl RobotDescription {
         if self.parts.len() > MOST_PARTS {
             return Some(format!("it has {} parts, expected at most {MOST_PARTS}", self.parts.len()));
         }
-        if self.action_channels().is_empty() {
-            return Some("it has nothing that can be commanded: no part with a command and no base".into());
+        match self.role {
+            Role::Robot if self.action_channels().is_empty() => {
+                return Some("it has nothing that can be commanded: no part with a command and no base".into());
+            }
+            Role::Robot => {
+                if let Some(part) = self.parts.iter().find(|part| part.trigger.is_some()) {
+                    return Some(format!("part {}: it has a trigger, which only a part of a teleoperator has", part.name));
+                }
+            }
+            Role::Teleoperator if !self.action_channels().is_empty() || self.state_channels().is_empty() => {
+                return Some("expected a teleoperator to have parts without a command, and neither others nor a base".into());
+            }
+            Role::Teleoperator => {}
         }
         if let Some(twice) = twice(self.parts.iter().map(|part| &part.name)) {
             return Some(format!("two parts are called {twice}"));

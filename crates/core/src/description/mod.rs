@@ -46,6 +46,8 @@ pub struct RobotDescription {
     /// The folder's name and the command line's `--robot`.
     pub name: String,
     pub title: String,
+    #[serde(default, skip_serializing_if = "Role::is_robot")]
+    pub role: Role,
     pub control_rate_hz: u32,
     pub lerobot: LeRobotNames,
     #[serde(default)]
@@ -81,10 +83,24 @@ pub struct LeRobotNames {
     /// Names by which its users know it (`so101_follower`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub types: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub leader_class: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub leader_types: Vec<String>,
+}
+
+/// Who it is in a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It is commanded.
+    #[default]
+    Robot,
+    /// It is moved by hand and read, and another one follows: a leader arm. Its state is the action of that one.
+    Teleoperator,
+}
+
+impl Role {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+    fn is_robot(&self) -> bool {
+        *self == Self::Robot
+    }
 }
 
 /// How old what is known of the robot may be.
@@ -112,6 +128,9 @@ pub struct Bus {
     pub protocol: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baud_rate: Option<u32>,
+    /// Of the data of a CAN FD frame; without it, frames are those of CAN 2.0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_baud_rate: Option<u32>,
 }
 
 /// Something that is only measured.

@@ -1,5 +1,7 @@
 //! What a robot is made of: parts that move, the motors behind them and what they may do.
 
+use std::collections::BTreeMap;
+
 use nalgebra::{Isometry3, Quaternion, Translation3, Unit, UnitQuaternion, Vector3};
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +52,10 @@ pub struct Part {
     /// What it does when a session ends; without it, what the robot does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<StopBehaviour>,
+    /// Where its motor pulls it to while somebody moves it, as the trigger of a leader arm; without it, its motor has no
+    /// torque. Only a part of a teleoperator has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<f64>,
 }
 
 fn z_axis() -> [f64; 3] {
@@ -101,6 +107,10 @@ pub struct Motor {
     /// Turns of the motor for one of the part (for a part that slides, radians for a metre).
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub gear: f64,
+    /// What registers of it are to hold, by LeRobot's names of them in lower case (`position_p_gain`), where that is not
+    /// what every motor of its family is set to.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub registers: BTreeMap<String, i32>,
 }
 
 fn one() -> f64 {
@@ -292,6 +302,11 @@ impl Part {
             if !is_size(motor.gear) {
                 return Some(format!("motor.gear is {}, expected 1e-9 to 1e9", motor.gear));
             }
+        }
+        if let Some(trigger) = self.trigger
+            && (self.motor.is_none() || !(-ENDLESS..=ENDLESS).contains(&trigger))
+        {
+            return Some(format!("trigger is {trigger}, expected a place for a part with a motor"));
         }
         let rest = self.rest?;
         let [lower, upper] = self.position_limits();

@@ -259,3 +259,28 @@ fn a_narrower_limit_leaves_the_units_alone() {
     let ends = |value: f64| in_dataset(&narrow.action_channels()[5..], &[value])[0];
     assert!((ends(-0.174533)).abs() < 1e-5 && (ends(1.7453292) - 100.0).abs() < 1e-4);
 }
+
+#[test]
+fn a_leader_is_read_and_never_commanded() {
+    let head = "schema = 2\nname = \"leader\"\ntitle = \"A leader\"\ncontrol_rate_hz = 30\nlerobot = { class = \"leader\" }\n\
+                stop = { behaviour = \"limp\" }\nbus = [{ name = \"arm\", protocol = \"dynamixel\", baud_rate = 1000000 }]\n";
+    let part = "[[part]]\nname = \"gripper\"\nunit = \"range_0_100\"\nrange = [0.0, 1.0]\n\
+                motor = { bus = \"arm\", model = \"xl330-m077\", id = 6, registers = { current_limit = 100 } }\n";
+    let command = "command = \"position\"\nlimits = { position = [-1.0, 1.0], velocity = 3.0, step = 0.35 }\n";
+    let read = |text: &str| RobotDescription::from_toml("leader", text).map_err(|error| error.to_string());
+    let head = format!("role = \"teleoperator\"\n{head}");
+    let leader = read(&format!("{head}{part}trigger = 0.5\n")).unwrap();
+    assert_eq!((leader.role, leader.parts[0].trigger, leader.action_names().len()), (Role::Teleoperator, Some(0.5), 0));
+    assert_eq!(leader.parts[0].motor.as_ref().unwrap().registers["current_limit"], 100);
+    assert_eq!(RobotDescription::from_toml("leader", &leader.to_toml().unwrap()).unwrap(), leader);
+
+    let commanded = read(&format!("{head}{part}{command}")).unwrap_err();
+    assert!(commanded.contains("expected a teleoperator to have parts without a command"), "{commanded}");
+    let loose = read(&format!("{head}{}trigger = 0.5\n", part.replace("motor =", "feature = \"x\" #"))).unwrap_err();
+    assert!(loose.contains("part gripper: trigger is 0.5, expected a place for a part with a motor"), "{loose}");
+    let nothing = read(&head).unwrap_err();
+    assert!(nothing.contains("expected a teleoperator to have parts"), "{nothing}");
+    let head = head.replace("teleoperator", "robot");
+    let passive = format!("{head}{part}trigger = 0.5\n[[part]]\nname = \"other\"\n{command}");
+    assert!(read(&passive).unwrap_err().contains("part gripper: it has a trigger"), "{}", read(&passive).unwrap_err());
+}
