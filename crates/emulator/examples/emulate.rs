@@ -1,19 +1,18 @@
-//! Plays a robot until its standard input ends.
+//! Plays a robot until its standard input ends; `sinew emulate` does more.
 //!
 //! ```text
-//! emulate ROBOT LINK [drop=0.01] [flip=0.001] [echo] [latency_ms=16] [seed=1]
+//! emulate ROBOT LINK [FAULT ...] [latency_ms=16] [seed=1]
 //! ```
 //!
-//! ROBOT is one of those with a name (`so101_follower`, ...) or `new:MODEL`. Commands on standard input, a line each,
-//! each answered by a line: `move NAME TICKS` (by hand), `value NAME REGISTER`, `put NAME REGISTER VALUE`, `position NAME`, `die NAME`,
-//! `restart NAME`, `load NAME PART`, `heat NAME DEGREES`, `unplug`, `replug`, `counts`.
+//! ROBOT is one of those with a name (`so101_follower`, ...) or `new:MODEL`. Faults and the commands on standard input, a
+//! line each that is answered by a line, are those of `sinew_emulator::FAULTS` and `sinew_emulator::COMMANDS`.
 
 use std::error::Error;
 use std::io::{BufRead, Write, stdin, stdout};
 use std::time::Duration;
 
-use sinew_drivers::{ControlTable, Register};
-use sinew_emulator::{Emulator, Event, Options, Robot};
+use sinew_drivers::ControlTable;
+use sinew_emulator::{Emulator, FaultOption, Options, Robot, obey};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
@@ -27,20 +26,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut options = Options::default();
     for arg in args {
         match arg.split_once('=') {
-            None if arg == "echo" => options.echo = true,
-            Some(("drop", rate)) => options.rates.drop = rate.parse()?,
-            Some(("flip", rate)) => options.rates.flip_bit = rate.parse()?,
             Some(("latency_ms", ms)) => options.latency = Duration::from_millis(ms.parse()?),
             Some(("seed", seed)) => options.seed = seed.parse()?,
-            _ => return Err(format!("an option {arg}: there are drop=, flip=, echo, latency_ms=, seed=").into()),
+            _ => arg.parse::<FaultOption>()?.apply(&mut options),
         }
     }
     let emulator = Emulator::start(&robot, link.as_ref(), options)?;
     say(&format!("{} at {}", robot.name, emulator.port().display()))?;
     for line in stdin().lock().lines() {
-        let line = line?;
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match obey(&emulator, &words) {
+        match obey(std::slice::from_ref(&emulator), &line?) {
             Ok(answer) => say(&answer)?,
             Err(error) => say(&format!("error: {error}"))?,
         }
@@ -52,42 +46,4 @@ fn say(text: &str) -> std::io::Result<()> {
     let mut out = stdout().lock();
     writeln!(out, "{text}")?;
     out.flush()
-}
-
-fn obey(emulator: &Emulator, words: &[&str]) -> Result<String, Box<dyn Error>> {
-    let done = |event| emulator.happen(event).map(|()| "done".to_owned());
-    Ok(match *words {
-        ["move", name, ticks] => {
-            emulator.move_by_hand(name, ticks.parse()?)?;
-            "done".to_owned()
-        }
-        ["value", name, register] => emulator.register(name, register_of(register)?)?.to_string(),
-        ["put", name, register, value] => {
-            let (register, value) = (register_of(register)?, value.parse()?);
-            emulator.motor(name, |motor| motor.put(register, value))?;
-            "done".to_owned()
-        }
-        ["position", name] => emulator.motor(name, |motor| motor.position())?.to_string(),
-        ["die", name] => done(Event::Die(name.to_owned()))?,
-        ["restart", name] => done(Event::Restart(name.to_owned()))?,
-        ["load", name, part] => done(Event::Load(name.to_owned(), part.parse()?))?,
-        ["heat", name, degrees] => done(Event::Heat(name.to_owned(), degrees.parse()?))?,
-        ["unplug"] => done(Event::Unplug)?,
-        ["replug"] => done(Event::Replug)?,
-        ["counts"] => {
-            let log = emulator.log();
-            let (reads, writes) = (log.sync_reads(), log.sync_writes());
-            let all = log.entries.len();
-            let late = log.worst_lateness.as_secs_f64() * 1e3;
-            format!(
-                "{all} instructions, {reads} sync reads, {writes} sync writes, {} bytes of garbage, {} collisions, {} bytes unread, at most {late:.1} ms late",
-                log.garbage, log.collisions, log.unread
-            )
-        }
-        _ => return Err(format!("a command {words:?}").into()),
-    })
-}
-
-fn register_of(name: &str) -> Result<Register, String> {
-    Register::ALL.iter().copied().find(|known| known.name() == name).ok_or_else(|| format!("there is no register {name}"))
 }

@@ -194,6 +194,14 @@ impl Emulator {
         Ok(what(motor))
     }
 
+    /// The same for all motors at once, in the robot's order.
+    pub fn motors<T>(&self, what: impl FnOnce(&mut [Motor]) -> T) -> T {
+        let mut world = self.shared.world();
+        let now = Instant::now();
+        world.bus.motors.iter_mut().for_each(|motor| motor.advance(now));
+        what(&mut world.bus.motors)
+    }
+
     /// A register's value at this moment.
     ///
     /// # Errors
@@ -387,7 +395,7 @@ impl World {
 }
 
 impl Event {
-    fn motor(&self) -> Option<&str> {
+    pub(crate) fn motor(&self) -> Option<&str> {
         match self {
             Self::Die(name)
             | Self::Restart(name)

@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod bus;
+mod console;
 mod emulator;
 mod fault;
 mod line;
@@ -27,6 +28,7 @@ mod motor;
 mod port;
 mod robots;
 
+pub use console::{COMMANDS, ConsoleError, FAULTS, FaultOption, obey};
 pub use emulator::{Emulator, EmulatorError, Options};
 pub use fault::{Event, Fault, Rates};
 pub use log::{Asked, Entry, Log, Said};

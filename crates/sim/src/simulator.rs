@@ -54,8 +54,10 @@ pub trait Simulator: Send {
     /// When a body left the finite numbers.
     fn advance_to(&mut self, time_s: f64) -> Result<(), SimError>;
 
-    /// Goals := present positions, then torque on, of the parts that are commanded.
-    fn enable_torque(&mut self);
+    /// Goal := present position, then torque on.
+    fn enable(&mut self, part: usize);
+
+    fn torque_is_on(&self, part: usize) -> bool;
 
     /// Goal := present position, when the part's torque is on.
     fn hold(&mut self, part: usize);
@@ -98,6 +100,15 @@ pub trait Simulator: Send {
 
     /// A digest of everything that moves.
     fn state_hash(&self) -> u64;
+
+    /// [`enable`](Self::enable)s the parts that are commanded.
+    fn enable_torque(&mut self) {
+        for part in 0..self.robot().parts.len() {
+            if self.robot().parts[part].command.is_some() {
+                self.enable(part);
+            }
+        }
+    }
 
     fn values(&self) -> Vec<f64> {
         (0..self.robot().parts.len()).map(|i| self.value(i)).collect()

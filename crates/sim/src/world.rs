@@ -174,12 +174,13 @@ impl Simulator for World {
         Ok(())
     }
 
-    fn enable_torque(&mut self) {
-        let Self { commanded, state, .. } = self;
-        for &i in commanded.iter() {
-            let value = state.arm.part(i, &state.multibodies).value;
-            state.arm.servos[i].enable(value);
-        }
+    fn enable(&mut self, part: usize) {
+        let value = self.value(part);
+        self.state.arm.servos[part].enable(value);
+    }
+
+    fn torque_is_on(&self, part: usize) -> bool {
+        self.state.arm.servos[part].torque_is_on()
     }
 
     fn hold(&mut self, part: usize) {

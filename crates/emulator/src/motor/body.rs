@@ -50,11 +50,13 @@ pub(super) struct Body {
     pub temperature: f64,
     /// Ticks a second without load.
     pub fastest: f64,
+    /// Somebody else says where the joint is.
+    pub is_carried: bool,
 }
 
 impl Body {
     pub fn new(position: f64, load: f64, stops: (f64, f64), fastest: f64) -> Self {
-        Self { position, velocity: 0.0, load, stops, effort: 0.0, temperature: AMBIENT + 3.0, fastest }
+        Self { position, velocity: 0.0, load, stops, effort: 0.0, temperature: AMBIENT + 3.0, fastest, is_carried: false }
     }
 
     /// Goes on by `dt` seconds, with at most `limit` of the full torque.
@@ -70,6 +72,10 @@ impl Body {
     }
 
     fn step(&mut self, dt: f64, drive: Drive, limit: f64) {
+        if self.is_carried {
+            self.warm(dt);
+            return;
+        }
         let strongest = 60.0 * self.fastest;
         let is_too_weak = self.load.abs() > limit && drive != Drive::Off;
         match drive {
@@ -109,6 +115,10 @@ impl Body {
             self.position = self.position.clamp(self.stops.0, self.stops.1);
             self.velocity = 0.0;
         }
+        self.warm(dt);
+    }
+
+    fn warm(&mut self, dt: f64) {
         self.temperature += dt * (HEATING * self.effort * self.effort - (self.temperature - AMBIENT) / COOLING);
     }
 

@@ -203,6 +203,21 @@ impl Motor {
         self.body.velocity = 0.0;
     }
 
+    /// Where the electronics want the shaft, in ticks; `None` without torque, and in modes that want no place.
+    pub fn wanted(&self) -> Option<f64> {
+        match self.drive() {
+            Drive::Position { goal, .. } => Some(goal),
+            Drive::Off | Drive::Velocity { .. } | Drive::Torque(_) => None,
+        }
+    }
+
+    /// Somebody else moves the joint from now on: its shaft is at `position` ticks and turns by `velocity` ticks a second,
+    /// and the motor gives `effort` of its full torque.
+    pub fn carry(&mut self, position: f64, velocity: f64, effort: f64) {
+        self.body.is_carried = true;
+        (self.body.position, self.body.velocity, self.body.effort) = (position, velocity, effort);
+    }
+
     /// Moves the mechanical stops, as when something stands in the way.
     pub fn set_stops(&mut self, stops: (f64, f64)) {
         self.body.stops = stops;
