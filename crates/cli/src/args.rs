@@ -1,6 +1,8 @@
 //! The command line: verbs that LeRobot's users know.
 
 mod dataset;
+mod emulate;
+mod hardware;
 mod recording;
 mod rollout;
 
@@ -10,8 +12,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use sinew_policy::{Device, Quantization};
 
 pub use dataset::{DatasetCommand, EditArgs, Episodes, HowArgs, Part, PartOf};
+pub use emulate::EmulateArgs;
+pub use hardware::{CameraArg, CameraSource, HardwareArgs, TeleopArgs};
 pub use recording::{RecordingArgs, UnfinishedChoice, VideoArgs};
-pub use rollout::{LoopArgs, RolloutArgs, StrategyMode};
+pub use rollout::{LoopArgs, RealtimeArgs, RolloutArgs, StrategyMode};
 
 #[derive(Parser)]
 #[command(
@@ -35,6 +39,8 @@ pub enum Command {
     Rollout(Box<RolloutArgs>),
     /// Measure a policy's success rate over seeded episodes in the simulator
     Eval(EvalArgs),
+    /// A robot follows a leader arm that you move
+    Teleop(TeleopArgs),
     /// Record teleoperated episodes into a LeRobot dataset
     Record(RecordArgs),
     /// Look into a policy, or run it on one observation
@@ -53,6 +59,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Play a robot's motors behind a serial port: for trying things without hardware, and for breaking them
+    Emulate(EmulateArgs),
     /// List the robots that are built in, or show one
     Robots(RobotsArgs),
     /// The embedded simulator
@@ -63,7 +71,8 @@ pub enum Command {
     /// Stands by for a process that drives an arm; sinew starts it itself
     #[command(hide = true)]
     Watchdog {
-        robot: String,
+        /// What it calls the robot.
+        title: String,
         #[arg(long)]
         fifo: Option<u8>,
     },
@@ -271,4 +280,18 @@ pub enum SimCommand {
         #[arg(long, requires = "width")]
         height: Option<u32>,
     },
+}
+
+fn above_zero(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
+        _ => Err("expected a number above 0".to_owned()),
+    }
+}
+
+fn zero_or_above(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value >= 0.0 && value.is_finite() => Ok(value),
+        _ => Err("expected 0 or a number above it".to_owned()),
+    }
 }

@@ -3,10 +3,12 @@
 pub mod completions;
 pub mod dataset;
 pub mod doctor;
+pub mod emulate;
 pub mod eval;
 pub mod policy;
 pub mod record;
 pub mod robots;
 pub mod rollout;
 pub mod sim;
+pub mod teleop;
 pub mod watchdog;

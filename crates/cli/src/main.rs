@@ -8,9 +8,11 @@ mod commands;
 mod contact_sheet;
 mod demo_policy;
 mod desk;
+mod hardware;
 mod live;
 mod recording;
 mod rig;
+mod sim_socket;
 mod source;
 mod standby;
 mod terminal;
@@ -61,13 +63,15 @@ fn main() -> ExitCode {
     let result = match cli.command.unwrap_or_default() {
         Command::Rollout(args) => commands::rollout::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
+        Command::Teleop(args) => commands::teleop::run(&args),
         Command::Record(args) => commands::record::run(&args),
         Command::Policy { command } => commands::policy::run(&command),
         Command::Dataset { command } => commands::dataset::run(&command),
         Command::Doctor { json } => commands::doctor::run(json),
+        Command::Emulate(args) => commands::emulate::run(&args),
         Command::Robots(args) => commands::robots::run(&args),
         Command::Sim { command } => commands::sim::run(&command),
-        Command::Watchdog { robot, fifo } => commands::watchdog::run(&robot, fifo),
+        Command::Watchdog { title, fifo } => commands::watchdog::run(&title, fifo),
         Command::Completions { shell } => commands::completions::run(shell),
     };
     match result {

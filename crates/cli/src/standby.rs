@@ -13,7 +13,7 @@ pub fn watch(robot: &RobotDescription, stop: &StopFlag, priority: Option<u8>) ->
     let program = std::env::current_exe().context("starting the watchdog: finding this program")?;
     let priority = priority.map(|priority| priority.saturating_sub(1).max(1));
     let mut command = Command::new(program);
-    command.args(["watchdog", &robot.name]).args(priority.map(|priority| format!("--fifo={priority}")));
+    command.arg("watchdog").args(priority.map(|priority| format!("--fifo={priority}"))).args(["--", &robot.title]);
     Ok(Arc::new(Watchdog::start(&mut command, stop.clone(), priority).context("starting the watchdog")?))
 }
 

@@ -26,8 +26,10 @@ pub enum Outcome {
 pub struct EpisodeSetup {
     /// The instruction sentence, LeRobot's `task`.
     pub task: String,
-    /// After so many ticks an episode that is still running counts as failed.
+    /// An episode ends after so many ticks.
     pub max_ticks: u64,
+    /// Whether somebody says how it comes out: one that is still running at its end has then failed.
+    pub is_judged: bool,
 }
 
 /// Who sets the scene for an episode and judges it: a simulated task, or a human.

@@ -395,7 +395,8 @@ impl World {
 }
 
 impl Event {
-    pub(crate) fn motor(&self) -> Option<&str> {
+    /// The motor that it is about.
+    pub fn motor(&self) -> Option<&str> {
         match self {
             Self::Die(name)
             | Self::Restart(name)

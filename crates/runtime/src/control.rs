@@ -126,6 +126,8 @@ pub(crate) struct Control<'a> {
     pub(crate) schedule: Schedule,
     /// Of the policy.
     max_ticks: u64,
+    /// Whether an episode that is still running then has failed.
+    is_judged: bool,
     pub(crate) acting: Acting<'a>,
     pub(crate) frames: FramePort,
     tally: Tally,
@@ -153,7 +155,14 @@ pub(crate) fn positions_of(robot: &RobotDescription) -> Vec<bool> {
 }
 
 impl<'a> Control<'a> {
-    pub(crate) fn new(shared: Shared<'a>, robot: &'a RobotDescription, max_ticks: u64, acting: Acting<'a>, frames: FramePort) -> Self {
+    /// An episode of so many ticks; whether it fails at their end when nobody has judged it.
+    pub(crate) fn new(
+        shared: Shared<'a>,
+        robot: &'a RobotDescription,
+        (max_ticks, is_judged): (u64, bool),
+        acting: Acting<'a>,
+        frames: FramePort,
+    ) -> Self {
         let positions = positions_of(robot);
         let width = positions.len();
         let rate_hz = robot.control_rate_hz * shared.config.control_multiplier.max(1);
@@ -165,6 +174,7 @@ impl<'a> Control<'a> {
             rate_hz,
             schedule: Schedule::new(shared.clock.now(), rate_hz),
             max_ticks,
+            is_judged,
             acting,
             frames,
             tally,
@@ -322,6 +332,9 @@ impl<'a> Control<'a> {
     }
 
     fn time_limit(&self) -> Ending {
+        if !self.is_judged {
+            return Ending::Ended { keep: true };
+        }
         Ending::Failure(format!("the time limit of {} ticks has passed", self.max_ticks))
     }
 

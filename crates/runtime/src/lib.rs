@@ -62,7 +62,7 @@ pub use operator::Operator;
 pub use progress::{Progress, ProgressSnapshot};
 pub use realtime::{Asked, Realtime, RealtimeRequest, Role, place};
 pub use report::{Cadence, EpisodeOutcome, EpisodeReport, InferenceStats, PartTimes, RecentTicks, TickTimes, TurnPart};
-pub use series::{Attendant, Counts, Series, SeriesError, SeriesReport, Stage};
+pub use series::{AsItIs, Attendant, Counts, Series, SeriesError, SeriesReport, Stage};
 pub use session::{EpisodeRequest, Rig, Session, Source};
 pub use stop::{StopFlag, StopLevel};
 pub use strategy::{Selection, Strategy};

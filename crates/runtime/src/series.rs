@@ -150,7 +150,7 @@ impl Session {
                 let wants_again = match human.as_deref_mut() {
                     Some(human) => attendant.between(Some(&mut || {
                         let rig =
-                            Rig { robot: &mut *robot, cameras: &mut *cameras, environment: &mut AsItIs { ticks: series.ticks_between } };
+                            Rig { robot: &mut *robot, cameras: &mut *cameras, environment: &mut AsItIs { task: String::new(), ticks: series.ticks_between } };
                         let between = self.follow(rig, human);
                         faults.extend(between.faults);
                         between.outcome == EpisodeOutcome::Dropped
@@ -200,7 +200,7 @@ struct Endless<'a> {
 
 impl Environment for Endless<'_> {
     fn reset(&mut self, seed: u64) -> Result<EpisodeSetup, EnvironmentError> {
-        Ok(EpisodeSetup { max_ticks: self.ticks, ..self.scene.reset(seed)? })
+        Ok(EpisodeSetup { max_ticks: self.ticks, is_judged: false, ..self.scene.reset(seed)? })
     }
 
     fn outcome(&mut self) -> Outcome {
@@ -212,14 +212,18 @@ impl Environment for Endless<'_> {
     }
 }
 
-/// The scene as an episode left it, for so many ticks: nothing is set up, nothing is judged.
-struct AsItIs {
-    ticks: u64,
+/// The scene as it is, for so many ticks: nothing is set up, nothing is judged. The real world, where nobody says
+/// otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AsItIs {
+    /// The instruction sentence.
+    pub task: String,
+    pub ticks: u64,
 }
 
 impl Environment for AsItIs {
     fn reset(&mut self, _: u64) -> Result<EpisodeSetup, EnvironmentError> {
-        Ok(EpisodeSetup { task: String::new(), max_ticks: self.ticks })
+        Ok(EpisodeSetup { task: self.task.clone(), max_ticks: self.ticks, is_judged: false })
     }
 
     fn outcome(&mut self) -> Outcome {

@@ -62,7 +62,8 @@ pub struct Session {
 struct Scene<'a> {
     rig: Rig<'a>,
     task: &'a str,
-    max_ticks: u64,
+    /// How long it may take, and whether it has failed then.
+    limit: (u64, bool),
 }
 
 impl Session {
@@ -130,7 +131,7 @@ impl Session {
                 (Ended::early(Ending::SinksFailed), Vec::new())
             } else {
                 let rig = Rig { robot, cameras, environment: &mut *environment };
-                let (mut ended, free) = self.run_control(Scene { rig, task: &task, max_ticks: setup.max_ticks }, source, &mut sinks);
+                let (mut ended, free) = self.run_control(Scene { rig, task: &task, limit: (setup.max_ticks, setup.is_judged) }, source, &mut sinks);
                 ended.tally.state_hash = environment.state_hash();
                 (ended, free)
             };
@@ -168,7 +169,7 @@ impl Session {
 
     /// The control thread from beginning to end. Gives back where the frames arrive that the sinks have done with.
     fn run_control(&mut self, scene: Scene<'_>, source: Source<'_>, sinks: &mut Sinks) -> (Ended, Vec<Receiver<Box<Frame>>>) {
-        let Scene { rig: Rig { robot, cameras, environment }, task, max_ticks } = scene;
+        let Scene { rig: Rig { robot, cameras, environment }, task, limit } = scene;
         let early = |fault| (Ended::early(Ending::Fault(fault)), Vec::new());
         let description = robot.description().clone();
         let rate_hz = description.control_rate_hz.max(1);
@@ -219,7 +220,7 @@ impl Session {
                     Source::Supervised(policy, human) => (Some(asking(policy)), Some(human)),
                 };
                 let acting = Acting::new(policy, human, &shared, positions);
-                let (ended, frames) = Control::new(shared, description, max_ticks, acting, port).run(Body { robot, cameras }, &mut judge);
+                let (ended, frames) = Control::new(shared, description, limit, acting, port).run(Body { robot, cameras }, &mut judge);
                 (ended, frames.close())
             };
             let control = match thread::Builder::new().name("control".into()).spawn_scoped(scope, control) {

@@ -7,7 +7,7 @@ use sinew_core::RobotDescription;
 use sinew_policy::{GuidanceMode, GuidanceSchedule, GuidanceSettings};
 use sinew_runtime::{Inference, Interpolation, Latency, RealtimeRequest, SessionConfig, Starvation, Strategy};
 
-use super::{ComputeArgs, RecordingArgs, RigArgs, TeleopKind};
+use super::{CameraArg, ComputeArgs, HardwareArgs, RecordingArgs, RigArgs, TeleopKind, above_zero, zero_or_above};
 
 #[derive(Args, Clone)]
 #[command(after_help = "Examples:\n  sinew rollout\n  sinew rollout --fast --episodes 20 --seed 7\n  \
@@ -15,7 +15,8 @@ use super::{ComputeArgs, RecordingArgs, RigArgs, TeleopKind};
     sinew rollout --policy lerobot-user/smolvla_so101 --inference rtc --fps-multiplier 3 --realtime\n  \
     sinew rollout --strategy dagger --teleop scripted --record corrections    (space pauses, tab takes over)\n  \
     sinew rollout --strategy highlight --duration 0 --record highlights\n  \
-    sinew rollout --record my_rollouts --rerun run.rrd")]
+    sinew rollout --record my_rollouts --rerun run.rrd\n  \
+    sinew rollout --robot so101 --port /dev/ttyACM0 --id blue --policy lerobot-user/act_so101 --task \"Put the cube into the bin.\"")]
 pub struct RolloutArgs {
     #[command(flatten)]
     pub rig: RigArgs,
@@ -25,8 +26,13 @@ pub struct RolloutArgs {
     #[arg(long, default_value_t = 5)]
     pub episodes: u64,
     /// As fast as the machine can, on a clock that waits for nobody, instead of real time
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["realtime", "fifo", "cpu", "port"])]
     pub fast: bool,
+    #[command(flatten)]
+    pub hardware: HardwareArgs,
+    /// A camera of the robot by its name in robot.toml, such as front=sim:SOCKET (of `sinew emulate --world`); may be given several times
+    #[arg(long, value_name = "NAME=SOURCE", requires = "port", help_heading = "Hardware")]
+    pub camera: Vec<CameraArg>,
     #[command(flatten)]
     pub control: LoopArgs,
     #[command(flatten)]
@@ -186,6 +192,27 @@ impl StrategyArgs {
 /// The priority of `--realtime` that is not told another.
 const PRIORITY: u8 = 80;
 
+/// What the control thread asks of the system, for every verb that runs one in real time.
+#[derive(Args, Clone, Default)]
+#[command(next_help_heading = "Control loop")]
+pub struct RealtimeArgs {
+    /// Ask for SCHED_FIFO and for memory that stays in memory, and let a second process stand by; what is refused is said, and `sinew doctor` says how to allow it
+    #[arg(long)]
+    pub realtime: bool,
+    /// SCHED_FIFO at this priority; 80 with --realtime
+    #[arg(long, value_name = "PRIORITY", value_parser = clap::value_parser!(u8).range(1..=99))]
+    pub fifo: Option<u8>,
+    /// Keep the control thread on this processor
+    #[arg(long, value_name = "N")]
+    pub cpu: Option<usize>,
+}
+
+impl RealtimeArgs {
+    pub fn request(&self) -> RealtimeRequest {
+        RealtimeRequest { priority: self.fifo.or(self.realtime.then_some(PRIORITY)), lock_memory: self.realtime, cpu: self.cpu }
+    }
+}
+
 /// How the control loop is run.
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Control loop")]
@@ -205,15 +232,8 @@ pub struct LoopArgs {
     /// its last 16, but at least 3 (10 while few are known). Meanwhile --on-starved holds
     #[arg(long, value_name = "S", value_parser = above_zero)]
     pub answer_deadline: Option<f64>,
-    /// Ask for SCHED_FIFO and for memory that stays in memory, and let a second process stand by; what is refused is said, and `sinew doctor` says how to allow it
-    #[arg(long, conflicts_with = "fast")]
-    pub realtime: bool,
-    /// SCHED_FIFO at this priority; 80 with --realtime
-    #[arg(long, value_name = "PRIORITY", conflicts_with = "fast", value_parser = clap::value_parser!(u8).range(1..=99))]
-    pub fifo: Option<u8>,
-    /// Keep the control thread on this processor
-    #[arg(long, value_name = "N", conflicts_with = "fast")]
-    pub cpu: Option<usize>,
+    #[command(flatten)]
+    pub realtime: RealtimeArgs,
     /// rtc: by what a chunk is made to follow the one before; the checkpoint's own, else guided
     #[arg(long, value_enum)]
     pub rtc_mode: Option<ContinueMode>,
@@ -228,26 +248,7 @@ pub struct LoopArgs {
     pub rtc_weight: Option<f64>,
 }
 
-fn above_zero(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
-        _ => Err("expected a number above 0".to_owned()),
-    }
-}
-
-fn zero_or_above(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(value) if value >= 0.0 && value.is_finite() => Ok(value),
-        _ => Err("expected 0 or a number above it".to_owned()),
-    }
-}
-
 impl LoopArgs {
-    /// What is asked of the system for the control thread.
-    pub fn realtime(&self) -> RealtimeRequest {
-        RealtimeRequest { priority: self.fifo.or(self.realtime.then_some(PRIORITY)), lock_memory: self.realtime, cpu: self.cpu }
-    }
-
     /// The session that these options describe; `fast` is on a clock that waits for nobody.
     pub fn session(&self, fast: bool) -> SessionConfig {
         SessionConfig {
@@ -270,7 +271,7 @@ impl LoopArgs {
                 InterpolationMode::Cubic => Interpolation::Cubic,
             },
             answer_deadline_s: self.answer_deadline,
-            realtime: self.realtime(),
+            realtime: self.realtime.request(),
             ..SessionConfig::default()
         }
     }

@@ -9,9 +9,8 @@ use crate::Done;
 
 /// Listens on standard input until the process at its other end has ended in order, or does for it what
 /// it can't any more.
-pub fn run(robot: &str, priority: Option<u8>) -> anyhow::Result<Done> {
+pub fn run(title: &str, priority: Option<u8>) -> anyhow::Result<Done> {
     Realtime::ask(&RealtimeRequest { priority, ..RealtimeRequest::default() });
-    let description = sinew_sim::robots::get(robot)?.description;
     let socket = std::io::stdin().as_fd().try_clone_to_owned().context("standing by: finding the process to watch")?;
     let watched = watch(socket, WATCHDOG_PATIENCE, write_lifeline)?;
     let why = match watched {
@@ -19,6 +18,6 @@ pub fn run(robot: &str, priority: Option<u8>) -> anyhow::Result<Done> {
         Watched::Gone => "was gone while torque was on",
         Watched::Frozen => "made no progress for 0.1 s while torque was on",
     };
-    crate::text::note!("watchdog: the process that drove {} {why}; its safe action was done", description.title);
+    crate::text::note!("watchdog: the process that drove {title} {why}; its safe action was done");
     Ok(Done::Refused)
 }

@@ -1,0 +1,113 @@
+//! Which motors and cameras a verb works with.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+use sinew_core::StopBehaviour;
+
+use super::{above_zero, zero_or_above};
+
+/// Where the motors of a robot are, and how they are met.
+#[derive(Args, Clone, Default)]
+#[command(next_help_heading = "Hardware")]
+pub struct HardwareArgs {
+    /// The robot's serial port: a path, or usb:SERIAL; BUS=PORT, once for each, where it has several buses
+    #[arg(long, value_name = "[BUS=]PORT")]
+    pub port: Vec<String>,
+    /// What its owner calls the robot: the name of its calibration file; without it the only one there is
+    #[arg(long, value_name = "NAME", requires = "port")]
+    pub id: Option<String>,
+    /// Give the motors the file's calibration where they hold another
+    #[arg(long, requires = "port")]
+    pub write_calibration: bool,
+    /// Switch torque off where a setting needs that: the arm may sink
+    #[arg(long, requires = "port")]
+    pub may_go_limp: bool,
+    /// How long a lost port is waited for; the robot holds meanwhile. 0 ends the run when the usual 0.5 s are over
+    #[arg(long, value_name = "S", default_value_t = 10.0, value_parser = zero_or_above)]
+    pub reconnect: f64,
+    /// What the robot's motors do at the end, instead of what its robot.toml says
+    #[arg(long, value_enum, requires = "port")]
+    pub on_exit: Option<ExitMode>,
+    /// Ticks a second, instead of what its robot.toml says
+    #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..=1000), requires = "port")]
+    pub fps: Option<u32>,
+}
+
+/// A camera's name and where its images come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CameraArg {
+    pub name: String,
+    pub source: CameraSource,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CameraSource {
+    /// The socket of a world that another process simulates.
+    Sim(PathBuf),
+}
+
+impl FromStr for CameraArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, source) = text.split_once('=').ok_or("expected NAME=SOURCE, such as front=sim:SOCKET")?;
+        let socket = source.strip_prefix("sim:").filter(|path| !path.is_empty());
+        let socket = socket.ok_or_else(|| format!("expected a source sim:SOCKET, found {source:?}"))?;
+        Ok(Self { name: name.to_owned(), source: CameraSource::Sim(socket.into()) })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExitMode {
+    /// Stay where they are, with torque
+    Hold,
+    /// No torque: the arm sinks
+    Limp,
+}
+
+impl From<ExitMode> for StopBehaviour {
+    fn from(mode: ExitMode) -> Self {
+        match mode {
+            ExitMode::Hold => Self::Hold,
+            ExitMode::Limp => Self::Limp,
+        }
+    }
+}
+
+/// The options of `sinew teleop`.
+#[derive(Args, Clone)]
+#[command(
+    after_help = "The robot follows the leader arm joint by joint, in LeRobot's units, through the safety gate. It comes to the leader's\n\
+        pose slowly and never jumps; it holds when the leader is silent. Ctrl-C ends it: the robot's motors then hold, unless --on-exit\n\
+        limp is given.\n\nExamples:\n  \
+        sinew teleop --robot so101 --port /dev/ttyACM0 --id blue --teleop so101_leader --teleop-port /dev/ttyACM1 --teleop-id black\n  \
+        sinew teleop --robot bi_so --port left=/dev/ttyACM0 --port right=/dev/ttyACM1 --teleop bi_so_leader \\\n      \
+        --teleop-port left=/dev/ttyACM2 --teleop-port right=/dev/ttyACM3 --fps 60\n  \
+        sinew teleop --robot so101 --port usb:58FA0834591 --teleop so101_leader --teleop-port usb:5A46082310 --seconds 60 --json"
+)]
+pub struct TeleopArgs {
+    /// A robot's name (see `sinew robots`) or a folder with a robot.toml
+    #[arg(long, default_value = "so101")]
+    pub robot: String,
+    #[command(flatten)]
+    pub hardware: HardwareArgs,
+    /// A leader arm's name (see `sinew robots`) or a folder with its robot.toml
+    #[arg(long, value_name = "TELEOPERATOR")]
+    pub teleop: String,
+    /// The leader arm's serial port, as --port
+    #[arg(long, value_name = "[BUS=]PORT", required = true)]
+    pub teleop_port: Vec<String>,
+    /// The name of the leader arm's calibration file; without it the only one there is
+    #[arg(long, value_name = "NAME")]
+    pub teleop_id: Option<String>,
+    /// End after so many seconds; without it, when it is told to
+    #[arg(long, value_name = "S", value_parser = above_zero)]
+    pub seconds: Option<f64>,
+    #[command(flatten)]
+    pub realtime: super::RealtimeArgs,
+    /// How it went as one JSON line on stdout: cadence, and for each motor reads, retries, errors by kind, longest age
+    #[arg(long)]
+    pub json: bool,
+}
