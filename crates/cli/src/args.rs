@@ -3,6 +3,7 @@
 mod dataset;
 mod emulate;
 mod hardware;
+mod ports;
 mod recording;
 mod rollout;
 
@@ -14,6 +15,7 @@ use sinew_policy::{Device, Quantization};
 pub use dataset::{DatasetCommand, EditArgs, Episodes, HowArgs, Part, PartOf};
 pub use emulate::EmulateArgs;
 pub use hardware::{CameraArg, CameraSource, HardwareArgs, TeleopArgs};
+pub use ports::{PortArg, ports_of};
 pub use recording::{RecordingArgs, UnfinishedChoice, VideoArgs};
 pub use rollout::{LoopArgs, RealtimeArgs, RolloutArgs, StrategyMode};
 

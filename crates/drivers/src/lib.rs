@@ -17,7 +17,10 @@ pub use arm::{
     TORQUE_LOST, lerobot_settings,
 };
 pub use bus::{Answer, Block, Bus, BusError, Bytes, Frame, MOST_BYTES, MotorError, MotorFault, MotorId, Operation, Reply};
-pub use calibration::{Calibration, CalibrationError, CalibrationOf, MotorCalibration, Scale, calibration_folder, calibration_path};
+pub use calibration::{
+    Calibration, CalibrationError, CalibrationFile, CalibrationOf, MotorCalibration, Scale, calibration_files, calibration_folder,
+    calibration_path,
+};
 pub use pedal::{Pedal, PedalError};
 pub use retarget::{ByFeature, RetargetError};
 pub use serial::{PortAddress, SerialBus, SerialCounts, SerialOptions};
