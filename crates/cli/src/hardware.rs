@@ -1,16 +1,16 @@
 //! Robots and leader arms behind serial ports: from what the user typed to something that is connected.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
 use sinew_core::{Blind, Cameras, Clock, RobotDescription, Role};
 use sinew_drivers::{
-    ArmHealth, ArmOptions, Calibration, CalibrationOf, ConnectReport, PortAddress, SerialArm, SerialLeader, calibration_folder,
+    ArmHealth, ArmOptions, Calibration, ConnectReport, PortAddress, SerialArm, SerialLeader, calibration_files, calibration_folder,
 };
 use sinew_sim::robots;
 
-use crate::args::{CameraArg, CameraSource, HardwareArgs};
+use crate::args::{CameraArg, CameraSource, HardwareArgs, PortArg, ports_of};
 use crate::sim_socket::SocketCameras;
 use crate::text::note;
 
@@ -25,8 +25,9 @@ pub fn describe(name: &str, role: Role) -> anyhow::Result<RobotDescription> {
     Ok(description)
 }
 
-/// What a robot's owner says of it, in its description.
-pub fn adapt(description: &mut RobotDescription, args: &HardwareArgs) {
+/// The robot as its owner has it: with the cameras that are given only, at the rate and with the end that he wants.
+pub fn describe_unit(name: &str, args: &HardwareArgs, cameras: &[CameraArg]) -> anyhow::Result<RobotDescription> {
+    let mut description = describe(name, Role::Robot)?;
     if let Some(fps) = args.fps {
         description.control_rate_hz = fps;
     }
@@ -34,28 +35,13 @@ pub fn adapt(description: &mut RobotDescription, args: &HardwareArgs) {
         description.stop.behaviour = exit.into();
         description.parts.iter_mut().for_each(|part| part.stop = None);
     }
-}
-
-/// The port of each of the robot's buses.
-fn ports(description: &RobotDescription, given: &[String], option: &str) -> anyhow::Result<Vec<(String, PortAddress)>> {
-    let buses: Vec<&str> = description.buses.iter().map(|bus| bus.name.as_str()).collect();
-    let expected = || {
-        let each: Vec<String> = buses.iter().map(|bus| format!("{option} {bus}=PORT")).collect();
-        let expected = if buses.len() == 1 { format!("{option} PORT") } else { each.join(" ") };
-        format!("connecting {}: expected {expected}, found {}", description.name, given.join(" "))
-    };
-    let address = |text: &str| match text.strip_prefix("usb:") {
-        Some(serial) => PortAddress::Usb { serial: serial.to_owned() },
-        None => PortAddress::Path(text.into()),
-    };
-    anyhow::ensure!(given.len() == buses.len(), expected());
-    let mut ports = Vec::new();
-    for bus in &buses {
-        let named = given.iter().find_map(|text| text.split_once('=').filter(|(name, _)| name == bus).map(|(_, port)| port));
-        let lone = || if buses.len() == 1 { given.first().map(String::as_str) } else { None };
-        ports.push(((*bus).to_owned(), address(named.or_else(lone).with_context(expected)?)));
+    let is_given = |name: &str| cameras.iter().any(|given| given.name == name);
+    if let Some(unknown) = cameras.iter().find(|given| !description.cameras.iter().any(|camera| camera.name == given.name)) {
+        let known: Vec<&str> = description.cameras.iter().map(|camera| camera.name.as_str()).collect();
+        anyhow::bail!("--camera {}: {name} has no such camera, expected one of {}", unknown.name, known.join(", "));
     }
-    Ok(ports)
+    description.cameras.retain(|camera| is_given(&camera.name));
+    Ok(description)
 }
 
 /// LeRobot's folder of calibrations on this machine.
@@ -80,13 +66,32 @@ fn calibration(description: &RobotDescription, id: Option<&str>, options: (&str,
     Ok((id.clone(), Calibration::for_robot(description, &id, &folder).with_context(how)?))
 }
 
-fn only_id(description: &RobotDescription, folder: &std::path::Path, (option, id_option): (&str, &str)) -> anyhow::Result<String> {
-    let kind = match description.role {
-        Role::Robot => CalibrationOf::Robot,
-        Role::Teleoperator => CalibrationOf::Teleoperator,
-    };
-    let _ = kind;
-    anyhow::bail!("{option} {id_option} {}", folder.display())
+/// The only id of which all files are there.
+fn only_id(description: &RobotDescription, folder: &Path, (option, id_option): (&str, &str)) -> anyhow::Result<String> {
+    const PROBE: &str = "ID";
+    let files = calibration_files(description, PROBE, folder)?;
+    let mut ids = Vec::new();
+    if let Some(first) = files.first()
+        && let Some(ending) = first.path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(PROBE))
+    {
+        let places = std::iter::once(&first.path).chain(&first.old_paths).filter_map(|path| path.parent());
+        let entries = places.filter_map(|place| std::fs::read_dir(place).ok()).flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().to_str().and_then(|name| name.strip_suffix(ending)).map(str::to_owned));
+        // LeRobot calls a file so whose robot nobody gave a name.
+        ids.extend(names.filter(|id| id != "None"));
+    }
+    ids.sort();
+    ids.dedup();
+    ids.retain(|id| calibration_files(description, id, folder).is_ok_and(|files| files.iter().all(|file| file.found().is_some())));
+    let name = &description.name;
+    match &ids[..] {
+        [id] => Ok(id.clone()),
+        [] => anyhow::bail!(
+            "connecting {name}: expected a calibration of it in {}, found none; `sinew calibrate {option} {name} … {id_option} NAME` makes one",
+            folder.display()
+        ),
+        several => anyhow::bail!("connecting {name}: expected {id_option} to say which calibration, found {}", several.join(", ")),
+    }
 }
 
 /// A robot that is connected.
@@ -98,26 +103,21 @@ pub struct Hardware {
 }
 
 fn options(description: &RobotDescription, ports: Vec<(String, PortAddress)>, args: &HardwareArgs) -> ArmOptions {
-    ArmOptions {
-        writes_calibration: args.write_calibration,
-        may_go_limp: args.may_go_limp,
-        ..ArmOptions::new(description, ports)
-    }
+    ArmOptions { writes_calibration: args.write_calibration, may_go_limp: args.may_go_limp, ..ArmOptions::new(description, ports) }
 }
 
-/// Connects the robot that `description` describes. Nothing moves. Of its cameras only those that are given remain.
+/// Connects the robot that `description` describes. Nothing moves.
 pub fn connect(
-    mut description: RobotDescription,
+    description: RobotDescription,
     args: &HardwareArgs,
     cameras: &[CameraArg],
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<Hardware> {
-    let name = description.name.clone();
-    adapt(&mut description, args);
-    let cameras = look_through(&mut description, cameras)?;
-    let ports = ports(&description, &args.port, "--port")?;
+    let cameras = look_through(&description, cameras)?;
+    let ports = ports_of(&description, &args.port, "--port")?;
     let (id, calibration) = calibration(&description, args.id.as_deref(), ("--robot", "--id"))?;
     let options = options(&description, ports, args);
+    let name = description.name.clone();
     let robot = SerialArm::connect(Arc::new(description), &options, &calibration, clock)?;
     say_changes(&name, robot.report());
     let health = robot.health();
@@ -127,12 +127,12 @@ pub fn connect(
 /// Connects a leader arm; only the triggers that it has get torque.
 pub fn connect_leader(
     description: RobotDescription,
-    given: &[String],
+    given: &[PortArg],
     id: Option<&str>,
     args: &HardwareArgs,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<(SerialLeader, String)> {
-    let ports = ports(&description, given, "--teleop-port")?;
+    let ports = ports_of(&description, given, "--teleop-port")?;
     let (id, calibration) = calibration(&description, id, ("--teleop", "--teleop-id"))?;
     let options = options(&description, ports, args);
     let name = description.name.clone();
@@ -148,19 +148,16 @@ fn say_changes(robot: &str, report: &ConnectReport) {
     }
 }
 
-/// The robot's cameras that are given, as they are given; the description then has no others.
-fn look_through(description: &mut RobotDescription, given: &[CameraArg]) -> anyhow::Result<Box<dyn Cameras>> {
-    let known: Vec<String> = description.cameras.iter().map(|camera| camera.name.clone()).collect();
-    if let Some(unknown) = given.iter().find(|camera| !known.contains(&camera.name)) {
-        anyhow::bail!("connecting {}: there is no camera {}, expected one of {}", description.name, unknown.name, known.join(", "));
-    }
-    description.cameras.retain(|camera| given.iter().any(|given| given.name == camera.name));
+/// The robot's cameras, each at the source that is given for it.
+fn look_through(description: &RobotDescription, given: &[CameraArg]) -> anyhow::Result<Box<dyn Cameras>> {
     if description.cameras.is_empty() {
         return Ok(Box::new(Blind));
     }
-    let source = |name: &str| given.iter().find(|given| given.name == name).map(|given| match &given.source {
-        CameraSource::Sim(socket) => socket.clone(),
-    });
-    let sockets: Vec<PathBuf> = description.cameras.iter().filter_map(|camera| source(&camera.name)).collect();
+    let socket = |name: &str| {
+        let camera = given.iter().find(|given| given.name == name)?;
+        let CameraSource::Sim(socket) = &camera.source;
+        Some(socket.clone())
+    };
+    let sockets: Vec<PathBuf> = description.cameras.iter().filter_map(|camera| socket(&camera.name)).collect();
     Ok(Box::new(SocketCameras::connect(description, &sockets)?))
 }

@@ -4,6 +4,7 @@
 #![deny(unsafe_code)]
 
 mod args;
+mod buses;
 mod commands;
 mod contact_sheet;
 mod demo_policy;

@@ -1,17 +1,19 @@
-//! Puts together what a session runs on: today always the embedded simulator.
+//! Puts together what a session runs on: the embedded simulator, or a robot behind serial ports.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use sinew_core::{Cameras, Identity, Image, RobotDescription, Tick, Timestamp};
-use sinew_runtime::TeleopThread;
+use sinew_core::{Cameras, Clock, Environment, Identity, Image, Robot, RobotDescription, Tick, Timestamp};
+use sinew_drivers::ArmHealth;
+use sinew_runtime::{AsItIs, TeleopThread};
 use sinew_sim::tasks::{self, Task};
 use sinew_sim::{RobotModel, SharedWorld, SimCameras, SimEnvironment, SimRobot, World, robots};
 
-use crate::args::{RigArgs, TeleopKind};
-use crate::demo_policy;
+use crate::args::{CameraArg, HardwareArgs, RigArgs, TeleopKind};
+use crate::{demo_policy, hardware};
 
-/// What `--robot` and `--task` named.
+/// What `--robot` and `--task` named, in the simulator.
 pub struct Scenario {
     pub model: RobotModel,
     pub task: &'static dyn Task,
@@ -41,31 +43,66 @@ impl Scenario {
         let world = SharedWorld::new(world);
         let robot = SimRobot::new(world.clone());
         let cameras = if real_time { SimCameras::beside(world.clone()).with_context(doing)? } else { SimCameras::in_step(world.clone()) };
-        Ok(Rig { robot, cameras: Box::new(cameras), environment: SimEnvironment::new(world.clone(), self.task), world })
-    }
-
-    /// The one who acts instead of a policy, or when he takes over from it.
-    pub fn teleoperator(&self, kind: TeleopKind, rig: &Rig, seed: u64) -> anyhow::Result<TeleopThread> {
-        let TeleopKind::Scripted = kind;
-        let teleoperator = self.task.teleoperator(rig.world.clone(), seed);
-        let width = self.robot().action_channels().len();
-        TeleopThread::spawn(teleoperator, Identity { width }, self.robot()).context("starting the teleoperator's thread")
+        let environment = SimEnvironment::new(world.clone(), self.task);
+        let place = Place::Simulator { world, task: self.task };
+        Ok(Rig { robot: Box::new(robot), cameras: Box::new(cameras), environment: Box::new(environment), place })
     }
 }
 
+/// What a session runs on.
 pub struct Rig {
-    pub robot: SimRobot,
+    pub robot: Box<dyn Robot>,
     pub cameras: Box<dyn Cameras>,
-    pub environment: SimEnvironment,
-    pub world: SharedWorld,
+    pub environment: Box<dyn Environment>,
+    place: Place,
+}
+
+enum Place {
+    Simulator { world: SharedWorld, task: &'static dyn Task },
+    Hardware { health: ArmHealth },
 }
 
 impl Rig {
-    /// What the cameras see now, in the description's order.
+    /// A robot of `description` behind the ports that are given. Nobody sets its scene or judges it: an episode ends after
+    /// so many ticks.
+    pub fn connect(
+        description: RobotDescription,
+        args: &HardwareArgs,
+        cameras: &[CameraArg],
+        scene: AsItIs,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
+        let hardware = hardware::connect(description, args, cameras, clock)?;
+        let place = Place::Hardware { health: hardware.health };
+        Ok(Self { robot: Box::new(hardware.robot), cameras: hardware.cameras, environment: Box::new(scene), place })
+    }
+
+    /// How its motors do, where it has any.
+    pub fn health(&self) -> Option<&ArmHealth> {
+        match &self.place {
+            Place::Simulator { .. } => None,
+            Place::Hardware { health } => Some(health),
+        }
+    }
+
+    /// The one who acts instead of a policy, or when he takes over from it.
+    pub fn teleoperator(&self, kind: TeleopKind, seed: u64) -> anyhow::Result<TeleopThread> {
+        let TeleopKind::Scripted = kind;
+        let robot = self.robot.description();
+        let Place::Simulator { world, task } = &self.place else {
+            anyhow::bail!("starting the teleoperator: a scripted one knows the simulator's world, and {} is not in it", robot.name);
+        };
+        let width = robot.action_channels().len();
+        let teleoperator = task.teleoperator(world.clone(), seed);
+        TeleopThread::spawn(teleoperator, Identity { width }, robot).context("starting the teleoperator's thread")
+    }
+
+    /// What the simulator's cameras see now, in the description's order.
     pub fn look(&self) -> anyhow::Result<Vec<Image>> {
-        let mut images: Vec<Image> = self.world.robot().cameras.iter().map(|camera| Image::black(camera.width, camera.height)).collect();
+        let Place::Simulator { world, .. } = &self.place else { return Ok(Vec::new()) };
+        let mut images: Vec<Image> = world.robot().cameras.iter().map(|camera| Image::black(camera.width, camera.height)).collect();
         let now = Tick { turn: 0, due: Timestamp::ZERO, period: Duration::ZERO, wants_images: true };
-        SimCameras::in_step(self.world.clone()).newest(&now, &mut images)?;
+        SimCameras::in_step(world.clone()).newest(&now, &mut images)?;
         Ok(images)
     }
 }

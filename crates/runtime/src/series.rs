@@ -149,8 +149,11 @@ impl Session {
                 let mut faults = Vec::new();
                 let wants_again = match human.as_deref_mut() {
                     Some(human) => attendant.between(Some(&mut || {
-                        let rig =
-                            Rig { robot: &mut *robot, cameras: &mut *cameras, environment: &mut AsItIs { task: String::new(), ticks: series.ticks_between } };
+                        let rig = Rig {
+                            robot: &mut *robot,
+                            cameras: &mut *cameras,
+                            environment: &mut AsItIs { task: String::new(), ticks: series.ticks_between },
+                        };
                         let between = self.follow(rig, human);
                         faults.extend(between.faults);
                         between.outcome == EpisodeOutcome::Dropped

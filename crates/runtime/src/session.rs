@@ -131,7 +131,8 @@ impl Session {
                 (Ended::early(Ending::SinksFailed), Vec::new())
             } else {
                 let rig = Rig { robot, cameras, environment: &mut *environment };
-                let (mut ended, free) = self.run_control(Scene { rig, task: &task, limit: (setup.max_ticks, setup.is_judged) }, source, &mut sinks);
+                let (mut ended, free) =
+                    self.run_control(Scene { rig, task: &task, limit: (setup.max_ticks, setup.is_judged) }, source, &mut sinks);
                 ended.tally.state_hash = environment.state_hash();
                 (ended, free)
             };

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 use sinew_core::StopBehaviour;
 
-use super::{above_zero, zero_or_above};
+use super::{PortArg, above_zero, zero_or_above};
 
 /// Where the motors of a robot are, and how they are met.
 #[derive(Args, Clone, Default)]
@@ -14,7 +14,7 @@ use super::{above_zero, zero_or_above};
 pub struct HardwareArgs {
     /// The robot's serial port: a path, or usb:SERIAL; BUS=PORT, once for each, where it has several buses
     #[arg(long, value_name = "[BUS=]PORT")]
-    pub port: Vec<String>,
+    pub port: Vec<PortArg>,
     /// What its owner calls the robot: the name of its calibration file; without it the only one there is
     #[arg(long, value_name = "NAME", requires = "port")]
     pub id: Option<String>,
@@ -98,7 +98,7 @@ pub struct TeleopArgs {
     pub teleop: String,
     /// The leader arm's serial port, as --port
     #[arg(long, value_name = "[BUS=]PORT", required = true)]
-    pub teleop_port: Vec<String>,
+    pub teleop_port: Vec<PortArg>,
     /// The name of the leader arm's calibration file; without it the only one there is
     #[arg(long, value_name = "NAME")]
     pub teleop_id: Option<String>,

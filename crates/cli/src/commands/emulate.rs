@@ -7,13 +7,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use sinew_core::{Cameras, Clock, Environment, Image, Outcome, RobotDescription, Role, Tick, Timestamp};
-use sinew_drivers::{Calibration, CalibrationOf, ControlTable, MotorCalibration, Register, Scale, calibration_folder, calibration_path};
+use sinew_core::{Cameras, Clock, Environment, Image, Outcome, RobotDescription, Tick, Timestamp};
+use sinew_drivers::{Calibration, ControlTable, MotorCalibration, Register, Scale, calibration_files};
 use sinew_emulator::{Emulator, Options, Robot, obey};
 use sinew_runtime::{MonotonicClock, StopFlag};
 use sinew_sim::{SharedWorld, SimCameras, SimEnvironment, SimMotors, Turned, World, robots, tasks};
 
 use crate::args::EmulateArgs;
+use crate::hardware::calibrations;
 use crate::sim_socket::CameraServer;
 use crate::text::{note, say};
 use crate::{Done, text};
@@ -104,9 +105,6 @@ impl Played {
 
     /// Writes the calibration, to the file and into the motors.
     fn calibrate(&self, id: &str, description: &RobotDescription, buses: &[Emulator]) -> anyhow::Result<()> {
-        let of = if description.role == Role::Teleoperator { CalibrationOf::Teleoperator } else { CalibrationOf::Robot };
-        let folder = calibration_folder(|name| std::env::var_os(name)).context("no home")?;
-        let path = calibration_path(&folder, of, &description.lerobot.class, Some(id))?;
         let calibration = self.measured();
         for ((_, robot), emulator) in self.buses.iter().zip(buses) {
             for joint in &robot.joints {
@@ -117,15 +115,23 @@ impl Played {
                 })?;
             }
         }
-        if path.exists() && Calibration::read(&path).ok().as_ref() != Some(&calibration) {
-            anyhow::bail!(
-                "emulating {}: {} is another calibration; expected none there, or choose another --id",
-                description.name,
-                path.display()
-            );
+        for file in calibration_files(description, id, &calibrations()?)? {
+            let known = file.read()?;
+            let is_same = |known: &Calibration| {
+                file.parts.iter().all(|part| {
+                    let name = &description.parts[*part].name;
+                    known.get(name) == calibration.get(name)
+                })
+            };
+            if known.is_some_and(|known| !is_same(&known)) {
+                let (robot, path) = (&description.name, file.path.display());
+                anyhow::bail!(
+                    "emulating {robot}: {path} holds another calibration; expected none there: choose another --id, or remove it"
+                );
+            }
+            file.write(description, &calibration)?;
+            note!("calibration: {}", file.path.display());
         }
-        calibration.write(&path)?;
-        note!("calibration: {}", path.display());
         Ok(())
     }
 }

@@ -22,7 +22,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     anyhow::ensure!(args.episodes > 0, "recording: --episodes is 0, expected at least 1");
     let scenario = Scenario::of(&args.rig)?;
     let mut rig = scenario.simulate(args.real_time)?;
-    let mut human = scenario.teleoperator(args.teleop, &rig, args.rig.seed)?;
+    let mut human = rig.teleoperator(args.teleop, args.rig.seed)?;
     let mut recorder = recording::open(&args.out, scenario.robot(), &args.recording, args.real_time, false)?;
     let stop = StopFlag::new();
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
@@ -52,9 +52,9 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
         ..Series::of(args.episodes, first)
     };
     let stage = Stage {
-        robot: &mut rig.robot,
+        robot: &mut *rig.robot,
         cameras: &mut *rig.cameras,
-        environment: &mut rig.environment,
+        environment: &mut *rig.environment,
         policy: None,
         human: Some(&mut human),
         recorder: Some(&mut selection),

@@ -1,7 +1,7 @@
 //! `sinew rollout`: a policy works a robot, and the run is recorded. What `sinew` does when told
 //! nothing.
 
-mod report;
+pub mod report;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,20 +9,21 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use anyhow::Context;
-use sinew_core::{Clock, FrameSink, MockClock, Policy};
+use sinew_core::{Clock, FrameSink, MockClock, Policy, RobotDescription};
 use sinew_policy::BoundPolicy;
 use sinew_recorder::RerunView;
 use sinew_runtime::{
-    Attendant, Counts, EpisodeReport, Fault, Inference, Keep, MonotonicClock, PolicyThread, Realtime, ReturnToRest, Selection, Series,
-    Session, SessionConfig, Stage, StopFlag,
+    AsItIs, Attendant, Counts, EpisodeReport, Fault, Inference, Keep, MonotonicClock, PolicyThread, Realtime, ReturnToRest, Selection,
+    Series, Session, SessionConfig, Stage, StopFlag,
 };
 
 use crate::args::{LoopArgs, RolloutArgs, StrategyMode};
+use crate::buses::BusReport;
 use crate::desk::{COMMANDS, Desk};
 use crate::live::{self, LiveLine};
-use crate::rig::Scenario;
+use crate::rig::{Rig, Scenario};
 use crate::text::say;
-use crate::{Done, recording, source, standby, text};
+use crate::{Done, hardware, recording, source, standby, text};
 
 /// How long a viewer may take for what it has still to read, or a file for what is still to be written.
 const VIEW_ENDS_WITHIN: Duration = Duration::from_secs(10);
@@ -50,9 +51,10 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     anyhow::ensure!(args.episodes > 0, "rolling out: --episodes is 0, expected at least 1");
     anyhow::ensure!(!args.recording.resume || args.record.is_some(), "rolling out: --resume goes on with a dataset; name it with --record");
     let threads = source::threads_beside_control(args.compute.threads)?;
-    let scenario = Scenario::of(&args.rig)?;
+    let setting = Setting::of(args)?;
+    let robot = setting.robot();
     let named = source::open(args.policy.as_deref(), &args.compute)?;
-    let mut policy = source::beside_control(|| Ok(BoundPolicy::bind(&named.checkpoint, scenario.robot())?.with_threads(threads)?))?;
+    let mut policy = source::beside_control(|| Ok(BoundPolicy::bind(&named.checkpoint, robot)?.with_threads(threads)?))?;
     let mode = args.run.strategy;
     let config = SessionConfig {
         keep: if matches!(mode, StrategyMode::Base | StrategyMode::Episodic) { Keep::Finished } else { Keep::Everything },
@@ -71,31 +73,31 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         mode != StrategyMode::Dagger || args.run.teleop.is_some() && !args.no_record,
         "rolling out: dagger records what somebody does who takes over; say who by --teleop, and leave out --no-record"
     );
-    let mut rig = scenario.simulate(!args.fast)?;
-    let mut human = args.run.teleop.map(|kind| scenario.teleoperator(kind, &rig, args.rig.seed)).transpose()?;
-    let fps = scenario.robot().control_rate_hz;
+    let clock: Arc<dyn Clock> = if args.fast { Arc::new(MockClock::new()) } else { Arc::new(MonotonicClock::new()) };
+    let mut rig = setting.set_up(args, clock.clone())?;
+    let mut human = args.run.teleop.map(|kind| rig.teleoperator(kind, args.rig.seed)).transpose()?;
+    let fps = robot.control_rate_hz;
 
     let outputs = Outputs::of(args);
     let mut view = match (&outputs.rerun, &args.rerun_connect) {
-        (Some(path), _) => Some(RerunView::to_file(path, scenario.robot())?),
-        (None, Some(address)) => Some(RerunView::connect(address, scenario.robot())?),
+        (Some(path), _) => Some(RerunView::to_file(path, robot)?),
+        (None, Some(address)) => Some(RerunView::connect(address, robot)?),
         (None, None) => None,
     };
-    let open = |root: &PathBuf| recording::open(root, scenario.robot(), &args.recording, !args.fast, mode == StrategyMode::Dagger);
+    let open = |root: &PathBuf| recording::open(root, robot, &args.recording, !args.fast, mode == StrategyMode::Dagger);
     let mut recorder = outputs.dataset.as_ref().map(open).transpose().inspect_err(|_| {
         // Where one output is refused, no trace of the other is left.
         drop(view.take());
         let _ = outputs.rerun.as_ref().map(std::fs::remove_file);
     })?;
     let stop = StopFlag::new();
-    let clock: Arc<dyn Clock> = if args.fast { Arc::new(MockClock::new()) } else { Arc::new(MonotonicClock::new()) };
     let mut session = Session::new(config, clock, stop.clone());
     // A simulated arm is gone with its process; with --realtime it is watched as a real one is.
-    if args.control.realtime {
-        session = session.watched_by(standby::watch(scenario.robot(), &stop, args.control.realtime().priority)?);
+    if args.control.realtime.realtime || rig.health().is_some() {
+        session = session.watched_by(standby::watch(robot, &stop, args.control.realtime.request().priority)?);
     }
     let mut selection = recorder.as_mut().map(|recorder| {
-        let selection = Selection::new(args.run.selection(scenario.robot()), recorder, session.operator());
+        let selection = Selection::new(args.run.selection(robot), recorder, session.operator());
         match mode {
             StrategyMode::Dagger => selection.until(args.episodes),
             StrategyMode::Episodic => selection.deferring(),
@@ -122,7 +124,8 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
             say!("accuracy  {loss} (blank inputs)");
         }
         let time = if args.fast { "as fast as the machine can" } else { "in real time" };
-        say!("robot     {}, simulated, {fps} Hz, {time}, {:?} inference", scenario.robot().title, args.control.inference);
+        let place = if rig.health().is_some() { "" } else { " simulated," };
+        say!("robot     {},{place} {fps} Hz, {time}, {:?} inference", robot.title, args.control.inference);
         if let Some(realtime) = try_realtime(&args.control)? {
             say!("realtime  {realtime}");
         }
@@ -134,21 +137,21 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         } else if keys.is_some() {
             say!("keys      {}", desk.legend());
         }
-        say!("task      {}, {} episodes from seed {}", scenario.task.name(), args.episodes, args.rig.seed);
+        say!("task      {}", setting.in_words(args));
     }
     live::leave_when_abandoned(session.progress(), stop.clone());
     let line = LiveLine::start(session.progress(), args.episodes, stop.clone());
     let series = Series {
         counts: if mode == StrategyMode::Dagger { Counts::Others(committed.clone()) } else { Counts::Run },
-        task: scenario.sentence.clone(),
+        task: setting.sentence(),
         ticks_between: if mode == StrategyMode::Episodic { (args.run.reset_time * f64::from(fps)).ceil() as u64 } else { 0 },
-        endless: args.run.duration.map(|s| if s > 0.0 { (s * f64::from(fps)).ceil() as u64 } else { u64::MAX }),
+        endless: setting.duration_s(args).map(|s| if s > 0.0 { (s * f64::from(fps)).ceil() as u64 } else { u64::MAX }),
         ..Series::of(args.episodes, args.rig.seed)
     };
     let stage = Stage {
-        robot: &mut rig.robot,
+        robot: &mut *rig.robot,
         cameras: &mut *rig.cameras,
-        environment: &mut rig.environment,
+        environment: &mut *rig.environment,
         policy: Some(&mut policy),
         human: human.as_mut(),
         recorder: selection.as_mut(),
@@ -166,11 +169,15 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         text::note!("\nthe viewer has not taken all that it was sent");
     }
     let recorded = committed.load(Relaxed);
+    let buses = rig.health().map(|health| BusReport::of(&[(&robot.name, health)]));
     if args.json {
-        report::print_totals(&reports, &outputs, recorded, loss)?;
+        report::print_totals(&reports, &outputs, recorded, loss, buses)?;
     } else {
         report::print_table(&reports);
         report::print_cadence(&reports, args.fast);
+        if let Some(buses) = buses {
+            say!("\n{}", buses.table());
+        }
         report::print_outputs(&outputs, args.rerun_connect.as_deref(), recorded);
     }
     if let Some(report) = reports.iter().find(|report| !report.faults.is_empty()) {
@@ -181,9 +188,80 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     Ok(if stop.is_requested() { Done::Interrupted } else { Done::Ok })
 }
 
+/// How long an episode takes where nobody judges it, seconds; as LeRobot's.
+const EPISODE_S: u64 = 60;
+
+/// What is rolled out on: a scenario of the simulator, or a robot behind its ports.
+enum Setting {
+    Simulator(Scenario),
+    Hardware(Box<RobotDescription>),
+}
+
+impl Setting {
+    fn of(args: &RolloutArgs) -> anyhow::Result<Self> {
+        if args.hardware.port.is_empty() {
+            return Ok(Self::Simulator(Scenario::of(&args.rig)?));
+        }
+        anyhow::ensure!(
+            args.policy.is_some(),
+            "rolling out: expected --policy with --port; the demonstration policy does not run on a robot that it was not made for"
+        );
+        Ok(Self::Hardware(Box::new(hardware::describe_unit(&args.rig.robot, &args.hardware, &args.camera)?)))
+    }
+
+    fn robot(&self) -> &RobotDescription {
+        match self {
+            Self::Simulator(scenario) => scenario.robot(),
+            Self::Hardware(robot) => robot,
+        }
+    }
+
+    fn set_up(&self, args: &RolloutArgs, clock: Arc<dyn Clock>) -> anyhow::Result<Rig> {
+        match self {
+            Self::Simulator(scenario) => scenario.simulate(!args.fast),
+            Self::Hardware(robot) => {
+                let ticks = EPISODE_S * u64::from(robot.control_rate_hz);
+                let scene = AsItIs { task: args.rig.task.clone().unwrap_or_default(), ticks };
+                Rig::connect((**robot).clone(), &args.hardware, &args.camera, scene, clock)
+            }
+        }
+    }
+
+    /// An instruction of the user's own.
+    fn sentence(&self) -> Option<String> {
+        match self {
+            Self::Simulator(scenario) => scenario.sentence.clone(),
+            Self::Hardware(_) => None,
+        }
+    }
+
+    /// How long the only episode takes, where there is one: 0 is without end.
+    fn duration_s(&self, args: &RolloutArgs) -> Option<f64> {
+        match self {
+            // Nobody knows when a scene of the real world is done.
+            Self::Hardware(_) if args.run.strategy == StrategyMode::Base => Some(args.run.duration.unwrap_or(0.0)),
+            _ => args.run.duration,
+        }
+    }
+
+    fn in_words(&self, args: &RolloutArgs) -> String {
+        match (self, self.duration_s(args)) {
+            (Self::Simulator(scenario), _) => format!("{}, {} episodes from seed {}", scenario.task.name(), args.episodes, args.rig.seed),
+            (Self::Hardware(_), duration) => {
+                let until = match duration {
+                    None => format!("{} episodes of {EPISODE_S} s", args.episodes),
+                    Some(0.0) => "until Ctrl-C".to_owned(),
+                    Some(s) => format!("for {s} s"),
+                };
+                format!("{:?}, {until}", args.rig.task.as_deref().unwrap_or_default())
+            }
+        }
+    }
+}
+
 /// What the system will grant the control thread, in a line, where something is asked for.
 fn try_realtime(control: &LoopArgs) -> anyhow::Result<Option<Realtime>> {
-    let request = control.realtime();
+    let request = control.realtime.request();
     let thread = std::thread::Builder::new().spawn(move || Realtime::ask(&request)).context("trying real-time scheduling")?;
     let realtime = thread.join().map_err(|_panic| anyhow::anyhow!("trying real-time scheduling: the thread panicked"))?;
     Ok(if realtime.asked.is_empty() { None } else { Some(realtime) })

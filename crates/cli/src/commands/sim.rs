@@ -2,8 +2,6 @@
 
 use std::io::Write;
 
-use sinew_core::Environment;
-
 use crate::Done;
 use crate::args::SimCommand;
 use crate::contact_sheet::write_png;

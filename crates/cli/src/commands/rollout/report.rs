@@ -4,6 +4,7 @@ use sinew_policy::QuantizationLoss;
 use sinew_runtime::{Cadence, EpisodeReport, InferenceStats};
 
 use super::Outputs;
+use crate::buses::BusReport;
 use crate::text::say;
 use crate::{text, wilson};
 
@@ -16,6 +17,7 @@ pub(super) fn print_totals(
     outputs: &Outputs,
     recorded: u64,
     loss: Option<QuantizationLoss>,
+    buses: Option<BusReport>,
 ) -> anyhow::Result<()> {
     let (done, total) = (successes(reports), reports.len() as u64);
     let (low, high) = wilson::interval(done, total);
@@ -23,6 +25,7 @@ pub(super) fn print_totals(
     let line = serde_json::json!({
         "episodes": total, "successes": done, "success_rate_interval": [low, high], "cadence": cadence, "inference": inference,
         "dataset": outputs.dataset, "recorded_episodes": recorded, "rerun": outputs.rerun, "quantization_loss": loss,
+        "motors": buses,
     });
     text::print_json(&line)
 }
@@ -57,27 +60,33 @@ pub(super) fn print_table(reports: &[EpisodeReport]) {
     say!("success   {done} of {total} (95 % interval {:.0} to {:.0} %)", low * 1e2, high * 1e2);
 }
 
+/// How a control thread kept its time.
+pub fn print_lateness(cadence: &Cadence) {
+    let ms = |ns: u64| ns as f64 * 1e-6;
+    let late = cadence.lateness.stats();
+    say!(
+        "cadence   {:.2} of {:.0} Hz over {} ticks; late by {:.3} ms (median), {:.3} (p99), {:.3} (p99.9), {:.3} (max)",
+        cadence.achieved_rate_hz,
+        cadence.target_rate_hz,
+        cadence.ticks,
+        ms(late.p50_ns),
+        ms(late.p99_ns),
+        ms(late.p999_ns),
+        ms(late.max_ns)
+    );
+    let parts = cadence.parts.by_name().map(|(name, part)| format!("{name} {:.3}", ms(part.stats().p99_ns)));
+    let cpu_us = cadence
+        .cpu_ns
+        .map_or(String::new(), |ns| format!(", {:.0} us of a processor a tick", ns as f64 * 1e-3 / cadence.ticks.max(1) as f64));
+    say!("parts     {} ms (p99 of each){cpu_us}; {} ticks took longer than there was time", parts.join(", "), cadence.overruns);
+}
+
 pub(super) fn print_cadence(reports: &[EpisodeReport], fast: bool) {
     let (cadence, inference) = merged(reports);
-    let ms = |ns: u64| ns as f64 * 1e-6;
     if !fast {
-        let late = cadence.lateness.stats();
-        say!(
-            "cadence   {:.2} of {:.0} Hz over {} ticks; late by {:.3} ms (median), {:.3} (p99), {:.3} (p99.9), {:.3} (max)",
-            cadence.achieved_rate_hz,
-            cadence.target_rate_hz,
-            cadence.ticks,
-            ms(late.p50_ns),
-            ms(late.p99_ns),
-            ms(late.p999_ns),
-            ms(late.max_ns)
-        );
-        let parts = cadence.parts.by_name().map(|(name, part)| format!("{name} {:.3}", ms(part.stats().p99_ns)));
-        let cpu_us = cadence
-            .cpu_ns
-            .map_or(String::new(), |ns| format!(", {:.0} us of a processor a tick", ns as f64 * 1e-3 / cadence.ticks.max(1) as f64));
-        say!("parts     {} ms (p99 of each){cpu_us}; {} ticks took longer than there was time", parts.join(", "), cadence.overruns);
+        print_lateness(&cadence);
     }
+    let ms = |ns: u64| ns as f64 * 1e-6;
     let compute = inference.compute.stats();
     say!(
         "inference {} chunks, {:.1} ms each (median), {:.1} (p99), {:.1} (max)",

@@ -1,0 +1,139 @@
+//! `sinew teleop`: a robot follows a leader arm.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use sinew_core::{Clock, Role};
+use sinew_drivers::ByFeature;
+use sinew_runtime::{
+    AsItIs, Attendant, EpisodeReport, Fault, MonotonicClock, Realtime, ReturnToRest, Series, Session, SessionConfig, Stage, StopFlag,
+    TeleopThread,
+};
+
+use crate::args::TeleopArgs;
+use crate::buses::BusReport;
+use crate::commands::rollout::report::print_lateness;
+use crate::desk::Desk;
+use crate::live::{self, LiveLine};
+use crate::text::say;
+use crate::{Done, hardware, standby, text};
+
+pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
+    anyhow::ensure!(!args.hardware.port.is_empty(), "teleoperating {}: expected --port PORT (`sinew find-port` lists ports)", args.robot);
+    let description = hardware::describe_unit(&args.robot, &args.hardware, &[])?;
+    let leader = hardware::describe(&args.teleop, Role::Teleoperator)?;
+    let retarget = ByFeature::new(&leader, &description)?;
+    let stop = StopFlag::new();
+    stop.escalate_on_signals().context("listening for Ctrl-C")?;
+    let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
+    // Two arms on two buses: met at once.
+    let (followed, follows) = std::thread::scope(|scope| {
+        let (id, theirs) = (args.teleop_id.as_deref(), clock.clone());
+        let leader = scope.spawn(move || hardware::connect_leader(leader, &args.teleop_port, id, &args.hardware, theirs));
+        let follower = hardware::connect(description, &args.hardware, &[], clock.clone());
+        (leader.join(), follower)
+    });
+    let mut follower = follows?;
+    let (leader, leader_id) = followed.map_err(|_panic| anyhow::anyhow!("connecting {}: its thread panicked", args.teleop))??;
+    let (leader_title, leader_health) = (leader.description().title.clone(), leader.health());
+    let robot = sinew_core::Robot::description(&follower.robot).clone();
+    let mut human = TeleopThread::spawn(Box::new(leader), retarget, &robot).context("starting the leader arm's thread")?;
+
+    let config = SessionConfig {
+        return_to_rest: ReturnToRest::Never,
+        realtime: args.realtime.request(),
+        transient_s: args.hardware.reconnect.max(SessionConfig::default().transient_s),
+        ..SessionConfig::default()
+    };
+    let mut session = Session::new(config, clock, stop.clone());
+    session = session.watched_by(standby::watch(&robot, &stop, args.realtime.request().priority)?);
+    let desk = Desk::new(session.operator(), stop.clone(), None);
+    let keys = desk.hear_keys()?;
+    if !args.json {
+        say!("robot     {} ({}), {} Hz", robot.title, follower.id, robot.control_rate_hz);
+        say!("follows   {leader_title} ({leader_id})");
+        if keys.is_some() {
+            say!("keys      {}", desk.legend());
+        }
+    }
+    live::leave_when_abandoned(session.progress(), stop.clone());
+    let line = LiveLine::start(session.progress(), 1, stop.clone());
+    let rate = f64::from(robot.control_rate_hz);
+    let ticks = args.seconds.map_or(u64::MAX, |seconds| (seconds * rate).ceil() as u64);
+    let mut scene = AsItIs { task: String::new(), ticks };
+    let stage = Stage {
+        robot: &mut follower.robot,
+        cameras: &mut *follower.cameras,
+        environment: &mut scene,
+        policy: None,
+        human: Some(&mut human),
+        recorder: None,
+        viewer: None,
+    };
+    let end = session.run_series(&Series::of(1, 0), stage, &mut Watching { desk: &desk })?;
+    drop(line);
+    drop(session);
+    drop(keys);
+    let report = end.reports.into_iter().next();
+    let motors = BusReport::of(&[(&robot.name, &follower.health), (&args.teleop, &leader_health)]);
+    if let Some(report) = &report {
+        if args.json {
+            text::print_json(&Line::of(report, &motors))?;
+        } else {
+            print_lateness(&report.cadence);
+            say!("limited   {} times by the safety gate; {} ticks missed", report.interventions.total(), report.missed_ticks);
+            say!("\n{}", motors.table());
+        }
+        if !report.faults.is_empty() {
+            let faults: Vec<String> = report.faults.iter().map(Fault::chain).collect();
+            anyhow::bail!("teleoperating {}: {}", robot.name, faults.join("; then: "));
+        }
+    }
+    standby::say_why_it_ended(&stop);
+    Ok(if stop.is_requested() { Done::Interrupted } else { Done::Ok })
+}
+
+/// What a script reads.
+#[derive(serde::Serialize)]
+struct Line<'a> {
+    outcome: sinew_runtime::EpisodeOutcome,
+    reason: Option<&'a str>,
+    ticks: u64,
+    missed_ticks: u64,
+    failed_ticks: u64,
+    interventions: sinew_core::Interventions,
+    realtime: &'a Realtime,
+    cadence: &'a sinew_runtime::Cadence,
+    motors: &'a BusReport,
+}
+
+impl<'a> Line<'a> {
+    fn of(report: &'a EpisodeReport, motors: &'a BusReport) -> Self {
+        Self {
+            outcome: report.outcome,
+            reason: report.reason.as_deref(),
+            ticks: report.ticks,
+            missed_ticks: report.missed_ticks,
+            failed_ticks: report.failed_ticks,
+            interventions: report.interventions,
+            realtime: &report.realtime,
+            cadence: &report.cadence,
+            motors,
+        }
+    }
+}
+
+/// Whoever sits at the desk.
+struct Watching<'a> {
+    desk: &'a Desk,
+}
+
+impl Attendant for Watching<'_> {
+    fn has_ended(&mut self) {
+        self.desk.ended();
+    }
+
+    fn may_go_on(&mut self) -> bool {
+        !self.desk.has_quit()
+    }
+}
