@@ -344,8 +344,8 @@ fn from_description(description: &RobotDescription) -> anyhow::Result<Vec<(Strin
             let table = ControlTable::of_model(&motor.model).with_context(|| format!("no model {}", motor.model))?;
             motors.push((part.name.clone(), u8::try_from(motor.id)?, table));
             let turn = f64::from(table.resolution);
-            let [low, high] = if part.unit.needs_range() { part.unit_range() } else { part.position_limits() };
-            let reach = (high - low) / 2.0 / std::f64::consts::TAU * (turn - 1.0);
+            let range = if part.unit.needs_range() { part.range } else { part.limits.position };
+            let reach = range.map_or(0.45 * turn, |[low, high]| (high - low) / 2.0 / std::f64::consts::TAU * (turn - 1.0));
             stops.push((turn / 2.0 - reach, turn / 2.0 + reach));
         }
         let protocol = motors[0].2.protocol;
