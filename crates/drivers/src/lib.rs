@@ -7,16 +7,18 @@ mod arm;
 mod bus;
 mod calibration;
 mod pedal;
+mod retarget;
 mod serial;
 pub mod tables;
 pub mod wire;
 
 pub use arm::{
-    ArmHealth, ArmOptions, BusHealth, Change, ConnectError, ConnectReport, FaultCounts, MotorHealth, SerialArm, Setting, TORQUE_LOST,
-    lerobot_settings,
+    ArmHealth, ArmOptions, BusHealth, Change, ConnectError, ConnectReport, FaultCounts, MotorHealth, SerialArm, SerialLeader, Setting,
+    TORQUE_LOST, lerobot_settings,
 };
 pub use bus::{Answer, Block, Bus, BusError, Bytes, Frame, MOST_BYTES, MotorError, MotorFault, MotorId, Operation, Reply};
 pub use calibration::{Calibration, CalibrationError, CalibrationOf, MotorCalibration, Scale, calibration_folder, calibration_path};
 pub use pedal::{Pedal, PedalError};
+pub use retarget::{ByFeature, RetargetError};
 pub use serial::{PortAddress, SerialBus, SerialCounts, SerialOptions};
 pub use tables::{ControlTable, Encoding, Field, Register, STS3215, TableError};

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sinew_core::{ChannelSource, Clock, CommandMode, RobotDescription};
+use sinew_core::{ChannelSource, Clock, CommandMode, RobotDescription, Role};
 use thiserror::Error;
 
 use super::health::Slot;
 use super::joint::Joint;
+use super::line::Line;
 use super::settings::COUNTS_TURNS;
-use super::{ArmHealth, Line, SerialArm, Setting};
+use super::{ArmHealth, Setting};
 use crate::wire::Protocol;
 use crate::{
     Block, Bus, BusError, Bytes, Calibration, CalibrationError, ControlTable, Frame, MotorCalibration, MotorId, Operation, PortAddress,
@@ -103,16 +104,24 @@ struct Connecting<'a> {
     report: ConnectReport,
 }
 
+/// What was connected.
+pub(super) struct Connected {
+    pub lines: Vec<Line>,
+    pub health: ArmHealth,
+    pub report: ConnectReport,
+}
+
 /// Opens the ports, meets every motor and sets it as it is to be.
 pub(super) fn connect(
-    robot: Arc<RobotDescription>,
+    robot: &RobotDescription,
+    role: Role,
     options: &ArmOptions,
     calibration: &Calibration,
-    clock: Arc<dyn Clock>,
-) -> Result<SerialArm, ConnectError> {
-    let mut connecting = Connecting { robot: &robot, options, clock: &clock, report: ConnectReport::default() };
-    connecting.supports()?;
-    calibration.check(&robot).map_err(|source| ConnectError::Calibration { robot: robot.name.clone(), source })?;
+    clock: &Arc<dyn Clock>,
+) -> Result<Connected, ConnectError> {
+    let mut connecting = Connecting { robot, options, clock, report: ConnectReport::default() };
+    connecting.supports(role)?;
+    calibration.check(robot).map_err(|source| ConnectError::Calibration { robot: robot.name.clone(), source })?;
     let (mut lines, mut slots): (Vec<Line>, Vec<Slot>) = (Vec::new(), Vec::new());
     for bus in &robot.buses {
         let joints = connecting.joints(&bus.name, calibration)?;
@@ -124,7 +133,7 @@ pub(super) fn connect(
     }
     let report = connecting.report;
     let health = ArmHealth { motors: slots.into(), buses: lines.iter().map(|line| Arc::clone(&line.health)).collect() };
-    Ok(SerialArm { robot, lines, clock, health, report, turn: 0 })
+    Ok(Connected { lines, health, report })
 }
 
 impl Connecting<'_> {
@@ -132,7 +141,14 @@ impl Connecting<'_> {
         Err(ConnectError::Unsupported { robot: self.robot.name.clone(), what })
     }
 
-    fn supports(&self) -> Result<(), ConnectError> {
+    fn supports(&self, role: Role) -> Result<(), ConnectError> {
+        if self.robot.role != role {
+            let (expected, found) = match role {
+                Role::Robot => ("a robot that is commanded", "a teleoperator"),
+                Role::Teleoperator => ("a teleoperator", "a robot that is commanded"),
+            };
+            return self.unsupported(format!("expected {expected}, found {found}"));
+        }
         if self.robot.base.is_some() {
             return self.unsupported("expected an arm, found one with a base".into());
         }
@@ -161,6 +177,7 @@ impl Connecting<'_> {
                 Scale::of(part, table, known).map_err(|source| ConnectError::Calibration { robot: self.robot.name.clone(), source })?;
             let stop = part.stop.unwrap_or(self.robot.stop.behaviour);
             let mut joint = Joint::new(i, &part.name, MotorId(motor.id), table, scale, stop);
+            joint.trigger = part.trigger.map(|place| scale.to_ticks(place));
             (joint.state, joint.action) = (place(&states, i), place(&actions, i));
             if let Some(first) = joints.first() {
                 let is_alike = |register| first.table.field(register, first.motor).ok() == table.field(register, joint.motor).ok();
@@ -195,6 +212,9 @@ impl Connecting<'_> {
             self.meet(&mut bus, joint)?;
         }
         self.firmware(&mut bus, &joints)?;
+        if self.robot.role == Role::Teleoperator {
+            self.relax(&mut bus, &joints)?;
+        }
         self.calibrate(&mut bus, &joints, calibration)?;
         for joint in &joints {
             self.set(&mut bus, joint)?;
@@ -236,6 +256,17 @@ impl Connecting<'_> {
             }
             if !self.report.firmware.iter().any(|(known, _)| known == model) {
                 self.report.firmware.push((model, version.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// A leader is moved by hand: torque that is on goes off.
+    fn relax(&mut self, bus: &mut SerialBus, joints: &[Joint]) -> Result<(), ConnectError> {
+        for joint in joints {
+            let found = self.read(bus, joint, Register::TorqueEnable)?;
+            if found != 0 {
+                self.change(bus, joint, Register::TorqueEnable, found, 0)?;
             }
         }
         Ok(())

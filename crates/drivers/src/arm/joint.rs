@@ -2,6 +2,7 @@
 
 use sinew_core::{StopBehaviour, Timestamp};
 
+use crate::wire::Protocol;
 use crate::{ControlTable, MotorId, Register, Scale};
 
 /// How far a reading may be off, in ticks, beside what speed explains.
@@ -10,6 +11,9 @@ const SLACK: f64 = 40.0;
 const PUSHED: f64 = 2.0;
 /// After so many readings that fit each other, but not what was known, they are believed.
 const AGREE: u32 = 3;
+
+/// Robotis' unit of velocity, turns a minute.
+const DYNAMIXEL_VELOCITY: f64 = 0.229;
 
 pub(super) struct Joint {
     pub part: usize,
@@ -21,6 +25,8 @@ pub(super) struct Joint {
     pub table: &'static ControlTable,
     pub scale: Scale,
     pub stop: StopBehaviour,
+    /// Where a motor that is moved by hand pulls it to, in ticks.
+    pub trigger: Option<i32>,
     /// Ticks a second that it can't exceed.
     fastest: f64,
     known: Option<(i32, Timestamp)>,
@@ -66,6 +72,7 @@ impl Joint {
             table,
             scale,
             stop,
+            trigger: None,
             fastest,
             known: None,
             doubtful: None,
@@ -110,6 +117,14 @@ impl Joint {
     /// What was known is of another time.
     pub fn forget(&mut self) {
         (self.known, self.doubtful) = (None, None);
+    }
+
+    /// What a register of velocity says, in ticks a second.
+    pub fn ticks_per_s(&self, raw: f64) -> f64 {
+        match self.table.protocol {
+            Protocol::Dynamixel2 => raw * DYNAMIXEL_VELOCITY * f64::from(self.table.resolution) / 60.0,
+            Protocol::Feetech0 | Protocol::Feetech1 => raw,
+        }
     }
 
     /// A register's value in what was read from `address` on.

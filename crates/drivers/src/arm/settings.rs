@@ -1,6 +1,6 @@
 //! What motors are to be set to before they are driven.
 
-use sinew_core::{DatasetUnit, Part, RobotDescription};
+use sinew_core::{DatasetUnit, Part, RobotDescription, Role};
 
 use crate::wire::Protocol;
 use crate::{ControlTable, Register};
@@ -17,13 +17,18 @@ pub struct Setting {
 pub(super) const COUNTS_TURNS: i32 = 0x10;
 
 /// What LeRobot 0.6.1 sets (`configure` in `lerobot/robots/so_follower/so_follower.py`, `koch_follower` and
-/// `omx_follower`): answers without delay, position mode, on Feetech's motors gains that suit light arms and the greatest
-/// acceleration, on grippers less force. What a model has no register for is left out.
+/// `omx_follower`, and of their leaders): answers without delay, position mode, on Feetech's motors the greatest
+/// acceleration; of a robot that is commanded gains that suit light arms, and less force on grippers. What a model has no
+/// register for is left out.
 pub fn lerobot_settings(robot: &RobotDescription) -> Vec<Setting> {
     let mut settings = Vec::new();
     for part in &robot.parts {
         let Some(table) = part.motor.as_ref().and_then(|motor| ControlTable::of_model(&motor.model)) else { continue };
-        let values = of_part(part, table).iter().chain(of_gripper(part, table));
+        let (of_driven, of_gripper) = match robot.role {
+            Role::Robot => (of_driven(table), of_gripper(part, table)),
+            Role::Teleoperator => Default::default(),
+        };
+        let values = of_part(part, table).iter().chain(of_driven).chain(of_gripper);
         let values = values.filter(|(register, _)| table.has(*register));
         settings.extend(values.map(|(register, value)| Setting { part: part.name.clone(), register: *register, value: *value }));
     }
@@ -37,20 +42,20 @@ fn is_gripper(part: &Part) -> bool {
 fn of_part(part: &Part, table: &ControlTable) -> &'static [(Register, i32)] {
     use Register as R;
     match table.protocol {
-        Protocol::Feetech0 => &[
-            (R::ReturnDelayTime, 0),
-            (R::OperatingMode, 0),
-            (R::PCoefficient, 16),
-            (R::ICoefficient, 0),
-            (R::DCoefficient, 32),
-            (R::MaximumAcceleration, 254),
-            (R::Acceleration, 254),
-        ],
+        Protocol::Feetech0 => &[(R::ReturnDelayTime, 0), (R::OperatingMode, 0), (R::MaximumAcceleration, 254), (R::Acceleration, 254)],
         Protocol::Feetech1 => &[(R::ReturnDelayTime, 0), (R::Acceleration, 254)],
         // A gripper that is blocked gives way, as its current is limited.
         Protocol::Dynamixel2 if is_gripper(part) && table.modes.contains(&5) => &[(R::ReturnDelayTime, 0), (R::OperatingMode, 5)],
         // Beyond a turn, as an offset may put the joint there.
         Protocol::Dynamixel2 => &[(R::ReturnDelayTime, 0), (R::OperatingMode, 4)],
+    }
+}
+
+fn of_driven(table: &ControlTable) -> &'static [(Register, i32)] {
+    use Register as R;
+    match table.protocol {
+        Protocol::Feetech0 => &[(R::PCoefficient, 16), (R::ICoefficient, 0), (R::DCoefficient, 32)],
+        Protocol::Feetech1 | Protocol::Dynamixel2 => &[],
     }
 }
 

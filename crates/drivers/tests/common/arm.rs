@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sinew_core::{Armed, Clock, Observation, RobotDescription, StopBehaviour, Tick, Timestamp, Unwatched, Wanted};
+use sinew_core::{Armed, Clock, Observation, RobotDescription, Role, StopBehaviour, Tick, Timestamp, Unwatched, Wanted};
 use sinew_drivers::{ArmOptions, Calibration, ConnectError, MotorCalibration, PortAddress, SerialArm};
 
 use super::Bench;
@@ -75,4 +75,23 @@ pub fn arm<'a>(bench: &'a Bench, robot: &'a mut SerialArm, observation: &mut Obs
 
 pub fn wanted(robot: &RobotDescription, goals: &[f64], time: Timestamp) -> Wanted {
     Wanted { goals: goals.to_vec(), time, ..Wanted::for_robot(robot) }
+}
+
+/// `robot` as one that is moved by hand.
+pub fn leader_of(mut robot: RobotDescription) -> RobotDescription {
+    robot.role = Role::Teleoperator;
+    robot.parts.iter_mut().for_each(|part| part.command = None);
+    robot
+}
+
+pub fn koch() -> RobotDescription {
+    RobotDescription::from_toml("koch", include_str!("../../../core/tests/robots/koch.toml")).unwrap()
+}
+
+/// Koch's leader, whose gripper is a trigger.
+pub fn koch_leader() -> RobotDescription {
+    let mut robot = leader_of(koch());
+    robot.parts.iter_mut().for_each(|part| part.motor.as_mut().unwrap().model = "xl330-m077".into());
+    robot.parts[5].trigger = Some(0.8);
+    robot
 }

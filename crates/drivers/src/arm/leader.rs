@@ -1,0 +1,184 @@
+//! A leader arm: moved by hand and read, as a [`Teleoperator`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sinew_core::{Brief, Clock, Observation, RobotDescription, Role, TeleopStatus, Teleoperator, TeleoperatorError, Tick, Timestamp};
+
+use super::connect::{self, Connected};
+use super::line::Line;
+use super::{ArmHealth, ArmOptions, ConnectError, ConnectReport, HEALTH_EVERY, READING};
+use crate::{Bus, BusError, Calibration, Register, SerialCounts};
+
+/// How long switching off the triggers may take.
+const LETTING_GO: Duration = Duration::from_millis(100);
+/// How long making the triggers pull may take, for each.
+const PULLING: Duration = Duration::from_millis(200);
+/// How long reading may take at most, whatever the period.
+const LONGEST_READ: Duration = Duration::from_millis(100);
+
+const READING_IT: &str = "reading the leader arm";
+
+/// An arm on serial buses that somebody moves by hand, or several: its positions are the action.
+///
+/// - The action has a value a channel of the leader's state, in its order and in SI; [`ByFeature`](crate::ByFeature) makes
+///   goals of a follower of it.
+/// - Each action costs each bus one read of all positions. A motor that does not answer keeps its value for
+///   [`max_age_ms`](sinew_core::Feedback::max_age_ms); after that there is no action until it answers.
+/// - A port that is lost is tried again.
+/// - No motor has torque but those of parts with a trigger, which pull until this is dropped. A trigger that lost its torque
+///   is not switched on again by itself.
+pub struct SerialLeader {
+    robot: Arc<RobotDescription>,
+    lines: Vec<Line>,
+    clock: Arc<dyn Clock>,
+    health: ArmHealth,
+    report: ConnectReport,
+    /// How old a position may be.
+    max_age: Duration,
+    /// When it began: what was never read is as old as that.
+    begun: Timestamp,
+    turn: u64,
+}
+
+impl SerialLeader {
+    /// Opens the ports, meets every motor and sets it as it is to be, as [`SerialArm::connect`](crate::SerialArm::connect)
+    /// does; torque that is on goes off. Then triggers begin to pull.
+    ///
+    /// # Errors
+    /// When `robot` is no teleoperator, a port or a motor is not there or is another one than the description says, or holds
+    /// something that may not be changed.
+    pub fn connect(
+        robot: Arc<RobotDescription>,
+        options: &ArmOptions,
+        calibration: &Calibration,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ConnectError> {
+        let Connected { lines, health, report } = connect::connect(&robot, Role::Teleoperator, options, calibration, &clock)?;
+        let max_age = Duration::from_millis(robot.feedback.max_age_ms.into());
+        let begun = clock.now();
+        let mut leader = Self { robot, lines, clock, health, report, max_age, begun, turn: 0 };
+        leader.pull().map_err(|(part, source)| ConnectError::Bus { robot: leader.robot.name.clone(), part, source })?;
+        Ok(leader)
+    }
+
+    pub fn description(&self) -> &RobotDescription {
+        &self.robot
+    }
+
+    /// What connecting found and changed.
+    pub fn report(&self) -> &ConnectReport {
+        &self.report
+    }
+
+    /// How the motors do, for any thread.
+    pub fn health(&self) -> ArmHealth {
+        self.health.clone()
+    }
+
+    /// What happened on each bus, by its name.
+    pub fn counts(&self) -> Vec<(String, SerialCounts)> {
+        self.lines.iter().map(|line| (line.name.clone(), line.bus.counts())).collect()
+    }
+
+    /// Each trigger holds where it is, and only then pulls to its place.
+    fn pull(&mut self) -> Result<(), (String, BusError)> {
+        for line in &mut self.lines {
+            for i in 0..line.joints.len() {
+                let Some(goal) = line.joints[i].trigger else { continue };
+                let deadline = self.clock.now() + PULLING;
+                let result = line.enable(i, deadline).and_then(|()| line.tell(i, Register::GoalPosition, goal, deadline));
+                result.map_err(|error| (line.joints[i].name.clone(), error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Triggers let go. Dropping it does so, too.
+    ///
+    /// # Errors
+    /// When not every one is known to be without torque.
+    pub fn close(mut self) -> Result<(), BusError> {
+        self.let_go()
+    }
+
+    fn let_go(&mut self) -> Result<(), BusError> {
+        let mut result = Ok(());
+        for line in &mut self.lines {
+            let motors: Vec<_> = line.joints.iter().filter(|joint| joint.has_torque).map(|joint| joint.motor).collect();
+            if motors.is_empty() {
+                continue;
+            }
+            let one = line.bus.torque_off(&motors, self.clock.now() + LETTING_GO);
+            if one.is_ok() {
+                line.joints.iter_mut().for_each(|joint| joint.has_torque = false);
+            }
+            result = result.and(one);
+        }
+        result
+    }
+
+    /// The first motor of which nothing is known that is young enough.
+    fn silent(&self, now: Timestamp) -> Option<TeleoperatorError> {
+        let max_age_ns = i64::try_from(self.max_age.as_nanos()).unwrap_or(i64::MAX);
+        for line in &self.lines {
+            for joint in line.joints.iter().filter(|joint| joint.state.is_some()) {
+                let heard = joint.known().map_or(self.begun, |(_, time)| time);
+                let age_ns = now.nanos_since(heard);
+                if joint.known().is_none() || age_ns > max_age_ns {
+                    let (name, motor, bus, age_ms) = (&joint.name, joint.motor, &line.name, age_ns / 1_000_000);
+                    let what = Brief::of(format_args!("{name} (motor {motor} on bus {bus}) has said nothing plausible for {age_ms} ms"));
+                    return Some(TeleoperatorError::Transient { doing: READING_IT, what });
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Teleoperator for SerialLeader {
+    fn reset(&mut self, _: &Observation) -> Result<(), TeleoperatorError> {
+        Ok(())
+    }
+
+    fn action(&mut self, tick: &Tick, _: &Observation, action: &mut [f64]) -> Result<TeleopStatus, TeleoperatorError> {
+        let now = self.clock.now();
+        let deadline = now + tick.period.mul_f64(READING).min(LONGEST_READ);
+        self.lines.iter_mut().for_each(|line| line.begin_read(now, deadline));
+        for line in &mut self.lines {
+            line.finish_read(self.clock.as_ref(), &self.health.motors, |_, _, _| {});
+            if line.joints.iter().any(|joint| joint.must_rest.is_some()) {
+                line.came_back(&self.health.motors, deadline);
+            }
+        }
+        self.turn = self.turn.wrapping_add(1);
+        if self.turn.is_multiple_of(HEALTH_EVERY) {
+            for line in &mut self.lines {
+                line.look(self.clock.as_ref(), &self.health.motors, deadline);
+            }
+        }
+        if let Some(line) = self.lines.iter().find(|line| line.is_lost()) {
+            let what = Brief::of(format_args!("the port {} of bus {} is lost; it is tried again", line.bus.name(), line.name));
+            return Err(TeleoperatorError::Transient { doing: READING_IT, what });
+        }
+        if let Some(error) = self.silent(self.clock.now()) {
+            return Err(error);
+        }
+        for joint in self.lines.iter().flat_map(|line| &line.joints) {
+            if let (Some(channel), Some((ticks, _))) = (joint.state, joint.known())
+                && let Some(place) = action.get_mut(channel)
+            {
+                *place = joint.scale.to_si(ticks);
+            }
+        }
+        Ok(TeleopStatus::Active)
+    }
+}
+
+impl Drop for SerialLeader {
+    fn drop(&mut self) {
+        if let Err(error) = self.let_go() {
+            tracing::warn!("switching off the triggers of the leader arm: {error}");
+        }
+    }
+}

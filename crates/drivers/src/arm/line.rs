@@ -1,0 +1,355 @@
+//! A bus with motors on it: what is asked of them, told them and known of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sinew_core::{Clock, StopBehaviour, Timestamp};
+
+use super::health::{BusSlot, Miss, Slot};
+use super::joint::Joint;
+use super::{REOPEN_EVERY, TORQUE_LOST};
+use crate::wire::Protocol;
+use crate::{
+    Block, Bus, BusError, Bytes, ControlTable, Frame, MotorError, MotorFault, MotorId, Operation, Register, Reply, SerialBus, TableError,
+};
+
+/// How one part does.
+pub(super) struct Look {
+    pub part: usize,
+    pub time: Timestamp,
+    pub temperature_c: Option<f64>,
+    /// As a share of stall torque.
+    pub load: Option<f64>,
+    /// SI.
+    pub velocity: Option<f64>,
+}
+
+/// A bus with the joints on it. Its buffers are made once.
+pub(super) struct Line {
+    pub name: String,
+    pub bus: SerialBus,
+    pub joints: Vec<Joint>,
+    /// Of the first joint, among those of the whole arm.
+    pub first_slot: usize,
+    pub position: Block,
+    pub goal_address: u16,
+    /// What else is read, one motor at a time: blocks of other lengths than a position.
+    looks: Vec<Block>,
+    pub replies: Vec<Reply>,
+    pub frames: Vec<Frame>,
+    next_look: usize,
+    pub health: Arc<BusSlot>,
+    /// When it is tried again, while it is lost.
+    lost_until: Option<Timestamp>,
+}
+
+impl Line {
+    pub fn new(name: &str, bus: SerialBus, joints: Vec<Joint>, first_slot: usize) -> Result<Self, TableError> {
+        let (mut position, mut goal_address, mut looks) = (Block { address: 0, len: 0 }, 0, Vec::new());
+        if let Some(first) = joints.first() {
+            position = first.table.block(&[Register::PresentPosition], first.motor)?;
+            goal_address = first.table.field(Register::GoalPosition, first.motor)?.address;
+            let motor = first.motor;
+            let block = |registers: &[Register]| first.table.block(registers, motor);
+            looks = match bus.protocol() {
+                Protocol::Feetech0 | Protocol::Feetech1 => vec![block(&[Register::TorqueEnable, Register::PresentTemperature])?],
+                Protocol::Dynamixel2 => {
+                    let state = block(&[Register::TorqueEnable, Register::HardwareErrorStatus])?;
+                    vec![state, block(&[Register::PresentCurrent, Register::PresentVelocity, Register::PresentTemperature])?]
+                }
+            };
+        }
+        let replies = joints.iter().map(|joint| Reply::of(joint.motor, Operation::Read(position))).collect();
+        let frames = Vec::with_capacity(joints.len());
+        Ok(Self {
+            name: name.to_owned(),
+            bus,
+            joints,
+            first_slot,
+            position,
+            goal_address,
+            looks,
+            replies,
+            frames,
+            next_look: 0,
+            health: Arc::new(BusSlot::new(name)),
+            lost_until: None,
+        })
+    }
+
+    pub fn is_lost(&self) -> bool {
+        self.lost_until.is_some()
+    }
+
+    /// After an error of the bus: whether the port is gone, which is then tried again from time to time.
+    pub fn note(&mut self, error: &BusError, now: Timestamp) {
+        if matches!(error, BusError::Lost { .. }) && self.lost_until.is_none() {
+            self.health.lose();
+            self.lost_until = Some(now + REOPEN_EVERY);
+        }
+    }
+
+    /// Tries a lost port again when it is time. Motors then rest where they are before they obey anyone.
+    pub fn try_again(&mut self, now: Timestamp) {
+        if self.lost_until.is_none_or(|until| now < until) {
+            return;
+        }
+        match self.bus.reopen() {
+            Ok(()) => {
+                self.health.is_back();
+                self.lost_until = None;
+                for joint in &mut self.joints {
+                    joint.forget();
+                    (joint.must_rest, joint.is_checked) = (Some(now), false);
+                }
+            }
+            Err(_) => self.lost_until = Some(now + REOPEN_EVERY),
+        }
+    }
+
+    /// Asks for all positions, after a port that was lost was tried again.
+    pub fn begin_read(&mut self, now: Timestamp, deadline: Timestamp) {
+        self.try_again(now);
+        if self.lost_until.is_none()
+            && let Err(error) = self.bus.begin_read(self.position, &mut self.replies, deadline)
+        {
+            self.note(&error, now);
+        }
+    }
+
+    /// Takes the positions that were asked for, and hands each on: in SI with its alert, or `None`. When that was, and how
+    /// often motors were asked again.
+    pub fn finish_read(
+        &mut self,
+        clock: &dyn Clock,
+        slots: &[Slot],
+        mut each: impl FnMut(&Joint, Timestamp, Option<(f64, u32)>),
+    ) -> (Timestamp, u32) {
+        if !self.is_lost()
+            && let Err(error) = self.bus.finish_read(&mut self.replies)
+        {
+            self.note(&error, clock.now());
+            if self.is_lost() || matches!(error, BusError::Garbage { .. }) {
+                self.forget_replies();
+            }
+        }
+        if self.is_lost() {
+            self.forget_replies();
+        }
+        let now = clock.now();
+        let mut retries = 0;
+        for ((joint, reply), slot) in self.joints.iter_mut().zip(&self.replies).zip(&slots[self.first_slot..]) {
+            let again = u32::from(reply.attempts.saturating_sub(1));
+            slot.retry(again);
+            retries += again;
+            let read = reply.answer.map_err(|error| Miss::Fault(error.fault)).and_then(|answer| {
+                let ticks = joint.table.decode(Register::PresentPosition, joint.motor, self.position.address, answer.bytes.as_slice());
+                let ticks = ticks.ok().filter(|ticks| joint.take(*ticks, now)).ok_or(Miss::Implausible)?;
+                Ok((ticks, u32::from(answer.alert)))
+            });
+            match read {
+                Ok((ticks, alert)) => {
+                    slot.read(now, alert);
+                    let lost = if slot.is_without_torque() { TORQUE_LOST } else { 0 };
+                    each(joint, now, Some((joint.scale.to_si(ticks), alert | lost)));
+                }
+                Err(miss) => {
+                    slot.miss(miss);
+                    each(joint, now, None);
+                }
+            }
+        }
+        (now, retries)
+    }
+
+    fn forget_replies(&mut self) {
+        let operation = Operation::Read(self.position);
+        self.replies.iter_mut().for_each(|reply| *reply = Reply::of(reply.motor, operation));
+    }
+
+    /// Reads one register of one motor.
+    pub fn ask(&mut self, joint: usize, register: Register, deadline: Timestamp) -> Result<i32, BusError> {
+        let (motor, table) = (self.joints[joint].motor, self.joints[joint].table);
+        let operation = Operation::Read(Block { address: 0, len: 0 });
+        let unknown = BusError::Motor(MotorError { operation, motor, fault: MotorFault::NotAsked });
+        let Ok(field) = table.field(register, motor) else { return Err(unknown) };
+        let block = Block { address: field.address, len: field.len };
+        let mut replies = [Reply::of(motor, Operation::Read(block))];
+        self.bus.read(block, &mut replies, deadline)?;
+        let answer = replies[0].answer?;
+        table.decode(register, motor, field.address, answer.bytes.as_slice()).map_err(|_| unknown)
+    }
+
+    /// Writes one register of one motor, with its acknowledgement.
+    pub fn tell(&mut self, joint: usize, register: Register, value: i32, deadline: Timestamp) -> Result<(), BusError> {
+        let Some((address, frame)) = self.joints[joint].frame(register, value) else { return Ok(()) };
+        self.bus.write_one(address, &frame, deadline).map(|_| ())
+    }
+
+    /// The motors whose parts end without torque, or all others.
+    pub fn motors(&self, is_limp: bool) -> Vec<MotorId> {
+        let ends_so = |joint: &&Joint| (joint.stop == StopBehaviour::Limp) == is_limp;
+        self.joints.iter().filter(ends_so).map(|joint| joint.motor).collect()
+    }
+}
+
+impl Line {
+    /// The goal becomes where the motor is; then its torque goes on. Each is read back.
+    pub fn enable(&mut self, i: usize, deadline: Timestamp) -> Result<(), BusError> {
+        let present = self.ask(i, Register::PresentPosition, deadline)?;
+        self.tell(i, Register::GoalPosition, present, deadline)?;
+        let goal = self.ask(i, Register::GoalPosition, deadline)?;
+        if goal != present {
+            return Err(self.refused(i, Register::GoalPosition));
+        }
+        // From here on it may be on, whatever the answers say.
+        self.joints[i].has_torque = true;
+        self.tell(i, Register::TorqueEnable, 1, deadline)?;
+        if self.ask(i, Register::TorqueEnable, deadline)? == 0 {
+            return Err(self.refused(i, Register::TorqueEnable));
+        }
+        self.joints[i].must_rest = None;
+        Ok(())
+    }
+
+    /// Asks the next motor how it does, if there is time until `end`.
+    pub fn look(&mut self, clock: &dyn Clock, slots: &[Slot], end: Timestamp) -> Option<Look> {
+        if self.is_lost() {
+            return None;
+        }
+        let now = clock.now();
+        let (turns, joints) = (self.looks.len(), self.joints.len());
+        if turns == 0 || joints == 0 {
+            return None;
+        }
+        let i = self.next_look / turns % joints;
+        let block = self.looks[self.next_look % turns];
+        // One attempt.
+        let takes = self.bus.time_to_read(block.len.into(), 1) + Duration::from_micros(500);
+        if now + takes > end {
+            return None;
+        }
+        self.next_look = (self.next_look + 1) % (turns * joints);
+        let mut replies = [Reply::of(self.joints[i].motor, Operation::Read(block))];
+        if let Err(error) = self.bus.read(block, &mut replies, now + takes) {
+            self.note(&error, now);
+            return None;
+        }
+        let (joint, slot, time) = (&mut self.joints[i], &slots[self.first_slot + i], clock.now());
+        let bytes = replies[0].answer.ok()?.bytes;
+        let value =
+            |register| within(joint.table, register, block).then(|| joint.decode(register, block.address, bytes.as_slice())).flatten();
+        let is_dynamixel = joint.table.protocol == Protocol::Dynamixel2;
+        let temperature_c = value(Register::PresentTemperature);
+        let voltage_v = value(Register::PresentVoltage).or_else(|| value(Register::PresentInputVoltage)).map(|tenths| tenths / 10.0);
+        // Only models that say their load in 0.1 %.
+        let says_load = !is_dynamixel || matches!(joint.table.model, "xl430-w250" | "xc430-w150");
+        let load = value(if is_dynamixel { Register::PresentCurrent } else { Register::PresentLoad }).filter(|_| says_load);
+        let load = load.map(|load| (load / 1000.0 * joint.scale.direction()).clamp(-1.0, 1.0));
+        let velocity = value(Register::PresentVelocity).map(|raw| joint.scale.velocity(joint.ticks_per_s(raw)));
+        let torque = value(Register::TorqueEnable);
+        slot.measure(temperature_c, voltage_v, load);
+        if joint.has_torque && torque == Some(0.0) {
+            joint.has_torque = false;
+            slot.lose_torque();
+        }
+        Some(Look { part: joint.part, time, temperature_c, load, velocity })
+    }
+
+    /// A motor that acknowledged a write and holds something else.
+    fn refused(&self, i: usize, register: Register) -> BusError {
+        let joint = &self.joints[i];
+        let address = joint.table.field(register, joint.motor).map_or(0, |field| field.address);
+        let operation = Operation::Write(Block { address, len: 1 });
+        MotorError { operation, motor: joint.motor, fault: MotorFault::Refused { bits: 0 } }.into()
+    }
+
+    /// Limp parts lose their torque, others hold where they are.
+    pub fn stop(&mut self, clock: &dyn Clock, deadline: Timestamp) -> Result<(), BusError> {
+        let limp = self.motors(true);
+        let result = if limp.is_empty() { Ok(()) } else { self.bus.torque_off(&limp, deadline) };
+        if result.is_ok() {
+            self.joints.iter_mut().filter(|joint| joint.stop == StopBehaviour::Limp).for_each(|joint| joint.has_torque = false);
+        }
+        let held = self.hold(clock, deadline);
+        result.and(held)
+    }
+
+    /// The goals of parts that are to hold become where they are, or where they were last when they don't say. Read back.
+    fn hold(&mut self, clock: &dyn Clock, deadline: Timestamp) -> Result<(), BusError> {
+        let holds = |joint: &Joint| joint.stop == StopBehaviour::Hold && joint.has_torque;
+        if !self.joints.iter().any(holds) {
+            return Ok(());
+        }
+        // A bus that is slow must not take the time that the goals need.
+        let third = Duration::from_nanos(u64::try_from(deadline.nanos_since(clock.now())).unwrap_or(0) / 3);
+        self.bus.read(self.position, &mut self.replies, clock.now() + third)?;
+        let now = clock.now();
+        let address = self.position.address;
+        self.frames.clear();
+        for (joint, reply) in self.joints.iter_mut().zip(&self.replies).filter(|(joint, _)| holds(joint)) {
+            if let Ok(answer) = reply.answer
+                && let Ok(ticks) = joint.table.decode(Register::PresentPosition, joint.motor, address, answer.bytes.as_slice())
+            {
+                joint.take(ticks, now);
+            }
+            let goal = joint.known().and_then(|(ticks, _)| joint.frame(Register::GoalPosition, ticks));
+            self.frames.extend(goal.map(|(_, frame)| frame));
+        }
+        self.bus.write(self.goal_address, &self.frames, deadline)?;
+        let block = Block { address: self.goal_address, len: self.position.len };
+        self.bus.read(block, &mut self.replies, deadline)?;
+        for frame in &self.frames {
+            let Some(reply) = self.replies.iter().find(|reply| reply.motor == frame.motor) else { continue };
+            if reply.answer?.bytes != frame.bytes {
+                let fault = MotorFault::Refused { bits: 0 };
+                return Err(MotorError { operation: Operation::Write(block), motor: frame.motor, fault }.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// After an outage of an arm that nobody commands: whether triggers still pull.
+    pub fn came_back(&mut self, slots: &[Slot], deadline: Timestamp) {
+        if let Err(error) = self.check_torque(slots, deadline) {
+            self.note(&error, deadline);
+        }
+        for joint in &mut self.joints {
+            if !joint.has_torque || joint.is_checked {
+                joint.must_rest = None;
+            }
+        }
+    }
+
+    /// After an outage: which motors still have the torque that they had. Those that don't are told of.
+    pub fn check_torque(&mut self, slots: &[Slot], deadline: Timestamp) -> Result<(), BusError> {
+        let Some(first) = self.joints.first() else { return Ok(()) };
+        let block = Block { address: first.table.protocol.torque_address(), len: 1 };
+        self.bus.read(block, &mut self.replies, deadline)?;
+        for (i, (joint, reply)) in self.joints.iter_mut().zip(&self.replies).enumerate() {
+            let Ok(answer) = reply.answer else { continue };
+            joint.is_checked = true;
+            if joint.has_torque && answer.bytes.as_slice() == [0] {
+                joint.has_torque = false;
+                slots[self.first_slot + i].lose_torque();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether all of a register lies in a block.
+fn within(table: &ControlTable, register: Register, block: Block) -> bool {
+    table
+        .field(register, MotorId(0))
+        .is_ok_and(|field| field.address >= block.address && field.address + u16::from(field.len) <= block.address + u16::from(block.len))
+}
+
+impl Joint {
+    /// The bytes of a register's value, and where they go; `None` where the register can't hold it.
+    pub fn frame(&self, register: Register, value: i32) -> Option<(u16, Frame)> {
+        let field = self.table.field(register, self.motor).ok()?;
+        let (bytes, len) = self.table.encode(register, self.motor, value).ok()?;
+        Some((field.address, Frame { motor: self.motor, bytes: Bytes::of(&bytes[..usize::from(len)])? }))
+    }
+}
