@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::wire::PacketError;
 
 /// A motor's address on its bus.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub struct MotorId(pub u16);
 
 impl fmt::Display for MotorId {

@@ -103,7 +103,7 @@ fn a_motor_that_is_silent_keeps_its_value_for_a_while_and_is_named_then() {
     };
     println!("after {} ms and {kept} actions: {error}", begin.elapsed().as_millis());
     let TeleoperatorError::Transient { what, .. } = error else { panic!("{error}") };
-    assert!(what.as_str().starts_with("elbow_flex (motor 3 on bus arm) has said nothing plausible for 1"), "{what}");
+    assert!(what.as_str().starts_with("elbow_flex (motor 3 on bus arm, after shoulder_lift): silent for 1"), "{what}");
     assert!(kept >= 5 && begin.elapsed() >= Duration::from_millis(140) && begin.elapsed() < Duration::from_millis(300));
     assert!(hand.leader.health().motors()[2].misses >= 5);
     // Alive again, it counts again.

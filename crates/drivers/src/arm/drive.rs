@@ -1,10 +1,12 @@
 //! The arm's turns.
 
+use std::time::Duration;
+
 use sinew_core::{Door, Lifeline, LifelinePort, Observation, Robot, RobotDescription, RobotError, SafeCommand, Sent, Tick, Timestamp};
 
 use super::joint::Joint;
-use super::line::{Line, Look};
-use super::{HEALTH_EVERY, READING, SerialArm};
+use super::line::{Line, Look, Named};
+use super::{HEALTH_EVERY, READING, SerialArm, WhenLost};
 use crate::{Bus, Register};
 
 impl Robot for SerialArm {
@@ -14,8 +16,7 @@ impl Robot for SerialArm {
 
     fn begin_read(&mut self, tick: &Tick) -> Result<(), RobotError> {
         let now = self.clock.now();
-        let deadline = now + tick.period.mul_f64(READING);
-        self.lines.iter_mut().for_each(|line| line.begin_read(now, deadline));
+        self.lines.iter_mut().for_each(|line| line.begin_read(now, tick.period.mul_f64(READING)));
         self.turn = self.turn.wrapping_add(1);
         Ok(())
     }
@@ -36,11 +37,22 @@ impl Robot for SerialArm {
             observation.time = time;
             observation.bus_retries += retries;
         }
+        if let Some(base) = &mut self.base {
+            base.begin();
+            for line in &mut self.lines {
+                let now = || self.clock.now();
+                // What is left of the tick, as positions may have taken long.
+                let end = deadline.min(now() + line.time_for_wheels() + tick.period.mul_f64(0.2));
+                observation.bus_retries += line.read_wheels(now, &self.health.motors, end, |wheel, read| base.measure(wheel, read));
+            }
+            base.observe(self.clock.now(), observation);
+        }
         for line in self.lines.iter_mut().filter(|line| !line.is_lost() && line.joints.iter().any(|joint| joint.must_rest.is_some())) {
             if let Err(error) = line.check_torque(&self.health.motors, deadline) {
                 line.note(&error, self.clock.now());
             }
         }
+        self.silent(tick)?;
         if self.lines.iter().all(Line::is_lost) {
             let name = self.lines.first().map_or("", |line| line.bus.name());
             return Err(RobotError::transient(DOING, format_args!("the port {name} is lost; it is tried again")));
@@ -69,13 +81,15 @@ impl Robot for SerialArm {
         for line in &self.lines {
             // A motor that is to hold does so by itself.
             let motors = line.motors(true);
-            if motors.is_empty() {
+            let mut frames = line.standing_packets();
+            frames.extend(line.bus.torque_off_packets(&motors));
+            if frames.is_empty() {
                 continue;
             }
             let name = line.bus.name().to_owned();
             let failed = |error| RobotError::transient("giving the arm's port to the watchdog", format_args!("{name}: {error}"));
             let descriptor = line.bus.descriptor().map_err(failed)?;
-            ports.push(LifelinePort { descriptor, frames: line.bus.torque_off_packets(&motors), gap: line.bus.gap(), name });
+            ports.push(LifelinePort { descriptor, frames, gap: line.bus.gap(), name });
         }
         Ok(Lifeline { ports })
     }
@@ -87,17 +101,14 @@ impl Robot for SerialArm {
                 return Err(RobotError::transient(DOING, format_args!("the port of bus {} is lost", line.name)));
             }
             for i in 0..line.joints.len() {
-                if line.joints[i].action.is_none() {
+                if !line.joints[i].is_driven() {
                     continue;
                 }
-                let result = line.enable(i, deadline);
-                let name = &line.joints[i].name;
-                if let Err(error) = &result {
-                    let error = RobotError::transient(DOING, format_args!("{name}: {error}"));
-                    if let Err(error) = result {
-                        line.note(&error, self.clock.now());
-                    }
-                    return Err(error);
+                if let Err(error) = line.enable(i, deadline) {
+                    let named = Named { bus: &line.name, slots: &self.health.motors, error: &error };
+                    let told = RobotError::transient(DOING, named);
+                    line.note(&error, self.clock.now());
+                    return Err(told);
                 }
                 self.health.motors[line.first_slot + i].has_torque();
                 if !door.alive() {
@@ -112,10 +123,27 @@ impl Robot for SerialArm {
         const DOING: &str = "writing goals to the arm";
         let mut failed = None;
         let mut has_sent = false;
+        // A base with a wheel that does not pull would go astray.
+        let may_roll = self.lines.iter().all(|line| !line.is_lost() && line.may_roll());
+        let motion = self.base.as_mut().map(|base| base.roll(may_roll.then_some(command)));
+        let mut has_rolled = true;
         for line in &mut self.lines {
             if line.is_lost() {
+                has_rolled &= !line.has_wheels();
                 failed = failed.or_else(|| Some(RobotError::transient(DOING, format_args!("the port of bus {} is lost", line.name))));
                 continue;
+            }
+            if let Some(base) = self.base.as_ref().filter(|_| line.has_wheels()) {
+                match line.roll(|wheel| base.wanted().get(wheel).copied().unwrap_or(0.0), deadline) {
+                    Ok(()) => has_sent = true,
+                    Err(error) => {
+                        has_rolled = false;
+                        let named = Named { bus: &line.name, slots: &self.health.motors, error: &error };
+                        failed = Some(RobotError::transient(DOING, named));
+                        line.note(&error, self.clock.now());
+                        continue;
+                    }
+                }
             }
             line.frames.clear();
             for joint in &line.joints {
@@ -135,10 +163,14 @@ impl Robot for SerialArm {
                     }
                 }
                 Err(error) => {
-                    failed = Some(RobotError::transient(DOING, format_args!("bus {}: {error}", line.name)));
+                    let named = Named { bus: &line.name, slots: &self.health.motors, error: &error };
+                    failed = Some(RobotError::transient(DOING, named));
                     line.note(&error, self.clock.now());
                 }
             }
+        }
+        if let (Some(base), Some(motion), true) = (&self.base, motion, has_rolled) {
+            base.reach(motion, sent);
         }
         failed.filter(|_| !has_sent).map_or(Ok(()), Err)
     }
@@ -154,7 +186,7 @@ impl Robot for SerialArm {
                 failed = failed.or_else(|| {
                     Some(match &error {
                         None => RobotError::transient(DOING, format_args!("the port of bus {} is lost", line.name)),
-                        Some(error) => RobotError::transient(DOING, format_args!("bus {}: {error}", line.name)),
+                        Some(error) => RobotError::transient(DOING, Named { bus: &line.name, slots: &self.health.motors, error }),
                     })
                 });
                 if let Some(error) = error {
@@ -163,6 +195,35 @@ impl Robot for SerialArm {
             }
         }
         failed.map_or(Ok(()), Err)
+    }
+}
+
+impl SerialArm {
+    /// Ends what can't go on: a motor has been silent for as long as the description allows, or a port is lost. It is told a
+    /// tick before the gate would say so of a channel, as who and where the motor is.
+    fn silent(&self, tick: &Tick) -> Result<(), RobotError> {
+        const DOING: &str = "reading the arm";
+        let now = self.clock.now();
+        let limit = Duration::from_millis(self.robot.feedback.fault_age_ms.into()).saturating_sub(tick.period);
+        for line in &self.lines {
+            if line.is_lost() && self.when_lost == WhenLost::End {
+                return Err(RobotError::lost(DOING, format_args!("the port {} of bus {} is gone", line.bus.name(), line.name)));
+            }
+            for (joint, slot) in line.joints.iter().zip(&self.health.motors[line.first_slot..]) {
+                let age_ns = slot.age_ns(now);
+                // Before its torque is on, the gate looks at all of them.
+                if !(joint.is_driven() && joint.has_torque) || age_ns < i64::try_from(limit.as_nanos()).unwrap_or(i64::MAX) {
+                    continue;
+                }
+                let age_ms = age_ns / 1_000_000;
+                return Err(if line.is_lost() {
+                    RobotError::lost(DOING, format_args!("the port {} of bus {} has been gone for {age_ms} ms", line.bus.name(), line.name))
+                } else {
+                    RobotError::lost(DOING, format_args!("{}: silent for {age_ms} ms", slot.place()))
+                });
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,29 +1,40 @@
 //! How each motor does, readable from any thread while the arm is driven.
 
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
-use sinew_core::Timestamp;
+use serde::Serialize;
+use sinew_core::{Clock, Timestamp};
 
+use super::TORQUE_LOST;
 use crate::{MotorFault, MotorId};
 
 /// What is not known.
 const UNKNOWN: i64 = i64::MIN;
 
-/// What is known of a motor.
-#[derive(Clone, Debug, PartialEq)]
+/// What is known of a motor, as data for reports.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MotorHealth {
     /// The part that it moves.
     pub part: String,
     pub bus: String,
     pub motor: MotorId,
-    /// When its position was read last.
-    pub last_read: Option<Timestamp>,
-    /// How many ticks in a row it has not been read since.
-    pub misses: u32,
-    pub faults: FaultCounts,
+    /// The part before it on the wire; `None` for the first of its bus.
+    pub after: Option<String>,
+    /// How often it was read.
+    pub reads: u64,
     /// How often it was asked again.
     pub retries: u32,
+    /// How many ticks in a row it has not been read since.
+    pub misses: u32,
+    pub errors: FaultCounts,
+    /// How long ago it was read, in seconds; since the connection where it never was.
+    pub age_s: f64,
+    /// The longest that this has been.
+    pub longest_age_s: f64,
+    /// As it was read last, in the dataset's unit; of a wheel its velocity, in rad/s.
+    pub position: Option<f64>,
     /// Degrees Celsius.
     pub temperature_c: Option<f64>,
     /// Volts.
@@ -39,14 +50,34 @@ pub struct MotorHealth {
 }
 
 impl MotorHealth {
-    /// How long ago its position was read, in seconds; `None` when it never was.
-    pub fn age_s(&self, now: Timestamp) -> Option<f64> {
-        self.last_read.map(|time| now.nanos_since(time) as f64 * 1e-9)
+    /// Who and where it is: "elbow_flex (motor 3 on bus arm, after shoulder_lift)".
+    pub fn place(&self) -> Place<'_> {
+        Place { part: &self.part, bus: &self.bus, motor: self.motor, after: self.after.as_deref() }
+    }
+}
+
+/// Who a motor is and where it hangs, for messages: "elbow_flex (motor 3 on bus arm, after shoulder_lift)".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<'a> {
+    pub part: &'a str,
+    pub bus: &'a str,
+    pub motor: MotorId,
+    /// The part before it on the wire, as the description orders them: where to look for a loose plug.
+    pub after: Option<&'a str>,
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { part, bus, motor, after } = self;
+        match after {
+            Some(after) => write!(f, "{part} (motor {motor} on bus {bus}, after {after})"),
+            None => write!(f, "{part} (motor {motor} on bus {bus}, the first)"),
+        }
     }
 }
 
 /// How often which fault kept a motor's position from being known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FaultCounts {
     pub no_answer: u32,
     /// There was no time to ask, or no port.
@@ -64,7 +95,16 @@ pub(super) struct Slot {
     part: String,
     bus: String,
     motor: MotorId,
+    after: Option<String>,
+    /// dataset = scale · SI + offset.
+    scale_offset: (f64, f64),
+    /// When it was read last, or connected.
     last_read: AtomicI64,
+    /// Nanoseconds between two readings.
+    longest_age: AtomicI64,
+    reads: AtomicU64,
+    /// The bits of the last value in SI.
+    value: AtomicU64,
     misses: AtomicU32,
     faults: [AtomicU32; 7],
     retries: AtomicU32,
@@ -84,13 +124,19 @@ pub(super) enum Miss {
 }
 
 impl Slot {
-    pub fn new(part: &str, bus: &str, motor: MotorId) -> Self {
+    /// Of a motor that was connected at `begun`; its values in SI become those of datasets by `scale_offset`.
+    pub fn new(place: Place<'_>, scale_offset: (f64, f64), begun: Timestamp) -> Self {
         let unknown = || AtomicI64::new(UNKNOWN);
         Self {
-            part: part.to_owned(),
-            bus: bus.to_owned(),
-            motor,
-            last_read: unknown(),
+            part: place.part.to_owned(),
+            bus: place.bus.to_owned(),
+            motor: place.motor,
+            after: place.after.map(str::to_owned),
+            scale_offset,
+            last_read: AtomicI64::new(begun.as_nanos()),
+            longest_age: AtomicI64::new(0),
+            reads: AtomicU64::new(0),
+            value: AtomicU64::new(f64::NAN.to_bits()),
             misses: AtomicU32::new(0),
             faults: std::array::from_fn(|_| AtomicU32::new(0)),
             retries: AtomicU32::new(0),
@@ -103,10 +149,23 @@ impl Slot {
         }
     }
 
-    pub fn read(&self, time: Timestamp, alert: u32) {
-        self.last_read.store(time.as_nanos(), Ordering::Relaxed);
+    pub fn place(&self) -> Place<'_> {
+        Place { part: &self.part, bus: &self.bus, motor: self.motor, after: self.after.as_deref() }
+    }
+
+    /// It is at `value`, in SI.
+    pub fn read(&self, time: Timestamp, value: f64, alert: u32) {
+        let before = self.last_read.swap(time.as_nanos(), Ordering::Relaxed);
+        self.longest_age.fetch_max(time.as_nanos().saturating_sub(before), Ordering::Relaxed);
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.value.store(value.to_bits(), Ordering::Relaxed);
         self.misses.store(0, Ordering::Relaxed);
         self.alert.store(alert, Ordering::Relaxed);
+    }
+
+    /// How long nothing plausible has been heard of it, in nanoseconds.
+    pub fn age_ns(&self, now: Timestamp) -> i64 {
+        now.as_nanos().saturating_sub(self.last_read.load(Ordering::Relaxed)).max(0)
     }
 
     pub fn miss(&self, miss: Miss) {
@@ -150,23 +209,29 @@ impl Slot {
         self.has_lost_torque.store(false, Ordering::Relaxed);
     }
 
-    pub fn is_without_torque(&self) -> bool {
-        self.has_lost_torque.load(Ordering::Relaxed)
+    /// The bit of an alert that says that its torque is off.
+    pub fn lost_torque(&self) -> u32 {
+        if self.has_lost_torque.load(Ordering::Relaxed) { TORQUE_LOST } else { 0 }
     }
 
-    fn health(&self) -> MotorHealth {
+    fn health(&self, now: Timestamp) -> MotorHealth {
         let known = |slot: &AtomicI64| Some(slot.load(Ordering::Relaxed)).filter(|value| *value != UNKNOWN);
         let scaled = |slot: &AtomicI64, factor: f64| known(slot).map(|value| value as f64 / factor);
         let [no_answer, not_asked, checksum, length, refused, implausible, other] =
             std::array::from_fn(|i| self.faults[i].load(Ordering::Relaxed));
+        let (age_ns, value, (scale, offset)) = (self.age_ns(now), f64::from_bits(self.value.load(Ordering::Relaxed)), self.scale_offset);
         MotorHealth {
             part: self.part.clone(),
             bus: self.bus.clone(),
             motor: self.motor,
-            last_read: known(&self.last_read).map(Timestamp::from_nanos),
-            misses: self.misses.load(Ordering::Relaxed),
-            faults: FaultCounts { no_answer, not_asked, checksum, length, refused, implausible, other },
+            after: self.after.clone(),
+            reads: self.reads.load(Ordering::Relaxed),
             retries: self.retries.load(Ordering::Relaxed),
+            misses: self.misses.load(Ordering::Relaxed),
+            errors: FaultCounts { no_answer, not_asked, checksum, length, refused, implausible, other },
+            age_s: age_ns as f64 * 1e-9,
+            longest_age_s: self.longest_age.load(Ordering::Relaxed).max(age_ns) as f64 * 1e-9,
+            position: Some(value).filter(|value| value.is_finite()).map(|value| value * scale + offset),
             temperature_c: scaled(&self.temperature_mc, 1e3),
             voltage_v: scaled(&self.voltage_mv, 1e3),
             load: scaled(&self.load_ppm, 1e6),
@@ -178,7 +243,7 @@ impl Slot {
 }
 
 /// What is known of a bus.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BusHealth {
     pub bus: String,
     /// Whether its port is gone now. It is tried again from time to time.
@@ -210,16 +275,24 @@ impl BusSlot {
 }
 
 /// The health of an arm's motors and buses, as of now whenever it is asked. Asking does not disturb the arm.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ArmHealth {
     pub(super) motors: Arc<[Slot]>,
     pub(super) buses: Arc<[Arc<BusSlot>]>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for ArmHealth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ArmHealth").field("motors", &self.motors()).field("buses", &self.buses()).finish()
+    }
 }
 
 impl ArmHealth {
     /// Of every motor, bus by bus.
     pub fn motors(&self) -> Vec<MotorHealth> {
-        self.motors.iter().map(Slot::health).collect()
+        let now = self.clock.now();
+        self.motors.iter().map(|slot| slot.health(now)).collect()
     }
 
     /// Of every bus.

@@ -1,5 +1,7 @@
 //! One part with its motor.
 
+use std::f64::consts::TAU;
+
 use sinew_core::{StopBehaviour, Timestamp};
 
 use crate::wire::Protocol;
@@ -12,9 +14,12 @@ const PUSHED: f64 = 2.0;
 /// After so many readings that fit each other, but not what was known, they are believed.
 const AGREE: u32 = 3;
 
+/// More than any register of velocity is to hold.
+const FASTEST_RAW: i32 = 0x7fff;
 /// Robotis' unit of velocity, turns a minute.
 const DYNAMIXEL_VELOCITY: f64 = 0.229;
 
+#[derive(Clone)]
 pub(super) struct Joint {
     pub part: usize,
     pub name: String,
@@ -25,6 +30,12 @@ pub(super) struct Joint {
     pub table: &'static ControlTable,
     pub scale: Scale,
     pub stop: StopBehaviour,
+    /// What its registers are to hold.
+    pub wanted: Vec<(Register, i32)>,
+    /// Which of the base's wheels it is; its velocity is commanded then, by the base.
+    pub wheel: Option<usize>,
+    /// Rad/s of a wheel for a tick a second of its motor.
+    wheel_tick: f64,
     /// Where a motor that is moved by hand pulls it to, in ticks.
     pub trigger: Option<i32>,
     /// Ticks a second that it can't exceed.
@@ -72,6 +83,9 @@ impl Joint {
             table,
             scale,
             stop,
+            wanted: Vec::new(),
+            wheel: None,
+            wheel_tick: 0.0,
             trigger: None,
             fastest,
             known: None,
@@ -117,6 +131,30 @@ impl Joint {
     /// What was known is of another time.
     pub fn forget(&mut self) {
         (self.known, self.doubtful) = (None, None);
+    }
+
+    /// Makes it the base's wheel `index`. As LeRobot has it (`lekiwi.py`), a turn is all of the motor's ticks.
+    pub fn roll(&mut self, index: usize, direction: f64, gear: f64) {
+        self.wheel = Some(index);
+        self.wheel_tick = direction / gear * TAU / f64::from(self.table.resolution);
+    }
+
+    /// Whether goals go to it: it gets torque, and is stopped.
+    pub fn is_driven(&self) -> bool {
+        self.action.is_some() || self.wheel.is_some()
+    }
+
+    /// A wheel's velocity in rad/s, of what its register says.
+    pub fn rolls(&self, raw: f64) -> f64 {
+        self.ticks_per_s(raw) * self.wheel_tick
+    }
+
+    /// What a wheel's register is to hold for a velocity in rad/s; 0 for one that is not finite.
+    pub fn to_roll(&self, rad_per_s: f64) -> i32 {
+        let raw = (rad_per_s / self.wheel_tick / self.ticks_per_s(1.0)).round();
+        #[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "what is too large becomes the largest")]
+        let raw = if raw.is_finite() { raw as i32 } else { 0 };
+        raw.clamp(-FASTEST_RAW, FASTEST_RAW)
     }
 
     /// What a register of velocity says, in ticks a second.

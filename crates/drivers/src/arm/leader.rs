@@ -122,12 +122,13 @@ impl SerialLeader {
     fn silent(&self, now: Timestamp) -> Option<TeleoperatorError> {
         let max_age_ns = i64::try_from(self.max_age.as_nanos()).unwrap_or(i64::MAX);
         for line in &self.lines {
-            for joint in line.joints.iter().filter(|joint| joint.state.is_some()) {
+            let motors = line.joints.iter().zip(&self.health.motors[line.first_slot..]);
+            for (joint, slot) in motors.filter(|(joint, _)| joint.state.is_some()) {
                 let heard = joint.known().map_or(self.begun, |(_, time)| time);
                 let age_ns = now.nanos_since(heard);
                 if joint.known().is_none() || age_ns > max_age_ns {
-                    let (name, motor, bus, age_ms) = (&joint.name, joint.motor, &line.name, age_ns / 1_000_000);
-                    let what = Brief::of(format_args!("{name} (motor {motor} on bus {bus}) has said nothing plausible for {age_ms} ms"));
+                    let (place, age_ms) = (slot.place(), age_ns / 1_000_000);
+                    let what = Brief::of(format_args!("{place}: silent for {age_ms} ms"));
                     return Some(TeleoperatorError::Transient { doing: READING_IT, what });
                 }
             }
@@ -143,8 +144,9 @@ impl Teleoperator for SerialLeader {
 
     fn action(&mut self, tick: &Tick, _: &Observation, action: &mut [f64]) -> Result<TeleopStatus, TeleoperatorError> {
         let now = self.clock.now();
-        let deadline = now + tick.period.mul_f64(READING).min(LONGEST_READ);
-        self.lines.iter_mut().for_each(|line| line.begin_read(now, deadline));
+        let within = tick.period.mul_f64(READING).min(LONGEST_READ);
+        let deadline = now + within;
+        self.lines.iter_mut().for_each(|line| line.begin_read(now, within));
         for line in &mut self.lines {
             line.finish_read(self.clock.as_ref(), &self.health.motors, |_, _, _| {});
             if line.joints.iter().any(|joint| joint.must_rest.is_some()) {

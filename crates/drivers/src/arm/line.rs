@@ -1,13 +1,14 @@
 //! A bus with motors on it: what is asked of them, told them and known of them.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sinew_core::{Clock, StopBehaviour, Timestamp};
 
+use super::REOPEN_EVERY;
 use super::health::{BusSlot, Miss, Slot};
 use super::joint::Joint;
-use super::{REOPEN_EVERY, TORQUE_LOST};
 use crate::wire::Protocol;
 use crate::{
     Block, Bus, BusError, Bytes, ControlTable, Frame, MotorError, MotorFault, MotorId, Operation, Register, Reply, SerialBus, TableError,
@@ -28,11 +29,17 @@ pub(super) struct Look {
 pub(super) struct Line {
     pub name: String,
     pub bus: SerialBus,
+    /// Wheels come last.
     pub joints: Vec<Joint>,
+    /// How many of them are read by position.
+    pub positions: usize,
     /// Of the first joint, among those of the whole arm.
     pub first_slot: usize,
     pub position: Block,
     pub goal_address: u16,
+    /// Of wheels.
+    pub velocity: Option<Block>,
+    pub goal_velocity: Option<u16>,
     /// What else is read, one motor at a time: blocks of other lengths than a position.
     looks: Vec<Block>,
     pub replies: Vec<Reply>,
@@ -40,16 +47,22 @@ pub(super) struct Line {
     next_look: usize,
     pub health: Arc<BusSlot>,
     /// When it is tried again, while it is lost.
-    lost_until: Option<Timestamp>,
+    pub lost_until: Option<Timestamp>,
 }
 
 impl Line {
     pub fn new(name: &str, bus: SerialBus, joints: Vec<Joint>, first_slot: usize) -> Result<Self, TableError> {
         let (mut position, mut goal_address, mut looks) = (Block { address: 0, len: 0 }, 0, Vec::new());
+        let (mut velocity, mut goal_velocity) = (None, None);
+        let positions = joints.iter().filter(|joint| joint.wheel.is_none()).count();
         if let Some(first) = joints.first() {
             position = first.table.block(&[Register::PresentPosition], first.motor)?;
             goal_address = first.table.field(Register::GoalPosition, first.motor)?.address;
             let motor = first.motor;
+            if positions < joints.len() {
+                velocity = Some(first.table.block(&[Register::PresentVelocity], motor)?);
+                goal_velocity = Some(first.table.field(Register::GoalVelocity, motor)?.address);
+            }
             let block = |registers: &[Register]| first.table.block(registers, motor);
             looks = match bus.protocol() {
                 Protocol::Feetech0 | Protocol::Feetech1 => vec![block(&[Register::TorqueEnable, Register::PresentTemperature])?],
@@ -65,9 +78,12 @@ impl Line {
             name: name.to_owned(),
             bus,
             joints,
+            positions,
             first_slot,
             position,
             goal_address,
+            velocity,
+            goal_velocity,
             looks,
             replies,
             frames,
@@ -107,11 +123,14 @@ impl Line {
         }
     }
 
-    /// Asks for all positions, after a port that was lost was tried again.
-    pub fn begin_read(&mut self, now: Timestamp, deadline: Timestamp) {
+    /// Asks for all positions, which may take `within`, after a port that was lost was tried again.
+    pub fn begin_read(&mut self, now: Timestamp, within: Duration) {
         self.try_again(now);
+        // Wheels are asked after that, and need their time.
+        let deadline = now + within.saturating_sub(self.time_for_wheels()).max(within / 2);
         if self.lost_until.is_none()
-            && let Err(error) = self.bus.begin_read(self.position, &mut self.replies, deadline)
+            && self.positions > 0
+            && let Err(error) = self.bus.begin_read(self.position, &mut self.replies[..self.positions], deadline)
         {
             self.note(&error, now);
         }
@@ -126,7 +145,7 @@ impl Line {
         mut each: impl FnMut(&Joint, Timestamp, Option<(f64, u32)>),
     ) -> (Timestamp, u32) {
         if !self.is_lost()
-            && let Err(error) = self.bus.finish_read(&mut self.replies)
+            && let Err(error) = self.bus.finish_read(&mut self.replies[..self.positions])
         {
             self.note(&error, clock.now());
             if self.is_lost() || matches!(error, BusError::Garbage { .. }) {
@@ -138,7 +157,8 @@ impl Line {
         }
         let now = clock.now();
         let mut retries = 0;
-        for ((joint, reply), slot) in self.joints.iter_mut().zip(&self.replies).zip(&slots[self.first_slot..]) {
+        let motors = self.joints.iter_mut().zip(&self.replies).zip(&slots[self.first_slot..]);
+        for ((joint, reply), slot) in motors.take(self.positions) {
             let again = u32::from(reply.attempts.saturating_sub(1));
             slot.retry(again);
             retries += again;
@@ -149,9 +169,9 @@ impl Line {
             });
             match read {
                 Ok((ticks, alert)) => {
-                    slot.read(now, alert);
-                    let lost = if slot.is_without_torque() { TORQUE_LOST } else { 0 };
-                    each(joint, now, Some((joint.scale.to_si(ticks), alert | lost)));
+                    let value = joint.scale.to_si(ticks);
+                    slot.read(now, value, alert);
+                    each(joint, now, Some((value, alert | slot.lost_torque())));
                 }
                 Err(miss) => {
                     slot.miss(miss);
@@ -164,7 +184,7 @@ impl Line {
 
     fn forget_replies(&mut self) {
         let operation = Operation::Read(self.position);
-        self.replies.iter_mut().for_each(|reply| *reply = Reply::of(reply.motor, operation));
+        self.replies[..self.positions].iter_mut().for_each(|reply| *reply = Reply::of(reply.motor, operation));
     }
 
     /// Reads one register of one motor.
@@ -194,13 +214,15 @@ impl Line {
 }
 
 impl Line {
-    /// The goal becomes where the motor is; then its torque goes on. Each is read back.
+    /// The goal becomes where the motor is, and a wheel's 0; then its torque goes on. Each is read back.
     pub fn enable(&mut self, i: usize, deadline: Timestamp) -> Result<(), BusError> {
-        let present = self.ask(i, Register::PresentPosition, deadline)?;
-        self.tell(i, Register::GoalPosition, present, deadline)?;
-        let goal = self.ask(i, Register::GoalPosition, deadline)?;
-        if goal != present {
-            return Err(self.refused(i, Register::GoalPosition));
+        let (register, rest) = match self.joints[i].wheel {
+            Some(_) => (Register::GoalVelocity, 0),
+            None => (Register::GoalPosition, self.ask(i, Register::PresentPosition, deadline)?),
+        };
+        self.tell(i, register, rest, deadline)?;
+        if self.ask(i, register, deadline)? != rest {
+            return Err(self.refused(i, register));
         }
         // From here on it may be on, whatever the answers say.
         self.joints[i].has_torque = true;
@@ -264,26 +286,28 @@ impl Line {
         MotorError { operation, motor: joint.motor, fault: MotorFault::Refused { bits: 0 } }.into()
     }
 
-    /// Limp parts lose their torque, others hold where they are.
+    /// Wheels stand, whatever else; limp parts lose their torque, others hold where they are.
     pub fn stop(&mut self, clock: &dyn Clock, deadline: Timestamp) -> Result<(), BusError> {
+        let told = self.roll(|_| 0.0, deadline);
         let limp = self.motors(true);
         let result = if limp.is_empty() { Ok(()) } else { self.bus.torque_off(&limp, deadline) };
         if result.is_ok() {
             self.joints.iter_mut().filter(|joint| joint.stop == StopBehaviour::Limp).for_each(|joint| joint.has_torque = false);
         }
         let held = self.hold(clock, deadline);
-        result.and(held)
+        let stands = self.stands(deadline);
+        told.and(result).and(held).and(stands)
     }
 
     /// The goals of parts that are to hold become where they are, or where they were last when they don't say. Read back.
     fn hold(&mut self, clock: &dyn Clock, deadline: Timestamp) -> Result<(), BusError> {
-        let holds = |joint: &Joint| joint.stop == StopBehaviour::Hold && joint.has_torque;
+        let holds = |joint: &Joint| joint.stop == StopBehaviour::Hold && joint.has_torque && joint.wheel.is_none();
         if !self.joints.iter().any(holds) {
             return Ok(());
         }
         // A bus that is slow must not take the time that the goals need.
         let third = Duration::from_nanos(u64::try_from(deadline.nanos_since(clock.now())).unwrap_or(0) / 3);
-        self.bus.read(self.position, &mut self.replies, clock.now() + third)?;
+        self.bus.read(self.position, &mut self.replies[..self.positions], clock.now() + third)?;
         let now = clock.now();
         let address = self.position.address;
         self.frames.clear();
@@ -298,7 +322,7 @@ impl Line {
         }
         self.bus.write(self.goal_address, &self.frames, deadline)?;
         let block = Block { address: self.goal_address, len: self.position.len };
-        self.bus.read(block, &mut self.replies, deadline)?;
+        self.bus.read(block, &mut self.replies[..self.positions], deadline)?;
         for frame in &self.frames {
             let Some(reply) = self.replies.iter().find(|reply| reply.motor == frame.motor) else { continue };
             if reply.answer?.bytes != frame.bytes {
@@ -335,6 +359,25 @@ impl Line {
             }
         }
         Ok(())
+    }
+}
+
+/// A bus's error, with who and where the motor is that it is about.
+pub(super) struct Named<'a> {
+    pub bus: &'a str,
+    pub slots: &'a [Slot],
+    pub error: &'a BusError,
+}
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bus, slots, error } = self;
+        if let BusError::Motor(error) = error
+            && let Some(place) = slots.iter().map(Slot::place).find(|place| place.bus == *bus && place.motor == error.motor)
+        {
+            return write!(f, "{place}: {}", error.fault);
+        }
+        write!(f, "bus {bus}: {error}")
     }
 }
 

@@ -7,6 +7,7 @@ mod joint;
 mod leader;
 mod line;
 mod settings;
+mod wheels;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +17,12 @@ use sinew_core::{Clock, RobotDescription, Role};
 use crate::{Calibration, SerialCounts};
 
 use connect::Connected;
-pub use connect::{ArmOptions, Change, ConnectError, ConnectReport};
-pub use health::{ArmHealth, BusHealth, FaultCounts, MotorHealth};
+pub use connect::{ArmOptions, Change, ConnectError, ConnectReport, WhenLost};
+pub use health::{ArmHealth, BusHealth, FaultCounts, MotorHealth, Place};
 pub use leader::SerialLeader;
 use line::Line;
 pub use settings::{Setting, lerobot_settings};
+use wheels::Drive;
 
 /// Bit of an alert that is ours, not the motor's: its torque is off that had been switched on.
 pub const TORQUE_LOST: u32 = 1 << 31;
@@ -32,21 +34,28 @@ const READING: f64 = 0.7;
 /// Once in so many ticks a bus is asked how one of its motors does.
 const HEALTH_EVERY: u64 = 3;
 
-/// An arm, or several, whose parts are commanded by position and moved by motors on serial buses.
+/// An arm, or several, whose parts are commanded by position and moved by motors on serial buses, with or without a base on
+/// wheels.
 ///
-/// - Each tick costs each bus one read of all positions and one write of all goals; every few ticks one motor is asked how
-///   it does, where there is time for that.
+/// - Each tick costs each bus one read of all positions and one write of all goals, and as much for wheels' velocities;
+///   every few ticks one motor is asked how it does, where there is time for that. In a protocol that has no read of several
+///   motors they are asked one after the other.
+/// - The wheels stand while one of them has no torque, and at every end.
+/// - A motor that has been silent for as long as the description allows ends the session, by its name and its place
+///   ([`Place`]).
 /// - A motor that does not answer keeps its last value, which is marked. So does one that says it is where it can't have
 ///   come; after three such readings that fit each other they are believed.
 /// - A motor whose torque went off by itself is not switched on again and gets no goals; its values carry
 ///   [`TORQUE_LOST`].
-/// - A port that is lost is tried again. Its motors then get their present positions as goals first.
+/// - A port that is lost is tried again ([`WhenLost`]). Its motors then get their present positions as goals first.
 pub struct SerialArm {
     robot: Arc<RobotDescription>,
     lines: Vec<Line>,
     clock: Arc<dyn Clock>,
     health: ArmHealth,
     report: ConnectReport,
+    base: Option<Drive>,
+    when_lost: WhenLost,
     turn: u64,
 }
 
@@ -64,7 +73,8 @@ impl SerialArm {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ConnectError> {
         let Connected { lines, health, report } = connect::connect(&robot, Role::Robot, options, calibration, &clock)?;
-        Ok(Self { robot, lines, clock, health, report, turn: 0 })
+        let base = Drive::of(&robot);
+        Ok(Self { robot, lines, clock, health, report, base, when_lost: options.when_lost, turn: 0 })
     }
 
     /// What connecting found and changed.

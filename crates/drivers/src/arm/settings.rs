@@ -1,6 +1,6 @@
 //! What motors are to be set to before they are driven.
 
-use sinew_core::{DatasetUnit, Part, RobotDescription, Role};
+use sinew_core::{DatasetUnit, Part, PartKind, RobotDescription, Role};
 
 use crate::wire::Protocol;
 use crate::{ControlTable, Register};
@@ -25,8 +25,8 @@ pub fn lerobot_settings(robot: &RobotDescription) -> Vec<Setting> {
     for part in &robot.parts {
         let Some(table) = part.motor.as_ref().and_then(|motor| ControlTable::of_model(&motor.model)) else { continue };
         let (of_driven, of_gripper) = match robot.role {
-            Role::Robot => (of_driven(table), of_gripper(part, table)),
-            Role::Teleoperator => Default::default(),
+            Role::Robot if part.kind != PartKind::Wheel => (of_driven(table), of_gripper(part, table)),
+            _ => Default::default(),
         };
         let values = of_part(part, table).iter().chain(of_driven).chain(of_gripper);
         let values = values.filter(|(register, _)| table.has(*register));
@@ -42,8 +42,12 @@ fn is_gripper(part: &Part) -> bool {
 fn of_part(part: &Part, table: &ControlTable) -> &'static [(Register, i32)] {
     use Register as R;
     match table.protocol {
+        Protocol::Feetech0 if part.kind == PartKind::Wheel => {
+            &[(R::ReturnDelayTime, 0), (R::OperatingMode, 1), (R::MaximumAcceleration, 254), (R::Acceleration, 254)]
+        }
         Protocol::Feetech0 => &[(R::ReturnDelayTime, 0), (R::OperatingMode, 0), (R::MaximumAcceleration, 254), (R::Acceleration, 254)],
         Protocol::Feetech1 => &[(R::ReturnDelayTime, 0), (R::Acceleration, 254)],
+        Protocol::Dynamixel2 if part.kind == PartKind::Wheel => &[(R::ReturnDelayTime, 0), (R::OperatingMode, 1)],
         // A gripper that is blocked gives way, as its current is limited.
         Protocol::Dynamixel2 if is_gripper(part) && table.modes.contains(&5) => &[(R::ReturnDelayTime, 0), (R::OperatingMode, 5)],
         // Beyond a turn, as an offset may put the joint there.
@@ -66,4 +70,35 @@ fn of_gripper(part: &Part, table: &ControlTable) -> &'static [(Register, i32)] {
     } else {
         &[]
     }
+}
+
+/// What a part's motor is to hold: `settings`, and over them what its description says of its
+/// [`registers`](sinew_core::Motor::registers).
+///
+/// # Errors
+/// The name of a register that its model does not have, or that no description may set.
+pub(super) fn settings_of(part: &Part, table: &ControlTable, settings: &[Setting]) -> Result<Vec<(Register, i32)>, String> {
+    let own = settings.iter().filter(|setting| setting.part == part.name && table.has(setting.register));
+    let mut wanted: Vec<(Register, i32)> = own.map(|setting| (setting.register, setting.value)).collect();
+    for (name, value) in part.motor.iter().flat_map(|motor| &motor.registers) {
+        let known = Register::ALL.iter().copied().find(|register| register.name() == name && table.has(*register));
+        let register = known.ok_or_else(|| format!("expected registers of a {} for {}, found {name}", table.model, part.name))?;
+        if register.is_read_only() || is_reserved(register) {
+            return Err(format!("expected registers for {} that a description may set, found {name}", part.name));
+        }
+        match wanted.iter_mut().find(|(other, _)| *other == register) {
+            Some((_, slot)) => *slot = *value,
+            None => wanted.push((register, *value)),
+        }
+    }
+    Ok(wanted)
+}
+
+/// What moves a motor, or how it is found.
+fn is_reserved(register: Register) -> bool {
+    use Register as R;
+    matches!(
+        register,
+        R::Id | R::BaudRate | R::SecondaryId | R::ProtocolType | R::TorqueEnable | R::Lock | R::GoalPosition | R::GoalVelocity
+    )
 }

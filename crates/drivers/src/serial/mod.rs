@@ -19,6 +19,7 @@ use crate::{Answer, Block, Bus, BusError, Bytes, Frame, MOST_BYTES, MotorError, 
 use ask::{Asking, Turn};
 use port::Port;
 pub use port::PortAddress;
+pub(crate) use port::slow_adapter;
 
 /// How a port is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,7 +114,7 @@ impl SerialBus {
         let SerialOptions { address, baud, .. } = &self.options;
         // The lock would be in the way.
         self.port = None;
-        let failed = |source| BusError::Open { port: address.to_string(), baud: *baud, source };
+        let failed = |source| BusError::Open { port: address.to_string(), baud: *baud, source: port::explain(address, source) };
         let port = Port::open(address, *baud).map_err(failed)?;
         self.name = port.name().to_owned();
         self.port = Some(port);
@@ -121,6 +122,19 @@ impl SerialBus {
         self.asking.forget();
         self.begun = None;
         Ok(())
+    }
+
+    /// Gives the port back; it can be [`reopen`](Self::reopen)ed.
+    pub fn close(&mut self) {
+        self.port = None;
+    }
+
+    /// As [`ping`](Bus::ping), with one attempt.
+    pub(crate) fn ping_once(&mut self, motor: MotorId, deadline: Timestamp) -> Result<Answer, BusError> {
+        let attempts = std::mem::replace(&mut self.options.attempts, 1);
+        let result = self.ping(motor, deadline);
+        self.options.attempts = attempts;
+        result
     }
 
     /// Whether the port is open, as far as is known.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use serialport::SerialPortType;
@@ -41,6 +42,60 @@ impl PortAddress {
             }
         }
     }
+}
+
+/// Why a port can't be opened, with what can be done about it where that is known.
+pub(super) fn explain(address: &PortAddress, error: io::Error) -> io::Error {
+    let kind = error.kind();
+    let path = address.path().unwrap_or_else(|_| address.to_string());
+    let hint = match kind {
+        io::ErrorKind::PermissionDenied => group_of(Path::new(&path))
+            .map(|group| format!("{path} is the group's {group}; join it with `sudo usermod -aG {group} $USER`, and log in again")),
+        io::ErrorKind::ResourceBusy => Some(format!("another program has {path}; end that one first")),
+        io::ErrorKind::NotFound if matches!(address, PortAddress::Path(_)) => {
+            let known = serialport::available_ports().unwrap_or_default();
+            let known: Vec<String> = known.into_iter().map(|port| port.port_name).collect();
+            Some(if known.is_empty() { "there is no serial port".to_owned() } else { format!("there are {}", known.join(", ")) })
+        }
+        _ => None,
+    };
+    match hint {
+        Some(hint) => io::Error::new(kind, format!("{error}: {hint}")),
+        None => error,
+    }
+}
+
+/// The name of the group that a file belongs to, from the system's list, or its number.
+#[cfg(unix)]
+fn group_of(path: &Path) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let gid = std::fs::metadata(path).ok()?.gid().to_string();
+    let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    let named = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == gid).then(|| name.to_owned())
+    });
+    Some(named.unwrap_or(gid))
+}
+
+#[cfg(not(unix))]
+fn group_of(_: &Path) -> Option<String> {
+    None
+}
+
+/// What to do about an FTDI adapter that keeps answers back for longer than a millisecond; `None` for others, and where
+/// the system doesn't say.
+pub(crate) fn slow_adapter(port: &str) -> Option<String> {
+    slow_adapter_in(Path::new("/sys/bus/usb-serial/devices"), port)
+}
+
+fn slow_adapter_in(devices: &Path, port: &str) -> Option<String> {
+    let path = std::fs::canonicalize(port).ok()?;
+    let timer = devices.join(path.file_name()?).join("latency_timer");
+    let ms: u32 = std::fs::read_to_string(&timer).ok()?.trim().parse().ok()?;
+    let timer = timer.display();
+    (ms > 1).then(|| format!("the adapter keeps answers back for {ms} ms; set it to 1 ms with `echo 1 | sudo tee {timer}`"))
 }
 
 /// A port that nobody else has open.
@@ -171,5 +226,45 @@ mod unix {
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_keeps_a_port_from_being_opened_comes_with_what_helps() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("port");
+        std::fs::write(&path, "").unwrap();
+        let address = PortAddress::Path(path.to_str().unwrap().to_owned());
+        let group = group_of(&path).unwrap();
+        assert!(!group.is_empty());
+        let error = explain(&address, io::ErrorKind::PermissionDenied.into());
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        assert!(error.to_string().contains(&format!("`sudo usermod -aG {group} $USER`")), "{error}");
+        let error = explain(&address, io::ErrorKind::ResourceBusy.into());
+        assert!(error.to_string().contains("another program has"), "{error}");
+        let error = explain(&address, io::ErrorKind::NotFound.into());
+        assert!(error.to_string().contains("there "), "{error}");
+        // What is no terminal.
+        let error = Port::open(&address, 1_000_000).err().unwrap();
+        assert!(!error.to_string().is_empty());
+    }
+
+    #[test]
+    fn an_adapter_that_keeps_answers_back_is_told_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let (port, device) = (folder.path().join("ttyUSB7"), folder.path().join("devices/ttyUSB7"));
+        std::fs::write(&port, "").unwrap();
+        std::fs::create_dir_all(&device).unwrap();
+        let advice = |ms: &str| {
+            std::fs::write(device.join("latency_timer"), ms).unwrap();
+            slow_adapter_in(&folder.path().join("devices"), port.to_str().unwrap())
+        };
+        assert!(advice("16\n").unwrap().contains("for 16 ms; set it to 1 ms with `echo 1 | sudo tee"));
+        assert_eq!(advice("1\n"), None);
+        assert_eq!(slow_adapter(port.to_str().unwrap()), None);
     }
 }

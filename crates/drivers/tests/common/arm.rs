@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sinew_core::{Armed, Clock, Observation, RobotDescription, Role, StopBehaviour, Tick, Timestamp, Unwatched, Wanted};
+use sinew_core::{Armed, Clock, Observation, Part, PartKind, RobotDescription, Role, StopBehaviour, Tick, Timestamp, Unwatched, Wanted};
 use sinew_drivers::{ArmOptions, Calibration, ConnectError, MotorCalibration, PortAddress, SerialArm};
 
 use super::Bench;
@@ -77,6 +77,28 @@ pub fn wanted(robot: &RobotDescription, goals: &[f64], time: Timestamp) -> Wante
     Wanted { goals: goals.to_vec(), time, ..Wanted::for_robot(robot) }
 }
 
+/// Of any robot: its joints have most of their turns, its wheels all.
+pub fn calibration_of(robot: &RobotDescription) -> Calibration {
+    let of = |part: &Part| {
+        let motor = part.motor.as_ref()?;
+        let (range_min, range_max) = match (part.kind, motor.model.as_str()) {
+            (PartKind::Wheel, _) => (0, 4095),
+            (_, "scs0009") => (200, 800),
+            _ => (700, 3400),
+        };
+        Some((part.name.clone(), MotorCalibration { id: motor.id, drive_mode: 0, homing_offset: 0, range_min, range_max }))
+    };
+    Calibration::new(robot.parts.iter().filter_map(of))
+}
+
+/// Connects any robot, each of whose buses has a bench of its own.
+pub fn connect_all(benches: &[(&str, &Bench)], robot: &RobotDescription) -> Result<SerialArm, ConnectError> {
+    let port = |bench: &Bench| PortAddress::Path(bench.emulator.port().to_str().unwrap().to_owned());
+    let ports = benches.iter().map(|(bus, bench)| ((*bus).to_owned(), port(bench))).collect();
+    let options = ArmOptions { writes_calibration: true, latency: Duration::from_millis(5), ..ArmOptions::new(robot, ports) };
+    SerialArm::connect(Arc::new(robot.clone()), &options, &calibration_of(robot), benches[0].1.clock.clone())
+}
+
 /// `robot` as one that is moved by hand.
 pub fn leader_of(mut robot: RobotDescription) -> RobotDescription {
     robot.role = Role::Teleoperator;
@@ -86,6 +108,20 @@ pub fn leader_of(mut robot: RobotDescription) -> RobotDescription {
 
 pub fn koch() -> RobotDescription {
     RobotDescription::from_toml("koch", include_str!("../../../core/tests/robots/koch.toml")).unwrap()
+}
+
+/// Of those that the core tries descriptions with.
+pub fn described(name: &str) -> RobotDescription {
+    let texts = |name: &str| {
+        Some(match name {
+            "so101" => include_str!("../../../../robots/so101/robot.toml"),
+            "lekiwi" => include_str!("../../../core/tests/robots/lekiwi.toml"),
+            "bi_so" => include_str!("../../../core/tests/robots/bi_so.toml"),
+            "hope_jr_hand" => include_str!("../../../core/tests/robots/hope_jr_hand.toml"),
+            _ => return None,
+        })
+    };
+    RobotDescription::from_toml_with(name, texts(name).unwrap(), &|name| texts(name).map(str::to_owned)).unwrap()
 }
 
 /// Koch's leader, whose gripper is a trigger.
