@@ -384,7 +384,7 @@ def main():
         "",
         "[lerobot]",
         'class = "so_follower"',
-        'types = ["so101_follower", "so100_follower", "so100"]',
+        'types = ["so101_follower"]',
         "",
         "[stop]",
         'behaviour = "hold"',

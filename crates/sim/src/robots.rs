@@ -62,24 +62,46 @@ macro_rules! built_in {
     };
 }
 
-const BUILT_IN: &[BuiltIn] = &[built_in!(
-    "so101",
-    [
-        "meshes/base_motor.stl",
-        "meshes/base_printed.stl",
-        "meshes/gripper_motor.stl",
-        "meshes/gripper_printed.stl",
-        "meshes/lower_arm_motor.stl",
-        "meshes/lower_arm_printed.stl",
-        "meshes/moving_jaw_printed.stl",
-        "meshes/shoulder_motor.stl",
-        "meshes/shoulder_printed.stl",
-        "meshes/upper_arm_motor.stl",
-        "meshes/upper_arm_printed.stl",
-        "meshes/wrist_motor.stl",
-        "meshes/wrist_printed.stl",
-    ]
-)];
+/// Of those of one LeRobot class, the one that its name alone means comes first.
+const BUILT_IN: &[BuiltIn] = &[
+    built_in!(
+        "so101",
+        [
+            "meshes/base_motor.stl",
+            "meshes/base_printed.stl",
+            "meshes/gripper_motor.stl",
+            "meshes/gripper_printed.stl",
+            "meshes/lower_arm_motor.stl",
+            "meshes/lower_arm_printed.stl",
+            "meshes/moving_jaw_printed.stl",
+            "meshes/shoulder_motor.stl",
+            "meshes/shoulder_printed.stl",
+            "meshes/upper_arm_motor.stl",
+            "meshes/upper_arm_printed.stl",
+            "meshes/wrist_motor.stl",
+            "meshes/wrist_printed.stl",
+        ]
+    ),
+    built_in!("bi_openarm", []),
+    built_in!("bi_openarm_mini", []),
+    built_in!("bi_so", []),
+    built_in!("bi_so_leader", []),
+    built_in!("example", []),
+    built_in!("hope_jr_arm", []),
+    built_in!("hope_jr_hand", []),
+    built_in!("koch", []),
+    built_in!("koch_leader", []),
+    built_in!("lekiwi", []),
+    built_in!("omx", []),
+    built_in!("omx_leader", []),
+    built_in!("openarm", []),
+    built_in!("openarm_left", []),
+    built_in!("openarm_mini", []),
+    built_in!("openarm_mini_left", []),
+    built_in!("reachy_mini", []),
+    built_in!("so100", []),
+    built_in!("so101_leader", []),
+];
 
 /// The names of the built-in robots.
 pub fn list() -> impl Iterator<Item = &'static str> {
@@ -192,7 +214,9 @@ mod tests {
             .map(|entry| entry.file_name().into_string().unwrap())
             .collect();
         found.sort();
-        assert_eq!(found, list().collect::<Vec<_>>());
+        let mut known: Vec<&str> = list().collect();
+        known.sort_unstable();
+        assert_eq!(found, known);
         for name in found {
             let built_in = get(&name).unwrap();
             assert_eq!(built_in.description.name, name, "the folder's name is the robot's");
@@ -208,8 +232,19 @@ mod tests {
 
     #[test]
     fn names_that_lerobot_uses_are_known() {
-        for name in ["so101", "so101_follower", "so100_follower", "so_follower"] {
-            assert_eq!(get(name).unwrap().description.name, "so101");
+        let names = [
+            ("so101", "so101"),
+            ("so101_follower", "so101"),
+            ("so_follower", "so101"),
+            ("so100_follower", "so100"),
+            ("so100_leader", "so101_leader"),
+            ("so_leader", "so101_leader"),
+            ("openarm_follower", "openarm"),
+            ("openarm_mini", "openarm_mini"),
+            ("omx_follower", "omx"),
+        ];
+        for (name, expected) in names {
+            assert_eq!(get(name).unwrap().description.name, expected);
         }
         let error = get("so102").unwrap_err().to_string();
         assert!(error.contains("so102") && error.contains("so101"), "{error}");

@@ -22,6 +22,13 @@ struct Include {
     /// Where its base stands in this robot's.
     #[serde(default)]
     base_from_robot: super::Pose,
+    /// Whether its cameras are cameras of this one.
+    #[serde(default = "yes")]
+    cameras: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What a file includes, whatever else is in it.
@@ -165,10 +172,12 @@ impl RobotDescription {
             tool.part = prefixed(&tool.part);
             tool
         }));
-        self.cameras.extend(included.cameras.into_iter().map(|mut camera| {
-            camera.name = prefixed(&camera.name);
-            camera
-        }));
+        if include.cameras {
+            self.cameras.extend(included.cameras.into_iter().map(|mut camera| {
+                camera.name = prefixed(&camera.name);
+                camera
+            }));
+        }
         Ok(())
     }
 }

@@ -35,7 +35,8 @@ pub struct Part {
     /// How datasets and checkpoints write its value.
     #[serde(default)]
     pub unit: DatasetUnit,
-    /// What 0..100 and −100..100 refer to: the calibrated range, which is no limit. Needed by those units.
+    /// What the calibrated range is in SI, which is no limit: 0..100 and −100..100 refer to it and need it. A part in degrees
+    /// (or SI) that has one goes from its one end to its other as its motor does, whatever ticks lie between.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<[f64; 2]>,
     /// Pose of the part's frame in its parent's, at value 0.
