@@ -18,10 +18,10 @@ fn robots() -> Vec<RobotDescription> {
     let read = |text: &str| RobotDescription::from_toml_with("it", text, &find).unwrap();
     vec![
         boxed,
-        read(include_str!("robots/lekiwi.toml")),
-        read(include_str!("robots/openarm.toml")),
+        read(include_str!("../../../robots/lekiwi/robot.toml")),
+        read(include_str!("../../../robots/openarm/robot.toml")),
         read(include_str!("robots/lift.toml")),
-        read(include_str!("robots/reachy_mini.toml")),
+        read(include_str!("../../../robots/reachy_mini/robot.toml")),
     ]
 }
 

@@ -184,7 +184,7 @@ proptest! {
         gains in prop::array::uniform3(any_number()),
         sent in any_number(),
     ) {
-        for text in [include_str!("robots/openarm.toml"), include_str!("robots/lift.toml"), include_str!("robots/mecanum.toml")] {
+        for text in [include_str!("../../../robots/openarm/robot.toml"), include_str!("robots/lift.toml"), include_str!("robots/mecanum.toml")] {
             let robot = RobotDescription::from_toml("it", text).unwrap();
             let state = vec![0.0; robot.state_channels().len()];
             let mut rig = Rig::new(robot, &state);

@@ -1,4 +1,5 @@
-//! For tests of several crates: an allocator that counts, to prove that a tick allocates nothing.
+//! For tests of several crates: an allocator that counts, to prove that a tick allocates nothing, and goals that mean ill
+//! with a watch over what is made of them ([`Adversary`], [`Watch`]).
 //!
 //! ```
 //! use sinew_testkit::{CountingAllocator, allocator_calls};
@@ -11,8 +12,12 @@
 //! assert_eq!(allocator_calls() - before, 2);
 //! ```
 
+mod adversary;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+
+pub use adversary::{Adversary, Bounds, Watch};
 
 thread_local! {
     static CALLS: Cell<u64> = const { Cell::new(0) };

@@ -5,19 +5,19 @@ use crate::Units;
 
 const SO101: &str = include_str!("../../../../robots/so101/robot.toml");
 
-/// The text of a robot in tests/robots, or of SO-101.
+/// The text of a robot in robots/ or in tests/robots.
 fn text(name: &str) -> Option<String> {
     let text = match name {
         "so101" => SO101,
-        "bi_so" => include_str!("../../tests/robots/bi_so.toml"),
+        "bi_so" => include_str!("../../../../robots/bi_so/robot.toml"),
         "earthrover" => include_str!("../../tests/robots/earthrover.toml"),
-        "hope_jr_hand" => include_str!("../../tests/robots/hope_jr_hand.toml"),
-        "koch" => include_str!("../../tests/robots/koch.toml"),
-        "lekiwi" => include_str!("../../tests/robots/lekiwi.toml"),
+        "hope_jr_hand" => include_str!("../../../../robots/hope_jr_hand/robot.toml"),
+        "koch" => include_str!("../../../../robots/koch/robot.toml"),
+        "lekiwi" => include_str!("../../../../robots/lekiwi/robot.toml"),
         "lift" => include_str!("../../tests/robots/lift.toml"),
         "mecanum" => include_str!("../../tests/robots/mecanum.toml"),
-        "openarm" => include_str!("../../tests/robots/openarm.toml"),
-        "reachy_mini" => include_str!("../../tests/robots/reachy_mini.toml"),
+        "openarm" => include_str!("../../../../robots/openarm/robot.toml"),
+        "reachy_mini" => include_str!("../../../../robots/reachy_mini/robot.toml"),
         _ => return None,
     };
     Some(text.to_owned())
@@ -63,10 +63,7 @@ fn two_arms_are_lerobots_bi_so_follower() {
     assert_eq!(two.action_names(), [so_names("left_"), so_names("right_")].concat());
     assert_eq!(two.state_names(), two.action_names());
     assert_eq!(two.buses.iter().map(|bus| bus.name.as_str()).collect::<Vec<_>>(), ["left", "right"]);
-    assert_eq!(
-        two.cameras.iter().map(|camera| camera.name.as_str()).collect::<Vec<_>>(),
-        ["top", "left_front", "left_wrist", "right_front", "right_wrist"]
-    );
+    assert_eq!(two.cameras, [], "those of its arms are in front of one arm");
     assert_eq!(
         two.tools.iter().map(|tool| (tool.name.as_str(), tool.part.as_str())).collect::<Vec<_>>(),
         [("left_gripper", "left_wrist_roll"), ("right_gripper", "right_wrist_roll")]
@@ -80,13 +77,25 @@ fn two_arms_are_lerobots_bi_so_follower() {
 }
 
 #[test]
+fn cameras_of_an_included_robot_come_with_its_prefix_or_not_at_all() {
+    let file = text("bi_so").unwrap().replacen("cameras = false\n", "", 1) + "[[camera]]\nname = \"top\"\nwidth = 640\nheight = 480\n";
+    let two = RobotDescription::from_toml_with("two", &file, &text).unwrap();
+    let names: Vec<&str> = two.cameras.iter().map(|camera| camera.name.as_str()).collect();
+    assert_eq!(names, ["top", "left_front", "left_wrist"]);
+}
+
+#[test]
 fn each_arm_of_two_moves_as_one_alone_from_where_it_stands() {
-    let (two, one) = (robot("bi_so"), robot("so101"));
+    let straight = "[0.0, -0.2, 0.0], rotation_wxyz = [1.0, 0.0, 0.0, 0.0]";
+    let turned = "[0.0, -0.3, 0.0], rotation_wxyz = [0.707106781, 0.0, 0.0, 0.707106781]";
+    let file = text("bi_so").unwrap();
+    assert!(file.contains(straight));
+    let (two, one) = (RobotDescription::from_toml_with("two", &file.replace(straight, turned), &text).unwrap(), robot("so101"));
     let (left, right) = ([0.3, -0.9, 0.7, 0.2, -1.1, 0.5], [-0.6, 0.4, -0.3, 1.2, 0.8, 1.0]);
     let both = [left, right].concat();
     let half = std::f64::consts::FRAC_1_SQRT_2;
     let stands = [
-        Pose { translation_m: [0.0, 0.3, 0.0], rotation_wxyz: [1.0, 0.0, 0.0, 0.0] },
+        Pose { translation_m: [0.0, 0.2, 0.0], rotation_wxyz: [1.0, 0.0, 0.0, 0.0] },
         Pose { translation_m: [0.0, -0.3, 0.0], rotation_wxyz: [half, 0.0, 0.0, half] },
     ];
     let links = two.base_from_parts(&both);
@@ -210,11 +219,11 @@ fn a_head_is_told_a_pose_and_its_legs_are_looked_at() {
     assert_eq!(reachy.state_names(), [own(&["body_yaw.pos"]), legs.collect(), own(&antennas), own(&head), own(&imu)].concat());
     // Roll, pitch and yaw about the body's axes in this order, as a daemon composes them.
     let mut values = vec![0.0; reachy.parts.len()];
-    for (name, value) in [("head_x", 0.01), ("head_yaw", 0.3), ("head_pitch", -0.2), ("head_roll", 0.1)] {
+    for (name, value) in [("body_yaw", 0.7), ("head_x", 0.01), ("head_yaw", 0.3), ("head_pitch", -0.2), ("head_roll", 0.1)] {
         values[reachy.part_index(name).unwrap()] = value;
     }
     let head = reachy.base_from_parts(&values)[reachy.part_index("head_roll").unwrap()];
-    assert_eq!(head.translation.vector, nalgebra::Vector3::new(0.01, 0.0, 0.0));
+    assert_eq!(head.translation.vector, nalgebra::Vector3::new(0.01, 0.0, 0.177), "above the foot, wherever the body looks");
     assert!(head.rotation.angle_to(&nalgebra::UnitQuaternion::from_euler_angles(0.1, -0.2, 0.3)) < 1e-7);
 }
 
@@ -222,7 +231,8 @@ fn a_head_is_told_a_pose_and_its_legs_are_looked_at() {
 fn koch_and_a_hand_are_written_in_shares_of_their_ranges() {
     let koch = robot("koch");
     assert_eq!(koch.action_names(), so_names(""));
-    assert_eq!(in_dataset(&koch.action_channels(), &[-1.9, 0.0, 1.9, 0.95, 0.0, 0.4]), [-100.0, 0.0, 100.0, 50.0, 0.0, 25.0]);
+    let pi = std::f64::consts::PI;
+    assert_eq!(in_dataset(&koch.action_channels(), &[-pi, 0.0, 1.7, 0.85, pi / 2.0, 0.4]), [-100.0, 0.0, 100.0, 50.0, 50.0, 25.0]);
     let hand = robot("hope_jr_hand");
     assert_eq!((hand.parts.len(), hand.action_names()[15].as_str()), (16, "pinky_pip_dip.pos"));
     let ends = |end: usize| hand.parts.iter().map(|part| part.range.unwrap()[end]).collect::<Vec<_>>();
@@ -238,7 +248,7 @@ fn openarm_is_commanded_by_impedance_on_can() {
     assert_eq!(addresses, (1..=8).map(|i| (i, Some(i + 16))).collect::<Vec<_>>());
     assert!(arm.action_channels().iter().all(|channel| channel.mode == Some(CommandMode::Impedance)));
     assert_eq!(arm.action_names()[0], "joint_1.pos");
-    assert_eq!((arm.parts[2].motor.as_ref().unwrap().direction, arm.parts[3].motor.as_ref().unwrap().direction), (-1.0, 1.0));
+    assert_eq!((arm.buses[0].baud_rate, arm.buses[0].data_baud_rate), (Some(1_000_000), Some(5_000_000)));
     assert_eq!(in_dataset(&arm.action_channels()[..1], &[std::f64::consts::FRAC_PI_2]), [90.0]);
 }
 

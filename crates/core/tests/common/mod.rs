@@ -113,3 +113,26 @@ impl Noise {
         (self.0 >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
     }
 }
+
+/// The text of a robot in robots/, for those that include it.
+pub fn text(name: &str) -> Option<String> {
+    std::fs::read_to_string(folder().join(name).join("robot.toml")).ok()
+}
+
+fn folder() -> std::path::PathBuf {
+    std::path::Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../robots")
+}
+
+pub fn robot(name: &str) -> RobotDescription {
+    RobotDescription::from_toml_with(name, &text(name).unwrap(), &text).unwrap_or_else(|error| panic!("{error:?}"))
+}
+
+/// All of robots/, by name.
+pub fn robots() -> Vec<RobotDescription> {
+    let entries = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap());
+    let mut names: Vec<String> =
+        entries.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert!(names.len() >= 20, "{names:?}");
+    names.iter().map(|name| robot(name)).collect()
+}
