@@ -6,7 +6,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use sinew_core::{Blind, Cameras, Clock, RobotDescription, Role};
 use sinew_drivers::{
-    ArmHealth, ArmOptions, Calibration, ConnectReport, PortAddress, SerialArm, SerialLeader, calibration_files, calibration_folder,
+    ArmHealth, ArmOptions, Calibration, ConnectReport, PortAddress, SerialArm, SerialLeader, WhenLost, calibration_files,
+    calibration_folder,
 };
 use sinew_sim::robots;
 
@@ -103,7 +104,12 @@ pub struct Hardware {
 }
 
 fn options(description: &RobotDescription, ports: Vec<(String, PortAddress)>, args: &HardwareArgs) -> ArmOptions {
-    ArmOptions { writes_calibration: args.write_calibration, may_go_limp: args.may_go_limp, ..ArmOptions::new(description, ports) }
+    ArmOptions {
+        writes_calibration: args.write_calibration,
+        may_go_limp: args.may_go_limp,
+        when_lost: if args.reconnect > 0.0 { WhenLost::Resume } else { WhenLost::End },
+        ..ArmOptions::new(description, ports)
+    }
 }
 
 /// Connects the robot that `description` describes. Nothing moves.

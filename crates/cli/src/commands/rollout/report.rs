@@ -1,7 +1,7 @@
 //! What a rollout says at its end.
 
 use sinew_policy::QuantizationLoss;
-use sinew_runtime::{Cadence, EpisodeReport, InferenceStats};
+use sinew_runtime::{Cadence, EpisodeOutcome, EpisodeReport, InferenceStats};
 
 use super::Outputs;
 use crate::buses::BusReport;
@@ -57,7 +57,10 @@ pub(super) fn print_table(reports: &[EpisodeReport]) {
     let (done, total) = (successes(reports), reports.len() as u64);
     let (low, high) = wilson::interval(done, total);
     say!("\n{}", text::table(&rows));
-    say!("success   {done} of {total} (95 % interval {:.0} to {:.0} %)", low * 1e2, high * 1e2);
+    // Where nobody judges, nothing succeeds or fails.
+    if reports.iter().any(|report| matches!(report.outcome, EpisodeOutcome::Success | EpisodeOutcome::Failure)) {
+        say!("success   {done} of {total} (95 % interval {:.0} to {:.0} %)", low * 1e2, high * 1e2);
+    }
 }
 
 /// How a control thread kept its time.
