@@ -272,6 +272,9 @@ fn a_dead_motor_is_named_at_once_and_the_others_go_on() {
     assert!(ticks >= 10 && others >= 5 * ticks - 5, "{others} in {ticks}");
     assert!(error.to_string().contains("wrist_flex (motor 4 on bus arm, after elbow_flex): silent for 4"), "{error}");
     let motor = &health.motors()[3];
+    let json = serde_json::to_value(motor).unwrap();
+    assert_eq!((json["part"].as_str(), json["motor"].as_u64(), json["after"].as_str()), (Some("wrist_flex"), Some(4), Some("elbow_flex")));
+    assert!(json["errors"]["no_answer"].as_u64() >= Some(5) && json["longest_age_s"].as_f64() > Some(0.45));
     assert!(motor.errors.no_answer >= 5 && motor.longest_age_s > 0.45 && motor.reads >= 10, "{motor:?}");
     let error = armed.disarm().unwrap_err();
     assert!(error.to_string().contains("wrist_flex (motor 4 on bus arm, after elbow_flex): no answer"), "{error}");

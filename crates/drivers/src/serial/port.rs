@@ -51,13 +51,13 @@ pub(super) fn explain(address: &PortAddress, error: io::Error) -> io::Error {
     let hint = match kind {
         io::ErrorKind::PermissionDenied => group_of(Path::new(&path))
             .map(|group| format!("{path} is the group's {group}; join it with `sudo usermod -aG {group} $USER`, and log in again")),
-        io::ErrorKind::ResourceBusy => Some(format!("another program has {path}; end that one first")),
+        io::ErrorKind::ResourceBusy => Some(format!("another program has {path}; end that one first (`fuser -v {path}` says which)")),
         io::ErrorKind::NotFound if matches!(address, PortAddress::Path(_)) => {
             let known = serialport::available_ports().unwrap_or_default();
             let known: Vec<String> = known.into_iter().map(|port| port.port_name).collect();
             Some(if known.is_empty() { "there is no serial port".to_owned() } else { format!("there are {}", known.join(", ")) })
         }
-        _ => None,
+        _ => (!is_device(Path::new(&path))).then(|| format!("{path} is no serial port")),
     };
     match hint {
         Some(hint) => io::Error::new(kind, format!("{error}: {hint}")),
@@ -77,6 +77,17 @@ fn group_of(path: &Path) -> Option<String> {
         (fields.nth(1)? == gid).then(|| name.to_owned())
     });
     Some(named.unwrap_or(gid))
+}
+
+#[cfg(unix)]
+fn is_device(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    std::fs::metadata(path).is_ok_and(|data| data.file_type().is_char_device())
+}
+
+#[cfg(not(unix))]
+fn is_device(_: &Path) -> bool {
+    true
 }
 
 #[cfg(not(unix))]
@@ -115,7 +126,11 @@ impl Port {
         let name = address.path()?;
         #[cfg(unix)]
         let line = unix::open(&name)?;
-        let settings = serialport::new(&name, baud).timeout(Duration::from_millis(1)).open()?;
+        let settings = serialport::new(&name, baud).timeout(Duration::from_millis(1)).open().map_err(|error| match error.kind() {
+            // There it is, as it was just opened: the crate says so of a port that is locked.
+            serialport::ErrorKind::NoDevice if cfg!(unix) => io::Error::new(io::ErrorKind::ResourceBusy, error.to_string()),
+            _ => error.into(),
+        })?;
         Ok(Self {
             name,
             #[cfg(unix)]
@@ -249,8 +264,8 @@ mod tests {
         let error = explain(&address, io::ErrorKind::NotFound.into());
         assert!(error.to_string().contains("there "), "{error}");
         // What is no terminal.
-        let error = Port::open(&address, 1_000_000).err().unwrap();
-        assert!(!error.to_string().is_empty());
+        let error = explain(&address, Port::open(&address, 1_000_000).err().unwrap());
+        assert!(error.to_string().ends_with("is no serial port"), "{error}");
     }
 
     #[test]

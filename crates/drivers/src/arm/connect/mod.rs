@@ -6,6 +6,7 @@ mod memory;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
 use sinew_core::{Base, ChannelSource, Clock, CommandMode, PartKind, RobotDescription, Role};
 use thiserror::Error;
 
@@ -134,16 +135,21 @@ impl ArmOptions {
 }
 
 /// A register that was changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
     pub part: String,
+    #[serde(serialize_with = "by_name")]
     pub register: Register,
     pub found: i32,
     pub written: i32,
 }
 
-/// What connecting found and did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+fn by_name<S: Serializer>(register: &Register, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(register.name())
+}
+
+/// What connecting found and did, as data for reports.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ConnectReport {
     /// Of each model its firmware, as the motors write it.
     pub firmware: Vec<(&'static str, String)>,
