@@ -18,7 +18,8 @@ class Emulator:
     def __init__(self, robot, *options):
         self.folder = tempfile.TemporaryDirectory()
         self.port = str(Path(self.folder.name) / "port")
-        command = [os.environ["EMULATE"], robot, self.port, *options]
+        folder = robot if robot.startswith("new:") else f"robots/{robot}"
+        command = [os.environ["EMULATE"], folder, self.port, *options]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.process.stdout.readline()
 
@@ -60,7 +61,7 @@ def equal(found, expected):
 def feetech_sts(_):
     import scservo_sdk as scs
 
-    with Emulator("so101_follower") as emulator:
+    with Emulator("so101") as emulator:
         port, handler = scs.PortHandler(emulator.port), scs.PacketHandler(0)
         assert port.setBaudRate(1_000_000)
         for motor in range(1, 7):
@@ -120,7 +121,7 @@ def ftservo_sts(_):
     import scservo_sdk as scs
     from scservo_sdk.sms_sts import sms_sts
 
-    with Emulator("so101_follower") as emulator:
+    with Emulator("so101") as emulator:
         port = scs.PortHandler(emulator.port)
         assert port.openPort() and port.setBaudRate(1_000_000)
         servo = sms_sts(port)
@@ -188,7 +189,7 @@ def ftservo_scs(_):
 def dynamixel(_):
     import dynamixel_sdk as dxl
 
-    with Emulator("koch_follower") as emulator:
+    with Emulator("koch") as emulator:
         port, handler = dxl.PortHandler(emulator.port), dxl.PacketHandler(2.0)
         assert port.openPort() and port.setBaudRate(1_000_000)
         models = {1: 1060, 2: 1060, 3: 1200, 4: 1200, 5: 1200, 6: 1200}
@@ -310,7 +311,7 @@ def act(robot, seconds, action_of, rate=60):
 def so101_follower(seconds):
     from lerobot.robots.so_follower import SO101Follower, SO101FollowerConfig
 
-    with Emulator("so101_follower") as emulator, tempfile.TemporaryDirectory() as folder:
+    with Emulator("so101") as emulator, tempfile.TemporaryDirectory() as folder:
         # A hand holds the arm while its torque is off.
         for motor in ARM:
             emulator.ask("load", motor, "0")
@@ -361,7 +362,7 @@ def so101_leader(seconds):
 def koch_follower(seconds):
     from lerobot.robots.koch_follower import KochFollower, KochFollowerConfig
 
-    with Emulator("koch_follower") as emulator, tempfile.TemporaryDirectory() as folder:
+    with Emulator("koch") as emulator, tempfile.TemporaryDirectory() as folder:
         for motor in ARM:
             emulator.ask("load", motor, "0")
         robot = KochFollower(KochFollowerConfig(port=emulator.port, id="emulated", calibration_dir=Path(folder)))
@@ -452,7 +453,7 @@ def hope_jr_arm(seconds):
 def omx_follower(seconds):
     from lerobot.robots.omx_follower import OmxFollower, OmxFollowerConfig
 
-    with Emulator("omx_follower") as emulator, tempfile.TemporaryDirectory() as folder:
+    with Emulator("omx") as emulator, tempfile.TemporaryDirectory() as folder:
         for motor in ARM:
             emulator.ask("load", motor, "0")
         robot = OmxFollower(OmxFollowerConfig(port=emulator.port, id="emulated", calibration_dir=Path(folder)))

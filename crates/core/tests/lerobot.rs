@@ -119,8 +119,10 @@ fn of_family(part: &Part, is_read: bool) -> Vec<(&'static str, i64)> {
     if motor(part).model.starts_with('x') {
         return vec![("return_delay_time", 0), ("operating_mode", if is_gripper { 5 } else { 4 })];
     }
-    let mut all = vec![("return_delay_time", 0), ("maximum_acceleration", 254), ("acceleration", 254), ("operating_mode", 0)];
-    if !is_read {
+    let is_wheel = part.kind == PartKind::Wheel;
+    let mode = i64::from(is_wheel);
+    let mut all = vec![("return_delay_time", 0), ("maximum_acceleration", 254), ("acceleration", 254), ("operating_mode", mode)];
+    if !is_read && !is_wheel {
         all.extend([("p_coefficient", 16), ("i_coefficient", 0), ("d_coefficient", 32)]);
         if is_gripper {
             all.extend([("max_torque_limit", 500), ("protection_current", 250), ("overload_torque", 25)]);

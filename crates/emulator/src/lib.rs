@@ -1,7 +1,8 @@
 //! Robots that are not there: motors with their registers behind a real terminal device, for drivers, tests and people
 //! without hardware.
 //!
-//! An [`Emulator`] opens a pseudo-terminal and plays the motors of a [`Robot`] on it, in a thread of its own: bytes take
+//! An [`Emulator`] opens a pseudo-terminal and plays the motors of a [`Robot`] on it, which comes from a robot's description
+//! ([`Robot::from_description`]), in a thread of its own: bytes take
 //! the time that they take on the wire, motors wait their return delay before they answer, and they move, get warm,
 //! overload and forget as theirs do. Whatever opens serial ports may use it, also the makers' own programs
 //! (`scripts/check_emulator_with_sdks.sh`). It is not kinder than the world: what real motors lose, garble or refuse, these
@@ -33,4 +34,4 @@ pub use emulator::{Emulator, EmulatorError, Options};
 pub use fault::{Event, Fault, Rates};
 pub use log::{Asked, Entry, Log, Said};
 pub use motor::{Firmware, Joint, Motor};
-pub use robots::Robot;
+pub use robots::{Robot, RobotError};

@@ -1,16 +1,36 @@
 //! Robots as lists of motors.
 
+use sinew_core::{DescriptionError, Part, PartKind, RobotDescription};
 use sinew_drivers::ControlTable;
-use sinew_drivers::tables::{SCS0009, SM8512BL, STS3215, STS3250, XL330_M077, XL330_M288, XL430_W250};
 use sinew_drivers::wire::Protocol;
+use thiserror::Error;
 
 use crate::motor::{Firmware, Joint};
 
-/// The names of an arm with five joints and a gripper.
-const ARM: [&str; 6] = ["shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper"];
+/// What gravity does to the joints of an arm that is stretched out, as parts of each motor's full torque. No description
+/// says it.
+const PULL: [(&str, f64); 3] = [("shoulder_lift", 0.15), ("elbow_flex", -0.12), ("wrist_flex", 0.05)];
 
-/// What gravity does to such an arm that is stretched out, as parts of each motor's full torque.
-const PULL: [f64; 6] = [0.0, 0.15, -0.12, 0.05, 0.0, 0.0];
+/// A joint that goes this far, in radians, goes on without end.
+const WHOLE_TURN: f64 = 5.4;
+
+/// Protocols that descriptions name and this crate plays.
+const PLAYED: [&str; 3] = ["feetech", "feetech1", "dynamixel"];
+
+/// A description of a robot that nothing here can play.
+#[derive(Debug, Error)]
+pub enum RobotError {
+    #[error(transparent)]
+    Description(#[from] DescriptionError),
+    #[error("emulating {robot}: its bus {bus} speaks {protocol}, expected {}", PLAYED.join(" or "))]
+    Protocol { robot: String, bus: String, protocol: String },
+    #[error("emulating {robot}: the motor of {part} is a {model}, expected one of a model that has a control table")]
+    Model { robot: String, part: String, model: String },
+    #[error("emulating {robot}: the motor of {part} has the id {id}, expected 0 to 252")]
+    Id { robot: String, part: String, id: u16 },
+    #[error("emulating {robot}: the motors of {one} and {other} are on the bus {bus} and speak different protocols")]
+    Mixed { robot: String, bus: String, one: String, other: String },
+}
 
 /// A robot on one bus.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,94 +58,157 @@ impl Robot {
         Self { is_new: true, ..Self::new("new motor", table.protocol, [("motor".to_owned(), 1, table)]) }
     }
 
-    fn arm(name: &str, protocol: Protocol, ids: impl IntoIterator<Item = u8>, tables: [&'static ControlTable; 6]) -> Self {
-        let motors = ARM.iter().zip(ids).zip(tables).map(|((name, id), table)| ((*name).to_owned(), id, table));
-        let mut robot = Self::new(name, protocol, motors);
-        for (joint, pull) in robot.joints.iter_mut().zip(PULL) {
-            joint.load = pull;
-            if joint.name == "wrist_roll" {
-                joint.stops = (f64::NEG_INFINITY, f64::INFINITY);
+    /// The motors of a robot, a wire for each of its buses that has motors: the bus's name, and what is on it. Its joints
+    /// are as those of [`new`](Self::new); those that turn a whole turn go on without end, and gravity pulls at those of an arm.
+    ///
+    /// # Errors
+    /// When a bus is no wire that motors answer on, or a motor none that is known.
+    pub fn from_description(robot: &RobotDescription) -> Result<Vec<(String, Self)>, RobotError> {
+        let mut wires = Vec::new();
+        for bus in &robot.buses {
+            let parts: Vec<&Part> =
+                robot.parts.iter().filter(|part| part.motor.as_ref().is_some_and(|motor| motor.bus == bus.name)).collect();
+            let Some(first) = parts.first() else { continue };
+            if !PLAYED.contains(&bus.protocol.as_str()) {
+                let (robot, bus, protocol) = (robot.name.clone(), bus.name.clone(), bus.protocol.clone());
+                return Err(RobotError::Protocol { robot, bus, protocol });
             }
+            let motors = parts.iter().map(|part| motor_of(robot, part)).collect::<Result<Vec<_>, _>>()?;
+            let protocol = motors[0].2.protocol;
+            if let Some((other, _)) = parts.iter().zip(&motors).find(|(_, (.., table))| table.protocol != protocol) {
+                let (robot, bus) = (robot.name.clone(), bus.name.clone());
+                return Err(RobotError::Mixed { robot, bus, one: first.name.clone(), other: other.name.clone() });
+            }
+            let name = if robot.buses.len() == 1 { robot.name.clone() } else { format!("{} {}", robot.name, bus.name) };
+            let mut wire = Self::new(&name, protocol, motors);
+            for (joint, part) in wire.joints.iter_mut().zip(parts) {
+                if turns_whole(part) {
+                    joint.stops = (f64::NEG_INFINITY, f64::INFINITY);
+                }
+                joint.load = PULL.iter().find(|(name, _)| part.name.ends_with(name)).map_or(0.0, |(_, pull)| *pull);
+            }
+            wires.push((bus.name.clone(), wire));
         }
-        robot
+        Ok(wires)
     }
+}
 
-    pub fn so101_follower() -> Self {
-        Self::arm("so101_follower", Protocol::Feetech0, 1..=6, [&STS3215; 6])
-    }
+fn motor_of(robot: &RobotDescription, part: &Part) -> Result<(String, u8, &'static ControlTable), RobotError> {
+    let (model, id) = part.motor.as_ref().map_or(("", 0), |motor| (motor.model.as_str(), motor.id));
+    let (robot, name) = (|| robot.name.clone(), || part.name.clone());
+    let table = ControlTable::of_model(model).ok_or_else(|| RobotError::Model { robot: robot(), part: name(), model: model.to_owned() })?;
+    let address = u8::try_from(id).ok().filter(|id| *id <= 252).ok_or_else(|| RobotError::Id { robot: robot(), part: name(), id })?;
+    Ok((name(), address, table))
+}
 
-    /// Its gears are lighter and its gripper is a trigger, but its motors are the follower's.
-    pub fn so101_leader() -> Self {
-        Self { name: "so101_leader".to_owned(), ..Self::so101_follower() }
-    }
+fn turns_whole(part: &Part) -> bool {
+    let range = part.limits.position.or(part.range);
+    matches!(part.kind, PartKind::Continuous | PartKind::Wheel) || range.is_some_and(|[lower, upper]| upper - lower > WHOLE_TURN)
+}
 
-    pub fn koch_follower() -> Self {
-        Self::arm(
-            "koch_follower",
-            Protocol::Dynamixel2,
-            1..=6,
-            [&XL430_W250, &XL430_W250, &XL330_M288, &XL330_M288, &XL330_M288, &XL330_M288],
-        )
-    }
-
-    pub fn koch_leader() -> Self {
-        Self::arm("koch_leader", Protocol::Dynamixel2, 1..=6, [&XL330_M077; 6])
-    }
-
-    pub fn omx_follower() -> Self {
-        Self::arm(
-            "omx_follower",
-            Protocol::Dynamixel2,
-            11..=16,
-            [&XL430_W250, &XL430_W250, &XL430_W250, &XL330_M288, &XL330_M288, &XL330_M288],
-        )
-    }
-
-    pub fn omx_leader() -> Self {
-        let motors = [&XL330_M288, &XL330_M288, &XL330_M288, &XL330_M288, &XL330_M288, &XL330_M077];
-        Self::arm("omx_leader", Protocol::Dynamixel2, 1..=6, motors)
-    }
-
-    /// An SO-101 on three wheels.
-    pub fn lekiwi() -> Self {
-        let mut robot = Self { name: "lekiwi".to_owned(), ..Self::so101_follower() };
-        for joint in &mut robot.joints {
-            joint.name = format!("arm_{}", joint.name);
+/// Those that tests know by name.
+macro_rules! known {
+    ($($function:ident $folder:literal)*) => {
+        impl Robot {
+            $(
+                #[doc = concat!("`robots/", $folder, "` on its only bus.")]
+                ///
+                /// # Panics
+                /// When that file is none that can be played, which a test rules out.
+                pub fn $function() -> Self {
+                    only(include_str!(concat!("../../../robots/", $folder, "/robot.toml")))
+                }
+            )*
         }
-        for (name, id) in [("base_left_wheel", 7), ("base_back_wheel", 8), ("base_right_wheel", 9)] {
-            let stops = (f64::NEG_INFINITY, f64::INFINITY);
-            robot.joints.push(Joint { name: name.to_owned(), id, table: &STS3215, position: 2048.0, stops, load: 0.0 });
+    };
+}
+
+known! {
+    so101_follower "so101"
+    so101_leader "so101_leader"
+    koch_follower "koch"
+    koch_leader "koch_leader"
+    omx_follower "omx"
+    omx_leader "omx_leader"
+    lekiwi "lekiwi"
+    hope_jr_hand "hope_jr_hand"
+    hope_jr_arm "hope_jr_arm"
+}
+
+#[allow(clippy::expect_used, reason = "the files are those of the repository")]
+fn only(text: &str) -> Robot {
+    let included = |name: &str| (name == "so101").then(|| include_str!("../../../robots/so101/robot.toml").to_owned());
+    let description = RobotDescription::from_toml_with("robot.toml", text, &included).expect("a robot of the repository");
+    let mut wires = Robot::from_description(&description).expect("a robot on a serial bus");
+    wires.remove(0).1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(name: &str) -> Option<String> {
+        let folder = std::path::Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../robots");
+        std::fs::read_to_string(folder.join(name).join("robot.toml")).ok()
+    }
+
+    fn read(text_of: &str) -> RobotDescription {
+        RobotDescription::from_toml_with("it", text_of, &text).unwrap_or_else(|error| panic!("{error:?}"))
+    }
+
+    #[test]
+    fn a_robot_is_a_wire_for_each_of_its_buses() {
+        let wires = Robot::from_description(&read(&text("bi_so").unwrap())).unwrap();
+        assert_eq!(
+            wires.iter().map(|(bus, robot)| (bus.as_str(), robot.name.as_str())).collect::<Vec<_>>(),
+            [("left", "bi_so left"), ("right", "bi_so right")]
+        );
+        for (side, robot) in &wires {
+            assert_eq!(robot.joints.iter().map(|joint| joint.id).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+            assert_eq!(robot.joints[1].name, format!("{side}_shoulder_lift"));
+            assert_eq!(robot.joints[1].load, 0.15);
         }
-        robot
+        let lekiwi = Robot::lekiwi();
+        assert_eq!(lekiwi.joints.len(), 9);
+        let endless: Vec<&str> =
+            lekiwi.joints.iter().filter(|joint| joint.stops.1.is_infinite()).map(|joint| joint.name.as_str()).collect();
+        assert_eq!(endless, ["arm_wrist_roll", "base_left_wheel", "base_back_wheel", "base_right_wheel"]);
     }
 
-    pub fn hope_jr_hand() -> Self {
-        let fingers = ["index", "middle", "ring", "pinky"];
-        let parts = ["radial_flexor", "ulnar_flexor", "pip_dip"];
-        let thumb = ["thumb_cmc", "thumb_mcp", "thumb_pip", "thumb_dip"].map(str::to_owned);
-        let rest = fingers.iter().flat_map(|finger| parts.iter().map(move |part| format!("{finger}_{part}")));
-        let motors = thumb.into_iter().chain(rest).zip(1..).map(|(name, id)| (name, id, &SCS0009));
-        Self::new("hope_jr_hand", Protocol::Feetech1, motors)
+    #[test]
+    fn what_can_not_be_played_is_said() {
+        let refused = |text_of: &str| Robot::from_description(&read(text_of)).unwrap_err().to_string();
+        let so101 = text("so101").unwrap();
+        assert_eq!(
+            refused(&text("openarm").unwrap()),
+            "emulating openarm: its bus can speaks damiao, expected feetech or feetech1 or dynamixel"
+        );
+        assert_eq!(
+            refused(&so101.split("[simulation]").next().unwrap().replacen("sts3215\", id = 3", "sts9\", id = 3", 1)),
+            "emulating so101: the motor of elbow_flex is a sts9, expected one of a model that has a control table"
+        );
+        let plain = so101.split("[simulation]").next().unwrap();
+        assert!(refused(&plain.replace("id = 3", "id = 300")).contains("the id 300, expected 0 to 252"));
+        let mixed = refused(&plain.replace("sts3215\", id = 3", "xl330-m288\", id = 3"));
+        assert_eq!(mixed, "emulating so101: the motors of shoulder_pan and elbow_flex are on the bus arm and speak different protocols");
     }
 
-    pub fn hope_jr_arm() -> Self {
-        let names = ["shoulder_pitch", "shoulder_yaw", "shoulder_roll", "elbow_flex", "wrist_roll", "wrist_yaw", "wrist_pitch"];
-        let motors = names.iter().zip(1..).map(|(name, id)| ((*name).to_owned(), id, if id == 1 { &SM8512BL } else { &STS3250 }));
-        Self::new("hope_jr_arm", Protocol::Feetech0, motors)
-    }
-
-    /// All that have a name.
-    pub fn all() -> Vec<Self> {
-        vec![
-            Self::so101_follower(),
-            Self::so101_leader(),
-            Self::koch_follower(),
-            Self::koch_leader(),
-            Self::omx_follower(),
-            Self::omx_leader(),
-            Self::lekiwi(),
-            Self::hope_jr_hand(),
-            Self::hope_jr_arm(),
-        ]
+    #[test]
+    fn robots_that_tests_know_by_name_are_there() {
+        let known = [
+            Robot::so101_follower(),
+            Robot::so101_leader(),
+            Robot::koch_follower(),
+            Robot::koch_leader(),
+            Robot::omx_follower(),
+            Robot::omx_leader(),
+            Robot::lekiwi(),
+            Robot::hope_jr_hand(),
+            Robot::hope_jr_arm(),
+        ];
+        let found: Vec<(String, usize)> = known.iter().map(|robot| (robot.name.clone(), robot.joints.len())).collect();
+        let names = ["so101", "so101_leader", "koch", "koch_leader", "omx", "omx_leader", "lekiwi", "hope_jr_hand", "hope_jr_arm"];
+        let counts = [6, 6, 6, 6, 6, 6, 9, 16, 7];
+        assert_eq!(found, names.iter().zip(counts).map(|(name, count)| ((*name).to_owned(), count)).collect::<Vec<_>>());
     }
 }

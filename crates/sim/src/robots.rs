@@ -121,14 +121,19 @@ fn text_of(name: &str) -> Option<String> {
 /// When there is no such robot, or its files cannot be used.
 pub fn get(wanted: &str) -> Result<RobotModel, RobotModelError> {
     let read = |robot: &'static BuiltIn| Ok((robot, RobotDescription::from_toml_with(robot.name, robot.toml, &text_of)?));
-    let built_in = BUILT_IN.iter().map(read).collect::<Result<Vec<_>, DescriptionError>>()?;
-    // Robots of one class are told apart by their types, and types by names.
-    let by_name = built_in.iter().find(|(robot, _)| robot.name == wanted);
-    let by_type = || built_in.iter().find(|(_, description)| description.lerobot.types.iter().any(|name| name == wanted));
-    let by_class = || built_in.iter().find(|(_, description)| description.lerobot.class == wanted);
-    if let Some((robot, description)) = by_name.or_else(by_type).or_else(by_class) {
+    let found = match BUILT_IN.iter().find(|robot| robot.name == wanted) {
+        Some(robot) => Some(read(robot)?),
+        None => {
+            let built_in = BUILT_IN.iter().map(read).collect::<Result<Vec<_>, DescriptionError>>()?;
+            // Robots of one class are told apart by their types.
+            let is_type = |(_, description): &&(_, RobotDescription)| description.lerobot.types.iter().any(|name| name == wanted);
+            let is_class = |(_, description): &&(_, RobotDescription)| description.lerobot.class == wanted;
+            built_in.iter().find(is_type).or_else(|| built_in.iter().find(is_class)).cloned()
+        }
+    };
+    if let Some((robot, description)) = found {
         let find = |mesh: &str| robot.meshes.iter().find(|(name, _)| *name == mesh).map(|(_, bytes)| bytes.to_vec());
-        return with_meshes(description.clone(), |mesh| Ok(find(mesh)));
+        return with_meshes(description, |mesh| Ok(find(mesh)));
     }
     let folder = Path::new(wanted);
     if !folder.join("robot.toml").is_file() {

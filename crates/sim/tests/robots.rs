@@ -6,9 +6,11 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 
-use sinew_core::{CommandMode, RobotDescription, StopBehaviour};
-use sinew_sim::{RobotModel, RobotModelError, SimError, Simulator, World, robots};
+use sinew_core::{Armed, Clock, CommandMode, MockClock, Observation, RobotDescription, StopBehaviour, Tick, Timestamp, Unwatched, Wanted};
+use sinew_sim::{RobotModel, RobotModelError, SharedWorld, SimError, SimRobot, Simulator, World, robots};
+use sinew_testkit::{Adversary, Bounds, Watch};
 
 const HEAD: &str = r#"
 schema = 2
@@ -156,4 +158,50 @@ fn a_robot_may_be_put_together_of_its_neighbours_and_of_built_in_ones() {
         assert!(matches!(error, RobotModelError::Description(_)) && error.to_string().contains(word), "{error}");
     }
     assert!(matches!(unread.unwrap_err(), RobotModelError::Read { .. }));
+}
+
+#[test]
+fn every_robot_that_can_be_simulated_stands_goals_that_mean_ill() {
+    let mut simulated = Vec::new();
+    for name in robots::list() {
+        let model = robots::get(name).unwrap();
+        if model.description.simulation.is_none() {
+            continue;
+        }
+        simulated.push(name);
+        let robot = &model.description;
+        let mut arm = SimRobot::new(SharedWorld::new(World::new(&model).unwrap()));
+        let (clock, mut observation) = (MockClock::new(), Observation::for_robot(robot));
+        let period = Duration::from_nanos(1_000_000_000 / u64::from(robot.control_rate_hz));
+        let mut tick = Tick { turn: 0, due: Timestamp::from_nanos(1_000_000_000), period, wants_images: false };
+        clock.sleep_until(tick.due);
+        let mut armed = Armed::new(&mut arm, &Unwatched, &clock, &tick, &mut observation).unwrap();
+        let bounds = robot.parts.iter().map(|part| {
+            let ([lower, upper], velocity) = (part.position_limits(), part.limits.velocity.unwrap());
+            Bounds { lower, upper, velocity, acceleration: part.limits.acceleration(velocity), jerk: part.limits.jerk(velocity) }
+        });
+        let mut watches: Vec<Watch> = bounds.zip(armed.commanded()).map(|(bounds, at)| Watch::new(bounds, *at)).collect();
+        let mut adversary = Adversary::new(5, robot.parts.iter().map(sinew_core::Part::position_limits).collect());
+        let mut wanted = Wanted::for_robot(robot);
+        for turn in 1..=1000 {
+            tick = Tick { turn, due: tick.due + period, ..tick };
+            clock.sleep_until(tick.due);
+            armed.read(&tick, &mut observation).unwrap();
+            adversary.next(&mut wanted.goals);
+            wanted.time = clock.now();
+            armed.drive(Some(&wanted), &observation, period.as_secs_f64()).unwrap();
+            for (i, (watch, goal)) in watches.iter_mut().zip(armed.commanded()).enumerate() {
+                watch
+                    .see(*goal, period.as_secs_f64())
+                    .unwrap_or_else(|what| panic!("{name} {} at turn {turn}: {what}", robot.parts[i].name));
+                // Its joints stay where their stops are, for all that is asked of them.
+                let ([lower, upper], found) = (robot.parts[i].position_limits(), observation.state.get(i).unwrap());
+                assert!((lower - 0.05..=upper + 0.05).contains(&found), "{name} {} at turn {turn}: {found}", robot.parts[i].name);
+            }
+        }
+        let went = watches.iter().map(|watch| watch.reach[1] - watch.reach[0]).fold(f64::MAX, f64::min);
+        assert!(went > 0.3, "{name}: {went}");
+        armed.disarm().unwrap();
+    }
+    assert_eq!(simulated, ["so101", "example"]);
 }

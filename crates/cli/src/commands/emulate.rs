@@ -155,7 +155,8 @@ fn new_motor(args: &EmulateArgs, model: &str) -> anyhow::Result<Played> {
 
 fn robot(args: &EmulateArgs) -> anyhow::Result<Played> {
     let description = robots::get(&args.robot)?.description;
-    let buses = from_description(&description)?;
+    let mut buses = Robot::from_description(&description)?;
+    buses.iter_mut().for_each(|(_, robot)| keep_to_limits(&description, robot));
     Ok(Played { description: Some(description), buses })
 }
 
@@ -334,24 +335,15 @@ fn report(played: &Played, buses: &[Emulator], world: Option<serde_json::Value>)
     serde_json::json!({"world": world, "buses": wire})
 }
 
-fn from_description(description: &RobotDescription) -> anyhow::Result<Vec<(String, Robot)>> {
-    let mut buses = Vec::new();
-    for bus in &description.buses {
-        let mut motors = Vec::new();
-        let mut stops = Vec::new();
-        for part in &description.parts {
-            let Some(motor) = part.motor.as_ref().filter(|motor| motor.bus == bus.name) else { continue };
-            let table = ControlTable::of_model(&motor.model).with_context(|| format!("no model {}", motor.model))?;
-            motors.push((part.name.clone(), u8::try_from(motor.id)?, table));
-            let turn = f64::from(table.resolution);
-            let range = if part.unit.needs_range() { part.range } else { part.limits.position };
-            let reach = range.map_or(0.45 * turn, |[low, high]| (high - low) / 2.0 / std::f64::consts::TAU * (turn - 1.0));
-            stops.push((turn / 2.0 - reach, turn / 2.0 + reach));
+/// Joints that end where the description says so, and turn 0 where it does: so what is measured is what is.
+fn keep_to_limits(description: &RobotDescription, robot: &mut Robot) {
+    for joint in &mut robot.joints {
+        let part = description.parts.iter().find(|part| part.name == joint.name);
+        let range = part.and_then(|part| if part.unit.needs_range() { part.range } else { part.limits.position });
+        if let Some([low, high]) = range.filter(|_| joint.stops.0.is_finite()) {
+            let turn = f64::from(joint.table.resolution);
+            let reach = ((high - low) / 2.0 / std::f64::consts::TAU * (turn - 1.0)).min(0.49 * turn);
+            joint.stops = (turn / 2.0 - reach, turn / 2.0 + reach);
         }
-        let protocol = motors[0].2.protocol;
-        let mut robot = Robot::new(&description.name, protocol, motors);
-        robot.joints.iter_mut().zip(stops).for_each(|(joint, stops)| joint.stops = stops);
-        buses.push((bus.name.clone(), robot));
     }
-    Ok(buses)
 }

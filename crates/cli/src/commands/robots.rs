@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use sinew_core::{Part, PartKind, RobotDescription};
+use sinew_core::{Part, PartKind, RobotDescription, Role};
 
 use crate::args::{RobotsArgs, RobotsCommand};
 use crate::{Done, text};
@@ -16,33 +16,41 @@ pub fn run(args: &RobotsArgs) -> anyhow::Result<Done> {
 
 fn list(json: bool) -> anyhow::Result<Done> {
     let mut out = text::stdout();
-    let mut rows = vec![["name", "what it is", "channels", "cameras", "rate", "LeRobot's names"].map(str::to_owned).to_vec()];
-    for name in sinew_sim::robots::list() {
-        let robot = sinew_sim::robots::get(name)?.description;
-        if json {
+    let names = sinew_sim::robots::list().collect::<Vec<_>>();
+    let all = names.iter().map(|name| Ok(sinew_sim::robots::get(name)?.description)).collect::<anyhow::Result<Vec<_>>>()?;
+    let heads = [(Role::Robot, "robot"), (Role::Teleoperator, "teleoperator")];
+    for (i, (role, head)) in heads.into_iter().enumerate() {
+        let mut rows = vec![[head, "what it is", "channels", "cameras", "rate", "LeRobot's names"].map(str::to_owned).to_vec()];
+        for robot in all.iter().filter(|robot| robot.role == role) {
+            // What a teleoperator is read for is what its robot is told.
+            let channels = if role == Role::Robot { robot.action_names() } else { robot.state_names() };
             let cameras: Vec<&str> = robot.cameras.iter().map(|camera| camera.name.as_str()).collect();
-            let line = serde_json::json!({
-                "name": robot.name, "title": robot.title, "robot_type": robot.lerobot.class, "aliases": robot.lerobot.types,
-                "channels": robot.action_names(), "cameras": cameras, "control_rate_hz": robot.control_rate_hz,
-            });
-            text::print_json(&line)?;
-            continue;
+            if json {
+                text::print_json(&serde_json::json!({
+                    "name": robot.name, "role": role, "title": robot.title, "robot_type": robot.lerobot.class,
+                    "aliases": robot.lerobot.types, "channels": channels, "cameras": cameras,
+                    "control_rate_hz": robot.control_rate_hz, "can_be_simulated": robot.simulation.is_some(),
+                }))?;
+                continue;
+            }
+            let mut names = vec![robot.lerobot.class.as_str()];
+            names.extend(robot.lerobot.types.iter().map(String::as_str).filter(|name| *name != robot.lerobot.class));
+            rows.push(vec![
+                robot.name.clone(),
+                robot.title.clone(),
+                channels.len().to_string(),
+                cameras.join(", "),
+                format!("{} Hz", robot.control_rate_hz),
+                names.join(", "),
+            ]);
         }
-        rows.push(vec![
-            robot.name.clone(),
-            robot.title.clone(),
-            robot.action_channels().len().to_string(),
-            robot.cameras.iter().map(|camera| camera.name.as_str()).collect::<Vec<_>>().join(", "),
-            format!("{} Hz", robot.control_rate_hz),
-            std::iter::once(robot.lerobot.class.as_str())
-                .chain(robot.lerobot.types.iter().map(String::as_str))
-                .collect::<Vec<_>>()
-                .join(", "),
-        ]);
+        if !json {
+            write!(out, "{}{}", if i == 0 { "" } else { "\n" }, text::table(&rows))?;
+        }
     }
     if !json {
-        write!(out, "{}", text::table(&rows))?;
-        writeln!(out, "\n`sinew robots show NAME` shows one.")?;
+        let simulated: Vec<&str> = all.iter().filter(|robot| robot.simulation.is_some()).map(|robot| robot.name.as_str()).collect();
+        writeln!(out, "\n`sinew robots show NAME` shows one. In the simulator: {}.", simulated.join(", "))?;
     }
     Ok(Done::Ok)
 }
@@ -58,7 +66,10 @@ fn show(robot: &RobotDescription, json: bool) -> anyhow::Result<Done> {
         let baud = bus.baud_rate.map_or_else(String::new, |baud| format!(" at {baud} baud"));
         writeln!(out, "bus {}: {}{baud}", bus.name, bus.protocol)?;
     }
-    writeln!(out, "ends in {:?}\n", robot.stop.behaviour)?;
+    match robot.role {
+        Role::Robot => writeln!(out, "ends in {:?}\n", robot.stop.behaviour)?,
+        Role::Teleoperator => writeln!(out, "a teleoperator: it is moved by hand and read\n")?,
+    }
     let mut rows = vec![["part", "feature", "motor", "position", "velocity", "step", "rest"].map(str::to_owned).to_vec()];
     for part in &robot.parts {
         let number = |value: Option<f64>, after: &str| value.map_or_else(|| "-".to_owned(), |value| in_words(part, value, after));
