@@ -1,6 +1,7 @@
 //! The command line: verbs that LeRobot's users know.
 
 mod dataset;
+mod ports;
 mod recording;
 mod rollout;
 
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use sinew_policy::{Device, Quantization};
 
 pub use dataset::{DatasetCommand, EditArgs, Episodes, HowArgs, Part, PartOf};
+pub use ports::{PortArg, ports_of};
 pub use recording::{RecordingArgs, UnfinishedChoice, VideoArgs};
 pub use rollout::{LoopArgs, RolloutArgs, StrategyMode};
 

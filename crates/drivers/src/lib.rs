@@ -16,7 +16,10 @@ pub use arm::{
     lerobot_settings,
 };
 pub use bus::{Answer, Block, Bus, BusError, Bytes, Frame, MOST_BYTES, MotorError, MotorFault, MotorId, Operation, Reply};
-pub use calibration::{Calibration, CalibrationError, CalibrationOf, MotorCalibration, Scale, calibration_folder, calibration_path};
+pub use calibration::{
+    Calibration, CalibrationError, CalibrationFile, CalibrationOf, MotorCalibration, Scale, calibration_files, calibration_folder,
+    calibration_path,
+};
 pub use pedal::{Pedal, PedalError};
 pub use serial::{PortAddress, SerialBus, SerialCounts, SerialOptions};
 pub use tables::{ControlTable, Encoding, Field, Register, STS3215, TableError};

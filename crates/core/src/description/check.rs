@@ -42,6 +42,11 @@ impl RobotDescription {
         let LeRobotNames { class, types } = &self.lerobot;
         let mut names = vec![("the robot", self.name.as_str()), ("its class in LeRobot", class)];
         names.extend(types.iter().map(|name| ("a class or type in LeRobot", name.as_str())));
+        for robot in &self.included {
+            names.push(("the class of an included robot", &robot.lerobot.class));
+            names.extend(robot.lerobot.types.iter().map(|name| ("a type of an included robot", name.as_str())));
+            names.extend(Some(("a prefix", robot.prefix.as_str())).filter(|(_, prefix)| !prefix.is_empty()));
+        }
         names.extend(self.buses.iter().flat_map(|bus| [("a bus", bus.name.as_str()), ("a protocol", &bus.protocol)]));
         for part in &self.parts {
             names.push(("a part", &part.name));

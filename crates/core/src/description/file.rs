@@ -154,6 +154,9 @@ impl RobotDescription {
             }
             parts.push(part);
         }
+        let within = included.included.into_iter().map(|inner| super::Included { prefix: prefixed(&inner.prefix), ..inner });
+        self.included.push(super::Included { lerobot: included.lerobot, prefix: prefix.clone() });
+        self.included.extend(within);
         self.sensors.extend(included.sensors.into_iter().map(|mut sensor| {
             sensor.name = prefixed(&sensor.name);
             sensor.bus = sensor.bus.as_deref().map(bus_name);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use base::{Base, BaseKind, BaseLimits, BaseUnit, BaseWheel};
-pub use part::{CommandMode, Limits, Motor, Part, PartKind, Pose};
+pub use part::{CalibrationKind, CommandMode, Limits, Motor, Part, PartKind, Pose};
 pub use simulation::{Collider, Link, MotorModel, Shape, SimulatedCamera, Simulation, Visual};
 
 /// The version of robot.toml that is read.
@@ -70,8 +70,21 @@ pub struct RobotDescription {
     /// In feature order.
     #[serde(rename = "camera", default, skip_serializing_if = "Vec::is_empty")]
     pub cameras: Vec<CameraDescription>,
+    /// The robots that it was put together of, in order; their parts are among this one's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub included: Vec<Included>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simulation: Option<Simulation>,
+}
+
+/// A robot that is a part of another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Included {
+    /// What LeRobot calls it by itself.
+    pub lerobot: LeRobotNames,
+    /// What stands before the names of its parts.
+    pub prefix: String,
 }
 
 /// What LeRobot calls it.

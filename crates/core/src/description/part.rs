@@ -111,6 +111,29 @@ pub struct Motor {
     /// what every motor of its family is set to.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub registers: BTreeMap<String, i32>,
+    /// How it is calibrated.
+    #[serde(default, skip_serializing_if = "CalibrationKind::is_range")]
+    pub calibration: CalibrationKind,
+}
+
+/// How LeRobot finds out which place of a motor is which place of its part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CalibrationKind {
+    /// Somebody moves it through all of its range, whose middle is the middle of the motor's turn.
+    #[default]
+    Range,
+    /// The whole turn is its range. Somebody holds it where its middle is.
+    Turn,
+    /// The whole turn is its range, with the offset that [`Motor::registers`] gives, or none: nobody moves it.
+    Fixed,
+}
+
+impl CalibrationKind {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+    fn is_range(&self) -> bool {
+        *self == Self::Range
+    }
 }
 
 fn one() -> f64 {

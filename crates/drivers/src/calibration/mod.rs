@@ -3,6 +3,7 @@
 //! A file is what LeRobot 0.6.1 writes with `draccus` (`lerobot/robots/robot.py`, `lerobot/motors/motors_bus.py`), byte
 //! for byte; `golden.json` holds some that it wrote (`scripts/make_calibration_golden.py`).
 
+mod files;
 mod scale;
 
 use std::ffi::OsString;
@@ -15,6 +16,7 @@ use serde_json::{Map, Value};
 use sinew_core::RobotDescription;
 use thiserror::Error;
 
+pub use files::{CalibrationFile, calibration_files};
 pub use scale::Scale;
 
 /// The largest file that is read.
@@ -35,6 +37,8 @@ pub enum CalibrationError {
         #[source]
         source: serde_json::Error,
     },
+    #[error("looking for the calibration of {robot}: there is no {}; `sinew calibrate` makes it", path.display())]
+    Missing { robot: String, path: PathBuf },
     #[error("writing the calibration {}", path.display())]
     Write {
         path: PathBuf,

@@ -135,3 +135,47 @@ fn places_are_lerobot_s() {
     let leader = calibration_path(Path::new("/cal"), CalibrationOf::Teleoperator, "so_leader", Some("a")).unwrap();
     assert_eq!(leader, Path::new("/cal/teleoperators/so_leader/a.json"));
 }
+
+/// `text` with SO-101 to include.
+fn with_so101(text: &str) -> RobotDescription {
+    let so101 = include_str!("../../../../robots/so101/robot.toml");
+    RobotDescription::from_toml_with("whole", text, &|name| (name == "so101").then(|| so101.to_owned())).unwrap()
+}
+
+#[test]
+fn a_robot_of_two_arms_has_a_file_for_each_in_the_folder_of_one_arm() {
+    let robot = with_so101(include_str!("../../../core/tests/robots/bi_so.toml"));
+    let folder = tempfile::tempdir().unwrap();
+    let motor = |id| MotorCalibration { id, drive_mode: 0, homing_offset: i32::from(id), range_min: 800, range_max: 3200 };
+    let all = Calibration::new(robot.parts.iter().map(|part| (part.name.clone(), motor(part.motor.as_ref().unwrap().id))));
+    let files = calibration_files(&robot, "mine", folder.path()).unwrap();
+    let names: Vec<_> = files.iter().map(|file| file.path.strip_prefix(folder.path()).unwrap().to_str().unwrap()).collect();
+    assert_eq!(names, ["robots/so_follower/mine_left.json", "robots/so_follower/mine_right.json"]);
+    let missing = Calibration::for_robot(&robot, "mine", folder.path()).unwrap_err().to_string();
+    assert!(missing.contains("mine_left.json") && missing.contains("sinew calibrate"), "{missing}");
+    for file in &files {
+        file.write(&robot, &all).unwrap();
+        let text = std::fs::read_to_string(&file.path).unwrap();
+        assert!(text.starts_with("{\n    \"shoulder_pan\": {"), "{text}");
+    }
+    assert_eq!(Calibration::for_robot(&robot, "mine", folder.path()).unwrap(), all);
+    // Where it lay when LeRobot's classes were called otherwise.
+    let old = folder.path().join("robots/so101_follower");
+    std::fs::create_dir_all(&old).unwrap();
+    std::fs::rename(&files[0].path, old.join("mine_left.json")).unwrap();
+    assert_eq!(Calibration::for_robot(&robot, "mine", folder.path()).unwrap(), all);
+    assert_eq!(files[0].found().unwrap(), old.join("mine_left.json"));
+}
+
+#[test]
+fn motors_on_one_bus_share_a_file() {
+    let robot = with_so101(include_str!("../../../core/tests/robots/lekiwi.toml"));
+    let files = calibration_files(&robot, "a", Path::new("all")).unwrap();
+    assert_eq!(files.len(), 1);
+    assert_eq!((files[0].path.as_path(), files[0].parts.len()), (Path::new("all/robots/lekiwi/a.json"), 9));
+    let arm = with_so101(include_str!("../../../../robots/so101/robot.toml"));
+    let file = &calibration_files(&arm, "a", Path::new("all")).unwrap()[0];
+    assert_eq!(file.path, Path::new("all/robots/so_follower/a.json"));
+    assert_eq!(file.old_paths[0], Path::new("all/robots/so101_follower/a.json"));
+    assert!(calibration_files(&arm, "../a", Path::new("all")).is_err());
+}
