@@ -4,6 +4,7 @@ mod dataset;
 mod ports;
 mod recording;
 mod rollout;
+mod setup;
 
 use std::path::PathBuf;
 
@@ -14,6 +15,7 @@ pub use dataset::{DatasetCommand, EditArgs, Episodes, HowArgs, Part, PartOf};
 pub use ports::{PortArg, ports_of};
 pub use recording::{RecordingArgs, UnfinishedChoice, VideoArgs};
 pub use rollout::{LoopArgs, RolloutArgs, StrategyMode};
+pub use setup::{ArmArgs, CalibrateArgs, FindPortArgs, SetupMotorsArgs};
 
 #[derive(Parser)]
 #[command(
@@ -49,6 +51,12 @@ pub enum Command {
         #[command(subcommand)]
         command: DatasetCommand,
     },
+    /// Find out which place of its motors is which place of an arm, or check it
+    Calibrate(CalibrateArgs),
+    /// Which serial port an arm is on
+    FindPort(FindPortArgs),
+    /// Give new motors their ids and speed
+    SetupMotors(SetupMotorsArgs),
     /// What this machine grants a control loop, and how to get what it refuses
     #[command(after_help = "Example:\n  sinew doctor --json")]
     Doctor {

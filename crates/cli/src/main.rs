@@ -4,6 +4,7 @@
 #![deny(unsafe_code)]
 
 mod args;
+mod arm;
 mod commands;
 mod contact_sheet;
 mod demo_policy;
@@ -64,6 +65,9 @@ fn main() -> ExitCode {
         Command::Record(args) => commands::record::run(&args),
         Command::Policy { command } => commands::policy::run(&command),
         Command::Dataset { command } => commands::dataset::run(&command),
+        Command::Calibrate(args) => commands::calibrate::run(&args),
+        Command::FindPort(args) => commands::find_port::run(&args),
+        Command::SetupMotors(args) => commands::setup_motors::run(&args),
         Command::Doctor { json } => commands::doctor::run(json),
         Command::Robots(args) => commands::robots::run(&args),
         Command::Sim { command } => commands::sim::run(&command),

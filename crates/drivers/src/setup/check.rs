@@ -97,7 +97,7 @@ fn check_motor(chain: &mut Chain, i: usize, calibration: Option<&Calibration>, c
     check.position = read(Register::PresentPosition)?;
     let known = calibration.and_then(|calibration| calibration.get(&check.part));
     let Some(known) = known else {
-        check.differences.push("the file does not have it".into());
+        check.differences.extend(calibration.map(|_| "the file does not have it".to_owned()));
         return Ok(());
     };
     if known.id != check.id {
