@@ -6,6 +6,7 @@ mod hardware;
 mod ports;
 mod recording;
 mod rollout;
+mod setup;
 
 use std::path::PathBuf;
 
@@ -18,6 +19,7 @@ pub use hardware::{CameraArg, CameraSource, HardwareArgs, TeleopArgs};
 pub use ports::{PortArg, ports_of};
 pub use recording::{RecordingArgs, UnfinishedChoice, VideoArgs};
 pub use rollout::{LoopArgs, RealtimeArgs, RolloutArgs, StrategyMode};
+pub use setup::{ArmArgs, CalibrateArgs, FindPortArgs, SetupMotorsArgs};
 
 #[derive(Parser)]
 #[command(
@@ -55,6 +57,12 @@ pub enum Command {
         #[command(subcommand)]
         command: DatasetCommand,
     },
+    /// Find out which place of its motors is which place of an arm, or check it
+    Calibrate(CalibrateArgs),
+    /// Which serial port an arm is on
+    FindPort(FindPortArgs),
+    /// Give new motors their ids and speed
+    SetupMotors(SetupMotorsArgs),
     /// What this machine grants a control loop, and how to get what it refuses
     #[command(after_help = "Example:\n  sinew doctor --json")]
     Doctor {

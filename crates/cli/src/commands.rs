@@ -1,14 +1,17 @@
 //! One module a verb.
 
+pub mod calibrate;
 pub mod completions;
 pub mod dataset;
 pub mod doctor;
 pub mod emulate;
 pub mod eval;
+pub mod find_port;
 pub mod policy;
 pub mod record;
 pub mod robots;
 pub mod rollout;
+pub mod setup_motors;
 pub mod sim;
 pub mod teleop;
 pub mod watchdog;

@@ -77,6 +77,31 @@ fn draw(progress: &Progress, episodes: u64, stop: &StopFlag, done: &AtomicBool) 
     }
 }
 
+/// Lines on stderr that are drawn anew in their place, where that is a terminal.
+pub struct LiveText {
+    lines: usize,
+    drawn: Option<Instant>,
+}
+
+impl LiveText {
+    pub fn new() -> Self {
+        Self { lines: 0, drawn: None }
+    }
+
+    /// Draws `text`, which may be asked for as often as one likes, now and then.
+    pub fn show(&mut self, text: impl FnOnce() -> String) {
+        if !std::io::stderr().is_terminal() || self.drawn.is_some_and(|drawn| drawn.elapsed() < REDRAW) {
+            return;
+        }
+        self.drawn = Some(Instant::now());
+        let text = text();
+        let up = if self.lines == 0 { String::new() } else { format!("\x1b[{}A", self.lines) };
+        let lines: String = text.lines().map(|line| format!("\r\x1b[2K{}\n", crate::text::in_line(line))).collect();
+        self.lines = text.lines().count();
+        drop(write!(std::io::stderr(), "{up}{lines}"));
+    }
+}
+
 /// From now on, as long as the process lives, ends it when it was told so once more than it can be told
 /// ([`StopFlag::is_abandoned`]) and has not wound up 3 s later, the robot being safe: it may wait for ever for a disk, for
 /// somebody who reads its output, or for a terminal.

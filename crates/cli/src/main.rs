@@ -5,6 +5,7 @@
 
 mod args;
 mod buses;
+mod arm;
 mod commands;
 mod contact_sheet;
 mod demo_policy;
@@ -68,6 +69,9 @@ fn main() -> ExitCode {
         Command::Record(args) => commands::record::run(&args),
         Command::Policy { command } => commands::policy::run(&command),
         Command::Dataset { command } => commands::dataset::run(&command),
+        Command::Calibrate(args) => commands::calibrate::run(&args),
+        Command::FindPort(args) => commands::find_port::run(&args),
+        Command::SetupMotors(args) => commands::setup_motors::run(&args),
         Command::Doctor { json } => commands::doctor::run(json),
         Command::Emulate(args) => commands::emulate::run(&args),
         Command::Robots(args) => commands::robots::run(&args),

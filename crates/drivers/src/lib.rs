@@ -1,5 +1,5 @@
 //! Hardware: the interface of a motor bus, the packets of serial motor protocols, the control tables of motor models,
-//! and foot pedals.
+//! setting robots up, and foot pedals.
 
 #![forbid(unsafe_code)]
 
@@ -9,6 +9,7 @@ mod calibration;
 mod pedal;
 mod retarget;
 mod serial;
+pub mod setup;
 pub mod tables;
 pub mod wire;
 

@@ -1,0 +1,96 @@
+//! An arm of motors that somebody sets up, and his answers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use sinew_core::{RobotDescription, Role};
+use sinew_drivers::{PortAddress, calibration_folder};
+use sinew_sim::robots;
+
+use crate::args::{ArmArgs, ports_of};
+use crate::text::note;
+
+/// What the options named.
+pub struct Arm {
+    pub robot: Arc<RobotDescription>,
+    pub ports: Vec<(String, PortAddress)>,
+    pub latency: Duration,
+}
+
+impl Arm {
+    pub fn of(args: &ArmArgs) -> anyhow::Result<Self> {
+        let (name, ports, option, role) = match (&args.robot, &args.teleop) {
+            (Some(robot), _) => (robot, &args.port, "--port", Role::Robot),
+            (None, Some(teleop)) => (teleop, &args.teleop_port, "--teleop-port", Role::Teleoperator),
+            (None, None) => bail!("expected --robot or --teleop"),
+        };
+        let robot = robots::get(name)?.description;
+        match (robot.role, role) {
+            (Role::Teleoperator, Role::Robot) => bail!("--robot {name}: it is a leader, expected --teleop {name} --teleop-port PORT"),
+            (Role::Robot, Role::Teleoperator) => bail!("--teleop {name}: it is a robot, expected --robot {name} --port PORT"),
+            _ => {}
+        }
+        let ports = ports_of(&robot, ports, option)?;
+        Ok(Self { robot: Arc::new(robot), ports, latency: Duration::from_millis(args.latency_ms) })
+    }
+}
+
+/// LeRobot's folder of calibrations.
+pub fn calibrations() -> anyhow::Result<PathBuf> {
+    calibration_folder(|name| std::env::var_os(name)).context("looking for LeRobot's folder of calibrations: HOME is not set")
+}
+
+/// Lines of standard input, by whoever writes them.
+pub struct Answers {
+    lines: Receiver<std::io::Result<String>>,
+}
+
+impl Answers {
+    /// Begins to read.
+    ///
+    /// # Errors
+    /// When there can be no thread for it.
+    pub fn start() -> anyhow::Result<Self> {
+        let (sender, lines) = channel();
+        let read = move || {
+            for line in std::io::stdin().lines() {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        };
+        std::thread::Builder::new().name("answers".into()).spawn(read).context("starting the thread that reads answers")?;
+        Ok(Self { lines })
+    }
+
+    /// Says `question` and waits for a line.
+    ///
+    /// # Errors
+    /// When standard input has ended.
+    pub fn ask(&self, question: &str) -> anyhow::Result<String> {
+        note!("{question}");
+        match self.lines.recv() {
+            Ok(line) => Ok(line.context("reading an answer")?.trim().to_owned()),
+            Err(_) => ended(question),
+        }
+    }
+
+    /// A line that has come meanwhile, after `question` was said.
+    ///
+    /// # Errors
+    /// When standard input has ended.
+    pub fn newest(&self, question: &str) -> anyhow::Result<Option<String>> {
+        match self.lines.try_recv() {
+            Ok(line) => Ok(Some(line.context("reading an answer")?)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => ended(question),
+        }
+    }
+}
+
+fn ended<T>(question: &str) -> anyhow::Result<T> {
+    bail!("waiting for an answer, a line on standard input, which has ended; nothing more was done. The question was: {question}")
+}

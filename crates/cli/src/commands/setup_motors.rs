@@ -1,0 +1,70 @@
+//! `sinew setup-motors`
+
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+use sinew_core::Clock;
+use sinew_drivers::setup::{Identified, Identifier, MotorToSet};
+use sinew_runtime::MonotonicClock;
+
+use crate::args::SetupMotorsArgs;
+use crate::arm::{Answers, Arm};
+use crate::text::{note, say};
+use crate::{Done, text};
+
+#[derive(Serialize)]
+struct Set<'a> {
+    joint: &'a str,
+    id: u16,
+    baud_rate: u32,
+    /// What it was before; nothing where it had its id and speed already.
+    was: Option<Was>,
+}
+
+#[derive(Serialize)]
+struct Was {
+    id: u16,
+    baud_rate: u32,
+}
+
+pub fn run(args: &SetupMotorsArgs) -> anyhow::Result<Done> {
+    let arm = Arm::of(&args.arm)?;
+    let mut motors = MotorToSet::all(&arm.robot)?;
+    if let Some(only) = &args.only {
+        let known: Vec<String> = motors.iter().map(|motor| motor.part.clone()).collect();
+        motors.retain(|motor| motor.part == *only);
+        if motors.is_empty() {
+            bail!("--only {only}: {} has no such joint, expected one of {}", arm.robot.name, known.join(", "));
+        }
+    }
+    let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
+    let answers = Answers::start()?;
+    for motor in &motors {
+        let (_, address) = arm.ports.iter().find(|(bus, _)| *bus == motor.bus).context("expected a port for each bus")?;
+        let identifier = Identifier::new(address.clone(), arm.latency, Arc::clone(&clock));
+        let part = &motor.part;
+        answers.ask(&format!("Connect the motor of {part} (a {}) to {address}, and no other; then ENTER", motor.table.model))?;
+        let done = identifier.set(motor, &mut |baud| note!("  looking at {baud} bits a second"))?;
+        let was = match done {
+            Identified::Already => None,
+            Identified::Set { id, baud } => Some(Was { id, baud_rate: baud }),
+        };
+        if args.json {
+            text::print_json(&Set { joint: part, id: motor.id, baud_rate: motor.baud, was })?;
+        } else {
+            match was {
+                None => say!("{part} has id {} already", motor.id),
+                Some(Was { id, baud_rate }) => say!("{part} has id {} now (it was {id} at {baud_rate} bits a second)", motor.id),
+            }
+        }
+    }
+    if !args.json {
+        say!(
+            "{} of {} motors are set. Connect them all, then: sinew calibrate",
+            motors.len(),
+            arm.robot.parts.iter().filter(|part| part.motor.is_some()).count()
+        );
+    }
+    Ok(Done::Ok)
+}
