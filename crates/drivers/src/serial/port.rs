@@ -44,7 +44,7 @@ impl PortAddress {
 }
 
 /// A port that nobody else has open.
-pub(super) struct Port {
+pub(crate) struct Port {
     name: String,
     /// Bytes go through a descriptor of its own: waiting for them then costs no allocation, and a watchdog can be given
     /// a copy.
