@@ -96,8 +96,10 @@ pub struct CanBus {
     operation: Operation,
     /// By motor: whether it was silent throughout the last operation.
     silent: Vec<bool>,
-    /// How long the slowest answer of the last operation took.
-    usual: Duration,
+    /// How much more than their bits the slowest answers took lately.
+    excess: Duration,
+    /// And in this operation.
+    slowest: Duration,
 }
 
 impl CanBus {
@@ -118,7 +120,8 @@ impl CanBus {
             deadline: Timestamp::ZERO,
             operation: Operation::Exchange,
             silent: vec![false; room],
-            usual: options.latency,
+            excess: options.latency,
+            slowest: Duration::ZERO,
             options,
         };
         bus.reopen()?;
@@ -137,7 +140,7 @@ impl CanBus {
         self.port = Some(CanPort::open(address, *bit_rate, *data_bit_rate, self.clock.as_ref()).map_err(failed)?);
         self.asked.clear();
         self.silent.fill(false);
-        self.usual = self.options.latency;
+        self.excess = self.options.latency;
         Ok(())
     }
 
@@ -226,27 +229,25 @@ impl CanBus {
     /// # Errors
     /// When the port is lost.
     pub fn finish(&mut self, replies: &mut [Reply]) -> Result<(), BusError> {
-        for attempt in 0..self.options.attempts.max(1) {
+        let attempts = self.options.attempts.max(1);
+        self.slowest = Duration::ZERO;
+        for attempt in 0..attempts {
             if attempt > 0 {
                 self.ask(replies, attempt)?;
             }
-            self.listen(replies, attempt)?;
+            if self.sending.is_empty() {
+                break;
+            }
+            self.listen(replies, attempt, attempt + 1 == attempts)?;
             if replies.iter().all(|reply| reply.answer.is_ok()) {
                 break;
             }
         }
-        let mut slowest = Duration::ZERO;
-        for (asked, reply) in self.asked.iter().zip(replies.iter()) {
-            if reply.attempts > 0 {
-                self.silent[asked.motor] = reply.answer.is_err();
-            }
+        for (asked, reply) in self.asked.iter().zip(replies.iter()).filter(|(_, reply)| reply.attempts > 0) {
+            self.silent[asked.motor] = reply.answer.is_err();
         }
-        if let Some(first) = self.asked.iter().map(|asked| asked.sent_at).min()
-            && replies.iter().any(|reply| reply.answer.is_ok())
-        {
-            slowest = slowest.max(Duration::from_nanos(u64::try_from(self.clock.now().nanos_since(first)).unwrap_or(0)));
-            self.usual = slowest.min(self.options.latency);
-        }
+        // What was slow once is believed for a while.
+        self.excess = self.slowest.max(self.excess * 7 / 8).min(self.options.latency);
         self.asked.clear();
         Ok(())
     }
@@ -313,50 +314,60 @@ impl CanBus {
         Ok(())
     }
 
-    fn listen(&mut self, replies: &mut [Reply], attempt: u8) -> Result<(), BusError> {
+    /// While nobody has answered, the bus is given time, in the last attempt until the deadline. After others have answered,
+    /// or when only those are left that were silent before, little more than answers took lately.
+    fn listen(&mut self, replies: &mut [Reply], attempt: u8, is_last: bool) -> Result<(), BusError> {
         let Some(sent_at) = self.asked.iter().map(|asked| asked.sent_at).max().filter(|at| *at != Timestamp::ZERO) else { return Ok(()) };
         let bits = self.time_to_exchange(&self.sending).saturating_sub(self.options.latency);
-        let end = (sent_at + bits + self.options.latency * (1 << attempt.min(8))).min(self.deadline);
-        let soon = (sent_at + bits + self.usual * 2).min(end);
+        let end = if is_last { self.deadline } else { (sent_at + bits + self.options.latency * (1 << attempt.min(8))).min(self.deadline) };
+        let margin = self.excess / 2 + Duration::from_micros(500);
+        let mut soon = (sent_at + bits + self.excess + margin).min(self.deadline);
+        let mut has_heard = false;
         loop {
             let is_open = |(asked, reply): (&Asked, &Reply), is_silent: bool| {
                 reply.answer.is_err() && reply.attempts > 0 && self.silent[asked.motor] == is_silent
             };
             let waits = |is_silent| self.asked.iter().zip(replies.iter()).any(|pair| is_open(pair, is_silent));
-            // One that was silent last time doesn't cost the others their time, as long as there are others.
             let until = match (waits(false), waits(true)) {
-                (true, _) => end,
-                (false, true) => soon,
                 (false, false) => return Ok(()),
+                (true, _) if !has_heard => end,
+                _ => soon,
             };
-            let left = until.nanos_since(self.clock.now());
+            // What is there already is taken in any case.
+            let left = Duration::from_nanos(u64::try_from(until.nanos_since(self.clock.now())).unwrap_or(0));
             let Some(port) = &mut self.port else { return Err(self.lose(io::ErrorKind::NotConnected.into())) };
-            if left <= 0 {
-                return Ok(());
-            }
-            match port.receive(Duration::from_nanos(u64::try_from(left).unwrap_or(0)), &mut self.counts) {
-                Ok(Arrived::Frame(frame)) => self.take(&frame, replies),
+            match port.receive(left, &mut self.counts) {
+                Ok(Arrived::Frame(frame)) => {
+                    if self.take(&frame, replies, bits) {
+                        has_heard = true;
+                        soon = soon.max(self.clock.now() + margin).min(self.deadline);
+                    } else if self.clock.now() >= self.deadline {
+                        // Others may speak without end.
+                        return Ok(());
+                    }
+                }
+                Ok(Arrived::Nothing) if left.is_zero() => return Ok(()),
                 Ok(Arrived::Other | Arrived::Nothing) => {}
                 Err(error) => return Err(self.lose(error)),
             }
         }
     }
 
-    /// A frame that came while answers are waited for.
-    fn take(&mut self, frame: &CanFrame, replies: &mut [Reply]) {
+    /// A frame that came while answers are waited for; whether it is one. `bits` is what the exchange takes without delays.
+    fn take(&mut self, frame: &CanFrame, replies: &mut [Reply], bits: Duration) -> bool {
         let now = self.clock.now();
         let bit_time = self.bit_time();
         let motors = &self.options.motors;
         let found = self.asked.iter().zip(replies.iter_mut()).find(|(asked, _)| motors[asked.motor].answers(&asked.frame, frame));
         let Some((asked, reply)) = found else {
             self.counts.foreign_frames += 1;
-            return;
+            return false;
         };
         let takes = bit_time * (asked.frame.fewest_bits() + frame.fewest_bits());
         let is_early = now < asked.sent_at + takes && self.port.as_ref().is_some_and(CanPort::is_late_by_its_time);
         if reply.attempts == 0 || is_early {
             self.counts.late_answers += 1;
-            return;
+            return false;
         }
         self.counts.late_answers += u64::from(reply.answer.is_ok() && reply.attempts == 1);
         let alert = match motors[asked.motor].answer(frame) {
@@ -367,6 +378,9 @@ impl CanBus {
         if let Some(bytes) = frame.to_message(&mut message).and_then(|len| Bytes::of(&message[..len])) {
             reply.answer = Ok(Answer { bytes, alert });
         }
+        let took = Duration::from_nanos(u64::try_from(now.nanos_since(asked.sent_at)).unwrap_or(0));
+        self.slowest = self.slowest.max(took.saturating_sub(bits));
+        true
     }
 
     fn lose(&mut self, source: io::Error) -> BusError {
