@@ -6,6 +6,8 @@
 mod arm;
 mod bus;
 mod calibration;
+#[cfg(feature = "can")]
+pub mod can;
 mod pedal;
 mod retarget;
 mod serial;

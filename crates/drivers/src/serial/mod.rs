@@ -18,6 +18,8 @@ use crate::{Answer, Block, Bus, BusError, Bytes, Frame, MOST_BYTES, MotorError, 
 
 use ask::{Asking, Turn};
 use port::Port;
+#[cfg(feature = "can")]
+pub(crate) use port::Port as SerialPort;
 pub use port::PortAddress;
 pub(crate) use port::slow_adapter;
 

@@ -110,7 +110,7 @@ fn slow_adapter_in(devices: &Path, port: &str) -> Option<String> {
 }
 
 /// A port that nobody else has open.
-pub(super) struct Port {
+pub(crate) struct Port {
     name: String,
     /// Bytes go through a descriptor of its own: waiting for them then costs no allocation, and a watchdog can be given
     /// a copy.
