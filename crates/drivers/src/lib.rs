@@ -6,7 +6,9 @@
 mod arm;
 mod bus;
 mod calibration;
+mod net;
 mod pedal;
+mod reachy_mini;
 mod serial;
 pub mod tables;
 pub mod wire;
@@ -18,5 +20,6 @@ pub use arm::{
 pub use bus::{Answer, Block, Bus, BusError, Bytes, Frame, MOST_BYTES, MotorError, MotorFault, MotorId, Operation, Reply};
 pub use calibration::{Calibration, CalibrationError, CalibrationOf, MotorCalibration, Scale, calibration_folder, calibration_path};
 pub use pedal::{Pedal, PedalError};
+pub use reachy_mini::{ReachyMini, ReachyMiniCounts, ReachyMiniError};
 pub use serial::{PortAddress, SerialBus, SerialCounts, SerialOptions};
 pub use tables::{ControlTable, Encoding, Field, Register, STS3215, TableError};
