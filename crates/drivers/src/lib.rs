@@ -6,6 +6,7 @@
 mod arm;
 mod bus;
 mod calibration;
+mod lekiwi;
 mod net;
 mod pedal;
 mod reachy_mini;
@@ -19,6 +20,10 @@ pub use arm::{
 };
 pub use bus::{Answer, Block, Bus, BusError, Bytes, Frame, MOST_BYTES, MotorError, MotorFault, MotorId, Operation, Reply};
 pub use calibration::{Calibration, CalibrationError, CalibrationOf, MotorCalibration, Scale, calibration_folder, calibration_path};
+pub use lekiwi::{
+    DecodeJpeg, EncodeJpeg, LeKiwiCameras, LeKiwiClient, LeKiwiClientOptions, LeKiwiCounts, LeKiwiError, LeKiwiHost, LeKiwiHostCounts,
+    LeKiwiHostOptions, LeKiwiHostTeleoperator, ObservationPublisher,
+};
 pub use pedal::{Pedal, PedalError};
 pub use reachy_mini::{ReachyMini, ReachyMiniCounts, ReachyMiniError};
 pub use serial::{PortAddress, SerialBus, SerialCounts, SerialOptions};
