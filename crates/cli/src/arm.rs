@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use sinew_core::{RobotDescription, Role};
 use sinew_drivers::{PortAddress, calibration_folder};
-use sinew_sim::robots;
 
 use crate::args::{ArmArgs, ports_of};
+use crate::hardware;
 use crate::text::note;
 
 /// What the options named.
@@ -27,12 +27,7 @@ impl Arm {
             (None, Some(teleop)) => (teleop, &args.teleop_port, "--teleop-port", Role::Teleoperator),
             (None, None) => bail!("expected --robot or --teleop"),
         };
-        let robot = robots::get(name)?.description;
-        match (robot.role, role) {
-            (Role::Teleoperator, Role::Robot) => bail!("--robot {name}: it is a leader, expected --teleop {name} --teleop-port PORT"),
-            (Role::Robot, Role::Teleoperator) => bail!("--teleop {name}: it is a robot, expected --robot {name} --port PORT"),
-            _ => {}
-        }
+        let robot = hardware::describe(name, role)?;
         let ports = ports_of(&robot, ports, option)?;
         Ok(Self { robot: Arc::new(robot), ports, latency: Duration::from_millis(args.latency_ms) })
     }

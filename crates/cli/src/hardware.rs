@@ -11,6 +11,7 @@ use sinew_drivers::{
 };
 use sinew_sim::robots;
 
+use crate::arm::calibrations;
 use crate::args::{CameraArg, CameraSource, HardwareArgs, PortArg, ports_of};
 use crate::sim_socket::SocketCameras;
 use crate::text::note;
@@ -43,11 +44,6 @@ pub fn describe_unit(name: &str, args: &HardwareArgs, cameras: &[CameraArg]) -> 
     }
     description.cameras.retain(|camera| is_given(&camera.name));
     Ok(description)
-}
-
-/// LeRobot's folder of calibrations on this machine.
-pub fn calibrations() -> anyhow::Result<PathBuf> {
-    calibration_folder(|name| std::env::var_os(name)).context("looking for calibrations: expected HOME or HF_LEROBOT_CALIBRATION to be set")
 }
 
 /// The robot's calibration that its owner calls `id`; without that the only one that there is.

@@ -8,7 +8,10 @@ mod bus;
 mod calibration;
 #[cfg(feature = "can")]
 pub mod can;
+mod lekiwi;
+mod net;
 mod pedal;
+mod reachy_mini;
 mod retarget;
 mod serial;
 pub mod setup;
@@ -24,7 +27,12 @@ pub use calibration::{
     Calibration, CalibrationError, CalibrationFile, CalibrationOf, MotorCalibration, Scale, calibration_files, calibration_folder,
     calibration_path,
 };
+pub use lekiwi::{
+    DecodeJpeg, EncodeJpeg, LeKiwiCameras, LeKiwiClient, LeKiwiClientOptions, LeKiwiCounts, LeKiwiError, LeKiwiHost, LeKiwiHostCounts,
+    LeKiwiHostOptions, LeKiwiHostTeleoperator, ObservationPublisher,
+};
 pub use pedal::{Pedal, PedalError};
+pub use reachy_mini::{ReachyMini, ReachyMiniCounts, ReachyMiniError};
 pub use retarget::{ByFeature, RetargetError};
 pub use serial::{PortAddress, SerialBus, SerialCounts, SerialOptions};
 pub use tables::{ControlTable, Encoding, Field, Register, STS3215, TableError};

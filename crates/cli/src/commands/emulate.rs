@@ -14,7 +14,7 @@ use sinew_runtime::{MonotonicClock, StopFlag};
 use sinew_sim::{SharedWorld, SimCameras, SimEnvironment, SimMotors, Turned, World, robots, tasks};
 
 use crate::args::EmulateArgs;
-use crate::hardware::calibrations;
+use crate::arm::calibrations;
 use crate::sim_socket::CameraServer;
 use crate::text::{note, say};
 use crate::{Done, text};
