@@ -2,8 +2,8 @@
 //! different values: all that is left of most of them is in their upper bytes, so upper and lower bytes are
 //! compressed apart.
 //!
-//! Also has the linker fold functions that are the same byte by byte, where Rust brings the linker
-//! (docs/decisions/one-profile.md).
+//! Also has the linker fold functions that are the same byte by byte, where Rust brings the linker, and pack the
+//! addresses that the loader has to adjust, where the loader understands that (docs/decisions/one-profile.md).
 
 use std::io::Write as _;
 use std::path::Path;
@@ -18,6 +18,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     if std::env::var("TARGET").is_ok_and(|target| target == "x86_64-unknown-linux-gnu") {
         println!("cargo::rustc-link-arg-bins=-Wl,--icf=all");
+        if std::env::var("HOST") == std::env::var("TARGET") && glibc().is_some_and(|version| version >= (2, 36)) {
+            println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+        }
     }
     let weights = std::fs::read(WEIGHTS).map_err(|error| format!("reading {WEIGHTS}: {error}"))?;
     let out = std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?;
@@ -29,4 +32,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         packed.finish()?;
     }
     Ok(())
+}
+
+/// The version of this machine's glibc; `None` where it can't be found out.
+fn glibc() -> Option<(u32, u32)> {
+    let said = std::process::Command::new("getconf").arg("GNU_LIBC_VERSION").output().ok()?;
+    let text = String::from_utf8(said.stdout).ok()?;
+    let (major, minor) = text.trim().strip_prefix("glibc ")?.split_once('.')?;
+    Some((major.parse().ok()?, minor.split('.').next()?.parse().ok()?))
 }

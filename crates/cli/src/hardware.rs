@@ -5,14 +5,11 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use sinew_core::{Blind, Cameras, Clock, RobotDescription, Role};
-use sinew_drivers::{
-    ArmHealth, ArmOptions, Calibration, ConnectReport, PortAddress, SerialArm, SerialLeader, WhenLost, calibration_files,
-    calibration_folder,
-};
+use sinew_drivers::{ArmHealth, ArmOptions, Calibration, ConnectReport, PortAddress, SerialArm, SerialLeader, WhenLost, calibration_files};
 use sinew_sim::robots;
 
-use crate::arm::calibrations;
 use crate::args::{CameraArg, CameraSource, HardwareArgs, PortArg, ports_of};
+use crate::arm::calibrations;
 use crate::sim_socket::SocketCameras;
 use crate::text::note;
 

@@ -4,8 +4,8 @@
 #![deny(unsafe_code)]
 
 mod args;
-mod buses;
 mod arm;
+mod buses;
 mod commands;
 mod contact_sheet;
 mod demo_policy;
