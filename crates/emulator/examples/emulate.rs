@@ -1,10 +1,10 @@
 //! Plays a robot until its standard input ends.
 //!
 //! ```text
-//! emulate ROBOT LINK [drop=0.01] [flip=0.001] [echo] [latency_ms=16] [seed=1]
+//! emulate ROBOT LINK [drop=0.01] [flip=0.001] [echo] [latency_ms=16] [seed=1] [mounting=1500]
 //! ```
 //!
-//! ROBOT is one of those with a name (`so101_follower`, ...) or `new:MODEL`. Commands on standard input, a line each,
+//! `mounting` turns all horns by so many ticks. ROBOT is one of those with a name (`so101_follower`, ...) or `new:MODEL`. Commands on standard input, a line each,
 //! each answered by a line: `move NAME TICKS` (by hand), `value NAME REGISTER`, `put NAME REGISTER VALUE`, `position NAME`, `die NAME`,
 //! `restart NAME`, `load NAME PART`, `heat NAME DEGREES`, `unplug`, `replug`, `counts`.
 
@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (Some(robot), Some(link)) = (args.next(), args.next()) else {
         return Err("say which robot and where: emulate so101_follower /tmp/so101".into());
     };
-    let robot = match robot.strip_prefix("new:") {
+    let mut robot = match robot.strip_prefix("new:") {
         Some(model) => Robot::new_motor(ControlTable::of_model(model).ok_or_else(|| format!("there is no model {model}"))?),
         None => Robot::all().into_iter().find(|known| known.name == robot).ok_or_else(|| format!("there is no robot {robot}"))?,
     };
@@ -32,7 +32,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             Some(("flip", rate)) => options.rates.flip_bit = rate.parse()?,
             Some(("latency_ms", ms)) => options.latency = Duration::from_millis(ms.parse()?),
             Some(("seed", seed)) => options.seed = seed.parse()?,
-            _ => return Err(format!("an option {arg}: there are drop=, flip=, echo, latency_ms=, seed=").into()),
+            Some(("mounting", ticks)) => {
+                let ticks: f64 = ticks.parse()?;
+                for joint in &mut robot.joints {
+                    (joint.position, joint.stops) = (joint.position + ticks, (joint.stops.0 + ticks, joint.stops.1 + ticks));
+                }
+            }
+            _ => return Err(format!("an option {arg}: there are drop=, flip=, echo, latency_ms=, seed=, mounting=").into()),
         }
     }
     let emulator = Emulator::start(&robot, link.as_ref(), options)?;
