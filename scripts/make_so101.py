@@ -33,6 +33,8 @@ JOINTS = [
     ("wrist_roll", 5, "degrees"),
     ("gripper", 6, "range_0_100"),
 ]
+# What LeRobot takes for a joint whose whole turn is its range.
+CALIBRATION = {"wrist_roll": ', calibration = "turn"'}
 LINK_NAMES = {"moving_jaw_so101_v1": "moving_jaw"}
 
 # 64 % of the servo's no-load speed (4.71 rad/s): what it still reaches under a third of its stall torque.
@@ -301,7 +303,7 @@ def part_lines(out, bodies):
             out.append(f'parent = "{parent}"')
         out += [
             'command = "position"',
-            f'motor = {{ bus = "arm", model = "sts3215", id = {motor} }}',
+            f'motor = {{ bus = "arm", model = "sts3215", id = {motor}{CALIBRATION.get(name, "")} }}',
             f'unit = "{unit}"',
         ]
         if unit.startswith("range"):

@@ -11,7 +11,7 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{Bench, light};
@@ -63,20 +63,18 @@ fn calibrator(bench: &Bench, robot: &Arc<RobotDescription>) -> Result<Calibrator
     Calibrator::open(Arc::clone(robot), &ports(bench), LATENCY, bench.clock.clone())
 }
 
-/// Moves joints one by one through their ranges and rests at the ends.
-fn hand(bench: &Bench, joints: &[(&str, [f64; 3])], done: &AtomicBool) {
-    for (name, [lower, upper, end]) in joints {
-        let mut place = bench.emulator.motor(name, |motor| motor.position()).unwrap();
-        for goal in [*lower, *upper, *end] {
-            while (goal - place).abs() > 1e-9 {
-                place += (goal - place).clamp(-40.0, 40.0);
-                bench.emulator.move_by_hand(name, place).unwrap();
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            std::thread::sleep(Duration::from_millis(120));
+/// Moves a joint through its range and rests at the ends.
+fn hand(bench: &Bench, name: &str, [lower, upper, end]: [f64; 3], done: &AtomicUsize) {
+    let mut place = bench.emulator.motor(name, |motor| motor.position()).unwrap();
+    for goal in [lower, upper, end] {
+        while (goal - place).abs() > 1e-9 {
+            place += (goal - place).clamp(-30.0, 30.0);
+            bench.emulator.move_by_hand(name, place).unwrap();
+            std::thread::sleep(Duration::from_millis(10));
         }
+        std::thread::sleep(Duration::from_millis(400));
     }
-    done.store(true, Ordering::Release);
+    done.fetch_add(1, Ordering::Release);
 }
 
 /// All of it, with what a hand does meanwhile. Those that only turn are brought to `poses` in the end.
@@ -88,14 +86,17 @@ fn calibrate(
 ) -> Result<Calibration, SetupError> {
     let mut calibrator = calibrator(bench, robot)?;
     calibrator.relax()?;
-    let done = AtomicBool::new(false);
+    let done = AtomicUsize::new(0);
     let ranges = std::thread::scope(|scope| {
         // Before the hand begins.
         for _ in 0..3 {
             calibrator.sample()?;
         }
-        scope.spawn(|| hand(bench, joints, &done));
-        while !done.load(Ordering::Acquire) {
+        for (name, way) in joints {
+            let done = &done;
+            scope.spawn(move || hand(bench, name, *way, done));
+        }
+        while done.load(Ordering::Acquire) < joints.len() {
             calibrator.sample()?;
         }
         calibrator.ranges()
@@ -121,8 +122,8 @@ fn degrees_at(bench: &Bench, name: &str, place: f64, calibration: &Calibration) 
 
 #[test]
 fn many_mountings_over_the_wire() {
-    let mut rng = fastrand::Rng::with_seed(3);
-    for case in 0..24 {
+    let (mut rng, mut refused) = (fastrand::Rng::with_seed(3), 0);
+    for case in 0..36 {
         let mut arm = light(Robot::so101_follower());
         let mut joints = Vec::new();
         for (joint, name) in arm.joints.iter_mut().zip(ARM) {
@@ -162,8 +163,11 @@ fn many_mountings_over_the_wire() {
 #[test]
 fn dynamixels_are_calibrated_as_lerobot_does_it() {
     let bench = Bench::new(&light(Robot::koch_leader()), Options::default());
-    let ways: Vec<(&str, [f64; 3])> =
-        ["shoulder_lift", "elbow_flex", "wrist_flex", "gripper"].iter().map(|name| (*name, [500.0, 2700.0, 1500.0])).collect();
+    let ways: Vec<(&str, [f64; 3])> = ["shoulder_lift", "elbow_flex", "wrist_flex", "gripper"]
+        .iter()
+        .zip([1400.0, 1500.0, 1600.0, 1700.0])
+        .map(|(name, end)| (*name, [500.0, 2700.0, end]))
+        .collect();
     let calibration = calibrate(&bench, &koch_leader(), &ways, &[("shoulder_pan", 1000.0), ("wrist_roll", 3000.0)]).unwrap();
     let of = |name: &str| *calibration.get(name).unwrap();
     assert_eq!((of("shoulder_pan").range_min, of("shoulder_pan").range_max), (0, 4095));
@@ -195,7 +199,12 @@ fn what_is_refused_changes_no_calibration() {
     let bench = Bench::so101();
     let before: Vec<i32> = ARM.iter().map(|name| bench.emulator.register(name, Register::HomingOffset).unwrap()).collect();
     let ways = [("shoulder_pan", [1000.0, 3000.0, 2000.0]), ("shoulder_lift", [1900.0, 2100.0, 2000.0])];
-    let error = calibrate(&bench, &so("robot"), &ways, &[]).unwrap_err();
+    // A busy machine does not look often enough.
+    let mut tries = (0..5).map(|_| calibrate(&bench, &so("robot"), &ways, &[]).unwrap_err());
+    let is_busy = |error: &SetupError| {
+        matches!(error, SetupError::Refused { refusal: Refusal::Gap { .. } | Refusal::Jump { .. } | Refusal::NotHeld { .. }, .. })
+    };
+    let error = tries.find(|error| !is_busy(error)).unwrap();
     assert!(matches!(&error, SetupError::Refused { refusal: Refusal::TooLittle { joint, .. }, .. } if joint == "shoulder_lift"), "{error}");
     let after: Vec<i32> = ARM.iter().map(|name| bench.emulator.register(name, Register::HomingOffset).unwrap()).collect();
     assert_eq!(before, after);

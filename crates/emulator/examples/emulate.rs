@@ -1,12 +1,12 @@
 //! Plays a robot until its standard input ends; `sinew emulate` does more.
 //!
 //! ```text
-//! emulate FOLDER[:BUS] LINK [FAULT ...] [latency_ms=16] [seed=1]
+//! emulate FOLDER[:BUS] LINK [FAULT ...] [latency_ms=16] [seed=1] [mounting=1500]
 //! ```
 //!
 //! FOLDER holds a robot.toml (`robots/so101`), BUS is which of its buses where it has several; or it is `new:MODEL`. Faults
 //! and the commands on standard input, a line each that is answered by a line, are those of `sinew_emulator::FAULTS` and
-//! `sinew_emulator::COMMANDS`.
+//! `sinew_emulator::COMMANDS`. `mounting` turns all horns by so many ticks.
 
 use std::error::Error;
 use std::io::{BufRead, Write, stdin, stdout};
@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (Some(robot), Some(link)) = (args.next(), args.next()) else {
         return Err("say which robot and where: emulate robots/so101 /tmp/so101".into());
     };
-    let robot = match robot.strip_prefix("new:") {
+    let mut robot = match robot.strip_prefix("new:") {
         Some(model) => Robot::new_motor(ControlTable::of_model(model).ok_or_else(|| format!("there is no model {model}"))?),
         None => wire_of(&robot)?,
     };
@@ -31,6 +31,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         match arg.split_once('=') {
             Some(("latency_ms", ms)) => options.latency = Duration::from_millis(ms.parse()?),
             Some(("seed", seed)) => options.seed = seed.parse()?,
+            Some(("mounting", ticks)) => {
+                let ticks: f64 = ticks.parse()?;
+                for joint in &mut robot.joints {
+                    (joint.position, joint.stops) = (joint.position + ticks, (joint.stops.0 + ticks, joint.stops.1 + ticks));
+                }
+            }
             _ => arg.parse::<FaultOption>()?.apply(&mut options),
         }
     }

@@ -27,15 +27,13 @@ pub struct ArmArgs {
 }
 
 #[derive(Args, Clone)]
-#[command(
-    after_help = "The torque is switched off, you move every joint through all of its range and rest at each end for a moment, and\n\
-    ENTER ends that; joints without ends are then held in their middle. What can't be right is refused and nothing is\n\
-    written. Motors get the result and are read back, then LeRobot's file is written, where LeRobot looks for it. Answers\n\
-    are lines on standard input.\n\n\
+#[command(after_help = "The torque is switched off, you move every joint through all of its range and rest at each\n\
+    end for a moment, and ENTER ends that; joints without ends are then held in their middle. What\n\
+    can't be right is refused, and nothing is written. The motors get the result and are read back,\n\
+    then LeRobot's file is written, where LeRobot looks for it. Answers are lines on standard input.\n\n\
     Examples:\n  sinew calibrate --robot so101 --port /dev/ttyACM0 --id my_arm\n  \
     sinew calibrate --robot so101 --port usb:58FA0834 --id my_arm --check\n  \
-    sinew calibrate --teleop so101_leader --teleop-port /dev/ttyACM1 --teleop-id my_leader"
-)]
+    sinew calibrate --teleop so101_leader --teleop-port /dev/ttyACM1 --teleop-id my_leader")]
 pub struct CalibrateArgs {
     #[command(flatten)]
     pub arm: ArmArgs,
@@ -54,7 +52,8 @@ pub struct CalibrateArgs {
 }
 
 #[derive(Args, Clone)]
-#[command(after_help = "Lists serial ports with what is known of their adapters, then asks you to unplug one and says which it was.\n\n\
+#[command(after_help = "Lists serial ports with what is known of their adapters, then asks you to unplug one and says\n\
+    which it was.\n\n\
     Examples:\n  sinew find-port\n  sinew find-port --list\n  sinew find-port --json")]
 pub struct FindPortArgs {
     /// Only list the ports
@@ -69,13 +68,11 @@ pub struct FindPortArgs {
 }
 
 #[derive(Args, Clone)]
-#[command(
-    after_help = "Connect one motor at a time, in the order that is asked for (the last joint first, as lerobot-setup-motors). Whatever\n\
-    id and speed it has, it is found and given those of the robot, which are read back. One that has them is left as it is, so\n\
-    that you may begin again at any time.\n\n\
+#[command(after_help = "Connect one motor at a time, in the order that is asked for (the last joint first, as\n\
+    lerobot-setup-motors). Whatever id and speed it has, it is found and given those of the robot,\n\
+    which are read back. One that has them is left as it is: begin again at any time.\n\n\
     Examples:\n  sinew setup-motors --robot so101 --port /dev/ttyACM0\n  \
-    sinew setup-motors --robot so101 --port /dev/ttyACM0 --only wrist_roll    (one that was replaced)"
-)]
+    sinew setup-motors --robot so101 --port /dev/ttyACM0 --only wrist_roll    (one that was replaced)")]
 pub struct SetupMotorsArgs {
     #[command(flatten)]
     pub arm: ArmArgs,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use serde::Serialize;
 use sinew_core::Clock;
-use sinew_drivers::setup::{Identified, Identifier, MotorToSet};
+use sinew_drivers::setup::{Identified, Identifier, MotorToSet, SetupError};
 use sinew_runtime::MonotonicClock;
 
 use crate::args::SetupMotorsArgs;
@@ -44,8 +44,18 @@ pub fn run(args: &SetupMotorsArgs) -> anyhow::Result<Done> {
         let (_, address) = arm.ports.iter().find(|(bus, _)| *bus == motor.bus).context("expected a port for each bus")?;
         let identifier = Identifier::new(address.clone(), arm.latency, Arc::clone(&clock));
         let part = &motor.part;
-        answers.ask(&format!("Connect the motor of {part} (a {}) to {address}, and no other; then ENTER", motor.table.model))?;
-        let done = identifier.set(motor, &mut |baud| note!("  looking at {baud} bits a second"))?;
+        let question = format!("Connect the motor of {part} (a {}) to {address}, and no other; then ENTER", motor.table.model);
+        let done = loop {
+            answers.ask(&question)?;
+            match identifier.set(motor, &mut |baud| note!("  looking at {baud} bits a second")) {
+                Ok(done) => break done,
+                // Somebody can do something about it, and nothing was written.
+                Err(error @ (SetupError::NoMotor { .. } | SetupError::Several { .. } | SetupError::Model { .. })) => {
+                    note!("error: {}", text::chain(&error.into()));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
         let was = match done {
             Identified::Already => None,
             Identified::Set { id, baud } => Some(Was { id, baud_rate: baud }),
@@ -59,12 +69,8 @@ pub fn run(args: &SetupMotorsArgs) -> anyhow::Result<Done> {
             }
         }
     }
-    if !args.json {
-        say!(
-            "{} of {} motors are set. Connect them all, then: sinew calibrate",
-            motors.len(),
-            arm.robot.parts.iter().filter(|part| part.motor.is_some()).count()
-        );
+    if !args.json && args.only.is_none() {
+        say!("All {} motors are set. Connect them all, then: sinew calibrate", motors.len());
     }
     Ok(Done::Ok)
 }

@@ -19,6 +19,8 @@ use crate::{Calibration, ControlTable, MotorCalibration, PortAddress, Register};
 const LEAST_DEG: f64 = 20.0;
 /// Of the range that the description has.
 const LEAST_SHARE: f64 = 0.5;
+/// How long a question may take: nothing is in a hurry.
+const PATIENCE: Duration = Duration::from_millis(800);
 /// How often a pose is read that somebody holds.
 const POSE_READINGS: usize = 5;
 /// What a hand that holds still and the encoder's noise do, in ticks.
@@ -108,7 +110,7 @@ impl Calibrator {
         latency: Duration,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SetupError> {
-        let mut chain = Chain::open(robot, ports, latency, clock)?;
+        let mut chain = Chain::open(robot, ports, latency, clock)?.patient(PATIENCE);
         chain.meet()?;
         let swept = (0..chain.motors.len()).filter(|i| chain.motors[*i].calibration == CalibrationKind::Range).collect();
         Ok(Self { chain, swept, offsets: Vec::new(), sweep: None })

@@ -11,8 +11,8 @@ use crate::{
     SerialOptions,
 };
 
-/// How long a question may take, with all its attempts.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// How long a question may take, with all its attempts, when somebody waits for the answer.
+const PATIENCE: Duration = Duration::from_millis(150);
 
 /// A motor and its place.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub struct Chain {
     buses: Vec<(String, SerialBus)>,
     clock: Arc<dyn Clock>,
     replies: Vec<Reply>,
+    /// How long a question may take, with all its attempts.
+    patience: Duration,
 }
 
 impl Chain {
@@ -81,7 +83,13 @@ impl Chain {
         if motors.is_empty() {
             return Err(unsupported("it has no motors".into()));
         }
-        Ok(Self { robot, motors, buses, clock, replies: Vec::new() })
+        Ok(Self { robot, motors, buses, clock, replies: Vec::new(), patience: PATIENCE })
+    }
+
+    /// The same with so much time for each question.
+    #[must_use]
+    pub fn patient(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Asks every motor for its model.
@@ -139,7 +147,7 @@ impl Chain {
         let field = table.field(register, motor).map_err(|source| SetupError::Table { robot: robot.clone(), source })?;
         let block = Block { address: field.address, len: field.len };
         let mut replies = [Reply::of(motor, Operation::Read(block))];
-        let deadline = self.clock.now() + PATIENCE;
+        let deadline = self.clock.now() + self.patience;
         self.buses[bus].1.read(block, &mut replies, deadline).map_err(|source| self.failed(i, source))?;
         let answer = replies[0].answer.map_err(|error| self.failed(i, error.into()))?;
         table.decode(register, motor, field.address, answer.bytes.as_slice()).map_err(|source| SetupError::Table { robot, source })
@@ -153,7 +161,7 @@ impl Chain {
         let field = table.field(register, motor).map_err(failed)?;
         let (bytes, len) = table.encode(register, motor, value).map_err(failed)?;
         let Some(bytes) = Bytes::of(&bytes[..usize::from(len)]) else { return Ok(()) };
-        let deadline = self.clock.now() + PATIENCE;
+        let deadline = self.clock.now() + self.patience;
         self.buses[bus].1.write_one(field.address, &Frame { motor, bytes }, deadline).map_err(|source| self.failed(i, source))?;
         Ok(())
     }
@@ -191,7 +199,7 @@ impl Chain {
     pub fn relax(&mut self) -> Result<(), SetupError> {
         for bus in 0..self.buses.len() {
             let motors: Vec<MotorId> = self.motors.iter().filter(|motor| motor.bus == bus).map(|motor| motor.motor).collect();
-            let deadline = self.clock.now() + PATIENCE * 2;
+            let deadline = self.clock.now() + self.patience * 2;
             let (name, bus) = &mut self.buses[bus];
             bus.torque_off(&motors, deadline).map_err(|source| SetupError::Bus {
                 robot: self.robot.name.clone(),

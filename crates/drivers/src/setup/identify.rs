@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How long a single question may take, with its attempts.
-const PATIENCE: Duration = Duration::from_millis(200);
+const PATIENCE: Duration = Duration::from_millis(500);
 /// How long a motor that is asked for an id may take to say it has it.
 const GLANCE: Duration = Duration::from_millis(40);
 /// How often a motor is read that is believed to be alone: two with the same id garble each other's answers.
