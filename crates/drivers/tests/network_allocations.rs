@@ -34,11 +34,7 @@ fn ticks(robot: &mut dyn Robot, cameras: &mut dyn Cameras, clock: &RealClock) ->
         let before = allocator_calls();
         let _ = armed.read(&tick, &mut observation);
         cameras.newest(&tick, &mut observation.images).unwrap();
-        let mid = allocator_calls() - before;
-        let d = armed.drive(Some(&wanted), &observation, PERIOD.as_secs_f64());
-        if turn == 50 {
-            eprintln!("{mid} {} {d:?}", allocator_calls() - before);
-        }
+        let _ = armed.drive(Some(&wanted), &observation, PERIOD.as_secs_f64());
         // In the first, buffers of the description's size make room for those that are shared.
         calls += if turn > 20 { allocator_calls() - before } else { 0 };
         clock.sleep_until(clock.now() + PERIOD);

@@ -59,12 +59,25 @@ struct Counters {
 }
 
 /// A value a channel of state, and when it was measured, as far as that is known.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Known {
     values: Vec<f64>,
     times: Vec<Option<Timestamp>>,
     /// When this connection came about.
     since: Option<Timestamp>,
+}
+
+impl Clone for Known {
+    fn clone(&self) -> Self {
+        Self { values: self.values.clone(), times: self.times.clone(), since: self.since }
+    }
+
+    /// Without allocating, which the derived one would do.
+    fn clone_from(&mut self, other: &Self) {
+        self.values.clone_from(&other.values);
+        self.times.clone_from(&other.times);
+        self.since = other.since;
+    }
 }
 
 /// A LeKiwi that a host has: one of ours, or LeRobot's.
