@@ -16,8 +16,13 @@ use sinew_core::{
 };
 use sinew_drivers::can::{CanAddress, CanArm, CanArmOptions, CanConnectError};
 use sinew_drivers::{PortAddress, TORQUE_LOST};
+use sinew_testkit::{CountingAllocator, allocator_calls};
 
-const PERIOD: Duration = Duration::from_millis(10);
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+/// Longer than the arm's own: a busy machine hands bytes through a terminal late.
+const PERIOD: Duration = Duration::from_millis(20);
 /// Where the parts begin, rad.
 const START: [f64; 8] = [0.2, 0.3, -0.1, 0.5, 0.1, 0.05, -0.1, -0.3];
 
@@ -48,7 +53,13 @@ fn try_connect(rig: &CanRig, robot: RobotDescription, clock: &Arc<RealClock>) ->
     let bus = robot.buses[0].name.clone();
     // The rig's thread may have to wait for a processor.
     let options = CanArmOptions { latency: Duration::from_millis(6), ..CanArmOptions::new(vec![(bus, port)]) };
-    CanArm::connect(Arc::new(robot), &options, clock.clone())
+    let arm = CanArm::connect(Arc::new(robot), &options, clock.clone());
+    if let Err(error) = &arm {
+        let world = rig.world();
+        let (asked, open, bad, stalled) = (world.log.len(), world.is_open, world.garbage_lines, world.stalled);
+        println!("{}; the rig: {asked} asked, open {open}, {bad} lines of garbage, stalled {stalled:?}", says(error));
+    }
+    arm
 }
 
 fn says(error: &CanConnectError) -> String {
@@ -200,6 +211,8 @@ struct Drive {
     missed: u32,
     worst: f64,
     brakes: u32,
+    /// Calls of the allocator in turns of the arm.
+    allocations: u64,
 }
 
 /// Swings every joint about its start for so many ticks.
@@ -208,14 +221,19 @@ fn drive(armed: &mut Armed<'_>, clock: &RealClock, observation: &mut Observation
     let mut result = Drive::default();
     for i in 0..ticks {
         let tick = turns.tick(clock);
+        let before = allocator_calls();
         armed.read(&tick, observation).unwrap();
+        result.allocations += allocator_calls() - before;
         result.missed += observation.state.readings().iter().map(|reading| u32::from(reading.validity == Validity::Missing)).sum::<u32>();
-        let swing = 0.08 * (f64::from(i) * 0.03).sin();
+        let swing = 0.08 * (f64::from(i) * 0.06).sin();
         let goals: Vec<f64> = START.iter().map(|start| start + swing).collect();
-        let driven = armed.drive(Some(&wanted(goals, clock.now())), observation, PERIOD.as_secs_f64()).unwrap();
+        let wanted = wanted(goals, clock.now());
+        let before = allocator_calls();
+        let driven = armed.drive(Some(&wanted), observation, PERIOD.as_secs_f64()).unwrap();
+        result.allocations += allocator_calls() - before;
         result.brakes += u32::from(driven.brakes);
         result.ticks += 1;
-        if i > 100 {
+        if i > 50 {
             let known = observation.state.values().iter().zip(armed.commanded());
             result.worst = known.map(|(at, goal)| (at - goal).abs()).fold(result.worst, f64::max);
         }
@@ -250,10 +268,10 @@ fn it_follows_under_load() {
     let mut robot = try_connect(&rig, openarm(), &clock).unwrap();
     let mut observation = Observation::for_robot(&openarm());
     let mut armed = arm(&mut robot, &clock, &mut observation);
-    let result = drive(&mut armed, &clock, &mut observation, 400);
+    let result = drive(&mut armed, &clock, &mut observation, 250);
     println!("{result:?}");
-    // Its load makes it yield by less than 0.05 rad, and a moving one trails. A busy machine misses some of 3200 readings.
-    assert!(result.worst < 0.12 && result.missed < 320, "{result:?}");
+    // Its load makes it yield by less than 0.05 rad, and a moving one trails. A busy machine misses some of 2000 readings.
+    assert!(result.worst < 0.12 && result.missed < 200, "{result:?}");
     // What it says beside where it is.
     assert!((observation.temperature_c.get(0).unwrap() - 38.0).abs() < 0.1);
     let effort = observation.effort.get(0).unwrap();
@@ -274,10 +292,10 @@ fn it_goes_on_when_answers_are_lost_late_foreign_and_garbled() {
     let mut observation = Observation::for_robot(&openarm());
     let mut armed = arm(&mut robot, &clock, &mut observation);
     rig.world().faults =
-        Faults { lose: 0.03, late: 0.01, late_by: Duration::from_millis(13), foreign: 0.03, garble: 0.02, ..Faults::default() };
-    let result = drive(&mut armed, &clock, &mut observation, 400);
+        Faults { lose: 0.03, late: 0.01, late_by: Duration::from_millis(23), foreign: 0.03, garble: 0.02, ..Faults::default() };
+    let result = drive(&mut armed, &clock, &mut observation, 250);
     println!("{result:?}");
-    assert!(result.worst < 0.15, "{result:?}");
+    assert!(result.worst < 0.15 && result.allocations == 0, "{result:?}");
     rig.world().faults = Faults::default();
     drop(armed);
     check_wire(&rig);
@@ -341,10 +359,11 @@ fn a_motor_that_is_silent_is_missed_and_costs_the_others_nothing() {
             times.push(clock.now().nanos_since(begin));
         }
     }
-    assert!(others > 56 * 7 - 60, "{others}");
+    assert!(others > 56 * 7 - 100, "{others}");
     times.sort_unstable();
     println!("reading with a silent motor takes {} us in the middle, {} at worst", times[28] / 1000, times[55] / 1000);
-    assert!(times[28] < 6_500_000, "{times:?}");
+    // The whole of what may be spent on reading is 14 ms.
+    assert!(times[28] < 10_000_000, "{times:?}");
     // When it speaks again it is heard.
     rig.world().motor(5).is_dead = false;
     let heard = (0..20).any(|_| {
@@ -434,6 +453,7 @@ fn limp_parts_lose_their_torque_on_every_way_out() {
     drop(arm(&mut robot, &clock, &mut observation));
     assert!(rig.world().motors.iter().all(|motor| motor.state == 0));
     // By a watchdog: the same port, no answers, and somebody's half line before.
+    #[expect(clippy::mem_forget, reason = "a killed process leaves it so")]
     std::mem::forget(arm(&mut robot, &clock, &mut observation));
     assert!(rig.world().motors.iter().all(|motor| motor.state == 1));
     let mut lifeline = robot.lifeline().unwrap();
@@ -489,7 +509,7 @@ fn robstride_motors_are_driven_by_their_own_protocol() {
     for i in 0..150 {
         let tick = turns.tick(&clock);
         armed.read(&tick, &mut observation).unwrap();
-        let goals = START[..2].iter().map(|start| start + 0.1 * (f64::from(i) * 0.04).sin()).collect();
+        let goals = START[..2].iter().map(|start| start + 0.1 * (f64::from(i) * 0.06).sin()).collect();
         armed.drive(Some(&wanted(goals, clock.now())), &observation, PERIOD.as_secs_f64()).unwrap();
     }
     for (at, goal) in observation.state.values().iter().zip(armed.commanded()) {

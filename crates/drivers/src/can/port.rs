@@ -192,7 +192,7 @@ impl Serial {
             }
             self.fresh = 0..len;
         }
-        while let Some(at) = self.fresh.next() {
+        for at in self.fresh.by_ref() {
             match self.decoder.take(self.arrived[at]) {
                 Some(Heard::Frame(frame)) => return Ok(Arrived::Frame(frame)),
                 Some(Heard::Garbage(bytes)) => counts.garbage_bytes += u64::try_from(bytes).unwrap_or(u64::MAX),

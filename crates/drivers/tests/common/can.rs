@@ -305,6 +305,8 @@ pub struct World {
     pub garbled: u32,
     pub garbage_lines: u32,
     pub is_open: bool,
+    /// The longest that this thread did not come round: a busy machine.
+    pub stalled: Duration,
     rng: fastrand::Rng,
 }
 
@@ -343,6 +345,7 @@ impl CanRig {
             garbled: 0,
             garbage_lines: 0,
             is_open: false,
+            stalled: Duration::ZERO,
             rng: fastrand::Rng::with_seed(7),
         };
         let (world, ends) = (Arc::new(Mutex::new(world)), Arc::new(AtomicBool::new(false)));
@@ -385,6 +388,7 @@ fn play(port: &OwnedFd, world: &Mutex<World>, ends: &AtomicBool) {
         }
         let mut world = world.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let now = Instant::now();
+        world.stalled = world.stalled.max(now.duration_since(before));
         let mut left = now.duration_since(before).as_secs_f64().min(0.5);
         before = now;
         while left > 0.0 {

@@ -11,7 +11,7 @@ use super::{CanArm, CanArmOptions, CanBus, CanConnectError, CanMotor, Joint, Lin
 use crate::{Block, Bus, BusError, Bytes, Frame, MotorId, Operation, Reply};
 
 /// How long a single question may take while connecting, with all its attempts.
-const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_millis(200);
 /// What descriptions call buses with such motors.
 const PROTOCOLS: [&str; 3] = ["can", "damiao", "robstride"];
 
