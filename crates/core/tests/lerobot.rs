@@ -175,7 +175,6 @@ fn openarm_has_lerobots_limits_and_gains() {
     }
 }
 
-/// What a leader's state is in SI where only the motor of `part` is off its zero, by 1 of LeRobot's unit.
 #[test]
 fn a_leaders_motor_moves_the_joint_that_it_moves_in_lerobot() {
     for (robot, entry) in pairs() {

@@ -176,6 +176,24 @@ mod tests {
     }
 
     #[test]
+    fn registers_in_descriptions_are_ones_that_the_motor_has() {
+        let folder = std::path::Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../robots");
+        let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut count = 0;
+        for part in names.filter_map(|name| text(&name)).flat_map(|own| read(&own).parts) {
+            let Some(motor) = part.motor.filter(|motor| !motor.registers.is_empty()) else { continue };
+            let table = ControlTable::of_model(&motor.model).unwrap();
+            for (name, value) in &motor.registers {
+                let register = sinew_drivers::Register::ALL.iter().copied().find(|register| register.name() == name);
+                let register = register.unwrap_or_else(|| panic!("{name} of {}", part.name));
+                assert!(table.encode(register, sinew_drivers::MotorId(motor.id), *value).is_ok(), "{name} = {value} of {}", part.name);
+                count += 1;
+            }
+        }
+        assert!(count > 20, "{count}");
+    }
+
+    #[test]
     fn what_can_not_be_played_is_said() {
         let refused = |text_of: &str| Robot::from_description(&read(text_of)).unwrap_err().to_string();
         let so101 = text("so101").unwrap();

@@ -95,8 +95,9 @@ fn show(robot: &RobotDescription, json: bool) -> anyhow::Result<Done> {
     for camera in &robot.cameras {
         rows.push(vec![camera.name.clone(), format!("observation.images.{}", camera.name), format!("{}×{}", camera.width, camera.height)]);
     }
-    writeln!(out)?;
-    write!(out, "{}", text::table(&rows))?;
+    if !robot.cameras.is_empty() {
+        write!(out, "\n{}", text::table(&rows))?;
+    }
     Ok(Done::Ok)
 }
 
