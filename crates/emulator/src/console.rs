@@ -10,13 +10,15 @@ use crate::{Emulator, EmulatorError, Event, Fault, Options, Rates};
 
 /// How commands are written, for a help text.
 pub const COMMANDS: &str = "move MOTOR TICKS (by hand), position MOTOR, value MOTOR REGISTER, put MOTOR REGISTER VALUE, die MOTOR, \
-     restart MOTOR, heat MOTOR DEGREES, supply MOTOR VOLTS, load MOTOR SHARE, unplug, replug, counts";
+     restart MOTOR, heat MOTOR DEGREES, supply MOTOR VOLTS, load MOTOR SHARE, unplug, replug, fault FAULT ... \
+     (those by chance instead of the ones before, those at a time from now on), counts, log [N ...] (instructions from the Nth on, as JSON)";
 
 /// How faults are written, for a help text.
 pub const FAULTS: &str = "By chance, for each answer: drop=P, flip=P (one bit), truncate=P, foreign=P, duplicate=P, delay=P:MS (up to so \
      many ms), lost=P (of each instruction); echo. At a time, in seconds: die:MOTOR@S, restart:MOTOR@S, heat:MOTOR=DEGREES@S, \
      supply:MOTOR=VOLTS@S, load:MOTOR=SHARE@S, unplug@S, replug@S; to a motor's next answer: drop:MOTOR@S, flip:MOTOR=BIT@S, \
-     truncate:MOTOR=BYTES@S, delay:MOTOR=MS@S, foreign:MOTOR@S, duplicate:MOTOR@S, error:MOTOR=BITS@S";
+     truncate:MOTOR=BYTES@S, delay:MOTOR=MS@S, foreign:MOTOR@S, duplicate:MOTOR@S, bare:MOTOR@S (no data), \
+     error:MOTOR=BITS@S";
 
 /// Words that make no sense.
 #[derive(Debug, Error)]
@@ -116,6 +118,7 @@ impl FromStr for FaultOption {
             ("load", Some(motor), Some(share)) => Event::Load(motor, number(share)?),
             ("drop", Some(motor), None) => answer(motor, Fault::Drop),
             ("duplicate", Some(motor), None) => answer(motor, Fault::Duplicate),
+            ("bare", Some(motor), None) => answer(motor, Fault::Bare),
             ("foreign", Some(motor), None) => answer(motor, Fault::Foreign(vec![0xff, 0xff, 0x01, 0x7e])),
             ("flip", Some(motor), Some(bit)) => answer(motor, Fault::FlipBit(count(bit)?)),
             ("truncate", Some(motor), Some(bytes)) => answer(motor, Fault::Truncate(count(bytes)?)),
@@ -174,9 +177,35 @@ pub fn obey(buses: &[Emulator], line: &str) -> Result<String, ConsoleError> {
         ["supply", name, volts] => happen(name, Event::Supply(name.to_owned(), number(volts)?)),
         ["unplug"] => everywhere(Event::Unplug),
         ["replug"] => everywhere(Event::Replug),
+        ["fault", ref faults @ ..] => {
+            let faults = faults.iter().map(|fault| fault.parse()).collect::<Result<Vec<FaultOption>, _>>()?;
+            instead(buses, &faults).map(|()| "done".to_owned())
+        }
+        ["log", ref since @ ..] => {
+            let since = since.iter().map(|text| text.parse::<usize>().map_err(|_bad| bad())).collect::<Result<Vec<_>, _>>()?;
+            let of = |(i, bus): (usize, &Emulator)| bus.json_since(since.get(i).copied().unwrap_or(0));
+            Ok(format!("[{}]", buses.iter().enumerate().map(of).collect::<Vec<_>>().join(",")))
+        }
         ["counts"] => Ok(buses.iter().map(counts).collect::<Vec<_>>().join("; ")),
         _ => Err(bad()),
     }
+}
+
+/// What goes wrong from now on.
+fn instead(buses: &[Emulator], faults: &[FaultOption]) -> Result<(), ConsoleError> {
+    if faults.iter().any(|fault| matches!(fault.0, What::Echo)) {
+        return Err(ConsoleError::Fault { fault: "echo".into(), what: "an adapter echoes from the start, or never".into() });
+    }
+    let mut options = Options::default();
+    faults.iter().for_each(|fault| fault.apply(&mut options));
+    buses.iter().try_for_each(|bus| bus.happen(Event::Rates(options.rates)))?;
+    for (after, event) in options.schedule {
+        let theirs = |bus: &&Emulator| event.motor().is_none_or(|name| bus.motor(name, |_| ()).is_ok());
+        let named: Vec<&Emulator> = buses.iter().filter(theirs).collect();
+        let named = if named.is_empty() { buses.iter().take(1).collect() } else { named };
+        named.iter().try_for_each(|bus| bus.happen_after(after, event.clone()))?;
+    }
+    Ok(())
 }
 
 fn counts(bus: &Emulator) -> String {

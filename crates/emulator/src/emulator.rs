@@ -122,6 +122,7 @@ pub struct Emulator {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
     link: PathBuf,
+    begun: Instant,
 }
 
 impl Emulator {
@@ -174,7 +175,7 @@ impl Emulator {
             .name(format!("emulated {}", robot.name))
             .spawn(move || run(&theirs, port, &path))
             .map_err(|source| EmulatorError::Thread { robot: name(), source })?;
-        Ok(Self { shared, thread: Some(thread), link: link.to_owned() })
+        Ok(Self { shared, thread: Some(thread), link: link.to_owned(), begun: now })
     }
 
     /// The path to open as a serial port.
@@ -221,6 +222,21 @@ impl Emulator {
     /// What was asked and said so far.
     pub fn log(&self) -> Log {
         self.shared.world().log.clone()
+    }
+
+    /// The log's entries from the one of number `since` on, as an object of JSON: `now_s` and each `at_s` are seconds since it
+    /// began, `next` is the number of the entry that comes next.
+    pub(crate) fn json_since(&self, since: usize) -> String {
+        // The motors wait meanwhile: what takes long is done after it.
+        let (now, next, entries) = {
+            let world = self.shared.world();
+            let Log { entries, forgotten, .. } = &world.log;
+            let known = entries.get(since.saturating_sub(*forgotten)..).unwrap_or_default();
+            (Instant::now(), forgotten + entries.len(), known.to_vec())
+        };
+        let entries: Vec<String> = entries.iter().map(|entry| entry.json(self.begun)).collect();
+        let now_s = now.saturating_duration_since(self.begun).as_secs_f64();
+        format!(r#"{{"now_s":{now_s:.6},"next":{next},"entries":[{}]}}"#, entries.join(","))
     }
 
     /// The same, and the next log begins now.
@@ -375,9 +391,13 @@ impl World {
                 Fault::Delay(by) => from += *by,
                 Fault::Foreign(before) => bytes.splice(..0, before.iter().copied()).for_each(drop),
                 Fault::Duplicate => times *= 2,
-                Fault::ErrorBits(bits) => {
+                Fault::ErrorBits(_) | Fault::Bare => {
+                    let (bits, data): (u8, &[u8]) = match fault {
+                        Fault::ErrorBits(bits) => (*bits, &answer.data),
+                        _ => (0, &[]),
+                    };
                     let mut other = Vec::new();
-                    if self.bus.protocol.status(&mut other, answer.id, answer.error | bits, &answer.data).is_ok() {
+                    if self.bus.protocol.status(&mut other, answer.id, answer.error | bits, data).is_ok() {
                         bytes = other;
                     }
                 }

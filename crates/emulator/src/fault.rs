@@ -19,6 +19,8 @@ pub enum Fault {
     Duplicate,
     /// Its error byte has these bits, too.
     ErrorBits(u8),
+    /// It is a whole packet that says nothing: there are no data in it.
+    Bare,
 }
 
 /// How probable faults are, for each answer by itself (0 to 1).

@@ -87,6 +87,39 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// As an object of JSON, with its time in seconds after `begun`.
+    pub(crate) fn json(&self, begun: Instant) -> String {
+        let (what, rest) = match &self.asked {
+            Asked::Ping => ("ping", String::new()),
+            Asked::Read(block) => ("read", of_block(*block)),
+            Asked::Write { address, bytes } => ("write", format!(r#","address":{address},"bytes":{bytes:?}"#)),
+            Asked::Prepare { address, bytes } => ("prepare", format!(r#","address":{address},"bytes":{bytes:?}"#)),
+            Asked::Action => ("action", String::new()),
+            Asked::FactoryReset => ("factory_reset", String::new()),
+            Asked::Reboot => ("reboot", String::new()),
+            Asked::Clear => ("clear", String::new()),
+            Asked::SyncRead { block, ids, .. } => ("sync_read", format!(r#"{},"ids":{ids:?}"#, of_block(*block))),
+            Asked::SyncWrite { address, frames } => {
+                let frames: Vec<String> = frames.iter().map(|(id, bytes)| format!("[{id},{bytes:?}]")).collect();
+                ("sync_write", format!(r#","address":{address},"frames":[{}]"#, frames.join(",")))
+            }
+            Asked::BulkRead { blocks, .. } => {
+                let blocks: Vec<String> = blocks.iter().map(|(id, block)| format!("[{id},{},{}]", block.address, block.len)).collect();
+                ("bulk_read", format!(r#","blocks":[{}]"#, blocks.join(",")))
+            }
+            Asked::Unknown(code) => ("unknown", format!(r#","code":{code}"#)),
+        };
+        let said = |said: &Said| format!(r#"{{"id":{},"error":{},"data":{:?},"is_whole":{}}}"#, said.id, said.error, said.data, said.is_whole);
+        let said: Vec<String> = self.said.iter().map(said).collect();
+        let at_s = self.at.saturating_duration_since(begun).as_secs_f64();
+        format!(
+            r#"{{"at_s":{at_s:.6},"id":{},"asked":"{what}"{rest},"is_heard":{},"said":[{}]}}"#,
+            self.id,
+            self.is_heard,
+            said.join(",")
+        )
+    }
+
     /// What it writes into a register: of each motor that it names (254 for all) the value.
     pub fn writes(&self, table: &ControlTable, register: Register) -> Vec<(u8, i32)> {
         let value = |address: u16, bytes: &[u8]| table.decode(register, MotorId(0), address, bytes).ok();
@@ -98,6 +131,10 @@ impl Entry {
             _ => Vec::new(),
         }
     }
+}
+
+fn of_block(block: Block) -> String {
+    format!(r#","address":{},"len":{}"#, block.address, block.len)
 }
 
 /// All instructions since the emulator began or the log was cleared.
