@@ -6,12 +6,12 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::arm::{Loop, PERIOD, arm, connect_all, described, koch, wanted};
+use common::arm::{Loop, PERIOD, arm, calibration_of, connect_all, described, koch, leader_of, wanted};
 use common::{Bench, light};
-use sinew_core::{Clock, Observation, Robot, RobotDescription, StopBehaviour, Tick, Validity};
+use sinew_core::{Clock, Observation, Retarget, Robot, RobotDescription, StopBehaviour, Teleoperator, Tick, Validity, Wanted};
 use sinew_drivers::tables::{SM8512BL, STS3250, XL430_W250};
 use sinew_drivers::wire::Protocol;
-use sinew_drivers::{ControlTable, Register, STS3215, SerialArm};
+use sinew_drivers::{ArmOptions, ByFeature, ControlTable, PortAddress, Register, STS3215, SerialArm, SerialLeader};
 use sinew_emulator::{Asked, Event, Log, Options, Rates, Robot as Emulated};
 
 /// Drives all channels that are positions by `by` and back, and says how often one was missed.
@@ -68,6 +68,41 @@ fn koch_goes_where_it_is_told_with_motors_of_two_models() {
     let again = connect_all(&[("arm", &bench)], &described).unwrap();
     assert!(again.report().changes.is_empty(), "{:?}", again.report().changes);
     println!("again: {:?} with {} requests", again.report().took, again.report().requests);
+}
+
+#[test]
+fn omx_is_koch_with_other_ids_and_motors() {
+    let bench = Bench::new(&light(Emulated::omx_follower()), Options::default());
+    let mut described = koch();
+    for (part, id) in described.parts.iter_mut().zip(11..) {
+        let motor = part.motor.as_mut().unwrap();
+        motor.id = id;
+        motor.model = if id < 14 { "xl430-w250" } else { "xl330-m288" }.into();
+    }
+    let mut robot = connect_all(&[("arm", &bench)], &described).unwrap();
+    println!("omx: {} missed", wave(&bench, &mut robot, 0.2, PERIOD, 60));
+    assert_eq!(bench.emulator.register("elbow_flex", Register::OperatingMode).unwrap(), 4);
+}
+
+#[test]
+fn two_leaders_on_two_buses_are_one_teleoperator() {
+    let described = leader_of(described("bi_so"));
+    let benches = [Bench::so101(), Bench::so101()];
+    let port = |bench: &Bench| PortAddress::Path(bench.emulator.port().to_str().unwrap().to_owned());
+    let ports = vec![("left".to_owned(), port(&benches[0])), ("right".to_owned(), port(&benches[1]))];
+    let options = ArmOptions { writes_calibration: true, latency: Duration::from_millis(5), ..ArmOptions::new(&described, ports) };
+    let clock = benches[0].clock.clone();
+    let mut leader = SerialLeader::connect(described.clone().into(), &options, &calibration_of(&described), clock).unwrap();
+    let mut way = ByFeature::new(&described, &common::arm::described("bi_so")).unwrap();
+    benches[0].emulator.move_by_hand("shoulder_pan", 2500.0).unwrap();
+    benches[1].emulator.move_by_hand("shoulder_pan", 1600.0).unwrap();
+    let (mut action, mut wanted) = ([0.0; 12], Wanted::for_robot(&common::arm::described("bi_so")));
+    let mut turns = Loop::new(&benches[0]);
+    let observation = Observation::default();
+    assert!((0..5).any(|_| leader.action(&turns.tick(&benches[0]), &observation, &mut action).is_ok()));
+    way.retarget(&action, &observation, &mut wanted).unwrap();
+    let of = |ticks: f64| (ticks - 2050.0) / 4095.0 * std::f64::consts::TAU;
+    assert!((wanted.goals[0] - of(2500.0)).abs() < 0.004 && (wanted.goals[6] - of(1600.0)).abs() < 0.004, "{:?}", wanted.goals);
 }
 
 #[test]

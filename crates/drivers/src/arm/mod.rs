@@ -1,4 +1,5 @@
-//! An arm whose motors hang on serial buses, as a [`Robot`](sinew_core::Robot).
+//! Arms whose motors hang on serial buses: a follower as a [`Robot`](sinew_core::Robot), a leader as a
+//! [`Teleoperator`](sinew_core::Teleoperator).
 
 mod connect;
 mod drive;

@@ -43,8 +43,8 @@ pub(super) fn speeds(options: &SerialOptions, joints: &[Joint], clock: &std::syn
         let Ok(mut bus) = SerialBus::open(options, clock.clone()) else { continue };
         // A ping and its answer have some 20 bytes.
         let deadline = || clock.now() + PING + Duration::from_secs(10) / *baud * 24;
-        // Twice, as one answer may be lost.
-        let answers = |joint: &&Joint, bus: &mut SerialBus| (0..2).any(|_| bus.ping_once(joint.motor, deadline()).is_ok());
+        // Again, as an answer may be lost.
+        let answers = |joint: &&Joint, bus: &mut SerialBus| (0..3).any(|_| bus.ping_once(joint.motor, deadline()).is_ok());
         let names: Vec<String> = joints.iter().filter(|joint| answers(joint, &mut bus)).map(|joint| joint.name.clone()).collect();
         if !names.is_empty() {
             found.push((*baud, names));

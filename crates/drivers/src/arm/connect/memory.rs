@@ -1,13 +1,17 @@
 //! What motors hold, read in as few questions as there can be.
 
+use std::time::Duration;
+
 use sinew_core::Clock;
 
 use super::super::joint::Joint;
 use super::PATIENCE;
 use crate::{Block, Bus, BusError, Bytes, ControlTable, MOST_BYTES, MotorError, MotorId, Operation, Register, Reply, SerialBus};
 
-/// How often those are asked anew that have not answered.
+/// How often those are asked anew that have not answered; the last time each by itself, as some can't be read together.
 const ROUNDS: u32 = 3;
+/// How long one may take that is asked by itself.
+const ALONE: Duration = Duration::from_millis(40);
 
 /// Of each motor of a bus the registers that connecting looks at.
 pub(super) struct Memory {
@@ -70,11 +74,14 @@ impl Memory {
                     break;
                 }
                 let mut replies: Vec<Reply> = asked.iter().map(|i| Reply::of(joints[*i].motor, Operation::Read(block))).collect();
-                let patience = if round == 0 { PATIENCE } else { PATIENCE / 2 };
-                match bus.read(block, &mut replies, clock.now() + patience) {
-                    Ok(()) => garbage = None,
-                    Err(error @ BusError::Garbage { .. }) => garbage = Some(error),
-                    Err(error) => return Err(error),
+                let together = if round + 1 < ROUNDS { replies.len() } else { 1 };
+                let patience = if together == 1 { ALONE } else { PATIENCE };
+                for some in replies.chunks_mut(together) {
+                    match bus.read(block, some, clock.now() + patience) {
+                        Ok(()) => garbage = None,
+                        Err(error @ BusError::Garbage { .. }) => garbage = Some(error),
+                        Err(error) => return Err(error),
+                    }
                 }
                 for (i, reply) in asked.into_iter().zip(replies) {
                     match reply.answer {
@@ -83,7 +90,8 @@ impl Memory {
                     }
                 }
             }
-            if let Some(error) = garbage {
+            // Of one motor alone it is that one's.
+            if let Some(error) = garbage.filter(|_| self.heard() == 0) {
                 return Err(error);
             }
         }

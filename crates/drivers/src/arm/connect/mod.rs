@@ -1,27 +1,28 @@
 //! From a description, ports and a calibration to an arm that is ready. Nothing moves meanwhile.
 
 mod diagnose;
+mod error;
 mod memory;
+mod options;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
-use sinew_core::{Base, ChannelSource, Clock, CommandMode, PartKind, RobotDescription, Role};
-use thiserror::Error;
-
+pub use error::ConnectError;
 use memory::Memory;
+pub use options::{ArmOptions, Change, ConnectReport, WhenLost};
+use sinew_core::{Base, ChannelSource, Clock, CommandMode, PartKind, RobotDescription, Role};
 
+use super::ArmHealth;
 use super::health::{Place, Slot};
 use super::joint::Joint;
 use super::line::Line;
 use super::settings::{COUNTS_TURNS, settings_of};
-use super::{ArmHealth, Setting};
 use crate::serial::slow_adapter;
 use crate::wire::Protocol;
 use crate::{
-    Block, Bus, BusError, Bytes, Calibration, CalibrationError, ControlTable, Frame, MotorCalibration, MotorId, Operation, PortAddress,
-    Register, Reply, Scale, SerialBus, SerialOptions, TableError,
+    Block, Bus, BusError, Bytes, Calibration, ControlTable, Frame, MotorCalibration, MotorFault, MotorId, Operation, Register, Reply,
+    Scale, SerialBus, SerialOptions,
 };
 
 /// What is looked at in every motor, whatever it is to hold.
@@ -40,127 +41,10 @@ const LOOKED_AT: [Register; 12] = [
     Register::OperatingMode,
 ];
 
+/// How often a single question is asked while connecting.
+const TRIES: u32 = 4;
 /// How long a single question may take while connecting, with all its attempts.
 const PATIENCE: Duration = Duration::from_millis(200);
-
-/// An arm that can't be connected.
-#[derive(Debug, Error)]
-pub enum ConnectError {
-    #[error("connecting {robot}: {what}")]
-    Unsupported { robot: String, what: String },
-    #[error("connecting {robot}: {part}")]
-    Bus {
-        robot: String,
-        part: String,
-        #[source]
-        source: BusError,
-    },
-    #[error("connecting {robot}")]
-    Table {
-        robot: String,
-        #[source]
-        source: TableError,
-    },
-    #[error("connecting {robot}")]
-    Calibration {
-        robot: String,
-        #[source]
-        source: CalibrationError,
-    },
-    #[error("connecting {robot}: nobody answers on {port} (bus {bus}) at {baud} bits a second, nor at any other speed: {hint}")]
-    Nobody { robot: String, bus: String, port: String, baud: u32, hint: String },
-    #[error(
-        "connecting {robot}: expected motors on {port} (bus {bus}) to answer at {baud} bits a second, found {found}. Set their \
-         {register} to that of {baud}",
-        register = Register::BaudRate.name()
-    )]
-    Speed { robot: String, bus: String, port: String, baud: u32, found: String },
-    #[error("connecting {robot}: no answer from {silent}; {answered}{hint}")]
-    Silent { robot: String, silent: String, answered: String, hint: String },
-    #[error(
-        "connecting {robot}: {garbled} of {asked} answers of {part} were garbled: two motors seem to have its id. Unplug all others and \
-         give each motor its own id, one at a time"
-    )]
-    TwoOfOneId { robot: String, part: String, garbled: u32, asked: u32 },
-    #[error("connecting {robot}: {part}: expected a {expected} (model number {number}), found {found}")]
-    Model { robot: String, part: String, expected: &'static str, number: u16, found: String },
-    #[error("connecting {robot}: expected all motors of a model to have the same firmware, found {found}")]
-    Firmware { robot: String, found: String },
-    #[error(
-        "connecting {robot}: the motors hold another calibration than the file: {differences}. Use the file of this arm, or calibrate it \
-         anew, or have the file written into the motors"
-    )]
-    Uncalibrated { robot: String, differences: String },
-    #[error("connecting {robot}: {part} is to have {register} = {wanted}, found {found}, and can't be set while its torque is on")]
-    HasTorque { robot: String, part: String, register: &'static str, wanted: i32, found: i32 },
-    #[error("connecting {robot}: {part} was given {register} = {wanted} and holds {found}")]
-    NotKept { robot: String, part: String, register: &'static str, wanted: i32, found: i32 },
-}
-
-/// How an arm is connected.
-#[derive(Clone, Debug)]
-pub struct ArmOptions {
-    /// The port of each of the description's buses, by the bus's name.
-    pub ports: Vec<(String, PortAddress)>,
-    /// [`SerialOptions::latency`].
-    pub latency: Duration,
-    /// What motors are to be set to; [`lerobot_settings`](super::lerobot_settings) for most.
-    pub settings: Vec<Setting>,
-    /// Whether motors that hold another calibration than the file are given the file's. Otherwise that is an error.
-    pub writes_calibration: bool,
-    /// Whether torque is switched off where a setting needs that, so that the arm may sink. Otherwise that is an error.
-    pub may_go_limp: bool,
-    /// What becomes of a session whose port is lost.
-    pub when_lost: WhenLost,
-}
-
-/// What becomes of a session whose port is lost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WhenLost {
-    /// The port is tried again until the description's [`fault_age_ms`](sinew_core::Feedback::fault_age_ms) is over. When it
-    /// is back, the motors rest where they are before they obey anyone.
-    #[default]
-    Resume,
-    /// The session ends.
-    End,
-}
-
-impl ArmOptions {
-    /// Ports by bus, LeRobot's settings, and no more than that is written.
-    pub fn new(robot: &RobotDescription, ports: Vec<(String, PortAddress)>) -> Self {
-        let (latency, settings) = (Duration::from_millis(4), super::lerobot_settings(robot));
-        let when_lost = WhenLost::default();
-        Self { ports, latency, settings, writes_calibration: false, may_go_limp: false, when_lost }
-    }
-}
-
-/// A register that was changed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Change {
-    pub part: String,
-    #[serde(serialize_with = "by_name")]
-    pub register: Register,
-    pub found: i32,
-    pub written: i32,
-}
-
-fn by_name<S: Serializer>(register: &Register, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(register.name())
-}
-
-/// What connecting found and did, as data for reports.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct ConnectReport {
-    /// Of each model its firmware, as the motors write it.
-    pub firmware: Vec<(&'static str, String)>,
-    /// What was written because it was otherwise. Nothing else was.
-    pub changes: Vec<Change>,
-    /// What makes the buses slower than they need to be, and how to change that.
-    pub advice: Vec<String>,
-    /// How many questions all of it took.
-    pub requests: u64,
-    pub took: Duration,
-}
 
 struct Connecting<'a> {
     robot: &'a RobotDescription,
@@ -536,12 +420,16 @@ impl Connecting<'_> {
     }
 }
 
-/// Does it once more where one motor did not answer; each try has several attempts of its own.
+/// Does it again where one motor did not answer; each try has several attempts of its own, and the bus may be slow.
 fn again<T>(mut what: impl FnMut() -> Result<T, BusError>) -> Result<T, BusError> {
-    match what() {
-        Err(BusError::Motor(_) | BusError::Garbage { .. }) => what(),
-        result => result,
+    for _ in 1..TRIES {
+        match what() {
+            Err(BusError::Motor(error)) if !matches!(error.fault, MotorFault::Refused { .. }) => {}
+            Err(BusError::Garbage { .. }) => {}
+            result => return result,
+        }
     }
+    what()
 }
 
 /// Whether nobody said what a register is to hold.
