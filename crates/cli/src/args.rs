@@ -294,14 +294,14 @@ pub enum SimCommand {
 
 fn above_zero(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
-        _ => Err("expected a number above 0".to_owned()),
+        Ok(value) if value > 0.0 && value <= 1e9 => Ok(value),
+        _ => Err("expected a number above 0, at most 1e9".to_owned()),
     }
 }
 
 fn zero_or_above(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(value) if value >= 0.0 && value.is_finite() => Ok(value),
-        _ => Err("expected 0 or a number above it".to_owned()),
+        Ok(value) if (0.0..=1e9).contains(&value) => Ok(value),
+        _ => Err("expected 0 or a number above it, at most 1e9".to_owned()),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use sinew_core::{Blind, Cameras, Clock, RobotDescription, Role};
@@ -100,7 +101,10 @@ fn options(description: &RobotDescription, ports: Vec<(String, PortAddress)>, ar
     ArmOptions {
         writes_calibration: args.write_calibration,
         may_go_limp: args.may_go_limp,
-        when_lost: if args.reconnect > 0.0 { WhenLost::Resume } else { WhenLost::End },
+        when_lost: match Duration::from_secs_f64(args.reconnect) {
+            Duration::ZERO => WhenLost::End,
+            within => WhenLost::Resume { within },
+        },
         ..ArmOptions::new(description, ports)
     }
 }

@@ -163,6 +163,11 @@ impl<'a> Armed<'a> {
         &self.commanded
     }
 
+    /// Whether something of the robot is away that is expected back.
+    pub fn is_away(&self) -> bool {
+        self.robot.is_away()
+    }
+
     /// What was really sent of the last command.
     pub fn sent(&self) -> &Sent {
         &self.sent

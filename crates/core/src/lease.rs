@@ -31,6 +31,15 @@ pub struct LifelinePort {
     pub frames: Vec<Vec<u8>>,
     /// From the end of one packet to the next.
     pub gap: Duration,
+    /// What tells whether motors that hold by themselves do so. Asked after the packets.
+    pub checks: Vec<LifelineCheck>,
+}
+
+/// Whether a motor holds: a question to it, and what it answers then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LifelineCheck {
+    pub packet: Vec<u8>,
+    pub answer: Vec<u8>,
 }
 
 /// Whether this process may write to the robot.

@@ -45,7 +45,7 @@ pub use environment::{Environment, EnvironmentError, EpisodeSetup, Outcome};
 pub use hash::Fnv1a;
 pub use image::{Image, ImageBuffers, Pixels};
 pub use kinematics::*;
-pub use lease::{Lease, LeaseError, LeaseState, Lifeline, LifelinePort, Unwatched};
+pub use lease::{Lease, LeaseError, LeaseState, Lifeline, LifelineCheck, LifelinePort, Unwatched};
 pub use observation::{Observation, Reading, Samples, Validity};
 pub use policy::{Continuation, Policy, PolicyError, PolicyInfo};
 pub use robot::{Blind, CameraError, Cameras, Robot, RobotError, Sent};

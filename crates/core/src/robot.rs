@@ -76,6 +76,12 @@ pub trait Robot: Send {
     /// When nothing was sent.
     fn write(&mut self, door: &Door, command: &SafeCommand, deadline: Timestamp, sent: &mut Sent) -> Result<(), RobotError>;
 
+    /// Whether something of it is away that is expected back, such as an adapter that was unplugged: that commands don't
+    /// reach it is then no fault, yet. It says itself when it has waited long enough.
+    fn is_away(&self) -> bool {
+        false
+    }
+
     /// Ends in the description's declared safe action, part by part
     /// ([`StopBehaviour`](crate::StopBehaviour)); one that fails does not keep the others from it. Idempotent.
     ///

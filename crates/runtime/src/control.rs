@@ -456,7 +456,7 @@ impl<'a> Control<'a> {
         let is_the_lease = error.is_none() && self.shared.lease.state() != LeaseState::Held;
         let now = self.shared.clock.now();
         let since = *self.failing_since.get_or_insert(now);
-        if is_the_lease || now.nanos_since(since) as f64 * 1e-9 <= self.shared.config.transient_s {
+        if is_the_lease || armed.is_away() || now.nanos_since(since) as f64 * 1e-9 <= self.shared.config.transient_s {
             return Ok((true, driven.interventions));
         }
         let unreached = || RobotError::transient("commanding the robot", "some of its motors were not reached");

@@ -67,4 +67,4 @@ pub use session::{EpisodeRequest, Rig, Session, Source};
 pub use stop::{StopFlag, StopLevel};
 pub use strategy::{Selection, Strategy};
 pub use teleop::TeleopThread;
-pub use watchdog::{LEASE, PortError, WATCHDOG_PATIENCE, WatchError, Watchdog, Watched, WireError, watch, write_lifeline};
+pub use watchdog::{LEASE, PortError, WATCHDOG_PATIENCE, WatchError, Watchdog, Watched, WireError, check_lifeline, watch, write_lifeline};

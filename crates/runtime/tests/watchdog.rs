@@ -68,7 +68,7 @@ fn role_of_the_watchdog() {
 
 fn port(name: &str, descriptor: OwnedFd) -> LifelinePort {
     let frames = vec![b"safe 1\n".to_vec(), b"safe 2\n".to_vec()];
-    LifelinePort { name: name.into(), descriptor, frames, gap: Duration::from_millis(1) }
+    LifelinePort { name: name.into(), descriptor, frames, gap: Duration::from_millis(1), checks: vec![] }
 }
 
 /// Does nothing when it is run as a test. Its standard input is the arm, which it writes.

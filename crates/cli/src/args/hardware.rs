@@ -24,7 +24,7 @@ pub struct HardwareArgs {
     /// Switch torque off where a setting needs that: the arm may sink
     #[arg(long, requires = "port")]
     pub may_go_limp: bool,
-    /// How long a lost port is waited for; the robot holds meanwhile. 0 ends the run when the usual 0.5 s are over
+    /// How long a lost port is waited for, seconds, before the run ends; the robot holds meanwhile. 0: it ends at once
     #[arg(long, value_name = "S", default_value_t = 10.0, value_parser = zero_or_above)]
     pub reconnect: f64,
     /// What the robot's motors do at the end, instead of what its robot.toml says

@@ -39,12 +39,7 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
     let robot = sinew_core::Robot::description(&follower.robot).clone();
     let mut human = TeleopThread::spawn(Box::new(leader), retarget, &robot).context("starting the leader arm's thread")?;
 
-    let config = SessionConfig {
-        return_to_rest: ReturnToRest::Never,
-        realtime: args.realtime.request(),
-        transient_s: args.hardware.reconnect.max(SessionConfig::default().transient_s),
-        ..SessionConfig::default()
-    };
+    let config = SessionConfig { return_to_rest: ReturnToRest::Never, realtime: args.realtime.request(), ..SessionConfig::default() };
     let mut session = Session::new(config, clock, stop.clone());
     session = session.watched_by(standby::watch(&robot, &stop, args.realtime.request().priority)?);
     let desk = Desk::new(session.operator(), stop.clone(), None);

@@ -113,7 +113,7 @@ pub fn be_the_main_process() {
 fn lifeline() -> Lifeline {
     let descriptor = io::stdin().as_fd().try_clone_to_owned().unwrap();
     let frames = vec![b"lifeline\n".to_vec()];
-    Lifeline { ports: vec![LifelinePort { name: "arm".into(), descriptor, frames, gap: Duration::from_millis(1) }] }
+    Lifeline { ports: vec![LifelinePort { name: "arm".into(), descriptor, frames, gap: Duration::from_millis(1), checks: vec![] }] }
 }
 
 /// A line of the arm's port, and when it came.

@@ -6,7 +6,7 @@ use sinew_core::{Door, Lifeline, LifelinePort, Observation, Robot, RobotDescript
 
 use super::joint::Joint;
 use super::line::{Line, Look, Named};
-use super::{HEALTH_EVERY, READING, SerialArm, WhenLost};
+use super::{HEALTH_EVERY, READING, SerialArm};
 use crate::{Bus, Register};
 
 impl Robot for SerialArm {
@@ -79,17 +79,14 @@ impl Robot for SerialArm {
     fn lifeline(&mut self) -> Result<Lifeline, RobotError> {
         let mut ports = Vec::new();
         for line in &self.lines {
-            // A motor that is to hold does so by itself.
-            let motors = line.motors(true);
             let mut frames = line.standing_packets();
-            frames.extend(line.bus.torque_off_packets(&motors));
-            if frames.is_empty() {
-                continue;
-            }
+            frames.extend(line.bus.torque_off_packets(&line.motors(true)));
+            // A motor that is to hold does so by itself; it is asked whether it does.
+            let checks = line.bus.torque_checks(&line.motors(false));
             let name = line.bus.name().to_owned();
             let failed = |error| RobotError::transient("giving the arm's port to the watchdog", format_args!("{name}: {error}"));
             let descriptor = line.bus.descriptor().map_err(failed)?;
-            ports.push(LifelinePort { descriptor, frames, gap: line.bus.gap(), name });
+            ports.push(LifelinePort { descriptor, frames, gap: line.bus.gap(), name, checks });
         }
         Ok(Lifeline { ports })
     }
@@ -175,6 +172,10 @@ impl Robot for SerialArm {
         failed.filter(|_| !has_sent).map_or(Ok(()), Err)
     }
 
+    fn is_away(&self) -> bool {
+        self.away_for.is_some() && self.lines.iter().any(|line| line.is_lost() || line.joints.iter().any(|joint| joint.must_rest.is_some()))
+    }
+
     fn stop(&mut self, _: &Door, deadline: Timestamp) -> Result<(), RobotError> {
         const DOING: &str = "stopping the arm";
         let mut failed = None;
@@ -204,15 +205,18 @@ impl SerialArm {
     fn silent(&self, tick: &Tick) -> Result<(), RobotError> {
         const DOING: &str = "reading the arm";
         let now = self.clock.now();
-        let limit = Duration::from_millis(self.robot.feedback.fault_age_ms.into()).saturating_sub(tick.period);
+        let limit_ns = |limit: Duration| i64::try_from(limit.saturating_sub(tick.period).as_nanos()).unwrap_or(i64::MAX);
         for line in &self.lines {
-            if line.is_lost() && self.when_lost == WhenLost::End {
+            if line.is_lost() && self.away_for.is_none() {
                 return Err(RobotError::lost(DOING, format_args!("the port {} of bus {} is gone", line.bus.name(), line.name)));
             }
             for (joint, slot) in line.joints.iter().zip(&self.health.motors[line.first_slot..]) {
-                let age_ns = slot.age_ns(now);
+                let limit = if line.is_lost() { self.away_for.unwrap_or(self.silent_after) } else { self.silent_after };
+                // A motor whose port has just come back was not silent before.
+                let back_ns = joint.must_rest.map_or(i64::MAX, |since| now.nanos_since(since));
+                let age_ns = if line.is_lost() { slot.age_ns(now) } else { slot.age_ns(now).min(back_ns) };
                 // Before its torque is on, the gate looks at all of them.
-                if !(joint.is_driven() && joint.has_torque) || age_ns < i64::try_from(limit.as_nanos()).unwrap_or(i64::MAX) {
+                if !(joint.is_driven() && joint.has_torque) || age_ns < limit_ns(limit) {
                     continue;
                 }
                 let age_ms = age_ns / 1_000_000;

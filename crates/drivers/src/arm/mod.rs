@@ -13,7 +13,7 @@ mod wheels;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sinew_core::{Clock, RobotDescription, Role};
+use sinew_core::{Clock, Feedback, RobotDescription, Role};
 
 use crate::{Calibration, SerialCounts};
 
@@ -56,7 +56,10 @@ pub struct SerialArm {
     health: ArmHealth,
     report: ConnectReport,
     base: Option<Drive>,
-    when_lost: WhenLost,
+    /// For so long a motor may be silent.
+    silent_after: Duration,
+    /// For so long a port may be gone; `None` where that ends the session at once.
+    away_for: Option<Duration>,
     turn: u64,
 }
 
@@ -75,7 +78,16 @@ impl SerialArm {
     ) -> Result<Self, ConnectError> {
         let Connected { lines, health, report } = connect::connect(&robot, Role::Robot, options, calibration, &clock)?;
         let base = Drive::of(&robot);
-        Ok(Self { robot, lines, clock, health, report, base, when_lost: options.when_lost, turn: 0 })
+        let silent_after = Duration::from_millis(robot.feedback.fault_age_ms.into());
+        let away_for = match options.when_lost {
+            WhenLost::Resume { within } => Some(within.max(silent_after)),
+            WhenLost::End => None,
+        };
+        // Who drives the arm waits as long as it does; it says itself which motor is silent for too long.
+        let fault_age_ms = u32::try_from(away_for.unwrap_or(silent_after).as_millis()).unwrap_or(u32::MAX);
+        let feedback = Feedback { fault_age_ms, ..robot.feedback };
+        let robot = if feedback == robot.feedback { robot } else { Arc::new(RobotDescription { feedback, ..(*robot).clone() }) };
+        Ok(Self { robot, lines, clock, health, report, base, silent_after, away_for, turn: 0 })
     }
 
     /// What connecting found and changed.

@@ -49,7 +49,15 @@ impl Robot for ReachyMini {
         }
         let failed = |error| RobotError::transient("giving Reachy Mini's connection to the watchdog", error);
         let descriptor = self.link.line().descriptor().map_err(failed)?;
-        Ok(Lifeline { ports: vec![LifelinePort { name: "reachy-mini".to_owned(), descriptor, frames: vec![frame], gap: Duration::ZERO }] })
+        Ok(Lifeline {
+            ports: vec![LifelinePort {
+                name: "reachy-mini".to_owned(),
+                descriptor,
+                frames: vec![frame],
+                gap: Duration::ZERO,
+                checks: Vec::new(),
+            }],
+        })
     }
 
     fn enable(&mut self, door: &Door, deadline: Timestamp) -> Result<(), RobotError> {

@@ -11,7 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sinew_core::{Clock, Timestamp};
+use sinew_core::{Clock, LifelineCheck, Timestamp};
 
 use crate::wire::{PacketError, Protocol, Scanner, Side};
 use crate::{Answer, Block, Bus, BusError, Bytes, Frame, MOST_BYTES, MotorError, MotorFault, MotorId, Operation, Reply};
@@ -344,6 +344,22 @@ impl SerialBus {
     fn lose(&mut self, operation: Operation, source: io::Error) -> BusError {
         self.port = None;
         BusError::Lost { operation, port: self.name.clone(), source }
+    }
+}
+
+impl SerialBus {
+    /// Questions to `motors` whether they have torque, with what those answer that do and have nothing to complain of.
+    pub fn torque_checks(&self, motors: &[MotorId]) -> Vec<LifelineCheck> {
+        let protocol = self.options.protocol;
+        let block = Block { address: protocol.torque_address(), len: 1 };
+        let check = |motor: &MotorId| {
+            let (mut packet, mut answer) = (Vec::new(), Vec::new());
+            let id = u8::try_from(motor.0).ok()?;
+            protocol.read(&mut packet, id, block).ok()?;
+            protocol.status(&mut answer, id, 0, &[1]).ok()?;
+            Some(LifelineCheck { packet, answer })
+        };
+        motors.iter().filter_map(check).collect()
     }
 }
 

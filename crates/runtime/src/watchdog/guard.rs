@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use rustix::event::PollFlags;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::io::{Errno, write};
+use rustix::io::{Errno, read, write};
 use rustix::net::{Shutdown, shutdown};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU};
-use sinew_core::{Lifeline, LifelinePort};
+use sinew_core::{Lifeline, LifelineCheck, LifelinePort};
 use thiserror::Error;
 
 use super::wire::{Inbox, Message, Received, WireError, retrying, wait_for};
@@ -30,6 +30,8 @@ const ACTIONS: u32 = 3;
 const GIVE_UP: Duration = Duration::from_secs(10);
 /// How long a packet waits for room in its port.
 const ROOM: Duration = Duration::from_millis(30);
+/// How long a motor may take to say whether it holds.
+const ANSWER: Duration = Duration::from_millis(10);
 
 /// What a watchdog came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,6 +222,36 @@ pub fn write_lifeline(lifeline: &Lifeline) -> Result<(), PortError> {
         });
         // All of them, whatever the first came to.
         others.collect::<Vec<_>>().into_iter().chain([last]).collect()
+    })
+}
+
+/// Asks the motors that hold by themselves whether they do: how many say so, and how many were asked. To be called after
+/// [`write_lifeline`].
+pub fn check_lifeline(lifeline: &Lifeline) -> (usize, usize) {
+    let checks = || lifeline.ports.iter().flat_map(|port| port.checks.iter().map(move |check| (port, check)));
+    (checks().filter(|(port, check)| holds(port, check)).count(), checks().count())
+}
+
+fn holds(port: &LifelinePort, check: &LifelineCheck) -> bool {
+    let mut bytes = [0; 256];
+    // What came before is no answer.
+    while matches!(retrying(|| read(&port.descriptor, &mut bytes)), Ok(1..)) {}
+    // A question that gets lost is asked again.
+    (0..3).any(|_| {
+        let (mut heard, deadline_ns) = (Vec::new(), monotonic_ns() + nanos(ANSWER));
+        if write_frame(port, &check.packet).is_err() {
+            return false;
+        }
+        while wait_for(&port.descriptor, PollFlags::IN, Some(deadline_ns)).unwrap_or(false) {
+            match retrying(|| read(&port.descriptor, &mut bytes)) {
+                Ok(count @ 1..) => heard.extend_from_slice(bytes.get(..count).unwrap_or_default()),
+                _ => return false,
+            }
+            if !check.answer.is_empty() && heard.windows(check.answer.len()).any(|part| part == check.answer) {
+                return true;
+            }
+        }
+        false
     })
 }
 

@@ -27,7 +27,7 @@ mod wire;
 
 use std::time::Duration;
 
-pub use guard::{PortError, WatchError, Watched, watch, write_lifeline};
+pub use guard::{PortError, WatchError, Watched, check_lifeline, watch, write_lifeline};
 pub use heartbeat::Watchdog;
 pub use wire::WireError;
 

@@ -21,7 +21,7 @@ const LONG: Duration = Duration::from_secs(10);
 
 fn port(frames: Vec<Vec<u8>>) -> (LifelinePort, io::PipeReader) {
     let (reader, writer) = io::pipe().unwrap();
-    (LifelinePort { name: "arm".into(), descriptor: writer.into(), frames, gap: Duration::from_millis(2) }, reader)
+    (LifelinePort { name: "arm".into(), descriptor: writer.into(), frames, gap: Duration::from_millis(2), checks: vec![] }, reader)
 }
 
 fn wait(until: impl Fn() -> bool) {

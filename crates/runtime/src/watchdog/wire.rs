@@ -18,7 +18,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, send,
     sendmsg,
 };
-use sinew_core::{LeaseError, Lifeline, LifelinePort};
+use sinew_core::{LeaseError, Lifeline, LifelineCheck, LifelinePort};
 use thiserror::Error;
 
 use crate::clock::monotonic_ns;
@@ -157,6 +157,13 @@ fn encode(lifeline: &Lifeline) -> Result<Vec<u8>, LeaseError> {
             bytes.extend((frame.len() as u16).to_le_bytes());
             bytes.extend(frame);
         }
+        within("checks of a port", MAX_FRAMES, port.checks.len())?;
+        bytes.push(port.checks.len() as u8);
+        for part in port.checks.iter().flat_map(|check| [&check.packet, &check.answer]) {
+            within("bytes of a check", MAX_FRAME_BYTES, part.len())?;
+            bytes.extend((part.len() as u16).to_le_bytes());
+            bytes.extend(part);
+        }
     }
     within("bytes in all", MAX_PAYLOAD_BYTES, bytes.len())?;
     Ok(bytes)
@@ -195,7 +202,15 @@ fn decode(payload: &[u8], descriptors: &mut VecDeque<OwnedFd>) -> Result<Lifelin
             let length = rest.integer("bytes of a packet", 2, MAX_FRAME_BYTES)?;
             frames.push(rest.take("bytes of a packet", length)?.to_vec());
         }
-        ports.push(LifelinePort { name, descriptor, frames, gap: Duration::from_micros(gap_us as u64) });
+        let mut checks = Vec::new();
+        for _ in 0..rest.integer("checks of a port", 1, MAX_FRAMES)? {
+            let mut part = || {
+                let length = rest.integer("bytes of a check", 2, MAX_FRAME_BYTES)?;
+                Ok::<_, WireError>(rest.take("bytes of a check", length)?.to_vec())
+            };
+            checks.push(LifelineCheck { packet: part()?, answer: part()? });
+        }
+        ports.push(LifelinePort { name, descriptor, frames, gap: Duration::from_micros(gap_us as u64), checks });
     }
     match rest.0.len() {
         0 => Ok(Lifeline { ports }),

@@ -26,14 +26,19 @@ pub struct ArmOptions {
 }
 
 /// What becomes of a session whose port is lost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenLost {
-    /// The port is tried again until the description's [`fault_age_ms`](sinew_core::Feedback::fault_age_ms) is over. When it
-    /// is back, the motors rest where they are before they obey anyone.
-    #[default]
-    Resume,
+    /// The port is tried again for so long, or for the description's [`fault_age_ms`](sinew_core::Feedback::fault_age_ms)
+    /// where that is longer. When it is back, the motors rest where they are before they obey anyone.
+    Resume { within: Duration },
     /// The session ends.
     End,
+}
+
+impl Default for WhenLost {
+    fn default() -> Self {
+        Self::Resume { within: Duration::ZERO }
+    }
 }
 
 impl ArmOptions {

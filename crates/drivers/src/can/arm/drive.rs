@@ -82,7 +82,13 @@ impl Robot for CanArm {
             let name = line.bus.name().to_owned();
             let failed = |error| RobotError::transient("giving the arm's bus to the watchdog", format_args!("{name}: {error}"));
             let descriptor = line.bus.descriptor().map_err(failed)?;
-            ports.push(LifelinePort { descriptor, frames: line.bus.torque_off_packets(&motors), gap: line.bus.gap(), name });
+            ports.push(LifelinePort {
+                descriptor,
+                frames: line.bus.torque_off_packets(&motors),
+                gap: line.bus.gap(),
+                name,
+                checks: Vec::new(),
+            });
         }
         Ok(Lifeline { ports })
     }
