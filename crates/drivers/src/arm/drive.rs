@@ -9,6 +9,9 @@ use super::line::{Line, Look, Named};
 use super::{HEALTH_EVERY, READING, SerialArm, WhenLost};
 use crate::{Bus, Register};
 
+/// So many readings in a row must have missed a motor that counts as silent.
+const SILENT: u32 = 3;
+
 impl Robot for SerialArm {
     fn description(&self) -> &RobotDescription {
         &self.robot
@@ -211,8 +214,9 @@ impl SerialArm {
             }
             for (joint, slot) in line.joints.iter().zip(&self.health.motors[line.first_slot..]) {
                 let age_ns = slot.age_ns(now);
-                // Before its torque is on, the gate looks at all of them.
-                if !(joint.is_driven() && joint.has_torque) || age_ns < i64::try_from(limit.as_nanos()).unwrap_or(i64::MAX) {
+                // Before its torque is on, the gate looks at all of them; and who was not asked for long is not silent.
+                let is_silent = slot.misses() >= SILENT && age_ns >= i64::try_from(limit.as_nanos()).unwrap_or(i64::MAX);
+                if !(joint.is_driven() && joint.has_torque && is_silent) {
                     continue;
                 }
                 let age_ms = age_ns / 1_000_000;

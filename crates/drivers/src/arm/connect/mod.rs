@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// What is looked at in every motor, whatever it is to hold.
-const LOOKED_AT: [Register; 12] = [
+const LOOKED_AT: [Register; 11] = [
     Register::FirmwareMajorVersion,
     Register::FirmwareMinorVersion,
     Register::FirmwareVersion,
@@ -38,7 +38,6 @@ const LOOKED_AT: [Register; 12] = [
     Register::MaxPositionLimit,
     Register::Phase,
     Register::TorqueEnable,
-    Register::OperatingMode,
 ];
 
 /// How often a single question is asked while connecting.
@@ -199,7 +198,7 @@ impl Connecting<'_> {
         let registers: Vec<Register> =
             LOOKED_AT.iter().copied().chain(joints.iter().flat_map(|joint| joint.wanted.iter().map(|(r, _)| *r))).collect();
         let mut memory = Memory::new(&joints, &registers);
-        let read = memory.read(&mut bus, &joints, self.clock.as_ref(), |_| true);
+        let read = memory.read(&mut bus, &joints, self.clock.as_ref());
         match read {
             Ok(()) if memory.heard() > 0 => {}
             Ok(()) | Err(BusError::Garbage { .. }) => return Err(self.nobody(name, bus, &options, &joints)),
@@ -237,11 +236,24 @@ impl Connecting<'_> {
     /// Everybody is there, once, and of the model that is described.
     fn meet(&self, wiring: &mut Wiring<'_>, options: &SerialOptions) -> Result<(), ConnectError> {
         let robot = || self.robot.name.clone();
-        let silent: Vec<usize> = (0..wiring.joints.len()).filter(|i| wiring.memory.errors[*i].is_some()).collect();
-        for i in &silent {
-            if let Some((garbled, asked)) = diagnose::collides(&mut wiring.bus, &wiring.joints[*i], self.clock.as_ref()) {
-                return Err(ConnectError::TwoOfOneId { robot: robot(), part: wiring.place(*i), garbled, asked });
+        let mut silent = wiring.silent();
+        for _ in 1..TRIES {
+            let mut answers = false;
+            for i in &silent {
+                let pinged = diagnose::ping(&mut wiring.bus, &wiring.joints[*i], self.clock.as_ref());
+                if pinged.collides() {
+                    let (garbled, asked) = (pinged.garbled, pinged.asked);
+                    return Err(ConnectError::TwoOfOneId { robot: robot(), part: wiring.place(*i), garbled, asked });
+                }
+                answers |= pinged.answered > 0;
             }
+            // Whoever is there can be read, on a bus that is slow just now or loses much.
+            if !answers {
+                break;
+            }
+            let failed = |source| ConnectError::Bus { robot: robot(), part: format!("bus {}", wiring.name), source };
+            wiring.memory.read(&mut wiring.bus, &wiring.joints, self.clock.as_ref()).map_err(failed)?;
+            silent = wiring.silent();
         }
         if let Some(first) = silent.first() {
             let missing: Vec<Joint> = silent.iter().map(|i| wiring.joints[*i].clone()).collect();
@@ -298,12 +310,13 @@ impl Connecting<'_> {
 
     /// A leader is moved by hand: torque that is on goes off.
     fn relax(&mut self, wiring: &mut Wiring<'_>) -> Result<(), ConnectError> {
+        let before = self.report.changes.len();
         for i in 0..wiring.joints.len() {
             if let Some(found) = wiring.memory.get(i, wiring.joints[i].table, Register::TorqueEnable).filter(|found| *found != 0) {
                 self.change(wiring, i, Register::TorqueEnable, found, 0)?;
             }
         }
-        wiring.remember(self)
+        if self.report.changes.len() > before { wiring.remember(self) } else { Ok(()) }
     }
 
     /// What the motors hold otherwise than the file: motor, register, and what it is to be.
@@ -446,6 +459,11 @@ struct Wiring<'a> {
 }
 
 impl Wiring<'_> {
+    /// Who has not said all that it was asked.
+    fn silent(&self) -> Vec<usize> {
+        (0..self.joints.len()).filter(|i| self.memory.errors[*i].is_some()).collect()
+    }
+
     fn place(&self, i: usize) -> String {
         place(self.name, &self.joints, i).to_string()
     }
@@ -454,7 +472,7 @@ impl Wiring<'_> {
     fn remember(&mut self, connecting: &Connecting<'_>) -> Result<(), ConnectError> {
         let Self { name, bus, joints, memory } = self;
         let failed = |part: String, source| ConnectError::Bus { robot: connecting.robot.name.clone(), part, source };
-        memory.read(bus, joints, connecting.clock.as_ref(), |_| true).map_err(|source| failed(format!("bus {name}"), source))?;
+        memory.read(bus, joints, connecting.clock.as_ref()).map_err(|source| failed(format!("bus {name}"), source))?;
         match memory.errors.iter().enumerate().find_map(|(i, error)| Some((i, (*error)?))) {
             Some((i, error)) => Err(failed(place(name, joints, i).to_string(), error.into())),
             None => Ok(()),
