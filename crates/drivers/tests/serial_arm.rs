@@ -270,7 +270,7 @@ fn a_dead_motor_is_named_at_once_and_the_others_go_on() {
     };
     println!("after {} ms: {error}", begin.elapsed().as_millis());
     assert!(ticks >= 10 && others >= 5 * ticks - 5, "{others} in {ticks}");
-    assert!(error.to_string().contains("wrist_flex (motor 4 on bus arm, after elbow_flex): silent for 4"), "{error}");
+    assert!(error.to_string().contains("wrist_flex (motor 4 on bus arm, after elbow_flex): silent for "), "{error}");
     let motor = &health.motors()[3];
     let json = serde_json::to_value(motor).unwrap();
     assert_eq!((json["part"].as_str(), json["motor"].as_u64(), json["after"].as_str()), (Some("wrist_flex"), Some(4), Some("elbow_flex")));
