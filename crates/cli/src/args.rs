@@ -266,6 +266,26 @@ pub struct RobotsArgs {
 
 #[derive(Subcommand)]
 pub enum RobotsCommand {
+    /// A live table of an arm's motors: positions, loads, temperatures, voltages, ages, errors; nothing moves and nothing is written
+    #[command(after_help = "An arm that nobody holds may be moved by hand meanwhile.\n\nExamples:\n  \
+        sinew robots monitor --robot so101 --port /dev/ttyACM0\n  \
+        sinew robots monitor --teleop so101_leader --teleop-port /dev/ttyACM1 --seconds 10 --json")]
+    Monitor {
+        #[command(flatten)]
+        arm: ArmArgs,
+        /// The name of its calibration file; without it positions count from the middle of each motor's turn
+        #[arg(long, value_name = "NAME")]
+        id: Option<String>,
+        /// End after so many seconds; without it, at Ctrl-C
+        #[arg(long, value_name = "S", value_parser = above_zero)]
+        seconds: Option<f64>,
+        /// Looks a second
+        #[arg(long, value_name = "HZ", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        fps: u32,
+        /// What was seen, as one JSON line on stdout at the end
+        #[arg(long)]
+        json: bool,
+    },
     /// Show one robot: joints, limits, cameras
     Show {
         robot: String,

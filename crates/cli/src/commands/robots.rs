@@ -5,11 +5,15 @@ use std::io::Write;
 use sinew_core::{Part, PartKind, RobotDescription, Role};
 
 use crate::args::{RobotsArgs, RobotsCommand};
+use crate::commands::monitor::{self, Watching};
 use crate::{Done, text};
 
 pub fn run(args: &RobotsArgs) -> anyhow::Result<Done> {
     match &args.command {
         None => list(args.json),
+        Some(RobotsCommand::Monitor { arm, id, seconds, fps, json }) => {
+            monitor::run(&Watching { arm, id: id.as_deref(), seconds: *seconds, fps: *fps, json: *json })
+        }
         Some(RobotsCommand::Show { robot, json }) => show(&sinew_sim::robots::get(robot)?.description, *json),
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::{ChannelSource, CommandMode, Observation, RobotDescription, Sent, Timestamp};
+use crate::{Channel, ChannelSource, CommandMode, Observation, RobotDescription, Sent, Timestamp};
 use channel::{ChannelGate, Sensed};
 use motion::Motion;
 use workspace::WorkspaceGate;
@@ -47,12 +47,20 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Room for `robot`'s channels, all 0.
+    /// Room for `robot`'s channels, all 0; those that are commanded by impedance as stiff and damped as they may be, as
+    /// most who act say nothing of that.
     pub fn for_robot(robot: &RobotDescription) -> Self {
         let channels = robot.action_channels();
+        let of = |channel: &Channel| match (channel.mode, channel.source) {
+            (Some(CommandMode::Impedance), ChannelSource::Part(part)) => {
+                let limits = &robot.parts[part].limits;
+                Impedance { stiffness: limits.stiffness.unwrap_or(0.0), damping: limits.damping.unwrap_or(0.0), torque: 0.0 }
+            }
+            _ => Impedance::default(),
+        };
         let has_impedance = channels.iter().any(|channel| channel.mode == Some(CommandMode::Impedance));
-        let impedance = if has_impedance { channels.len() } else { 0 };
-        Self { goals: vec![0.0; channels.len()], impedance: vec![Impedance::default(); impedance], time: Timestamp::ZERO }
+        let impedance = if has_impedance { channels.iter().map(of).collect() } else { Vec::new() };
+        Self { goals: vec![0.0; channels.len()], impedance, time: Timestamp::ZERO }
     }
 }
 

@@ -9,6 +9,9 @@ use super::line::{Line, Look, Named};
 use super::{HEALTH_EVERY, READING, SerialArm};
 use crate::{Bus, Register};
 
+/// So many readings in a row must have missed a motor that counts as silent.
+const SILENT: u32 = 3;
+
 impl Robot for SerialArm {
     fn description(&self) -> &RobotDescription {
         &self.robot
@@ -215,8 +218,9 @@ impl SerialArm {
                 // A motor whose port has just come back was not silent before.
                 let back_ns = joint.must_rest.map_or(i64::MAX, |since| now.nanos_since(since));
                 let age_ns = if line.is_lost() { slot.age_ns(now) } else { slot.age_ns(now).min(back_ns) };
-                // Before its torque is on, the gate looks at all of them.
-                if !(joint.is_driven() && joint.has_torque) || age_ns < limit_ns(limit) {
+                // Before its torque is on, the gate looks at all of them; and who was not asked for long is not silent.
+                let is_silent = slot.misses() >= SILENT && age_ns >= limit_ns(limit);
+                if !(joint.is_driven() && joint.has_torque && is_silent) {
                     continue;
                 }
                 let age_ms = age_ns / 1_000_000;

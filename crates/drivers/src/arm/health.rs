@@ -168,6 +168,11 @@ impl Slot {
         now.as_nanos().saturating_sub(self.last_read.load(Ordering::Relaxed)).max(0)
     }
 
+    /// How many readings in a row have missed it.
+    pub fn misses(&self) -> u32 {
+        self.misses.load(Ordering::Relaxed)
+    }
+
     pub fn miss(&self, miss: Miss) {
         let place = match miss {
             Miss::Fault(MotorFault::NoAnswer) => 0,

@@ -372,12 +372,19 @@ pub(super) struct Named<'a> {
 impl fmt::Display for Named<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { bus, slots, error } = self;
+        // What there was no time for is about no motor.
         if let BusError::Motor(error) = error
+            && error.fault != MotorFault::NotAsked
             && let Some(place) = slots.iter().map(Slot::place).find(|place| place.bus == *bus && place.motor == error.motor)
         {
             return write!(f, "{place}: {}", error.fault);
         }
-        write!(f, "bus {bus}: {error}")
+        match error {
+            BusError::Motor(MotorError { operation, fault: MotorFault::NotAsked, .. }) => {
+                write!(f, "bus {bus}: {operation}: no time was left before the deadline")
+            }
+            error => write!(f, "bus {bus}: {error}"),
+        }
     }
 }
 

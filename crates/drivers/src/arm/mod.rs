@@ -7,6 +7,7 @@ mod health;
 mod joint;
 mod leader;
 mod line;
+mod monitor;
 mod settings;
 mod wheels;
 
@@ -22,6 +23,7 @@ pub use connect::{ArmOptions, Change, ConnectError, ConnectReport, WhenLost};
 pub use health::{ArmHealth, BusHealth, FaultCounts, MotorHealth, Place};
 pub use leader::SerialLeader;
 use line::Line;
+pub use monitor::SerialMonitor;
 pub use settings::{Setting, lerobot_settings};
 use wheels::Drive;
 

@@ -17,7 +17,8 @@ const ROUNDING: f64 = 1e-6;
 /// - degrees (and SI) count from the middle of the calibrated range, a turn less one tick being 360 degrees, and know no
 ///   ends;
 /// - 0..100 and −100..100 are the calibrated range, which they don't leave in either direction, mirrored by the drive
-///   mode of Feetech's motors; they become SI by the range of the part's description.
+///   mode of Feetech's motors and by a motor that turns against its part; they become SI by the range of the part's
+///   description. So do degrees of a part that has such a range.
 ///
 /// Fractions of a tick are cut off towards 0, as LeRobot does.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,12 +46,12 @@ impl Scale {
             let what = format!("expected range_min below range_max, found {range_min} and {range_max}");
             return Err(CalibrationError::Invalid { motor: part.name.clone(), what });
         }
-        let kind = if part.unit.needs_range() {
+        let (direction, gear) = part.motor.as_ref().map_or((1.0, 1.0), |motor| (motor.direction, motor.gear));
+        let kind = if part.unit.needs_range() || part.range.is_some() {
             let [lower, upper] = part.unit_range();
             let is_mirrored = drive_mode != 0 && table.protocol != Protocol::Dynamixel2;
-            Kind::Range { lower, upper, is_mirrored }
+            Kind::Range { lower, upper, is_mirrored: is_mirrored != (direction < 0.0) }
         } else {
-            let (direction, gear) = part.motor.as_ref().map_or((1.0, 1.0), |motor| (motor.direction, motor.gear));
             Kind::Endless { tick: direction * TAU / (f64::from(table.resolution) - 1.0) / gear }
         };
         Ok(Self { min: range_min.into(), max: range_max.into(), kind })

@@ -14,24 +14,36 @@ const GARBLED: u32 = 4;
 /// How long a ping may take.
 const PING: Duration = Duration::from_millis(30);
 
-/// How many of [`PINGS`] answers of a motor came garbled, when that is too many for one motor alone.
-pub(super) fn collides(bus: &mut SerialBus, joint: &Joint, clock: &dyn Clock) -> Option<(u32, u32)> {
-    let mut garbled = 0;
+/// What came of pinging a motor that could not be read.
+pub(super) struct Pinged {
+    pub asked: u32,
+    pub answered: u32,
+    pub garbled: u32,
+}
+
+impl Pinged {
+    /// Whether so much is garbled as is no accident.
+    pub fn collides(&self) -> bool {
+        self.garbled >= GARBLED
+    }
+}
+
+/// Pings a motor some times, each with one attempt.
+pub(super) fn ping(bus: &mut SerialBus, joint: &Joint, clock: &dyn Clock) -> Pinged {
+    let (mut answered, mut garbled) = (0, 0);
     for _ in 0..PINGS {
         let before = bus.counts().garbage_bytes;
-        let answer = bus.ping_once(joint.motor, clock.now() + PING);
-        let is_garbled = match answer {
-            Ok(_) => false,
+        match bus.ping_once(joint.motor, clock.now() + PING) {
+            Ok(_) => answered += 1,
             Err(BusError::Motor(error)) => {
-                matches!(error.fault, MotorFault::Checksum { .. } | MotorFault::Length { .. } | MotorFault::Sender { .. })
-                    || bus.counts().garbage_bytes > before
+                let is_garbled = matches!(error.fault, MotorFault::Checksum { .. } | MotorFault::Length { .. } | MotorFault::Sender { .. });
+                garbled += u32::from(is_garbled || bus.counts().garbage_bytes > before);
             }
-            Err(BusError::Garbage { .. }) => true,
-            Err(_) => return None,
-        };
-        garbled += u32::from(is_garbled);
+            Err(BusError::Garbage { .. }) => garbled += 1,
+            Err(_) => {}
+        }
     }
-    (garbled >= GARBLED).then_some((garbled, PINGS))
+    Pinged { asked: PINGS, answered, garbled }
 }
 
 /// At which other speeds of their models the motors answer, and who does.

@@ -48,24 +48,16 @@ impl Memory {
         Self { blocks, held, errors: vec![None; joints.len()] }
     }
 
-    /// Reads everything of the motors that `is_wanted`; those that don't answer are asked again.
+    /// Reads everything anew; motors that don't answer are asked again.
     ///
     /// # Errors
     /// When the port fails. What a motor does not say is in [`errors`](Self::errors).
-    pub fn read(
-        &mut self,
-        bus: &mut SerialBus,
-        joints: &[Joint],
-        clock: &dyn Clock,
-        is_wanted: impl Fn(usize) -> bool,
-    ) -> Result<(), BusError> {
-        for i in (0..joints.len()).filter(|i| is_wanted(*i)) {
-            self.held[i].fill(None);
-        }
+    pub fn read(&mut self, bus: &mut SerialBus, joints: &[Joint], clock: &dyn Clock) -> Result<(), BusError> {
+        self.held.iter_mut().for_each(|held| held.fill(None));
         for (b, block) in self.blocks.iter().copied().enumerate() {
             let mut garbage = None;
             for round in 0..ROUNDS {
-                let asked: Vec<usize> = (0..joints.len()).filter(|i| is_wanted(*i) && self.held[*i][b].is_none()).collect();
+                let asked: Vec<usize> = (0..joints.len()).filter(|i| self.held[*i][b].is_none()).collect();
                 if asked.is_empty() {
                     break;
                 }
@@ -74,8 +66,7 @@ impl Memory {
                     break;
                 }
                 let mut replies: Vec<Reply> = asked.iter().map(|i| Reply::of(joints[*i].motor, Operation::Read(block))).collect();
-                let together = if round + 1 < ROUNDS { replies.len() } else { 1 };
-                let patience = if together == 1 { ALONE } else { PATIENCE };
+                let (together, patience) = if round + 1 < ROUNDS { (replies.len(), PATIENCE) } else { (1, ALONE) };
                 for some in replies.chunks_mut(together) {
                     match bus.read(block, some, clock.now() + patience) {
                         Ok(()) => garbage = None,

@@ -11,7 +11,7 @@ use std::time::Duration;
 pub use error::ConnectError;
 use memory::Memory;
 pub use options::{ArmOptions, Change, ConnectReport, WhenLost};
-use sinew_core::{Base, ChannelSource, Clock, CommandMode, PartKind, RobotDescription, Role};
+use sinew_core::{Base, ChannelSource, Clock, CommandMode, Part, PartKind, RobotDescription, Role};
 
 use super::ArmHealth;
 use super::health::{Place, Slot};
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// What is looked at in every motor, whatever it is to hold.
-const LOOKED_AT: [Register; 12] = [
+const LOOKED_AT: [Register; 11] = [
     Register::FirmwareMajorVersion,
     Register::FirmwareMinorVersion,
     Register::FirmwareVersion,
@@ -38,7 +38,6 @@ const LOOKED_AT: [Register; 12] = [
     Register::MaxPositionLimit,
     Register::Phase,
     Register::TorqueEnable,
-    Register::OperatingMode,
 ];
 
 /// How often a single question is asked while connecting.
@@ -84,11 +83,7 @@ pub(super) fn connect(
         let Some(first) = joints.first() else { continue };
         let baud = bus.baud_rate.unwrap_or(1_000_000);
         let line = connecting.line(&bus.name, first.table.protocol, baud, joints, calibration, slots.len())?;
-        let states = robot.state_channels();
-        slots.extend(line.joints.iter().enumerate().map(|(i, joint)| {
-            let scale_offset = joint.state.and_then(|channel| states.get(channel)).map_or((1.0, 0.0), |channel| channel.scale_offset);
-            Slot::new(place(&bus.name, &line.joints, i), scale_offset, clock.now())
-        }));
+        slots.extend(connecting.slots(&line));
         lines.push(line);
     }
     let mut report = connecting.report;
@@ -97,6 +92,42 @@ pub(super) fn connect(
     let buses = lines.iter().map(|line| Arc::clone(&line.health)).collect();
     let health = ArmHealth { motors: slots.into(), buses, clock: Arc::clone(clock) };
     Ok(Connected { lines, health, report })
+}
+
+/// Opens the ports and asks nothing yet: for somebody who only looks. Without a calibration, ticks count from the middle of
+/// each motor's turn.
+pub(super) fn look_at(
+    robot: &RobotDescription,
+    options: &ArmOptions,
+    calibration: Option<&Calibration>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Connected, ConnectError> {
+    let connecting = Connecting { robot, options, clock, report: ConnectReport::default() };
+    let whole_turn = |part: &Part| {
+        let motor = part.motor.as_ref()?;
+        let last = i32::from(ControlTable::of_model(&motor.model)?.resolution) - 1;
+        let known = MotorCalibration { id: motor.id, drive_mode: 0, homing_offset: 0, range_min: 0, range_max: last };
+        Some((part.name.clone(), known))
+    };
+    let nominal = Calibration::new(robot.parts.iter().filter_map(whole_turn));
+    let (mut lines, mut slots): (Vec<Line>, Vec<Slot>) = (Vec::new(), Vec::new());
+    for bus in &robot.buses {
+        let joints = connecting.joints(&bus.name, calibration.unwrap_or(&nominal))?;
+        let Some(first) = joints.first() else { continue };
+        let bus_options = connecting.port(&bus.name, first.table.protocol, bus.baud_rate.unwrap_or(1_000_000))?;
+        let failed = |source| ConnectError::Bus { robot: robot.name.clone(), part: format!("bus {}", bus.name), source };
+        let opened = SerialBus::open(bus_options, Arc::clone(clock)).map_err(failed)?;
+        let table = |source| ConnectError::Table { robot: robot.name.clone(), source };
+        let line = Line::new(&bus.name, opened, joints, slots.len()).map_err(table)?;
+        slots.extend(connecting.slots(&line));
+        lines.push(line);
+    }
+    if lines.is_empty() {
+        return connecting.unsupported("expected motors on serial buses, found none".into());
+    }
+    let buses = lines.iter().map(|line| Arc::clone(&line.health)).collect();
+    let health = ArmHealth { motors: slots.into(), buses, clock: Arc::clone(clock) };
+    Ok(Connected { lines, health, report: connecting.report })
 }
 
 /// Where a bus's motor `i` hangs. Wheels come last among the joints, and in the description, too.
@@ -140,6 +171,23 @@ impl Connecting<'_> {
             settings_of(part, table, &self.options.settings).or_else(|what| self.unsupported(what))?;
         }
         Ok(())
+    }
+
+    /// How the port of bus `name` is opened.
+    fn port(&self, name: &str, protocol: Protocol, baud: u32) -> Result<SerialOptions, ConnectError> {
+        let Some((_, address)) = self.options.ports.iter().find(|(bus, _)| bus == name) else {
+            return self.unsupported(format!("expected a port for its bus {name}, found none"));
+        };
+        Ok(SerialOptions { latency: self.options.latency, ..SerialOptions::new(address.clone(), protocol, baud) })
+    }
+
+    fn slots(&self, line: &Line) -> Vec<Slot> {
+        let states = self.robot.state_channels();
+        let slot = |(i, joint): (usize, &Joint)| {
+            let scale_offset = joint.state.and_then(|channel| states.get(channel)).map_or((1.0, 0.0), |channel| channel.scale_offset);
+            Slot::new(place(&line.name, &line.joints, i), scale_offset, self.clock.now())
+        };
+        line.joints.iter().enumerate().map(slot).collect()
     }
 
     fn joints(&self, bus: &str, calibration: &Calibration) -> Result<Vec<Joint>, ConnectError> {
@@ -186,10 +234,7 @@ impl Connecting<'_> {
         calibration: &Calibration,
         first_slot: usize,
     ) -> Result<Line, ConnectError> {
-        let Some((_, address)) = self.options.ports.iter().find(|(bus, _)| bus == name) else {
-            return self.unsupported(format!("expected a port for its bus {name}, found none"));
-        };
-        let options = SerialOptions { latency: self.options.latency, ..SerialOptions::new(address.clone(), protocol, baud) };
+        let options = self.port(name, protocol, baud)?;
         let failed = |source| ConnectError::Bus { robot: self.robot.name.clone(), part: format!("bus {name}"), source };
         let mut bus = SerialBus::open(options.clone(), Arc::clone(self.clock)).map_err(failed)?;
         if let Some(advice) = slow_adapter(bus.name()) {
@@ -199,7 +244,7 @@ impl Connecting<'_> {
         let registers: Vec<Register> =
             LOOKED_AT.iter().copied().chain(joints.iter().flat_map(|joint| joint.wanted.iter().map(|(r, _)| *r))).collect();
         let mut memory = Memory::new(&joints, &registers);
-        let read = memory.read(&mut bus, &joints, self.clock.as_ref(), |_| true);
+        let read = memory.read(&mut bus, &joints, self.clock.as_ref());
         match read {
             Ok(()) if memory.heard() > 0 => {}
             Ok(()) | Err(BusError::Garbage { .. }) => return Err(self.nobody(name, bus, &options, &joints)),
@@ -237,11 +282,24 @@ impl Connecting<'_> {
     /// Everybody is there, once, and of the model that is described.
     fn meet(&self, wiring: &mut Wiring<'_>, options: &SerialOptions) -> Result<(), ConnectError> {
         let robot = || self.robot.name.clone();
-        let silent: Vec<usize> = (0..wiring.joints.len()).filter(|i| wiring.memory.errors[*i].is_some()).collect();
-        for i in &silent {
-            if let Some((garbled, asked)) = diagnose::collides(&mut wiring.bus, &wiring.joints[*i], self.clock.as_ref()) {
-                return Err(ConnectError::TwoOfOneId { robot: robot(), part: wiring.place(*i), garbled, asked });
+        let mut silent = wiring.silent();
+        for _ in 1..TRIES {
+            let mut answers = false;
+            for i in &silent {
+                let pinged = diagnose::ping(&mut wiring.bus, &wiring.joints[*i], self.clock.as_ref());
+                if pinged.collides() {
+                    let (garbled, asked) = (pinged.garbled, pinged.asked);
+                    return Err(ConnectError::TwoOfOneId { robot: robot(), part: wiring.place(*i), garbled, asked });
+                }
+                answers |= pinged.answered > 0;
             }
+            // Whoever is there can be read, on a bus that is slow just now or loses much.
+            if !answers {
+                break;
+            }
+            let failed = |source| ConnectError::Bus { robot: robot(), part: format!("bus {}", wiring.name), source };
+            wiring.memory.read(&mut wiring.bus, &wiring.joints, self.clock.as_ref()).map_err(failed)?;
+            silent = wiring.silent();
         }
         if let Some(first) = silent.first() {
             let missing: Vec<Joint> = silent.iter().map(|i| wiring.joints[*i].clone()).collect();
@@ -298,12 +356,13 @@ impl Connecting<'_> {
 
     /// A leader is moved by hand: torque that is on goes off.
     fn relax(&mut self, wiring: &mut Wiring<'_>) -> Result<(), ConnectError> {
+        let before = self.report.changes.len();
         for i in 0..wiring.joints.len() {
             if let Some(found) = wiring.memory.get(i, wiring.joints[i].table, Register::TorqueEnable).filter(|found| *found != 0) {
                 self.change(wiring, i, Register::TorqueEnable, found, 0)?;
             }
         }
-        wiring.remember(self)
+        if self.report.changes.len() > before { wiring.remember(self) } else { Ok(()) }
     }
 
     /// What the motors hold otherwise than the file: motor, register, and what it is to be.
@@ -446,6 +505,11 @@ struct Wiring<'a> {
 }
 
 impl Wiring<'_> {
+    /// Who has not said all that it was asked.
+    fn silent(&self) -> Vec<usize> {
+        (0..self.joints.len()).filter(|i| self.memory.errors[*i].is_some()).collect()
+    }
+
     fn place(&self, i: usize) -> String {
         place(self.name, &self.joints, i).to_string()
     }
@@ -454,7 +518,7 @@ impl Wiring<'_> {
     fn remember(&mut self, connecting: &Connecting<'_>) -> Result<(), ConnectError> {
         let Self { name, bus, joints, memory } = self;
         let failed = |part: String, source| ConnectError::Bus { robot: connecting.robot.name.clone(), part, source };
-        memory.read(bus, joints, connecting.clock.as_ref(), |_| true).map_err(|source| failed(format!("bus {name}"), source))?;
+        memory.read(bus, joints, connecting.clock.as_ref()).map_err(|source| failed(format!("bus {name}"), source))?;
         match memory.errors.iter().enumerate().find_map(|(i, error)| Some((i, (*error)?))) {
             Some((i, error)) => Err(failed(place(name, joints, i).to_string(), error.into())),
             None => Ok(()),

@@ -1,0 +1,87 @@
+//! `sinew robots monitor`
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use sinew_core::{Clock, Timestamp};
+use sinew_drivers::{ArmOptions, Calibration, SerialMonitor};
+use sinew_runtime::{Histogram, MonotonicClock, StopFlag};
+
+use crate::arm::{Arm, calibrations};
+use crate::args::ArmArgs;
+use crate::buses::{BusReport, in_words, number};
+use crate::live::LiveText;
+use crate::text::say;
+use crate::{Done, text};
+
+/// What is looked at, and how long.
+pub struct Watching<'a> {
+    pub arm: &'a ArmArgs,
+    pub id: Option<&'a str>,
+    pub seconds: Option<f64>,
+    pub fps: u32,
+    pub json: bool,
+}
+
+pub fn run(args: &Watching<'_>) -> anyhow::Result<Done> {
+    let arm = Arm::of(args.arm)?;
+    let name = &arm.robot.name;
+    let stop = StopFlag::new();
+    stop.escalate_on_signals().context("listening for Ctrl-C")?;
+    let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
+    let read = |id: &str| Calibration::for_robot(&arm.robot, id, &calibrations()?).with_context(|| format!("watching {name}"));
+    let calibration = args.id.map(read).transpose()?;
+    let options = ArmOptions { latency: arm.latency, ..ArmOptions::new(&arm.robot, arm.ports.clone()) };
+    let mut monitor = SerialMonitor::open(&arm.robot, &options, calibration.as_ref(), clock.clone())?;
+    let health = monitor.health();
+    let period = Duration::from_secs(1) / args.fps;
+    let begin = clock.now();
+    let is_over = |now: Timestamp| args.seconds.is_some_and(|seconds| now.nanos_since(begin) as f64 * 1e-9 >= seconds);
+    let (mut live, mut lateness, mut looks, mut missed) = (LiveText::new(), Histogram::new(), 0u64, 0u64);
+    let mut due = begin;
+    while !stop.is_requested() && !is_over(due) {
+        lateness.record(clock.now().nanos_since(due));
+        monitor.look(period);
+        looks += 1;
+        live.show(|| table(&health));
+        due = due + period;
+        let late_ns = clock.now().nanos_since(due);
+        let behind = u32::try_from(late_ns.max(0).unsigned_abs() / u64::try_from(period.as_nanos()).unwrap_or(u64::MAX).max(1)).unwrap_or(u32::MAX);
+        (due, missed) = (due + period * behind, missed + u64::from(behind));
+        clock.sleep_until(due);
+    }
+    let elapsed_s = clock.now().nanos_since(begin) as f64 * 1e-9;
+    let motors = BusReport::of(&[(name, &health)]);
+    if args.json {
+        text::print_json(&serde_json::json!({
+            "robot": name, "rate_hz": looks as f64 / elapsed_s.max(1e-9), "looks": looks, "missed": missed, "lateness": lateness.stats(),
+            "calibrated": calibration.is_some(), "buses": health.buses(), "motors": motors,
+        }))?;
+    } else {
+        say!("{}", motors.table().trim_end());
+        say!("{looks} looks at {:.1} Hz, {missed} missed", looks as f64 / elapsed_s.max(1e-9));
+    }
+    let silent: Vec<String> = health.motors().iter().filter(|motor| motor.reads == 0).map(|motor| motor.place().to_string()).collect();
+    anyhow::ensure!(silent.is_empty(), "watching {name}: no answer from {}", silent.join(", "));
+    Ok(if stop.is_requested() { Done::Interrupted } else { Done::Ok })
+}
+
+/// What is seen now.
+fn table(health: &sinew_drivers::ArmHealth) -> String {
+    let head = ["motor", "id", "position", "load", "temperature", "voltage", "age", "errors"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for motor in health.motors() {
+        rows.push(vec![
+            motor.part.clone(),
+            motor.motor.0.to_string(),
+            number(motor.position, ""),
+            number(motor.load.map(|load| load * 1e2), "%"),
+            number(motor.temperature_c, "\u{b0}C"),
+            number(motor.voltage_v, "V"),
+            number(Some(motor.age_s * 1e3), "ms"),
+            in_words(&motor.errors),
+        ]);
+    }
+    text::table(&rows)
+}
