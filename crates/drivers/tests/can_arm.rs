@@ -205,6 +205,28 @@ fn torque_never_makes_it_jump() {
     drop(armed);
 }
 
+#[test]
+fn a_reading_that_is_wrong_by_a_digit_gives_no_torque_a_wrong_goal() {
+    let rig = rig([0.0; 8]);
+    let clock = RealClock::new();
+    let mut robot = try_connect(&rig, openarm(), &clock).unwrap();
+    let mut observation = Observation::for_robot(&openarm());
+    rig.world().faults.wild = 0.04;
+    for _ in 0..6 {
+        let tick = Tick { turn: 0, due: clock.now(), period: PERIOD, wants_images: false };
+        // It may be refused with such readings, and it ends with some.
+        if let Err(error) = Armed::new(&mut robot, &Unwatched, clock.as_ref(), &tick, &mut observation) {
+            println!("{}", std::error::Error::source(&error).unwrap());
+        }
+    }
+    let commands = rig.world().log.iter().filter(|entry| matches!(entry.asked, Asked::Command(_))).copied().collect::<Vec<_>>();
+    assert!(commands.len() > 8, "{}", commands.len());
+    for entry in commands {
+        let Asked::Command(mit) = entry.asked else { continue };
+        assert!((mit.position - entry.was_at).abs() < 0.05, "{entry:?}");
+    }
+}
+
 #[derive(Debug, Default)]
 struct Drive {
     ticks: u32,

@@ -197,8 +197,8 @@ impl CanBus {
         self.options.motors.iter().position(|other| other.id == motor.0)
     }
 
-    /// Sends a frame to each motor in `replies`, and takes what [`finish`](Self::finish) then waits for, so that several
-    /// buses work at once.
+    /// Drops what has arrived and sends a frame to each motor in `replies`, whose answers [`finish`](Self::finish) then waits
+    /// for, so that several buses work at once.
     ///
     /// # Errors
     /// When the port is lost, a motor is not of this bus, or there are not as many frames as replies.

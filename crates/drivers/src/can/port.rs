@@ -64,6 +64,8 @@ pub(super) struct Serial {
     port: Port,
     decoder: Decoder,
     lines: Vec<u8>,
+    /// The last lines may have been cut, as there was no room for them in time: what comes next begins a line of its own.
+    is_cut: bool,
     arrived: [u8; 512],
     /// What of it was not looked at yet.
     fresh: std::ops::Range<usize>,
@@ -87,8 +89,12 @@ impl CanPort {
         match self {
             Self::Serial(serial) => {
                 serial.lines.clear();
+                if std::mem::replace(&mut serial.is_cut, true) {
+                    serial.lines.push(b'\r');
+                }
                 frames.iter().for_each(|frame| slcan::encode(frame, &mut serial.lines));
                 serial.port.send(&serial.lines, left(clock, deadline))?;
+                serial.is_cut = false;
                 Ok(frames.len())
             }
             #[cfg(target_os = "linux")]
@@ -147,7 +153,8 @@ impl Serial {
         let nominal = slcan::bit_rate(bit_rate).ok_or_else(|| unknown("bit rate", bit_rate))?;
         let data = data_bit_rate.map(|bits| slcan::data_bit_rate(bits).ok_or_else(|| unknown("bit rate for data", bits))).transpose()?;
         let port = Port::open(address, SERIAL_BAUD)?;
-        let mut serial = Self { port, decoder: Decoder::default(), lines: Vec::with_capacity(4096), arrived: [0; 512], fresh: 0..0 };
+        let mut serial =
+            Self { port, decoder: Decoder::default(), lines: Vec::with_capacity(4096), is_cut: false, arrived: [0; 512], fresh: 0..0 };
         // Whatever was half said, and a channel that somebody left open: rates can't be set then. It may say no to both.
         serial.tell(b"\r\r\rC\r", clock, Duration::from_millis(30))?;
         for command in [Some(nominal), data, Some(&b"O\r"[..])].into_iter().flatten() {

@@ -290,6 +290,8 @@ pub struct Faults {
     pub late_by: Duration,
     pub foreign: f64,
     pub garble: f64,
+    /// A digit of the position becomes another one, which nobody can tell.
+    pub wild: f64,
     /// Every line has a time stamp, and the adapter confirms each frame.
     pub is_chatty: bool,
     /// The adapter says no to every command.
@@ -434,7 +436,10 @@ fn heard(world: &mut World, line: &[u8], now: Instant, free: &mut Instant, leavi
             let answer = if is_dead { None } else { motor.obey(asked) };
             let is_long = motor.is_robstride;
             world.log.push(entry);
-            let Some((id, data)) = answer else { return };
+            let Some((id, mut data)) = answer else { return };
+            if asked == Asked::Look && world.rng.f64() < faults.wild {
+                data[1] ^= world.rng.u8(1..32) << 3;
+            }
             if world.rng.f64() < faults.lose {
                 world.lost += 1;
                 return;

@@ -8,7 +8,7 @@ use sinew_core::{
 };
 
 use super::super::CanAnswer;
-use super::{CanArm, Joint, Line, MotorState, Request};
+use super::{CanArm, Feedback, Joint, Line, MotorState, Request};
 use crate::{Bus, BusError, MotorError, MotorFault, Operation, Reply};
 
 /// The part of a tick that may be spent on reading.
@@ -182,7 +182,7 @@ impl Joint {
             return None;
         }
         match self.must_rest {
-            Some(since) => self.known.filter(|(_, time)| *time >= since).map(|(feedback, _)| (self.position(&feedback), channel)),
+            Some(since) => self.known.filter(|(_, time)| *time >= since).map(|(feedback, _)| (self.believed(&feedback), channel)),
             None => Some((wanted, channel)),
         }
     }
@@ -247,13 +247,29 @@ impl Line {
         Ok(())
     }
 
+    /// Where it is, by two readings in a row that agree: lines have no checksum, and the first goal is what this says.
+    fn look(&mut self, i: usize, clock: &dyn Clock, deadline: Timestamp) -> Result<Feedback, BusError> {
+        /// rad of the motor, which a falling one passes in no exchange.
+        const AGREE: f64 = 0.05;
+        const LOOKS: usize = 5;
+        let mut before: Option<f64> = None;
+        self.joints[i].known = None;
+        for _ in 0..LOOKS {
+            self.say(i, Request::Look, clock, deadline)?;
+            let Some((feedback, _)) = self.joints[i].known else { break };
+            if before.is_some_and(|before| (before - feedback.position).abs() < AGREE) {
+                return Ok(feedback);
+            }
+            before = Some(feedback.position);
+        }
+        Err(self.joints[i].refused())
+    }
+
     /// The goal becomes where the motor is; then its torque goes on, and the goal is said again, in case a motor forgets
     /// what it was told before. One that has switched itself off stays so.
     fn enable(&mut self, i: usize, clock: &dyn Clock, deadline: Timestamp) -> Result<(), BusError> {
-        self.joints[i].known = None;
-        self.say(i, Request::Look, clock, deadline)?;
+        let feedback = self.look(i, clock, deadline)?;
         let joint = &self.joints[i];
-        let Some((feedback, _)) = joint.known else { return Err(joint.refused()) };
         if feedback.state == Some(MotorState::Fault) {
             return Err(joint.refused());
         }

@@ -140,15 +140,21 @@ impl Joint {
         u32::from(self.alert) | if self.has_lost_torque { TORQUE_LOST } else { 0 }
     }
 
+    /// Where it was seen to be, at most a step from where it was told to be: a reading that is wrong by a digit moves nothing
+    /// further.
+    fn believed(&self, feedback: &Feedback) -> f64 {
+        let present = self.position(feedback);
+        self.last_goal.map_or(present, |goal| present.clamp(goal - self.step, goal + self.step))
+    }
+
     /// Where it is to be held. A part at rest is in balance with its goal, and would sink with a new one; one that moves is
     /// held where it is.
     fn resting_place(&self) -> Option<f64> {
         /// rad/s of the motor.
         const AT_REST: f64 = 0.1;
         let (feedback, _) = self.known?;
-        let present = self.position(&feedback);
         let is_at_rest = feedback.velocity.is_some_and(|velocity| velocity.abs() < AT_REST);
-        self.last_goal.filter(|goal| is_at_rest && (goal - present).abs() <= self.step).or(Some(present))
+        self.last_goal.filter(|_| is_at_rest).or(Some(self.believed(&feedback)))
     }
 }
 
