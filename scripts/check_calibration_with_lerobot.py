@@ -83,6 +83,14 @@ class Scene:
                 time.sleep(0.4)
 
 
+def patient(robot):
+    """Has LeRobot ask again, which it does seldom: the machine may be busy."""
+    for name in ("_read", "_write", "_sync_read", "ping"):
+        ask = getattr(robot.bus, name)
+        setattr(robot.bus, name, lambda *args, ask=ask, **options: ask(*args, **{**options, "num_retry": 20}))
+    return robot
+
+
 def observe(scene, robot):
     """What LeRobot reads at some poses of each joint, each the median of some readings."""
     seen = {}
@@ -98,7 +106,7 @@ def observe(scene, robot):
 
 
 def lerobot_calibrates(scene, make, turned):
-    robot = make()
+    robot = patient(make())
     robot.connect(calibrate=False)
     moved = threading.Event()
 
@@ -120,14 +128,18 @@ def sinew_calibrates(scene, option, folder, turned):
     scene.middle()
     command = [os.environ["SINEW"], "calibrate", "--robot", option, "--port", scene.emulator.port, "--id", "emulated", "--latency-ms", "20"]
     environment = {**os.environ, "HF_LEROBOT_CALIBRATION": str(folder)}
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment, text=True)
-    print(file=process.stdin, flush=True)
-    time.sleep(1.5)
-    scene.sweep(turned)
-    print(file=process.stdin, flush=True)
-    time.sleep(0.2)
-    print(file=process.stdin, flush=True)
-    assert process.wait(20) == 0, "sinew calibrate failed"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, env=environment, text=True, **pipes)
+    for question, do in (("hold the arm", None), ("Move every joint", lambda: scene.sweep(turned)), ("in the middle", None)):
+        said = []
+        while question not in "".join(said[-1:]):
+            said.append(process.stderr.readline())
+            assert said[-1], "".join(said)
+        if do:
+            do()
+        print(file=process.stdin, flush=True)
+    rest = process.stderr.read()
+    assert process.wait(20) == 0, rest
     process = subprocess.run([*command, "--check"], env=environment, capture_output=True, text=True)
     assert process.returncode == 0, process.stdout + process.stderr
 
@@ -150,9 +162,10 @@ def case(name, robot_class, config_class, turned, mounting, folder):
             (Path(option) / "robot.toml").write_text(KOCH)
         sinew_calibrates(ours, option, folder / "ours", turned)
         builtins.input = never
-        robot = made(ours.emulator.port, folder / "ours" / "robots" / robot_class.name)()
+        robot = patient(made(ours.emulator.port, folder / "ours" / "robots" / robot_class.name)())
         robot.connect()
         assert robot.is_calibrated
+        robot.bus.disable_torque(num_retry=20)
         found = observe(ours, robot)
         robot.disconnect()
         worst = 0

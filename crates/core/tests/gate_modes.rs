@@ -149,6 +149,7 @@ fn impedance_is_bounded_in_all_that_it_says() {
         turn(&mut rig, 0.01, 0.0);
         assert_eq!(rig.gate.proposed().impedance(0), Some(expected), "{asked:?}");
     }
+    assert_eq!(Wanted::for_robot(&rig.robot).impedance, [most], "and so has one who only says where");
     rig.wanted.impedance = Vec::new();
     turn(&mut rig, 0.01, 0.0);
     assert_eq!(rig.gate.proposed().impedance(0), Some(most), "who says nothing of it has it held");

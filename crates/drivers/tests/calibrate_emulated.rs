@@ -86,6 +86,7 @@ fn calibrate(
 ) -> Result<Calibration, SetupError> {
     let mut calibrator = calibrator(bench, robot)?;
     calibrator.relax()?;
+    while !calibrator.rests()? {}
     let done = AtomicUsize::new(0);
     let ranges = std::thread::scope(|scope| {
         // Before the hand begins.

@@ -169,7 +169,13 @@ fn measure(calibrator: &mut Calibrator, answers: &Answers) -> anyhow::Result<Cal
 }
 
 fn sweep(calibrator: &mut Calibrator, answers: &Answers) -> anyhow::Result<Vec<Swept>> {
-    note!("{SWEEP} (not {})", if calibrator.turned().is_empty() { "wheels".to_owned() } else { calibrator.turned().join(", ") });
+    // What moves before it is asked to may have been at its end when nobody looked.
+    while !calibrator.rests()? {
+        std::thread::sleep(PAUSE);
+    }
+    let apart = calibrator.turned();
+    let except = if apart.is_empty() { String::new() } else { format!(" (not {}, which comes after that)", apart.join(", ")) };
+    note!("{SWEEP}{except}");
     let mut live = LiveText::new();
     while answers.newest(SWEEP)?.is_none() {
         calibrator.sample()?;

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sinew_core::{CalibrationKind, Clock, Part, PartKind, RobotDescription};
+use sinew_core::{CalibrationKind, Clock, Part, PartKind, RobotDescription, Timestamp};
 
 use super::sweep::LATEST;
 use super::{Chain, ChainMotor, Refusal, SetupError, Sweep, SweepJoint, Swept};
@@ -23,6 +23,8 @@ const LEAST_SHARE: f64 = 0.5;
 const PATIENCE: Duration = Duration::from_millis(800);
 /// How often a pose is read that somebody holds.
 const POSE_READINGS: usize = 5;
+/// How long joints rest before somebody is asked to move them.
+const REST: Duration = Duration::from_millis(200);
 /// What a hand that holds still and the encoder's noise do, in ticks.
 const STILL: i32 = 24;
 
@@ -42,6 +44,8 @@ pub struct Calibrator {
     /// What each motor's offset is now.
     offsets: Vec<i32>,
     sweep: Option<Sweep>,
+    /// Since when the joints have rested, and where.
+    rests: Option<(Timestamp, Vec<Option<i32>>)>,
 }
 
 /// What the description says a register is to hold, where it is not 0.
@@ -113,7 +117,7 @@ impl Calibrator {
         let mut chain = Chain::open(robot, ports, latency, clock)?.patient(PATIENCE);
         chain.meet()?;
         let swept = (0..chain.motors.len()).filter(|i| chain.motors[*i].calibration == CalibrationKind::Range).collect();
-        Ok(Self { chain, swept, offsets: Vec::new(), sweep: None })
+        Ok(Self { chain, swept, offsets: Vec::new(), sweep: None, rests: None })
     }
 
     pub fn chain(&self) -> &Chain {
@@ -179,6 +183,27 @@ impl Calibrator {
         };
         self.sweep = Some(Sweep::new(self.swept.iter().map(joint).collect()));
         Ok(())
+    }
+
+    /// Whether the joints rest, as after they have sunk: who asks somebody to move them before that can't know where they
+    /// have been. To be asked until they do.
+    ///
+    /// # Errors
+    /// When a port is lost.
+    pub fn rests(&mut self) -> Result<bool, SetupError> {
+        let positions = self.chain.positions(LATEST)?;
+        let now = self.chain.now();
+        let (since, places) = self.rests.get_or_insert_with(|| (now, positions.clone()));
+        let rests = |i: &usize| match (places[*i], positions[*i], i32::from(self.chain.motors[*i].table.resolution)) {
+            (Some(place), Some(position), turn) => ((position - place + turn / 2).rem_euclid(turn) - turn / 2).abs() <= STILL,
+            // It was not heard of yet.
+            (None, Some(_), _) => false,
+            (_, None, _) => true,
+        };
+        if !self.swept.iter().all(rests) {
+            (*since, *places) = (now, positions);
+        }
+        Ok(now.nanos_since(*since) >= i64::try_from(REST.as_nanos()).unwrap_or(i64::MAX))
     }
 
     /// Reads where the joints are; while somebody moves them, as often as the bus can.
