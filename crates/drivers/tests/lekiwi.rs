@@ -94,15 +94,20 @@ fn a_client_drives_the_robot_of_a_host_and_a_client_that_is_gone_does_not() {
 fn what_is_old_is_told_and_is_not_served_as_new() {
     let (robot, clock) = (lekiwi(), RealClock::new());
     let host = host(&robot, &clock, false);
+    // The client's own patience is that of the robot.
+    let mut quick = robot.clone();
+    (quick.feedback.max_age_ms, quick.feedback.fault_age_ms) = (150, 500);
     let playing = Playing::start(&host, robot.clone(), &clock, None);
-    let mut client = connect(&robot, &options(&host), &clock).unwrap();
+    let mut client = connect(&quick, &options(&host), &clock).unwrap();
     let mut observation = Observation::for_robot(&robot);
     let read = |client: &mut LeKiwiClient, observation: &mut Observation| {
         observation.age();
         client.finish_read(&tick(clock.as_ref(), 0, PERIOD), clock.now(), observation).unwrap();
     };
-    read(&mut client, &mut observation);
-    assert!(observation.state.readings().iter().all(|reading| reading.validity == Validity::Fresh));
+    until("all is fresh", || {
+        read(&mut client, &mut observation);
+        observation.state.readings().iter().all(|reading| reading.validity == Validity::Fresh)
+    });
     // The host goes on, and its robot's bus is mute: the client is told what is missing.
     playing.body.lock().unwrap().is_mute = true;
     std::thread::sleep(Duration::from_millis(60));
@@ -307,8 +312,7 @@ fn what_a_host_should_not_say_harms_nobody() {
 
 #[test]
 fn after_a_host_was_away_the_robot_is_told_first_to_rest() {
-    let (mut robot, clock) = (lekiwi(), RealClock::new());
-    (robot.feedback.max_age_ms, robot.feedback.fault_age_ms) = (3000, 9000);
+    let (robot, clock) = (lekiwi(), RealClock::new());
     let first = host(&robot, &clock, false);
     let playing = Playing::start(&first, robot.clone(), &clock, None);
     let client_options = options(&first);

@@ -118,7 +118,7 @@ fn meet(stream: &mut impl Read, kind: Kind) -> io::Result<Option<Vec<u8>>> {
         return Err(wrong("expected ZeroMQ without a security mechanism, found one"));
     }
     let (flags, body) = read_frame(stream, MOST_COMMAND)?;
-    let command = || Some(body.split_first()?.1.split_at_checked(usize::from(body[0]))?);
+    let command = || body.split_first()?.1.split_at_checked(usize::from(body[0]));
     let (name, mut properties) = command()
         .filter(|_| flags & COMMAND != 0)
         .ok_or_else(|| wrong("expected a command of ZeroMQ's hand-shake, found something else"))?;

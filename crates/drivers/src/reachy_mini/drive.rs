@@ -38,7 +38,8 @@ impl Robot for ReachyMini {
         Ok(())
     }
 
-    /// What is to hold does so by itself: the daemon goes on. Motors that are to lose their torque do so by a message.
+    /// What is to hold does so by itself: the daemon goes on. Motors that are to lose their torque do so by a message on the
+    /// connection that there is now; the watchdog has no part in one that is made later.
     #[cfg(unix)]
     fn lifeline(&mut self) -> Result<Lifeline, RobotError> {
         self.frames.clear();

@@ -13,13 +13,13 @@ use sinew_core::{
 };
 use sinew_drivers::{EncodeJpeg, LeKiwiHost};
 
-use super::{description, tick};
+use super::{description, patient, tick};
 use crate::common::RealClock;
 
 pub const PERIOD: Duration = Duration::from_millis(10);
 
 pub fn lekiwi() -> RobotDescription {
-    description(include_str!("../../../core/tests/robots/lekiwi.toml"))
+    patient(description(include_str!("../../../core/tests/robots/lekiwi.toml")))
 }
 
 pub fn with_camera(width: u32, height: u32) -> RobotDescription {
