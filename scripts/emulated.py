@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+import tty
 from pathlib import Path
 
 ARM = ["shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper"]
@@ -38,7 +39,7 @@ def wilson(successes, trials, z=1.959964):
 
 def fifo(priority):
     """For a child that is to run before all ordinary programs; `None` for one that is not."""
-    return priority and (lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority)))
+    return (lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))) if priority else None
 
 
 def end(process, patience=5):
@@ -252,7 +253,9 @@ def wait_for(what, patience, every=0.01):
 
 
 class Floor:
-    """A process that sleeps to absolute deadlines, and how late it wakes: what this machine costs everybody."""
+    """A process that sleeps to absolute deadlines, and how late it wakes; and sends bytes through a bare pseudo-terminal, and
+    how long they take: what this machine costs everybody. The kernel hands a terminal's bytes over in a worker of ordinary
+    priority, for which reading and polling wait, also where nobody wants to."""
 
     def __init__(self, hz=60, realtime=False):
         command = [sys.executable, __file__, "floor", str(hz)]
@@ -272,28 +275,50 @@ class Floor:
                 self.process.communicate()
 
 
+def figures_ms(seconds):
+    ms = [value * 1e3 for value in seconds]
+    names = [("p50_ms", 0.5), ("p99_ms", 0.99), ("p999_ms", 0.999)]
+    return {"count": len(ms), "max_ms": max(ms, default=0.0)} | {name: percentile(ms, share) or 0.0 for name, share in names}
+
+
 def floor(hz):
     is_over = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), is_over.set()), daemon=True).start()
-    late_ms, due = [], time.monotonic()
+    late, through = [], []
+
+    def echo():
+        one, other = os.openpty()
+        tty.setraw(other)
+        while not is_over.is_set():
+            time.sleep(1 / hz)
+            begin = time.monotonic()
+            os.write(one, b"x")
+            os.read(other, 1)
+            through.append(time.monotonic() - begin)
+
+    threading.Thread(target=echo, daemon=True).start()
+    due = time.monotonic()
     while not is_over.is_set():
         due += 1 / hz
         time.sleep(max(0.0, due - time.monotonic()))
-        late = time.monotonic() - due
-        late_ms.append(late * 1e3)
+        late.append(time.monotonic() - due)
         # As a loop does that skips the ticks it has missed.
-        due += math.floor(late * hz) / hz
-    figures = {"count": len(late_ms), "hz": hz, "max_ms": max(late_ms, default=0.0)}
-    figures |= {name: percentile(late_ms, share) or 0.0 for name, share in [("p50_ms", 0.5), ("p99_ms", 0.99), ("p999_ms", 0.999)]}
-    print(json.dumps(figures))
+        due += math.floor(late[-1] * hz) / hz
+    print(json.dumps(figures_ms(late) | {"hz": hz, "terminal": figures_ms(through)}))
 
 
 def say_floor(figures):
+    words = lambda of: f"{of['p50_ms']:.2f} ms at the median, {of['p99_ms']:.2f} p99, {of['p999_ms']:.2f} p99.9, {of['max_ms']:.2f} at worst ({of['count']} times)"
     print(
-        f"floor: a thread that sleeps to absolute deadlines at {figures['hz']:g} Hz woke {figures['p50_ms']:.2f} ms late at the median, "
-        f"{figures['p99_ms']:.2f} p99, {figures['p999_ms']:.2f} p99.9, {figures['max_ms']:.2f} at worst ({figures['count']} times); "
-        f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors. Other programs' work is in all times here."
+        f"floor: a thread that sleeps to absolute deadlines at {figures['hz']:g} Hz woke late by {words(figures)}; a byte took through a bare "
+        f"pseudo-terminal {words(figures['terminal'])}; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors. "
+        "What other programs did meanwhile is in all times here."
     )
+
+
+def slack_s(figures):
+    """What the machine may have added to a time that has something to do with a terminal."""
+    return (figures["max_ms"] + figures["terminal"]["max_ms"]) / 1e3
 
 
 def table(rows):
