@@ -47,7 +47,7 @@ fn a_healthy_arm_is_connected_by_a_few_questions() {
     let tick = Loop::new(&follows).tick(&follows);
     arm.begin_read(&tick).unwrap();
     arm.finish_read(&tick, tick.due + PERIOD, &mut observation).unwrap();
-    leader.action(&tick, &observation, &mut [0.0; 6]).unwrap();
+    assert!((0..5).any(|_| leader.action(&tick, &observation, &mut [0.0; 6]).is_ok()));
     println!("both: connected after {connected:?}, first tick read after {:?}", begin.elapsed());
     println!("follower: {:?} with {} requests", arm.report().took, arm.report().requests);
     assert!(begin.elapsed() < Duration::from_millis(300));

@@ -96,7 +96,10 @@ pub fn connect_all(benches: &[(&str, &Bench)], robot: &RobotDescription) -> Resu
     let port = |bench: &Bench| PortAddress::Path(bench.emulator.port().to_str().unwrap().to_owned());
     let ports = benches.iter().map(|(bus, bench)| ((*bus).to_owned(), port(bench))).collect();
     let options = ArmOptions { writes_calibration: true, latency: Duration::from_millis(5), ..ArmOptions::new(robot, ports) };
-    SerialArm::connect(Arc::new(robot.clone()), &options, &calibration_of(robot), benches[0].1.clock.clone())
+    // A machine that is busy stands still for longer than a robot may be silent.
+    let mut patient = robot.clone();
+    patient.feedback.fault_age_ms = 5000;
+    SerialArm::connect(Arc::new(patient), &options, &calibration_of(robot), benches[0].1.clock.clone())
 }
 
 /// `robot` as one that is moved by hand.
