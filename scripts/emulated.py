@@ -64,8 +64,10 @@ class Bench:
 
     MOTORS, PROGRAMS = 85, 70
 
-    def __init__(self, sinew, realtime=False):
+    def __init__(self, sinew, realtime=False, first=None):
+        """`first` is done by each program instead, before it begins."""
         self.sinew, self.realtime = str(sinew), realtime
+        self.first = first or fifo(realtime and self.PROGRAMS)
         self.folder = Path(tempfile.mkdtemp(prefix="sinew-buses-"))
         self.environment = {**os.environ, "HF_LEROBOT_CALIBRATION": str(self.folder / "calibration"), "HF_HUB_OFFLINE": "1"}
         self.processes = []
@@ -96,8 +98,7 @@ class Bench:
     def start(self, command, name):
         """A process with its outputs in files: `name`.out and `name`.err."""
         out, err = open(self.folder / f"{name}.out", "w"), open(self.folder / f"{name}.err", "w")
-        first = fifo(self.realtime and self.PROGRAMS)
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=self.environment, preexec_fn=first)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=self.environment, preexec_fn=self.first)
         process.began = time.monotonic()
         process.name = name
         self.processes.append(process)
@@ -147,13 +148,19 @@ class Emulator:
         except queue.Empty:
             line = None
         if line is None or line.startswith("error"):
-            self.err.seek(0)
-            raise RuntimeError(f"the emulator at {self.link}: {line or 'says nothing'}\n{self.err.read()}")
+            self.fail(line or "says nothing")
         return line
+
+    def fail(self, what):
+        self.err.seek(0)
+        raise RuntimeError(f"the emulator at {self.link}: {what}; exit code {self.process.poll()}; {self.err.read()}")
 
     def ask(self, *words):
         with self.lock:
-            print(*words, file=self.process.stdin, flush=True)
+            try:
+                print(*words, file=self.process.stdin, flush=True)
+            except BrokenPipeError:
+                self.fail("is gone")
             return self.answer(20)
 
     def value(self, motor, register):
@@ -192,6 +199,12 @@ class Emulator:
                 file.close()
 
 
+def number(data):
+    """What a register holds: the highest bit of two bytes is the sign."""
+    value = int.from_bytes(bytes(data), "little")
+    return -(value & 0x7FFF) if len(data) == 2 and value & 0x8000 else value
+
+
 def writes(entries, address):
     """Of a register of one or two bytes: when, which motor, what, in order."""
     found = []
@@ -206,7 +219,7 @@ def writes(entries, address):
         for motor, start, data in parts:
             if start <= address and address + width <= start + len(data):
                 at = address - start
-                found.append((entry["at"], motor, int.from_bytes(bytes(data[at : at + width]), "little")))
+                found.append((entry["at"], motor, number(data[at : at + width])))
     return found
 
 
@@ -222,7 +235,7 @@ def said_positions(entries, motor=None):
         if entry["asked"] in ("read", "sync_read") and entry["address"] == POSITION and entry["len"] >= 2:
             for said in entry["said"]:
                 if len(said["data"]) >= 2 and (motor is None or said["id"] == motor):
-                    found.append((entry["at"], said["id"], int.from_bytes(bytes(said["data"][:2]), "little")))
+                    found.append((entry["at"], said["id"], number(said["data"][:2])))
     return found
 
 
