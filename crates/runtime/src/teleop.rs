@@ -9,8 +9,8 @@ use sinew_core::{
     Clock, Observation, Pixels, Retarget, RobotDescription, TeleopStatus, Teleoperator, TeleoperatorError, Tick, Timestamp, Wanted,
 };
 
-use crate::Fault;
 use crate::beside::Beside;
+use crate::{Fault, Realtime, RealtimeRequest};
 
 /// An action older than this is no action: the robot comes to rest.
 const SILENT: Duration = Duration::from_millis(500);
@@ -56,11 +56,22 @@ impl TeleopThread {
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn spawn(
+    pub fn spawn(teleoperator: Box<dyn Teleoperator>, retarget: impl Retarget + 'static, robot: &RobotDescription) -> io::Result<Self> {
+        Self::spawn_first(teleoperator, retarget, robot, None)
+    }
+
+    /// The same, for a teleoperator that is a device with a clock of its own: its thread asks for SCHED_FIFO at `priority`,
+    /// below which the control thread should not be. What is refused is logged.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn spawn_first(
         mut teleoperator: Box<dyn Teleoperator>,
         mut retarget: impl Retarget + 'static,
         robot: &RobotDescription,
+        priority: Option<u8>,
     ) -> io::Result<Self> {
+        let mut request = priority.map(|priority| RealtimeRequest { priority: Some(priority), ..RealtimeRequest::default() });
         let mut action = vec![0.0; retarget.action_width()];
         // Kept here, so that whoever asks next is not the last to have it, and frees nothing.
         let nothing = Pixels::default();
@@ -76,6 +87,11 @@ impl TeleopThread {
             panic: None,
         };
         let beside = Beside::spawn("teleoperator", job, move |job| {
+            if let Some(realtime) = request.take().map(|request| Realtime::ask(&request))
+                && !realtime.is_granted()
+            {
+                tracing::warn!("the teleoperator's thread: {realtime}");
+            }
             let answered = catch_unwind(AssertUnwindSafe(|| {
                 if job.reset {
                     teleoperator.reset(&job.observation)?;

@@ -8,8 +8,8 @@ use sinew_core::{Clock, Timestamp};
 use sinew_drivers::{ArmOptions, Calibration, SerialMonitor};
 use sinew_runtime::{Histogram, MonotonicClock, StopFlag};
 
-use crate::arm::{Arm, calibrations};
 use crate::args::ArmArgs;
+use crate::arm::{Arm, calibrations};
 use crate::buses::{BusReport, in_words, number};
 use crate::live::LiveText;
 use crate::text::say;
@@ -47,7 +47,8 @@ pub fn run(args: &Watching<'_>) -> anyhow::Result<Done> {
         live.show(|| table(&health));
         due = due + period;
         let late_ns = clock.now().nanos_since(due);
-        let behind = u32::try_from(late_ns.max(0).unsigned_abs() / u64::try_from(period.as_nanos()).unwrap_or(u64::MAX).max(1)).unwrap_or(u32::MAX);
+        let behind =
+            u32::try_from(late_ns.max(0).unsigned_abs() / u64::try_from(period.as_nanos()).unwrap_or(u64::MAX).max(1)).unwrap_or(u32::MAX);
         (due, missed) = (due + period * behind, missed + u64::from(behind));
         clock.sleep_until(due);
     }

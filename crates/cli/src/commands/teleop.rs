@@ -37,7 +37,10 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
     let (leader, leader_id) = followed.map_err(|_panic| anyhow::anyhow!("connecting {}: its thread panicked", args.teleop))??;
     let (leader_title, leader_health) = (leader.description().title.clone(), leader.health());
     let robot = sinew_core::Robot::description(&follower.robot).clone();
-    let mut human = TeleopThread::spawn(Box::new(leader), retarget, &robot).context("starting the leader arm's thread")?;
+    // Its bus is served like the robot's, just behind it.
+    let priority = args.realtime.request().priority.map(|priority| priority.saturating_sub(1).max(1));
+    let human = TeleopThread::spawn_first(Box::new(leader), retarget, &robot, priority);
+    let mut human = human.context("starting the leader arm's thread")?;
 
     let config = SessionConfig { return_to_rest: ReturnToRest::Never, realtime: args.realtime.request(), ..SessionConfig::default() };
     let mut session = Session::new(config, clock, stop.clone());
