@@ -38,6 +38,7 @@ pub struct CableCheck {
     pub retries: u64,
 }
 
+/// What all motors and buses of a robot say.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CalibrationCheck {
     pub motors: Vec<MotorCheck>,

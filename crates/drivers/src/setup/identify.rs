@@ -96,7 +96,17 @@ impl Identifier {
             };
             let mut bus = SerialBus::open(options, Arc::clone(&self.clock)).map_err(|source| failed(motor, source))?;
             let mut found = Vec::new();
-            for id in ids(motor.table) {
+            // All once, and again where any answers, as one that is overheard would be mistaken for none; where none does,
+            // those again that a motor most likely has.
+            let likely = [1, motor.id, 1, motor.id];
+            let (all, count) = (ids(motor.table), usize::from(*ids(motor.table).end()) + 1);
+            for (turn, id) in all.clone().chain(likely).chain(all).enumerate() {
+                if found.contains(&id) || turn >= count && turn < count + likely.len() && !found.is_empty() {
+                    continue;
+                }
+                if turn >= count + likely.len() && found.is_empty() {
+                    break;
+                }
                 let deadline = self.clock.now() + GLANCE + self.latency;
                 let noise = |bus: &SerialBus| bus.counts().garbage_bytes + bus.counts().foreign_packets;
                 let before = noise(&bus);
@@ -110,6 +120,7 @@ impl Identifier {
                 }
             }
             if !found.is_empty() {
+                found.sort_unstable();
                 return Ok(Some((baud, found)));
             }
         }

@@ -157,7 +157,7 @@ struct Track {
 #[derive(Clone, Debug)]
 pub struct Sweep {
     tracks: Vec<Track>,
-    /// For each pair the farthest that their ways since the start were apart, and when both were seen last.
+    /// For each pair the farthest that their ways since the start were apart.
     apart: Vec<(usize, usize, i32)>,
 }
 
