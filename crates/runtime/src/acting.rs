@@ -1,6 +1,6 @@
 //! Who acts, and hand-overs from one to another without a jump.
 
-use sinew_core::{Actor, Observation, Tick, Wanted};
+use sinew_core::{Actor, Clock, Observation, Tick, Wanted};
 
 use crate::asking::{Asking, Choice};
 use crate::control::{Moment, Shared};
@@ -15,6 +15,8 @@ pub(crate) struct Acting<'a> {
     operator: &'a Operator,
     actor: Actor,
     hand_over: HandOver,
+    /// Nobody has led the robot lately: whoever does so again takes over anew.
+    is_left_alone: bool,
 }
 
 impl<'a> Acting<'a> {
@@ -23,7 +25,7 @@ impl<'a> Acting<'a> {
         let actor = if policy.is_some() { Actor::Policy } else { Actor::Human };
         let mut hand_over = HandOver::new(shared, positions);
         hand_over.begin(true);
-        let mut acting = Self { policy, human, operator: shared.operator, actor, hand_over };
+        let mut acting = Self { policy, human, operator: shared.operator, actor, hand_over, is_left_alone: false };
         if let (Actor::Human, Some(human)) = (actor, &mut acting.human) {
             human.begin();
         }
@@ -61,10 +63,16 @@ impl<'a> Acting<'a> {
         if self.actor == Actor::Policy { policy.looks_at(tick) } else { Ok(false) }
     }
 
+    /// The robot was led by nobody for a while.
+    pub(crate) fn leave_alone(&mut self) {
+        self.is_left_alone = true;
+    }
+
     /// Asks a human who acts for the next action; `sent` is what the robot was commanded last.
-    pub(crate) fn ask_human(&mut self, tick: &Tick, observation: &Observation, sent: &[f64]) {
-        if let (Actor::Human, Some(human)) = (self.actor, &mut self.human) {
-            human.ask(tick, observation, sent);
+    pub(crate) fn ask_human(&mut self, tick: &Tick, clock: &dyn Clock, observation: &Observation, sent: &[f64]) -> Result<(), Fault> {
+        match (self.actor, &mut self.human) {
+            (Actor::Human, Some(human)) => human.ask(tick, clock, observation, sent),
+            _ => Ok(()),
         }
     }
 
@@ -87,12 +95,18 @@ impl<'a> Acting<'a> {
                 // With a policy beside, that he is done is for the operator to see.
                 Heard::Done if policy.is_none() => Choice::Last,
                 Heard::Active | Heard::Done => Choice::Wanted,
-                Heard::Silent => Choice::Held,
+                Heard::Silent => {
+                    self.is_left_alone = true;
+                    Choice::Held
+                }
             },
             _ => Choice::Held,
         };
         match choice {
             Choice::Wanted | Choice::Last => {
+                if std::mem::take(&mut self.is_left_alone) {
+                    self.hand_over.begin(true);
+                }
                 self.hand_over.smooth(commanded, &mut wanted.goals);
                 Ok(choice)
             }

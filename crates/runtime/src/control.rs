@@ -355,14 +355,14 @@ impl<'a> Control<'a> {
         let wants_images = now.is_first && (looks || self.frames.is_watched() || !in_step);
         let tick = self.tick_of(turn.index, turn.due, wants_images);
         if !in_step && !done {
-            self.acting.ask_human(&tick, &self.frames.current.observation, armed.commanded());
+            self.acting.ask_human(&tick, clock, &self.frames.current.observation, armed.commanded())?;
         }
         let mut failed = self.read(armed, &tick, now.tick)?;
         if wants_images {
             self.see(cameras, &tick, now.tick)?;
         }
         if in_step && !done {
-            self.acting.ask_human(&tick, &self.frames.current.observation, armed.commanded());
+            self.acting.ask_human(&tick, clock, &self.frames.current.observation, armed.commanded())?;
         }
         self.mark(0);
 
@@ -456,7 +456,11 @@ impl<'a> Control<'a> {
         let is_the_lease = error.is_none() && self.shared.lease.state() != LeaseState::Held;
         let now = self.shared.clock.now();
         let since = *self.failing_since.get_or_insert(now);
-        if is_the_lease || armed.is_away() || now.nanos_since(since) as f64 * 1e-9 <= self.shared.config.transient_s {
+        if armed.is_away() {
+            self.acting.leave_alone();
+            return Ok((true, driven.interventions));
+        }
+        if is_the_lease || now.nanos_since(since) as f64 * 1e-9 <= self.shared.config.transient_s {
             return Ok((true, driven.interventions));
         }
         let unreached = || RobotError::transient("commanding the robot", "some of its motors were not reached");

@@ -97,7 +97,7 @@ impl Control<'_> {
                     if stop.is_requested() {
                         return Ok(false);
                     }
-                    human.ask(&tick, &self.frames.current.observation, &self.motion);
+                    human.ask(&tick, clock, &self.frames.current.observation, &self.motion)?;
                     clock.sleep_until(clock.now() + Duration::from_millis(2));
                 }
             }

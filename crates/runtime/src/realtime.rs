@@ -50,6 +50,14 @@ impl Realtime {
         Self { asked }
     }
 
+    /// The same for a thread that nobody asks what it was granted: what was refused is logged.
+    pub(crate) fn ask_for(thread: &'static str, request: &RealtimeRequest) {
+        let realtime = Self::ask(request);
+        if !realtime.is_granted() {
+            tracing::warn!("the {thread}'s thread: {realtime}");
+        }
+    }
+
     pub fn is_granted(&self) -> bool {
         self.asked.iter().all(|asked| asked.refused.is_none())
     }

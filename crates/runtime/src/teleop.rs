@@ -14,7 +14,7 @@ use crate::{Fault, Realtime, RealtimeRequest};
 
 /// An action older than this is no action: the robot comes to rest.
 const SILENT: Duration = Duration::from_millis(500);
-/// A teleoperator that says nothing for so long ends the episode.
+/// A teleoperator that says nothing for so long ends the episode, where nobody says otherwise.
 const LOST: Duration = Duration::from_secs(3);
 
 /// A question and, on its way back, its answer.
@@ -41,6 +41,7 @@ pub struct TeleopThread {
     /// What it answered last is of the time before it took over.
     is_stale: bool,
     resets: bool,
+    lost_after: Duration,
 }
 
 /// What a teleoperator has for a turn.
@@ -87,10 +88,8 @@ impl TeleopThread {
             panic: None,
         };
         let beside = Beside::spawn("teleoperator", job, move |job| {
-            if let Some(realtime) = request.take().map(|request| Realtime::ask(&request))
-                && !realtime.is_granted()
-            {
-                tracing::warn!("the teleoperator's thread: {realtime}");
+            if let Some(request) = request.take() {
+                Realtime::ask_for("teleoperator", &request);
             }
             let answered = catch_unwind(AssertUnwindSafe(|| {
                 if job.reset {
@@ -116,7 +115,13 @@ impl TeleopThread {
                 }
             }
         })?;
-        Ok(Self { beside, newest: None, wanted: Wanted::for_robot(robot), heard_at: None, is_stale: false, resets: true })
+        Ok(Self { beside, newest: None, wanted: Wanted::for_robot(robot), heard_at: None, is_stale: false, resets: true, lost_after: LOST })
+    }
+
+    /// The episode ends when it has said nothing for `lost_after`; meanwhile the robot is at rest.
+    #[must_use]
+    pub fn patient(self, lost_after: Duration) -> Self {
+        Self { lost_after, ..self }
     }
 
     /// It takes over: what it said before is forgotten.
@@ -126,13 +131,42 @@ impl TeleopThread {
     }
 
     /// Asks for the next action, unless it still works on the one before.
-    pub(crate) fn ask(&mut self, tick: &Tick, observation: &Observation, sent: &[f64]) {
-        let Some(job) = self.beside.job() else { return };
+    pub(crate) fn ask(&mut self, tick: &Tick, clock: &dyn Clock, observation: &Observation, sent: &[f64]) -> Result<(), Fault> {
+        // What it has said since the last turn is taken first, or it would be asked at every other one.
+        if clock.runs_by_itself() {
+            self.listen(observation.tick, clock.now(), false)?;
+        }
+        let Some(job) = self.beside.job() else { return Ok(()) };
         job.tick = *tick;
         job.reset = std::mem::take(&mut self.resets);
         job.observation.copy_from(observation);
         job.sent.copy_from_slice(sent);
         self.beside.ask();
+        Ok(())
+    }
+
+    /// Takes what it has said, or waits until it says something; whether it is gone instead.
+    fn listen(&mut self, tick: u64, now: Timestamp, waits: bool) -> Result<bool, Fault> {
+        let was_waiting = self.beside.is_waiting();
+        let Some(job) = (if waits { self.beside.wait(|| true) } else { self.beside.poll() }) else { return Ok(waits && was_waiting) };
+        if let Some(fault) = job.panic.take() {
+            return Err(fault);
+        }
+        let is_stale = std::mem::take(&mut self.is_stale);
+        // One that could not begin anew is told so once more.
+        self.resets |= job.reset && !is_stale;
+        match std::mem::replace(&mut job.answer, Ok(TeleopStatus::Active)) {
+            _ if is_stale => {}
+            Ok(status) => {
+                self.wanted.goals.copy_from_slice(&job.wanted.goals);
+                self.wanted.impedance.clone_from(&job.wanted.impedance);
+                self.wanted.time = now;
+                (self.newest, self.heard_at) = (Some(status), Some(now));
+            }
+            Err(TeleoperatorError::Transient { .. }) => {}
+            Err(source) => return Err(Fault::Teleoperator { tick, source }),
+        }
+        Ok(false)
     }
 
     /// Whether it has said anything since it took over; its action goes to `wanted`.
@@ -144,30 +178,9 @@ impl TeleopThread {
     /// Its newest action, in `wanted`. On a clock that doesn't run by itself it is waited for.
     pub(crate) fn newest(&mut self, tick: u64, clock: &dyn Clock, wanted: &mut Wanted) -> Result<Heard, Fault> {
         let now = clock.now();
-        let was_waiting = self.beside.is_waiting();
-        let job = if clock.runs_by_itself() { self.beside.poll() } else { self.beside.wait(|| true) };
-        let is_gone = job.is_none() && was_waiting && !clock.runs_by_itself();
-        if let Some(job) = job {
-            if let Some(fault) = job.panic.take() {
-                return Err(fault);
-            }
-            let is_stale = std::mem::take(&mut self.is_stale);
-            // One that could not begin anew is told so once more.
-            self.resets |= job.reset && !is_stale;
-            match std::mem::replace(&mut job.answer, Ok(TeleopStatus::Active)) {
-                _ if is_stale => {}
-                Ok(status) => {
-                    self.wanted.goals.copy_from_slice(&job.wanted.goals);
-                    self.wanted.impedance.clone_from(&job.wanted.impedance);
-                    self.wanted.time = now;
-                    (self.newest, self.heard_at) = (Some(status), Some(now));
-                }
-                Err(TeleoperatorError::Transient { .. }) => {}
-                Err(source) => return Err(Fault::Teleoperator { tick, source }),
-            }
-        }
+        let is_gone = self.listen(tick, now, !clock.runs_by_itself())?;
         let silent_ns = now.nanos_since(*self.heard_at.get_or_insert(now));
-        if silent_ns > LOST.as_nanos() as i64 || is_gone {
+        if silent_ns > self.lost_after.as_nanos() as i64 || is_gone {
             return Err(Fault::Silent { tick, silent_s: silent_ns as f64 * 1e-9 });
         }
         wanted.goals.copy_from_slice(&self.wanted.goals);

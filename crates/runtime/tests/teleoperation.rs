@@ -5,9 +5,11 @@
 mod common;
 
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 
 use common::{Arm, Leader, PERIOD, Scene, Tape, VELOCITY, run};
-use sinew_runtime::{EpisodeOutcome, SessionConfig, Source};
+use sinew_core::{Brief, TeleoperatorError};
+use sinew_runtime::{EpisodeOutcome, Fault, SessionConfig, Source};
 
 #[test]
 fn a_teleoperator_that_is_done_gives_the_scene_time_to_settle() {
@@ -55,4 +57,37 @@ fn a_teleoperator_far_from_the_arm_is_come_to_slowly_and_then_followed() {
     // 1 rad at 0.8 rad/s.
     assert_eq!(wanted.last(), Some(&(1.1 + 0.001 * 99.0)));
     assert!(wanted[60] < 1.1 + 0.001 * 59.0 && (wanted[66] - (1.1 + 0.001 * 65.0)).abs() < 1e-9, "{wanted:?}");
+}
+
+#[test]
+fn a_teleoperator_that_comes_back_elsewhere_is_come_to_slowly_too() {
+    let (mut arm, mut tape) = (Arm::new(), Tape::default());
+    // Silent for a second, in which somebody moves it on by 1 rad.
+    let mut leader = Leader::new(|tick| if tick < 40 { [0.1, -0.2] } else { [1.1, -0.2] });
+    let silent = (20u64..20 + (1.0 / PERIOD.as_secs_f64()) as u64).collect::<Vec<_>>();
+    let last = *silent.last().unwrap() as usize;
+    leader.on_action = Box::new(move |call| {
+        let what = Brief::of("its cable is out");
+        if silent.contains(&call) { Err(TeleoperatorError::Transient { doing: "reading the leader", what }) } else { Ok(()) }
+    });
+    let mut leader = leader.thread();
+    let config = SessionConfig::default();
+    let report = run(&config, &mut arm, &mut Scene::lasting(220), Source::Teleoperator(&mut leader), &mut [&mut tape]);
+    assert!(report.faults.is_empty(), "{:?}", report.faults);
+    let wanted: Vec<f64> = tape.frames.iter().map(|frame| frame.wanted[0]).collect();
+    let stride = config.rest_velocity_per_s * PERIOD.as_secs_f64() + 1e-9;
+    assert!(wanted.windows(2).all(|pair| pair[1] - pair[0] < stride), "{wanted:?}");
+    assert_eq!(wanted[last], 0.1, "it holds meanwhile");
+    assert_eq!(wanted.last(), Some(&1.1));
+
+    // Who says nothing for longer than he is waited for ends it.
+    let mut gone = Leader::new(|_| [0.1, -0.2]);
+    gone.on_action = Box::new(|call| {
+        let what = Brief::of("its cable is out");
+        if call > 20 { Err(TeleoperatorError::Transient { doing: "reading the leader", what }) } else { Ok(()) }
+    });
+    let mut gone = gone.thread().patient(Duration::from_secs(5));
+    let report = run(&config, &mut arm, &mut Scene::lasting(1000), Source::Teleoperator(&mut gone), &mut []);
+    let ticks = 21 + (5.0 / PERIOD.as_secs_f64()) as u64;
+    assert!(matches!(report.faults[..], [Fault::Silent { .. }]) && report.ticks.abs_diff(ticks) <= 2, "{report:?}");
 }

@@ -9,12 +9,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use sinew_core::{Lease, LeaseError, LeaseState, Lifeline, LifelinePort};
+use sinew_core::{Lease, LeaseError, LeaseState, Lifeline, LifelineCheck, LifelinePort};
 
 use super::guard::{WatchError, Watched, attend};
 use super::heartbeat::Watchdog;
 use super::wire::{Inbox, Message, Received, WireError};
-use super::{LEASE, write_lifeline};
+use super::{LEASE, check_lifeline, write_lifeline};
 use crate::{StopFlag, StopLevel};
 
 const LONG: Duration = Duration::from_secs(10);
@@ -194,7 +194,7 @@ fn a_lifeline_that_is_too_large_is_refused() {
         (vec![port(frames(1, 1025)).0], "at most 1024 bytes of a packet, found 1025"),
         (vec![gap(Duration::from_secs(1))], "at most 20000 microseconds between two packets, found 1000000"),
         (vec![LifelinePort { name: "x".repeat(256), ..port(vec![]).0 }], "at most 255 bytes of a port's name, found 256"),
-        (vec![port(frames(64, 1024)).0], "at most 65536 bytes in all, found 65674"),
+        (vec![port(frames(64, 1024)).0], "at most 65536 bytes in all, found 65675"),
     ];
     for (ports, expected) in cases {
         let error = watchdog.arm(Lifeline { ports }).unwrap_err();
@@ -383,4 +383,35 @@ proptest! {
         }
         read(&bytes);
     }
+}
+
+#[test]
+fn motors_that_are_to_hold_are_asked_until_they_answer() {
+    let check = |motor: u8| LifelineCheck { packet: vec![0xff, motor], answer: vec![0xaa, motor, 1] };
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    // What nobody asked for lies there already.
+    theirs.write_all(&[0xaa, 2, 1, 7]).unwrap();
+    let ports = vec![LifelinePort { checks: vec![check(1), check(2), check(3)], ..port(vec![]).0 }];
+    let lifeline =
+        Lifeline { ports: ports.into_iter().map(|port| LifelinePort { descriptor: ours.try_clone().unwrap().into(), ..port }).collect() };
+    let motors = thread::spawn(move || {
+        let (mut asked, mut packet) = ([0; 4], [0; 2]);
+        while theirs.read_exact(&mut packet).is_ok() {
+            let motor = usize::from(packet[1]);
+            asked[motor] += 1;
+            // The first hears the second question only, the second has no torque, the third answers at once.
+            match (motor, asked[motor]) {
+                (1, 2) => theirs.write_all(&[0x55, 0xaa, 1, 1, 9]).unwrap(),
+                (2, _) => theirs.write_all(&[0xaa, 2, 0]).unwrap(),
+                (3, _) => theirs.write_all(&[0xaa, 3, 1]).unwrap(),
+                _ => {}
+            }
+        }
+        asked
+    });
+    // As the safe action leaves it.
+    write_lifeline(&lifeline).unwrap();
+    assert_eq!(check_lifeline(&lifeline), (2, 3));
+    drop((lifeline, ours));
+    assert_eq!(motors.join().unwrap(), [0, 2, 3, 1]);
 }
