@@ -109,15 +109,11 @@ impl Entry {
             }
             Asked::Unknown(code) => ("unknown", format!(r#","code":{code}"#)),
         };
-        let said = |said: &Said| format!(r#"{{"id":{},"error":{},"data":{:?},"is_whole":{}}}"#, said.id, said.error, said.data, said.is_whole);
+        let said =
+            |said: &Said| format!(r#"{{"id":{},"error":{},"data":{:?},"is_whole":{}}}"#, said.id, said.error, said.data, said.is_whole);
         let said: Vec<String> = self.said.iter().map(said).collect();
         let at_s = self.at.saturating_duration_since(begun).as_secs_f64();
-        format!(
-            r#"{{"at_s":{at_s:.6},"id":{},"asked":"{what}"{rest},"is_heard":{},"said":[{}]}}"#,
-            self.id,
-            self.is_heard,
-            said.join(",")
-        )
+        format!(r#"{{"at_s":{at_s:.6},"id":{},"asked":"{what}"{rest},"is_heard":{},"said":[{}]}}"#, self.id, self.is_heard, said.join(","))
     }
 
     /// What it writes into a register: of each motor that it names (254 for all) the value.
