@@ -185,19 +185,20 @@ def unplugged(args, check):
         until = follower.positions()
         follower.ask("replug")
         at = time.monotonic()
-        # Where the arm goes meanwhile, looked at as often as can be.
-        seen = [(time.monotonic(), until)]
+        # Where the arm goes meanwhile, looked at as often as can be; a look that took long says nothing of speeds.
+        seen = [(at, until)]
         while time.monotonic() < at + 3:
-            seen.append((time.monotonic(), follower.positions()))
+            begin, positions = time.monotonic(), follower.positions()
+            if time.monotonic() - begin < 0.003 and begin - seen[-1][0] > 0.03:
+                seen.append((begin, positions))
             time.sleep(0.004)
         later = [when for when in goal_ticks(follower.log()) if when > at]
         limit = BACK_S + args.slack()
         check(bool(later) and later[0] - at <= limit, f"unplugged for 3 s, goals go on {(later[0] - at) * 1e3:.0f} ms after it is back" if later
               else f"unplugged for 3 s, no goals after it is back: {reason(bench, process)}")
         drift = max(abs(a - b) for a, b in zip(before, until))
-        fastest = max(
-            (max(abs(a - b) for a, b in zip(now, was)) / (when - then) for (then, was), (when, now) in zip(seen, seen[3:]) if when > then), default=0
-        ) * 360 / 4096
+        speed = lambda one, other: max(abs(a - b) for a, b in zip(one[1], other[1])) / (other[0] - one[0])
+        fastest = max((speed(one, other) for one, other in zip(seen, seen[1:])), default=0) * 360 / 4096
         first = {}
         for when, motor, goal in writes(follower.entries, GOAL):
             if when > at:

@@ -81,6 +81,14 @@ def lerobot_connects(follower, leader, count):
                 arm.bus.port_handler.closePort()
 
 
+def lerobot_waits(follower, leader, seconds):
+    """As a program that loads a policy, or asks its user, after it has connected the robot."""
+    robot, _ = lerobot_arms(follower, leader)
+    robot.connect()
+    time.sleep(seconds)
+    robot.disconnect()
+
+
 def lerobot_teleop(follower, leader, seconds, readings):
     from lerobot.processor import make_default_processors
     from lerobot.scripts.lerobot_teleoperate import teleop_loop
@@ -130,6 +138,9 @@ class LeRobot:
         readings = bench.folder / "readings.json"
         return bench.start([sys.executable, __file__, "--as-lerobot", "teleop", bench.folder, str(seconds), readings], "lerobot")
 
+    def waits(self, bench):
+        return bench.start([sys.executable, __file__, "--as-lerobot", "waits", bench.folder, "1"], "lerobot")
+
     def errors(self, bench, process):
         report = bench.report(process)
         if report is None:
@@ -175,6 +186,10 @@ class Sinew:
 
     def teleop(self, bench, seconds, *more):
         return bench.teleop("--fps", HZ, "--seconds", seconds, *more)
+
+    def waits(self, bench):
+        # It has no torque while it does nothing.
+        return self.teleop(bench, 1)
 
     def errors(self, bench, process):
         said = [line for line in bench.said(process)[1].splitlines() if line.startswith("error")]
@@ -294,14 +309,14 @@ def bare_packet(args, side):
         return found
 
 
-def stale_goal(args, side):
+def stale_goal(args, side, waits):
     """Each goal register holds a place 35 degrees away before torque comes on; leader and follower stand alike."""
     for _ in range(TRIES):
         with bench_of(args) as bench:
             follower, _ = alike(bench)
             for motor in ARM:
                 follower.ask("put", motor, "goal_position", 2048 + 400)
-            process = side.teleop(bench, 20)
+            process = side.waits(bench) if waits else side.teleop(bench, 20)
             farthest = 0.0
 
             def look():
@@ -310,7 +325,7 @@ def stale_goal(args, side):
                 return process.poll() is not None or len(goal_ticks(follower.log())) > 2 * HZ
 
             wait_for(look, 180)
-            is_begun = process.poll() is None
+            is_begun = process.poll() in (None, 0)
             errors = side.errors(bench, process)
             end(process)
             entries = follower.log()
@@ -399,6 +414,8 @@ def main():
         follower, leader = f"{folder}/follower", f"{folder}/leader"
         if what == "connects":
             return lerobot_connects(follower, leader, int(rest[0]))
+        if what == "waits":
+            return lerobot_waits(follower, leader, float(rest[0]))
         return lerobot_teleop(follower, leader, float(rest[0]), rest[1])
 
     sides, figures, rows = (Sinew(), LeRobot()), {}, [["", Sinew.name, LeRobot.name]]
@@ -435,8 +452,9 @@ def main():
                 return f"goals step {found['farthest_goal_step_deg']:.1f} deg{wrong}{told}, {'goes on' if found['goes_on'] else 'ended'}"
 
             measure("a packet without data, 5 times", lambda side: bare_packet(args, side), of_bare)
-            measure("goals from before, 35 deg off", lambda side: stale_goal(args, side),
-                    lambda found: f"the arm jumps {found['jump_deg']:.1f} deg; goal before torque in {found['goal_before_torque']}")
+            for name, waits in (("teleoperated at once", False), ("no action for 1 s", True)):
+                measure(f"goals from before, 35 deg off; {name}", lambda side: stale_goal(args, side, waits),
+                        lambda found: f"the arm goes {found['jump_deg']:.1f} deg; goal before torque in {found['goal_before_torque']}")
             of_kill = lambda found: f"torque {found['torque']}, last goal {found['last_goal_ms']:.0f} ms later" + \
                                     ("" if found["is_over"] else ", still runs")
             for number in (signal.SIGTERM, signal.SIGKILL):

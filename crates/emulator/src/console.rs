@@ -227,6 +227,28 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
     use super::*;
+    use crate::Robot;
+
+    #[test]
+    fn faults_and_the_log_are_commands_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let emulator = Emulator::start(&Robot::so101_follower(), &folder.path().join("port"), Options::default()).unwrap();
+        let buses = [emulator];
+        let say = |line: &str| obey(&buses, line).map_err(|error| error.to_string());
+        assert_eq!(say("fault drop=0.01 flip=0.001 bare:gripper@60").unwrap(), "done");
+        assert_eq!(say("fault").unwrap(), "done");
+        for (line, why) in [
+            ("fault echo", "from the start"),
+            ("fault drop=2", "from 0 to 1"),
+            ("fault bare:nobody@1", "no motor nobody"),
+            ("log x", "log x"),
+        ] {
+            let error = say(line).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
+        let log = say("log 7").unwrap();
+        assert!(log.starts_with("[{\"now_s\":") && log.ends_with("\"next\":0,\"entries\":[]}]"), "{log}");
+    }
 
     #[test]
     fn faults_are_understood_or_refused() {
