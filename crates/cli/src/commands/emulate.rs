@@ -4,7 +4,7 @@ use std::io::BufRead;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use sinew_core::{Cameras, Clock, Environment, Image, Outcome, RobotDescription, Tick, Timestamp};
@@ -65,8 +65,9 @@ pub fn run(args: &EmulateArgs) -> anyhow::Result<Done> {
             }
         })?;
     }
-    let end = args.seconds.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds));
-    let is_over = || stop.is_requested() || end.is_some_and(|end| Instant::now() >= end);
+    let clock = MonotonicClock::new();
+    let end = args.seconds.map(|seconds| clock.now() + Duration::from_secs_f64(seconds));
+    let is_over = || stop.is_requested() || end.is_some_and(|end| clock.now() >= end);
     if let Some(world) = world {
         verdict = Some(world.play(args, &buses, &is_over)?);
     } else if args.hand {
@@ -196,9 +197,10 @@ fn wave(played: &Played, buses: &[Emulator], seed: u64, is_over: &dyn Fn() -> bo
             joints.push((emulator, joint.name.clone(), from, middle, reach, most_hz * (0.5 + 0.5 * rng.f64()), rng.f64()));
         }
     }
-    let begin = Instant::now();
+    let clock = MonotonicClock::new();
+    let begin = clock.now();
     while !is_over() {
-        let t = begin.elapsed().as_secs_f64();
+        let t = clock.now().nanos_since(begin) as f64 * 1e-9;
         // It takes hold gently.
         let held = (t / 2.0).min(1.0);
         for (emulator, name, from, middle, reach, hz, phase) in &joints {
