@@ -1,0 +1,147 @@
+//! `sinew teleop`, `rollout --port` and `robots monitor` with emulated arms, in real time.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{Desk, demo_policy};
+use serde_json::Value;
+
+/// `sinew emulate`, until it is dropped.
+struct Played {
+    child: Child,
+    commands: ChildStdin,
+    says: BufReader<std::process::ChildStdout>,
+}
+
+impl Played {
+    fn start(desk: &Desk, args: &[&str]) -> Self {
+        let mut command = desk.sinew(&[&["emulate"], args].concat());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let (commands, mut says) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        let mut line = String::new();
+        while !line.contains(" motors at ") {
+            line.clear();
+            assert!(says.read_line(&mut line).unwrap() > 0, "it ended");
+        }
+        Self { child, commands, says }
+    }
+
+    fn ask(&mut self, command: &str) -> String {
+        writeln!(self.commands, "{command}").unwrap();
+        let mut line = String::new();
+        self.says.read_line(&mut line).unwrap();
+        line.trim().to_owned()
+    }
+}
+
+impl Drop for Played {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn arms(desk: &Desk) -> (Played, Played) {
+    (
+        Played::start(desk, &["so101", "--link", "follower", "--id", "one"]),
+        Played::start(desk, &["so101_leader", "--link", "leader", "--id", "one", "--hand"]),
+    )
+}
+
+const TELEOP: [&str; 9] = ["teleop", "--robot", "so101", "--port", "follower", "--teleop", "so101_leader", "--teleop-port", "leader"];
+
+#[test]
+fn a_follower_follows_and_the_report_is_true() {
+    let desk = Desk::new();
+    let (mut follower, mut leader) = arms(&desk);
+    // Goals from before would make it jump.
+    follower.ask("put shoulder_pan goal_position 900");
+    let report = desk.ok(&[&TELEOP[..], &["--seconds", "4", "--fps", "60", "--json"]].concat());
+    let report: Value = serde_json::from_str(report.trim()).unwrap();
+    assert_eq!((&report["outcome"], &report["ticks"].as_u64().map(|ticks| ticks > 200)), (&"ended".into(), &Some(true)), "{report}");
+    let motors = report["motors"].as_array().unwrap();
+    assert_eq!(motors.len(), 12);
+    assert!(motors.iter().all(|motor| motor["reads"].as_u64().unwrap() > 100), "{report}");
+    let goal: i32 = follower.ask("value wrist_flex goal_position").parse().unwrap();
+    let leads: i32 = leader.ask("value wrist_flex present_position").parse().unwrap();
+    assert!((goal - 2048).abs() > 3 || (leads - 2048).abs() < 20, "{goal} {leads}");
+    assert_eq!(follower.ask("value gripper torque_enable"), "1", "it holds");
+    desk.ok(&[&TELEOP[..], &["--seconds", "0.5", "--on-exit", "limp"]].concat());
+    assert_eq!(follower.ask("value gripper torque_enable"), "0");
+}
+
+#[test]
+fn a_dead_motor_is_named_and_a_pulled_plug_is_waited_for() {
+    let desk = Desk::new();
+    let (mut follower, _leader) = arms(&desk);
+    let teleop = |more: &[&str]| {
+        let mut command = desk.sinew(&[&TELEOP[..], more].concat());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let waits = teleop(&["--seconds", "8"]);
+    std::thread::sleep(Duration::from_secs(2));
+    follower.ask("unplug");
+    std::thread::sleep(Duration::from_secs(3));
+    follower.ask("replug");
+    let output = waits.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let ends = teleop(&["--seconds", "20"]);
+    std::thread::sleep(Duration::from_secs(2));
+    follower.ask("die elbow_flex");
+    let died = Instant::now();
+    let output = ends.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && text.contains("elbow_flex (motor 3 on bus arm, after shoulder_lift)"), "{text}");
+    assert!(died.elapsed() < Duration::from_secs(3), "{:?}", died.elapsed());
+    assert_eq!(follower.ask("value shoulder_lift torque_enable"), "1", "the others hold");
+}
+
+#[test]
+fn a_monitor_writes_nothing() {
+    let desk = Desk::new();
+    let (mut follower, _leader) = arms(&desk);
+    let before = follower.ask("value gripper return_delay_time");
+    let seen: Value =
+        serde_json::from_str(desk.ok(&["robots", "monitor", "--robot", "so101", "--port", "follower", "--seconds", "1", "--json"]).trim())
+            .unwrap();
+    assert_eq!((&seen["motors"].as_array().unwrap().len(), &seen["calibrated"]), (&6, &Value::Bool(false)));
+    assert!(seen["motors"][0]["temperature_c"].is_number() && seen["looks"].as_u64().unwrap() > 20, "{seen}");
+    assert_eq!(follower.ask("value gripper return_delay_time"), before);
+    assert!(follower.ask("counts").contains(" 0 sync writes"));
+}
+
+#[test]
+fn a_policy_works_through_bus_drivers_and_gate() {
+    let desk = Desk::new();
+    let _arm = Played::start(&desk, &["so101", "--link", "arm", "--id", "one", "--world", "pick-place", "--seed", "1001"]);
+    let policy = demo_policy();
+    let report = desk.ok(&[
+        "rollout",
+        "--robot",
+        "so101",
+        "--port",
+        "arm",
+        "--policy",
+        policy.to_str().unwrap(),
+        "--camera",
+        "front=sim:arm.cameras",
+        "--camera",
+        "wrist=sim:arm.cameras",
+        "--duration",
+        "4",
+        "--record",
+        "run",
+        "--no-rerun",
+        "--json",
+    ]);
+    let totals: Value = serde_json::from_str(report.lines().last().unwrap()).unwrap();
+    assert_eq!((&totals["recorded_episodes"], totals["motors"].as_array().unwrap().len()), (&Value::from(1), 6), "{totals}");
+    desk.recorded("run", "an arm was driven");
+}
