@@ -72,6 +72,8 @@ fn the_demonstration_policy_runs_on_no_arm_unasked() {
     assert!(error.contains("expected --policy with --port"), "{error}");
     let policy = demo_policy();
     let policy = policy.to_str().unwrap();
+    let nameless = desk.error(&["rollout", "--port", "/dev/nowhere", "--policy", policy]);
+    assert!(nameless.contains("expected --task \"WHAT IT IS TO DO\" with --port"), "{nameless}");
     let rollout = |more: &[&str]| {
         desk.error(&[&["rollout", "--port", "/dev/nowhere", "--policy", policy, "--no-record", "--no-rerun"], more].concat())
     };

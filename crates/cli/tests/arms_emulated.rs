@@ -136,6 +136,8 @@ fn a_policy_works_through_bus_drivers_and_gate() {
         "wrist=sim:arm.cameras",
         "--duration",
         "4",
+        "--task",
+        "Put the cube into the green bin.",
         "--record",
         "run",
         "--no-rerun",

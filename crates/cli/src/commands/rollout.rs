@@ -206,6 +206,10 @@ impl Setting {
             args.policy.is_some(),
             "rolling out: expected --policy with --port; the demonstration policy does not run on a robot that it was not made for"
         );
+        anyhow::ensure!(
+            args.no_record || args.rig.task.as_deref().is_some_and(|task| !task.trim().is_empty()),
+            "rolling out: expected --task \"WHAT IT IS TO DO\" with --port, which is recorded with every frame, or --no-record"
+        );
         Ok(Self::Hardware(Box::new(hardware::describe_unit(&args.rig.robot, &args.hardware, &args.camera)?)))
     }
 
