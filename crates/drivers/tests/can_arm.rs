@@ -27,7 +27,7 @@ const PERIOD: Duration = Duration::from_millis(20);
 const START: [f64; 8] = [0.2, 0.3, -0.1, 0.5, 0.1, 0.05, -0.1, -0.3];
 
 fn openarm() -> RobotDescription {
-    RobotDescription::from_toml("openarm", include_str!("../../core/tests/robots/openarm.toml")).unwrap()
+    RobotDescription::from_toml("openarm", include_str!("../../../robots/openarm/robot.toml")).unwrap()
 }
 
 fn with_stop(behaviour: StopBehaviour) -> RobotDescription {

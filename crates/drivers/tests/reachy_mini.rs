@@ -35,8 +35,16 @@ fn index(names: &[String], name: &str) -> usize {
 
 #[test]
 fn nothing_moves_until_it_is_armed_and_then_as_it_is_told() {
+    moves_as_it_is_told(reachy_mini(), 0.0);
+    // A description that has the head on the body: a yaw of the body carries it.
+    let mut carried = reachy_mini();
+    carried.parts.iter_mut().find(|part| part.name.starts_with("head")).unwrap().parent = Some("body_yaw".into());
+    moves_as_it_is_told(carried, 1.0);
+}
+
+/// `carries` is how much of the body's yaw the head's pose has in it.
+fn moves_as_it_is_told(description: RobotDescription, carries: f64) {
     let (daemon, clock) = (Daemon::start(), RealClock::new());
-    let description = reachy_mini();
     let (state, action) = (description.state_names(), description.action_names());
     let mut robot = connect(&daemon, &clock, description.clone());
     assert_eq!(daemon.told(), Vec::<String>::new());
@@ -49,9 +57,9 @@ fn nothing_moves_until_it_is_armed_and_then_as_it_is_told() {
         assert_eq!((body.joints[0], body.antennas, body.mode.as_str()), (0.1, [-0.2, 0.2], "enabled"));
         assert!((body.head[0][0] - 1.0).abs() < 1e-12 && body.head[0][1].abs() < 1e-12);
     }
-    // The body's yaw carries the head: 0.1 of it is -0.1 of the head where that looks ahead.
+    // Where the body's yaw carries the head, 0.1 of it is -0.1 of the head that looks ahead.
     let head_yaw = observation.state.get(index(&state, "head.yaw")).unwrap();
-    assert!((head_yaw + 0.1).abs() < 1e-9, "{head_yaw}");
+    assert!((head_yaw + 0.1 * carries).abs() < 1e-9, "{head_yaw}");
     assert_eq!(observation.state.get(index(&state, "stewart_3.pos")), Some(0.7));
     // There is no IMU in this one.
     assert_eq!(observation.state.get(index(&state, "imu.gyro_z")), None);
@@ -69,10 +77,10 @@ fn nothing_moves_until_it_is_armed_and_then_as_it_is_told() {
     }
     {
         let body = daemon.body.lock().unwrap();
-        // In the base's frame: the body's yaw and the head's in one.
-        let yaw = body.head[1][0].atan2(body.head[0][0]);
-        assert!((body.joints[0] - 0.3).abs() < 1e-6 && (yaw - 0.5).abs() < 1e-6, "{body:?}");
-        assert!((body.head[0][3] - 0.01 * 0.3_f64.cos()).abs() < 1e-6 && (body.head[1][3] - 0.01 * 0.3_f64.sin()).abs() < 1e-6);
+        // In the base's frame: what the body's yaw carries, and the head's own.
+        let (yaw, carried) = (body.head[1][0].atan2(body.head[0][0]), 0.3 * carries);
+        assert!((body.joints[0] - 0.3).abs() < 1e-6 && (yaw - 0.2 - carried).abs() < 1e-6, "{body:?}");
+        assert!((body.head[0][3] - 0.01 * carried.cos()).abs() < 1e-6 && (body.head[1][3] - 0.01 * carried.sin()).abs() < 1e-6);
         assert!((body.antennas[0] - 0.5).abs() < 1e-6);
     }
     let before = daemon.told().len();

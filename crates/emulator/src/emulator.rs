@@ -365,7 +365,7 @@ impl World {
         for answer in heard.answers {
             let (end, is_whole) = self.say(from + answer.after, &answer);
             from = end;
-            entry.said.push(Said { id: answer.id, error: answer.error, data: answer.data, is_whole });
+            entry.said.push(Said { id: answer.id, error: answer.error, data: answer.data, is_whole, until: end });
         }
         self.log.push(entry);
     }

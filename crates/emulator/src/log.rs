@@ -71,6 +71,8 @@ pub struct Said {
     pub data: Vec<u8>,
     /// Whether the host gets it as it was said.
     pub is_whole: bool,
+    /// When its last byte has left the wire.
+    pub until: Instant,
 }
 
 /// An instruction with its time and its answers.

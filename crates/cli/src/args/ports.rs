@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn every_bus_has_one_port() {
         let one = robot(include_str!("../../../../robots/so101/robot.toml"));
-        let two = robot(include_str!("../../../core/tests/robots/bi_so.toml"));
+        let two = robot(include_str!("../../../../robots/bi_so/robot.toml"));
         let is = |bus: &str, address: &str| (bus.to_owned(), address.to_owned());
         assert_eq!(ports(&one, &["/dev/ttyACM0"]), Ok(vec![is("arm", "/dev/ttyACM0")]));
         assert_eq!(ports(&one, &["/dev/a=b"]), Ok(vec![is("arm", "/dev/a=b")]));

@@ -19,7 +19,7 @@ use crate::common::RealClock;
 pub const PERIOD: Duration = Duration::from_millis(10);
 
 pub fn lekiwi() -> RobotDescription {
-    patient(description(include_str!("../../../core/tests/robots/lekiwi.toml")))
+    patient(description(include_str!("../../../../robots/lekiwi/robot.toml")))
 }
 
 pub fn with_camera(width: u32, height: u32) -> RobotDescription {

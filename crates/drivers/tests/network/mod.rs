@@ -21,7 +21,7 @@ pub fn description(text: &str) -> RobotDescription {
 }
 
 pub fn reachy_mini() -> RobotDescription {
-    patient(description(include_str!("../../../core/tests/robots/reachy_mini.toml")))
+    patient(description(include_str!("../../../../robots/reachy_mini/robot.toml")))
 }
 
 /// A busy machine is late: what is known may be older than on a robot.
