@@ -100,6 +100,23 @@ pub enum MotorFault {
     Packet(#[from] PacketError),
 }
 
+impl MotorFault {
+    /// How many kinds there are to count.
+    pub const KINDS: usize = 6;
+
+    /// Which kind it is, to count by: no answer, not asked, checksum, length, refused, other.
+    pub const fn kind(&self) -> usize {
+        match self {
+            Self::NoAnswer => 0,
+            Self::NotAsked => 1,
+            Self::Checksum { .. } => 2,
+            Self::Length { .. } => 3,
+            Self::Refused { .. } => 4,
+            Self::Sender { .. } | Self::Packet(_) => 5,
+        }
+    }
+}
+
 /// A [`MotorFault`] with its place: "reading 2 bytes at 56 of motor 3: checksum 0x1f, expected 0x2a".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{operation} of motor {motor}: {fault}")]
@@ -155,12 +172,24 @@ pub struct Reply {
     pub answer: Result<Answer, MotorError>,
     /// How often it was asked.
     pub attempts: u8,
+    /// What went wrong with the attempts before the last, by [`MotorFault::kind`].
+    pub failed: [u8; MotorFault::KINDS],
 }
 
 impl Reply {
     /// To be asked: until then it says so.
     pub fn of(motor: MotorId, operation: Operation) -> Self {
-        Self { motor, answer: Err(MotorError { operation, motor, fault: MotorFault::NotAsked }), attempts: 0 }
+        Self { motor, answer: Err(MotorError { operation, motor, fault: MotorFault::NotAsked }), attempts: 0, failed: [0; MotorFault::KINDS] }
+    }
+
+    /// It is asked, once more if it was before.
+    pub(crate) fn ask(&mut self, operation: Operation) {
+        if let (1.., Err(error)) = (self.attempts, self.answer) {
+            let count = &mut self.failed[error.fault.kind()];
+            *count = count.saturating_add(1);
+        }
+        self.attempts = self.attempts.saturating_add(1);
+        self.answer = Err(MotorError { operation, motor: self.motor, fault: MotorFault::NoAnswer });
     }
 }
 

@@ -8,8 +8,10 @@ use serde::Serialize;
 use sinew_core::{Clock, Timestamp};
 
 use super::TORQUE_LOST;
-use crate::{MotorFault, MotorId};
+use crate::{MotorFault, MotorId, Reply};
 
+/// Where implausible readings are counted, behind the faults.
+const IMPLAUSIBLE: usize = MotorFault::KINDS;
 /// What is not known.
 const UNKNOWN: i64 = i64::MIN;
 
@@ -76,7 +78,7 @@ impl fmt::Display for Place<'_> {
     }
 }
 
-/// How often which fault kept a motor's position from being known.
+/// How often an attempt to read a motor failed by which fault, whether or not another one did better.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FaultCounts {
     pub no_answer: u32,
@@ -106,7 +108,8 @@ pub(super) struct Slot {
     /// The bits of the last value in SI.
     value: AtomicU64,
     misses: AtomicU32,
-    faults: [AtomicU32; 7],
+    /// By [`MotorFault::kind`], and what was implausible last.
+    faults: [AtomicU32; MotorFault::KINDS + 1],
     retries: AtomicU32,
     temperature_mc: AtomicI64,
     voltage_mv: AtomicI64,
@@ -174,21 +177,28 @@ impl Slot {
     }
 
     pub fn miss(&self, miss: Miss) {
-        let place = match miss {
-            Miss::Fault(MotorFault::NoAnswer) => 0,
-            Miss::Fault(MotorFault::NotAsked) => 1,
-            Miss::Fault(MotorFault::Checksum { .. }) => 2,
-            Miss::Fault(MotorFault::Length { .. }) => 3,
-            Miss::Fault(MotorFault::Refused { .. }) => 4,
-            Miss::Implausible => 5,
-            Miss::Fault(MotorFault::Sender { .. } | MotorFault::Packet(_)) => 6,
-        };
-        self.faults[place].fetch_add(1, Ordering::Relaxed);
+        match miss {
+            Miss::Fault(fault) => self.fault(fault),
+            Miss::Implausible => {
+                self.faults[IMPLAUSIBLE].fetch_add(1, Ordering::Relaxed);
+            }
+        }
         self.misses.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub fn retry(&self, times: u32) {
-        self.retries.fetch_add(times, Ordering::Relaxed);
+    /// One attempt failed.
+    pub fn fault(&self, fault: MotorFault) {
+        self.faults[fault.kind()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It was asked again, as attempts before the last had failed: how often.
+    pub fn retry(&self, reply: &Reply) -> u32 {
+        for (count, failed) in self.faults.iter().zip(reply.failed) {
+            count.fetch_add(failed.into(), Ordering::Relaxed);
+        }
+        let again = reply.attempts.saturating_sub(1).into();
+        self.retries.fetch_add(again, Ordering::Relaxed);
+        again
     }
 
     /// Degrees Celsius, volts, share of stall torque.
@@ -222,7 +232,7 @@ impl Slot {
     fn health(&self, now: Timestamp) -> MotorHealth {
         let known = |slot: &AtomicI64| Some(slot.load(Ordering::Relaxed)).filter(|value| *value != UNKNOWN);
         let scaled = |slot: &AtomicI64, factor: f64| known(slot).map(|value| value as f64 / factor);
-        let [no_answer, not_asked, checksum, length, refused, implausible, other] =
+        let [no_answer, not_asked, checksum, length, refused, other, implausible] =
             std::array::from_fn(|i| self.faults[i].load(Ordering::Relaxed));
         let (age_ns, value, (scale, offset)) = (self.age_ns(now), f64::from_bits(self.value.load(Ordering::Relaxed)), self.scale_offset);
         MotorHealth {

@@ -159,9 +159,7 @@ impl Line {
         let mut retries = 0;
         let motors = self.joints.iter_mut().zip(&self.replies).zip(&slots[self.first_slot..]);
         for ((joint, reply), slot) in motors.take(self.positions) {
-            let again = u32::from(reply.attempts.saturating_sub(1));
-            slot.retry(again);
-            retries += again;
+            retries += slot.retry(reply);
             let read = reply.answer.map_err(|error| Miss::Fault(error.fault)).and_then(|answer| {
                 let ticks = joint.table.decode(Register::PresentPosition, joint.motor, self.position.address, answer.bytes.as_slice());
                 let ticks = ticks.ok().filter(|ticks| joint.take(*ticks, now)).ok_or(Miss::Implausible)?;

@@ -112,9 +112,7 @@ impl Line {
         let motors = self.joints.iter().zip(&self.replies).zip(&slots[self.first_slot..]);
         for ((joint, reply), slot) in motors.skip(self.positions) {
             let Some(wheel) = joint.wheel else { continue };
-            let again = u32::from(reply.attempts.saturating_sub(1));
-            slot.retry(again);
-            retries += again;
+            retries += slot.retry(reply);
             let decode = |bytes: &[u8]| joint.decode(Register::PresentVelocity, block.address, bytes);
             match reply.answer.map(|answer| (decode(answer.bytes.as_slice()), u32::from(answer.alert))) {
                 Ok((Some(raw), alert)) => {

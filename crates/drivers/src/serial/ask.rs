@@ -5,6 +5,7 @@ use std::time::Duration;
 use sinew_core::Timestamp;
 
 use super::SerialBus;
+use super::owed::{Claim, Debts, strip};
 use crate::wire::{Kind, PacketError, Protocol, Reason, Scanned};
 use crate::{Answer, Block, BusError, Bytes, MotorError, MotorFault, MotorId, Operation, Reply};
 
@@ -41,6 +42,8 @@ pub(super) struct Asking {
     is_prompt: bool,
     /// Whether any of those that an operation is about was not silent.
     has_others: bool,
+    /// How many bytes each of them is asked for.
+    data: usize,
     /// When the packet's last byte leaves.
     sent: Timestamp,
     /// How long after that all have answered, when nothing is wrong.
@@ -56,6 +59,7 @@ pub(super) struct Asking {
     /// By how much answers came later than the wire explains: the longest, which is forgotten slowly. `None` before the
     /// first, and after an answer that came when nobody waited for it any more.
     excess: Option<Duration>,
+    debts: Debts,
     buffer: Box<[u8]>,
 }
 
@@ -67,6 +71,7 @@ impl Asking {
             is_silent: [false; IDS],
             is_prompt: false,
             has_others: false,
+            data: 0,
             sent: Timestamp::ZERO,
             answered_after: Duration::ZERO,
             busy: Timestamp::ZERO,
@@ -74,6 +79,7 @@ impl Asking {
             has_echoed: false,
             clean: 0,
             excess: None,
+            debts: Debts::new(),
             buffer: vec![0; 512].into_boxed_slice(),
         }
     }
@@ -87,6 +93,16 @@ impl Asking {
     /// A new operation.
     pub fn begin(&mut self) {
         self.is_prompt = false;
+    }
+
+    /// What is asked from now on is another question, whose answers are not those to the one before.
+    pub fn next_question(&mut self) {
+        self.debts.next_question();
+    }
+
+    /// The block to ask those for that were chosen, so that no late answer fits it.
+    pub fn distinct(&self, block: Block, now: Timestamp) -> Block {
+        self.debts.distinct(block, &self.ids, now)
     }
 
     /// How much longer than the wire needs it is worth to wait: `latency`, or after others have answered in this operation
@@ -197,14 +213,14 @@ impl SerialBus {
         self.send(operation)?;
         self.counts.retries += u64::from(is_again);
         for reply in replies.iter_mut().filter(|reply| self.asking.ids.contains(&reply.motor.0)) {
-            reply.attempts = reply.attempts.saturating_add(1);
-            reply.answer = Err(MotorError { operation, motor: reply.motor, fault: MotorFault::NoAnswer });
+            reply.ask(operation);
         }
-        self.asking.sent = sent;
+        self.asking.debts.ask(&self.asking.ids, data, sent);
+        (self.asking.sent, self.asking.data) = (sent, data);
         self.asking.answered_after = answered_after;
         // Who asks something else before the answers have come waits for their end.
         self.asking.busy = sent + answered_after;
-        self.scanner.expect_at_most(data);
+        self.scanner.expect_at_most(self.asking.debts.longest().max(data));
         Ok(true)
     }
 
@@ -234,17 +250,33 @@ impl SerialBus {
         result.map_err(|source| self.lose(operation, source))
     }
 
-    /// Drops what has arrived: it answers nothing that is asked from now on.
+    /// Drops what has arrived: it answers nothing that is asked from now on. Who has answered owes that no more.
     fn discard(&mut self, operation: Operation) -> Result<(), BusError> {
-        let mut stale = self.scanner.clear();
+        let mut stale = self.scanner.pending();
         // Who sends without end is not waited for.
         for _ in 0..16 {
             match self.receive(Duration::ZERO) {
                 Ok(0) => break,
-                Ok(len) => stale += len,
+                Ok(len) => {
+                    stale += len;
+                    let mut fed = 0;
+                    while fed < len {
+                        fed += self.scanner.feed(&self.asking.buffer[fed..len]);
+                        while let Some(scanned) = self.scanner.scan() {
+                            if let Scanned::Packet(packet) = scanned
+                                && matches!(packet.kind, Kind::Status { .. })
+                                // An echo may look like an answer.
+                                && !self.asking.has_echoed
+                            {
+                                self.asking.debts.claim(packet.id.into(), packet.params.len(), |_| false);
+                            }
+                        }
+                    }
+                }
                 Err(source) => return Err(self.lose(operation, source)),
             }
         }
+        self.scanner.clear();
         if stale > 0 {
             self.asking.excess = None;
         }
@@ -261,8 +293,8 @@ impl SerialBus {
 
     /// Takes the answers to what was asked last, until all are there, or none can come any more. After the last attempt that
     /// there is time for, answers may come until the deadline.
-    pub(super) fn listen(&mut self, operation: Operation, replies: &mut [Reply], data: usize, turn: Turn) -> Result<(), BusError> {
-        let sent = self.asking.sent;
+    pub(super) fn listen(&mut self, operation: Operation, replies: &mut [Reply], turn: Turn) -> Result<(), BusError> {
+        let (sent, data) = (self.asking.sent, self.asking.data);
         let slot = self.options.return_delay + THINKING + times(self.byte_time(), self.options.protocol.answer_len(data));
         let expected = sent + self.asking.answered_after;
         let Turn { deadline, attempt, is_last, is_alone } = turn;
@@ -291,7 +323,7 @@ impl SerialBus {
                     let mut fed = 0;
                     while fed < len {
                         fed += self.scanner.feed(&self.asking.buffer[fed..len]);
-                        left = left.saturating_sub(self.take(operation, replies, data, &mut has_echoed));
+                        left = left.saturating_sub(self.take(operation, replies, &mut has_echoed));
                     }
                     let last = self.asking.ids.last().copied();
                     let is_last = |reply: &&Reply| Some(reply.motor.0) == last;
@@ -307,18 +339,18 @@ impl SerialBus {
             self.asking.learn(until(self.clock.now(), expected));
         } else {
             self.scanner.end();
-            self.take(operation, replies, data, &mut has_echoed);
+            self.take(operation, replies, &mut has_echoed);
         }
         self.asking.busy = self.clock.now();
         Ok(())
     }
 
     /// Takes packets out of what has arrived; how many motors have answered with them.
-    fn take(&mut self, operation: Operation, replies: &mut [Reply], data: usize, has_echoed: &mut bool) -> usize {
+    fn take(&mut self, operation: Operation, replies: &mut [Reply], has_echoed: &mut bool) -> usize {
         let byte_time = self.byte_time();
         let now = self.clock.now();
         // No answer is there before its bytes were on the wire, even by a clock that is 2 % off.
-        let earliest = |bytes: usize| self.asking.sent + times(byte_time, bytes) * 49 / 50;
+        let is_early = |bytes: usize, sent: Timestamp| now < sent + times(byte_time, bytes) * 49 / 50;
         let protocol = self.options.protocol;
         let mut answered = 0;
         while let Some(scanned) = self.scanner.scan() {
@@ -347,6 +379,11 @@ impl SerialBus {
             }
             let id = u16::from(packet.id);
             let is_asked = self.asking.ids.contains(&id);
+            let claim = self.asking.debts.claim(id, packet.params.len(), |sent| is_early(packet.raw.len(), sent));
+            if claim == Claim::Earlier {
+                self.counts.late_answers += 1;
+                continue;
+            }
             let reply = replies.iter_mut().find(|reply| reply.motor.0 == id && is_asked && reply.answer.is_err());
             let Some(reply) = reply else {
                 self.counts.foreign_packets += 1;
@@ -357,7 +394,7 @@ impl SerialBus {
                 }
                 continue;
             };
-            if now < earliest(packet.raw.len()) {
+            if claim == Claim::Nobody && is_early(packet.raw.len(), self.asking.sent) {
                 self.counts.late_answers += 1;
                 continue;
             }
@@ -366,9 +403,13 @@ impl SerialBus {
             reply.answer = if status.refusal != 0 {
                 fail(MotorFault::Refused { bits: status.refusal.into() })
             } else {
-                match Bytes::of(packet.params) {
-                    Some(bytes) if packet.params.len() == data => Ok(Answer { bytes, alert: status.alert.into() }),
-                    _ => fail(MotorFault::Length { found: packet.params.len(), expected: data }),
+                let bytes = match operation {
+                    Operation::Read(block) => strip(block, packet.params),
+                    _ => Some(packet.params),
+                };
+                match bytes.filter(|_| claim == Claim::Present).and_then(Bytes::of) {
+                    Some(bytes) => Ok(Answer { bytes, alert: status.alert.into() }),
+                    None => fail(MotorFault::Length { found: packet.params.len(), expected: self.asking.data }),
                 }
             };
             if !matches!(reply.answer.map_err(|error| error.fault), Err(MotorFault::Length { .. })) {

@@ -5,6 +5,7 @@
 //! when waiting is over, and which answer comes too early to be one: that one is left from a question before.
 
 mod ask;
+mod owed;
 mod port;
 
 use std::io;
@@ -56,7 +57,7 @@ pub struct SerialCounts {
     pub requests: u64,
     /// Of them those that asked again.
     pub retries: u64,
-    /// Answers that came too early to belong to the question that was asked.
+    /// Answers to a question before the one that was asked.
     pub late_answers: u64,
     /// Packets that nobody had asked for, or that answer something else.
     pub foreign_packets: u64,
@@ -79,8 +80,9 @@ struct Begun {
 ///
 /// The port is open for nobody else. One that is lost stays so until [`reopen`](Self::reopen). An answer counts when it
 /// is a whole packet, from the motor that was asked, of the length that was asked for, and no earlier than the wire's
-/// speed allows. An answer of the same motor to another question of the same length that comes late by more than twice
-/// the latency can't be told from the right one: who reads different blocks of a motor chooses different lengths.
+/// speed allows. While a motor owes an answer, for a second at most, other questions ask it for more bytes, from the
+/// registers before on, so that an answer that comes late fits none of them. What can't be longer (an acknowledgement, the
+/// answer to a ping) is believed when more of them have come than are owed to questions before.
 pub struct SerialBus {
     options: SerialOptions,
     clock: Arc<dyn Clock>,
@@ -194,6 +196,7 @@ impl SerialBus {
     pub fn begin_read(&mut self, block: Block, replies: &mut [Reply], deadline: Timestamp) -> Result<(), BusError> {
         let operation = Operation::Read(block);
         self.asking.begin();
+        self.asking.next_question();
         for reply in replies.iter_mut() {
             *reply = Reply::of(reply.motor, operation);
         }
@@ -229,7 +232,7 @@ impl SerialBus {
                             &mut replies[i..=i],
                             usize::from(block.len),
                             Turn { deadline, attempt, is_last, is_alone: false },
-                            |protocol, out, id| protocol.read(out, id, block),
+                            |protocol, out, id, block| protocol.read(out, id, block),
                         )?;
                     }
                 }
@@ -241,7 +244,7 @@ impl SerialBus {
             if !is_asked {
                 break;
             }
-            self.listen(operation, replies, usize::from(block.len), Turn { deadline, attempt, is_last, is_alone: true })?;
+            self.listen(operation, replies, Turn { deadline, attempt, is_last, is_alone: true })?;
         }
         self.asking.note(replies, self.options.latency);
         self.garbage(operation, replies, garbage)
@@ -252,6 +255,7 @@ impl SerialBus {
         let operation = Operation::Read(block);
         let protocol = self.options.protocol;
         self.asking.choose(replies, attempt);
+        let block = self.asking.distinct(block, self.clock.now());
         let ids = self.asking.ids();
         if ids.is_empty() {
             return Ok(false);
@@ -267,31 +271,35 @@ impl SerialBus {
         self.ask(operation, replies, usize::from(block.len), deadline)
     }
 
-    /// One attempt to ask the one motor in `replies`.
+    /// One attempt to ask the one motor in `replies`, for `data` bytes or the block that it is to be asked for.
     fn ask_one(
         &mut self,
         operation: Operation,
         replies: &mut [Reply],
         data: usize,
         turn: Turn,
-        build: impl FnOnce(Protocol, &mut Vec<u8>, u8) -> Result<(), PacketError>,
+        build: impl FnOnce(Protocol, &mut Vec<u8>, u8, Block) -> Result<(), PacketError>,
     ) -> Result<(), BusError> {
         let Some(motor) = replies.first().map(|reply| reply.motor) else { return Ok(()) };
         self.asking.choose(replies, 0);
         // Who has no such id is refused by the protocol.
         let id = u8::try_from(motor.0).unwrap_or(u8::MAX);
-        build(self.options.protocol, self.asking.packet(), id).map_err(|error| MotorError {
+        let block = match operation {
+            Operation::Read(block) => self.asking.distinct(block, self.clock.now()),
+            _ => Block { address: 0, len: u8::try_from(data).unwrap_or(u8::MAX) },
+        };
+        build(self.options.protocol, self.asking.packet(), id, block).map_err(|error| MotorError {
             operation,
             motor,
             fault: MotorFault::Packet(error),
         })?;
-        if self.ask(operation, replies, data, turn.deadline)? {
-            self.listen(operation, replies, data, turn)?;
+        if self.ask(operation, replies, block.len.into(), turn.deadline)? {
+            self.listen(operation, replies, turn)?;
         }
         Ok(())
     }
 
-    /// Asks one motor until it answers.
+    /// Asks one motor until it answers, what is no block.
     fn ask_until(
         &mut self,
         operation: Operation,
@@ -311,12 +319,20 @@ impl SerialBus {
             }
             // Where motors have an attempt each, others want their time.
             let (is_last, is_alone) = (attempt + 1 == self.options.attempts, self.options.attempts > 1);
-            self.ask_one(operation, &mut replies, data, Turn { deadline, attempt, is_last, is_alone }, &build)?;
+            let turn = Turn { deadline, attempt, is_last, is_alone };
+            self.ask_one(operation, &mut replies, data, turn, |protocol, out, id, _| build(protocol, out, id))?;
             self.counts.retries += u64::from(attempt > 0 && replies[0].attempts > before);
         }
         self.asking.note(&replies, self.options.latency);
         self.garbage(operation, &mut replies, garbage)?;
         Ok(replies[0].answer?)
+    }
+
+    /// Writes one motor's registers: an acknowledgement of the same write before counts, too.
+    fn write_again(&mut self, address: u16, frame: &Frame, deadline: Timestamp) -> Result<Answer, BusError> {
+        let bytes = frame.bytes.as_slice();
+        let operation = Operation::Write(Block { address, len: u8::try_from(bytes.len()).unwrap_or(u8::MAX) });
+        self.ask_until(operation, frame.motor, 0, deadline, |protocol, out, id| protocol.write(out, id, address, bytes))
     }
 
     /// Bytes of which nothing makes sense are an error of the port.
@@ -392,9 +408,8 @@ impl Bus for SerialBus {
     }
 
     fn write_one(&mut self, address: u16, frame: &Frame, deadline: Timestamp) -> Result<Answer, BusError> {
-        let bytes = frame.bytes.as_slice();
-        let operation = Operation::Write(Block { address, len: u8::try_from(bytes.len()).unwrap_or(u8::MAX) });
-        self.ask_until(operation, frame.motor, 0, deadline, |protocol, out, id| protocol.write(out, id, address, bytes))
+        self.asking.next_question();
+        self.write_again(address, frame, deadline)
     }
 
     fn exchange(&mut self, _: &[Frame], _: &mut [Reply], _: Timestamp) -> Result<(), BusError> {
@@ -403,6 +418,7 @@ impl Bus for SerialBus {
     }
 
     fn ping(&mut self, motor: MotorId, deadline: Timestamp) -> Result<Answer, BusError> {
+        self.asking.next_question();
         let data = self.options.protocol.ping_data();
         self.ask_until(Operation::Ping, motor, data, deadline, |protocol, out, id| protocol.ping(out, id))
     }
@@ -418,6 +434,7 @@ impl Bus for SerialBus {
         if self.options.protocol.sync_write(self.asking.packet(), Block { address, len: 1 }, pairs).is_ok() {
             self.tell(operation, deadline)?;
         }
+        self.asking.next_question();
         // An attempt for each before anyone has a second one.
         let mut first = None;
         let attempts = std::mem::replace(&mut self.options.attempts, 1);
@@ -430,7 +447,7 @@ impl Bus for SerialBus {
                     continue;
                 }
                 let Some(frame) = off(motor) else { continue };
-                match self.write_one(address, &frame, deadline) {
+                match self.write_again(address, &frame, deadline) {
                     Ok(_) => {
                         if let Some(word) = is_done.get_mut(word) {
                             *word |= 1 << bit;
@@ -457,6 +474,7 @@ impl Bus for SerialBus {
             let protocol = self.options.protocol.name();
             return Err(BusError::NotInProtocol { operation, port: self.name.clone(), protocol });
         }
+        self.asking.next_question();
         self.ask_until(operation, motor, 0, deadline, |protocol, out, id| protocol.reboot(out, id)).map(|_| ())
     }
 
