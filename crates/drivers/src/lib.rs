@@ -19,8 +19,8 @@ pub mod tables;
 pub mod wire;
 
 pub use arm::{
-    ArmHealth, ArmOptions, BusHealth, Change, ConnectError, ConnectReport, FaultCounts, MotorHealth, Place, SerialArm, SerialLeader, SerialMonitor,
-    Setting, TORQUE_LOST, WhenLost, lerobot_settings,
+    ArmHealth, ArmOptions, BusHealth, Change, ConnectError, ConnectReport, FaultCounts, MotorHealth, Place, SerialArm, SerialLeader,
+    SerialMonitor, Setting, TORQUE_LOST, WhenLost, lerobot_settings,
 };
 pub use bus::{Answer, Block, Bus, BusError, Bytes, Frame, MOST_BYTES, MotorError, MotorFault, MotorId, Operation, Reply};
 pub use calibration::{

@@ -36,7 +36,7 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
     let mut follower = follows?;
     let (leader, leader_id) = followed.map_err(|_panic| anyhow::anyhow!("connecting {}: its thread panicked", args.teleop))??;
     let (leader_title, leader_health) = (leader.description().title.clone(), leader.health());
-    let robot = sinew_core::Robot::description(&follower.robot).clone();
+    let robot = follower.robot.description().clone();
     let mut human = TeleopThread::spawn(Box::new(leader), retarget, &robot).context("starting the leader arm's thread")?;
 
     let config = SessionConfig { return_to_rest: ReturnToRest::Never, realtime: args.realtime.request(), ..SessionConfig::default() };
@@ -45,7 +45,7 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
     let desk = Desk::new(session.operator(), stop.clone(), None);
     let keys = desk.hear_keys()?;
     if !args.json {
-        say!("robot     {} ({}), {} Hz", robot.title, follower.id, robot.control_rate_hz);
+        say!("robot     {}{}, {} Hz", robot.title, follower.calibrated(), robot.control_rate_hz);
         say!("follows   {leader_title} ({leader_id})");
         if keys.is_some() {
             say!("keys      {}", desk.legend());
@@ -57,7 +57,7 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
     let ticks = args.seconds.map_or(u64::MAX, |seconds| (seconds * rate).ceil() as u64);
     let mut scene = AsItIs { task: String::new(), ticks };
     let stage = Stage {
-        robot: &mut follower.robot,
+        robot: &mut *follower.robot,
         cameras: &mut *follower.cameras,
         environment: &mut scene,
         policy: None,
@@ -70,7 +70,7 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
     drop(session);
     drop(keys);
     let report = end.reports.into_iter().next();
-    let motors = BusReport::of(&[(&robot.name, &follower.health), (&args.teleop, &leader_health)]);
+    let motors = follower.robot.report().and(BusReport::of(&[(&args.teleop, &leader_health)]));
     if let Some(report) = &report {
         if args.json {
             text::print_json(&Line::of(report, &motors))?;
@@ -90,7 +90,7 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
 
 /// What a script reads.
 #[derive(serde::Serialize)]
-struct Line<'a> {
+pub struct Line<'a> {
     outcome: sinew_runtime::EpisodeOutcome,
     reason: Option<&'a str>,
     ticks: u64,
@@ -103,7 +103,7 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn of(report: &'a EpisodeReport, motors: &'a BusReport) -> Self {
+    pub fn of(report: &'a EpisodeReport, motors: &'a BusReport) -> Self {
         Self {
             outcome: report.outcome,
             reason: report.reason.as_deref(),
@@ -119,8 +119,8 @@ impl<'a> Line<'a> {
 }
 
 /// Whoever sits at the desk.
-struct Watching<'a> {
-    desk: &'a Desk,
+pub struct Watching<'a> {
+    pub desk: &'a Desk,
 }
 
 impl Attendant for Watching<'_> {
