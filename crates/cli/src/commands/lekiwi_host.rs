@@ -23,9 +23,10 @@ pub fn run(args: &LekiwiHostArgs) -> anyhow::Result<Done> {
     let stop = StopFlag::new();
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
+    // First, as it may be refused; clients who come already wait for the robot.
+    let host = LeKiwiHost::open(Arc::new(description.clone()), &options, clock.clone())?;
     let mut connected = hardware::connect(description, &args.hardware, &args.camera, clock.clone())?;
     let robot = connected.robot.description().clone();
-    let host = LeKiwiHost::open(Arc::new(robot.clone()), &options, clock.clone())?;
     let width = robot.action_channels().len();
     let human = TeleopThread::spawn(Box::new(host.teleoperator()), Identity { width }, &robot);
     let mut human = human.context("starting the thread that acts for clients")?;

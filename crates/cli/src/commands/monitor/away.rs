@@ -85,7 +85,7 @@ fn values(robot: &RobotDescription, observation: &Observation, now: Timestamp) -
 
 /// What is seen now.
 fn table(values: &[Value]) -> String {
-    let head = ["feature", "value", "age", ""];
+    let head = ["feature", "value", "age", "note"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for Value { feature, value, age_s, is_missing } in values {
         let value = value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
