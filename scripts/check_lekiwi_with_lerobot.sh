@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# LeRobot's own client against our host, and our client against LeRobot's own host over an emulated LeKiwi.
+# An emulated LeKiwi: LeRobot's own client with `sinew lekiwi-host`, and `sinew rollout` with that and with LeRobot's own host.
 #
 #   scripts/check_lekiwi_with_lerobot.sh PYTHON [FOLDER]
 #
@@ -8,8 +8,7 @@ set -euo pipefail
 python=${1:?say which Python has lerobot, feetech-servo-sdk and pyzmq}
 folder=${2:-$(mktemp -d)}
 cd "$(dirname "$0")/.."
-cargo build --release -p sinew-drivers --example lekiwi_network
-cargo build --release -p sinew-emulator --example emulate
+cargo build --release -p sinew-cli
 target=$(cargo metadata --format-version 1 --no-deps | "$python" -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
 export HF_HUB_OFFLINE=1 HF_LEROBOT_CALIBRATION="$folder/calibration"
-exec "$python" scripts/check_lekiwi_with_lerobot.py "$target/release/examples" "$folder"
+exec "$python" scripts/check_lekiwi_with_lerobot.py "$target/release/sinew" robots "$folder"

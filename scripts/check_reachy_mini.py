@@ -1,4 +1,4 @@
-"""Runs Reachy Mini's own daemon as a mock-up beside a program that drives it; see check_reachy_mini.sh."""
+"""Runs Reachy Mini's own daemon as a mock-up beside programs that look at it and drive it; see check_reachy_mini.sh."""
 
 import importlib.util
 import json
@@ -9,7 +9,8 @@ import sys
 import time
 import urllib.request
 
-program, robot, port, folder = sys.argv[1:]
+programs, robot, port, folder = sys.argv[1:]
+program, sinew = f"{programs}/examples/drive_reachy_mini", f"{programs}/sinew"
 SECONDS, KILLED_AFTER = 32, 22
 
 GI = """
@@ -66,9 +67,35 @@ def pose():
     return {key: full[key] for key in ("control_mode", "head_pose", "body_yaw", "antennas_position")}
 
 
+def refused(words, *args):
+    """What moves nothing, as it doesn't fit."""
+    before = pose()
+    done = subprocess.run([sinew, *args, "--robot", "reachy_mini", "--port", f"127.0.0.1:{port}"], stderr=subprocess.PIPE, text=True)
+    if done.returncode != 1 or words not in done.stderr or pose() != before:
+        sys.exit(f"expected {words!r} and nothing moved, found {done.returncode}: {done.stderr}; {before}, then {pose()}")
+    print(f"refused: {' '.join(args[:3])}:", done.stderr.splitlines()[0][:120], flush=True)
+
+
+def look():
+    """The state that `sinew robots monitor` shows is the daemon's."""
+    command = [sinew, "robots", "monitor", "--robot", "reachy_mini", "--port", f"127.0.0.1:{port}", "--seconds", "2", "--json"]
+    seen = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    at = {value["feature"]: value["value"] for value in seen["state"]}
+    theirs = pose()
+    print("sinew sees:", {name: at[name] for name in ("body_yaw.pos", "head.z", "head.yaw", "right_antenna.pos")},
+          f"{seen['looks']} looks, {seen['failed']} failed, at most {seen['longest_age_s'] * 1e3:.0f} ms old", flush=True)
+    known = {"body_yaw.pos": theirs["body_yaw"], "right_antenna.pos": theirs["antennas_position"][0], "head.z": theirs["head_pose"]["z"]}
+    for name, value in known.items():
+        if abs(at[name] - value) > 1e-3:
+            sys.exit(f"expected {name} at {value}, found {at[name]}")
+
+
 daemon, now = start_daemon()
 print("daemon", now["version"], "mock-up", now["mockup_sim_enabled"], flush=True)
 try:
+    look()
+    refused("they don't fit", "rollout", "--policy", "policies/act_so101_pick_place")
+    refused("expected the same features of both", "teleop", "--teleop", "so101_leader", "--teleop-port", "/dev/nothing")
     drive = subprocess.Popen([program, robot, f"127.0.0.1:{port}", str(SECONDS)], stdout=subprocess.PIPE, text=True)
     time.sleep(KILLED_AFTER)
     print(f"# {KILLED_AFTER} s: the daemon's own view before it is killed:", json.dumps(pose()), flush=True)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Drives the mock-up of Reachy Mini's own daemon through core's door, kills the daemon meanwhile, starts it again, stops.
+# Looks at the mock-up of Reachy Mini's own daemon with `sinew`, drives it through core's door, kills the daemon meanwhile,
+# starts it again, stops.
 #
 #   scripts/check_reachy_mini.sh PYTHON [FOLDER]
 #
@@ -12,5 +13,6 @@ cd "$(dirname "$0")/.."
 mkdir -p "$folder/home"
 port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 cargo build --release -p sinew-drivers --example drive_reachy_mini
+cargo build --release -p sinew-cli
 target=$(cargo metadata --format-version 1 --no-deps | "$python" -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
-exec "$python" scripts/check_reachy_mini.py "$target/release/examples/drive_reachy_mini" crates/core/tests/robots/reachy_mini.toml "$port" "$folder"
+exec "$python" scripts/check_reachy_mini.py "$target/release" robots/reachy_mini/robot.toml "$port" "$folder"

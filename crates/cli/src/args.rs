@@ -3,6 +3,7 @@
 mod dataset;
 mod emulate;
 mod hardware;
+mod lekiwi_host;
 mod ports;
 mod recording;
 mod rollout;
@@ -16,7 +17,8 @@ use sinew_policy::{Device, Quantization};
 pub use dataset::{DatasetCommand, EditArgs, Episodes, HowArgs, Part, PartOf};
 pub use emulate::EmulateArgs;
 pub use hardware::{CameraArg, CameraSource, HardwareArgs, TeleopArgs};
-pub use ports::{PortArg, ports_of};
+pub use lekiwi_host::LekiwiHostArgs;
+pub use ports::{PortArg, places_of};
 pub use recording::{RecordingArgs, UnfinishedChoice, VideoArgs};
 pub use rollout::{LoopArgs, RealtimeArgs, RolloutArgs, StrategyMode};
 pub use setup::{ArmArgs, CalibrateArgs, FindPortArgs, SetupMotorsArgs};
@@ -45,6 +47,8 @@ pub enum Command {
     Eval(EvalArgs),
     /// A robot follows a leader arm that you move
     Teleop(TeleopArgs),
+    /// Offer a LeKiwi that hangs on this machine to clients of the network
+    LekiwiHost(LekiwiHostArgs),
     /// Record teleoperated episodes into a LeRobot dataset
     Record(RecordArgs),
     /// Look into a policy, or run it on one observation
@@ -267,15 +271,21 @@ pub struct RobotsArgs {
 #[derive(Subcommand)]
 pub enum RobotsCommand {
     /// A live table of an arm's motors: positions, loads, temperatures, voltages, ages, errors; nothing moves and nothing is written
-    #[command(after_help = "An arm that nobody holds may be moved by hand meanwhile.\n\nExamples:\n  \
+    #[command(
+        after_help = "An arm that nobody holds may be moved by hand meanwhile. Of a robot behind a network its state is shown.\n\nExamples:\n  \
+        sinew robots monitor --robot reachy_mini --port reachy-mini.local\n  \
         sinew robots monitor --robot so101 --port /dev/ttyACM0\n  \
-        sinew robots monitor --teleop so101_leader --teleop-port /dev/ttyACM1 --seconds 10 --json")]
+        sinew robots monitor --teleop so101_leader --teleop-port /dev/ttyACM1 --seconds 10 --json"
+    )]
     Monitor {
         #[command(flatten)]
         arm: ArmArgs,
         /// The name of its calibration file; without it positions count from the middle of each motor's turn
         #[arg(long, value_name = "NAME")]
         id: Option<String>,
+        /// What a LeKiwi's host wants to hear; better put into SINEW_TOKEN
+        #[arg(long, requires = "port")]
+        token: Option<String>,
         /// End after so many seconds; without it, at Ctrl-C
         #[arg(long, value_name = "S", value_parser = above_zero)]
         seconds: Option<f64>,

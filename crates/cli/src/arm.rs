@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use sinew_core::{RobotDescription, Role};
 use sinew_drivers::{PortAddress, calibration_folder};
 
-use crate::args::{ArmArgs, ports_of};
+use crate::args::ArmArgs;
 use crate::hardware;
 use crate::text::note;
 
@@ -28,7 +28,7 @@ impl Arm {
             (None, None) => bail!("expected --robot or --teleop"),
         };
         let robot = hardware::describe(name, role)?;
-        let ports = ports_of(&robot, ports, option)?;
+        let ports = hardware::serial_ports(&robot, ports, option)?;
         Ok(Self { robot: Arc::new(robot), ports, latency: Duration::from_millis(args.latency_ms) })
     }
 }

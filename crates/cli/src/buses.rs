@@ -1,15 +1,34 @@
 //! What happened on the buses, as people and scripts read it.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
-use sinew_drivers::{ArmHealth, FaultCounts, MotorHealth};
+use sinew_core::Robot;
+#[cfg(feature = "can")]
+use sinew_drivers::can::{CanArm, CanCounts};
+use sinew_drivers::{ArmHealth, FaultCounts, LeKiwiClient, LeKiwiCounts, MotorHealth, ReachyMini, ReachyMiniCounts, SerialArm};
+use sinew_sim::SimRobot;
 
 use crate::text;
 
-/// How every motor did.
-#[derive(Debug, Serialize)]
+/// A robot that says how its motors or its connection did.
+pub trait Connected: Robot {
+    /// As of now.
+    fn report(&self) -> BusReport;
+}
+
+/// How every motor did; of what hides its motors, how the connection did.
+#[derive(Debug, Default, Serialize)]
 #[serde(transparent)]
 pub struct BusReport {
-    motors: Vec<Motor>,
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Entry {
+    Motor(Box<Motor>),
+    Connection(Connection),
 }
 
 #[derive(Debug, Serialize)]
@@ -19,21 +38,61 @@ struct Motor {
     health: MotorHealth,
 }
 
+#[derive(Debug, Serialize)]
+struct Connection {
+    robot: String,
+    bus: String,
+    #[serde(flatten)]
+    counts: BTreeMap<&'static str, u64>,
+}
+
 impl BusReport {
     /// Of these robots, as of now.
     pub fn of(robots: &[(&str, &ArmHealth)]) -> Self {
         let motors = robots.iter().flat_map(|(robot, health)| {
-            let of_robot = |health| Motor { robot: (*robot).to_owned(), health };
+            let of_robot = |health| Entry::Motor(Box::new(Motor { robot: (*robot).to_owned(), health }));
             health.motors().into_iter().map(of_robot)
         });
-        Self { motors: motors.collect() }
+        Self { entries: motors.collect() }
     }
 
-    /// A line a motor.
+    /// Of one connection.
+    fn connection<const N: usize>(robot: &str, bus: &str, counts: [(&'static str, u64); N]) -> Self {
+        let connection = Connection { robot: robot.to_owned(), bus: bus.to_owned(), counts: counts.into() };
+        Self { entries: vec![Entry::Connection(connection)] }
+    }
+
+    /// This, and then `other`.
+    pub fn and(mut self, other: Self) -> Self {
+        self.entries.extend(other.entries);
+        self
+    }
+
+    /// A line a motor, and a line a connection.
     pub fn table(&self) -> String {
+        let connections = self.entries.iter().filter_map(|entry| match entry {
+            Entry::Motor(_) => None,
+            Entry::Connection(Connection { robot, bus, counts }) => {
+                let counts: Vec<String> = counts.iter().map(|(what, count)| format!("{} {count}", what.replace('_', " "))).collect();
+                Some(vec![robot.clone(), bus.clone(), counts.join(", ")])
+            }
+        });
+        let mut connections: Vec<Vec<String>> = connections.collect();
+        if !connections.is_empty() {
+            connections.insert(0, ["robot", "bus", "counts"].map(str::to_owned).to_vec());
+        }
+        let motors = self.motors();
+        // The head alone says nothing.
+        let motors = if motors.len() > 1 { text::table(&motors) } else { String::new() };
+        motors + &text::table(&connections)
+    }
+
+    fn motors(&self) -> Vec<Vec<String>> {
         let head = ["robot", "bus", "motor", "id", "reads", "retries", "errors", "longest age", "temperature", "voltage", "load"];
         let mut rows = vec![head.map(str::to_owned).to_vec()];
-        for Motor { robot, health } in &self.motors {
+        for entry in &self.entries {
+            let Entry::Motor(motor) = entry else { continue };
+            let Motor { robot, health } = &**motor;
             rows.push(vec![
                 robot.clone(),
                 health.bus.clone(),
@@ -48,7 +107,55 @@ impl BusReport {
                 number(health.load.map(|load| load * 1e2), "%"),
             ]);
         }
-        text::table(&rows)
+        rows
+    }
+}
+
+impl Connected for SimRobot {
+    /// It has no buses.
+    fn report(&self) -> BusReport {
+        BusReport::default()
+    }
+}
+
+impl Connected for SerialArm {
+    fn report(&self) -> BusReport {
+        BusReport::of(&[(&self.description().name, &self.health())])
+    }
+}
+
+impl Connected for ReachyMini {
+    fn report(&self) -> BusReport {
+        let ReachyMiniCounts { connections, malformed } = self.counts();
+        BusReport::connection(&self.description().name, "daemon", [("connections", connections), ("malformed", malformed)])
+    }
+}
+
+impl Connected for LeKiwiClient {
+    fn report(&self) -> BusReport {
+        let LeKiwiCounts { observations, lost, malformed, connections } = self.counts();
+        let counts = [("observations", observations), ("lost", lost), ("malformed", malformed), ("connections", connections)];
+        BusReport::connection(&self.description().name, "host", counts)
+    }
+}
+
+#[cfg(feature = "can")]
+impl Connected for CanArm {
+    fn report(&self) -> BusReport {
+        let name = &self.description().name;
+        self.counts().iter().fold(BusReport::default(), |report, (bus, counts)| {
+            let CanCounts { requests, retries, late_answers, foreign_frames, stale_frames, garbage_bytes, refused } = *counts;
+            let counts = [
+                ("requests", requests),
+                ("retries", retries),
+                ("late_answers", late_answers),
+                ("foreign_frames", foreign_frames),
+                ("stale_frames", stale_frames),
+                ("garbage_bytes", garbage_bytes),
+                ("refused", refused),
+            ];
+            report.and(BusReport::connection(name, bus, counts))
+        })
     }
 }
 

@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod emulate;
 pub mod eval;
 pub mod find_port;
+pub mod lekiwi_host;
 pub mod monitor;
 pub mod policy;
 pub mod record;

@@ -1,18 +1,31 @@
-//! Robots and leader arms behind serial ports: from what the user typed to something that is connected.
+//! Robots and leader arms: from what the user typed to something that is connected.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use sinew_core::{Blind, Cameras, Clock, RobotDescription, Role};
-use sinew_drivers::{ArmHealth, ArmOptions, Calibration, ConnectReport, PortAddress, SerialArm, SerialLeader, WhenLost, calibration_files};
+use sinew_core::{Blind, Cameras, Clock, Image, RobotDescription, Role, Tick};
+use sinew_drivers::{
+    ArmOptions, Calibration, ConnectReport, LeKiwiCameras, PortAddress, SerialArm, SerialLeader, WhenLost, calibration_files,
+};
 use sinew_sim::robots;
 
-use crate::args::{CameraArg, CameraSource, HardwareArgs, PortArg, ports_of};
+use crate::args::{CameraArg, CameraSource, HardwareArgs, PortArg};
 use crate::arm::calibrations;
+use crate::buses::Connected;
+use crate::jpeg;
 use crate::sim_socket::SocketCameras;
 use crate::text::note;
+use crate::way::Way;
+
+/// How long a lost port is waited for where nothing is said.
+const RECONNECT_S: f64 = 10.0;
+/// How long a host's first picture may take, and how often one looks.
+const PICTURE_WITHIN: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Where the word is that a LeKiwi's host and its clients share.
+pub const TOKEN: &str = "SINEW_TOKEN";
 
 /// The description that `name` names, of a robot or of a leader arm.
 pub fn describe(name: &str, role: Role) -> anyhow::Result<RobotDescription> {
@@ -41,7 +54,22 @@ pub fn describe_unit(name: &str, args: &HardwareArgs, cameras: &[CameraArg]) -> 
         anyhow::bail!("--camera {}: {name} has no such camera, expected one of {}", unknown.name, known.join(", "));
     }
     description.cameras.retain(|camera| is_given(&camera.name));
+    // Before anything is fetched or opened.
+    Way::of(&description, &args.port, "--port")?.check(&description, args, cameras)?;
     Ok(description)
+}
+
+/// What clients and host of a LeKiwi share, where it is given.
+pub fn token(given: Option<&str>) -> Option<String> {
+    given.map(str::to_owned).or_else(|| std::env::var(TOKEN).ok()).filter(|token| !token.is_empty())
+}
+
+/// The serial ports of a robot that can be set up, or that leads.
+pub fn serial_ports(robot: &RobotDescription, given: &[PortArg], option: &str) -> anyhow::Result<Vec<(String, PortAddress)>> {
+    match Way::of(robot, given, option)? {
+        Way::Serial(ports) => Ok(ports),
+        _ => anyhow::bail!("{option} of {}: expected a serial port of this machine, which its motors are not on", robot.name),
+    }
 }
 
 /// The robot's calibration that its owner calls `id`; without that the only one that there is.
@@ -91,17 +119,24 @@ fn only_id(description: &RobotDescription, folder: &Path, (option, id_option): (
 
 /// A robot that is connected.
 pub struct Hardware {
-    pub robot: SerialArm,
+    pub robot: Box<dyn Connected>,
     pub cameras: Box<dyn Cameras>,
-    pub health: ArmHealth,
-    pub id: String,
+    /// Its calibration, where it has one.
+    pub id: Option<String>,
+}
+
+impl Hardware {
+    /// With which calibration, for people.
+    pub fn calibrated(&self) -> String {
+        self.id.as_ref().map_or_else(String::new, |id| format!(" ({id})"))
+    }
 }
 
 fn options(description: &RobotDescription, ports: Vec<(String, PortAddress)>, args: &HardwareArgs) -> ArmOptions {
     ArmOptions {
         writes_calibration: args.write_calibration,
         may_go_limp: args.may_go_limp,
-        when_lost: match Duration::from_secs_f64(args.reconnect) {
+        when_lost: match Duration::from_secs_f64(args.reconnect.unwrap_or(RECONNECT_S)) {
             Duration::ZERO => WhenLost::End,
             within => WhenLost::Resume { within },
         },
@@ -116,15 +151,60 @@ pub fn connect(
     cameras: &[CameraArg],
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<Hardware> {
+    let ports = match Way::of(&description, &args.port, "--port")? {
+        Way::Serial(ports) => ports,
+        way => return connect_away(way, description, args, cameras, clock),
+    };
     let cameras = look_through(&description, cameras)?;
-    let ports = ports_of(&description, &args.port, "--port")?;
     let (id, calibration) = calibration(&description, args.id.as_deref(), ("--robot", "--id"))?;
     let options = options(&description, ports, args);
     let name = description.name.clone();
     let robot = SerialArm::connect(Arc::new(description), &options, &calibration, clock)?;
     say_changes(&name, robot.report());
-    let health = robot.health();
-    Ok(Hardware { robot, cameras, health, id })
+    Ok(Hardware { robot: Box::new(robot), cameras, id: Some(id) })
+}
+
+/// Connects a robot that is not on a serial port.
+fn connect_away(
+    way: Way,
+    description: RobotDescription,
+    args: &HardwareArgs,
+    cameras: &[CameraArg],
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<Hardware> {
+    let description = Arc::new(description);
+    let wants_pictures = matches!(way, Way::LeKiwi { .. }) && !description.cameras.is_empty();
+    let token = token(args.token.as_deref());
+    let decode = wants_pictures.then(|| Box::new(jpeg::decode) as sinew_drivers::DecodeJpeg);
+    let (robot, pictures) = way.connect(description.clone(), token, decode, clock.clone())?;
+    let cameras: Box<dyn Cameras> = match pictures {
+        Some(mut pictures) => {
+            first_pictures(&mut pictures, &description, &*clock)?;
+            Box::new(pictures)
+        }
+        None => look_through(&description, cameras)?,
+    };
+    Ok(Hardware { robot, cameras, id: None })
+}
+
+/// Waits until each camera has shown something.
+fn first_pictures(cameras: &mut LeKiwiCameras, robot: &RobotDescription, clock: &dyn Clock) -> anyhow::Result<()> {
+    let mut images: Vec<Image> = robot.cameras.iter().map(|camera| Image::black(camera.width, camera.height)).collect();
+    let begin = clock.now();
+    loop {
+        let now = Tick { turn: 0, due: clock.now(), period: LOOK_EVERY, wants_images: true };
+        cameras.newest(&now, &mut images).with_context(|| format!("connecting {}: looking at its host's cameras", robot.name))?;
+        let Some((missing, _)) = robot.cameras.iter().zip(&images).find(|(_, image)| image.sequence == 0) else { return Ok(()) };
+        if clock.now() > begin + PICTURE_WITHIN {
+            anyhow::bail!(
+                "connecting {}: expected a picture of camera {} within {} s, found none; its host does not offer it, or nothing is in it",
+                robot.name,
+                missing.name,
+                PICTURE_WITHIN.as_secs()
+            );
+        }
+        clock.sleep_until(clock.now() + LOOK_EVERY);
+    }
 }
 
 /// Connects a leader arm; only the triggers that it has get torque.
@@ -135,7 +215,7 @@ pub fn connect_leader(
     args: &HardwareArgs,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<(SerialLeader, String)> {
-    let ports = ports_of(&description, given, "--teleop-port")?;
+    let ports = serial_ports(&description, given, "--teleop-port")?;
     let (id, calibration) = calibration(&description, id, ("--teleop", "--teleop-id"))?;
     let options = options(&description, ports, args);
     let name = description.name.clone();
@@ -158,8 +238,10 @@ fn look_through(description: &RobotDescription, given: &[CameraArg]) -> anyhow::
     }
     let socket = |name: &str| {
         let camera = given.iter().find(|given| given.name == name)?;
-        let CameraSource::Sim(socket) = &camera.source;
-        Some(socket.clone())
+        match &camera.source {
+            CameraSource::Sim(socket) => Some(socket.clone()),
+            CameraSource::Host => None,
+        }
     };
     let sockets: Vec<PathBuf> = description.cameras.iter().filter_map(|camera| socket(&camera.name)).collect();
     Ok(Box::new(SocketCameras::connect(description, &sockets)?))

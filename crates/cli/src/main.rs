@@ -11,6 +11,7 @@ mod contact_sheet;
 mod demo_policy;
 mod desk;
 mod hardware;
+mod jpeg;
 mod live;
 mod recording;
 mod rig;
@@ -19,6 +20,7 @@ mod source;
 mod standby;
 mod terminal;
 mod text;
+mod way;
 mod wilson;
 
 use std::process::ExitCode;
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Command::Rollout(args) => commands::rollout::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
         Command::Teleop(args) => commands::teleop::run(&args),
+        Command::LekiwiHost(args) => commands::lekiwi_host::run(&args),
         Command::Record(args) => commands::record::run(&args),
         Command::Policy { command } => commands::policy::run(&command),
         Command::Dataset { command } => commands::dataset::run(&command),

@@ -1,16 +1,16 @@
-//! Puts together what a session runs on: the embedded simulator, or a robot behind serial ports.
+//! Puts together what a session runs on: the embedded simulator, or a robot behind its port.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use sinew_core::{Cameras, Clock, Environment, Identity, Image, Robot, RobotDescription, Tick, Timestamp};
-use sinew_drivers::ArmHealth;
+use sinew_core::{Cameras, Clock, Environment, Identity, Image, RobotDescription, Tick, Timestamp};
 use sinew_runtime::{AsItIs, TeleopThread};
 use sinew_sim::tasks::{self, Task};
 use sinew_sim::{RobotModel, SharedWorld, SimCameras, SimEnvironment, SimRobot, World, robots};
 
 use crate::args::{CameraArg, HardwareArgs, RigArgs, TeleopKind};
+use crate::buses::{BusReport, Connected};
 use crate::{demo_policy, hardware};
 
 /// What `--robot` and `--task` named, in the simulator.
@@ -51,7 +51,7 @@ impl Scenario {
 
 /// What a session runs on.
 pub struct Rig {
-    pub robot: Box<dyn Robot>,
+    pub robot: Box<dyn Connected>,
     pub cameras: Box<dyn Cameras>,
     pub environment: Box<dyn Environment>,
     place: Place,
@@ -59,11 +59,11 @@ pub struct Rig {
 
 enum Place {
     Simulator { world: SharedWorld, task: &'static dyn Task },
-    Hardware { health: ArmHealth },
+    Hardware,
 }
 
 impl Rig {
-    /// A robot of `description` behind the ports that are given. Nobody sets its scene or judges it: an episode ends after
+    /// A robot of `description` behind the port that is given. Nobody sets its scene or judges it: an episode ends after
     /// so many ticks.
     pub fn connect(
         description: RobotDescription,
@@ -73,16 +73,17 @@ impl Rig {
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
         let hardware = hardware::connect(description, args, cameras, clock)?;
-        let place = Place::Hardware { health: hardware.health };
-        Ok(Self { robot: Box::new(hardware.robot), cameras: hardware.cameras, environment: Box::new(scene), place })
+        Ok(Self { robot: hardware.robot, cameras: hardware.cameras, environment: Box::new(scene), place: Place::Hardware })
     }
 
-    /// How its motors do, where it has any.
-    pub fn health(&self) -> Option<&ArmHealth> {
-        match &self.place {
-            Place::Simulator { .. } => None,
-            Place::Hardware { health } => Some(health),
-        }
+    /// Whether real motors move.
+    pub fn is_real(&self) -> bool {
+        matches!(self.place, Place::Hardware)
+    }
+
+    /// How its motors or its connection did, where it has any.
+    pub fn report(&self) -> Option<BusReport> {
+        self.is_real().then(|| self.robot.report())
     }
 
     /// The one who acts instead of a policy, or when he takes over from it.

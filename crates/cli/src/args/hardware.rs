@@ -12,7 +12,8 @@ use super::{PortArg, above_zero, zero_or_above};
 #[derive(Args, Clone, Default)]
 #[command(next_help_heading = "Hardware")]
 pub struct HardwareArgs {
-    /// The robot's serial port: a path, or usb:SERIAL; BUS=PORT, once for each, where it has several buses
+    /// Where the robot is: its serial port, a path or usb:SERIAL; zmq://HOST[:5555:5556] of a LeKiwi's host; HOST[:8000] of
+    /// Reachy Mini's daemon; can0 or slcan:PATH for CAN motors. BUS=PORT, once for each, where it has several buses
     #[arg(long, value_name = "[BUS=]PORT")]
     pub port: Vec<PortArg>,
     /// What its owner calls the robot: the name of its calibration file; without it the only one there is
@@ -24,9 +25,13 @@ pub struct HardwareArgs {
     /// Switch torque off where a setting needs that: the arm may sink
     #[arg(long, requires = "port")]
     pub may_go_limp: bool,
-    /// How long a lost port is waited for, seconds, before the run ends; the robot holds meanwhile. 0: it ends at once
-    #[arg(long, value_name = "S", default_value_t = 10.0, value_parser = zero_or_above)]
-    pub reconnect: f64,
+    /// How long a lost serial port is waited for, seconds, before the run ends; without it 10. The robot holds meanwhile. 0:
+    /// it ends at once
+    #[arg(long, value_name = "S", value_parser = zero_or_above, requires = "port")]
+    pub reconnect: Option<f64>,
+    /// LeKiwi: the word that its host and its clients share. Better put into SINEW_TOKEN, as others of this machine see options
+    #[arg(long, requires = "port")]
+    pub token: Option<String>,
     /// What the robot's motors do at the end, instead of what its robot.toml says
     #[arg(long, value_enum, requires = "port")]
     pub on_exit: Option<ExitMode>,
@@ -46,6 +51,8 @@ pub struct CameraArg {
 pub enum CameraSource {
     /// The socket of a world that another process simulates.
     Sim(PathBuf),
+    /// The host that has the robot.
+    Host,
 }
 
 impl FromStr for CameraArg {
@@ -53,9 +60,12 @@ impl FromStr for CameraArg {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, source) = text.split_once('=').ok_or("expected NAME=SOURCE, such as front=sim:SOCKET")?;
-        let socket = source.strip_prefix("sim:").filter(|path| !path.is_empty());
-        let socket = socket.ok_or_else(|| format!("expected a source sim:SOCKET, found {source:?}"))?;
-        Ok(Self { name: name.to_owned(), source: CameraSource::Sim(socket.into()) })
+        let source = match source.strip_prefix("sim:").filter(|path| !path.is_empty()) {
+            Some(socket) => CameraSource::Sim(socket.into()),
+            None if source == "zmq" => CameraSource::Host,
+            None => return Err(format!("expected a source sim:SOCKET, or zmq of a LeKiwi's host, found {source:?}")),
+        };
+        Ok(Self { name: name.to_owned(), source })
     }
 }
 

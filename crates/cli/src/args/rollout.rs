@@ -16,7 +16,9 @@ use super::{CameraArg, ComputeArgs, HardwareArgs, RecordingArgs, RigArgs, Teleop
     sinew rollout --strategy dagger --teleop scripted --record corrections    (space pauses, tab takes over)\n  \
     sinew rollout --strategy highlight --duration 0 --record highlights\n  \
     sinew rollout --record my_rollouts --rerun run.rrd\n  \
-    sinew rollout --robot so101 --port /dev/ttyACM0 --id blue --policy lerobot-user/act_so101 --task \"Put the cube into the bin.\"")]
+    sinew rollout --robot so101 --port /dev/ttyACM0 --id blue --policy lerobot-user/act_so101 --task \"Put the cube into the bin.\"\n  \
+    SINEW_TOKEN=… sinew rollout --robot lekiwi --port zmq://kiwi.local --camera front=zmq --policy ./act_lekiwi\n  \
+    sinew rollout --robot reachy_mini --port reachy-mini.local --policy ./act_reachy_mini")]
 pub struct RolloutArgs {
     #[command(flatten)]
     pub rig: RigArgs,
@@ -30,7 +32,8 @@ pub struct RolloutArgs {
     pub fast: bool,
     #[command(flatten)]
     pub hardware: HardwareArgs,
-    /// A camera of the robot by its name in robot.toml, such as front=sim:SOCKET (of `sinew emulate --world`); may be given several times
+    /// A camera of the robot by its name in robot.toml, such as front=sim:SOCKET (of `sinew emulate --world`) or front=zmq (of a
+    /// LeKiwi's host); may be given several times. A robot has those that are given
     #[arg(long, value_name = "NAME=SOURCE", requires = "port", help_heading = "Hardware")]
     pub camera: Vec<CameraArg>,
     #[command(flatten)]

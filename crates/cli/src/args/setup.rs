@@ -12,7 +12,7 @@ pub struct ArmArgs {
     /// A robot's name (see `sinew robots`) or a folder with a robot.toml
     #[arg(long, required_unless_present = "teleop", conflicts_with = "teleop")]
     pub robot: Option<String>,
-    /// Its port: PATH, usb:SERIAL, or BUS=PATH for each bus of a robot with several
+    /// Its port: PATH, usb:SERIAL, or BUS=PATH for each bus of a robot with several; monitor has HOST and zmq://HOST, too
     #[arg(long, value_name = "PORT", requires = "robot")]
     pub port: Vec<PortArg>,
     /// A leader arm instead, by its name or folder

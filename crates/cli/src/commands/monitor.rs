@@ -1,10 +1,12 @@
 //! `sinew robots monitor`
 
+mod away;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use sinew_core::{Clock, Timestamp};
+use sinew_core::{Clock, Role, Timestamp};
 use sinew_drivers::{ArmOptions, Calibration, SerialMonitor};
 use sinew_runtime::{Histogram, MonotonicClock, StopFlag};
 
@@ -13,18 +15,29 @@ use crate::arm::{Arm, calibrations};
 use crate::buses::{BusReport, in_words, number};
 use crate::live::LiveText;
 use crate::text::say;
-use crate::{Done, text};
+use crate::way::Way;
+use crate::{Done, hardware, text};
 
 /// What is looked at, and how long.
 pub struct Watching<'a> {
     pub arm: &'a ArmArgs,
     pub id: Option<&'a str>,
+    /// Of a LeKiwi's host.
+    pub token: Option<&'a str>,
     pub seconds: Option<f64>,
     pub fps: u32,
     pub json: bool,
 }
 
 pub fn run(args: &Watching<'_>) -> anyhow::Result<Done> {
+    if let Some(name) = &args.arm.robot {
+        let robot = hardware::describe(name, Role::Robot)?;
+        let way = Way::of(&robot, &args.arm.port, "--port")?;
+        if !way.is_serial() {
+            return away::run(args, robot, way);
+        }
+    }
+    anyhow::ensure!(args.token.is_none(), "watching motors on a serial port: --token is what a LeKiwi's host wants to hear");
     let arm = Arm::of(args.arm)?;
     let name = &arm.robot.name;
     let stop = StopFlag::new();

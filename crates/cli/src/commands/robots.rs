@@ -11,8 +11,8 @@ use crate::{Done, text};
 pub fn run(args: &RobotsArgs) -> anyhow::Result<Done> {
     match &args.command {
         None => list(args.json),
-        Some(RobotsCommand::Monitor { arm, id, seconds, fps, json }) => {
-            monitor::run(&Watching { arm, id: id.as_deref(), seconds: *seconds, fps: *fps, json: *json })
+        Some(RobotsCommand::Monitor { arm, id, token, seconds, fps, json }) => {
+            monitor::run(&Watching { arm, id: id.as_deref(), token: token.as_deref(), seconds: *seconds, fps: *fps, json: *json })
         }
         Some(RobotsCommand::Show { robot, json }) => show(&sinew_sim::robots::get(robot)?.description, *json),
     }

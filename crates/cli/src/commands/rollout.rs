@@ -18,7 +18,6 @@ use sinew_runtime::{
 };
 
 use crate::args::{LoopArgs, RolloutArgs, StrategyMode};
-use crate::buses::BusReport;
 use crate::desk::{COMMANDS, Desk};
 use crate::live::{self, LiveLine};
 use crate::rig::{Rig, Scenario};
@@ -93,7 +92,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     let stop = StopFlag::new();
     let mut session = Session::new(config, clock, stop.clone());
     // A simulated arm is gone with its process; with --realtime it is watched as a real one is.
-    if args.control.realtime.realtime || rig.health().is_some() {
+    if args.control.realtime.realtime || rig.is_real() {
         session = session.watched_by(standby::watch(robot, &stop, args.control.realtime.request().priority)?);
     }
     let mut selection = recorder.as_mut().map(|recorder| {
@@ -124,7 +123,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
             say!("accuracy  {loss} (blank inputs)");
         }
         let time = if args.fast { "as fast as the machine can" } else { "in real time" };
-        let place = if rig.health().is_some() { "" } else { " simulated," };
+        let place = if rig.is_real() { "" } else { " simulated," };
         say!("robot     {},{place} {fps} Hz, {time}, {:?} inference", robot.title, args.control.inference);
         if let Some(realtime) = try_realtime(&args.control)? {
             say!("realtime  {realtime}");
@@ -169,7 +168,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         text::note!("\nthe viewer has not taken all that it was sent");
     }
     let recorded = committed.load(Relaxed);
-    let buses = rig.health().map(|health| BusReport::of(&[(&robot.name, health)]));
+    let buses = rig.report();
     if args.json {
         report::print_totals(&reports, &outputs, recorded, loss, buses)?;
     } else {

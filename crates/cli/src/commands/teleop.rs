@@ -37,7 +37,7 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
     let mut follower = follows?;
     let (leader, leader_id) = followed.map_err(|_panic| anyhow::anyhow!("connecting {}: its thread panicked", args.teleop))??;
     let (leader_title, leader_health) = (leader.description().title.clone(), leader.health());
-    let robot = sinew_core::Robot::description(&follower.robot).clone();
+    let robot = follower.robot.description().clone();
     // Its bus is served like the robot's, just behind it.
     let priority = args.realtime.request().priority.map(|priority| priority.saturating_sub(1).max(1));
     let human = TeleopThread::spawn_first(Box::new(leader), retarget, &robot, priority);
@@ -50,7 +50,7 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
     let desk = Desk::new(session.operator(), stop.clone(), None);
     let keys = desk.hear_keys()?;
     if !args.json {
-        say!("robot     {} ({}), {} Hz", robot.title, follower.id, robot.control_rate_hz);
+        say!("robot     {}{}, {} Hz", robot.title, follower.calibrated(), robot.control_rate_hz);
         say!("follows   {leader_title} ({leader_id})");
         if keys.is_some() {
             say!("keys      {}", desk.legend());
@@ -62,7 +62,7 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
     let ticks = args.seconds.map_or(u64::MAX, |seconds| (seconds * rate).ceil() as u64);
     let mut scene = AsItIs { task: String::new(), ticks };
     let stage = Stage {
-        robot: &mut follower.robot,
+        robot: &mut *follower.robot,
         cameras: &mut *follower.cameras,
         environment: &mut scene,
         policy: None,
@@ -75,7 +75,7 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
     drop(session);
     drop(keys);
     let report = end.reports.into_iter().next();
-    let motors = BusReport::of(&[(&robot.name, &follower.health), (&args.teleop, &leader_health)]);
+    let motors = follower.robot.report().and(BusReport::of(&[(&args.teleop, &leader_health)]));
     if let Some(report) = &report {
         if args.json {
             text::print_json(&Line::of(report, &motors))?;
@@ -95,7 +95,7 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
 
 /// What a script reads.
 #[derive(serde::Serialize)]
-struct Line<'a> {
+pub struct Line<'a> {
     outcome: sinew_runtime::EpisodeOutcome,
     reason: Option<&'a str>,
     ticks: u64,
@@ -108,7 +108,7 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn of(report: &'a EpisodeReport, motors: &'a BusReport) -> Self {
+    pub fn of(report: &'a EpisodeReport, motors: &'a BusReport) -> Self {
         Self {
             outcome: report.outcome,
             reason: report.reason.as_deref(),
@@ -124,8 +124,8 @@ impl<'a> Line<'a> {
 }
 
 /// Whoever sits at the desk.
-struct Watching<'a> {
-    desk: &'a Desk,
+pub struct Watching<'a> {
+    pub desk: &'a Desk,
 }
 
 impl Attendant for Watching<'_> {

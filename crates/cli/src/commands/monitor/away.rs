@@ -1,0 +1,96 @@
+//! The state of a robot that is not on a serial port, as its daemon or its host tells it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use sinew_core::{Clock, Observation, RobotDescription, Tick, Timestamp, Validity};
+use sinew_runtime::{MonotonicClock, StopFlag};
+
+use super::Watching;
+use crate::buses::number;
+use crate::live::LiveText;
+use crate::text::say;
+use crate::way::Way;
+use crate::{Done, hardware, text};
+
+/// Shows the state of `robot`. Nothing is told to it.
+pub fn run(args: &Watching<'_>, robot: RobotDescription, way: Way) -> anyhow::Result<Done> {
+    let name = robot.name.clone();
+    anyhow::ensure!(args.id.is_none(), "watching {name}: --id is for motors on a serial port, which have a calibration");
+    #[cfg(feature = "can")]
+    anyhow::ensure!(
+        !matches!(way, Way::Can(_)),
+        "watching {name}: expected motors on a serial port, a daemon or a host; meeting motors on a CAN bus may change their mode"
+    );
+    let is_host = matches!(way, Way::LeKiwi { .. });
+    anyhow::ensure!(is_host || args.token.is_none(), "watching {name}: --token is what a LeKiwi's host wants to hear, and this is none");
+    let stop = StopFlag::new();
+    stop.escalate_on_signals().context("listening for Ctrl-C")?;
+    let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
+    let robot = Arc::new(RobotDescription { cameras: Vec::new(), ..robot });
+    let token = if is_host { hardware::token(args.token) } else { None };
+    let (mut connected, _) = way.connect(robot.clone(), token, None, clock.clone())?;
+    let mut observation = Observation::for_robot(&robot);
+    let period = Duration::from_secs(1) / args.fps;
+    let begin = clock.now();
+    let is_over = |now: Timestamp| args.seconds.is_some_and(|seconds| now.nanos_since(begin) as f64 * 1e-9 >= seconds);
+    let (mut live, mut looks, mut failed, mut oldest_s) = (LiveText::new(), 0u64, 0u64, 0.0f64);
+    while !stop.is_requested() && !is_over(clock.now()) {
+        observation.age();
+        let tick = Tick { turn: looks, due: clock.now(), period, wants_images: false };
+        failed += u64::from(connected.finish_read(&tick, clock.now() + period, &mut observation).is_err());
+        looks += 1;
+        let seen = values(&robot, &observation, clock.now());
+        oldest_s = seen.iter().filter_map(|value| value.age_s).fold(oldest_s, f64::max);
+        live.show(|| table(&seen));
+        clock.sleep_until(clock.now() + period);
+    }
+    let (seen, report) = (values(&robot, &observation, clock.now()), connected.report());
+    if args.json {
+        text::print_json(&serde_json::json!({
+            "robot": name, "looks": looks, "failed": failed, "longest_age_s": oldest_s, "state": seen, "connections": report,
+        }))?;
+    } else {
+        say!("{}", table(&seen).trim_end());
+        say!("\n{}", report.table().trim_end());
+        say!("{looks} looks, {failed} of them failed; no value was older than {:.0} ms", oldest_s * 1e3);
+    }
+    Ok(if stop.is_requested() { Done::Interrupted } else { Done::Ok })
+}
+
+/// A number of its state.
+#[derive(serde::Serialize)]
+struct Value {
+    feature: String,
+    /// In the dataset's unit; as it was last, where it is missing.
+    value: Option<f64>,
+    age_s: Option<f64>,
+    is_missing: bool,
+}
+
+fn values(robot: &RobotDescription, observation: &Observation, now: Timestamp) -> Vec<Value> {
+    let state = &observation.state;
+    let value = |(channel, (value, reading)): (sinew_core::Channel, (&f64, &sinew_core::Reading))| {
+        let (scale, offset) = channel.scale_offset;
+        Value {
+            feature: channel.name,
+            value: reading.time.map(|_| value * scale + offset),
+            age_s: reading.time.map(|time| now.nanos_since(time) as f64 * 1e-9),
+            is_missing: reading.validity == Validity::Missing,
+        }
+    };
+    robot.state_channels().into_iter().zip(state.values().iter().zip(state.readings())).map(value).collect()
+}
+
+/// What is seen now.
+fn table(values: &[Value]) -> String {
+    let head = ["feature", "value", "age", "note"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for Value { feature, value, age_s, is_missing } in values {
+        let value = value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
+        let missing = if *is_missing { "missing" } else { "" };
+        rows.push(vec![feature.clone(), value, number(age_s.map(|age| age * 1e3), "ms"), missing.to_owned()]);
+    }
+    text::table(&rows)
+}

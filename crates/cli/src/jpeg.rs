@@ -1,0 +1,62 @@
+//! JPEGs, as LeKiwi's host and its clients send them.
+
+use std::io::Cursor;
+
+use image::codecs::jpeg::{JpegDecoder, JpegEncoder};
+use image::{ColorType, ExtendedColorType, ImageDecoder};
+use sinew_core::Image;
+
+/// LeRobot's host takes it.
+const QUALITY: u8 = 90;
+/// What a picture may take in memory: somebody else made it.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// The JPEG of an image; `None` where that can't be made.
+pub fn encode(image: &Image) -> Option<Vec<u8>> {
+    let mut jpeg = Vec::new();
+    JpegEncoder::new_with_quality(&mut jpeg, QUALITY).encode(&image.rgb, image.width, image.height, ExtendedColorType::Rgb8).ok()?;
+    Some(jpeg)
+}
+
+/// Width, height and RGB bytes of a JPEG; the error says what is wrong with it.
+pub fn decode(jpeg: &[u8]) -> Result<(u32, u32, Vec<u8>), String> {
+    let failed = |error: image::ImageError| error.to_string();
+    let decoder = JpegDecoder::new(Cursor::new(jpeg)).map_err(failed)?;
+    let ((width, height), bytes) = (decoder.dimensions(), decoder.total_bytes());
+    let length = usize::try_from(bytes).ok().filter(|_| bytes <= MOST_BYTES);
+    let length = length.ok_or_else(|| format!("expected a picture of at most {MOST_BYTES} bytes, found {width} by {height}"))?;
+    let color = decoder.color_type();
+    let mut pixels = vec![0; length];
+    decoder.read_image(&mut pixels).map_err(failed)?;
+    match color {
+        ColorType::Rgb8 => Ok((width, height, pixels)),
+        ColorType::L8 => Ok((width, height, pixels.iter().flat_map(|grey| [*grey; 3]).collect())),
+        other => Err(format!("expected a picture in colours or greys of 8 bits, found {other:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sinew_core::{Pixels, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn a_picture_comes_back_much_as_it_was() {
+        let (width, height) = (32, 16);
+        let rgb: Vec<u8> = (0..height).flat_map(|y| (0..width).flat_map(move |x| [x * 8, y * 16, 128])).map(|v: u32| v as u8).collect();
+        let image = Image { width, height, rgb: Pixels::from(rgb.clone()), captured_at: Timestamp::ZERO, sequence: 1 };
+        let jpeg = encode(&image).unwrap();
+        let (found_width, found_height, found) = decode(&jpeg).unwrap();
+        assert_eq!((found_width, found_height, found.len()), (width, height, rgb.len()));
+        let worst = found.iter().zip(&rgb).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        assert!(worst < 24, "a byte is {worst} off");
+        for bad in [&jpeg[..20], b"", b"\x89PNG\r\n\x1a\n"] {
+            assert!(decode(bad).is_err());
+        }
+        let mut grey = Vec::new();
+        JpegEncoder::new(&mut grey).encode(&[200; 64], 8, 8, ExtendedColorType::L8).unwrap();
+        let (_, _, found) = decode(&grey).unwrap();
+        assert!(found.len() == 192 && found.iter().all(|byte| byte.abs_diff(200) < 4), "{found:?}");
+    }
+}
