@@ -19,8 +19,6 @@ use crate::sim_socket::SocketCameras;
 use crate::text::note;
 use crate::way::Way;
 
-/// How long a lost port is waited for where nothing is said.
-const RECONNECT_S: f64 = 10.0;
 /// How long a host's first picture may take, and how often one looks.
 const PICTURE_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -136,7 +134,7 @@ fn options(description: &RobotDescription, ports: Vec<(String, PortAddress)>, ar
     ArmOptions {
         writes_calibration: args.write_calibration,
         may_go_limp: args.may_go_limp,
-        when_lost: match Duration::from_secs_f64(args.reconnect.unwrap_or(RECONNECT_S)) {
+        when_lost: match args.patience() {
             Duration::ZERO => WhenLost::End,
             within => WhenLost::Resume { within },
         },

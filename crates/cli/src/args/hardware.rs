@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use sinew_core::StopBehaviour;
@@ -38,6 +39,16 @@ pub struct HardwareArgs {
     /// Ticks a second, instead of what its robot.toml says
     #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..=1000), requires = "port")]
     pub fps: Option<u32>,
+}
+
+/// How long a lost port is waited for where nothing is said.
+const RECONNECT_S: f64 = 10.0;
+
+impl HardwareArgs {
+    /// How long what is lost is waited for.
+    pub fn patience(&self) -> Duration {
+        Duration::from_secs_f64(self.reconnect.unwrap_or(RECONNECT_S))
+    }
 }
 
 /// A camera's name and where its images come from.

@@ -41,7 +41,7 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
     // Its bus is served like the robot's, just behind it.
     let priority = args.realtime.request().priority.map(|priority| priority.saturating_sub(1).max(1));
     let human = TeleopThread::spawn_first(Box::new(leader), retarget, &robot, priority);
-    let patience = Duration::from_secs_f64(args.hardware.reconnect.max(3.0));
+    let patience = args.hardware.patience().max(Duration::from_secs(3));
     let mut human = human.context("starting the leader arm's thread")?.patient(patience);
 
     let config = SessionConfig { return_to_rest: ReturnToRest::Never, realtime: args.realtime.request(), ..SessionConfig::default() };
