@@ -1,5 +1,6 @@
 //! An arm of motors that somebody sets up, and his answers.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
@@ -61,16 +62,25 @@ impl Answers {
         Ok(Self { lines })
     }
 
-    /// Says `question` and waits for a line.
+    /// Says `question` and waits for a line. What was typed at a terminal before that answers nothing: who pressed ENTER
+    /// twice has not seen this question.
     ///
     /// # Errors
     /// When standard input has ended.
     pub fn ask(&self, question: &str) -> anyhow::Result<String> {
-        note!("{question}");
+        self.say(question);
         match self.lines.recv() {
             Ok(line) => Ok(line.context("reading an answer")?.trim().to_owned()),
             Err(_) => ended(question),
         }
+    }
+
+    /// Says `question`; [`newest`](Self::newest) tells of an answer.
+    pub fn say(&self, question: &str) {
+        if std::io::stdin().is_terminal() {
+            while self.lines.try_recv().is_ok() {}
+        }
+        note!("{question}");
     }
 
     /// A line that has come meanwhile, after `question` was said.

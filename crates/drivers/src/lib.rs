@@ -24,7 +24,7 @@ pub use arm::{
 };
 pub use bus::{Answer, Block, Bus, BusError, Bytes, Frame, MOST_BYTES, MotorError, MotorFault, MotorId, Operation, Reply};
 pub use calibration::{
-    Calibration, CalibrationError, CalibrationFile, CalibrationOf, MotorCalibration, Scale, calibration_files, calibration_folder,
+    Calibration, CalibrationError, CalibrationFile, CalibrationOf, MotorCalibration, Scale, Staged, calibration_files, calibration_folder,
     calibration_path,
 };
 pub use lekiwi::{

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 use sinew_core::Clock;
 use sinew_drivers::setup::{CalibrationCheck, Calibrator, Chain, Refusal, SetupError, Swept};
-use sinew_drivers::{Calibration, CalibrationFile, calibration_files};
+use sinew_drivers::{Calibration, CalibrationFile, Staged, calibration_files};
 use sinew_runtime::MonotonicClock;
 
 use crate::args::CalibrateArgs;
@@ -19,6 +19,9 @@ use crate::{Done, text};
 
 /// Between two readings while somebody moves the joints.
 const PAUSE: Duration = Duration::from_millis(3);
+/// How long joints move that are to rest before somebody is told, and until nobody waits any longer.
+const RESTLESS: Duration = Duration::from_secs(2);
+const NEVER_RESTS: Duration = Duration::from_secs(60);
 
 const SWEEP: &str =
     "Move every joint that has ends through all of its range, one after the other, and rest at each end for a moment; then ENTER";
@@ -75,13 +78,26 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<Done> {
             calibrator.relax()?;
             calibration
         }
-        None => measure(&mut calibrator, &answers)?,
-    };
-    let written = calibrator.write(&calibration).context("writing the calibration into the motors; the file is as it was")?;
-    if !used_file {
-        for file in &files {
-            file.write(&arm.robot, &calibration)?;
+        None => {
+            // Nobody moves all joints for a file that can't be written.
+            stage(&arm, &files, &Calibration::default())?;
+            measure(&mut calibrator, &answers)?
         }
+    };
+    let staged = if used_file { Vec::new() } else { stage(&arm, &files, &calibration)? };
+    let written = loop {
+        match calibrator.write(&calibration) {
+            Ok(written) => break written,
+            // What somebody measured is not lost to a loose plug.
+            Err(error) => {
+                let error = anyhow::Error::from(error).context("writing the calibration into the motors");
+                note!("error: {}", text::chain(&error));
+                answers.ask("The file is as it was, and some motors may hold the calibration already; ENTER tries again")?;
+            }
+        }
+    };
+    for file in staged {
+        file.commit().context("the motors hold the new calibration, and the file is as it was")?;
     }
     let files: Vec<PathBuf> =
         files.into_iter().map(|file| if used_file { file.found().map(Into::into).unwrap_or(file.path) } else { file.path }).collect();
@@ -124,10 +140,23 @@ fn ports(arm: &Arm) -> String {
     arm.ports.iter().map(|(_, address)| address.to_string()).collect::<Vec<_>>().join(", ")
 }
 
+/// On the disk, beside the files.
+fn stage(arm: &Arm, files: &[CalibrationFile], calibration: &Calibration) -> anyhow::Result<Vec<Staged>> {
+    let staged = files.iter().map(|file| file.stage(&arm.robot, calibration)).collect::<Result<_, _>>();
+    staged.context("making room for the calibration; no motor was written to")
+}
+
 /// The calibration that is there, when it is to be used.
 fn existing(arm: &Arm, files: &[CalibrationFile], answers: &Answers) -> anyhow::Result<Option<Calibration>> {
-    let Some(paths) = files.iter().map(|file| file.found()).collect::<Option<Vec<_>>>() else { return Ok(None) };
-    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let paths: Vec<String> = files.iter().filter_map(|file| file.found()).map(|path| path.display().to_string()).collect();
+    if let Some(missing) = files.iter().find(|file| file.found().is_none()) {
+        if !paths.is_empty() {
+            let missing = missing.path.display();
+            answers
+                .ask(&format!("There is {}, and no {missing}\nENTER calibrates all anew and replaces what there is", paths.join(", ")))?;
+        }
+        return Ok(None);
+    }
     let read = || -> anyhow::Result<Calibration> {
         let mut motors = Vec::new();
         for file in files {
@@ -162,20 +191,35 @@ fn measure(calibrator: &mut Calibrator, answers: &Answers) -> anyhow::Result<Cal
     calibrator.relax().context("switching the torque off; the calibration is as it was")?;
     let ranges = if calibrator.ranged().is_empty() { Vec::new() } else { sweep(calibrator, answers)? };
     let turned = calibrator.turned().join(", ");
-    if !turned.is_empty() {
-        answers.ask(&format!("Hold {turned} in the middle, where it reads 0; then ENTER"))?;
+    loop {
+        if !turned.is_empty() {
+            answers.ask(&format!("Hold {turned} in the middle, where it reads 0; then ENTER"))?;
+        }
+        match calibrator.calibration(&ranges) {
+            // Somebody can turn it back.
+            Err(SetupError::Refused { refusal: refusal @ Refusal::Turned { .. }, .. }) => note!("error: {refusal}"),
+            other => return Ok(other?),
+        }
     }
-    Ok(calibrator.calibration(&ranges)?)
 }
 
 fn sweep(calibrator: &mut Calibrator, answers: &Answers) -> anyhow::Result<Vec<Swept>> {
     // What moves before it is asked to may have been at its end when nobody looked.
+    let (began, mut was_told) = (calibrator.chain().now(), false);
     while !calibrator.rests()? {
+        let now = calibrator.chain().now();
+        if now > began + NEVER_RESTS {
+            bail!("waiting for all joints to rest, which they did not for {} s; no calibration was written", NEVER_RESTS.as_secs());
+        }
+        if now > began + RESTLESS && !was_told {
+            note!("Joints are moving: let them rest for a moment");
+            was_told = true;
+        }
         std::thread::sleep(PAUSE);
     }
     let apart = calibrator.turned();
     let except = if apart.is_empty() { String::new() } else { format!(" (not {}, which comes after that)", apart.join(", ")) };
-    note!("{SWEEP}{except}");
+    answers.say(&format!("{SWEEP}{except}"));
     let mut live = LiveText::new();
     while answers.newest(SWEEP)?.is_none() {
         calibrator.sample()?;

@@ -40,9 +40,10 @@ pub fn run(args: &SetupMotorsArgs) -> anyhow::Result<Done> {
     }
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
     let answers = Answers::start()?;
-    for motor in &motors {
+    for (i, motor) in motors.iter().enumerate() {
         let (_, address) = arm.ports.iter().find(|(bus, _)| *bus == motor.bus).context("expected a port for each bus")?;
-        let identifier = Identifier::new(address.clone(), arm.latency, Arc::clone(&clock));
+        let given: Vec<MotorToSet> = motors[..i].iter().filter(|other| other.bus == motor.bus).cloned().collect();
+        let identifier = Identifier::new(address.clone(), arm.latency, Arc::clone(&clock)).after(&given);
         let part = &motor.part;
         let question = format!("Connect the motor of {part} (a {}) to {address}, and no other; then ENTER", motor.table.model);
         let done = loop {
@@ -50,8 +51,14 @@ pub fn run(args: &SetupMotorsArgs) -> anyhow::Result<Done> {
             match identifier.set(motor, &mut |baud| note!("  looking at {baud} bits a second")) {
                 Ok(done) => break done,
                 // Somebody can do something about it, and nothing was written.
-                Err(error @ (SetupError::NoMotor { .. } | SetupError::Several { .. } | SetupError::Model { .. })) => {
+                Err(
+                    error @ (SetupError::NoMotor { .. } | SetupError::Several { .. } | SetupError::Model { .. } | SetupError::Given { .. }),
+                ) => {
+                    let is_given = matches!(error, SetupError::Given { .. });
                     note!("error: {}", text::chain(&error.into()));
+                    if is_given {
+                        note!("  where it is another motor with that id, end this and set it with --only {part}");
+                    }
                 }
                 Err(error) => return Err(error.into()),
             }

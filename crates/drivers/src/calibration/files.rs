@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sinew_core::{LeRobotNames, RobotDescription, Role};
 
-use super::{Calibration, CalibrationError, CalibrationOf, calibration_path};
+use super::{Calibration, CalibrationError, CalibrationOf, Staged, calibration_path};
 
 /// A file with the calibration of a robot, or of one of those that it was put together of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,11 +40,19 @@ impl CalibrationFile {
     /// # Errors
     /// When it can't be written.
     pub fn write(&self, robot: &RobotDescription, calibration: &Calibration) -> Result<(), CalibrationError> {
+        self.stage(robot, calibration)?.commit()
+    }
+
+    /// The same beside the file, which stays as it is until [`commit`](Staged::commit).
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn stage(&self, robot: &RobotDescription, calibration: &Calibration) -> Result<Staged, CalibrationError> {
         let motors = self.parts.iter().filter_map(|part| {
             let name = &robot.parts.get(*part)?.name;
             Some((name.strip_prefix(&self.prefix).unwrap_or(name).to_owned(), *calibration.get(name)?))
         });
-        Calibration::new(motors).write(&self.path)
+        Calibration::new(motors).stage(&self.path)
     }
 }
 

@@ -16,6 +16,8 @@ use serde_json::{Map, Value};
 use sinew_core::RobotDescription;
 use thiserror::Error;
 
+use crate::{ControlTable, MotorId, Register};
+
 pub use files::{CalibrationFile, calibration_files};
 pub use scale::Scale;
 
@@ -135,25 +137,32 @@ impl Calibration {
     /// # Errors
     /// When it can't be written.
     pub fn write(&self, path: &Path) -> Result<(), CalibrationError> {
+        self.stage(path)?.commit()
+    }
+
+    /// Writes it beside a file, with the folders above it, so that [`commit`](Staged::commit) has little left that can
+    /// fail. Where `path` is a link, what it leads to is meant.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn stage(&self, path: &Path) -> Result<Staged, CalibrationError> {
         let failed = |source| CalibrationError::Write { path: path.to_owned(), source };
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder).map_err(failed)?;
-        let mut beside = path.as_os_str().to_owned();
+        // Of a link that leads nowhere there is nothing to keep.
+        let place = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        if place.is_dir() {
+            return Err(failed(io::ErrorKind::IsADirectory.into()));
+        }
+        std::fs::create_dir_all(folder_of(&place)).map_err(failed)?;
+        let mut beside = place.as_os_str().to_owned();
         beside.push(".new");
-        let beside = PathBuf::from(beside);
+        let staged = Staged { place, beside: beside.into() };
         let write = || {
-            let mut file = std::fs::File::create(&beside)?;
+            let mut file = std::fs::File::create(&staged.beside)?;
             file.write_all(self.to_json().as_bytes())?;
-            file.sync_all()?;
-            std::fs::rename(&beside, path)?;
-            // So that the new name outlives a power cut; not every system lets a folder be opened.
-            std::fs::File::open(folder).map_or(Ok(()), |folder| folder.sync_all())
+            file.sync_all()
         };
-        write().map_err(|source| {
-            // What is in the way of the next try is no loss.
-            let _ = std::fs::remove_file(&beside);
-            failed(source)
-        })
+        write().map_err(failed)?;
+        Ok(staged)
     }
 
     pub fn get(&self, motor: &str) -> Option<&MotorCalibration> {
@@ -165,7 +174,8 @@ impl Calibration {
         self.motors.iter().map(|(name, motor)| (name.as_str(), motor))
     }
 
-    /// Whether it is one of this robot: each part with a motor is in it, with the motor's id and a range.
+    /// Whether it is one of this robot: each part with a motor is in it, with the motor's id, a range within the motor's
+    /// turn, and an offset that its register can hold.
     ///
     /// # Errors
     /// When it is not; the first reason.
@@ -186,9 +196,54 @@ impl Calibration {
             if known.drive_mode != 0 && known.drive_mode != 1 {
                 return invalid(format!("expected drive_mode 0 or 1, found {}", known.drive_mode));
             }
+            let Some(table) = ControlTable::of_model(&motor.model) else { continue };
+            let last = i32::from(table.resolution) - 1;
+            if known.range_min < 0 || known.range_max > last {
+                return invalid(format!(
+                    "expected a range within the turn of a {}, 0..{last}, found {}..{}",
+                    table.model, known.range_min, known.range_max
+                ));
+            }
+            let offset = known.homing_offset;
+            if table.has(Register::HomingOffset) && table.encode(Register::HomingOffset, MotorId(motor.id), offset).is_err() {
+                return invalid(format!("expected a homing_offset that a {} can hold, found {offset}", table.model));
+            }
         }
         Ok(())
     }
+}
+
+/// A calibration on the disk beside its file, which is as it was; it goes where it is not wanted.
+#[derive(Debug)]
+pub struct Staged {
+    place: PathBuf,
+    beside: PathBuf,
+}
+
+impl Staged {
+    /// Puts it in the file's place.
+    ///
+    /// # Errors
+    /// When it can't be; the file is as it was then.
+    pub fn commit(self) -> Result<(), CalibrationError> {
+        let commit = || {
+            std::fs::rename(&self.beside, &self.place)?;
+            // So that the new name outlives a power cut; not every system lets a folder be opened.
+            std::fs::File::open(folder_of(&self.place)).map_or(Ok(()), |folder| folder.sync_all())
+        };
+        commit().map_err(|source| CalibrationError::Write { path: self.place.clone(), source })
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // What is in the way of the next try is no loss; after a commit it is gone.
+        let _ = std::fs::remove_file(&self.beside);
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// LeRobot's folder of all calibrations, from its variables as `variable` knows them: `HF_LEROBOT_CALIBRATION`, else

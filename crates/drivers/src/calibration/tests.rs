@@ -81,6 +81,45 @@ fn files_are_lerobot_s_byte_for_byte() {
 }
 
 #[test]
+fn a_file_stays_as_it_is_until_the_new_one_takes_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.json");
+    let motor = |range_max| {
+        let known = MotorCalibration { id: 1, drive_mode: 0, homing_offset: 0, range_min: 0, range_max };
+        Calibration::new([("motor".to_owned(), known)])
+    };
+    let names = || std::fs::read_dir(folder.path()).unwrap().count();
+    drop(motor(1).stage(&path).unwrap());
+    assert_eq!(names(), 0, "nothing is left of what was not wanted");
+    motor(1).write(&path).unwrap();
+    let staged = motor(2).stage(&path).unwrap();
+    assert_eq!(Calibration::read(&path).unwrap(), motor(1));
+    staged.commit().unwrap();
+    assert_eq!((Calibration::read(&path).unwrap(), names()), (motor(2), 1));
+    // What can't take a file says so before anything else is done.
+    std::fs::create_dir(folder.path().join("folder.json")).unwrap();
+    for bad in ["folder.json", "a.json/b.json"] {
+        let error = motor(3).stage(&folder.path().join(bad)).unwrap_err().to_string();
+        assert!(error.starts_with("writing the calibration") && error.ends_with(bad), "{error}");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_link_to_a_file_stays_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, elsewhere) = (folder.path().join("a.json"), folder.path().join("mine"));
+    std::fs::create_dir(&elsewhere).unwrap();
+    std::fs::write(elsewhere.join("b.json"), "{}").unwrap();
+    std::os::unix::fs::symlink("mine/b.json", &path).unwrap();
+    let known = MotorCalibration { id: 1, drive_mode: 0, homing_offset: 0, range_min: 0, range_max: 1 };
+    let calibration = Calibration::new([("motor".to_owned(), known)]);
+    calibration.write(&path).unwrap();
+    assert!(path.is_symlink());
+    assert_eq!(Calibration::read(&elsewhere.join("b.json")).unwrap(), calibration);
+}
+
+#[test]
 fn a_file_that_is_none_says_so() {
     let path = Path::new("a.json");
     for text in [
@@ -112,6 +151,13 @@ fn a_calibration_of_another_robot_is_refused() {
     assert!(says(check("motor", MotorCalibration { id: 2, ..good })).ends_with("expected id 1, found 2"));
     assert!(says(check("motor", MotorCalibration { range_max: 800, ..good })).ends_with("found 800 and 800"));
     assert!(says(check("motor", MotorCalibration { drive_mode: 2, ..good })).ends_with("expected drive_mode 0 or 1, found 2"));
+    for (range_min, range_max) in [(-5, 3200), (800, 4096), (800, 100_000)] {
+        let error = says(check("motor", MotorCalibration { range_min, range_max, ..good }));
+        assert!(error.ends_with(&format!("within the turn of a sts3215, 0..4095, found {range_min}..{range_max}")), "{error}");
+    }
+    assert_eq!(check("motor", MotorCalibration { homing_offset: -2047, range_min: 0, range_max: 4095, ..good }), Ok(()));
+    let error = says(check("motor", MotorCalibration { homing_offset: 2048, ..good }));
+    assert!(error.ends_with("expected a homing_offset that a sts3215 can hold, found 2048"), "{error}");
 }
 
 #[test]

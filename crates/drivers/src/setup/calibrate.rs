@@ -81,15 +81,29 @@ pub(super) fn ranged(motor: &ChainMotor, part: &Part, range: Swept, now: i32) ->
     let middle = range.lower + (range.upper - range.lower) / 2;
     let (homing_offset, at) = centred(motor, middle, now);
     let (range_min, range_max) = (at - (middle - range.lower), at + (range.upper - middle));
-    if range_min < 0 || range_max > last {
-        return Err(Refusal::Seam { joint: motor.name.clone() });
+    let is_dynamixel = motor.table.protocol == Protocol::Dynamixel2;
+    let is_lost = |place: i32| is_dynamixel && turned_away(part, motor.table, place, now).is_some();
+    if range_min < 0 || range_max > last || is_lost(range.lower) || is_lost(range.upper) {
+        return Err(Refusal::Seam { joint: motor.name.clone(), is_dynamixel });
     }
     Ok(MotorCalibration { homing_offset, range_min, range_max, ..fixed_calibration(part, motor.motor.0, motor.table) })
 }
 
 /// The calibration of a motor whose whole turn is its range, held with its middle at `pose`.
-pub(super) fn turned(motor: &ChainMotor, part: &Part, pose: i32, now: i32) -> MotorCalibration {
-    MotorCalibration { homing_offset: centred(motor, pose, now).0, ..fixed_calibration(part, motor.motor.0, motor.table) }
+pub(super) fn turned(motor: &ChainMotor, part: &Part, pose: i32, now: i32) -> Result<MotorCalibration, Refusal> {
+    if let Some(ticks) = turned_away(part, motor.table, pose, now) {
+        return Err(Refusal::Turned { joint: motor.name.clone(), ticks });
+    }
+    Ok(MotorCalibration { homing_offset: centred(motor, pose, now).0, ..fixed_calibration(part, motor.motor.0, motor.table) })
+}
+
+/// Where the shaft of a Dynamixel is when it reads `place` with the offset `now`, if that is where it will not be when it
+/// is switched on again: it forgets whole turns then.
+fn turned_away(part: &Part, table: &ControlTable, place: i32, now: i32) -> Option<i32> {
+    let is_reversed = described(part, Register::DriveMode) & 1 == 1;
+    let ticks = if is_reversed { now - place } else { place - now };
+    let is_away = table.protocol == Protocol::Dynamixel2 && !(-STILL..i32::from(table.resolution) + STILL).contains(&ticks);
+    is_away.then_some(ticks)
 }
 
 /// The least that a joint has to be moved, in ticks of its motor.
@@ -166,11 +180,8 @@ impl Calibrator {
             let offset = if table.has(Register::HomingOffset) { self.chain.read(i, Register::HomingOffset)? } else { 0 };
             self.offsets.push(offset);
             if is_dynamixel && calibration != CalibrationKind::Fixed {
-                let turn = i32::from(table.resolution);
-                let is_reversed = described(&self.chain.robot.parts[part], Register::DriveMode) & 1 == 1;
-                let ticks = self.chain.read(i, Register::PresentPosition)? - offset;
-                let ticks = if is_reversed { -ticks } else { ticks };
-                if !(-STILL..turn + STILL).contains(&ticks) {
+                let place = self.chain.read(i, Register::PresentPosition)?;
+                if let Some(ticks) = turned_away(&self.chain.robot.parts[part], table, place, offset) {
                     let joint = self.chain.motors[i].name.clone();
                     return Err(self.refused(Refusal::Turned { joint, ticks }));
                 }
@@ -238,7 +249,7 @@ impl Calibrator {
     /// written yet.
     ///
     /// # Errors
-    /// When they don't answer or are not held still, or a range can't be had with this motor.
+    /// When they don't answer or are turns away, or a range can't be had with this motor.
     pub fn calibration(&mut self, ranges: &[Swept]) -> Result<Calibration, SetupError> {
         let poses = self.poses()?;
         let mut motors = Vec::new();
@@ -248,7 +259,7 @@ impl Calibrator {
             let swept = self.swept.iter().position(|other| *other == i).and_then(|at| ranges.get(at));
             let known = match (motor.calibration, swept, poses[i]) {
                 (CalibrationKind::Range, Some(range), _) => ranged(motor, part, *range, now).map_err(|refusal| self.refused(refusal))?,
-                (CalibrationKind::Turn, _, Some(pose)) => turned(motor, part, pose, now),
+                (CalibrationKind::Turn, _, Some(pose)) => turned(motor, part, pose, now).map_err(|refusal| self.refused(refusal))?,
                 (CalibrationKind::Fixed, _, _) => fixed_calibration(part, motor.motor.0, motor.table),
                 _ => return Err(self.refused(Refusal::Silent { joint: motor.name.clone() })),
             };

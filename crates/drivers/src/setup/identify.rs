@@ -68,11 +68,18 @@ pub struct Identifier {
     address: PortAddress,
     latency: Duration,
     clock: Arc<dyn Clock>,
+    given: Vec<MotorToSet>,
 }
 
 impl Identifier {
     pub fn new(address: PortAddress, latency: Duration, clock: Arc<dyn Clock>) -> Self {
-        Self { address, latency, clock }
+        Self { address, latency, clock, given: Vec::new() }
+    }
+
+    /// The same when these have their ids already: whichever of them is still connected is not taken for the next one.
+    #[must_use]
+    pub fn after(self, given: &[MotorToSet]) -> Self {
+        Self { given: given.to_vec(), ..self }
     }
 
     fn bus(&self, motor: &MotorToSet, baud: u32) -> Result<SerialBus, SetupError> {
@@ -131,8 +138,8 @@ impl Identifier {
     /// back.
     ///
     /// # Errors
-    /// When none answers, several do, it is of another model, or it doesn't keep what it is given. Nothing is
-    /// written but in the last case.
+    /// When none answers, several do, it is one of those that were set before, of another model, or doesn't keep what it
+    /// is given. Nothing is written but in the last case.
     pub fn set(&self, motor: &MotorToSet, seen: &mut dyn FnMut(u32)) -> Result<Identified, SetupError> {
         let part = motor.part.clone();
         let bauds = || motor.table.bauds.iter().map(|(baud, _)| *baud);
@@ -143,6 +150,9 @@ impl Identifier {
             return Err(SetupError::Several { part, found: format!("{} at {baud} bits a second", found.join(", ")) });
         };
         let now = MotorId(*id);
+        if let Some(other) = self.given.iter().find(|other| other.id == *id && other.baud == baud && other.id != motor.id) {
+            return Err(SetupError::Given { part, id: *id, other: other.part.clone() });
+        }
         let mut bus = self.bus(motor, baud)?;
         self.look(&mut bus, motor, now, baud)?;
         if *id == motor.id && baud == motor.baud {

@@ -55,6 +55,8 @@ pub enum SetupError {
     NoMotor { part: String, least: u32, most: u32 },
     #[error("setting up {part}: several motors are connected ({found}): connect {part} only")]
     Several { part: String, found: String },
+    #[error("setting up {part}: the motor that answers has id {id}, as {other} was just given: connect that of {part} instead")]
+    Given { part: String, id: u16, other: String },
     #[error("listing serial ports: reading {path}")]
     Ports {
         path: String,

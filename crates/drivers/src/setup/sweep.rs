@@ -82,9 +82,11 @@ pub enum Refusal {
         joint: String,
         other: String,
     },
-    /// Its encoder's zero lies in the range, and the model has no offset to move it.
+    /// Its encoder's zero lies in the range, and the model has no offset to move it, or is a Dynamixel, which forgets
+    /// turns.
     Seam {
         joint: String,
+        is_dynamixel: bool,
     },
     /// A Dynamixel that counts turns since it was switched on.
     Turned {
@@ -124,13 +126,14 @@ impl fmt::Display for Refusal {
             Self::Alike { joint, other } => {
                 write!(f, "{joint} and {other} moved alike all the time: expected joints that move one by one, are two motors mixed up?")
             }
-            Self::Seam { joint } => {
-                write!(f, "{joint} passes its encoder's zero within its range, and its motor knows no offset: mount its horn otherwise")
+            Self::Seam { joint, is_dynamixel } => {
+                let why = if *is_dynamixel { "reads a turn off when it is switched on beyond it" } else { "knows no offset" };
+                write!(f, "{joint} passes its encoder's zero within its range, and its motor {why}: mount its horn otherwise")
             }
             Self::Turned { joint, ticks } => write!(
                 f,
                 "{joint} is at {ticks} ticks, turns away from where it will be when it is switched on again: \
-                 switch its power off and on, then calibrate"
+                 turn it back, or switch its power off and on, then calibrate"
             ),
         }
     }
