@@ -3,21 +3,24 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use sinew_emulator::FaultOption;
+use sinew_emulator::{COMMANDS, FAULTS, FaultOption};
 
 use super::zero_or_above;
 
+fn help() -> String {
+    format!(
+        "Any program that opens serial ports can use it: Sinew, LeRobot, the makers' SDKs.\n\nFaults: {FAULTS}.\n\n\
+         Commands on standard input, a line each: {COMMANDS}.\n\nExamples:\n  \
+         sinew emulate so101 --link /tmp/follower --id emulated\n  \
+         sinew emulate so101_leader --link /tmp/leader --id emulated --hand\n  \
+         sinew emulate so101 --link /tmp/follower --id emulated --fault drop=0.01 --fault flip=0.001 --fault die:elbow_flex@20\n  \
+         sinew emulate so101 --link /tmp/follower --id emulated --world pick-place --seed 7\n  \
+         sinew emulate new:sts3215 --link /tmp/new_motor"
+    )
+}
+
 #[derive(Args, Clone)]
-#[command(
-    after_help = "Any program that opens serial ports can use it: Sinew, LeRobot, the makers' SDKs. Commands on standard input, a line each:\n\
-        move MOTOR TICKS, position MOTOR, value MOTOR REGISTER, put MOTOR REGISTER VALUE, die MOTOR, restart MOTOR, heat MOTOR DEGREES,\n\
-        supply MOTOR VOLTS, load MOTOR SHARE, unplug, replug, counts.\n\nExamples:\n  \
-        sinew emulate so101 --link /tmp/follower --id emulated\n  \
-        sinew emulate so101_leader --link /tmp/leader --id emulated --hand\n  \
-        sinew emulate so101 --link /tmp/follower --id emulated --fault drop=0.01 --fault flip=0.001 --fault die:elbow_flex@20\n  \
-        sinew emulate so101 --link /tmp/follower --id emulated --world pick-place --seed 7\n  \
-        sinew emulate new:sts3215 --link /tmp/new_motor"
-)]
+#[command(after_help = help())]
 pub struct EmulateArgs {
     /// A robot or a leader arm by name (see `sinew robots`), a folder with a robot.toml, or new:MODEL for a motor from the factory
     pub robot: String,
@@ -27,7 +30,7 @@ pub struct EmulateArgs {
     /// Write a calibration that fits the emulated motors to LeRobot's place, under this id
     #[arg(long, value_name = "NAME")]
     pub id: Option<String>,
-    /// Something that goes wrong, such as drop=0.01, flip=0.001, delay=0.1:20, echo, die:MOTOR@S, heat:MOTOR=DEGREES@S, unplug@S, replug@S; may be given several times
+    /// Something that goes wrong, such as drop=0.01 or die:elbow_flex@20 (see below); may be given several times
     #[arg(long, value_name = "FAULT")]
     pub fault: Vec<FaultOption>,
     /// What the adapter adds to each answer, milliseconds; 16 is an FTDI whose latency timer nobody has set
