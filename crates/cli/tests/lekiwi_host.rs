@@ -41,7 +41,8 @@ impl Host {
         let ports = (free(), free());
         let (command, observation) = (ports.0.to_string(), ports.1.to_string());
         let port = desk.path("port");
-        let args = ["lekiwi-host", "--port", port.to_str().unwrap(), "--command-port", &command, "--observation-port", &observation, "--json"];
+        let args =
+            ["lekiwi-host", "--port", port.to_str().unwrap(), "--command-port", &command, "--observation-port", &observation, "--json"];
         let mut child = desk.sinew(&[&args[..], more].concat()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         Self { child, stderr, ports }
@@ -135,7 +136,8 @@ fn a_lekiwi_is_driven_over_the_network_and_stands_when_nobody_speaks() {
     assert!(error.contains("refuses") && !error.contains("not-the-right"), "{error}");
     let output = desk.sinew(&monitor).env("SINEW_TOKEN", &token).output().unwrap();
     let seen: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let of = |name: &str| seen["state"].as_array().unwrap().iter().find(|value| value["feature"] == name).unwrap()["value"].as_f64().unwrap();
+    let of =
+        |name: &str| seen["state"].as_array().unwrap().iter().find(|value| value["feature"] == name).unwrap()["value"].as_f64().unwrap();
     assert!(of("x.vel").abs() < 1e-3 && of("arm_gripper.pos") > 1.0, "{seen}");
     assert_eq!(speeds(&emulator), [0; 3]);
 

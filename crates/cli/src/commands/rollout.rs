@@ -192,14 +192,14 @@ const EPISODE_S: u64 = 60;
 
 /// What is rolled out on: a scenario of the simulator, or a robot behind its ports.
 enum Setting {
-    Simulator(Scenario),
+    Simulator(Box<Scenario>),
     Hardware(Box<RobotDescription>),
 }
 
 impl Setting {
     fn of(args: &RolloutArgs) -> anyhow::Result<Self> {
         if args.hardware.port.is_empty() {
-            return Ok(Self::Simulator(Scenario::of(&args.rig)?));
+            return Ok(Self::Simulator(Box::new(Scenario::of(&args.rig)?)));
         }
         anyhow::ensure!(
             args.policy.is_some(),
