@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sinew_core::{Door, Lifeline, LifelinePort, Observation, Robot, RobotDescription, RobotError, SafeCommand, Sent, Tick, Timestamp};
 
+use super::enable::{Halt, Pulse};
 use super::joint::Joint;
 use super::line::{Line, Look, Named};
 use super::{HEALTH_EVERY, READING, SerialArm};
@@ -104,15 +105,16 @@ impl Robot for SerialArm {
                 if !line.joints[i].is_driven() {
                     continue;
                 }
-                if let Err(error) = line.enable(i, deadline) {
-                    let named = Named { bus: &line.name, slots: &self.health.motors, error: &error };
-                    let told = RobotError::transient(DOING, named);
-                    line.note(&error, self.clock.now());
-                    return Err(told);
-                }
-                self.health.motors[line.first_slot + i].has_torque();
-                if !door.alive() {
-                    return Err(RobotError::transient(DOING, "the watchdog has taken it over"));
+                let alive = || door.alive();
+                match line.enable(i, &mut Pulse::new(self.clock.as_ref(), deadline, &alive)) {
+                    Ok(()) => self.health.motors[line.first_slot + i].has_torque(),
+                    Err(Halt::Taken) => return Err(RobotError::transient(DOING, "the watchdog has taken it over")),
+                    Err(Halt::Bus(error)) => {
+                        let named = Named { bus: &line.name, slots: &self.health.motors, error: &error };
+                        let told = RobotError::transient(DOING, named);
+                        line.note(&error, self.clock.now());
+                        return Err(told);
+                    }
                 }
             }
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sinew_core::{Brief, Clock, Observation, RobotDescription, Role, TeleopStatus, Teleoperator, TeleoperatorError, Tick, Timestamp};
 
 use super::connect::{self, Connected};
+use super::enable::{Halt, Pulse};
 use super::line::Line;
 use super::{ArmHealth, ArmOptions, ConnectError, ConnectReport, HEALTH_EVERY, READING};
 use crate::{Bus, BusError, Calibration, Register, SerialCounts};
@@ -87,7 +88,11 @@ impl SerialLeader {
             for i in 0..line.joints.len() {
                 let Some(goal) = line.joints[i].trigger else { continue };
                 let deadline = self.clock.now() + PULLING;
-                let result = line.enable(i, deadline).and_then(|()| line.tell(i, Register::GoalPosition, goal, deadline));
+                let result = match line.enable(i, &mut Pulse::new(self.clock.as_ref(), deadline, &|| true)) {
+                    Err(Halt::Bus(error)) => Err(error),
+                    // Nobody watches over a leader.
+                    Ok(()) | Err(Halt::Taken) => line.tell(i, Register::GoalPosition, goal, deadline),
+                };
                 result.map_err(|error| (line.joints[i].name.clone(), error))?;
             }
         }

@@ -212,26 +212,6 @@ impl Line {
 }
 
 impl Line {
-    /// The goal becomes where the motor is, and a wheel's 0; then its torque goes on. Each is read back.
-    pub fn enable(&mut self, i: usize, deadline: Timestamp) -> Result<(), BusError> {
-        let (register, rest) = match self.joints[i].wheel {
-            Some(_) => (Register::GoalVelocity, 0),
-            None => (Register::GoalPosition, self.ask(i, Register::PresentPosition, deadline)?),
-        };
-        self.tell(i, register, rest, deadline)?;
-        if self.ask(i, register, deadline)? != rest {
-            return Err(self.refused(i, register));
-        }
-        // From here on it may be on, whatever the answers say.
-        self.joints[i].has_torque = true;
-        self.tell(i, Register::TorqueEnable, 1, deadline)?;
-        if self.ask(i, Register::TorqueEnable, deadline)? == 0 {
-            return Err(self.refused(i, Register::TorqueEnable));
-        }
-        self.joints[i].must_rest = None;
-        Ok(())
-    }
-
     /// Asks the next motor how it does, if there is time until `end`.
     pub fn look(&mut self, clock: &dyn Clock, slots: &[Slot], end: Timestamp) -> Option<Look> {
         if self.is_lost() {
@@ -256,7 +236,7 @@ impl Line {
             return None;
         }
         let (joint, slot, time) = (&mut self.joints[i], &slots[self.first_slot + i], clock.now());
-        let bytes = replies[0].answer.ok()?.bytes;
+        let bytes = replies[0].answer.map_err(|error| slot.fault(error.fault)).ok()?.bytes;
         let value =
             |register| within(joint.table, register, block).then(|| joint.decode(register, block.address, bytes.as_slice())).flatten();
         let is_dynamixel = joint.table.protocol == Protocol::Dynamixel2;
@@ -277,7 +257,7 @@ impl Line {
     }
 
     /// A motor that acknowledged a write and holds something else.
-    fn refused(&self, i: usize, register: Register) -> BusError {
+    pub fn refused(&self, i: usize, register: Register) -> BusError {
         let joint = &self.joints[i];
         let address = joint.table.field(register, joint.motor).map_or(0, |field| field.address);
         let operation = Operation::Write(Block { address, len: 1 });

@@ -3,6 +3,7 @@
 
 mod connect;
 mod drive;
+mod enable;
 mod health;
 mod joint;
 mod leader;
