@@ -228,7 +228,8 @@ impl<'a> Armed<'a> {
     }
 
     /// Ends in the safe action and says whether it worked, after some tries. The lease is given back only
-    /// then: after a safe action that failed the watchdog does it once more.
+    /// then: after a safe action that failed the watchdog does it once more. It is done without a lease, too, as
+    /// the watchdog may be gone.
     ///
     /// # Errors
     /// As [`Robot::stop`].

@@ -331,7 +331,7 @@ fn while_the_lease_is_not_confirmed_nothing_is_written() {
 }
 
 #[test]
-fn once_the_lease_is_lost_nothing_is_written_any_more() {
+fn once_the_lease_is_lost_nothing_is_written_any_more_but_the_safe_action() {
     with_armed(
         |_| {},
         |mut armed, lease, clock, observation| {
@@ -345,6 +345,9 @@ fn once_the_lease_is_lost_nothing_is_written_any_more() {
             assert_eq!(lease.diary.take(), READ);
             assert_eq!(armed.commanded(), before);
             assert_eq!((armed.sent().get(0), armed.sent().get(1)), (None, None));
+            // The watchdog may be gone.
+            armed.disarm().unwrap();
+            assert_eq!(lease.diary.take(), ["stop", "disarm"]);
         },
     );
 }

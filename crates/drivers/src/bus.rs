@@ -179,7 +179,12 @@ pub struct Reply {
 impl Reply {
     /// To be asked: until then it says so.
     pub fn of(motor: MotorId, operation: Operation) -> Self {
-        Self { motor, answer: Err(MotorError { operation, motor, fault: MotorFault::NotAsked }), attempts: 0, failed: [0; MotorFault::KINDS] }
+        Self {
+            motor,
+            answer: Err(MotorError { operation, motor, fault: MotorFault::NotAsked }),
+            attempts: 0,
+            failed: [0; MotorFault::KINDS],
+        }
     }
 
     /// It is asked, once more if it was before.

@@ -418,6 +418,30 @@ fn it_ends_as_it_is_declared() {
 }
 
 #[test]
+fn who_was_frozen_makes_no_goal_of_where_it_was_before() {
+    let bench = Bench::so101();
+    let mut robot = connect(&bench, with_stop(StopBehaviour::Hold));
+    let mut observation = Observation::for_robot(robot.description());
+    let driven = arm(&bench, &mut robot, &mut observation);
+    std::thread::sleep(Duration::from_millis(150));
+    // Somebody else acted meanwhile.
+    for name in ARM {
+        bench.emulator.motor(name, |motor| motor.put(Register::GoalPosition, 2100)).unwrap();
+    }
+    bench.emulator.happen(Event::Rates(Rates { drop: 1.0, ..Rates::default() })).unwrap();
+    let error = driven.disarm().unwrap_err().to_string();
+    assert!(error.contains("shoulder_pan (motor 1 on bus arm, the first): no answer"), "{error}");
+    for name in ARM {
+        assert_eq!(bench.emulator.register(name, Register::GoalPosition).unwrap(), 2100, "{name}");
+    }
+    // Where it is now, it holds.
+    bench.emulator.happen(Event::Rates(Rates::default())).unwrap();
+    let driven = arm(&bench, &mut robot, &mut observation);
+    std::thread::sleep(Duration::from_millis(150));
+    driven.disarm().unwrap();
+}
+
+#[test]
 fn a_motor_that_started_anew_is_noticed_and_left_alone() {
     let bench = Bench::so101();
     let mut robot = connect(&bench, so101());

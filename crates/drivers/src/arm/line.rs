@@ -14,6 +14,10 @@ use crate::{
     Block, Bus, BusError, Bytes, ControlTable, Frame, MotorError, MotorFault, MotorId, Operation, Register, Reply, SerialBus, TableError,
 };
 
+/// How old a position may be that becomes a goal: as long as the watchdog waits. This process may have been frozen, and
+/// somebody else have acted since.
+const YOUNG: Duration = Duration::from_millis(100);
+
 /// How one part does.
 pub(super) struct Look {
     pub part: usize,
@@ -277,7 +281,8 @@ impl Line {
         told.and(result).and(held).and(stands)
     }
 
-    /// The goals of parts that are to hold become where they are, or where they were last when they don't say. Read back.
+    /// The goals of parts that are to hold become where they are, or where they were just now when they don't say. Read
+    /// back. Where nothing young is known of a motor, it keeps its goal, and that is an error.
     fn hold(&mut self, clock: &dyn Clock, deadline: Timestamp) -> Result<(), BusError> {
         let holds = |joint: &Joint| joint.stop == StopBehaviour::Hold && joint.has_torque && joint.wheel.is_none();
         if !self.joints.iter().any(holds) {
@@ -288,6 +293,7 @@ impl Line {
         self.bus.read(self.position, &mut self.replies[..self.positions], clock.now() + third)?;
         let now = clock.now();
         let address = self.position.address;
+        let mut unknown = None;
         self.frames.clear();
         for (joint, reply) in self.joints.iter_mut().zip(&self.replies).filter(|(joint, _)| holds(joint)) {
             if let Ok(answer) = reply.answer
@@ -295,10 +301,20 @@ impl Line {
             {
                 joint.take(ticks, now);
             }
-            let goal = joint.known().and_then(|(ticks, _)| joint.frame(Register::GoalPosition, ticks));
-            self.frames.extend(goal.map(|(_, frame)| frame));
+            let young = joint.known().filter(|(_, time)| now < *time + YOUNG);
+            match young.and_then(|(ticks, _)| joint.frame(Register::GoalPosition, ticks)) {
+                Some((_, frame)) => self.frames.push(frame),
+                None => {
+                    let (operation, fault) = (Operation::Read(self.position), MotorFault::NoAnswer);
+                    let error = MotorError { operation, motor: joint.motor, fault };
+                    unknown = unknown.or(Some(reply.answer.err().unwrap_or(error)));
+                }
+            }
         }
         self.bus.write(self.goal_address, &self.frames, deadline)?;
+        if let Some(error) = unknown {
+            return Err(error.into());
+        }
         let block = Block { address: self.goal_address, len: self.position.len };
         self.bus.read(block, &mut self.replies[..self.positions], deadline)?;
         for frame in &self.frames {
