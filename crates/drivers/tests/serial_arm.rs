@@ -10,7 +10,7 @@ use common::arm::{ARM, Loop, PERIOD, arm, calibration, connect, options, so101, 
 use common::{Bench, light};
 use sinew_core::{Clock, Observation, Robot, StopBehaviour, Tick, Validity};
 use sinew_drivers::tables::STS3250;
-use sinew_drivers::{ArmOptions, ConnectError, MotorId, Register, STS3215, SerialArm, TORQUE_LOST, WhenLost};
+use sinew_drivers::{ArmOptions, ConnectError, MotorId, Register, STS3215, SerialArm, WhenLost};
 use sinew_emulator::{Asked, Event, Fault, Log, Options, Rates, Robot as Emulated};
 
 fn writes(log: &Log) -> usize {
@@ -442,7 +442,7 @@ fn who_was_frozen_makes_no_goal_of_where_it_was_before() {
 }
 
 #[test]
-fn a_motor_that_started_anew_is_noticed_and_left_alone() {
+fn a_motor_that_started_anew_is_named_and_left_alone() {
     let bench = Bench::so101();
     let mut robot = connect(&bench, so101());
     let health = robot.health();
@@ -454,21 +454,76 @@ fn a_motor_that_started_anew_is_noticed_and_left_alone() {
     let mut noticed = None;
     for turn in 0..120 {
         let tick = turns.tick(&bench);
-        armed.read(&tick, &mut observation).unwrap();
+        if let Err(error) = armed.read(&tick, &mut observation) {
+            noticed = Some((turn, error));
+            break;
+        }
         if let Err(error) = armed.drive(Some(&wanted(&so101(), &start, bench.clock.now())), &observation, PERIOD.as_secs_f64()) {
             assert!(error.is_transient(), "{error}");
         }
-        if noticed.is_none() && health.motors()[2].has_lost_torque {
-            noticed = Some(turn);
-            bench.emulator.take_log();
-        }
     }
-    println!("noticed after {noticed:?} ticks");
-    assert!(noticed.is_some_and(|turn| turn < 60), "{noticed:?}");
-    assert_eq!(health.motors()[2].resets, 1);
-    assert_eq!(observation.state.readings()[2].alert, TORQUE_LOST);
+    let (turn, error) = noticed.unwrap();
+    println!("noticed after {turn} ticks");
+    assert!(turn < 60 && !error.is_transient(), "{turn}: {error}");
+    let named = "elbow_flex (motor 3 on bus arm, after shoulder_lift): its torque went off by itself";
+    assert!(error.to_string().contains(named), "{error}");
+    assert_eq!((health.motors()[2].resets, health.motors()[2].has_lost_torque), (1, true));
+    bench.emulator.take_log();
+    armed.disarm().unwrap();
     assert_eq!(bench.emulator.register("elbow_flex", Register::TorqueEnable).unwrap(), 0);
+    assert_eq!(bench.emulator.register("shoulder_lift", Register::TorqueEnable).unwrap(), 1, "the others hold");
     let goals = bench.emulator.log().writes(&STS3215, Register::GoalPosition);
-    let after = goals.iter().skip(12).filter(|(_, id, _)| *id == 3).count();
-    assert_eq!(after, 0);
+    assert!(goals.iter().all(|(_, id, _)| *id != 3), "{goals:?}");
+}
+
+/// Drives an arm whose port is away for a while, in which `meanwhile` happens; what ends it, and the goals after its return.
+fn outage(meanwhile: impl Fn(&Bench)) -> (Option<String>, usize) {
+    let bench = Bench::so101();
+    let robot = so101();
+    let options = ArmOptions { when_lost: WhenLost::Resume { within: Duration::from_secs(10) }, ..options(&bench, &robot) };
+    let mut connected = SerialArm::connect(robot.clone().into(), &options, &calibration(), bench.clock.clone()).unwrap();
+    let mut observation = Observation::for_robot(&robot);
+    let mut armed = arm(&bench, &mut connected, &mut observation);
+    let start = observation.state.values().to_vec();
+    let mut turns = Loop::new(&bench);
+    let mut ended = None;
+    for turn in 0..150 {
+        match turn {
+            20 => bench.emulator.happen(Event::Unplug).unwrap(),
+            40 => {
+                meanwhile(&bench);
+                bench.emulator.take_log();
+                bench.emulator.happen(Event::Replug).unwrap();
+            }
+            _ => {}
+        }
+        let tick = turns.tick(&bench);
+        if let Err(error) = armed.read(&tick, &mut observation)
+            && !error.is_transient()
+        {
+            ended = Some(error.to_string());
+            break;
+        }
+        let _ = armed.drive(Some(&wanted(&robot, &start, bench.clock.now())), &observation, PERIOD.as_secs_f64());
+    }
+    let goals = bench.emulator.log().writes(&STS3215, Register::GoalPosition).len();
+    drop(armed);
+    (ended, goals)
+}
+
+#[test]
+fn what_comes_back_at_a_port_is_obeyed_only_as_the_arm_that_went() {
+    let (ended, goals) = outage(|_| {});
+    assert_eq!(ended, None);
+    assert!(goals > 6 * 20, "{goals}");
+    // Another arm of the same kind.
+    let (ended, goals) = outage(|bench| bench.emulator.motor("wrist_flex", |motor| motor.put(Register::HomingOffset, 300)).unwrap());
+    assert!(ended.as_ref().is_some_and(|ended| ended.contains("came back with another arm: its wrist_flex")), "{ended:?}");
+    assert_eq!(goals, 0);
+    // The same, whose power was off.
+    let (ended, _) = outage(|bench| bench.emulator.motor("elbow_flex", |motor| motor.put(Register::TorqueEnable, 0)).unwrap());
+    assert!(
+        ended.as_ref().is_some_and(|ended| ended.contains("elbow_flex (motor 3 on bus arm, after shoulder_lift): its torque")),
+        "{ended:?}"
+    );
 }

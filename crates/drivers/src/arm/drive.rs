@@ -178,7 +178,8 @@ impl Robot for SerialArm {
     }
 
     fn is_away(&self) -> bool {
-        self.away_for.is_some() && self.lines.iter().any(|line| line.is_lost() || line.joints.iter().any(|joint| joint.must_rest.is_some()))
+        let rests = |joint: &Joint| joint.has_torque && joint.must_rest.is_some();
+        self.away_for.is_some() && self.lines.iter().any(|line| line.is_lost() || line.joints.iter().any(rests))
     }
 
     fn stop(&mut self, _: &Door, deadline: Timestamp) -> Result<(), RobotError> {
@@ -215,7 +216,16 @@ impl SerialArm {
             if line.is_lost() && self.away_for.is_none() {
                 return Err(RobotError::lost(DOING, format_args!("the port {} of bus {} is gone", line.bus.name(), line.name)));
             }
+            if let Some(joint) = line.stranger {
+                let (port, joint) = (line.bus.name(), &line.joints[joint].name);
+                let what = format_args!("the port {port} came back with another arm: its {joint} holds another calibration");
+                return Err(RobotError::lost(DOING, what));
+            }
             for (joint, slot) in line.joints.iter().zip(&self.health.motors[line.first_slot..]) {
+                if joint.is_driven() && slot.lost_torque() != 0 {
+                    let what = format_args!("{}: its torque went off by itself, alarm bits {:#x}", slot.place(), slot.alert());
+                    return Err(RobotError::lost(DOING, what));
+                }
                 let limit = if line.is_lost() { self.away_for.unwrap_or(self.silent_after) } else { self.silent_after };
                 // A motor whose port has just come back was not silent before.
                 let back_ns = joint.must_rest.map_or(i64::MAX, |since| now.nanos_since(since));

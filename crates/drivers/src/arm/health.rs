@@ -224,6 +224,10 @@ impl Slot {
         self.has_lost_torque.store(false, Ordering::Relaxed);
     }
 
+    pub fn alert(&self) -> u32 {
+        self.alert.load(Ordering::Relaxed)
+    }
+
     /// The bit of an alert that says that its torque is off.
     pub fn lost_torque(&self) -> u32 {
         if self.has_lost_torque.load(Ordering::Relaxed) { TORQUE_LOST } else { 0 }

@@ -5,7 +5,7 @@ use std::f64::consts::TAU;
 use sinew_core::{StopBehaviour, Timestamp};
 
 use crate::wire::Protocol;
-use crate::{ControlTable, MotorId, Register, Scale};
+use crate::{Bytes, ControlTable, MotorId, Register, Scale};
 
 /// How far a reading may be off, in ticks, beside what speed explains.
 const SLACK: f64 = 40.0;
@@ -48,6 +48,8 @@ pub(super) struct Joint {
     pub must_rest: Option<Timestamp>,
     /// Whether it is known since then that it has torque, or not.
     pub is_checked: bool,
+    /// What tells it from the same joint of another arm.
+    pub marks: [Option<Bytes>; 2],
 }
 
 /// Turns a minute without load at the highest voltage that the model is made for, from the makers' data sheets.
@@ -93,6 +95,7 @@ impl Joint {
             has_torque: false,
             must_rest: None,
             is_checked: false,
+            marks: [None; 2],
         }
     }
 

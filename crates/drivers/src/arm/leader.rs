@@ -164,7 +164,12 @@ impl Teleoperator for SerialLeader {
                 line.look(self.clock.as_ref(), &self.health.motors, deadline);
             }
         }
-        if let Some(line) = self.lines.iter().find(|line| line.is_lost()) {
+        if let Some((line, joint)) = self.lines.iter().find_map(|line| Some((line, line.stranger?))) {
+            let (port, joint) = (line.bus.name(), &line.joints[joint].name);
+            let what = Brief::of(format_args!("the port {port} came back with another arm: its {joint} holds another calibration"));
+            return Err(TeleoperatorError::Lost { doing: READING_IT, what });
+        }
+        if let Some(line) = self.lines.iter().find(|line| line.is_lost() || !line.is_known) {
             let what = Brief::of(format_args!("the port {} of bus {} is lost; it is tried again", line.bus.name(), line.name));
             return Err(TeleoperatorError::Transient { doing: READING_IT, what });
         }

@@ -52,12 +52,18 @@ pub(super) struct Line {
     pub health: Arc<BusSlot>,
     /// When it is tried again, while it is lost.
     pub lost_until: Option<Timestamp>,
+    /// What tells this arm from another one like it: the blocks with its calibration.
+    marks: Vec<Block>,
+    /// Whether it is known to be the arm that was connected.
+    pub is_known: bool,
+    /// A joint that holds another calibration than it did: the port came back with another arm.
+    pub stranger: Option<usize>,
 }
 
 impl Line {
     pub fn new(name: &str, bus: SerialBus, joints: Vec<Joint>, first_slot: usize) -> Result<Self, TableError> {
         let (mut position, mut goal_address, mut looks) = (Block { address: 0, len: 0 }, 0, Vec::new());
-        let (mut velocity, mut goal_velocity) = (None, None);
+        let (mut velocity, mut goal_velocity, mut marks) = (None, None, Vec::new());
         let positions = joints.iter().filter(|joint| joint.wheel.is_none()).count();
         if let Some(first) = joints.first() {
             position = first.table.block(&[Register::PresentPosition], first.motor)?;
@@ -68,6 +74,11 @@ impl Line {
                 goal_velocity = Some(first.table.field(Register::GoalVelocity, motor)?.address);
             }
             let block = |registers: &[Register]| first.table.block(registers, motor);
+            for registers in [&[Register::HomingOffset][..], &[Register::MinPositionLimit, Register::MaxPositionLimit]] {
+                if registers.iter().all(|register| first.table.has(*register)) {
+                    marks.push(block(registers)?);
+                }
+            }
             looks = match bus.protocol() {
                 Protocol::Feetech0 | Protocol::Feetech1 => vec![block(&[Register::TorqueEnable, Register::PresentTemperature])?],
                 Protocol::Dynamixel2 => {
@@ -94,6 +105,9 @@ impl Line {
             next_look: 0,
             health: Arc::new(BusSlot::new(name)),
             lost_until: None,
+            marks,
+            is_known: true,
+            stranger: None,
         })
     }
 
@@ -118,6 +132,7 @@ impl Line {
             Ok(()) => {
                 self.health.is_back();
                 self.lost_until = None;
+                self.is_known = false;
                 for joint in &mut self.joints {
                     joint.forget();
                     (joint.must_rest, joint.is_checked) = (Some(now), false);
@@ -339,8 +354,37 @@ impl Line {
         }
     }
 
-    /// After an outage: which motors still have the torque that they had. Those that don't are told of.
+    /// Looks at what tells this arm from others, and keeps it the first time. Whoever hangs at a port that was away may be
+    /// another arm, since adapters get other names: it is obeyed by nobody.
+    ///
+    /// # Errors
+    /// When the bus can't be used.
+    pub fn recognise(&mut self, deadline: Timestamp) -> Result<(), BusError> {
+        let mut is_whole = true;
+        for at in 0..self.marks.len() {
+            self.bus.read(self.marks[at], &mut self.replies, deadline)?;
+            for (i, (joint, reply)) in self.joints.iter_mut().zip(&self.replies).enumerate() {
+                match (reply.answer, &mut joint.marks[at]) {
+                    (Ok(answer), mark @ None) => *mark = Some(answer.bytes),
+                    (Ok(answer), Some(known)) if *known != answer.bytes => self.stranger = Some(i),
+                    (Ok(_), Some(_)) => {}
+                    (Err(_), _) => is_whole = false,
+                }
+            }
+        }
+        self.is_known = is_whole && self.stranger.is_none();
+        Ok(())
+    }
+
+    /// After an outage: whether it is the same arm, and which motors still have the torque that they had. Those that don't
+    /// are told of.
     pub fn check_torque(&mut self, slots: &[Slot], deadline: Timestamp) -> Result<(), BusError> {
+        if !self.is_known {
+            self.recognise(deadline)?;
+            if !self.is_known {
+                return Ok(());
+            }
+        }
         let Some(first) = self.joints.first() else { return Ok(()) };
         let block = Block { address: first.table.protocol.torque_address(), len: 1 };
         self.bus.read(block, &mut self.replies, deadline)?;

@@ -82,7 +82,11 @@ pub(super) fn connect(
         let joints = connecting.joints(&bus.name, calibration)?;
         let Some(first) = joints.first() else { continue };
         let baud = bus.baud_rate.unwrap_or(1_000_000);
-        let line = connecting.line(&bus.name, first.table.protocol, baud, joints, calibration, slots.len())?;
+        let mut line = connecting.line(&bus.name, first.table.protocol, baud, joints, calibration, slots.len())?;
+        // One that stays silent is known when it has answered.
+        let failed = |source| ConnectError::Bus { robot: robot.name.clone(), part: format!("bus {}", bus.name), source };
+        line.recognise(clock.now() + PATIENCE).map_err(failed)?;
+        line.is_known = true;
         slots.extend(connecting.slots(&line));
         lines.push(line);
     }
