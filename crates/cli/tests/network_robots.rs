@@ -55,14 +55,12 @@ fn what_only_serial_ports_have_is_refused_elsewhere() {
 fn a_policy_or_a_leader_of_another_robot_is_refused_before_a_daemon_is_asked() {
     let desk = Desk::new();
     let policy = demo_policy();
-    let began = std::time::Instant::now();
+    // Nobody is there: whoever asked would say so.
     let reachy = ["--robot", "reachy_mini", "--port", "127.0.0.1:1"];
     let error = desk.error(&[&["rollout", "--policy", policy.to_str().unwrap()], &reachy[..]].concat());
     contains_all(&error, &["they don't fit", "head.yaw", "6 values", "9 values"]);
     let error = desk.error(&[&["teleop"], &reachy[..], &LEADER].concat());
     contains_all(&error, &["so101_leader", "reachy_mini", "shoulder_pan.pos", "head.yaw"]);
-    // Connecting would take five seconds to give up.
-    assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
     assert!(!desk.path("outputs").exists());
 }
 

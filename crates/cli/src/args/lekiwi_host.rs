@@ -6,6 +6,8 @@ use clap::Args;
 
 use super::{CameraArg, HardwareArgs, RealtimeArgs, above_zero};
 
+const NETWORK: &str = "Network";
+
 #[derive(Args, Clone)]
 #[command(
     after_help = "It runs on the computer that rides on the LeKiwi, in the place of LeRobot's lekiwi_host, and speaks its protocol. What clients\n\
@@ -21,29 +23,29 @@ pub struct LekiwiHostArgs {
     /// The robot's name (see `sinew robots`) or a folder with its robot.toml
     #[arg(long, default_value = "lekiwi")]
     pub robot: String,
+    /// End after so many seconds; without it, when it is told to
+    #[arg(long, value_name = "S", value_parser = above_zero)]
+    pub seconds: Option<f64>,
+    /// How it went as one JSON line on stdout: as of `sinew teleop`, and what clients did
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub hardware: HardwareArgs,
     /// A camera that clients are shown, by its name in robot.toml, such as front=sim:SOCKET; may be given several times
     #[arg(long, value_name = "NAME=SOURCE", help_heading = "Hardware")]
     pub camera: Vec<CameraArg>,
     /// The address of this machine to listen on; without it 127.0.0.1, which only programs of this machine reach
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", help_heading = NETWORK)]
     pub bind: Option<IpAddr>,
     /// Where commands are taken; 0: any port that is free
-    #[arg(long, value_name = "PORT", default_value_t = 5555)]
+    #[arg(long, value_name = "PORT", help_heading = NETWORK, default_value_t = 5555)]
     pub command_port: u16,
     /// Where observations are given
-    #[arg(long, value_name = "PORT", default_value_t = 5556)]
+    #[arg(long, value_name = "PORT", help_heading = NETWORK, default_value_t = 5556)]
     pub observation_port: u16,
     /// Serve clients that know no token, as LeRobot's don't: whoever reaches --bind can drive the robot
-    #[arg(long)]
+    #[arg(long, help_heading = NETWORK)]
     pub lerobot_clients: bool,
-    /// End after so many seconds; without it, when it is told to
-    #[arg(long, value_name = "S", value_parser = above_zero)]
-    pub seconds: Option<f64>,
     #[command(flatten)]
     pub realtime: RealtimeArgs,
-    /// How it went as one JSON line on stdout: as of `sinew teleop`, and what clients did
-    #[arg(long)]
-    pub json: bool,
 }
