@@ -171,7 +171,11 @@ fn a_position_is_never_older_than_its_question() {
                     bench.emulator.move_by_hand(name, place.into()).unwrap();
                 }
                 let mut replies: [Reply; 6] = std::array::from_fn(|i| Reply::of(MotorId(i as u16 + 1), Operation::Read(block)));
-                bus.read(block, &mut replies, bench.within(14)).unwrap();
+                match bus.read(block, &mut replies, bench.within(14)) {
+                    // Late answers and questions meet on the wire.
+                    Ok(()) | Err(BusError::Garbage { .. }) => {}
+                    Err(error) => panic!("{error}"),
+                }
                 for reply in replies {
                     let Ok(answer) = reply.answer else {
                         missed += 1;

@@ -268,7 +268,8 @@ impl SerialBus {
                                 // An echo may look like an answer.
                                 && !self.asking.has_echoed
                             {
-                                self.asking.debts.claim(packet.id.into(), packet.params.len(), |_| false);
+                                let now = self.clock.now();
+                                self.asking.debts.claim(packet.id.into(), packet.params.len(), now, |_| false);
                             }
                         }
                     }
@@ -379,7 +380,7 @@ impl SerialBus {
             }
             let id = u16::from(packet.id);
             let is_asked = self.asking.ids.contains(&id);
-            let claim = self.asking.debts.claim(id, packet.params.len(), |sent| is_early(packet.raw.len(), sent));
+            let claim = self.asking.debts.claim(id, packet.params.len(), now, |sent| is_early(packet.raw.len(), sent));
             if claim == Claim::Earlier {
                 self.counts.late_answers += 1;
                 continue;

@@ -80,7 +80,7 @@ struct Begun {
 ///
 /// The port is open for nobody else. One that is lost stays so until [`reopen`](Self::reopen). An answer counts when it
 /// is a whole packet, from the motor that was asked, of the length that was asked for, and no earlier than the wire's
-/// speed allows. While a motor owes an answer, for a second at most, other questions ask it for more bytes, from the
+/// speed allows. While a motor owes an answer, for a second or twice as long as one ever took, other questions ask it for more bytes, from the
 /// registers before on, so that an answer that comes late fits none of them. What can't be longer (an acknowledgement, the
 /// answer to a ping) is believed when more of them have come than are owed to questions before.
 pub struct SerialBus {

@@ -10,12 +10,12 @@ use sinew_core::Timestamp;
 
 use crate::Block;
 
-/// How long an answer may be on its way; what has not come by then was lost.
+/// How long an answer may be on its way at least, and twice as long as any was; what has not come by then was lost.
 const WITHIN: Duration = Duration::from_secs(1);
 /// By so many bytes a block grows at most.
 const MOST_MORE: usize = 31;
 /// So many answers are remembered; the oldest is forgotten then.
-const ROOM: usize = 1024;
+const ROOM: usize = 4096;
 
 /// An answer that is owed.
 #[derive(Clone, Copy)]
@@ -44,11 +44,12 @@ pub(super) enum Claim {
 pub(super) struct Debts {
     all: Vec<Owed>,
     question: u64,
+    within: Duration,
 }
 
 impl Debts {
     pub fn new() -> Self {
-        Self { all: Vec::with_capacity(ROOM), question: 0 }
+        Self { all: Vec::with_capacity(ROOM), question: 0, within: WITHIN }
     }
 
     /// Another question.
@@ -59,7 +60,8 @@ impl Debts {
     /// Motors are asked for `len` bytes by a packet whose last byte leaves at `sent`.
     pub fn ask(&mut self, ids: &[u16], len: usize, sent: Timestamp) {
         let question = self.question;
-        self.all.retain(|owed| owed.sent + WITHIN > sent);
+        let within = self.within;
+        self.all.retain(|owed| owed.sent + within > sent);
         for id in ids {
             if self.all.len() == ROOM {
                 self.all.remove(0);
@@ -80,7 +82,7 @@ impl Debts {
         let mut last = [None; MOST_MORE + 1];
         let len = usize::from(block.len);
         for (i, owed) in self.all.iter().enumerate() {
-            let is_other = owed.question != self.question && owed.sent + WITHIN > now && ids.contains(&owed.id);
+            let is_other = owed.question != self.question && owed.sent + self.within > now && ids.contains(&owed.id);
             if let Some(slot) = owed.len.checked_sub(len).and_then(|more| last.get_mut(more)).filter(|_| is_other) {
                 *slot = Some(i);
             }
@@ -89,14 +91,17 @@ impl Debts {
         Block { address: block.address - before(block, more.into()), len: block.len.saturating_add(more) }
     }
 
-    /// Whose an answer with `len` bytes is, which has come; `is_early` says of when a question left that this can't be its
-    /// answer yet.
-    pub fn claim(&mut self, id: u16, len: usize, is_early: impl Fn(Timestamp) -> bool) -> Claim {
+    /// Whose an answer with `len` bytes is, which has come `now`; `is_early` says of when a question left that this can't be
+    /// its answer yet.
+    pub fn claim(&mut self, id: u16, len: usize, now: Timestamp, is_early: impl Fn(Timestamp) -> bool) -> Claim {
         let Some(at) = self.all.iter().position(|owed| owed.id == id && owed.len == len) else { return Claim::Nobody };
         let Owed { question, sent, .. } = self.all[at];
         if is_early(sent) {
             return Claim::Nobody;
         }
+        // A wire where answers pile up comes to be later and later.
+        let took = Duration::from_nanos(u64::try_from(now.nanos_since(sent)).unwrap_or(0));
+        self.within = self.within.max(2 * took);
         let mut i = 0;
         self.all.retain(|owed| {
             let is_over = i <= at && owed.id == id;
@@ -140,7 +145,7 @@ mod tests {
         assert_eq!(debts.distinct(POSITION, &[1, 2], at(0)), POSITION);
         debts.ask(&[1, 2], 2, at(0));
         assert_eq!(debts.distinct(POSITION, &[1, 2], at(0)), POSITION, "the same question again");
-        assert_eq!(debts.claim(1, 2, never), Claim::Present);
+        assert_eq!(debts.claim(1, 2, at(40), never), Claim::Present);
         debts.next_question();
         // Motor 2 still owes its answer: nobody is asked so much while it is among them.
         assert_eq!(debts.distinct(POSITION, &[1], at(16)), POSITION);
@@ -151,10 +156,10 @@ mod tests {
         assert_eq!(third, Block { address: 54, len: 4 });
         debts.ask(&[1, 2], 4, at(33));
         // The first one's answer at last, then the third: the second will not come any more.
-        assert_eq!(debts.claim(2, 2, never), Claim::Earlier);
-        assert_eq!(debts.claim(2, 4, never), Claim::Present);
-        assert_eq!((debts.claim(2, 3, never), debts.claim(2, 2, never)), (Claim::Nobody, Claim::Nobody));
-        assert_eq!(debts.claim(1, 4, |sent| sent == at(33)), Claim::Nobody, "before it can have come");
+        assert_eq!(debts.claim(2, 2, at(40), never), Claim::Earlier);
+        assert_eq!(debts.claim(2, 4, at(40), never), Claim::Present);
+        assert_eq!((debts.claim(2, 3, at(40), never), debts.claim(2, 2, at(40), never)), (Claim::Nobody, Claim::Nobody));
+        assert_eq!(debts.claim(1, 4, at(40), |sent| sent == at(33)), Claim::Nobody, "before it can have come");
         assert_eq!(debts.distinct(POSITION, &[1, 2], at(34)), POSITION, "the same question");
         debts.next_question();
         assert_eq!(debts.distinct(POSITION, &[2], at(34)), POSITION);
@@ -179,8 +184,8 @@ mod tests {
         debts.next_question();
         assert_eq!(debts.distinct(POSITION, &[1], at(40)), POSITION, "that of the question longest ago");
         debts.ask(&[1], 2, at(40));
-        assert_eq!(debts.claim(1, 2, never), Claim::Earlier);
-        assert_eq!(debts.claim(1, 2, never), Claim::Present);
+        assert_eq!(debts.claim(1, 2, at(40), never), Claim::Earlier);
+        assert_eq!(debts.claim(1, 2, at(40), never), Claim::Present);
         assert_eq!(debts.longest(), 0);
     }
 
@@ -191,7 +196,7 @@ mod tests {
         debts.ask(&[1], 0, at(5));
         debts.next_question();
         debts.ask(&[1], 0, at(9));
-        assert_eq!([0; 4].map(|_| debts.claim(1, 0, never)), [Claim::Earlier, Claim::Earlier, Claim::Present, Claim::Nobody]);
+        assert_eq!([0; 4].map(|_| debts.claim(1, 0, at(40), never)), [Claim::Earlier, Claim::Earlier, Claim::Present, Claim::Nobody]);
         // Nothing is allocated, however much is lost.
         for i in 0..5000 {
             debts.ask(&[1, 2], 1, at(10) + Duration::from_micros(i));
