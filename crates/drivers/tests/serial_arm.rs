@@ -357,7 +357,7 @@ fn a_pulled_cable_that_comes_back_finds_it_at_rest() {
         .entries
         .iter()
         .take_while(|entry| entry.at <= first.at)
-        .filter(|entry| matches!(&entry.asked, Asked::SyncRead { block, .. } if block.len == 2))
+        .filter(|entry| matches!(&entry.asked, Asked::SyncRead { block, .. } if block.address == 56))
         .last()
         .unwrap();
     for (id, goal) in told {
