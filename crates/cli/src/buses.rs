@@ -2,6 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
 use serde::Serialize;
 use sinew_core::Robot;
 #[cfg(feature = "can")]
@@ -177,4 +182,50 @@ pub fn in_words(errors: &FaultCounts) -> String {
     ];
     let found: Vec<String> = kinds.iter().filter(|(count, _)| *count > 0).map(|(count, kind)| format!("{count} {kind}")).collect();
     if found.is_empty() { "none".to_owned() } else { found.join(", ") }
+}
+
+/// How often buses are looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Tells of ports that go away and come back, until it is dropped.
+pub struct Outages {
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Outages {
+    /// Of these robots and leader arms.
+    pub fn tell(robots: &[(&str, &ArmHealth)]) -> Self {
+        let mut watched: Vec<(String, ArmHealth, Vec<bool>)> =
+            robots.iter().map(|(name, health)| ((*name).to_owned(), (*health).clone(), vec![false; health.buses().len()])).collect();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = is_over.clone();
+        // Without the thread nothing is told, and nothing else is lost.
+        let thread = std::thread::Builder::new().name("outages".into()).spawn(move || {
+            while !over.load(Ordering::Acquire) {
+                for (robot, health, were_lost) in &mut watched {
+                    for (bus, was_lost) in health.buses().iter().zip(were_lost.iter_mut()) {
+                        if bus.is_lost && !*was_lost {
+                            text::note!("\n{robot}: the port of bus {} is gone; it is waited for, and the robot holds", bus.bus);
+                        } else if !bus.is_lost && *was_lost {
+                            text::note!("\n{robot}: the port of bus {} is back", bus.bus);
+                        }
+                        *was_lost = bus.is_lost;
+                    }
+                }
+                std::thread::sleep(LOOK);
+            }
+        });
+        Self { is_over, thread: thread.ok() }
+    }
+}
+
+impl Drop for Outages {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            // A panic while telling was printed where it happened.
+            drop(thread.join());
+        }
+    }
 }

@@ -51,6 +51,9 @@ pub fn describe_unit(name: &str, args: &HardwareArgs, cameras: &[CameraArg]) -> 
         let known: Vec<&str> = description.cameras.iter().map(|camera| camera.name.as_str()).collect();
         anyhow::bail!("--camera {}: {name} has no such camera, expected one of {}", unknown.name, known.join(", "));
     }
+    if let Some((_, twice)) = cameras.iter().enumerate().find(|(i, camera)| cameras[..*i].iter().any(|other| other.name == camera.name)) {
+        anyhow::bail!("--camera {}: it is given twice, expected each camera once", twice.name);
+    }
     description.cameras.retain(|camera| is_given(&camera.name));
     // Before anything is fetched or opened.
     Way::of(&description, &args.port, "--port")?.check(&description, args, cameras)?;
@@ -131,14 +134,16 @@ impl Hardware {
 }
 
 fn options(description: &RobotDescription, ports: Vec<(String, PortAddress)>, args: &HardwareArgs) -> ArmOptions {
+    let usual = ArmOptions::new(description, ports);
     ArmOptions {
+        latency: args.latency_ms.map_or(usual.latency, Duration::from_millis),
         writes_calibration: args.write_calibration,
         may_go_limp: args.may_go_limp,
         when_lost: match args.patience() {
             Duration::ZERO => WhenLost::End,
             within => WhenLost::Resume { within },
         },
-        ..ArmOptions::new(description, ports)
+        ..usual
     }
 }
 

@@ -68,6 +68,8 @@ fn draw(progress: &Progress, episodes: u64, stop: &StopFlag, done: &AtomicBool) 
                 now.starved_ticks,
                 if stop.is_requested() { "  stopping" } else { "" },
             );
+            // What is wider than the terminal would go on in the next line, and stay there.
+            let line: String = line.chars().take(width()).collect();
             // A terminal that cannot be written to is no reason to stop an arm.
             drop(write!(std::io::stderr(), "\r\x1b[2K{line}"));
         }
@@ -75,6 +77,11 @@ fn draw(progress: &Progress, episodes: u64, stop: &StopFlag, done: &AtomicBool) 
     if shown {
         drop(write!(std::io::stderr(), "\r\x1b[2K"));
     }
+}
+
+/// Columns of the terminal on stderr.
+fn width() -> usize {
+    rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| usize::from(size.ws_col).max(20)) - 1
 }
 
 /// Lines on stderr that are drawn anew in their place, where that is a terminal.

@@ -121,6 +121,7 @@ impl Way {
                 ("--id", args.id.is_some()),
                 ("--write-calibration", args.write_calibration),
                 ("--may-go-limp", args.may_go_limp),
+                ("--latency-ms", args.latency_ms.is_some()),
                 ("--reconnect", args.reconnect.is_some()),
             ];
             if let Some((option, _)) = given.iter().find(|(_, is_given)| *is_given) {

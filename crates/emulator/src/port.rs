@@ -30,7 +30,7 @@ pub(crate) enum Arrived {
 }
 
 impl Port {
-    /// What is at `link` is replaced when it is a link, and refused when it is anything else.
+    /// What is at `link` is replaced when it is a link to a pseudo-terminal, and refused when it is anything else.
     pub fn open(link: &Path) -> io::Result<Self> {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
         grantpt(&ours)?;
@@ -39,8 +39,8 @@ impl Port {
         let device = PathBuf::from(std::ffi::OsStr::from_bytes(name.as_bytes()));
         fcntl_setfl(&ours, fcntl_getfl(&ours)? | OFlags::NONBLOCK)?;
         match fs::symlink_metadata(link) {
-            Ok(known) if known.is_symlink() => fs::remove_file(link)?,
-            Ok(_) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is something that is not a link")),
+            Ok(_) if fs::read_link(link).is_ok_and(|device| device.starts_with("/dev/pts")) => fs::remove_file(link)?,
+            Ok(_) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is something that is no link to a terminal")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }

@@ -45,7 +45,13 @@ pub enum Fault {
         source: TeleoperatorError,
     },
     #[error("asking the teleoperator at tick {tick}: it has said nothing for {silent_s:.1} s")]
-    Silent { tick: u64, silent_s: f64 },
+    Silent {
+        tick: u64,
+        silent_s: f64,
+        /// What it said instead, the last time.
+        #[source]
+        source: Option<TeleoperatorError>,
+    },
     #[error("asking the policy at tick {tick}")]
     Policy {
         tick: u64,

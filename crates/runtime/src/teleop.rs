@@ -42,6 +42,8 @@ pub struct TeleopThread {
     is_stale: bool,
     resets: bool,
     lost_after: Duration,
+    /// Why it had nothing to say, the last time.
+    trouble: Option<TeleoperatorError>,
 }
 
 /// What a teleoperator has for a turn.
@@ -115,7 +117,7 @@ impl TeleopThread {
                 }
             }
         })?;
-        Ok(Self { beside, newest: None, wanted: Wanted::for_robot(robot), heard_at: None, is_stale: false, resets: true, lost_after: LOST })
+        Ok(Self { beside, newest: None, wanted: Wanted::for_robot(robot), heard_at: None, is_stale: false, resets: true, lost_after: LOST, trouble: None })
     }
 
     /// The episode ends when it has said nothing for `lost_after`; meanwhile the robot is at rest.
@@ -161,9 +163,9 @@ impl TeleopThread {
                 self.wanted.goals.copy_from_slice(&job.wanted.goals);
                 self.wanted.impedance.clone_from(&job.wanted.impedance);
                 self.wanted.time = now;
-                (self.newest, self.heard_at) = (Some(status), Some(now));
+                (self.newest, self.heard_at, self.trouble) = (Some(status), Some(now), None);
             }
-            Err(TeleoperatorError::Transient { .. }) => {}
+            Err(trouble @ TeleoperatorError::Transient { .. }) => self.trouble = Some(trouble),
             Err(source) => return Err(Fault::Teleoperator { tick, source }),
         }
         Ok(false)
@@ -181,7 +183,7 @@ impl TeleopThread {
         let is_gone = self.listen(tick, now, !clock.runs_by_itself())?;
         let silent_ns = now.nanos_since(*self.heard_at.get_or_insert(now));
         if silent_ns > self.lost_after.as_nanos() as i64 || is_gone {
-            return Err(Fault::Silent { tick, silent_s: silent_ns as f64 * 1e-9 });
+            return Err(Fault::Silent { tick, silent_s: silent_ns as f64 * 1e-9, source: self.trouble.clone() });
         }
         wanted.goals.copy_from_slice(&self.wanted.goals);
         wanted.impedance.clone_from(&self.wanted.impedance);

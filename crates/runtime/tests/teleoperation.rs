@@ -90,4 +90,5 @@ fn a_teleoperator_that_comes_back_elsewhere_is_come_to_slowly_too() {
     let report = run(&config, &mut arm, &mut Scene::lasting(1000), Source::Teleoperator(&mut gone), &mut []);
     let ticks = 21 + (5.0 / PERIOD.as_secs_f64()) as u64;
     assert!(matches!(report.faults[..], [Fault::Silent { .. }]) && report.ticks.abs_diff(ticks) <= 2, "{report:?}");
+    assert!(report.faults[0].chain().ends_with("reading the leader: its cable is out"), "{}", report.faults[0].chain());
 }

@@ -26,6 +26,10 @@ pub struct HardwareArgs {
     /// Switch torque off where a setting needs that: the arm may sink
     #[arg(long, requires = "port")]
     pub may_go_limp: bool,
+    /// The most that the adapter of a serial port adds to an answer's way, milliseconds; without it 4; 20 for an FTDI whose
+    /// latency timer nobody has set
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=100), requires = "port")]
+    pub latency_ms: Option<u64>,
     /// How long a lost serial port is waited for, seconds, before the run ends; without it 10. The robot holds meanwhile. 0:
     /// it ends at once
     #[arg(long, value_name = "S", value_parser = zero_or_above, requires = "port")]

@@ -34,6 +34,10 @@ pub fn run(args: &EmulateArgs) -> anyhow::Result<Done> {
     }
     let world = args.world.as_ref().map(|task| Scene::new(args, task, &played)).transpose()?;
     let links = links(args, &played)?;
+    // Who sees the port finds its calibration.
+    if let (Some(id), Some(description)) = (&args.id, &played.description) {
+        played.write(id, description)?;
+    }
     let mut options = Options { seed: args.seed, latency: Duration::from_secs_f64(args.latency * 1e-3), ..Options::default() };
     args.fault.iter().for_each(|fault| fault.apply(&mut options));
     let mut buses = Vec::new();
@@ -42,8 +46,8 @@ pub fn run(args: &EmulateArgs) -> anyhow::Result<Done> {
         options.schedule.retain(|(_, event)| event.motor().is_none_or(|name| robot.joints.iter().any(|joint| joint.name == name)));
         buses.push(Emulator::start(robot, link, options)?);
     }
-    if let (Some(id), Some(description)) = (&args.id, &played.description) {
-        played.calibrate(id, description, &buses)?;
+    if args.id.is_some() {
+        played.calibrate(&buses)?;
     }
     if !args.json {
         for ((bus, robot), emulator) in played.buses.iter().zip(&buses) {
@@ -54,14 +58,15 @@ pub fn run(args: &EmulateArgs) -> anyhow::Result<Done> {
     let buses: Arc<[Emulator]> = buses.into();
     let mut verdict = None;
     {
-        let theirs = buses.clone();
+        // Who waits for a line must not keep the ports open when it is over.
+        let (theirs, json) = (Arc::downgrade(&buses), args.json);
         // Who has nothing to say ends nothing.
         thread::Builder::new().name("commands".into()).spawn(move || {
             for line in std::io::stdin().lock().lines().map_while(Result::ok).filter(|line| !line.trim().is_empty()) {
-                match obey(&theirs, &line) {
-                    Ok(answer) => say!("{answer}"),
-                    Err(error) => say!("error: {error}"),
-                }
+                let Some(buses) = theirs.upgrade() else { return };
+                let answer = obey(&buses, &line).unwrap_or_else(|error| format!("error: {error}"));
+                // Standard output is JSON's alone.
+                if json { note!("{answer}") } else { say!("{answer}") }
             }
         })?;
     }
@@ -104,18 +109,9 @@ impl Played {
         Calibration::new(joints.map(|joint| (joint.name.clone(), measured(joint))))
     }
 
-    /// Writes the calibration, to the file and into the motors.
-    fn calibrate(&self, id: &str, description: &RobotDescription, buses: &[Emulator]) -> anyhow::Result<()> {
+    /// Writes the calibration to its files.
+    fn write(&self, id: &str, description: &RobotDescription) -> anyhow::Result<()> {
         let calibration = self.measured();
-        for ((_, robot), emulator) in self.buses.iter().zip(buses) {
-            for joint in &robot.joints {
-                let Some(MotorCalibration { range_min, range_max, .. }) = calibration.get(&joint.name).copied() else { continue };
-                emulator.motor(&joint.name, |motor| {
-                    motor.put(Register::MinPositionLimit, range_min);
-                    motor.put(Register::MaxPositionLimit, range_max);
-                })?;
-            }
-        }
         for file in calibration_files(description, id, &calibrations()?)? {
             let known = file.read()?;
             let is_same = |known: &Calibration| {
@@ -132,6 +128,22 @@ impl Played {
             }
             file.write(description, &calibration)?;
             note!("calibration: {}", file.path.display());
+        }
+        Ok(())
+    }
+
+    /// Writes the calibration into the motors.
+    fn calibrate(&self, buses: &[Emulator]) -> anyhow::Result<()> {
+        let calibration = self.measured();
+        for ((_, robot), emulator) in self.buses.iter().zip(buses) {
+            for joint in &robot.joints {
+                let Some(MotorCalibration { range_min, range_max, .. }) = calibration.get(&joint.name).copied() else { continue };
+                emulator.motor(&joint.name, |motor| {
+                    motor.put(Register::MinPositionLimit, range_min);
+                    motor.put(Register::MaxPositionLimit, range_max);
+                    motor.keep();
+                })?;
+            }
         }
         Ok(())
     }
@@ -179,7 +191,11 @@ fn links(args: &EmulateArgs, played: &Played) -> anyhow::Result<Vec<PathBuf>> {
         let link = args.link.iter().find_map(|link| link.split_once('=').filter(|(name, _)| name == bus));
         link.map(|(_, path)| PathBuf::from(path)).with_context(expected)
     };
-    names.iter().map(find).collect()
+    let links: Vec<PathBuf> = names.iter().map(find).collect::<anyhow::Result<_>>()?;
+    if let Some(twice) = links.iter().enumerate().find(|(i, link)| links[..*i].contains(link)) {
+        anyhow::bail!("{}: found {} for two buses", expected(), twice.1.display());
+    }
+    Ok(links)
 }
 
 /// Moves every joint as a hand would: to and fro within its stops, each in its own time, never faster than a human does.

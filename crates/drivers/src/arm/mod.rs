@@ -80,6 +80,22 @@ impl SerialArm {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ConnectError> {
         let Connected { lines, health, report } = connect::connect(&robot, Role::Robot, options, calibration, &clock)?;
+        let period = Duration::from_secs(1) / robot.control_rate_hz.max(1);
+        for line in &lines {
+            // With less no motor would ever be asked.
+            let takes = line.bus.time_to_read(line.position.len.into(), line.positions);
+            if takes > period.mul_f64(READING) {
+                let what = format!(
+                    "expected at most {:.0} ticks a second, found {}: reading its bus {} may take {:.1} ms, {:.1} of them the adapter's latency",
+                    (READING / takes.as_secs_f64()).floor(),
+                    robot.control_rate_hz,
+                    line.name,
+                    takes.as_secs_f64() * 1e3,
+                    options.latency.as_secs_f64() * 1e3
+                );
+                return Err(ConnectError::Unsupported { robot: robot.name.clone(), what });
+            }
+        }
         let base = Drive::of(&robot);
         let silent_after = Duration::from_millis(robot.feedback.fault_age_ms.into());
         let away_for = match options.when_lost {

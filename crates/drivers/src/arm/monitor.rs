@@ -45,7 +45,9 @@ impl SerialMonitor {
     /// Reads all positions, and how one motor of each bus does, in a part of `period`. What doesn't answer is in the health.
     pub fn look(&mut self, period: Duration) {
         let now = self.clock.now();
-        let within = period.mul_f64(READING);
+        // One question has its time whatever the period; looks are then fewer.
+        let takes = |line: &Line| line.bus.time_to_read(line.position.len.into(), line.positions) * 2;
+        let within = self.lines.iter().map(takes).fold(period.mul_f64(READING), Duration::max);
         self.lines.iter_mut().for_each(|line| line.begin_read(now, within));
         for line in &mut self.lines {
             line.finish_read(self.clock.as_ref(), &self.health.motors, |_, _, _| {});

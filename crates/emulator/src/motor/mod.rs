@@ -173,6 +173,11 @@ impl Motor {
         }
     }
 
+    /// What persistent registers hold now is what they hold when the power comes back.
+    pub fn keep(&mut self) {
+        self.kept = self.memory;
+    }
+
     /// As [`put`](Self::put), or the nearest that fits.
     fn put_near(&mut self, register: Register, value: f64) {
         let Ok(field) = self.table.field(register, MotorId(0)) else { return };
