@@ -47,7 +47,12 @@ impl<'a> Pulse<'a> {
 
     /// Hands an error on that another step can't mend, or for which there is no time.
     fn bear(&mut self, error: BusError) -> Result<(), Halt> {
-        let BusError::Motor(motor) = error else { return Err(error.into()) };
+        let motor = match error {
+            BusError::Motor(motor) => motor,
+            // Late answers and questions met on the wire.
+            BusError::Garbage { .. } if self.clock.now() < self.deadline => return Ok(()),
+            error => return Err(error.into()),
+        };
         match motor.fault {
             MotorFault::Refused { .. } | MotorFault::Packet(_) => return Err(error.into()),
             MotorFault::NotAsked => {}
