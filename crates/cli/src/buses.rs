@@ -20,6 +20,11 @@ use crate::text;
 pub trait Connected: Robot {
     /// As of now.
     fn report(&self) -> BusReport;
+
+    /// Tells of its ports from now on, where it has any.
+    fn tell_outages(&self) -> Option<Outages> {
+        None
+    }
 }
 
 /// How every motor did; of what hides its motors, how the connection did.
@@ -127,6 +132,10 @@ impl Connected for SerialArm {
     fn report(&self) -> BusReport {
         BusReport::of(&[(&self.description().name, &self.health())])
     }
+
+    fn tell_outages(&self) -> Option<Outages> {
+        Some(Outages::tell(&self.description().name, &self.health()))
+    }
 }
 
 impl Connected for ReachyMini {
@@ -168,7 +177,7 @@ pub fn number(value: Option<f64>, unit: &str) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1} {unit}"))
 }
 
-/// What kept a motor from being read, and how often.
+/// By what attempts to read a motor failed, and how often.
 pub fn in_words(errors: &FaultCounts) -> String {
     let FaultCounts { no_answer, not_asked, checksum, length, refused, implausible, other } = *errors;
     let kinds = [
@@ -194,24 +203,22 @@ pub struct Outages {
 }
 
 impl Outages {
-    /// Of these robots and leader arms.
-    pub fn tell(robots: &[(&str, &ArmHealth)]) -> Self {
-        let mut watched: Vec<(String, ArmHealth, Vec<bool>)> =
-            robots.iter().map(|(name, health)| ((*name).to_owned(), (*health).clone(), vec![false; health.buses().len()])).collect();
+    /// Of a robot or a leader arm.
+    pub fn tell(robot: &str, health: &ArmHealth) -> Self {
+        let (robot, health) = (robot.to_owned(), health.clone());
+        let mut were_lost = vec![false; health.buses().len()];
         let is_over = Arc::new(AtomicBool::new(false));
         let over = is_over.clone();
         // Without the thread nothing is told, and nothing else is lost.
         let thread = std::thread::Builder::new().name("outages".into()).spawn(move || {
             while !over.load(Ordering::Acquire) {
-                for (robot, health, were_lost) in &mut watched {
-                    for (bus, was_lost) in health.buses().iter().zip(were_lost.iter_mut()) {
-                        if bus.is_lost && !*was_lost {
-                            text::note!("\n{robot}: the port of bus {} is gone; it is waited for, and the robot holds", bus.bus);
-                        } else if !bus.is_lost && *was_lost {
-                            text::note!("\n{robot}: the port of bus {} is back", bus.bus);
-                        }
-                        *was_lost = bus.is_lost;
+                for (bus, was_lost) in health.buses().iter().zip(&mut were_lost) {
+                    if bus.is_lost && !*was_lost {
+                        text::note!("\n{robot}: the port of bus {} is gone; it is waited for, and the robot holds", bus.bus);
+                    } else if !bus.is_lost && *was_lost {
+                        text::note!("\n{robot}: the port of bus {} is back", bus.bus);
                     }
+                    *was_lost = bus.is_lost;
                 }
                 std::thread::sleep(LOOK);
             }

@@ -10,7 +10,7 @@ use sinew_sim::tasks::{self, Task};
 use sinew_sim::{RobotModel, SharedWorld, SimCameras, SimEnvironment, SimRobot, World, robots};
 
 use crate::args::{CameraArg, HardwareArgs, RigArgs, TeleopKind};
-use crate::buses::{BusReport, Connected};
+use crate::buses::{BusReport, Connected, Outages};
 use crate::{demo_policy, hardware};
 
 /// What `--robot` and `--task` named, in the simulator.
@@ -79,6 +79,11 @@ impl Rig {
     /// Whether real motors move.
     pub fn is_real(&self) -> bool {
         matches!(self.place, Place::Hardware)
+    }
+
+    /// Tells of its ports from now on, where it has any.
+    pub fn tell_outages(&self) -> Option<Outages> {
+        if self.is_real() { self.robot.tell_outages() } else { None }
     }
 
     /// How its motors or its connection did, where it has any.

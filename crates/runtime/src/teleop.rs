@@ -117,7 +117,16 @@ impl TeleopThread {
                 }
             }
         })?;
-        Ok(Self { beside, newest: None, wanted: Wanted::for_robot(robot), heard_at: None, is_stale: false, resets: true, lost_after: LOST, trouble: None })
+        Ok(Self {
+            beside,
+            newest: None,
+            wanted: Wanted::for_robot(robot),
+            heard_at: None,
+            is_stale: false,
+            resets: true,
+            lost_after: LOST,
+            trouble: None,
+        })
     }
 
     /// The episode ends when it has said nothing for `lost_after`; meanwhile the robot is at rest.

@@ -140,6 +140,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     }
     live::leave_when_abandoned(session.progress(), stop.clone());
     let line = LiveLine::start(session.progress(), args.episodes, stop.clone());
+    let told = rig.tell_outages();
     let series = Series {
         counts: if mode == StrategyMode::Dagger { Counts::Others(committed.clone()) } else { Counts::Run },
         task: setting.sentence(),
@@ -159,7 +160,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     let mut attendant = Watching { desk: &desk, args, printing: Ok(()) };
     let reports = session.run_series(&series, stage, &mut attendant)?.reports;
     attendant.printing?;
-    drop(line);
+    drop((line, told));
     drop(session);
     drop(keys);
     drop(selection);

@@ -12,7 +12,7 @@ use sinew_runtime::{
 };
 
 use crate::args::TeleopArgs;
-use crate::buses::BusReport;
+use crate::buses::{BusReport, Outages};
 use crate::commands::rollout::report::print_lateness;
 use crate::desk::Desk;
 use crate::live::{self, LiveLine};
@@ -58,6 +58,7 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
     }
     live::leave_when_abandoned(session.progress(), stop.clone());
     let line = LiveLine::start(session.progress(), 1, stop.clone());
+    let told = (follower.robot.tell_outages(), Outages::tell(&args.teleop, &leader_health));
     let rate = f64::from(robot.control_rate_hz);
     let ticks = args.seconds.map_or(u64::MAX, |seconds| (seconds * rate).ceil() as u64);
     let mut scene = AsItIs { task: String::new(), ticks };
@@ -71,7 +72,7 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
         viewer: None,
     };
     let end = session.run_series(&Series::of(1, 0), stage, &mut Watching { desk: &desk })?;
-    drop(line);
+    drop((line, told));
     drop(session);
     drop(keys);
     let report = end.reports.into_iter().next();
