@@ -190,7 +190,7 @@ fn with_so101(text: &str) -> RobotDescription {
 
 #[test]
 fn a_robot_of_two_arms_has_a_file_for_each_in_the_folder_of_one_arm() {
-    let robot = with_so101(include_str!("../../../core/tests/robots/bi_so.toml"));
+    let robot = with_so101(include_str!("../../../../robots/bi_so/robot.toml"));
     let folder = tempfile::tempdir().unwrap();
     let motor = |id| MotorCalibration { id, drive_mode: 0, homing_offset: i32::from(id), range_min: 800, range_max: 3200 };
     let all = Calibration::new(robot.parts.iter().map(|part| (part.name.clone(), motor(part.motor.as_ref().unwrap().id))));
@@ -215,7 +215,7 @@ fn a_robot_of_two_arms_has_a_file_for_each_in_the_folder_of_one_arm() {
 
 #[test]
 fn motors_on_one_bus_share_a_file() {
-    let robot = with_so101(include_str!("../../../core/tests/robots/lekiwi.toml"));
+    let robot = with_so101(include_str!("../../../../robots/lekiwi/robot.toml"));
     let files = calibration_files(&robot, "a", Path::new("all")).unwrap();
     assert_eq!(files.len(), 1);
     assert_eq!((files[0].path.as_path(), files[0].parts.len()), (Path::new("all/robots/lekiwi/a.json"), 9));

@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     fn lekiwi() -> RobotDescription {
-        let text = include_str!("../../../core/tests/robots/lekiwi.toml");
+        let text = include_str!("../../../../robots/lekiwi/robot.toml");
         let so101 = include_str!("../../../../robots/so101/robot.toml");
         RobotDescription::from_toml_with("lekiwi", text, &|_| Some(so101.to_owned())).unwrap()
     }
