@@ -351,3 +351,18 @@ fn a_motor_that_was_just_set_is_not_taken_for_the_next() {
     assert_eq!(bench.emulator.register("motor", Register::Id).unwrap(), 6);
     identifier().set(&to_set("wrist_roll", 5), &mut |_| {}).unwrap();
 }
+
+#[test]
+fn a_calibration_is_written_after_the_port_was_lost() {
+    let bench = Bench::new(&light(Robot::so101_follower()), Options::default());
+    let mut calibrator = calibrator(&bench, &so("robot")).unwrap();
+    calibrator.relax().unwrap();
+    let known = common::arm::calibration();
+    bench.emulator.happen(Event::Unplug).unwrap();
+    let error = calibrator.write(&known).unwrap_err().to_string();
+    assert!(error.contains("shoulder_pan"), "{error}");
+    bench.emulator.happen(Event::Replug).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!calibrator.write(&known).unwrap().is_empty());
+    assert_eq!(calibrator.write(&known).unwrap(), []);
+}

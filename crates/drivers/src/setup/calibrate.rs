@@ -315,11 +315,13 @@ impl Calibrator {
         Ok(poses)
     }
 
-    /// Writes a calibration into the motors, which have no torque, and reads it back: what was otherwise before.
+    /// Writes a calibration into the motors, which have no torque, and reads it back: what was otherwise before. To be tried
+    /// again where it failed, also when a port was lost meanwhile.
     ///
     /// # Errors
     /// When a motor doesn't answer or doesn't keep it; those before it have it then.
     pub fn write(&mut self, calibration: &Calibration) -> Result<Vec<Written>, SetupError> {
+        self.chain.reopen()?;
         let mut written = Vec::new();
         for i in 0..self.chain.motors.len() {
             let ChainMotor { name: part, table, .. } = self.chain.motors[i].clone();

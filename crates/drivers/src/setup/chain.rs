@@ -135,6 +135,18 @@ impl Chain {
         self.buses.iter().map(|(name, bus)| (name.as_str(), bus.name(), bus.counts()))
     }
 
+    /// Opens the ports again that were lost.
+    ///
+    /// # Errors
+    /// When one can't be had.
+    pub fn reopen(&mut self) -> Result<(), SetupError> {
+        for (name, bus) in self.buses.iter_mut().filter(|(_, bus)| !bus.is_open()) {
+            let failed = |source| SetupError::Bus { robot: self.robot.name.clone(), part: format!("bus {name}"), source };
+            bus.reopen().map_err(failed)?;
+        }
+        Ok(())
+    }
+
     fn failed(&self, i: usize, source: BusError) -> SetupError {
         SetupError::Bus { robot: self.robot.name.clone(), part: self.motors[i].name.clone(), source }
     }

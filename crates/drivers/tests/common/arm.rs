@@ -110,7 +110,7 @@ pub fn leader_of(mut robot: RobotDescription) -> RobotDescription {
 }
 
 pub fn koch() -> RobotDescription {
-    RobotDescription::from_toml("koch", include_str!("../../../core/tests/robots/koch.toml")).unwrap()
+    RobotDescription::from_toml("koch", include_str!("../../../../robots/koch/robot.toml")).unwrap()
 }
 
 /// Of those that the core tries descriptions with.
@@ -118,9 +118,9 @@ pub fn described(name: &str) -> RobotDescription {
     let texts = |name: &str| {
         Some(match name {
             "so101" => include_str!("../../../../robots/so101/robot.toml"),
-            "lekiwi" => include_str!("../../../core/tests/robots/lekiwi.toml"),
-            "bi_so" => include_str!("../../../core/tests/robots/bi_so.toml"),
-            "hope_jr_hand" => include_str!("../../../core/tests/robots/hope_jr_hand.toml"),
+            "lekiwi" => include_str!("../../../../robots/lekiwi/robot.toml"),
+            "bi_so" => include_str!("../../../../robots/bi_so/robot.toml"),
+            "hope_jr_hand" => include_str!("../../../../robots/hope_jr_hand/robot.toml"),
             _ => return None,
         })
     };
