@@ -1,6 +1,6 @@
 //! `sinew calibrate` and `sinew setup-motors` with emulated motors and a script that plays the human, in real time.
 
-#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "what fails here fails the test")]
 #![cfg(target_os = "linux")]
 
 mod common;
