@@ -1,6 +1,6 @@
 //! `sinew calibrate` and `sinew setup-motors` with emulated motors and a script that plays the human, in real time.
 
-#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "what fails here fails the test")]
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -196,4 +196,97 @@ fn motors_get_their_ids_one_by_one() {
         }
         before = Some((motor, id));
     }
+}
+
+#[test]
+fn what_can_t_be_kept_is_refused_before_a_motor_changes() {
+    let desk = Desk::new();
+    let port = desk.path("port");
+    let emulator = emulator(&Robot::so101_follower(), &port);
+    let args = ["calibrate", "--robot", "so101", "--port", port.to_str().unwrap(), "--id", "mine", "--latency-ms", "20"];
+    let limits = || ARM.map(|name| emulator.register(name, Register::MaxPositionLimit).unwrap());
+    let before = limits();
+
+    // The folder can't be made.
+    let place = desk.path(".cache/huggingface/lerobot/calibration");
+    std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+    std::fs::write(&place, "").unwrap();
+    let talk = Talk::begin(&desk, &args);
+    let (code, _, text) = talk.ends();
+    assert!(
+        code == Some(1) && text.contains("making room for the calibration, which is as it was") && !text.contains("Move every joint"),
+        "{text}"
+    );
+    std::fs::remove_file(&place).unwrap();
+
+    // The last motor's value fits no register.
+    let file = place.join("robots/so_follower/mine.json");
+    let motor = |(name, id)| {
+        let range_max = if id == 6 { 100_000 } else { 3000 };
+        let known = serde_json::json!({"id": id, "drive_mode": 0, "homing_offset": 5, "range_min": 900, "range_max": range_max});
+        (String::from(name), known)
+    };
+    let known: serde_json::Map<String, serde_json::Value> = ARM.into_iter().zip(1..).map(motor).collect();
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(&file, serde_json::to_string(&known).unwrap()).unwrap();
+    let mut talk = Talk::begin(&desk, &args);
+    talk.hears("expected a range within the turn of a sts3215, 0..4095, found 900..100000");
+    let (code, _, text) = talk.ends();
+    assert!(code == Some(1), "{text}");
+    assert_eq!(limits(), before);
+}
+
+#[test]
+fn one_of_two_files_is_not_replaced_without_a_word() {
+    let desk = Desk::new();
+    let (left, right) = (desk.path("left"), desk.path("right"));
+    let _arms = [emulator(&Robot::so101_follower(), &left), emulator(&Robot::so101_follower(), &right)];
+    let (left, right) = (format!("left={}", left.display()), format!("right={}", right.display()));
+    let args = ["calibrate", "--robot", "bi_so", "--port", &left, "--port", &right, "--id", "two", "--latency-ms", "20"];
+    let folder = desk.path(".cache/huggingface/lerobot/calibration/robots/so_follower");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("two_left.json"), "{}").unwrap();
+    let mut talk = Talk::begin(&desk, &args);
+    talk.hears("two_right.json");
+    talk.hears("ENTER calibrates all anew and replaces what there is");
+    assert_eq!(talk.ends().0, Some(1));
+    assert_eq!(std::fs::read_to_string(folder.join("two_left.json")).unwrap(), "{}");
+}
+
+#[test]
+fn who_presses_enter_twice_gives_no_motor_two_ids() {
+    let desk = Desk::new();
+    let port = desk.path("port");
+    let motor = emulator(&Robot::new_motor(&tables::STS3215), &port);
+    let mut talk = Talk::begin(&desk, &["setup-motors", "--robot", "so101", "--port", port.to_str().unwrap(), "--latency-ms", "20"]);
+    talk.hears("Connect the motor of gripper");
+    talk.says("\n");
+    talk.hears("setting up wrist_roll: the motor that answers has id 6, as gripper was just given");
+    talk.hears("set it with --only wrist_roll");
+    talk.hears("Connect the motor of wrist_roll");
+    assert_eq!(motor.register("motor", Register::Id).unwrap(), 6);
+    assert_eq!(talk.ends().0, Some(1));
+}
+
+#[test]
+fn what_was_typed_before_a_question_is_no_answer_to_it() {
+    let desk = Desk::new();
+    let port = desk.path("port");
+    let emulator = emulator(&Robot::so101_follower(), &port);
+    let args = ["calibrate", "--robot", "so101", "--port", port.to_str().unwrap(), "--id", "mine", "--latency-ms", "20"];
+    let mut terminal = common::pty::Terminal::run(&desk.sinew(&args), None);
+    terminal.heard.wait_for("hold the arm", 1);
+    terminal.press("\n");
+    terminal.heard.wait_for("Move every joint", 1);
+    std::thread::sleep(Duration::from_millis(300));
+    sweep(&emulator, &["shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "gripper"], [600.0, 3000.0]);
+    terminal.press("\n\n");
+    terminal.heard.wait_for("Hold wrist_roll in the middle", 1);
+    emulator.move_by_hand("wrist_roll", 1000.0).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(terminal.heard.count("saved"), 0);
+    terminal.press("\n");
+    let (code, text) = terminal.end();
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(emulator.register("wrist_roll", Register::HomingOffset).unwrap(), -1047);
 }

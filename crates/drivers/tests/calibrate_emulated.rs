@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use common::{Bench, light};
 use sinew_core::RobotDescription;
-use sinew_drivers::setup::{CalibrationCheck, Calibrator, Chain, Identified, Identifier, MotorToSet, Refusal, SetupError};
+use sinew_drivers::setup::{CalibrationCheck, Calibrator, Chain, Identified, Identifier, MotorToSet, Refusal, SetupError, Swept};
 use sinew_drivers::tables::{STS3215, STS3250, XL330_M288};
 use sinew_drivers::{Calibration, PortAddress, Register};
 use sinew_emulator::{Event, Options, Rates, Robot};
@@ -258,6 +258,10 @@ fn a_check_names_what_differs_and_writes_nothing() {
     );
     assert!(differences[2].starts_with("gripper: no answer"), "{differences:?}");
     assert!(!check.cables[0].last.1 && began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    // A robot with these does not connect.
+    bench.emulator.motor("shoulder_lift", |motor| motor.put(Register::FirmwareMinorVersion, 99)).unwrap();
+    let differences: Vec<String> = CalibrationCheck::of(&mut chain, Some(&known)).unwrap().differences().collect();
+    assert!(differences[0].starts_with("shoulder_lift: its firmware is 3.99, that of shoulder_pan is 3."), "{differences:?}");
 }
 
 fn set(bench: &Bench, table: &'static sinew_drivers::ControlTable, id: u16) -> Result<Identified, SetupError> {
@@ -302,4 +306,63 @@ fn the_wrong_motor_several_or_none_are_refused() {
     bench.emulator.happen(Event::Die("motor".into())).unwrap();
     let error = set(&bench, &STS3215, 6).unwrap_err().to_string();
     assert!(error.starts_with("setting up gripper: no motor answered at any speed from 19200 to 1000000"), "{error}");
+}
+
+#[test]
+fn a_joint_that_only_turns_is_held_still_and_within_its_turn() {
+    let bench = Bench::new(&light(Robot::koch_leader()), Options::default());
+    let mut calibrator = calibrator(&bench, &koch_leader()).unwrap();
+    calibrator.relax().unwrap();
+    let refused = |found: Result<Calibration, SetupError>| match found {
+        Err(SetupError::Refused { refusal, .. }) => refusal,
+        other => panic!("{other:?}"),
+    };
+    let mut ranges = [Swept { lower: 1000, upper: 3000 }; 4];
+    // The elbow counts the other way round.
+    ranges[1] = Swept { lower: -3000, upper: -1000 };
+    bench.emulator.move_by_hand("wrist_roll", 2048.0 + 8192.0).unwrap();
+    let refusal = refused(calibrator.calibration(&ranges));
+    assert!(matches!(&refusal, Refusal::Turned { joint, .. } if joint == "wrist_roll"), "{refusal}");
+    let done = AtomicUsize::new(0);
+    let refusal = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut place = 1000.0;
+            while done.load(Ordering::Acquire) == 0 {
+                place = if place > 3000.0 { 1000.0 } else { place + 5.0 };
+                bench.emulator.move_by_hand("wrist_roll", place).unwrap();
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let found = calibrator.calibration(&ranges);
+        done.store(1, Ordering::Release);
+        refused(found)
+    });
+    assert_eq!(refusal.to_string(), "shoulder_pan, wrist_roll moved: expected it to be held still");
+}
+
+#[test]
+fn a_motor_that_was_just_set_is_not_taken_for_the_next() {
+    let bench = Bench::new(&Robot::new_motor(&STS3215), Options::default());
+    let to_set = |part: &str, id| MotorToSet { part: part.into(), bus: "arm".into(), id, table: &STS3215, baud: 1_000_000 };
+    let identifier = || Identifier::new(ports(&bench).remove(0).1, LATENCY, bench.clock.clone());
+    identifier().set(&to_set("gripper", 6), &mut |_| {}).unwrap();
+    let error = identifier().after(&[to_set("gripper", 6)]).set(&to_set("wrist_roll", 5), &mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("has id 6, as gripper was just given"), "{error}");
+    assert_eq!(bench.emulator.register("motor", Register::Id).unwrap(), 6);
+    identifier().set(&to_set("wrist_roll", 5), &mut |_| {}).unwrap();
+}
+
+#[test]
+fn a_calibration_is_written_after_the_port_was_lost() {
+    let bench = Bench::new(&light(Robot::so101_follower()), Options::default());
+    let mut calibrator = calibrator(&bench, &so("robot")).unwrap();
+    calibrator.relax().unwrap();
+    let known = common::arm::calibration();
+    bench.emulator.happen(Event::Unplug).unwrap();
+    let error = calibrator.write(&known).unwrap_err().to_string();
+    assert!(error.contains("shoulder_pan"), "{error}");
+    bench.emulator.happen(Event::Replug).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!calibrator.write(&known).unwrap().is_empty());
+    assert_eq!(calibrator.write(&known).unwrap(), []);
 }

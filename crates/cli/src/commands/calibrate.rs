@@ -143,7 +143,7 @@ fn ports(arm: &Arm) -> String {
 /// On the disk, beside the files.
 fn stage(arm: &Arm, files: &[CalibrationFile], calibration: &Calibration) -> anyhow::Result<Vec<Staged>> {
     let staged = files.iter().map(|file| file.stage(&arm.robot, calibration)).collect::<Result<_, _>>();
-    staged.context("making room for the calibration; no motor was written to")
+    staged.context("making room for the calibration, which is as it was")
 }
 
 /// The calibration that is there, when it is to be used.
@@ -196,8 +196,10 @@ fn measure(calibrator: &mut Calibrator, answers: &Answers) -> anyhow::Result<Cal
             answers.ask(&format!("Hold {turned} in the middle, where it reads 0; then ENTER"))?;
         }
         match calibrator.calibration(&ranges) {
-            // Somebody can turn it back.
-            Err(SetupError::Refused { refusal: refusal @ Refusal::Turned { .. }, .. }) => note!("error: {refusal}"),
+            // Somebody can turn it back, or hold it.
+            Err(SetupError::Refused { refusal: refusal @ (Refusal::Turned { .. } | Refusal::Moves { .. }), .. }) => {
+                note!("error: {refusal}");
+            }
             other => return Ok(other?),
         }
     }

@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_millis(800);
 const POSE_READINGS: usize = 5;
 /// How long joints rest before somebody is asked to move them.
 const REST: Duration = Duration::from_millis(200);
+/// How long a joint that is held in its middle may take to be still.
+const STILL_WITHIN: Duration = Duration::from_secs(2);
 /// What a hand that holds still and the encoder's noise do, in ticks.
 const STILL: i32 = 24;
 
@@ -202,6 +204,10 @@ impl Calibrator {
     /// # Errors
     /// When a port is lost.
     pub fn rests(&mut self) -> Result<bool, SetupError> {
+        self.rest(&self.swept.clone())
+    }
+
+    fn rest(&mut self, joints: &[usize]) -> Result<bool, SetupError> {
         let positions = self.chain.positions(LATEST)?;
         let now = self.chain.now();
         let (since, places) = self.rests.get_or_insert_with(|| (now, positions.clone()));
@@ -211,7 +217,7 @@ impl Calibrator {
             (None, Some(_), _) => false,
             (_, None, _) => true,
         };
-        if !self.swept.iter().all(rests) {
+        if !joints.iter().all(rests) {
             (*since, *places) = (now, positions);
         }
         Ok(now.nanos_since(*since) >= i64::try_from(REST.as_nanos()).unwrap_or(i64::MAX))
@@ -249,7 +255,7 @@ impl Calibrator {
     /// written yet.
     ///
     /// # Errors
-    /// When they don't answer or are turns away, or a range can't be had with this motor.
+    /// When they don't answer, are not held still or are turns away, or a range can't be had with this motor.
     pub fn calibration(&mut self, ranges: &[Swept]) -> Result<Calibration, SetupError> {
         let poses = self.poses()?;
         let mut motors = Vec::new();
@@ -273,6 +279,15 @@ impl Calibrator {
 
     /// Where those are that are held in their middle: the median of some readings.
     fn poses(&mut self) -> Result<Vec<Option<i32>>, SetupError> {
+        let held: Vec<usize> =
+            (0..self.chain.motors.len()).filter(|i| self.chain.motors[*i].calibration == CalibrationKind::Turn).collect();
+        let began = self.chain.now();
+        self.rests = None;
+        while !held.is_empty() && !self.rest(&held)? {
+            if self.chain.now() > began + STILL_WITHIN {
+                return Err(self.refused(Refusal::Moves { joint: self.turned().join(", ") }));
+            }
+        }
         let mut readings: Vec<Vec<i32>> = vec![Vec::new(); self.chain.motors.len()];
         for _ in 0..POSE_READINGS * 2 {
             let is_wanted = |i: usize| self.chain.motors[i].calibration == CalibrationKind::Turn;
@@ -300,11 +315,13 @@ impl Calibrator {
         Ok(poses)
     }
 
-    /// Writes a calibration into the motors, which have no torque, and reads it back: what was otherwise before.
+    /// Writes a calibration into the motors, which have no torque, and reads it back: what was otherwise before. To be tried
+    /// again where it failed, also when a port was lost meanwhile.
     ///
     /// # Errors
     /// When a motor doesn't answer or doesn't keep it; those before it have it then.
     pub fn write(&mut self, calibration: &Calibration) -> Result<Vec<Written>, SetupError> {
+        self.chain.reopen()?;
         let mut written = Vec::new();
         for i in 0..self.chain.motors.len() {
             let ChainMotor { name: part, table, .. } = self.chain.motors[i].clone();

@@ -8,7 +8,7 @@ use sinew_core::{CalibrationKind, Clock, PartKind, RobotDescription, Timestamp};
 use super::{Model, SetupError};
 use crate::{
     Block, Bus, BusError, Bytes, ControlTable, Frame, MotorId, Operation, PortAddress, Register, Reply, SerialBus, SerialCounts,
-    SerialOptions,
+    SerialOptions, TableError,
 };
 
 /// How long a question may take, with all its attempts, when somebody waits for the answer.
@@ -135,6 +135,18 @@ impl Chain {
         self.buses.iter().map(|(name, bus)| (name.as_str(), bus.name(), bus.counts()))
     }
 
+    /// Opens the ports again that were lost.
+    ///
+    /// # Errors
+    /// When one can't be had.
+    pub fn reopen(&mut self) -> Result<(), SetupError> {
+        for (name, bus) in self.buses.iter_mut().filter(|(_, bus)| !bus.is_open()) {
+            let failed = |source| SetupError::Bus { robot: self.robot.name.clone(), part: format!("bus {name}"), source };
+            bus.reopen().map_err(failed)?;
+        }
+        Ok(())
+    }
+
     fn failed(&self, i: usize, source: BusError) -> SetupError {
         SetupError::Bus { robot: self.robot.name.clone(), part: self.motors[i].name.clone(), source }
     }
@@ -142,15 +154,42 @@ impl Chain {
     /// # Errors
     /// When the motor doesn't answer, or has no such register.
     pub fn read(&mut self, i: usize, register: Register) -> Result<i32, SetupError> {
-        let ChainMotor { motor, table, bus, .. } = self.motors[i];
-        let robot = self.robot.name.clone();
-        let field = table.field(register, motor).map_err(|source| SetupError::Table { robot: robot.clone(), source })?;
+        let ChainMotor { motor, table, .. } = self.motors[i];
+        let field = table.field(register, motor).map_err(|source| self.no_register(source))?;
         let block = Block { address: field.address, len: field.len };
+        let bytes = self.ask(i, block)?;
+        table.decode(register, motor, block.address, bytes.as_slice()).map_err(|source| self.no_register(source))
+    }
+
+    /// Registers that lie close together, with one question; `None` for those that the model does not have.
+    ///
+    /// # Errors
+    /// When the motor doesn't answer.
+    pub fn read_near(&mut self, i: usize, registers: &[Register]) -> Result<Vec<Option<i32>>, SetupError> {
+        let ChainMotor { motor, table, .. } = self.motors[i];
+        let fields = || registers.iter().filter_map(|register| table.field(*register, motor).ok());
+        let Some(address) = fields().map(|field| field.address).min() else { return Ok(vec![None; registers.len()]) };
+        let end = fields().map(|field| field.address + u16::from(field.len)).max().unwrap_or(address);
+        let block = Block { address, len: u8::try_from(end - address).unwrap_or(u8::MAX) };
+        let bytes = self.ask(i, block)?;
+        let value = |register: &Register| {
+            let is_had = table.has(*register);
+            is_had.then(|| table.decode(*register, motor, address, bytes.as_slice()).map_err(|source| self.no_register(source))).transpose()
+        };
+        registers.iter().map(value).collect()
+    }
+
+    fn no_register(&self, source: TableError) -> SetupError {
+        SetupError::Table { robot: self.robot.name.clone(), source }
+    }
+
+    fn ask(&mut self, i: usize, block: Block) -> Result<Bytes, SetupError> {
+        let ChainMotor { motor, bus, .. } = self.motors[i];
         let mut replies = [Reply::of(motor, Operation::Read(block))];
         let deadline = self.clock.now() + self.patience;
         self.buses[bus].1.read(block, &mut replies, deadline).map_err(|source| self.failed(i, source))?;
         let answer = replies[0].answer.map_err(|error| self.failed(i, error.into()))?;
-        table.decode(register, motor, field.address, answer.bytes.as_slice()).map_err(|source| SetupError::Table { robot, source })
+        Ok(answer.bytes)
     }
 
     /// # Errors

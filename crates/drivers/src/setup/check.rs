@@ -21,6 +21,8 @@ pub struct MotorCheck {
     pub voltage_v: Option<f64>,
     pub temperature_c: Option<i32>,
     pub has_torque: Option<bool>,
+    /// The version of its firmware.
+    pub firmware: Option<String>,
     /// What is not as it should be.
     pub differences: Vec<String>,
 }
@@ -74,6 +76,14 @@ impl CalibrationCheck {
             }
             motors.push(check);
         }
+        // A robot connects only when all motors of a model behave alike.
+        for i in 1..motors.len() {
+            let other = (0..i).find(|other| chain.motors[*other].table == chain.motors[i].table && motors[*other].firmware.is_some());
+            let Some(MotorCheck { part, firmware: Some(other), .. }) = other.map(|other| motors[other].clone()) else { continue };
+            if let Some(firmware) = motors[i].firmware.clone().filter(|firmware| *firmware != other) {
+                motors[i].differences.push(format!("its firmware is {firmware}, that of {part} is {other}: bring all to the newest"));
+            }
+        }
         let cables = chain.buses().map(|(bus, port, counts)| {
             let end = |motor: Option<&MotorCheck>| motor.map(|motor| (motor.part.clone(), motor.answers)).unwrap_or_default();
             let (bus, port) = (bus.to_owned(), port.to_owned());
@@ -90,12 +100,16 @@ fn check_motor(chain: &mut Chain, i: usize, calibration: Option<&Calibration>, c
     let ChainMotor { part, table, .. } = chain.motors[i].clone();
     chain.model(i)?;
     check.answers = true;
-    let mut read = |register: Register| if table.has(register) { chain.read(i, register).map(Some) } else { Ok(None) };
-    let voltage = read(Register::PresentVoltage)?.or(read(Register::PresentInputVoltage)?);
-    check.voltage_v = voltage.map(|tenths| f64::from(tenths) / 10.0);
-    check.temperature_c = read(Register::PresentTemperature)?;
-    check.has_torque = read(Register::TorqueEnable)?.map(|torque| torque != 0);
-    check.position = read(Register::PresentPosition)?;
+    // In few questions, as an adapter may take its time for each.
+    let versions = [Register::FirmwareVersion, Register::FirmwareMajorVersion, Register::FirmwareMinorVersion];
+    let versions: Vec<String> = chain.read_near(i, &versions)?.iter().flatten().map(i32::to_string).collect();
+    check.firmware = (!versions.is_empty()).then(|| versions.join("."));
+    let now = [Register::PresentPosition, Register::PresentVoltage, Register::PresentInputVoltage, Register::PresentTemperature];
+    let now = chain.read_near(i, &now)?;
+    check.position = now[0];
+    check.voltage_v = now[1].or(now[2]).map(|tenths| f64::from(tenths) / 10.0);
+    check.temperature_c = now[3];
+    check.has_torque = chain.read_near(i, &[Register::TorqueEnable])?[0].map(|torque| torque != 0);
     let known = calibration.and_then(|calibration| calibration.get(&check.part));
     let Some(known) = known else {
         check.differences.extend(calibration.map(|_| "the file does not have it".to_owned()));
@@ -104,13 +118,15 @@ fn check_motor(chain: &mut Chain, i: usize, calibration: Option<&Calibration>, c
     if known.id != check.id {
         check.differences.push(format!("its id is {}, the file has {}", check.id, known.id));
     }
-    for (register, wanted) in [
-        (Register::HomingOffset, known.homing_offset),
-        (Register::MinPositionLimit, known.range_min),
-        (Register::MaxPositionLimit, known.range_max),
-        (Register::DriveMode, known.drive_mode),
+    let limits = [Register::MinPositionLimit, Register::MaxPositionLimit];
+    let limits = chain.read_near(i, &limits)?;
+    for (register, found, wanted) in [
+        (Register::HomingOffset, chain.read_near(i, &[Register::HomingOffset])?[0], known.homing_offset),
+        (Register::MinPositionLimit, limits[0], known.range_min),
+        (Register::MaxPositionLimit, limits[1], known.range_max),
+        (Register::DriveMode, chain.read_near(i, &[Register::DriveMode])?[0], known.drive_mode),
     ] {
-        let Some(found) = read(register)? else { continue };
+        let Some(found) = found else { continue };
         // Beside the direction the register holds bits that a calibration says nothing of.
         let found = if register == Register::DriveMode { found & 1 } else { found };
         if found != wanted {

@@ -77,6 +77,10 @@ pub enum Refusal {
     Silent {
         joint: String,
     },
+    /// It was to be held still.
+    Moves {
+        joint: String,
+    },
     /// Two joints did the same all the time.
     Alike {
         joint: String,
@@ -122,6 +126,7 @@ impl fmt::Display for Refusal {
             Self::Outside { joint, by_deg } => {
                 write!(f, "{joint} is {by_deg:.1} degrees outside the range that it was moved through: move it through all of its range")
             }
+            Self::Moves { joint } => write!(f, "{joint} moved: expected it to be held still"),
             Self::Silent { joint } => write!(f, "{joint} did not answer often enough: check its cable"),
             Self::Alike { joint, other } => {
                 write!(f, "{joint} and {other} moved alike all the time: expected joints that move one by one, are two motors mixed up?")
