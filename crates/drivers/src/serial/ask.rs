@@ -374,7 +374,8 @@ impl SerialBus {
                 continue;
             };
             let may_echo = self.asking.has_echoed || self.asking.clean < CLEAN;
-            if packet.raw == self.asking.packet.as_slice() && !*has_echoed && may_echo {
+            // Also that of an attempt before, which has come late.
+            if packet.raw == self.asking.packet.as_slice() && may_echo {
                 (*has_echoed, self.asking.has_echoed) = (true, true);
                 continue;
             }
@@ -416,7 +417,13 @@ impl SerialBus {
             if !matches!(reply.answer.map_err(|error| error.fault), Err(MotorFault::Length { .. })) {
                 answered += 1;
                 self.asking.is_prompt = true;
-                if self.asking.ids.len() == 1 && !*has_echoed {
+                // Only of a question that is no longer than its answer an echo would have been seen.
+                let would_echo = match operation {
+                    Operation::Ping => true,
+                    Operation::Read(block) => block.len >= 2,
+                    _ => false,
+                };
+                if self.asking.ids.len() == 1 && !*has_echoed && would_echo {
                     self.asking.clean = self.asking.clean.saturating_add(1);
                 }
             }
