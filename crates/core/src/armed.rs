@@ -34,7 +34,7 @@ const STOP_WITHIN: Duration = Duration::from_millis(25);
 /// How long switching torque on may take.
 const ENABLE_WITHIN: Duration = Duration::from_millis(1000);
 /// How often an arm is looked at again that seems to be elsewhere than before torque went on, and how long after.
-const LOOKS: u32 = 40;
+const LOOKS: u32 = 16;
 const LOOKS_EVERY: Duration = Duration::from_millis(5);
 /// How long the lease may be unconfirmed before the robot counts as somebody else's.
 const UNCONFIRMED_FOR: Duration = Duration::from_millis(500);

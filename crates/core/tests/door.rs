@@ -145,7 +145,7 @@ impl Robot for FakeRobot<'_> {
 
     fn enable(&mut self, _: &Door, deadline: Timestamp) -> Result<(), RobotError> {
         self.diary.note("enable");
-        assert_eq!(deadline, self.clock.now() + Duration::from_millis(500));
+        assert_eq!(deadline, self.clock.now() + Duration::from_millis(1000));
         self.torque = true;
         self.registers[0] -= self.sags_by;
         if self.enable_fails { Err(RobotError::transient("giving torque", "motor 2: no answer")) } else { Ok(()) }
