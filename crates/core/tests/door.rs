@@ -245,10 +245,10 @@ fn what_fails_while_arming_leaves_no_torque_on() {
     assert_eq!(calls, [&READ[..], &["lifeline", "arm"]].concat());
     let (found, calls) = error(|robot| robot.read_fails = true, false);
     assert!(matches!(found, ArmError::Read(_)), "{found}");
-    assert_eq!(calls, READ.repeat(9), "it is looked at some times");
+    assert_eq!(calls, READ.repeat(17), "it is looked at some times");
     let (found, calls) = error(|robot| robot.misses = Some(1), false);
     assert!(matches!(found, ArmError::Gate(GateFault::Unknown { ref channel }) if channel == "j1.pos"), "{found}");
-    assert_eq!(calls, READ.repeat(9));
+    assert_eq!(calls, READ.repeat(17));
 }
 
 #[test]
