@@ -5,8 +5,6 @@
 
 mod common;
 
-use std::path::Path;
-
 use common::{Desk, demo_policy};
 
 /// A calibration of an SO-101, or its leader.
@@ -72,8 +70,6 @@ fn the_demonstration_policy_runs_on_no_arm_unasked() {
     assert!(error.contains("expected --policy with --port"), "{error}");
     let policy = demo_policy();
     let policy = policy.to_str().unwrap();
-    let nameless = desk.error(&["rollout", "--port", "/dev/nowhere", "--policy", policy]);
-    assert!(nameless.contains("expected --task \"WHAT IT IS TO DO\" with --port"), "{nameless}");
     let rollout = |more: &[&str]| {
         desk.error(&[&["rollout", "--port", "/dev/nowhere", "--policy", policy, "--no-record", "--no-rerun"], more].concat())
     };
@@ -83,7 +79,10 @@ fn the_demonstration_policy_runs_on_no_arm_unasked() {
     assert!(unknown.contains("so101 has no such camera, expected one of front, wrist"), "{unknown}");
     let gone = rollout(&["--camera", "front=sim:gone", "--camera", "wrist=sim:gone"]);
     assert!(gone.contains("opening camera front at sim:gone"), "{gone}");
-    assert!(!Path::new("outputs").exists());
+    let nameless = ["rollout", "--port", "/dev/nowhere", "--policy", policy, "--camera", "front=sim:gone", "--camera", "wrist=sim:gone"];
+    let nameless = desk.error(&nameless);
+    assert!(nameless.contains("expected --task \"WHAT IT IS TO DO\" with --port"), "{nameless}");
+    assert!(!desk.path("outputs").exists());
 }
 
 #[test]

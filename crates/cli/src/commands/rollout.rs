@@ -206,10 +206,6 @@ impl Setting {
             args.policy.is_some(),
             "rolling out: expected --policy with --port; the demonstration policy does not run on a robot that it was not made for"
         );
-        anyhow::ensure!(
-            args.no_record || args.rig.task.as_deref().is_some_and(|task| !task.trim().is_empty()),
-            "rolling out: expected --task \"WHAT IT IS TO DO\" with --port, which is recorded with every frame, or --no-record"
-        );
         Ok(Self::Hardware(Box::new(hardware::describe_unit(&args.rig.robot, &args.hardware, &args.camera)?)))
     }
 
@@ -224,6 +220,10 @@ impl Setting {
         match self {
             Self::Simulator(scenario) => scenario.simulate(!args.fast),
             Self::Hardware(robot) => {
+                anyhow::ensure!(
+                    args.no_record || args.rig.task.as_deref().is_some_and(|task| !task.trim().is_empty()),
+                    "rolling out: expected --task \"WHAT IT IS TO DO\" with --port, which is recorded with every frame, or --no-record"
+                );
                 let ticks = EPISODE_S * u64::from(robot.control_rate_hz);
                 let scene = AsItIs { task: args.rig.task.clone().unwrap_or_default(), ticks };
                 Rig::connect((**robot).clone(), &args.hardware, &args.camera, scene, clock)
