@@ -78,7 +78,7 @@ fn what_is_missing_is_said_plainly() {
         (&["calibrate", "--robot", "so101", "--id", "a", "--port", "leg=/dev/a"], "has no bus leg, expected one of arm"),
         (
             &["calibrate", "--teleop", "so101", "--teleop-id", "a", "--teleop-port", "/dev/a"],
-            "it is a robot, expected --robot so101 --port PORT",
+            "so101 is a robot, expected a leader arm: give it with --robot",
         ),
         (&["calibrate", "--robot", "so101", "--id", "../a", "--port", "/dev/a"], "expected a plain name, found \"../a\""),
         (
