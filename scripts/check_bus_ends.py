@@ -148,13 +148,22 @@ def ticks(args, check):
               f"{again} questions were asked again")
 
 
+def driving(bench, follower, seconds, check, what):
+    """A process that has driven the follower for two seconds. None when it ended before, which fails the check of `what`."""
+    process = bench.teleop("--fps", HZ, "--seconds", seconds)
+    wait_for(lambda: process.poll() is not None or len(goal_ticks(follower.log())) > 2 * HZ, 20, 0.1)
+    if process.poll() is not None:
+        check(False, f"{what}: it had ended before: {reason(bench, process)}")
+        return None
+    return process
+
+
 def dies(args, check):
     with Bench(args.sinew, args.realtime) as bench:
         follower, _ = bench.pair(seed=args.seed)
-        process = bench.teleop("--fps", HZ, "--seconds", 30)
-        wait_for(lambda: process.poll() is not None or len(goal_ticks(follower.log())) > 2 * HZ, 20, 0.1)
-        if process.poll() is not None:
-            return check(False, f"a motor that dies is named: it had ended before: {reason(bench, process)}")
+        process = driving(bench, follower, 30, check, "a motor that dies is named")
+        if not process:
+            return
         follower.ask("die", "elbow_flex")
         at = time.monotonic()
         names = lambda: "elbow_flex" in reason(bench, process)
@@ -175,10 +184,9 @@ def dies(args, check):
 def unplugged(args, check):
     with Bench(args.sinew, args.realtime) as bench:
         follower, _ = bench.pair(seed=args.seed)
-        process = bench.teleop("--fps", HZ, "--seconds", 14)
-        wait_for(lambda: process.poll() is not None or len(goal_ticks(follower.log())) > 2 * HZ, 20, 0.1)
-        if process.poll() is not None:
-            return check(False, f"unplugged for 3 s: it had ended before: {reason(bench, process)}")
+        process = driving(bench, follower, 14, check, "unplugged for 3 s")
+        if not process:
+            return
         follower.ask("unplug")
         before = follower.positions()
         time.sleep(3)
