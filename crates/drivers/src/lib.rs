@@ -1,11 +1,12 @@
 //! Hardware: the interface of a motor bus, the packets of serial motor protocols, the control tables of motor models,
-//! setting robots up, and foot pedals.
+//! setting robots up, cameras, and foot pedals.
 
 #![forbid(unsafe_code)]
 
 mod arm;
 mod bus;
 mod calibration;
+pub mod camera;
 #[cfg(feature = "can")]
 pub mod can;
 mod lekiwi;

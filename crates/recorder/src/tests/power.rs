@@ -217,7 +217,10 @@ fn check(references: &[BTreeMap<PathBuf, Vec<u8>>], root: &Path, (known, in_orde
     unfinished(root).unwrap_or_else(|error| panic!("{point}: {}", chain(&error)));
     let files = visible(root);
     for (path, bytes) in &references[found as usize] {
-        assert!(files.get(path) == Some(bytes), "{point}: {} is another", path.display());
+        let found = files.get(path).map_or(&[][..], Vec::as_slice);
+        let differs = bytes.iter().zip(found).position(|(one, other)| one != other);
+        let sizes = (found.len(), bytes.len());
+        assert!(found == bytes, "{point}: {} is another: sizes {sizes:?}, first other byte {differs:?}", path.display());
     }
 }
 
