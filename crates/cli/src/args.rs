@@ -5,20 +5,22 @@ mod emulate;
 mod hardware;
 mod lekiwi_host;
 mod ports;
+mod record;
 mod recording;
 mod rollout;
 mod setup;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use sinew_policy::{Device, Quantization};
 
 pub use dataset::{DatasetCommand, EditArgs, Episodes, HowArgs, Part, PartOf};
 pub use emulate::EmulateArgs;
-pub use hardware::{CameraArg, CameraSource, HardwareArgs, TeleopArgs};
+pub use hardware::{CameraArg, CameraSource, HardwareArgs, LeaderArgs, Teleop, TeleopArgs};
 pub use lekiwi_host::LekiwiHostArgs;
 pub use ports::{PortArg, places_of};
+pub use record::RecordArgs;
 pub use recording::{RecordingArgs, UnfinishedChoice, VideoArgs};
 pub use rollout::{LoopArgs, RealtimeArgs, RolloutArgs, StrategyMode};
 pub use setup::{ArmArgs, CalibrateArgs, FindPortArgs, SetupMotorsArgs};
@@ -50,7 +52,7 @@ pub enum Command {
     /// Offer a LeKiwi that hangs on this machine to clients of the network
     LekiwiHost(LekiwiHostArgs),
     /// Record teleoperated episodes into a LeRobot dataset
-    Record(RecordArgs),
+    Record(Box<RecordArgs>),
     /// Look into a policy, or run it on one observation
     Policy {
         #[command(subcommand)]
@@ -160,42 +162,6 @@ pub struct EvalArgs {
     pub contact_sheet: Option<PathBuf>,
     #[command(flatten)]
     pub compute: ComputeArgs,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum TeleopKind {
-    /// Knows where everything is and works the task as a careful human would
-    Scripted,
-}
-
-#[derive(Args, Clone)]
-#[command(
-    after_help = "Examples:\n  sinew record --robot so101 --sim --teleop scripted --task pick-place --episodes 100 --seed 1 --out my_dataset\n  \
-        sinew record --robot so101 --sim --teleop scripted --task pick-place --episodes 20 --seed 101 --out my_dataset --resume"
-)]
-pub struct RecordArgs {
-    #[command(flatten)]
-    pub rig: RigArgs,
-    /// Record in the embedded simulator
-    #[arg(long, required = true)]
-    pub sim: bool,
-    /// Who acts
-    #[arg(long, value_enum)]
-    pub teleop: TeleopKind,
-    /// Successful episodes to record; failed ones are kept out and counted
-    #[arg(long, default_value_t = 50)]
-    pub episodes: u64,
-    /// Folder for the LeRobot dataset (must not exist or be empty, but with --resume)
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
-    #[command(flatten)]
-    pub recording: RecordingArgs,
-    /// Real time instead of as fast as the machine can
-    #[arg(long)]
-    pub real_time: bool,
-    /// The result as one JSON line on stdout
-    #[arg(long)]
-    pub json: bool,
 }
 
 #[derive(Subcommand)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use sinew_core::{Blind, Cameras, Clock, Image, RobotDescription, Role, Tick};
+use sinew_core::{Blind, Cameras, Clock, Fnv1a, Image, RobotDescription, Role, Tick};
 use sinew_drivers::{
     ArmOptions, Calibration, ConnectReport, LeKiwiCameras, PortAddress, SerialArm, SerialLeader, WhenLost, calibration_files,
 };
@@ -122,14 +122,32 @@ fn only_id(description: &RobotDescription, folder: &Path, (option, id_option): (
 pub struct Hardware {
     pub robot: Box<dyn Connected>,
     pub cameras: Box<dyn Cameras>,
-    /// Its calibration, where it has one.
-    pub id: Option<String>,
+    pub calibration: Option<InUse>,
+}
+
+/// The calibration that a robot is worked with.
+pub struct InUse {
+    pub id: String,
+    digest: u64,
+}
+
+impl InUse {
+    fn of(id: String, calibration: &Calibration) -> Self {
+        let mut digest = Fnv1a::default();
+        digest.write(calibration.to_json().as_bytes());
+        Self { id, digest: digest.finish() }
+    }
+
+    /// Its name and what tells it from others of the name.
+    pub fn in_words(&self) -> String {
+        format!("{} {:016x}", self.id, self.digest)
+    }
 }
 
 impl Hardware {
     /// With which calibration, for people.
     pub fn calibrated(&self) -> String {
-        self.id.as_ref().map_or_else(String::new, |id| format!(" ({id})"))
+        self.calibration.as_ref().map_or_else(String::new, |calibration| format!(" ({})", calibration.id))
     }
 }
 
@@ -164,7 +182,7 @@ pub fn connect(
     let name = description.name.clone();
     let robot = SerialArm::connect(Arc::new(description), &options, &calibration, clock)?;
     say_changes(&name, robot.report());
-    Ok(Hardware { robot: Box::new(robot), cameras, id: Some(id) })
+    Ok(Hardware { robot: Box::new(robot), cameras, calibration: Some(InUse::of(id, &calibration)) })
 }
 
 /// Connects a robot that is not on a serial port.
@@ -187,7 +205,7 @@ fn connect_away(
         }
         None => look_through(&description, cameras)?,
     };
-    Ok(Hardware { robot, cameras, id: None })
+    Ok(Hardware { robot, cameras, calibration: None })
 }
 
 /// Waits until each camera has shown something.

@@ -1,12 +1,13 @@
 //! One live line while a session runs, and the last resort when its end never comes.
 
 use std::io::{IsTerminal, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use sinew_runtime::{Progress, StopFlag};
+use sinew_runtime::{Progress, ProgressSnapshot, StopFlag};
 
 const REDRAW: Duration = Duration::from_millis(100);
 /// How long a disarmed session may take to wind up when it is told again, after it was to stop at once.
@@ -14,6 +15,104 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long the last words before that may take, and the terminal's mode.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// What a live line says of a session now, which turned at so many Hz lately.
+pub type Words = Box<dyn Fn(&ProgressSnapshot, f64) -> String + Send>;
+
+/// Of a run of so many `episodes`.
+pub fn of_episodes(episodes: u64) -> Words {
+    Box::new(move |now, rate| {
+        format!(
+            "episode {}/{episodes}  tick {}{}  {rate:.1} Hz  late {:.2} ms  inference {:.1} ms  queue {}  limited {}  missed {}  starved {}",
+            now.attempt + 1,
+            now.tick,
+            if now.max_ticks == u64::MAX { String::new() } else { format!("/{}", now.max_ticks) },
+            now.lateness_ns as f64 * 1e-6,
+            now.inference_ns as f64 * 1e-6,
+            now.queued,
+            now.interventions,
+            now.missed_ticks,
+            now.starved_ticks,
+        )
+    })
+}
+
+/// Where a recording is between its episodes, shared with the one who draws.
+pub struct Stage {
+    episodes: u64,
+    kept: AtomicU64,
+    is_resetting: AtomicBool,
+}
+
+impl Stage {
+    pub fn new(episodes: u64) -> Self {
+        Self { episodes, kept: AtomicU64::new(0), is_resetting: AtomicBool::new(false) }
+    }
+
+    /// The next episode is being set up, or no longer.
+    pub fn is_resetting(&self, is: bool) {
+        self.is_resetting.store(is, Ordering::Release);
+    }
+
+    pub fn has_kept(&self) {
+        self.kept.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub fn kept(&self) -> u64 {
+        self.kept.load(Ordering::Acquire)
+    }
+}
+
+/// Of a recording into `out`, of a robot with `fps` ticks a second: what matters to the one who leads it.
+pub fn of_recording(stage: Arc<Stage>, fps: f64, out: &Path) -> Words {
+    let disk = Mutex::new(DiskLeft::of(out));
+    Box::new(move |now, rate| {
+        let what = if stage.is_resetting.load(Ordering::Acquire) { "reset" } else { "recording" };
+        let of = stage.kept() + 1;
+        let end = if now.max_ticks == u64::MAX { String::new() } else { format!(" of {:.0}", now.max_ticks as f64 / fps) };
+        let left =
+            disk.lock().ok().and_then(|mut disk| disk.bytes()).map_or_else(String::new, |bytes| format!("  {} left", in_bytes(bytes)));
+        format!(
+            "{what} {of}/{}  {:.1}{end} s  {rate:.1} Hz  late {:.1} ms{left}  missed {}  lost {}  limited {}",
+            stage.episodes,
+            now.tick as f64 / fps,
+            now.lateness_ns as f64 * 1e-6,
+            now.missed_ticks,
+            now.frames_lost,
+            now.interventions,
+        )
+    })
+}
+
+fn in_bytes(bytes: u64) -> String {
+    if bytes >= 10_000_000_000 { format!("{} GB", bytes / 1_000_000_000) } else { format!("{} MB", bytes / 1_000_000) }
+}
+
+/// What a disk has left, asked for now and then.
+struct DiskLeft {
+    place: PathBuf,
+    asked: Option<Instant>,
+    bytes: Option<u64>,
+}
+
+impl DiskLeft {
+    const EVERY: Duration = Duration::from_secs(2);
+
+    fn of(place: &Path) -> Self {
+        Self { place: place.to_owned(), asked: None, bytes: None }
+    }
+
+    fn bytes(&mut self) -> Option<u64> {
+        if self.asked.is_none_or(|asked| asked.elapsed() > Self::EVERY) {
+            self.asked = Some(Instant::now());
+            self.bytes = rustix::fs::statvfs(&self.place).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        }
+        self.bytes
+    }
+}
+
+/// How long a viewer may take for what it has still to read, or a file for what is still to be written.
+pub const VIEW_ENDS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Draws until it is dropped.
 pub struct LiveLine {
@@ -23,11 +122,11 @@ pub struct LiveLine {
 
 impl LiveLine {
     /// Draws on stderr when that is a terminal.
-    pub fn start(progress: Arc<Progress>, episodes: u64, stop: StopFlag) -> Self {
+    pub fn start(progress: Arc<Progress>, words: Words, stop: StopFlag) -> Self {
         let done = Arc::new(AtomicBool::new(false));
         let seen = done.clone();
         // Without the thread there is no line, and nothing else is lost.
-        let thread = std::thread::Builder::new().name("live line".into()).spawn(move || draw(&progress, episodes, &stop, &seen)).ok();
+        let thread = std::thread::Builder::new().name("live line".into()).spawn(move || draw(&progress, &words, &stop, &seen)).ok();
         Self { done, thread }
     }
 }
@@ -42,7 +141,7 @@ impl Drop for LiveLine {
     }
 }
 
-fn draw(progress: &Progress, episodes: u64, stop: &StopFlag, done: &AtomicBool) {
+fn draw(progress: &Progress, words: &Words, stop: &StopFlag, done: &AtomicBool) {
     let shown = std::io::stderr().is_terminal();
     let (mut last, mut last_ticks, mut rate) = (Instant::now(), 0, 0.0);
     while !done.load(Ordering::Acquire) {
@@ -55,19 +154,7 @@ fn draw(progress: &Progress, episodes: u64, stop: &StopFlag, done: &AtomicBool) 
             (last, last_ticks) = (Instant::now(), now.total_ticks);
         }
         if shown {
-            let line = format!(
-                "episode {}/{episodes}  tick {}{}  {rate:.1} Hz  late {:.2} ms  inference {:.1} ms  queue {}  limited {}  missed {}  starved {}{}",
-                now.attempt + 1,
-                now.tick,
-                if now.max_ticks == u64::MAX { String::new() } else { format!("/{}", now.max_ticks) },
-                now.lateness_ns as f64 * 1e-6,
-                now.inference_ns as f64 * 1e-6,
-                now.queued,
-                now.interventions,
-                now.missed_ticks,
-                now.starved_ticks,
-                if stop.is_requested() { "  stopping" } else { "" },
-            );
+            let line = words(&now, rate) + if stop.is_requested() { "  stopping" } else { "" };
             // What is wider than the terminal would go on in the next line, and stay there.
             let line: String = line.chars().take(width()).collect();
             // A terminal that cannot be written to is no reason to stop an arm.

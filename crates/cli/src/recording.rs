@@ -3,20 +3,32 @@
 use std::path::Path;
 
 use sinew_core::RobotDescription;
-use sinew_recorder::{DatasetRecorder, RecorderOptions};
+use sinew_recorder::{DatasetInfo, DatasetRecorder, RecorderOptions};
 
 use crate::args::RecordingArgs;
 use crate::commands::dataset::settle;
 
-/// A recorder into `root`, begun or gone on with; with `interventions` its rows say whether a human acted.
+/// Whether a recording into `root` could begin, or go on, as it is asked; nothing is written.
+pub fn may_begin(root: &Path, args: &RecordingArgs) -> anyhow::Result<()> {
+    if args.resume {
+        DatasetInfo::open(root)?;
+    } else if std::fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some()) {
+        anyhow::bail!("recording to {}: it holds something, expected a folder that is empty or not there, or --resume", root.display());
+    }
+    Ok(())
+}
+
+/// A recorder into `root`, begun or gone on with; with `interventions` its rows say whether a human acted. Episodes of a
+/// robot with another `calibration` can't be added.
 pub fn open(
     root: &Path,
     robot: &RobotDescription,
     args: &RecordingArgs,
     real_time: bool,
     interventions: bool,
+    calibration: Option<String>,
 ) -> anyhow::Result<DatasetRecorder> {
-    let (fps, options) = (robot.control_rate_hz, RecorderOptions { interventions, ..args.options(real_time) });
+    let (fps, options) = (robot.control_rate_hz, RecorderOptions { interventions, calibration, ..args.options(real_time) });
     if !args.resume {
         return Ok(DatasetRecorder::create(root, robot, fps, options)?);
     }

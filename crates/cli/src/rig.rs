@@ -1,17 +1,18 @@
 //! Puts together what a session runs on: the embedded simulator, or a robot behind its port.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use sinew_core::{Cameras, Clock, Environment, Identity, Image, RobotDescription, Tick, Timestamp};
+use sinew_core::{Cameras, Environment, Identity, Image, RobotDescription, Tick, Timestamp};
 use sinew_runtime::{AsItIs, TeleopThread};
 use sinew_sim::tasks::{self, Task};
 use sinew_sim::{RobotModel, SharedWorld, SimCameras, SimEnvironment, SimRobot, World, robots};
 
-use crate::args::{CameraArg, HardwareArgs, RigArgs, TeleopKind};
+use crate::args::RigArgs;
 use crate::buses::{BusReport, Connected, Outages};
-use crate::{demo_policy, hardware};
+use crate::demo_policy;
+use crate::hardware::{Hardware, InUse};
+use crate::led::Human;
 
 /// What `--robot` and `--task` named, in the simulator.
 pub struct Scenario {
@@ -59,26 +60,19 @@ pub struct Rig {
 
 enum Place {
     Simulator { world: SharedWorld, task: &'static dyn Task },
-    Hardware,
+    Hardware { calibration: Option<InUse> },
 }
 
 impl Rig {
-    /// A robot of `description` behind the port that is given. Nobody sets its scene or judges it: an episode ends after
-    /// so many ticks.
-    pub fn connect(
-        description: RobotDescription,
-        args: &HardwareArgs,
-        cameras: &[CameraArg],
-        scene: AsItIs,
-        clock: Arc<dyn Clock>,
-    ) -> anyhow::Result<Self> {
-        let hardware = hardware::connect(description, args, cameras, clock)?;
-        Ok(Self { robot: hardware.robot, cameras: hardware.cameras, environment: Box::new(scene), place: Place::Hardware })
+    /// A robot that is connected. Nobody sets its scene or judges it: an episode ends after so many ticks.
+    pub fn of(hardware: Hardware, scene: AsItIs) -> Self {
+        let Hardware { robot, cameras, calibration } = hardware;
+        Self { robot, cameras, environment: Box::new(scene), place: Place::Hardware { calibration } }
     }
 
     /// Whether real motors move.
     pub fn is_real(&self) -> bool {
-        matches!(self.place, Place::Hardware)
+        matches!(self.place, Place::Hardware { .. })
     }
 
     /// Tells of its ports from now on, where it has any.
@@ -91,16 +85,32 @@ impl Rig {
         self.is_real().then(|| self.robot.report())
     }
 
-    /// The one who acts instead of a policy, or when he takes over from it.
-    pub fn teleoperator(&self, kind: TeleopKind, seed: u64) -> anyhow::Result<TeleopThread> {
-        let TeleopKind::Scripted = kind;
+    /// With which calibration, for people.
+    pub fn calibrated(&self) -> String {
+        match &self.place {
+            Place::Hardware { calibration: Some(calibration) } => format!(" ({})", calibration.id),
+            Place::Hardware { calibration: None } | Place::Simulator { .. } => String::new(),
+        }
+    }
+
+    /// Which calibration it has, for a dataset.
+    pub fn calibration(&self) -> Option<String> {
+        match &self.place {
+            Place::Hardware { calibration } => calibration.as_ref().map(InUse::in_words),
+            Place::Simulator { .. } => None,
+        }
+    }
+
+    /// The one who knows the simulator's world and works its task as a careful human would.
+    pub fn scripted(&self, seed: u64) -> anyhow::Result<Human> {
         let robot = self.robot.description();
         let Place::Simulator { world, task } = &self.place else {
             anyhow::bail!("starting the teleoperator: a scripted one knows the simulator's world, and {} is not in it", robot.name);
         };
         let width = robot.action_channels().len();
         let teleoperator = task.teleoperator(world.clone(), seed);
-        TeleopThread::spawn(teleoperator, Identity { width }, robot).context("starting the teleoperator's thread")
+        let thread = TeleopThread::spawn(teleoperator, Identity { width }, robot).context("starting the teleoperator's thread")?;
+        Ok(Human::without_arm(thread))
     }
 
     /// What the simulator's cameras see now, in the description's order.

@@ -101,6 +101,39 @@ impl From<ExitMode> for StopBehaviour {
     }
 }
 
+/// Who leads a robot, and where he is.
+#[derive(Args, Clone, Default)]
+#[command(next_help_heading = "Teleoperator")]
+pub struct LeaderArgs {
+    /// Who acts: a leader arm's name (see `sinew robots`) or a folder with its robot.toml; in the simulator scripted, who knows
+    /// where everything is and works the task as a careful human would
+    #[arg(long, value_name = "TELEOPERATOR")]
+    pub teleop: Option<Teleop>,
+    /// The leader arm's serial port, as --port
+    #[arg(long, value_name = "[BUS=]PORT", requires = "teleop")]
+    pub teleop_port: Vec<PortArg>,
+    /// The name of the leader arm's calibration file; without it the only one there is
+    #[arg(long, value_name = "NAME", requires = "teleop_port")]
+    pub teleop_id: Option<String>,
+}
+
+/// Who acts instead of a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Teleop {
+    /// Knows the simulator's world.
+    Scripted,
+    /// A leader arm, by its name or the folder of its description.
+    Leader(String),
+}
+
+impl FromStr for Teleop {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(if text == "scripted" { Self::Scripted } else { Self::Leader(text.to_owned()) })
+    }
+}
+
 /// The options of `sinew teleop`.
 #[derive(Args, Clone)]
 #[command(
@@ -118,15 +151,8 @@ pub struct TeleopArgs {
     pub robot: String,
     #[command(flatten)]
     pub hardware: HardwareArgs,
-    /// A leader arm's name (see `sinew robots`) or a folder with its robot.toml
-    #[arg(long, value_name = "TELEOPERATOR")]
-    pub teleop: String,
-    /// The leader arm's serial port, as --port
-    #[arg(long, value_name = "[BUS=]PORT", required = true)]
-    pub teleop_port: Vec<PortArg>,
-    /// The name of the leader arm's calibration file; without it the only one there is
-    #[arg(long, value_name = "NAME")]
-    pub teleop_id: Option<String>,
+    #[command(flatten)]
+    pub leader: LeaderArgs,
     /// End after so many seconds; without it, when it is told to
     #[arg(long, value_name = "S", value_parser = above_zero)]
     pub seconds: Option<f64>,

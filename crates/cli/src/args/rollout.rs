@@ -7,7 +7,7 @@ use sinew_core::RobotDescription;
 use sinew_policy::{GuidanceMode, GuidanceSchedule, GuidanceSettings};
 use sinew_runtime::{Inference, Interpolation, Latency, RealtimeRequest, SessionConfig, Starvation, Strategy};
 
-use super::{CameraArg, ComputeArgs, HardwareArgs, RecordingArgs, RigArgs, TeleopKind, above_zero, zero_or_above};
+use super::{CameraArg, ComputeArgs, HardwareArgs, LeaderArgs, RecordingArgs, RigArgs, above_zero, zero_or_above};
 
 #[derive(Args, Clone)]
 #[command(after_help = "Examples:\n  sinew rollout\n  sinew rollout --fast --episodes 20 --seed 7\n  \
@@ -25,8 +25,9 @@ pub struct RolloutArgs {
     /// A checkpoint folder, or owner/name[@revision] on the Hub; without it the demonstration policy
     #[arg(long)]
     pub policy: Option<String>,
-    #[arg(long, default_value_t = 5)]
-    pub episodes: u64,
+    /// Episodes to run; without it 5. On a robot the strategy base is one run, and has no number
+    #[arg(long)]
+    pub episodes: Option<u64>,
     /// As fast as the machine can, on a clock that waits for nobody, instead of real time
     #[arg(long, conflicts_with_all = ["realtime", "fifo", "cpu", "port"])]
     pub fast: bool,
@@ -40,6 +41,9 @@ pub struct RolloutArgs {
     pub control: LoopArgs,
     #[command(flatten)]
     pub run: StrategyArgs,
+    /// With the strategies dagger (who takes over) and episodic (who moves the robot between episodes).
+    #[command(flatten)]
+    pub leader: LeaderArgs,
     /// Folder for the LeRobot dataset (must not exist or be empty, but with --resume); without it the next free outputs/rollout-N
     #[arg(long, value_name = "DIR")]
     pub record: Option<PathBuf>,
@@ -62,6 +66,15 @@ pub struct RolloutArgs {
     pub json: bool,
     #[command(flatten)]
     pub compute: ComputeArgs,
+}
+
+/// How many episodes are run where nothing is said.
+const EPISODES: u64 = 5;
+
+impl RolloutArgs {
+    pub fn episodes(&self) -> u64 {
+        self.episodes.unwrap_or(EPISODES)
+    }
 }
 
 impl Default for RolloutArgs {
@@ -157,9 +170,6 @@ pub struct StrategyArgs {
     /// highlight: megabytes of memory for them
     #[arg(long, value_name = "MB", default_value_t = 1024)]
     pub ring_mb: usize,
-    /// dagger: who takes over; episodic: who moves the arm between episodes
-    #[arg(long, value_enum)]
-    pub teleop: Option<TeleopKind>,
     /// dagger: record what the policy does too
     #[arg(long)]
     pub record_autonomous: bool,

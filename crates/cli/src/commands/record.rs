@@ -1,116 +1,247 @@
-//! `sinew record`
+//! `sinew record`: episodes of somebody who leads a robot, or of a script in the simulator, become a dataset.
 
-use std::io::IsTerminal;
 use std::sync::Arc;
 
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use sinew_core::{Clock, MockClock};
-use sinew_recorder::DatasetRecorder;
+use indicatif::{ProgressBar, ProgressStyle};
+use sinew_core::{Clock, FrameSink, MockClock};
+use sinew_recorder::{DatasetRecorder, RerunView};
 use sinew_runtime::{
-    Attendant, Counts, EpisodeOutcome, EpisodeReport, Keep, MonotonicClock, ReturnToRest, Selection, Series, Session, SessionConfig, Stage,
-    StopFlag, Strategy,
+    AsItIs, Attendant, Counts, EpisodeOutcome, EpisodeReport, Keep, MonotonicClock, ReturnToRest, Selection, Series, SeriesReport, Session,
+    SessionConfig, Stage, StopFlag, Strategy,
 };
 
-use crate::args::RecordArgs;
+use crate::args::{RecordArgs, Teleop};
+use crate::buses::BusReport;
+use crate::commands::rollout::report::print_lateness;
+use crate::cues::Cues;
 use crate::desk::Desk;
-use crate::rig::Scenario;
+use crate::led::{self, Human};
+use crate::live::LiveLine;
+use crate::rig::{Rig, Scenario};
 use crate::text::{note, say};
-use crate::{Done, live, recording, standby, text};
+use crate::{Done, hardware, live, recording, standby, text};
 
 pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     anyhow::ensure!(args.episodes > 0, "recording: --episodes is 0, expected at least 1");
-    let scenario = Scenario::of(&args.rig)?;
-    let mut rig = scenario.simulate(args.real_time)?;
-    let mut human = rig.teleoperator(args.teleop, args.rig.seed)?;
-    let mut recorder = recording::open(&args.out, scenario.robot(), &args.recording, args.real_time, false)?;
     let stop = StopFlag::new();
-    stop.escalate_on_signals().context("listening for Ctrl-C")?;
-    tracing::info!("listening to signals");
-    let clock: Arc<dyn Clock> = if args.real_time { Arc::new(MonotonicClock::new()) } else { Arc::new(MockClock::new()) };
-    let config = SessionConfig { keep: Keep::Successes, return_to_rest: ReturnToRest::WhenInterrupted, ..SessionConfig::default() };
+    let real_time = args.real_time || !args.sim;
+    let clock: Arc<dyn Clock> = if real_time { Arc::new(MonotonicClock::new()) } else { Arc::new(MockClock::new()) };
+    let Set { mut rig, mut human, task, name } = if args.sim { simulate(args)? } else { connect(args, &stop, &clock)? };
+    let robot = rig.robot.description().clone();
+    let mut recorder = recording::open(&args.out, &robot, &args.recording, real_time, false, rig.calibration())?;
+    let mut view = args.rerun_connect.as_ref().map(|address| RerunView::connect(address, &robot)).transpose()?;
+    if args.sim {
+        stop.escalate_on_signals().context("listening for Ctrl-C")?;
+        tracing::info!("listening to signals");
+    }
+    let config = SessionConfig {
+        keep: Keep::Successes,
+        // Who leads a robot leaves it where it is.
+        return_to_rest: if args.sim { ReturnToRest::WhenInterrupted } else { ReturnToRest::Never },
+        realtime: args.realtime.request(),
+        ..SessionConfig::default()
+    };
     let mut session = Session::new(config, clock, stop.clone());
-
+    if rig.is_real() {
+        session = session.watched_by(standby::watch(&robot, &stop, args.realtime.request().priority)?);
+    }
     let desk = Desk::new(session.operator(), stop.clone(), None);
     // In a fast recording there is nobody to press one.
-    let keys = if args.real_time { desk.hear_keys()? } else { None };
-    if keys.is_some() && !args.json {
-        say!("keys      {}", desk.legend());
+    let keys = if real_time { desk.hear_keys()? } else { None };
+    args.pedal.iter().try_for_each(|pedal| desk.hear_pedal(pedal))?;
+    if !args.json {
+        if rig.is_real() {
+            say!("robot     {}{}, {} Hz", robot.title, rig.calibrated(), robot.control_rate_hz);
+        }
+        if let Some(arm) = human.in_words() {
+            say!("follows   {arm}");
+        }
+        if keys.is_some() {
+            say!("keys      {}", desk.legend());
+        }
     }
-    let first = first_seed(args, &recorder)?;
-    let bar = ProgressBar::with_draw_target(
-        Some(args.episodes),
-        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() },
-    )
-    .with_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} episodes, {msg}, {eta} left")?);
     live::leave_when_abandoned(session.progress(), stop.clone());
-    let mut selection = Selection::new(Strategy::Whole, &mut recorder, session.operator());
+    let fps = f64::from(robot.control_rate_hz);
     let series = Series {
         counts: Counts::Kept,
         most_failures: args.episodes / 2 + 10,
-        task: scenario.sentence.clone(),
-        ..Series::of(args.episodes, first)
+        task,
+        ticks_between: if rig.is_real() { (args.reset_time * fps).ceil() as u64 } else { 0 },
+        ..Series::of(args.episodes, first_seed(args, &recorder)?)
     };
+    let told = (rig.tell_outages(), human.tell_outages());
+    let mut attendant = Watching::new(args, &desk, real_time, Cues::start(args.say)?);
+    let line = real_time.then(|| LiveLine::start(session.progress(), attendant.words(fps), stop.clone()));
+    let mut selection = Selection::new(Strategy::Whole, &mut recorder, session.operator());
+    if rig.is_real() {
+        // The human may want an episode again when he sees what came of it.
+        selection = selection.deferring();
+    }
     let stage = Stage {
         robot: &mut *rig.robot,
         cameras: &mut *rig.cameras,
         environment: &mut *rig.environment,
         policy: None,
-        human: Some(&mut human),
+        human: Some(&mut human.thread),
         recorder: Some(&mut selection),
-        viewer: None,
+        viewer: view.as_mut().map(|view| view as &mut dyn FrameSink),
     };
-    let mut attendant = Watching { desk: &desk, bar: &bar, failed: 0 };
     let end = session.run_series(&series, stage, &mut attendant);
-    drop(keys);
-    bar.finish_and_clear();
+    attendant.bar.finish_and_clear();
+    drop((line, told, keys, session, selection));
+    if !view.is_none_or(|view| live::wait_a_little(move || drop(view), live::VIEW_ENDS_WITHIN)) {
+        note!("\nthe viewer has not taken all that it was sent");
+    }
     let end = end.with_context(|| format!("recording to {}", args.out.display()))?;
-    let (kept, failed) = (end.done, end.failed);
+    let motors = rig.report().map(|robot| robot.and(human.report()));
+    tell(args, &name, &end, &recorder, motors.as_ref(), stop.is_requested() || desk.has_quit())?;
+    standby::say_why_it_ended(&stop);
+    Ok(if stop.is_requested() { Done::Interrupted } else { Done::Ok })
+}
+
+/// What is recorded, of whom.
+struct Set {
+    rig: Rig,
+    human: Human,
+    /// The instruction, where it is another than the scene's.
+    task: Option<String>,
+    /// What scripts call the task.
+    name: String,
+}
+
+fn simulate(args: &RecordArgs) -> anyhow::Result<Set> {
+    let scenario = Scenario::of(&args.rig)?;
+    match &args.leader.teleop {
+        Some(Teleop::Scripted) => {}
+        Some(Teleop::Leader(name)) => anyhow::bail!("recording with --sim: --teleop {name} leads a robot behind --port; expected scripted"),
+        None => anyhow::bail!("recording with --sim: expected --teleop scripted"),
+    }
+    let rig = scenario.simulate(args.real_time)?;
+    let human = rig.scripted(args.rig.seed)?;
+    Ok(Set { rig, human, task: scenario.sentence, name: scenario.task.name().to_owned() })
+}
+
+fn connect(args: &RecordArgs, stop: &StopFlag, clock: &Arc<dyn Clock>) -> anyhow::Result<Set> {
+    let name = args.rig.task.as_deref().map(str::trim).filter(|task| !task.is_empty());
+    let name = name.context("recording: expected --task \"WHAT IT IS TO DO\", which is recorded with every frame")?.to_owned();
+    let robot = hardware::describe_unit(&args.rig.robot, &args.hardware, &args.camera)?;
+    led::check(&args.leader, &robot)?;
+    // Refused before an arm is touched.
+    recording::may_begin(&args.out, &args.recording)?;
+    stop.escalate_on_signals().context("listening for Ctrl-C")?;
+    let ticks = (args.episode_time * f64::from(robot.control_rate_hz)).ceil() as u64;
+    let priority = args.realtime.request().priority;
+    let (hardware, human) = led::connect(robot, &args.hardware, &args.camera, &args.leader, priority, clock)?;
+    Ok(Set { rig: Rig::of(hardware, AsItIs { task: name.clone(), ticks }), human, task: None, name })
+}
+
+/// Says how it went.
+fn tell(
+    args: &RecordArgs,
+    task: &str,
+    end: &SeriesReport,
+    recorder: &DatasetRecorder,
+    motors: Option<&BusReport>,
+    is_told_to_end: bool,
+) -> anyhow::Result<()> {
+    let (kept, failed, dir) = (end.done, end.failed, args.out.display());
     // A recording that broke is the first thing to say; what was committed is whole all the same.
     if let Some((report, fault)) = end.reports.iter().find_map(|report| Some((report, report.faults.first()?))) {
         let fault = anyhow::anyhow!("recording episode {kept} (seed {}): {}", report.seed, fault.chain());
-        return Err(fault.context(format!("recording to {}: stopped; {kept} episodes are committed and whole", args.out.display())));
+        return Err(fault.context(format!("recording to {dir}: stopped; {kept} episodes are committed and whole")));
     }
     let totals = recorder.totals();
-    let interrupted = stop.is_requested();
-    let dir = args.out.display();
+    let missed: u64 = end.reports.iter().map(|report| report.missed_ticks).sum();
+    let lost: u64 = end.reports.iter().map(|report| report.frames_lost).sum();
+    let mut cadence = sinew_runtime::Cadence::default();
+    end.reports.iter().for_each(|report| cadence.merge(&report.cadence));
     if args.json {
-        text::print_json(&serde_json::json!({
-            "task": scenario.task.name(), "root": args.out, "total_episodes": totals.episodes, "total_frames": totals.frames,
-            "failed_episodes": failed, "interrupted": interrupted,
-        }))?;
+        let mut line = serde_json::json!({
+            "task": task, "root": args.out, "total_episodes": totals.episodes, "total_frames": totals.frames,
+            "failed_episodes": failed, "interrupted": is_told_to_end,
+        });
+        if let (Some(motors), Some(line)) = (motors, line.as_object_mut()) {
+            line.insert("missed_ticks".to_owned(), missed.into());
+            line.insert("frames_lost".to_owned(), lost.into());
+            line.insert("cadence".to_owned(), serde_json::to_value(&cadence)?);
+            line.insert("motors".to_owned(), serde_json::to_value(motors)?);
+        }
+        text::print_json(&line)?;
     } else {
-        say!("{} episodes, {} frames in {dir}; {failed} failed and were kept out", totals.episodes, totals.frames);
+        match motors {
+            None => say!("{} episodes, {} frames in {dir}; {failed} failed and were kept out", totals.episodes, totals.frames),
+            Some(motors) => {
+                say!("{} episodes, {} frames in {dir}; {missed} ticks missed, {lost} frames lost", totals.episodes, totals.frames);
+                print_lateness(&cadence);
+                say!("\n{}", motors.table());
+            }
+        }
         say!("  sinew dataset info {dir}");
     }
     anyhow::ensure!(
-        interrupted || desk.has_quit() || kept == args.episodes,
+        is_told_to_end || kept == args.episodes,
         "recording to {dir}: gave up after {failed} failed episodes, with {kept} of {} recorded",
         args.episodes
     );
-    standby::say_why_it_ended(&stop);
-    Ok(if interrupted { Done::Interrupted } else { Done::Ok })
+    Ok(())
 }
 
-/// Whoever sits at the desk, and the bar that shows how far the recording is.
+/// Whoever sits at the desk, and what shows how far the recording is.
 struct Watching<'a> {
+    args: &'a RecordArgs,
     desk: &'a Desk,
-    bar: &'a ProgressBar,
+    bar: ProgressBar,
     failed: u64,
+    stage: Arc<live::Stage>,
+    cues: Cues,
+}
+
+impl<'a> Watching<'a> {
+    fn new(args: &'a RecordArgs, desk: &'a Desk, real_time: bool, cues: Cues) -> Self {
+        let bar = if real_time { ProgressBar::hidden() } else { ProgressBar::new(args.episodes) };
+        let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} episodes, {msg}, {eta} left");
+        let bar = bar.with_style(style.unwrap_or_else(|_bad_template| ProgressStyle::default_bar()));
+        Self { args, desk, bar, failed: 0, stage: Arc::new(live::Stage::new(args.episodes)), cues }
+    }
+
+    /// What the live line says.
+    fn words(&self, fps: f64) -> live::Words {
+        live::of_recording(self.stage.clone(), fps, &self.args.out)
+    }
 }
 
 impl Attendant for Watching<'_> {
     fn may_begin(&mut self) -> bool {
-        !self.desk.has_quit() && self.desk.wait_for_clearance()
+        let may = !self.desk.has_quit() && self.desk.wait_for_clearance();
+        self.stage.is_resetting(false);
+        if may {
+            self.cues.say(format!("Recording episode {}", self.stage.kept() + 1));
+        }
+        may
     }
 
     fn has_ended(&mut self) {
         self.desk.ended();
     }
 
+    fn may_go_on(&mut self) -> bool {
+        !self.desk.has_quit()
+    }
+
+    fn between(&mut self, moves: Option<&mut dyn FnMut() -> bool>) -> bool {
+        self.stage.is_resetting(true);
+        self.cues.say("Reset the environment");
+        self.desk.between(self.args.reset_time, moves)
+    }
+
     fn hear(&mut self, report: &EpisodeReport) {
+        if report.outcome == EpisodeOutcome::Dropped {
+            self.cues.say("Again");
+        }
         if report.kept {
             self.bar.inc(1);
+            self.stage.has_kept();
         } else if report.outcome == EpisodeOutcome::Failure {
             self.failed += 1;
             tracing::warn!(seed = report.seed, reason = report.reason, "an episode failed and is kept out");
@@ -125,7 +256,9 @@ fn first_seed(args: &RecordArgs, recorder: &DatasetRecorder) -> anyhow::Result<u
     Ok(match recorder.highest_seed()? {
         Some(last) if last >= args.rig.seed => {
             let next = last.saturating_add(1);
-            note!("{} has scenes up to seed {last}; going on with seed {next}", args.out.display());
+            if args.sim {
+                note!("{} has scenes up to seed {last}; going on with seed {next}", args.out.display());
+            }
             next
         }
         _ => args.rig.seed,

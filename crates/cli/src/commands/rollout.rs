@@ -6,7 +6,6 @@ pub mod report;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use anyhow::Context;
 use sinew_core::{Clock, FrameSink, MockClock, Policy, RobotDescription};
@@ -17,15 +16,13 @@ use sinew_runtime::{
     Series, Session, SessionConfig, Stage, StopFlag,
 };
 
-use crate::args::{LoopArgs, RolloutArgs, StrategyMode};
+use crate::args::{LoopArgs, RolloutArgs, StrategyMode, Teleop};
 use crate::desk::{COMMANDS, Desk};
+use crate::led::Human;
 use crate::live::{self, LiveLine};
 use crate::rig::{Rig, Scenario};
 use crate::text::say;
-use crate::{Done, hardware, recording, source, standby, text};
-
-/// How long a viewer may take for what it has still to read, or a file for what is still to be written.
-const VIEW_ENDS_WITHIN: Duration = Duration::from_secs(10);
+use crate::{Done, hardware, led, recording, source, standby, text};
 
 /// Where the run goes.
 struct Outputs {
@@ -47,14 +44,18 @@ impl Outputs {
 }
 
 pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
-    anyhow::ensure!(args.episodes > 0, "rolling out: --episodes is 0, expected at least 1");
+    anyhow::ensure!(args.episodes() > 0, "rolling out: --episodes is 0, expected at least 1");
     anyhow::ensure!(!args.recording.resume || args.record.is_some(), "rolling out: --resume goes on with a dataset; name it with --record");
     let threads = source::threads_beside_control(args.compute.threads)?;
+    let mode = args.run.strategy;
+    anyhow::ensure!(
+        args.leader.teleop.is_none() || matches!(mode, StrategyMode::Dagger | StrategyMode::Episodic),
+        "rolling out: --teleop is for the strategies dagger, where he takes over, and episodic, where he moves the robot between episodes"
+    );
     let setting = Setting::of(args)?;
     let robot = setting.robot();
     let named = source::open(args.policy.as_deref(), &args.compute)?;
     let mut policy = source::beside_control(|| Ok(BoundPolicy::bind(&named.checkpoint, robot)?.with_threads(threads)?))?;
-    let mode = args.run.strategy;
     let config = SessionConfig {
         keep: if matches!(mode, StrategyMode::Base | StrategyMode::Episodic) { Keep::Finished } else { Keep::Everything },
         return_to_rest: if mode == StrategyMode::Episodic { ReturnToRest::Always } else { ReturnToRest::WhenInterrupted },
@@ -69,12 +70,11 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     let loss = named.quantization_loss()?;
     let mut policy = PolicyThread::spawn(policy).context("starting the policy's thread")?;
     anyhow::ensure!(
-        mode != StrategyMode::Dagger || args.run.teleop.is_some() && !args.no_record,
+        mode != StrategyMode::Dagger || args.leader.teleop.is_some() && !args.no_record,
         "rolling out: dagger records what somebody does who takes over; say who by --teleop, and leave out --no-record"
     );
     let clock: Arc<dyn Clock> = if args.fast { Arc::new(MockClock::new()) } else { Arc::new(MonotonicClock::new()) };
-    let mut rig = setting.set_up(args, clock.clone())?;
-    let mut human = args.run.teleop.map(|kind| rig.teleoperator(kind, args.rig.seed)).transpose()?;
+    let (mut rig, mut human) = setting.set_up(args, &clock)?;
     let fps = robot.control_rate_hz;
 
     let outputs = Outputs::of(args);
@@ -83,7 +83,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         (None, Some(address)) => Some(RerunView::connect(address, robot)?),
         (None, None) => None,
     };
-    let open = |root: &PathBuf| recording::open(root, robot, &args.recording, !args.fast, mode == StrategyMode::Dagger);
+    let open = |root: &PathBuf| recording::open(root, robot, &args.recording, !args.fast, mode == StrategyMode::Dagger, rig.calibration());
     let mut recorder = outputs.dataset.as_ref().map(open).transpose().inspect_err(|_| {
         // Where one output is refused, no trace of the other is left.
         drop(view.take());
@@ -98,7 +98,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     let mut selection = recorder.as_mut().map(|recorder| {
         let selection = Selection::new(args.run.selection(robot), recorder, session.operator());
         match mode {
-            StrategyMode::Dagger => selection.until(args.episodes),
+            StrategyMode::Dagger => selection.until(args.episodes()),
             StrategyMode::Episodic => selection.deferring(),
             _ => selection,
         }
@@ -139,21 +139,21 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         say!("task      {}", setting.in_words(args));
     }
     live::leave_when_abandoned(session.progress(), stop.clone());
-    let line = LiveLine::start(session.progress(), args.episodes, stop.clone());
-    let told = rig.tell_outages();
+    let line = LiveLine::start(session.progress(), live::of_episodes(args.episodes()), stop.clone());
+    let told = (rig.tell_outages(), human.as_ref().and_then(Human::tell_outages));
     let series = Series {
         counts: if mode == StrategyMode::Dagger { Counts::Others(committed.clone()) } else { Counts::Run },
         task: setting.sentence(),
         ticks_between: if mode == StrategyMode::Episodic { (args.run.reset_time * f64::from(fps)).ceil() as u64 } else { 0 },
         endless: setting.duration_s(args).map(|s| if s > 0.0 { (s * f64::from(fps)).ceil() as u64 } else { u64::MAX }),
-        ..Series::of(args.episodes, args.rig.seed)
+        ..Series::of(args.episodes(), args.rig.seed)
     };
     let stage = Stage {
         robot: &mut *rig.robot,
         cameras: &mut *rig.cameras,
         environment: &mut *rig.environment,
         policy: Some(&mut policy),
-        human: human.as_mut(),
+        human: human.as_mut().map(|human| &mut human.thread),
         recorder: selection.as_mut(),
         viewer: view.as_mut().map(|view| view as &mut dyn FrameSink),
     };
@@ -165,11 +165,11 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     drop(keys);
     drop(selection);
     // A viewer that does not read what it was sent keeps nobody waiting for long.
-    if !view.is_none_or(|view| live::wait_a_little(move || drop(view), VIEW_ENDS_WITHIN)) {
+    if !view.is_none_or(|view| live::wait_a_little(move || drop(view), live::VIEW_ENDS_WITHIN)) {
         text::note!("\nthe viewer has not taken all that it was sent");
     }
     let recorded = committed.load(Relaxed);
-    let buses = rig.report();
+    let buses = rig.report().map(|robot| robot.and(human.as_ref().map(Human::report).unwrap_or_default()));
     if args.json {
         report::print_totals(&reports, &outputs, recorded, loss, buses)?;
     } else {
@@ -206,7 +206,20 @@ impl Setting {
             args.policy.is_some(),
             "rolling out: expected --policy with --port; the demonstration policy does not run on a robot that it was not made for"
         );
-        Ok(Self::Hardware(Box::new(hardware::describe_unit(&args.rig.robot, &args.hardware, &args.camera)?)))
+        anyhow::ensure!(
+            args.no_record || args.rig.task.as_deref().is_some_and(|task| !task.trim().is_empty()),
+            "rolling out: expected --task \"WHAT IT IS TO DO\" with --port, which is recorded with every frame, or --no-record"
+        );
+        anyhow::ensure!(
+            args.episodes.is_none() || args.run.strategy != StrategyMode::Base,
+            "rolling out: --episodes with --port: nobody tells there when a scene is done, so that the strategy base is one run, for \
+             --duration seconds; expected --strategy episodic with it"
+        );
+        let robot = hardware::describe_unit(&args.rig.robot, &args.hardware, &args.camera)?;
+        if args.leader.teleop.is_some() {
+            led::check(&args.leader, &robot)?;
+        }
+        Ok(Self::Hardware(Box::new(robot)))
     }
 
     fn robot(&self) -> &RobotDescription {
@@ -216,17 +229,28 @@ impl Setting {
         }
     }
 
-    fn set_up(&self, args: &RolloutArgs, clock: Arc<dyn Clock>) -> anyhow::Result<Rig> {
+    /// What there is to run on, and the one who acts beside the policy.
+    fn set_up(&self, args: &RolloutArgs, clock: &Arc<dyn Clock>) -> anyhow::Result<(Rig, Option<Human>)> {
         match self {
-            Self::Simulator(scenario) => scenario.simulate(!args.fast),
+            Self::Simulator(scenario) => {
+                let rig = scenario.simulate(!args.fast)?;
+                let human = match &args.leader.teleop {
+                    None => None,
+                    Some(Teleop::Scripted) => Some(rig.scripted(args.rig.seed)?),
+                    Some(Teleop::Leader(name)) => {
+                        anyhow::bail!("rolling out: --teleop {name} leads a robot behind --port; expected scripted in the simulator")
+                    }
+                };
+                Ok((rig, human))
+            }
             Self::Hardware(robot) => {
-                anyhow::ensure!(
-                    args.no_record || args.rig.task.as_deref().is_some_and(|task| !task.trim().is_empty()),
-                    "rolling out: expected --task \"WHAT IT IS TO DO\" with --port, which is recorded with every frame, or --no-record"
-                );
-                let ticks = EPISODE_S * u64::from(robot.control_rate_hz);
-                let scene = AsItIs { task: args.rig.task.clone().unwrap_or_default(), ticks };
-                Rig::connect((**robot).clone(), &args.hardware, &args.camera, scene, clock)
+                let scene = AsItIs { task: args.rig.task.clone().unwrap_or_default(), ticks: EPISODE_S * u64::from(robot.control_rate_hz) };
+                let (robot, priority) = ((**robot).clone(), args.control.realtime.request().priority);
+                if args.leader.teleop.is_none() {
+                    return Ok((Rig::of(hardware::connect(robot, &args.hardware, &args.camera, clock.clone())?, scene), None));
+                }
+                let (hardware, human) = led::connect(robot, &args.hardware, &args.camera, &args.leader, priority, clock)?;
+                Ok((Rig::of(hardware, scene), Some(human)))
             }
         }
     }
@@ -250,10 +274,10 @@ impl Setting {
 
     fn in_words(&self, args: &RolloutArgs) -> String {
         match (self, self.duration_s(args)) {
-            (Self::Simulator(scenario), _) => format!("{}, {} episodes from seed {}", scenario.task.name(), args.episodes, args.rig.seed),
+            (Self::Simulator(scenario), _) => format!("{}, {} episodes from seed {}", scenario.task.name(), args.episodes(), args.rig.seed),
             (Self::Hardware(_), duration) => {
                 let until = match duration {
-                    None => format!("{} episodes of {EPISODE_S} s", args.episodes),
+                    None => format!("{} episodes of {EPISODE_S} s", args.episodes()),
                     Some(0.0) => "until Ctrl-C".to_owned(),
                     Some(s) => format!("for {s} s"),
                 };

@@ -1,64 +1,49 @@
 //! `sinew teleop`: a robot follows a leader arm.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
-use sinew_core::{Clock, Role};
-use sinew_drivers::ByFeature;
+use sinew_core::Clock;
 use sinew_runtime::{
     AsItIs, Attendant, EpisodeReport, Fault, MonotonicClock, Realtime, ReturnToRest, Series, Session, SessionConfig, Stage, StopFlag,
-    TeleopThread,
 };
 
 use crate::args::TeleopArgs;
-use crate::buses::{BusReport, Outages};
+use crate::buses::BusReport;
 use crate::commands::rollout::report::print_lateness;
 use crate::desk::Desk;
 use crate::live::{self, LiveLine};
 use crate::text::say;
-use crate::{Done, hardware, standby, text};
+use crate::{Done, hardware, led, standby, text};
 
 pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
     anyhow::ensure!(!args.hardware.port.is_empty(), "teleoperating {}: expected --port PORT (`sinew find-port` lists ports)", args.robot);
     let description = hardware::describe_unit(&args.robot, &args.hardware, &[])?;
-    let leader = hardware::describe(&args.teleop, Role::Teleoperator)?;
-    let retarget = ByFeature::new(&leader, &description)?;
+    led::check(&args.leader, &description)?;
     let stop = StopFlag::new();
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
-    // Two arms on two buses: met at once.
-    let (followed, follows) = std::thread::scope(|scope| {
-        let (id, theirs) = (args.teleop_id.as_deref(), clock.clone());
-        let leader = scope.spawn(move || hardware::connect_leader(leader, &args.teleop_port, id, &args.hardware, theirs));
-        let follower = hardware::connect(description, &args.hardware, &[], clock.clone());
-        (leader.join(), follower)
-    });
-    let mut follower = follows?;
-    let (leader, leader_id) = followed.map_err(|_panic| anyhow::anyhow!("connecting {}: its thread panicked", args.teleop))??;
-    let (leader_title, leader_health) = (leader.description().title.clone(), leader.health());
+    let request = args.realtime.request();
+    let (mut follower, mut human) = led::connect(description, &args.hardware, &[], &args.leader, request.priority, &clock)?;
     let robot = follower.robot.description().clone();
-    // Its bus is served like the robot's, just behind it.
-    let priority = args.realtime.request().priority.map(|priority| priority.saturating_sub(1).max(1));
-    let human = TeleopThread::spawn_first(Box::new(leader), retarget, &robot, priority);
-    let patience = args.hardware.patience().max(Duration::from_secs(3));
-    let mut human = human.context("starting the leader arm's thread")?.patient(patience);
 
-    let config = SessionConfig { return_to_rest: ReturnToRest::Never, realtime: args.realtime.request(), ..SessionConfig::default() };
+    let config = SessionConfig { return_to_rest: ReturnToRest::Never, realtime: request, ..SessionConfig::default() };
     let mut session = Session::new(config, clock, stop.clone());
-    session = session.watched_by(standby::watch(&robot, &stop, args.realtime.request().priority)?);
+    session = session.watched_by(standby::watch(&robot, &stop, request.priority)?);
     let desk = Desk::new(session.operator(), stop.clone(), None);
     let keys = desk.hear_keys()?;
     if !args.json {
         say!("robot     {}{}, {} Hz", robot.title, follower.calibrated(), robot.control_rate_hz);
-        say!("follows   {leader_title} ({leader_id})");
+        if let Some(arm) = human.in_words() {
+            say!("follows   {arm}");
+        }
         if keys.is_some() {
             say!("keys      {}", desk.legend());
         }
     }
     live::leave_when_abandoned(session.progress(), stop.clone());
-    let line = LiveLine::start(session.progress(), 1, stop.clone());
-    let told = (follower.robot.tell_outages(), Outages::tell(&args.teleop, &leader_health));
+    let line = LiveLine::start(session.progress(), live::of_episodes(1), stop.clone());
+    let told = (follower.robot.tell_outages(), human.tell_outages());
     let rate = f64::from(robot.control_rate_hz);
     let ticks = args.seconds.map_or(u64::MAX, |seconds| (seconds * rate).ceil() as u64);
     let mut scene = AsItIs { task: String::new(), ticks };
@@ -67,7 +52,7 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
         cameras: &mut *follower.cameras,
         environment: &mut scene,
         policy: None,
-        human: Some(&mut human),
+        human: Some(&mut human.thread),
         recorder: None,
         viewer: None,
     };
@@ -76,7 +61,7 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
     drop(session);
     drop(keys);
     let report = end.reports.into_iter().next();
-    let motors = follower.robot.report().and(BusReport::of(&[(&args.teleop, &leader_health)]));
+    let motors = follower.robot.report().and(human.report());
     if let Some(report) = &report {
         if args.json {
             text::print_json(&Line::of(report, &motors))?;
