@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sinew_core::{Armed, Cameras, Image, Robot, Tick};
+use sinew_core::{Armed, CameraDescription, Cameras, Image, Robot, Tick, WhenOld};
 
 use crate::Fault;
 use crate::control::{Control, Shared};
@@ -52,11 +52,11 @@ impl Control<'_> {
         let since = clock.now();
         loop {
             let now = clock.now();
-            let images = self.frames.current.observation.images.iter().zip(&self.robot.cameras);
+            let mut images = self.frames.current.observation.images.iter().zip(&self.robot.cameras);
             let age_ns = |image: &Image| now.nanos_since(image.captured_at);
             // Half of what is allowed leaves the first ticks some room.
-            let old =
-                images.map(|(image, camera)| (age_ns(image), camera)).position(|(ns, camera)| ns > i64::from(camera.max_age_ms) * 500_000);
+            let limit_ns = |camera: &CameraDescription| i64::from(camera.max_age_ms) * 500_000;
+            let old = images.position(|(image, camera)| camera.when_old == WhenOld::Stop && age_ns(image) > limit_ns(camera));
             let Some(camera) = old.filter(|_| clock.runs_by_itself()) else { return Ok(true) };
             if now.nanos_since(since) > FIRST_WITHIN.as_nanos() as i64 {
                 let age_s = age_ns(&self.frames.current.observation.images[camera]) as f64 * 1e-9;
@@ -113,14 +113,14 @@ impl Control<'_> {
         Ok(policy.first(true)?.is_some())
     }
 
-    /// Takes the cameras' newest images, none of which may be too old.
+    /// Takes the cameras' newest images, none of which may be too old where that ends the episode.
     pub(crate) fn see(&mut self, cameras: &mut dyn Cameras, tick: &Tick, policy_tick: u64) -> Result<(), Fault> {
         let images = &mut self.frames.current.observation.images;
         cameras.newest(tick, images).map_err(Fault::Camera)?;
         let now = self.shared.clock.now();
         for (i, (image, camera)) in images.iter().zip(&self.robot.cameras).enumerate() {
             let age_ns = now.nanos_since(image.captured_at);
-            if age_ns > i64::from(camera.max_age_ms) * 1_000_000 {
+            if camera.when_old == WhenOld::Stop && age_ns > i64::from(camera.max_age_ms) * 1_000_000 {
                 return Err(self.stale_image(policy_tick, i, age_ns as f64 * 1e-9));
             }
         }

@@ -209,9 +209,29 @@ pub struct CameraDescription {
     /// How its picture is turned, clockwise: 0, 90, 180 or 270 degrees. Width and height are what comes out.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rotation_deg: u32,
-    /// An image that is older than this ends the episode, milliseconds.
+    /// An image that is older than this is old, milliseconds.
     #[serde(default = "image_age")]
     pub max_age_ms: u32,
+    #[serde(default, skip_serializing_if = "WhenOld::is_stop")]
+    pub when_old: WhenOld,
+}
+
+/// What an image means that is older than its camera's `max_age_ms`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenOld {
+    /// It ends the episode.
+    #[default]
+    Stop,
+    /// It is shown again until there is a newer one. Its number and capture time stay its own: its age tells.
+    Repeat,
+}
+
+impl WhenOld {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+    fn is_stop(&self) -> bool {
+        *self == Self::Stop
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]

@@ -1,0 +1,5 @@
+//! Sources of pictures that are no devices.
+
+mod pattern;
+
+pub use pattern::Pattern;
