@@ -1,8 +1,6 @@
 //! Hardware: the interface of a motor bus, the packets of serial motor protocols, the control tables of motor models,
 //! setting robots up, cameras, and foot pedals.
 
-#![forbid(unsafe_code)]
-
 mod arm;
 mod bus;
 mod calibration;

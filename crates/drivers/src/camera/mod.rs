@@ -9,6 +9,9 @@ mod shape;
 mod source;
 mod sources;
 mod thread;
+/// Cameras on Linux. Elsewhere there are none of the machine's own.
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+pub mod v4l2;
 
 pub use counter::{draw_counter, read_counter};
 pub use decode::{DecodeError, DecodeOptions, Decoder};

@@ -22,6 +22,8 @@ use port::Port;
 #[cfg(feature = "can")]
 pub(crate) use port::Port as SerialPort;
 pub use port::PortAddress;
+#[cfg(target_os = "linux")]
+pub(crate) use port::group_of;
 pub(crate) use port::slow_adapter;
 
 /// How a port is used.

@@ -67,7 +67,7 @@ pub(super) fn explain(address: &PortAddress, error: io::Error) -> io::Error {
 
 /// The name of the group that a file belongs to, from the system's list, or its number.
 #[cfg(unix)]
-fn group_of(path: &Path) -> Option<String> {
+pub(crate) fn group_of(path: &Path) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
     let gid = std::fs::metadata(path).ok()?.gid().to_string();
     let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
@@ -91,7 +91,7 @@ fn is_device(_: &Path) -> bool {
 }
 
 #[cfg(not(unix))]
-fn group_of(_: &Path) -> Option<String> {
+pub(crate) fn group_of(_: &Path) -> Option<String> {
     None
 }
 
