@@ -7,6 +7,8 @@ mod lekiwi_host;
 mod ports;
 mod record;
 mod recording;
+mod replay;
+mod rig;
 mod rollout;
 mod setup;
 
@@ -22,6 +24,8 @@ pub use lekiwi_host::LekiwiHostArgs;
 pub use ports::{PortArg, places_of};
 pub use record::RecordArgs;
 pub use recording::{RecordingArgs, UnfinishedChoice, VideoArgs};
+pub use replay::ReplayArgs;
+pub use rig::RigCommand;
 pub use rollout::{LoopArgs, RealtimeArgs, RolloutArgs, StrategyMode};
 pub use setup::{ArmArgs, CalibrateArgs, FindPortArgs, SetupMotorsArgs};
 
@@ -53,6 +57,8 @@ pub enum Command {
     LekiwiHost(LekiwiHostArgs),
     /// Record teleoperated episodes into a LeRobot dataset
     Record(Box<RecordArgs>),
+    /// A robot does once more what an episode of a dataset holds
+    Replay(Box<ReplayArgs>),
     /// Look into a policy, or run it on one observation
     Policy {
         #[command(subcommand)]
@@ -77,6 +83,11 @@ pub enum Command {
     },
     /// Play a robot's motors behind a serial port: for trying things without hardware, and for breaking them
     Emulate(EmulateArgs),
+    /// Write down once what hangs on this machine: robot, ports, cameras, calibrations, instruction
+    Rig {
+        #[command(subcommand)]
+        command: RigCommand,
+    },
     /// List the robots that are built in, or show one
     Robots(RobotsArgs),
     /// The embedded simulator
@@ -249,6 +260,9 @@ pub enum RobotsCommand {
         /// The name of its calibration file; without it positions count from the middle of each motor's turn
         #[arg(long, value_name = "NAME")]
         id: Option<String>,
+        /// A rig, whose entries are the options that are not given (see `sinew rig`)
+        #[arg(long = "rig", value_name = "NAME|FILE")]
+        rig: Option<String>,
         /// What a LeKiwi's host wants to hear; better put into SINEW_TOKEN
         #[arg(long, requires = "port")]
         token: Option<String>,

@@ -11,6 +11,8 @@ pub mod lekiwi_host;
 pub mod monitor;
 pub mod policy;
 pub mod record;
+pub mod replay;
+pub mod rig;
 pub mod robots;
 pub mod rollout;
 pub mod setup_motors;

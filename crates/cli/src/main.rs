@@ -16,7 +16,9 @@ mod jpeg;
 mod led;
 mod live;
 mod recording;
+mod replay;
 mod rig;
+mod rig_file;
 mod sim_socket;
 mod source;
 mod standby;
@@ -61,7 +63,13 @@ fn main() -> ExitCode {
     keep_candle_to_one_thread();
     // Without its thread a panic is reported as ever.
     let _reports = sinew_runtime::panics::report_beside();
-    let cli = Cli::parse();
+    let cli = match rig_file::expand(std::env::args_os().collect()) {
+        Ok(line) => Cli::parse_from(line),
+        Err(error) => {
+            text::note!("error: {}", text::chain(&error));
+            return ExitCode::FAILURE;
+        }
+    };
     let filter =
         tracing_subscriber::EnvFilter::try_from_env("SINEW_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,hf_hub=off"));
     // What can't be logged because the terminal has gone is no reason to panic.
@@ -72,6 +80,7 @@ fn main() -> ExitCode {
         Command::Teleop(args) => commands::teleop::run(&args),
         Command::LekiwiHost(args) => commands::lekiwi_host::run(&args),
         Command::Record(args) => commands::record::run(&args),
+        Command::Replay(args) => commands::replay::run(&args),
         Command::Policy { command } => commands::policy::run(&command),
         Command::Dataset { command } => commands::dataset::run(&command),
         Command::Calibrate(args) => commands::calibrate::run(&args),
@@ -79,6 +88,7 @@ fn main() -> ExitCode {
         Command::SetupMotors(args) => commands::setup_motors::run(&args),
         Command::Doctor { json } => commands::doctor::run(json),
         Command::Emulate(args) => commands::emulate::run(&args),
+        Command::Rig { command } => commands::rig::run(&command),
         Command::Robots(args) => commands::robots::run(&args),
         Command::Sim { command } => commands::sim::run(&command),
         Command::Watchdog { title, fifo } => commands::watchdog::run(&title, fifo),

@@ -13,6 +13,9 @@ use super::{PortArg, above_zero, zero_or_above};
 #[derive(Args, Clone, Default)]
 #[command(next_help_heading = "Hardware")]
 pub struct HardwareArgs {
+    /// A rig, whose entries are the options that are not given (see `sinew rig`)
+    #[arg(long = "rig", value_name = "NAME|FILE")]
+    pub rig_file: Option<String>,
     /// Where the robot is: its serial port, a path or usb:SERIAL; zmq://HOST[:5555:5556] of a LeKiwi's host; HOST[:8000] of
     /// Reachy Mini's daemon; can0 or slcan:PATH for CAN motors. BUS=PORT, once for each, where it has several buses
     #[arg(long, value_name = "[BUS=]PORT")]

@@ -11,7 +11,7 @@ use crate::{Done, text};
 pub fn run(args: &RobotsArgs) -> anyhow::Result<Done> {
     match &args.command {
         None => list(args.json),
-        Some(RobotsCommand::Monitor { arm, id, token, seconds, fps, json }) => {
+        Some(RobotsCommand::Monitor { arm, id, token, seconds, fps, json, rig: _ }) => {
             monitor::run(&Watching { arm, id: id.as_deref(), token: token.as_deref(), seconds: *seconds, fps: *fps, json: *json })
         }
         Some(RobotsCommand::Show { robot, json }) => show(&sinew_sim::robots::get(robot)?.description, *json),

@@ -1,0 +1,107 @@
+//! `sinew replay`: a robot does once more what was recorded.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use sinew_core::{Clock, MockClock, RobotDescription};
+use sinew_runtime::{
+    AsItIs, Fault, Inference, Keep, MonotonicClock, PolicyThread, ReturnToRest, Series, Session, SessionConfig, Stage, StopFlag,
+};
+
+use crate::args::ReplayArgs;
+use crate::buses::BusReport;
+use crate::commands::rollout::report::print_lateness;
+use crate::commands::teleop::{Line, Watching};
+use crate::desk::Desk;
+use crate::live::{self, LiveLine};
+use crate::replay::Replay;
+use crate::rig::{Rig, Scenario};
+use crate::text::say;
+use crate::{Done, hardware, source, standby, text};
+
+pub fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
+    let dataset = source::open_dataset(&args.dataset)?;
+    let fps = dataset.fps().hz();
+    anyhow::ensure!(
+        fps.fract() == 0.0 && (1.0..=1000.0).contains(&fps),
+        "replaying {}: it has {fps} frames a second, expected a whole number up to 1000",
+        args.dataset.display()
+    );
+    let at_its_rate = |robot: RobotDescription| RobotDescription { control_rate_hz: fps as u32, ..robot };
+    let mut scenario = args.sim.then(|| Scenario::of(&args.rig)).transpose()?;
+    let robot = match &mut scenario {
+        Some(scenario) => {
+            scenario.model.description = at_its_rate(scenario.model.description.clone());
+            scenario.model.description.clone()
+        }
+        None => {
+            let robot = hardware::describe_unit(&args.rig.robot, &args.hardware, &[])?;
+            if args.hardware.fps.is_some() { robot } else { at_its_rate(robot) }
+        }
+    };
+    let replay = Replay::of(&dataset, args.episode, &robot)?;
+    let ticks = replay.rows() as u64;
+    let task = dataset.episode(args.episode)?.tasks.first().cloned().unwrap_or_default();
+    let mut policy = PolicyThread::spawn(replay).context("starting the thread that replays")?;
+
+    let stop = StopFlag::new();
+    stop.escalate_on_signals().context("listening for Ctrl-C")?;
+    let is_real_time = !args.sim || args.real_time;
+    let clock: Arc<dyn Clock> = if is_real_time { Arc::new(MonotonicClock::new()) } else { Arc::new(MockClock::new()) };
+    let scene = AsItIs { task: task.clone(), ticks };
+    let mut rig = match &scenario {
+        Some(scenario) => scenario.simulate(args.real_time)?,
+        None => Rig::of(hardware::connect(robot.clone(), &args.hardware, &[], clock.clone())?, scene),
+    };
+    let config = SessionConfig {
+        inference: Inference::Sync,
+        keep: Keep::Everything,
+        return_to_rest: ReturnToRest::Never,
+        realtime: args.realtime.request(),
+        ..SessionConfig::default()
+    };
+    let mut session = Session::new(config, clock, stop.clone());
+    if rig.is_real() {
+        session = session.watched_by(standby::watch(&robot, &stop, args.realtime.request().priority)?);
+    }
+    let desk = Desk::new(session.operator(), stop.clone(), None);
+    let keys = if is_real_time { desk.hear_keys()? } else { None };
+    if !args.json {
+        let place = if rig.is_real() { "" } else { " simulated," };
+        say!("robot     {}{},{place} {fps} Hz", robot.title, rig.calibrated());
+        say!("replays   episode {} of {}: {ticks} frames, {task:?}", args.episode, args.dataset.display());
+    }
+    live::leave_when_abandoned(session.progress(), stop.clone());
+    let line = is_real_time.then(|| LiveLine::start(session.progress(), live::of_episodes(1), stop.clone()));
+    let told = rig.tell_outages();
+    let stage = Stage {
+        robot: &mut *rig.robot,
+        cameras: &mut *rig.cameras,
+        environment: &mut *rig.environment,
+        policy: Some(&mut policy),
+        human: None,
+        recorder: None,
+        viewer: None,
+    };
+    let series = Series { endless: Some(ticks), ..Series::of(1, args.rig.seed) };
+    let end = session.run_series(&series, stage, &mut Watching { desk: &desk })?;
+    drop((line, told, session, keys));
+    let motors: BusReport = rig.report().unwrap_or_default();
+    if let Some(report) = end.reports.first() {
+        if args.json {
+            text::print_json(&Line::of(report, &motors))?;
+        } else {
+            if is_real_time {
+                print_lateness(&report.cadence);
+            }
+            say!("limited   {} times by the safety gate; {} ticks missed", report.interventions.total(), report.missed_ticks);
+            say!("\n{}", motors.table());
+        }
+        if !report.faults.is_empty() {
+            let faults: Vec<String> = report.faults.iter().map(Fault::chain).collect();
+            anyhow::bail!("replaying {} on {}: {}", args.dataset.display(), robot.name, faults.join("; then: "));
+        }
+    }
+    standby::say_why_it_ended(&stop);
+    Ok(if stop.is_requested() { Done::Interrupted } else { Done::Ok })
+}

@@ -1,0 +1,118 @@
+//! `sinew rig`
+
+use std::io::Write as _;
+
+use anyhow::Context;
+use sinew_core::{RobotDescription, Role};
+use sinew_drivers::setup::serial_ports;
+use sinew_sim::robots;
+
+use crate::args::{CameraArg, PortArg, RigCommand};
+use crate::arm::Answers;
+use crate::rig_file::{self, Ports, RigFile};
+use crate::text::say;
+use crate::way::Way;
+use crate::{Done, hardware, text};
+
+pub fn run(command: &RigCommand) -> anyhow::Result<Done> {
+    let folder = rig_file::folder()?;
+    match command {
+        RigCommand::Init { name, force } => init(name, *force)?,
+        RigCommand::List { json: true } => text::print_json(&rig_file::names_in(&folder))?,
+        RigCommand::List { json: false } => rig_file::names_in(&folder).iter().for_each(|name| say!("{name}")),
+        RigCommand::Show { name } => {
+            let path = rig_file::path_of(name, &folder);
+            let text = std::fs::read_to_string(&path).with_context(|| format!("reading the rig {}", path.display()))?;
+            text.lines().for_each(|line| say!("{line}"));
+        }
+    }
+    Ok(Done::Ok)
+}
+
+fn init(name: &str, force: bool) -> anyhow::Result<()> {
+    let path = rig_file::path_of(name, &rig_file::folder()?);
+    anyhow::ensure!(force || !path.exists(), "writing the rig {}: it is there already; --force replaces it", path.display());
+    let answers = Answers::start()?;
+    let robot = told(&answers, "Which robot is it, of those that `sinew robots` lists? [so101]", "so101", |name| {
+        hardware::describe(name, Role::Robot)
+    })?;
+    let list = serial_ports().unwrap_or_default();
+    let known: Vec<String> =
+        list.iter().map(|port| port.serial.as_ref().map_or_else(|| port.path.clone(), |s| format!("usb:{s}"))).collect();
+    if !known.is_empty() {
+        say!("serial ports: {}", known.join(", "));
+    }
+    let port = ports(&answers, &robot, "--port")?;
+    let id = perhaps(&answers, "What is its calibration called? (nothing where there is only one)")?;
+    let mut rig = RigFile::new(robot.name.clone(), port).called(id);
+
+    let usual = format!("{}_leader", robot.name);
+    let usual = if robots::get(&usual).is_ok() { usual } else { "none".to_owned() };
+    let leader = told(&answers, &format!("Which leader arm leads it, or none? [{usual}]"), &usual, |name| {
+        if name == "none" { Ok(None) } else { hardware::describe(name, Role::Teleoperator).map(Some) }
+    })?;
+    if let Some(leader) = leader {
+        let port = ports(&answers, &leader, "--teleop-port")?;
+        let id = perhaps(&answers, "What is the leader arm's calibration called? (nothing where there is only one)")?;
+        rig = rig.led_by(leader.name.clone(), port, id);
+    }
+    loop {
+        let camera =
+            told(&answers, "A camera, as NAME=SOURCE such as front=usb:200901010001,640x480@30? (nothing ends the list)", "", |text| {
+                if !text.is_empty() {
+                    text.parse::<CameraArg>().map_err(anyhow::Error::msg)?;
+                }
+                Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
+            })?;
+        let Some((name, source)) = camera.as_deref().and_then(|camera| camera.split_once('=')) else { break };
+        rig.see(name.to_owned(), source.to_owned());
+    }
+    let rig = rig.told(perhaps(&answers, "What is it to do, in a sentence? (nothing where that changes)")?);
+    let text = rig.to_toml()?;
+    let doing = || format!("writing the rig {}", path.display());
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        std::fs::create_dir_all(parent).with_context(doing)?;
+    }
+    // Whole or not at all.
+    let beside = path.with_extension("toml.new");
+    let mut file = std::fs::File::create(&beside).with_context(doing)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(doing)?;
+    std::fs::rename(&beside, &path).with_context(doing)?;
+    say!("{}", path.display());
+    Ok(())
+}
+
+/// An answer that `check` makes something of; `usual` where it is empty. Asked again until it does.
+fn told<T>(answers: &Answers, question: &str, usual: &str, check: impl Fn(&str) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    loop {
+        let answer = answers.ask(question)?;
+        match check(if answer.is_empty() { usual } else { &answer }) {
+            Ok(value) => return Ok(value),
+            Err(error) => say!("{}", text::chain(&error)),
+        }
+    }
+}
+
+fn perhaps(answers: &Answers, question: &str) -> anyhow::Result<Option<String>> {
+    Ok(Some(answers.ask(question)?).filter(|answer| !answer.is_empty()))
+}
+
+/// The port of each bus of `robot`.
+fn ports(answers: &Answers, robot: &RobotDescription, option: &str) -> anyhow::Result<Ports> {
+    let question = match &robot.buses[..] {
+        [_] | [] => format!("Where is {}, as {option} has it, such as usb:58FA0834591?", robot.title),
+        buses => {
+            let buses: Vec<String> = buses.iter().map(|bus| format!("{}=PORT", bus.name)).collect();
+            format!("Where is {}, as {option} has it: {}?", robot.title, buses.join(" "))
+        }
+    };
+    told(answers, &question, "", |text| {
+        let given: Vec<PortArg> = text.split_whitespace().map(|port| port.parse().map_err(anyhow::Error::msg)).collect::<Result<_, _>>()?;
+        Way::of(robot, &given, option)?;
+        Ok(match &given[..] {
+            [PortArg { bus: None, place }] => Ports::One(place.clone()),
+            ports => Ports::ByBus(ports.iter().filter_map(|port| Some((port.bus.clone()?, port.place.clone()))).collect()),
+        })
+    })
+}
