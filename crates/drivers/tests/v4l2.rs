@@ -19,7 +19,7 @@ use stand_in::{Camera, Cameras, JPEGS, KernelClock, Shot, burned_in};
 const SOON: Duration = Duration::from_secs(20);
 
 fn camera(address: &str, options: V4l2Options) -> V4l2Camera {
-    V4l2Camera::new(address.parse().unwrap(), options, KernelClock::new())
+    V4l2Camera::new(address.parse().unwrap(), options, KernelClock::shared())
 }
 
 fn vga() -> V4l2Options {
@@ -209,7 +209,7 @@ fn stamps_are_of_the_shutter_however_late_pictures_come() {
         cameras.set(0, "delay_ms", 80);
         cameras.set(0, "jitter_ms", 20);
         let mut source = camera("usb:A", small(PixelFormat::Yuyv)).open().unwrap();
-        let clock = KernelClock::new();
+        let clock = KernelClock::shared();
         let mut kept = Vec::new();
         for _ in 0..20 {
             kept.extend(take(source.as_mut(), 1));
@@ -284,7 +284,7 @@ fn a_frozen_camera_is_waited_for_as_long_as_was_said() {
         let mut source = camera("usb:A", small(PixelFormat::Yuyv)).open().unwrap();
         take(source.as_mut(), 3);
         cameras.set(0, "freeze", 1);
-        let clock = KernelClock::new();
+        let clock = KernelClock::shared();
         // What was on its way when it froze.
         while next(source.as_mut(), Duration::from_millis(300)).unwrap().is_some() {}
         for wait_ms in [0, 1, 50, 300] {

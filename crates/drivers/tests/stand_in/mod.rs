@@ -42,7 +42,7 @@ pub const JPEGS: u32 = 16;
 pub struct KernelClock;
 
 impl KernelClock {
-    pub fn new() -> Arc<dyn Clock> {
+    pub fn shared() -> Arc<dyn Clock> {
         Arc::new(Self)
     }
 }
