@@ -22,7 +22,7 @@ use port::Port;
 #[cfg(feature = "can")]
 pub(crate) use port::Port as SerialPort;
 pub use port::PortAddress;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub(crate) use port::group_of;
 pub(crate) use port::slow_adapter;
 

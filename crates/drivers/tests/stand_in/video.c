@@ -59,7 +59,6 @@
 #define SECOND 1000000000LL
 
 /* ---- What a camera's file says ---- */
-
 struct mode {
     uint32_t four_cc, width, height;
     int rates;
@@ -71,14 +70,20 @@ struct offered {
     int least, most, step, initial;
 };
 
+/* Keys by what they hold; each is a field of its own name. */
+#define TEXTS(of) of(name, 32) of(bus, 32) of(id, 64) of(jpegs, 512) of(lit_jpegs, 512) of(clock, 16)
+#define REALS(of) of(fps) of(delay_ms) of(jitter_ms) of(led_period_ms) of(led_on_ms)
+#define COUNTS(of) of(ignore_size) of(ignore_fps) of(stuck_controls) of(freeze) of(vanish) of(busy) of(denied) of(no_bandwidth) \
+    of(metadata) of(lost_frames) of(half_frames) of(error_frames) of(empty_frames) of(corrupt) of(pad) of(jpeg_count)
+
 struct config {
-    char name[32], bus[32], id[64], jpegs[512], lit_jpegs[512], clock[16];
+#define TEXT(key, size) char key[size];
+#define NUMBER(key) double key;
+#define COUNT(key) int key;
+    TEXTS(TEXT) REALS(NUMBER) COUNTS(COUNT)
     struct mode mode[MOST_MODES];
     struct offered control[16];
     int modes, controls;
-    double fps, delay_ms, jitter_ms, led_period_ms, led_on_ms;
-    int ignore_size, ignore_fps, stuck_controls, freeze, vanish, busy, denied, no_bandwidth, metadata;
-    int lost_frames, half_frames, error_frames, empty_frames, corrupt, pad, jpeg_count;
 };
 
 static const struct { const char *key, *name; uint32_t id, type; } CONTROLS[] = {
@@ -96,13 +101,9 @@ static const struct { const char *key, *name; uint32_t id, type; } CONTROLS[] = 
 };
 #define KNOWN_CONTROLS (int)(sizeof CONTROLS / sizeof *CONTROLS)
 
-static const char *root(void)
-{
-    return getenv("SINEW_STAND_IN");
-}
+static const char *root(void) { return getenv("SINEW_STAND_IN"); }
 
-static void read_mode(struct config *config, const char *value)
-{
+static void read_mode(struct config *config, const char *value) {
     struct mode *mode = &config->mode[config->modes];
     char name[5] = "    ";
     int read = 0;
@@ -118,61 +119,38 @@ static void read_mode(struct config *config, const char *value)
     config->modes += mode->rates > 0;
 }
 
-static void read_control(struct config *config, const char *value)
-{
+static void read_control(struct config *config, const char *value) {
     struct offered *control = &config->control[config->controls];
     char name[64];
     if (config->controls == 16) return;
     if (sscanf(value, "%63s %d %d %d %d", name, &control->least, &control->most, &control->step, &control->initial) != 5) return;
-    for (int i = 0; i < KNOWN_CONTROLS; i++) {
-        if (strcmp(CONTROLS[i].key, name) == 0) {
-            control->id = CONTROLS[i].id;
-            config->controls++;
-            return;
-        }
-    }
+    for (int i = 0; i < KNOWN_CONTROLS; i++)
+        if (strcmp(CONTROLS[i].key, name) == 0) control->id = CONTROLS[i].id;
+    config->controls += control->id != 0;
 }
 
 /* Fills `config` from FOLDER/dev/videoNUMBER; 0, or an errno. */
-static int read_config(int number, struct config *config)
-{
+static int read_config(int number, struct config *config) {
     char path[PATH_MAX], line[1024], key[64], value[900];
     memset(config, 0, sizeof *config);
     snprintf(path, sizeof path, "%s/dev/video%d", root(), number);
     FILE *file = REAL(FILE *, "fopen", const char *, const char *)(path, "re");
     if (!file) return errno;
-    const struct { const char *key; double *value; } doubles[] = {
-        {"fps", &config->fps}, {"delay_ms", &config->delay_ms}, {"jitter_ms", &config->jitter_ms},
-        {"led_period_ms", &config->led_period_ms}, {"led_on_ms", &config->led_on_ms}};
-    const struct { const char *key; int *value; } ints[] = {
-        {"ignore_size", &config->ignore_size}, {"ignore_fps", &config->ignore_fps}, {"stuck_controls", &config->stuck_controls},
-        {"freeze", &config->freeze}, {"vanish", &config->vanish}, {"busy", &config->busy}, {"denied", &config->denied},
-        {"no_bandwidth", &config->no_bandwidth}, {"metadata", &config->metadata}, {"lost_frames", &config->lost_frames},
-        {"half_frames", &config->half_frames}, {"error_frames", &config->error_frames}, {"empty_frames", &config->empty_frames},
-        {"corrupt", &config->corrupt}, {"pad", &config->pad}, {"jpeg_count", &config->jpeg_count}};
-    const struct { const char *key; char *value; size_t size; } texts[] = {
-        {"name", config->name, sizeof config->name}, {"bus", config->bus, sizeof config->bus}, {"id", config->id, sizeof config->id},
-        {"jpegs", config->jpegs, sizeof config->jpegs}, {"lit_jpegs", config->lit_jpegs, sizeof config->lit_jpegs},
-        {"clock", config->clock, sizeof config->clock}};
     while (fgets(line, sizeof line, file)) {
         if (sscanf(line, " %63[a-z_] = %899[^\n]", key, value) != 2) continue;
         if (strcmp(key, "mode") == 0) read_mode(config, value);
         if (strcmp(key, "control") == 0) read_control(config, value);
-        for (size_t i = 0; i < sizeof doubles / sizeof *doubles; i++)
-            if (strcmp(key, doubles[i].key) == 0) *doubles[i].value = atof(value);
-        for (size_t i = 0; i < sizeof ints / sizeof *ints; i++)
-            if (strcmp(key, ints[i].key) == 0) *ints[i].value = atoi(value);
-        for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-            if (strcmp(key, texts[i].key) == 0) snprintf(texts[i].value, texts[i].size, "%s", value);
+#define READ_TEXT(field, size) if (strcmp(key, #field) == 0) memcpy(config->field, value, strnlen(value, size - 1));
+#define READ_NUMBER(field) if (strcmp(key, #field) == 0) config->field = atof(value);
+        TEXTS(READ_TEXT) REALS(READ_NUMBER) COUNTS(READ_NUMBER)
     }
     fclose(file);
     return 0;
 }
 
 /* ---- A device that is open ---- */
-
 struct buffer {
-    enum { OURS_NOT, QUEUED, DONE } state;
+    enum { TAKEN, QUEUED, DONE } state;
     uint64_t order; /* of being queued, then of being done */
     struct v4l2_buffer filled;
 };
@@ -195,18 +173,16 @@ struct device {
 static struct device devices[MOST_DEVICES];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 /* Cameras keep these when a program closes them. */
-static struct { int number; uint32_t id; int value; } kept[256];
+static struct kept { int number; uint32_t id; int value; } kept[256];
 static int kepts;
 
-static int64_t now_ns(clockid_t clock)
-{
+static int64_t now_ns(clockid_t clock) {
     struct timespec now;
     clock_gettime(clock, &now);
     return now.tv_sec * SECOND + now.tv_nsec;
 }
 
-static void say(const struct device *device, const char *format, ...)
-{
+static void say(const struct device *device, const char *format, ...) {
     char path[PATH_MAX], line[256];
     va_list arguments;
     va_start(arguments, format);
@@ -219,41 +195,34 @@ static void say(const struct device *device, const char *format, ...)
     REAL(int, "close", int)(log);
 }
 
-static struct device *of_fd(int fd)
-{
+static struct device *of_fd(int fd) {
     for (int i = 0; fd >= 0 && i < MOST_DEVICES; i++)
         if (devices[i].used && devices[i].fd == fd) return &devices[i];
     return NULL;
 }
 
-static uint32_t stride(const struct mode *mode, const struct config *config)
-{
+static uint32_t stride(const struct mode *mode, const struct config *config) {
     switch (mode->four_cc) {
     case V4L2_PIX_FMT_MJPEG: return 0;
     case V4L2_PIX_FMT_NV12: case V4L2_PIX_FMT_GREY: return mode->width + config->pad;
-    case V4L2_PIX_FMT_RGB24: return 3 * mode->width + config->pad;
     default: return 2 * mode->width + config->pad;
     }
 }
 
-static uint32_t image_bytes(const struct mode *mode, const struct config *config)
-{
+static uint32_t image_bytes(const struct mode *mode, const struct config *config) {
     uint32_t row = stride(mode, config);
     if (row == 0) return 2 * mode->width * mode->height;
     return row * (mode->four_cc == V4L2_PIX_FMT_NV12 ? mode->height + (mode->height + 1) / 2 : mode->height);
 }
 
 /* ---- Pictures ---- */
-
-static int is_lit(const struct config *config, int64_t taken_ns)
-{
+static int is_lit(const struct config *config, int64_t taken_ns) {
     int64_t period = config->led_period_ms * 1e6;
     return period > 0 && taken_ns % period < config->led_on_ms * 1e6;
 }
 
 /* How bright each pixel of a row is. */
-static void row_of(const struct mode *mode, const struct config *config, uint32_t number, int64_t taken_ns, uint32_t y, uint8_t *row)
-{
+static void row_of(const struct mode *mode, const struct config *config, uint32_t number, int64_t taken_ns, uint32_t y, uint8_t *row) {
     uint32_t width = mode->width, block = width / 32 ? width / 32 : 1, led = width / 8;
     uint32_t bits = y < block ? number : (uint32_t)(taken_ns / 100000);
     for (uint32_t x = 0; x < width; x++) row[x] = 40 + (x + y / 2 + 4 * number) % 160;
@@ -263,8 +232,7 @@ static void row_of(const struct mode *mode, const struct config *config, uint32_
         memset(row + width / 2 - led / 2, is_lit(config, taken_ns) ? 235 : 16, led);
 }
 
-static size_t draw(const struct mode *mode, const struct config *config, uint32_t number, int64_t taken_ns, uint8_t *bytes, size_t room)
-{
+static size_t draw(const struct mode *mode, const struct config *config, uint32_t number, int64_t taken_ns, uint8_t *bytes, size_t room) {
     if (mode->four_cc == V4L2_PIX_FMT_MJPEG) {
         char path[PATH_MAX];
         const char *folder = is_lit(config, taken_ns) && config->lit_jpegs[0] ? config->lit_jpegs : config->jpegs;
@@ -283,7 +251,6 @@ static size_t draw(const struct mode *mode, const struct config *config, uint32_
             uint16_t wide = mode->four_cc == V4L2_PIX_FMT_Z16 ? row[x] * 16 : row[x] << 8;
             switch (mode->four_cc) {
             case V4L2_PIX_FMT_YUYV: to[2 * x] = row[x]; to[2 * x + 1] = x % 2 ? 256 - tint : tint; break;
-            case V4L2_PIX_FMT_RGB24: memset(to + 3 * x, row[x], 3); break;
             case V4L2_PIX_FMT_Y16: case V4L2_PIX_FMT_Z16: to[2 * x] = wide; to[2 * x + 1] = wide >> 8; break;
             default: to[x] = row[x];
             }
@@ -296,31 +263,21 @@ static size_t draw(const struct mode *mode, const struct config *config, uint32_
     return image_bytes(mode, config);
 }
 
-static int is_nth(int n, uint32_t number)
-{
-    return n > 0 && number % n == (uint32_t)n - 1;
-}
+static int is_nth(int n, uint32_t number) { return n > 0 && number % n == (uint32_t)n - 1; }
 
-static struct buffer *oldest(struct device *device, int state)
-{
+static struct buffer *oldest(struct device *device, int state) {
     struct buffer *found = NULL;
-    for (int i = 0; i < device->buffers; i++) {
-        struct buffer *buffer = &device->buffer[i];
+    for (struct buffer *buffer = device->buffer; buffer < device->buffer + device->buffers; buffer++)
         if ((int)buffer->state == state && (!found || buffer->order < found->order)) found = buffer;
-    }
     return found;
 }
 
 /* A picture arrives: in the buffer that waits longest, or nowhere. */
-static void deliver(struct device *device, const struct config *config, int64_t taken_ns)
-{
+static void deliver(struct device *device, const struct config *config, int64_t taken_ns) {
     uint32_t number = device->sequence++;
     struct buffer *buffer = oldest(device, QUEUED);
     const char *what = "whole";
-    if (is_nth(config->lost_frames, number) || !buffer) {
-        say(device, "frame %u %lld lost\n", number, (long long)taken_ns);
-        return;
-    }
+    if (is_nth(config->lost_frames, number) || !buffer) return say(device, "frame %u %lld lost\n", number, (long long)taken_ns);
     uint8_t *bytes = device->bytes + (buffer - device->buffer) * device->length;
     size_t used = draw(&device->mode, config, number, taken_ns, bytes, device->length);
     int is_error = is_nth(config->error_frames, number);
@@ -328,36 +285,24 @@ static void deliver(struct device *device, const struct config *config, int64_t 
         what = "corrupt";
         for (size_t i = used / 4; i < used / 2; i++) bytes[i] = rand_r(&device->chance);
     }
-    if (is_error || is_nth(config->half_frames, number)) {
-        what = is_error ? "error" : "half";
-        used /= 2;
-    }
-    if (is_nth(config->empty_frames, number)) {
-        what = "empty";
-        used = 0;
-    }
+    if (is_error || is_nth(config->half_frames, number)) what = is_error ? "error" : "half", used /= 2;
+    if (is_nth(config->empty_frames, number)) what = "empty", used = 0;
     int64_t stamp = taken_ns;
     uint32_t flags = V4L2_BUF_FLAG_MAPPED | V4L2_BUF_FLAG_TSTAMP_SRC_SOE | (is_error ? V4L2_BUF_FLAG_ERROR : 0);
     if (strcmp(config->clock, "none") == 0) stamp = 0;
     else flags |= V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC;
     if (strcmp(config->clock, "realtime") == 0) stamp += now_ns(CLOCK_REALTIME) - now_ns(CLOCK_MONOTONIC);
     struct v4l2_buffer *filled = &buffer->filled;
-    filled->bytesused = used;
-    filled->flags = flags;
-    filled->field = V4L2_FIELD_NONE;
-    filled->sequence = number;
-    filled->timestamp.tv_sec = stamp / SECOND;
-    filled->timestamp.tv_usec = stamp % SECOND / 1000;
-    buffer->state = DONE;
-    buffer->order = ++device->orders;
+    filled->bytesused = used, filled->flags = flags, filled->field = V4L2_FIELD_NONE, filled->sequence = number;
+    filled->timestamp = (struct timeval){stamp / SECOND, stamp % SECOND / 1000};
+    buffer->state = DONE, buffer->order = ++device->orders;
     say(device, "frame %u %lld %s\n", number, (long long)taken_ns, what);
     eventfd_write(device->fd, 1);
     pthread_cond_broadcast(&device->changed);
 }
 
 /* Whether the camera is still there; who waits for it learns of it when it is not. */
-static int is_there(struct device *device, struct config *config)
-{
+static int is_there(struct device *device, struct config *config) {
     int error = read_config(device->number, config);
     if (!device->gone && (error || config->vanish || strcmp(config->id, device->id) != 0)) {
         device->gone = 1;
@@ -368,8 +313,7 @@ static int is_there(struct device *device, struct config *config)
 }
 
 /* Takes pictures at the camera's own times, whoever is late. */
-static void *take_pictures(void *argument)
-{
+static void *take_pictures(void *argument) {
     struct device *device = argument;
     struct config config;
     pthread_mutex_lock(&lock);
@@ -388,8 +332,7 @@ static void *take_pictures(void *argument)
     return NULL;
 }
 
-static void stop(struct device *device)
-{
+static void stop(struct device *device) {
     eventfd_t ready;
     if (!device->streaming) return;
     device->streaming = 0;
@@ -398,11 +341,10 @@ static void stop(struct device *device)
     pthread_join(device->thread, NULL);
     pthread_mutex_lock(&lock);
     while (!device->gone && eventfd_read(device->fd, &ready) == 0) {}
-    for (int i = 0; i < device->buffers; i++) device->buffer[i].state = OURS_NOT;
+    for (int i = 0; i < device->buffers; i++) device->buffer[i].state = TAKEN;
 }
 
-static void forget_buffers(struct device *device)
-{
+static void forget_buffers(struct device *device) {
     stop(device);
     if (device->buffers > 0) {
         munmap(device->bytes, device->buffers * device->length);
@@ -415,57 +357,40 @@ static void forget_buffers(struct device *device)
 }
 
 /* ---- The kernel's answers: 0, or an errno ---- */
+static struct v4l2_fract interval_of(double rate) { return (struct v4l2_fract){1000, rate * 1000 + 0.5}; }
 
-static int enumerate_format(const struct config *config, struct v4l2_fmtdesc *offer)
-{
+static int enumerate(const struct config *config, unsigned long request, void *argument) {
+    struct v4l2_fmtdesc *format = argument;
+    struct v4l2_frmsizeenum *size = argument;
+    struct v4l2_frmivalenum *interval = argument;
     uint32_t index = 0;
-    for (int i = 0; i < config->modes; i++) {
-        int is_first = 1;
-        for (int j = 0; j < i; j++) is_first &= config->mode[j].four_cc != config->mode[i].four_cc;
-        if (!is_first || index++ != offer->index) continue;
-        offer->pixelformat = config->mode[i].four_cc;
-        offer->flags = offer->pixelformat == V4L2_PIX_FMT_MJPEG ? V4L2_FMT_FLAG_COMPRESSED : 0;
-        snprintf((char *)offer->description, sizeof offer->description, "%.4s", (char *)&offer->pixelformat);
-        return 0;
-    }
-    return EINVAL;
-}
-
-static int enumerate_size(const struct config *config, struct v4l2_frmsizeenum *offer)
-{
-    uint32_t index = 0;
-    for (int i = 0; i < config->modes; i++) {
-        if (config->mode[i].four_cc != offer->pixel_format || index++ != offer->index) continue;
-        offer->type = V4L2_FRMSIZE_TYPE_DISCRETE;
-        offer->discrete.width = config->mode[i].width;
-        offer->discrete.height = config->mode[i].height;
-        return 0;
-    }
-    return EINVAL;
-}
-
-static void set_interval(struct v4l2_fract *interval, double rate)
-{
-    interval->numerator = 1000;
-    interval->denominator = rate * 1000 + 0.5;
-}
-
-static int enumerate_interval(const struct config *config, struct v4l2_frmivalenum *offer)
-{
     for (int i = 0; i < config->modes; i++) {
         const struct mode *mode = &config->mode[i];
-        if (mode->four_cc != offer->pixel_format || mode->width != offer->width || mode->height != offer->height) continue;
-        if (offer->index >= (uint32_t)mode->rates) return EINVAL;
-        offer->type = V4L2_FRMIVAL_TYPE_DISCRETE;
-        set_interval(&offer->discrete, mode->rate[offer->index]);
-        return 0;
+        int before = 0;
+        while (config->mode[before].four_cc != mode->four_cc) before++;
+        if (request == VIDIOC_ENUM_FMT && before == i && index++ == format->index) {
+            format->pixelformat = mode->four_cc;
+            format->flags = mode->four_cc == V4L2_PIX_FMT_MJPEG ? V4L2_FMT_FLAG_COMPRESSED : 0;
+            snprintf((char *)format->description, sizeof format->description, "%.4s", (const char *)&mode->four_cc);
+            return 0;
+        }
+        if (request == VIDIOC_ENUM_FRAMESIZES && mode->four_cc == size->pixel_format && index++ == size->index) {
+            size->type = V4L2_FRMSIZE_TYPE_DISCRETE;
+            size->discrete = (struct v4l2_frmsize_discrete){mode->width, mode->height};
+            return 0;
+        }
+        if (request == VIDIOC_ENUM_FRAMEINTERVALS && mode->four_cc == interval->pixel_format && mode->width == interval->width &&
+            mode->height == interval->height && interval->index < (uint32_t)mode->rates) {
+            interval->type = V4L2_FRMIVAL_TYPE_DISCRETE;
+            interval->discrete = interval_of(mode->rate[interval->index]);
+            return 0;
+        }
     }
     return EINVAL;
 }
 
 /* As drivers do, what is not there becomes what is next to it. */
-static struct mode nearest(const struct config *config, const struct v4l2_pix_format *asked)
-{
+static struct mode nearest(const struct config *config, const struct v4l2_pix_format *asked) {
     const struct mode *best = NULL;
     int64_t least = INT64_MAX;
     for (int i = 0; i < config->modes; i++) {
@@ -473,29 +398,17 @@ static struct mode nearest(const struct config *config, const struct v4l2_pix_fo
         int64_t off = llabs((int64_t)mode->width - asked->width) + llabs((int64_t)mode->height - asked->height);
         if (config->ignore_size) off = i;
         if (mode->four_cc != asked->pixelformat) off += INT32_MAX;
-        if (off < least) {
-            least = off;
-            best = mode;
-        }
+        if (off < least) least = off, best = mode;
     }
     return *best;
 }
 
-static void describe(const struct mode *mode, const struct config *config, struct v4l2_pix_format *pix)
-{
-    memset(pix, 0, sizeof *pix);
-    pix->width = mode->width;
-    pix->height = mode->height;
-    pix->pixelformat = mode->four_cc;
-    pix->field = V4L2_FIELD_NONE;
-    pix->bytesperline = stride(mode, config);
-    pix->sizeimage = image_bytes(mode, config);
-    pix->colorspace = V4L2_COLORSPACE_SRGB;
+static void describe(const struct mode *mode, const struct config *config, struct v4l2_pix_format *pix) {
+    *pix = (struct v4l2_pix_format){.width = mode->width, .height = mode->height, .pixelformat = mode->four_cc, .field = V4L2_FIELD_NONE,
+        .bytesperline = stride(mode, config), .sizeimage = image_bytes(mode, config), .colorspace = V4L2_COLORSPACE_SRGB};
 }
 
-static int set_rate(struct device *device, const struct config *config, struct v4l2_captureparm *capture)
-{
-    struct v4l2_fract asked = capture->timeperframe;
+static void set_rate(struct device *device, const struct config *config, struct v4l2_fract asked) {
     double wanted = asked.numerator && asked.denominator ? (double)asked.denominator / asked.numerator : 0;
     for (int i = 0; i < config->modes && wanted > 0 && !config->ignore_fps; i++) {
         const struct mode *mode = &config->mode[i];
@@ -505,11 +418,9 @@ static int set_rate(struct device *device, const struct config *config, struct v
             if (llabs((int64_t)(1e6 * (mode->rate[j] - wanted))) < llabs((int64_t)(1e6 * (best - wanted)))) best = mode->rate[j];
         device->mode.rate[0] = best;
     }
-    return 0;
 }
 
-static int request_buffers(struct device *device, const struct config *config, struct v4l2_requestbuffers *request)
-{
+static int request_buffers(struct device *device, const struct config *config, struct v4l2_requestbuffers *request) {
     if (request->type != V4L2_BUF_TYPE_VIDEO_CAPTURE || request->memory != V4L2_MEMORY_MMAP) return EINVAL;
     if (config->busy || (!device->owns && flock(device->file, LOCK_EX | LOCK_NB) != 0)) return EBUSY;
     device->owns = 1;
@@ -520,20 +431,18 @@ static int request_buffers(struct device *device, const struct config *config, s
     device->owns = 1;
     request->count = request->count < 2 ? 2 : request->count > MOST_BUFFERS ? MOST_BUFFERS : request->count;
     request->capabilities = V4L2_BUF_CAP_SUPPORTS_MMAP;
-    size_t page = sysconf(_SC_PAGESIZE);
-    device->length = (image_bytes(&device->mode, config) + page - 1) / page * page;
+    device->length = (image_bytes(&device->mode, config) + 4095) / 4096 * 4096;
     device->memory = memfd_create("camera", MFD_CLOEXEC);
     if (device->memory < 0 || ftruncate(device->memory, request->count * device->length) != 0) return ENOMEM;
     device->bytes = REAL(void *, "mmap", void *, size_t, int, int, int, off_t)(
         NULL, request->count * device->length, PROT_READ | PROT_WRITE, MAP_SHARED, device->memory, 0);
     if (device->bytes == MAP_FAILED) return ENOMEM;
     device->buffers = request->count;
-    for (int i = 0; i < device->buffers; i++) device->buffer[i].state = OURS_NOT;
+    for (int i = 0; i < device->buffers; i++) device->buffer[i].state = TAKEN;
     return 0;
 }
 
-static int call_buffer(struct device *device, unsigned long request, struct v4l2_buffer *asked)
-{
+static int call_buffer(struct device *device, unsigned long request, struct v4l2_buffer *asked) {
     if (asked->type != V4L2_BUF_TYPE_VIDEO_CAPTURE) return EINVAL;
     if (request == VIDIOC_DQBUF) {
         eventfd_t ready;
@@ -546,40 +455,31 @@ static int call_buffer(struct device *device, unsigned long request, struct v4l2
         }
         eventfd_read(device->fd, &ready);
         *asked = done->filled;
-        done->state = OURS_NOT;
+        done->state = TAKEN;
         return 0;
     }
     if (asked->index >= (uint32_t)device->buffers) return EINVAL;
     struct buffer *buffer = &device->buffer[asked->index];
     if (request == VIDIOC_QBUF) {
-        if (buffer->state != OURS_NOT) return EINVAL;
-        buffer->state = QUEUED;
-        buffer->order = ++device->orders;
+        if (buffer->state != TAKEN) return EINVAL;
+        buffer->state = QUEUED, buffer->order = ++device->orders;
     }
-    memset(&buffer->filled, 0, sizeof buffer->filled);
-    buffer->filled.index = asked->index;
-    buffer->filled.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
-    buffer->filled.memory = V4L2_MEMORY_MMAP;
-    buffer->filled.length = device->length;
-    buffer->filled.m.offset = asked->index * device->length;
+    buffer->filled = (struct v4l2_buffer){.index = asked->index, .type = V4L2_BUF_TYPE_VIDEO_CAPTURE, .memory = V4L2_MEMORY_MMAP,
+        .length = device->length, .m.offset = asked->index * device->length};
     *asked = buffer->filled;
     asked->flags = V4L2_BUF_FLAG_MAPPED | (buffer->state == QUEUED ? V4L2_BUF_FLAG_QUEUED : 0);
     return 0;
 }
 
-static int *kept_value(const struct device *device, const struct offered *control)
-{
+static int *kept_value(const struct device *device, const struct offered *control) {
     for (int i = 0; i < kepts; i++)
         if (kept[i].number == device->number && kept[i].id == control->id) return &kept[i].value;
-    int i = kepts < 255 ? kepts++ : 255;
-    kept[i].number = device->number;
-    kept[i].id = control->id;
-    kept[i].value = control->initial;
-    return &kept[i].value;
+    kepts = kepts < 256 ? kepts + 1 : 256;
+    kept[kepts - 1] = (struct kept){device->number, control->id, control->initial};
+    return &kept[kepts - 1].value;
 }
 
-static int call_control(struct device *device, const struct config *config, unsigned long request, void *argument)
-{
+static int call_control(struct device *device, const struct config *config, unsigned long request, void *argument) {
     struct v4l2_queryctrl *query = argument;
     struct v4l2_control *control = argument;
     int wants_next = request == VIDIOC_QUERYCTRL && query->id & V4L2_CTRL_FLAG_NEXT_CTRL;
@@ -593,7 +493,6 @@ static int call_control(struct device *device, const struct config *config, unsi
     int known = 0, *value = kept_value(device, found);
     while (CONTROLS[known].id != found->id) known++;
     if (request == VIDIOC_QUERYCTRL) {
-        memset(query, 0, sizeof *query);
         *query = (struct v4l2_queryctrl){.id = found->id, .type = CONTROLS[known].type, .minimum = found->least,
                                          .maximum = found->most, .step = found->step, .default_value = found->initial};
         snprintf((char *)query->name, sizeof query->name, "%s", CONTROLS[known].name);
@@ -611,8 +510,7 @@ static int call_control(struct device *device, const struct config *config, unsi
     return 0;
 }
 
-static int call(struct device *device, unsigned long request, void *argument)
-{
+static int call(struct device *device, unsigned long request, void *argument) {
     struct config config;
     if (!is_there(device, &config)) return ENODEV;
     struct v4l2_capability *capability = argument;
@@ -620,41 +518,31 @@ static int call(struct device *device, unsigned long request, void *argument)
     struct v4l2_streamparm *parameters = argument;
     switch (request) {
     case VIDIOC_QUERYCAP:
-        memset(capability, 0, sizeof *capability);
-        strcpy((char *)capability->driver, "stand-in");
+        *capability = (struct v4l2_capability){.driver = "stand-in",
+            .capabilities = V4L2_CAP_DEVICE_CAPS | V4L2_CAP_STREAMING | V4L2_CAP_VIDEO_CAPTURE | V4L2_CAP_META_CAPTURE,
+            .device_caps = V4L2_CAP_STREAMING | (config.metadata ? V4L2_CAP_META_CAPTURE : V4L2_CAP_VIDEO_CAPTURE)};
         memcpy(capability->card, config.name, sizeof capability->card);
         memcpy(capability->bus_info, config.bus, sizeof capability->bus_info);
-        capability->device_caps = V4L2_CAP_STREAMING | (config.metadata ? V4L2_CAP_META_CAPTURE : V4L2_CAP_VIDEO_CAPTURE);
-        capability->capabilities = V4L2_CAP_DEVICE_CAPS | V4L2_CAP_STREAMING | V4L2_CAP_VIDEO_CAPTURE | V4L2_CAP_META_CAPTURE;
         return 0;
-    case VIDIOC_ENUM_FMT: return config.metadata ? EINVAL : enumerate_format(&config, argument);
-    case VIDIOC_ENUM_FRAMESIZES: return enumerate_size(&config, argument);
-    case VIDIOC_ENUM_FRAMEINTERVALS: return enumerate_interval(&config, argument);
+    case VIDIOC_ENUM_FMT: case VIDIOC_ENUM_FRAMESIZES: case VIDIOC_ENUM_FRAMEINTERVALS: return enumerate(&config, request, argument);
     case VIDIOC_QUERYCTRL: case VIDIOC_G_CTRL: case VIDIOC_S_CTRL: return call_control(device, &config, request, argument);
     }
     if (config.metadata || config.modes == 0) return EINVAL;
     if (device->mode.rates == 0) device->mode = config.mode[0];
     switch (request) {
-    case VIDIOC_S_FMT:
-        if (config.busy || device->buffers > 0) return EBUSY;
-        /* fall through */
-    case VIDIOC_TRY_FMT:
+    case VIDIOC_S_FMT: case VIDIOC_TRY_FMT: case VIDIOC_G_FMT:
         if (format->type != V4L2_BUF_TYPE_VIDEO_CAPTURE) return EINVAL;
-        struct mode mode = nearest(&config, &format->fmt.pix);
-        describe(&mode, &config, &format->fmt.pix);
+        if (request == VIDIOC_S_FMT && (config.busy || device->buffers > 0)) return EBUSY;
+        struct mode mode = request == VIDIOC_G_FMT ? device->mode : nearest(&config, &format->fmt.pix);
         if (request == VIDIOC_S_FMT) device->mode = mode;
-        return 0;
-    case VIDIOC_G_FMT:
-        if (format->type != V4L2_BUF_TYPE_VIDEO_CAPTURE) return EINVAL;
-        describe(&device->mode, &config, &format->fmt.pix);
+        describe(&mode, &config, &format->fmt.pix);
         return 0;
     case VIDIOC_S_PARM: case VIDIOC_G_PARM:
         if (parameters->type != V4L2_BUF_TYPE_VIDEO_CAPTURE) return EINVAL;
         if (request == VIDIOC_S_PARM && device->streaming) return EBUSY;
-        if (request == VIDIOC_S_PARM) set_rate(device, &config, &parameters->parm.capture);
-        memset(&parameters->parm, 0, sizeof parameters->parm);
-        parameters->parm.capture.capability = V4L2_CAP_TIMEPERFRAME;
-        set_interval(&parameters->parm.capture.timeperframe, device->mode.rate[0]);
+        if (request == VIDIOC_S_PARM) set_rate(device, &config, parameters->parm.capture.timeperframe);
+        parameters->parm.capture =
+            (struct v4l2_captureparm){.capability = V4L2_CAP_TIMEPERFRAME, .timeperframe = interval_of(device->mode.rate[0])};
         return 0;
     case VIDIOC_REQBUFS: return request_buffers(device, &config, argument);
     case VIDIOC_QUERYBUF: case VIDIOC_QBUF: case VIDIOC_DQBUF: return call_buffer(device, request, argument);
@@ -662,8 +550,7 @@ static int call(struct device *device, unsigned long request, void *argument)
         if (device->buffers == 0) return EINVAL;
         if (config.no_bandwidth) return ENOSPC;
         if (device->streaming) return 0;
-        device->streaming = 1;
-        device->sequence = 0;
+        device->streaming = 1, device->sequence = 0;
         return pthread_create(&device->thread, NULL, take_pictures, device);
     case VIDIOC_STREAMOFF: stop(device); return 0;
     case VIDIOC_G_INPUT: case VIDIOC_S_INPUT: *(int *)argument = 0; return 0;
@@ -673,25 +560,19 @@ static int call(struct device *device, unsigned long request, void *argument)
 }
 
 /* ---- What the program calls ---- */
-
 /* Where a path really is: itself, or in `place`. */
-static const char *moved(const char *path, char place[PATH_MAX])
-{
+static const char *moved(const char *path, char place[PATH_MAX]) {
     static const char *const OURS[] = {"/dev/video", "/dev/v4l", "/sys/class/video4linux"};
     if (!root() || !path || path[0] != '/') return path;
-    for (int i = 0; i < 3; i++) {
-        if (strncmp(path, OURS[i], strlen(OURS[i])) != 0) continue;
-        snprintf(place, PATH_MAX, "%s%s", root(), path);
-        return place;
-    }
-    if (strncmp(path, "/sys/devices/", 13) != 0) return path;
     snprintf(place, PATH_MAX, "%s%s", root(), path);
+    for (int i = 0; i < 3; i++)
+        if (strncmp(path, OURS[i], strlen(OURS[i])) == 0) return place;
+    if (strncmp(path, "/sys/devices/", 13) != 0) return path;
     return REAL(int, "access", const char *, int)(place, F_OK) == 0 ? place : path;
 }
 
 /* The number of the camera behind a path that was moved; -1 for other files. */
-static int camera_at(const char *place)
-{
+static int camera_at(const char *place) {
     char folder[PATH_MAX], found[PATH_MAX], dev[PATH_MAX];
     int number, end = 0;
     char *(*real)(const char *, char *) = REAL(char *, "realpath", const char *, char *);
@@ -702,8 +583,7 @@ static int camera_at(const char *place)
     return found[length + end] == 0 ? number : -1;
 }
 
-static int open_camera(int number, const char *place, int flags)
-{
+static int open_camera(int number, const char *place, int flags) {
     struct config config;
     int error = read_config(number, &config);
     if (!error) error = config.denied ? EACCES : config.vanish ? ENODEV : 0;
@@ -713,7 +593,6 @@ static int open_camera(int number, const char *place, int flags)
     if (!error && device == devices + MOST_DEVICES) error = EMFILE;
     if (!error) {
         pthread_condattr_t monotonic;
-        memset(device, 0, sizeof *device);
         *device = (struct device){.used = 1, .number = number, .blocks = !(flags & O_NONBLOCK), .chance = number + 1};
         strcpy(device->id, config.id);
         device->file = REAL(int, "open", const char *, int, ...)(place, O_RDONLY | O_CLOEXEC);
@@ -727,8 +606,7 @@ static int open_camera(int number, const char *place, int flags)
     return error ? -1 : device->fd;
 }
 
-static int open_any(int folder, const char *path, int flags, mode_t mode)
-{
+static int open_any(int folder, const char *path, int flags, mode_t mode) {
     char place[PATH_MAX];
     const char *to = moved(path, place);
     int number = to == path ? -1 : camera_at(to);
@@ -742,42 +620,41 @@ int open64(const char *path, int flags, ...) { MODE; return open_any(AT_FDCWD, p
 int openat(int folder, const char *path, int flags, ...) { MODE; return open_any(folder, path, flags, mode); }
 int openat64(int folder, const char *path, int flags, ...) { MODE; return open_any(folder, path, flags, mode); }
 
-int close(int fd)
-{
+int close(int fd) {
+    if (!of_fd(fd)) return REAL(int, "close", int)(fd);
     pthread_mutex_lock(&lock);
     struct device *device = of_fd(fd);
-    if (device) {
-        forget_buffers(device);
-        REAL(int, "close", int)(device->file);
-        device->used = 0;
-    }
+    forget_buffers(device);
+    REAL(int, "close", int)(device->file);
+    device->used = 0;
     pthread_mutex_unlock(&lock);
     return REAL(int, "close", int)(fd);
 }
 
-int ioctl(int fd, unsigned long request, ...)
-{
+int ioctl(int fd, unsigned long request, ...) {
     va_list rest;
     va_start(rest, request);
     void *argument = va_arg(rest, void *);
     va_end(rest);
-    pthread_mutex_lock(&lock);
     struct device *device = of_fd(fd);
-    int error = device ? call(device, (uint32_t)request, argument) : 0;
-    pthread_mutex_unlock(&lock);
     if (!device) return REAL(int, "ioctl", int, unsigned long, ...)(fd, request, argument);
+    pthread_mutex_lock(&lock);
+    int error = call(device, (uint32_t)request, argument);
+    pthread_mutex_unlock(&lock);
     if (error) errno = error;
     return error ? -1 : 0;
 }
 
-static void *map(void *start, size_t length, int protection, int flags, int fd, off_t offset)
-{
-    struct device *device = NULL;
-    if (fd >= 0) {
-        pthread_mutex_lock(&lock);
-        if ((device = of_fd(fd))) fd = device->buffers > 0 ? device->memory : -1;
-        pthread_mutex_unlock(&lock);
-    }
+/* Webcams have no pictures to be read as a file; who tries is not to get an eventfd's count. */
+ssize_t read(int fd, void *bytes, size_t size) {
+    if (!of_fd(fd)) return REAL(ssize_t, "read", int, void *, size_t)(fd, bytes, size);
+    errno = EINVAL;
+    return -1;
+}
+
+static void *map(void *start, size_t length, int protection, int flags, int fd, off_t offset) {
+    struct device *device = of_fd(fd);
+    if (device) fd = device->buffers > 0 ? device->memory : -1;
     return REAL(void *, "mmap", void *, size_t, int, int, int, off_t)(start, length, protection, flags, fd, offset);
 }
 void *mmap(void *start, size_t length, int protection, int flags, int fd, off_t offset) { return map(start, length, protection, flags, fd, offset); }
@@ -790,10 +667,7 @@ void *mmap64(void *start, size_t length, int protection, int flags, int fd, off_
 #define XSTAT(type, name) int name(int version, const char *path, struct type *data) { MOVED; int result = REAL(int, #name, int, const char *, struct type *)(version, to, data); AS_DEVICE(data); return result; }
 STAT(stat, stat) STAT(stat64, stat64) STAT(stat, lstat) STAT(stat64, lstat64)
 XSTAT(stat, __xstat) XSTAT(stat64, __xstat64) XSTAT(stat, __lxstat) XSTAT(stat64, __lxstat64)
-#define STATAT(type, name) int name(int folder, const char *path, struct type *data, int flags) { MOVED; int result = REAL(int, #name, int, const char *, struct type *, int)(folder, to, data, flags); AS_DEVICE(data); return result; }
-STATAT(stat, fstatat) STATAT(stat64, fstatat64)
-int statx(int folder, const char *path, int flags, unsigned mask, struct statx *data)
-{
+int statx(int folder, const char *path, int flags, unsigned mask, struct statx *data) {
     MOVED;
     int result = REAL(int, "statx", int, const char *, int, unsigned, struct statx *)(folder, to, flags, mask, data);
     if (result == 0 && to != path && camera_at(to) >= 0) data->stx_mode = S_IFCHR | (data->stx_mode & 07777);
@@ -806,16 +680,14 @@ FILE *fopen64(const char *path, const char *mode) { MOVED; return REAL(FILE *, "
 ssize_t readlink(const char *path, char *target, size_t size) { MOVED; return REAL(ssize_t, "readlink", const char *, char *, size_t)(to, target, size); }
 
 /* Who lists /dev finds the cameras there, and nothing else. */
-DIR *opendir(const char *path)
-{
+DIR *opendir(const char *path) {
     MOVED;
     if (root() && (strcmp(path, "/dev") == 0 || strcmp(path, "/dev/") == 0)) snprintf(place, sizeof place, "%s/dev", root()), to = place;
     return REAL(DIR *, "opendir", const char *)(to);
 }
 
 /* A path below FOLDER is one of the system again. */
-char *realpath(const char *path, char *found)
-{
+char *realpath(const char *path, char *found) {
     char base[PATH_MAX];
     MOVED;
     char *(*real)(const char *, char *) = REAL(char *, "realpath", const char *, char *);
@@ -825,4 +697,3 @@ char *realpath(const char *path, char *found)
     if (strncmp(result, base, length) == 0 && result[length] == '/') memmove(result, result + length, strlen(result + length) + 1);
     return result;
 }
-char *canonicalize_file_name(const char *path) { return realpath(path, NULL); }
