@@ -1,5 +1,6 @@
 //! Cameras: each a thread that reads a source of pictures, and the newest picture for a loop that never waits.
 
+mod address;
 mod counter;
 mod decode;
 mod health;
@@ -13,11 +14,12 @@ mod thread;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub mod v4l2;
 
+pub use address::{CameraAddress, CameraAddressError, Control, SourceAddress};
 pub use counter::{draw_counter, read_counter};
 pub use decode::{DecodeError, DecodeOptions, Decoder};
 pub use health::{CameraHealth, CameraState};
 pub use set::{CameraMonitor, CameraSet, CameraSetError, CameraSetup, Delivery};
 pub use shape::{Crop, ShapeError, ShapeOptions, size_before_rotation};
 pub use source::{OpenSource, Picture, PixelFormat, Source, SourceError, Stream};
-pub use sources::Pattern;
+pub use sources::{HttpMjpeg, ImageFiles, Pattern, ZmqCamera};
 pub use thread::WhenCameraLost;

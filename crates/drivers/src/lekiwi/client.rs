@@ -10,8 +10,8 @@ use sinew_core::{Brief, Clock, Door, Observation, Robot, RobotDescription, Robot
 
 use super::cameras::{DecodeJpeg, Inbox, LeKiwiCameras, Pictures};
 use super::message::{CAMERAS, Names, Said, object};
-use super::zmtp::{self, Kind, Most};
 use super::{COMMAND_PORT, LeKiwiError, OBSERVATION_PORT};
+use crate::net::zmtp::{self, Kind, Most};
 use crate::net::{Line, Link, Newest, host_and_port};
 
 /// A host that says nothing for so long is gone. LeRobot's sends 30 observations a second.

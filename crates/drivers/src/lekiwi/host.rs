@@ -11,9 +11,9 @@ use sinew_core::{Clock, Observation, RobotDescription, TeleopStatus, Teleoperato
 
 use super::message::{Names, object};
 use super::observers::{EncodeJpeg, ObservationPublisher, Outbox};
-use super::zmtp::{self, Kind, Most};
 use super::{COMMAND_PORT, LeKiwiError, OBSERVATION_PORT};
 use crate::net::Newest;
+use crate::net::zmtp::{self, Kind, Most};
 
 /// A hand-shake takes no longer, nor does a command that has begun.
 const GREET_WITHIN: Duration = Duration::from_secs(2);

@@ -6,7 +6,6 @@ mod client;
 mod host;
 mod message;
 mod observers;
-mod zmtp;
 
 use std::io;
 use std::time::Duration;

@@ -11,7 +11,7 @@ use sinew_core::{EpisodeEnd, EpisodeStart, Frame, FrameSink, Image, OnFailure, R
 
 use super::host::Shared;
 use super::message::{CAMERAS, Names, OURS, Said};
-use super::zmtp;
+use crate::net::zmtp;
 
 /// Encodes an image as a JPEG; `None` where that can't be done. LeRobot's host takes a quality of 90.
 pub type EncodeJpeg = Box<dyn FnMut(&Image) -> Option<Vec<u8>> + Send>;

@@ -1,8 +1,9 @@
-//! Robots that a program on another machine has: connections that threads of their own keep, and the control thread's way
+//! Robots and cameras that a program on another machine has: connections that threads of their own keep, and the control thread's way
 //! to them, on which it never waits.
 
 mod link;
 mod newest;
+pub(crate) mod zmtp;
 
 pub(crate) use link::{Line, Link};
 pub(crate) use newest::Newest;

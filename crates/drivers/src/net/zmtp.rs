@@ -1,5 +1,5 @@
-//! As much of ZeroMQ's wire as LeKiwi's programs use: ZMTP 3.0 (<https://rfc.zeromq.org/spec/23/>) with the NULL mechanism
-//! between a PUSH and a PULL socket, messages of several parts included.
+//! As much of ZeroMQ's wire as LeRobot's programs use: ZMTP 3.0 (<https://rfc.zeromq.org/spec/23/>) with the NULL mechanism
+//! between a PUSH and a PULL socket, or a SUB and a PUB, messages of several parts included.
 
 use std::io::{self, Read, Write};
 
@@ -16,9 +16,11 @@ const COMMAND: u8 = 4;
 
 /// What a socket is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Push,
     Pull,
+    /// Only this side of its pair.
+    Sub,
 }
 
 impl Kind {
@@ -26,20 +28,23 @@ impl Kind {
         match self {
             Self::Push => "PUSH",
             Self::Pull => "PULL",
+            Self::Sub => "SUB",
         }
     }
 
-    fn other(self) -> Self {
+    /// What may be at the other side.
+    fn others(self) -> &'static [&'static str] {
         match self {
-            Self::Push => Self::Pull,
-            Self::Pull => Self::Push,
+            Self::Push => &["PULL"],
+            Self::Pull => &["PUSH"],
+            Self::Sub => &["PUB", "XPUB"],
         }
     }
 }
 
 /// How much a message may hold.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Most {
+pub(crate) struct Most {
     pub parts: usize,
     pub bytes: usize,
 }
@@ -52,7 +57,7 @@ fn wrong(what: impl Into<String>) -> io::Error {
 ///
 /// # Errors
 /// When the other side speaks something else, has a socket of another kind, or refuses.
-pub(super) fn connect(stream: &mut (impl Read + Write), kind: Kind, token: Option<&str>) -> io::Result<()> {
+pub(crate) fn connect(stream: &mut (impl Read + Write), kind: Kind, token: Option<&str>) -> io::Result<()> {
     stream.write_all(&greeting())?;
     stream.write_all(&ready(kind, token))?;
     stream.flush()?;
@@ -64,7 +69,7 @@ pub(super) fn connect(stream: &mut (impl Read + Write), kind: Kind, token: Optio
 ///
 /// # Errors
 /// As [`connect`], and when it is not admitted, which it is told.
-pub(super) fn accept(stream: &mut (impl Read + Write), kind: Kind, admits: impl FnOnce(Option<&[u8]>) -> bool) -> io::Result<()> {
+pub(crate) fn accept(stream: &mut (impl Read + Write), kind: Kind, admits: impl FnOnce(Option<&[u8]>) -> bool) -> io::Result<()> {
     stream.write_all(&greeting())?;
     stream.flush()?;
     let token = meet(stream, kind)?;
@@ -134,20 +139,20 @@ fn meet(stream: &mut impl Read, kind: Kind) -> io::Result<Option<Vec<u8>>> {
         let (name, value, rest) =
             property(properties).ok_or_else(|| wrong("expected whole properties in ZeroMQ's READY, found a part of one"))?;
         if name.eq_ignore_ascii_case(b"Socket-Type") {
-            has_kind = value == kind.other().name().as_bytes();
+            has_kind = kind.others().iter().any(|name| value == name.as_bytes());
         } else if name.eq_ignore_ascii_case(TOKEN.as_bytes()) {
             token = Some(value.to_vec());
         }
         properties = rest;
     }
     if !has_kind {
-        return Err(wrong(format!("expected a {} socket at the other side, found another", kind.other().name())));
+        return Err(wrong(format!("expected a {} socket at the other side, found another", kind.others()[0])));
     }
     Ok(token)
 }
 
 /// What a stranger wrote, so that it harms no terminal.
-fn printable(bytes: &[u8]) -> String {
+pub(crate) fn printable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
@@ -158,6 +163,11 @@ fn property(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (len, rest) = rest.split_first_chunk::<4>()?;
     let (value, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*len)).ok()?)?;
     Some((name, value, rest))
+}
+
+/// What a SUB socket sends so that all messages come to it.
+pub(crate) fn subscription() -> Vec<u8> {
+    message(&[&[1]])
 }
 
 fn read_frame(stream: &mut impl Read, most: usize) -> io::Result<(u8, Vec<u8>)> {
@@ -188,7 +198,7 @@ fn read_frame(stream: &mut impl Read, most: usize) -> io::Result<(u8, Vec<u8>)> 
 ///
 /// # Errors
 /// When the connection ends, or what comes is no message or too much.
-pub(super) fn read_message(stream: &mut impl Read, most: Most) -> io::Result<Vec<Vec<u8>>> {
+pub(crate) fn read_message(stream: &mut impl Read, most: Most) -> io::Result<Vec<Vec<u8>>> {
     let (mut parts, mut left) = (Vec::new(), most.bytes);
     loop {
         let (flags, body) = read_frame(stream, left)?;
@@ -207,13 +217,13 @@ pub(super) fn read_message(stream: &mut impl Read, most: Most) -> io::Result<Vec
 }
 
 /// Appends a message of one part, without allocating where `out` has room.
-pub(super) fn write_message(out: &mut Vec<u8>, part: &[u8]) {
+pub(crate) fn write_message(out: &mut Vec<u8>, part: &[u8]) {
     begin_frame(out, 0, part.len());
     out.extend_from_slice(part);
 }
 
 /// A message of several parts.
-pub(super) fn message(parts: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn message(parts: &[&[u8]]) -> Vec<u8> {
     let mut out = Vec::with_capacity(parts.iter().map(|part| part.len() + 9).sum());
     for (i, part) in parts.iter().enumerate() {
         begin_frame(&mut out, if i + 1 < parts.len() { MORE } else { 0 }, part.len());
