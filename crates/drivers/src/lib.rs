@@ -17,6 +17,7 @@ mod retarget;
 mod serial;
 pub mod setup;
 pub mod tables;
+pub mod teleop;
 pub mod wire;
 
 pub use arm::{
