@@ -1,7 +1,7 @@
 //! Hardware: the interface of a motor bus, the packets of serial motor protocols, the control tables of motor models,
-//! setting robots up, cameras, and foot pedals.
+//! setting robots up, cameras, foot pedals, and what else people move robots with (`teleop`).
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod arm;
 mod bus;

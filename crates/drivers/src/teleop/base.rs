@@ -1,8 +1,6 @@
 //! From how somebody drives a base to the channels of a robot that has one.
 
-use sinew_core::{
-    ActionSpace, Brief, ChannelSource, CommandMode, Observation, Retarget, RobotDescription, TeleoperatorError, Wanted,
-};
+use sinew_core::{ActionSpace, Brief, ChannelSource, CommandMode, Observation, Retarget, RobotDescription, TeleoperatorError, Wanted};
 use thiserror::Error;
 
 const DOING: &str = "driving the base";

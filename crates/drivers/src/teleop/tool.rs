@@ -163,7 +163,13 @@ impl ToolToJoints {
         // The part that is called as the tool is.
         let gripper = robot.part_index(&tool.name).and_then(|i| {
             let action = actions.iter().position(|channel| channel.source == ChannelSource::Part(i) && is_place(channel))?;
-            Some(Gripper { action, state: state_of(&actions[action]), range: robot.parts[i].unit_range(), limits: robot.parts[i].position_limits(), goal: 0.0 })
+            Some(Gripper {
+                action,
+                state: state_of(&actions[action]),
+                range: robot.parts[i].unit_range(),
+                limits: robot.parts[i].position_limits(),
+                goal: 0.0,
+            })
         });
         let others = actions.iter().enumerate().filter(|(_, channel)| is_place(channel)).map(|(i, channel)| (i, state_of(channel)));
         let bounds = tool.workspace.into_iter().chain(options.bounds).collect();
@@ -215,9 +221,7 @@ impl ToolToJoints {
                 let rotation = reference.rotation * UnitQuaternion::from_scaled_axis(turns);
                 (Isometry3::from_parts(Translation3::from(place), rotation), action.get(7).is_some_and(|engaged| *engaged > 0.5))
             }
-            ActionSpace::ToolPose => {
-                (Isometry3::from_parts(Translation3::from(moves), UnitQuaternion::from_scaled_axis(turns)), true)
-            }
+            ActionSpace::ToolPose => (Isometry3::from_parts(Translation3::from(moves), UnitQuaternion::from_scaled_axis(turns)), true),
             _ => {
                 let rotation = UnitQuaternion::from_scaled_axis(turns * dt_s) * target.rotation;
                 let place = target.translation.vector + moves * dt_s;
