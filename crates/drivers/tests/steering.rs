@@ -351,3 +351,41 @@ fn a_base_is_driven_and_its_arm_stays() {
     let positions = lekiwi.action_channels().iter().filter(|channel| channel.mode == Some(CommandMode::Position)).count();
     assert_eq!(positions, 6);
 }
+
+#[test]
+fn a_tool_goes_where_lerobots_pipeline_brings_it() {
+    let golden: serde_json::Value = serde_json::from_str(include_str!("steering_golden.json")).unwrap();
+    let numbers = |value: &serde_json::Value| value.as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect::<Vec<_>>();
+    let robot = so101();
+    let start = numbers(&golden["start"]);
+    let step = golden["step_m"].as_f64().unwrap();
+    let range = robot.parts[5].unit_range();
+    let place = |share: f64| range[0] + share / 100.0 * (range[1] - range[0]);
+    let si = |part: usize, value: f64| if part == 5 { place(value) } else { value.to_radians() };
+    // As LeRobot weighs an orientation, and as it is weighed here.
+    for (weight, most) in [(0.01, 2e-3), (1e-4, 5e-3)] {
+        let options = ToolOptions { orientation_weight: weight, max_step_m: 0.1, ..ToolOptions::default() };
+        let new = || Puppet::new(&robot, ActionSpace::ToolOffset, &options, |part, _| si(part, start[part]));
+        let (mut puppet, mut way, mut worst, mut worst_joint) = (new(), 0, 0.0f64, 0.0f64);
+        for row in golden["rows"].as_array().unwrap() {
+            if row["way"] != way {
+                (puppet, way) = (new(), row["way"].as_i64().unwrap());
+            }
+            let wish = numbers(&row["wish"]);
+            let mut action = [0.0; 8];
+            (0..6).for_each(|i| action[i] = wish[i] * if i < 3 { step } else { 1.0 });
+            action[6] = row["gripper_vel"].as_f64().unwrap();
+            action[7] = f64::from(row["enabled"] == true);
+            puppet.turn(&action);
+            let tool = puppet.tool("gripper").translation.vector;
+            let theirs = numbers(&row["tool_m"]);
+            worst = worst.max((tool - Vector3::new(theirs[0], theirs[1], theirs[2])).norm());
+            let joints = numbers(&row["joints"]);
+            worst_joint = (0..5).map(|i| (puppet.wanted.goals[i] - si(i, joints[i])).abs()).fold(worst_joint, f64::max);
+            // The gripper moves as LeRobot's while it is told to.
+            assert!((puppet.wanted.goals[5] - si(5, joints[5])).abs() < 1e-6, "{row}");
+        }
+        println!("weight {weight}: at most {:.2} mm and {:.2} degrees off", worst * 1e3, worst_joint.to_degrees());
+        assert!(worst < most, "{worst}");
+    }
+}

@@ -7,6 +7,8 @@ mod evdev;
 #[cfg(target_os = "linux")]
 mod evdev_sys;
 mod gamepad;
+#[cfg(test)]
+mod golden;
 mod keyboard;
 mod keys;
 #[cfg(target_os = "linux")]
