@@ -20,12 +20,27 @@ pub enum ActionSpace {
     /// The channels of the robot's action, in its order.
     #[default]
     Channels,
-    /// Speed of a tool in the base frame: x, y, z (m/s) and about them (rad/s), then the gripper, 0..1.
+    /// Speed of a tool in the base frame: x, y, z (m/s) and about them (rad/s), then how fast the gripper opens, −1..1.
     ToolTwist,
-    /// Pose of a tool in the base frame: x, y, z (m), a rotation vector (rad), then the gripper, 0..1.
+    /// Where a tool is to be against where it was when somebody engaged: x, y, z (m) in the base frame, a rotation vector (rad)
+    /// in the tool's, how fast the gripper opens, −1..1, then whether he is engaged, 0 or 1.
+    ToolOffset,
+    /// Pose of a tool in the base frame: x, y, z (m), a rotation vector (rad), then how far the gripper is open, 0..1.
     ToolPose,
     /// Forward, left (m/s) and turning (rad/s) of a base.
     BaseTwist,
+}
+
+impl ActionSpace {
+    /// How many numbers an action has; `None` where the robot says so.
+    pub fn width(&self) -> Option<usize> {
+        match self {
+            Self::Channels => None,
+            Self::ToolTwist | Self::ToolPose => Some(7),
+            Self::ToolOffset => Some(8),
+            Self::BaseTwist => Some(3),
+        }
+    }
 }
 
 /// Whether the source of actions still wants to act.
@@ -60,12 +75,21 @@ pub trait Teleoperator: Send {
     fn feel(&mut self, sent: &[f64]) {
         let _ = sent;
     }
+
+    /// Somebody else acts: called at each turn in the place of [`action`](Self::action), with what the robot was `sent`.
+    /// Whoever can be moved follows the robot, so that taking over is no jump.
+    fn follow(&mut self, tick: &Tick, observation: &Observation, sent: &[f64]) {
+        let _ = (tick, observation, sent);
+    }
 }
 
 /// Makes wanted commands of a teleoperator's actions. Called on the teleoperator's thread.
 pub trait Retarget: Send {
     /// How many numbers an action of such a teleoperator has.
     fn action_width(&self) -> usize;
+
+    /// The teleoperator takes over: what the robot did before is forgotten.
+    fn reset(&mut self) {}
 
     /// # Errors
     /// When there is no such command, for example as the pose can't be reached.

@@ -1,5 +1,7 @@
 //! Hardware: the interface of a motor bus, the packets of serial motor protocols, the control tables of motor models,
-//! setting robots up, cameras, and foot pedals.
+//! setting robots up, cameras, foot pedals, and what else people move robots with (`teleop`).
+
+#![deny(unsafe_code)]
 
 mod arm;
 mod bus;
@@ -15,6 +17,7 @@ mod retarget;
 mod serial;
 pub mod setup;
 pub mod tables;
+pub mod teleop;
 pub mod wire;
 
 pub use arm::{

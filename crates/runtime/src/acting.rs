@@ -68,10 +68,11 @@ impl<'a> Acting<'a> {
         self.is_left_alone = true;
     }
 
-    /// Asks a human who acts for the next action; `sent` is what the robot was commanded last.
+    /// Asks a human who acts for the next action, and has one who doesn't follow the robot; `sent` is what the robot was commanded last.
     pub(crate) fn ask_human(&mut self, tick: &Tick, clock: &dyn Clock, observation: &Observation, sent: &[f64]) -> Result<(), Fault> {
         match (self.actor, &mut self.human) {
             (Actor::Human, Some(human)) => human.ask(tick, clock, observation, sent),
+            (_, Some(human)) => human.follow(tick, clock, observation, sent),
             _ => Ok(()),
         }
     }

@@ -22,6 +22,8 @@ struct Job {
     tick: Tick,
     /// Begin anew first.
     reset: bool,
+    /// Somebody else acts: there is no action.
+    follows: bool,
     observation: Observation,
     sent: Vec<f64>,
     wanted: Wanted,
@@ -83,6 +85,7 @@ impl TeleopThread {
         let job = Job {
             tick: Tick { turn: 0, due: Timestamp::ZERO, period: Duration::ZERO, wants_images: false },
             reset: false,
+            follows: false,
             observation,
             sent: vec![0.0; robot.action_channels().len()],
             wanted: Wanted::for_robot(robot),
@@ -94,8 +97,13 @@ impl TeleopThread {
                 Realtime::ask_for("teleoperator", &request);
             }
             let answered = catch_unwind(AssertUnwindSafe(|| {
+                if job.follows {
+                    teleoperator.follow(&job.tick, &job.observation, &job.sent);
+                    return Ok(TeleopStatus::Active);
+                }
                 if job.reset {
                     teleoperator.reset(&job.observation)?;
+                    retarget.reset();
                     job.reset = false;
                 } else {
                     teleoperator.feel(&job.sent);
@@ -147,13 +155,39 @@ impl TeleopThread {
         if clock.runs_by_itself() {
             self.listen(observation.tick, clock.now(), false)?;
         }
-        let Some(job) = self.beside.job() else { return Ok(()) };
+        let resets = self.resets;
+        if let Some(job) = self.fill(tick, observation, sent) {
+            (job.reset, job.follows) = (resets, false);
+            self.resets = false;
+            self.beside.ask();
+        }
+        Ok(())
+    }
+
+    /// Somebody else acts: it follows the robot, if it can, unless it is still busy with that.
+    pub(crate) fn follow(&mut self, tick: &Tick, clock: &dyn Clock, observation: &Observation, sent: &[f64]) -> Result<(), Fault> {
+        self.hear_follower(false)?;
+        if let Some(job) = self.fill(tick, observation, sent) {
+            (job.reset, job.follows) = (false, true);
+            self.beside.ask();
+        }
+        // Where waiting costs no time, who takes over next never finds it busy.
+        if clock.runs_by_itself() { Ok(()) } else { self.hear_follower(true) }
+    }
+
+    /// What it said while somebody else acts is no action.
+    fn hear_follower(&mut self, waits: bool) -> Result<(), Fault> {
+        let job = if waits { self.beside.wait(|| true) } else { self.beside.poll() };
+        job.and_then(|job| job.panic.take()).map_or(Ok(()), Err)
+    }
+
+    /// The question, while it is not worked on.
+    fn fill(&mut self, tick: &Tick, observation: &Observation, sent: &[f64]) -> Option<&mut Job> {
+        let job = self.beside.job()?;
         job.tick = *tick;
-        job.reset = std::mem::take(&mut self.resets);
         job.observation.copy_from(observation);
         job.sent.copy_from_slice(sent);
-        self.beside.ask();
-        Ok(())
+        Some(job)
     }
 
     /// Takes what it has said, or waits until it says something; whether it is gone instead.
