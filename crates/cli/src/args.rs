@@ -19,7 +19,7 @@ use sinew_policy::{Device, Quantization};
 
 pub use dataset::{DatasetCommand, EditArgs, Episodes, HowArgs, Part, PartOf};
 pub use emulate::EmulateArgs;
-pub use hardware::{CameraArg, CameraSource, HardwareArgs, LeaderArgs, Teleop, TeleopArgs};
+pub use hardware::{HardwareArgs, LeaderArgs, Teleop, TeleopArgs};
 pub use lekiwi_host::LekiwiHostArgs;
 pub use ports::{PortArg, places_of};
 pub use record::RecordArgs;
@@ -27,7 +27,7 @@ pub use recording::{RecordingArgs, UnfinishedChoice, VideoArgs};
 pub use replay::ReplayArgs;
 pub use rig::RigCommand;
 pub use rollout::{LoopArgs, RealtimeArgs, RolloutArgs, StrategyMode};
-pub use setup::{ArmArgs, CalibrateArgs, FindPortArgs, SetupMotorsArgs};
+pub use setup::{ArmArgs, CalibrateArgs, FindCamerasArgs, FindPortArgs, SetupMotorsArgs};
 
 #[derive(Parser)]
 #[command(
@@ -73,6 +73,8 @@ pub enum Command {
     Calibrate(CalibrateArgs),
     /// Which serial port an arm is on
     FindPort(FindPortArgs),
+    /// Which cameras there are, what they offer, and a picture of each
+    FindCameras(FindCamerasArgs),
     /// Give new motors their ids and speed
     SetupMotors(SetupMotorsArgs),
     /// What this machine grants a control loop, and how to get what it refuses

@@ -6,6 +6,7 @@ pub mod dataset;
 pub mod doctor;
 pub mod emulate;
 pub mod eval;
+pub mod find_cameras;
 pub mod find_port;
 pub mod lekiwi_host;
 pub mod monitor;

@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use sinew_core::{Blind, Cameras, Clock, Fnv1a, Image, RobotDescription, Role, Tick};
+use sinew_core::{Cameras, Clock, Fnv1a, Image, RobotDescription, Role, Tick};
+use sinew_drivers::camera::CameraAddress;
 use sinew_drivers::{
     ArmOptions, Calibration, ConnectReport, LeKiwiCameras, PortAddress, SerialArm, SerialLeader, WhenLost, calibration_files,
 };
 use sinew_sim::robots;
 
-use crate::args::{CameraArg, CameraSource, HardwareArgs, PortArg};
+use crate::args::{HardwareArgs, PortArg};
 use crate::arm::calibrations;
 use crate::buses::Connected;
+use crate::cameras::{self, Looking};
 use crate::jpeg;
-use crate::sim_socket::SocketCameras;
 use crate::text::note;
 use crate::way::Way;
 
@@ -37,7 +38,7 @@ pub fn describe(name: &str, role: Role) -> anyhow::Result<RobotDescription> {
 }
 
 /// The robot as its owner has it: with the cameras that are given only, at the rate and with the end that he wants.
-pub fn describe_unit(name: &str, args: &HardwareArgs, cameras: &[CameraArg]) -> anyhow::Result<RobotDescription> {
+pub fn describe_unit(name: &str, args: &HardwareArgs, cameras: &[CameraAddress]) -> anyhow::Result<RobotDescription> {
     let mut description = describe(name, Role::Robot)?;
     if let Some(fps) = args.fps {
         description.control_rate_hz = fps;
@@ -46,15 +47,15 @@ pub fn describe_unit(name: &str, args: &HardwareArgs, cameras: &[CameraArg]) -> 
         description.stop.behaviour = exit.into();
         description.parts.iter_mut().for_each(|part| part.stop = None);
     }
-    let is_given = |name: &str| cameras.iter().any(|given| given.name == name);
-    if let Some(unknown) = cameras.iter().find(|given| !description.cameras.iter().any(|camera| camera.name == given.name)) {
-        let known: Vec<&str> = description.cameras.iter().map(|camera| camera.name.as_str()).collect();
-        anyhow::bail!("--camera {}: {name} has no such camera, expected one of {}", unknown.name, known.join(", "));
-    }
     if let Some((_, twice)) = cameras.iter().enumerate().find(|(i, camera)| cameras[..*i].iter().any(|other| other.name == camera.name)) {
         anyhow::bail!("--camera {}: it is given twice, expected each camera once", twice.name);
     }
-    description.cameras.retain(|camera| is_given(&camera.name));
+    let known = std::mem::take(&mut description.cameras);
+    let is_known = |given: &&CameraAddress| known.iter().any(|camera| camera.name == given.name);
+    let given = |name: &str| cameras.iter().find(|given| given.name == name);
+    let those = known.iter().filter_map(|camera| Some(cameras::describe(given(&camera.name)?, Some(camera))));
+    let others = cameras.iter().filter(|given| !is_known(given)).map(|given| cameras::describe(given, None));
+    description.cameras = those.chain(others).collect();
     // Before anything is fetched or opened.
     Way::of(&description, &args.port, "--port")?.check(&description, args, cameras)?;
     Ok(description)
@@ -121,7 +122,7 @@ fn only_id(description: &RobotDescription, folder: &Path, (option, id_option): (
 /// A robot that is connected.
 pub struct Hardware {
     pub robot: Box<dyn Connected>,
-    pub cameras: Box<dyn Cameras>,
+    pub cameras: Looking,
     pub calibration: Option<InUse>,
 }
 
@@ -169,14 +170,14 @@ fn options(description: &RobotDescription, ports: Vec<(String, PortAddress)>, ar
 pub fn connect(
     description: RobotDescription,
     args: &HardwareArgs,
-    cameras: &[CameraArg],
+    cameras: &[CameraAddress],
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<Hardware> {
     let ports = match Way::of(&description, &args.port, "--port")? {
         Way::Serial(ports) => ports,
         way => return connect_away(way, description, args, cameras, clock),
     };
-    let cameras = look_through(&description, cameras)?;
+    let cameras = cameras::open(&description, cameras, args.patience(), clock.clone())?;
     let (id, calibration) = calibration(&description, args.id.as_deref(), ("--robot", "--id"))?;
     let options = options(&description, ports, args);
     let name = description.name.clone();
@@ -190,7 +191,7 @@ fn connect_away(
     way: Way,
     description: RobotDescription,
     args: &HardwareArgs,
-    cameras: &[CameraArg],
+    cameras: &[CameraAddress],
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<Hardware> {
     let description = Arc::new(description);
@@ -198,12 +199,12 @@ fn connect_away(
     let token = token(args.token.as_deref());
     let decode = wants_pictures.then(|| Box::new(jpeg::decode) as sinew_drivers::DecodeJpeg);
     let (robot, pictures) = way.connect(description.clone(), token, decode, clock.clone())?;
-    let cameras: Box<dyn Cameras> = match pictures {
+    let cameras = match pictures {
         Some(mut pictures) => {
             first_pictures(&mut pictures, &description, &*clock)?;
-            Box::new(pictures)
+            Looking::through(Box::new(pictures))
         }
-        None => look_through(&description, cameras)?,
+        None => cameras::open(&description, cameras, args.patience(), clock)?,
     };
     Ok(Hardware { robot, cameras, calibration: None })
 }
@@ -250,20 +251,4 @@ fn say_changes(robot: &str, report: &ConnectReport) {
     for change in &report.changes {
         note!("{robot}: {} of {} was {}, is now {}", change.register.name(), change.part, change.found, change.written);
     }
-}
-
-/// The robot's cameras, each at the source that is given for it.
-fn look_through(description: &RobotDescription, given: &[CameraArg]) -> anyhow::Result<Box<dyn Cameras>> {
-    if description.cameras.is_empty() {
-        return Ok(Box::new(Blind));
-    }
-    let socket = |name: &str| {
-        let camera = given.iter().find(|given| given.name == name)?;
-        match &camera.source {
-            CameraSource::Sim(socket) => Some(socket.clone()),
-            CameraSource::Host => None,
-        }
-    };
-    let sockets: Vec<PathBuf> = description.cameras.iter().filter_map(|camera| socket(&camera.name)).collect();
-    Ok(Box::new(SocketCameras::connect(description, &sockets)?))
 }

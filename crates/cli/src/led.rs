@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sinew_core::{Clock, RobotDescription, Role};
+use sinew_drivers::camera::CameraAddress;
 use sinew_drivers::{ArmHealth, ByFeature};
 use sinew_runtime::TeleopThread;
 
-use crate::args::{CameraArg, HardwareArgs, LeaderArgs, Teleop};
+use crate::args::{HardwareArgs, LeaderArgs, Teleop};
 use crate::buses::{BusReport, Outages};
 use crate::hardware::{self, Hardware};
 
@@ -93,7 +94,7 @@ pub fn check(given: &LeaderArgs, robot: &RobotDescription) -> anyhow::Result<()>
 pub fn connect(
     robot: RobotDescription,
     args: &HardwareArgs,
-    cameras: &[CameraArg],
+    cameras: &[CameraAddress],
     leader: &LeaderArgs,
     priority: Option<u8>,
     clock: &Arc<dyn Clock>,

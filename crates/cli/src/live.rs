@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use sinew_drivers::camera::CameraMonitor;
 use sinew_runtime::{Progress, ProgressSnapshot, StopFlag};
+
+use crate::cameras;
 
 const REDRAW: Duration = Duration::from_millis(100);
 /// How long a disarmed session may take to wind up when it is told again, after it was to stop at once.
@@ -64,7 +67,7 @@ impl Stage {
 }
 
 /// Of a recording into `out`, of a robot with `fps` ticks a second: what matters to the one who leads it.
-pub fn of_recording(stage: Arc<Stage>, fps: f64, out: &Path) -> Words {
+pub fn of_recording(stage: Arc<Stage>, fps: f64, out: &Path, cameras: Option<CameraMonitor>) -> Words {
     let disk = Mutex::new(DiskLeft::of(out));
     Box::new(move |now, rate| {
         let what = if stage.is_resetting.load(Ordering::Acquire) { "reset" } else { "recording" };
@@ -72,8 +75,9 @@ pub fn of_recording(stage: Arc<Stage>, fps: f64, out: &Path) -> Words {
         let end = if now.max_ticks == u64::MAX { String::new() } else { format!(" of {:.0}", now.max_ticks as f64 / fps) };
         let left =
             disk.lock().ok().and_then(|mut disk| disk.bytes()).map_or_else(String::new, |bytes| format!("  {} left", in_bytes(bytes)));
+        let seen = cameras.as_ref().map_or_else(String::new, |cameras| format!("  {}", cameras::ages(cameras)));
         format!(
-            "{what} {of}/{}  {:.1}{end} s  {rate:.1} Hz  late {:.1} ms{left}  missed {}  lost {}  limited {}",
+            "{what} {of}/{}  {:.1}{end} s  {rate:.1} Hz  late {:.1} ms{seen}{left}  missed {}  lost {}  limited {}",
             stage.episodes,
             now.tick as f64 / fps,
             now.lateness_ns as f64 * 1e-6,

@@ -6,6 +6,7 @@
 mod args;
 mod arm;
 mod buses;
+mod cameras;
 mod commands;
 mod contact_sheet;
 mod cues;
@@ -85,6 +86,7 @@ fn main() -> ExitCode {
         Command::Dataset { command } => commands::dataset::run(&command),
         Command::Calibrate(args) => commands::calibrate::run(&args),
         Command::FindPort(args) => commands::find_port::run(&args),
+        Command::FindCameras(args) => commands::find_cameras::run(&args),
         Command::SetupMotors(args) => commands::setup_motors::run(&args),
         Command::Doctor { json } => commands::doctor::run(json),
         Command::Emulate(args) => commands::emulate::run(&args),

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use sinew_core::RobotDescription;
 use sinew_recorder::{DatasetInfo, DatasetRecorder, RecorderOptions};
 
 use crate::args::RecordingArgs;
 use crate::commands::dataset::settle;
+use crate::rig::Rig;
 
 /// Whether a recording into `root` could begin, or go on, as it is asked; nothing is written.
 pub fn may_begin(root: &Path, args: &RecordingArgs) -> anyhow::Result<()> {
@@ -18,17 +18,15 @@ pub fn may_begin(root: &Path, args: &RecordingArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A recorder into `root`, begun or gone on with; with `interventions` its rows say whether a human acted. Episodes of a
-/// robot with another `calibration` can't be added.
-pub fn open(
-    root: &Path,
-    robot: &RobotDescription,
-    args: &RecordingArgs,
-    real_time: bool,
-    interventions: bool,
-    calibration: Option<String>,
-) -> anyhow::Result<DatasetRecorder> {
-    let (fps, options) = (robot.control_rate_hz, RecorderOptions { interventions, calibration, ..args.options(real_time) });
+/// A recorder into `root` of what `rig` does, begun or gone on with; with `interventions` its rows say whether a human acted.
+/// Episodes of a robot with another calibration can't be added.
+pub fn open(root: &Path, rig: &Rig, args: &RecordingArgs, real_time: bool, interventions: bool) -> anyhow::Result<DatasetRecorder> {
+    let robot = rig.robot.description();
+    let mut options = RecorderOptions { interventions, calibration: rig.calibration(), ..args.options(real_time) };
+    if let Some(cameras) = rig.cameras.note() {
+        options.note.insert("cameras".to_owned(), cameras);
+    }
+    let fps = robot.control_rate_hz;
     if !args.resume {
         return Ok(DatasetRecorder::create(root, robot, fps, options)?);
     }

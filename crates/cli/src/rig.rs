@@ -10,6 +10,7 @@ use sinew_sim::{RobotModel, SharedWorld, SimCameras, SimEnvironment, SimRobot, W
 
 use crate::args::RigArgs;
 use crate::buses::{BusReport, Connected, Outages};
+use crate::cameras::Looking;
 use crate::demo_policy;
 use crate::hardware::{Hardware, InUse};
 use crate::led::Human;
@@ -43,17 +44,18 @@ impl Scenario {
         let world = World::new(&self.model).with_context(doing)?;
         let world = SharedWorld::new(world);
         let robot = SimRobot::new(world.clone());
-        let cameras = if real_time { SimCameras::beside(world.clone()).with_context(doing)? } else { SimCameras::in_step(world.clone()) };
+        let cameras: Box<dyn Cameras> =
+            Box::new(if real_time { SimCameras::beside(world.clone()).with_context(doing)? } else { SimCameras::in_step(world.clone()) });
         let environment = SimEnvironment::new(world.clone(), self.task);
         let place = Place::Simulator { world, task: self.task };
-        Ok(Rig { robot: Box::new(robot), cameras: Box::new(cameras), environment: Box::new(environment), place })
+        Ok(Rig { robot: Box::new(robot), cameras: Looking::through(cameras), environment: Box::new(environment), place })
     }
 }
 
 /// What a session runs on.
 pub struct Rig {
     pub robot: Box<dyn Connected>,
-    pub cameras: Box<dyn Cameras>,
+    pub cameras: Looking,
     pub environment: Box<dyn Environment>,
     place: Place,
 }

@@ -3,22 +3,24 @@
 //! A client says `camera NAME\n` and hears `ok WIDTH HEIGHT\n` or `error WHY\n`. Then come images, each a header of
 //! sequence (u64) and capture time (i64, nanoseconds of the machine's monotonic clock), little-endian, and its RGB bytes.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
-use sinew_core::{Brief, CameraError, Cameras, Image, Pixels, RobotDescription, Tick, Timestamp};
+use sinew_core::{Image, RobotDescription, Timestamp};
+use sinew_drivers::camera::{OpenSource, Picture, PixelFormat, Source, SourceError, Stream};
 
 const HEADER: usize = 16;
 /// How long the other end may take for a word.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The longest first line.
 const MOST_LINE: u64 = 256;
+/// The longest side of an image that is believed.
+const MOST_SIDE: u32 = 8192;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -110,78 +112,90 @@ fn serve(mut client: UnixStream, shown: &Shown, names: &[String]) -> std::io::Re
     }
 }
 
-/// One camera of another process's world, with a thread that keeps its newest image.
-struct Seen {
+/// A camera of another process's world.
+pub struct SimCamera {
+    socket: PathBuf,
+    camera: String,
+}
+
+impl SimCamera {
+    pub fn new(socket: PathBuf, camera: String) -> Self {
+        Self { socket, camera }
+    }
+
+    fn greeted(&self) -> Result<Received, String> {
+        let failed = |error: std::io::Error| error.to_string();
+        let mut stream = UnixStream::connect(&self.socket).map_err(failed)?;
+        stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+        writeln!(stream, "camera {}", self.camera).map_err(failed)?;
+        let mut stream = BufReader::new(stream);
+        let mut line = String::new();
+        stream.by_ref().take(MOST_LINE).read_line(&mut line).map_err(failed)?;
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let size = match words[..] {
+            ["ok", width, height] => width.parse().ok().zip(height.parse().ok()),
+            _ => None,
+        };
+        let size = size.filter(|(width, height)| (1..=MOST_SIDE).contains(width) && (1..=MOST_SIDE).contains(height));
+        let (width, height) = size.ok_or_else(|| format!("expected \"ok WIDTH HEIGHT\", found {:?}", line.trim_end()))?;
+        let stream_is = Stream { width, height, format: PixelFormat::Rgb, fps: None };
+        let bytes = vec![0; HEADER + width as usize * height as usize * 3];
+        Ok(Received { name: self.name(), stream, is: stream_is, bytes, have: 0 })
+    }
+}
+
+impl OpenSource for SimCamera {
+    fn name(&self) -> String {
+        format!("sim:{}", self.socket.display())
+    }
+
+    fn open(&mut self) -> Result<Box<dyn Source>, SourceError> {
+        let lost = |what| SourceError::Lost { doing: "opening", source_name: self.name(), what };
+        Ok(Box::new(self.greeted().map_err(lost)?))
+    }
+}
+
+/// Images that another process sends.
+struct Received {
     name: String,
-    newest: Arc<Mutex<Image>>,
-    is_over: Arc<AtomicBool>,
-    handed: u64,
+    stream: BufReader<UnixStream>,
+    is: Stream,
+    /// A header and its image, as far as they have come.
+    bytes: Vec<u8>,
+    have: usize,
 }
 
-/// Cameras of another process's world, in the description's order.
-pub struct SocketCameras {
-    cameras: Vec<Seen>,
-}
+impl Source for Received {
+    fn stream(&self) -> Stream {
+        self.is
+    }
 
-impl SocketCameras {
-    /// Joins each camera of `robot` to its socket in `sockets`, which are in the same order.
-    pub fn connect(robot: &RobotDescription, sockets: &[PathBuf]) -> anyhow::Result<Self> {
-        let mut cameras = Vec::new();
-        for (camera, path) in robot.cameras.iter().zip(sockets) {
-            let doing = || format!("opening camera {} at sim:{}", camera.name, path.display());
-            let mut stream = UnixStream::connect(path).with_context(doing)?;
-            stream.set_read_timeout(Some(PATIENCE)).with_context(doing)?;
-            writeln!(stream, "camera {}", camera.name).with_context(doing)?;
-            let mut stream = BufReader::new(stream);
-            let mut line = String::new();
-            stream.by_ref().take(MOST_LINE).read_line(&mut line).with_context(doing)?;
-            let expected = format!("ok {} {}", camera.width, camera.height);
-            anyhow::ensure!(line.trim_end() == expected, "{}: expected {expected:?}, found {:?}", doing(), line.trim_end());
-            let image = Image::black(camera.width, camera.height);
-            let (newest, is_over) = (Arc::new(Mutex::new(image.clone())), Arc::new(AtomicBool::new(false)));
-            let (theirs, over) = (newest.clone(), is_over.clone());
-            thread::Builder::new().name(format!("camera {}", camera.name)).spawn(move || {
-                while !over.load(Ordering::Acquire) {
-                    let Ok(next) = receive(&mut stream, image.width, image.height) else { break };
-                    *lock(&theirs) = next;
+    fn next(&mut self, wait: Duration, take: &mut dyn FnMut(&Picture<'_>)) -> Result<bool, SourceError> {
+        let lost = |what: String| SourceError::Lost { doing: "reading", source_name: self.name.clone(), what };
+        self.stream.get_ref().set_read_timeout(Some(wait.max(Duration::from_millis(1)))).map_err(|error| lost(error.to_string()))?;
+        while self.have < self.bytes.len() {
+            match self.stream.read(&mut self.bytes[self.have..]) {
+                Ok(0) => return Err(lost("the world that it looks at is gone".to_owned())),
+                Ok(count) => self.have += count,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {
+                    return Ok(false);
                 }
-                over.store(true, Ordering::Release);
-            })?;
-            cameras.push(Seen { name: camera.name.clone(), newest, is_over, handed: 0 });
-        }
-        Ok(Self { cameras })
-    }
-}
-
-fn receive(stream: &mut impl Read, width: u32, height: u32) -> std::io::Result<Image> {
-    let mut header = [0; HEADER];
-    stream.read_exact(&mut header)?;
-    let [sequence, time] = [0, 8].map(|at| header.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes));
-    let mut rgb = vec![0; width as usize * height as usize * 3];
-    stream.read_exact(&mut rgb)?;
-    Ok(Image { width, height, rgb: Pixels::from(rgb), captured_at: Timestamp::from_nanos(time.cast_signed()), sequence })
-}
-
-impl Cameras for SocketCameras {
-    fn newest(&mut self, _: &Tick, images: &mut [Image]) -> Result<(), CameraError> {
-        for (camera, image) in self.cameras.iter_mut().zip(images) {
-            if camera.is_over.load(Ordering::Acquire) {
-                return Err(CameraError { camera: Brief::of(&camera.name), what: Brief::of("the world that it looks at is gone") });
-            }
-            // The other thread holds it for as long as moving a pointer takes.
-            if let Ok(newest) = camera.newest.try_lock()
-                && newest.sequence > camera.handed
-            {
-                image.clone_from(&newest);
-                camera.handed = newest.sequence;
+                Err(error) => return Err(lost(error.to_string())),
             }
         }
-        Ok(())
-    }
-}
-
-impl Drop for SocketCameras {
-    fn drop(&mut self) {
-        self.cameras.iter().for_each(|camera| camera.is_over.store(true, Ordering::Release));
+        self.have = 0;
+        let (header, rgb) = self.bytes.split_at(HEADER);
+        let [sequence, time] =
+            [0, 8].map(|at| header.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes));
+        take(&Picture {
+            format: PixelFormat::Rgb,
+            width: self.is.width,
+            height: self.is.height,
+            stride: self.is.width as usize * 3,
+            bytes: rgb,
+            captured_at: Timestamp::from_nanos(time.cast_signed()),
+            sequence,
+        });
+        Ok(true)
     }
 }

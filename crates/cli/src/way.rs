@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use sinew_core::{Clock, RobotDescription};
+use sinew_drivers::camera::{CameraAddress, SourceAddress};
 #[cfg(feature = "can")]
 use sinew_drivers::can::{CanAddress, CanArm, CanArmOptions};
 use sinew_drivers::{DecodeJpeg, LeKiwiCameras, LeKiwiClient, LeKiwiClientOptions, LeKiwiError, PortAddress, ReachyMini};
 
-use crate::args::{CameraArg, CameraSource, HardwareArgs, PortArg, places_of};
+use crate::args::{HardwareArgs, PortArg, places_of};
 use crate::buses::Connected;
 use crate::hardware::TOKEN;
 
@@ -109,7 +110,7 @@ impl Way {
     }
 
     /// Refuses options that mean nothing on this way, and cameras that are not on it.
-    pub fn check(&self, robot: &RobotDescription, args: &HardwareArgs, cameras: &[CameraArg]) -> anyhow::Result<()> {
+    pub fn check(&self, robot: &RobotDescription, args: &HardwareArgs, cameras: &[CameraAddress]) -> anyhow::Result<()> {
         let name = &robot.name;
         if !self.is_serial() {
             let why = match self {
@@ -135,11 +136,15 @@ impl Way {
         );
         for camera in cameras {
             match (&camera.source, is_host) {
-                (CameraSource::Host, false) => {
+                (SourceAddress::LeKiwi, false) => {
                     bail!("--camera {}=zmq: those are pictures of a LeKiwi's host, expected --port {HOST_FORM} with it", camera.name)
                 }
-                (CameraSource::Sim(_), true) => {
-                    bail!("--camera {}=sim:…: {name} is behind its host, which has its cameras; expected {}=zmq", camera.name, camera.name)
+                (source, true) if *source != SourceAddress::LeKiwi => {
+                    bail!(
+                        "--camera {}={source}: {name} is behind its host, which has its cameras; expected {}=zmq",
+                        camera.name,
+                        camera.name
+                    )
                 }
                 _ => {}
             }

@@ -1,6 +1,5 @@
 //! Which motors and cameras a verb works with.
 
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -55,35 +54,6 @@ impl HardwareArgs {
     /// How long what is lost is waited for.
     pub fn patience(&self) -> Duration {
         Duration::from_secs_f64(self.reconnect.unwrap_or(RECONNECT_S))
-    }
-}
-
-/// A camera's name and where its images come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CameraArg {
-    pub name: String,
-    pub source: CameraSource,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CameraSource {
-    /// The socket of a world that another process simulates.
-    Sim(PathBuf),
-    /// The host that has the robot.
-    Host,
-}
-
-impl FromStr for CameraArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (name, source) = text.split_once('=').ok_or("expected NAME=SOURCE, such as front=sim:SOCKET")?;
-        let source = match source.strip_prefix("sim:").filter(|path| !path.is_empty()) {
-            Some(socket) => CameraSource::Sim(socket.into()),
-            None if source == "zmq" => CameraSource::Host,
-            None => return Err(format!("expected a source sim:SOCKET, or zmq of a LeKiwi's host, found {source:?}")),
-        };
-        Ok(Self { name: name.to_owned(), source })
     }
 }
 

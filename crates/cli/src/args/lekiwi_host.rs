@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use clap::Args;
 
-use super::{CameraArg, HardwareArgs, RealtimeArgs, above_zero};
+use sinew_drivers::camera::CameraAddress;
+
+use super::{HardwareArgs, RealtimeArgs, above_zero};
 
 const NETWORK: &str = "Network";
 
@@ -33,7 +35,7 @@ pub struct LekiwiHostArgs {
     pub hardware: HardwareArgs,
     /// A camera that clients are shown, by its name in robot.toml, such as front=sim:SOCKET; may be given several times
     #[arg(long, value_name = "NAME=SOURCE", help_heading = "Hardware")]
-    pub camera: Vec<CameraArg>,
+    pub camera: Vec<CameraAddress>,
     /// The address of this machine to listen on; without it 127.0.0.1, which only programs of this machine reach
     #[arg(long, value_name = "ADDR", help_heading = NETWORK)]
     pub bind: Option<IpAddr>,

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use sinew_drivers::camera::CameraAddress;
 
-use super::{CameraArg, HardwareArgs, LeaderArgs, RealtimeArgs, RecordingArgs, RigArgs, above_zero, zero_or_above};
+use super::{HardwareArgs, LeaderArgs, RealtimeArgs, RecordingArgs, RigArgs, above_zero, zero_or_above};
 
 #[derive(Args, Clone)]
 #[command(
@@ -25,9 +26,12 @@ pub struct RecordArgs {
     pub sim: bool,
     #[command(flatten)]
     pub hardware: HardwareArgs,
-    /// A camera of the robot and where its images come from; may be given several times. A robot has those that are given
+    /// A camera and where its images come from: NAME=SOURCE[,WxH@FPS][,FORMAT][,KEY=VALUE…], with SOURCE usb:SERIAL, path:PORT or
+    /// /dev/videoN (`sinew find-cameras` lists them), file:PATH, http://…, rtsp://…, zmq://HOST:PORT/NAME, pattern,
+    /// sim:SOCKET (of `sinew emulate --world`), or zmq (of a LeKiwi's host); KEY rotate, crop, capture, resize, age, old, depth, exposure, wb
+    /// or focus. May be given several times; a robot has those that are given
     #[arg(long, value_name = "NAME=SOURCE", requires = "port", help_heading = "Hardware")]
-    pub camera: Vec<CameraArg>,
+    pub camera: Vec<CameraAddress>,
     #[command(flatten)]
     pub leader: LeaderArgs,
     /// Episodes to record; in the simulator those that fail are kept out and counted

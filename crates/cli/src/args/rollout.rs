@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, ValueEnum};
 use sinew_core::RobotDescription;
+use sinew_drivers::camera::CameraAddress;
 use sinew_policy::{GuidanceMode, GuidanceSchedule, GuidanceSettings};
 use sinew_runtime::{Inference, Interpolation, Latency, RealtimeRequest, SessionConfig, Starvation, Strategy};
 
-use super::{CameraArg, ComputeArgs, HardwareArgs, LeaderArgs, RecordingArgs, RigArgs, above_zero, zero_or_above};
+use super::{ComputeArgs, HardwareArgs, LeaderArgs, RecordingArgs, RigArgs, above_zero, zero_or_above};
 
 #[derive(Args, Clone)]
 #[command(after_help = "Examples:\n  sinew rollout\n  sinew rollout --fast --episodes 20 --seed 7\n  \
@@ -33,10 +34,12 @@ pub struct RolloutArgs {
     pub fast: bool,
     #[command(flatten)]
     pub hardware: HardwareArgs,
-    /// A camera of the robot by its name in robot.toml, such as front=sim:SOCKET (of `sinew emulate --world`) or front=zmq (of a
-    /// LeKiwi's host); may be given several times. A robot has those that are given
+    /// A camera and where its images come from: NAME=SOURCE[,WxH@FPS][,FORMAT][,KEY=VALUE…], with SOURCE usb:SERIAL, path:PORT or
+    /// /dev/videoN (`sinew find-cameras` lists them), file:PATH, http://…, rtsp://…, zmq://HOST:PORT/NAME, pattern,
+    /// sim:SOCKET (of `sinew emulate --world`), or zmq (of a LeKiwi's host); KEY rotate, crop, capture, resize, age, old, depth, exposure, wb
+    /// or focus. May be given several times; a robot has those that are given
     #[arg(long, value_name = "NAME=SOURCE", requires = "port", help_heading = "Hardware")]
-    pub camera: Vec<CameraArg>,
+    pub camera: Vec<CameraAddress>,
     #[command(flatten)]
     pub control: LoopArgs,
     #[command(flatten)]

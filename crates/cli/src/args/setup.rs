@@ -83,3 +83,25 @@ pub struct SetupMotorsArgs {
     #[arg(long)]
     pub json: bool,
 }
+
+/// The options of `sinew find-cameras`.
+#[derive(Args)]
+#[command(
+    after_help = "Each camera is told with what `--camera NAME=` wants to hear: its serial number, or else the socket that it is plugged\n\
+    into, as its number changes.\n\nExamples:\n  sinew find-cameras\n  sinew find-cameras --out pictures --size 1280x720@30\n  \
+    sinew find-cameras --no-pictures --json"
+)]
+pub struct FindCamerasArgs {
+    /// Folder for a PNG of each camera
+    #[arg(long, value_name = "DIR", default_value = "outputs/cameras")]
+    pub out: PathBuf,
+    /// The size, and rate, of the pictures; without it 640x480@30
+    #[arg(long, value_name = "WxH[@FPS]")]
+    pub size: Option<String>,
+    /// Take no picture
+    #[arg(long)]
+    pub no_pictures: bool,
+    /// What was found as a JSON list on stdout
+    #[arg(long)]
+    pub json: bool,
+}

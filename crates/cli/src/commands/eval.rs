@@ -202,7 +202,7 @@ fn work(
         let request = EpisodeRequest { attempt, seed: args.rig.seed + attempt, task: scenario.sentence.clone() };
         let report = session.run_episode(
             &request,
-            Rig { robot: &mut *rig.robot, cameras: &mut *rig.cameras, environment: &mut *rig.environment },
+            Rig { robot: &mut *rig.robot, cameras: &mut *rig.cameras.cameras, environment: &mut *rig.environment },
             Source::Policy(&mut policy),
             &mut [],
         );

@@ -59,7 +59,7 @@ pub fn run(args: &LekiwiHostArgs) -> anyhow::Result<Done> {
     let mut scene = AsItIs { task: String::new(), ticks };
     let stage = Stage {
         robot: &mut *connected.robot,
-        cameras: &mut *connected.cameras,
+        cameras: &mut *connected.cameras.cameras,
         environment: &mut scene,
         policy: None,
         human: Some(&mut human),

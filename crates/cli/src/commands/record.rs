@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use sinew_core::{Clock, FrameSink, MockClock};
+use sinew_drivers::camera::CameraMonitor;
 use sinew_recorder::{DatasetRecorder, RerunView};
 use sinew_runtime::{
     AsItIs, Attendant, Counts, EpisodeOutcome, EpisodeReport, Keep, MonotonicClock, ReturnToRest, Selection, Series, SeriesReport, Session,
@@ -13,6 +14,7 @@ use sinew_runtime::{
 
 use crate::args::{RecordArgs, Teleop};
 use crate::buses::BusReport;
+use crate::cameras::CameraReport;
 use crate::commands::rollout::report::print_lateness;
 use crate::cues::Cues;
 use crate::desk::Desk;
@@ -29,7 +31,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     let clock: Arc<dyn Clock> = if real_time { Arc::new(MonotonicClock::new()) } else { Arc::new(MockClock::new()) };
     let Set { mut rig, mut human, task, name } = if args.sim { simulate(args)? } else { connect(args, &stop, &clock)? };
     let robot = rig.robot.description().clone();
-    let mut recorder = recording::open(&args.out, &robot, &args.recording, real_time, false, rig.calibration())?;
+    let mut recorder = recording::open(&args.out, &rig, &args.recording, real_time, false)?;
     let mut view = args.rerun_connect.as_ref().map(|address| RerunView::connect(address, &robot)).transpose()?;
     if args.sim {
         stop.escalate_on_signals().context("listening for Ctrl-C")?;
@@ -57,6 +59,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
         if let Some(arm) = human.in_words() {
             say!("follows   {arm}");
         }
+        rig.cameras.in_words().iter().for_each(|camera| say!("camera    {camera}"));
         if keys.is_some() {
             say!("keys      {}", desk.legend());
         }
@@ -72,7 +75,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     };
     let told = (rig.tell_outages(), human.tell_outages());
     let mut attendant = Watching::new(args, &desk, real_time, Cues::start(args.say)?);
-    let line = real_time.then(|| LiveLine::start(session.progress(), attendant.words(fps), stop.clone()));
+    let line = real_time.then(|| LiveLine::start(session.progress(), attendant.words(fps, rig.cameras.monitor.clone()), stop.clone()));
     let mut selection = Selection::new(Strategy::Whole, &mut recorder, session.operator());
     if rig.is_real() {
         // The human may want an episode again when he sees what came of it.
@@ -80,7 +83,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     }
     let stage = Stage {
         robot: &mut *rig.robot,
-        cameras: &mut *rig.cameras,
+        cameras: &mut *rig.cameras.cameras,
         environment: &mut *rig.environment,
         policy: None,
         human: Some(&mut human.thread),
@@ -95,7 +98,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     }
     let end = end.with_context(|| format!("recording to {}", args.out.display()))?;
     let motors = rig.report().map(|robot| robot.and(human.report()));
-    tell(args, &name, &end, &recorder, motors.as_ref(), stop.is_requested() || desk.has_quit())?;
+    tell(args, &name, &end, &recorder, motors.as_ref(), rig.cameras.report(), stop.is_requested() || desk.has_quit())?;
     standby::say_why_it_ended(&stop);
     Ok(if stop.is_requested() { Done::Interrupted } else { Done::Ok })
 }
@@ -143,6 +146,7 @@ fn tell(
     end: &SeriesReport,
     recorder: &DatasetRecorder,
     motors: Option<&BusReport>,
+    cameras: CameraReport,
     is_told_to_end: bool,
 ) -> anyhow::Result<()> {
     let (kept, failed, dir) = (end.done, end.failed, args.out.display());
@@ -166,6 +170,7 @@ fn tell(
             line.insert("frames_lost".to_owned(), lost.into());
             line.insert("cadence".to_owned(), serde_json::to_value(&cadence)?);
             line.insert("motors".to_owned(), serde_json::to_value(motors)?);
+            line.insert("cameras".to_owned(), serde_json::to_value(&cameras)?);
         }
         text::print_json(&line)?;
     } else {
@@ -174,7 +179,7 @@ fn tell(
             Some(motors) => {
                 say!("{} episodes, {} frames in {dir}; {missed} ticks missed, {lost} frames lost", totals.episodes, totals.frames);
                 print_lateness(&cadence);
-                say!("\n{}", motors.table());
+                say!("\n{}{}", motors.table(), cameras.table());
             }
         }
         say!("  sinew dataset info {dir}");
@@ -206,8 +211,8 @@ impl<'a> Watching<'a> {
     }
 
     /// What the live line says.
-    fn words(&self, fps: f64) -> live::Words {
-        live::of_recording(self.stage.clone(), fps, &self.args.out)
+    fn words(&self, fps: f64, cameras: Option<CameraMonitor>) -> live::Words {
+        live::of_recording(self.stage.clone(), fps, &self.args.out, cameras)
     }
 }
 

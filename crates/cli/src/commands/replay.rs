@@ -76,7 +76,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
     let told = rig.tell_outages();
     let stage = Stage {
         robot: &mut *rig.robot,
-        cameras: &mut *rig.cameras,
+        cameras: &mut *rig.cameras.cameras,
         environment: &mut *rig.environment,
         policy: Some(&mut policy),
         human: None,

@@ -4,10 +4,11 @@ use std::io::Write as _;
 
 use anyhow::Context;
 use sinew_core::{RobotDescription, Role};
+use sinew_drivers::camera::CameraAddress;
 use sinew_drivers::setup::serial_ports;
 use sinew_sim::robots;
 
-use crate::args::{CameraArg, PortArg, RigCommand};
+use crate::args::{PortArg, RigCommand};
 use crate::arm::Answers;
 use crate::rig_file::{self, Ports, RigFile};
 use crate::text::say;
@@ -60,7 +61,7 @@ fn init(name: &str, force: bool) -> anyhow::Result<()> {
         let camera =
             told(&answers, "A camera, as NAME=SOURCE such as front=usb:200901010001,640x480@30? (nothing ends the list)", "", |text| {
                 if !text.is_empty() {
-                    text.parse::<CameraArg>().map_err(anyhow::Error::msg)?;
+                    text.parse::<CameraAddress>()?;
                 }
                 Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
             })?;

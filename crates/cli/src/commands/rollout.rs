@@ -83,7 +83,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         (None, Some(address)) => Some(RerunView::connect(address, robot)?),
         (None, None) => None,
     };
-    let open = |root: &PathBuf| recording::open(root, robot, &args.recording, !args.fast, mode == StrategyMode::Dagger, rig.calibration());
+    let open = |root: &PathBuf| recording::open(root, &rig, &args.recording, !args.fast, mode == StrategyMode::Dagger);
     let mut recorder = outputs.dataset.as_ref().map(open).transpose().inspect_err(|_| {
         // Where one output is refused, no trace of the other is left.
         drop(view.take());
@@ -150,7 +150,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     };
     let stage = Stage {
         robot: &mut *rig.robot,
-        cameras: &mut *rig.cameras,
+        cameras: &mut *rig.cameras.cameras,
         environment: &mut *rig.environment,
         policy: Some(&mut policy),
         human: human.as_mut().map(|human| &mut human.thread),
@@ -171,12 +171,12 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     let recorded = committed.load(Relaxed);
     let buses = rig.report().map(|robot| robot.and(human.as_ref().map(Human::report).unwrap_or_default()));
     if args.json {
-        report::print_totals(&reports, &outputs, recorded, loss, buses)?;
+        report::print_totals(&reports, &outputs, recorded, loss, buses, &rig.cameras.report())?;
     } else {
         report::print_table(&reports);
         report::print_cadence(&reports, args.fast);
         if let Some(buses) = buses {
-            say!("\n{}", buses.table());
+            say!("\n{}{}", buses.table(), rig.cameras.report().table());
         }
         report::print_outputs(&outputs, args.rerun_connect.as_deref(), recorded);
     }

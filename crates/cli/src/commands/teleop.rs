@@ -49,7 +49,7 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
     let mut scene = AsItIs { task: String::new(), ticks };
     let stage = Stage {
         robot: &mut *follower.robot,
-        cameras: &mut *follower.cameras,
+        cameras: &mut *follower.cameras.cameras,
         environment: &mut scene,
         policy: None,
         human: Some(&mut human.thread),

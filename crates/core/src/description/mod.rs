@@ -216,6 +216,13 @@ pub struct CameraDescription {
     pub when_old: WhenOld,
 }
 
+impl CameraDescription {
+    /// A camera of which no more is said.
+    pub fn new(name: String, width: u32, height: u32) -> Self {
+        Self { name, width, height, fps: None, format: None, rotation_deg: 0, max_age_ms: image_age(), when_old: WhenOld::default() }
+    }
+}
+
 /// What an image means that is older than its camera's `max_age_ms`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

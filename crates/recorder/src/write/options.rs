@@ -1,5 +1,7 @@
 //! How a dataset is written.
 
+use serde_json::{Map, Value as Json};
+
 use crate::RecordError;
 use crate::format::feature::{DatasetSchema, FeatureKind, PictureFeature};
 use crate::media::depth::DepthRange;
@@ -27,6 +29,8 @@ pub struct RecorderOptions {
     pub interventions: bool,
     /// What the robot's calibration is, in any words; an episode with another can't be added.
     pub calibration: Option<String>,
+    /// What is kept with each episode in `meta/sinew_episodes.jsonl`, beside what the recorder knows itself.
+    pub note: Map<String, Json>,
     /// Time that the encoder is made to take for a frame at least.
     #[cfg(test)]
     pub(crate) frame_takes: std::time::Duration,
@@ -45,6 +49,7 @@ impl Default for RecorderOptions {
             telemetry: true,
             interventions: false,
             calibration: None,
+            note: Map::new(),
             #[cfg(test)]
             frame_takes: std::time::Duration::ZERO,
         }

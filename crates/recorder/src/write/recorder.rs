@@ -24,6 +24,8 @@ pub struct DatasetRecorder {
     action: Channels,
     telemetry: bool,
     interventions: bool,
+    /// Kept with each episode.
+    note: Map<String, Json>,
     writer: DatasetWriter,
     task: String,
     last_tick: Option<u64>,
@@ -77,8 +79,8 @@ impl DatasetRecorder {
     /// When the folder holds something (then nothing is touched), the robot or an option makes no
     /// dataset, an encoder can't be had, or the disk refuses.
     pub fn create(root: &Path, robot: &RobotDescription, fps: u32, options: RecorderOptions) -> Result<Self, RecordError> {
-        let has = (options.telemetry, options.interventions);
-        Ok(Self::new(robot, has, DatasetWriter::create(root, &schema(robot, fps, &options), options)?))
+        let kept = (options.telemetry, options.interventions, options.note.clone());
+        Ok(Self::new(robot, kept, DatasetWriter::create(root, &schema(robot, fps, &options), options)?))
     }
 
     /// Goes on with a dataset that Sinew or LeRobot wrote with the same robot, rate and calibration.
@@ -89,17 +91,18 @@ impl DatasetRecorder {
     /// When `root` is no such dataset, was made with another robot, rate, calibration or set of
     /// features, or is being written by someone else.
     pub fn resume(root: &Path, robot: &RobotDescription, fps: u32, options: RecorderOptions) -> Result<Self, RecordError> {
-        let has = (options.telemetry, options.interventions);
-        Ok(Self::new(robot, has, DatasetWriter::resume(root, &schema(robot, fps, &options), options)?))
+        let kept = (options.telemetry, options.interventions, options.note.clone());
+        Ok(Self::new(robot, kept, DatasetWriter::resume(root, &schema(robot, fps, &options), options)?))
     }
 
-    fn new(robot: &RobotDescription, (telemetry, interventions): (bool, bool), writer: DatasetWriter) -> Self {
+    fn new(robot: &RobotDescription, (telemetry, interventions, note): (bool, bool, Map<String, Json>), writer: DatasetWriter) -> Self {
         Self {
             robot: robot.clone(),
             state: Channels::of(robot.state_channels()),
             action: Channels::of(robot.action_channels()),
             telemetry,
             interventions,
+            note,
             writer,
             task: String::new(),
             last_tick: None,
@@ -149,7 +152,9 @@ impl DatasetRecorder {
 
     fn begin_episode(&mut self, start: &EpisodeStart) -> Result<(), RecordError> {
         (self.task, self.last_tick, self.counts) = (start.task.clone(), None, Counts::default());
-        self.writer.begin_episode(object(json!({"attempt": start.attempt, "seed": start.seed})))
+        let mut note = self.note.clone();
+        note.append(&mut object(json!({"attempt": start.attempt, "seed": start.seed})));
+        self.writer.begin_episode(note)
     }
 
     fn push(&mut self, frame: &Frame) -> Result<(), RecordError> {

@@ -5,6 +5,7 @@ use sinew_runtime::{Cadence, EpisodeOutcome, EpisodeReport, InferenceStats};
 
 use super::Outputs;
 use crate::buses::BusReport;
+use crate::cameras::CameraReport;
 use crate::text::say;
 use crate::{text, wilson};
 
@@ -18,6 +19,7 @@ pub(super) fn print_totals(
     recorded: u64,
     loss: Option<QuantizationLoss>,
     buses: Option<BusReport>,
+    cameras: &CameraReport,
 ) -> anyhow::Result<()> {
     let (done, total) = (successes(reports), reports.len() as u64);
     let (low, high) = wilson::interval(done, total);
@@ -25,7 +27,7 @@ pub(super) fn print_totals(
     let line = serde_json::json!({
         "episodes": total, "successes": done, "success_rate_interval": [low, high], "cadence": cadence, "inference": inference,
         "dataset": outputs.dataset, "recorded_episodes": recorded, "rerun": outputs.rerun, "quantization_loss": loss,
-        "motors": buses,
+        "motors": buses, "cameras": cameras,
     });
     text::print_json(&line)
 }

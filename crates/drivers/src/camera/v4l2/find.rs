@@ -249,6 +249,14 @@ pub(super) struct Meant {
 }
 
 impl Address {
+    /// The camera that it means now; `None` for a node that the system's list does not have.
+    ///
+    /// # Errors
+    /// When there is none, or there are several.
+    pub fn camera(&self, roots: &Roots) -> Result<Option<FoundCamera>, SourceError> {
+        Ok(self.find(roots)?.camera)
+    }
+
     pub(super) fn find(&self, roots: &Roots) -> Result<Meant, SourceError> {
         const DOING: &str = "finding";
         let name = self.to_string();
