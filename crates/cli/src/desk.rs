@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use sinew_core::Actor;
 use sinew_drivers::Pedal;
+use sinew_drivers::teleop::TeleopEvent;
 use sinew_runtime::{Operator, StopFlag, StopLevel};
 
 use crate::args::StrategyMode;
@@ -179,6 +180,22 @@ impl Desk {
         };
         std::thread::Builder::new().name("pedal".into()).spawn(listen).context("starting the thread that reads the pedal")?;
         Ok(())
+    }
+
+    /// What somebody wants with the buttons of the device that he moves the robot with.
+    pub fn hear_teleoperator(&self, event: TeleopEvent) {
+        match event {
+            TeleopEvent::Success => self.fulfil(Wish::Next),
+            TeleopEvent::Failure | TeleopEvent::Rerecord => self.fulfil(Wish::Again),
+            TeleopEvent::Quit => self.fulfil(Wish::Quit),
+            // Only beside a policy is there somebody to take over from.
+            TeleopEvent::Intervene(does) if self.strategy == Some(StrategyMode::Dagger) => {
+                let actor = if does { Actor::Human } else { Actor::Policy };
+                self.operator.set_actor(actor);
+                tell(actor);
+            }
+            TeleopEvent::Intervene(_) => {}
+        }
     }
 
     fn fulfil(&self, wish: Wish) {

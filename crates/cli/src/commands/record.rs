@@ -1,6 +1,7 @@
 //! `sinew record`: episodes of somebody who leads a robot, or of a script in the simulator, become a dataset.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -49,6 +50,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
         session = session.watched_by(standby::watch(&robot, &stop, args.realtime.request().priority)?);
     }
     let desk = Desk::new(session.operator(), stop.clone(), None);
+    human.sits_at(&desk);
     // In a fast recording there is nobody to press one.
     let keys = if real_time { desk.hear_keys()? } else { None };
     args.pedal.iter().try_for_each(|pedal| desk.hear_pedal(pedal))?;
@@ -115,13 +117,15 @@ struct Set {
 
 fn simulate(args: &RecordArgs) -> anyhow::Result<Set> {
     let scenario = Scenario::of(&args.rig)?;
-    match &args.leader.teleop {
-        Some(Teleop::Scripted) => {}
-        Some(Teleop::Leader(name)) => anyhow::bail!("recording with --sim: --teleop {name} leads a robot behind --port; expected scripted"),
-        None => anyhow::bail!("recording with --sim: expected --teleop scripted"),
-    }
+    let expected = "expected scripted, or a device such as gamepad with --real-time";
     let rig = scenario.simulate(args.real_time)?;
-    let human = rig.scripted(args.rig.seed)?;
+    let human = match &args.leader.teleop {
+        Some(Teleop::Scripted) => rig.scripted(args.rig.seed)?,
+        Some(Teleop::Device(kind)) if args.real_time => Human::with_device(kind, rig.robot.description(), Duration::ZERO)?,
+        Some(Teleop::Device(_)) => anyhow::bail!("recording with --sim: nobody is so fast; {expected}"),
+        Some(Teleop::Leader(name)) => anyhow::bail!("recording with --sim: --teleop {name} leads a robot behind --port; {expected}"),
+        None => anyhow::bail!("recording with --sim: {expected}"),
+    };
     Ok(Set { rig, human, task: scenario.sentence, name: scenario.task.name().to_owned() })
 }
 

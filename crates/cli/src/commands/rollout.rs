@@ -6,6 +6,7 @@ pub mod report;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use anyhow::Context;
 use sinew_core::{Clock, FrameSink, MockClock, Policy, RobotDescription};
@@ -109,6 +110,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
     tracing::info!("listening to signals");
     let desk = Desk::new(session.operator(), stop.clone(), Some(mode));
+    human.iter().for_each(|human| human.sits_at(&desk));
     // In a fast run there is nobody to press one.
     let keys = if args.run.interactive || args.fast { None } else { desk.hear_keys()? };
     if args.run.interactive {
@@ -237,8 +239,11 @@ impl Setting {
                 let human = match &args.leader.teleop {
                     None => None,
                     Some(Teleop::Scripted) => Some(rig.scripted(args.rig.seed)?),
+                    Some(Teleop::Device(kind)) => Some(Human::with_device(kind, rig.robot.description(), Duration::ZERO)?),
                     Some(Teleop::Leader(name)) => {
-                        anyhow::bail!("rolling out: --teleop {name} leads a robot behind --port; expected scripted in the simulator")
+                        anyhow::bail!(
+                            "rolling out: --teleop {name} leads a robot behind --port; expected scripted or a device in the simulator"
+                        )
                     }
                 };
                 Ok((rig, human))
