@@ -61,7 +61,8 @@ fn main() {
 /// As Linux calls it.
 fn processor() -> String {
     let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let field = |name: &str| cpus.lines().find_map(|line| line.strip_prefix(name)?.split_once(':').map(|(_, value)| value.trim().to_owned()));
+    let field =
+        |name: &str| cpus.lines().find_map(|line| line.strip_prefix(name)?.split_once(':').map(|(_, value)| value.trim().to_owned()));
     let flags = field("flags").unwrap_or_default();
     let has = |flag: &str| flags.split_whitespace().any(|it| it == flag);
     let sets: Vec<&str> = ["sse4_1", "avx2", "avx512f", "avx512_vbmi"].into_iter().filter(|flag| has(flag)).collect();
