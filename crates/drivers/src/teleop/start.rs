@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::{
     BaseError, DriveKeys, KeySource, KeyboardBase, KeyboardJoints, KeyboardTool, PadOptions, Phone, PhoneInbox, PhoneOptions,
-    SpaceMouseOptions, Tell, ToolError, ToolOptions, ToolToJoints, TwistToBase,
+    SpaceMouseOptions, TeleopKey, Tell, ToolError, ToolOptions, ToolToJoints, TwistToBase,
 };
 
 /// What moves the robot.
@@ -39,6 +39,22 @@ impl TeleopKind {
     /// Whether it needs [`StartOptions::keys`].
     pub fn needs_keys(&self) -> bool {
         matches!(self, Self::Keyboard | Self::KeyboardTool | Self::KeyboardRover | Self::KeyboardLeKiwi)
+    }
+
+    /// Whether `key` means something to it, and so can mean nothing else.
+    pub fn uses(&self, key: TeleopKey) -> bool {
+        use TeleopKey::{Char, Down, Escape, Left, PageDown, PageUp, Right, Tab, Up};
+        match (self, key) {
+            (Self::Gamepad(_) | Self::SpaceMouse(_) | Self::Phone, _) => false,
+            (_, Escape | TeleopKey::LeftShift | TeleopKey::RightShift | TeleopKey::LeftControl | TeleopKey::RightControl) => true,
+            (Self::Keyboard, Char(key)) => "1234567890qwertyuiop".contains(key),
+            (Self::Keyboard, key) => key == Tab,
+            (Self::KeyboardTool, Char(key)) => "srq[]".contains(key),
+            (Self::KeyboardTool, key) => matches!(key, Up | Down | Left | Right | PageUp | PageDown),
+            (Self::KeyboardRover, Char(key)) => "wasdqex+=-".contains(key),
+            (Self::KeyboardLeKiwi, Char(key)) => "wasdzxrfq".contains(key),
+            _ => false,
+        }
     }
 }
 
