@@ -20,6 +20,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("crates/cli/src/main.rs", "sets an environment variable before there are threads"),
     ("crates/cli/tests/common/pty.rs", "opens a pseudo-terminal: the standard library can't"),
     ("crates/drivers/src/teleop/evdev_sys.rs", "ioctls of input devices: ranges of axes and what is pressed are told by nothing else"),
+    ("crates/drivers/tests/uinput.rs", "makes an input device by ioctl"),
     ("crates/policy/src/kernels/attention.rs", "loads and stores vectors inside rows"),
     ("crates/policy/src/kernels/codes.rs", "loads and stores vectors inside panels"),
     ("crates/policy/src/kernels/conv.rs", "threads write their own rows of an answer that was not zeroed"),

@@ -119,11 +119,6 @@ impl HeldKeys {
         self.held.get(&key).is_some_and(|(_, until)| until.is_none_or(|until| now < until))
     }
 
-    /// 1 where `key` is held, else 0.
-    pub fn share(&self, key: TeleopKey, now: Timestamp) -> f64 {
-        f64::from(self.is_held(key, now))
-    }
-
     /// Nothing is held any more.
     pub fn forget(&mut self) {
         self.held.clear();
