@@ -179,7 +179,8 @@ fn a_trigger_pulls_from_where_it_is_and_lets_go_at_the_end() {
 fn a_leader_is_carried_to_the_robot_while_another_leads_and_lets_go_at_once() {
     let bench = Bench::new(&light(Emulated::so101_leader()), Default::default());
     ARM.iter().for_each(|name| bench.emulator.move_by_hand(name, 2050.0).unwrap());
-    let (leader, follower) = (leader_of(so101()), so101());
+    let (mut leader, follower) = (leader_of(so101()), so101());
+    leader.lerobot.class = "so_leader".into();
     let way = ByFeature::new(&leader, &follower).unwrap();
     let mut hand = Hand::new(&bench, leader.clone());
     const RAD_PER_S: f64 = 0.5;
