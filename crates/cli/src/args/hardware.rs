@@ -91,6 +91,12 @@ pub struct LeaderArgs {
     /// The name of the leader arm's calibration file; without it the only one there is
     #[arg(long, value_name = "NAME", requires = "teleop_port")]
     pub teleop_id: Option<String>,
+    /// The robot follows as if it saw the leader arm in a mirror, which the robot's geometry says how to
+    #[arg(long, requires = "teleop_port")]
+    pub mirror: bool,
+    /// The leader arm hangs loose while a policy acts, instead of being carried along
+    #[arg(long, requires = "teleop_port")]
+    pub loose: bool,
 }
 
 /// Who acts instead of a policy.

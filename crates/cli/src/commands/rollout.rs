@@ -112,7 +112,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     let desk = Desk::new(session.operator(), stop.clone(), Some(mode));
     human.iter().for_each(|human| human.sits_at(&desk));
     // In a fast run there is nobody to press one.
-    let keys = if args.run.interactive || args.fast { None } else { desk.hear_keys()? };
+    let keys = if args.run.interactive || args.fast { None } else { desk.hear_keys(human.as_ref().and_then(|human| human.keys.clone()))? };
     if args.run.interactive {
         desk.hear_commands()?;
     }
@@ -239,7 +239,7 @@ impl Setting {
                 let human = match &args.leader.teleop {
                     None => None,
                     Some(Teleop::Scripted) => Some(rig.scripted(args.rig.seed)?),
-                    Some(Teleop::Device(kind)) => Some(Human::with_device(kind, rig.robot.description(), Duration::ZERO)?),
+                    Some(Teleop::Device(kind)) => Some(Human::with_device(kind, rig.robot.description(), Duration::ZERO, clock.clone())?),
                     Some(Teleop::Leader(name)) => {
                         anyhow::bail!(
                             "rolling out: --teleop {name} leads a robot behind --port; expected scripted or a device in the simulator"
@@ -254,7 +254,7 @@ impl Setting {
                 if args.leader.teleop.is_none() {
                     return Ok((Rig::of(hardware::connect(robot, &args.hardware, &args.camera, clock.clone())?, scene), None));
                 }
-                let (hardware, human) = led::connect(robot, &args.hardware, &args.camera, &args.leader, priority, clock)?;
+                let (hardware, human) = led::connect(robot, &args.hardware, &args.camera, &args.leader, (priority, true), clock)?;
                 Ok((Rig::of(hardware, scene), Some(human)))
             }
         }

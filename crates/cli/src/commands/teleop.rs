@@ -27,7 +27,8 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
     let request = args.realtime.request();
-    let (mut follower, mut human) = led::connect(description, &args.hardware, &args.camera, &args.leader, request.priority, &clock)?;
+    let (mut follower, mut human) =
+        led::connect(description, &args.hardware, &args.camera, &args.leader, (request.priority, false), &clock)?;
     let robot = follower.robot.description().clone();
 
     let config = SessionConfig { return_to_rest: ReturnToRest::Never, realtime: request, ..SessionConfig::default() };
@@ -35,7 +36,7 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
     session = session.watched_by(standby::watch(&robot, &stop, request.priority)?);
     let desk = Desk::new(session.operator(), stop.clone(), None);
     human.sits_at(&desk);
-    let keys = desk.hear_keys()?;
+    let keys = desk.hear_keys(human.keys.clone())?;
     if !args.json {
         say!("robot     {}{}, {} Hz", robot.title, follower.calibrated(), robot.control_rate_hz);
         if let Some(arm) = human.in_words() {
