@@ -8,10 +8,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{getpid, kill_process};
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 use sinew_core::{Brief, Clock, TeleoperatorError, Timestamp};
-use sinew_drivers::teleop::{KeyChange, KeyEvent, KeySource, TeleopKey};
+use sinew_drivers::teleop::{KeyEvent, KeySource, TeleopKey};
 
 use keys::{Heard, Parser, Stroke};
 
@@ -51,20 +51,13 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// `None` where standard input is no terminal, or one that belongs to another process now.
+    /// `None` where standard input is no terminal, or one that belongs to another process now. For a teleoperator that is moved
+    /// by keys, what happens to any key goes to `teleop`, and those that mean nothing to it go to `pressed`; a terminal that can
+    /// say when keys are released is asked to.
     ///
     /// # Errors
     /// When the terminal refuses.
-    pub fn start(pressed: impl FnMut(Key) + Send + 'static) -> anyhow::Result<Option<Self>> {
-        Self::start_with(pressed, None)
-    }
-
-    /// As [`start`](Self::start), for a teleoperator that is moved by keys, too: what happens to any key goes to `teleop`, and
-    /// those that mean nothing to it go to `pressed`. A terminal that can say when keys are released is asked to.
-    ///
-    /// # Errors
-    /// When the terminal refuses.
-    pub fn start_with(mut pressed: impl FnMut(Key) + Send + 'static, teleop: Option<TerminalKeys>) -> anyhow::Result<Option<Self>> {
+    pub fn start(mut pressed: impl FnMut(Key) + Send + 'static, teleop: Option<TerminalKeys>) -> anyhow::Result<Option<Self>> {
         let input = std::io::stdin();
         let (Ok(before), Ok(owner)) = (tcgetattr(&input), tcgetpgrp(&input)) else { return Ok(None) };
         if process_group() != Some(owner.as_raw_nonzero().get()) {
@@ -78,7 +71,7 @@ impl Keys {
         tcsetattr(&input, OptionalActions::Now, &raw).context("asking the terminal for single keys")?;
         // Standard input is the terminal, which can be written to, too. One that can't is as one that doesn't answer.
         if teleop.is_some() {
-            drop(rustix::io::write(&input, ASK));
+            let _ = rustix::io::write(&input, ASK);
         }
         let done = Arc::new(AtomicBool::new(false));
         let seen = done.clone();
@@ -95,7 +88,7 @@ impl Keys {
             Heard::Stroke(stroke) => {
                 if let Some(signal) = stroke.signal() {
                     // The terminal, told to tell all, leaves this to whoever it tells.
-                    drop(kill_process(getpid(), signal));
+                    let _ = kill_process(getpid(), signal);
                 } else if !teleop.as_ref().is_some_and(|teleop| teleop.take(stroke))
                     && let Some(key) = stroke.press()
                 {
@@ -144,7 +137,7 @@ impl Drop for Keys {
 /// Leaves the terminal as it was found; for every way out of the process.
 pub fn restore() {
     if TELLS_ALL.swap(false, Ordering::AcqRel) {
-        drop(rustix::io::write(std::io::stdin(), TELL_AS_BEFORE));
+        let _ = rustix::io::write(std::io::stdin(), TELL_AS_BEFORE);
     }
     if let Some(before) = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take() {
         // A terminal that is gone needs nothing.
@@ -214,7 +207,7 @@ mod tests {
     #[test]
     fn role_of_a_session_that_panics() {
         if std::env::var_os(ROLE).is_some() {
-            let _keys = Keys::start(|_| {}).unwrap().unwrap();
+            let _keys = Keys::start(|_| {}, None).unwrap().unwrap();
             std::thread::sleep(Duration::from_millis(500));
             panic!("a bug of the session");
         }
@@ -248,7 +241,7 @@ mod tests {
                 println!("<desk {key:?}>");
                 end.store(key == Key::Enter, Ordering::Release);
             };
-            let started = Keys::start_with(desk, Some(keys.clone())).unwrap().unwrap();
+            let started = Keys::start(desk, Some(keys.clone())).unwrap().unwrap();
             while !done.swap(ends.load(Ordering::Acquire), Ordering::AcqRel) {
                 let tells = keys.tells_releases();
                 keys.read(Timestamp::ZERO, &mut |event| println!("<{:?} {:?} {tells}>", event.key, event.change)).unwrap();

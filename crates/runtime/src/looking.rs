@@ -9,9 +9,12 @@ use crate::control::{Control, Shared};
 
 /// How long the first images are waited for before anything moves.
 const FIRST_WITHIN: Duration = Duration::from_secs(5);
+/// How many of a camera's periods ago an image may have been taken that is the first of an episode.
+const PERIODS: i64 = 2;
 
 impl Control<'_> {
-    /// What the robot sees and feels, torque being off: images are those that were taken from now on.
+    /// What the robot sees and feels, torque being off. Images are those that were taken from now on, or, where nobody has changed
+    /// the scene, just before: who records one episode after the other waits for no camera.
     fn look(&mut self, robot: &mut dyn Robot, cameras: &mut dyn Cameras) -> Result<bool, Fault> {
         let Shared { config, clock, stop, .. } = self.shared;
         let since = clock.now();
@@ -28,7 +31,16 @@ impl Control<'_> {
                 Err(source) => return Err(Fault::Observe { tick: 0, source }),
             };
             cameras.newest(&tick, &mut observation.images).map_err(Fault::Camera)?;
-            let old = observation.images.iter().position(|image| image.captured_at < since);
+            let camera = |i: usize| self.robot.cameras.get(i).and_then(|camera| camera.fps);
+            let is_old = |i: usize, image: &Image| {
+                let room_ns = if self.is_set_up {
+                    0
+                } else {
+                    PERIODS * 1_000_000_000 / i64::from(camera(i).unwrap_or(self.robot.control_rate_hz).max(1))
+                };
+                since.nanos_since(image.captured_at) > room_ns
+            };
+            let old = observation.images.iter().enumerate().position(|(i, image)| is_old(i, image));
             if old.is_none() && is_read {
                 return Ok(true);
             }
