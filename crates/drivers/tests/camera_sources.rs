@@ -37,8 +37,11 @@ fn jpeg(number: u32) -> Vec<u8> {
     jpeg
 }
 
+/// Answers a request.
+type Answer = Box<dyn Fn(&str, &mut TcpStream) -> std::io::Result<()> + Send>;
+
 /// Serves each connection with the next of `answers`, the last one for all that follow; `http://` of it.
-fn server(answers: Vec<Box<dyn Fn(&str, &mut TcpStream) -> std::io::Result<()> + Send>>) -> String {
+fn server(answers: Vec<Answer>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     thread::spawn(move || {
