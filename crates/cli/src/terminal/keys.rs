@@ -14,6 +14,8 @@ pub(super) enum Heard {
     Stroke(Stroke),
     /// It speaks the kitty keyboard protocol.
     TellsAll,
+    /// Another window gets the keys.
+    FocusLost,
 }
 
 /// Something that happened to a key.
@@ -114,6 +116,9 @@ fn told(parameters: &[u8], last: u8) -> Option<Heard> {
     let text = std::str::from_utf8(parameters).ok()?;
     if let Some(flags) = text.strip_prefix('?') {
         return (last == b'u' && flags.bytes().all(|byte| byte.is_ascii_digit())).then_some(Heard::TellsAll);
+    }
+    if (text, last) == ("", b'O') {
+        return Some(Heard::FocusLost);
     }
     let mut fields = text.split(';');
     let mut field = || fields.next().unwrap_or("").split(':');
