@@ -8,10 +8,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{getpid, kill_process};
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 use sinew_core::{Clock, TeleoperatorError, Timestamp};
-use sinew_drivers::teleop::{KeyChange, KeyEvent, KeySource, TeleopKey};
+use sinew_drivers::teleop::{KeyEvent, KeySource, TeleopKey};
 
 use keys::{Heard, Parser, Stroke};
 
@@ -173,6 +173,7 @@ const MOST_EVENTS: usize = 256;
 
 impl TerminalKeys {
     /// `clock` is the session's; keys that the teleoperator `uses` mean nothing else.
+    #[allow(dead_code, reason = "no command is moved by keys yet")]
     pub fn new(clock: Arc<dyn Clock>, uses: impl Fn(TeleopKey) -> bool + Send + Sync + 'static) -> Self {
         Self { clock, uses: Arc::new(uses), events: Arc::default(), tells: Arc::default(), is_lost: Arc::default() }
     }

@@ -187,7 +187,7 @@ mod tests {
             strokes(b"\x1b[6;1:3~\x1b[57442;5u"),
             [(TeleopKey::PageDown, Released, false), (TeleopKey::LeftControl, Pressed, false)]
         );
-        assert_eq!(strokes(b"\x1b[57361u\x1b[99;1:9u\x1b[x;1u\x1b[?62;c\x1b[99999999999u\x1b[1114112u\x1b[15~"), []);
+        assert_eq!(strokes(b"\x1b[57361u\x1b[99;1:9u\x1b[?62;c\x1b[99999999999u\x1b[1114112u\x1b[15~"), []);
         let long: Vec<u8> = std::iter::once(0x1b).chain(std::iter::once(b'[')).chain([b'1'; 100]).collect();
         assert!(strokes(&long).iter().all(|(key, ..)| *key == TeleopKey::Char('1')));
     }
