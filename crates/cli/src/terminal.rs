@@ -82,7 +82,7 @@ impl Keys {
         tcsetattr(&input, OptionalActions::Now, &raw).context("asking the terminal for single keys")?;
         // Standard input is the terminal, which can be written to, too. One that can't is as one that doesn't answer.
         if teleop.is_some() {
-            drop(rustix::io::write(&input, ASK));
+            let _ = rustix::io::write(&input, ASK);
         }
         let done = Arc::new(AtomicBool::new(false));
         let seen = done.clone();
@@ -100,7 +100,7 @@ impl Keys {
             Heard::Stroke(stroke) => {
                 if let Some(signal) = stroke.signal() {
                     // The terminal, told to tell all, leaves this to whoever it tells.
-                    drop(kill_process(getpid(), signal));
+                    let _ = kill_process(getpid(), signal);
                 } else if !teleop.as_ref().is_some_and(|teleop| teleop.take(stroke))
                     && let Some(key) = stroke.press()
                 {
@@ -149,7 +149,7 @@ impl Drop for Keys {
 /// Leaves the terminal as it was found; for every way out of the process.
 pub fn restore() {
     if TELLS_ALL.swap(false, Ordering::AcqRel) {
-        drop(rustix::io::write(std::io::stdin(), TELL_AS_BEFORE));
+        let _ = rustix::io::write(std::io::stdin(), TELL_AS_BEFORE);
     }
     if let Some(before) = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take() {
         // A terminal that is gone needs nothing.
