@@ -1,6 +1,6 @@
 //! Opens the recorder that a verb's options ask for.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sinew_recorder::{DatasetInfo, DatasetRecorder, RecorderOptions};
 
@@ -16,6 +16,27 @@ pub fn may_begin(root: &Path, args: &RecordingArgs) -> anyhow::Result<()> {
         anyhow::bail!("recording to {}: it holds something, expected a folder that is empty or not there, or --resume", root.display());
     }
     Ok(())
+}
+
+/// A recording that may fail before there is an episode: when this goes out of scope, nothing is left of it then, so that it
+/// can be tried again. To be made before the recorder, as it has to be gone.
+pub struct Begun(Option<(PathBuf, bool)>);
+
+impl Begun {
+    pub fn at(root: &Path, args: &RecordingArgs) -> Self {
+        let holds_something = std::fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some());
+        Self((!args.resume && !holds_something).then(|| (root.to_owned(), root.exists())))
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        let Some((root, was_there)) = &self.0 else { return };
+        // What can't be removed is a dataset without an episode, which is told by whoever looks.
+        if sinew_recorder::remove_begun(root).is_ok_and(|removed| removed) && !was_there {
+            let _ = std::fs::remove_dir(root);
+        }
+    }
 }
 
 /// A recorder into `root` of what `rig` does, begun or gone on with; with `interventions` its rows say whether a human acted.
