@@ -9,10 +9,11 @@ use std::time::Duration;
 use anyhow::Context;
 use sinew_core::Actor;
 use sinew_drivers::Pedal;
+use sinew_drivers::teleop::TeleopEvent;
 use sinew_runtime::{Operator, StopFlag, StopLevel};
 
 use crate::args::StrategyMode;
-use crate::terminal::{Key, Keys};
+use crate::terminal::{Key, Keys, TerminalKeys};
 use crate::text::note;
 
 /// How often a wait looks around.
@@ -123,14 +124,22 @@ impl Desk {
         Self { operator, stop, strategy, state: Arc::default() }
     }
 
-    /// Listens to the keys of the terminal, where there is one, until what is returned is dropped.
-    pub fn hear_keys(&self) -> anyhow::Result<Option<Keys>> {
+    /// Listens to the keys of the terminal, where there is one, until what is returned is dropped. Those that move a robot go
+    /// to `teleop`, and mean nothing else.
+    pub fn hear_keys(&self, teleop: Option<TerminalKeys>) -> anyhow::Result<Option<Keys>> {
         let desk = self.clone();
-        Keys::start(move |key| {
+        let pressed = move |key| {
             if let Some(wish) = wish_of_key(desk.strategy, key) {
                 desk.fulfil(wish);
             }
-        })
+        };
+        let moves_robot = teleop.is_some();
+        let keys = Keys::start_with(pressed, teleop)?;
+        anyhow::ensure!(
+            keys.is_some() || !moves_robot,
+            "moving the robot by keys: expected a terminal on standard input that is this process's, found none"
+        );
+        Ok(keys)
     }
 
     /// What the keys do, in a line.
@@ -179,6 +188,22 @@ impl Desk {
         };
         std::thread::Builder::new().name("pedal".into()).spawn(listen).context("starting the thread that reads the pedal")?;
         Ok(())
+    }
+
+    /// What somebody wants with the buttons of the device that he moves the robot with.
+    pub fn hear_teleoperator(&self, event: TeleopEvent) {
+        match event {
+            TeleopEvent::Success => self.fulfil(Wish::Next),
+            TeleopEvent::Failure | TeleopEvent::Rerecord => self.fulfil(Wish::Again),
+            TeleopEvent::Quit => self.fulfil(Wish::Quit),
+            // Only beside a policy is there somebody to take over from.
+            TeleopEvent::Intervene(does) if self.strategy == Some(StrategyMode::Dagger) => {
+                let actor = if does { Actor::Human } else { Actor::Policy };
+                self.operator.set_actor(actor);
+                tell(actor);
+            }
+            TeleopEvent::Intervene(_) => {}
+        }
     }
 
     fn fulfil(&self, wish: Wish) {

@@ -1,25 +1,34 @@
 //! A robot that somebody leads, and the one who does.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use sinew_core::{Clock, RobotDescription, Role};
 use sinew_drivers::camera::CameraAddress;
-use sinew_drivers::{ArmHealth, ByFeature};
+use sinew_drivers::teleop::{KeySource, StartOptions, TeleopKind, Tell, start};
+use sinew_drivers::{ArmHealth, ByFeature, LeaderFeedback, SerialLeader};
 use sinew_runtime::TeleopThread;
 
 use crate::args::{HardwareArgs, LeaderArgs, Teleop};
 use crate::buses::{BusReport, Outages};
+use crate::desk::Desk;
 use crate::hardware::{self, Hardware};
+use crate::terminal::TerminalKeys;
 
 /// For how long at least one who leads may be silent before the run ends.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How fast a joint of a leader arm is carried.
+const CARRIED_RAD_PER_S: f64 = 1.0;
 
 /// Who acts instead of a policy, or when he takes over from it, on his thread.
 pub struct Human {
     pub thread: TeleopThread,
     arm: Option<Arm>,
+    /// Those of the terminal, where he moves the robot by them.
+    pub keys: Option<TerminalKeys>,
+    /// Who is told what he wants of the session with the device in his hands.
+    desk: Arc<OnceLock<Desk>>,
 }
 
 /// The leader arm that he moves.
@@ -31,28 +40,74 @@ struct Arm {
 }
 
 impl Human {
-    /// One who needs no arm.
+    /// One who needs no arm and has no buttons.
     pub fn without_arm(thread: TeleopThread) -> Self {
-        Self { thread, arm: None }
+        Self { thread, arm: None, keys: None, desk: Arc::default() }
     }
 
-    /// Connects the leader arm of `robot`; its bus is served like the robot's, just behind `priority`.
-    fn connect(
+    /// One with a gamepad, a keyboard or the like in his hands.
+    pub fn with_device(kind: &TeleopKind, robot: &RobotDescription, patience: Duration, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let desk: Arc<OnceLock<Desk>> = Arc::default();
+        let used = kind.clone();
+        let keys = kind.needs_keys().then(|| TerminalKeys::new(clock, move |key| used.uses(key)));
+        let theirs = desk.clone();
+        let tell: Tell = Arc::new(move |event| {
+            if let Some(desk) = theirs.get() {
+                desk.hear_teleoperator(event);
+            }
+        });
+        let source = keys.clone().map(|keys| Box::new(keys) as Box<dyn KeySource>);
+        let (teleoperator, way) = start(kind.clone(), robot, StartOptions { tell, keys: source, ..StartOptions::default() })?;
+        let thread = TeleopThread::spawn(teleoperator, way, robot).context("starting the teleoperator's thread")?;
+        Ok(Self { thread: thread.patient(patience.max(PATIENCE)), arm: None, keys, desk })
+    }
+
+    /// Connects the leader arm `name` of `robot`; its bus is served like the robot's, just behind `priority`.
+    fn with_arm(
+        name: &str,
         given: &LeaderArgs,
         robot: &RobotDescription,
         hardware: &HardwareArgs,
-        priority: Option<u8>,
+        (priority, has_policy): (Option<u8>, bool),
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
-        let name = arm_of(given, robot)?;
         let description = hardware::describe(name, Role::Teleoperator)?;
-        let retarget = ByFeature::new(&description, robot)?;
-        let (leader, id) = hardware::connect_leader(description, &given.teleop_port, given.teleop_id.as_deref(), hardware, clock)?;
+        let retarget = way_of(given, &description, robot)?;
+        let (mut leader, id) = hardware::connect_leader(description, &given.teleop_port, given.teleop_id.as_deref(), hardware, clock)?;
+        if has_policy && !given.loose {
+            leader = carried(leader, &retarget)?;
+        }
         let (title, health) = (leader.description().title.clone(), leader.health());
         let priority = priority.map(|priority| priority.saturating_sub(1).max(1));
-        let human = TeleopThread::spawn_first(Box::new(leader), retarget, robot, priority).context("starting the leader arm's thread")?;
+        let thread = TeleopThread::spawn_first(Box::new(leader), retarget, robot, priority).context("starting the leader arm's thread")?;
         let arm = Arm { name: name.to_owned(), title, id, health };
-        Ok(Self { thread: human.patient(hardware.patience().max(PATIENCE)), arm: Some(arm) })
+        Ok(Self { thread: thread.patient(hardware.patience().max(PATIENCE)), arm: Some(arm), keys: None, desk: Arc::default() })
+    }
+
+    fn of(
+        given: &LeaderArgs,
+        robot: &RobotDescription,
+        hardware: &HardwareArgs,
+        beside: (Option<u8>, bool),
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
+        match &given.teleop {
+            Some(Teleop::Leader(name)) => Self::with_arm(name, given, robot, hardware, beside, clock),
+            Some(Teleop::Device(kind)) => Self::with_device(kind, robot, hardware.patience(), clock),
+            Some(Teleop::Scripted) => {
+                bail!(
+                    "--teleop scripted: it knows the simulator's world, and {} is not in it; expected a leader arm or a device",
+                    robot.name
+                )
+            }
+            None => bail!("leading {}: expected --teleop TELEOPERATOR (`sinew robots` lists leader arms)", robot.name),
+        }
+    }
+
+    /// The buttons of his device mean what the keys of `desk` do.
+    pub fn sits_at(&self, desk: &Desk) {
+        // He sits at one.
+        let _ = self.desk.set(desk.clone());
     }
 
     /// The leader arm, for people.
@@ -71,40 +126,45 @@ impl Human {
     }
 }
 
-/// The name of the leader arm that was given.
-fn arm_of<'a>(given: &'a LeaderArgs, robot: &RobotDescription) -> anyhow::Result<&'a str> {
-    match &given.teleop {
-        Some(Teleop::Leader(name)) => Ok(name),
-        Some(Teleop::Scripted) => {
-            anyhow::bail!("--teleop scripted: it knows the simulator's world, and {} is not in it; expected a leader arm", robot.name)
-        }
-        None => anyhow::bail!("leading {}: expected --teleop TELEOPERATOR (`sinew robots` lists leader arms)", robot.name),
-    }
+fn way_of(given: &LeaderArgs, leader: &RobotDescription, robot: &RobotDescription) -> anyhow::Result<ByFeature> {
+    Ok(if given.mirror { ByFeature::mirrored(leader, robot)? } else { ByFeature::new(leader, robot)? })
 }
 
-/// Whether `given` names a leader arm that fits `robot`: said before anything is opened.
+/// The leader arm is carried to where the robot is while somebody else acts.
+fn carried(leader: SerialLeader, way: &ByFeature) -> anyhow::Result<SerialLeader> {
+    let name = leader.description().name.clone();
+    let feedback = LeaderFeedback::Follow { back: way.back(), rad_per_s: CARRIED_RAD_PER_S };
+    leader.with_feedback(feedback).with_context(|| format!("carrying {name} along; --loose leaves it alone"))
+}
+
+/// Whether `given` names somebody who can lead `robot`, as far as that is known before anything is opened.
 pub fn check(given: &LeaderArgs, robot: &RobotDescription) -> anyhow::Result<()> {
-    let description = hardware::describe(arm_of(given, robot)?, Role::Teleoperator)?;
-    ByFeature::new(&description, robot)?;
+    let Some(Teleop::Leader(name)) = &given.teleop else {
+        anyhow::ensure!(given.teleop_port.is_empty(), "--teleop-port: expected a leader arm in --teleop, which alone has a port");
+        return Ok(());
+    };
+    let description = hardware::describe(name, Role::Teleoperator)?;
+    way_of(given, &description, robot)?;
     hardware::serial_ports(&description, &given.teleop_port, "--teleop-port")?;
     Ok(())
 }
 
-/// Connects `robot` and the one who leads it, both at once: they are on buses of their own. Nothing moves.
+/// Connects `robot` and the one who leads it, alone or `beside` a policy, both at once: they are on buses of their own. The
+/// control thread is to have this priority. Nothing moves.
 pub fn connect(
     robot: RobotDescription,
     args: &HardwareArgs,
     cameras: &[CameraAddress],
     leader: &LeaderArgs,
-    priority: Option<u8>,
+    beside: (Option<u8>, bool),
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<(Hardware, Human)> {
     let led = robot.clone();
     let (leads, follows) = std::thread::scope(|scope| {
-        let leads = scope.spawn(move || Human::connect(leader, &led, args, priority, clock.clone()));
+        let leads = scope.spawn(move || Human::of(leader, &led, args, beside, clock.clone()));
         let follows = hardware::connect(robot, args, cameras, clock.clone());
         (leads.join(), follows)
     });
     let follows = follows?;
-    Ok((follows, leads.map_err(|_panic| anyhow::anyhow!("connecting the leader arm: its thread panicked"))??))
+    Ok((follows, leads.map_err(|_panic| anyhow::anyhow!("connecting the teleoperator: its thread panicked"))??))
 }

@@ -16,6 +16,7 @@ mod hardware;
 mod jpeg;
 mod led;
 mod live;
+mod live_table;
 mod recording;
 mod replay;
 mod rig;

@@ -1,5 +1,6 @@
 //! Single keys from the terminal, also over SSH: no display is needed.
 
+use std::collections::VecDeque;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,10 +8,28 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
+use rustix::process::{Signal, getpid, kill_process};
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcsetattr};
+use sinew_core::{Brief, Clock, TeleoperatorError, Timestamp};
+use sinew_drivers::teleop::{KeyChange, KeyEvent, KeySource, TeleopKey};
+
+use keys::{Heard, Parser, Stroke};
+
+#[path = "terminal/keys.rs"]
+mod keys;
 
 /// How long the rest of an escape sequence may take, in tenths of a second.
 const ESCAPE_DECISECONDS: u8 = 1;
+
+/// Whether the terminal speaks the kitty keyboard protocol, and, so that any terminal answers, what kind it is.
+const ASK: &[u8] = b"\x1b[?u\x1b[c";
+/// From now on each key is told by itself, also shift and control, and when it is repeated and released: flags 1, 2 and 8.
+const TELL_ALL: &[u8] = b"\x1b[>11u";
+/// As before.
+const TELL_AS_BEFORE: &[u8] = b"\x1b[<u";
+
+/// Whether the terminal was told to tell all.
+static TELLS_ALL: AtomicBool = AtomicBool::new(false);
 
 /// How the terminal was before keys were read from it.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
@@ -36,7 +55,16 @@ impl Keys {
     ///
     /// # Errors
     /// When the terminal refuses.
-    pub fn start(mut pressed: impl FnMut(Key) + Send + 'static) -> anyhow::Result<Option<Self>> {
+    pub fn start(pressed: impl FnMut(Key) + Send + 'static) -> anyhow::Result<Option<Self>> {
+        Self::start_with(pressed, None)
+    }
+
+    /// As [`start`](Self::start), for a teleoperator that is moved by keys, too: what happens to any key goes to `teleop`, and
+    /// those that mean nothing to it go to `pressed`. A terminal that can say when keys are released is asked to.
+    ///
+    /// # Errors
+    /// When the terminal refuses.
+    pub fn start_with(mut pressed: impl FnMut(Key) + Send + 'static, teleop: Option<TerminalKeys>) -> anyhow::Result<Option<Self>> {
         let input = std::io::stdin();
         let (Ok(before), Ok(owner)) = (tcgetattr(&input), tcgetpgrp(&input)) else { return Ok(None) };
         if process_group() != Some(owner.as_raw_nonzero().get()) {
@@ -48,18 +76,43 @@ impl Keys {
         raw.special_codes[SpecialCodeIndex::VTIME] = ESCAPE_DECISECONDS;
         *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
         tcsetattr(&input, OptionalActions::Now, &raw).context("asking the terminal for single keys")?;
+        // Standard input is the terminal, which can be written to, too. One that can't is as one that doesn't answer.
+        if teleop.is_some() {
+            drop(rustix::io::write(&input, ASK));
+        }
         let done = Arc::new(AtomicBool::new(false));
         let seen = done.clone();
+        let mut heard = move |heard: Heard| match heard {
+            Heard::TellsAll => {
+                if let Some(teleop) = &teleop
+                    && !TELLS_ALL.swap(true, Ordering::AcqRel)
+                {
+                    // Should it end between the two, the way out tells it so once too often, which does nothing.
+                    let told = rustix::io::write(std::io::stdin(), TELL_ALL);
+                    teleop.tells.store(told.is_ok(), Ordering::Release);
+                }
+            }
+            Heard::Stroke(stroke) => {
+                if let Some(signal) = stroke.signal() {
+                    // The terminal, told to tell all, leaves this to whoever it tells.
+                    drop(kill_process(getpid(), signal));
+                } else if !teleop.as_ref().is_some_and(|teleop| teleop.take(stroke))
+                    && let Some(key) = stroke.press()
+                {
+                    pressed(key);
+                }
+            }
+        };
         let read = move || {
             let (mut bytes, mut parser) = ([0; 64], Parser::default());
             while !seen.load(Ordering::Acquire) {
                 match std::io::stdin().lock().read(&mut bytes) {
                     // Time has passed, or the terminal has gone.
                     Ok(0) => {
-                        parser.pause(&mut pressed);
+                        parser.pause(&mut heard);
                         std::thread::sleep(Duration::from_millis(10));
                     }
-                    Ok(count) => bytes[..count].iter().for_each(|byte| parser.take(*byte, &mut pressed)),
+                    Ok(count) => bytes[..count].iter().for_each(|byte| parser.take(*byte, &mut heard)),
                     Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                     Err(_) => return,
                 }
@@ -90,52 +143,60 @@ impl Drop for Keys {
 
 /// Leaves the terminal as it was found; for every way out of the process.
 pub fn restore() {
+    if TELLS_ALL.swap(false, Ordering::AcqRel) {
+        drop(rustix::io::write(std::io::stdin(), TELL_AS_BEFORE));
+    }
     if let Some(before) = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take() {
         // A terminal that is gone needs nothing.
         let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &before);
     }
 }
 
-/// Keys from the bytes of a terminal.
-#[derive(Default)]
-struct Parser {
-    /// The escape sequence that has begun.
-    sequence: Vec<u8>,
+/// The keys of the terminal, for a teleoperator. Clones share them.
+#[derive(Clone)]
+pub struct TerminalKeys {
+    clock: Arc<dyn Clock>,
+    uses: Arc<dyn Fn(TeleopKey) -> bool + Send + Sync>,
+    events: Arc<Mutex<VecDeque<KeyEvent>>>,
+    tells: Arc<AtomicBool>,
 }
 
-impl Parser {
-    fn take(&mut self, byte: u8, pressed: &mut impl FnMut(Key)) {
-        match (self.sequence.as_slice(), byte) {
-            ([], 0x1b) => self.sequence.push(byte),
-            ([], b'\t') => pressed(Key::Tab),
-            ([], b'\r' | b'\n') => pressed(Key::Enter),
-            ([], b' '..=b'~') => pressed(Key::Char(byte.into())),
-            ([], _) => {}
-            ([0x1b], b'[' | b'O') => self.sequence.push(byte),
-            ([0x1b], _) => {
-                self.sequence.clear();
-                pressed(Key::Escape);
-                self.take(byte, pressed);
-            }
-            // The last byte of a sequence is a letter or `~`.
-            (_, b'@'..=b'~') => {
-                if self.sequence.len() == 2 && byte == b'C' {
-                    pressed(Key::Right);
-                } else if self.sequence.len() == 2 && byte == b'D' {
-                    pressed(Key::Left);
-                }
-                self.sequence.clear();
-            }
-            _ if self.sequence.len() < 16 => self.sequence.push(byte),
-            _ => self.sequence.clear(),
-        }
+/// More than anyone presses between two turns; of what nobody asks for the oldest is forgotten.
+const MOST_EVENTS: usize = 256;
+
+impl TerminalKeys {
+    /// `clock` is the session's; keys that the teleoperator `uses` mean nothing else.
+    pub fn new(clock: Arc<dyn Clock>, uses: impl Fn(TeleopKey) -> bool + Send + Sync + 'static) -> Self {
+        Self { clock, uses: Arc::new(uses), events: Arc::default(), tells: Arc::default() }
     }
 
-    /// Nothing has followed for a while.
-    fn pause(&mut self, pressed: &mut impl FnMut(Key)) {
-        if std::mem::take(&mut self.sequence) == [0x1b] {
-            pressed(Key::Escape);
+    /// Whether the teleoperator uses it.
+    fn take(&self, stroke: Stroke) -> bool {
+        let key = stroke.teleop_key();
+        if !(self.uses)(key) {
+            return false;
         }
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        if events.len() == MOST_EVENTS {
+            events.pop_front();
+        }
+        events.push_back(KeyEvent { key, change: stroke.change, time: self.clock.now() });
+        true
+    }
+}
+
+impl KeySource for TerminalKeys {
+    fn read(&mut self, _: Timestamp, heard: &mut dyn FnMut(KeyEvent)) -> Result<bool, TeleoperatorError> {
+        // Of a thread that ended by a panic nobody hears any more.
+        let Ok(mut events) = self.events.lock() else {
+            return Err(TeleoperatorError::Lost { doing: "reading keys", what: Brief::of("the terminal is heard no more") });
+        };
+        events.drain(..).for_each(heard);
+        Ok(false)
+    }
+
+    fn tells_releases(&self) -> bool {
+        self.tells.load(Ordering::Acquire)
     }
 }
 
@@ -173,18 +234,101 @@ mod tests {
         assert!(code != Some(0) && text.contains("a bug of the session") && terminal.is_usual(), "{code:?}: {text}");
     }
 
+    const ROLE_KEYS: &str = "SINEW_TEST_KEYS";
+
+    /// Does nothing when it is run as a test.
+    #[test]
+    fn role_of_a_session_that_is_moved_by_keys() {
+        if std::env::var_os(ROLE_KEYS).is_some() {
+            let clock = Arc::new(sinew_core::MockClock::new());
+            let mut keys = TerminalKeys::new(clock, |key| key != TeleopKey::Tab && key != TeleopKey::Enter);
+            let (done, ends) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+            let end = ends.clone();
+            let desk = move |key| {
+                println!("<desk {key:?}>");
+                end.store(key == Key::Enter, Ordering::Release);
+            };
+            let started = Keys::start_with(desk, Some(keys.clone())).unwrap().unwrap();
+            while !done.swap(ends.load(Ordering::Acquire), Ordering::AcqRel) {
+                let tells = keys.tells_releases();
+                keys.read(Timestamp::ZERO, &mut |event| println!("<{:?} {:?} {tells}>", event.key, event.change)).unwrap();
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            drop(started);
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn session_moved_by_keys() -> pty::Terminal {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "terminal::tests::role_of_a_session_that_is_moved_by_keys", "--nocapture"]).env(ROLE_KEYS, "1");
+        let terminal = pty::Terminal::run(&command, None);
+        terminal.heard.wait_for("\x1b[?u\x1b[c", 1);
+        terminal
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_terminal_that_can_tells_when_keys_are_released() {
+        let mut terminal = session_moved_by_keys();
+        terminal.press("\x1b[?0u\x1b[?62;c");
+        terminal.heard.wait_for("\x1b[>11u", 1);
+        // W down, repeated and up, the right shift, an arrow; tab is the desk's.
+        terminal.press("\x1b[119u\x1b[119;1:2u\x1b[119;1:3u\x1b[57447;2:1u\x1b[1;1:3B\x1b[9u\x1b[9;1:3u");
+        terminal.heard.wait_for("<Down Released true>", 1);
+        terminal.heard.wait_for("<desk Tab>", 1);
+        for (words, count) in [("<Char('w') Pressed true>", 1), ("<Char('w') Repeated true>", 1), ("<Char('w') Released true>", 1)] {
+            terminal.heard.wait_for(words, count);
+        }
+        terminal.heard.wait_for("<RightShift Pressed true>", 1);
+        assert_eq!(terminal.heard.count("\x1b[<u"), 0);
+        terminal.press("\x1b[13u");
+        let (code, text) = terminal.end();
+        assert!(code == Some(0) && text.contains("\x1b[<u") && terminal.is_usual(), "{code:?}: {text}");
+        assert_eq!(text.matches("<desk").count(), 2, "{text}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn control_c_stays_what_it_is_where_keys_are_told_one_by_one() {
+        let mut terminal = session_moved_by_keys();
+        terminal.press("\x1b[?0u");
+        terminal.heard.wait_for("\x1b[>11u", 1);
+        terminal.press("\x1b[99;5u");
+        let (code, text) = terminal.end();
+        assert_eq!(code, None, "a signal ends it: {text}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_terminal_that_can_not_is_left_as_it_is() {
+        let mut terminal = session_moved_by_keys();
+        terminal.press("\x1b[?62;c");
+        terminal.press("w\x1b[5~\x1b[A[");
+        for words in ["<Char('w') Pressed false>", "<PageUp Pressed false>", "<Up Pressed false>", "<Char('[') Pressed false>"] {
+            terminal.heard.wait_for(words, 1);
+        }
+        terminal.press("\r");
+        let (code, text) = terminal.end();
+        assert!(code == Some(0) && !text.contains("\x1b[>11u") && !text.contains("\x1b[<u") && terminal.is_usual(), "{code:?}: {text}");
+    }
+
     #[test]
     fn keys_are_told_apart_however_their_bytes_arrive() {
         let (mut keys, mut parser) = (Vec::new(), Parser::default());
+        let mut take = |heard: Heard| match heard {
+            Heard::Stroke(stroke) => keys.extend(stroke.press()),
+            Heard::TellsAll => {}
+        };
         // A right arrow, F5 and a left arrow in the other mode; then a lone escape and letters.
         for byte in b"s \x1b[C\x1b[15~\x1bOD\t\r" {
-            parser.take(*byte, &mut |key| keys.push(key));
+            parser.take(*byte, &mut take);
         }
-        parser.take(0x1b, &mut |key| keys.push(key));
-        parser.pause(&mut |key| keys.push(key));
-        parser.pause(&mut |key| keys.push(key));
+        parser.take(0x1b, &mut take);
+        parser.pause(&mut take);
+        parser.pause(&mut take);
         for byte in b"\x1bh\xc3\xa4" {
-            parser.take(*byte, &mut |key| keys.push(key));
+            parser.take(*byte, &mut take);
         }
         let expected =
             [Key::Char('s'), Key::Char(' '), Key::Right, Key::Left, Key::Tab, Key::Enter, Key::Escape, Key::Escape, Key::Char('h')];

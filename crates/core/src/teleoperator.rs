@@ -96,6 +96,20 @@ pub trait Retarget: Send {
     fn retarget(&mut self, action: &[f64], observation: &Observation, wanted: &mut Wanted) -> Result<(), TeleoperatorError>;
 }
 
+impl<R: Retarget + ?Sized> Retarget for Box<R> {
+    fn action_width(&self) -> usize {
+        (**self).action_width()
+    }
+
+    fn reset(&mut self) {
+        (**self).reset();
+    }
+
+    fn retarget(&mut self, action: &[f64], observation: &Observation, wanted: &mut Wanted) -> Result<(), TeleoperatorError> {
+        (**self).retarget(action, observation, wanted)
+    }
+}
+
 /// For teleoperators that speak of the robot's own channels.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity {

@@ -22,8 +22,8 @@ pub mod teleop;
 pub mod wire;
 
 pub use arm::{
-    ArmHealth, ArmOptions, BusHealth, Change, ConnectError, ConnectReport, FaultCounts, MotorHealth, Place, SerialArm, SerialLeader,
-    SerialMonitor, Setting, TORQUE_LOST, WhenLost, lerobot_settings,
+    ArmHealth, ArmOptions, BusHealth, Change, ConnectError, ConnectReport, FaultCounts, LeaderFeedback, MotorHealth, Place, SerialArm,
+    SerialLeader, SerialMonitor, Setting, TORQUE_LOST, WhenLost, lerobot_settings,
 };
 pub use bus::{Answer, Block, Bus, BusError, Bytes, Frame, MOST_BYTES, MotorError, MotorFault, MotorId, Operation, Reply};
 pub use calibration::{
@@ -37,6 +37,6 @@ pub use lekiwi::{
 };
 pub use pedal::{Pedal, PedalError};
 pub use reachy_mini::{ReachyMini, ReachyMiniCounts, ReachyMiniError};
-pub use retarget::{ByFeature, RetargetError};
+pub use retarget::{Back, ByFeature, RetargetError};
 pub use serial::{PortAddress, SerialBus, SerialCounts, SerialOptions, who_may_open};
 pub use tables::{ControlTable, Encoding, Field, Register, STS3215, TableError};

@@ -1,6 +1,9 @@
 //! From a leader's positions to a follower's goals.
 
-use sinew_core::{Channel, Observation, Retarget, RobotDescription, TeleoperatorError, Wanted};
+use nalgebra::{Isometry3, Vector3};
+use sinew_core::{
+    Channel, ChannelSource, DatasetUnit, Observation, Part, PartKind, Pose, Retarget, RobotDescription, TeleoperatorError, Wanted,
+};
 use thiserror::Error;
 
 /// A leader and a follower that do not fit each other.
@@ -14,6 +17,8 @@ pub enum RetargetError {
         "joining {leader} and {follower}: expected the same unit of {feature} in both, found {leads} of the leader and {follows} of the follower"
     )]
     Unit { leader: String, follower: String, feature: String, leads: &'static str, follows: &'static str },
+    #[error("mirroring {follower}: expected a mirror image of {feature}, found {found}")]
+    Mirror { follower: String, feature: String, found: String },
 }
 
 /// One channel of the follower.
@@ -34,7 +39,84 @@ pub struct ByFeature {
     ways: Vec<Way>,
 }
 
+/// The way back of a [`ByFeature`]: where a leader would be for what the follower is sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Back {
+    ways: Vec<Way>,
+}
+
+impl Back {
+    /// How many channels the leader has.
+    pub fn width(&self) -> usize {
+        self.ways.len()
+    }
+
+    /// Puts where the leader would be into `leader`, a value a channel of its state, for `sent`, a value a channel of the
+    /// follower's action; both in SI.
+    pub fn leader(&self, sent: &[f64], leader: &mut [f64]) {
+        for (goal, Way { from, scale, offset }) in sent.iter().zip(&self.ways) {
+            if let Some(place) = leader.get_mut(*from) {
+                *place = (goal - offset) / scale;
+            }
+        }
+    }
+}
+
 impl ByFeature {
+    pub fn back(&self) -> Back {
+        Back { ways: self.ways.clone() }
+    }
+
+    /// As [`new`](Self::new), with the robot's left and right exchanged: each arm follows as if it saw the leader in a mirror
+    /// between them. Of a robot with two arms the left one follows the leader's right one (names that begin with `left_`
+    /// and `right_`), and the other way round; a single arm follows a single leader mirrored.
+    ///
+    /// Which joints turn the other way the follower's own geometry says: its x–z plane is the mirror, and at their zeros the
+    /// joints' axes must stand in or across it. A part that a tool is named after (its gripper) opens as the leader's.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); and when the follower's description doesn't say where its axes are, or one is no mirror image,
+    /// or is written in a unit that has no negative values.
+    pub fn mirrored(leader: &RobotDescription, follower: &RobotDescription) -> Result<Self, RetargetError> {
+        let mut plain = Self::new(leader, follower)?;
+        if follower.parts.iter().all(|part| part.parent_from_part == Pose::default()) {
+            let found = "nothing of where its parts are".into();
+            return Err(RetargetError::Mirror { follower: follower.name.clone(), feature: "its parts".into(), found });
+        }
+        let leads = leader.state_channels();
+        let poses = follower.base_from_parts(&[]);
+        let refuse =
+            |feature: &str, found: String| RetargetError::Mirror { follower: follower.name.clone(), feature: feature.to_owned(), found };
+        let mut ways = Vec::new();
+        for to in follower.action_channels() {
+            let other = match (to.name.strip_prefix("left_"), to.name.strip_prefix("right_")) {
+                (Some(name), _) => format!("right_{name}"),
+                (_, Some(name)) => format!("left_{name}"),
+                _ => to.name.clone(),
+            };
+            let image = follower.action_channels().into_iter().find(|channel| channel.name == other);
+            let lead = leads.iter().enumerate().find(|(_, lead)| lead.name == other);
+            let (Some(image), Some((from, lead))) = (image, lead) else { return Err(refuse(&to.name, format!("no {other}"))) };
+            let (ChannelSource::Part(part), ChannelSource::Part(image)) = (to.source, image.source) else {
+                return Err(refuse(&to.name, "no joint".into()));
+            };
+            let (part, image) = ((&follower.parts[part], &poses[part]), (&follower.parts[image], &poses[image]));
+            let is_gripper = follower.tools.iter().any(|tool| tool.name == part.0.name);
+            let sign = if is_gripper {
+                1.0
+            } else {
+                mirror_sign(part, image).ok_or_else(|| refuse(&to.name, "an axis that is not mirrored".into()))?
+            };
+            if sign < 0.0 && part.0.unit == DatasetUnit::Range0To100 {
+                return Err(refuse(&to.name, "a unit of 0..100".into()));
+            }
+            let ((scale, offset), (to_scale, to_offset)) = (lead.scale_offset, to.scale_offset);
+            ways.push(Way { from, scale: sign * scale / to_scale, offset: (sign * offset - to_offset) / to_scale });
+        }
+        plain.ways = ways;
+        Ok(plain)
+    }
+
     /// From the state of `leader` to the action of `follower`.
     ///
     /// # Errors
@@ -63,9 +145,26 @@ impl ByFeature {
     }
 }
 
+/// How near to in or across the mirror's plane an axis must stand: the cosine of 10 degrees.
+const IN_LINE: f64 = 0.985;
+
+/// Whether a part turns as its mirror image does (1) or against it (−1), by the axes of both at zero in the base frame; `None`
+/// where they are no mirror images. Something that turns is mirrored as its axis, but the other way round.
+fn mirror_sign((part, pose): (&Part, &Isometry3<f64>), (image, image_pose): (&Part, &Isometry3<f64>)) -> Option<f64> {
+    if part.kind != image.kind {
+        return None;
+    }
+    let axis = pose.rotation * Vector3::from(part.axis);
+    let seen = image_pose.rotation * Vector3::from(image.axis);
+    let slides = part.kind == PartKind::Prismatic;
+    let mirrored = if slides { Vector3::new(seen.x, -seen.y, seen.z) } else { Vector3::new(-seen.x, seen.y, -seen.z) };
+    let cosine = axis.dot(&mirrored);
+    (cosine.abs() >= IN_LINE).then(|| cosine.signum())
+}
+
 /// How a channel is written in datasets.
 fn unit(robot: &RobotDescription, channel: &Channel) -> &'static str {
-    use sinew_core::{BaseUnit, ChannelSource, DatasetUnit};
+    use sinew_core::BaseUnit;
     match channel.source {
         ChannelSource::Part(i) => match robot.parts.get(i).map(|part| part.unit) {
             Some(DatasetUnit::Degrees) => "degrees",
@@ -139,5 +238,56 @@ mod tests {
         assert!(error.ends_with("found elbow.pos, wrist.pos of the leader and elbow.pos of the follower"), "{error}");
         let error = says(&[wrist], &[elbow]);
         assert!(error.ends_with("found wrist.pos of the leader and elbow.pos of the follower"), "{error}");
+    }
+
+    /// A robot of robots/ by its name.
+    fn known(name: &str) -> RobotDescription {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../robots");
+        let read = |name: &str| std::fs::read_to_string(folder.join(name).join("robot.toml")).ok();
+        RobotDescription::from_toml_with(name, &read(name).unwrap(), &read).unwrap()
+    }
+
+    #[test]
+    fn a_mirror_exchanges_left_and_right_and_the_tools_are_mirror_images() {
+        for (leader, follower) in [("bi_so_leader", "bi_so"), ("so101_leader", "so101"), ("bi_openarm_mini", "bi_openarm")] {
+            let (leader, follower) = (known(leader), known(follower));
+            let mut way = ByFeature::mirrored(&leader, &follower).unwrap();
+            let mut plain = ByFeature::new(&leader, &follower).unwrap();
+            let width = leader.state_channels().len();
+            let moved: Vec<f64> = (0..width).map(|i| 0.05 * (i % 5) as f64 - 0.1).collect();
+            let seen = Observation::for_robot(&follower);
+            let (mut mirrored, mut straight) = (Wanted::for_robot(&follower), Wanted::for_robot(&follower));
+            way.retarget(&moved, &seen, &mut mirrored).unwrap();
+            plain.retarget(&moved, &seen, &mut straight).unwrap();
+            // A joint at its zero stays, and what the mirror does twice is nothing.
+            let back = way.back();
+            let mut again = vec![f64::NAN; width];
+            back.leader(&mirrored.goals, &mut again);
+            assert!(again.iter().zip(&moved).all(|(a, b)| (a - b).abs() < 1e-9), "{again:?}");
+            let values = |wanted: &Wanted| {
+                let mut values = vec![0.0; follower.parts.len()];
+                for (channel, goal) in follower.action_channels().iter().zip(&wanted.goals) {
+                    if let ChannelSource::Part(part) = channel.source {
+                        values[part] = *goal;
+                    }
+                }
+                values
+            };
+            // Turns of the tools from zero are mirror images: what one does about x and z the other does the other way.
+            let turn = |tool: usize, values: &[f64]| {
+                let zero = follower.base_from_tool(tool, &vec![0.0; values.len()]);
+                (follower.base_from_tool(tool, values).rotation * zero.rotation.inverse()).scaled_axis()
+            };
+            let tools = follower.tools.len();
+            for tool in 0..tools {
+                let theirs = turn(tools - 1 - tool, &values(&straight));
+                let ours = turn(tool, &values(&mirrored));
+                let image = Vector3::new(-theirs.x, theirs.y, -theirs.z);
+                assert!((ours - image).norm() < 0.02, "{}: {ours} for {image}", follower.name);
+            }
+        }
+        let (elbow, grip) = (("elbow", "degrees", "[-1.0, 1.0]"), ("grip", "degrees", "[-1.0, 1.0]"));
+        let refused = ByFeature::mirrored(&robot("leader", &[elbow, grip]), &robot("follower", &[elbow, grip])).unwrap_err();
+        assert_eq!(refused.to_string(), "mirroring follower: expected a mirror image of its parts, found nothing of where its parts are");
     }
 }

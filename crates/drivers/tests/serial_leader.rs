@@ -10,7 +10,7 @@ use common::arm::{ARM, Loop, calibration, koch_leader, leader_of, options, so101
 use common::{Bench, light};
 use sinew_core::{Observation, Retarget, RobotDescription, Teleoperator, TeleoperatorError, Wanted};
 use sinew_drivers::tables::XL330_M077;
-use sinew_drivers::{ByFeature, ConnectError, Register, STS3215, SerialArm, SerialLeader};
+use sinew_drivers::{ByFeature, ConnectError, LeaderFeedback, Register, STS3215, SerialArm, SerialLeader};
 use sinew_emulator::{Event, Rates, Robot as Emulated};
 
 fn try_connect(bench: &Bench, robot: RobotDescription) -> Result<SerialLeader, ConnectError> {
@@ -173,4 +173,80 @@ fn a_trigger_pulls_from_where_it_is_and_lets_go_at_the_end() {
     assert_eq!(bench.emulator.register("elbow_flex", Register::OperatingMode).unwrap(), 4);
     drop(hand);
     assert_eq!(bench.emulator.register("gripper", Register::TorqueEnable).unwrap(), 0);
+}
+
+#[test]
+fn a_leader_is_carried_to_the_robot_while_another_leads_and_lets_go_at_once() {
+    let bench = Bench::new(&light(Emulated::so101_leader()), Default::default());
+    ARM.iter().for_each(|name| bench.emulator.move_by_hand(name, 2050.0).unwrap());
+    let (mut leader, follower) = (leader_of(so101()), so101());
+    leader.lerobot.class = "so_leader".into();
+    let way = ByFeature::new(&leader, &follower).unwrap();
+    let mut hand = Hand::new(&bench, leader.clone());
+    const RAD_PER_S: f64 = 0.5;
+    hand.leader = hand.leader.with_feedback(LeaderFeedback::Follow { back: way.back(), rad_per_s: RAD_PER_S }).unwrap();
+    for _ in 0..5 {
+        hand.turn().unwrap();
+    }
+    let start = hand.action;
+    bench.emulator.take_log();
+    // Nothing moves because there is a way back: only when somebody else leads.
+    assert!(ARM.iter().all(|name| bench.emulator.register(name, Register::TorqueEnable).unwrap() == 0));
+    let mut sent: Vec<f64> = start.to_vec();
+    sent[0] += 0.4;
+    sent[3] -= 0.3;
+    for _ in 0..120 {
+        let tick = hand.turns.tick(&bench);
+        hand.leader.follow(&tick, &hand.nothing, &sent);
+    }
+    let log = bench.emulator.take_log();
+    let torque = log.writes(&STS3215, Register::TorqueEnable);
+    assert_eq!(torque.len(), 6, "{torque:?}");
+    let goals = log.writes(&STS3215, Register::GoalPosition);
+    for (time, motor, value) in &torque {
+        assert_eq!(*value, 1);
+        let before: Vec<_> = goals.iter().filter(|(at, of, _)| of == motor && at < time).collect();
+        assert!(!before.is_empty() && before.iter().all(|(.., goal)| (goal - 2050).abs() < 8), "{motor}: {before:?}");
+    }
+    // No faster than it was told, in ticks a second.
+    for motor in [1, 4] {
+        let mine: Vec<_> = goals.iter().filter(|(_, of, _)| *of == motor).collect();
+        let most = RAD_PER_S * 4096.0 / std::f64::consts::TAU * 0.1 + 4.0;
+        assert!(mine.windows(2).all(|two| f64::from((two[1].2 - two[0].2).abs()) <= most), "{mine:?}");
+        assert!(mine.len() > 30, "{}", mine.len());
+    }
+    assert!(ARM.iter().all(|name| bench.emulator.register(name, Register::TorqueLimit).unwrap() == 500));
+    let there: Vec<f64> = (0..20).find_map(|_| hand.turn().ok().map(|()| hand.action.to_vec())).unwrap();
+    println!("{there:?} for {sent:?}");
+    assert!(there.iter().zip(&sent).take(5).all(|(a, b)| (a - b).abs() < 0.05), "{there:?} for {sent:?}");
+    // A hand takes over.
+    hand.leader.reset(&hand.nothing).unwrap();
+    assert!(ARM.iter().all(|name| bench.emulator.register(name, Register::TorqueEnable).unwrap() == 0));
+    assert!(ARM.iter().all(|name| bench.emulator.register(name, Register::TorqueLimit).unwrap() == 1000));
+    bench.emulator.take_log();
+    for _ in 0..20 {
+        drop(hand.turn());
+    }
+    let log = bench.emulator.take_log();
+    assert!(log.writes(&STS3215, Register::GoalPosition).is_empty() && log.writes(&STS3215, Register::TorqueEnable).is_empty());
+    // Led by another again, it is carried again; dropped, it is let go of.
+    for _ in 0..30 {
+        let tick = hand.turns.tick(&bench);
+        hand.leader.follow(&tick, &hand.nothing, &sent);
+    }
+    assert!(ARM.iter().any(|name| bench.emulator.register(name, Register::TorqueEnable).unwrap() == 1));
+    drop(hand);
+    assert!(ARM.iter().all(|name| bench.emulator.register(name, Register::TorqueEnable).unwrap() == 0));
+}
+
+#[test]
+fn a_leader_with_a_trigger_is_not_carried() {
+    let bench = Bench::new(&light(Emulated::koch_leader()), Default::default());
+    let leader = try_connect(&bench, koch_leader()).unwrap();
+    let way = ByFeature::new(&leader_of(so101()), &so101()).unwrap();
+    let error = leader.with_feedback(LeaderFeedback::Follow { back: way.back(), rad_per_s: 0.5 }).err().unwrap().to_string();
+    assert!(
+        error.contains("expected a leader whose motors can carry it (so_leader, bi_so_leader, openarm_mini, bi_openarm_mini)"),
+        "{error}"
+    );
 }

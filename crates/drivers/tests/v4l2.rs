@@ -484,6 +484,10 @@ fn controls_are_locked_and_read_back() {
         cameras.set(0, "stuck_controls", 1);
         let error = refuse(Controls { white_balance: Some(Setting::Value(3000)), ..Controls::default() });
         assert!(is_unusable(&error, &["setting the controls of usb:A", "White Balance, Automatic = 0 and has 1"]), "{error}");
+        cameras.set(0, "stuck_controls", 0);
+        cameras.set(0, "forgets_controls", 1);
+        let error = refuse(Controls { gain: Some(Setting::Value(11)), ..Controls::default() });
+        assert!(is_unusable(&error, &["it was given Gain = 11 and has 64 now that it streams"]), "{error}");
         cameras.plug_in(1, &Camera { controls: vec![], ..Camera::at("B", "1-1.2") });
         let error = refused("usb:B", with(Controls { focus: Some(Setting::Auto), ..Controls::default() }));
         assert!(is_unusable(&error, &["it has no control for focus; it has none"]), "{error}");

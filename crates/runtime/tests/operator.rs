@@ -4,8 +4,8 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{Arm, Fake, Leader, PERIOD, Scene, Tape, run_in};
@@ -19,6 +19,7 @@ struct Shift {
     ticks: u64,
     fake: Fake,
     leader: Option<fn(u64) -> [f64; 2]>,
+    followed: Arc<Mutex<Vec<u64>>>,
 }
 
 impl Shift {
@@ -32,7 +33,7 @@ impl Shift {
             ..SessionConfig::default()
         };
         // The human's hand is far from where the policy goes.
-        Self { config, ticks, fake: Fake::new(20, 10), leader: Some(|_| [0.6, -0.6]) }
+        Self { config, ticks, fake: Fake::new(20, 10), leader: Some(|_| [0.6, -0.6]), followed: Arc::default() }
     }
 
     /// `wishes` is called before each tick; `strategy` is the recorder's.
@@ -51,7 +52,7 @@ impl Shift {
         let (mut all, mut recorder) = (Tape::default(), Tape { delay: Duration::from_micros(300), ..Tape::default() });
         let mut selection = Selection::new(strategy, &mut recorder, operator);
         let committed = selection.committed();
-        let mut leader = self.leader.map(|goal| Leader::new(goal).thread());
+        let mut leader = self.leader.map(|goal| Leader { followed: self.followed.clone(), ..Leader::new(goal) }.thread());
         let source = match &mut leader {
             Some(leader) => Source::Supervised(&mut thread, leader),
             None => Source::Policy(&mut thread),
@@ -110,6 +111,15 @@ fn hand_overs_are_without_a_jump_and_the_policy_begins_anew() {
     let log = shift.fake.log();
     assert_eq!(log.resets, 2, "once for the episode, once for the policy's return");
     assert!(log.asked_ticks.iter().all(|tick| !(21..71).contains(tick)) && log.asked_ticks.contains(&71), "{:?}", log.asked_ticks);
+}
+
+#[test]
+fn a_human_who_does_not_act_follows_the_robot() {
+    let mut shift = Shift::new(120);
+    shift.run(correction, Strategy::Whole);
+    let followed = shift.followed.lock().unwrap();
+    // At every turn but those that are his.
+    assert_eq!(*followed, (0..31).chain(61..120).collect::<Vec<_>>());
 }
 
 #[test]

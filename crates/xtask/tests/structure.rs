@@ -22,6 +22,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("crates/drivers/src/camera/v4l2/sys.rs", "ioctl, mmap and poll: the standard library has none"),
     ("crates/drivers/tests/stand_in/mod.rs", "the kernel's clock as it is: the standard library hides its epoch"),
     ("crates/drivers/src/teleop/evdev_sys.rs", "ioctls of input devices: ranges of axes and what is pressed are told by nothing else"),
+    ("crates/drivers/tests/uinput.rs", "makes an input device by ioctl"),
     ("crates/policy/src/kernels/attention.rs", "loads and stores vectors inside rows"),
     ("crates/policy/src/kernels/codes.rs", "loads and stores vectors inside panels"),
     ("crates/policy/src/kernels/conv.rs", "threads write their own rows of an answer that was not zeroed"),

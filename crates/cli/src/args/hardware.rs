@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use sinew_core::StopBehaviour;
+use sinew_drivers::camera::CameraAddress;
+use sinew_drivers::teleop::TeleopKind;
 
 use super::{PortArg, above_zero, zero_or_above};
 
@@ -78,8 +80,9 @@ impl From<ExitMode> for StopBehaviour {
 #[derive(Args, Clone, Default)]
 #[command(next_help_heading = "Teleoperator")]
 pub struct LeaderArgs {
-    /// Who acts: a leader arm's name (see `sinew robots`) or a folder with its robot.toml; in the simulator scripted, who knows
-    /// where everything is and works the task as a careful human would
+    /// Who acts: a leader arm's name (see `sinew robots`) or a folder with its robot.toml; gamepad[:DEVICE], spacemouse[:DEVICE],
+    /// keyboard (joints), keyboard_ee (a tool), keyboard_rover or keyboard_lekiwi (a base); in the simulator scripted, who knows where
+    /// everything is and works the task as a careful human would
     #[arg(long, value_name = "TELEOPERATOR")]
     pub teleop: Option<Teleop>,
     /// The leader arm's serial port, as --port
@@ -88,6 +91,12 @@ pub struct LeaderArgs {
     /// The name of the leader arm's calibration file; without it the only one there is
     #[arg(long, value_name = "NAME", requires = "teleop_port")]
     pub teleop_id: Option<String>,
+    /// The robot follows as if it saw the leader arm in a mirror, which the robot's geometry says how to
+    #[arg(long, requires = "teleop_port")]
+    pub mirror: bool,
+    /// The leader arm hangs loose while a policy acts, instead of being carried along
+    #[arg(long, requires = "teleop_port")]
+    pub loose: bool,
 }
 
 /// Who acts instead of a policy.
@@ -95,6 +104,8 @@ pub struct LeaderArgs {
 pub enum Teleop {
     /// Knows the simulator's world.
     Scripted,
+    /// A gamepad, a keyboard and the like.
+    Device(TeleopKind),
     /// A leader arm, by its name or the folder of its description.
     Leader(String),
 }
@@ -103,7 +114,11 @@ impl FromStr for Teleop {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(if text == "scripted" { Self::Scripted } else { Self::Leader(text.to_owned()) })
+        Ok(match text.parse() {
+            _ if text == "scripted" => Self::Scripted,
+            Ok(kind) => Self::Device(kind),
+            Err(_) => Self::Leader(text.to_owned()),
+        })
     }
 }
 
@@ -126,6 +141,12 @@ pub struct TeleopArgs {
     pub hardware: HardwareArgs,
     #[command(flatten)]
     pub leader: LeaderArgs,
+    /// A camera and where its images come from, as in `sinew record`; for --rerun-connect
+    #[arg(long, value_name = "NAME=SOURCE", requires = "rerun_connect", help_heading = "Hardware")]
+    pub camera: Vec<CameraAddress>,
+    /// Show the robot, and its cameras, in a running Rerun viewer, such as 127.0.0.1:9876, instead of a table
+    #[arg(long, value_name = "ADDR")]
+    pub rerun_connect: Option<String>,
     /// End after so many seconds; without it, when it is told to
     #[arg(long, value_name = "S", value_parser = above_zero)]
     pub seconds: Option<f64>,

@@ -37,7 +37,7 @@ pub fn run(args: &LekiwiHostArgs) -> anyhow::Result<Done> {
     let mut session = Session::new(config, clock, stop.clone());
     session = session.watched_by(standby::watch(&robot, &stop, args.realtime.request().priority)?);
     let desk = Desk::new(session.operator(), stop.clone(), None);
-    let keys = desk.hear_keys()?;
+    let keys = desk.hear_keys(None)?;
     let [commands, observations] = host.addresses();
     if args.lerobot_clients {
         note!("warning: no token is asked for: whoever reaches {commands} can drive this robot, and who reaches {observations} sees it");

@@ -1,6 +1,7 @@
 //! `sinew record`: episodes of somebody who leads a robot, or of a script in the simulator, become a dataset.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -29,7 +30,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     let stop = StopFlag::new();
     let real_time = args.real_time || !args.sim;
     let clock: Arc<dyn Clock> = if real_time { Arc::new(MonotonicClock::new()) } else { Arc::new(MockClock::new()) };
-    let Set { mut rig, mut human, task, name } = if args.sim { simulate(args)? } else { connect(args, &stop, &clock)? };
+    let Set { mut rig, mut human, task, name } = if args.sim { simulate(args, &clock)? } else { connect(args, &stop, &clock)? };
     let robot = rig.robot.description().clone();
     let mut recorder = recording::open(&args.out, &rig, &args.recording, real_time, false)?;
     let mut view = args.rerun_connect.as_ref().map(|address| RerunView::connect(address, &robot)).transpose()?;
@@ -49,8 +50,9 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
         session = session.watched_by(standby::watch(&robot, &stop, args.realtime.request().priority)?);
     }
     let desk = Desk::new(session.operator(), stop.clone(), None);
+    human.sits_at(&desk);
     // In a fast recording there is nobody to press one.
-    let keys = if real_time { desk.hear_keys()? } else { None };
+    let keys = if real_time { desk.hear_keys(human.keys.clone())? } else { None };
     args.pedal.iter().try_for_each(|pedal| desk.hear_pedal(pedal))?;
     if !args.json {
         if rig.is_real() {
@@ -113,15 +115,17 @@ struct Set {
     name: String,
 }
 
-fn simulate(args: &RecordArgs) -> anyhow::Result<Set> {
+fn simulate(args: &RecordArgs, clock: &Arc<dyn Clock>) -> anyhow::Result<Set> {
     let scenario = Scenario::of(&args.rig)?;
-    match &args.leader.teleop {
-        Some(Teleop::Scripted) => {}
-        Some(Teleop::Leader(name)) => anyhow::bail!("recording with --sim: --teleop {name} leads a robot behind --port; expected scripted"),
-        None => anyhow::bail!("recording with --sim: expected --teleop scripted"),
-    }
+    let expected = "expected scripted, or a device such as gamepad with --real-time";
     let rig = scenario.simulate(args.real_time)?;
-    let human = rig.scripted(args.rig.seed)?;
+    let human = match &args.leader.teleop {
+        Some(Teleop::Scripted) => rig.scripted(args.rig.seed)?,
+        Some(Teleop::Device(kind)) if args.real_time => Human::with_device(kind, rig.robot.description(), Duration::ZERO, clock.clone())?,
+        Some(Teleop::Device(_)) => anyhow::bail!("recording with --sim: nobody is so fast; {expected}"),
+        Some(Teleop::Leader(name)) => anyhow::bail!("recording with --sim: --teleop {name} leads a robot behind --port; {expected}"),
+        None => anyhow::bail!("recording with --sim: {expected}"),
+    };
     Ok(Set { rig, human, task: scenario.sentence, name: scenario.task.name().to_owned() })
 }
 
@@ -135,7 +139,7 @@ fn connect(args: &RecordArgs, stop: &StopFlag, clock: &Arc<dyn Clock>) -> anyhow
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
     let ticks = (args.episode_time * f64::from(robot.control_rate_hz)).ceil() as u64;
     let priority = args.realtime.request().priority;
-    let (hardware, human) = led::connect(robot, &args.hardware, &args.camera, &args.leader, priority, clock)?;
+    let (hardware, human) = led::connect(robot, &args.hardware, &args.camera, &args.leader, (priority, false), clock)?;
     Ok(Set { rig: Rig::of(hardware, AsItIs { task: name.clone(), ticks }), human, task: None, name })
 }
 

@@ -65,7 +65,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
         session = session.watched_by(standby::watch(&robot, &stop, args.realtime.request().priority)?);
     }
     let desk = Desk::new(session.operator(), stop.clone(), None);
-    let keys = if is_real_time { desk.hear_keys()? } else { None };
+    let keys = if is_real_time { desk.hear_keys(None)? } else { None };
     if !args.json {
         let place = if rig.is_real() { "" } else { " simulated," };
         say!("robot     {}{},{place} {fps} Hz", robot.title, rig.calibrated());

@@ -6,6 +6,7 @@ pub mod report;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use anyhow::Context;
 use sinew_core::{Clock, FrameSink, MockClock, Policy, RobotDescription};
@@ -109,8 +110,9 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
     tracing::info!("listening to signals");
     let desk = Desk::new(session.operator(), stop.clone(), Some(mode));
+    human.iter().for_each(|human| human.sits_at(&desk));
     // In a fast run there is nobody to press one.
-    let keys = if args.run.interactive || args.fast { None } else { desk.hear_keys()? };
+    let keys = if args.run.interactive || args.fast { None } else { desk.hear_keys(human.as_ref().and_then(|human| human.keys.clone()))? };
     if args.run.interactive {
         desk.hear_commands()?;
     }
@@ -237,8 +239,11 @@ impl Setting {
                 let human = match &args.leader.teleop {
                     None => None,
                     Some(Teleop::Scripted) => Some(rig.scripted(args.rig.seed)?),
+                    Some(Teleop::Device(kind)) => Some(Human::with_device(kind, rig.robot.description(), Duration::ZERO, clock.clone())?),
                     Some(Teleop::Leader(name)) => {
-                        anyhow::bail!("rolling out: --teleop {name} leads a robot behind --port; expected scripted in the simulator")
+                        anyhow::bail!(
+                            "rolling out: --teleop {name} leads a robot behind --port; expected scripted or a device in the simulator"
+                        )
                     }
                 };
                 Ok((rig, human))
@@ -249,7 +254,7 @@ impl Setting {
                 if args.leader.teleop.is_none() {
                     return Ok((Rig::of(hardware::connect(robot, &args.hardware, &args.camera, clock.clone())?, scene), None));
                 }
-                let (hardware, human) = led::connect(robot, &args.hardware, &args.camera, &args.leader, priority, clock)?;
+                let (hardware, human) = led::connect(robot, &args.hardware, &args.camera, &args.leader, (priority, true), clock)?;
                 Ok((Rig::of(hardware, scene), Some(human)))
             }
         }

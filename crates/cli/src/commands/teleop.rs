@@ -1,9 +1,11 @@
 //! `sinew teleop`: a robot follows a leader arm.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 
 use anyhow::Context;
-use sinew_core::Clock;
+use sinew_core::{Clock, FrameSink};
+use sinew_recorder::RerunView;
 use sinew_runtime::{
     AsItIs, Attendant, EpisodeReport, Fault, MonotonicClock, Realtime, ReturnToRest, Series, Session, SessionConfig, Stage, StopFlag,
 };
@@ -13,25 +15,28 @@ use crate::buses::BusReport;
 use crate::commands::rollout::report::print_lateness;
 use crate::desk::Desk;
 use crate::live::{self, LiveLine};
+use crate::live_table::LiveTable;
 use crate::text::say;
 use crate::{Done, hardware, led, standby, text};
 
 pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
     anyhow::ensure!(!args.hardware.port.is_empty(), "teleoperating {}: expected --port PORT (`sinew find-port` lists ports)", args.robot);
-    let description = hardware::describe_unit(&args.robot, &args.hardware, &[])?;
+    let description = hardware::describe_unit(&args.robot, &args.hardware, &args.camera)?;
     led::check(&args.leader, &description)?;
     let stop = StopFlag::new();
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
     let request = args.realtime.request();
-    let (mut follower, mut human) = led::connect(description, &args.hardware, &[], &args.leader, request.priority, &clock)?;
+    let (mut follower, mut human) =
+        led::connect(description, &args.hardware, &args.camera, &args.leader, (request.priority, false), &clock)?;
     let robot = follower.robot.description().clone();
 
     let config = SessionConfig { return_to_rest: ReturnToRest::Never, realtime: request, ..SessionConfig::default() };
     let mut session = Session::new(config, clock, stop.clone());
     session = session.watched_by(standby::watch(&robot, &stop, request.priority)?);
     let desk = Desk::new(session.operator(), stop.clone(), None);
-    let keys = desk.hear_keys()?;
+    human.sits_at(&desk);
+    let keys = desk.hear_keys(human.keys.clone())?;
     if !args.json {
         say!("robot     {}{}, {} Hz", robot.title, follower.calibrated(), robot.control_rate_hz);
         if let Some(arm) = human.in_words() {
@@ -42,7 +47,14 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
         }
     }
     live::leave_when_abandoned(session.progress(), stop.clone());
-    let line = LiveLine::start(session.progress(), live::of_episodes(1), stop.clone());
+    let mut viewer: Option<Box<dyn FrameSink>> = match &args.rerun_connect {
+        Some(address) => Some(Box::new(RerunView::connect(address, &robot)?)),
+        None if !args.json && std::io::stderr().is_terminal() => {
+            Some(Box::new(LiveTable::new(&robot, session.progress(), follower.cameras.monitor.clone())))
+        }
+        None => None,
+    };
+    let line = args.rerun_connect.is_some().then(|| LiveLine::start(session.progress(), live::of_episodes(1), stop.clone()));
     let told = (follower.robot.tell_outages(), human.tell_outages());
     let rate = f64::from(robot.control_rate_hz);
     let ticks = args.seconds.map_or(u64::MAX, |seconds| (seconds * rate).ceil() as u64);
@@ -54,12 +66,13 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
         policy: None,
         human: Some(&mut human.thread),
         recorder: None,
-        viewer: None,
+        viewer: viewer.as_deref_mut(),
     };
     let end = session.run_series(&Series::of(1, 0), stage, &mut Watching { desk: &desk })?;
-    drop((line, told));
-    drop(session);
-    drop(keys);
+    drop((line, told, session, keys));
+    if !viewer.is_none_or(|viewer| live::wait_a_little(move || drop(viewer), live::VIEW_ENDS_WITHIN)) {
+        text::note!("the viewer has not taken all that it was sent");
+    }
     let report = end.reports.into_iter().next();
     let motors = follower.robot.report().and(human.report());
     if let Some(report) = &report {

@@ -4,6 +4,7 @@
 mod connect;
 mod drive;
 mod enable;
+mod feedback;
 mod health;
 mod joint;
 mod leader;
@@ -21,6 +22,7 @@ use crate::{Calibration, SerialCounts};
 
 use connect::Connected;
 pub use connect::{ArmOptions, Change, ConnectError, ConnectReport, WhenLost};
+pub use feedback::LeaderFeedback;
 pub use health::{ArmHealth, BusHealth, FaultCounts, MotorHealth, Place};
 pub use leader::SerialLeader;
 use line::Line;

@@ -161,7 +161,7 @@ impl CameraAddress {
     }
 
     pub fn decode(&self) -> DecodeOptions {
-        let metres = |mm: u32| mm as f32 * 1e-3;
+        let metres = |mm: u32| mm as f32 / 1e3;
         DecodeOptions { depth_range_m: self.depth_mm.map(|(near, far)| (metres(near), metres(far))), ..DecodeOptions::default() }
     }
 

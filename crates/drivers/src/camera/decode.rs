@@ -211,5 +211,18 @@ fn nv12_row(luma: &[u8], chroma: &[u8], out: &mut [u8]) {
     }
 }
 
+/// A row of three planes, where two pixels of two rows share their colours.
+#[cfg(feature = "rtsp")]
+pub(super) fn i420_row(luma: &[u8], u: &[u8], v: &[u8], out: &mut [u8]) {
+    const HALF: usize = LANES / 2;
+    for (((luma, u), v), out) in luma.chunks(LANES).zip(u.chunks(HALF)).zip(v.chunks(HALF)).zip(out.chunks_mut(LANES * 3)) {
+        let (mut y, mut u_all, mut v_all) = ([0; LANES], [0; LANES], [0; LANES]);
+        y[..luma.len()].copy_from_slice(luma);
+        u_all.iter_mut().enumerate().for_each(|(i, value)| *value = u.get(i / 2).copied().unwrap_or(128));
+        v_all.iter_mut().enumerate().for_each(|(i, value)| *value = v.get(i / 2).copied().unwrap_or(128));
+        turn(&y, &u_all, &v_all, out);
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -21,5 +21,7 @@ pub use health::{CameraHealth, CameraState};
 pub use set::{CameraMonitor, CameraSet, CameraSetError, CameraSetup, Delivery};
 pub use shape::{Crop, ShapeError, ShapeOptions, size_before_rotation};
 pub use source::{OpenSource, Picture, PixelFormat, Source, SourceError, Stream};
+#[cfg(feature = "rtsp")]
+pub use sources::Rtsp;
 pub use sources::{HttpMjpeg, ImageFiles, Pattern, ZmqCamera};
 pub use thread::WhenCameraLost;

@@ -61,3 +61,21 @@ pub(super) fn axis(device: &File, code: u16) -> io::Result<Option<AxisState>> {
     let number = i32::from_ne_bytes;
     Ok(Some(AxisState { value: number([v0, v1, v2, v3]), low: number([l0, l1, l2, l3]), high: number([h0, h1, h2, h3]) }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_those_of_the_kernels_header() {
+        // EVIOCGKEY(96) and EVIOCGABS(ABS_Y) of `linux/input.h`.
+        assert_eq!((opcode::read::<[u8; KEY_BYTES]>(b'E', 0x18), opcode::read::<[u8; 24]>(b'E', 0x41)), (0x8060_4518, 0x8018_4541));
+    }
+
+    #[test]
+    fn another_kind_of_file_refuses() {
+        let file = File::open("/dev/null").unwrap();
+        assert!(keys(&file).is_err() && axis(&file, 0).is_err());
+        assert_eq!(axis(&file, 64).unwrap(), None);
+    }
+}

@@ -442,6 +442,8 @@ fn names_are_read_and_what_is_missing_is_said() {
     assert_eq!(refused(TeleopKind::Keyboard, &so101), "starting a keyboard: expected a terminal that keys can be read from, found none");
     let error = refused(TeleopKind::Gamepad(Some("no such pad".into())), &so101);
     assert!(error.starts_with("looking for a gamepad: expected \"no such pad\" to be one, found "), "{error}");
+    let error = open_keyboard("no such keyboard", true).err().unwrap().to_string();
+    assert!(error.starts_with("looking for a keyboard: expected \"no such keyboard\" to be one with letters, found "), "{error}");
     let error = refused(TeleopKind::SpaceMouse(Some("/dev/no/such".into())), &so101);
     assert_eq!(error, "opening /dev/no/such");
     let options = StartOptions { keys: Some(Box::new(Fingers::default())), ..StartOptions::default() };

@@ -24,7 +24,7 @@ impl Board {
         let Self { keys, held } = self;
         let tells = keys.tells_releases();
         let mut heard = |event| {
-            if held.take(event, now, tells) {
+            if held.take(event, tells) {
                 pressed(event.key);
             }
         };

@@ -40,6 +40,8 @@ pub enum KeyChange {
 pub struct KeyEvent {
     pub key: TeleopKey,
     pub change: KeyChange,
+    /// By the session's clock.
+    pub time: Timestamp,
 }
 
 /// Where keys come from: a terminal, or a keyboard of this computer.
@@ -84,8 +86,8 @@ pub struct HeldKeys {
 
 impl HeldKeys {
     /// Takes in an event. Whether the key was pressed by it, and not held before.
-    pub fn take(&mut self, event: KeyEvent, now: Timestamp, tells_releases: bool) -> bool {
-        let KeyEvent { key, change } = event;
+    pub fn take(&mut self, event: KeyEvent, tells_releases: bool) -> bool {
+        let KeyEvent { key, change, time: now } = event;
         if change == KeyChange::Released {
             self.held.remove(&key);
             return false;
@@ -117,11 +119,6 @@ impl HeldKeys {
         self.held.get(&key).is_some_and(|(_, until)| until.is_none_or(|until| now < until))
     }
 
-    /// 1 where `key` is held, else 0.
-    pub fn share(&self, key: TeleopKey, now: Timestamp) -> f64 {
-        f64::from(self.is_held(key, now))
-    }
-
     /// Nothing is held any more.
     pub fn forget(&mut self) {
         self.held.clear();
@@ -141,7 +138,7 @@ impl KeySource for LocalKeys {
                 _ => KeyChange::Repeated,
             };
             if let Some(key) = key_of(event.code).filter(|_| event.kind == EV_KEY) {
-                heard(KeyEvent { key, change });
+                heard(KeyEvent { key, change, time: now });
             }
         })
     }
@@ -185,19 +182,19 @@ pub(super) mod tests {
     /// Keys that a test presses.
     #[derive(Clone, Default)]
     pub struct Fingers {
-        pub events: Arc<Mutex<Vec<KeyEvent>>>,
+        pub events: Arc<Mutex<Vec<(TeleopKey, KeyChange)>>>,
         pub is_terminal: bool,
     }
 
     impl Fingers {
         pub fn does(&self, key: TeleopKey, change: KeyChange) {
-            self.events.lock().unwrap().push(KeyEvent { key, change });
+            self.events.lock().unwrap().push((key, change));
         }
     }
 
     impl KeySource for Fingers {
-        fn read(&mut self, _: Timestamp, heard: &mut dyn FnMut(KeyEvent)) -> Result<bool, TeleoperatorError> {
-            self.events.lock().unwrap().drain(..).for_each(heard);
+        fn read(&mut self, time: Timestamp, heard: &mut dyn FnMut(KeyEvent)) -> Result<bool, TeleoperatorError> {
+            self.events.lock().unwrap().drain(..).for_each(|(key, change)| heard(KeyEvent { key, change, time }));
             Ok(false)
         }
 
@@ -215,7 +212,7 @@ pub(super) mod tests {
         let (mut keys, mut changes, mut before) = (HeldKeys::default(), Vec::new(), false);
         for ms in (0..3000).step_by(5) {
             if times.contains(&ms) {
-                keys.take(KeyEvent { key: TeleopKey::Char('w'), change: KeyChange::Pressed }, at(ms), false);
+                keys.take(KeyEvent { key: TeleopKey::Char('w'), change: KeyChange::Pressed, time: at(ms) }, false);
             }
             let is_held = keys.is_held(TeleopKey::Char('w'), at(ms));
             if is_held != before {
@@ -244,7 +241,7 @@ pub(super) mod tests {
     #[test]
     fn a_press_is_one_press_however_often_it_is_repeated() {
         let mut keys = HeldKeys::default();
-        let mut take = |ms, change, tells| keys.take(KeyEvent { key: TeleopKey::Char('s'), change }, at(ms), tells);
+        let mut take = |ms, change, tells| keys.take(KeyEvent { key: TeleopKey::Char('s'), change, time: at(ms) }, tells);
         assert!(take(0, KeyChange::Pressed, true) && !take(300, KeyChange::Repeated, true) && !take(310, KeyChange::Released, true));
         assert!(take(400, KeyChange::Pressed, true) && !take(401, KeyChange::Released, true));
         let presses = [1000, 1500, 1540, 1580].map(|ms| take(ms, KeyChange::Pressed, false));

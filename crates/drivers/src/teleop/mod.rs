@@ -33,6 +33,8 @@ pub use linux::{InputFacts, input_devices, open_space_mouse};
 pub use phone::{Phone, PhoneInbox, PhoneOptions, PhonePose};
 pub use replay::{Replay, ReplayError};
 pub use spacemouse::{OpenReports, Reports, SpaceMouse, SpaceMouseOptions};
+#[cfg(target_os = "linux")]
+pub use start::open_keyboard;
 pub use start::{StartError, StartOptions, Started, TeleopKind, start};
 pub use tool::{ToolError, ToolOptions, ToolToJoints};
 

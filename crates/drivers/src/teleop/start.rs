@@ -10,8 +10,10 @@ use thiserror::Error;
 
 use super::{
     BaseError, DriveKeys, KeySource, KeyboardBase, KeyboardJoints, KeyboardTool, PadOptions, Phone, PhoneInbox, PhoneOptions,
-    SpaceMouseOptions, Tell, ToolError, ToolOptions, ToolToJoints, TwistToBase,
+    SpaceMouseOptions, TeleopKey, Tell, ToolError, ToolOptions, ToolToJoints, TwistToBase,
 };
+#[cfg(target_os = "linux")]
+use super::{InputFacts, LocalKeys, input_devices};
 
 /// What moves the robot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +41,22 @@ impl TeleopKind {
     /// Whether it needs [`StartOptions::keys`].
     pub fn needs_keys(&self) -> bool {
         matches!(self, Self::Keyboard | Self::KeyboardTool | Self::KeyboardRover | Self::KeyboardLeKiwi)
+    }
+
+    /// Whether `key` means something to it, and so can mean nothing else.
+    pub fn uses(&self, key: TeleopKey) -> bool {
+        use TeleopKey::{Char, Down, Escape, Left, PageDown, PageUp, Right, Tab, Up};
+        match (self, key) {
+            (Self::Gamepad(_) | Self::SpaceMouse(_) | Self::Phone, _) => false,
+            (_, Escape | TeleopKey::LeftShift | TeleopKey::RightShift | TeleopKey::LeftControl | TeleopKey::RightControl) => true,
+            (Self::Keyboard, Char(key)) => "1234567890qwertyuiop".contains(key),
+            (Self::Keyboard, key) => key == Tab,
+            (Self::KeyboardTool, Char(key)) => "srq[]".contains(key),
+            (Self::KeyboardTool, key) => matches!(key, Up | Down | Left | Right | PageUp | PageDown),
+            (Self::KeyboardRover, Char(key)) => "wasdqex+=-".contains(key),
+            (Self::KeyboardLeKiwi, Char(key)) => "wasdzxrfq".contains(key),
+            _ => false,
+        }
     }
 }
 
@@ -75,6 +93,8 @@ pub enum StartError {
     },
     #[error("looking for a gamepad: expected {expected}, found {found}")]
     NoGamepad { expected: String, found: String },
+    #[error("looking for a keyboard: expected {device:?} to be one with letters, found {found}")]
+    NoKeyboard { device: String, found: String },
     #[error("starting a keyboard: expected a terminal that keys can be read from, found none")]
     NoKeys,
     #[error("starting a phone: expected a service that hears it, found none")]
@@ -165,10 +185,36 @@ pub fn start(kind: TeleopKind, robot: &RobotDescription, options: StartOptions) 
     Ok((teleoperator, way))
 }
 
+/// Opens a keyboard of this computer: a path below `/dev/input`, or a name.
+///
+/// # Errors
+/// When there is none that is called so, or it may not be read.
+#[cfg(target_os = "linux")]
+pub fn open_keyboard(device: &str, reconnects: bool) -> Result<LocalKeys, StartError> {
+    const KEY_A: u16 = 30;
+    let devices = all_devices()?;
+    let is_wanted = |facts: &&InputFacts| (facts.name == device || facts.path.as_os_str() == device) && facts.has_key(KEY_A);
+    let missing = || StartError::NoKeyboard { device: device.to_owned(), found: names(&devices) };
+    let facts = devices.iter().find(is_wanted).ok_or_else(missing)?;
+    let opened = facts.open(reconnects).map_err(|source| StartError::Device { what: facts.path.display().to_string(), source })?;
+    Ok(LocalKeys(opened))
+}
+
+#[cfg(target_os = "linux")]
+fn all_devices() -> Result<Vec<InputFacts>, StartError> {
+    input_devices().map_err(|source| StartError::Device { what: "the list of input devices".into(), source })
+}
+
+#[cfg(target_os = "linux")]
+fn names(devices: &[InputFacts]) -> String {
+    let names = devices.iter().map(|facts| format!("{:?} ({})", facts.name, facts.path.display())).collect::<Vec<_>>();
+    if names.is_empty() { "no input device".into() } else { names.join(", ") }
+}
+
 #[cfg(target_os = "linux")]
 fn gamepad(device: Option<String>, pad: PadOptions, reconnects: bool, tell: Tell) -> Result<Box<dyn Teleoperator>, StartError> {
-    use super::{Gamepad, InputFacts, PadLayout, input_devices};
-    let devices = input_devices().map_err(|source| StartError::Device { what: "the list of input devices".into(), source })?;
+    use super::{Gamepad, PadLayout};
+    let devices = all_devices()?;
     let layout = |facts: &InputFacts| PadLayout::of(facts.vendor, |code| facts.has_key(code), |code| facts.has_axis(code));
     let is_wanted = |facts: &&InputFacts| match &device {
         Some(device) => facts.name == *device || facts.path.as_os_str() == device.as_str(),
@@ -178,9 +224,7 @@ fn gamepad(device: Option<String>, pad: PadOptions, reconnects: bool, tell: Tell
     let Some((facts, layout)) = found else {
         let expected =
             device.map_or_else(|| "a device with two axes and a gamepad's buttons".into(), |device| format!("{device:?} to be one"));
-        let names = devices.iter().map(|facts| format!("{:?} ({})", facts.name, facts.path.display())).collect::<Vec<_>>();
-        let found = if names.is_empty() { "no input device".into() } else { names.join(", ") };
-        return Err(StartError::NoGamepad { expected, found });
+        return Err(StartError::NoGamepad { expected, found: names(&devices) });
     };
     let opened = facts.open(reconnects).map_err(|source| StartError::Device { what: facts.path.display().to_string(), source })?;
     Ok(Box::new(Gamepad::new(opened, layout, pad, tell)))

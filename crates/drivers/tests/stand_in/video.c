@@ -15,7 +15,7 @@
  *     jpegs = PATH, jpeg_count = 60      MJPG pictures are PATH/000000.jpg and so on by their number, modulo the count
  *     lit_jpegs = PATH                   the same while the LED is lit
  *     fps                the rate that it really has
- *     ignore_size = 1, ignore_fps = 1, stuck_controls = 1         takes what it is asked for, and does not do it
+ *     ignore_size, ignore_fps, stuck_controls, forgets_controls = 1   does not do what it is asked for, or not once it streams
  *     freeze, vanish, busy, denied, no_bandwidth, metadata = 1    no pictures; ENODEV; EBUSY; EACCES; ENOSPC; no camera's node
  *     lost_frames, half_frames, error_frames, empty_frames, corrupt = N   every Nth picture is so
  *     delay_ms, jitter_ms       from a picture's time stamp to its arrival: always, and up to so much more by chance
@@ -74,7 +74,8 @@ struct offered {
 #define TEXTS(of) of(name, 32) of(bus, 32) of(id, 64) of(jpegs, 512) of(lit_jpegs, 512) of(clock, 16)
 #define REALS(of) of(fps) of(delay_ms) of(jitter_ms) of(led_period_ms) of(led_on_ms)
 #define COUNTS(of) of(ignore_size) of(ignore_fps) of(stuck_controls) of(freeze) of(vanish) of(busy) of(denied) of(no_bandwidth) \
-    of(metadata) of(lost_frames) of(half_frames) of(error_frames) of(empty_frames) of(corrupt) of(pad) of(jpeg_count)
+    of(metadata) of(lost_frames) of(half_frames) of(error_frames) of(empty_frames) of(corrupt) of(pad) of(jpeg_count) \
+    of(forgets_controls)
 
 struct config {
 #define TEXT(key, size) char key[size];
@@ -550,7 +551,7 @@ static int call(struct device *device, unsigned long request, void *argument) {
         if (device->buffers == 0) return EINVAL;
         if (config.no_bandwidth) return ENOSPC;
         if (device->streaming) return 0;
-        device->streaming = 1, device->sequence = 0;
+        device->streaming = 1, device->sequence = 0, kepts = config.forgets_controls ? 0 : kepts;
         return pthread_create(&device->thread, NULL, take_pictures, device);
     case VIDIOC_STREAMOFF: stop(device); return 0;
     case VIDIOC_G_INPUT: case VIDIOC_S_INPUT: *(int *)argument = 0; return 0;
@@ -641,8 +642,7 @@ int ioctl(int fd, unsigned long request, ...) {
     pthread_mutex_lock(&lock);
     int error = call(device, (uint32_t)request, argument);
     pthread_mutex_unlock(&lock);
-    if (error) errno = error;
-    return error ? -1 : 0;
+    return error ? errno = error, -1 : 0;
 }
 
 /* Webcams have no pictures to be read as a file; who tries is not to get an eventfd's count. */

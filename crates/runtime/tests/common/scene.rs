@@ -1,7 +1,7 @@
 //! The scene, and a human who steps through goals.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 
 use sinew_core::{
     Environment, EnvironmentError, EpisodeSetup, Identity, Observation, Outcome, TeleopStatus, Teleoperator, TeleoperatorError, Tick,
@@ -51,6 +51,8 @@ pub struct Leader {
     /// How often it was asked since it took over, and how often it took over.
     pub asked: Arc<AtomicU64>,
     pub resets: Arc<AtomicU64>,
+    /// The turns at which somebody else acted.
+    pub followed: Arc<Mutex<Vec<u64>>>,
     /// Called with how often it was asked before, since the beginning.
     pub on_action: Hook<Result<(), TeleoperatorError>>,
     pub on_reset: Hook<Result<(), TeleoperatorError>>,
@@ -64,6 +66,7 @@ impl Leader {
             goal,
             asked: Arc::default(),
             resets: Arc::default(),
+            followed: Arc::default(),
             on_action: Box::new(|_| Ok(())),
             on_reset: Box::new(|_| Ok(())),
             calls: 0,
@@ -87,5 +90,10 @@ impl Teleoperator for Leader {
         (self.on_action)(self.calls - 1)?;
         action.copy_from_slice(&(self.goal)(tick.turn));
         Ok(if self.done_at == Some(tick.turn) { TeleopStatus::Done } else { TeleopStatus::Active })
+    }
+
+    fn follow(&mut self, tick: &Tick, observation: &Observation, sent: &[f64]) {
+        assert_eq!((observation.state.width(), sent.len()), (2, 2));
+        self.followed.lock().unwrap().push(tick.turn);
     }
 }

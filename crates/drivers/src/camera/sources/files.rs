@@ -58,8 +58,7 @@ impl OpenSource for ImageFiles {
         }
         let first = paths.first().ok_or_else(|| unusable(&self.path, "expected images (.png, .jpg, .jpeg) in the folder, found none"))?;
         let image = read(first)?;
-        let begun = *self.begun.get_or_insert_with(|| self.clock.now());
-        let pace = Pace::new(self.clock.clone(), begun, self.fps).ok_or_else(|| unusable(&self.path, no_rate(self.fps)))?;
+        let pace = Pace::new(self.clock.clone(), &mut self.begun, self.fps).ok_or_else(|| unusable(&self.path, no_rate(self.fps)))?;
         let stream = Stream { width: image.width(), height: image.height(), format: PixelFormat::Rgb, fps: Some(self.fps) };
         Ok(Box::new(Open { paths, stream, pace, at: 0, image }))
     }

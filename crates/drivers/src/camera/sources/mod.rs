@@ -5,6 +5,8 @@ mod http;
 mod multipart;
 mod pace;
 mod pattern;
+#[cfg(feature = "rtsp")]
+mod rtsp;
 mod wire;
 mod zmq;
 
@@ -12,4 +14,6 @@ pub use files::ImageFiles;
 pub use http::HttpMjpeg;
 pub(super) use http::Url;
 pub use pattern::Pattern;
+#[cfg(feature = "rtsp")]
+pub use rtsp::Rtsp;
 pub use zmq::ZmqCamera;

@@ -15,10 +15,12 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// `begun` is when the picture 0 was due. `None` where the rate is none.
-    pub fn new(clock: Arc<dyn Clock>, begun: Timestamp, fps: f64) -> Option<Self> {
+    /// `begun` is when the picture 0 was due: now, where nobody knows. `None` where the rate is none.
+    pub fn new(clock: Arc<dyn Clock>, begun: &mut Option<Timestamp>, fps: f64) -> Option<Self> {
         let period_ns = (0.01..=1000.0).contains(&fps).then(|| 1e9 / fps)?;
-        let next = (clock.now().nanos_since(begun) as f64 / period_ns).ceil() as u64;
+        let now = clock.now();
+        let begun = *begun.get_or_insert(now);
+        let next = (now.nanos_since(begun) as f64 / period_ns).ceil() as u64;
         Some(Self { clock, begun, period_ns, next })
     }
 

@@ -35,8 +35,7 @@ impl OpenSource for Pattern {
         if !(1..=8192).contains(&self.width) || !(1..=8192).contains(&self.height) {
             return Err(unusable(format!("expected sides from 1 to 8192, found {} by {}", self.width, self.height)));
         }
-        let begun = *self.begun.get_or_insert_with(|| self.clock.now());
-        let pace = Pace::new(self.clock.clone(), begun, self.fps).ok_or_else(|| unusable(no_rate(self.fps)))?;
+        let pace = Pace::new(self.clock.clone(), &mut self.begun, self.fps).ok_or_else(|| unusable(no_rate(self.fps)))?;
         let (width, height) = (self.width as usize, self.height as usize);
         let mut background = vec![0; width * height * 3];
         for (i, pixel) in background.chunks_exact_mut(3).enumerate() {

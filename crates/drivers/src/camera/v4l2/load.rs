@@ -1,10 +1,11 @@
 //! Whether the cameras of a session fit through their USB links, before one of them is refused while the others stream.
 //!
-//! An estimate, and a mild one. Of a link's bits a second cameras get what USB leaves to transfers that have a time (USB 2.0,
-//! chapter 5.6.4: at most 80 % of a microframe at 480 Mbit/s, chapter 5.6.3: 90 % of a frame at 12 Mbit/s; USB 3 likewise 80 % of
-//! what its coding leaves, which is 4 in 5 bits at 5 Gbit/s). Raw pictures need their bytes and the 12 bytes of header that
-//! UVC 1.5 (chapter 2.4.3.3) puts before each packet of up to 3072. A JPEG is taken for 2 bits a pixel, which a busy picture of
-//! quality 90 needs; many cameras reserve more than they send, up to 24.6 MB/s, so that a link that looks well may still refuse.
+//! An estimate, and a mild one. Of a link's bits a second cameras get what USB leaves to transfers that have a time: 90 % of a
+//! frame at 12 Mbit/s and 80 % of a microframe at 480 (USB 2.0, chapter 5.6.4), and 90 % of what its coding leaves from 5 Gbit/s
+//! on; Linux's driver of USB 3 controllers reckons with the same parts (`FS_BW_RESERVED` and its like in `xhci.h`). Raw
+//! pictures need their bytes and the 12 bytes of header that UVC 1.5 (chapter 2.4.3.3) puts before each packet of up to 3072. A
+//! JPEG is taken for 2 bits a pixel, which a picture with many details and quality 90 needs. Many cameras reserve more than they
+//! send, up to 24.6 MB/s (3072 bytes in each of 8000 microframes a second), so that a link that looks well may still refuse.
 
 use std::fmt;
 
@@ -88,9 +89,10 @@ fn carried(speed_mbit_per_s: f64) -> f64 {
     match speed_mbit_per_s {
         ..=12.0 => bytes * 0.9,
         12.0..=480.0 => bytes * 0.8,
-        ..=5000.0 => bytes * 0.8 * 0.8,
-        // 128 of 132 bits.
-        _ => bytes * 0.8 * 128.0 / 132.0,
+        // 8 of 10 bits are data.
+        ..=5000.0 => bytes * 0.9 * 0.8,
+        // 128 of 132 are.
+        _ => bytes * 0.9 * 128.0 / 132.0,
     }
 }
 
