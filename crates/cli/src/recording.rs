@@ -12,20 +12,28 @@ use crate::rig::Rig;
 pub fn may_begin(root: &Path, args: &RecordingArgs) -> anyhow::Result<()> {
     if args.resume {
         DatasetInfo::open(root)?;
-    } else if std::fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some()) {
+    } else if holds_something(root) && !DatasetInfo::open(root).is_ok_and(|info| info.total_episodes == 0 && !info.unfinished) {
         anyhow::bail!("recording to {}: it holds something, expected a folder that is empty or not there, or --resume", root.display());
     }
     Ok(())
 }
 
-/// A recording that may fail before there is an episode: when this goes out of scope, nothing is left of it then, so that it
-/// can be tried again. To be made before the recorder, as it has to be gone.
+fn holds_something(root: &Path) -> bool {
+    std::fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// A recording that may fail before there is an episode: unless it [`stands`](Self::stands), nothing is left of it then when
+/// this goes out of scope. To be made before the recorder, which has to be gone.
 pub struct Begun(Option<(PathBuf, bool)>);
 
 impl Begun {
     pub fn at(root: &Path, args: &RecordingArgs) -> Self {
-        let holds_something = std::fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some());
-        Self((!args.resume && !holds_something).then(|| (root.to_owned(), root.exists())))
+        Self((!args.resume && !holds_something(root)).then(|| (root.to_owned(), root.exists())))
+    }
+
+    /// It came to its end in order.
+    pub fn stands(mut self) {
+        self.0 = None;
     }
 }
 

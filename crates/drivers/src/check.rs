@@ -43,9 +43,12 @@ pub fn check_motors(robot: &RobotDescription) -> Result<(), MotorsError> {
     }
     for part in &robot.parts {
         let Some(motor) = &part.motor else { continue };
-        let bus = robot.buses.iter().find(|bus| bus.name == motor.bus);
-        let Some((bus, protocol)) = bus.and_then(|bus| Some((bus, serial(&bus.protocol)?))) else { continue };
-        if let Some(what) = motor_fault(part, motor, bus, protocol) {
+        let Some(bus) = robot.buses.iter().find(|bus| bus.name == motor.bus) else { continue };
+        let fault = match serial(&bus.protocol) {
+            Some(protocol) => motor_fault(part, motor, bus, protocol),
+            None => can_motor_fault(part, motor, bus),
+        };
+        if let Some(what) = fault {
             return refuse(what);
         }
     }
@@ -75,6 +78,16 @@ fn motor_fault(part: &Part, motor: &Motor, bus: &Bus, protocol: Protocol) -> Opt
     registers_fault(part, table)
 }
 
+fn can_motor_fault(part: &Part, motor: &Motor, bus: &Bus) -> Option<String> {
+    let most_id = match bus.protocol.as_str() {
+        "damiao" => 0x7FE,
+        "robstride" => 0xFE,
+        _ => return None,
+    };
+    let wrong = [Some(motor.id), motor.answer_id].into_iter().flatten().find(|id| !(1..=most_id).contains(id));
+    wrong.map(|id| format!("{}: expected ids of 1 to {most_id}, as {} has them, found {id}", part.name, bus.protocol))
+}
+
 /// As descriptions call it.
 fn word(protocol: Protocol) -> &'static str {
     match protocol {
@@ -90,6 +103,7 @@ mod tests {
 
     const EXAMPLE: &str = include_str!("../../../robots/example/robot.toml");
     const KOCH: &str = include_str!("../../../robots/koch/robot.toml");
+    const OPENARM: &str = include_str!("../../../robots/openarm/robot.toml");
     const OMX_LEADER: &str = include_str!("../../../robots/omx_leader/robot.toml");
 
     /// What is said of `text` with its first `from` made `to`; nothing where it is fine.
@@ -120,6 +134,9 @@ mod tests {
         }
         assert!(said(KOCH, "id = 1", "id = 253").contains("an id of 0 to 252, as dynamixel has them"));
         assert_eq!(said(EXAMPLE, "id = 1 ", "id = 253 "), "");
+        assert!(said(OPENARM, "answer_id = 17", "answer_id = 2048").contains("joint_1: expected ids of 1 to 2046, as damiao has them"));
+        assert!(said(OPENARM, "id = 1,", "id = 0,").contains("found 0"));
+        assert_eq!(said(OPENARM, "OpenArm", "OpenArm"), "");
         assert_eq!(said(EXAMPLE, "baud_rate = 1000000\n", ""), "");
     }
 
