@@ -259,7 +259,11 @@ mod tests {
             ("so101", vec!["leg=/dev/a"], "has no bus leg, expected one of arm"),
             ("bi_so", vec!["/dev/a"], "has 2 buses, expected --port left=PATH --port right=PATH"),
             ("bi_so", vec!["left=/dev/a"], "needs a port for its bus right"),
-            ("bi_so", vec!["left=/dev/a", "right=/dev/a"], "the buses left and right of bi_so have the same port, /dev/a; expected one for each"),
+            (
+                "bi_so",
+                vec!["left=/dev/a", "right=/dev/a"],
+                "the buses left and right of bi_so have the same port, /dev/a; expected one for each",
+            ),
             ("bi_so", vec!["left=/dev/null", "right=/dev/../dev/null"], "have the same port"),
             ("so101", vec!["usb:"], "expected PATH, usb:SERIAL"),
         ] {

@@ -133,8 +133,7 @@ fn what_was_not_known_at_first_is_read_again_for_who_waits_for_it() {
         let mut holder = TeleopThread::spawn(Box::new(Holder([0.0; 2])), Identity { width: 2 }, &description()).unwrap();
         let (config, mut scene) = (SessionConfig::default(), Scene::lasting(5));
         let source = Source::Teleoperator(&mut holder);
-        let report =
-            run_on(Arc::new(MonotonicClock::new()), &config, &mut arm, &mut scene, source, &mut [&mut tape], &StopFlag::new());
+        let report = run_on(Arc::new(MonotonicClock::new()), &config, &mut arm, &mut scene, source, &mut [&mut tape], &StopFlag::new());
         assert!(report.faults.is_empty(), "{:?}", report.faults);
         assert!(tape.frames.iter().all(|frame| frame.sent == [0.1, -0.2]), "it stays where it was");
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use serde::Serialize;
 use sinew_core::Clock;
-use sinew_drivers::{SerialBus, SerialOptions};
 use sinew_drivers::setup::{Identified, Identifier, MotorToSet, SetupError};
+use sinew_drivers::{SerialBus, SerialOptions};
 use sinew_runtime::MonotonicClock;
 
 use crate::args::SetupMotorsArgs;

@@ -21,10 +21,10 @@ use ask::{Asking, Turn};
 use port::Port;
 #[cfg(feature = "can")]
 pub(crate) use port::Port as SerialPort;
-pub use port::{PortAddress, who_may_open};
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub(crate) use port::group_of;
 pub(crate) use port::slow_adapter;
+pub use port::{PortAddress, who_may_open};
 
 /// How a port is used.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -57,7 +57,8 @@ pub fn run(args: &Watching<'_>, robot: RobotDescription, way: Way) -> anyhow::Re
     } else {
         say!("{}", table(&seen).trim_end());
         say!("\n{}", report.table().trim_end());
-        let ages = oldest_s.map_or("no value was heard".to_owned(), |s| format!("no value that was heard was older than {:.0} ms", s * 1e3));
+        let ages =
+            oldest_s.map_or("no value was heard".to_owned(), |s| format!("no value that was heard was older than {:.0} ms", s * 1e3));
         say!("{looks} looks, {failed} of them failed; {ages}{}", unknown(&seen));
     }
     if let Some(why) = is_gone(&seen, trouble) {
