@@ -146,14 +146,12 @@ class StandIn:
         }
         sizes = {mode.split()[1] for mode in camera.modes if mode.startswith("MJPG")}
         if sizes and "jpegs" not in camera.keys:
-            # One folder serves one size: the first that is offered as JPEGs.
-            size = next(mode.split()[1] for mode in camera.modes if mode.startswith("MJPG"))
-            width, height = map(int, size.split("x"))
             for key, lit in [("jpegs", False), ("lit_jpegs", True)]:
-                folder = self.folder / key / size
-                if not folder.exists():
-                    make_jpegs(folder, width, height, self.jpegs, lit)
-                self.files[number][key] = str(folder)
+                for size in sizes:
+                    folder = self.folder / key / size
+                    if not folder.exists():
+                        make_jpegs(folder, *map(int, size.split("x")), self.jpegs, lit)
+                self.files[number][key] = str(self.folder / key)
             self.files[number]["jpeg_count"] = self.jpegs
         self._write(number)
 

@@ -212,7 +212,7 @@ pub fn device_of(source: &SourceAddress) -> anyhow::Result<v4l2::Address> {
 /// The format that is asked of a device; `None` leaves it to the driver.
 fn format_of(camera: &CameraDescription, address: &CameraAddress) -> anyhow::Result<Option<PixelFormat>> {
     let Some(name) = camera.format.as_deref().filter(|_| address.format.is_none()) else { return Ok(address.format) };
-    let named = format!("{}=pattern,{name}").parse::<CameraAddress>();
+    let named = format!("{}=pattern,{name}", camera.name).parse::<CameraAddress>();
     Ok(named.with_context(|| format!("reading the format of camera {}", camera.name))?.format)
 }
 

@@ -1,6 +1,6 @@
 //! Robots and leader arms: from what the user typed to something that is connected.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -104,6 +104,39 @@ fn a_dead_motor_is_named_and_a_pulled_plug_is_waited_for() {
 }
 
 #[test]
+fn what_somebody_leads_is_recorded_with_its_cameras_and_replayed() {
+    let desk = Desk::new();
+    let (mut follower, _leader) = arms(&desk);
+    let rig = "schema = 1\nrobot = \"so101\"\nport = \"follower\"\nteleop = \"so101_leader\"\nteleop_port = \"leader\"\ntask = \"Do as the \
+        hand does.\"\n[camera]\nfront = \"pattern,320x240@30\"\nwrist = \"pattern,64x48@60\"\n";
+    std::fs::write(desk.path("rig.toml"), rig).unwrap();
+    let record = |episodes: &str| -> Value {
+        let times = ["--episode-time", "1.5", "--reset-time", "0.3", "--json"];
+        let text = desk.ok(&[&["record", "--rig", "./rig.toml", "--out", "demos", "--episodes", episodes], &times[..]].concat());
+        serde_json::from_str(text.trim()).unwrap()
+    };
+    let report = record("2");
+    assert_eq!((&report["total_episodes"], report["motors"].as_array().unwrap().len()), (&2.into(), 12), "{report}");
+    let cameras = report["cameras"].as_array().unwrap();
+    assert_eq!((&cameras[0]["name"], &cameras[0]["source"], &cameras[0]["broken"]), (&"front".into(), &"pattern".into(), &0.into()));
+    assert!(cameras[1]["images"].as_u64().unwrap() > 60, "{report}");
+    // Begun again, it goes on.
+    assert_eq!(record("1")["total_episodes"], 3);
+    let info = desk.recorded("demos", "after it was begun again");
+    assert_eq!(info["episodes"].as_array().unwrap().len(), 3, "{info}");
+    let notes = std::fs::read_to_string(desk.path("demos/meta/sinew_episodes.jsonl")).unwrap();
+    let note: Value = serde_json::from_str(notes.lines().next().unwrap()).unwrap();
+    assert!(note.to_string().contains("rate_hz"), "{note}");
+    assert_eq!(follower.ask("value gripper torque_enable"), "1", "it holds");
+    let line = desk.ok(&["replay", "demos", "--episode", "1", "--rig", "./rig.toml", "--json"]);
+    let line: Value = serde_json::from_str(line.trim()).unwrap();
+    assert_eq!((&line["outcome"], &line["ticks"]), (&"ended".into(), &45.into()), "{line}");
+    // Another arm's calibration is no episode of this dataset.
+    let error = desk.error(&["record", "--rig", "./rig.toml", "--out", "demos", "--fps", "60", "--episodes", "1"]);
+    assert!(error.contains("fps"), "{error}");
+}
+
+#[test]
 fn a_monitor_writes_nothing() {
     let desk = Desk::new();
     let (mut follower, _leader) = arms(&desk);

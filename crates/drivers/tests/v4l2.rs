@@ -403,6 +403,8 @@ fn pictures_of_one_device_are_told_apart() {
         assert!(is_unusable(&error, &["it gives 2 pictures", "name one as usb:A@0, usb:A@1"]), "{error}");
         let error = refused("usb:A@2", vga());
         assert!(is_unusable(&error, &["it gives 2 pictures, counted from 0"]), "{error}");
+        let found = found_cameras(&Roots::default()).unwrap();
+        assert_eq!(found.iter().map(FoundCamera::address).collect::<Vec<_>>(), ["usb:A@1", "usb:A@0"]);
         assert_eq!(camera("usb:A@0", vga()).open().unwrap().stream().format, PixelFormat::Depth16);
         assert_eq!(camera("path:1-1.1@1", vga()).open().unwrap().stream().format, PixelFormat::Mjpeg);
         let error = refused("/dev/video4", vga());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use sinew_core::{Clock, MockClock, RobotDescription};
+use sinew_core::{Clock, MockClock, Outcome, RobotDescription};
 use sinew_runtime::{
     AsItIs, Fault, Inference, Keep, MonotonicClock, PolicyThread, ReturnToRest, Series, Session, SessionConfig, Stage, StopFlag,
 };
@@ -88,9 +88,18 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
     drop((line, told, session, keys));
     let motors: BusReport = rig.report().unwrap_or_default();
     if let Some(report) = end.reports.first() {
+        // The scene of the same seed comes out as it did.
+        let success = (!rig.is_real()).then(|| rig.environment.outcome() == Outcome::Success);
         if args.json {
-            text::print_json(&Line::of(report, &motors))?;
+            let mut line = serde_json::to_value(Line::of(report, &motors))?;
+            if let (Some(success), Some(line)) = (success, line.as_object_mut()) {
+                line.insert("success".to_owned(), success.into());
+            }
+            text::print_json(&line)?;
         } else {
+            if let Some(success) = success {
+                say!("scene     {}", if success { "success" } else { "no success" });
+            }
             if is_real_time {
                 print_lateness(&report.cadence);
             }

@@ -66,7 +66,7 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
         policy: None,
         human: Some(&mut human.thread),
         recorder: None,
-        viewer: viewer.as_deref_mut(),
+        viewer: viewer.as_mut().map(|viewer| &mut **viewer as &mut dyn FrameSink),
     };
     let end = session.run_series(&Series::of(1, 0), stage, &mut Watching { desk: &desk })?;
     drop((line, told, session, keys));

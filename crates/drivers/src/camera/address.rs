@@ -28,7 +28,7 @@ pub struct CameraAddressError {
 pub enum SourceAddress {
     /// A USB device by its serial number: `usb:200901010001`.
     Usb(String),
-    /// A USB device by the socket that it is plugged into: `path:usb-0:1.2`.
+    /// A USB device by the socket that it is plugged into: `path:1-1.4`.
     UsbPath(String),
     /// A device file: `/dev/video0`, or `0` for short.
     Device(String),

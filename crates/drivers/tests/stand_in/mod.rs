@@ -211,7 +211,7 @@ impl Cameras {
         symlink(Path::new("../..").join(target), &link).unwrap();
         let jpegs = self.path("jpegs");
         if !jpegs.exists() && camera.modes.iter().any(|mode| mode.starts_with("MJPG 640x480")) {
-            make_jpegs(&jpegs);
+            make_jpegs(&jpegs.join("640x480"));
         }
         let one = |text: String| vec![text];
         let all = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();

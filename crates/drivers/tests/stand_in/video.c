@@ -12,7 +12,7 @@
  *     id                 which camera it is; when another one has its file, it is gone
  *     mode = YUYV 640x480 30 15          a format, a size and its rates, once for each; the first is the default
  *     control = gain 0 255 1 64          a control: least, most, step, default
- *     jpegs = PATH, jpeg_count = 60      MJPG pictures are PATH/000000.jpg and so on by their number, modulo the count
+ *     jpegs = PATH, jpeg_count = 60      MJPG pictures are PATH/640x480/000000.jpg and so on by number, modulo the count
  *     lit_jpegs = PATH                   the same while the LED is lit
  *     fps                the rate that it really has
  *     ignore_size, ignore_fps, stuck_controls, forgets_controls = 1   does not do what it is asked for, or not once it streams
@@ -237,7 +237,8 @@ static size_t draw(const struct mode *mode, const struct config *config, uint32_
     if (mode->four_cc == V4L2_PIX_FMT_MJPEG) {
         char path[PATH_MAX];
         const char *folder = is_lit(config, taken_ns) && config->lit_jpegs[0] ? config->lit_jpegs : config->jpegs;
-        snprintf(path, sizeof path, "%s/%06u.jpg", folder, config->jpeg_count > 0 ? number % config->jpeg_count : 0);
+        uint32_t which = config->jpeg_count > 0 ? number % config->jpeg_count : 0;
+        snprintf(path, sizeof path, "%s/%ux%u/%06u.jpg", folder, mode->width, mode->height, which);
         int file = REAL(int, "open", const char *, int, ...)(path, O_RDONLY | O_CLOEXEC);
         ssize_t got = file < 0 ? 0 : read(file, bytes, room);
         if (file >= 0) REAL(int, "close", int)(file);
@@ -603,8 +604,7 @@ static int open_camera(int number, const char *place, int flags) {
         pthread_cond_init(&device->changed, &monotonic);
     }
     pthread_mutex_unlock(&lock);
-    errno = error;
-    return error ? -1 : device->fd;
+    return error ? errno = error, -1 : device->fd;
 }
 
 static int open_any(int folder, const char *path, int flags, mode_t mode) {

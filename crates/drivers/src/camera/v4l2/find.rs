@@ -132,6 +132,8 @@ pub struct FoundCamera {
     pub index: u32,
     pub usb: Option<UsbPlace>,
     pub state: NodeState,
+    /// See [`FoundCamera::address`].
+    pub(super) address: String,
 }
 
 /// All cameras of the machine, in the order of their numbers. A camera whose nodes can't be opened is known by the first one.
@@ -139,7 +141,10 @@ pub struct FoundCamera {
 /// # Errors
 /// When the system's list can't be read. There is none where no camera was ever connected, and then there are no cameras.
 pub fn cameras(roots: &Roots) -> Result<Vec<FoundCamera>, SourceError> {
-    Ok(nodes(roots)?.into_iter().filter_map(|node| node.looked_at(roots)).collect())
+    let mut found: Vec<_> = nodes(roots)?.into_iter().filter_map(|node| node.looked_at(roots)).collect();
+    let addresses: Vec<_> = found.iter().map(|camera| camera.address_among(&found)).collect();
+    found.iter_mut().zip(addresses).for_each(|(camera, address)| camera.address = address);
+    Ok(found)
 }
 
 /// What the system's list says of all nodes. None of them was opened.
@@ -159,7 +164,9 @@ fn nodes(roots: &Roots) -> Result<Vec<FoundCamera>, SourceError> {
         let index = read(&folder, "index").and_then(|index| index.parse().ok()).unwrap_or(0);
         // A device may vanish while it is looked at, and then there is nothing behind the link.
         let usb = folder.join("device").canonicalize().ok().and_then(|interface| usb_place(&interface));
-        found.push((number, FoundCamera { node, card, index, usb, state: NodeState::Free }));
+        let mut camera = FoundCamera { node, card, index, usb, state: NodeState::Free, address: String::new() };
+        camera.address = camera.address_among(&[]);
+        found.push((number, camera));
     }
     found.sort_by_key(|(number, _)| *number);
     Ok(found.into_iter().map(|(_, camera)| camera).collect())
@@ -211,13 +218,30 @@ impl FoundCamera {
         Some(self)
     }
 
-    /// The address that stays when its number changes.
+    /// The address that stays when its number changes: by the serial number where no other camera has that, else by the port.
     pub fn address(&self) -> String {
-        match &self.usb {
-            Some(UsbPlace { serial: Some(serial), .. }) => format!("usb:{serial}"),
-            Some(usb) => format!("path:{}", usb.port),
-            None => format!("/dev/{}", self.node),
+        self.address.clone()
+    }
+
+    fn address_among(&self, all: &[Self]) -> String {
+        let Some(usb) = &self.usb else { return format!("/dev/{}", self.node) };
+        let others = || all.iter().filter_map(|camera| Some((camera, camera.usb.as_ref()?)));
+        let is_own = |serial: &String| others().all(|(_, other)| other.serial.as_ref() != Some(serial) || other.port == usb.port);
+        let device = match &usb.serial {
+            Some(serial) if is_own(serial) => format!("usb:{serial}"),
+            _ => format!("path:{}", usb.port),
+        };
+        let mut pictures: Vec<_> = others().filter(|(_, other)| other.port == usb.port).map(|(camera, _)| camera).collect();
+        pictures.sort_by_key(|camera| camera.place());
+        match pictures.iter().position(|camera| camera.node == self.node) {
+            Some(picture) if pictures.len() > 1 => format!("{device}@{picture}"),
+            _ => device,
         }
+    }
+
+    /// By which a device's pictures are counted, as it lists them itself.
+    fn place(&self) -> (Option<u8>, u32) {
+        (self.usb.as_ref().map(|usb| usb.interface), self.index)
     }
 }
 
@@ -281,8 +305,7 @@ impl Address {
             let (list, ports) = (list(&found), ports.join(" or "));
             return Err(unusable(&name, DOING, format!("several cameras have this serial number: {list}; name one by its port, {ports}")));
         }
-        // A device's pictures are counted as it lists them itself.
-        found.sort_by_key(|camera| (camera.usb.as_ref().map(|usb| usb.interface), camera.index));
+        found.sort_by_key(FoundCamera::place);
         let count = found.len();
         let camera = match (picture, count) {
             (_, 0) => return Err(lost(&name, DOING, format!("it is not connected; {}", there_are(&all, roots)))),
@@ -400,7 +423,7 @@ mod tests {
         let usb = found[1].usb.as_ref().unwrap();
         assert_eq!((usb.vendor, usb.product, usb.serial.as_deref(), usb.port.as_str()), (0x046d, 0x082d, Some("AB12"), "1-1.4"));
         assert_eq!(usb.links, [("1-1.4".to_owned(), 480.0), ("1-1".to_owned(), 480.0), ("usb1".to_owned(), 480.0)]);
-        assert_eq!((found[0].address().as_str(), found[1].address().as_str()), ("path:1-2", "usb:AB12"));
+        assert_eq!((found[0].address(), found[1].address()), ("path:1-2".into(), "usb:AB12".into()));
         assert!(matches!(&found[0].state, NodeState::Refused(why) if why.contains("No such file")));
         let meant = "usb:AB12".parse::<Address>().unwrap().find(&roots).unwrap();
         assert_eq!(meant.path, roots.dev.join("video10"));
@@ -413,6 +436,8 @@ mod tests {
         let (_folder, roots) = machine();
         plug_in(&roots, "video0", 0, "usb1/1-1/1-1.4", &FILES);
         plug_in(&roots, "video2", 0, "usb1/1-1/1-1.3", &FILES);
+        let found = cameras(&roots).unwrap();
+        assert_eq!((found[0].address(), found[1].address()), ("path:1-1.4".into(), "path:1-1.3".into()));
         let error = "usb:AB12".parse::<Address>().unwrap().find(&roots).err().unwrap();
         assert!(matches!(&error, SourceError::Unusable { what, .. } if what.contains("path:1-1.4 or path:1-1.3")), "{error}");
         assert_eq!("path:1-1.3".parse::<Address>().unwrap().find(&roots).unwrap().path, roots.dev.join("video2"));

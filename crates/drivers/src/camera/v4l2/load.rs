@@ -133,7 +133,14 @@ mod tests {
     fn camera(number: u32, links: &[(&str, f64)]) -> FoundCamera {
         let links: Vec<_> = links.iter().map(|(name, speed)| ((*name).to_owned(), *speed)).collect();
         let usb = UsbPlace { vendor: 1, product: 2, serial: None, port: links[0].0.clone(), interface: 0, links };
-        FoundCamera { node: format!("video{number}"), card: "Camera".into(), index: 0, usb: Some(usb), state: NodeState::Free }
+        FoundCamera {
+            node: format!("video{number}"),
+            card: "Camera".into(),
+            index: 0,
+            usb: Some(usb),
+            state: NodeState::Free,
+            address: String::new(),
+        }
     }
 
     fn user(camera: &FoundCamera, format: PixelFormat) -> UsbUser<'_> {

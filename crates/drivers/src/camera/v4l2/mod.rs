@@ -1,5 +1,7 @@
 //! Cameras on Linux by its Video for Linux 2: webcams on USB and whatever else the kernel has a driver for.
 //!
+//! Devices that give a picture in one piece of memory are spoken to, which all webcams are (`V4L2_CAP_VIDEO_CAPTURE`).
+//!
 //! A camera that does not do what it was asked for is an error that lists what it offers: a size that was changed behind
 //! one's back trains a policy on other pictures than it is run with. Numbers, structures and rules are those of the kernel's
 //! [documentation](https://docs.kernel.org/userspace-api/media/v4l/v4l2.html) and of `linux/videodev2.h`.
