@@ -87,7 +87,7 @@ impl Control<'_> {
 
     /// The source's first actions, before anything moves. `false` when a stop was asked for.
     pub(crate) fn prepare(&mut self, robot: &mut dyn Robot, cameras: &mut dyn Cameras) -> Result<bool, Fault> {
-        let Shared { clock, stop, .. } = self.shared;
+        let clock = self.shared.clock;
         if let Some(policy) = &mut self.acting.policy
             && !policy.begin()?
         {
