@@ -30,7 +30,7 @@ impl Arm {
         };
         let robot = hardware::describe(name, role)?;
         let ports = hardware::serial_ports(&robot, ports, option)?;
-        Ok(Self { robot: Arc::new(robot), ports, latency: Duration::from_millis(args.latency_ms) })
+        Ok(Self { robot: Arc::new(robot), ports, latency: Duration::from_millis(args.latency_ms.unwrap_or(5)) })
     }
 }
 

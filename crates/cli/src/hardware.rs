@@ -8,7 +8,7 @@ use anyhow::Context;
 use sinew_core::{Cameras, Clock, Fnv1a, Image, RobotDescription, Role, Tick};
 use sinew_drivers::camera::CameraAddress;
 use sinew_drivers::{
-    ArmOptions, Calibration, ConnectReport, LeKiwiCameras, PortAddress, SerialArm, SerialLeader, WhenLost, calibration_files,
+    ArmOptions, Calibration, ConnectReport, LeKiwiCameras, PortAddress, SerialArm, SerialLeader, WhenLost, calibration_files, check_motors,
 };
 use sinew_sim::robots;
 
@@ -29,6 +29,7 @@ pub const TOKEN: &str = "SINEW_TOKEN";
 /// The description that `name` names, of a robot or of a leader arm.
 pub fn describe(name: &str, role: Role) -> anyhow::Result<RobotDescription> {
     let description = robots::get(name)?.description;
+    check_motors(&description)?;
     let (found, expected, option) = match role {
         Role::Robot => ("a leader arm", "a robot that is commanded", "--teleop"),
         Role::Teleoperator => ("a robot", "a leader arm", "--robot"),

@@ -167,7 +167,7 @@ impl Way {
                 let options = LeKiwiClientOptions { command_port, observation_port, token, ..LeKiwiClientOptions::default() };
                 let connected = LeKiwiClient::connect(robot, &host, &options, decode, clock);
                 let (robot, cameras) = connected.map_err(|error| match error {
-                    LeKiwiError::Silent { .. } if !is_told => {
+                    LeKiwiError::Silent { is_there: true, .. } if !is_told => {
                         anyhow::anyhow!("{error}; no token was given, and `sinew lekiwi-host` wants one (--token, or {TOKEN})")
                     }
                     error => error.into(),
@@ -259,11 +259,25 @@ mod tests {
             ("so101", vec!["leg=/dev/a"], "has no bus leg, expected one of arm"),
             ("bi_so", vec!["/dev/a"], "has 2 buses, expected --port left=PATH --port right=PATH"),
             ("bi_so", vec!["left=/dev/a"], "needs a port for its bus right"),
+            (
+                "bi_so",
+                vec!["left=/dev/a", "right=/dev/a"],
+                "the buses left and right of bi_so have the same port, /dev/a; expected one for each",
+            ),
+            ("bi_so", vec!["left=/dev/null", "right=/dev/../dev/null"], "have the same port"),
             ("so101", vec!["usb:"], "expected PATH, usb:SERIAL"),
         ] {
             let error = way(robot, &given).unwrap_err();
             assert!(error.contains(says), "{given:?}: {error}");
         }
+    }
+
+    #[test]
+    fn a_robot_without_motors_has_nothing_behind_a_port() {
+        let mut robot = sinew_sim::robots::get("so101").unwrap().description;
+        robot.parts.iter_mut().for_each(|part| part.motor = None);
+        let error = Way::of(&robot, &["/dev/a".parse().unwrap()], "--port").unwrap_err().to_string();
+        assert_eq!(error, "--port: so101 has no motors that hang on a bus, so that a port leads to nothing");
     }
 
     #[test]

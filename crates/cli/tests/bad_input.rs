@@ -206,3 +206,97 @@ fn keys_that_nobody_knows_are_told() {
     std::fs::write(&path, config.to_string()).unwrap();
     contains_all(&desk.ok(&["policy", "info", "./newer"]), &["unknown keys", "colour"]);
 }
+
+/// A copy of the example with `from` made `to`.
+fn example(desk: &Desk, name: &str, from: &str, to: &str) {
+    let built_in = std::path::Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../robots/example/robot.toml");
+    let text = std::fs::read_to_string(built_in).unwrap();
+    assert!(text.contains(from), "{from}");
+    std::fs::create_dir(desk.path(name)).unwrap();
+    std::fs::write(desk.path(name).join("robot.toml"), text.replacen(from, to, 1)).unwrap();
+}
+
+#[test]
+fn who_copies_the_example_can_simulate_it_and_what_cannot_be_recorded_leaves_nothing() {
+    let desk = Desk::new();
+    example(&desk, "copied", "\"Example: ", "\"Mine: ");
+    let record = |robot: &'static str| {
+        ["record", "--sim", "--teleop", "scripted", "--robot", robot, "--task", "reach", "--episodes", "1", "--out", "data"]
+    };
+    // Its hand does not come down.
+    example(&desk, "stiff", "position = [-1.0, 1.9], velocity = 3.0, step = 0.35 }\nrest = 0.5", {
+        "position = [-1.0, -0.5], velocity = 3.0, step = 0.35 }\nrest = -0.7"
+    });
+    for _ in 0..2 {
+        let error = desk.error(&record("./stiff"));
+        contains_all(&error, &["setting the scene of reach", "expected an arm whose tool points straight down"]);
+        assert!(!error.contains("Some(") && !desk.path("data").exists(), "{error}");
+    }
+    // A folder that was there stays.
+    std::fs::create_dir(desk.path("data")).unwrap();
+    desk.error(&record("./stiff"));
+    assert_eq!(std::fs::read_dir(desk.path("data")).unwrap().count(), 0);
+    desk.ok(&record("./copied"));
+    assert_eq!(desk.recorded("data", "recorded with the example")["total_episodes"], 1);
+    desk.ok(&["sim", "render", "--robot", "example", "--task", "reach", "--out", "pictures"]);
+    assert!(desk.path("pictures/front.png").exists());
+}
+
+#[test]
+fn motors_that_make_no_sense_are_refused_where_a_robot_is_shown() {
+    let desk = Desk::new();
+    example(&desk, "mode", "id = 1 }", "id = 1, registers = { operating_mode = 1 } }");
+    example(&desk, "wire", "\"feetech\"", "\"dynamixel\"");
+    example(&desk, "fast", "control_rate_hz = 30", "control_rate_hz = 1001");
+    for (name, says) in [
+        ("mode", "turn: expected registers that a description may set, found operating_mode = 1"),
+        ("wire", "turn: a sts3215 speaks feetech, and its bus arm is dynamixel"),
+        ("fast", "control_rate_hz is 1001, expected 1 to 1000"),
+    ] {
+        contains_all(&desk.error(&["robots", "show", &format!("./{name}")]), &[says]);
+    }
+    let link = desk.path("link");
+    contains_all(&desk.error(&["emulate", "./wire", "--link", link.to_str().unwrap(), "--seconds", "0.1"]), &["speaks feetech"]);
+    let file = desk.error(&["robots", "show", "./wire/robot.toml"]);
+    contains_all(&file, &["./wire/robot.toml: that is a file, expected the folder that it is in: ./wire"]);
+    // All that are built in are fine.
+    for robot in sinew_sim::robots::list() {
+        desk.ok(&["robots", "show", robot]);
+    }
+}
+
+#[test]
+fn an_option_that_would_be_ignored_is_refused() {
+    let desk = Desk::new();
+    let (robot, teleop) = (["--robot", "so101", "--port", "/dev/a"], ["--teleop", "so101_leader", "--teleop-port", "/dev/b"]);
+    for (verb, arm, other) in [
+        (&["robots", "monitor"][..], robot, ["--teleop-port", "/dev/b"]),
+        (&["robots", "monitor"], teleop, ["--port", "/dev/a"]),
+        (&["setup-motors"], robot, ["--teleop-port", "/dev/b"]),
+        (&["setup-motors"], teleop, ["--port", "/dev/a"]),
+        (&["calibrate", "--id", "x"], robot, ["--teleop-id", "y"]),
+        (&["calibrate", "--id", "x"], robot, ["--teleop-port", "/dev/b"]),
+        (&["calibrate", "--teleop-id", "x"], teleop, ["--id", "y"]),
+        (&["calibrate", "--teleop-id", "x"], teleop, ["--port", "/dev/a"]),
+    ] {
+        let args = [verb, &arm[..], &other[..]].concat();
+        let output = desk.run(&args);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
+        contains_all(&text, &["cannot be used with"]);
+    }
+    let latency = ["robots", "monitor", "--robot", "lekiwi", "--port", "zmq://127.0.0.1", "--latency-ms", "9"];
+    contains_all(&desk.error(&latency), &["--latency-ms is for motors on a serial port"]);
+}
+
+#[test]
+fn a_place_that_no_motor_can_be_at_is_told_at_once() {
+    let desk = Desk::new();
+    let link = format!("left={}", desk.path("link").display());
+    contains_all(&desk.error(&["emulate", "so101", "--link", &link]), &["expected --link arm=PATH: it has no bus left"]);
+    std::fs::create_dir(desk.path("folder")).unwrap();
+    // Before anybody is asked to plug anything in.
+    let error = desk.error(&["setup-motors", "--robot", "so101", "--port", "./folder"]);
+    contains_all(&error, &["./folder", "it is no serial port"]);
+    assert!(!error.contains("ENTER"), "{error}");
+}

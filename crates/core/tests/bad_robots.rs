@@ -156,10 +156,10 @@ fn numbers_make_sense() {
         (
             "[-1.91986, 1.91986]",
             "[1.91986, -1.91986]",
-            "part shoulder_pan: limits.position is [1.91986, -1.91986], expected finite and rising",
+            "part shoulder_pan: limits.position is [1.91986, -1.91986], expected rising, and within ±1000000",
         ),
-        ("[-1.91986, 1.91986]", "[nan, 1.91986]", "part shoulder_pan: limits.position is [NaN, 1.91986], expected finite and rising"),
-        ("[-1.91986, 1.91986]", "[-inf, 1.91986]", "part shoulder_pan: limits.position is [-inf, 1.91986], expected finite and rising"),
+        ("[-1.91986, 1.91986]", "[nan, 1.91986]", "part shoulder_pan: limits.position is [NaN, 1.91986], expected rising"),
+        ("[-1.91986, 1.91986]", "[-inf, 1.91986]", "part shoulder_pan: limits.position is [-inf, 1.91986], expected rising"),
         ("velocity = 3.0", "velocity = nan", "part shoulder_pan: limits.velocity is NaN, expected 1e-9 to 1e9"),
         ("velocity = 3.0", "velocity = inf", "part shoulder_pan: limits.velocity is inf, expected 1e-9 to 1e9"),
         ("step = 0.35", "step = 0.0", "part shoulder_pan: limits.step is 0, expected 1e-9 to 1e9"),
@@ -174,7 +174,7 @@ fn numbers_make_sense() {
         ("axis = [0.0, 0.0, 1.0]", "axis = [0.0, 1.0, 1.0]", "part shoulder_pan: axis has length 1.41"),
         ("[0.0388353,", "[inf,", "part shoulder_pan: parent_from_part is no pose"),
         ("[0.0, 0.0, -1.0, 0.0]", "[0.0, 0.0, 0.0, 0.0]", "part shoulder_pan: parent_from_part is no pose"),
-        ("range = [-0.174533, 1.7453292]", "range = [1.0, 1.0]", "part gripper: range is [1, 1], expected finite and rising"),
+        ("range = [-0.174533, 1.7453292]", "range = [1.0, 1.0]", "part gripper: range is [1, 1], expected rising"),
         ("range = [-0.174533, 1.7453292]\n", "", "part gripper: range is missing, which its unit refers to"),
         ("unit = \"degrees\"", "unit = \"range_m100_100\"", "part shoulder_pan: range is missing, which its unit refers to"),
         (
@@ -185,8 +185,12 @@ fn numbers_make_sense() {
         ("rest = -1.7", "rest = -2.7", "part shoulder_lift: rest is -2.7, outside its limits [-1.7453293, 1.7453293]"),
         ("rest = -1.7", "rest = nan", "part shoulder_lift: rest is NaN, outside its limits"),
         ("id = 1 }", "id = 1, direction = 0.5 }", "part shoulder_pan: motor.direction is 0.5, expected 1 or -1"),
-        ("id = 1 }", "id = 1, gear = 0.0 }", "part shoulder_pan: motor.gear is 0, expected 1e-9 to 1e9"),
-        ("control_rate_hz = 30", "control_rate_hz = 0", "control_rate_hz is 0"),
+        ("id = 1 }", "id = 1, gear = 0.0 }", "part shoulder_pan: motor.gear is 0, expected 0.001 to 1000"),
+        ("id = 1 }", "id = 1, gear = 1e9 }", "part shoulder_pan: motor.gear is 1000000000, expected 0.001 to 1000"),
+        ("[-1.91986, 1.91986]", "[-1e9, 1e9]", "is [-1000000000, 1000000000], expected rising, and within ±1000000"),
+        ("control_rate_hz = 30", "control_rate_hz = 0", "control_rate_hz is 0, expected 1 to 1000"),
+        ("control_rate_hz = 30", "control_rate_hz = 1001", "control_rate_hz is 1001, expected 1 to 1000"),
+        ("baud_rate = 1000000", "baud_rate = 0", "bus arm: its baud rate is 0"),
         (
             "[stop]",
             "[feedback]\nmax_age_ms = 200\nfault_age_ms = 100\n\n[stop]",
@@ -205,6 +209,8 @@ fn names_are_fit_for_paths_datasets_and_terminals() {
         ("name = \"so101\"", "name = \"\"", "the robot is called \"\""),
         ("name = \"shoulder_pan\"", "name = \"shoulder\\u001bpan\"", "a part is called \"shoulder\\u{1b}pan\""),
         ("title = \"SO-101 ", "title = \"SO-101\\u001b[2J ", "its title"),
+        ("title = \"SO-101 ", "title = \"SO-101\\u202e ", "turn text around"),
+        ("title = \"SO-101 ", "title = \"SO-101\\u2066 ", "turn text around"),
         ("name = \"wrist\"", "name = \"front\"", "two cameras are called front"),
         ("rest = 0.0", "rest = 0.0\nfeature = \"gripper.pos\"", "two features are called gripper.pos"),
     ] {
@@ -337,6 +343,42 @@ fn cameras_make_sense() {
         ("height = 96", "height = 96\nmax_age_ms = 0", "camera front: fps and max_age_ms must be above 0"),
     ] {
         assert_refused(SO101, from, to, &[expected]);
+    }
+}
+
+#[test]
+fn a_simulation_is_of_things_of_this_world() {
+    for (from, to, expected) in [
+        ("mass_kg = 0.100006", "mass_kg = 1e30", "link shoulder: mass_kg is 1000000000000000000000000000000, expected 0.0001 to 1000"),
+        ("mass_kg = 0.100006", "mass_kg = 1e-300", "expected 0.0001 to 1000"),
+        ("[-0.0307604, -1.7e-05, -0.0252713]", "[1e300, 0.0, 0.0]", "link shoulder: centre_of_mass_m is"),
+        ("[8.3759e-05, 8.10403e-05, 2.39783e-05,", "[3e300, 3e300, 3e300,", "link shoulder: inertia_kg_m2"),
+        ("half_extents_m = [0.023, 0.015, 0.01]", "half_extents_m = [1e300, 1.0, 1.0]", "link shoulder: collider 0: a size in m is 1"),
+        ("half_extents_m = [0.023, 0.015, 0.01]", "half_extents_m = [1e-9, 1.0, 1.0]", "expected 0.0001 to 10"),
+        ("[-0.030399, 0.000422, -0.0387]", "[1e300, 0.0, 0.0]", "link shoulder: collider 0: its pose is none"),
+        ("friction = 0.6", "friction = 1e9", "collider 0: friction is 1000000000, expected 0 to 10"),
+        ("stall_torque_nm = 2.94", "stall_torque_nm = 1e300", "motor sts3215: stall_torque_nm is"),
+        ("proportional_gain_nm_per_rad = 998.22", "proportional_gain_nm_per_rad = 1e12", "expected 0.001 to 1000000"),
+        ("latency_s = 0.005", "latency_s = 1e9", "motor sts3215: latency_s is 1000000000, expected 0 to 1"),
+        ("backlash_rad = 0.0087267", "backlash_rad = nan", "motor sts3215: backlash_rad is NaN, expected 0 to 1"),
+        ("armature_kg_m2 = 0.028", "armature_kg_m2 = 1e300", "expected 0 to 100"),
+    ] {
+        assert_refused(SO101, from, to, &["simulation: ", expected]);
+    }
+}
+
+#[test]
+fn an_error_is_short_however_long_the_file_is() {
+    let long = "x".repeat(200_000);
+    let title = refused(&SO101.replace("title = \"SO-101 ", &format!("title = \"{long}")));
+    assert!(title.contains("expected at most 200") && title.len() < 200, "{} bytes", title.len());
+    for text in [
+        SO101.replace("schema = 2", &format!("schema = 2\n{long} = 1")),
+        SO101.replace("schema = 2", &format!("schema = 2\nx = \"{long}")),
+        SO101.replace("schema = 2", &format!("schema = 2\nx = {}", "[".repeat(100_000))),
+    ] {
+        let error = refused(&text);
+        assert!(error.contains("line ") && error.len() < 1500, "{} bytes", error.len());
     }
 }
 

@@ -9,6 +9,7 @@ mod calibration;
 pub mod camera;
 #[cfg(feature = "can")]
 pub mod can;
+mod check;
 mod lekiwi;
 mod net;
 mod pedal;
@@ -29,6 +30,7 @@ pub use calibration::{
     Calibration, CalibrationError, CalibrationFile, CalibrationOf, MotorCalibration, Scale, Staged, calibration_files, calibration_folder,
     calibration_path,
 };
+pub use check::{MotorsError, check_motors};
 pub use lekiwi::{
     DecodeJpeg, EncodeJpeg, LeKiwiCameras, LeKiwiClient, LeKiwiClientOptions, LeKiwiCounts, LeKiwiError, LeKiwiHost, LeKiwiHostCounts,
     LeKiwiHostOptions, LeKiwiHostTeleoperator, ObservationPublisher,
@@ -36,5 +38,5 @@ pub use lekiwi::{
 pub use pedal::{Pedal, PedalError};
 pub use reachy_mini::{ReachyMini, ReachyMiniCounts, ReachyMiniError};
 pub use retarget::{Back, ByFeature, RetargetError};
-pub use serial::{PortAddress, SerialBus, SerialCounts, SerialOptions};
+pub use serial::{PortAddress, SerialBus, SerialCounts, SerialOptions, who_may_open};
 pub use tables::{ControlTable, Encoding, Field, Register, STS3215, TableError};

@@ -8,6 +8,7 @@ mod network;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use common::RealClock;
@@ -159,6 +160,58 @@ fn who_does_not_say_the_token_neither_commands_nor_observes() {
     lerobot.read_to_end(&mut Vec::new()).unwrap_or_default();
     assert_eq!((host.counts().commands, playing.goals()), (0, vec![0.0; 9]));
     assert!(host.counts().refused_clients >= 7, "{:?}", host.counts());
+}
+
+#[test]
+fn whoever_says_nothing_keeps_no_client_out() {
+    let (robot, clock) = (lekiwi(), RealClock::new());
+    let host = host(&robot, &clock, false);
+    let playing = Playing::start(&host, robot.clone(), &clock, None);
+    // Half of a greeting, and no more: as many as may be served, and 20 more a second on each port.
+    let press = |address| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let _ = stream.write_all(&[0xff, 0, 0]);
+        stream
+    };
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for address in host.addresses() {
+            let mut idle: Vec<TcpStream> = (0..8).map(|_| press(address)).collect();
+            let is_over = &is_over;
+            scope.spawn(move || {
+                while !is_over.load(Relaxed) {
+                    idle.push(press(address));
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+            });
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        let served = connect(&robot, &options(&host), &clock);
+        let again = connect(&robot, &options(&host), &clock);
+        is_over.store(true, Relaxed);
+        assert!(served.is_ok() && again.is_ok(), "{:?} {:?}", served.err(), again.err());
+    });
+    // Many at once neither.
+    let _flood: Vec<TcpStream> = (0..300).map(|_| press(host.addresses()[0])).collect();
+    connect(&robot, &options(&host), &clock).unwrap();
+    drop(playing);
+}
+
+#[test]
+fn who_is_not_there_is_told_from_who_says_nothing() {
+    let (robot, clock) = (lekiwi(), RealClock::new());
+    let within = Duration::from_millis(600);
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let nobody = LeKiwiClientOptions { command_port: free, observation_port: free, token: None, within };
+    let error = connect(&robot, &nobody, &clock).err().unwrap();
+    assert!(matches!(error, LeKiwiError::Silent { is_there: false, .. }), "{error}");
+    let host = host(&robot, &clock, false);
+    let error = connect(&robot, &LeKiwiClientOptions { within, token: None, ..options(&host) }, &clock).err().unwrap();
+    assert!(matches!(error, LeKiwiError::Silent { is_there: true, .. }), "{error}");
+    // Nobody plays the robot: a host that is served, and says nothing.
+    let error = connect(&robot, &LeKiwiClientOptions { within, ..options(&host) }, &clock).err().unwrap();
+    let text = error.to_string();
+    assert!(text.contains("0 observations") && !text.contains("LeKiwiCounts"), "{text}");
 }
 
 #[test]

@@ -300,4 +300,6 @@ fn what_cannot_be_driven_is_refused_with_what_was_expected() {
     silent.be(Mood::Silent);
     let error = refused(reachy_mini(), &silent.address());
     assert!(matches!(error, ReachyMiniError::Silent { .. }), "{error}");
+    let says = "it is connected, and said nothing of its joints and head pose; 0 of its messages made no sense";
+    assert!(error.to_string().ends_with(says), "{error}");
 }

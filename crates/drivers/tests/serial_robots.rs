@@ -121,8 +121,8 @@ fn a_gripper_with_a_current_of_its_own_keeps_it_through_a_change_of_mode() {
 fn a_register_that_makes_no_sense_is_refused_by_its_name() {
     let bench = Bench::new(&light(Emulated::koch_follower()), Options::default());
     for (name, says) in [
-        ("p_coefficient", "expected registers of a xl330-m288 for elbow_flex, found p_coefficient"),
-        ("torque_enable", "expected registers for elbow_flex that a description may set, found torque_enable"),
+        ("p_coefficient", "elbow_flex: expected registers of a xl330-m288, found p_coefficient"),
+        ("torque_enable", "elbow_flex: expected registers that a description may set, found torque_enable"),
         ("id", "that a description may set, found id"),
         ("present_position", "that a description may set, found present_position"),
     ] {

@@ -133,5 +133,5 @@ pub use tools::{
 };
 pub use write::options::{Layout, Overload, RecorderOptions, VideoOptions};
 pub use write::recorder::DatasetRecorder;
-pub use write::unfinished::{Unfinished, discard_unfinished, recover, recover_unfinished, unfinished};
+pub use write::unfinished::{Unfinished, discard_unfinished, recover, recover_unfinished, remove_begun, unfinished};
 pub use write::writer::{DatasetWriter, Row, Taken, Totals};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sinew_core::{Armed, CameraDescription, Cameras, Image, Robot, Tick, WhenOld};
+use sinew_core::{Armed, CameraDescription, Cameras, Image, Robot, Tick, Timestamp, WhenOld};
 
 use crate::Fault;
 use crate::control::{Control, Shared};
@@ -13,34 +13,37 @@ const FIRST_WITHIN: Duration = Duration::from_secs(5);
 const PERIODS: i64 = 2;
 
 impl Control<'_> {
+    /// Reads the robot, torque being off, into an observation that is a turn older; whether it answered. That it does not is
+    /// no fault until `transient_s` after `heard_at`, when it did so last.
+    fn look_at(&mut self, robot: &mut dyn Robot, now: Timestamp, heard_at: Timestamp) -> Result<bool, Fault> {
+        let tick = self.tick_of(0, now, true);
+        let observation = &mut self.frames.current.observation;
+        observation.age();
+        observation.tick = 0;
+        match robot.begin_read(&tick).and_then(|()| robot.finish_read(&tick, now + tick.period, observation)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_transient() && now.nanos_since(heard_at) as f64 * 1e-9 <= self.shared.config.transient_s => Ok(false),
+            Err(source) => Err(Fault::Observe { tick: 0, source }),
+        }
+    }
+
     /// What the robot sees and feels, torque being off. Images are those that were taken from now on, or, where nobody has changed
     /// the scene, just before: who records one episode after the other waits for no camera.
     fn look(&mut self, robot: &mut dyn Robot, cameras: &mut dyn Cameras) -> Result<bool, Fault> {
-        let Shared { config, clock, stop, .. } = self.shared;
+        let Shared { clock, stop, .. } = self.shared;
         let since = clock.now();
         loop {
             let now = clock.now();
+            let is_read = self.look_at(robot, now, since)?;
             let tick = self.tick_of(0, now, true);
             let observation = &mut self.frames.current.observation;
-            observation.age();
-            observation.tick = 0;
-            let read = robot.begin_read(&tick).and_then(|()| robot.finish_read(&tick, now + tick.period, observation));
-            let is_read = match read {
-                Ok(()) => true,
-                Err(error) if error.is_transient() && now.nanos_since(since) as f64 * 1e-9 <= config.transient_s => false,
-                Err(source) => return Err(Fault::Observe { tick: 0, source }),
-            };
             cameras.newest(&tick, &mut observation.images).map_err(Fault::Camera)?;
-            let camera = |i: usize| self.robot.cameras.get(i).and_then(|camera| camera.fps);
-            let is_old = |i: usize, image: &Image| {
-                let room_ns = if self.is_set_up {
-                    0
-                } else {
-                    PERIODS * 1_000_000_000 / i64::from(camera(i).unwrap_or(self.robot.control_rate_hz).max(1))
-                };
-                since.nanos_since(image.captured_at) > room_ns
+            let room_ns = |camera: &CameraDescription| {
+                let fps = camera.fps.unwrap_or(self.robot.control_rate_hz).max(1);
+                if self.is_set_up { 0 } else { PERIODS * 1_000_000_000 / i64::from(fps) }
             };
-            let old = observation.images.iter().enumerate().position(|(i, image)| is_old(i, image));
+            let mut images = observation.images.iter().zip(&self.robot.cameras);
+            let old = images.position(|(image, camera)| since.nanos_since(image.captured_at) > room_ns(camera));
             if old.is_none() && is_read {
                 return Ok(true);
             }
@@ -92,7 +95,7 @@ impl Control<'_> {
 
     /// The source's first actions, before anything moves. `false` when a stop was asked for.
     pub(crate) fn prepare(&mut self, robot: &mut dyn Robot, cameras: &mut dyn Cameras) -> Result<bool, Fault> {
-        let Shared { clock, stop, .. } = self.shared;
+        let clock = self.shared.clock;
         if let Some(policy) = &mut self.acting.policy
             && !policy.begin()?
         {
@@ -101,19 +104,9 @@ impl Control<'_> {
         if !self.look(robot, cameras)? {
             return Ok(false);
         }
-        if let Some(human) = self.acting.lone_human() {
+        if self.acting.lone_human().is_some() {
             // On a clock that doesn't run by itself he is waited for at each tick.
-            if clock.runs_by_itself() {
-                let tick = Tick { turn: 0, due: clock.now(), period: self.schedule.period(), wants_images: false };
-                while !human.has_spoken(clock, &mut self.wanted)? {
-                    if stop.is_requested() {
-                        return Ok(false);
-                    }
-                    human.ask(&tick, clock, &self.frames.current.observation, &self.motion)?;
-                    clock.sleep_until(clock.now() + Duration::from_millis(2));
-                }
-            }
-            return Ok(true);
+            return if clock.runs_by_itself() { self.wait_for_human(robot) } else { Ok(true) };
         }
         if let Some(policy) = self.acting.policy.as_mut().filter(|policy| policy.is_cold())
             && (!policy.warm_up(&self.frames.current.observation)? || !self.look(robot, cameras)?)
@@ -123,6 +116,29 @@ impl Control<'_> {
         let Some(policy) = &mut self.acting.policy else { return Ok(true) };
         policy.ask_first(&self.frames.current.observation);
         Ok(policy.first(true)?.is_some())
+    }
+
+    /// Asks the one who acts alone until he says something: each time about the robot as it is then, as what was not known
+    /// of it may be what he waits for. `false` when a stop was asked for.
+    fn wait_for_human(&mut self, robot: &mut dyn Robot) -> Result<bool, Fault> {
+        let Shared { clock, stop, .. } = self.shared;
+        let mut heard_at = clock.now();
+        loop {
+            let now = clock.now();
+            let Some(human) = self.acting.lone_human() else { return Ok(true) };
+            if human.has_spoken(clock, &mut self.wanted)? {
+                return Ok(true);
+            }
+            let tick = Tick { turn: 0, due: now, period: self.schedule.period(), wants_images: false };
+            human.ask(&tick, clock, &self.frames.current.observation, &self.motion)?;
+            if stop.is_requested() {
+                return Ok(false);
+            }
+            clock.sleep_until(now + Duration::from_millis(2));
+            if self.look_at(robot, clock.now(), heard_at)? {
+                heard_at = clock.now();
+            }
+        }
     }
 
     /// Takes the cameras' newest images, none of which may be too old where that ends the episode.

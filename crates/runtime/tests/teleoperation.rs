@@ -4,12 +4,13 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use common::{Arm, Leader, PERIOD, Scene, Tape, VELOCITY, run};
-use sinew_core::{Brief, TeleoperatorError};
-use sinew_runtime::{EpisodeOutcome, Fault, SessionConfig, Source};
+use common::{Arm, Leader, PERIOD, Scene, Tape, VELOCITY, description, run, run_on};
+use sinew_core::{Brief, Identity, Observation, TeleopStatus, Teleoperator, TeleoperatorError, Tick};
+use sinew_runtime::{EpisodeOutcome, Fault, MonotonicClock, SessionConfig, Source, StopFlag, TeleopThread};
 
 #[test]
 fn a_teleoperator_that_is_done_gives_the_scene_time_to_settle() {
@@ -91,4 +92,49 @@ fn a_teleoperator_that_comes_back_elsewhere_is_come_to_slowly_too() {
     let ticks = 21 + (5.0 / PERIOD.as_secs_f64()) as u64;
     assert!(matches!(report.faults[..], [Fault::Silent { .. }]) && report.ticks.abs_diff(ticks) <= 2, "{report:?}");
     assert!(report.faults[0].chain().ends_with("reading the leader: its cable is out"), "{}", report.faults[0].chain());
+}
+
+/// Holds the robot where it is, as soon as it knows where that is.
+struct Holder([f64; 2]);
+
+impl Teleoperator for Holder {
+    fn reset(&mut self, observation: &Observation) -> Result<(), TeleoperatorError> {
+        for (i, slot) in self.0.iter_mut().enumerate() {
+            let what = Brief::of("a position is not known");
+            *slot = observation.state.get(i).ok_or(TeleoperatorError::Transient { doing: "holding the arm", what })?;
+        }
+        Ok(())
+    }
+
+    fn action(&mut self, _: &Tick, _: &Observation, action: &mut [f64]) -> Result<TeleopStatus, TeleoperatorError> {
+        action.copy_from_slice(&self.0);
+        Ok(TeleopStatus::Active)
+    }
+}
+
+#[test]
+fn what_was_not_known_at_first_is_read_again_for_who_waits_for_it() {
+    // An answer that is lost, and reads that fail.
+    for fails in [false, true] {
+        let (mut arm, mut tape, mut reads) = (Arm::new(), Tape::default(), 0);
+        if fails {
+            arm.on_observe = Box::new(move |_| {
+                reads += 1;
+                if (2..5).contains(&reads) { Err(common::transient()) } else { Ok(()) }
+            });
+        }
+        let mut seen = 0;
+        arm.spoil = Box::new(move |_, values| {
+            seen += 1;
+            if seen == 1 {
+                values[1] = f64::INFINITY;
+            }
+        });
+        let mut holder = TeleopThread::spawn(Box::new(Holder([0.0; 2])), Identity { width: 2 }, &description()).unwrap();
+        let (config, mut scene) = (SessionConfig::default(), Scene::lasting(5));
+        let source = Source::Teleoperator(&mut holder);
+        let report = run_on(Arc::new(MonotonicClock::new()), &config, &mut arm, &mut scene, source, &mut [&mut tape], &StopFlag::new());
+        assert!(report.faults.is_empty(), "{:?}", report.faults);
+        assert!(tape.frames.iter().all(|frame| frame.sent == [0.1, -0.2]), "it stays where it was");
+    }
 }

@@ -19,6 +19,8 @@ const MAX_FILE_BYTES: u64 = 64 << 20;
 pub enum RobotModelError {
     #[error("looking for the robot {wanted}: neither built in ({built_in}) nor a folder with a robot.toml")]
     Unknown { wanted: String, built_in: String },
+    #[error("looking for the robot {wanted}: that is a file, expected the folder that it is in: {folder}")]
+    File { wanted: String, folder: String },
     #[error(transparent)]
     Description(#[from] DescriptionError),
     #[error("reading {path}")]
@@ -136,6 +138,10 @@ pub fn get(wanted: &str) -> Result<RobotModel, RobotModelError> {
         return with_meshes(description, |mesh| Ok(find(mesh)));
     }
     let folder = Path::new(wanted);
+    if folder.is_file() && folder.file_name().is_some_and(|name| name == "robot.toml") {
+        let folder = folder.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        return Err(RobotModelError::File { wanted: wanted.to_owned(), folder: folder.display().to_string() });
+    }
     if !folder.join("robot.toml").is_file() {
         return Err(RobotModelError::Unknown { wanted: wanted.to_owned(), built_in: list().collect::<Vec<_>>().join(", ") });
     }
@@ -265,6 +271,14 @@ mod tests {
         let error = get(folder.to_str().unwrap()).unwrap_err();
         fs::remove_dir_all(&folder).unwrap();
         assert!(matches!(error, RobotModelError::MissingMesh { ref mesh, .. } if mesh == "../base_printed.stl"), "{error}");
+    }
+
+    #[test]
+    fn a_robot_toml_is_wanted_by_its_folder() {
+        let folder = robots_folder().join("example");
+        let file = folder.join("robot.toml");
+        let error = get(file.to_str().unwrap()).unwrap_err().to_string();
+        assert!(error.ends_with(&format!("that is a file, expected the folder that it is in: {}", folder.display())), "{error}");
     }
 
     /// Points of a mesh's surface, at most a millimetre apart.

@@ -5,7 +5,7 @@
 mod common;
 
 use sinew_core::{Environment, Interventions, Outcome, ToolGoal};
-use sinew_sim::{PropPhysics, SimEnvironment, SimError, tasks};
+use sinew_sim::{PropPhysics, SharedWorld, SimEnvironment, SimError, World, robots, tasks};
 
 #[test]
 fn each_task_is_done_by_its_teleoperator_within_the_robots_limits() {
@@ -16,6 +16,18 @@ fn each_task_is_done_by_its_teleoperator_within_the_robots_limits() {
             assert!(episode.done, "{} with seed {seed}", task.name());
             assert_eq!(episode.interventions, Interventions::default(), "{} with seed {seed}", task.name());
         }
+    }
+}
+
+/// Whoever copies it begins with something that works.
+#[test]
+fn the_example_touches_the_marker() {
+    let model = robots::get("example").unwrap();
+    for seed in 0..20 {
+        let world = SharedWorld::new(World::new(&model).unwrap());
+        let episode = common::run_in(world, tasks::get("reach").unwrap(), seed, false);
+        assert_eq!(episode.outcome, Outcome::Success, "seed {seed} after {} ticks", episode.ticks);
+        assert_eq!(episode.interventions, Interventions::default(), "seed {seed}");
     }
 }
 

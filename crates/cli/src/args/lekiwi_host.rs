@@ -14,7 +14,7 @@ const NETWORK: &str = "Network";
 #[command(
     after_help = "It runs on the computer that rides on the LeKiwi, in the place of LeRobot's lekiwi_host, and speaks its protocol. What clients\n\
         want passes the safety gate. One client commands at a time, all may watch; one that goes ends nothing. 500 ms after the\n\
-        last command the base stands and the arm holds. Ctrl-C ends it in order.\n\n\
+        last command the base is braked, and the arm holds. Ctrl-C ends it in order.\n\n\
         It listens on 127.0.0.1 and serves clients that know the token. The token is not encrypted, nor is anything else: to\n\
         reach it from another machine, an SSH tunnel is best (ssh -L 5555:127.0.0.1:5555 -L 5556:127.0.0.1:5556 KIWI).\n\nExamples:\n  \
         SINEW_TOKEN=… sinew lekiwi-host --port /dev/ttyACM0 --id my_kiwi\n  \

@@ -44,6 +44,11 @@ pub fn places_of(
     let has_motor = |name: &str| robot.parts.iter().any(|part| part.motor.as_ref().is_some_and(|motor| motor.bus == name));
     let buses: Vec<&str> = robot.buses.iter().map(|bus| bus.name.as_str()).filter(|name| has_motor(name)).collect();
     let examples = || buses.iter().map(|bus| format!("{option} {bus}={example}")).collect::<Vec<_>>().join(" ");
+    if buses.is_empty() {
+        bail!("{option}: {} has no motors that hang on a bus, so that a port leads to nothing", robot.name);
+    }
+    // By whatever link it was named.
+    let device = |place: &str| std::fs::canonicalize(place).unwrap_or_else(|_| place.into());
     let mut places: Vec<(String, String)> = Vec::new();
     for port in given {
         let bus = match &port.bus {
@@ -57,6 +62,9 @@ pub fn places_of(
         };
         if places.iter().any(|(known, _)| known == bus) {
             bail!("{option}: bus {bus} of {} has two ports", robot.name);
+        }
+        if let Some((other, _)) = places.iter().find(|(_, place)| device(place) == device(&port.place)) {
+            bail!("{option}: the buses {other} and {bus} of {} have the same port, {}; expected one for each", robot.name, port.place);
         }
         places.push((bus.to_owned(), port.place.clone()));
     }

@@ -13,17 +13,19 @@ pub struct ArmArgs {
     #[arg(long, required_unless_present = "teleop", conflicts_with = "teleop")]
     pub robot: Option<String>,
     /// Its port: PATH, usb:SERIAL, or BUS=PATH for each bus of a robot with several; monitor has HOST and zmq://HOST, too
-    #[arg(long, value_name = "PORT", requires = "robot")]
+    #[arg(long, value_name = "PORT", requires = "robot", conflicts_with = "teleop")]
     pub port: Vec<PortArg>,
     /// A leader arm instead, by its name or folder
     #[arg(long)]
     pub teleop: Option<String>,
     /// The leader's port, as --port
-    #[arg(long, value_name = "PORT", requires = "teleop")]
+    // A clash between what is there and what is required is not looked at otherwise.
+    #[arg(long, value_name = "PORT", requires = "teleop", conflicts_with = "robot")]
     pub teleop_port: Vec<PortArg>,
-    /// The most that the adapter adds to an answer's way, milliseconds; 20 for an FTDI whose latency timer nobody has set
-    #[arg(long, value_name = "MS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=100))]
-    pub latency_ms: u64,
+    /// The most that the adapter adds to an answer's way, milliseconds; without it 5; 20 for an FTDI whose latency timer nobody
+    /// has set
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub latency_ms: Option<u64>,
 }
 
 #[derive(Args, Clone)]
@@ -38,10 +40,10 @@ pub struct CalibrateArgs {
     #[command(flatten)]
     pub arm: ArmArgs,
     /// What you call this robot: the calibration is ID.json, as with LeRobot's --robot.id
-    #[arg(long, requires = "robot", required_unless_present = "teleop")]
+    #[arg(long, requires = "robot", required_unless_present = "teleop", conflicts_with_all = ["teleop", "teleop_id"])]
     pub id: Option<String>,
     /// What you call this leader
-    #[arg(long, requires = "teleop", required_unless_present = "robot")]
+    #[arg(long, requires = "teleop", required_unless_present = "robot", conflicts_with = "robot")]
     pub teleop_id: Option<String>,
     /// Only compare the motors with the file and tell how they are; exit code 1 where something differs
     #[arg(long)]

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sinew_core::{Cameras, Clock, Environment, Image, Outcome, RobotDescription, Tick, Timestamp};
-use sinew_drivers::{Calibration, ControlTable, MotorCalibration, Register, Scale, calibration_files};
+use sinew_drivers::{Calibration, ControlTable, MotorCalibration, Register, Scale, calibration_files, check_motors};
 use sinew_emulator::{Emulator, Options, Robot, obey};
 use sinew_runtime::{MonotonicClock, StopFlag};
 use sinew_sim::{SharedWorld, SimCameras, SimEnvironment, SimMotors, Turned, World, robots, tasks};
 
-use crate::args::EmulateArgs;
+use crate::args::{EmulateArgs, PortArg};
 use crate::arm::calibrations;
 use crate::sim_socket::CameraServer;
 use crate::text::{note, say};
@@ -168,6 +168,7 @@ fn new_motor(args: &EmulateArgs, model: &str) -> anyhow::Result<Played> {
 
 fn robot(args: &EmulateArgs) -> anyhow::Result<Played> {
     let description = robots::get(&args.robot)?.description;
+    check_motors(&description)?;
     let mut buses = Robot::from_description(&description)?;
     buses.iter_mut().for_each(|(_, robot)| keep_to_limits(&description, robot));
     Ok(Played { description: Some(description), buses })
@@ -183,13 +184,17 @@ fn links(args: &EmulateArgs, played: &Played) -> anyhow::Result<Vec<PathBuf>> {
             names.iter().map(|bus| format!("{bus}=PATH")).collect::<Vec<_>>().join(" --link ")
         )
     };
-    if let ([_], [link]) = (&names[..], &args.link[..]) {
-        return Ok(vec![link.strip_prefix(&format!("{}=", names[0])).unwrap_or(link).into()]);
+    let given = args.link.iter().map(|link| link.parse().map_err(anyhow::Error::msg)).collect::<anyhow::Result<Vec<PortArg>>>()?;
+    if let Some(other) = given.iter().filter_map(|link| link.bus.as_deref()).find(|bus| !names.contains(bus)) {
+        anyhow::bail!("{}: it has no bus {other}", expected());
     }
-    anyhow::ensure!(args.link.len() == names.len(), expected());
+    if let ([_], [link]) = (&names[..], &given[..]) {
+        return Ok(vec![link.place.clone().into()]);
+    }
+    anyhow::ensure!(given.len() == names.len(), expected());
     let find = |bus: &&str| {
-        let link = args.link.iter().find_map(|link| link.split_once('=').filter(|(name, _)| name == bus));
-        link.map(|(_, path)| PathBuf::from(path)).with_context(expected)
+        let link = given.iter().find(|link| link.bus.as_deref() == Some(*bus));
+        link.map(|link| PathBuf::from(&link.place)).with_context(expected)
     };
     let links: Vec<PathBuf> = names.iter().map(find).collect::<anyhow::Result<_>>()?;
     if let Some(twice) = links.iter().enumerate().find(|(i, link)| links[..*i].contains(link)) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::bail;
 use serde::Serialize;
 use sinew_drivers::setup::{SerialPort, serial_ports, serial_ports_in};
+use sinew_drivers::who_may_open;
 
 use crate::args::FindPortArgs;
 use crate::arm::Answers;
@@ -79,40 +80,10 @@ fn line(port: &SerialPort) -> String {
 
 /// What somebody who may not open a port can do about it.
 fn advice(root: &Path, port: &str) -> Option<String> {
-    use std::os::unix::fs::MetadataExt;
-
     use rustix::fs::{Access, access};
     let device = root.join(port.trim_start_matches('/'));
     if access(&device, Access::READ_OK | Access::WRITE_OK).is_ok() {
         return None;
     }
-    let group = std::fs::metadata(&device).ok()?.gid();
-    let groups = std::fs::read_to_string(root.join("etc/group")).unwrap_or_default();
-    Some(for_group(&groups, group))
-}
-
-/// `groups` is what `/etc/group` holds.
-fn for_group(groups: &str, id: u32) -> String {
-    let of = |line: &str| {
-        let mut fields = line.split(':');
-        let name = fields.next()?.to_owned();
-        (fields.nth(1)?.parse() == Ok(id)).then_some(name)
-    };
-    match groups.lines().find_map(of).filter(|name| name != "root") {
-        Some(name) => format!("you may not open it: sudo usermod -aG {name} $USER, then log in again"),
-        None => "you may not open it: it belongs to root alone; a udev rule gives it a group, such as dialout".to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_may_not_open_a_port_is_told_its_group() {
-        let groups = "root:x:0:\ndialout:x:20:somebody\nuucp:x:986:\n";
-        assert_eq!(for_group(groups, 20), "you may not open it: sudo usermod -aG dialout $USER, then log in again");
-        assert!(for_group(groups, 986).contains("-aG uucp $USER"));
-        assert!(for_group(groups, 0).contains("root alone") && for_group(groups, 7).contains("root alone"));
-    }
+    who_may_open(&device, &std::fs::read_to_string(root.join("etc/group")).unwrap_or_default())
 }

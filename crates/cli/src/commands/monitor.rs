@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sinew_core::{Clock, Role, Timestamp};
-use sinew_drivers::{ArmOptions, Calibration, SerialMonitor};
+use sinew_drivers::{ArmOptions, Calibration, MotorHealth, SerialMonitor};
 use sinew_runtime::{Histogram, MonotonicClock, StopFlag};
 
 use crate::args::ArmArgs;
@@ -78,7 +78,18 @@ pub fn run(args: &Watching<'_>) -> anyhow::Result<Done> {
     }
     let silent: Vec<String> = health.motors().iter().filter(|motor| motor.reads == 0).map(|motor| motor.place().to_string()).collect();
     anyhow::ensure!(silent.is_empty(), "watching {name}: no answer from {}", silent.join(", "));
+    let patience_s = f64::from(arm.robot.feedback.fault_age_ms) * 1e-3;
+    if let Some(gone) = gone(&health.motors(), patience_s) {
+        anyhow::bail!("watching {name}: no answer any more from {gone}");
+    }
     Ok(if stop.is_requested() { Done::Interrupted } else { Done::Ok })
+}
+
+/// Who has not answered for longer than `patience_s`, at the end.
+fn gone(motors: &[MotorHealth], patience_s: f64) -> Option<String> {
+    let gone = motors.iter().filter(|motor| motor.misses > 0 && motor.age_s > patience_s);
+    let gone: Vec<String> = gone.map(|motor| format!("{} for {:.1} s", motor.place(), motor.age_s)).collect();
+    (!gone.is_empty()).then(|| gone.join(", "))
 }
 
 /// What is seen now.
@@ -98,4 +109,36 @@ fn table(health: &sinew_drivers::ArmHealth) -> String {
         ]);
     }
     text::table(&rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use sinew_drivers::{FaultCounts, MotorId};
+
+    use super::*;
+
+    #[test]
+    fn motors_that_have_stopped_answering_are_told() {
+        let motor = |misses, age_s| MotorHealth {
+            part: "wrist".to_owned(),
+            bus: "arm".to_owned(),
+            motor: MotorId(4),
+            after: None,
+            reads: 100,
+            retries: 0,
+            misses,
+            errors: FaultCounts::default(),
+            age_s,
+            longest_age_s: age_s,
+            position: Some(1.0),
+            temperature_c: None,
+            voltage_v: None,
+            load: None,
+            alert: 0,
+            resets: 0,
+            has_lost_torque: false,
+        };
+        assert_eq!(gone(&[motor(0, 0.01), motor(2, 0.07)], 0.5), None);
+        assert_eq!(gone(&[motor(0, 0.01), motor(30, 1.04)], 0.5).unwrap(), "wrist (motor 4 on bus arm, the first) for 1.0 s");
+    }
 }

@@ -32,6 +32,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     let clock: Arc<dyn Clock> = if real_time { Arc::new(MonotonicClock::new()) } else { Arc::new(MockClock::new()) };
     let Set { mut rig, mut human, task, name } = if args.sim { simulate(args, &clock)? } else { connect(args, &stop, &clock)? };
     let robot = rig.robot.description().clone();
+    let begun = recording::Begun::at(&args.out, &args.recording);
     let mut recorder = recording::open(&args.out, &rig, &args.recording, real_time, false)?;
     let mut view = args.rerun_connect.as_ref().map(|address| RerunView::connect(address, &robot)).transpose()?;
     if args.sim {
@@ -101,6 +102,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     let end = end.with_context(|| format!("recording to {}", args.out.display()))?;
     let motors = rig.report().map(|robot| robot.and(human.report()));
     tell(args, &name, &end, &recorder, motors.as_ref(), rig.cameras.report(), stop.is_requested() || desk.has_quit())?;
+    begun.stands();
     standby::say_why_it_ended(&stop);
     Ok(if stop.is_requested() { Done::Interrupted } else { Done::Ok })
 }

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use sinew_core::{Part, PartKind, RobotDescription, Role};
+use sinew_drivers::check_motors;
 
 use crate::args::{RobotsArgs, RobotsCommand};
 use crate::commands::monitor::{self, Watching};
@@ -14,7 +15,11 @@ pub fn run(args: &RobotsArgs) -> anyhow::Result<Done> {
         Some(RobotsCommand::Monitor { arm, id, token, seconds, fps, json, rig: _ }) => {
             monitor::run(&Watching { arm, id: id.as_deref(), token: token.as_deref(), seconds: *seconds, fps: *fps, json: *json })
         }
-        Some(RobotsCommand::Show { robot, json }) => show(&sinew_sim::robots::get(robot)?.description, *json),
+        Some(RobotsCommand::Show { robot, json }) => {
+            let robot = sinew_sim::robots::get(robot)?.description;
+            check_motors(&robot)?;
+            show(&robot, *json)
+        }
     }
 }
 

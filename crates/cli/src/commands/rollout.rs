@@ -85,6 +85,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         (None, None) => None,
     };
     let open = |root: &PathBuf| recording::open(root, &rig, &args.recording, !args.fast, mode == StrategyMode::Dagger);
+    let begun = outputs.dataset.as_ref().map(|root| recording::Begun::at(root, &args.recording));
     let mut recorder = outputs.dataset.as_ref().map(open).transpose().inspect_err(|_| {
         // Where one output is refused, no trace of the other is left.
         drop(view.take());
@@ -186,6 +187,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         let faults: Vec<String> = report.faults.iter().map(Fault::chain).collect();
         anyhow::bail!("rolling out episode {} (seed {}): {}", report.attempt, report.seed, faults.join("; then: "));
     }
+    begun.into_iter().for_each(recording::Begun::stands);
     standby::say_why_it_ended(&stop);
     Ok(if stop.is_requested() { Done::Interrupted } else { Done::Ok })
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 use sinew_core::Clock;
 use sinew_drivers::setup::{Identified, Identifier, MotorToSet, SetupError};
+use sinew_drivers::{SerialBus, SerialOptions};
 use sinew_runtime::MonotonicClock;
 
 use crate::args::SetupMotorsArgs;
@@ -39,6 +40,12 @@ pub fn run(args: &SetupMotorsArgs) -> anyhow::Result<Done> {
         }
     }
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
+    // Nobody plugs anything in for a port that can't be opened.
+    for (bus, address) in &arm.ports {
+        let Some(motor) = motors.iter().find(|motor| motor.bus == *bus) else { continue };
+        SerialBus::open(SerialOptions::new(address.clone(), motor.table.protocol, motor.baud), Arc::clone(&clock))
+            .with_context(|| format!("setting up the motors of {} on its bus {bus}", arm.robot.name))?;
+    }
     let answers = Answers::start()?;
     for (i, motor) in motors.iter().enumerate() {
         let (_, address) = arm.ports.iter().find(|(bus, _)| *bus == motor.bus).context("expected a port for each bus")?;

@@ -12,8 +12,9 @@ use crate::Done;
 pub fn run(title: &str, priority: Option<u8>) -> anyhow::Result<Done> {
     Realtime::ask(&RealtimeRequest { priority, ..RealtimeRequest::default() });
     let socket = std::io::stdin().as_fd().try_clone_to_owned().context("standing by: finding the process to watch")?;
-    let mut checked = (0, 0);
+    let (mut ports, mut checked) = (0, (0, 0));
     let watched = watch(socket, WATCHDOG_PATIENCE, |lifeline| {
+        ports = lifeline.ports.len();
         write_lifeline(lifeline)?;
         checked = check_lifeline(lifeline);
         Ok::<(), sinew_runtime::PortError>(())
@@ -23,11 +24,33 @@ pub fn run(title: &str, priority: Option<u8>) -> anyhow::Result<Done> {
         Watched::Gone => "was gone while torque was on",
         Watched::Frozen => "made no progress for 0.1 s while torque was on",
     };
-    let holds = match checked {
-        (_, 0) => String::new(),
-        (sure, all) if sure == all => format!("; all {all} motors that are to hold say that they have torque"),
-        (sure, all) => format!("; only {sure} of {all} motors that are to hold say that they have torque"),
-    };
-    crate::text::note!("watchdog: the process that drove {title} {why}; its safe action was done{holds}");
+    crate::text::note!("watchdog: the process that drove {title} {why}; {}", what_was_done(ports, checked));
     Ok(Done::Refused)
+}
+
+/// The safe action's packets went to so many `ports`; of the motors that are to hold, so many said that they do, and so many
+/// were asked.
+fn what_was_done(ports: usize, (sure, all): (usize, usize)) -> String {
+    match (ports, all) {
+        (0, _) => "nothing could be done from here, as it has no motors on a port of this machine: over a network its host or daemon \
+                   stops it by itself"
+            .to_owned(),
+        (_, 0) => "its safe action was done".to_owned(),
+        _ if sure == all => format!("its safe action was done; all {all} motors that are to hold say that they have torque"),
+        _ => format!("its safe action was done; only {sure} of {all} motors that are to hold say that they have torque"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_safe_action_that_nobody_could_do_is_not_claimed() {
+        let nothing = what_was_done(0, (0, 0));
+        assert!(!nothing.contains("was done") && nothing.contains("its host or daemon stops it by itself"), "{nothing}");
+        assert_eq!(what_was_done(1, (0, 0)), "its safe action was done");
+        assert_eq!(what_was_done(2, (5, 6)), "its safe action was done; only 5 of 6 motors that are to hold say that they have torque");
+        assert_eq!(what_was_done(1, (6, 6)), "its safe action was done; all 6 motors that are to hold say that they have torque");
+    }
 }

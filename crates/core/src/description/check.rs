@@ -12,8 +12,8 @@ impl RobotDescription {
         if self.schema != ROBOT_SCHEMA {
             return Some(format!("schema is {}, expected {ROBOT_SCHEMA}", self.schema));
         }
-        if self.control_rate_hz == 0 {
-            return Some("control_rate_hz is 0".into());
+        if !(1..=MOST_RATE_HZ).contains(&self.control_rate_hz) {
+            return Some(format!("control_rate_hz is {}, expected 1 to {MOST_RATE_HZ}", self.control_rate_hz));
         }
         if self.feedback.max_age_ms == 0 || self.feedback.fault_age_ms < self.feedback.max_age_ms {
             return Some("feedback: expected max_age_ms above 0 and fault_age_ms at least as long".into());
@@ -21,11 +21,17 @@ impl RobotDescription {
         if let Some((what, name)) = self.names().into_iter().find(|(_, name)| !is_name(name)) {
             return Some(format!("{what} is called {name:?}, expected letters, digits, _, - and dots, not a dot first"));
         }
-        if self.title.chars().any(char::is_control) {
-            return Some(format!("its title {:?} has control characters", self.title));
+        if self.title.chars().count() > LONGEST_TITLE {
+            return Some(format!("its title has {} characters, expected at most {LONGEST_TITLE}", self.title.chars().count()));
+        }
+        if self.title.chars().any(|c| c.is_control() || turns_text(c)) {
+            return Some(format!("its title {:?} has characters that control a terminal or turn text around", self.title));
         }
         if let Some(twice) = twice(self.buses.iter().map(|bus| &bus.name)) {
             return Some(format!("two buses are called {twice}"));
+        }
+        if let Some(bus) = self.buses.iter().find(|bus| bus.baud_rate == Some(0) || bus.data_baud_rate == Some(0)) {
+            return Some(format!("bus {}: its baud rate is 0", bus.name));
         }
         // One after the other, as each goes by what those before have found right.
         self.parts_fault()
@@ -184,6 +190,15 @@ impl RobotDescription {
         };
         self.cameras.iter().find_map(|camera| Some(format!("camera {}: {}", camera.name, fault(camera)?)))
     }
+}
+
+/// More than any motor is told.
+const MOST_RATE_HZ: u32 = 1000;
+const LONGEST_TITLE: usize = 200;
+
+/// Marks of Unicode's that change in which direction what follows is shown, also beyond the title.
+fn turns_text(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn is_name(name: &str) -> bool {

@@ -68,6 +68,17 @@ impl RobotDescription {
     }
 }
 
+/// No line of an error is longer, whatever lines the file has.
+const LONGEST_LINE: usize = 200;
+
+fn cut(words: &str) -> String {
+    let cut = |line: &str| match line.char_indices().nth(LONGEST_LINE) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    };
+    words.trim_end().lines().map(cut).collect::<Vec<_>>().join("\n")
+}
+
 /// Reads `text`, which was included by those `above`, the outermost first.
 fn read(
     name: &str,
@@ -78,7 +89,7 @@ fn read(
     let syntax = |mut source: toml::de::Error| {
         // So that it shows the line.
         source.set_input(Some(text));
-        DescriptionError::Syntax { name: name.to_owned(), source: Box::new(source) }
+        DescriptionError::Syntax { name: name.to_owned(), what: cut(&source.to_string()) }
     };
     let invalid = |what: String| DescriptionError::Invalid { name: name.to_owned(), what };
     let table: toml::Table = toml::from_str(text).map_err(syntax)?;

@@ -23,12 +23,9 @@ const MOST_PARTS: usize = 256;
 /// A robot description that cannot be used.
 #[derive(Debug, Error)]
 pub enum DescriptionError {
-    #[error("reading the robot description {name}")]
-    Syntax {
-        name: String,
-        #[source]
-        source: Box<toml::de::Error>,
-    },
+    /// What is no such TOML, with its line.
+    #[error("reading the robot description {name}: {what}")]
+    Syntax { name: String, what: String },
     #[error("reading the robot description {name}: {found}, expected schema = {ROBOT_SCHEMA}")]
     Schema { name: String, found: String },
     #[error("reading the robot description {name}: it includes {included}, which is not to be had")]
@@ -45,9 +42,11 @@ pub struct RobotDescription {
     pub schema: u32,
     /// The folder's name and the command line's `--robot`.
     pub name: String,
+    /// For people, at most 200 characters.
     pub title: String,
     #[serde(default, skip_serializing_if = "Role::is_robot")]
     pub role: Role,
+    /// Ticks a second, 1 to 1000.
     pub control_rate_hz: u32,
     pub lerobot: LeRobotNames,
     #[serde(default)]

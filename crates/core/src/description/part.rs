@@ -105,7 +105,7 @@ pub struct Motor {
     /// −1 where the motor turns against the part.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub direction: f64,
-    /// Turns of the motor for one of the part (for a part that slides, radians for a metre).
+    /// Turns of the motor for one of the part, 0.001 to 1000 (for a part that slides, radians for a metre, up to 100,000).
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub gear: f64,
     /// What registers of it are to hold, by LeRobot's names of them in lower case (`position_p_gain`), where that is not
@@ -211,7 +211,7 @@ impl Limits {
         if let Some([lower, upper]) = self.position
             && !is_range([lower, upper])
         {
-            return Some(format!("limits.position is [{lower}, {upper}], expected finite and rising"));
+            return Some(format!("limits.position is [{lower}, {upper}], expected rising, and within ±{ENDLESS}"));
         }
         let numbers = [
             ("velocity", self.velocity),
@@ -308,7 +308,7 @@ impl Part {
         if let Some([lower, upper]) = self.range
             && !is_range([lower, upper])
         {
-            return Some(format!("range is [{lower}, {upper}], expected finite and rising"));
+            return Some(format!("range is [{lower}, {upper}], expected rising, and within ±{ENDLESS}"));
         }
         if self.unit.needs_range() && self.range.is_none() {
             return Some("range is missing, which its unit refers to".into());
@@ -323,8 +323,10 @@ impl Part {
             if motor.direction.abs() != 1.0 {
                 return Some(format!("motor.direction is {}, expected 1 or -1", motor.direction));
             }
-            if !is_size(motor.gear) {
-                return Some(format!("motor.gear is {}, expected 1e-9 to 1e9", motor.gear));
+            // A screw has many radians for a metre.
+            let most = if self.kind == PartKind::Prismatic { 1e5 } else { 1e3 };
+            if !(1e-3..=most).contains(&motor.gear) {
+                return Some(format!("motor.gear is {}, expected 0.001 to {most}", motor.gear));
             }
         }
         if let Some(trigger) = self.trigger

@@ -6,6 +6,22 @@ use serde::{Deserialize, Serialize};
 use super::{Pose, RobotDescription};
 
 /// What a simulator needs to know of a robot beyond its parts.
+///
+/// Numbers are of things that stand on a table or walk about a hall; beyond that physics is no more than rounding:
+///
+/// | what | least | most |
+/// |---|---|---|
+/// | a mass, kg | 1e-4 | 1e3 |
+/// | a moment of inertia about a main axis, kg m² | 1e-10 | 1e4 |
+/// | a collider's size, m | 1e-4 | 10 |
+/// | a place in a link, m; a camera's, m | −10; −100 | 10; 100 |
+/// | friction of a collider | 0 | 10 |
+/// | stall torque, N m | 1e-4 | 1e4 |
+/// | no-load speed, rad/s | 1e-2 | 1e4 |
+/// | proportional gain, N m/rad | 1e-3 | 1e6 |
+/// | derivative gain and damping, N m s/rad; friction, N m | 0 | 1e4 |
+/// | armature, kg m² | 0 | 1e2 |
+/// | backlash, rad; latency, s | 0 | 1 |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Simulation {
@@ -62,8 +78,8 @@ impl Simulation {
             if link != WORLD && !self.links.iter().any(|other| other.name == *link) {
                 return Some(format!("camera {name} is fixed to {link}, expected a link or world"));
             }
-            if !link_from_camera.is_usable() {
-                return Some(format!("camera {name}: link_from_camera is no pose"));
+            if !is_near(link_from_camera, 100.0) {
+                return Some(format!("camera {name}: link_from_camera is no pose, or further than 100 m away"));
             }
             if !(field.is_finite() && *field > 0.01 && *field < 3.0) {
                 return Some(format!("camera {name}: vertical_field_of_view_rad is {field}, expected 0.01 to 3"));
@@ -94,18 +110,18 @@ pub struct Link {
 
 impl Link {
     fn fault(&self) -> Option<String> {
-        if !is_positive(self.mass_kg) {
-            return Some(format!("mass_kg is {}, expected above 0", self.mass_kg));
+        if let Some(what) = outside("mass_kg", self.mass_kg, 1e-4, 1e3) {
+            return Some(what);
         }
-        if !self.centre_of_mass_m.iter().all(|v| v.is_finite()) {
-            return Some("centre_of_mass_m is not finite".into());
+        if !self.centre_of_mass_m.iter().all(|v| v.abs() <= FURTHEST_M) {
+            return Some(format!("centre_of_mass_m is {:?}, expected within ±{FURTHEST_M}", self.centre_of_mass_m));
         }
         let [xx, yy, zz, xy, xz, yz] = self.inertia_kg_m2;
         let moments = Matrix3::new(xx, xy, xz, xy, yy, yz, xz, yz, zz);
         // A body of positive mass: no moment exceeds the sum of the other two.
         let principal = moments.symmetric_eigenvalues();
         let (sum, largest) = (principal.sum(), principal.max());
-        if !(principal.min() > 0.0 && sum.is_finite() && largest <= (sum - largest) * 1.01) {
+        if !(principal.min() >= 1e-10 && largest <= 1e4 && largest <= (sum - largest) * 1.01) {
             return Some(format!("inertia_kg_m2 {:?} belongs to no body", self.inertia_kg_m2));
         }
         for (i, Collider { shape, pose, friction }) in self.colliders.iter().enumerate() {
@@ -114,8 +130,12 @@ impl Link {
                 Shape::Sphere { radius_m } => vec![*radius_m],
                 Shape::Capsule { radius_m, half_length_m } => vec![*radius_m, *half_length_m],
             };
-            if !(sizes.iter().all(|v| is_positive(*v)) && pose.is_usable() && friction.is_finite() && *friction >= 0.0) {
-                return Some(format!("collider {i}: a size, its pose or its friction makes no sense"));
+            let mut wrong = sizes.iter().filter_map(|size| outside("a size in m", *size, 1e-4, FURTHEST_M));
+            if let Some(what) = wrong.next().or_else(|| outside("friction", *friction, 0.0, 10.0)) {
+                return Some(format!("collider {i}: {what}"));
+            }
+            if !is_near(pose, FURTHEST_M) {
+                return Some(format!("collider {i}: its pose is none, or further than {FURTHEST_M} m away"));
             }
         }
         for Visual { mesh, color } in &self.visuals {
@@ -127,8 +147,16 @@ impl Link {
     }
 }
 
-fn is_positive(value: f64) -> bool {
-    value.is_finite() && value > 0.0
+/// Nothing of a link is further from its joint.
+const FURTHEST_M: f64 = 10.0;
+
+/// What is wrong with `what`, if anything.
+fn outside(what: &str, value: f64, least: f64, most: f64) -> Option<String> {
+    (!(least..=most).contains(&value)).then(|| format!("{what} is {value}, expected {least} to {most}"))
+}
+
+fn is_near(pose: &Pose, most_m: f64) -> bool {
+    pose.is_usable() && pose.translation_m.iter().all(|v| v.abs() <= most_m)
 }
 
 /// A solid that touches others, fixed to a link.
@@ -189,24 +217,19 @@ pub struct MotorModel {
 
 impl MotorModel {
     fn fault(&self) -> Option<String> {
-        let positive = [
-            ("stall_torque_nm", self.stall_torque_nm),
-            ("no_load_speed_rad_per_s", self.no_load_speed_rad_per_s),
-            ("proportional_gain_nm_per_rad", self.proportional_gain_nm_per_rad),
-        ];
-        if let Some((what, value)) = positive.into_iter().find(|(_, value)| !is_positive(*value)) {
-            return Some(format!("{what} is {value}, expected above 0"));
-        }
-        let not_negative = [
-            ("derivative_gain_nm_s_per_rad", self.derivative_gain_nm_s_per_rad),
-            ("damping_nm_s_per_rad", self.damping_nm_s_per_rad),
-            ("friction_nm", self.friction_nm),
-            ("armature_kg_m2", self.armature_kg_m2),
-            ("backlash_rad", self.backlash_rad),
-            ("latency_s", self.latency_s),
-        ];
-        let bad = not_negative.into_iter().find(|(_, value)| !(value.is_finite() && *value >= 0.0));
-        bad.map(|(what, value)| format!("{what} is {value}, expected 0 or above"))
+        [
+            ("stall_torque_nm", self.stall_torque_nm, 1e-4, 1e4),
+            ("no_load_speed_rad_per_s", self.no_load_speed_rad_per_s, 1e-2, 1e4),
+            ("proportional_gain_nm_per_rad", self.proportional_gain_nm_per_rad, 1e-3, 1e6),
+            ("derivative_gain_nm_s_per_rad", self.derivative_gain_nm_s_per_rad, 0.0, 1e4),
+            ("damping_nm_s_per_rad", self.damping_nm_s_per_rad, 0.0, 1e4),
+            ("friction_nm", self.friction_nm, 0.0, 1e4),
+            ("armature_kg_m2", self.armature_kg_m2, 0.0, 1e2),
+            ("backlash_rad", self.backlash_rad, 0.0, 1.0),
+            ("latency_s", self.latency_s, 0.0, 1.0),
+        ]
+        .into_iter()
+        .find_map(|(what, value, least, most)| outside(what, value, least, most))
     }
 }
 

@@ -27,6 +27,7 @@ pub use health::{ArmHealth, BusHealth, FaultCounts, MotorHealth, Place};
 pub use leader::SerialLeader;
 use line::Line;
 pub use monitor::SerialMonitor;
+pub(crate) use settings::registers_fault;
 pub use settings::{Setting, lerobot_settings};
 use wheels::Drive;
 

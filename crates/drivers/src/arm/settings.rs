@@ -1,9 +1,9 @@
 //! What motors are to be set to before they are driven.
 
-use sinew_core::{DatasetUnit, Part, PartKind, RobotDescription, Role};
+use sinew_core::{CalibrationKind, DatasetUnit, Part, PartKind, RobotDescription, Role};
 
 use crate::wire::Protocol;
-use crate::{ControlTable, Register};
+use crate::{ControlTable, MotorId, Register};
 
 /// A register of a part's motor, and what it is to hold. It is written only where it holds something else.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,16 +76,15 @@ fn of_gripper(part: &Part, table: &ControlTable) -> &'static [(Register, i32)] {
 /// [`registers`](sinew_core::Motor::registers).
 ///
 /// # Errors
-/// The name of a register that its model does not have, or that no description may set.
+/// As [`registers_fault`].
 pub(super) fn settings_of(part: &Part, table: &ControlTable, settings: &[Setting]) -> Result<Vec<(Register, i32)>, String> {
+    if let Some(what) = registers_fault(part, table) {
+        return Err(what);
+    }
     let own = settings.iter().filter(|setting| setting.part == part.name && table.has(setting.register));
     let mut wanted: Vec<(Register, i32)> = own.map(|setting| (setting.register, setting.value)).collect();
     for (name, value) in part.motor.iter().flat_map(|motor| &motor.registers) {
-        let known = Register::ALL.iter().copied().find(|register| register.name() == name && table.has(*register));
-        let register = known.ok_or_else(|| format!("expected registers of a {} for {}, found {name}", table.model, part.name))?;
-        if register.is_read_only() || is_reserved(register) {
-            return Err(format!("expected registers for {} that a description may set, found {name}", part.name));
-        }
+        let Some(register) = register_of(name, table) else { continue };
         match wanted.iter_mut().find(|(other, _)| *other == register) {
             Some((_, slot)) => *slot = *value,
             None => wanted.push((register, *value)),
@@ -94,11 +93,40 @@ pub(super) fn settings_of(part: &Part, table: &ControlTable, settings: &[Setting
     Ok(wanted)
 }
 
-/// What moves a motor, or how it is found.
-fn is_reserved(register: Register) -> bool {
+fn register_of(name: &str, table: &ControlTable) -> Option<Register> {
+    Register::ALL.iter().copied().find(|register| register.name() == name && table.has(*register))
+}
+
+/// What is wrong with the [`registers`](sinew_core::Motor::registers) of a part, if anything: its model does not have one, or it
+/// can't hold the value, or it is none that a description may set.
+pub(crate) fn registers_fault(part: &Part, table: &ControlTable) -> Option<String> {
+    let motor = part.motor.as_ref()?;
+    motor.registers.iter().find_map(|(name, value)| {
+        let Some(register) = register_of(name, table) else {
+            return Some(format!("{}: expected registers of a {}, found {name}", part.name, table.model));
+        };
+        if register.is_read_only() || is_reserved(register, *value, motor.calibration) {
+            return Some(format!("{}: expected registers that a description may set, found {name} = {value}", part.name));
+        }
+        let held = table.encode(register, MotorId(motor.id), *value);
+        held.err().map(|error| format!("{}: {error}", part.name))
+    })
+}
+
+/// What the driver owns, as it moves a motor, is how it is found and heard, or what its numbers mean; and what a
+/// calibration owns.
+fn is_reserved(register: Register, value: i32, calibration: CalibrationKind) -> bool {
     use Register as R;
-    matches!(
-        register,
-        R::Id | R::BaudRate | R::SecondaryId | R::ProtocolType | R::TorqueEnable | R::Lock | R::GoalPosition | R::GoalVelocity
-    )
+    match register {
+        R::Id | R::BaudRate | R::SecondaryId | R::ProtocolType | R::ResponseStatusLevel | R::StatusReturnLevel | R::BusWatchdog => true,
+        R::TorqueEnable | R::Lock | R::OperatingMode => true,
+        R::GoalPosition | R::GoalVelocity | R::GoalTime | R::GoalPwm | R::RunningTime => true,
+        R::Phase | R::AngularResolution | R::VelocityUnitFactor => true,
+        R::MinPositionLimit | R::MaxPositionLimit => true,
+        // Without a calibration the description has the offset.
+        R::HomingOffset => calibration != CalibrationKind::Fixed,
+        // The direction; other bits make profiles of time, or have a goal switch torque on.
+        R::DriveMode => !matches!(value, 0 | 1),
+        _ => false,
+    }
 }

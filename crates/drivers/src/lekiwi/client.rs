@@ -88,7 +88,7 @@ impl Clone for Known {
 /// - A command is one message, handed to the system without waiting. Where the socket is full or gone nothing is sent.
 /// - After a connection was lost, the host is told first that the arm stays where it is and the base stands.
 /// - The protocol has no word for torque, and no acknowledgement: the host switches torque by itself. Stopping holds the
-///   arm and stands the base, and a host that hears nothing more stops the base after half a second.
+///   arm and stands the base, and a host that hears nothing more brakes the base after half a second.
 ///
 /// A tick allocates nothing.
 pub struct LeKiwiClient {
@@ -203,10 +203,14 @@ impl LeKiwiClient {
         let found = match (self.observations.line().is_open(), self.commands.line().is_open()) {
             (false, _) => self.observations.line().why(),
             (_, false) => self.commands.line().why(),
-            _ => Brief::of(format_args!("{:?}", self.counts())),
+            _ => {
+                let LeKiwiCounts { observations, lost, malformed, .. } = self.counts();
+                Brief::of(format_args!("{observations} observations without it, {lost} lost, and {malformed} messages that made no sense"))
+            }
         };
+        let is_there = self.observations.line().is_there() || self.commands.line().is_there();
         let expected = if expected.is_empty() { "a connection for commands".to_owned() } else { expected };
-        Err(LeKiwiError::Silent { address: address.to_owned(), expected, within, found })
+        Err(LeKiwiError::Silent { address: address.to_owned(), expected, within, found, is_there })
     }
 
     pub fn counts(&self) -> LeKiwiCounts {

@@ -1,7 +1,8 @@
 //! The host beside a LeKiwi: commands in.
 
+use std::collections::VecDeque;
 use std::io::{self, BufReader};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -25,6 +26,9 @@ const WAKES_EVERY: Duration = Duration::from_millis(500);
 const MOST: Most = Most { parts: 1, bytes: 16 * 1024 };
 /// How many clients there may be at once, on both ports.
 const MOST_CLIENTS: usize = 8;
+/// How many hand-shakes there may be at once on a port. One more ends the oldest, not the newest: a client's takes no longer
+/// than the network, and those that say nothing keep nobody out.
+const MOST_GREETED: usize = 32;
 /// How often a listener looks for clients.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -41,7 +45,7 @@ pub struct LeKiwiHostOptions {
     /// Whether clients are served that say no token, as LeRobot's don't. It has to be said where, too: whoever reaches that
     /// address can drive the robot.
     pub lerobot_clients: bool,
-    /// How long after the last command the base stands, and the arm holds.
+    /// How long after the last command the base is braked, and the arm holds.
     pub watchdog: Duration,
 }
 
@@ -186,8 +190,8 @@ impl LeKiwiHost {
             is_over: AtomicBool::new(false),
         });
         let host = Self { shared, robot, addresses: [command_address, observation_address] };
-        host.listen("lekiwi-commands", commands, command).map_err(LeKiwiError::Thread)?;
-        host.listen("lekiwi-observers", observations, observe).map_err(LeKiwiError::Thread)?;
+        host.listen("lekiwi-commands", commands, Kind::Pull, command).map_err(LeKiwiError::Thread)?;
+        host.listen("lekiwi-observers", observations, Kind::Push, observe).map_err(LeKiwiError::Thread)?;
         Ok(host)
     }
 
@@ -226,26 +230,28 @@ impl LeKiwiHost {
         }
     }
 
-    /// Has `serve` speak to each client on a thread of its own.
-    fn listen(&self, name: &'static str, listener: TcpListener, serve: fn(TcpStream, &Shared, u64) -> io::Result<()>) -> io::Result<()> {
+    /// Has `serve` speak to each client on a thread of its own, after the hand-shake of a socket of `kind`.
+    fn listen(&self, name: &'static str, listener: TcpListener, kind: Kind, serve: Serve) -> io::Result<()> {
         let shared = self.shared.clone();
         let run = move || {
             let mut number = 0;
+            let greeted = Arc::<Greeted>::default();
             while !shared.is_over.load(Relaxed) {
                 let Ok((stream, address)) = listener.accept() else {
                     thread::sleep(LOOK_EVERY);
                     continue;
                 };
                 number += 1;
-                let client = Client(shared.clone());
-                if shared.clients.fetch_add(1, Relaxed) >= MOST_CLIENTS {
-                    shared.counters.refused_clients.fetch_add(1, Relaxed);
+                let (shared, greeted) = (shared.clone(), greeted.clone());
+                if greeted.begin(number, &stream).is_err() {
                     continue;
                 }
                 // A thread that can't be started drops its client, who tries again.
                 let _ = thread::Builder::new().name(name.to_owned()).spawn(move || {
-                    let ready = stream.set_nonblocking(false).and_then(|()| stream.set_nodelay(true));
-                    if let Err(error) = ready.and_then(|()| serve(stream, &client.0, number)) {
+                    let met = greet(&stream, &shared, kind);
+                    greeted.end(number);
+                    let served = met.and_then(|()| serve(stream, &Client::among(&shared)?.0, number));
+                    if let Err(error) = served {
                         tracing::debug!("a client of {name} at {address}: {error}");
                     }
                 });
@@ -262,8 +268,47 @@ impl Drop for LeKiwiHost {
     }
 }
 
+/// Speaks to a client that has been met; its number is given.
+type Serve = fn(TcpStream, &Shared, u64) -> io::Result<()>;
+
+/// The hand-shakes that have not ended, the oldest first.
+#[derive(Default)]
+struct Greeted(Mutex<VecDeque<(u64, TcpStream)>>);
+
+impl Greeted {
+    /// The connection `number` is greeted.
+    fn begin(&self, number: u64, stream: &TcpStream) -> io::Result<()> {
+        let stream = stream.try_clone()?;
+        let mut greeted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        greeted.push_back((number, stream));
+        if greeted.len() > MOST_GREETED
+            && let Some((_, oldest)) = greeted.pop_front()
+        {
+            // Its thread reads an end.
+            let _ = oldest.shutdown(Shutdown::Both);
+        }
+        Ok(())
+    }
+
+    fn end(&self, number: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(other, _)| *other != number);
+    }
+}
+
 /// Counts a client as long as it is there.
 struct Client(Arc<Shared>);
+
+impl Client {
+    /// One more, unless there are too many.
+    fn among(shared: &Arc<Shared>) -> io::Result<Self> {
+        let client = Self(shared.clone());
+        if shared.clients.fetch_add(1, Relaxed) < MOST_CLIENTS {
+            return Ok(client);
+        }
+        shared.counters.refused_clients.fetch_add(1, Relaxed);
+        Err(io::Error::other(format!("expected at most {MOST_CLIENTS} clients, found one more")))
+    }
+}
 
 impl Drop for Client {
     fn drop(&mut self) {
@@ -272,6 +317,8 @@ impl Drop for Client {
 }
 
 fn greet(stream: &TcpStream, shared: &Shared, kind: Kind) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(GREET_WITHIN))?;
     stream.set_write_timeout(Some(GREET_WITHIN))?;
     let mut both = stream;
@@ -282,7 +329,6 @@ fn greet(stream: &TcpStream, shared: &Shared, kind: Kind) -> io::Result<()> {
 
 /// Takes the commands of one client.
 fn command(stream: TcpStream, shared: &Shared, number: u64) -> io::Result<()> {
-    greet(&stream, shared, Kind::Pull)?;
     let mut reader = BufReader::new(&stream);
     let mut idle = Duration::ZERO;
     while !shared.is_over.load(Relaxed) && idle < IDLE {
@@ -310,7 +356,6 @@ fn command(stream: TcpStream, shared: &Shared, number: u64) -> io::Result<()> {
 
 /// Gives observations to one client.
 fn observe(stream: TcpStream, shared: &Shared, _: u64) -> io::Result<()> {
-    greet(&stream, shared, Kind::Push)?;
     let outbox = Arc::<Outbox>::default();
     let observers = || shared.observers.lock().unwrap_or_else(PoisonError::into_inner);
     observers().push(outbox.clone());

@@ -30,7 +30,14 @@ pub enum LeKiwiError {
     #[error("joining the description {robot} to a LeKiwi: {what}")]
     Description { robot: String, what: String },
     #[error("connecting to the LeKiwi at {address}: expected an observation with {expected} within {within:?}, found {found}")]
-    Silent { address: String, expected: String, within: Duration, found: Brief },
+    Silent {
+        address: String,
+        expected: String,
+        within: Duration,
+        found: Brief,
+        /// Whether there is anybody at that address.
+        is_there: bool,
+    },
     #[error("offering a LeKiwi: {what}")]
     Options { what: &'static str },
     #[error("offering a LeKiwi at {address}")]

@@ -53,6 +53,7 @@ pub(crate) struct Line {
     /// How many connections have been opened.
     opened: AtomicU64,
     is_open: AtomicBool,
+    is_there: AtomicBool,
     is_closing: AtomicBool,
     /// Why there is no connection.
     why: Newest<Brief>,
@@ -66,6 +67,7 @@ impl Line {
             outlet: Newest::new(outlet),
             opened: AtomicU64::new(0),
             is_open: AtomicBool::new(false),
+            is_there: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
             why,
         }
@@ -81,6 +83,11 @@ impl Line {
 
     pub(crate) fn is_open(&self) -> bool {
         self.is_open.load(Relaxed)
+    }
+
+    /// Whether anybody has taken a connection, whatever he said then.
+    pub(crate) fn is_there(&self) -> bool {
+        self.is_there.load(Relaxed)
     }
 
     /// How many connections have been opened; the newest one's number, from 1.
@@ -116,6 +123,7 @@ impl Line {
 
     fn attach(&self, stream: &TcpStream) -> io::Result<()> {
         let copy = stream.try_clone()?;
+        self.is_there.store(true, Relaxed);
         let mut outlet = self.outlet.lock();
         outlet.unsent.clear();
         (outlet.stream, outlet.is_open, outlet.at) = (Some(copy), false, 0);

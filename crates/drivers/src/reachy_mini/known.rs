@@ -39,6 +39,11 @@ struct BackendStatus {
     motor_control_mode: Option<String>,
 }
 
+/// No joint turns further, antennas that were wound up included.
+const FURTHEST_RAD: f64 = 100.0;
+/// No accelerometer and no gyroscope measures more, in m/s² and rad/s.
+const MOST_OF_IMU: f64 = 1e3;
+
 /// Values and when they came.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Heard<T> {
@@ -92,14 +97,24 @@ impl Known {
 
     /// Whether all that moves was heard.
     pub fn is_complete(&self) -> bool {
-        self.joints.time.and(self.antennas.time).and(self.head.time).is_some()
+        self.missing().is_none()
+    }
+
+    /// What of all that moves was not heard.
+    pub fn missing(&self) -> Option<&'static str> {
+        match (self.joints.time.and(self.antennas.time), self.head.time) {
+            (Some(_), Some(_)) => None,
+            (None, Some(_)) => Some("joints"),
+            (Some(_), None) => Some("head pose"),
+            (None, None) => Some("joints and head pose"),
+        }
     }
 
     /// Takes a message. One that makes no sense is counted, and what is known grows old.
     pub fn hear(&mut self, text: &str, now: Timestamp) {
         let fine = match serde_json::from_str(text) {
             Ok(Message::JointPositions { head_joint_positions, antennas_joint_positions }) => {
-                let fine = head_joint_positions.iter().chain(&antennas_joint_positions).all(|value| value.is_finite());
+                let fine = head_joint_positions.iter().chain(&antennas_joint_positions).all(|value| value.abs() <= FURTHEST_RAD);
                 if fine {
                     self.joints.hear(head_joint_positions, now);
                     self.antennas.hear(antennas_joint_positions, now);
@@ -112,8 +127,12 @@ impl Known {
                 pose.is_some()
             }
             Ok(Message::ImuData { accelerometer: [ax, ay, az], gyroscope: [gx, gy, gz] }) => {
-                self.imu.hear([ax, ay, az, gx, gy, gz], now);
-                true
+                let values = [ax, ay, az, gx, gy, gz];
+                let fine = values.iter().all(|value| value.abs() <= MOST_OF_IMU);
+                if fine {
+                    self.imu.hear(values, now);
+                }
+                fine
             }
             Ok(Message::DaemonStatus { state, backend_status }) => {
                 // A daemon that says nothing of its motors leaves open what they do.
@@ -176,7 +195,11 @@ mod tests {
             r#"{"type":"joint_positions","head_joint_positions":[1,2,3],"antennas_joint_positions":[0,0]}"#,
             r#"{"type":"joint_positions","head_joint_positions":[0,0,0,0,0,0,null],"antennas_joint_positions":[0,0]}"#,
             r#"{"type":"joint_positions","head_joint_positions":[0,0,0,0,0,0,1e999],"antennas_joint_positions":[0,0]}"#,
+            r#"{"type":"joint_positions","head_joint_positions":[0,0,0,0,0,0,1e308],"antennas_joint_positions":[0,0]}"#,
+            r#"{"type":"joint_positions","head_joint_positions":[0,0,0,0,0,0,0],"antennas_joint_positions":[0,-101]}"#,
+            r#"{"type":"imu_data","accelerometer":[0,0,1e308],"gyroscope":[0,0,0]}"#,
             r#"{"type":"head_pose","head_pose":[[1,0,0,0],[0,2,0,0],[0,0,1,0],[0,0,0,1]]}"#,
+            r#"{"type":"head_pose","head_pose":[[1,0,0,1e308],[0,1,0,0],[0,0,1,0],[0,0,0,1]]}"#,
             r#"{"type":"head_pose","head_pose":[[1,0,0],[0,1,0],[0,0,1]]}"#,
         ];
         for text in bad {
@@ -185,6 +208,7 @@ mod tests {
         known.hear(&"[".repeat(100_000), at(1));
         known.hear(r#"{"type":"task_progress","finished":true}"#, at(1));
         assert_eq!(known.malformed, bad.len() as u64 + 1);
-        assert_eq!((known.joints.time, known.head.time), (None, None));
+        assert_eq!((known.joints.time, known.head.time, known.imu.time), (None, None, None));
+        assert_eq!(known.missing(), Some("joints and head pose"));
     }
 }

@@ -107,7 +107,13 @@ impl ReachyMini {
                 break known;
             }
             if clock.now().nanos_since(began) > CONNECT_WITHIN.as_nanos() as i64 {
-                let why = if link.line().is_open() { Brief::of("it is connected") } else { link.line().why() };
+                let why = match known.missing().filter(|_| link.line().is_open()) {
+                    Some(missing) => Brief::of(format_args!(
+                        "it is connected, and said nothing of its {missing}; {} of its messages made no sense",
+                        known.malformed
+                    )),
+                    None => link.line().why(),
+                };
                 return Err(ReachyMiniError::Silent { address: address.to_owned(), why });
             }
             clock.sleep_until(clock.now() + LOOK_EVERY);

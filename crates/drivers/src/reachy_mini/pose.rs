@@ -7,6 +7,8 @@ pub(super) type Matrix = [[f64; 4]; 4];
 
 /// How far a matrix may be from a rotation.
 const SKEW: f64 = 1e-2;
+/// No head is so many metres away from its foot.
+const FURTHEST: f64 = 10.0;
 
 /// The matrix of x, y, z (m) and the angles about z, then y, then x (rad), given as roll, pitch, yaw: `Rz·Ry·Rx`, as in
 /// `create_head_pose` of the package `reachy_mini`.
@@ -31,7 +33,7 @@ pub(super) fn coordinates(m: &Matrix) -> Option<[f64; 6]> {
     let determinant = m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1]) - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])
         + m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0]);
     let all = [m[0][3], m[1][3], m[2][3], m[2][1].atan2(m[2][2]), (-m[2][0]).clamp(-1.0, 1.0).asin(), m[1][0].atan2(m[0][0])];
-    (is_rotation && determinant > 0.0 && all.iter().all(|value| value.is_finite())).then_some(all)
+    (is_rotation && determinant > 0.0 && all.iter().all(|value| value.abs() <= FURTHEST)).then_some(all)
 }
 
 /// A pose that was said in a frame which is turned by `yaw` about z, in the one that isn't.

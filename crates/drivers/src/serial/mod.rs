@@ -21,10 +21,10 @@ use ask::{Asking, Turn};
 use port::Port;
 #[cfg(feature = "can")]
 pub(crate) use port::Port as SerialPort;
-pub use port::PortAddress;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub(crate) use port::group_of;
 pub(crate) use port::slow_adapter;
+pub use port::{PortAddress, who_may_open};
 
 /// How a port is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +120,7 @@ impl SerialBus {
         let SerialOptions { address, baud, .. } = &self.options;
         // The lock would be in the way.
         self.port = None;
-        let failed = |source| BusError::Open { port: address.to_string(), baud: *baud, source: port::explain(address, source) };
+        let failed = |source| BusError::Open { port: address.to_string(), baud: *baud, source };
         let port = Port::open(address, *baud).map_err(failed)?;
         self.name = port.name().to_owned();
         self.port = Some(port);

@@ -45,19 +45,20 @@ impl PortAddress {
 }
 
 /// Why a port can't be opened, with what can be done about it where that is known.
-pub(super) fn explain(address: &PortAddress, error: io::Error) -> io::Error {
+fn explain(address: &PortAddress, error: io::Error) -> io::Error {
     let kind = error.kind();
     let path = address.path().unwrap_or_else(|_| address.to_string());
     let hint = match kind {
-        io::ErrorKind::PermissionDenied => group_of(Path::new(&path))
-            .map(|group| format!("{path} is the group's {group}; join it with `sudo usermod -aG {group} $USER`, and log in again")),
+        io::ErrorKind::PermissionDenied => who_may_open(Path::new(&path), &std::fs::read_to_string("/etc/group").unwrap_or_default()),
         io::ErrorKind::ResourceBusy => Some(format!("another program has {path}; end that one first (`fuser -v {path}` says which)")),
         io::ErrorKind::NotFound if matches!(address, PortAddress::Path(_)) => {
             let known = serialport::available_ports().unwrap_or_default();
             let known: Vec<String> = known.into_iter().map(|port| port.port_name).collect();
             Some(if known.is_empty() { "there is no serial port".to_owned() } else { format!("there are {}", known.join(", ")) })
         }
-        _ => (!is_device(Path::new(&path))).then(|| format!("{path} is no serial port")),
+        // That is what it says already.
+        io::ErrorKind::InvalidInput => None,
+        _ => (!is_device(Path::new(&path))).then(|| "it is no serial port".to_owned()),
     };
     match hint {
         Some(hint) => io::Error::new(kind, format!("{error}: {hint}")),
@@ -65,18 +66,43 @@ pub(super) fn explain(address: &PortAddress, error: io::Error) -> io::Error {
     }
 }
 
+/// What somebody who may not open `device` can do about it; `groups` is what `/etc/group` holds.
+#[cfg(unix)]
+pub fn who_may_open(device: &Path, groups: &str) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let data = std::fs::metadata(device).ok()?;
+    Some(for_group(groups, data.gid(), data.mode()))
+}
+
+#[cfg(not(unix))]
+pub fn who_may_open(_: &Path, _: &str) -> Option<String> {
+    None
+}
+
+/// Joining a group helps only where that group may read and write.
+#[cfg(unix)]
+fn for_group(groups: &str, id: u32, mode: u32) -> String {
+    match named(groups, id).filter(|name| name != "root" && mode & 0o60 == 0o60) {
+        Some(name) => format!("you may not open it: `sudo usermod -aG {name} $USER`, then log in again"),
+        None => "you may not open it: it belongs to root alone; a udev rule gives it a group, such as dialout".to_owned(),
+    }
+}
+
+#[cfg(unix)]
+fn named(groups: &str, id: u32) -> Option<String> {
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(id)).then(|| name.to_owned())
+    })
+}
+
 /// The name of the group that a file belongs to, from the system's list, or its number.
 #[cfg(unix)]
 pub(crate) fn group_of(path: &Path) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
-    let gid = std::fs::metadata(path).ok()?.gid().to_string();
-    let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
-    let named = groups.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)? == gid).then(|| name.to_owned())
-    });
-    Some(named.unwrap_or(gid))
+    let gid = std::fs::metadata(path).ok()?.gid();
+    Some(named(&std::fs::read_to_string("/etc/group").unwrap_or_default(), gid).unwrap_or_else(|| gid.to_string()))
 }
 
 #[cfg(unix)]
@@ -125,7 +151,13 @@ pub(crate) struct Port {
 }
 
 impl Port {
+    /// # Errors
+    /// What the system says, with what can be done about it where that is known.
     pub fn open(address: &PortAddress, baud: u32) -> io::Result<Self> {
+        Self::open_plainly(address, baud).map_err(|error| explain(address, error))
+    }
+
+    fn open_plainly(address: &PortAddress, baud: u32) -> io::Result<Self> {
         let name = address.path()?;
         #[cfg(unix)]
         let line = unix::open(&name)?;
@@ -184,7 +216,7 @@ impl Port {
 #[cfg(unix)]
 mod unix {
     use std::fs::{File, OpenOptions};
-    use std::io::{self, Read, Write};
+    use std::io::{self, IsTerminal, Read, Write};
     use std::os::unix::fs::OpenOptionsExt;
     use std::time::Duration;
 
@@ -196,7 +228,9 @@ mod unix {
 
     pub fn open(path: &str) -> io::Result<File> {
         let flags = (OFlags::NOCTTY | OFlags::NONBLOCK).bits().cast_signed();
-        OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
+        let line = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?;
+        // Files, pipes and devices such as /dev/null open as well.
+        if line.is_terminal() { Ok(line) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no serial port")) }
     }
 
     /// Until the port is ready for one of `flags`, or something is wrong with it, or `patience` is over.
@@ -270,18 +304,39 @@ mod tests {
         let path = folder.path().join("port");
         std::fs::write(&path, "").unwrap();
         let address = PortAddress::Path(path.to_str().unwrap().to_owned());
-        let group = group_of(&path).unwrap();
-        assert!(!group.is_empty());
+        assert!(!group_of(&path).unwrap().is_empty());
         let error = explain(&address, io::ErrorKind::PermissionDenied.into());
         assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
-        assert!(error.to_string().contains(&format!("`sudo usermod -aG {group} $USER`")), "{error}");
+        assert!(error.to_string().contains("you may not open it"), "{error}");
         let error = explain(&address, io::ErrorKind::ResourceBusy.into());
         assert!(error.to_string().contains("another program has"), "{error}");
         let error = explain(&address, io::ErrorKind::NotFound.into());
         assert!(error.to_string().contains("there "), "{error}");
-        // What is no terminal.
-        let error = explain(&address, Port::open(&address, 1_000_000).err().unwrap());
-        assert!(error.to_string().ends_with("is no serial port"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_terminal_is_no_serial_port() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, pipe, dir) = (folder.path().join("file"), folder.path().join("pipe"), folder.path().join("dir"));
+        std::fs::write(&file, "").unwrap();
+        std::fs::create_dir(&dir).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let given = [&file, &pipe, &dir].map(|path| path.to_str().unwrap()).into_iter().chain(["/dev/null", "/dev/zero"]);
+        for path in given {
+            let error = Port::open(&PortAddress::Path(path.to_owned()), 1_000_000).err().unwrap().to_string();
+            assert!(error.ends_with("it is no serial port") && !error.contains("typewriter"), "{path}: {error}");
+        }
+    }
+
+    #[test]
+    fn who_may_not_open_a_port_is_told_its_group_where_that_one_may() {
+        let groups = "root:x:0:\ndialout:x:20:somebody\nuucp:x:986:\n";
+        assert_eq!(for_group(groups, 20, 0o20660), "you may not open it: `sudo usermod -aG dialout $USER`, then log in again");
+        assert!(for_group(groups, 986, 0o20660).contains("-aG uucp $USER"));
+        for (group, mode) in [(0, 0o20660), (0, 0o20600), (7, 0o20660), (20, 0o20600), (20, 0o20640), (20, 0o20644)] {
+            let found = for_group(groups, group, mode);
+            assert!(found.contains("it belongs to root alone; a udev rule gives it a group, such as dialout"), "{group} {mode:o}: {found}");
+        }
     }
 
     #[test]

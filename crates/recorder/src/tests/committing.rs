@@ -4,9 +4,9 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::{assert_whole, attempt, chain, create, robot};
+use super::{assert_whole, attempt, chain, contents, create, robot};
 use crate::commit::{Staging, tests::Written};
-use crate::{DatasetRecorder, Layout, RecordError, RecorderOptions, recover};
+use crate::{DatasetRecorder, Layout, RecordError, RecorderOptions, recover, remove_begun};
 
 fn start(root: &std::path::Path) -> Result<DatasetRecorder, RecordError> {
     DatasetRecorder::create(root, &robot(), 30, RecorderOptions::default())
@@ -121,4 +121,33 @@ fn a_log_that_leads_out_or_is_damaged_is_refused() {
     assert!(refused(&Written::damaged()).contains("damaged"));
     std::os::unix::fs::symlink(folder.path(), root.join("linked")).unwrap();
     assert!(refused(&Written::of(3, "linked/escaped")).contains("is a link"));
+}
+
+#[test]
+fn what_failed_before_its_first_episode_leaves_nothing_where_that_is_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("dataset");
+    drop(start(&root).unwrap());
+    assert!(matches!(remove_begun(&root), Ok(true)));
+    assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
+    // After an attempt that was not kept.
+    let mut recorder = start(&root).unwrap();
+    assert!(remove_begun(&root).is_err(), "somebody is recording into it");
+    attempt(&mut recorder, 0, 4, false).unwrap();
+    drop(recorder);
+    assert!(matches!(remove_begun(&root), Ok(true)));
+    assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
+    // What somebody put there is his.
+    drop(start(&root).unwrap());
+    fs::write(root.join("meta/notes.txt"), "mine").unwrap();
+    let before = contents(&root);
+    assert!(matches!(remove_begun(&root), Ok(false)));
+    assert_eq!(contents(&root), before);
+    fs::remove_file(root.join("meta/notes.txt")).unwrap();
+    let mut recorder = start(&root).unwrap();
+    attempt(&mut recorder, 0, 4, true).unwrap();
+    drop(recorder);
+    assert!(matches!(remove_begun(&root), Ok(false)));
+    assert_whole(&root);
+    assert!(remove_begun(folder.path()).is_err(), "no dataset");
 }

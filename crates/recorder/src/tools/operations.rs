@@ -113,7 +113,7 @@ pub fn plan_merge(roots: &[PathBuf]) -> Result<Plan, ToolError> {
     for other in &sources[1..] {
         for (what, mine, theirs) in [
             ("fps", first.fps().to_string(), other.fps().to_string()),
-            ("robot_type", format!("{:?}", first.robot_type()), format!("{:?}", other.robot_type())),
+            ("robot_type", robot_type(first), robot_type(other)),
             ("features", shapes(first.features()), shapes(other.features())),
         ] {
             if mine != theirs {
@@ -129,6 +129,11 @@ pub fn plan_merge(roots: &[PathBuf]) -> Result<Plan, ToolError> {
     let changes = differing_rigs(&sources)?;
     let assembly = Assembly { parts, ..Assembly::of_all(first.clone()) };
     Plan::new(operation, changes, vec![(String::new(), Assembly { sources, ..assembly })])
+}
+
+/// As errors show it.
+fn robot_type(of: &DatasetReader) -> String {
+    of.robot_type().map_or_else(|| "not said".to_owned(), |name| format!("{name:?}"))
 }
 
 /// What [`RIG`] says that is not the same in all of them, which is why the result has none.

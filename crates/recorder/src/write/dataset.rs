@@ -395,7 +395,7 @@ fn check_same(root: &Path, schema: &DatasetSchema, found: &Info, expected: &Info
             Err(RecordError::Mismatch { root: root.to_owned(), what: what.to_owned(), found, expected })
         }
     };
-    let path = |path: &Option<String>| format!("{path:?}");
+    let path = |path: &Option<String>| path.as_ref().map_or_else(|| "not said".to_owned(), |path| format!("{path:?}"));
     mismatch("the format's version", found.codebase_version.clone(), expected.codebase_version.clone())?;
     mismatch("robot_type", path(&found.robot_type), path(&expected.robot_type))?;
     mismatch("fps", found.fps.to_string(), expected.fps.to_string())?;

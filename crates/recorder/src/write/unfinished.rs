@@ -8,11 +8,12 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
-use crate::commit::{EPISODE, FOLDER, Staging, io_error, is_pending};
+use crate::commit::{EPISODE, FOLDER, Staging, entries, io_error, is_pending};
+use crate::format::card::CARD;
 use crate::format::columns::Columns;
 use crate::format::feature::{DatasetSchema, Feature};
 use crate::format::info::read_info;
-use crate::format::schema::INFO;
+use crate::format::schema::{INFO, RIG};
 use crate::write::dataset::{Dataset, FinishedEpisode, schema_of};
 use crate::write::growing_video::cut_tails;
 use crate::write::journal::{self, Beginning, FrameMark, JOURNAL, Journal, Record, digest};
@@ -145,6 +146,38 @@ pub fn recover(root: &Path) -> Result<bool, RecordError> {
         return Ok(false);
     }
     open(root).map(|(_, had_something, _)| had_something)
+}
+
+/// Removes what is in the folder of a dataset that was begun and has neither an episode nor an unfinished one: what a
+/// recording leaves that failed before its first. `false` where it has one, or a file that no beginning puts there; then
+/// nothing is removed.
+///
+/// # Errors
+/// When `root` is no dataset, someone is recording into it, or the disk refuses.
+pub fn remove_begun(root: &Path) -> Result<bool, RecordError> {
+    must_be_a_dataset(root)?;
+    let (staging, _, waiting) = open(root)?;
+    let has_episodes = root.join(INFO).exists() && read_info(root)?.1.total_episodes > 0;
+    if waiting.is_some() || has_episodes || !is_but_begun(root, root)? {
+        return Ok(false);
+    }
+    staging.empty()?;
+    Ok(true)
+}
+
+/// Whether there is nothing in `folder` of the dataset at `root` but what a beginning puts there.
+fn is_but_begun(root: &Path, folder: &Path) -> Result<bool, RecordError> {
+    for path in entries(folder)? {
+        let is_fine = match path.strip_prefix(root) {
+            Ok(name) if name == Path::new(FOLDER) => true,
+            Ok(name) if [INFO, RIG, CARD].iter().any(|known| name == Path::new(known)) => true,
+            _ => path.is_dir() && !path.is_symlink() && is_but_begun(root, &path)?,
+        };
+        if !is_fine {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Makes an episode of the unfinished one of the dataset at `root`, if it has one.

@@ -29,7 +29,11 @@ pub fn world() -> SharedWorld {
 
 #[allow(dead_code, reason = "each test file uses its own part of this module")]
 pub fn run(task: &'static dyn Task, seed: u64, wants_images: bool) -> Episode {
-    let world = world();
+    run_in(world(), task, seed, wants_images)
+}
+
+#[allow(dead_code, reason = "each test file uses its own part of this module")]
+pub fn run_in(world: SharedWorld, task: &'static dyn Task, seed: u64, wants_images: bool) -> Episode {
     let robot = world.robot().clone();
     let mut arm = SimRobot::new(world.clone());
     let mut cameras = SimCameras::in_step(world.clone());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use sinew_core::{Clock, Observation, RobotDescription, Tick, Timestamp, Validity};
+use sinew_core::{Clock, Observation, RobotDescription, RobotError, Tick, Timestamp, Validity};
 use sinew_runtime::{MonotonicClock, StopFlag};
 
 use super::Watching;
@@ -18,6 +18,7 @@ use crate::{Done, hardware, text};
 pub fn run(args: &Watching<'_>, robot: RobotDescription, way: Way) -> anyhow::Result<Done> {
     let name = robot.name.clone();
     anyhow::ensure!(args.id.is_none(), "watching {name}: --id is for motors on a serial port, which have a calibration");
+    anyhow::ensure!(args.arm.latency_ms.is_none(), "watching {name}: --latency-ms is for motors on a serial port of this machine");
     #[cfg(feature = "can")]
     anyhow::ensure!(
         !matches!(way, Way::Can(_)),
@@ -35,14 +36,16 @@ pub fn run(args: &Watching<'_>, robot: RobotDescription, way: Way) -> anyhow::Re
     let period = Duration::from_secs(1) / args.fps;
     let begin = clock.now();
     let is_over = |now: Timestamp| args.seconds.is_some_and(|seconds| now.nanos_since(begin) as f64 * 1e-9 >= seconds);
-    let (mut live, mut looks, mut failed, mut oldest_s) = (LiveText::new(), 0u64, 0u64, 0.0f64);
+    let (mut live, mut looks, mut failed, mut oldest_s) = (LiveText::new(), 0u64, 0u64, None::<f64>);
+    let mut trouble = None;
     while !stop.is_requested() && !is_over(clock.now()) {
         observation.age();
         let tick = Tick { turn: looks, due: clock.now(), period, wants_images: false };
-        failed += u64::from(connected.finish_read(&tick, clock.now() + period, &mut observation).is_err());
+        trouble = connected.finish_read(&tick, clock.now() + period, &mut observation).err();
+        failed += u64::from(trouble.is_some());
         looks += 1;
         let seen = values(&robot, &observation, clock.now());
-        oldest_s = seen.iter().filter_map(|value| value.age_s).fold(oldest_s, f64::max);
+        oldest_s = seen.iter().filter_map(|value| value.age_s).chain(oldest_s).reduce(f64::max);
         live.show(|| table(&seen));
         clock.sleep_until(clock.now() + period);
     }
@@ -54,7 +57,12 @@ pub fn run(args: &Watching<'_>, robot: RobotDescription, way: Way) -> anyhow::Re
     } else {
         say!("{}", table(&seen).trim_end());
         say!("\n{}", report.table().trim_end());
-        say!("{looks} looks, {failed} of them failed; no value was older than {:.0} ms", oldest_s * 1e3);
+        let ages =
+            oldest_s.map_or("no value was heard".to_owned(), |s| format!("no value that was heard was older than {:.0} ms", s * 1e3));
+        say!("{looks} looks, {failed} of them failed; {ages}{}", unknown(&seen));
+    }
+    if let Some(why) = is_gone(&seen, trouble) {
+        return Err(why.context(format!("watching {name}")));
     }
     Ok(if stop.is_requested() { Done::Interrupted } else { Done::Ok })
 }
@@ -83,6 +91,25 @@ fn values(robot: &RobotDescription, observation: &Observation, now: Timestamp) -
     robot.state_channels().into_iter().zip(state.values().iter().zip(state.readings())).map(value).collect()
 }
 
+/// Which values are not known at the end; a robot may lack some.
+fn unknown(values: &[Value]) -> String {
+    let missing: Vec<&str> = values.iter().filter(|value| value.is_missing).map(|value| value.feature.as_str()).collect();
+    if missing.is_empty() { String::new() } else { format!("; not known at the end: {}", missing.join(", ")) }
+}
+
+/// Why nobody is there at the end, if that is so: the last look failed, or nothing is known of the robot.
+fn is_gone(values: &[Value], trouble: Option<RobotError>) -> Option<anyhow::Error> {
+    if let Some(trouble) = trouble {
+        return Some(anyhow::Error::new(trouble).context("the last look at it failed"));
+    }
+    if values.is_empty() || values.iter().any(|value| !value.is_missing) {
+        return None;
+    }
+    let newest_s = values.iter().filter_map(|value| value.age_s).reduce(f64::min);
+    let since = newest_s.map_or("was heard".to_owned(), |s| format!("has been heard for {s:.1} s"));
+    Some(anyhow::anyhow!("expected values of its state, found that none {since}"))
+}
+
 /// What is seen now.
 fn table(values: &[Value]) -> String {
     let head = ["feature", "value", "age", "note"];
@@ -93,4 +120,26 @@ fn table(values: &[Value]) -> String {
         rows.push(vec![feature.clone(), value, number(age_s.map(|age| age * 1e3), "ms"), missing.to_owned()]);
     }
     text::table(&rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(age_s: Option<f64>, is_missing: bool) -> Value {
+        Value { feature: "a.pos".to_owned(), value: age_s, age_s, is_missing }
+    }
+
+    #[test]
+    fn a_robot_that_nobody_hears_is_no_success() {
+        let says = |values: &[Value], trouble| is_gone(values, trouble).map(|why| format!("{why:#}"));
+        let (fresh, old, never) = (|| value(Some(0.01), false), || value(Some(2.0), true), || value(None, true));
+        assert_eq!(says(&[fresh(), never()], None), None, "one that has no IMU");
+        assert_eq!(unknown(&[fresh(), never()]), "; not known at the end: a.pos");
+        assert_eq!(says(&[never(), never()], None).unwrap(), "expected values of its state, found that none was heard");
+        assert_eq!(says(&[old(), never()], None).unwrap(), "expected values of its state, found that none has been heard for 2.0 s");
+        let trouble = RobotError::transient("reading it", "no daemon");
+        let says = says(&[fresh()], Some(trouble)).unwrap();
+        assert!(says.starts_with("the last look at it failed: ") && says.contains("no daemon"), "{says}");
+    }
 }

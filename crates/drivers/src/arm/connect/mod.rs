@@ -22,7 +22,7 @@ use crate::serial::slow_adapter;
 use crate::wire::Protocol;
 use crate::{
     Block, Bus, BusError, Bytes, Calibration, ControlTable, Frame, MotorCalibration, MotorFault, MotorId, Operation, Register, Reply,
-    Scale, SerialBus, SerialOptions,
+    Scale, SerialBus, SerialOptions, check_motors,
 };
 
 /// What is looked at in every motor, whatever it is to hold.
@@ -154,6 +154,7 @@ impl Connecting<'_> {
             };
             return self.unsupported(format!("expected {expected}, found {found}"));
         }
+        check_motors(self.robot).or_else(|error| self.unsupported(error.what))?;
         for part in &self.robot.parts {
             if !matches!(part.command, None | Some(CommandMode::Position)) {
                 return self.unsupported(format!("expected parts that are commanded by position, found {}", part.name));
@@ -166,13 +167,12 @@ impl Connecting<'_> {
                 continue;
             };
             let Some(table) = ControlTable::of_model(&motor.model) else {
-                return self.unsupported(format!("expected a motor model that is known, found {} of {}", motor.model, part.name));
+                return self.unsupported(format!("expected motors on serial ports, found {} of {}", motor.model, part.name));
             };
             if part.kind == PartKind::Wheel && !table.modes.contains(&1) {
                 return self
                     .unsupported(format!("expected a motor that can be driven by velocity, found {} of {}", motor.model, part.name));
             }
-            settings_of(part, table, &self.options.settings).or_else(|what| self.unsupported(what))?;
         }
         Ok(())
     }
