@@ -128,8 +128,8 @@ def look(out, cameras):
             picture = (np.asarray(item[f"observation.images.{name}"]).transpose(1, 2, 0) * 255).round().astype(np.uint8)
             number = burned_in(picture[:, :, 1])
             images += 1
-            # The stand-in counts from 0, its JPEGs repeat.
-            wrong += number != row[f"sequence.{name}"] % JPEGS
+            # The stand-in counts from 0, and its JPEGs repeat; images are counted from 1.
+            wrong += number != (row[f"sequence.{name}"] - 1) % JPEGS
     for rows in side.values():
         for name in cameras:
             numbers = [row[f"sequence.{name}"] for row in rows]

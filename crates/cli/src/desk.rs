@@ -69,12 +69,16 @@ fn wish_of_key(strategy: Option<StrategyMode>, key: Key) -> Option<Wish> {
     })
 }
 
-fn wish_of_press(code: u16) -> Option<Wish> {
-    Some(match code {
-        KEY_A => Wish::Pause,
-        KEY_B => Wish::Correct,
-        KEY_C => Wish::Upload,
-        KEY_E => Wish::Emergency,
+/// In a recording there is no policy to pause: a pedal then says what the arrows and esc do.
+fn wish_of_press(strategy: Option<StrategyMode>, code: u16) -> Option<Wish> {
+    Some(match (strategy, code) {
+        (None, KEY_A) => Wish::Next,
+        (None, KEY_B) => Wish::Again,
+        (None, KEY_C) => Wish::Quit,
+        (Some(_), KEY_A) => Wish::Pause,
+        (Some(_), KEY_B) => Wish::Correct,
+        (Some(_), KEY_C) => Wish::Upload,
+        (_, KEY_E) => Wish::Emergency,
         _ => return None,
     })
 }
@@ -95,6 +99,14 @@ fn wish_of_command(line: &str) -> Option<Wish> {
         ("/task", task) if !task.is_empty() => Wish::Task(task.to_owned()),
         _ => return None,
     })
+}
+
+/// Whether a device has what only keyboards have.
+fn is_keyboard(path: &Path) -> bool {
+    const KEY_LEFT_SHIFT: u16 = 42;
+    let Ok(path) = path.canonicalize() else { return false };
+    let devices = sinew_drivers::teleop::input_devices().unwrap_or_default();
+    devices.iter().any(|device| device.path == path && device.has_key(KEY_LEFT_SHIFT))
 }
 
 /// What has been wished for. Clones share it.
@@ -173,11 +185,14 @@ impl Desk {
     /// Listens to the pedal `path`: LeRobot's three codes, and `KEY_E` for an emergency.
     pub fn hear_pedal(&self, path: &Path) -> anyhow::Result<()> {
         let mut pedal = Pedal::open(path)?;
+        if is_keyboard(path) {
+            note!("{} is a keyboard: its keys a, b, c and e mean what a pedal's do, whoever they are typed for", path.display());
+        }
         let desk = self.clone();
         let listen = move || {
             loop {
                 match pedal.next_press() {
-                    Ok(code) => wish_of_press(code).into_iter().for_each(|wish| desk.fulfil(wish)),
+                    Ok(code) => wish_of_press(desk.strategy, code).into_iter().for_each(|wish| desk.fulfil(wish)),
                     // Who relies on a pedal must not drive without it.
                     Err(error) => {
                         note!("{error}: {}; stopping", error.source);
@@ -332,7 +347,8 @@ mod tests {
         assert_eq!(of_rollout(Dagger, Key::Tab), Some(Wish::Correct));
         assert_eq!(of_rollout(Highlight, Key::Char('s')), Some(Wish::Save));
         assert_eq!(of_rollout(Episodic, Key::Char('s')), None);
-        assert_eq!(wish_of_press(KEY_B), Some(Wish::Correct));
+        assert_eq!(wish_of_press(Some(Dagger), KEY_B), Some(Wish::Correct));
+        assert_eq!(wish_of_press(None, KEY_B), Some(Wish::Again));
         assert_eq!(wish_of_command(" /task  put it there "), Some(Wish::Task("put it there".into())));
         assert_eq!(wish_of_command("/task"), None);
         assert_eq!(wish_of_command("/start now"), None);

@@ -137,6 +137,46 @@ fn what_somebody_leads_is_recorded_with_its_cameras_and_replayed() {
 }
 
 #[test]
+fn a_leader_arm_takes_over_from_a_policy_and_the_correction_is_recorded() {
+    let desk = Desk::new();
+    let mut arm = Played::start(&desk, &["so101", "--link", "arm", "--id", "one", "--world", "pick-place", "--seed", "1001"]);
+    let mut leader = Played::start(&desk, &["so101_leader", "--link", "leader", "--id", "one"]);
+    let policy = demo_policy();
+    let args = ["rollout", "--robot", "so101", "--port", "arm", "--camera", "front=sim:arm.cameras", "--camera", "wrist=sim:arm.cameras"];
+    let led = ["--teleop", "so101_leader", "--teleop-port", "leader", "--strategy", "dagger", "--interactive", "--episodes", "1"];
+    let rest = ["--task", "Put the cube into the green bin.", "--record", "corrections", "--no-rerun", "--json", "--policy"];
+    let mut command = desk.sinew(&[&args[..], &led[..], &rest[..], &[policy.to_str().unwrap()]].concat());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut commands = child.stdin.take().unwrap();
+    let mut say = |command: &str, after_ms: u64| {
+        std::thread::sleep(Duration::from_millis(after_ms));
+        writeln!(commands, "{command}").unwrap();
+    };
+    say("/start", 0);
+    say("/pause", 5000);
+    // Meanwhile the leader arm has been carried to where the robot is.
+    let apart = |arm: &mut Played, leader: &mut Played, motor: &str| {
+        let place = |played: &mut Played| played.ask(&format!("value {motor} present_position")).parse::<i32>().unwrap();
+        (place(arm) - place(leader)).abs()
+    };
+    std::thread::sleep(Duration::from_millis(1500));
+    for motor in ["shoulder_pan", "elbow_flex"] {
+        assert!(apart(&mut arm, &mut leader, motor) < 200, "{motor}: {}", apart(&mut arm, &mut leader, motor));
+    }
+    assert_eq!(leader.ask("value elbow_flex torque_enable"), "1", "it is carried");
+    say("/correct", 0);
+    std::thread::sleep(Duration::from_millis(1000));
+    assert_eq!(leader.ask("value elbow_flex torque_enable"), "0", "it is in the human's hands");
+    say("/correct", 500);
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    let info = desk.recorded("corrections", "a correction");
+    assert_eq!(info["episodes"].as_array().unwrap().len(), 1, "{info}");
+    assert!(info["features"].to_string().contains("intervention"), "{info}");
+}
+
+#[test]
 fn a_monitor_writes_nothing() {
     let desk = Desk::new();
     let (mut follower, _leader) = arms(&desk);

@@ -32,7 +32,14 @@ impl Pedal {
     /// # Errors
     /// When there is no such device, or it may not be read (on most systems by the group `input`).
     pub fn open(path: &Path) -> Result<Self, PedalError> {
-        let file = File::open(path).map_err(|source| PedalError { doing: "opening", path: path.to_owned(), source })?;
+        let failed = |source| PedalError { doing: "opening", path: path.to_owned(), source };
+        let file = File::open(path).map_err(failed)?;
+        // What is no device says so at once, and not when it is needed: what is read from it would be taken for keys.
+        let is_special =
+            ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"].iter().any(|other| path == Path::new(other));
+        if is_special || file.metadata().map_err(failed)?.is_dir() {
+            return Err(failed(std::io::Error::other("expected an input device below /dev/input")));
+        }
         Ok(Self { path: path.to_owned(), file })
     }
 

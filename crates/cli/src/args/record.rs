@@ -51,7 +51,8 @@ pub struct RecordArgs {
     /// Real time instead of as fast as the machine can; a robot knows no other
     #[arg(long)]
     pub real_time: bool,
-    /// A foot pedal, such as /dev/input/by-id/usb-PCsensor_FootSwitch-event-kbd; may be given several times
+    /// A foot pedal, such as /dev/input/by-id/usb-PCsensor_FootSwitch-event-kbd; may be given several times. Its keys a, b and c are
+    /// →, ← and esc, and e stops in an emergency
     #[arg(long, value_name = "DEVICE", requires = "port")]
     pub pedal: Vec<PathBuf>,
     /// Say what is next: by speech-dispatcher or espeak where one of them is installed, else by the bell
