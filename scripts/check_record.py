@@ -3,6 +3,8 @@
     python scripts/check_record.py sessions [--episodes 50] [--kills 2] [--train]
     python scripts/check_record.py compare [--seconds 20]
     python scripts/check_record.py skew [--seconds 30]
+    python scripts/check_record.py loop [--seconds 140]
+    python scripts/check_record.py cameras
     python scripts/check_record.py hour [--seconds 3600]
 
 `sessions` records episodes of a follower that a hand leads, with three cameras; the process is killed while it does, and goes on
@@ -10,6 +12,7 @@ with the same rig. Each image holds its camera's number: the rows must have the 
 times. LeRobot opens the result (its Python is this one), and with --train `lerobot-train` takes ten steps on it.
 `compare` records the same with LeRobot's own recorder, one after the other on the same machine.
 `skew` lights an LED in front of a camera and moves a joint, and finds when from the recorded times alone.
+`loop` compares how late ticks are with and without cameras, `cameras` has `sinew find-cameras` look at good and bad ones.
 `hour` records for long and looks at the memory that it takes.
 
 Needs LeRobot 0.6.1 (`pip install lerobot==0.6.1`, with OpenCV) and a release build of sinew; both commands and cameras are
@@ -346,9 +349,57 @@ def hour(options):
         return 0 if late < early * 1.1 + 5 and not report["frames_lost"] else 1
 
 
+def cameras(options):
+    """What `sinew find-cameras` says of cameras that are well, busy, twins, or not what they say."""
+    import cv2
+
+    twin = dict(modes=("MJPG 640x480 30", "YUYV 640x480 30"))
+    broken = {4: {"busy": 1}, 5: {"freeze": 1}, 6: {"half_frames": 1}}
+    with StandIn([Camera("A"), Camera("B"), Camera("T", **twin), Camera("T", **twin), Camera("E"), Camera("F"), Camera("G")]) as stand_in:
+        for number, keys in broken.items():
+            stand_in.set(number, **keys)
+        out = stand_in.folder / "pictures"
+        run = lambda *words: subprocess.run([str(sinew_of(options)), *words], env=stand_in.env(), capture_output=True, text=True)
+        said = run("find-cameras", "--json", "--out", str(out))
+        found = {camera["node"]: camera for camera in json.loads(said.stdout)}
+        failed = []
+        for node, camera in sorted(found.items()):
+            picture = camera["picture"] and cv2.imread(camera["picture"])
+            is_seen = picture is not None and picture is not False and picture.shape == (480, 640, 3)
+            number = int(node.removeprefix("/dev/video"))
+            print(f"{camera['source']:12} {node}  {camera['rate_hz'] or 0:.1f} Hz  {camera['trouble'] or 'a picture'}")
+            if is_seen == (number in broken) or (number in (2, 3)) != camera["source"].startswith("path:"):
+                failed.append(node)
+        if len(found) != 7:
+            failed.append(f"{len(found)} of 7 cameras")
+        print("failed:", failed or "none")
+        return 1 if failed else 0
+
+
+def loop(options):
+    """How late the loop is with three cameras, beside itself without one."""
+    late = {}
+    with Desk(options) as desk:
+        for name in ["without", "with"]:
+            out = desk.bench.folder / name
+            if name == "without":
+                process = desk.bench.teleop("--seconds", options.seconds, "--fps", FPS, *desk.realtime, name=name)
+            else:
+                process = desk.record(out, "--episodes", 1, "--episode-time", options.seconds, "--reset-time", 0, name=name)
+            process.wait(60 + options.seconds * 2)
+            report = desk.bench.report(process)
+            if report is None:
+                raise SystemExit(desk.bench.said(process)[1])
+            late[name] = report["cadence"]["lateness"]
+            print(name, json.dumps({key: round(value / 1e6, 3) for key, value in late[name].items() if key.endswith("_ns")}))
+    ratio = late["with"]["p999_ns"] / late["without"]["p999_ns"]
+    print(f"p99.9 with three cameras and their recording: {ratio:.2f} x that without; load {os.getloadavg()[0]:.1f}")
+    return 0 if ratio <= 1.2 else 1
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["sessions", "compare", "skew", "hour"])
+    parser.add_argument("what", choices=["sessions", "compare", "skew", "loop", "cameras", "hour"])
     parser.add_argument("--sinew", type=Path, help="the binary; without it the release build")
     parser.add_argument("--episodes", type=int, default=50)
     parser.add_argument("--episode-seconds", type=float, default=2.0)
@@ -360,8 +411,8 @@ def main():
     parser.add_argument("--no-realtime", action="store_true")
     options = parser.parse_args()
     if options.seconds is None:
-        options.seconds = {"compare": 20, "skew": 30, "hour": 3600}.get(options.what, 0)
-    return {"sessions": sessions, "compare": compare, "skew": skew, "hour": hour}[options.what](options)
+        options.seconds = {"compare": 20, "skew": 30, "loop": 140, "hour": 3600}.get(options.what, 0)
+    return {"sessions": sessions, "compare": compare, "skew": skew, "loop": loop, "cameras": cameras, "hour": hour}[options.what](options)
 
 
 if __name__ == "__main__":

@@ -200,13 +200,15 @@ fn with_rig(mut line: Vec<OsString>, rig: &RigFile) -> Vec<OsString> {
     let end = line.iter().position(|word| word == "--").unwrap_or(line.len());
     let has_taken = |option: &str| has_option(&line[..end], option);
     let is_led = verb.get_name() != "rollout" || value_of(&line, "strategy").is_some_and(|strategy| LED_STRATEGIES.contains(&&*strategy));
+    // Who follows a leader needs no eyes, unless somebody is to look through them.
+    let looks = verb.get_name() != "teleop" || has_taken("rerun-connect");
     let gives_robot = has_taken("robot") && value_of(&line, "robot").as_deref() != Some(&rig.robot);
     let mut added: Vec<OsString> = Vec::new();
     for (option, values) in rig.options() {
         let is_known = verb.get_arguments().any(|arg| arg.get_long() == Some(option));
         // Of another robot nothing here is true.
         let is_wanted = is_known && !gives_robot && (is_led || !option.starts_with("teleop"));
-        if !is_wanted || (option != "camera" && has_taken(option)) || has_taken("sim") {
+        if !is_wanted || (option != "camera" && has_taken(option)) || (option == "camera" && !looks) || has_taken("sim") {
             continue;
         }
         let given = values_of(&line[..end], option);
@@ -290,6 +292,8 @@ mod tests {
         assert!(expanded("rollout --rig kitchen --policy p --strategy dagger").contains("--teleop-port=/dev/ttyACM1"));
         assert_eq!(expanded("robots monitor --rig kitchen"), "robots monitor --rig kitchen --robot=so101 --port=usb:58FA --id=blue");
         assert_eq!(expanded("dataset info --rig kitchen"), "dataset info --rig kitchen");
+        assert!(!expanded("teleop --rig kitchen").contains("--camera"));
+        assert!(expanded("teleop --rig kitchen --rerun-connect 127.0.0.1:9876").contains("--camera=front"));
         assert_eq!(expanded("teleop --rig kitchen --robot koch"), "teleop --rig kitchen --robot koch");
     }
 

@@ -106,7 +106,8 @@ fn look(camera: &FoundCamera, roots: &Roots, args: &FindCamerasArgs) -> Found {
 /// Writes a picture; its path, and the images a second that came.
 fn picture(found: &Found, args: &FindCamerasArgs) -> anyhow::Result<(String, f64)> {
     let size = args.size.as_ref().map(|size| format!(",{size}")).unwrap_or_default();
-    let given: CameraAddress = format!("camera={}{size}", found.source).parse()?;
+    let name = found.node.trim_start_matches("/dev/");
+    let given: CameraAddress = format!("{name}={}{size}", found.source).parse()?;
     let camera = cameras::describe(&given, None);
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
     let source = cameras::source(&camera, &given, clock.clone())?;
