@@ -134,7 +134,7 @@ impl Desk {
             }
         };
         let moves_robot = teleop.is_some();
-        let keys = Keys::start_with(pressed, teleop)?;
+        let keys = Keys::start(pressed, teleop)?;
         anyhow::ensure!(
             keys.is_some() || !moves_robot,
             "moving the robot by keys: expected a terminal on standard input that is this process's, found none"

@@ -1,4 +1,5 @@
-//! JPEGs, as LeKiwi's host and its clients send them.
+//! JPEGs, as LeKiwi's host sends them to its clients: with red and blue exchanged. LeRobot's host gives RGB to an encoder that
+//! takes BGR, and its client takes what a decoder gives as BGR for RGB (`lerobot/robots/lekiwi` of LeRobot 0.6.1).
 
 use std::io::Cursor;
 
@@ -13,9 +14,15 @@ const MOST_BYTES: u64 = 64 << 20;
 
 /// The JPEG of an image; `None` where that can't be made.
 pub fn encode(image: &Image) -> Option<Vec<u8>> {
-    let mut jpeg = Vec::new();
-    JpegEncoder::new_with_quality(&mut jpeg, QUALITY).encode(&image.rgb, image.width, image.height, ExtendedColorType::Rgb8).ok()?;
+    let (mut jpeg, mut bgr) = (Vec::new(), image.rgb.to_vec());
+    exchange(&mut bgr);
+    JpegEncoder::new_with_quality(&mut jpeg, QUALITY).encode(&bgr, image.width, image.height, ExtendedColorType::Rgb8).ok()?;
     Some(jpeg)
+}
+
+/// Red and blue.
+fn exchange(pixels: &mut [u8]) {
+    pixels.chunks_exact_mut(3).for_each(|pixel| pixel.swap(0, 2));
 }
 
 /// Width, height and RGB bytes of a JPEG; the error says what is wrong with it.
@@ -29,7 +36,10 @@ pub fn decode(jpeg: &[u8]) -> Result<(u32, u32, Vec<u8>), String> {
     let mut pixels = vec![0; length];
     decoder.read_image(&mut pixels).map_err(failed)?;
     match color {
-        ColorType::Rgb8 => Ok((width, height, pixels)),
+        ColorType::Rgb8 => {
+            exchange(&mut pixels);
+            Ok((width, height, pixels))
+        }
         ColorType::L8 => Ok((width, height, pixels.iter().flat_map(|grey| [*grey; 3]).collect())),
         other => Err(format!("expected a picture in colours or greys of 8 bits, found {other:?}")),
     }
@@ -54,6 +64,14 @@ mod tests {
         for bad in [&jpeg[..20], b"", b"\x89PNG\r\n\x1a\n"] {
             assert!(decode(bad).is_err());
         }
+        // What LeRobot's host makes of a red picture is a blue JPEG.
+        let mut blue = Vec::new();
+        JpegEncoder::new(&mut blue).encode(&[0, 0, 255].repeat(64), 8, 8, ExtendedColorType::Rgb8).unwrap();
+        let (_, _, found) = decode(&blue).unwrap();
+        assert!(found.chunks(3).all(|pixel| pixel[0] > 240 && pixel[2] < 15), "{found:?}");
+        let red = Image { width: 8, height: 8, rgb: Pixels::from([255, 0, 0].repeat(64)), captured_at: Timestamp::ZERO, sequence: 1 };
+        let seen = image::load_from_memory(&encode(&red).unwrap()).unwrap().to_rgb8();
+        assert!(seen.pixels().all(|pixel| pixel[2] > 240 && pixel[0] < 15));
         let mut grey = Vec::new();
         JpegEncoder::new(&mut grey).encode(&[200; 64], 8, 8, ExtendedColorType::L8).unwrap();
         let (_, _, found) = decode(&grey).unwrap();

@@ -119,7 +119,7 @@ struct Nowhere;
 
 impl Environment for Nowhere {
     fn reset(&mut self, _: u64) -> Result<EpisodeSetup, EnvironmentError> {
-        Ok(EpisodeSetup { task: String::new(), max_ticks: TICKS as u64, is_judged: true })
+        Ok(EpisodeSetup { task: String::new(), max_ticks: TICKS as u64, is_judged: true, is_set_up: true })
     }
 
     fn outcome(&mut self) -> Outcome {

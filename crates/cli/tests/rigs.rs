@@ -21,11 +21,21 @@ fn init(desk: &Desk, answers: &str) -> std::process::Output {
 fn what_is_answered_once_stands_for_options() {
     let desk = Desk::new();
     // A robot that there is not, a camera that is none, and then what is right.
-    let done = init(&desk, "so909\nso101\n/dev/nowhere\nblue\nso101_leader\nusb:5A46\nblack\nfront=what\nfront=pattern,320x240@30\n\nDo it.\n");
+    let done =
+        init(&desk, "so909\nso101\n/dev/nowhere\nblue\nso101_leader\nusb:5A46\nblack\nfront=what\nfront=pattern,320x240@30\n\nDo it.\n");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let path = desk.path(".config/sinew/rigs/kitchen.toml");
     let text = std::fs::read_to_string(&path).unwrap();
-    contains_all(&text, &["robot = \"so101\"", "port = \"/dev/nowhere\"", "teleop_port = \"usb:5A46\"", "front = \"pattern,320x240@30\"", "task = \"Do it.\""]);
+    contains_all(
+        &text,
+        &[
+            "robot = \"so101\"",
+            "port = \"/dev/nowhere\"",
+            "teleop_port = \"usb:5A46\"",
+            "front = \"pattern,320x240@30\"",
+            "task = \"Do it.\"",
+        ],
+    );
     let list = desk.sinew(&["rig", "list", "--json"]).env_remove("XDG_CONFIG_HOME").output().unwrap();
     assert_eq!(String::from_utf8(list.stdout).unwrap().trim(), "[\"kitchen\"]");
     // It is not replaced unasked.

@@ -30,6 +30,8 @@ pub struct EpisodeSetup {
     pub max_ticks: u64,
     /// Whether somebody says how it comes out: one that is still running at its end has then failed.
     pub is_judged: bool,
+    /// Whether something was changed: images from before show another scene.
+    pub is_set_up: bool,
 }
 
 /// Who sets the scene for an episode and judges it: a simulated task, or a human.

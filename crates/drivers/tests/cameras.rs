@@ -417,18 +417,20 @@ fn threads_end_with_their_set() {
 #[test]
 fn pictures_are_turned_cut_and_resized_as_described() {
     let clock = RealClock::new();
-    let pattern = || Box::new(Pattern::new(128, 96, 50.0, clock.clone()));
-    let mut turned = camera("turned", 96, 128, 50);
+    let pattern = |width, height| Box::new(Pattern::new(width, height, 25.0, clock.clone()));
+    let mut turned = camera("turned", 96, 128, 25);
     turned.rotation_deg = 90;
-    let small = camera("small", 64, 48, 50);
+    let small = camera("small", 256, 192, 25);
     let resize = ShapeOptions { crop: None, resize: true };
-    let setups = vec![CameraSetup::new(turned, pattern()), CameraSetup { shape: resize, ..CameraSetup::new(small, pattern()) }];
+    let setups =
+        vec![CameraSetup::new(turned, pattern(128, 96)), CameraSetup { shape: resize, ..CameraSetup::new(small, pattern(512, 384)) }];
     let mut set = CameraSet::start(setups, clock.clone()).unwrap();
     set.wait_until_all_deliver(PATIENCE).unwrap();
-    let mut images = vec![Image::black(96, 128), Image::black(64, 48)];
+    let mut images = vec![Image::black(96, 128), Image::black(256, 192)];
     let tick = Tick { turn: 0, due: clock.now(), period: Duration::from_millis(10), wants_images: true };
     set.newest(&tick, &mut images).unwrap();
-    assert!(read_counter(&images[1].rgb, 64, 48).is_some_and(|number| u64::from(number) + 1 >= images[1].sequence));
+    let small = read_counter(&images[1].rgb, 256, 192);
+    assert!(small.is_some_and(|number| u64::from(number) + 1 >= images[1].sequence));
     // What was the top row is the right column, from top to bottom.
     let back: Vec<u8> = (0..96_usize)
         .flat_map(|y| (0..128_usize).map(move |x| (x * 96 + 95 - y) * 3))

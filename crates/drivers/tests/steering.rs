@@ -221,7 +221,7 @@ fn a_tool_follows_what_it_can_reach() {
             }
         }
         assert!(off * 1000 <= turns && worst < 0.01, "{}: {off} of {turns} turns, {worst} m", robot.name);
-        let us = spent.as_secs_f64() * 1e6 / f64::from(turns);
+        let us = spent.as_secs_f64() * 1e6 / turns as f64;
         println!(
             "{} {tool}: {turns} turns of {us:.1} us, {off} of them more than a millimetre off, at most {:.3} mm",
             robot.name,

@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use sinew_core::{
-    Armed, Cameras, Clock, CommandMode, DriveError, Driven, Fnv1a, Interventions, Lease, LeaseState, Outcome, Robot, RobotDescription,
-    RobotError, Tick, Timestamp, Wanted,
+    Armed, Cameras, Clock, CommandMode, DriveError, Driven, EpisodeSetup, Fnv1a, Interventions, Lease, LeaseState, Outcome, Robot,
+    RobotDescription, RobotError, Tick, Timestamp, Wanted,
 };
 
 use crate::acting::Acting;
@@ -128,6 +128,8 @@ pub(crate) struct Control<'a> {
     max_ticks: u64,
     /// Whether an episode that is still running then has failed.
     is_judged: bool,
+    /// Whether images from before the episode show another scene.
+    pub(crate) is_set_up: bool,
     pub(crate) acting: Acting<'a>,
     pub(crate) frames: FramePort,
     tally: Tally,
@@ -155,11 +157,11 @@ pub(crate) fn positions_of(robot: &RobotDescription) -> Vec<bool> {
 }
 
 impl<'a> Control<'a> {
-    /// An episode of so many ticks; whether it fails at their end when nobody has judged it.
+    /// An episode of what was set up.
     pub(crate) fn new(
         shared: Shared<'a>,
         robot: &'a RobotDescription,
-        (max_ticks, is_judged): (u64, bool),
+        setup: &EpisodeSetup,
         acting: Acting<'a>,
         frames: FramePort,
     ) -> Self {
@@ -173,8 +175,9 @@ impl<'a> Control<'a> {
             robot,
             rate_hz,
             schedule: Schedule::new(shared.clock.now(), rate_hz),
-            max_ticks,
-            is_judged,
+            max_ticks: setup.max_ticks,
+            is_judged: setup.is_judged,
+            is_set_up: setup.is_set_up,
             acting,
             frames,
             tally,

@@ -9,6 +9,8 @@ use crate::control::{Control, Shared};
 
 /// How long the first images are waited for before anything moves.
 const FIRST_WITHIN: Duration = Duration::from_secs(5);
+/// How many of a camera's periods ago an image may have been taken that is the first of an episode.
+const PERIODS: i64 = 2;
 
 impl Control<'_> {
     /// Reads the robot, torque being off, into an observation that is a turn older; whether it answered. That it does not is
@@ -25,7 +27,8 @@ impl Control<'_> {
         }
     }
 
-    /// What the robot sees and feels, torque being off: images are those that were taken from now on.
+    /// What the robot sees and feels, torque being off. Images are those that were taken from now on, or, where nobody has changed
+    /// the scene, just before: who records one episode after the other waits for no camera.
     fn look(&mut self, robot: &mut dyn Robot, cameras: &mut dyn Cameras) -> Result<bool, Fault> {
         let Shared { clock, stop, .. } = self.shared;
         let since = clock.now();
@@ -35,7 +38,12 @@ impl Control<'_> {
             let tick = self.tick_of(0, now, true);
             let observation = &mut self.frames.current.observation;
             cameras.newest(&tick, &mut observation.images).map_err(Fault::Camera)?;
-            let old = observation.images.iter().position(|image| image.captured_at < since);
+            let room_ns = |camera: &CameraDescription| {
+                let fps = camera.fps.unwrap_or(self.robot.control_rate_hz).max(1);
+                if self.is_set_up { 0 } else { PERIODS * 1_000_000_000 / i64::from(fps) }
+            };
+            let mut images = observation.images.iter().zip(&self.robot.cameras);
+            let old = images.position(|(image, camera)| since.nanos_since(image.captured_at) > room_ns(camera));
             if old.is_none() && is_read {
                 return Ok(true);
             }

@@ -226,7 +226,7 @@ pub struct AsItIs {
 
 impl Environment for AsItIs {
     fn reset(&mut self, _: u64) -> Result<EpisodeSetup, EnvironmentError> {
-        Ok(EpisodeSetup { task: self.task.clone(), max_ticks: self.ticks, is_judged: false })
+        Ok(EpisodeSetup { task: self.task.clone(), max_ticks: self.ticks, is_judged: false, is_set_up: false })
     }
 
     fn outcome(&mut self) -> Outcome {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 
-use sinew_core::{Cameras, Clock, Environment, EpisodeStart, Frame, FrameSink, Lease, Outcome, Pixels, Robot, Unwatched};
+use sinew_core::{Cameras, Clock, Environment, EpisodeSetup, EpisodeStart, Frame, FrameSink, Lease, Outcome, Pixels, Robot, Unwatched};
 
 use crate::acting::Acting;
 use crate::asking::Asking;
@@ -62,8 +62,7 @@ pub struct Session {
 struct Scene<'a> {
     rig: Rig<'a>,
     task: &'a str,
-    /// How long it may take, and whether it has failed then.
-    limit: (u64, bool),
+    setup: &'a EpisodeSetup,
 }
 
 impl Session {
@@ -119,7 +118,7 @@ impl Session {
             Ok(setup) => setup,
             Err(source) => return self.report(request, String::new(), Ended::early(Ending::Fault(Fault::Reset(source))), false),
         };
-        let task = request.task.clone().unwrap_or(setup.task);
+        let task = request.task.clone().unwrap_or_else(|| setup.task.clone());
         self.progress.begin(request.attempt, setup.max_ticks);
         // What was asked of the episode before is not asked of this one.
         self.operator.take_end();
@@ -131,8 +130,7 @@ impl Session {
                 (Ended::early(Ending::SinksFailed), Vec::new())
             } else {
                 let rig = Rig { robot, cameras, environment: &mut *environment };
-                let (mut ended, free) =
-                    self.run_control(Scene { rig, task: &task, limit: (setup.max_ticks, setup.is_judged) }, source, &mut sinks);
+                let (mut ended, free) = self.run_control(Scene { rig, task: &task, setup: &setup }, source, &mut sinks);
                 ended.tally.state_hash = environment.state_hash();
                 (ended, free)
             };
@@ -170,7 +168,7 @@ impl Session {
 
     /// The control thread from beginning to end. Gives back where the frames arrive that the sinks have done with.
     fn run_control(&mut self, scene: Scene<'_>, source: Source<'_>, sinks: &mut Sinks) -> (Ended, Vec<Receiver<Box<Frame>>>) {
-        let Scene { rig: Rig { robot, cameras, environment }, task, limit } = scene;
+        let Scene { rig: Rig { robot, cameras, environment }, task, setup } = scene;
         let early = |fault| (Ended::early(Ending::Fault(fault)), Vec::new());
         let description = robot.description().clone();
         let rate_hz = description.control_rate_hz.max(1);
@@ -221,7 +219,7 @@ impl Session {
                     Source::Supervised(policy, human) => (Some(asking(policy)), Some(human)),
                 };
                 let acting = Acting::new(policy, human, &shared, positions);
-                let (ended, frames) = Control::new(shared, description, limit, acting, port).run(Body { robot, cameras }, &mut judge);
+                let (ended, frames) = Control::new(shared, description, setup, acting, port).run(Body { robot, cameras }, &mut judge);
                 (ended, frames.close())
             };
             let control = match thread::Builder::new().name("control".into()).spawn_scoped(scope, control) {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::time::Duration;
 
 use common::{Arm, Arrives, Fake, Leader, Scene, Tape, VELOCITY, answer_and_tick, lost, run, run_on, transient};
-use sinew_core::{Clock, MockClock};
+use sinew_core::{Clock, MockClock, WhenOld};
 use sinew_runtime::{EpisodeOutcome, EpisodeReport, Fault, Inference, Latency, ReturnToRest, SessionConfig, Source, StopFlag, StopLevel};
 
 /// Rates of the policy, and turns of the loop for each of its ticks.
@@ -189,6 +189,17 @@ fn an_image_that_is_too_old_ends_the_episode_and_names_its_camera() {
         let age_ticks = tape.ticks().last().unwrap() - last;
         assert_eq!(age_ticks, u64::from(rate_hz) / 2, "at {rate_hz} Hz");
     }
+    // Where it may be shown again it goes on, and its age stands in every frame; its number stays.
+    let mut arm = Arm::new();
+    arm.description.cameras[0].when_old = WhenOld::Repeat;
+    arm.eyes.on_look = Box::new(|tick| tick <= 10);
+    let (report, tape) = run_for(Arc::new(MockClock::new()), &config(1), &mut arm, &Fake::new(100, 50), 3.0);
+    assert!(report.faults.is_empty(), "{report:?}");
+    let last = tape.frames.last().unwrap();
+    let image = &last.observation.images[0];
+    let age_s = last.observation.time.nanos_since(image.captured_at) as f64 * 1e-9;
+    let sequences: Vec<u64> = tape.frames.iter().map(|frame| frame.observation.images[0].sequence).collect();
+    assert!(age_s > 2.0 && sequences.last() == sequences.get(sequences.len() / 2), "{age_s} {sequences:?}");
     // Before anything moves there must be one.
     let mut arm = Arm::new();
     arm.eyes.on_look = Box::new(|_| false);

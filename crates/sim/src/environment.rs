@@ -48,7 +48,7 @@ impl Environment for SimEnvironment {
         self.done_looks = 0;
         self.judged_s = None;
         self.outcome = Outcome::Running;
-        Ok(EpisodeSetup { task, max_ticks: self.task.max_ticks(), is_judged: true })
+        Ok(EpisodeSetup { task, max_ticks: self.task.max_ticks(), is_judged: true, is_set_up: true })
     }
 
     fn outcome(&mut self) -> Outcome {

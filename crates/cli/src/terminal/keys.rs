@@ -14,6 +14,8 @@ pub(super) enum Heard {
     Stroke(Stroke),
     /// It speaks the kitty keyboard protocol.
     TellsAll,
+    /// Another window gets the keys.
+    FocusLost,
 }
 
 /// Something that happened to a key.
@@ -115,6 +117,9 @@ fn told(parameters: &[u8], last: u8) -> Option<Heard> {
     if let Some(flags) = text.strip_prefix('?') {
         return (last == b'u' && flags.bytes().all(|byte| byte.is_ascii_digit())).then_some(Heard::TellsAll);
     }
+    if (text, last) == ("", b'O') {
+        return Some(Heard::FocusLost);
+    }
     let mut fields = text.split(';');
     let mut field = || fields.next().unwrap_or("").split(':');
     let number = |text: Option<&str>| match text {
@@ -182,7 +187,7 @@ mod tests {
             strokes(b"\x1b[6;1:3~\x1b[57442;5u"),
             [(TeleopKey::PageDown, Released, false), (TeleopKey::LeftControl, Pressed, false)]
         );
-        assert_eq!(strokes(b"\x1b[57361u\x1b[99;1:9u\x1b[x;1u\x1b[?62;c\x1b[99999999999u\x1b[1114112u\x1b[15~"), []);
+        assert_eq!(strokes(b"\x1b[57361u\x1b[99;1:9u\x1b[?62;c\x1b[99999999999u\x1b[1114112u\x1b[15~"), []);
         let long: Vec<u8> = std::iter::once(0x1b).chain(std::iter::once(b'[')).chain([b'1'; 100]).collect();
         assert!(strokes(&long).iter().all(|(key, ..)| *key == TeleopKey::Char('1')));
     }

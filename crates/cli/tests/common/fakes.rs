@@ -181,7 +181,7 @@ struct Lasting(u64);
 
 impl Environment for Lasting {
     fn reset(&mut self, _: u64) -> Result<EpisodeSetup, EnvironmentError> {
-        Ok(EpisodeSetup { task: "Wave, and drive about.".to_owned(), max_ticks: self.0, is_judged: true })
+        Ok(EpisodeSetup { task: "Wave, and drive about.".to_owned(), max_ticks: self.0, is_judged: true, is_set_up: true })
     }
 
     fn outcome(&mut self) -> Outcome {

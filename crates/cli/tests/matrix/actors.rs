@@ -132,7 +132,7 @@ impl Environment for Judge {
         if let Some(scene) = &mut self.scene {
             scene.reset(seed)?;
         }
-        Ok(EpisodeSetup { task: "swing".into(), max_ticks: 10_000, is_judged: true })
+        Ok(EpisodeSetup { task: "swing".into(), max_ticks: 10_000, is_judged: true, is_set_up: true })
     }
 
     fn outcome(&mut self) -> Outcome {

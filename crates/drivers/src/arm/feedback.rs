@@ -43,6 +43,8 @@ pub enum LeaderFeedback {
 struct Carried {
     /// Where it was told to be, SI; `None` before that is where it is.
     goal: Option<f64>,
+    /// Where it is told to be at this turn.
+    next: Option<f64>,
     failures: u32,
     /// What its register of the greatest torque held before.
     torque_limit: Option<i32>,
@@ -85,7 +87,8 @@ impl Following {
     }
 
     /// A turn: one more motor of each line gets torque, from where it is, and those that have it go on to where the robot is.
-    pub fn turn(&mut self, lines: &mut [Line], clock: &dyn Clock, sent: &[f64], deadline: Timestamp) {
+    /// Telling them may take `within`.
+    pub fn turn(&mut self, lines: &mut [Line], clock: &dyn Clock, sent: &[f64], within: Duration) {
         self.back.leader(sent, &mut self.wanted);
         let now = clock.now();
         let passed_s = self.time.map_or(0.0, |before| now.nanos_since(before) as f64 * 1e-9);
@@ -99,19 +102,24 @@ impl Following {
                     continue;
                 };
                 let present = joint.scale.to_si(ticks);
+                carried.next = None;
                 if !joint.has_torque || !wanted.is_finite() {
                     carried.goal = None;
                     continue;
                 }
                 let from = carried.goal.unwrap_or(present);
                 let goal = (from + (wanted - from).clamp(-step, step)).clamp(present - AHEAD, present + AHEAD);
-                carried.goal = Some(goal);
+                carried.next = Some(goal);
                 line.frames.extend(joint.frame(Register::GoalPosition, joint.scale.to_ticks(goal)).map(|(_, frame)| frame));
             }
-            if !line.frames.is_empty()
-                && let Err(error) = line.bus.write(line.goal_address, &line.frames, deadline)
-            {
-                line.note(&error, clock.now());
+            if line.frames.is_empty() {
+                continue;
+            }
+            let count = line.joints.len();
+            match line.bus.write(line.goal_address, &line.frames, clock.now() + within) {
+                // A goal that was not sent is not gone on from: the next one would jump.
+                Ok(()) => self.joints[line.first_slot..][..count].iter_mut().for_each(|joint| joint.goal = joint.next.or(joint.goal)),
+                Err(error) => line.note(&error, clock.now()),
             }
         }
     }

@@ -216,7 +216,7 @@ impl Teleoperator for SerialLeader {
             lost.for_each(|(i, _)| following.give_up(line, i));
         }
         match is_there {
-            Ok(()) => following.turn(&mut self.lines, self.clock.as_ref(), sent, self.clock.now() + tick.period),
+            Ok(()) => following.turn(&mut self.lines, self.clock.as_ref(), sent, tick.period),
             // Who takes over is told; until then motors hold where they are.
             Err(error) => {
                 tracing::debug!("{error}");

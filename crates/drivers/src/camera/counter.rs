@@ -1,7 +1,7 @@
 //! A number that is drawn into a picture, so that whoever sees the picture knows which it is.
 //!
 //! The picture's top holds 32 blocks side by side, black for 0 and white for 1, the most significant bit first, as high as
-//! a sixteenth of the picture and at least 8 pixels. They survive a JPEG and a change of size.
+//! a sixteenth of the picture and at least 8 pixels. They survive a JPEG, and another size of at least 128 rows.
 
 const BITS: usize = 32;
 

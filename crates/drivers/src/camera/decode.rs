@@ -97,22 +97,19 @@ impl Decoder {
         if stride < row_bytes || found < expected || rgb.len() != columns * rows * 3 {
             return Err(DecodeError::Short { format: name(picture.format), width, height, expected, found });
         }
-        let row_of = |bytes: &'_ [u8], y: usize| -> std::ops::Range<usize> {
-            debug_assert!(y * stride + row_bytes <= bytes.len());
-            y * stride..y * stride + row_bytes
-        };
+        let row_at = |y: usize| &picture.bytes[y * stride..y * stride + row_bytes];
         let depth = match (picture.format, self.options.depth_range_m) {
             (PixelFormat::Depth16, None) => return Err(DecodeError::NoDepthRange),
             (_, range) => range.unwrap_or((0.0, 1.0)),
         };
         let shift = self.options.grey16_bits.clamp(8, 16) - 8;
         for (y, out) in rgb.chunks_exact_mut(columns * 3).enumerate() {
-            let row = &picture.bytes[row_of(picture.bytes, y)];
+            let row = row_at(y);
             match picture.format {
                 PixelFormat::Mjpeg => {}
                 PixelFormat::Rgb => out.copy_from_slice(row),
                 PixelFormat::Yuyv => yuyv_row(row, out),
-                PixelFormat::Nv12 => nv12_row(row, &picture.bytes[row_of(picture.bytes, rows + y / 2)], out),
+                PixelFormat::Nv12 => nv12_row(row, row_at(rows + y / 2), out),
                 PixelFormat::Grey => grey_row(row.iter().copied(), out),
                 PixelFormat::Grey16 => grey_row(words(row).map(|word| (word >> shift).min(255) as u8), out),
                 PixelFormat::Depth16 => grey_row(words(row).map(|mm| depth_shown(mm, depth)), out),

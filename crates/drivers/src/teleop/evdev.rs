@@ -247,7 +247,7 @@ mod tests {
         let mut first = DeviceState::default();
         first.axes[1] = Some(AxisState { value: 0, low: -10, high: 10 });
         let parts = [
-            Part::State(first),
+            Part::State(first.into()),
             // A key, then half an event; the other half comes later.
             Part::Bytes([event(1, 48, 1), event(0, 0, 0), event(3, 1, 7)[..9].to_vec()].concat()),
             Part::Nothing,
@@ -256,7 +256,7 @@ mod tests {
             Part::Bytes([event(0, 3, 0), event(1, 48, 0), event(3, 1, 99)].concat()),
             Part::Nothing,
             Part::Bytes([event(1, 17, 1), event(0, 0, 0), event(1, 30, 2)].concat()),
-            Part::State(now),
+            Part::State(now.into()),
             Part::Nothing,
         ];
         let mut device = Recorded::device("a", false, parts);

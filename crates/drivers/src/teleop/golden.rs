@@ -79,7 +79,7 @@ fn pads_of_each_kind_are_lerobots() {
         for (_, code) in buttons.iter().filter(|(kind, _)| *kind == EV_ABS) {
             first.axes[usize::from(*code)] = Some(AxisState { value: 0, low: 0, high: 255 });
         }
-        let mut parts = vec![Part::State(first), Part::Nothing];
+        let mut parts = vec![Part::State(first.into()), Part::Nothing];
         let (mut down, mut raw) = (Vec::new(), vec![127; 4]);
         for step in list(&steps) {
             let mut bytes = Vec::new();
@@ -154,7 +154,7 @@ fn a_pad_waits_until_its_sticks_are_let_go_of_and_its_dead_man_holds() {
     };
     let parts = vec![
         // Taken over with the stick out.
-        Part::State(state(0, false)),
+        Part::State(state(0, false).into()),
         Part::Nothing,
         Part::Nothing,
         // Let go of, and out again, without and with the button.
@@ -166,7 +166,7 @@ fn a_pad_waits_until_its_sticks_are_let_go_of_and_its_dead_man_holds() {
         Part::Nothing,
         // Some events are lost, among them that the button was let go of.
         Part::Bytes([event(0, 3, 0), event(0, 0, 0)].concat()),
-        Part::State(state(0, false)),
+        Part::State(state(0, false).into()),
         Part::Nothing,
     ];
     let (heard, tell) = ear();

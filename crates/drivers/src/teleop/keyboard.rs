@@ -32,6 +32,7 @@ impl Board {
         if !matches!(result, Ok(false)) {
             held.forget();
         }
+        held.expire(keys.silent_after(), now);
         result.map(drop)
     }
 

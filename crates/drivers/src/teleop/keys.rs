@@ -1,6 +1,7 @@
 //! Keys, wherever they come from, and which of them are held.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use sinew_core::{TeleoperatorError, Timestamp};
 
@@ -55,6 +56,12 @@ pub trait KeySource: Send {
 
     /// Whether it says when a key is released. A terminal without the kitty keyboard protocol does not.
     fn tells_releases(&self) -> bool;
+
+    /// When keys are held no more although nobody said so, as nothing was heard of any: a key that is held repeats, and a
+    /// release may get lost on the way from a terminal.
+    fn silent_after(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// How long a key counts as held that was pressed once, where nobody says when it is released: long enough to be a step, and
@@ -85,6 +92,16 @@ pub struct HeldKeys {
 }
 
 impl HeldKeys {
+    /// Lets go of all keys where none was heard of for longer than `silent_after`.
+    pub fn expire(&mut self, silent_after: Option<Duration>, now: Timestamp) {
+        let limit = silent_after.and_then(|limit| i64::try_from(limit.as_nanos()).ok());
+        if let (Some(limit), Some((_, last))) = (limit, self.last)
+            && now.nanos_since(last) > limit
+        {
+            self.forget();
+        }
+    }
+
     /// Takes in an event. Whether the key was pressed by it, and not held before.
     pub fn take(&mut self, event: KeyEvent, tells_releases: bool) -> bool {
         let KeyEvent { key, change, time: now } = event;
@@ -93,6 +110,7 @@ impl HeldKeys {
             return false;
         }
         if tells_releases {
+            self.last = Some((key, now));
             let is_new = !self.held.contains_key(&key);
             self.held.insert(key, (now, None));
             return is_new && change == KeyChange::Pressed;
@@ -246,6 +264,22 @@ pub(super) mod tests {
         assert!(take(400, KeyChange::Pressed, true) && !take(401, KeyChange::Released, true));
         let presses = [1000, 1500, 1540, 1580].map(|ms| take(ms, KeyChange::Pressed, false));
         assert_eq!(presses, [true, true, false, false]);
+    }
+
+    #[test]
+    fn a_key_whose_release_got_lost_is_held_no_more_after_a_while() {
+        let mut keys = HeldKeys::default();
+        let limit = Some(Duration::from_secs(1));
+        let w = TeleopKey::Char('w');
+        for (ms, change) in [(0, KeyChange::Pressed), (600, KeyChange::Repeated), (640, KeyChange::Repeated)] {
+            keys.take(KeyEvent { key: w, change, time: at(ms) }, true);
+        }
+        keys.expire(limit, at(1600));
+        assert!(keys.is_held(w, at(1600)));
+        keys.expire(None, at(9000));
+        assert!(keys.is_held(w, at(9000)));
+        keys.expire(limit, at(1700));
+        assert!(!keys.is_held(w, at(1700)));
     }
 
     #[test]

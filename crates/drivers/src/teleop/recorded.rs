@@ -12,7 +12,7 @@ pub(super) enum Part {
     /// Nothing has come.
     Nothing,
     /// What it is like, when it is asked.
-    State(DeviceState),
+    State(Box<DeviceState>),
 }
 
 /// A device that does what was recorded, and is gone then.
@@ -49,7 +49,7 @@ impl InputBytes for Recorded {
             _ => return Ok(DeviceState::default()),
         }
         let Some(Part::State(state)) = self.0.pop_front() else { return Err(io::ErrorKind::NotFound.into()) };
-        Ok(state)
+        Ok(*state)
     }
 }
 

@@ -90,7 +90,7 @@ pub struct Scene(pub u64);
 
 impl Environment for Scene {
     fn reset(&mut self, _: u64) -> Result<EpisodeSetup, EnvironmentError> {
-        Ok(EpisodeSetup { task: "wave".to_owned(), max_ticks: self.0, is_judged: true })
+        Ok(EpisodeSetup { task: "wave".to_owned(), max_ticks: self.0, is_judged: true, is_set_up: true })
     }
 
     fn outcome(&mut self) -> Outcome {

@@ -30,7 +30,7 @@ impl Scene {
 impl Environment for Scene {
     fn reset(&mut self, seed: u64) -> Result<EpisodeSetup, EnvironmentError> {
         (self.ticks, self.seed) = (0, seed);
-        Ok(EpisodeSetup { task: "do as told".into(), max_ticks: self.max_ticks, is_judged: true })
+        Ok(EpisodeSetup { task: "do as told".into(), max_ticks: self.max_ticks, is_judged: true, is_set_up: true })
     }
 
     fn outcome(&mut self) -> Outcome {

@@ -83,6 +83,7 @@ impl OpenSource for Rtsp {
         let stream = Stream { width: 0, height: 0, format, fps };
         let video = if is_jpeg { None } else { Some(Video::new().map_err(unusable)?) };
         let delay = Delay::default();
+        let session = Some(session);
         Ok(Box::new(Open { name, clock: self.clock.clone(), session, runtime, stream, video, delay, count: 0 }))
     }
 }
@@ -112,14 +113,22 @@ async fn step<T>(what: &str, doing: impl Future<Output = Result<T, retina::Error
 struct Open {
     name: String,
     clock: Arc<dyn Clock>,
-    // Ends before its runtime does.
-    session: Demuxed,
+    /// `None` once it is being closed.
+    session: Option<Demuxed>,
     runtime: Runtime,
     stream: Stream,
     /// For H.264.
     video: Option<Video>,
     delay: Delay,
     count: u64,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        // A session says good-bye on its runtime.
+        let _on_it = self.runtime.enter();
+        self.session = None;
+    }
 }
 
 impl Source for Open {
@@ -136,7 +145,7 @@ impl Source for Open {
             if left_ns <= 0 {
                 return Ok(false);
             }
-            let session = &mut self.session;
+            let Some(session) = &mut self.session else { return Ok(false) };
             let item =
                 self.runtime.block_on(async { tokio::time::timeout(Duration::from_nanos(left_ns.unsigned_abs()), session.next()).await });
             let frame = match item {
