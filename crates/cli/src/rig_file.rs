@@ -199,7 +199,12 @@ fn with_rig(mut line: Vec<OsString>, rig: &RigFile) -> Vec<OsString> {
     // What stands behind it is no option.
     let end = line.iter().position(|word| word == "--").unwrap_or(line.len());
     let has_taken = |option: &str| has_option(&line[..end], option);
-    let is_led = verb.get_name() != "rollout" || value_of(&line, "strategy").is_some_and(|strategy| LED_STRATEGIES.contains(&&*strategy));
+    let is_led = match verb.get_name() {
+        "rollout" => value_of(&line, "strategy").is_some_and(|strategy| LED_STRATEGIES.contains(&&*strategy)),
+        // It looks at one of both.
+        "monitor" => false,
+        _ => true,
+    };
     // Who follows a leader needs no eyes, unless somebody is to look through them.
     let looks = verb.get_name() != "teleop" || has_taken("rerun-connect");
     let gives_robot = has_taken("robot") && value_of(&line, "robot").as_deref() != Some(&rig.robot);

@@ -62,8 +62,7 @@ fn motor_fault(part: &Part, motor: &Motor, bus: &Bus, protocol: Protocol) -> Opt
         return Some(format!("{name}: expected a motor model that is known ({}), found {}", known.join(", "), motor.model));
     };
     if table.protocol != protocol {
-        let (bus, found) = (&bus.name, &bus.protocol);
-        return Some(format!("{name}: a {} speaks {}, and its bus {bus} is {found}", table.model, word(table.protocol)));
+        return Some(speaks(part, table, bus));
     }
     if motor.id > u16::from(protocol.most_id()) {
         return Some(format!("{name}: expected an id of 0 to {}, as {} has them, found {}", protocol.most_id(), bus.protocol, motor.id));
@@ -84,8 +83,15 @@ fn can_motor_fault(part: &Part, motor: &Motor, bus: &Bus) -> Option<String> {
         "robstride" => 0xFE,
         _ => return None,
     };
+    if let Some(table) = ControlTable::of_model(&motor.model) {
+        return Some(speaks(part, table, bus));
+    }
     let wrong = [Some(motor.id), motor.answer_id].into_iter().flatten().find(|id| !(1..=most_id).contains(id));
     wrong.map(|id| format!("{}: expected ids of 1 to {most_id}, as {} has them, found {id}", part.name, bus.protocol))
+}
+
+fn speaks(part: &Part, table: &ControlTable, bus: &Bus) -> String {
+    format!("{}: a {} speaks {}, and its bus {} is {}", part.name, table.model, word(table.protocol), bus.name, bus.protocol)
 }
 
 /// As descriptions call it.
@@ -119,6 +125,7 @@ mod tests {
         for (from, to, expected) in [
             ("\"feetech\"", "\"dynamixel\"", "turn: a sts3215 speaks feetech, and its bus arm is dynamixel"),
             ("\"feetech\"", "\"feetech1\"", "turn: a sts3215 speaks feetech, and its bus arm is feetech1"),
+            ("\"feetech\"", "\"damiao\"", "turn: a sts3215 speaks feetech, and its bus arm is damiao"),
             ("\"feetech\"", "\"feetch\"", "bus arm: expected one of the protocols feetech, feetech1, dynamixel, damiao, robstride, daemon"),
             ("model = \"sts3215\"", "model = \"sts9999\"", "turn: expected a motor model that is known (sts3215, "),
             ("id = 1 ", "id = 254 ", "turn: expected an id of 0 to 253, as feetech has them, found 254"),

@@ -19,8 +19,6 @@ pub enum SimError {
     NonFiniteGoal { part: String, value: f64 },
     #[error("setting the scene of {task}: {robot} has no tool to do it with")]
     NoTool { task: &'static str, robot: String },
-    #[error(
-        "setting the scene of {task} with seed {seed}: no placement within reach in {attempts} attempts; expected an arm whose tool points straight down (its z axis) 15 to 60 mm above the table, 0.16 to 0.28 m before the base"
-    )]
+    #[error("setting the scene of {task}, seed {seed}: no place that the tool reaches pointing down, in {attempts} attempts")]
     Unreachable { task: &'static str, seed: u64, attempts: u32 },
 }

@@ -211,10 +211,6 @@ impl Setting {
             "rolling out: expected --policy with --port; the demonstration policy does not run on a robot that it was not made for"
         );
         anyhow::ensure!(
-            args.no_record || args.rig.task.as_deref().is_some_and(|task| !task.trim().is_empty()),
-            "rolling out: expected --task \"WHAT IT IS TO DO\" with --port, which is recorded with every frame, or --no-record"
-        );
-        anyhow::ensure!(
             args.episodes.is_none() || args.run.strategy != StrategyMode::Base,
             "rolling out: --episodes with --port: nobody tells there when a scene is done, so that the strategy base is one run, for \
              --duration seconds; expected --strategy episodic with it"
@@ -251,6 +247,10 @@ impl Setting {
                 Ok((rig, human))
             }
             Self::Hardware(robot) => {
+                anyhow::ensure!(
+                    args.no_record || args.rig.task.as_deref().is_some_and(|task| !task.trim().is_empty()),
+                    "rolling out: expected --task \"WHAT IT IS TO DO\" with --port, which is recorded with every frame, or --no-record"
+                );
                 let scene = AsItIs { task: args.rig.task.clone().unwrap_or_default(), ticks: EPISODE_S * u64::from(robot.control_rate_hz) };
                 let (robot, priority) = ((**robot).clone(), args.control.realtime.request().priority);
                 if args.leader.teleop.is_none() {

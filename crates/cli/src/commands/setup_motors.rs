@@ -1,12 +1,13 @@
 //! `sinew setup-motors`
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use serde::Serialize;
 use sinew_core::Clock;
 use sinew_drivers::setup::{Identified, Identifier, MotorToSet, SetupError};
-use sinew_drivers::{SerialBus, SerialOptions};
+use sinew_drivers::{BusError, SerialBus, SerialOptions};
 use sinew_runtime::MonotonicClock;
 
 use crate::args::SetupMotorsArgs;
@@ -40,11 +41,13 @@ pub fn run(args: &SetupMotorsArgs) -> anyhow::Result<Done> {
         }
     }
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
-    // Nobody plugs anything in for a port that can't be opened.
+    // Nobody plugs anything in for a port that is none, or not his. One that is not there yet may come with its adapter.
     for (bus, address) in &arm.ports {
         let Some(motor) = motors.iter().find(|motor| motor.bus == *bus) else { continue };
-        SerialBus::open(SerialOptions::new(address.clone(), motor.table.protocol, motor.baud), Arc::clone(&clock))
-            .with_context(|| format!("setting up the motors of {} on its bus {bus}", arm.robot.name))?;
+        match SerialBus::open(SerialOptions::new(address.clone(), motor.table.protocol, motor.baud), Arc::clone(&clock)) {
+            Err(BusError::Open { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+            opened => drop(opened.with_context(|| format!("setting up the motors of {} on its bus {bus}", arm.robot.name))?),
+        }
     }
     let answers = Answers::start()?;
     for (i, motor) in motors.iter().enumerate() {

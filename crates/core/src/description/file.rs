@@ -73,7 +73,7 @@ const LONGEST_LINE: usize = 200;
 
 fn cut(words: &str) -> String {
     let cut = |line: &str| match line.char_indices().nth(LONGEST_LINE) {
-        Some((end, _)) => format!("{}…", &line[..end]),
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
         None => line.to_owned(),
     };
     words.trim_end().lines().map(cut).collect::<Vec<_>>().join("\n")
