@@ -1,9 +1,9 @@
 //! Words, or a bell, for somebody who looks at a robot and not at a screen.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 
@@ -65,13 +65,11 @@ fn run(program: &str, options: &[&str], words: &str) {
     let mut command = Command::new(program);
     command.args(options).arg(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let Ok(mut speaking) = command.spawn() else { return ring() };
-    let start = Instant::now();
-    loop {
+    for _ in 0..MOST.as_millis() / LOOK.as_millis() {
         match speaking.try_wait() {
             Ok(Some(status)) if status.success() => return,
             // It can't speak: no sound device, no daemon.
             Ok(Some(_)) | Err(_) => return ring(),
-            Ok(None) if start.elapsed() > MOST => break,
             Ok(None) => std::thread::sleep(LOOK),
         }
     }
@@ -83,6 +81,6 @@ fn run(program: &str, options: &[&str], words: &str) {
 fn ring() {
     if std::io::stderr().is_terminal() {
         // A terminal that has gone hears nothing.
-        let _ = std::io::stderr().write_all(b"\x07");
+        let _ = rustix::io::write(std::io::stderr(), b"\x07");
     }
 }
