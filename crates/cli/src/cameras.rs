@@ -18,7 +18,7 @@ use crate::sim_socket::SimCamera;
 use crate::text::{self, note};
 
 /// How long cameras may take until each has delivered for a second: networks, devices that start up.
-const DELIVER_WITHIN: Duration = Duration::from_secs(15);
+const DELIVER_WITHIN: Duration = Duration::from_secs(8);
 /// What a camera is asked for of which nothing is said.
 const USUAL: (u32, u32, u32) = (640, 480, 30);
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sinew_core::{Cameras, Clock, Fnv1a, Image, RobotDescription, Role, Tick};
-use sinew_drivers::camera::CameraAddress;
+use sinew_drivers::camera::{CameraAddress, SourceAddress};
 use sinew_drivers::{
     ArmOptions, Calibration, ConnectReport, LeKiwiCameras, PortAddress, SerialArm, SerialLeader, WhenLost, calibration_files, check_motors,
 };
@@ -52,10 +52,15 @@ pub fn describe_unit(name: &str, args: &HardwareArgs, cameras: &[CameraAddress])
         anyhow::bail!("--camera {}: it is given twice, expected each camera once", twice.name);
     }
     let known = std::mem::take(&mut description.cameras);
-    let is_known = |given: &&CameraAddress| known.iter().any(|camera| camera.name == given.name);
+    let is_there = |given: &CameraAddress| known.iter().any(|camera| camera.name == given.name);
+    // Its host has those that it has.
+    if let Some(unknown) = cameras.iter().find(|given| given.source == SourceAddress::LeKiwi && !is_there(given)) {
+        let known: Vec<&str> = known.iter().map(|camera| camera.name.as_str()).collect();
+        anyhow::bail!("--camera {}: {name} has no such camera, expected one of {}", unknown.name, known.join(", "));
+    }
     let given = |name: &str| cameras.iter().find(|given| given.name == name);
     let those = known.iter().filter_map(|camera| Some(cameras::describe(given(&camera.name)?, Some(camera))));
-    let others = cameras.iter().filter(|given| !is_known(given)).map(|given| cameras::describe(given, None));
+    let others = cameras.iter().filter(|given| !is_there(given)).map(|given| cameras::describe(given, None));
     description.cameras = those.chain(others).collect();
     // Before anything is fetched or opened.
     Way::of(&description, &args.port, "--port")?.check(&description, args, cameras)?;
