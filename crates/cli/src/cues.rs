@@ -1,12 +1,12 @@
 //! Words, or a bell, for somebody who looks at a robot and not at a screen.
 
-use std::io::IsTerminal;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::live;
 use crate::text::note;
 
 /// Programs that speak, of which the first that is there is used: speech-dispatcher's client, then espeak's.
@@ -51,7 +51,7 @@ fn speak(heard: &Receiver<String>) {
         let words = heard.try_iter().last().unwrap_or(words);
         match speaker {
             Some((program, options)) => run(program, options, &words),
-            None => ring(),
+            None => live::ring(),
         }
     }
 }
@@ -64,23 +64,16 @@ fn is_there(program: &str) -> bool {
 fn run(program: &str, options: &[&str], words: &str) {
     let mut command = Command::new(program);
     command.args(options).arg(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let Ok(mut speaking) = command.spawn() else { return ring() };
+    let Ok(mut speaking) = command.spawn() else { return live::ring() };
     for _ in 0..MOST.as_millis() / LOOK.as_millis() {
         match speaking.try_wait() {
             Ok(Some(status)) if status.success() => return,
             // It can't speak: no sound device, no daemon.
-            Ok(Some(_)) | Err(_) => return ring(),
+            Ok(Some(_)) | Err(_) => return live::ring(),
             Ok(None) => std::thread::sleep(LOOK),
         }
     }
     // It may have ended meanwhile.
     let _ = speaking.kill();
     let _ = speaking.wait();
-}
-
-fn ring() {
-    if std::io::stderr().is_terminal() {
-        // A terminal that has gone hears nothing.
-        let _ = rustix::io::write(std::io::stderr(), b"\x07");
-    }
 }

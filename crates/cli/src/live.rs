@@ -118,6 +118,14 @@ impl DiskLeft {
 /// How long a viewer may take for what it has still to read, or a file for what is still to be written.
 pub const VIEW_ENDS_WITHIN: Duration = Duration::from_secs(10);
 
+/// Rings the terminal's bell, where there is one.
+pub fn ring() {
+    if std::io::stderr().is_terminal() {
+        // A terminal that has gone hears nothing.
+        drop(std::io::stderr().write_all(b"\x07"));
+    }
+}
+
 /// Draws until it is dropped.
 pub struct LiveLine {
     done: Arc<AtomicBool>,
