@@ -10,7 +10,7 @@ const ACTION: &str = "action";
 /// what is nearer within them.
 const BEYOND: f64 = 0.25;
 
-/// Answers with all rows of an episode, for the ticks from now on.
+/// Answers with the rows of an episode from a tick on, of which the first one is the first.
 pub struct Replay {
     info: PolicyInfo,
     width: usize,
@@ -104,6 +104,8 @@ impl Policy for Replay {
 
     fn infer(&mut self, observations: &[Observation], _: &str) -> Result<ActionChunk, PolicyError> {
         let tick = observations.last().map_or(0, |observation| observation.tick);
-        Ok(ActionChunk::new(tick, self.width, self.goals.clone())?)
+        // Behind the last row it stands.
+        let row = usize::try_from(tick).unwrap_or(usize::MAX).min(self.rows() - 1);
+        Ok(ActionChunk::new(tick, self.width, self.goals[row * self.width..].to_vec())?)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use sinew_core::{Clock, MockClock, Outcome, RobotDescription};
+use sinew_core::{Clock, Environment, EnvironmentError, EpisodeSetup, MockClock, Outcome, RobotDescription};
 use sinew_runtime::{
     AsItIs, Fault, Inference, Keep, MonotonicClock, PolicyThread, ReturnToRest, Series, Session, SessionConfig, Stage, StopFlag,
 };
@@ -18,6 +18,29 @@ use crate::replay::Replay;
 use crate::rig::{Rig, Scenario};
 use crate::text::say;
 use crate::{Done, hardware, source, standby, text};
+
+/// How long a scene may take to come out as success when all was done.
+const SETTLES_S: u64 = 1;
+
+/// A scene that is judged, for so many ticks.
+struct Judged {
+    scene: Box<dyn Environment>,
+    ticks: u64,
+}
+
+impl Environment for Judged {
+    fn reset(&mut self, seed: u64) -> Result<EpisodeSetup, EnvironmentError> {
+        Ok(EpisodeSetup { max_ticks: self.ticks, ..self.scene.reset(seed)? })
+    }
+
+    fn outcome(&mut self) -> Outcome {
+        self.scene.outcome()
+    }
+
+    fn state_hash(&self) -> u64 {
+        self.scene.state_hash()
+    }
+}
 
 pub fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
     let dataset = source::open_dataset(&args.dataset)?;
@@ -50,7 +73,11 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
     let clock: Arc<dyn Clock> = if is_real_time { Arc::new(MonotonicClock::new()) } else { Arc::new(MockClock::new()) };
     let scene = AsItIs { task: task.clone(), ticks };
     let mut rig = match &scenario {
-        Some(scenario) => scenario.simulate(args.real_time)?,
+        Some(scenario) => {
+            let mut rig = scenario.simulate(args.real_time)?;
+            rig.environment = Box::new(Judged { scene: rig.environment, ticks: ticks + SETTLES_S * fps as u64 });
+            rig
+        }
         None => Rig::of(hardware::connect(robot.clone(), &args.hardware, &[], clock.clone())?, scene),
     };
     let config = SessionConfig {
@@ -83,22 +110,15 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
         recorder: None,
         viewer: None,
     };
-    let series = Series { endless: Some(ticks), ..Series::of(1, args.rig.seed) };
-    let end = session.run_series(&series, stage, &mut Watching { desk: &desk })?;
+    let end = session.run_series(&Series::of(1, args.rig.seed), stage, &mut Watching { desk: &desk })?;
     drop((line, told, session, keys));
     let motors: BusReport = rig.report().unwrap_or_default();
     if let Some(report) = end.reports.first() {
-        // The scene of the same seed comes out as it did.
-        let success = (!rig.is_real()).then(|| rig.environment.outcome() == Outcome::Success);
         if args.json {
-            let mut line = serde_json::to_value(Line::of(report, &motors))?;
-            if let (Some(success), Some(line)) = (success, line.as_object_mut()) {
-                line.insert("success".to_owned(), success.into());
-            }
-            text::print_json(&line)?;
+            text::print_json(&Line::of(report, &motors))?;
         } else {
-            if let Some(success) = success {
-                say!("scene     {}", if success { "success" } else { "no success" });
+            if !rig.is_real() {
+                say!("scene     {}", if report.is_success() { "success" } else { "no success" });
             }
             if is_real_time {
                 print_lateness(&report.cadence);
