@@ -172,9 +172,9 @@ def sessions(options):
         print(verified.stdout.strip())
         found = look(out, NAMES[: desk.count])
         print(json.dumps(found))
-        failed = verified.returncode or found["wrong"] or found["episodes"] != options.episodes
+        failed = bool(verified.returncode or found["wrong"] or found["episodes"] != options.episodes)
         if options.train:
-            failed = failed or train(out, desk.bench.folder / "train")
+            failed = bool(train(out, desk.bench.folder / "train")) or failed
         return 1 if failed else 0
 
 
