@@ -70,6 +70,21 @@ fn wish_of_key(strategy: Option<StrategyMode>, key: Key) -> Option<Wish> {
 }
 
 /// In a recording there is no policy to pause: a pedal then says what the arrows and esc do.
+/// The same, where other keys move the robot: none of these does.
+fn wish_of_key_beside(strategy: Option<StrategyMode>, key: Key) -> Option<Wish> {
+    Some(match (strategy, key) {
+        (_, Key::Char(' ')) => Wish::Emergency,
+        (_, Key::Char('c')) => Wish::Clear,
+        (_, Key::Char('n')) => Wish::Next,
+        (_, Key::Char('b')) => Wish::Again,
+        (_, Key::Escape) => Wish::Quit,
+        (Some(_), Key::Char('j')) => Wish::Pause,
+        (Some(StrategyMode::Dagger), Key::Char('h')) => Wish::Correct,
+        (Some(StrategyMode::Highlight), Key::Char('m')) => Wish::Save,
+        _ => return None,
+    })
+}
+
 fn wish_of_press(strategy: Option<StrategyMode>, code: u16) -> Option<Wish> {
     Some(match (strategy, code) {
         (None, KEY_A) => Wish::Next,
@@ -128,6 +143,8 @@ struct State {
     quit: AtomicBool,
     /// No more commands can come.
     deaf: AtomicBool,
+    /// Keys of the terminal move the robot.
+    keys_move: AtomicBool,
 }
 
 impl Desk {
@@ -139,13 +156,14 @@ impl Desk {
     /// Listens to the keys of the terminal, where there is one, until what is returned is dropped. Those that move a robot go
     /// to `teleop`, and mean nothing else.
     pub fn hear_keys(&self, teleop: Option<TerminalKeys>) -> anyhow::Result<Option<Keys>> {
-        let desk = self.clone();
+        let (desk, moves_robot) = (self.clone(), teleop.is_some());
+        self.state.keys_move.store(moves_robot, Ordering::Release);
+        let meaning = if moves_robot { wish_of_key_beside } else { wish_of_key };
         let pressed = move |key| {
-            if let Some(wish) = wish_of_key(desk.strategy, key) {
+            if let Some(wish) = meaning(desk.strategy, key) {
                 desk.fulfil(wish);
             }
         };
-        let moves_robot = teleop.is_some();
         let keys = Keys::start(pressed, teleop)?;
         anyhow::ensure!(
             keys.is_some() || !moves_robot,
@@ -156,6 +174,17 @@ impl Desk {
 
     /// What the keys do, in a line.
     pub fn legend(&self) -> String {
+        if self.state.keys_move.load(Ordering::Acquire) {
+            let pause = if self.strategy.is_some() { ", j pauses" } else { "" };
+            let own = match self.strategy {
+                Some(StrategyMode::Dagger) => ", h when paused hands over to the teleoperator and back",
+                Some(StrategyMode::Highlight) => ", m begins and ends a highlight",
+                _ => "",
+            };
+            return format!(
+                "space stops in an emergency until c clears it, n ends the episode, b drops it and does it again{pause}{own}, esc ends"
+            );
+        }
         let pause = if self.strategy.is_some() { "space pauses, " } else { "" };
         let own = match self.strategy {
             Some(StrategyMode::Dagger) => ", tab when paused hands over to the teleoperator and back",
@@ -349,6 +378,14 @@ mod tests {
         assert_eq!(of_rollout(Episodic, Key::Char('s')), None);
         assert_eq!(wish_of_press(Some(Dagger), KEY_B), Some(Wish::Correct));
         assert_eq!(wish_of_press(None, KEY_B), Some(Wish::Again));
+        // What the desk hears beside keys that move a robot moves none.
+        for kind in ["keyboard", "keyboard_ee", "keyboard_rover", "keyboard_lekiwi"] {
+            let kind: sinew_drivers::teleop::TeleopKind = kind.parse().unwrap();
+            for key in " cnbjhm".chars() {
+                assert!(!kind.uses(sinew_drivers::teleop::TeleopKey::Char(key)), "{kind:?} {key:?}");
+            }
+        }
+        assert_eq!(wish_of_key_beside(None, Key::Char(' ')), Some(Wish::Emergency));
         assert_eq!(wish_of_command(" /task  put it there "), Some(Wish::Task("put it there".into())));
         assert_eq!(wish_of_command("/task"), None);
         assert_eq!(wish_of_command("/start now"), None);

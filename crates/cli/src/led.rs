@@ -27,6 +27,7 @@ pub struct Human {
     arm: Option<Arm>,
     /// Those of the terminal, where he moves the robot by them.
     pub keys: Option<TerminalKeys>,
+    keys_do: Option<&'static str>,
     /// Who is told what he wants of the session with the device in his hands.
     desk: Arc<OnceLock<Desk>>,
 }
@@ -42,7 +43,7 @@ struct Arm {
 impl Human {
     /// One who needs no arm and has no buttons.
     pub fn without_arm(thread: TeleopThread) -> Self {
-        Self { thread, arm: None, keys: None, desk: Arc::default() }
+        Self { thread, arm: None, keys: None, keys_do: None, desk: Arc::default() }
     }
 
     /// One with a gamepad, a keyboard or the like in his hands.
@@ -59,7 +60,7 @@ impl Human {
         let source = keys.clone().map(|keys| Box::new(keys) as Box<dyn KeySource>);
         let (teleoperator, way) = start(kind.clone(), robot, StartOptions { tell, keys: source, ..StartOptions::default() })?;
         let thread = TeleopThread::spawn(teleoperator, way, robot).context("starting the teleoperator's thread")?;
-        Ok(Self { thread: thread.patient(patience.max(PATIENCE)), arm: None, keys, desk })
+        Ok(Self { thread: thread.patient(patience.max(PATIENCE)), arm: None, keys, keys_do: kind.keys_in_words(), desk })
     }
 
     /// Connects the leader arm `name` of `robot`; its bus is served like the robot's, just behind `priority`.
@@ -81,7 +82,13 @@ impl Human {
         let priority = priority.map(|priority| priority.saturating_sub(1).max(1));
         let thread = TeleopThread::spawn_first(Box::new(leader), retarget, robot, priority).context("starting the leader arm's thread")?;
         let arm = Arm { name: name.to_owned(), title, id, health };
-        Ok(Self { thread: thread.patient(hardware.patience().max(PATIENCE)), arm: Some(arm), keys: None, desk: Arc::default() })
+        Ok(Self {
+            thread: thread.patient(hardware.patience().max(PATIENCE)),
+            arm: Some(arm),
+            keys: None,
+            keys_do: None,
+            desk: Arc::default(),
+        })
     }
 
     fn of(
@@ -110,9 +117,10 @@ impl Human {
         let _ = self.desk.set(desk.clone());
     }
 
-    /// The leader arm, for people.
+    /// The leader arm, or what his keys do, for people.
     pub fn in_words(&self) -> Option<String> {
-        self.arm.as_ref().map(|arm| format!("{} ({})", arm.title, arm.id))
+        let arm = self.arm.as_ref().map(|arm| format!("{} ({})", arm.title, arm.id));
+        arm.or_else(|| self.keys_do.map(|keys| format!("your keys: {keys}")))
     }
 
     /// Tells of its ports from now on.

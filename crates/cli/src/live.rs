@@ -71,7 +71,7 @@ pub fn of_recording(stage: Arc<Stage>, fps: f64, out: &Path, cameras: Option<Cam
     let disk = Mutex::new(DiskLeft::of(out));
     Box::new(move |now, rate| {
         let what = if stage.is_resetting.load(Ordering::Acquire) { "reset" } else { "recording" };
-        let of = stage.kept() + 1;
+        let of = (stage.kept() + 1).min(stage.episodes);
         let end = if now.max_ticks == u64::MAX { String::new() } else { format!(" of {:.0}", now.max_ticks as f64 / fps) };
         let left =
             disk.lock().ok().and_then(|mut disk| disk.bytes()).map_or_else(String::new, |bytes| format!("  {} left", in_bytes(bytes)));

@@ -205,9 +205,14 @@ fn with_rig(mut line: Vec<OsString>, rig: &RigFile) -> Vec<OsString> {
         "monitor" => false,
         _ => true,
     };
+    // Another leader has another port, and another calibration.
+    let is_led = is_led && value_of(&line, "teleop").is_none_or(|teleop| Some(&teleop) == rig.teleop.as_ref());
     // Who follows a leader needs no eyes, unless somebody is to look through them.
     let looks = verb.get_name() != "teleop" || has_taken("rerun-connect");
     let gives_robot = has_taken("robot") && value_of(&line, "robot").as_deref() != Some(&rig.robot);
+    if gives_robot {
+        note!("the rig is of {}, and its entries are left out for another robot", rig.robot);
+    }
     let mut added: Vec<OsString> = Vec::new();
     for (option, values) in rig.options() {
         let is_known = verb.get_arguments().any(|arg| arg.get_long() == Some(option));
@@ -298,6 +303,8 @@ mod tests {
         assert_eq!(expanded("robots monitor --rig kitchen"), "robots monitor --rig kitchen --robot=so101 --port=usb:58FA --id=blue");
         assert_eq!(expanded("dataset info --rig kitchen"), "dataset info --rig kitchen");
         assert!(!expanded("teleop --rig kitchen").contains("--camera"));
+        assert!(!expanded("teleop --rig kitchen --teleop keyboard").contains("--teleop-port"));
+        assert!(expanded("teleop --rig kitchen --teleop so101_leader").contains("--teleop-port"));
         assert!(expanded("teleop --rig kitchen --rerun-connect 127.0.0.1:9876").contains("--camera=front"));
         assert_eq!(expanded("teleop --rig kitchen --robot koch"), "teleop --rig kitchen --robot koch");
     }

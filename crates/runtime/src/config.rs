@@ -126,6 +126,9 @@ pub struct SessionConfig {
     /// at 2 cameras of 640×480 it takes 1.8 MB. A sink that keeps up holds those of the last 20 ms, one that does
     /// not so many, and two of those that many each at worst.
     pub frame_buffer: usize,
+    /// Whether an image that is older than its camera's limit ends an episode whose description says so. Between episodes nobody
+    /// looks.
+    pub needs_images: bool,
     /// For so long commands may fail to reach the robot; then the episode ends, seconds. For how long nothing may be
     /// heard of it is the description's to say ([`Feedback`](sinew_core::Feedback)).
     pub transient_s: f64,
@@ -148,6 +151,7 @@ impl Default for SessionConfig {
             rest_velocity_per_s: 0.8,
             settle_s: 1.0,
             frame_buffer: 64,
+            needs_images: true,
             transient_s: 0.2,
         }
     }

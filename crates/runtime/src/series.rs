@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use sinew_core::{Cameras, Environment, EnvironmentError, EpisodeSetup, FrameSink, Outcome, Robot, SinkError};
 
 use crate::{
-    EpisodeOutcome, EpisodeReport, EpisodeRequest, PolicyThread, ReturnToRest, Rig, Selection, Session, Source, StopLevel, TeleopThread,
+    EpisodeOutcome, EpisodeReport, EpisodeRequest, PolicyThread, ReturnToRest, Rig, Selection, Session, SessionConfig, Source, StopLevel,
+    TeleopThread,
 };
 
 /// Who watches a series and has a say between its episodes.
@@ -188,9 +189,10 @@ impl Session {
 
     /// Lets the robot follow `human`; it stays where he leaves it. Nothing is recorded.
     fn follow(&mut self, rig: Rig<'_>, human: &mut TeleopThread) -> EpisodeReport {
-        let before = std::mem::replace(&mut self.config_mut().return_to_rest, ReturnToRest::WhenStopped);
+        let before = self.config_mut().clone();
+        *self.config_mut() = SessionConfig { return_to_rest: ReturnToRest::WhenStopped, needs_images: false, ..before.clone() };
         let report = self.run_episode(&EpisodeRequest::default(), rig, Source::Teleoperator(human), &mut []);
-        self.config_mut().return_to_rest = before;
+        *self.config_mut() = before;
         report
     }
 }

@@ -53,6 +53,23 @@ pub struct HardwareArgs {
 const RECONNECT_S: f64 = 10.0;
 
 impl HardwareArgs {
+    /// An option that was given and means nothing without a port. (An option that `requires` another is let pass where that
+    /// one conflicts with a third.)
+    pub fn needs_port(&self) -> Option<&'static str> {
+        let given = [
+            ("--id", self.id.is_some()),
+            ("--write-calibration", self.write_calibration),
+            ("--may-go-limp", self.may_go_limp),
+            ("--latency-ms", self.latency_ms.is_some()),
+            ("--reconnect", self.reconnect.is_some()),
+            ("--token", self.token.is_some()),
+            ("--on-exit", self.on_exit.is_some()),
+            ("--fps", self.fps.is_some()),
+            ("--rig", self.rig_file.is_some()),
+        ];
+        given.into_iter().find(|(_, is_given)| *is_given).map(|(option, _)| option)
+    }
+
     /// How long what is lost is waited for.
     pub fn patience(&self) -> Duration {
         Duration::from_secs_f64(self.reconnect.unwrap_or(RECONNECT_S))

@@ -118,6 +118,19 @@ struct Set {
 }
 
 fn simulate(args: &RecordArgs, clock: &Arc<dyn Clock>) -> anyhow::Result<Set> {
+    let more = [
+        ("--camera", !args.camera.is_empty()),
+        ("--teleop-port", !args.leader.teleop_port.is_empty()),
+        ("--mirror", args.leader.mirror),
+        ("--loose", args.leader.loose),
+        ("--say", args.say),
+        ("--pedal", !args.pedal.is_empty()),
+        ("--rerun-connect", args.rerun_connect.is_some()),
+    ];
+    let more = more.into_iter().find(|(_, is_given)| *is_given).map(|(option, _)| option);
+    if let Some(option) = args.hardware.needs_port().or(more) {
+        anyhow::bail!("recording with --sim: {option} is for a robot behind --port");
+    }
     let scenario = Scenario::of(&args.rig)?;
     let expected = "expected scripted, or a device such as gamepad with --real-time";
     let rig = scenario.simulate(args.real_time)?;

@@ -43,6 +43,9 @@ impl Environment for Judged {
 }
 
 pub fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
+    if let Some(option) = args.hardware.needs_port().filter(|_| args.sim) {
+        anyhow::bail!("replaying with --sim: {option} is for a robot behind --port");
+    }
     let dataset = source::open_dataset(&args.dataset)?;
     let fps = dataset.fps().hz();
     anyhow::ensure!(

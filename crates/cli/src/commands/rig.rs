@@ -34,9 +34,10 @@ fn init(name: &str, force: bool) -> anyhow::Result<()> {
     let path = rig_file::path_of(name, &rig_file::folder()?);
     anyhow::ensure!(force || !path.exists(), "writing the rig {}: it is there already; --force replaces it", path.display());
     let answers = Answers::start()?;
-    let robot = told(&answers, "Which robot is it, of those that `sinew robots` lists? [so101]", "so101", |name| {
-        hardware::describe(name, Role::Robot)
-    })?;
+    let (robot_name, robot) =
+        told(&answers, "Which robot is it, of those that `sinew robots` lists, or a folder? [so101]", "so101", |name| {
+            Ok((whole(name), hardware::describe(name, Role::Robot)?))
+        })?;
     let list = serial_ports().unwrap_or_default();
     let known: Vec<String> =
         list.iter().map(|port| port.serial.as_ref().map_or_else(|| port.path.clone(), |s| format!("usb:{s}"))).collect();
@@ -45,17 +46,17 @@ fn init(name: &str, force: bool) -> anyhow::Result<()> {
     }
     let port = ports(&answers, &robot, "--port")?;
     let id = perhaps(&answers, "What is its calibration called? (nothing where there is only one)")?;
-    let mut rig = RigFile::new(robot.name.clone(), port).called(id);
+    let mut rig = RigFile::new(robot_name, port).called(id);
 
     let usual = format!("{}_leader", robot.name);
     let usual = if robots::get(&usual).is_ok() { usual } else { "none".to_owned() };
     let leader = told(&answers, &format!("Which leader arm leads it, or none? [{usual}]"), &usual, |name| {
-        if name == "none" { Ok(None) } else { hardware::describe(name, Role::Teleoperator).map(Some) }
+        if name == "none" { Ok(None) } else { Ok(Some((whole(name), hardware::describe(name, Role::Teleoperator)?))) }
     })?;
-    if let Some(leader) = leader {
+    if let Some((name, leader)) = leader {
         let port = ports(&answers, &leader, "--teleop-port")?;
         let id = perhaps(&answers, "What is the leader arm's calibration called? (nothing where there is only one)")?;
-        rig = rig.led_by(leader.name.clone(), port, id);
+        rig = rig.led_by(name, port, id);
     }
     loop {
         let camera =
@@ -82,6 +83,12 @@ fn init(name: &str, force: bool) -> anyhow::Result<()> {
     std::fs::rename(&beside, &path).with_context(doing)?;
     say!("{}", path.display());
     Ok(())
+}
+
+/// A folder by its whole path, as a rig is used from anywhere; another name as it is.
+fn whole(name: &str) -> String {
+    let folder = name.contains('/').then(|| std::fs::canonicalize(name).ok()).flatten();
+    folder.and_then(|folder| folder.to_str().map(str::to_owned)).unwrap_or_else(|| name.to_owned())
 }
 
 /// An answer that `check` makes something of; `usual` where it is empty. Asked again until it does.

@@ -70,6 +70,8 @@ pub(super) struct Notes {
     decode_ns: i64,
     /// When the last images were taken.
     times: VecDeque<Timestamp>,
+    /// How long after it was taken the last one was here.
+    delay_ns: i64,
 }
 
 fn duration(ns: i64) -> Duration {
@@ -77,9 +79,10 @@ fn duration(ns: i64) -> Duration {
 }
 
 impl Notes {
-    /// An image was taken then, and took so long to decode.
-    pub fn picture(&mut self, captured_at: Timestamp, decode_ns: i64) {
+    /// An image that was taken then is here now, and took so long to decode.
+    pub fn picture(&mut self, captured_at: Timestamp, decode_ns: i64, now: Timestamp) {
         self.pictures += 1;
+        self.delay_ns = now.nanos_since(captured_at).max(0);
         self.decode_ns += decode_ns;
         if let Some(last) = self.times.back() {
             self.longest_gap_ns = self.longest_gap_ns.max(captured_at.nanos_since(*last));
@@ -103,7 +106,7 @@ impl Notes {
 
     pub fn rate_hz(&self, now: Timestamp) -> Option<f64> {
         let (first, last) = (*self.times.front()?, *self.times.back()?);
-        let (span_s, since_s) = (last.nanos_since(first) as f64 * 1e-9, now.nanos_since(last) as f64 * 1e-9);
+        let (span_s, since_s) = (last.nanos_since(first) as f64 * 1e-9, (now.nanos_since(last) - self.delay_ns) as f64 * 1e-9);
         let rate = (span_s > 0.0).then(|| (self.times.len() - 1) as f64 / span_s)?;
         // One that has stopped delivers no longer at the rate that it had.
         Some(if since_s > 2.0 {
@@ -144,12 +147,16 @@ mod tests {
         let mut notes = Notes::default();
         let at = |ms: i64| Timestamp::from_nanos(ms * 1_000_000);
         assert_eq!(notes.rate_hz(at(0)), None);
-        (0..20).for_each(|i| notes.picture(at(i * 100), 1_000_000));
-        (0..61).for_each(|i| notes.picture(at(2_000 + i * 50), 3_000_000));
+        (0..20).for_each(|i| notes.picture(at(i * 100), 1_000_000, at(i * 100)));
+        (0..61).for_each(|i| notes.picture(at(2_000 + i * 50), 3_000_000, at(2_000 + i * 50)));
         let rate = notes.rate_hz(at(5_010)).unwrap();
         assert!((rate - 20.0).abs() < 0.01, "{rate}");
         assert_eq!(notes.rate_hz(at(6_000)), Some(1.0));
         assert_eq!(notes.rate_hz(at(7_100)), Some(0.0));
+        // One that is late all the time delivers all the same.
+        let mut late = Notes::default();
+        (0..61).for_each(|i| late.picture(at(i * 33), 1_000_000, at(i * 33 + 150)));
+        assert!((late.rate_hz(at(60 * 33 + 170)).unwrap() - 30.3).abs() < 0.1);
         let health = notes.health("a", "b", at(5_030));
         assert_eq!((health.longest_gap, health.age), (Duration::from_millis(100), Some(Duration::from_millis(30))));
         assert!((health.decode_ms.unwrap() - (20.0 + 61.0 * 3.0) / 81.0).abs() < 1e-9);

@@ -28,7 +28,7 @@ pub enum CameraSetError {
         #[source]
         source: io::Error,
     },
-    #[error("waiting {within:?} for images of all cameras: {}", silent.join("; "))]
+    #[error("looking through the cameras for the first time, for {within:?} at most: {}", silent.join("; "))]
     Silent { within: Duration, silent: Vec<String> },
 }
 

@@ -285,7 +285,7 @@ impl Taker {
                 }
                 let mut notes = shared.notes.lock();
                 notes.lost += lost;
-                notes.picture(captured_at, decode_ns);
+                notes.picture(captured_at, decode_ns, clock.now());
                 true
             }
             Err(why) => {

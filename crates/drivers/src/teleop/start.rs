@@ -43,6 +43,20 @@ impl TeleopKind {
         matches!(self, Self::Keyboard | Self::KeyboardTool | Self::KeyboardRover | Self::KeyboardLeKiwi)
     }
 
+    /// What its keys do, in a few words.
+    pub fn keys_in_words(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Keyboard => "q to p move the joints on, 1 to 0 back, tab goes to the next ten",
+            Self::KeyboardTool => {
+                "arrows move the tool, shift (or page up and down) lowers and lifts it, control (or [ and ]) closes and opens, s is success, r \
+                 records again, q ends"
+            }
+            Self::KeyboardRover => "w and s drive, a and d turn on the way, q and e on the spot, x stops, + and - change the speed",
+            Self::KeyboardLeKiwi => "w and s drive, a and d sideways, z and x turn, r and f are faster and slower, q ends",
+            Self::Gamepad(_) | Self::SpaceMouse(_) | Self::Phone => return None,
+        })
+    }
+
     /// Whether `key` means something to it, and so can mean nothing else.
     pub fn uses(&self, key: TeleopKey) -> bool {
         use TeleopKey::{Char, Down, Escape, Left, PageDown, PageUp, Right, Tab, Up};
