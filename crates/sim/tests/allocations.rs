@@ -53,12 +53,15 @@ fn a_turn_allocates_nothing_beside_the_engine_and_looking_allocates_nothing() {
         let drive = calls(|| assert_eq!(armed.drive(Some(&wanted), &observation, period.as_secs_f64()).unwrap().unreached, 0));
         held.set_goals(armed.commanded()).unwrap();
         drop(held);
+        // The first images take the place of black ones, which are freed; on a busy machine they are late.
+        let is_first = observation.images.iter().any(|image| image.sequence == 0);
         let looks = calls(|| beside.newest(&tick, &mut observation.images).unwrap());
         let draws = calls(|| in_step.newest(&tick, &mut other_images).unwrap());
         std::thread::sleep(Duration::from_millis(1));
         assert_eq!(world.newest().state_hash, twin.newest().state_hash, "the worlds go the same way");
         if i > 10 {
-            assert_eq!((read, drive, looks), (engine, 0, 0), "turn {i}");
+            assert_eq!((read, drive), (engine, 0), "turn {i}");
+            assert!(looks == 0 || is_first, "turn {i}: {looks}");
             assert_eq!(draws, 0, "turn {i}");
         }
     }
