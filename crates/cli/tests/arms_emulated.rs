@@ -131,9 +131,10 @@ fn what_somebody_leads_is_recorded_with_its_cameras_and_replayed() {
     let line = desk.ok(&["replay", "demos", "--episode", "1", "--rig", "./rig.toml", "--json"]);
     let line: Value = serde_json::from_str(line.trim()).unwrap();
     assert_eq!((&line["outcome"], &line["ticks"]), (&"ended".into(), &45.into()), "{line}");
-    // Another arm's calibration is no episode of this dataset.
-    let error = desk.error(&["record", "--rig", "./rig.toml", "--out", "demos", "--fps", "60", "--episodes", "1"]);
-    assert!(error.contains("fps"), "{error}");
+    // Another rate is no episode of this dataset.
+    let refused = desk.run(&["record", "--rig", "./rig.toml", "--out", "demos", "--fps", "60", "--episodes", "1"]);
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && error.contains("fps is 30 there, expected 60"), "{error}");
 }
 
 #[test]
