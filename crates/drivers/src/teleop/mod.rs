@@ -1,4 +1,4 @@
-//! Devices and people that act instead of a policy: gamepads, keyboards, a SpaceMouse, a phone, recorded actions; and what
+//! Devices and people that act instead of a policy: gamepads, keyboards, a SpaceMouse, a phone; and what
 //! makes goals of a robot of what they want.
 
 mod base;
@@ -16,7 +16,6 @@ mod linux;
 mod phone;
 #[cfg(test)]
 mod recorded;
-mod replay;
 mod spacemouse;
 mod start;
 mod tool;
@@ -31,7 +30,6 @@ pub use keys::{HeldKeys, KeyChange, KeyEvent, KeySource, LocalKeys, TeleopKey};
 #[cfg(target_os = "linux")]
 pub use linux::{InputFacts, input_devices, open_space_mouse};
 pub use phone::{Phone, PhoneInbox, PhoneOptions, PhonePose};
-pub use replay::{Replay, ReplayError};
 pub use spacemouse::{OpenReports, Reports, SpaceMouse, SpaceMouseOptions};
 #[cfg(target_os = "linux")]
 pub use start::open_keyboard;
