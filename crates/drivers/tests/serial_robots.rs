@@ -63,7 +63,7 @@ fn koch_goes_where_it_is_told_with_motors_of_two_models() {
     assert!(motors[0].load.is_some() && motors[5].load.is_none());
     let log = bench.emulator.take_log();
     assert!(log.garbage == 0 && log.entries.iter().any(|entry| !entry.writes(&XL430_W250, Register::GoalPosition).is_empty()));
-    assert_eq!(bench.emulator.register("gripper", Register::TorqueEnable).unwrap(), 0, "it ends limp");
+    assert_eq!(bench.emulator.register("gripper", Register::TorqueEnable).unwrap(), 1, "it holds, as its description says");
     drop(robot);
     let again = connect_all(&[("arm", &bench)], &described).unwrap();
     assert!(again.report().changes.is_empty(), "{:?}", again.report().changes);
