@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde::Serialize;
-use sinew_core::{Blind, CameraDescription, Cameras, Clock, RobotDescription, Timestamp};
+use sinew_core::{Blind, CameraDescription, Cameras, Clock, RobotDescription};
 use sinew_drivers::camera::v4l2::{self, Controls, FoundCamera, Roots, Setting, UsbUser, V4l2Camera, V4l2Options};
 use sinew_drivers::camera::{
-    CameraAddress, CameraHealth, CameraMonitor, CameraSet, CameraSetup, CameraState, Control, Delivery, OpenSource, Picture, PixelFormat,
-    Source, SourceAddress, SourceError, Stream, WhenCameraLost,
+    CameraAddress, CameraHealth, CameraMonitor, CameraSet, CameraSetup, CameraState, Control, Delivery, OpenSource, Pace, Picture,
+    PixelFormat, Source, SourceAddress, SourceError, Stream, WhenCameraLost,
 };
 use sinew_recorder::{ReadError, VideoReader};
 
@@ -189,7 +189,7 @@ pub fn source(camera: &CameraDescription, address: &CameraAddress, clock: Arc<dy
             let options = V4l2Options {
                 size: Some(address.capture_size(camera)),
                 fps: camera.fps.map(f64::from),
-                format: format_of(camera, address)?,
+                format: format_of(camera)?,
                 controls: controls_of(address),
             };
             Ok(Box::new(V4l2Camera::new(device_of(&address.source)?, options, clock)))
@@ -209,11 +209,10 @@ pub fn device_of(source: &SourceAddress) -> anyhow::Result<v4l2::Address> {
     Ok(source.to_string().parse()?)
 }
 
-/// The format that is asked of a device; `None` leaves it to the driver.
-fn format_of(camera: &CameraDescription, address: &CameraAddress) -> anyhow::Result<Option<PixelFormat>> {
-    let Some(name) = camera.format.as_deref().filter(|_| address.format.is_none()) else { return Ok(address.format) };
-    let named = format!("{}=pattern,{name}", camera.name).parse::<CameraAddress>();
-    Ok(named.with_context(|| format!("reading the format of camera {}", camera.name))?.format)
+/// The format that is asked of a device, which is in `camera` by now; `None` leaves it to the driver.
+fn format_of(camera: &CameraDescription) -> anyhow::Result<Option<PixelFormat>> {
+    let unknown = |name: &str| format!("reading the format of camera {}: expected one such as MJPG, found {name:?}", camera.name);
+    camera.format.as_deref().map(|name| PixelFormat::named(name).with_context(|| unknown(name))).transpose()
 }
 
 fn controls_of(address: &CameraAddress) -> Controls {
@@ -239,7 +238,7 @@ fn check_usb(meant: &[(&CameraDescription, &CameraAddress)]) {
         .iter()
         .filter_map(|(camera, address, device)| {
             let (width, height) = address.capture_size(camera);
-            let format = format_of(camera, address).ok()?.unwrap_or(PixelFormat::Mjpeg);
+            let format = format_of(camera).ok()?.unwrap_or(PixelFormat::Mjpeg);
             Some(UsbUser { camera: device, width, height, fps: f64::from(camera.fps.unwrap_or(USUAL.2)), format })
         })
         .collect();
@@ -271,16 +270,8 @@ impl OpenSource for Video {
         }
         let first = reader.frame(0).map_err(|error| refused(in_words(error)))?;
         let stream = Stream { width: first.width, height: first.height, format: PixelFormat::Rgb, fps: Some(self.fps) };
-        Ok(Box::new(OpenVideo {
-            name: self.name(),
-            stream,
-            reader,
-            count,
-            shown: 0,
-            begun: self.clock.now(),
-            period_s: 1.0 / self.fps,
-            clock: self.clock.clone(),
-        }))
+        let pace = Pace::new(self.clock.clone(), &mut None, self.fps).ok_or_else(|| refused(format!("{} is no rate", self.fps)))?;
+        Ok(Box::new(OpenVideo { name: self.name(), stream, reader, count, pace }))
     }
 }
 
@@ -289,10 +280,7 @@ struct OpenVideo {
     stream: Stream,
     reader: VideoReader,
     count: u64,
-    shown: u64,
-    begun: Timestamp,
-    period_s: f64,
-    clock: Arc<dyn Clock>,
+    pace: Pace,
 }
 
 impl Source for OpenVideo {
@@ -301,17 +289,8 @@ impl Source for OpenVideo {
     }
 
     fn next(&mut self, wait: Duration, take: &mut dyn FnMut(&Picture<'_>)) -> Result<bool, SourceError> {
-        let due = self.begun + Duration::from_secs_f64(self.shown as f64 * self.period_s);
-        let now = self.clock.now();
-        if due > now + wait {
-            self.clock.sleep_until(now + wait);
-            return Ok(false);
-        }
-        self.clock.sleep_until(due);
-        // What there was no time for is left out.
-        let behind = self.clock.now().nanos_since(due).max(0) as f64 * 1e-9 / self.period_s;
-        self.shown += behind as u64;
-        let image = self.reader.frame(self.shown % self.count).map_err(|error| SourceError::Unusable {
+        let Some((number, captured_at)) = self.pace.next(wait) else { return Ok(false) };
+        let image = self.reader.frame(number % self.count).map_err(|error| SourceError::Unusable {
             doing: "reading",
             source_name: self.name.clone(),
             what: in_words(error),
@@ -322,10 +301,9 @@ impl Source for OpenVideo {
             height: image.height,
             stride: image.width as usize * 3,
             bytes: &image.rgb,
-            captured_at: self.begun + Duration::from_secs_f64(self.shown as f64 * self.period_s),
-            sequence: self.shown,
+            captured_at,
+            sequence: number,
         });
-        self.shown += 1;
         Ok(true)
     }
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use anyhow::Context;
 use sinew_core::{Clock, Identity, RobotDescription};
 use sinew_drivers::{EncodeJpeg, LeKiwiHost, LeKiwiHostOptions};
-use sinew_runtime::{AsItIs, Fault, MonotonicClock, ReturnToRest, Series, Session, SessionConfig, Stage, StopFlag, TeleopThread};
+use sinew_runtime::{AsItIs, MonotonicClock, ReturnToRest, Series, Session, SessionConfig, Stage, StopFlag, TeleopThread};
 
 use crate::args::LekiwiHostArgs;
-use crate::commands::rollout::report::print_lateness;
+use crate::commands::rollout::report::{fail_on_faults, print_lateness};
 use crate::commands::teleop::{Line, Watching};
 use crate::desk::Desk;
 use crate::live::{self, LiveLine};
@@ -89,10 +89,7 @@ pub fn run(args: &LekiwiHostArgs) -> anyhow::Result<Done> {
         for left in &report.detached {
             note!("left behind: {left}");
         }
-        if !report.faults.is_empty() {
-            let faults: Vec<String> = report.faults.iter().map(Fault::chain).collect();
-            anyhow::bail!("offering {}: {}", robot.name, faults.join("; then: "));
-        }
+        fail_on_faults(report, || format!("offering {}", robot.name))?;
     }
     standby::say_why_it_ended(&stop);
     Ok(if stop.is_requested() { Done::Interrupted } else { Done::Ok })

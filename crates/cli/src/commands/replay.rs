@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use sinew_core::{Clock, Environment, EnvironmentError, EpisodeSetup, MockClock, Outcome, RobotDescription};
-use sinew_runtime::{
-    AsItIs, Fault, Inference, Keep, MonotonicClock, PolicyThread, ReturnToRest, Series, Session, SessionConfig, Stage, StopFlag,
-};
+use sinew_runtime::{AsItIs, Inference, Keep, MonotonicClock, PolicyThread, ReturnToRest, Series, Session, SessionConfig, Stage, StopFlag};
 
 use crate::args::ReplayArgs;
 use crate::buses::BusReport;
-use crate::commands::rollout::report::print_lateness;
+use crate::commands::rollout::report::{fail_on_faults, print_lateness};
 use crate::commands::teleop::{Line, Watching};
 use crate::desk::Desk;
 use crate::live::{self, LiveLine};
@@ -129,10 +127,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
             say!("limited   {} times by the safety gate; {} ticks missed", report.interventions.total(), report.missed_ticks);
             say!("\n{}", motors.table());
         }
-        if !report.faults.is_empty() {
-            let faults: Vec<String> = report.faults.iter().map(Fault::chain).collect();
-            anyhow::bail!("replaying {} on {}: {}", args.dataset.display(), robot.name, faults.join("; then: "));
-        }
+        fail_on_faults(report, || format!("replaying {} on {}", args.dataset.display(), robot.name))?;
     }
     standby::say_why_it_ended(&stop);
     Ok(if stop.is_requested() { Done::Interrupted } else { Done::Ok })

@@ -184,8 +184,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         report::print_outputs(&outputs, args.rerun_connect.as_deref(), recorded);
     }
     if let Some(report) = reports.iter().find(|report| !report.faults.is_empty()) {
-        let faults: Vec<String> = report.faults.iter().map(Fault::chain).collect();
-        anyhow::bail!("rolling out episode {} (seed {}): {}", report.attempt, report.seed, faults.join("; then: "));
+        report::fail_on_faults(report, || format!("rolling out episode {} (seed {})", report.attempt, report.seed))?;
     }
     begun.into_iter().for_each(recording::Begun::stands);
     standby::say_why_it_ended(&stop);

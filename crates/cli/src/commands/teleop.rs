@@ -7,12 +7,12 @@ use anyhow::Context;
 use sinew_core::{Clock, FrameSink};
 use sinew_recorder::RerunView;
 use sinew_runtime::{
-    AsItIs, Attendant, EpisodeReport, Fault, MonotonicClock, Realtime, ReturnToRest, Series, Session, SessionConfig, Stage, StopFlag,
+    AsItIs, Attendant, EpisodeReport, MonotonicClock, Realtime, ReturnToRest, Series, Session, SessionConfig, Stage, StopFlag,
 };
 
 use crate::args::TeleopArgs;
 use crate::buses::BusReport;
-use crate::commands::rollout::report::print_lateness;
+use crate::commands::rollout::report::{fail_on_faults, print_lateness};
 use crate::desk::Desk;
 use crate::live::{self, LiveLine};
 use crate::live_table::LiveTable;
@@ -83,10 +83,7 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
             say!("limited   {} times by the safety gate; {} ticks missed", report.interventions.total(), report.missed_ticks);
             say!("\n{}", motors.table());
         }
-        if !report.faults.is_empty() {
-            let faults: Vec<String> = report.faults.iter().map(Fault::chain).collect();
-            anyhow::bail!("teleoperating {}: {}", robot.name, faults.join("; then: "));
-        }
+        fail_on_faults(report, || format!("teleoperating {}", robot.name))?;
     }
     standby::say_why_it_ended(&stop);
     Ok(if stop.is_requested() { Done::Interrupted } else { Done::Ok })

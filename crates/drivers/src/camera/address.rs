@@ -102,11 +102,12 @@ const FOURCC: [(&str, PixelFormat); 7] = [
     ("Z16", PixelFormat::Depth16),
 ];
 
-fn format_of(text: &str) -> Option<PixelFormat> {
-    FORMATS.iter().chain(&FOURCC).find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, format)| *format)
-}
-
 impl PixelFormat {
+    /// By our name of it, or a device's: `mjpeg` or `MJPG`.
+    pub fn named(text: &str) -> Option<Self> {
+        FORMATS.iter().chain(&FOURCC).find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, format)| *format)
+    }
+
     /// As devices call it, such as `MJPG`.
     pub fn fourcc(self) -> &'static str {
         FOURCC.iter().find(|(_, format)| *format == self).map_or("", |(name, _)| name)
@@ -200,7 +201,7 @@ impl CameraAddress {
         }
         let Some((key, value)) = option.split_once('=') else {
             let names: Vec<&str> = FORMATS.iter().map(|(name, _)| *name).collect();
-            let format = format_of(option)
+            let format = PixelFormat::named(option)
                 .ok_or_else(|| format!("expected WxH@FPS, a format ({}) or key=value, found {option:?}", names.join(", ")))?;
             return set_once(&mut self.format, format, "its format");
         };

@@ -23,5 +23,5 @@ pub use shape::{Crop, ShapeError, ShapeOptions, size_before_rotation};
 pub use source::{OpenSource, Picture, PixelFormat, Source, SourceError, Stream};
 #[cfg(feature = "rtsp")]
 pub use sources::Rtsp;
-pub use sources::{HttpMjpeg, ImageFiles, Pattern, ZmqCamera};
+pub use sources::{HttpMjpeg, ImageFiles, Pace, Pattern, ZmqCamera};
 pub use thread::WhenCameraLost;

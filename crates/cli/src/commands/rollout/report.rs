@@ -1,7 +1,7 @@
 //! What a rollout says at its end.
 
 use sinew_policy::QuantizationLoss;
-use sinew_runtime::{Cadence, EpisodeOutcome, EpisodeReport, InferenceStats};
+use sinew_runtime::{Cadence, EpisodeOutcome, EpisodeReport, Fault, InferenceStats};
 
 use super::Outputs;
 use crate::buses::BusReport;
@@ -63,6 +63,13 @@ pub(super) fn print_table(reports: &[EpisodeReport]) {
     if reports.iter().any(|report| matches!(report.outcome, EpisodeOutcome::Success | EpisodeOutcome::Failure)) {
         say!("success   {done} of {total} (95 % interval {:.0} to {:.0} %)", low * 1e2, high * 1e2);
     }
+}
+
+/// What was wrong with an episode is the error of what was `doing`.
+pub fn fail_on_faults(report: &EpisodeReport, doing: impl FnOnce() -> String) -> anyhow::Result<()> {
+    let faults: Vec<String> = report.faults.iter().map(Fault::chain).collect();
+    anyhow::ensure!(faults.is_empty(), "{}: {}", doing(), faults.join("; then: "));
+    Ok(())
 }
 
 /// How a control thread kept its time.

@@ -13,6 +13,7 @@ mod zmq;
 pub use files::ImageFiles;
 pub use http::HttpMjpeg;
 pub(super) use http::Url;
+pub use pace::Pace;
 pub use pattern::Pattern;
 #[cfg(feature = "rtsp")]
 pub use rtsp::Rtsp;

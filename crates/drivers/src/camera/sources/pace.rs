@@ -6,7 +6,7 @@ use std::time::Duration;
 use sinew_core::{Clock, Timestamp};
 
 /// When each picture is due, from 0 on.
-pub(super) struct Pace {
+pub struct Pace {
     clock: Arc<dyn Clock>,
     begun: Timestamp,
     period_ns: f64,
