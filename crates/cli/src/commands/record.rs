@@ -236,11 +236,11 @@ impl<'a> Watching<'a> {
 }
 
 impl Attendant for Watching<'_> {
-    fn may_begin(&mut self) -> bool {
+    fn may_begin(&mut self, done: u64) -> bool {
         let may = !self.desk.has_quit() && self.desk.wait_for_clearance();
-        self.stage.is_resetting(false);
+        self.stage.begins_after(done);
         if may {
-            self.cues.say(format!("Recording episode {}", self.stage.kept() + 1));
+            self.cues.say(format!("Recording episode {}", done + 1));
         }
         may
     }
@@ -265,7 +265,6 @@ impl Attendant for Watching<'_> {
         }
         if report.kept {
             self.bar.inc(1);
-            self.stage.has_kept();
         } else if report.outcome == EpisodeOutcome::Failure {
             self.failed += 1;
             tracing::warn!(seed = report.seed, reason = report.reason, "an episode failed and is kept out");

@@ -309,8 +309,12 @@ struct Watching<'a> {
 }
 
 impl Attendant for Watching<'_> {
-    fn may_begin(&mut self) -> bool {
+    fn may_begin(&mut self, _: u64) -> bool {
         !self.args.run.interactive || self.desk.wait_for_start()
+    }
+
+    fn awaits_a_word(&self) -> bool {
+        self.args.run.interactive
     }
 
     fn has_ended(&mut self) {
