@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use common::{Arm, Eyes, Leader, Tape};
 use sinew_core::{Clock, MockClock};
 use sinew_runtime::{
-    AsItIs, Attendant, Counts, EpisodeOutcome, EpisodeReport, MonotonicClock, ReturnToRest, Selection, Series, SeriesError, SeriesReport, Session, SessionConfig,
-    Stage, StopFlag, StopLevel, Strategy, TeleopThread,
+    AsItIs, Attendant, Counts, EpisodeOutcome, EpisodeReport, MonotonicClock, ReturnToRest, Selection, Series, SeriesError, SeriesReport,
+    Session, SessionConfig, Stage, StopFlag, StopLevel, Strategy, TeleopThread,
 };
 
 /// Notes what it hears, and what was written to the disk by then.
@@ -78,7 +78,8 @@ impl Setting {
     }
 
     fn run(&mut self, clock: Arc<dyn Clock>, stop: &StopFlag) -> Result<SeriesReport, SeriesError> {
-        let mut session = Session::new(SessionConfig { return_to_rest: ReturnToRest::Never, ..SessionConfig::default() }, clock, stop.clone());
+        let mut session =
+            Session::new(SessionConfig { return_to_rest: ReturnToRest::Never, ..SessionConfig::default() }, clock, stop.clone());
         let mut selection = Selection::new(Strategy::Whole, &mut self.tape, session.operator()).deferring();
         let stage = Stage {
             robot: &mut self.arm,
@@ -119,7 +120,10 @@ fn an_episode_that_cannot_be_committed_ends_the_series_at_the_beginning_of_the_n
     let end = setting.run(Arc::new(MockClock::new()), &StopFlag::new()).unwrap();
     let kept: Vec<_> = end.reports.iter().map(|report| (report.outcome, report.kept)).collect();
     assert_eq!(kept, [(EpisodeOutcome::Ended, true), (EpisodeOutcome::Ended, false), (EpisodeOutcome::Fault, false)]);
-    assert_eq!(end.reports[2].faults.iter().map(|fault| fault.chain()).collect::<Vec<_>>(), ["recording or showing the episode: committing: disk full"]);
+    assert_eq!(
+        end.reports[2].faults.iter().map(|fault| fault.chain()).collect::<Vec<_>>(),
+        ["recording or showing the episode: committing: disk full"]
+    );
     assert_eq!((end.done, setting.tape.starts.len()), (1, 2));
     assert_eq!(setting.notes.heard, [(0, true, 1), (1, false, 1), (2, false, 1)]);
 
