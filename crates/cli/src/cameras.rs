@@ -263,7 +263,8 @@ impl OpenSource for Video {
 
     fn open(&mut self) -> Result<Box<dyn Source>, SourceError> {
         let refused = |what: String| SourceError::Unusable { doing: "opening", source_name: self.name(), what };
-        let mut reader = VideoReader::open(&self.path).map_err(|error| refused(in_words(error)))?;
+        let mut reader = VideoReader::open(&self.path)
+            .map_err(|error| refused(format!("expected a video in mp4, an image or a folder of them: {}", in_words(error))))?;
         let count = reader.frames();
         if count == 0 {
             return Err(refused("it has no frame".to_owned()));
