@@ -299,9 +299,9 @@ fn what_no_dataset_can_be_recorded_with_is_told_before_anything_is_touched() {
         (&["--quality", "5"], "the quality is 5, expected 10 to 51"),
         (&["--preset", "fast"], "the preset is fast, but openh264 has none"),
     ] {
-        contains_all(&desk.error(&[&record, options].concat()), &["recording to ds", expected]);
+        contains_all(&desk.error(&[&record[..], options].concat()), &["recording to ds", expected]);
         // On a robot before its port, and with a camera to encode.
-        let error = desk.error(&[&port, &["--camera", "front=pattern,64x48@30"], options].concat());
+        let error = desk.error(&[&port[..], &["--camera", "front=pattern,64x48@30"], options].concat());
         assert!(error.contains(expected) && !error.contains("/dev/none"), "{error}");
     }
     assert!(!desk.path("ds").exists());
