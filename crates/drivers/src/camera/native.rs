@@ -37,7 +37,8 @@ impl NativeCamera {
 
     fn open_as(&self, format: FrameFormat) -> Result<Camera, NokhwaError> {
         let wanted = CameraFormat::new_from(self.size.0, self.size.1, format, self.fps);
-        let request = RequestedFormat::with_formats(RequestedFormatType::Exact(wanted), &[format]);
+        let formats = [format];
+        let request = RequestedFormat::with_formats(RequestedFormatType::Exact(wanted), &formats);
         let mut camera = Camera::new(CameraIndex::Index(self.index), request)?;
         camera.open_stream()?;
         Ok(camera)
