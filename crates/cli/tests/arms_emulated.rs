@@ -148,8 +148,9 @@ fn what_somebody_leads_is_recorded_with_its_cameras_and_replayed() {
     std::fs::create_dir(desk.path("stills")).unwrap();
     image::RgbImage::new(64, 48).save(desk.path("stills/1.png")).unwrap();
     let moved = [&away[..], &["--fps", "30"]].concat();
-    let error = desk.error(&moved);
-    assert!(error.contains("wrist is file:stills and was pattern; --other-cameras goes on"), "{error}");
+    let refused = desk.run(&moved);
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && error.contains("wrist is file:stills and was pattern; --other-cameras goes on"), "{error}");
     desk.ok(&[&moved[..], &["--other-cameras", "--no-telemetry"]].concat());
     // Another rate is no episode of this dataset.
     let refused = desk.run(&["record", "--rig", "./rig.toml", "--out", "demos", "--fps", "60", "--episodes", "1"]);
