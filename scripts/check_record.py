@@ -221,6 +221,29 @@ def figures(out, cameras, fps):
     return {"frames": ticks, "worst_tick_ms": worst * 1e3, "images_repeated": repeated, "images_skipped": skipped}
 
 
+def quality(out, desk, most=200):
+    """How well the recorded images are the cameras' own: PSNR in dB over their luma and their colours, and bytes an image."""
+    import cv2
+    import numpy as np
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+    from stand_in_cameras import burned_in, JPEGS
+
+    dataset = LeRobotDataset("local/check", root=out, video_backend="pyav")
+    truths = [cv2.imread(str(path))[:, :, ::-1] for path in sorted(Path(desk.cameras.folder).glob("**/640x480/*.jpg"))[:JPEGS]]
+    errors = {"rgb": [], "luma": []}
+    weights = np.array([0.299, 0.587, 0.114])
+    for index in np.linspace(0, len(dataset) - 1, most).astype(int):
+        item = dataset[int(index)]
+        for name in NAMES[: desk.count]:
+            picture = (np.asarray(item[f"observation.images.{name}"]).transpose(1, 2, 0) * 255).round()
+            difference = picture - truths[burned_in(picture[:, :, 1]) % JPEGS].astype(float)
+            errors["rgb"].append((difference**2).mean())
+            errors["luma"].append(((difference @ weights) ** 2).mean())
+    videos = sum(path.stat().st_size for path in Path(out).glob("videos/**/*.mp4"))
+    found = {f"psnr_{kind}_db": float(10 * np.log10(255**2 / np.mean(values))) for kind, values in errors.items()}
+    return found | {"bytes_an_image": videos / (len(dataset) * desk.count)}
+
+
 def compare(options):
     episodes, length = 2, options.seconds
     with Desk(options) as desk:
@@ -239,6 +262,7 @@ def compare(options):
         rows = rows_of(out)
         first, last = rows[0], rows[1]
         ours["between_episodes_ms"] = (last[0]["observed_ns"] - first[-1]["observed_ns"]) / 1e6 - 1e3 / FPS
+        ours |= quality(out, desk)
         print("sinew  ", json.dumps(ours))
         if not options.alone:
             # It connects without asking twice, and an answer that this machine delays ends that.
@@ -246,6 +270,7 @@ def compare(options):
             theirs = next((found for found in tries if found["frames"]), None)
             if theirs is None:
                 raise SystemExit("lerobot-record never connected")
+            theirs |= quality(desk.bench.folder / "theirs", desk)
             print("lerobot", json.dumps(theirs))
             print(f"processor time: {ours['cpu_s_per_s'] / theirs['cpu_s_per_s']:.2f} x LeRobot's; memory {ours['memory_mb'] / theirs['memory_mb']:.2f} x")
     return 1 if ours["frames_lost"] or ours["missed_ticks"] > episodes * length * FPS * 0.01 else 0
