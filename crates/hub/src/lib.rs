@@ -20,12 +20,20 @@
 
 #![forbid(unsafe_code)]
 
+mod api;
+mod cache;
 mod dataset;
+mod down;
 mod error;
-mod fetch;
-mod model_ref;
+mod http;
+mod hub;
+mod name;
+mod options;
 
+pub use api::{Refs, RepoFile, RepoInfo};
 pub use dataset::HubDataset;
+pub use down::{Fetched, fetch_model, is_policy_file};
 pub use error::{CacheHint, Gate, HubError, TokenState};
-pub use fetch::{Hub, HubOptions, Transfer, fetch_model, is_policy_file};
-pub use model_ref::{HubRepo, ModelRef, ParseModelRefError, RepoKind};
+pub use hub::{Event, Hub, Listener, Resolved, Transfer};
+pub use name::{HubRepo, ModelRef, ParseModelRefError, RepoKind};
+pub use options::{HubOptions, Token};
