@@ -15,6 +15,7 @@ mod desk;
 mod hardware;
 mod jpeg;
 mod led;
+mod licence;
 mod live;
 mod live_table;
 mod recording;
@@ -27,6 +28,7 @@ mod standby;
 mod terminal;
 mod text;
 mod transfer;
+mod watch;
 mod way;
 mod wilson;
 
@@ -101,6 +103,7 @@ fn main() -> ExitCode {
         Command::Replay(args) => commands::replay::run(&args),
         Command::Policy { command } => commands::policy::run(&command),
         Command::Dataset { command } => commands::dataset::run(&command),
+        Command::Hub { command } => commands::hub::run(&command),
         Command::Calibrate(args) => commands::calibrate::run(&args),
         Command::FindPort(args) => commands::find_port::run(&args),
         Command::FindCameras(args) => commands::find_cameras::run(&args),
