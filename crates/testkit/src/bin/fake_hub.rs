@@ -67,7 +67,8 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Setup, Box<dyn E
                     "--page" => options.page = value.parse()?,
                     "--requests-per-10-s" => options.requests_per_10_s = Some(number()?),
                     "--xet" => options.xet = Some(value),
-                    "--token" | "--member" | "--root" | "--private" | "--gated" | "--made-up" | "--zeros" | "--job" | "--login" | "--faults" => {
+                    "--token" | "--member" | "--root" | "--private" | "--gated" | "--made-up" | "--zeros" | "--job" | "--login"
+                    | "--faults" => {
                         setup.later.push((name, value));
                     }
                     _ => return Err(format!("{name}: no such option\n\n{USAGE}").into()),
@@ -111,7 +112,11 @@ fn later(hub: &FakeHub, name: &str, value: &str) -> Result<(), Box<dyn Error>> {
         "--private" | "--gated" => {
             let (kind, id, _) = repo(value)?;
             let repo = if hub.has(kind, id) { hub.repo(kind, id) } else { hub.add(kind, id) };
-            if name == "--private" { repo.private(true) } else { repo.gated(Gated::Manual) };
+            if name == "--private" {
+                repo.private(true)
+            } else {
+                repo.gated(Gated::Manual)
+            };
         }
         "--made-up" => {
             let (kind, id, count) = repo(value)?;

@@ -292,7 +292,7 @@ impl Drop for FakeHub {
     fn drop(&mut self) {
         if let Some(stop) = self.stop.take() {
             // Nobody listens any more where the server has ended by itself.
-            drop(stop.send(()));
+            stop.send(()).ok();
         }
         if let Some(thread) = self.thread.take() {
             drop(thread.join());

@@ -82,7 +82,8 @@ fn get(hub: &FakeHub, path: &str, headers: &str) -> String {
 }
 
 fn post(hub: &FakeHub, path: &str, kind: &str, body: &str) -> String {
-    let head = format!("Host: hub\r\nConnection: close\r\nAuthorization: Bearer hf_w\r\nContent-Type: {kind}\r\nContent-Length: {}", body.len());
+    let head =
+        format!("Host: hub\r\nConnection: close\r\nAuthorization: Bearer hf_w\r\nContent-Type: {kind}\r\nContent-Length: {}", body.len());
     ask(hub, &format!("POST {path} HTTP/1.1\r\n{head}\r\n\r\n{body}"))
 }
 

@@ -12,8 +12,8 @@ use super::Call;
 use crate::hub::clock::unix_s;
 use crate::hub::git;
 use crate::hub::objects::hash_file;
-use crate::hub::repo::RepoKind;
 use crate::hub::reply::Reply;
+use crate::hub::repo::RepoKind;
 use crate::hub::state::Hub;
 
 /// `GET /api/…/xet-read-token/{revision}` and `…/xet-write-token/{revision}`.
