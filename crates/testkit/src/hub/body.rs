@@ -180,12 +180,12 @@ impl Outgoing {
             if let Some(limit) = limit.filter(|limit| *limit < chunk.len()) {
                 self.ready.push_front(chunk.split_off(limit));
             }
-            if let Some(flip) = self.way.flip.and_then(|at| at.checked_sub(self.sent)).and_then(|at| usize::try_from(at).ok()) {
-                if flip < chunk.len() {
-                    let mut bytes = chunk.to_vec();
-                    bytes[flip] ^= 0x55;
-                    chunk = Bytes::from(bytes);
-                }
+            if let Some(flip) = self.way.flip.and_then(|at| at.checked_sub(self.sent)).and_then(|at| usize::try_from(at).ok())
+                && flip < chunk.len()
+            {
+                let mut bytes = chunk.to_vec();
+                bytes[flip] ^= 0x55;
+                chunk = Bytes::from(bytes);
             }
             if let Some((_, every_ms)) = self.way.trickle {
                 tokio::time::sleep(Duration::from_millis(every_ms)).await;

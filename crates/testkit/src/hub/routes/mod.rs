@@ -145,10 +145,10 @@ pub async fn answer(call: &mut Call<'_>) -> Result<Reply, Reply> {
         _ if call.is_store => return Err(store::no_such_key()),
         _ => {}
     }
-    if let Some(limit) = call.hub.options.requests_per_10_s {
-        if let Some(wait_s) = call.hub.state().window.admit(limit) {
-            return Err(rate_limited(wait_s));
-        }
+    if let Some(limit) = call.hub.options.requests_per_10_s
+        && let Some(wait_s) = call.hub.state().window.admit(limit)
+    {
+        return Err(rate_limited(wait_s));
     }
     match parts.as_slice() {
         ["api", "whoami-v2"] => {

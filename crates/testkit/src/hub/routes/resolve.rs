@@ -28,10 +28,10 @@ pub fn resolve(call: &Call<'_>, kind: RepoKind, name: &str, revision: &str, path
     let repo = call.repo(&state, kind, name, true)?;
     let commit = commit(repo, revision)?.clone();
     let entry = find(&commit, path)?;
-    if call.method == axum::http::Method::GET {
-        if let Some(repo) = state.repos.get_mut(&(kind, name.to_owned())) {
-            repo.downloads += 1;
-        }
+    if call.method == axum::http::Method::GET
+        && let Some(repo) = state.repos.get_mut(&(kind, name.to_owned()))
+    {
+        repo.downloads += 1;
     }
     drop(state);
     let etag = format!("\"{}\"", entry.etag());

@@ -7,7 +7,7 @@ use std::path::Path;
 use axum::http::Method;
 use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 use data_encoding::HEXLOWER;
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
 
@@ -215,5 +215,5 @@ async fn complete(call: &mut Call<'_>, id: &str) -> Result<Reply, Reply> {
         return Err(Reply::bad_request(&format!("expected {size} bytes of sha256 {oid}, found {len} of {found}")));
     }
     objects.take_in(&path, &oid, size).map_err(|error| disk(&error))?;
-    Ok(Reply::json(&Value::from(json!({"success": true}))))
+    Ok(Reply::json(&json!({"success": true})))
 }
