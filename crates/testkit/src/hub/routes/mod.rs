@@ -16,8 +16,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::http::header::LOCATION;
-use axum::http::{HeaderMap, Method};
+use hyper::http::header::LOCATION;
+use hyper::http::{HeaderMap, Method};
 use serde_json::json;
 
 use super::access::Caller;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::io::SeekFrom;
 use std::path::Path;
 
-use axum::http::Method;
-use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 use data_encoding::HEXLOWER;
+use hyper::http::Method;
+use hyper::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
