@@ -159,6 +159,7 @@ pub async fn answer(call: &mut Call<'_>) -> Result<Reply, Reply> {
         }
         ["oauth", what] => oauth::answer(call, what).await,
         ["api", "repos", what] => manage::repos(call, what).await,
+        ["api", "complete_multipart"] => store::complete(call).await,
         ["api", "jobs", rest @ ..] => jobs::answer(call, rest).await,
         ["api", "validate-yaml"] => Ok(Reply::json(&json!({"errors": [], "warnings": []}))),
         ["api", "telemetry", ..] | ["api", "event", ..] => Ok(Reply::empty(200)),
