@@ -5,10 +5,12 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use axum::body::{Body, BodyDataStream};
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyDataStream, BodyExt as _, StreamBody};
+use hyper::body::Frame;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use super::clock;
@@ -44,7 +46,7 @@ impl Link {
 
 /// A request's body.
 pub struct Incoming {
-    pub stream: BodyDataStream,
+    pub stream: BodyDataStream<hyper::body::Incoming>,
     pub live: Arc<Live>,
     pub link: Arc<Link>,
     pub line: Line,
@@ -198,6 +200,9 @@ impl Outgoing {
     }
 }
 
+/// An answer's body, on its way.
+pub type Body = UnsyncBoxBody<Bytes, io::Error>;
+
 /// Turns an answer's content into a body.
 pub fn body(content: Content, way: Way, link: Arc<Link>, line: Line, ended: Ended) -> Body {
     let len = content.len();
@@ -217,12 +222,13 @@ pub fn body(content: Content, way: Way, link: Arc<Link>, line: Line, ended: Ende
             .boxed();
     }
     let out = Outgoing { source, ready: VecDeque::new(), way, sent: 0, link, line, ended };
-    Body::from_stream(stream::unfold(Some(out), |out| async move {
+    let chunks = stream::unfold(Some(out), |out| async move {
         let mut out = out?;
         match out.next().await {
             None => None,
             Some(Ok(chunk)) => Some((Ok(chunk), Some(out))),
             Some(Err(error)) => Some((Err(error), None)),
         }
-    }))
+    });
+    StreamBody::new(chunks.map_ok(Frame::data)).boxed_unsync()
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use axum::http::HeaderMap;
+use hyper::http::HeaderMap;
 use serde::Serialize;
 
 use super::clock;

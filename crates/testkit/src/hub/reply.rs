@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use axum::http::header::{CONTENT_TYPE, HeaderName};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
+use hyper::http::header::{CONTENT_TYPE, HeaderName};
+use hyper::http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use super::access::Caller;

@@ -1,22 +1,25 @@
 //! From a connection to an answer: records, rate limits and faults around the routes.
 
+use std::convert::Infallible;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::{ConnectInfo, Request};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_RANGE, LOCATION, RANGE, RETRY_AFTER};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
-use axum::response::Response;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use http_body_util::{BodyDataStream, BodyExt as _, Empty};
+use hyper::body::Incoming as RequestBody;
+use hyper::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_RANGE, LOCATION, RANGE, RETRY_AFTER};
+use hyper::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
 use tokio::sync::oneshot;
 
-use super::body::{Incoming, Way, body};
+use super::body::{Body, Incoming, Way, body};
 use super::clock;
 use super::faults::{Harm, Struck};
 use super::git;
@@ -26,25 +29,31 @@ use super::repo::{Content as FileContent, Entry, Tree, Words};
 use super::routes::{self, Call};
 use super::state::Hub;
 use super::target::Target;
-use super::wire::{Door, Line};
+use super::wire::{Line, accept};
 
 /// Serves until told to stop. The first listener is the Hub's, others are those of its stores.
 pub async fn serve(hub: Arc<Hub>, listeners: Vec<TcpListener>, stopped: oneshot::Receiver<()>) {
     for (index, listener) in listeners.into_iter().enumerate() {
         let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { continue };
-        let door = Door { listener, journal: Arc::clone(&hub.journal) };
         let hub = Arc::clone(&hub);
-        let app = Router::new().fallback(move |ConnectInfo(line): ConnectInfo<Line>, request: Request| {
-            let hub = Arc::clone(&hub);
-            async move { handle(&hub, line, request, index > 0).await }
+        tokio::spawn(async move {
+            loop {
+                let (wire, line) = accept(&listener, &hub.journal).await;
+                let hub = Arc::clone(&hub);
+                let service = service_fn(move |request| {
+                    let (hub, line) = (Arc::clone(&hub), line.clone());
+                    async move { Ok::<_, Infallible>(handle(&hub, line, request, index > 0).await) }
+                });
+                // A connection that breaks concerns nobody else.
+                tokio::spawn(async move { http1::Builder::new().serve_connection(TokioIo::new(wire), service).await });
+            }
         });
-        tokio::spawn(async move { axum::serve(door, app.into_make_service_with_connect_info::<Line>()).await });
     }
     // Dropped, or told: both mean to stop.
     drop(stopped.await);
 }
 
-async fn handle(hub: &Arc<Hub>, line: Line, request: Request, is_store: bool) -> Response {
+async fn handle(hub: &Arc<Hub>, line: Line, request: Request<RequestBody>, is_store: bool) -> Response<Body> {
     let (head, stream) = request.into_parts();
     let (path, query) = (head.uri.path().to_owned(), head.uri.query().unwrap_or_default().to_owned());
     let full = head.uri.path_and_query().map_or(path.as_str(), |full| full.as_str()).to_owned();
@@ -62,7 +71,7 @@ async fn handle(hub: &Arc<Hub>, line: Line, request: Request, is_store: bool) ->
         full,
         headers: head.headers,
         body: Incoming {
-            stream: Body::into_data_stream(stream),
+            stream: BodyDataStream::new(stream),
             live: Arc::clone(&live),
             link: Arc::clone(&hub.up),
             line: line.clone(),
@@ -178,7 +187,7 @@ fn after(reply: &mut Reply, struck: &Struck, way: &mut Way, line: &Line) {
     }
 }
 
-fn finish(hub: &Hub, method: &Method, reply: Reply, way: Way, line: Line, live: &Live, ended: Ended) -> Response {
+fn finish(hub: &Hub, method: &Method, reply: Reply, way: Way, line: Line, live: &Live, ended: Ended) -> Response<Body> {
     live.status.store(reply.status.as_u16(), Ordering::SeqCst);
     let Reply { status, mut headers, content } = reply;
     if let Some(len) = content.len().filter(|_| !headers.contains_key(CONTENT_LENGTH)) {
@@ -187,7 +196,7 @@ fn finish(hub: &Hub, method: &Method, reply: Reply, way: Way, line: Line, live: 
     }
     let body = if method == Method::HEAD {
         drop(ended);
-        Body::empty()
+        Empty::new().map_err(|never| match never {}).boxed_unsync()
     } else {
         body(content, way, Arc::clone(&hub.down), line, ended)
     };

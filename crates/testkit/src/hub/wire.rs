@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -82,39 +80,19 @@ impl AsyncWrite for Wire {
     }
 }
 
-/// Accepts them.
-pub struct Door {
-    pub listener: TcpListener,
-    pub journal: Arc<Journal>,
-}
-
-impl Listener for Door {
-    type Io = Wire;
-    type Addr = Line;
-
-    async fn accept(&mut self) -> (Wire, Line) {
-        loop {
-            match self.listener.accept().await {
-                Ok((stream, _)) => {
-                    // Small answers must not wait for the next acknowledgement.
-                    drop(stream.set_nodelay(true));
-                    let line = Line::default();
-                    return (Wire { stream, line: line.clone(), journal: Arc::clone(&self.journal) }, line);
-                }
-                // Out of files, or the other side has gone: there may be room again.
-                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+/// Waits for the next connection.
+pub async fn accept(listener: &TcpListener, journal: &Arc<Journal>) -> (Wire, Line) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Small answers must not wait for the next acknowledgement.
+                stream.set_nodelay(true).ok();
+                let line = Line::default();
+                return (Wire { stream, line: line.clone(), journal: Arc::clone(journal) }, line);
             }
+            // Out of files, or the other side has gone: there may be room again.
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
         }
-    }
-
-    fn local_addr(&self) -> io::Result<Line> {
-        Ok(Line::default())
-    }
-}
-
-impl Connected<IncomingStream<'_, Door>> for Line {
-    fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
-        stream.remote_addr().clone()
     }
 }
 

@@ -1,8 +1,8 @@
 //! Commits over HTTP: what is to be uploaded how, and the commit itself, a line of JSON for each change.
 
-use axum::http::Method;
 use bytes::Bytes;
 use data_encoding::{BASE64, BASE64_NOPAD};
+use hyper::http::Method;
 use serde_json::{Value, json};
 
 use super::Call;

@@ -1,6 +1,6 @@
 //! What a repository is: its card, files, branches, tags and commits.
 
-use axum::http::header::LINK;
+use hyper::http::header::LINK;
 use serde_json::{Map, Value, json};
 
 use super::{Call, commit, next_page, tree::made_up};
@@ -124,7 +124,7 @@ pub fn expanded(target: &Target, info: Map<String, Value>) -> Map<String, Value>
 
 /// `GET /api/…/owner/name` and `…/revision/{revision}`.
 pub fn answer(call: &Call<'_>, kind: RepoKind, name: &str, revision: &str) -> Result<Reply, Reply> {
-    if call.method == axum::http::Method::HEAD || call.get_or_head().is_ok() {
+    if call.method == hyper::http::Method::HEAD || call.get_or_head().is_ok() {
         let state = call.hub.state();
         let repo = call.repo(&state, kind, name, false)?;
         let commit = commit(repo, revision)?;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::Method;
-use axum::http::header::CONTENT_TYPE;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use hyper::http::Method;
+use hyper::http::header::CONTENT_TYPE;
 use serde_json::json;
 
 use super::Call;

@@ -1,6 +1,6 @@
 //! Git LFS: where large files are to go.
 
-use axum::http::Method;
+use hyper::http::Method;
 use serde_json::{Map, Value, json};
 
 use super::{Call, store};
@@ -74,7 +74,7 @@ pub async fn batch(call: &mut Call<'_>, kind: RepoKind, name: &str) -> Result<Re
         "basic"
     };
     let mut reply = Reply::json(&json!({"transfer": transfer, "objects": answers, "hash_algo": "sha256"}));
-    reply = reply.with(axum::http::header::CONTENT_TYPE, "application/vnd.git-lfs+json; charset=utf-8");
+    reply = reply.with(hyper::http::header::CONTENT_TYPE, "application/vnd.git-lfs+json; charset=utf-8");
     Ok(reply)
 }
 

@@ -1,6 +1,6 @@
 //! Repositories, branches and tags: made, moved, changed and deleted.
 
-use axum::http::Method;
+use hyper::http::Method;
 use serde_json::{Value, json};
 
 use super::Call;
@@ -69,7 +69,7 @@ pub async fn repos(call: &mut Call<'_>, what: &str) -> Result<Reply, Reply> {
             if state.repos.contains_key(&(kind, name.clone())) {
                 let mut reply =
                     Reply::json(&json!({"error": format!("You already created this {} repo: {name}", kind.word()), "url": url}));
-                reply.status = axum::http::StatusCode::CONFLICT;
+                reply.status = hyper::http::StatusCode::CONFLICT;
                 return Err(reply.with_x("x-error-message", &format!("You already created this {} repo: {name}", kind.word())));
             }
             let sdk = body["sdk"].as_str().map(str::to_owned);

@@ -16,8 +16,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::http::header::LOCATION;
-use axum::http::{HeaderMap, Method};
+use hyper::http::header::LOCATION;
+use hyper::http::{HeaderMap, Method};
 use serde_json::json;
 
 use super::access::Caller;
@@ -159,6 +159,7 @@ pub async fn answer(call: &mut Call<'_>) -> Result<Reply, Reply> {
         }
         ["oauth", what] => oauth::answer(call, what).await,
         ["api", "repos", what] => manage::repos(call, what).await,
+        ["api", "complete_multipart"] => store::complete(call).await,
         ["api", "jobs", rest @ ..] => jobs::answer(call, rest).await,
         ["api", "validate-yaml"] => Ok(Reply::json(&json!({"errors": [], "warnings": []}))),
         ["api", "telemetry", ..] | ["api", "event", ..] => Ok(Reply::empty(200)),

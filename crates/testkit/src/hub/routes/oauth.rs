@@ -1,6 +1,6 @@
 //! Device login (RFC 8628): a code for the user, and polling until he has entered it.
 
-use axum::http::{Method, StatusCode};
+use hyper::http::{Method, StatusCode};
 use serde_json::json;
 
 use super::Call;

@@ -1,9 +1,9 @@
 //! Files.
 
-use axum::http::header::{
+use bytes::Bytes;
+use hyper::http::header::{
     ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE, LINK, LOCATION, RANGE,
 };
-use bytes::Bytes;
 
 use super::{Call, commit, store};
 use crate::hub::git;
@@ -28,7 +28,7 @@ pub fn resolve(call: &Call<'_>, kind: RepoKind, name: &str, revision: &str, path
     let repo = call.repo(&state, kind, name, true)?;
     let commit = commit(repo, revision)?.clone();
     let entry = find(&commit, path)?;
-    if call.method == axum::http::Method::GET
+    if call.method == hyper::http::Method::GET
         && let Some(repo) = state.repos.get_mut(&(kind, name.to_owned()))
     {
         repo.downloads += 1;

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use axum::http::header::LINK;
+use hyper::http::header::LINK;
 use serde_json::{Map, Value};
 
 use super::{Call, info, next_page};

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::io::SeekFrom;
 use std::path::Path;
 
-use axum::http::Method;
-use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 use data_encoding::HEXLOWER;
+use hyper::http::Method;
+use hyper::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
@@ -63,9 +63,11 @@ pub fn presign_part(hub: &Hub, upload: &str, part: u64) -> String {
     presign(hub, &format!("/upload/part/{upload}/{part}"), "")
 }
 
-/// Where a multipart upload is completed: the Hub itself.
+/// Where a multipart upload is completed: at the Hub itself, whose address is signed too.
 pub fn presign_complete(hub: &Hub, upload: &str) -> String {
-    presign(hub, &format!("/upload/complete/{upload}"), "")
+    let expires = unix_s() + hub.options.urls_valid.as_secs();
+    let signature = sign(&hub.secret, upload, expires);
+    format!("{}/api/complete_multipart?uploadId={upload}&expiration={expires}&signature={signature}", hub.endpoint)
 }
 
 /// Requests to presigned addresses.
@@ -104,10 +106,6 @@ pub async fn answer(call: &mut Call<'_>, parts: &[&str]) -> Result<Reply, Reply>
         ["upload", "part", upload, part] => {
             call.only(&[Method::PUT])?;
             put_part(call, upload, part.parse().unwrap_or(0)).await
-        }
-        ["upload", "complete", upload] => {
-            call.only(&[Method::POST])?;
-            complete(call, upload).await
         }
         _ => Err(no_such_key()),
     }
@@ -182,7 +180,17 @@ async fn put_part(call: &mut Call<'_>, upload: &str, part: u64) -> Result<Reply,
     Ok(Reply::empty(200).with(ETAG, &etag))
 }
 
-async fn complete(call: &mut Call<'_>, id: &str) -> Result<Reply, Reply> {
+/// `POST /api/complete_multipart`: puts the parts of an upload together.
+pub async fn complete(call: &mut Call<'_>) -> Result<Reply, Reply> {
+    call.only(&[Method::POST])?;
+    let id = &call.target.get("uploadId").unwrap_or_default().to_owned();
+    let expires: u64 = call.target.get("expiration").and_then(|expires| expires.parse().ok()).unwrap_or(0);
+    if call.target.get("signature") != Some(&sign(&call.hub.secret, id, expires)) {
+        return Err(Reply::error(403, None, "Invalid signature"));
+    }
+    if expires <= unix_s() {
+        return Err(Reply::error(403, None, "The upload has expired"));
+    }
     let body = call.body.json().await?;
     let told: Option<BTreeMap<u64, String>> = body["parts"]
         .as_array()

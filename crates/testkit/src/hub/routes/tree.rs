@@ -1,8 +1,8 @@
 //! Lists of files.
 
-use axum::http::Method;
-use axum::http::header::LINK;
 use bytes::Bytes;
+use hyper::http::Method;
+use hyper::http::header::LINK;
 use serde_json::{Value, json};
 
 use super::{Call, commit, next_page};
