@@ -108,8 +108,25 @@ impl Http {
         self.url(["api", repo.kind().plural(), repo.owner(), repo.name()].into_iter().chain(more))
     }
 
+    /// The commit of a repository's revision, and no more.
+    pub async fn commit(&self, repo: &HubRepo) -> Result<String, HubError> {
+        Ok(self.expanded(repo, &["sha"]).await?.sha.unwrap_or_default())
+    }
+
     pub async fn info(&self, repo: &HubRepo) -> Result<RepoInfo, HubError> {
-        let url = self.of_repo(repo, ["revision", repo.revision()])?;
+        let of_all = ["sha", "lastModified", "private", "disabled", "likes", "tags", "cardData"];
+        let of_kind: &[&str] = match repo.kind() {
+            RepoKind::Model => &["gated", "downloads", "library_name"],
+            RepoKind::Dataset => &["gated", "downloads"],
+            RepoKind::Space => &[],
+        };
+        self.expanded(repo, &[&of_all, of_kind].concat()).await
+    }
+
+    /// Asks for `fields` alone: without, the answer lists all files.
+    async fn expanded(&self, repo: &HubRepo, fields: &[&str]) -> Result<RepoInfo, HubError> {
+        let mut url = self.of_repo(repo, ["revision", repo.revision()])?;
+        url.query_pairs_mut().extend_pairs(fields.iter().map(|field| ("expand", field)));
         let ask = Ask::get(url, format!("looking up {repo}")).about(repo);
         let info: RepoInfo = self.json(&ask).await?;
         match &info.sha {

@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::name::is_commit;
 use crate::{HubError, HubRepo};
@@ -118,8 +119,10 @@ fn make_link(target: &Path, blob: &Path, name: &Path) -> io::Result<()> {
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
+    // Other processes and threads may write the same at the same time.
+    static NEXT: AtomicU64 = AtomicU64::new(0);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let fresh = folder.join(format!(".{name}-{}.new", std::process::id()));
+    let fresh = folder.join(format!(".{name}-{}-{}.new", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
     let written = fs::write(&fresh, bytes).and_then(|()| fs::rename(&fresh, path));
     written.inspect_err(|_failed| drop(fs::remove_file(&fresh)))
 }

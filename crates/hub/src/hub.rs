@@ -144,6 +144,11 @@ impl Hub {
         self.wait(http.info(repo))?
     }
 
+    fn commit(&self, repo: &HubRepo) -> Result<String, HubError> {
+        let http = self.http()?;
+        self.wait(http.commit(repo))?
+    }
+
     /// Branches and tags of a repository.
     ///
     /// # Errors
@@ -186,8 +191,8 @@ impl Hub {
         match (self.options().offline, known) {
             (true, Ok(commit)) => resolved(commit, Some(offline())),
             (true, Err((looked_for, found))) => Err(HubError::NotCached { repo: repo.clone(), looked_for, found, why: offline() }),
-            (false, known) => match (self.info(repo), known) {
-                (Ok(info), _) => resolved(info.sha.unwrap_or_default(), None),
+            (false, known) => match (self.commit(repo), known) {
+                (Ok(commit), _) => resolved(commit, None),
                 (Err(HubError::Unreachable { endpoint, why, .. }), Ok(commit)) => {
                     resolved(commit, Some(format!("{endpoint} can't be reached: {why}")))
                 }

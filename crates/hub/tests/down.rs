@@ -98,7 +98,10 @@ fn a_download_that_did_not_end_leaves_the_older_snapshot_in_force() {
     let hub = client(&fake, &cache);
     let old = hub.fetch(&named(MODEL), &|_| {}).unwrap().folder;
     fake.repo(FakeKind::Model, MODEL).commit(&[("model.safetensors", &noise(300_000, 7))]);
-    fake.fault(sinew_testkit::hub::Fault::on("*/resolve/*/model.safetensors", sinew_testkit::hub::Harm::Status { status: 404, code: None, message: None, retry_after_s: None }));
+    fake.fault(sinew_testkit::hub::Fault::on(
+        "*/resolve/*/model.safetensors",
+        sinew_testkit::hub::Harm::Status { status: 404, code: None, message: None, retry_after_s: None },
+    ));
     assert!(hub.fetch(&named(MODEL), &|_| {}).is_err());
     let offline = Hub::new(HubOptions { offline: true, ..options(&fake, &cache) });
     assert_eq!(offline.fetch(&named(MODEL), &|_| {}).unwrap().folder, old);
@@ -120,7 +123,10 @@ fn private_and_gated_repositories_say_what_would_help() {
     fake.repo(FakeKind::Model, MODEL).private(true);
     let without = Hub::new(HubOptions { token: None, ..options(&fake, &cache) });
     let error = without.fetch(&named(MODEL), &|_| {}).unwrap_err();
-    assert!(matches!(error, HubError::NoRepo { token: TokenState::Absent, .. }) && error.to_string().contains("sinew hub login"), "{error}");
+    assert!(
+        matches!(error, HubError::NoRepo { token: TokenState::Absent, .. }) && error.to_string().contains("sinew hub login"),
+        "{error}"
+    );
     client(&fake, &cache).fetch(&named(MODEL), &|_| {}).unwrap();
 
     fake.repo(FakeKind::Model, MODEL).private(false).gated(Gated::Manual);

@@ -91,8 +91,8 @@ impl Blob<'_> {
                 HeaderValue::try_from(format!("bytes={}-", here.bytes)).map_err(|_odd| Trouble::Wrong(self.damaged("a range", "none")))?,
             );
             ask.headers.extend(etag.clone().map(|etag| (IF_RANGE, etag)));
-            ask.understands = Some(StatusCode::RANGE_NOT_SATISFIABLE);
         }
+        ask.understands = Some(StatusCode::RANGE_NOT_SATISFIABLE);
         let mut response = self.http.send(&ask).await.map_err(Trouble::Lasting)?;
         self.http.check_encoding(&ask, &response).map_err(Trouble::Lasting)?;
         match response.status() {

@@ -109,6 +109,7 @@ pub fn names(folder: &Path) -> Vec<String> {
 
 /// Every request for a file's content that was answered with some.
 pub fn transfers(fake: &FakeHub) -> Vec<String> {
-    let of_content = |path: &str| path.contains("/resolve/").then(|| path.rsplit("/resolve/").next().unwrap().split_once('/').unwrap().1.to_owned());
+    let of_content =
+        |path: &str| path.contains("/resolve/").then(|| path.rsplit("/resolve/").next().unwrap().split_once('/').unwrap().1.to_owned());
     fake.requests().iter().filter_map(|request| of_content(&request.path)).collect()
 }
