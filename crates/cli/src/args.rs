@@ -158,6 +158,9 @@ pub struct ComputeArgs {
     /// Run a policy though there are NaN or infinities among its weights
     #[arg(long)]
     pub allow_nan: bool,
+    /// Refuse a policy whose licence doesn't surely allow commercial use
+    #[arg(long)]
+    pub commercial: bool,
 }
 
 #[derive(Args, Clone)]

@@ -1,7 +1,5 @@
 //! Whether a licence lets a policy or a dataset be used to earn money.
 
-use sinew_hub::RepoInfo;
-
 /// A licence by the Hub's short name for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Licence {
@@ -64,10 +62,6 @@ impl Licence {
         } else {
             Self::Other(name)
         }
-    }
-
-    pub fn of_repo(info: &RepoInfo) -> Self {
-        Self::of(info.licence().as_deref())
     }
 
     /// `None` where only its text can say.

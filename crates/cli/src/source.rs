@@ -11,6 +11,7 @@ use sinew_policy::{Checkpoint, Device, QuantizationLoss};
 use sinew_runtime::{Role, place};
 
 use crate::args::ComputeArgs;
+use crate::licence::Licence;
 use crate::{demo_policy, text, transfer};
 
 /// A checkpoint and what to call it.
@@ -26,7 +27,9 @@ pub struct NamedCheckpoint {
 pub fn open(policy: Option<&str>, compute: &ComputeArgs) -> anyhow::Result<NamedCheckpoint> {
     let (name, Fetched { folder, resolved }) = find(policy)?;
     let commit = resolved.map(|resolved| resolved.commit);
-    Ok(NamedCheckpoint { name, commit, checkpoint: open_folder(&folder, compute)?, device: compute.device })
+    let named = NamedCheckpoint { name, commit, checkpoint: open_folder(&folder, compute)?, device: compute.device };
+    named.licence().check(&named.name, compute.commercial)?;
+    Ok(named)
 }
 
 /// What to call the policy that `policy` names, and its folder, after it was fetched from the Hub
@@ -54,6 +57,10 @@ pub fn open_dataset(name: &Path) -> anyhow::Result<DatasetReader> {
 }
 
 impl NamedCheckpoint {
+    fn licence(&self) -> Licence {
+        Licence::of(self.checkpoint.info().licence.as_deref())
+    }
+
     /// What is kept with each episode that it makes: what ran, at which commit.
     pub fn note(&self) -> serde_json::Value {
         serde_json::json!({ "name": self.name, "commit": self.commit })
@@ -76,7 +83,7 @@ impl NamedCheckpoint {
             info.family,
             text::count(info.parameters),
             info.dtype,
-            info.licence.as_deref().unwrap_or("not stated"),
+            self.licence().in_words(),
             self.device,
             if threads == 1 { "" } else { "s" },
         )
