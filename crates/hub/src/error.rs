@@ -99,6 +99,8 @@ impl HubError {
 pub enum TokenState {
     Absent,
     Sent,
+    /// It was sent with something that changes the Hub, and is known there.
+    MayNotWrite,
 }
 
 impl std::fmt::Display for TokenState {
@@ -106,6 +108,7 @@ impl std::fmt::Display for TokenState {
         f.write_str(match self {
             Self::Absent => "no token was sent: run `sinew hub login`, or set HF_TOKEN",
             Self::Sent => "the token that was sent (HF_TOKEN or the stored login) doesn't allow it",
+            Self::MayNotWrite => "the token that was sent (HF_TOKEN or the stored login) may not write there: it needs the right to write",
         })
     }
 }
