@@ -88,6 +88,15 @@ pub enum HubError {
 }
 
 impl HubError {
+    /// Whether trying again later may help, without anybody changing anything.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Broken { .. } | Self::Busy { .. } => true,
+            Self::Server { what, .. } => what.starts_with("HTTP 5"),
+            _ => false,
+        }
+    }
+
     pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let doing = doing.into();
         move |source| Self::Io { doing, source }

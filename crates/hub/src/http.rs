@@ -28,14 +28,14 @@ const SENDING_PATIENCE: u32 = 9;
 pub(crate) const MAX_ENTRIES: usize = 500_000;
 
 /// How bodies are made, once for each try.
-pub(crate) type MakeBody = dyn Fn() -> io::Result<reqwest::Body> + Send + Sync;
+pub(crate) type MakeBody<'a> = dyn Fn() -> io::Result<reqwest::Body> + Send + Sync + 'a;
 
 /// One request, in words and in bytes.
 pub(crate) struct Ask<'a> {
     pub method: Method,
     pub url: Url,
     pub headers: HeaderMap,
-    pub body: Option<&'a MakeBody>,
+    pub body: Option<&'a MakeBody<'a>>,
     /// What an error says was attempted.
     pub doing: String,
     /// The repository that it is about.
@@ -76,7 +76,7 @@ impl<'a> Ask<'a> {
         self
     }
 
-    pub fn with(mut self, body: &'a MakeBody) -> Self {
+    pub fn with(mut self, body: &'a MakeBody<'a>) -> Self {
         self.body = Some(body);
         self
     }

@@ -29,6 +29,7 @@ mod http;
 mod hub;
 mod name;
 mod options;
+mod up;
 
 pub use api::{Refs, RepoFile, RepoInfo};
 pub use dataset::HubDataset;
@@ -37,3 +38,4 @@ pub use error::{CacheHint, Gate, HubError, TokenState};
 pub use hub::{Event, Hub, Listener, Resolved, Transfer};
 pub use name::{HubRepo, ModelRef, ParseModelRefError, RepoKind};
 pub use options::{HubOptions, Token};
+pub use up::{CheckFolder, Created, PublishState, Publisher, UploadOptions, Uploaded};

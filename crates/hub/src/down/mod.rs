@@ -16,6 +16,7 @@ use crate::api::RepoFile;
 use crate::cache::{RepoCache, path_fault};
 use crate::hub::{Event, Listener, Transfer};
 use crate::{Hub, HubError, HubRepo};
+pub(crate) use blob::hex;
 use blob::{Blob, hash_of};
 
 /// How many files travel at a time. Small files wait for the network's answer most of the time.
