@@ -28,7 +28,7 @@ fake_hub [OPTION]…   a fake Hugging Face Hub; prints its address (HF_ENDPOINT)
   --state DIR               where large objects lie
   --requests FILE           a JSON line for each request
   --lfs-from BYTES, --multipart-from BYTES, --part BYTES   when files are LFS, when uploads are multipart, in which parts
-  --cdn-host HOST           large files are on another host: 127.0.0.2 or localhost
+  --cdn-host HOST           large files are on another host: 127.0.0.2 (so by default), localhost, or same for the Hub's own
   --resolve-cache           small files are answered by a relative redirect
   --urls-valid-s N          presigned addresses expire
   --page N                  entries a page of lists
@@ -62,12 +62,13 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Setup, Box<dyn E
                     "--lfs-from" => options.lfs_from = number()?,
                     "--multipart-from" => options.multipart_from = number()?,
                     "--part" => options.part = number()?,
-                    "--cdn-host" => options.cdn_host = Some(value),
+                    "--cdn-host" => options.cdn_host = Some(value).filter(|host| host != "same"),
                     "--urls-valid-s" => options.urls_valid = Duration::from_secs(number()?),
                     "--page" => options.page = value.parse()?,
                     "--requests-per-10-s" => options.requests_per_10_s = Some(number()?),
                     "--xet" => options.xet = Some(value),
-                    "--token" | "--member" | "--root" | "--private" | "--gated" | "--made-up" | "--zeros" | "--job" | "--login" | "--faults" => {
+                    "--token" | "--member" | "--root" | "--private" | "--gated" | "--made-up" | "--zeros" | "--job" | "--login"
+                    | "--faults" => {
                         setup.later.push((name, value));
                     }
                     _ => return Err(format!("{name}: no such option\n\n{USAGE}").into()),
@@ -111,7 +112,11 @@ fn later(hub: &FakeHub, name: &str, value: &str) -> Result<(), Box<dyn Error>> {
         "--private" | "--gated" => {
             let (kind, id, _) = repo(value)?;
             let repo = if hub.has(kind, id) { hub.repo(kind, id) } else { hub.add(kind, id) };
-            if name == "--private" { repo.private(true) } else { repo.gated(Gated::Manual) };
+            if name == "--private" {
+                repo.private(true)
+            } else {
+                repo.gated(Gated::Manual)
+            };
         }
         "--made-up" => {
             let (kind, id, count) = repo(value)?;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::git;
-use super::repo::{Gated, Repo};
 use super::reply::Reply;
+use super::repo::{Gated, Repo};
 
 /// What a token may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,12 +79,20 @@ impl Accounts {
         }
         let link = format!("Access to {} {} is restricted.", repo.kind.word(), repo.name);
         match caller.name() {
-            None => Err(Reply::error(401, Some("GatedRepo"), &format!("{link} You must have access to it and be authenticated to access it. Please log in."))),
+            None => Err(Reply::error(
+                401,
+                Some("GatedRepo"),
+                &format!("{link} You must have access to it and be authenticated to access it. Please log in."),
+            )),
             Some(name) if reads && repo.granted.contains(name) => Ok(()),
             Some(_) => Err(Reply::error(
                 403,
                 Some("GatedRepo"),
-                &format!("{link} You are not in the authorized list. Visit https://huggingface.co/{}{} to ask for access.", repo.kind.prefix(), repo.name),
+                &format!(
+                    "{link} You are not in the authorized list. Visit https://huggingface.co/{}{} to ask for access.",
+                    repo.kind.prefix(),
+                    repo.name
+                ),
             )),
         }
     }

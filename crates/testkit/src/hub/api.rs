@@ -43,7 +43,8 @@ pub struct HubOptions {
     pub multipart_from: u64,
     /// A multipart upload's part, bytes.
     pub part: u64,
-    /// Large files are on another host, on a port of its own: `127.0.0.2` or `localhost`.
+    /// Large files are on another host, on a port of its own, as on the Hub: `127.0.0.2` or `localhost`. With `None` they are
+    /// on the Hub's own, where huggingface_hub 2.4 can't download them: it looks for the Hub's headers there.
     pub cdn_host: Option<String>,
     /// Small files are answered by a relative redirect (307) to `/api/resolve-cache/…`.
     pub resolve_cache: bool,
@@ -68,7 +69,7 @@ impl Default for HubOptions {
             lfs_from: 10 << 20,
             multipart_from: 64 << 20,
             part: 16 << 20,
-            cdn_host: None,
+            cdn_host: Some("127.0.0.2".to_owned()),
             resolve_cache: false,
             urls_valid: Duration::from_secs(3600),
             page: 1000,
@@ -292,7 +293,7 @@ impl Drop for FakeHub {
     fn drop(&mut self) {
         if let Some(stop) = self.stop.take() {
             // Nobody listens any more where the server has ended by itself.
-            drop(stop.send(()));
+            stop.send(()).ok();
         }
         if let Some(thread) = self.thread.take() {
             drop(thread.join());

@@ -130,12 +130,13 @@ fn source(content: Content) -> BoxStream<'static, io::Result<Bytes>> {
                     Ok(Some((Bytes::from(buffer), (file, left - count as u64))))
                 }))
             };
-            stream::once(open).map(|opened| match opened {
-                Ok(chunks) => chunks.boxed(),
-                Err(error) => stream::iter([Err(error)]).boxed(),
-            })
-            .flatten()
-            .boxed()
+            stream::once(open)
+                .map(|opened| match opened {
+                    Ok(chunks) => chunks.boxed(),
+                    Err(error) => stream::iter([Err(error)]).boxed(),
+                })
+                .flatten()
+                .boxed()
         }
     }
 }
@@ -173,17 +174,18 @@ impl Outgoing {
                 continue;
             };
             let limit = [self.way.cut.map(|(at, _)| at), self.way.stall].into_iter().flatten().map(|at| at - self.sent);
-            let limit = limit.map(|left| usize::try_from(left).unwrap_or(usize::MAX)).chain(self.way.trickle.map(|(bytes, _)| bytes.max(1))).min();
+            let limit =
+                limit.map(|left| usize::try_from(left).unwrap_or(usize::MAX)).chain(self.way.trickle.map(|(bytes, _)| bytes.max(1))).min();
             let mut chunk = chunk;
             if let Some(limit) = limit.filter(|limit| *limit < chunk.len()) {
                 self.ready.push_front(chunk.split_off(limit));
             }
-            if let Some(flip) = self.way.flip.and_then(|at| at.checked_sub(self.sent)).and_then(|at| usize::try_from(at).ok()) {
-                if flip < chunk.len() {
-                    let mut bytes = chunk.to_vec();
-                    bytes[flip] ^= 0x55;
-                    chunk = Bytes::from(bytes);
-                }
+            if let Some(flip) = self.way.flip.and_then(|at| at.checked_sub(self.sent)).and_then(|at| usize::try_from(at).ok())
+                && flip < chunk.len()
+            {
+                let mut bytes = chunk.to_vec();
+                bytes[flip] ^= 0x55;
+                chunk = Bytes::from(bytes);
             }
             if let Some((_, every_ms)) = self.way.trickle {
                 tokio::time::sleep(Duration::from_millis(every_ms)).await;

@@ -24,8 +24,8 @@
 //! - A new repository has one commit with a `.gitattributes`, whose patterns say what becomes LFS.
 //! - Nobody with no token learns whether a private repository exists: 401 with `RepoNotFound`, as for one that doesn't
 //!   exist; with a token that may not see it: 404.
-//! - LFS files are redirected (302) to presigned addresses that expire, by [`HubOptions::cdn_host`] on another host.
-//!   There a request with an `Authorization` header is refused (400), as S3 does.
+//! - LFS files are redirected (302) to presigned addresses that expire, on another host ([`HubOptions::cdn_host`]). There a
+//!   request with an `Authorization` header is refused (400), as S3 does.
 
 #![allow(
     clippy::unwrap_used,

@@ -13,7 +13,11 @@ use super::access::Caller;
 /// What an answer's body is.
 pub enum Content {
     Bytes(Bytes),
-    File { path: PathBuf, from: u64, len: u64 },
+    File {
+        path: PathBuf,
+        from: u64,
+        len: u64,
+    },
     /// Of a length that nobody knows.
     Stream(BoxStream<'static, Bytes>),
 }

@@ -17,16 +17,16 @@ use futures_util::StreamExt as _;
 use tokio::sync::oneshot;
 
 use super::body::{Incoming, Way, body};
+use super::clock;
 use super::faults::{Harm, Struck};
 use super::git;
 use super::record::{Ended, Live};
-use super::repo::{Content as FileContent, Entry, Tree, Words};
 use super::reply::{Content, Reply};
+use super::repo::{Content as FileContent, Entry, Tree, Words};
 use super::routes::{self, Call};
 use super::state::Hub;
 use super::target::Target;
 use super::wire::{Door, Line};
-use super::clock;
 
 /// Serves until told to stop. The first listener is the Hub's, others are those of its stores.
 pub async fn serve(hub: Arc<Hub>, listeners: Vec<TcpListener>, stopped: oneshot::Receiver<()>) {

@@ -8,17 +8,16 @@ pub struct Target {
     /// Each part, percent-decoded: a `%2F` stays inside its part.
     pub parts: Vec<String>,
     pub query: Vec<(String, String)>,
-    pub raw_query: String,
 }
 
 impl Target {
     pub fn new(path: &str, query: &str) -> Self {
         let parts = path.split('/').skip(1).map(|part| decode(part, false)).collect();
-        Self { parts, query: pairs(query), raw_query: query.to_owned() }
+        Self { parts, query: pairs(query) }
     }
 
     /// The first value of this name; `name[]` is the same name.
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub fn get<'a>(&'a self, name: &'a str) -> Option<&'a str> {
         self.all(name).next()
     }
 

@@ -37,12 +37,16 @@ pub struct Wire {
 
 impl Wire {
     fn check(&self) -> io::Result<()> {
-        if !self.line.is_reset() {
-            return Ok(());
+        if self.line.is_reset() { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if self.line.is_reset() {
+            // Closing then sends a reset instead of an orderly end.
+            self.stream.set_zero_linger().ok();
         }
-        // Closing then sends a reset instead of an orderly end.
-        self.stream.set_zero_linger()?;
-        Err(io::ErrorKind::ConnectionReset.into())
     }
 }
 

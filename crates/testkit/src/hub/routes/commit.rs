@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::Call;
 use crate::hub::clock;
-use crate::hub::repo::{Entry, Repo, RepoKind, Tree, Words};
 use crate::hub::reply::Reply;
+use crate::hub::repo::{Entry, Repo, RepoKind, Tree, Words};
 use crate::hub::server::header;
 use crate::hub::state::is_lfs_by_rule;
 
@@ -36,7 +36,11 @@ pub async fn preupload(call: &mut Call<'_>, kind: RepoKind, name: &str, revision
         check_path(path)?;
         let is_lfs = size >= call.hub.options.lfs_from || is_lfs_by_rule(&commit.tree, path);
         let is_ignored = ignored.lines().map(str::trim).any(|rule| {
-            !rule.is_empty() && !rule.starts_with('#') && (rule == path || path.starts_with(&format!("{}/", rule.trim_matches('/'))) || crate::hub::faults::fits(rule, path.rsplit('/').next().unwrap_or(path)))
+            !rule.is_empty()
+                && !rule.starts_with('#')
+                && (rule == path
+                    || path.starts_with(&format!("{}/", rule.trim_matches('/')))
+                    || crate::hub::faults::fits(rule, path.rsplit('/').next().unwrap_or(path)))
         });
         let mut answer = json!({"path": path, "uploadMode": if is_lfs { "lfs" } else { "regular" }, "shouldIgnore": is_ignored});
         if let Some(entry) = commit.tree.get(path) {
@@ -83,7 +87,8 @@ fn parse(body: &[u8]) -> Result<Asked, Reply> {
         let text = |name: &str| value[name].as_str().map(str::to_owned);
         if key == "header" {
             has_header = true;
-            asked.title = text("summary").filter(|title| !title.is_empty()).ok_or_else(|| Reply::bad_request("header: summary is missing"))?;
+            asked.title =
+                text("summary").filter(|title| !title.is_empty()).ok_or_else(|| Reply::bad_request("header: summary is missing"))?;
             asked.message = text("description").unwrap_or_default();
             asked.parent = text("parentCommit");
             continue;
@@ -112,7 +117,11 @@ fn parse(body: &[u8]) -> Result<Asked, Reply> {
             }
             "deletedFile" | "deletedEntry" => Change::DeleteFile(path),
             "deletedFolder" => Change::DeleteFolder(path.trim_end_matches('/').to_owned()),
-            _ => return Err(Reply::bad_request(&format!("expected header, file, lfsFile, copyFile, deletedFile or deletedFolder, found {key:?}"))),
+            _ => {
+                return Err(Reply::bad_request(&format!(
+                    "expected header, file, lfsFile, copyFile, deletedFile or deletedFolder, found {key:?}"
+                )));
+            }
         });
     }
     if !has_header {

@@ -7,8 +7,8 @@ use super::{Call, commit, next_page, tree::made_up};
 use crate::hub::card;
 use crate::hub::clock::iso;
 use crate::hub::git;
-use crate::hub::repo::{Commit, Content, Repo, RepoKind};
 use crate::hub::reply::Reply;
+use crate::hub::repo::{Commit, Content, Repo, RepoKind};
 use crate::hub::server::header;
 use crate::hub::target::Target;
 

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Call, store};
 use crate::hub::clock::{iso, unix_s};
-use crate::hub::repo::RepoKind;
 use crate::hub::reply::Reply;
+use crate::hub::repo::RepoKind;
 
 fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))

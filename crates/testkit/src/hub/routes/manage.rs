@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::Call;
 use crate::hub::access::Caller;
 use crate::hub::clock;
-use crate::hub::repo::{Gated, RepoKind};
 use crate::hub::reply::Reply;
+use crate::hub::repo::{Gated, RepoKind};
 
 fn kind_in(body: &Value) -> Result<RepoKind, Reply> {
     match body["type"].as_str() {
@@ -67,7 +67,8 @@ pub async fn repos(call: &mut Call<'_>, what: &str) -> Result<Reply, Reply> {
             state.accounts.may_write(&caller, owner)?;
             let url = format!("{}/{}{name}", call.hub.endpoint, kind.prefix());
             if state.repos.contains_key(&(kind, name.clone())) {
-                let mut reply = Reply::json(&json!({"error": format!("You already created this {} repo: {name}", kind.word()), "url": url}));
+                let mut reply =
+                    Reply::json(&json!({"error": format!("You already created this {} repo: {name}", kind.word()), "url": url}));
                 reply.status = axum::http::StatusCode::CONFLICT;
                 return Err(reply.with_x("x-error-message", &format!("You already created this {} repo: {name}", kind.word())));
             }

@@ -23,8 +23,8 @@ use serde_json::json;
 use super::access::Caller;
 use super::body::Incoming;
 use super::clock;
-use super::repo::{Commit, Repo, RepoKind};
 use super::reply::Reply;
+use super::repo::{Commit, Repo, RepoKind};
 use super::server::{header, rate_limited};
 use super::state::{Hub, State};
 use super::target::{Target, encode};
@@ -111,7 +111,8 @@ pub(in super::super) fn commit<'r>(repo: &'r Repo, revision: &str) -> Result<&'r
 /// The next page's address, as a `Link` header tells it.
 pub fn next_page(hub: &Hub, target: &Target, cursor: &str) -> String {
     let kept = target.query.iter().filter(|(name, _)| name != "cursor").map(|(name, value)| (name.as_str(), value.as_str()));
-    let query: Vec<String> = kept.chain([("cursor", cursor)]).map(|(name, value)| format!("{}={}", encode(name, "[]"), encode(value, ""))).collect();
+    let query: Vec<String> =
+        kept.chain([("cursor", cursor)]).map(|(name, value)| format!("{}={}", encode(name, "[]"), encode(value, ""))).collect();
     let path: Vec<String> = target.parts.iter().map(|part| encode(part, "")).collect();
     format!("<{}/{}?{}>; rel=\"next\"", hub.endpoint, path.join("/"), query.join("&"))
 }
@@ -127,7 +128,9 @@ pub fn repo_of(parts: &[String]) -> Option<(RepoKind, String)> {
         ["api", "resolve-cache", kind, owner, name, ..] | ["api", kind, owner, name, ..] => {
             kind_of(kind).map(|kind| (kind, format!("{owner}/{name}")))
         }
-        [kind @ ("datasets" | "spaces"), owner, name, ..] => kind_of(kind).map(|kind| (kind, format!("{owner}/{}", name.trim_end_matches(".git")))),
+        [kind @ ("datasets" | "spaces"), owner, name, ..] => {
+            kind_of(kind).map(|kind| (kind, format!("{owner}/{}", name.trim_end_matches(".git"))))
+        }
         [owner, name, ..] => Some((RepoKind::Model, format!("{owner}/{}", name.trim_end_matches(".git")))),
         _ => None,
     }
@@ -142,10 +145,10 @@ pub async fn answer(call: &mut Call<'_>) -> Result<Reply, Reply> {
         _ if call.is_store => return Err(store::no_such_key()),
         _ => {}
     }
-    if let Some(limit) = call.hub.options.requests_per_10_s {
-        if let Some(wait_s) = call.hub.state().window.admit(limit) {
-            return Err(rate_limited(wait_s));
-        }
+    if let Some(limit) = call.hub.options.requests_per_10_s
+        && let Some(wait_s) = call.hub.state().window.admit(limit)
+    {
+        return Err(rate_limited(wait_s));
     }
     match parts.as_slice() {
         ["api", "whoami-v2"] => {

@@ -1,7 +1,7 @@
 //! Device login (RFC 8628): a code for the user, and polling until he has entered it.
 
 use axum::http::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Call;
 use crate::hub::access::{Rights, Token};
@@ -105,7 +105,10 @@ pub async fn answer(call: &mut Call<'_>, what: &str) -> Result<Reply, Reply> {
             let (access, refresh) = (format!("hf_oauth_{digits}"), format!("hf_refresh_{digits}"));
             state.accounts.tokens.insert(access.clone(), user);
             state.devices.refreshes.insert(refresh.clone(), of);
-            Ok(Reply::json(&Value::from(json!({"access_token": access, "refresh_token": refresh, "token_type": "bearer", "expires_in": 3600, "scope": "openid profile read-repos write-repos manage-repos"}))))
+            Ok(Reply::json(&json!({
+                "access_token": access, "refresh_token": refresh, "token_type": "bearer", "expires_in": 3600,
+                "scope": "openid profile read-repos write-repos manage-repos",
+            })))
         }
         _ => Err(Reply::error(404, None, "Not found")),
     }

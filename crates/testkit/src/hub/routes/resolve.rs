@@ -8,13 +8,14 @@ use bytes::Bytes;
 use super::{Call, commit, store};
 use crate::hub::git;
 use crate::hub::range::{Asked, asked};
-use crate::hub::repo::{Commit, Content as FileContent, Entry, RepoKind};
 use crate::hub::reply::{Content, Reply};
+use crate::hub::repo::{Commit, Content as FileContent, Entry, RepoKind};
 use crate::hub::server::header;
 use crate::hub::target::encode;
 
 /// What the Hub lets browsers read, which clients may look at too.
-const EXPOSED: &str = "X-Repo-Commit,X-Request-Id,X-Error-Code,X-Error-Message,ETag,Link,Accept-Ranges,Content-Range,X-Linked-Size,X-Linked-ETag,X-Xet-Hash";
+const EXPOSED: &str =
+    "X-Repo-Commit,X-Request-Id,X-Error-Code,X-Error-Message,ETag,Link,Accept-Ranges,Content-Range,X-Linked-Size,X-Linked-ETag,X-Xet-Hash";
 
 fn find<'c>(commit: &'c Commit, path: &str) -> Result<&'c Entry, Reply> {
     commit.tree.get(path).ok_or_else(|| Reply::no_entry(path).with_x("x-repo-commit", &commit.id))
@@ -27,10 +28,10 @@ pub fn resolve(call: &Call<'_>, kind: RepoKind, name: &str, revision: &str, path
     let repo = call.repo(&state, kind, name, true)?;
     let commit = commit(repo, revision)?.clone();
     let entry = find(&commit, path)?;
-    if call.method == axum::http::Method::GET {
-        if let Some(repo) = state.repos.get_mut(&(kind, name.to_owned())) {
-            repo.downloads += 1;
-        }
+    if call.method == axum::http::Method::GET
+        && let Some(repo) = state.repos.get_mut(&(kind, name.to_owned()))
+    {
+        repo.downloads += 1;
     }
     drop(state);
     let etag = format!("\"{}\"", entry.etag());
@@ -98,7 +99,8 @@ fn content_type(path: &str) -> &'static str {
 
 /// All of `content`, or the part of it that `Range` and `If-Range` ask for, or 304.
 pub fn ranged(call: &Call<'_>, content: Content, etag: &str) -> Reply {
-    let is_known = header(&call.headers, IF_NONE_MATCH.as_str()).is_some_and(|known| known.split(',').any(|known| known.trim() == etag || known.trim() == "*"));
+    let is_known = header(&call.headers, IF_NONE_MATCH.as_str())
+        .is_some_and(|known| known.split(',').any(|known| known.trim() == etag || known.trim() == "*"));
     if is_known {
         return Reply::empty(304).with(ETAG, etag);
     }

@@ -7,13 +7,25 @@ use serde_json::{Map, Value};
 
 use super::{Call, info, next_page};
 use crate::hub::access::{Caller, Rights};
-use crate::hub::repo::{Gated, RepoKind};
 use crate::hub::reply::Reply;
+use crate::hub::repo::{Gated, RepoKind};
 
 /// What a plain list tells of each.
 const PLAIN: [&str; 14] = [
-    "_id", "id", "modelId", "author", "private", "gated", "downloads", "likes", "trendingScore", "tags", "library_name", "pipeline_tag",
-    "createdAt", "sdk",
+    "_id",
+    "id",
+    "modelId",
+    "author",
+    "private",
+    "gated",
+    "downloads",
+    "likes",
+    "trendingScore",
+    "tags",
+    "library_name",
+    "pipeline_tag",
+    "createdAt",
+    "sdk",
 ];
 /// What a full one tells besides.
 const FULL: [&str; 4] = ["sha", "lastModified", "siblings", "disabled"];

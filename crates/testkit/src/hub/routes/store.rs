@@ -7,7 +7,7 @@ use std::path::Path;
 use axum::http::Method;
 use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 use data_encoding::HEXLOWER;
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
 
@@ -46,7 +46,11 @@ fn presign(hub: &Hub, path: &str, more: &str) -> String {
 /// Where a large file can be read for a while.
 pub fn presign_get(hub: &Hub, sha256: &str, path: &str) -> String {
     let name = path.rsplit('/').next().unwrap_or(path);
-    presign(hub, &format!("/cdn/{sha256}"), &format!("&response-content-disposition={}", encode(&format!("inline; filename=\"{name}\""), "")))
+    presign(
+        hub,
+        &format!("/cdn/{sha256}"),
+        &format!("&response-content-disposition={}", encode(&format!("inline; filename=\"{name}\""), "")),
+    )
 }
 
 /// Where a large file can be put for a while.
@@ -79,7 +83,11 @@ pub async fn answer(call: &mut Call<'_>, parts: &[&str]) -> Result<Reply, Reply>
         return Err(no_such_key());
     }
     if call.is_store && call.headers.contains_key("authorization") {
-        return Err(xml(400, "InvalidArgument", "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified"));
+        return Err(xml(
+            400,
+            "InvalidArgument",
+            "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified",
+        ));
     }
     match parts {
         ["cdn", sha256] => {
@@ -166,16 +174,19 @@ async fn put_part(call: &mut Call<'_>, upload: &str, part: u64) -> Result<Reply,
     receive(&mut call.body, &path, at, None).await?;
     let mut objects = call.hub.objects();
     let upload = objects.uploads.get_mut(upload).ok_or_else(no_such_key)?;
-    let etag = format!("\"{}\"", git::sha256(format!("{} {part} {}", upload.oid, upload.parts.len()).as_bytes()).chars().take(32).collect::<String>());
+    let etag = format!(
+        "\"{}\"",
+        git::sha256(format!("{} {part} {}", upload.oid, upload.parts.len()).as_bytes()).chars().take(32).collect::<String>()
+    );
     upload.parts.insert(part, etag.clone());
     Ok(Reply::empty(200).with(ETAG, &etag))
 }
 
 async fn complete(call: &mut Call<'_>, id: &str) -> Result<Reply, Reply> {
     let body = call.body.json().await?;
-    let told: Option<BTreeMap<u64, String>> = body["parts"].as_array().and_then(|parts| {
-        parts.iter().map(|part| Some((part["partNumber"].as_u64()?, part["etag"].as_str()?.to_owned()))).collect()
-    });
+    let told: Option<BTreeMap<u64, String>> = body["parts"]
+        .as_array()
+        .and_then(|parts| parts.iter().map(|part| Some((part["partNumber"].as_u64()?, part["etag"].as_str()?.to_owned()))).collect());
     let told = told.ok_or_else(|| Reply::bad_request("parts: expected a list of {partNumber, etag}"))?;
     let (path, oid, size) = {
         let objects = call.hub.objects();
@@ -184,7 +195,9 @@ async fn complete(call: &mut Call<'_>, id: &str) -> Result<Reply, Reply> {
             return Err(Reply::bad_request("oid: it is another's upload"));
         }
         let count = upload.size.div_ceil(upload.chunk);
-        let fits = |part: u64| upload.parts.get(&part).is_some_and(|etag| told.get(&part).is_some_and(|told| told.trim_matches('"') == etag.trim_matches('"')));
+        let fits = |part: u64| {
+            upload.parts.get(&part).is_some_and(|etag| told.get(&part).is_some_and(|told| told.trim_matches('"') == etag.trim_matches('"')))
+        };
         if let Some(part) = (1..=count).find(|part| !fits(*part)) {
             return Err(Reply::bad_request(&format!("InvalidPart: part {part} of {count} is missing or has another ETag")));
         }
@@ -202,5 +215,5 @@ async fn complete(call: &mut Call<'_>, id: &str) -> Result<Reply, Reply> {
         return Err(Reply::bad_request(&format!("expected {size} bytes of sha256 {oid}, found {len} of {found}")));
     }
     objects.take_in(&path, &oid, size).map_err(|error| disk(&error))?;
-    Ok(Reply::json(&Value::from(json!({"success": true}))))
+    Ok(Reply::json(&json!({"success": true})))
 }

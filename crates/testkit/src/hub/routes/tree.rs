@@ -9,8 +9,8 @@ use super::{Call, commit, next_page};
 use crate::hub::clock::iso;
 use crate::hub::git;
 use crate::hub::objects::Objects;
-use crate::hub::repo::{Commit, Entry, Repo, RepoKind};
 use crate::hub::reply::{Content, Reply};
+use crate::hub::repo::{Commit, Entry, Repo, RepoKind};
 use crate::hub::server::header;
 use crate::hub::target::pairs;
 
@@ -146,7 +146,9 @@ pub fn add_names(reply: &mut Reply, paths: &[String]) {
     let Ok(mut value) = serde_json::from_slice::<Value>(bytes) else { return };
     match &mut value {
         Value::Array(files) => {
-            files.extend(paths.iter().map(|path| json!({"type": "file", "oid": git::blob_id(path.as_bytes()), "size": path.len(), "path": path})));
+            files.extend(
+                paths.iter().map(|path| json!({"type": "file", "oid": git::blob_id(path.as_bytes()), "size": path.len(), "path": path})),
+            );
         }
         Value::Object(info) => {
             let Some(Value::Array(siblings)) = info.get_mut("siblings") else { return };

@@ -12,8 +12,8 @@ use super::Call;
 use crate::hub::clock::unix_s;
 use crate::hub::git;
 use crate::hub::objects::hash_file;
-use crate::hub::repo::RepoKind;
 use crate::hub::reply::Reply;
+use crate::hub::repo::RepoKind;
 use crate::hub::state::Hub;
 
 /// `GET /api/…/xet-read-token/{revision}` and `…/xet-write-token/{revision}`.
@@ -51,11 +51,16 @@ fn take_in(hub: &Hub) -> io::Result<()> {
     get(store, "/simulation/file_entries")?.read_to_end(&mut entries)?;
     let entries: Value = serde_json::from_slice(&entries)?;
     for entry in entries.as_array().into_iter().flatten() {
-        let Some(hash) = entry["file_hash"].as_str().filter(|hash| !hub.objects().knows_xet(hash)) else { continue };
+        // Four numbers of 64 bits, which addresses write as digits one after another.
+        let digits = entry["file_hash"].as_array().into_iter().flatten().filter_map(Value::as_u64).map(|number| format!("{number:016x}"));
+        let hash: String = digits.collect();
+        if hub.objects().knows_xet(&hash) {
+            continue;
+        }
         let path = hub.objects().incoming();
         io::copy(&mut get(store, &format!("/simulation/files/{hash}/data"))?, &mut File::create(&path)?)?;
         let (sha256, len) = hash_file(Path::new(&path))?;
-        hub.objects().take_in_xet(&path, &sha256, len, hash)?;
+        hub.objects().take_in_xet(&path, &sha256, len, &hash)?;
     }
     Ok(())
 }
