@@ -8,6 +8,7 @@ pub mod emulate;
 pub mod eval;
 pub mod find_cameras;
 pub mod find_port;
+pub mod hub;
 pub mod lekiwi_host;
 pub mod monitor;
 pub mod policy;

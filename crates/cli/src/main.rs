@@ -17,6 +17,7 @@ mod jpeg;
 mod led;
 mod live;
 mod live_table;
+mod publishing;
 mod recording;
 mod replay;
 mod rig;
@@ -101,6 +102,7 @@ fn main() -> ExitCode {
         Command::Replay(args) => commands::replay::run(&args),
         Command::Policy { command } => commands::policy::run(&command),
         Command::Dataset { command } => commands::dataset::run(&command),
+        Command::Hub { command } => commands::hub::run(&command),
         Command::Calibrate(args) => commands::calibrate::run(&args),
         Command::FindPort(args) => commands::find_port::run(&args),
         Command::FindCameras(args) => commands::find_cameras::run(&args),

@@ -191,9 +191,19 @@ impl Http {
     }
 
     async fn read_json<T: DeserializeOwned>(&self, ask: &Ask<'_>) -> Result<(T, HeaderMap), HubError> {
-        let response = self.send(ask).await?;
-        let (headers, url) = (response.headers().clone(), response.url().clone());
-        let body = self.body(ask, response, MAX_ANSWER_BYTES).await?;
+        let mut tries = 0;
+        let (headers, url, body) = loop {
+            let response = self.send(ask).await?;
+            let (headers, url) = (response.headers().clone(), response.url().clone());
+            match self.body(ask, response, MAX_ANSWER_BYTES).await {
+                Ok(body) => break (headers, url, body),
+                Err(HubError::Broken { .. }) if ask.may_repeat && tries < self.options.retries => {
+                    tokio::time::sleep(backoff(tries)).await;
+                    tries += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        };
         match serde_json::from_slice(&body) {
             Ok(value) => Ok((value, headers)),
             Err(err) => {

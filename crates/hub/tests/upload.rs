@@ -109,7 +109,7 @@ fn a_folder_is_there_whole_and_is_not_sent_twice() {
     place.check(fake::RepoKind::Model, &files);
     assert_eq!((uploaded.files, uploaded.changed_files, uploaded.created), (5, 5, Created::Now));
     assert_eq!(uploaded.commits, vec![uploaded.commit.clone()]);
-    assert_eq!(uploaded.left_out, [".cache", ".git", "__pycache__", "a.tmp", "model.safetensors.lock"]);
+    assert_eq!(uploaded.left_out, [".git", "__pycache__", "a.tmp", "model.safetensors.lock"]);
     let total: usize = files.iter().map(|(_, content)| content.len()).sum();
     assert_eq!(uploaded.total_bytes, total as u64);
     assert!(uploaded.bytes_sent < total as u64 + 2000, "{}", uploaded.bytes_sent);

@@ -88,6 +88,16 @@ enum Trouble {
     Lasting(HubError),
 }
 
+impl Trouble {
+    /// A store that knows the upload no more, or one of its parts, says 400 or 404.
+    fn of(error: HubError) -> Self {
+        match &error {
+            HubError::Broken { why, .. } | HubError::Server { what: why, .. } if why.starts_with("HTTP 4") => Self::Stale(error),
+            _ => Self::Lasting(error),
+        }
+    }
+}
+
 impl From<HubError> for Trouble {
     fn from(error: HubError) -> Self {
         Self::Lasting(error)
@@ -225,16 +235,13 @@ impl Upload<'_> {
         let ask = Ask { pulse: Some(Arc::default()), ..ask.header(ACCEPT, kind.clone()).header(CONTENT_TYPE, kind).with(&make) };
         match self.http.send(&ask).await {
             Ok(_) => Ok(()),
-            // It knows the upload no more, or one of the parts.
-            Err(error @ (HubError::Server { .. } | HubError::Refused { .. } | HubError::NoRepo { .. })) => Err(Trouble::Stale(error)),
-            Err(error) => Err(Trouble::Lasting(error)),
+            Err(error) => Err(Trouble::of(error)),
         }
     }
 
     async fn put(&self, slice: &Slice<'_>, url: Url, headers: HeaderMap) -> Result<Response, Trouble> {
         let make = || slice.body();
         let doing = format!("sending {}", slice.local.path);
-        let is_elsewhere = !self.http.options().is_endpoint(&url);
         // The closure borrows the slice, and a body is made for each try.
         let ask = Ask { is_presigned: true, headers, ..Ask::new(Method::PUT, url, doing.clone()) };
         let mut ask = slice.ask(ask, &make);
@@ -245,16 +252,7 @@ impl Upload<'_> {
                 Err(Trouble::Stale(HubError::Broken { doing, host: host(response.url()), why }))
             }
             Ok(response) => Ok(response),
-            Err(error) => {
-                let error = slice.local.blame(error);
-                // A store that knows the upload no more says 404.
-                let is_stale = match &error {
-                    HubError::Broken { why, .. } => is_elsewhere && why.starts_with("HTTP 4"),
-                    HubError::Server { .. } => true,
-                    _ => false,
-                };
-                Err(if is_stale { Trouble::Stale(error) } else { Trouble::Lasting(error) })
-            }
+            Err(error) => Err(Trouble::of(slice.local.blame(error))),
         }
     }
 

@@ -88,7 +88,10 @@ pub(super) fn walk(folder: &Path, options: &UploadOptions) -> Result<(Vec<Local>
             let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}/{name}") };
             let kind = entry.file_type().map_err(HubError::io(format!("looking at {}", file.display())))?;
             if is_private(&name, kind.is_dir()) {
-                left_out.push(path);
+                // What an upload keeps for itself is nothing to be told of.
+                if path != ".cache" {
+                    left_out.push(path);
+                }
                 continue;
             }
             if kind.is_dir() {
