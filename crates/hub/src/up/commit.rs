@@ -257,17 +257,17 @@ fn entry(file: &Planned) -> Result<serde_json::Value, HubError> {
     Ok(json!({"path": file.local.path, "size": size, "sample": BASE64.encode(&sample)}))
 }
 
-fn lines(changes: &[Change<'_>], parent: &str, message: &str) -> Result<Vec<u8>, HubError> {
-    let mut text = Vec::new();
-    let mut line = |key: &str, value: serde_json::Value| {
-        text.extend_from_slice(json!({"key": key, "value": value}).to_string().as_bytes());
-        text.push(b'\n');
+fn lines(changes: &[Change<'_>], parent: &str, message: &str) -> Result<String, HubError> {
+    let mut text = String::new();
+    let line = |text: &mut String, key: &str, value: serde_json::Value| {
+        text.push_str(&json!({"key": key, "value": value}).to_string());
+        text.push('\n');
     };
     let (title, more) = message.split_once('\n').unwrap_or((message, ""));
-    line("header", json!({"summary": title, "description": more.trim(), "parentCommit": parent}));
+    line(&mut text, "header", json!({"summary": title, "description": more.trim(), "parentCommit": parent}));
     for change in changes {
         match change {
-            Change::Delete(path) => line("deletedFile", json!({"path": path})),
+            Change::Delete(path) => line(&mut text, "deletedFile", json!({"path": path})),
             Change::Add(file, Mode::Inline) => {
                 let content =
                     fs::read(&file.local.file).map_err(HubError::io(format!("reading {}", file.local.file.display())))?;
@@ -275,10 +275,14 @@ fn lines(changes: &[Change<'_>], parent: &str, message: &str) -> Result<Vec<u8>,
                     let what = "it holds something else now".to_owned();
                     return Err(file.local.blame(HubError::Changed { path: file.local.file.clone(), what }));
                 }
-                line("file", json!({"path": file.local.path, "encoding": "base64", "content": BASE64.encode(&content)}));
+                // Put together by hand, so that the content is there once.
+                let path = json!(file.local.path);
+                text.push_str(&format!(r#"{{"key":"file","value":{{"path":{path},"encoding":"base64","content":""#));
+                BASE64.encode_append(&content, &mut text);
+                text.push_str("\"}}\n");
             }
             Change::Add(file, _) => {
-                line("lfsFile", json!({"path": file.local.path, "algo": "sha256", "oid": file.hashes.sha256, "size": file.local.stamp.size}));
+                line(&mut text, "lfsFile", json!({"path": file.local.path, "algo": "sha256", "oid": file.hashes.sha256, "size": file.local.stamp.size}));
             }
         }
     }

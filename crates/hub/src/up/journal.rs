@@ -350,3 +350,66 @@ fn open_locked(path: &Path) -> io::Result<File> {
 fn read_lines(text: &[u8]) -> impl Iterator<Item = Line> {
     text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(name: &str) -> Target {
+        Target::new("https://hub", &HubRepo::parse(RepoKind::Dataset, name).unwrap(), false, true)
+    }
+
+    fn parts() -> Parts {
+        Parts { complete: "https://hub/done".into(), part_bytes: 5, urls: vec!["a".into(), "b".into()], etags: BTreeMap::new() }
+    }
+
+    #[test]
+    fn what_was_learnt_is_known_again_but_for_a_line_that_was_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        {
+            let journal = Journal::open(folder.path()).unwrap();
+            assert!(matches!(Journal::open(folder.path()), Err(HubError::Unusable { .. })));
+            journal.aim(&target("a/b"));
+            journal.note_parts("oid", &parts());
+            journal.note_part("oid", 0, "\"e0\"");
+            journal.note_mode("x", "sha", Mode::Inline);
+            journal.note_commit("c1", "c0");
+            journal.note_commit("c2", "c1");
+            journal.note_part("oid", 1, "\"e1\"");
+        }
+        let path = Journal::path(folder.path());
+        let text = fs::read(&path).unwrap();
+        fs::write(&path, &text[..text.len() - 4]).unwrap();
+        for _ in 0..2 {
+            let journal = Journal::open(folder.path()).unwrap();
+            assert_eq!(journal.parts("oid").unwrap().etags, BTreeMap::from([(0, "\"e0\"".to_owned())]));
+            assert_eq!(journal.mode("x", "sha"), Some(Mode::Inline));
+            assert!(journal.leads_from("c0", "c2") && journal.leads_from("c1", "c2") && !journal.leads_from("c0", "c3"));
+            // A new line does not hang on the cut one.
+            journal.note_sent("later");
+        }
+        let journal = Journal::open(folder.path()).unwrap();
+        assert!(journal.is_sent("later"));
+        assert_eq!(Journal::target_in(folder.path()).and_then(|target| target.repo()).unwrap().repo(), "a/b");
+        journal.aim(&target("a/other"));
+        assert_eq!((journal.parts("oid"), journal.is_sent("later")), (None, false));
+        journal.finish().unwrap();
+        assert!(Journal::target_in(folder.path()).is_none());
+    }
+
+    #[test]
+    fn a_young_file_is_hashed_again_and_another_inode_is_another_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        fs::write(&path, "x").unwrap();
+        let stamp = || Stamp::of(&fs::metadata(&path).unwrap());
+        let journal = Journal::open(folder.path()).unwrap();
+        let hashes = Hashes { sha256: "s".into(), git: None };
+        journal.note_hashes("f", &stamp(), &hashes);
+        assert_eq!(journal.hashes("f", &stamp()), None);
+        let old = Stamp { modified: 1, changed: 1, ..stamp() };
+        journal.note_hashes("f", &old, &hashes);
+        assert_eq!(journal.hashes("f", &old), Some(hashes));
+        assert_eq!(journal.hashes("f", &Stamp { inode: old.inode + 1, ..old }), None);
+    }
+}

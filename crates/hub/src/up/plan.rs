@@ -18,7 +18,7 @@ use crate::http::MAX_ENTRIES;
 use crate::{Hub, HubError};
 
 /// A file that is larger never goes into git, whatever the Hub says, so that a commit fits into memory.
-pub(super) const SMALL_BYTES: u64 = 16 << 20;
+pub(super) const SMALL_BYTES: u64 = 10 << 20;
 
 /// A file of the folder.
 #[derive(Clone, Debug)]
