@@ -21,7 +21,7 @@ use sinew_policy::{Device, Quantization};
 pub use dataset::{DatasetCommand, EditArgs, Episodes, HowArgs, Part, PartOf};
 pub use emulate::EmulateArgs;
 pub use hardware::{HardwareArgs, LeaderArgs, Teleop, TeleopArgs};
-pub use hub::{FinishArgs, HubCommand, KindChoice, UploadArgs};
+pub use hub::{CacheCommand, CardArgs, DownloadArgs, FinishArgs, HubCommand, Kind, LoginArgs, RepoArgs, SearchArgs, UploadArgs};
 pub use lekiwi_host::LekiwiHostArgs;
 pub use ports::{PortArg, places_of};
 pub use record::{PublishArgs, RecordArgs};
@@ -71,7 +71,7 @@ pub enum Command {
         #[command(subcommand)]
         command: DatasetCommand,
     },
-    /// Policies and datasets on the Hugging Face Hub
+    /// Find, download, look at and share policies and datasets on the Hugging Face Hub
     Hub {
         #[command(subcommand)]
         command: HubCommand,

@@ -15,6 +15,7 @@ mod desk;
 mod hardware;
 mod jpeg;
 mod led;
+mod licence;
 mod live;
 mod live_table;
 mod publishing;
@@ -28,6 +29,7 @@ mod standby;
 mod terminal;
 mod text;
 mod transfer;
+mod watch;
 mod way;
 mod wilson;
 

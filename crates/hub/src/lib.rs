@@ -20,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+mod account;
 mod api;
 mod cache;
 mod dataset;
@@ -29,13 +30,18 @@ mod http;
 mod hub;
 mod name;
 mod options;
+mod search;
+mod stock;
 mod up;
 
+pub use account::{Account, DeviceLogin};
 pub use api::{Refs, RepoFile, RepoInfo};
 pub use dataset::HubDataset;
-pub use down::{Fetched, fetch_model, is_policy_file};
+pub use down::{Download, Downloaded, Fetched, fetch_model, is_policy_file};
 pub use error::{CacheHint, Gate, HubError, TokenState};
 pub use hub::{Event, Hub, Listener, Resolved, Transfer};
 pub use name::{HubRepo, ModelRef, ParseModelRefError, RepoKind};
 pub use options::{HubOptions, Token};
+pub use search::{Search, Sort};
+pub use stock::{CachedRepo, Flaw, Pruned};
 pub use up::{CheckFolder, Created, PublishState, Publisher, UploadOptions, Uploaded};

@@ -26,7 +26,8 @@ pub enum ModelRef {
 }
 
 /// What a repository holds. The Hub keeps each kind under names of its own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum RepoKind {
     #[default]
     Model,

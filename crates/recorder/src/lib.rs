@@ -116,6 +116,7 @@ mod write;
 
 pub use error::{ReadError, RecordError};
 pub use export::{PageOptions, RerunView, ViewError, recorded_robot, show_in_rerun, write_html, write_mcap, write_rrd};
+pub use format::card::is_plain_card;
 pub use format::feature::{DatasetSchema, Dtype, Feature, FeatureKind, Truth, Value};
 pub use format::info::{CameraInfo, DatasetInfo, EpisodeInfo};
 pub use format::layout::{Episode, EpisodeVideoSpan, Version};

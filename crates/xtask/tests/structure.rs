@@ -54,6 +54,7 @@ const CLOCK_FILES: &[(&str, &str)] = &[
     ("crates/emulator/src/emulator.rs", "plays motors in real time for programs of any kind, also such as know no clock of ours"),
     ("crates/emulator/src/motor/tests.rs", "a test counts from some instant on"),
     ("crates/runtime/src/clock.rs", "the real clock itself"),
+    ("crates/testkit/src/hub/clock.rs", "a Hub that programs of any kind speak to: its addresses expire, its jobs go on"),
     ("crates/runtime/src/watchdog/tests.rs", "a test measures how soon the watchdog acts"),
 ];
 

@@ -1,6 +1,7 @@
 //! Files of a repository at a commit: several at a time, resumed, and verified before they take their names.
 
 mod blob;
+mod folder;
 mod policy;
 
 use std::collections::{BTreeMap, HashSet};
@@ -10,14 +11,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+pub use folder::{Download, Downloaded};
 pub use policy::{Fetched, fetch_model, is_policy_file};
 
 use crate::api::RepoFile;
 use crate::cache::{RepoCache, path_fault};
 use crate::hub::{Event, Listener, Transfer};
 use crate::{Hub, HubError, HubRepo};
-pub(crate) use blob::hex;
-use blob::{Blob, hash_of};
+use blob::Blob;
+pub(crate) use blob::{hash_of, hex};
+pub(crate) use folder::patterns;
 
 /// How many files travel at a time. Small files wait for the network's answer most of the time.
 const AT_A_TIME: usize = 8;

@@ -4,7 +4,6 @@
 //! commit, list it back. The [journal] lets a killed upload go on.
 
 mod commit;
-mod glob;
 mod journal;
 mod lfs;
 mod plan;
@@ -22,12 +21,13 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use futures_util::{StreamExt, TryStreamExt};
+use globset::GlobSet;
 
-pub(crate) use glob::fits_any;
 pub use publish::{PublishState, Publisher};
 pub use repo::Created;
 
 use crate::api::Listing;
+use crate::down::patterns;
 use crate::http::Http;
 use crate::hub::{Event, Listener, Transfer};
 use crate::{Hub, HubError, HubRepo, RepoFile, RepoKind};
@@ -44,7 +44,7 @@ pub type CheckFolder = dyn Fn(&Path) -> Result<(), String> + Send + Sync;
 /// What of a folder is uploaded, and how.
 #[derive(Default)]
 pub struct UploadOptions {
-    /// Patterns of paths, with `*`, `?` and `[…]`; all files if empty.
+    /// Patterns of paths, as [`Download`](crate::Download) has them; all files if empty.
     pub include: Vec<String>,
     /// Patterns of paths that stay here.
     pub exclude: Vec<String>,
@@ -135,7 +135,7 @@ impl Hub {
                 Transfer { file: &local.path, file_done_bytes: of_file, file_bytes: local.stamp.size, done_bytes: done, total_bytes: total };
             listener(Event::Reading(transfer));
         })?;
-        let plan = Plan::new(&planned, &before, options);
+        let plan = Plan::new(&planned, &before, &patterns(&options.delete)?);
         let git_ignore = planned.iter().find(|file| file.local.path == ".gitignore").and_then(|file| std::fs::read_to_string(&file.local.file).ok());
         let modes = self.wait(upload.modes(&plan.changed, git_ignore.as_deref()))??;
         let mut changes: Vec<Change<'_>> = plan.changed.iter().zip(&modes).map(|(file, mode)| Change::Add(file, *mode)).collect();
@@ -259,11 +259,11 @@ struct Plan<'p> {
 }
 
 impl<'p> Plan<'p> {
-    fn new(planned: &'p [Planned], before: &Listing, options: &UploadOptions) -> Self {
+    fn new(planned: &'p [Planned], before: &Listing, delete: &GlobSet) -> Self {
         let there = by_path(before);
         let is_changed = |file: &&Planned| !there.get(file.local.path.as_str()).is_some_and(|there| is_same(file, there));
         let here: HashSet<&str> = planned.iter().map(|file| file.local.path.as_str()).collect();
-        let is_gone = |path: &&str| !here.contains(path) && *path != ".gitattributes" && fits_any(&options.delete, path);
+        let is_gone = |path: &&str| !here.contains(path) && *path != ".gitattributes" && delete.is_match(path);
         let mut gone: Vec<String> = there.keys().copied().filter(is_gone).map(str::to_owned).collect();
         gone.sort();
         Self { changed: planned.iter().filter(is_changed).collect(), gone }

@@ -10,10 +10,9 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use super::UploadOptions;
-use super::glob::fits_any;
 use super::journal::{Hashes, Journal, Stamp};
 use crate::cache::path_fault;
-use crate::down::hex;
+use crate::down::{hex, patterns};
 use crate::http::MAX_ENTRIES;
 use crate::{Hub, HubError};
 
@@ -77,6 +76,7 @@ pub(super) fn walk(folder: &Path, options: &UploadOptions) -> Result<(Vec<Local>
     if !top.is_dir() {
         return Err(refuse("expected a folder, found a file".into()));
     }
+    let (include, exclude) = (patterns(&options.include)?, patterns(&options.exclude)?);
     let (mut files, mut left_out) = (Vec::new(), Vec::new());
     let mut folders = vec![(top.clone(), String::new())];
     while let Some((here, prefix)) = folders.pop() {
@@ -98,7 +98,7 @@ pub(super) fn walk(folder: &Path, options: &UploadOptions) -> Result<(Vec<Local>
                 folders.push((file, path));
                 continue;
             }
-            let is_wanted = (options.include.is_empty() || fits_any(&options.include, &path)) && !fits_any(&options.exclude, &path);
+            let is_wanted = (options.include.is_empty() || include.is_match(&path)) && !exclude.is_match(&path);
             if !is_wanted {
                 continue;
             }

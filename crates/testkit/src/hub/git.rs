@@ -18,6 +18,7 @@ pub fn blob_id(content: &[u8]) -> String {
     object_id("blob", content)
 }
 
+/// In hexadecimal digits.
 pub fn sha256(content: &[u8]) -> String {
     HEXLOWER.encode(&Sha256::digest(content))
 }
@@ -27,6 +28,7 @@ pub fn pointer(sha256: &str, size: u64) -> String {
     format!("version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n")
 }
 
+/// The id of a commit, as git makes it.
 pub fn commit_id(tree: &str, parent: Option<&str>, author: &str, date_s: u64, message: &str) -> String {
     let parent = parent.map_or_else(String::new, |parent| format!("parent {parent}\n"));
     let who = format!("{author} <{author}@users.noreply.huggingface.co> {date_s} +0000");

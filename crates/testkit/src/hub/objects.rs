@@ -30,6 +30,7 @@ pub struct Upload {
     pub parts: BTreeMap<u64, String>,
 }
 
+/// All large objects.
 #[derive(Debug)]
 pub struct Objects {
     folder: PathBuf,

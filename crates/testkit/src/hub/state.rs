@@ -41,6 +41,7 @@ pub const ATTRIBUTES: &str = "\
 *.zst filter=lfs diff=lfs merge=lfs -text
 ";
 
+/// What changes with requests.
 #[derive(Debug, Default)]
 pub struct State {
     pub repos: BTreeMap<(RepoKind, String), Repo>,

@@ -29,6 +29,7 @@ impl Line {
     }
 }
 
+/// A connection.
 pub struct Wire {
     stream: TcpStream,
     line: Line,

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 use sinew_recorder::{DatasetInfo, Kept, Report, examine, kept_for_undo};
 
-use super::watch::Watch;
+use crate::watch::Watch;
 use crate::text::say;
 use crate::{Done, source, text};
 

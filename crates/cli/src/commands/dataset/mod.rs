@@ -4,7 +4,6 @@ mod edit;
 mod info;
 mod show;
 mod unfinished;
-mod watch;
 
 use std::path::Path;
 
@@ -19,7 +18,7 @@ use crate::args::{DatasetCommand, EditArgs, HowArgs, Part, PartOf};
 use crate::text::say;
 use crate::{Done, text};
 use edit::Edit;
-use watch::Answer;
+use crate::watch::Answer;
 
 pub fn run(command: &DatasetCommand) -> anyhow::Result<Done> {
     match command {

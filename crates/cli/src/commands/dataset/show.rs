@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use sinew_core::{Channel, ChannelSource, CommandMode, DatasetUnit, PartKind, RobotDescription};
 use sinew_recorder::{DatasetReader, PageOptions, recorded_robot, show_in_rerun, write_html, write_mcap, write_rrd};
 
-use super::watch::Watch;
+use crate::watch::Watch;
 use crate::args::Episodes;
 use crate::text::{note, say};
 use crate::{Done, source, text};

@@ -5,7 +5,7 @@ use std::path::Path;
 use sinew_recorder::{DatasetRecorder, Unfinished};
 
 use super::edit::may_go_on;
-use super::watch::{Answer, Watch};
+use crate::watch::{Answer, Watch};
 use crate::Done;
 use crate::args::{HowArgs, UnfinishedChoice};
 use crate::text::say;

@@ -6,7 +6,7 @@ use anyhow::Context;
 use sinew_hub::{Created, Hub, HubOptions, HubRepo, RepoKind, UploadOptions, Uploaded};
 use sinew_recorder::{DatasetInfo, bytes_in_words};
 
-use crate::args::{KindChoice, UploadArgs};
+use crate::args::{Kind, UploadArgs};
 use crate::text::say;
 use crate::{Done, text, transfer};
 
@@ -31,7 +31,7 @@ pub fn run(args: &UploadArgs) -> anyhow::Result<Done> {
 }
 
 /// What the folder is, where it can be only one thing.
-fn kind_of(dir: &Path, given: Option<KindChoice>) -> anyhow::Result<RepoKind> {
+fn kind_of(dir: &Path, given: Option<Kind>) -> anyhow::Result<RepoKind> {
     if let Some(given) = given {
         return Ok(given.into());
     }
