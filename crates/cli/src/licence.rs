@@ -16,9 +16,36 @@ pub enum Licence {
 
 /// Names in the Hub's list of licences (its page on repository licences) that allow commercial use.
 const OPEN: [&str; 30] = [
-    "apache-2.0", "mit", "bsd", "bsd-2-clause", "bsd-3-clause", "bsd-3-clause-clear", "isc", "zlib", "unlicense", "wtfpl", "ncsa", "afl-3.0", "artistic-2.0",
-    "bsl-1.0", "cc0-1.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "mpl-2.0", "epl-2.0", "eupl-1.1", "eupl-1.2",
-    "odc-by", "odbl", "pddl", "cdla-permissive-1.0", "cdla-permissive-2.0",
+    "apache-2.0",
+    "mit",
+    "bsd",
+    "bsd-2-clause",
+    "bsd-3-clause",
+    "bsd-3-clause-clear",
+    "isc",
+    "zlib",
+    "unlicense",
+    "wtfpl",
+    "ncsa",
+    "afl-3.0",
+    "artistic-2.0",
+    "bsl-1.0",
+    "cc0-1.0",
+    "cc-by-2.0",
+    "cc-by-2.5",
+    "cc-by-3.0",
+    "cc-by-4.0",
+    "cc-by-sa-3.0",
+    "cc-by-sa-4.0",
+    "mpl-2.0",
+    "epl-2.0",
+    "eupl-1.1",
+    "eupl-1.2",
+    "odc-by",
+    "odbl",
+    "pddl",
+    "cdla-permissive-1.0",
+    "cdla-permissive-2.0",
 ];
 
 /// Those of the GNU family allow it, too.
@@ -64,11 +91,7 @@ impl Licence {
     /// Refuses to go on where commercial use is meant and not surely allowed.
     pub fn check(&self, what: &str, is_commercial: bool) -> anyhow::Result<()> {
         let is_allowed = self.allows_commercial_use();
-        anyhow::ensure!(
-            !is_commercial || is_allowed == Some(true),
-            "running {what} with --commercial: its licence is {}",
-            self.in_words()
-        );
+        anyhow::ensure!(!is_commercial || is_allowed == Some(true), "running {what} with --commercial: its licence is {}", self.in_words());
         Ok(())
     }
 }

@@ -14,9 +14,10 @@ use crate::transfer;
 /// What sends a dataset's files as they are closed.
 pub struct Publishing {
     hub: Hub,
-    publisher: Publisher,
+    publisher: Option<Publisher>,
     root: PathBuf,
     offered: Vec<String>,
+    has_episode: bool,
     private: bool,
 }
 
@@ -28,30 +29,42 @@ impl Publishing {
         let options = HubOptions { upload_limit: limit, on_thread_start: Some(|| place(Role::Inference)), ..HubOptions::from_env() };
         let hub = Hub::new(options);
         let publisher = Publisher::open(&hub, root, &repo, args.publish_private)?;
-        Ok(Some(Self { hub, publisher, root: root.to_owned(), offered: Vec::new(), private: args.publish_private }))
+        let publisher = Some(publisher);
+        Ok(Some(Self { hub, publisher, root: root.to_owned(), offered: Vec::new(), has_episode: false, private: args.publish_private }))
     }
 
     /// An episode was committed.
     pub fn offer(&mut self) {
+        self.has_episode = true;
+        let Some(publisher) = &self.publisher else { return };
         for path in closed_files(&self.root) {
             if !self.offered.contains(&path) {
-                self.publisher.offer(&path);
+                publisher.offer(&path);
                 self.offered.push(path);
             }
         }
     }
 
     /// Sends the rest when nothing is recorded any more. What can't be sent now can be later.
-    pub fn finish(self, is_json: bool) -> anyhow::Result<(Hub, Uploaded)> {
-        let Self { hub, publisher, root, private, .. } = self;
-        let options = UploadOptions { private, check: Some(Box::new(is_settled)), ..UploadOptions::default() };
+    pub fn finish(mut self, is_json: bool) -> anyhow::Result<Option<(Hub, Uploaded)>> {
+        let Some(publisher) = self.publisher.take_if(|_| self.has_episode) else { return Ok(None) };
+        let options = UploadOptions { private: self.private, check: Some(Box::new(is_settled)), ..UploadOptions::default() };
         let listener = if is_json { transfer::silent() } else { transfer::shown() };
         match publisher.finish(&options, &*listener) {
-            Ok(uploaded) => Ok((hub, uploaded)),
+            Ok(uploaded) => Ok(Some((self.hub.clone(), uploaded))),
             Err(error) => {
-                note!("the recording is whole; once the Hub can be reached: sinew hub finish {}", root.display());
+                note!("the recording is whole; once the Hub can be reached: sinew hub finish {}", self.root.display());
                 Err(error.into())
             }
+        }
+    }
+}
+
+impl Drop for Publishing {
+    fn drop(&mut self) {
+        // Without an episode there is nothing to come back to.
+        if let Some(publisher) = self.publisher.take_if(|_| !self.has_episode) {
+            publisher.withdraw();
         }
     }
 }

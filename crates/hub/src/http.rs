@@ -219,10 +219,8 @@ impl Http {
         self.check_encoding(ask, &response)?;
         let mut body = Vec::new();
         let silence = |_| HubError::Broken { doing: ask.doing.clone(), host: host(&url), why: "nothing more came".to_owned() };
-        while let Some(chunk) = tokio::time::timeout(self.options.timeout, response.chunk())
-            .await
-            .map_err(silence)?
-            .map_err(|err| broken(ask, &url, &err))?
+        while let Some(chunk) =
+            tokio::time::timeout(self.options.timeout, response.chunk()).await.map_err(silence)?.map_err(|err| broken(ask, &url, &err))?
         {
             if body.len() + chunk.len() > limit_bytes {
                 let what = format!("it is longer than {limit_bytes} bytes");
@@ -274,8 +272,11 @@ impl Http {
         let client = if ask.pulse.is_some() { &self.sender } else { &self.client };
         let mut request = client.request(ask.method.clone(), url.clone()).headers(ask.headers.clone());
         request = request.header(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if let Some(token) =
-            self.options.token.as_ref().filter(|_| self.options.is_endpoint(url) && !ask.is_presigned && !ask.headers.contains_key(AUTHORIZATION))
+        if let Some(token) = self
+            .options
+            .token
+            .as_ref()
+            .filter(|_| self.options.is_endpoint(url) && !ask.is_presigned && !ask.headers.contains_key(AUTHORIZATION))
         {
             let mut value = HeaderValue::try_from(format!("Bearer {}", token.secret())).map_err(|_odd| {
                 let why = "the token holds characters that can't be sent; log in again, or set HF_TOKEN anew".to_owned();

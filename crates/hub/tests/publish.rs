@@ -16,7 +16,8 @@ fn hub(fake: &FakeHub, cache: &Path) -> Hub {
 }
 
 fn start() -> FakeHub {
-    let fake = FakeHub::with(fake::HubOptions { lfs_from: 64 << 10, multipart_from: 128 << 10, part: 64 << 10, ..Default::default() }).unwrap();
+    let fake =
+        FakeHub::with(fake::HubOptions { lfs_from: 64 << 10, multipart_from: 128 << 10, part: 64 << 10, ..Default::default() }).unwrap();
     fake.token("hf_write", "ada", Rights::Write);
     fake
 }
@@ -105,4 +106,16 @@ fn a_hub_that_is_away_is_waited_for_and_the_rest_is_finished_later() {
     assert_eq!((uploaded.commits.len(), uploaded.files), (1, 3));
     let total = 2 * BYTES as u64;
     assert!(fake.bytes_received() as f64 <= 1.05 * total as f64, "{} for {total}", fake.bytes_received());
+}
+
+#[test]
+fn what_is_withdrawn_leaves_no_trace() {
+    let (fake, folder, cache) = (start(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let hub = hub(&fake, cache.path());
+    Publisher::open(&hub, folder.path(), &repo(), false).unwrap().withdraw();
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    drop(Publisher::open(&hub, folder.path(), &repo(), false).unwrap());
+    assert_eq!(Hub::published_to(folder.path()), Some(repo()));
+    Publisher::open(&hub, folder.path(), &repo(), false).unwrap().withdraw();
+    assert_eq!(Hub::published_to(folder.path()), Some(repo()));
 }

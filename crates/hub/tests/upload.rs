@@ -19,7 +19,13 @@ struct Place {
 
 /// A Hub whose large files begin at 64 KiB, and those in parts at 256 KiB.
 fn options() -> fake::HubOptions {
-    fake::HubOptions { lfs_from: 64 << 10, multipart_from: 256 << 10, part: 64 << 10, cdn_host: Some("localhost".into()), ..Default::default() }
+    fake::HubOptions {
+        lfs_from: 64 << 10,
+        multipart_from: 256 << 10,
+        part: 64 << 10,
+        cdn_host: Some("localhost".into()),
+        ..Default::default()
+    }
 }
 
 fn place(options: fake::HubOptions) -> Place {
@@ -113,9 +119,22 @@ fn a_folder_is_there_whole_and_is_not_sent_twice() {
     let total: usize = files.iter().map(|(_, content)| content.len()).sum();
     assert_eq!(uploaded.total_bytes, total as u64);
     assert!(uploaded.bytes_sent < total as u64 + 2000, "{}", uploaded.bytes_sent);
-    assert!(place.fake.tree(fake::RepoKind::Model, NAME, "main").iter().all(|entry| !entry.path.contains("junk") && !entry.path.starts_with(".cache")));
+    assert!(
+        place
+            .fake
+            .tree(fake::RepoKind::Model, NAME, "main")
+            .iter()
+            .all(|entry| !entry.path.contains("junk") && !entry.path.starts_with(".cache"))
+    );
     // The store is another host: it was sent no token, or it would have refused.
-    assert!(place.fake.requests().iter().filter(|request| request.path.starts_with("/upload/")).all(|request| !request.authorized || request.path.contains("complete")));
+    assert!(
+        place
+            .fake
+            .requests()
+            .iter()
+            .filter(|request| request.path.starts_with("/upload/"))
+            .all(|request| !request.authorized || request.path.contains("complete"))
+    );
     assert_eq!(told.lock().unwrap().last().map(|last| (last.2, last.3)), Some((800_001, 800_001)));
     place.fake.forget_requests();
     let again = place.upload(RepoKind::Model, &UploadOptions::default()).unwrap();
@@ -190,7 +209,10 @@ fn nobodys_work_is_overwritten() {
     let theirs = handle.commit(&[("a", b"2")]);
     let refused = place.upload(RepoKind::Model, &UploadOptions { parent: Some(known.clone()), ..Default::default() }).unwrap_err();
     let text = refused.to_string();
-    assert!(matches!(refused, HubError::Conflict { .. }) && text.contains(&theirs) && text.contains("ada") && text.contains(&known), "{text}");
+    assert!(
+        matches!(refused, HubError::Conflict { .. }) && text.contains(&theirs) && text.contains("ada") && text.contains(&known),
+        "{text}"
+    );
     // Somebody commits between the look at the branch and the commit.
     place.fake.fault(Fault::on("*/commit/*", Harm::ForcePush { branch: "main".into() }).times(1));
     let refused = place.upload(RepoKind::Model, &UploadOptions::default()).unwrap_err();
@@ -244,7 +266,8 @@ fn a_store_that_takes_nothing_is_left_after_a_while() {
 
 #[test]
 fn a_slow_store_is_waited_for() {
-    let place = place_with(fake::HubOptions { bytes_per_s: Some(300_000), ..options() }, |options| options.timeout = Duration::from_millis(300));
+    let place =
+        place_with(fake::HubOptions { bytes_per_s: Some(300_000), ..options() }, |options| options.timeout = Duration::from_millis(300));
     let files = fill(place.folder.path());
     place.upload(RepoKind::Model, &UploadOptions::default()).unwrap();
     place.check(fake::RepoKind::Model, &files);

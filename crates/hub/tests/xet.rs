@@ -40,8 +40,12 @@ fn large_files_go_to_the_xet_store_and_pieces_that_it_has_are_not_sent() {
     let first: Vec<u8> = std::iter::repeat_with(|| random.u64(..).to_le_bytes()).flatten().take(20 << 20).collect();
     fs::write(folder.path().join("a.bin"), &first).unwrap();
     fs::write(folder.path().join("small.json"), b"{}").unwrap();
-    let options =
-        HubOptions { endpoint: hub.endpoint(), cache_dir: cache.path().join("hub"), token: Token::new("hf_write"), ..HubOptions::from_env() };
+    let options = HubOptions {
+        endpoint: hub.endpoint(),
+        cache_dir: cache.path().join("hub"),
+        token: Token::new("hf_write"),
+        ..HubOptions::from_env()
+    };
     let client = Hub::new(options);
     let repo = HubRepo::parse(RepoKind::Model, "ada/xet").unwrap();
     let uploaded = client.upload(folder.path(), &repo, &UploadOptions::default(), &|_| {}).unwrap();

@@ -44,11 +44,7 @@ pub fn open_dataset(name: &str, listener: Arc<Listener>) -> Result<DatasetReader
 ///
 /// # Errors
 /// As [`open_dataset`].
-pub fn open_dataset_of(
-    hub: &Hub,
-    name: &str,
-    listener: Arc<Listener>,
-) -> Result<DatasetReader, DatasetError> {
+pub fn open_dataset_of(hub: &Hub, name: &str, listener: Arc<Listener>) -> Result<DatasetReader, DatasetError> {
     match ModelRef::parse(name)? {
         ModelRef::Local(folder) => Ok(DatasetReader::open(&folder)?),
         ModelRef::Hub(repo) => {

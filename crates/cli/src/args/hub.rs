@@ -13,10 +13,12 @@ pub enum HubCommand {
         sinew hub download someone/act_pick@v2 --out my_policy")]
     Download(DownloadArgs),
     /// Bring a folder to the Hub: a policy, a dataset, or what a Space shows
-    #[command(after_help = "What the Hub has is not sent again, and a killed upload goes on where it was. Nothing of others is overwritten: when the\n\
+    #[command(
+        after_help = "What the Hub has is not sent again, and a killed upload goes on where it was. Nothing of others is overwritten: when the\n\
         branch has moved meanwhile, it says who moved it. A dataset gets the tag of its version.\n\n\
         Examples:\n  sinew hub upload ./my_dataset me/my_dataset --private\n  \
-        sinew hub upload ./checkpoint me/act_pick_place --type policy --include '*.safetensors' --include '*.json'")]
+        sinew hub upload ./checkpoint me/act_pick_place --type policy --include '*.safetensors' --include '*.json'"
+    )]
     Upload(UploadArgs),
     /// Send the rest of a dataset that was published while it was recorded, and make all of it visible
     #[command(after_help = "Example:\n  sinew hub finish ./my_dataset")]

@@ -16,11 +16,11 @@ use sinew_runtime::{
 use crate::args::{RecordArgs, Teleop};
 use crate::buses::BusReport;
 use crate::cameras::CameraReport;
+use crate::commands::hub::upload;
 use crate::commands::rollout::report::print_lateness;
 use crate::cues::Cues;
 use crate::desk::Desk;
 use crate::led::{self, Human};
-use crate::commands::hub::upload;
 use crate::live::LiveLine;
 use crate::publishing::Publishing;
 use crate::rig::{Rig, Scenario};
@@ -109,8 +109,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     begun.stands();
     standby::say_why_it_ended(&stop);
     drop(recorder);
-    if let Some(publishing) = publishing {
-        let (hub, uploaded) = publishing.finish(args.json)?;
+    if let Some((hub, uploaded)) = publishing.map(|publishing| publishing.finish(args.json)).transpose()?.flatten() {
         upload::tell(&hub, &uploaded, args.json)?;
     }
     Ok(if stop.is_requested() { Done::Interrupted } else { Done::Ok })

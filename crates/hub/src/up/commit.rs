@@ -151,7 +151,11 @@ impl Upload<'_> {
                     Some(told) if told.upload_mode == "regular" && file.local.stamp.size <= SMALL_BYTES => Mode::Inline,
                     Some(told) if matches!(told.upload_mode.as_str(), "lfs" | "regular") => Mode::Large,
                     other => {
-                        let what = format!("how to send {}: expected lfs or regular, found {:?}", file.local.path, other.map(|told| &told.upload_mode));
+                        let what = format!(
+                            "how to send {}: expected lfs or regular, found {:?}",
+                            file.local.path,
+                            other.map(|told| &told.upload_mode)
+                        );
                         return Err(HubError::Server { doing: format!("uploading to {}", self.repo), host: host(&url), what });
                     }
                 };
@@ -202,7 +206,12 @@ impl Upload<'_> {
             };
             tries += 1;
             if tries > self.http.options().retries || pause > MAX_PAUSE {
-                let lost = || HubError::Conflict { doing: doing.clone(), repo: self.repo.clone(), expected: parent.to_owned(), found: head.clone() };
+                let lost = || HubError::Conflict {
+                    doing: doing.clone(),
+                    repo: self.repo.clone(),
+                    expected: parent.to_owned(),
+                    found: head.clone(),
+                };
                 return Err(error.unwrap_or_else(lost));
             }
             tracing::debug!(?error, ?pause, "committing again");
@@ -212,7 +221,8 @@ impl Upload<'_> {
 
     async fn read_commit(&self, ask: &Ask<'_>, response: reqwest::Response) -> Result<String, HubError> {
         let body = self.http.body(ask, response, 1 << 20).await?;
-        let commit = serde_json::from_slice::<serde_json::Value>(&body).ok().and_then(|answer| Some(answer.get("commitOid")?.as_str()?.to_owned()));
+        let commit =
+            serde_json::from_slice::<serde_json::Value>(&body).ok().and_then(|answer| Some(answer.get("commitOid")?.as_str()?.to_owned()));
         commit.filter(|commit| is_commit(commit)).ok_or_else(|| self.http.server(ask, &ask.url, "expected a commitOid"))
     }
 
@@ -269,8 +279,7 @@ fn lines(changes: &[Change<'_>], parent: &str, message: &str) -> Result<String, 
         match change {
             Change::Delete(path) => line(&mut text, "deletedFile", json!({"path": path})),
             Change::Add(file, Mode::Inline) => {
-                let content =
-                    fs::read(&file.local.file).map_err(HubError::io(format!("reading {}", file.local.file.display())))?;
+                let content = fs::read(&file.local.file).map_err(HubError::io(format!("reading {}", file.local.file.display())))?;
                 if hex(&Sha256::digest(&content)) != file.hashes.sha256 {
                     let what = "it holds something else now".to_owned();
                     return Err(file.local.blame(HubError::Changed { path: file.local.file.clone(), what }));
@@ -282,7 +291,11 @@ fn lines(changes: &[Change<'_>], parent: &str, message: &str) -> Result<String, 
                 text.push_str("\"}}\n");
             }
             Change::Add(file, _) => {
-                line(&mut text, "lfsFile", json!({"path": file.local.path, "algo": "sha256", "oid": file.hashes.sha256, "size": file.local.stamp.size}));
+                line(
+                    &mut text,
+                    "lfsFile",
+                    json!({"path": file.local.path, "algo": "sha256", "oid": file.hashes.sha256, "size": file.local.stamp.size}),
+                );
             }
         }
     }

@@ -107,21 +107,47 @@ impl Target {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
 enum Line {
-    Hash { path: String, stamp: Stamp, hashes: Hashes },
+    Hash {
+        path: String,
+        stamp: Stamp,
+        hashes: Hashes,
+    },
     /// What follows is about this repository.
     Target(Target),
-    Mode { path: String, sha256: String, mode: Mode },
-    Parts { oid: String, parts: Parts },
-    Part { oid: String, part: usize, etag: String },
+    Mode {
+        path: String,
+        sha256: String,
+        mode: Mode,
+    },
+    Parts {
+        oid: String,
+        parts: Parts,
+    },
+    Part {
+        oid: String,
+        part: usize,
+        etag: String,
+    },
     /// The parts are of no use any more.
-    NoParts { oid: String },
+    NoParts {
+        oid: String,
+    },
     /// A store that says of no file whether it has it has this one.
-    Sent { oid: String },
-    NotSent { oid: String },
+    Sent {
+        oid: String,
+    },
+    NotSent {
+        oid: String,
+    },
     /// A file that is closed and may go up before its commit.
-    Offer { path: String },
+    Offer {
+        path: String,
+    },
     /// A commit of ours, and what it is based on.
-    Commit { commit: String, parent: String },
+    Commit {
+        commit: String,
+        parent: String,
+    },
 }
 
 #[derive(Default)]
@@ -313,6 +339,15 @@ impl Journal {
             }
         }
         at == base
+    }
+
+    /// Takes it away, and its folders if nothing else is in them.
+    pub fn remove(&self) {
+        let mut inner = self.inner();
+        inner.file = None;
+        // What can't be removed is found again, and harms nothing.
+        drop(fs::remove_file(&inner.path));
+        inner.path.ancestors().skip(1).take(2).for_each(|folder| drop(fs::remove_dir(folder)));
     }
 
     /// All is done: the hashes stay, the rest is forgotten.

@@ -177,7 +177,8 @@ impl Upload<'_> {
             let ask = Ask { headers: headers(verify), ..ask };
             let bytes = body.to_string();
             let make = move || Ok(reqwest::Body::from(bytes.clone()));
-            let ask = Ask { pulse: Some(Arc::default()), ..ask.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).with(&make) };
+            let ask =
+                Ask { pulse: Some(Arc::default()), ..ask.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).with(&make) };
             self.http.send(&ask).await?;
         }
         self.journal.forget_parts(&file.hashes.sha256);
@@ -197,9 +198,11 @@ impl Upload<'_> {
         let parts = match known {
             Some(parts) => parts,
             None => {
-                let parts = Parts { complete: wanted.upload.href.clone(), part_bytes, urls: part_urls(&wanted.upload), etags: BTreeMap::new() };
+                let parts =
+                    Parts { complete: wanted.upload.href.clone(), part_bytes, urls: part_urls(&wanted.upload), etags: BTreeMap::new() };
                 if !is_sound(&parts, size) {
-                    let what = format!("{} addresses for parts of {part_bytes} bytes of {} ({size} bytes)", parts.urls.len(), file.local.path);
+                    let what =
+                        format!("{} addresses for parts of {part_bytes} bytes of {} ({size} bytes)", parts.urls.len(), file.local.path);
                     return Err(Trouble::Lasting(self.server("sending a file in parts", what)));
                 }
                 self.journal.note_parts(oid, &parts);

@@ -131,12 +131,18 @@ impl Hub {
         self.wait(upload.check_parent(options, &head))??;
         let before = self.wait(http.list(repo, &head, "", true))??;
         let planned = plan::hash(self, files, journal, &|local, of_file, done, total| {
-            let transfer =
-                Transfer { file: &local.path, file_done_bytes: of_file, file_bytes: local.stamp.size, done_bytes: done, total_bytes: total };
+            let transfer = Transfer {
+                file: &local.path,
+                file_done_bytes: of_file,
+                file_bytes: local.stamp.size,
+                done_bytes: done,
+                total_bytes: total,
+            };
             listener(Event::Reading(transfer));
         })?;
         let plan = Plan::new(&planned, &before, &patterns(&options.delete)?);
-        let git_ignore = planned.iter().find(|file| file.local.path == ".gitignore").and_then(|file| std::fs::read_to_string(&file.local.file).ok());
+        let git_ignore =
+            planned.iter().find(|file| file.local.path == ".gitignore").and_then(|file| std::fs::read_to_string(&file.local.file).ok());
         let modes = self.wait(upload.modes(&plan.changed, git_ignore.as_deref()))??;
         let mut changes: Vec<Change<'_>> = plan.changed.iter().zip(&modes).map(|(file, mode)| Change::Add(file, *mode)).collect();
         changes.retain(|change| match change {
@@ -313,7 +319,12 @@ impl<'a> Upload<'a> {
             // What was committed before a kill is ours.
             Some(parent) if parent != head && !self.journal.leads_from(parent, head) => {
                 let (found, _) = self.head(parent).await?;
-                Err(HubError::Conflict { doing: format!("uploading to {}", self.repo), repo: self.repo.clone(), expected: parent.clone(), found })
+                Err(HubError::Conflict {
+                    doing: format!("uploading to {}", self.repo),
+                    repo: self.repo.clone(),
+                    expected: parent.clone(),
+                    found,
+                })
             }
             _ => Ok(()),
         }
@@ -327,7 +338,8 @@ impl<'a> Upload<'a> {
         for group in files.chunks(lfs::BATCH) {
             let mut answer = self.batch(group, transfers).await?;
             if answer.is_xet {
-                let (sent, unsent): (Vec<&Planned>, Vec<&Planned>) = group.iter().partition(|file| self.journal.is_sent(&file.hashes.sha256));
+                let (sent, unsent): (Vec<&Planned>, Vec<&Planned>) =
+                    group.iter().partition(|file| self.journal.is_sent(&file.hashes.sha256));
                 if self.send_xet(&unsent).await? {
                     trusted.extend(sent.into_iter().map(|file| file.hashes.sha256.clone()));
                     continue;
@@ -379,13 +391,19 @@ impl<'a> Upload<'a> {
     async fn verify(&self, planned: &[&Planned], gone: &[String], commit: &str) -> Result<(), HubError> {
         let listing = self.http.list(self.repo, commit, "", true).await?;
         let there = by_path(&listing);
-        let damaged = |file: &str, expected: String, found: String| HubError::Damaged { repo: self.repo.at(commit), file: file.to_owned(), expected, found };
+        let damaged = |file: &str, expected: String, found: String| HubError::Damaged {
+            repo: self.repo.at(commit),
+            file: file.to_owned(),
+            expected,
+            found,
+        };
         for file in planned {
             file.local.check()?;
             match there.get(file.local.path.as_str()) {
                 Some(found) if is_same(file, found) => {}
                 found => {
-                    let found = found.map_or_else(|| "no such file".into(), |found| format!("{} bytes, hash {}", found.size_bytes, found.hash));
+                    let found =
+                        found.map_or_else(|| "no such file".into(), |found| format!("{} bytes, hash {}", found.size_bytes, found.hash));
                     let expected = format!("{} bytes, hash {}", file.local.stamp.size, file.hashes.sha256);
                     return Err(damaged(&file.local.path, expected, found));
                 }

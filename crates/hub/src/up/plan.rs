@@ -84,7 +84,10 @@ pub(super) fn walk(folder: &Path, options: &UploadOptions) -> Result<(Vec<Local>
         for entry in fs::read_dir(&here).map_err(HubError::io(listing()))? {
             let entry = entry.map_err(HubError::io(listing()))?;
             let file = entry.path();
-            let name = entry.file_name().into_string().map_err(|name| refuse(format!("the name of {} is no UTF-8", Path::new(&name).display())))?;
+            let name = entry
+                .file_name()
+                .into_string()
+                .map_err(|name| refuse(format!("the name of {} is no UTF-8", Path::new(&name).display())))?;
             let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}/{name}") };
             let kind = entry.file_type().map_err(HubError::io(format!("looking at {}", file.display())))?;
             if is_private(&name, kind.is_dir()) {
@@ -107,7 +110,9 @@ pub(super) fn walk(folder: &Path, options: &UploadOptions) -> Result<(Vec<Local>
             }
             let found = fs::metadata(&file).map_err(HubError::io(format!("looking at {}", file.display())))?;
             if kind.is_symlink() && !fs::canonicalize(&file).is_ok_and(|target| target.starts_with(&top) && target.is_file()) {
-                return Err(refuse(format!("{path} is a link to something that is no file of this folder; put the file there, or leave it out")));
+                return Err(refuse(format!(
+                    "{path} is a link to something that is no file of this folder; put the file there, or leave it out"
+                )));
             }
             if !found.is_file() {
                 left_out.push(path);

@@ -45,6 +45,8 @@ struct Shared {
     folder: PathBuf,
     repo: HubRepo,
     private: bool,
+    /// Whether nothing was begun to be published from the folder before.
+    is_begun_here: bool,
     journal: Journal,
     queue: Mutex<Queue>,
     woken: Condvar,
@@ -67,6 +69,7 @@ impl Publisher {
     /// # Errors
     /// When the folder is being uploaded by someone else, or no thread is to be had.
     pub fn open(hub: &Hub, folder: &Path, repo: &HubRepo, private: bool) -> Result<Self, HubError> {
+        let is_begun_here = Journal::target_in(folder).is_none();
         let journal = Journal::open(folder)?;
         journal.aim(&Target::new(&hub.options().endpoint, repo, private, true));
         let queue = Queue { paths: journal.offered().into(), ..Queue::default() };
@@ -75,6 +78,7 @@ impl Publisher {
             folder: folder.to_owned(),
             repo: repo.clone(),
             private,
+            is_begun_here,
             journal,
             queue: Mutex::new(queue),
             woken: Condvar::new(),
@@ -104,12 +108,9 @@ impl Publisher {
     /// # Errors
     /// As [`Hub::upload`]; then [`Hub::finish`] does the same later.
     pub fn finish(mut self, options: &UploadOptions, listener: &Listener) -> Result<Uploaded, HubError> {
-        self.shared.queue().is_ending = true;
-        self.shared.woken.notify_all();
-        if let Some(thread) = self.thread.take() {
-            // A panic there costs what it had not sent, which is sent now.
-            drop(thread.join());
-        }
+        // What is going well goes on; what hangs does not hold up the end.
+        let is_in_trouble = self.shared.queue().state.trouble.is_some();
+        self.stop(is_in_trouble);
         let shared = &self.shared;
         shared.hub.needs_network(format!("publishing {}", shared.folder.display()))?;
         let uploaded = shared.hub.upload_with(&shared.folder, &shared.repo, options, listener, &shared.journal, true)?;
@@ -117,14 +118,29 @@ impl Publisher {
     }
 }
 
-impl Drop for Publisher {
-    fn drop(&mut self) {
-        self.shared.is_abandoned.store(true, Ordering::Relaxed);
+impl Publisher {
+    /// Leaves no trace in the folder, of which nothing is to be published after all. What an earlier one began stays.
+    pub fn withdraw(mut self) {
+        self.stop(true);
+        if self.shared.is_begun_here {
+            self.shared.journal.remove();
+        }
+    }
+
+    fn stop(&mut self, now: bool) {
+        self.shared.is_abandoned.fetch_or(now, Ordering::Relaxed);
         self.shared.queue().is_ending = true;
         self.shared.woken.notify_all();
         if let Some(thread) = self.thread.take() {
+            // A panic there costs what it had not sent, which is sent later.
             drop(thread.join());
         }
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.stop(true);
     }
 }
 
@@ -200,7 +216,10 @@ impl Shared {
         self.hub.needs_network(format!("publishing {}", self.folder.display()))?;
         let mut files = Vec::new();
         for path in paths {
-            let refuse = |what: &str| HubError::Unusable { doing: format!("publishing {path:?} of {}", self.folder.display()), what: what.to_owned() };
+            let refuse = |what: &str| HubError::Unusable {
+                doing: format!("publishing {path:?} of {}", self.folder.display()),
+                what: what.to_owned(),
+            };
             if let Some(fault) = path_fault(path) {
                 return Err(refuse(fault));
             }

@@ -73,14 +73,18 @@ impl Upload<'_> {
         let body = self.http.body(&ask, response, 1 << 20).await?;
         let odd = |what: String| self.http.server(&ask, &ask.url, what);
         let token: Token = serde_json::from_slice(&body).map_err(|err| odd(format!("expected a token for its Xet store: {err}")))?;
-        let is_safe = Url::parse(&token.cas_url).is_ok_and(|store| store.scheme() == "https" || (ask.url.scheme() == "http" && store.scheme() == "http"));
+        let is_safe = Url::parse(&token.cas_url)
+            .is_ok_and(|store| store.scheme() == "https" || (ask.url.scheme() == "http" && store.scheme() == "http"));
         if is_safe { Ok(Some(token)) } else { Err(odd("the address of its Xet store is none of https".into())) }
     }
 
     fn xet_session(&self) -> Result<XetSession, HubError> {
         // Beside the cache of files, where Python's client keeps its own.
         let cache = self.http.options().cache_dir.with_file_name("xet");
-        let refuse = |err: &(dyn std::error::Error + 'static)| HubError::Client { endpoint: self.http.options().endpoint.clone(), why: innermost(err) };
+        let refuse = |err: &(dyn std::error::Error + 'static)| HubError::Client {
+            endpoint: self.http.options().endpoint.clone(),
+            why: innermost(err),
+        };
         XetSessionBuilder::new().with_cache_dir(cache).with_tokio_handle(Handle::current()).build().map_err(|err| refuse(&err))
     }
 
@@ -92,7 +96,9 @@ impl Upload<'_> {
             why: innermost(&err),
         };
         let mut headers = HeaderMap::new();
-        if let Some(bearer) = self.http.options().token.as_ref().and_then(|token| HeaderValue::try_from(format!("Bearer {}", token.secret())).ok()) {
+        if let Some(bearer) =
+            self.http.options().token.as_ref().and_then(|token| HeaderValue::try_from(format!("Bearer {}", token.secret())).ok())
+        {
             headers.insert(AUTHORIZATION, bearer);
         }
         let commit = session

@@ -120,7 +120,8 @@ struct TableFile {
 impl TableFile {
     fn is_full(&self, episode_bytes: u64, limit_bytes: u64, limit_episodes: u64) -> bool {
         self.episodes >= limit_episodes
-            || self.index_bytes >= LARGEST_INDEX_BYTES || self.grown.end + self.index_bytes + episode_bytes >= limit_bytes
+            || self.index_bytes >= LARGEST_INDEX_BYTES
+            || self.grown.end + self.index_bytes + episode_bytes >= limit_bytes
     }
 }
 

@@ -16,9 +16,9 @@ pub use unfinished::settle;
 
 use crate::args::{DatasetCommand, EditArgs, HowArgs, Part, PartOf};
 use crate::text::say;
+use crate::watch::Answer;
 use crate::{Done, text};
 use edit::Edit;
-use crate::watch::Answer;
 
 pub fn run(command: &DatasetCommand) -> anyhow::Result<Done> {
     match command {

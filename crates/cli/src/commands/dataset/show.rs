@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 use sinew_core::{Channel, ChannelSource, CommandMode, DatasetUnit, PartKind, RobotDescription};
 use sinew_recorder::{DatasetReader, PageOptions, recorded_robot, show_in_rerun, write_html, write_mcap, write_rrd};
 
-use crate::watch::Watch;
 use crate::args::Episodes;
 use crate::text::{note, say};
+use crate::watch::Watch;
 use crate::{Done, source, text};
 
 /// Episodes on a page of a dataset that has to be fetched, and in the viewer, where nobody says which.

@@ -14,7 +14,9 @@ pub fn run(command: &CacheCommand) -> anyhow::Result<Done> {
     match command {
         CacheCommand::List { json } => list(&hub, *json),
         CacheCommand::Verify { repo, kind, json } => verify(&hub, only(repo.as_deref(), *kind)?.as_ref(), *json),
-        CacheCommand::Prune { repo, kind, yes, dry_run, json } => prune(&hub, only(repo.as_deref(), *kind)?.as_ref(), *yes, *dry_run, *json),
+        CacheCommand::Prune { repo, kind, yes, dry_run, json } => {
+            prune(&hub, only(repo.as_deref(), *kind)?.as_ref(), *yes, *dry_run, *json)
+        }
     }
 }
 
@@ -52,7 +54,8 @@ fn list(hub: &Hub, json: bool) -> anyhow::Result<Done> {
 fn verify(hub: &Hub, only: Option<&HubRepo>, json: bool) -> anyhow::Result<Done> {
     let is_meant = |repo: &sinew_hub::CachedRepo| only.is_none_or(|only| only.kind() == repo.kind && only.repo() == repo.repo);
     let total = hub.list_cache()?.iter().filter(|repo| is_meant(repo)).map(|repo| repo.size_bytes).sum();
-    let bar = ProgressBar::new(total).with_style(ProgressStyle::with_template("verifying {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}")?);
+    let bar = ProgressBar::new(total)
+        .with_style(ProgressStyle::with_template("verifying {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}")?);
     let flaws = hub.verify_cache(only, |size_bytes| bar.inc(size_bytes))?;
     bar.finish_and_clear();
     if json {
@@ -75,7 +78,9 @@ fn prune(hub: &Hub, only: Option<&HubRepo>, yes: bool, dry_run: bool, json: bool
         plan.paths.iter().for_each(|path| say!("{}", path.display()));
         say!("{} in {} places", text::bytes(plan.size_bytes), plan.paths.len());
     }
-    let may = !plan.paths.is_empty() && !dry_run && (yes || Watch::start()?.ask("Remove them?", "use --yes, or --dry-run to look only")? == Answer::Yes);
+    let may = !plan.paths.is_empty()
+        && !dry_run
+        && (yes || Watch::start()?.ask("Remove them?", "use --yes, or --dry-run to look only")? == Answer::Yes);
     if may {
         hub.prune_cache(&plan)?;
     }

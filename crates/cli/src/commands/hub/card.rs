@@ -123,8 +123,7 @@ fn of_dataset(info: &DatasetInfo, licence: Option<&str>) -> String {
 fn of_policy(folder: &Path, licence: Option<&str>, evaluation: Option<&Evaluation>) -> anyhow::Result<String> {
     let checkpoint = source::open_folder(folder, &ComputeArgs::default())?;
     let info = checkpoint.info();
-    let trained: Option<Value> =
-        std::fs::read(folder.join("train_config.json")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let trained: Option<Value> = std::fs::read(folder.join("train_config.json")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let of_training = |pointer: &str| trained.as_ref()?.pointer(pointer)?.as_str().map(str::to_owned);
     let dataset = of_training("/dataset/repo_id");
     let base = info.adapter_base.clone().or_else(|| of_training("/policy/pretrained_path")).filter(|base| base.matches('/').count() == 1);
@@ -132,7 +131,8 @@ fn of_policy(folder: &Path, licence: Option<&str>, evaluation: Option<&Evaluatio
     if let Some(licence) = licence.or(info.licence.as_deref()) {
         let _ = writeln!(card, "license: {}", quoted(licence));
     }
-    let _ = write!(card, "library_name: lerobot\npipeline_tag: robotics\ntags:\n- robotics\n- lerobot\n- sinew\n- {}\n", quoted(&info.family));
+    let _ =
+        write!(card, "library_name: lerobot\npipeline_tag: robotics\ntags:\n- robotics\n- lerobot\n- sinew\n- {}\n", quoted(&info.family));
     for (key, names) in [("datasets", &dataset), ("base_model", &base)] {
         if let Some(name) = names {
             let _ = writeln!(card, "{key}:\n- {}", quoted(name));
@@ -141,8 +141,13 @@ fn of_policy(folder: &Path, licence: Option<&str>, evaluation: Option<&Evaluatio
     if let Some(evaluation) = evaluation {
         card += &evaluation.as_model_index(&info.family);
     }
-    let _ = write!(card, "---\n\nA policy of the family `{}` in the format of LeRobot.\n\n| | |\n|---|---|\n| parameters | {} |\n| action chunk | {} |\n",
-        info.family, text::count(info.parameters), info.chunk_size);
+    let _ = write!(
+        card,
+        "---\n\nA policy of the family `{}` in the format of LeRobot.\n\n| | |\n|---|---|\n| parameters | {} |\n| action chunk | {} |\n",
+        info.family,
+        text::count(info.parameters),
+        info.chunk_size
+    );
     for feature in info.inputs.iter().chain(&info.outputs) {
         let _ = writeln!(card, "| {} | {:?} |", feature.name, feature.shape);
     }
@@ -171,7 +176,8 @@ impl Evaluation {
     fn read(path: &Path) -> anyhow::Result<Self> {
         let doing = || format!("reading the evaluation {}", path.display());
         let text = std::fs::read_to_string(path).with_context(doing)?;
-        let totals = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find(|line| line.get("success_rate").is_some());
+        let totals =
+            text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find(|line| line.get("success_rate").is_some());
         let totals = totals.context("expected what `sinew eval --json` prints, whose last line has a success_rate").with_context(doing)?;
         let number = |key: &str| totals.get(key).and_then(Value::as_u64);
         let parse = || Some((totals.get("task")?.as_str()?.to_owned(), number("episodes")?, number("successes")?));
@@ -199,7 +205,11 @@ impl Evaluation {
         let commit = self.commit.as_ref().map_or_else(String::new, |commit| format!(", at commit {commit}"));
         format!(
             "In Sinew's simulator it succeeds at `{}` in {} of {} episodes{commit}: {rate:.1} % (95 % interval {:.1} to {:.1} %, Wilson).",
-            self.task, self.successes, self.episodes, low * 1e2, high * 1e2
+            self.task,
+            self.successes,
+            self.episodes,
+            low * 1e2,
+            high * 1e2
         )
     }
 }

@@ -4,10 +4,10 @@ use serde_json::json;
 use sinew_hub::{Hub, RepoInfo, RepoKind};
 
 use super::repo_of;
+use crate::Done;
 use crate::args::RepoArgs;
 use crate::licence::Licence;
 use crate::text::{self, say};
-use crate::Done;
 
 pub fn run(args: &RepoArgs, json: bool) -> anyhow::Result<Done> {
     let hub = Hub::from_env();
@@ -55,7 +55,11 @@ fn describe(kind: &RepoKind, info: &RepoInfo, licence: &Licence, page: &str) -> 
         ("library", info.library.clone()),
         ("base", of_card("base_model")),
         ("datasets", of_card("datasets")),
-        ("tags", (!info.tags.is_empty()).then(|| info.tags.iter().filter(|tag| !tag.contains(':')).take(20).cloned().collect::<Vec<_>>().join(", "))),
+        (
+            "tags",
+            (!info.tags.is_empty())
+                .then(|| info.tags.iter().filter(|tag| !tag.contains(':')).take(20).cloned().collect::<Vec<_>>().join(", ")),
+        ),
         ("page", Some(page.to_owned())),
     ];
     let lines = facts.into_iter().filter_map(|(name, fact)| Some(format!("{name:9} {}", text::in_line(&fact?))));

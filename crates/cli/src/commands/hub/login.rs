@@ -7,9 +7,9 @@ use anyhow::Context;
 use serde_json::json;
 use sinew_hub::{Account, Hub, Token};
 
+use crate::Done;
 use crate::args::LoginArgs;
 use crate::text::{self, say};
-use crate::Done;
 use crate::watch::Watch;
 
 /// Names the OAuth application that a login by a browser is for.
@@ -93,7 +93,10 @@ fn from_file(path: &Path) -> anyhow::Result<Token> {
 }
 
 fn from_keyboard(hub: &Hub) -> anyhow::Result<Option<Token>> {
-    anyhow::ensure!(std::io::stdin().is_terminal(), "logging in: nobody is there to type a token; use --token-from FILE, or - for standard input");
+    anyhow::ensure!(
+        std::io::stdin().is_terminal(),
+        "logging in: nobody is there to type a token; use --token-from FILE, or - for standard input"
+    );
     text::note!("Make a token at {}/settings/tokens and paste it here. What you type is not shown.", hub.options().endpoint);
     let Some(text) = Watch::start()?.secret("Token:")? else { return Ok(None) };
     Token::new(&text).map(Some).context("logging in: no token was typed")

@@ -11,11 +11,11 @@ pub fn run(args: &SearchArgs) -> anyhow::Result<Done> {
     let kind = RepoKind::from(args.kind);
     let licence = args.licence.as_ref().map(|licence| format!("license:{licence}"));
     // What LeRobot and Sinew write on cards: the library, the family, the robot, the task.
-    let library = (!args.any_library && kind != RepoKind::Space).then(|| if kind == RepoKind::Model { "lerobot" } else { "LeRobot" }.to_owned());
+    let library =
+        (!args.any_library && kind != RepoKind::Space).then(|| if kind == RepoKind::Model { "lerobot" } else { "LeRobot" }.to_owned());
     let tags = [library, licence, args.family.clone(), args.robot.clone(), args.task.clone()].into_iter().flatten().collect();
     let text = (!args.text.is_empty()).then(|| args.text.join(" "));
-    let search =
-        Search { kind, text, author: args.author.clone(), tags, sort: args.sort.into(), limit: usize::from(args.limit) };
+    let search = Search { kind, text, author: args.author.clone(), tags, sort: args.sort.into(), limit: usize::from(args.limit) };
     let found = Hub::from_env().search(&search)?;
     if args.json {
         for repo in &found {
