@@ -18,6 +18,7 @@ mod led;
 mod licence;
 mod live;
 mod live_table;
+mod publishing;
 mod recording;
 mod replay;
 mod rig;

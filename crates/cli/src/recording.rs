@@ -48,17 +48,17 @@ impl Drop for Begun {
 }
 
 /// A recorder into `root` of what `rig` does, begun or gone on with; with `interventions` its rows say whether a human acted.
-/// Episodes of a robot with another calibration can't be added. With each episode it keeps which `policy` acted.
+/// A file that has `file_episodes` is closed. Episodes of a robot with another calibration can't be added. With each episode it keeps which `policy` acted.
 pub fn open(
     root: &Path,
     rig: &Rig,
     args: &RecordingArgs,
-    real_time: bool,
-    interventions: bool,
+    (real_time, interventions): (bool, bool),
+    file_episodes: Option<u64>,
     policy: Option<serde_json::Value>,
 ) -> anyhow::Result<DatasetRecorder> {
     let robot = rig.robot.description();
-    let mut options = RecorderOptions { interventions, calibration: rig.calibration(), ..args.options(real_time) };
+    let mut options = RecorderOptions { interventions, file_episodes, calibration: rig.calibration(), ..args.options(real_time) };
     if let Some(cameras) = rig.cameras.note() {
         options.note.insert("cameras".to_owned(), cameras);
     }

@@ -21,7 +21,9 @@ pub fn shown() -> Arc<Listener> {
         match event {
             Event::Resolved { repo, commit } => bars.say(&format!("{repo} is commit {commit}")),
             Event::FromCache { repo, commit, why } => bars.say(&format!("{repo}: commit {commit} from the cache, as {why}")),
-            Event::Transfer(transfer) => bars.draw(transfer),
+            Event::Committed { repo, commit, number, of } if of > 1 => bars.say(&format!("{repo} is commit {commit}, {number} of {of}")),
+            Event::Committed { .. } => {}
+            Event::Reading(transfer) | Event::Transfer(transfer) => bars.draw(transfer),
         }
     })
 }

@@ -88,6 +88,15 @@ pub enum HubError {
 }
 
 impl HubError {
+    /// Whether trying again later may help, without anybody changing anything.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Broken { .. } | Self::Busy { .. } => true,
+            Self::Server { what, .. } => what.starts_with("HTTP 5"),
+            _ => false,
+        }
+    }
+
     pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let doing = doing.into();
         move |source| Self::Io { doing, source }
@@ -99,6 +108,8 @@ impl HubError {
 pub enum TokenState {
     Absent,
     Sent,
+    /// It was sent with something that changes the Hub, and is known there.
+    MayNotWrite,
 }
 
 impl std::fmt::Display for TokenState {
@@ -106,6 +117,7 @@ impl std::fmt::Display for TokenState {
         f.write_str(match self {
             Self::Absent => "no token was sent: run `sinew hub login`, or set HF_TOKEN",
             Self::Sent => "the token that was sent (HF_TOKEN or the stored login) doesn't allow it",
+            Self::MayNotWrite => "the token that was sent (HF_TOKEN or the stored login) may not write there: it needs the right to write",
         })
     }
 }

@@ -1,9 +1,12 @@
 //! Requests to the Hub and to the stores that it names: retries, redirects, limits, and whom the token may reach.
 
 use std::io;
-use std::sync::Arc;
-use std::time::Duration;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use futures_util::future::{Either, select};
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderValue, LINK, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
@@ -18,18 +21,21 @@ const MAX_ANSWER_BYTES: usize = 32 << 20;
 const MAX_REDIRECTS: usize = 8;
 /// The longest pause before a request is sent again.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// A body that is sent, and the answer to it, may stand still for so many time limits: a store that joins parts, or a
+/// commit of a thousand files, takes its time.
+const SENDING_PATIENCE: u32 = 9;
 /// The most entries of a listing: the Hub advises to keep repositories under 100,000 files.
 pub(crate) const MAX_ENTRIES: usize = 500_000;
 
 /// How bodies are made, once for each try.
-pub(crate) type MakeBody = dyn Fn() -> io::Result<reqwest::Body> + Send + Sync;
+pub(crate) type MakeBody<'a> = dyn Fn() -> io::Result<reqwest::Body> + Send + Sync + 'a;
 
 /// One request, in words and in bytes.
 pub(crate) struct Ask<'a> {
     pub method: Method,
     pub url: Url,
     pub headers: HeaderMap,
-    pub body: Option<&'a MakeBody>,
+    pub body: Option<&'a MakeBody<'a>>,
     /// What an error says was attempted.
     pub doing: String,
     /// The repository that it is about.
@@ -38,6 +44,11 @@ pub(crate) struct Ask<'a> {
     pub may_repeat: bool,
     /// An answer that is no success, and still one that the asker understands.
     pub understands: Option<StatusCode>,
+    /// Whether the address itself says who asks, so that no token may go along.
+    pub is_presigned: bool,
+    /// How many bytes of the body have left, for a body or an answer that takes longer than others: as long as it
+    /// grows, nobody is silent.
+    pub pulse: Option<Arc<AtomicU64>>,
 }
 
 impl<'a> Ask<'a> {
@@ -46,7 +57,18 @@ impl<'a> Ask<'a> {
     }
 
     pub fn new(method: Method, url: Url, doing: impl Into<String>) -> Self {
-        Self { method, url, headers: HeaderMap::new(), body: None, doing: doing.into(), repo: None, may_repeat: true, understands: None }
+        Self {
+            method,
+            url,
+            headers: HeaderMap::new(),
+            body: None,
+            doing: doing.into(),
+            repo: None,
+            may_repeat: true,
+            understands: None,
+            is_presigned: false,
+            pulse: None,
+        }
     }
 
     pub fn about(mut self, repo: &'a HubRepo) -> Self {
@@ -54,7 +76,7 @@ impl<'a> Ask<'a> {
         self
     }
 
-    pub fn with(mut self, body: &'a MakeBody) -> Self {
+    pub fn with(mut self, body: &'a MakeBody<'a>) -> Self {
         self.body = Some(body);
         self
     }
@@ -68,7 +90,10 @@ impl<'a> Ask<'a> {
 /// The client for all requests of a [`Hub`](crate::Hub).
 pub(crate) struct Http {
     client: Client,
+    /// For what is sent: reqwest's time limit on reading runs while a body is still being sent.
+    sender: Client,
     options: Arc<HubOptions>,
+    pub limit: Arc<Limit>,
 }
 
 impl Http {
@@ -78,22 +103,29 @@ impl Http {
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
             return Err(refuse("HF_ENDPOINT is no address of http or https".into()));
         }
-        let mut builder = Client::builder()
-            .user_agent(concat!("sinew/", env!("CARGO_PKG_VERSION")))
-            // Followed here, so that it is decided at each step who is told what.
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(options.timeout)
-            .read_timeout(options.timeout)
-            .pool_idle_timeout(Duration::from_secs(20));
+        let mut certificates = Vec::new();
         if let Some(path) = &options.ca_file {
-            let certificates = std::fs::read(path)
+            let read = std::fs::read(path)
                 .map_err(|err| err.to_string())
                 .and_then(|pem| reqwest::Certificate::from_pem_bundle(&pem).map_err(|err| innermost(&err)));
-            let certificates = certificates.map_err(|why| refuse(format!("reading the certificates {}: {why}", path.display())))?;
-            builder = builder.tls_certs_merge(certificates);
+            certificates = read.map_err(|why| refuse(format!("reading the certificates {}: {why}", path.display())))?;
         }
-        let client = builder.build().map_err(|err| refuse(innermost(&err)))?;
-        Ok(Self { client, options })
+        let build = |read_timeout: Option<Duration>| {
+            let mut builder = Client::builder()
+                .user_agent(concat!("sinew/", env!("CARGO_PKG_VERSION")))
+                // Followed here, so that it is decided at each step who is told what.
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(options.timeout)
+                .pool_idle_timeout(Duration::from_secs(20))
+                .tls_certs_merge(certificates.clone());
+            if let Some(limit) = read_timeout {
+                builder = builder.read_timeout(limit);
+            }
+            builder.build().map_err(|err| refuse(innermost(&err)))
+        };
+        let (client, sender) = (build(Some(options.timeout))?, build(None)?);
+        let limit = Arc::new(Limit::new(options.upload_limit));
+        Ok(Self { client, sender, options, limit })
     }
 
     pub fn options(&self) -> &HubOptions {
@@ -159,9 +191,19 @@ impl Http {
     }
 
     async fn read_json<T: DeserializeOwned>(&self, ask: &Ask<'_>) -> Result<(T, HeaderMap), HubError> {
-        let response = self.send(ask).await?;
-        let (headers, url) = (response.headers().clone(), response.url().clone());
-        let body = self.body(ask, response, MAX_ANSWER_BYTES).await?;
+        let mut tries = 0;
+        let (headers, url, body) = loop {
+            let response = self.send(ask).await?;
+            let (headers, url) = (response.headers().clone(), response.url().clone());
+            match self.body(ask, response, MAX_ANSWER_BYTES).await {
+                Ok(body) => break (headers, url, body),
+                Err(HubError::Broken { .. }) if ask.may_repeat && tries < self.options.retries => {
+                    tokio::time::sleep(backoff(tries)).await;
+                    tries += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        };
         match serde_json::from_slice(&body) {
             Ok(value) => Ok((value, headers)),
             Err(err) => {
@@ -176,7 +218,10 @@ impl Http {
         let url = response.url().clone();
         self.check_encoding(ask, &response)?;
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|err| broken(ask, &url, &err))? {
+        let silence = |_| HubError::Broken { doing: ask.doing.clone(), host: host(&url), why: "nothing more came".to_owned() };
+        while let Some(chunk) =
+            tokio::time::timeout(self.options.timeout, response.chunk()).await.map_err(silence)?.map_err(|err| broken(ask, &url, &err))?
+        {
             if body.len() + chunk.len() > limit_bytes {
                 let what = format!("it is longer than {limit_bytes} bytes");
                 return Err(HubError::Hostile { doing: ask.doing.clone(), host: host(&url), what });
@@ -224,10 +269,14 @@ impl Http {
     }
 
     async fn one(&self, ask: &Ask<'_>, url: &Url) -> Result<Response, Failure> {
-        let mut request = self.client.request(ask.method.clone(), url.clone()).headers(ask.headers.clone());
+        let client = if ask.pulse.is_some() { &self.sender } else { &self.client };
+        let mut request = client.request(ask.method.clone(), url.clone()).headers(ask.headers.clone());
         request = request.header(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if let Some(token) =
-            self.options.token.as_ref().filter(|_| self.options.is_endpoint(url) && !ask.headers.contains_key(AUTHORIZATION))
+        if let Some(token) = self
+            .options
+            .token
+            .as_ref()
+            .filter(|_| self.options.is_endpoint(url) && !ask.is_presigned && !ask.headers.contains_key(AUTHORIZATION))
         {
             let mut value = HeaderValue::try_from(format!("Bearer {}", token.secret())).map_err(|_odd| {
                 let why = "the token holds characters that can't be sent; log in again, or set HF_TOKEN anew".to_owned();
@@ -241,7 +290,15 @@ impl Http {
                 make().map_err(|source| Failure { error: HubError::Io { doing: ask.doing.clone(), source }, is_transient: false })?;
             request = request.body(body);
         }
-        request.send().await.map_err(|err| self.failure(ask, url, &err))
+        let Some(pulse) = &ask.pulse else { return request.send().await.map_err(|err| self.failure(ask, url, &err)) };
+        let patience = self.options.timeout * SENDING_PATIENCE;
+        match select(pin!(request.send()), pin!(stalls(pulse, patience))).await {
+            Either::Left((answer, _)) => answer.map_err(|err| self.failure(ask, url, &err)),
+            Either::Right(_) => {
+                let why = format!("nothing was taken or answered for {} s", patience.as_secs());
+                Err(Failure { error: HubError::Broken { doing: ask.doing.clone(), host: host(url), why }, is_transient: true })
+            }
+        }
     }
 
     fn failure(&self, ask: &Ask<'_>, url: &Url, err: &reqwest::Error) -> Failure {
@@ -267,7 +324,12 @@ impl Http {
         }
         let said: String = said.chars().take(300).collect();
         let (doing, endpoint) = (ask.doing.clone(), self.options.endpoint.clone());
-        let token = if self.options.token.is_some() { TokenState::Sent } else { TokenState::Absent };
+        let is_write = !matches!(ask.method, Method::GET | Method::HEAD) && status == StatusCode::FORBIDDEN;
+        let token = match &self.options.token {
+            None => TokenState::Absent,
+            Some(_) if is_write => TokenState::MayNotWrite,
+            Some(_) => TokenState::Sent,
+        };
         if !self.options.is_endpoint(&url) {
             return HubError::Broken { doing, host: host(&url), why: in_words(status, &said) };
         }
@@ -288,6 +350,54 @@ impl Http {
 
     pub fn server(&self, ask: &Ask<'_>, url: &Url, what: impl Into<String>) -> HubError {
         HubError::Server { doing: ask.doing.clone(), host: host(url), what: what.into() }
+    }
+}
+
+/// Done when nothing has grown for so long.
+async fn stalls(pulse: &AtomicU64, patience: Duration) {
+    let mut last = pulse.load(Ordering::Relaxed);
+    loop {
+        tokio::time::sleep(patience).await;
+        let now = pulse.load(Ordering::Relaxed);
+        if now == last {
+            return;
+        }
+        last = now;
+    }
+}
+
+/// How many bytes a second all that is sent together may have.
+#[derive(Debug)]
+pub(crate) struct Limit {
+    bytes_per_s: Option<u64>,
+    /// When the next bytes may leave.
+    free_at: Mutex<Instant>,
+}
+
+impl Limit {
+    fn new(bytes_per_s: Option<u64>) -> Self {
+        Self { bytes_per_s: bytes_per_s.filter(|rate| *rate > 0), free_at: Mutex::new(Instant::now()) }
+    }
+
+    /// How many bytes are best sent at once.
+    pub fn chunk_bytes(&self) -> usize {
+        // A quarter of a second's, so that a narrow limit is an even stream.
+        self.bytes_per_s.map_or(256 << 10, |rate| usize::try_from(rate / 4).unwrap_or(usize::MAX).clamp(1 << 10, 256 << 10))
+    }
+
+    /// Waits until `bytes` may leave.
+    pub async fn take(&self, bytes: usize) {
+        let Some(rate) = self.bytes_per_s else { return };
+        let now = Instant::now();
+        let begin = {
+            let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let begin = (*free_at).max(now);
+            *free_at = begin + Duration::from_secs_f64(bytes as f64 / rate as f64);
+            begin
+        };
+        if begin > now {
+            tokio::time::sleep(begin - now).await;
+        }
     }
 }
 

@@ -17,6 +17,10 @@ pub enum Event<'a> {
     Resolved { repo: &'a HubRepo, commit: &'a str },
     /// The Hub was not asked, or did not answer: the commit is the one that the cache knows.
     FromCache { repo: &'a HubRepo, commit: &'a str, why: &'a str },
+    /// A local file is read, to know what it holds.
+    Reading(Transfer<'a>),
+    /// A commit was made, one of so many.
+    Committed { repo: &'a HubRepo, commit: &'a str, number: usize, of: usize },
     /// Bytes have arrived, or were sent.
     Transfer(Transfer<'a>),
 }

@@ -32,6 +32,7 @@ mod name;
 mod options;
 mod search;
 mod stock;
+mod up;
 
 pub use account::{Account, DeviceLogin};
 pub use api::{Refs, RepoFile, RepoInfo};
@@ -43,3 +44,4 @@ pub use name::{HubRepo, ModelRef, ParseModelRefError, RepoKind};
 pub use options::{HubOptions, Token};
 pub use search::{Search, Sort};
 pub use stock::{CachedRepo, Flaw, Pruned};
+pub use up::{CheckFolder, Created, PublishState, Publisher, UploadOptions, Uploaded};

@@ -45,6 +45,15 @@ impl RepoKind {
         }
     }
 
+    /// As the Hub's interface says it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Dataset => "dataset",
+            Self::Space => "space",
+        }
+    }
+
     /// What precedes `owner/name` in the addresses of pages and files.
     pub(crate) fn prefix(self) -> Option<&'static str> {
         (self != Self::Model).then(|| self.plural())

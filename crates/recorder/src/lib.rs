@@ -132,6 +132,7 @@ pub use tools::{
     plan_rename_task, plan_repair, plan_split, plan_split_by_share, plan_split_chosen, plan_stats, plan_undo, select_episodes, undo,
     verify, verify_with,
 };
+pub use write::closed::closed_files;
 pub use write::options::{Layout, Overload, RecorderOptions, VideoOptions};
 pub use write::recorder::DatasetRecorder;
 pub use write::unfinished::{Unfinished, discard_unfinished, recover, recover_unfinished, remove_begun, unfinished};

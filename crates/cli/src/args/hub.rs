@@ -12,6 +12,22 @@ pub enum HubCommand {
         sinew hub download lerobot/svla_so101_pickplace --type dataset --include 'meta/**'\n  \
         sinew hub download someone/act_pick@v2 --out my_policy")]
     Download(DownloadArgs),
+    /// Bring a folder to the Hub: a policy, a dataset, or what a Space shows
+    #[command(
+        after_help = "What the Hub has is not sent again, and a killed upload goes on where it was. Nothing of others is overwritten: when the\n\
+        branch has moved meanwhile, it says who moved it. A dataset gets the tag of its version.\n\n\
+        Examples:\n  sinew hub upload ./my_dataset me/my_dataset --private\n  \
+        sinew hub upload ./checkpoint me/act_pick_place --type policy --include '*.safetensors' --include '*.json'"
+    )]
+    Upload(UploadArgs),
+    /// Send the rest of a dataset that was published while it was recorded, and make all of it visible
+    #[command(after_help = "Example:\n  sinew hub finish ./my_dataset")]
+    Finish(FinishArgs),
+    /// Show a dataset, a Rerun recording or an evaluation to others, as a page on the Hub
+    #[command(after_help = "Examples:\n  sinew hub publish-space ./my_dataset someone/my-page\n  \
+        sinew hub publish-space outputs/view-1.rrd someone/a-recording --title 'Pick and place'\n  \
+        sinew hub publish-space outputs/eval-1.png someone/an-evaluation --results results.jsonl")]
+    PublishSpace(SpaceArgs),
     /// What a policy, a dataset or a Space is, and whether it may be used
     #[command(after_help = "Examples:\n  sinew hub info lerobot/smolvla_base\n  sinew hub info lerobot/pusht --type dataset --json")]
     Info {
@@ -90,6 +106,71 @@ pub struct DownloadArgs {
     /// A folder for the files; without it they go to the cache, where other verbs find them
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct UploadArgs {
+    pub dir: PathBuf,
+    /// owner/name, or owner/name@branch
+    pub repo: String,
+    /// What it is; without it, what the folder holds
+    #[arg(long = "type", value_enum)]
+    pub kind: Option<Kind>,
+    /// For the owner's eyes alone
+    #[arg(long)]
+    pub private: bool,
+    /// Only files whose paths fit, such as '*.json' or 'data/'; may be given several times
+    #[arg(long, value_name = "GLOB")]
+    pub include: Vec<String>,
+    /// Not these files; may be given several times
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+    /// Delete such files of the repository that the folder doesn't have; may be given several times
+    #[arg(long, value_name = "GLOB")]
+    pub delete: Vec<String>,
+    /// The commit's title
+    #[arg(long, value_name = "TEXT")]
+    pub message: Option<String>,
+    /// The commit that the branch must be at, or nothing is changed
+    #[arg(long, value_name = "COMMIT")]
+    pub parent: Option<String>,
+    /// Megabytes a second to send at most
+    #[arg(long, value_name = "MB/S", value_parser = super::above_zero)]
+    pub limit: Option<f64>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct FinishArgs {
+    pub dir: PathBuf,
+    /// The commit's title
+    #[arg(long, value_name = "TEXT")]
+    pub message: Option<String>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct SpaceArgs {
+    /// A dataset (a folder, or owner/name on the Hub), a recording for Rerun (.rrd) or the picture of an evaluation (.png)
+    pub source: PathBuf,
+    /// owner/name of the Space, which is made where it is not there
+    pub space: String,
+    /// The title of the page; without it the Space's name
+    #[arg(long)]
+    pub title: Option<String>,
+    /// Which episodes of a dataset, such as 3,7-9; without it the first 50
+    #[arg(long, value_name = "LIST")]
+    pub episodes: Option<super::Episodes>,
+    /// What `sinew eval --json` printed, to be shown below its picture
+    #[arg(long, value_name = "FILE")]
+    pub results: Option<PathBuf>,
+    /// For the owner's eyes alone
+    #[arg(long)]
+    pub private: bool,
     #[arg(long)]
     pub json: bool,
 }

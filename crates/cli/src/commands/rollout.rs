@@ -84,7 +84,8 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         (None, Some(address)) => Some(RerunView::connect(address, robot)?),
         (None, None) => None,
     };
-    let open = |root: &PathBuf| recording::open(root, &rig, &args.recording, !args.fast, mode == StrategyMode::Dagger, Some(named.note()));
+    let open =
+        |root: &PathBuf| recording::open(root, &rig, &args.recording, (!args.fast, mode == StrategyMode::Dagger), None, Some(named.note()));
     let begun = outputs.dataset.as_ref().map(|root| recording::Begun::at(root, &args.recording));
     let mut recorder = outputs.dataset.as_ref().map(open).transpose().inspect_err(|_| {
         // Where one output is refused, no trace of the other is left.

@@ -19,7 +19,8 @@ use crate::cache::{RepoCache, path_fault};
 use crate::hub::{Event, Listener, Transfer};
 use crate::{Hub, HubError, HubRepo};
 use blob::Blob;
-pub(crate) use blob::hash_of;
+pub(crate) use blob::{hash_of, hex};
+pub(crate) use folder::patterns;
 
 /// How many files travel at a time. Small files wait for the network's answer most of the time.
 const AT_A_TIME: usize = 8;

@@ -3,6 +3,7 @@
 mod edit;
 mod info;
 mod show;
+pub use show::units;
 mod unfinished;
 
 use std::path::Path;

@@ -46,7 +46,7 @@ pub fn view(dir: &Path, html: Option<&Path>, connect: Option<&str>, episodes: Op
 
 /// The units of the channels of the robot that a dataset was recorded with, where it is one of ours; of others nobody
 /// says them.
-fn units(reader: &DatasetReader) -> BTreeMap<String, String> {
+pub fn units(reader: &DatasetReader) -> BTreeMap<String, String> {
     let Some(Ok(model)) = recorded_robot(reader).map(|name| sinew_sim::robots::get(&name)) else { return BTreeMap::new() };
     let robot = &model.description;
     let channels = robot.state_channels().into_iter().chain(robot.action_channels());

@@ -3,9 +3,12 @@
 mod cache;
 mod card;
 mod download;
+pub mod finish;
 mod info;
 mod login;
 mod search;
+mod space;
+pub mod upload;
 
 use sinew_hub::{Hub, HubRepo, RepoKind};
 
@@ -15,6 +18,9 @@ use crate::args::{HubCommand, Kind};
 pub fn run(command: &HubCommand) -> anyhow::Result<Done> {
     match command {
         HubCommand::Download(args) => download::run(args),
+        HubCommand::Upload(args) => upload::run(args),
+        HubCommand::Finish(args) => finish::run(args),
+        HubCommand::PublishSpace(args) => space::run(args),
         HubCommand::Info { repo, json } => info::run(repo, *json),
         HubCommand::Search(args) => search::run(args),
         HubCommand::Card(args) => card::run(args),
