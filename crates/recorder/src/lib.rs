@@ -118,6 +118,7 @@ pub use error::{ReadError, RecordError};
 pub use export::{PageOptions, RerunView, ViewError, recorded_robot, show_in_rerun, write_html, write_mcap, write_rrd};
 pub use format::feature::{DatasetSchema, Dtype, Feature, FeatureKind, Truth, Value};
 pub use format::info::{CameraInfo, DatasetInfo, EpisodeInfo};
+pub use format::input::RandomAccess;
 pub use format::layout::{Episode, EpisodeVideoSpan, Version};
 pub use format::rate::Rate;
 pub use media::depth::DepthRange;
