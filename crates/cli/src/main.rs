@@ -26,6 +26,7 @@ mod source;
 mod standby;
 mod terminal;
 mod text;
+mod transfer;
 mod way;
 mod wilson;
 

@@ -27,7 +27,7 @@ mod resources;
 pub use dataset::{DatasetError, open_dataset, open_dataset_of};
 pub use policy::{Policy, PretrainedError};
 pub use sinew_core as core;
-pub use sinew_hub::{ModelRef, Transfer};
+pub use sinew_hub::{Event, Listener, ModelRef, Transfer};
 pub use sinew_policy::{Actions, BoundPolicy, Checkpoint, Device, Fit, Inputs, OpenOptions, Quantization};
 #[cfg(feature = "datasets")]
 pub use sinew_recorder::{DatasetReader, Item, Loader, Windows};

@@ -33,7 +33,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     let Set { mut rig, mut human, task, name } = if args.sim { simulate(args, &clock)? } else { connect(args, &stop, &clock)? };
     let robot = rig.robot.description().clone();
     let begun = recording::Begun::at(&args.out, &args.recording);
-    let mut recorder = recording::open(&args.out, &rig, &args.recording, real_time, false)?;
+    let mut recorder = recording::open(&args.out, &rig, &args.recording, real_time, false, None)?;
     let mut view = args.rerun_connect.as_ref().map(|address| RerunView::connect(address, &robot)).transpose()?;
     if args.sim {
         stop.escalate_on_signals().context("listening for Ctrl-C")?;
