@@ -48,7 +48,17 @@ impl<'a> Ask<'a> {
     }
 
     pub fn new(method: Method, url: Url, doing: impl Into<String>) -> Self {
-        Self { method, url, headers: HeaderMap::new(), body: None, doing: doing.into(), repo: None, may_repeat: true, understands: None, stops_at: None }
+        Self {
+            method,
+            url,
+            headers: HeaderMap::new(),
+            body: None,
+            doing: doing.into(),
+            repo: None,
+            may_repeat: true,
+            understands: None,
+            stops_at: None,
+        }
     }
 
     pub fn about(mut self, repo: &'a HubRepo) -> Self {

@@ -118,8 +118,8 @@ impl RandomAccess for Streamed {
         self.0.read_at(offset, into).map_err(io::Error::other)
     }
 
-    fn expect(&self, ranges: &[Range<u64>]) {
-        self.0.expect(ranges);
+    fn expect(&self, ranges: &[Range<u64>], now: bool) {
+        self.0.expect(ranges, now);
     }
 }
 

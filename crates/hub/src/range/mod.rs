@@ -10,6 +10,7 @@ mod parts;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, RANGE};
 use reqwest::{Response, StatusCode};
@@ -23,8 +24,9 @@ use crate::hub::Event;
 use crate::{Hub, HubError, HubRepo, Listener};
 use parts::{Coming, Found, Parts};
 
-/// A request asks for at most so much, so that several are under way of what is wanted together.
-const MOST_BYTES_A_REQUEST: u64 = 1 << 20;
+/// A request asks for at most so much. All that are under way share the link: of larger ones the first would be there as
+/// late as the last.
+const MOST_BYTES_A_REQUEST: u64 = 256 << 10;
 /// What was not announced comes with what follows it, as far as this.
 const LEAST_BYTES_A_REQUEST: u64 = 4 << 10;
 /// Whoever waits for more has it come in steps of so much, and what is announced beyond it comes when it is read: a
@@ -32,11 +34,14 @@ const LEAST_BYTES_A_REQUEST: u64 = 4 << 10;
 const MOST_BYTES_AT_ONCE: u64 = parts::MOST_BYTES / 2;
 /// Ranges this near to each other come in one request.
 const SMALL_GAP_BYTES: u64 = 1 << 10;
-/// So many announced requests are under way at a time; what somebody waits for does not queue.
-const AT_A_TIME: usize = 8;
+/// So many requests are under way at a time of what is wanted later, which fills a link of 30 MB/s whose answers take
+/// 50 ms.
+const AT_A_TIME: usize = 6;
 
 /// How many addresses more a part is asked for at, when one gives nothing.
-const ADDRESSES: usize = 2;
+const ADDRESSES: usize = 4;
+/// The pause before the second of them; then it doubles.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The Hub says with this header of which hash the file is to which it redirects.
 const LINKED_ETAG: &str = "x-linked-etag";
@@ -77,7 +82,10 @@ impl Ranges {
         let http = self.hub.http()?;
         let doing = format!("looking for {path} of {}", self.repo);
         let url = http.file_url(&self.repo, &self.commit, path)?;
-        let ask = Ask { stops_at: Some(LINKED_ETAG), ..Ask::get(url, doing).about(&self.repo).header(RANGE, HeaderValue::from_static("bytes=0-0")) };
+        let ask = Ask {
+            stops_at: Some(LINKED_ETAG),
+            ..Ask::get(url, doing).about(&self.repo).header(RANGE, HeaderValue::from_static("bytes=0-0"))
+        };
         let response = http.send(&ask).await.map_err(|error| match error {
             HubError::NoFile { repo, .. } => HubError::NoFile { repo, path: path.to_owned() },
             other => other,
@@ -103,7 +111,7 @@ impl Ranges {
                 found.file(path).cloned().ok_or_else(none)?
             }
         };
-        Ok((file, Address { url, etag: None }))
+        Ok((file, Address { url, is_store: is_elsewhere, etag: None }))
     }
 }
 
@@ -125,6 +133,8 @@ struct Inner {
 #[derive(Clone)]
 struct Address {
     url: Url,
+    /// Whether it is another than the Hub's own for the file.
+    is_store: bool,
     /// What the store called the version of which the first part came.
     etag: Option<HeaderValue>,
 }
@@ -157,7 +167,8 @@ impl RemoteFile {
                     filled += count;
                 }
                 Found::Nothing => {
-                    let to = end.max(at.saturating_add(LEAST_BYTES_A_REQUEST)).min(at.saturating_add(MOST_BYTES_AT_ONCE)).min(file.size_bytes);
+                    let to =
+                        end.max(at.saturating_add(LEAST_BYTES_A_REQUEST)).min(at.saturating_add(MOST_BYTES_AT_ONCE)).min(file.size_bytes);
                     self.begin(at..to, false)?;
                 }
             }
@@ -165,14 +176,14 @@ impl RemoteFile {
         Ok(())
     }
 
-    /// Says that these bytes will be read soon: those that are neither here nor under way are asked for, several requests
-    /// at a time. Returns at once; whatever goes wrong is told to whoever reads them.
-    pub fn expect(&self, ranges: &[Range<u64>]) {
+    /// Says that these bytes will be read: those that are neither here nor under way are asked for, all at a time where
+    /// they are wanted `now`, else several at a time. Returns at once; whatever goes wrong is told to whoever reads them.
+    pub fn expect(&self, ranges: &[Range<u64>], now: bool) {
         let mut left = MOST_BYTES_AT_ONCE;
         for range in coalesced(ranges, self.inner.file.size_bytes) {
             let range = range.start..range.end.min(range.start.saturating_add(left));
             left -= range.end - range.start;
-            if range.is_empty() || self.begin(range, true).is_err() {
+            if range.is_empty() || self.begin(range, !now).is_err() {
                 // Where nothing can be begun, reading says why.
                 return;
             }
@@ -215,11 +226,15 @@ impl Inner {
             let address = self.address().await?;
             match self.part_from(&address, range).await {
                 // An address whose time is over is refused like any other; the Hub gives another.
-                Err(error @ HubError::Broken { .. }) if tries < ADDRESSES => {
+                Err(error) if tries < ADDRESSES && may_be_over(&error, &address) => {
                     tracing::debug!(file = self.file.path, %error, "asking where it is now");
                     let mut known = self.address.lock().await;
                     if known.as_ref().is_some_and(|known| known.url == address.url) {
                         *known = None;
+                    }
+                    drop(known);
+                    if tries > 0 {
+                        tokio::time::sleep(PAUSE * 2u32.pow(tries as u32)).await;
                     }
                     tries += 1;
                 }
@@ -246,7 +261,8 @@ impl Inner {
 
     async fn part_from(&self, address: &Address, range: &Range<u64>) -> Result<Vec<u8>, HubError> {
         let http = self.ranges.hub.http()?;
-        let bytes = HeaderValue::try_from(format!("bytes={}-{}", range.start, range.end - 1)).map_err(|_odd| self.damaged("a range", "none"))?;
+        let bytes =
+            HeaderValue::try_from(format!("bytes={}-{}", range.start, range.end - 1)).map_err(|_odd| self.damaged("a range", "none"))?;
         let mut ask = Ask::get(address.url.clone(), self.doing()).about(&self.ranges.repo).header(RANGE, bytes);
         ask.headers.extend(address.etag.clone().map(|etag| (IF_RANGE, etag)));
         ask.understands = Some(StatusCode::RANGE_NOT_SATISFIABLE);
@@ -303,6 +319,15 @@ impl Inner {
     }
 }
 
+/// Whether another address could help.
+fn may_be_over(error: &HubError, address: &Address) -> bool {
+    match error {
+        HubError::Broken { .. } => true,
+        HubError::Refused { .. } | HubError::NoRepo { .. } | HubError::NoFile { .. } | HubError::Server { .. } => address.is_store,
+        _ => false,
+    }
+}
+
 /// The bytes that an answer has, and how many the file has.
 fn content_range(headers: &HeaderMap) -> Option<(Range<u64>, u64)> {
     let (range, size) = headers.get(CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?.split_once('/')?;
@@ -313,7 +338,8 @@ fn content_range(headers: &HeaderMap) -> Option<(Range<u64>, u64)> {
 
 /// Ranges in order, those that touch or nearly do as one, as far as the file has them.
 fn coalesced(ranges: &[Range<u64>], size: u64) -> Vec<Range<u64>> {
-    let mut sorted: Vec<Range<u64>> = ranges.iter().map(|range| range.start..range.end.min(size)).filter(|range| !range.is_empty()).collect();
+    let mut sorted: Vec<Range<u64>> =
+        ranges.iter().map(|range| range.start..range.end.min(size)).filter(|range| !range.is_empty()).collect();
     sorted.sort_by_key(|range| range.start);
     let mut joined: Vec<Range<u64>> = Vec::new();
     for range in sorted {
@@ -340,7 +366,9 @@ mod tests {
     fn only_a_whole_content_range_is_one() {
         let headers = |value: &'static str| HeaderMap::from_iter([(CONTENT_RANGE, HeaderValue::from_static(value))]);
         assert_eq!(content_range(&headers("bytes 10-99/100")), Some((10..100, 100)));
-        for wrong in ["bytes 10-9/100", "bytes 10-/100", "bytes 10-99/*", "items 10-99/100", "bytes */100", "bytes 0-18446744073709551615/1"] {
+        for wrong in
+            ["bytes 10-9/100", "bytes 10-/100", "bytes 10-99/*", "items 10-99/100", "bytes */100", "bytes 0-18446744073709551615/1"]
+        {
             assert_eq!(content_range(&headers(wrong)), None, "{wrong}");
         }
     }

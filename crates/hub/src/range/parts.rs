@@ -51,6 +51,7 @@ pub(super) struct Coming {
     parts: Arc<Parts>,
     place: Place,
     end: u64,
+    is_settled: bool,
 }
 
 impl Parts {
@@ -107,7 +108,7 @@ impl Parts {
                 held.uses += 1;
                 let used = held.uses;
                 held.parts.insert((file, start), Part { end, state: State::Coming, used });
-                coming.push(Coming { parts: Arc::clone(self), place: (file, start), end });
+                coming.push(Coming { parts: Arc::clone(self), place: (file, start), end, is_settled: false });
                 start = end;
             }
         }
@@ -121,7 +122,7 @@ impl Coming {
     }
 
     /// Gives those who wait for it what came, or why nothing did.
-    pub fn done(self, result: Result<Vec<u8>, HubError>) {
+    pub fn done(mut self, result: Result<Vec<u8>, HubError>) {
         let state = match result {
             Ok(bytes) => State::Here(bytes.into()),
             Err(error) => State::Failed(error),
@@ -129,11 +130,15 @@ impl Coming {
         self.settle(state);
     }
 
-    fn settle(&self, state: State) {
+    fn settle(&mut self, state: State) {
+        // Another may be under way in its place by now.
+        if std::mem::replace(&mut self.is_settled, true) {
+            return;
+        }
         let mut held = self.parts.lock();
         held.uses += 1;
         let uses = held.uses;
-        let Some(part) = held.parts.get_mut(&self.place).filter(|part| matches!(part.state, State::Coming)) else { return };
+        let Some(part) = held.parts.get_mut(&self.place) else { return };
         (part.state, part.used) = (state, uses);
         if matches!(part.state, State::Here(_)) {
             held.bytes += self.end - self.place.1;

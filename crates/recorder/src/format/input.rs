@@ -25,8 +25,9 @@ pub trait RandomAccess: Send + Sync {
     /// When there are no such bytes, or they can't be had.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
 
-    /// Says that these bytes will be read soon, so that all of them can come together. Returns at once.
-    fn expect(&self, ranges: &[Range<u64>]);
+    /// Says that these bytes will be read, so that all of them can come together: `now`, or later, so that what is wanted
+    /// now need not wait for them. Returns at once.
+    fn expect(&self, ranges: &[Range<u64>], now: bool);
 }
 
 /// A file of a dataset, opened: one of this machine's, or one that lies elsewhere.
@@ -69,10 +70,10 @@ impl Input {
         self.read_exact_at(at, &mut into[..there]).map(|()| there)
     }
 
-    /// Says which bytes will be read soon. They come together from elsewhere; here it makes no difference.
-    pub(crate) fn expect(&self, ranges: &[Range<u64>]) {
+    /// Says which bytes will be read, as [`RandomAccess::expect`]. Here it makes no difference.
+    pub(crate) fn expect(&self, ranges: &[Range<u64>], now: bool) {
         if let Self::Elsewhere(file) = self {
-            file.expect(ranges);
+            file.expect(ranges, now);
         }
     }
 }
@@ -95,7 +96,10 @@ impl ChunkReader for Input {
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
         // A damaged file may say any length.
         if start.saturating_add(length as u64) > self.len() {
-            return Err(ParquetError::EOF(format!("expected {length} bytes from byte {start} on, found {}", self.len().saturating_sub(start))));
+            return Err(ParquetError::EOF(format!(
+                "expected {length} bytes from byte {start} on, found {}",
+                self.len().saturating_sub(start)
+            )));
         }
         let mut bytes = vec![0; length];
         self.read_exact_at(start, &mut bytes)?;

@@ -17,6 +17,9 @@ use crate::progress::{Waiting, patient};
 /// A frame counts as found when its time in the file is this near to the row's (LeRobot's default).
 pub(crate) const TOLERANCE_S: f64 = 1e-4;
 
+/// What is asked for at first of the frames that follow.
+const FIRST_AHEAD_BYTES: u64 = 256 << 10;
+
 /// Decodes the frames of one mp4 file. Frames that follow each other cost one decoding each; any
 /// other costs those since the last key frame as well.
 ///
@@ -27,6 +30,8 @@ pub struct VideoReader {
     file: Input,
     /// The samples before this one are under way or here, of a file that lies elsewhere.
     expected: usize,
+    /// How many bytes of those that are shown next may be under way or here.
+    ahead_bytes: u64,
     decoder: Decoder,
     /// The frame that the decoder gives next, if it runs.
     next: Option<u64>,
@@ -86,7 +91,7 @@ impl VideoReader {
     }
 
     fn with_decoder(path: &Path, index: VideoIndex, file: Input, decoder: Decoder) -> Self {
-        Self { path: path.to_owned(), index, file, expected: 0, decoder, next: None, next_sample: 0 }
+        Self { path: path.to_owned(), index, file, expected: 0, ahead_bytes: 0, decoder, next: None, next_sample: 0 }
     }
 
     /// Whether it is decoded by a program that reads the file by its path.
@@ -102,24 +107,32 @@ impl VideoReader {
     /// Lets the frames that are shown from `seconds.start` to `seconds.end` come while something else is done, some
     /// `most_bytes` of them at a time, where the file lies elsewhere.
     pub(crate) fn expect(&mut self, seconds: Range<f64>, most_bytes: u64) {
-        let Decoder::BuiltIn { keys, .. } = &self.decoder else { return };
+        let (Decoder::BuiltIn { keys, .. }, true) = (&self.decoder, self.file.is_elsewhere()) else { return };
         let sample = |seconds| self.index.shown.get(self.index.nearest(seconds)? as usize).map(|sample| *sample as usize);
-        let (true, Some(first), Some(last)) = (self.file.is_elsewhere(), sample(seconds.start), sample(seconds.end)) else { return };
+        let (Some(first), Some(last)) = (sample(seconds.start), sample(seconds.end)) else { return };
         let (first, end) = (group_of(keys, first, &self.index).start, group_of(keys, last, &self.index).end);
-        let begin = if (first..end).contains(&self.expected) { self.expected } else { first };
-        let bytes = |samples: &[super::mp4_read::Sample]| samples.iter().map(|sample| u64::from(sample.bytes)).sum::<u64>();
-        let mut ahead = bytes(&self.index.samples[first..begin]);
+        if self.expected == end {
+            return;
+        }
+        let mut begin = self.expected;
+        if self.ahead_bytes == 0 || !(first..end).contains(&begin) {
+            (begin, self.ahead_bytes) = (first, FIRST_AHEAD_BYTES.min(most_bytes));
+        }
+        let bytes = |samples: Range<usize>| self.index.samples[samples].iter().map(|sample| u64::from(sample.bytes)).sum::<u64>();
+        let mut ahead = bytes(first..begin);
         // In few large requests, not in many small ones.
-        if self.expected == end || ahead > most_bytes / 2 {
+        if ahead > self.ahead_bytes / 2 {
             return;
         }
         let mut to = begin;
-        while to < end && ahead < most_bytes {
+        while to < end && ahead < self.ahead_bytes {
             let group = to..group_of(keys, to, &self.index).end.max(to + 1);
-            ahead += bytes(&self.index.samples[group.clone()]);
+            ahead += bytes(group.clone());
             to = group.end;
         }
-        self.file.expect(&places(&self.index, begin..to));
+        // Little at first, as the next frame waits for all that is asked for with it.
+        self.ahead_bytes = (2 * self.ahead_bytes).min(most_bytes);
+        self.file.expect(&places(&self.index, begin..to), false);
         self.expected = to;
     }
 
@@ -234,7 +247,7 @@ impl VideoReader {
                 return Err(ReadError::Stopped { path: path.clone() });
             }
             if file.is_elsewhere() && (*next_sample == key || keys.binary_search(&(*next_sample as u32)).is_ok()) {
-                file.expect(&places(index, group_of(keys, *next_sample, index)));
+                file.expect(&places(index, group_of(keys, *next_sample, index)), true);
             }
             let Some(sample) = index.samples.get(*next_sample) else {
                 stream.finish().map_err(failed)?;

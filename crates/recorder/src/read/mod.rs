@@ -183,6 +183,9 @@ impl DatasetReader {
     }
 }
 
+/// Of a video that lies elsewhere, so much may be under way or wait to be decoded.
+const AHEAD_BYTES: u64 = 4 << 20;
+
 /// Consecutive images of one camera.
 pub struct Images {
     frames: Range<u64>,
@@ -200,7 +203,11 @@ impl Images {
         let left = self.frames.end - self.frames.start;
         let frame = self.frames.next()?;
         Some(match &mut self.source {
-            Source::Video { video, from_s, fps } => video.frame_at_while(*from_s + row_time_s(frame, *fps), waiting),
+            Source::Video { video, from_s, fps } => {
+                let seconds = |frame: u64| *from_s + row_time_s(frame, *fps);
+                video.expect(seconds(frame)..seconds(self.frames.end.saturating_sub(1)), AHEAD_BYTES);
+                video.frame_at_while(seconds(frame), waiting)
+            }
             Source::Encoded { path, encoded } => {
                 let at = encoded.len() - left as usize;
                 picture::decode(&encoded[at])

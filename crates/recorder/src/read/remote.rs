@@ -9,8 +9,7 @@ use super::DatasetReader;
 use crate::ReadError;
 use crate::format::info::read_info;
 use crate::format::input::{Input, RandomAccess};
-use crate::format::layout::Version;
-use crate::format::layout::Episode;
+use crate::format::layout::{Episode, Version};
 use crate::format::schema::{EPISODES, EPISODES_21, EPISODES_STATS_21, FileIndex, INFO, STATS, TASKS, TASKS_21};
 use crate::media::video_reader::VideoReader;
 
@@ -28,8 +27,7 @@ pub trait Fetch: Send + Sync {
     ///
     /// # Errors
     /// When it can't be found out where the file is.
-    fn open(&self, relative: &str) -> Result<Option<Arc<dyn RandomAccess>>, Box<dyn Error + Send + Sync>> {
-        let _ = relative;
+    fn open(&self, _relative: &str) -> Result<Option<Arc<dyn RandomAccess>>, Box<dyn Error + Send + Sync>> {
         Ok(None)
     }
 }
@@ -102,7 +100,7 @@ impl DatasetReader {
         let groups = self.episodes.iter().filter(|episode| episode.data_path == relative).count() as u64 + 1;
         let values = self.info.features.len() as u64;
         let bytes = groups.saturating_mul(values).saturating_mul(FOOTER_BYTES_A_COLUMN).saturating_add(FOOTER_BYTES_A_COLUMN * values);
-        table.expect(&[size.saturating_sub(bytes.min(8 * MOST_GUESSED_BYTES))..size]);
+        table.expect(&[size.saturating_sub(bytes.min(8 * MOST_GUESSED_BYTES))..size], true);
     }
 
     /// The video at `relative`.
@@ -138,7 +136,7 @@ impl Remote {
         if self.index_last.load(Ordering::Relaxed) {
             ranges.push(size.saturating_sub(bytes.min(MOST_GUESSED_BYTES))..size);
         }
-        video.expect(&ranges);
+        video.expect(&ranges, true);
     }
 }
 

@@ -50,7 +50,7 @@ impl DatasetReader {
             let places = parquet_read::places(&footer, rows, wanted);
             let bytes = places.iter().fold(0u64, |bytes, place| bytes.saturating_add(place.end - place.start));
             if bytes <= MOST_STREAMED_BYTES {
-                input.expect(&places);
+                input.expect(&places, true);
                 return Ok((path, input, footer));
             }
         }
@@ -88,8 +88,7 @@ impl DatasetReader {
         if there < last {
             return Err(short());
         }
-        let batches =
-            parquet_read::read_rows(&path, file, footer, Some(first..last), Some(&wanted))?;
+        let batches = parquet_read::read_rows(&path, file, footer, Some(first..last), Some(&wanted))?;
         let schema = batches.first().map(RecordBatch::schema).ok_or_else(short)?;
         let batch = match batches.as_slice() {
             [batch] => batch.clone(),
