@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 #![allow(clippy::print_stdout, reason = "its figures are to be seen")]
 
+#[allow(dead_code, reason = "each test uses a part of it")]
 mod streamed;
 
 use std::collections::BTreeSet;

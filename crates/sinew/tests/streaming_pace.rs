@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, reason = "its figures are to be seen")]
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
 
+#[allow(dead_code, reason = "each test uses a part of it")]
 mod streamed;
 
 use std::fs;

@@ -30,6 +30,8 @@ struct Part {
     end: u64,
     state: State,
     used: u64,
+    /// Whether somebody waits for it. Else nobody is told that it failed, and whoever reads it asks anew.
+    is_awaited: bool,
 }
 
 enum State {
@@ -78,7 +80,10 @@ impl Parts {
                     Some(State::Failed(error)) => return Err(error),
                     _ => return Ok(Found::Nothing),
                 },
-                State::Coming => held = self.has_changed.wait(held).unwrap_or_else(PoisonError::into_inner),
+                State::Coming => {
+                    part.is_awaited = true;
+                    held = self.has_changed.wait(held).unwrap_or_else(PoisonError::into_inner);
+                }
             }
         }
     }
@@ -107,7 +112,7 @@ impl Parts {
                 let end = gap.end.min(start.saturating_add(most));
                 held.uses += 1;
                 let used = held.uses;
-                held.parts.insert((file, start), Part { end, state: State::Coming, used });
+                held.parts.insert((file, start), Part { end, state: State::Coming, used, is_awaited: false });
                 coming.push(Coming { parts: Arc::clone(self), place: (file, start), end, is_settled: false });
                 start = end;
             }
@@ -139,6 +144,10 @@ impl Coming {
         held.uses += 1;
         let uses = held.uses;
         let Some(part) = held.parts.get_mut(&self.place) else { return };
+        if matches!(state, State::Failed(_)) && !part.is_awaited {
+            held.parts.remove(&self.place);
+            return;
+        }
         (part.state, part.used) = (state, uses);
         if matches!(part.state, State::Here(_)) {
             held.bytes += self.end - self.place.1;
@@ -198,8 +207,18 @@ mod tests {
     #[test]
     fn a_part_that_failed_is_told_once_and_can_be_asked_for_again() {
         let parts = Arc::new(Parts::default());
+        let coming = parts.begin(1, 0..10, 100);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| parts.find(1, 3).is_err());
+            while !parts.lock().parts[&(1, 0)].is_awaited {
+                std::thread::yield_now();
+            }
+            drop(coming);
+            assert!(waiting.join().unwrap());
+        });
+        assert!(matches!(parts.find(1, 3).unwrap(), Found::Nothing));
+        // Nobody waits for this one.
         drop(parts.begin(1, 0..10, 100));
-        assert!(parts.find(1, 3).is_err());
         assert!(matches!(parts.find(1, 3).unwrap(), Found::Nothing));
         arrive(parts.begin(1, 0..10, 100));
         assert!(matches!(parts.find(1, 3).unwrap(), Found::Bytes { skip: 3, .. }));
