@@ -56,6 +56,11 @@ pub fn open_dataset(name: &Path) -> anyhow::Result<DatasetReader> {
     Ok(sinew::open_dataset(&name.to_string_lossy(), transfer::shown())?)
 }
 
+/// As [`open_dataset`], for those who read few episodes: of one on the Hub only the parts of files come that are read.
+pub fn open_dataset_streaming(name: &Path) -> anyhow::Result<DatasetReader> {
+    Ok(sinew::open_dataset_streaming(&name.to_string_lossy(), transfer::shown())?)
+}
+
 impl NamedCheckpoint {
     fn licence(&self) -> Licence {
         Licence::of(self.checkpoint.info().licence.as_deref())

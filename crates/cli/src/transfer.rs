@@ -24,6 +24,7 @@ pub fn shown() -> Arc<Listener> {
             Event::Committed { repo, commit, number, of } if of > 1 => bars.say(&format!("{repo} is commit {commit}, {number} of {of}")),
             Event::Committed { .. } => {}
             Event::Reading(transfer) | Event::Transfer(transfer) => bars.draw(transfer),
+            Event::Streamed { file, streamed_bytes } => bars.stream(file, streamed_bytes),
         }
     })
 }
@@ -38,11 +39,20 @@ struct Bars {
     all: MultiProgress,
     total: Option<ProgressBar>,
     files: BTreeMap<String, ProgressBar>,
+    streamed: Option<ProgressBar>,
 }
 
 impl Bars {
     fn say(&self, line: &str) {
         self.all.suspend(|| note!("{}", text::in_line(line)));
+    }
+
+    /// Of parts it is not known how many will be wanted.
+    fn stream(&mut self, file: &str, bytes: u64) {
+        let all = &self.all;
+        let line = self.streamed.get_or_insert_with(|| all.add(bar("{msg:32!} {bytes} streamed")));
+        line.set_message(text::in_line(file).into_owned());
+        line.set_position(bytes);
     }
 
     fn draw(&mut self, transfer: Transfer<'_>) {

@@ -1,5 +1,6 @@
 //! What the Hub tells of repositories: what they are, what they hold, what they point to.
 
+use hf_hub::repository::{GitRefInfo, GitRefs};
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use serde::de::DeserializeOwned;
@@ -178,22 +179,9 @@ impl Http {
     }
 
     pub async fn refs(&self, repo: &HubRepo) -> Result<Refs, HubError> {
-        #[derive(Deserialize)]
-        struct Answer {
-            #[serde(default)]
-            branches: Vec<Ref>,
-            #[serde(default)]
-            tags: Vec<Ref>,
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Ref {
-            name: String,
-            target_commit: String,
-        }
         let ask = Ask::get(self.of_repo(repo, ["refs"])?, format!("listing the branches and tags of {repo}")).about(repo);
-        let answer: Answer = self.json(&ask).await?;
-        let pairs = |refs: Vec<Ref>| refs.into_iter().map(|it| (it.name, it.target_commit)).collect();
+        let answer: GitRefs = self.json(&ask).await?;
+        let pairs = |refs: Vec<GitRefInfo>| refs.into_iter().map(|it| (it.name, it.target_commit)).collect();
         Ok(Refs { branches: pairs(answer.branches), tags: pairs(answer.tags) })
     }
 

@@ -1,13 +1,20 @@
 //! A dataset's files, each when it is needed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use crate::api::{Listing, RepoFile};
 use crate::down::Place;
 use crate::hub::{Event, Resolved};
+use crate::range::{Ranges, RemoteFile};
 use crate::{Hub, HubError, HubRepo, RepoKind};
+
+/// The folder of the tables about episodes. It is listed once, so that none of its files has to be looked for.
+const TABLES: &str = "meta";
+/// So many files are kept open for parts of them to be read.
+const MOST_OPEN: usize = 256;
 
 /// A dataset repository at one commit. Its files come into huggingface_hub's cache one by one, as they
 /// are asked for.
@@ -18,6 +25,9 @@ pub struct HubDataset {
     /// the earlier one to whoever has no network.
     owed: Mutex<Option<BTreeSet<PathBuf>>>,
     listener: Arc<crate::Listener>,
+    tables: OnceLock<Listing>,
+    ranges: Arc<Ranges>,
+    open: Mutex<HashMap<String, RemoteFile>>,
 }
 
 impl Hub {
@@ -40,7 +50,9 @@ impl Hub {
             Ok(_) => None,
             Err(_) => Some(BTreeSet::new()),
         };
-        Ok(HubDataset { hub: self.clone(), resolved, owed: Mutex::new(owed), listener })
+        let ranges = Arc::new(Ranges::new(self.clone(), repo, resolved.commit.clone(), Arc::clone(&listener)));
+        let (tables, open) = (OnceLock::new(), Mutex::default());
+        Ok(HubDataset { hub: self.clone(), resolved, owed: Mutex::new(owed), listener, tables, ranges, open })
     }
 }
 
@@ -69,11 +81,9 @@ impl HubDataset {
             return Ok(false);
         }
         let (repo, commit) = (&self.resolved.repo, &self.resolved.commit);
-        let http = self.hub.http()?;
-        let found = self.hub.wait(http.some(repo, commit, &[path]))??;
-        let Some(file) = found.file(path) else { return Ok(false) };
+        let Some(file) = self.look_up(path)? else { return Ok(false) };
         let cache = self.hub.cache(repo);
-        self.hub.pull(repo, commit, std::slice::from_ref(file), &Place::Cache(cache.clone()), &*self.listener)?;
+        self.hub.pull(repo, commit, std::slice::from_ref(&file), &Place::Cache(cache.clone()), &*self.listener)?;
         let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(paths) = &mut *owed {
             paths.remove(Path::new(path));
@@ -83,6 +93,46 @@ impl HubDataset {
             }
         }
         Ok(true)
+    }
+
+    /// What the Hub says of the file `path`.
+    fn look_up(&self, path: &str) -> Result<Option<RepoFile>, HubError> {
+        let (repo, commit) = (&self.resolved.repo, &self.resolved.commit);
+        let http = self.hub.http()?;
+        if path.strip_prefix(TABLES).is_none_or(|below| !below.starts_with('/')) {
+            return Ok(self.hub.wait(http.some(repo, commit, &[path]))??.file(path).cloned());
+        }
+        if self.tables.get().is_none() {
+            let listing = match self.hub.wait(http.list(repo, commit, TABLES, true))? {
+                Err(HubError::NoFile { .. }) => Listing::default(),
+                listing => listing?,
+            };
+            // Somebody else may have listed it meanwhile, and found the same.
+            drop(self.tables.set(listing));
+        }
+        Ok(self.tables.get().and_then(|tables| tables.file(path)).cloned())
+    }
+
+    /// The file `path` for reading parts of it. `None` when the dataset has no such file, when it lies in the
+    /// [`folder`](Self::folder) whole, where it is better read, or when the Hub is not asked.
+    ///
+    /// # Errors
+    /// When the Hub does not say where the file is.
+    pub fn open(&self, path: &str) -> Result<Option<RemoteFile>, HubError> {
+        if self.resolved.from_cache.is_some() || self.folder().join(path).is_file() {
+            return Ok(None);
+        }
+        let open = || self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = open().get(path) {
+            return Ok(Some(file.clone()));
+        }
+        let Some(file) = self.ranges.open(path)? else { return Ok(None) };
+        let mut open = open();
+        if open.len() >= MOST_OPEN {
+            open.clear();
+        }
+        // Of two who open it at a time, both get the one whose parts are known.
+        Ok(Some(open.entry(path.to_owned()).or_insert(file).clone()))
     }
 }
 

@@ -49,6 +49,8 @@ pub(crate) struct Ask<'a> {
     /// How many bytes of the body have left, for a body or an answer that takes longer than others: as long as it
     /// grows, nobody is silent.
     pub pulse: Option<Arc<AtomicU64>>,
+    /// A redirect with this header is an answer, and is not followed.
+    pub stops_at: Option<&'static str>,
 }
 
 impl<'a> Ask<'a> {
@@ -68,6 +70,7 @@ impl<'a> Ask<'a> {
             understands: None,
             is_presigned: false,
             pulse: None,
+            stops_at: None,
         }
     }
 
@@ -152,6 +155,7 @@ impl Http {
         loop {
             let (error, pause) = match self.follow(ask).await {
                 Ok(response) if response.status().is_success() || Some(response.status()) == ask.understands => return Ok(response),
+                Ok(response) if ask.stops_at.is_some() && is_redirect(&response) => return Ok(response),
                 Ok(response) => {
                     let status = response.status().as_u16();
                     // A store refuses an address whose time is over; asked again, the Hub gives another.
@@ -246,26 +250,32 @@ impl Http {
         let mut url = ask.url.clone();
         for _ in 0..MAX_REDIRECTS {
             let response = self.one(ask, &url).await?;
-            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+            if !is_redirect(&response) || ask.stops_at.is_some_and(|header| response.headers().contains_key(header)) {
                 return Ok(response);
             }
-            let next = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).and_then(|to| url.join(to).ok());
-            let refuse = |what: String| Failure {
-                error: HubError::Hostile { doing: ask.doing.clone(), host: host(&url), what },
-                is_transient: false,
-            };
-            let Some(next) = next else { return Err(refuse("a redirect without an address".into())) };
-            if !matches!(next.scheme(), "http" | "https") || (url.scheme() == "https" && next.scheme() != "https") {
-                return Err(refuse(format!("a redirect from {} to {}", url.scheme(), next.scheme())));
-            }
-            let is_read = matches!(ask.method, Method::GET | Method::HEAD);
-            if !is_read && next.origin() != url.origin() {
-                return Err(refuse(format!("a redirect of {} to another host, {}", ask.method, host(&next))));
-            }
-            url = next;
+            url = self.target(ask, &response).map_err(|error| Failure { error, is_transient: false })?;
         }
         let what = format!("more than {MAX_REDIRECTS} redirects");
         Err(Failure { error: HubError::Hostile { doing: ask.doing.clone(), host: host(&url), what }, is_transient: false })
+    }
+
+    /// Where a redirect leads.
+    ///
+    /// # Errors
+    /// When it leads to what must not be asked, such as from https to http.
+    pub fn target(&self, ask: &Ask<'_>, response: &Response) -> Result<Url, HubError> {
+        let url = response.url();
+        let refuse = |what: String| HubError::Hostile { doing: ask.doing.clone(), host: host(url), what };
+        let next = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).and_then(|to| url.join(to).ok());
+        let Some(next) = next else { return Err(refuse("a redirect without an address".into())) };
+        if !matches!(next.scheme(), "http" | "https") || (url.scheme() == "https" && next.scheme() != "https") {
+            return Err(refuse(format!("a redirect from {} to {}", url.scheme(), next.scheme())));
+        }
+        let is_read = matches!(ask.method, Method::GET | Method::HEAD);
+        if !is_read && next.origin() != url.origin() {
+            return Err(refuse(format!("a redirect of {} to another host, {}", ask.method, host(&next))));
+        }
+        Ok(next)
     }
 
     async fn one(&self, ask: &Ask<'_>, url: &Url) -> Result<Response, Failure> {
@@ -335,6 +345,7 @@ impl Http {
         }
         match (status.as_u16(), code.as_str(), ask.repo) {
             (429, ..) => HubError::Busy { doing, endpoint, retry_after: pause },
+            (404, "EntryNotFound", Some(repo)) => HubError::NoFile { repo: repo.clone(), path: url.path().to_owned() },
             (_, "RevisionNotFound", Some(repo)) => HubError::NoRevision { repo: repo.clone(), endpoint },
             (404 | 401, "RepoNotFound", Some(repo)) | (404, "", Some(repo)) => HubError::NoRepo { repo: repo.clone(), endpoint, token },
             (401 | 403, code, repo) => {
@@ -399,6 +410,10 @@ impl Limit {
             tokio::time::sleep(begin - now).await;
         }
     }
+}
+
+fn is_redirect(response: &Response) -> bool {
+    matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
 struct Failure {

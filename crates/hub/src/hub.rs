@@ -23,6 +23,8 @@ pub enum Event<'a> {
     Committed { repo: &'a HubRepo, commit: &'a str, number: usize, of: usize },
     /// Bytes have arrived, or were sent.
     Transfer(Transfer<'a>),
+    /// A part of a file has arrived that is not fetched whole; `streamed_bytes` counts those of all such files.
+    Streamed { file: &'a str, streamed_bytes: u64 },
 }
 
 /// How far a transfer is.
@@ -104,13 +106,7 @@ impl Hub {
         }
     }
 
-    /// Waits for what is asked of the Hub. Safe inside another tokio runtime, whose threads must not wait: then a
-    /// thread of its own does.
-    pub(crate) fn wait<F>(&self, future: F) -> Result<F::Output, HubError>
-    where
-        F: Future + Send,
-        F::Output: Send,
-    {
+    fn runtime(&self) -> Result<&Handle, HubError> {
         let options = &self.inner.options;
         let start = || {
             let mut builder = Builder::new_multi_thread();
@@ -119,18 +115,30 @@ impl Hub {
             }
             builder.worker_threads(2).thread_name("hub").enable_all().build().ok()
         };
-        let runtime = self
-            .inner
-            .runtime
-            .get_or_init(start)
-            .as_ref()
-            .ok_or_else(|| HubError::Client { endpoint: options.endpoint.clone(), why: "the system gives no thread for it".into() })?;
-        let handle = runtime.handle();
+        let runtime = self.inner.runtime.get_or_init(start).as_ref();
+        let refuse = || HubError::Client { endpoint: options.endpoint.clone(), why: "the system gives no thread for it".into() };
+        runtime.map(Runtime::handle).ok_or_else(refuse)
+    }
+
+    /// Lets `future` be worked on beside everything else.
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> Result<(), HubError> {
+        self.runtime()?.spawn(future);
+        Ok(())
+    }
+
+    /// Waits for what is asked of the Hub. Safe inside another tokio runtime, whose threads must not wait: then a
+    /// thread of its own does.
+    pub(crate) fn wait<F>(&self, future: F) -> Result<F::Output, HubError>
+    where
+        F: Future + Send,
+        F::Output: Send,
+    {
+        let handle = self.runtime()?;
         if Handle::try_current().is_err() {
             return Ok(handle.block_on(future));
         }
         std::thread::scope(|scope| scope.spawn(|| handle.block_on(future)).join())
-            .map_err(|_panic| HubError::Client { endpoint: options.endpoint.clone(), why: "a thread of it panicked".into() })
+            .map_err(|_panic| HubError::Client { endpoint: self.options().endpoint.clone(), why: "a thread of it panicked".into() })
     }
 
     /// Says that `doing` can't be done while the user wants nothing sent.

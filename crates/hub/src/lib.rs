@@ -16,7 +16,7 @@
 //! `HF_HUB_OFFLINE`.
 //!
 //! Of a policy's repository only what a policy consists of is fetched, never a pickle; see
-//! [`is_policy_file`]. Of a dataset's, each file when it is asked for; see [`HubDataset`].
+//! [`is_policy_file`]. Of a dataset's, each file when it is asked for, or parts of it; see [`HubDataset`].
 
 #![forbid(unsafe_code)]
 
@@ -30,6 +30,7 @@ mod http;
 mod hub;
 mod name;
 mod options;
+mod range;
 mod search;
 mod stock;
 mod up;
@@ -42,6 +43,7 @@ pub use error::{CacheHint, Gate, HubError, TokenState};
 pub use hub::{Event, Hub, Listener, Resolved, Transfer};
 pub use name::{HubRepo, ModelRef, ParseModelRefError, RepoKind};
 pub use options::{HubOptions, Token};
+pub use range::RemoteFile;
 pub use search::{Search, Sort};
 pub use stock::{CachedRepo, Flaw, Pruned};
 pub use up::{CheckFolder, Created, PublishState, Publisher, UploadOptions, Uploaded};

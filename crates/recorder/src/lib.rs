@@ -119,6 +119,7 @@ pub use export::{PageOptions, RerunView, ViewError, recorded_robot, show_in_reru
 pub use format::card::is_plain_card;
 pub use format::feature::{DatasetSchema, Dtype, Feature, FeatureKind, Truth, Value};
 pub use format::info::{CameraInfo, DatasetInfo, EpisodeInfo};
+pub use format::input::RandomAccess;
 pub use format::layout::{Episode, EpisodeVideoSpan, Version};
 pub use format::rate::Rate;
 pub use media::depth::DepthRange;

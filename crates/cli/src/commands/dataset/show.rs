@@ -22,8 +22,17 @@ fn chosen(reader: &DatasetReader, asked: Option<&Episodes>, first: u64) -> Vec<u
     asked.map_or_else(|| (0..all.min(first)).collect(), |episodes| episodes.0.clone())
 }
 
+/// Of one episode on the Hub only the parts that it needs come.
+fn open(dir: &Path, asked: Option<&Episodes>) -> anyhow::Result<DatasetReader> {
+    match asked {
+        Some(Episodes(one)) if one.len() == 1 => source::open_dataset_streaming(dir),
+        _ => source::open_dataset(dir),
+    }
+}
+
 pub fn view(dir: &Path, html: Option<&Path>, connect: Option<&str>, episodes: Option<&Episodes>, json: bool) -> anyhow::Result<Done> {
-    let reader = source::open_dataset(dir)?;
+    // A page takes its videos as they are stored, so it needs their files.
+    let reader = if html.is_some() { source::open_dataset(dir)? } else { open(dir, episodes)? };
     let watch = Watch::start()?;
     let on_a_page = if dir.is_dir() { u64::MAX } else { FETCHED };
     let shown = chosen(&reader, episodes, if html.is_some() { on_a_page } else { IN_RERUN });
@@ -85,7 +94,7 @@ fn open_viewer(path: &Path) {
 
 /// To the one of the files that is named.
 pub fn export(dir: &Path, rrd: Option<&Path>, mcap: Option<&Path>, episodes: Option<&Episodes>, json: bool) -> anyhow::Result<Done> {
-    let reader = source::open_dataset(dir)?;
+    let reader = open(dir, episodes)?;
     let watch = Watch::start()?;
     let shown = chosen(&reader, episodes, u64::MAX);
     let (done, to) = match (rrd, mcap) {

@@ -46,7 +46,8 @@ pub fn run(args: &SpaceArgs) -> anyhow::Result<Done> {
         }
     }
     fs::write(folder.path().join("README.md"), card(&title)).context("writing the Space's card")?;
-    let options = UploadOptions { private: args.private, message: Some(format!("Show {}", args.source.display())), ..UploadOptions::default() };
+    let options =
+        UploadOptions { private: args.private, message: Some(format!("Show {}", args.source.display())), ..UploadOptions::default() };
     let listener = if args.json { transfer::silent() } else { transfer::shown() };
     let uploaded = hub.upload(folder.path(), &space, &options, &*listener)?;
     tell(&hub, &uploaded, args.json)?;
