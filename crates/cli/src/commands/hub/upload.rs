@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use sinew_hub::{Created, Hub, HubOptions, HubRepo, RepoKind, UploadOptions, Uploaded};
+use sinew_hub::{CheckFolder, Created, Hub, HubOptions, HubRepo, RepoKind, UploadOptions, Uploaded};
 use sinew_recorder::{DatasetInfo, bytes_in_words};
 
 use crate::args::{Kind, UploadArgs};
@@ -22,7 +22,7 @@ pub fn run(args: &UploadArgs) -> anyhow::Result<Done> {
         message: args.message.clone(),
         parent: args.parent.clone(),
         private: args.private,
-        check: (kind == RepoKind::Dataset).then(|| Box::new(is_settled) as _),
+        check: (kind == RepoKind::Dataset).then(|| Box::new(is_settled) as Box<CheckFolder>),
     };
     let listener = if args.json { transfer::silent() } else { transfer::shown() };
     let uploaded = hub.upload(&args.dir, &repo, &options, &*listener)?;
