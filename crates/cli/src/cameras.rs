@@ -4,23 +4,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use serde::Serialize;
 use sinew_core::{Blind, CameraDescription, Cameras, Clock, RobotDescription};
-use sinew_drivers::camera::v4l2::{self, Controls, FoundCamera, Roots, Setting, UsbUser, V4l2Camera, V4l2Options};
 use sinew_drivers::camera::{
-    CameraAddress, CameraHealth, CameraMonitor, CameraSet, CameraSetup, CameraState, Control, Delivery, OpenSource, Pace, Picture,
-    PixelFormat, Source, SourceAddress, SourceError, Stream, WhenCameraLost,
+    CameraAddress, CameraHealth, CameraMonitor, CameraSet, CameraSetup, CameraState, Delivery, OpenSource, Pace, Picture, PixelFormat,
+    Source, SourceAddress, SourceError, Stream, WhenCameraLost,
 };
 use sinew_recorder::{ReadError, VideoReader};
 
+use crate::devices;
 use crate::sim_socket::SimCamera;
 use crate::text::{self, note};
 
 /// How long cameras may take until each has delivered for a second: networks, devices that start up.
 const DELIVER_WITHIN: Duration = Duration::from_secs(8);
 /// What a camera is asked for of which nothing is said.
-const USUAL: (u32, u32, u32) = (640, 480, 30);
+pub const USUAL: (u32, u32, u32) = (640, 480, 30);
 
 /// A robot's cameras, and what is known of them.
 pub struct Looking {
@@ -159,7 +158,7 @@ pub fn open(robot: &RobotDescription, given: &[CameraAddress], within: Duration,
         return Ok(Looking::through(Box::new(Blind)));
     }
     meant.iter().filter_map(|(_, address)| address.warning()).for_each(|warning| note!("{warning}"));
-    check_usb(&meant);
+    devices::check_usb(&meant);
     let mut setups = Vec::new();
     for (camera, address) in meant {
         let source = source(camera, address, clock.clone())?;
@@ -185,15 +184,7 @@ pub fn source(camera: &CameraDescription, address: &CameraAddress, clock: Arc<dy
         return Ok(source);
     }
     match &address.source {
-        SourceAddress::Usb(_) | SourceAddress::UsbPath(_) | SourceAddress::Device(_) => {
-            let options = V4l2Options {
-                size: Some(address.capture_size(camera)),
-                fps: camera.fps.map(f64::from),
-                format: format_of(camera)?,
-                controls: controls_of(address),
-            };
-            Ok(Box::new(V4l2Camera::new(device_of(&address.source)?, options, clock)))
-        }
+        SourceAddress::Usb(_) | SourceAddress::UsbPath(_) | SourceAddress::Device(_) => devices::open(camera, address, clock),
         SourceAddress::File(path) => Ok(Box::new(Video { path: path.into(), fps: f64::from(camera.fps.unwrap_or(30)), clock })),
         SourceAddress::Sim(socket) => Ok(Box::new(SimCamera::new(socket.into(), camera.name.clone()))),
         SourceAddress::Rtsp(_) => anyhow::bail!(
@@ -202,47 +193,6 @@ pub fn source(camera: &CameraDescription, address: &CameraAddress, clock: Arc<dy
         ),
         other => anyhow::bail!("--camera {}={other}: those are pictures of a LeKiwi's host, expected --robot lekiwi with it", address.name),
     }
-}
-
-/// The camera of this machine that `source` names.
-pub fn device_of(source: &SourceAddress) -> anyhow::Result<v4l2::Address> {
-    Ok(source.to_string().parse()?)
-}
-
-/// The format that is asked of a device, which is in `camera` by now; `None` leaves it to the driver.
-fn format_of(camera: &CameraDescription) -> anyhow::Result<Option<PixelFormat>> {
-    let unknown = |name: &str| format!("reading the format of camera {}: expected one such as MJPG, found {name:?}", camera.name);
-    camera.format.as_deref().map(|name| PixelFormat::named(name).with_context(|| unknown(name))).transpose()
-}
-
-fn controls_of(address: &CameraAddress) -> Controls {
-    let setting = |control: Control| match control {
-        Control::Auto => Setting::Auto,
-        Control::Value(value) => Setting::Value(value),
-    };
-    Controls {
-        exposure: address.exposure.map(setting),
-        white_balance: address.white_balance.map(setting),
-        focus: address.focus.map(setting),
-        ..Controls::default()
-    }
-}
-
-/// Says where the cameras may be too many for a USB link. An estimate: nothing is refused for it.
-fn check_usb(meant: &[(&CameraDescription, &CameraAddress)]) {
-    let devices: Vec<(&CameraDescription, &CameraAddress, FoundCamera)> = meant
-        .iter()
-        .filter_map(|(camera, address)| Some((*camera, *address, device_of(&address.source).ok()?.camera(&Roots::default()).ok()??)))
-        .collect();
-    let users: Vec<UsbUser<'_>> = devices
-        .iter()
-        .filter_map(|(camera, address, device)| {
-            let (width, height) = address.capture_size(camera);
-            let format = format_of(camera).ok()?.unwrap_or(PixelFormat::Mjpeg);
-            Some(UsbUser { camera: device, width, height, fps: f64::from(camera.fps.unwrap_or(USUAL.2)), format })
-        })
-        .collect();
-    v4l2::usb_load(&users).too_much().for_each(|link| note!("USB: {link}; another socket, a smaller size or MJPG helps"));
 }
 
 fn in_words(error: ReadError) -> String {
@@ -263,7 +213,8 @@ impl OpenSource for Video {
 
     fn open(&mut self) -> Result<Box<dyn Source>, SourceError> {
         let refused = |what: String| SourceError::Unusable { doing: "opening", source_name: self.name(), what };
-        let mut reader = VideoReader::open(&self.path).map_err(|error| refused(in_words(error)))?;
+        let mut reader = VideoReader::open(&self.path)
+            .map_err(|error| refused(format!("expected a video in mp4, an image or a folder of them: {}", in_words(error))))?;
         let count = reader.frames();
         if count == 0 {
             return Err(refused("it has no frame".to_owned()));

@@ -6,6 +6,10 @@ pub mod dataset;
 pub mod doctor;
 pub mod emulate;
 pub mod eval;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+pub mod find_cameras;
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+#[path = "commands/find_no_cameras.rs"]
 pub mod find_cameras;
 pub mod find_port;
 pub mod hub;

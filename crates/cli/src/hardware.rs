@@ -51,6 +51,15 @@ pub fn describe_unit(name: &str, args: &HardwareArgs, cameras: &[CameraAddress])
     if let Some((_, twice)) = cameras.iter().enumerate().find(|(i, camera)| cameras[..*i].iter().any(|other| other.name == camera.name)) {
         anyhow::bail!("--camera {}: it is given twice, expected each camera once", twice.name);
     }
+    // Of a file, a pattern or a world there may be several.
+    let is_one = |camera: &&CameraAddress| {
+        !matches!(camera.source, SourceAddress::File(_) | SourceAddress::Pattern | SourceAddress::Sim(_) | SourceAddress::LeKiwi)
+    };
+    for (i, camera) in cameras.iter().enumerate() {
+        if let Some(other) = cameras[..i].iter().filter(is_one).find(|other| other.source == camera.source) {
+            anyhow::bail!("--camera {}={}: that is camera {}, expected another one", camera.name, camera.source, other.name);
+        }
+    }
     let known = std::mem::take(&mut description.cameras);
     let is_there = |given: &CameraAddress| known.iter().any(|camera| camera.name == given.name);
     // Its host has those that it has.

@@ -43,13 +43,13 @@ pub fn of_episodes(episodes: u64) -> Words {
 /// Where a recording is between its episodes, shared with the one who draws.
 pub struct Stage {
     episodes: u64,
-    kept: AtomicU64,
+    done: AtomicU64,
     is_resetting: AtomicBool,
 }
 
 impl Stage {
     pub fn new(episodes: u64) -> Self {
-        Self { episodes, kept: AtomicU64::new(0), is_resetting: AtomicBool::new(false) }
+        Self { episodes, done: AtomicU64::new(0), is_resetting: AtomicBool::new(false) }
     }
 
     /// The next episode is being set up, or no longer.
@@ -57,12 +57,10 @@ impl Stage {
         self.is_resetting.store(is, Ordering::Release);
     }
 
-    pub fn has_kept(&self) {
-        self.kept.fetch_add(1, Ordering::AcqRel);
-    }
-
-    pub fn kept(&self) -> u64 {
-        self.kept.load(Ordering::Acquire)
+    /// The one after `done` is recorded now.
+    pub fn begins_after(&self, done: u64) {
+        self.done.store(done, Ordering::Release);
+        self.is_resetting(false);
     }
 }
 
@@ -71,7 +69,7 @@ pub fn of_recording(stage: Arc<Stage>, fps: f64, out: &Path, cameras: Option<Cam
     let disk = Mutex::new(DiskLeft::of(out));
     Box::new(move |now, rate| {
         let what = if stage.is_resetting.load(Ordering::Acquire) { "reset" } else { "recording" };
-        let of = (stage.kept() + 1).min(stage.episodes);
+        let of = (stage.done.load(Ordering::Acquire) + 1).min(stage.episodes);
         let end = if now.max_ticks == u64::MAX { String::new() } else { format!(" of {:.0}", now.max_ticks as f64 / fps) };
         let left =
             disk.lock().ok().and_then(|mut disk| disk.bytes()).map_or_else(String::new, |bytes| format!("  {} left", in_bytes(bytes)));

@@ -12,6 +12,7 @@ mod contact_sheet;
 mod cues;
 mod demo_policy;
 mod desk;
+mod devices;
 mod hardware;
 mod jpeg;
 mod led;

@@ -2,18 +2,27 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
+use serde_json::Value as Json;
+use sinew_core::RobotDescription;
 use sinew_recorder::{DatasetInfo, DatasetRecorder, RecorderOptions};
 
 use crate::args::RecordingArgs;
 use crate::commands::dataset::settle;
 use crate::rig::Rig;
+use crate::text::note;
 
-/// Whether a recording into `root` could begin, or go on, as it is asked; nothing is written.
-pub fn may_begin(root: &Path, args: &RecordingArgs) -> anyhow::Result<()> {
+/// Whether a recording of `robot` into `root` could begin, or go on, as it is asked; nothing is written.
+pub fn may_begin(root: &Path, robot: &RobotDescription, args: &RecordingArgs, real_time: bool) -> anyhow::Result<()> {
+    let doing = || format!("recording to {}", root.display());
+    if root.exists() && !root.is_dir() {
+        anyhow::bail!("{}: it is a file, expected a folder that is empty or not there, or a dataset's with --resume", doing());
+    }
+    DatasetRecorder::check(robot, robot.control_rate_hz, &args.options(real_time)).with_context(doing)?;
     if args.resume {
         DatasetInfo::open(root)?;
     } else if holds_something(root) && !DatasetInfo::open(root).is_ok_and(|info| info.total_episodes == 0 && !info.unfinished) {
-        anyhow::bail!("recording to {}: it holds something, expected a folder that is empty or not there, or --resume", root.display());
+        anyhow::bail!("{}: it holds something, expected a folder that is empty or not there, or --resume", doing());
     }
     Ok(())
 }
@@ -59,8 +68,9 @@ pub fn open(
 ) -> anyhow::Result<DatasetRecorder> {
     let robot = rig.robot.description();
     let mut options = RecorderOptions { interventions, file_episodes, calibration: rig.calibration(), ..args.options(real_time) };
-    if let Some(cameras) = rig.cameras.note() {
-        options.note.insert("cameras".to_owned(), cameras);
+    let cameras = rig.cameras.note();
+    if let Some(cameras) = &cameras {
+        options.note.insert("cameras".to_owned(), cameras.clone());
     }
     options.note.extend(policy.map(|policy| ("policy".to_owned(), policy)));
     let fps = robot.control_rate_hz;
@@ -68,6 +78,31 @@ pub fn open(
         return Ok(DatasetRecorder::create(root, robot, fps, options)?);
     }
     let mut recorder = DatasetRecorder::resume(root, robot, fps, options)?;
+    let last = recorder.last_episode()?.unwrap_or_default();
+    if let Some(cameras) = cameras.filter(|_| !args.other_cameras) {
+        check_cameras(root, &last["cameras"], &cameras)?;
+    }
+    let has_telemetry = root.join("sinew/ticks").is_dir();
+    if recorder.totals().episodes > 0 && has_telemetry == args.no_telemetry {
+        let (were, are) = if has_telemetry { ("have", "will have none") } else { ("have no", "will have it") };
+        note!("{}: its episodes {were} telemetry, those to come {are}", root.display());
+    }
     settle(&mut recorder, args.unfinished)?;
     Ok(recorder)
+}
+
+/// Whether cameras see from where those of the last episode did: two that are swapped spoil all episodes.
+fn check_cameras(root: &Path, before: &Json, now: &Json) -> anyhow::Result<()> {
+    let moved = now.as_object().into_iter().flatten().filter_map(|(name, camera)| {
+        let (before, now) = (before[name]["source"].as_str()?, camera["source"].as_str()?);
+        (before != now).then(|| format!("{name} is {now} and was {before}"))
+    });
+    let moved: Vec<String> = moved.collect();
+    anyhow::ensure!(
+        moved.is_empty(),
+        "going on with {}: expected the cameras of its last episode, found that {}; --other-cameras goes on all the same",
+        root.display(),
+        moved.join(", ")
+    );
+    Ok(())
 }

@@ -19,13 +19,21 @@ const LED_STRATEGIES: [&str; 2] = ["dagger", "episodic"];
 
 /// One port, or one for each bus.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a port as \"PORT\", or for several buses each one's as { left = \"PORT\", right = \"PORT\" }")]
 pub enum Ports {
     One(String),
     ByBus(BTreeMap<String, String>),
 }
 
 impl Ports {
+    fn places(&self) -> impl Iterator<Item = &String> {
+        let (one, several) = match self {
+            Self::One(port) => (Some(port), None),
+            Self::ByBus(ports) => (None, Some(ports.values())),
+        };
+        one.into_iter().chain(several.into_iter().flatten())
+    }
+
     fn options(&self) -> Vec<String> {
         match self {
             Self::One(port) => vec![port.clone()],
@@ -98,6 +106,15 @@ impl RigFile {
         Self { task, ..self }
     }
 
+    pub fn sees(&self, name: &str) -> bool {
+        self.camera.contains_key(name)
+    }
+
+    /// Whether its robot is at one of these ports.
+    pub fn is_at(&self, ports: &Ports) -> bool {
+        ports.places().any(|place| self.port.places().any(|own| own == place))
+    }
+
     /// The camera `name` at `source`.
     pub fn see(&mut self, name: String, source: String) {
         self.camera.insert(name, source.into());
@@ -114,7 +131,9 @@ impl RigFile {
             names if names.is_empty() => format!("{}; `sinew rig init NAME` writes one", doing()),
             names => format!("{}; there are {}", doing(), names.join(", ")),
         })?;
-        anyhow::ensure!(size.is_file() && size.len() <= MOST_BYTES, "{}: expected a file of at most {MOST_BYTES} bytes", doing());
+        let what = if size.is_dir() { "a folder" } else { "something else" };
+        anyhow::ensure!(size.is_file(), "{}: expected a file, found {what}", doing());
+        anyhow::ensure!(size.len() <= MOST_BYTES, "{}: expected at most {MOST_BYTES} bytes, found {}", doing(), size.len());
         let text = std::fs::read_to_string(&path).with_context(doing)?;
         let rig: Self = toml::from_str(&text).with_context(doing)?;
         anyhow::ensure!(rig.schema == SCHEMA, "{}: expected schema = {SCHEMA}, found {}", doing(), rig.schema);
@@ -317,6 +336,10 @@ mod tests {
         assert_eq!(again, rig);
         let error = toml::from_str::<RigFile>("schema = 1\nrobot = \"so101\"\nport = \"a\"\ncolour = 3\n").unwrap_err().to_string();
         assert!(error.contains("unknown field `colour`"), "{error}");
+        let error = toml::from_str::<RigFile>("schema = 1\nrobot = \"so101\"\nport = [\"a\", \"b\"]\n").unwrap_err().to_string();
+        assert!(error.contains("expected a port as \"PORT\", or for several buses"), "{error}");
+        let at = |port: &str| toml::from_str::<RigFile>(&format!("schema = 1\nrobot = \"so101\"\nport = {port}\n")).unwrap();
+        assert!(at("\"a\"").is_at(&at("{ left = \"b\", right = \"a\" }").port) && !at("\"a\"").is_at(&Ports::One("b".to_owned())));
     }
 
     #[test]
@@ -330,5 +353,8 @@ mod tests {
         assert!(says("schema = 1\nrobot = \"so101\"\nport = \"a\"\n[camera]\nfront = 3\n").contains("camera.front is 3, expected a text"));
         let error = format!("{:#}", RigFile::read("garage", folder.path()).unwrap_err());
         assert!(error.contains("garage.toml; there are kitchen"), "{error}");
+        std::fs::create_dir(folder.path().join("hall.toml")).unwrap();
+        let error = format!("{:#}", RigFile::read("hall", folder.path()).unwrap_err());
+        assert!(error.contains("expected a file, found a folder"), "{error}");
     }
 }

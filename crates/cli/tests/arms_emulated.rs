@@ -131,6 +131,27 @@ fn what_somebody_leads_is_recorded_with_its_cameras_and_replayed() {
     let line = desk.ok(&["replay", "demos", "--episode", "1", "--rig", "./rig.toml", "--json"]);
     let line: Value = serde_json::from_str(line.trim()).unwrap();
     assert_eq!((&line["outcome"], &line["ticks"]), (&"ended".into(), &45.into()), "{line}");
+    // A camera that sees from elsewhere spoils it, unless it is meant.
+    let away = [
+        "record",
+        "--rig",
+        "./rig.toml",
+        "--out",
+        "demos",
+        "--episodes",
+        "1",
+        "--episode-time",
+        "1",
+        "--camera",
+        "wrist=file:stills,64x48@60",
+    ];
+    std::fs::create_dir(desk.path("stills")).unwrap();
+    image::RgbImage::new(64, 48).save(desk.path("stills/1.png")).unwrap();
+    let moved = [&away[..], &["--fps", "30"]].concat();
+    let refused = desk.run(&moved);
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && error.contains("wrist is file:stills and was pattern; --other-cameras goes on"), "{error}");
+    desk.ok(&[&moved[..], &["--other-cameras", "--no-telemetry"]].concat());
     // Another rate is no episode of this dataset.
     let refused = desk.run(&["record", "--rig", "./rig.toml", "--out", "demos", "--fps", "60", "--episodes", "1"]);
     let error = String::from_utf8_lossy(&refused.stderr);

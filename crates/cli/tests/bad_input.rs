@@ -290,6 +290,30 @@ fn an_option_that_would_be_ignored_is_refused() {
 }
 
 #[test]
+fn what_no_dataset_can_be_recorded_with_is_told_before_anything_is_touched() {
+    let desk = Desk::new();
+    let record = ["record", "--sim", "--teleop", "scripted", "--task", "reach", "--episodes", "1", "--out", "ds"];
+    let port = ["record", "--robot", "so101", "--port", "/dev/none", "--teleop", "keyboard", "--task", "x", "--out", "ds"];
+    for (options, expected) in [
+        (&["--codec", "foo"][..], "with ffmpeg's foo"),
+        (&["--quality", "5"], "the quality is 5, expected 10 to 51"),
+        (&["--preset", "fast"], "the preset is fast, but openh264 has none"),
+    ] {
+        contains_all(&desk.error(&[&record[..], options].concat()), &["recording to ds", expected]);
+        // On a robot before its port, and with a camera to encode.
+        let error = desk.error(&[&port[..], &["--camera", "front=pattern,64x48@30"], options].concat());
+        assert!(error.contains(expected) && !error.contains("/dev/none"), "{error}");
+    }
+    assert!(!desk.path("ds").exists());
+    std::fs::write(desk.path("ds"), "mine").unwrap();
+    contains_all(&desk.error(&record), &["recording to ds: it is a file, expected a folder"]);
+    assert_eq!(std::fs::read_to_string(desk.path("ds")).unwrap(), "mine");
+    let twice = ["--camera", "front=usb:1", "--camera", "wrist=usb:1"];
+    contains_all(&desk.error(&[&port[..], &twice].concat()), &["--camera wrist=usb:1: that is camera front"]);
+    contains_all(&desk.error(&["rig", "init", ""]), &["expected a name"]);
+}
+
+#[test]
 fn a_place_that_no_motor_can_be_at_is_told_at_once() {
     let desk = Desk::new();
     let link = format!("left={}", desk.path("link").display());

@@ -127,6 +127,26 @@ fn a_stream_over_http_is_read_as_it_comes() {
 }
 
 #[test]
+fn a_picture_that_comes_again_over_http_is_as_old_as_it_was() {
+    let clock = RealClock::new();
+    let url = server(vec![Box::new(|_: &str, stream: &mut TcpStream| {
+        stream.write_all(HEAD.as_bytes())?;
+        for i in 0..500 {
+            stream.write_all(&part(u32::from(i >= 100)))?;
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    })]);
+    let mut source = HttpMjpeg::new(url, clock.clone()).open().unwrap();
+    let first = next(&mut *source).unwrap();
+    for _ in 0..10 {
+        assert_eq!(next(&mut *source).unwrap().1, first.1, "the camera behind it is gone");
+    }
+    while next(&mut *source).unwrap().0 == first.0 {}
+    assert!(next(&mut *source).unwrap().1 > first.1);
+}
+
+#[test]
 fn redirections_passwords_and_refusals_are_understood() {
     let clock = RealClock::new();
     let target = server(vec![Box::new(|request: &str, stream: &mut TcpStream| {

@@ -96,9 +96,9 @@ impl<'a> Acting<'a> {
                 // With a policy beside, that he is done is for the operator to see.
                 Heard::Done if policy.is_none() => Choice::Last,
                 Heard::Active | Heard::Done => Choice::Wanted,
-                Heard::Silent => {
+                heard @ (Heard::Silent | Heard::Nothing) => {
                     self.is_left_alone = true;
-                    Choice::Held
+                    if heard == Heard::Silent { Choice::Silent } else { Choice::Held }
                 }
             },
             _ => Choice::Held,

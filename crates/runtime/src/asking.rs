@@ -22,6 +22,8 @@ pub(crate) enum Choice {
     Waiting,
     /// Nobody is to act.
     Held,
+    /// Who is to act has said nothing for too long: as `Held`, and told as starved.
+    Silent,
     /// A stop was asked for while the loop waited for the policy.
     Interrupted,
 }

@@ -309,7 +309,7 @@ impl<'a> Control<'a> {
             match self.turn(armed, cameras, &now, &turn, done_at.is_some())? {
                 Choice::Interrupted => return Ok(Ending::Interrupted),
                 Choice::Last => done_at = done_at.or(Some(now.tick)),
-                Choice::Wanted | Choice::Starved | Choice::Waiting | Choice::Held => {}
+                Choice::Wanted | Choice::Starved | Choice::Waiting | Choice::Held | Choice::Silent => {}
             }
             self.keep_time(&turn, began_before.replace(turn.began));
             progress.tick.store(now.tick, Relaxed);
@@ -381,6 +381,10 @@ impl<'a> Control<'a> {
             Choice::Interrupted => return Ok(choice),
             Choice::Wanted | Choice::Last => true,
             Choice::Held | Choice::Waiting => false,
+            Choice::Silent => {
+                self.tally.starved_ticks += u64::from(now.is_first);
+                false
+            }
             Choice::Starved => self.run_out(armed.commanded(), now)?,
         };
         self.starved_turns = if choice == Choice::Starved { self.starved_turns.saturating_add(1) } else { 0 };
@@ -421,7 +425,7 @@ impl<'a> Control<'a> {
         frame.lateness_ns = turn.began.nanos_since(turn.due);
         frame.wanted.copy_from_slice(&self.wanted.goals);
         frame.sent.copy_from_slice(armed.commanded());
-        frame.starved = choice == Choice::Starved;
+        frame.starved = matches!(choice, Choice::Starved | Choice::Silent);
         frame.actor = self.acting.actor();
         (frame.queued, frame.inference_ns) =
             self.acting.policy.as_ref().map_or((0, 0), |policy| (policy.queued(now.tick + 1) as u32, policy.latency_ns));

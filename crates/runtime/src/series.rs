@@ -12,9 +12,15 @@ use crate::{
 
 /// Who watches a series and has a say between its episodes.
 pub trait Attendant {
-    /// Whether the next episode may begin. May wait for somebody to say so.
-    fn may_begin(&mut self) -> bool {
+    /// Whether the next episode may begin, after `done` that count. May wait for somebody to say so.
+    fn may_begin(&mut self, done: u64) -> bool {
+        let _ = done;
         true
+    }
+
+    /// Whether the next episode is to begin when somebody says so, who will know before what became of the last.
+    fn awaits_a_word(&self) -> bool {
+        false
     }
 
     /// An episode's robot is safe again.
@@ -31,7 +37,7 @@ pub trait Attendant {
         moves.is_some_and(|moves| moves())
     }
 
-    /// An episode has been committed or dropped.
+    /// An episode has been committed, and is on the disk, or has been dropped. The next may have begun.
     fn hear(&mut self, report: &EpisodeReport) {
         let _ = report;
     }
@@ -92,6 +98,29 @@ pub struct SeriesReport {
     pub failed: u64,
 }
 
+impl SeriesReport {
+    /// Settles the last episode, where it waits for that, and tells of it where it is `untold`: there were so many commits before.
+    fn settle_last(
+        &mut self,
+        recorder: Option<&mut Selection<'_>>,
+        untold: &mut Option<u64>,
+        attendant: &mut dyn Attendant,
+    ) -> Result<(), SeriesError> {
+        let (Some(last), Some(recorder)) = (self.reports.last_mut(), recorder) else { return Ok(()) };
+        let settled = recorder.settle();
+        settled.map_err(|source| SeriesError { attempt: last.attempt, seed: last.seed, source })?;
+        if let Some(before) = untold.take() {
+            if recorder.committed().load(Relaxed) == before {
+                // The fault is the next one's, at whose beginning it was to be committed.
+                last.kept = false;
+                self.done = self.done.saturating_sub(1);
+            }
+            attendant.hear(last);
+        }
+        Ok(())
+    }
+}
+
 /// An episode that could not be committed or dropped after the session had ended it.
 #[derive(Debug, thiserror::Error)]
 #[error("settling episode {attempt} (seed {seed})")]
@@ -115,9 +144,13 @@ impl Session {
     ) -> Result<SeriesReport, SeriesError> {
         let Stage { robot, cameras, environment, mut policy, mut human, mut recorder, mut viewer } = stage;
         let mut end = SeriesReport::default();
+        let committed = recorder.as_deref().map(Selection::committed).unwrap_or_default();
+        // Whether the last episode is settled while the next begins; and how many were committed before, while nobody has
+        // heard of it.
+        let (mut is_beside, mut untold) = (false, None);
         let wanted = if series.endless.is_some() { 1 } else { series.episodes };
         let (mut attempt, mut scene) = (0, 0);
-        while end.done < wanted && end.failed <= series.most_failures && attendant.may_begin() {
+        while end.done < wanted && end.failed <= series.most_failures && attendant.may_begin(end.done) {
             let task = self.operator().task().or_else(|| series.task.clone());
             let request = EpisodeRequest { attempt, seed: series.first_seed.saturating_add(scene), task };
             attempt += 1;
@@ -141,8 +174,20 @@ impl Session {
                 sinks.push(&mut **viewer);
             }
             let rig = Rig { robot: &mut *robot, cameras: &mut *cameras, environment: judged };
-            let mut report = self.run_episode(&request, rig, source, &mut sinks);
+            let mut has_begun = !is_beside;
+            let mut tell = || {
+                has_begun = true;
+                if let (Some(last), Some(_)) = (end.reports.last(), untold.take_if(|before| committed.load(Relaxed) > *before)) {
+                    attendant.hear(last);
+                }
+            };
+            let have_begun = is_beside.then_some(&mut tell as &mut dyn FnMut());
+            let mut report = self.run_beside(&request, rig, source, &mut sinks, have_begun);
             attendant.has_ended();
+            // This one may have ended before it began, or the last could not be committed.
+            if !has_begun || untold.is_some() {
+                end.settle_last(recorder.as_deref_mut(), &mut untold, attendant)?;
+            }
             // What the human wants to have again, and what an emergency broke off, doesn't count.
             let mut again = report.outcome == EpisodeOutcome::Dropped || self.stop().level() == StopLevel::Emergency;
             let mut goes_on = report.faults.is_empty() && attendant.may_go_on();
@@ -167,11 +212,6 @@ impl Session {
                     (again, report.outcome, report.kept) = (true, EpisodeOutcome::Dropped, false);
                 }
             }
-            if let Some(recorder) = &mut recorder {
-                let settled = recorder.settle(!again);
-                settled.map_err(|source| SeriesError { attempt: report.attempt, seed: report.seed, source })?;
-            }
-            attendant.hear(&report);
             end.failed += u64::from(report.outcome == EpisodeOutcome::Failure && !report.kept);
             scene += u64::from(!again);
             end.done = match &series.counts {
@@ -179,11 +219,25 @@ impl Session {
                 Counts::Kept => end.done + u64::from(report.kept),
                 Counts::Others(count) => count.load(Relaxed),
             };
+            let waits = recorder.as_deref_mut().is_some_and(|recorder| recorder.decide(!again));
+            report.kept &= !(waits && again);
+            if waits && report.kept {
+                untold = Some(committed.load(Relaxed));
+            } else {
+                attendant.hear(&report);
+            }
             end.reports.push(report);
-            if !goes_on || series.endless.is_some() && !again {
+            goes_on &= series.endless.is_none() || again;
+            // The robot is not to wait for a disk. Who has to say that the next begins is to know of the last.
+            is_beside = waits && goes_on && !attendant.awaits_a_word() && !self.stop().is_requested();
+            if !is_beside {
+                end.settle_last(recorder.as_deref_mut(), &mut untold, attendant)?;
+            }
+            if !goes_on {
                 break;
             }
         }
+        end.settle_last(recorder, &mut untold, attendant)?;
         Ok(end)
     }
 

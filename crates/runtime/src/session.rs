@@ -110,6 +110,19 @@ impl Session {
         source: Source<'_>,
         sinks: &mut [&mut dyn FrameSink],
     ) -> EpisodeReport {
+        self.run_beside(request, rig, source, sinks, None)
+    }
+
+    /// The same; with `have_begun` nobody waits until the sinks have begun, which may have to commit another episode first:
+    /// what they can't take yet stands in their rings. It is called once they have, unless the episode ends before.
+    pub(crate) fn run_beside(
+        &mut self,
+        request: &EpisodeRequest,
+        rig: Rig<'_>,
+        source: Source<'_>,
+        sinks: &mut [&mut dyn FrameSink],
+        have_begun: Option<&mut dyn FnMut()>,
+    ) -> EpisodeReport {
         if self.stop.is_requested() {
             return self.report(request, String::new(), Ended::early(Ending::Interrupted), false);
         }
@@ -126,11 +139,14 @@ impl Session {
         let start = EpisodeStart { attempt: request.attempt, seed: request.seed, task: task.clone() };
         thread::scope(|scope| {
             let mut sinks = Sinks::begin(scope, sinks, &start);
+            if have_begun.is_none() {
+                sinks.have_begun();
+            }
             let (mut ended, free) = if sinks.have_failed() {
                 (Ended::early(Ending::SinksFailed), Vec::new())
             } else {
                 let rig = Rig { robot, cameras, environment: &mut *environment };
-                let (mut ended, free) = self.run_control(Scene { rig, task: &task, setup: &setup }, source, &mut sinks);
+                let (mut ended, free) = self.run_control(Scene { rig, task: &task, setup: &setup }, source, &mut sinks, have_begun);
                 ended.tally.state_hash = environment.state_hash();
                 (ended, free)
             };
@@ -167,7 +183,13 @@ impl Session {
     }
 
     /// The control thread from beginning to end. Gives back where the frames arrive that the sinks have done with.
-    fn run_control(&mut self, scene: Scene<'_>, source: Source<'_>, sinks: &mut Sinks) -> (Ended, Vec<Receiver<Box<Frame>>>) {
+    fn run_control(
+        &mut self,
+        scene: Scene<'_>,
+        source: Source<'_>,
+        sinks: &mut Sinks,
+        have_begun: Option<&mut dyn FnMut()>,
+    ) -> (Ended, Vec<Receiver<Box<Frame>>>) {
         let Scene { rig: Rig { robot, cameras, environment }, task, setup } = scene;
         let early = |fault| (Ended::early(Ending::Fault(fault)), Vec::new());
         let description = robot.description().clone();
@@ -226,7 +248,11 @@ impl Session {
                 Ok(control) => control,
                 Err(source) => return early(Fault::Thread { who: "control", source }),
             };
+            sinks.have_begun();
             sinks.feed(sinks_ends, control.thread(), lossless);
+            if let Some(tell) = have_begun {
+                tell();
+            }
             control.join().unwrap_or_else(|payload| early(Fault::panic("control", &*payload)))
         })
     }

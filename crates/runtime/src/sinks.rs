@@ -43,7 +43,8 @@ struct Sink {
     thread: Option<Thread>,
     words: mpsc::Sender<Word>,
     news: mpsc::Receiver<News>,
-    /// Whether it has yet to say that it took all frames.
+    /// Whether it has yet to say that it has begun, and that it took all frames.
+    is_beginning: bool,
     is_fed: bool,
     taken: u64,
     faults: Vec<Fault>,
@@ -61,7 +62,8 @@ impl Sink {
             Ok(handle) => (Some(handle.thread().clone()), Vec::new()),
             Err(source) => (None, vec![Fault::Thread { who: "sink", source }]),
         };
-        Self { name, is_fatal: on_failure == OnFailure::Fatal, standing, thread, words, news, is_fed: false, taken: 0, faults }
+        let is_fatal = on_failure == OnFailure::Fatal;
+        Self { name, is_fatal, standing, thread, words, news, is_beginning: true, is_fed: false, taken: 0, faults }
     }
 
     /// Waits for its thread's next news.
@@ -81,8 +83,16 @@ impl Sink {
         }
     }
 
+    /// Waits until it has begun.
+    fn hear_that_it_has_begun(&mut self) {
+        if std::mem::take(&mut self.is_beginning) {
+            self.hear();
+        }
+    }
+
     /// Waits until it has taken all frames, where it was given any.
     fn hear_that_all_is_taken(&mut self) {
+        self.hear_that_it_has_begun();
         if std::mem::take(&mut self.is_fed) {
             self.hear();
         }
@@ -90,11 +100,14 @@ impl Sink {
 }
 
 impl Sinks {
-    /// Begins all at once, and waits for them.
+    /// Begins all at once.
     pub(crate) fn begin<'scope>(scope: &'scope Scope<'scope, '_>, sinks: &'scope mut [&mut dyn FrameSink], start: &EpisodeStart) -> Self {
-        let mut all: Vec<Sink> = sinks.iter_mut().map(|sink| Sink::start(scope, &mut **sink, start)).collect();
-        all.iter_mut().for_each(Sink::hear);
-        Self { all }
+        Self { all: sinks.iter_mut().map(|sink| Sink::start(scope, &mut **sink, start)).collect() }
+    }
+
+    /// Waits until all have begun.
+    pub(crate) fn have_begun(&mut self) {
+        self.all.iter_mut().for_each(Sink::hear_that_it_has_begun);
     }
 
     fn fatal(&self) -> impl Iterator<Item = &Sink> {
@@ -135,12 +148,12 @@ impl Sinks {
         (feeds, ends)
     }
 
-    /// Has the sinks take what `control` gives, which waits for them where it is `lossless`.
+    /// Has those that have begun take what `control` gives, which waits for them where it is `lossless`.
     pub(crate) fn feed(&mut self, ends: Vec<SinksEnd>, control: &Thread, lossless: bool) {
         for SinksEnd { index, filled, freeing } in ends {
             let sender = if lossless { Sender::in_batches } else { Sender::unheard };
             let sink = &mut self.all[index];
-            sink.is_fed = sink.words.send(Word::Feed(filled, sender(freeing, control.clone()))).is_ok();
+            sink.is_fed = sink.faults.is_empty() && sink.words.send(Word::Feed(filled, sender(freeing, control.clone()))).is_ok();
         }
     }
 

@@ -85,16 +85,18 @@ impl<'a> Selection<'a> {
         self
     }
 
-    /// Commits the episode that waits, or drops it; the beginning of another commits it too. Nothing happens where
-    /// none waits.
+    /// Says what is to become of the episode that waits, and whether one does.
+    pub(crate) fn decide(&mut self, keep: bool) -> bool {
+        self.pending.as_mut().map(|end| end.keep = keep).is_some()
+    }
+
+    /// Commits the episode that waits, or drops it where that was decided, as the beginning of another does. Nothing
+    /// happens where none waits.
     ///
     /// # Errors
     /// When the recorder could not commit or drop it.
-    pub fn settle(&mut self, keep: bool) -> Result<(), SinkError> {
-        match self.pending.take() {
-            Some(end) => self.finish(&EpisodeEnd { keep, ..end }),
-            None => Ok(()),
-        }
+    pub fn settle(&mut self) -> Result<(), SinkError> {
+        self.pending.take().map_or(Ok(()), |end| self.finish(&end))
     }
 
     /// Counts the episodes that the recorder has committed.
@@ -182,7 +184,7 @@ impl FrameSink for Selection<'_> {
     }
 
     fn begin(&mut self, episode: &EpisodeStart) -> Result<(), SinkError> {
-        self.settle(true)?;
+        self.settle()?;
         self.start.clone_from(episode);
         (self.instructions, self.is_open) = (0, false);
         // What was kept back is of another scene.

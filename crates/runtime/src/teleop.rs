@@ -49,10 +49,13 @@ pub struct TeleopThread {
 }
 
 /// What a teleoperator has for a turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Heard {
     Active,
     Done,
-    /// Nothing, or nothing new for too long.
+    /// Nothing yet since it took over.
+    Nothing,
+    /// Nothing new for too long.
     Silent,
 }
 
@@ -232,10 +235,10 @@ impl TeleopThread {
         wanted.impedance.clone_from(&self.wanted.impedance);
         wanted.time = self.wanted.time;
         Ok(match self.newest {
-            Some(_) if silent_ns > SILENT.as_nanos() as i64 => Heard::Silent,
+            _ if silent_ns > SILENT.as_nanos() as i64 => Heard::Silent,
             Some(TeleopStatus::Active) => Heard::Active,
             Some(TeleopStatus::Done) => Heard::Done,
-            None => Heard::Silent,
+            None => Heard::Nothing,
         })
     }
 }

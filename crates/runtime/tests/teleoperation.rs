@@ -138,3 +138,22 @@ fn what_was_not_known_at_first_is_read_again_for_who_waits_for_it() {
         assert!(tape.frames.iter().all(|frame| frame.sent == [0.1, -0.2]), "it stays where it was");
     }
 }
+
+#[test]
+fn rows_in_which_nobody_led_are_marked() {
+    let (mut arm, mut tape) = (Arm::new(), Tape::default());
+    let mut leader = Leader::new(|_| [0.1, -0.2]);
+    leader.on_action = Box::new(|call| {
+        if call == 20 {
+            std::thread::sleep(Duration::from_millis(1200));
+        }
+        Ok(())
+    });
+    let (config, mut leader) = (SessionConfig::default(), leader.thread());
+    let (clock, source) = (Arc::new(MonotonicClock::new()), Source::Teleoperator(&mut leader));
+    let report = run_on(clock, &config, &mut arm, &mut Scene::lasting(100), source, &mut [&mut tape], &StopFlag::new());
+    // 1.2 s at 50 Hz, of which its last word stands for 0.5 s.
+    let marked = tape.frames.iter().filter(|frame| frame.starved).count();
+    assert_eq!(report.starved_ticks, marked as u64);
+    assert!(marked > 10 && marked < 45 && !tape.frames[20].starved && !tape.frames[99 - 3].starved, "{marked}");
+}

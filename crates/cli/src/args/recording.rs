@@ -48,6 +48,9 @@ pub struct RecordingArgs {
     /// What becomes of the episode that a killed recorder left; without it you are asked
     #[arg(long, value_enum, requires = "resume")]
     pub unfinished: Option<UnfinishedChoice>,
+    /// Go on although a camera is another one than in the last episode
+    #[arg(long, requires = "resume")]
+    pub other_cameras: bool,
     /// The version of LeRobot's format
     #[arg(long, value_enum, default_value_t)]
     pub layout: LayoutChoice,

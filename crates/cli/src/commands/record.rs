@@ -1,5 +1,6 @@
 //! `sinew record`: episodes of somebody who leads a robot, or of a script in the simulator, become a dataset.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,7 +82,8 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
         ..Series::of(args.episodes, first_seed(args, &recorder)?)
     };
     let told = (rig.tell_outages(), human.tell_outages());
-    let mut attendant = Watching::new(args, &desk, real_time, Cues::start(args.say)?, publishing.as_mut());
+    let first = recorder.totals().episodes;
+    let mut attendant = Watching { first, fps, ..Watching::new(args, &desk, real_time, Cues::start(args.say)?, publishing.as_mut()) };
     let line = real_time.then(|| LiveLine::start(session.progress(), attendant.words(fps, rig.cameras.monitor.clone()), stop.clone()));
     let mut selection = Selection::new(Strategy::Whole, &mut recorder, session.operator());
     if rig.is_real() {
@@ -103,7 +105,8 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     if !view.is_none_or(|view| live::wait_a_little(move || drop(view), live::VIEW_ENDS_WITHIN)) {
         note!("\nthe viewer has not taken all that it was sent");
     }
-    let end = end.with_context(|| format!("recording to {}", args.out.display()))?;
+    let committed = recorder.totals().episodes - first;
+    let end = end.with_context(|| stopped(&args.out, committed))?;
     let motors = rig.report().map(|robot| robot.and(human.report()));
     tell(args, &name, &end, &recorder, motors.as_ref(), rig.cameras.report(), stop.is_requested() || desk.has_quit())?;
     begun.stands();
@@ -142,6 +145,7 @@ fn simulate(args: &RecordArgs, clock: &Arc<dyn Clock>) -> anyhow::Result<Set> {
     let scenario = Scenario::of(&args.rig)?;
     let expected = "expected scripted, or a device such as gamepad with --real-time";
     let rig = scenario.simulate(args.real_time)?;
+    recording::may_begin(&args.out, rig.robot.description(), &args.recording, args.real_time)?;
     let human = match &args.leader.teleop {
         Some(Teleop::Scripted) => rig.scripted(args.rig.seed)?,
         Some(Teleop::Device(kind)) if args.real_time => Human::with_device(kind, rig.robot.description(), Duration::ZERO, clock.clone())?,
@@ -158,12 +162,17 @@ fn connect(args: &RecordArgs, stop: &StopFlag, clock: &Arc<dyn Clock>) -> anyhow
     let robot = hardware::describe_unit(&args.rig.robot, &args.hardware, &args.camera)?;
     led::check(&args.leader, &robot)?;
     // Refused before an arm is touched.
-    recording::may_begin(&args.out, &args.recording)?;
+    recording::may_begin(&args.out, &robot, &args.recording, true)?;
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
     let ticks = (args.episode_time * f64::from(robot.control_rate_hz)).ceil() as u64;
     let priority = args.realtime.request().priority;
     let (hardware, human) = led::connect(robot, &args.hardware, &args.camera, &args.leader, (priority, false), clock)?;
     Ok(Set { rig: Rig::of(hardware, AsItIs { task: name.clone(), ticks }), human, task: None, name })
+}
+
+/// A recording that broke, and what there is of it.
+fn stopped(out: &Path, committed: u64) -> String {
+    format!("recording to {}: stopped; {committed} episodes are committed and whole", out.display())
 }
 
 /// Says how it went.
@@ -180,7 +189,7 @@ fn tell(
     // A recording that broke is the first thing to say; what was committed is whole all the same.
     if let Some((report, fault)) = end.reports.iter().find_map(|report| Some((report, report.faults.first()?))) {
         let fault = anyhow::anyhow!("recording episode {kept} (seed {}): {}", report.seed, fault.chain());
-        return Err(fault.context(format!("recording to {dir}: stopped; {kept} episodes are committed and whole")));
+        return Err(fault.context(stopped(&args.out, kept)));
     }
     let totals = recorder.totals();
     let missed: u64 = end.reports.iter().map(|report| report.missed_ticks).sum();
@@ -224,7 +233,11 @@ struct Watching<'a> {
     args: &'a RecordArgs,
     desk: &'a Desk,
     bar: ProgressBar,
+    /// How many episodes there were before, and how many are kept of those that came.
+    first: u64,
+    kept: u64,
     failed: u64,
+    fps: f64,
     stage: Arc<live::Stage>,
     cues: Cues,
     publishing: Option<&'a mut Publishing>,
@@ -235,7 +248,8 @@ impl<'a> Watching<'a> {
         let bar = if real_time { ProgressBar::hidden() } else { ProgressBar::new(args.episodes) };
         let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} episodes, {msg}, {eta} left");
         let bar = bar.with_style(style.unwrap_or_else(|_bad_template| ProgressStyle::default_bar()));
-        Self { args, desk, bar, failed: 0, stage: Arc::new(live::Stage::new(args.episodes)), cues, publishing }
+        let stage = Arc::new(live::Stage::new(args.episodes));
+        Self { args, desk, bar, first: 0, kept: 0, failed: 0, fps: 1.0, stage, cues, publishing }
     }
 
     /// What the live line says.
@@ -245,11 +259,11 @@ impl<'a> Watching<'a> {
 }
 
 impl Attendant for Watching<'_> {
-    fn may_begin(&mut self) -> bool {
+    fn may_begin(&mut self, done: u64) -> bool {
         let may = !self.desk.has_quit() && self.desk.wait_for_clearance();
-        self.stage.is_resetting(false);
+        self.stage.begins_after(done);
         if may {
-            self.cues.say(format!("Recording episode {}", self.stage.kept() + 1));
+            self.cues.say(format!("Recording episode {}", done + 1));
         }
         may
     }
@@ -274,7 +288,11 @@ impl Attendant for Watching<'_> {
         }
         if report.kept {
             self.bar.inc(1);
-            self.stage.has_kept();
+            if report.starved_ticks > 0 {
+                let (episode, seconds) = (self.first + self.kept, report.starved_ticks as f64 / self.fps);
+                note!("\nepisode {episode}: nobody led the robot for {seconds:.1} s of it; those rows are marked as starved");
+            }
+            self.kept += 1;
             if let Some(publishing) = &mut self.publishing {
                 publishing.offer();
             }

@@ -31,6 +31,7 @@ pub fn run(command: &RigCommand) -> anyhow::Result<Done> {
 }
 
 fn init(name: &str, force: bool) -> anyhow::Result<()> {
+    anyhow::ensure!(!name.trim().is_empty(), "writing a rig: expected a name, found none");
     let path = rig_file::path_of(name, &rig_file::folder()?);
     anyhow::ensure!(force || !path.exists(), "writing the rig {}: it is there already; --force replaces it", path.display());
     let answers = Answers::start()?;
@@ -44,7 +45,7 @@ fn init(name: &str, force: bool) -> anyhow::Result<()> {
     if !known.is_empty() {
         say!("serial ports: {}", known.join(", "));
     }
-    let port = ports(&answers, &robot, "--port")?;
+    let port = ports(&answers, &robot, "--port", |_| Ok(()))?;
     let id = perhaps(&answers, "What is its calibration called? (nothing where there is only one)")?;
     let mut rig = RigFile::new(robot_name, port).called(id);
 
@@ -54,7 +55,10 @@ fn init(name: &str, force: bool) -> anyhow::Result<()> {
         if name == "none" { Ok(None) } else { Ok(Some((whole(name), hardware::describe(name, Role::Teleoperator)?))) }
     })?;
     if let Some((name, leader)) = leader {
-        let port = ports(&answers, &leader, "--teleop-port")?;
+        let port = ports(&answers, &leader, "--teleop-port", |ports| {
+            anyhow::ensure!(!rig.is_at(ports), "that is where the robot is, expected another port for who leads it");
+            Ok(())
+        })?;
         let id = perhaps(&answers, "What is the leader arm's calibration called? (nothing where there is only one)")?;
         rig = rig.led_by(name, port, id);
     }
@@ -62,7 +66,8 @@ fn init(name: &str, force: bool) -> anyhow::Result<()> {
         let camera =
             told(&answers, "A camera, as NAME=SOURCE such as front=usb:200901010001,640x480@30? (nothing ends the list)", "", |text| {
                 if !text.is_empty() {
-                    text.parse::<CameraAddress>()?;
+                    let camera = text.parse::<CameraAddress>()?;
+                    anyhow::ensure!(!rig.sees(&camera.name), "there is a camera {} already, expected another name", camera.name);
                 }
                 Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
             })?;
@@ -107,7 +112,7 @@ fn perhaps(answers: &Answers, question: &str) -> anyhow::Result<Option<String>> 
 }
 
 /// The port of each bus of `robot`.
-fn ports(answers: &Answers, robot: &RobotDescription, option: &str) -> anyhow::Result<Ports> {
+fn ports(answers: &Answers, robot: &RobotDescription, option: &str, check: impl Fn(&Ports) -> anyhow::Result<()>) -> anyhow::Result<Ports> {
     let question = match &robot.buses[..] {
         [_] | [] => format!("Where is {}, as {option} has it, such as usb:58FA0834591?", robot.title),
         buses => {
@@ -118,9 +123,10 @@ fn ports(answers: &Answers, robot: &RobotDescription, option: &str) -> anyhow::R
     told(answers, &question, "", |text| {
         let given: Vec<PortArg> = text.split_whitespace().map(|port| port.parse().map_err(anyhow::Error::msg)).collect::<Result<_, _>>()?;
         Way::of(robot, &given, option)?;
-        Ok(match &given[..] {
+        let ports = match &given[..] {
             [PortArg { bus: None, place }] => Ports::One(place.clone()),
             ports => Ports::ByBus(ports.iter().filter_map(|port| Some((port.bus.clone()?, port.place.clone()))).collect()),
-        })
+        };
+        check(&ports).map(|()| ports)
     })
 }

@@ -75,10 +75,14 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         "rolling out: dagger records what somebody does who takes over; say who by --teleop, and leave out --no-record"
     );
     let clock: Arc<dyn Clock> = if args.fast { Arc::new(MockClock::new()) } else { Arc::new(MonotonicClock::new()) };
+    let outputs = Outputs::of(args);
+    if let Some(root) = &outputs.dataset {
+        // Refused before an arm is touched.
+        recording::may_begin(root, robot, &args.recording, !args.fast)?;
+    }
     let (mut rig, mut human) = setting.set_up(args, &clock)?;
     let fps = robot.control_rate_hz;
 
-    let outputs = Outputs::of(args);
     let mut view = match (&outputs.rerun, &args.rerun_connect) {
         (Some(path), _) => Some(RerunView::to_file(path, robot)?),
         (None, Some(address)) => Some(RerunView::connect(address, robot)?),
@@ -310,8 +314,12 @@ struct Watching<'a> {
 }
 
 impl Attendant for Watching<'_> {
-    fn may_begin(&mut self) -> bool {
+    fn may_begin(&mut self, _: u64) -> bool {
         !self.args.run.interactive || self.desk.wait_for_start()
+    }
+
+    fn awaits_a_word(&self) -> bool {
+        self.args.run.interactive
     }
 
     fn has_ended(&mut self) {

@@ -21,7 +21,7 @@ pub fn run(title: &str, priority: Option<u8>) -> anyhow::Result<Done> {
     })?;
     let why = match watched {
         Watched::Ended => return Ok(Done::Ok),
-        Watched::Gone => "was gone while torque was on",
+        Watched::Gone => "ended, and torque may have been on",
         Watched::Frozen => "made no progress for 0.1 s while torque was on",
     };
     crate::text::note!("watchdog: the process that drove {title} {why}; {}", what_was_done(ports, checked));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sinew_core::{Door, Lifeline, LifelinePort, Observation, Robot, RobotDescription, RobotError, SafeCommand, Sent, Tick, Timestamp};
 
-use super::enable::{Halt, Pulse};
+use super::enable::{Halt, Pulse, bit};
 use super::joint::Joint;
 use super::line::{Line, Look, Named};
 use super::{HEALTH_EVERY, READING, SerialArm};
@@ -101,12 +101,15 @@ impl Robot for SerialArm {
             if line.is_lost() {
                 return Err(RobotError::transient(DOING, format_args!("the port of bus {} is lost", line.name)));
             }
+            let alive = || door.alive();
+            let pulse = || Pulse::new(self.clock.as_ref(), deadline, &alive);
+            let together = line.enable_together(&mut pulse());
             for i in 0..line.joints.len() {
                 if !line.joints[i].is_driven() {
                     continue;
                 }
-                let alive = || door.alive();
-                match line.enable(i, &mut Pulse::new(self.clock.as_ref(), deadline, &alive)) {
+                let is_on = together.as_ref().is_ok_and(|these| these & bit(i) != 0);
+                match if is_on { Ok(()) } else { line.enable(i, &mut pulse()) } {
                     Ok(()) => self.health.motors[line.first_slot + i].has_torque(),
                     Err(Halt::Taken) => return Err(RobotError::transient(DOING, "the watchdog has taken it over")),
                     Err(Halt::Bus(error)) => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sinew_core::{Clock, Timestamp};
 
 use super::line::Line;
-use crate::{BusError, MotorError, MotorFault, Register};
+use crate::{Block, Bus, BusError, MotorError, MotorFault, Register};
 
 /// How long a question or a write may take, where the bus is no slower than that.
 const STEP: Duration = Duration::from_millis(30);
@@ -69,6 +69,60 @@ impl<'a> Pulse<'a> {
 }
 
 impl Line {
+    /// All positions become goals at once, then torque goes on where the motors say that they hold them: a packet each, and
+    /// one for each answer. Returns a bit for each joint that says that it has torque; the others are left to
+    /// [`enable`](Self::enable), which also knows why.
+    pub fn enable_together(&mut self, pulse: &mut Pulse<'_>) -> Result<u64, Halt> {
+        let driven = self.joints.iter().enumerate().filter(|(_, joint)| joint.is_driven() && joint.wheel.is_none());
+        let mut these = driven.fold(0, |bits, (i, _)| bits | bit(i));
+        let torque = self.joints.first().map_or(0, |joint| joint.table.protocol.torque_address());
+        let goals = Block { address: self.goal_address, len: self.position.len };
+        self.read_of(these, self.position, pulse)?;
+        self.frames.clear();
+        for (i, joint) in self.joints.iter().enumerate().filter(|(i, _)| these & bit(*i) != 0) {
+            let answer = self.replies[i].answer.ok();
+            let ticks = answer.and_then(|answer| {
+                joint.table.decode(Register::PresentPosition, joint.motor, self.position.address, answer.bytes.as_slice()).ok()
+            });
+            self.frames.extend(ticks.and_then(|ticks| joint.frame(Register::GoalPosition, ticks)).map(|(_, frame)| frame));
+        }
+        these = self.told(these, goals, pulse)?;
+        self.frames.clear();
+        for (_, joint) in self.joints.iter_mut().enumerate().filter(|(i, _)| these & bit(*i) != 0) {
+            // From here on it may be on, whatever the answers say.
+            joint.has_torque = true;
+            self.frames.extend(joint.frame(Register::TorqueEnable, 1).map(|(_, frame)| frame));
+        }
+        these = self.told(these, Block { address: torque, len: 1 }, pulse)?;
+        for (_, joint) in self.joints.iter_mut().enumerate().filter(|(i, _)| these & bit(*i) != 0) {
+            joint.must_rest = None;
+        }
+        Ok(these)
+    }
+
+    /// Reads a block of all motors with positions, where there is one of `these`. What can't be read has no answer.
+    fn read_of(&mut self, these: u64, block: Block, pulse: &Pulse<'_>) -> Result<(), Halt> {
+        let deadline = pulse.step(self.bus.time_to_read(block.len.into(), self.positions))?;
+        if these == 0 || self.bus.read(block, &mut self.replies[..self.positions], deadline).is_err() {
+            self.forget_replies();
+        }
+        Ok(())
+    }
+
+    /// Writes the frames of some of `these`, and returns those that then hold what they were told.
+    fn told(&mut self, these: u64, block: Block, pulse: &Pulse<'_>) -> Result<u64, Halt> {
+        if self.frames.is_empty() || self.bus.write(block.address, &self.frames, pulse.step(self.takes())?).is_err() {
+            return Ok(0);
+        }
+        self.read_of(these, block, pulse)?;
+        let holds = |motor, bytes| self.frames.iter().any(|frame| frame.motor == motor && frame.bytes == bytes);
+        let replies = self.replies.iter().enumerate().filter(|(i, _)| these & bit(*i) != 0);
+        Ok(replies.fold(0, |bits, (i, reply)| match reply.answer {
+            Ok(answer) if holds(reply.motor, answer.bytes) => bits | bit(i),
+            _ => bits,
+        }))
+    }
+
     /// The goal becomes where the motor is, and a wheel's 0; then its torque goes on. Each is read back.
     pub fn enable(&mut self, i: usize, pulse: &mut Pulse<'_>) -> Result<(), Halt> {
         let (register, rest) = match self.joints[i].wheel {
@@ -111,4 +165,9 @@ impl Line {
     fn takes(&self) -> Duration {
         self.bus.time_to_read(4, 1)
     }
+}
+
+/// What stands for a bus's `i`th joint; nothing for those beyond 64.
+pub(super) fn bit(i: usize) -> u64 {
+    u32::try_from(i).ok().and_then(|i| 1u64.checked_shl(i)).unwrap_or(0)
 }

@@ -199,7 +199,7 @@ impl Line {
         (now, retries)
     }
 
-    fn forget_replies(&mut self) {
+    pub fn forget_replies(&mut self) {
         let operation = Operation::Read(self.position);
         self.replies[..self.positions].iter_mut().for_each(|reply| *reply = Reply::of(reply.motor, operation));
     }

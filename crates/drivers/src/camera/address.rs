@@ -15,6 +15,9 @@ use crate::net::host_and_port;
 /// The port of LeRobot's image server.
 const ZMQ_PORT: u16 = 5555;
 
+/// The oldest that an image may be allowed to be.
+const MOST_AGE_MS: u32 = 60_000;
+
 /// What can't be read as a camera.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("reading the camera {text:?}: {what}")]
@@ -191,6 +194,26 @@ impl CameraAddress {
         }
     }
 
+    /// What is asked of a source that can't do it.
+    fn misfit(&self) -> Option<String> {
+        let is_device = matches!(self.source, SourceAddress::Usb(_) | SourceAddress::UsbPath(_) | SourceAddress::Device(_));
+        let is_asked_for_size = is_device || self.source == SourceAddress::Pattern;
+        let is_shaped = self.source != SourceAddress::LeKiwi;
+        let given = [
+            ("a format", self.format.is_some(), is_device, "cameras of this machine"),
+            ("depth", self.depth_mm.is_some(), is_device, "cameras of this machine"),
+            ("exposure", self.exposure.is_some(), is_device, "cameras of this machine"),
+            ("wb", self.white_balance.is_some(), is_device, "cameras of this machine"),
+            ("focus", self.focus.is_some(), is_device, "cameras of this machine"),
+            ("capture", self.capture.is_some(), is_asked_for_size, "sources that are asked for a size"),
+            ("crop", self.crop.is_some(), is_shaped, "all but a LeKiwi's cameras"),
+            ("resize", self.resize, is_shaped, "all but a LeKiwi's cameras"),
+            ("rotate", self.rotation_deg.is_some(), is_shaped, "all but a LeKiwi's cameras"),
+        ];
+        let wrong = given.into_iter().find(|(_, is_given, fits, _)| *is_given && !fits);
+        wrong.map(|(what, _, _, whose)| format!("{what} is for {whose}, and {} is none of them", self.source))
+    }
+
     fn set(&mut self, option: &str) -> Result<(), String> {
         if let Some((size, fps)) = size_and_fps(option) {
             if self.size.is_some() {
@@ -236,7 +259,8 @@ impl CameraAddress {
                 _ => Err(expected("yes or no")),
             },
             "age" => {
-                set_once(&mut self.max_age_ms, number(value).filter(|ms| *ms > 0).ok_or_else(|| expected("milliseconds above 0"))?, key)
+                let age = number(value).filter(|ms| (1..=MOST_AGE_MS).contains(ms));
+                set_once(&mut self.max_age_ms, age.ok_or_else(|| expected("1 to 60000 milliseconds"))?, key)
             }
             "old" => match value {
                 "stop" => set_once(&mut self.when_old, WhenOld::Stop, key),
@@ -373,7 +397,7 @@ impl FromStr for CameraAddress {
         let source = fields.next().unwrap_or_default().parse().map_err(failed)?;
         let mut camera = Self::new(name.to_owned(), source);
         fields.try_for_each(|option| camera.set(&option)).map_err(failed)?;
-        Ok(camera)
+        camera.misfit().map_or(Ok(camera), |what| Err(failed(what)))
     }
 }
 

@@ -5,12 +5,14 @@ mod counter;
 mod decode;
 mod health;
 mod jpeg;
+#[cfg(feature = "nokhwa")]
+mod native;
 mod set;
 mod shape;
 mod source;
 mod sources;
 mod thread;
-/// Cameras on Linux. Elsewhere there are none of the machine's own.
+/// Cameras on Linux. Elsewhere those of the machine come by the feature `nokhwa`.
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub mod v4l2;
 
@@ -18,6 +20,8 @@ pub use address::{CameraAddress, CameraAddressError, Control, SourceAddress};
 pub use counter::{draw_counter, read_counter};
 pub use decode::{DecodeError, DecodeOptions, Decoder};
 pub use health::{CameraHealth, CameraState};
+#[cfg(feature = "nokhwa")]
+pub use native::NativeCamera;
 pub use set::{CameraMonitor, CameraSet, CameraSetError, CameraSetup, Delivery};
 pub use shape::{Crop, ShapeError, ShapeOptions, size_before_rotation};
 pub use source::{OpenSource, Picture, PixelFormat, Source, SourceError, Stream};

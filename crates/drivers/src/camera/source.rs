@@ -61,7 +61,7 @@ pub enum SourceError {
 }
 
 /// A source that is open. It lives on its camera's thread.
-pub trait Source: Send {
+pub trait Source {
     /// What was agreed on when it was opened.
     fn stream(&self) -> Stream;
 

@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use crate::format::feature::{FeatureKind, PictureFeature};
+use crate::format::feature::{DatasetSchema, FeatureKind, PictureFeature};
 use crate::media::ffmpeg::FfmpegEncoder;
 use crate::media::h264::H264Encoder;
 use crate::write::options::{RecorderOptions, VideoOptions};
@@ -38,6 +38,17 @@ pub(crate) fn encoder_of(feature: &PictureFeature, fps: Rate, options: &Recorder
             }
         }
     })
+}
+
+/// Has the encoder of each camera encode a picture: what can't be had, or not so, is known before anything is to be recorded.
+pub(crate) fn try_encoders(schema: &DatasetSchema, options: &RecorderOptions) -> Result<(), RecordError> {
+    for picture in schema.pictures() {
+        let bytes = picture.width as usize * picture.height as usize * if picture.is_depth() { 2 } else { 3 };
+        let mut encoder = encoder_of(&picture, schema.fps, options)?;
+        encoder.push(&vec![0; bytes], &mut |_, _, _| Ok(()))?;
+        encoder.finish(&mut |_, _, _| Ok(()))?;
+    }
+    Ok(())
 }
 
 /// Lossless stills, which go into the table.

@@ -145,7 +145,7 @@ pub(crate) const FINEST: u8 = 10;
 
 /// Refuses what no dataset can be made of.
 pub(crate) fn check_setup(schema: &DatasetSchema, options: &RecorderOptions) -> Result<(), RecordError> {
-    let VideoOptions { encoder, quality, keyframe_interval, pixel_format, .. } = &options.video;
+    let VideoOptions { encoder, quality, keyframe_interval, pixel_format, preset } = &options.video;
     let is_openh264 = encoder == VideoOptions::OPENH264;
     let least = if is_openh264 { FINEST } else { 1 };
     let most = if options.video.codec() == "av1" { 63 } else { 51 };
@@ -171,6 +171,8 @@ pub(crate) fn check_setup(schema: &DatasetSchema, options: &RecorderOptions) -> 
             Some("the key frame interval is 0, expected 1 or more".to_owned())
         } else if is_openh264 && pixel_format != "yuv420p" {
             Some(format!("the pixel format is {pixel_format}, but openh264 writes yuv420p only"))
+        } else if let Some(preset) = preset.as_ref().filter(|_| is_openh264) {
+            Some(format!("the preset is {preset}, but openh264 has none; encoders of ffmpeg do"))
         } else {
             schema.pictures().iter().find_map(picture_fault)
         }

@@ -11,7 +11,8 @@ use sinew_core::{
 
 use crate::format::feature::{DatasetSchema, Dtype, Feature, Value};
 use crate::format::schema::{ACTION, INTERVENTION, STATE, camera_key};
-use crate::write::options::RecorderOptions;
+use crate::media::encode::try_encoders;
+use crate::write::options::{RecorderOptions, check_setup};
 use crate::write::unfinished::Unfinished;
 use crate::write::writer::{DatasetWriter, Row, Totals};
 use crate::{ReadError, RecordError};
@@ -72,6 +73,16 @@ struct Counts {
 }
 
 impl DatasetRecorder {
+    /// Whether a dataset of `robot` could be recorded so: its encoders are tried. Touches no disk.
+    ///
+    /// # Errors
+    /// When the robot or an option makes no dataset, or an encoder can't be had.
+    pub fn check(robot: &RobotDescription, fps: u32, options: &RecorderOptions) -> Result<(), RecordError> {
+        let schema = schema(robot, fps, options);
+        check_setup(&schema, options)?;
+        try_encoders(&schema, options)
+    }
+
     /// Starts a dataset of `robot` at `fps` frames a second in the folder `root`, which must be empty
     /// or not exist.
     ///
@@ -118,6 +129,14 @@ impl DatasetRecorder {
     /// What is committed by now.
     pub fn totals(&self) -> Totals {
         self.writer.totals()
+    }
+
+    /// What Sinew's own file says of the last committed episode.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn last_episode(&self) -> Result<Option<Json>, ReadError> {
+        Ok(self.writer.log()?.lines().last().and_then(|line| serde_json::from_str(line).ok()))
     }
 
     /// The highest seed of a committed episode; LeRobot's have none.

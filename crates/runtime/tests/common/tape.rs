@@ -1,6 +1,8 @@
 //! A sink that keeps all it is told.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use sinew_core::{EpisodeEnd, EpisodeStart, Frame, FrameSink, OnFailure, SinkError};
@@ -17,6 +19,12 @@ pub struct Tape {
     pub fail_at: Option<u64>,
     pub fail_begin: bool,
     pub fail_end: bool,
+    /// Fails at its n-th end, if that commits.
+    pub fail_end_at: Option<usize>,
+    /// How long it takes to commit.
+    pub end_takes: Duration,
+    /// How often it has.
+    pub commits: Arc<AtomicU64>,
     pub panic_at: Option<u64>,
     /// Stays in this frame for so long.
     pub hang_at: Option<(u64, Duration)>,
@@ -63,7 +71,15 @@ impl FrameSink for Tape {
     fn end(&mut self, end: &EpisodeEnd) -> Result<(), SinkError> {
         self.ends.push(end.clone());
         self.ended_at = Some(Instant::now());
-        if self.fail_end && end.keep { Err(full_disk("committing")) } else { Ok(()) }
+        if !end.keep {
+            return Ok(());
+        }
+        std::thread::sleep(self.end_takes);
+        if self.fail_end || self.fail_end_at == Some(self.ends.len() - 1) {
+            return Err(full_disk("committing"));
+        }
+        self.commits.fetch_add(1, SeqCst);
+        Ok(())
     }
 }
 

@@ -71,6 +71,13 @@ fn what_is_wrong_says_what_was_expected() {
         ("a=usb:1,crop=1:2:3:0", "X:Y:W:H"),
         ("a=usb:1,crop=1:2:3:4:5", "X:Y:W:H"),
         ("a=usb:1,age=0", "milliseconds"),
+        ("a=usb:1,age=60001", "1 to 60000 milliseconds"),
+        ("a=pattern,exposure=156", "exposure is for cameras of this machine, and pattern is none of them"),
+        ("a=http://cam/v,MJPG", "a format is for cameras of this machine"),
+        ("a=file:x.mp4,focus=auto", "focus is for"),
+        ("a=sim:/tmp/w,depth=1:2", "depth is for"),
+        ("a=rtsp://cam/live,capture=640x480", "capture is for sources that are asked for a size"),
+        ("a=zmq,crop=1:2:3:4", "crop is for all but a LeKiwi's cameras"),
         ("a=usb:1,old=never", "stop or repeat"),
         ("a=usb:1,depth=3:2", "NEAR:FAR"),
         ("a=usb:1,wb=warm", "auto or a whole number"),
@@ -114,13 +121,13 @@ prop_compose! {
         capture in prop::option::of((1_u32..=8192, 1_u32..=8192)),
         crop in prop::option::of((any::<u32>(), any::<u32>(), 1..=u32::MAX, 1..=u32::MAX)),
         resize: bool,
-        max_age_ms in prop::option::of(1..=u32::MAX),
+        max_age_ms in prop::option::of(1..=MOST_AGE_MS),
         repeats in prop::option::of(any::<bool>()),
         (near, more) in (0_u32..9000, prop::option::of(1_u32..9000)),
         exposure in any_control(),
         (white_balance, focus) in (any_control(), any_control()),
     ) -> CameraAddress {
-        CameraAddress {
+        let camera = CameraAddress {
             name, source,
             size: size.map(|(size, _)| size),
             fps: size.and_then(|(_, fps)| fps),
@@ -130,6 +137,10 @@ prop_compose! {
             when_old: repeats.map(|repeats| if repeats { WhenOld::Repeat } else { WhenOld::Stop }),
             depth_mm: more.map(|more| (near, near + more)),
             exposure, white_balance, focus,
+        };
+        match camera.misfit() {
+            Some(_) => CameraAddress { source: SourceAddress::Usb("1".to_owned()), ..camera },
+            None => camera,
         }
     }
 }

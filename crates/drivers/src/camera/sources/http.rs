@@ -20,7 +20,8 @@ const MOST_HEAD: usize = 64 << 10;
 const MOST_REDIRECTS: usize = 5;
 
 /// Pictures of `http://[USER[:PASSWORD]@]HOST[:PORT]/PATH`. Each was captured when the first of its bytes came, as far as
-/// is known; of those that have come meanwhile the newest is taken, and the others count as lost.
+/// is known; of those that have come meanwhile the newest is taken, and the others count as lost. One that comes again to the
+/// last bit is no new picture: a server that has lost its camera goes on with the last.
 pub struct HttpMjpeg {
     url: String,
     clock: Arc<dyn Clock>,
@@ -84,7 +85,7 @@ impl OpenSource for HttpMjpeg {
                     let stream = Stream { width: 0, height: 0, format: PixelFormat::Mjpeg, fps: None };
                     let (name, clock) = (self.name(), self.clock.clone());
                     let chunks = head.is_chunked.then(Chunks::default);
-                    return Ok(Box::new(Open { name, clock, wire, stream, chunks, body, count: 0 }));
+                    return Ok(Box::new(Open { name, clock, wire, stream, chunks, body, count: 0, last: None }));
                 }
                 301 | 302 | 303 | 307 | 308 => url = url.follow(&head.location).map_err(|what| self.unusable(what))?,
                 401 | 403 => {
@@ -108,6 +109,8 @@ struct Open {
     chunks: Option<Chunks>,
     body: Multipart,
     count: u64,
+    /// The last picture and when it came first.
+    last: Option<(Vec<u8>, Timestamp)>,
 }
 
 impl Open {
@@ -144,9 +147,11 @@ impl Source for Open {
                 newest = Some(part);
             }
             if let Some(Part { bytes, since }) = newest {
+                let since = self.last.take().filter(|(last, _)| *last == bytes).map_or(since, |(_, first)| first);
                 let (width, height) = (0, 0);
                 let format = PixelFormat::Mjpeg;
                 take(&Picture { format, width, height, stride: 0, bytes: &bytes, captured_at: since, sequence: self.count });
+                self.last = Some((bytes, since));
                 return Ok(true);
             }
             if self.clock.now() >= until {
