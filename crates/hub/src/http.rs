@@ -167,7 +167,7 @@ impl Http {
                 Err(Failure { error, is_transient }) => (error, is_transient.then(|| backoff(tries))),
             };
             match pause {
-                Some(pause) if ask.may_repeat && tries < self.options.retries && pause <= MAX_PAUSE => {
+                Some(pause) if ask.may_repeat && tries < self.most_tries(&error) && pause <= MAX_PAUSE => {
                     tracing::debug!(doing = ask.doing, %error, ?pause, "trying again");
                     tokio::time::sleep(pause).await;
                     tries += 1;
@@ -244,6 +244,11 @@ impl Http {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Where nobody answers at all, somebody waits who has no network.
+    fn most_tries(&self, error: &HubError) -> usize {
+        if matches!(error, HubError::Unreachable { .. }) { self.options.retries.min(2) } else { self.options.retries }
     }
 
     async fn follow(&self, ask: &Ask<'_>) -> Result<Response, Failure> {
