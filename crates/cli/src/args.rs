@@ -3,6 +3,7 @@
 mod dataset;
 mod emulate;
 mod hardware;
+mod hub;
 mod lekiwi_host;
 mod ports;
 mod record;
@@ -20,9 +21,10 @@ use sinew_policy::{Device, Quantization};
 pub use dataset::{DatasetCommand, EditArgs, Episodes, HowArgs, Part, PartOf};
 pub use emulate::EmulateArgs;
 pub use hardware::{HardwareArgs, LeaderArgs, Teleop, TeleopArgs};
+pub use hub::{CacheCommand, CardArgs, DownloadArgs, FinishArgs, HubCommand, Kind, LoginArgs, RepoArgs, SearchArgs, SpaceArgs, UploadArgs};
 pub use lekiwi_host::LekiwiHostArgs;
 pub use ports::{PortArg, places_of};
-pub use record::RecordArgs;
+pub use record::{PublishArgs, RecordArgs};
 pub use recording::{RecordingArgs, UnfinishedChoice, VideoArgs};
 pub use replay::ReplayArgs;
 pub use rig::RigCommand;
@@ -68,6 +70,11 @@ pub enum Command {
     Dataset {
         #[command(subcommand)]
         command: DatasetCommand,
+    },
+    /// Find, download, look at and share policies and datasets on the Hugging Face Hub
+    Hub {
+        #[command(subcommand)]
+        command: HubCommand,
     },
     /// Find out which place of its motors is which place of an arm, or check it
     Calibrate(CalibrateArgs),
@@ -151,6 +158,9 @@ pub struct ComputeArgs {
     /// Run a policy though there are NaN or infinities among its weights
     #[arg(long)]
     pub allow_nan: bool,
+    /// Refuse a policy whose licence doesn't surely allow commercial use
+    #[arg(long)]
+    pub commercial: bool,
 }
 
 #[derive(Args, Clone)]

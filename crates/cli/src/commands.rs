@@ -12,6 +12,7 @@ pub mod find_cameras;
 #[path = "commands/find_no_cameras.rs"]
 pub mod find_cameras;
 pub mod find_port;
+pub mod hub;
 pub mod lekiwi_host;
 pub mod monitor;
 pub mod policy;

@@ -16,8 +16,10 @@ mod devices;
 mod hardware;
 mod jpeg;
 mod led;
+mod licence;
 mod live;
 mod live_table;
+mod publishing;
 mod recording;
 mod replay;
 mod rig;
@@ -27,6 +29,8 @@ mod source;
 mod standby;
 mod terminal;
 mod text;
+mod transfer;
+mod watch;
 mod way;
 mod wilson;
 
@@ -101,6 +105,7 @@ fn main() -> ExitCode {
         Command::Replay(args) => commands::replay::run(&args),
         Command::Policy { command } => commands::policy::run(&command),
         Command::Dataset { command } => commands::dataset::run(&command),
+        Command::Hub { command } => commands::hub::run(&command),
         Command::Calibrate(args) => commands::calibrate::run(&args),
         Command::FindPort(args) => commands::find_port::run(&args),
         Command::FindCameras(args) => commands::find_cameras::run(&args),

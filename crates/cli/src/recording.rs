@@ -57,14 +57,22 @@ impl Drop for Begun {
 }
 
 /// A recorder into `root` of what `rig` does, begun or gone on with; with `interventions` its rows say whether a human acted.
-/// Episodes of a robot with another calibration can't be added.
-pub fn open(root: &Path, rig: &Rig, args: &RecordingArgs, real_time: bool, interventions: bool) -> anyhow::Result<DatasetRecorder> {
+/// A file that has `file_episodes` is closed. Episodes of a robot with another calibration can't be added. With each episode it keeps which `policy` acted.
+pub fn open(
+    root: &Path,
+    rig: &Rig,
+    args: &RecordingArgs,
+    (real_time, interventions): (bool, bool),
+    file_episodes: Option<u64>,
+    policy: Option<serde_json::Value>,
+) -> anyhow::Result<DatasetRecorder> {
     let robot = rig.robot.description();
-    let mut options = RecorderOptions { interventions, calibration: rig.calibration(), ..args.options(real_time) };
+    let mut options = RecorderOptions { interventions, file_episodes, calibration: rig.calibration(), ..args.options(real_time) };
     let cameras = rig.cameras.note();
     if let Some(cameras) = &cameras {
         options.note.insert("cameras".to_owned(), cameras.clone());
     }
+    options.note.extend(policy.map(|policy| ("policy".to_owned(), policy)));
     let fps = robot.control_rate_hz;
     if !args.resume {
         return Ok(DatasetRecorder::create(root, robot, fps, options)?);

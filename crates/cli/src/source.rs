@@ -1,37 +1,42 @@
 //! From what `--policy` says to a checkpoint that is ready to run.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressStyle};
 use sinew::{DatasetReader, OpenOptions, Policy};
-use sinew_hub::{ModelRef, Transfer};
+use sinew_hub::{Fetched, Hub, ModelRef};
 use sinew_policy::{Checkpoint, Device, QuantizationLoss};
 
 use sinew_runtime::{Role, place};
 
 use crate::args::ComputeArgs;
-use crate::{demo_policy, text};
+use crate::licence::Licence;
+use crate::{demo_policy, text, transfer};
 
 /// A checkpoint and what to call it.
 pub struct NamedCheckpoint {
     pub name: String,
+    /// The commit, of one of the Hub.
+    pub commit: Option<String>,
     pub checkpoint: Arc<Checkpoint>,
     pub device: Device,
 }
 
 /// Opens the checkpoint that `policy` names to run as `compute` says; without a name the demonstration policy.
 pub fn open(policy: Option<&str>, compute: &ComputeArgs) -> anyhow::Result<NamedCheckpoint> {
-    let (name, folder) = find(policy)?;
-    Ok(NamedCheckpoint { name, checkpoint: open_folder(&folder, compute)?, device: compute.device })
+    let (name, Fetched { folder, resolved }) = find(policy)?;
+    let commit = resolved.map(|resolved| resolved.commit);
+    let named = NamedCheckpoint { name, commit, checkpoint: open_folder(&folder, compute)?, device: compute.device };
+    named.licence().check(&named.name, compute.commercial)?;
+    Ok(named)
 }
 
 /// What to call the policy that `policy` names, and its folder, after it was fetched from the Hub
 /// where that is needed.
-pub fn find(policy: Option<&str>) -> anyhow::Result<(String, PathBuf)> {
+pub fn find(policy: Option<&str>) -> anyhow::Result<(String, Fetched)> {
     match policy {
-        None => Ok(("the demonstration policy".to_owned(), demo_policy::folder()?)),
+        None => Ok(("the demonstration policy".to_owned(), Fetched { folder: demo_policy::folder()?, resolved: None })),
         Some(policy) => Ok((policy.to_owned(), locate(policy)?)),
     }
 }
@@ -42,36 +47,30 @@ pub fn open_folder(folder: &Path, compute: &ComputeArgs) -> anyhow::Result<Arc<C
     Ok(Arc::clone(Policy::open(folder, options)?.checkpoint()))
 }
 
-fn locate(policy: &str) -> anyhow::Result<PathBuf> {
-    Ok(sinew_hub::fetch_model(&ModelRef::parse(policy)?, transfer_bar())?)
+fn locate(policy: &str) -> anyhow::Result<Fetched> {
+    Ok(Hub::from_env().fetch(&ModelRef::parse(policy)?, &*transfer::shown())?)
 }
 
 /// Opens the dataset that `name` names: a folder, or `owner/name[@revision]` on the Hub.
 pub fn open_dataset(name: &Path) -> anyhow::Result<DatasetReader> {
-    Ok(sinew::open_dataset(&name.to_string_lossy(), transfer_bar())?)
+    Ok(sinew::open_dataset(&name.to_string_lossy(), transfer::shown())?)
 }
 
-/// Shows how far downloads are.
-fn transfer_bar() -> impl Fn(Transfer<'_>) + Send + Sync + 'static {
-    let bar = Mutex::new(None::<ProgressBar>);
-    move |transfer| {
-        // A poisoned lock would mean that drawing panicked; then nothing more is drawn.
-        let Ok(mut slot) = bar.lock() else { return };
-        let bar = slot.get_or_insert_with(|| {
-            let style = ProgressStyle::with_template("{msg:30!} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
-            ProgressBar::new(0).with_style(style.unwrap_or_else(|_bad_template| ProgressStyle::default_bar()))
-        });
-        bar.set_length(transfer.total_bytes);
-        bar.set_position(transfer.done_bytes);
-        bar.set_message(text::in_line(transfer.file).into_owned());
-        if transfer.done_bytes >= transfer.total_bytes {
-            bar.finish_and_clear();
-            *slot = None;
-        }
-    }
+/// As [`open_dataset`], for those who read few episodes: of one on the Hub only the parts of files come that are read.
+pub fn open_dataset_streaming(name: &Path) -> anyhow::Result<DatasetReader> {
+    Ok(sinew::open_dataset_streaming(&name.to_string_lossy(), transfer::shown())?)
 }
 
 impl NamedCheckpoint {
+    fn licence(&self) -> Licence {
+        Licence::of(self.checkpoint.info().licence.as_deref())
+    }
+
+    /// What is kept with each episode that it makes: what ran, at which commit.
+    pub fn note(&self) -> serde_json::Value {
+        serde_json::json!({ "name": self.name, "commit": self.commit })
+    }
+
     /// What quantised weights cost the answer to blank inputs; `None` where weights are as they are in the
     /// file, from which they are read in full for it, once.
     pub fn quantization_loss(&self) -> anyhow::Result<Option<QuantizationLoss>> {
@@ -89,7 +88,7 @@ impl NamedCheckpoint {
             info.family,
             text::count(info.parameters),
             info.dtype,
-            info.licence.as_deref().unwrap_or("not stated"),
+            self.licence().in_words(),
             self.device,
             if threads == 1 { "" } else { "s" },
         )

@@ -139,6 +139,15 @@ impl Drop for Keys {
     }
 }
 
+/// What is typed is no longer shown, until [`restore`].
+pub fn hide() -> std::io::Result<()> {
+    let before = tcgetattr(std::io::stdin())?;
+    let mut hidden = before.clone();
+    hidden.local_modes.remove(LocalModes::ECHO);
+    *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+    Ok(tcsetattr(std::io::stdin(), OptionalActions::Now, &hidden)?)
+}
+
 /// Leaves the terminal as it was found; for every way out of the process.
 pub fn restore() {
     if TELLS_ALL.swap(false, Ordering::AcqRel) {

@@ -1,87 +1,154 @@
 //! A dataset's files, each when it is needed.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use hf_hub::repository::RepoTreeEntry;
+use crate::api::{Listing, RepoFile};
+use crate::down::Place;
+use crate::hub::{Event, Resolved};
+use crate::range::{Ranges, RemoteFile};
+use crate::{Hub, HubError, HubRepo, RepoKind};
 
-use crate::fetch::{Report, Wanted};
-use crate::{Hub, HubError, HubRepo, Transfer};
-
-type OnTransfer = dyn Fn(Transfer<'_>) + Send + Sync;
+/// The folder of the tables about episodes. It is listed once, so that none of its files has to be looked for.
+const TABLES: &str = "meta";
+/// So many files are kept open for parts of them to be read.
+const MOST_OPEN: usize = 256;
 
 /// A dataset repository at one commit. Its files come into huggingface_hub's cache one by one, as they
 /// are asked for.
 pub struct HubDataset {
     hub: Hub,
-    repo: HubRepo,
-    commit: String,
-    /// Sizes by path, once the Hub was asked.
-    listing: Mutex<Option<Arc<BTreeMap<String, u64>>>>,
-    progress: Arc<OnTransfer>,
+    resolved: Resolved,
+    /// What the snapshot of an earlier commit has, and this one does not have yet. Until it has, the revision means
+    /// the earlier one to whoever has no network.
+    owed: Mutex<Option<BTreeSet<PathBuf>>>,
+    listener: Arc<crate::Listener>,
+    tables: OnceLock<Listing>,
+    ranges: Arc<Ranges>,
+    open: Mutex<HashMap<String, RemoteFile>>,
 }
 
 impl Hub {
-    /// Finds out which commit `dataset` is at; offline, which it was at when it was last fetched.
-    /// `progress` will be told of each piece of each file that arrives.
+    /// Finds out which commit `dataset` is at; without the Hub, which it was at when it was last fetched.
+    /// `listener` will be told of each piece of each file that arrives.
     ///
     /// # Errors
     /// When the Hub does not answer, or knows no such dataset or revision; offline, when the cache
     /// doesn't.
-    pub fn dataset(&self, dataset: &HubRepo, progress: impl Fn(Transfer<'_>) + Send + Sync + 'static) -> Result<HubDataset, HubError> {
-        let repo = dataset.clone().into_dataset();
-        let commit = match self.options.offline {
-            true => self.cached_commit(&repo)?,
-            false => {
-                let commit = self.commit_of(&repo, &self.repository(&repo)?)?;
-                self.remember(&repo, &commit)?;
-                commit
-            }
+    pub fn dataset(&self, dataset: &HubRepo, listener: Arc<crate::Listener>) -> Result<HubDataset, HubError> {
+        let repo = dataset.clone().of_kind(RepoKind::Dataset);
+        let resolved = self.resolve(&repo).map_err(|err| self.hint(&repo, err))?;
+        match &resolved.from_cache {
+            Some(why) => listener(Event::FromCache { repo: &repo, commit: &resolved.commit, why }),
+            None => listener(Event::Resolved { repo: &repo, commit: &resolved.commit }),
+        }
+        let cache = self.cache(&repo);
+        let owed = match cache.commit_of(&repo) {
+            Ok(known) if known != resolved.commit => Some(files_below(&cache.snapshot(&known))),
+            Ok(_) => None,
+            Err(_) => Some(BTreeSet::new()),
         };
-        Ok(HubDataset { hub: self.clone(), repo, commit, listing: Mutex::default(), progress: Arc::new(progress) })
+        let ranges = Arc::new(Ranges::new(self.clone(), repo, resolved.commit.clone(), Arc::clone(&listener)));
+        let (tables, open) = (OnceLock::new(), Mutex::default());
+        Ok(HubDataset { hub: self.clone(), resolved, owed: Mutex::new(owed), listener, tables, ranges, open })
     }
 }
 
 impl HubDataset {
     /// Where the files are that were fetched, by their paths in the repository.
     pub fn folder(&self) -> PathBuf {
-        self.hub.snapshot_dir(&self.repo, &self.commit)
+        self.hub.cache(&self.resolved.repo).snapshot(&self.resolved.commit)
+    }
+
+    /// The commit that is read.
+    pub fn resolved(&self) -> &Resolved {
+        &self.resolved
     }
 
     /// Sees to it that the file `path` is in the [`folder`](Self::folder). `false` when the dataset has
-    /// no such file, or, offline, the cache.
+    /// no such file, or, without the Hub, the cache.
     ///
     /// # Errors
     /// When the file can't be had whole.
     pub fn fetch(&self, path: &str) -> Result<bool, HubError> {
-        // hf-hub puts files there when they are whole.
+        // Files get their names when they are whole.
         if self.folder().join(path).is_file() {
             return Ok(true);
         }
-        if self.hub.options.offline {
+        if self.resolved.from_cache.is_some() {
             return Ok(false);
         }
-        let remote = self.hub.repository(&self.repo)?;
-        let mut listing = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
-        let sizes = match &*listing {
-            Some(sizes) => Arc::clone(sizes),
-            None => {
-                let file = |entry| match entry {
-                    RepoTreeEntry::File { path, size, .. } => Some((path, size)),
-                    RepoTreeEntry::Directory { .. } => None,
-                };
-                let entries = self.hub.entries(&self.repo, &remote, &self.commit, true)?;
-                Arc::clone(listing.insert(Arc::new(entries.into_iter().filter_map(file).collect())))
+        let (repo, commit) = (&self.resolved.repo, &self.resolved.commit);
+        let Some(file) = self.look_up(path)? else { return Ok(false) };
+        let cache = self.hub.cache(repo);
+        self.hub.pull(repo, commit, std::slice::from_ref(&file), &Place::Cache(cache.clone()), &*self.listener)?;
+        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(paths) = &mut *owed {
+            paths.remove(Path::new(path));
+            if paths.is_empty() {
+                cache.remember(repo, commit)?;
+                *owed = None;
             }
-        };
-        drop(listing);
-        let Some(&size_bytes) = sizes.get(path) else { return Ok(false) };
-        let file = Wanted { path: path.to_owned(), size_bytes };
-        let told = Arc::clone(&self.progress);
-        let progress = Arc::new(move |transfer: Transfer<'_>| told(transfer));
-        let report = Report { progress, file: file.path.clone(), done_bytes: 0, total_bytes: size_bytes };
-        self.hub.fetch_one(&self.repo, &remote, &self.commit, &file, report)?;
+        }
         Ok(true)
     }
+
+    /// What the Hub says of the file `path`.
+    fn look_up(&self, path: &str) -> Result<Option<RepoFile>, HubError> {
+        let (repo, commit) = (&self.resolved.repo, &self.resolved.commit);
+        let http = self.hub.http()?;
+        if path.strip_prefix(TABLES).is_none_or(|below| !below.starts_with('/')) {
+            return Ok(self.hub.wait(http.some(repo, commit, &[path]))??.file(path).cloned());
+        }
+        if self.tables.get().is_none() {
+            let listing = match self.hub.wait(http.list(repo, commit, TABLES, true))? {
+                Err(HubError::NoFile { .. }) => Listing::default(),
+                listing => listing?,
+            };
+            // Somebody else may have listed it meanwhile, and found the same.
+            drop(self.tables.set(listing));
+        }
+        Ok(self.tables.get().and_then(|tables| tables.file(path)).cloned())
+    }
+
+    /// The file `path` for reading parts of it. `None` when the dataset has no such file, when it lies in the
+    /// [`folder`](Self::folder) whole, where it is better read, or when the Hub is not asked.
+    ///
+    /// # Errors
+    /// When the Hub does not say where the file is.
+    pub fn open(&self, path: &str) -> Result<Option<RemoteFile>, HubError> {
+        if self.resolved.from_cache.is_some() || self.folder().join(path).is_file() {
+            return Ok(None);
+        }
+        let open = || self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = open().get(path) {
+            return Ok(Some(file.clone()));
+        }
+        let Some(file) = self.ranges.open(path)? else { return Ok(None) };
+        let mut open = open();
+        if open.len() >= MOST_OPEN {
+            open.clear();
+        }
+        // Of two who open it at a time, both get the one whose parts are known.
+        Ok(Some(open.entry(path.to_owned()).or_insert(file).clone()))
+    }
+}
+
+/// The files below a snapshot, by their paths in the repository.
+fn files_below(snapshot: &Path) -> BTreeSet<PathBuf> {
+    let (mut files, mut folders) = (BTreeSet::new(), vec![snapshot.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            // Blobs are reached by links, folders are folders.
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(path);
+            } else if let Ok(relative) = path.strip_prefix(snapshot) {
+                files.insert(relative.to_owned());
+            }
+        }
+    }
+    files
 }

@@ -1,81 +1,106 @@
-//! What can go wrong between a name and its files.
+//! What can go wrong between a name and its files, on the way down and on the way up.
 
 use std::error::Error;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use thiserror::Error;
 
 use crate::HubRepo;
 
-/// A repository whose files could not be had.
+/// What could not be had from the Hub, or brought to it.
 #[derive(Debug, Error)]
 pub enum HubError {
     /// A local path that is not there, or is no folder.
     #[error("opening the model folder {}: {found}", path.display())]
     NoFolder { path: PathBuf, found: &'static str },
-    /// `HF_ENDPOINT`, a proxy or the system's certificates cannot be used.
-    #[error("preparing requests to {endpoint}: this address, a proxy setting or the system's CA certificates can't be used")]
-    Client {
-        endpoint: String,
-        #[source]
-        source: Box<dyn Error + Send + Sync>,
-    },
+    /// `HF_ENDPOINT`, a proxy or the certificates cannot be used.
+    #[error("preparing requests to {endpoint}: {why}")]
+    Client { endpoint: String, why: String },
     /// The Hub knows no such repository. It says the same of private ones that the token can't see.
-    #[error("looking up {model} at {endpoint}: no such {}, or it is private and {token}", model.kind())]
-    NoModel { model: HubRepo, endpoint: String, token: TokenState },
+    #[error("looking up {repo} at {endpoint}: no such {}, or it is private and {token}", repo.kind())]
+    NoRepo { repo: HubRepo, endpoint: String, token: TokenState },
     /// The repository is there but has no such branch, tag or commit.
-    #[error("looking up {model} at {endpoint}: the {} is there, but it has no revision {}", model.kind(), model.revision())]
-    NoRevision { model: HubRepo, endpoint: String },
+    #[error("looking up {repo} at {endpoint}: the {} is there, but it has no revision {}", repo.kind(), repo.revision())]
+    NoRevision { repo: HubRepo, endpoint: String },
+    /// The repository is there but has no such file.
+    #[error("looking for {path} in {repo}: there is no such file")]
+    NoFile { repo: HubRepo, path: String },
+    /// A name that both a policy and a dataset have, or none.
+    #[error("looking up {name} at {endpoint}: {found}; say which with --type")]
+    WhichKind { name: String, endpoint: String, found: String },
     /// The Hub wants a token, or the owner of the token to accept the terms.
-    #[error("fetching {model} from {endpoint}: access refused (HTTP {status}); {token}{gate}")]
-    Refused { model: HubRepo, endpoint: String, status: u16, token: TokenState, gate: Gate },
-    /// No answer, or an answer that broke off.
-    #[error("{doing} from {endpoint}: no answer, or it broke off{hint}")]
-    Network {
+    #[error("{doing}: access refused by {endpoint} (HTTP {status}){}; {token}{gate}", quoted(said))]
+    Refused { doing: String, endpoint: String, status: u16, said: String, token: TokenState, gate: Gate },
+    /// Nobody answers at all: no network, no such host, nothing that listens.
+    #[error("{doing}: {endpoint} can't be reached ({why}){hint}")]
+    Unreachable {
         doing: String,
         endpoint: String,
+        why: String,
         /// What the cache could offer instead.
         hint: CacheHint,
-        #[source]
-        source: Box<dyn Error + Send + Sync>,
     },
+    /// An answer that broke off, came too slowly, or whose retries are used up.
+    #[error("{doing}: the answer of {host} broke off ({why})")]
+    Broken { doing: String, host: String, why: String },
+    /// The Hub has had too many requests.
+    #[error("{doing}: {endpoint} takes no more requests for now (HTTP 429){}", wait(*retry_after))]
+    Busy { doing: String, endpoint: String, retry_after: Option<Duration> },
+    /// Somebody else has changed what was to be changed.
+    #[error("{doing}: {repo} has changed meanwhile: expected it at commit {expected}, found {found}; nothing was overwritten")]
+    Conflict { doing: String, repo: HubRepo, expected: String, found: String },
     /// An answer that is none of the above.
-    #[error("{doing} from {endpoint}: unexpected answer")]
-    Server {
-        doing: String,
-        endpoint: String,
-        #[source]
-        source: Box<dyn Error + Send + Sync>,
-    },
+    #[error("{doing}: unexpected answer from {host}: {what}")]
+    Server { doing: String, host: String, what: String },
+    /// An answer that would do harm if it were believed.
+    #[error("{doing}: refused what {host} answered: {what}")]
+    Hostile { doing: String, host: String, what: String },
     /// Offline, and the cache does not have it.
-    #[error("looking for {model} in the cache (HF_HUB_OFFLINE is set): expected {}, found {found}", looked_for.display())]
-    NotCached { model: HubRepo, looked_for: PathBuf, found: &'static str },
+    #[error("looking for {repo} in the cache ({why}): expected {}, found {found}", looked_for.display())]
+    NotCached { repo: HubRepo, looked_for: PathBuf, found: &'static str, why: String },
+    /// Something that needs the Hub while HF_HUB_OFFLINE is set.
+    #[error("{doing}: HF_HUB_OFFLINE is set, and this needs the Hub")]
+    Offline { doing: String },
     /// A repository without the files of a policy.
-    #[error("choosing the files of {model}: expected {expected} at the top of the repository, found {}", found.join(", "))]
-    NoPolicy { model: HubRepo, expected: &'static str, found: Vec<String> },
-    /// A file that is not what the Hub says it is. It has been removed from the cache.
-    #[error(
-        "verifying {file} of {model}: expected {expected}, found {found}; it was removed from the cache, so trying again fetches it anew"
-    )]
-    Damaged { model: HubRepo, file: String, expected: String, found: String },
+    #[error("choosing the files of {repo}: expected {expected} at the top of the repository, found {}", found.join(", "))]
+    NoPolicy { repo: HubRepo, expected: &'static str, found: Vec<String> },
+    /// A file that is not what the Hub says it is, twice in a row. Nothing of it stays.
+    #[error("verifying {file} of {repo}: expected {expected}, found {found}; nothing of it was kept, so trying again fetches it anew")]
+    Damaged { repo: HubRepo, file: String, expected: String, found: String },
+    /// A local file that changes while it is sent.
+    #[error("sending {}: it has changed meanwhile ({what}); send it again when nobody writes to it", path.display())]
+    Changed { path: PathBuf, what: String },
+    /// What the user gave can't be sent or asked for.
+    #[error("{doing}: {what}")]
+    Unusable { doing: String, what: String },
     /// The disk of the cache is full.
-    #[error("writing {file} of {model} ({size_bytes} bytes) to {}: the disk is full; make room there or set HF_HOME to a larger disk", cache.display())]
-    DiskFull {
-        model: HubRepo,
-        file: String,
-        size_bytes: u64,
-        cache: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    /// Any other trouble with the cache's files.
+    #[error("writing {file} of {repo} ({size_bytes} bytes) to {}: the disk is full; make room there or set HF_HOME to a larger disk", place.display())]
+    DiskFull { repo: HubRepo, file: String, size_bytes: u64, place: PathBuf },
+    /// Any other trouble with files here.
     #[error("{doing}")]
-    Cache {
+    Io {
         doing: String,
         #[source]
         source: io::Error,
     },
+}
+
+impl HubError {
+    /// Whether trying again later may help, without anybody changing anything.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Broken { .. } | Self::Busy { .. } => true,
+            Self::Server { what, .. } => what.starts_with("HTTP 5"),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::Io { doing, source }
+    }
 }
 
 /// Whether a request carried a token, and what to do about it.
@@ -83,13 +108,16 @@ pub enum HubError {
 pub enum TokenState {
     Absent,
     Sent,
+    /// It was sent with something that changes the Hub, and is known there.
+    MayNotWrite,
 }
 
 impl std::fmt::Display for TokenState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Absent => "no token was sent: set HF_TOKEN to a token that may read it",
-            Self::Sent => "the token that was sent (HF_TOKEN or the stored login) may not read it",
+            Self::Absent => "no token was sent: run `sinew hub login`, or set HF_TOKEN",
+            Self::Sent => "the token that was sent (HF_TOKEN or the stored login) doesn't allow it",
+            Self::MayNotWrite => "the token that was sent (HF_TOKEN or the stored login) may not write there: it needs the right to write",
         })
     }
 }
@@ -115,7 +143,7 @@ impl std::fmt::Display for Gate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CacheHint {
     Nothing,
-    /// The folder of the commit that the revision meant when it was last fetched.
+    /// The folder of the commit that the revision meant when it was last fetched, which lacks something.
     Snapshot(PathBuf),
 }
 
@@ -123,7 +151,24 @@ impl std::fmt::Display for CacheHint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Nothing => Ok(()),
-            Self::Snapshot(path) => write!(f, "; {} holds what was fetched last: set HF_HUB_OFFLINE=1 to use it", path.display()),
+            Self::Snapshot(path) => write!(f, "; the cache has a part of it in {}", path.display()),
         }
     }
+}
+
+fn quoted(said: &str) -> String {
+    if said.is_empty() { String::new() } else { format!(": {said:?}") }
+}
+
+fn wait(retry_after: Option<Duration>) -> String {
+    retry_after.map(|wait| format!("; it asks to wait {} s", wait.as_secs())).unwrap_or_default()
+}
+
+/// What an error and its causes say, in one line: the innermost cause knows the most.
+pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
 }

@@ -16,16 +16,34 @@
 //! `HF_HUB_OFFLINE`.
 //!
 //! Of a policy's repository only what a policy consists of is fetched, never a pickle; see
-//! [`is_policy_file`]. Of a dataset's, each file when it is asked for; see [`HubDataset`].
+//! [`is_policy_file`]. Of a dataset's, each file when it is asked for, or parts of it; see [`HubDataset`].
 
 #![forbid(unsafe_code)]
 
+mod account;
+mod api;
+mod cache;
 mod dataset;
+mod down;
 mod error;
-mod fetch;
-mod model_ref;
+mod http;
+mod hub;
+mod name;
+mod options;
+mod range;
+mod search;
+mod stock;
+mod up;
 
+pub use account::{Account, DeviceLogin};
+pub use api::{Refs, RepoFile, RepoInfo};
 pub use dataset::HubDataset;
+pub use down::{Download, Downloaded, Fetched, fetch_model, is_policy_file};
 pub use error::{CacheHint, Gate, HubError, TokenState};
-pub use fetch::{Hub, HubOptions, Transfer, fetch_model, is_policy_file};
-pub use model_ref::{HubRepo, ModelRef, ParseModelRefError, RepoKind};
+pub use hub::{Event, Hub, Listener, Resolved, Transfer};
+pub use name::{HubRepo, ModelRef, ParseModelRefError, RepoKind};
+pub use options::{HubOptions, Token};
+pub use range::RemoteFile;
+pub use search::{Search, Sort};
+pub use stock::{CachedRepo, Flaw, Pruned};
+pub use up::{CheckFolder, Created, PublishState, Publisher, UploadOptions, Uploaded};

@@ -116,8 +116,10 @@ mod write;
 
 pub use error::{ReadError, RecordError};
 pub use export::{PageOptions, RerunView, ViewError, recorded_robot, show_in_rerun, write_html, write_mcap, write_rrd};
+pub use format::card::is_plain_card;
 pub use format::feature::{DatasetSchema, Dtype, Feature, FeatureKind, Truth, Value};
 pub use format::info::{CameraInfo, DatasetInfo, EpisodeInfo};
+pub use format::input::RandomAccess;
 pub use format::layout::{Episode, EpisodeVideoSpan, Version};
 pub use format::rate::Rate;
 pub use media::depth::DepthRange;
@@ -131,6 +133,7 @@ pub use tools::{
     plan_rename_task, plan_repair, plan_split, plan_split_by_share, plan_split_chosen, plan_stats, plan_undo, select_episodes, undo,
     verify, verify_with,
 };
+pub use write::closed::closed_files;
 pub use write::options::{Layout, Overload, RecorderOptions, VideoOptions};
 pub use write::recorder::DatasetRecorder;
 pub use write::unfinished::{Unfinished, discard_unfinished, recover, recover_unfinished, remove_begun, unfinished};

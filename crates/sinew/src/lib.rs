@@ -11,7 +11,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! With the feature `datasets` the same for datasets: [`open_dataset`].
+//! With the feature `datasets` the same for datasets: [`open_dataset`], [`open_dataset_streaming`].
 //!
 //! This crate joins what the others keep apart: `sinew-hub` fetches files and knows nothing of
 //! policies, `sinew-policy` runs folders and knows nothing of the Hub.
@@ -24,10 +24,12 @@ mod policy;
 mod resources;
 
 #[cfg(feature = "datasets")]
-pub use dataset::{DatasetError, open_dataset, open_dataset_of};
+pub use dataset::{
+    DatasetError, EpisodeFrames, episode_frames, open_dataset, open_dataset_of, open_dataset_streaming, open_dataset_streaming_of,
+};
 pub use policy::{Policy, PretrainedError};
 pub use sinew_core as core;
-pub use sinew_hub::{ModelRef, Transfer};
+pub use sinew_hub::{Event, Listener, ModelRef, Transfer};
 pub use sinew_policy::{Actions, BoundPolicy, Checkpoint, Device, Fit, Inputs, OpenOptions, Quantization};
 #[cfg(feature = "datasets")]
 pub use sinew_recorder::{DatasetReader, Item, Loader, Windows};

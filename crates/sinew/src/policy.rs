@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sinew_core::RobotDescription;
-use sinew_hub::{Hub, HubError, HubOptions, ModelRef, ParseModelRefError, Transfer};
+use sinew_hub::{Event, Hub, HubError, ModelRef, ParseModelRefError};
 use sinew_policy::{Actions, BindError, BoundPolicy, Checkpoint, CheckpointError, InferError, Info, Inputs, OpenOptions};
 use thiserror::Error;
 
@@ -37,17 +37,17 @@ impl Policy {
         Self::from_pretrained_with(name, OpenOptions::new(), |_| {})
     }
 
-    /// As [`from_pretrained`](Self::from_pretrained), opened by `options`; `progress` is told of each piece that arrives.
+    /// As [`from_pretrained`](Self::from_pretrained), opened by `options`; `listener` is told which commit it is and of each piece that arrives.
     ///
     /// # Errors
     /// As [`from_pretrained`](Self::from_pretrained).
     pub fn from_pretrained_with(
         name: &str,
         options: OpenOptions<'_>,
-        progress: impl Fn(Transfer<'_>) + Send + Sync + 'static,
+        listener: impl Fn(Event<'_>) + Send + Sync + 'static,
     ) -> Result<Self, PretrainedError> {
-        let hub = Hub::new(HubOptions::from_env());
-        Ok(Self::open(&hub.fetch(&ModelRef::parse(name)?, progress)?, options)?)
+        let fetched = Hub::from_env().fetch(&ModelRef::parse(name)?, &listener)?;
+        Ok(Self::open(&fetched.folder, options)?)
     }
 
     /// Opens the checkpoint folder `dir` by `options`. What it refers to (a tokenizer, a backbone's
@@ -56,7 +56,7 @@ impl Policy {
     /// # Errors
     /// As [`OpenOptions::open`].
     pub fn open(dir: &Path, options: OpenOptions<'_>) -> Result<Self, CheckpointError> {
-        let resources = HubResources(Hub::new(HubOptions::from_env()));
+        let resources = HubResources(Hub::from_env());
         Ok(Self { checkpoint: Arc::new(options.resources(&resources).open(dir)?) })
     }
 

@@ -23,7 +23,7 @@ impl Resources for HubResources {
     fn folder(&self, repo: &str, revision: Option<&str>) -> Found {
         let name = revision.map_or_else(|| repo.to_owned(), |revision| format!("{repo}@{revision}"));
         match hub_model(&name) {
-            Some(model) => answer(self.0.fetch(&ModelRef::Hub(model), |_| {}).map(Some)),
+            Some(model) => answer(self.0.fetch(&ModelRef::Hub(model), &|_| {}).map(|fetched| Some(fetched.folder))),
             None => Ok(None),
         }
     }
@@ -39,7 +39,7 @@ fn hub_model(name: &str) -> Option<HubRepo> {
 
 fn answer(found: Result<Option<PathBuf>, HubError>) -> Found {
     match found {
-        Err(HubError::NoModel { .. }) => Ok(None),
+        Err(HubError::NoRepo { .. }) => Ok(None),
         other => other.map_err(Into::into),
     }
 }

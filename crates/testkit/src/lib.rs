@@ -1,5 +1,5 @@
-//! For tests of several crates: an allocator that counts, to prove that a tick allocates nothing, and goals that mean ill
-//! with a watch over what is made of them ([`Adversary`], [`Watch`]).
+//! For tests of several crates: an allocator that counts, to prove that a tick allocates nothing, goals that mean ill
+//! with a watch over what is made of them ([`Adversary`], [`Watch`]), and, as feature `hub`, a fake Hugging Face Hub.
 //!
 //! ```
 //! use sinew_testkit::{CountingAllocator, allocator_calls};
@@ -13,6 +13,8 @@
 //! ```
 
 mod adversary;
+#[cfg(feature = "hub")]
+pub mod hub;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -48,6 +48,8 @@ pub struct RecordArgs {
     pub out: PathBuf,
     #[command(flatten)]
     pub recording: RecordingArgs,
+    #[command(flatten)]
+    pub publish: PublishArgs,
     /// Real time instead of as fast as the machine can; a robot knows no other
     #[arg(long)]
     pub real_time: bool,
@@ -66,4 +68,28 @@ pub struct RecordArgs {
     /// The result as one JSON line on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Args, Clone)]
+pub struct PublishArgs {
+    /// Send the dataset to the Hub while it is recorded, and show it there when the recording ends. Without a network it waits;
+    /// `sinew hub finish DIR` does later what is left
+    #[arg(long, value_name = "OWNER/NAME", help_heading = "Publishing")]
+    pub publish: Option<String>,
+    /// Begin new files after so many episodes, so that the others can go
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..), requires = "publish", help_heading = "Publishing")]
+    pub publish_every: u64,
+    /// For the owner's eyes alone
+    #[arg(long, requires = "publish", help_heading = "Publishing")]
+    pub publish_private: bool,
+    /// Megabytes a second to send at most
+    #[arg(long, value_name = "MB/S", value_parser = above_zero, requires = "publish", help_heading = "Publishing")]
+    pub publish_limit: Option<f64>,
+}
+
+impl PublishArgs {
+    /// After how many episodes a file is closed, if for no other reason.
+    pub fn file_episodes(&self) -> Option<u64> {
+        self.publish.as_ref().map(|_| self.publish_every)
+    }
 }

@@ -40,6 +40,9 @@ struct EpisodeLine<'a> {
 struct TotalsLine<'a> {
     task: &'a str,
     policy: &'a str,
+    /// Of a policy of the Hub.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit: Option<&'a str>,
     episodes: u64,
     successes: u64,
     success_rate: f64,
@@ -146,6 +149,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
         return text::print_json(&TotalsLine {
             task: scenario.task.name(),
             policy: &named.name,
+            commit: named.commit.as_deref(),
             episodes: args.episodes,
             successes,
             success_rate: rate,

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::Serialize;
+use sinew_hub::Fetched;
 use sinew_policy::{Fit, InferReport, Info, Inputs, QuantizationLoss};
 
 use crate::args::{ComputeArgs, PolicyCommand};
@@ -91,7 +92,7 @@ fn describe(name: &str, info: &Info) -> String {
 
 fn check(policy: Option<&str>, robot: Option<&str>, json: bool) -> anyhow::Result<Done> {
     let robot = robot.map(sinew_sim::robots::get).transpose()?;
-    let (name, folder) = source::find(policy)?;
+    let (name, Fetched { folder, .. }) = source::find(policy)?;
     let opened = source::open_folder(&folder, &ComputeArgs::default());
     let (verdict, words) = match &opened {
         Err(error) => (Verdict { policy: &name, ok: false, error: Some(text::chain(error)), info: None, fit: None }, None),

@@ -17,24 +17,28 @@ use sinew_runtime::{
 use crate::args::{RecordArgs, Teleop};
 use crate::buses::BusReport;
 use crate::cameras::CameraReport;
+use crate::commands::hub::upload;
 use crate::commands::rollout::report::print_lateness;
 use crate::cues::Cues;
 use crate::desk::Desk;
 use crate::led::{self, Human};
 use crate::live::LiveLine;
+use crate::publishing::Publishing;
 use crate::rig::{Rig, Scenario};
 use crate::text::{note, say};
 use crate::{Done, hardware, live, recording, standby, text};
 
 pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     anyhow::ensure!(args.episodes > 0, "recording: --episodes is 0, expected at least 1");
+    args.publish.check()?;
     let stop = StopFlag::new();
     let real_time = args.real_time || !args.sim;
     let clock: Arc<dyn Clock> = if real_time { Arc::new(MonotonicClock::new()) } else { Arc::new(MockClock::new()) };
     let Set { mut rig, mut human, task, name } = if args.sim { simulate(args, &clock)? } else { connect(args, &stop, &clock)? };
     let robot = rig.robot.description().clone();
     let begun = recording::Begun::at(&args.out, &args.recording);
-    let mut recorder = recording::open(&args.out, &rig, &args.recording, real_time, false)?;
+    let mut recorder = recording::open(&args.out, &rig, &args.recording, (real_time, false), args.publish.file_episodes(), None)?;
+    let mut publishing = Publishing::begin(&args.out, &args.publish)?;
     let mut view = args.rerun_connect.as_ref().map(|address| RerunView::connect(address, &robot)).transpose()?;
     if args.sim {
         stop.escalate_on_signals().context("listening for Ctrl-C")?;
@@ -79,7 +83,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     };
     let told = (rig.tell_outages(), human.tell_outages());
     let first = recorder.totals().episodes;
-    let mut attendant = Watching { first, fps, ..Watching::new(args, &desk, real_time, Cues::start(args.say)?) };
+    let mut attendant = Watching { first, fps, ..Watching::new(args, &desk, real_time, Cues::start(args.say)?, publishing.as_mut()) };
     let line = real_time.then(|| LiveLine::start(session.progress(), attendant.words(fps, rig.cameras.monitor.clone()), stop.clone()));
     let mut selection = Selection::new(Strategy::Whole, &mut recorder, session.operator());
     if rig.is_real() {
@@ -97,7 +101,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     };
     let end = session.run_series(&series, stage, &mut attendant);
     attendant.bar.finish_and_clear();
-    drop((line, told, keys, session, selection));
+    drop((line, told, keys, session, selection, attendant));
     if !view.is_none_or(|view| live::wait_a_little(move || drop(view), live::VIEW_ENDS_WITHIN)) {
         note!("\nthe viewer has not taken all that it was sent");
     }
@@ -107,6 +111,10 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     tell(args, &name, &end, &recorder, motors.as_ref(), rig.cameras.report(), stop.is_requested() || desk.has_quit())?;
     begun.stands();
     standby::say_why_it_ended(&stop);
+    drop(recorder);
+    if let Some((hub, uploaded)) = publishing.map(|publishing| publishing.finish(args.json)).transpose()?.flatten() {
+        upload::tell(&hub, &uploaded, args.json)?;
+    }
     Ok(if stop.is_requested() { Done::Interrupted } else { Done::Ok })
 }
 
@@ -232,14 +240,16 @@ struct Watching<'a> {
     fps: f64,
     stage: Arc<live::Stage>,
     cues: Cues,
+    publishing: Option<&'a mut Publishing>,
 }
 
 impl<'a> Watching<'a> {
-    fn new(args: &'a RecordArgs, desk: &'a Desk, real_time: bool, cues: Cues) -> Self {
+    fn new(args: &'a RecordArgs, desk: &'a Desk, real_time: bool, cues: Cues, publishing: Option<&'a mut Publishing>) -> Self {
         let bar = if real_time { ProgressBar::hidden() } else { ProgressBar::new(args.episodes) };
         let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} episodes, {msg}, {eta} left");
         let bar = bar.with_style(style.unwrap_or_else(|_bad_template| ProgressStyle::default_bar()));
-        Self { args, desk, bar, first: 0, kept: 0, failed: 0, fps: 1.0, stage: Arc::new(live::Stage::new(args.episodes)), cues }
+        let stage = Arc::new(live::Stage::new(args.episodes));
+        Self { args, desk, bar, first: 0, kept: 0, failed: 0, fps: 1.0, stage, cues, publishing }
     }
 
     /// What the live line says.
@@ -283,6 +293,9 @@ impl Attendant for Watching<'_> {
                 note!("\nepisode {episode}: nobody led the robot for {seconds:.1} s of it; those rows are marked as starved");
             }
             self.kept += 1;
+            if let Some(publishing) = &mut self.publishing {
+                publishing.offer();
+            }
         } else if report.outcome == EpisodeOutcome::Failure {
             self.failed += 1;
             tracing::warn!(seed = report.seed, reason = report.reason, "an episode failed and is kept out");

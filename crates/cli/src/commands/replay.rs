@@ -44,7 +44,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
     if let Some(option) = args.hardware.needs_port().filter(|_| args.sim) {
         anyhow::bail!("replaying with --sim: {option} is for a robot behind --port");
     }
-    let dataset = source::open_dataset(&args.dataset)?;
+    let dataset = source::open_dataset_streaming(&args.dataset)?;
     let fps = dataset.fps().hz();
     anyhow::ensure!(
         fps.fract() == 0.0 && (1.0..=1000.0).contains(&fps),

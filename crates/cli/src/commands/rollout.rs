@@ -88,7 +88,8 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         (None, Some(address)) => Some(RerunView::connect(address, robot)?),
         (None, None) => None,
     };
-    let open = |root: &PathBuf| recording::open(root, &rig, &args.recording, !args.fast, mode == StrategyMode::Dagger);
+    let open =
+        |root: &PathBuf| recording::open(root, &rig, &args.recording, (!args.fast, mode == StrategyMode::Dagger), None, Some(named.note()));
     let begun = outputs.dataset.as_ref().map(|root| recording::Begun::at(root, &args.recording));
     let mut recorder = outputs.dataset.as_ref().map(open).transpose().inspect_err(|_| {
         // Where one output is refused, no trace of the other is left.
@@ -178,7 +179,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     let recorded = committed.load(Relaxed);
     let buses = rig.report().map(|robot| robot.and(human.as_ref().map(Human::report).unwrap_or_default()));
     if args.json {
-        report::print_totals(&reports, &outputs, recorded, loss, buses, &rig.cameras.report())?;
+        report::print_totals(&named, &reports, &outputs, recorded, loss, buses, &rig.cameras.report())?;
     } else {
         report::print_table(&reports);
         report::print_cadence(&reports, args.fast);

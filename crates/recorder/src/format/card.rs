@@ -23,6 +23,11 @@ A robot dataset in the format of [LeRobot](https://github.com/huggingface/lerobo
 - `sinew`, where it is there, holds a row for each row: how late it was, what was really sent to the robot.
 ";
 
+/// Whether a card is the one that every dataset gets, so that nobody's words are lost when it is replaced.
+pub fn is_plain_card(card: &str) -> bool {
+    card == TEXT
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

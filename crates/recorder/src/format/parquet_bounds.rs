@@ -5,12 +5,12 @@
 //! Footers and the headers of pages are structs in thrift's compact protocol
 //! (<https://github.com/apache/parquet-format>, `parquet.thrift`).
 
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::ops::Range;
 
 use parquet::basic::Type;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+
+use super::input::Input;
 
 /// What any file may become.
 const ALWAYS_BYTES: u64 = 48 << 20;
@@ -38,12 +38,12 @@ pub(super) fn check_footer(bytes: &[u8]) -> Result<(), String> {
 /// # Errors
 /// What is wrong, when a page can't be read or the columns would become too much.
 pub(super) fn check_pages(
-    file: &File,
+    file: &Input,
     metadata: &ParquetMetaData,
     groups: &[usize],
     wants: &dyn Fn(usize) -> bool,
 ) -> Result<usize, String> {
-    let file_bytes = file.metadata().map_err(|error| error.to_string())?.len();
+    let file_bytes = file.size_bytes().map_err(|error| error.to_string())?;
     let most = most_bytes(file_bytes);
     let mut largest_dictionary = 0;
     for group in groups {
@@ -66,6 +66,17 @@ pub(super) fn check_pages(
     Ok((BATCH_BYTES / largest_dictionary.max(1)).clamp(1, 1 << 16) as usize)
 }
 
+/// Where the pages of a column in a row group are.
+///
+/// # Errors
+/// What is wrong with what the footer says of that.
+pub(super) fn place(column: &ColumnChunkMetaData) -> Result<Range<u64>, &'static str> {
+    let start = column.dictionary_page_offset().filter(|at| *at > 0 && *at < column.data_page_offset());
+    let at = u64::try_from(start.unwrap_or(column.data_page_offset())).map_err(|_| "it begins before the file")?;
+    let bytes = u64::try_from(column.compressed_size()).map_err(|_| "it has a negative size")?;
+    Ok(at..at.saturating_add(bytes))
+}
+
 /// What the pages of a column in a row group become.
 struct Pages {
     decoded_bytes: u64,
@@ -73,11 +84,8 @@ struct Pages {
 }
 
 impl Pages {
-    fn of(file: &File, column: &ColumnChunkMetaData) -> Result<Self, String> {
-        let start = column.dictionary_page_offset().filter(|at| *at > 0 && *at < column.data_page_offset());
-        let mut at = u64::try_from(start.unwrap_or(column.data_page_offset())).map_err(|_| "it begins before the file")?;
-        let bytes = u64::try_from(column.compressed_size()).map_err(|_| "it has a negative size")?;
-        let end = at.saturating_add(bytes);
+    fn of(file: &Input, column: &ColumnChunkMetaData) -> Result<Self, String> {
+        let Range { start: mut at, end } = place(column)?;
         let levels = u64::from(column.column_descr().max_def_level() > 0) + u64::from(column.column_descr().max_rep_level() > 0);
         let width = levels * 2
             + match column.column_type() {
@@ -115,12 +123,12 @@ struct Header {
 }
 
 impl Header {
-    fn read(file: &File, at: u64, end: u64, room: &mut Vec<u8>) -> Result<Self, String> {
+    fn read(file: &Input, at: u64, end: u64, room: &mut Vec<u8>) -> Result<Self, String> {
         let mut size = 128;
         loop {
             let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(size);
             room.resize(wanted, 0);
-            let found = read_at(file, room, at).map_err(|error| error.to_string())?;
+            let found = file.read_at(at, room).map_err(|error| error.to_string())?;
             match Self::of(&room[..found]) {
                 Some(header) => return Ok(header),
                 None if found < wanted || wanted < size || size >= LARGEST_HEADER_BYTES => {
@@ -158,20 +166,6 @@ impl Header {
         header.length = thrift.at as u64;
         Some(header)
     }
-}
-
-/// Fills `room` from byte `at` on, as far as there are bytes.
-fn read_at(file: &File, room: &mut [u8], at: u64) -> io::Result<usize> {
-    let mut found = 0;
-    while found < room.len() {
-        match file.read_at(&mut room[found..], at + found as u64) {
-            Ok(0) => break,
-            Ok(count) => found += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(found)
 }
 
 /// Reads thrift's compact protocol.

@@ -1,7 +1,5 @@
 //! Reads parquet files, whatever their bytes.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -12,9 +10,9 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, Parq
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetStatisticsPolicy;
 
-use super::parquet_bounds::{check_footer, check_pages, most_bytes};
+use super::input::Input;
+use super::parquet_bounds::{check_footer, check_pages, most_bytes, place};
 use crate::ReadError;
-use crate::format::input;
 
 /// What `read` answers, which reads the file at `path`. Of some damaged pages the parquet crate panics
 /// (58.4: `Decoder for dict should have been set`); that is an error like any other here.
@@ -35,10 +33,19 @@ pub(crate) fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, ParquetEr
 ///
 /// # Errors
 /// When it can't be read or has none.
-pub(crate) fn footer(path: &Path) -> Result<(File, ArrowReaderMetadata), ReadError> {
+pub(crate) fn footer(path: &Path) -> Result<(Input, ArrowReaderMetadata), ReadError> {
+    let file = Input::open(path)?;
+    let footer = footer_of(path, &file)?;
+    Ok((file, footer))
+}
+
+/// The footer of `file`, which is the one at `path`; as [`footer`].
+///
+/// # Errors
+/// As [`footer`].
+pub(crate) fn footer_of(path: &Path, file: &Input) -> Result<ArrowReaderMetadata, ReadError> {
     let failed = |source| ReadError::Io { path: path.to_owned(), source };
-    let mut file = input::open(path)?;
-    if let Some(bytes) = footer_bytes(&mut file).map_err(failed)? {
+    if let Some(bytes) = footer_bytes(file).map_err(failed)? {
         check_footer(&bytes).map_err(|what| ReadError::Invalid { path: path.to_owned(), what })?;
     }
     let options = ArrowReaderOptions::new()
@@ -46,24 +53,27 @@ pub(crate) fn footer(path: &Path) -> Result<(File, ArrowReaderMetadata), ReadErr
         .with_column_stats_policy(ParquetStatisticsPolicy::SkipAll)
         .with_encoding_stats_policy(ParquetStatisticsPolicy::SkipAll)
         .with_size_stats_policy(ParquetStatisticsPolicy::SkipAll);
-    let footer = guarded(path, || ArrowReaderMetadata::load(&file, options))?;
-    Ok((file, footer))
+    guarded(path, || ArrowReaderMetadata::load(file, options))
 }
+
+/// Of the largest tables it has some MB.
+const LARGEST_FOOTER_BYTES: u64 = 64 << 20;
 
 /// The bytes before the length of the footer and the format's mark; `None` where the file has no room for
 /// them, which the parquet crate has better words for.
-fn footer_bytes(file: &mut File) -> std::io::Result<Option<Vec<u8>>> {
-    let length = file.metadata()?.len();
+fn footer_bytes(file: &Input) -> std::io::Result<Option<Vec<u8>>> {
+    let length = file.size_bytes()?;
     let Some(end) = length.checked_sub(8) else { return Ok(None) };
     let mut tail = [0; 8];
-    file.seek(SeekFrom::Start(end))?;
-    file.read_exact(&mut tail)?;
+    file.read_exact_at(end, &mut tail)?;
     let [a, b, c, d, ..] = tail;
     let bytes = u64::from(u32::from_le_bytes([a, b, c, d]));
     let Some(start) = end.checked_sub(bytes).filter(|_| tail.ends_with(b"PAR1")) else { return Ok(None) };
+    if bytes > LARGEST_FOOTER_BYTES {
+        return Err(std::io::Error::other(format!("its footer has {bytes} bytes, expected at most {LARGEST_FOOTER_BYTES}")));
+    }
     let mut footer = vec![0; bytes as usize];
-    file.seek(SeekFrom::Start(start))?;
-    file.read_exact(&mut footer)?;
+    file.read_exact_at(start, &mut footer)?;
     Ok(Some(footer))
 }
 
@@ -85,6 +95,36 @@ pub(crate) fn read_whole(path: &Path) -> Result<Vec<RecordBatch>, ReadError> {
     read_rows(path, file, footer, None, None)
 }
 
+fn mask(footer: &ArrowReaderMetadata, wanted: Option<&dyn Fn(&str) -> bool>) -> ProjectionMask {
+    let descriptor = footer.metadata().file_metadata().schema_descr();
+    let Some(wanted) = wanted else { return ProjectionMask::all() };
+    let roots = descriptor.root_schema().get_fields().iter().enumerate();
+    ProjectionMask::roots(descriptor, roots.filter(|(_, field)| wanted(field.name())).map(|(at, _)| at))
+}
+
+/// The row groups that hold `rows`, or all; and the rows before the first of them.
+fn groups(footer: &ArrowReaderMetadata, rows: Option<&Range<u64>>) -> (Vec<usize>, Option<u64>) {
+    let (mut groups, mut before, mut skip) = (Vec::new(), 0u64, None);
+    for (at, group) in footer.metadata().row_groups().iter().enumerate() {
+        let after = before.saturating_add(group.num_rows().max(0) as u64);
+        if rows.is_none_or(|rows| before < rows.end && after > rows.start) {
+            groups.push(at);
+            skip.get_or_insert(before);
+        }
+        before = after;
+    }
+    (groups, skip)
+}
+
+/// Where the wanted columns are in the row groups that hold `rows`.
+pub(crate) fn places(footer: &ArrowReaderMetadata, rows: &Range<u64>, wanted: &dyn Fn(&str) -> bool) -> Vec<Range<u64>> {
+    let (mask, metadata) = (mask(footer, Some(wanted)), footer.metadata());
+    let groups = groups(footer, Some(rows)).0.into_iter().filter_map(|at| metadata.row_groups().get(at));
+    let columns = groups.flat_map(|group| group.columns().iter().enumerate());
+    // One that is nowhere is told when it is read.
+    columns.filter(|(leaf, _)| mask.leaf_included(*leaf)).filter_map(|(_, column)| place(column).ok()).collect()
+}
+
 /// The rows `rows` of a file, those that it has, or all; the columns that are wanted, or all. There is a
 /// batch at least, be it an empty one, where rows are named.
 ///
@@ -92,33 +132,18 @@ pub(crate) fn read_whole(path: &Path) -> Result<Vec<RecordBatch>, ReadError> {
 /// When it can't be read, or would take far more memory than the file has bytes.
 pub(crate) fn read_rows(
     path: &Path,
-    file: File,
+    file: Input,
     footer: ArrowReaderMetadata,
     rows: Option<Range<u64>>,
     wanted: Option<&dyn Fn(&str) -> bool>,
 ) -> Result<Vec<RecordBatch>, ReadError> {
     let metadata = footer.metadata().clone();
-    let descriptor = metadata.file_metadata().schema_descr();
-    let mask = match wanted {
-        Some(wanted) => {
-            let roots = descriptor.root_schema().get_fields().iter().enumerate();
-            ProjectionMask::roots(descriptor, roots.filter(|(_, field)| wanted(field.name())).map(|(at, _)| at))
-        }
-        None => ProjectionMask::all(),
-    };
+    let mask = mask(&footer, wanted);
     // Only the row groups that hold the rows, and in them only the rows.
-    let (mut groups, mut before, mut skip) = (Vec::new(), 0u64, None);
-    for (at, group) in metadata.row_groups().iter().enumerate() {
-        let after = before.saturating_add(group.num_rows().max(0) as u64);
-        if rows.as_ref().is_none_or(|rows| before < rows.end && after > rows.start) {
-            groups.push(at);
-            skip.get_or_insert(before);
-        }
-        before = after;
-    }
+    let (groups, skip) = groups(&footer, rows.as_ref());
     let invalid = |what| ReadError::Invalid { path: path.to_owned(), what };
     let at_once = check_pages(&file, &metadata, &groups, &|leaf| mask.leaf_included(leaf)).map_err(invalid)?;
-    let most = most_bytes(file.metadata().map_err(|source| ReadError::Io { path: path.to_owned(), source })?.len());
+    let most = most_bytes(file.size_bytes().map_err(|source| ReadError::Io { path: path.to_owned(), source })?);
     guarded(path, || {
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer).with_projection(mask).with_row_groups(groups);
         let reader = match &rows {

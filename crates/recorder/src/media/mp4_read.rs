@@ -1,12 +1,11 @@
 //! What an mp4 file says of its video track, without decoding: every frame's place, time and kind.
 //! Progressive and fragmented files, any codec.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::path::Path;
 
 use crate::ReadError;
-use crate::format::input;
+use crate::format::input::Input;
 
 /// The index of an hour at 60 frames a second takes 1 MB.
 const LARGEST_INDEX_BYTES: u64 = 64 << 20;
@@ -87,14 +86,18 @@ impl VideoIndex {
 
 /// Reads the boxes of `path`, and checks that every frame lies within the file.
 pub(crate) fn read_video(path: &Path) -> Result<VideoIndex, ReadError> {
+    read_video_of(path, &Input::open(path)?)
+}
+
+/// As [`read_video`], of `file`, which is the one at `path`.
+pub(crate) fn read_video_of(path: &Path, file: &Input) -> Result<VideoIndex, ReadError> {
     let failed = |source| ReadError::Io { path: path.to_owned(), source };
     let invalid = |what: &str| ReadError::Invalid { path: path.to_owned(), what: what.to_owned() };
-    let mut file = input::open(path)?;
-    let length = file.metadata().map_err(failed)?.len();
+    let length = file.size_bytes().map_err(failed)?;
     let (mut at, mut index, mut index_first, mut seen_data) = (0, None, false, false);
     let mut fragments = Vec::new();
     while at < length {
-        let (kind, header, size) = read_header(&mut file, at, length).map_err(failed)?;
+        let (kind, header, size) = read_header(file, at, length).map_err(failed)?;
         if size < header || size > length - at {
             return Err(invalid(&format!("the box {} at byte {at} has {size} bytes, but the file ends at {length}", name(kind))));
         }
@@ -102,7 +105,7 @@ pub(crate) fn read_video(path: &Path) -> Result<VideoIndex, ReadError> {
             b"moov" | b"moof" if size > LARGEST_INDEX_BYTES => return Err(invalid(&format!("its index has {size} bytes"))),
             b"moov" | b"moof" => {
                 let mut bytes = vec![0; (size - header) as usize];
-                file.seek(SeekFrom::Start(at + header)).and_then(|_| file.read_exact(&mut bytes)).map_err(failed)?;
+                file.read_exact_at(at + header, &mut bytes).map_err(failed)?;
                 if &kind == b"moof" {
                     fragments.push((at, bytes));
                 } else {
@@ -132,15 +135,14 @@ pub(crate) fn read_video(path: &Path) -> Result<VideoIndex, ReadError> {
     Ok(video)
 }
 
-fn read_header(file: &mut File, at: u64, length: u64) -> io::Result<([u8; 4], u64, u64)> {
+fn read_header(file: &Input, at: u64, length: u64) -> io::Result<([u8; 4], u64, u64)> {
     let mut bytes = [0; 8];
-    file.seek(SeekFrom::Start(at))?;
-    file.read_exact(&mut bytes)?;
+    file.read_exact_at(at, &mut bytes)?;
     let [a, b, c, d, kind @ ..] = bytes;
     Ok(match u32::from_be_bytes([a, b, c, d]) {
         0 => (kind, 8, length - at),
         1 => {
-            file.read_exact(&mut bytes)?;
+            file.read_exact_at(at.saturating_add(8), &mut bytes)?;
             (kind, 16, u64::from_be_bytes(bytes))
         }
         size => (kind, 8, u64::from(size)),

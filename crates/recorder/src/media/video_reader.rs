@@ -1,7 +1,6 @@
 //! Frames of one video file, in any order.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use sinew_core::Image;
@@ -11,12 +10,15 @@ use super::decode_av1::Av1Stream;
 use super::decode_ffmpeg::FfmpegStream;
 use super::decode_h264::H264Stream;
 use crate::ReadError;
-use crate::format::input;
-use crate::media::mp4_read::{VideoIndex, read_video};
+use crate::format::input::Input;
+use crate::media::mp4_read::{VideoIndex, read_video_of};
 use crate::progress::{Waiting, patient};
 
 /// A frame counts as found when its time in the file is this near to the row's (LeRobot's default).
 pub(crate) const TOLERANCE_S: f64 = 1e-4;
+
+/// What is asked for at first of the frames that follow.
+const FIRST_AHEAD_BYTES: u64 = 256 << 10;
 
 /// Decodes the frames of one mp4 file. Frames that follow each other cost one decoding each; any
 /// other costs those since the last key frame as well.
@@ -25,7 +27,11 @@ pub(crate) const TOLERANCE_S: f64 = 1e-4;
 pub struct VideoReader {
     path: PathBuf,
     index: VideoIndex,
-    file: File,
+    file: Input,
+    /// The samples before this one are under way or here, of a file that lies elsewhere.
+    expected: usize,
+    /// How many bytes of those that are shown next may be under way or here.
+    ahead_bytes: u64,
     decoder: Decoder,
     /// The frame that the decoder gives next, if it runs.
     next: Option<u64>,
@@ -52,7 +58,12 @@ impl VideoReader {
     /// # Errors
     /// When it is no mp4 file with video, or is cut short.
     pub fn open(path: &Path) -> Result<Self, ReadError> {
-        let index = read_video(path)?;
+        Self::open_from(path, Input::open(path)?)
+    }
+
+    /// As [`Self::open`], of `file`, which is the one at `path`.
+    pub(crate) fn open_from(path: &Path, file: Input) -> Result<Self, ReadError> {
+        let index = read_video_of(path, &file)?;
         let failed = |what| ReadError::Decode { path: path.to_owned(), what };
         let keys = index.keys();
         // Without a beginning there would be frames that only ffmpeg makes something of.
@@ -69,17 +80,60 @@ impl VideoReader {
             Some(stream) => Decoder::BuiltIn { stream, keys, bytes: Vec::new() },
             None => Decoder::Ffmpeg { pixel_format: "rgb24", running: None },
         };
-        Self::with_decoder(path, index, decoder)
+        Ok(Self::with_decoder(path, index, file, decoder))
     }
 
     /// Opens `path` to read codes of 12 bits from its luma.
     pub(crate) fn open_depth(path: &Path) -> Result<Self, ReadError> {
-        Self::with_decoder(path, read_video(path)?, Decoder::Ffmpeg { pixel_format: "gray12le", running: None })
+        let file = Input::open(path)?;
+        let index = read_video_of(path, &file)?;
+        Ok(Self::with_decoder(path, index, file, Decoder::Ffmpeg { pixel_format: "gray12le", running: None }))
     }
 
-    fn with_decoder(path: &Path, index: VideoIndex, decoder: Decoder) -> Result<Self, ReadError> {
-        let file = input::open(path)?;
-        Ok(Self { path: path.to_owned(), index, file, decoder, next: None, next_sample: 0 })
+    fn with_decoder(path: &Path, index: VideoIndex, file: Input, decoder: Decoder) -> Self {
+        Self { path: path.to_owned(), index, file, expected: 0, ahead_bytes: 0, decoder, next: None, next_sample: 0 }
+    }
+
+    /// Whether it is decoded by a program that reads the file by its path.
+    pub(crate) fn needs_path(&self) -> bool {
+        matches!(self.decoder, Decoder::Ffmpeg { .. })
+    }
+
+    /// Whether the index comes before the frames.
+    pub(crate) fn index_first(&self) -> bool {
+        self.index.index_first
+    }
+
+    /// Lets the frames that are shown from `seconds.start` to `seconds.end` come while something else is done, some
+    /// `most_bytes` of them at a time, where the file lies elsewhere.
+    pub(crate) fn expect(&mut self, seconds: Range<f64>, most_bytes: u64) {
+        let (Decoder::BuiltIn { keys, .. }, true) = (&self.decoder, self.file.is_elsewhere()) else { return };
+        let sample = |seconds| self.index.shown.get(self.index.nearest(seconds)? as usize).map(|sample| *sample as usize);
+        let (Some(first), Some(last)) = (sample(seconds.start), sample(seconds.end)) else { return };
+        let (first, end) = (group_of(keys, first, &self.index).start, group_of(keys, last, &self.index).end);
+        if self.expected == end {
+            return;
+        }
+        let mut begin = self.expected;
+        if self.ahead_bytes == 0 || !(first..end).contains(&begin) {
+            (begin, self.ahead_bytes) = (first, FIRST_AHEAD_BYTES.min(most_bytes));
+        }
+        let bytes = |samples: Range<usize>| self.index.samples[samples].iter().map(|sample| u64::from(sample.bytes)).sum::<u64>();
+        let mut ahead = bytes(first..begin);
+        // In few large requests, not in many small ones.
+        if ahead > self.ahead_bytes / 2 {
+            return;
+        }
+        let mut to = begin;
+        while to < end && ahead < self.ahead_bytes {
+            let group = to..group_of(keys, to, &self.index).end.max(to + 1);
+            ahead += bytes(group.clone());
+            to = group.end;
+        }
+        // Little at first, as the next frame waits for all that is asked for with it.
+        self.ahead_bytes = (2 * self.ahead_bytes).min(most_bytes);
+        self.file.expect(&places(&self.index, begin..to), false);
+        self.expected = to;
     }
 
     /// How many there are.
@@ -169,7 +223,7 @@ impl VideoReader {
     }
 
     fn built_in(&mut self, number: u64, waiting: &mut Waiting<'_>) -> Result<Image, ReadError> {
-        let Self { path, index, file, decoder, next, next_sample } = self;
+        let Self { path, index, file, decoder, next, next_sample, .. } = self;
         let failed = |what: String| ReadError::Decode { path: path.clone(), what: format!("frame {number}: {what}") };
         let Decoder::BuiltIn { stream, keys, bytes } = decoder else { return Err(failed("it is decoded by ffmpeg".to_owned())) };
         let wanted = index.shown.get(number as usize).copied().ok_or_else(|| failed("there is no such frame".to_owned()))?;
@@ -192,6 +246,9 @@ impl VideoReader {
             if waiting().is_break() {
                 return Err(ReadError::Stopped { path: path.clone() });
             }
+            if file.is_elsewhere() && (*next_sample == key || keys.binary_search(&(*next_sample as u32)).is_ok()) {
+                file.expect(&places(index, group_of(keys, *next_sample, index)), true);
+            }
             let Some(sample) = index.samples.get(*next_sample) else {
                 stream.finish().map_err(failed)?;
                 match stream.next() {
@@ -206,8 +263,7 @@ impl VideoReader {
             };
             *next_sample += 1;
             bytes.resize(sample.bytes as usize, 0);
-            let read = file.seek(SeekFrom::Start(sample.offset)).and_then(|_| file.read_exact(bytes));
-            read.map_err(|source| ReadError::Io { path: path.clone(), source })?;
+            file.read_exact_at(sample.offset, bytes).map_err(|source| ReadError::Io { path: path.clone(), source })?;
             stream.feed(bytes, sample.is_key, shown == number).map_err(failed)?;
         }
     }
@@ -236,4 +292,17 @@ impl VideoReader {
         self.next = Some(number + 1);
         Ok(())
     }
+}
+
+/// The samples from the key frame at or before sample `sample` to the next: its group of pictures.
+fn group_of(keys: &[u32], sample: usize, index: &VideoIndex) -> Range<usize> {
+    let after = keys.partition_point(|key| *key as usize <= sample);
+    let start = after.checked_sub(1).and_then(|at| keys.get(at)).map_or(sample, |key| *key as usize);
+    start..keys.get(after).map_or(index.samples.len(), |key| *key as usize)
+}
+
+/// Where samples are in the file.
+fn places(index: &VideoIndex, samples: Range<usize>) -> Vec<Range<u64>> {
+    let samples = index.samples.get(samples).unwrap_or_default();
+    samples.iter().map(|sample| sample.offset..sample.offset.saturating_add(u64::from(sample.bytes))).collect()
 }

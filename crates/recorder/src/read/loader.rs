@@ -1,7 +1,9 @@
 //! Rows and images together, as training wants them.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
+use std::thread;
 
 use sinew_core::Image;
 
@@ -114,12 +116,44 @@ impl<'a> Loader<'a> {
         let missing = || ReadError::Missing { root: reader.root().to_owned(), what: format!("row {index} of {}", reader.total_frames()) };
         let episode = reader.episode_of(index).ok_or_else(missing)?;
         let frame = index - episode.first_index;
-        let columns = self.columns(episode.episode_index)?;
         let place = |delta: i64| {
             let wanted = frame as i64 + delta;
             let clamped = wanted.clamp(0, episode.length as i64 - 1);
             (clamped as u64, wanted != clamped)
         };
+        let own = [0];
+        let windows = self.windows.clone();
+        let deltas = |key: &str| windows.get(key).map_or(&own[..], Vec::as_slice);
+        let mut wanted: Vec<(&str, Vec<u64>, Vec<u64>)> = Vec::new();
+        for key in &self.cameras {
+            let frames: Vec<u64> = deltas(key).iter().map(|delta| place(*delta).0).collect();
+            // Each is decoded once, in the order in which a video has them.
+            let mut once = frames.clone();
+            once.sort_unstable();
+            once.dedup();
+            wanted.push((key, frames, once));
+        }
+        let (stills, films): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(key, ..)| self.stills.has(key));
+        let of_films: Vec<(&str, &[u64])> = films.iter().map(|(key, _, once)| (*key, once.as_slice())).collect();
+        // Rows and images of an episode that is new come together, from different files.
+        let (columns, images) = match self.columns.get(&episode.episode_index).cloned() {
+            Some(columns) => (columns, self.videos.images(reader, episode, &of_films)),
+            None => {
+                let (columns, images) = thread::scope(|scope| {
+                    let columns = scope.spawn(|| Columns::read(reader, episode.episode_index).map(Arc::new));
+                    let images = self.videos.images(reader, episode, &of_films);
+                    (columns.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), images)
+                });
+                let columns = columns?;
+                self.columns.insert(episode.episode_index, columns.clone(), columns.bytes());
+                (columns, images)
+            }
+        };
+        let mut images = images?;
+        for (key, _, once) in &stills {
+            let of_key = once.iter().map(|frame| self.stills.image(reader, episode, key, *frame));
+            images.push(of_key.collect::<Result<_, _>>()?);
+        }
         let mut item = Item {
             index,
             episode_index: episode.episode_index,
@@ -130,9 +164,6 @@ impl<'a> Loader<'a> {
             images: BTreeMap::new(),
             is_pad: BTreeMap::new(),
         };
-        let own = [0];
-        let windows = self.windows.clone();
-        let deltas = |key: &str| windows.get(key).map_or(&own[..], Vec::as_slice);
         for (key, deltas) in &windows {
             item.is_pad.insert(key.clone(), deltas.iter().map(|delta| place(*delta).1).collect());
         }
@@ -147,22 +178,6 @@ impl<'a> Loader<'a> {
             };
             item.values.insert(key.clone(), values);
         }
-        let mut wanted: Vec<(&str, Vec<u64>, Vec<u64>)> = Vec::new();
-        for key in &self.cameras {
-            let frames: Vec<u64> = deltas(key).iter().map(|delta| place(*delta).0).collect();
-            // Each is decoded once, in the order in which a video has them.
-            let mut once = frames.clone();
-            once.sort_unstable();
-            once.dedup();
-            wanted.push((key, frames, once));
-        }
-        let (stills, films): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(key, ..)| self.stills.has(key));
-        let of_films: Vec<(&str, &[u64])> = films.iter().map(|(key, _, once)| (*key, once.as_slice())).collect();
-        let mut images = self.videos.images(reader, episode, &of_films)?;
-        for (key, _, once) in &stills {
-            let of_key = once.iter().map(|frame| self.stills.image(reader, episode, key, *frame));
-            images.push(of_key.collect::<Result<_, _>>()?);
-        }
         for ((key, frames, once), images) in films.iter().chain(&stills).zip(images) {
             let place = |frame: &u64| once.partition_point(|earlier| earlier < frame);
             item.images.insert((*key).to_owned(), frames.iter().map(|frame| images[place(frame)].clone()).collect());
@@ -175,13 +190,21 @@ impl<'a> Loader<'a> {
         indices.into_iter().map(|index| self.item(index))
     }
 
-    fn columns(&mut self, episode: u64) -> Result<Arc<Columns>, ReadError> {
-        if let Some(columns) = self.columns.get(&episode) {
-            return Ok(columns.clone());
+    /// Lets the images of frames `frames` of an episode come while something else is done, of a dataset that lies
+    /// elsewhere: of each camera whose video was read from before, some `most_bytes` at a time. Asked for again with
+    /// frames further on, more come.
+    ///
+    /// # Errors
+    /// When there is no such episode.
+    pub fn expect(&mut self, episode: u64, frames: Range<u64>, most_bytes: u64) -> Result<(), ReadError> {
+        let entry = self.reader.episode(episode)?;
+        let (fps, last) = (self.reader.fps(), frames.end.min(entry.length).saturating_sub(1));
+        let is_wanted = |key: &String| self.cameras.contains(key);
+        for span in entry.videos.iter().filter(|span| is_wanted(&span.key) && frames.start <= last) {
+            let seconds = span.from_s + row_time_s(frames.start, fps)..span.from_s + row_time_s(last, fps);
+            self.videos.expect(&span.path, seconds, most_bytes);
         }
-        let columns = Arc::new(Columns::read(self.reader, episode)?);
-        self.columns.insert(episode, columns.clone(), columns.bytes());
-        Ok(columns)
+        Ok(())
     }
 }
 

@@ -29,6 +29,7 @@ use crate::progress::{Waiting, patient};
 pub use depth::DepthImage;
 pub use loader::{Item, Loader, Values, Windows};
 pub use remote::Fetch;
+use remote::Remote;
 use rows::{FOOTER_BYTES, Footers};
 pub use stats::EpisodeStats;
 
@@ -43,7 +44,8 @@ pub struct DatasetReader {
     tasks: Tasks,
     episodes: Vec<Episode>,
     footers: Mutex<Footers>,
-    fetch: Option<Box<dyn Fetch>>,
+    /// Where it is, if not here.
+    remote: Option<Remote>,
 }
 
 impl DatasetReader {
@@ -59,7 +61,7 @@ impl DatasetReader {
 
     /// Of parts that are known to be right; paths of episodes may also be absolute.
     pub(crate) fn assemble(root: &Path, version: Version, info: Info, tasks: Tasks, episodes: Vec<Episode>) -> Self {
-        Self { root: root.to_owned(), version, info, tasks, episodes, footers: Mutex::new(Footers::new(FOOTER_BYTES)), fetch: None }
+        Self { root: root.to_owned(), version, info, tasks, episodes, footers: Mutex::new(Footers::new(FOOTER_BYTES)), remote: None }
     }
 
     pub fn root(&self) -> &Path {
@@ -158,7 +160,7 @@ impl DatasetReader {
         }
         let span = entry.videos.iter().find(|span| span.key == key);
         let span = span.ok_or_else(|| ReadError::Missing { root: self.root.clone(), what: format!("the video of {key}") })?;
-        let video = VideoReader::open(&self.file(&span.path)?)?;
+        let video = self.video(&span.path)?;
         Ok(Images { frames, source: Source::Video { video: Box::new(video), from_s: span.from_s, fps: self.info.fps } })
     }
 
@@ -181,6 +183,9 @@ impl DatasetReader {
     }
 }
 
+/// Of a video that lies elsewhere, so much may be under way or wait to be decoded.
+const AHEAD_BYTES: u64 = 4 << 20;
+
 /// Consecutive images of one camera.
 pub struct Images {
     frames: Range<u64>,
@@ -198,7 +203,11 @@ impl Images {
         let left = self.frames.end - self.frames.start;
         let frame = self.frames.next()?;
         Some(match &mut self.source {
-            Source::Video { video, from_s, fps } => video.frame_at_while(*from_s + row_time_s(frame, *fps), waiting),
+            Source::Video { video, from_s, fps } => {
+                let seconds = |frame: u64| *from_s + row_time_s(frame, *fps);
+                video.expect(seconds(frame)..seconds(self.frames.end.saturating_sub(1)), AHEAD_BYTES);
+                video.frame_at_while(seconds(frame), waiting)
+            }
             Source::Encoded { path, encoded } => {
                 let at = encoded.len() - left as usize;
                 picture::decode(&encoded[at])

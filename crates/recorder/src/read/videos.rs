@@ -1,6 +1,6 @@
 //! Videos that are kept open, and the images of an item out of several at once.
 
-use std::path::PathBuf;
+use std::ops::Range;
 use std::thread;
 
 use sinew_core::Image;
@@ -23,7 +23,6 @@ const HELD_PICTURES: usize = 8;
 /// What is wanted of one camera.
 struct Job {
     path: String,
-    file: PathBuf,
     video: Option<VideoReader>,
     seconds: Vec<f64>,
 }
@@ -47,13 +46,13 @@ impl OpenVideos {
             let span = span.ok_or_else(|| ReadError::Missing { root: reader.root().to_owned(), what: format!("the images of {key}") })?;
             let seconds = frames.iter().map(|frame| span.from_s + row_time_s(*frame, reader.fps())).collect();
             let video = self.open.get(&span.path).and_then(Option::take);
-            jobs.push(Job { path: span.path.clone(), file: reader.file(&span.path)?, video, seconds });
+            jobs.push(Job { path: span.path.clone(), video, seconds });
         }
         let results: Vec<Result<Vec<Image>, ReadError>> = match jobs.split_last_mut() {
             None => Vec::new(),
             Some((own, others)) => thread::scope(|scope| {
-                let others: Vec<_> = others.iter_mut().map(|job| scope.spawn(|| job.run())).collect();
-                let own = own.run();
+                let others: Vec<_> = others.iter_mut().map(|job| scope.spawn(|| job.run(reader))).collect();
+                let own = own.run(reader);
                 let results = others.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
                 results.chain([own]).collect()
             }),
@@ -65,13 +64,21 @@ impl OpenVideos {
         }
         results.into_iter().collect()
     }
+
+    /// Lets the images of one camera come, of the videos that are open: those that are shown from `seconds.start` to
+    /// `seconds.end` of the file.
+    pub(super) fn expect(&mut self, path: &str, seconds: Range<f64>, most_bytes: u64) {
+        if let Some(Some(video)) = self.open.get(path) {
+            video.expect(seconds, most_bytes);
+        }
+    }
 }
 
 impl Job {
-    fn run(&mut self) -> Result<Vec<Image>, ReadError> {
+    fn run(&mut self, reader: &DatasetReader) -> Result<Vec<Image>, ReadError> {
         let video = match &mut self.video {
             Some(video) => video,
-            none => none.insert(VideoReader::open(&self.file)?),
+            none => none.insert(reader.video(&self.path)?),
         };
         self.seconds.iter().map(|seconds| video.frame_at(*seconds)).collect()
     }

@@ -11,7 +11,7 @@ use super::{assert_whole, attempt, chain, contents, create, finish, frame, robot
 use crate::format::arrays::integers;
 use crate::format::parquet_read::read_parquet;
 use crate::media::mp4_read::read_video;
-use crate::{DatasetInfo, DatasetRecorder, ReadError, RecordError, RecorderOptions, VideoOptions, recover, verify};
+use crate::{DatasetInfo, DatasetRecorder, Layout, ReadError, RecordError, RecorderOptions, VideoOptions, recover, verify};
 
 const FRONT: &str = "videos/observation.images.front/chunk-000/file-000.mp4";
 
@@ -122,6 +122,33 @@ fn files_are_begun_anew_at_the_limit() {
     assert!(videos > 2, "{videos} videos");
     assert!(folder.path().join("data/chunk-000/file-001.parquet").exists());
     assert_whole(folder.path());
+}
+
+#[test]
+fn files_with_enough_episodes_are_closed_and_stay_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    for layout in [Layout::V30, Layout::V21] {
+        let root = folder.path().join(format!("{layout:?}"));
+        let options = RecorderOptions { file_episodes: Some(2), layout, ..RecorderOptions::default() };
+        let mut recorder = DatasetRecorder::create(&root, &robot(), 30, options).unwrap();
+        let mut closed = std::collections::BTreeMap::new();
+        for number in 0..7 {
+            attempt(&mut recorder, number, 8, number != 3).unwrap();
+            let now = contents(&root);
+            for path in crate::closed_files(&root) {
+                let content = now[Path::new(&path)].clone();
+                assert!(*closed.entry(path.clone()).or_insert_with(|| content.clone()) == content, "{path} changed after episode {number}");
+            }
+        }
+        drop(recorder);
+        let in_data = closed.keys().filter(|path| path.starts_with("data/")).count();
+        let in_videos = closed.keys().filter(|path| path.starts_with("videos/")).count();
+        // Six episodes: three files of two each, or six, of which the last is open.
+        let expected = if layout == Layout::V30 { 2 } else { 5 };
+        assert_eq!(in_data, expected, "{:?}", closed.keys());
+        assert!(in_videos >= expected && in_videos % expected == 0, "{in_videos} videos");
+        assert_whole(&root);
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::format::table::{EpisodeRecord, episodes_file, tasks_file};
 use crate::{RecordError, Version};
 
 /// The episodes table begins a new file after so many rows.
-const ROWS_PER_EPISODES_FILE: usize = 500;
+const ROWS_PER_EPISODES_FILE: usize = 1000;
 
 pub(super) struct Meta<'a> {
     pub(super) root: &'a Path,

@@ -217,9 +217,10 @@ impl Dataset {
         let mut changes = Vec::new();
         let rows = self.rows(&episode, (episode_index, first_index), &tasks)?;
         let chunks_size = state.info.chunks_size;
+        let limits = (options.data_file_bytes, options.file_episodes.unwrap_or(u64::MAX), chunks_size);
         match self.layout() {
             Layout::V30 => {
-                changes.push(state.data.append(&self.root, staging, rows, (options.data_file_bytes, chunks_size))?);
+                changes.push(state.data.append(&self.root, staging, rows, limits)?);
             }
             Layout::V21 => changes.push(staging.write(&data_path_21(episode_index, chunks_size), &rows)?),
         }
@@ -228,7 +229,7 @@ impl Dataset {
             let arrays = episode.side.arrays().map_err(|source| self.parquet_error(TICKS, source.into()))?;
             columns.extend(arrays.into_iter().map(|(feature, array)| (feature.name.clone(), array, None)));
             let rows = rows_file(columns).map_err(|source| self.parquet_error(TICKS, source))?;
-            changes.push(state.side.append(&self.root, staging, rows, (options.data_file_bytes, chunks_size))?);
+            changes.push(state.side.append(&self.root, staging, rows, limits)?);
         }
         let mut spans = Vec::new();
         for camera in episode.cameras {

@@ -114,11 +114,14 @@ struct TableFile {
     /// But for the index.
     grown: Grown,
     index_bytes: u64,
+    episodes: u64,
 }
 
 impl TableFile {
-    fn is_full(&self, episode_bytes: u64, limit_bytes: u64) -> bool {
-        self.index_bytes >= LARGEST_INDEX_BYTES || self.grown.end + self.index_bytes + episode_bytes >= limit_bytes
+    fn is_full(&self, episode_bytes: u64, limit_bytes: u64, limit_episodes: u64) -> bool {
+        self.episodes >= limit_episodes
+            || self.index_bytes >= LARGEST_INDEX_BYTES
+            || self.grown.end + self.index_bytes + episode_bytes >= limit_bytes
     }
 }
 
@@ -133,9 +136,9 @@ impl GrowingTable {
         root: &Path,
         staging: &mut Staging,
         episode: Vec<u8>,
-        (limit_bytes, chunks_size): (u64, u64),
+        (limit_bytes, limit_episodes, chunks_size): (u64, u64, u64),
     ) -> Result<Change, RecordError> {
-        if self.current.as_ref().is_some_and(|file| file.is_full(episode.len() as u64, limit_bytes)) {
+        if self.current.as_ref().is_some_and(|file| file.is_full(episode.len() as u64, limit_bytes, limit_episodes)) {
             staging.forget_twin(&self.index.table_path(self.tree));
             self.current = None;
             self.index = self.index.next(chunks_size);
@@ -147,8 +150,8 @@ impl GrowingTable {
         let rows = row_bytes(&episode).ok_or_else(|| failed(ParquetError::EOF("the index is cut short".to_owned())))?;
 
         let begins = Grown { end: 0, end_before: 0 };
-        let TableFile { mut groups, mut grown, .. } =
-            self.current.take().unwrap_or(TableFile { groups: Vec::new(), grown: begins, index_bytes: 0 });
+        let TableFile { mut groups, mut grown, episodes, .. } =
+            self.current.take().unwrap_or(TableFile { groups: Vec::new(), grown: begins, index_bytes: 0, episodes: 0 });
         let mut staged = grown.stage(root, staging, &path)?;
         if grown.end == 0 {
             staged.append(MAGIC)?;
@@ -171,7 +174,8 @@ impl GrowingTable {
         let mut index = Vec::new();
         ParquetMetaDataWriter::new(&mut index, &ParquetMetaData::new(of_file, groups.clone())).finish().map_err(failed)?;
         staged.append(&index)?;
-        self.current = Some(TableFile { groups, grown: grown.by(rows.len() as u64), index_bytes: index.len() as u64 });
+        let grown = grown.by(rows.len() as u64);
+        self.current = Some(TableFile { groups, grown, index_bytes: index.len() as u64, episodes: episodes + 1 });
         Ok(Change::Put { path, staged })
     }
 }

@@ -48,6 +48,8 @@ pub(crate) struct GrowingVideo {
     /// Bytes of frames of the episode that is being appended.
     episode_bytes: u64,
     last_episode_bytes: u64,
+    /// Episodes that are committed.
+    episodes: u64,
 }
 
 /// Bytes of the file that are set aside for an index.
@@ -90,6 +92,7 @@ impl GrowingVideo {
             end,
             episode_bytes: 0,
             last_episode_bytes: 0,
+            episodes: 0,
         })
     }
 
@@ -102,10 +105,12 @@ impl GrowingVideo {
         self.samples.sizes.len() as u64
     }
 
-    /// Whether another episode like the last one would exceed `limit_bytes`, or what is written anew with each
+    /// Whether it has `limit_episodes`, another episode like the last one would exceed `limit_bytes`, or what is written anew with each
     /// episode has become too much.
-    pub(crate) fn is_full(&self, limit_bytes: u64) -> bool {
-        self.in_use.is_some() && (self.end + self.last_episode_bytes >= limit_bytes || self.index_bytes >= LARGEST_INDEX_BYTES)
+    pub(crate) fn is_full(&self, limit_bytes: u64, limit_episodes: u64) -> bool {
+        let has_episodes = self.episodes >= limit_episodes;
+        self.in_use.is_some()
+            && (has_episodes || self.end + self.last_episode_bytes >= limit_bytes || self.index_bytes >= LARGEST_INDEX_BYTES)
     }
 
     fn uses(&self, place: usize) -> bool {
@@ -142,6 +147,7 @@ impl GrowingVideo {
         self.entry = entry.to_vec();
         self.samples.extend(frames, self.next_offset());
         self.last_episode_bytes = self.episode_bytes;
+        self.episodes += 1;
         let data_end = align(self.next_offset() + self.episode_bytes);
         let padding = data_end - self.next_offset() - self.episode_bytes;
         self.out.append(&vec![0; padding as usize])?;

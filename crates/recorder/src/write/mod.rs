@@ -1,5 +1,6 @@
 //! Writing: from rows and pictures to committed episodes.
 
+pub(crate) mod closed;
 pub(crate) mod dataset;
 pub(crate) mod growing_table;
 pub(crate) mod growing_video;

@@ -18,6 +18,9 @@ pub struct RecorderOptions {
     pub data_file_bytes: u64,
     /// A video that has so many bytes is not added to; LeRobot's own limit.
     pub video_file_bytes: u64,
+    /// A data file or video that has so many episodes is not added to, so that it can go elsewhere while others are
+    /// recorded. By their size alone unless given.
+    pub file_episodes: Option<u64>,
     /// Images of one camera that may wait for its encoder.
     pub queue_frames: usize,
     /// What happens when that many wait.
@@ -44,6 +47,7 @@ impl Default for RecorderOptions {
             depth: DepthRange::default(),
             data_file_bytes: 100 << 20,
             video_file_bytes: 200 << 20,
+            file_episodes: None,
             queue_frames: 16,
             on_overload: Overload::Wait,
             telemetry: true,

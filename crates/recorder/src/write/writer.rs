@@ -266,7 +266,10 @@ impl DatasetWriter {
         let alone = self.dataset.layout() == Layout::V21;
         let files = &mut self.cameras[camera];
         let mut current = files.current.take();
-        if current.as_ref().is_some_and(|file| alone || file.is_full(self.options.video_file_bytes)) {
+        if current
+            .as_ref()
+            .is_some_and(|file| alone || file.is_full(self.options.video_file_bytes, self.options.file_episodes.unwrap_or(u64::MAX)))
+        {
             current = None;
             files.index = files.index.next(self.dataset.chunks_size());
         }

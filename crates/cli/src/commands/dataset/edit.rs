@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use sinew_recorder::{Output, Plan, Progress, Space, ToolError, kept_for_undo, plan_undo};
 
-use super::watch::{Answer, Watch};
 use crate::args::{EditArgs, HowArgs};
 use crate::text::{note, say};
+use crate::watch::{Answer, Watch};
 use crate::{Done, text};
 
 pub struct Edit<'a> {

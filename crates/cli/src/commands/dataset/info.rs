@@ -7,8 +7,8 @@ use std::path::Path;
 use serde::Serialize;
 use sinew_recorder::{DatasetInfo, Kept, Report, examine, kept_for_undo};
 
-use super::watch::Watch;
 use crate::text::say;
+use crate::watch::Watch;
 use crate::{Done, source, text};
 
 /// What `--json` prints: LeRobot's keys, and what is beside the dataset.

@@ -3,8 +3,8 @@
 mod edit;
 mod info;
 mod show;
+pub use show::units;
 mod unfinished;
-mod watch;
 
 use std::path::Path;
 
@@ -17,9 +17,9 @@ pub use unfinished::settle;
 
 use crate::args::{DatasetCommand, EditArgs, HowArgs, Part, PartOf};
 use crate::text::say;
+use crate::watch::Answer;
 use crate::{Done, text};
 use edit::Edit;
-use watch::Answer;
 
 pub fn run(command: &DatasetCommand) -> anyhow::Result<Done> {
     match command {

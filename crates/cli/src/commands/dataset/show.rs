@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 use sinew_core::{Channel, ChannelSource, CommandMode, DatasetUnit, PartKind, RobotDescription};
 use sinew_recorder::{DatasetReader, PageOptions, recorded_robot, show_in_rerun, write_html, write_mcap, write_rrd};
 
-use super::watch::Watch;
 use crate::args::Episodes;
 use crate::text::{note, say};
+use crate::watch::Watch;
 use crate::{Done, source, text};
 
 /// Episodes on a page of a dataset that has to be fetched, and in the viewer, where nobody says which.
@@ -22,8 +22,17 @@ fn chosen(reader: &DatasetReader, asked: Option<&Episodes>, first: u64) -> Vec<u
     asked.map_or_else(|| (0..all.min(first)).collect(), |episodes| episodes.0.clone())
 }
 
+/// Of one episode on the Hub only the parts that it needs come.
+fn open(dir: &Path, asked: Option<&Episodes>) -> anyhow::Result<DatasetReader> {
+    match asked {
+        Some(Episodes(one)) if one.len() == 1 => source::open_dataset_streaming(dir),
+        _ => source::open_dataset(dir),
+    }
+}
+
 pub fn view(dir: &Path, html: Option<&Path>, connect: Option<&str>, episodes: Option<&Episodes>, json: bool) -> anyhow::Result<Done> {
-    let reader = source::open_dataset(dir)?;
+    // A page takes its videos as they are stored, so it needs their files.
+    let reader = if html.is_some() { source::open_dataset(dir)? } else { open(dir, episodes)? };
     let watch = Watch::start()?;
     let on_a_page = if dir.is_dir() { u64::MAX } else { FETCHED };
     let shown = chosen(&reader, episodes, if html.is_some() { on_a_page } else { IN_RERUN });
@@ -46,7 +55,7 @@ pub fn view(dir: &Path, html: Option<&Path>, connect: Option<&str>, episodes: Op
 
 /// The units of the channels of the robot that a dataset was recorded with, where it is one of ours; of others nobody
 /// says them.
-fn units(reader: &DatasetReader) -> BTreeMap<String, String> {
+pub fn units(reader: &DatasetReader) -> BTreeMap<String, String> {
     let Some(Ok(model)) = recorded_robot(reader).map(|name| sinew_sim::robots::get(&name)) else { return BTreeMap::new() };
     let robot = &model.description;
     let channels = robot.state_channels().into_iter().chain(robot.action_channels());
@@ -85,7 +94,7 @@ fn open_viewer(path: &Path) {
 
 /// To the one of the files that is named.
 pub fn export(dir: &Path, rrd: Option<&Path>, mcap: Option<&Path>, episodes: Option<&Episodes>, json: bool) -> anyhow::Result<Done> {
-    let reader = source::open_dataset(dir)?;
+    let reader = open(dir, episodes)?;
     let watch = Watch::start()?;
     let shown = chosen(&reader, episodes, u64::MAX);
     let (done, to) = match (rrd, mcap) {

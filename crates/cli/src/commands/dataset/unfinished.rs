@@ -5,10 +5,10 @@ use std::path::Path;
 use sinew_recorder::{DatasetRecorder, Unfinished};
 
 use super::edit::may_go_on;
-use super::watch::{Answer, Watch};
 use crate::Done;
 use crate::args::{HowArgs, UnfinishedChoice};
 use crate::text::say;
+use crate::watch::{Answer, Watch};
 
 /// Completes a commit that a killed process left, which is an episode already, and answers the one that
 /// was not committed.

@@ -6,6 +6,7 @@ use sinew_runtime::{Cadence, EpisodeOutcome, EpisodeReport, Fault, InferenceStat
 use super::Outputs;
 use crate::buses::BusReport;
 use crate::cameras::CameraReport;
+use crate::source::NamedCheckpoint;
 use crate::text::say;
 use crate::{text, wilson};
 
@@ -14,6 +15,7 @@ fn successes(reports: &[EpisodeReport]) -> u64 {
 }
 
 pub(super) fn print_totals(
+    named: &NamedCheckpoint,
     reports: &[EpisodeReport],
     outputs: &Outputs,
     recorded: u64,
@@ -25,7 +27,7 @@ pub(super) fn print_totals(
     let (low, high) = wilson::interval(done, total);
     let (cadence, inference) = merged(reports);
     let line = serde_json::json!({
-        "episodes": total, "successes": done, "success_rate_interval": [low, high], "cadence": cadence, "inference": inference,
+        "policy": named.name, "commit": named.commit, "episodes": total, "successes": done, "success_rate_interval": [low, high], "cadence": cadence, "inference": inference,
         "dataset": outputs.dataset, "recorded_episodes": recorded, "rerun": outputs.rerun, "quantization_loss": loss,
         "motors": buses, "cameras": cameras,
     });

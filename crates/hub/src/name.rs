@@ -1,4 +1,4 @@
-//! How a policy is named on the command line.
+//! How repositories are named on the command line.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -26,11 +26,13 @@ pub enum ModelRef {
 }
 
 /// What a repository holds. The Hub keeps each kind under names of its own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum RepoKind {
     #[default]
     Model,
     Dataset,
+    Space,
 }
 
 impl RepoKind {
@@ -39,7 +41,22 @@ impl RepoKind {
         match self {
             Self::Model => "models",
             Self::Dataset => "datasets",
+            Self::Space => "spaces",
         }
+    }
+
+    /// As the Hub's interface says it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Dataset => "dataset",
+            Self::Space => "space",
+        }
+    }
+
+    /// What precedes `owner/name` in the addresses of pages and files.
+    pub(crate) fn prefix(self) -> Option<&'static str> {
+        (self != Self::Model).then(|| self.plural())
     }
 }
 
@@ -48,6 +65,7 @@ impl fmt::Display for RepoKind {
         f.write_str(match self {
             Self::Model => "model",
             Self::Dataset => "dataset",
+            Self::Space => "Space",
         })
     }
 }
@@ -84,10 +102,44 @@ impl HubRepo {
         self.kind
     }
 
-    /// The dataset of this name in place of the model.
+    /// `owner/name[@revision]`, of the kind that the caller knows it to be; local paths are no names here.
+    ///
+    /// # Errors
+    /// When the text is no such name.
+    pub fn parse(kind: RepoKind, text: &str) -> Result<Self, ParseModelRefError> {
+        let err = |what: String| ParseModelRefError { text: text.to_owned(), what };
+        let (repo, revision) = text.split_once('@').unwrap_or((text, Self::DEFAULT_REVISION));
+        let (owner, name) = repo.split_once('/').ok_or_else(|| err("on the Hub there is an owner before a slash".into()))?;
+        if name.contains('/') {
+            return Err(err(format!("{repo} has more than one slash")));
+        }
+        for (what, part) in [("owner", owner), ("name", name)] {
+            if let Some(fault) = name_fault(part) {
+                return Err(err(format!("the {what} {part:?} {fault}")));
+            }
+        }
+        if let Some(fault) = revision_fault(revision) {
+            return Err(err(format!("the revision {revision:?} {fault}")));
+        }
+        Ok(Self { kind, owner: owner.to_owned(), name: name.to_owned(), revision: revision.to_owned() })
+    }
+
+    /// The repository of this name of another kind.
     #[must_use]
-    pub fn into_dataset(self) -> Self {
-        Self { kind: RepoKind::Dataset, ..self }
+    pub fn of_kind(self, kind: RepoKind) -> Self {
+        Self { kind, ..self }
+    }
+
+    /// The same repository at another revision, which is a commit or a name that the Hub gave.
+    #[must_use]
+    pub(crate) fn at(&self, revision: &str) -> Self {
+        Self { revision: revision.to_owned(), ..self.clone() }
+    }
+
+    /// Where people look at it.
+    pub fn page(&self, endpoint: &str) -> String {
+        let prefix = self.kind.prefix().map(|prefix| format!("{prefix}/")).unwrap_or_default();
+        format!("{endpoint}/{prefix}{}", self.repo())
     }
 
     /// `owner/name`, without the revision.
@@ -122,22 +174,10 @@ impl ModelRef {
         if looks_local || Path::new(text).exists() {
             return Ok(Self::Local(PathBuf::from(text)));
         }
-        let (repo, revision) = text.split_once('@').unwrap_or((text, HubRepo::DEFAULT_REVISION));
-        let Some((owner, name)) = repo.split_once('/') else {
-            return err(format!("there is no file or folder {repo} here, and on the Hub there is an owner before a slash"));
-        };
-        if name.contains('/') {
-            return err(format!("there is no such file or folder, and {repo} has more than one slash"));
-        }
-        for (what, part) in [("owner", owner), ("name", name)] {
-            if let Some(fault) = name_fault(part) {
-                return err(format!("the {what} {part:?} {fault}"));
-            }
-        }
-        if let Some(fault) = revision_fault(revision) {
-            return err(format!("the revision {revision:?} {fault}"));
-        }
-        Ok(Self::Hub(HubRepo { kind: RepoKind::Model, owner: owner.to_owned(), name: name.to_owned(), revision: revision.to_owned() }))
+        let hub = HubRepo::parse(RepoKind::Model, text);
+        Ok(Self::Hub(
+            hub.map_err(|fault| ParseModelRefError { what: format!("there is no such file or folder here, and {}", fault.what), ..fault })?,
+        ))
     }
 }
 
@@ -225,7 +265,7 @@ mod tests {
 
     #[test]
     fn paths_are_local_whether_they_exist_or_only_look_like_paths() {
-        for text in ["/nowhere/at/all", "./nowhere", "../nowhere", ".", "..", "src/model_ref.rs"] {
+        for text in ["/nowhere/at/all", "./nowhere", "../nowhere", ".", "..", "src/name.rs"] {
             assert_eq!(ModelRef::parse(text), Ok(ModelRef::Local(PathBuf::from(text))));
         }
         let Ok(ModelRef::Local(home)) = ModelRef::parse("~/checkpoints/last") else { panic!("~ is local") };

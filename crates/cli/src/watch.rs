@@ -1,4 +1,4 @@
-//! A progress bar, Ctrl-C, and questions: what every long operation on a dataset has.
+//! A progress bar, Ctrl-C, and questions: what every long operation has.
 
 use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sinew_recorder::{Progress, Step, ToolError};
 use sinew_runtime::StopFlag;
 
+use crate::terminal;
 use crate::text::{self, note};
 
 /// From when it is made on, Ctrl-C no longer ends the process, but the operation.
@@ -71,6 +72,21 @@ impl Watch {
             std::io::stdin().is_terminal() && std::io::stderr().is_terminal(),
             "{question}: there is no terminal to ask on; {unasked}"
         );
+        let Some(line) = self.line(question)? else { return Ok(None) };
+        let first = line.trim().to_lowercase().chars().next();
+        Ok(first.filter(|first| letters.contains(first)).or_else(|| letters.last().copied()))
+    }
+
+    /// Asks for a line that is not shown while it is typed, on the terminal; `None` when Ctrl-C was pressed.
+    pub fn secret(&self, question: &str) -> anyhow::Result<Option<String>> {
+        terminal::hide().context("hiding what is typed")?;
+        let line = self.line(question);
+        terminal::restore();
+        note!();
+        line
+    }
+
+    fn line(&self, question: &str) -> anyhow::Result<Option<String>> {
         let mut terminal = text::stderr();
         write!(terminal, "{question} ")?;
         terminal.flush()?;
@@ -85,10 +101,7 @@ impl Watch {
         })?;
         loop {
             match answer.recv_timeout(Duration::from_millis(50)) {
-                Ok(line) => {
-                    let first = line.context("reading the answer")?.trim().to_lowercase().chars().next();
-                    return Ok(first.filter(|first| letters.contains(first)).or_else(|| letters.last().copied()));
-                }
+                Ok(line) => return Ok(Some(line.context("reading the answer")?)),
                 Err(RecvTimeoutError::Timeout) if self.stop.is_requested() => {
                     note!();
                     return Ok(None);

@@ -1,0 +1,95 @@
+//! `sinew hub cache`.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use sinew_hub::{Hub, HubRepo};
+
+use crate::Done;
+use crate::args::{CacheCommand, Kind};
+use crate::text::{self, say};
+use crate::watch::{Answer, Watch};
+
+pub fn run(command: &CacheCommand) -> anyhow::Result<Done> {
+    let hub = Hub::from_env();
+    match command {
+        CacheCommand::List { json } => list(&hub, *json),
+        CacheCommand::Verify { repo, kind, json } => verify(&hub, only(repo.as_deref(), *kind)?.as_ref(), *json),
+        CacheCommand::Prune { repo, kind, yes, dry_run, json } => {
+            prune(&hub, only(repo.as_deref(), *kind)?.as_ref(), *yes, *dry_run, *json)
+        }
+    }
+}
+
+fn only(repo: Option<&str>, kind: Kind) -> anyhow::Result<Option<HubRepo>> {
+    Ok(repo.map(|repo| HubRepo::parse(kind.into(), repo)).transpose()?)
+}
+
+fn list(hub: &Hub, json: bool) -> anyhow::Result<Done> {
+    let repos = hub.list_cache()?;
+    if json {
+        return repos.iter().try_for_each(text::print_json).map(|()| Done::Ok);
+    }
+    if repos.is_empty() {
+        say!("nothing is in {}", hub.options().cache_dir.display());
+        return Ok(Done::Ok);
+    }
+    let mut rows = vec![["name", "type", "size", "commits", "revisions"].map(str::to_owned).to_vec()];
+    for repo in &repos {
+        let mut revisions: Vec<&str> = repo.snapshots.values().flatten().map(String::as_str).collect();
+        revisions.sort_unstable();
+        rows.push(vec![
+            repo.repo.clone(),
+            repo.kind.to_string(),
+            text::bytes(repo.size_bytes),
+            repo.snapshots.len().to_string(),
+            revisions.join(", "),
+        ]);
+    }
+    say!("{}", text::table(&rows).trim_end());
+    let total = repos.iter().map(|repo| repo.size_bytes).sum();
+    say!("{} in {} repositories below {}", text::bytes(total), repos.len(), hub.options().cache_dir.display());
+    Ok(Done::Ok)
+}
+
+fn verify(hub: &Hub, only: Option<&HubRepo>, json: bool) -> anyhow::Result<Done> {
+    let is_meant = |repo: &sinew_hub::CachedRepo| only.is_none_or(|only| only.kind() == repo.kind && only.repo() == repo.repo);
+    let total = hub.list_cache()?.iter().filter(|repo| is_meant(repo)).map(|repo| repo.size_bytes).sum();
+    let bar = ProgressBar::new(total)
+        .with_style(ProgressStyle::with_template("verifying {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}")?);
+    let flaws = hub.verify_cache(only, |size_bytes| bar.inc(size_bytes))?;
+    bar.finish_and_clear();
+    if json {
+        text::print_json(&json!({ "size_bytes": total, "flaws": flaws }))?;
+    } else {
+        for flaw in &flaws {
+            say!("{}: {}", flaw.path.display(), flaw.what);
+        }
+        say!("{} read, {} flaws", text::bytes(total), flaws.len());
+        if !flaws.is_empty() {
+            say!("remove what is named here, and the next download fetches it anew");
+        }
+    }
+    Ok(if flaws.is_empty() { Done::Ok } else { Done::Refused })
+}
+
+fn prune(hub: &Hub, only: Option<&HubRepo>, yes: bool, dry_run: bool, json: bool) -> anyhow::Result<Done> {
+    let plan = hub.plan_prune(only)?;
+    if !json {
+        plan.paths.iter().for_each(|path| say!("{}", path.display()));
+        say!("{} in {} places", text::bytes(plan.size_bytes), plan.paths.len());
+    }
+    let may = !plan.paths.is_empty()
+        && !dry_run
+        && (yes || Watch::start()?.ask("Remove them?", "use --yes, or --dry-run to look only")? == Answer::Yes);
+    if may {
+        hub.prune_cache(&plan)?;
+    }
+    if json {
+        text::print_json(&json!({ "removed": may, "paths": plan.paths, "size_bytes": plan.size_bytes }))?;
+    } else if may {
+        say!("removed");
+    } else if !plan.paths.is_empty() {
+        say!("nothing was removed");
+    }
+    Ok(Done::Ok)
+}

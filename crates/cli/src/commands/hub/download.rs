@@ -1,0 +1,25 @@
+//! `sinew hub download`.
+
+use serde_json::json;
+use sinew_hub::{Download, Downloaded, Hub};
+
+use super::repo_of;
+use crate::args::DownloadArgs;
+use crate::text::{self, say};
+use crate::{Done, transfer};
+
+pub fn run(args: &DownloadArgs) -> anyhow::Result<Done> {
+    let hub = Hub::from_env();
+    let repo = repo_of(&hub, &args.repo.repo, args.repo.kind)?;
+    let what = Download { include: args.include.clone(), exclude: args.exclude.clone(), folder: args.out.clone() };
+    let Downloaded { resolved, folder, files, size_bytes } = hub.download(&repo, &what, &*transfer::shown())?;
+    if args.json {
+        text::print_json(&json!({
+            "repo": repo.repo(), "type": repo.kind(), "revision": repo.revision(), "commit": resolved.commit,
+            "folder": folder, "files": files, "size_bytes": size_bytes,
+        }))?;
+    } else {
+        say!("{files} files, {}, verified: {}", text::bytes(size_bytes), folder.display());
+    }
+    Ok(Done::Ok)
+}

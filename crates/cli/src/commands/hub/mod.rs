@@ -1,0 +1,44 @@
+//! `sinew hub`: what comes from the Hugging Face Hub, and who asks it.
+
+mod cache;
+mod card;
+mod download;
+pub mod finish;
+mod info;
+mod login;
+mod search;
+mod space;
+pub mod upload;
+
+use sinew_hub::{Hub, HubRepo, RepoKind};
+
+use crate::Done;
+use crate::args::{HubCommand, Kind};
+
+pub fn run(command: &HubCommand) -> anyhow::Result<Done> {
+    match command {
+        HubCommand::Download(args) => download::run(args),
+        HubCommand::Upload(args) => upload::run(args),
+        HubCommand::Finish(args) => finish::run(args),
+        HubCommand::PublishSpace(args) => space::run(args),
+        HubCommand::Info { repo, json } => info::run(repo, *json),
+        HubCommand::Search(args) => search::run(args),
+        HubCommand::Card(args) => card::run(args),
+        HubCommand::Login(args) => login::run(args),
+        HubCommand::Logout { json } => login::logout(*json),
+        HubCommand::Whoami { json } => login::whoami(*json),
+        HubCommand::Cache { command } => cache::run(command),
+    }
+}
+
+/// The repository that is meant; the Hub is asked for its kind only where the user doesn't say it.
+fn repo_of(hub: &Hub, name: &str, kind: Option<Kind>) -> anyhow::Result<HubRepo> {
+    let repo = HubRepo::parse(kind.map_or(RepoKind::Model, RepoKind::from), name)?;
+    Ok(match kind {
+        Some(_) => repo,
+        None => {
+            let kind = hub.kind_of(&repo)?;
+            repo.of_kind(kind)
+        }
+    })
+}

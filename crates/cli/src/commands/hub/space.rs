@@ -1,0 +1,117 @@
+//! `sinew hub publish-space`: a page that others open in a browser, without installing anything.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use sinew_hub::{Hub, HubRepo, RepoKind, UploadOptions};
+use sinew_recorder::{DatasetReader, PageOptions, write_html};
+
+use super::upload::tell;
+use crate::args::SpaceArgs;
+use crate::commands::dataset::units;
+use crate::watch::Watch;
+use crate::{Done, source, transfer};
+
+/// Where Rerun keeps its viewer for browsers; it reads a recording from any address.
+const VIEWER: &str = "https://app.rerun.io/version";
+/// The version of the recordings that Sinew writes.
+const RERUN: &str = "0.36.3";
+
+pub fn run(args: &SpaceArgs) -> anyhow::Result<Done> {
+    let hub = Hub::from_env();
+    let space = HubRepo::parse(RepoKind::Space, &args.space)?;
+    let folder = Folder::new()?;
+    let title = args.title.clone().unwrap_or_else(|| space.name().to_owned());
+    let is_recording = args.source.extension().is_some_and(|end| end == "rrd");
+    let is_picture = args.source.extension().is_some_and(|end| end == "png");
+    let body = if is_recording {
+        copy(&args.source, &folder.path().join("recording.rrd"))?;
+        let recording = format!("{}/resolve/main/recording.rrd", space.page(&hub.options().endpoint));
+        let address = format!("{VIEWER}/{RERUN}/?url={recording}");
+        Some(page(&title, &format!("<iframe src=\"{}\" allow=\"fullscreen\"></iframe>", escaped(&address))))
+    } else if is_picture {
+        copy(&args.source, &folder.path().join("evaluation.png"))?;
+        let results = args.results.as_deref().map(fs::read_to_string).transpose().context("reading the results")?;
+        let text = results.as_deref().map(|text| format!("<pre>{}</pre>", escaped(text))).unwrap_or_default();
+        Some(page(&title, &format!("<img src=\"evaluation.png\" alt=\"the last image of each episode\">{text}")))
+    } else {
+        None
+    };
+    match body {
+        Some(body) => fs::write(folder.path().join("index.html"), body).context("writing the page")?,
+        None => {
+            let reader = source::open_dataset(&args.source)?;
+            let Some(()) = write_dataset(args, &reader, &folder.path().join("index.html"))? else { return Ok(Done::Interrupted) };
+        }
+    }
+    fs::write(folder.path().join("README.md"), card(&title)).context("writing the Space's card")?;
+    let options =
+        UploadOptions { private: args.private, message: Some(format!("Show {}", args.source.display())), ..UploadOptions::default() };
+    let listener = if args.json { transfer::silent() } else { transfer::shown() };
+    let uploaded = hub.upload(folder.path(), &space, &options, &*listener)?;
+    tell(&hub, &uploaded, args.json)?;
+    Ok(Done::Ok)
+}
+
+fn write_dataset(args: &SpaceArgs, reader: &DatasetReader, path: &Path) -> anyhow::Result<Option<()>> {
+    let all = reader.episodes().len() as u64;
+    let shown = args.episodes.as_ref().map_or_else(|| (0..all.min(50)).collect(), |episodes| episodes.0.clone());
+    let options = PageOptions { units: units(reader), ..PageOptions::default() };
+    Watch::start()?.run(|progress| write_html(reader, &shown, &options, path, progress))
+}
+
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::copy(from, to).map(drop).with_context(|| format!("reading {}", from.display()))
+}
+
+fn card(title: &str) -> String {
+    let title = serde_json::Value::from(title);
+    format!("---\ntitle: {title}\nemoji: 🦾\ncolorFrom: gray\ncolorTo: blue\nsdk: static\npinned: false\ntags:\n- robotics\n- sinew\n---\n")
+}
+
+fn page(title: &str, body: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>{}</title>\n\
+         <style>body{{margin:0;font-family:sans-serif}}iframe{{border:0;width:100vw;height:100vh}}img{{max-width:100%}}pre{{padding:1em;white-space:pre-wrap}}</style>\
+         </head><body>{body}</body></html>\n",
+        escaped(title)
+    )
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// A folder that is gone when this is.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> anyhow::Result<Self> {
+        let path = std::env::temp_dir().join(format!("sinew-space-{}", std::process::id()));
+        fs::create_dir(&path).with_context(|| format!("making the folder {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap_or_else(|error| tracing::warn!(path = %self.0.display(), %error, "a temporary folder stays"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_users_give_stays_text_on_the_page() {
+        let page = page("<script>alert(1)</script>", &format!("<pre>{}</pre>", escaped("a & b\"")));
+        assert!(!page.contains("<script>") && page.contains("&lt;script&gt;") && page.contains("a &amp; b&quot;"));
+        assert!(card("a: \"b\"").contains("title: \"a: \\\"b\\\"\"\n"));
+    }
+}

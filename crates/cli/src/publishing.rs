@@ -1,0 +1,81 @@
+//! A recording goes to the Hub while it is made.
+
+use std::path::{Path, PathBuf};
+
+use sinew_hub::{Hub, HubOptions, HubRepo, Publisher, RepoKind, UploadOptions, Uploaded};
+use sinew_recorder::closed_files;
+use sinew_runtime::{Role, place};
+
+use crate::args::PublishArgs;
+use crate::commands::hub::upload::is_settled;
+use crate::text::note;
+use crate::transfer;
+
+/// What sends a dataset's files as they are closed.
+pub struct Publishing {
+    hub: Hub,
+    publisher: Option<Publisher>,
+    root: PathBuf,
+    offered: Vec<String>,
+    has_episode: bool,
+    private: bool,
+}
+
+impl Publishing {
+    /// Where the options ask for it. The recorder must have begun, as it wants a folder of its own.
+    pub fn begin(root: &Path, args: &PublishArgs) -> anyhow::Result<Option<Self>> {
+        let Some(repo) = args.repo()? else { return Ok(None) };
+        let limit = args.publish_limit.map(|megabytes| (megabytes * 1e6) as u64);
+        let options = HubOptions { upload_limit: limit, on_thread_start: Some(|| place(Role::Inference)), ..HubOptions::from_env() };
+        let hub = Hub::new(options);
+        let publisher = Publisher::open(&hub, root, &repo, args.publish_private)?;
+        let publisher = Some(publisher);
+        Ok(Some(Self { hub, publisher, root: root.to_owned(), offered: Vec::new(), has_episode: false, private: args.publish_private }))
+    }
+
+    /// An episode was committed.
+    pub fn offer(&mut self) {
+        self.has_episode = true;
+        let Some(publisher) = &self.publisher else { return };
+        for path in closed_files(&self.root) {
+            if !self.offered.contains(&path) {
+                publisher.offer(&path);
+                self.offered.push(path);
+            }
+        }
+    }
+
+    /// Sends the rest when nothing is recorded any more. What can't be sent now can be later.
+    pub fn finish(mut self, is_json: bool) -> anyhow::Result<Option<(Hub, Uploaded)>> {
+        let Some(publisher) = self.publisher.take_if(|_| self.has_episode) else { return Ok(None) };
+        let options = UploadOptions { private: self.private, check: Some(Box::new(is_settled)), ..UploadOptions::default() };
+        let listener = if is_json { transfer::silent() } else { transfer::shown() };
+        match publisher.finish(&options, &*listener) {
+            Ok(uploaded) => Ok(Some((self.hub.clone(), uploaded))),
+            Err(error) => {
+                note!("the recording is whole; once the Hub can be reached: sinew hub finish {}", self.root.display());
+                Err(error.into())
+            }
+        }
+    }
+}
+
+impl Drop for Publishing {
+    fn drop(&mut self) {
+        // Without an episode there is nothing to come back to.
+        if let Some(publisher) = self.publisher.take_if(|_| !self.has_episode) {
+            publisher.withdraw();
+        }
+    }
+}
+
+impl PublishArgs {
+    fn repo(&self) -> anyhow::Result<Option<HubRepo>> {
+        Ok(self.publish.as_deref().map(|repo| HubRepo::parse(RepoKind::Dataset, repo)).transpose()?)
+    }
+
+    /// That the name is one, before anything moves.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.repo().map(drop)
+    }
+}

@@ -1,0 +1,87 @@
+//! What is shown while files come from the Hub or go there.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use sinew_hub::{Event, Listener, Transfer};
+
+use crate::text::{self, note};
+
+/// Files below this size are counted in the whole, and have no bar of their own.
+const SHOWN_FROM_BYTES: u64 = 4 << 20;
+
+/// Shows how far transfers are: a bar for each large file and one for all. Says once which commit is meant. On anything
+/// but a terminal only the latter.
+pub fn shown() -> Arc<Listener> {
+    let bars = Mutex::new(Bars::default());
+    Arc::new(move |event| {
+        // A poisoned lock would mean that drawing panicked; then nothing more is drawn.
+        let Ok(mut bars) = bars.lock() else { return };
+        match event {
+            Event::Resolved { repo, commit } => bars.say(&format!("{repo} is commit {commit}")),
+            Event::FromCache { repo, commit, why } => bars.say(&format!("{repo}: commit {commit} from the cache, as {why}")),
+            Event::Committed { repo, commit, number, of } if of > 1 => bars.say(&format!("{repo} is commit {commit}, {number} of {of}")),
+            Event::Committed { .. } => {}
+            Event::Reading(transfer) | Event::Transfer(transfer) => bars.draw(transfer),
+            Event::Streamed { file, streamed_bytes } => bars.stream(file, streamed_bytes),
+        }
+    })
+}
+
+/// Hears everything and shows nothing.
+pub fn silent() -> Arc<Listener> {
+    Arc::new(|_| {})
+}
+
+#[derive(Default)]
+struct Bars {
+    all: MultiProgress,
+    total: Option<ProgressBar>,
+    files: BTreeMap<String, ProgressBar>,
+    streamed: Option<ProgressBar>,
+}
+
+impl Bars {
+    fn say(&self, line: &str) {
+        self.all.suspend(|| note!("{}", text::in_line(line)));
+    }
+
+    /// Of parts it is not known how many will be wanted.
+    fn stream(&mut self, file: &str, bytes: u64) {
+        let all = &self.all;
+        let line = self.streamed.get_or_insert_with(|| all.add(bar("{msg:32!} {bytes} streamed")));
+        line.set_message(text::in_line(file).into_owned());
+        line.set_position(bytes);
+    }
+
+    fn draw(&mut self, transfer: Transfer<'_>) {
+        let all = &self.all;
+        let total = self.total.get_or_insert_with(|| all.add(bar("{msg:32!} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}")));
+        total.set_length(transfer.total_bytes);
+        total.set_position(transfer.done_bytes);
+        total.set_message(if self.files.is_empty() { text::in_line(transfer.file).into_owned() } else { "all files".to_owned() });
+        if transfer.file_bytes >= SHOWN_FROM_BYTES && transfer.file_bytes < transfer.total_bytes {
+            let file = self.files.entry(transfer.file.to_owned()).or_insert_with(|| {
+                let bar = all.insert_before(total, bar("  {msg:30!} {wide_bar} {bytes}/{total_bytes}"));
+                bar.with_message(text::in_line(transfer.file).into_owned())
+            });
+            file.set_length(transfer.file_bytes);
+            file.set_position(transfer.file_done_bytes);
+            if transfer.file_done_bytes >= transfer.file_bytes {
+                file.finish_and_clear();
+                all.remove(file);
+                self.files.remove(transfer.file);
+            }
+        }
+        if transfer.done_bytes >= transfer.total_bytes {
+            total.finish_and_clear();
+            *self = Self::default();
+        }
+    }
+}
+
+fn bar(template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template);
+    ProgressBar::new(0).with_style(style.unwrap_or_else(|_bad_template| ProgressStyle::default_bar()))
+}

@@ -1,0 +1,259 @@
+//! Files of a repository at a commit: several at a time, resumed, and verified before they take their names.
+
+mod blob;
+mod folder;
+mod policy;
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+pub use folder::{Download, Downloaded};
+pub use policy::{Fetched, fetch_model, is_policy_file};
+
+use crate::api::RepoFile;
+use crate::cache::{RepoCache, path_fault};
+use crate::hub::{Event, Listener, Transfer};
+use crate::{Hub, HubError, HubRepo};
+use blob::Blob;
+pub(crate) use blob::{hash_of, hex};
+pub(crate) use folder::patterns;
+
+/// How many files travel at a time. Small files wait for the network's answer most of the time.
+const AT_A_TIME: usize = 8;
+
+/// Where files go.
+pub(crate) enum Place {
+    /// huggingface_hub's cache, shared with Python.
+    Cache(RepoCache),
+    /// A folder of the user's.
+    Folder(PathBuf),
+}
+
+impl Hub {
+    /// Fetches `files` of `repo` at `commit`. What is there already in the right size, in a folder with the right
+    /// content, is not fetched again; what was begun goes on where it stopped.
+    ///
+    /// # Errors
+    /// For the first file that can't be had whole. Those that were done stay.
+    pub(crate) fn pull(
+        &self,
+        repo: &HubRepo,
+        commit: &str,
+        files: &[RepoFile],
+        place: &Place,
+        listener: &Listener,
+    ) -> Result<(), HubError> {
+        check_names(repo, files, &self.options().endpoint)?;
+        let missing = place.missing(commit, files)?;
+        let total_bytes = missing.iter().map(|file| file.size_bytes).sum();
+        place.check_space(repo, &missing, total_bytes)?;
+        let http = self.http()?;
+        let (done_bytes, next) = (AtomicU64::new(0), AtomicU64::new(0));
+        let first_error = Mutex::new(None);
+        let has_failed = || first_error.lock().map_or(true, |slot| slot.is_some());
+        let work = || {
+            if let Some(first) = self.options().on_thread_start {
+                first();
+            }
+            while !has_failed() {
+                let Some(file) = missing.get(next.fetch_add(1, Ordering::Relaxed) as usize) else { break };
+                let mut of_file = 0;
+                let mut tell = |file_done_bytes: u64| {
+                    // A file that begins anew takes back what it had told.
+                    let done = match file_done_bytes >= of_file {
+                        true => done_bytes.fetch_add(file_done_bytes - of_file, Ordering::Relaxed) + (file_done_bytes - of_file),
+                        false => done_bytes.fetch_sub(of_file - file_done_bytes, Ordering::Relaxed) - (of_file - file_done_bytes),
+                    };
+                    of_file = file_done_bytes;
+                    let transfer =
+                        Transfer { file: &file.path, file_done_bytes, file_bytes: file.size_bytes, done_bytes: done, total_bytes };
+                    listener(Event::Transfer(transfer));
+                };
+                let blob = Blob { http, repo, commit, file, stop: &has_failed };
+                let outcome = place.lock(file).and_then(|_held| place.fetch(self, &blob, &mut tell));
+                if let Err(error) = outcome {
+                    let mut slot = first_error.lock().unwrap_or_else(PoisonError::into_inner);
+                    slot.get_or_insert(error);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..missing.len().min(AT_A_TIME) {
+                // Where the system gives no thread, the others do its work.
+                drop(std::thread::Builder::new().name("download".into()).spawn_scoped(scope, work));
+            }
+            work();
+        });
+        match first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            None => place.tidy(),
+            Some(error) => Err(error),
+        }
+    }
+}
+
+/// Names that some file systems take for one would overwrite each other.
+fn check_names(repo: &HubRepo, files: &[RepoFile], endpoint: &str) -> Result<(), HubError> {
+    let mut seen = BTreeMap::new();
+    for file in files {
+        let fault = match seen.insert(file.path.to_lowercase(), &file.path) {
+            Some(other) if *other == file.path => Some("it is named twice".to_owned()),
+            Some(other) => Some(format!("some systems take it for {other:?}")),
+            None => path_fault(&file.path).map(str::to_owned),
+        };
+        if let Some(fault) = fault {
+            let what = format!("a file of the name {:?}: {fault}", file.path);
+            return Err(HubError::Hostile { doing: format!("choosing the files of {repo}"), host: endpoint.to_owned(), what });
+        }
+    }
+    Ok(())
+}
+
+impl Place {
+    /// The files that are not there, each content once.
+    fn missing<'f>(&self, commit: &str, files: &'f [RepoFile]) -> Result<Vec<&'f RepoFile>, HubError> {
+        let mut missing = Vec::new();
+        for file in files {
+            let is_there = match self {
+                Self::Cache(cache) => cache.has(commit, &file.path, file.size_bytes),
+                Self::Folder(folder) => {
+                    let path = folder.join(&file.path);
+                    match fs::symlink_metadata(&path) {
+                        Err(err) if err.kind() == io::ErrorKind::NotFound => false,
+                        Err(source) => return Err(HubError::Io { doing: format!("looking at {}", path.display()), source }),
+                        Ok(found) => {
+                            let is_same = found.is_file()
+                                && found.len() == file.size_bytes
+                                && hash_of(&path, file).map_err(HubError::io(format!("reading {}", path.display())))? == file.hash;
+                            if !is_same {
+                                let what = format!("{} is there already, and is another file; name another folder", path.display());
+                                return Err(HubError::Unusable { doing: format!("fetching {}", file.path), what });
+                            }
+                            true
+                        }
+                    }
+                }
+            };
+            if !is_there {
+                missing.push(file);
+            }
+        }
+        if let Self::Cache(_) = self {
+            // Two names of one content are one blob. The second name is made when the first has come.
+            let mut hashes = HashSet::new();
+            let (first, again): (Vec<_>, Vec<_>) = missing.into_iter().partition(|file| hashes.insert(file.hash.clone()));
+            missing = first;
+            missing.extend(again);
+        }
+        Ok(missing)
+    }
+
+    fn folder(&self) -> PathBuf {
+        match self {
+            Self::Cache(cache) => cache.blob(""),
+            Self::Folder(folder) => folder.clone(),
+        }
+    }
+
+    /// Where a file grows.
+    fn partial(&self, file: &RepoFile) -> PathBuf {
+        match self {
+            Self::Cache(cache) => cache.blob(&format!("{}.incomplete", file.hash)),
+            Self::Folder(folder) => folder.join(PARTIAL).join(format!("{}.incomplete", file.hash)),
+        }
+    }
+
+    fn lock(&self, file: &RepoFile) -> Result<fs::File, HubError> {
+        match self {
+            Self::Cache(cache) => cache.lock(&file.hash).map_err(HubError::io(format!("locking {} in the cache", file.hash))),
+            Self::Folder(folder) => {
+                let path = folder.join(PARTIAL).join(format!("{}.lock", file.hash));
+                let lock = || {
+                    fs::create_dir_all(folder.join(PARTIAL))?;
+                    let held = fs::File::create(&path)?;
+                    held.lock().map(|()| held)
+                };
+                lock().map_err(HubError::io(format!("locking {}", path.display())))
+            }
+        }
+    }
+
+    /// Brings one file to its place, unless somebody else did meanwhile.
+    fn fetch(&self, hub: &Hub, blob: &Blob<'_>, tell: &mut (dyn FnMut(u64) + Send)) -> Result<(), HubError> {
+        let (file, partial) = (blob.file, self.partial(blob.file));
+        let doing = |path: &Path| format!("writing {}", path.display());
+        let place = |from: &Path, to: &Path| {
+            let folder = to.parent().unwrap_or(Path::new("."));
+            fs::create_dir_all(folder).and_then(|()| fs::rename(from, to)).map_err(HubError::io(doing(to)))
+        };
+        match self {
+            Self::Cache(cache) => {
+                let to = cache.blob(&file.hash);
+                if !fs::metadata(&to).is_ok_and(|found| found.len() == file.size_bytes) {
+                    self.make_folder(&partial)?;
+                    hub.wait(blob.fetch(&partial, tell))??;
+                    place(&partial, &to)?;
+                }
+                let linked = cache.link(blob.commit, &file.path, &file.hash);
+                linked.map_err(HubError::io(doing(&cache.snapshot(blob.commit).join(&file.path))))?;
+            }
+            Self::Folder(folder) => {
+                self.make_folder(&partial)?;
+                hub.wait(blob.fetch(&partial, tell))??;
+                place(&partial, &folder.join(&file.path))?;
+            }
+        }
+        tell(file.size_bytes);
+        Ok(())
+    }
+
+    fn make_folder(&self, partial: &Path) -> Result<(), HubError> {
+        let folder = partial.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder).map_err(HubError::io(format!("making the folder {}", folder.display())))
+    }
+
+    /// A download that can't fit is not begun.
+    fn check_space(&self, repo: &HubRepo, missing: &[&RepoFile], total_bytes: u64) -> Result<(), HubError> {
+        let begun = |file: &&RepoFile| fs::metadata(self.partial(file)).map_or(0, |found| found.len().min(file.size_bytes));
+        let needed = total_bytes.saturating_sub(missing.iter().map(begun).sum());
+        let folder = self.folder();
+        match free_bytes(&folder) {
+            Some(free) if free < needed => {
+                let largest = missing.iter().max_by_key(|file| file.size_bytes).map_or_else(String::new, |file| file.path.clone());
+                Err(HubError::DiskFull { repo: repo.clone(), file: largest, size_bytes: needed, place: folder })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes away what was only needed on the way.
+    fn tidy(&self) -> Result<(), HubError> {
+        if let Self::Folder(folder) = self {
+            match fs::remove_dir_all(folder.join(PARTIAL)) {
+                Err(err) if err.kind() != io::ErrorKind::NotFound => {
+                    return Err(HubError::io(format!("tidying {}", folder.display()))(err));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is on the way lies in here, below the folder that it is for.
+const PARTIAL: &str = ".sinew-download";
+
+#[cfg(unix)]
+fn free_bytes(folder: &Path) -> Option<u64> {
+    let existing = folder.ancestors().find(|folder| folder.exists())?;
+    let stat = rustix::fs::statvfs(existing).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+#[cfg(not(unix))]
+fn free_bytes(_folder: &Path) -> Option<u64> {
+    None
+}

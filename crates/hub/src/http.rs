@@ -1,0 +1,503 @@
+//! Requests to the Hub and to the stores that it names: retries, redirects, limits, and whom the token may reach.
+
+use std::io;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::future::{Either, select};
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderValue, LINK, LOCATION, RETRY_AFTER};
+use reqwest::{Client, Method, Response, StatusCode};
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use crate::error::{CacheHint, Gate, TokenState, innermost};
+use crate::{HubError, HubOptions, HubRepo};
+
+/// The longest answer that is read into memory, in bytes: a page of a listing has a thousand entries.
+const MAX_ANSWER_BYTES: usize = 32 << 20;
+/// More than the Hub's own chain of redirects is long (a renamed repository, another case, the store).
+const MAX_REDIRECTS: usize = 8;
+/// The longest pause before a request is sent again.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// A body that is sent, and the answer to it, may stand still for so many time limits: a store that joins parts, or a
+/// commit of a thousand files, takes its time.
+const SENDING_PATIENCE: u32 = 9;
+/// The most entries of a listing: the Hub advises to keep repositories under 100,000 files.
+pub(crate) const MAX_ENTRIES: usize = 500_000;
+
+/// How bodies are made, once for each try.
+pub(crate) type MakeBody<'a> = dyn Fn() -> io::Result<reqwest::Body> + Send + Sync + 'a;
+
+/// One request, in words and in bytes.
+pub(crate) struct Ask<'a> {
+    pub method: Method,
+    pub url: Url,
+    pub headers: HeaderMap,
+    pub body: Option<&'a MakeBody<'a>>,
+    /// What an error says was attempted.
+    pub doing: String,
+    /// The repository that it is about.
+    pub repo: Option<&'a HubRepo>,
+    /// Whether a failed try may be repeated: not where it might have had an effect that a second one would spoil.
+    pub may_repeat: bool,
+    /// An answer that is no success, and still one that the asker understands.
+    pub understands: Option<StatusCode>,
+    /// Whether the address itself says who asks, so that no token may go along.
+    pub is_presigned: bool,
+    /// How many bytes of the body have left, for a body or an answer that takes longer than others: as long as it
+    /// grows, nobody is silent.
+    pub pulse: Option<Arc<AtomicU64>>,
+    /// A redirect with this header is an answer, and is not followed.
+    pub stops_at: Option<&'static str>,
+}
+
+impl<'a> Ask<'a> {
+    pub fn get(url: Url, doing: impl Into<String>) -> Self {
+        Self::new(Method::GET, url, doing)
+    }
+
+    pub fn new(method: Method, url: Url, doing: impl Into<String>) -> Self {
+        Self {
+            method,
+            url,
+            headers: HeaderMap::new(),
+            body: None,
+            doing: doing.into(),
+            repo: None,
+            may_repeat: true,
+            understands: None,
+            is_presigned: false,
+            pulse: None,
+            stops_at: None,
+        }
+    }
+
+    pub fn about(mut self, repo: &'a HubRepo) -> Self {
+        self.repo = Some(repo);
+        self
+    }
+
+    pub fn with(mut self, body: &'a MakeBody<'a>) -> Self {
+        self.body = Some(body);
+        self
+    }
+
+    pub fn header(mut self, name: reqwest::header::HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+}
+
+/// The client for all requests of a [`Hub`](crate::Hub).
+pub(crate) struct Http {
+    client: Client,
+    /// For what is sent: reqwest's time limit on reading runs while a body is still being sent.
+    sender: Client,
+    options: Arc<HubOptions>,
+    pub limit: Arc<Limit>,
+}
+
+impl Http {
+    pub fn new(options: Arc<HubOptions>) -> Result<Self, HubError> {
+        let refuse = |why: String| HubError::Client { endpoint: options.endpoint.clone(), why };
+        let url = Url::parse(&options.endpoint).map_err(|err| refuse(format!("HF_ENDPOINT is no address: {err}")))?;
+        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+            return Err(refuse("HF_ENDPOINT is no address of http or https".into()));
+        }
+        let mut certificates = Vec::new();
+        if let Some(path) = &options.ca_file {
+            let read = std::fs::read(path)
+                .map_err(|err| err.to_string())
+                .and_then(|pem| reqwest::Certificate::from_pem_bundle(&pem).map_err(|err| innermost(&err)));
+            certificates = read.map_err(|why| refuse(format!("reading the certificates {}: {why}", path.display())))?;
+        }
+        let build = |read_timeout: Option<Duration>| {
+            let mut builder = Client::builder()
+                .user_agent(concat!("sinew/", env!("CARGO_PKG_VERSION")))
+                // Followed here, so that it is decided at each step who is told what.
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(options.timeout)
+                .pool_idle_timeout(Duration::from_secs(20))
+                .tls_certs_merge(certificates.clone());
+            if let Some(limit) = read_timeout {
+                builder = builder.read_timeout(limit);
+            }
+            builder.build().map_err(|err| refuse(innermost(&err)))
+        };
+        let (client, sender) = (build(Some(options.timeout))?, build(None)?);
+        let limit = Arc::new(Limit::new(options.upload_limit));
+        Ok(Self { client, sender, options, limit })
+    }
+
+    pub fn options(&self) -> &HubOptions {
+        &self.options
+    }
+
+    /// An address below the endpoint, each of `parts` as one step of its path, whatever characters it has.
+    pub fn url<'p>(&self, parts: impl IntoIterator<Item = &'p str>) -> Result<Url, HubError> {
+        let refuse = |why: &str| HubError::Client { endpoint: self.options.endpoint.clone(), why: why.to_owned() };
+        let mut url = Url::parse(&self.options.endpoint).map_err(|err| refuse(&err.to_string()))?;
+        url.path_segments_mut().map_err(|()| refuse("HF_ENDPOINT can't have a path"))?.pop_if_empty().extend(parts);
+        Ok(url)
+    }
+
+    /// Where a file of a repository is.
+    pub fn file_url(&self, repo: &HubRepo, commit: &str, path: &str) -> Result<Url, HubError> {
+        let of_repo = repo.kind().prefix().into_iter().chain([repo.owner(), repo.name(), "resolve", commit]);
+        self.url(of_repo.chain(path.split('/')))
+    }
+
+    /// Sends a request until it is answered with success, and at most as often as the options say.
+    pub async fn send(&self, ask: &Ask<'_>) -> Result<Response, HubError> {
+        let mut tries = 0;
+        loop {
+            let (error, pause) = match self.follow(ask).await {
+                Ok(response) if response.status().is_success() || Some(response.status()) == ask.understands => return Ok(response),
+                Ok(response) if ask.stops_at.is_some() && is_redirect(&response) => return Ok(response),
+                Ok(response) => {
+                    let status = response.status().as_u16();
+                    // A store refuses an address whose time is over; asked again, the Hub gives another.
+                    let has_expired = status == 403 && *response.url() != ask.url && !self.options.is_endpoint(response.url());
+                    let is_transient = has_expired || matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504);
+                    let pause = is_transient.then(|| retry_after(&response).unwrap_or(backoff(tries)));
+                    (self.explain(ask, response).await, pause)
+                }
+                Err(Failure { error, is_transient }) => (error, is_transient.then(|| backoff(tries))),
+            };
+            match pause {
+                Some(pause) if ask.may_repeat && tries < self.most_tries(&error) && pause <= MAX_PAUSE => {
+                    tracing::debug!(doing = ask.doing, %error, ?pause, "trying again");
+                    tokio::time::sleep(pause).await;
+                    tries += 1;
+                }
+                _ => return Err(error),
+            }
+        }
+    }
+
+    /// The JSON that answers `ask`.
+    pub async fn json<T: DeserializeOwned>(&self, ask: &Ask<'_>) -> Result<T, HubError> {
+        self.read_json(ask).await.map(|(value, _)| value)
+    }
+
+    /// The JSON that answers `ask`, and where the next page of it is.
+    pub async fn page<T: DeserializeOwned>(&self, ask: &Ask<'_>) -> Result<(T, Option<Url>), HubError> {
+        let (value, headers) = self.read_json(ask).await?;
+        let Some(next) = next_page(&headers) else { return Ok((value, None)) };
+        let next = ask.url.join(&next).map_err(|err| self.server(ask, &ask.url, format!("the next page's address: {err}")))?;
+        if !self.options.is_endpoint(&next) {
+            let what = format!("its next page is at another host, {}", next.host_str().unwrap_or_default());
+            return Err(HubError::Hostile { doing: ask.doing.clone(), host: host(&ask.url), what });
+        }
+        Ok((value, Some(next)))
+    }
+
+    async fn read_json<T: DeserializeOwned>(&self, ask: &Ask<'_>) -> Result<(T, HeaderMap), HubError> {
+        let mut tries = 0;
+        let (headers, url, body) = loop {
+            let response = self.send(ask).await?;
+            let (headers, url) = (response.headers().clone(), response.url().clone());
+            match self.body(ask, response, MAX_ANSWER_BYTES).await {
+                Ok(body) => break (headers, url, body),
+                Err(HubError::Broken { .. }) if ask.may_repeat && tries < self.options.retries => {
+                    tokio::time::sleep(backoff(tries)).await;
+                    tries += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        match serde_json::from_slice(&body) {
+            Ok(value) => Ok((value, headers)),
+            Err(err) => {
+                let begin: String = String::from_utf8_lossy(&body).chars().take(60).collect();
+                Err(self.server(ask, &url, format!("expected JSON ({err}), found {begin:?}")))
+            }
+        }
+    }
+
+    /// A body that is no longer than `limit_bytes`.
+    pub async fn body(&self, ask: &Ask<'_>, mut response: Response, limit_bytes: usize) -> Result<Vec<u8>, HubError> {
+        let url = response.url().clone();
+        self.check_encoding(ask, &response)?;
+        let mut body = Vec::new();
+        let silence = |_| HubError::Broken { doing: ask.doing.clone(), host: host(&url), why: "nothing more came".to_owned() };
+        while let Some(chunk) =
+            tokio::time::timeout(self.options.timeout, response.chunk()).await.map_err(silence)?.map_err(|err| broken(ask, &url, &err))?
+        {
+            if body.len() + chunk.len() > limit_bytes {
+                let what = format!("it is longer than {limit_bytes} bytes");
+                return Err(HubError::Hostile { doing: ask.doing.clone(), host: host(&url), what });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    /// Nothing was asked for that is compressed, so nothing that swells is taken.
+    pub fn check_encoding(&self, ask: &Ask<'_>, response: &Response) -> Result<(), HubError> {
+        match response.headers().get(CONTENT_ENCODING) {
+            Some(encoding) if encoding != "identity" => {
+                let what = format!("its body is compressed ({}), which was not asked for", encoding.to_str().unwrap_or("?"));
+                Err(HubError::Hostile { doing: ask.doing.clone(), host: host(response.url()), what })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Where nobody answers at all, somebody waits who has no network.
+    fn most_tries(&self, error: &HubError) -> usize {
+        if matches!(error, HubError::Unreachable { .. }) { self.options.retries.min(2) } else { self.options.retries }
+    }
+
+    async fn follow(&self, ask: &Ask<'_>) -> Result<Response, Failure> {
+        let mut url = ask.url.clone();
+        for _ in 0..MAX_REDIRECTS {
+            let response = self.one(ask, &url).await?;
+            if !is_redirect(&response) || ask.stops_at.is_some_and(|header| response.headers().contains_key(header)) {
+                return Ok(response);
+            }
+            url = self.target(ask, &response).map_err(|error| Failure { error, is_transient: false })?;
+        }
+        let what = format!("more than {MAX_REDIRECTS} redirects");
+        Err(Failure { error: HubError::Hostile { doing: ask.doing.clone(), host: host(&url), what }, is_transient: false })
+    }
+
+    /// Where a redirect leads.
+    ///
+    /// # Errors
+    /// When it leads to what must not be asked, such as from https to http.
+    pub fn target(&self, ask: &Ask<'_>, response: &Response) -> Result<Url, HubError> {
+        let url = response.url();
+        let refuse = |what: String| HubError::Hostile { doing: ask.doing.clone(), host: host(url), what };
+        let next = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).and_then(|to| url.join(to).ok());
+        let Some(next) = next else { return Err(refuse("a redirect without an address".into())) };
+        if !matches!(next.scheme(), "http" | "https") || (url.scheme() == "https" && next.scheme() != "https") {
+            return Err(refuse(format!("a redirect from {} to {}", url.scheme(), next.scheme())));
+        }
+        let is_read = matches!(ask.method, Method::GET | Method::HEAD);
+        if !is_read && next.origin() != url.origin() {
+            return Err(refuse(format!("a redirect of {} to another host, {}", ask.method, host(&next))));
+        }
+        Ok(next)
+    }
+
+    async fn one(&self, ask: &Ask<'_>, url: &Url) -> Result<Response, Failure> {
+        let client = if ask.pulse.is_some() { &self.sender } else { &self.client };
+        let mut request = client.request(ask.method.clone(), url.clone()).headers(ask.headers.clone());
+        request = request.header(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if let Some(token) = self
+            .options
+            .token
+            .as_ref()
+            .filter(|_| self.options.is_endpoint(url) && !ask.is_presigned && !ask.headers.contains_key(AUTHORIZATION))
+        {
+            let mut value = HeaderValue::try_from(format!("Bearer {}", token.secret())).map_err(|_odd| {
+                let why = "the token holds characters that can't be sent; log in again, or set HF_TOKEN anew".to_owned();
+                Failure { error: HubError::Client { endpoint: self.options.endpoint.clone(), why }, is_transient: false }
+            })?;
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
+        }
+        if let Some(make) = ask.body {
+            let body =
+                make().map_err(|source| Failure { error: HubError::Io { doing: ask.doing.clone(), source }, is_transient: false })?;
+            request = request.body(body);
+        }
+        let Some(pulse) = &ask.pulse else { return request.send().await.map_err(|err| self.failure(ask, url, &err)) };
+        let patience = self.options.timeout * SENDING_PATIENCE;
+        match select(pin!(request.send()), pin!(stalls(pulse, patience))).await {
+            Either::Left((answer, _)) => answer.map_err(|err| self.failure(ask, url, &err)),
+            Either::Right(_) => {
+                let why = format!("nothing was taken or answered for {} s", patience.as_secs());
+                Err(Failure { error: HubError::Broken { doing: ask.doing.clone(), host: host(url), why }, is_transient: true })
+            }
+        }
+    }
+
+    fn failure(&self, ask: &Ask<'_>, url: &Url, err: &reqwest::Error) -> Failure {
+        let why = if err.is_timeout() { format!("nothing was heard for {} s", self.options.timeout.as_secs()) } else { innermost(err) };
+        let is_certificate = why.contains("certificate");
+        let error = if err.is_connect() && self.options.is_endpoint(url) {
+            HubError::Unreachable { doing: ask.doing.clone(), endpoint: self.options.endpoint.clone(), why, hint: CacheHint::Nothing }
+        } else {
+            HubError::Broken { doing: ask.doing.clone(), host: host(url), why }
+        };
+        Failure { error, is_transient: !err.is_builder() && !is_certificate }
+    }
+
+    /// What an answer that is no success means.
+    async fn explain(&self, ask: &Ask<'_>, response: Response) -> HubError {
+        let (status, url, headers) = (response.status(), response.url().clone(), response.headers().clone());
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+        let code = header("x-error-code");
+        let pause = retry_after(&response);
+        let mut said = header("x-error-message");
+        if said.is_empty() {
+            said = self.body(ask, response, 64 << 10).await.map(|body| message_of(&body)).unwrap_or_default();
+        }
+        let said: String = said.chars().take(300).collect();
+        let (doing, endpoint) = (ask.doing.clone(), self.options.endpoint.clone());
+        let is_write = !matches!(ask.method, Method::GET | Method::HEAD) && status == StatusCode::FORBIDDEN;
+        let token = match &self.options.token {
+            None => TokenState::Absent,
+            Some(_) if is_write => TokenState::MayNotWrite,
+            Some(_) => TokenState::Sent,
+        };
+        if !self.options.is_endpoint(&url) {
+            return HubError::Broken { doing, host: host(&url), why: in_words(status, &said) };
+        }
+        match (status.as_u16(), code.as_str(), ask.repo) {
+            (429, ..) => HubError::Busy { doing, endpoint, retry_after: pause },
+            (404, "EntryNotFound", Some(repo)) => HubError::NoFile { repo: repo.clone(), path: url.path().to_owned() },
+            (_, "RevisionNotFound", Some(repo)) => HubError::NoRevision { repo: repo.clone(), endpoint },
+            (404 | 401, "RepoNotFound", Some(repo)) | (404, "", Some(repo)) => HubError::NoRepo { repo: repo.clone(), endpoint, token },
+            (401 | 403, code, repo) => {
+                let gate = match repo {
+                    Some(repo) if code == "GatedRepo" => Gate::Gated(repo.page(&endpoint)),
+                    _ => Gate::Open,
+                };
+                HubError::Refused { doing, endpoint, status: status.as_u16(), said, token, gate }
+            }
+            _ => HubError::Server { doing, host: host(&url), what: in_words(status, &said) },
+        }
+    }
+
+    pub fn server(&self, ask: &Ask<'_>, url: &Url, what: impl Into<String>) -> HubError {
+        HubError::Server { doing: ask.doing.clone(), host: host(url), what: what.into() }
+    }
+}
+
+/// Done when nothing has grown for so long.
+async fn stalls(pulse: &AtomicU64, patience: Duration) {
+    let mut last = pulse.load(Ordering::Relaxed);
+    loop {
+        tokio::time::sleep(patience).await;
+        let now = pulse.load(Ordering::Relaxed);
+        if now == last {
+            return;
+        }
+        last = now;
+    }
+}
+
+/// How many bytes a second all that is sent together may have.
+#[derive(Debug)]
+pub(crate) struct Limit {
+    bytes_per_s: Option<u64>,
+    /// When the next bytes may leave.
+    free_at: Mutex<Instant>,
+}
+
+impl Limit {
+    fn new(bytes_per_s: Option<u64>) -> Self {
+        Self { bytes_per_s: bytes_per_s.filter(|rate| *rate > 0), free_at: Mutex::new(Instant::now()) }
+    }
+
+    /// How many bytes are best sent at once.
+    pub fn chunk_bytes(&self) -> usize {
+        // A quarter of a second's, so that a narrow limit is an even stream.
+        self.bytes_per_s.map_or(256 << 10, |rate| usize::try_from(rate / 4).unwrap_or(usize::MAX).clamp(1 << 10, 256 << 10))
+    }
+
+    /// Waits until `bytes` may leave.
+    pub async fn take(&self, bytes: usize) {
+        let Some(rate) = self.bytes_per_s else { return };
+        let now = Instant::now();
+        let begin = {
+            let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let begin = (*free_at).max(now);
+            *free_at = begin + Duration::from_secs_f64(bytes as f64 / rate as f64);
+            begin
+        };
+        if begin > now {
+            tokio::time::sleep(begin - now).await;
+        }
+    }
+}
+
+fn is_redirect(response: &Response) -> bool {
+    matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+struct Failure {
+    error: HubError,
+    is_transient: bool,
+}
+
+/// A read that broke off.
+pub(crate) fn broken(ask: &Ask<'_>, url: &Url, err: &reqwest::Error) -> HubError {
+    let why = if err.is_timeout() { "nothing more came".to_owned() } else { innermost(err) };
+    HubError::Broken { doing: ask.doing.clone(), host: host(url), why }
+}
+
+/// The host and port of an address; never what follows, which may hold a signature.
+pub(crate) fn host(url: &Url) -> String {
+    let name = url.host_str().unwrap_or("nowhere");
+    url.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"))
+}
+
+fn in_words(status: StatusCode, said: &str) -> String {
+    if said.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status}: {said:?}") }
+}
+
+/// The message in an error's body: JSON's `error`, or the begin of a text that is no page.
+fn message_of(body: &[u8]) -> String {
+    match serde_json::from_slice::<serde_json::Value>(body) {
+        Ok(json) => ["error", "message", "error_description"].iter().find_map(|key| json.get(key)?.as_str()).unwrap_or_default().to_owned(),
+        Err(_) => {
+            Some(String::from_utf8_lossy(body)).filter(|text| !text.trim_start().starts_with('<')).unwrap_or_default().trim().to_owned()
+        }
+    }
+}
+
+fn retry_after(response: &Response) -> Option<Duration> {
+    let headers = response.headers();
+    let seconds = |value: &HeaderValue| value.to_str().ok()?.trim().parse().ok();
+    // The Hub's own header: `"api";r=0;t=55`, t being the seconds until it takes requests again.
+    let of_rate_limit = |value: &HeaderValue| value.to_str().ok()?.split(';').find_map(|part| part.trim().strip_prefix("t=")?.parse().ok());
+    let wait = headers.get(RETRY_AFTER).and_then(seconds).or_else(|| headers.get("ratelimit").and_then(of_rate_limit));
+    wait.map(Duration::from_secs)
+}
+
+fn backoff(tries: usize) -> Duration {
+    let base = Duration::from_millis(200) * 2u32.saturating_pow(u32::try_from(tries).unwrap_or(u32::MAX).min(7));
+    base.min(Duration::from_secs(8)).mul_f64(0.75 + 0.5 * fastrand::f64())
+}
+
+/// The address in a `Link` header that is named `next` (RFC 8288).
+fn next_page(headers: &HeaderMap) -> Option<String> {
+    headers.get(LINK)?.to_str().ok()?.split(',').find_map(|link| {
+        let (address, names) = link.split_once(';')?;
+        names.split(';').any(|name| matches!(name.trim(), "rel=\"next\"" | "rel=next")).then_some(())?;
+        address.trim().strip_prefix('<')?.strip_suffix('>').map(str::to_owned)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_the_link_of_that_name() {
+        let headers = |link: &'static str| HeaderMap::from_iter([(LINK, HeaderValue::from_static(link))]);
+        assert_eq!(next_page(&headers("<https://h/a?cursor=x>; rel=\"next\"")), Some("https://h/a?cursor=x".into()));
+        assert_eq!(next_page(&headers("<https://h/1>; rel=\"prev\", </2>; rel=\"next\"")), Some("/2".into()));
+        assert_eq!(next_page(&headers("<https://h/1>; rel=\"prev\"")), None);
+        assert_eq!(next_page(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn pauses_grow_and_stay_short() {
+        let of = |tries| backoff(tries).as_secs_f64();
+        assert!((0.15..=0.25).contains(&of(0)) && (0.6..=1.0).contains(&of(2)) && of(50) <= 10.0);
+    }
+
+    #[test]
+    fn an_error_page_is_no_message() {
+        assert_eq!(message_of(b"<html><body>503</body></html>"), "");
+        assert_eq!(message_of(br#"{"error": "You are over quota"}"#), "You are over quota");
+        assert_eq!(message_of(b"Repository not found\n"), "Repository not found");
+    }
+}

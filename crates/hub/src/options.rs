@@ -1,0 +1,160 @@
+//! Where the Hub is, who asks, and where files are kept.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A token of the Hub. It shows itself to nobody: its `Debug` is `Token(…)`, and it has no `Display`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// `None` when nothing is left without white space.
+    pub fn new(text: &str) -> Option<Self> {
+        let text = text.trim();
+        (!text.is_empty()).then(|| Self(text.to_owned()))
+    }
+
+    /// The token itself, to be sent to the Hub or stored by a login, and for nothing else.
+    pub fn secret(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// Where the Hub is, and where its files are kept.
+#[derive(Clone, Debug)]
+pub struct HubOptions {
+    /// `https://huggingface.co`, or a mirror. The token goes to this host alone.
+    pub endpoint: String,
+    /// The folder that holds `models--owner--name` folders.
+    pub cache_dir: PathBuf,
+    /// The file that a login writes and that other programs read.
+    pub token_path: PathBuf,
+    pub token: Option<Token>,
+    /// Answer from the cache and send nothing.
+    pub offline: bool,
+    /// How often a request is sent again when the server is busy or out of reach.
+    pub retries: usize,
+    /// How long the Hub may say nothing.
+    pub timeout: Duration,
+    /// Certificates to trust beside the system's, in PEM.
+    pub ca_file: Option<PathBuf>,
+    /// How many bytes a second an upload may send; `None` for all that the network takes.
+    pub upload_limit: Option<u64>,
+    /// What each thread of a transfer does first, such as giving way to a control loop.
+    pub on_thread_start: Option<fn()>,
+}
+
+impl HubOptions {
+    /// The environment's options, by the names and rules of huggingface_hub (its `constants.py`, and for certificates
+    /// the variables that its HTTP clients read).
+    pub fn from_env() -> Self {
+        Self::from_variables(|name| std::env::var_os(name), std::env::home_dir())
+    }
+
+    pub(crate) fn from_variables(variable: impl Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> Self {
+        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let text = |name: &str| set(name).and_then(|value| value.into_string().ok());
+        let home = home.unwrap_or_else(|| PathBuf::from("."));
+        let path = |name: &str| {
+            let path = PathBuf::from(set(name)?);
+            Some(path.strip_prefix("~").map(|rest| home.join(rest)).unwrap_or(path))
+        };
+        let hf_home = path("HF_HOME").unwrap_or_else(|| path("XDG_CACHE_HOME").unwrap_or_else(|| home.join(".cache")).join("huggingface"));
+        let is_true = |name: &str| text(name).is_some_and(|value| ["1", "ON", "YES", "TRUE"].contains(&value.to_uppercase().as_str()));
+        let token_path = path("HF_TOKEN_PATH").unwrap_or_else(|| hf_home.join("token"));
+        let given = || text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN")).and_then(|token| Token::new(&token));
+        let stored = || Token::new(&fs::read_to_string(&token_path).ok()?);
+        let token = (!is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN")).then(|| given().or_else(stored)).flatten();
+        let seconds = |name: &str| text(name).and_then(|value| value.parse().ok()).filter(|seconds| *seconds > 0).map(Duration::from_secs);
+        Self {
+            endpoint: text("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into()).trim_end_matches('/').to_owned(),
+            cache_dir: path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE")).unwrap_or_else(|| hf_home.join("hub")),
+            offline: is_true("HF_HUB_OFFLINE") || is_true("TRANSFORMERS_OFFLINE"),
+            retries: 5,
+            timeout: seconds("HF_HUB_DOWNLOAD_TIMEOUT").unwrap_or(Duration::from_secs(10)),
+            ca_file: ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"].into_iter().find_map(path),
+            upload_limit: None,
+            on_thread_start: None,
+            token,
+            token_path,
+        }
+    }
+
+    /// Whether an address belongs to the Hub, so that the token may go there.
+    pub(crate) fn is_endpoint(&self, url: &url::Url) -> bool {
+        url::Url::parse(&self.endpoint).is_ok_and(|endpoint| endpoint.origin() == url.origin())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(variables: &[(&str, &str)]) -> HubOptions {
+        let lookup = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
+        HubOptions::from_variables(lookup, Some(PathBuf::from("/home-of-user")))
+    }
+
+    fn token(options: &HubOptions) -> Option<&str> {
+        options.token.as_ref().map(Token::secret)
+    }
+
+    #[test]
+    fn the_cache_is_where_huggingface_hub_keeps_it() {
+        let cases: [(&[(&str, &str)], &str); 6] = [
+            (&[], "/home-of-user/.cache/huggingface/hub"),
+            (&[("XDG_CACHE_HOME", "/xdg")], "/xdg/huggingface/hub"),
+            (&[("HF_HOME", "/hf"), ("XDG_CACHE_HOME", "/xdg")], "/hf/hub"),
+            (&[("HF_HOME", "~/hf")], "/home-of-user/hf/hub"),
+            (&[("HF_HUB_CACHE", "/cache"), ("HF_HOME", "/hf")], "/cache"),
+            (&[("HF_HOME", "")], "/home-of-user/.cache/huggingface/hub"),
+        ];
+        for (variables, expected) in cases {
+            assert_eq!(options(variables).cache_dir, PathBuf::from(expected), "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn the_environment_sets_endpoint_token_and_offline() {
+        let defaults = options(&[]);
+        assert_eq!((defaults.endpoint.as_str(), token(&defaults), defaults.offline), ("https://huggingface.co", None, false));
+        let set = options(&[("HF_ENDPOINT", "https://mirror/"), ("HF_TOKEN", " hf_x\n"), ("HF_HUB_OFFLINE", "yes")]);
+        assert_eq!((set.endpoint.as_str(), token(&set), set.offline), ("https://mirror", Some("hf_x"), true));
+        assert!(!options(&[("HF_HUB_OFFLINE", "0")]).offline);
+        assert_eq!(options(&[("HF_TOKEN", "hf_x"), ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")]).token, None);
+        assert_eq!(options(&[("CURL_CA_BUNDLE", "/ca.pem")]).ca_file, Some(PathBuf::from("/ca.pem")));
+    }
+
+    #[test]
+    fn the_stored_login_is_a_token() {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join("token"), "hf_stored\n").unwrap();
+        assert_eq!(token(&options(&[("HF_HOME", home.path().to_str().unwrap())])), Some("hf_stored"));
+    }
+
+    #[test]
+    fn a_token_is_never_printed() {
+        let set = options(&[("HF_TOKEN", "hf_secret")]);
+        assert!(!format!("{set:?} {:#?}", set.token).contains("hf_secret"));
+    }
+
+    #[test]
+    fn the_token_belongs_to_one_host() {
+        let options = options(&[("HF_ENDPOINT", "https://hub.example:8443")]);
+        let is_endpoint = |url: &str| options.is_endpoint(&url::Url::parse(url).unwrap());
+        assert!(is_endpoint("https://hub.example:8443/api/x"));
+        for other in ["http://hub.example:8443/", "https://hub.example/", "https://hub.example.evil:8443/", "https://cdn.hub.example:8443/"]
+        {
+            assert!(!is_endpoint(other), "{other}");
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! A folder becomes a commit: what the Hub lacks is sent, and only that, whatever was interrupted before.
+//!
+//! The order is: list the folder and the repository, hash, ask how the Hub wants each file, send large ones to its store,
+//! commit, list it back. The [journal] lets a killed upload go on.
+
+mod commit;
+mod journal;
+mod lfs;
+mod plan;
+mod publish;
+mod repo;
+mod send;
+mod xet;
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use futures_util::{StreamExt, TryStreamExt};
+use globset::GlobSet;
+
+pub use publish::{PublishState, Publisher};
+pub use repo::Created;
+
+use crate::api::Listing;
+use crate::down::patterns;
+use crate::http::Http;
+use crate::hub::{Event, Listener, Transfer};
+use crate::{Hub, HubError, HubRepo, RepoFile, RepoKind};
+use commit::{Change, is_same, pack};
+use journal::{Journal, Mode, Target};
+use plan::{Local, Meter, Planned};
+
+/// How many files are sent at a time. More would lose more when an upload is killed.
+const AT_A_TIME: usize = 4;
+
+/// Says what is wrong with a folder that is to be uploaded.
+pub type CheckFolder = dyn Fn(&Path) -> Result<(), String> + Send + Sync;
+
+/// What of a folder is uploaded, and how.
+#[derive(Default)]
+pub struct UploadOptions {
+    /// Patterns of paths, as [`Download`](crate::Download) has them; all files if empty.
+    pub include: Vec<String>,
+    /// Patterns of paths that stay here.
+    pub exclude: Vec<String>,
+    /// Patterns of files of the repository that are deleted unless the folder has them.
+    pub delete: Vec<String>,
+    /// The commit's title, and after a line break its description.
+    pub message: Option<String>,
+    /// The commit that the branch must be at.
+    pub parent: Option<String>,
+    /// Whether the repository, if it is made, is for its owner alone. One that is there and public is refused then.
+    pub private: bool,
+    /// Asked before anything is sent.
+    pub check: Option<Box<CheckFolder>>,
+}
+
+/// What became of an upload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uploaded {
+    pub repo: HubRepo,
+    /// The commit that holds the folder.
+    pub commit: String,
+    /// The commits that were made, none where the Hub had it all.
+    pub commits: Vec<String>,
+    /// Files of the folder that are in the commit.
+    pub files: usize,
+    /// Files that were not there before, or were others.
+    pub changed_files: usize,
+    /// Of all files that are in the commit.
+    pub total_bytes: u64,
+    /// What this call sent, beginnings that broke off included.
+    pub bytes_sent: u64,
+    /// Files that are never sent (locks, caches) or that a `.gitignore` leaves out.
+    pub left_out: Vec<String>,
+    /// Whether the repository had to be made.
+    pub created: Created,
+    /// The tag of the dataset's version, which is at the commit.
+    pub tag: Option<String>,
+}
+
+impl Hub {
+    /// Brings the folder to the branch that `repo` names, which is made with the repository if need be. Killed and
+    /// called again, it sends nothing that the Hub has. A dataset gets the tag of its version.
+    ///
+    /// # Errors
+    /// When the branch has moved ([`HubError::Conflict`]), a file changes meanwhile ([`HubError::Changed`]), the token
+    /// may not write, or the folder is not fit to be sent.
+    pub fn upload(&self, folder: &Path, repo: &HubRepo, options: &UploadOptions, listener: &Listener) -> Result<Uploaded, HubError> {
+        let journal = self.journal_for(folder, repo, options.private)?;
+        self.upload_with(folder, repo, options, listener, &journal, false)
+    }
+
+    fn journal_for(&self, folder: &Path, repo: &HubRepo, private: bool) -> Result<Journal, HubError> {
+        self.needs_network(format!("uploading {} to {repo}", folder.display()))?;
+        if !folder.is_dir() {
+            let what = format!("expected a folder at {}, found {}", folder.display(), if folder.exists() { "a file" } else { "nothing" });
+            return Err(HubError::Unusable { doing: format!("uploading to {repo}"), what });
+        }
+        let journal = Journal::open(folder)?;
+        journal.aim(&Target::new(&self.options().endpoint, repo, private, false));
+        Ok(journal)
+    }
+
+    fn upload_with(
+        &self,
+        folder: &Path,
+        repo: &HubRepo,
+        options: &UploadOptions,
+        listener: &Listener,
+        journal: &Journal,
+        all_at_once: bool,
+    ) -> Result<Uploaded, HubError> {
+        let refuse = |what: String| HubError::Unusable { doing: format!("uploading {} to {repo}", folder.display()), what };
+        if let Some(check) = &options.check {
+            check(folder).map_err(refuse)?;
+        }
+        let tag = if repo.kind() == RepoKind::Dataset { Some(repo::dataset_version(folder)?) } else { None };
+        let (files, mut left_out) = plan::walk(folder, options)?;
+        if files.is_empty() {
+            return Err(refuse("there is nothing in the folder to upload".into()));
+        }
+        let (head, created) = self.head_of(repo, options)?;
+        let http = self.http()?;
+        let upload = Upload::new(http, repo, journal, listener);
+        self.wait(upload.check_parent(options, &head))??;
+        let before = self.wait(http.list(repo, &head, "", true))??;
+        let planned = plan::hash(self, files, journal, &|local, of_file, done, total| {
+            let transfer = Transfer {
+                file: &local.path,
+                file_done_bytes: of_file,
+                file_bytes: local.stamp.size,
+                done_bytes: done,
+                total_bytes: total,
+            };
+            listener(Event::Reading(transfer));
+        })?;
+        let plan = Plan::new(&planned, &before, &patterns(&options.delete)?);
+        let git_ignore =
+            planned.iter().find(|file| file.local.path == ".gitignore").and_then(|file| std::fs::read_to_string(&file.local.file).ok());
+        let modes = self.wait(upload.modes(&plan.changed, git_ignore.as_deref()))??;
+        let mut changes: Vec<Change<'_>> = plan.changed.iter().zip(&modes).map(|(file, mode)| Change::Add(file, *mode)).collect();
+        changes.retain(|change| match change {
+            Change::Add(file, Mode::Ignored) => {
+                left_out.push(file.local.path.clone());
+                false
+            }
+            _ => true,
+        });
+        changes.extend(plan.gone.iter().map(|path| Change::Delete(path)));
+        changes.sort_by(|a, b| (a.rank(), a.path()).cmp(&(b.rank(), b.path())));
+        let commits = self.send_and_commit(&upload, &changes, &head, options, all_at_once)?;
+        let commit = commits.last().cloned().unwrap_or(head);
+        let ignored: HashSet<&str> = left_out.iter().map(String::as_str).collect();
+        let kept: Vec<&Planned> = planned.iter().filter(|file| !ignored.contains(file.local.path.as_str())).collect();
+        self.wait(upload.verify(&kept, &plan.gone, &commit))??;
+        if let Some(tag) = &tag {
+            self.move_tag(repo, tag, &commit)?;
+        }
+        journal.finish()?;
+        left_out.sort();
+        Ok(Uploaded {
+            repo: repo.clone(),
+            commit,
+            commits,
+            files: kept.len(),
+            changed_files: changes.iter().filter(|change| matches!(change, Change::Add(..))).count(),
+            total_bytes: kept.iter().map(|file| file.local.stamp.size).sum(),
+            bytes_sent: upload.bytes_sent(),
+            left_out,
+            created,
+            tag,
+        })
+    }
+
+    /// The commit that the branch is at; the repository is made if there is none.
+    fn head_of(&self, repo: &HubRepo, options: &UploadOptions) -> Result<(String, Created), HubError> {
+        let doing = || format!("uploading to {repo}");
+        if repo.commit().is_some() || repo.revision().starts_with("refs/") {
+            return Err(HubError::Unusable { doing: doing(), what: "only a branch can be uploaded to; name one, or none for main".into() });
+        }
+        let (info, created) = match self.info(repo) {
+            Ok(info) => (info, Created::Before),
+            Err(HubError::NoRepo { .. }) => {
+                let created = self.create(repo, options.private)?;
+                (self.info(repo)?, created)
+            }
+            Err(other) => return Err(other),
+        };
+        if options.private && !info.private {
+            let what = "it was to be private, but it is there and public; make it private first, or upload it for all to see".to_owned();
+            return Err(HubError::Unusable { doing: doing(), what });
+        }
+        Ok((info.sha.unwrap_or_default(), created))
+    }
+
+    fn send_and_commit(
+        &self,
+        upload: &Upload<'_>,
+        changes: &[Change<'_>],
+        head: &str,
+        options: &UploadOptions,
+        all_at_once: bool,
+    ) -> Result<Vec<String>, HubError> {
+        let mut seen = HashSet::new();
+        let large: Vec<&Planned> = changes
+            .iter()
+            .filter_map(|change| match change {
+                Change::Add(file, Mode::Large) if seen.insert(&file.hashes.sha256) => Some(*file),
+                _ => None,
+            })
+            .collect();
+        let packs = pack(changes, all_at_once);
+        let mut commits: Vec<String> = Vec::new();
+        // A store may have lost what was noted as sent: then it is sent again, once.
+        for is_last in [false, true] {
+            let trusted = self.wait(upload.with_ticker(upload.send(&large)))??;
+            let mut outcome = Ok(());
+            for (at, range) in packs.iter().enumerate().skip(commits.len()) {
+                let parent = commits.last().map_or(head, String::as_str);
+                let changes = &changes[range.clone()];
+                changes.iter().try_for_each(|change| match change {
+                    Change::Add(file, _) => file.local.check(),
+                    Change::Delete(_) => Ok(()),
+                })?;
+                let mut message = options.message.clone().unwrap_or_else(|| format!("Upload {} files with Sinew", changes.len()));
+                if packs.len() > 1 {
+                    let (title, more) = message.split_once('\n').unwrap_or((&message, ""));
+                    message = format!("{title} ({}/{})\n{more}", at + 1, packs.len());
+                }
+                match self.wait(upload.commit(changes, parent, &message))? {
+                    Ok(commit) => {
+                        upload.journal.note_commit(&commit, parent);
+                        (upload.listener)(Event::Committed { repo: upload.repo, commit: &commit, number: at + 1, of: packs.len() });
+                        commits.push(commit);
+                    }
+                    Err(error) => {
+                        outcome = Err(error);
+                        break;
+                    }
+                }
+            }
+            match outcome {
+                Err(HubError::Server { .. }) if !is_last && !trusted.is_empty() => {
+                    trusted.iter().for_each(|sha256| upload.journal.forget_sent(sha256));
+                }
+                Err(error) => return Err(error),
+                Ok(()) => break,
+            }
+        }
+        Ok(commits)
+    }
+}
+
+/// What the folder has that the repository lacks.
+struct Plan<'p> {
+    changed: Vec<&'p Planned>,
+    /// Files of the repository that are to go.
+    gone: Vec<String>,
+}
+
+impl<'p> Plan<'p> {
+    fn new(planned: &'p [Planned], before: &Listing, delete: &GlobSet) -> Self {
+        let there = by_path(before);
+        let is_changed = |file: &&Planned| !there.get(file.local.path.as_str()).is_some_and(|there| is_same(file, there));
+        let here: HashSet<&str> = planned.iter().map(|file| file.local.path.as_str()).collect();
+        let is_gone = |path: &&str| !here.contains(path) && *path != ".gitattributes" && delete.is_match(path);
+        let mut gone: Vec<String> = there.keys().copied().filter(is_gone).map(str::to_owned).collect();
+        gone.sort();
+        Self { changed: planned.iter().filter(is_changed).collect(), gone }
+    }
+}
+
+fn by_path(listing: &Listing) -> HashMap<&str, &RepoFile> {
+    listing.files.iter().map(|file| (file.path.as_str(), file)).collect()
+}
+
+/// An upload on its way.
+struct Upload<'a> {
+    http: &'a Http,
+    repo: &'a HubRepo,
+    journal: &'a Journal,
+    meters: Mutex<Vec<Arc<Meter>>>,
+    /// Bytes that no meter knows of.
+    counted: AtomicU64,
+    /// Of all files that are to be in the store.
+    large_bytes: AtomicU64,
+    listener: &'a Listener,
+}
+
+impl<'a> Upload<'a> {
+    fn new(http: &'a Http, repo: &'a HubRepo, journal: &'a Journal, listener: &'a Listener) -> Self {
+        Self { http, repo, journal, meters: Mutex::default(), counted: AtomicU64::new(0), large_bytes: AtomicU64::new(0), listener }
+    }
+
+    fn meter(&self, local: &Local) -> Arc<Meter> {
+        let meter = Arc::new(Meter::of(local));
+        self.meters.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&meter));
+        meter
+    }
+
+    fn count(&self, bytes: usize) {
+        self.counted.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    fn bytes_sent(&self) -> u64 {
+        let meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        self.counted.load(Ordering::Relaxed) + meters.iter().map(|meter| meter.sent.load(Ordering::Relaxed)).sum::<u64>()
+    }
+
+    /// That nobody has changed what the caller knows.
+    async fn check_parent(&self, options: &UploadOptions, head: &str) -> Result<(), HubError> {
+        match &options.parent {
+            // What was committed before a kill is ours.
+            Some(parent) if parent != head && !self.journal.leads_from(parent, head) => {
+                let (found, _) = self.head(parent).await?;
+                Err(HubError::Conflict {
+                    doing: format!("uploading to {}", self.repo),
+                    repo: self.repo.clone(),
+                    expected: parent.clone(),
+                    found,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends what the store lacks of `files`, and says of which it was only remembered that it has them.
+    async fn send(&self, files: &[&Planned]) -> Result<Vec<String>, HubError> {
+        self.large_bytes.store(files.iter().map(|file| file.local.stamp.size).sum(), Ordering::Relaxed);
+        let mut trusted = Vec::new();
+        let mut transfers: &[&str] = &["xet", "multipart", "basic"];
+        for group in files.chunks(lfs::BATCH) {
+            let mut answer = self.batch(group, transfers).await?;
+            if answer.is_xet {
+                let (sent, unsent): (Vec<&Planned>, Vec<&Planned>) =
+                    group.iter().partition(|file| self.journal.is_sent(&file.hashes.sha256));
+                if self.send_xet(&unsent).await? {
+                    trusted.extend(sent.into_iter().map(|file| file.hashes.sha256.clone()));
+                    continue;
+                }
+                tracing::info!(repo = %self.repo, "no Xet here after all, so files go to the store of git LFS");
+                transfers = &["multipart", "basic"];
+                answer = self.batch(group, transfers).await?;
+            }
+            let (wanted, there): (Vec<&Planned>, Vec<&Planned>) = group.iter().partition(|file| answer.wants(&file.hashes.sha256));
+            there.iter().for_each(|file| self.meter(&file.local).done.store(file.local.stamp.size, Ordering::Relaxed));
+            let sends: Vec<_> = wanted.into_iter().map(|file| self.send_large(file, &answer)).collect();
+            futures_util::stream::iter(sends).buffer_unordered(AT_A_TIME).try_collect::<()>().await?;
+        }
+        Ok(trusted)
+    }
+
+    /// Does `work`, and tells how far it is.
+    async fn with_ticker<T>(&self, work: impl Future<Output = T>) -> T {
+        let done = match select(pin!(work), pin!(self.tick())).await {
+            Either::Left((done, _)) => done,
+            Either::Right((never, _)) => match never {},
+        };
+        self.tell(&mut HashMap::new());
+        done
+    }
+
+    async fn tick(&self) -> std::convert::Infallible {
+        let mut told = HashMap::new();
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            self.tell(&mut told);
+        }
+    }
+
+    fn tell(&self, told: &mut HashMap<String, u64>) {
+        let meters: Vec<Arc<Meter>> = self.meters.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let done = |meter: &Arc<Meter>| meter.done.load(Ordering::Relaxed).min(meter.bytes);
+        let (done_bytes, total_bytes) = (meters.iter().map(done).sum(), self.large_bytes.load(Ordering::Relaxed));
+        for meter in &meters {
+            let file_done_bytes = done(meter);
+            if told.insert(meter.path.clone(), file_done_bytes) != Some(file_done_bytes) {
+                let transfer = Transfer { file: &meter.path, file_done_bytes, file_bytes: meter.bytes, done_bytes, total_bytes };
+                (self.listener)(Event::Transfer(transfer));
+            }
+        }
+    }
+
+    /// That the commit holds what the folder does.
+    async fn verify(&self, planned: &[&Planned], gone: &[String], commit: &str) -> Result<(), HubError> {
+        let listing = self.http.list(self.repo, commit, "", true).await?;
+        let there = by_path(&listing);
+        let damaged = |file: &str, expected: String, found: String| HubError::Damaged {
+            repo: self.repo.at(commit),
+            file: file.to_owned(),
+            expected,
+            found,
+        };
+        for file in planned {
+            file.local.check()?;
+            match there.get(file.local.path.as_str()) {
+                Some(found) if is_same(file, found) => {}
+                found => {
+                    let found =
+                        found.map_or_else(|| "no such file".into(), |found| format!("{} bytes, hash {}", found.size_bytes, found.hash));
+                    let expected = format!("{} bytes, hash {}", file.local.stamp.size, file.hashes.sha256);
+                    return Err(damaged(&file.local.path, expected, found));
+                }
+            }
+        }
+        match gone.iter().find(|path| there.contains_key(path.as_str())) {
+            Some(path) => Err(damaged(path, "no such file".into(), "it is still there".into())),
+            None => Ok(()),
+        }
+    }
+}

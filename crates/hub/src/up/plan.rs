@@ -1,0 +1,253 @@
+//! Which files of a folder go up, and what they hold.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+
+use super::UploadOptions;
+use super::journal::{Hashes, Journal, Stamp};
+use crate::cache::path_fault;
+use crate::down::{hex, patterns};
+use crate::http::MAX_ENTRIES;
+use crate::{Hub, HubError};
+
+/// A file that is larger never goes into git, whatever the Hub says, so that a commit fits into memory.
+pub(super) const SMALL_BYTES: u64 = 10 << 20;
+
+/// A file of the folder.
+#[derive(Clone, Debug)]
+pub(super) struct Local {
+    /// In the repository, with slashes.
+    pub path: String,
+    /// On this machine.
+    pub file: PathBuf,
+    pub stamp: Stamp,
+}
+
+/// A file, and what it holds.
+#[derive(Clone, Debug)]
+pub(super) struct Planned {
+    pub local: Local,
+    pub hashes: Hashes,
+}
+
+impl Local {
+    /// Says that the file is not what it was, if it isn't.
+    pub fn check(&self) -> Result<(), HubError> {
+        let found = fs::metadata(&self.file).map_err(HubError::io(format!("looking at {}", self.file.display())))?;
+        let now = Stamp::of(&found);
+        if now == self.stamp {
+            return Ok(());
+        }
+        let what = match now.size == self.stamp.size {
+            true => "it was written to".to_owned(),
+            false => format!("it had {} bytes, and has {}", self.stamp.size, now.size),
+        };
+        Err(HubError::Changed { path: self.file.clone(), what })
+    }
+
+    /// What [`check`](Self::check) says, or else `error`.
+    pub fn blame(&self, error: HubError) -> HubError {
+        self.check().err().unwrap_or(error)
+    }
+}
+
+/// Whether a file or folder is never sent: what git, caches and unfinished writes leave behind.
+fn is_private(name: &str, is_folder: bool) -> bool {
+    const FOLDERS: [&str; 5] = [".git", ".cache", ".sinew", ".sinew-download", "__pycache__"];
+    const FILES: [&str; 2] = [".DS_Store", "Thumbs.db"];
+    const ENDS: [&str; 7] = [".lock", ".tmp", ".temp", ".incomplete", ".partial", ".swp", "~"];
+    match is_folder {
+        true => FOLDERS.contains(&name) || (name.starts_with('.') && name.ends_with(".undo")),
+        false => FILES.contains(&name) || ENDS.iter().any(|end| name.ends_with(end)),
+    }
+}
+
+/// The files below `folder` that the options want, in order, and those that are never sent.
+pub(super) fn walk(folder: &Path, options: &UploadOptions) -> Result<(Vec<Local>, Vec<String>), HubError> {
+    let doing = || format!("uploading {}", folder.display());
+    let refuse = |what: String| HubError::Unusable { doing: doing(), what };
+    let top = fs::canonicalize(folder).map_err(HubError::io(doing()))?;
+    if !top.is_dir() {
+        return Err(refuse("expected a folder, found a file".into()));
+    }
+    let (include, exclude) = (patterns(&options.include)?, patterns(&options.exclude)?);
+    let (mut files, mut left_out) = (Vec::new(), Vec::new());
+    let mut folders = vec![(top.clone(), String::new())];
+    while let Some((here, prefix)) = folders.pop() {
+        let listing = || format!("listing {}", here.display());
+        for entry in fs::read_dir(&here).map_err(HubError::io(listing()))? {
+            let entry = entry.map_err(HubError::io(listing()))?;
+            let file = entry.path();
+            let name = entry
+                .file_name()
+                .into_string()
+                .map_err(|name| refuse(format!("the name of {} is no UTF-8", Path::new(&name).display())))?;
+            let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}/{name}") };
+            let kind = entry.file_type().map_err(HubError::io(format!("looking at {}", file.display())))?;
+            if is_private(&name, kind.is_dir()) {
+                // What an upload keeps for itself is nothing to be told of.
+                if path != ".cache" {
+                    left_out.push(path);
+                }
+                continue;
+            }
+            if kind.is_dir() {
+                folders.push((file, path));
+                continue;
+            }
+            let is_wanted = (options.include.is_empty() || include.is_match(&path)) && !exclude.is_match(&path);
+            if !is_wanted {
+                continue;
+            }
+            if let Some(fault) = path_fault(&path) {
+                return Err(refuse(format!("{path:?} can't be a file of a repository: {fault}")));
+            }
+            let found = fs::metadata(&file).map_err(HubError::io(format!("looking at {}", file.display())))?;
+            if kind.is_symlink() && !fs::canonicalize(&file).is_ok_and(|target| target.starts_with(&top) && target.is_file()) {
+                return Err(refuse(format!(
+                    "{path} is a link to something that is no file of this folder; put the file there, or leave it out"
+                )));
+            }
+            if !found.is_file() {
+                left_out.push(path);
+                continue;
+            }
+            files.push(Local { path, file, stamp: Stamp::of(&found) });
+            if files.len() > MAX_ENTRIES {
+                return Err(refuse(format!("it has more than {MAX_ENTRIES} files")));
+            }
+        }
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    left_out.sort();
+    Ok((files, left_out))
+}
+
+/// What each file holds, by the journal where it has not changed since. `tell` hears how many bytes of which file were read.
+pub(super) fn hash(
+    hub: &Hub,
+    files: Vec<Local>,
+    journal: &Journal,
+    tell: &(dyn Fn(&Local, u64, u64, u64) + Sync),
+) -> Result<Vec<Planned>, HubError> {
+    let secret = hub.options().token.as_ref().map(|token| token.secret().as_bytes());
+    let known: Vec<Option<Hashes>> = files.iter().map(|file| journal.hashes(&file.path, &file.stamp)).collect();
+    let unknown: Vec<usize> = (0..files.len()).filter(|at| known[*at].is_none()).collect();
+    let total: u64 = unknown.iter().map(|at| files[*at].stamp.size).sum();
+    let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
+    let found: Mutex<Vec<(usize, Hashes)>> = Mutex::default();
+    let failed: Mutex<Option<HubError>> = Mutex::default();
+    let lock_failed = || failed.lock().unwrap_or_else(PoisonError::into_inner);
+    let work = || {
+        if let Some(first) = hub.options().on_thread_start {
+            first();
+        }
+        let mut buffer = vec![0; 1 << 20];
+        while lock_failed().is_none() {
+            let Some(at) = unknown.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+            let local = &files[*at];
+            let mut of_file = 0;
+            let hashed = hash_one(local, &mut buffer, secret, &mut |bytes| {
+                of_file += bytes;
+                tell(local, of_file, done.fetch_add(bytes, Ordering::Relaxed) + bytes, total);
+            });
+            match hashed {
+                Ok(hashes) => {
+                    journal.note_hashes(&local.path, &local.stamp, &hashes);
+                    found.lock().unwrap_or_else(PoisonError::into_inner).push((*at, hashes));
+                }
+                Err(error) => drop(lock_failed().get_or_insert(error)),
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8).min(unknown.len());
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            // Where the system gives no thread, the others do its work.
+            drop(std::thread::Builder::new().name("hash".into()).spawn_scoped(scope, work));
+        }
+        work();
+    });
+    if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
+    }
+    let mut hashes = known;
+    for (at, found) in found.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        hashes[at] = Some(found);
+    }
+    Ok(files.into_iter().zip(hashes).filter_map(|(local, hashes)| Some(Planned { local, hashes: hashes? })).collect())
+}
+
+/// Reads a file once. One that may go into git is also searched for the user's token.
+fn hash_one(local: &Local, buffer: &mut [u8], secret: Option<&[u8]>, tell: &mut dyn FnMut(u64)) -> Result<Hashes, HubError> {
+    let reading = || format!("reading {}", local.file.display());
+    let size = local.stamp.size;
+    let mut file = File::open(&local.file).map_err(HubError::io(reading()))?;
+    let mut sha256 = Sha256::new();
+    let mut git = (size <= SMALL_BYTES).then(|| Sha1::new_with_prefix(format!("blob {size}\0")));
+    let secret = secret.filter(|_| size <= SMALL_BYTES).unwrap_or_default();
+    let (mut bytes, mut tail) = (0, Vec::new());
+    loop {
+        let count = match file.read(buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
+            Err(err) => return Err(HubError::io(reading())(err)),
+        };
+        let chunk = &buffer[..count];
+        sha256.update(chunk);
+        if let Some(git) = &mut git {
+            git.update(chunk);
+        }
+        if !secret.is_empty() {
+            tail.extend_from_slice(&chunk[..count.min(secret.len())]);
+            if holds(&tail, secret) || holds(chunk, secret) {
+                let what = "it holds the token that you log in with, which everybody could then use; take it out".to_owned();
+                return Err(HubError::Unusable { doing: format!("uploading {}", local.file.display()), what });
+            }
+            tail = chunk[count.saturating_sub(secret.len())..].to_vec();
+        }
+        bytes += count as u64;
+        tell(count as u64);
+    }
+    if bytes != size {
+        return Err(HubError::Changed { path: local.file.clone(), what: format!("it had {size} bytes, and has {bytes}") });
+    }
+    local.check()?;
+    Ok(Hashes { sha256: hex(&sha256.finalize()), git: git.map(|git| hex(&git.finalize())) })
+}
+
+fn holds(text: &[u8], secret: &[u8]) -> bool {
+    let Some((first, rest)) = secret.split_first() else { return false };
+    let mut text = text;
+    while let Some(at) = text.iter().position(|byte| byte == first) {
+        text = &text[at + 1..];
+        if text.starts_with(rest) {
+            return true;
+        }
+    }
+    false
+}
+
+/// How far a file is on its way up.
+#[derive(Debug)]
+pub(super) struct Meter {
+    pub path: String,
+    pub bytes: u64,
+    /// What of it the store has, or is getting.
+    pub done: AtomicU64,
+    /// All that has left for it, once more included: it grows as long as something is taken.
+    pub sent: Arc<AtomicU64>,
+}
+
+impl Meter {
+    pub fn of(local: &Local) -> Self {
+        Self { path: local.path.clone(), bytes: local.stamp.size, done: AtomicU64::new(0), sent: Arc::default() }
+    }
+}
