@@ -256,6 +256,15 @@ pub(crate) fn is_camera(feature: &Value) -> bool {
     matches!(feature["dtype"].as_str(), Some("video" | "image"))
 }
 
+/// A camera's dimensions are called and ordered differently by some.
+pub(crate) fn same_names(feature: &Value) -> Value {
+    let mut feature = feature.clone();
+    if is_camera(&feature) {
+        feature["names"] = json!(["height", "width", "channels"]);
+    }
+    feature
+}
+
 pub(crate) fn is_depth(feature: &Value) -> bool {
     let said = |value: &Value| value["is_depth_map"] == true || value["video.is_depth_map"] == true;
     said(&feature["info"]) || said(&feature["video_info"])

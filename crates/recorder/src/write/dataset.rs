@@ -20,7 +20,7 @@ use crate::format::layout::{Version, dataset_stats};
 use crate::format::marks::{self, Marks};
 use crate::format::schema::{
     DATA, EPISODES, EPISODES_21, EPISODES_STATS_21, FileIndex, INFO, Info, LOG, RIG, STATS, TASKS, TASKS_21, TICKS, VERSION_21,
-    data_path_21, is_camera, video_path_21,
+    data_path_21, same_names, video_path_21,
 };
 use crate::format::stats::FeatureStats;
 use crate::format::table::{
@@ -420,15 +420,6 @@ fn check_same(root: &Path, schema: &DatasetSchema, found: &Info, expected: &Info
         }
     }
     Ok(())
-}
-
-/// A camera's dimensions are called and ordered differently by some.
-fn same_names(feature: &Value) -> Value {
-    let mut feature = feature.clone();
-    if is_camera(&feature) {
-        feature["names"] = json!(["height", "width", "channels"]);
-    }
-    feature
 }
 
 fn check_rig(root: &Path, schema: &DatasetSchema) -> Result<(), RecordError> {
