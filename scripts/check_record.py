@@ -65,8 +65,8 @@ class Desk:
         self.bench.environment = self.cameras.env(self.bench.environment)
         self.bench.environment["XDG_CONFIG_HOME"] = str(self.bench.folder / "config")
         self.count = cameras
-        # Lines of the rig's table of cameras beside those.
-        self.more_cameras = []
+        # What is said of each camera, and lines of the rig's table of cameras beside those.
+        self.more, self.more_cameras = "", []
         self.realtime = [] if options.no_realtime else ["--realtime"]
 
     def __enter__(self):
@@ -76,13 +76,13 @@ class Desk:
         self.bench.__exit__()
         self.cameras.__exit__()
 
-    def rig(self, name="bench", more=""):
+    def rig(self, name="bench"):
         folder = self.bench.folder / "config/sinew/rigs"
         folder.mkdir(parents=True, exist_ok=True)
         lines = ["schema = 1", 'robot = "so101"', f'port = "{self.bench.folder}/follower"', 'id = "emulated"']
         lines += ['teleop = "so101_leader"', f'teleop_port = "{self.bench.folder}/leader"', 'teleop_id = "emulated"']
         lines += ['task = "Do as the hand does."', "[camera]"]
-        lines += [f'{NAMES[number]} = "usb:C{number},640x480@{FPS}{more}"' for number in range(self.count)] + self.more_cameras
+        lines += [f'{NAMES[number]} = "usb:C{number},640x480@{FPS}{self.more}"' for number in range(self.count)] + self.more_cameras
         (folder / f"{name}.toml").write_text("\n".join(lines) + "\n")
         return name
 
@@ -405,7 +405,9 @@ def depth(options):
     key = "observation.images.wrist_depth"
     with Desk(options, cameras=1) as desk:
         desk.cameras.plug_in(8, Camera(serial="D", modes=("Z16 640x480 30 15",)))
-        desk.more_cameras = [f'wrist_depth = "usb:D,640x480@{FPS},Z16"']
+        # What is compared is in the rows, however late they are on a busy machine.
+        desk.more = ",age=10000"
+        desk.more_cameras = [f'wrist_depth = "usb:D,640x480@{FPS},Z16{desk.more}"']
         out = desk.bench.folder / "dataset"
         process = desk.record(out, "--episodes", 2, "--episode-time", options.seconds / 2, "--reset-time", 0)
         process.wait(120 + options.seconds * 2)
