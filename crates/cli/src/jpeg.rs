@@ -51,7 +51,7 @@ pub fn decode(jpeg: &[u8]) -> Result<(u32, u32, Vec<u8>), String> {
 
 #[cfg(test)]
 mod tests {
-    use sinew_core::{Pixels, Timestamp};
+    use sinew_core::Pixels;
 
     use super::*;
 
