@@ -34,8 +34,8 @@ use common::{Arm, Scene};
 use serde_json::json;
 use sinew::{OpenOptions, Policy};
 use sinew_core::{
-    CameraError, Cameras, Clock, EpisodeEnd, EpisodeStart, Frame, FrameSink, Image, ImageBuffers, Lease, OnFailure, Robot, SinkError, Tick,
-    Unwatched,
+    CameraError, Cameras, Clock, EpisodeEnd, EpisodeStart, Frame, FrameSink, Image, ImageBuffers, Lease, OnFailure, Pixels, Robot,
+    SinkError, Tick, Unwatched,
 };
 use sinew_recorder::{DatasetRecorder, Overload, RecorderOptions, RerunView};
 use sinew_runtime::{
