@@ -5,6 +5,7 @@
     python scripts/check_record.py skew [--seconds 30]
     python scripts/check_record.py loop [--seconds 140]
     python scripts/check_record.py cameras
+    python scripts/check_record.py depth [--seconds 10]
     python scripts/check_record.py hour [--seconds 3600]
 
 `sessions` records episodes of a follower that a hand leads, with three cameras; the process is killed while it does, and goes on
@@ -13,6 +14,7 @@ times. LeRobot opens the result (its Python is this one), and with --train `lero
 `compare` records the same with LeRobot's own recorder, one after the other on the same machine.
 `skew` lights an LED in front of a camera and moves a joint, and finds when from the recorded times alone.
 `loop` compares how late ticks are with and without cameras, `cameras` has `sinew find-cameras` look at good and bad ones.
+`depth` records a depth camera beside one of colours; LeRobot opens the result, and its metres must be those that the camera gave.
 `hour` records for long and looks at the memory that it takes.
 
 Needs LeRobot 0.6.1 (`pip install lerobot==0.6.1`, with OpenCV) and a release build of sinew; both commands and cameras are
@@ -63,6 +65,8 @@ class Desk:
         self.bench.environment = self.cameras.env(self.bench.environment)
         self.bench.environment["XDG_CONFIG_HOME"] = str(self.bench.folder / "config")
         self.count = cameras
+        # What is said of each camera, and lines of the rig's table of cameras beside those.
+        self.more, self.more_cameras = "", []
         self.realtime = [] if options.no_realtime else ["--realtime"]
 
     def __enter__(self):
@@ -72,13 +76,13 @@ class Desk:
         self.bench.__exit__()
         self.cameras.__exit__()
 
-    def rig(self, name="bench", more=""):
+    def rig(self, name="bench"):
         folder = self.bench.folder / "config/sinew/rigs"
         folder.mkdir(parents=True, exist_ok=True)
         lines = ["schema = 1", 'robot = "so101"', f'port = "{self.bench.folder}/follower"', 'id = "emulated"']
         lines += ['teleop = "so101_leader"', f'teleop_port = "{self.bench.folder}/leader"', 'teleop_id = "emulated"']
         lines += ['task = "Do as the hand does."', "[camera]"]
-        lines += [f'{NAMES[number]} = "usb:C{number},640x480@{FPS}{more}"' for number in range(self.count)]
+        lines += [f'{NAMES[number]} = "usb:C{number},640x480@{FPS}{self.more}"' for number in range(self.count)] + self.more_cameras
         (folder / f"{name}.toml").write_text("\n".join(lines) + "\n")
         return name
 
@@ -380,7 +384,8 @@ def cameras(options):
 
     twin = dict(modes=("MJPG 640x480 30", "YUYV 640x480 30"))
     broken = {4: {"busy": 1}, 5: {"freeze": 1}, 6: {"half_frames": 1}}
-    with StandIn([Camera("A"), Camera("B"), Camera("T", **twin), Camera("T", **twin), Camera("E"), Camera("F"), Camera("G")]) as stand_in:
+    distances = Camera("H", modes=("Z16 640x480 30",))
+    with StandIn([Camera("A"), Camera("B"), Camera("T", **twin), Camera("T", **twin), Camera("E"), Camera("F"), Camera("G"), distances]) as stand_in:
         for number, keys in broken.items():
             stand_in.set(number, **keys)
         out = stand_in.folder / "pictures"
@@ -395,10 +400,72 @@ def cameras(options):
             print(f"{camera['source']:12} {node}  {camera['rate_hz'] or 0:.1f} Hz  {camera['trouble'] or 'a picture'}")
             if is_seen == (number in broken) or (number in (2, 3)) != camera["source"].startswith("path:"):
                 failed.append(node)
-        if len(found) != 7:
-            failed.append(f"{len(found)} of 7 cameras")
+        if found["/dev/video7"].get("depth_mm") != [256, 12000]:
+            failed.append(f"distances of {found['/dev/video7'].get('depth_mm')}")
+        if len(found) != 8:
+            failed.append(f"{len(found)} of 8 cameras")
         print("failed:", failed or "none")
         return 1 if failed else 0
+
+
+def drawn_mm(number, height, width):
+    """The distances of the stand-in's picture in Z16, as crates/drivers/tests/stand_in/video.c has them; NaN where its number, its time
+    and the LED are."""
+    import numpy as np
+
+    y, x = np.mgrid[0:height, 0:width]
+    block, led = width // 32, width // 16
+    mm = 16.0 * (40 + (x + y // 2 + 4 * number) % 160)
+    mm[(y < 2 * block) | ((abs(y - height // 2) <= led) & (abs(x - width // 2) <= led))] = np.nan
+    mm[y + block >= height] = np.where(x < width // 2, 0.0, 12000.0)[y + block >= height]
+    return mm
+
+
+def depth(options):
+    """Metres as LeRobot reads them, beside those that the camera gave."""
+    import numpy as np
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+    from stand_in_cameras import burned_in
+
+    key = "observation.images.wrist_depth"
+    with Desk(options, cameras=1) as desk:
+        desk.cameras.plug_in(8, Camera(serial="D", modes=("Z16 640x480 30 15",)))
+        # What is compared is in the rows, however late they are on a busy machine.
+        desk.more = ",age=10000"
+        desk.more_cameras = [f'wrist_depth = "usb:D,640x480@{FPS},Z16{desk.more}"']
+        out = desk.bench.folder / "dataset"
+        process = desk.record(out, "--episodes", 2, "--episode-time", options.seconds / 2, "--reset-time", 0)
+        process.wait(120 + options.seconds * 2)
+        report = desk.bench.report(process)
+        if report is None:
+            raise SystemExit(desk.bench.said(process)[1])
+        verified = subprocess.run([desk.bench.sinew, "dataset", "verify", "--deep", str(out)], capture_output=True, text=True)
+        print(verified.stdout.strip() or verified.stderr.strip())
+        dataset, side = LeRobotDataset("local/check", root=out, video_backend="pyav", depth_output_unit="m"), rows_of(out)
+        worst, wrong, compared, numbers = 0.0, 0, 0, set()
+        for index in range(len(dataset)):
+            item = dataset[index]
+            metres = np.asarray(item[key], dtype=np.float64)
+            assert metres.shape == (1, 480, 640), metres.shape
+            number = burned_in(metres[0] / 4.096 * 256)
+            numbers.add(number)
+            row = side[int(item["episode_index"])][int(item["frame_index"])]
+            wrong += number != row["sequence.wrist_depth"] - 1
+            # Unknown ones become the nearest that is kept, far ones the farthest: LeRobot's own range.
+            expected = np.clip(drawn_mm(number, 480, 640) / 1000, 0.01, 10.0)
+            is_drawn = ~np.isnan(expected)
+            step = (expected + 3.5) * math.log(13.5 / 3.51) / 4095
+            off = np.abs(metres[0] - expected) / step
+            worst, compared = max(worst, float(off[is_drawn].max())), compared + int(is_drawn.sum())
+        stats = {name: float(np.asarray(dataset.meta.stats[key][name]).item()) for name in ("min", "max", "mean")}
+        found = {
+            "frames": len(dataset), "depth_keys": dataset.meta.depth_keys, "pictures": len(numbers), "wrong": wrong, "pixels": compared,
+            "worst_in_code_steps": worst, "stats_m": stats, "frames_lost": report["frames_lost"], "missed_ticks": report["missed_ticks"],
+        }
+        print(json.dumps(found))
+        # Half a step is what rounding to codes costs.
+        is_right = dataset.meta.depth_keys == [key] and not wrong and worst <= 0.51 and len(numbers) > 1
+        return 0 if is_right and not verified.returncode else 1
 
 
 def loop(options):
@@ -424,7 +491,7 @@ def loop(options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["sessions", "compare", "skew", "loop", "cameras", "hour"])
+    parser.add_argument("what", choices=["sessions", "compare", "skew", "loop", "cameras", "depth", "hour"])
     parser.add_argument("--sinew", type=Path, help="the binary; without it the release build")
     parser.add_argument("--episodes", type=int, default=50)
     parser.add_argument("--episode-seconds", type=float, default=2.0)
@@ -436,8 +503,8 @@ def main():
     parser.add_argument("--no-realtime", action="store_true")
     options = parser.parse_args()
     if options.seconds is None:
-        options.seconds = {"compare": 20, "skew": 30, "loop": 140, "hour": 3600}.get(options.what, 0)
-    return {"sessions": sessions, "compare": compare, "skew": skew, "loop": loop, "cameras": cameras, "hour": hour}[options.what](options)
+        options.seconds = {"compare": 20, "skew": 30, "loop": 140, "depth": 10, "hour": 3600}.get(options.what, 0)
+    return {"sessions": sessions, "compare": compare, "skew": skew, "loop": loop, "cameras": cameras, "depth": depth, "hour": hour}[options.what](options)
 
 
 if __name__ == "__main__":

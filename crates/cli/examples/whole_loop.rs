@@ -34,8 +34,8 @@ use common::{Arm, Scene};
 use serde_json::json;
 use sinew::{OpenOptions, Policy};
 use sinew_core::{
-    CameraError, Cameras, Clock, EpisodeEnd, EpisodeStart, Frame, FrameSink, Image, ImageBuffers, Lease, OnFailure, Robot, SinkError, Tick,
-    Unwatched,
+    CameraError, Cameras, Clock, EpisodeEnd, EpisodeStart, Frame, FrameSink, Image, ImageBuffers, Lease, OnFailure, Pixels, Robot,
+    SinkError, Tick, Unwatched,
 };
 use sinew_recorder::{DatasetRecorder, Overload, RecorderOptions, RerunView};
 use sinew_runtime::{
@@ -110,6 +110,7 @@ impl Camera {
             let scene = scene();
             let mut buffers = ImageBuffers::new(4, line * HEIGHT as usize);
             let period = Duration::from_secs_f64(1.0 / fps);
+            let depth_mm = Pixels::default();
             let mut due = clock.now();
             for sequence in 1.. {
                 // What a camera has no time for it leaves out.
@@ -122,7 +123,8 @@ impl Camera {
                         to.copy_from_slice(&from[shift..shift + line]);
                     }
                 });
-                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Image { width: WIDTH, height: HEIGHT, rgb, captured_at, sequence };
+                let image = Image { width: WIDTH, height: HEIGHT, rgb, depth_mm: depth_mm.clone(), captured_at, sequence };
+                *slot.lock().unwrap_or_else(PoisonError::into_inner) = image;
             }
         })?;
         Ok(Self { newest, seen: Image::black(WIDTH, HEIGHT) })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use sinew_core::{Cameras, Clock, Fnv1a, Image, RobotDescription, Role, Tick};
+use sinew_core::{CameraDescription, Cameras, Clock, Fnv1a, Image, RobotDescription, Role, Tick};
 use sinew_drivers::camera::{CameraAddress, SourceAddress};
 use sinew_drivers::{
     ArmOptions, Calibration, ConnectReport, LeKiwiCameras, PortAddress, SerialArm, SerialLeader, WhenLost, calibration_files, check_motors,
@@ -226,7 +226,7 @@ fn connect_away(
 
 /// Waits until each camera has shown something.
 fn first_pictures(cameras: &mut LeKiwiCameras, robot: &RobotDescription, clock: &dyn Clock) -> anyhow::Result<()> {
-    let mut images: Vec<Image> = robot.cameras.iter().map(|camera| Image::black(camera.width, camera.height)).collect();
+    let mut images: Vec<Image> = robot.cameras.iter().map(CameraDescription::blank).collect();
     let begin = clock.now();
     loop {
         let now = Tick { turn: 0, due: clock.now(), period: LOOK_EVERY, wants_images: true };

@@ -12,8 +12,12 @@ const QUALITY: u8 = 90;
 /// What a picture may take in memory: somebody else made it.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// The JPEG of an image; `None` where that can't be made.
+/// The JPEG of an image; `None` where that can't be made, as of one that has no colours.
 pub fn encode(image: &Image) -> Option<Vec<u8>> {
+    let bytes = (image.width as usize).checked_mul(image.height as usize)?.checked_mul(3)?;
+    if image.rgb.len() != bytes {
+        return None;
+    }
     let (mut jpeg, mut bgr) = (Vec::new(), image.rgb.to_vec());
     exchange(&mut bgr);
     JpegEncoder::new_with_quality(&mut jpeg, QUALITY).encode(&bgr, image.width, image.height, ExtendedColorType::Rgb8).ok()?;
@@ -47,7 +51,7 @@ pub fn decode(jpeg: &[u8]) -> Result<(u32, u32, Vec<u8>), String> {
 
 #[cfg(test)]
 mod tests {
-    use sinew_core::{Pixels, Timestamp};
+    use sinew_core::Pixels;
 
     use super::*;
 
@@ -55,7 +59,7 @@ mod tests {
     fn a_picture_comes_back_much_as_it_was() {
         let (width, height) = (32, 16);
         let rgb: Vec<u8> = (0..height).flat_map(|y| (0..width).flat_map(move |x| [x * 8, y * 16, 128])).map(|v: u32| v as u8).collect();
-        let image = Image { width, height, rgb: Pixels::from(rgb.clone()), captured_at: Timestamp::ZERO, sequence: 1 };
+        let image = Image { rgb: Pixels::from(rgb.clone()), sequence: 1, ..Image::black(width, height) };
         let jpeg = encode(&image).unwrap();
         let (found_width, found_height, found) = decode(&jpeg).unwrap();
         assert_eq!((found_width, found_height, found.len()), (width, height, rgb.len()));
@@ -69,7 +73,7 @@ mod tests {
         JpegEncoder::new(&mut blue).encode(&[0, 0, 255].repeat(64), 8, 8, ExtendedColorType::Rgb8).unwrap();
         let (_, _, found) = decode(&blue).unwrap();
         assert!(found.chunks(3).all(|pixel| pixel[0] > 240 && pixel[2] < 15), "{found:?}");
-        let red = Image { width: 8, height: 8, rgb: Pixels::from([255, 0, 0].repeat(64)), captured_at: Timestamp::ZERO, sequence: 1 };
+        let red = Image { rgb: Pixels::from([255, 0, 0].repeat(64)), sequence: 1, ..Image::black(8, 8) };
         let seen = image::load_from_memory(&encode(&red).unwrap()).unwrap().to_rgb8();
         assert!(seen.pixels().all(|pixel| pixel[2] > 240 && pixel[0] < 15));
         let mut grey = Vec::new();

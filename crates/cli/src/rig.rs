@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use sinew_core::{Cameras, Environment, Identity, Image, RobotDescription, Tick, Timestamp};
+use sinew_core::{CameraDescription, Cameras, Environment, Identity, Image, RobotDescription, Tick, Timestamp};
 use sinew_runtime::{AsItIs, TeleopThread};
 use sinew_sim::tasks::{self, Task};
 use sinew_sim::{RobotModel, SharedWorld, SimCameras, SimEnvironment, SimRobot, World, robots};
@@ -118,7 +118,7 @@ impl Rig {
     /// What the simulator's cameras see now, in the description's order.
     pub fn look(&self) -> anyhow::Result<Vec<Image>> {
         let Place::Simulator { world, .. } = &self.place else { return Ok(Vec::new()) };
-        let mut images: Vec<Image> = world.robot().cameras.iter().map(|camera| Image::black(camera.width, camera.height)).collect();
+        let mut images: Vec<Image> = world.robot().cameras.iter().map(CameraDescription::blank).collect();
         let now = Tick { turn: 0, due: Timestamp::ZERO, period: Duration::ZERO, wants_images: true };
         SimCameras::in_step(world.clone()).newest(&now, &mut images)?;
         Ok(images)

@@ -5,12 +5,16 @@ use std::sync::Arc;
 
 use crate::Timestamp;
 
-/// An 8-bit RGB image, row-major, top row first: `rgb.len() == height * width * 3`.
+/// What a camera saw, row-major, top row first: colours or, of a depth camera, distances. The other of the two is empty,
+/// so that nobody takes distances for colours.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
     pub width: u32,
     pub height: u32,
+    /// 8-bit RGB, `[height, width, 3]`.
     pub rgb: Pixels,
+    /// Millimetres, u16 little-endian, `[height, width]`; 0 where the distance is not known.
+    pub depth_mm: Pixels,
     /// When the shutter fired, on the session's clock.
     pub captured_at: Timestamp,
     /// Counts the camera's images; the same number twice is the same image.
@@ -20,6 +24,13 @@ pub struct Image {
 impl Image {
     pub fn black(width: u32, height: u32) -> Self {
         Self { width, height, rgb: vec![0; width as usize * height as usize * 3].into(), ..Self::default() }
+    }
+
+    /// Lets go of the bytes, so that who makes images in place may write to them again; without allocating or freeing, as
+    /// long as somebody else has `nothing`.
+    pub fn let_go(&mut self, nothing: &Pixels) {
+        self.rgb.clone_from(nothing);
+        self.depth_mm.clone_from(nothing);
     }
 }
 

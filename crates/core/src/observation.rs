@@ -1,6 +1,6 @@
 //! What a robot sees and feels at one tick.
 
-use crate::{Image, RobotDescription, Timestamp};
+use crate::{CameraDescription, Image, RobotDescription, Timestamp};
 
 /// How a channel's value came about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -148,7 +148,7 @@ impl Observation {
             effort: parts(),
             temperature_c: parts(),
             bus_retries: 0,
-            images: robot.cameras.iter().map(|c| Image::black(c.width, c.height)).collect(),
+            images: robot.cameras.iter().map(CameraDescription::blank).collect(),
         }
     }
 

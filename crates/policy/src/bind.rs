@@ -51,7 +51,8 @@ impl Fit {
                         [] => ("no such camera".to_owned(), false),
                         [c] => {
                             let fits = checkpoint.plan.takes_any_image_size() || feature.shape == [3, c.height as usize, c.width as usize];
-                            (format!("a {}x{} image", c.width, c.height), fits)
+                            // Distances are no colours, whatever their size.
+                            (in_words_of(c), fits && !c.depth)
                         }
                         [a, b, ..] => (format!("two cameras for it: {}, {}", a.name, b.name), false),
                     };
@@ -71,7 +72,7 @@ impl Fit {
         row("control rate", "not stated".into(), format!("{} Hz", robot.control_rate_hz), true);
         for camera in &robot.cameras {
             if checkpoint.inputs.get(&feature_of(checkpoint, camera)).is_none() {
-                row(&raw_feature(camera), "not used".into(), format!("a {}x{} image", camera.width, camera.height), true);
+                row(&raw_feature(camera), "not used".into(), in_words_of(camera), true);
             }
         }
         Self { robot: robot.name.clone(), rows }
@@ -81,6 +82,12 @@ impl Fit {
     pub fn is_fit(&self) -> bool {
         self.rows.iter().all(|row| row.fits)
     }
+}
+
+/// What a camera gives.
+fn in_words_of(camera: &CameraDescription) -> String {
+    let kind = if camera.depth { "depth image (distances, no colours)" } else { "image" };
+    format!("a {}x{} {kind}", camera.width, camera.height)
 }
 
 /// What a robot calls its camera's image.

@@ -243,6 +243,24 @@ fn the_checkpoints_renames_apply_to_the_robots_cameras() {
 }
 
 #[test]
+fn a_depth_camera_is_no_image_for_a_policy() {
+    let checkpoint = checkpoint();
+    let mut robot = robot(&SIX, &[CAMERAS[0], CAMERAS[1], ("wrist_depth", 128, 96)]);
+    robot.cameras[2].depth = true;
+    // Beside the cameras that it wants it is of no use to it, and no harm.
+    assert!(Fit::of(&checkpoint, &robot).is_fit());
+    let mut policy = BoundPolicy::bind(&checkpoint, &robot).unwrap();
+    policy.infer(&[Observation::for_robot(&robot)], "").unwrap();
+    robot.cameras[1].depth = true;
+    let (fit, text) = mismatch(&checkpoint, &robot);
+    assert!(text.contains("a 128x96 depth image (distances, no colours)"), "{text}");
+    let refused: Vec<&str> = fit.rows.iter().filter(|row| !row.fits).map(|row| row.feature.as_str()).collect();
+    assert_eq!(refused, ["observation.images.wrist"]);
+    // Whoever asks all the same gets no answer: there are no colours.
+    assert!(policy.infer(&[Observation::for_robot(&robot)], "").is_err());
+}
+
+#[test]
 fn an_observation_of_another_robot_is_an_error_not_a_panic() {
     let (checkpoint, robot) = (checkpoint(), robot(&SIX, &CAMERAS));
     let mut policy = BoundPolicy::bind(&checkpoint, &robot).unwrap();

@@ -10,7 +10,7 @@ use crate::ring::{Receiver, Sender};
 /// Lets go of the images, which are of use to nobody any more.
 pub(crate) fn let_go(frame: &mut Frame, nothing: &Pixels) {
     for image in &mut frame.observation.images {
-        image.rgb = nothing.clone();
+        image.let_go(nothing);
     }
 }
 

@@ -315,7 +315,7 @@ fn serve(policy: &mut impl Policy, job: &mut Job, nothing: &Pixels) -> ControlFl
     };
     // Who makes its images in place may write to these again.
     for image in job.observations.iter_mut().flat_map(|observation| &mut observation.images) {
-        image.rgb = nothing.clone();
+        image.let_go(nothing);
     }
     let latency_ns = setting.clock.now().nanos_since(job.asked_at);
     job.answer = Some(chunk.map(|chunk| Answer { chunk, latency_ns, compute_ns }));

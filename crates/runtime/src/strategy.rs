@@ -171,7 +171,7 @@ impl<'a> Selection<'a> {
 }
 
 fn bytes_of(frame: &Frame) -> usize {
-    size_of::<Frame>() + frame.observation.images.iter().map(|image| image.rgb.len()).sum::<usize>()
+    size_of::<Frame>() + frame.observation.images.iter().map(|image| image.rgb.len() + image.depth_mm.len()).sum::<usize>()
 }
 
 impl FrameSink for Selection<'_> {

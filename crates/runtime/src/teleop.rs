@@ -84,7 +84,7 @@ impl TeleopThread {
         // Kept here, so that whoever asks next is not the last to have it, and frees nothing.
         let nothing = Pixels::default();
         let mut observation = Observation::for_robot(robot);
-        observation.images.iter_mut().for_each(|image| image.rgb = nothing.clone());
+        observation.images.iter_mut().for_each(|image| image.let_go(&nothing));
         let job = Job {
             tick: Tick { turn: 0, due: Timestamp::ZERO, period: Duration::ZERO, wants_images: false },
             reset: false,
@@ -116,7 +116,7 @@ impl TeleopThread {
                 Ok(status)
             }));
             // Who makes its images in place may write to these again.
-            job.observation.images.iter_mut().for_each(|image| image.rgb = nothing.clone());
+            job.observation.images.iter_mut().for_each(|image| image.let_go(&nothing));
             match answered {
                 Ok(answer) => {
                     job.answer = answer;

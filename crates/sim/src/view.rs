@@ -54,6 +54,12 @@ impl View {
         let simulation = crate::arm::simulation(robot)?;
         let mut cameras = Vec::new();
         for wanted in &robot.cameras {
+            if wanted.depth {
+                return Err(invalid(format!(
+                    "camera {}: it is a depth camera, expected one of colours: the simulator draws no depth",
+                    wanted.name
+                )));
+            }
             let camera = simulation
                 .cameras
                 .iter()

@@ -108,6 +108,11 @@ fn a_robot_that_the_simulator_can_not_move_is_refused_by_what_it_lacks() {
     refused(&|robot| robot.parts[0].command = Some(CommandMode::Impedance), &["right_elbow", "impedance"]);
     refused(&|robot| robot.simulation = None, &["gantry", "no [simulation] section"]);
     refused(&|robot| robot.parts[4].motor = None, &["beside", "no motor"]);
+
+    let mut model = robots::get("so101").unwrap();
+    model.description.cameras[0].depth = true;
+    let error = World::new(&model).err().unwrap().to_string();
+    assert!(error.contains("it is a depth camera, expected one of colours"), "{error}");
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub struct RolloutArgs {
     /// A camera and where its images come from: NAME=SOURCE[,WxH@FPS][,FORMAT][,KEY=VALUE…], with SOURCE usb:SERIAL, path:PORT or
     /// /dev/videoN (`sinew find-cameras` lists them), file:PATH, http://…, rtsp://…, zmq://HOST:PORT/NAME, pattern,
     /// sim:SOCKET (of `sinew emulate --world`), or zmq (of a LeKiwi's host); KEY rotate, crop, capture, resize, age, old, depth, exposure, wb
-    /// or focus. May be given several times; a robot has those that are given
+    /// or focus. Z16 makes it a depth camera, named as LeRobot names them: wrist_depth=/dev/video2,640x480@30,Z16. May be given several times; a robot has those that are given
     #[arg(long, value_name = "NAME=SOURCE", requires = "port", help_heading = "Hardware")]
     pub camera: Vec<CameraAddress>,
     #[command(flatten)]

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
-use sinew_core::{Cameras, Clock, Environment, Image, Outcome, RobotDescription, Tick, Timestamp};
+use sinew_core::{CameraDescription, Cameras, Clock, Environment, Image, Outcome, RobotDescription, Tick, Timestamp};
 use sinew_drivers::{Calibration, ControlTable, MotorCalibration, Register, Scale, calibration_files, check_motors};
 use sinew_emulator::{Emulator, Options, Robot, obey};
 use sinew_runtime::{MonotonicClock, StopFlag};
@@ -266,7 +266,7 @@ impl Scene {
             Some((at, Scale::of(part, table, &calibration.get(&part.name).copied()?).ok()?))
         };
         let joints = robot.parts.iter().map(joint).collect();
-        let images = robot.cameras.iter().map(|camera| Image::black(camera.width, camera.height)).collect();
+        let images = robot.cameras.iter().map(CameraDescription::blank).collect();
         let camera_period = Duration::from_secs(1) / robot.control_rate_hz.max(1);
         if !args.json {
             say!("world: {instruction} (seed {}); cameras at sim:{}", args.seed, socket.display());

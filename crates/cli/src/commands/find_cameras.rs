@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::Context;
 use rayon::prelude::*;
 use serde::Serialize;
-use sinew_core::{Cameras as _, Clock, Image, Tick};
-use sinew_drivers::camera::v4l2::{self, FoundCamera, NodeState, Roots};
-use sinew_drivers::camera::{CameraAddress, CameraSet, CameraSetup};
+use sinew_core::{Cameras as _, Clock, Tick};
+use sinew_drivers::camera::v4l2::{self, FoundCamera, NodeState, Offer, Roots};
+use sinew_drivers::camera::{CameraAddress, CameraSet, CameraSetup, PixelFormat, show_distances};
 use sinew_runtime::MonotonicClock;
 
 use crate::args::FindCamerasArgs;
@@ -32,6 +32,9 @@ struct Found {
     /// Images a second that came.
     rate_hz: Option<f64>,
     picture: Option<String>,
+    /// The nearest and the farthest distance in a picture of distances, millimetres: white and nearly black there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    depth_mm: Option<(u16, u16)>,
     /// Why there is no picture.
     trouble: Option<String>,
 }
@@ -63,7 +66,9 @@ pub fn run(args: &FindCamerasArgs) -> anyhow::Result<Done> {
         }
         camera.offers.iter().for_each(|offer| say!("  offers   {offer}"));
         if let (Some(picture), Some(rate)) = (&camera.picture, camera.rate_hz) {
-            say!("  picture  {picture}, {rate:.1} images a second");
+            let depth =
+                camera.depth_mm.map(|(near, far)| format!(", distances from {near} mm (white) to {far} mm (dark), unknown ones black"));
+            say!("  picture  {picture}, {rate:.1} images a second{}", depth.unwrap_or_default());
         }
         camera.trouble.iter().for_each(|trouble| say!("  no picture: {trouble}"));
     }
@@ -86,13 +91,14 @@ fn look(camera: &FoundCamera, roots: &Roots, args: &FindCamerasArgs) -> Found {
         offers: offers.iter().map(ToString::to_string).collect(),
         rate_hz: None,
         picture: None,
+        depth_mm: None,
         trouble: None,
         source,
     };
     match &camera.state {
         NodeState::Free if args.no_pictures => {}
-        NodeState::Free => match picture(&found, args) {
-            Ok((path, rate)) => (found.picture, found.rate_hz) = (Some(path), Some(rate)),
+        NodeState::Free => match picture(&mut found, &offers, args) {
+            Ok(()) => {}
             Err(error) => found.trouble = Some(format!("{error:#}")),
         },
         NodeState::Busy(by) => {
@@ -103,23 +109,30 @@ fn look(camera: &FoundCamera, roots: &Roots, args: &FindCamerasArgs) -> Found {
     found
 }
 
-/// Writes a picture; its path, and the images a second that came.
-fn picture(found: &Found, args: &FindCamerasArgs) -> anyhow::Result<(String, f64)> {
+/// Writes a picture, and notes its path and the images a second that came.
+fn picture(found: &mut Found, offers: &[Offer], args: &FindCamerasArgs) -> anyhow::Result<()> {
     let size = args.size.as_ref().map(|size| format!(",{size}")).unwrap_or_default();
     let name = found.node.trim_start_matches("/dev/");
-    let given: CameraAddress = format!("{name}={}{size}", found.source).parse()?;
+    let mut given: CameraAddress = format!("{name}={}{size}", found.source).parse()?;
+    let mut formats = offers.iter().filter_map(|offer| offer.four_cc.format()).peekable();
+    let is_depth = formats.peek().is_some() && formats.all(|format| format == PixelFormat::Depth16);
+    given.format = is_depth.then_some(PixelFormat::Depth16);
     let camera = cameras::describe(&given, None);
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
     let source = cameras::source(&camera, &given, clock.clone())?;
     let mut set = CameraSet::start(vec![CameraSetup::new(camera.clone(), source)], clock.clone())?;
     let rate_hz = set.wait_until_all_deliver(WITHIN)?.first().map_or(0.0, |delivery| delivery.rate_hz);
-    let mut images = [Image::black(camera.width, camera.height)];
+    let mut images = [camera.blank()];
     let tick = Tick { turn: 0, due: clock.now(), period: Duration::ZERO, wants_images: true };
     while images[0].sequence == 0 {
         set.newest(&tick, &mut images)?;
     }
     let name: String = found.source.chars().map(|c| if c.is_ascii_alphanumeric() || "-.".contains(c) { c } else { '_' }).collect();
     let path = args.out.join(format!("{}.png", name.trim_matches('_')));
-    write_png(&path, camera.width, camera.height, &images[0].rgb).with_context(|| format!("writing {}", path.display()))?;
-    Ok((path.display().to_string(), rate_hz))
+    let greys = camera.depth.then(|| show_distances(&images[0].depth_mm));
+    let rgb = greys.as_ref().map_or(&images[0].rgb[..], |(greys, _)| greys);
+    write_png(&path, camera.width, camera.height, rgb).with_context(|| format!("writing {}", path.display()))?;
+    (found.picture, found.rate_hz) = (Some(path.display().to_string()), Some(rate_hz));
+    found.depth_mm = greys.and_then(|(_, range)| range);
+    Ok(())
 }

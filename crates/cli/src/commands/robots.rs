@@ -102,7 +102,11 @@ fn show(robot: &RobotDescription, json: bool) -> anyhow::Result<Done> {
     }
     let mut rows = vec![["camera", "feature", "size"].map(str::to_owned).to_vec()];
     for camera in &robot.cameras {
-        rows.push(vec![camera.name.clone(), format!("observation.images.{}", camera.name), format!("{}×{}", camera.width, camera.height)]);
+        rows.push(vec![
+            camera.name.clone(),
+            format!("observation.images.{}", camera.name),
+            format!("{}×{}{}", camera.width, camera.height, if camera.depth { ", depth" } else { "" }),
+        ]);
     }
     if !robot.cameras.is_empty() {
         write!(out, "\n{}", text::table(&rows))?;

@@ -10,6 +10,8 @@ use nalgebra::Isometry3;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::{Image, Pixels};
+
 pub use base::{Base, BaseKind, BaseLimits, BaseUnit, BaseWheel};
 pub use part::{CalibrationKind, CommandMode, Limits, Motor, Part, PartKind, Pose};
 pub use simulation::{Collider, Link, MotorModel, Shape, SimulatedCamera, Simulation, Visual};
@@ -205,6 +207,10 @@ pub struct CameraDescription {
     /// What the camera is asked for, such as `MJPG`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
+    /// Whether it sees distances, in millimetres, and no colours: LeRobot's depth feature, which LeRobot's own robots call
+    /// `<camera>_depth`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub depth: bool,
     /// How its picture is turned, clockwise: 0, 90, 180 or 270 degrees. Width and height are what comes out.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rotation_deg: u32,
@@ -218,7 +224,39 @@ pub struct CameraDescription {
 impl CameraDescription {
     /// A camera of which no more is said.
     pub fn new(name: String, width: u32, height: u32) -> Self {
-        Self { name, width, height, fps: None, format: None, rotation_deg: 0, max_age_ms: image_age(), when_old: WhenOld::default() }
+        let (max_age_ms, when_old) = (image_age(), WhenOld::default());
+        Self { name, width, height, fps: None, format: None, depth: false, rotation_deg: 0, max_age_ms, when_old }
+    }
+
+    /// An image of its size and kind on which nothing is seen: black, or no distance known.
+    pub fn blank(&self) -> Image {
+        let bytes = Pixels::from(vec![0; self.image_bytes()]);
+        let (rgb, depth_mm) = if self.depth { (Pixels::default(), bytes) } else { (bytes, Pixels::default()) };
+        Image { width: self.width, height: self.height, rgb, depth_mm, ..Image::default() }
+    }
+
+    /// How many bytes its images have.
+    pub fn image_bytes(&self) -> usize {
+        self.width as usize * self.height as usize * if self.depth { 2 } else { 3 }
+    }
+
+    /// Why `image` is none of this camera's; `None` where it may be one.
+    pub fn image_fault(&self, image: &Image) -> Option<String> {
+        let (bytes, other) = if self.depth { (&image.depth_mm, &image.rgb) } else { (&image.rgb, &image.depth_mm) };
+        let fits = (image.width, image.height) == (self.width, self.height) && bytes.len() == self.image_bytes() && other.is_empty();
+        (!fits).then(|| {
+            let (found, [colours, depth]) = ((image.width, image.height), [&image.rgb, &image.depth_mm].map(|bytes| bytes.len()));
+            let kind = if self.depth { "depth" } else { "colours" };
+            format!(
+                "the image of camera {} is {}x{} in {colours} bytes of colours and {depth} of depth, expected {}x{} in {} of {kind}",
+                self.name,
+                found.0,
+                found.1,
+                self.width,
+                self.height,
+                self.image_bytes(),
+            )
+        })
     }
 }
 
@@ -243,6 +281,11 @@ impl WhenOld {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
 fn is_zero(value: &u32) -> bool {
     *value == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// As LeRobot's `async_read` has it.

@@ -58,6 +58,15 @@ pub enum Control {
     Value(i32),
 }
 
+/// What becomes of distances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DepthUse {
+    /// They stay what they are, millimetres: `depth=yes`. A camera in `Z16` of which nothing is said does that.
+    Kept,
+    /// Greys between a nearest and a farthest one, millimetres: `depth=200:3000`.
+    Greys(u32, u32),
+}
+
 /// A camera as its user describes it. What is `None` stays as the robot's description or the device has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CameraAddress {
@@ -75,8 +84,7 @@ pub struct CameraAddress {
     pub resize: bool,
     pub max_age_ms: Option<u32>,
     pub when_old: Option<WhenOld>,
-    /// Nearest and farthest depth that is shown, millimetres.
-    pub depth_mm: Option<(u32, u32)>,
+    pub depth: Option<DepthUse>,
     /// Units of 100 µs, as V4L2 has it.
     pub exposure: Option<Control>,
     /// Kelvin.
@@ -132,7 +140,7 @@ impl CameraAddress {
             resize: false,
             max_age_ms: None,
             when_old: None,
-            depth_mm: None,
+            depth: None,
             exposure: None,
             white_balance: None,
             focus: None,
@@ -158,6 +166,13 @@ impl CameraAddress {
         if let Some(format) = self.format {
             camera.format = Some(format.fourcc().to_owned());
         }
+        camera.depth = match self.depth {
+            Some(depth) => depth == DepthUse::Kept,
+            None => camera.depth || self.format == Some(PixelFormat::Depth16),
+        };
+        if camera.depth && camera.format.is_none() {
+            camera.format = Some(PixelFormat::Depth16.fourcc().to_owned());
+        }
     }
 
     pub fn shape(&self) -> ShapeOptions {
@@ -166,7 +181,11 @@ impl CameraAddress {
 
     pub fn decode(&self) -> DecodeOptions {
         let metres = |mm: u32| mm as f32 / 1e3;
-        DecodeOptions { depth_range_m: self.depth_mm.map(|(near, far)| (metres(near), metres(far))), ..DecodeOptions::default() }
+        let depth_range_m = match self.depth {
+            Some(DepthUse::Greys(near, far)) => Some((metres(near), metres(far))),
+            Some(DepthUse::Kept) | None => None,
+        };
+        DecodeOptions { depth_range_m, ..DecodeOptions::default() }
     }
 
     /// The size to ask a source for, so that `camera` comes out.
@@ -201,7 +220,7 @@ impl CameraAddress {
         let is_shaped = self.source != SourceAddress::LeKiwi;
         let given = [
             ("a format", self.format.is_some(), is_device, "cameras of this machine"),
-            ("depth", self.depth_mm.is_some(), is_device, "cameras of this machine"),
+            ("depth", self.depth.is_some(), is_device, "cameras of this machine"),
             ("exposure", self.exposure.is_some(), is_device, "cameras of this machine"),
             ("wb", self.white_balance.is_some(), is_device, "cameras of this machine"),
             ("focus", self.focus.is_some(), is_device, "cameras of this machine"),
@@ -210,8 +229,12 @@ impl CameraAddress {
             ("resize", self.resize, is_shaped, "all but a LeKiwi's cameras"),
             ("rotate", self.rotation_deg.is_some(), is_shaped, "all but a LeKiwi's cameras"),
         ];
-        let wrong = given.into_iter().find(|(_, is_given, fits, _)| *is_given && !fits);
-        wrong.map(|(what, _, _, whose)| format!("{what} is for {whose}, and {} is none of them", self.source))
+        if let Some((what, _, _, whose)) = given.into_iter().find(|(_, is_given, fits, _)| *is_given && !fits) {
+            return Some(format!("{what} is for {whose}, and {} is none of them", self.source));
+        }
+        let format = self.format.filter(|_| self.depth == Some(DepthUse::Kept));
+        let colours = format.filter(|format| !matches!(format, PixelFormat::Depth16 | PixelFormat::Grey16))?;
+        Some(format!("depth=yes: distances come in Z16 or Y16, and {} is neither", colours.fourcc()))
     }
 
     fn set(&mut self, option: &str) -> Result<(), String> {
@@ -267,10 +290,12 @@ impl CameraAddress {
                 "repeat" => set_once(&mut self.when_old, WhenOld::Repeat, key),
                 _ => Err(expected("stop or repeat")),
             },
+            "depth" if value == "yes" => set_once(&mut self.depth, DepthUse::Kept, key),
             "depth" => {
                 let range = value.split_once(':').and_then(|(near, far)| Some((number(near)?, number(far)?)));
-                let range = range.filter(|(near, far)| near < far).ok_or_else(|| expected("NEAR:FAR in millimetres"))?;
-                set_once(&mut self.depth_mm, range, key)
+                let (near, far) =
+                    range.filter(|(near, far)| near < far).ok_or_else(|| expected("yes, or NEAR:FAR in millimetres for greys"))?;
+                set_once(&mut self.depth, DepthUse::Greys(near, far), key)
             }
             "exposure" | "wb" | "focus" => {
                 let control = match value {
@@ -432,8 +457,10 @@ impl fmt::Display for CameraAddress {
         if let Some(old) = self.when_old {
             write!(f, ",old={}", if old == WhenOld::Stop { "stop" } else { "repeat" })?;
         }
-        if let Some((near, far)) = self.depth_mm {
-            write!(f, ",depth={near}:{far}")?;
+        match self.depth {
+            None => {}
+            Some(DepthUse::Kept) => f.write_str(",depth=yes")?,
+            Some(DepthUse::Greys(near, far)) => write!(f, ",depth={near}:{far}")?,
         }
         for (key, control) in [("exposure", self.exposure), ("wb", self.white_balance), ("focus", self.focus)] {
             match control {

@@ -1,4 +1,4 @@
-//! Pictures of any format, as RGB.
+//! Pictures of any format, as RGB, and pictures of distances as what they are.
 
 use thiserror::Error;
 
@@ -16,8 +16,13 @@ pub enum DecodeError {
     #[error("reading {format}: expected {expected} bytes for {width} by {height}, found {found}")]
     Short { format: &'static str, width: u32, height: u32, expected: usize, found: usize },
     /// Nothing is wrong with it, but nobody has said how it is to be shown.
-    #[error("reading a picture of depths: expected a nearest and a farthest distance to show, found none")]
+    #[error(
+        "reading a picture of depths as colours: expected a nearest and a farthest distance to show as greys (depth=NEAR:FAR in \
+         millimetres), or a depth camera (depth=yes), found neither"
+    )]
     NoDepthRange,
+    #[error("reading distances: expected them in Z16 or Y16, found {format}")]
+    NoDepth { format: &'static str },
 }
 
 /// How what has no colours is shown.
@@ -74,6 +79,28 @@ impl Decoder {
         }
     }
 
+    /// Reads the distances of `picture` into `mm`, whose length is `width * height * 2` of its [`size`](Self::size): millimetres, u16
+    /// little-endian, row by row, 0 where the camera has none. What a [`PixelFormat::Depth16`] or [`PixelFormat::Grey16`] counts
+    /// is taken for millimetres, as LeRobot 0.6.1 does (`cameras/realsense/camera_realsense.py`, `read_depth`): the unit of Intel's D400
+    /// cameras unless they are set to another one. The kernel says nothing of it.
+    ///
+    /// # Errors
+    /// When it has no distances, or is not whole.
+    pub fn distances(&self, picture: &Picture<'_>, mm: &mut [u8]) -> Result<(), DecodeError> {
+        if !matches!(picture.format, PixelFormat::Depth16 | PixelFormat::Grey16) {
+            return Err(DecodeError::NoDepth { format: name(picture.format) });
+        }
+        let rows = self.rows(picture)?;
+        let row_bytes = rows.row_bytes;
+        if mm.len() != row_bytes * rows.count {
+            return Err(rows.short(picture));
+        }
+        for (y, out) in mm.chunks_exact_mut(row_bytes).enumerate() {
+            out.copy_from_slice(rows.at(y));
+        }
+        Ok(())
+    }
+
     /// Reads `picture` into `rgb`, whose length is `width * height * 3` of its [`size`](Self::size), row by row.
     ///
     /// # Errors
@@ -82,34 +109,23 @@ impl Decoder {
         if picture.format == PixelFormat::Mjpeg {
             return self.jpeg.decode(picture.bytes, rgb);
         }
-        let (width, height) = self.size(picture)?;
-        let (columns, rows) = (width as usize, height as usize);
-        let row_bytes = columns
-            * match picture.format {
-                PixelFormat::Mjpeg | PixelFormat::Nv12 | PixelFormat::Grey => 1,
-                PixelFormat::Yuyv | PixelFormat::Grey16 | PixelFormat::Depth16 => 2,
-                PixelFormat::Rgb => 3,
-            };
-        let stride = if picture.stride == 0 { row_bytes } else { picture.stride };
-        let all_rows = if picture.format == PixelFormat::Nv12 { rows + rows / 2 } else { rows };
-        let expected = stride.saturating_mul(all_rows - 1).saturating_add(row_bytes);
-        let found = picture.bytes.len();
-        if stride < row_bytes || found < expected || rgb.len() != columns * rows * 3 {
-            return Err(DecodeError::Short { format: name(picture.format), width, height, expected, found });
+        let rows = self.rows(picture)?;
+        let columns = picture.width as usize;
+        if rgb.len() != columns * rows.count * 3 {
+            return Err(rows.short(picture));
         }
-        let row_at = |y: usize| &picture.bytes[y * stride..y * stride + row_bytes];
         let depth = match (picture.format, self.options.depth_range_m) {
             (PixelFormat::Depth16, None) => return Err(DecodeError::NoDepthRange),
             (_, range) => range.unwrap_or((0.0, 1.0)),
         };
         let shift = self.options.grey16_bits.clamp(8, 16) - 8;
         for (y, out) in rgb.chunks_exact_mut(columns * 3).enumerate() {
-            let row = row_at(y);
+            let row = rows.at(y);
             match picture.format {
                 PixelFormat::Mjpeg => {}
                 PixelFormat::Rgb => out.copy_from_slice(row),
                 PixelFormat::Yuyv => yuyv_row(row, out),
-                PixelFormat::Nv12 => nv12_row(row, row_at(rows + y / 2), out),
+                PixelFormat::Nv12 => nv12_row(row, rows.at(rows.count + y / 2), out),
                 PixelFormat::Grey => grey_row(row.iter().copied(), out),
                 PixelFormat::Grey16 => grey_row(words(row).map(|word| (word >> shift).min(255) as u8), out),
                 PixelFormat::Depth16 => grey_row(words(row).map(|mm| depth_shown(mm, depth)), out),
@@ -117,6 +133,56 @@ impl Decoder {
         }
         Ok(())
     }
+
+    /// The rows of a `picture` that is no JPEG.
+    fn rows<'a>(&self, picture: &Picture<'a>) -> Result<Rows<'a>, DecodeError> {
+        let (width, height) = self.size(picture)?;
+        let (columns, count) = (width as usize, height as usize);
+        let row_bytes = columns
+            * match picture.format {
+                PixelFormat::Mjpeg | PixelFormat::Nv12 | PixelFormat::Grey => 1,
+                PixelFormat::Yuyv | PixelFormat::Grey16 | PixelFormat::Depth16 => 2,
+                PixelFormat::Rgb => 3,
+            };
+        let stride = if picture.stride == 0 { row_bytes } else { picture.stride };
+        let all_rows = if picture.format == PixelFormat::Nv12 { count + count / 2 } else { count };
+        let expected = stride.saturating_mul(all_rows - 1).saturating_add(row_bytes);
+        let rows = Rows { bytes: picture.bytes, row_bytes, stride, count, expected };
+        if stride < row_bytes || picture.bytes.len() < expected { Err(rows.short(picture)) } else { Ok(rows) }
+    }
+}
+
+/// Where the rows of a picture are in its bytes.
+struct Rows<'a> {
+    bytes: &'a [u8],
+    row_bytes: usize,
+    stride: usize,
+    /// Of the first plane.
+    count: usize,
+    /// How many bytes there have to be.
+    expected: usize,
+}
+
+impl<'a> Rows<'a> {
+    fn at(&self, y: usize) -> &'a [u8] {
+        &self.bytes[y * self.stride..y * self.stride + self.row_bytes]
+    }
+
+    fn short(&self, picture: &Picture<'_>) -> DecodeError {
+        let (format, Picture { width, height, .. }) = (name(picture.format), *picture);
+        DecodeError::Short { format, width, height, expected: self.expected, found: self.bytes.len() }
+    }
+}
+
+/// What an image of distances looks like: greys as [`DecodeOptions::depth_range_m`] has them, three bytes a pixel, for the
+/// nearest and the farthest distance of `mm` itself, which are given in millimetres; `None` where no distance is known. For a picture
+/// by itself: one after another would change as a whole when one thing moves.
+pub fn show_distances(mm: &[u8]) -> (Vec<u8>, Option<(u16, u16)>) {
+    let known = || words(mm).filter(|mm| *mm != 0);
+    let range = known().min().zip(known().max());
+    let (near, far) = range.unwrap_or((0, 1));
+    let metres = (f32::from(near) * 1e-3, f32::from(far) * 1e-3);
+    (words(mm).flat_map(|mm| [depth_shown(mm, metres); 3]).collect(), range)
 }
 
 fn name(format: PixelFormat) -> &'static str {

@@ -16,9 +16,9 @@ mod thread;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub mod v4l2;
 
-pub use address::{CameraAddress, CameraAddressError, Control, SourceAddress};
+pub use address::{CameraAddress, CameraAddressError, Control, DepthUse, SourceAddress};
 pub use counter::{draw_counter, read_counter};
-pub use decode::{DecodeError, DecodeOptions, Decoder};
+pub use decode::{DecodeError, DecodeOptions, Decoder, show_distances};
 pub use health::{CameraHealth, CameraState};
 #[cfg(feature = "nokhwa")]
 pub use native::NativeCamera;

@@ -193,7 +193,8 @@ impl Cameras for CameraSet {
                     return Err(CameraError { camera: Brief::of(&camera.camera.name), what });
                 }
                 if seen.sequence != 0 && (seen.sequence, seen.captured_at) != (image.sequence, image.captured_at) {
-                    image.rgb.clone_from(&seen.rgb);
+                    let pixels = if camera.camera.depth { &mut image.depth_mm } else { &mut image.rgb };
+                    pixels.clone_from(&seen.pixels);
                     (image.width, image.height) = (camera.camera.width, camera.camera.height);
                     (image.captured_at, image.sequence) = (seen.captured_at, seen.sequence);
                 }

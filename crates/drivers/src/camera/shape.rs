@@ -27,7 +27,8 @@ impl fmt::Display for Crop {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShapeOptions {
     pub crop: Option<Crop>,
-    /// Whether what has another size than the description's is brought to it. Without, it is an error.
+    /// Whether what has another size than the description's is brought to it: colours between each other, distances as the
+    /// nearest pixel has them, as a mean of near and far is a place where nothing is. Without, it is an error.
     pub resize: bool,
 }
 
@@ -66,6 +67,7 @@ pub(super) struct Shape {
     /// Before turning.
     wanted: (u32, u32),
     rotation_deg: u32,
+    is_depth: bool,
     cut: Vec<u8>,
     scaled: Vec<u8>,
     scaler: Option<Scaler>,
@@ -74,7 +76,13 @@ pub(super) struct Shape {
 impl Shape {
     pub fn new(options: ShapeOptions, camera: &CameraDescription) -> Self {
         let wanted = size_before_rotation(camera);
-        Self { options, wanted, rotation_deg: camera.rotation_deg, cut: Vec::new(), scaled: Vec::new(), scaler: None }
+        let CameraDescription { rotation_deg, depth: is_depth, .. } = *camera;
+        Self { options, wanted, rotation_deg, is_depth, cut: Vec::new(), scaled: Vec::new(), scaler: None }
+    }
+
+    /// Of the pictures that images are made of.
+    pub fn pixel_bytes(&self) -> usize {
+        if self.is_depth { 2 } else { 3 }
     }
 
     /// Whether pictures of this size can become what is wanted.
@@ -103,37 +111,53 @@ impl Shape {
         self.options.crop.is_none() && self.rotation_deg == 0 && self.wanted == (width, height)
     }
 
-    /// Makes `out` of `rgb`, whose size was [`check`](Self::check)ed.
-    pub fn make(&mut self, rgb: &[u8], width: u32, height: u32, out: &mut [u8]) {
-        let (mut rgb, mut size) = (rgb, (width, height));
+    /// Makes `out` of `pixels` (RGB, or the distances of a depth camera), whose size was [`check`](Self::check)ed.
+    pub fn make(&mut self, pixels: &[u8], width: u32, height: u32, out: &mut [u8]) {
+        let (pixel_bytes, mut pixels, mut size) = (self.pixel_bytes(), pixels, (width, height));
         if let Some(crop) = self.options.crop {
-            cut(rgb, width, crop, &mut self.cut);
-            (rgb, size) = (&self.cut, (crop.width, crop.height));
+            cut(pixels, width, pixel_bytes, crop, &mut self.cut);
+            (pixels, size) = (&self.cut, (crop.width, crop.height));
         }
-        if size != self.wanted {
+        if size != self.wanted && self.is_depth {
+            take_nearest(pixels, size, self.wanted, &mut self.scaled);
+            pixels = &self.scaled;
+        } else if size != self.wanted {
             if self.scaler.as_ref().is_none_or(|scaler| (scaler.from, scaler.to) != (size, self.wanted)) {
                 self.scaler = Some(Scaler::new(size, self.wanted));
             }
             if let Some(scaler) = &mut self.scaler {
-                scaler.scale(rgb, &mut self.scaled);
+                scaler.scale(pixels, &mut self.scaled);
             }
-            rgb = &self.scaled;
+            pixels = &self.scaled;
         }
-        turn(rgb, self.wanted.0 as usize, self.rotation_deg, out);
+        let turn = if self.is_depth { turn::<2> } else { turn::<3> };
+        turn(pixels, self.wanted.0 as usize, self.rotation_deg, out);
     }
 }
 
-fn cut(rgb: &[u8], width: u32, crop: Crop, out: &mut Vec<u8>) {
+fn cut(pixels: &[u8], width: u32, pixel_bytes: usize, crop: Crop, out: &mut Vec<u8>) {
     out.clear();
-    for row in rgb.chunks_exact(width as usize * 3).skip(crop.y as usize).take(crop.height as usize) {
-        out.extend_from_slice(&row[crop.x as usize * 3..(crop.x + crop.width) as usize * 3]);
+    for row in pixels.chunks_exact(width as usize * pixel_bytes).skip(crop.y as usize).take(crop.height as usize) {
+        out.extend_from_slice(&row[crop.x as usize * pixel_bytes..(crop.x + crop.width) as usize * pixel_bytes]);
     }
 }
 
-/// Turns an image of `width` columns clockwise.
-fn turn(rgb: &[u8], width: usize, rotation_deg: u32, out: &mut [u8]) {
-    let (pixels, _) = rgb.as_chunks::<3>();
-    let (turned, _) = out.as_chunks_mut::<3>();
+/// Brings distances to another size: each is that of the pixel in whose place it lies.
+fn take_nearest(mm: &[u8], from: (u32, u32), to: (u32, u32), out: &mut Vec<u8>) {
+    // The pixel that the middle of the new one lies in.
+    let place = |at: u32, from: u32, to: u32| ((2 * at as usize + 1) * from as usize) / (2 * to as usize);
+    let (distances, _) = mm.as_chunks::<2>();
+    out.clear();
+    for y in 0..to.1 {
+        let row = &distances[place(y, from.1, to.1) * from.0 as usize..][..from.0 as usize];
+        (0..to.0).for_each(|x| out.extend_from_slice(&row[place(x, from.0, to.0)]));
+    }
+}
+
+/// Turns an image of `width` columns of pixels of `BYTES` clockwise.
+fn turn<const BYTES: usize>(pixels: &[u8], width: usize, rotation_deg: u32, out: &mut [u8]) {
+    let (pixels, _) = pixels.as_chunks::<BYTES>();
+    let (turned, _) = out.as_chunks_mut::<BYTES>();
     let height = pixels.len() / width.max(1);
     match rotation_deg {
         180 => turned.iter_mut().zip(pixels.iter().rev()).for_each(|(to, from)| *to = *from),
@@ -151,7 +175,7 @@ fn turn(rgb: &[u8], width: usize, rotation_deg: u32, out: &mut [u8]) {
                 }
             }
         }
-        _ => out.copy_from_slice(rgb),
+        _ => turned.copy_from_slice(pixels),
     }
 }
 

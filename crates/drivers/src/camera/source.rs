@@ -18,7 +18,7 @@ pub enum PixelFormat {
     Rgb,
     /// One byte a pixel (`GREY`).
     Grey,
-    /// Two bytes a pixel, little-endian, how bright it is (`Y16 `).
+    /// Two bytes a pixel, little-endian, how bright it is (`Y16 `), or how far for a camera that is said to see distances.
     Grey16,
     /// Two bytes a pixel, little-endian, how far it is in millimetres; 0 is unknown (`Z16 `).
     Depth16,

@@ -46,7 +46,8 @@ impl WhenCameraLost {
 /// The newest image, for the control thread.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    pub rgb: Pixels,
+    /// RGB, or the distances of a depth camera.
+    pub pixels: Pixels,
     pub captured_at: Timestamp,
     /// 0 before the first.
     pub sequence: u64,
@@ -116,11 +117,11 @@ impl CameraThread {
         decode: DecodeOptions,
     ) -> Self {
         let period = shared.camera.fps.map_or(Duration::ZERO, |fps| Duration::from_secs_f64(1.0 / f64::from(fps)));
-        let bytes = shared.camera.width as usize * shared.camera.height as usize * 3;
         let taker = Taker {
             decoder: Decoder::new(decode),
+            is_depth: shared.camera.depth,
             shape: Shape::new(shape, &shared.camera),
-            buffers: ImageBuffers::new(4, bytes),
+            buffers: ImageBuffers::new(4, shared.camera.image_bytes()),
             staged: Vec::new(),
             last: None,
             numbers: Numbers::default(),
@@ -253,6 +254,8 @@ impl CameraThread {
 /// Makes images of pictures.
 struct Taker {
     decoder: Decoder,
+    /// Whether they are of distances.
+    is_depth: bool,
     shape: Shape,
     buffers: ImageBuffers,
     /// A picture before it gets its shape.
@@ -276,12 +279,12 @@ impl Taker {
         }
         let (sequence, lost) = self.numbers.of(picture.sequence);
         match self.image(picture) {
-            Ok(rgb) => {
+            Ok(pixels) => {
                 self.last = Some(captured_at);
                 let decode_ns = clock.now().nanos_since(begun);
                 {
                     let mut seen = shared.seen.lock();
-                    (seen.rgb, seen.captured_at, seen.sequence) = (rgb, captured_at, sequence);
+                    (seen.pixels, seen.captured_at, seen.sequence) = (pixels, captured_at, sequence);
                 }
                 let mut notes = shared.notes.lock();
                 notes.lost += lost;
@@ -303,16 +306,19 @@ impl Taker {
     fn image(&mut self, picture: &Picture<'_>) -> Result<Pixels, String> {
         let (width, height) = self.decoder.size(picture).map_err(|error| error.to_string())?;
         self.shape.check(width, height).map_err(|error| error.to_string())?;
+        let decoder = &mut self.decoder;
+        let mut decode =
+            |pixels: &mut [u8]| if self.is_depth { decoder.distances(picture, pixels) } else { decoder.decode(picture, pixels) };
         let mut decoded = Ok(());
-        let rgb = if self.shape.keeps(width, height) {
-            self.buffers.fill(|rgb| decoded = self.decoder.decode(picture, rgb))
+        let pixels = if self.shape.keeps(width, height) {
+            self.buffers.fill(|pixels| decoded = decode(pixels))
         } else {
-            self.staged.resize(width as usize * height as usize * 3, 0);
-            decoded = self.decoder.decode(picture, &mut self.staged);
-            if decoded.is_ok() { self.buffers.fill(|rgb| self.shape.make(&self.staged, width, height, rgb)) } else { Pixels::default() }
+            self.staged.resize(width as usize * height as usize * self.shape.pixel_bytes(), 0);
+            decoded = decode(&mut self.staged);
+            if decoded.is_ok() { self.buffers.fill(|out| self.shape.make(&self.staged, width, height, out)) } else { Pixels::default() }
         };
         // A part of a picture goes back to the buffers here.
-        decoded.map(|()| rgb).map_err(|error| error.to_string())
+        decoded.map(|()| pixels).map_err(|error| error.to_string())
     }
 }
 

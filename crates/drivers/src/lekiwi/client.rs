@@ -131,6 +131,7 @@ impl LeKiwiClient {
                 format!("expected parts that stop by holding, as its host can't be told to switch torque off, found {} limp", limp.name);
             return Err(LeKiwiError::Description { robot: robot.name.clone(), what });
         }
+        super::refuse_depth(&robot)?;
         let host = host_and_port(address, 0).filter(|(_, port)| *port == 0).map(|(host, _)| host);
         let host = host.ok_or_else(|| LeKiwiError::Address { found: address.to_owned() })?;
         let (state, channels) = (robot.state_channels(), robot.action_channels());

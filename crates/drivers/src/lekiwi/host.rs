@@ -155,6 +155,7 @@ impl LeKiwiHost {
     /// # Errors
     /// When the options would let anybody drive the robot without saying so, or the ports are not to be had.
     pub fn open(robot: Arc<RobotDescription>, options: &LeKiwiHostOptions, clock: Arc<dyn Clock>) -> Result<Self, LeKiwiError> {
+        super::refuse_depth(&robot)?;
         let refuse = |what| Err(LeKiwiError::Options { what });
         match (options.lerobot_clients, options.bind, options.token.as_deref()) {
             (true, None, _) => {

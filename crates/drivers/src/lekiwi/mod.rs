@@ -10,7 +10,7 @@ mod observers;
 use std::io;
 use std::time::Duration;
 
-use sinew_core::Brief;
+use sinew_core::{Brief, RobotDescription};
 use thiserror::Error;
 
 pub use cameras::{DecodeJpeg, LeKiwiCameras};
@@ -48,4 +48,12 @@ pub enum LeKiwiError {
     },
     #[error("starting a thread for a LeKiwi's connection")]
     Thread(#[source] io::Error),
+}
+
+/// As LeRobot does: what goes over the wire are JPEGs.
+fn refuse_depth(robot: &RobotDescription) -> Result<(), LeKiwiError> {
+    let Some(camera) = robot.cameras.iter().find(|camera| camera.depth) else { return Ok(()) };
+    let what =
+        format!("expected cameras of colours, as no distances go between a host and its clients, found the depth camera {}", camera.name);
+    Err(LeKiwiError::Description { robot: robot.name.clone(), what })
 }

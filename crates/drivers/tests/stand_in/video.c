@@ -24,7 +24,8 @@
  *     led_period_ms, led_on_ms  a square in the middle is bright while CLOCK_MONOTONIC modulo the first is below the second
  *
  * A picture is a moving gradient. Its number stands in its first rows as 32 blocks, white for 1, the lowest bit first; below
- * stands in the same way when it was taken, in units of 100 us of CLOCK_MONOTONIC. FOLDER/log/videoN gets a line `frame
+ * stands in the same way when it was taken, in units of 100 us of CLOCK_MONOTONIC. In Z16 the gradient is of distances, 16 mm
+ * for each step of brightness, and its last rows are unknown (0) in the left half and 12 m away in the right one. FOLDER/log/videoN gets a line `frame
  * NUMBER TAKEN_NS WHAT` for each picture that it takes, and `control NAME VALUE` for each that is set.
  *
  * A device is an eventfd that counts the pictures that are ready, so that poll, select and epoll need no part in this. */
@@ -251,6 +252,7 @@ static size_t draw(const struct mode *mode, const struct config *config, uint32_
         row_of(mode, config, number, taken_ns, y, row);
         for (uint32_t x = 0; x < mode->width; x++) {
             uint16_t wide = mode->four_cc == V4L2_PIX_FMT_Z16 ? row[x] * 16 : row[x] << 8;
+            if (mode->four_cc == V4L2_PIX_FMT_Z16 && y + mode->width / 32 >= mode->height) wide = x < mode->width / 2 ? 0 : 12000;
             switch (mode->four_cc) {
             case V4L2_PIX_FMT_YUYV: to[2 * x] = row[x]; to[2 * x + 1] = x % 2 ? 256 - tint : tint; break;
             case V4L2_PIX_FMT_Y16: case V4L2_PIX_FMT_Z16: to[2 * x] = wide; to[2 * x + 1] = wide >> 8; break;

@@ -23,6 +23,8 @@ use thiserror::Error;
 const JPEG_QUALITY: u8 = 85;
 /// How long the end of an episode waits for a viewer to take what it was sent.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+/// What Rerun is told of the unit of distances.
+const MM_PER_METRE: f32 = 1000.0;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const WANTED: u32 = 0xe0a0_40ff;
 const SENT: u32 = 0x40a0_e0ff;
@@ -51,6 +53,8 @@ pub enum ViewError {
         #[source]
         source: Box<RecordingStreamError>,
     },
+    #[error("showing an image: {what}")]
+    Image { what: String },
     #[error("compressing an image of camera {camera} to JPEG")]
     Jpeg {
         camera: String,
@@ -69,7 +73,7 @@ pub enum ViewError {
 ///
 /// | entity | shows |
 /// |---|---|
-/// | `cameras/<name>` | the images, as JPEG |
+/// | `cameras/<name>` | the images, as JPEG; of a depth camera the distances, as they are |
 /// | `channels/<name>` | what was wanted, sent and observed, in the dataset's unit; of a channel that is only measured, what was observed; nothing where it is not known |
 /// | `world/robot/observed`, `world/robot/wanted` | the parts from the base to each end and tool, metres |
 /// | `world/tools/<name>` | the tool's pose |
@@ -210,10 +214,18 @@ impl RerunView {
                 continue;
             }
             *shown = Some(image.sequence);
-            let jpeg = to_jpeg(image).map_err(|source| ViewError::Jpeg { camera: camera.name.clone(), source })?;
-            self.stream
-                .log(format!("cameras/{}", camera.name), &archetypes::EncodedImage::new(jpeg).with_media_type("image/jpeg"))
-                .map_err(rerun_error("logging an image to Rerun"))?;
+            if let Some(what) = camera.image_fault(image) {
+                return Err(ViewError::Image { what });
+            }
+            let path = format!("cameras/{}", camera.name);
+            let logged = if camera.depth {
+                let depth = archetypes::DepthImage::from_gray16(image.depth_mm.to_vec(), [image.width, image.height]);
+                self.stream.log(path, &depth.with_meter(MM_PER_METRE))
+            } else {
+                let jpeg = to_jpeg(image).map_err(|source| ViewError::Jpeg { camera: camera.name.clone(), source })?;
+                self.stream.log(path, &archetypes::EncodedImage::new(jpeg).with_media_type("image/jpeg"))
+            };
+            logged.map_err(rerun_error("logging an image to Rerun"))?;
         }
         Ok(())
     }

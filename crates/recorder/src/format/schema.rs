@@ -7,6 +7,7 @@ use crate::format::feature::{DatasetSchema, Feature, FeatureKind};
 use crate::format::json::pretty;
 use crate::format::rate::Rate;
 use crate::media::depth::DepthRange;
+use crate::media::ffmpeg::DEPTH_PRESET;
 use crate::write::options::{Layout, RecorderOptions, VideoOptions};
 
 pub(crate) const VERSION: &str = "v3.0";
@@ -164,7 +165,7 @@ pub(crate) fn video_info((width, height, fps): (u32, u32, Rate), is_depth: bool,
     let VideoOptions { quality, keyframe_interval, pixel_format, preset, .. } = video;
     let preset = preset.as_ref().map_or(Value::Null, |preset| preset.parse::<u64>().map_or_else(|_| json!(preset), |number| json!(number)));
     let (codec, pixel_format, channels, keyframes, quality, preset, extra) = if is_depth {
-        ("hevc", "gray12le", 1, 2, Value::Null, Value::Null, json!({"x265-params": "lossless=1"}))
+        ("hevc", "gray12le", 1, 2, Value::Null, json!(DEPTH_PRESET), json!({"x265-params": "lossless=1"}))
     } else {
         (video.codec(), pixel_format.as_str(), 3, *keyframe_interval, json!(quality), preset, json!({}))
     };
@@ -253,6 +254,15 @@ fn has_channels_first(feature: &Value) -> bool {
 
 pub(crate) fn is_camera(feature: &Value) -> bool {
     matches!(feature["dtype"].as_str(), Some("video" | "image"))
+}
+
+/// A camera's dimensions are called and ordered differently by some.
+pub(crate) fn same_names(feature: &Value) -> Value {
+    let mut feature = feature.clone();
+    if is_camera(&feature) {
+        feature["names"] = json!(["height", "width", "channels"]);
+    }
+    feature
 }
 
 pub(crate) fn is_depth(feature: &Value) -> bool {

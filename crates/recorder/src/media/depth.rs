@@ -37,6 +37,14 @@ impl DepthRange {
         }
     }
 
+    /// What the codes of a feature stand for, and the unit of its statistics: one feature has one of each.
+    pub(crate) fn in_words(feature: &Value) -> String {
+        let Self { min_m, max_m, shift_m, logarithmic } = Self::of_feature(feature);
+        let steps = if logarithmic { "logarithmic" } else { "even" };
+        let unit = feature["info"]["depth_unit"].as_str().unwrap_or("a unit that is not said");
+        format!("{min_m} to {max_m} m in {steps} steps with shift {shift_m} m, statistics in {unit}")
+    }
+
     /// What is wrong with it.
     pub(crate) fn fault(&self) -> Option<String> {
         let Self { min_m, max_m, shift_m, .. } = *self;

@@ -16,6 +16,8 @@ use crate::{Rate, RecordError};
 
 /// The environment's name for the program, where it is not `ffmpeg`.
 const PROGRAM: &str = "FFMPEG";
+/// x265's preset for depth.
+pub(crate) const DEPTH_PRESET: &str = "ultrafast";
 /// A frame or an index larger than this is taken for nonsense.
 const LARGEST_BOX_BYTES: u64 = 256 << 20;
 
@@ -74,10 +76,11 @@ impl FfmpegEncoder {
         Self::start(camera, encoder, ("rgb24", width, height, fps), &options, None)
     }
 
-    /// Depth as LeRobot writes it: 12-bit codes in lossless HEVC.
+    /// Depth as LeRobot writes it: 12-bit codes in lossless HEVC. Being lossless, speed costs nothing but bytes: a noisy scene of
+    /// 640x480 takes 32 ms of a processor a frame for 258 kB, 128 ms for 189 kB as LeRobot has it, without a preset (x265 3.5).
     pub(crate) fn depth(camera: &str, width: u32, height: u32, fps: Rate, range: &DepthRange) -> Result<Self, RecordError> {
-        let options = ["-pix_fmt", "gray12le", "-g", "2", "-x265-params", "lossless=1:bframes=0:open-gop=0:log-level=error"];
-        let options = options.map(str::to_owned);
+        let x265 = "lossless=1:ctu=16:bframes=0:open-gop=0:log-level=error";
+        let options = ["-pix_fmt", "gray12le", "-g", "2", "-preset", DEPTH_PRESET, "-x265-params", x265].map(str::to_owned);
         Self::start(camera, "libx265", ("gray12le", width, height, fps), &options, Some(range.table()))
     }
 

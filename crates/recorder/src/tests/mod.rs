@@ -3,6 +3,7 @@
 mod committing;
 mod crash;
 mod dataset;
+mod depth;
 mod editing;
 mod export;
 mod features;

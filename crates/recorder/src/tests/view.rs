@@ -5,10 +5,11 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use arrow::array::AsArray;
-use arrow::datatypes::Float64Type;
+use arrow::datatypes::{Float32Type, Float64Type, UInt8Type};
 use rerun::log::{Chunk, LogMsg};
 use sinew_core::{FrameSink, OnFailure, Timestamp};
 
+use super::depth::{distances, robot_with_depth, seen};
 use super::robots::{moving, robot_of};
 use super::{chain, finish, frame, robot, start};
 use crate::{RerunView, ViewError};
@@ -127,4 +128,42 @@ fn a_viewer_that_is_not_there_is_an_error_at_once() {
     let error = RerunView::connect(&format!("127.0.0.1:{port}"), &robot()).err().unwrap();
     assert!(chain(&error).contains("refused"), "{}", chain(&error));
     assert!(matches!(RerunView::connect("nonsense", &robot()), Err(ViewError::Connect { .. })));
+}
+
+#[test]
+fn a_depth_camera_is_shown_as_distances() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("depth.rrd");
+    let robot = robot_with_depth();
+    let mut view = RerunView::to_file(&path, &robot).unwrap();
+    view.begin(&start(0, "Look")).unwrap();
+    view.frame(&seen(&robot, 0, 3)).unwrap();
+    // One of colours in its place is an error, no garbage.
+    let mut wrong = seen(&robot, 0, 4);
+    wrong.observation.images[1] = wrong.observation.images[0].clone();
+    let error = chain(&view.frame(&wrong).unwrap_err());
+    assert!(error.contains("the image of camera wrist_depth is 128x96"), "{error}");
+    drop(view);
+
+    let file = std::io::BufReader::new(std::fs::File::open(&path).unwrap());
+    let (mut buffers, mut meters) = (Vec::new(), Vec::new());
+    for message in rerun::external::re_log_encoding::Decoder::<LogMsg>::decode_eager(file).unwrap() {
+        let LogMsg::ArrowMsg(_, message) = message.unwrap() else { continue };
+        let chunk = Chunk::from_arrow_msg(&message).unwrap();
+        if chunk.entity_path().to_string() != "/cameras/wrist_depth" {
+            continue;
+        }
+        for (name, column) in chunk.components().iter() {
+            let rows = column.list_array.iter().flatten();
+            match name.as_str() {
+                "DepthImage:buffer" => {
+                    buffers.extend(rows.map(|row| row.as_list::<i32>().value(0).as_primitive::<UInt8Type>().values().to_vec()))
+                }
+                "DepthImage:meter" => meters.extend(rows.map(|row| row.as_primitive::<Float32Type>().value(0))),
+                _ => {}
+            }
+        }
+    }
+    let known: Vec<u8> = distances(7600, 3).into_iter().flat_map(u16::to_le_bytes).collect();
+    assert_eq!((buffers, meters), (vec![known], vec![1000.0]));
 }

@@ -20,7 +20,7 @@ use crate::format::layout::{Version, dataset_stats};
 use crate::format::marks::{self, Marks};
 use crate::format::schema::{
     DATA, EPISODES, EPISODES_21, EPISODES_STATS_21, FileIndex, INFO, Info, LOG, RIG, STATS, TASKS, TASKS_21, TICKS, VERSION_21,
-    data_path_21, is_camera, video_path_21,
+    data_path_21, same_names, video_path_21,
 };
 use crate::format::stats::FeatureStats;
 use crate::format::table::{
@@ -29,7 +29,7 @@ use crate::format::table::{
 use crate::format::tasks::Tasks;
 use crate::write::growing_table::{GrowingLines, GrowingTable};
 use crate::write::options::{Layout, RecorderOptions};
-use crate::{Rate, ReadError, RecordError, Totals};
+use crate::{DepthRange, Rate, ReadError, RecordError, Totals};
 
 /// The episodes table begins a new file after so many rows, since it is written anew each time.
 const ROWS_PER_EPISODES_FILE: usize = 25;
@@ -415,17 +415,12 @@ fn check_same(root: &Path, schema: &DatasetSchema, found: &Info, expected: &Info
         let shown =
             |features: &Map<String, Value>| features.get(name).map_or("missing".to_owned(), |feature| same_names(feature).to_string());
         mismatch(&format!("feature {name}"), shown(&there), shown(&here))?;
+        if schema.pictures().iter().any(|picture| picture.key == *name && picture.is_depth()) {
+            let codes = |info: &Info| info.features.get(name).map(DepthRange::in_words).unwrap_or_default();
+            mismatch(&format!("the codes of feature {name}"), codes(found), codes(expected))?;
+        }
     }
     Ok(())
-}
-
-/// A camera's dimensions are called and ordered differently by some.
-fn same_names(feature: &Value) -> Value {
-    let mut feature = feature.clone();
-    if is_camera(&feature) {
-        feature["names"] = json!(["height", "width", "channels"]);
-    }
-    feature
 }
 
 fn check_rig(root: &Path, schema: &DatasetSchema) -> Result<(), RecordError> {

@@ -190,7 +190,8 @@ impl DatasetRecorder {
         self.last_tick = Some(frame.tick);
         let (wanted, observed) = (self.action.column(&frame.wanted), self.state.column(frame.observation.state.values()));
         let mut values = vec![Value::from(&wanted[..]), Value::from(&observed[..])];
-        values.extend(frame.observation.images.iter().map(|image| Value::Rgb(&image.rgb)));
+        let images = self.robot.cameras.iter().zip(&frame.observation.images);
+        values.extend(images.map(|(camera, image)| if camera.depth { Value::DepthMm(&image.depth_mm) } else { Value::Rgb(&image.rgb) }));
         if self.interventions {
             values.push(Value::from(frame.actor == Actor::Human));
         }
@@ -252,7 +253,10 @@ fn schema(robot: &RobotDescription, fps: u32, options: &RecorderOptions) -> Data
     let (action, state) = (robot.action_names(), robot.state_names());
     let channels = |name: &str, dtype, names: &[String]| Feature { names: json!(names), ..Feature::numbers(name, dtype, &[names.len()]) };
     let mut features = vec![channels(ACTION, Dtype::F32, &action), channels(STATE, Dtype::F32, &state)];
-    features.extend(robot.cameras.iter().map(|camera| Feature::video(&camera_key(&camera.name), camera.width, camera.height)));
+    features.extend(robot.cameras.iter().map(|camera| {
+        let feature = if camera.depth { Feature::depth } else { Feature::video };
+        feature(&camera_key(&camera.name), camera.width, camera.height)
+    }));
     if options.interventions {
         features.push(Feature::numbers(INTERVENTION, Dtype::Bool, &[1]));
     }
@@ -311,21 +315,7 @@ fn image_misfit(robot: &RobotDescription, frame: &Frame) -> Option<String> {
     if images.len() != robot.cameras.len() {
         return Some(format!("it has {} images, expected {}", images.len(), robot.cameras.len()));
     }
-    for (image, camera) in images.iter().zip(&robot.cameras) {
-        let expected = camera.width as usize * camera.height as usize * 3;
-        if (image.width, image.height) != (camera.width, camera.height) || image.rgb.len() != expected {
-            return Some(format!(
-                "the image of camera {} is {}x{} in {} bytes, expected {}x{} in {expected}",
-                camera.name,
-                image.width,
-                image.height,
-                image.rgb.len(),
-                camera.width,
-                camera.height,
-            ));
-        }
-    }
-    None
+    images.iter().zip(&robot.cameras).find_map(|(image, camera)| camera.image_fault(image))
 }
 
 fn sink_error(doing: String) -> impl FnOnce(RecordError) -> SinkError {

@@ -51,6 +51,28 @@ fn what_users_write_is_read() {
 }
 
 #[test]
+fn a_camera_sees_distances_where_its_user_or_its_robot_says_so() {
+    let described = |text: &str, known: &str| {
+        let camera = read(text).unwrap();
+        let mut described: CameraDescription = toml::from_str(&format!("name = \"a\"\nwidth = 4\nheight = 2\n{known}")).unwrap();
+        camera.describe(&mut described);
+        (described.depth, described.format, camera.decode().depth_range_m)
+    };
+    let z16 = || Some("Z16".to_owned());
+    assert_eq!(described("a=usb:1,Z16", ""), (true, z16(), None));
+    assert_eq!(described("a=usb:1,depth16", ""), (true, z16(), None));
+    assert_eq!(described("a=usb:1,depth=yes", ""), (true, z16(), None));
+    assert_eq!(described("a=usb:1,Y16,depth=yes", ""), (true, Some("Y16".to_owned()), None));
+    assert_eq!(described("a=usb:1", "depth = true"), (true, z16(), None));
+    assert_eq!(described("a=usb:1,Y16", "depth = true"), (true, Some("Y16".to_owned()), None));
+    // What is grey stays grey.
+    assert_eq!(described("a=usb:1,Y16", ""), (false, Some("Y16".to_owned()), None));
+    assert_eq!(described("a=usb:1,GREY", ""), (false, Some("GREY".to_owned()), None));
+    assert_eq!(described("a=usb:1,Z16,depth=200:3000", ""), (false, z16(), Some((0.2, 3.0))));
+    assert_eq!(described("a=usb:1", ""), (false, None, None));
+}
+
+#[test]
 fn what_is_wrong_says_what_was_expected() {
     for (text, expected) in [
         ("usb:1", "NAME=SOURCE"),
@@ -80,6 +102,9 @@ fn what_is_wrong_says_what_was_expected() {
         ("a=zmq,crop=1:2:3:4", "crop is for all but a LeKiwi's cameras"),
         ("a=usb:1,old=never", "stop or repeat"),
         ("a=usb:1,depth=3:2", "NEAR:FAR"),
+        ("a=usb:1,depth=no", "yes, or NEAR:FAR"),
+        ("a=usb:1,MJPG,depth=yes", "distances come in Z16 or Y16, and MJPG is neither"),
+        ("a=http://cam/v,depth=yes", "depth is for"),
         ("a=usb:1,wb=warm", "auto or a whole number"),
         ("a=usb:1,speed=3", "rotate, crop"),
         ("a=usb:1,rotate=90,rotate=90", "twice"),
@@ -123,7 +148,7 @@ prop_compose! {
         resize: bool,
         max_age_ms in prop::option::of(1..=MOST_AGE_MS),
         repeats in prop::option::of(any::<bool>()),
-        (near, more) in (0_u32..9000, prop::option::of(1_u32..9000)),
+        (near, more, is_kept) in (0_u32..9000, prop::option::of(1_u32..9000), any::<bool>()),
         exposure in any_control(),
         (white_balance, focus) in (any_control(), any_control()),
     ) -> CameraAddress {
@@ -135,11 +160,14 @@ prop_compose! {
             crop: crop.map(|(x, y, width, height)| Crop { x, y, width, height }),
             resize, max_age_ms,
             when_old: repeats.map(|repeats| if repeats { WhenOld::Repeat } else { WhenOld::Stop }),
-            depth_mm: more.map(|more| (near, near + more)),
+            depth: more.map(|more| if is_kept { DepthUse::Kept } else { DepthUse::Greys(near, near + more) }),
             exposure, white_balance, focus,
         };
         match camera.misfit() {
-            Some(_) => CameraAddress { source: SourceAddress::Usb("1".to_owned()), ..camera },
+            Some(_) => {
+                let format = camera.format.filter(|_| camera.depth != Some(DepthUse::Kept));
+                CameraAddress { source: SourceAddress::Usb("1".to_owned()), format, ..camera }
+            }
             None => camera,
         }
     }

@@ -223,3 +223,30 @@ fn greys_and_depths_are_shown_on_a_fixed_scale() {
     assert_eq!(shown(range, PixelFormat::Depth16, &depths).unwrap(), [0, 255, 128, 1]);
     assert_eq!(shown(DecodeOptions::default(), PixelFormat::Depth16, &depths).unwrap_err(), DecodeError::NoDepthRange);
 }
+
+#[test]
+fn distances_stay_what_they_are() {
+    let known: [u16; 6] = [0, 1, 255, 256, 3000, u16::MAX];
+    let tight: Vec<u8> = known.into_iter().flat_map(u16::to_le_bytes).collect();
+    let wide: Vec<u8> = tight.chunks(6).flat_map(|row| row.iter().copied().chain([9; 4])).collect();
+    let mut decoder = Decoder::new(DecodeOptions { grey16_bits: 12, ..DecodeOptions::default() });
+    for format in [PixelFormat::Depth16, PixelFormat::Grey16] {
+        for (stride, bytes) in [(0, &tight), (6, &tight), (10, &wide)] {
+            let mut mm = vec![7; 12];
+            decoder.distances(&picture(format, 3, 2, stride, bytes), &mut mm).unwrap();
+            assert_eq!(mm, tight);
+        }
+        let cut = decoder.distances(&picture(format, 3, 2, 0, &tight[..11]), &mut [0; 12]).unwrap_err();
+        assert!(matches!(cut, DecodeError::Short { expected: 12, found: 11, .. }), "{cut}");
+        assert!(decoder.distances(&picture(format, 3, 2, 0, &tight), &mut [0; 10]).is_err());
+    }
+    let colours = decoder.distances(&picture(PixelFormat::Rgb, 2, 2, 0, &tight), &mut [0; 8]).unwrap_err();
+    assert_eq!(colours.to_string(), "reading distances: expected them in Z16 or Y16, found a picture in RGB");
+    assert!(decoder.decode(&picture(PixelFormat::Depth16, 3, 2, 0, &tight), &mut [0; 18]).is_err());
+
+    let (greys, range) = show_distances(&tight[..10]);
+    assert_eq!(greys.chunks(3).map(|grey| grey[0]).collect::<Vec<_>>(), [0, 255, 233, 233, 1]);
+    assert_eq!((range, show_distances(&[0; 4])), (Some((1, 3000)), (vec![0; 6], None)));
+    // All as far as each other.
+    assert_eq!(show_distances(&[5, 0, 5, 0]), (vec![1; 6], Some((5, 5))));
+}

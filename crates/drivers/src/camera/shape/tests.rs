@@ -88,3 +88,35 @@ fn a_picture_of_another_size_keeps_its_brightness_and_places() {
         }
     }
 }
+
+#[test]
+fn distances_are_moved_and_never_mixed() {
+    let made = |options, (width, height): (u32, u32), camera: &CameraDescription, mm: &[u16]| {
+        let mut shape = Shape::new(options, camera);
+        shape.check(width, height).unwrap();
+        let mut out = vec![0; camera.image_bytes()];
+        shape.make(&mm.iter().flat_map(|mm| mm.to_le_bytes()).collect::<Vec<_>>(), width, height, &mut out);
+        out.chunks(2).map(|mm| u16::from_le_bytes([mm[0], mm[1]])).collect::<Vec<u16>>()
+    };
+    let depth = |width, height, rotation_deg| CameraDescription { depth: true, ..camera(width, height, rotation_deg) };
+    let plain = ShapeOptions::default();
+    let six = [300, 4000, 0, 1000, 2, 65_535];
+    assert_eq!(made(plain, (3, 2), &depth(3, 2, 0), &six), six);
+    assert_eq!(made(plain, (3, 2), &depth(2, 3, 90), &six), [1000, 300, 2, 4000, 65_535, 0]);
+    assert_eq!(made(plain, (3, 2), &depth(3, 2, 180), &six), [65_535, 2, 1000, 0, 4000, 300]);
+    assert_eq!(made(plain, (3, 2), &depth(2, 3, 270), &six), [0, 65_535, 4000, 2, 300, 1000]);
+    let crop = Some(Crop { x: 1, y: 0, width: 2, height: 2 });
+    assert_eq!(made(ShapeOptions { crop, resize: false }, (3, 2), &depth(2, 2, 0), &six), [4000, 0, 2, 65_535]);
+    let resize = ShapeOptions { crop: None, resize: true };
+    assert_eq!(made(resize, (3, 2), &depth(6, 2, 0), &six), [300, 300, 4000, 4000, 0, 0, 1000, 1000, 2, 2, 65_535, 65_535]);
+    // At any size what comes out was there before.
+    let scene: Vec<u16> = (0..64 * 48).map(|at| at % 977 * 10).collect();
+    for to in [(32, 24), (20, 31), (100, 64), (1, 1), (64, 48)] {
+        let out = made(resize, (64, 48), &depth(to.0, to.1, 0), &scene);
+        for (at, mm) in out.iter().enumerate() {
+            let place = |at: u32, from: u32, to: u32| ((f64::from(at) + 0.5) * f64::from(from) / f64::from(to)) as usize;
+            let (x, y) = (place(at as u32 % to.0, 64, to.0), place(at as u32 / to.0, 48, to.1));
+            assert_eq!(*mm, scene[y * 64 + x], "{at} of {to:?}");
+        }
+    }
+}
