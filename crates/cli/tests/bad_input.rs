@@ -158,7 +158,7 @@ fn a_disk_that_fills_while_recording_costs_only_the_episode_at_hand() {
     let output = command.args(["-c", &script]).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{error}");
-    contains_all(&error, &["ds", "are committed and whole"]);
+    contains_all(&error, &["ds", "are committed. If one waits, --resume offers it"]);
     let committed: u64 = error.split(" episodes are committed").next().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
     assert!(committed > 0, "the limit struck before the first episode: {error}");
     let info: serde_json::Value = serde_json::from_str(&desk.ok(&["dataset", "info", "ds", "--json"])).unwrap();

@@ -172,7 +172,10 @@ fn connect(args: &RecordArgs, stop: &StopFlag, clock: &Arc<dyn Clock>) -> anyhow
 
 /// A recording that broke, and what there is of it.
 fn stopped(out: &Path, committed: u64) -> String {
-    format!("recording to {}: stopped; {committed} episodes are committed and whole", out.display())
+    let dir = out.display();
+    format!(
+        "recording to {dir}: stopped; {committed} episodes are committed. If one waits, --resume offers it; `sinew dataset verify {dir}` looks at all"
+    )
 }
 
 /// Says how it went.
@@ -186,14 +189,15 @@ fn tell(
     is_told_to_end: bool,
 ) -> anyhow::Result<()> {
     let (kept, failed, dir) = (end.done, end.failed, args.out.display());
-    // A recording that broke is the first thing to say; what was committed is whole all the same.
+    // A recording that broke is the first thing to say; what was committed stays.
     if let Some((report, fault)) = end.reports.iter().find_map(|report| Some((report, report.faults.first()?))) {
-        let fault = anyhow::anyhow!("recording episode {kept} (seed {}): {}", report.seed, fault.chain());
-        return Err(fault.context(stopped(&args.out, kept)));
+        let committed = recorder.totals().episodes;
+        let fault = anyhow::anyhow!("recording episode {committed} (seed {}): {}", report.seed, fault.chain());
+        return Err(fault.context(stopped(&args.out, committed)));
     }
     let totals = recorder.totals();
     let missed: u64 = end.reports.iter().map(|report| report.missed_ticks).sum();
-    let lost: u64 = end.reports.iter().map(|report| report.frames_lost).sum();
+    let lost: u64 = end.reports.iter().map(|report| report.frames_lost).sum::<u64>() + recorder.left_out();
     let mut cadence = sinew_runtime::Cadence::default();
     end.reports.iter().for_each(|report| cadence.merge(&report.cadence));
     if args.json {
@@ -214,6 +218,12 @@ fn tell(
             None => say!("{} episodes, {} frames in {dir}; {failed} failed and were kept out", totals.episodes, totals.frames),
             Some(motors) => {
                 say!("{} episodes, {} frames in {dir}; {missed} ticks missed, {lost} frames lost", totals.episodes, totals.frames);
+                if recorder.left_out() > 0 {
+                    say!(
+                        "  {} of them were left out as the encoder or the disk could not keep up; --codec, --quality and --on-overload change that",
+                        recorder.left_out()
+                    );
+                }
                 print_lateness(&cadence);
                 say!("\n{}{}", motors.table(), cameras.table());
             }

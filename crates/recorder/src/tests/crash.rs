@@ -12,7 +12,7 @@ use sinew_core::FrameSink;
 use super::{assert_whole, attempt, chain, contents, create, finish, frame, robot, start};
 use crate::commit::is_pending;
 use crate::tests::injected::{PLAN, count, note_known};
-use crate::{DatasetInfo, DatasetRecorder, RecorderOptions, discard_unfinished, recover, recover_unfinished, unfinished};
+use crate::{DatasetInfo, DatasetRecorder, Layout, RecorderOptions, discard_unfinished, recover, recover_unfinished, unfinished};
 
 const ROOT: &str = "SINEW_RECORDER_TEST_ROOT";
 const MODE: &str = "SINEW_RECORDER_TEST_MODE";
@@ -257,13 +257,18 @@ fn a_disk_that_is_full_costs_the_running_episode_only() {
 
 #[test]
 fn an_encoder_that_panics_costs_the_running_episode_only_and_its_rows_can_be_recovered() {
+    [Layout::V30, Layout::V21].into_iter().for_each(an_encoder_panics);
+}
+
+fn an_encoder_panics(layout: Layout) {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("dataset");
-    let mut recorder = create(&root);
+    let plain = || RecorderOptions { layout, ..RecorderOptions::default() };
+    let mut recorder = DatasetRecorder::create(&root, &robot(), 30, plain()).unwrap();
     attempt(&mut recorder, 0, 6, true).unwrap();
     drop(recorder);
     // Stands for an encoder that breaks after five frames.
-    let options = RecorderOptions { frame_takes: Duration::from_secs(900), ..RecorderOptions::default() };
+    let options = RecorderOptions { frame_takes: Duration::from_secs(900), ..plain() };
     let mut recorder = DatasetRecorder::resume(&root, &robot(), 30, options).unwrap();
     recorder.begin(&start(1, "Push the cube")).unwrap();
     let failed = (0..200).find_map(|tick| recorder.frame(&frame(&robot(), 1, tick)).err());
@@ -272,7 +277,7 @@ fn an_encoder_that_panics_costs_the_running_episode_only_and_its_rows_can_be_rec
     assert!(chain(&failed).contains("its thread panicked: an encoder that breaks"), "{}", chain(&failed));
     drop(recorder);
     assert_eq!(unfinished(&root).unwrap().unwrap().rows, 5);
-    let mut recorder = DatasetRecorder::resume(&root, &robot(), 30, RecorderOptions::default()).unwrap();
+    let mut recorder = DatasetRecorder::resume(&root, &robot(), 30, plain()).unwrap();
     recorder.recover_unfinished().unwrap();
     attempt(&mut recorder, 2, 4, true).unwrap();
     drop(recorder);

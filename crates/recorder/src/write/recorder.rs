@@ -14,7 +14,7 @@ use crate::format::schema::{ACTION, INTERVENTION, STATE, camera_key};
 use crate::media::encode::try_encoders;
 use crate::write::options::{RecorderOptions, check_setup};
 use crate::write::unfinished::Unfinished;
-use crate::write::writer::{DatasetWriter, Row, Totals};
+use crate::write::writer::{DatasetWriter, Row, Taken, Totals};
 use crate::{ReadError, RecordError};
 
 /// Writes what a session's robot did into a LeRobotDataset; see [`DatasetWriter`] for what holds of
@@ -31,6 +31,7 @@ pub struct DatasetRecorder {
     task: String,
     last_tick: Option<u64>,
     counts: Counts,
+    left_out: u64,
 }
 
 /// The channels of a feature.
@@ -118,7 +119,13 @@ impl DatasetRecorder {
             task: String::new(),
             last_tick: None,
             counts: Counts::default(),
+            left_out: 0,
         }
+    }
+
+    /// Rows that were left out since it was opened, as the encoder or the disk could not keep up.
+    pub fn left_out(&self) -> u64 {
+        self.left_out
     }
 
     /// The dataset's folder.
@@ -196,7 +203,8 @@ impl DatasetRecorder {
             values.push(Value::from(frame.actor == Actor::Human));
         }
         let side = if self.telemetry { telemetry(frame, &self.action.column(&frame.sent)) } else { Vec::new() };
-        self.writer.add_row(&Row { task: &self.task, values: &values, side: &side })?;
+        let taken = self.writer.add_row(&Row { task: &self.task, values: &values, side: &side })?;
+        self.left_out += u64::from(taken == Taken::Dropped);
         let Counts { starved_ticks, limited, .. } = &mut self.counts;
         *starved_ticks += u64::from(frame.starved);
         *limited += frame.interventions;

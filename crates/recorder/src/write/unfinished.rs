@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -18,7 +18,7 @@ use crate::write::dataset::{Dataset, FinishedEpisode, schema_of};
 use crate::write::growing_video::cut_tails;
 use crate::write::journal::{self, Beginning, FrameMark, JOURNAL, Journal, Record, digest};
 use crate::write::lane::{Output, Target};
-use crate::write::options::RecorderOptions;
+use crate::write::options::{Layout, RecorderOptions};
 use crate::write::writer::{DatasetWriter, Totals};
 use crate::{ReadError, RecordError};
 
@@ -214,6 +214,23 @@ fn writer_of(root: &Path) -> Result<DatasetWriter, RecordError> {
 }
 
 impl DatasetWriter {
+    /// Where the frames of the waiting episode's camera `at` are, which were written to `path`. In the layout 2.1 an episode
+    /// has a video to itself, whose name the recovered one is to have: the one that was begun makes room for it.
+    fn source(&self, at: usize, path: &str) -> Result<PathBuf, RecordError> {
+        let begun = self.root().join(path);
+        let aside = self.staging.episode_folder().join(format!("begun-{at}.mp4"));
+        if self.dataset.layout() != Layout::V21 || !path.ends_with(".mp4") || !(begun.exists() || aside.exists()) {
+            return Ok(begun);
+        }
+        // One that is aside already was put there by a try that was killed, and `begun` is what came of that.
+        if !aside.exists() {
+            std::fs::rename(&begun, &aside).map_err(io_error("setting aside", &begun))?;
+        } else if begun.exists() {
+            std::fs::remove_file(&begun).map_err(io_error("removing", &begun))?;
+        }
+        Ok(aside)
+    }
+
     /// Commits what there is of the unfinished episode; it stays where it is.
     pub(crate) fn unfinished_to_episode(&mut self) -> Result<(), RecordError> {
         let folder = self.staging.episode_folder();
@@ -234,9 +251,11 @@ impl DatasetWriter {
         if pictures.len() != found.cameras.len() {
             return Err(invalid(format!("it has {} cameras, expected {}", found.cameras.len(), pictures.len())));
         }
+        let sources = beginning.cameras.iter().enumerate().map(|(at, (path, _))| self.source(at, path));
+        let sources = sources.collect::<Result<Vec<PathBuf>, _>>()?;
         let mut rows = found.rows();
-        for (camera, (path, start)) in found.cameras.iter().zip(&beginning.cameras) {
-            rows = whole_frames(&self.root().join(path), *start, &camera.frames[..rows])?;
+        for ((camera, (_, start)), source) in found.cameras.iter().zip(&beginning.cameras).zip(&sources) {
+            rows = whole_frames(source, *start, &camera.frames[..rows])?;
         }
 
         // What the frames are copied with has a journal too, for the statistics alone.
@@ -246,8 +265,7 @@ impl DatasetWriter {
         for (at, (picture, camera)) in pictures.iter().zip(&found.cameras).enumerate() {
             let target = if picture.is_video() { Target::Video(self.video(at, picture)?) } else { Target::Stills(self.staging.stage()?) };
             let mut output = Output::new(at as u16, copying.clone(), target);
-            let (path, start) = &beginning.cameras[at];
-            let mut frames = frames_of(&self.root().join(path), *start)?;
+            let mut frames = frames_of(&sources[at], beginning.cameras[at].1)?;
             for (frame, counts) in &camera.frames[..rows] {
                 output.frame(camera.entry, &frames(frame.size)?, frame.is_key, counts)?;
             }

@@ -62,7 +62,7 @@ pub struct DatasetWriter {
     schema: DatasetSchema,
     pictures: Vec<PictureFeature>,
     options: RecorderOptions,
-    dataset: Dataset,
+    pub(crate) dataset: Dataset,
     pub(crate) staging: Staging,
     cameras: Vec<CameraFiles>,
     unfinished: Option<Unfinished>,

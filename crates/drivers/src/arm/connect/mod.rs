@@ -257,10 +257,11 @@ impl Connecting<'_> {
         let mut wiring = Wiring { name, bus, joints, memory };
         self.meet(&mut wiring, &options)?;
         self.firmware(&wiring)?;
+        let differences = self.compare(&wiring, calibration)?;
+        // Not before it is known to be the leader: with two ports exchanged this is an arm that holds something.
         if self.robot.role == Role::Teleoperator {
             self.relax(&mut wiring)?;
         }
-        let differences = self.compare(&wiring, calibration)?;
         self.set(&mut wiring, differences)?;
         let Wiring { mut bus, joints, memory, .. } = wiring;
         let delay = (0..joints.len()).filter_map(|i| memory.get(i, joints[i].table, Register::ReturnDelayTime)).max().unwrap_or(0);
