@@ -39,10 +39,11 @@ impl RepoInfo {
     /// The licence that its card states, by the Hub's short name for it.
     pub fn licence(&self) -> Option<String> {
         let stated = self.card_data.as_ref().and_then(|card| card.get("license")).and_then(|licence| match licence {
-            serde_json::Value::Array(several) => several.first()?.as_str(),
-            one => one.as_str(),
+            // Whoever uses it has to keep all of them.
+            serde_json::Value::Array(several) => Some(several.iter().filter_map(|one| one.as_str()).collect::<Vec<_>>().join(" and ")),
+            one => one.as_str().map(str::to_owned),
         });
-        stated.or_else(|| self.tags.iter().find_map(|tag| tag.strip_prefix("license:"))).map(str::to_owned)
+        stated.or_else(|| self.tags.iter().find_map(|tag| tag.strip_prefix("license:").map(str::to_owned)))
     }
 }
 

@@ -74,18 +74,10 @@ impl RepoCache {
         if fs::read_link(&name).is_ok_and(|is| is == target) {
             return Ok(name);
         }
-        let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
-        for turn in 0..100 {
-            let fresh = folder.join(format!(".{}-{turn}.link", std::process::id()));
-            match make_link(&target, &self.blob(hash), &fresh) {
-                Ok(()) => {
-                    return fs::rename(&fresh, &name).map(|()| name).inspect_err(|_failed| drop(fs::remove_file(&fresh)));
-                }
-                Err(err) if err.kind() == io::ErrorKind::AlreadyExists => last = err,
-                Err(err) => return Err(err),
-            }
-        }
-        Err(last)
+        let fresh = fresh_beside(&name);
+        let made = make_link(&target, &self.blob(hash), &fresh).and_then(|()| fs::rename(&fresh, &name));
+        made.inspect_err(|_failed| drop(fs::remove_file(&fresh)))?;
+        Ok(name)
     }
 
     /// Holds what huggingface_hub holds while it writes the blob `hash`. The kernel lets it go when its holder dies.
@@ -98,31 +90,28 @@ impl RepoCache {
     }
 }
 
-/// A link, or where the file system has none, a copy.
+/// A link; where the file system has none, another name of the same file, or a copy. Nothing has the name `name` yet.
 fn make_link(target: &Path, blob: &Path, name: &Path) -> io::Result<()> {
     #[cfg(unix)]
     let linked = std::os::unix::fs::symlink(target, name);
     #[cfg(windows)]
     let linked = std::os::windows::fs::symlink_file(target, name);
-    match linked {
-        Err(err)
-            if err.kind() != io::ErrorKind::AlreadyExists
-                && !matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::StorageFull) =>
-        {
-            fs::copy(blob, name).map(drop)
-        }
-        other => other,
-    }
+    linked.or_else(|_none| fs::hard_link(blob, name)).or_else(|_none| fs::copy(blob, name).map(drop))
+}
+
+/// A name beside `path` that no other thread or process takes.
+fn fresh_beside(path: &Path) -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name: String = name.chars().take(60).collect();
+    path.with_file_name(format!(".{name}-{}-{}.new", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)))
 }
 
 /// Writes a small file so that its name never stands for a part of it.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    // Other processes and threads may write the same at the same time.
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let fresh = folder.join(format!(".{name}-{}-{}.new", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+    let fresh = fresh_beside(path);
     let written = fs::write(&fresh, bytes).and_then(|()| fs::rename(&fresh, path));
     written.inspect_err(|_failed| drop(fs::remove_file(&fresh)))
 }

@@ -137,7 +137,7 @@ impl HubDataset {
 }
 
 /// The files below a snapshot, by their paths in the repository.
-fn files_below(snapshot: &Path) -> BTreeSet<PathBuf> {
+pub(crate) fn files_below(snapshot: &Path) -> BTreeSet<PathBuf> {
     let (mut files, mut folders) = (BTreeSet::new(), vec![snapshot.to_owned()]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {

@@ -341,6 +341,7 @@ impl Http {
         let (doing, endpoint) = (ask.doing.clone(), self.options.endpoint.clone());
         let is_write = !matches!(ask.method, Method::GET | Method::HEAD) && status == StatusCode::FORBIDDEN;
         let token = match &self.options.token {
+            None if ask.headers.contains_key(AUTHORIZATION) => TokenState::Sent,
             None => TokenState::Absent,
             Some(_) if is_write => TokenState::MayNotWrite,
             Some(_) => TokenState::Sent,

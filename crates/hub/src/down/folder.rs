@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use super::Place;
+use crate::dataset::files_below;
 use crate::hub::{Event, Listener, Resolved};
 use crate::{Hub, HubError, HubRepo};
 
@@ -26,6 +27,8 @@ pub struct Downloaded {
     /// Where the files are, by their paths in the repository.
     pub folder: PathBuf,
     pub files: usize,
+    /// Those that were fetched, and verified; the others were there in the right size.
+    pub fetched_files: usize,
     pub size_bytes: u64,
 }
 
@@ -39,9 +42,19 @@ impl Hub {
         let resolved = self.resolve(repo).map_err(|err| self.hint(repo, err))?;
         let commit = resolved.commit.clone();
         if let Some(why) = &resolved.from_cache {
-            // Which files the repository has, only the Hub knows.
-            let looked_for = self.cache(repo).snapshot(&commit);
-            return Err(HubError::NotCached { repo: repo.clone(), looked_for, found: "a part of it at most", why: why.clone() });
+            // Which files the repository has, only the Hub knows: what is here is all that can be had.
+            let snapshot = self.cache(repo).snapshot(&commit);
+            let here = files_below(&snapshot).into_iter().filter_map(|path| {
+                let size_bytes = std::fs::metadata(snapshot.join(&path)).ok()?.len();
+                let path = path.to_string_lossy().replace('\\', "/");
+                ((what.include.is_empty() || include.is_match(&path)) && !exclude.is_match(&path)).then_some(size_bytes)
+            });
+            let (files, size_bytes) = here.fold((0, 0), |(files, bytes), size| (files + 1, bytes + size));
+            if files == 0 || what.folder.is_some() {
+                return Err(HubError::NotCached { repo: repo.clone(), looked_for: snapshot, found: "nothing that fits", why: why.clone() });
+            }
+            listener(Event::FromCache { repo, commit: &commit, why });
+            return Ok(Downloaded { resolved, folder: snapshot, files, fetched_files: 0, size_bytes });
         }
         listener(Event::Resolved { repo, commit: &commit });
         let http = self.http()?;
@@ -56,13 +69,13 @@ impl Hub {
             Some(folder) => (Place::Folder(folder.clone()), folder.clone()),
             None => (Place::Cache(cache.clone()), cache.snapshot(&commit)),
         };
-        self.pull(repo, &commit, &files, &place, listener)?;
+        let fetched_files = self.pull(repo, &commit, &files, &place, listener)?;
         let is_whole = what.include.is_empty() && what.exclude.is_empty();
         if what.folder.is_none() && (is_whole || cache.commit_of(repo).is_err()) {
             cache.remember(repo, &commit)?;
         }
         let size_bytes = files.iter().map(|file| file.size_bytes).sum();
-        Ok(Downloaded { resolved, folder, files: files.len(), size_bytes })
+        Ok(Downloaded { resolved, folder, files: files.len(), fetched_files, size_bytes })
     }
 
     /// One small text of a repository, such as its card, as it is on the Hub now.

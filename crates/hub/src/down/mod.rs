@@ -35,7 +35,7 @@ pub(crate) enum Place {
 
 impl Hub {
     /// Fetches `files` of `repo` at `commit`. What is there already in the right size, in a folder with the right
-    /// content, is not fetched again; what was begun goes on where it stopped.
+    /// content, is not fetched again; what was begun goes on where it stopped. Says how many were fetched.
     ///
     /// # Errors
     /// For the first file that can't be had whole. Those that were done stay.
@@ -46,7 +46,7 @@ impl Hub {
         files: &[RepoFile],
         place: &Place,
         listener: &Listener,
-    ) -> Result<(), HubError> {
+    ) -> Result<usize, HubError> {
         check_names(repo, files, &self.options().endpoint)?;
         let missing = place.missing(commit, files)?;
         let total_bytes = missing.iter().map(|file| file.size_bytes).sum();
@@ -89,7 +89,10 @@ impl Hub {
             work();
         });
         match first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            None => place.tidy(),
+            None => {
+                place.tidy(&missing);
+                Ok(missing.len())
+            }
             Some(error) => Err(error),
         }
     }
@@ -229,17 +232,14 @@ impl Place {
         }
     }
 
-    /// Takes away what was only needed on the way.
-    fn tidy(&self) -> Result<(), HubError> {
+    /// Takes away what was only needed on the way, unless somebody else is on the way, too.
+    fn tidy(&self, files: &[&RepoFile]) {
         if let Self::Folder(folder) = self {
-            match fs::remove_dir_all(folder.join(PARTIAL)) {
-                Err(err) if err.kind() != io::ErrorKind::NotFound => {
-                    return Err(HubError::io(format!("tidying {}", folder.display()))(err));
-                }
-                _ => {}
+            for file in files {
+                let _gone = fs::remove_file(folder.join(PARTIAL).join(format!("{}.lock", file.hash)));
             }
+            let _others_left = fs::remove_dir(folder.join(PARTIAL));
         }
-        Ok(())
     }
 }
 

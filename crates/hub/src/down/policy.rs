@@ -50,6 +50,9 @@ pub fn is_policy_file(path: &str) -> bool {
         && (NAMES.contains(&path) || is_weights(path) || path.ends_with(".safetensors.index.json") || is_processor(path))
 }
 
+/// The longest JSON of processors that is searched for names; LeRobot's have some kilobytes.
+const MAX_PROCESSOR_BYTES: u64 = 4 << 20;
+
 fn is_processor(path: &str) -> bool {
     path.starts_with("policy_") && path.ends_with(".json")
 }
@@ -103,14 +106,15 @@ impl Hub {
         // The processors first, as they may name more.
         let (processors, mut others): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| is_processor(&file.path));
         self.pull(repo, commit, &processors, &place, listener)?;
-        for name in named_by(&folder, &processors) {
-            if top.folders.contains(&name) {
-                others.extend(self.wait(http.list(repo, commit, &name, true))??.files);
-            } else if name.contains('/') {
-                others.extend(self.wait(http.some(repo, commit, &[&name]))??.files);
-            } else {
-                others.extend(top.file(&name).cloned());
-            }
+        let named = named_by(&folder, &processors);
+        for name in named.iter().filter(|name| top.folders.contains(name)) {
+            others.extend(self.wait(http.list(repo, commit, name, true))??.files);
+        }
+        others.extend(named.iter().filter_map(|name| top.file(name).cloned()));
+        let is_deeper = |name: &&str| name.split_once('/').is_some_and(|(first, _)| top.folders.iter().any(|folder| folder == first));
+        let deeper: Vec<&str> = named.iter().map(String::as_str).filter(is_deeper).collect();
+        if !deeper.is_empty() {
+            others.extend(self.wait(http.some(repo, commit, &deeper))??.files);
         }
         others.retain(|file| !is_pickle(&file.path));
         others.sort_by(|a, b| a.path.cmp(&b.path));
@@ -214,6 +218,9 @@ fn named_by(folder: &Path, processors: &[RepoFile]) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for file in processors {
         // One that can't be read is told when the policy is loaded, with what is wrong.
+        if file.size_bytes > MAX_PROCESSOR_BYTES {
+            continue;
+        }
         let json = fs::read(folder.join(&file.path)).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
         json.iter().filter_map(|json| json.get("steps")).for_each(|steps| collect(steps, &mut names));
     }

@@ -12,14 +12,14 @@ pub fn run(args: &DownloadArgs) -> anyhow::Result<Done> {
     let hub = Hub::from_env();
     let repo = repo_of(&hub, &args.repo.repo, args.repo.kind)?;
     let what = Download { include: args.include.clone(), exclude: args.exclude.clone(), folder: args.out.clone() };
-    let Downloaded { resolved, folder, files, size_bytes } = hub.download(&repo, &what, &*transfer::shown())?;
+    let Downloaded { resolved, folder, files, fetched_files, size_bytes } = hub.download(&repo, &what, &*transfer::shown())?;
     if args.json {
         text::print_json(&json!({
             "repo": repo.repo(), "type": repo.kind(), "revision": repo.revision(), "commit": resolved.commit,
-            "folder": folder, "files": files, "size_bytes": size_bytes,
+            "folder": folder, "files": files, "fetched_files": fetched_files, "size_bytes": size_bytes,
         }))?;
     } else {
-        say!("{files} files, {}, verified: {}", text::bytes(size_bytes), folder.display());
+        say!("{files} files, {}; {fetched_files} were fetched and verified: {}", text::bytes(size_bytes), folder.display());
     }
     Ok(Done::Ok)
 }
