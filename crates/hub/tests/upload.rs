@@ -219,7 +219,11 @@ fn nobodys_work_is_overwritten() {
     assert!(matches!(refused, HubError::Conflict { .. }), "{refused}");
     assert_eq!(place.fake.file(fake::RepoKind::Model, NAME, "main", "config.json"), None);
     place.fake.clear_faults();
-    place.upload(RepoKind::Model, &UploadOptions::default()).unwrap();
+    // Nor the next time, until the user says that it is meant.
+    let refused = place.upload(RepoKind::Model, &UploadOptions::default()).unwrap_err();
+    assert!(matches!(refused, HubError::Conflict { .. }), "{refused}");
+    let parent = place.fake.commit_of(fake::RepoKind::Model, NAME, "main");
+    place.upload(RepoKind::Model, &UploadOptions { parent, ..Default::default() }).unwrap();
     assert_eq!(place.fake.file(fake::RepoKind::Model, NAME, "main", "config.json").as_deref(), Some(b"{}".as_slice()));
 }
 
@@ -231,7 +235,7 @@ fn faults_cost_time_and_nothing_else() {
         Fault::on("/upload/*", Harm::LostAnswer).times(2),
         Fault::on("/upload/part/*", Harm::ExpiredUrl).skip(3).times(1),
         Fault::on("/upload/object/*", Harm::ExpiredUrl).times(1),
-        Fault::on("/upload/complete/*", Harm::LostAnswer).times(1),
+        Fault::on("*/complete_multipart*", Harm::LostAnswer).times(1),
         Fault::on("*/commit/*", Harm::LostAnswer).times(1),
         Fault::on("*/commit/*", Harm::Status { status: 504, code: None, message: None, retry_after_s: None }).times(2),
         Fault::on("*/commit/*", Harm::RateLimit { retry_after_s: 1 }).times(1),

@@ -114,6 +114,10 @@ enum Line {
     },
     /// What follows is about this repository.
     Target(Target),
+    /// The branch was at this commit when the upload began.
+    Base {
+        commit: String,
+    },
     Mode {
         path: String,
         sha256: String,
@@ -158,6 +162,7 @@ struct Known {
     parts: HashMap<String, Parts>,
     sent: BTreeSet<String>,
     offered: BTreeSet<String>,
+    base: Option<String>,
     /// Each with its parent.
     commits: Vec<(String, String)>,
 }
@@ -174,6 +179,7 @@ impl Known {
                     *self = Self { hashes, target: Some(target), ..Self::default() };
                 }
             }
+            Line::Base { commit } => self.base = Some(commit),
             Line::Mode { path, sha256, mode } => drop(self.modes.insert((path, sha256), mode)),
             Line::Parts { oid, parts } => drop(self.parts.insert(oid, parts)),
             Line::Part { oid, part, etag } => {
@@ -325,6 +331,14 @@ impl Journal {
         }
     }
 
+    pub fn base(&self) -> Option<String> {
+        self.inner().known.base.clone()
+    }
+
+    pub fn note_base(&self, commit: &str) {
+        self.note(Line::Base { commit: commit.to_owned() });
+    }
+
     pub fn note_commit(&self, commit: &str, parent: &str) {
         self.note(Line::Commit { commit: commit.to_owned(), parent: parent.to_owned() });
     }
@@ -334,6 +348,9 @@ impl Journal {
         let inner = self.inner();
         let mut at = head;
         for (commit, parent) in inner.known.commits.iter().rev() {
+            if at == base {
+                return true;
+            }
             if commit == at {
                 at = parent;
             }

@@ -120,7 +120,9 @@ impl Hub {
         if let Some(check) = &options.check {
             check(folder).map_err(refuse)?;
         }
-        let tag = if repo.kind() == RepoKind::Dataset { Some(repo::dataset_version(folder)?) } else { None };
+        let version = if repo.kind() == RepoKind::Dataset { Some(repo::dataset_version(folder)?) } else { None };
+        // Everybody opens a dataset by the tag, so that a branch of its own must not move it.
+        let tag = version.filter(|_| repo.revision() == HubRepo::DEFAULT_REVISION);
         let (files, mut left_out) = plan::walk(folder, options)?;
         if files.is_empty() {
             return Err(refuse("there is nothing in the folder to upload".into()));
@@ -129,6 +131,7 @@ impl Hub {
         let http = self.http()?;
         let upload = Upload::new(http, repo, journal, listener);
         self.wait(upload.check_parent(options, &head))??;
+        self.wait(upload.check_base(options, &head))??;
         let before = self.wait(http.list(repo, &head, "", true))??;
         let planned = plan::hash(self, files, journal, &|local, of_file, done, total| {
             let transfer = Transfer {
@@ -140,7 +143,13 @@ impl Hub {
             };
             listener(Event::Reading(transfer));
         })?;
-        let plan = Plan::new(&planned, &before, &patterns(&options.delete)?);
+        let is_all = options.include.is_empty() && options.exclude.is_empty();
+        let mut delete = options.delete.clone();
+        if repo.kind() == RepoKind::Dataset && is_all {
+            // Tables and videos that the dataset no longer has would be taken for a part of it.
+            delete.extend(OF_A_DATASET.map(str::to_owned));
+        }
+        let plan = Plan::new(&planned, &before, &patterns(&delete)?, folder);
         let git_ignore =
             planned.iter().find(|file| file.local.path == ".gitignore").and_then(|file| std::fs::read_to_string(&file.local.file).ok());
         let modes = self.wait(upload.modes(&plan.changed, git_ignore.as_deref()))??;
@@ -257,6 +266,9 @@ impl Hub {
     }
 }
 
+/// Where a dataset has its tables and videos.
+const OF_A_DATASET: [&str; 5] = ["data/**", "images/**", "meta/**", "sinew/**", "videos/**"];
+
 /// What the folder has that the repository lacks.
 struct Plan<'p> {
     changed: Vec<&'p Planned>,
@@ -265,11 +277,10 @@ struct Plan<'p> {
 }
 
 impl<'p> Plan<'p> {
-    fn new(planned: &'p [Planned], before: &Listing, delete: &GlobSet) -> Self {
+    fn new(planned: &'p [Planned], before: &Listing, delete: &GlobSet, folder: &Path) -> Self {
         let there = by_path(before);
         let is_changed = |file: &&Planned| !there.get(file.local.path.as_str()).is_some_and(|there| is_same(file, there));
-        let here: HashSet<&str> = planned.iter().map(|file| file.local.path.as_str()).collect();
-        let is_gone = |path: &&str| !here.contains(path) && *path != ".gitattributes" && delete.is_match(path);
+        let is_gone = |path: &&str| *path != ".gitattributes" && delete.is_match(path) && folder.join(path).symlink_metadata().is_err();
         let mut gone: Vec<String> = there.keys().copied().filter(is_gone).map(str::to_owned).collect();
         gone.sort();
         Self { changed: planned.iter().filter(is_changed).collect(), gone }
@@ -327,6 +338,23 @@ impl<'a> Upload<'a> {
                 })
             }
             _ => Ok(()),
+        }
+    }
+
+    /// What was begun before, killed or refused, goes on only from where it began: meanwhile somebody else may have changed
+    /// what this would write over. Whoever means it names the branch's commit as the parent.
+    async fn check_base(&self, options: &UploadOptions, head: &str) -> Result<(), HubError> {
+        match self.journal.base() {
+            Some(base) if options.parent.is_none() && base != head && !self.journal.leads_from(&base, head) => {
+                let (found, _) = self.head(&base).await?;
+                let doing = format!("going on with an upload to {}; to change it all the same, give --parent {head}", self.repo);
+                Err(HubError::Conflict { doing, repo: self.repo.clone(), expected: base, found })
+            }
+            Some(_) if options.parent.is_none() => Ok(()),
+            _ => {
+                self.journal.note_base(head);
+                Ok(())
+            }
         }
     }
 
