@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use sinew_hub::{Event, Listener, Transfer};
 
-use crate::text;
+use crate::text::{self, note};
 
 /// Files below this size are counted in the whole, and have no bar of their own.
 const SHOWN_FROM_BYTES: u64 = 4 << 20;
