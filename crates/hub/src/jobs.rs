@@ -82,10 +82,10 @@ impl std::fmt::Display for JobStage {
         f.write_str(match self {
             Self::Scheduling => "waits for a machine",
             Self::Running => "runs",
-            Self::Completed => "completed",
-            Self::Canceled => "cancelled",
+            Self::Completed => "is completed",
+            Self::Canceled => "was cancelled",
             Self::Error => "failed",
-            Self::Deleted => "deleted",
+            Self::Deleted => "was deleted",
             Self::Other(name) => name,
         })
     }

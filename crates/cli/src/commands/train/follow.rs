@@ -155,7 +155,7 @@ fn listen_to_job(hub: &Hub, id: &JobId, to: &Sender<Heard>) -> anyhow::Result<En
             let message = job.message.map(|message| format!(": {message}")).unwrap_or_default();
             return Ok(match job.stage {
                 JobStage::Completed => End::Trained,
-                stage => End::Failed(format!("the job {}/{} is {stage}{message}", id.namespace, id.id)),
+                stage => End::Failed(format!("the job {}/{} {stage}{message}", id.namespace, id.id)),
             });
         }
         match log {
