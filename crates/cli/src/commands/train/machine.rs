@@ -28,12 +28,19 @@ echo $$ >"$folder/pid"
 "$@" >>"$folder/train.log" 2>&1 </dev/null
 echo $? >"$folder/exit.new" && mv "$folder/exit.new" "$folder/exit""#;
 
+/// Whether the process of the folder `$folder` and the key `$key` is there. A number alone may be another's by now, and
+/// one that is dead and not yet buried has no words any more.
+const ALIVE: &str = r#"alive() {
+  pid=$(cat "$folder/pid")
+  kill -0 "$pid" 2>/dev/null && { tr '\0' ' ' <"/proc/$pid/cmdline" || ps -p "$pid" -o args=; } 2>/dev/null | grep -q "$key"
+}
+"#;
+
 /// Says `none`, `running PID`, `ended CODE` or `lost`, of the folder `$folder` and the key `$key`.
 const STANDING: &str = r#"ended() { [ -f "$folder/exit" ] && echo "ended $(cat "$folder/exit")"; }
 ended && exit 0
 [ -s "$folder/pid" ] || { echo none; exit 0; }
-pid=$(cat "$folder/pid")
-if kill -0 "$pid" 2>/dev/null && { tr '\0' ' ' <"/proc/$pid/cmdline" || ps -p "$pid" -o args=; } 2>/dev/null | grep -q "$key"; then
+if alive; then
   echo "running $pid"
 else
   ended || echo lost
@@ -42,7 +49,7 @@ fi"#;
 /// Sends the log from byte `$at` on, until the training is over.
 const FOLLOW: &str = r#"while :; do
   over=
-  if [ -f "$folder/exit" ] || ! kill -0 "$(cat "$folder/pid")" 2>/dev/null; then over=1; fi
+  if [ -f "$folder/exit" ] || ! alive; then over=1; fi
   size=0
   if [ -f "$folder/train.log" ]; then size=$(($(wc -c <"$folder/train.log"))); fi
   if [ "$size" -gt "$at" ]; then
@@ -198,8 +205,9 @@ impl std::fmt::Display for Machine {
 }
 
 impl Run {
-    fn variables(&self) -> String {
-        format!("folder={}; key={}\n", quoted(&self.folder), quoted(&self.key))
+    /// What every script about it begins with.
+    fn beginning(&self) -> String {
+        format!("folder={}; key={}\n{ALIVE}", quoted(&self.folder), quoted(&self.key))
     }
 
     /// Starts `words` there, unless that was done before, and waits until it is known to run.
@@ -235,7 +243,7 @@ impl Run {
     }
 
     pub fn standing(&self) -> anyhow::Result<Standing> {
-        let said = self.machine.ask("looking at the training", &format!("{}{STANDING}", self.variables()))?;
+        let said = self.machine.ask("looking at the training", &format!("{}{STANDING}", self.beginning()))?;
         let mut words = said.split_whitespace();
         match (words.next(), words.next().map(str::parse::<i64>)) {
             (Some("none"), _) => Ok(Standing::None),
@@ -249,7 +257,7 @@ impl Run {
     /// Hands the log's bytes from `at` on to `take`, as they come; how many there were. It ends when the training does,
     /// when the line is lost, or when `take` says so.
     pub fn follow(&self, at: u64, mut take: impl FnMut(&[u8]) -> bool) -> anyhow::Result<u64> {
-        let mut child = self.machine.spawn(&format!("at={at}; {}{FOLLOW}", self.variables()), Stdio::null())?;
+        let mut child = self.machine.spawn(&format!("at={at}; {}{FOLLOW}", self.beginning()), Stdio::null())?;
         let mut stdout = child.stdout.take().context("following the log: the shell has no output")?;
         let (mut buffer, mut count) = ([0; 16 << 10], 0);
         loop {
