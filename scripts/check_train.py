@@ -162,6 +162,8 @@ def ssh(bench):
             heard.append(event)
             if event.get("event") == "started":
                 remote = Path.home() / json.loads((bench.folder / "run/train.json").read_text())["folder"]
+                # By then there is the one connection that follows the log.
+                time.sleep(3)
                 pid, cut = event["pid"], server.cut()
             # After the cut it was heard again.
             if event.get("event") == "progress" and event["step"] < bench.steps:

@@ -30,8 +30,8 @@ pub use recording::{RecordingArgs, UnfinishedChoice, VideoArgs};
 pub use replay::ReplayArgs;
 pub use rig::RigCommand;
 pub use rollout::{LoopArgs, RealtimeArgs, RolloutArgs, StrategyMode};
-pub use train::TrainArgs;
 pub use setup::{ArmArgs, CalibrateArgs, FindCamerasArgs, FindPortArgs, SetupMotorsArgs};
+pub use train::TrainArgs;
 
 #[derive(Parser)]
 #[command(

@@ -168,7 +168,9 @@ fn a_killed_sinew_finds_what_it_started() {
     let mut lines = BufReader::new(again.stdout.take().unwrap()).lines();
     let first: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
     assert_eq!((&first["event"], &first["pid"]), (&"started".into(), &pid.into()));
-    assert!(String::from_utf8(bench.desk.run(&["train", "--attach", "--out", OUT]).stderr).unwrap().contains("another `sinew train` is at it"));
+    assert!(
+        String::from_utf8(bench.desk.run(&["train", "--attach", "--out", OUT]).stderr).unwrap().contains("another `sinew train` is at it")
+    );
     again.kill().unwrap();
     again.wait().unwrap();
     fs::remove_file(bench.desk.path("py/hold")).unwrap();
@@ -312,7 +314,8 @@ fn on_jobs(bench: &Bench, hub: &FakeHub, words: &[&str]) -> Command {
 }
 
 fn train_on_jobs(bench: &Bench, hub: &FakeHub, more: &[&str]) -> Output {
-    let words = ["train", "ada/reaches", "--policy", "act", "--on", "jobs", "--push", "ada/act_reach", "--steps", "10", "--out", OUT, "--json"];
+    let words =
+        ["train", "ada/reaches", "--policy", "act", "--on", "jobs", "--push", "ada/act_reach", "--steps", "10", "--out", OUT, "--json"];
     on_jobs(bench, hub, &[&words, more].concat()).output().unwrap()
 }
 
@@ -360,7 +363,8 @@ fn a_job_is_started_once_followed_through_broken_streams_and_its_policy_fetched(
     assert!(fs::metadata(bench.desk.path("out/pretrained_model/model.safetensors")).unwrap().len() > 1000);
     assert_eq!(fs::read_to_string(bench.desk.path("out/train.log")).unwrap().matches("loss:").count(), 10);
     // Of the dataset only what says what it is was fetched.
-    let fetched: Vec<String> = hub.requests().into_iter().map(|it| it.path).filter(|path| path.contains("/datasets/ada/reaches/resolve/")).collect();
+    let fetched: Vec<String> =
+        hub.requests().into_iter().map(|it| it.path).filter(|path| path.contains("/datasets/ada/reaches/resolve/")).collect();
     assert!(!fetched.is_empty() && fetched.iter().all(|path| path.contains("/meta/")), "{fetched:?}");
     assert!(train_on_jobs(&bench, &hub, &[]).status.success());
     assert_eq!(hub.jobs().len(), 1);

@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -157,17 +158,28 @@ impl Hub {
         answer.into_job(namespace).map_err(hostile)
     }
 
-    /// How far a job is.
+    /// How far a job is. One that the Hub does not know, or not to this token, is [`JobStage::Deleted`].
     ///
     /// # Errors
-    /// When there is no such job, or the Hub can't be reached.
+    /// When the Hub can't be reached.
     pub fn job(&self, id: &JobId) -> Result<Job, HubError> {
         let doing = format!("looking at the job {}/{}", id.namespace, id.id);
         self.needs_network(doing.clone())?;
         let http = self.http()?;
-        let ask = Ask::get(http.url(["api", "jobs", &id.namespace, &id.id])?, doing);
-        let answer: Answer = self.wait(http.json(&ask))??;
-        self.job_of(answer, &id.namespace, &ask.url)
+        let mut ask = Ask::get(http.url(["api", "jobs", &id.namespace, &id.id])?, doing);
+        ask.understands = Some(StatusCode::NOT_FOUND);
+        let answer: Option<Answer> = self.wait(async {
+            let response = http.send(&ask).await?;
+            if response.status() == StatusCode::NOT_FOUND {
+                return Ok(None);
+            }
+            let body = http.body(&ask, response, MAX_LINE_BYTES).await?;
+            serde_json::from_slice(&body).map(Some).map_err(|err| http.server(&ask, &ask.url, format!("expected a job, found {err}")))
+        })??;
+        match answer {
+            Some(answer) => self.job_of(answer, &id.namespace, &ask.url),
+            None => Ok(Job { id: id.clone(), stage: JobStage::Deleted, message: Some("the Hub knows no such job".to_owned()) }),
+        }
     }
 
     /// The jobs of `namespace` that have the label, the newest first.
@@ -201,7 +213,7 @@ impl Hub {
         let doing = format!("cancelling the job {}/{}", id.namespace, id.id);
         self.needs_network(doing.clone())?;
         let http = self.http()?;
-        let ask = Ask::new(reqwest::Method::POST, http.url(["api", "jobs", &id.namespace, &id.id, "cancel"])?, doing);
+        let ask = Ask::new(Method::POST, http.url(["api", "jobs", &id.namespace, &id.id, "cancel"])?, doing);
         self.wait(http.send(&ask))?.map(drop)
     }
 
@@ -210,12 +222,7 @@ impl Hub {
     ///
     /// # Errors
     /// When there is no such job, or the stream breaks off.
-    pub fn job_log(
-        &self,
-        id: &JobId,
-        mut skip: u64,
-        tell: &mut (dyn FnMut(String) -> ControlFlow<()> + Send),
-    ) -> Result<(), HubError> {
+    pub fn job_log(&self, id: &JobId, mut skip: u64, tell: &mut (dyn FnMut(String) -> ControlFlow<()> + Send)) -> Result<(), HubError> {
         #[derive(Deserialize)]
         struct Event {
             data: String,

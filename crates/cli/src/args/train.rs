@@ -5,13 +5,15 @@ use std::path::PathBuf;
 use clap::Args;
 
 #[derive(Args)]
-#[command(after_help = "Writes the line for LeRobot's own trainer, checks that the dataset has what the policy needs, starts it, follows it,\n\
+#[command(
+    after_help = "Writes the line for LeRobot's own trainer, checks that the dataset has what the policy needs, starts it, follows it,\n\
     brings the checkpoint and checks it. Begun again with the same --out it finds what runs already.\n\n\
     Examples:\n  sinew train my_dataset --policy act --on local --python ~/lerobot/bin/python\n  \
     sinew train ada/pushes --from lerobot/smolvla_base --on jobs --push ada/smolvla_pushes --steps 20000 --evaluate push\n  \
     sinew train ada/pushes --policy diffusion --on ssh:gpu-box --python lerobot/bin/python\n  \
     sinew train ada/pushes --policy act --dry-run -- --policy.chunk_size=50 --policy.n_action_steps=50\n  \
-    sinew train --attach --out outputs/train/act_pushes\n  sinew train --cancel --out outputs/train/act_pushes")]
+    sinew train --attach --out outputs/train/act_pushes\n  sinew train --cancel --out outputs/train/act_pushes"
+)]
 pub struct TrainArgs {
     /// A dataset to learn from: owner/name[@revision] on the Hub, or a folder
     #[arg(required_unless_present_any = ["attach", "cancel"], conflicts_with_all = ["attach", "cancel"])]

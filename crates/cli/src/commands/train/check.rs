@@ -47,7 +47,8 @@ impl Base {
         let (text, path, is_local) = match ModelRef::parse(name)? {
             ModelRef::Local(folder) => {
                 let file = folder.join("config.json");
-                let text = std::fs::read_to_string(&file).with_context(|| format!("reading the policy's configuration {}", file.display()))?;
+                let text =
+                    std::fs::read_to_string(&file).with_context(|| format!("reading the policy's configuration {}", file.display()))?;
                 let folder = std::path::absolute(&folder).with_context(|| format!("finding {}", folder.display()))?;
                 (text, folder.display().to_string(), true)
             }
@@ -167,7 +168,12 @@ fn check(reader: &DatasetReader, wanted: &Use<'_>) -> anyhow::Result<String> {
     let width = |key: &str| Some(reader.features().get(key)?["shape"].as_array()?.iter().filter_map(Value::as_u64).product::<u64>());
     ensure!(width(ACTION).is_some(), "it has no feature {ACTION}; it has {}", listed(reader.features().keys()));
     if family.needs_state {
-        ensure!(width(STATE).is_some(), "it has no feature {STATE}, which {} reads; it has {}", family.name, listed(reader.features().keys()));
+        ensure!(
+            width(STATE).is_some(),
+            "it has no feature {STATE}, which {} reads; it has {}",
+            family.name,
+            listed(reader.features().keys())
+        );
     }
     for (key, of_family) in [(STATE, family.widest.map(|it| it.0)), (ACTION, family.widest.map(|it| it.1))] {
         if let (Some(width), Some(widest)) = (width(key), of_family) {
@@ -216,7 +222,11 @@ fn check_images(reader: &DatasetReader, family: &Family, cameras: &BTreeSet<&str
     }
     if name == "vqbet" {
         let is_large = |shape: &Value| [0, 1].iter().all(|at| shape[*at].as_u64().is_some_and(|pixels| pixels >= VQBET_CROP));
-        ensure!(sizes.iter().all(|(_, shape)| is_large(shape)), "vqbet cuts {VQBET_CROP}x{VQBET_CROP} pixels out of images, found {}", sizes[0].1);
+        ensure!(
+            sizes.iter().all(|(_, shape)| is_large(shape)),
+            "vqbet cuts {VQBET_CROP}x{VQBET_CROP} pixels out of images, found {}",
+            sizes[0].1
+        );
     }
     Ok(())
 }

@@ -171,20 +171,8 @@ pub const FAMILIES: [Family; 18] = [
         ..VLA
     },
     Family { name: "fastwam", extra: Some(("fastwam", "transformers")), ..VLA },
-    Family {
-        name: "lingbot_va",
-        state: Norm::Identity,
-        action: Norm::Identity,
-        extra: Some(("lingbot-va", "transformers")),
-        ..VLA
-    },
-    Family {
-        name: "molmoact2",
-        state: Norm::Quantiles,
-        action: Norm::Quantiles,
-        extra: Some(("molmoact2", "transformers")),
-        ..VLA
-    },
+    Family { name: "lingbot_va", state: Norm::Identity, action: Norm::Identity, extra: Some(("lingbot-va", "transformers")), ..VLA },
+    Family { name: "molmoact2", state: Norm::Quantiles, action: Norm::Quantiles, extra: Some(("molmoact2", "transformers")), ..VLA },
     Family { name: "vla_jepa", action: Norm::MinMax, extra: Some(("vla-jepa", "transformers")), ..VLA },
 ];
 

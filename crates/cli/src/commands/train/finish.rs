@@ -93,11 +93,7 @@ fn bring(state: &State, out: &Path, hub: &Hub) -> anyhow::Result<PathBuf> {
         Place::Jobs => {
             let push = state.asked.push.as_deref().context("looking for the checkpoint: the job was to push it nowhere")?;
             let repo = HubRepo::parse(RepoKind::Model, push)?;
-            let what = Download {
-                include: Vec::new(),
-                exclude: NO_POLICY.map(str::to_owned).to_vec(),
-                folder: Some(here.clone()),
-            };
+            let what = Download { include: Vec::new(), exclude: NO_POLICY.map(str::to_owned).to_vec(), folder: Some(here.clone()) };
             hub.download(&repo, &what, &*transfer::shown())?;
             Ok(here)
         }

@@ -148,13 +148,17 @@ impl Machine {
         let extras = family.extra.map(|(extra, _)| format!(",{extra}")).unwrap_or_default();
         let install = format!("{python} -m pip install 'lerobot[training{extras}]=={LEROBOT}'");
         let heard = String::from_utf8_lossy(&output.stdout);
-        let Some((version, missing)) = heard.lines().last().filter(|_| output.status.success()).map(|it| it.split_once(' ').unwrap_or((it, "")))
+        let Some((version, missing)) =
+            heard.lines().last().filter(|_| output.status.success()).map(|it| it.split_once(' ').unwrap_or((it, "")))
         else {
             let said = String::from_utf8_lossy(&output.stderr);
             let why = said.lines().last().unwrap_or("it said nothing").trim();
             bail!("importing lerobot in {python} {self}: {}; install it by\n  {install}", text::in_line(why));
         };
-        ensure!(missing.is_empty(), "looking for what lerobot-train needs in {python} {self}: {missing} can't be imported; install it by\n  {install}");
+        ensure!(
+            missing.is_empty(),
+            "looking for what lerobot-train needs in {python} {self}: {missing} can't be imported; install it by\n  {install}"
+        );
         let of_series = |version: &str| version.rsplit_once('.').map(|(series, _)| series.to_owned());
         ensure!(
             of_series(version) == of_series(LEROBOT),

@@ -155,6 +155,9 @@ fn make_ready(mut state: State, family: &Family, data: &Dataset, out: &Path, hub
             if let Some(root) = &data.root {
                 machine.send(root, &sent_dataset(&state.folder))?;
             }
+            if let (Some(push), false) = (&state.asked.push, state.asked.on.is_here()) {
+                note!("pushing to {push} needs a login there (`hf auth login`): the token of this machine stays here");
+            }
         }
         Place::Jobs => state.namespace = Some(hub.whoami(None)?.name),
     }
@@ -173,7 +176,10 @@ fn check_place(place: &Place, args: &TrainArgs, data: &Dataset, base: Option<&Ba
             "training on jobs on a folder that is here: put it on the Hub first by `sinew hub upload {} OWNER/NAME --type dataset`",
             args.dataset.as_deref().unwrap_or("DIR")
         );
-        ensure!(args.push.is_some(), "training on jobs: the machine is wiped when it ends; say where the policy goes with --push OWNER/NAME");
+        ensure!(
+            args.push.is_some(),
+            "training on jobs: the machine is wiped when it ends; say where the policy goes with --push OWNER/NAME"
+        );
     }
     Ok(())
 }
@@ -255,7 +261,12 @@ fn begin(state: &mut State, out: &Path, hub: &Hub, args: &TrainArgs) -> anyhow::
             let standing = if was == Standing::None { run.begin(&words)? } else { was };
             if let Standing::Running { pid } = standing {
                 state.pid = Some(pid);
-                tell(args, state, &format!("runs {} as process {pid}", run.machine), json!({ "pid": pid }))?;
+                tell(
+                    args,
+                    state,
+                    &format!("runs {} as process {pid}, in {}", run.machine, run.folder),
+                    json!({ "pid": pid, "folder": run.folder }),
+                )?;
             }
             Training::Run(run)
         }
