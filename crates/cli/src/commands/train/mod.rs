@@ -212,6 +212,7 @@ fn go_on(mut state: State, _claim: &Claim, out: &Path, hub: &Hub, args: &TrainAr
 }
 
 fn end_with(stop: StopFlag) -> std::io::Result<()> {
+    #[allow(clippy::exit, reason = "what is left is files that are whole or begun, and both are found again")]
     let wait = move || {
         while !stop.is_requested() {
             std::thread::sleep(Duration::from_millis(100));

@@ -31,15 +31,15 @@ impl Progress {
             self.step = step.and_then(|(step, _)| step.parse().ok()).unwrap_or(self.step).min(self.steps);
         }
         // Both may stand in one line: the bar ends without one.
-        let Some(at) = line.find(" step:") else { return false };
-        let value = |key: &str| line[at..].split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix(':'));
+        let Some((_, said)) = line.split_once(" step:") else { return false };
+        let value = |key: &str| said.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix(':'));
         let number = |key: &str| value(key)?.parse::<f64>().ok().filter(|number| number.is_finite());
         let Some(loss) = number("loss") else { return false };
         self.loss = Some(loss);
         if let (Some(update), Some(data)) = (number("updt_s"), number("data_s")) {
             self.seconds_per_step = Some(update + data).filter(|seconds| *seconds > 0.0);
         }
-        if let Some(step) = value("step").and_then(rounded) {
+        if let Some(step) = said.split_whitespace().next().and_then(rounded) {
             // Exact below a thousand. Above, the bar knows better, where there is one.
             self.step = if step < 1000 { step } else { self.step.max(step.min(self.steps)) };
         }
