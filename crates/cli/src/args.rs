@@ -12,6 +12,7 @@ mod replay;
 mod rig;
 mod rollout;
 mod setup;
+mod train;
 
 use std::path::PathBuf;
 
@@ -30,6 +31,7 @@ pub use replay::ReplayArgs;
 pub use rig::RigCommand;
 pub use rollout::{LoopArgs, RealtimeArgs, RolloutArgs, StrategyMode};
 pub use setup::{ArmArgs, CalibrateArgs, FindCamerasArgs, FindPortArgs, SetupMotorsArgs};
+pub use train::TrainArgs;
 
 #[derive(Parser)]
 #[command(
@@ -76,6 +78,8 @@ pub enum Command {
         #[command(subcommand)]
         command: HubCommand,
     },
+    /// Train a policy on a dataset by LeRobot's own trainer: here, on another machine, or on the Hub's
+    Train(Box<TrainArgs>),
     /// Find out which place of its motors is which place of an arm, or check it
     Calibrate(CalibrateArgs),
     /// Which serial port an arm is on

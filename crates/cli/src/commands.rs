@@ -24,4 +24,5 @@ pub mod rollout;
 pub mod setup_motors;
 pub mod sim;
 pub mod teleop;
+pub mod train;
 pub mod watchdog;

@@ -44,6 +44,7 @@ use args::{Cli, Command};
 const INTERRUPTED: u8 = 130;
 
 /// What a verb ends with when nothing failed.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Done {
     Ok,
     /// Ended by Ctrl-C, in order.
@@ -106,6 +107,7 @@ fn main() -> ExitCode {
         Command::Policy { command } => commands::policy::run(&command),
         Command::Dataset { command } => commands::dataset::run(&command),
         Command::Hub { command } => commands::hub::run(&command),
+        Command::Train(args) => commands::train::run(&args),
         Command::Calibrate(args) => commands::calibrate::run(&args),
         Command::FindPort(args) => commands::find_port::run(&args),
         Command::FindCameras(args) => commands::find_cameras::run(&args),

@@ -90,7 +90,7 @@ fn describe(name: &str, info: &Info) -> String {
     format!("{name}\n{facts}\n{}", text::table(&rows))
 }
 
-fn check(policy: Option<&str>, robot: Option<&str>, json: bool) -> anyhow::Result<Done> {
+pub fn check(policy: Option<&str>, robot: Option<&str>, json: bool) -> anyhow::Result<Done> {
     let robot = robot.map(sinew_sim::robots::get).transpose()?;
     let (name, Fetched { folder, .. }) = source::find(policy)?;
     let opened = source::open_folder(&folder, &ComputeArgs::default());

@@ -1,7 +1,7 @@
 //! `sinew hub`: what comes from the Hugging Face Hub, and who asks it.
 
 mod cache;
-mod card;
+pub mod card;
 mod download;
 pub mod finish;
 mod info;

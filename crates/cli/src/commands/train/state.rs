@@ -1,0 +1,154 @@
+//! What is remembered of a run, so that whoever comes later finds it.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use serde::{Deserialize, Serialize};
+use sinew_hub::JobId;
+
+use super::place::Place;
+use crate::args::TrainArgs;
+
+const FILE: &str = "train.json";
+const VERSION: u32 = 1;
+
+/// What the user asked for: who asks for the same again means the same run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    pub dataset: String,
+    pub policy: Option<String>,
+    pub from: Option<String>,
+    pub on: Place,
+    pub python: String,
+    pub steps: u64,
+    pub batch_size: u64,
+    pub push: Option<String>,
+    pub private: bool,
+    pub flavor: String,
+    pub image: String,
+    pub extra: Vec<String>,
+}
+
+impl Asked {
+    pub fn of(args: &TrainArgs, dataset: &str) -> anyhow::Result<Self> {
+        let TrainArgs { policy, from, on, python, steps, batch_size, push, private, flavor, image, extra, .. } = args;
+        Ok(Self {
+            dataset: dataset.to_owned(),
+            policy: policy.clone(),
+            from: from.clone(),
+            on: on.parse()?,
+            python: python.clone(),
+            steps: *steps,
+            batch_size: *batch_size,
+            push: push.clone(),
+            private: *private,
+            flavor: flavor.clone(),
+            image: image.clone(),
+            extra: extra.clone(),
+        })
+    }
+}
+
+/// How far it came, as far as is known here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Stage {
+    /// It is about to be started; it may run already.
+    Starting,
+    Running,
+    Trained,
+    Failed(String),
+}
+
+/// The file `train.json` in the folder of a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    version: u32,
+    pub asked: Asked,
+    pub family: String,
+    /// Of a dataset on the Hub.
+    pub dataset_commit: Option<String>,
+    /// Letters that no other run has: the process and the job are known by them.
+    pub key: String,
+    /// The words after `lerobot-train`.
+    pub words: Vec<String>,
+    /// Where it runs: the folder on the machine that trains.
+    pub folder: String,
+    /// Who owns the job: known before there is one.
+    pub namespace: Option<String>,
+    pub job: Option<JobId>,
+    pub pid: Option<u32>,
+    pub stage: Stage,
+    /// The folder of the policy here, when it is there.
+    pub checkpoint: Option<PathBuf>,
+    /// The commit of the policy, of one that was pushed.
+    pub policy_commit: Option<String>,
+}
+
+impl State {
+    pub fn new(asked: Asked, family: &str, dataset_commit: Option<String>, key: String, words: Vec<String>, folder: String) -> Self {
+        Self {
+            version: VERSION,
+            asked,
+            family: family.to_owned(),
+            dataset_commit,
+            key,
+            words,
+            folder,
+            namespace: None,
+            job: None,
+            pid: None,
+            stage: Stage::Starting,
+            checkpoint: None,
+            policy_commit: None,
+        }
+    }
+
+    /// What is remembered in the folder `out`; `None` when nothing is.
+    pub fn read(out: &Path) -> anyhow::Result<Option<Self>> {
+        let path = out.join(FILE);
+        let doing = || format!("reading what runs from {}", path.display());
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(err) => return Err(err).with_context(doing),
+        };
+        let state: Self = serde_json::from_slice(&bytes).with_context(doing)?;
+        ensure!(state.version == VERSION, "{}: it is of version {}, expected {VERSION}", doing(), state.version);
+        Ok(Some(state))
+    }
+
+    /// Writes it down whole, or leaves what was there.
+    pub fn write(&self, out: &Path) -> anyhow::Result<()> {
+        let (path, fresh) = (out.join(FILE), out.join(".train.json.new"));
+        let write = || {
+            let mut file = File::create(&fresh)?;
+            file.write_all(&serde_json::to_vec_pretty(self)?)?;
+            file.sync_all()?;
+            fs::rename(&fresh, &path)
+        };
+        write().with_context(|| format!("remembering what runs in {}", path.display()))
+    }
+}
+
+/// A folder that nobody else trains into, as long as this is held. A dead holder holds nothing.
+pub struct Claim {
+    _lock: File,
+}
+
+impl Claim {
+    pub fn take(out: &Path) -> anyhow::Result<Self> {
+        fs::create_dir_all(out).with_context(|| format!("making the folder {}", out.display()))?;
+        let path = out.join(".train.lock");
+        let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _lock: file }),
+            Err(fs::TryLockError::WouldBlock) => anyhow::bail!("training into {}: another `sinew train` is at it", out.display()),
+            Err(fs::TryLockError::Error(err)) => Err(err).with_context(|| format!("locking {}", path.display())),
+        }
+    }
+}
