@@ -58,7 +58,7 @@ impl Base {
                     repo.revision() == HubRepo::DEFAULT_REVISION,
                     "going on from {name}: LeRobot 0.6.1 opens the default branch alone; `sinew hub download {name} --out DIR`, then --from DIR"
                 );
-                let licence = Licence::of_repo(&hub.info(&repo)?);
+                let licence = Licence::of(hub.info(&repo)?.licence().as_deref());
                 licence.check(&format!("{name} as what a policy is trained from"), is_commercial)?;
                 if licence.allows_commercial_use() != Some(true) {
                     note!("the licence of {name} is {}", licence.in_words());
@@ -120,7 +120,7 @@ pub fn dataset(hub: &Hub, name: &str, wanted: &Use<'_>) -> anyhow::Result<Datase
             let repo = repo.clone().of_kind(RepoKind::Dataset);
             let resolved = hub.resolve(&repo)?;
             let licence = match &resolved.from_cache {
-                None => Licence::of_repo(&hub.info(&repo)?),
+                None => Licence::of(hub.info(&repo)?.licence().as_deref()),
                 Some(_) => Licence::NotStated,
             };
             (licence, Some(resolved.commit), repo.repo(), None)
