@@ -1,6 +1,6 @@
 //! Downloads through every fault of a network, and through kills: the result is whole and right, or an error says why.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test stops at the first surprise, and says its figures")]
 
 mod common;
 

@@ -1,5 +1,7 @@
 //! An upload is killed at moments drawn from a seed, begun again, and ends whole, without sending much twice.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test stops at the first surprise, and says its figures")]
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};

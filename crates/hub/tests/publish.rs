@@ -1,5 +1,7 @@
 //! A dataset goes up while it is made.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
+
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};

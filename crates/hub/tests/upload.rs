@@ -1,5 +1,7 @@
 //! Folders go up to a fake Hub, whatever goes wrong on the way.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
+
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -1,6 +1,8 @@
 //! Uploads to a Xet store: Hugging Face's own `local_cas_server` (crate `xet-client`, feature `simulation`), named by
 //! `SINEW_XET_SERVER`, behind a fake Hub.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
+
 use std::fs;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};

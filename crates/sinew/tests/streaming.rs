@@ -35,7 +35,11 @@ fn elsewhere() -> Serving {
 
 fn files(folder: &Path, all: &mut BTreeSet<String>) {
     for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-        if path.is_dir() { files(&path, all) } else { drop(all.insert(path.to_string_lossy().into_owned())) }
+        if path.is_dir() {
+            files(&path, all);
+        } else {
+            all.insert(path.to_string_lossy().into_owned());
+        }
     }
 }
 

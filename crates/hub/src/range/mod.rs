@@ -352,6 +352,7 @@ fn coalesced(ranges: &[Range<u64>], size: u64) -> Vec<Range<u64>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "a list of ranges may have one")]
 mod tests {
     use super::*;
 

@@ -81,6 +81,7 @@ pub(super) fn is_same(planned: &Planned, file: &RepoFile) -> bool {
 }
 
 /// Which of `changes`, sorted by rank, go together: one commit where they fit, else what names other files in the last.
+#[allow(clippy::single_range_in_vec_init, reason = "a list of ranges may have one")]
 pub(super) fn pack(changes: &[Change<'_>], all_at_once: bool) -> Vec<Range<usize>> {
     if changes.is_empty() {
         return Vec::new();

@@ -94,6 +94,7 @@ impl DatasetReader {
     }
 
     /// Lets the footer of a table with rows come: at its end, and some so long.
+    #[allow(clippy::single_range_in_vec_init, reason = "a list of ranges may have one")]
     pub(super) fn expect_footer(&self, relative: &str, table: &Input) {
         let Ok(size) = table.size_bytes() else { return };
         // Most writers make a row group of each episode.
@@ -126,6 +127,7 @@ impl DatasetReader {
 
 impl Remote {
     /// Lets the index of a video come, which is at its beginning or its end.
+    #[allow(clippy::single_range_in_vec_init, reason = "a list of ranges may have one")]
     fn expect_index(&self, frames: u64, video: &Input) {
         let Ok(size) = video.size_bytes() else { return };
         let bytes = frames.saturating_mul(INDEX_BYTES_A_FRAME).saturating_add(INDEX_BYTES);
