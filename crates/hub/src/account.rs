@@ -182,10 +182,8 @@ impl Hub {
 }
 
 fn bearer(token: &Token) -> Result<HeaderValue, HubError> {
-    let mut value = HeaderValue::try_from(format!("Bearer {}", token.secret()))
-        .map_err(|_odd| HubError::Unusable { doing: "sending a token".into(), what: "it holds characters that no token has".into() })?;
-    value.set_sensitive(true);
-    Ok(value)
+    let what = "it holds characters that no token has".to_owned();
+    token.bearer().ok_or_else(|| HubError::Unusable { doing: "sending a token".into(), what })
 }
 
 /// Nobody else can read the file at any moment, and its name never stands for a part of it.

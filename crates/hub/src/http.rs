@@ -293,11 +293,10 @@ impl Http {
             .as_ref()
             .filter(|_| self.options.is_endpoint(url) && !ask.is_presigned && !ask.headers.contains_key(AUTHORIZATION))
         {
-            let mut value = HeaderValue::try_from(format!("Bearer {}", token.secret())).map_err(|_odd| {
+            let value = token.bearer().ok_or_else(|| {
                 let why = "the token holds characters that can't be sent; log in again, or set HF_TOKEN anew".to_owned();
                 Failure { error: HubError::Client { endpoint: self.options.endpoint.clone(), why }, is_transient: false }
             })?;
-            value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
         }
         if let Some(make) = ask.body {

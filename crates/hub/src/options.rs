@@ -6,6 +6,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use reqwest::header::HeaderValue;
+
 /// A token of the Hub. It shows itself to nobody: its `Debug` is `Token(…)`, and it has no `Display`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
@@ -20,6 +22,13 @@ impl Token {
     /// The token itself, to be sent to the Hub or stored by a login, and for nothing else.
     pub fn secret(&self) -> &str {
         &self.0
+    }
+
+    /// As a request carries it; `None` where it holds characters that no header can.
+    pub(crate) fn bearer(&self) -> Option<HeaderValue> {
+        let mut value = HeaderValue::try_from(format!("Bearer {}", self.0)).ok()?;
+        value.set_sensitive(true);
+        Some(value)
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use futures_util::{StreamExt, TryStreamExt};
 use reqwest::StatusCode;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
@@ -96,9 +96,7 @@ impl Upload<'_> {
             why: innermost(&err),
         };
         let mut headers = HeaderMap::new();
-        if let Some(bearer) =
-            self.http.options().token.as_ref().and_then(|token| HeaderValue::try_from(format!("Bearer {}", token.secret())).ok())
-        {
+        if let Some(bearer) = self.http.options().token.as_ref().and_then(|token| token.bearer()) {
             headers.insert(AUTHORIZATION, bearer);
         }
         let commit = session
