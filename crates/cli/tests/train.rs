@@ -366,8 +366,14 @@ fn a_job_is_started_once_followed_through_broken_streams_and_its_policy_fetched(
     let fetched: Vec<String> =
         hub.requests().into_iter().map(|it| it.path).filter(|path| path.contains("/datasets/ada/reaches/resolve/")).collect();
     assert!(!fetched.is_empty() && fetched.iter().all(|path| path.contains("/meta/")), "{fetched:?}");
-    assert!(train_on_jobs(&bench, &hub, &[]).status.success());
+    // Begun again it starts nothing; the evaluation that is asked for now comes onto the card there, and nothing else changes.
+    let weights = hub.file(RepoKind::Model, "ada/act_reach", "main", "model.safetensors");
+    let output = train_on_jobs(&bench, &hub, &["--evaluate", "pick-place", "--evaluate-episodes", "1"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(hub.jobs().len(), 1);
+    let card = String::from_utf8(hub.file(RepoKind::Model, "ada/act_reach", "main", "README.md").unwrap()).unwrap();
+    contains_all(&card, &["model-index", "of 1 episodes"]);
+    assert_eq!(hub.file(RepoKind::Model, "ada/act_reach", "main", "model.safetensors"), weights);
 }
 
 #[test]

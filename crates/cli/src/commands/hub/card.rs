@@ -13,7 +13,8 @@ use crate::args::{CardArgs, ComputeArgs};
 use crate::text::{self, note, say};
 use crate::{Done, source, wilson};
 
-const CARD: &str = "README.md";
+/// The file that a repository is introduced by.
+pub const CARD: &str = "README.md";
 
 pub fn run(args: &CardArgs) -> anyhow::Result<Done> {
     if args.write {

@@ -5,8 +5,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
-use sinew_hub::{Download, Hub, HubRepo, RepoKind};
+use sinew_hub::{Download, Hub, HubRepo, RepoKind, UploadOptions};
 
+use super::line;
 use super::machine::{Machine, Run};
 use super::place::Place;
 use super::state::State;
@@ -49,7 +50,7 @@ pub fn finish(state: &mut State, out: &Path, hub: &Hub, args: &TrainArgs) -> any
         };
         hub::card::run(&card)?;
         if let Some(push) = &state.asked.push {
-            note!("the card is in {name}; `sinew hub upload {name} {push}` puts it on the Hub");
+            push_card(&folder, push, hub)?;
         }
     }
     let totals = evaluation.map(|(_, totals)| totals);
@@ -74,6 +75,19 @@ pub fn finish(state: &mut State, out: &Path, hub: &Hub, args: &TrainArgs) -> any
         say!("checkpoint {name}");
     }
     Ok(checked)
+}
+
+/// Puts the card where the policy was pushed; what else is there stays as it is.
+fn push_card(folder: &Path, push: &str, hub: &Hub) -> anyhow::Result<()> {
+    let repo = HubRepo::parse(RepoKind::Model, push)?;
+    let options = UploadOptions { include: vec![hub::card::CARD.to_owned()], ..UploadOptions::default() };
+    let by_hand = || {
+        let folder = line::quoted(&folder.to_string_lossy());
+        format!("putting the card on the Hub; do it by `sinew hub upload {folder} {push} --include {}`", hub::card::CARD)
+    };
+    let uploaded = hub.upload(folder, &repo, &options, &*transfer::silent()).with_context(by_hand)?;
+    note!("the card with the evaluation is on the Hub as commit {} of {push}", uploaded.commit);
+    Ok(())
 }
 
 fn bring(state: &State, out: &Path, hub: &Hub) -> anyhow::Result<PathBuf> {

@@ -260,14 +260,13 @@ fn begin(state: &mut State, out: &Path, hub: &Hub, args: &TrainArgs) -> anyhow::
             let mut words = vec![state.asked.python.clone(), "-m".to_owned(), line::MODULE.to_owned()];
             words.extend(state.words.iter().cloned());
             let standing = if was == Standing::None { run.begin(&words)? } else { was };
-            if let Standing::Running { pid } = standing {
-                state.pid = Some(pid);
-                tell(
-                    args,
-                    state,
-                    &format!("runs {} as process {pid}, in {}", run.machine, run.folder),
-                    json!({ "pid": pid, "folder": run.folder }),
-                )?;
+            let pid = if let Standing::Running { pid } = standing { Some(pid) } else { None };
+            // A short one may be over by the time it is asked for.
+            if was == Standing::None || pid.is_some() {
+                state.pid = pid;
+                let process = pid.map(|pid| format!(" as process {pid}")).unwrap_or_default();
+                let words = format!("runs {}{process}, in {}", run.machine, run.folder);
+                tell(args, state, &words, json!({ "pid": pid, "folder": run.folder }))?;
             }
             Training::Run(run)
         }
