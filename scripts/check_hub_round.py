@@ -56,7 +56,7 @@ try:
         [str(options.fake_hub), "--root", str(home / "root"), "--token", "hf_ada:ada:write"], stdout=subprocess.PIPE, text=True
     )
     endpoint = fake.stdout.readline().split()[-1]
-    made = json.loads(run(options.sinew, "rollout", "--policy", "ada/act_pick", "--task", "pick-place", "--episodes", 1, "--fast", "--json", "--no-record"))
+    made = json.loads(run(options.sinew, "rollout", "--policy", "ada/act_pick", "--task", "pick-place", "--episodes", 1, "--pace", "fast", "--json", "--no-record"))
     print("rollout:", {key: made[key] for key in ("policy", "commit", "episodes", "successes")})
     assert made["commit"] and len(made["commit"]) == 40
     out = home / "pushed"

@@ -236,7 +236,7 @@ def rollout(robot, host_ports, path, seconds, token=None):
     return start(
         [
             sinew, "rollout", "--robot", robot, "--port", f"zmq://127.0.0.1:{command}:{observation}", "--camera", "front=zmq",
-            "--policy", path, "--duration", str(seconds), "--no-record", "--no-rerun", "--json",
+            "--policy", path, "--seconds", str(seconds), "--no-record", "--no-rerun", "--json",
         ],
         env=os.environ | ({"SINEW_TOKEN": token} if token else {}), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )

@@ -27,7 +27,7 @@ def one(args, seed):
         world = bench.emulator("so101", "follower", "--world", args.task, "--seed", str(seed))
         port, cameras = bench.folder / "follower", bench.folder / "follower.cameras"
         command = [bench.sinew, "rollout", "--robot", "so101", "--port", port, "--id", "emulated", "--policy", args.policy]
-        command += ["--camera", f"front=sim:{cameras}", "--camera", f"wrist=sim:{cameras}", "--duration", str(args.seconds)]
+        command += ["--camera", f"front=sim:{cameras}", "--camera", f"wrist=sim:{cameras}", "--seconds", str(args.seconds)]
         command += ["--no-record", "--no-rerun", "--json", *args.options]
         process = bench.start([str(word) for word in command], "rollout")
         outcome, began = "running", time.monotonic()

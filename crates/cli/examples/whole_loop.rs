@@ -1,4 +1,4 @@
-//! The whole loop on the real clock, as `sinew rollout --realtime --record --rerun` puts it together, around an arm
+//! The whole loop on the real clock, as `sinew rollout --realtime --out --rerun` puts it together, around an arm
 //! that costs nothing and three cameras of 640×480 that take their pictures on threads of their own.
 //! `scripts/jitter.py` runs it beside other loops.
 //!

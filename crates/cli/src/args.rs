@@ -14,9 +14,10 @@ mod rollout;
 mod setup;
 mod train;
 
+use std::fmt::{self, Display};
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use sinew_policy::{Device, Quantization};
 
 pub use dataset::{DatasetCommand, EditArgs, Episodes, HowArgs, Part, PartOf};
@@ -29,7 +30,7 @@ pub use record::{PublishArgs, RecordArgs};
 pub use recording::{RecordingArgs, UnfinishedChoice, VideoArgs};
 pub use replay::ReplayArgs;
 pub use rig::RigCommand;
-pub use rollout::{LoopArgs, RealtimeArgs, RolloutArgs, StrategyMode};
+pub use rollout::{InferenceMode, LoopArgs, RealtimeArgs, RolloutArgs, StrategyMode, fast_latency, in_words};
 pub use setup::{ArmArgs, CalibrateArgs, FindCamerasArgs, FindPortArgs, SetupMotorsArgs};
 pub use train::TrainArgs;
 
@@ -39,9 +40,9 @@ pub use train::TrainArgs;
     version,
     about = "Runs robot policies from the Hugging Face Hub against hardware or a simulator, and records what happened.",
     long_about = "Runs robot policies from the Hugging Face Hub against hardware or a simulator, and records what happened.\n\n\
-        Without a verb it is `sinew rollout`: the demonstration policy works a simulated SO-101.",
+        Without a verb it shows itself: a small policy works a simulated SO-101, three times, in real time.",
     after_help = "Examples:\n  sinew\n  sinew eval --task pick-place --episodes 100 --seed 1000\n  \
-        sinew record --robot so101 --sim --teleop scripted --task pick-place --episodes 20 --out my_dataset\n  \
+        sinew record --robot so101 --teleop scripted --task pick-place --episodes 20 --out my_dataset\n  \
         sinew rollout --policy lerobot-user/act_so101_pick_place --episodes 3"
 )]
 pub struct Cli {
@@ -121,10 +122,33 @@ pub enum Command {
     Completions { shell: clap_complete::Shell },
 }
 
-impl Default for Command {
-    fn default() -> Self {
-        Self::Rollout(Box::default())
+/// A command line that makes no sense, though each of its words does. It ends as clap's own refusals do.
+#[derive(Debug)]
+pub struct Misuse(pub String);
+
+impl Display for Misuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
+}
+
+impl std::error::Error for Misuse {}
+
+/// Refuses the first of `options` that was given: `why` says what it needs.
+fn refuse_given(options: &[(&str, bool)], why: &str) -> Result<(), Misuse> {
+    match options.iter().find(|(_, is_given)| *is_given) {
+        Some((option, _)) => Err(Misuse(format!("{option} {why}"))),
+        None => Ok(()),
+    }
+}
+
+/// On which clock the simulator runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Pace {
+    /// As a real robot would
+    Real,
+    /// As fast as the machine can, on a simulated clock
+    Fast,
 }
 
 /// What is run on what, for every verb that runs something.
@@ -133,17 +157,27 @@ pub struct RigArgs {
     /// A robot's name (see `sinew robots`) or a folder with a robot.toml
     #[arg(long, default_value = "so101")]
     pub robot: String,
-    /// A simulator task by name (reach, push, pick-place, sort), or an instruction sentence for the policy in the task it was shown in
+    /// In the simulator the name of a task: reach, push, pick-place or sort; without it pick-place. With --port the same as --instruction
     #[arg(long)]
     pub task: Option<String>,
+    /// What the policy is told to do, in a sentence; recorded with every frame. Without it the simulator's task has its own
+    #[arg(long, value_name = "TEXT")]
+    pub instruction: Option<String>,
     /// The seed of the first episode; episode i uses seed + i
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
 }
 
-impl Default for RigArgs {
-    fn default() -> Self {
-        Self { robot: "so101".into(), task: None, seed: 0 }
+impl RigArgs {
+    /// The instruction of a robot behind a port, where `--task` is LeRobot's word for it.
+    ///
+    /// # Errors
+    /// When both are given.
+    pub fn told(&self) -> Result<Option<&str>, Misuse> {
+        if self.task.is_some() && self.instruction.is_some() {
+            return Err(Misuse("--task and --instruction are one thing on a robot behind --port; expected one of them".to_owned()));
+        }
+        Ok(self.instruction.as_deref().or(self.task.as_deref()).map(str::trim).filter(|text| !text.is_empty()))
     }
 }
 
@@ -176,19 +210,34 @@ pub struct EvalArgs {
     /// A checkpoint folder, or owner/name[@revision] on the Hub; without it the demonstration policy
     #[arg(long)]
     pub policy: Option<String>,
-    #[arg(long, default_value_t = 100)]
+    /// Episodes to run
+    #[arg(long, default_value_t = 100, value_parser = at_least_one)]
     pub episodes: u64,
     /// Episodes that run at once; without it one a core
-    #[arg(long)]
+    #[arg(long, value_name = "N", value_parser = one_or_more)]
     pub jobs: Option<usize>,
+    /// sync: the arm waits for each answer. async: answers come two ticks after they are asked for, as in `rollout --pace fast`
+    #[arg(long, value_enum, default_value_t = EvalInference::Sync)]
+    pub inference: EvalInference,
     /// One JSON line an episode on stdout (seed, success, ticks, action_hash, state_hash), and one with the totals
     #[arg(long)]
     pub json: bool,
     /// PNG of every episode's last image; without it outputs/eval-N.png
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE.png", value_parser = png_file)]
     pub contact_sheet: Option<PathBuf>,
+    /// Write over a contact sheet that is there
+    #[arg(long)]
+    pub force: bool,
     #[command(flatten)]
     pub compute: ComputeArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EvalInference {
+    /// The arm waits while the policy computes
+    Sync,
+    /// The policy computes while the arm moves
+    Async,
 }
 
 #[derive(Subcommand)]
@@ -224,7 +273,7 @@ pub enum PolicyCommand {
         #[arg(long, value_name = "IN.safetensors")]
         inputs: Option<PathBuf>,
         /// How many answers to time
-        #[arg(long, default_value_t = 20)]
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = one_or_more)]
         repeat: usize,
         #[command(flatten)]
         compute: ComputeArgs,
@@ -245,7 +294,7 @@ pub enum PolicyCommand {
         #[command(flatten)]
         compute: ComputeArgs,
         /// Answer so many times and tell how long each took
-        #[arg(long, default_value_t = 1)]
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = one_or_more)]
         repeat: usize,
         #[arg(long)]
         json: bool,
@@ -310,12 +359,30 @@ pub enum SimCommand {
         /// Folder for the PNGs
         #[arg(long, default_value = ".")]
         out: PathBuf,
-        /// Instead of the cameras' own size
-        #[arg(long, requires = "height")]
+        /// Pixels of a row, 1 to 8192, instead of the cameras' own
+        #[arg(long, value_name = "PIXELS", requires = "height", value_parser = clap::value_parser!(u32).range(1..=8192))]
         width: Option<u32>,
-        #[arg(long, requires = "width")]
+        /// Rows, 1 to 8192
+        #[arg(long, value_name = "PIXELS", requires = "width", value_parser = clap::value_parser!(u32).range(1..=8192))]
         height: Option<u32>,
+        /// Write over pictures that are there
+        #[arg(long)]
+        force: bool,
     },
+}
+
+fn at_least_one(text: &str) -> Result<u64, String> {
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "expected a whole number of at least 1".to_owned())
+}
+
+fn png_file(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    let is_png = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("png"));
+    if is_png { Ok(path) } else { Err("it is written as PNG; expected a name that ends in .png".to_owned()) }
+}
+
+fn one_or_more(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| (1..=1_000_000).contains(count)).ok_or_else(|| "expected a whole number from 1 to 1000000".to_owned())
 }
 
 fn above_zero(text: &str) -> Result<f64, String> {

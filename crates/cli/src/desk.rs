@@ -12,7 +12,8 @@ use sinew_drivers::Pedal;
 use sinew_drivers::teleop::TeleopEvent;
 use sinew_runtime::{Operator, StopFlag, StopLevel};
 
-use crate::args::StrategyMode;
+use crate::args::{StrategyMode, in_words};
+use crate::prompt::Prompt;
 use crate::terminal::{Key, Keys, TerminalKeys};
 use crate::text::note;
 
@@ -25,9 +26,35 @@ const KEY_B: u16 = 48;
 const KEY_C: u16 = 46;
 const KEY_E: u16 = 18;
 
-/// What the commands of `--interactive` are.
-pub const COMMANDS: &str = "/start, /stop (stand still), /task TEXT, /reset (end this scene), /again (and drop it), /pause, /correct, \
-     /save, /emergency, /clear, /quit";
+/// The commands of `--interactive`.
+const COMMANDS: [&str; 13] = [
+    "/start",
+    "/stop",
+    "/instruction ",
+    "/next",
+    "/again",
+    "/pause",
+    "/correct",
+    "/save",
+    "/emergency",
+    "/clear",
+    "/help",
+    "/quit",
+    "/task ",
+];
+
+/// What they do.
+const HELP: &str = "/start              the policy acts; before it nothing moves
+/stop               the robot stands still, until /start
+/instruction TEXT   the policy is told TEXT from now on, which begins a new episode (/task is the same)
+/next               this episode ends and is kept, and the next waits for /start (/reset is the same)
+/again              this episode ends, is dropped, and is done again
+/pause              pause, or go on
+/correct            with --strategy dagger, when paused: the teleoperator acts, or no longer
+/save               with --strategy highlight: keep what was just seen and what follows, until /save again
+/emergency          stop now; nothing runs until /clear
+/clear              the emergency is over
+/quit               end, in order";
 
 /// What he can do between two episodes.
 const BETWEEN: &str = "\nset up the next episode: → goes on, ← drops the one before and does it again";
@@ -103,7 +130,7 @@ fn wish_of_command(line: &str) -> Option<Wish> {
     Some(match (command, rest.trim()) {
         ("/start", "") => Wish::Start,
         ("/stop", "") => Wish::Hold,
-        ("/reset", "") => Wish::Next,
+        ("/reset" | "/next", "") => Wish::Next,
         ("/again", "") => Wish::Again,
         ("/quit", "") => Wish::Quit,
         ("/pause", "") => Wish::Pause,
@@ -111,7 +138,7 @@ fn wish_of_command(line: &str) -> Option<Wish> {
         ("/save", "") => Wish::Save,
         ("/emergency", "") => Wish::Emergency,
         ("/clear", "") => Wish::Clear,
-        ("/task", task) if !task.is_empty() => Wish::Task(task.to_owned()),
+        ("/task" | "/instruction", task) if !task.is_empty() => Wish::Task(task.to_owned()),
         _ => return None,
     })
 }
@@ -194,21 +221,57 @@ impl Desk {
         format!("{pause}→ ends the episode, ← drops it and does it again{own}, e stops in an emergency until c clears it, esc ends")
     }
 
-    /// Listens to commands on standard input, a line each.
+    /// Listens to commands: lines that are edited in a terminal, or come on standard input.
     pub fn hear_commands(&self) -> anyhow::Result<()> {
         let desk = self.clone();
+        let prompt = Prompt::open(&COMMANDS)?;
         let listen = move || {
-            for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-                match wish_of_command(&line) {
-                    Some(wish) => desk.fulfil(wish),
-                    None if line.trim().is_empty() => {}
-                    None => note!("{:?} is no command; expected {COMMANDS}", line.trim()),
-                }
+            match prompt {
+                Some(mut prompt) => std::iter::from_fn(|| prompt.line()).for_each(|line| desk.obey(&line)),
+                None => std::io::stdin().lock().lines().map_while(Result::ok).for_each(|line| desk.obey(&line)),
             }
             desk.state.deaf.store(true, Ordering::Release);
         };
         std::thread::Builder::new().name("commands".into()).spawn(listen).context("starting the thread that reads commands")?;
         Ok(())
+    }
+
+    /// Does what `line` says, and answers.
+    fn obey(&self, line: &str) {
+        let line = line.trim();
+        match wish_of_command(line) {
+            Some(wish) => {
+                let answer = self.answer(&wish);
+                self.fulfil(wish);
+                if let Some(answer) = answer {
+                    note!("{answer}");
+                }
+            }
+            None if line.is_empty() => {}
+            None if line == "/help" => HELP.lines().for_each(|line| note!("{line}")),
+            None => note!("{line:?} is no command; /help lists them"),
+        }
+    }
+
+    /// What is said of a wish that says nothing itself.
+    fn answer(&self, wish: &Wish) -> Option<String> {
+        let runs = self.state.running.load(Ordering::Acquire);
+        let of_other = |strategy: StrategyMode, what: &str| {
+            (self.strategy != Some(strategy)).then(|| format!("{what} is for --strategy {}; nothing was done", in_words(&strategy)))
+        };
+        Some(match wish {
+            Wish::Start if runs => "the policy acts".to_owned(),
+            Wish::Start => "it starts".to_owned(),
+            Wish::Hold => "the robot stands still; /start goes on".to_owned(),
+            Wish::Next if runs => "the episode ends and is kept; /start begins the next".to_owned(),
+            Wish::Again if runs => "the episode ends and is dropped; /start begins it again".to_owned(),
+            Wish::Next | Wish::Again => "nothing runs; /start begins".to_owned(),
+            Wish::Quit => "ending".to_owned(),
+            Wish::Task(task) => format!("the instruction is {task:?} now"),
+            Wish::Save => of_other(StrategyMode::Highlight, "/save").unwrap_or_else(|| "marked".to_owned()),
+            Wish::Correct => return of_other(StrategyMode::Dagger, "/correct"),
+            Wish::Pause | Wish::Upload | Wish::Emergency | Wish::Clear => return None,
+        })
     }
 
     /// Listens to the pedal `path`: LeRobot's three codes, and `KEY_E` for an emergency.
@@ -286,6 +349,8 @@ impl Desk {
             Wish::Clear => {
                 if stop.clear_emergency() {
                     note!("\nthe emergency is over");
+                } else {
+                    note!("\nthere is no emergency");
                 }
             }
             Wish::Task(task) => operator.set_task(task),

@@ -7,40 +7,64 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use console::{measure_text_width, truncate_str};
 use sinew_drivers::camera::CameraMonitor;
 use sinew_runtime::{Progress, ProgressSnapshot, StopFlag};
 
-use crate::cameras;
+use crate::{cameras, prompt};
 
 const REDRAW: Duration = Duration::from_millis(100);
+/// How often a line is written where none can be drawn in the place of another.
+const PLAIN: Duration = Duration::from_secs(10);
 /// How long a disarmed session may take to wind up when it is told again, after it was to stop at once.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long the last words before that may take, and the terminal's mode.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
-/// What a live line says of a session now, which turned at so many Hz lately.
-pub type Words = Box<dyn Fn(&ProgressSnapshot, f64) -> String + Send>;
+/// What a live line says of a session now, which turned at so many Hz lately: parts, the most important first. A narrow
+/// terminal shows as many as it has room for.
+pub type Words = Box<dyn Fn(&ProgressSnapshot, f64) -> Vec<String> + Send>;
 
-/// Of a run of so many `episodes`.
-pub fn of_episodes(episodes: u64) -> Words {
+fn tick(now: &ProgressSnapshot) -> String {
+    if now.max_ticks == u64::MAX { format!("tick {}", now.tick) } else { format!("tick {}/{}", now.tick, now.max_ticks) }
+}
+
+fn late(now: &ProgressSnapshot) -> String {
+    format!("late {:.1} ms", now.lateness_ns as f64 * 1e-6)
+}
+
+/// Of a policy's run.
+pub fn of_episodes(stage: Arc<Stage>) -> Words {
     Box::new(move |now, rate| {
-        format!(
-            "episode {}/{episodes}  tick {}{}  {rate:.1} Hz  late {:.2} ms  inference {:.1} ms  queue {}  limited {}  missed {}  starved {}",
-            now.attempt + 1,
-            now.tick,
-            if now.max_ticks == u64::MAX { String::new() } else { format!("/{}", now.max_ticks) },
-            now.lateness_ns as f64 * 1e-6,
-            now.inference_ns as f64 * 1e-6,
-            now.queued,
-            now.interventions,
-            now.missed_ticks,
-            now.starved_ticks,
-        )
+        vec![
+            stage.in_words("episode"),
+            tick(now),
+            format!("{rate:.1} Hz"),
+            format!("starved {}", now.starved_ticks),
+            late(now),
+            format!("missed {}", now.missed_ticks),
+            format!("limited {}", now.interventions),
+            format!("inference {:.0} ms", now.inference_ns as f64 * 1e-6),
+            format!("queue {}", now.queued),
+        ]
     })
 }
 
-/// Where a recording is between its episodes, shared with the one who draws.
+/// Of a robot that is moved by a human, or by what was recorded.
+pub fn of_one() -> Words {
+    Box::new(move |now, rate| {
+        vec![
+            tick(now),
+            format!("{rate:.1} Hz"),
+            late(now),
+            format!("missed {}", now.missed_ticks),
+            format!("limited {}", now.interventions),
+        ]
+    })
+}
+
+/// Where a series is between its episodes, shared with the one who draws.
 pub struct Stage {
     episodes: u64,
     done: AtomicU64,
@@ -57,7 +81,12 @@ impl Stage {
         self.is_resetting.store(is, Ordering::Release);
     }
 
-    /// The one after `done` is recorded now.
+    fn in_words(&self, what: &str) -> String {
+        let number = (self.done.load(Ordering::Acquire) + 1).min(self.episodes);
+        if self.episodes == 1 { what.to_owned() } else { format!("{what} {number}/{}", self.episodes) }
+    }
+
+    /// The one after `done` runs now.
     pub fn begins_after(&self, done: u64) {
         self.done.store(done, Ordering::Release);
         self.is_resetting(false);
@@ -69,20 +98,18 @@ pub fn of_recording(stage: Arc<Stage>, fps: f64, out: &Path, cameras: Option<Cam
     let disk = Mutex::new(DiskLeft::of(out));
     Box::new(move |now, rate| {
         let what = if stage.is_resetting.load(Ordering::Acquire) { "reset" } else { "recording" };
-        let of = (stage.done.load(Ordering::Acquire) + 1).min(stage.episodes);
         let end = if now.max_ticks == u64::MAX { String::new() } else { format!(" of {:.0}", now.max_ticks as f64 / fps) };
-        let left =
-            disk.lock().ok().and_then(|mut disk| disk.bytes()).map_or_else(String::new, |bytes| format!("  {} left", in_bytes(bytes)));
-        let seen = cameras.as_ref().map_or_else(String::new, |cameras| format!("  {}", cameras::ages(cameras)));
-        format!(
-            "{what} {of}/{}  {:.1}{end} s  {rate:.1} Hz  late {:.1} ms{seen}{left}  missed {}  lost {}  limited {}",
-            stage.episodes,
-            now.tick as f64 / fps,
-            now.lateness_ns as f64 * 1e-6,
-            now.missed_ticks,
-            now.frames_lost,
-            now.interventions,
-        )
+        let mut parts = vec![
+            stage.in_words(what),
+            format!("{:.1}{end} s", now.tick as f64 / fps),
+            format!("{rate:.1} Hz"),
+            format!("lost {}", now.frames_lost),
+            format!("missed {}", now.missed_ticks),
+        ];
+        parts.extend(disk.lock().ok().and_then(|mut disk| disk.bytes()).map(|bytes| format!("{} left", in_bytes(bytes))));
+        parts.extend(cameras.as_ref().map(cameras::ages).filter(|ages| !ages.is_empty()));
+        parts.extend([late(now), format!("limited {}", now.interventions)]);
+        parts
     })
 }
 
@@ -151,9 +178,25 @@ impl Drop for LiveLine {
     }
 }
 
+/// As many of `parts`, from the first on, as have room in so many columns.
+fn fitted(parts: &[String], columns: usize) -> String {
+    let mut line = String::new();
+    for part in parts {
+        let gap = if line.is_empty() { "" } else { "  " };
+        if measure_text_width(&line) + gap.len() + measure_text_width(part) > columns {
+            break;
+        }
+        line.push_str(gap);
+        line.push_str(part);
+    }
+    // A first part that has no room is cut: something is to be seen.
+    if line.is_empty() { parts.first().map(|part| truncate_str(part, columns, "").into_owned()).unwrap_or_default() } else { line }
+}
+
 fn draw(progress: &Progress, words: &Words, stop: &StopFlag, done: &AtomicBool) {
-    let shown = std::io::stderr().is_terminal();
+    let shown = prompt::can_redraw();
     let (mut last, mut last_ticks, mut rate) = (Instant::now(), 0, 0.0);
+    let mut written = Instant::now();
     while !done.load(Ordering::Acquire) {
         std::thread::sleep(REDRAW);
         let now = progress.snapshot();
@@ -163,16 +206,23 @@ fn draw(progress: &Progress, words: &Words, stop: &StopFlag, done: &AtomicBool) 
             rate = (now.total_ticks - last_ticks) as f64 / elapsed.as_secs_f64();
             (last, last_ticks) = (Instant::now(), now.total_ticks);
         }
+        if !shown && written.elapsed() < PLAIN {
+            continue;
+        }
+        let mut parts = words(&now, rate);
+        if stop.is_requested() {
+            parts.insert(0, "stopping".to_owned());
+        }
         if shown {
-            let line = words(&now, rate) + if stop.is_requested() { "  stopping" } else { "" };
             // What is wider than the terminal would go on in the next line, and stay there.
-            let line: String = line.chars().take(width()).collect();
-            // A terminal that cannot be written to is no reason to stop an arm.
-            drop(write!(std::io::stderr(), "\r\x1b[2K{line}"));
+            prompt::draw_status(&fitted(&parts, width()));
+        } else {
+            crate::text::note!("{}", parts.join("  "));
+            written = Instant::now();
         }
     }
     if shown {
-        drop(write!(std::io::stderr(), "\r\x1b[2K"));
+        prompt::draw_status("");
     }
 }
 
@@ -194,7 +244,7 @@ impl LiveText {
 
     /// Draws `text`, which may be asked for as often as one likes, now and then.
     pub fn show(&mut self, text: impl FnOnce() -> String) {
-        if !std::io::stderr().is_terminal() || self.drawn.is_some_and(|drawn| drawn.elapsed() < REDRAW) {
+        if !prompt::can_redraw() || self.drawn.is_some_and(|drawn| drawn.elapsed() < REDRAW) {
             return;
         }
         self.drawn = Some(Instant::now());

@@ -19,6 +19,7 @@ mod led;
 mod licence;
 mod live;
 mod live_table;
+mod prompt;
 mod publishing;
 mod recording;
 mod replay;
@@ -38,10 +39,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Cli, Command};
+use args::{Cli, Command, Misuse};
 
 /// The exit code of a process that Ctrl-C ended, as shells have it: 128 + SIGINT.
 const INTERRUPTED: u8 = 130;
+/// The exit code for a command line that makes no sense, as clap has it.
+const MISUSED: u8 = 2;
 
 /// What a verb ends with when nothing failed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -97,7 +100,8 @@ fn main() -> ExitCode {
         tracing_subscriber::EnvFilter::try_from_env("SINEW_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,hf_hub=off"));
     // What can't be logged because the terminal has gone is no reason to panic.
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
-    let result = match cli.command.unwrap_or_default() {
+    let Some(command) = cli.command else { return ended(commands::rollout::demonstrate()) };
+    ended(match command {
         Command::Rollout(args) => commands::rollout::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
         Command::Teleop(args) => commands::teleop::run(&args),
@@ -119,7 +123,10 @@ fn main() -> ExitCode {
         Command::Sim { command } => commands::sim::run(&command),
         Command::Watchdog { title, fifo } => commands::watchdog::run(&title, fifo),
         Command::Completions { shell } => commands::completions::run(shell),
-    };
+    })
+}
+
+fn ended(result: anyhow::Result<Done>) -> ExitCode {
     match result {
         Ok(Done::Ok) => ExitCode::SUCCESS,
         Ok(Done::Refused) => ExitCode::FAILURE,
@@ -127,7 +134,7 @@ fn main() -> ExitCode {
         Err(error) if text::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             text::note!("error: {}", text::chain(&error));
-            ExitCode::FAILURE
+            if error.is::<Misuse>() { ExitCode::from(MISUSED) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -8,44 +8,76 @@ use sinew_runtime::{AsItIs, TeleopThread};
 use sinew_sim::tasks::{self, Task};
 use sinew_sim::{RobotModel, SharedWorld, SimCameras, SimEnvironment, SimRobot, World, robots};
 
-use crate::args::RigArgs;
+use crate::args::{Misuse, RigArgs};
 use crate::buses::{BusReport, Connected, Outages};
 use crate::cameras::Looking;
 use crate::demo_policy;
 use crate::hardware::{Hardware, InUse};
 use crate::led::Human;
+use crate::text::note;
 
 /// What `--robot` and `--task` named, in the simulator.
 pub struct Scenario {
     pub model: RobotModel,
     pub task: &'static dyn Task,
-    /// An instruction sentence of the user's own, where he gave one.
-    pub sentence: Option<String>,
+    /// An instruction of the user's own, where he gave one.
+    pub instruction: Option<String>,
 }
 
 impl Scenario {
     pub fn of(args: &RigArgs) -> anyhow::Result<Self> {
         let model = robots::get(&args.robot)?;
         let wanted = args.task.as_deref().unwrap_or(demo_policy::TASK);
-        // A sentence has more than one word; a lone word is meant to be a task's name.
-        let sentence = wanted.trim().contains(char::is_whitespace).then(|| wanted.trim().to_owned());
-        let task = tasks::get(if sentence.is_some() { demo_policy::TASK } else { wanted })?;
-        Ok(Self { model, task, sentence })
+        if wanted.trim().contains(char::is_whitespace) {
+            let names: Vec<&str> = tasks::list().iter().map(|task| task.name()).collect();
+            return Err(Misuse(format!(
+                "--task names a task of the simulator ({}), and {wanted:?} is none; a sentence for the policy is --instruction {wanted:?}",
+                names.join(", ")
+            ))
+            .into());
+        }
+        let task = tasks::get(wanted)?;
+        let instruction = args.instruction.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
+        Ok(Self { model, task, instruction })
     }
 
     pub fn robot(&self) -> &RobotDescription {
         &self.model.description
     }
 
+    /// On what success is judged, and what the policy is told.
+    pub fn in_words(&self) -> String {
+        let name = self.task.name();
+        match &self.instruction {
+            None => name.to_owned(),
+            Some(instruction) => format!("{name} (that is what success is judged on), the policy is told {instruction:?}"),
+        }
+    }
+
+    /// Says what can't come out well: the demonstration policy knows one task of one robot.
+    pub fn warn_of_demonstration(&self) {
+        if self.task.name() != demo_policy::TASK {
+            note!(
+                "warning: the demonstration policy was trained for {} alone; expect no success at {}",
+                demo_policy::TASK,
+                self.task.name()
+            );
+        }
+    }
+
     /// A simulated robot and its scene; each call makes a world of its own. In real time its cameras look beside the
-    /// loop; otherwise they show each tick as it is.
-    pub fn simulate(&self, real_time: bool) -> anyhow::Result<Rig> {
+    /// loop; otherwise, and where the robot waits for its policy anyway, they show each tick as it is, so that no machine's
+    /// speed decides what is seen.
+    pub fn simulate(&self, real_time: bool, waits: bool) -> anyhow::Result<Rig> {
         let doing = || format!("setting up the simulator for the robot {}", self.robot().name);
         let world = World::new(&self.model).with_context(doing)?;
         let world = SharedWorld::new(world);
         let robot = SimRobot::new(world.clone());
-        let cameras: Box<dyn Cameras> =
-            Box::new(if real_time { SimCameras::beside(world.clone()).with_context(doing)? } else { SimCameras::in_step(world.clone()) });
+        let cameras: Box<dyn Cameras> = Box::new(if real_time && !waits {
+            SimCameras::beside(world.clone()).with_context(doing)?
+        } else {
+            SimCameras::in_step(world.clone())
+        });
         let environment = SimEnvironment::new(world.clone(), self.task);
         let place = Place::Simulator { world, task: self.task };
         Ok(Rig { robot: Box::new(robot), cameras: Looking::through(cameras), environment: Box::new(environment), place })

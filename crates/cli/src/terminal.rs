@@ -62,16 +62,14 @@ impl Keys {
     /// # Errors
     /// When the terminal refuses.
     pub fn start(mut pressed: impl FnMut(Key) + Send + 'static, teleop: Option<TerminalKeys>) -> anyhow::Result<Option<Self>> {
-        let input = std::io::stdin();
-        let (Ok(before), Ok(owner)) = (tcgetattr(&input), tcgetpgrp(&input)) else { return Ok(None) };
-        if process_group() != Some(owner.as_raw_nonzero().get()) {
+        if !keep() {
             return Ok(None);
         }
-        let mut raw = before.clone();
+        let input = std::io::stdin();
+        let mut raw = tcgetattr(&input).context("asking the terminal how it is")?;
         raw.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
         raw.special_codes[SpecialCodeIndex::VMIN] = 0;
         raw.special_codes[SpecialCodeIndex::VTIME] = ESCAPE_DECISECONDS;
-        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
         tcsetattr(&input, OptionalActions::Now, &raw).context("asking the terminal for single keys")?;
         // Standard input is the terminal, which can be written to, too. One that can't is as one that doesn't answer.
         if teleop.is_some() {
@@ -137,6 +135,17 @@ impl Drop for Keys {
         }
         restore();
     }
+}
+
+/// Remembers how the terminal on standard input is, for [`restore`]; `false` where it is none of this process.
+pub fn keep() -> bool {
+    let input = std::io::stdin();
+    let (Ok(before), Ok(owner)) = (tcgetattr(&input), tcgetpgrp(&input)) else { return false };
+    if process_group() != Some(owner.as_raw_nonzero().get()) {
+        return false;
+    }
+    *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+    true
 }
 
 /// What is typed is no longer shown, until [`restore`].

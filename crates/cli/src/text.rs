@@ -1,31 +1,71 @@
 //! Small ways to say things.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::fmt::{Arguments, Write as _};
 use std::io::{StderrLock, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 
+use console::measure_text_width;
 use serde::Serialize;
 pub use sinew_recorder::bytes_in_words as bytes;
+
+use crate::prompt;
 
 /// A line on stdout like `println!`, but a reader who has gone away (`sinew ... | head`) ends nothing: a
 /// session goes on, and above all it ends in order. What a terminal would obey is shown instead.
 macro_rules! say {
-    ($($part:tt)*) => {{
-        use std::io::Write as _;
-        drop(writeln!($crate::text::stdout(), $($part)*));
-    }};
+    ($($part:tt)*) => { $crate::text::say_line(format_args!($($part)*)) };
 }
 pub(crate) use say;
 
 /// The same on stderr: a terminal that is gone is no reason to leave an arm to itself.
 macro_rules! note {
-    ($($part:tt)*) => {{
-        use std::io::Write as _;
-        drop(writeln!($crate::text::stderr(), $($part)*));
-    }};
+    ($($part:tt)*) => { $crate::text::note_line(format_args!($($part)*)) };
 }
 pub(crate) use note;
+
+pub fn say_line(words: Arguments<'_>) {
+    let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, |size| usize::from(size.ws_col));
+    if columns == 0 {
+        drop(writeln!(stdout(), "{words}"));
+    } else if !prompt::say_above(words) {
+        let words = words.to_string();
+        let lines: Vec<String> = words.split('\n').map(|line| wrapped(line, columns)).collect();
+        drop(writeln!(stdout(), "{}", lines.join("\n")));
+    }
+}
+
+/// Where the second column of what is said begins.
+const INDENT: usize = 10;
+
+/// A line with a word in front ("policy    ...") that goes on below its second column, where `columns` are not enough. Other
+/// lines are commands and tables, which are left whole.
+fn wrapped(line: &str, columns: usize) -> String {
+    let is_labelled = line.chars().next().is_some_and(char::is_alphabetic)
+        && line.chars().nth(INDENT - 1) == Some(' ')
+        && line.chars().nth(INDENT).is_some_and(|c| c != ' ');
+    if !is_labelled || measure_text_width(line) <= columns || columns < 3 * INDENT {
+        return line.to_owned();
+    }
+    let (mut text, mut at) = (String::new(), 0);
+    for word in line.split_inclusive(' ') {
+        if at > INDENT && at + measure_text_width(word.trim_end()) > columns {
+            text.truncate(text.trim_end().len());
+            text.push('\n');
+            text.push_str(&" ".repeat(INDENT));
+            at = INDENT;
+        }
+        text.push_str(word);
+        at += measure_text_width(word);
+    }
+    text
+}
+
+pub fn note_line(words: Arguments<'_>) {
+    if !prompt::say_above(words) {
+        drop(writeln!(stderr(), "{words}"));
+    }
+}
 
 /// The one way to standard output: datasets, checkpoints and the Hub are written by strangers, and their words must
 /// not be commands to the terminal. Locked, until it is dropped.
@@ -47,7 +87,7 @@ impl<W: Write> Write for Harmless<W> {
         Ok(bytes.len())
     }
 
-    fn write_fmt(&mut self, text: std::fmt::Arguments<'_>) -> std::io::Result<()> {
+    fn write_fmt(&mut self, text: Arguments<'_>) -> std::io::Result<()> {
         self.write_all(text.to_string().as_bytes())
     }
 
@@ -105,6 +145,11 @@ pub fn chain(error: &anyhow::Error) -> String {
         last = cause;
     }
     text
+}
+
+/// A number of things: "1 episode", "2 episodes".
+pub fn plural(count: u64, what: &str) -> String {
+    if count == 1 { format!("{count} {what}") } else { format!("{count} {what}s") }
 }
 
 /// Whether the reader of our output has gone (`sinew ... | head`).
@@ -166,6 +211,16 @@ mod tests {
         let mut out = Harmless(Vec::new());
         write!(out, "x\u{1b}{}", 1).unwrap();
         assert_eq!(out.0, b"x\\u{1b}1");
+    }
+
+    #[test]
+    fn what_is_too_long_goes_on_below_its_second_column() {
+        let line = "cadence   29.99 of 30 Hz over 576 ticks; late by 0.1 ms (median)";
+        assert_eq!(wrapped(line, 40), "cadence   29.99 of 30 Hz over 576 ticks;\n          late by 0.1 ms (median)");
+        assert_eq!(wrapped(line, 80), line);
+        let command = "            lerobot-dataset-viz --repo-id local/rollout --root outputs";
+        assert_eq!(wrapped(command, 40), command);
+        assert_eq!(wrapped("a longer sentence that is no fact and stays as it is", 40).lines().count(), 1);
     }
 
     #[test]

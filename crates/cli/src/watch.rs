@@ -82,7 +82,7 @@ impl Watch {
         terminal::hide().context("hiding what is typed")?;
         let line = self.line(question);
         terminal::restore();
-        note!();
+        note!("");
         line
     }
 
@@ -103,7 +103,7 @@ impl Watch {
             match answer.recv_timeout(Duration::from_millis(50)) {
                 Ok(line) => return Ok(Some(line.context("reading the answer")?)),
                 Err(RecvTimeoutError::Timeout) if self.stop.is_requested() => {
-                    note!();
+                    note!("");
                     return Ok(None);
                 }
                 Err(RecvTimeoutError::Timeout) => {}

@@ -81,7 +81,7 @@ fn the_demonstration_policy_runs_on_no_arm_unasked() {
     assert!(gone.contains("camera front: opening sim:gone: No such file"), "{gone}");
     let nameless = ["rollout", "--port", "/dev/nowhere", "--policy", policy, "--camera", "front=sim:gone", "--camera", "wrist=sim:gone"];
     let nameless = desk.error(&nameless);
-    assert!(nameless.contains("expected --task \"WHAT IT IS TO DO\" with --port"), "{nameless}");
+    assert!(nameless.contains("expected --instruction \"WHAT IT IS TO DO\" with --port"), "{nameless}");
     assert!(!desk.path("outputs").exists());
 }
 

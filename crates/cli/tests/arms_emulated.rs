@@ -166,7 +166,7 @@ fn a_leader_arm_takes_over_from_a_policy_and_the_correction_is_recorded() {
     let policy = demo_policy();
     let args = ["rollout", "--robot", "so101", "--port", "arm", "--camera", "front=sim:arm.cameras", "--camera", "wrist=sim:arm.cameras"];
     let led = ["--teleop", "so101_leader", "--teleop-port", "leader", "--strategy", "dagger", "--interactive", "--episodes", "1"];
-    let rest = ["--task", "Put the cube into the green bin.", "--record", "corrections", "--no-rerun", "--json", "--policy"];
+    let rest = ["--task", "Put the cube into the green bin.", "--out", "corrections", "--no-rerun", "--json", "--policy"];
     let mut command = desk.sinew(&[&args[..], &led[..], &rest[..], &[policy.to_str().unwrap()]].concat());
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut commands = child.stdin.take().unwrap();
@@ -229,11 +229,11 @@ fn a_policy_works_through_bus_drivers_and_gate() {
         "front=sim:arm.cameras",
         "--camera",
         "wrist=sim:arm.cameras",
-        "--duration",
+        "--seconds",
         "4",
         "--task",
         "Put the cube into the green bin.",
-        "--record",
+        "--out",
         "run",
         "--no-rerun",
         "--json",

@@ -25,7 +25,7 @@ fn a_truncated_weight_file() {
     let weights = policy.join("model.safetensors");
     let length = std::fs::metadata(&weights).unwrap().len();
     std::fs::OpenOptions::new().write(true).open(&weights).unwrap().set_len(length / 2).unwrap();
-    let error = desk.error(&["rollout", "--policy", "./cut", "--fast"]);
+    let error = desk.error(&["rollout", "--policy", "./cut", "--pace", "fast"]);
     contains_all(&error, &["model.safetensors"]);
     assert!(!desk.path("outputs").exists(), "nothing may be written for a policy that cannot run");
 }
@@ -62,7 +62,7 @@ fn a_robot_whose_camera_has_another_size_is_shown_beside_the_policy() {
     }
     let text = std::fs::read_to_string(built_in.join("robot.toml")).unwrap();
     std::fs::write(robot.join("robot.toml"), text.replace("width = 128", "width = 160")).unwrap();
-    let error = desk.error(&["rollout", "--robot", "./big_eyes", "--fast", "--episodes", "1"]);
+    let error = desk.error(&["rollout", "--robot", "./big_eyes", "--pace", "fast", "--episodes", "1"]);
     contains_all(&error, &["128", "160", "observation.images.front"]);
 }
 
@@ -84,7 +84,7 @@ fn an_output_folder_that_holds_something_is_left_alone() {
     std::fs::write(desk.path("full/notes.txt"), "mine").unwrap();
     let record = ["record", "--sim", "--teleop", "scripted", "--task", "reach", "--episodes", "1", "--out", "full"];
     contains_all(&desk.error(&record), &["full"]);
-    contains_all(&desk.error(&["rollout", "--fast", "--no-rerun", "--record", "full"]), &["full"]);
+    contains_all(&desk.error(&["rollout", "--pace", "fast", "--no-rerun", "--out", "full"]), &["full"]);
     assert_eq!(std::fs::read_to_string(desk.path("full/notes.txt")).unwrap(), "mine");
     assert_eq!(std::fs::read_dir(desk.path("full")).unwrap().count(), 1);
 }
@@ -93,12 +93,12 @@ fn an_output_folder_that_holds_something_is_left_alone() {
 fn where_one_output_is_refused_no_trace_of_the_other_is_left() {
     let desk = Desk::new();
     std::fs::write(desk.path("old.rrd"), "mine").unwrap();
-    let error = desk.error(&["rollout", "--fast", "--record", "new", "--rerun", "old.rrd"]);
+    let error = desk.error(&["rollout", "--pace", "fast", "--out", "new", "--rerun", "old.rrd"]);
     contains_all(&error, &["old.rrd", "exists"]);
     assert!(!desk.path("new").exists());
     std::fs::create_dir(desk.path("full")).unwrap();
     std::fs::write(desk.path("full/notes.txt"), "mine").unwrap();
-    desk.error(&["rollout", "--fast", "--record", "full", "--rerun", "new.rrd"]);
+    desk.error(&["rollout", "--pace", "fast", "--out", "full", "--rerun", "new.rrd"]);
     assert!(!desk.path("new.rrd").exists());
 }
 
@@ -140,9 +140,63 @@ fn a_policy_that_is_not_in_the_cache_when_offline() {
 #[test]
 fn counts_that_make_no_sense() {
     let desk = Desk::new();
-    contains_all(&desk.error(&["eval", "--episodes", "0"]), &["--episodes", "at least 1"]);
-    contains_all(&desk.error(&["rollout", "--episodes", "0"]), &["--episodes", "at least 1"]);
-    assert_eq!(desk.run(&["rollout", "--episodes", "many"]).status.code(), Some(2));
+    for words in [
+        "eval --episodes 0",
+        "rollout --episodes 0",
+        "rollout --episodes many",
+        "record --teleop scripted --out ds --episodes 0",
+        "eval --jobs 0",
+        "policy bench --repeat 0",
+    ] {
+        contains_all(&desk.misuse(words), &["expected a whole number"]);
+    }
+    contains_all(&desk.misuse("sim render --width 100000 --height 100000"), &["--width", "1..=8192"]);
+    contains_all(&desk.misuse("sim render --width 0 --height 10"), &["--width", "1..=8192"]);
+    contains_all(&desk.misuse("eval --contact-sheet x.txt"), &["ends in .png"]);
+}
+
+/// What one strategy or pace alone knows is not passed over in silence by the others.
+#[test]
+fn options_that_mean_nothing_beside_others() {
+    let desk = Desk::new();
+    for (words, says) in [
+        ("--reset-time 3", "--reset-time is for --strategy episodic, and this is base"),
+        ("--strategy highlight --rotate 3", "--rotate is for --strategy sentry or dagger, and this is highlight"),
+        ("--strategy sentry --ring-mb 9", "--ring-mb is for --strategy highlight, and this is sentry"),
+        ("--strategy episodic --record-autonomous", "--record-autonomous is for --strategy dagger"),
+        ("--inference async --rtc-horizon 3", "--rtc-horizon is for --inference rtc"),
+        ("--pace fast --cpu 0", "--cpu needs real time, and --pace is fast"),
+        ("--pace fast --interactive", "--interactive needs real time"),
+        ("--no-record --codec av1", "--codec says how a dataset is recorded, and --no-record records none"),
+    ] {
+        contains_all(&desk.misuse(&format!("rollout {words}")), &[says]);
+    }
+}
+
+#[test]
+fn a_task_is_named_and_an_instruction_told() {
+    let desk = Desk::new();
+    let sentence = desk.run(&["eval", "--task", "put the cubes into orbit"]);
+    assert_eq!(sentence.status.code(), Some(2));
+    contains_all(&String::from_utf8(sentence.stderr).unwrap(), &["--instruction \"put the cubes into orbit\""]);
+    contains_all(&desk.error(&["eval", "--task", "pickplace"]), &["did you mean pick-place?"]);
+    contains_all(&desk.error(&["eval", "--robot", "so-101"]), &["did you mean so101?"]);
+    let told = desk.ok(&["eval", "--episodes", "1", "--instruction", "Orbit it."]);
+    contains_all(&told, &["pick-place (that is what success is judged on), the policy is told \"Orbit it.\""]);
+    let other = desk.run(&["eval", "--episodes", "1", "--task", "reach"]);
+    contains_all(&String::from_utf8(other.stderr).unwrap(), &["warning: the demonstration policy was trained for pick-place alone"]);
+}
+
+#[test]
+fn pictures_that_are_there_are_not_written_over() {
+    let desk = Desk::new();
+    let render = ["sim", "render", "--out", "pictures"];
+    desk.ok(&render);
+    contains_all(&desk.error(&render), &["front.png", "--force"]);
+    desk.ok(&[&render[..], &["--force"]].concat());
+    let eval = ["eval", "--episodes", "1", "--contact-sheet", "sheet.png"];
+    desk.ok(&eval);
+    contains_all(&desk.error(&eval), &["sheet.png", "--force"]);
 }
 
 /// The file size limit stands for a full disk: a write in the middle of the recording fails.

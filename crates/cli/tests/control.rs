@@ -18,7 +18,7 @@ fn last_line(text: &str) -> serde_json::Value {
 #[test]
 fn the_loop_turns_faster_than_the_policy_and_records_at_its_rate() {
     let desk = Desk::new();
-    let base = ["rollout", "--fast", "--episodes", "1", "--seed", "3", "--no-rerun", "--json", "--record"];
+    let base = ["rollout", "--pace", "fast", "--episodes", "1", "--seed", "3", "--no-rerun", "--json", "--out"];
     let run = |name, more: &[&str]| last_line(&desk.ok(&[&base[..], &[name], more].concat()));
     let plain = run("plain", &[]);
     let fine = run("fine", &["--fps-multiplier", "4", "--interpolation", "cubic", "--on-starved", "slow-stop"]);
@@ -39,7 +39,7 @@ fn golden(case: &str) -> String {
 #[test]
 fn chunks_are_continued_where_the_policy_can_and_refused_where_it_cannot() {
     let desk = Desk::new();
-    let base = ["rollout", "--fast", "--episodes", "1", "--task", "reach", "--no-record", "--no-rerun", "--json"];
+    let base = ["rollout", "--pace", "fast", "--episodes", "1", "--task", "reach", "--no-record", "--no-rerun", "--json"];
     let policy = golden("smolvla/bfloat16");
     let run = |more: &[&str]| {
         let text = desk.ok(&[&base[..], &["--policy", &policy], more].concat());
@@ -60,7 +60,7 @@ fn chunks_are_continued_where_the_policy_can_and_refused_where_it_cannot() {
     let own = run_trained(&[]);
     assert_eq!(own, run_trained(&["--rtc-mode", "trained"]));
     assert_ne!(own, run_trained(&["--rtc-mode", "guided"]));
-    let error = desk.error(&["rollout", "--fast", "--inference", "rtc"]);
+    let error = desk.error(&["rollout", "--pace", "fast", "--inference", "rtc"]);
     contains_all(&error, &["the act policy", "sync or async"]);
     let refused = |more: &[&str], says: &[&str]| {
         contains_all(&desk.error(&[&base[..], &["--policy", &policy, "--inference", "rtc", "--rtc-mode", "trained"], more].concat()), says);
@@ -77,7 +77,7 @@ fn what_the_system_grants_is_one_line_and_the_doctor_says_more() {
     let line = text.lines().find(|line| line.starts_with("realtime")).unwrap();
     contains_all(line, &["memory locked: ", "SCHED_FIFO at 80: "]);
     contains_all(&text, &["parts     read ", "late by "]);
-    assert_eq!(desk.run(&["rollout", "--fast", "--realtime"]).status.code(), Some(2), "there is no real time in a fast run");
+    assert_eq!(desk.run(&["rollout", "--pace", "fast", "--realtime"]).status.code(), Some(2), "there is no real time in a fast run");
     let found: serde_json::Value = serde_json::from_str(&desk.ok(&["doctor", "--json"])).unwrap();
     let refused = found["realtime"]["asked"].as_array().unwrap().iter().filter(|asked| !asked["refused"].is_null()).count();
     assert!(found["advice"].as_array().unwrap().len() >= refused, "{found}");
@@ -122,7 +122,7 @@ fn talk(desk: &Desk, args: &[&str], words: &[(u64, &str)]) -> String {
 #[test]
 fn corrections_of_a_human_are_recorded_and_marked() {
     let desk = Desk::new();
-    let args = ["--strategy", "dagger", "--teleop", "scripted", "--record", "ds", "--duration", "0", "--episodes", "2"];
+    let args = ["--strategy", "dagger", "--teleop", "scripted", "--out", "ds", "--seconds", "0", "--episodes", "2"];
     let words = [(0, "/start"), (2000, "/pause"), (200, "/correct"), (600, "/correct"), (300, "/correct"), (600, "/correct")];
     let text = talk(&desk, &args, &words);
     contains_all(&text, &["the teleoperator acts", "paused", "dataset   ds (2 episodes)"]);
@@ -135,7 +135,7 @@ fn corrections_of_a_human_are_recorded_and_marked() {
 #[test]
 fn the_instruction_changes_and_the_arm_stands_still_without_an_end() {
     let desk = Desk::new();
-    let args = ["--strategy", "sentry", "--record", "ds", "--duration", "0", "--rotate", "1"];
+    let args = ["--strategy", "sentry", "--out", "ds", "--seconds", "0", "--rotate", "1"];
     let words = [
         (300, "/task stack the cubes"),
         (0, "/start"),
@@ -155,7 +155,7 @@ fn the_instruction_changes_and_the_arm_stands_still_without_an_end() {
 #[test]
 fn a_highlight_has_what_was_before_it_and_an_emergency_latches() {
     let desk = Desk::new();
-    let args = ["--strategy", "highlight", "--record", "ds", "--duration", "0", "--ring-seconds", "1"];
+    let args = ["--strategy", "highlight", "--out", "ds", "--seconds", "0", "--ring-seconds", "1"];
     let words = [(0, "/start"), (3000, "/save"), (500, "/save"), (200, "/emergency"), (400, "/clear"), (0, "/start"), (1500, "/quit")];
     let text = talk(&desk, &args, &words);
     contains_all(&text, &["emergency stop", "the emergency is over", "interrupted"]);
@@ -166,7 +166,7 @@ fn a_highlight_has_what_was_before_it_and_an_emergency_latches() {
 #[test]
 fn nothing_is_corrected_without_somebody_who_does() {
     let desk = Desk::new();
-    contains_all(&desk.error(&["rollout", "--fast", "--strategy", "dagger"]), &["--teleop"]);
-    let error = desk.error(&["rollout", "--fast", "--pedal", "no-such-pedal", "--no-record", "--no-rerun"]);
+    contains_all(&desk.error(&["rollout", "--pace", "fast", "--strategy", "dagger"]), &["--teleop"]);
+    let error = desk.error(&["rollout", "--pedal", "no-such-pedal", "--no-record", "--no-rerun"]);
     contains_all(&error, &["opening the pedal no-such-pedal"]);
 }

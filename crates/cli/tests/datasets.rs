@@ -160,14 +160,14 @@ fn recording_goes_on_with_the_same_rig_only() {
     contains_all(&desk.error(&again), &["feature action", "wrist_bend.pos", "wrist_flex.pos"]);
     record(&desk, "older", 1, 1, &["--layout", "v2.1"]);
     contains_all(&desk.ok(&["dataset", "info", "older"]), &["v2.1"]);
-    contains_all(&desk.error(&["rollout", "--resume", "--fast"]), &["--record"]);
+    contains_all(&desk.error(&["rollout", "--resume", "--pace", "fast"]), &["--out"]);
 }
 
 /// A recorder is killed in the middle of an episode: what it committed is whole, and the rest is offered.
 #[test]
 fn a_killed_recorder_s_episode_is_recovered_or_discarded() {
     let desk = Desk::new();
-    let args = ["record", "--sim", "--teleop", "scripted", "--task", "reach", "--episodes", "9", "--out", "ds", "--real-time"];
+    let args = ["record", "--sim", "--teleop", "scripted", "--task", "reach", "--episodes", "9", "--out", "ds", "--pace", "real"];
     let mut child = desk.sinew(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let begun = Instant::now();
     while sinew_recorder::unfinished(&desk.path("ds")).ok().flatten().is_none_or(|episode| episode.rows < 10) {

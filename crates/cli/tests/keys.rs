@@ -27,7 +27,7 @@ fn episodes(desk: &Desk) -> u64 {
     desk.recorded("ds", "keys")["total_episodes"].as_u64().unwrap()
 }
 
-const SENTRY: [&str; 8] = ["rollout", "--strategy", "sentry", "--duration", "0", "--no-rerun", "--record", "ds"];
+const SENTRY: [&str; 8] = ["rollout", "--strategy", "sentry", "--seconds", "0", "--no-rerun", "--out", "ds"];
 
 #[test]
 fn the_terminal_is_given_back_however_a_rollout_ends() {
@@ -89,7 +89,7 @@ fn a_policy_that_is_given_up_before_the_arm_has_torque_gives_the_terminal_back()
 #[test]
 fn the_keys_of_episodes_are_lerobots() {
     let desk = Desk::new();
-    let args = ["rollout", "--strategy", "episodic", "--episodes", "3", "--reset-time", "50", "--no-rerun", "--record", "ds"];
+    let args = ["rollout", "--strategy", "episodic", "--episodes", "3", "--reset-time", "50", "--no-rerun", "--out", "ds"];
     let mut terminal = begun(&desk, &args);
     let torque = |count| {
         terminal.heard.wait_for("is given torque", count);
@@ -120,20 +120,8 @@ fn the_keys_of_episodes_are_lerobots() {
 #[test]
 fn between_episodes_a_teleoperator_moves_the_arm_and_nothing_is_recorded() {
     let desk = Desk::new();
-    let args = [
-        "rollout",
-        "--strategy",
-        "episodic",
-        "--episodes",
-        "2",
-        "--reset-time",
-        "2",
-        "--teleop",
-        "scripted",
-        "--no-rerun",
-        "--record",
-        "ds",
-    ];
+    let args =
+        ["rollout", "--strategy", "episodic", "--episodes", "2", "--reset-time", "2", "--teleop", "scripted", "--no-rerun", "--out", "ds"];
     let mut terminal = begun(&desk, &args);
     wait_ms(400);
     terminal.press(RIGHT);
@@ -153,7 +141,7 @@ fn between_episodes_a_teleoperator_moves_the_arm_and_nothing_is_recorded() {
 #[test]
 fn a_highlight_begins_and_ends_with_a_key() {
     let desk = Desk::new();
-    let args = ["rollout", "--strategy", "highlight", "--duration", "0", "--ring-seconds", "1", "--no-rerun", "--record", "ds"];
+    let args = ["rollout", "--strategy", "highlight", "--seconds", "0", "--ring-seconds", "1", "--no-rerun", "--out", "ds"];
     let mut terminal = begun(&desk, &args);
     wait_ms(1000);
     terminal.press("sh");
@@ -172,7 +160,7 @@ fn a_highlight_begins_and_ends_with_a_key() {
 #[test]
 fn a_human_pauses_takes_over_gives_back_and_goes_on_by_keys() {
     let desk = Desk::new();
-    let args = ["rollout", "--strategy", "dagger", "--teleop", "scripted", "--duration", "0", "--no-rerun", "--record", "ds"];
+    let args = ["rollout", "--strategy", "dagger", "--teleop", "scripted", "--seconds", "0", "--no-rerun", "--out", "ds"];
     let mut terminal = begun(&desk, &args);
     wait_ms(300);
     // Tab means nothing before the pause.
@@ -224,7 +212,7 @@ fn an_emergency_latches_until_it_is_cleared_and_ctrl_c_ends_it_too() {
 #[test]
 fn a_recording_has_keys_too() {
     let desk = Desk::new();
-    let args = ["record", "--sim", "--teleop", "scripted", "--task", "pick-place", "--episodes", "5", "--real-time", "--out", "ds"];
+    let args = ["record", "--sim", "--teleop", "scripted", "--task", "pick-place", "--episodes", "5", "--pace", "real", "--out", "ds"];
     let mut terminal = begun(&desk, &args);
     wait_ms(400);
     terminal.press(LEFT);

@@ -42,7 +42,7 @@ fn the_same_seeds_give_the_same_hashes_whatever_runs_beside_them() {
 fn a_fast_rollout_leaves_the_same_bytes_twice() {
     let desk = Desk::new();
     for name in ["one", "two"] {
-        desk.ok(&["rollout", "--fast", "--episodes", "2", "--seed", "9", "--record", name, "--no-rerun"]);
+        desk.ok(&["rollout", "--pace", "fast", "--episodes", "2", "--seed", "9", "--out", name, "--no-rerun"]);
     }
     let (one, two) = (files(&desk.path("one")), files(&desk.path("two")));
     assert!(one.keys().any(|name| name.ends_with(".mp4")) && one.keys().any(|name| name.ends_with(".parquet")));
@@ -92,7 +92,7 @@ fn recorded_demonstrations_are_whole_and_counted() {
 #[test]
 fn a_rollout_says_what_it_runs_how_it_went_and_where_it_is() {
     let desk = Desk::new();
-    let text = desk.ok(&["rollout", "--fast", "--episodes", "1", "--inference", "sync"]);
+    let text = desk.ok(&["rollout", "--pace", "fast", "--episodes", "1", "--inference", "sync"]);
     contains_all(
         &text,
         &["parameters", "licence apache-2.0", "for inference", "SO-101", "success   ", "inference ", "sinew dataset info", "rerun outputs"],
@@ -107,7 +107,7 @@ fn a_rollout_says_what_it_runs_how_it_went_and_where_it_is() {
 fn ctrl_c_ends_in_order_at_any_time() {
     for delay_ms in [0, 40, 400, 1500] {
         let desk = Desk::new();
-        let mut command = desk.sinew(&["rollout", "--episodes", "3", "--record", "ds", "--no-rerun"]);
+        let mut command = desk.sinew(&["rollout", "--episodes", "3", "--out", "ds", "--no-rerun"]);
         let (mut child, mut output) = announced(&mut command);
         std::thread::sleep(Duration::from_millis(200 + delay_ms));
         let start = Instant::now();
@@ -184,7 +184,7 @@ fn the_rest_of_the_command_line_answers() {
 fn a_reader_that_goes_away_ends_nothing() {
     let desk = Desk::new();
     let mut child = desk
-        .sinew(&["rollout", "--fast", "--episodes", "1", "--record", "ds", "--no-rerun"])
+        .sinew(&["rollout", "--pace", "fast", "--episodes", "1", "--out", "ds", "--no-rerun"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

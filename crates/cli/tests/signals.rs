@@ -14,9 +14,9 @@ use common::pty::{Heard, Terminal, exit_code, signal, with_usual_signals};
 use common::{Desk, wait_ms};
 
 const BASE: [&str; 4] = ["rollout", "--episodes", "3", "--no-rerun"];
-const SENTRY: [&str; 6] = ["rollout", "--strategy", "sentry", "--duration", "0", "--no-rerun"];
-const DAGGER: [&str; 9] = ["rollout", "--strategy", "dagger", "--teleop", "scripted", "--duration", "0", "--no-rerun", "--interactive"];
-const RECORD: [&str; 7] = ["record", "--sim", "--teleop", "scripted", "--real-time", "--episodes", "3"];
+const SENTRY: [&str; 6] = ["rollout", "--strategy", "sentry", "--seconds", "0", "--no-rerun"];
+const DAGGER: [&str; 9] = ["rollout", "--strategy", "dagger", "--teleop", "scripted", "--seconds", "0", "--no-rerun", "--interactive"];
+const RECORD: [&str; 8] = ["record", "--sim", "--teleop", "scripted", "--pace", "real", "--episodes", "3"];
 
 /// When the first signal comes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,7 +35,7 @@ struct Run {
 
 impl Run {
     fn start(desk: &Desk, args: &[&str]) -> Self {
-        let into = if args[0] == "record" { "--out" } else { "--record" };
+        let into = if args[0] == "record" { "--out" } else { "--out" };
         let mut command = desk.sinew(&[args, &[into, "ds"]].concat());
         command.env("SINEW_LOG", "info,hf_hub=off");
         Self::of(&command)
@@ -185,7 +185,7 @@ fn a_terminal_that_is_gone_ends_a_run_in_order() {
     at_once(cases, |(args, logs)| {
         let what = format!("{args:?}, {logs}");
         let desk = Desk::new();
-        let into = if args[0] == "record" { "--out" } else { "--record" };
+        let into = if args[0] == "record" { "--out" } else { "--out" };
         let mut command = desk.sinew(&[args, &[into, "ds"]].concat());
         command.env("SINEW_LOG", "info,hf_hub=off");
         let log = desk.path("log");
@@ -212,7 +212,7 @@ fn a_terminal_that_is_gone_ends_a_run_in_order() {
 #[test]
 fn a_hang_up_that_is_ignored_stays_so() {
     let desk = Desk::new();
-    let sinew = desk.sinew(&[&SENTRY[..], &["--record", "ds"]].concat());
+    let sinew = desk.sinew(&[&SENTRY[..], &["--out", "ds"]].concat());
     let mut command = Command::new("sh");
     desk.prepare(&mut command);
     command

@@ -213,7 +213,11 @@ impl InferenceStats {
 pub struct EpisodeReport {
     pub attempt: u64,
     pub seed: u64,
+    /// The instruction that it began with.
     pub task: String,
+    /// Other instructions that came while it ran, in order. Each begins a new episode in a recording.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub later_tasks: Vec<String>,
     pub outcome: EpisodeOutcome,
     /// Why it failed or broke, in words.
     pub reason: Option<String>,
@@ -258,6 +262,11 @@ pub struct EpisodeReport {
 impl EpisodeReport {
     pub fn is_success(&self) -> bool {
         self.outcome == EpisodeOutcome::Success
+    }
+
+    /// Whether it was carried through: one that somebody ended or dropped, or that broke, says nothing of who acted.
+    pub fn is_judged(&self) -> bool {
+        matches!(self.outcome, EpisodeOutcome::Success | EpisodeOutcome::Failure)
     }
 
     pub fn was_interrupted(&self) -> bool {

@@ -136,6 +136,7 @@ impl Session {
         // What was asked of the episode before is not asked of this one.
         self.operator.take_end();
 
+        let told_before = self.operator.instructions();
         let start = EpisodeStart { attempt: request.attempt, seed: request.seed, task: task.clone() };
         thread::scope(|scope| {
             let mut sinks = Sinks::begin(scope, sinks, &start);
@@ -166,7 +167,10 @@ impl Session {
             ended.tally.faults.extend(faults);
             self.frames = free.into_iter().flat_map(|mut free| std::iter::from_fn(move || free.try_recv())).collect();
             let report = self.report(request, task, ended, kept);
-            EpisodeReport { lost: sinks.lost(), detached: sinks.detached(), ..report }
+            let mut later_tasks: Vec<String> =
+                (told_before + 1..=self.operator.instructions()).filter_map(|number| self.operator.task_of(number)).collect();
+            later_tasks.dedup();
+            EpisodeReport { later_tasks, lost: sinks.lost(), detached: sinks.detached(), ..report }
         })
     }
 
@@ -276,6 +280,7 @@ impl Session {
             attempt: request.attempt,
             seed: request.seed,
             task,
+            later_tasks: Vec::new(),
             outcome,
             reason,
             faults: tally.faults,

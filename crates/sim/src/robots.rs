@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use sinew_core::{DescriptionError, RobotDescription};
 use thiserror::Error;
 
+use crate::error::meant;
 use crate::mesh::{Mesh, MeshError};
 
 /// More than any robot.toml or mesh needs.
@@ -17,7 +18,7 @@ const MAX_FILE_BYTES: u64 = 64 << 20;
 /// A robot model that cannot be had.
 #[derive(Debug, Error)]
 pub enum RobotModelError {
-    #[error("looking for the robot {wanted}: neither built in ({built_in}) nor a folder with a robot.toml")]
+    #[error("looking for the robot {wanted}: neither built in ({built_in}) nor a folder with a robot.toml{}", meant(wanted, list()))]
     Unknown { wanted: String, built_in: String },
     #[error("looking for the robot {wanted}: that is a file, expected the folder that it is in: {folder}")]
     File { wanted: String, folder: String },

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use sinew_drivers::camera::CameraAddress;
 
-use super::{HardwareArgs, LeaderArgs, RealtimeArgs, RecordingArgs, RigArgs, above_zero, zero_or_above};
+use super::{HardwareArgs, LeaderArgs, Pace, RealtimeArgs, RecordingArgs, RigArgs, above_zero, at_least_one, zero_or_above};
 
 #[derive(Args, Clone)]
 #[command(
@@ -14,15 +14,15 @@ use super::{HardwareArgs, LeaderArgs, RealtimeArgs, RecordingArgs, RigArgs, abov
         esc ends the recording. What is recorded is on the disk when an episode ends; begun again with --resume, a recording goes on.\n\n\
         Examples:\n  \
         sinew record --robot so101 --port /dev/ttyACM0 --id blue --teleop so101_leader --teleop-port /dev/ttyACM1 --teleop-id black \\\n      \
-        --camera front=usb:200901010001,640x480@30 --task \"Put the cube into the bin.\" --episodes 50 --out my_dataset\n  \
-        sinew record --robot so101 --sim --teleop scripted --task pick-place --episodes 100 --seed 1 --out my_dataset\n  \
-        sinew record --robot so101 --sim --teleop scripted --task pick-place --episodes 20 --seed 101 --out my_dataset --resume"
+        --camera front=usb:200901010001,640x480@30 --instruction \"Put the cube into the bin.\" --episodes 50 --out my_dataset\n  \
+        sinew record --robot so101 --teleop scripted --task pick-place --episodes 100 --seed 1 --out my_dataset\n  \
+        sinew record --robot so101 --teleop scripted --task pick-place --episodes 20 --seed 101 --out my_dataset --resume"
 )]
 pub struct RecordArgs {
     #[command(flatten)]
     pub rig: RigArgs,
-    /// Record in the embedded simulator
-    #[arg(long, required_unless_present = "port", conflicts_with = "port")]
+    /// In the embedded simulator, which is where it records without --port
+    #[arg(long, conflicts_with = "port")]
     pub sim: bool,
     #[command(flatten)]
     pub hardware: HardwareArgs,
@@ -35,14 +35,14 @@ pub struct RecordArgs {
     #[command(flatten)]
     pub leader: LeaderArgs,
     /// Episodes to record; in the simulator those that fail are kept out and counted
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = at_least_one)]
     pub episodes: u64,
-    /// Seconds of an episode, on a robot
-    #[arg(long, value_name = "S", default_value_t = 60.0, value_parser = above_zero, conflicts_with = "sim")]
-    pub episode_time: f64,
-    /// Seconds between two episodes, on a robot
-    #[arg(long, value_name = "S", default_value_t = 60.0, value_parser = zero_or_above, conflicts_with = "sim")]
-    pub reset_time: f64,
+    /// Seconds of an episode, on a robot; without it 60
+    #[arg(long, value_name = "S", requires = "port", value_parser = above_zero)]
+    pub episode_time: Option<f64>,
+    /// Seconds between two episodes, on a robot; without it 60
+    #[arg(long, value_name = "S", requires = "port", value_parser = zero_or_above)]
+    pub reset_time: Option<f64>,
     /// Folder for the LeRobot dataset (must not exist or be empty, but with --resume)
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -50,8 +50,10 @@ pub struct RecordArgs {
     pub recording: RecordingArgs,
     #[command(flatten)]
     pub publish: PublishArgs,
-    /// Real time instead of as fast as the machine can; a robot knows no other
-    #[arg(long)]
+    /// On which clock the simulator runs; without it fast
+    #[arg(long, value_enum, conflicts_with = "port")]
+    pub pace: Option<Pace>,
+    #[arg(long, hide = true, conflicts_with = "pace")]
     pub real_time: bool,
     /// A foot pedal, such as /dev/input/by-id/usb-PCsensor_FootSwitch-event-kbd; may be given several times. Its keys a, b and c are
     /// →, ← and esc, and e stops in an emergency
@@ -70,6 +72,28 @@ pub struct RecordArgs {
     pub json: bool,
 }
 
+/// What an episode, and the time after it, take where nothing is said, seconds; LeRobot's.
+const EPISODE_S: f64 = 60.0;
+
+impl RecordArgs {
+    /// Whether there is no robot behind a port.
+    pub fn is_simulated(&self) -> bool {
+        self.hardware.port.is_empty()
+    }
+
+    pub fn is_real_time(&self) -> bool {
+        !self.is_simulated() || self.real_time || self.pace == Some(Pace::Real)
+    }
+
+    pub fn episode_s(&self) -> f64 {
+        self.episode_time.unwrap_or(EPISODE_S)
+    }
+
+    pub fn reset_s(&self) -> f64 {
+        self.reset_time.unwrap_or(EPISODE_S)
+    }
+}
+
 #[derive(Args, Clone)]
 pub struct PublishArgs {
     /// Send the dataset to the Hub while it is recorded, and show it there when the recording ends. Without a network it waits;
@@ -77,7 +101,7 @@ pub struct PublishArgs {
     #[arg(long, value_name = "OWNER/NAME", help_heading = "Publishing")]
     pub publish: Option<String>,
     /// Begin new files after so many episodes, so that the others can go
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..), requires = "publish", help_heading = "Publishing")]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least_one, requires = "publish", help_heading = "Publishing")]
     pub publish_every: u64,
     /// For the owner's eyes alone
     #[arg(long, requires = "publish", help_heading = "Publishing")]

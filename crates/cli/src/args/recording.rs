@@ -92,6 +92,18 @@ pub enum OverloadChoice {
 }
 
 impl RecordingArgs {
+    /// Its options, and whether each was given.
+    pub fn given(&self) -> [(&'static str, bool); 6] {
+        [
+            ("--resume", self.resume),
+            ("--layout", self.layout != LayoutChoice::default()),
+            ("--on-overload", self.on_overload.is_some()),
+            ("--no-telemetry", self.no_telemetry),
+            ("--codec", self.video.codec.is_some()),
+            ("--quality", self.video.quality.is_some()),
+        ]
+    }
+
     /// What the recorder is told; in real time a session can't wait for an encoder.
     pub fn options(&self, real_time: bool) -> RecorderOptions {
         RecorderOptions {

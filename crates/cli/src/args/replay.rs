@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{HardwareArgs, RealtimeArgs, RigArgs};
+use super::{HardwareArgs, Pace, RealtimeArgs, RigArgs};
 
 #[derive(Args, Clone)]
 #[command(
@@ -13,7 +13,7 @@ use super::{HardwareArgs, RealtimeArgs, RigArgs};
         Examples:\n  \
         sinew replay my_dataset --episode 3 --robot so101 --port /dev/ttyACM0 --id blue\n  \
         sinew replay lerobot/svla_so101_pickplace --episode 0 --rig kitchen\n  \
-        sinew replay my_dataset --sim --task pick-place --seed 7"
+        sinew replay my_dataset --task pick-place --seed 7"
 )]
 pub struct ReplayArgs {
     /// A dataset's folder, or owner/name[@revision] on the Hub
@@ -23,11 +23,13 @@ pub struct ReplayArgs {
     pub episode: u64,
     #[command(flatten)]
     pub rig: RigArgs,
-    /// In the embedded simulator, as fast as the machine can
-    #[arg(long, required_unless_present = "port", conflicts_with = "port")]
+    /// In the embedded simulator, which is where it replays without --port
+    #[arg(long, conflicts_with = "port")]
     pub sim: bool,
-    /// In the simulator: real time
-    #[arg(long, requires = "sim")]
+    /// On which clock the simulator runs; without it fast
+    #[arg(long, value_enum, conflicts_with = "port")]
+    pub pace: Option<Pace>,
+    #[arg(long, hide = true, conflicts_with_all = ["pace", "port"])]
     pub real_time: bool,
     #[command(flatten)]
     pub hardware: HardwareArgs,
@@ -36,4 +38,15 @@ pub struct ReplayArgs {
     /// How it went as one JSON line on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+impl ReplayArgs {
+    /// Whether there is no robot behind a port.
+    pub fn is_simulated(&self) -> bool {
+        self.hardware.port.is_empty()
+    }
+
+    pub fn is_real_time(&self) -> bool {
+        !self.is_simulated() || self.real_time || self.pace == Some(Pace::Real)
+    }
 }

@@ -8,16 +8,19 @@ use sinew_drivers::camera::CameraAddress;
 use sinew_policy::{GuidanceMode, GuidanceSchedule, GuidanceSettings};
 use sinew_runtime::{Inference, Interpolation, Latency, RealtimeRequest, SessionConfig, Starvation, Strategy};
 
-use super::{ComputeArgs, HardwareArgs, LeaderArgs, RecordingArgs, RigArgs, above_zero, zero_or_above};
+use super::{
+    ComputeArgs, EvalInference, HardwareArgs, LeaderArgs, Misuse, Pace, RecordingArgs, RigArgs, above_zero, at_least_one, refuse_given,
+    zero_or_above,
+};
 
 #[derive(Args, Clone)]
-#[command(after_help = "Examples:\n  sinew rollout\n  sinew rollout --fast --episodes 20 --seed 7\n  \
+#[command(after_help = "Examples:\n  sinew rollout\n  sinew rollout --pace fast --episodes 20 --seed 7\n  \
     sinew rollout --policy ./outputs/train/pretrained_model --task pick-place --inference sync\n  \
     sinew rollout --policy lerobot-user/smolvla_so101 --inference rtc --fps-multiplier 3 --realtime\n  \
-    sinew rollout --strategy dagger --teleop scripted --record corrections    (space pauses, tab takes over)\n  \
-    sinew rollout --strategy highlight --duration 0 --record highlights\n  \
-    sinew rollout --record my_rollouts --rerun run.rrd\n  \
-    sinew rollout --robot so101 --port /dev/ttyACM0 --id blue --policy lerobot-user/act_so101 --task \"Put the cube into the bin.\"\n  \
+    sinew rollout --strategy dagger --teleop scripted --out corrections    (space pauses, tab takes over)\n  \
+    sinew rollout --strategy highlight --seconds 0 --out highlights\n  \
+    sinew rollout --out my_rollouts --rerun run.rrd\n  \
+    sinew rollout --robot so101 --port /dev/ttyACM0 --id blue --policy lerobot-user/act_so101 --instruction \"Put the cube into the bin.\"\n  \
     SINEW_TOKEN=… sinew rollout --robot lekiwi --port zmq://kiwi.local --camera front=zmq --policy ./act_lekiwi\n  \
     sinew rollout --robot reachy_mini --port reachy-mini.local --policy ./act_reachy_mini")]
 pub struct RolloutArgs {
@@ -27,10 +30,15 @@ pub struct RolloutArgs {
     #[arg(long)]
     pub policy: Option<String>,
     /// Episodes to run; without it 5. On a robot the strategy base is one run, and has no number
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one)]
     pub episodes: Option<u64>,
-    /// As fast as the machine can, on a clock that waits for nobody, instead of real time
-    #[arg(long, conflicts_with_all = ["realtime", "fifo", "cpu", "port"])]
+    /// In the embedded simulator, which is where it runs without --port
+    #[arg(long, conflicts_with = "port")]
+    pub sim: bool,
+    /// On which clock the simulator runs; without it real
+    #[arg(long, value_enum)]
+    pub pace: Option<Pace>,
+    #[arg(long, hide = true, conflicts_with = "pace")]
     pub fast: bool,
     #[command(flatten)]
     pub hardware: HardwareArgs,
@@ -48,12 +56,12 @@ pub struct RolloutArgs {
     #[command(flatten)]
     pub leader: LeaderArgs,
     /// Folder for the LeRobot dataset (must not exist or be empty, but with --resume); without it the next free outputs/rollout-N
-    #[arg(long, value_name = "DIR")]
-    pub record: Option<PathBuf>,
+    #[arg(long, value_name = "DIR", alias = "record")]
+    pub out: Option<PathBuf>,
     #[command(flatten)]
     pub recording: RecordingArgs,
     /// Record no dataset
-    #[arg(long, conflicts_with = "record")]
+    #[arg(long, conflicts_with = "out")]
     pub no_record: bool,
     /// File for the Rerun recording; without it rollout.rrd in outputs/rollout-N
     #[arg(long, value_name = "FILE")]
@@ -74,21 +82,68 @@ pub struct RolloutArgs {
 /// How many episodes are run where nothing is said.
 const EPISODES: u64 = 5;
 
+/// The word by which a user chooses it.
+pub fn in_words<T: ValueEnum>(mode: &T) -> String {
+    mode.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
 impl RolloutArgs {
+    /// Refuses options that mean nothing beside the others.
+    pub fn check(&self) -> Result<(), Misuse> {
+        if self.is_fast() {
+            let realtime = &self.control.realtime;
+            refuse_given(
+                &[
+                    ("--port", !self.hardware.port.is_empty()),
+                    ("--realtime", realtime.realtime),
+                    ("--fifo", realtime.fifo.is_some()),
+                    ("--cpu", realtime.cpu.is_some()),
+                    ("--pedal", self.run.pedal.is_some()),
+                    ("--interactive", self.run.interactive),
+                ],
+                "needs real time, and --pace is fast",
+            )?;
+        }
+        if self.control.inference != InferenceMode::Rtc {
+            let control = &self.control;
+            refuse_given(
+                &[
+                    ("--rtc-mode", control.rtc_mode.is_some()),
+                    ("--rtc-horizon", control.rtc_horizon.is_some()),
+                    ("--rtc-schedule", control.rtc_schedule.is_some()),
+                    ("--rtc-weight", control.rtc_weight.is_some()),
+                ],
+                "is for --inference rtc",
+            )?;
+        }
+        if self.no_record {
+            refuse_given(&self.recording.given(), "says how a dataset is recorded, and --no-record records none")?;
+        }
+        self.run.check()
+    }
+
+    /// Whether nobody waits for a clock.
+    pub fn is_fast(&self) -> bool {
+        self.fast || self.pace == Some(Pace::Fast)
+    }
+
     pub fn episodes(&self) -> u64 {
         self.episodes.unwrap_or(EPISODES)
     }
 }
 
-impl Default for RolloutArgs {
-    /// What `sinew rollout` means without any option.
-    fn default() -> Self {
+/// The first of three scenes in which the demonstration policy succeeds, with AVX2 as with AVX-512.
+const DEMONSTRATION_SEED: &str = "20";
+
+impl RolloutArgs {
+    /// What `sinew` alone means.
+    pub fn demonstration() -> Self {
         #[derive(Parser)]
         struct Bare {
             #[command(flatten)]
             args: RolloutArgs,
         }
-        Bare::parse_from(["sinew"]).args
+        Bare::parse_from(["sinew", "--inference", "sync", "--episodes", "3", "--seed", DEMONSTRATION_SEED]).args
     }
 }
 
@@ -101,6 +156,16 @@ pub enum InferenceMode {
     Async,
     /// As async, each chunk made to follow the one before (real-time chunking: smolvla, pi0, pi05)
     Rtc,
+}
+
+impl InferenceMode {
+    pub fn explained(self) -> &'static str {
+        match self {
+            Self::Sync => "sync: the arm waits for each answer of the policy, as in `sinew eval`",
+            Self::Async => "async: the policy thinks while the arm moves (`sinew eval` is sync unless told)",
+            Self::Rtc => "rtc: the policy thinks while the arm moves, and each chunk follows the one before",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -159,20 +224,20 @@ pub struct StrategyArgs {
     #[arg(long, value_enum, default_value_t)]
     pub strategy: StrategyMode,
     /// One run of so many seconds, whatever happens in the scene; 0 goes on until it is told to stop
+    #[arg(long, value_name = "S", alias = "duration", value_parser = zero_or_above)]
+    pub seconds: Option<f64>,
+    /// episodic: seconds between episodes; without it 0. The right arrow cuts them short, the left one has the last episode again
     #[arg(long, value_name = "S", value_parser = zero_or_above)]
-    pub duration: Option<f64>,
-    /// episodic: seconds between episodes; the right arrow cuts them short, the left one has the last episode again
-    #[arg(long, value_name = "S", default_value_t = 0.0, value_parser = zero_or_above)]
-    pub reset_time: f64,
+    pub reset_time: Option<f64>,
     /// sentry and dagger: seconds of an episode; without it what fills a video file, as LeRobot estimates it
     #[arg(long, value_name = "S", value_parser = above_zero)]
     pub rotate: Option<f64>,
-    /// highlight: seconds before the mark that are kept
-    #[arg(long, value_name = "S", default_value_t = 10.0, value_parser = above_zero)]
-    pub ring_seconds: f64,
-    /// highlight: megabytes of memory for them
-    #[arg(long, value_name = "MB", default_value_t = 1024)]
-    pub ring_mb: usize,
+    /// highlight: seconds before the mark that are kept; without it 10
+    #[arg(long, value_name = "S", value_parser = above_zero)]
+    pub ring_seconds: Option<f64>,
+    /// highlight: megabytes of memory for them; without it 1024
+    #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub ring_mb: Option<u32>,
     /// dagger: record what the policy does too
     #[arg(long)]
     pub record_autonomous: bool,
@@ -188,7 +253,41 @@ pub struct StrategyArgs {
 const BITS_PER_PIXEL: f64 = 0.1;
 const VIDEO_BITS: f64 = 200.0 * 1024.0 * 1024.0 * 8.0;
 
+/// What of a highlight is kept from before its mark, where nothing is said.
+const RING_S: f64 = 10.0;
+const RING_MB: u32 = 1024;
+
 impl StrategyArgs {
+    /// Seconds between two episodes.
+    pub fn reset_s(&self) -> f64 {
+        self.reset_time.unwrap_or(0.0)
+    }
+
+    /// Refuses what means nothing with this strategy.
+    fn check(&self) -> Result<(), Misuse> {
+        use StrategyMode::{Dagger, Episodic, Highlight, Sentry};
+        let options: [(&str, bool, &[StrategyMode]); 5] = [
+            ("--reset-time", self.reset_time.is_some(), &[Episodic]),
+            ("--rotate", self.rotate.is_some(), &[Sentry, Dagger]),
+            ("--ring-seconds", self.ring_seconds.is_some(), &[Highlight]),
+            ("--ring-mb", self.ring_mb.is_some(), &[Highlight]),
+            ("--record-autonomous", self.record_autonomous, &[Dagger]),
+        ];
+        for (option, is_given, strategies) in options {
+            if is_given && !strategies.contains(&self.strategy) {
+                let wanted: Vec<String> = strategies.iter().map(in_words).collect();
+                let wanted = wanted.join(" or ");
+                return Err(Misuse(format!("{option} is for --strategy {wanted}, and this is {}", in_words(&self.strategy))));
+            }
+        }
+        if self.rotate.is_some() && self.strategy == Dagger && !self.record_autonomous {
+            return Err(Misuse(
+                "--rotate with --strategy dagger is for --record-autonomous: corrections are episodes as they are".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
     /// How frames of `robot` become episodes.
     pub fn selection(&self, robot: &RobotDescription) -> Strategy {
         let fps = f64::from(robot.control_rate_hz);
@@ -198,7 +297,10 @@ impl StrategyArgs {
         match self.strategy {
             StrategyMode::Base | StrategyMode::Episodic => Strategy::Whole,
             StrategyMode::Sentry => rotating,
-            StrategyMode::Highlight => Strategy::Highlights { frames: (self.ring_seconds * fps) as usize, bytes: self.ring_mb << 20 },
+            StrategyMode::Highlight => Strategy::Highlights {
+                frames: (self.ring_seconds.unwrap_or(RING_S) * fps) as usize,
+                bytes: (self.ring_mb.unwrap_or(RING_MB) as usize) << 20,
+            },
             StrategyMode::Dagger if self.record_autonomous => rotating,
             StrategyMode::Dagger => Strategy::Corrections,
         }
@@ -264,6 +366,21 @@ pub struct LoopArgs {
     pub rtc_weight: Option<f64>,
 }
 
+/// On the clock that waits for nobody an answer comes two ticks after its question, about what it takes on two cores: so a
+/// fast run is repeatable and still has a delay in it.
+pub fn fast_latency() -> Latency {
+    Latency::ScriptedTicks(vec![2])
+}
+
+impl From<EvalInference> for InferenceMode {
+    fn from(mode: EvalInference) -> Self {
+        match mode {
+            EvalInference::Sync => Self::Sync,
+            EvalInference::Async => Self::Async,
+        }
+    }
+}
+
 impl LoopArgs {
     /// The session that these options describe; `fast` is on a clock that waits for nobody.
     pub fn session(&self, fast: bool) -> SessionConfig {
@@ -273,9 +390,7 @@ impl LoopArgs {
                 InferenceMode::Async => Inference::Async,
                 InferenceMode::Rtc => Inference::Rtc,
             },
-            // On the clock that waits for nobody an answer comes two ticks after its question, about what
-            // it takes on two cores: so a fast run is repeatable and still has a delay in it.
-            latency: if fast && self.inference != InferenceMode::Sync { Latency::ScriptedTicks(vec![2]) } else { Latency::Measured },
+            latency: if fast && self.inference != InferenceMode::Sync { fast_latency() } else { Latency::Measured },
             starvation: match self.on_starved {
                 StarvedMode::Hold => Starvation::Hold,
                 StarvedMode::SlowStop => Starvation::SlowStop,

@@ -18,7 +18,8 @@ use sinew_runtime::{
     StopFlag,
 };
 
-use crate::args::EvalArgs;
+use crate::args::{EvalArgs, EvalInference, InferenceMode, fast_latency};
+use crate::contact_sheet::Picture;
 use crate::rig::Scenario;
 use crate::text::say;
 use crate::{Done, contact_sheet, source, text, wilson};
@@ -61,8 +62,19 @@ struct Finished {
     last_image: Image,
 }
 
+impl Finished {
+    fn picture(&self) -> Picture {
+        Picture { image: self.last_image.clone(), is_success: self.report.is_success(), seed: self.report.seed }
+    }
+}
+
 pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
-    anyhow::ensure!(args.episodes > 0, "evaluating: --episodes is 0, expected at least 1");
+    let sheet = args.contact_sheet.clone().unwrap_or_else(|| text::next_free("outputs", "eval-", ".png"));
+    anyhow::ensure!(
+        args.force || !sheet.exists(),
+        "evaluating into {}: there is a file already; expected another --contact-sheet, or --force",
+        sheet.display()
+    );
     let scenario = Scenario::of(&args.rig)?;
     let threads = source::threads_beside_others(args.compute.threads)?;
     let named = source::open(args.policy.as_deref(), &args.compute)?;
@@ -78,7 +90,12 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
         if let Some(loss) = &loss {
             say!("accuracy  {loss} (blank inputs)");
         }
-        say!("task      {} ({} episodes from seed {}, {jobs} at once)", scenario.task.name(), args.episodes, args.rig.seed);
+        say!("inference {}", InferenceMode::from(args.inference).explained());
+        let episodes = text::plural(args.episodes, "episode");
+        say!("task      {}, {episodes} from seed {}, {jobs} at once", scenario.in_words(), args.rig.seed);
+        if args.policy.is_none() {
+            scenario.warn_of_demonstration();
+        }
     }
     let stop = StopFlag::new();
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
@@ -137,8 +154,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
             anyhow::bail!("evaluating {} with seed {}: {}", scenario.task.name(), report.seed, fault.chain());
         }
     }
-    let sheet = args.contact_sheet.clone().unwrap_or_else(|| text::next_free("outputs", "eval-", ".png"));
-    let images: Vec<(Image, bool)> = finished.values().map(|episode| (episode.last_image.clone(), episode.report.is_success())).collect();
+    let images: Vec<Picture> = finished.values().map(Finished::picture).collect();
     contact_sheet::write(&sheet, &images)?;
 
     let (low, high) = wilson::interval(successes, args.episodes);
@@ -175,7 +191,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
     if !failed.is_empty() {
         say!("failed    seeds {}", failed.join(", "));
     }
-    say!("pictures  {} (each episode's last image, failures framed red)", sheet.display());
+    say!("pictures  {} (each episode's last image with its seed, failures framed red)", sheet.display());
     Ok(Done::Ok)
 }
 
@@ -188,12 +204,18 @@ fn work(
     next: &AtomicU64,
     finished: &mpsc::Sender<(u64, Finished)>,
 ) -> anyhow::Result<()> {
-    let mut rig = scenario.simulate(false)?;
+    let mut rig = scenario.simulate(false, false)?;
     let policy = BoundPolicy::bind(checkpoint, scenario.robot())?.with_threads(threads)?;
     let mut policy = PolicyThread::spawn(policy).context("starting a policy's thread")?;
     let config = SessionConfig {
-        inference: Inference::Sync,
-        latency: Latency::Measured,
+        inference: match args.inference {
+            EvalInference::Sync => Inference::Sync,
+            EvalInference::Async => Inference::Async,
+        },
+        latency: match args.inference {
+            EvalInference::Sync => Latency::Measured,
+            EvalInference::Async => fast_latency(),
+        },
         return_to_rest: ReturnToRest::Never,
         ..SessionConfig::default()
     };
@@ -203,7 +225,7 @@ fn work(
         if attempt >= args.episodes || stop.is_requested() {
             return Ok(());
         }
-        let request = EpisodeRequest { attempt, seed: args.rig.seed + attempt, task: scenario.sentence.clone() };
+        let request = EpisodeRequest { attempt, seed: args.rig.seed + attempt, task: scenario.instruction.clone() };
         let report = session.run_episode(
             &request,
             Rig { robot: &mut *rig.robot, cameras: &mut *rig.cameras.cameras, environment: &mut *rig.environment },

@@ -54,7 +54,7 @@ pub fn run(args: &LekiwiHostArgs) -> anyhow::Result<Done> {
         }
     }
     live::leave_when_abandoned(session.progress(), stop.clone());
-    let line = LiveLine::start(session.progress(), live::of_episodes(1), stop.clone());
+    let line = LiveLine::start(session.progress(), live::of_one(), stop.clone());
     let ticks = args.seconds.map_or(u64::MAX, |seconds| (seconds * f64::from(robot.control_rate_hz)).ceil() as u64);
     let mut scene = AsItIs { task: String::new(), ticks };
     let stage = Stage {

@@ -29,25 +29,24 @@ use crate::text::{note, say};
 use crate::{Done, hardware, live, recording, standby, text};
 
 pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
-    anyhow::ensure!(args.episodes > 0, "recording: --episodes is 0, expected at least 1");
     args.publish.check()?;
     let stop = StopFlag::new();
-    let real_time = args.real_time || !args.sim;
+    let (real_time, is_simulated) = (args.is_real_time(), args.is_simulated());
     let clock: Arc<dyn Clock> = if real_time { Arc::new(MonotonicClock::new()) } else { Arc::new(MockClock::new()) };
-    let Set { mut rig, mut human, task, name } = if args.sim { simulate(args, &clock)? } else { connect(args, &stop, &clock)? };
+    let Set { mut rig, mut human, task, name } = if is_simulated { simulate(args, &clock)? } else { connect(args, &stop, &clock)? };
     let robot = rig.robot.description().clone();
     let begun = recording::Begun::at(&args.out, &args.recording);
     let mut recorder = recording::open(&args.out, &rig, &args.recording, (real_time, false), args.publish.file_episodes(), None)?;
     let mut publishing = Publishing::begin(&args.out, &args.publish)?;
     let mut view = args.rerun_connect.as_ref().map(|address| RerunView::connect(address, &robot)).transpose()?;
-    if args.sim {
+    if is_simulated {
         stop.escalate_on_signals().context("listening for Ctrl-C")?;
         tracing::info!("listening to signals");
     }
     let config = SessionConfig {
         keep: Keep::Successes,
         // Who leads a robot leaves it where it is.
-        return_to_rest: if args.sim { ReturnToRest::WhenInterrupted } else { ReturnToRest::Never },
+        return_to_rest: if is_simulated { ReturnToRest::WhenInterrupted } else { ReturnToRest::Never },
         realtime: args.realtime.request(),
         ..SessionConfig::default()
     };
@@ -78,7 +77,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
         counts: Counts::Kept,
         most_failures: args.episodes / 2 + 10,
         task,
-        ticks_between: if rig.is_real() { (args.reset_time * fps).ceil() as u64 } else { 0 },
+        ticks_between: if rig.is_real() { (args.reset_s() * fps).ceil() as u64 } else { 0 },
         ..Series::of(args.episodes, first_seed(args, &recorder)?)
     };
     let told = (rig.tell_outages(), human.tell_outages());
@@ -140,31 +139,33 @@ fn simulate(args: &RecordArgs, clock: &Arc<dyn Clock>) -> anyhow::Result<Set> {
     ];
     let more = more.into_iter().find(|(_, is_given)| *is_given).map(|(option, _)| option);
     if let Some(option) = args.hardware.needs_port().or(more) {
-        anyhow::bail!("recording with --sim: {option} is for a robot behind --port");
+        anyhow::bail!("recording in the simulator: {option} is for a robot behind --port");
     }
     let scenario = Scenario::of(&args.rig)?;
-    let expected = "expected scripted, or a device such as gamepad with --real-time";
-    let rig = scenario.simulate(args.real_time)?;
-    recording::may_begin(&args.out, rig.robot.description(), &args.recording, args.real_time)?;
+    let expected = "expected --teleop scripted, or a device such as gamepad with --pace real; a robot is named by --port";
+    let rig = scenario.simulate(args.is_real_time(), false)?;
+    recording::may_begin(&args.out, rig.robot.description(), &args.recording, args.is_real_time())?;
     let human = match &args.leader.teleop {
         Some(Teleop::Scripted) => rig.scripted(args.rig.seed)?,
-        Some(Teleop::Device(kind)) if args.real_time => Human::with_device(kind, rig.robot.description(), Duration::ZERO, clock.clone())?,
-        Some(Teleop::Device(_)) => anyhow::bail!("recording with --sim: nobody is so fast; {expected}"),
-        Some(Teleop::Leader(name)) => anyhow::bail!("recording with --sim: --teleop {name} leads a robot behind --port; {expected}"),
-        None => anyhow::bail!("recording with --sim: {expected}"),
+        Some(Teleop::Device(kind)) if args.is_real_time() => {
+            Human::with_device(kind, rig.robot.description(), Duration::ZERO, clock.clone())?
+        }
+        Some(Teleop::Device(_)) => anyhow::bail!("recording in the simulator: nobody is so fast; {expected}"),
+        Some(Teleop::Leader(name)) => anyhow::bail!("recording in the simulator: --teleop {name} leads a robot behind --port; {expected}"),
+        None => anyhow::bail!("recording in the simulator: {expected}"),
     };
-    Ok(Set { rig, human, task: scenario.sentence, name: scenario.task.name().to_owned() })
+    Ok(Set { rig, human, task: scenario.instruction, name: scenario.task.name().to_owned() })
 }
 
 fn connect(args: &RecordArgs, stop: &StopFlag, clock: &Arc<dyn Clock>) -> anyhow::Result<Set> {
-    let name = args.rig.task.as_deref().map(str::trim).filter(|task| !task.is_empty());
-    let name = name.context("recording: expected --task \"WHAT IT IS TO DO\", which is recorded with every frame")?.to_owned();
+    let name = args.rig.told()?;
+    let name = name.context("recording: expected --instruction \"WHAT IT IS TO DO\", which is recorded with every frame")?.to_owned();
     let robot = hardware::describe_unit(&args.rig.robot, &args.hardware, &args.camera)?;
     led::check(&args.leader, &robot)?;
     // Refused before an arm is touched.
     recording::may_begin(&args.out, &robot, &args.recording, true)?;
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
-    let ticks = (args.episode_time * f64::from(robot.control_rate_hz)).ceil() as u64;
+    let ticks = (args.episode_s() * f64::from(robot.control_rate_hz)).ceil() as u64;
     let priority = args.realtime.request().priority;
     let (hardware, human) = led::connect(robot, &args.hardware, &args.camera, &args.leader, (priority, false), clock)?;
     Ok(Set { rig: Rig::of(hardware, AsItIs { task: name.clone(), ticks }), human, task: None, name })
@@ -215,9 +216,18 @@ fn tell(
         text::print_json(&line)?;
     } else {
         match motors {
-            None => say!("{} episodes, {} frames in {dir}; {failed} failed and were kept out", totals.episodes, totals.frames),
+            None => {
+                let failed = if failed == 0 { String::new() } else { format!("; {} failed and left out", text::plural(failed, "attempt")) };
+                say!("{}, {} in {dir}{failed}", text::plural(totals.episodes, "episode"), text::plural(totals.frames, "frame"));
+            }
             Some(motors) => {
-                say!("{} episodes, {} frames in {dir}; {missed} ticks missed, {lost} frames lost", totals.episodes, totals.frames);
+                say!(
+                    "{}, {} in {dir}; {} missed, {} lost",
+                    text::plural(totals.episodes, "episode"),
+                    text::plural(totals.frames, "frame"),
+                    text::plural(missed, "tick"),
+                    text::plural(lost, "frame")
+                );
                 if recorder.left_out() > 0 {
                     say!(
                         "  {} of them were left out as the encoder or the disk could not keep up; --codec, --quality and --on-overload change that",
@@ -232,7 +242,7 @@ fn tell(
     }
     anyhow::ensure!(
         is_told_to_end || kept == args.episodes,
-        "recording to {dir}: gave up after {failed} failed episodes, with {kept} of {} recorded",
+        "recording to {dir}: gave up after {failed} failed attempts, with {kept} of {} episodes recorded",
         args.episodes
     );
     Ok(())
@@ -289,7 +299,7 @@ impl Attendant for Watching<'_> {
     fn between(&mut self, moves: Option<&mut dyn FnMut() -> bool>) -> bool {
         self.stage.is_resetting(true);
         self.cues.say("Reset the environment");
-        self.desk.between(self.args.reset_time, moves)
+        self.desk.between(self.args.reset_s(), moves)
     }
 
     fn hear(&mut self, report: &EpisodeReport) {
@@ -320,7 +330,7 @@ fn first_seed(args: &RecordArgs, recorder: &DatasetRecorder) -> anyhow::Result<u
     Ok(match recorder.highest_seed()? {
         Some(last) if last >= args.rig.seed => {
             let next = last.saturating_add(1);
-            if args.sim {
+            if args.is_simulated() {
                 note!("{} has scenes up to seed {last}; going on with seed {next}", args.out.display());
             }
             next

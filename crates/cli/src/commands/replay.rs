@@ -41,8 +41,8 @@ impl Environment for Judged {
 }
 
 pub fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
-    if let Some(option) = args.hardware.needs_port().filter(|_| args.sim) {
-        anyhow::bail!("replaying with --sim: {option} is for a robot behind --port");
+    if let Some(option) = args.hardware.needs_port().filter(|_| args.is_simulated()) {
+        anyhow::bail!("replaying in the simulator: {option} is for a robot behind --port");
     }
     let dataset = source::open_dataset_streaming(&args.dataset)?;
     let fps = dataset.fps().hz();
@@ -52,7 +52,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
         args.dataset.display()
     );
     let at_its_rate = |robot: RobotDescription| RobotDescription { control_rate_hz: fps as u32, ..robot };
-    let mut scenario = args.sim.then(|| Scenario::of(&args.rig)).transpose()?;
+    let mut scenario = args.is_simulated().then(|| Scenario::of(&args.rig)).transpose()?;
     let robot = match &mut scenario {
         Some(scenario) => {
             scenario.model.description = at_its_rate(scenario.model.description.clone());
@@ -70,12 +70,12 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
 
     let stop = StopFlag::new();
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
-    let is_real_time = !args.sim || args.real_time;
+    let is_real_time = args.is_real_time();
     let clock: Arc<dyn Clock> = if is_real_time { Arc::new(MonotonicClock::new()) } else { Arc::new(MockClock::new()) };
     let scene = AsItIs { task: task.clone(), ticks };
     let mut rig = match &scenario {
         Some(scenario) => {
-            let mut rig = scenario.simulate(args.real_time)?;
+            let mut rig = scenario.simulate(is_real_time, false)?;
             rig.environment = Box::new(Judged { scene: rig.environment, ticks: ticks + SETTLES_S * fps as u64 });
             rig
         }
@@ -100,7 +100,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
         say!("replays   episode {} of {}: {ticks} frames, {task:?}", args.episode, args.dataset.display());
     }
     live::leave_when_abandoned(session.progress(), stop.clone());
-    let line = is_real_time.then(|| LiveLine::start(session.progress(), live::of_episodes(1), stop.clone()));
+    let line = is_real_time.then(|| LiveLine::start(session.progress(), live::of_one(), stop.clone()));
     let told = rig.tell_outages();
     let stage = Stage {
         robot: &mut *rig.robot,

@@ -17,13 +17,13 @@ use sinew_runtime::{
     Series, Session, SessionConfig, Stage, StopFlag,
 };
 
-use crate::args::{LoopArgs, RolloutArgs, StrategyMode, Teleop};
-use crate::desk::{COMMANDS, Desk};
+use crate::args::{InferenceMode, LoopArgs, RolloutArgs, StrategyMode, Teleop, in_words};
+use crate::desk::Desk;
 use crate::led::Human;
 use crate::live::{self, LiveLine};
 use crate::rig::{Rig, Scenario};
 use crate::text::say;
-use crate::{Done, hardware, led, recording, source, standby, text};
+use crate::{Done, hardware, led, prompt, recording, source, standby, text};
 
 /// Where the run goes.
 struct Outputs {
@@ -38,15 +38,48 @@ impl Outputs {
             if refused { None } else { Some(given.clone().unwrap_or_else(|| folder.join(name))) }
         };
         Self {
-            dataset: choose(&args.record, args.no_record, "dataset"),
+            dataset: choose(&args.out, args.no_record, "dataset"),
             rerun: choose(&args.rerun, args.no_rerun || args.rerun_connect.is_some(), "rollout.rrd"),
         }
     }
 }
 
+/// What to try after the demonstration.
+const NEXT: [(&str, &str); 5] = [
+    ("Its success rate over 100 other scenes:", "sinew eval --episodes 100"),
+    ("A policy from the Hugging Face Hub, in the simulator:", "sinew rollout --policy OWNER/NAME"),
+    ("A dataset of demonstrations, recorded in the simulator:", "sinew record --teleop scripted --out my_dataset"),
+    ("The robots and leader arms that it can run:", "sinew robots"),
+    ("Everything else:", "sinew --help"),
+];
+
+/// What the live line says, for who sees it the first time.
+const LIVE_WORDS: &str = "While it runs:
+  tick      a step of the control loop, 30 a second
+  starved   ticks for which the policy had sent no action
+  late      how much later than planned the last tick began
+  missed    ticks left out because the loop was late
+  limited   commands that the safety gate made smaller
+  queue     actions that are left to execute
+";
+
+/// What `sinew` shows of itself.
+pub fn demonstrate() -> anyhow::Result<Done> {
+    say!("A small policy (ACT, built in) puts a cube into a bin\nwith a simulated SO-101 arm, three times, in real time.\n");
+    say!("{LIVE_WORDS}");
+    let done = run(&RolloutArgs::demonstration())?;
+    if done == Done::Ok {
+        for (what, command) in NEXT {
+            say!("\n{what}\n  {command}");
+        }
+    }
+    Ok(done)
+}
+
 pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
-    anyhow::ensure!(args.episodes() > 0, "rolling out: --episodes is 0, expected at least 1");
-    anyhow::ensure!(!args.recording.resume || args.record.is_some(), "rolling out: --resume goes on with a dataset; name it with --record");
+    args.check()?;
+    anyhow::ensure!(!args.recording.resume || args.out.is_some(), "rolling out: --resume goes on with a dataset; name it with --out");
+    let fast = args.is_fast();
     let threads = source::threads_beside_control(args.compute.threads)?;
     let mode = args.run.strategy;
     anyhow::ensure!(
@@ -60,7 +93,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     let config = SessionConfig {
         keep: if matches!(mode, StrategyMode::Base | StrategyMode::Episodic) { Keep::Finished } else { Keep::Everything },
         return_to_rest: if mode == StrategyMode::Episodic { ReturnToRest::Always } else { ReturnToRest::WhenInterrupted },
-        ..args.control.session(args.fast)
+        ..args.control.session(fast)
     };
     if config.inference == Inference::Rtc {
         let Some(settings) = policy.guidance() else {
@@ -74,11 +107,11 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         mode != StrategyMode::Dagger || args.leader.teleop.is_some() && !args.no_record,
         "rolling out: dagger records what somebody does who takes over; say who by --teleop, and leave out --no-record"
     );
-    let clock: Arc<dyn Clock> = if args.fast { Arc::new(MockClock::new()) } else { Arc::new(MonotonicClock::new()) };
+    let clock: Arc<dyn Clock> = if fast { Arc::new(MockClock::new()) } else { Arc::new(MonotonicClock::new()) };
     let outputs = Outputs::of(args);
     if let Some(root) = &outputs.dataset {
         // Refused before an arm is touched.
-        recording::may_begin(root, robot, &args.recording, !args.fast)?;
+        recording::may_begin(root, robot, &args.recording, !fast)?;
     }
     let (mut rig, mut human) = setting.set_up(args, &clock)?;
     let fps = robot.control_rate_hz;
@@ -89,7 +122,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         (None, None) => None,
     };
     let open =
-        |root: &PathBuf| recording::open(root, &rig, &args.recording, (!args.fast, mode == StrategyMode::Dagger), None, Some(named.note()));
+        |root: &PathBuf| recording::open(root, &rig, &args.recording, (!fast, mode == StrategyMode::Dagger), None, Some(named.note()));
     let begun = outputs.dataset.as_ref().map(|root| recording::Begun::at(root, &args.recording));
     let mut recorder = outputs.dataset.as_ref().map(open).transpose().inspect_err(|_| {
         // Where one output is refused, no trace of the other is left.
@@ -118,7 +151,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     let desk = Desk::new(session.operator(), stop.clone(), Some(mode));
     human.iter().for_each(|human| human.sits_at(&desk));
     // In a fast run there is nobody to press one.
-    let keys = if args.run.interactive || args.fast { None } else { desk.hear_keys(human.as_ref().and_then(|human| human.keys.clone()))? };
+    let keys = if args.run.interactive || fast { None } else { desk.hear_keys(human.as_ref().and_then(|human| human.keys.clone()))? };
     if args.run.interactive {
         desk.hear_commands()?;
     }
@@ -130,29 +163,37 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         if let Some(loss) = &loss {
             say!("accuracy  {loss} (blank inputs)");
         }
-        let time = if args.fast { "as fast as the machine can" } else { "in real time" };
+        let time = if fast { "as fast as the machine can" } else { "in real time" };
         let place = if rig.is_real() { "" } else { " simulated," };
-        say!("robot     {},{place} {fps} Hz, {time}, {:?} inference", robot.title, args.control.inference);
+        say!("robot     {},{place} {fps} Hz, {time}", robot.title);
+        say!("inference {}", args.control.inference.explained());
         if let Some(realtime) = try_realtime(&args.control)? {
             say!("realtime  {realtime}");
         }
         if mode != StrategyMode::Base {
-            say!("strategy  {mode:?}");
+            say!("strategy  {}", in_words(&mode));
         }
         if args.run.interactive {
-            say!("commands  {COMMANDS}");
+            say!("commands  /start begins, /quit ends, /help lists all");
         } else if keys.is_some() {
             say!("keys      {}", desk.legend());
         }
         say!("task      {}", setting.in_words(args));
+        if args.policy.is_none()
+            && let Setting::Simulator(scenario) = &setting
+        {
+            scenario.warn_of_demonstration();
+        }
+        say!("");
     }
     live::leave_when_abandoned(session.progress(), stop.clone());
-    let line = LiveLine::start(session.progress(), live::of_episodes(args.episodes()), stop.clone());
+    let shown = Arc::new(live::Stage::new(if setting.duration_s(args).is_some() { 1 } else { args.episodes() }));
+    let line = LiveLine::start(session.progress(), live::of_episodes(shown.clone()), stop.clone());
     let told = (rig.tell_outages(), human.as_ref().and_then(Human::tell_outages));
     let series = Series {
         counts: if mode == StrategyMode::Dagger { Counts::Others(committed.clone()) } else { Counts::Run },
-        task: setting.sentence(),
-        ticks_between: if mode == StrategyMode::Episodic { (args.run.reset_time * f64::from(fps)).ceil() as u64 } else { 0 },
+        task: setting.instruction(),
+        ticks_between: if mode == StrategyMode::Episodic { (args.run.reset_s() * f64::from(fps)).ceil() as u64 } else { 0 },
         endless: setting.duration_s(args).map(|s| if s > 0.0 { (s * f64::from(fps)).ceil() as u64 } else { u64::MAX }),
         ..Series::of(args.episodes(), args.rig.seed)
     };
@@ -165,10 +206,11 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         recorder: selection.as_mut(),
         viewer: view.as_mut().map(|view| view as &mut dyn FrameSink),
     };
-    let mut attendant = Watching { desk: &desk, args, printing: Ok(()) };
+    let mut attendant = Watching { desk: &desk, args, shown: &shown, printing: Ok(()) };
     let reports = session.run_series(&series, stage, &mut attendant)?.reports;
     attendant.printing?;
     drop((line, told));
+    prompt::close();
     drop(session);
     drop(keys);
     drop(selection);
@@ -182,7 +224,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         report::print_totals(&named, &reports, &outputs, recorded, loss, buses, &rig.cameras.report())?;
     } else {
         report::print_table(&reports);
-        report::print_cadence(&reports, args.fast);
+        report::print_cadence(&reports, fast);
         if let Some(buses) = buses {
             say!("\n{}{}", buses.table(), rig.cameras.report().table());
         }
@@ -216,8 +258,8 @@ impl Setting {
         );
         anyhow::ensure!(
             args.episodes.is_none() || args.run.strategy != StrategyMode::Base,
-            "rolling out: --episodes with --port: nobody tells there when a scene is done, so that the strategy base is one run, for \
-             --duration seconds; expected --strategy episodic with it"
+            "rolling out: --episodes with --port: nobody tells there when a scene is done, so the strategy base is one run, for \
+             --seconds; expected --strategy episodic with it"
         );
         let robot = hardware::describe_unit(&args.rig.robot, &args.hardware, &args.camera)?;
         if args.leader.teleop.is_some() {
@@ -237,7 +279,7 @@ impl Setting {
     fn set_up(&self, args: &RolloutArgs, clock: &Arc<dyn Clock>) -> anyhow::Result<(Rig, Option<Human>)> {
         match self {
             Self::Simulator(scenario) => {
-                let rig = scenario.simulate(!args.fast)?;
+                let rig = scenario.simulate(!args.is_fast(), args.control.inference == InferenceMode::Sync)?;
                 let human = match &args.leader.teleop {
                     None => None,
                     Some(Teleop::Scripted) => Some(rig.scripted(args.rig.seed)?),
@@ -251,11 +293,13 @@ impl Setting {
                 Ok((rig, human))
             }
             Self::Hardware(robot) => {
+                let told = args.rig.told()?;
                 anyhow::ensure!(
-                    args.no_record || args.rig.task.as_deref().is_some_and(|task| !task.trim().is_empty()),
-                    "rolling out: expected --task \"WHAT IT IS TO DO\" with --port, which is recorded with every frame, or --no-record"
+                    args.no_record || told.is_some(),
+                    "rolling out: expected --instruction \"WHAT IT IS TO DO\" with --port, which is recorded with every frame, or --no-record"
                 );
-                let scene = AsItIs { task: args.rig.task.clone().unwrap_or_default(), ticks: EPISODE_S * u64::from(robot.control_rate_hz) };
+                let task = told.unwrap_or_default().to_owned();
+                let scene = AsItIs { task, ticks: EPISODE_S * u64::from(robot.control_rate_hz) };
                 let (robot, priority) = ((**robot).clone(), args.control.realtime.request().priority);
                 if args.leader.teleop.is_none() {
                     return Ok((Rig::of(hardware::connect(robot, &args.hardware, &args.camera, clock.clone())?, scene), None));
@@ -267,9 +311,9 @@ impl Setting {
     }
 
     /// An instruction of the user's own.
-    fn sentence(&self) -> Option<String> {
+    fn instruction(&self) -> Option<String> {
         match self {
-            Self::Simulator(scenario) => scenario.sentence.clone(),
+            Self::Simulator(scenario) => scenario.instruction.clone(),
             Self::Hardware(_) => None,
         }
     }
@@ -278,21 +322,25 @@ impl Setting {
     fn duration_s(&self, args: &RolloutArgs) -> Option<f64> {
         match self {
             // Nobody knows when a scene of the real world is done.
-            Self::Hardware(_) if args.run.strategy == StrategyMode::Base => Some(args.run.duration.unwrap_or(0.0)),
-            _ => args.run.duration,
+            Self::Hardware(_) if args.run.strategy == StrategyMode::Base => Some(args.run.seconds.unwrap_or(0.0)),
+            _ => args.run.seconds,
         }
     }
 
     fn in_words(&self, args: &RolloutArgs) -> String {
         match (self, self.duration_s(args)) {
-            (Self::Simulator(scenario), _) => format!("{}, {} episodes from seed {}", scenario.task.name(), args.episodes(), args.rig.seed),
+            (Self::Simulator(scenario), None) => {
+                format!("{}, {} from seed {}", scenario.in_words(), text::plural(args.episodes(), "episode"), args.rig.seed)
+            }
+            (Self::Simulator(scenario), Some(0.0)) => format!("{}, until Ctrl-C, seed {}", scenario.in_words(), args.rig.seed),
+            (Self::Simulator(scenario), Some(s)) => format!("{}, {s} s, seed {}", scenario.in_words(), args.rig.seed),
             (Self::Hardware(_), duration) => {
                 let until = match duration {
-                    None => format!("{} episodes of {EPISODE_S} s", args.episodes()),
+                    None => format!("{} of {EPISODE_S} s", text::plural(args.episodes(), "episode")),
                     Some(0.0) => "until Ctrl-C".to_owned(),
                     Some(s) => format!("for {s} s"),
                 };
-                format!("{:?}, {until}", args.rig.task.as_deref().unwrap_or_default())
+                format!("{:?}, {until}", args.rig.told().ok().flatten().unwrap_or_default())
             }
         }
     }
@@ -310,11 +358,13 @@ fn try_realtime(control: &LoopArgs) -> anyhow::Result<Option<Realtime>> {
 struct Watching<'a> {
     desk: &'a Desk,
     args: &'a RolloutArgs,
+    shown: &'a live::Stage,
     printing: anyhow::Result<()>,
 }
 
 impl Attendant for Watching<'_> {
-    fn may_begin(&mut self, _: u64) -> bool {
+    fn may_begin(&mut self, done: u64) -> bool {
+        self.shown.begins_after(done);
         !self.args.run.interactive || self.desk.wait_for_start()
     }
 
@@ -331,7 +381,7 @@ impl Attendant for Watching<'_> {
     }
 
     fn between(&mut self, moves: Option<&mut dyn FnMut() -> bool>) -> bool {
-        self.desk.between(self.args.run.reset_time, moves)
+        self.desk.between(self.args.run.reset_s(), moves)
     }
 
     fn hear(&mut self, report: &EpisodeReport) {

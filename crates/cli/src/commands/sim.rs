@@ -1,6 +1,7 @@
 //! `sinew sim`
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use crate::Done;
 use crate::args::SimCommand;
@@ -8,18 +9,21 @@ use crate::contact_sheet::write_png;
 use crate::rig::Scenario;
 
 pub fn run(command: &SimCommand) -> anyhow::Result<Done> {
-    let SimCommand::Render { rig: args, out, width, height } = command;
+    let SimCommand::Render { rig: args, out, width, height, force } = command;
     let mut scenario = Scenario::of(args)?;
     if let Some((width, height)) = width.zip(*height) {
         scenario.model.description.cameras.iter_mut().for_each(|camera| (camera.width, camera.height) = (width, height));
     }
-    let mut rig = scenario.simulate(false)?;
+    let paths: Vec<PathBuf> = scenario.robot().cameras.iter().map(|camera| out.join(format!("{}.png", camera.name))).collect();
+    if let Some(path) = paths.iter().find(|path| !force && path.exists()) {
+        anyhow::bail!("rendering to {}: there is a file already; expected another --out, or --force", path.display());
+    }
+    let mut rig = scenario.simulate(false, false)?;
     let setup = rig.environment.reset(args.seed)?;
     let mut stdout = crate::text::stdout();
     writeln!(stdout, "{} with seed {}: {}", scenario.task.name(), args.seed, setup.task)?;
-    for (camera, image) in scenario.robot().cameras.iter().zip(rig.look()?) {
-        let path = out.join(format!("{}.png", camera.name));
-        write_png(&path, image.width, image.height, &image.rgb)?;
+    for (path, image) in paths.iter().zip(rig.look()?) {
+        write_png(path, image.width, image.height, &image.rgb)?;
         writeln!(stdout, "  {}", path.display())?;
     }
     Ok(Done::Ok)

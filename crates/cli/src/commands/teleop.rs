@@ -54,7 +54,7 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
         }
         None => None,
     };
-    let line = args.rerun_connect.is_some().then(|| LiveLine::start(session.progress(), live::of_episodes(1), stop.clone()));
+    let line = args.rerun_connect.is_some().then(|| LiveLine::start(session.progress(), live::of_one(), stop.clone()));
     let told = (follower.robot.tell_outages(), human.tell_outages());
     let rate = f64::from(robot.control_rate_hz);
     let ticks = args.seconds.map_or(u64::MAX, |seconds| (seconds * rate).ceil() as u64);

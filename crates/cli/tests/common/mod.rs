@@ -60,6 +60,15 @@ impl Desk {
         text
     }
 
+    /// Stderr of a line that must be refused with exit code 2.
+    #[track_caller]
+    pub fn misuse(&self, words: &str) -> String {
+        let output = self.run(&words.split(' ').collect::<Vec<_>>());
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {text}");
+        text
+    }
+
     /// What `dataset info` says of a dataset, which must be whole after `what` was done.
     #[track_caller]
     pub fn recorded(&self, name: &str, what: &str) -> serde_json::Value {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::ioctl::{Getter, Opcode, Setter, ioctl, opcode};
-use rustix::termios::{LocalModes, tcgetattr};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 /// Linux's TIOCSPTLCK and TIOCGPTN.
 const LOCK: Opcode = opcode::write::<i32>(b'T', 0x31);
@@ -22,6 +22,24 @@ const NUMBER: Opcode = opcode::read::<u32>(b'T', 0x30);
 
 /// The longest that anything here takes, also on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What stands on a terminal of so many rows and columns after `heard`, what has scrolled away first.
+pub fn screen(heard: &str, (rows, columns): (u16, u16)) -> Vec<String> {
+    // A terminal of so many rows keeps all.
+    let size = |count| std::num::NonZeroU16::new(count).unwrap();
+    let mut parser = vt100::Parser::new(size(rows), size(columns), 10_000);
+    parser.process(heard.as_bytes());
+    parser.screen_mut().set_scrollback(usize::MAX);
+    let gone = parser.screen().scrollback();
+    let mut lines = Vec::new();
+    for at in (1..=gone).rev() {
+        parser.screen_mut().set_scrollback(at);
+        lines.extend(parser.screen().rows(0, columns).next());
+    }
+    parser.screen_mut().set_scrollback(0);
+    lines.extend(parser.screen().rows(0, columns));
+    lines
+}
 
 /// What a program has said so far.
 #[derive(Clone, Default)]
@@ -114,6 +132,11 @@ pub struct Terminal {
 impl Terminal {
     /// Runs `command` as the leader of a session on a new terminal; `errors` gets its standard error instead.
     pub fn run(command: &Command, errors: Option<File>) -> Self {
+        Self::run_sized(command, errors, None)
+    }
+
+    /// The same on a terminal of so many rows and columns.
+    pub fn run_sized(command: &Command, errors: Option<File>, size: Option<(u16, u16)>) -> Self {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let master = rustix::fs::open("/dev/ptmx", flags | OFlags::NONBLOCK, Mode::empty()).unwrap();
         // SAFETY: this operation takes a pointer to an int.
@@ -121,6 +144,9 @@ impl Terminal {
         // SAFETY: this operation writes an unsigned int.
         let number = unsafe { ioctl(&master, Getter::<NUMBER, u32>::new()) }.unwrap();
         let slave = File::from(rustix::fs::open(format!("/dev/pts/{number}"), flags, Mode::empty()).unwrap());
+        if let Some((ws_row, ws_col)) = size {
+            tcsetwinsize(&slave, Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        }
         let stdio = || Stdio::from(slave.try_clone().unwrap());
         let mut command = with_usual_signals(command, &["setsid", "--ctty"]);
         command.stdin(stdio()).stdout(stdio()).stderr(errors.map_or_else(stdio, Stdio::from));

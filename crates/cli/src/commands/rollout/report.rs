@@ -1,7 +1,7 @@
 //! What a rollout says at its end.
 
 use sinew_policy::QuantizationLoss;
-use sinew_runtime::{Cadence, EpisodeOutcome, EpisodeReport, Fault, InferenceStats};
+use sinew_runtime::{Cadence, EpisodeReport, Fault, InferenceStats};
 
 use super::Outputs;
 use crate::buses::BusReport;
@@ -10,8 +10,10 @@ use crate::source::NamedCheckpoint;
 use crate::text::say;
 use crate::{text, wilson};
 
-fn successes(reports: &[EpisodeReport]) -> u64 {
-    reports.iter().filter(|report| report.is_success()).count() as u64
+/// How many succeeded, of how many that came to a judgement.
+fn judged(reports: &[EpisodeReport]) -> (u64, u64) {
+    let count = |is: fn(&EpisodeReport) -> bool| reports.iter().filter(|report| is(report)).count() as u64;
+    (count(EpisodeReport::is_success), count(EpisodeReport::is_judged))
 }
 
 pub(super) fn print_totals(
@@ -23,11 +25,11 @@ pub(super) fn print_totals(
     buses: Option<BusReport>,
     cameras: &CameraReport,
 ) -> anyhow::Result<()> {
-    let (done, total) = (successes(reports), reports.len() as u64);
-    let (low, high) = wilson::interval(done, total);
+    let (done, judged) = judged(reports);
+    let (low, high) = wilson::interval(done, judged);
     let (cadence, inference) = merged(reports);
     let line = serde_json::json!({
-        "policy": named.name, "commit": named.commit, "episodes": total, "successes": done, "success_rate_interval": [low, high], "cadence": cadence, "inference": inference,
+        "policy": named.name, "commit": named.commit, "episodes": reports.len(), "judged_episodes": judged, "successes": done, "success_rate_interval": [low, high], "cadence": cadence, "inference": inference,
         "dataset": outputs.dataset, "recorded_episodes": recorded, "rerun": outputs.rerun, "quantization_loss": loss,
         "motors": buses, "cameras": cameras,
     });
@@ -43,27 +45,43 @@ fn merged(reports: &[EpisodeReport]) -> (Cadence, InferenceStats) {
     (cadence, inference)
 }
 
+/// What the columns count, for whoever sees a number there.
+const COLUMNS: [(&str, &str); 3] = [
+    ("limited", "commands that the safety gate made smaller"),
+    ("starved", "ticks for which the policy had sent no action"),
+    ("missed", "ticks left out because the loop was late"),
+];
+
 pub(super) fn print_table(reports: &[EpisodeReport]) {
-    let mut rows = vec![["episode", "seed", "task", "result", "ticks", "limited", "starved", "missed"].map(str::to_owned).to_vec()];
+    let mut rows = vec![["episode", "seed", "result", "ticks", "limited", "starved", "missed"].map(str::to_owned).to_vec()];
+    let mut more = Vec::new();
+    let mut counted = [0; COLUMNS.len()];
     for report in reports {
         let result = serde_json::to_value(report.outcome).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
-        rows.push(vec![
-            (report.attempt + 1).to_string(),
-            report.seed.to_string(),
-            report.task.clone(),
-            report.reason.as_ref().map_or_else(|| result.clone(), |reason| format!("{result}: {reason}")),
-            report.ticks.to_string(),
-            report.interventions.total().to_string(),
-            report.starved_ticks.to_string(),
-            report.missed_ticks.to_string(),
-        ]);
+        let episode = report.attempt + 1;
+        let counts = [u64::from(report.interventions.total()), report.starved_ticks, report.missed_ticks];
+        counted.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        let start = [episode.to_string(), report.seed.to_string(), result, report.ticks.to_string()];
+        rows.push(start.into_iter().chain(counts.map(|count| count.to_string())).collect());
+        more.extend(report.reason.as_ref().map(|reason| format!("episode {episode}: {reason}")));
+        more.extend(report.later_tasks.iter().map(|task| format!("episode {episode}: was told meanwhile: {task}")));
     }
-    let (done, total) = (successes(reports), reports.len() as u64);
-    let (low, high) = wilson::interval(done, total);
-    say!("\n{}", text::table(&rows));
+    say!("{}", text::table(&rows).trim_end());
+    more.iter().for_each(|line| say!("  {line}"));
+    let explained = COLUMNS.iter().zip(counted).filter(|(_, count)| *count > 0);
+    explained.for_each(|((column, means), _)| say!("  {column}: {means}"));
+    say!("");
+    let mut tasks: Vec<&str> = reports.iter().map(|report| &*report.task).collect();
+    tasks.dedup();
+    tasks.iter().filter(|task| !task.is_empty()).for_each(|task| say!("told      {task}"));
+    let (done, judged) = judged(reports);
     // Where nobody judges, nothing succeeds or fails.
-    if reports.iter().any(|report| matches!(report.outcome, EpisodeOutcome::Success | EpisodeOutcome::Failure)) {
-        say!("success   {done} of {total} (95 % interval {:.0} to {:.0} %)", low * 1e2, high * 1e2);
+    if judged > 0 {
+        let (low, high) = wilson::interval(done, judged);
+        let others = reports.len() as u64 - judged;
+        let others =
+            if others == 0 { String::new() } else { format!("; {} ended otherwise and not counted", text::plural(others, "episode")) };
+        say!("success   {done} of {judged} (95 % interval {:.0} to {:.0} %){others}", low * 1e2, high * 1e2);
     }
 }
 
@@ -119,7 +137,7 @@ pub(super) fn print_cadence(reports: &[EpisodeReport], fast: bool) {
 
 pub(super) fn print_outputs(outputs: &Outputs, connected: Option<&str>, recorded: u64) {
     if let Some(root) = &outputs.dataset {
-        say!("dataset   {} ({recorded} episodes)\n            sinew dataset info {0}", root.display());
+        say!("dataset   {} ({})\n            sinew dataset info {0}", root.display(), text::plural(recorded, "episode"));
         say!("            lerobot-dataset-viz --repo-id local/rollout --root {} --episode-index 0", root.display());
     }
     if let Some(path) = &outputs.rerun {
