@@ -16,6 +16,7 @@ mod devices;
 mod hardware;
 mod jpeg;
 mod led;
+mod lerobot_words;
 mod licence;
 mod live;
 mod live_table;
@@ -90,7 +91,12 @@ fn main() -> ExitCode {
     // Without its thread a panic is reported as ever.
     let _reports = sinew_runtime::panics::report_beside();
     let cli = match rig_file::expand(std::env::args_os().collect()) {
-        Ok(line) => Cli::parse_from(line),
+        Ok(line) => Cli::try_parse_from(line).unwrap_or_else(|error| {
+            if let Some(hint) = lerobot_words::hint(&error) {
+                text::note!("{hint}\n");
+            }
+            error.exit()
+        }),
         Err(error) => {
             text::note!("error: {}", text::chain(&error));
             return ExitCode::FAILURE;

@@ -155,6 +155,48 @@ fn counts_that_make_no_sense() {
     contains_all(&desk.misuse("eval --contact-sheet x.txt"), &["ends in .png"]);
 }
 
+#[test]
+fn words_of_lerobot_are_answered_with_those_of_sinew() {
+    let desk = Desk::new();
+    for (words, says) in [
+        ("teleoperate --help", "LeRobot's teleoperate is here: sinew teleop\n"),
+        ("dataset-viz", "sinew dataset view"),
+        ("edit-dataset", "sinew dataset delete, split, merge"),
+        ("lerobot-record", "LeRobot's record is here: sinew record"),
+        ("lerobot-find-port", "sinew find-port"),
+        ("record --robot.type=so101_follower", "LeRobot's --robot.type is here: --robot\n"),
+        ("record --dataset.single_task=x", "LeRobot's --dataset.single_task is here: --instruction"),
+        ("rollout --policy.device=cpu", "--policy.device is LeRobot's way to write options"),
+    ] {
+        contains_all(&desk.misuse(words), &[says]);
+    }
+}
+
+#[test]
+fn what_is_not_there_and_what_differs_is_named() {
+    let desk = Desk::new();
+    contains_all(&desk.error(&["dataset", "info", "./nowhere"]), &["nowhere: no such folder"]);
+    std::fs::write(desk.path("file"), "").unwrap();
+    contains_all(&desk.error(&["dataset", "info", "file"]), &["expected a folder, found a file"]);
+    std::fs::create_dir(desk.path("folder")).unwrap();
+    contains_all(&desk.error(&["dataset", "info", "folder"]), &["a folder without meta/info.json"]);
+    (0..20).for_each(|i| std::fs::write(desk.path("folder").join(i.to_string()), "").unwrap());
+    contains_all(&desk.error(&["policy", "info", "folder"]), &["there is no config.json (it holds 20 other files)"]);
+
+    let robot = desk.path("wide");
+    std::fs::create_dir(&robot).unwrap();
+    let text = include_str!("../../../robots/so101/robot.toml").replacen("width = 128", "width = 160", 1);
+    std::fs::write(robot.join("robot.toml"), text).unwrap();
+    for (robot, out) in [("so101", "one"), ("wide", "two")] {
+        desk.ok(&["record", "--robot", robot, "--teleop", "scripted", "--task", "reach", "--episodes", "1", "--out", out]);
+    }
+    let error = desk.error(&["dataset", "merge", "one", "two", "--out", "both"]);
+    contains_all(&error, &["observation.images.front is \"video\" [96,128,3] in one, but \"video\" [96,160,3] in two"]);
+    assert!(!error.contains("shoulder_pan") && !error.contains("wrist"), "what is the same is not told: {error}");
+    let whole: serde_json::Value = serde_json::from_str(&desk.ok(&["dataset", "verify", "one", "--json"])).unwrap();
+    assert_eq!((&whole["whole"], &whole["faults"]), (&true.into(), &0.into()));
+}
+
 /// What one strategy or pace alone knows is not passed over in silence by the others.
 #[test]
 fn options_that_mean_nothing_beside_others() {

@@ -1,7 +1,6 @@
 //! A checkpoint folder as LeRobot saves it.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -355,15 +354,12 @@ fn check_files(dir: &Path) -> Result<(), CheckpointError> {
     names.sort();
     let has = |name: &str| names.iter().any(|n| n == name);
     if !has(CONFIG) {
-        let mut found = String::from("it is empty");
-        if !names.is_empty() {
-            found = format!("it holds {}", names.iter().take(8).cloned().collect::<Vec<_>>().join(", "));
-            if names.len() > 8 {
-                // Writing to a String cannot fail.
-                let _ = write!(found, " and {} more", names.len() - 8);
-            }
-        }
-        return not_one(format!("there is no {CONFIG} ({found})"));
+        let found = match &names[..] {
+            [] => "it is empty".to_owned(),
+            few if few.len() <= 8 => format!("it holds {}", few.join(", ")),
+            many => format!("it holds {} other files", many.len()),
+        };
+        return not_one(format!("it is no checkpoint: there is no {CONFIG} ({found})"));
     }
     if !has(WEIGHTS) && !has(ADAPTER_WEIGHTS) {
         if let Some(pickle) = names.iter().find(|name| is_pickle(Path::new(name))) {

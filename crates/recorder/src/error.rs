@@ -1,6 +1,6 @@
 //! What can go wrong when a dataset is written or read.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -77,10 +77,21 @@ pub enum RecordError {
     Read(#[from] ReadError),
 }
 
+/// What there is instead of a dataset.
+fn why_not(root: &Path) -> &'static str {
+    if root.is_dir() {
+        "expected a LeRobotDataset, found a folder without meta/info.json"
+    } else if root.exists() {
+        "expected a folder, found a file"
+    } else {
+        "no such folder"
+    }
+}
+
 /// A dataset that could not be read.
 #[derive(Debug, Error)]
 pub enum ReadError {
-    #[error("reading the dataset {}: it has no meta/info.json, so it is no LeRobotDataset", root.display())]
+    #[error("reading the dataset {}: {}", root.display(), why_not(root))]
     NotADataset { root: PathBuf },
     #[error("reading the dataset {}: codebase_version is {found}, which this cannot be done with; v2.0, v2.1 and v3.0 are read, v3.0 is appended to", root.display())]
     Version { root: PathBuf, found: String },

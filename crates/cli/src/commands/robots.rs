@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use sinew_core::{Part, PartKind, RobotDescription, Role};
+use sinew_core::{Part, PartKind, RobotDescription, Role, StopBehaviour};
 use sinew_drivers::check_motors;
 
 use crate::args::{RobotsArgs, RobotsCommand};
@@ -76,7 +76,13 @@ fn show(robot: &RobotDescription, json: bool) -> anyhow::Result<Done> {
         writeln!(out, "bus {}: {}{baud}", bus.name, bus.protocol)?;
     }
     match robot.role {
-        Role::Robot => writeln!(out, "ends in {:?}\n", robot.stop.behaviour)?,
+        Role::Robot => {
+            let end = match robot.stop.behaviour {
+                StopBehaviour::Hold => "holds its place, with torque",
+                StopBehaviour::Limp => "goes limp: torque off",
+            };
+            writeln!(out, "when a run ends it {end}\n")?;
+        }
         Role::Teleoperator => writeln!(out, "a teleoperator: it is moved by hand and read\n")?,
     }
     let mut rows = vec![["part", "feature", "motor", "position", "velocity", "step", "rest"].map(str::to_owned).to_vec()];

@@ -111,15 +111,17 @@ pub fn plan_merge(roots: &[PathBuf]) -> Result<Plan, ToolError> {
     let sources: Vec<Origin> = roots.iter().map(|root| open(root)).collect::<Result<_, _>>()?;
     let Some(first) = sources.first() else { return Err(refused(&operation, "there is none")) };
     for other in &sources[1..] {
-        for (what, mine, theirs) in [
-            ("fps", first.fps().to_string(), other.fps().to_string()),
-            ("robot_type", robot_type(first), robot_type(other)),
-            ("features", shapes(first.features()), shapes(other.features())),
-        ] {
-            if mine != theirs {
-                let (one, two) = (first.root().display(), other.root().display());
-                return Err(refused(&operation, format!("{what} is {mine} in {one}, but {theirs} in {two}")));
-            }
+        let mut differences = vec![
+            ("fps".to_owned(), first.fps().to_string(), other.fps().to_string()),
+            ("robot_type".to_owned(), robot_type(first), robot_type(other)),
+        ];
+        differences.extend(differing_features(first.features(), other.features()));
+        differences.retain(|(_, mine, theirs)| mine != theirs);
+        if !differences.is_empty() {
+            let (one, two) = (first.root().display(), other.root().display());
+            let told: Vec<String> =
+                differences.iter().map(|(what, mine, theirs)| format!("{what} is {mine} in {one}, but {theirs} in {two}")).collect();
+            return Err(refused(&operation, told.join("; ")));
         }
     }
     let mut parts = Vec::new();
@@ -149,12 +151,22 @@ fn differing_rigs(sources: &[Origin]) -> Result<Vec<String>, ReadError> {
     Ok(names.into_iter().filter_map(line).collect())
 }
 
-/// Names, types and shapes of features, for comparison.
-fn shapes(features: &Map<String, Value>) -> String {
-    let line = |(name, feature): (&String, &Value)| format!("{name}: {} {} {}", feature["dtype"], feature["shape"], feature["names"]);
-    let mut lines: Vec<String> = features.iter().map(line).collect();
-    lines.sort();
-    lines.join("; ")
+/// The features that are others in `theirs`, or are missing on one side: what each is on both.
+fn differing_features(mine: &Map<String, Value>, theirs: &Map<String, Value>) -> Vec<(String, String, String)> {
+    let text = |feature: Option<&Value>, names: bool| match feature {
+        None => "missing".to_owned(),
+        Some(feature) if names => format!("{} {} {}", feature["dtype"], feature["shape"], feature["names"]),
+        Some(feature) => format!("{} {}", feature["dtype"], feature["shape"]),
+    };
+    let keys: BTreeSet<&String> = mine.keys().chain(theirs.keys()).collect();
+    let differing = keys.into_iter().filter_map(|key| {
+        let (one, other) = (mine.get(key), theirs.get(key));
+        // The names of its numbers are told where nothing else differs.
+        let names = text(one, false) == text(other, false);
+        let (one, other) = (text(one, names), text(other, names));
+        (one != other).then(|| (key.clone(), one, other))
+    });
+    differing.collect()
 }
 
 /// Plans to remove features, such as a camera, from the dataset in `root`.

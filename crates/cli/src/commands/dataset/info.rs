@@ -98,7 +98,12 @@ pub fn verify(dir: &Path, deep: bool, json: bool) -> anyhow::Result<Done> {
             say!("warning: {warning}");
         }
     }
-    anyhow::ensure!(faults.is_empty(), "verifying {}: {} faults", dir.display(), faults.len());
+    if json {
+        text::print_json(
+            &serde_json::json!({"root": dir, "whole": faults.is_empty(), "deep": deep, "faults": faults.len(), "warnings": warnings.len()}),
+        )?;
+    }
+    anyhow::ensure!(faults.is_empty(), "verifying {}: {}", dir.display(), text::plural(faults.len() as u64, "fault"));
     if !json {
         say!("{}: whole{}", dir.display(), if deep { ", and every picture decodes" } else { "" });
     }
