@@ -52,64 +52,66 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Run a policy on a robot and record the run; without arguments the demonstration policy in the simulator
+    /// Run a policy on a robot or in the simulator, and record the run
     Rollout(Box<RolloutArgs>),
     /// Measure a policy's success rate over seeded episodes in the simulator
     Eval(EvalArgs),
-    /// A robot follows a leader arm that you move
+    /// Move a robot with a leader arm, a gamepad or the keyboard
     Teleop(TeleopArgs),
-    /// Offer a LeKiwi that hangs on this machine to clients of the network
+    /// Serve a LeKiwi that is connected to this machine to clients on the network
     LekiwiHost(LekiwiHostArgs),
     /// Record teleoperated episodes into a LeRobot dataset
     Record(Box<RecordArgs>),
-    /// A robot does once more what an episode of a dataset holds
+    /// Replay an episode of a dataset on a robot or in the simulator
     Replay(Box<ReplayArgs>),
-    /// Look into a policy, or run it on one observation
+    /// Inspect, check and time a policy, or run it on one observation
     Policy {
         #[command(subcommand)]
         command: PolicyCommand,
     },
-    /// Look into a dataset, check, mend and change it
+    /// Inspect, check, repair and edit datasets
     Dataset {
         #[command(subcommand)]
         command: DatasetCommand,
     },
-    /// Find, download, look at and share policies and datasets on the Hugging Face Hub
+    /// Find, download, inspect and share policies and datasets on the Hugging Face Hub
     Hub {
         #[command(subcommand)]
         command: HubCommand,
     },
-    /// Train a policy on a dataset by LeRobot's own trainer: here, on another machine, or on the Hub's
+    /// Train a policy with LeRobot's trainer: here, over ssh, or as a Hugging Face Job
     Train(Box<TrainArgs>),
-    /// Find out which place of its motors is which place of an arm, or check it
+    /// Calibrate an arm, or check its calibration
     Calibrate(CalibrateArgs),
-    /// Which serial port an arm is on
+    /// Find the serial port of an arm
     FindPort(FindPortArgs),
-    /// Which cameras there are, what they offer, and a picture of each
+    /// List the cameras, what they offer, and take a picture with each
     FindCameras(FindCamerasArgs),
-    /// Give new motors their ids and speed
+    /// Give new motors their ids and baud rate
     SetupMotors(SetupMotorsArgs),
-    /// What this machine grants a control loop, and how to get what it refuses
+    /// Check this machine: real-time scheduling, and what to do about what it refuses
     #[command(after_help = "Example:\n  sinew doctor --json")]
     Doctor {
+        /// Print the result as JSON on standard output
+        /// Print the result as JSON on standard output
         #[arg(long)]
         json: bool,
     },
-    /// Play a robot's motors behind a serial port: for trying things without hardware, and for breaking them
+    /// Emulate a robot's motors on a serial port, to try things without hardware and to inject faults
     Emulate(EmulateArgs),
-    /// Write down once what hangs on this machine: robot, ports, cameras, calibrations, instruction
+    /// Store what is connected to this machine: robot, ports, cameras, calibrations, instruction
     Rig {
         #[command(subcommand)]
         command: RigCommand,
     },
-    /// List the robots that are built in, or show one
+    /// List the built-in robots and leader arms, show one, or monitor its motors
     Robots(RobotsArgs),
-    /// The embedded simulator
+    /// Render pictures with the embedded simulator
     Sim {
         #[command(subcommand)]
         command: SimCommand,
     },
-    /// Stands by for a process that drives an arm; sinew starts it itself
+    /// Watches a process that drives an arm; sinew starts it itself
     #[command(hide = true)]
     Watchdog {
         /// What it calls the robot.
@@ -119,7 +121,10 @@ pub enum Command {
     },
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  sinew completions bash > ~/.local/share/bash-completion/completions/sinew")]
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
 }
 
 /// A command line that makes no sense, though each of its words does. It ends as clap's own refusals do.
@@ -154,16 +159,20 @@ pub enum Pace {
 /// What is run on what, for every verb that runs something.
 #[derive(Args, Clone)]
 pub struct RigArgs {
-    /// A robot's name (see `sinew robots`) or a folder with a robot.toml
+    /// A robot by name (`sinew robots` lists them), or a folder with a robot.toml
     #[arg(long, default_value = "so101")]
     pub robot: String,
-    /// In the simulator the name of a task: reach, push, pick-place or sort; without it pick-place. With --port the same as --instruction
+    /// The simulator's task: reach, push, pick-place or sort [default: pick-place]
+    ///
+    /// With --port it means the same as --instruction, as in LeRobot.
     #[arg(long)]
     pub task: Option<String>,
-    /// What the policy is told to do, in a sentence; recorded with every frame. Without it the simulator's task has its own
+    /// The instruction for the policy, as a sentence [default: the task's own]
+    ///
+    /// It is recorded with every frame.
     #[arg(long, value_name = "TEXT")]
     pub instruction: Option<String>,
-    /// The seed of the first episode; episode i uses seed + i
+    /// The seed of the first episode. Episode i uses seed + i
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
 }
@@ -184,20 +193,20 @@ impl RigArgs {
 /// How a policy computes, for every verb that runs one.
 #[derive(Args, Clone, Default)]
 pub struct ComputeArgs {
-    /// Threads for inference; without it all cores, but in `rollout` the control loop's, and in `eval` one an episode
-    #[arg(long)]
+    /// Threads for inference [default: all cores in policy verbs, all but one in rollout, one per episode in eval]
+    #[arg(long, hide_short_help = true, help_heading = "Policy")]
     pub threads: Option<usize>,
-    /// cpu; cuda[:N] or metal[:N] in a build with that feature
-    #[arg(long, default_value_t = Device::Cpu)]
+    /// Where the policy computes: cpu, cuda[:N] or metal[:N]. cuda and metal need a build with that feature
+    #[arg(long, default_value_t = Device::Cpu, hide_short_help = true, help_heading = "Policy")]
     pub device: Device,
-    /// q8 keeps the weights of linear layers in 8 bits: less memory, and less accuracy, which is measured and printed
-    #[arg(long)]
+    /// Store the weights of linear layers in 8 bits (q8). This saves memory and costs accuracy; the loss is measured and printed
+    #[arg(long, hide_short_help = true, help_heading = "Policy")]
     pub quantize: Option<Quantization>,
-    /// Run a policy though there are NaN or infinities among its weights
-    #[arg(long)]
+    /// Run a policy even if its weights hold NaN or infinities
+    #[arg(long, hide_short_help = true, help_heading = "Policy")]
     pub allow_nan: bool,
-    /// Refuse a policy whose licence doesn't surely allow commercial use
-    #[arg(long)]
+    /// Refuse a policy unless its licence clearly allows commercial use
+    #[arg(long, hide_short_help = true, help_heading = "Policy")]
     pub commercial: bool,
 }
 
@@ -207,25 +216,25 @@ pub struct ComputeArgs {
 pub struct EvalArgs {
     #[command(flatten)]
     pub rig: RigArgs,
-    /// A checkpoint folder, or owner/name[@revision] on the Hub; without it the demonstration policy
+    /// A checkpoint folder, or owner/name[@revision] on the Hub [default: the demonstration policy]
     #[arg(long)]
     pub policy: Option<String>,
-    /// Episodes to run
+    /// The number of episodes to run
     #[arg(long, default_value_t = 100, value_parser = at_least_one)]
     pub episodes: u64,
-    /// Episodes that run at once; without it one a core
+    /// The number of episodes that run at the same time [default: one per core]
     #[arg(long, value_name = "N", value_parser = one_or_more)]
     pub jobs: Option<usize>,
-    /// sync: the arm waits for each answer. async: answers come two ticks after they are asked for, as in `rollout --pace fast`
+    /// When the policy computes
     #[arg(long, value_enum, default_value_t = EvalInference::Sync)]
     pub inference: EvalInference,
-    /// One JSON line an episode on stdout (seed, success, ticks, action_hash, state_hash), and one with the totals
+    /// Print the result as JSON on standard output
     #[arg(long)]
     pub json: bool,
-    /// PNG of every episode's last image; without it outputs/eval-N.png
+    /// A PNG with the last image of every episode [default: outputs/eval-N.png]
     #[arg(long, value_name = "FILE.png", value_parser = png_file)]
     pub contact_sheet: Option<PathBuf>,
-    /// Write over a contact sheet that is there
+    /// Overwrite files that exist
     #[arg(long)]
     pub force: bool,
     #[command(flatten)]
@@ -242,34 +251,38 @@ pub enum EvalInference {
 
 #[derive(Subcommand)]
 pub enum PolicyCommand {
-    /// What a checkpoint is: family, parameters, features, normalisation, licence
+    /// Show what a checkpoint is: family, parameters, features, normalisation, licence
     #[command(after_help = "Example:\n  sinew policy info ./outputs/train/checkpoints/last/pretrained_model")]
     Info {
-        /// A checkpoint folder, or owner/name[@revision] on the Hub; without it the demonstration policy
+        /// A checkpoint folder, or owner/name[@revision] on the Hub [default: the demonstration policy]
         policy: Option<String>,
+        /// Print the result as JSON on standard output
         #[arg(long)]
         json: bool,
     },
-    /// Whether a checkpoint is whole and, with --robot, whether it fits that robot; no weight is read
-    #[command(after_help = "Compares configuration, processors, statistics and the header of the weights with each other, and\n\
-        with the robot: cameras, joints, action width. Ends with exit code 1 where something doesn't fit.\n\n\
-        Examples:\n  sinew policy check lerobot/act_aloha_sim_transfer_cube_human\n  sinew policy check ./checkpoint --robot so101 --json")]
+    /// Check that a checkpoint is complete and, with --robot, that it fits that robot
+    #[command(
+        after_help = "Compares the configuration, the processors, the statistics and the header of the weights with each other, and\n\
+        with the robot: cameras, joints, action width. Weights are not read. Ends with exit code 1 if something does not fit.\n\n\
+        Examples:\n  sinew policy check lerobot/act_aloha_sim_transfer_cube_human\n  sinew policy check ./checkpoint --robot so101 --json"
+    )]
     Check {
-        /// A checkpoint folder, or owner/name[@revision] on the Hub; without it the demonstration policy
+        /// A checkpoint folder, or owner/name[@revision] on the Hub [default: the demonstration policy]
         policy: Option<String>,
-        /// A robot's name (see `sinew robots`) or a folder with a robot.toml
+        /// A robot by name (`sinew robots` lists them), or a folder with a robot.toml
         #[arg(long)]
         robot: Option<String>,
+        /// Print the result as JSON on standard output
         #[arg(long)]
         json: bool,
     },
-    /// How long a checkpoint takes to load and to answer, on black images or on inputs from a file
+    /// Measure how long a checkpoint takes to load and to answer
     #[command(after_help = "Examples:\n  sinew policy bench\n  sinew policy bench ./checkpoint --threads 1 --repeat 50 --json\n  \
         sinew policy bench ./checkpoint --quantize q8")]
     Bench {
-        /// A checkpoint folder, or owner/name[@revision] on the Hub; without it the demonstration policy
+        /// A checkpoint folder, or owner/name[@revision] on the Hub [default: the demonstration policy]
         policy: Option<String>,
-        /// Inputs as for `sinew policy infer`
+        /// A safetensors file with one observation, as for `sinew policy infer`
         #[arg(long, value_name = "IN.safetensors")]
         inputs: Option<PathBuf>,
         /// How many answers to time
@@ -277,6 +290,7 @@ pub enum PolicyCommand {
         repeat: usize,
         #[command(flatten)]
         compute: ComputeArgs,
+        /// Print the result as JSON on standard output
         #[arg(long)]
         json: bool,
     },
@@ -285,17 +299,20 @@ pub enum PolicyCommand {
         axis where the policy takes several observation steps), optionally `noise`, and the metadata key task.\n\
         OUT gets `action` f32 [n, A], unnormalised.\n\nExample:\n  sinew policy infer ./checkpoint --inputs in.safetensors --out out.safetensors")]
     Infer {
-        /// A checkpoint folder, or owner/name[@revision] on the Hub
+        /// A checkpoint folder, or owner/name[@revision] on the Hub [default: the demonstration policy]
         policy: String,
+        /// A safetensors file with one observation, as for `sinew policy infer`
         #[arg(long, value_name = "IN.safetensors")]
         inputs: PathBuf,
+        /// Write the result to this file or folder
         #[arg(long, value_name = "OUT.safetensors")]
         out: PathBuf,
         #[command(flatten)]
         compute: ComputeArgs,
-        /// Answer so many times and tell how long each took
+        /// How many answers to time
         #[arg(long, value_name = "N", default_value_t = 1, value_parser = one_or_more)]
         repeat: usize,
+        /// Print the result as JSON on standard output
         #[arg(long)]
         json: bool,
     },
@@ -306,15 +323,16 @@ pub enum PolicyCommand {
 pub struct RobotsArgs {
     #[command(subcommand)]
     pub command: Option<RobotsCommand>,
+    /// Print the result as JSON on standard output
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(Subcommand)]
 pub enum RobotsCommand {
-    /// A live table of an arm's motors: positions, loads, temperatures, voltages, ages, errors; nothing moves and nothing is written
+    /// Show a live table of an arm's motors: positions, loads, temperatures, voltages, ages, errors. Nothing moves and nothing is written
     #[command(
-        after_help = "An arm that nobody holds may be moved by hand meanwhile. Of a robot behind a network its state is shown.\n\nExamples:\n  \
+        after_help = "If the torque is off, you can move the arm by hand meanwhile. For a robot on the network, its state is shown.\n\nExamples:\n  \
         sinew robots monitor --robot reachy_mini --port reachy-mini.local\n  \
         sinew robots monitor --robot so101 --port /dev/ttyACM0\n  \
         sinew robots monitor --teleop so101_leader --teleop-port /dev/ttyACM1 --seconds 10 --json"
@@ -322,28 +340,30 @@ pub enum RobotsCommand {
     Monitor {
         #[command(flatten)]
         arm: ArmArgs,
-        /// The name of its calibration file; without it positions count from the middle of each motor's turn
+        /// The name of the calibration file. Without it, positions count from the middle of each motor's turn
         #[arg(long, value_name = "NAME")]
         id: Option<String>,
-        /// A rig, whose entries are the options that are not given (see `sinew rig`)
+        /// Use the options stored in this rig (`sinew rig` lists them)
         #[arg(long = "rig", value_name = "NAME|FILE")]
         rig: Option<String>,
-        /// What a LeKiwi's host wants to hear; better put into SINEW_TOKEN
+        /// The token of a LeKiwi's host. Better: set SINEW_TOKEN, because other users of this machine can see options
         #[arg(long, requires = "port")]
         token: Option<String>,
-        /// End after so many seconds; without it, at Ctrl-C
+        /// Stop after this many seconds [default: at Ctrl-C]
         #[arg(long, value_name = "S", value_parser = above_zero)]
         seconds: Option<f64>,
-        /// Looks a second
+        /// How often to read, per second
         #[arg(long, value_name = "HZ", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=1000))]
         fps: u32,
-        /// What was seen, as one JSON line on stdout at the end
+        /// Print the result as JSON on standard output
         #[arg(long)]
         json: bool,
     },
     /// Show one robot: joints, limits, cameras
     Show {
+        /// A robot or leader arm by name, or a folder with a robot.toml
         robot: String,
+        /// Print the result as JSON on standard output
         #[arg(long)]
         json: bool,
     },
@@ -356,16 +376,16 @@ pub enum SimCommand {
     Render {
         #[command(flatten)]
         rig: RigArgs,
-        /// Folder for the PNGs
+        /// Write the result to this file or folder
         #[arg(long, default_value = ".")]
         out: PathBuf,
-        /// Pixels of a row, 1 to 8192, instead of the cameras' own
+        /// The width of the pictures in pixels, 1 to 8192 [default: the cameras' own]
         #[arg(long, value_name = "PIXELS", requires = "height", value_parser = clap::value_parser!(u32).range(1..=8192))]
         width: Option<u32>,
-        /// Rows, 1 to 8192
+        /// The height of the pictures in pixels, 1 to 8192 [default: the cameras' own]
         #[arg(long, value_name = "PIXELS", requires = "width", value_parser = clap::value_parser!(u32).range(1..=8192))]
         height: Option<u32>,
-        /// Write over pictures that are there
+        /// Overwrite files that exist
         #[arg(long)]
         force: bool,
     },
@@ -396,5 +416,52 @@ fn zero_or_above(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if (0.0..=1e9).contains(&value) => Ok(value),
         _ => Err("expected 0 or a number above it, at most 1e9".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command as Verb, CommandFactory};
+
+    use super::*;
+
+    fn each(verb: &Verb, name: &str, look: &mut impl FnMut(&Verb, &str)) {
+        look(verb, name);
+        verb.get_subcommands().filter(|deeper| deeper.get_name() != "help").for_each(|deeper| {
+            each(deeper, &format!("{name} {}", deeper.get_name()), look);
+        });
+    }
+
+    #[test]
+    fn every_word_is_explained() {
+        let mut silent = Vec::new();
+        each(&Cli::command(), "sinew", &mut |verb, name| {
+            if verb.is_hide_set() {
+                return;
+            }
+            silent.extend(verb.get_about().is_none().then(|| name.to_owned()));
+            let words = verb.get_arguments().filter(|word| !word.is_hide_set() && !["help", "version"].contains(&word.get_id().as_str()));
+            silent.extend(words.filter(|word| word.get_help().is_none()).map(|word| format!("{name}: {}", word.get_id())));
+        });
+        assert_eq!(silent, [""; 0]);
+    }
+
+    /// `-h` is for a screen; `--help` has the rest.
+    #[test]
+    fn the_short_help_fits_a_screen() {
+        each(&Cli::command(), "sinew", &mut |verb, name| {
+            let lines = verb.clone().term_width(100).render_help().to_string().lines().count();
+            assert!(lines <= 60, "{name} -h has {lines} lines");
+        });
+    }
+
+    /// Two verbs that have the same option mean the same by it.
+    #[test]
+    fn no_option_has_two_names() {
+        let gone = ["fast", "real-time", "duration", "record"];
+        each(&Cli::command(), "sinew", &mut |verb, name| {
+            let shown = verb.get_arguments().filter(|word| !word.is_hide_set());
+            shown.filter_map(clap::Arg::get_long).for_each(|long| assert!(!gone.contains(&long), "{name} --{long}"));
+        });
     }
 }

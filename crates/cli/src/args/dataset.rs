@@ -10,33 +10,38 @@ use super::VideoArgs;
 
 #[derive(Subcommand)]
 pub enum DatasetCommand {
-    /// What a dataset holds, by LeRobot's key names
+    /// Show what a dataset holds, by LeRobot's key names
     #[command(after_help = "Examples:\n  sinew dataset info ./my_dataset --json\n  sinew dataset info lerobot/svla_so101_pickplace")]
     Info {
-        /// A folder, or owner/name[@revision] on the Hub
+        /// A dataset: a folder, or owner/name[@revision] on the Hub
         dir: PathBuf,
+        /// Print the result as JSON on standard output
         #[arg(long)]
         json: bool,
     },
-    /// Check that a dataset is whole: numbering, times, lengths, statistics, and a picture for every row
-    #[command(after_help = "Ends with 1 when something is wrong. Without --deep no picture is decoded.\n\n\
+    /// Check a dataset: numbering, times, lengths, statistics, and a picture for every row
+    #[command(after_help = "Ends with exit code 1 if something is wrong. Pictures are decoded only with --deep.\n\n\
         Examples:\n  sinew dataset verify ./my_dataset\n  sinew dataset verify ./my_dataset --deep --json")]
     Verify {
+        /// The folder of a dataset
         dir: PathBuf,
-        /// Decode every picture and hold it against the statistics
+        /// Decode every picture and compare it with the statistics
         #[arg(long)]
         deep: bool,
-        /// One JSON line a fault
+        /// Print the result as JSON on standard output
         #[arg(long)]
         json: bool,
     },
-    /// Mend a dataset that a killed recorder, a full disk or another tool left broken
-    #[command(after_help = "Finds the rows of a table without a footer, makes the episodes table anew, gives episodes their frames\n\
-        of the videos, and computes totals and statistics again. What can't be saved is listed before anything is done.\n\n\
-        Examples:\n  sinew dataset repair ./my_dataset --dry-run\n  sinew dataset repair ./my_dataset --out mended --yes")]
+    /// Repair a dataset that a killed recorder, a full disk or another tool left broken
+    #[command(
+        after_help = "Recovers rows from tables without a footer, rebuilds the episodes table, matches episodes with video frames, and\n\
+        computes totals and statistics again. What can't be saved is listed before anything is changed.\n\n\
+        Examples:\n  sinew dataset repair ./my_dataset --dry-run\n  sinew dataset repair ./my_dataset --out mended --yes"
+    )]
     Repair {
+        /// The folder of a dataset
         dir: PathBuf,
-        /// Keep the rows of an episode that its video has frames for, where it is short; without it the episode goes
+        /// Keep the rows that a short video has frames for, instead of dropping the episode
         #[arg(long)]
         cut_rows: bool,
         #[command(flatten)]
@@ -44,108 +49,112 @@ pub enum DatasetCommand {
     },
     /// Look at a dataset in the Rerun viewer, or as an HTML page that plays it
     #[command(
-        after_help = "The page needs a browser and nothing else, also when it is opened as a file. Video in H.264 or AV1 is put into it\n\
-        as it is; of other images up to 300 an episode are kept. A page above 24 MB is a small one beside a folder of its\n\
-        files, NAME_files, which belongs with it. Space plays, arrows move by frames, j and k by episodes.\n\n\
+        after_help = "The page needs only a browser, and works when opened as a file. H.264 and AV1 video is embedded as it is; of other\n\
+        images, up to 300 per episode are kept. Above 24 MB the page comes with a folder NAME_files; keep them together.\n\
+        Space plays, the arrow keys move by frames, j and k by episodes.\n\n\
         Examples:\n  sinew dataset view ./my_dataset --html my_dataset.html\n  \
         sinew dataset view ./my_dataset --episodes 3,7-9\n  sinew dataset view ./my_dataset --connect 127.0.0.1:9876"
     )]
     View {
-        /// A folder, or owner/name[@revision] on the Hub, of which what is shown is fetched
+        /// A dataset: a folder, or owner/name[@revision] on the Hub
         dir: PathBuf,
-        /// Write a page that needs nothing else: it plays cameras beside plots of every number
+        /// Write an HTML page that plays the cameras beside plots of every number. It needs no other file
         #[arg(long, value_name = "FILE", conflicts_with = "connect")]
         html: Option<PathBuf>,
-        /// Show it in a Rerun viewer that runs, such as 127.0.0.1:9876, instead of starting one
+        /// Show it in a running Rerun viewer, for example 127.0.0.1:9876, instead of starting one
         #[arg(long, value_name = "ADDR")]
         connect: Option<String>,
-        /// Which episodes, such as 3,7-9; without it all on a page (of a dataset on the Hub the first 50), the first 10 in Rerun
+        /// The episodes to show, for example 3,7-9 [default: all on a page (the first 50 from the Hub), the first 10 in Rerun]
         #[arg(long, value_name = "LIST")]
         episodes: Option<Episodes>,
-        /// The result as one JSON line on stdout
+        /// Print the result as JSON on standard output
         #[arg(long)]
         json: bool,
     },
-    /// Write a dataset as a recording for another program
+    /// Export a dataset for another program
     #[command(
         group = ArgGroup::new("format").required(true),
         after_help = "Examples:\n  sinew dataset export ./my_dataset --rrd my_dataset.rrd --episodes 0-4\n  \
             sinew dataset export ./my_dataset --mcap my_dataset.mcap"
     )]
     Export {
-        /// A folder, or owner/name[@revision] on the Hub, of which what is written is fetched
+        /// A dataset: a folder, or owner/name[@revision] on the Hub
         dir: PathBuf,
-        /// For Rerun
+        /// Write a recording for Rerun
         #[arg(long, value_name = "FILE", group = "format")]
         rrd: Option<PathBuf>,
-        /// For Foxglove, ROS 2 and others: images as sensor_msgs/CompressedImage, numbers by name as JSON
+        /// Write a recording for Foxglove, ROS 2 and others: images as sensor_msgs/CompressedImage, numbers as JSON
         #[arg(long, value_name = "FILE", group = "format")]
         mcap: Option<PathBuf>,
-        /// Which episodes, such as 3,7-9; without it all
+        /// The episodes to export, for example 3,7-9 [default: all]
         #[arg(long, value_name = "LIST")]
         episodes: Option<Episodes>,
-        /// The result as one JSON line on stdout
+        /// Print the result as JSON on standard output
         #[arg(long)]
         json: bool,
     },
     /// Remove episodes
-    #[command(after_help = "The episodes that follow are numbered anew. Video is copied, not encoded again.\n\n\
+    #[command(after_help = "The following episodes are renumbered. Video is copied, not encoded again.\n\n\
         Examples:\n  sinew dataset delete ./my_dataset --episodes 3,7-9\n  sinew dataset delete ./my_dataset --where success=false\n  \
         sinew dataset delete ./my_dataset --where 'reason~time' --where 'length<30' --out without_them --yes")]
     Delete {
+        /// The folder of a dataset
         dir: PathBuf,
-        /// Which episodes, such as 3,7-9
+        /// The episodes to remove, for example 3,7-9
         #[arg(long, value_name = "LIST", required_unless_present = "conditions")]
         episodes: Option<Episodes>,
-        /// Those that are so, of --episodes or of all: success=false, reason~TEXT (contains), task="pick it", length<30, seed=7;
-        /// given several times, all must hold
+        /// Only episodes that match: success=false, reason~TEXT (contains), task="pick it", length<30, seed=7. Given several
+        /// times, all must match
         #[arg(long = "where", value_name = "CONDITION")]
         conditions: Vec<Condition>,
         #[command(flatten)]
         edit: EditArgs,
     },
-    /// Make several datasets of one
-    #[command(after_help = "Shares are taken in order. Each part becomes the folder of its name in --out.\n\n\
+    /// Split a dataset into several
+    #[command(after_help = "Shares are taken in order. Each part is written to a folder of its name in --out.\n\n\
         Examples:\n  sinew dataset split ./my_dataset --out parts --part train=0.8 --part val=0.2\n  \
         sinew dataset split ./my_dataset --out parts --part good=0-9,12 --part bad=10,11\n  \
         sinew dataset split ./my_dataset --out parts --part good=success=true --part bad=success=false\n  \
         sinew dataset split ./my_dataset --out parts --where success=true --part train=0.8 --part val=0.2")]
     Split {
+        /// The folder of a dataset
         dir: PathBuf,
-        /// NAME=SHARE (0.8 or 80%), NAME=EPISODES (0-9,12) or NAME=CONDITION (success=true)
+        /// A part, as NAME=SHARE (0.8 or 80%), NAME=EPISODES (0-9,12) or NAME=CONDITION (success=true)
         #[arg(long = "part", value_name = "NAME=WHAT", required = true)]
         parts: Vec<Part>,
-        /// Only of episodes that are so, as `sinew dataset delete --help` says
+        /// Only episodes that match, as for `sinew dataset delete`
         #[arg(long = "where", value_name = "CONDITION")]
         conditions: Vec<Condition>,
-        /// Folder for the parts (must not exist or be empty)
+        /// Write the result to this folder, which must be new or empty
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
         #[command(flatten)]
         how: HowArgs,
     },
-    /// Join datasets of the same robot, rate and features into one
-    #[command(after_help = "Tasks of the same words become one. Video is copied, not encoded again.\n\n\
+    /// Merge datasets of the same robot, rate and features into one
+    #[command(after_help = "Equal tasks are merged. Video is copied, not encoded again.\n\n\
         Example:\n  sinew dataset merge ./monday ./tuesday --out both")]
     Merge {
-        #[arg(required = true, num_args = 2..)]
+        /// The folders of two or more datasets
+        #[arg(required = true, num_args = 2.., value_name = "DIR")]
         dirs: Vec<PathBuf>,
-        /// Folder for the result (must not exist or be empty)
+        /// Write the result to this folder, which must be new or empty
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
         #[command(flatten)]
         how: HowArgs,
     },
-    /// Bring a dataset into another version of the format, or its images into another form
-    #[command(after_help = "Between versions nothing is lost, and no picture is decoded.\n\n\
+    /// Convert a dataset to another version of the format, or its images to another form
+    #[command(after_help = "Converting between versions loses nothing and decodes no picture.\n\n\
         Examples:\n  sinew dataset convert ./my_dataset --to v2.1 --out for_old_tools\n  \
         sinew dataset convert ./my_dataset --codec av1 --quality 30\n  sinew dataset convert ./my_dataset --images")]
     Convert {
+        /// The folder of a dataset
         dir: PathBuf,
-        /// The version of LeRobot's format
+        /// The version of LeRobot's format to convert to
         #[arg(long, value_name = "VERSION")]
         to: Option<FormatVersion>,
-        /// Keep images as PNG in the tables instead of as video
+        /// Store images as PNG in the tables instead of as video
         #[arg(long, conflicts_with_all = ["codec", "quality", "gop", "pix_fmt", "preset"])]
         images: bool,
         #[command(flatten)]
@@ -153,9 +162,10 @@ pub enum DatasetCommand {
         #[command(flatten)]
         edit: EditArgs,
     },
-    /// Compute all statistics anew
+    /// Compute all statistics again
     #[command(after_help = "Example:\n  sinew dataset stats ./my_dataset")]
     Stats {
+        /// The folder of a dataset
         dir: PathBuf,
         #[command(flatten)]
         edit: EditArgs,
@@ -163,46 +173,55 @@ pub enum DatasetCommand {
     /// Remove features, such as a camera
     #[command(after_help = "Example:\n  sinew dataset remove-feature ./my_dataset observation.images.wrist")]
     RemoveFeature {
+        /// The folder of a dataset
         dir: PathBuf,
+        /// The features to remove, for example observation.images.wrist
         #[arg(required = true)]
         names: Vec<String>,
         #[command(flatten)]
         edit: EditArgs,
     },
-    /// Give a task other words; those of another task make them one
+    /// Rename a task; renaming to an existing task merges them
     #[command(after_help = "Example:\n  sinew dataset rename-task ./my_dataset \"pick cube\" \"Put the cube into the bin.\"")]
     RenameTask {
+        /// The folder of a dataset
         dir: PathBuf,
+        /// The task as it is called now
         from: String,
+        /// The new words
         to: String,
         #[command(flatten)]
         edit: EditArgs,
     },
-    /// Bring back what was there before the last change in place; a second time brings the change back
-    #[command(after_help = "Says what comes back and what goes. Episodes that were recorded after the change are not taken away\n\
-        unless --lose-newer is given.\n\n\
-        Examples:\n  sinew dataset undo ./my_dataset\n  sinew dataset undo ./my_dataset --forget")]
+    /// Undo the last change made in place; a second undo redoes it
+    #[command(
+        after_help = "Shows what comes back and what goes. Episodes recorded after the change are kept unless --lose-newer is given.\n\n\
+        Examples:\n  sinew dataset undo ./my_dataset\n  sinew dataset undo ./my_dataset --forget"
+    )]
     Undo {
+        /// The folder of a dataset
         dir: PathBuf,
-        /// Also take away what was recorded or changed since; until the next change, undoing again brings it back
+        /// Also remove what was recorded or changed since. Undoing again brings it back, until the next change
         #[arg(long, conflicts_with = "forget")]
         lose_newer: bool,
-        /// Remove what is kept instead, which frees its room; the last change can't be undone any more
+        /// Free the space of what is kept for undo. The last change can then no longer be undone
         #[arg(long)]
         forget: bool,
         #[command(flatten)]
         how: HowArgs,
     },
-    /// Make an episode of the one that was being recorded when the recorder was killed
-    #[command(after_help = "Keeps the rows all of whose images reached the disk.\n\nExample:\n  sinew dataset recover ./my_dataset")]
+    /// Recover the episode that was being recorded when the recorder was killed
+    #[command(after_help = "Keeps the rows whose images all reached the disk.\n\nExample:\n  sinew dataset recover ./my_dataset")]
     Recover {
+        /// The folder of a dataset
         dir: PathBuf,
         #[command(flatten)]
         how: HowArgs,
     },
-    /// Remove the episode that was being recorded when the recorder was killed
+    /// Discard the episode that was being recorded when the recorder was killed
     #[command(after_help = "Example:\n  sinew dataset discard ./my_dataset")]
     Discard {
+        /// The folder of a dataset
         dir: PathBuf,
         #[command(flatten)]
         how: HowArgs,
@@ -212,7 +231,7 @@ pub enum DatasetCommand {
 /// Where an edit goes and how it is carried out.
 #[derive(Args)]
 pub struct EditArgs {
-    /// Folder for the result (must not exist or be empty); without it the result takes the dataset's place, and `sinew dataset undo` brings back what was there
+    /// Write the result to this folder, which must be new or empty
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     #[command(flatten)]
@@ -227,7 +246,7 @@ pub struct HowArgs {
     /// Show what would be done, and do nothing
     #[arg(long, conflicts_with = "yes")]
     pub dry_run: bool,
-    /// What is planned and whether it was done as one JSON line on stdout
+    /// Print the result as JSON on standard output
     #[arg(long)]
     pub json: bool,
 }

@@ -22,36 +22,36 @@ fn help() -> String {
 #[derive(Args, Clone)]
 #[command(after_help = help())]
 pub struct EmulateArgs {
-    /// A robot or a leader arm by name (see `sinew robots`), a folder with a robot.toml, or new:MODEL for a motor from the factory
+    /// A robot or leader arm by name (`sinew robots` lists them), a folder with a robot.toml, or new:MODEL for a factory-new motor
     pub robot: String,
-    /// Where the serial port appears; BUS=PATH, once for each, where the robot has several buses
+    /// Where the serial port appears. For several buses, give BUS=PATH once for each
     #[arg(long, required = true, value_name = "[BUS=]PATH")]
     pub link: Vec<String>,
-    /// Write a calibration that fits the emulated motors to LeRobot's place, under this id
+    /// Store a calibration for the emulated motors under this name, where LeRobot looks for it
     #[arg(long, value_name = "NAME")]
     pub id: Option<String>,
-    /// Something that goes wrong, such as drop=0.01 or die:elbow_flex@20 (see below); may be given several times
+    /// Inject a fault, for example drop=0.01 or die:elbow_flex@20 (see below). Give it once for each fault
     #[arg(long, value_name = "FAULT")]
     pub fault: Vec<FaultOption>,
-    /// What the adapter adds to each answer, milliseconds; 16 is an FTDI whose latency timer nobody has set
+    /// The latency that the adapter adds to each answer, in milliseconds. 16 is an FTDI whose latency timer was never set
     #[arg(long, value_name = "MS", default_value_t = 0.0, value_parser = zero_or_above)]
     pub latency: f64,
-    /// A hand moves every joint, as a human moves a leader arm
+    /// Move every joint, as a human moves a leader arm
     #[arg(long)]
     pub hand: bool,
-    /// A simulator task (reach, push, pick-place, sort) behind the motors: they move its arm, and its cameras are on a socket
+    /// Put a simulator task (reach, push, pick-place, sort) behind the motors, with its cameras on a socket
     #[arg(long, value_name = "TASK", conflicts_with = "hand")]
     pub world: Option<String>,
-    /// The socket for the world's cameras; without it the link's path with .cameras after it
+    /// The socket for the cameras of --world [default: the link's path with .cameras at the end]
     #[arg(long, value_name = "SOCKET", requires = "world")]
     pub cameras: Option<PathBuf>,
-    /// Of all that is left to chance, and of the world's scene
+    /// The seed for faults and for the scene
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// End after so many seconds
+    /// Stop after this many seconds [default: at Ctrl-C]
     #[arg(long, value_name = "S", value_parser = zero_or_above)]
     pub seconds: Option<f64>,
-    /// What the world's task came to, and what was on the wire, as JSON lines on stdout
+    /// Print the task's result and what was on the wire as JSON lines on standard output
     #[arg(long)]
     pub json: bool,
 }

@@ -14,38 +14,38 @@ use super::{PortArg, above_zero, zero_or_above};
 #[derive(Args, Clone, Default)]
 #[command(next_help_heading = "Hardware")]
 pub struct HardwareArgs {
-    /// A rig, whose entries are the options that are not given (see `sinew rig`)
+    /// Use the options stored in this rig (see `sinew rig`)
     #[arg(long = "rig", value_name = "NAME|FILE")]
     pub rig_file: Option<String>,
-    /// Where the robot is: its serial port, a path or usb:SERIAL; zmq://HOST[:5555:5556] of a LeKiwi's host; HOST[:8000] of
-    /// Reachy Mini's daemon; can0 or slcan:PATH for CAN motors. BUS=PORT, once for each, where it has several buses
+    /// The port of the robot, for example /dev/ttyACM0 or usb:SERIAL (`sinew find-port` lists them)
+    ///
+    /// Also zmq://HOST[:5555:5556] for a LeKiwi's host, HOST[:8000] for Reachy Mini's daemon, and can0 or slcan:PATH for CAN motors.
+    /// For several buses, give BUS=PORT once for each.
     #[arg(long, value_name = "[BUS=]PORT")]
     pub port: Vec<PortArg>,
-    /// What its owner calls the robot: the name of its calibration file; without it the only one there is
+    /// The name of the robot's calibration file [default: the only one]
     #[arg(long, value_name = "NAME", requires = "port")]
     pub id: Option<String>,
-    /// Give the motors the file's calibration where they hold another
-    #[arg(long, requires = "port")]
+    /// Write the calibration from the file to the motors if they hold a different one
+    #[arg(long, requires = "port", hide_short_help = true)]
     pub write_calibration: bool,
-    /// Switch torque off where a setting needs that: the arm may sink
-    #[arg(long, requires = "port")]
+    /// Allow torque to be switched off where a setting requires it. The arm may sink
+    #[arg(long, requires = "port", hide_short_help = true)]
     pub may_go_limp: bool,
-    /// The most that the adapter of a serial port adds to an answer's way, milliseconds; without it 4; 20 for an FTDI whose
-    /// latency timer nobody has set
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=100), requires = "port")]
+    /// The latency that the serial adapter adds, in milliseconds, 1 to 100 [default: 4]. Use 20 for an FTDI whose latency timer was never set
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=100), requires = "port", hide_short_help = true)]
     pub latency_ms: Option<u64>,
-    /// How long a lost serial port is waited for, seconds, before the run ends; without it 10. The robot holds meanwhile. 0:
-    /// it ends at once
-    #[arg(long, value_name = "S", value_parser = zero_or_above, requires = "port")]
+    /// How many seconds to wait for a lost serial port before the run ends [default: 10]. The robot holds its position meanwhile. 0 ends at once
+    #[arg(long, value_name = "S", value_parser = zero_or_above, requires = "port", hide_short_help = true)]
     pub reconnect: Option<f64>,
-    /// LeKiwi: the word that its host and its clients share. Better put into SINEW_TOKEN, as others of this machine see options
-    #[arg(long, requires = "port")]
+    /// The token of a LeKiwi's host. Better: set SINEW_TOKEN, because other users of this machine can see options
+    #[arg(long, requires = "port", hide_short_help = true)]
     pub token: Option<String>,
-    /// What the robot's motors do at the end, instead of what its robot.toml says
-    #[arg(long, value_enum, requires = "port")]
+    /// What the motors do at the end [default: as the robot.toml says]
+    #[arg(long, value_enum, requires = "port", hide_short_help = true)]
     pub on_exit: Option<ExitMode>,
-    /// Ticks a second, instead of what its robot.toml says
-    #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..=1000), requires = "port")]
+    /// The control rate in Hz, 1 to 1000 [default: as the robot.toml says]
+    #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..=1000), requires = "port", hide_short_help = true)]
     pub fps: Option<u32>,
 }
 
@@ -78,9 +78,9 @@ impl HardwareArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ExitMode {
-    /// Stay where they are, with torque
+    /// Hold their position
     Hold,
-    /// No torque: the arm sinks
+    /// Switch torque off; the arm sinks
     Limp,
 }
 
@@ -97,22 +97,23 @@ impl From<ExitMode> for StopBehaviour {
 #[derive(Args, Clone, Default)]
 #[command(next_help_heading = "Teleoperator")]
 pub struct LeaderArgs {
-    /// Who acts: a leader arm's name (see `sinew robots`) or a folder with its robot.toml; gamepad[:DEVICE], spacemouse[:DEVICE],
-    /// keyboard (joints), keyboard_ee (a tool), keyboard_rover or keyboard_lekiwi (a base); in the simulator scripted, who knows where
-    /// everything is and works the task as a careful human would
+    /// What moves the robot: a leader arm (`sinew robots` lists them), gamepad, keyboard and others
+    ///
+    /// A leader arm by name or by folder; gamepad[:DEVICE], spacemouse[:DEVICE], keyboard (joints), keyboard_ee (tool),
+    /// keyboard_rover or keyboard_lekiwi (base); in the simulator also scripted, which solves the task by itself.
     #[arg(long, value_name = "TELEOPERATOR")]
     pub teleop: Option<Teleop>,
-    /// The leader arm's serial port, as --port
+    /// The port of the leader arm, written as for --port
     #[arg(long, value_name = "[BUS=]PORT", requires = "teleop")]
     pub teleop_port: Vec<PortArg>,
-    /// The name of the leader arm's calibration file; without it the only one there is
+    /// The name of the leader arm's calibration file [default: the only one]
     #[arg(long, value_name = "NAME", requires = "teleop_port")]
     pub teleop_id: Option<String>,
-    /// The robot follows as if it saw the leader arm in a mirror, which the robot's geometry says how to
-    #[arg(long, requires = "teleop_port")]
+    /// Mirror the motion of the leader arm from left to right
+    #[arg(long, requires = "teleop_port", hide_short_help = true)]
     pub mirror: bool,
-    /// The leader arm hangs loose while a policy acts, instead of being carried along
-    #[arg(long, requires = "teleop_port")]
+    /// Let the leader arm hang loose while a policy acts, instead of moving it along
+    #[arg(long, requires = "teleop_port", hide_short_help = true)]
     pub loose: bool,
 }
 
@@ -142,34 +143,34 @@ impl FromStr for Teleop {
 /// The options of `sinew teleop`.
 #[derive(Args, Clone)]
 #[command(
-    after_help = "The robot follows the leader arm joint by joint, in LeRobot's units, through the safety gate. It comes to the leader's\n\
-        pose slowly and never jumps; it holds when the leader is silent. Ctrl-C ends it: the robot's motors then hold, unless --on-exit\n\
-        limp is given.\n\nExamples:\n  \
+    after_help = "The robot follows the leader arm joint by joint, in LeRobot's units, through the safety gate. It moves to the leader's pose\n\
+        slowly and never jumps. It holds its position when the leader stops answering. Ctrl-C ends it; the motors then hold their\n\
+        position, unless --on-exit limp is given.\n\nExamples:\n  \
         sinew teleop --robot so101 --port /dev/ttyACM0 --id blue --teleop so101_leader --teleop-port /dev/ttyACM1 --teleop-id black\n  \
         sinew teleop --robot bi_so --port left=/dev/ttyACM0 --port right=/dev/ttyACM1 --teleop bi_so_leader \\\n      \
         --teleop-port left=/dev/ttyACM2 --teleop-port right=/dev/ttyACM3 --fps 60\n  \
         sinew teleop --robot so101 --port usb:58FA0834591 --teleop so101_leader --teleop-port usb:5A46082310 --seconds 60 --json"
 )]
 pub struct TeleopArgs {
-    /// A robot's name (see `sinew robots`) or a folder with a robot.toml
+    /// A robot by name (`sinew robots` lists them), or a folder with a robot.toml
     #[arg(long, default_value = "so101")]
     pub robot: String,
     #[command(flatten)]
     pub hardware: HardwareArgs,
     #[command(flatten)]
     pub leader: LeaderArgs,
-    /// A camera and where its images come from, as in `sinew record`; for --rerun-connect
-    #[arg(long, value_name = "NAME=SOURCE", requires = "rerun_connect", help_heading = "Hardware")]
+    /// A camera, written as for `sinew record`. Only used with --rerun-connect
+    #[arg(long, value_name = "NAME=SOURCE", requires = "rerun_connect", help_heading = "Hardware", hide_short_help = true)]
     pub camera: Vec<CameraAddress>,
-    /// Show the robot, and its cameras, in a running Rerun viewer, such as 127.0.0.1:9876, instead of a table
-    #[arg(long, value_name = "ADDR")]
+    /// Show the robot and its cameras in a running Rerun viewer, for example 127.0.0.1:9876, instead of a table
+    #[arg(long, value_name = "ADDR", hide_short_help = true)]
     pub rerun_connect: Option<String>,
-    /// End after so many seconds; without it, when it is told to
+    /// Stop after this many seconds [default: at Ctrl-C]
     #[arg(long, value_name = "S", value_parser = above_zero)]
     pub seconds: Option<f64>,
     #[command(flatten)]
     pub realtime: super::RealtimeArgs,
-    /// How it went as one JSON line on stdout: cadence, and for each motor reads, retries, errors by kind, longest age
+    /// Print a JSON line at the end: the cadence, and for each motor its reads, retries, errors and longest age
     #[arg(long)]
     pub json: bool,
 }

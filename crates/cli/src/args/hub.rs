@@ -12,31 +12,32 @@ pub enum HubCommand {
         sinew hub download lerobot/svla_so101_pickplace --type dataset --include 'meta/**'\n  \
         sinew hub download someone/act_pick@v2 --out my_policy")]
     Download(DownloadArgs),
-    /// Bring a folder to the Hub: a policy, a dataset, or what a Space shows
+    /// Upload a folder to the Hub: a policy, a dataset, or the files of a Space
     #[command(
-        after_help = "What the Hub has is not sent again, and a killed upload goes on where it was. Nothing of others is overwritten: when the\n\
-        branch has moved meanwhile, it says who moved it. A dataset gets the tag of its version.\n\n\
+        after_help = "Files that the Hub has are not sent again, and a killed upload continues where it stopped. Other people's work is never\n\
+        overwritten: if the branch has moved, the upload stops and says who moved it. A dataset gets the tag of its version.\n\n\
         Examples:\n  sinew hub upload ./my_dataset me/my_dataset --private\n  \
         sinew hub upload ./checkpoint me/act_pick_place --type policy --include '*.safetensors' --include '*.json'"
     )]
     Upload(UploadArgs),
-    /// Send the rest of a dataset that was published while it was recorded, and make all of it visible
+    /// Complete the upload of a dataset that was recorded with --publish, and make it visible
     #[command(after_help = "Example:\n  sinew hub finish ./my_dataset")]
     Finish(FinishArgs),
-    /// Show a dataset, a Rerun recording or an evaluation to others, as a page on the Hub
+    /// Publish a dataset, a Rerun recording or an evaluation as a page on the Hub
     #[command(after_help = "Examples:\n  sinew hub publish-space ./my_dataset someone/my-page\n  \
         sinew hub publish-space outputs/view-1.rrd someone/a-recording --title 'Pick and place'\n  \
         sinew hub publish-space outputs/eval-1.png someone/an-evaluation --results results.jsonl")]
     PublishSpace(SpaceArgs),
-    /// What a policy, a dataset or a Space is, and whether it may be used
+    /// Show what a policy, a dataset or a Space is, and whether you may use it
     #[command(after_help = "Examples:\n  sinew hub info lerobot/smolvla_base\n  sinew hub info lerobot/pusht --type dataset --json")]
     Info {
         #[command(flatten)]
         repo: RepoArgs,
+        /// Print the result as JSON on standard output
         #[arg(long)]
         json: bool,
     },
-    /// Find policies, datasets or Spaces
+    /// Search for policies, datasets or Spaces
     #[command(after_help = "Examples:\n  sinew hub search pick --robot so101 --family act\n  \
         sinew hub search --type dataset --robot so101 --sort downloads --limit 5\n  \
         sinew hub search --licence apache-2.0 --family smolvla --json")]
@@ -44,21 +45,23 @@ pub enum HubCommand {
     /// Show the card of a repository, or write one for a folder
     #[command(after_help = "Examples:\n  sinew hub card lerobot/smolvla_base\n  sinew hub card --write my_dataset --licence apache-2.0")]
     Card(CardArgs),
-    /// Store a token, so that private and gated repositories can be read and yours can be written
+    /// Store a token, to read private and gated repositories and to write your own
     #[command(after_help = "Examples:\n  sinew hub login\n  sinew hub login --token-from /run/secrets/hf\n  \
         HF_DEVICE_CODE_OAUTH_CLIENT_ID=… sinew hub login --browser")]
     Login(LoginArgs),
     /// Remove the stored token
     Logout {
+        /// Print the result as JSON on standard output
         #[arg(long)]
         json: bool,
     },
-    /// Whose token is used, and what it may do
+    /// Show whose token is used, and what it may do
     Whoami {
+        /// Print the result as JSON on standard output
         #[arg(long)]
         json: bool,
     },
-    /// What lies in the cache that Sinew shares with Python
+    /// Manage the cache that Sinew shares with Python
     Cache {
         #[command(subcommand)]
         command: CacheCommand,
@@ -70,7 +73,7 @@ pub enum HubCommand {
 pub struct RepoArgs {
     /// owner/name, or owner/name@revision with a branch, a tag or a commit
     pub repo: String,
-    /// Needed only where a policy and a dataset have the same name
+    /// What it is. Only needed if a policy and a dataset have the same name
     #[arg(long = "type", value_enum)]
     pub kind: Option<Kind>,
 }
@@ -97,115 +100,122 @@ impl From<Kind> for RepoKind {
 pub struct DownloadArgs {
     #[command(flatten)]
     pub repo: RepoArgs,
-    /// Only files that fit, such as 'meta/**'; may be given again
+    /// Only files that match, for example 'meta/**'. Give it once for each pattern
     #[arg(long, value_name = "GLOB")]
     pub include: Vec<String>,
-    /// No files that fit; may be given again
+    /// Leave out files that match. Give it once for each pattern
     #[arg(long, value_name = "GLOB")]
     pub exclude: Vec<String>,
-    /// A folder for the files; without it they go to the cache, where other verbs find them
+    /// Write the files to this folder [default: the cache, where other verbs find them]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Print the result as JSON on standard output
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(Args)]
 pub struct UploadArgs {
+    /// The folder to upload
     pub dir: PathBuf,
     /// owner/name, or owner/name@branch
     pub repo: String,
-    /// What it is; without it, what the folder holds
+    /// What it is. Only needed if a policy and a dataset have the same name
     #[arg(long = "type", value_enum)]
     pub kind: Option<Kind>,
-    /// For the owner's eyes alone
+    /// Create the repository as private
     #[arg(long)]
     pub private: bool,
-    /// Only files whose paths fit, such as '*.json' or 'data/'; may be given several times
+    /// Only files that match, for example 'meta/**'. Give it once for each pattern
     #[arg(long, value_name = "GLOB")]
     pub include: Vec<String>,
-    /// Not these files; may be given several times
+    /// Leave out files that match. Give it once for each pattern
     #[arg(long, value_name = "GLOB")]
     pub exclude: Vec<String>,
-    /// Delete such files of the repository that the folder doesn't have; may be given several times
+    /// Delete files in the repository that match and that the folder does not have. Give it once for each pattern
     #[arg(long, value_name = "GLOB")]
     pub delete: Vec<String>,
-    /// The commit's title
+    /// The title of the commit
     #[arg(long, value_name = "TEXT")]
     pub message: Option<String>,
-    /// The commit that the branch must be at, or nothing is changed
+    /// Upload only if the branch is at this commit
     #[arg(long, value_name = "COMMIT")]
     pub parent: Option<String>,
-    /// Megabytes a second to send at most
+    /// Limit the upload to this many megabytes per second
     #[arg(long, value_name = "MB/S", value_parser = super::above_zero)]
     pub limit: Option<f64>,
+    /// Print the result as JSON on standard output
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(Args)]
 pub struct FinishArgs {
+    /// The folder of the dataset
     pub dir: PathBuf,
-    /// The commit's title
+    /// The title of the commit
     #[arg(long, value_name = "TEXT")]
     pub message: Option<String>,
+    /// Print the result as JSON on standard output
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(Args)]
 pub struct SpaceArgs {
-    /// A dataset (a folder, or owner/name on the Hub), a recording for Rerun (.rrd) or the picture of an evaluation (.png)
+    /// What to show: a dataset (a folder, or owner/name on the Hub), a Rerun recording (.rrd), or the picture of an evaluation (.png)
     pub source: PathBuf,
-    /// owner/name of the Space, which is made where it is not there
+    /// The Space, as owner/name. It is created if it does not exist
     pub space: String,
-    /// The title of the page; without it the Space's name
+    /// The title of the page [default: the name of the Space]
     #[arg(long)]
     pub title: Option<String>,
-    /// Which episodes of a dataset, such as 3,7-9; without it the first 50
+    /// Which episodes of a dataset to show, for example 3,7-9 [default: the first 50]
     #[arg(long, value_name = "LIST")]
     pub episodes: Option<super::Episodes>,
-    /// What `sinew eval --json` printed, to be shown below its picture
+    /// The output of `sinew eval --json`, which is shown below the picture
     #[arg(long, value_name = "FILE")]
     pub results: Option<PathBuf>,
-    /// For the owner's eyes alone
+    /// Create the repository as private
     #[arg(long)]
     pub private: bool,
+    /// Print the result as JSON on standard output
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(Args)]
 pub struct SearchArgs {
-    /// Words of the name
+    /// Words in the name
     pub text: Vec<String>,
-    /// What is looked for
+    /// What it is. Only needed if a policy and a dataset have the same name
     #[arg(long = "type", value_enum, default_value = "policy")]
     pub kind: Kind,
-    /// For this robot, such as so101
+    /// Only for this robot, for example so101
     #[arg(long)]
     pub robot: Option<String>,
-    /// Policies of this family, such as act or smolvla
+    /// Only policies of this family, for example act or smolvla
     #[arg(long)]
     pub family: Option<String>,
-    /// With this task among its tags
+    /// Only with this task among the tags
     #[arg(long)]
     pub task: Option<String>,
-    /// With this licence, such as apache-2.0
+    /// Only with this licence, for example apache-2.0
     #[arg(long, alias = "license")]
     pub licence: Option<String>,
-    /// Of this user or organisation
+    /// Only from this user or organisation
     #[arg(long)]
     pub author: Option<String>,
-    /// Which come first
+    /// The order of the results
     #[arg(long, value_enum, default_value = "trending")]
     pub sort: Order,
-    /// How many at most, 1 to 1000
+    /// The maximum number of results, 1 to 1000
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub limit: u16,
-    /// Those of other robotics libraries too, not LeRobot's alone
+    /// Include repositories of robotics libraries other than LeRobot
     #[arg(long)]
     pub any_library: bool,
+    /// Print the result as JSON on standard output
     #[arg(long)]
     pub json: bool,
 }
@@ -235,67 +245,74 @@ impl From<Order> for Sort {
 pub struct CardArgs {
     /// owner/name[@revision] on the Hub, or a folder
     pub repo: String,
-    /// Needed only where a policy and a dataset have the same name
+    /// What it is. Only needed if a policy and a dataset have the same name
     #[arg(long = "type", value_enum)]
     pub kind: Option<Kind>,
-    /// Write the card of the policy or dataset in this folder, out of what its files say; a card that is there is kept
+    /// Write a card for the policy or dataset in this folder from what its files say. An existing card is kept
     #[arg(long, conflicts_with = "kind")]
     pub write: bool,
-    /// Write over a card that is there
+    /// Overwrite an existing card
     #[arg(long, requires = "write")]
     pub force: bool,
-    /// The licence that the card states, by the Hub's short name for it
+    /// The licence to put on the card, by the Hub's short name, for example apache-2.0
     #[arg(long, alias = "license", requires = "write", value_name = "NAME")]
     pub licence: Option<String>,
-    /// What `sinew eval --json` printed, whose success rate the card states
+    /// The output of `sinew eval --json`. The card then states the success rate
     #[arg(long, requires = "write", value_name = "FILE")]
     pub evaluation: Option<PathBuf>,
+    /// Print the result as JSON on standard output
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(Args)]
 pub struct LoginArgs {
-    /// Read the token from a file, or from standard input with -
+    /// Read the token from this file, or from standard input if it is -
     #[arg(long, value_name = "FILE", conflicts_with = "browser")]
     pub token_from: Option<PathBuf>,
-    /// Say yes in a browser, which may be on another machine, in place of typing a token
+    /// Confirm the login in a browser, which may be on another machine, instead of typing a token
     #[arg(long)]
     pub browser: bool,
+    /// Print the result as JSON on standard output
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(Subcommand)]
 pub enum CacheCommand {
-    /// Every repository in the cache, its size and its commits
+    /// List the repositories in the cache, with their sizes and commits
     List {
+        /// Print the result as JSON on standard output
         #[arg(long)]
         json: bool,
     },
-    /// Read every file of the cache and compare it with its hash
+    /// Read every file in the cache and compare it with its hash
     Verify {
         /// Only this repository
         repo: Option<String>,
+        /// What it is. Only needed if a policy and a dataset have the same name
         #[arg(long = "type", value_enum, default_value = "policy")]
         kind: Kind,
+        /// Print the result as JSON on standard output
         #[arg(long)]
         json: bool,
     },
-    /// Remove what no revision needs: old commits, lone files, downloads that were begun more than a day ago
+    /// Remove what no revision needs: old commits, unused files, and downloads that stopped more than a day ago
     #[command(after_help = "Examples:\n  sinew hub cache prune --dry-run\n  sinew hub cache prune --yes\n  \
         sinew hub cache prune lerobot/pi0_base --yes")]
     Prune {
-        /// All of this repository, its newest commit too
+        /// Remove all of this repository, including its newest commit
         repo: Option<String>,
+        /// What it is. Only needed if a policy and a dataset have the same name
         #[arg(long = "type", value_enum, default_value = "policy")]
         kind: Kind,
         /// Remove without asking
         #[arg(long)]
         yes: bool,
-        /// Say what would go, and remove nothing
+        /// Show what would be removed, and remove nothing
         #[arg(long)]
         dry_run: bool,
+        /// Print the result as JSON on standard output
         #[arg(long)]
         json: bool,
     },

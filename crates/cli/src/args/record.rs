@@ -9,9 +9,9 @@ use super::{HardwareArgs, LeaderArgs, Pace, RealtimeArgs, RecordingArgs, RigArgs
 
 #[derive(Args, Clone)]
 #[command(
-    after_help = "On a robot an episode takes --episode-time seconds, and --reset-time seconds between two of them are for setting up the\n\
-        next, while the robot follows. Keys, as LeRobot's: → ends an episode, or the time between; ← drops the episode and has it again;\n\
-        esc ends the recording. What is recorded is on the disk when an episode ends; begun again with --resume, a recording goes on.\n\n\
+    after_help = "On a robot, an episode takes --episode-time seconds. Then you have --reset-time seconds to set up the next one, while the\n\
+        robot follows. Keys, as in LeRobot: → ends the episode or the pause; ← drops the episode and records it again; esc ends the\n\
+        recording. Each episode is safe on the disk when it ends. --resume continues a recording.\n\n\
         Examples:\n  \
         sinew record --robot so101 --port /dev/ttyACM0 --id blue --teleop so101_leader --teleop-port /dev/ttyACM1 --teleop-id black \\\n      \
         --camera front=usb:200901010001,640x480@30 --instruction \"Put the cube into the bin.\" --episodes 50 --out my_dataset\n  \
@@ -21,54 +21,54 @@ use super::{HardwareArgs, LeaderArgs, Pace, RealtimeArgs, RecordingArgs, RigArgs
 pub struct RecordArgs {
     #[command(flatten)]
     pub rig: RigArgs,
-    /// In the embedded simulator, which is where it records without --port
-    #[arg(long, conflicts_with = "port")]
+    /// Record in the embedded simulator. This is the default without --port
+    #[arg(long, conflicts_with = "port", hide_short_help = true)]
     pub sim: bool,
     #[command(flatten)]
     pub hardware: HardwareArgs,
-    /// A camera and where its images come from: NAME=SOURCE[,WxH@FPS][,FORMAT][,KEY=VALUE…], with SOURCE usb:SERIAL, path:PORT or
-    /// /dev/videoN (`sinew find-cameras` lists them), file:PATH, http://…, rtsp://…, zmq://HOST:PORT/NAME, pattern,
-    /// sim:SOCKET (of `sinew emulate --world`), or zmq (of a LeKiwi's host); KEY rotate, crop, capture, resize, age, old, depth, exposure, wb
-    /// or focus. Z16 makes it a depth camera, named as LeRobot names them: wrist_depth=/dev/video2,640x480@30,Z16. May be given several times; a robot has those that are given
+    /// A camera, as NAME=SOURCE[,WIDTHxHEIGHT@FPS][,FORMAT][,KEY=VALUE…]. Give it once for each camera.
+    ///
+    /// SOURCE is usb:SERIAL, path:PORT or /dev/videoN (`sinew find-cameras` lists them), file:PATH, http://…, rtsp://…, zmq://HOST:PORT/NAME, pattern, sim:SOCKET (from `sinew emulate --world`), or zmq (a LeKiwi's host). KEY is rotate, crop, capture, resize, age, old, depth, exposure, wb or focus. The format Z16 makes it a depth camera, named as LeRobot names them: wrist_depth=/dev/video2,640x480@30,Z16.
     #[arg(long, value_name = "NAME=SOURCE", requires = "port", help_heading = "Hardware")]
     pub camera: Vec<CameraAddress>,
     #[command(flatten)]
     pub leader: LeaderArgs,
-    /// Episodes to record; in the simulator those that fail are kept out and counted
+    /// The number of episodes to record. In the simulator, failed attempts are left out
     #[arg(long, default_value_t = 50, value_parser = at_least_one)]
     pub episodes: u64,
-    /// Seconds of an episode, on a robot; without it 60
+    /// Seconds per episode, on a robot [default: 60]
     #[arg(long, value_name = "S", requires = "port", value_parser = above_zero)]
     pub episode_time: Option<f64>,
-    /// Seconds between two episodes, on a robot; without it 60
+    /// Seconds between episodes, on a robot [default: 60]
     #[arg(long, value_name = "S", requires = "port", value_parser = zero_or_above)]
     pub reset_time: Option<f64>,
-    /// Folder for the LeRobot dataset (must not exist or be empty, but with --resume)
+    /// Record to this folder
+    ///
+    /// It must be new or empty, unless --resume is given.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     #[command(flatten)]
     pub recording: RecordingArgs,
     #[command(flatten)]
     pub publish: PublishArgs,
-    /// On which clock the simulator runs; without it fast
-    #[arg(long, value_enum, conflicts_with = "port")]
+    /// Run the simulator in real time, or as fast as the machine can [default: fast]
+    #[arg(long, value_enum, conflicts_with = "port", hide_short_help = true)]
     pub pace: Option<Pace>,
     #[arg(long, hide = true, conflicts_with = "pace")]
     pub real_time: bool,
-    /// A foot pedal, such as /dev/input/by-id/usb-PCsensor_FootSwitch-event-kbd; may be given several times. Its keys a, b and c are
-    /// →, ← and esc, and e stops in an emergency
-    #[arg(long, value_name = "DEVICE", requires = "port")]
+    /// Listen to a foot pedal, for example /dev/input/by-id/usb-PCsensor_FootSwitch-event-kbd. Its keys a, b and c mean →, ← and esc; e is an emergency stop. Give it once for each pedal
+    #[arg(long, value_name = "DEVICE", requires = "port", hide_short_help = true)]
     pub pedal: Vec<PathBuf>,
-    /// Say what is next: by speech-dispatcher or espeak where one of them is installed, else by the bell
-    #[arg(long, requires = "port")]
+    /// Say what comes next, with speech-dispatcher or espeak if one is installed, else with the terminal's bell
+    #[arg(long, requires = "port", hide_short_help = true)]
     pub say: bool,
-    /// Stream to a running Rerun viewer, such as 127.0.0.1:9876
-    #[arg(long, value_name = "ADDR", requires = "port")]
+    /// Stream to a running Rerun viewer, for example 127.0.0.1:9876
+    #[arg(long, value_name = "ADDR", requires = "port", hide_short_help = true, help_heading = "Output")]
     pub rerun_connect: Option<String>,
     #[command(flatten)]
     pub realtime: RealtimeArgs,
-    /// The result as one JSON line on stdout
-    #[arg(long)]
+    /// Print the result as JSON on standard output
+    #[arg(long, help_heading = "Output")]
     pub json: bool,
 }
 
@@ -96,18 +96,17 @@ impl RecordArgs {
 
 #[derive(Args, Clone)]
 pub struct PublishArgs {
-    /// Send the dataset to the Hub while it is recorded, and show it there when the recording ends. Without a network it waits;
-    /// `sinew hub finish DIR` does later what is left
+    /// Upload the dataset to this repository while it is recorded, and make it visible at the end. Without a network the upload waits; `sinew hub finish DIR` completes it later
     #[arg(long, value_name = "OWNER/NAME", help_heading = "Publishing")]
     pub publish: Option<String>,
-    /// Begin new files after so many episodes, so that the others can go
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least_one, requires = "publish", help_heading = "Publishing")]
+    /// Start new files after this many episodes, so that the finished ones can be uploaded
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least_one, requires = "publish", help_heading = "Publishing", hide_short_help = true)]
     pub publish_every: u64,
-    /// For the owner's eyes alone
-    #[arg(long, requires = "publish", help_heading = "Publishing")]
+    /// Create the repository as private
+    #[arg(long, requires = "publish", help_heading = "Publishing", hide_short_help = true)]
     pub publish_private: bool,
-    /// Megabytes a second to send at most
-    #[arg(long, value_name = "MB/S", value_parser = above_zero, requires = "publish", help_heading = "Publishing")]
+    /// Limit the upload to this many megabytes per second
+    #[arg(long, value_name = "MB/S", value_parser = above_zero, requires = "publish", help_heading = "Publishing", hide_short_help = true)]
     pub publish_limit: Option<f64>,
 }
 

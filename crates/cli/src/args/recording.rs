@@ -5,20 +5,20 @@ use sinew_recorder::{Layout, Overload, RecorderOptions, VideoOptions};
 
 #[derive(Args, Clone, Default)]
 pub struct VideoArgs {
-    /// h264, which is built in, or what an installed ffmpeg has: av1, hevc, libx264, h264_nvenc, hevc_vaapi, ...
-    #[arg(long)]
+    /// The video codec: h264 is built in; with ffmpeg installed also av1, hevc, libx264, h264_nvenc, hevc_vaapi and others [default: h264]
+    #[arg(long, hide_short_help = true, help_heading = "Recording")]
     pub codec: Option<String>,
-    /// Quantiser or constant rate factor: 10 (best; with an encoder of ffmpeg 1) to 51, with av1 to 63
-    #[arg(long, value_name = "N")]
+    /// The quantiser or constant rate factor, from 10 (best; 1 with an encoder of ffmpeg) to 51, or 63 for av1
+    #[arg(long, value_name = "N", hide_short_help = true, help_heading = "Recording")]
     pub quality: Option<u8>,
-    /// A key frame every so many frames; without it every 2, so that training can read in any order
-    #[arg(long, value_name = "FRAMES")]
+    /// Put a key frame every N frames [default: 2, so that training can read in any order]
+    #[arg(long, value_name = "FRAMES", hide_short_help = true, help_heading = "Recording")]
     pub gop: Option<u32>,
-    /// The pixel format by ffmpeg's name; without it yuv420p
-    #[arg(long, value_name = "NAME")]
+    /// The pixel format, by ffmpeg's name [default: yuv420p]
+    #[arg(long, value_name = "NAME", hide_short_help = true, help_heading = "Recording")]
     pub pix_fmt: Option<String>,
-    /// The preset of an encoder of ffmpeg
-    #[arg(long, value_name = "NAME")]
+    /// The preset of an ffmpeg encoder
+    #[arg(long, value_name = "NAME", hide_short_help = true, help_heading = "Recording")]
     pub preset: Option<String>,
 }
 
@@ -42,23 +42,23 @@ impl VideoArgs {
 
 #[derive(Args, Clone, Default)]
 pub struct RecordingArgs {
-    /// Go on with a dataset that exists; it must be of the same robot, rate, features and calibration
-    #[arg(long)]
+    /// Continue an existing dataset of the same robot, rate, features and calibration
+    #[arg(long, hide_short_help = true, help_heading = "Recording")]
     pub resume: bool,
-    /// What becomes of the episode that a killed recorder left; without it you are asked
-    #[arg(long, value_enum, requires = "resume")]
+    /// What to do with an episode that a killed recorder left behind [default: ask]
+    #[arg(long, value_enum, requires = "resume", hide_short_help = true, help_heading = "Recording")]
     pub unfinished: Option<UnfinishedChoice>,
-    /// Go on although a camera is another one than in the last episode
-    #[arg(long, requires = "resume")]
+    /// Continue even if a camera is a different one than in the last episode
+    #[arg(long, requires = "resume", hide_short_help = true, help_heading = "Recording")]
     pub other_cameras: bool,
-    /// The version of LeRobot's format
-    #[arg(long, value_enum, default_value_t)]
+    /// The version of LeRobot's dataset format
+    #[arg(long, value_enum, default_value_t, hide_short_help = true, help_heading = "Recording")]
     pub layout: LayoutChoice,
-    /// What happens to a row whose images the encoders can't take in time; without it drop-tick in real time, and else the encoders are waited for
-    #[arg(long, value_enum)]
+    /// What to do when the encoders are too slow for a row of images [default: drop-tick in real time, else wait]
+    #[arg(long, value_enum, hide_short_help = true, help_heading = "Recording")]
     pub on_overload: Option<OverloadChoice>,
-    /// Leave out what LeRobot has no columns for: times of capture, lateness, what was really sent
-    #[arg(long)]
+    /// Leave out the columns that LeRobot does not have: capture times, lateness, and the commands that were sent
+    #[arg(long, hide_short_help = true, help_heading = "Recording")]
     pub no_telemetry: bool,
     #[command(flatten)]
     pub video: VideoArgs,
@@ -66,9 +66,9 @@ pub struct RecordingArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum UnfinishedChoice {
-    /// Make an episode of what reached the disk
+    /// Keep what reached the disk as an episode
     Recover,
-    /// Leave no trace of it
+    /// Remove it
     Discard,
 }
 
@@ -83,11 +83,11 @@ pub enum LayoutChoice {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OverloadChoice {
-    /// Leave the row out, with all its images, and count it
+    /// Leave out the row with all its images, and count it
     DropTick,
-    /// From then on keep every second row
+    /// Keep only every second row from then on
     LowerRate,
-    /// End the recording with the row before
+    /// Stop the recording
     Stop,
 }
 

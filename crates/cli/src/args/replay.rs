@@ -8,25 +8,25 @@ use super::{HardwareArgs, Pace, RealtimeArgs, RigArgs};
 
 #[derive(Args, Clone)]
 #[command(
-    after_help = "The robot comes slowly to where the episode begins, and then does what was recorded, tick by tick at the dataset's rate,\n\
-        through the safety gate. The dataset must be of such a robot: its names, their order and their units are compared first.\n\n\
+    after_help = "The robot moves slowly to the start of the episode, and then repeats what was recorded, at the dataset's rate and through\n\
+        the safety gate. The dataset must fit the robot: names, their order and their units are compared first.\n\n\
         Examples:\n  \
         sinew replay my_dataset --episode 3 --robot so101 --port /dev/ttyACM0 --id blue\n  \
         sinew replay lerobot/svla_so101_pickplace --episode 0 --rig kitchen\n  \
         sinew replay my_dataset --task pick-place --seed 7"
 )]
 pub struct ReplayArgs {
-    /// A dataset's folder, or owner/name[@revision] on the Hub
+    /// A dataset: a folder, or owner/name[@revision] on the Hub
     pub dataset: PathBuf,
-    /// The episode, counted from 0
+    /// The episode to replay, counted from 0
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub episode: u64,
     #[command(flatten)]
     pub rig: RigArgs,
-    /// In the embedded simulator, which is where it replays without --port
-    #[arg(long, conflicts_with = "port")]
+    /// Replay in the embedded simulator. This is the default without --port
+    #[arg(long, conflicts_with = "port", hide_short_help = true)]
     pub sim: bool,
-    /// On which clock the simulator runs; without it fast
+    /// Run the simulator in real time, or as fast as the machine can [default: fast]
     #[arg(long, value_enum, conflicts_with = "port")]
     pub pace: Option<Pace>,
     #[arg(long, hide = true, conflicts_with_all = ["pace", "port"])]
@@ -35,7 +35,7 @@ pub struct ReplayArgs {
     pub hardware: HardwareArgs,
     #[command(flatten)]
     pub realtime: RealtimeArgs,
-    /// How it went as one JSON line on stdout
+    /// Print the result as JSON on standard output
     #[arg(long)]
     pub json: bool,
 }

@@ -4,24 +4,28 @@ use clap::Subcommand;
 
 #[derive(Subcommand)]
 pub enum RigCommand {
-    /// Ask what hangs on this machine, and write it down
+    /// Ask what is connected to this machine, and store it
     #[command(
-        after_help = "Questions are answered by lines on standard input. The rig is a TOML file in ~/.config/sinew/rigs, whose entries are\n\
-        the options of the verbs that are given --rig; what is given beside it goes before the file.\n\n\
+        after_help = "The rig is a TOML file in ~/.config/sinew/rigs. Its entries are used as options by verbs that get --rig. Options on the\n\
+        command line win.\n\n\
         Examples:\n  sinew rig init kitchen\n  sinew teleop --rig kitchen\n  sinew record --rig kitchen --out my_dataset"
     )]
     Init {
-        /// What to call it, or the file to write
+        /// The name of the rig, or the file to write
         name: String,
-        /// Replace one that is there
+        /// Replace a rig that exists
         #[arg(long)]
         force: bool,
     },
     /// List the rigs of this user
     List {
+        /// Print the result as JSON on standard output
         #[arg(long)]
         json: bool,
     },
     /// Show a rig
-    Show { name: String },
+    Show {
+        /// The name of the rig, or its file
+        name: String,
+    },
 }

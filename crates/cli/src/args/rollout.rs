@@ -13,40 +13,49 @@ use super::{
     zero_or_above,
 };
 
+const EXAMPLES: &str = "Examples:
+  sinew rollout
+  sinew rollout --pace fast --episodes 20 --seed 7
+  sinew rollout --policy ./outputs/train/pretrained_model --task pick-place --inference sync
+  sinew rollout --policy lerobot-user/smolvla_so101 --inference rtc --fps-multiplier 3 --realtime
+  sinew rollout --strategy dagger --teleop scripted --out corrections
+  sinew rollout --strategy highlight --seconds 0 --out highlights
+  sinew rollout --out my_rollouts --rerun run.rrd
+  sinew rollout --robot so101 --port /dev/ttyACM0 --id blue --policy lerobot-user/act_so101 --instruction \"Put the cube into the bin.\"
+  SINEW_TOKEN=… sinew rollout --robot lekiwi --port zmq://kiwi.local --camera front=zmq --policy ./act_lekiwi
+  sinew rollout --robot reachy_mini --port reachy-mini.local --policy ./act_reachy_mini";
+
 #[derive(Args, Clone)]
-#[command(after_help = "Examples:\n  sinew rollout\n  sinew rollout --pace fast --episodes 20 --seed 7\n  \
-    sinew rollout --policy ./outputs/train/pretrained_model --task pick-place --inference sync\n  \
-    sinew rollout --policy lerobot-user/smolvla_so101 --inference rtc --fps-multiplier 3 --realtime\n  \
-    sinew rollout --strategy dagger --teleop scripted --out corrections    (space pauses, tab takes over)\n  \
-    sinew rollout --strategy highlight --seconds 0 --out highlights\n  \
-    sinew rollout --out my_rollouts --rerun run.rrd\n  \
-    sinew rollout --robot so101 --port /dev/ttyACM0 --id blue --policy lerobot-user/act_so101 --instruction \"Put the cube into the bin.\"\n  \
-    SINEW_TOKEN=… sinew rollout --robot lekiwi --port zmq://kiwi.local --camera front=zmq --policy ./act_lekiwi\n  \
-    sinew rollout --robot reachy_mini --port reachy-mini.local --policy ./act_reachy_mini")]
+#[command(
+    after_help = "Examples:\n  sinew rollout --policy lerobot-user/act_so101_pick_place\n  \
+        sinew rollout --rig kitchen --policy ./checkpoint --seconds 30\n\nAll options, and more examples: sinew rollout --help",
+    after_long_help = EXAMPLES
+)]
 pub struct RolloutArgs {
     #[command(flatten)]
     pub rig: RigArgs,
-    /// A checkpoint folder, or owner/name[@revision] on the Hub; without it the demonstration policy
+    /// A checkpoint folder, or owner/name[@revision] on the Hub [default: the demonstration policy]
     #[arg(long)]
     pub policy: Option<String>,
-    /// Episodes to run; without it 5. On a robot the strategy base is one run, and has no number
+    /// The number of episodes to run [default: 5]
+    ///
+    /// On a robot, --strategy base is one run and takes no number.
     #[arg(long, value_parser = at_least_one)]
     pub episodes: Option<u64>,
-    /// In the embedded simulator, which is where it runs without --port
-    #[arg(long, conflicts_with = "port")]
+    /// Run in the embedded simulator. This is the default without --port
+    #[arg(long, conflicts_with = "port", hide_short_help = true)]
     pub sim: bool,
-    /// On which clock the simulator runs; without it real
+    /// The simulator's clock: real time, or as fast as the machine can [default: real]
     #[arg(long, value_enum)]
     pub pace: Option<Pace>,
     #[arg(long, hide = true, conflicts_with = "pace")]
     pub fast: bool,
     #[command(flatten)]
     pub hardware: HardwareArgs,
-    /// A camera and where its images come from: NAME=SOURCE[,WxH@FPS][,FORMAT][,KEY=VALUE…], with SOURCE usb:SERIAL, path:PORT or
-    /// /dev/videoN (`sinew find-cameras` lists them), file:PATH, http://…, rtsp://…, zmq://HOST:PORT/NAME, pattern,
-    /// sim:SOCKET (of `sinew emulate --world`), or zmq (of a LeKiwi's host); KEY rotate, crop, capture, resize, age, old, depth, exposure, wb
-    /// or focus. Z16 makes it a depth camera, named as LeRobot names them: wrist_depth=/dev/video2,640x480@30,Z16. May be given several times; a robot has those that are given
-    #[arg(long, value_name = "NAME=SOURCE", requires = "port", help_heading = "Hardware")]
+    /// A camera, as NAME=SOURCE[,WIDTHxHEIGHT@FPS][,FORMAT][,KEY=VALUE…]. Give it once for each camera.
+    ///
+    /// SOURCE is usb:SERIAL, path:PORT or /dev/videoN (`sinew find-cameras` lists them), file:PATH, http://…, rtsp://…, zmq://HOST:PORT/NAME, pattern, sim:SOCKET (from `sinew emulate --world`), or zmq (a LeKiwi's host). KEY is rotate, crop, capture, resize, age, old, depth, exposure, wb or focus. The format Z16 makes it a depth camera, named as LeRobot names them: wrist_depth=/dev/video2,640x480@30,Z16.
+    #[arg(long, value_name = "NAME=SOURCE", requires = "port", help_heading = "Hardware", hide_short_help = true)]
     pub camera: Vec<CameraAddress>,
     #[command(flatten)]
     pub control: LoopArgs,
@@ -55,25 +64,27 @@ pub struct RolloutArgs {
     /// With the strategies dagger (who takes over) and episodic (who moves the robot between episodes).
     #[command(flatten)]
     pub leader: LeaderArgs,
-    /// Folder for the LeRobot dataset (must not exist or be empty, but with --resume); without it the next free outputs/rollout-N
-    #[arg(long, value_name = "DIR", alias = "record")]
+    /// Record the dataset to this folder [default: outputs/rollout-N/dataset]
+    ///
+    /// It must be new or empty, unless --resume is given.
+    #[arg(long, value_name = "DIR", alias = "record", help_heading = "Output")]
     pub out: Option<PathBuf>,
     #[command(flatten)]
     pub recording: RecordingArgs,
-    /// Record no dataset
-    #[arg(long, conflicts_with = "out")]
+    /// Do not record a dataset
+    #[arg(long, conflicts_with = "out", hide_short_help = true, help_heading = "Output")]
     pub no_record: bool,
-    /// File for the Rerun recording; without it rollout.rrd in outputs/rollout-N
-    #[arg(long, value_name = "FILE")]
+    /// Write the Rerun recording to this file [default: outputs/rollout-N/rollout.rrd]
+    #[arg(long, value_name = "FILE", hide_short_help = true, help_heading = "Output")]
     pub rerun: Option<PathBuf>,
-    /// Stream to a running Rerun viewer instead, such as 127.0.0.1:9876
-    #[arg(long, value_name = "ADDR", conflicts_with = "rerun")]
+    /// Stream to a running Rerun viewer instead, for example 127.0.0.1:9876
+    #[arg(long, value_name = "ADDR", conflicts_with = "rerun", hide_short_help = true, help_heading = "Output")]
     pub rerun_connect: Option<String>,
-    /// Make no Rerun recording
-    #[arg(long, conflicts_with_all = ["rerun", "rerun_connect"])]
+    /// Do not make a Rerun recording
+    #[arg(long, conflicts_with_all = ["rerun", "rerun_connect"], hide_short_help = true, help_heading = "Output")]
     pub no_rerun: bool,
-    /// One JSON line an episode on stdout, and one with the totals
-    #[arg(long)]
+    /// Print one JSON line per episode, and one with the totals
+    #[arg(long, help_heading = "Output")]
     pub json: bool,
     #[command(flatten)]
     pub compute: ComputeArgs,
@@ -154,7 +165,7 @@ pub enum InferenceMode {
     /// The policy computes while the arm moves
     #[default]
     Async,
-    /// As async, each chunk made to follow the one before (real-time chunking: smolvla, pi0, pi05)
+    /// Like async, and each chunk continues the last one (real-time chunking: smolvla, pi0, pi05)
     Rtc,
 }
 
@@ -170,12 +181,12 @@ impl InferenceMode {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum StarvedMode {
-    /// The last command stands
+    /// Hold the last command
     #[default]
     Hold,
-    /// The motion runs out
+    /// Slow down to a stop
     SlowStop,
-    /// The episode ends
+    /// End the episode
     Stop,
 }
 
@@ -196,56 +207,57 @@ pub enum ScheduleMode {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ContinueMode {
-    /// It is pulled towards the chunk before: for every such policy
+    /// Guide it towards the last chunk; works with every such policy
     Guided,
-    /// It is given the actions that are executed meanwhile: for policies that were trained so
+    /// Give it the actions that are executed meanwhile; for policies trained for it
     Trained,
 }
 
 /// What of a run is recorded, and how a human has a say in it: LeRobot's strategies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum StrategyMode {
-    /// Scene after scene; each that comes to its end is an episode
+    /// Run scene after scene; each scene that reaches its end is an episode
     #[default]
     Base,
-    /// As base; between scenes the arm goes to rest, and there is time to set up the next, by hand or with --teleop, or to drop the last
+    /// Like base, with a pause between scenes to set up the next one, by hand or with --teleop, or to drop the last one
     Episodic,
-    /// Everything is recorded, a new episode begun whenever a video file is full
+    /// Record everything; start a new episode when a video file is full
     Sentry,
-    /// When you mark something, what was just before it and all until you mark again
+    /// Record what you mark: from some seconds before the first mark to the second mark
     Highlight,
-    /// You pause the policy and take over; your corrections are recorded
+    /// Pause the policy and take over; your corrections are recorded
     Dagger,
 }
 
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Strategy")]
 pub struct StrategyArgs {
+    /// Which frames are recorded, and how a human takes part
     #[arg(long, value_enum, default_value_t)]
     pub strategy: StrategyMode,
-    /// One run of so many seconds, whatever happens in the scene; 0 goes on until it is told to stop
+    /// Make one run of this many seconds; 0 runs until it is stopped
     #[arg(long, value_name = "S", alias = "duration", value_parser = zero_or_above)]
     pub seconds: Option<f64>,
-    /// episodic: seconds between episodes; without it 0. The right arrow cuts them short, the left one has the last episode again
-    #[arg(long, value_name = "S", value_parser = zero_or_above)]
+    /// With --strategy episodic: seconds between episodes [default: 0]. → ends the pause early, ← repeats the last episode
+    #[arg(long, value_name = "S", value_parser = zero_or_above, hide_short_help = true)]
     pub reset_time: Option<f64>,
-    /// sentry and dagger: seconds of an episode; without it what fills a video file, as LeRobot estimates it
-    #[arg(long, value_name = "S", value_parser = above_zero)]
+    /// With --strategy sentry or dagger: start a new episode after this many seconds [default: when a video file is full]
+    #[arg(long, value_name = "S", value_parser = above_zero, hide_short_help = true)]
     pub rotate: Option<f64>,
-    /// highlight: seconds before the mark that are kept; without it 10
-    #[arg(long, value_name = "S", value_parser = above_zero)]
+    /// With --strategy highlight: how many seconds before the mark to keep [default: 10]
+    #[arg(long, value_name = "S", value_parser = above_zero, hide_short_help = true)]
     pub ring_seconds: Option<f64>,
-    /// highlight: megabytes of memory for them; without it 1024
-    #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    /// With --strategy highlight: how much memory to use for them, in MiB [default: 1024]
+    #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u32).range(1..=1_000_000), hide_short_help = true)]
     pub ring_mb: Option<u32>,
-    /// dagger: record what the policy does too
-    #[arg(long)]
+    /// With --strategy dagger: also record the frames of the policy
+    #[arg(long, hide_short_help = true)]
     pub record_autonomous: bool,
-    /// Take commands on standard input, a line each, instead of keys; nothing moves before /start
-    #[arg(long)]
+    /// Take typed commands instead of keys. Nothing moves before /start; /help lists the commands
+    #[arg(long, hide_short_help = true)]
     pub interactive: bool,
-    /// A foot pedal, such as /dev/input/by-id/usb-PCsensor_FootSwitch-event-kbd; its keys are LeRobot's
-    #[arg(long, value_name = "DEVICE")]
+    /// Listen to a foot pedal, for example /dev/input/by-id/usb-PCsensor_FootSwitch-event-kbd
+    #[arg(long, value_name = "DEVICE", hide_short_help = true)]
     pub pedal: Option<PathBuf>,
 }
 
@@ -314,14 +326,14 @@ const PRIORITY: u8 = 80;
 #[derive(Args, Clone, Default)]
 #[command(next_help_heading = "Control loop")]
 pub struct RealtimeArgs {
-    /// Ask for SCHED_FIFO and for memory that stays in memory, and let a second process stand by; what is refused is said, and `sinew doctor` says how to allow it
-    #[arg(long)]
+    /// Request SCHED_FIFO and locked memory, and start a watchdog. Refusals are printed; `sinew doctor` says how to allow it
+    #[arg(long, hide_short_help = true)]
     pub realtime: bool,
-    /// SCHED_FIFO at this priority; 80 with --realtime
-    #[arg(long, value_name = "PRIORITY", value_parser = clap::value_parser!(u8).range(1..=99))]
+    /// Request SCHED_FIFO at this priority, 1 to 99 [default with --realtime: 80]
+    #[arg(long, value_name = "PRIORITY", value_parser = clap::value_parser!(u8).range(1..=99), hide_short_help = true)]
     pub fifo: Option<u8>,
-    /// Keep the control thread on this processor
-    #[arg(long, value_name = "N")]
+    /// Pin the control thread to this processor
+    #[arg(long, value_name = "N", hide_short_help = true)]
     pub cpu: Option<usize>,
 }
 
@@ -335,34 +347,34 @@ impl RealtimeArgs {
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Control loop")]
 pub struct LoopArgs {
+    /// When the policy computes
     #[arg(long, value_enum, default_value_t)]
     pub inference: InferenceMode,
-    /// What the arm does at a tick for which the policy has sent no action
-    #[arg(long, value_enum, default_value_t)]
+    /// What the arm does when the policy has not sent an action in time
+    #[arg(long, value_enum, default_value_t, hide_short_help = true)]
     pub on_starved: StarvedMode,
-    /// Turns of the loop for each action of the policy, with goals interpolated between; recorded is at the policy's rate
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    /// Run the loop N times per action and interpolate between actions. The dataset keeps the policy's rate
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000), hide_short_help = true)]
     pub fps_multiplier: u32,
-    /// How goals are found between actions
-    #[arg(long, value_enum, default_value_t)]
+    /// How to interpolate between actions
+    #[arg(long, value_enum, default_value_t, hide_short_help = true)]
     pub interpolation: InterpolationMode,
-    /// Seconds that an answer of the policy may take before the episode is ended; without it ten times the longest of
-    /// its last 16, but at least 3 (10 while few are known). Meanwhile --on-starved holds
-    #[arg(long, value_name = "S", value_parser = above_zero)]
+    /// End the episode when the policy has not answered after this many seconds. Until then --on-starved applies [default: ten times its longest of the last 16 answers, at least 3 s, and 10 s during the first answers]
+    #[arg(long, value_name = "S", value_parser = above_zero, hide_short_help = true)]
     pub answer_deadline: Option<f64>,
     #[command(flatten)]
     pub realtime: RealtimeArgs,
-    /// rtc: by what a chunk is made to follow the one before; the checkpoint's own, else guided
-    #[arg(long, value_enum)]
+    /// With --inference rtc: how each chunk is made to follow the last one [default: the checkpoint's own, else guided]
+    #[arg(long, value_enum, hide_short_help = true)]
     pub rtc_mode: Option<ContinueMode>,
-    /// rtc: rows of the chunk before that the new one is held to; the checkpoint's own, else 10
-    #[arg(long, value_name = "ROWS")]
+    /// With --inference rtc: how many rows of the last chunk the new one must follow [default: the checkpoint's own, else 10]
+    #[arg(long, value_name = "ROWS", hide_short_help = true)]
     pub rtc_horizon: Option<usize>,
-    /// rtc: how strongly each of those rows is held; the checkpoint's own, else linear
-    #[arg(long, value_enum)]
+    /// With --inference rtc: how strongly each of those rows counts [default: the checkpoint's own, else linear]
+    #[arg(long, value_enum, hide_short_help = true)]
     pub rtc_schedule: Option<ScheduleMode>,
-    /// rtc: the most that the pull is multiplied by; the checkpoint's own, else 10
-    #[arg(long, value_name = "W", value_parser = above_zero)]
+    /// With --inference rtc: maximum guidance weight [default: the checkpoint's own, else 10]
+    #[arg(long, value_name = "W", value_parser = above_zero, hide_short_help = true)]
     pub rtc_weight: Option<f64>,
 }
 

@@ -9,59 +9,57 @@ use super::PortArg;
 /// Whose motors, and where they are.
 #[derive(Args, Clone)]
 pub struct ArmArgs {
-    /// A robot's name (see `sinew robots`) or a folder with a robot.toml
+    /// A robot by name (`sinew robots` lists them), or a folder with a robot.toml
     #[arg(long, required_unless_present = "teleop", conflicts_with = "teleop")]
     pub robot: Option<String>,
-    /// Its port: PATH, usb:SERIAL, or BUS=PATH for each bus of a robot with several; monitor has HOST and zmq://HOST, too
+    /// The port of the robot: a path, usb:SERIAL, or BUS=PATH once for each bus
     #[arg(long, value_name = "PORT", requires = "robot", conflicts_with = "teleop")]
     pub port: Vec<PortArg>,
-    /// A leader arm instead, by its name or folder
+    /// A leader arm instead of a robot, by name or folder
     #[arg(long)]
     pub teleop: Option<String>,
-    /// The leader's port, as --port
+    /// The port of the leader arm, written as for --port
     // A clash between what is there and what is required is not looked at otherwise.
     #[arg(long, value_name = "PORT", requires = "teleop", conflicts_with = "robot")]
     pub teleop_port: Vec<PortArg>,
-    /// The most that the adapter adds to an answer's way, milliseconds; without it 5; 20 for an FTDI whose latency timer nobody
-    /// has set
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=100))]
+    /// The latency that the serial adapter adds, in milliseconds, 1 to 100 [default: 5]. Use 20 for an FTDI whose latency timer was never set
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=100), hide_short_help = true)]
     pub latency_ms: Option<u64>,
 }
 
 #[derive(Args, Clone)]
-#[command(after_help = "The torque is switched off, you move every joint through all of its range and rest at each\n\
-    end for a moment, and ENTER ends that; joints without ends are then held in their middle. What\n\
-    can't be right is refused, and nothing is written. The motors get the result and are read back,\n\
-    then LeRobot's file is written, where LeRobot looks for it. Answers are lines on standard input.\n\n\
+#[command(after_help = "Torque is switched off. Move every joint through its whole range, rest at each end for a moment, and press\n\
+    ENTER. Then hold joints without ends in their middle. A result that can't be right is refused, and nothing\n\
+    is written. The result is written to the motors, read back, and stored as LeRobot's file, where LeRobot\n\
+    looks for it.\n\n\
     Examples:\n  sinew calibrate --robot so101 --port /dev/ttyACM0 --id my_arm\n  \
     sinew calibrate --robot so101 --port usb:58FA0834 --id my_arm --check\n  \
     sinew calibrate --teleop so101_leader --teleop-port /dev/ttyACM1 --teleop-id my_leader")]
 pub struct CalibrateArgs {
     #[command(flatten)]
     pub arm: ArmArgs,
-    /// What you call this robot: the calibration is ID.json, as with LeRobot's --robot.id
+    /// The name of this robot. The calibration is stored as ID.json, as with LeRobot's --robot.id
     #[arg(long, requires = "robot", required_unless_present = "teleop", conflicts_with_all = ["teleop", "teleop_id"])]
     pub id: Option<String>,
-    /// What you call this leader
+    /// The name of this leader arm
     #[arg(long, requires = "teleop", required_unless_present = "robot", conflicts_with = "robot")]
     pub teleop_id: Option<String>,
-    /// Only compare the motors with the file and tell how they are; exit code 1 where something differs
+    /// Only compare the motors with the file. Ends with exit code 1 if something differs
     #[arg(long)]
     pub check: bool,
-    /// The result as one JSON line on stdout
+    /// Print the result as JSON on standard output
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(Args, Clone)]
-#[command(after_help = "Lists serial ports with what is known of their adapters, then asks you to unplug one and says\n\
-    which it was.\n\n\
+#[command(after_help = "Lists the serial ports and their adapters, then asks you to unplug one and says which one it was.\n\n\
     Examples:\n  sinew find-port\n  sinew find-port --list\n  sinew find-port --json")]
 pub struct FindPortArgs {
-    /// Only list the ports
+    /// List the ports and stop
     #[arg(long)]
     pub list: bool,
-    /// Only list the ports, as one JSON line on stdout
+    /// Print the result as JSON on standard output
     #[arg(long)]
     pub json: bool,
     /// Where the system's files are
@@ -70,18 +68,18 @@ pub struct FindPortArgs {
 }
 
 #[derive(Args, Clone)]
-#[command(after_help = "Connect one motor at a time, in the order that is asked for (the last joint first, as\n\
-    lerobot-setup-motors). Whatever id and speed it has, it is found and given those of the robot,\n\
-    which are read back. One that has them is left as it is: begin again at any time.\n\n\
+#[command(after_help = "Connect one motor at a time, in the order that is asked for (the last joint first, as in\n\
+    lerobot-setup-motors). The motor is found at any id and baud rate, gets those of the robot, and is read\n\
+    back. A motor that has them already is left alone, so you can start again at any time.\n\n\
     Examples:\n  sinew setup-motors --robot so101 --port /dev/ttyACM0\n  \
     sinew setup-motors --robot so101 --port /dev/ttyACM0 --only wrist_roll    (one that was replaced)")]
 pub struct SetupMotorsArgs {
     #[command(flatten)]
     pub arm: ArmArgs,
-    /// Set only the motor of this joint
+    /// Set up only the motor of this joint
     #[arg(long, value_name = "JOINT")]
     pub only: Option<String>,
-    /// One JSON line a motor on stdout
+    /// Print the result as JSON on standard output
     #[arg(long)]
     pub json: bool,
 }
@@ -89,21 +87,21 @@ pub struct SetupMotorsArgs {
 /// The options of `sinew find-cameras`.
 #[derive(Args)]
 #[command(
-    after_help = "Each camera is told with what `--camera NAME=` wants to hear: its serial number, or else the socket that it is plugged\n\
-    into, as its number changes.\n\nExamples:\n  sinew find-cameras\n  sinew find-cameras --out pictures --size 1280x720@30\n  \
+    after_help = "Each camera is listed with what to write after `--camera NAME=`: its serial number, or else the socket that it is plugged\n\
+    into, because the numbers of /dev/videoN change.\n\nExamples:\n  sinew find-cameras\n  sinew find-cameras --out pictures --size 1280x720@30\n  \
     sinew find-cameras --no-pictures --json"
 )]
 pub struct FindCamerasArgs {
-    /// Folder for a PNG of each camera
+    /// Write a PNG of each camera to this folder
     #[arg(long, value_name = "DIR", default_value = "outputs/cameras")]
     pub out: PathBuf,
-    /// The size, and rate, of the pictures; without it 640x480@30
+    /// The size and rate of the pictures [default: 640x480@30]
     #[arg(long, value_name = "WxH[@FPS]")]
     pub size: Option<String>,
-    /// Take no picture
+    /// Do not take pictures
     #[arg(long)]
     pub no_pictures: bool,
-    /// What was found as a JSON list on stdout
+    /// Print the result as JSON on standard output
     #[arg(long)]
     pub json: bool,
 }
