@@ -48,6 +48,9 @@ pub use train::TrainArgs;
 pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
+    /// Show the value of every option and where it comes from, and do nothing
+    #[arg(long, global = true, hide_short_help = true)]
+    pub explain: bool,
 }
 
 #[derive(Subcommand)]
@@ -89,7 +92,20 @@ pub enum Command {
     FindCameras(FindCamerasArgs),
     /// Give new motors their ids and baud rate
     SetupMotors(SetupMotorsArgs),
-    /// Check this machine: real-time scheduling, and what to do about what it refuses
+    /// Show and change your defaults: options that you always want, and your rig
+    #[command(
+        after_help = "The file is ~/.config/sinew/config.toml. Options on the command line win over a rig, and a rig wins over this file.\n\n\
+        Examples:\n  sinew config\n  sinew config set rig kitchen\n  sinew config set rollout.inference rtc\n  \
+        sinew config set all.threads 2\n  sinew config unset rollout.inference\n  sinew rollout --explain"
+    )]
+    Config {
+        #[command(subcommand)]
+        command: Option<ConfigCommand>,
+        /// Print the result as JSON on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check this machine: scheduling, disk, encoder, Hub, ports, cameras; and what to do about problems
     #[command(after_help = "Example:\n  sinew doctor --json")]
     Doctor {
         /// Print the result as JSON on standard output
@@ -315,6 +331,22 @@ pub enum PolicyCommand {
         /// Print the result as JSON on standard output
         #[arg(long)]
         json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum ConfigCommand {
+    /// Set a default
+    Set {
+        /// rig, VERB.OPTION (such as rollout.inference) or all.OPTION
+        key: String,
+        /// Its value
+        value: String,
+    },
+    /// Remove a default
+    Unset {
+        /// rig, VERB.OPTION or all.OPTION
+        key: String,
     },
 }
 

@@ -2,6 +2,7 @@
 
 pub mod calibrate;
 pub mod completions;
+pub mod config;
 pub mod dataset;
 pub mod doctor;
 pub mod emulate;

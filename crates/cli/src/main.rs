@@ -8,6 +8,7 @@ mod arm;
 mod buses;
 mod cameras;
 mod commands;
+mod config;
 mod contact_sheet;
 mod cues;
 mod demo_policy;
@@ -38,7 +39,7 @@ mod wilson;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use args::{Cli, Command, Misuse};
 
@@ -91,12 +92,22 @@ fn main() -> ExitCode {
     // Without its thread a panic is reported as ever.
     let _reports = sinew_runtime::panics::report_beside();
     let cli = match rig_file::expand(std::env::args_os().collect()) {
-        Ok(line) => Cli::try_parse_from(line).unwrap_or_else(|error| {
-            if let Some(hint) = lerobot_words::hint(&error) {
-                text::note!("{hint}\n");
+        Ok(expanded) => {
+            let parsed = Cli::command().try_get_matches_from(&expanded.line).and_then(|matches| {
+                let cli = Cli::from_arg_matches(&matches)?;
+                Ok((matches, cli))
+            });
+            let (matches, cli) = parsed.unwrap_or_else(|error| {
+                if let Some(hint) = lerobot_words::hint(&error) {
+                    text::note!("{hint}\n");
+                }
+                error.exit()
+            });
+            if cli.explain {
+                return ended(commands::config::explain(&matches, &expanded.added));
             }
-            error.exit()
-        }),
+            cli
+        }
         Err(error) => {
             text::note!("error: {}", text::chain(&error));
             return ExitCode::FAILURE;
@@ -122,6 +133,7 @@ fn main() -> ExitCode {
         Command::FindPort(args) => commands::find_port::run(&args),
         Command::FindCameras(args) => commands::find_cameras::run(&args),
         Command::SetupMotors(args) => commands::setup_motors::run(&args),
+        Command::Config { command, json } => commands::config::run(command.as_ref(), json),
         Command::Doctor { json } => commands::doctor::run(json),
         Command::Emulate(args) => commands::emulate::run(&args),
         Command::Rig { command } => commands::rig::run(&command),

@@ -9,6 +9,7 @@ use clap::{Command, CommandFactory};
 use serde::{Deserialize, Serialize};
 
 use crate::args::Cli;
+use crate::config::{self, Config};
 use crate::text::note;
 
 const SCHEMA: u32 = 1;
@@ -178,9 +179,7 @@ fn this_machine() -> Option<String> {
 /// # Errors
 /// When nothing says where his files are.
 pub fn folder() -> anyhow::Result<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let config = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")));
-    Ok(config.context("looking for the folder of rigs: HOME is not set")?.join("sinew").join("rigs"))
+    Ok(config::folder()?.join("rigs"))
 }
 
 /// Where the rig is that `given` names: what has a slash or an ending is a path.
@@ -197,38 +196,79 @@ pub fn names_in(rigs: &Path) -> Vec<String> {
     names
 }
 
-/// The command line with the entries of the rig that it names as options, where it does not give them itself.
-///
-/// # Errors
-/// When the rig can't be read.
-pub fn expand(line: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
-    let Some(given) = value_of(&line, "rig") else { return Ok(line) };
-    let (rig, path) = RigFile::read(&given, &folder()?)?;
-    if let (Some(machine), Some(here)) = (&rig.machine, this_machine())
-        && *machine != here
-    {
-        note!("{}: written on the machine {machine}, and this is {here}: its ports and cameras may be others here", path.display());
-    }
-    Ok(with_rig(line, &rig))
+/// A command line with what files say of it.
+pub struct Expanded {
+    pub line: Vec<OsString>,
+    /// The words that were added, and what said so.
+    pub added: Vec<(OsString, String)>,
 }
 
-fn with_rig(mut line: Vec<OsString>, rig: &RigFile) -> Vec<OsString> {
+/// The command line with the options of the rig that it names, or that is meant where it names none, and those of the
+/// configuration, where it does not give them itself.
+///
+/// # Errors
+/// When the rig or the configuration can't be read.
+pub fn expand(line: Vec<OsString>) -> anyhow::Result<Expanded> {
     let cli = Cli::command();
-    let Some(verb) = verb_of(&cli, &line) else { return line };
-    // What stands behind it is no option.
-    let end = line.iter().position(|word| word == "--").unwrap_or(line.len());
-    let has_taken = |option: &str| has_option(&line[..end], option);
+    let mut expanded = Expanded { line, added: Vec::new() };
+    let Some((verb, name)) = verb_of(&cli, &expanded.line) else { return Ok(expanded) };
+    // Without a home there is no configuration; whoever names a rig hears so below. A configuration must not keep
+    // anybody from mending it.
+    let config = match config::folder() {
+        Ok(folder) if name != "config" => Config::read(&folder, &cli)?,
+        _ => Config::default(),
+    };
+    let is_told = |option: &str| has_option(expanded.before_end(), option);
+    let takes_rig = verb.get_arguments().any(|arg| arg.get_long() == Some("rig"));
+    let meant = config.rig().filter(|_| takes_rig && !["port", "sim", "robot"].into_iter().any(is_told));
+    let named = value_of(&expanded.line, "rig");
+    if let Some(given) = named.clone().or_else(|| meant.map(str::to_owned)) {
+        let (rig, path) = RigFile::read(&given, &folder()?)?;
+        if let (Some(machine), Some(here)) = (&rig.machine, this_machine())
+            && *machine != here
+        {
+            note!("{}: written on the machine {machine}, and this is {here}: its ports and cameras may be others here", path.display());
+        }
+        if named.is_none() {
+            note!("using the rig {given}, as {} says", config.path().display());
+        }
+        let words = words_of_rig(&cli, expanded.before_end(), &rig);
+        expanded.add(words, &format!("the rig {given}"));
+    }
+    let words = config.words(verb, &name, |option| has_option(expanded.before_end(), option));
+    expanded.add(words, &config.path().display().to_string());
+    Ok(expanded)
+}
+
+impl Expanded {
+    /// Words before `--`: what stands behind it is no option.
+    fn before_end(&self) -> &[OsString] {
+        let end = self.line.iter().position(|word| word == "--").unwrap_or(self.line.len());
+        &self.line[..end]
+    }
+
+    fn add(&mut self, words: Vec<OsString>, from: &str) {
+        let end = self.before_end().len();
+        self.added.extend(words.iter().map(|word| (word.clone(), from.to_owned())));
+        self.line.splice(end..end, words);
+    }
+}
+
+/// What `rig` adds to `line`.
+fn words_of_rig(cli: &Command, line: &[OsString], rig: &RigFile) -> Vec<OsString> {
+    let Some((verb, _)) = verb_of(cli, line) else { return Vec::new() };
+    let has_taken = |option: &str| has_option(line, option);
     let is_led = match verb.get_name() {
-        "rollout" => value_of(&line, "strategy").is_some_and(|strategy| LED_STRATEGIES.contains(&&*strategy)),
+        "rollout" => value_of(line, "strategy").is_some_and(|strategy| LED_STRATEGIES.contains(&&*strategy)),
         // It looks at one of both.
         "monitor" => false,
         _ => true,
     };
     // Another leader has another port, and another calibration.
-    let is_led = is_led && value_of(&line, "teleop").is_none_or(|teleop| Some(&teleop) == rig.teleop.as_ref());
+    let is_led = is_led && value_of(line, "teleop").is_none_or(|teleop| Some(&teleop) == rig.teleop.as_ref());
     // Who follows a leader needs no eyes, unless somebody is to look through them.
     let looks = verb.get_name() != "teleop" || has_taken("rerun-connect");
-    let gives_robot = has_taken("robot") && value_of(&line, "robot").as_deref() != Some(&rig.robot);
+    let gives_robot = has_taken("robot") && value_of(line, "robot").as_deref() != Some(&rig.robot);
     if gives_robot {
         note!("the rig is of {}, and its entries are left out for another robot", rig.robot);
     }
@@ -237,34 +277,36 @@ fn with_rig(mut line: Vec<OsString>, rig: &RigFile) -> Vec<OsString> {
         let is_known = verb.get_arguments().any(|arg| arg.get_long() == Some(option));
         // Of another robot nothing here is true.
         let is_wanted = is_known && !gives_robot && (is_led || !option.starts_with("teleop"));
-        if !is_wanted || (option != "camera" && has_taken(option)) || (option == "camera" && !looks) || has_taken("sim") {
+        let is_given = has_taken(option) || option == "task" && has_taken("instruction");
+        if !is_wanted || (option != "camera" && is_given) || (option == "camera" && !looks) || has_taken("sim") {
             continue;
         }
-        let given = values_of(&line[..end], option);
-        let is_given = |value: &str| {
+        let given = values_of(line, option);
+        let has = |value: &str| {
             let name = |text: &str| text.split_once('=').map(|(name, _)| name.to_owned());
             option == "camera" && given.iter().any(|given| name(given) == name(value))
         };
-        added.extend(values.iter().filter(|value| !is_given(value)).map(|value| OsString::from(format!("--{option}={value}"))));
+        added.extend(values.iter().filter(|value| !has(value)).map(|value| OsString::from(format!("--{option}={value}"))));
     }
     // A recording that was begun goes on.
     let goes_on = verb.get_name() == "record" && !has_taken("resume");
-    if goes_on && value_of(&line, "out").is_some_and(|out| Path::new(&out).join("meta/info.json").exists()) {
+    if goes_on && value_of(line, "out").is_some_and(|out| Path::new(&out).join("meta/info.json").exists()) {
         note!("going on with the dataset that is there");
         added.push("--resume".into());
     }
-    line.splice(end..end, added);
-    line
+    added
 }
 
-/// The verb that `line` is for.
-fn verb_of<'a>(cli: &'a Command, line: &[OsString]) -> Option<&'a Command> {
+/// The verb that `line` is for, and its name: `hub upload`.
+fn verb_of<'a>(cli: &'a Command, line: &[OsString]) -> Option<(&'a Command, String)> {
     let mut words = line.iter().skip(1).filter_map(|word| word.to_str());
     let mut verb = cli.find_subcommand(words.find(|word| !word.starts_with('-'))?)?;
+    let mut name = verb.get_name().to_owned();
     while let Some(deeper) = words.next().and_then(|word| verb.find_subcommand(word)) {
         verb = deeper;
+        name += &format!(" {}", verb.get_name());
     }
-    Some(verb)
+    Some((verb, name))
 }
 
 /// All values that `line` gives to `--option`.
@@ -300,8 +342,9 @@ mod tests {
         teleop_port = \"/dev/ttyACM1\"\ntask = \"Put it.\"\n[camera]\nfront = \"pattern,640x480@30\"\nwrist = \"usb:2009\"\n";
 
     fn expanded(words: &str) -> String {
-        let line = std::iter::once("sinew").chain(words.split(' ')).map(OsString::from).collect();
-        let line = with_rig(line, &toml::from_str(KITCHEN).unwrap());
+        let mut line: Vec<OsString> = std::iter::once("sinew").chain(words.split(' ')).map(OsString::from).collect();
+        let added = words_of_rig(&Cli::command(), &line, &toml::from_str(KITCHEN).unwrap());
+        line.extend(added);
         line.iter().skip(1).map(|word| word.to_string_lossy().replace(' ', "_")).collect::<Vec<_>>().join(" ")
     }
 

@@ -79,9 +79,18 @@ fn what_the_system_grants_is_one_line_and_the_doctor_says_more() {
     contains_all(&text, &["parts     read ", "late by "]);
     assert_eq!(desk.run(&["rollout", "--pace", "fast", "--realtime"]).status.code(), Some(2), "there is no real time in a fast run");
     let found: serde_json::Value = serde_json::from_str(&desk.ok(&["doctor", "--json"])).unwrap();
-    let refused = found["realtime"]["asked"].as_array().unwrap().iter().filter(|asked| !asked["refused"].is_null()).count();
-    assert!(found["advice"].as_array().unwrap().len() >= refused, "{found}");
-    assert_eq!(found["realtime_lateness"]["count"], 1000);
+    let control = &found["control_loop"];
+    let refused = control["realtime"]["asked"].as_array().unwrap().iter().filter(|asked| !asked["refused"].is_null()).count();
+    let checks = found["checks"].as_array().unwrap();
+    let advised = |check: &&serde_json::Value| check["advice"].is_string();
+    assert!(checks.iter().filter(advised).count() >= refused, "{found}");
+    assert_eq!(control["realtime_lateness"]["count"], 1000);
+    for name in ["system", "realtime", "memory", "waking", "disk", "encoder", "hub", "serial", "camera"] {
+        assert!(checks.iter().any(|check| check["name"] == name), "{name} is missing in {found}");
+    }
+    // Who can't write where he is hears it, with what to do.
+    let problem = String::from_utf8(desk.sinew(&["doctor"]).current_dir("/proc").output().unwrap().stdout).unwrap();
+    contains_all(&problem, &["problem   disk: /proc can't be written to", "   do     record into a folder that is yours"]);
 }
 
 /// A killed process can't say anything; the one beside it does.

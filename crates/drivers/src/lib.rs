@@ -38,5 +38,5 @@ pub use lekiwi::{
 pub use pedal::{Pedal, PedalError};
 pub use reachy_mini::{ReachyMini, ReachyMiniCounts, ReachyMiniError};
 pub use retarget::{Back, ByFeature, RetargetError};
-pub use serial::{PortAddress, SerialBus, SerialCounts, SerialOptions, who_may_open};
+pub use serial::{PortAddress, SerialBus, SerialCounts, SerialOptions, slow_adapter, who_may_open};
 pub use tables::{ControlTable, Encoding, Field, Register, STS3215, TableError};

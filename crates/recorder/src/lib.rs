@@ -123,6 +123,7 @@ pub use format::input::RandomAccess;
 pub use format::layout::{Episode, EpisodeVideoSpan, Version};
 pub use format::rate::Rate;
 pub use media::depth::DepthRange;
+pub use media::encoder_rate::encoder_rate;
 pub use media::video_reader::VideoReader;
 pub use progress::{Progress, Step};
 pub use read::DepthImage;

@@ -48,6 +48,8 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
 const CLOCK_FILES: &[(&str, &str)] = &[
     ("crates/recorder/src/tests/hostile.rs", "a test that may be told for how long to try, and that nothing takes too long"),
     ("crates/cli/src/commands/eval.rs", "says how long an evaluation took; nothing depends on it"),
+    ("crates/cli/src/commands/doctor/recording.rs", "measures how fast a disk is"),
+    ("crates/recorder/src/media/encoder_rate.rs", "measures how fast an encoder is"),
     ("crates/cli/src/live.rs", "redraws the live line now and then"),
     ("crates/recorder/src/tests/overload.rs", "a slow encoder is slow by the real clock"),
     ("crates/policy/src/infer.rs", "reports how long an inference took; nothing depends on it"),

@@ -23,8 +23,7 @@ use port::Port;
 pub(crate) use port::Port as SerialPort;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub(crate) use port::group_of;
-pub(crate) use port::slow_adapter;
-pub use port::{PortAddress, who_may_open};
+pub use port::{PortAddress, slow_adapter, who_may_open};
 
 /// How a port is used.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -124,7 +124,7 @@ pub(crate) fn group_of(_: &Path) -> Option<String> {
 
 /// What to do about an FTDI adapter that keeps answers back for longer than a millisecond; `None` for others, and where
 /// the system doesn't say.
-pub(crate) fn slow_adapter(port: &str) -> Option<String> {
+pub fn slow_adapter(port: &str) -> Option<String> {
     slow_adapter_in(Path::new("/sys/bus/usb-serial/devices"), port)
 }
 

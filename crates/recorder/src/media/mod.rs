@@ -7,6 +7,7 @@ mod decode_ffmpeg;
 mod decode_h264;
 pub(crate) mod depth;
 pub(crate) mod encode;
+pub(crate) mod encoder_rate;
 pub(crate) mod ffmpeg;
 pub(crate) mod h264;
 mod h264_color;
