@@ -131,6 +131,11 @@ impl Http {
         Ok(Self { client, sender, options, limit })
     }
 
+    /// How long what is sent may stand still.
+    pub fn patience(&self) -> Duration {
+        self.options.timeout * SENDING_PATIENCE
+    }
+
     pub fn options(&self) -> &HubOptions {
         &self.options
     }
@@ -305,8 +310,8 @@ impl Http {
             request = request.body(body);
         }
         let Some(pulse) = &ask.pulse else { return request.send().await.map_err(|err| self.failure(ask, url, &err)) };
-        let patience = self.options.timeout * SENDING_PATIENCE;
-        match select(pin!(request.send()), pin!(stalls(pulse, patience))).await {
+        let patience = self.patience();
+        match select(pin!(request.send()), pin!(stalls(|| pulse.load(Ordering::Relaxed), patience))).await {
             Either::Left((answer, _)) => answer.map_err(|err| self.failure(ask, url, &err)),
             Either::Right(_) => {
                 let why = format!("nothing was taken or answered for {} s", patience.as_secs());
@@ -339,9 +344,11 @@ impl Http {
         let said: String = said.chars().take(300).collect();
         let (doing, endpoint) = (ask.doing.clone(), self.options.endpoint.clone());
         let is_write = !matches!(ask.method, Method::GET | Method::HEAD) && status == StatusCode::FORBIDDEN;
+        let is_full = is_write && is_about_space(&said);
         let token = match &self.options.token {
             None if ask.headers.contains_key(AUTHORIZATION) => TokenState::Sent,
             None => TokenState::Absent,
+            Some(_) if is_full => TokenState::NotMeant,
             Some(_) if is_write => TokenState::MayNotWrite,
             Some(_) => TokenState::Sent,
         };
@@ -369,16 +376,16 @@ impl Http {
     }
 }
 
-/// Done when nothing has grown for so long.
-async fn stalls(pulse: &AtomicU64, patience: Duration) {
-    let mut last = pulse.load(Ordering::Relaxed);
-    loop {
-        tokio::time::sleep(patience).await;
-        let now = pulse.load(Ordering::Relaxed);
-        if now == last {
-            return;
+/// Done when what is `sent` has not grown for so long.
+pub(crate) async fn stalls(sent: impl Fn() -> u64, patience: Duration) {
+    let mut last = sent();
+    let mut since = Instant::now();
+    while since.elapsed() < patience {
+        tokio::time::sleep(patience / 8).await;
+        let now = sent();
+        if now != last {
+            (last, since) = (now, Instant::now());
         }
-        last = now;
     }
 }
 
@@ -438,18 +445,31 @@ pub(crate) fn host(url: &Url) -> String {
     url.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"))
 }
 
-fn in_words(status: StatusCode, said: &str) -> String {
+/// Whether a refusal is about how much may be stored, which no other token helps against.
+fn is_about_space(said: &str) -> bool {
+    let said = said.to_lowercase();
+    ["storage", "quota", "limit", "exceed", "space", "payment", "billing", "upgrade"].iter().any(|word| said.contains(word))
+}
+
+pub(crate) fn in_words(status: StatusCode, said: &str) -> String {
     if said.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status}: {said:?}") }
 }
 
-/// The message in an error's body: JSON's `error`, or the begin of a text that is no page.
-fn message_of(body: &[u8]) -> String {
+/// The message in an error's body: JSON's `error`, a store's XML, or the begin of a text that is no page.
+pub(crate) fn message_of(body: &[u8]) -> String {
     match serde_json::from_slice::<serde_json::Value>(body) {
         Ok(json) => ["error", "message", "error_description"].iter().find_map(|key| json.get(key)?.as_str()).unwrap_or_default().to_owned(),
+        Err(_) if body.windows(7).any(|tag| tag == b"<Error>") => message_of_store(&String::from_utf8_lossy(body)),
         Err(_) => {
             Some(String::from_utf8_lossy(body)).filter(|text| !text.trim_start().starts_with('<')).unwrap_or_default().trim().to_owned()
         }
     }
+}
+
+/// What a store like S3 says: `<Error><Code>…</Code><Message>…</Message></Error>`.
+fn message_of_store(xml: &str) -> String {
+    let inside = |tag: &str| xml.split_once(&format!("<{tag}>"))?.1.split_once(&format!("</{tag}>")).map(|(text, _)| text.trim());
+    [inside("Code"), inside("Message")].into_iter().flatten().collect::<Vec<_>>().join(": ")
 }
 
 fn retry_after(response: &Response) -> Option<Duration> {
@@ -499,5 +519,7 @@ mod tests {
         assert_eq!(message_of(b"<html><body>503</body></html>"), "");
         assert_eq!(message_of(br#"{"error": "You are over quota"}"#), "You are over quota");
         assert_eq!(message_of(b"Repository not found\n"), "Repository not found");
+        let xml = b"<?xml version=\"1.0\"?>\n<Error><Code>EntityTooLarge</Code><Message>Too large.</Message></Error>";
+        assert_eq!(message_of(xml), "EntityTooLarge: Too large.");
     }
 }

@@ -42,7 +42,7 @@ impl<'a> Slice<'a> {
 
     /// The body, anew for each try.
     pub fn body(&self) -> io::Result<Body> {
-        let mut file = File::open(&self.local.file)?;
+        let mut file = self.local.open()?;
         file.seek(SeekFrom::Start(self.from))?;
         *lock(&self.after) = self.before.clone();
         self.meter.done.store(self.from, Ordering::Relaxed);
