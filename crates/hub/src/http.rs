@@ -448,7 +448,7 @@ pub(crate) fn host(url: &Url) -> String {
 /// Whether a refusal is about how much may be stored, which no other token helps against.
 fn is_about_space(said: &str) -> bool {
     let said = said.to_lowercase();
-    ["storage", "quota", "limit", "exceed", "space", "payment", "billing", "upgrade"].iter().any(|word| said.contains(word))
+    ["storage", "quota", "limit reached", "exceed", "payment", "billing", "upgrade"].iter().any(|word| said.contains(word))
 }
 
 pub(crate) fn in_words(status: StatusCode, said: &str) -> String {

@@ -87,6 +87,8 @@ fn closed_files_go_up_at_once_and_are_seen_together() {
     write(folder.path(), "data/later.parquet", 10);
     let refused = hub.finish(folder.path(), UploadOptions::default(), &|_| {}).unwrap_err().to_string();
     assert!(refused.contains("was finished") && refused.contains("sinew hub upload"), "{refused}");
+    let refused = hub.finish(folder.path(), UploadOptions::default(), &|_| {}).unwrap_err().to_string();
+    assert!(refused.contains("was finished"), "{refused}");
     let other = tempfile::tempdir().unwrap();
     let refused = hub.finish(other.path(), UploadOptions::default(), &|_| {}).unwrap_err().to_string();
     assert!(refused.contains("nothing was begun"), "{refused}");

@@ -97,6 +97,9 @@ fn a_hub_that_comes_back_is_looked_at_before_anything_is_closed() {
     fake.clear_faults();
     wait_for(&publisher, |state| state.trouble.is_none());
     conflicts(&fake, &hub, &folder, publisher, true);
+    // What a network answers that wants a login first keeps nobody from recording.
+    fake.fault(Fault::on("*", Harm::Html));
+    open(&hub, &cache.path().join("others")).unwrap().withdraw();
 }
 
 #[test]
@@ -171,6 +174,8 @@ fn another_upload_takes_nothing_from_what_is_being_published() {
     let uploaded = hub.finish(&folder, UploadOptions::default(), &|_| {}).unwrap();
     assert_eq!((uploaded.repo, uploaded.commits.len()), (repo(), 1));
     assert_eq!(Hub::published_to(&folder), None);
+    hub.upload(&folder, &other, &UploadOptions::default(), &|_| {}).unwrap();
+    assert_eq!(hub.finish(&folder, UploadOptions::default(), &|_| {}).unwrap().repo, repo());
     // A publisher that is withdrawn leaves what was known.
     Publisher::open(&hub, &folder, &repo(), UploadOptions::default()).unwrap().withdraw();
     assert_eq!(Hub::published_to(&folder), None);

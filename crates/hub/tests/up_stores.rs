@@ -100,6 +100,6 @@ fn what_a_refusal_says_is_told() {
     assert!(text.contains("413") && text.contains("5 GB at most") && asked == 1, "{text}, asked {asked} times");
     let (text, _) = told("*/commit/*", refusal(403, "Private repository storage limit reached"));
     assert!(text.contains("storage limit reached") && !text.contains("right to write"), "{text}");
-    let (text, _) = told("*/commit/*", refusal(403, "You are not in this organisation"));
+    let (text, _) = told("*/commit/*", refusal(403, "You don't have the rights to create a model under the namespace someone"));
     assert!(text.contains("right to write"), "{text}");
 }

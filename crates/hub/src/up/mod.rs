@@ -238,10 +238,12 @@ impl Hub {
 
     /// That the token is not one that may only read.
     fn may_make(&self, repo: &HubRepo) -> Result<(), HubError> {
-        let account = self.whoami(None)?;
-        if account.rights.as_deref() != Some("read") {
-            return Ok(());
-        }
+        let account = match self.whoami(None) {
+            Ok(account) if account.rights.as_deref() == Some("read") => account,
+            Err(error @ HubError::Refused { .. }) => return Err(error),
+            // Whoever doesn't say it now says it when something comes.
+            _ => return Ok(()),
+        };
         let what = format!(
             "the token (HF_TOKEN or the stored login) is one of {}'s that may only read: it needs the right to write",
             account.name

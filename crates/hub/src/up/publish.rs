@@ -99,13 +99,14 @@ impl Publisher {
             bytes_sent: AtomicU64::new(0),
             is_abandoned: AtomicBool::new(false),
         });
-        let looked = shared.look(LOOK, false);
-        if let Err(error) = looked
-            && !error.is_transient()
-            && !matches!(error, HubError::Offline { .. })
-        {
-            shared.withdraw();
-            return Err(error);
+        match shared.look(LOOK, false) {
+            Err(error @ (HubError::Refused { .. } | HubError::Unusable { .. } | HubError::NoRevision { .. } | HubError::Client { .. })) => {
+                shared.withdraw();
+                return Err(error);
+            }
+            // Whatever else it is, such as a network that wants a login first, may be over before the recording is.
+            Err(error) => tracing::debug!(%error, "it is looked at later what the repository holds"),
+            Ok(()) => {}
         }
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("publish".into()).spawn(move || of_thread.run());
@@ -184,11 +185,14 @@ impl Hub {
         }
         let journal = Journal::open(folder)?;
         let way = if done.is_some() { Way::Look } else { Way::AtOnce };
-        if way == Way::AtOnce {
-            journal.aim(&target);
-        }
+        journal.aim(&target);
         let options = UploadOptions { private: target.private, ..options };
-        self.upload_with(folder, &repo, &options, listener, &journal, way)
+        let outcome = self.upload_with(folder, &repo, &options, listener, &journal, way);
+        if outcome.is_err() && way == Way::Look {
+            // It stays done.
+            journal.withdraw();
+        }
+        outcome
     }
 
     /// Where `folder` is being published to, if it is.
