@@ -30,6 +30,7 @@ mod http;
 mod hub;
 mod name;
 mod options;
+mod pace;
 mod range;
 mod search;
 mod stock;

@@ -9,7 +9,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use sinew_hub::{Hub, HubError, HubOptions, HubRepo, RepoKind, UploadOptions, Uploaded};
+use sinew_hub::{Event, Hub, HubError, HubOptions, HubRepo, Listener, RepoKind, UploadOptions, Uploaded};
 use sinew_testkit::hub::{FakeHub, Fault, Harm, HubOptions as FakeOptions, RepoKind as FakeKind};
 use tempfile::TempDir;
 
@@ -35,7 +35,11 @@ fn place(options: FakeOptions, set: impl FnOnce(&mut HubOptions)) -> Place {
 
 impl Place {
     fn upload(&self) -> Result<Uploaded, HubError> {
-        self.hub.upload(&self.folder, &HubRepo::parse(RepoKind::Model, NAME).unwrap(), &UploadOptions::default(), &|_| {})
+        self.upload_to(&|_| {})
+    }
+
+    fn upload_to(&self, listener: &Listener) -> Result<Uploaded, HubError> {
+        self.hub.upload(&self.folder, &HubRepo::parse(RepoKind::Model, NAME).unwrap(), &UploadOptions::default(), listener)
     }
 
     fn check(&self) {
@@ -52,7 +56,12 @@ fn a_xet_store_that_is_gone_or_silent_is_left_for_another() {
         let xet = Some(format!("http://{address}"));
         let place = place(FakeOptions { xet, ..FakeOptions::default() }, |options| options.timeout = Duration::from_millis(300));
         let begun = Instant::now();
-        place.upload().unwrap();
+        let listener = |event: Event<'_>| {
+            if let Event::Transfer(transfer) = event {
+                assert!(transfer.done_bytes <= transfer.total_bytes, "{transfer:?}");
+            }
+        };
+        place.upload_to(&listener).unwrap();
         assert!(begun.elapsed() < Duration::from_secs(30), "{address}: {:?}", begun.elapsed());
         place.check();
     }

@@ -381,8 +381,14 @@ impl<'a> Upload<'a> {
     }
 
     fn meter(&self, local: &Local) -> Arc<Meter> {
+        let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        // Sent once more, such as to another store, it begins anew and is one file all the same.
+        if let Some(meter) = meters.iter().find(|meter| meter.path == local.path) {
+            meter.done.store(0, Ordering::Relaxed);
+            return Arc::clone(meter);
+        }
         let meter = Arc::new(Meter::of(local));
-        self.meters.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&meter));
+        meters.push(Arc::clone(&meter));
         meter
     }
 

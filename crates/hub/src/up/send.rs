@@ -12,7 +12,8 @@ use sha2::Sha256;
 use sha2::digest::Update;
 
 use super::plan::{Local, Meter};
-use crate::http::{Ask, Limit};
+use crate::http::Ask;
+use crate::pace::Limit;
 
 /// Bytes `from..from + len` of a file, to be hashed as they leave.
 pub(super) struct Slice<'a> {

@@ -20,7 +20,8 @@ use super::send::read_chunk;
 use crate::HubError;
 use crate::down::hex;
 use crate::error::innermost;
-use crate::http::{Ask, host, stalls};
+use crate::http::{Ask, host};
+use crate::pace::stalls;
 
 /// What is sent together, and is known to be there when it is through.
 const GROUP_BYTES: u64 = 512 << 20;
@@ -111,7 +112,8 @@ impl Upload<'_> {
         let broken = |err: xet::XetError| HubError::Broken {
             doing: format!("sending {} files to the Xet store of {}", files.len(), self.repo),
             host: store.clone(),
-            why: innermost(&err),
+            // Its addresses are long, and may be signed.
+            why: innermost(&err).split(" for url (").next().unwrap_or_default().to_owned(),
         };
         let mut headers = HeaderMap::new();
         if let Some(bearer) = self.http.options().token.as_ref().and_then(|token| token.bearer()) {
