@@ -79,16 +79,19 @@ impl Journal {
         inner.known.learn(line);
     }
 
-    /// Says where the files go. What was noted for another place waits until it is that place's turn.
-    pub fn aim(&self, target: &Target) {
-        let is_aimed = {
+    /// Says where the files go, and whether something was being published there already. What was noted for another place waits
+    /// until it is that place's turn.
+    pub fn aim(&self, target: &Target) -> bool {
+        let (is_published, is_aimed) = {
             let mut inner = self.inner();
+            let is_published = inner.known.is_published_to(target);
             let place = inner.known.here();
-            place.is_open && place.target.as_ref() == Some(&place.target_with(target.clone()))
+            (is_published, place.is_open && place.target.as_ref() == Some(&place.target_with(target.clone())))
         };
         if !is_aimed {
             self.note(Line::Target(target.clone()));
         }
+        is_published
     }
 
     /// What a file holds, if it was searched for the same secrets.
@@ -245,6 +248,7 @@ impl Journal {
             let mut file = private(File::options().create_new(true)).read(true).append(true).open(&fresh)?;
             file.try_lock().map_err(io::Error::from)?;
             file.write_all(&text)?;
+            file.sync_all()?;
             fs::rename(&fresh, &inner.path)?;
             Ok::<_, io::Error>(file)
         };
@@ -338,7 +342,10 @@ mod tests {
         journal.aim(&target("a/b", false));
         assert!(journal.is_sent("later") && journal.parts("oid").unwrap().etags.len() == 1 && journal.leads_from("c0", "c2"));
         assert_eq!(published(), Some(("a/b".to_owned(), None)));
+        assert!(journal.aim(&target("a/b", true)));
         journal.finish("c3");
+        assert!(!journal.aim(&target("a/new", true)));
+        journal.withdraw();
         assert_eq!(published(), Some(("a/b".to_owned(), Some("c3".to_owned()))));
         assert!(matches!(Journal::open(folder.path()), Err(HubError::Unusable { .. })));
     }

@@ -264,6 +264,12 @@ impl Known {
         self.hashes.is_empty() && self.places.iter().all(|place| !place.is_open && place.last.is_none())
     }
 
+    /// Whether something is being published to this place.
+    pub fn is_published_to(&self, target: &Target) -> bool {
+        let is_same = |old: &Target| old.is_published && old.is_same_place(target);
+        self.places.iter().any(|place| place.is_open && place.target.as_ref().is_some_and(is_same))
+    }
+
     /// The commits that uploads to the same repository ended with.
     pub fn lasts(&mut self) -> Vec<String> {
         let Some(target) = self.here().target.clone() else { return Vec::new() };

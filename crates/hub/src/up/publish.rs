@@ -20,7 +20,7 @@ use super::{Created, Upload, UploadOptions, Uploaded, Way, look_up};
 use crate::api::Listing;
 use crate::cache::path_fault;
 use crate::hub::Listener;
-use crate::{Hub, HubError, HubRepo, RepoFile};
+use crate::{Hub, HubError, HubRepo, RepoFile, RepoKind};
 
 /// How long to wait after a failure, the first time and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
@@ -53,7 +53,7 @@ struct Shared {
     folder: PathBuf,
     repo: HubRepo,
     options: UploadOptions,
-    /// Whether nothing was being published from the folder before.
+    /// Whether nothing was being published from the folder to there before.
     is_fresh: bool,
     /// Whether it was seen what the repository holds.
     has_looked: AtomicBool,
@@ -82,9 +82,8 @@ impl Publisher {
     /// also when it refuses the token, or the repository holds another dataset or is public and must not be.
     pub fn open(hub: &Hub, folder: &Path, repo: &HubRepo, options: UploadOptions) -> Result<Self, HubError> {
         hub.needs_token(format!("publishing {} to {repo}", folder.display()))?;
-        let is_fresh = Journal::published_in(folder).is_none_or(|(_, done)| done.is_some());
         let journal = Journal::open(folder)?;
-        journal.aim(&Target::new(&hub.options().endpoint, repo, options.private, true));
+        let is_fresh = !journal.aim(&Target::new(&hub.options().endpoint, repo, options.private, true));
         let queue = Queue { paths: journal.offered().into(), ..Queue::default() };
         let shared = Arc::new(Shared {
             hub: hub.clone(),
@@ -275,7 +274,9 @@ impl Shared {
         };
         match found.map_err(silence)?? {
             Some((head, before)) => {
-                self.check_dataset(&upload, &before, &head)?;
+                if self.repo.kind() == RepoKind::Dataset {
+                    self.check_dataset(&upload, &before, &head)?;
+                }
                 // The end refuses it, with what to do; the recording is worth having all the same.
                 if let Err(error) = self.hub.wait(upload.check_head(&self.options, &head))? {
                     tracing::warn!("{error}");
