@@ -199,7 +199,8 @@ impl Hub {
         changes.sort_by(|a, b| (a.rank(), a.path()).cmp(&(b.rank(), b.path())));
         if way == Way::Look && !changes.is_empty() {
             let what = format!(
-                "it was finished, and since then {} files have changed here or there; `sinew hub upload {} {repo}` brings those that are here",
+                "it was finished; since then {} has changed here or there, one of {}; `sinew hub upload {} {repo}` brings what is here",
+                changes[0].path(),
                 changes.len(),
                 folder.display()
             );
