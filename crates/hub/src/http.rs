@@ -2,9 +2,9 @@
 
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderValue, LINK, LOCATION, RETRY_AFTER};
@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::error::{CacheHint, Gate, TokenState, innermost};
+use crate::pace::{Limit, stalls};
 use crate::{HubError, HubOptions, HubRepo};
 
 /// The longest answer that is read into memory, in bytes: a page of a listing has a thousand entries.
@@ -129,6 +130,11 @@ impl Http {
         let (client, sender) = (build(Some(options.timeout))?, build(None)?);
         let limit = Arc::new(Limit::new(options.upload_limit));
         Ok(Self { client, sender, options, limit })
+    }
+
+    /// How long what is sent may stand still.
+    pub fn patience(&self) -> Duration {
+        self.options.timeout * SENDING_PATIENCE
     }
 
     pub fn options(&self) -> &HubOptions {
@@ -305,8 +311,8 @@ impl Http {
             request = request.body(body);
         }
         let Some(pulse) = &ask.pulse else { return request.send().await.map_err(|err| self.failure(ask, url, &err)) };
-        let patience = self.options.timeout * SENDING_PATIENCE;
-        match select(pin!(request.send()), pin!(stalls(pulse, patience))).await {
+        let patience = self.patience();
+        match select(pin!(request.send()), pin!(stalls(|| pulse.load(Ordering::Relaxed), patience))).await {
             Either::Left((answer, _)) => answer.map_err(|err| self.failure(ask, url, &err)),
             Either::Right(_) => {
                 let why = format!("nothing was taken or answered for {} s", patience.as_secs());
@@ -339,9 +345,11 @@ impl Http {
         let said: String = said.chars().take(300).collect();
         let (doing, endpoint) = (ask.doing.clone(), self.options.endpoint.clone());
         let is_write = !matches!(ask.method, Method::GET | Method::HEAD) && status == StatusCode::FORBIDDEN;
+        let is_full = is_write && is_about_space(&said);
         let token = match &self.options.token {
             None if ask.headers.contains_key(AUTHORIZATION) => TokenState::Sent,
             None => TokenState::Absent,
+            Some(_) if is_full => TokenState::NotMeant,
             Some(_) if is_write => TokenState::MayNotWrite,
             Some(_) => TokenState::Sent,
         };
@@ -369,54 +377,6 @@ impl Http {
     }
 }
 
-/// Done when nothing has grown for so long.
-async fn stalls(pulse: &AtomicU64, patience: Duration) {
-    let mut last = pulse.load(Ordering::Relaxed);
-    loop {
-        tokio::time::sleep(patience).await;
-        let now = pulse.load(Ordering::Relaxed);
-        if now == last {
-            return;
-        }
-        last = now;
-    }
-}
-
-/// How many bytes a second all that is sent together may have.
-#[derive(Debug)]
-pub(crate) struct Limit {
-    bytes_per_s: Option<u64>,
-    /// When the next bytes may leave.
-    free_at: Mutex<Instant>,
-}
-
-impl Limit {
-    fn new(bytes_per_s: Option<u64>) -> Self {
-        Self { bytes_per_s: bytes_per_s.filter(|rate| *rate > 0), free_at: Mutex::new(Instant::now()) }
-    }
-
-    /// How many bytes are best sent at once.
-    pub fn chunk_bytes(&self) -> usize {
-        // A quarter of a second's, so that a narrow limit is an even stream.
-        self.bytes_per_s.map_or(256 << 10, |rate| usize::try_from(rate / 4).unwrap_or(usize::MAX).clamp(1 << 10, 256 << 10))
-    }
-
-    /// Waits until `bytes` may leave.
-    pub async fn take(&self, bytes: usize) {
-        let Some(rate) = self.bytes_per_s else { return };
-        let now = Instant::now();
-        let begin = {
-            let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
-            let begin = (*free_at).max(now);
-            *free_at = begin + Duration::from_secs_f64(bytes as f64 / rate as f64);
-            begin
-        };
-        if begin > now {
-            tokio::time::sleep(begin - now).await;
-        }
-    }
-}
-
 fn is_redirect(response: &Response) -> bool {
     matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308)
 }
@@ -438,18 +398,31 @@ pub(crate) fn host(url: &Url) -> String {
     url.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"))
 }
 
-fn in_words(status: StatusCode, said: &str) -> String {
+/// Whether a refusal is about how much may be stored, which no other token helps against.
+fn is_about_space(said: &str) -> bool {
+    let said = said.to_lowercase();
+    ["storage", "quota", "limit reached", "exceed", "payment", "billing", "upgrade"].iter().any(|word| said.contains(word))
+}
+
+pub(crate) fn in_words(status: StatusCode, said: &str) -> String {
     if said.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status}: {said:?}") }
 }
 
-/// The message in an error's body: JSON's `error`, or the begin of a text that is no page.
-fn message_of(body: &[u8]) -> String {
+/// The message in an error's body: JSON's `error`, a store's XML, or the begin of a text that is no page.
+pub(crate) fn message_of(body: &[u8]) -> String {
     match serde_json::from_slice::<serde_json::Value>(body) {
         Ok(json) => ["error", "message", "error_description"].iter().find_map(|key| json.get(key)?.as_str()).unwrap_or_default().to_owned(),
+        Err(_) if body.windows(7).any(|tag| tag == b"<Error>") => message_of_store(&String::from_utf8_lossy(body)),
         Err(_) => {
             Some(String::from_utf8_lossy(body)).filter(|text| !text.trim_start().starts_with('<')).unwrap_or_default().trim().to_owned()
         }
     }
+}
+
+/// What a store like S3 says: `<Error><Code>…</Code><Message>…</Message></Error>`.
+fn message_of_store(xml: &str) -> String {
+    let inside = |tag: &str| xml.split_once(&format!("<{tag}>"))?.1.split_once(&format!("</{tag}>")).map(|(text, _)| text.trim());
+    [inside("Code"), inside("Message")].into_iter().flatten().collect::<Vec<_>>().join(": ")
 }
 
 fn retry_after(response: &Response) -> Option<Duration> {
@@ -499,5 +472,7 @@ mod tests {
         assert_eq!(message_of(b"<html><body>503</body></html>"), "");
         assert_eq!(message_of(br#"{"error": "You are over quota"}"#), "You are over quota");
         assert_eq!(message_of(b"Repository not found\n"), "Repository not found");
+        let xml = b"<?xml version=\"1.0\"?>\n<Error><Code>EntityTooLarge</Code><Message>Too large.</Message></Error>";
+        assert_eq!(message_of(xml), "EntityTooLarge: Too large.");
     }
 }

@@ -31,6 +31,7 @@ mod hub;
 mod jobs;
 mod name;
 mod options;
+mod pace;
 mod range;
 mod search;
 mod stock;

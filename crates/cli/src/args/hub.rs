@@ -136,6 +136,9 @@ pub struct UploadArgs {
     /// The commit that the branch must be at, or nothing is changed
     #[arg(long, value_name = "COMMIT")]
     pub parent: Option<String>,
+    /// Put this dataset in the place of another one that the repository holds
+    #[arg(long)]
+    pub replace: bool,
     /// Megabytes a second to send at most
     #[arg(long, value_name = "MB/S", value_parser = super::above_zero)]
     pub limit: Option<f64>,
@@ -149,6 +152,12 @@ pub struct FinishArgs {
     /// The commit's title
     #[arg(long, value_name = "TEXT")]
     pub message: Option<String>,
+    /// The commit that the branch must be at, where others have changed it since publishing began
+    #[arg(long, value_name = "COMMIT")]
+    pub parent: Option<String>,
+    /// Put this dataset in the place of another one that the repository holds
+    #[arg(long)]
+    pub replace: bool,
     #[arg(long)]
     pub json: bool,
 }

@@ -82,6 +82,9 @@ pub struct PublishArgs {
     /// For the owner's eyes alone
     #[arg(long, requires = "publish", help_heading = "Publishing")]
     pub publish_private: bool,
+    /// Put the dataset in the place of another one that the repository holds
+    #[arg(long, requires = "publish", help_heading = "Publishing")]
+    pub publish_replace: bool,
     /// Megabytes a second to send at most
     #[arg(long, value_name = "MB/S", value_parser = above_zero, requires = "publish", help_heading = "Publishing")]
     pub publish_limit: Option<f64>,
