@@ -1,11 +1,11 @@
 //! A dataset's files, each when it is needed.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::api::{Listing, RepoFile};
+use crate::cache::files_below;
 use crate::down::Place;
 use crate::hub::{Event, Resolved};
 use crate::range::{Ranges, RemoteFile};
@@ -46,7 +46,7 @@ impl Hub {
         }
         let cache = self.cache(&repo);
         let owed = match cache.commit_of(&repo) {
-            Ok(known) if known != resolved.commit => Some(files_below(&cache.snapshot(&known))),
+            Ok(known) if known != resolved.commit => Some(files_below(&cache.snapshot(&known))?),
             Ok(_) => None,
             Err(_) => Some(BTreeSet::new()),
         };
@@ -134,21 +134,4 @@ impl HubDataset {
         // Of two who open it at a time, both get the one whose parts are known.
         Ok(Some(open.entry(path.to_owned()).or_insert(file).clone()))
     }
-}
-
-/// The files below a snapshot, by their paths in the repository.
-pub(crate) fn files_below(snapshot: &Path) -> BTreeSet<PathBuf> {
-    let (mut files, mut folders) = (BTreeSet::new(), vec![snapshot.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            // Blobs are reached by links, folders are folders.
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                folders.push(path);
-            } else if let Ok(relative) = path.strip_prefix(snapshot) {
-                files.insert(relative.to_owned());
-            }
-        }
-    }
-    files
 }

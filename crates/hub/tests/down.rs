@@ -221,7 +221,11 @@ fn the_kind_is_guessed_only_where_one_has_the_name() {
     fake.add(FakeKind::Dataset, MODEL).commit(&[("meta/info.json", b"{}")]);
     let error = hub.kind_of(&model()).unwrap_err().to_string();
     assert!(error.contains("it is a model and a dataset") && error.contains("--type"), "{error}");
-    assert!(hub.kind_of(&sinew_hub::HubRepo::parse(sinew_hub::RepoKind::Model, "no/body").unwrap()).is_err());
+    let nobody = sinew_hub::HubRepo::parse(sinew_hub::RepoKind::Model, "no/body").unwrap();
+    let error = hub.kind_of(&nobody).unwrap_err().to_string();
+    assert!(error.contains("or it is private and the token that was sent") && !error.contains("--type"), "{error}");
+    let error = Hub::new(HubOptions { token: None, ..options(&fake, &cache) }).kind_of(&nobody).unwrap_err().to_string();
+    assert!(error.contains("no token was sent: run `sinew hub login`, or set HF_TOKEN"), "{error}");
 }
 
 #[test]
@@ -285,12 +289,13 @@ fn the_cache_is_listed_verified_and_pruned() {
     assert_eq!((listed.len(), listed[0].repo.as_str(), listed[0].snapshots.len()), (1, MODEL, 2));
     assert!(listed[0].size_bytes > 600_000, "{listed:?}");
     let mut read = 0;
-    assert_eq!(hub.verify_cache(None, |bytes| read += bytes).unwrap(), []);
+    let verified = hub.verify_cache(None, |bytes| read += bytes).unwrap();
+    assert!(verified.flaws.is_empty() && verified.unverified.is_empty(), "{verified:?}");
     assert_eq!(read, listed[0].size_bytes);
     // One byte of a blob turns, and it is found.
     let blob = folder.join("config.json").canonicalize().unwrap();
     fs::write(&blob, br#"{"type": "ACT"}"#).unwrap();
-    let flaws = hub.verify_cache(Some(&model()), |_| {}).unwrap();
+    let flaws = hub.verify_cache(Some(&model()), |_| {}).unwrap().flaws;
     assert!(flaws.len() == 1 && flaws[0].path == blob, "{flaws:?}");
     // The older commit goes; its blobs are young, and may be another process's.
     let plan = hub.plan_prune(None).unwrap();
