@@ -13,6 +13,9 @@ use crate::{Hub, HubError, HubRepo, RepoKind};
 
 /// The folder of the tables about episodes. It is listed once, so that none of its files has to be looked for.
 const TABLES: &str = "meta";
+/// The files of the table of episodes, of which a recording has one for each 25 episodes. Whoever wants one wants all, so
+/// they come several at a time.
+const EPISODES: &str = "meta/episodes/";
 /// So many files are kept open for parts of them to be read.
 const MOST_OPEN: usize = 256;
 
@@ -83,10 +86,17 @@ impl HubDataset {
         let (repo, commit) = (&self.resolved.repo, &self.resolved.commit);
         let Some(file) = self.look_up(path)? else { return Ok(false) };
         let cache = self.hub.cache(repo);
-        self.hub.pull(repo, commit, std::slice::from_ref(&file), &Place::Cache(cache.clone()), &*self.listener)?;
+        let mut files = vec![file];
+        if path.starts_with(EPISODES) {
+            let of_table = |file: &&RepoFile| file.path != path && file.path.starts_with(EPISODES) && file.path.ends_with(".parquet");
+            files.extend(self.tables.get().iter().flat_map(|tables| tables.files.iter().filter(of_table).cloned()));
+        }
+        self.hub.pull(repo, commit, &files, &Place::Cache(cache.clone()), &*self.listener)?;
         let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(paths) = &mut *owed {
-            paths.remove(Path::new(path));
+            for file in &files {
+                paths.remove(Path::new(&file.path));
+            }
             if paths.is_empty() {
                 cache.remember(repo, commit)?;
                 *owed = None;

@@ -503,7 +503,9 @@ fn message_of(body: &[u8]) -> String {
 /// Whether a body is a page for people, which the Hub gives to no program.
 fn is_page(headers: &HeaderMap, body: &[u8]) -> bool {
     let is_said = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().to_ascii_lowercase().starts_with(b"text/html"));
-    is_said || body.trim_ascii_start().starts_with(b"<")
+    // A store's errors are XML, which begins like it.
+    let begin = body.trim_ascii_start().iter().take(14).map(u8::to_ascii_lowercase).collect::<Vec<_>>();
+    is_said || begin.starts_with(b"<html") || begin.starts_with(b"<!doctype html")
 }
 
 /// What to add to an answer that is not the file, where it is a page.
@@ -556,6 +558,12 @@ mod tests {
     #[test]
     fn an_error_page_is_no_message() {
         assert_eq!(message_of(b"<html><body>503</body></html>"), "");
+        let none = HeaderMap::new();
+        assert!(
+            is_page(&none, b"\n<!DOCTYPE HTML>...")
+                && is_page(&none, b"<HTML lang=en>")
+                && !is_page(&none, b"<?xml version=\"1.0\"?><Error>")
+        );
         assert_eq!(message_of(br#"{"error": "You are over quota"}"#), "You are over quota");
         assert_eq!(message_of(b"Repository not found\n"), "Repository not found");
     }

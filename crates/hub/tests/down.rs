@@ -7,6 +7,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use common::{CONFIG, DATASET, MODEL, TOKEN, client, dataset, fake, heard, model, named, names, noise, options, start, transfers, weights};
 use sinew_hub::{CacheHint, Download, Gate, Hub, HubError, HubOptions, Token, TokenState};
@@ -193,6 +194,28 @@ fn a_datasets_files_come_when_they_are_asked_for() {
     assert_eq!(offline.dataset(&dataset(), Arc::new(|_| {})).unwrap().folder(), opened.folder());
     assert!(newer.fetch("data/chunk-000/file-000.parquet").unwrap());
     assert_eq!(offline.dataset(&dataset(), Arc::new(|_| {})).unwrap().folder(), newer.folder());
+}
+
+#[test]
+fn the_files_of_a_table_of_episodes_come_together() {
+    let (fake, cache) = (start(FakeOptions { latency: Duration::from_millis(100), ..FakeOptions::default() }), TempDir::new().unwrap());
+    let files: Vec<(String, Vec<u8>)> =
+        (0..40).map(|n| (format!("meta/episodes/chunk-000/file-{n:03}.parquet"), noise(110_000, n))).collect();
+    let mut all: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
+    all.extend([("meta/info.json", b"{}".as_slice()), ("meta/episodes/notes.txt", b"not asked for")]);
+    fake.add(FakeKind::Dataset, DATASET).commit(&all);
+    let opened = client(&fake, &cache).dataset(&dataset(), Arc::new(|_| {})).unwrap();
+    assert!(opened.fetch("meta/info.json").unwrap());
+    fake.forget_requests();
+    let begin = Instant::now();
+    for (path, bytes) in &files {
+        assert!(opened.fetch(path).unwrap());
+        assert_eq!(&fs::read(opened.folder().join(path)).unwrap(), bytes);
+    }
+    assert!(!opened.fetch("meta/episodes/chunk-000/file-040.parquet").unwrap());
+    // Two round trips for each file, eight at a time, instead of one after another.
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert_eq!(names(&opened.folder()).len(), 41);
 }
 
 #[test]

@@ -130,13 +130,11 @@ fn of_policy(folder: &Path, licence: Option<&str>, evaluation: Option<&Evaluatio
     let mut card = String::from("---\n");
     // Those of its own; what its base is under is said by the base, which the card names.
     let own = info.terms.first().map(|terms| terms.licences.as_slice()).unwrap_or_default();
-    match licence.map(|one| vec![one.to_owned()]).unwrap_or_else(|| own.to_vec()).as_slice() {
+    let licences: Vec<String> = licence.map_or_else(|| own.iter().map(|one| quoted(one)).collect(), |one| vec![quoted(one)]);
+    match licences.as_slice() {
         [] => {}
-        [one] => drop(writeln!(card, "license: {}", quoted(one))),
-        several => {
-            card += "license:\n";
-            several.iter().for_each(|one| drop(writeln!(card, "- {}", quoted(one))));
-        }
+        [one] => card += &format!("license: {one}\n"),
+        several => card += &format!("license:\n- {}\n", several.join("\n- ")),
     }
     let _ =
         write!(card, "library_name: lerobot\npipeline_tag: robotics\ntags:\n- robotics\n- lerobot\n- sinew\n- {}\n", quoted(&info.family));
