@@ -98,12 +98,15 @@ impl RepoCache {
     }
 
     /// Holds what huggingface_hub holds while it writes the blob `hash`. The kernel lets it go when its holder dies.
-    pub fn lock(&self, hash: &str) -> io::Result<File> {
+    pub fn lock(&self, hash: &str) -> Result<File, HubError> {
         let folder = self.root.join(".locks").join(&self.folder_name);
-        fs::create_dir_all(&folder)?;
-        let file = File::options().create(true).truncate(false).write(true).open(folder.join(format!("{hash}.lock")))?;
-        file.lock()?;
-        Ok(file)
+        let path = folder.join(format!("{hash}.lock"));
+        let lock = || {
+            fs::create_dir_all(&folder)?;
+            let file = File::options().create(true).truncate(false).write(true).open(&path)?;
+            file.lock().map(|()| file)
+        };
+        lock().map_err(HubError::io(format!("locking {}", path.display())))
     }
 }
 
@@ -127,7 +130,7 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let fresh = path.with_file_name(format!("{begin}{}-{}.new", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
     let written = fs::write(&fresh, bytes).and_then(|()| fs::rename(&fresh, path));
     written.inspect_err(|_failed| drop(fs::remove_file(&fresh)))?;
-    for entry in fs::read_dir(folder)?.flatten() {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
         if name.to_str().is_some_and(|name| name.starts_with(&begin) && is_leftover(name)) && age(&entry.path()) > LEFT_AFTER {
             // Somebody else may have been faster.

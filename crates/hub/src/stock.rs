@@ -109,33 +109,14 @@ impl Hub {
         // A Hub that is silent is asked once.
         let mut silent = None;
         for repo in self.list_cache()?.into_iter().filter(|repo| repo.is_meant(only)) {
-            let mut names = HashSet::new();
-            for blob in entries(&repo.folder.join("blobs"))? {
-                let (path, name) = (blob.path(), blob.file_name().to_string_lossy().into_owned());
-                if !is_hash(&name) {
-                    if !name.ends_with(".incomplete") {
-                        verified.flaws.push(Flaw { path, what: "its name is no hash".into() });
-                    }
-                    continue;
-                }
-                names.insert(name.clone());
-                let like = |size_bytes| RepoFile { path: name.clone(), size_bytes, hash: name.clone() };
-                match size_of(&path).and_then(|size_bytes| Ok((size_bytes, hash_of(&path, &like(size_bytes))?))) {
-                    Ok((size_bytes, found)) => {
-                        if found != name {
-                            verified.flaws.push(Flaw { path, what: format!("its content has the hash {found}") });
-                        }
-                        heard(size_bytes);
-                    }
-                    Err(err) => verified.flaws.push(Flaw { path, what: err.to_string() }),
-                }
-            }
+            let names = check_blobs(&repo.folder, &mut verified.flaws, &mut heard)?;
             let blobs = blobs_of(&repo.folder)?;
             for (commit, revisions) in &repo.snapshots {
                 let folder = repo.folder.join("snapshots").join(commit);
                 if !is_commit(commit) || !folder.is_dir() {
                     let what = format!("{} means it, and it is not there", revisions.join(", "));
-                    verified.flaws.push(Flaw { path: folder.clone(), what });
+                    verified.flaws.push(Flaw { path: folder, what });
+                    continue;
                 }
                 for path in files_below(&folder)?.into_iter().map(|path| folder.join(path)).filter(|path| !path.exists()) {
                     verified.flaws.push(Flaw { path, what: "it leads to no blob".into() });
@@ -217,7 +198,7 @@ impl Hub {
                 if revisions.is_empty() {
                     plan.size_bytes += own_files(&folder, &blobs)?.iter().map(|(_, found)| found.len()).sum::<u64>();
                     plan.paths.push(folder);
-                } else {
+                } else if is_commit(commit) {
                     needed.extend(files_below(&folder)?.into_iter().filter_map(|path| folder.join(path).canonicalize().ok()));
                     left.insert(folder);
                 }
@@ -285,6 +266,32 @@ fn id_of(path: &Path) -> io::Result<FileId> {
 
 fn blobs_of(folder: &Path) -> Result<HashSet<FileId>, HubError> {
     Ok(entries(&folder.join("blobs"))?.iter().filter_map(|blob| id_of(&blob.path()).ok()).collect())
+}
+
+/// Compares each blob with its name; all names that are hashes.
+fn check_blobs(folder: &Path, flaws: &mut Vec<Flaw>, heard: &mut impl FnMut(u64)) -> Result<HashSet<String>, HubError> {
+    let mut names = HashSet::new();
+    for blob in entries(&folder.join("blobs"))? {
+        let (path, name) = (blob.path(), blob.file_name().to_string_lossy().into_owned());
+        if !is_hash(&name) {
+            if !name.ends_with(".incomplete") {
+                flaws.push(Flaw { path, what: "its name is no hash".into() });
+            }
+            continue;
+        }
+        names.insert(name.clone());
+        let like = |size_bytes| RepoFile { path: name.clone(), size_bytes, hash: name.clone() };
+        match size_of(&path).and_then(|size_bytes| Ok((size_bytes, hash_of(&path, &like(size_bytes))?))) {
+            Ok((size_bytes, found)) => {
+                if found != name {
+                    flaws.push(Flaw { path, what: format!("its content has the hash {found}") });
+                }
+                heard(size_bytes);
+            }
+            Err(err) => flaws.push(Flaw { path, what: err.to_string() }),
+        }
+    }
+    Ok(names)
 }
 
 /// The files of a snapshot that are no blobs by another name, by their paths in it.

@@ -96,6 +96,18 @@ fn what_is_gone_with_a_commit_counts_where_it_was_a_copy() {
 }
 
 #[test]
+fn a_revision_that_names_no_commit_leads_nowhere() {
+    let (fake, cache) = (fake(), TempDir::new().unwrap());
+    let hub = client(&fake, &cache);
+    let folder = hub.fetch(&named(MODEL), &|_| {}).unwrap().folder;
+    for (at, evil) in ["/", "../../..", "", "main"].into_iter().enumerate() {
+        fs::write(folder.join(format!("../../refs/evil-{at}")), evil).unwrap();
+    }
+    assert_eq!(hub.verify_cache(None, |_| {}).unwrap().flaws.len(), 4);
+    assert!(hub.plan_prune(None).unwrap().paths.is_empty());
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn what_kills_left_is_no_file_and_goes() {
     let (fake, cache) = (fake(), TempDir::new().unwrap());

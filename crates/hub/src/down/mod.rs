@@ -191,7 +191,7 @@ impl Place {
 
     fn lock(&self, file: &RepoFile) -> Result<fs::File, HubError> {
         match self {
-            Self::Cache(cache) => cache.lock(&file.hash).map_err(HubError::io(format!("locking {} in the cache", file.hash))),
+            Self::Cache(cache) => cache.lock(&file.hash),
             Self::Folder(folder) => {
                 let path = folder.join(PARTIAL).join(format!("{}.lock", file.hash));
                 let lock = || {
