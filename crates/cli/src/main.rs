@@ -42,6 +42,8 @@ use args::{Cli, Command};
 
 /// The exit code of a process that Ctrl-C ended, as shells have it: 128 + SIGINT.
 const INTERRUPTED: u8 = 130;
+/// The same for SIGTERM.
+const TERMINATED: u8 = 143;
 
 /// What is logged unless the user says otherwise. Hugging Face's crates tell their own troubles in many lines, of which what
 /// matters comes back as an error.
@@ -53,6 +55,8 @@ enum Done {
     Ok,
     /// Ended by Ctrl-C, in order.
     Interrupted,
+    /// Ended by SIGTERM before anything was begun.
+    Terminated,
     /// What was asked about is not so; the output says why.
     Refused,
 }
@@ -128,6 +132,7 @@ fn main() -> ExitCode {
         Ok(Done::Ok) => ExitCode::SUCCESS,
         Ok(Done::Refused) => ExitCode::FAILURE,
         Ok(Done::Interrupted) => ExitCode::from(INTERRUPTED),
+        Ok(Done::Terminated) => ExitCode::from(TERMINATED),
         Err(error) if text::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             text::note!("error: {}", text::chain(&error));

@@ -28,7 +28,7 @@ pub enum HubError {
     #[error("looking for {path} in {repo}: there is no such file")]
     NoFile { repo: HubRepo, path: String },
     /// A name that both a policy and a dataset have, or none.
-    #[error("looking up {name} at {endpoint}: {found}; say which with --type")]
+    #[error("looking up {name} at {endpoint}: {found}")]
     WhichKind { name: String, endpoint: String, found: String },
     /// The Hub wants a token, or the owner of the token to accept the terms.
     #[error("{doing}: access refused by {endpoint} (HTTP {status}){}; {token}{gate}", quoted(said))]
