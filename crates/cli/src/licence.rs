@@ -107,6 +107,13 @@ impl Licence {
         }
     }
 
+    /// Refuses to go on where commercial use is meant and not surely allowed.
+    pub fn check(&self, doing: &str, is_commercial: bool) -> anyhow::Result<()> {
+        let is_allowed = !is_commercial || self.allows_commercial_use() == Some(true);
+        anyhow::ensure!(is_allowed, "{doing} with --commercial: its licence is {}", self.in_words());
+        Ok(())
+    }
+
     pub fn in_words(&self) -> String {
         match self {
             Self::Open(name) => name.clone(),

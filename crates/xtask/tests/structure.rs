@@ -56,6 +56,7 @@ const CLOCK_FILES: &[(&str, &str)] = &[
     ("crates/runtime/src/clock.rs", "the real clock itself"),
     ("crates/hub/src/account.rs", "a login in a browser is waited for until its code is over"),
     ("crates/hub/src/down/blob.rs", "what comes too slowly for a minute is asked for anew"),
+    ("crates/hub/src/http.rs", "an answer that never ends is given up"),
     ("crates/hub/src/pace.rs", "bytes a second that an upload may send"),
     ("crates/hub/src/stock.rs", "says how old files of the cache are"),
     ("crates/testkit/src/hub/clock.rs", "a Hub that programs of any kind speak to: its addresses expire, its jobs go on"),
