@@ -100,7 +100,10 @@ impl Config {
         }
         ensure!(known, "[{name}] has {option_name}, and there is no option --{option_name} of it");
         let is_list = |value: &Value| value.as_array().is_some_and(|list| list.iter().all(|value| typed(value).is_some()));
-        ensure!(typed(value).is_some() || is_list(value), "[{name}] {option_name} is {value}, expected a text, a number, true, false or a list");
+        ensure!(
+            typed(value).is_some() || is_list(value),
+            "[{name}] {option_name} is {value}, expected a text, a number, true, false or a list"
+        );
         Ok(())
     }
 
@@ -146,7 +149,9 @@ impl Config {
         let mut entries = Vec::new();
         for (key, value) in &self.table {
             match value {
-                Value::Table(options) => entries.extend(options.iter().map(|(option, value)| (format!("{key}.{option}"), value.to_string()))),
+                Value::Table(options) => {
+                    entries.extend(options.iter().map(|(option, value)| (format!("{key}.{option}"), value.to_string())))
+                }
                 value => entries.push((key.clone(), value.to_string())),
             }
         }
@@ -217,7 +222,8 @@ mod tests {
 
     #[test]
     fn a_verb_gets_its_own_options_then_those_of_all_and_none_that_it_is_given() {
-        let config = of("rig = \"kitchen\"\n[all]\nthreads = 2\ncommercial = true\n[rollout]\nthreads = 1\nrealtime = true\nreconnect = 0.5\n\
+        let config =
+            of("rig = \"kitchen\"\n[all]\nthreads = 2\ncommercial = true\n[rollout]\nthreads = 1\nrealtime = true\nreconnect = 0.5\n\
             [\"policy bench\"]\nrepeat = 3\n");
         assert_eq!(config.rig(), Some("kitchen"));
         assert_eq!(words(&config, "rollout", &[]), "--threads=1 --realtime --reconnect=0.5 --commercial");

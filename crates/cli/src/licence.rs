@@ -1,5 +1,7 @@
 //! Whether a licence lets a policy or a dataset be used to earn money.
 
+use sinew_policy::Terms;
+
 /// A licence by the Hub's short name for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Licence {
@@ -50,17 +52,49 @@ const OPEN: [&str; 30] = [
 const OPEN_FAMILIES: [&str; 3] = ["gpl", "lgpl", "agpl"];
 
 impl Licence {
+    /// The strictest of those in `name`, which may be several, joined by ` and `: whoever uses it keeps all of them.
     pub fn of(name: Option<&str>) -> Self {
-        let Some(name) = name.map(|name| name.trim().to_lowercase()).filter(|name| !name.is_empty() && name != "unknown") else {
+        name.unwrap_or_default().split(" and ").map(Self::of_one).max_by_key(Self::strictness).unwrap_or(Self::NotStated)
+    }
+
+    fn of_one(name: &str) -> Self {
+        let name = name.trim().to_lowercase();
+        if name.is_empty() || name == "unknown" {
             return Self::NotStated;
-        };
+        }
         let is_of = |family: &str| name.strip_prefix(family).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
         if OPEN.contains(&name.as_str()) || OPEN_FAMILIES.iter().any(|family| is_of(family)) {
             Self::Open(name)
-        } else if name.split(['-', '_', ' ']).any(|part| part == "nc" || part == "noncommercial") || name.contains("non-commercial") {
+        } else if name.split(|c: char| !c.is_alphanumeric()).any(|part| part == "nc" || part == "noncommercial")
+            || name.contains("non-commercial")
+        {
             Self::NonCommercial(name)
         } else {
             Self::Other(name)
+        }
+    }
+
+    /// The strictest of all that is stated about a policy and its base, in order; and who states it where several do.
+    pub fn of_terms(terms: &[Terms]) -> (Self, Option<&str>) {
+        let of = |terms: &Terms| {
+            let more = if terms.more.is_empty() { String::new() } else { format!(" ({})", terms.more.join(", ")) };
+            // The name that a card gives a licence counts only where the Hub has none for it.
+            let named = |licence: &String| if licence == "other" { format!("other{more}") } else { licence.clone() };
+            Self::of(Some(&terms.licences.iter().map(named).collect::<Vec<_>>().join(" and ")))
+        };
+        let judged = terms.iter().map(|terms| (of(terms), terms.by.as_str()));
+        // Of equals the first, which is the policy's own.
+        let strictest = judged.rev().max_by_key(|(licence, _)| licence.strictness());
+        strictest.map_or((Self::NotStated, None), |(licence, by)| (licence, (terms.len() > 1).then_some(by)))
+    }
+
+    /// What is forbidden is stricter than what nobody knows, and that than what a text of its own may allow.
+    fn strictness(&self) -> u8 {
+        match self {
+            Self::Open(_) => 0,
+            Self::Other(_) => 1,
+            Self::NotStated => 2,
+            Self::NonCommercial(_) => 3,
         }
     }
 
@@ -73,6 +107,13 @@ impl Licence {
         }
     }
 
+    /// Refuses to go on where commercial use is meant and not surely allowed.
+    pub fn check(&self, doing: &str, is_commercial: bool) -> anyhow::Result<()> {
+        let is_allowed = !is_commercial || self.allows_commercial_use() == Some(true);
+        anyhow::ensure!(is_allowed, "{doing} with --commercial: its licence is {}", self.in_words());
+        Ok(())
+    }
+
     pub fn in_words(&self) -> String {
         match self {
             Self::Open(name) => name.clone(),
@@ -81,13 +122,19 @@ impl Licence {
             Self::NotStated => "not stated: ask its owner before you use it commercially".to_owned(),
         }
     }
+}
 
-    /// Refuses to go on where commercial use is meant and not surely allowed.
-    pub fn check(&self, what: &str, is_commercial: bool) -> anyhow::Result<()> {
-        let is_allowed = self.allows_commercial_use();
-        anyhow::ensure!(!is_commercial || is_allowed == Some(true), "running {what} with --commercial: its licence is {}", self.in_words());
-        Ok(())
-    }
+/// What the licences of a policy, and of its base, say together.
+pub fn in_words(terms: &[Terms]) -> String {
+    let (licence, by) = Licence::of_terms(terms);
+    format!("{}{}", licence.in_words(), by.map(|by| format!(" (so {by})")).unwrap_or_default())
+}
+
+/// Refuses to go on where commercial use is meant and not surely allowed.
+pub fn check(terms: &[Terms], what: &str, is_commercial: bool) -> anyhow::Result<()> {
+    let is_allowed = Licence::of_terms(terms).0.allows_commercial_use();
+    anyhow::ensure!(!is_commercial || is_allowed == Some(true), "running {what} with --commercial: its licence is {}", in_words(terms));
+    Ok(())
 }
 
 #[cfg(test)]
@@ -111,11 +158,36 @@ mod tests {
         }
     }
 
+    fn terms(by: &str, licences: &[&str], more: &[&str]) -> Terms {
+        let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+        Terms { by: by.into(), licences: owned(licences), more: owned(more) }
+    }
+
     #[test]
     fn commercial_use_needs_a_licence_that_allows_it() {
-        assert!(Licence::of(Some("mit")).check("x", true).is_ok());
-        for name in [Some("cc-by-nc-4.0"), Some("gemma"), None] {
-            assert!(Licence::of(name).check("x", true).is_err() && Licence::of(name).check("x", false).is_ok(), "{name:?}");
+        assert!(check(&[terms("its card", &["mit"], &[])], "x", true).is_ok());
+        for licences in [&["cc-by-nc-4.0"][..], &["gemma"], &[], &["mit", "cc-by-nc-4.0"], &["mit", "gemma"]] {
+            let terms = [terms("its card", licences, &[])];
+            assert!(check(&terms, "x", true).is_err() && check(&terms, "x", false).is_ok(), "{licences:?}");
         }
+        assert!(check(&[terms("its card", &["mit", "apache-2.0"], &[])], "x", true).is_ok());
+    }
+
+    #[test]
+    fn the_strictest_of_a_policy_and_its_base_counts() {
+        let own = terms("its card", &["apache-2.0"], &[]);
+        let of_base = |licences: &[&str], more: &[&str]| [own.clone(), terms("the card of its base a/b", licences, more)];
+        assert!(check(&of_base(&["mit"], &[]), "x", true).is_ok());
+        for (licences, more, words) in [
+            (&["cc-by-nc-4.0"][..], &[][..], "cc-by-nc-4.0: not for commercial use (so the card of its base a/b)"),
+            (&[], &[], "not stated: ask its owner before you use it commercially (so the card of its base a/b)"),
+            (&["other"], &["research-nc", "LICENSE.md"], "other (research-nc, license.md): not for commercial use"),
+            (&["other"], &["apache-2.0"], "other (apache-2.0): read its text"),
+        ] {
+            let error = check(&of_base(licences, more), "x", true).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        // A name beside a licence that the Hub knows changes nothing.
+        assert!(check(&of_base(&["mit"], &["some-nc"]), "x", true).is_ok());
     }
 }

@@ -47,6 +47,12 @@ use args::{Cli, Command, Misuse};
 const INTERRUPTED: u8 = 130;
 /// The exit code for a command line that makes no sense, as clap has it.
 const MISUSED: u8 = 2;
+/// The same for SIGTERM.
+const TERMINATED: u8 = 143;
+
+/// What is logged unless the user says otherwise. Hugging Face's crates tell their own troubles in many lines, of which what
+/// matters comes back as an error.
+const LOGGED: &str = "warn,hf_hub=off,xet=off,xet_client=off,xet_core_structures=off,xet_data=off,xet_runtime=off";
 
 /// What a verb ends with when nothing failed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,6 +60,8 @@ enum Done {
     Ok,
     /// Ended by Ctrl-C, in order.
     Interrupted,
+    /// Ended by SIGTERM before anything was begun.
+    Terminated,
     /// What was asked about is not so; the output says why.
     Refused,
 }
@@ -113,10 +121,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let filter =
-        tracing_subscriber::EnvFilter::try_from_env("SINEW_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,hf_hub=off"));
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SINEW_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOGGED));
     // What can't be logged because the terminal has gone is no reason to panic.
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
+    log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
     let Some(command) = cli.command else { return ended(commands::rollout::demonstrate()) };
     ended(match command {
         Command::Rollout(args) => commands::rollout::run(&args),
@@ -149,6 +157,7 @@ fn ended(result: anyhow::Result<Done>) -> ExitCode {
         Ok(Done::Ok) => ExitCode::SUCCESS,
         Ok(Done::Refused) => ExitCode::FAILURE,
         Ok(Done::Interrupted) => ExitCode::from(INTERRUPTED),
+        Ok(Done::Terminated) => ExitCode::from(TERMINATED),
         Err(error) if text::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             text::note!("error: {}", text::chain(&error));

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sinew_hub::{Hub, HubOptions, HubRepo, Publisher, RepoKind, UploadOptions, Uploaded};
+use sinew_hub::{CheckFolder, Hub, HubOptions, HubRepo, Publisher, RepoKind, UploadOptions, Uploaded};
 use sinew_recorder::closed_files;
 use sinew_runtime::{Role, place};
 
@@ -19,6 +19,7 @@ pub struct Publishing {
     offered: Vec<String>,
     has_episode: bool,
     private: bool,
+    replace: bool,
 }
 
 impl Publishing {
@@ -28,9 +29,9 @@ impl Publishing {
         let limit = args.publish_limit.map(|megabytes| (megabytes * 1e6) as u64);
         let options = HubOptions { upload_limit: limit, on_thread_start: Some(|| place(Role::Inference)), ..HubOptions::from_env() };
         let hub = Hub::new(options);
-        let publisher = Publisher::open(&hub, root, &repo, args.publish_private)?;
-        let publisher = Some(publisher);
-        Ok(Some(Self { hub, publisher, root: root.to_owned(), offered: Vec::new(), has_episode: false, private: args.publish_private }))
+        let (private, replace) = (args.publish_private, args.publish_replace);
+        let publisher = Some(Publisher::open(&hub, root, &repo, UploadOptions { private, replace, ..UploadOptions::default() })?);
+        Ok(Some(Self { hub, publisher, root: root.to_owned(), offered: Vec::new(), has_episode: false, private, replace }))
     }
 
     /// An episode was committed.
@@ -48,12 +49,17 @@ impl Publishing {
     /// Sends the rest when nothing is recorded any more. What can't be sent now can be later.
     pub fn finish(mut self, is_json: bool) -> anyhow::Result<Option<(Hub, Uploaded)>> {
         let Some(publisher) = self.publisher.take_if(|_| self.has_episode) else { return Ok(None) };
-        let options = UploadOptions { private: self.private, check: Some(Box::new(is_settled)), ..UploadOptions::default() };
+        let check = Some(Box::new(is_settled) as Box<CheckFolder>);
+        let options = UploadOptions { private: self.private, replace: self.replace, check, ..UploadOptions::default() };
         let listener = if is_json { transfer::silent() } else { transfer::shown() };
         match publisher.finish(&options, &*listener) {
             Ok(uploaded) => Ok(Some((self.hub.clone(), uploaded))),
             Err(error) => {
-                note!("the recording is whole; once the Hub can be reached: sinew hub finish {}", self.root.display());
+                let root = self.root.display();
+                match error.is_transient() {
+                    true => note!("the recording is whole; once the Hub can be reached: sinew hub finish {root}"),
+                    false => note!("the recording is whole; to show it, see what is wrong, then: sinew hub finish {root}"),
+                }
                 Err(error.into())
             }
         }
@@ -74,8 +80,9 @@ impl PublishArgs {
         Ok(self.publish.as_deref().map(|repo| HubRepo::parse(RepoKind::Dataset, repo)).transpose()?)
     }
 
-    /// That the name is one, before anything moves.
+    /// That the name is one, and that there is a token, before anything moves.
     pub fn check(&self) -> anyhow::Result<()> {
-        self.repo().map(drop)
+        let Some(repo) = self.repo()? else { return Ok(()) };
+        Ok(Hub::from_env().needs_token(format!("publishing to {repo}"))?)
     }
 }

@@ -11,8 +11,7 @@ use sinew_policy::{Checkpoint, Device, QuantizationLoss};
 use sinew_runtime::{Role, place};
 
 use crate::args::ComputeArgs;
-use crate::licence::Licence;
-use crate::{demo_policy, text, transfer};
+use crate::{demo_policy, licence, text, transfer};
 
 /// A checkpoint and what to call it.
 pub struct NamedCheckpoint {
@@ -28,7 +27,7 @@ pub fn open(policy: Option<&str>, compute: &ComputeArgs) -> anyhow::Result<Named
     let (name, Fetched { folder, resolved }) = find(policy)?;
     let commit = resolved.map(|resolved| resolved.commit);
     let named = NamedCheckpoint { name, commit, checkpoint: open_folder(&folder, compute)?, device: compute.device };
-    named.licence().check(&named.name, compute.commercial)?;
+    licence::check(&named.checkpoint.info().terms, &named.name, compute.commercial)?;
     Ok(named)
 }
 
@@ -62,10 +61,6 @@ pub fn open_dataset_streaming(name: &Path) -> anyhow::Result<DatasetReader> {
 }
 
 impl NamedCheckpoint {
-    fn licence(&self) -> Licence {
-        Licence::of(self.checkpoint.info().licence.as_deref())
-    }
-
     /// What is kept with each episode that it makes: what ran, at which commit.
     pub fn note(&self) -> serde_json::Value {
         serde_json::json!({ "name": self.name, "commit": self.commit })
@@ -88,7 +83,7 @@ impl NamedCheckpoint {
             info.family,
             text::count(info.parameters),
             info.dtype,
-            self.licence().in_words(),
+            licence::in_words(&info.terms),
             self.device,
             if threads == 1 { "" } else { "s" },
         )

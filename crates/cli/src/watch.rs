@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sinew_recorder::{Progress, Step, ToolError};
 use sinew_runtime::StopFlag;
 
+use crate::Done;
 use crate::terminal;
 use crate::text::{self, note};
 
@@ -30,6 +31,11 @@ impl Watch {
         let stop = StopFlag::new();
         stop.escalate_on_signals().context("listening for Ctrl-C")?;
         Ok(Self { stop })
+    }
+
+    /// What to end with after a signal, where nothing was begun that had to end in order.
+    pub fn ended(&self) -> Done {
+        if self.stop.was_terminated() { Done::Terminated } else { Done::Interrupted }
     }
 
     /// Does `work` under a progress bar; `None` when Ctrl-C stopped it.

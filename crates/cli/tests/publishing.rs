@@ -72,9 +72,36 @@ fn a_recording_without_a_network_is_finished_later() {
     let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&told["repo"], &told["tag"], &told["created"]), (&NAME.into(), &"v3.0".into(), &true.into()));
     check(&desk, &hub, "ds");
-    let again = run(&desk, &hub, &["hub", "finish", "ds"]);
-    contains_all(&String::from_utf8_lossy(&again.stderr), &["nothing was begun", "sinew hub upload"]);
+    // Said again, all is there.
+    let again = run(&desk, &hub, &["hub", "finish", "ds", "--json"]);
+    let told: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!((&told["commits"], &told["changed_files"], &told["tag"]), (&serde_json::json!([]), &0.into(), &"v3.0".into()));
     let output = run(&desk, &hub, &["hub", "upload", "ds", NAME, "--private", "--json"]);
     let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&told["changed_files"], &told["bytes_sent"]), (&0.into(), &0.into()));
+}
+
+#[test]
+fn what_keeps_a_recording_from_being_shown_is_said_before_it_begins() {
+    let (desk, hub) = (Desk::new(), start());
+    let scene = ["record", "--sim", "--teleop", "scripted", "--task", "reach", "--episodes", "1", "--publish", NAME, "--out"];
+    let mut command = desk.sinew(&[&scene[..], &["ds"]].concat());
+    let output = command.env_remove("HF_HUB_OFFLINE").env("HF_ENDPOINT", hub.endpoint()).env_remove("HF_TOKEN").output().unwrap();
+    contains_all(&String::from_utf8_lossy(&output.stderr), &["publishing to ada/reaches", "sinew hub login"]);
+    hub.add(RepoKind::Dataset, NAME).commit(&[("data/chunk-000/file-000.parquet", b"theirs"), ("meta/info.json", b"{}")]);
+    let output = run(&desk, &hub, &[&scene[..], &["ds"]].concat());
+    contains_all(&String::from_utf8_lossy(&output.stderr), &["another dataset", "--publish-replace"]);
+    assert!(!desk.path("ds").exists());
+    let output = run(&desk, &hub, &[&scene[..], &["ds", "--publish-replace"]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // A longer one from the same folder, and a copy of it that never went up.
+    let more = |folder: &str| run(&desk, &hub, &[&scene[..], &[folder, "--resume"]].concat());
+    let output = more("ds");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let copied = std::process::Command::new("cp").arg("-r").arg(desk.path("ds")).arg(desk.path("copy")).status().unwrap();
+    assert!(copied.success());
+    std::fs::remove_dir_all(desk.path("copy/.cache")).unwrap();
+    let output = more("copy");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(std::fs::read(desk.path("copy/meta/info.json")).ok(), hub.file(RepoKind::Dataset, NAME, "v3.0", "meta/info.json"));
 }

@@ -158,6 +158,20 @@ impl Hub {
         }
     }
 
+    /// Says that there is nobody to write as, where there is no token.
+    ///
+    /// # Errors
+    /// Then, with what to do.
+    pub fn needs_token(&self, doing: impl Into<String>) -> Result<(), HubError> {
+        match &self.options().token {
+            Some(_) => Ok(()),
+            None => {
+                let what = "there is no token to write with: run `sinew hub login`, or set HF_TOKEN".to_owned();
+                Err(HubError::Unusable { doing: doing.into(), what })
+            }
+        }
+    }
+
     /// Stores `token` where huggingface_hub looks for it, for its owner's eyes alone.
     ///
     /// # Errors

@@ -36,12 +36,18 @@ pub struct RepoInfo {
 }
 
 impl RepoInfo {
-    /// The licence that its card states, by the Hub's short name for it.
+    /// The licence that its card states, by the Hub's short name for it; for `other` with the card's own name and link.
     pub fn licence(&self) -> Option<String> {
-        let stated = self.card_data.as_ref().and_then(|card| card.get("license")).and_then(|licence| match licence {
+        let of_card = |key: &str| match self.card_data.as_ref()?.get(key)? {
             // Whoever uses it has to keep all of them.
             serde_json::Value::Array(several) => Some(several.iter().filter_map(|one| one.as_str()).collect::<Vec<_>>().join(" and ")),
             one => one.as_str().map(str::to_owned),
+        };
+        // One that the Hub has no name for has one of its own.
+        let more: Vec<String> = ["license_name", "license_link"].into_iter().filter_map(of_card).collect();
+        let stated = of_card("license").map(|licence| match licence.as_str() {
+            "other" if !more.is_empty() => format!("other ({})", more.join(", ")),
+            _ => licence,
         });
         stated.or_else(|| self.tags.iter().find_map(|tag| tag.strip_prefix("license:").map(str::to_owned)))
     }

@@ -3,13 +3,18 @@
 //! The layout is that of huggingface_hub's `file_download.py`: `models--owner--name/{blobs,snapshots,refs}`, locks beside
 //! in `.locks`. A blob is named as the Hub's ETag: the SHA-256 of large files, the id of git's blob for small ones.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::name::is_commit;
 use crate::{HubError, HubRepo};
+
+/// What a process that was killed left on its way is surely left after this time: names are changed within milliseconds.
+pub(crate) const LEFT_AFTER: Duration = Duration::from_secs(3600);
 
 /// A repository's folder in the cache.
 #[derive(Clone, Debug)]
@@ -43,20 +48,27 @@ impl RepoCache {
             return Ok(commit.to_owned());
         }
         let path = self.reference(repo.revision());
-        match fs::read_to_string(&path).map(|text| text.trim().to_owned()) {
+        match read_small(&path, 1 << 10).map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned()) {
             Ok(commit) if is_commit(&commit) => Ok(commit),
             Ok(_) => Err((path, "a file that holds no commit hash")),
             Err(_) => Err((path, "nothing")),
         }
     }
 
-    /// Writes down which commit the revision means, for use without the Hub. Python reads the same file.
+    /// Writes down which commit the revision means, for use without the Hub. Python reads the same file. A cache that may
+    /// only be read has the files all the same.
     pub fn remember(&self, repo: &HubRepo, commit: &str) -> Result<(), HubError> {
         if repo.commit().is_some() || self.commit_of(repo).is_ok_and(|known| known == commit) {
             return Ok(());
         }
         let path = self.reference(repo.revision());
-        write_whole(&path, commit.as_bytes()).map_err(HubError::io(format!("writing {}", path.display())))
+        match write_whole(&path, commit.as_bytes()) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
+                tracing::warn!(path = %path.display(), %error, "not written down; without the Hub, {repo} is what it was before");
+                Ok(())
+            }
+            written => written.map_err(HubError::io(format!("writing {}", path.display()))),
+        }
     }
 
     /// Whether the snapshot has `path` with as many bytes as the Hub says.
@@ -64,7 +76,7 @@ impl RepoCache {
         fs::metadata(self.snapshot(commit).join(path)).is_ok_and(|found| found.is_file() && found.len() == size_bytes)
     }
 
-    /// Gives the blob `hash` the name `path` in the snapshot of `commit`.
+    /// Gives the blob `hash` the name `path` in the snapshot of `commit`. Whoever does holds its [`lock`](Self::lock).
     pub fn link(&self, commit: &str, path: &str, hash: &str) -> io::Result<PathBuf> {
         let name = self.snapshot(commit).join(path);
         let folder = name.parent().unwrap_or(&self.dir);
@@ -74,19 +86,27 @@ impl RepoCache {
         if fs::read_link(&name).is_ok_and(|is| is == target) {
             return Ok(name);
         }
-        let fresh = fresh_beside(&name);
+        // Named by the content, so that what a killed process left is in the way of nobody but the next who makes the same.
+        let fresh = name.with_file_name(format!(".{hash}.new"));
+        match fs::remove_file(&fresh) {
+            Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
+            _ => {}
+        }
         let made = make_link(&target, &self.blob(hash), &fresh).and_then(|()| fs::rename(&fresh, &name));
         made.inspect_err(|_failed| drop(fs::remove_file(&fresh)))?;
         Ok(name)
     }
 
     /// Holds what huggingface_hub holds while it writes the blob `hash`. The kernel lets it go when its holder dies.
-    pub fn lock(&self, hash: &str) -> io::Result<File> {
+    pub fn lock(&self, hash: &str) -> Result<File, HubError> {
         let folder = self.root.join(".locks").join(&self.folder_name);
-        fs::create_dir_all(&folder)?;
-        let file = File::options().create(true).truncate(false).write(true).open(folder.join(format!("{hash}.lock")))?;
-        file.lock()?;
-        Ok(file)
+        let path = folder.join(format!("{hash}.lock"));
+        let lock = || {
+            fs::create_dir_all(&folder)?;
+            let file = File::options().create(true).truncate(false).write(true).open(&path)?;
+            file.lock().map(|()| file)
+        };
+        lock().map_err(HubError::io(format!("locking {}", path.display())))
     }
 }
 
@@ -99,21 +119,84 @@ fn make_link(target: &Path, blob: &Path, name: &Path) -> io::Result<()> {
     linked.or_else(|_none| fs::hard_link(blob, name)).or_else(|_none| fs::copy(blob, name).map(drop))
 }
 
-/// A name beside `path` that no other thread or process takes.
-fn fresh_beside(path: &Path) -> PathBuf {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let name: String = name.chars().take(60).collect();
-    path.with_file_name(format!(".{name}-{}-{}.new", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)))
-}
-
-/// Writes a small file so that its name never stands for a part of it.
+/// Writes a small file so that its name never stands for a part of it, and takes away what was left of earlier tries.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    let fresh = fresh_beside(path);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let begin: String = name.chars().take(60).collect();
+    let begin = format!(".{begin}-");
+    let fresh = path.with_file_name(format!("{begin}{}-{}.new", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
     let written = fs::write(&fresh, bytes).and_then(|()| fs::rename(&fresh, path));
-    written.inspect_err(|_failed| drop(fs::remove_file(&fresh)))
+    written.inspect_err(|_failed| drop(fs::remove_file(&fresh)))?;
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|name| name.starts_with(&begin) && is_leftover(name)) && age(&entry.path()) > LEFT_AFTER {
+            // Somebody else may have been faster.
+            let _gone = fs::remove_file(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file's name is one that [`RepoCache::link`] or [`write_whole`] give for a moment.
+pub(crate) fn is_leftover(name: &str) -> bool {
+    let Some(begin) = name.strip_prefix('.').and_then(|name| name.strip_suffix(".new")) else { return false };
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let mut ends = begin.rsplitn(3, '-');
+    is_hash(begin) || ends.next().is_some_and(is_number) && ends.next().is_some_and(is_number) && ends.next().is_some()
+}
+
+/// The time since a file, or the link itself, was written; none where that is in the future.
+pub(crate) fn age(path: &Path) -> Duration {
+    let written = fs::symlink_metadata(path).and_then(|found| found.modified());
+    written.ok().and_then(|at| at.elapsed().ok()).unwrap_or_default()
+}
+
+/// The files and links below a folder, by their paths in it, but for what is on its way; none where there is no folder.
+pub(crate) fn files_below(folder: &Path) -> Result<BTreeSet<PathBuf>, HubError> {
+    let mut files = all_below(folder)?;
+    files.retain(|path| !path.file_name().is_some_and(|name| is_leftover(&name.to_string_lossy())));
+    Ok(files)
+}
+
+/// The same with what is on its way, or was left there.
+pub(crate) fn all_below(folder: &Path) -> Result<BTreeSet<PathBuf>, HubError> {
+    let (mut files, mut folders) = (BTreeSet::new(), vec![folder.to_owned()]);
+    while let Some(inner) = folders.pop() {
+        for entry in entries(&inner)? {
+            let path = entry.path();
+            // Blobs are reached by links, folders are folders.
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(path);
+            } else if let Ok(relative) = path.strip_prefix(folder) {
+                files.insert(relative.to_owned());
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// What is in a folder; nothing where there is none.
+pub(crate) fn entries(folder: &Path) -> Result<Vec<fs::DirEntry>, HubError> {
+    let read = || match fs::read_dir(folder) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other?.collect(),
+    };
+    read().map_err(HubError::io(format!("reading {}", folder.display())))
+}
+
+/// A file that is small when it is what it should be. One that never ends, or never begins, is an error at once.
+pub(crate) fn read_small(path: &Path, most_bytes: u64) -> io::Result<Vec<u8>> {
+    let refuse = |what: String| Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    // Opening a pipe would wait for whoever writes to it.
+    if !fs::metadata(path)?.is_file() {
+        return refuse("it is no regular file".into());
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most_bytes + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most_bytes { refuse(format!("it has more than {most_bytes} bytes")) } else { Ok(bytes) }
 }
 
 /// Why `path`, as a listing of the Hub has it, can't become a path below a folder on this machine.
@@ -177,6 +260,53 @@ mod tests {
         fs::remove_file(cache.snapshot("c0ffee").join("meta/info.json")).unwrap();
         fs::write(cache.snapshot("c0ffee").join("meta/info.json"), "old and cut").unwrap();
         assert_eq!(fs::read_to_string(cache.link("c0ffee", "meta/info.json", &hash).unwrap()).unwrap(), "new");
+    }
+
+    #[test]
+    fn only_names_of_a_moment_are_leftovers() {
+        for name in [".main-17-0.new", ".a-b-17-0.new", &format!(".{}.new", "a".repeat(64))] {
+            assert!(is_leftover(name), "{name}");
+        }
+        for name in ["main", ".new", ".a.new", ".17-0.new", ".a-b-0.new", "a-1-2.new", ".gitattributes", &format!("{}.new", "a".repeat(64))]
+        {
+            assert!(!is_leftover(name), "{name}");
+        }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_a_killed_process_left_is_in_nobodys_way() {
+        let root = tempfile::tempdir().unwrap();
+        let repo = HubRepo::parse(RepoKind::Dataset, "a/b").unwrap();
+        let cache = RepoCache::of(root.path(), &repo);
+        let hash = "a".repeat(40);
+        fs::create_dir_all(cache.blob(&hash).parent().unwrap()).unwrap();
+        fs::write(cache.blob(&hash), "new").unwrap();
+        fs::create_dir_all(cache.snapshot("c0ffee")).unwrap();
+        std::os::unix::fs::symlink("nowhere", cache.snapshot("c0ffee").join(format!(".{hash}.new"))).unwrap();
+        cache.link("c0ffee", "info.json", &hash).unwrap();
+        assert_eq!(all_below(&cache.snapshot("c0ffee")).unwrap(), BTreeSet::from(["info.json".into()]));
+
+        let refs = root.path().join("refs");
+        fs::create_dir(&refs).unwrap();
+        for (name, age_s) in [(".main-1-0.new", 7200), (".main-2-0.new", 0), (".other-1-0.new", 7200)] {
+            let file = File::create(refs.join(name)).unwrap();
+            file.set_modified(std::time::SystemTime::now() - Duration::from_secs(age_s)).unwrap();
+        }
+        write_whole(&refs.join("main"), b"x").unwrap();
+        let names = [".main-2-0.new", ".other-1-0.new", "main"].map(PathBuf::from);
+        assert_eq!(all_below(&refs).unwrap(), BTreeSet::from(names));
+        assert_eq!(files_below(&refs).unwrap(), BTreeSet::from(["main".into()]));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_never_ends_is_no_small_file() {
+        assert!(read_small(Path::new("/dev/zero"), 10).unwrap_err().to_string().contains("no regular file"));
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("f"), [0; 11]).unwrap();
+        assert!(read_small(&folder.path().join("f"), 10).unwrap_err().to_string().contains("more than 10 bytes"));
+        assert_eq!(read_small(&folder.path().join("f"), 11).unwrap().len(), 11);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! A dataset's files, each when it is needed.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::api::{Listing, RepoFile};
+use crate::cache::files_below;
 use crate::down::Place;
 use crate::hub::{Event, Resolved};
 use crate::range::{Ranges, RemoteFile};
@@ -13,6 +13,9 @@ use crate::{Hub, HubError, HubRepo, RepoKind};
 
 /// The folder of the tables about episodes. It is listed once, so that none of its files has to be looked for.
 const TABLES: &str = "meta";
+/// The files of the table of episodes, of which a recording has one for each 25 episodes. Whoever wants one wants all, so
+/// they come several at a time.
+const EPISODES: &str = "meta/episodes/";
 /// So many files are kept open for parts of them to be read.
 const MOST_OPEN: usize = 256;
 
@@ -46,7 +49,7 @@ impl Hub {
         }
         let cache = self.cache(&repo);
         let owed = match cache.commit_of(&repo) {
-            Ok(known) if known != resolved.commit => Some(files_below(&cache.snapshot(&known))),
+            Ok(known) if known != resolved.commit => Some(files_below(&cache.snapshot(&known))?),
             Ok(_) => None,
             Err(_) => Some(BTreeSet::new()),
         };
@@ -83,10 +86,17 @@ impl HubDataset {
         let (repo, commit) = (&self.resolved.repo, &self.resolved.commit);
         let Some(file) = self.look_up(path)? else { return Ok(false) };
         let cache = self.hub.cache(repo);
-        self.hub.pull(repo, commit, std::slice::from_ref(&file), &Place::Cache(cache.clone()), &*self.listener)?;
+        let mut files = vec![file];
+        if path.starts_with(EPISODES) {
+            let of_table = |file: &&RepoFile| file.path != path && file.path.starts_with(EPISODES) && file.path.ends_with(".parquet");
+            files.extend(self.tables.get().iter().flat_map(|tables| tables.files.iter().filter(of_table).cloned()));
+        }
+        self.hub.pull(repo, commit, &files, &Place::Cache(cache.clone()), &*self.listener)?;
         let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(paths) = &mut *owed {
-            paths.remove(Path::new(path));
+            for file in &files {
+                paths.remove(Path::new(&file.path));
+            }
             if paths.is_empty() {
                 cache.remember(repo, commit)?;
                 *owed = None;
@@ -134,21 +144,4 @@ impl HubDataset {
         // Of two who open it at a time, both get the one whose parts are known.
         Ok(Some(open.entry(path.to_owned()).or_insert(file).clone()))
     }
-}
-
-/// The files below a snapshot, by their paths in the repository.
-pub(crate) fn files_below(snapshot: &Path) -> BTreeSet<PathBuf> {
-    let (mut files, mut folders) = (BTreeSet::new(), vec![snapshot.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            // Blobs are reached by links, folders are folders.
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                folders.push(path);
-            } else if let Ok(relative) = path.strip_prefix(snapshot) {
-                files.insert(relative.to_owned());
-            }
-        }
-    }
-    files
 }

@@ -28,7 +28,7 @@ pub enum HubError {
     #[error("looking for {path} in {repo}: there is no such file")]
     NoFile { repo: HubRepo, path: String },
     /// A name that both a policy and a dataset have, or none.
-    #[error("looking up {name} at {endpoint}: {found}; say which with --type")]
+    #[error("looking up {name} at {endpoint}: {found}")]
     WhichKind { name: String, endpoint: String, found: String },
     /// The Hub wants a token, or the owner of the token to accept the terms.
     #[error("{doing}: access refused by {endpoint} (HTTP {status}){}; {token}{gate}", quoted(said))]
@@ -110,6 +110,8 @@ pub enum TokenState {
     Sent,
     /// It was sent with something that changes the Hub, and is known there.
     MayNotWrite,
+    /// What was refused has nothing to do with it.
+    NotMeant,
 }
 
 impl std::fmt::Display for TokenState {
@@ -117,6 +119,7 @@ impl std::fmt::Display for TokenState {
         f.write_str(match self {
             Self::Absent => "no token was sent: run `sinew hub login`, or set HF_TOKEN",
             Self::Sent => "the token that was sent (HF_TOKEN or the stored login) doesn't allow it",
+            Self::NotMeant => "another token does not help",
             Self::MayNotWrite => "the token that was sent (HF_TOKEN or the stored login) may not write there: it needs the right to write",
         })
     }

@@ -2,17 +2,22 @@
 
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
-use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderValue, LINK, LOCATION, RETRY_AFTER};
+use hyper_util::client::proxy::matcher::Matcher;
+use reqwest::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LINK, LOCATION, RETRY_AFTER,
+};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use url::Url;
 
+use crate::cache::read_small;
 use crate::error::{CacheHint, Gate, TokenState, innermost};
+use crate::pace::{Limit, stalls};
 use crate::{HubError, HubOptions, HubRepo};
 
 /// The longest answer that is read into memory, in bytes: a page of a listing has a thousand entries.
@@ -24,8 +29,19 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// A body that is sent, and the answer to it, may stand still for so many time limits: a store that joins parts, or a
 /// commit of a thousand files, takes its time.
 const SENDING_PATIENCE: u32 = 9;
+/// A body that is read into memory may take so many time limits, and a second more for each [`SLOWEST_BYTES_PER_S`] of it:
+/// whoever sends a byte now and then is never silent.
+const READING_PATIENCE: u32 = 6;
+const SLOWEST_BYTES_PER_S: f64 = 4096.0;
+/// The longest file of certificates; a system's whole bundle has a quarter of a megabyte.
+const MAX_CERTIFICATES_BYTES: u64 = 16 << 20;
+/// What to do about a page that came in place of an answer.
+const IN_PLACE: &str = "something between here and the Hub may have answered in its place, such as the login page of a network, or a proxy";
 /// The most entries of a listing: the Hub advises to keep repositories under 100,000 files.
 pub(crate) const MAX_ENTRIES: usize = 500_000;
+
+/// What the Hub says of a token that it doesn't know (huggingface_hub's `_http.py` tells the two by it as well).
+const INVALID_TOKEN: &str = "Invalid credentials in Authorization header";
 
 /// How bodies are made, once for each try.
 pub(crate) type MakeBody<'a> = dyn Fn() -> io::Result<reqwest::Body> + Send + Sync + 'a;
@@ -97,6 +113,8 @@ pub(crate) struct Http {
     sender: Client,
     options: Arc<HubOptions>,
     pub limit: Arc<Limit>,
+    /// Which requests go to a proxy, as reqwest decides it.
+    proxies: Matcher,
 }
 
 impl Http {
@@ -108,7 +126,8 @@ impl Http {
         }
         let mut certificates = Vec::new();
         if let Some(path) = &options.ca_file {
-            let read = std::fs::read(path)
+            // Before reqwest looks at it, which reads a pipe or a device for ever.
+            let read = read_small(path, MAX_CERTIFICATES_BYTES)
                 .map_err(|err| err.to_string())
                 .and_then(|pem| reqwest::Certificate::from_pem_bundle(&pem).map_err(|err| innermost(&err)));
             certificates = read.map_err(|why| refuse(format!("reading the certificates {}: {why}", path.display())))?;
@@ -128,7 +147,12 @@ impl Http {
         };
         let (client, sender) = (build(Some(options.timeout))?, build(None)?);
         let limit = Arc::new(Limit::new(options.upload_limit));
-        Ok(Self { client, sender, options, limit })
+        Ok(Self { client, sender, options, limit, proxies: Matcher::from_system() })
+    }
+
+    /// How long what is sent may stand still.
+    pub fn patience(&self) -> Duration {
+        self.options.timeout * SENDING_PATIENCE
     }
 
     pub fn options(&self) -> &HubOptions {
@@ -195,13 +219,16 @@ impl Http {
     }
 
     async fn read_json<T: DeserializeOwned>(&self, ask: &Ask<'_>) -> Result<(T, HeaderMap), HubError> {
-        let mut tries = 0;
+        let (mut tries, begin) = (0, Instant::now());
         let (headers, url, body) = loop {
             let response = self.send(ask).await?;
             let (headers, url) = (response.headers().clone(), response.url().clone());
             match self.body(ask, response, MAX_ANSWER_BYTES).await {
                 Ok(body) => break (headers, url, body),
-                Err(HubError::Broken { .. }) if ask.may_repeat && tries < self.options.retries => {
+                // One that came too slowly would again.
+                Err(HubError::Broken { .. })
+                    if ask.may_repeat && tries < self.options.retries && begin.elapsed() < self.options.timeout * READING_PATIENCE =>
+                {
                     tokio::time::sleep(backoff(tries)).await;
                     tries += 1;
                 }
@@ -210,6 +237,7 @@ impl Http {
         };
         match serde_json::from_slice(&body) {
             Ok(value) => Ok((value, headers)),
+            Err(_) if is_page(&headers, &body) => Err(self.server(ask, &url, format!("expected JSON, found a page of HTML; {IN_PLACE}"))),
             Err(err) => {
                 let begin: String = String::from_utf8_lossy(&body).chars().take(60).collect();
                 Err(self.server(ask, &url, format!("expected JSON ({err}), found {begin:?}")))
@@ -221,11 +249,16 @@ impl Http {
     pub async fn body(&self, ask: &Ask<'_>, mut response: Response, limit_bytes: usize) -> Result<Vec<u8>, HubError> {
         let url = response.url().clone();
         self.check_encoding(ask, &response)?;
-        let mut body = Vec::new();
-        let silence = |_| HubError::Broken { doing: ask.doing.clone(), host: host(&url), why: "nothing more came".to_owned() };
+        let (mut body, begin) = (Vec::new(), Instant::now());
+        let broke = |why: String| HubError::Broken { doing: ask.doing.clone(), host: host(&url), why };
+        let silence = |_| broke("nothing more came".to_owned());
         while let Some(chunk) =
             tokio::time::timeout(self.options.timeout, response.chunk()).await.map_err(silence)?.map_err(|err| broken(ask, &url, &err))?
         {
+            let took = begin.elapsed();
+            if took > self.options.timeout * READING_PATIENCE + Duration::from_secs_f64(body.len() as f64 / SLOWEST_BYTES_PER_S) {
+                return Err(broke(format!("{} bytes came in {} s, which is too slow", body.len(), took.as_secs())));
+            }
             if body.len() + chunk.len() > limit_bytes {
                 let what = format!("it is longer than {limit_bytes} bytes");
                 return Err(HubError::Hostile { doing: ask.doing.clone(), host: host(&url), what });
@@ -287,12 +320,11 @@ impl Http {
         let client = if ask.pulse.is_some() { &self.sender } else { &self.client };
         let mut request = client.request(ask.method.clone(), url.clone()).headers(ask.headers.clone());
         request = request.header(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if let Some(token) = self
-            .options
-            .token
-            .as_ref()
-            .filter(|_| self.options.is_endpoint(url) && !ask.is_presigned && !ask.headers.contains_key(AUTHORIZATION))
-        {
+        let is_asked_who = self.options.is_endpoint(url) && !ask.is_presigned && !ask.headers.contains_key(AUTHORIZATION);
+        // One header says who asks: a mirror that wants its own login has no use for the token.
+        if let Some(login) = self.options.endpoint_login.as_ref().filter(|_| self.options.is_endpoint(url)) {
+            request = request.headers(login.basic().map(|value| (AUTHORIZATION, value)).into_iter().collect());
+        } else if let Some(token) = self.options.token.as_ref().filter(|_| is_asked_who) {
             let value = token.bearer().ok_or_else(|| {
                 let why = "the token holds characters that can't be sent; log in again, or set HF_TOKEN anew".to_owned();
                 Failure { error: HubError::Client { endpoint: self.options.endpoint.clone(), why }, is_transient: false }
@@ -305,8 +337,8 @@ impl Http {
             request = request.body(body);
         }
         let Some(pulse) = &ask.pulse else { return request.send().await.map_err(|err| self.failure(ask, url, &err)) };
-        let patience = self.options.timeout * SENDING_PATIENCE;
-        match select(pin!(request.send()), pin!(stalls(pulse, patience))).await {
+        let patience = self.patience();
+        match select(pin!(request.send()), pin!(stalls(|| pulse.load(Ordering::Relaxed), patience))).await {
             Either::Left((answer, _)) => answer.map_err(|err| self.failure(ask, url, &err)),
             Either::Right(_) => {
                 let why = format!("nothing was taken or answered for {} s", patience.as_secs());
@@ -316,8 +348,11 @@ impl Http {
     }
 
     fn failure(&self, ask: &Ask<'_>, url: &Url, err: &reqwest::Error) -> Failure {
-        let why = if err.is_timeout() { format!("nothing was heard for {} s", self.options.timeout.as_secs()) } else { innermost(err) };
+        let mut why = if err.is_timeout() { format!("nothing was heard for {} s", self.options.timeout.as_secs()) } else { innermost(err) };
         let is_certificate = why.contains("certificate");
+        if let Some(proxy) = self.proxy(url).filter(|_| err.is_connect()) {
+            why = format!("by the proxy {proxy}: {why}");
+        }
         let error = if err.is_connect() && self.options.is_endpoint(url) {
             HubError::Unreachable { doing: ask.doing.clone(), endpoint: self.options.endpoint.clone(), why, hint: CacheHint::Nothing }
         } else {
@@ -326,22 +361,34 @@ impl Http {
         Failure { error, is_transient: !err.is_builder() && !is_certificate }
     }
 
+    /// The proxy by which an address is asked, as it may be told: without the name and the password for it.
+    fn proxy(&self, url: &Url) -> Option<String> {
+        let proxy = self.proxies.intercept(&url.as_str().parse().ok()?)?;
+        Some(format!("{}://{}", proxy.uri().scheme_str().unwrap_or("http"), proxy.uri().authority()?.as_str().rsplit('@').next()?))
+    }
+
     /// What an answer that is no success means.
     async fn explain(&self, ask: &Ask<'_>, response: Response) -> HubError {
         let (status, url, headers) = (response.status(), response.url().clone(), response.headers().clone());
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
         let code = header("x-error-code");
         let pause = retry_after(&response);
-        let mut said = header("x-error-message");
+        let (mut said, mut is_ours) = (header("x-error-message"), true);
         if said.is_empty() {
-            said = self.body(ask, response, 64 << 10).await.map(|body| message_of(&body)).unwrap_or_default();
+            let body = self.body(ask, response, 64 << 10).await.unwrap_or_default();
+            is_ours = !is_page(&headers, &body);
+            said = if is_ours { message_of(&body) } else { format!("a page of HTML; {IN_PLACE}") };
         }
         let said: String = said.chars().take(300).collect();
         let (doing, endpoint) = (ask.doing.clone(), self.options.endpoint.clone());
-        let is_write = !matches!(ask.method, Method::GET | Method::HEAD) && status == StatusCode::FORBIDDEN;
+        let is_read = matches!(ask.method, Method::GET | Method::HEAD);
+        let is_write = !is_read && status == StatusCode::FORBIDDEN;
+        let is_full = is_write && is_about_space(&said);
         let token = match &self.options.token {
             None if ask.headers.contains_key(AUTHORIZATION) => TokenState::Sent,
             None => TokenState::Absent,
+            Some(_) if self.options.endpoint_login.is_some() => TokenState::Absent,
+            Some(_) if is_full => TokenState::NotMeant,
             Some(_) if is_write => TokenState::MayNotWrite,
             Some(_) => TokenState::Sent,
         };
@@ -349,10 +396,19 @@ impl Http {
             return HubError::Broken { doing, host: host(&url), why: in_words(status, &said) };
         }
         match (status.as_u16(), code.as_str(), ask.repo) {
+            (407, ..) => {
+                let proxy = self.proxy(&url).unwrap_or_else(|| "that answered".into());
+                let why = format!("the proxy {proxy} wants a name and a password (HTTP 407): http://name:password@host:port");
+                HubError::Unreachable { doing, endpoint, why, hint: CacheHint::Nothing }
+            }
             (429, ..) => HubError::Busy { doing, endpoint, retry_after: pause },
             (404, "EntryNotFound", Some(repo)) => HubError::NoFile { repo: repo.clone(), path: url.path().to_owned() },
             (_, "RevisionNotFound", Some(repo)) => HubError::NoRevision { repo: repo.clone(), endpoint },
+            // Whoever may not know of a repository gets 401 without a code; a token that is wrong is told so by its message.
             (404 | 401, "RepoNotFound", Some(repo)) | (404, "", Some(repo)) => HubError::NoRepo { repo: repo.clone(), endpoint, token },
+            (401, "", Some(repo)) if is_read && is_ours && said != INVALID_TOKEN => {
+                HubError::NoRepo { repo: repo.clone(), endpoint, token }
+            }
             (401 | 403, code, repo) => {
                 let gate = match repo {
                     Some(repo) if code == "GatedRepo" => Gate::Gated(repo.page(&endpoint)),
@@ -366,54 +422,6 @@ impl Http {
 
     pub fn server(&self, ask: &Ask<'_>, url: &Url, what: impl Into<String>) -> HubError {
         HubError::Server { doing: ask.doing.clone(), host: host(url), what: what.into() }
-    }
-}
-
-/// Done when nothing has grown for so long.
-async fn stalls(pulse: &AtomicU64, patience: Duration) {
-    let mut last = pulse.load(Ordering::Relaxed);
-    loop {
-        tokio::time::sleep(patience).await;
-        let now = pulse.load(Ordering::Relaxed);
-        if now == last {
-            return;
-        }
-        last = now;
-    }
-}
-
-/// How many bytes a second all that is sent together may have.
-#[derive(Debug)]
-pub(crate) struct Limit {
-    bytes_per_s: Option<u64>,
-    /// When the next bytes may leave.
-    free_at: Mutex<Instant>,
-}
-
-impl Limit {
-    fn new(bytes_per_s: Option<u64>) -> Self {
-        Self { bytes_per_s: bytes_per_s.filter(|rate| *rate > 0), free_at: Mutex::new(Instant::now()) }
-    }
-
-    /// How many bytes are best sent at once.
-    pub fn chunk_bytes(&self) -> usize {
-        // A quarter of a second's, so that a narrow limit is an even stream.
-        self.bytes_per_s.map_or(256 << 10, |rate| usize::try_from(rate / 4).unwrap_or(usize::MAX).clamp(1 << 10, 256 << 10))
-    }
-
-    /// Waits until `bytes` may leave.
-    pub async fn take(&self, bytes: usize) {
-        let Some(rate) = self.bytes_per_s else { return };
-        let now = Instant::now();
-        let begin = {
-            let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
-            let begin = (*free_at).max(now);
-            *free_at = begin + Duration::from_secs_f64(bytes as f64 / rate as f64);
-            begin
-        };
-        if begin > now {
-            tokio::time::sleep(begin - now).await;
-        }
     }
 }
 
@@ -438,18 +446,44 @@ pub(crate) fn host(url: &Url) -> String {
     url.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"))
 }
 
-fn in_words(status: StatusCode, said: &str) -> String {
+/// Whether a refusal is about how much may be stored, which no other token helps against.
+fn is_about_space(said: &str) -> bool {
+    let said = said.to_lowercase();
+    ["storage", "quota", "limit reached", "exceed", "payment", "billing", "upgrade"].iter().any(|word| said.contains(word))
+}
+
+pub(crate) fn in_words(status: StatusCode, said: &str) -> String {
     if said.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status}: {said:?}") }
 }
 
-/// The message in an error's body: JSON's `error`, or the begin of a text that is no page.
-fn message_of(body: &[u8]) -> String {
+/// The message in an error's body: JSON's `error`, a store's XML, or the begin of a text that is no page.
+pub(crate) fn message_of(body: &[u8]) -> String {
     match serde_json::from_slice::<serde_json::Value>(body) {
         Ok(json) => ["error", "message", "error_description"].iter().find_map(|key| json.get(key)?.as_str()).unwrap_or_default().to_owned(),
+        Err(_) if body.windows(7).any(|tag| tag == b"<Error>") => message_of_store(&String::from_utf8_lossy(body)),
         Err(_) => {
             Some(String::from_utf8_lossy(body)).filter(|text| !text.trim_start().starts_with('<')).unwrap_or_default().trim().to_owned()
         }
     }
+}
+
+/// What a store like S3 says: `<Error><Code>…</Code><Message>…</Message></Error>`.
+fn message_of_store(xml: &str) -> String {
+    let inside = |tag: &str| xml.split_once(&format!("<{tag}>"))?.1.split_once(&format!("</{tag}>")).map(|(text, _)| text.trim());
+    [inside("Code"), inside("Message")].into_iter().flatten().collect::<Vec<_>>().join(": ")
+}
+
+/// Whether a body is a page for people, which the Hub gives to no program.
+fn is_page(headers: &HeaderMap, body: &[u8]) -> bool {
+    let is_said = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().to_ascii_lowercase().starts_with(b"text/html"));
+    // A store's errors are XML, which begins like it.
+    let begin = body.trim_ascii_start().iter().take(14).map(u8::to_ascii_lowercase).collect::<Vec<_>>();
+    is_said || begin.starts_with(b"<html") || begin.starts_with(b"<!doctype html")
+}
+
+/// What to add to an answer that is not the file, where it is a page.
+pub(crate) fn in_place(response: &Response) -> String {
+    if is_page(response.headers(), &[]) { format!(" of a page of HTML; {IN_PLACE}") } else { String::new() }
 }
 
 fn retry_after(response: &Response) -> Option<Duration> {
@@ -497,7 +531,15 @@ mod tests {
     #[test]
     fn an_error_page_is_no_message() {
         assert_eq!(message_of(b"<html><body>503</body></html>"), "");
+        let none = HeaderMap::new();
+        assert!(
+            is_page(&none, b"\n<!DOCTYPE HTML>...")
+                && is_page(&none, b"<HTML lang=en>")
+                && !is_page(&none, b"<?xml version=\"1.0\"?><Error>")
+        );
         assert_eq!(message_of(br#"{"error": "You are over quota"}"#), "You are over quota");
         assert_eq!(message_of(b"Repository not found\n"), "Repository not found");
+        let xml = b"<?xml version=\"1.0\"?>\n<Error><Code>EntityTooLarge</Code><Message>Too large.</Message></Error>";
+        assert_eq!(message_of(xml), "EntityTooLarge: Too large.");
     }
 }

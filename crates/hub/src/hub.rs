@@ -8,7 +8,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use crate::api::{Refs, RepoInfo};
 use crate::cache::RepoCache;
 use crate::http::Http;
-use crate::{HubError, HubOptions, HubRepo, RepoKind};
+use crate::{HubError, HubOptions, HubRepo, RepoKind, TokenState};
 
 /// What is told while files come or go.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +34,7 @@ pub struct Transfer<'a> {
     pub file: &'a str,
     pub file_done_bytes: u64,
     pub file_bytes: u64,
-    /// Bytes of all files that had to be transferred.
+    /// Bytes that came or left now, and those that will have; what an earlier try had done is in neither.
     pub done_bytes: u64,
     pub total_bytes: u64,
 }
@@ -80,7 +80,8 @@ pub struct Resolved {
 
 impl Hub {
     pub fn new(options: HubOptions) -> Self {
-        Self { inner: Arc::new(Inner { options: Arc::new(options), http: OnceLock::new(), runtime: OnceLock::new() }) }
+        let options = Arc::new(options.without_login());
+        Self { inner: Arc::new(Inner { options, http: OnceLock::new(), runtime: OnceLock::new() }) }
     }
 
     /// The Hub that the environment names.
@@ -176,19 +177,22 @@ impl Hub {
     /// # Errors
     /// When several or none have it; else as [`info`](Self::info).
     pub fn kind_of(&self, repo: &HubRepo) -> Result<RepoKind, HubError> {
-        let mut found = Vec::new();
+        let (mut found, mut sent) = (Vec::new(), TokenState::Absent);
         for kind in RepoKind::ALL {
             match self.info(&repo.clone().of_kind(kind)) {
                 Ok(_) | Err(HubError::NoRevision { .. }) => found.push(kind),
-                Err(HubError::NoRepo { .. }) => {}
+                Err(HubError::NoRepo { token, .. }) => sent = token,
                 Err(other) => return Err(other),
             }
         }
         let which = |found: String| HubError::WhichKind { name: repo.repo(), endpoint: self.options().endpoint.clone(), found };
         match found[..] {
             [kind] => Ok(kind),
-            [] => Err(which("no policy, dataset or Space of this name, or it is private".into())),
-            _ => Err(which(format!("it is a {}", found.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and a ")))),
+            [] => Err(which(format!("no model, dataset or Space has this name, or it is private and {sent}"))),
+            _ => {
+                let kinds: Vec<String> = found.iter().map(ToString::to_string).collect();
+                Err(which(format!("it is a {}; say which with --type", kinds.join(" and a "))))
+            }
         }
     }
 

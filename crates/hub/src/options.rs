@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::header::HeaderValue;
+
+use crate::cache::read_small;
 
 /// A token of the Hub. It shows itself to nobody: its `Debug` is `Token(…)`, and it has no `Display`.
 #[derive(Clone, PartialEq, Eq)]
@@ -38,11 +39,37 @@ impl fmt::Debug for Token {
     }
 }
 
+/// A name and a password that a mirror asks for. It shows itself to nobody.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EndpointLogin {
+    name: String,
+    password: String,
+}
+
+impl EndpointLogin {
+    /// As a request carries it.
+    pub(crate) fn basic(&self) -> Option<HeaderValue> {
+        let both = data_encoding::BASE64.encode(format!("{}:{}", self.name, self.password).as_bytes());
+        let mut value = HeaderValue::try_from(format!("Basic {both}")).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+}
+
+impl fmt::Debug for EndpointLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EndpointLogin(…)")
+    }
+}
+
 /// Where the Hub is, and where its files are kept.
 #[derive(Clone, Debug)]
 pub struct HubOptions {
-    /// `https://huggingface.co`, or a mirror. The token goes to this host alone.
+    /// `https://huggingface.co`, or a mirror. The token goes to this host alone. Told in messages, so it holds no
+    /// password once [`without_login`](Self::without_login) was asked for, as [`Hub::new`](crate::Hub::new) does.
     pub endpoint: String,
+    /// What goes to the endpoint in place of the token.
+    pub endpoint_login: Option<EndpointLogin>,
     /// The folder that holds `models--owner--name` folders.
     pub cache_dir: PathBuf,
     /// The file that a login writes and that other programs read.
@@ -81,11 +108,12 @@ impl HubOptions {
         let is_true = |name: &str| text(name).is_some_and(|value| ["1", "ON", "YES", "TRUE"].contains(&value.to_uppercase().as_str()));
         let token_path = path("HF_TOKEN_PATH").unwrap_or_else(|| hf_home.join("token"));
         let given = || text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN")).and_then(|token| Token::new(&token));
-        let stored = || Token::new(&fs::read_to_string(&token_path).ok()?);
+        let stored = || stored_token(&token_path);
         let token = (!is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN")).then(|| given().or_else(stored)).flatten();
         let seconds = |name: &str| text(name).and_then(|value| value.parse().ok()).filter(|seconds| *seconds > 0).map(Duration::from_secs);
         Self {
             endpoint: text("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into()).trim_end_matches('/').to_owned(),
+            endpoint_login: None,
             cache_dir: path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE")).unwrap_or_else(|| hf_home.join("hub")),
             offline: is_true("HF_HUB_OFFLINE") || is_true("TRANSFORMERS_OFFLINE"),
             retries: 5,
@@ -96,6 +124,23 @@ impl HubOptions {
             token,
             token_path,
         }
+        .without_login()
+    }
+
+    /// The same, with the name and the password in the endpoint's address kept apart from it: `https://name:password@host`
+    /// is `https://host` for everybody who reads messages.
+    #[must_use]
+    pub fn without_login(mut self) -> Self {
+        // By its text, since an address that can't be understood is told, too.
+        let (scheme, rest) = self.endpoint.split_once("://").unwrap_or(("", &self.endpoint));
+        let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        if let Some((login, host)) = authority.rsplit_once('@') {
+            let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+            let (name, password) = login.split_once(':').unwrap_or((login, ""));
+            self.endpoint_login = Some(EndpointLogin { name: decoded(name), password: decoded(password) });
+            self.endpoint = if scheme.is_empty() { format!("{host}{path}") } else { format!("{scheme}://{host}{path}") };
+        }
+        self
     }
 
     /// Whether an address belongs to the Hub, so that the token may go there.
@@ -104,8 +149,15 @@ impl HubOptions {
     }
 }
 
+/// What a login stored, as a file that is no longer than a token may be.
+fn stored_token(path: &Path) -> Option<Token> {
+    Token::new(&String::from_utf8(read_small(path, 4 << 10).ok()?).ok()?)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn options(variables: &[(&str, &str)]) -> HubOptions {
@@ -154,6 +206,31 @@ mod tests {
     fn a_token_is_never_printed() {
         let set = options(&[("HF_TOKEN", "hf_secret")]);
         assert!(!format!("{set:?} {:#?}", set.token).contains("hf_secret"));
+    }
+
+    #[test]
+    fn a_password_of_the_endpoint_is_never_printed() {
+        for (given, endpoint) in [
+            ("https://ada:s3cr3t@mirror:8443/hub/", "https://mirror:8443/hub"),
+            ("http://ada:s3cr3t@", "http://"),
+            ("ada:s3cr3t@mirror", "mirror"),
+            ("https://a:s3cr3t@b:s3cr3t@mirror", "https://mirror"),
+            ("https://s3cr3t@mirror/a@b", "https://mirror/a@b"),
+        ] {
+            let options = options(&[("HF_ENDPOINT", given)]);
+            assert!(options.endpoint == endpoint && !format!("{options:?}").contains("s3cr3t"), "{given}: {options:?}");
+            assert!(options.endpoint_login.is_some());
+        }
+        let login = |given: &str| options(&[("HF_ENDPOINT", given)]).endpoint_login.unwrap().basic().unwrap();
+        // `printf 'ada:a@b' | base64` says so.
+        assert_eq!(login("https://ada:a%40b@mirror"), "Basic YWRhOmFAYg==");
+        assert_eq!(options(&[("HF_ENDPOINT", "https://mirror/a@b")]).endpoint_login, None);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_token_file_that_never_ends_is_none() {
+        assert_eq!(options(&[("HF_TOKEN_PATH", "/dev/zero")]).token, None);
     }
 
     #[test]

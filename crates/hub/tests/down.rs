@@ -7,6 +7,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use common::{CONFIG, DATASET, MODEL, TOKEN, client, dataset, fake, heard, model, named, names, noise, options, start, transfers, weights};
 use sinew_hub::{CacheHint, Download, Gate, Hub, HubError, HubOptions, Token, TokenState};
@@ -196,6 +197,28 @@ fn a_datasets_files_come_when_they_are_asked_for() {
 }
 
 #[test]
+fn the_files_of_a_table_of_episodes_come_together() {
+    let (fake, cache) = (start(FakeOptions { latency: Duration::from_millis(100), ..FakeOptions::default() }), TempDir::new().unwrap());
+    let files: Vec<(String, Vec<u8>)> =
+        (0..40).map(|n| (format!("meta/episodes/chunk-000/file-{n:03}.parquet"), noise(110_000, n))).collect();
+    let mut all: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
+    all.extend([("meta/info.json", b"{}".as_slice()), ("meta/episodes/notes.txt", b"not asked for")]);
+    fake.add(FakeKind::Dataset, DATASET).commit(&all);
+    let opened = client(&fake, &cache).dataset(&dataset(), Arc::new(|_| {})).unwrap();
+    assert!(opened.fetch("meta/info.json").unwrap());
+    fake.forget_requests();
+    let begin = Instant::now();
+    for (path, bytes) in &files {
+        assert!(opened.fetch(path).unwrap());
+        assert_eq!(&fs::read(opened.folder().join(path)).unwrap(), bytes);
+    }
+    assert!(!opened.fetch("meta/episodes/chunk-000/file-040.parquet").unwrap());
+    // Two round trips for each file, eight at a time, instead of one after another.
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert_eq!(names(&opened.folder()).len(), 41);
+}
+
+#[test]
 fn a_download_goes_to_a_folder_too_and_overwrites_nothing() {
     let (fake, cache) = (fake(), TempDir::new().unwrap());
     let hub = client(&fake, &cache);
@@ -221,7 +244,11 @@ fn the_kind_is_guessed_only_where_one_has_the_name() {
     fake.add(FakeKind::Dataset, MODEL).commit(&[("meta/info.json", b"{}")]);
     let error = hub.kind_of(&model()).unwrap_err().to_string();
     assert!(error.contains("it is a model and a dataset") && error.contains("--type"), "{error}");
-    assert!(hub.kind_of(&sinew_hub::HubRepo::parse(sinew_hub::RepoKind::Model, "no/body").unwrap()).is_err());
+    let nobody = sinew_hub::HubRepo::parse(sinew_hub::RepoKind::Model, "no/body").unwrap();
+    let error = hub.kind_of(&nobody).unwrap_err().to_string();
+    assert!(error.contains("or it is private and the token that was sent") && !error.contains("--type"), "{error}");
+    let error = Hub::new(HubOptions { token: None, ..options(&fake, &cache) }).kind_of(&nobody).unwrap_err().to_string();
+    assert!(error.contains("no token was sent: run `sinew hub login`, or set HF_TOKEN"), "{error}");
 }
 
 #[test]
@@ -285,12 +312,13 @@ fn the_cache_is_listed_verified_and_pruned() {
     assert_eq!((listed.len(), listed[0].repo.as_str(), listed[0].snapshots.len()), (1, MODEL, 2));
     assert!(listed[0].size_bytes > 600_000, "{listed:?}");
     let mut read = 0;
-    assert_eq!(hub.verify_cache(None, |bytes| read += bytes).unwrap(), []);
+    let verified = hub.verify_cache(None, |bytes| read += bytes).unwrap();
+    assert!(verified.flaws.is_empty() && verified.unverified.is_empty(), "{verified:?}");
     assert_eq!(read, listed[0].size_bytes);
     // One byte of a blob turns, and it is found.
     let blob = folder.join("config.json").canonicalize().unwrap();
     fs::write(&blob, br#"{"type": "ACT"}"#).unwrap();
-    let flaws = hub.verify_cache(Some(&model()), |_| {}).unwrap();
+    let flaws = hub.verify_cache(Some(&model()), |_| {}).unwrap().flaws;
     assert!(flaws.len() == 1 && flaws[0].path == blob, "{flaws:?}");
     // The older commit goes; its blobs are young, and may be another process's.
     let plan = hub.plan_prune(None).unwrap();

@@ -29,7 +29,7 @@ fn is_whole(folder: &Path) {
 
 /// No file has its name and not its content; nothing that was begun is left of a download that ended.
 fn nothing_is_torn(hub: &Hub) {
-    assert_eq!(hub.verify_cache(None, |_| {}).unwrap(), []);
+    assert_eq!(hub.verify_cache(None, |_| {}).unwrap().flaws, []);
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn kills_cost_nothing_that_was_there() {
         killed += 1;
         // What has its name is whole, at every moment.
         let hub = Hub::new(HubOptions { cache_dir: cache.path().to_owned(), ..options(&fake, &cache) });
-        assert_eq!(hub.verify_cache(None, |_| {}).unwrap(), []);
+        assert_eq!(hub.verify_cache(None, |_| {}).unwrap().flaws, []);
     }
     assert!(killed > 0);
     let snapshot = fs::read_dir(cache.path().join("datasets--a--fifty/snapshots")).unwrap().next().unwrap().unwrap().path();

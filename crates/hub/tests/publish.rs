@@ -28,6 +28,10 @@ fn repo() -> HubRepo {
     HubRepo::parse(RepoKind::Dataset, NAME).unwrap()
 }
 
+fn options(private: bool) -> UploadOptions {
+    UploadOptions { private, ..UploadOptions::default() }
+}
+
 fn write(folder: &Path, path: &str, seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     let content: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(BYTES).collect();
@@ -56,7 +60,7 @@ fn wait_for(publisher: &Publisher, what: impl Fn(&PublishState) -> bool) -> Publ
 fn closed_files_go_up_at_once_and_are_seen_together() {
     let (fake, folder, cache) = (start(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let hub = hub(&fake, cache.path());
-    let publisher = Publisher::open(&hub, folder.path(), &repo(), true).unwrap();
+    let publisher = Publisher::open(&hub, folder.path(), &repo(), options(true)).unwrap();
     for at in 0..4 {
         let path = format!("data/chunk-000/file-{at:03}.parquet");
         write(folder.path(), &path, at);
@@ -76,8 +80,18 @@ fn closed_files_go_up_at_once_and_are_seen_together() {
     let total = 5 * BYTES as u64;
     assert!(fake.bytes_received() as f64 <= 1.05 * total as f64, "{} for {total}", fake.bytes_received());
     assert!(Hub::published_to(folder.path()).is_none());
-    let again = hub.finish(folder.path(), UploadOptions::default(), &|_| {}).unwrap_err();
-    assert!(again.to_string().contains("nothing was begun"), "{again}");
+    // Whoever was killed right after it learns that all is there.
+    let again = hub.finish(folder.path(), UploadOptions::default(), &|_| {}).unwrap();
+    assert_eq!((again.commit, again.commits.len(), again.files, again.bytes_sent), (uploaded.commit, 0, 6, 0));
+    // What came later was never meant to be published.
+    write(folder.path(), "data/later.parquet", 10);
+    let refused = hub.finish(folder.path(), UploadOptions::default(), &|_| {}).unwrap_err().to_string();
+    assert!(refused.contains("was finished") && refused.contains("sinew hub upload"), "{refused}");
+    let refused = hub.finish(folder.path(), UploadOptions::default(), &|_| {}).unwrap_err().to_string();
+    assert!(refused.contains("was finished"), "{refused}");
+    let other = tempfile::tempdir().unwrap();
+    let refused = hub.finish(other.path(), UploadOptions::default(), &|_| {}).unwrap_err().to_string();
+    assert!(refused.contains("nothing was begun"), "{refused}");
 }
 
 #[test]
@@ -85,7 +99,7 @@ fn a_hub_that_is_away_is_waited_for_and_the_rest_is_finished_later() {
     let (fake, folder, cache) = (start(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let hub = hub(&fake, cache.path());
     fake.fault(Fault::on("*", Harm::Refuse));
-    let publisher = Publisher::open(&hub, folder.path(), &repo(), false).unwrap();
+    let publisher = Publisher::open(&hub, folder.path(), &repo(), options(false)).unwrap();
     write(folder.path(), "data/a.parquet", 1);
     let begun = Instant::now();
     publisher.offer("data/a.parquet");
@@ -114,10 +128,10 @@ fn a_hub_that_is_away_is_waited_for_and_the_rest_is_finished_later() {
 fn what_is_withdrawn_leaves_no_trace() {
     let (fake, folder, cache) = (start(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let hub = hub(&fake, cache.path());
-    Publisher::open(&hub, folder.path(), &repo(), false).unwrap().withdraw();
+    Publisher::open(&hub, folder.path(), &repo(), options(false)).unwrap().withdraw();
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-    drop(Publisher::open(&hub, folder.path(), &repo(), false).unwrap());
+    drop(Publisher::open(&hub, folder.path(), &repo(), options(false)).unwrap());
     assert_eq!(Hub::published_to(folder.path()), Some(repo()));
-    Publisher::open(&hub, folder.path(), &repo(), false).unwrap().withdraw();
+    Publisher::open(&hub, folder.path(), &repo(), options(false)).unwrap().withdraw();
     assert_eq!(Hub::published_to(folder.path()), Some(repo()));
 }

@@ -6,7 +6,7 @@ mod common;
 
 use std::fs;
 
-use sinew_hub::{HubError, HubRepo, RepoKind, UploadOptions};
+use sinew_hub::{HubError, HubRepo, Publisher, RepoKind, UploadOptions};
 use sinew_testkit::hub::{Fault, Harm, RepoKind as FakeKind};
 use tempfile::TempDir;
 
@@ -68,4 +68,128 @@ fn a_datasets_old_tables_go_and_a_branch_leaves_the_tag_alone() {
     let branch = HubRepo::parse(RepoKind::Dataset, "someone/edited@dev").unwrap();
     assert_eq!(hub.upload(&folder, &branch, &UploadOptions::default(), &|_| {}).unwrap().tag, None);
     assert_eq!(fake.commit_of(FakeKind::Dataset, "someone/edited", "v3.0"), tagged);
+}
+
+fn dataset(cache: &TempDir, name: &str, data: &str) -> std::path::PathBuf {
+    let folder = cache.path().join(name);
+    for (path, text) in [("meta/info.json", "{\"codebase_version\": \"v3.0\"}"), ("data/a.parquet", data)] {
+        fs::create_dir_all(folder.join(path).parent().unwrap()).unwrap();
+        fs::write(folder.join(path), text).unwrap();
+    }
+    folder
+}
+
+fn status(status: u16) -> Harm {
+    Harm::Status { status, code: None, message: None, retry_after_s: None }
+}
+
+#[test]
+fn a_dataset_is_not_put_in_the_place_of_another() {
+    let (fake, cache) = (common::fake(), TempDir::new().unwrap());
+    let hub = common::client(&fake, &cache);
+    let repo = HubRepo::parse(RepoKind::Dataset, "someone/shared").unwrap();
+    let (first, second) = (dataset(&cache, "first", "first"), dataset(&cache, "second", "second"));
+    let upload = |folder: &std::path::Path, replace: bool| {
+        hub.upload(folder, &repo, &UploadOptions { replace, ..UploadOptions::default() }, &|_| {})
+    };
+    let data = || fake.file(FakeKind::Dataset, "someone/shared", "main", "data/a.parquet").unwrap();
+    upload(&first, false).unwrap();
+    for _ in 0..2 {
+        let refused = upload(&second, false).unwrap_err().to_string();
+        assert!(refused.contains("another dataset") && refused.contains("--replace"), "{refused}");
+    }
+    assert_eq!(data(), b"first");
+    // A card is no episode.
+    fs::write(second.join("README.md"), "of the second").unwrap();
+    let card = UploadOptions { include: vec!["README.md".into()], ..UploadOptions::default() };
+    hub.upload(&second, &repo, &card, &|_| {}).unwrap();
+    // A newer version of the same folder goes on, whatever of it has changed, and after others wrote a card.
+    fs::write(first.join("data/a.parquet"), "first, edited").unwrap();
+    upload(&first, false).unwrap();
+    assert_eq!(data(), b"first, edited");
+    upload(&second, true).unwrap();
+    assert_eq!(data(), b"second");
+    // By then it is the second's, also for who was there before.
+    let refused = upload(&first, false).unwrap_err().to_string();
+    assert!(refused.contains("another dataset"), "{refused}");
+    // An earlier state of it that never went up from here.
+    let third = dataset(&cache, "third", "second");
+    fs::write(third.join("data/b.parquet"), "and more").unwrap();
+    upload(&third, false).unwrap();
+    assert_eq!(fake.file(FakeKind::Dataset, "someone/shared", "main", "data/b.parquet").unwrap(), b"and more");
+}
+
+#[test]
+fn a_commit_whose_note_a_kill_has_cost_is_ours() {
+    for (parent_is_named, others_went_on) in [(true, false), (false, false), (true, true), (false, true)] {
+        let (fake, cache) = (common::fake(), TempDir::new().unwrap());
+        let hub = common::client(&fake, &cache);
+        let folder = dataset(&cache, "takes", "mine");
+        let repo = HubRepo::parse(RepoKind::Dataset, "someone/takes").unwrap();
+        fake.add(FakeKind::Dataset, "someone/takes");
+        let parent = fake.commit_of(FakeKind::Dataset, "someone/takes", "main").filter(|_| parent_is_named);
+        let options = || UploadOptions { parent: parent.clone(), ..UploadOptions::default() };
+        // Ended after the commit, at the look whether it holds all; then the note of the commit is taken away.
+        fake.fault(Fault::on("*/tree/*", status(400)).skip(1));
+        hub.upload(&folder, &repo, &options(), &|_| {}).unwrap_err();
+        fake.clear_faults();
+        let ours = fake.commit_of(FakeKind::Dataset, "someone/takes", "main").unwrap();
+        let journal = folder.join(".cache/sinew/upload.jsonl");
+        let text = fs::read_to_string(&journal).unwrap();
+        let kept: Vec<&str> = text.lines().filter(|line| !line.contains("\"what\":\"commit\"")).collect();
+        assert_eq!(kept.len() + 1, text.lines().count());
+        fs::write(&journal, kept.join("\n") + "\n").unwrap();
+        if others_went_on {
+            fake.repo(FakeKind::Dataset, "someone/takes").commit(&[("data/a.parquet", b"theirs")]);
+        }
+        let again = hub.upload(&folder, &repo, &options(), &|_| {});
+        match others_went_on {
+            false => assert_eq!(again.unwrap().commit, ours),
+            true => assert!(matches!(again, Err(HubError::Conflict { .. })), "{again:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_tag_that_a_kill_left_out_is_set_the_next_time() {
+    for is_finish in [false, true] {
+        let (fake, cache) = (common::fake(), TempDir::new().unwrap());
+        let hub = common::client(&fake, &cache);
+        let folder = dataset(&cache, "takes", "one");
+        let repo = HubRepo::parse(RepoKind::Dataset, "someone/takes").unwrap();
+        let tagged = || fake.commit_of(FakeKind::Dataset, "someone/takes", "v3.0");
+        let upload = || hub.upload(&folder, &repo, &UploadOptions::default(), &|_| {});
+        upload().unwrap();
+        fs::write(folder.join("data/a.parquet"), "two").unwrap();
+        // What it stands for: the old tag is gone, and the new one was not set.
+        fake.fault(Fault::on("*/tag/*", status(400)).method("POST").times(1));
+        let uploaded = if is_finish {
+            let publisher = Publisher::open(&hub, &folder, &repo, UploadOptions::default()).unwrap();
+            publisher.finish(&UploadOptions::default(), &|_| {}).unwrap_err();
+            assert_eq!(tagged(), None);
+            hub.finish(&folder, UploadOptions::default(), &|_| {}).unwrap()
+        } else {
+            upload().unwrap_err();
+            assert_eq!(tagged(), None);
+            upload().unwrap()
+        };
+        assert_eq!(tagged(), Some(uploaded.commit));
+    }
+}
+
+#[test]
+fn nothing_is_made_before_all_that_is_here_was_looked_at() {
+    let (fake, cache) = (common::fake(), TempDir::new().unwrap());
+    let hub = common::client(&fake, &cache);
+    let folder = dataset(&cache, "takes", "one");
+    let repo = HubRepo::parse(RepoKind::Dataset, "someone/takes").unwrap();
+    let upload = |options: &UploadOptions| hub.upload(&folder, &repo, options, &|_| {}).unwrap_err().to_string();
+    let refused = upload(&UploadOptions { check: Some(Box::new(|_| Err("unsettled".into()))), ..UploadOptions::default() });
+    assert!(refused.contains("unsettled"), "{refused}");
+    fs::write(folder.join("notes.txt"), format!("token: {}", common::TOKEN)).unwrap();
+    assert!(upload(&UploadOptions::default()).contains("token"));
+    fs::remove_file(folder.join("notes.txt")).unwrap();
+    let refused = upload(&UploadOptions { parent: Some("0".repeat(40)), ..UploadOptions::default() });
+    assert!(refused.contains("no such dataset"), "{refused}");
+    assert!(!fake.has(FakeKind::Dataset, "someone/takes"));
 }

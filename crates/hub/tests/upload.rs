@@ -41,6 +41,7 @@ fn place_with(options: fake::HubOptions, set: impl FnOnce(&mut HubOptions)) -> P
     let cache = tempfile::tempdir().unwrap();
     let mut options = HubOptions {
         endpoint: fake.endpoint(),
+        endpoint_login: None,
         cache_dir: cache.path().join("hub"),
         token_path: cache.path().join("token"),
         token: Token::new("hf_write"),

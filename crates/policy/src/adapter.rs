@@ -10,8 +10,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::CheckpointError;
-use crate::checkpoint::{ADAPTER_WEIGHTS, WEIGHTS, parse, read_json};
+use crate::checkpoint::{self, ADAPTER_WEIGHTS, WEIGHTS, parse, read_json};
 use crate::files::Files;
+use crate::info::Terms;
 use crate::weights::TensorFile;
 
 const CONFIG: &str = "adapter_config.json";
@@ -84,11 +85,11 @@ pub(crate) struct Adapter {
     changes: BTreeMap<String, Change>,
 }
 
-/// The weights of the adapter in `files.dir` over those of its base, and the base's name.
+/// The weights of the adapter in `files.dir` over those of its base, the base's name, and what it states about its licence.
 ///
 /// # Errors
 /// When the adapter is of a kind that is not known, its base is not found, or the two don't fit.
-pub(crate) fn open(files: &Files) -> Result<(TensorFile, String), CheckpointError> {
+pub(crate) fn open(files: &Files) -> Result<(TensorFile, String, Vec<Terms>), CheckpointError> {
     let path = files.dir.join(CONFIG);
     let json: AdapterJson = parse(&path, read_json(&path)?)?;
     let fault = |key: &str, found: String, expected: &str| CheckpointError::config(&path, key, found, expected);
@@ -113,9 +114,13 @@ pub(crate) fn open(files: &Files) -> Result<(TensorFile, String), CheckpointErro
     let Some(name) = json.base_model_name_or_path.clone().filter(|name| !name.is_empty()) else {
         return Err(fault("base_model_name_or_path", "not there".into(), "the checkpoint that the adapter changes"));
     };
-    let base = TensorFile::open(&base_folder(files, &name, json.revision.as_deref())?.join(WEIGHTS))?;
+    let folder = base_folder(files, &name, json.revision.as_deref())?;
+    let base = TensorFile::open(&folder.join(WEIGHTS))?;
+    // Of the base only weights are used; one without a configuration states nothing there.
+    let config = read_json(&folder.join(checkpoint::CONFIG)).ok();
+    let terms = Terms::of(&folder, config.as_ref().and_then(|config| config.get("license")?.as_str()), Some(&name));
     let adapter = Adapter::open(&files.dir.join(ADAPTER_WEIGHTS), &path, &json, &base)?;
-    Ok((base.with_adapter(adapter), name))
+    Ok((base.with_adapter(adapter), name, terms))
 }
 
 fn base_folder(files: &Files, name: &str, revision: Option<&str>) -> Result<PathBuf, CheckpointError> {

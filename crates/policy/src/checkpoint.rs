@@ -14,7 +14,7 @@ use crate::adapter;
 use crate::family::{self, ConfigFile, FAMILIES, Model, Plan, Shape};
 use crate::features::{Feature, FeatureKind, Features};
 use crate::files::{Files, Resources};
-use crate::info::{self, CameraInfo, FeatureInfo, Info};
+use crate::info::{self, CameraInfo, FeatureInfo, Info, Terms};
 use crate::keys;
 use crate::nn;
 use crate::processor::{Pipeline, Prompt, old};
@@ -161,8 +161,10 @@ impl Checkpoint {
         let file = ConfigFile { path: &config_path, json: &json, inputs, outputs, files };
         let plan = family::read_plan(&family, &file)?;
         let shape = plan.shape();
+        let mut terms = Terms::of(&dir, common.license.as_deref(), None);
         let (weights, adapter_base) = if common.use_peft || !dir.join(WEIGHTS).exists() {
-            let (weights, base) = adapter::open(files)?;
+            let (weights, base, of_base) = adapter::open(files)?;
+            terms.extend(of_base);
             (Arc::new(weights), Some(base))
         } else {
             (Arc::new(TensorFile::open(&dir.join(WEIGHTS))?), None)
@@ -229,7 +231,8 @@ impl Checkpoint {
             temporal_ensemble_coeff: shape.temporal_ensemble_coeff,
             guidance: shape.guidance,
             trained_delay: shape.trained_delay,
-            licence: info::card_licence(&dir).or(common.license),
+            licence: terms.first().map(|terms| terms.licences.join(" and ")).filter(|licence| !licence.is_empty()),
+            terms,
             file_bytes: weights.len_bytes(),
             quantization: options.quantization,
             memory_bytes: (parameters - in_file) * 4 + shape.scratch_bytes

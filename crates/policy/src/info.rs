@@ -52,6 +52,9 @@ pub struct Info {
     pub trained_delay: usize,
     /// From the model card (`license:` in README.md), else from `config.json`.
     pub licence: Option<String>,
+    /// All that is stated about licences, each of which holds: the card's and `config.json`'s, and for an adapter those of its
+    /// base. One of each checkpoint at least.
+    pub terms: Vec<Terms>,
     /// The size of `model.safetensors`.
     pub file_bytes: u64,
     /// How the weights are kept in memory, where not in `f32`.
@@ -108,21 +111,64 @@ pub(crate) fn dtypes(weights: &TensorFile) -> String {
     kinds.into_iter().collect::<Vec<_>>().join("+")
 }
 
-/// The `license:` entry of the front matter of `dir/README.md`.
-pub(crate) fn card_licence(dir: &Path) -> Option<String> {
+/// A licence, and where it is stated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Terms {
+    /// Such as `its card` or `the card of its base someone/base`.
+    pub by: String,
+    /// By the Hub's short names; whoever uses it keeps all of them. None where nothing is stated.
+    pub licences: Vec<String>,
+    /// The name and the link that the card gives of a licence that the Hub has no name for.
+    pub more: Vec<String>,
+}
+
+impl Terms {
+    /// What the checkpoint in `dir` states, whose `config.json` states `config`; `base` is its name where it is another's base.
+    pub(crate) fn of(dir: &Path, config: Option<&str>, base: Option<&str>) -> Vec<Self> {
+        let by = |what: &str| base.map_or_else(|| format!("its {what}"), |base| format!("the {what} of its base {base}"));
+        let config = config.map(str::trim).filter(|licence| !licence.is_empty()).map(str::to_owned);
+        let (of_card, more) = card_licence(dir).unwrap_or_default();
+        let card = Self { by: by("card"), licences: of_card, more };
+        let config = Self { by: by("config.json"), licences: config.into_iter().collect(), more: Vec::new() };
+        let (card_states, config_states) = (!card.licences.is_empty(), !config.licences.is_empty());
+        // A card that states nothing is named where nothing else does.
+        let mut terms = if card_states || !config_states { vec![card] } else { Vec::new() };
+        terms.extend(config_states.then_some(config));
+        terms
+    }
+}
+
+/// The licences in the front matter of `dir/README.md`, and what it adds of one of another name.
+fn card_licence(dir: &Path) -> Option<(Vec<String>, Vec<String>)> {
     let mut text = Vec::new();
     std::fs::File::open(dir.join("README.md")).ok()?.take(64 << 10).read_to_end(&mut text).ok()?;
     front_matter_licence(&String::from_utf8_lossy(&text))
 }
 
-fn front_matter_licence(text: &str) -> Option<String> {
-    let mut lines = text.lines();
+fn front_matter_licence(text: &str) -> Option<(Vec<String>, Vec<String>)> {
+    let mut lines = text.trim_start_matches('\u{feff}').lines();
     if lines.next()?.trim_end() != "---" {
         return None;
     }
-    let value = lines.take_while(|line| line.trim_end() != "---").find_map(|line| line.strip_prefix("license:"))?;
-    let value = value.trim().trim_matches(['"', '\'']);
-    (!value.is_empty()).then(|| value.to_owned())
+    let head: Vec<&str> = lines.take_while(|line| line.trim_end() != "---").collect();
+    Some((entry(&head, "license"), ["license_name", "license_link"].iter().flat_map(|key| entry(&head, key)).collect()))
+}
+
+/// The value of a key at the top of a card's YAML: a text, or a list of texts on the same line or on those below.
+fn entry(head: &[&str], key: &str) -> Vec<String> {
+    let plain = |text: &str| {
+        let text = text.split(" #").next().unwrap_or_default().trim();
+        text.trim_matches(['"', '\'']).trim().to_owned()
+    };
+    let value_of = |line: &&str| Some(plain(line.strip_prefix(key)?.strip_prefix(':')?));
+    let Some((at, value)) = head.iter().enumerate().find_map(|(at, line)| Some((at, value_of(line)?))) else { return Vec::new() };
+    let mut values: Vec<String> = match value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(list) => list.split(',').map(plain).collect(),
+        None if value.is_empty() => head.iter().skip(at + 1).map_while(|line| line.trim_start().strip_prefix('-')).map(plain).collect(),
+        None => vec![value],
+    };
+    values.retain(|value| !value.is_empty());
+    values
 }
 
 #[cfg(test)]
@@ -131,9 +177,29 @@ mod tests {
 
     #[test]
     fn the_licence_is_read_from_the_front_matter_only() {
-        assert_eq!(front_matter_licence("---\ntags: [a]\nlicense: apache-2.0\n---\n# x").as_deref(), Some("apache-2.0"));
-        assert_eq!(front_matter_licence("---\nlicense: 'mit'\n---\n").as_deref(), Some("mit"));
-        assert_eq!(front_matter_licence("---\ntags: [a]\n---\nlicense: mit\n"), None);
-        assert_eq!(front_matter_licence("license: mit\n"), None);
+        let of = |text: &str| front_matter_licence(text).unwrap_or_default().0;
+        assert_eq!(of("---\ntags: [a]\nlicense: apache-2.0\n---\n# x"), ["apache-2.0"]);
+        assert_eq!(of("---\nlicense: 'mit'\n---\n"), ["mit"]);
+        for none in
+            ["---\ntags: [a]\n---\nlicense: mit\n", "license: mit\n", "---\nlicense_name: mit\n---\n", "---\nlicense:\ntags:\n- a\n---\n"]
+        {
+            assert!(of(none).is_empty(), "{none}");
+        }
+        assert_eq!(of("---\nlicense:\n- mit\n  - 'cc-by-nc-4.0'\ntags: [a]\n- x\n---\n"), ["mit", "cc-by-nc-4.0"]);
+        assert_eq!(of("\u{feff}---\r\nlicense: [mit, \"apache-2.0\"] # both\r\n---\r\n"), ["mit", "apache-2.0"]);
+        let other = front_matter_licence("---\nlicense: other\nlicense_link: LICENSE.md\nlicense_name: research-nc\n---\n");
+        assert_eq!(other, Some((vec!["other".into()], vec!["research-nc".into(), "LICENSE.md".into()])));
+    }
+
+    #[test]
+    fn all_that_is_stated_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let texts = |terms: Vec<Terms>| terms.into_iter().map(|terms| (terms.by, terms.licences.join(" "))).collect::<Vec<_>>();
+        let text = |by: &str, licences: &str| (by.to_owned(), licences.to_owned());
+        assert_eq!(texts(Terms::of(folder.path(), None, Some("a/b"))), [text("the card of its base a/b", "")]);
+        assert_eq!(texts(Terms::of(folder.path(), Some("mit"), None)), [text("its config.json", "mit")]);
+        std::fs::write(folder.path().join("README.md"), "---\nlicense: mit\n---\n").unwrap();
+        let both = texts(Terms::of(folder.path(), Some("cc-by-nc-4.0"), None));
+        assert_eq!(both, [text("its card", "mit"), text("its config.json", "cc-by-nc-4.0")]);
     }
 }

@@ -75,5 +75,5 @@ pub use features::{Feature, FeatureKind, Features};
 pub use files::Resources;
 pub use flow::{Guidance, GuidanceMode, GuidanceSchedule, GuidanceSettings};
 pub use infer::{Actions, Chunk, InferReport, Inputs, Timing};
-pub use info::{CameraInfo, FeatureInfo, Info, TokenizerInfo};
+pub use info::{CameraInfo, FeatureInfo, Info, Terms, TokenizerInfo};
 pub use quantization::{ParseQuantizationError, Quantization, QuantizationLoss};

@@ -102,3 +102,21 @@ fn a_base_that_is_not_here_is_asked_for() {
     let inputs = Inputs::read(&dir.path().join("inputs.safetensors")).unwrap();
     assert_eq!(checkpoint.infer(&inputs).unwrap(), Checkpoint::open(golden(CASE)).unwrap().infer(&inputs).unwrap());
 }
+
+#[test]
+fn what_the_base_states_of_its_licence_holds_too() {
+    let of_base = |card: Option<&str>| {
+        let checkpoint = open_after(|dir| {
+            std::fs::write(dir.join("README.md"), "---\nlicense: mit\n---\n").unwrap();
+            card.into_iter().for_each(|card| std::fs::write(dir.join("base/README.md"), card).unwrap());
+        });
+        let info = checkpoint.unwrap().info().clone();
+        assert_eq!(info.licence.as_deref(), Some("mit"));
+        let of_base = info.terms.into_iter().filter(|terms| terms.by.ends_with("of its base base"));
+        of_base.map(|terms| format!("{}: {}", terms.by, terms.licences.join(", "))).collect::<Vec<_>>()
+    };
+    let config = "the config.json of its base base: apache-2.0";
+    let card = "the card of its base base: cc-by-nc-4.0";
+    assert_eq!(of_base(Some("---\nlicense: cc-by-nc-4.0\n---\n")), [card, config]);
+    assert_eq!(of_base(None), [config]);
+}

@@ -30,6 +30,7 @@ pub struct StopFlag {
     emergency: Arc<AtomicBool>,
     abandoned: Arc<AtomicBool>,
     suspended: Arc<AtomicBool>,
+    terminated: Arc<AtomicBool>,
 }
 
 impl StopFlag {
@@ -93,6 +94,11 @@ impl StopFlag {
         self.suspended.load(Ordering::Acquire)
     }
 
+    /// Whether SIGTERM was among what stopped it: for the exit code.
+    pub fn was_terminated(&self) -> bool {
+        self.terminated.load(Ordering::Acquire)
+    }
+
     /// What the loss of the terminal does: one stop, since a shell and the system may both tell of it; and in an
     /// emergency, which now nobody clears, as [`escalate`](Self::escalate).
     pub fn hang_up(&self) {
@@ -138,6 +144,10 @@ impl StopFlag {
                     SIGHUP => flag.hang_up(),
                     SIGQUIT => flag.quit(),
                     SIGTSTP => flag.suspend(),
+                    SIGTERM => {
+                        flag.terminated.store(true, Ordering::Release);
+                        flag.escalate();
+                    }
                     _ => flag.escalate(),
                 }
             }
@@ -253,8 +263,10 @@ mod tests {
         assert!(flag.was_suspended());
         // Ignored, if these tests are run by `nohup`; either way it kills nothing.
         signal_hook::low_level::raise(SIGHUP).unwrap();
+        assert!(!flag.was_terminated());
         signal_hook::low_level::raise(SIGTERM).unwrap();
         wait_for(&flag, StopLevel::Now);
+        assert!(flag.was_terminated());
         signal_hook::low_level::raise(SIGINT).unwrap();
         let start = Instant::now();
         while !flag.is_abandoned() {

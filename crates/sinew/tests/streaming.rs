@@ -9,29 +9,12 @@ mod streamed;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::Path;
-use std::sync::Arc;
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
-use sinew::{DatasetReader, Loader, Windows, episode_frames, open_dataset_streaming_of};
+use sinew::{DatasetReader, Loader, Windows, episode_frames};
 use sinew_recorder::Version;
-use sinew_testkit::hub::{FakeHub, Fault, Harm, HubOptions as Serving, Rights};
-use streamed::{NAME, client, older, place, record, times};
-
-fn serve(root: &Path, serving: Serving) -> FakeHub {
-    let server = FakeHub::with(serving).unwrap();
-    server.token("hf_reader", "reader", Rights::Read);
-    server.load(root).unwrap();
-    server
-}
-
-fn stream(server: &FakeHub, cache: &Path) -> DatasetReader {
-    open_dataset_streaming_of(&client(server, cache), NAME, Arc::new(|_| {})).unwrap()
-}
-
-/// Large files on another host, as the Hub has them.
-fn elsewhere() -> Serving {
-    Serving { cdn_host: Some("127.0.0.2".to_owned()), ..Serving::default() }
-}
+use sinew_testkit::hub::{Fault, Harm, HubOptions as Serving};
+use streamed::{older, place, record, serve, stream, thousand, times};
 
 fn files(folder: &Path, all: &mut BTreeSet<String>) {
     for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
@@ -57,9 +40,8 @@ fn rows_and_images_are_those_of_the_files_bit_for_bit() {
     for (what, make) in make {
         let (root, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let here = place(root.path());
-        fs::create_dir_all(here.parent().unwrap()).unwrap();
         make(&here);
-        let server = serve(root.path(), elsewhere());
+        let server = serve(root.path(), Serving::default());
         let (there, here) = (stream(&server, cache.path()), DatasetReader::open(&here).unwrap());
         assert_eq!(there.episodes(), here.episodes(), "{what}");
         assert_eq!(there.stats().unwrap(), here.stats().unwrap(), "{what}");
@@ -96,9 +78,8 @@ fn rows_and_images_are_those_of_the_files_bit_for_bit() {
 fn what_goes_wrong_on_the_way_is_mended_or_told() {
     let (root, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let here = place(root.path());
-    fs::create_dir_all(here.parent().unwrap()).unwrap();
     record(&here, 3, 20);
-    let server = serve(root.path(), elsewhere());
+    let server = serve(root.path(), Serving::default());
     let here = DatasetReader::open(&here).unwrap();
     let mut theirs = Loader::new(&here, &Windows::default()).unwrap();
     for harm in [
@@ -163,12 +144,8 @@ fn asked_for(root: &Path, dataset: &DatasetReader, episode: u64) -> u64 {
 #[test]
 fn one_of_a_thousand_episodes_costs_little_more_than_itself() {
     let (root, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let raw = root.path().join("raw");
-    record(&raw, 40, 24);
-    let folder = place(root.path());
-    fs::create_dir_all(folder.parent().unwrap()).unwrap();
-    times(&raw, 25, &folder);
-    let server = serve(root.path(), elsewhere());
+    let folder = thousand(root.path());
+    let server = serve(root.path(), Serving::default());
     let there = stream(&server, cache.path());
     assert_eq!(there.episodes().len(), 1000);
     let opening = server.requests();

@@ -8,29 +8,21 @@
 #[allow(dead_code, reason = "each test uses a part of it")]
 mod streamed;
 
-use std::fs;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sinew::{Loader, Windows, episode_frames, open_dataset_streaming_of};
-use sinew_testkit::hub::{FakeHub, HubOptions as Serving, Rights};
-use streamed::{NAME, client, place, record, times};
+use sinew::{Loader, Windows, episode_frames};
+use sinew_testkit::hub::HubOptions as Serving;
+use streamed::{place, record, serve, stream, thousand};
 
 const LATENCY: Duration = Duration::from_millis(50);
 
 #[test]
 fn the_first_frame_comes_after_three_round_trips() {
     let (root, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let raw = root.path().join("raw");
-    record(&raw, 40, 24);
-    let folder = place(root.path());
-    fs::create_dir_all(folder.parent().unwrap()).unwrap();
-    times(&raw, 25, &folder);
+    thousand(root.path());
     let latency = Duration::from_millis(400);
-    let server = FakeHub::with(Serving { latency, cdn_host: Some("127.0.0.2".to_owned()), ..Serving::default() }).unwrap();
-    server.token("hf_reader", "reader", Rights::Read);
-    server.load(root.path()).unwrap();
-    let dataset = open_dataset_streaming_of(&client(&server, cache.path()), NAME, Arc::new(|_| {})).unwrap();
+    let server = serve(root.path(), Serving { latency, ..Serving::default() });
+    let dataset = stream(&server, cache.path());
     server.forget_requests();
     let mut loader = Loader::new(&dataset, &Windows::default()).unwrap();
     let begun = Instant::now();
@@ -44,17 +36,11 @@ fn the_first_frame_comes_after_three_round_trips() {
 #[test]
 fn a_link_of_50_ms_is_kept_busy() {
     let root = tempfile::tempdir().unwrap();
-    let folder = place(root.path());
-    fs::create_dir_all(folder.parent().unwrap()).unwrap();
-    record(&folder, 1, 1200);
+    record(&place(root.path()), 1, 1200);
     for bytes_per_s in [512 << 10, 1 << 20] {
         let cache = tempfile::tempdir().unwrap();
-        let cdn_host = Some("127.0.0.2".to_owned());
-        let serving = Serving { latency: LATENCY, bytes_per_s: Some(bytes_per_s), cdn_host, ..Serving::default() };
-        let server = FakeHub::with(serving).unwrap();
-        server.token("hf_reader", "reader", Rights::Read);
-        server.load(root.path()).unwrap();
-        let dataset = open_dataset_streaming_of(&client(&server, cache.path()), NAME, Arc::new(|_| {})).unwrap();
+        let server = serve(root.path(), Serving { latency: LATENCY, bytes_per_s: Some(bytes_per_s), ..Serving::default() });
+        let dataset = stream(&server, cache.path());
         server.forget_requests();
         let begun = Instant::now();
         let frames = episode_frames(&dataset, 0, &Windows::default()).unwrap().map(Result::unwrap).count();

@@ -141,6 +141,9 @@ pub struct UploadArgs {
     /// Upload only if the branch is at this commit
     #[arg(long, value_name = "COMMIT")]
     pub parent: Option<String>,
+    /// Replace another dataset that the repository holds
+    #[arg(long)]
+    pub replace: bool,
     /// Limit the upload to this many megabytes per second
     #[arg(long, value_name = "MB/S", value_parser = super::above_zero)]
     pub limit: Option<f64>,
@@ -156,6 +159,12 @@ pub struct FinishArgs {
     /// The title of the commit
     #[arg(long, value_name = "TEXT")]
     pub message: Option<String>,
+    /// Complete the upload although others have changed the branch to this commit meanwhile
+    #[arg(long, value_name = "COMMIT")]
+    pub parent: Option<String>,
+    /// Replace another dataset that the repository holds
+    #[arg(long)]
+    pub replace: bool,
     /// Print the result as JSON on standard output
     #[arg(long)]
     pub json: bool,

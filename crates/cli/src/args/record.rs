@@ -105,6 +105,9 @@ pub struct PublishArgs {
     /// Create the repository as private
     #[arg(long, requires = "publish", help_heading = "Publishing", hide_short_help = true)]
     pub publish_private: bool,
+    /// Replace another dataset that the repository holds
+    #[arg(long, requires = "publish", help_heading = "Publishing", hide_short_help = true)]
+    pub publish_replace: bool,
     /// Limit the upload to this many megabytes per second
     #[arg(long, value_name = "MB/S", value_parser = above_zero, requires = "publish", help_heading = "Publishing", hide_short_help = true)]
     pub publish_limit: Option<f64>,

@@ -21,7 +21,9 @@ pub fn run(command: Option<&ConfigCommand>, json: bool) -> anyhow::Result<Done> 
     let config = Config::read(&folder, &cli)?;
     let entries = config.entries();
     if json {
-        text::print_json(&serde_json::json!({ "path": config.path(), "entries": entries.iter().cloned().collect::<std::collections::BTreeMap<_, _>>() }))?;
+        text::print_json(
+            &serde_json::json!({ "path": config.path(), "entries": entries.iter().cloned().collect::<std::collections::BTreeMap<_, _>>() }),
+        )?;
         return Ok(Done::Ok);
     }
     say!("{}", config.path().display());

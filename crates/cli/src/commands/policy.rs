@@ -8,7 +8,7 @@ use sinew_policy::{Fit, InferReport, Info, Inputs, QuantizationLoss};
 
 use crate::args::{ComputeArgs, PolicyCommand};
 use crate::text::say;
-use crate::{Done, source, text};
+use crate::{Done, licence, source, text};
 
 pub fn run(command: &PolicyCommand) -> anyhow::Result<Done> {
     match command {
@@ -60,7 +60,7 @@ fn describe(name: &str, info: &Info) -> String {
             ),
         ),
         ("answers", format!("{} rows, {} of them executed", info.chunk_size, info.n_action_steps)),
-        ("licence", info.licence.clone().unwrap_or_else(|| "not stated".into())),
+        ("licence", licence::in_words(&info.terms)),
     ];
     if let Some(backbone) = &info.backbone {
         let source = info.backbone_source.as_ref().map_or(String::new(), |source| format!(" (dimensions: {source})"));

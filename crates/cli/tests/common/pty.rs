@@ -183,6 +183,12 @@ impl Terminal {
         modes.contains(LocalModes::ICANON)
     }
 
+    /// Whether it has lines and does not echo them, as where a password is asked for.
+    pub fn is_hidden(&self) -> bool {
+        let modes = tcgetattr(&self.slave).unwrap().local_modes;
+        modes.contains(LocalModes::ICANON) && !modes.contains(LocalModes::ECHO)
+    }
+
     /// Closes the window, or loses the connection.
     pub fn hang_up(&mut self) {
         self.stop_reading();

@@ -11,7 +11,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use crate::api::RepoFile;
-use crate::http::{Ask, Http, broken, host};
+use crate::http::{Ask, Http, broken, host, in_place};
 use crate::{HubError, HubRepo};
 
 /// What is slower than this for as long as [`WINDOW`] is broken off, and begun again where it stopped.
@@ -57,7 +57,7 @@ impl Blob<'_> {
                 self.anew(&mut here, partial, &mut is_second_try, damage)?;
                 continue;
             }
-            let before = here.bytes;
+            let (before, begin) = (here.bytes, Instant::now());
             let error = match self.more(&mut here, &mut etag, partial, tell).await {
                 Ok(()) => continue,
                 Err(Trouble::Wrong(damage)) => {
@@ -67,7 +67,9 @@ impl Blob<'_> {
                 Err(Trouble::Lasting(error)) => return Err(error),
                 Err(Trouble::Broken(error)) => error,
             };
-            idle_tries = if here.bytes > before { 0 } else { idle_tries + 1 };
+            // A server that sends a byte now and then would do so for ever.
+            let is_slow = begin.elapsed() >= WINDOW && here.bytes - before.min(here.bytes) < LEAST_BYTES_PER_WINDOW;
+            idle_tries = if here.bytes > before && !is_slow { 0 } else { idle_tries + 1 };
             if idle_tries > self.http.options().retries || (self.stop)() {
                 return Err(error);
             }
@@ -107,7 +109,8 @@ impl Blob<'_> {
         }
         let declared = response.content_length().map(|more| here.bytes + more);
         if let Some(declared) = declared.filter(|declared| *declared != self.file.size_bytes) {
-            return Err(Trouble::Wrong(self.damaged(format!("{} bytes", self.file.size_bytes), format!("{declared} bytes"))));
+            let found = format!("{declared} bytes{}", in_place(&response));
+            return Err(Trouble::Wrong(self.damaged(format!("{} bytes", self.file.size_bytes), found)));
         }
         // A weak one says nothing about bytes.
         *etag = response.headers().get(ETAG).filter(|etag| !etag.as_bytes().starts_with(b"W/")).cloned();
@@ -237,11 +240,12 @@ impl Partial {
 
 impl Hasher {
     fn of(file: &RepoFile) -> Self {
-        if file.is_large() {
-            return Self::Sha256(Sha256::new());
-        }
+        if file.is_large() { Self::Sha256(Sha256::new()) } else { Self::git(file.size_bytes) }
+    }
+
+    fn git(size_bytes: u64) -> Self {
         let mut git = Sha1::new();
-        git.update(format!("blob {}\0", file.size_bytes));
+        git.update(format!("blob {size_bytes}\0"));
         Self::Git(git)
     }
 
@@ -266,13 +270,23 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 /// The hash of the local file `path`, of the kind that the Hub gives for `like`.
 pub(crate) fn hash_of(path: &Path, like: &RepoFile) -> io::Result<String> {
+    let [hash] = hashed(&mut File::open(path)?, [Hasher::of(like)])?;
+    Ok(hash)
+}
+
+/// Both hashes that the Hub may give for the local file `path`: git's, and the SHA-256.
+pub(crate) fn hashes_of(path: &Path) -> io::Result<[String; 2]> {
     let mut file = File::open(path)?;
-    let mut hasher = Hasher::of(like);
+    let size_bytes = file.metadata()?.len();
+    hashed(&mut file, [Hasher::git(size_bytes), Hasher::Sha256(Sha256::new())])
+}
+
+fn hashed<const N: usize>(file: &mut File, mut hashers: [Hasher; N]) -> io::Result<[String; N]> {
     let mut buffer = vec![0; 1 << 20];
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(hasher.clone_hex()),
-            n => hasher.update(&buffer[..n]),
+            0 => return Ok(hashers.map(|hasher| hasher.clone_hex())),
+            n => hashers.iter_mut().for_each(|hasher| hasher.update(&buffer[..n])),
         }
     }
 }
@@ -298,6 +312,8 @@ mod tests {
         let like = |hash: &str| RepoFile { path: "f".into(), size_bytes: 6, hash: hash.into() };
         // `git hash-object` and `sha256sum` say so.
         assert_eq!(hash_of(&path, &like(&"0".repeat(40))).unwrap(), "ce013625030ba8dba906f756967f9e9ca394464a");
+        let both = ["ce013625030ba8dba906f756967f9e9ca394464a", "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"];
+        assert_eq!(hashes_of(&path).unwrap(), both);
         assert_eq!(hash_of(&path, &like(&"0".repeat(64))).unwrap(), "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03");
     }
 

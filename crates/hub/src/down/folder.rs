@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use super::Place;
-use crate::dataset::files_below;
+use crate::cache::files_below;
 use crate::hub::{Event, Listener, Resolved};
 use crate::{Hub, HubError, HubRepo};
 
@@ -44,7 +44,7 @@ impl Hub {
         if let Some(why) = &resolved.from_cache {
             // Which files the repository has, only the Hub knows: what is here is all that can be had.
             let snapshot = self.cache(repo).snapshot(&commit);
-            let here = files_below(&snapshot).into_iter().filter_map(|path| {
+            let here = files_below(&snapshot)?.into_iter().filter_map(|path| {
                 let size_bytes = std::fs::metadata(snapshot.join(&path)).ok()?.len();
                 let path = path.to_string_lossy().replace('\\', "/");
                 ((what.include.is_empty() || include.is_match(&path)) && !exclude.is_match(&path)).then_some(size_bytes)

@@ -15,11 +15,12 @@ pub use folder::{Download, Downloaded};
 pub use policy::{Fetched, fetch_model, is_policy_file};
 
 use crate::api::RepoFile;
-use crate::cache::{RepoCache, path_fault};
+use crate::cache::{RepoCache, age, path_fault};
 use crate::hub::{Event, Listener, Transfer};
+use crate::stock::BEGUN_FOR;
 use crate::{Hub, HubError, HubRepo};
 use blob::Blob;
-pub(crate) use blob::{hash_of, hex};
+pub(crate) use blob::{hash_of, hashes_of, hex};
 pub(crate) use folder::patterns;
 
 /// How many files travel at a time. Small files wait for the network's answer most of the time.
@@ -49,10 +50,12 @@ impl Hub {
     ) -> Result<usize, HubError> {
         check_names(repo, files, &self.options().endpoint)?;
         let missing = place.missing(commit, files)?;
-        let total_bytes = missing.iter().map(|file| file.size_bytes).sum();
-        place.check_space(repo, &missing, total_bytes)?;
+        // What an earlier try left did not come now, so nobody is told of it as if it had.
+        let begun = place.begun(&missing);
+        let to_come: u64 = missing.iter().zip(&begun).map(|(file, begun)| file.size_bytes - begun).sum();
+        place.check_space(repo, &missing, to_come)?;
         let http = self.http()?;
-        let (done_bytes, next) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (done_bytes, total_bytes, next) = (AtomicU64::new(0), AtomicU64::new(to_come), AtomicU64::new(0));
         let first_error = Mutex::new(None);
         let has_failed = || first_error.lock().map_or(true, |slot| slot.is_some());
         let work = || {
@@ -60,15 +63,25 @@ impl Hub {
                 first();
             }
             while !has_failed() {
-                let Some(file) = missing.get(next.fetch_add(1, Ordering::Relaxed) as usize) else { break };
-                let mut of_file = 0;
+                let index = next.fetch_add(1, Ordering::Relaxed) as usize;
+                let (Some(file), Some(begun)) = (missing.get(index), begun.get(index)) else { break };
+                let mut of_file = *begun;
+                let mut least = of_file;
                 let mut tell = |file_done_bytes: u64| {
+                    // What was there is not what it should be, so it has to come as well.
+                    if file_done_bytes < least {
+                        let more = least - file_done_bytes;
+                        total_bytes.fetch_add(more, Ordering::Relaxed);
+                        done_bytes.fetch_add(more, Ordering::Relaxed);
+                        least = file_done_bytes;
+                    }
                     // A file that begins anew takes back what it had told.
                     let done = match file_done_bytes >= of_file {
                         true => done_bytes.fetch_add(file_done_bytes - of_file, Ordering::Relaxed) + (file_done_bytes - of_file),
                         false => done_bytes.fetch_sub(of_file - file_done_bytes, Ordering::Relaxed) - (of_file - file_done_bytes),
                     };
                     of_file = file_done_bytes;
+                    let total_bytes = total_bytes.load(Ordering::Relaxed);
                     let transfer =
                         Transfer { file: &file.path, file_done_bytes, file_bytes: file.size_bytes, done_bytes: done, total_bytes };
                     listener(Event::Transfer(transfer));
@@ -90,7 +103,7 @@ impl Hub {
         });
         match first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
             None => {
-                place.tidy(&missing);
+                place.tidy();
                 Ok(missing.len())
             }
             Some(error) => Err(error),
@@ -98,9 +111,10 @@ impl Hub {
     }
 }
 
-/// Names that some file systems take for one would overwrite each other.
+/// Names that some file systems take for one would overwrite each other, and no file lies in a file.
 fn check_names(repo: &HubRepo, files: &[RepoFile], endpoint: &str) -> Result<(), HubError> {
     let mut seen = BTreeMap::new();
+    let refuse = |what: String| Err(HubError::Hostile { doing: format!("choosing the files of {repo}"), host: endpoint.to_owned(), what });
     for file in files {
         let fault = match seen.insert(file.path.to_lowercase(), &file.path) {
             Some(other) if *other == file.path => Some("it is named twice".to_owned()),
@@ -109,7 +123,13 @@ fn check_names(repo: &HubRepo, files: &[RepoFile], endpoint: &str) -> Result<(),
         };
         if let Some(fault) = fault {
             let what = format!("a file of the name {:?}: {fault}", file.path);
-            return Err(HubError::Hostile { doing: format!("choosing the files of {repo}"), host: endpoint.to_owned(), what });
+            return refuse(what);
+        }
+    }
+    for path in seen.keys() {
+        let mut folders = path.match_indices('/').filter_map(|(at, _)| seen.get(path.split_at(at).0));
+        if let Some(file) = folders.next() {
+            return refuse(format!("a file of the name {file:?}, and one in it, {:?}", seen[path]));
         }
     }
     Ok(())
@@ -171,7 +191,7 @@ impl Place {
 
     fn lock(&self, file: &RepoFile) -> Result<fs::File, HubError> {
         match self {
-            Self::Cache(cache) => cache.lock(&file.hash).map_err(HubError::io(format!("locking {} in the cache", file.hash))),
+            Self::Cache(cache) => cache.lock(&file.hash),
             Self::Folder(folder) => {
                 let path = folder.join(PARTIAL).join(format!("{}.lock", file.hash));
                 let lock = || {
@@ -218,10 +238,20 @@ impl Place {
         fs::create_dir_all(folder).map_err(HubError::io(format!("making the folder {}", folder.display())))
     }
 
+    /// How many bytes of each file need not come.
+    fn begun(&self, files: &[&RepoFile]) -> Vec<u64> {
+        let size = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
+        let mut seen = HashSet::new();
+        let of_one = |file: &&RepoFile| match self {
+            // The content is here, or comes under another name; only this name is to be made.
+            Self::Cache(cache) if !seen.insert(file.hash.clone()) || size(&cache.blob(&file.hash)) == file.size_bytes => file.size_bytes,
+            _ => size(&self.partial(file)).min(file.size_bytes),
+        };
+        files.iter().map(of_one).collect()
+    }
+
     /// A download that can't fit is not begun.
-    fn check_space(&self, repo: &HubRepo, missing: &[&RepoFile], total_bytes: u64) -> Result<(), HubError> {
-        let begun = |file: &&RepoFile| fs::metadata(self.partial(file)).map_or(0, |found| found.len().min(file.size_bytes));
-        let needed = total_bytes.saturating_sub(missing.iter().map(begun).sum());
+    fn check_space(&self, repo: &HubRepo, missing: &[&RepoFile], needed: u64) -> Result<(), HubError> {
         let folder = self.folder();
         match free_bytes(&folder) {
             Some(free) if free < needed => {
@@ -232,14 +262,18 @@ impl Place {
         }
     }
 
-    /// Takes away what was only needed on the way, unless somebody else is on the way, too.
-    fn tidy(&self, files: &[&RepoFile]) {
-        if let Self::Folder(folder) = self {
-            for file in files {
-                let _gone = fs::remove_file(folder.join(PARTIAL).join(format!("{}.lock", file.hash)));
+    /// Takes away what was only needed on the way, and what nobody went on with for long.
+    fn tidy(&self) {
+        let Self::Folder(folder) = self else { return };
+        for entry in fs::read_dir(folder.join(PARTIAL)).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let is_held = || fs::File::open(&path).is_ok_and(|lock| lock.try_lock().is_err());
+            let is_lock = path.extension().is_some_and(|end| end == "lock");
+            if if is_lock { !is_held() } else { age(&path) > BEGUN_FOR } {
+                let _gone = fs::remove_file(path);
             }
-            let _others_left = fs::remove_dir(folder.join(PARTIAL));
         }
+        let _others_left = fs::remove_dir(folder.join(PARTIAL));
     }
 }
 
@@ -250,7 +284,8 @@ const PARTIAL: &str = ".sinew-download";
 fn free_bytes(folder: &Path) -> Option<u64> {
     let existing = folder.ancestors().find(|folder| folder.exists())?;
     let stat = rustix::fs::statvfs(existing).ok()?;
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+    // What has no room at all is no disk, such as /proc; writing says what it is instead.
+    (stat.f_blocks > 0).then_some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 #[cfg(not(unix))]

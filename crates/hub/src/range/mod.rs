@@ -19,7 +19,7 @@ use url::Url;
 
 use crate::api::RepoFile;
 use crate::cache::is_hash;
-use crate::http::{Ask, broken, host};
+use crate::http::{Ask, host, in_place};
 use crate::hub::Event;
 use crate::{Hub, HubError, HubRepo, Listener};
 use parts::{Coming, Found, Parts};
@@ -266,20 +266,13 @@ impl Inner {
         let mut ask = Ask::get(address.url.clone(), self.doing()).about(&self.ranges.repo).header(RANGE, bytes);
         ask.headers.extend(address.etag.clone().map(|etag| (IF_RANGE, etag)));
         ask.understands = Some(StatusCode::RANGE_NOT_SATISFIABLE);
-        let mut response = http.send(&ask).await?;
-        http.check_encoding(&ask, &response)?;
+        let response = http.send(&ask).await?;
         self.check(&response, range)?;
         let etag = response.headers().get(ETAG).filter(|etag| !etag.as_bytes().starts_with(b"W/")).cloned();
         self.check_version(address, etag).await?;
         let url = response.url().clone();
         let wanted = (range.end - range.start) as usize;
-        let mut bytes = Vec::with_capacity(wanted);
-        while let Some(chunk) = response.chunk().await.map_err(|err| broken(&ask, &url, &err))? {
-            if bytes.len() + chunk.len() > wanted {
-                return Err(self.damaged(format!("{wanted} bytes from byte {} on", range.start), "more"));
-            }
-            bytes.extend_from_slice(&chunk);
-        }
+        let bytes = http.body(&ask, response, wanted).await?;
         if bytes.len() < wanted {
             let why = format!("it ended after {} of {wanted} bytes", bytes.len());
             return Err(HubError::Broken { doing: ask.doing, host: host(&url), why });
@@ -291,7 +284,9 @@ impl Inner {
     fn check(&self, response: &Response, range: &Range<u64>) -> Result<(), HubError> {
         let expected = || format!("bytes {} to {} of {}", range.start, range.end, self.file.size_bytes);
         if response.status() != StatusCode::PARTIAL_CONTENT {
-            let why = if response.status() == StatusCode::OK { " (all of it, as it has changed, or parts are not to be had)" } else { "" };
+            let page = in_place(response);
+            let is_all = response.status() == StatusCode::OK && page.is_empty();
+            let why = if is_all { " (all of it, as it has changed, or parts are not to be had)" } else { &page };
             return Err(self.damaged(expected(), format!("HTTP {}{why}", response.status())));
         }
         match content_range(response.headers()) {

@@ -1,6 +1,5 @@
 //! Commits over HTTP: a line of JSON for each file, and the commit that it is based on.
 
-use std::fs;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +12,8 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::Upload;
-use super::journal::Mode;
 use super::lfs::BATCH;
+use super::notes::Mode;
 use super::plan::{Planned, SMALL_BYTES};
 use super::send::read_chunk;
 use crate::down::hex;
@@ -128,7 +127,10 @@ struct PreuploadFile {
 impl Upload<'_> {
     /// How the Hub wants each of `files`.
     pub async fn modes(&self, files: &[&Planned], git_ignore: Option<&str>) -> Result<Vec<Mode>, HubError> {
-        let known: Vec<Option<Mode>> = files.iter().map(|file| self.journal.mode(&file.local.path, &file.hashes.sha256)).collect();
+        // Told by other rules, it says nothing.
+        let rules = git_ignore.map(|rules| hex(&Sha256::digest(rules)));
+        let mode = |file: &&Planned| self.journal.mode(&file.local.path, &file.hashes.sha256, rules.as_deref());
+        let known: Vec<Option<Mode>> = files.iter().map(mode).collect();
         let unknown: Vec<&Planned> = files.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(file, _)| *file).collect();
         for files in unknown.chunks(BATCH) {
             let entries: Vec<_> = files.iter().map(|file| entry(file)).collect::<Result<_, _>>()?;
@@ -160,11 +162,10 @@ impl Upload<'_> {
                         return Err(HubError::Server { doing: format!("uploading to {}", self.repo), host: host(&url), what });
                     }
                 };
-                self.journal.note_mode(&file.local.path, &file.hashes.sha256, mode);
+                self.journal.note_mode(&file.local.path, &file.hashes.sha256, rules.as_deref(), mode);
             }
         }
-        let modes = files.iter().map(|file| self.journal.mode(&file.local.path, &file.hashes.sha256).unwrap_or(Mode::Large));
-        Ok(modes.collect())
+        Ok(files.iter().map(|file| mode(file).unwrap_or(Mode::Large)).collect())
     }
 
     /// Makes one commit on top of `parent`, and of nothing else. One whose answer was lost is found, not made twice.
@@ -263,7 +264,7 @@ impl Upload<'_> {
 
 fn entry(file: &Planned) -> Result<serde_json::Value, HubError> {
     let size = file.local.stamp.size;
-    let sample = fs::File::open(&file.local.file).and_then(|mut open| read_chunk(&mut open, size.min(512), 512));
+    let sample = file.local.open().and_then(|mut open| read_chunk(&mut open, size.min(512), 512));
     let sample = sample.map_err(|err| file.local.blame(HubError::io(format!("reading {}", file.local.file.display()))(err)))?;
     Ok(json!({"path": file.local.path, "size": size, "sample": BASE64.encode(&sample)}))
 }
@@ -280,7 +281,9 @@ fn lines(changes: &[Change<'_>], parent: &str, message: &str) -> Result<String, 
         match change {
             Change::Delete(path) => line(&mut text, "deletedFile", json!({"path": path})),
             Change::Add(file, Mode::Inline) => {
-                let content = fs::read(&file.local.file).map_err(HubError::io(format!("reading {}", file.local.file.display())))?;
+                let reading = HubError::io(format!("reading {}", file.local.file.display()));
+                let content = file.local.open().and_then(|mut open| read_chunk(&mut open, file.local.stamp.size, usize::MAX));
+                let content = content.map_err(|err| file.local.blame(reading(err)))?;
                 if hex(&Sha256::digest(&content)) != file.hashes.sha256 {
                     let what = "it holds something else now".to_owned();
                     return Err(file.local.blame(HubError::Changed { path: file.local.file.clone(), what }));

@@ -3,198 +3,17 @@
 //! A line of JSON for each thing that was learnt, in `.cache/sinew/upload.jsonl` of the folder, which nothing uploads. A
 //! line that was cut by a kill is left out, and so are lines of other versions: they cost time, not truth.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read as _, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Serialize};
-
-use crate::{HubError, HubRepo, RepoKind};
+use super::notes::{Hashes, Intent, Known, Line, Mode, Parts, Read, Stamp, Target};
+use crate::HubError;
 
 /// A file that was written to so lately may be written to again without its times telling.
 const YOUNG: Duration = Duration::from_secs(2);
-
-/// How a file looks from outside. As long as it looks the same, it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Stamp {
-    pub size: u64,
-    /// Nanoseconds since 1970.
-    modified: u64,
-    /// When its content or its name, owner or rights changed; 0 where the system doesn't say.
-    changed: u64,
-    inode: u64,
-}
-
-impl Stamp {
-    pub fn of(found: &fs::Metadata) -> Self {
-        let ns = |time: io::Result<SystemTime>| {
-            let since = time.ok().and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok()).unwrap_or_default();
-            u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-        };
-        #[cfg(unix)]
-        let (changed, inode) = {
-            use std::os::unix::fs::MetadataExt;
-            (found.ctime().unsigned_abs().saturating_mul(1_000_000_000).saturating_add(found.ctime_nsec().unsigned_abs()), found.ino())
-        };
-        #[cfg(not(unix))]
-        let (changed, inode) = (0, 0);
-        Self { size: found.len(), modified: ns(found.modified()), changed, inode }
-    }
-}
-
-/// Hashes of a file: as large files are named, and, for one that may be stored in git, as git names it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Hashes {
-    pub sha256: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub git: Option<String>,
-}
-
-/// How the Hub wants a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Mode {
-    /// In git, its bytes in the commit itself.
-    Inline,
-    /// In the store of large files.
-    Large,
-    /// Not at all: a `.gitignore` says so.
-    Ignored,
-}
-
-/// A large file that goes up in parts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Parts {
-    /// Where it is said that all have come.
-    pub complete: String,
-    pub part_bytes: u64,
-    /// Where each goes.
-    pub urls: Vec<String>,
-    /// By the part's number from 0: what the store said of it.
-    #[serde(skip)]
-    pub etags: BTreeMap<usize, String>,
-}
-
-/// Where files are to go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Target {
-    pub endpoint: String,
-    kind: String,
-    repo: String,
-    pub private: bool,
-    /// Whether it is published while it is recorded, so that it may be finished later.
-    pub is_published: bool,
-}
-
-impl Target {
-    pub fn new(endpoint: &str, repo: &HubRepo, private: bool, is_published: bool) -> Self {
-        Self { endpoint: endpoint.to_owned(), kind: repo.kind().plural().to_owned(), repo: repo.to_string(), private, is_published }
-    }
-
-    pub fn repo(&self) -> Option<HubRepo> {
-        let kind = RepoKind::ALL.into_iter().find(|kind| kind.plural() == self.kind)?;
-        HubRepo::parse(kind, &self.repo).ok()
-    }
-
-    fn is_same_place(&self, other: &Self) -> bool {
-        (&self.endpoint, &self.kind, &self.repo) == (&other.endpoint, &other.kind, &other.repo)
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "what", rename_all = "snake_case")]
-enum Line {
-    Hash {
-        path: String,
-        stamp: Stamp,
-        hashes: Hashes,
-    },
-    /// What follows is about this repository.
-    Target(Target),
-    /// The branch was at this commit when the upload began.
-    Base {
-        commit: String,
-    },
-    Mode {
-        path: String,
-        sha256: String,
-        mode: Mode,
-    },
-    Parts {
-        oid: String,
-        parts: Parts,
-    },
-    Part {
-        oid: String,
-        part: usize,
-        etag: String,
-    },
-    /// The parts are of no use any more.
-    NoParts {
-        oid: String,
-    },
-    /// A store that says of no file whether it has it has this one.
-    Sent {
-        oid: String,
-    },
-    NotSent {
-        oid: String,
-    },
-    /// A file that is closed and may go up before its commit.
-    Offer {
-        path: String,
-    },
-    /// A commit of ours, and what it is based on.
-    Commit {
-        commit: String,
-        parent: String,
-    },
-}
-
-#[derive(Default)]
-struct Known {
-    hashes: HashMap<String, (Stamp, Hashes)>,
-    target: Option<Target>,
-    modes: HashMap<(String, String), Mode>,
-    parts: HashMap<String, Parts>,
-    sent: BTreeSet<String>,
-    offered: BTreeSet<String>,
-    base: Option<String>,
-    /// Each with its parent.
-    commits: Vec<(String, String)>,
-}
-
-impl Known {
-    fn learn(&mut self, line: Line) {
-        match line {
-            Line::Hash { path, stamp, hashes } => drop(self.hashes.insert(path, (stamp, hashes))),
-            Line::Target(target) => {
-                let hashes = std::mem::take(&mut self.hashes);
-                if self.target.as_ref().is_some_and(|old| old.is_same_place(&target)) {
-                    (self.hashes, self.target) = (hashes, Some(target));
-                } else {
-                    *self = Self { hashes, target: Some(target), ..Self::default() };
-                }
-            }
-            Line::Base { commit } => self.base = Some(commit),
-            Line::Mode { path, sha256, mode } => drop(self.modes.insert((path, sha256), mode)),
-            Line::Parts { oid, parts } => drop(self.parts.insert(oid, parts)),
-            Line::Part { oid, part, etag } => {
-                if let Some(parts) = self.parts.get_mut(&oid) {
-                    parts.etags.insert(part, etag);
-                }
-            }
-            Line::NoParts { oid } => drop(self.parts.remove(&oid)),
-            Line::Sent { oid } => drop(self.sent.insert(oid)),
-            Line::NotSent { oid } => drop(self.sent.remove(&oid)),
-            Line::Offer { path } => drop(self.offered.insert(path)),
-            Line::Commit { commit, parent } => self.commits.push((commit, parent)),
-        }
-    }
-}
 
 /// See the [module](self). While it is held, nobody else uploads from the folder.
 pub(super) struct Journal {
@@ -213,11 +32,11 @@ impl Journal {
         folder.join(".cache").join("sinew").join("upload.jsonl")
     }
 
-    /// Where a folder is to be finished to, if it is one that is being published.
-    pub fn target_in(folder: &Path) -> Option<Target> {
+    /// Where a folder was published to while it was recorded, and the commit that has all of it, if that is done.
+    pub fn published_in(folder: &Path) -> Option<(Target, Option<String>)> {
         let mut known = Known::default();
         read_lines(&fs::read(Self::path(folder)).ok()?).for_each(|line| known.learn(line));
-        known.target.filter(|target| target.is_published)
+        known.published()
     }
 
     pub fn open(folder: &Path) -> Result<Self, HubError> {
@@ -260,38 +79,52 @@ impl Journal {
         inner.known.learn(line);
     }
 
-    /// Says where the files go. What was noted for another place is forgotten, but not the hashes.
-    pub fn aim(&self, target: &Target) {
-        if self.inner().known.target.as_ref() != Some(target) {
+    /// Says where the files go, and whether something was being published there already. What was noted for another place waits
+    /// until it is that place's turn.
+    pub fn aim(&self, target: &Target) -> bool {
+        let (is_published, is_aimed) = {
+            let mut inner = self.inner();
+            let is_published = inner.known.is_published_to(target);
+            let place = inner.known.here();
+            (is_published, place.is_open && place.target.as_ref() == Some(&place.target_with(target.clone())))
+        };
+        if !is_aimed {
             self.note(Line::Target(target.clone()));
         }
+        is_published
     }
 
-    pub fn hashes(&self, path: &str, stamp: &Stamp) -> Option<Hashes> {
-        self.inner().known.hashes.get(path).filter(|(of, _)| of == stamp).map(|(_, hashes)| hashes.clone())
+    /// What a file holds, if it was searched for the same secrets.
+    pub fn hashes(&self, path: &str, stamp: &Stamp, searched: Option<&str>) -> Option<Hashes> {
+        let inner = self.inner();
+        let read = inner.known.hashes.get(path).filter(|read| read.stamp == *stamp && read.searched.as_deref() == searched);
+        read.map(|read| read.hashes.clone())
     }
 
-    pub fn note_hashes(&self, path: &str, stamp: &Stamp, hashes: &Hashes) {
+    pub fn note_hashes(&self, path: &str, stamp: &Stamp, hashes: &Hashes, searched: Option<&str>) {
         let modified = SystemTime::UNIX_EPOCH + Duration::from_nanos(stamp.modified.max(stamp.changed));
         if modified.elapsed().is_ok_and(|age| age > YOUNG) {
-            self.note(Line::Hash { path: path.to_owned(), stamp: *stamp, hashes: hashes.clone() });
+            let read = Read { stamp: *stamp, hashes: hashes.clone(), searched: searched.map(str::to_owned) };
+            self.note(Line::Hash { path: path.to_owned(), read });
         }
     }
 
-    pub fn mode(&self, path: &str, sha256: &str) -> Option<Mode> {
-        self.inner().known.modes.get(&(path.to_owned(), sha256.to_owned())).copied()
+    pub fn mode(&self, path: &str, sha256: &str, rules: Option<&str>) -> Option<Mode> {
+        let key = (path.to_owned(), sha256.to_owned(), rules.map(str::to_owned));
+        self.inner().known.here().modes.get(&key).copied()
     }
 
-    pub fn note_mode(&self, path: &str, sha256: &str, mode: Mode) {
-        self.note(Line::Mode { path: path.to_owned(), sha256: sha256.to_owned(), mode });
+    pub fn note_mode(&self, path: &str, sha256: &str, rules: Option<&str>, mode: Mode) {
+        self.note(Line::Mode { path: path.to_owned(), sha256: sha256.to_owned(), rules: rules.map(str::to_owned), mode });
     }
 
     pub fn parts(&self, oid: &str) -> Option<Parts> {
-        self.inner().known.parts.get(oid).cloned()
+        self.inner().known.here().parts.get(oid).cloned()
     }
 
     pub fn note_parts(&self, oid: &str, parts: &Parts) {
         self.note(Line::Parts { oid: oid.to_owned(), parts: parts.clone() });
+        parts.etags.iter().for_each(|(part, etag)| self.note_part(oid, *part, etag));
     }
 
     pub fn note_part(&self, oid: &str, part: usize, etag: &str) {
@@ -299,13 +132,13 @@ impl Journal {
     }
 
     pub fn forget_parts(&self, oid: &str) {
-        if self.inner().known.parts.contains_key(oid) {
+        if self.parts(oid).is_some() {
             self.note(Line::NoParts { oid: oid.to_owned() });
         }
     }
 
     pub fn is_sent(&self, oid: &str) -> bool {
-        self.inner().known.sent.contains(oid)
+        self.inner().known.here().sent.contains(oid)
     }
 
     pub fn note_sent(&self, oid: &str) {
@@ -322,21 +155,46 @@ impl Journal {
 
     /// What was offered to go up before its commit, by paths in the folder.
     pub fn offered(&self) -> Vec<String> {
-        self.inner().known.offered.iter().cloned().collect()
+        self.inner().known.here().offered.iter().cloned().collect()
     }
 
     pub fn note_offer(&self, path: &str) {
-        if !self.inner().known.offered.contains(path) {
+        let is_known = self.inner().known.here().offered.contains(path);
+        if !is_known {
             self.note(Line::Offer { path: path.to_owned() });
         }
     }
 
     pub fn base(&self) -> Option<String> {
-        self.inner().known.base.clone()
+        self.inner().known.here().base.clone()
     }
 
     pub fn note_base(&self, commit: &str) {
         self.note(Line::Base { commit: commit.to_owned() });
+    }
+
+    /// Whether the dataset that the repository holds was found to be this one, or may be replaced by it.
+    pub fn is_ours(&self) -> bool {
+        self.inner().known.here().is_ours
+    }
+
+    pub fn note_ours(&self) {
+        if !self.is_ours() {
+            self.note(Line::Ours);
+        }
+    }
+
+    /// The commits that uploads from here to this repository ended with.
+    pub fn lasts(&self) -> Vec<String> {
+        self.inner().known.lasts()
+    }
+
+    pub fn intent(&self) -> Option<Intent> {
+        self.inner().known.here().intent.clone()
+    }
+
+    pub fn note_intent(&self, intent: &Intent) {
+        self.note(Line::Intent(intent.clone()));
     }
 
     pub fn note_commit(&self, commit: &str, parent: &str) {
@@ -345,9 +203,9 @@ impl Journal {
 
     /// Whether `head` is what commits of ours alone have made of `base`.
     pub fn leads_from(&self, base: &str, head: &str) -> bool {
-        let inner = self.inner();
+        let mut inner = self.inner();
         let mut at = head;
-        for (commit, parent) in inner.known.commits.iter().rev() {
+        for (commit, parent) in inner.known.here().commits.iter().rev() {
             if at == base {
                 return true;
             }
@@ -358,45 +216,67 @@ impl Journal {
         at == base
     }
 
-    /// Takes it away, and its folders if nothing else is in them.
-    pub fn remove(&self) {
+    /// Nothing comes of what was begun by the last [`aim`](Self::aim). Nothing is left of the file if it is of no use.
+    pub fn withdraw(&self) {
+        self.note(Line::Withdrawn);
         let mut inner = self.inner();
+        if !inner.known.is_empty() {
+            return;
+        }
         inner.file = None;
         // What can't be removed is found again, and harms nothing.
         drop(fs::remove_file(&inner.path));
         inner.path.ancestors().skip(1).take(2).for_each(|folder| drop(fs::remove_dir(folder)));
     }
 
-    /// All is done: the hashes stay, the rest is forgotten.
-    pub fn finish(&self) -> Result<(), HubError> {
+    /// All is there, at `commit`: the hashes stay, and what waits for other places; the rest is forgotten.
+    pub fn finish(&self, commit: &str) {
+        self.note(Line::Done { commit: commit.to_owned() });
         let mut inner = self.inner();
-        inner.known = Known { hashes: std::mem::take(&mut inner.known.hashes), ..Known::default() };
         if inner.file.is_none() {
-            return Ok(());
+            return;
         }
-        let mut text = Vec::new();
-        for (path, (stamp, hashes)) in &inner.known.hashes {
-            let line = Line::Hash { path: path.clone(), stamp: *stamp, hashes: hashes.clone() };
-            serde_json::to_writer(&mut text, &line).map_err(|err| HubError::io(format!("writing {}", inner.path.display()))(err.into()))?;
-            text.push(b'\n');
+        // A kill leaves the one or the other, whole.
+        let fresh = inner.path.with_extension("new");
+        let write = || {
+            let mut text = Vec::new();
+            for line in inner.known.lines() {
+                serde_json::to_writer(&mut text, &line)?;
+                text.push(b'\n');
+            }
+            drop(fs::remove_file(&fresh));
+            let mut file = private(File::options().create_new(true)).read(true).append(true).open(&fresh)?;
+            file.try_lock().map_err(io::Error::from)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            fs::rename(&fresh, &inner.path)?;
+            Ok::<_, io::Error>(file)
+        };
+        match write() {
+            Ok(file) => inner.file = Some(file),
+            // The longer one says the same.
+            Err(err) => tracing::debug!(%err, path = %inner.path.display(), "what was sent is still written down"),
         }
-        let inner = &mut *inner;
-        let written = inner.file.as_mut().map(|file| file.set_len(0).and_then(|()| file.write_all(&text)));
-        written.unwrap_or(Ok(())).map_err(HubError::io(format!("writing {}", inner.path.display())))?;
-        Ok(())
     }
 }
 
 fn open_locked(path: &Path) -> io::Result<File> {
     fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
-    let mut options = File::options();
-    options.create(true).read(true).append(true);
-    // Addresses of an upload in parts let whoever has them write.
+    loop {
+        let file = private(File::options().create(true)).read(true).append(true).open(path)?;
+        file.try_lock().map_err(io::Error::from)?;
+        // Whoever held it until now may have put another in its place.
+        if fs::metadata(path).is_ok_and(|there| file.metadata().is_ok_and(|here| Stamp::of(&here).inode == Stamp::of(&there).inode)) {
+            return Ok(file);
+        }
+    }
+}
+
+/// Addresses of an upload in parts let whoever has them write.
+fn private(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(path)?;
-    file.try_lock().map_err(io::Error::from)?;
-    Ok(file)
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    options
 }
 
 fn read_lines(text: &[u8]) -> impl Iterator<Item = Line> {
@@ -405,10 +285,13 @@ fn read_lines(text: &[u8]) -> impl Iterator<Item = Line> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::BTreeMap;
 
-    fn target(name: &str) -> Target {
-        Target::new("https://hub", &HubRepo::parse(RepoKind::Dataset, name).unwrap(), false, true)
+    use super::*;
+    use crate::{HubRepo, RepoKind};
+
+    fn target(name: &str, is_published: bool) -> Target {
+        Target::new("https://hub", &HubRepo::parse(RepoKind::Dataset, name).unwrap(), false, is_published)
     }
 
     fn parts() -> Parts {
@@ -421,10 +304,10 @@ mod tests {
         {
             let journal = Journal::open(folder.path()).unwrap();
             assert!(matches!(Journal::open(folder.path()), Err(HubError::Unusable { .. })));
-            journal.aim(&target("a/b"));
+            journal.aim(&target("a/b", true));
             journal.note_parts("oid", &parts());
             journal.note_part("oid", 0, "\"e0\"");
-            journal.note_mode("x", "sha", Mode::Inline);
+            journal.note_mode("x", "sha", Some("rules"), Mode::Inline);
             journal.note_commit("c1", "c0");
             journal.note_commit("c2", "c1");
             journal.note_part("oid", 1, "\"e1\"");
@@ -435,18 +318,36 @@ mod tests {
         for _ in 0..2 {
             let journal = Journal::open(folder.path()).unwrap();
             assert_eq!(journal.parts("oid").unwrap().etags, BTreeMap::from([(0, "\"e0\"".to_owned())]));
-            assert_eq!(journal.mode("x", "sha"), Some(Mode::Inline));
+            assert_eq!((journal.mode("x", "sha", Some("rules")), journal.mode("x", "sha", None)), (Some(Mode::Inline), None));
             assert!(journal.leads_from("c0", "c2") && journal.leads_from("c1", "c2") && !journal.leads_from("c0", "c3"));
             // A new line does not hang on the cut one.
             journal.note_sent("later");
         }
         let journal = Journal::open(folder.path()).unwrap();
         assert!(journal.is_sent("later"));
-        assert_eq!(Journal::target_in(folder.path()).and_then(|target| target.repo()).unwrap().repo(), "a/b");
-        journal.aim(&target("a/other"));
+        drop(journal);
+        let published = || Journal::published_in(folder.path()).map(|(target, done)| (target.repo().unwrap().repo(), done));
+        assert_eq!(published(), Some(("a/b".to_owned(), None)));
+        // Another place has notes of its own, and takes none away.
+        let journal = Journal::open(folder.path()).unwrap();
+        journal.aim(&target("a/other", false));
         assert_eq!((journal.parts("oid"), journal.is_sent("later")), (None, false));
-        journal.finish().unwrap();
-        assert!(Journal::target_in(folder.path()).is_none());
+        journal.note_base("b0");
+        journal.finish("b1");
+        assert_eq!((journal.base(), journal.lasts()), (None, vec!["b1".to_owned()]));
+        drop(journal);
+        assert_eq!(published(), Some(("a/b".to_owned(), None)));
+        let journal = Journal::open(folder.path()).unwrap();
+        // Sent there by another verb, it is published all the same.
+        journal.aim(&target("a/b", false));
+        assert!(journal.is_sent("later") && journal.parts("oid").unwrap().etags.len() == 1 && journal.leads_from("c0", "c2"));
+        assert_eq!(published(), Some(("a/b".to_owned(), None)));
+        assert!(journal.aim(&target("a/b", true)));
+        journal.finish("c3");
+        assert!(!journal.aim(&target("a/new", true)));
+        journal.withdraw();
+        assert_eq!(published(), Some(("a/b".to_owned(), Some("c3".to_owned()))));
+        assert!(matches!(Journal::open(folder.path()), Err(HubError::Unusable { .. })));
     }
 
     #[test]
@@ -457,11 +358,12 @@ mod tests {
         let stamp = || Stamp::of(&fs::metadata(&path).unwrap());
         let journal = Journal::open(folder.path()).unwrap();
         let hashes = Hashes { sha256: "s".into(), git: None };
-        journal.note_hashes("f", &stamp(), &hashes);
-        assert_eq!(journal.hashes("f", &stamp()), None);
+        journal.note_hashes("f", &stamp(), &hashes, None);
+        assert_eq!(journal.hashes("f", &stamp(), None), None);
         let old = Stamp { modified: 1, changed: 1, ..stamp() };
-        journal.note_hashes("f", &old, &hashes);
-        assert_eq!(journal.hashes("f", &old), Some(hashes));
-        assert_eq!(journal.hashes("f", &Stamp { inode: old.inode + 1, ..old }), None);
+        journal.note_hashes("f", &old, &hashes, Some("s1"));
+        assert_eq!((journal.hashes("f", &old, None), journal.hashes("f", &old, Some("s2"))), (None, None));
+        assert_eq!(journal.hashes("f", &old, Some("s1")), Some(hashes));
+        assert_eq!(journal.hashes("f", &Stamp { inode: old.inode + 1, ..old }, Some("s1")), None);
     }
 }

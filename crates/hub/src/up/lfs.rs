@@ -2,7 +2,6 @@
 //! speaks them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -12,12 +11,12 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::Upload;
-use super::journal::Parts;
+use super::notes::Parts;
 use super::plan::{Meter, Planned};
 use super::send::{Slice, read_chunk};
+use super::{Upload, WITHOUT_XET};
 use crate::down::hex;
-use crate::http::{Ask, host};
+use crate::http::{Ask, host, in_words, message_of};
 use crate::{HubError, HubRepo};
 
 const LFS_JSON: &str = "application/vnd.git-lfs+json";
@@ -89,10 +88,14 @@ enum Trouble {
 }
 
 impl Trouble {
-    /// A store that knows the upload no more, or one of its parts, says 400 or 404.
+    /// A store that knows the upload no more, or one of its parts, says 400 or 404, and 403 where its time is over.
     fn of(error: HubError) -> Self {
         match &error {
-            HubError::Broken { why, .. } | HubError::Server { what: why, .. } if why.starts_with("HTTP 4") => Self::Stale(error),
+            HubError::Broken { why, .. } | HubError::Server { what: why, .. }
+                if ["HTTP 400", "HTTP 403", "HTTP 404"].iter().any(|status| why.starts_with(status)) =>
+            {
+                Self::Stale(error)
+            }
             _ => Self::Lasting(error),
         }
     }
@@ -148,7 +151,8 @@ impl Upload<'_> {
     pub async fn send_large(&self, file: &Planned, answer: &Answer) -> Result<(), HubError> {
         let Some(mut wanted) = answer.wanted.get(&file.hashes.sha256).cloned() else { return Ok(()) };
         let meter = self.meter(&file.local);
-        for begin in 1.. {
+        let (mut begins, mut most_kept) = (1, 0);
+        loop {
             file.local.check()?;
             let outcome = match wanted.upload.header.as_ref().and_then(|header| header.get("chunk_size")).and_then(number) {
                 Some(part_bytes) => self.send_parts(file, &wanted, part_bytes, &meter).await,
@@ -158,15 +162,27 @@ impl Upload<'_> {
             match outcome {
                 Ok(()) => break,
                 Err(Trouble::Lasting(error)) => return Err(error),
-                Err(Trouble::Stale(error)) if begin == MAX_BEGINS => return Err(error),
+                Err(Trouble::Stale(error)) if begins == MAX_BEGINS => return Err(error),
                 Err(Trouble::Stale(error)) => {
                     tracing::debug!(file = file.local.path, %error, "asking for another address");
-                    self.journal.forget_parts(&file.hashes.sha256);
                 }
             }
-            let again = self.batch(&[file], &["multipart", "basic"]).await?;
-            match again.wanted.get(&file.hashes.sha256) {
-                Some(again) => wanted = again.clone(),
+            let oid = &file.hashes.sha256;
+            let again = self.batch(&[file], WITHOUT_XET).await?;
+            match again.wanted.get(oid) {
+                Some(again) => {
+                    wanted = again.clone();
+                    // The last time nothing is trusted.
+                    let parts = self.journal.parts(oid).filter(|_| begins + 1 < MAX_BEGINS).and_then(|parts| parts.again(&wanted.upload));
+                    self.journal.forget_parts(oid);
+                    let kept = parts.as_ref().map_or(0, |parts| parts.etags.len());
+                    begins = if kept > most_kept { 1 } else { begins + 1 };
+                    most_kept = most_kept.max(kept);
+                    // Those of the same upload that are there stay there.
+                    if let Some(parts) = parts {
+                        self.journal.note_parts(oid, &parts);
+                    }
+                }
                 // It has come after all, and the answer that said so was lost.
                 None => break,
             }
@@ -238,6 +254,8 @@ impl Upload<'_> {
         let ask = Ask { pulse: Some(Arc::default()), ..ask.header(ACCEPT, kind.clone()).header(CONTENT_TYPE, kind).with(&make) };
         match self.http.send(&ask).await {
             Ok(_) => Ok(()),
+            // This address has a time of its own too, at the Hub itself.
+            Err(error @ HubError::Refused { status: 403, .. }) => Err(Trouble::Stale(error)),
             Err(error) => Err(Trouble::of(error)),
         }
     }
@@ -251,10 +269,16 @@ impl Upload<'_> {
         ask.understands = Some(StatusCode::FORBIDDEN);
         match self.http.send(&ask).await {
             Ok(response) if response.status() == StatusCode::FORBIDDEN => {
-                let why = "HTTP 403, as for an address whose time is over".to_owned();
-                Err(Trouble::Stale(HubError::Broken { doing, host: host(response.url()), why }))
+                let url = response.url().clone();
+                let said = self.http.body(&ask, response, 64 << 10).await.map(|body| message_of(&body)).unwrap_or_default();
+                let what = in_words(StatusCode::FORBIDDEN, &said.chars().take(300).collect::<String>());
+                Err(Trouble::Stale(HubError::Server { doing, host: host(&url), what }))
             }
             Ok(response) => Ok(response),
+            // It has answered, and what it said is what counts.
+            Err(HubError::Broken { host, why, .. }) if why.starts_with("HTTP 4") => {
+                Err(Trouble::of(slice.local.blame(HubError::Server { doing, host, what: why })))
+            }
             Err(error) => Err(Trouble::of(slice.local.blame(error))),
         }
     }
@@ -303,6 +327,27 @@ fn part_urls(action: &Action) -> Vec<String> {
     urls.into_iter().map(|(_, url)| url).collect()
 }
 
+impl Parts {
+    /// With the addresses of `action`, if that is about the same upload, whose older addresses have expired.
+    fn again(self, action: &Action) -> Option<Self> {
+        let urls = part_urls(action);
+        let is_same = |(old, new): (&String, &String)| unsigned(old).is_some_and(|old| unsigned(new) == Some(old));
+        let is_all = urls.len() == self.urls.len() && self.urls.iter().zip(&urls).all(is_same);
+        (is_all && is_same((&self.complete, &action.href))).then(|| Self { complete: action.href.clone(), urls, ..self })
+    }
+}
+
+/// An address without what says until when it holds, and who signed it.
+fn unsigned(url: &str) -> Option<(String, Vec<(String, String)>)> {
+    let url = Url::parse(url).ok()?;
+    let is_of_signature = |name: &str| {
+        let name = name.to_lowercase();
+        matches!(name.as_str(), "expiration" | "expires" | "signature") || (name.starts_with("x-amz-") && name != "x-amz-copy-source")
+    };
+    let query = url.query_pairs().into_owned().filter(|(name, _)| !is_of_signature(name)).collect();
+    Some((format!("{}{}", host(&url), url.path()), query))
+}
+
 fn is_sound(parts: &Parts, size: u64) -> bool {
     parts.part_bytes > 0 && size.div_ceil(parts.part_bytes) == parts.urls.len() as u64 && parts.urls.len() as u64 <= MAX_PARTS
 }
@@ -318,7 +363,7 @@ fn headers(action: &Action) -> HeaderMap {
 fn read_into(file: &Planned, from: u64, len: u64, hasher: &mut Sha256) -> Result<(), HubError> {
     use std::io::{Seek, SeekFrom};
     let mut read = || {
-        let mut open = File::open(&file.local.file)?;
+        let mut open = file.local.open()?;
         open.seek(SeekFrom::Start(from))?;
         let mut left = len;
         while left > 0 {

@@ -6,6 +6,8 @@
 mod commit;
 mod journal;
 mod lfs;
+mod notes;
+mod others;
 mod plan;
 mod publish;
 mod repo;
@@ -30,13 +32,18 @@ use crate::api::Listing;
 use crate::down::patterns;
 use crate::http::Http;
 use crate::hub::{Event, Listener, Transfer};
-use crate::{Hub, HubError, HubRepo, RepoFile, RepoKind};
+use crate::{Hub, HubError, HubRepo, RepoFile, RepoKind, TokenState};
 use commit::{Change, is_same, pack};
-use journal::{Journal, Mode, Target};
+use journal::Journal;
+use notes::{Intent, Mode, Target};
+use others::{OF_A_DATASET, changes_hash};
 use plan::{Local, Meter, Planned};
 
 /// How many files are sent at a time. More would lose more when an upload is killed.
 const AT_A_TIME: usize = 4;
+
+/// The stores of git LFS. The Hub chooses: in parts where it can, as less is lost then by a kill.
+const WITHOUT_XET: &[&str] = &["multipart", "basic"];
 
 /// Says what is wrong with a folder that is to be uploaded.
 pub type CheckFolder = dyn Fn(&Path) -> Result<(), String> + Send + Sync;
@@ -54,6 +61,8 @@ pub struct UploadOptions {
     pub message: Option<String>,
     /// The commit that the branch must be at.
     pub parent: Option<String>,
+    /// Whether another dataset that the repository holds may be replaced.
+    pub replace: bool,
     /// Whether the repository, if it is made, is for its owner alone. One that is there and public is refused then.
     pub private: bool,
     /// Asked before anything is sent.
@@ -84,16 +93,27 @@ pub struct Uploaded {
     pub tag: Option<String>,
 }
 
+/// How a folder goes up, beside what the user wants of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// By as many commits as are good.
+    Plain,
+    /// By one commit, which shows all of it at once.
+    AtOnce,
+    /// It is there: that is looked at, and nothing is sent.
+    Look,
+}
+
 impl Hub {
     /// Brings the folder to the branch that `repo` names, which is made with the repository if need be. Killed and
     /// called again, it sends nothing that the Hub has. A dataset gets the tag of its version.
     ///
     /// # Errors
     /// When the branch has moved ([`HubError::Conflict`]), a file changes meanwhile ([`HubError::Changed`]), the token
-    /// may not write, or the folder is not fit to be sent.
+    /// may not write, the repository holds another dataset, or the folder is not fit to be sent.
     pub fn upload(&self, folder: &Path, repo: &HubRepo, options: &UploadOptions, listener: &Listener) -> Result<Uploaded, HubError> {
         let journal = self.journal_for(folder, repo, options.private)?;
-        self.upload_with(folder, repo, options, listener, &journal, false)
+        self.upload_with(folder, repo, options, listener, &journal, Way::Plain)
     }
 
     fn journal_for(&self, folder: &Path, repo: &HubRepo, private: bool) -> Result<Journal, HubError> {
@@ -114,25 +134,27 @@ impl Hub {
         options: &UploadOptions,
         listener: &Listener,
         journal: &Journal,
-        all_at_once: bool,
+        way: Way,
     ) -> Result<Uploaded, HubError> {
         let refuse = |what: String| HubError::Unusable { doing: format!("uploading {} to {repo}", folder.display()), what };
+        self.needs_token(format!("uploading {} to {repo}", folder.display()))?;
+        // Whatever can be refused is, before anything is made there.
+        let version = if repo.kind() == RepoKind::Dataset { Some(repo::dataset_version(folder)?) } else { None };
         if let Some(check) = &options.check {
             check(folder).map_err(refuse)?;
         }
-        let version = if repo.kind() == RepoKind::Dataset { Some(repo::dataset_version(folder)?) } else { None };
         // Everybody opens a dataset by the tag, so that a branch of its own must not move it.
         let tag = version.filter(|_| repo.revision() == HubRepo::DEFAULT_REVISION);
         let (files, mut left_out) = plan::walk(folder, options)?;
         if files.is_empty() {
             return Err(refuse("there is nothing in the folder to upload".into()));
         }
-        let (head, created) = self.head_of(repo, options)?;
         let http = self.http()?;
+        let there = self.wait(look_up(http, repo, options))??;
         let upload = Upload::new(http, repo, journal, listener);
-        self.wait(upload.check_parent(options, &head))??;
-        self.wait(upload.check_base(options, &head))??;
-        let before = self.wait(http.list(repo, &head, "", true))??;
+        if let Some(head) = there.as_ref().filter(|_| way != Way::Look) {
+            self.wait(upload.check_head(options, head))??;
+        }
         let planned = plan::hash(self, files, journal, &|local, of_file, done, total| {
             let transfer = Transfer {
                 file: &local.path,
@@ -143,15 +165,27 @@ impl Hub {
             };
             listener(Event::Reading(transfer));
         })?;
+        let (head, created) = match there {
+            Some(head) => (head, Created::Before),
+            None if options.parent.is_some() || way == Way::Look => return Err(self.no_repo(repo)),
+            None => {
+                let (head, created) = self.make(repo, options)?;
+                self.wait(upload.check_head(options, &head))??;
+                (head, created)
+            }
+        };
+        let before = self.wait(http.list(repo, &head, "", true))??;
         let is_all = options.include.is_empty() && options.exclude.is_empty();
         let mut delete = options.delete.clone();
         if repo.kind() == RepoKind::Dataset && is_all {
             // Tables and videos that the dataset no longer has would be taken for a part of it.
-            delete.extend(OF_A_DATASET.map(str::to_owned));
+            delete.extend(OF_A_DATASET.map(|folder| format!("{folder}**")));
         }
         let plan = Plan::new(&planned, &before, &patterns(&delete)?, folder);
-        let git_ignore =
-            planned.iter().find(|file| file.local.path == ".gitignore").and_then(|file| std::fs::read_to_string(&file.local.file).ok());
+        if repo.kind() == RepoKind::Dataset && way != Way::Look && plan.touches_dataset() {
+            self.wait(upload.check_dataset(options, &before, &head, &planned))??;
+        }
+        let git_ignore = planned.iter().find(|file| file.local.path == ".gitignore").and_then(|file| file.local.text().ok());
         let modes = self.wait(upload.modes(&plan.changed, git_ignore.as_deref()))??;
         let mut changes: Vec<Change<'_>> = plan.changed.iter().zip(&modes).map(|(file, mode)| Change::Add(file, *mode)).collect();
         changes.retain(|change| match change {
@@ -163,7 +197,16 @@ impl Hub {
         });
         changes.extend(plan.gone.iter().map(|path| Change::Delete(path)));
         changes.sort_by(|a, b| (a.rank(), a.path()).cmp(&(b.rank(), b.path())));
-        let commits = self.send_and_commit(&upload, &changes, &head, options, all_at_once)?;
+        if way == Way::Look && !changes.is_empty() {
+            let what = format!(
+                "it was finished; since then {} has changed here or there, one of {}; `sinew hub upload {} {repo}` brings what is here",
+                changes[0].path(),
+                changes.len(),
+                folder.display()
+            );
+            return Err(refuse(what));
+        }
+        let commits = self.send_and_commit(&upload, &changes, &head, options, way == Way::AtOnce)?;
         let commit = commits.last().cloned().unwrap_or(head);
         let ignored: HashSet<&str> = left_out.iter().map(String::as_str).collect();
         let kept: Vec<&Planned> = planned.iter().filter(|file| !ignored.contains(file.local.path.as_str())).collect();
@@ -171,7 +214,7 @@ impl Hub {
         if let Some(tag) = &tag {
             self.move_tag(repo, tag, &commit)?;
         }
-        journal.finish()?;
+        journal.finish(&commit);
         left_out.sort();
         Ok(Uploaded {
             repo: repo.clone(),
@@ -187,25 +230,30 @@ impl Hub {
         })
     }
 
-    /// The commit that the branch is at; the repository is made if there is none.
-    fn head_of(&self, repo: &HubRepo, options: &UploadOptions) -> Result<(String, Created), HubError> {
-        let doing = || format!("uploading to {repo}");
-        if repo.commit().is_some() || repo.revision().starts_with("refs/") {
-            return Err(HubError::Unusable { doing: doing(), what: "only a branch can be uploaded to; name one, or none for main".into() });
-        }
-        let (info, created) = match self.info(repo) {
-            Ok(info) => (info, Created::Before),
-            Err(HubError::NoRepo { .. }) => {
-                let created = self.create(repo, options.private)?;
-                (self.info(repo)?, created)
-            }
-            Err(other) => return Err(other),
+    /// Makes the repository, and says the commit that its branch is at.
+    fn make(&self, repo: &HubRepo, options: &UploadOptions) -> Result<(String, Created), HubError> {
+        let created = self.create(repo, options.private)?;
+        let head = self.wait(look_up(self.http()?, repo, options))??.ok_or_else(|| self.no_repo(repo))?;
+        Ok((head, created))
+    }
+
+    /// That the token is not one that may only read.
+    fn may_make(&self, repo: &HubRepo) -> Result<(), HubError> {
+        let account = match self.whoami(None) {
+            Ok(account) if account.rights.as_deref() == Some("read") => account,
+            Err(error @ HubError::Refused { .. }) => return Err(error),
+            // Whoever doesn't say it now says it when something comes.
+            _ => return Ok(()),
         };
-        if options.private && !info.private {
-            let what = "it was to be private, but it is there and public; make it private first, or upload it for all to see".to_owned();
-            return Err(HubError::Unusable { doing: doing(), what });
-        }
-        Ok((info.sha.unwrap_or_default(), created))
+        let what = format!(
+            "the token (HF_TOKEN or the stored login) is one of {}'s that may only read: it needs the right to write",
+            account.name
+        );
+        Err(HubError::Unusable { doing: format!("making the {} {}", repo.kind(), repo.repo()), what })
+    }
+
+    fn no_repo(&self, repo: &HubRepo) -> HubError {
+        HubError::NoRepo { repo: repo.clone(), endpoint: self.options().endpoint.clone(), token: TokenState::Sent }
     }
 
     fn send_and_commit(
@@ -242,6 +290,7 @@ impl Hub {
                     let (title, more) = message.split_once('\n').unwrap_or((&message, ""));
                     message = format!("{title} ({}/{})\n{more}", at + 1, packs.len());
                 }
+                upload.journal.note_intent(&Intent { parent: parent.to_owned(), changes: changes_hash(changes) });
                 match self.wait(upload.commit(changes, parent, &message))? {
                     Ok(commit) => {
                         upload.journal.note_commit(&commit, parent);
@@ -266,8 +315,23 @@ impl Hub {
     }
 }
 
-/// Where a dataset has its tables and videos.
-const OF_A_DATASET: [&str; 5] = ["data/**", "images/**", "meta/**", "sinew/**", "videos/**"];
+/// The commit that the branch is at; none where there is no repository.
+async fn look_up(http: &Http, repo: &HubRepo, options: &UploadOptions) -> Result<Option<String>, HubError> {
+    let doing = || format!("uploading to {repo}");
+    if repo.commit().is_some() || repo.revision().starts_with("refs/") {
+        return Err(HubError::Unusable { doing: doing(), what: "only a branch can be uploaded to; name one, or none for main".into() });
+    }
+    let info = match http.info(repo).await {
+        Ok(info) => info,
+        Err(HubError::NoRepo { .. }) => return Ok(None),
+        Err(other) => return Err(other),
+    };
+    if options.private && !info.private {
+        let what = "it was to be private, but it is there and public; make it private first, or upload it for all to see".to_owned();
+        return Err(HubError::Unusable { doing: doing(), what });
+    }
+    Ok(info.sha)
+}
 
 /// What the folder has that the repository lacks.
 struct Plan<'p> {
@@ -284,6 +348,14 @@ impl<'p> Plan<'p> {
         let mut gone: Vec<String> = there.keys().copied().filter(is_gone).map(str::to_owned).collect();
         gone.sort();
         Self { changed: planned.iter().filter(is_changed).collect(), gone }
+    }
+}
+
+impl Plan<'_> {
+    /// Whether anything changes of what makes a dataset.
+    fn touches_dataset(&self) -> bool {
+        let changed = self.changed.iter().map(|file| file.local.path.as_str());
+        changed.chain(self.gone.iter().map(String::as_str)).any(|path| OF_A_DATASET.iter().any(|folder| path.starts_with(folder)))
     }
 }
 
@@ -310,8 +382,14 @@ impl<'a> Upload<'a> {
     }
 
     fn meter(&self, local: &Local) -> Arc<Meter> {
+        let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        // Sent once more, such as to another store, it begins anew and is one file all the same.
+        if let Some(meter) = meters.iter().find(|meter| meter.path == local.path) {
+            meter.done.store(0, Ordering::Relaxed);
+            return Arc::clone(meter);
+        }
         let meter = Arc::new(Meter::of(local));
-        self.meters.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&meter));
+        meters.push(Arc::clone(&meter));
         meter
     }
 
@@ -324,57 +402,35 @@ impl<'a> Upload<'a> {
         self.counted.load(Ordering::Relaxed) + meters.iter().map(|meter| meter.sent.load(Ordering::Relaxed)).sum::<u64>()
     }
 
-    /// That nobody has changed what the caller knows.
-    async fn check_parent(&self, options: &UploadOptions, head: &str) -> Result<(), HubError> {
-        match &options.parent {
-            // What was committed before a kill is ours.
-            Some(parent) if parent != head && !self.journal.leads_from(parent, head) => {
-                let (found, _) = self.head(parent).await?;
-                Err(HubError::Conflict {
-                    doing: format!("uploading to {}", self.repo),
-                    repo: self.repo.clone(),
-                    expected: parent.clone(),
-                    found,
-                })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// What was begun before, killed or refused, goes on only from where it began: meanwhile somebody else may have changed
-    /// what this would write over. Whoever means it names the branch's commit as the parent.
-    async fn check_base(&self, options: &UploadOptions, head: &str) -> Result<(), HubError> {
-        match self.journal.base() {
-            Some(base) if options.parent.is_none() && base != head && !self.journal.leads_from(&base, head) => {
-                let (found, _) = self.head(&base).await?;
-                let doing = format!("going on with an upload to {}; to change it all the same, give --parent {head}", self.repo);
-                Err(HubError::Conflict { doing, repo: self.repo.clone(), expected: base, found })
-            }
-            Some(_) if options.parent.is_none() => Ok(()),
-            _ => {
-                self.journal.note_base(head);
-                Ok(())
-            }
-        }
-    }
-
     /// Sends what the store lacks of `files`, and says of which it was only remembered that it has them.
     async fn send(&self, files: &[&Planned]) -> Result<Vec<String>, HubError> {
         self.large_bytes.store(files.iter().map(|file| file.local.stamp.size).sum(), Ordering::Relaxed);
         let mut trusted = Vec::new();
-        let mut transfers: &[&str] = &["xet", "multipart", "basic"];
+        let mut transfers: &[&str] = &["xet", WITHOUT_XET[0], WITHOUT_XET[1]];
         for group in files.chunks(lfs::BATCH) {
             let mut answer = self.batch(group, transfers).await?;
             if answer.is_xet {
                 let (sent, unsent): (Vec<&Planned>, Vec<&Planned>) =
                     group.iter().partition(|file| self.journal.is_sent(&file.hashes.sha256));
-                if self.send_xet(&unsent).await? {
-                    trusted.extend(sent.into_iter().map(|file| file.hashes.sha256.clone()));
-                    continue;
-                }
-                tracing::info!(repo = %self.repo, "no Xet here after all, so files go to the store of git LFS");
-                transfers = &["multipart", "basic"];
-                answer = self.batch(group, transfers).await?;
+                let trouble = match self.send_xet(&unsent).await {
+                    Ok(true) => {
+                        trusted.extend(sent.into_iter().map(|file| file.hashes.sha256.clone()));
+                        continue;
+                    }
+                    Ok(false) => None,
+                    Err(error @ HubError::Broken { .. }) => Some(error),
+                    Err(other) => return Err(other),
+                };
+                transfers = WITHOUT_XET;
+                answer = match (self.batch(group, transfers).await, trouble) {
+                    (Ok(answer), None) => answer,
+                    (Ok(answer), Some(error)) => {
+                        tracing::warn!("{error}; so large files go to the store of git LFS");
+                        answer
+                    }
+                    // Where the Hub has no other store, that is what was wrong.
+                    (Err(_), Some(error)) | (Err(error), None) => return Err(error),
+                };
             }
             let (wanted, there): (Vec<&Planned>, Vec<&Planned>) = group.iter().partition(|file| answer.wants(&file.hashes.sha256));
             there.iter().for_each(|file| self.meter(&file.local).done.store(file.local.stamp.size, Ordering::Relaxed));

@@ -10,11 +10,12 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use super::UploadOptions;
-use super::journal::{Hashes, Journal, Stamp};
+use super::journal::Journal;
+use super::notes::{Hashes, Stamp};
 use crate::cache::path_fault;
 use crate::down::{hex, patterns};
 use crate::http::MAX_ENTRIES;
-use crate::{Hub, HubError};
+use crate::{Hub, HubError, HubOptions};
 
 /// A file that is larger never goes into git, whatever the Hub says, so that a commit fits into memory.
 pub(super) const SMALL_BYTES: u64 = 10 << 20;
@@ -24,7 +25,7 @@ pub(super) const SMALL_BYTES: u64 = 10 << 20;
 pub(super) struct Local {
     /// In the repository, with slashes.
     pub path: String,
-    /// On this machine.
+    /// On this machine; never a link.
     pub file: PathBuf,
     pub stamp: Stamp,
 }
@@ -39,21 +40,55 @@ pub(super) struct Planned {
 impl Local {
     /// Says that the file is not what it was, if it isn't.
     pub fn check(&self) -> Result<(), HubError> {
-        let found = fs::metadata(&self.file).map_err(HubError::io(format!("looking at {}", self.file.display())))?;
-        let now = Stamp::of(&found);
-        if now == self.stamp {
-            return Ok(());
+        let found = fs::symlink_metadata(&self.file).map_err(HubError::io(format!("looking at {}", self.file.display())))?;
+        self.change(&found).map_or(Ok(()), |what| Err(HubError::Changed { path: self.file.clone(), what }))
+    }
+
+    fn change(&self, found: &fs::Metadata) -> Option<String> {
+        let now = Stamp::of(found);
+        if !found.is_file() {
+            Some("it is no regular file any more".to_owned())
+        } else if now.size != self.stamp.size {
+            Some(format!("it had {} bytes, and has {}", self.stamp.size, now.size))
+        } else {
+            (now != self.stamp).then(|| "it was written to".to_owned())
         }
-        let what = match now.size == self.stamp.size {
-            true => "it was written to".to_owned(),
-            false => format!("it had {} bytes, and has {}", self.stamp.size, now.size),
-        };
-        Err(HubError::Changed { path: self.file.clone(), what })
+    }
+
+    /// The file, to be read: what was listed, and nothing that has taken its name since.
+    pub fn open(&self) -> io::Result<File> {
+        let file = open_regular(&self.file)?;
+        let change = self.change(&file.metadata()?);
+        change.map_or(Ok(file), |what| Err(io::Error::other(what)))
+    }
+
+    /// What is in it, where that is a small text.
+    pub fn text(&self) -> io::Result<String> {
+        let mut text = String::new();
+        self.open()?.take(SMALL_BYTES).read_to_string(&mut text)?;
+        Ok(text)
     }
 
     /// What [`check`](Self::check) says, or else `error`.
     pub fn blame(&self, error: HubError) -> HubError {
         self.check().err().unwrap_or(error)
+    }
+}
+
+/// Opens a file that must be a regular one. A pipe or a device could be waited for without end, and a link leads elsewhere.
+pub(super) fn open_regular(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags);
+    }
+    let file = options.open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("it is no regular file")),
     }
 }
 
@@ -68,6 +103,9 @@ fn is_private(name: &str, is_folder: bool) -> bool {
     }
 }
 
+/// A name that only a pattern for all names fits.
+const ANY: &str = "\u{10fffd}\u{10fffd}\u{10fffd}";
+
 /// The files below `folder` that the options want, in order, and those that are never sent.
 pub(super) fn walk(folder: &Path, options: &UploadOptions) -> Result<(Vec<Local>, Vec<String>), HubError> {
     let doing = || format!("uploading {}", folder.display());
@@ -81,7 +119,19 @@ pub(super) fn walk(folder: &Path, options: &UploadOptions) -> Result<(Vec<Local>
     let mut folders = vec![(top.clone(), String::new())];
     while let Some((here, prefix)) = folders.pop() {
         let listing = || format!("listing {}", here.display());
-        for entry in fs::read_dir(&here).map_err(HubError::io(listing()))? {
+        let entries = match fs::read_dir(&here) {
+            Ok(entries) => entries,
+            // Nothing of it is wanted.
+            Err(_)
+                if [prefix.clone(), format!("{prefix}/{ANY}"), format!("{prefix}/{ANY}/{ANY}")]
+                    .iter()
+                    .any(|path| exclude.is_match(path)) =>
+            {
+                continue;
+            }
+            Err(err) => return Err(HubError::io(listing())(err)),
+        };
+        for entry in entries {
             let entry = entry.map_err(HubError::io(listing()))?;
             let file = entry.path();
             let name = entry
@@ -108,12 +158,8 @@ pub(super) fn walk(folder: &Path, options: &UploadOptions) -> Result<(Vec<Local>
             if let Some(fault) = path_fault(&path) {
                 return Err(refuse(format!("{path:?} can't be a file of a repository: {fault}")));
             }
-            let found = fs::metadata(&file).map_err(HubError::io(format!("looking at {}", file.display())))?;
-            if kind.is_symlink() && !fs::canonicalize(&file).is_ok_and(|target| target.starts_with(&top) && target.is_file()) {
-                return Err(refuse(format!(
-                    "{path} is a link to something that is no file of this folder; put the file there, or leave it out"
-                )));
-            }
+            let file = if kind.is_symlink() { linked(&top, &file, &path).map_err(refuse)? } else { file };
+            let found = fs::symlink_metadata(&file).map_err(HubError::io(format!("looking at {}", file.display())))?;
             if !found.is_file() {
                 left_out.push(path);
                 continue;
@@ -129,6 +175,54 @@ pub(super) fn walk(folder: &Path, options: &UploadOptions) -> Result<(Vec<Local>
     Ok((files, left_out))
 }
 
+/// The file of the folder that a link leads to.
+fn linked(top: &Path, link: &Path, path: &str) -> Result<PathBuf, String> {
+    let refuse = |what: &str| format!("{path} is a link to {what}; put the file there, or leave it out with --exclude");
+    let target = fs::canonicalize(link).map_err(|err| refuse(&format!("something that can't be found ({err})")))?;
+    let below = target.strip_prefix(top).ok().filter(|_| target.is_file());
+    let below = below.ok_or_else(|| refuse("something that is no file of this folder"))?;
+    let mut names = below.iter().map(|name| name.to_string_lossy()).peekable();
+    while let Some(name) = names.next() {
+        if is_private(&name, names.peek().is_some()) {
+            return Err(refuse("a file that is never sent"));
+        }
+    }
+    Ok(target)
+}
+
+/// Tokens of this user, none of which may leave, whichever is sent.
+struct Secrets {
+    tokens: Vec<Vec<u8>>,
+    /// Stands for them where it is written down for which of them a file was searched, and tells nothing of them.
+    mark: String,
+}
+
+impl Secrets {
+    fn of(options: &HubOptions) -> Self {
+        /// Shorter ones are no tokens, and are found everywhere.
+        const SHORTEST: usize = 8;
+        let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+        let stored = read(&options.token_path);
+        // All that huggingface_hub's logins have stored, each by its name.
+        let all = read(&options.token_path.with_file_name("stored_tokens"));
+        let named = all.lines().filter_map(|line| line.split_once('=').filter(|(key, _)| key.trim() == "hf_token").map(|(_, token)| token));
+        let sent = options.token.as_ref().map(|token| token.secret());
+        let mut tokens: Vec<Vec<u8>> =
+            sent.into_iter().chain([stored.as_str()]).chain(named).map(|token| token.trim().as_bytes().to_vec()).collect();
+        tokens.retain(|token| token.len() >= SHORTEST);
+        tokens.sort();
+        tokens.dedup();
+        let mut mark = hex(&Sha256::digest(tokens.join(&b'\n')));
+        mark.truncate(16);
+        Self { tokens, mark }
+    }
+
+    /// What is noted of a file of so many bytes.
+    fn mark(&self, size: u64) -> Option<&str> {
+        (size <= SMALL_BYTES && !self.tokens.is_empty()).then_some(&self.mark)
+    }
+}
+
 /// What each file holds, by the journal where it has not changed since. `tell` hears how many bytes of which file were read.
 pub(super) fn hash(
     hub: &Hub,
@@ -136,8 +230,9 @@ pub(super) fn hash(
     journal: &Journal,
     tell: &(dyn Fn(&Local, u64, u64, u64) + Sync),
 ) -> Result<Vec<Planned>, HubError> {
-    let secret = hub.options().token.as_ref().map(|token| token.secret().as_bytes());
-    let known: Vec<Option<Hashes>> = files.iter().map(|file| journal.hashes(&file.path, &file.stamp)).collect();
+    let secrets = Secrets::of(hub.options());
+    let mark = |file: &Local| secrets.mark(file.stamp.size);
+    let known: Vec<Option<Hashes>> = files.iter().map(|file| journal.hashes(&file.path, &file.stamp, mark(file))).collect();
     let unknown: Vec<usize> = (0..files.len()).filter(|at| known[*at].is_none()).collect();
     let total: u64 = unknown.iter().map(|at| files[*at].stamp.size).sum();
     let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
@@ -153,13 +248,13 @@ pub(super) fn hash(
             let Some(at) = unknown.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
             let local = &files[*at];
             let mut of_file = 0;
-            let hashed = hash_one(local, &mut buffer, secret, &mut |bytes| {
+            let hashed = hash_one(local, &mut buffer, &secrets, &mut |bytes| {
                 of_file += bytes;
                 tell(local, of_file, done.fetch_add(bytes, Ordering::Relaxed) + bytes, total);
             });
             match hashed {
                 Ok(hashes) => {
-                    journal.note_hashes(&local.path, &local.stamp, &hashes);
+                    journal.note_hashes(&local.path, &local.stamp, &hashes, mark(local));
                     found.lock().unwrap_or_else(PoisonError::into_inner).push((*at, hashes));
                 }
                 Err(error) => drop(lock_failed().get_or_insert(error)),
@@ -184,15 +279,18 @@ pub(super) fn hash(
     Ok(files.into_iter().zip(hashes).filter_map(|(local, hashes)| Some(Planned { local, hashes: hashes? })).collect())
 }
 
-/// Reads a file once. One that may go into git is also searched for the user's token.
-fn hash_one(local: &Local, buffer: &mut [u8], secret: Option<&[u8]>, tell: &mut dyn FnMut(u64)) -> Result<Hashes, HubError> {
+/// Reads a file once. One that may go into git is also searched for the user's tokens.
+fn hash_one(local: &Local, buffer: &mut [u8], secrets: &Secrets, tell: &mut dyn FnMut(u64)) -> Result<Hashes, HubError> {
     let reading = || format!("reading {}", local.file.display());
     let size = local.stamp.size;
-    let mut file = File::open(&local.file).map_err(HubError::io(reading()))?;
+    let mut file = local.open().map_err(|err| local.blame(HubError::io(reading())(err)))?;
     let mut sha256 = Sha256::new();
     let mut git = (size <= SMALL_BYTES).then(|| Sha1::new_with_prefix(format!("blob {size}\0")));
-    let secret = secret.filter(|_| size <= SMALL_BYTES).unwrap_or_default();
-    let (mut bytes, mut tail) = (0, Vec::new());
+    let tokens = if secrets.mark(size).is_some() { secrets.tokens.as_slice() } else { &[] };
+    let longest = tokens.iter().map(Vec::len).max().unwrap_or_default();
+    // What a token may have begun in, and what came after.
+    let mut window = Vec::new();
+    let mut bytes = 0;
     loop {
         let count = match file.read(buffer) {
             Ok(0) => break,
@@ -205,13 +303,13 @@ fn hash_one(local: &Local, buffer: &mut [u8], secret: Option<&[u8]>, tell: &mut 
         if let Some(git) = &mut git {
             git.update(chunk);
         }
-        if !secret.is_empty() {
-            tail.extend_from_slice(&chunk[..count.min(secret.len())]);
-            if holds(&tail, secret) || holds(chunk, secret) {
-                let what = "it holds the token that you log in with, which everybody could then use; take it out".to_owned();
+        if !tokens.is_empty() {
+            window.extend_from_slice(chunk);
+            if tokens.iter().any(|token| holds(&window, token)) {
+                let what = "it holds a token that you log in with, which everybody could then use; take it out".to_owned();
                 return Err(HubError::Unusable { doing: format!("uploading {}", local.file.display()), what });
             }
-            tail = chunk[count.saturating_sub(secret.len())..].to_vec();
+            window.drain(..window.len().saturating_sub(longest));
         }
         bytes += count as u64;
         tell(count as u64);

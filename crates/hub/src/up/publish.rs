@@ -11,15 +11,23 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 
-use super::journal::{Journal, Mode, Stamp, Target};
-use super::plan::{self, Local};
-use super::{Upload, UploadOptions, Uploaded};
+use super::commit::is_same;
+use super::journal::Journal;
+use super::notes::{Mode, Stamp, Target};
+use super::others::is_of_episodes;
+use super::plan::{self, Local, Planned};
+use super::{Created, Upload, UploadOptions, Uploaded, Way, look_up};
+use crate::api::Listing;
 use crate::cache::path_fault;
 use crate::hub::Listener;
-use crate::{Hub, HubError, HubRepo};
+use crate::{Hub, HubError, HubRepo, RepoFile, RepoKind};
 
 /// How long to wait after a failure, the first time and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+
+/// How long a recording may wait for the Hub before it begins. It is asked again later.
+const LOOK: Duration = Duration::from_secs(5);
+const UNHURRIED: Duration = Duration::from_secs(600);
 
 /// How far publishing is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,9 +52,11 @@ struct Shared {
     hub: Hub,
     folder: PathBuf,
     repo: HubRepo,
-    private: bool,
-    /// Whether nothing was begun to be published from the folder before.
-    is_begun_here: bool,
+    options: UploadOptions,
+    /// Whether nothing was being published from the folder to there before.
+    is_fresh: bool,
+    /// Whether it was seen what the repository holds.
+    has_looked: AtomicBool,
     journal: Journal,
     queue: Mutex<Queue>,
     woken: Condvar,
@@ -63,28 +73,40 @@ struct Queue {
 }
 
 impl Publisher {
-    /// Begins to publish the dataset in `folder`, which need not hold anything yet. Nothing is asked of the Hub here, so
-    /// it works without a network; the repository is made when there is one.
+    /// Begins to publish the dataset in `folder`, which need not hold anything yet. Of `options` it is the privacy that
+    /// counts, and whether another dataset may be replaced. Without a network it works all the same; the repository is
+    /// made when there is one.
     ///
     /// # Errors
-    /// When the folder is being uploaded by someone else, or no thread is to be had.
-    pub fn open(hub: &Hub, folder: &Path, repo: &HubRepo, private: bool) -> Result<Self, HubError> {
-        let is_begun_here = Journal::target_in(folder).is_none();
+    /// When there is no token, the folder is being uploaded by someone else, or no thread is to be had; where the Hub can be reached
+    /// also when it refuses the token, or the repository holds another dataset or is public and must not be.
+    pub fn open(hub: &Hub, folder: &Path, repo: &HubRepo, options: UploadOptions) -> Result<Self, HubError> {
+        hub.needs_token(format!("publishing {} to {repo}", folder.display()))?;
         let journal = Journal::open(folder)?;
-        journal.aim(&Target::new(&hub.options().endpoint, repo, private, true));
+        let is_fresh = !journal.aim(&Target::new(&hub.options().endpoint, repo, options.private, true));
         let queue = Queue { paths: journal.offered().into(), ..Queue::default() };
         let shared = Arc::new(Shared {
             hub: hub.clone(),
             folder: folder.to_owned(),
             repo: repo.clone(),
-            private,
-            is_begun_here,
+            options,
+            is_fresh,
+            has_looked: AtomicBool::new(false),
             journal,
             queue: Mutex::new(queue),
             woken: Condvar::new(),
             bytes_sent: AtomicU64::new(0),
             is_abandoned: AtomicBool::new(false),
         });
+        match shared.look(LOOK, false) {
+            Err(error @ (HubError::Refused { .. } | HubError::Unusable { .. } | HubError::NoRevision { .. } | HubError::Client { .. })) => {
+                shared.withdraw();
+                return Err(error);
+            }
+            // Whatever else it is, such as a network that wants a login first, may be over before the recording is.
+            Err(error) => tracing::debug!(%error, "it is looked at later what the repository holds"),
+            Ok(()) => {}
+        }
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("publish".into()).spawn(move || of_thread.run());
         let thread = thread.map_err(HubError::io(format!("beginning to publish {}", folder.display())))?;
@@ -113,7 +135,7 @@ impl Publisher {
         self.stop(is_in_trouble);
         let shared = &self.shared;
         shared.hub.needs_network(format!("publishing {}", shared.folder.display()))?;
-        let uploaded = shared.hub.upload_with(&shared.folder, &shared.repo, options, listener, &shared.journal, true)?;
+        let uploaded = shared.hub.upload_with(&shared.folder, &shared.repo, options, listener, &shared.journal, Way::AtOnce)?;
         Ok(Uploaded { bytes_sent: uploaded.bytes_sent + shared.bytes_sent.load(Ordering::Relaxed), ..uploaded })
     }
 }
@@ -122,9 +144,7 @@ impl Publisher {
     /// Leaves no trace in the folder, of which nothing is to be published after all. What an earlier one began stays.
     pub fn withdraw(mut self) {
         self.stop(true);
-        if self.shared.is_begun_here {
-            self.shared.journal.remove();
-        }
+        self.shared.withdraw();
     }
 
     fn stop(&mut self, now: bool) {
@@ -145,28 +165,38 @@ impl Drop for Publisher {
 }
 
 impl Hub {
-    /// Finishes what a [`Publisher`] began in `folder`: sends the rest and commits all of it.
+    /// Finishes what a [`Publisher`] began in `folder`: sends the rest and commits all of it. Where that was done, says so once more.
     ///
     /// # Errors
-    /// When nothing was begun there, or it was for another Hub; else as [`upload`](Self::upload).
+    /// When nothing was begun there, it was for another Hub, or it was done and something has changed since; else as
+    /// [`upload`](Self::upload).
     pub fn finish(&self, folder: &Path, options: UploadOptions, listener: &Listener) -> Result<Uploaded, HubError> {
         let doing = || format!("finishing to publish {}", folder.display());
         self.needs_network(doing())?;
         let refuse = |what: String| HubError::Unusable { doing: doing(), what };
-        let Some((target, repo)) = Journal::target_in(folder).and_then(|target| target.repo().map(|repo| (target, repo))) else {
+        let Some((target, done, repo)) =
+            Journal::published_in(folder).and_then(|(target, done)| Some((target.clone(), done, target.repo()?)))
+        else {
             return Err(refuse("nothing was begun to be published from there; `sinew hub upload` brings a folder to the Hub".into()));
         };
         if target.endpoint != self.options().endpoint {
             return Err(refuse(format!("it was begun for {}, and HF_ENDPOINT is {}", target.endpoint, self.options().endpoint)));
         }
         let journal = Journal::open(folder)?;
+        let way = if done.is_some() { Way::Look } else { Way::AtOnce };
+        journal.aim(&target);
         let options = UploadOptions { private: target.private, ..options };
-        self.upload_with(folder, &repo, &options, listener, &journal, true)
+        let outcome = self.upload_with(folder, &repo, &options, listener, &journal, way);
+        if outcome.is_err() && way == Way::Look {
+            // It stays done.
+            journal.withdraw();
+        }
+        outcome
     }
 
     /// Where `folder` is being published to, if it is.
     pub fn published_to(folder: &Path) -> Option<HubRepo> {
-        Journal::target_in(folder)?.repo()
+        Journal::published_in(folder).filter(|(_, done)| done.is_none())?.0.repo()
     }
 }
 
@@ -182,7 +212,8 @@ impl Shared {
         let mut pause = PAUSES.0;
         loop {
             let mut queue = self.queue();
-            while queue.paths.is_empty() && !queue.is_ending {
+            // What the repository holds is to be known as early as can be.
+            while self.has_looked.load(Ordering::Relaxed) && queue.paths.is_empty() && !queue.is_ending {
                 queue = self.woken.wait(queue).unwrap_or_else(PoisonError::into_inner);
             }
             // The end sends what is left with all the rest.
@@ -192,7 +223,7 @@ impl Shared {
             let paths: Vec<String> = queue.paths.iter().cloned().collect();
             drop(queue);
             paths.iter().for_each(|path| self.journal.note_offer(path));
-            match self.send(&paths) {
+            match self.look(UNHURRIED, !paths.is_empty()).and_then(|()| self.send(&paths)) {
                 Ok(()) => {
                     let mut queue = self.queue();
                     queue.paths.drain(..paths.len());
@@ -212,8 +243,80 @@ impl Shared {
         }
     }
 
+    fn withdraw(&self) {
+        if self.is_fresh {
+            self.journal.withdraw();
+        }
+    }
+
+    /// Sees what the branch is at, so that what others do from now on is found out, and that it holds no other dataset. Asks
+    /// until it knows; `make`s the repository where there is none.
+    fn look(&self, at_most: Duration, make: bool) -> Result<(), HubError> {
+        if self.has_looked.load(Ordering::Relaxed) && (!make || self.journal.base().is_some()) {
+            return Ok(());
+        }
+        let doing = || format!("publishing {}", self.folder.display());
+        self.hub.needs_network(doing())?;
+        let silent: &Listener = &|_| {};
+        let http = self.hub.http()?;
+        let upload = Upload::new(http, &self.repo, &self.journal, silent);
+        let work = async {
+            let Some(head) = look_up(http, &self.repo, &self.options).await? else { return Ok(None) };
+            upload.may_write().await?;
+            let before = http.list(&self.repo, &head, "", true).await?;
+            Ok::<_, HubError>(Some((head, before)))
+        };
+        let found = self.hub.wait(async { tokio::time::timeout(at_most, work).await })?;
+        let silence = |_| HubError::Broken {
+            doing: doing(),
+            host: self.hub.options().endpoint.clone(),
+            why: format!("nothing was known after {} s", at_most.as_secs()),
+        };
+        match found.map_err(silence)?? {
+            Some((head, before)) => {
+                if self.repo.kind() == RepoKind::Dataset {
+                    self.check_dataset(&upload, &before, &head)?;
+                }
+                // The end refuses it, with what to do; the recording is worth having all the same.
+                if let Err(error) = self.hub.wait(upload.check_head(&self.options, &head))? {
+                    tracing::warn!("{error}");
+                }
+            }
+            None if make => {
+                let (head, created) = self.hub.make(&self.repo, &self.options)?;
+                if created == Created::Before {
+                    // Somebody was faster.
+                    return self.look(at_most, false);
+                }
+                self.journal.note_base(&head);
+                self.journal.note_ours();
+            }
+            None => self.hub.may_make(&self.repo)?,
+        }
+        self.has_looked.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn check_dataset(&self, upload: &Upload<'_>, before: &Listing, head: &str) -> Result<(), HubError> {
+        let local = |file: &RepoFile| {
+            let here = self.folder.join(&file.path);
+            let found = std::fs::symlink_metadata(&here).ok().filter(|found| found.is_file() && found.len() == file.size_bytes)?;
+            Some(Local { path: file.path.clone(), file: here, stamp: Stamp::of(&found) })
+        };
+        let mut files: Vec<Local> = before.files.iter().filter(|file| is_of_episodes(&file.path)).filter_map(local).collect();
+        files.sort_by_key(|file| file.stamp.size);
+        let mut here: Vec<Planned> = Vec::new();
+        // One that is the same is enough, and most often it is the first.
+        for file in files {
+            here.extend(plan::hash(&self.hub, vec![file], &self.journal, &|_, _, _, _| {})?);
+            if here.last().is_some_and(|planned| before.file(&planned.local.path).is_some_and(|file| is_same(planned, file))) {
+                break;
+            }
+        }
+        self.hub.wait(upload.check_dataset(&self.options, before, head, &here))?
+    }
+
     fn send(&self, paths: &[String]) -> Result<(), HubError> {
-        self.hub.needs_network(format!("publishing {}", self.folder.display()))?;
         let mut files = Vec::new();
         for path in paths {
             let refuse = |what: &str| HubError::Unusable {
@@ -232,12 +335,10 @@ impl Shared {
             files.push(Local { path: path.clone(), file, stamp: Stamp::of(&found) });
         }
         let planned = plan::hash(&self.hub, files, &self.journal, &|_, _, _, _| {})?;
-        let options = UploadOptions { private: self.private, ..UploadOptions::default() };
-        self.hub.head_of(&self.repo, &options)?;
         let silent: &Listener = &|_| {};
         let upload = Upload::new(self.hub.http()?, &self.repo, &self.journal, silent);
         let work = async {
-            let all: Vec<&plan::Planned> = planned.iter().collect();
+            let all: Vec<&Planned> = planned.iter().collect();
             let modes = upload.modes(&all, None).await?;
             let large: Vec<_> = all.iter().zip(&modes).filter(|(_, mode)| **mode == Mode::Large).map(|(file, _)| *file).collect();
             upload.send(&large).await.map(drop)

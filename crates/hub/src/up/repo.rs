@@ -1,11 +1,13 @@
 //! Repositories and tags: made, moved, and taken away.
 
+use std::io::Read as _;
 use std::path::Path;
 
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::json;
 
+use super::plan::open_regular;
 use crate::http::{Ask, Http};
 use crate::{Hub, HubError, HubRepo, RepoKind};
 
@@ -115,11 +117,20 @@ async fn send_json(http: &Http, ask: Ask<'_>, body: &serde_json::Value) -> Resul
     http.send(&ask.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).with(&make)).await
 }
 
+/// More than the description of any dataset has.
+const MAX_INFO_BYTES: u64 = 64 << 20;
+
 /// The version of LeRobot's format that a dataset is of, which is also the name of its tag.
 pub(super) fn dataset_version(folder: &Path) -> Result<String, HubError> {
     let path = folder.join("meta").join("info.json");
     let refuse = |what: String| HubError::Unusable { doing: format!("uploading the dataset {}", folder.display()), what };
-    let bytes = std::fs::read(&path).map_err(|err| refuse(format!("expected LeRobot's meta/info.json in it, found none ({err})")))?;
+    // A link may lead there.
+    let read = || {
+        let mut text = Vec::new();
+        open_regular(&std::fs::canonicalize(&path)?)?.take(MAX_INFO_BYTES).read_to_end(&mut text)?;
+        Ok::<_, std::io::Error>(text)
+    };
+    let bytes = read().map_err(|err| refuse(format!("expected LeRobot's meta/info.json in it, found none ({err})")))?;
     let info: serde_json::Value = serde_json::from_slice(&bytes).map_err(|err| refuse(format!("its meta/info.json is no JSON: {err}")))?;
     let version = info.get("codebase_version").and_then(|version| version.as_str()).unwrap_or_default();
     let is_version = version.strip_prefix('v').is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_digit() || c == '.'));

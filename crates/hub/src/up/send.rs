@@ -12,7 +12,8 @@ use sha2::Sha256;
 use sha2::digest::Update;
 
 use super::plan::{Local, Meter};
-use crate::http::{Ask, Limit};
+use crate::http::Ask;
+use crate::pace::Limit;
 
 /// Bytes `from..from + len` of a file, to be hashed as they leave.
 pub(super) struct Slice<'a> {
@@ -42,7 +43,7 @@ impl<'a> Slice<'a> {
 
     /// The body, anew for each try.
     pub fn body(&self) -> io::Result<Body> {
-        let mut file = File::open(&self.local.file)?;
+        let mut file = self.local.open()?;
         file.seek(SeekFrom::Start(self.from))?;
         *lock(&self.after) = self.before.clone();
         self.meter.done.store(self.from, Ordering::Relaxed);

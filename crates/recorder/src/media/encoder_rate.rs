@@ -19,7 +19,8 @@ pub fn encoder_rate(video: &VideoOptions, width: u32, height: u32) -> Result<f64
     let mut encoder = encoder_of(&picture, Rate::from(30), &options)?;
     let size = width as usize * height as usize * 3;
     // Smooth with some grain, as a camera's are.
-    let pattern = |at: usize| (0..size).map(|i| ((i / 3 + 7 * at) % 251) as u8 ^ ((i * 2_654_435_761) >> 29) as u8 & 3).collect::<Vec<u8>>();
+    let pattern =
+        |at: usize| (0..size).map(|i| ((i / 3 + 7 * at) % 251) as u8 ^ ((i * 2_654_435_761) >> 29) as u8 & 3).collect::<Vec<u8>>();
     let pictures: Vec<Vec<u8>> = (0..PATTERNS).map(pattern).collect();
     let (start, mut count) = (Instant::now(), 0);
     while start.elapsed() < Duration::from_millis(500) {

@@ -2,11 +2,13 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use sinew::open_dataset_streaming_of;
 use sinew_core::{EpisodeEnd, EpisodeStart, Frame, FrameSink, Outcome, RobotDescription, Timestamp};
 use sinew_hub::{Hub, HubOptions, Token};
 use sinew_recorder::{Conversion, DatasetReader, DatasetRecorder, Output, RecorderOptions, Version, plan_convert, plan_merge};
-use sinew_testkit::hub::FakeHub;
+use sinew_testkit::hub::{FakeHub, HubOptions as Serving, Rights};
 
 pub const NAME: &str = "someone/pushes";
 
@@ -59,13 +61,32 @@ pub fn older(root: &Path, version: Version, to: &Path) {
     assert_eq!(DatasetReader::open(to).unwrap().version(), version);
 }
 
-/// Where in the folder `root` of a fake Hub the dataset goes.
+/// Where in the folder `root` of a fake Hub the dataset goes; the folder above is there.
 pub fn place(root: &Path) -> PathBuf {
-    root.join("datasets").join(NAME)
+    let folder = root.join("datasets").join(NAME);
+    std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
+    folder
 }
 
-/// A client of a fake Hub, with a token and a cache of its own.
-pub fn client(server: &FakeHub, cache: &Path) -> Hub {
+/// A dataset of a thousand short episodes, as a tool lays them out, in the folder `root` of a fake Hub.
+pub fn thousand(root: &Path) -> PathBuf {
+    let (raw, folder) = (root.join("raw"), place(root));
+    record(&raw, 40, 24);
+    times(&raw, 25, &folder);
+    folder
+}
+
+/// A fake Hub with what is in the folder `root`, whose large files are on another host, as the Hub has them.
+pub fn serve(root: &Path, serving: Serving) -> FakeHub {
+    let server = FakeHub::with(Serving { cdn_host: Some("127.0.0.2".to_owned()), ..serving }).unwrap();
+    server.token("hf_reader", "reader", Rights::Read);
+    server.load(root).unwrap();
+    server
+}
+
+/// The dataset of a fake Hub, with a token and a cache of its own.
+pub fn stream(server: &FakeHub, cache: &Path) -> DatasetReader {
     let token = Token::new("hf_reader");
-    Hub::new(HubOptions { endpoint: server.endpoint(), cache_dir: cache.to_owned(), token, ..HubOptions::from_env() })
+    let hub = Hub::new(HubOptions { endpoint: server.endpoint(), cache_dir: cache.to_owned(), token, ..HubOptions::from_env() });
+    open_dataset_streaming_of(&hub, NAME, Arc::new(|_| {})).unwrap()
 }

@@ -34,6 +34,7 @@ fake_hub [OPTION]…   a fake Hugging Face Hub; prints its address (HF_ENDPOINT)
   --page N                  entries a page of lists
   --requests-per-10-s N     more get 429
   --xet URL                 the Xet store, a local_cas_server
+  --resumes-uploads         who asks again for a multipart upload gets the one that was begun
   --stdin                   ends when the standard input does
 ";
 
@@ -48,6 +49,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Setup, Box<dyn E
     while let Some(name) = arguments.next() {
         match name.as_str() {
             "--resolve-cache" => setup.options.resolve_cache = true,
+            "--resumes-uploads" => setup.options.resumes_uploads = true,
             "--stdin" => setup.ends_with_input = true,
             _ => {
                 let value = arguments.next().ok_or_else(|| format!("{name}: expected a value\n\n{USAGE}"))?;

@@ -43,6 +43,8 @@ pub struct HubOptions {
     pub multipart_from: u64,
     /// A multipart upload's part, bytes.
     pub part: u64,
+    /// Who asks again for a multipart upload that has not ended gets addresses of the same one, not of another.
+    pub resumes_uploads: bool,
     /// Large files are on another host, on a port of its own, as on the Hub: `127.0.0.2` or `localhost`. With `None` they are
     /// on the Hub's own, where huggingface_hub 2.4 can't download them: it looks for the Hub's headers there.
     pub cdn_host: Option<String>,
@@ -69,6 +71,7 @@ impl Default for HubOptions {
             lfs_from: 10 << 20,
             multipart_from: 64 << 20,
             part: 16 << 20,
+            resumes_uploads: false,
             cdn_host: Some("127.0.0.2".to_owned()),
             resolve_cache: false,
             urls_valid: Duration::from_secs(3600),

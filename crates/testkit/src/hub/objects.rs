@@ -77,6 +77,11 @@ impl Objects {
         Ok(id)
     }
 
+    /// The multipart upload of a file that was begun and has come to no end.
+    pub fn begun(&self, oid: &str, chunk: u64) -> Option<String> {
+        self.uploads.iter().find(|(_, upload)| upload.oid == oid && upload.chunk == chunk).map(|(id, _)| id.clone())
+    }
+
     /// Takes a whole file in under its hash.
     pub fn take_in(&mut self, from: &Path, sha256: &str, len: u64) -> io::Result<()> {
         let path = self.folder.join("lfs").join(sha256);

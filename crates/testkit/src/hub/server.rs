@@ -85,7 +85,10 @@ async fn handle(hub: &Arc<Hub>, line: Line, request: Request<RequestBody>, is_st
         early = early.or(before(&mut call, harm, &line).await);
     }
     let mut reply = match early {
-        Some(reply) => reply,
+        Some(reply) => {
+            linger(&mut call.body).await;
+            reply
+        }
         None => routes::answer(&mut call).await.unwrap_or_else(|error| error),
     };
     let mut way = Way::default();
@@ -93,6 +96,23 @@ async fn handle(hub: &Arc<Hub>, line: Line, request: Request<RequestBody>, is_st
         after(&mut reply, harm, &mut way, &line);
     }
     finish(hub, &head.method, reply, way, line, &live, ended)
+}
+
+/// Takes a while what still comes, as servers do that have answered already: closed at once, the connection would be reset, and
+/// the answer lost with it.
+async fn linger(body: &mut Incoming) {
+    const MOST_BYTES: u64 = 1 << 20;
+    let read = async {
+        let mut bytes = 0;
+        while let Ok(Some(chunk)) = body.next().await {
+            bytes += chunk.len() as u64;
+            if bytes > MOST_BYTES {
+                break;
+            }
+        }
+    };
+    // Who sends no more has read the answer.
+    drop(tokio::time::timeout(Duration::from_millis(500), read).await);
 }
 
 /// What happens before anything is answered, or instead of it.

@@ -29,12 +29,8 @@ pub fn disk() -> Vec<Check> {
                 .advise(State::Problem, "record into a folder that is yours, with --out"),
         ],
         Ok((rate, sync)) => {
-            let found = format!(
-                "{} free in {place}, {:.0} MB/s, a sync takes {:.1} ms",
-                text::bytes(room),
-                rate * 1e-6,
-                sync.as_secs_f64() * 1e3
-            );
+            let found =
+                format!("{} free in {place}, {:.0} MB/s, a sync takes {:.1} ms", text::bytes(room), rate * 1e-6, sync.as_secs_f64() * 1e3);
             let check = Check::ok("disk", found);
             vec![if room < LITTLE {
                 check.advise(State::Problem, "free some space: an hour of two cameras takes about 2 GB")
@@ -85,7 +81,11 @@ pub fn encoder() -> Vec<Check> {
             let cameras = (rate / CAMERA_HZ).floor();
             let found = format!("h264, {rate:.0} images of {width}x{height} a second on one processor: {cameras:.0} cameras at 30 Hz");
             let check = Check::ok("encoder", found);
-            if cameras >= 2.0 { check } else { check.advise(State::Hint, "use smaller images, or a hardware encoder such as --codec h264_vaapi") }
+            if cameras >= 2.0 {
+                check
+            } else {
+                check.advise(State::Hint, "use smaller images, or a hardware encoder such as --codec h264_vaapi")
+            }
         }
     }]
 }

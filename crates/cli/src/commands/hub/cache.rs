@@ -2,7 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use sinew_hub::{Hub, HubRepo};
+use sinew_hub::{Hub, HubRepo, Verified};
 
 use crate::Done;
 use crate::args::{CacheCommand, Kind};
@@ -52,24 +52,30 @@ fn list(hub: &Hub, json: bool) -> anyhow::Result<Done> {
 }
 
 fn verify(hub: &Hub, only: Option<&HubRepo>, json: bool) -> anyhow::Result<Done> {
-    let is_meant = |repo: &sinew_hub::CachedRepo| only.is_none_or(|only| only.kind() == repo.kind && only.repo() == repo.repo);
-    let total = hub.list_cache()?.iter().filter(|repo| is_meant(repo)).map(|repo| repo.size_bytes).sum();
+    let total = hub.list_cache()?.iter().filter(|repo| repo.is_meant(only)).map(|repo| repo.size_bytes).sum();
     let bar = ProgressBar::new(total)
         .with_style(ProgressStyle::with_template("verifying {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}")?);
-    let flaws = hub.verify_cache(only, |size_bytes| bar.inc(size_bytes))?;
+    let mut read = 0;
+    let verified = hub.verify_cache(only, |size_bytes| {
+        read += size_bytes;
+        bar.set_position(read);
+    })?;
     bar.finish_and_clear();
+    let Verified { flaws, unverified } = &verified;
     if json {
-        text::print_json(&json!({ "size_bytes": total, "flaws": flaws }))?;
+        text::print_json(&json!({ "size_bytes": read, "flaws": flaws, "unverified": unverified }))?;
     } else {
-        for flaw in &flaws {
+        for flaw in flaws.iter().chain(unverified) {
             say!("{}: {}", flaw.path.display(), flaw.what);
         }
-        say!("{} read, {} flaws", text::bytes(total), flaws.len());
+        let not = if unverified.is_empty() { String::new() } else { format!(", {} files not verified", unverified.len()) };
+        say!("{} read, {} flaws{not}", text::bytes(read), flaws.len());
         if !flaws.is_empty() {
             say!("remove what is named here, and the next download fetches it anew");
         }
     }
-    Ok(if flaws.is_empty() { Done::Ok } else { Done::Refused })
+    // What nobody knows to be whole is not said to be.
+    Ok(if flaws.is_empty() && unverified.is_empty() { Done::Ok } else { Done::Refused })
 }
 
 fn prune(hub: &Hub, only: Option<&HubRepo>, yes: bool, dry_run: bool, json: bool) -> anyhow::Result<Done> {

@@ -129,8 +129,13 @@ fn of_policy(folder: &Path, licence: Option<&str>, evaluation: Option<&Evaluatio
     let dataset = of_training("/dataset/repo_id");
     let base = info.adapter_base.clone().or_else(|| of_training("/policy/pretrained_path")).filter(|base| base.matches('/').count() == 1);
     let mut card = String::from("---\n");
-    if let Some(licence) = licence.or(info.licence.as_deref()) {
-        let _ = writeln!(card, "license: {}", quoted(licence));
+    // Those of its own; what its base is under is said by the base, which the card names.
+    let own = info.terms.first().map(|terms| terms.licences.as_slice()).unwrap_or_default();
+    let licences: Vec<String> = licence.map_or_else(|| own.iter().map(|one| quoted(one)).collect(), |one| vec![quoted(one)]);
+    match licences.as_slice() {
+        [] => {}
+        [one] => card += &format!("license: {one}\n"),
+        several => card += &format!("license:\n- {}\n", several.join("\n- ")),
     }
     let _ =
         write!(card, "library_name: lerobot\npipeline_tag: robotics\ntags:\n- robotics\n- lerobot\n- sinew\n- {}\n", quoted(&info.family));

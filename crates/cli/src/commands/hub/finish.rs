@@ -8,7 +8,13 @@ use crate::{Done, transfer};
 
 pub fn run(args: &FinishArgs) -> anyhow::Result<Done> {
     let hub = Hub::from_env();
-    let options = UploadOptions { message: args.message.clone(), check: Some(Box::new(is_settled)), ..UploadOptions::default() };
+    let options = UploadOptions {
+        message: args.message.clone(),
+        parent: args.parent.clone(),
+        replace: args.replace,
+        check: Some(Box::new(is_settled)),
+        ..UploadOptions::default()
+    };
     let listener = if args.json { transfer::silent() } else { transfer::shown() };
     let uploaded = hub.finish(&args.dir, options, &*listener)?;
     tell(&hub, &uploaded, args.json)?;

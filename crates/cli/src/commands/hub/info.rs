@@ -1,34 +1,50 @@
 //! `sinew hub info`.
 
 use serde_json::json;
-use sinew_hub::{Hub, RepoInfo, RepoKind};
+use sinew_hub::{Hub, HubRepo, RepoInfo, RepoKind};
+use sinew_policy::Terms;
 
 use super::repo_of;
 use crate::Done;
 use crate::args::RepoArgs;
-use crate::licence::Licence;
+use crate::licence::{self, Licence};
 use crate::text::{self, say};
 
 pub fn run(args: &RepoArgs, json: bool) -> anyhow::Result<Done> {
     let hub = Hub::from_env();
     let repo = repo_of(&hub, &args.repo, args.kind)?;
     let info = hub.info(&repo)?;
-    let licence = Licence::of(info.licence().as_deref());
+    let terms = terms(&hub, &info);
     let page = repo.page(&hub.options().endpoint);
     if json {
         let mut line = serde_json::to_value(&info)?;
         line["type"] = json!(repo.kind());
         line["page"] = json!(page);
         line["licence"] = json!(info.licence());
-        line["commercial_use"] = json!(licence.allows_commercial_use());
+        line["commercial_use"] = json!(Licence::of_terms(&terms).0.allows_commercial_use());
         text::print_json(&line)?;
         return Ok(Done::Ok);
     }
-    say!("{}", describe(&repo.kind(), &info, &licence, &page));
+    say!("{}", describe(&repo.kind(), &info, &terms, &page));
     Ok(Done::Ok)
 }
 
-fn describe(kind: &RepoKind, info: &RepoInfo, licence: &Licence, page: &str) -> String {
+/// What its card states, and for an adapter its base's card: without the base it is nothing. A base that can't be asked
+/// about states nothing.
+fn terms(hub: &Hub, info: &RepoInfo) -> Vec<Terms> {
+    let of = |info: Option<&RepoInfo>, by: String| {
+        let licences = info.and_then(RepoInfo::licence).into_iter().collect();
+        Terms { by, licences, more: Vec::new() }
+    };
+    let mut terms = vec![of(Some(info), "its card".into())];
+    for base in info.tags.iter().filter_map(|tag| tag.strip_prefix("base_model:adapter:")) {
+        let found = HubRepo::parse(RepoKind::Model, base).ok().and_then(|repo| hub.info(&repo).ok());
+        terms.push(of(found.as_ref(), format!("the card of its base {base}")));
+    }
+    terms
+}
+
+fn describe(kind: &RepoKind, info: &RepoInfo, terms: &[Terms], page: &str) -> String {
     let yes = |it: bool, words: &str| if it { words.to_owned() } else { String::new() };
     let access = [
         yes(info.private, "private"),
@@ -49,7 +65,7 @@ fn describe(kind: &RepoKind, info: &RepoInfo, licence: &Licence, page: &str) -> 
         ("name", Some(format!("{} ({kind})", info.id))),
         ("commit", info.sha.clone()),
         ("updated", info.last_modified.clone()),
-        ("licence", Some(licence.in_words())),
+        ("licence", Some(licence::in_words(terms))),
         ("access", (!access.is_empty()).then(|| access.join(", "))),
         ("used", Some(format!("{} downloads in 30 days, {} likes", number(info.downloads), number(info.likes)))),
         ("library", info.library.clone()),

@@ -19,10 +19,13 @@ pub fn run(args: &LoginArgs) -> anyhow::Result<Done> {
     let hub = Hub::from_env();
     let token = match &args.token_from {
         _ if args.browser => from_browser(&hub)?,
-        Some(path) => Some(from_file(path)?),
+        Some(path) => Ok(from_file(path)?),
         None => from_keyboard(&hub)?,
     };
-    let Some(token) = token else { return Ok(Done::Interrupted) };
+    let token = match token {
+        Ok(token) => token,
+        Err(ended) => return Ok(ended),
+    };
     // A token that the Hub doesn't know is not stored.
     let account = hub.whoami(Some(&token)).context("checking the token; it was not stored")?;
     hub.store_token(&token)?;
@@ -92,17 +95,19 @@ fn from_file(path: &Path) -> anyhow::Result<Token> {
     Token::new(&text).with_context(|| format!("reading the token from {}: it is empty", path.display()))
 }
 
-fn from_keyboard(hub: &Hub) -> anyhow::Result<Option<Token>> {
+/// The token that is typed, or what a signal ended the question with.
+fn from_keyboard(hub: &Hub) -> anyhow::Result<Result<Token, Done>> {
     anyhow::ensure!(
         std::io::stdin().is_terminal(),
         "logging in: nobody is there to type a token; use --token-from FILE, or - for standard input"
     );
     text::note!("Make a token at {}/settings/tokens and paste it here. What you type is not shown.", hub.options().endpoint);
-    let Some(text) = Watch::start()?.secret("Token:")? else { return Ok(None) };
-    Token::new(&text).map(Some).context("logging in: no token was typed")
+    let watch = Watch::start()?;
+    let Some(text) = watch.secret("Token:")? else { return Ok(Err(watch.ended())) };
+    Token::new(&text).map(Ok).context("logging in: no token was typed")
 }
 
-fn from_browser(hub: &Hub) -> anyhow::Result<Option<Token>> {
+fn from_browser(hub: &Hub) -> anyhow::Result<Result<Token, Done>> {
     let id = std::env::var(CLIENT_ID).ok().filter(|id| !id.is_empty());
     let id = id.with_context(|| {
         format!("logging in by a browser: it is for an OAuth application of the Hub; set {CLIENT_ID} to the id of yours, or paste a token without --browser")
@@ -113,7 +118,8 @@ fn from_browser(hub: &Hub) -> anyhow::Result<Option<Token>> {
     let stop = sinew_runtime::StopFlag::new();
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
     match hub.finish_device_login(&login, || !stop.is_requested()) {
-        Err(_) if stop.is_requested() => Ok(None),
-        token => Ok(Some(token?)),
+        Err(_) if stop.was_terminated() => Ok(Err(Done::Terminated)),
+        Err(_) if stop.is_requested() => Ok(Err(Done::Interrupted)),
+        token => Ok(Ok(token?)),
     }
 }

@@ -1,7 +1,9 @@
 //! `sinew hub publish-space`: a page that others open in a browser, without installing anything.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use sinew_hub::{Hub, HubRepo, RepoKind, UploadOptions};
@@ -21,7 +23,7 @@ const RERUN: &str = "0.36.3";
 pub fn run(args: &SpaceArgs) -> anyhow::Result<Done> {
     let hub = Hub::from_env();
     let space = HubRepo::parse(RepoKind::Space, &args.space)?;
-    let folder = Folder::new()?;
+    let folder = Folder::new(&std::env::temp_dir())?;
     let title = args.title.clone().unwrap_or_else(|| space.name().to_owned());
     let is_recording = args.source.extension().is_some_and(|end| end == "rrd");
     let is_picture = args.source.extension().is_some_and(|end| end == "png");
@@ -83,14 +85,30 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// A folder that is gone when this is.
+/// A folder that is gone when this is; one that a killed process left goes after a day.
 struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> anyhow::Result<Self> {
-        let path = std::env::temp_dir().join(format!("sinew-space-{}", std::process::id()));
-        fs::create_dir(&path).with_context(|| format!("making the folder {}", path.display()))?;
-        Ok(Self(path))
+    fn new(root: &Path) -> anyhow::Result<Self> {
+        const NAME: &str = "sinew-space-";
+        let is_old = |entry: &fs::DirEntry| {
+            let found = entry.metadata().ok().filter(fs::Metadata::is_dir);
+            let age = found.and_then(|found| found.modified().ok()?.elapsed().ok()).unwrap_or_default();
+            entry.file_name().to_string_lossy().starts_with(NAME) && age > Duration::from_secs(86_400)
+        };
+        for entry in fs::read_dir(root).into_iter().flatten().flatten().filter(is_old) {
+            // Another user's stays.
+            let _gone = fs::remove_dir_all(entry.path());
+        }
+        let mut number = 0;
+        loop {
+            let path = root.join(format!("{NAME}{}-{number}", std::process::id()));
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(Self(path)),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && number < 1000 => number += 1,
+                Err(error) => return Err(error).with_context(|| format!("making the folder {}", path.display())),
+            }
+        }
     }
 
     fn path(&self) -> &Path {
@@ -107,6 +125,20 @@ impl Drop for Folder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_killed_process_left_is_in_nobodys_way() {
+        let root = tempfile::tempdir().unwrap();
+        let (mine, old) = (root.path().join(format!("sinew-space-{}-0", std::process::id())), root.path().join("sinew-space-1-0"));
+        fs::create_dir(&mine).unwrap();
+        fs::create_dir(&old).unwrap();
+        fs::File::open(&old).unwrap().set_modified(std::time::SystemTime::now() - Duration::from_secs(100_000)).unwrap();
+        let folder = Folder::new(root.path()).unwrap();
+        assert!(folder.path() != mine && folder.path().is_dir() && mine.is_dir() && !old.exists());
+        let path = folder.path().to_owned();
+        drop(folder);
+        assert!(!path.exists());
+    }
 
     #[test]
     fn what_users_give_stays_text_on_the_page() {

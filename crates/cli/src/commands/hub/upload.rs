@@ -21,6 +21,7 @@ pub fn run(args: &UploadArgs) -> anyhow::Result<Done> {
         delete: args.delete.clone(),
         message: args.message.clone(),
         parent: args.parent.clone(),
+        replace: args.replace,
         private: args.private,
         check: (kind == RepoKind::Dataset).then(|| Box::new(is_settled) as Box<CheckFolder>),
     };

@@ -59,7 +59,7 @@ impl Base {
                     "going on from {name}: LeRobot 0.6.1 opens the default branch alone; `sinew hub download {name} --out DIR`, then --from DIR"
                 );
                 let licence = Licence::of(hub.info(&repo)?.licence().as_deref());
-                licence.check(&format!("{name} as what a policy is trained from"), is_commercial)?;
+                licence.check(&format!("training from {name}"), is_commercial)?;
                 if licence.allows_commercial_use() != Some(true) {
                     note!("the licence of {name} is {}", licence.in_words());
                 }

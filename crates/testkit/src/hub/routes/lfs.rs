@@ -80,7 +80,9 @@ pub async fn batch(call: &mut Call<'_>, kind: RepoKind, name: &str) -> Result<Re
 
 fn multipart(call: &Call<'_>, oid: &str, size: u64) -> Result<Value, Reply> {
     let part = call.hub.options.part.max(1);
-    let id = call.hub.objects().begin(oid, size, part).map_err(|error| Reply::error(500, None, &error.to_string()))?;
+    let begun = call.hub.objects().begun(oid, part).filter(|_| call.hub.options.resumes_uploads);
+    let begin = || call.hub.objects().begin(oid, size, part).map_err(|error| Reply::error(500, None, &error.to_string()));
+    let id = begun.map_or_else(begin, Ok)?;
     let count = size.div_ceil(part);
     let width = count.to_string().len();
     let mut header = Map::from_iter([("chunk_size".to_owned(), Value::from(part.to_string()))]);

@@ -1,0 +1,152 @@
+//! `sinew hub` against a fake Hub: what it says when something is wrong, and what it lets nobody see.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod common;
+
+use std::process::{Command, Output};
+
+use common::{Desk, contains_all, demo_policy};
+use sinew_testkit::hub::{FakeHub, Gated, HubOptions, RepoKind, Rights};
+
+fn start() -> FakeHub {
+    let hub = FakeHub::with(HubOptions::default()).unwrap();
+    hub.token("hf_read", "bob", Rights::Read);
+    hub
+}
+
+fn sinew(desk: &Desk, endpoint: &str, args: &[&str]) -> Command {
+    let mut command = desk.sinew(args);
+    for name in ["HF_HUB_OFFLINE", "HF_TOKEN", "HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"] {
+        command.env_remove(name);
+    }
+    command.env("HF_ENDPOINT", endpoint);
+    command
+}
+
+/// The one line of an error.
+#[track_caller]
+fn error(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.starts_with("error: ") && text.lines().count() == 1, "{text}");
+    text
+}
+
+#[test]
+fn a_dead_proxy_is_named_without_its_password() {
+    let desk = Desk::new();
+    for (endpoint, variable) in
+        [("https://hub.invalid", "HTTPS_PROXY"), ("http://hub.invalid", "HTTP_PROXY"), ("http://hub.invalid", "ALL_PROXY")]
+    {
+        let mut command = sinew(&desk, endpoint, &["hub", "info", "a/b", "--type", "model"]);
+        let text = error(&command.env(variable, "http://ada:s3cr3t@127.0.0.1:9").output().unwrap());
+        contains_all(&text, &[endpoint, "can't be reached (by the proxy http://127.0.0.1:9: "]);
+        assert!(!text.contains("s3cr3t") && !text.contains("ada"), "{text}");
+    }
+    // One that is not asked is not named.
+    let hub = start();
+    let mut command = sinew(&desk, "http://127.0.0.1:9", &["hub", "info", "a/b"]);
+    let text = error(&command.env("HTTP_PROXY", hub.endpoint()).env("NO_PROXY", "127.0.0.1").output().unwrap());
+    assert!(text.contains("can't be reached") && !text.contains("proxy"), "{text}");
+}
+
+#[test]
+fn without_a_network_there_is_one_line() {
+    let desk = Desk::new();
+    for args in [&["hub", "info", "a/b"][..], &["hub", "download", "a/b"], &["hub", "search", "act"], &["hub", "card", "a/b"]] {
+        let text = error(&sinew(&desk, "http://ada:s3cr3t@127.0.0.1:9", args).output().unwrap());
+        assert!(text.contains("http://127.0.0.1:9 can't be reached") && !text.contains("s3cr3t"), "{text}");
+    }
+}
+
+#[test]
+fn who_may_not_see_a_repository_is_told_what_to_do() {
+    let (desk, hub) = (Desk::new(), start());
+    hub.add(RepoKind::Dataset, "ada/private").private(true).commit(&[("meta/info.json", b"{}")]);
+    hub.add(RepoKind::Model, "ada/gated").gated(Gated::Manual).commit(&[("config.json", b"{}")]);
+    for verb in ["info", "download"] {
+        let mut command = sinew(&desk, &hub.endpoint(), &["hub", verb, "ada/private"]);
+        contains_all(
+            &error(&command.output().unwrap()),
+            &["or it is private and no token was sent: run `sinew hub login`, or set HF_TOKEN"],
+        );
+        contains_all(&error(&command.env("HF_TOKEN", "hf_read").output().unwrap()), &["or it is private and the token that was sent"]);
+    }
+    let page = format!("{}/ada/gated", hub.endpoint());
+    let info = sinew(&desk, &hub.endpoint(), &["hub", "info", "ada/gated"]).output().unwrap();
+    contains_all(&String::from_utf8_lossy(&info.stdout), &[&format!("gated: ask for access at {page}")]);
+    let mut command = sinew(&desk, &hub.endpoint(), &["hub", "download", "ada/gated"]);
+    let text = String::from_utf8_lossy(&command.output().unwrap().stderr).into_owned();
+    contains_all(&text, &["no token was sent: run `sinew hub login`, or set HF_TOKEN", &page]);
+}
+
+#[test]
+fn copies_of_which_nothing_is_known_are_not_said_to_be_whole() {
+    let (desk, hub) = (Desk::new(), start());
+    hub.add(RepoKind::Model, "ada/act").commit(&[("config.json", b"{}")]);
+    let out = sinew(&desk, &hub.endpoint(), &["hub", "download", "ada/act", "--json"]).output().unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let file = std::path::Path::new(told["folder"].as_str().unwrap()).join("config.json");
+    let blob = file.canonicalize().unwrap();
+    std::fs::remove_file(&file).unwrap();
+    std::fs::rename(blob, &file).unwrap();
+    let verify = |endpoint: &str| sinew(&desk, endpoint, &["hub", "cache", "verify"]).output().unwrap();
+    let output = verify(&hub.endpoint());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let output = verify("http://127.0.0.1:9");
+    assert_eq!(output.status.code(), Some(1));
+    contains_all(&String::from_utf8_lossy(&output.stdout), &["config.json: ", "can't be reached", "0 flaws, 1 files not verified"]);
+    std::fs::write(&file, "{]").unwrap();
+    contains_all(&String::from_utf8_lossy(&verify(&hub.endpoint()).stdout), &["config.json: its content has the hash", "1 flaws"]);
+}
+
+#[test]
+fn the_licence_of_a_base_counts() {
+    let (desk, hub) = (Desk::new(), start());
+    hub.add(RepoKind::Model, "ada/base").commit(&[("README.md", b"---\nlicense: cc-by-nc-4.0\n---\n")]);
+    let adapter = b"---\nlicense: mit\nbase_model: ada/base\ntags:\n- base_model:adapter:ada/base\n---\n";
+    hub.add(RepoKind::Model, "ada/adapter").commit(&[("README.md", adapter)]);
+    let output = sinew(&desk, &hub.endpoint(), &["hub", "info", "ada/adapter", "--json"]).output().unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&told["licence"], &told["commercial_use"]), (&"mit".into(), &false.into()), "{told}");
+    let output = sinew(&desk, &hub.endpoint(), &["hub", "info", "ada/adapter"]).output().unwrap();
+    contains_all(&String::from_utf8_lossy(&output.stdout), &["cc-by-nc-4.0: not for commercial use (so the card of its base ada/base)"]);
+    // A policy that runs here: what its card and its configuration say holds, both.
+    let policy = desk.policy("policy");
+    let args = ["policy", "bench", "./policy", "--repeat", "1", "--commercial"];
+    let run = |args: &[&str]| desk.run(args);
+    let output = run(&args);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let card = std::fs::read_to_string(demo_policy().join("README.md")).unwrap();
+    std::fs::write(policy.join("README.md"), card.replacen("license: apache-2.0", "license: other\nlicense_name: mine-nc", 1)).unwrap();
+    contains_all(&error(&run(&args)), &["with --commercial", "other (mine-nc): not for commercial use"]);
+    std::fs::write(policy.join("README.md"), "").unwrap();
+    assert!(run(&args).status.success(), "what the configuration states holds alone");
+    let config = std::fs::read_to_string(policy.join("config.json")).unwrap();
+    let stating = |licence: &str| std::fs::write(policy.join("config.json"), config.replacen("\"apache-2.0\"", licence, 1)).unwrap();
+    stating("\"cc-by-nc-4.0\"");
+    contains_all(&error(&run(&args)), &["with --commercial", "cc-by-nc-4.0"]);
+    stating("null");
+    contains_all(&error(&run(&args)), &["with --commercial", "not stated: ask its owner"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_at_the_hidden_question_gives_the_terminal_back() {
+    use common::pty::{Terminal, signal};
+    let (desk, hub) = (Desk::new(), start());
+    for (name, code) in [("TERM", 143), ("INT", 130)] {
+        let mut terminal = Terminal::run(&sinew(&desk, &hub.endpoint(), &["hub", "login"]), None);
+        terminal.heard.wait_for("Token:", 1);
+        assert!(terminal.is_hidden());
+        signal(&terminal.child, name);
+        let (found, text) = terminal.end();
+        assert!(found == Some(code) && terminal.is_usual(), "{name}: {found:?}: {text}");
+    }
+    let mut terminal = Terminal::run(&sinew(&desk, &hub.endpoint(), &["hub", "login"]), None);
+    terminal.heard.wait_for("Token:", 1);
+    terminal.press("\x03");
+    let (found, text) = terminal.end();
+    assert!(found == Some(130) && terminal.is_usual(), "{found:?}: {text}");
+}

@@ -1,0 +1,147 @@
+//! What of a folder goes up: no token, nothing that has become something else, and what is left out stays.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use sinew_hub::{Event, Hub, HubError, HubOptions, HubRepo, RepoKind, Token, UploadOptions};
+use sinew_testkit::hub::{Fault, Harm, HubOptions as FakeOptions, RepoKind as FakeKind, Rights};
+use tempfile::TempDir;
+
+const NAME: &str = "someone/things";
+
+fn repo() -> HubRepo {
+    HubRepo::parse(RepoKind::Model, NAME).unwrap()
+}
+
+fn folder(cache: &TempDir) -> PathBuf {
+    let folder = cache.path().join("things");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("config.json"), "{}").unwrap();
+    folder
+}
+
+fn upload(hub: &Hub, folder: &Path) -> Result<sinew_hub::Uploaded, HubError> {
+    hub.upload(folder, &repo(), &UploadOptions::default(), &|_| {})
+}
+
+#[test]
+fn no_token_of_the_user_leaves_whichever_is_sent_and_whatever_was_read_before() {
+    let (fake, cache) = (common::fake(), TempDir::new().unwrap());
+    fake.token("hf_the_second", "someone", Rights::Write);
+    let with = |token: &str| Hub::new(HubOptions { token: Token::new(token), ..common::options(&fake, &cache) });
+    let folder = folder(&cache);
+    fs::write(folder.join("notes.txt"), "one is hf_the_second, and hf_is_stored, and hf_has_a_name").unwrap();
+    // Old enough that its hash is kept.
+    std::thread::sleep(Duration::from_millis(2100));
+    upload(&with(common::TOKEN), &folder).unwrap();
+    assert!(fs::read_to_string(folder.join(".cache/sinew/upload.jsonl")).unwrap().contains("notes.txt"));
+    let is_refused = |hub: &Hub| {
+        let refused = upload(hub, &folder).unwrap_err().to_string();
+        assert!(refused.contains("notes.txt") && refused.contains("token") && !refused.contains("hf_"), "{refused}");
+    };
+    is_refused(&with("hf_the_second"));
+    for (name, text) in [("token", "hf_is_stored\n"), ("stored_tokens", "[mine]\nhf_token = hf_has_a_name\n")] {
+        fs::write(cache.path().join(name), text).unwrap();
+        is_refused(&with(common::TOKEN));
+        fs::remove_file(cache.path().join(name)).unwrap();
+    }
+    upload(&with(common::TOKEN), &folder).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_that_takes_the_place_of_a_file_is_not_waited_for() {
+    let pipe = |path: &Path| {
+        drop(fs::remove_file(path));
+        assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+    };
+    // While it is read, and while it is sent.
+    for is_sent in [false, true] {
+        let (fake, cache) =
+            (common::start(FakeOptions { multipart_from: 100_000, part: 50_000, ..FakeOptions::default() }), TempDir::new().unwrap());
+        let hub = Hub::new(HubOptions { upload_limit: Some(400_000), ..common::options(&fake, &cache) });
+        let folder = folder(&cache);
+        let large = folder.join("z.bin");
+        fs::write(&large, common::noise(300_000, 7)).unwrap();
+        let listener = move |event: Event<'_>| {
+            let is_now = match event {
+                Event::Reading(transfer) => !is_sent && transfer.done_bytes == transfer.total_bytes,
+                Event::Transfer(transfer) => is_sent && transfer.file_done_bytes > 100_000,
+                _ => false,
+            };
+            if is_now && large.is_file() {
+                pipe(&large);
+            }
+        };
+        let begun = Instant::now();
+        let refused = hub.upload(&folder, &repo(), &UploadOptions::default(), &listener).unwrap_err();
+        assert!(matches!(&refused, HubError::Changed { what, .. } if what.contains("no regular file")), "{refused}");
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+    let (fake, cache) = (common::fake(), TempDir::new().unwrap());
+    let folder = folder(&cache);
+    fs::create_dir_all(folder.join("meta")).unwrap();
+    pipe(&folder.join("meta/info.json"));
+    let dataset = repo().of_kind(RepoKind::Dataset);
+    let refused = common::client(&fake, &cache).upload(&folder, &dataset, &UploadOptions::default(), &|_| {}).unwrap_err().to_string();
+    assert!(refused.contains("no regular file"), "{refused}");
+}
+
+#[cfg(unix)]
+#[test]
+fn links_that_lead_nowhere_or_to_what_is_never_sent_are_told() {
+    let (fake, cache) = (common::fake(), TempDir::new().unwrap());
+    let (hub, folder) = (common::client(&fake, &cache), folder(&cache));
+    fs::create_dir_all(folder.join(".git")).unwrap();
+    fs::write(folder.join(".git/config"), "secret").unwrap();
+    for (target, expected) in [("gone.txt", "can't be found"), (".git/config", "never sent")] {
+        std::os::unix::fs::symlink(target, folder.join("link")).unwrap();
+        let refused = upload(&hub, &folder).unwrap_err().to_string();
+        assert!(refused.contains("link is a link to") && refused.contains(expected) && refused.contains("--exclude"), "{refused}");
+        fs::remove_file(folder.join("link")).unwrap();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_may_not_be_read_stops_only_who_wants_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let (fake, cache) = (common::fake(), TempDir::new().unwrap());
+    let (hub, folder) = (common::client(&fake, &cache), folder(&cache));
+    let closed = folder.join("closed");
+    fs::create_dir(&closed).unwrap();
+    let set = |mode| fs::set_permissions(&closed, fs::Permissions::from_mode(mode)).unwrap();
+    set(0o000);
+    // Nothing is closed to root.
+    if fs::read_dir(&closed).is_err() {
+        let with = |exclude: &str| UploadOptions { exclude: vec![exclude.to_owned()], ..UploadOptions::default() };
+        for exclude in ["closed", "closed/", "closed/*", "closed/**"] {
+            hub.upload(&folder, &repo(), &with(exclude), &|_| {}).unwrap();
+        }
+        for exclude in ["closed/*.txt", "other/**"] {
+            let refused = hub.upload(&folder, &repo(), &with(exclude), &|_| {}).unwrap_err().to_string();
+            assert!(refused.contains("listing") && refused.contains("closed"), "{refused}");
+        }
+    }
+    set(0o700);
+}
+
+#[test]
+fn rules_that_have_changed_are_asked_by_again() {
+    let (fake, cache) = (common::fake(), TempDir::new().unwrap());
+    let (hub, folder) = (common::client(&fake, &cache), folder(&cache));
+    fs::write(folder.join("a.txt"), "a").unwrap();
+    fs::write(folder.join("b.log"), "b").unwrap();
+    fs::write(folder.join(".gitignore"), "*.txt\n").unwrap();
+    // Ended before the commit, with all that the Hub has told written down.
+    fake.fault(Fault::on("*/commit/*", Harm::Status { status: 400, code: None, message: None, retry_after_s: None }).times(1));
+    upload(&hub, &folder).unwrap_err();
+    fs::write(folder.join(".gitignore"), "*.log\n").unwrap();
+    assert_eq!(upload(&hub, &folder).unwrap().left_out, ["b.log"]);
+    assert!(fake.file(FakeKind::Model, NAME, "main", "a.txt").is_some() && fake.file(FakeKind::Model, NAME, "main", "b.log").is_none());
+}
