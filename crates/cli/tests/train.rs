@@ -11,16 +11,19 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::{Desk, contains_all, demo_policy, files};
+use common::{Desk, contains_all, demo_policy, files, wait_ms};
 use serde_json::Value;
 use sinew_testkit::hub::{FakeHub, Fault, Harm, JobEnd, JobScript, RepoKind, Rights};
 
-/// Counts how often a training was begun, waits while there is a file `hold`, and fails where there is one `fail`.
+/// Counts how often a training was begun, waits while there is a file `hold`, fails where there is one `fail`, and after the
+/// last step where there is one `fail_late`.
 const PYTHON: &str = r#"#!/bin/sh
 dir=$(dirname "$0")
 if [ "$1" = -c ]; then cat "$dir/version"; exit; fi
+case "$1 $2" in "-X sinew-train="*) shift 2;; *) exit 2;; esac
 [ "$1 $2" = "-m lerobot.scripts.lerobot_train" ] || exit 2
 shift 2
 echo "$@" >>"$dir/began"
@@ -41,6 +44,7 @@ mkdir -p "$out/checkpoints/000010"
 cp -r "$dir/policy" "$out/checkpoints/000010/pretrained_model"
 ln -s 000010 "$out/checkpoints/last"
 echo "INFO 2026-11-29 19:00:02 ot_train.py:709 End of training" >&2
+if [ -e "$dir/fail_late" ]; then echo "HfHubHTTPError: 403 Forbidden" >&2; exit 1; fi
 "#;
 
 const OUT: &str = "out";
@@ -80,6 +84,11 @@ impl Bench {
         text
     }
 
+    /// Lets the kept one go on.
+    fn release(&self) {
+        fs::remove_file(self.desk.path("py/hold")).unwrap();
+    }
+
     fn began(&self) -> usize {
         fs::read_to_string(self.desk.path("py/began")).map_or(0, |text| text.lines().count())
     }
@@ -109,6 +118,10 @@ fn of<'a>(events: &'a [Value], name: &str) -> Vec<&'a Value> {
     events.iter().filter(|event| event["event"] == name).collect()
 }
 
+fn stderr_of(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
 fn signal(name: &str, pid: u32) {
     assert!(Command::new("kill").args(["-s", name, &pid.to_string()]).status().unwrap().success());
 }
@@ -133,6 +146,39 @@ fn a_dry_run_says_the_line_and_leaves_nothing() {
     assert_eq!(files(&bench.desk.path(".")), before);
     assert_eq!(bench.began(), 0);
     assert!(bench.error(&["--dry-run", "--", "--steps=7"]).contains("sinew train says that itself"));
+    // What a path has in it is no YAML.
+    fs::rename(bench.desk.path("ds"), bench.desk.path("ds #1: a")).unwrap();
+    let text = bench.desk.ok(&["train", "ds #1: a", "--policy", "act", "--dry-run", "--json", "--out", "o\t:"]);
+    let words = events(&text)[0]["words"].to_string();
+    contains_all(&words, &[r#"/ds #1: a\""#, r#"/o\\u0009:/run\""#, r#"--dataset.root=\"/"#, r#"--output_dir=\"/"#]);
+}
+
+#[test]
+fn what_can_not_be_meant_is_refused_before_anything_starts() {
+    let bench = Bench::new();
+    for (words, code) in [
+        (&["train", "--attach", "--out", OUT, "--steps", "3"][..], 2),
+        (&["train", "--cancel", "--out", OUT, "--evaluate", "reach"], 2),
+        (&["train", "ds", "--policy", "act", "--evaluate-episodes", "3"], 2),
+        (&["train", "ds", "--policy", "act", "--flavor", "h200", "--dry-run"], 1),
+    ] {
+        assert_eq!(bench.desk.run(words).status.code(), Some(code), "{words:?}");
+    }
+    contains_all(&bench.error(&["--dry-run", "--", "steps=3"]), &["steps=3", "--name=value"]);
+    contains_all(&bench.error(&["--dry-run", "--", "--save_checkpoint=false"]), &["without a checkpoint"]);
+    contains_all(&bench.error(&["--dry-run", "--evaluate", "juggle"]), &["--evaluate juggle", "reach"]);
+    let other = ["train", "ds", "--policy", "fastwam", "--dry-run"];
+    contains_all(&bench.desk.error(&other), &["observation.state has 6 values, fastwam takes 8", "--policy.proprio_dim"]);
+    assert!(bench.desk.run(&[&other[..], &["--", "--policy.proprio_dim=6", "--policy.action_dim=6"]].concat()).status.success());
+    let info = bench.desk.path("ds/meta/info.json");
+    let text = fs::read_to_string(&info).unwrap();
+    fs::write(&info, text.replace("shoulder_pan", "waist")).unwrap();
+    contains_all(&bench.error(&["--dry-run", "--evaluate", "reach"]), &["robot", "shoulder_pan.pos", "waist.pos"]);
+    fs::write(&info, text).unwrap();
+    let data = files(&bench.desk.path("ds")).into_keys().find(|path| path.starts_with("data/")).unwrap();
+    fs::remove_file(bench.desk.path("ds").join(data)).unwrap();
+    contains_all(&bench.error(&["--dry-run"]), &["it is not whole", "sinew dataset verify"]);
+    assert_eq!(bench.began(), 0);
 }
 
 #[test]
@@ -219,13 +265,101 @@ fn a_training_that_was_killed_is_no_training_that_goes_on() {
     contains_all(&String::from_utf8(output.stderr).unwrap(), &["its process is gone"]);
 }
 
+/// The script around the training is gone, and the training goes on: it is followed, and its policy is taken.
+#[test]
+fn a_training_that_lost_its_script_is_followed_to_its_end() {
+    let bench = Bench::new();
+    let (child, pid) = bench.held();
+    signal("KILL", pid);
+    wait_ms(3_000);
+    bench.release();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", stderr_of(&output));
+    contains_all(&stderr_of(&output), &["its process is gone", "the policy of the last step is there"]);
+    assert_eq!((bench.began(), bench.state()["stage"].as_str()), (1, Some("trained")));
+}
+
+#[test]
+fn a_lost_terminal_ends_no_training() {
+    let bench = Bench::new();
+    let (child, pid) = bench.held();
+    signal("HUP", child.id());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    contains_all(&stderr_of(&output), &["it goes on here", "--attach"]);
+    assert!(is_alive(pid));
+    bench.release();
+    let heard = events(&bench.desk.ok(&["train", "--attach", "--out", OUT, "--json"]));
+    assert_eq!((of(&heard, "done").len(), bench.began()), (1, 1));
+}
+
+/// A disk that is not mounted, a folder that was moved: what can't be seen is not begun again.
+#[test]
+fn what_is_not_seen_any_more_is_not_begun_again() {
+    let bench = Bench::new();
+    let (mut child, pid) = bench.held();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(Command::new("kill").args(["-s", "KILL", "--", &format!("-{pid}")]).status().unwrap().success());
+    for name in ["claim", "run"] {
+        fs::rename(bench.desk.path("out").join(name), bench.desk.path(name)).unwrap();
+    }
+    fs::remove_file(bench.desk.path("out/pid")).unwrap();
+    for words in [&bench.words(&[])[..], &["train", "--attach", "--out", OUT], &["train", "--cancel", "--out", OUT]] {
+        contains_all(&bench.desk.error(words), &["nothing of it any more", "nothing was started"]);
+    }
+    assert_eq!((bench.began(), bench.state()["stage"].as_str()), (1, Some("running")));
+    // Begun by somebody, and nobody knows as what.
+    fs::create_dir(bench.desk.path("out/claim")).unwrap();
+    contains_all(&bench.desk.error(&["train", "--cancel", "--out", OUT]), &["its process is not known"]);
+}
+
+#[test]
+fn a_training_that_could_not_be_found_again_does_not_begin() {
+    let bench = Bench::new();
+    fs::create_dir_all(bench.desk.path("out/pid")).unwrap();
+    contains_all(&bench.error(&[]), &["nothing has begun", "is there room"]);
+    assert_eq!(bench.began(), 0);
+    fs::remove_dir(bench.desk.path("out/pid")).unwrap();
+    bench.events(&[]);
+    assert_eq!(bench.began(), 1);
+}
+
+#[test]
+fn a_training_that_is_cancelled_before_it_begins_never_does() {
+    let bench = Bench::new();
+    let (mut child, pid) = bench.held();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(Command::new("kill").args(["-s", "KILL", "--", &format!("-{pid}")]).status().unwrap().success());
+    let mut state = bench.state();
+    state["stage"] = "starting".into();
+    fs::write(bench.desk.path("out/train.json"), state.to_string()).unwrap();
+    fs::remove_dir(bench.desk.path("out/claim")).unwrap();
+    fs::remove_file(bench.desk.path("out/pid")).unwrap();
+    let heard = events(&bench.desk.ok(&["train", "--cancel", "--out", OUT, "--json"]));
+    assert_eq!((&heard[0]["event"], &heard[0]["had_begun"]), (&"cancelled".into(), &false.into()));
+    contains_all(&bench.error(&[]), &["it was cancelled"]);
+    assert_eq!(bench.began(), 1);
+}
+
+#[test]
+fn a_policy_of_another_family_is_not_what_was_trained() {
+    let bench = Bench::new();
+    let config = bench.desk.path("py/policy/config.json");
+    fs::write(&config, fs::read_to_string(&config).unwrap().replace(r#""act""#, r#""diffusion""#)).unwrap();
+    contains_all(&bench.error(&[]), &["expected the family act", "diffusion"]);
+}
+
 #[test]
 fn cancel_ends_what_runs_whoever_looks() {
     let bench = Bench::new();
     let (mut child, pid) = bench.held();
-    bench.desk.ok(&["train", "--cancel", "--out", OUT]);
+    let heard = events(&bench.desk.ok(&["train", "--cancel", "--out", OUT, "--json"]));
+    assert_eq!((&heard[0]["event"], &heard[0]["had_begun"]), (&"cancelled".into(), &true.into()));
     assert!(!is_alive(pid));
     assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert_eq!(bench.state()["stage"]["failed"], "it was cancelled");
     assert!(bench.desk.ok(&["train", "--cancel", "--out", OUT]).contains("over already"));
 }
 
@@ -277,6 +411,13 @@ fn a_dataset_that_a_family_can_not_use_is_refused_with_the_reason() {
     contains_all(&error("act", &[]), &["nothing of observation.images.front"]);
     spoil(&|stats| stats["observation.state"]["std"][0] = "many".into());
     contains_all(&error("act", &[]), &["the std of observation.state", "not all numbers"]);
+    spoil(&|stats| stats["observation.state"]["std"] = vec![1.0; 5].into());
+    contains_all(&error("act", &[]), &["the std of observation.state", "has 5 values, expected 6"]);
+    spoil(&|stats| stats["observation.state"]["std"][2] = (-1.0).into());
+    contains_all(&error("act", &[]), &["is below zero"]);
+    spoil(&|stats| stats["action"]["min"][1] = 1e9.into());
+    contains_all(&error("vqbet", &[]), &["needs one camera"]);
+    contains_all(&error("evo1", &[]), &["the min of action", "above its max"]);
     spoil(&|_| ());
     bench.desk.ok(&["dataset", "convert", "ds", "--to", "v2.1", "--out", "old", "--yes"]);
     let output = bench.desk.run(&["train", "old", "--policy", "act", "--dry-run"]);
@@ -286,7 +427,23 @@ fn a_dataset_that_a_family_can_not_use_is_refused_with_the_reason() {
     contains_all(&String::from_utf8(output.stderr).unwrap(), &["smolvla needs a camera; it has none"]);
 }
 
-/// A fake Hub with the dataset and, as if the job had pushed it, the policy.
+/// While `run` goes on: as a job does it, pushes the policy once one has begun.
+fn pushing(hub: &FakeHub, run: impl FnOnce() -> Output) -> Output {
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while hub.jobs().is_empty() && !is_done.load(Ordering::Relaxed) {
+                wait_ms(10);
+            }
+            hub.repo(RepoKind::Model, "ada/act_reach").commit(&[("train_config.json", b"{}"), ("README.md", b"new")]);
+        });
+        let output = run();
+        is_done.store(true, Ordering::Relaxed);
+        output
+    })
+}
+
+/// A fake Hub with the dataset and an older policy.
 fn hub_of(bench: &Bench) -> FakeHub {
     let hub = FakeHub::start();
     hub.token("hf_write", "ada", Rights::Write);
@@ -327,7 +484,7 @@ fn a_job_is_started_once_followed_through_broken_streams_and_its_policy_fetched(
     // Nothing is heard of the first answer, and the log breaks off twice.
     hub.fault(Fault::on("/api/jobs/ada", Harm::LostAnswer).method("POST").times(1));
     hub.fault(Fault::on("*/logs", Harm::CutAnswer { at: Some(700), reset: true }).times(2));
-    let output = train_on_jobs(&bench, &hub, &[]);
+    let output = pushing(&hub, || train_on_jobs(&bench, &hub, &[]));
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{text}");
     assert!(text.contains("the log broke off"), "{text}");
@@ -416,4 +573,134 @@ fn a_job_that_fails_says_why_and_one_that_keeps_nothing_is_not_started() {
     let output = on_jobs(&bench, &hub, &words).output().unwrap();
     contains_all(&String::from_utf8(output.stderr).unwrap(), &["--push OWNER/NAME"]);
     assert_eq!(hub.jobs().len(), 1);
+}
+
+#[test]
+fn what_a_repository_held_before_is_not_what_was_trained() {
+    let bench = Bench::new();
+    let hub = hub_of(&bench);
+    hub.next_job(JobScript { waits: Duration::ZERO, lines: job_lines(1), end: JobEnd::Completed, message: None });
+    let output = train_on_jobs(&bench, &hub, &[]);
+    assert_eq!(output.status.code(), Some(1));
+    contains_all(&stderr_of(&output), &["as it was before the training", "nothing was pushed"]);
+    assert!(!bench.desk.path("out/pretrained_model").exists());
+    // Pushed later, by hand, it is found.
+    let commit = hub.repo(RepoKind::Model, "ada/act_reach").commit(&[("train_config.json", b"{}")]);
+    let output = on_jobs(&bench, &hub, &["train", "--attach", "--out", OUT, "--json"]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr_of(&output));
+    let heard = events(&String::from_utf8(output.stdout).unwrap());
+    assert_eq!(of(&heard, "done")[0]["policy_commit"], commit.as_str());
+    assert_eq!(hub.jobs().len(), 1);
+}
+
+#[test]
+fn a_push_that_is_not_allowed_is_told_before_and_one_that_fails_costs_no_policy() {
+    let bench = Bench::new();
+    let hub = hub_of(&bench);
+    hub.token("hf_read", "ada", Rights::Read);
+    let words = ["train", "ada/reaches", "--policy", "act", "--on", "jobs", "--push", "bob/act", "--out", OUT];
+    contains_all(
+        &stderr_of(&on_jobs(&bench, &hub, &words).output().unwrap()),
+        &["bob/act", "the token is of ada", "expected the owner bob"],
+    );
+    let words = ["train", "ada/reaches", "--policy", "act", "--on", "jobs", "--push", "ada/act", "--out", OUT];
+    contains_all(&stderr_of(&on_jobs(&bench, &hub, &words).env("HF_TOKEN", "hf_read").output().unwrap()), &["may only read"]);
+    assert_eq!(hub.jobs().len(), 0);
+    // Here LeRobot fails at the end, when it pushes.
+    fs::write(bench.desk.path("py/fail_late"), "").unwrap();
+    let output = on_jobs(&bench, &hub, &bench.words(&["--push", "ada/act_reach", "--json"])).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    contains_all(&stderr_of(&output), &["exit code 1", "the policy of the last step is there", "sinew hub upload"]);
+    let heard = events(&String::from_utf8(output.stdout).unwrap());
+    let done = of(&heard, "done")[0];
+    assert_eq!((&done["is_usable"], &done["pushed_to"]), (&true.into(), &Value::Null));
+    assert!(bench.desk.path("out/run/checkpoints/last/pretrained_model/model.safetensors").is_file());
+}
+
+#[test]
+fn a_job_that_a_token_does_not_see_is_not_forgotten() {
+    let bench = Bench::new();
+    let hub = hub_of(&bench);
+    hub.token("hf_bob", "bob", Rights::Write);
+    hub.next_job(JobScript { waits: Duration::ZERO, lines: job_lines(3), end: JobEnd::Never, message: None });
+    let words = ["train", "ada/reaches", "--policy", "act", "--on", "jobs", "--push", "ada/act_reach", "--steps", "10", "--out", OUT];
+    let mut child = on_jobs(&bench, &hub, &words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().starts_with("step 3 of 10")));
+    signal("INT", child.id());
+    child.wait().unwrap();
+    for what in ["--attach", "--cancel"] {
+        let output = on_jobs(&bench, &hub, &["train", what, "--out", OUT]).env("HF_TOKEN", "hf_bob").output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        contains_all(&stderr_of(&output), &["this token may see"]);
+        assert_eq!(bench.state()["stage"], "running");
+    }
+    let output = on_jobs(&bench, &hub, &["train", "--cancel", "--out", OUT]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr_of(&output));
+    assert!(hub.requests().iter().any(|request| request.path.ends_with("/cancel") && request.status == 200));
+}
+
+/// `ssh` and `scp` that only change the folder, with what a `.bashrc` says before.
+#[cfg(target_os = "linux")]
+fn far(bench: &Bench, ssh: &str) -> String {
+    let bin = bench.desk.path("bin");
+    fs::create_dir_all(&bin).unwrap();
+    fs::create_dir_all(bench.desk.path("far")).unwrap();
+    let far = bench.desk.path("far").canonicalize().unwrap().display().to_string();
+    let scp = "for word in \"$@\"; do from=$to; to=$word; done\ncp -r \"${from#box:}\" \"${to#box:}\"\n";
+    for (name, script) in [("ssh", ssh), ("scp", scp)] {
+        fs::write(bin.join(name), format!("#!/bin/sh\ncd {far}\n{script}")).unwrap();
+        fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    format!("{}:{}", bin.display(), std::env::var("PATH").unwrap())
+}
+
+#[cfg(target_os = "linux")]
+fn train_far(bench: &Bench, path: &str) -> Command {
+    let python = bench.desk.path("py/python").display().to_string();
+    let words = ["train", "ds", "--policy", "act", "--on", "ssh:box", "--steps", "10", "--python", &python, "--out", OUT, "--json"];
+    let mut command = bench.desk.sinew(&words);
+    command.env("PATH", path).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_login_says_far_away_is_no_answer() {
+    let bench = Bench::new();
+    // One whose login never gets to the script: nothing begins.
+    let path = far(&bench, "echo Welcome; cat >/dev/null\n");
+    let output = train_far(&bench, &path).output().unwrap();
+    contains_all(&stderr_of(&output), &["expected a line of its own", "Welcome"]);
+    assert_eq!(bench.began(), 0);
+    let path = far(&bench, "printf 'Welcome\\nrunning 1\\nsinew-'; exec sh\n");
+    let output = train_far(&bench, &path).output().unwrap();
+    assert!(output.status.success(), "{}", stderr_of(&output));
+    let heard = events(&String::from_utf8(output.stdout).unwrap());
+    assert_eq!((of(&heard, "started").len(), of(&heard, "done").len(), bench.began()), (1, 1, 1));
+    let log = files(&bench.desk.path("far")).into_iter().find(|(path, _)| path.ends_with("train.log")).unwrap().1;
+    assert_eq!(fs::read(bench.desk.path("out/train.log")).unwrap(), log, "no byte more, none less");
+    assert!(bench.desk.path("out/pretrained_model/config.json").is_file());
+    // The folder with the dataset is the one of the key that was remembered before.
+    assert_eq!(fs::read_dir(bench.desk.path("far/sinew-train")).unwrap().count(), 1);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_training_that_is_cancelled_while_it_is_started_does_not_run() {
+    let bench = Bench::new();
+    fs::write(bench.desk.path("py/hold"), "").unwrap();
+    let path = far(&bench, "sleep 1; exec sh\n");
+    let child = train_far(&bench, &path).spawn().unwrap();
+    let is_starting = || fs::read_to_string(bench.desk.path("out/train.json")).is_ok_and(|text| text.contains(r#""starting""#));
+    while !is_starting() {
+        wait_ms(20);
+    }
+    let output = bench.desk.sinew(&["train", "--cancel", "--out", OUT]).env("PATH", &path).output().unwrap();
+    assert!(output.status.success(), "{}", stderr_of(&output));
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(1));
+    assert_eq!(bench.state()["stage"]["failed"], "it was cancelled");
+    let far = fs::read_dir(bench.desk.path("far/sinew-train")).unwrap().next().unwrap().unwrap().path();
+    let pid = fs::read_to_string(far.join("pid")).ok().and_then(|text| text.trim().parse().ok());
+    assert!(pid.is_none_or(|pid| !is_alive(pid)));
 }

@@ -30,6 +30,7 @@ pub struct StopFlag {
     emergency: Arc<AtomicBool>,
     abandoned: Arc<AtomicBool>,
     suspended: Arc<AtomicBool>,
+    hung_up: Arc<AtomicBool>,
 }
 
 impl StopFlag {
@@ -96,7 +97,13 @@ impl StopFlag {
     /// What the loss of the terminal does: one stop, since a shell and the system may both tell of it; and in an
     /// emergency, which now nobody clears, as [`escalate`](Self::escalate).
     pub fn hang_up(&self) {
+        self.hung_up.store(true, Ordering::Release);
         if self.is_emergency() { self.escalate() } else { self.request(StopLevel::Stop) }
+    }
+
+    /// Whether the terminal was lost, which nobody need have wanted.
+    pub fn was_hung_up(&self) -> bool {
+        self.hung_up.load(Ordering::Acquire)
     }
 
     /// Whether the session was told to stop once more after [`StopLevel::Now`], or in an emergency, which then
