@@ -170,6 +170,17 @@ fn what_can_not_be_meant_is_refused_before_anything_starts() {
     let other = ["train", "ds", "--policy", "fastwam", "--dry-run"];
     contains_all(&bench.desk.error(&other), &["observation.state has 6 values, fastwam takes 8", "--policy.proprio_dim"]);
     assert!(bench.desk.run(&[&other[..], &["--", "--policy.proprio_dim=6", "--policy.action_dim=6"]].concat()).status.success());
+    let config = bench.desk.path("py/policy/config.json");
+    let whole: Value = serde_json::from_str(&fs::read_to_string(&config).unwrap()).unwrap();
+    let from = ["train", "ds", "--from", "py/policy", "--dry-run"];
+    bench.desk.ok(&from);
+    for (at, words) in [("/input_features/observation.state/shape", "of observation.state"), ("/output_features/action/shape", "of action")]
+    {
+        let mut other = whole.clone();
+        *other.pointer_mut(at).unwrap() = vec![7].into();
+        fs::write(&config, other.to_string()).unwrap();
+        contains_all(&bench.desk.error(&from), &["has learnt from 7 values", words, "the dataset has 6"]);
+    }
     let info = bench.desk.path("ds/meta/info.json");
     let text = fs::read_to_string(&info).unwrap();
     fs::write(&info, text.replace("shoulder_pan", "waist")).unwrap();
@@ -683,6 +694,26 @@ fn what_a_login_says_far_away_is_no_answer() {
     assert!(bench.desk.path("out/pretrained_model/config.json").is_file());
     // The folder with the dataset is the one of the key that was remembered before.
     assert_eq!(fs::read_dir(bench.desk.path("far/sinew-train")).unwrap().count(), 1);
+}
+
+/// The line is cut when the training has begun and nobody has heard of it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_line_that_is_cut_at_the_start_leaves_a_training_that_is_found() {
+    let bench = Bench::new();
+    fs::write(bench.desk.path("py/hold"), "").unwrap();
+    let path = far(&bench, "cat >script; sh script; if grep -q ^setsid script; then exit 255; fi\n");
+    let output = train_far(&bench, &path).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    contains_all(&stderr_of(&output), &["it may run all the same", "sinew train --attach --out out", "reaching it on box"]);
+    while bench.began() == 0 {
+        wait_ms(20);
+    }
+    bench.release();
+    let path = far(&bench, "exec sh\n");
+    let output = bench.desk.sinew(&["train", "--attach", "--out", OUT, "--json"]).env("PATH", &path).output().unwrap();
+    assert!(output.status.success(), "{}", stderr_of(&output));
+    assert_eq!(bench.began(), 1);
 }
 
 #[cfg(target_os = "linux")]

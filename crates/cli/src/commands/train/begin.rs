@@ -94,13 +94,15 @@ pub fn begin(state: &mut State, out: &Path, hub: &Hub, args: &TrainArgs) -> anyh
 }
 
 fn start(run: &Run, state: &State, out: &Path) -> anyhow::Result<Standing> {
-    let doing = || {
-        let out = line::quoted(&out.to_string_lossy());
-        let may_run = "it may run all the same; look by `sinew train --attach --out";
-        if run.machine == Machine::Here { String::new() } else { format!("starting the training {}: {may_run} {out}`", run.machine) }
-    };
     let standing = run.begin(&state.asked.python, &state.words);
-    if run.machine == Machine::Here { standing } else { standing.with_context(doing) }
+    if run.machine == Machine::Here {
+        return standing;
+    }
+    standing.with_context(|| {
+        let out = line::quoted(&out.to_string_lossy());
+        let machine = &run.machine;
+        format!("starting the training {machine}: it may run all the same; look by `sinew train --attach --out {out}`, end it by --cancel")
+    })
 }
 
 fn cancelled(state: &mut State, out: &Path) -> anyhow::Result<Training> {

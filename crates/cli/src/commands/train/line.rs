@@ -118,11 +118,11 @@ fn names(extra: &[String]) -> impl Iterator<Item = &str> {
 
 /// The value that the further words give to `name`.
 pub fn said<'a>(extra: &'a [String], name: &str) -> Option<&'a str> {
-    let at = |(at, word): (usize, &'a String)| match word.strip_prefix("--")?.split_once('=') {
+    let of = |(at, word): (usize, &'a String)| match word.strip_prefix("--")?.split_once('=') {
         Some((it, value)) => (it == name).then_some(value),
-        None => (&word[2..] == name).then(|| extra.get(at + 1).map_or("", String::as_str)),
+        None => (word.strip_prefix("--") == Some(name)).then(|| extra.get(at + 1).map_or("", String::as_str)),
     };
-    extra.iter().enumerate().filter_map(at).last()
+    extra.iter().enumerate().rev().find_map(of)
 }
 
 fn check_extra(extra: &[String]) -> anyhow::Result<()> {

@@ -167,7 +167,7 @@ impl Machine {
         let words = format!("{:016x}", fastrand::u64(..));
         self.ask("making a folder", &format!("mkdir -p {to} && echo {words} >{to}/hello", to = quoted(folder)))?;
         let here = std::env::temp_dir().join(format!("sinew-{words}"));
-        let copied = Self::copy(&format!("{host}:{folder}/hello"), &here);
+        let copied = Self::copy(format!("{host}:{folder}/hello"), &here);
         let heard = std::fs::read_to_string(&here).unwrap_or_default();
         drop(std::fs::remove_file(&here));
         copied?;
