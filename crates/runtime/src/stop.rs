@@ -197,7 +197,9 @@ mod tests {
     #[test]
     fn a_terminal_is_lost_once() {
         let flag = StopFlag::new();
+        assert!(!flag.was_hung_up());
         flag.hang_up();
+        assert!(flag.was_hung_up());
         flag.hang_up();
         assert!(flag.level() == StopLevel::Stop && !flag.is_abandoned());
         let flag = StopFlag::new();

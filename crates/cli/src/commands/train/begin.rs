@@ -61,14 +61,7 @@ pub fn begin(state: &mut State, out: &Path, hub: &Hub, args: &TrainArgs) -> anyh
                 run.stop()?;
                 return cancelled(state, out);
             }
-            let pid = if let Standing::Running { pid } = standing { Some(pid) } else { None };
-            // A short one may be over by the time it is asked for.
-            if is_first || pid.is_some() {
-                state.pid = pid;
-                let process = pid.map(|pid| format!(" as process {pid}")).unwrap_or_default();
-                let words = format!("runs {}{process}, in {}", run.machine, run.folder);
-                tell(args, state, &words, json!({ "pid": pid, "folder": run.folder }))?;
-            }
+            state.pid = if let Standing::Running { pid } = standing { Some(pid) } else { None };
             Training::Run(run)
         }
         None => {
@@ -83,13 +76,25 @@ pub fn begin(state: &mut State, out: &Path, hub: &Hub, args: &TrainArgs) -> anyh
                 hub.cancel_job(&job)?;
                 return cancelled(state, out);
             }
-            let page = format!("{}/jobs/{}/{}", hub.options().endpoint, job.namespace, job.id);
-            tell(args, state, &format!("runs as the job {page}"), json!({ "job": job, "page": page }))?;
             Training::Job(hub.clone(), job)
         }
     };
+    // Before anybody is told, who may not be there to hear it.
     state.stage = Stage::Running;
     state.write(out)?;
+    match &training {
+        // A short one may be over by the time it is asked for.
+        Training::Run(run) if is_first || state.pid.is_some() => {
+            let process = state.pid.map(|pid| format!(" as process {pid}")).unwrap_or_default();
+            let words = format!("runs {}{process}, in {}", run.machine, run.folder);
+            tell(args, state, &words, json!({ "pid": state.pid, "folder": run.folder }))?;
+        }
+        Training::Run(_) => {}
+        Training::Job(_, job) => {
+            let page = format!("{}/jobs/{}/{}", hub.options().endpoint, job.namespace, job.id);
+            tell(args, state, &format!("runs as the job {page}"), json!({ "job": job, "page": page }))?;
+        }
+    }
     Ok(training)
 }
 

@@ -3,6 +3,7 @@
 use anyhow::{Context, bail, ensure};
 use sinew_hub::{Hub, HubError, HubRepo, RepoKind};
 
+use super::machine::Machine;
 use super::place::Place;
 use crate::text::note;
 
@@ -12,16 +13,18 @@ fn parse(push: &str) -> anyhow::Result<HubRepo> {
     Ok(repo)
 }
 
-/// Checks, as far as the Hub tells, that the user of this token may write to `push`; its commit now, `None` where there
-/// is no such repository yet.
+/// Checks, as far as the Hub tells, that who will push may write to `push`; its commit now, `None` where there is no such
+/// repository yet.
 pub fn check(hub: &Hub, push: &str, place: &Place) -> anyhow::Result<Option<String>> {
     let repo = parse(push)?;
     let doing = || format!("looking whether {push} can be pushed to");
-    let account = hub.whoami(None).with_context(doing)?;
-    let may_here = repo.owner() == account.name || account.organisations.iter().any(|name| name == repo.owner());
-    if matches!(place, Place::Jobs) || place.is_here() {
+    if let Place::Machine(Machine::Ssh(_)) = place {
+        // It is pushed with the login of that machine, of which nothing is known here.
+        note!("pushing to {push} needs a login on {place} (`hf auth login`): the token of this machine stays here");
+    } else {
+        let account = hub.whoami(None).with_context(doing)?;
         ensure!(
-            may_here,
+            repo.owner() == account.name || account.organisations.iter().any(|name| name == repo.owner()),
             "{}: the token is of {}, who is in {}; expected the owner {}",
             doing(),
             account.name,
@@ -29,9 +32,6 @@ pub fn check(hub: &Hub, push: &str, place: &Place) -> anyhow::Result<Option<Stri
             repo.owner()
         );
         ensure!(account.rights.as_deref() != Some("read"), "{}: the token of {} may only read", doing(), account.name);
-    } else {
-        // It is pushed with the login of that machine, of which nothing is known here.
-        note!("pushing to {push} needs a login {place} (`hf auth login`): the token of this machine stays here");
     }
     match hub.info(&repo) {
         Ok(info) => Ok(info.sha),
