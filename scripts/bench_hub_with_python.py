@@ -116,7 +116,7 @@ def main():
         for name in ["one", "many"]:
             ours, theirs = [], []
             for _ in range(options.rounds):
-                ours.append(timed(hub, [sinew, "hub", "download", f"ada/{name}", "--type", "policy"], "ours"))
+                ours.append(timed(hub, [sinew, "hub", "download", f"ada/{name}", "--type", "dataset"], "ours"))
                 theirs.append(timed(hub, [python, "-c", DOWN, f"ada/{name}"], "theirs"))
             compare(f"download {name}", ours, theirs)
             for home in ["ours", "theirs"]:
