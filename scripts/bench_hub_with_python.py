@@ -29,8 +29,8 @@ options = parser.parse_args()
 
 folder = Path(tempfile.mkdtemp(prefix="sinew-bench-hub-"))
 DOWN = "import sys; from huggingface_hub import snapshot_download as d; d(sys.argv[1], repo_type='dataset')"
-UP = "import sys; from huggingface_hub import HfApi; a = HfApi(); a.create_repo(sys.argv[2], repo_type='dataset', exist_ok=True); \
-a.upload_folder(folder_path=sys.argv[1], repo_id=sys.argv[2], repo_type='dataset')"
+UP = "import sys; from huggingface_hub import HfApi; a = HfApi(); a.create_repo(sys.argv[2], exist_ok=True); \
+a.upload_folder(folder_path=sys.argv[1], repo_id=sys.argv[2])"
 INFO = "import sys; from huggingface_hub import HfApi; print(HfApi().dataset_info(sys.argv[1]).sha)"
 
 
@@ -100,7 +100,7 @@ def main():
         with (sparse / "huge.bin").open("wb") as file:
             file.truncate(size)
         with Hub() as hub:
-            print("upload of 10 GB:", timed(hub, [sinew, "hub", "upload", str(sparse), "ada/up", "--type", "dataset"], "ours"))
+            print("upload of 10 GB:", timed(hub, [sinew, "hub", "upload", str(sparse), "ada/up", "--type", "policy"], "ours"))
         return
     root = folder / "root/datasets/ada"
     write(root / "one/data.bin", options.megabytes)
@@ -128,7 +128,7 @@ def main():
                 copy = folder / "copy"
                 shutil.rmtree(copy, ignore_errors=True)
                 shutil.copytree(root / name, copy)
-                ours.append(timed(hub, [sinew, "hub", "upload", str(copy), f"ada/{name}", "--type", "dataset"], "ours"))
+                ours.append(timed(hub, [sinew, "hub", "upload", str(copy), f"ada/{name}", "--type", "policy"], "ours"))
             with Hub() as hub:
                 shutil.rmtree(copy, ignore_errors=True)
                 shutil.copytree(root / name, copy)

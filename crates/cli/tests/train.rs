@@ -6,21 +6,26 @@
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod common;
+#[cfg(target_os = "linux")]
+#[path = "train/far.rs"]
+mod far;
+#[path = "train/jobs.rs"]
+mod jobs;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
 
-use common::{Desk, contains_all, demo_policy, files};
+use common::{Desk, contains_all, files, wait_ms};
 use serde_json::Value;
-use sinew_testkit::hub::{FakeHub, Fault, Harm, JobEnd, JobScript, RepoKind, Rights};
 
-/// Counts how often a training was begun, waits while there is a file `hold`, and fails where there is one `fail`.
+/// Counts how often a training was begun, waits while there is a file `hold`, fails where there is one `fail`, and after the
+/// last step where there is one `fail_late`.
 const PYTHON: &str = r#"#!/bin/sh
 dir=$(dirname "$0")
 if [ "$1" = -c ]; then cat "$dir/version"; exit; fi
+case "$1 $2" in "-X sinew-train="*) shift 2;; *) exit 2;; esac
 [ "$1 $2" = "-m lerobot.scripts.lerobot_train" ] || exit 2
 shift 2
 echo "$@" >>"$dir/began"
@@ -41,6 +46,7 @@ mkdir -p "$out/checkpoints/000010"
 cp -r "$dir/policy" "$out/checkpoints/000010/pretrained_model"
 ln -s 000010 "$out/checkpoints/last"
 echo "INFO 2026-11-29 19:00:02 ot_train.py:709 End of training" >&2
+if [ -e "$dir/fail_late" ]; then echo "HfHubHTTPError: 403 Forbidden" >&2; exit 1; fi
 "#;
 
 const OUT: &str = "out";
@@ -80,6 +86,11 @@ impl Bench {
         text
     }
 
+    /// Lets the kept one go on.
+    fn release(&self) {
+        fs::remove_file(self.desk.path("py/hold")).unwrap();
+    }
+
     fn began(&self) -> usize {
         fs::read_to_string(self.desk.path("py/began")).map_or(0, |text| text.lines().count())
     }
@@ -109,6 +120,10 @@ fn of<'a>(events: &'a [Value], name: &str) -> Vec<&'a Value> {
     events.iter().filter(|event| event["event"] == name).collect()
 }
 
+fn stderr_of(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
 fn signal(name: &str, pid: u32) {
     assert!(Command::new("kill").args(["-s", name, &pid.to_string()]).status().unwrap().success());
 }
@@ -133,6 +148,50 @@ fn a_dry_run_says_the_line_and_leaves_nothing() {
     assert_eq!(files(&bench.desk.path(".")), before);
     assert_eq!(bench.began(), 0);
     assert!(bench.error(&["--dry-run", "--", "--steps=7"]).contains("sinew train says that itself"));
+    // What a path has in it is no YAML.
+    fs::rename(bench.desk.path("ds"), bench.desk.path("ds #1: a")).unwrap();
+    let text = bench.desk.ok(&["train", "ds #1: a", "--policy", "act", "--dry-run", "--json", "--out", "o\t:"]);
+    let words = events(&text)[0]["words"].to_string();
+    contains_all(&words, &[r#"/ds #1: a\""#, r#"/o\\u0009:/run\""#, r#"--dataset.root=\"/"#, r#"--output_dir=\"/"#]);
+}
+
+#[test]
+fn what_can_not_be_meant_is_refused_before_anything_starts() {
+    let bench = Bench::new();
+    for (words, code) in [
+        (&["train", "--attach", "--out", OUT, "--steps", "3"][..], 2),
+        (&["train", "--cancel", "--out", OUT, "--evaluate", "reach"], 2),
+        (&["train", "ds", "--policy", "act", "--evaluate-episodes", "3"], 2),
+        (&["train", "ds", "--policy", "act", "--flavor", "h200", "--dry-run"], 1),
+    ] {
+        assert_eq!(bench.desk.run(words).status.code(), Some(code), "{words:?}");
+    }
+    contains_all(&bench.error(&["--dry-run", "--", "steps=3"]), &["steps=3", "--name=value"]);
+    contains_all(&bench.error(&["--dry-run", "--", "--save_checkpoint=false"]), &["without a checkpoint"]);
+    contains_all(&bench.error(&["--dry-run", "--evaluate", "juggle"]), &["--evaluate juggle", "reach"]);
+    let other = ["train", "ds", "--policy", "fastwam", "--dry-run"];
+    contains_all(&bench.desk.error(&other), &["observation.state has 6 values, fastwam takes 8", "--policy.proprio_dim"]);
+    assert!(bench.desk.run(&[&other[..], &["--", "--policy.proprio_dim=6", "--policy.action_dim=6"]].concat()).status.success());
+    let config = bench.desk.path("py/policy/config.json");
+    let whole: Value = serde_json::from_str(&fs::read_to_string(&config).unwrap()).unwrap();
+    let from = ["train", "ds", "--from", "py/policy", "--dry-run"];
+    bench.desk.ok(&from);
+    for (at, words) in [("/input_features/observation.state/shape", "of observation.state"), ("/output_features/action/shape", "of action")]
+    {
+        let mut other = whole.clone();
+        *other.pointer_mut(at).unwrap() = vec![7].into();
+        fs::write(&config, other.to_string()).unwrap();
+        contains_all(&bench.desk.error(&from), &["has learnt from 7 values", words, "the dataset has 6"]);
+    }
+    let info = bench.desk.path("ds/meta/info.json");
+    let text = fs::read_to_string(&info).unwrap();
+    fs::write(&info, text.replace("shoulder_pan", "waist")).unwrap();
+    contains_all(&bench.error(&["--dry-run", "--evaluate", "reach"]), &["robot", "shoulder_pan.pos", "waist.pos"]);
+    fs::write(&info, text).unwrap();
+    let data = files(&bench.desk.path("ds")).into_keys().find(|path| path.starts_with("data/")).unwrap();
+    fs::remove_file(bench.desk.path("ds").join(data)).unwrap();
+    contains_all(&bench.error(&["--dry-run"]), &["it is not whole", "sinew dataset verify"]);
+    assert_eq!(bench.began(), 0);
 }
 
 #[test]
@@ -219,13 +278,101 @@ fn a_training_that_was_killed_is_no_training_that_goes_on() {
     contains_all(&String::from_utf8(output.stderr).unwrap(), &["its process is gone"]);
 }
 
+/// The script around the training is gone, and the training goes on: it is followed, and its policy is taken.
+#[test]
+fn a_training_that_lost_its_script_is_followed_to_its_end() {
+    let bench = Bench::new();
+    let (child, pid) = bench.held();
+    signal("KILL", pid);
+    wait_ms(3_000);
+    bench.release();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", stderr_of(&output));
+    contains_all(&stderr_of(&output), &["its process is gone", "the policy of the last step is there"]);
+    assert_eq!((bench.began(), bench.state()["stage"].as_str()), (1, Some("trained")));
+}
+
+#[test]
+fn a_lost_terminal_ends_no_training() {
+    let bench = Bench::new();
+    let (child, pid) = bench.held();
+    signal("HUP", child.id());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    contains_all(&stderr_of(&output), &["it goes on here", "--attach"]);
+    assert!(is_alive(pid));
+    bench.release();
+    let heard = events(&bench.desk.ok(&["train", "--attach", "--out", OUT, "--json"]));
+    assert_eq!((of(&heard, "done").len(), bench.began()), (1, 1));
+}
+
+/// A disk that is not mounted, a folder that was moved: what can't be seen is not begun again.
+#[test]
+fn what_is_not_seen_any_more_is_not_begun_again() {
+    let bench = Bench::new();
+    let (mut child, pid) = bench.held();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(Command::new("kill").args(["-s", "KILL", "--", &format!("-{pid}")]).status().unwrap().success());
+    for name in ["claim", "run"] {
+        fs::rename(bench.desk.path("out").join(name), bench.desk.path(name)).unwrap();
+    }
+    fs::remove_file(bench.desk.path("out/pid")).unwrap();
+    for words in [&bench.words(&[])[..], &["train", "--attach", "--out", OUT], &["train", "--cancel", "--out", OUT]] {
+        contains_all(&bench.desk.error(words), &["nothing of it any more", "nothing was started"]);
+    }
+    assert_eq!((bench.began(), bench.state()["stage"].as_str()), (1, Some("running")));
+    // Begun by somebody, and nobody knows as what.
+    fs::create_dir(bench.desk.path("out/claim")).unwrap();
+    contains_all(&bench.desk.error(&["train", "--cancel", "--out", OUT]), &["its process is not known"]);
+}
+
+#[test]
+fn a_training_that_could_not_be_found_again_does_not_begin() {
+    let bench = Bench::new();
+    fs::create_dir_all(bench.desk.path("out/pid")).unwrap();
+    contains_all(&bench.error(&[]), &["nothing has begun", "is there room"]);
+    assert_eq!(bench.began(), 0);
+    fs::remove_dir(bench.desk.path("out/pid")).unwrap();
+    bench.events(&[]);
+    assert_eq!(bench.began(), 1);
+}
+
+#[test]
+fn a_training_that_is_cancelled_before_it_begins_never_does() {
+    let bench = Bench::new();
+    let (mut child, pid) = bench.held();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(Command::new("kill").args(["-s", "KILL", "--", &format!("-{pid}")]).status().unwrap().success());
+    let mut state = bench.state();
+    state["stage"] = "starting".into();
+    fs::write(bench.desk.path("out/train.json"), state.to_string()).unwrap();
+    fs::remove_dir(bench.desk.path("out/claim")).unwrap();
+    fs::remove_file(bench.desk.path("out/pid")).unwrap();
+    let heard = events(&bench.desk.ok(&["train", "--cancel", "--out", OUT, "--json"]));
+    assert_eq!((&heard[0]["event"], &heard[0]["had_begun"]), (&"cancelled".into(), &false.into()));
+    contains_all(&bench.error(&[]), &["it was cancelled"]);
+    assert_eq!(bench.began(), 1);
+}
+
+#[test]
+fn a_policy_of_another_family_is_not_what_was_trained() {
+    let bench = Bench::new();
+    let config = bench.desk.path("py/policy/config.json");
+    fs::write(&config, fs::read_to_string(&config).unwrap().replace(r#""act""#, r#""diffusion""#)).unwrap();
+    contains_all(&bench.error(&[]), &["expected the family act", "diffusion"]);
+}
+
 #[test]
 fn cancel_ends_what_runs_whoever_looks() {
     let bench = Bench::new();
     let (mut child, pid) = bench.held();
-    bench.desk.ok(&["train", "--cancel", "--out", OUT]);
+    let heard = events(&bench.desk.ok(&["train", "--cancel", "--out", OUT, "--json"]));
+    assert_eq!((&heard[0]["event"], &heard[0]["had_begun"]), (&"cancelled".into(), &true.into()));
     assert!(!is_alive(pid));
     assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert_eq!(bench.state()["stage"]["failed"], "it was cancelled");
     assert!(bench.desk.ok(&["train", "--cancel", "--out", OUT]).contains("over already"));
 }
 
@@ -277,6 +424,13 @@ fn a_dataset_that_a_family_can_not_use_is_refused_with_the_reason() {
     contains_all(&error("act", &[]), &["nothing of observation.images.front"]);
     spoil(&|stats| stats["observation.state"]["std"][0] = "many".into());
     contains_all(&error("act", &[]), &["the std of observation.state", "not all numbers"]);
+    spoil(&|stats| stats["observation.state"]["std"] = vec![1.0; 5].into());
+    contains_all(&error("act", &[]), &["the std of observation.state", "has 5 values, expected 6"]);
+    spoil(&|stats| stats["observation.state"]["std"][2] = (-1.0).into());
+    contains_all(&error("act", &[]), &["is below zero"]);
+    spoil(&|stats| stats["action"]["min"][1] = 1e9.into());
+    contains_all(&error("vqbet", &[]), &["needs one camera"]);
+    contains_all(&error("evo1", &[]), &["the min of action", "above its max"]);
     spoil(&|_| ());
     bench.desk.ok(&["dataset", "convert", "ds", "--to", "v2.1", "--out", "old", "--yes"]);
     let output = bench.desk.run(&["train", "old", "--policy", "act", "--dry-run"]);
@@ -284,136 +438,4 @@ fn a_dataset_that_a_family_can_not_use_is_refused_with_the_reason() {
     bench.desk.ok(&["dataset", "remove-feature", "ds", "observation.images.front", "observation.images.wrist", "--out", "blind", "--yes"]);
     let output = bench.desk.run(&["train", "blind", "--policy", "smolvla", "--dry-run"]);
     contains_all(&String::from_utf8(output.stderr).unwrap(), &["smolvla needs a camera; it has none"]);
-}
-
-/// A fake Hub with the dataset and, as if the job had pushed it, the policy.
-fn hub_of(bench: &Bench) -> FakeHub {
-    let hub = FakeHub::start();
-    hub.token("hf_write", "ada", Rights::Write);
-    let commit = |kind, id, folder: &std::path::Path| {
-        let files = files(folder);
-        let files: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
-        hub.add(kind, id).commit(&files)
-    };
-    commit(RepoKind::Dataset, "ada/reaches", &bench.desk.path("ds"));
-    commit(RepoKind::Model, "ada/act_reach", &demo_policy());
-    hub
-}
-
-fn job_lines(count: usize) -> Vec<(Duration, String)> {
-    let line = |step: usize| {
-        format!("INFO 2026-11-29 19:00:00 ot_train.py:607 step:{step} smpl:8 ep:1 epch:0.1 loss:{step}.500 updt_s:0.1 data_s:0.1")
-    };
-    (1..=count).map(|step| (Duration::from_millis(50), line(step))).collect()
-}
-
-fn on_jobs(bench: &Bench, hub: &FakeHub, words: &[&str]) -> Command {
-    let mut command = bench.desk.sinew(words);
-    command.env_remove("HF_HUB_OFFLINE").env("HF_ENDPOINT", hub.endpoint()).env("HF_TOKEN", "hf_write");
-    command
-}
-
-fn train_on_jobs(bench: &Bench, hub: &FakeHub, more: &[&str]) -> Output {
-    let words =
-        ["train", "ada/reaches", "--policy", "act", "--on", "jobs", "--push", "ada/act_reach", "--steps", "10", "--out", OUT, "--json"];
-    on_jobs(bench, hub, &[&words, more].concat()).output().unwrap()
-}
-
-#[test]
-fn a_job_is_started_once_followed_through_broken_streams_and_its_policy_fetched() {
-    let bench = Bench::new();
-    let hub = hub_of(&bench);
-    hub.next_job(JobScript { waits: Duration::from_millis(300), lines: job_lines(10), end: JobEnd::Completed, message: None });
-    // Nothing is heard of the first answer, and the log breaks off twice.
-    hub.fault(Fault::on("/api/jobs/ada", Harm::LostAnswer).method("POST").times(1));
-    hub.fault(Fault::on("*/logs", Harm::CutAnswer { at: Some(700), reset: true }).times(2));
-    let output = train_on_jobs(&bench, &hub, &[]);
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{text}");
-    assert!(text.contains("the log broke off"), "{text}");
-    let heard = events(&String::from_utf8(output.stdout).unwrap());
-    let steps: Vec<u64> = of(&heard, "progress").iter().map(|event| event["step"].as_u64().unwrap()).collect();
-    assert_eq!(steps, (1..=10).collect::<Vec<u64>>(), "each line is heard once");
-    let jobs = hub.jobs();
-    assert_eq!(jobs.len(), 1);
-    let commit = hub.commit_of(RepoKind::Dataset, "ada/reaches", "main").unwrap();
-    let command: Vec<&str> = jobs[0]["command"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
-    assert_eq!(
-        command,
-        [
-            "lerobot-train",
-            "--dataset.repo_id=ada/reaches",
-            &format!("--dataset.revision={commit}"),
-            "--policy.type=act",
-            "--policy.push_to_hub=true",
-            "--policy.repo_id=ada/act_reach",
-            "--output_dir=outputs/run",
-            "--steps=10",
-            "--batch_size=8",
-            "--log_freq=1",
-        ]
-    );
-    assert_eq!(jobs[0]["secrets"]["HF_TOKEN"], "hf_write");
-    assert_eq!((&jobs[0]["flavor"], &jobs[0]["timeoutSeconds"]), (&"a10g-small".into(), &172_800.into()));
-    let mut open = jobs[0].clone();
-    open["secrets"] = Value::Null;
-    assert!(!open.to_string().contains("hf_write") && !bench.state().to_string().contains("hf_write"));
-    let done = of(&heard, "done")[0];
-    assert_eq!(done["policy_commit"], hub.commit_of(RepoKind::Model, "ada/act_reach", "main").unwrap().as_str());
-    assert!(fs::metadata(bench.desk.path("out/pretrained_model/model.safetensors")).unwrap().len() > 1000);
-    assert_eq!(fs::read_to_string(bench.desk.path("out/train.log")).unwrap().matches("loss:").count(), 10);
-    // Of the dataset only what says what it is was fetched.
-    let fetched: Vec<String> =
-        hub.requests().into_iter().map(|it| it.path).filter(|path| path.contains("/datasets/ada/reaches/resolve/")).collect();
-    assert!(!fetched.is_empty() && fetched.iter().all(|path| path.contains("/meta/")), "{fetched:?}");
-    // Begun again it starts nothing; the evaluation that is asked for now comes onto the card there, and nothing else changes.
-    let weights = hub.file(RepoKind::Model, "ada/act_reach", "main", "model.safetensors");
-    let output = train_on_jobs(&bench, &hub, &["--evaluate", "pick-place", "--evaluate-episodes", "1"]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(hub.jobs().len(), 1);
-    let card = String::from_utf8(hub.file(RepoKind::Model, "ada/act_reach", "main", "README.md").unwrap()).unwrap();
-    contains_all(&card, &["model-index", "of 1 episodes"]);
-    assert_eq!(hub.file(RepoKind::Model, "ada/act_reach", "main", "model.safetensors"), weights);
-}
-
-#[test]
-fn a_job_goes_on_when_its_user_goes() {
-    let bench = Bench::new();
-    let hub = hub_of(&bench);
-    hub.next_job(JobScript { waits: Duration::ZERO, lines: job_lines(3), end: JobEnd::Never, message: None });
-    let words = ["train", "ada/reaches", "--policy", "act", "--on", "jobs", "--push", "ada/act_reach", "--steps", "10", "--out", OUT];
-    let leave = |words: &[&str], name: &str| {
-        let mut child = on_jobs(&bench, &hub, words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        assert!(lines.any(|line| line.unwrap().starts_with("step 3 of 10, loss 3.500")));
-        signal(name, child.id());
-        let rest: Vec<String> = lines.map(Result::unwrap).collect();
-        (child.wait().unwrap().code(), rest.join("\n"))
-    };
-    let (code, said) = leave(&words, "INT");
-    assert_eq!(code, Some(130));
-    contains_all(&said, &["sinew train --attach --out out", "sinew train --cancel --out out"]);
-    assert_eq!(leave(&words, "KILL").0, None);
-    assert_eq!(leave(&["train", "--attach", "--out", OUT], "TERM").0, Some(130));
-    assert_eq!(hub.jobs().len(), 1);
-    let cancelled = on_jobs(&bench, &hub, &["train", "--cancel", "--out", OUT]).output().unwrap();
-    assert!(cancelled.status.success());
-    let cancels = hub.requests().iter().filter(|request| request.path.ends_with("/cancel") && request.status == 200).count();
-    assert_eq!((cancels, hub.jobs().len()), (1, 1));
-    let again = train_on_jobs(&bench, &hub, &[]);
-    assert!(String::from_utf8(again.stderr).unwrap().contains("it was cancelled"));
-}
-
-#[test]
-fn a_job_that_fails_says_why_and_one_that_keeps_nothing_is_not_started() {
-    let bench = Bench::new();
-    let hub = hub_of(&bench);
-    hub.next_job(JobScript { waits: Duration::ZERO, lines: job_lines(1), end: JobEnd::Error, message: Some("Job timeout".into()) });
-    let output = train_on_jobs(&bench, &hub, &[]);
-    assert_eq!(output.status.code(), Some(1));
-    contains_all(&String::from_utf8(output.stderr).unwrap(), &["failed: Job timeout"]);
-    let words = ["train", "ada/reaches", "--policy", "act", "--on", "jobs", "--out", "other"];
-    let output = on_jobs(&bench, &hub, &words).output().unwrap();
-    contains_all(&String::from_utf8(output.stderr).unwrap(), &["--push OWNER/NAME"]);
-    assert_eq!(hub.jobs().len(), 1);
 }

@@ -4,8 +4,11 @@
 //! `fetch_job_logs`, `cancel_job`; `_jobs_api.py`).
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
@@ -17,6 +20,10 @@ use crate::{Hub, HubError, HubOptions, Token};
 
 /// A log says at least that it is still there every 30 s; two such words may be lost.
 const LOG_SILENCE: Duration = Duration::from_secs(75);
+/// How often the job is looked at while its log is open: a proxy between may hold a stream open that has no end.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// How long the rest of a log is waited for when its job is over.
+const REST: Duration = Duration::from_secs(3);
 /// The longest line of a log that is taken, bytes.
 const MAX_LINE_BYTES: usize = 1 << 20;
 /// Jobs a listing may have: more are of no use to anyone who looks for one.
@@ -112,6 +119,7 @@ impl Job {
 struct Answer {
     id: String,
     status: Status,
+    labels: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
@@ -158,28 +166,25 @@ impl Hub {
         answer.into_job(namespace).map_err(hostile)
     }
 
-    /// How far a job is. One that the Hub does not know, or not to this token, is [`JobStage::Deleted`].
+    /// How far a job is; `None` where there is none, or this token may not see it, which the Hub tells alike.
     ///
     /// # Errors
     /// When the Hub can't be reached.
-    pub fn job(&self, id: &JobId) -> Result<Job, HubError> {
-        let doing = format!("looking at the job {}/{}", id.namespace, id.id);
-        self.needs_network(doing.clone())?;
-        let http = self.http()?;
-        let mut ask = Ask::get(http.url(["api", "jobs", &id.namespace, &id.id])?, doing);
+    pub fn job(&self, id: &JobId) -> Result<Option<Job>, HubError> {
+        self.needs_network(format!("looking at the job {}/{}", id.namespace, id.id))?;
+        self.wait(self.look(self.http()?, id))?
+    }
+
+    async fn look(&self, http: &Http, id: &JobId) -> Result<Option<Job>, HubError> {
+        let mut ask = Ask::get(http.url(["api", "jobs", &id.namespace, &id.id])?, format!("looking at the job {}/{}", id.namespace, id.id));
         ask.understands = Some(StatusCode::NOT_FOUND);
-        let answer: Option<Answer> = self.wait(async {
-            let response = http.send(&ask).await?;
-            if response.status() == StatusCode::NOT_FOUND {
-                return Ok(None);
-            }
-            let body = http.body(&ask, response, MAX_LINE_BYTES).await?;
-            serde_json::from_slice(&body).map(Some).map_err(|err| http.server(&ask, &ask.url, format!("expected a job, found {err}")))
-        })??;
-        match answer {
-            Some(answer) => self.job_of(answer, &id.namespace, &ask.url),
-            None => Ok(Job { id: id.clone(), stage: JobStage::Deleted, message: Some("the Hub knows no such job".to_owned()) }),
+        let response = http.send(&ask).await?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
         }
+        let body = http.body(&ask, response, MAX_LINE_BYTES).await?;
+        let answer = serde_json::from_slice(&body).map_err(|err| http.server(&ask, &ask.url, format!("expected a job, found {err}")))?;
+        self.job_of(answer, &id.namespace, &ask.url).map(Some)
     }
 
     /// The jobs of `namespace` that have the label, the newest first.
@@ -198,7 +203,9 @@ impl Hub {
             let ask = Ask::get(url, doing.clone());
             let (answers, more): (Vec<Answer>, _) = self.wait(http.page(&ask))??;
             next = more.filter(|_| !answers.is_empty() && jobs.len() < MAX_JOBS);
-            for answer in answers {
+            // Whose label is another is another's, whatever was asked for.
+            let has = |answer: &Answer| answer.labels.as_ref().and_then(|labels| labels.get(label.0)).is_some_and(|it| it == label.1);
+            for answer in answers.into_iter().filter(has) {
                 jobs.push(self.job_of(answer, namespace, &ask.url)?);
             }
         }
@@ -218,7 +225,8 @@ impl Hub {
     }
 
     /// Tells the lines of a job's log, the first first, as long as the Hub sends them: it ends when the job does, and
-    /// may end before. The log begins anew with every call; `skip` lines are passed over.
+    /// may end before. The log begins anew with every call; `skip` lines are passed over. A stream that stays open
+    /// when its job is over is left.
     ///
     /// # Errors
     /// When there is no such job, or the stream breaks off.
@@ -237,7 +245,26 @@ impl Hub {
             http.check_encoding(&ask, &response)?;
             let url = response.url().clone();
             let mut begun: Vec<u8> = Vec::new();
-            while let Some(chunk) = response.chunk().await.map_err(|err| broken(&ask, &url, &err))? {
+            let (mut is_over, mut pause) = (false, Box::pin(tokio::time::sleep(LOOK_EVERY)));
+            loop {
+                let heard = {
+                    let mut chunk = pin!(response.chunk());
+                    poll_fn(|cx| match chunk.as_mut().poll(cx) {
+                        Poll::Ready(chunk) => Poll::Ready(Some(chunk)),
+                        Poll::Pending => pause.as_mut().poll(cx).map(|()| None),
+                    })
+                    .await
+                };
+                let Some(chunk) = heard else {
+                    if is_over {
+                        return Ok(());
+                    }
+                    // Where the look fails, the stream is still there to be read.
+                    is_over = self.look(&http, id).await.is_ok_and(|job| job.is_some_and(|job| job.stage.is_over()));
+                    pause = Box::pin(tokio::time::sleep(if is_over { REST } else { LOOK_EVERY }));
+                    continue;
+                };
+                let Some(chunk) = chunk.map_err(|err| broken(&ask, &url, &err))? else { return Ok(()) };
                 begun.extend_from_slice(&chunk);
                 while let Some(end) = begun.iter().position(|byte| *byte == b'\n') {
                     let line: Vec<u8> = begun.drain(..=end).collect();
@@ -256,7 +283,6 @@ impl Hub {
                     return Err(HubError::Hostile { doing: ask.doing.clone(), host: host(&url), what });
                 }
             }
-            Ok(())
         })?
     }
 }

@@ -31,6 +31,7 @@ pub struct StopFlag {
     abandoned: Arc<AtomicBool>,
     suspended: Arc<AtomicBool>,
     terminated: Arc<AtomicBool>,
+    hung_up: Arc<AtomicBool>,
 }
 
 impl StopFlag {
@@ -102,7 +103,13 @@ impl StopFlag {
     /// What the loss of the terminal does: one stop, since a shell and the system may both tell of it; and in an
     /// emergency, which now nobody clears, as [`escalate`](Self::escalate).
     pub fn hang_up(&self) {
+        self.hung_up.store(true, Ordering::Release);
         if self.is_emergency() { self.escalate() } else { self.request(StopLevel::Stop) }
+    }
+
+    /// Whether the terminal was lost, which nobody need have wanted.
+    pub fn was_hung_up(&self) -> bool {
+        self.hung_up.load(Ordering::Acquire)
     }
 
     /// Whether the session was told to stop once more after [`StopLevel::Now`], or in an emergency, which then
@@ -200,7 +207,9 @@ mod tests {
     #[test]
     fn a_terminal_is_lost_once() {
         let flag = StopFlag::new();
+        assert!(!flag.was_hung_up());
         flag.hang_up();
+        assert!(flag.was_hung_up());
         flag.hang_up();
         assert!(flag.level() == StopLevel::Stop && !flag.is_abandoned());
         let flag = StopFlag::new();

@@ -4,6 +4,25 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+/// What says how a training is begun, which one that runs knows already.
+const BEGINS: [&str; 15] = [
+    "policy",
+    "from",
+    "on",
+    "python",
+    "steps",
+    "batch_size",
+    "push",
+    "private",
+    "flavor",
+    "image",
+    "timeout",
+    "commercial",
+    "dry_run",
+    "extra",
+    "dataset",
+];
+
 #[derive(Args)]
 #[command(
     after_help = "Writes the line for LeRobot's own trainer, checks that the dataset has what the policy needs, starts it, follows it,\n\
@@ -16,7 +35,7 @@ use clap::Args;
 )]
 pub struct TrainArgs {
     /// A dataset to learn from: owner/name[@revision] on the Hub, or a folder
-    #[arg(required_unless_present_any = ["attach", "cancel"], conflicts_with_all = ["attach", "cancel"])]
+    #[arg(required_unless_present_any = ["attach", "cancel"])]
     pub dataset: Option<String>,
     /// The family of a new policy, such as act, diffusion, smolvla or pi05
     #[arg(long, value_name = "FAMILY", required_unless_present_any = ["from", "attach", "cancel"])]
@@ -27,9 +46,9 @@ pub struct TrainArgs {
     /// Where: local, jobs (Hugging Face Jobs, which cost money) or ssh:HOST
     #[arg(long, default_value = "local", value_name = "WHERE")]
     pub on: String,
-    /// The Python that has LeRobot, there
-    #[arg(long, default_value = "python3", value_name = "PATH")]
-    pub python: String,
+    /// The Python that has LeRobot, there; a job's image has its own [default: python3]
+    #[arg(long, value_name = "PATH")]
+    pub python: Option<String>,
     /// A folder for the run, its log and the checkpoint; without it outputs/train/FAMILY_DATASET
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -45,20 +64,20 @@ pub struct TrainArgs {
     /// Make that repository a private one
     #[arg(long, requires = "push")]
     pub private: bool,
-    /// The machine of a job
-    #[arg(long, default_value = "a10g-small")]
-    pub flavor: String,
-    /// The image of a job, with LeRobot in it
-    #[arg(long, default_value = "huggingface/lerobot-gpu:latest")]
-    pub image: String,
-    /// After how many hours a job is ended, whatever it does
-    #[arg(long, default_value_t = 48, value_name = "HOURS", value_parser = clap::value_parser!(u64).range(1..=720))]
-    pub timeout: u64,
+    /// The machine of a job [default: a10g-small]
+    #[arg(long)]
+    pub flavor: Option<String>,
+    /// The image of a job, with LeRobot in it [default: huggingface/lerobot-gpu:latest]
+    #[arg(long)]
+    pub image: Option<String>,
+    /// After how many hours a job is ended, whatever it does [default: 48]
+    #[arg(long, value_name = "HOURS", value_parser = clap::value_parser!(u64).range(1..=720))]
+    pub timeout: Option<u64>,
     /// Evaluate the checkpoint at this task of the simulator, and put the result on its card
     #[arg(long, value_name = "TASK")]
     pub evaluate: Option<String>,
     /// Over how many episodes
-    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    #[arg(long, default_value_t = 100, value_name = "N", requires = "evaluate", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub evaluate_episodes: u64,
     /// Refuse a dataset or a policy whose licence doesn't surely allow to earn money with it
     #[arg(long)]
@@ -67,10 +86,10 @@ pub struct TrainArgs {
     #[arg(long)]
     pub dry_run: bool,
     /// Look again at the run of --out
-    #[arg(long, requires = "out", conflicts_with = "cancel")]
+    #[arg(long, requires = "out", conflicts_with_all = BEGINS, conflicts_with = "cancel")]
     pub attach: bool,
     /// End the run of --out
-    #[arg(long, requires = "out")]
+    #[arg(long, requires = "out", conflicts_with_all = BEGINS, conflicts_with_all = ["evaluate", "evaluate_episodes"])]
     pub cancel: bool,
     /// JSON lines: how far it is, and what came of it
     #[arg(long)]

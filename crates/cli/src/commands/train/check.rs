@@ -9,13 +9,16 @@ use sinew_hub::{Hub, HubRepo, ModelRef, RepoKind};
 use sinew_recorder::{DatasetReader, Version};
 
 use super::family::{Family, Images, Norm};
+use super::{line, stats};
+use crate::args::RigArgs;
 use crate::licence::Licence;
+use crate::rig::Scenario;
 use crate::text::note;
 use crate::{text, transfer};
 
 const STATE: &str = "observation.state";
 const ENVIRONMENT: &str = "observation.environment_state";
-const ACTION: &str = "action";
+pub const ACTION: &str = "action";
 /// The version that LeRobot 0.6.1 opens (its `CODEBASE_VERSION`).
 const OPENED: Version = Version::V30;
 /// VQ-BeT cuts squares of so many pixels out of images (`crop_shape`).
@@ -50,7 +53,7 @@ impl Base {
                 let text =
                     std::fs::read_to_string(&file).with_context(|| format!("reading the policy's configuration {}", file.display()))?;
                 let folder = std::path::absolute(&folder).with_context(|| format!("finding {}", folder.display()))?;
-                (text, folder.display().to_string(), true)
+                (text, line::path_in_words(&folder)?.to_owned(), true)
             }
             ModelRef::Hub(repo) => {
                 // It reads the configuration of the default branch, whatever `--policy.pretrained_revision` is.
@@ -92,14 +95,36 @@ impl Base {
         );
         Ok(())
     }
+
+    /// Whether state and action are as wide as what it has learnt from; families that pad them take others. LeRobot takes
+    /// the action's width from the dataset and the weights from the policy, so that reading them fails.
+    fn check_widths(&self, family: &Family, state: Option<u64>, action: Option<u64>) -> anyhow::Result<()> {
+        for (features, key, found) in [("input_features", STATE, state), ("output_features", ACTION, action)] {
+            let own = self.config.get(features).and_then(|features| features[key]["shape"].as_array());
+            let own = own.map(|shape| shape.iter().filter_map(Value::as_u64).product::<u64>());
+            ensure!(
+                family.widest.is_some() || own.is_none() || found == own,
+                "{} has learnt from {} values of {key}, the dataset has {}",
+                self.path,
+                own.unwrap_or_default(),
+                found.map_or_else(|| "none".to_owned(), |width| width.to_string())
+            );
+        }
+        Ok(())
+    }
 }
+
+/// The word that gives cameras other names.
+const RENAMES: &str = "rename_map";
 
 /// How the dataset is to be used.
 pub struct Use<'a> {
     pub family: &'a Family,
     pub base: Option<&'a Base>,
-    /// Whether lerobot-train is given other names for cameras.
-    pub renames: bool,
+    /// Further words for lerobot-train.
+    pub extra: &'a [String],
+    /// A task of the simulator at which the policy is to be evaluated.
+    pub evaluate: Option<&'a str>,
     pub is_commercial: bool,
     /// Whether the training runs on this machine.
     pub is_here: bool,
@@ -134,6 +159,9 @@ pub fn dataset(hub: &Hub, name: &str, wanted: &Use<'_>) -> anyhow::Result<Datase
     let reader = sinew::open_dataset_of(hub, &at_commit, transfer::shown())?;
     let doing = || format!("checking {name} for {}", wanted.family.name);
     let summary = check(&reader, wanted).with_context(doing)?;
+    if let Some(root) = &root {
+        check_whole(root).with_context(doing)?;
+    }
     if let (None, true) = (&root, wanted.is_here)
         && let Some(other) = lerobot_copy(&shown)
     {
@@ -141,6 +169,17 @@ pub fn dataset(hub: &Hub, name: &str, wanted: &Use<'_>) -> anyhow::Result<Datase
     }
     let licence = if licence == Licence::NotStated { "not stated".to_owned() } else { licence.in_words() };
     Ok(Dataset { repo_id: shown, commit, root, summary: format!("{summary}, licence {licence}") })
+}
+
+/// That all of a dataset is there which is said to be.
+fn check_whole(root: &Path) -> anyhow::Result<()> {
+    const WHAT: &str = "it is not whole; see `sinew dataset verify` and `sinew dataset repair`";
+    let mut faults = sinew_recorder::verify(root).context(WHAT)?;
+    // Statistics are held against what the family needs of them.
+    faults.retain(|fault| fault.path != Path::new("meta/stats.json"));
+    let Some(first) = faults.first() else { return Ok(()) };
+    let more = if faults.len() > 1 { format!(" (and {} more faults)", faults.len() - 1) } else { String::new() };
+    anyhow::bail!("{WHAT}: {}{more}", text::harmless(&first.to_string()))
 }
 
 /// What the dataset lacks is an error, what was found the answer.
@@ -175,6 +214,23 @@ fn check(reader: &DatasetReader, wanted: &Use<'_>) -> anyhow::Result<String> {
             listed(reader.features().keys())
         );
     }
+    let dtype = reader.features()[ACTION]["dtype"].as_str().unwrap_or_default();
+    let shape = &reader.features()[ACTION]["shape"];
+    ensure!(
+        dtype.starts_with("float") && shape.as_array().is_some_and(|shape| shape.len() == 1) && width(ACTION) > Some(0),
+        "{ACTION} is {dtype:?} of the shape {shape}, expected numbers (float32) in one row"
+    );
+    if let (None, Some(exact)) = (wanted.base, family.exact) {
+        for (key, (name, exact)) in [STATE, ACTION].into_iter().zip(exact) {
+            let word = format!("policy.{name}");
+            ensure!(
+                width(key).is_none_or(|width| width == exact) || line::said(wanted.extra, &word).is_some(),
+                "{key} has {} values, {} takes {exact}; say otherwise by -- --{word}=…",
+                width(key).unwrap_or_default(),
+                family.name
+            );
+        }
+    }
     for (key, of_family) in [(STATE, family.widest.map(|it| it.0)), (ACTION, family.widest.map(|it| it.1))] {
         if let (Some(width), Some(widest)) = (width(key), of_family) {
             ensure!(width <= widest, "{key} has {width} values, {} takes {widest} at most", family.name);
@@ -183,15 +239,49 @@ fn check(reader: &DatasetReader, wanted: &Use<'_>) -> anyhow::Result<String> {
     let cameras: BTreeSet<&str> = reader.cameras().collect();
     check_images(reader, family, &cameras)?;
     if let Some(base) = wanted.base {
-        base.check_cameras(&cameras, wanted.renames)?;
+        base.check_cameras(&cameras, line::said(wanted.extra, RENAMES).is_some())?;
+        base.check_widths(family, width(STATE), width(ACTION))?;
     }
     if family.reads_task {
         let is_told = reader.tasks().iter().any(|task| !task.trim().is_empty());
         ensure!(is_told, "no episode has a task in words, which {} reads", family.name);
     }
-    check_stats(reader, family, &cameras)?;
+    stats::check(reader, family, &cameras)?;
+    if let Some(task) = wanted.evaluate {
+        check_evaluation(reader, task, wanted).with_context(|| format!("--evaluate {task}"))?;
+    }
     let count = reader.episodes().len();
     Ok(format!("{count} episodes, {} frames at {hz} Hz, {} cameras", reader.total_frames(), cameras.len()))
+}
+
+/// That `sinew eval` will have the task, and the dataset is one of its robot.
+fn check_evaluation(reader: &DatasetReader, task: &str, wanted: &Use<'_>) -> anyhow::Result<()> {
+    let family = wanted.family.name;
+    ensure!(sinew_policy::FAMILIES.contains(&family), "sinew runs policies of {}, not of {family}", sinew_policy::FAMILIES.join(", "));
+    let scenario = Scenario::of(&RigArgs { task: Some(task.to_owned()), ..RigArgs::default() })?;
+    let robot = scenario.robot();
+    for (key, expected) in [(STATE, robot.state_names()), (ACTION, robot.action_names())] {
+        let Some(feature) = reader.features().get(key) else { continue };
+        let names: Option<Vec<&str>> = feature["names"].as_array().and_then(|names| names.iter().map(Value::as_str).collect());
+        let fits = match &names {
+            Some(names) => *names == expected,
+            None => feature["shape"][0] == expected.len(),
+        };
+        ensure!(
+            fits,
+            "the simulator has the robot {}, whose {key} is {}; the dataset's is {}",
+            robot.name,
+            expected.join(", "),
+            names.map_or_else(|| feature["shape"].to_string(), |names| listed(names.iter()))
+        );
+    }
+    let known: Vec<String> = robot.cameras.iter().map(|camera| format!("observation.images.{}", camera.name)).collect();
+    // A policy that goes on from another may look through cameras of other names.
+    let other = reader.cameras().find(|camera| wanted.base.is_none() && !known.iter().any(|known| known == camera));
+    if let Some(camera) = other {
+        anyhow::bail!("the simulator's robot {} looks through {}; the dataset has {}", robot.name, known.join(", "), text::in_line(camera));
+    }
+    Ok(())
 }
 
 fn check_images(reader: &DatasetReader, family: &Family, cameras: &BTreeSet<&str>) -> anyhow::Result<()> {
@@ -229,44 +319,6 @@ fn check_images(reader: &DatasetReader, family: &Family, cameras: &BTreeSet<&str
         );
     }
     Ok(())
-}
-
-/// LeRobot leaves what has no statistics as it is and says nothing, so that a policy learns on the wrong scale.
-fn check_stats(reader: &DatasetReader, family: &Family, cameras: &BTreeSet<&str>) -> anyhow::Result<()> {
-    let stats = reader.stats()?.unwrap_or_default();
-    let mend = "make them by `sinew dataset stats DIR`";
-    for key in cameras {
-        ensure!(stats.contains_key(*key), "meta/stats.json has nothing of {key}, which LeRobot looks up; {mend}");
-    }
-    for (key, feature) in reader.features() {
-        let is_number = !matches!(feature["dtype"].as_str(), Some("image" | "video" | "string" | "language"));
-        let norm = match key {
-            key if key.starts_with(ACTION) => family.action,
-            key if key.starts_with("observation") => family.state,
-            _ => continue,
-        };
-        let found = stats.get(key).and_then(Value::as_object);
-        let missing: Vec<&str> = norm.keys().iter().copied().filter(|it| found.is_none_or(|stats| !stats.contains_key(*it))).collect();
-        ensure!(
-            !is_number || missing.is_empty(),
-            "{} scales {key} by {} ({}), and meta/stats.json has no {}; {mend}",
-            family.name,
-            norm.keys().join(" and "),
-            norm.name(),
-            missing.join(" and ")
-        );
-        let numbers = |it: &&str| found.and_then(|stats| stats[*it].as_array()).is_some_and(|values| !values.iter().all(is_finite));
-        let bad = norm.keys().iter().find(|it| is_number && numbers(it));
-        ensure!(bad.is_none(), "the {} of {key} in meta/stats.json is not all numbers; {mend}", bad.unwrap_or(&""));
-    }
-    Ok(())
-}
-
-fn is_finite(value: &Value) -> bool {
-    match value {
-        Value::Array(values) => values.iter().all(is_finite),
-        value => value.as_f64().is_some_and(f64::is_finite),
-    }
 }
 
 fn listed<T: AsRef<str>>(names: impl Iterator<Item = T>) -> String {

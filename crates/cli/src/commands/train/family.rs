@@ -64,6 +64,8 @@ pub struct Family {
     pub needs_state: bool,
     /// The widest state and action that it takes.
     pub widest: Option<(u64, u64)>,
+    /// The only widths of state and action that it takes, unless its words for them are given (its `validate_features`).
+    pub exact: Option<[(&'static str, u64); 2]>,
     pub state: Norm,
     pub action: Norm,
     /// Frames at the end of each episode that it can't learn from.
@@ -82,6 +84,7 @@ const PLAIN: Family = Family {
     same_size: false,
     needs_state: false,
     widest: None,
+    exact: None,
     state: Norm::MeanStd,
     action: Norm::MeanStd,
     drops: 0,
@@ -153,6 +156,7 @@ pub const FAMILIES: [Family; 18] = [
     Family {
         name: "xvla",
         needs_state: true,
+        widest: Some((32, 20)),
         state: Norm::Identity,
         action: Norm::Identity,
         extra: Some(("xvla", "transformers")),
@@ -170,9 +174,17 @@ pub const FAMILIES: [Family; 18] = [
         extra: Some(("evo1", "transformers")),
         ..VLA
     },
-    Family { name: "fastwam", extra: Some(("fastwam", "transformers")), ..VLA },
+    Family { name: "fastwam", exact: Some([("proprio_dim", 8), ("action_dim", 7)]), extra: Some(("fastwam", "transformers")), ..VLA },
     Family { name: "lingbot_va", state: Norm::Identity, action: Norm::Identity, extra: Some(("lingbot-va", "transformers")), ..VLA },
-    Family { name: "molmoact2", state: Norm::Quantiles, action: Norm::Quantiles, extra: Some(("molmoact2", "transformers")), ..VLA },
+    Family {
+        name: "molmoact2",
+        // The state becomes text, as long as it may be.
+        widest: Some((u64::MAX, 32)),
+        state: Norm::Quantiles,
+        action: Norm::Quantiles,
+        extra: Some(("molmoact2", "transformers")),
+        ..VLA
+    },
     Family { name: "vla_jepa", action: Norm::MinMax, extra: Some(("vla-jepa", "transformers")), ..VLA },
 ];
 

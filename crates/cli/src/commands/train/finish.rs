@@ -7,10 +7,11 @@ use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use sinew_hub::{Download, Hub, HubRepo, RepoKind, UploadOptions};
 
-use super::line;
-use super::machine::{Machine, Run};
+use super::machine::Machine;
 use super::place::Place;
+use super::run::Run;
 use super::state::State;
+use super::{line, push};
 use crate::args::{CardArgs, TrainArgs};
 use crate::commands::{hub, policy};
 use crate::text::{self, note, say};
@@ -23,14 +24,21 @@ const NO_POLICY: [&str; 7] = ["checkpoints/*", "*.bin", "*.pt", "*.pth", "*.pkl"
 
 /// Brings the checkpoint, checks it, and evaluates it where that is asked for.
 pub fn finish(state: &mut State, out: &Path, hub: &Hub, args: &TrainArgs) -> anyhow::Result<Done> {
+    if let (None, None, Some(repo)) = (&state.policy_commit, &state.trouble, &state.asked.push) {
+        match push::pushed(hub, repo, state.head_before.as_deref()) {
+            Ok(commit) => state.policy_commit = Some(commit),
+            // The policy is where it was trained.
+            Err(error) if matches!(state.asked.on, Place::Machine(_)) => state.trouble = Some(text::chain(&error).replace('\n', " ")),
+            Err(error) => return Err(error),
+        }
+        state.write(out)?;
+    }
     let folder = match &state.checkpoint {
         Some(folder) if folder.join("config.json").is_file() => folder.clone(),
         _ => bring(state, out, hub)?,
     };
+    check_family(&folder, &state.family)?;
     state.checkpoint = Some(folder.clone());
-    if let (None, Some(push)) = (&state.policy_commit, &state.asked.push) {
-        state.policy_commit = Some(hub.resolve(&HubRepo::parse(RepoKind::Model, push)?)?.commit);
-    }
     state.write(out)?;
     let name = folder.to_string_lossy().into_owned();
     let checked = policy::check(Some(&name), None, args.json)?;
@@ -49,7 +57,7 @@ pub fn finish(state: &mut State, out: &Path, hub: &Hub, args: &TrainArgs) -> any
             json: args.json,
         };
         hub::card::run(&card)?;
-        if let Some(push) = &state.asked.push {
+        if let Some(push) = state.asked.push.as_ref().filter(|_| state.policy_commit.is_some()) {
             push_card(&folder, push, hub)?;
         }
     }
@@ -57,7 +65,8 @@ pub fn finish(state: &mut State, out: &Path, hub: &Hub, args: &TrainArgs) -> any
     if args.json {
         text::print_json(&json!({
             "event": "done", "checkpoint": folder, "family": state.family, "dataset": state.asked.dataset,
-            "dataset_commit": state.dataset_commit, "steps": state.asked.steps, "pushed_to": state.asked.push,
+            "dataset_commit": state.dataset_commit, "steps": state.asked.steps,
+            "pushed_to": state.asked.push.as_ref().filter(|_| state.policy_commit.is_some()), "trouble": state.trouble,
             "policy_commit": state.policy_commit, "is_usable": checked == Done::Ok, "evaluation": totals,
         }))?;
     } else {
@@ -74,7 +83,20 @@ pub fn finish(state: &mut State, out: &Path, hub: &Hub, args: &TrainArgs) -> any
         }
         say!("checkpoint {name}");
     }
-    Ok(checked)
+    let Some(trouble) = &state.trouble else { return Ok(checked) };
+    note!("after the last step: {trouble}");
+    let Some(push) = &state.asked.push else { return Ok(checked) };
+    note!("the policy is whole; whether it was pushed is not known: do it by `sinew hub upload {} {push}`", line::quoted(&name));
+    Ok(Done::Refused)
+}
+
+/// That the policy is of the family that was asked for: what else lies there is not what was trained.
+fn check_family(folder: &Path, family: &str) -> anyhow::Result<()> {
+    let doing = || format!("looking at the policy in {}", folder.display());
+    let text = std::fs::read_to_string(folder.join("config.json")).with_context(doing)?;
+    let config: Value = serde_json::from_str(&text).with_context(doing)?;
+    ensure!(config["type"] == family, "{}: expected the family {family}, found {}", doing(), text::in_line(&config["type"].to_string()));
+    Ok(())
 }
 
 /// Puts the card where the policy was pushed; what else is there stays as it is.
@@ -106,7 +128,8 @@ fn bring(state: &State, out: &Path, hub: &Hub) -> anyhow::Result<PathBuf> {
         }
         Place::Jobs => {
             let push = state.asked.push.as_deref().context("looking for the checkpoint: the job was to push it nowhere")?;
-            let repo = HubRepo::parse(RepoKind::Model, push)?;
+            let commit = state.policy_commit.as_deref().context("looking for the checkpoint: nothing is known of its commit")?;
+            let repo = HubRepo::parse(RepoKind::Model, &format!("{push}@{commit}"))?;
             let what = Download { include: Vec::new(), exclude: NO_POLICY.map(str::to_owned).to_vec(), folder: Some(here.clone()) };
             hub.download(&repo, &what, &*transfer::shown())?;
             Ok(here)

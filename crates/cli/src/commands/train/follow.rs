@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{IsTerminal as _, Write as _};
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -14,12 +14,16 @@ use serde_json::json;
 use sinew_hub::{Hub, HubError, JobId, JobStage};
 use sinew_runtime::StopFlag;
 
-use super::machine::{Run, Standing};
 use super::progress::{Lines, Progress};
+use super::run::{Run, Standing};
 use crate::text::{self, note};
 
 /// Lines of the log that are shown when it failed.
 const LAST_LINES: usize = 20;
+/// Of a line, characters that are shown.
+const LONGEST_SHOWN: usize = 2000;
+/// Pieces of the log that may wait: a log that is faster than who writes it down waits where it is.
+const MOST_WAITING: usize = 64;
 /// Pauses before a log that broke off is asked for again.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -50,7 +54,7 @@ enum Heard {
 /// its own.
 pub fn follow(training: &Training, steps: u64, log: Option<&Path>, stop: &StopFlag, json: bool) -> anyhow::Result<End> {
     let mut log = log.map(|path| File::create(path).with_context(|| format!("making {}", path.display()))).transpose()?;
-    let (sender, receiver) = mpsc::channel();
+    let (sender, receiver) = mpsc::sync_channel(MOST_WAITING);
     let followed = training.clone();
     // It waits for others; when the user goes, nobody waits for it.
     std::thread::Builder::new().name("log".into()).spawn(move || listen(&followed, &sender)).context("starting a thread for the log")?;
@@ -79,7 +83,7 @@ pub fn follow(training: &Training, steps: u64, log: Option<&Path>, stop: &StopFl
     end
 }
 
-fn listen(training: &Training, to: &Sender<Heard>) {
+fn listen(training: &Training, to: &SyncSender<Heard>) {
     let end = match training {
         Training::Run(run) => listen_to_run(run, to),
         Training::Job(hub, id) => listen_to_job(hub, id, to),
@@ -96,7 +100,7 @@ struct Patience {
 impl Patience {
     const NEW: Self = Self { pause: FIRST_PAUSE, is_lost: false };
 
-    fn lost(&mut self, why: &str, to: &Sender<Heard>) {
+    fn lost(&mut self, why: &str, to: &SyncSender<Heard>) {
         if !self.is_lost {
             drop(to.send(Heard::Note(format!("the log broke off ({why}); reading on as soon as it can be had"))));
         }
@@ -110,7 +114,7 @@ impl Patience {
     }
 }
 
-fn listen_to_run(run: &Run, to: &Sender<Heard>) -> anyhow::Result<End> {
+fn listen_to_run(run: &Run, to: &SyncSender<Heard>) -> anyhow::Result<End> {
     let (mut at, mut patience) = (0, Patience::NEW);
     loop {
         let came = run.follow(at, |bytes| to.send(Heard::Log(bytes.to_vec())).is_ok())?;
@@ -122,14 +126,14 @@ fn listen_to_run(run: &Run, to: &Sender<Heard>) -> anyhow::Result<End> {
             Ok(Standing::Ended { code: 0 }) => return Ok(End::Trained),
             Ok(Standing::Ended { code }) => return Ok(End::Failed(format!("lerobot-train ended with exit code {code}"))),
             Ok(Standing::Lost) => return Ok(End::Failed("its process is gone and has not said how it ended".to_owned())),
-            Ok(Standing::None) => return Ok(End::Failed("nothing runs there".to_owned())),
+            Ok(Standing::None | Standing::Claimed) => anyhow::bail!("{}", run.nothing_there()),
             Ok(Standing::Running { .. }) => patience.lost("nothing more came", to),
             Err(error) => patience.lost(&text::chain(&error).replace('\n', " "), to),
         }
     }
 }
 
-fn listen_to_job(hub: &Hub, id: &JobId, to: &Sender<Heard>) -> anyhow::Result<End> {
+fn listen_to_job(hub: &Hub, id: &JobId, to: &SyncSender<Heard>) -> anyhow::Result<End> {
     let (mut told, mut patience, mut waits) = (0, Patience::NEW, false);
     loop {
         let before = told;
@@ -143,8 +147,10 @@ fn listen_to_job(hub: &Hub, id: &JobId, to: &Sender<Heard>) -> anyhow::Result<En
             patience.found();
         }
         let job = match hub.job(id) {
-            Ok(job) => job,
-            // There is none, or the token may not: that does not change by waiting.
+            Ok(Some(job)) => job,
+            // That need not be its end, and nothing is written down as such.
+            Ok(None) => anyhow::bail!("{}", unseen(id)),
+            // The token may not: that does not change by waiting.
             Err(error @ (HubError::Refused { .. } | HubError::Offline { .. } | HubError::Client { .. })) => return Err(error.into()),
             Err(error) => {
                 patience.lost(&error.to_string(), to);
@@ -171,6 +177,14 @@ fn listen_to_job(hub: &Hub, id: &JobId, to: &Sender<Heard>) -> anyhow::Result<En
             Ok(()) => std::thread::sleep(FIRST_PAUSE),
         }
     }
+}
+
+/// The Hub says the same of a job that is gone and of one that the token may not see.
+pub fn unseen(id: &JobId) -> String {
+    format!(
+        "looking at the job {}/{}: the Hub says there is none, or none that this token may see; log in as who started it (`sinew hub login`)",
+        id.namespace, id.id
+    )
 }
 
 /// What the user sees.
@@ -207,7 +221,8 @@ impl Show {
             if self.last.len() == LAST_LINES {
                 self.last.pop_front();
             }
-            self.last.push_back(text::in_line(line).into_owned());
+            let shown: String = line.chars().take(LONGEST_SHOWN).collect();
+            self.last.push_back(text::in_line(&shown).into_owned());
         }
     }
 

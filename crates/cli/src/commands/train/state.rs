@@ -12,6 +12,8 @@ use super::place::Place;
 use crate::args::TrainArgs;
 
 const FILE: &str = "train.json";
+/// The mark of `--cancel`.
+const CANCEL: &str = ".train.cancel";
 const VERSION: u32 = 1;
 
 /// What the user asked for: who asks for the same again means the same run.
@@ -35,18 +37,19 @@ pub struct Asked {
 impl Asked {
     pub fn of(args: &TrainArgs, dataset: &str) -> anyhow::Result<Self> {
         let TrainArgs { policy, from, on, python, steps, batch_size, push, private, flavor, image, extra, .. } = args;
+        let or = |said: &Option<String>, default: &str| said.clone().unwrap_or_else(|| default.to_owned());
         Ok(Self {
             dataset: dataset.to_owned(),
             policy: policy.clone(),
             from: from.clone(),
             on: on.parse()?,
-            python: python.clone(),
+            python: or(python, "python3"),
             steps: *steps,
             batch_size: *batch_size,
             push: push.clone(),
             private: *private,
-            flavor: flavor.clone(),
-            image: image.clone(),
+            flavor: or(flavor, "a10g-small"),
+            image: or(image, "huggingface/lerobot-gpu:latest"),
             extra: extra.clone(),
         })
     }
@@ -56,6 +59,8 @@ impl Asked {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Stage {
+    /// What it needs is being brought where it is to run; nothing has begun.
+    Preparing,
     /// It is about to be started; it may run already.
     Starting,
     Running,
@@ -83,6 +88,10 @@ pub struct State {
     pub job: Option<JobId>,
     pub pid: Option<u32>,
     pub stage: Stage,
+    /// What went wrong after the policy was whole: it was not pushed as it should have been.
+    pub trouble: Option<String>,
+    /// The commit of the repository to push to, before there was a training; `None` where it had none.
+    pub head_before: Option<String>,
     /// The folder of the policy here, when it is there.
     pub checkpoint: Option<PathBuf>,
     /// The commit of the policy, of one that was pushed.
@@ -102,7 +111,9 @@ impl State {
             namespace: None,
             job: None,
             pid: None,
-            stage: Stage::Starting,
+            stage: Stage::Preparing,
+            trouble: None,
+            head_before: None,
             checkpoint: None,
             policy_commit: None,
         }
@@ -135,20 +146,36 @@ impl State {
     }
 }
 
-/// A folder that nobody else trains into, as long as this is held. A dead holder holds nothing.
+/// A folder that nobody else trains into, as long as this is held. A dead holder holds nothing. Only who holds it writes
+/// the state.
 pub struct Claim {
     _lock: File,
 }
 
 impl Claim {
     pub fn take(out: &Path) -> anyhow::Result<Self> {
+        Self::try_take(out)?.with_context(|| format!("training into {}: another `sinew train` is at it", out.display()))
+    }
+
+    /// `None` where somebody holds it.
+    pub fn try_take(out: &Path) -> anyhow::Result<Option<Self>> {
         fs::create_dir_all(out).with_context(|| format!("making the folder {}", out.display()))?;
         let path = out.join(".train.lock");
         let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _lock: file }),
-            Err(fs::TryLockError::WouldBlock) => anyhow::bail!("training into {}: another `sinew train` is at it", out.display()),
+            Ok(()) => Ok(Some(Self { _lock: file })),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(err)) => Err(err).with_context(|| format!("locking {}", path.display())),
         }
     }
+}
+
+/// That the training is to end, for whoever starts it at this moment.
+pub fn mark_cancelled(out: &Path) -> anyhow::Result<()> {
+    let path = out.join(CANCEL);
+    File::create(&path).map(drop).with_context(|| format!("making {}", path.display()))
+}
+
+pub fn is_cancelled(out: &Path) -> bool {
+    out.join(CANCEL).exists()
 }

@@ -1,0 +1,137 @@
+//! Ending a training from beside it, whatever it is doing.
+//!
+//! Only who holds the claim writes the state. Whoever holds it while something is started looks at the mark before and
+//! after; so between them nothing is left that runs.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use serde_json::json;
+use sinew_hub::Hub;
+
+use super::run::{Run, Standing};
+use super::state::{self, Claim, Stage, State};
+use super::{CANCELLED, LABEL, finish, follow};
+use crate::Done;
+use crate::text::{self, say};
+
+/// How long a start may take that is under way, in tenths of a second.
+const TENTHS_TO_START: usize = 900;
+/// How long who follows the training may take to see that it is over.
+const TENTHS_TO_HEAR: usize = 100;
+const TENTH: Duration = Duration::from_millis(100);
+
+/// What came of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Was {
+    /// It ran, and does no longer.
+    Ended,
+    /// It was not to be ended any more.
+    Over,
+    /// It had not begun, and never will.
+    NotBegun,
+}
+
+pub fn cancel(out: &Path, hub: &Hub, is_json: bool) -> anyhow::Result<Done> {
+    let read = || State::read(out)?.with_context(|| format!("looking for a training in {}: there is none", out.display()));
+    if read()?.stage == Stage::Trained {
+        return say_it(Was::Over, is_json);
+    }
+    state::mark_cancelled(out)?;
+    let mut tenths = 0;
+    let (claim, mut state) = loop {
+        let claim = Claim::try_take(out)?;
+        let state = read()?;
+        if claim.is_some() || !matches!(state.stage, Stage::Preparing | Stage::Starting) {
+            break (claim, state);
+        }
+        tenths += 1;
+        ensure!(tenths < TENTHS_TO_START, "cancelling: another `sinew train` is starting it; end that, then cancel again");
+        std::thread::sleep(TENTH);
+    };
+    let was = end(&mut state, hub, claim.is_some())?;
+    let mut claim = claim;
+    for _ in 0..TENTHS_TO_HEAR {
+        if claim.is_some() {
+            break;
+        }
+        // Who follows it writes down how it ended.
+        std::thread::sleep(TENTH);
+        claim = Claim::try_take(out)?;
+    }
+    if claim.is_some() && was != Was::Over {
+        let mut newest = read()?;
+        if !matches!(newest.stage, Stage::Trained | Stage::Failed(_)) {
+            newest.job = newest.job.or(state.job);
+            newest.stage = Stage::Failed(CANCELLED.to_owned());
+            newest.write(out)?;
+        }
+    }
+    say_it(was, is_json)
+}
+
+fn say_it(was: Was, is_json: bool) -> anyhow::Result<Done> {
+    let (event, words) = match was {
+        Was::Ended => ("cancelled", "ended"),
+        Was::Over => ("over", "it is over already"),
+        Was::NotBegun => ("cancelled", "ended before it had begun"),
+    };
+    if is_json {
+        text::print_json(&json!({ "event": event, "had_begun": was != Was::NotBegun }))?;
+    } else {
+        say!("{words}");
+    }
+    Ok(Done::Ok)
+}
+
+fn end(state: &mut State, hub: &Hub, is_ours: bool) -> anyhow::Result<Was> {
+    if state.stage == Stage::Preparing {
+        return Ok(Was::NotBegun);
+    }
+    match finish::run_of(state) {
+        Some(run) => end_run(&run, is_ours && state.stage == Stage::Starting),
+        None => end_job(state, hub),
+    }
+}
+
+fn end_run(run: &Run, may_be_on_its_way: bool) -> anyhow::Result<Was> {
+    if may_be_on_its_way && run.standing()? == Standing::None && run.forbid()? {
+        return Ok(Was::NotBegun);
+    }
+    let mut standing = run.standing()?;
+    for _ in 0..TENTHS_TO_HEAR {
+        if standing != Standing::Claimed {
+            break;
+        }
+        std::thread::sleep(TENTH);
+        standing = run.standing()?;
+    }
+    match standing {
+        Standing::Running { .. } => {
+            let after = run.stop()?;
+            ensure!(!matches!(after, Standing::Running { .. }), "ending the training {}: it goes on", run.machine);
+            Ok(Was::Ended)
+        }
+        Standing::Ended { .. } | Standing::Lost => Ok(Was::Over),
+        Standing::None => anyhow::bail!("{}", run.nothing_there()),
+        Standing::Claimed => anyhow::bail!(
+            "ending the training {}: somebody has begun it in {} and its process is not known; look for it there by `ps`",
+            run.machine,
+            run.folder
+        ),
+    }
+}
+
+fn end_job(state: &mut State, hub: &Hub) -> anyhow::Result<Was> {
+    if let (None, Some(namespace)) = (&state.job, &state.namespace) {
+        state.job = hub.jobs_with(namespace, (LABEL, &state.key))?.into_iter().next().map(|job| job.id);
+    }
+    let Some(id) = &state.job else { return Ok(Was::NotBegun) };
+    if hub.job(id)?.is_some_and(|job| job.stage.is_over()) {
+        return Ok(Was::Over);
+    }
+    // Also where it is not seen: that may be a matter of the token, and it costs money.
+    hub.cancel_job(id).with_context(|| follow::unseen(id))?;
+    Ok(Was::Ended)
+}
