@@ -1,5 +1,5 @@
-//! Commands of the guide in `docs`, of README.md and of the docs beside it are accepted by the program, and what the guide shows of
-//! its errors is what it says.
+//! The program accepts every command of README.md and of the guide in `docs`, and the errors that the guide shows are the ones that
+//! it gives.
 //!
 //! Three kinds of blocks: lines of ```` ```sh ```` are given to the program with `--help` behind them, which reads every option and
 //! value and does nothing. Lines of ```` ```sh run ```` are run, page by page, in a folder that has the repository's `robots` and
@@ -111,6 +111,13 @@ fn to_be_read(call: &str) -> String {
 fn the_program_reads_every_command_of_the_guide() {
     let desk = desk();
     let mut faults = Vec::new();
+    // Commands with --rig read the rig that the guide shows.
+    let rigs = desk.path().join("home/.config/sinew/rigs");
+    let shown = blocks(&root().join("docs/set-up-an-arm.md")).into_iter().find(|block| block.kind == "toml").unwrap();
+    fs::create_dir_all(&rigs).unwrap();
+    fs::write(rigs.join("kitchen.toml"), shown.text).unwrap();
+    let output = shell(desk.path(), "sinew rig show kitchen");
+    assert!(output.status.success(), "{}", said(&output));
     let mut count = 0;
     for block in pages().iter().flat_map(|page| blocks(page)).filter(|block| block.kind == "sh") {
         for call in commands(&block.text).iter().flat_map(|command| calls(command)) {
