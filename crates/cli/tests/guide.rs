@@ -103,7 +103,8 @@ fn to_be_read(call: &str) -> String {
     let call = call.split(" > ").next().unwrap().replace(" … ", " ").replace('…', "x");
     let (own, _) = call.split_once(" -- ").unwrap_or((&call, ""));
     // One of several.
-    let words = own.split(' ').map(|word| if word.starts_with('\'') || word.contains("://") { word } else { word.split('|').next().unwrap() });
+    let words =
+        own.split(' ').map(|word| if word.starts_with('\'') || word.contains("://") { word } else { word.split('|').next().unwrap() });
     format!("{} --help", words.collect::<Vec<_>>().join(" "))
 }
 

@@ -166,6 +166,22 @@ fn every_page_is_in_the_table_of_contents_once() {
 }
 
 #[test]
+fn the_guide_names_only_files_that_exist() {
+    let folders = ["crates/", "docs/", "robots/", "policies/", "scripts/", "benches/"];
+    let mut faults = Vec::new();
+    for (page, text) in pages().into_iter().filter(|(page, _)| !page.starts_with("decisions")) {
+        // Odd parts of a line split at backticks are code.
+        for name in text.lines().flat_map(|line| line.split('`').skip(1).step_by(2)) {
+            let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
+            if is_plain && folders.iter().any(|folder| name.starts_with(folder)) && !root().join(name).exists() {
+                faults.push(format!("{}: {name}", page.display()));
+            }
+        }
+    }
+    fail_on(faults, "pages name files that exist");
+}
+
+#[test]
 fn each_program_of_lerobot_has_a_row() {
     let text = fs::read_to_string(docs().join("from-lerobot.md")).unwrap();
     let missing = LEROBOT_SCRIPTS.iter().filter(|script| !text.contains(&format!("| `{script}` |")));
