@@ -35,7 +35,7 @@ while IFS= read -r -d '' html; do
     folder=$(dirname "$html")
     while IFS= read -r link; do
         [[ -e "$folder/$link" ]] || { echo "${html#"$out"/}: $link is not there" >&2; missing=1; }
-    done < <(grep -oE '(href|src)="[^"#:]+' "$html" | sed -E 's/^(href|src)="//' | grep -v '^/' | sort -u)
+    done < <(grep -oE '(href|src)="[^"#:?]+["#?]' "$html" | sed -E 's/^(href|src)="//; s/.$//' | grep -v '^/' | sort -u)
 done < <(find "$out" -name '*.html' ! -name '404.html' ! -name toc.html -print0)
 ((missing == 0)) || exit 1
 echo "the guide is in $out"
