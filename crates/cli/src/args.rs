@@ -193,6 +193,12 @@ pub struct RigArgs {
     pub seed: u64,
 }
 
+impl Default for RigArgs {
+    fn default() -> Self {
+        Self { robot: "so101".into(), task: None, instruction: None, seed: 0 }
+    }
+}
+
 impl RigArgs {
     /// The instruction of a robot behind a port, where `--task` is LeRobot's word for it.
     ///

@@ -96,7 +96,6 @@ fn wish_of_key(strategy: Option<StrategyMode>, key: Key) -> Option<Wish> {
     })
 }
 
-/// In a recording there is no policy to pause: a pedal then says what the arrows and esc do.
 /// The same, where other keys move the robot: none of these does.
 fn wish_of_key_beside(strategy: Option<StrategyMode>, key: Key) -> Option<Wish> {
     Some(match (strategy, key) {
@@ -112,6 +111,7 @@ fn wish_of_key_beside(strategy: Option<StrategyMode>, key: Key) -> Option<Wish> 
     })
 }
 
+/// In a recording there is no policy to pause: a pedal then says what the arrows and esc do.
 fn wish_of_press(strategy: Option<StrategyMode>, code: u16) -> Option<Wish> {
     Some(match (strategy, code) {
         (None, KEY_A) => Wish::Next,
@@ -336,12 +336,14 @@ impl Desk {
             }
             Wish::Quit => {
                 state.quit.store(true, Ordering::Release);
-                operator.end_episode(true);
+                operator.end_all();
             }
             Wish::Pause => tell(operator.toggle_pause()),
             Wish::Correct => tell(operator.toggle_correction()),
             Wish::Save => operator.mark(),
-            Wish::Upload => note!("\nnothing is uploaded from here yet; the dataset is a plain folder"),
+            Wish::Upload => note!(
+                "\nnothing is uploaded while it runs; afterwards `sinew hub upload` does it, and `sinew record --publish` does it meanwhile"
+            ),
             Wish::Emergency => {
                 stop.emergency();
                 note!("\nemergency stop; nothing runs until it is cleared (c, or /clear)");
@@ -364,8 +366,15 @@ impl Desk {
 
     /// Waits until the human starts; `false` when he never will.
     pub fn wait_for_start(&self) -> bool {
-        while !self.state.started.swap(false, Ordering::AcqRel) {
-            if self.has_quit() || self.stop.is_requested() || self.state.deaf.load(Ordering::Acquire) {
+        loop {
+            if self.has_quit() || self.stop.is_requested() {
+                return false;
+            }
+            // Who has said all that he will say may have said this.
+            if self.state.started.swap(false, Ordering::AcqRel) {
+                break;
+            }
+            if self.state.deaf.load(Ordering::Acquire) {
                 return false;
             }
             std::thread::sleep(LOOK);

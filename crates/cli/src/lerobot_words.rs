@@ -12,7 +12,7 @@ const VERBS: [(&str, &str); 9] = [
     ("imgtransform-viz", "no verb of sinew: images are augmented while training, which LeRobot does"),
     ("info", "sinew doctor"),
     ("train-tokenizer", "no verb of sinew: that is LeRobot's, which `sinew train` calls for training"),
-    ("setup-can", "ip link, as `sinew doctor` shows; --port can0 then uses the interface"),
+    ("setup-can", "no verb of sinew: `sudo ip link set can0 up type can bitrate 1000000` sets the interface up, and --port can0 uses it"),
 ];
 
 /// Options of LeRobot's that carry a dot, and what they are here.

@@ -128,10 +128,7 @@ impl RigFile {
     fn read(given: &str, rigs: &Path) -> anyhow::Result<(Self, PathBuf)> {
         let path = path_of(given, rigs);
         let doing = || format!("reading the rig {}", path.display());
-        let size = std::fs::metadata(&path).with_context(|| match names_in(rigs) {
-            names if names.is_empty() => format!("{}; `sinew rig init NAME` writes one", doing()),
-            names => format!("{}; there are {}", doing(), names.join(", ")),
-        })?;
+        let size = std::fs::metadata(&path).with_context(|| reading(&path, rigs))?;
         let what = if size.is_dir() { "a folder" } else { "something else" };
         anyhow::ensure!(size.is_file(), "{}: expected a file, found {what}", doing());
         anyhow::ensure!(size.len() <= MOST_BYTES, "{}: expected at most {MOST_BYTES} bytes, found {}", doing(), size.len());
@@ -187,6 +184,14 @@ pub fn path_of(given: &str, rigs: &Path) -> PathBuf {
     if given.contains('/') || given.ends_with(".toml") { PathBuf::from(given) } else { rigs.join(format!("{given}.toml")) }
 }
 
+/// What is done with a rig that can't be read, and which there are.
+pub fn reading(path: &Path, rigs: &Path) -> String {
+    match names_in(rigs) {
+        names if names.is_empty() => format!("reading the rig {}; `sinew rig init NAME` writes one", path.display()),
+        names => format!("reading the rig {}; there are {}", path.display(), names.join(", ")),
+    }
+}
+
 /// The rigs that there are.
 pub fn names_in(rigs: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(rigs).into_iter().flatten().flatten();
@@ -212,6 +217,10 @@ pub fn expand(line: Vec<OsString>) -> anyhow::Result<Expanded> {
     let cli = Cli::command();
     let mut expanded = Expanded { line, added: Vec::new() };
     let Some((verb, name)) = verb_of(&cli, &expanded.line) else { return Ok(expanded) };
+    // Who asks for help gets it, whatever the files say.
+    if expanded.before_end().iter().any(|word| word == "--help" || word == "-h") {
+        return Ok(expanded);
+    }
     // Without a home there is no configuration; whoever names a rig hears so below. A configuration must not keep
     // anybody from mending it.
     let config = match config::folder() {

@@ -208,6 +208,7 @@ fn options_that_mean_nothing_beside_others() {
         ("--strategy episodic --record-autonomous", "--record-autonomous is for --strategy dagger"),
         ("--inference async --rtc-horizon 3", "--rtc-horizon is for --inference rtc"),
         ("--pace fast --cpu 0", "--cpu needs real time, and --pace is fast"),
+        ("--cpu 9999", "there is no processor 9999"),
         ("--pace fast --interactive", "--interactive needs real time"),
         ("--no-record --codec av1", "--codec says how a dataset is recorded, and --no-record records none"),
     ] {

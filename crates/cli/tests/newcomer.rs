@@ -96,7 +96,7 @@ fn what_is_typed_stays_and_each_command_is_answered() {
     let (code, _) = terminal.end();
     let text = shown(&terminal, 80);
     assert!(code == Some(0) && terminal.is_usual(), "{code:?}\n{text}");
-    contains_all(&text, &["episode 1: was told meanwhile: Put it there.", "told      Put the cube into the green bin."]);
+    contains_all(&text, &["episode 1: was told meanwhile: Put it there.", "task      Put the cube into the green bin."]);
     assert!(!text.contains("success   "), "who was ended by a human has neither succeeded nor failed:\n{text}");
 }
 

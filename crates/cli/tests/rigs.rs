@@ -59,3 +59,31 @@ fn answers_that_end_write_nothing() {
     assert!(done.status.code() == Some(1) && String::from_utf8_lossy(&done.stderr).contains("nothing more was done"));
     assert!(!desk.path(".config").exists());
 }
+
+#[test]
+fn defaults_are_kept_used_and_explained() {
+    let desk = Desk::new();
+    contains_all(&desk.ok(&["config"]), &["config.toml", "empty"]);
+    desk.ok(&["config", "set", "all.threads", "1"]);
+    desk.ok(&["config", "set", "eval.episodes", "1"]);
+    desk.ok(&["config", "set", "eval.seed", "20"]);
+    contains_all(&desk.error(&["config", "set", "eval.colour", "red"]), &["there is no option --colour"]);
+    let text = desk.ok(&["eval"]);
+    contains_all(&text, &["1 episode from seed 20"]);
+    let explained = desk.ok(&["eval", "--seed", "21", "--explain"]);
+    let line = |option: &str| explained.lines().find(|line| line.contains(option)).unwrap_or_default().to_owned();
+    assert!(line("--seed").contains("21") && line("--seed").contains("the command line"), "{explained}");
+    assert!(line("--episodes").contains("config.toml") && line("--threads").contains("config.toml"), "{explained}");
+    assert!(line("--robot").contains("the default"), "{explained}");
+    // A rig that is not there is told, but not to who asks for help or names a simulator.
+    desk.ok(&["config", "set", "rig", "kitchen"]);
+    contains_all(&desk.error(&["record", "--out", "ds"]), &["reading the rig", "sinew rig init NAME"]);
+    desk.ok(&["record", "--help"]);
+    desk.ok(&["rollout", "--sim", "--pace", "fast", "--episodes", "1", "--no-record", "--no-rerun"]);
+    // What was written by hand and is wrong is told by its place; `config` alone still works.
+    let path = desk.ok(&["config", "--json"]);
+    let path = serde_json::from_str::<serde_json::Value>(&path).unwrap()["path"].as_str().unwrap().to_owned();
+    std::fs::write(&path, "[rollout]\nspeed = 1\n").unwrap();
+    contains_all(&desk.error(&["rollout", "--pace", "fast"]), &["config.toml", "no option --speed"]);
+    assert_eq!(desk.run(&["config", "--help"]).status.code(), Some(0));
+}

@@ -109,7 +109,7 @@ impl HubRepo {
     pub fn parse(kind: RepoKind, text: &str) -> Result<Self, ParseModelRefError> {
         let err = |what: String| ParseModelRefError { text: text.to_owned(), what };
         let (repo, revision) = text.split_once('@').unwrap_or((text, Self::DEFAULT_REVISION));
-        let (owner, name) = repo.split_once('/').ok_or_else(|| err("on the Hub there is an owner before a slash".into()))?;
+        let (owner, name) = repo.split_once('/').ok_or_else(|| err("a name on the Hub has an owner before a slash".into()))?;
         if name.contains('/') {
             return Err(err(format!("{repo} has more than one slash")));
         }

@@ -8,6 +8,8 @@ use sinew_core::Actor;
 const NO_END: u8 = 0;
 const END_AND_KEEP: u8 = 1;
 const END_AND_DROP: u8 = 2;
+/// This episode ends, and so does any other that begins.
+const END_ALL: u8 = 3;
 
 /// Wishes of a human at keys, pedals or a prompt, shared with the session and its sinks
 /// ([`Session::operator`](crate::Session::operator)). The control thread reads them without waiting.
@@ -83,14 +85,21 @@ impl Operator {
 
     /// The running episode ends, and is kept or dropped.
     pub fn end_episode(&self, keep: bool) {
-        self.0.end.store(if keep { END_AND_KEEP } else { END_AND_DROP }, Release);
+        let wish = if keep { END_AND_KEEP } else { END_AND_DROP };
+        let _ = self.0.end.fetch_update(AcqRel, Acquire, |end| (end != END_ALL).then_some(wish));
+    }
+
+    /// The running episode ends and is kept, and so does each that begins after this.
+    pub fn end_all(&self) {
+        self.0.end.store(END_ALL, Release);
     }
 
     /// What was asked of the running episode's end, once.
     pub(crate) fn take_end(&self) -> Option<bool> {
-        match self.0.end.swap(NO_END, AcqRel) {
+        let taken = self.0.end.fetch_update(AcqRel, Acquire, |end| (end != END_ALL).then_some(NO_END));
+        match taken.unwrap_or(END_ALL) {
             NO_END => None,
-            code => Some(code == END_AND_KEEP),
+            code => Some(code != END_AND_DROP),
         }
     }
 
@@ -151,6 +160,15 @@ mod tests {
         operator.end_episode(false);
         operator.end_episode(true);
         assert_eq!((operator.take_end(), operator.take_end()), (Some(true), None));
+    }
+
+    #[test]
+    fn who_wants_no_more_ends_every_episode() {
+        let operator = Operator::new();
+        operator.end_all();
+        assert_eq!((operator.take_end(), operator.take_end()), (Some(true), Some(true)));
+        operator.end_episode(false);
+        assert_eq!(operator.take_end(), Some(true));
     }
 
     #[test]

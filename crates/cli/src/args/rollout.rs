@@ -1,6 +1,6 @@
 //! The options of `sinew rollout`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, ValueEnum};
 use sinew_core::RobotDescription;
@@ -172,9 +172,9 @@ pub enum InferenceMode {
 impl InferenceMode {
     pub fn explained(self) -> &'static str {
         match self {
-            Self::Sync => "sync: the arm waits for each answer of the policy, as in `sinew eval`",
-            Self::Async => "async: the policy thinks while the arm moves (`sinew eval` is sync unless told)",
-            Self::Rtc => "rtc: the policy thinks while the arm moves, and each chunk follows the one before",
+            Self::Sync => "sync: the arm waits for each answer of the policy",
+            Self::Async => "async: the policy computes while the arm moves",
+            Self::Rtc => "rtc: the policy computes while the arm moves, and each chunk continues the last one",
         }
     }
 }
@@ -333,8 +333,19 @@ pub struct RealtimeArgs {
     #[arg(long, value_name = "PRIORITY", value_parser = clap::value_parser!(u8).range(1..=99), hide_short_help = true)]
     pub fifo: Option<u8>,
     /// Pin the control thread to this processor
-    #[arg(long, value_name = "N", hide_short_help = true)]
+    #[arg(long, value_name = "N", value_parser = processor, hide_short_help = true)]
     pub cpu: Option<usize>,
+}
+
+/// One that this machine has, where the system says which those are.
+fn processor(text: &str) -> Result<usize, String> {
+    let number: usize = text.parse().map_err(|_| "expected the number of a processor".to_owned())?;
+    let processors = Path::new("/sys/devices/system/cpu");
+    if processors.join("cpu0").exists() && !processors.join(format!("cpu{number}")).exists() {
+        let last = std::fs::read_to_string(processors.join("present")).unwrap_or_default();
+        return Err(format!("there is no processor {number}, but {}", last.trim()));
+    }
+    Ok(number)
 }
 
 impl RealtimeArgs {

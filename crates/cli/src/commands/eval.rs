@@ -90,7 +90,8 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
         if let Some(loss) = &loss {
             say!("accuracy  {loss} (blank inputs)");
         }
-        say!("inference {}", InferenceMode::from(args.inference).explained());
+        let other = if args.inference == EvalInference::Sync { "; `sinew rollout` uses async" } else { "" };
+        say!("inference {}{other}", InferenceMode::from(args.inference).explained());
         let episodes = text::plural(args.episodes, "episode");
         say!("task      {}, {episodes} from seed {}, {jobs} at once", scenario.in_words(), args.rig.seed);
         if args.policy.is_none() {

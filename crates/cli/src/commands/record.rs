@@ -150,7 +150,9 @@ fn simulate(args: &RecordArgs, clock: &Arc<dyn Clock>) -> anyhow::Result<Set> {
         Some(Teleop::Device(kind)) if args.is_real_time() => {
             Human::with_device(kind, rig.robot.description(), Duration::ZERO, clock.clone())?
         }
-        Some(Teleop::Device(_)) => anyhow::bail!("recording in the simulator: nobody is so fast; {expected}"),
+        Some(Teleop::Device(_)) => {
+            anyhow::bail!("recording in the simulator: it runs faster than real time, too fast for a human; {expected}")
+        }
         Some(Teleop::Leader(name)) => anyhow::bail!("recording in the simulator: --teleop {name} leads a robot behind --port; {expected}"),
         None => anyhow::bail!("recording in the simulator: {expected}"),
     };

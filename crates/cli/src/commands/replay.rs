@@ -125,7 +125,10 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
                 print_lateness(&report.cadence);
             }
             say!("limited   {} times by the safety gate; {} ticks missed", report.interventions.total(), report.missed_ticks);
-            say!("\n{}", motors.table());
+            let table = motors.table();
+            if !table.is_empty() {
+                say!("\n{}", table.trim_end());
+            }
         }
         fail_on_faults(report, || format!("replaying {} on {}", args.dataset.display(), robot.name))?;
     }

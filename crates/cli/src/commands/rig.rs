@@ -20,10 +20,16 @@ pub fn run(command: &RigCommand) -> anyhow::Result<Done> {
     match command {
         RigCommand::Init { name, force } => init(name, *force)?,
         RigCommand::List { json: true } => text::print_json(&rig_file::names_in(&folder))?,
-        RigCommand::List { json: false } => rig_file::names_in(&folder).iter().for_each(|name| say!("{name}")),
+        RigCommand::List { json: false } => {
+            let names = rig_file::names_in(&folder);
+            names.iter().for_each(|name| say!("{name}"));
+            if names.is_empty() {
+                say!("there is none yet; `sinew rig init NAME` stores one");
+            }
+        }
         RigCommand::Show { name } => {
             let path = rig_file::path_of(name, &folder);
-            let text = std::fs::read_to_string(&path).with_context(|| format!("reading the rig {}", path.display()))?;
+            let text = std::fs::read_to_string(&path).with_context(|| rig_file::reading(&path, &folder))?;
             text.lines().for_each(|line| say!("{line}"));
         }
     }

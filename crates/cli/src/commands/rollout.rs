@@ -166,7 +166,8 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         let time = if fast { "as fast as the machine can" } else { "in real time" };
         let place = if rig.is_real() { "" } else { " simulated," };
         say!("robot     {},{place} {fps} Hz, {time}", robot.title);
-        say!("inference {}", args.control.inference.explained());
+        let other = if args.control.inference == InferenceMode::Sync { "" } else { "; `sinew eval` uses sync" };
+        say!("inference {}{other}", args.control.inference.explained());
         if let Some(realtime) = try_realtime(&args.control)? {
             say!("realtime  {realtime}");
         }

@@ -57,7 +57,7 @@ fn explain(address: &PortAddress, error: io::Error) -> io::Error {
             Some(if known.is_empty() { "there is no serial port".to_owned() } else { format!("there are {}", known.join(", ")) })
         }
         // That is what it says already.
-        io::ErrorKind::InvalidInput => None,
+        io::ErrorKind::InvalidInput | io::ErrorKind::NotFound => None,
         _ => (!is_device(Path::new(&path))).then(|| "it is no serial port".to_owned()),
     };
     match hint {

@@ -89,7 +89,10 @@ pub fn plan_split_chosen(root: &Path, shares: &[(String, f64)], chosen: &[u64]) 
     let episodes = chosen.len();
     let total: f64 = shares.iter().map(|(_, share)| share).sum();
     if shares.iter().any(|(_, share)| share.is_nan() || *share <= 0.0) || total > 1.0 + 1e-9 {
-        return Err(refused("split by shares", format!("the shares are {shares:?}, expected positive ones of at most 1 together")));
+        return Err(refused(
+            "split by shares",
+            format!("the shares are {}, expected positive ones of at most 1 together", in_words(shares)),
+        ));
     }
     let (mut parts, mut begin, mut sum) = (Vec::new(), 0usize, 0.0);
     for (name, share) in shares {
@@ -131,6 +134,10 @@ pub fn plan_merge(roots: &[PathBuf]) -> Result<Plan, ToolError> {
     let changes = differing_rigs(&sources)?;
     let assembly = Assembly { parts, ..Assembly::of_all(first.clone()) };
     Plan::new(operation, changes, vec![(String::new(), Assembly { sources, ..assembly })])
+}
+
+fn in_words(shares: &[(String, f64)]) -> String {
+    shares.iter().map(|(name, share)| format!("{name}={share}")).collect::<Vec<_>>().join(", ")
 }
 
 /// As errors show it.

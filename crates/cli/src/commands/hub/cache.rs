@@ -69,7 +69,7 @@ fn verify(hub: &Hub, only: Option<&HubRepo>, json: bool) -> anyhow::Result<Done>
             say!("{}: {}", flaw.path.display(), flaw.what);
         }
         let not = if unverified.is_empty() { String::new() } else { format!(", {} files not verified", unverified.len()) };
-        say!("{} read, {} flaws{not}", text::bytes(read), flaws.len());
+        say!("{} read, {}{not}", text::bytes(read), text::plural(flaws.len() as u64, "flaw"));
         if !flaws.is_empty() {
             say!("remove what is named here, and the next download fetches it anew");
         }

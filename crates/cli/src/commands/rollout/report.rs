@@ -73,7 +73,7 @@ pub(super) fn print_table(reports: &[EpisodeReport]) {
     say!("");
     let mut tasks: Vec<&str> = reports.iter().map(|report| &*report.task).collect();
     tasks.dedup();
-    tasks.iter().filter(|task| !task.is_empty()).for_each(|task| say!("told      {task}"));
+    tasks.iter().filter(|task| !task.is_empty()).for_each(|task| say!("task      {task}"));
     let (done, judged) = judged(reports);
     // Where nobody judges, nothing succeeds or fails.
     if judged > 0 {
@@ -138,7 +138,9 @@ pub(super) fn print_cadence(reports: &[EpisodeReport], fast: bool) {
 pub(super) fn print_outputs(outputs: &Outputs, connected: Option<&str>, recorded: u64) {
     if let Some(root) = &outputs.dataset {
         say!("dataset   {} ({})\n            sinew dataset info {0}", root.display(), text::plural(recorded, "episode"));
-        say!("            lerobot-dataset-viz --repo-id local/rollout --root {} --episode-index 0", root.display());
+        if recorded > 0 {
+            say!("            lerobot-dataset-viz --repo-id local/rollout --root {} --episode-index 0", root.display());
+        }
     }
     if let Some(path) = &outputs.rerun {
         say!("recording {}\n            rerun {0}", path.display());

@@ -48,8 +48,8 @@ pub enum ConnectError {
     #[error("connecting {robot}: expected all motors of a model to have the same firmware, found {found}")]
     Firmware { robot: String, found: String },
     #[error(
-        "connecting {robot}: the motors hold another calibration than the file: {differences}. Use the file of this arm, or calibrate it \
-         anew, or have the file written into the motors"
+        "connecting {robot}: the motors hold another calibration than the file: {differences}. Use the file of this arm, calibrate it \
+         again, or write the file to the motors with --write-calibration"
     )]
     Uncalibrated { robot: String, differences: String },
     #[error("connecting {robot}: {part} is to have {register} = {wanted}, found {found}, and can't be set while its torque is on")]
