@@ -11,11 +11,16 @@ mod space;
 pub mod upload;
 
 use sinew_hub::{Hub, HubRepo, RepoKind};
+use sinew_runtime::{Role, place};
 
 use crate::Done;
 use crate::args::{HubCommand, Kind};
 
 pub fn run(command: &HubCommand) -> anyhow::Result<Done> {
+    if matches!(command, HubCommand::Download(_) | HubCommand::Upload(_) | HubCommand::Finish(_)) {
+        // A robot may be at work on this machine, and its loop comes first.
+        place(Role::Inference);
+    }
     match command {
         HubCommand::Download(args) => download::run(args),
         HubCommand::Upload(args) => upload::run(args),
