@@ -226,10 +226,10 @@ mod tests {
             of("rig = \"kitchen\"\n[all]\nthreads = 2\ncommercial = true\n[rollout]\nthreads = 1\nrealtime = true\nreconnect = 0.5\n\
             [\"policy bench\"]\nrepeat = 3\n");
         assert_eq!(config.rig(), Some("kitchen"));
-        assert_eq!(words(&config, "rollout", &[]), "--threads=1 --realtime --reconnect=0.5 --commercial");
+        assert_eq!(words(&config, "rollout", &[]), "--realtime --reconnect=0.5 --threads=1 --commercial");
         assert_eq!(words(&config, "rollout", &["threads", "realtime"]), "--reconnect=0.5 --commercial");
-        assert_eq!(words(&config, "eval", &[]), "--threads=2 --commercial");
-        assert_eq!(words(&config, "policy bench", &[]), "--repeat=3 --threads=2 --commercial");
+        assert_eq!(words(&config, "eval", &[]), "--commercial --threads=2");
+        assert_eq!(words(&config, "policy bench", &[]), "--repeat=3 --commercial --threads=2");
         assert_eq!(words(&config, "robots", &[]), "");
         // What contradicts something that is given stays away.
         assert_eq!(words(&of("[rollout]\nno-record = true\n"), "rollout", &["out"]), "");

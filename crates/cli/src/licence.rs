@@ -74,7 +74,7 @@ impl Licence {
         }
     }
 
-    /// The strictest of all that is stated about a policy and its base, in order; and who states it where several do.
+    /// The strictest of all that is stated about a policy and its base, in order; and who states it where others state another.
     pub fn of_terms(terms: &[Terms]) -> (Self, Option<&str>) {
         let of = |terms: &Terms| {
             let more = if terms.more.is_empty() { String::new() } else { format!(" ({})", terms.more.join(", ")) };
@@ -82,10 +82,13 @@ impl Licence {
             let named = |licence: &String| if licence == "other" { format!("other{more}") } else { licence.clone() };
             Self::of(Some(&terms.licences.iter().map(named).collect::<Vec<_>>().join(" and ")))
         };
-        let judged = terms.iter().map(|terms| (of(terms), terms.by.as_str()));
+        let judged: Vec<(Self, &str)> = terms.iter().map(|terms| (of(terms), terms.by.as_str())).collect();
         // Of equals the first, which is the policy's own.
-        let strictest = judged.rev().max_by_key(|(licence, _)| licence.strictness());
-        strictest.map_or((Self::NotStated, None), |(licence, by)| (licence, (terms.len() > 1).then_some(by)))
+        let Some((licence, by)) = judged.iter().rev().max_by_key(|(licence, _)| licence.strictness()) else {
+            return (Self::NotStated, None);
+        };
+        let differ = judged.iter().any(|(other, _)| other != licence);
+        (licence.clone(), differ.then_some(by))
     }
 
     /// What is forbidden is stricter than what nobody knows, and that than what a text of its own may allow.
@@ -127,7 +130,7 @@ impl Licence {
 /// What the licences of a policy, and of its base, say together.
 pub fn in_words(terms: &[Terms]) -> String {
     let (licence, by) = Licence::of_terms(terms);
-    format!("{}{}", licence.in_words(), by.map(|by| format!(" (so {by})")).unwrap_or_default())
+    format!("{}{}", licence.in_words(), by.map(|by| format!(" (says {by})")).unwrap_or_default())
 }
 
 /// Refuses to go on where commercial use is meant and not surely allowed.
@@ -179,8 +182,8 @@ mod tests {
         let of_base = |licences: &[&str], more: &[&str]| [own.clone(), terms("the card of its base a/b", licences, more)];
         assert!(check(&of_base(&["mit"], &[]), "x", true).is_ok());
         for (licences, more, words) in [
-            (&["cc-by-nc-4.0"][..], &[][..], "cc-by-nc-4.0: not for commercial use (so the card of its base a/b)"),
-            (&[], &[], "not stated: ask its owner before you use it commercially (so the card of its base a/b)"),
+            (&["cc-by-nc-4.0"][..], &[][..], "cc-by-nc-4.0: not for commercial use (says the card of its base a/b)"),
+            (&[], &[], "not stated: ask its owner before you use it commercially (says the card of its base a/b)"),
             (&["other"], &["research-nc", "LICENSE.md"], "other (research-nc, license.md): not for commercial use"),
             (&["other"], &["apache-2.0"], "other (apache-2.0): read its text"),
         ] {

@@ -98,7 +98,7 @@ fn copies_of_which_nothing_is_known_are_not_said_to_be_whole() {
     assert_eq!(output.status.code(), Some(1));
     contains_all(&String::from_utf8_lossy(&output.stdout), &["config.json: ", "can't be reached", "0 flaws, 1 files not verified"]);
     std::fs::write(&file, "{]").unwrap();
-    contains_all(&String::from_utf8_lossy(&verify(&hub.endpoint()).stdout), &["config.json: its content has the hash", "1 flaws"]);
+    contains_all(&String::from_utf8_lossy(&verify(&hub.endpoint()).stdout), &["config.json: its content has the hash", "1 flaw"]);
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn the_licence_of_a_base_counts() {
     let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&told["licence"], &told["commercial_use"]), (&"mit".into(), &false.into()), "{told}");
     let output = sinew(&desk, &hub.endpoint(), &["hub", "info", "ada/adapter"]).output().unwrap();
-    contains_all(&String::from_utf8_lossy(&output.stdout), &["cc-by-nc-4.0: not for commercial use (so the card of its base ada/base)"]);
+    contains_all(&String::from_utf8_lossy(&output.stdout), &["cc-by-nc-4.0: not for commercial use (says the card of its base ada/base)"]);
     // A policy that runs here: what its card and its configuration say holds, both.
     let policy = desk.policy("policy");
     let args = ["policy", "bench", "./policy", "--repeat", "1", "--commercial"];

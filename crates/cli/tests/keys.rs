@@ -151,7 +151,7 @@ fn a_highlight_begins_and_ends_with_a_key() {
     wait_ms(300);
     terminal.press(ESCAPE);
     let (code, text) = terminal.end();
-    assert!(code == Some(0) && text.contains("nothing is uploaded from here yet"), "{text}");
+    assert!(code == Some(0) && text.contains("nothing is uploaded while it runs"), "{text}");
     let info = desk.recorded("ds", "keys");
     assert_eq!(info["total_episodes"], 1);
     assert!((20..=60).contains(&info["total_frames"].as_u64().unwrap()), "{info}");
@@ -176,7 +176,7 @@ fn a_human_pauses_takes_over_gives_back_and_goes_on_by_keys() {
         wait_ms(500);
     }
     terminal.press("\r");
-    terminal.heard.wait_for("nothing is uploaded from here yet", 1);
+    terminal.heard.wait_for("nothing is uploaded while it runs", 1);
     terminal.press(ESCAPE);
     let (code, text) = terminal.end();
     assert_eq!((code, episodes(&desk)), (Some(0), 1), "{text}");

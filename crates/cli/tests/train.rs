@@ -101,8 +101,13 @@ impl Bench {
 
     /// A run that waits in its middle.
     fn held(&self) -> (Child, u32) {
+        self.held_by(self.desk.sinew(&self.words(&["--json"])))
+    }
+
+    /// The same, of `command`.
+    fn held_by(&self, mut command: Command) -> (Child, u32) {
         fs::write(self.desk.path("py/hold"), "").unwrap();
-        let mut child = self.desk.sinew(&self.words(&["--json"])).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let first: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
         assert_eq!(first["event"], "started", "{first}");
@@ -295,7 +300,11 @@ fn a_training_that_lost_its_script_is_followed_to_its_end() {
 #[test]
 fn a_lost_terminal_ends_no_training() {
     let bench = Bench::new();
-    let (child, pid) = bench.held();
+    // Who runs the tests may ignore it, which is inherited.
+    let mut command = Command::new("env");
+    bench.desk.prepare(&mut command);
+    command.arg("--default-signal=HUP").arg(env!("CARGO_BIN_EXE_sinew")).args(bench.words(&["--json"]));
+    let (child, pid) = bench.held_by(command);
     signal("HUP", child.id());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
