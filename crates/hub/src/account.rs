@@ -1,14 +1,14 @@
 //! Who asks: logging in, logging out, and what a token may do.
 
 use std::fs;
-use std::io::{self, Write};
-use std::path::Path;
+use std::io;
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use serde::{Deserialize, Serialize};
 
+use crate::cache::write_secret;
 use crate::http::Ask;
 use crate::{Hub, HubError, Token};
 
@@ -178,7 +178,7 @@ impl Hub {
     /// When the file can't be written.
     pub fn store_token(&self, token: &Token) -> Result<(), HubError> {
         let path = &self.options().token_path;
-        write_secret(path, token.secret()).map_err(HubError::io(format!("storing the token in {}", path.display())))
+        write_secret(path, token.secret().as_bytes()).map_err(HubError::io(format!("storing the token in {}", path.display())))
     }
 
     /// Removes the stored token; whether there was one.
@@ -198,22 +198,4 @@ impl Hub {
 fn bearer(token: &Token) -> Result<HeaderValue, HubError> {
     let what = "it holds characters that no token has".to_owned();
     token.bearer().ok_or_else(|| HubError::Unusable { doing: "sending a token".into(), what })
-}
-
-/// Nobody else can read the file at any moment, and its name never stands for a part of it.
-fn write_secret(path: &Path, secret: &str) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let fresh = folder.join(format!(".token-{}.new", std::process::id()));
-    let mut options = fs::File::options();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let write = || {
-        let mut file = options.open(&fresh)?;
-        file.write_all(secret.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&fresh, path)
-    };
-    write().inspect_err(|_failed| drop(fs::remove_file(&fresh)))
 }

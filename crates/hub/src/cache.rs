@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -121,6 +121,18 @@ fn make_link(target: &Path, blob: &Path, name: &Path) -> io::Result<()> {
 
 /// Writes a small file so that its name never stands for a part of it, and takes away what was left of earlier tries.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write(path, bytes, fs::File::options())
+}
+
+/// The same for what nobody else may read at any moment.
+pub(crate) fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = fs::File::options();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    write(path, bytes, options)
+}
+
+fn write(path: &Path, bytes: &[u8], mut options: fs::OpenOptions) -> io::Result<()> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
@@ -128,7 +140,12 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let begin: String = name.chars().take(60).collect();
     let begin = format!(".{begin}-");
     let fresh = path.with_file_name(format!("{begin}{}-{}.new", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
-    let written = fs::write(&fresh, bytes).and_then(|()| fs::rename(&fresh, path));
+    let written = (|| {
+        // One of another process that had this one's number, long ago.
+        let _gone = fs::remove_file(&fresh);
+        options.write(true).create_new(true).open(&fresh)?.write_all(bytes)?;
+        fs::rename(&fresh, path)
+    })();
     written.inspect_err(|_failed| drop(fs::remove_file(&fresh)))?;
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
