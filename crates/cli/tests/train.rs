@@ -267,9 +267,9 @@ fn ctrl_c_ends_a_training_here_in_order() {
     let status = child.wait().unwrap();
     assert_eq!(status.code(), Some(130));
     assert!(!is_alive(pid));
-    assert_eq!(bench.state()["stage"]["failed"], "it was ended by Ctrl-C");
+    assert_eq!(bench.state()["stage"]["failed"], "its user ended it (Ctrl-C)");
     let error = bench.error(&[]);
-    contains_all(&error, &["ended by Ctrl-C", "another --out"]);
+    contains_all(&error, &["ended it (Ctrl-C)", "another --out"]);
 }
 
 #[test]
@@ -447,4 +447,30 @@ fn a_dataset_that_a_family_can_not_use_is_refused_with_the_reason() {
     bench.desk.ok(&["dataset", "remove-feature", "ds", "observation.images.front", "observation.images.wrist", "--out", "blind", "--yes"]);
     let output = bench.desk.run(&["train", "blind", "--policy", "smolvla", "--dry-run"]);
     contains_all(&String::from_utf8(output.stderr).unwrap(), &["smolvla needs a camera; it has none"]);
+}
+
+/// Who wants it to wait, as Ctrl-Z does, has not said that it is to end.
+#[test]
+fn control_z_ends_no_training() {
+    let bench = Bench::new();
+    let mut command = Command::new("env");
+    bench.desk.prepare(&mut command);
+    command.arg("--default-signal=TSTP").arg(env!("CARGO_BIN_EXE_sinew")).args(bench.words(&["--json"]));
+    let (child, pid) = bench.held_by(command);
+    signal("TSTP", child.id());
+    let output = child.wait_with_output().unwrap();
+    contains_all(&stderr_of(&output), &["it goes on here", "--attach"]);
+    assert!(is_alive(pid));
+    contains_all(&bench.desk.error(&["train", "--attach", "--out", OUT, "--evaluate", "juggle"]), &["juggle"]);
+    bench.release();
+    assert_eq!(of(&events(&bench.desk.ok(&["train", "--attach", "--out", OUT, "--json"])), "done").len(), 1);
+}
+
+/// An answer without an end fills no memory, and one long line no screen.
+#[test]
+fn a_python_that_says_too_much_is_cut() {
+    let bench = Bench::new();
+    fs::write(bench.desk.path("py/python"), "#!/bin/sh\nhead -c 3000000 /dev/zero | tr '\\0' x >&2; exit 1\n").unwrap();
+    let text = bench.error(&[]);
+    assert!(text.len() < 3000, "{} bytes", text.len());
 }

@@ -121,12 +121,12 @@ fn make_link(target: &Path, blob: &Path, name: &Path) -> io::Result<()> {
 
 /// Writes a small file so that its name never stands for a part of it, and takes away what was left of earlier tries.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    write(path, bytes, fs::File::options())
+    write(path, bytes, File::options())
 }
 
 /// The same for what nobody else may read at any moment.
 pub(crate) fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut options = fs::File::options();
+    let mut options = File::options();
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     write(path, bytes, options)

@@ -20,7 +20,12 @@ fn pushing(hub: &FakeHub, run: impl FnOnce() -> Output) -> Output {
             while hub.jobs().is_empty() && !is_done.load(Ordering::Relaxed) {
                 wait_ms(10);
             }
-            hub.repo(RepoKind::Model, "ada/act_reach").commit(&[("train_config.json", b"{}"), ("README.md", b"new")]);
+            let dir = hub.jobs().first().map_or_else(String::new, |job| {
+                let words = job["command"].as_array().unwrap().iter().map(|word| word.as_str().unwrap());
+                words.filter_map(|word| word.strip_prefix("--output_dir=")).collect()
+            });
+            let config = serde_json::json!({ "output_dir": dir }).to_string();
+            hub.repo(RepoKind::Model, "ada/act_reach").commit(&[("train_config.json", config.as_bytes()), ("README.md", b"new")]);
         });
         let output = run();
         is_done.store(true, Ordering::Relaxed);
@@ -89,7 +94,7 @@ fn a_job_is_started_once_followed_through_broken_streams_and_its_policy_fetched(
             "--policy.type=act",
             "--policy.push_to_hub=true",
             "--policy.repo_id=ada/act_reach",
-            "--output_dir=outputs/run",
+            &format!("--output_dir=outputs/{}/run", bench.state()["key"].as_str().unwrap()),
             "--steps=10",
             "--batch_size=8",
             "--log_freq=1",
@@ -169,8 +174,14 @@ fn what_a_repository_held_before_is_not_what_was_trained() {
     assert_eq!(output.status.code(), Some(1));
     contains_all(&stderr_of(&output), &["as it was before the training", "nothing was pushed"]);
     assert!(!bench.desk.path("out/pretrained_model").exists());
-    // Pushed later, by hand, it is found.
-    let commit = hub.repo(RepoKind::Model, "ada/act_reach").commit(&[("train_config.json", b"{}")]);
+    // Nor is what another training pushed meanwhile. Pushed later, by hand, it is found.
+    let config = |dir: &str| serde_json::json!({ "output_dir": dir }).to_string();
+    hub.repo(RepoKind::Model, "ada/act_reach").commit(&[("train_config.json", config("outputs/other/run").as_bytes())]);
+    let output = on_jobs(&bench, &hub, &["train", "--attach", "--out", OUT]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    contains_all(&stderr_of(&output), &["the policy of another training", "outputs/other/run"]);
+    let dir = format!("{}/run", bench.state()["folder"].as_str().unwrap());
+    let commit = hub.repo(RepoKind::Model, "ada/act_reach").commit(&[("train_config.json", config(&dir).as_bytes())]);
     let output = on_jobs(&bench, &hub, &["train", "--attach", "--out", OUT, "--json"]).output().unwrap();
     assert!(output.status.success(), "{}", stderr_of(&output));
     let heard = events(&String::from_utf8(output.stdout).unwrap());
@@ -214,10 +225,10 @@ fn a_job_that_a_token_does_not_see_is_not_forgotten() {
     assert!(lines.any(|line| line.unwrap().starts_with("step 3 of 10")));
     signal("INT", child.id());
     child.wait().unwrap();
-    for what in ["--attach", "--cancel"] {
+    for (what, says) in [("--attach", "this token may see"), ("--cancel", "it may go on")] {
         let output = on_jobs(&bench, &hub, &["train", what, "--out", OUT]).env("HF_TOKEN", "hf_bob").output().unwrap();
         assert_eq!(output.status.code(), Some(1));
-        contains_all(&stderr_of(&output), &["this token may see"]);
+        contains_all(&stderr_of(&output), &[says]);
         assert_eq!(bench.state()["stage"], "running");
     }
     let output = on_jobs(&bench, &hub, &["train", "--cancel", "--out", OUT]).output().unwrap();

@@ -19,9 +19,6 @@ use super::{LABEL, finish, line, push, shown};
 use crate::args::TrainArgs;
 use crate::text::{self, say};
 
-/// After how many hours a job is ended.
-const TIMEOUT_H: u64 = 48;
-
 /// Sees to it that there is all that the training needs, and remembers it: from then on it is begun. What it brings
 /// elsewhere lies below the key, which is remembered before, so that a second try takes the place of a first.
 pub fn make_ready(mut state: State, family: &Family, data: &Dataset, out: &Path, hub: &Hub) -> anyhow::Result<State> {
@@ -67,7 +64,7 @@ pub fn begin(state: &mut State, out: &Path, hub: &Hub, args: &TrainArgs) -> anyh
         None => {
             let job = match &state.job {
                 Some(id) => id.clone(),
-                None => begin_job(state, hub, args)?.id,
+                None => begin_job(state, hub)?.id,
             };
             state.job = Some(job.clone());
             if is_first && state::is_cancelled(out) {
@@ -87,12 +84,12 @@ pub fn begin(state: &mut State, out: &Path, hub: &Hub, args: &TrainArgs) -> anyh
         Training::Run(run) if is_first || state.pid.is_some() => {
             let process = state.pid.map(|pid| format!(" as process {pid}")).unwrap_or_default();
             let words = format!("runs {}{process}, in {}", run.machine, run.folder);
-            tell(args, state, &words, json!({ "pid": state.pid, "folder": run.folder }))?;
+            tell(args, state, &words, json!({ "pid": state.pid, "folder": run.folder }));
         }
         Training::Run(_) => {}
         Training::Job(_, job) => {
             let page = format!("{}/jobs/{}/{}", hub.options().endpoint, job.namespace, job.id);
-            tell(args, state, &format!("runs as the job {page}"), json!({ "job": job, "page": page }))?;
+            tell(args, state, &format!("runs as the job {page}"), json!({ "job": job, "page": page }));
         }
     }
     Ok(training)
@@ -116,20 +113,23 @@ fn cancelled(state: &mut State, out: &Path) -> anyhow::Result<Training> {
     bail!("training into {}: {}", out.display(), super::CANCELLED)
 }
 
-fn tell(args: &TrainArgs, state: &State, words: &str, facts: serde_json::Value) -> anyhow::Result<()> {
+fn tell(args: &TrainArgs, state: &State, words: &str, facts: serde_json::Value) {
     if args.json {
         let mut event = json!({ "event": "started", "on": state.asked.on, "line": shown(&state.words) });
         if let (Some(event), serde_json::Value::Object(facts)) = (event.as_object_mut(), facts) {
             event.extend(facts);
         }
-        return text::print_json(&event);
+        // It runs, whoever hears of it.
+        if let Err(error) = text::print_json(&event) {
+            text::note!("telling that it {words}: {error}; it goes on, and `--attach` follows it");
+        }
+        return;
     }
     say!("{words}");
-    Ok(())
 }
 
 /// Starts a job, unless one with the key is there: an answer of the Hub may have been lost, or who waited for it.
-fn begin_job(state: &State, hub: &Hub, args: &TrainArgs) -> anyhow::Result<Job> {
+fn begin_job(state: &State, hub: &Hub) -> anyhow::Result<Job> {
     let namespace = state.namespace.as_deref().context("starting a job: nobody is named who pays for it")?;
     let there = || -> anyhow::Result<Option<Job>> { Ok(hub.jobs_with(namespace, (LABEL, &state.key))?.into_iter().next()) };
     if let Some(job) = there()? {
@@ -146,7 +146,7 @@ fn begin_job(state: &State, hub: &Hub, args: &TrainArgs) -> anyhow::Result<Job> 
         environment: BTreeMap::from([("PYTHONUNBUFFERED".to_owned(), "1".to_owned())]),
         secrets: BTreeMap::from([("HF_TOKEN".to_owned(), token)]),
         flavor: state.asked.flavor.clone(),
-        timeout: Duration::from_secs(args.timeout.unwrap_or(TIMEOUT_H) * 3600),
+        timeout: Duration::from_secs(state.asked.timeout * 3600),
         labels: BTreeMap::from([(LABEL.to_owned(), state.key.clone()), ("name".to_owned(), format!("{}-{}", state.family, state.key))]),
     };
     match hub.run_job(namespace, &spec) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde_json::json;
-use sinew_hub::Hub;
+use sinew_hub::{Hub, HubError};
 
 use super::run::{Run, Standing};
 use super::state::{self, Claim, Stage, State};
@@ -35,7 +35,9 @@ enum Was {
 
 pub fn cancel(out: &Path, hub: &Hub, is_json: bool) -> anyhow::Result<Done> {
     let read = || State::read(out)?.with_context(|| format!("looking for a training in {}: there is none", out.display()));
-    if read()?.stage == Stage::Trained {
+    let cancelled = Stage::Failed(CANCELLED.to_owned());
+    let before = read()?.stage;
+    if before == Stage::Trained {
         return say_it(Was::Over, is_json);
     }
     state::mark_cancelled(out)?;
@@ -50,7 +52,8 @@ pub fn cancel(out: &Path, hub: &Hub, is_json: bool) -> anyhow::Result<Done> {
         ensure!(tenths < TENTHS_TO_START, "cancelling: another `sinew train` is starting it; end that, then cancel again");
         std::thread::sleep(TENTH);
     };
-    let was = end(&mut state, hub, claim.is_some())?;
+    // The mark of a cancel that failed would tell of every later end that it was this.
+    let was = end(&mut state, hub, claim.is_some()).inspect_err(|_| state::unmark_cancelled(out))?;
     let mut claim = claim;
     for _ in 0..TENTHS_TO_HEAR {
         if claim.is_some() {
@@ -68,6 +71,8 @@ pub fn cancel(out: &Path, hub: &Hub, is_json: bool) -> anyhow::Result<Done> {
             newest.write(out)?;
         }
     }
+    // Who was starting it saw the mark, and ended it.
+    let was = if was == Was::Over && before != cancelled && read()?.stage == cancelled { Was::Ended } else { was };
     say_it(was, is_json)
 }
 
@@ -132,6 +137,9 @@ fn end_job(state: &mut State, hub: &Hub) -> anyhow::Result<Was> {
         return Ok(Was::Over);
     }
     // Also where it is not seen: that may be a matter of the token, and it costs money.
-    hub.cancel_job(id).with_context(|| follow::unseen(id))?;
+    hub.cancel_job(id).map_err(|error| match error {
+        HubError::Refused { status: 404, .. } | HubError::NoRepo { .. } => anyhow::Error::from(error).context(follow::unseen(id)),
+        error => anyhow::Error::from(error).context(format!("ending the job {}/{}: it may go on", id.namespace, id.id)),
+    })?;
     Ok(Was::Ended)
 }

@@ -25,7 +25,7 @@ const NO_POLICY: [&str; 7] = ["checkpoints/*", "*.bin", "*.pt", "*.pth", "*.pkl"
 /// Brings the checkpoint, checks it, and evaluates it where that is asked for.
 pub fn finish(state: &mut State, out: &Path, hub: &Hub, args: &TrainArgs) -> anyhow::Result<Done> {
     if let (None, None, Some(repo)) = (&state.policy_commit, &state.trouble, &state.asked.push) {
-        match push::pushed(hub, repo, state.head_before.as_deref()) {
+        match push::pushed(hub, repo, state.head_before.as_deref(), &format!("{}/run", state.folder)) {
             Ok(commit) => state.policy_commit = Some(commit),
             // The policy is where it was trained.
             Err(error) if matches!(state.asked.on, Place::Machine(_)) => state.trouble = Some(text::chain(&error).replace('\n', " ")),

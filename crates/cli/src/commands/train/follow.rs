@@ -158,7 +158,7 @@ fn listen_to_job(hub: &Hub, id: &JobId, to: &SyncSender<Heard>) -> anyhow::Resul
             }
         };
         if job.stage.is_over() && (log.is_ok() || patience.pause >= LONGEST_PAUSE) {
-            let message = job.message.map(|message| format!(": {message}")).unwrap_or_default();
+            let message = job.message.map(|message| format!(": {}", text::in_line(&cut(&message)))).unwrap_or_default();
             return Ok(match job.stage {
                 JobStage::Completed => End::Trained,
                 stage => End::Failed(format!("the job {}/{} {stage}{message}", id.namespace, id.id)),
@@ -180,6 +180,11 @@ fn listen_to_job(hub: &Hub, id: &JobId, to: &SyncSender<Heard>) -> anyhow::Resul
 }
 
 /// The Hub says the same of a job that is gone and of one that the token may not see.
+/// The most of a Hub's message that is shown and kept.
+fn cut(message: &str) -> String {
+    message.chars().take(500).collect()
+}
+
 pub fn unseen(id: &JobId) -> String {
     format!(
         "looking at the job {}/{}: the Hub says there is none, or none that this token may see; log in as who started it (`sinew hub login`)",

@@ -17,7 +17,9 @@ pub const MODULE: &str = "lerobot.scripts.lerobot_train";
 const LOG_EVERY: u64 = 200;
 
 /// Words that say what `sinew train` says itself; twice they would contradict each other.
-const OURS: [&str; 13] = [
+const OURS: [&str; 15] = [
+    "dataset",
+    "policy",
     "dataset.repo_id",
     "dataset.root",
     "dataset.revision",

@@ -142,8 +142,8 @@ impl Machine {
         let install = format!("{python} -m pip install 'lerobot[training{extras}]=={LEROBOT}'");
         let heard = answer.stdout.lines().last().filter(|_| answer.status.success());
         let Some((version, missing)) = heard.map(|it| it.split_once(' ').unwrap_or((it, ""))) else {
-            let why = answer.stderr.lines().last().unwrap_or("it said nothing").trim();
-            bail!("importing lerobot in {python} {self}: {}; install it by\n  {install}", text::in_line(why));
+            let why: String = answer.stderr.lines().last().unwrap_or("it said nothing").trim().chars().take(500).collect();
+            bail!("importing lerobot in {python} {self}: {}; install it by\n  {install}", text::in_line(&why));
         };
         ensure!(
             missing.is_empty(),
@@ -204,13 +204,19 @@ impl Machine {
     }
 }
 
+/// The most of an answer that is kept, bytes.
+const MOST_ANSWER: usize = 1 << 20;
+
 /// What a stream says, as it comes.
 fn pieces(mut stream: impl Read + Send + 'static) -> std::io::Result<Receiver<Vec<u8>>> {
     let (sender, receiver) = mpsc::channel();
     let read = move || {
         let mut buffer = [0; 16 << 10];
+        let mut kept = 0;
         while let Ok(count @ 1..) = stream.read(&mut buffer) {
-            if sender.send(buffer[..count].to_vec()).is_err() {
+            // The rest is read, so that nobody waits for that, and forgotten.
+            kept += count;
+            if kept <= MOST_ANSWER && sender.send(buffer[..count].to_vec()).is_err() {
                 break;
             }
         }

@@ -28,7 +28,8 @@ use sinew_hub::Hub;
 use sinew_runtime::StopFlag;
 
 use crate::Done;
-use crate::args::TrainArgs;
+use crate::args::{RigArgs, TrainArgs};
+use crate::rig::Scenario;
 use crate::text::{self, note, say};
 use check::{Base, Dataset};
 use family::Family;
@@ -83,6 +84,10 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<Done> {
 
 /// Goes on with what runs into `out`, as nobody else follows it.
 fn follow_again(out: &Path, hub: &Hub, args: &TrainArgs) -> anyhow::Result<Done> {
+    if let Some(task) = &args.evaluate {
+        // Before hours are waited for it.
+        Scenario::of(&RigArgs { task: Some(task.clone()), ..RigArgs::default() })?;
+    }
     let claim = Claim::take(out)?;
     let state = State::read(out)?.with_context(|| format!("looking for a training in {}: there is none any more", out.display()))?;
     go_on(state, &claim, out, hub, args)
@@ -139,7 +144,7 @@ fn prepare(
             line::path_in_words(&out)?.to_owned()
         }
         Place::Machine(Machine::Ssh(_)) => format!("sinew-train/{key}"),
-        Place::Jobs => "outputs".to_owned(),
+        Place::Jobs => format!("outputs/{key}"),
     };
     let sent = sent_dataset(&folder);
     let root = data.root.as_deref().map(line::path_in_words).transpose()?;
@@ -222,7 +227,8 @@ fn go_on(mut state: State, _claim: &Claim, out: &Path, hub: &Hub, args: &TrainAr
                 state.write(out)?;
                 anyhow::bail!("training {}: {why}; all that it said is in {}", state.asked.on, log_of(out).display());
             }
-            End::Left => return leave(state, out, &training, stop.was_hung_up()),
+            // Whose terminal has gone, or who wanted it to wait, has not said that it is to end.
+            End::Left => return leave(state, out, &training, stop.was_hung_up() || stop.was_suspended()),
         }
         state.write(out)?;
         // What follows can be begun again at any time, and nothing of it waits for a word of the user's.
@@ -255,14 +261,18 @@ fn log_of(out: &Path) -> PathBuf {
 }
 
 /// The user goes. What costs nothing here ends, unless it was the terminal that went; what runs elsewhere goes on.
-fn leave(mut state: State, out: &Path, training: &Training, was_hung_up: bool) -> anyhow::Result<Done> {
-    if let (Training::Run(run), true, false) = (training, state.asked.on.is_here(), was_hung_up) {
+fn leave(mut state: State, out: &Path, training: &Training, goes_on: bool) -> anyhow::Result<Done> {
+    if let (Training::Run(run), true, false) = (training, state.asked.on.is_here(), goes_on) {
         note!("ending the training …");
         state.stage = match run.stop()? {
             Standing::Ended { code: 0 } => Stage::Trained,
             Standing::Running { pid } => anyhow::bail!("ending the training: process {pid} goes on"),
-            _ => Stage::Failed("it was ended by Ctrl-C".to_owned()),
+            _ => Stage::Failed("its user ended it (Ctrl-C)".to_owned()),
         };
+        if state.stage != Stage::Trained && has_policy(training, &state)? {
+            note!("the policy of the last step is there; say the same again to take it");
+            (state.stage, state.trouble) = (Stage::Trained, Some("it was ended before all was pushed".to_owned()));
+        }
         state.write(out)?;
         note!("ended; its checkpoints so far are in {}", out.join("run/checkpoints").display());
     } else {

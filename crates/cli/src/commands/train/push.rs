@@ -44,12 +44,21 @@ pub fn check(hub: &Hub, push: &str, place: &Place) -> anyhow::Result<Option<Stri
 /// The commit that the training has pushed.
 ///
 /// # Errors
-/// When there is nothing that was not there `before`.
-pub fn pushed(hub: &Hub, push: &str, before: Option<&str>) -> anyhow::Result<String> {
+/// When there is nothing that was not there `before`, or what is there was not made by the run in `output_dir`, as LeRobot
+/// says in its train_config.json.
+pub fn pushed(hub: &Hub, push: &str, before: Option<&str>, output_dir: &str) -> anyhow::Result<String> {
     let doing = || format!("looking for the policy in {push}");
     let commit = hub.info(&parse(push)?).with_context(doing)?.sha.with_context(|| format!("{}: it has no commit", doing()))?;
     if Some(commit.as_str()) == before {
         bail!("{}: it is as it was before the training (commit {commit}); nothing was pushed", doing());
     }
+    let config = hub.read_text(&HubRepo::parse(RepoKind::Model, &format!("{push}@{commit}"))?, "train_config.json").with_context(doing)?;
+    let config: serde_json::Value = serde_json::from_str(&config).with_context(doing)?;
+    ensure!(
+        config["output_dir"] == output_dir,
+        "{}: commit {commit} holds the policy of another training (its output_dir is {}, expected {output_dir:?})",
+        doing(),
+        config["output_dir"]
+    );
     Ok(commit)
 }

@@ -15,6 +15,8 @@ const FILE: &str = "train.json";
 /// The mark of `--cancel`.
 const CANCEL: &str = ".train.cancel";
 const VERSION: u32 = 1;
+/// After how many hours a job is ended where nothing is said.
+const TIMEOUT_H: u64 = 48;
 
 /// What the user asked for: who asks for the same again means the same run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,17 +33,29 @@ pub struct Asked {
     pub private: bool,
     pub flavor: String,
     pub image: String,
+    /// After how many hours a job is ended.
+    pub timeout: u64,
     pub extra: Vec<String>,
+}
+
+/// A folder by its whole path: the same words mean another one elsewhere. A name on the Hub stays.
+fn whole(name: &str) -> String {
+    let path = Path::new(name);
+    if path.exists() {
+        std::path::absolute(path).map_or_else(|_| name.to_owned(), |path| path.display().to_string())
+    } else {
+        name.to_owned()
+    }
 }
 
 impl Asked {
     pub fn of(args: &TrainArgs, dataset: &str) -> anyhow::Result<Self> {
-        let TrainArgs { policy, from, on, python, steps, batch_size, push, private, flavor, image, extra, .. } = args;
+        let TrainArgs { policy, from, on, python, steps, batch_size, push, private, flavor, image, timeout, extra, .. } = args;
         let or = |said: &Option<String>, default: &str| said.clone().unwrap_or_else(|| default.to_owned());
         Ok(Self {
-            dataset: dataset.to_owned(),
+            dataset: whole(dataset),
             policy: policy.clone(),
-            from: from.clone(),
+            from: from.as_deref().map(whole),
             on: on.parse()?,
             python: or(python, "python3"),
             steps: *steps,
@@ -50,6 +64,7 @@ impl Asked {
             private: *private,
             flavor: or(flavor, "a10g-small"),
             image: or(image, "huggingface/lerobot-gpu:latest"),
+            timeout: timeout.unwrap_or(TIMEOUT_H),
             extra: extra.clone(),
         })
     }
@@ -174,6 +189,12 @@ impl Claim {
 pub fn mark_cancelled(out: &Path) -> anyhow::Result<()> {
     let path = out.join(CANCEL);
     File::create(&path).map(drop).with_context(|| format!("making {}", path.display()))
+}
+
+/// The training could not be ended, and goes on.
+pub fn unmark_cancelled(out: &Path) {
+    // One that is not there needs not to be removed.
+    let _ = fs::remove_file(out.join(CANCEL));
 }
 
 pub fn is_cancelled(out: &Path) -> bool {
