@@ -98,7 +98,7 @@ fn verify(hub: &Hub, only: Option<&HubRepo>, json: bool) -> anyhow::Result<Done>
 }
 
 fn prune(hub: &Hub, only: Option<&HubRepo>, yes: bool, dry_run: bool, json: bool) -> anyhow::Result<Done> {
-    let plan = hub.plan_prune(only)?;
+    let mut plan = hub.plan_prune(only)?;
     if !json {
         plan.paths.iter().for_each(|path| say!("{}", path.display()));
         plan.kept.iter().for_each(|kept| note!("{} stays, as it can't be read: {}", kept.path.display(), text::in_line(&kept.what)));
@@ -108,6 +108,9 @@ fn prune(hub: &Hub, only: Option<&HubRepo>, yes: bool, dry_run: bool, json: bool
         && !dry_run
         && (yes || Watch::start()?.ask("Remove them?", "use --yes, or --dry-run to look only")? == Answer::Yes);
     if may {
+        // A download may have begun before the question was answered, and need some of it.
+        let now = hub.plan_prune(only)?;
+        plan.paths.retain(|path| now.paths.contains(path));
         hub.prune_cache(&plan)?;
     }
     if json {
