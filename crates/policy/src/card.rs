@@ -83,7 +83,8 @@ fn entries(yaml: &str) -> Option<Vec<(String, Option<Vec<String>>)>> {
             match events.next()? {
                 Event::Scalar(text, style, ..) => {
                     let text = text.trim();
-                    if !text.is_empty() && !(*style == ScalarStyle::Plain && is_null(text)) {
+                    let is_nothing = text.is_empty() || (*style == ScalarStyle::Plain && is_null(text));
+                    if !is_nothing {
                         values.push(text.to_owned());
                     }
                 }
