@@ -129,6 +129,82 @@ fn the_licence_of_a_base_counts() {
     contains_all(&error(&run(&args)), &["with --commercial", "cc-by-nc-4.0"]);
     stating("null");
     contains_all(&error(&run(&args)), &["with --commercial", "not stated: ask its owner"]);
+    // YAML has many forms; one that nobody understands allows nothing.
+    stating("\"apache-2.0\"");
+    let odd = "not stated: ask its owner before you use it commercially (says its card, which can't be understood)";
+    for (card, words) in [
+        ("---\nlicense:\n  cc-by-nc-4.0\n---\n", "cc-by-nc-4.0: not for commercial use (says its card)"),
+        ("\n---\n\"license\" : cc-by-nc-4.0\n---\n", "cc-by-nc-4.0: not for commercial use (says its card)"),
+        ("---\n{license: cc-by-nc-4.0}\n---\n", "cc-by-nc-4.0: not for commercial use (says its card)"),
+        ("---\nlicense: [cc-by-nc-4.0\n---\n", odd),
+    ] {
+        std::fs::write(policy.join("README.md"), card).unwrap();
+        contains_all(&error(&run(&args)), &["with --commercial", words]);
+    }
+}
+
+#[test]
+fn the_licence_of_a_configuration_counts_on_the_hub() {
+    let (desk, hub) = (Desk::new(), start());
+    let card = b"---\nlicense: mit\nbase_model: ada/base\ntags:\n- base_model:adapter:ada/base\n---\n";
+    hub.add(RepoKind::Model, "ada/base").commit(&[("README.md", b"---\nlicense: mit\n---\n")]);
+    hub.add(RepoKind::Model, "ada/adapter").commit(&[("README.md", card)]);
+    let may = || {
+        let output = sinew(&desk, &hub.endpoint(), &["hub", "info", "ada/adapter", "--json"]).output().unwrap();
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()["commercial_use"].as_bool()
+    };
+    assert_eq!(may(), Some(true));
+    for repo in ["ada/adapter", "ada/base"] {
+        for (config, allowed) in [
+            (r#"{"license": "apache-2.0"}"#, Some(true)),
+            (r#"{"license": null}"#, Some(true)),
+            (r#"{"license": "cc-by-nc-4.0"}"#, Some(false)),
+            (r#"{"license": ["cc-by-nc-4.0"]}"#, Some(false)),
+            ("{", None),
+        ] {
+            hub.repo(RepoKind::Model, repo).commit(&[("config.json", config.as_bytes())]);
+            assert_eq!(may(), allowed, "{repo} {config}");
+        }
+        hub.repo(RepoKind::Model, repo).commit_on("main", &[], &["config.json"]);
+    }
+}
+
+#[test]
+fn the_cache_is_asked_for_what_it_has() {
+    let (desk, hub) = (Desk::new(), start());
+    hub.add(RepoKind::Model, "ada/act").commit(&[("config.json", b"{}")]);
+    let run = |args: &[&str]| sinew(&desk, &hub.endpoint(), &[&["hub"], args].concat()).output().unwrap();
+    assert!(run(&["download", "ada/act"]).status.success());
+    for verb in ["verify", "prune"] {
+        contains_all(
+            &error(&run(&["cache", verb, "ada/act@main"])),
+            &["ada/act@main", "expected a whole repository, ada/act, found a revision"],
+        );
+        contains_all(&error(&run(&["cache", verb, "ada/pi"])), &["the model ada/pi", "it is not there; there are the model ada/act"]);
+        contains_all(&error(&run(&["cache", verb, "ada/act", "--type", "dataset"])), &["it is not there; there is the model ada/act"]);
+    }
+    let offline = sinew(&desk, &hub.endpoint(), &["hub", "cache", "verify"]).env("HF_HUB_OFFLINE", "1").output().unwrap();
+    assert!(offline.status.success());
+    let text = String::from_utf8_lossy(&offline.stderr).into_owned();
+    contains_all(&text, &["was not compared with the Hub for 1 commit: HF_HUB_OFFLINE is set"]);
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(run(&["cache", "prune", "ada/act", "--yes"]).status.success());
+    contains_all(&error(&run(&["cache", "verify", "ada/act"])), &["it is not there; nothing is there"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_card_is_not_written_through_a_link() {
+    let desk = Desk::new();
+    let policy = desk.policy("policy");
+    let (card, elsewhere) = (policy.join("README.md"), policy.join("elsewhere"));
+    std::fs::write(&elsewhere, "of another").unwrap();
+    std::fs::remove_file(&card).unwrap();
+    std::os::unix::fs::symlink("elsewhere", &card).unwrap();
+    contains_all(&error(&desk.run(&["hub", "card", "--write", "./policy", "--force"])), &["README.md: it is a link"]);
+    assert_eq!(std::fs::read_to_string(&elsewhere).unwrap(), "of another");
+    std::fs::remove_file(&card).unwrap();
+    assert!(desk.run(&["hub", "card", "--write", "./policy"]).status.success());
 }
 
 #[cfg(target_os = "linux")]

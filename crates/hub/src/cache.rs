@@ -103,7 +103,7 @@ impl RepoCache {
         let path = folder.join(format!("{hash}.lock"));
         let lock = || {
             fs::create_dir_all(&folder)?;
-            let file = File::options().create(true).truncate(false).write(true).open(&path)?;
+            let file = open_own(&path, File::options().create(true).truncate(false).write(true))?;
             file.lock().map(|()| file)
         };
         lock().map_err(HubError::io(format!("locking {}", path.display())))
@@ -214,6 +214,26 @@ pub(crate) fn read_small(path: &Path, most_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(most_bytes + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most_bytes { refuse(format!("it has more than {most_bytes} bytes")) } else { Ok(bytes) }
+}
+
+/// Opens a regular file of our own, or makes it, without waiting for anybody: a link is not followed to what it names, and a
+/// pipe in the file's place waits for no other end.
+pub(crate) fn open_own(path: &Path, options: &mut fs::OpenOptions) -> io::Result<File> {
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        std::os::unix::fs::OpenOptionsExt::custom_flags(options, (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed());
+    }
+    let refuse = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    match options.open(path) {
+        Ok(file) if file.metadata()?.is_file() => Ok(file),
+        Err(err) => match fs::symlink_metadata(path) {
+            Ok(found) if found.is_symlink() => refuse("it is a link, which is not followed; remove it"),
+            Ok(found) if !found.is_file() => refuse("it is no regular file; remove it"),
+            _ => Err(err),
+        },
+        Ok(_) => refuse("it is no regular file; remove it"),
+    }
 }
 
 /// Why `path`, as a listing of the Hub has it, can't become a path below a folder on this machine.

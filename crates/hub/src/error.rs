@@ -110,6 +110,8 @@ pub enum TokenState {
     Sent,
     /// It was sent with something that changes the Hub, and is known there.
     MayNotWrite,
+    /// A name and a password of `HF_ENDPOINT` were sent in place of one.
+    Login,
     /// What was refused has nothing to do with it.
     NotMeant,
 }
@@ -119,6 +121,7 @@ impl std::fmt::Display for TokenState {
         f.write_str(match self {
             Self::Absent => "no token was sent: run `sinew hub login`, or set HF_TOKEN",
             Self::Sent => "the token that was sent (HF_TOKEN or the stored login) doesn't allow it",
+            Self::Login => "the name and the password in HF_ENDPOINT, which were sent in place of a token, don't allow it",
             Self::NotMeant => "another token does not help",
             Self::MayNotWrite => "the token that was sent (HF_TOKEN or the stored login) may not write there: it needs the right to write",
         })

@@ -17,6 +17,7 @@ use url::Url;
 
 use crate::cache::read_small;
 use crate::error::{CacheHint, Gate, TokenState, innermost};
+use crate::options::EndpointLogin;
 use crate::pace::{Limit, stalls};
 use crate::{HubError, HubOptions, HubRepo};
 
@@ -35,6 +36,8 @@ const READING_PATIENCE: u32 = 6;
 const SLOWEST_BYTES_PER_S: f64 = 4096.0;
 /// The longest file of certificates; a system's whole bundle has a quarter of a megabyte.
 const MAX_CERTIFICATES_BYTES: u64 = 16 << 20;
+/// More of an answer than this is not searched for a secret that it begins with.
+const MAX_SECRET_BYTES: usize = 16 << 10;
 /// What to do about a page that came in place of an answer.
 const IN_PLACE: &str = "something between here and the Hub may have answered in its place, such as the login page of a network, or a proxy";
 /// The most entries of a listing: the Hub advises to keep repositories under 100,000 files.
@@ -126,6 +129,9 @@ impl Http {
         }
         let mut certificates = Vec::new();
         if let Some(path) = &options.ca_file {
+            if path.as_os_str().is_empty() {
+                return Err(refuse("SSL_CERT_FILE is set and empty, so that no certificate is trusted: unset it, or name a file".into()));
+            }
             // Before reqwest looks at it, which reads a pipe or a device for ever.
             let read = read_small(path, MAX_CERTIFICATES_BYTES)
                 .map_err(|err| err.to_string())
@@ -239,8 +245,9 @@ impl Http {
             Ok(value) => Ok((value, headers)),
             Err(_) if is_page(&headers, &body) => Err(self.server(ask, &url, format!("expected JSON, found a page of HTML; {IN_PLACE}"))),
             Err(err) => {
-                let begin: String = String::from_utf8_lossy(&body).chars().take(60).collect();
-                Err(self.server(ask, &url, format!("expected JSON ({err}), found {begin:?}")))
+                let begin = self.without_secrets(ask, &String::from_utf8_lossy(&body[..body.len().min(MAX_SECRET_BYTES)]));
+                let begin: String = begin.chars().take(60).collect();
+                Err(self.server(ask, &url, format!("expected JSON ({}), found {begin:?}", self.without_secrets(ask, &err.to_string()))))
             }
         }
     }
@@ -379,15 +386,15 @@ impl Http {
             is_ours = !is_page(&headers, &body);
             said = if is_ours { message_of(&body) } else { format!("a page of HTML; {IN_PLACE}") };
         }
-        let said: String = said.chars().take(300).collect();
+        let said: String = self.without_secrets(ask, &said).chars().take(300).collect();
         let (doing, endpoint) = (ask.doing.clone(), self.options.endpoint.clone());
         let is_read = matches!(ask.method, Method::GET | Method::HEAD);
         let is_write = !is_read && status == StatusCode::FORBIDDEN;
         let is_full = is_write && is_about_space(&said);
         let token = match &self.options.token {
+            _ if self.options.endpoint_login.is_some() => TokenState::Login,
             None if ask.headers.contains_key(AUTHORIZATION) => TokenState::Sent,
             None => TokenState::Absent,
-            Some(_) if self.options.endpoint_login.is_some() => TokenState::Absent,
             Some(_) if is_full => TokenState::NotMeant,
             Some(_) if is_write => TokenState::MayNotWrite,
             Some(_) => TokenState::Sent,
@@ -418,6 +425,15 @@ impl Http {
             }
             _ => HubError::Server { doing, host: host(&url), what: in_words(status, &said) },
         }
+    }
+
+    /// What a server says, without what only it may know: whoever gets a token may send it back in a message.
+    fn without_secrets(&self, ask: &Ask<'_>, text: &str) -> String {
+        let token = self.options.token.iter().map(|token| token.secret().to_owned());
+        let header = ask.headers.get(AUTHORIZATION).and_then(|value| Some(value.to_str().ok()?.split_once(' ')?.1.to_owned()));
+        let login = self.options.endpoint_login.iter().flat_map(EndpointLogin::secrets);
+        let secrets = token.chain(header).chain(login).filter(|secret| !secret.is_empty());
+        secrets.fold(text.to_owned(), |text, secret| text.replace(&secret, "[secret]"))
     }
 
     pub fn server(&self, ask: &Ask<'_>, url: &Url, what: impl Into<String>) -> HubError {

@@ -49,10 +49,18 @@ pub struct EndpointLogin {
 impl EndpointLogin {
     /// As a request carries it.
     pub(crate) fn basic(&self) -> Option<HeaderValue> {
-        let both = data_encoding::BASE64.encode(format!("{}:{}", self.name, self.password).as_bytes());
-        let mut value = HeaderValue::try_from(format!("Basic {both}")).ok()?;
+        let mut value = HeaderValue::try_from(format!("Basic {}", self.encoded())).ok()?;
         value.set_sensitive(true);
         Some(value)
+    }
+
+    fn encoded(&self) -> String {
+        data_encoding::BASE64.encode(format!("{}:{}", self.name, self.password).as_bytes())
+    }
+
+    /// What no message may hold.
+    pub(crate) fn secrets(&self) -> [String; 2] {
+        [self.password.clone(), self.encoded()]
     }
 }
 
@@ -118,7 +126,11 @@ impl HubOptions {
             offline: is_true("HF_HUB_OFFLINE") || is_true("TRANSFORMERS_OFFLINE"),
             retries: 5,
             timeout: seconds("HF_HUB_DOWNLOAD_TIMEOUT").unwrap_or(Duration::from_secs(10)),
-            ca_file: ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"].into_iter().find_map(path),
+            // rustls reads the first one, too, and takes an empty one for a file. So does the client here, which says it.
+            ca_file: variable("SSL_CERT_FILE")
+                .filter(|value| value.is_empty())
+                .map(PathBuf::from)
+                .or_else(|| ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"].into_iter().find_map(path)),
             upload_limit: None,
             on_thread_start: None,
             token,
@@ -193,6 +205,7 @@ mod tests {
         assert!(!options(&[("HF_HUB_OFFLINE", "0")]).offline);
         assert_eq!(options(&[("HF_TOKEN", "hf_x"), ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")]).token, None);
         assert_eq!(options(&[("CURL_CA_BUNDLE", "/ca.pem")]).ca_file, Some(PathBuf::from("/ca.pem")));
+        assert_eq!(options(&[("CURL_CA_BUNDLE", "/ca.pem"), ("SSL_CERT_FILE", "")]).ca_file, Some(PathBuf::new()));
     }
 
     #[test]

@@ -14,11 +14,14 @@ use serde::Serialize;
 use crate::api::{Listing, RepoFile};
 use crate::cache::{LEFT_AFTER, age, all_below, entries, files_below, is_hash, is_leftover, read_small};
 use crate::down::{hash_of, hashes_of};
+use crate::error::innermost;
 use crate::name::is_commit;
 use crate::{Hub, HubError, HubRepo, RepoKind};
 
 /// What was begun longer ago is not gone on with.
 pub(crate) const BEGUN_FOR: Duration = Duration::from_secs(86_400);
+/// So many of the repositories that are there are named where another one was meant.
+const MOST_NAMED: usize = 10;
 
 /// A repository in the cache.
 #[derive(Clone, Debug, Serialize)]
@@ -33,6 +36,8 @@ pub struct CachedRepo {
     pub snapshots: BTreeMap<String, Vec<String>>,
     /// Seconds since something of it was last written.
     pub written_s_ago: u64,
+    /// What is there and belongs to no repository, or can't be read. It was passed over.
+    pub odd: Vec<Flaw>,
 }
 
 /// Something in the cache that is not what its name says.
@@ -48,6 +53,9 @@ pub struct Verified {
     pub flaws: Vec<Flaw>,
     /// Files of which nobody says what they should be, and why.
     pub unverified: Vec<Flaw>,
+    /// Snapshots whose names could not be compared with the Hub's list, and why: each content is one that the repository
+    /// had, and nobody says that it has the right name.
+    pub unnamed: Vec<Flaw>,
 }
 
 /// What [`Hub::prune_cache`] takes away.
@@ -56,10 +64,12 @@ pub struct Pruned {
     /// Snapshots that no revision means any more, blobs that no snapshot needs, and what was begun.
     pub paths: Vec<PathBuf>,
     pub size_bytes: u64,
+    /// Repositories that can't be read, so that nobody knows what they need, and why.
+    pub kept: Vec<Flaw>,
 }
 
 impl Hub {
-    /// All repositories in the cache, by their names.
+    /// All repositories in the cache, by their names. What is in the way there is told and passed over.
     ///
     /// # Errors
     /// When the cache's folder can't be read. That there is none is no error.
@@ -70,47 +80,55 @@ impl Hub {
             let name = entry.file_name().to_string_lossy().into_owned();
             let Some((kind, owner_and_name)) = name.split_once("--") else { continue };
             let Some(kind) = RepoKind::ALL.into_iter().find(|known| known.plural() == kind) else { continue };
-            let repo = owner_and_name.replace("--", "/");
-            let folder = entry.path();
-            let (mut size_bytes, mut newest) = (0, SystemTime::UNIX_EPOCH);
-            let mut count = |found: &fs::Metadata| {
-                size_bytes += found.len();
-                newest = newest.max(found.modified().unwrap_or(newest));
-            };
-            for blob in entries(&folder.join("blobs"))? {
-                blob.metadata().iter().for_each(&mut count);
+            if !entry.path().is_dir() {
+                tracing::warn!(path = %entry.path().display(), "it has the name of a repository, and is no folder; passed over");
+                continue;
             }
-            let blobs = blobs_of(&folder)?;
-            let mut snapshots: BTreeMap<String, Vec<String>> = BTreeMap::new();
-            for snapshot in entries(&folder.join("snapshots"))? {
-                own_files(&snapshot.path(), &blobs)?.iter().for_each(|(_, found)| count(found));
-                snapshots.insert(snapshot.file_name().to_string_lossy().into_owned(), Vec::new());
-            }
-            for revision in files_below(&folder.join("refs"))? {
-                let path = folder.join("refs").join(&revision);
-                let commit = read_small(&path, 1 << 10).map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
-                snapshots.entry(commit.unwrap_or_default()).or_default().push(revision.display().to_string());
-            }
-            let written_s_ago = SystemTime::now().duration_since(newest).map_or(0, |age| age.as_secs());
-            repos.push(CachedRepo { kind, repo, folder, size_bytes, snapshots, written_s_ago });
+            repos.push(CachedRepo::look(kind, owner_and_name.replace("--", "/"), entry.path()));
         }
         repos.sort_by(|a, b| a.repo.cmp(&b.repo));
         Ok(repos)
     }
 
-    /// Reads every blob of the cache, or of one repository, and compares it with its name; every link of a snapshot; and
-    /// every file of a snapshot that is no link to a blob: it must be as a blob says, or as the Hub says, which is asked for
-    /// it alone. `heard` is told after each file of its bytes.
+    /// The repositories in the cache that the user means: all, or the one that he named.
     ///
     /// # Errors
-    /// When a folder can't be read.
+    /// As [`list_cache`](Self::list_cache); when the one that he named is not there, which says what is.
+    pub fn find_cached(&self, only: Option<&HubRepo>) -> Result<Vec<CachedRepo>, HubError> {
+        let all = self.list_cache()?;
+        let Some(only) = only else { return Ok(all) };
+        let named = |repo: &CachedRepo| format!("the {} {}", repo.kind, repo.repo);
+        let (meant, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|repo| repo.kind == only.kind() && repo.repo == only.repo());
+        if !meant.is_empty() {
+            return Ok(meant);
+        }
+        let alike = others.iter().find(|repo| repo.repo.eq_ignore_ascii_case(&only.repo()));
+        let found = match alike {
+            Some(alike) => format!("there is {}", named(alike)),
+            None if others.is_empty() => "nothing is there".to_owned(),
+            None => {
+                let more = if others.len() > MOST_NAMED { format!(" and {} more", others.len() - MOST_NAMED) } else { String::new() };
+                format!("there are {}{more}", others.iter().take(MOST_NAMED).map(named).collect::<Vec<_>>().join(", "))
+            }
+        };
+        let doing = format!("looking for the {} {} in the cache {}", only.kind(), only.repo(), self.options().cache_dir.display());
+        Err(HubError::Unusable { doing, what: format!("it is not there; {found}") })
+    }
+
+    /// Reads every blob of the cache, or of one repository, and compares it with its name; and asks the Hub which content each name in a snapshot
+    /// stands for. A file that is no link to a blob must be as the Hub says; where that does not answer, as a blob says.
+    /// `heard` is told after each file of its bytes.
+    ///
+    /// # Errors
+    /// As [`find_cached`](Self::find_cached).
     pub fn verify_cache(&self, only: Option<&HubRepo>, mut heard: impl FnMut(u64)) -> Result<Verified, HubError> {
         let mut verified = Verified::default();
         // A Hub that is silent is asked once.
         let mut silent = None;
-        for repo in self.list_cache()?.into_iter().filter(|repo| repo.is_meant(only)) {
-            let names = check_blobs(&repo.folder, &mut verified.flaws, &mut heard)?;
-            let blobs = blobs_of(&repo.folder)?;
+        for repo in &self.find_cached(only)? {
+            verified.flaws.extend(repo.odd.iter().cloned());
+            // What can't be listed was told above.
+            let names = check_blobs(&repo.folder, &mut verified.flaws, &mut heard).unwrap_or_default();
             for (commit, revisions) in &repo.snapshots {
                 let folder = repo.folder.join("snapshots").join(commit);
                 if !is_commit(commit) || !folder.is_dir() {
@@ -118,37 +136,19 @@ impl Hub {
                     verified.flaws.push(Flaw { path: folder, what });
                     continue;
                 }
-                for path in files_below(&folder)?.into_iter().map(|path| folder.join(path)).filter(|path| !path.exists()) {
-                    verified.flaws.push(Flaw { path, what: "it leads to no blob".into() });
+                let Ok(paths) = files_below(&folder) else { continue };
+                let tree = self.tree(repo, commit, &mut silent);
+                if let Err(why) = &tree {
+                    verified.unnamed.push(Flaw { path: folder.clone(), what: why.clone() });
                 }
-                let mut tree = None;
-                for (path, found) in own_files(&folder, &blobs)? {
+                for path in paths {
                     let full = folder.join(&path);
-                    let hashes = match size_of(&full).and_then(|_| hashes_of(&full)) {
-                        Ok(hashes) => hashes,
-                        Err(err) => {
-                            verified.flaws.push(Flaw { path: full, what: err.to_string() });
-                            continue;
-                        }
-                    };
-                    heard(found.len());
-                    if hashes.iter().any(|hash| names.contains(hash)) {
-                        continue;
-                    }
-                    let tree = tree.get_or_insert_with(|| self.tree(&repo, commit, &mut silent));
-                    let path = path.to_string_lossy().replace('\\', "/");
-                    match tree.as_ref().map(|tree| tree.get(&path)) {
-                        Ok(Some(expected)) if hashes.contains(expected) => {}
-                        Ok(Some(expected)) => {
-                            let found = &hashes[usize::from(expected.len() == 64)];
-                            let what = format!("its content has the hash {found}, the Hub has {expected}");
-                            verified.flaws.push(Flaw { path: full, what });
-                        }
-                        Ok(None) => verified.flaws.push(Flaw { path: full, what: "the Hub has no such file at this commit".into() }),
-                        Err(why) => {
-                            let what = format!("it is no link to a blob, and what it should be is not known: {why}");
-                            verified.unverified.push(Flaw { path: full, what });
-                        }
+                    let name = path.to_string_lossy().replace('\\', "/");
+                    let expected = tree.as_ref().map(|tree| tree.get(&name));
+                    match check_name(&repo.folder, &full, expected, &names, &mut heard) {
+                        Ok(()) => {}
+                        Err(Doubt::Flaw(what)) => verified.flaws.push(Flaw { path: full, what }),
+                        Err(Doubt::Unknown(what)) => verified.unverified.push(Flaw { path: full, what }),
                     }
                 }
             }
@@ -169,57 +169,35 @@ impl Hub {
         };
         match ask() {
             Ok(Listing { files, .. }) => Ok(files.into_iter().map(|file| (file.path, file.hash)).collect()),
-            Err(err) => {
-                if matches!(err, HubError::Unreachable { .. } | HubError::Client { .. } | HubError::Offline { .. }) {
-                    *silent = Some(err.to_string());
-                }
-                Err(err.to_string())
-            }
+            // Not only of this repository, so told without its name.
+            Err(HubError::Offline { .. }) => Err(silent.insert("HF_HUB_OFFLINE is set".into()).clone()),
+            Err(HubError::Unreachable { endpoint, why, .. }) => Err(silent.insert(format!("{endpoint} can't be reached ({why})")).clone()),
+            Err(err @ HubError::Client { .. }) => Err(silent.insert(err.to_string()).clone()),
+            Err(err) => Err(err.to_string()),
         }
     }
 
     /// What could be taken away without a revision of the cache losing anything: snapshots that none means, blobs that
-    /// none of the others needs, downloads that were begun longer than a day ago, and what processes that were killed left. With `only`, all of that repository.
+    /// none of the others needs, downloads that were begun longer than a day ago, and what processes that were killed left.
+    /// What may belong to a download that is running stays, and so does all of a repository that can't be read. With `only`, all
+    /// of that repository.
     ///
     /// # Errors
-    /// When a folder can't be read.
+    /// As [`find_cached`](Self::find_cached).
     pub fn plan_prune(&self, only: Option<&HubRepo>) -> Result<Pruned, HubError> {
         let mut plan = Pruned::default();
-        for repo in self.list_cache()?.into_iter().filter(|repo| repo.is_meant(only)) {
+        for repo in self.find_cached(only)? {
             if only.is_some() {
                 plan.size_bytes += repo.size_bytes;
                 plan.paths.push(repo.folder);
                 continue;
             }
-            let (mut needed, blobs) = (BTreeSet::new(), blobs_of(&repo.folder)?);
-            let mut left = BTreeSet::from([repo.folder.join("refs")]);
-            for (commit, revisions) in &repo.snapshots {
-                let folder = repo.folder.join("snapshots").join(commit);
-                if revisions.is_empty() {
-                    plan.size_bytes += own_files(&folder, &blobs)?.iter().map(|(_, found)| found.len()).sum::<u64>();
-                    plan.paths.push(folder);
-                } else if is_commit(commit) {
-                    needed.extend(files_below(&folder)?.into_iter().filter_map(|path| folder.join(path).canonicalize().ok()));
-                    left.insert(folder);
+            match plan_of(&repo) {
+                Ok(of_repo) => {
+                    plan.size_bytes += of_repo.size_bytes;
+                    plan.paths.extend(of_repo.paths);
                 }
-            }
-            for folder in left {
-                let paths = all_below(&folder)?.into_iter().map(|path| folder.join(path));
-                plan.paths
-                    .extend(paths.filter(|path| {
-                        path.file_name().is_some_and(|name| is_leftover(&name.to_string_lossy())) && age(path) > LEFT_AFTER
-                    }));
-            }
-            for blob in entries(&repo.folder.join("blobs"))? {
-                let Ok(found) = blob.metadata() else { continue };
-                let age = age(&blob.path());
-                let is_begun = blob.file_name().to_string_lossy().ends_with(".incomplete");
-                let is_needed = blob.path().canonicalize().is_ok_and(|path| needed.contains(&path));
-                // What is young may be on its way to its place in another process.
-                if !is_needed && (age > BEGUN_FOR || (!is_begun && age > LEFT_AFTER)) {
-                    plan.size_bytes += found.len();
-                    plan.paths.push(blob.path());
-                }
+                Err(err) => plan.kept.push(Flaw { path: repo.folder.clone(), what: innermost(&err) }),
             }
         }
         Ok(plan)
@@ -238,11 +216,132 @@ impl Hub {
     }
 }
 
-impl CachedRepo {
-    /// Whether it is the repository that the user named, where he named one.
-    pub fn is_meant(&self, only: Option<&HubRepo>) -> bool {
-        only.is_none_or(|only| only.kind() == self.kind && only.repo() == self.repo)
+fn plan_of(repo: &CachedRepo) -> Result<Pruned, HubError> {
+    let mut plan = Pruned::default();
+    let (mut needed, blobs) = (BTreeSet::new(), blobs_of(&repo.folder)?);
+    let mut left = BTreeSet::from([repo.folder.join("refs")]);
+    let begun = entries(&repo.folder.join("blobs"))?;
+    // Whoever fetches a large file writes nothing else for long.
+    let is_running = begun.iter().any(|blob| is_begun(blob) && age(&blob.path()) <= LEFT_AFTER);
+    for (commit, revisions) in &repo.snapshots {
+        let folder = repo.folder.join("snapshots").join(commit);
+        // A download gives a snapshot its files before a revision means it.
+        let is_young = || Ok::<_, HubError>(is_running || all_below(&folder)?.iter().any(|path| age(&folder.join(path)) <= LEFT_AFTER));
+        if revisions.is_empty() && !is_young()? {
+            plan.size_bytes += own_files(&folder, &blobs)?.iter().map(|(_, found)| found.len()).sum::<u64>();
+            plan.paths.push(folder);
+        } else if is_commit(commit) {
+            needed.extend(files_below(&folder)?.into_iter().filter_map(|path| folder.join(path).canonicalize().ok()));
+            left.insert(folder);
+        }
     }
+    for folder in left {
+        let paths = all_below(&folder)?.into_iter().map(|path| folder.join(path));
+        plan.paths.extend(
+            paths.filter(|path| path.file_name().is_some_and(|name| is_leftover(&name.to_string_lossy())) && age(path) > LEFT_AFTER),
+        );
+    }
+    for blob in begun {
+        let Ok(found) = blob.metadata() else { continue };
+        let age = age(&blob.path());
+        let is_needed = blob.path().canonicalize().is_ok_and(|path| needed.contains(&path));
+        // What is young may be on its way to its place in another process.
+        let is_left = if is_begun(&blob) { age > BEGUN_FOR } else { age > LEFT_AFTER && !is_running };
+        if !is_needed && is_left {
+            plan.size_bytes += found.len();
+            plan.paths.push(blob.path());
+        }
+    }
+    Ok(plan)
+}
+
+fn is_begun(blob: &fs::DirEntry) -> bool {
+    blob.file_name().to_string_lossy().ends_with(".incomplete")
+}
+
+/// What there is to say against a file of a snapshot.
+enum Doubt {
+    Flaw(String),
+    /// Nobody says what it should be.
+    Unknown(String),
+}
+
+/// Whether the file `full` of a snapshot of the repository in `folder` is what the Hub says that is `expected` there, or why the
+/// Hub says nothing. `names` are those of the blobs.
+fn check_name(
+    folder: &Path,
+    full: &Path,
+    expected: Result<Option<&String>, &String>,
+    names: &HashSet<String>,
+    heard: &mut impl FnMut(u64),
+) -> Result<(), Doubt> {
+    if !full.exists() {
+        return Err(Doubt::Flaw("it leads to no blob".into()));
+    }
+    let flaw = |err: io::Error| Doubt::Flaw(err.to_string());
+    let size_bytes = size_of(full).map_err(flaw)?;
+    let target = full.canonicalize().map_err(flaw)?;
+    let is_blob = folder.join("blobs").canonicalize().is_ok_and(|blobs| target.parent() == Some(&blobs));
+    let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    // A blob's content was compared with its name already.
+    let by_name = is_blob && names.contains(&name) && expected.is_ok_and(|hash| hash.is_some_and(|hash| hash.len() == name.len()));
+    let hashes = if by_name || (is_blob && expected.is_err()) {
+        vec![name]
+    } else {
+        let hashes = hashes_of(full).map_err(flaw)?;
+        heard(if is_blob { 0 } else { size_bytes });
+        hashes.to_vec()
+    };
+    match expected {
+        Ok(Some(expected)) if hashes.contains(expected) => Ok(()),
+        Ok(Some(expected)) => {
+            let found = hashes.iter().find(|hash| hash.len() == expected.len()).map_or("?", String::as_str);
+            Err(Doubt::Flaw(format!("its content has the hash {found}, the Hub has {expected}")))
+        }
+        Ok(None) => Err(Doubt::Flaw("the Hub has no such file at this commit".into())),
+        Err(_) if hashes.iter().any(|hash| names.contains(hash)) => Ok(()),
+        Err(why) => Err(Doubt::Unknown(format!("it is no link to a blob, and what it should be is not known: {why}"))),
+    }
+}
+
+impl CachedRepo {
+    /// What is in a repository's folder. What can't be read is kept for whoever wants to tell it.
+    fn look(kind: RepoKind, repo: String, folder: PathBuf) -> Self {
+        let mut odd = Vec::new();
+        let (mut size_bytes, mut newest) = (0, SystemTime::UNIX_EPOCH);
+        let mut count = |found: &fs::Metadata| {
+            size_bytes += found.len();
+            newest = newest.max(found.modified().unwrap_or(newest));
+        };
+        let blobs = kept(entries(&folder.join("blobs")), &folder.join("blobs"), &mut odd);
+        blobs.iter().filter_map(|blob| blob.metadata().ok()).for_each(|found| count(&found));
+        let ids = blobs.iter().filter_map(|blob| id_of(&blob.path()).ok()).collect();
+        let mut snapshots: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for snapshot in kept(entries(&folder.join("snapshots")), &folder.join("snapshots"), &mut odd) {
+            let path = snapshot.path();
+            if !path.is_dir() {
+                odd.push(Flaw { path, what: "it is no snapshot's folder".into() });
+                continue;
+            }
+            kept(own_files(&path, &ids), &path, &mut odd).iter().for_each(|(_, found)| count(found));
+            snapshots.insert(snapshot.file_name().to_string_lossy().into_owned(), Vec::new());
+        }
+        for revision in kept(files_below(&folder.join("refs")), &folder.join("refs"), &mut odd) {
+            let path = folder.join("refs").join(&revision);
+            let commit = read_small(&path, 1 << 10).map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
+            snapshots.entry(commit.unwrap_or_default()).or_default().push(revision.display().to_string());
+        }
+        let written_s_ago = SystemTime::now().duration_since(newest).map_or(0, |age| age.as_secs());
+        Self { kind, repo, folder, size_bytes, snapshots, written_s_ago, odd }
+    }
+}
+
+/// What was found, or nothing where it can't be read, which is kept.
+fn kept<T: Default>(found: Result<T, HubError>, path: &Path, odd: &mut Vec<Flaw>) -> T {
+    found.unwrap_or_else(|err| {
+        odd.push(Flaw { path: path.to_owned(), what: format!("it can't be read: {}", innermost(&err)) });
+        T::default()
+    })
 }
 
 /// By which two names of one file are told to be that.

@@ -89,7 +89,9 @@ fn make_pipe(path: &Path) {
 fn what_is_gone_with_a_commit_counts_where_it_was_a_copy() {
     let (fake, cache) = (fake(), TempDir::new().unwrap());
     let hub = client(&fake, &cache);
-    unlink(&hub.fetch(&named(MODEL), &|_| {}).unwrap().folder, true);
+    let folder = hub.fetch(&named(MODEL), &|_| {}).unwrap().folder;
+    unlink(&folder, true);
+    make_old(&folder);
     fake.repo(FakeKind::Model, MODEL).commit(&[("model.safetensors", &noise(300_000, 9))]);
     hub.fetch(&named(MODEL), &|_| {}).unwrap();
     assert!(hub.plan_prune(None).unwrap().size_bytes > 300_000);
@@ -278,4 +280,185 @@ fn a_place_that_is_no_disk_is_not_a_full_one() {
     let into_proc = Hub::new(HubOptions { cache_dir: "/proc/hub".into(), ..options(&fake, &cache) });
     let error = into_proc.fetch(&named(MODEL), &|_| {}).unwrap_err();
     assert!(matches!(&error, HubError::Io { .. }), "{error}");
+}
+
+/// Lets everything below a folder, and the folder, be written two hours ago.
+fn make_old(folder: &Path) {
+    let found = std::process::Command::new("find").arg(folder).args(["-exec", "touch", "-h", "-d", "2 hours ago", "{}", "+"]).status();
+    assert!(found.unwrap().success());
+}
+
+#[test]
+#[cfg(unix)]
+fn a_download_that_is_running_loses_nothing() {
+    let (fake, cache) = (fake(), TempDir::new().unwrap());
+    // Its small files are there, the large one does not come to its end; no revision means the snapshot yet.
+    fake.fault(Fault::on("/cdn/*", Harm::CutAnswer { at: Some(100_000), reset: false }).times(1));
+    fake.fault(Fault::on("/cdn/*", Harm::Status { status: 404, code: None, message: None, retry_after_s: None }).skip(1));
+    let hub = Hub::new(HubOptions { retries: 0, ..options(&fake, &cache) });
+    assert!(hub.fetch(&named(MODEL), &|_| {}).is_err());
+    let repo = cache.path().join("hub/models--someone--act_push");
+    assert!(names(&repo.join("snapshots")).len() > 1 && names(&repo.join("refs")).is_empty());
+    assert!(hub.plan_prune(None).unwrap().paths.is_empty());
+    // It is the large one that comes for two hours.
+    make_old(&repo);
+    let begun = names(&repo.join("blobs")).into_iter().find(|name| name.ends_with(".incomplete")).unwrap();
+    fs::File::options().append(true).open(repo.join("blobs").join(&begun)).unwrap().set_modified(std::time::SystemTime::now()).unwrap();
+    assert!(hub.plan_prune(None).unwrap().paths.is_empty());
+    // Nobody goes on with it.
+    make_old(&repo);
+    let plan = hub.plan_prune(None).unwrap();
+    assert!(plan.paths.iter().any(|path| path.starts_with(repo.join("snapshots"))), "{plan:?}");
+    hub.prune_cache(&plan).unwrap();
+    assert!(names(&repo.join("snapshots")).is_empty() && names(&repo.join("blobs")) == [begun]);
+}
+
+#[test]
+fn what_is_removed_while_the_rest_comes_is_not_said_to_be_there() {
+    let (fake, cache) = (fake(), TempDir::new().unwrap());
+    let hub = client(&fake, &cache);
+    let snapshots = cache.path().join("hub/models--someone--act_push/snapshots");
+    // Somebody takes away the first file that has come as soon as another one is on its way.
+    let at = snapshots.clone();
+    let remove = move |event: Event<'_>| {
+        if matches!(event, Event::Transfer(transfer) if transfer.file == "model.safetensors") {
+            for commit in fs::read_dir(&at).into_iter().flatten().flatten() {
+                let _none_yet = fs::remove_file(commit.path().join("policy_preprocessor.json"));
+            }
+        }
+    };
+    let error = hub.fetch(&named(MODEL), &remove).unwrap_err();
+    assert!(error.to_string().contains("policy_preprocessor.json was removed from the cache meanwhile"), "{error}");
+    assert!(!snapshots.join("../refs/main").exists(), "no revision means what is not whole");
+    let whole = hub.download(&model(), &Download::default(), &|_| {}).unwrap();
+    assert_eq!(names(&whole.folder).len(), whole.files);
+}
+
+#[test]
+#[cfg(unix)]
+fn contents_under_each_others_names_are_flaws() {
+    let (fake, cache) = (fake(), TempDir::new().unwrap());
+    let hub = client(&fake, &cache);
+    let folder = hub.fetch(&named(MODEL), &|_| {}).unwrap().folder;
+    let (a, b, other) = (folder.join("config.json"), folder.join("policy_preprocessor.json"), folder.join("x"));
+    fs::rename(&a, &other).unwrap();
+    fs::rename(&b, &a).unwrap();
+    fs::rename(&other, &b).unwrap();
+    let is_found = |verified: &sinew_hub::Verified| {
+        let flaws: Vec<&PathBuf> = verified.flaws.iter().map(|flaw| &flaw.path).collect();
+        assert!(flaws == [&a, &b] && verified.flaws[0].what.contains("the Hub has") && verified.unnamed.is_empty(), "{verified:?}");
+    };
+    is_found(&hub.verify_cache(None, |_| {}).unwrap());
+    // The same without links; and without the Hub, which says so.
+    unlink(&folder, false);
+    is_found(&hub.verify_cache(None, |_| {}).unwrap());
+    let verified = offline(&fake, &cache).verify_cache(None, |_| {}).unwrap();
+    assert!(verified.flaws.is_empty() && verified.unverified.is_empty(), "{verified:?}");
+    assert_eq!(
+        verified.unnamed.iter().map(|it| (it.path.clone(), it.what.as_str())).collect::<Vec<_>>(),
+        [(folder, "HF_HUB_OFFLINE is set")]
+    );
+}
+
+#[test]
+#[cfg(unix)]
+fn what_is_in_the_way_is_told_and_the_rest_is_seen() {
+    let (fake, cache) = (fake(), TempDir::new().unwrap());
+    let hub = client(&fake, &cache);
+    let folder = hub.fetch(&named(MODEL), &|_| {}).unwrap().folder;
+    let root = cache.path().join("hub");
+    fs::write(root.join("models--x--y"), "no folder").unwrap();
+    fs::write(root.join(".DS_Store"), "").unwrap();
+    let store = folder.parent().unwrap().join(".DS_Store");
+    fs::write(&store, "").unwrap();
+    // A repository whose folders can't be read.
+    let odd = root.join("datasets--a--b");
+    fs::create_dir_all(odd.join("snapshots")).unwrap();
+    fs::write(odd.join("blobs"), "no folder").unwrap();
+    std::os::unix::fs::symlink("refs", odd.join("refs")).unwrap();
+    let listed = hub.list_cache().unwrap();
+    let odd_paths: Vec<&PathBuf> = listed.iter().flat_map(|repo| repo.odd.iter().map(|flaw| &flaw.path)).collect();
+    assert_eq!(odd_paths, [&odd.join("blobs"), &odd.join("refs"), &store]);
+    assert_eq!(listed[1].snapshots.len(), 1);
+    let verified = hub.verify_cache(None, |_| {}).unwrap();
+    assert!(verified.flaws.iter().map(|flaw| &flaw.path).eq(odd_paths) && verified.unverified.is_empty(), "{verified:?}");
+    let old = folder.parent().unwrap().join("c".repeat(40));
+    fs::create_dir(&old).unwrap();
+    let plan = hub.plan_prune(None).unwrap();
+    assert_eq!((plan.paths, plan.kept.iter().map(|flaw| &flaw.path).collect::<Vec<_>>()), (vec![old], vec![&odd]));
+}
+
+#[test]
+fn what_is_not_in_the_cache_is_an_error_that_names_what_is() {
+    let (fake, cache) = (fake(), TempDir::new().unwrap());
+    let hub = client(&fake, &cache);
+    let error = |repo: &sinew_hub::HubRepo| {
+        let errors = [hub.verify_cache(Some(repo), |_| {}).unwrap_err(), hub.plan_prune(Some(repo)).unwrap_err()];
+        assert_eq!(errors[0].to_string(), errors[1].to_string());
+        errors[0].to_string()
+    };
+    assert!(error(&model()).ends_with("it is not there; nothing is there"));
+    hub.fetch(&named(MODEL), &|_| {}).unwrap();
+    assert!(error(&model().of_kind(sinew_hub::RepoKind::Dataset)).contains("there is the model someone/act_push"));
+    assert!(error(&dataset()).contains("there are the model someone/act_push"), "{}", error(&dataset()));
+}
+
+#[test]
+#[cfg(unix)]
+fn nothing_is_written_through_a_link_or_waits_for_a_pipe() {
+    let (fake, cache) = (fake(), TempDir::new().unwrap());
+    let hub = client(&fake, &cache);
+    let mine = cache.path().join("mine");
+    fs::write(&mine, "of the user").unwrap();
+    let large = sha256_of(&weights());
+    let root = cache.path().join("hub");
+    let begun = root.join("models--someone--act_push/blobs").join(format!("{large}.incomplete"));
+    let lock = root.join(".locks/models--someone--act_push").join(format!("{large}.lock"));
+    let out = cache.path().join("out");
+    let to = Download { folder: Some(out.clone()), ..Download::default() };
+    for place in [begun, lock, out.join(".sinew-download").join(format!("{large}.lock"))] {
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        let told = |words: &str| {
+            let error = match place.starts_with(&out) {
+                true => hub.download(&model(), &Download { include: vec!["model.safetensors".into()], ..to.clone() }, &|_| {}).unwrap_err(),
+                false => hub.fetch(&named(MODEL), &|_| {}).unwrap_err(),
+            };
+            let HubError::Io { doing, source } = &error else { panic!("{error}") };
+            assert!(doing.contains(place.to_str().unwrap()) && source.to_string().contains(words), "{doing}: {source}");
+        };
+        let _of_before = fs::remove_file(&place);
+        std::os::unix::fs::symlink(&mine, &place).unwrap();
+        told("it is a link");
+        assert_eq!(fs::read_to_string(&mine).unwrap(), "of the user");
+        fs::remove_file(&place).unwrap();
+        make_pipe(&place);
+        told("no regular file");
+        fs::remove_file(&place).unwrap();
+    }
+    hub.fetch(&named(MODEL), &|_| {}).unwrap();
+}
+
+fn sha256_of(bytes: &[u8]) -> String {
+    let mut child = std::process::Command::new("sha256sum");
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("f"), bytes).unwrap();
+    let told = String::from_utf8(child.arg(folder.path().join("f")).output().unwrap().stdout).unwrap();
+    told.split(' ').next().unwrap().to_owned()
+}
+
+#[test]
+fn what_programs_note_in_a_folder_comes_from_no_repository() {
+    let (fake, cache) = (fake(), TempDir::new().unwrap());
+    let hub = client(&fake, &cache);
+    for evil in [".cache/sinew/upload.jsonl", ".Cache/huggingface/download/config.json.metadata", ".sinew-download/x.lock"] {
+        let repo = fake.repo(FakeKind::Model, MODEL);
+        repo.commit(&[(evil, b"{}")]);
+        let out = cache.path().join("out");
+        let what = Download { folder: Some(out.clone()), ..Download::default() };
+        let error = hub.download(&model(), &what, &|_| {}).unwrap_err().to_string();
+        assert!(error.contains(evil) && error.contains("--exclude") && !out.exists(), "{error}");
+        repo.commit_on("main", &[], &[evil]);
+    }
+    let what = Download { folder: Some(cache.path().join("out")), ..Download::default() };
+    hub.download(&model(), &what, &|_| {}).unwrap();
 }

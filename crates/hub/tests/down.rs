@@ -320,7 +320,12 @@ fn the_cache_is_listed_verified_and_pruned() {
     fs::write(&blob, br#"{"type": "ACT"}"#).unwrap();
     let flaws = hub.verify_cache(Some(&model()), |_| {}).unwrap().flaws;
     assert!(flaws.len() == 1 && flaws[0].path == blob, "{flaws:?}");
-    // The older commit goes; its blobs are young, and may be another process's.
+    // The older commit goes once it is no longer young; so long it may be another process's, and so may its blobs.
+    assert!(hub.plan_prune(None).unwrap().paths.is_empty());
+    for path in names(folder.parent().unwrap()).iter().filter(|path| !folder.ends_with(path.split('/').next().unwrap())) {
+        let path = folder.parent().unwrap().join(path);
+        assert!(std::process::Command::new("touch").args(["-h", "-d", "2 hours ago"]).arg(path).status().unwrap().success());
+    }
     let plan = hub.plan_prune(None).unwrap();
     assert_eq!(plan.paths.len(), 1);
     hub.prune_cache(&plan).unwrap();

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{DATASET, MODEL, client, dataset, fake, model, named, names, noise, options};
-use sinew_hub::{Download, Hub, HubError, HubOptions, TokenState};
+use common::{DATASET, MODEL, TOKEN, client, dataset, fake, model, named, names, noise, options};
+use sinew_hub::{Download, Hub, HubError, HubOptions, Token, TokenState};
 use sinew_testkit::hub::{Fault, Gated, Harm, RepoKind as FakeKind};
 use tempfile::TempDir;
 
@@ -137,4 +137,43 @@ fn a_file_in_a_file_is_refused() {
         assert!(matches!(&error, HubError::Hostile { what, .. } if what.contains("\"config.json\", and one in it")), "{error}");
         assert_eq!(names(cache.path()), [""; 0], "{name}");
     }
+}
+
+#[test]
+fn what_a_server_says_back_of_a_secret_is_not_told() {
+    let (fake, cache) = (fake(), TempDir::new().unwrap());
+    let echo = |status: u16, message: &str| Harm::Status { status, code: None, message: Some(message.into()), retry_after_s: None };
+    let basic = "YWRhOnMzY3IzdA==";
+    let with_login = options(&fake, &cache).endpoint.replacen("://", "://ada:s3cr3t@", 1);
+    let with_login = Hub::new(HubOptions { endpoint: with_login, ..options(&fake, &cache) }.without_login());
+    for status in [400, 403, 409] {
+        fake.fault(Fault::on("/api/*", echo(status, &format!("Bearer {TOKEN}, Basic {basic}, s3cr3t: not here"))));
+        for hub in [&client(&fake, &cache), &with_login] {
+            let error = text(&hub.info(&model()).unwrap_err());
+            assert!(error.contains("[secret]") && error.contains("not here"), "{error}");
+        }
+        let error = text(&with_login.info(&model()).unwrap_err());
+        assert!(!error.contains("s3cr3t") && !error.contains(basic), "{error}");
+        assert!(!text(&client(&fake, &cache).info(&model()).unwrap_err()).contains(TOKEN));
+        // A token that is looked up before it is stored is one as well.
+        let fresh = Token::new("hf_fresh").unwrap();
+        fake.clear_faults();
+        fake.fault(Fault::on("/api/*", echo(status, "hf_fresh is unknown")));
+        assert!(!text(&client(&fake, &cache).whoami(Some(&fresh)).unwrap_err()).contains("hf_fresh"));
+        fake.clear_faults();
+    }
+    // Who sent a password is not told to set a token.
+    for status in [401, 403] {
+        fake.fault(Fault::on("/api/*", echo(status, "who are you?")));
+        let error = text(&with_login.info(&model()).unwrap_err());
+        assert!(error.contains("the name and the password in HF_ENDPOINT") && !error.contains("HF_TOKEN"), "{error}");
+        fake.clear_faults();
+    }
+}
+
+#[test]
+fn an_empty_name_of_certificates_is_told() {
+    let (fake, cache) = (fake(), TempDir::new().unwrap());
+    let hub = Hub::new(HubOptions { ca_file: Some("".into()), ..options(&fake, &cache) });
+    assert!(text(&hub.info(&model()).unwrap_err()).contains("SSL_CERT_FILE is set and empty"));
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::CheckpointError;
 use crate::checkpoint::{self, ADAPTER_WEIGHTS, WEIGHTS, parse, read_json};
 use crate::files::Files;
-use crate::info::Terms;
+use crate::info::{Terms, UNKNOWN};
 use crate::weights::TensorFile;
 
 const CONFIG: &str = "adapter_config.json";
@@ -116,9 +116,17 @@ pub(crate) fn open(files: &Files) -> Result<(TensorFile, String, Vec<Terms>), Ch
     };
     let folder = base_folder(files, &name, json.revision.as_deref())?;
     let base = TensorFile::open(&folder.join(WEIGHTS))?;
-    // Of the base only weights are used; one without a configuration states nothing there.
-    let config = read_json(&folder.join(checkpoint::CONFIG)).ok();
-    let terms = Terms::of(&folder, config.as_ref().and_then(|config| config.get("license")?.as_str()), Some(&name));
+    // Of the base only weights are used; one without a configuration states nothing there, and of one that can't be read
+    // nobody knows.
+    let config = folder.join(checkpoint::CONFIG);
+    let stated = match read_json(&config) {
+        Ok(json) => json
+            .get("license")
+            .filter(|value| !value.is_null())
+            .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)),
+        Err(_) => config.exists().then(|| UNKNOWN.to_owned()),
+    };
+    let terms = Terms::of(&folder, stated.as_deref(), Some(&name));
     let adapter = Adapter::open(&files.dir.join(ADAPTER_WEIGHTS), &path, &json, &base)?;
     Ok((base.with_adapter(adapter), name, terms))
 }

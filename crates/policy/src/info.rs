@@ -1,12 +1,12 @@
 //! What a checkpoint is, for people and programs.
 
 use std::collections::BTreeSet;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
 use serde::Serialize;
 
+use crate::card::CardLicence;
 use crate::features::{Feature, FeatureKind, IMAGES};
 use crate::weights::TensorFile;
 use crate::{GuidanceSettings, Quantization};
@@ -122,13 +122,18 @@ pub struct Terms {
     pub more: Vec<String>,
 }
 
+/// What the Hub calls a licence that nobody knows.
+pub(crate) const UNKNOWN: &str = "unknown";
+
 impl Terms {
     /// What the checkpoint in `dir` states, whose `config.json` states `config`; `base` is its name where it is another's base.
     pub(crate) fn of(dir: &Path, config: Option<&str>, base: Option<&str>) -> Vec<Self> {
         let by = |what: &str| base.map_or_else(|| format!("its {what}"), |base| format!("the {what} of its base {base}"));
         let config = config.map(str::trim).filter(|licence| !licence.is_empty()).map(str::to_owned);
-        let (of_card, more) = card_licence(dir).unwrap_or_default();
-        let card = Self { by: by("card"), licences: of_card, more };
+        let card = match CardLicence::of(dir) {
+            Some(CardLicence { licences, more }) => Self { by: by("card"), licences, more },
+            None => Self { by: format!("{}, which can't be understood", by("card")), licences: vec![UNKNOWN.into()], more: Vec::new() },
+        };
         let config = Self { by: by("config.json"), licences: config.into_iter().collect(), more: Vec::new() };
         let (card_states, config_states) = (!card.licences.is_empty(), !config.licences.is_empty());
         // A card that states nothing is named where nothing else does.
@@ -138,58 +143,9 @@ impl Terms {
     }
 }
 
-/// The licences in the front matter of `dir/README.md`, and what it adds of one of another name.
-fn card_licence(dir: &Path) -> Option<(Vec<String>, Vec<String>)> {
-    let mut text = Vec::new();
-    std::fs::File::open(dir.join("README.md")).ok()?.take(64 << 10).read_to_end(&mut text).ok()?;
-    front_matter_licence(&String::from_utf8_lossy(&text))
-}
-
-fn front_matter_licence(text: &str) -> Option<(Vec<String>, Vec<String>)> {
-    let mut lines = text.trim_start_matches('\u{feff}').lines();
-    if lines.next()?.trim_end() != "---" {
-        return None;
-    }
-    let head: Vec<&str> = lines.take_while(|line| line.trim_end() != "---").collect();
-    Some((entry(&head, "license"), ["license_name", "license_link"].iter().flat_map(|key| entry(&head, key)).collect()))
-}
-
-/// The value of a key at the top of a card's YAML: a text, or a list of texts on the same line or on those below.
-fn entry(head: &[&str], key: &str) -> Vec<String> {
-    let plain = |text: &str| {
-        let text = text.split(" #").next().unwrap_or_default().trim();
-        text.trim_matches(['"', '\'']).trim().to_owned()
-    };
-    let value_of = |line: &&str| Some(plain(line.strip_prefix(key)?.strip_prefix(':')?));
-    let Some((at, value)) = head.iter().enumerate().find_map(|(at, line)| Some((at, value_of(line)?))) else { return Vec::new() };
-    let mut values: Vec<String> = match value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        Some(list) => list.split(',').map(plain).collect(),
-        None if value.is_empty() => head.iter().skip(at + 1).map_while(|line| line.trim_start().strip_prefix('-')).map(plain).collect(),
-        None => vec![value],
-    };
-    values.retain(|value| !value.is_empty());
-    values
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_licence_is_read_from_the_front_matter_only() {
-        let of = |text: &str| front_matter_licence(text).unwrap_or_default().0;
-        assert_eq!(of("---\ntags: [a]\nlicense: apache-2.0\n---\n# x"), ["apache-2.0"]);
-        assert_eq!(of("---\nlicense: 'mit'\n---\n"), ["mit"]);
-        for none in
-            ["---\ntags: [a]\n---\nlicense: mit\n", "license: mit\n", "---\nlicense_name: mit\n---\n", "---\nlicense:\ntags:\n- a\n---\n"]
-        {
-            assert!(of(none).is_empty(), "{none}");
-        }
-        assert_eq!(of("---\nlicense:\n- mit\n  - 'cc-by-nc-4.0'\ntags: [a]\n- x\n---\n"), ["mit", "cc-by-nc-4.0"]);
-        assert_eq!(of("\u{feff}---\r\nlicense: [mit, \"apache-2.0\"] # both\r\n---\r\n"), ["mit", "apache-2.0"]);
-        let other = front_matter_licence("---\nlicense: other\nlicense_link: LICENSE.md\nlicense_name: research-nc\n---\n");
-        assert_eq!(other, Some((vec!["other".into()], vec!["research-nc".into(), "LICENSE.md".into()])));
-    }
 
     #[test]
     fn all_that_is_stated_holds() {
@@ -201,5 +157,9 @@ mod tests {
         std::fs::write(folder.path().join("README.md"), "---\nlicense: mit\n---\n").unwrap();
         let both = texts(Terms::of(folder.path(), Some("cc-by-nc-4.0"), None));
         assert_eq!(both, [text("its card", "mit"), text("its config.json", "cc-by-nc-4.0")]);
+        // One that nobody understands may state anything, whatever else is stated.
+        std::fs::write(folder.path().join("README.md"), "---\nlicense: [mit\n---\n").unwrap();
+        let odd = texts(Terms::of(folder.path(), Some("mit"), None));
+        assert_eq!(odd, [text("its card, which can't be understood", UNKNOWN), text("its config.json", "mit")]);
     }
 }

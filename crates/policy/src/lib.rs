@@ -44,6 +44,7 @@
 mod act;
 mod adapter;
 mod bind;
+mod card;
 mod checkpoint;
 mod device;
 mod diffusion;

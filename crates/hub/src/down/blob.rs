@@ -11,6 +11,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use crate::api::RepoFile;
+use crate::cache::open_own;
 use crate::http::{Ask, Http, broken, host, in_place};
 use crate::{HubError, HubRepo};
 
@@ -203,10 +204,9 @@ enum Trouble {
 impl Partial {
     /// What an earlier try left, hashed; or nothing.
     fn open(path: &Path, of: &RepoFile) -> io::Result<Self> {
-        let file = File::options().create(true).truncate(false).read(true).write(true).open(path)?;
+        let file = open_own(path, File::options().create(true).truncate(false).read(true).write(true))?;
         let mut here = Self { file, bytes: 0, hasher: Hasher::of(of) };
-        let found = here.file.metadata()?;
-        if !found.is_file() || found.len() > of.size_bytes {
+        if here.file.metadata()?.len() > of.size_bytes {
             here.restart(of)?;
             return Ok(here);
         }

@@ -15,7 +15,7 @@ pub use folder::{Download, Downloaded};
 pub use policy::{Fetched, fetch_model, is_policy_file};
 
 use crate::api::RepoFile;
-use crate::cache::{RepoCache, age, path_fault};
+use crate::cache::{RepoCache, age, open_own, path_fault};
 use crate::hub::{Event, Listener, Transfer};
 use crate::stock::BEGUN_FOR;
 use crate::{Hub, HubError, HubRepo};
@@ -49,6 +49,7 @@ impl Hub {
         listener: &Listener,
     ) -> Result<usize, HubError> {
         check_names(repo, files, &self.options().endpoint)?;
+        place.check_names(repo, files)?;
         let missing = place.missing(commit, files)?;
         // What an earlier try left did not come now, so nobody is told of it as if it had.
         let begun = place.begun(&missing);
@@ -104,6 +105,7 @@ impl Hub {
         match first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
             None => {
                 place.tidy();
+                place.check_all(repo, commit, files)?;
                 Ok(missing.len())
             }
             Some(error) => Err(error),
@@ -136,6 +138,37 @@ fn check_names(repo: &HubRepo, files: &[RepoFile], endpoint: &str) -> Result<(),
 }
 
 impl Place {
+    /// What programs note in a folder is not what a repository may write there: another one would believe it.
+    fn check_names(&self, repo: &HubRepo, files: &[RepoFile]) -> Result<(), HubError> {
+        let is_ours = |file: &&RepoFile| {
+            let top = file.path.split('/').next().unwrap_or_default();
+            [".cache", PARTIAL].iter().any(|ours| top.eq_ignore_ascii_case(ours))
+        };
+        match (self, files.iter().find(is_ours)) {
+            (Self::Folder(folder), Some(file)) => {
+                let top = file.path.split('/').next().unwrap_or_default();
+                let what = format!("it would be among what programs note in a folder; leave such files out with --exclude '{top}/*'");
+                Err(HubError::Unusable { doing: format!("fetching {} of {repo} to {}", file.path, folder.display()), what })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whoever tidies up the cache while files come may have taken some away again.
+    fn check_all(&self, repo: &HubRepo, commit: &str, files: &[RepoFile]) -> Result<(), HubError> {
+        let Self::Cache(cache) = self else { return Ok(()) };
+        match files.iter().find(|file| !cache.has(commit, &file.path, file.size_bytes)) {
+            None => Ok(()),
+            Some(file) => {
+                let what = format!(
+                    "{} was removed from the cache meanwhile; download it again",
+                    cache.snapshot(commit).join(&file.path).display()
+                );
+                Err(HubError::Unusable { doing: format!("fetching {} of {repo}", file.path), what })
+            }
+        }
+    }
+
     /// The files that are not there, each content once.
     fn missing<'f>(&self, commit: &str, files: &'f [RepoFile]) -> Result<Vec<&'f RepoFile>, HubError> {
         let mut missing = Vec::new();
@@ -196,7 +229,7 @@ impl Place {
                 let path = folder.join(PARTIAL).join(format!("{}.lock", file.hash));
                 let lock = || {
                     fs::create_dir_all(folder.join(PARTIAL))?;
-                    let held = fs::File::create(&path)?;
+                    let held = open_own(&path, fs::File::options().create(true).truncate(false).write(true))?;
                     held.lock().map(|()| held)
                 };
                 lock().map_err(HubError::io(format!("locking {}", path.display())))
@@ -267,7 +300,7 @@ impl Place {
         let Self::Folder(folder) = self else { return };
         for entry in fs::read_dir(folder.join(PARTIAL)).into_iter().flatten().flatten() {
             let path = entry.path();
-            let is_held = || fs::File::open(&path).is_ok_and(|lock| lock.try_lock().is_err());
+            let is_held = || open_own(&path, fs::File::options().read(true)).is_ok_and(|lock| lock.try_lock().is_err());
             let is_lock = path.extension().is_some_and(|end| end == "lock");
             if if is_lock { !is_held() } else { age(&path) > BEGUN_FOR } {
                 let _gone = fs::remove_file(path);

@@ -117,6 +117,8 @@ impl Hub {
             others.extend(self.wait(http.some(repo, commit, &deeper))??.files);
         }
         others.retain(|file| !is_pickle(&file.path));
+        // Once more, as all must be there at the end.
+        others.extend(processors);
         others.sort_by(|a, b| a.path.cmp(&b.path));
         others.dedup_by(|a, b| a.path == b.path);
         self.pull(repo, commit, &others, &place, listener)?;

@@ -1,12 +1,14 @@
 //! `sinew hub cache`.
 
+use std::collections::BTreeSet;
+
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use sinew_hub::{Hub, HubRepo, Verified};
+use sinew_hub::{Flaw, Hub, HubRepo, Verified};
 
 use crate::Done;
 use crate::args::{CacheCommand, Kind};
-use crate::text::{self, say};
+use crate::text::{self, note, say};
 use crate::watch::{Answer, Watch};
 
 pub fn run(command: &CacheCommand) -> anyhow::Result<Done> {
@@ -21,7 +23,19 @@ pub fn run(command: &CacheCommand) -> anyhow::Result<Done> {
 }
 
 fn only(repo: Option<&str>, kind: Kind) -> anyhow::Result<Option<HubRepo>> {
-    Ok(repo.map(|repo| HubRepo::parse(kind.into(), repo)).transpose()?)
+    let Some(text) = repo else { return Ok(None) };
+    let repo = HubRepo::parse(kind.into(), text)?;
+    // Commits share their blobs, so that one alone is neither verified nor removed.
+    anyhow::ensure!(
+        !text.contains('@'),
+        "looking for {text} in the cache: expected a whole repository, {}, found a revision of it",
+        repo.repo()
+    );
+    Ok(Some(repo))
+}
+
+fn tell(flaws: &[Flaw]) {
+    flaws.iter().for_each(|flaw| say!("{}: {}", flaw.path.display(), text::in_line(&flaw.what)));
 }
 
 fn list(hub: &Hub, json: bool) -> anyhow::Result<Done> {
@@ -46,13 +60,14 @@ fn list(hub: &Hub, json: bool) -> anyhow::Result<Done> {
         ]);
     }
     say!("{}", text::table(&rows).trim_end());
+    repos.iter().for_each(|repo| tell(&repo.odd));
     let total = repos.iter().map(|repo| repo.size_bytes).sum();
     say!("{} in {} repositories below {}", text::bytes(total), repos.len(), hub.options().cache_dir.display());
     Ok(Done::Ok)
 }
 
 fn verify(hub: &Hub, only: Option<&HubRepo>, json: bool) -> anyhow::Result<Done> {
-    let total = hub.list_cache()?.iter().filter(|repo| repo.is_meant(only)).map(|repo| repo.size_bytes).sum();
+    let total = hub.find_cached(only)?.iter().map(|repo| repo.size_bytes).sum();
     let bar = ProgressBar::new(total)
         .with_style(ProgressStyle::with_template("verifying {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}")?);
     let mut read = 0;
@@ -61,12 +76,16 @@ fn verify(hub: &Hub, only: Option<&HubRepo>, json: bool) -> anyhow::Result<Done>
         bar.set_position(read);
     })?;
     bar.finish_and_clear();
-    let Verified { flaws, unverified } = &verified;
+    let Verified { flaws, unverified, unnamed } = &verified;
     if json {
-        text::print_json(&json!({ "size_bytes": read, "flaws": flaws, "unverified": unverified }))?;
+        text::print_json(&json!({ "size_bytes": read, "flaws": flaws, "unverified": unverified, "unnamed": unnamed }))?;
     } else {
-        for flaw in flaws.iter().chain(unverified) {
-            say!("{}: {}", flaw.path.display(), flaw.what);
+        tell(flaws);
+        tell(unverified);
+        let reasons: BTreeSet<&str> = unnamed.iter().map(|flaw| flaw.what.as_str()).collect();
+        for why in reasons {
+            let snapshots = text::plural(unnamed.iter().filter(|flaw| flaw.what == why).count() as u64, "commit");
+            note!("which file has which content was not compared with the Hub for {snapshots}: {}", text::in_line(why));
         }
         let not = if unverified.is_empty() { String::new() } else { format!(", {} files not verified", unverified.len()) };
         say!("{} read, {}{not}", text::bytes(read), text::plural(flaws.len() as u64, "flaw"));
@@ -79,19 +98,23 @@ fn verify(hub: &Hub, only: Option<&HubRepo>, json: bool) -> anyhow::Result<Done>
 }
 
 fn prune(hub: &Hub, only: Option<&HubRepo>, yes: bool, dry_run: bool, json: bool) -> anyhow::Result<Done> {
-    let plan = hub.plan_prune(only)?;
+    let mut plan = hub.plan_prune(only)?;
     if !json {
         plan.paths.iter().for_each(|path| say!("{}", path.display()));
+        plan.kept.iter().for_each(|kept| note!("{} stays, as it can't be read: {}", kept.path.display(), text::in_line(&kept.what)));
         say!("{} in {} places", text::bytes(plan.size_bytes), plan.paths.len());
     }
     let may = !plan.paths.is_empty()
         && !dry_run
         && (yes || Watch::start()?.ask("Remove them?", "use --yes, or --dry-run to look only")? == Answer::Yes);
     if may {
+        // A download may have begun before the question was answered, and need some of it.
+        let now = hub.plan_prune(only)?;
+        plan.paths.retain(|path| now.paths.contains(path));
         hub.prune_cache(&plan)?;
     }
     if json {
-        text::print_json(&json!({ "removed": may, "paths": plan.paths, "size_bytes": plan.size_bytes }))?;
+        text::print_json(&json!({ "removed": may, "paths": plan.paths, "size_bytes": plan.size_bytes, "kept": plan.kept }))?;
     } else if may {
         say!("removed");
     } else if !plan.paths.is_empty() {

@@ -51,6 +51,13 @@ fn split(card: &str) -> (&str, &str) {
 fn write(args: &CardArgs) -> anyhow::Result<Done> {
     let folder = Path::new(&args.repo);
     let path = folder.join(CARD);
+    // In a snapshot of the cache it is one, to the content that other commits have as well.
+    let is_link = path.symlink_metadata().is_ok_and(|found| found.is_symlink());
+    anyhow::ensure!(
+        !is_link,
+        "writing the card {}: it is a link, and what it leads to is not written; remove the link first",
+        path.display()
+    );
     let is_dataset = folder.join("meta/info.json").is_file();
     if let Ok(there) = std::fs::read_to_string(&path)
         && !args.force

@@ -1,7 +1,7 @@
 //! `sinew hub info`.
 
 use serde_json::json;
-use sinew_hub::{Hub, HubRepo, RepoInfo, RepoKind};
+use sinew_hub::{Hub, HubError, HubRepo, RepoInfo, RepoKind};
 use sinew_policy::Terms;
 
 use super::repo_of;
@@ -14,7 +14,7 @@ pub fn run(args: &RepoArgs, json: bool) -> anyhow::Result<Done> {
     let hub = Hub::from_env();
     let repo = repo_of(&hub, &args.repo, args.kind)?;
     let info = hub.info(&repo)?;
-    let terms = terms(&hub, &info);
+    let terms = terms(&hub, &repo, &info);
     let page = repo.page(&hub.options().endpoint);
     if json {
         let mut line = serde_json::to_value(&info)?;
@@ -29,19 +29,43 @@ pub fn run(args: &RepoArgs, json: bool) -> anyhow::Result<Done> {
     Ok(Done::Ok)
 }
 
-/// What its card states, and for an adapter its base's card: without the base it is nothing. A base that can't be asked
-/// about states nothing.
-fn terms(hub: &Hub, info: &RepoInfo) -> Vec<Terms> {
-    let of = |info: Option<&RepoInfo>, by: String| {
-        let licences = info.and_then(RepoInfo::licence).into_iter().collect();
-        Terms { by, licences, more: Vec::new() }
+/// The configuration of a policy, which may state a licence as well.
+const CONFIG: &str = "config.json";
+
+/// What its card and its configuration state, and for an adapter those of its base: without the base it is nothing. A base
+/// that can't be asked about states nothing.
+fn terms(hub: &Hub, repo: &HubRepo, info: &RepoInfo) -> Vec<Terms> {
+    let of = |by: String, licence: Option<String>| Terms { by, licences: licence.into_iter().collect(), more: Vec::new() };
+    let of_config = |repo: &HubRepo, of_whom: &str| match config_licence(hub, repo) {
+        Ok(None) => None,
+        Ok(licence) => Some(of(format!("{of_whom} {CONFIG}"), licence)),
+        Err(_) => Some(of(format!("{of_whom} {CONFIG}, which could not be read"), None)),
     };
-    let mut terms = vec![of(Some(info), "its card".into())];
+    let mut terms = vec![of("its card".into(), info.licence())];
+    if repo.kind() == RepoKind::Model {
+        terms.extend(of_config(repo, "its"));
+    }
     for base in info.tags.iter().filter_map(|tag| tag.strip_prefix("base_model:adapter:")) {
-        let found = HubRepo::parse(RepoKind::Model, base).ok().and_then(|repo| hub.info(&repo).ok());
-        terms.push(of(found.as_ref(), format!("the card of its base {base}")));
+        let repo = HubRepo::parse(RepoKind::Model, base).ok();
+        let found = repo.as_ref().and_then(|repo| hub.info(repo).ok());
+        terms.push(of(format!("the card of its base {base}"), found.as_ref().and_then(RepoInfo::licence)));
+        if let (Some(repo), Some(_)) = (&repo, found) {
+            terms.extend(of_config(repo, &format!("its base {base}'s")));
+        }
     }
     terms
+}
+
+/// The licence that a repository's configuration states; none where it states none, or there is no such file.
+fn config_licence(hub: &Hub, repo: &HubRepo) -> anyhow::Result<Option<String>> {
+    let text = match hub.read_text(repo, CONFIG) {
+        Err(HubError::NoFile { .. }) => return Ok(None),
+        text => text?,
+    };
+    let config: serde_json::Value = serde_json::from_str(&text)?;
+    let stated = config.get("license").filter(|value| !value.is_null());
+    let stated = stated.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    Ok(stated.filter(|licence| !licence.trim().is_empty()))
 }
 
 fn describe(kind: &RepoKind, info: &RepoInfo, terms: &[Terms], page: &str) -> String {
