@@ -69,7 +69,7 @@ impl Completer for Commands {
     type Candidate = String;
 
     fn complete(&self, line: &str, at: usize, _: &rustyline::Context<'_>) -> rustyline::Result<(usize, Vec<String>)> {
-        let typed = &line[..at];
+        let typed = line.get(..at).unwrap_or_default();
         Ok((0, self.0.iter().filter(|command| command.starts_with(typed)).map(|command| (*command).to_owned()).collect()))
     }
 }
