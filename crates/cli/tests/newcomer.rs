@@ -4,14 +4,12 @@
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod common;
-#[path = "common/pty.rs"]
-mod pty;
 
 use std::process::Command;
 use std::time::Duration;
 
+use common::pty::{Terminal, screen};
 use common::{Desk, contains_all};
-use pty::{Terminal, screen};
 
 const ROWS: u16 = 40;
 

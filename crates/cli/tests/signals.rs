@@ -35,8 +35,7 @@ struct Run {
 
 impl Run {
     fn start(desk: &Desk, args: &[&str]) -> Self {
-        let into = if args[0] == "record" { "--out" } else { "--out" };
-        let mut command = desk.sinew(&[args, &[into, "ds"]].concat());
+        let mut command = desk.sinew(&[args, &["--out", "ds"]].concat());
         command.env("SINEW_LOG", "info,hf_hub=off");
         Self::of(&command)
     }
@@ -185,8 +184,7 @@ fn a_terminal_that_is_gone_ends_a_run_in_order() {
     at_once(cases, |(args, logs)| {
         let what = format!("{args:?}, {logs}");
         let desk = Desk::new();
-        let into = if args[0] == "record" { "--out" } else { "--out" };
-        let mut command = desk.sinew(&[args, &[into, "ds"]].concat());
+        let mut command = desk.sinew(&[args, &["--out", "ds"]].concat());
         command.env("SINEW_LOG", "info,hf_hub=off");
         let log = desk.path("log");
         let mut terminal = Terminal::run(&command, logs.then(|| File::create(&log).unwrap()));
