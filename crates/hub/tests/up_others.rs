@@ -133,7 +133,7 @@ fn a_dataset_is_not_put_in_the_place_of_another() {
     // What both have is no episode: a file that says nothing, empty or of the same name.
     for text in ["", "the same"] {
         fake.repo(FakeKind::Dataset, "someone/shared").commit(&[("data/c.parquet", text.as_bytes())]);
-        let fourth = dataset(&cache, "fourth", &table("fourth"));
+        let fourth = dataset(&cache, &format!("fourth{}", text.len()), &table("fourth"));
         fs::write(fourth.join("data/c.parquet"), text).unwrap();
         is_refused(&fourth, UploadOptions::default(), &["another dataset"]);
     }
