@@ -283,7 +283,11 @@ fn notes_that_are_no_file_or_lead_elsewhere_are_refused() {
         assert!(text(&refused).contains(expected), "{refused}");
         let refused = desk.hub.finish(&folder, plain(), &|_| {}).unwrap_err();
         assert!(text(&refused).contains(expected), "{refused}");
-        if fs::symlink_metadata(&cache).unwrap().is_symlink() { fs::remove_file(&cache).unwrap() } else { fs::remove_dir_all(&cache).unwrap() }
+        if fs::symlink_metadata(&cache).unwrap().is_symlink() {
+            fs::remove_file(&cache).unwrap()
+        } else {
+            fs::remove_dir_all(&cache).unwrap()
+        }
     }
     assert_eq!(fs::read_to_string(elsewhere.join("mine")).unwrap(), "kept");
     assert!(!desk.fake.has(FakeKind::Dataset, NAME));

@@ -59,7 +59,7 @@ pub struct UploadOptions {
     pub delete: Vec<String>,
     /// The commit's title, and after a line break its description.
     pub message: Option<String>,
-    /// The commit that the branch must be at.
+    /// The commit that the branch must be at. Whatever it holds may be written over; without it, only what came from the folder.
     pub parent: Option<String>,
     /// Whether another dataset that the repository holds may be replaced.
     pub replace: bool,
@@ -109,7 +109,8 @@ impl Hub {
     /// called again, it sends nothing that the Hub has. A dataset gets the tag of its version.
     ///
     /// # Errors
-    /// When the branch has moved ([`HubError::Conflict`]), a file changes meanwhile ([`HubError::Changed`]), the token
+    /// When the branch has moved since the last upload from here ([`HubError::Conflict`]) or holds another file than the folder that
+    /// did not come from it, a file changes meanwhile ([`HubError::Changed`]), the token
     /// may not write, the repository holds another dataset, or the folder is not fit to be sent.
     pub fn upload(&self, folder: &Path, repo: &HubRepo, options: &UploadOptions, listener: &Listener) -> Result<Uploaded, HubError> {
         plan::check_options(self.options(), repo, options)?;
@@ -180,7 +181,9 @@ impl Hub {
             None if options.parent.is_some() => return Err(self.no_repo(repo)),
             None => {
                 if journal.base().is_some() {
-                    tracing::warn!("{repo} was there and is not any more: it was deleted, renamed, or hidden from the token; it is made anew");
+                    tracing::warn!(
+                        "{repo} was there and is not any more: it was deleted, renamed, or hidden from the token; it is made anew"
+                    );
                 }
                 let (head, created) = self.make(repo, journal)?;
                 match created {
@@ -231,10 +234,11 @@ impl Hub {
         let commits = self.send_and_commit(&upload, &changes, &head, options, way == Way::AtOnce)?;
         // What was finished is what was brought then, whatever others have added.
         let finished = journal.lasts().into_iter().next().filter(|_| way == Way::Look);
-        let commit = commits.last().cloned().or(finished).unwrap_or(head);
+        let shown = commits.last().cloned().unwrap_or(head);
         let ignored: HashSet<&str> = left_out.iter().map(String::as_str).collect();
         let kept: Vec<&Planned> = planned.iter().filter(|file| !ignored.contains(file.local.path.as_str())).collect();
-        self.wait(upload.verify(&kept, &plan.gone, &commit))??;
+        self.wait(upload.verify(&kept, &plan.gone, &shown))??;
+        let commit = finished.unwrap_or(shown);
         if let Some(tag) = &tag {
             self.move_tag(repo, tag, &commit)?;
         }

@@ -53,8 +53,7 @@ impl Hub {
         let mut is_same_dataset = false;
         for file in files {
             let planned = plan::hash(self, vec![file], upload.journal, &|_, _, _, _| {})?;
-            is_same_dataset =
-                planned.iter().any(|planned| before.file(&planned.local.path).is_some_and(|file| is_same(planned, file)));
+            is_same_dataset = planned.iter().any(|planned| before.file(&planned.local.path).is_some_and(|file| is_same(planned, file)));
             if is_same_dataset {
                 break;
             }
@@ -112,7 +111,8 @@ impl Upload<'_> {
         }
         let outcome = match self.journal.base() {
             Some(base) if options.parent.is_none() && base != head && !self.journal.leads_from(&base, head) => {
-                let doing = format!("uploading to {} once more; to write over what was done there all the same, give --parent {head}", self.repo);
+                let doing =
+                    format!("uploading to {} once more; to write over what was done there all the same, give --parent {head}", self.repo);
                 Err(self.conflict(doing, &base).await?)
             }
             Some(_) if options.parent.is_none() => Ok(()),
@@ -142,9 +142,8 @@ impl Upload<'_> {
         }
         let there = by_path(before);
         // The Hub adds rules of its own for large files.
-        let is_others = |path: &&str| {
-            *path != ".gitattributes" && there.get(path).is_some_and(|file| !self.journal.is_known(&file.path, &file.hash))
-        };
+        let is_others =
+            |path: &&str| *path != ".gitattributes" && there.get(path).is_some_and(|file| !self.journal.is_known(&file.path, &file.hash));
         let changed = plan.changed.iter().map(|file| file.local.path.as_str()).filter(is_others).map(|path| (path, "is another one here"));
         let gone = plan.gone.iter().map(String::as_str).filter(|path| !delete.is_match(path)).filter(is_others);
         let others: Vec<(&str, &str)> = changed.chain(gone.map(|path| (path, "is not here"))).collect();
