@@ -96,9 +96,12 @@ fn logins_that_can_not_be_read_are_told_and_not_waited_for() {
         let refused = upload(&hub, &folder).unwrap_err().to_string();
         assert!(refused.contains("stored_tokens"), "{refused}");
         fs::remove_file(&stored).unwrap();
-        // What is no login is none.
+        // What is no login is none, and is told where there is no other.
         make(&cache.path().join("token"));
         upload(&hub, &folder).unwrap();
+        let without = Hub::new(HubOptions { token: None, ..common::options(&fake, &cache) });
+        let refused = upload(&without, &folder).unwrap_err().to_string();
+        assert!(refused.contains("can't be read") && refused.contains("sinew hub login"), "{refused}");
         fs::remove_file(cache.path().join("token")).unwrap();
     }
 }
