@@ -1,10 +1,12 @@
 //! A recording goes to the Hub while it is made.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use anyhow::Context;
 use sinew_hub::{CheckFolder, Hub, HubOptions, HubRepo, Publisher, RepoKind, UploadOptions, Uploaded};
 use sinew_recorder::closed_files;
-use sinew_runtime::{Role, place};
+use sinew_runtime::{Role, StopFlag, place};
 
 use crate::args::PublishArgs;
 use crate::commands::hub::upload::is_settled;
@@ -46,16 +48,29 @@ impl Publishing {
         }
     }
 
-    /// Sends the rest when nothing is recorded any more. What can't be sent now can be later.
-    pub fn finish(mut self, is_json: bool) -> anyhow::Result<Option<(Hub, Uploaded)>> {
+    /// Sends the rest when nothing is recorded any more. What can't be sent now can be later, also where `stop` is told to
+    /// from now on.
+    pub fn finish(mut self, stop: &StopFlag, is_json: bool) -> anyhow::Result<Option<(Hub, Uploaded)>> {
         let Some(publisher) = self.publisher.take_if(|_| self.has_episode) else { return Ok(None) };
         let check = Some(Box::new(is_settled) as Box<CheckFolder>);
         let options = UploadOptions { private: self.private, replace: self.replace, check, ..UploadOptions::default() };
         let listener = if is_json { transfer::silent() } else { transfer::shown() };
-        match publisher.finish(&options, &*listener) {
+        let root = self.root.display();
+        let told = || (stop.level(), stop.is_abandoned(), stop.was_hung_up());
+        let before = told();
+        let work = std::thread::Builder::new().name("finish".into()).spawn(move || publisher.finish(&options, &*listener));
+        let work = work.with_context(|| format!("beginning to finish the upload of {root}"))?;
+        while !work.is_finished() {
+            if told() != before {
+                // What has gone is noted in the folder, so that the end of this process costs nothing of it.
+                note!("\nthe recording is whole, and not shown on the Hub yet; to go on with that: sinew hub finish {root}");
+                return Ok(None);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        match work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
             Ok(uploaded) => Ok(Some((self.hub.clone(), uploaded))),
             Err(error) => {
-                let root = self.root.display();
                 match error.is_transient() {
                     true => note!("the recording is whole; once the Hub can be reached: sinew hub finish {root}"),
                     false => note!("the recording is whole; to show it, see what is wrong, then: sinew hub finish {root}"),

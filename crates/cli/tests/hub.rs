@@ -226,3 +226,21 @@ fn a_signal_at_the_hidden_question_gives_the_terminal_back() {
     let (found, text) = terminal.end();
     assert!(found == Some(130) && terminal.is_usual(), "{found:?}: {text}");
 }
+
+#[test]
+fn a_page_takes_the_place_of_one_of_the_same_making_alone() {
+    let (desk, hub) = (Desk::new(), start());
+    hub.token("hf_write", "ada", Rights::Write);
+    let publish = |content: &str, space: &str| {
+        std::fs::write(desk.path("shot.png"), content).unwrap();
+        sinew(&desk, &hub.endpoint(), &["hub", "publish-space", "shot.png", space]).env("HF_TOKEN", "hf_write").output().unwrap()
+    };
+    for content in ["one", "two"] {
+        let output = publish(content, "ada/page");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(hub.file(RepoKind::Space, "ada/page", "main", "evaluation.png").as_deref(), Some(content.as_bytes()));
+    }
+    hub.add(RepoKind::Space, "ada/mine").commit(&[("README.md", b"---\ntags:\n- demo\n---\n"), ("index.html", b"by hand")]);
+    contains_all(&error(&publish("three", "ada/mine")), &["ada/mine", "did not make", "another name"]);
+    assert_eq!(hub.file(RepoKind::Space, "ada/mine", "main", "index.html").as_deref(), Some(b"by hand".as_slice()));
+}

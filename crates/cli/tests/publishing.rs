@@ -4,7 +4,8 @@
 
 mod common;
 
-use std::process::Output;
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 
 use common::{Desk, contains_all};
 use sinew_testkit::hub::{FakeHub, Fault, Harm, HubOptions, RepoKind, Rights};
@@ -101,7 +102,41 @@ fn what_keeps_a_recording_from_being_shown_is_said_before_it_begins() {
     let copied = std::process::Command::new("cp").arg("-r").arg(desk.path("ds")).arg(desk.path("copy")).status().unwrap();
     assert!(copied.success());
     std::fs::remove_dir_all(desk.path("copy/.cache")).unwrap();
+    // Nobody can tell whether the copy is the newer one.
     let output = more("copy");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let head = hub.commit_of(RepoKind::Dataset, NAME, "main").unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    contains_all(&text, &["the recording is whole", "sinew hub finish copy", &format!("--parent {head}")]);
+    let output = run(&desk, &hub, &["hub", "finish", "copy", "--parent", &head]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(std::fs::read(desk.path("copy/meta/info.json")).ok(), hub.file(RepoKind::Dataset, NAME, "v3.0", "meta/info.json"));
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_while_a_whole_recording_goes_up_leaves_the_rest_for_later() {
+    let (desk, hub) = (Desk::new(), start());
+    hub.fault(Fault::on("*/commit/*", Harm::Stall { at: None }));
+    let scene = ["record", "--sim", "--teleop", "scripted", "--task", "reach", "--episodes", "1", "--publish", NAME, "--out", "ds"];
+    let mut command = desk.sinew(&scene);
+    command.env_remove("HF_HUB_OFFLINE").env("HF_ENDPOINT", hub.endpoint()).env("HF_TOKEN", "hf_write");
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    let is_committing = || std::fs::read_to_string(desk.path("ds/.cache/sinew/upload.jsonl")).is_ok_and(|text| text.contains("\"intent\""));
+    while !is_committing() {
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let told = Instant::now();
+    assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
+    contains_all(&text, &["the recording is whole", "sinew hub finish ds"]);
+    desk.recorded("ds", "after Ctrl-C while it was published");
+    hub.clear_faults();
+    let output = run(&desk, &hub, &["hub", "finish", "ds"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -8,7 +8,7 @@ use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use serde::{Deserialize, Serialize};
 
-use crate::cache::write_secret;
+use crate::cache::{read_small, write_secret};
 use crate::http::Ask;
 use crate::{Hub, HubError, Token};
 
@@ -166,7 +166,11 @@ impl Hub {
         match &self.options().token {
             Some(_) => Ok(()),
             None => {
-                let what = "there is no token to write with: run `sinew hub login`, or set HF_TOKEN".to_owned();
+                let path = &self.options().token_path;
+                let unread = read_small(path, 4 << 10).err().filter(|err| err.kind() != io::ErrorKind::NotFound);
+                let unread =
+                    unread.map(|err| format!(" (the stored login in {} can't be read: {err})", path.display())).unwrap_or_default();
+                let what = format!("there is no token to write with{unread}: run `sinew hub login`, or set HF_TOKEN");
                 Err(HubError::Unusable { doing: doing.into(), what })
             }
         }

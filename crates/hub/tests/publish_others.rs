@@ -46,23 +46,24 @@ fn file(fake: &FakeHub, path: &str) -> Option<String> {
 /// Somebody commits while, or after, `publish` leaves a publisher; then the end is refused, until it is meant.
 fn conflicts(fake: &FakeHub, hub: &Hub, folder: &Path, publisher: Publisher, is_ended_here: bool) {
     write(folder, "data/b.parquet", "mine");
+    write(folder, "README.md", "mine");
     write_info(folder);
     let theirs = if is_ended_here {
-        let theirs = fake.repo(FakeKind::Dataset, NAME).commit(&[("data/b.parquet", b"theirs")]);
+        let theirs = fake.repo(FakeKind::Dataset, NAME).commit(&[("README.md", b"theirs")]);
         let refused = publisher.finish(&UploadOptions::default(), &|_| {}).unwrap_err();
         assert!(matches!(refused, HubError::Conflict { .. }), "{refused}");
         theirs
     } else {
         drop(publisher);
-        fake.repo(FakeKind::Dataset, NAME).commit(&[("data/b.parquet", b"theirs")])
+        fake.repo(FakeKind::Dataset, NAME).commit(&[("README.md", b"theirs")])
     };
     for _ in 0..2 {
         let refused = hub.finish(folder, UploadOptions::default(), &|_| {}).unwrap_err();
         assert!(matches!(refused, HubError::Conflict { .. }) && refused.to_string().contains(&format!("--parent {theirs}")), "{refused}");
     }
-    assert_eq!(file(fake, "data/b.parquet").as_deref(), Some("theirs"));
+    assert_eq!(file(fake, "README.md").as_deref(), Some("theirs"));
     hub.finish(folder, UploadOptions { parent: Some(theirs), ..UploadOptions::default() }, &|_| {}).unwrap();
-    assert_eq!(file(fake, "data/b.parquet").as_deref(), Some("mine"));
+    assert_eq!(file(fake, "README.md").as_deref(), Some("mine"));
 }
 
 #[test]
@@ -106,13 +107,14 @@ fn a_hub_that_comes_back_is_looked_at_before_anything_is_closed() {
 fn another_dataset_is_not_replaced_unless_it_is_meant() {
     let (fake, cache) = (common::fake(), TempDir::new().unwrap());
     let (hub, folder) = (common::client(&fake, &cache), cache.path().join("takes"));
-    fake.add(FakeKind::Dataset, NAME).commit(&[("data/chunk-000/file-000.parquet", b"theirs"), ("meta/info.json", b"{}")]);
+    let theirs = "theirs".repeat(1 << 10);
+    fake.add(FakeKind::Dataset, NAME).commit(&[("data/chunk-000/file-000.parquet", theirs.as_bytes()), ("meta/info.json", b"{}")]);
     let Err(refused) = open(&hub, &folder) else { panic!("it began") };
     assert!(refused.to_string().contains("another dataset") && refused.to_string().contains("--publish-replace"), "{refused}");
     // Nothing is left of it, so that the recorder can take its folder away too.
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
     // The same episodes in a folder that never went up, such as a download, are the same dataset.
-    write(&folder, "data/chunk-000/file-000.parquet", "theirs");
+    write(&folder, "data/chunk-000/file-000.parquet", &theirs);
     drop(open(&hub, &folder).unwrap());
     let other = cache.path().join("other");
     let meant = UploadOptions { replace: true, ..UploadOptions::default() };

@@ -53,6 +53,59 @@ fn no_token_of_the_user_leaves_whichever_is_sent_and_whatever_was_read_before() 
     upload(&with(common::TOKEN), &folder).unwrap();
 }
 
+#[test]
+fn no_token_leaves_in_a_large_file_in_wide_characters_or_in_a_name() {
+    let wide = |is_big_end: bool| {
+        let of = |unit: u16| if is_big_end { unit.to_be_bytes() } else { unit.to_le_bytes() };
+        format!("a token: {}", common::TOKEN).encode_utf16().flat_map(of).collect::<Vec<u8>>()
+    };
+    let mut large = vec![b'x'; 24 << 20];
+    // Over the border of what is read at once.
+    large[(11 << 20) - 4..][..common::TOKEN.len()].copy_from_slice(common::TOKEN.as_bytes());
+    let in_folder = format!("{}/b.bin", common::TOKEN);
+    for (path, content) in [
+        ("a.bin", large),
+        ("b.txt", wide(false)),
+        ("c.txt", wide(true)),
+        (&format!("of {}.txt", common::TOKEN), b"x".to_vec()),
+        (&in_folder, b"x".to_vec()),
+    ] {
+        let (fake, cache) = (common::fake(), TempDir::new().unwrap());
+        let (hub, folder) = (common::client(&fake, &cache), folder(&cache));
+        fs::create_dir_all(folder.join(path).parent().unwrap()).unwrap();
+        fs::write(folder.join(path), content).unwrap();
+        let refused = upload(&hub, &folder).unwrap_err().to_string();
+        assert!(refused.contains("holds a token") && !refused.contains(common::TOKEN), "{refused}");
+        assert!(!fake.has(FakeKind::Model, NAME));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn logins_that_can_not_be_read_are_told_and_not_waited_for() {
+    let (fake, cache) = (common::fake(), TempDir::new().unwrap());
+    let (hub, folder) = (common::client(&fake, &cache), folder(&cache));
+    let stored = cache.path().join("stored_tokens");
+    let ways: [&dyn Fn(&Path); 3] = [
+        &|path| assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success()),
+        &|path| std::os::unix::fs::symlink("/dev/zero", path).unwrap(),
+        &|path| fs::File::create(path).unwrap().set_len(1 << 40).unwrap(),
+    ];
+    for make in ways {
+        make(&stored);
+        let refused = upload(&hub, &folder).unwrap_err().to_string();
+        assert!(refused.contains("stored_tokens"), "{refused}");
+        fs::remove_file(&stored).unwrap();
+        // What is no login is none, and is told where there is no other.
+        make(&cache.path().join("token"));
+        upload(&hub, &folder).unwrap();
+        let without = Hub::new(HubOptions { token: None, ..common::options(&fake, &cache) });
+        let refused = upload(&without, &folder).unwrap_err().to_string();
+        assert!(refused.contains("can't be read") && refused.contains("sinew hub login"), "{refused}");
+        fs::remove_file(cache.path().join("token")).unwrap();
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_pipe_that_takes_the_place_of_a_file_is_not_waited_for() {

@@ -30,9 +30,13 @@ fn what_was_refused_or_killed_does_not_write_over_others_the_next_time() {
     let meant = UploadOptions { parent: Some(theirs), ..UploadOptions::default() };
     hub.upload(&folder, &repo, &meant, &|_| {}).unwrap();
     assert_eq!(fake.file(FakeKind::Model, "someone/shared", "main", "config.json").unwrap(), b"mine");
-    // The next upload begins anew.
-    fake.repo(FakeKind::Model, "someone/shared").commit(&[("notes.txt", b"theirs")]);
+    // The next upload begins where this one ended.
+    let theirs = fake.repo(FakeKind::Model, "someone/shared").commit(&[("notes.txt", b"theirs")]);
     fs::write(folder.join("config.json"), "mine again").unwrap();
+    let error = hub.upload(&folder, &repo, &UploadOptions::default(), &|_| {}).unwrap_err();
+    assert!(matches!(error, HubError::Conflict { .. }) && error.to_string().contains(&format!("--parent {theirs}")), "{error}");
+    hub.upload(&folder, &repo, &UploadOptions { parent: Some(theirs), ..UploadOptions::default() }, &|_| {}).unwrap();
+    fs::write(folder.join("config.json"), "and again").unwrap();
     hub.upload(&folder, &repo, &UploadOptions::default(), &|_| {}).unwrap();
 }
 
@@ -83,40 +87,60 @@ fn status(status: u16) -> Harm {
     Harm::Status { status, code: None, message: None, retry_after_s: None }
 }
 
+/// Long enough to tell one dataset from another.
+fn table(text: &str) -> String {
+    text.repeat(1 << 10)
+}
+
 #[test]
 fn a_dataset_is_not_put_in_the_place_of_another() {
     let (fake, cache) = (common::fake(), TempDir::new().unwrap());
     let hub = common::client(&fake, &cache);
     let repo = HubRepo::parse(RepoKind::Dataset, "someone/shared").unwrap();
-    let (first, second) = (dataset(&cache, "first", "first"), dataset(&cache, "second", "second"));
-    let upload = |folder: &std::path::Path, replace: bool| {
-        hub.upload(folder, &repo, &UploadOptions { replace, ..UploadOptions::default() }, &|_| {})
+    let (first, second) = (dataset(&cache, "first", &table("first")), dataset(&cache, "second", &table("second")));
+    let head = || fake.commit_of(FakeKind::Dataset, "someone/shared", "main");
+    let upload = |folder: &std::path::Path, options: UploadOptions| hub.upload(folder, &repo, &options, &|_| {});
+    let at_head = || UploadOptions { parent: head(), ..UploadOptions::default() };
+    let is_refused = |folder: &std::path::Path, options: UploadOptions, expected: &[&str]| {
+        let refused = upload(folder, options).unwrap_err().to_string();
+        assert!(expected.iter().all(|expected| refused.contains(expected)), "{refused}");
     };
-    let data = || fake.file(FakeKind::Dataset, "someone/shared", "main", "data/a.parquet").unwrap();
-    upload(&first, false).unwrap();
+    let data = || String::from_utf8(fake.file(FakeKind::Dataset, "someone/shared", "main", "data/a.parquet").unwrap()).unwrap();
+    upload(&first, UploadOptions::default()).unwrap();
     for _ in 0..2 {
-        let refused = upload(&second, false).unwrap_err().to_string();
-        assert!(refused.contains("another dataset") && refused.contains("--replace"), "{refused}");
+        is_refused(&second, UploadOptions::default(), &["another dataset", "--replace"]);
     }
-    assert_eq!(data(), b"first");
+    assert_eq!(data(), table("first"));
     // A card is no episode.
     fs::write(second.join("README.md"), "of the second").unwrap();
     let card = UploadOptions { include: vec!["README.md".into()], ..UploadOptions::default() };
-    hub.upload(&second, &repo, &card, &|_| {}).unwrap();
-    // A newer version of the same folder goes on, whatever of it has changed, and after others wrote a card.
-    fs::write(first.join("data/a.parquet"), "first, edited").unwrap();
-    upload(&first, false).unwrap();
-    assert_eq!(data(), b"first, edited");
-    upload(&second, true).unwrap();
-    assert_eq!(data(), b"second");
+    upload(&second, card).unwrap();
+    // A newer version of the same folder goes on, whatever of it has changed, and after others wrote a card if that is known.
+    fs::write(first.join("data/a.parquet"), table("first, edited")).unwrap();
+    let card_at = head().unwrap();
+    is_refused(&first, UploadOptions::default(), &["has changed meanwhile", &format!("--parent {card_at}")]);
+    upload(&first, UploadOptions { parent: Some(card_at), ..UploadOptions::default() }).unwrap();
+    assert_eq!(data(), table("first, edited"));
+    upload(&second, UploadOptions { replace: true, ..at_head() }).unwrap();
+    assert_eq!(data(), table("second"));
     // By then it is the second's, also for who was there before.
-    let refused = upload(&first, false).unwrap_err().to_string();
-    assert!(refused.contains("another dataset"), "{refused}");
+    is_refused(&first, at_head(), &["another dataset"]);
     // An earlier state of it that never went up from here.
-    let third = dataset(&cache, "third", "second");
+    let third = dataset(&cache, "third", &table("second"));
     fs::write(third.join("data/b.parquet"), "and more").unwrap();
-    upload(&third, false).unwrap();
+    upload(&third, UploadOptions::default()).unwrap();
     assert_eq!(fake.file(FakeKind::Dataset, "someone/shared", "main", "data/b.parquet").unwrap(), b"and more");
+    // What both have is no episode: a file that says nothing, empty or of the same name.
+    for text in ["", "the same"] {
+        fake.repo(FakeKind::Dataset, "someone/shared").commit(&[("data/c.parquet", text.as_bytes())]);
+        let fourth = dataset(&cache, &format!("fourth{}", text.len()), &table("fourth"));
+        fs::write(fourth.join("data/c.parquet"), text).unwrap();
+        is_refused(&fourth, UploadOptions::default(), &["another dataset"]);
+    }
+    // A part of a folder is a part of its dataset.
+    fs::write(third.join("meta/info.json"), "{\"codebase_version\": \"v3.0\", \"fps\": 30}").unwrap();
+    fs::remove_dir_all(third.join(".cache")).unwrap();
+    upload(&third, UploadOptions { include: vec!["meta/**".into()], ..at_head() }).unwrap();
 }
 
 #[test]

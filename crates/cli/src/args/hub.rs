@@ -138,7 +138,7 @@ pub struct UploadArgs {
     /// The title of the commit
     #[arg(long, value_name = "TEXT")]
     pub message: Option<String>,
-    /// Upload only if the branch is at this commit
+    /// Upload only if the branch is at this commit. Its files may then be written over, also where others changed them
     #[arg(long, value_name = "COMMIT")]
     pub parent: Option<String>,
     /// Replace another dataset that the repository holds

@@ -111,7 +111,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     begun.stands();
     standby::say_why_it_ended(&stop);
     drop(recorder);
-    if let Some((hub, uploaded)) = publishing.map(|publishing| publishing.finish(args.json)).transpose()?.flatten() {
+    if let Some((hub, uploaded)) = publishing.map(|publishing| publishing.finish(&stop, args.json)).transpose()?.flatten() {
         upload::tell(&hub, &uploaded, args.json)?;
     }
     Ok(if stop.is_requested() { Done::Interrupted } else { Done::Ok })

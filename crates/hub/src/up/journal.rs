@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::notes::{Hashes, Intent, Known, Line, Mode, Parts, Read, Stamp, Target};
+use super::plan::{open_regular, unfollowed};
 use crate::HubError;
 
 /// A file that was written to so lately may be written to again without its times telling.
@@ -33,10 +34,15 @@ impl Journal {
     }
 
     /// Where a folder was published to while it was recorded, and the commit that has all of it, if that is done.
-    pub fn published_in(folder: &Path) -> Option<(Target, Option<String>)> {
+    pub fn published_in(folder: &Path) -> Result<Option<(Target, Option<String>)>, HubError> {
+        let path = Self::path(folder);
         let mut known = Known::default();
-        read_lines(&fs::read(Self::path(folder)).ok()?).for_each(|line| known.learn(line));
-        known.published()
+        let text = match check_way(&path).and_then(|()| read_all(open_regular(&path)?)) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text.map_err(HubError::io(format!("reading {}", path.display())))?,
+        };
+        read_lines(&text).for_each(|line| known.learn(line));
+        Ok(known.published())
     }
 
     pub fn open(folder: &Path) -> Result<Self, HubError> {
@@ -44,8 +50,7 @@ impl Journal {
         let mut known = Known::default();
         let file = match open_locked(&path) {
             Ok(mut file) => {
-                let mut text = Vec::new();
-                file.read_to_end(&mut text).map_err(HubError::io(format!("reading {}", path.display())))?;
+                let text = read_all(&file).map_err(HubError::io(format!("reading {}", path.display())))?;
                 read_lines(&text).for_each(|line| known.learn(line));
                 // A line that was cut must not spoil the next.
                 let is_cut = text.last().is_some_and(|last| *last != b'\n');
@@ -55,6 +60,9 @@ impl Journal {
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
                 let what = "another upload of the same folder is running; wait for it, or end it".to_owned();
                 return Err(HubError::Unusable { doing: format!("uploading {}", folder.display()), what });
+            }
+            Err(err) if err.kind() == io::ErrorKind::InvalidInput => {
+                return Err(HubError::Unusable { doing: format!("uploading {}", folder.display()), what: err.to_string() });
             }
             Err(err) => {
                 tracing::warn!(%err, path = %path.display(), "what was sent is not written down, so a killed upload would begin anew");
@@ -165,22 +173,70 @@ impl Journal {
         }
     }
 
+    /// The commit that the branch must be at: where this began, or else where the last upload from here ended.
     pub fn base(&self) -> Option<String> {
-        self.inner().known.here().base.clone()
+        let mut inner = self.inner();
+        let place = inner.known.here();
+        place.base.clone().or_else(|| place.last.clone())
+    }
+
+    pub fn has_lost_its_base(&self) -> bool {
+        self.inner().known.here().has_lost_its_base()
     }
 
     pub fn note_base(&self, commit: &str) {
         self.note(Line::Base { commit: commit.to_owned() });
     }
 
-    /// Whether the dataset that the repository holds was found to be this one, or may be replaced by it.
-    pub fn is_ours(&self) -> bool {
-        self.inner().known.here().is_ours
+    /// Whether the dataset that the repository holds at `head` was found to be this one, or may be replaced by it.
+    pub fn is_ours(&self, head: &str) -> bool {
+        let ours = self.inner().known.here().ours.clone();
+        ours.is_some_and(|commit| self.leads_from(&commit, head))
     }
 
-    pub fn note_ours(&self) {
-        if !self.is_ours() {
-            self.note(Line::Ours);
+    pub fn note_ours(&self, head: &str) {
+        if !self.is_ours(head) {
+            self.note(Line::Ours { commit: head.to_owned() });
+        }
+    }
+
+    /// Whether all that the repository holds at `head` may be written over.
+    pub fn is_meant(&self, head: &str) -> bool {
+        let meant = self.inner().known.here().meant.clone();
+        meant.is_some_and(|commit| self.leads_from(&commit, head))
+    }
+
+    pub fn note_meant(&self, head: &str) {
+        if !self.is_meant(head) {
+            self.note(Line::Meant { commit: head.to_owned() });
+        }
+    }
+
+    /// Whether the repository's file of this hash was once there as it was here.
+    pub fn is_known(&self, path: &str, hash: &str) -> bool {
+        self.inner().known.was_there(path, hash)
+    }
+
+    pub fn note_there(&self, path: &str, hash: &str) {
+        let is_noted = self.inner().known.here().there.get(path).is_some_and(|known| known == hash);
+        if !is_noted {
+            self.note(Line::There { path: path.to_owned(), hash: hash.to_owned() });
+        }
+    }
+
+    /// Whether it was said that the repository is to be for its owner alone.
+    pub fn is_private(&self) -> bool {
+        self.inner().known.here().target.as_ref().is_some_and(|target| target.private)
+    }
+
+    /// Whether the repository was private when it was seen last.
+    pub fn was_private(&self) -> bool {
+        self.inner().known.here().was_private
+    }
+
+    pub fn note_private(&self, private: bool) {
+        if self.was_private() != private {
+            self.note(Line::Private { private });
         }
     }
 
@@ -260,10 +316,39 @@ impl Journal {
     }
 }
 
+/// More than the notes of any folder have.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// That neither the journal nor one of its two folders is a link, which would lead to files of somebody else.
+fn check_way(path: &Path) -> io::Result<()> {
+    let is_link = |step: &&Path| step.symlink_metadata().is_ok_and(|found| found.is_symlink());
+    match path.ancestors().take(3).find(is_link) {
+        Some(link) => Err(refused(format!("{} is a link; take it away, so that what was sent can be noted there", link.display()))),
+        None => Ok(()),
+    }
+}
+
+fn refused(what: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, what)
+}
+
+fn read_all(file: impl io::Read) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    file.take(MAX_BYTES + 1).read_to_end(&mut text)?;
+    let too_long = || Err(refused(format!("it has more than {} MiB, which is no journal of an upload", MAX_BYTES >> 20)));
+    if text.len() as u64 > MAX_BYTES { too_long() } else { Ok(text) }
+}
+
 fn open_locked(path: &Path) -> io::Result<File> {
+    check_way(path)?;
     fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
     loop {
-        let file = private(File::options().create(true)).read(true).append(true).open(path)?;
+        let mut options = File::options();
+        private(options.create(true)).read(true).append(true);
+        let file = unfollowed(&mut options).open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(refused(format!("{} is no regular file; take it away, so that what was sent can be noted there", path.display())));
+        }
         file.try_lock().map_err(io::Error::from)?;
         // Whoever held it until now may have put another in its place.
         if fs::metadata(path).is_ok_and(|there| file.metadata().is_ok_and(|here| Stamp::of(&here).inode == Stamp::of(&there).inode)) {
@@ -326,7 +411,7 @@ mod tests {
         let journal = Journal::open(folder.path()).unwrap();
         assert!(journal.is_sent("later"));
         drop(journal);
-        let published = || Journal::published_in(folder.path()).map(|(target, done)| (target.repo().unwrap().repo(), done));
+        let published = || Journal::published_in(folder.path()).unwrap().map(|(target, done)| (target.repo().unwrap().repo(), done));
         assert_eq!(published(), Some(("a/b".to_owned(), None)));
         // Another place has notes of its own, and takes none away.
         let journal = Journal::open(folder.path()).unwrap();
@@ -334,7 +419,7 @@ mod tests {
         assert_eq!((journal.parts("oid"), journal.is_sent("later")), (None, false));
         journal.note_base("b0");
         journal.finish("b1");
-        assert_eq!((journal.base(), journal.lasts()), (None, vec!["b1".to_owned()]));
+        assert_eq!((journal.base(), journal.lasts()), (Some("b1".to_owned()), vec!["b1".to_owned()]));
         drop(journal);
         assert_eq!(published(), Some(("a/b".to_owned(), None)));
         let journal = Journal::open(folder.path()).unwrap();

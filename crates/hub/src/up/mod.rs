@@ -32,11 +32,11 @@ use crate::api::Listing;
 use crate::down::patterns;
 use crate::http::Http;
 use crate::hub::{Event, Listener, Transfer};
-use crate::{Hub, HubError, HubRepo, RepoFile, RepoKind, TokenState};
+use crate::{Account, Hub, HubError, HubRepo, RepoFile, RepoKind, TokenState};
 use commit::{Change, is_same, pack};
 use journal::Journal;
 use notes::{Intent, Mode, Target};
-use others::{OF_A_DATASET, changes_hash};
+use others::{OF_A_DATASET, changes_hash, hub_hash};
 use plan::{Local, Meter, Planned};
 
 /// How many files are sent at a time. More would lose more when an upload is killed.
@@ -59,7 +59,7 @@ pub struct UploadOptions {
     pub delete: Vec<String>,
     /// The commit's title, and after a line break its description.
     pub message: Option<String>,
-    /// The commit that the branch must be at.
+    /// The commit that the branch must be at. Whatever it holds may be written over; without it, only what came from the folder.
     pub parent: Option<String>,
     /// Whether another dataset that the repository holds may be replaced.
     pub replace: bool,
@@ -109,9 +109,11 @@ impl Hub {
     /// called again, it sends nothing that the Hub has. A dataset gets the tag of its version.
     ///
     /// # Errors
-    /// When the branch has moved ([`HubError::Conflict`]), a file changes meanwhile ([`HubError::Changed`]), the token
+    /// When the branch has moved since the last upload from here ([`HubError::Conflict`]) or holds another file than the folder that
+    /// did not come from it, a file changes meanwhile ([`HubError::Changed`]), the token
     /// may not write, the repository holds another dataset, or the folder is not fit to be sent.
     pub fn upload(&self, folder: &Path, repo: &HubRepo, options: &UploadOptions, listener: &Listener) -> Result<Uploaded, HubError> {
+        plan::check_options(self.options(), repo, options)?;
         let journal = self.journal_for(folder, repo, options.private)?;
         self.upload_with(folder, repo, options, listener, &journal, Way::Plain)
     }
@@ -150,7 +152,7 @@ impl Hub {
             return Err(refuse("there is nothing in the folder to upload".into()));
         }
         let http = self.http()?;
-        let there = self.wait(look_up(http, repo, options))??;
+        let there = self.wait(look_up(http, repo, journal))??;
         let upload = Upload::new(http, repo, journal, listener);
         if let Some(head) = there.as_ref().filter(|_| way != Way::Look) {
             self.wait(upload.check_head(options, head))??;
@@ -167,15 +169,33 @@ impl Hub {
         })?;
         let (head, created) = match there {
             Some(head) => (head, Created::Before),
-            None if options.parent.is_some() || way == Way::Look => return Err(self.no_repo(repo)),
+            None if way == Way::Look => {
+                let what = format!(
+                    "it was finished, and the {} is not there any more: it was deleted, renamed, or hidden from the token; \
+                     `sinew hub upload {} {repo}` makes it anew",
+                    repo.kind(),
+                    folder.display()
+                );
+                return Err(refuse(what));
+            }
+            None if options.parent.is_some() => return Err(self.no_repo(repo)),
             None => {
-                let (head, created) = self.make(repo, options)?;
-                self.wait(upload.check_head(options, &head))??;
+                if journal.base().is_some() {
+                    tracing::warn!(
+                        "{repo} was there and is not any more: it was deleted, renamed, or hidden from the token; it is made anew"
+                    );
+                }
+                let (head, created) = self.make(repo, journal)?;
+                match created {
+                    Created::Now => upload.begin_in_new(&head),
+                    Created::Before => self.wait(upload.check_head(options, &head))??,
+                }
                 (head, created)
             }
         };
         let before = self.wait(http.list(repo, &head, "", true))??;
         let is_all = options.include.is_empty() && options.exclude.is_empty();
+        let meant = patterns(&options.delete)?;
         let mut delete = options.delete.clone();
         if repo.kind() == RepoKind::Dataset && is_all {
             // Tables and videos that the dataset no longer has would be taken for a part of it.
@@ -183,7 +203,11 @@ impl Hub {
         }
         let plan = Plan::new(&planned, &before, &patterns(&delete)?, folder);
         if repo.kind() == RepoKind::Dataset && way != Way::Look && plan.touches_dataset() {
-            self.wait(upload.check_dataset(options, &before, &head, &planned))??;
+            self.check_dataset(&upload, folder, options, &before, &head)?;
+        }
+        if way != Way::Look {
+            self.wait(upload.check_files(&before, &head, &plan, &meant))??;
+            plan.same.iter().for_each(|file| journal.note_there(&file.path, &file.hash));
         }
         let git_ignore = planned.iter().find(|file| file.local.path == ".gitignore").and_then(|file| file.local.text().ok());
         let modes = self.wait(upload.modes(&plan.changed, git_ignore.as_deref()))??;
@@ -199,7 +223,8 @@ impl Hub {
         changes.sort_by(|a, b| (a.rank(), a.path()).cmp(&(b.rank(), b.path())));
         if way == Way::Look && !changes.is_empty() {
             let what = format!(
-                "it was finished; since then {} has changed here or there, one of {}; `sinew hub upload {} {repo}` brings what is here",
+                "it was finished; since then {} has changed here or there, one of {}; if it was here, `sinew hub upload {} {repo}` brings it, \
+                 unless somebody else has changed the repository",
                 changes[0].path(),
                 changes.len(),
                 folder.display()
@@ -207,10 +232,13 @@ impl Hub {
             return Err(refuse(what));
         }
         let commits = self.send_and_commit(&upload, &changes, &head, options, way == Way::AtOnce)?;
-        let commit = commits.last().cloned().unwrap_or(head);
+        // What was finished is what was brought then, whatever others have added.
+        let finished = journal.lasts().into_iter().next().filter(|_| way == Way::Look);
+        let shown = commits.last().cloned().unwrap_or(head);
         let ignored: HashSet<&str> = left_out.iter().map(String::as_str).collect();
         let kept: Vec<&Planned> = planned.iter().filter(|file| !ignored.contains(file.local.path.as_str())).collect();
-        self.wait(upload.verify(&kept, &plan.gone, &commit))??;
+        self.wait(upload.verify(&kept, &plan.gone, &shown))??;
+        let commit = finished.unwrap_or(shown);
         if let Some(tag) = &tag {
             self.move_tag(repo, tag, &commit)?;
         }
@@ -231,24 +259,37 @@ impl Hub {
     }
 
     /// Makes the repository, and says the commit that its branch is at.
-    fn make(&self, repo: &HubRepo, options: &UploadOptions) -> Result<(String, Created), HubError> {
-        let created = self.create(repo, options.private)?;
-        let head = self.wait(look_up(self.http()?, repo, options))??.ok_or_else(|| self.no_repo(repo))?;
+    fn make(&self, repo: &HubRepo, journal: &Journal) -> Result<(String, Created), HubError> {
+        // One that was private is not shown to everybody because it was deleted meanwhile.
+        let created = self.create(repo, journal.is_private() || journal.was_private())?;
+        if created == Created::Now && repo.revision() != HubRepo::DEFAULT_REVISION {
+            self.branch(repo)?;
+        }
+        let head = self.wait(look_up(self.http()?, repo, journal))??.ok_or_else(|| self.no_repo(repo))?;
         Ok((head, created))
     }
 
-    /// That the token is not one that may only read.
+    /// That the token's owner may make the repository, as far as the Hub says so.
     fn may_make(&self, repo: &HubRepo) -> Result<(), HubError> {
         let account = match self.whoami(None) {
-            Ok(account) if account.rights.as_deref() == Some("read") => account,
+            Ok(account) => account,
             Err(error @ HubError::Refused { .. }) => return Err(error),
             // Whoever doesn't say it now says it when something comes.
             _ => return Ok(()),
         };
-        let what = format!(
-            "the token (HF_TOKEN or the stored login) is one of {}'s that may only read: it needs the right to write",
-            account.name
-        );
+        let Account { name, organisations, rights } = account;
+        let is_owner = |owner: &String| owner.eq_ignore_ascii_case(repo.owner());
+        let what = if rights.as_deref() == Some("read") {
+            format!("the token (HF_TOKEN or the stored login) is one of {name}'s that may only read: it needs the right to write")
+        } else if !std::iter::once(&name).chain(&organisations).any(is_owner) {
+            let of = if organisations.is_empty() { String::new() } else { format!(", {}", organisations.join(", ")) };
+            format!(
+                "there is none, and the token (HF_TOKEN or the stored login) is one of {name}'s, who is not in {}: expected an owner of {name}{of}",
+                repo.owner()
+            )
+        } else {
+            return Ok(());
+        };
         Err(HubError::Unusable { doing: format!("making the {} {}", repo.kind(), repo.repo()), what })
     }
 
@@ -293,6 +334,11 @@ impl Hub {
                 upload.journal.note_intent(&Intent { parent: parent.to_owned(), changes: changes_hash(changes) });
                 match self.wait(upload.commit(changes, parent, &message))? {
                     Ok(commit) => {
+                        for change in changes {
+                            if let Change::Add(file, mode) = change {
+                                upload.journal.note_there(&file.local.path, hub_hash(file, *mode));
+                            }
+                        }
                         upload.journal.note_commit(&commit, parent);
                         (upload.listener)(Event::Committed { repo: upload.repo, commit: &commit, number: at + 1, of: packs.len() });
                         commits.push(commit);
@@ -316,19 +362,16 @@ impl Hub {
 }
 
 /// The commit that the branch is at; none where there is no repository.
-async fn look_up(http: &Http, repo: &HubRepo, options: &UploadOptions) -> Result<Option<String>, HubError> {
-    let doing = || format!("uploading to {repo}");
-    if repo.commit().is_some() || repo.revision().starts_with("refs/") {
-        return Err(HubError::Unusable { doing: doing(), what: "only a branch can be uploaded to; name one, or none for main".into() });
-    }
+async fn look_up(http: &Http, repo: &HubRepo, journal: &Journal) -> Result<Option<String>, HubError> {
     let info = match http.info(repo).await {
         Ok(info) => info,
         Err(HubError::NoRepo { .. }) => return Ok(None),
         Err(other) => return Err(other),
     };
-    if options.private && !info.private {
+    journal.note_private(info.private);
+    if journal.is_private() && !info.private {
         let what = "it was to be private, but it is there and public; make it private first, or upload it for all to see".to_owned();
-        return Err(HubError::Unusable { doing: doing(), what });
+        return Err(HubError::Unusable { doing: format!("uploading to {repo}"), what });
     }
     Ok(info.sha)
 }
@@ -336,6 +379,8 @@ async fn look_up(http: &Http, repo: &HubRepo, options: &UploadOptions) -> Result
 /// What the folder has that the repository lacks.
 struct Plan<'p> {
     changed: Vec<&'p Planned>,
+    /// Files of the repository that are the same here.
+    same: Vec<RepoFile>,
     /// Files of the repository that are to go.
     gone: Vec<String>,
 }
@@ -343,11 +388,12 @@ struct Plan<'p> {
 impl<'p> Plan<'p> {
     fn new(planned: &'p [Planned], before: &Listing, delete: &GlobSet, folder: &Path) -> Self {
         let there = by_path(before);
-        let is_changed = |file: &&Planned| !there.get(file.local.path.as_str()).is_some_and(|there| is_same(file, there));
+        let same_there = |file: &Planned| there.get(file.local.path.as_str()).filter(|there| is_same(file, there)).copied();
         let is_gone = |path: &&str| *path != ".gitattributes" && delete.is_match(path) && folder.join(path).symlink_metadata().is_err();
         let mut gone: Vec<String> = there.keys().copied().filter(is_gone).map(str::to_owned).collect();
         gone.sort();
-        Self { changed: planned.iter().filter(is_changed).collect(), gone }
+        let same = planned.iter().filter_map(same_there).cloned().collect();
+        Self { changed: planned.iter().filter(|file| same_there(file).is_none()).collect(), same, gone }
     }
 }
 

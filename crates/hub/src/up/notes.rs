@@ -133,8 +133,24 @@ pub(super) enum Line {
     Base {
         commit: String,
     },
-    /// What the repository holds is an earlier state of this dataset, or may be replaced.
-    Ours,
+    /// What the repository holds at this commit is an earlier state of this dataset, or may be replaced.
+    Ours {
+        commit: String,
+    },
+    /// Whatever the repository holds at this commit may be written over.
+    Meant {
+        commit: String,
+    },
+    /// A file that is there as it was here.
+    There {
+        path: String,
+        /// As the Hub names it.
+        hash: String,
+    },
+    /// Whether the repository was seen to be private.
+    Private {
+        private: bool,
+    },
     Mode {
         path: String,
         sha256: String,
@@ -191,7 +207,11 @@ pub(super) struct Place {
     /// The commit that the last upload from here ended with.
     pub last: Option<String>,
     pub base: Option<String>,
-    pub is_ours: bool,
+    pub ours: Option<String>,
+    pub meant: Option<String>,
+    /// By path: the hash of what was there as it was here.
+    pub there: HashMap<String, String>,
+    pub was_private: bool,
     /// By path, SHA-256 and the rules that leave files out.
     pub modes: HashMap<(String, String, Option<String>), Mode>,
     pub parts: HashMap<String, Parts>,
@@ -222,8 +242,11 @@ impl Place {
         (self.target.iter().cloned().map(Line::Target))
             .chain(done)
             .chain(again)
+            .chain(self.was_private.then_some(Line::Private { private: true }))
+            .chain(self.there.iter().map(|(path, hash)| Line::There { path: path.clone(), hash: hash.clone() }))
             .chain(base)
-            .chain(self.is_ours.then_some(Line::Ours))
+            .chain(self.ours.iter().map(|commit| Line::Ours { commit: commit.clone() }))
+            .chain(self.meant.iter().map(|commit| Line::Meant { commit: commit.clone() }))
             .chain(modes)
             .chain(parts)
             .chain(self.sent.iter().map(|oid| Line::Sent { oid: oid.clone() }))
@@ -277,6 +300,13 @@ impl Known {
         self.places.iter().rev().filter(is_there).filter_map(|place| place.last.clone()).collect()
     }
 
+    /// Whether a file of this hash was there as it was here, on whatever branch of the same repository.
+    pub fn was_there(&self, path: &str, hash: &str) -> bool {
+        let Some(target) = self.places.last().and_then(|place| place.target.as_ref()) else { return false };
+        let is_there = |place: &&Place| place.target.as_ref().is_some_and(|other| other.is_same_repo(target));
+        self.places.iter().filter(is_there).any(|place| place.there.get(path).is_some_and(|known| known == hash))
+    }
+
     pub fn lines(&self) -> Vec<Line> {
         let hashes = self.hashes.iter().map(|(path, read)| Line::Hash { path: path.clone(), read: read.clone() });
         hashes.chain(self.places.iter().flat_map(Place::lines)).collect()
@@ -291,7 +321,10 @@ impl Known {
         match line {
             Line::Hash { .. } | Line::Target(_) => {}
             Line::Base { commit } => place.base = Some(commit),
-            Line::Ours => place.is_ours = true,
+            Line::Ours { commit } => place.ours = Some(commit),
+            Line::Meant { commit } => place.meant = Some(commit),
+            Line::There { path, hash } => drop(place.there.insert(path, hash)),
+            Line::Private { private } => place.was_private = private,
             Line::Mode { path, sha256, rules, mode } => drop(place.modes.insert((path, sha256, rules), mode)),
             Line::Parts { oid, parts } => drop(place.parts.insert(oid, parts)),
             Line::Part { oid, part, etag } => {
@@ -308,8 +341,8 @@ impl Known {
                 place.intent = None;
                 place.commits.push((commit, parent));
             }
-            Line::Withdrawn => *place = Place { target: place.target.take(), last: place.last.take(), ..Place::default() },
-            Line::Done { commit } => *place = Place { target: place.target.take(), last: Some(commit), ..Place::default() },
+            Line::Withdrawn => place.close(None),
+            Line::Done { commit } => place.close(Some(commit)),
         }
     }
 
@@ -322,6 +355,19 @@ impl Known {
 }
 
 impl Place {
+    /// Nothing is under way any more; what is there is known all the same.
+    fn close(&mut self, done: Option<String>) {
+        let old = std::mem::take(self);
+        let last = done.or(old.last);
+        *self = Self { target: old.target, last, there: old.there, was_private: old.was_private, ..Self::default() };
+    }
+
+    /// Whether something went on whose beginning is not known, as after lines of the journal were lost.
+    pub fn has_lost_its_base(&self) -> bool {
+        let is_under_way = !(self.modes.is_empty() && self.parts.is_empty() && self.sent.is_empty() && self.commits.is_empty());
+        self.base.is_none() && self.last.is_none() && (is_under_way || self.intent.is_some())
+    }
+
     /// What is being published stays so, and as private as it was to be, until it is done.
     pub fn target_with(&self, target: Target) -> Target {
         let old = self.target.as_ref().filter(|old| self.is_open && old.is_published && old.is_same_place(&target));

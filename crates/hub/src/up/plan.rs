@@ -12,10 +12,11 @@ use sha2::{Digest, Sha256};
 use super::UploadOptions;
 use super::journal::Journal;
 use super::notes::{Hashes, Stamp};
-use crate::cache::path_fault;
+use crate::cache::{path_fault, read_small};
 use crate::down::{hex, patterns};
 use crate::http::MAX_ENTRIES;
-use crate::{Hub, HubError, HubOptions};
+use crate::name::is_commit;
+use crate::{Hub, HubError, HubOptions, HubRepo};
 
 /// A file that is larger never goes into git, whatever the Hub says, so that a commit fits into memory.
 pub(super) const SMALL_BYTES: u64 = 10 << 20;
@@ -77,19 +78,22 @@ impl Local {
 
 /// Opens a file that must be a regular one. A pipe or a device could be waited for without end, and a link leads elsewhere.
 pub(super) fn open_regular(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    options.read(true);
-    #[cfg(unix)]
-    {
-        use rustix::fs::OFlags;
-        let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
-        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags);
-    }
-    let file = options.open(path)?;
+    let file = unfollowed(File::options().read(true)).open(path)?;
     match file.metadata()?.is_file() {
         true => Ok(file),
         false => Err(io::Error::other("it is no regular file")),
     }
+}
+
+/// Neither waits for the other end of a pipe, nor goes where a link leads.
+pub(super) fn unfollowed(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
+        std::os::unix::fs::OpenOptionsExt::custom_flags(options, flags);
+    }
+    options
 }
 
 /// Whether a file or folder is never sent: what git, caches and unfinished writes leave behind.
@@ -198,29 +202,72 @@ struct Secrets {
 }
 
 impl Secrets {
-    fn of(options: &HubOptions) -> Self {
+    fn of(options: &HubOptions) -> Result<Self, HubError> {
         /// Shorter ones are no tokens, and are found everywhere.
         const SHORTEST: usize = 8;
-        let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
-        let stored = read(&options.token_path);
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        // What is no file of a token's length is not taken for a login either.
+        let stored = read_small(&options.token_path, 4 << 10).map(text).unwrap_or_default();
         // All that huggingface_hub's logins have stored, each by its name.
-        let all = read(&options.token_path.with_file_name("stored_tokens"));
+        let path = options.token_path.with_file_name("stored_tokens");
+        let all = match read_small(&path, 1 << 20) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => String::new(),
+            read => {
+                let doing = format!("reading {}, so that no token in it is uploaded", path.display());
+                read.map(text).map_err(HubError::io(doing))?
+            }
+        };
         let named = all.lines().filter_map(|line| line.split_once('=').filter(|(key, _)| key.trim() == "hf_token").map(|(_, token)| token));
         let sent = options.token.as_ref().map(|token| token.secret());
         let mut tokens: Vec<Vec<u8>> =
             sent.into_iter().chain([stored.as_str()]).chain(named).map(|token| token.trim().as_bytes().to_vec()).collect();
         tokens.retain(|token| token.len() >= SHORTEST);
+        // As UTF-16 has it, in either order of the bytes.
+        let wide = |token: &Vec<u8>| token.iter().flat_map(|byte| [*byte, 0]).take(2 * token.len() - 1).collect();
+        tokens.extend(tokens.iter().map(wide).collect::<Vec<Vec<u8>>>());
         tokens.sort();
         tokens.dedup();
         let mut mark = hex(&Sha256::digest(tokens.join(&b'\n')));
         mark.truncate(16);
-        Self { tokens, mark }
+        Ok(Self { tokens, mark })
     }
 
-    /// What is noted of a file of so many bytes.
-    fn mark(&self, size: u64) -> Option<&str> {
-        (size <= SMALL_BYTES && !self.tokens.is_empty()).then_some(&self.mark)
+    /// What is noted of a file that was searched.
+    fn mark(&self) -> Option<&str> {
+        (!self.tokens.is_empty()).then_some(&self.mark)
     }
+
+    /// That none is in what `name` says it is; `text` need not be told.
+    fn check(&self, text: &[u8], doing: impl FnOnce() -> String, name: &str) -> Result<(), HubError> {
+        match holds_any(text, &self.tokens) {
+            true => {
+                let what = format!("{name} holds a token that you log in with, which everybody could then use; take it out");
+                Err(HubError::Unusable { doing: doing(), what })
+            }
+            false => Ok(()),
+        }
+    }
+}
+
+/// That the options can be meant, before anything is noted or sent.
+pub(super) fn check_options(hub: &HubOptions, repo: &HubRepo, options: &UploadOptions) -> Result<(), HubError> {
+    let doing = || format!("uploading to {repo}");
+    let refuse = |what: String| Err(HubError::Unusable { doing: doing(), what });
+    [&options.include, &options.exclude, &options.delete].into_iter().try_for_each(|globs| patterns(globs).map(drop))?;
+    if repo.commit().is_some() || repo.revision().starts_with("refs/") {
+        return refuse("only a branch can be uploaded to; name one, or none for main".into());
+    }
+    if let Some(parent) = options.parent.as_deref().filter(|parent| !is_commit(parent)) {
+        return refuse(format!("expected the parent to be a commit of 40 hex digits, found {parent:?}"));
+    }
+    let Some(message) = &options.message else { return Ok(()) };
+    if message.lines().next().is_none_or(|title| title.trim().is_empty()) {
+        return refuse("expected a title in the first line of the message, found none".into());
+    }
+    if message.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t' | '\r')) {
+        return refuse("the message holds a control character".into());
+    }
+    Secrets::of(hub)?.check(message.as_bytes(), doing, "the message")
 }
 
 /// What each file holds, by the journal where it has not changed since. `tell` hears how many bytes of which file were read.
@@ -230,9 +277,15 @@ pub(super) fn hash(
     journal: &Journal,
     tell: &(dyn Fn(&Local, u64, u64, u64) + Sync),
 ) -> Result<Vec<Planned>, HubError> {
-    let secrets = Secrets::of(hub.options());
-    let mark = |file: &Local| secrets.mark(file.stamp.size);
-    let known: Vec<Option<Hashes>> = files.iter().map(|file| journal.hashes(&file.path, &file.stamp, mark(file))).collect();
+    let secrets = Secrets::of(hub.options())?;
+    let mark = secrets.mark();
+    for file in &files {
+        let folder = file.path.rsplit_once('/').map_or(".", |(folder, _)| folder);
+        // A folder that has it in its own name was met with its first file, and is not told either.
+        let folder = if holds_any(folder.as_bytes(), &secrets.tokens) { "." } else { folder };
+        secrets.check(file.path.as_bytes(), || format!("uploading the files in {folder}"), "the name of one of them")?;
+    }
+    let known: Vec<Option<Hashes>> = files.iter().map(|file| journal.hashes(&file.path, &file.stamp, mark)).collect();
     let unknown: Vec<usize> = (0..files.len()).filter(|at| known[*at].is_none()).collect();
     let total: u64 = unknown.iter().map(|at| files[*at].stamp.size).sum();
     let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
@@ -254,7 +307,7 @@ pub(super) fn hash(
             });
             match hashed {
                 Ok(hashes) => {
-                    journal.note_hashes(&local.path, &local.stamp, &hashes, mark(local));
+                    journal.note_hashes(&local.path, &local.stamp, &hashes, mark);
                     found.lock().unwrap_or_else(PoisonError::into_inner).push((*at, hashes));
                 }
                 Err(error) => drop(lock_failed().get_or_insert(error)),
@@ -279,15 +332,14 @@ pub(super) fn hash(
     Ok(files.into_iter().zip(hashes).filter_map(|(local, hashes)| Some(Planned { local, hashes: hashes? })).collect())
 }
 
-/// Reads a file once. One that may go into git is also searched for the user's tokens.
+/// Reads a file once, and searches it for the user's tokens.
 fn hash_one(local: &Local, buffer: &mut [u8], secrets: &Secrets, tell: &mut dyn FnMut(u64)) -> Result<Hashes, HubError> {
     let reading = || format!("reading {}", local.file.display());
     let size = local.stamp.size;
     let mut file = local.open().map_err(|err| local.blame(HubError::io(reading())(err)))?;
     let mut sha256 = Sha256::new();
     let mut git = (size <= SMALL_BYTES).then(|| Sha1::new_with_prefix(format!("blob {size}\0")));
-    let tokens = if secrets.mark(size).is_some() { secrets.tokens.as_slice() } else { &[] };
-    let longest = tokens.iter().map(Vec::len).max().unwrap_or_default();
+    let longest = secrets.tokens.iter().map(Vec::len).max().unwrap_or_default();
     // What a token may have begun in, and what came after.
     let mut window = Vec::new();
     let mut bytes = 0;
@@ -303,12 +355,9 @@ fn hash_one(local: &Local, buffer: &mut [u8], secrets: &Secrets, tell: &mut dyn 
         if let Some(git) = &mut git {
             git.update(chunk);
         }
-        if !tokens.is_empty() {
+        if longest > 0 {
             window.extend_from_slice(chunk);
-            if tokens.iter().any(|token| holds(&window, token)) {
-                let what = "it holds a token that you log in with, which everybody could then use; take it out".to_owned();
-                return Err(HubError::Unusable { doing: format!("uploading {}", local.file.display()), what });
-            }
+            secrets.check(&window, || format!("uploading {}", local.file.display()), "it")?;
             window.drain(..window.len().saturating_sub(longest));
         }
         bytes += count as u64;
@@ -321,16 +370,21 @@ fn hash_one(local: &Local, buffer: &mut [u8], secrets: &Secrets, tell: &mut dyn 
     Ok(Hashes { sha256: hex(&sha256.finalize()), git: git.map(|git| hex(&git.finalize())) })
 }
 
-fn holds(text: &[u8], secret: &[u8]) -> bool {
-    let Some((first, rest)) = secret.split_first() else { return false };
-    let mut text = text;
-    while let Some(at) = text.iter().position(|byte| byte == first) {
-        text = &text[at + 1..];
-        if text.starts_with(rest) {
-            return true;
+/// Whether one of `secrets` is in `text`. Tokens begin alike, so that this takes one pass most often.
+fn holds_any(text: &[u8], secrets: &[Vec<u8>]) -> bool {
+    let mut firsts: Vec<u8> = secrets.iter().filter_map(|secret| secret.first().copied()).collect();
+    firsts.dedup();
+    firsts.into_iter().any(|first| {
+        let mut text = text;
+        while let Some(at) = text.iter().position(|byte| *byte == first) {
+            text = &text[at..];
+            if secrets.iter().any(|secret| text.starts_with(secret)) {
+                return true;
+            }
+            text = &text[1..];
         }
-    }
-    false
+        false
+    })
 }
 
 /// How far a file is on its way up.

@@ -11,16 +11,13 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 
-use super::commit::is_same;
 use super::journal::Journal;
 use super::notes::{Mode, Stamp, Target};
-use super::others::is_of_episodes;
 use super::plan::{self, Local, Planned};
 use super::{Created, Upload, UploadOptions, Uploaded, Way, look_up};
-use crate::api::Listing;
 use crate::cache::path_fault;
 use crate::hub::Listener;
-use crate::{Hub, HubError, HubRepo, RepoFile, RepoKind};
+use crate::{Hub, HubError, HubRepo, RepoKind};
 
 /// How long to wait after a failure, the first time and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
@@ -57,6 +54,8 @@ struct Shared {
     is_fresh: bool,
     /// Whether it was seen what the repository holds.
     has_looked: AtomicBool,
+    /// Whether the repository was there, or was made.
+    is_there: AtomicBool,
     journal: Journal,
     queue: Mutex<Queue>,
     woken: Condvar,
@@ -82,6 +81,7 @@ impl Publisher {
     /// also when it refuses the token, or the repository holds another dataset or is public and must not be.
     pub fn open(hub: &Hub, folder: &Path, repo: &HubRepo, options: UploadOptions) -> Result<Self, HubError> {
         hub.needs_token(format!("publishing {} to {repo}", folder.display()))?;
+        plan::check_options(hub.options(), repo, &options)?;
         let journal = Journal::open(folder)?;
         let is_fresh = !journal.aim(&Target::new(&hub.options().endpoint, repo, options.private, true));
         let queue = Queue { paths: journal.offered().into(), ..Queue::default() };
@@ -92,6 +92,7 @@ impl Publisher {
             options,
             is_fresh,
             has_looked: AtomicBool::new(false),
+            is_there: AtomicBool::new(false),
             journal,
             queue: Mutex::new(queue),
             woken: Condvar::new(),
@@ -175,17 +176,17 @@ impl Hub {
         self.needs_network(doing())?;
         let refuse = |what: String| HubError::Unusable { doing: doing(), what };
         let Some((target, done, repo)) =
-            Journal::published_in(folder).and_then(|(target, done)| Some((target.clone(), done, target.repo()?)))
+            Journal::published_in(folder)?.and_then(|(target, done)| Some((target.clone(), done, target.repo()?)))
         else {
             return Err(refuse("nothing was begun to be published from there; `sinew hub upload` brings a folder to the Hub".into()));
         };
         if target.endpoint != self.options().endpoint {
             return Err(refuse(format!("it was begun for {}, and HF_ENDPOINT is {}", target.endpoint, self.options().endpoint)));
         }
+        plan::check_options(self.options(), &repo, &options)?;
         let journal = Journal::open(folder)?;
         let way = if done.is_some() { Way::Look } else { Way::AtOnce };
         journal.aim(&target);
-        let options = UploadOptions { private: target.private, ..options };
         let outcome = self.upload_with(folder, &repo, &options, listener, &journal, way);
         if outcome.is_err() && way == Way::Look {
             // It stays done.
@@ -196,7 +197,7 @@ impl Hub {
 
     /// Where `folder` is being published to, if it is.
     pub fn published_to(folder: &Path) -> Option<HubRepo> {
-        Journal::published_in(folder).filter(|(_, done)| done.is_none())?.0.repo()
+        Journal::published_in(folder).ok().flatten().filter(|(_, done)| done.is_none())?.0.repo()
     }
 }
 
@@ -252,7 +253,7 @@ impl Shared {
     /// Sees what the branch is at, so that what others do from now on is found out, and that it holds no other dataset. Asks
     /// until it knows; `make`s the repository where there is none.
     fn look(&self, at_most: Duration, make: bool) -> Result<(), HubError> {
-        if self.has_looked.load(Ordering::Relaxed) && (!make || self.journal.base().is_some()) {
+        if self.has_looked.load(Ordering::Relaxed) && (!make || self.is_there.load(Ordering::Relaxed)) {
             return Ok(());
         }
         let doing = || format!("publishing {}", self.folder.display());
@@ -261,7 +262,7 @@ impl Shared {
         let http = self.hub.http()?;
         let upload = Upload::new(http, &self.repo, &self.journal, silent);
         let work = async {
-            let Some(head) = look_up(http, &self.repo, &self.options).await? else { return Ok(None) };
+            let Some(head) = look_up(http, &self.repo, &self.journal).await? else { return Ok(None) };
             upload.may_write().await?;
             let before = http.list(&self.repo, &head, "", true).await?;
             Ok::<_, HubError>(Some((head, before)))
@@ -274,8 +275,9 @@ impl Shared {
         };
         match found.map_err(silence)?? {
             Some((head, before)) => {
+                self.is_there.store(true, Ordering::Relaxed);
                 if self.repo.kind() == RepoKind::Dataset {
-                    self.check_dataset(&upload, &before, &head)?;
+                    self.hub.check_dataset(&upload, &self.folder, &self.options, &before, &head)?;
                 }
                 // The end refuses it, with what to do; the recording is worth having all the same.
                 if let Err(error) = self.hub.wait(upload.check_head(&self.options, &head))? {
@@ -283,37 +285,18 @@ impl Shared {
                 }
             }
             None if make => {
-                let (head, created) = self.hub.make(&self.repo, &self.options)?;
+                let (head, created) = self.hub.make(&self.repo, &self.journal)?;
                 if created == Created::Before {
                     // Somebody was faster.
                     return self.look(at_most, false);
                 }
-                self.journal.note_base(&head);
-                self.journal.note_ours();
+                upload.begin_in_new(&head);
+                self.is_there.store(true, Ordering::Relaxed);
             }
             None => self.hub.may_make(&self.repo)?,
         }
         self.has_looked.store(true, Ordering::Relaxed);
         Ok(())
-    }
-
-    fn check_dataset(&self, upload: &Upload<'_>, before: &Listing, head: &str) -> Result<(), HubError> {
-        let local = |file: &RepoFile| {
-            let here = self.folder.join(&file.path);
-            let found = std::fs::symlink_metadata(&here).ok().filter(|found| found.is_file() && found.len() == file.size_bytes)?;
-            Some(Local { path: file.path.clone(), file: here, stamp: Stamp::of(&found) })
-        };
-        let mut files: Vec<Local> = before.files.iter().filter(|file| is_of_episodes(&file.path)).filter_map(local).collect();
-        files.sort_by_key(|file| file.stamp.size);
-        let mut here: Vec<Planned> = Vec::new();
-        // One that is the same is enough, and most often it is the first.
-        for file in files {
-            here.extend(plan::hash(&self.hub, vec![file], &self.journal, &|_, _, _, _| {})?);
-            if here.last().is_some_and(|planned| before.file(&planned.local.path).is_some_and(|file| is_same(planned, file))) {
-                break;
-            }
-        }
-        self.hub.wait(upload.check_dataset(&self.options, before, head, &here))?
     }
 
     fn send(&self, paths: &[String]) -> Result<(), HubError> {

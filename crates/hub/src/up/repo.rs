@@ -37,6 +37,14 @@ impl Hub {
         Ok(if response.status() == StatusCode::CONFLICT { Created::Before } else { Created::Now })
     }
 
+    /// Makes the branch that `repo` names of what the main one has.
+    pub(super) fn branch(&self, repo: &HubRepo) -> Result<(), HubError> {
+        let http = self.http()?;
+        let url = http.of_repo(repo, ["branch", repo.revision()])?;
+        let ask = Ask { understands: Some(StatusCode::CONFLICT), ..Ask::new(Method::POST, url, format!("making the branch {repo}")) };
+        self.wait(send_json(http, ask, &json!({})))?.map(drop)
+    }
+
     /// Shows a repository to its owner alone, or to everybody.
     ///
     /// # Errors

@@ -178,6 +178,11 @@ impl FakeHub {
         RepoHandle { hub: &self.hub, kind, id: id.to_owned() }
     }
 
+    /// Its owner deletes a repository; nothing happens where there is none.
+    pub fn delete(&self, kind: RepoKind, id: &str) {
+        self.hub.state().repos.remove(&(kind, id.to_owned()));
+    }
+
     /// Whether there is such a repository.
     #[must_use]
     pub fn has(&self, kind: RepoKind, id: &str) -> bool {

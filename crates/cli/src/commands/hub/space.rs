@@ -6,23 +6,26 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use sinew_hub::{Hub, HubRepo, RepoKind, UploadOptions};
+use sinew_hub::{Hub, HubError, HubRepo, RepoKind, UploadOptions};
 use sinew_recorder::{DatasetReader, PageOptions, write_html};
 
 use super::upload::tell;
 use crate::args::SpaceArgs;
 use crate::commands::dataset::units;
 use crate::watch::Watch;
-use crate::{Done, source, transfer};
+use crate::{Done, source, text, transfer};
 
 /// Where Rerun keeps its viewer for browsers; it reads a recording from any address.
 const VIEWER: &str = "https://app.rerun.io/version";
 /// The version of the recordings that Sinew writes.
 const RERUN: &str = "0.36.3";
+/// What the card of every page that is made here has.
+const TAG: &str = "sinew";
 
 pub fn run(args: &SpaceArgs) -> anyhow::Result<Done> {
     let hub = Hub::from_env();
     let space = HubRepo::parse(RepoKind::Space, &args.space)?;
+    let parent = page_before(&hub, &space)?;
     let folder = Folder::new(&std::env::temp_dir())?;
     let title = args.title.clone().unwrap_or_else(|| space.name().to_owned());
     let is_recording = args.source.extension().is_some_and(|end| end == "rrd");
@@ -48,12 +51,25 @@ pub fn run(args: &SpaceArgs) -> anyhow::Result<Done> {
         }
     }
     fs::write(folder.path().join("README.md"), card(&title)).context("writing the Space's card")?;
-    let options =
-        UploadOptions { private: args.private, message: Some(format!("Show {}", args.source.display())), ..UploadOptions::default() };
+    let message = Some(format!("Show {}", text::in_line(&args.source.to_string_lossy())));
+    let options = UploadOptions { private: args.private, message, parent, ..UploadOptions::default() };
     let listener = if args.json { transfer::silent() } else { transfer::shown() };
     let uploaded = hub.upload(folder.path(), &space, &options, &*listener)?;
     tell(&hub, &uploaded, args.json)?;
     Ok(Done::Ok)
+}
+
+/// The commit of the page that this one takes the place of, which must be one of the same making.
+fn page_before(hub: &Hub, space: &HubRepo) -> anyhow::Result<Option<String>> {
+    match hub.info(space) {
+        Ok(info) if info.tags.iter().any(|tag| tag == TAG) => Ok(info.sha),
+        Ok(_) => anyhow::bail!(
+            "publishing a page as the Space {space}: there is one that `sinew hub publish-space` did not make, as its card lacks the tag \
+             {TAG}; choose another name, or give it that tag if it may be written over"
+        ),
+        Err(HubError::NoRepo { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn write_dataset(args: &SpaceArgs, reader: &DatasetReader, path: &Path) -> anyhow::Result<Option<()>> {
@@ -69,7 +85,7 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
 
 fn card(title: &str) -> String {
     let title = serde_json::Value::from(title);
-    format!("---\ntitle: {title}\nemoji: 🦾\ncolorFrom: gray\ncolorTo: blue\nsdk: static\npinned: false\ntags:\n- robotics\n- sinew\n---\n")
+    format!("---\ntitle: {title}\nemoji: 🦾\ncolorFrom: gray\ncolorTo: blue\nsdk: static\npinned: false\ntags:\n- robotics\n- {TAG}\n---\n")
 }
 
 fn page(title: &str, body: &str) -> String {

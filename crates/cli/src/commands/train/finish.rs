@@ -102,7 +102,9 @@ fn check_family(folder: &Path, family: &str) -> anyhow::Result<()> {
 /// Puts the card where the policy was pushed; what else is there stays as it is.
 fn push_card(folder: &Path, push: &str, hub: &Hub) -> anyhow::Result<()> {
     let repo = HubRepo::parse(RepoKind::Model, push)?;
-    let options = UploadOptions { include: vec![hub::card::CARD.to_owned()], ..UploadOptions::default() };
+    // In the place of the one that was pushed with the policy.
+    let parent = hub.info(&repo).ok().and_then(|info| info.sha);
+    let options = UploadOptions { include: vec![hub::card::CARD.to_owned()], parent, ..UploadOptions::default() };
     let by_hand = || {
         let folder = line::quoted(&folder.to_string_lossy());
         format!("putting the card on the Hub; do it by `sinew hub upload {folder} {push} --include {}`", hub::card::CARD)
