@@ -25,6 +25,7 @@ parser.add_argument("--sinew", type=Path, required=True)
 parser.add_argument("--fake-hub", type=Path, required=True)
 parser.add_argument("--seconds", type=int, default=140)
 parser.add_argument("--megabytes", type=int, default=2000)
+parser.add_argument("--limit", type=float, help="megabytes a second, as of `sinew hub upload --limit`")
 parser.add_argument("--more", nargs="*", default=[], help="more options of rollout, such as --realtime")
 options = parser.parse_args()
 
@@ -40,13 +41,18 @@ def loop():
 def uploads(folder, env, ended, sent):
     while not ended.is_set():
         done = subprocess.run(
-            [options.sinew, "hub", "upload", folder / "files", f"ada/up{len(sent)}", "--type", "policy", "--json"],
+            [options.sinew, "hub", "upload", folder / "files", f"ada/up{len(sent)}", "--type", "policy", "--json",
+             *(["--limit", str(options.limit)] if options.limit else [])],
             capture_output=True, text=True, env=env,
         )
         if done.returncode:
-            raise SystemExit(done.stderr)
+            print(done.stderr, file=sys.stderr, flush=True)
+            return
         sent.append(json.loads(done.stdout)["bytes_sent"])
         shutil.rmtree(folder / "files/.cache", ignore_errors=True)
+        # The Hub has these now, and would not be sent them again.
+        for path in (folder / "files").iterdir():
+            path.write_bytes(os.urandom(path.stat().st_size))
 
 
 def main():
