@@ -428,7 +428,7 @@ impl Http {
     }
 
     /// What a server says, without what only it may know: whoever gets a token may send it back in a message.
-    fn without_secrets(&self, ask: &Ask<'_>, text: &str) -> String {
+    pub(crate) fn without_secrets(&self, ask: &Ask<'_>, text: &str) -> String {
         let token = self.options.token.iter().map(|token| token.secret().to_owned());
         let header = ask.headers.get(AUTHORIZATION).and_then(|value| Some(value.to_str().ok()?.split_once(' ')?.1.to_owned()));
         let login = self.options.endpoint_login.iter().flat_map(EndpointLogin::secrets);

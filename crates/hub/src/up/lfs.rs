@@ -271,6 +271,7 @@ impl Upload<'_> {
             Ok(response) if response.status() == StatusCode::FORBIDDEN => {
                 let url = response.url().clone();
                 let said = self.http.body(&ask, response, 64 << 10).await.map(|body| message_of(&body)).unwrap_or_default();
+                let said = self.http.without_secrets(&ask, &said);
                 let what = in_words(StatusCode::FORBIDDEN, &said.chars().take(300).collect::<String>());
                 Err(Trouble::Stale(HubError::Server { doing, host: host(&url), what }))
             }
