@@ -121,18 +121,15 @@ fn make_link(target: &Path, blob: &Path, name: &Path) -> io::Result<()> {
 
 /// Writes a small file so that its name never stands for a part of it, and takes away what was left of earlier tries.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    write(path, bytes, File::options())
+    write(path, bytes, false)
 }
 
-/// The same for what nobody else may read at any moment.
+/// The same for what nobody else may read at any moment, and what can't be had again: it is on the disk before it has its name.
 pub(crate) fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut options = File::options();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    write(path, bytes, options)
+    write(path, bytes, true)
 }
 
-fn write(path: &Path, bytes: &[u8], mut options: fs::OpenOptions) -> io::Result<()> {
+fn write(path: &Path, bytes: &[u8], is_secret: bool) -> io::Result<()> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
@@ -143,7 +140,16 @@ fn write(path: &Path, bytes: &[u8], mut options: fs::OpenOptions) -> io::Result<
     let written = (|| {
         // One of another process that had this one's number, long ago.
         let _gone = fs::remove_file(&fresh);
-        options.write(true).create_new(true).open(&fresh)?.write_all(bytes)?;
+        let mut options = File::options();
+        #[cfg(unix)]
+        if is_secret {
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        }
+        let mut file = options.write(true).create_new(true).open(&fresh)?;
+        file.write_all(bytes)?;
+        if is_secret {
+            file.sync_all()?;
+        }
         fs::rename(&fresh, path)
     })();
     written.inspect_err(|_failed| drop(fs::remove_file(&fresh)))?;
@@ -216,16 +222,21 @@ pub(crate) fn read_small(path: &Path, most_bytes: u64) -> io::Result<Vec<u8>> {
     if bytes.len() as u64 > most_bytes { refuse(format!("it has more than {most_bytes} bytes")) } else { Ok(bytes) }
 }
 
-/// Opens a regular file of our own, or makes it, without waiting for anybody: a link is not followed to what it names, and a
-/// pipe in the file's place waits for no other end.
-pub(crate) fn open_own(path: &Path, options: &mut fs::OpenOptions) -> io::Result<File> {
+/// Neither waits for the other end of a pipe, nor goes where a link leads.
+pub(crate) fn unfollowed(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
     #[cfg(unix)]
     {
         use rustix::fs::OFlags;
         std::os::unix::fs::OpenOptionsExt::custom_flags(options, (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed());
     }
+    options
+}
+
+/// Opens a regular file of our own, or makes it, without waiting for anybody: a link is not followed to what it names, and a
+/// pipe in the file's place waits for no other end.
+pub(crate) fn open_own(path: &Path, options: &mut fs::OpenOptions) -> io::Result<File> {
     let refuse = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidData, what));
-    match options.open(path) {
+    match unfollowed(options).open(path) {
         Ok(file) if file.metadata()?.is_file() => Ok(file),
         Err(err) => match fs::symlink_metadata(path) {
             Ok(found) if found.is_symlink() => refuse("it is a link, which is not followed; remove it"),
@@ -281,14 +292,20 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_link_replaces_what_was_in_its_place() {
+    /// A cache with one blob that says "new", and its hash.
+    fn cached() -> (tempfile::TempDir, RepoCache, String) {
         let root = tempfile::tempdir().unwrap();
         let repo = HubRepo::parse(RepoKind::Dataset, "a/b").unwrap();
         let cache = RepoCache::of(root.path(), &repo);
         let hash = "a".repeat(40);
         fs::create_dir_all(cache.blob(&hash).parent().unwrap()).unwrap();
         fs::write(cache.blob(&hash), "new").unwrap();
+        (root, cache, hash)
+    }
+
+    #[test]
+    fn a_link_replaces_what_was_in_its_place() {
+        let (_root, cache, hash) = cached();
         for _ in 0..2 {
             let name = cache.link("c0ffee", "meta/info.json", &hash).unwrap();
             assert_eq!(fs::read_to_string(&name).unwrap(), "new");
@@ -313,12 +330,7 @@ mod tests {
     #[test]
     #[cfg(unix)]
     fn what_a_killed_process_left_is_in_nobodys_way() {
-        let root = tempfile::tempdir().unwrap();
-        let repo = HubRepo::parse(RepoKind::Dataset, "a/b").unwrap();
-        let cache = RepoCache::of(root.path(), &repo);
-        let hash = "a".repeat(40);
-        fs::create_dir_all(cache.blob(&hash).parent().unwrap()).unwrap();
-        fs::write(cache.blob(&hash), "new").unwrap();
+        let (root, cache, hash) = cached();
         fs::create_dir_all(cache.snapshot("c0ffee")).unwrap();
         std::os::unix::fs::symlink("nowhere", cache.snapshot("c0ffee").join(format!(".{hash}.new"))).unwrap();
         cache.link("c0ffee", "info.json", &hash).unwrap();

@@ -10,8 +10,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::notes::{Hashes, Intent, Known, Line, Mode, Parts, Read, Stamp, Target};
-use super::plan::{open_regular, unfollowed};
+use super::plan::open_regular;
 use crate::HubError;
+use crate::cache::unfollowed;
 
 /// A file that was written to so lately may be written to again without its times telling.
 const YOUNG: Duration = Duration::from_secs(2);

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::UploadOptions;
 use super::journal::Journal;
 use super::notes::{Hashes, Stamp};
-use crate::cache::{path_fault, read_small};
+use crate::cache::{path_fault, read_small, unfollowed};
 use crate::down::{hex, patterns};
 use crate::http::MAX_ENTRIES;
 use crate::name::is_commit;
@@ -83,17 +83,6 @@ pub(super) fn open_regular(path: &Path) -> io::Result<File> {
         true => Ok(file),
         false => Err(io::Error::other("it is no regular file")),
     }
-}
-
-/// Neither waits for the other end of a pipe, nor goes where a link leads.
-pub(super) fn unfollowed(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
-    #[cfg(unix)]
-    {
-        use rustix::fs::OFlags;
-        let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
-        std::os::unix::fs::OpenOptionsExt::custom_flags(options, flags);
-    }
-    options
 }
 
 /// Whether a file or folder is never sent: what git, caches and unfinished writes leave behind.
