@@ -133,19 +133,35 @@ fn the_program_reads_every_command_of_the_guide() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// `text` with one space for several, and `#` for each number.
+/// `text` with one space for several, and `#` for each number with its unit: another machine has other sizes and times.
 fn without_numbers(text: &str) -> String {
-    let mut plain = String::new();
-    for c in text.chars() {
-        let is_number = plain.ends_with('#') && (c.is_ascii_digit() || c == '.');
-        match c {
-            _ if is_number => {}
-            '0'..='9' => plain.push('#'),
-            c if c.is_whitespace() => plain.extend((!plain.ends_with(' ')).then_some(' ')),
-            c => plain.push(c),
+    const UNITS: [&str; 9] = ["B", "kB", "MB", "GB", "TB", "µs", "ms", "s", "min"];
+    let mut plain: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let after_number = plain.last().is_some_and(|last| last.ends_with('#'));
+        let unit = word.trim_end_matches([',', ';', '.', ')', ':']);
+        if after_number && UNITS.contains(&unit) {
+            plain.last_mut().unwrap().push_str(&word[unit.len()..]);
+            continue;
         }
+        let mut without = String::new();
+        for c in word.chars() {
+            match c {
+                c if without.ends_with('#') && (c.is_ascii_digit() || c == '.') => {}
+                '0'..='9' => without.push('#'),
+                c => without.push(c),
+            }
+        }
+        plain.push(without);
     }
-    plain
+    plain.join(" ")
+}
+
+#[test]
+fn sizes_and_times_of_another_machine_are_the_same_line() {
+    assert_eq!(without_numbers("room: about 1.1 MB, 25.82 GB are free"), without_numbers("room:  about 970 kB, 765.3 MB are free"));
+    assert_eq!(without_numbers("took 8 ms."), "took #.");
+    assert_ne!(without_numbers("6 episodes"), without_numbers("6 frames"));
 }
 
 /// Whether `said` has each line of `shown` in turn; `…` is anything.
