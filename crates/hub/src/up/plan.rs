@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use memchr::memmem::Finder;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
@@ -185,7 +186,7 @@ fn linked(top: &Path, link: &Path, path: &str) -> Result<PathBuf, String> {
 
 /// Tokens of this user, none of which may leave, whichever is sent.
 struct Secrets {
-    tokens: Vec<Vec<u8>>,
+    tokens: Vec<Finder<'static>>,
     /// Stands for them where it is written down for which of them a file was searched, and tells nothing of them.
     mark: String,
 }
@@ -218,6 +219,7 @@ impl Secrets {
         tokens.dedup();
         let mut mark = hex(&Sha256::digest(tokens.join(&b'\n')));
         mark.truncate(16);
+        let tokens = tokens.iter().map(|token| Finder::new(token).into_owned()).collect();
         Ok(Self { tokens, mark })
     }
 
@@ -226,15 +228,49 @@ impl Secrets {
         (!self.tokens.is_empty()).then_some(&self.mark)
     }
 
+    /// Whether one of them is in `text`.
+    fn are_in(&self, text: &[u8]) -> bool {
+        self.tokens.iter().any(|token| token.find(text).is_some())
+    }
+
     /// That none is in what `name` says it is; `text` need not be told.
     fn check(&self, text: &[u8], doing: impl FnOnce() -> String, name: &str) -> Result<(), HubError> {
-        match holds_any(text, &self.tokens) {
-            true => {
-                let what = format!("{name} holds a token that you log in with, which everybody could then use; take it out");
-                Err(HubError::Unusable { doing: doing(), what })
-            }
+        match self.are_in(text) {
+            true => Err(Self::found(doing(), name)),
             false => Ok(()),
         }
+    }
+
+    fn found(doing: String, name: &str) -> HubError {
+        let what = format!("{name} holds a token that you log in with, which everybody could then use; take it out");
+        HubError::Unusable { doing, what }
+    }
+}
+
+/// A search for the tokens in what is read piece by piece.
+struct Search<'a> {
+    secrets: &'a Secrets,
+    /// As many bytes of what came before as a token that ends later may have.
+    before: Vec<u8>,
+    most: usize,
+}
+
+impl<'a> Search<'a> {
+    fn new(secrets: &'a Secrets) -> Self {
+        let longest = secrets.tokens.iter().map(|token| token.needle().len()).max().unwrap_or_default();
+        Self { secrets, before: Vec::new(), most: longest.saturating_sub(1) }
+    }
+
+    /// Whether a token ends in `piece`.
+    fn finds_in(&mut self, piece: &[u8]) -> bool {
+        // What lies across the two, then what lies in this one.
+        self.before.extend_from_slice(&piece[..piece.len().min(self.most)]);
+        let is_found = self.secrets.are_in(&self.before) || self.secrets.are_in(piece);
+        match piece.len().checked_sub(self.most) {
+            Some(from) => piece[from..].clone_into(&mut self.before),
+            None => drop(self.before.drain(..self.before.len().saturating_sub(self.most))),
+        }
+        is_found
     }
 }
 
@@ -271,7 +307,7 @@ pub(super) fn hash(
     for file in &files {
         let folder = file.path.rsplit_once('/').map_or(".", |(folder, _)| folder);
         // A folder that has it in its own name was met with its first file, and is not told either.
-        let folder = if holds_any(folder.as_bytes(), &secrets.tokens) { "." } else { folder };
+        let folder = if secrets.are_in(folder.as_bytes()) { "." } else { folder };
         secrets.check(file.path.as_bytes(), || format!("uploading the files in {folder}"), "the name of one of them")?;
     }
     let known: Vec<Option<Hashes>> = files.iter().map(|file| journal.hashes(&file.path, &file.stamp, mark)).collect();
@@ -328,9 +364,7 @@ fn hash_one(local: &Local, buffer: &mut [u8], secrets: &Secrets, tell: &mut dyn 
     let mut file = local.open().map_err(|err| local.blame(HubError::io(reading())(err)))?;
     let mut sha256 = Sha256::new();
     let mut git = (size <= SMALL_BYTES).then(|| Sha1::new_with_prefix(format!("blob {size}\0")));
-    let longest = secrets.tokens.iter().map(Vec::len).max().unwrap_or_default();
-    // What a token may have begun in, and what came after.
-    let mut window = Vec::new();
+    let mut search = Search::new(secrets);
     let mut bytes = 0;
     loop {
         let count = match file.read(buffer) {
@@ -344,10 +378,8 @@ fn hash_one(local: &Local, buffer: &mut [u8], secrets: &Secrets, tell: &mut dyn 
         if let Some(git) = &mut git {
             git.update(chunk);
         }
-        if longest > 0 {
-            window.extend_from_slice(chunk);
-            secrets.check(&window, || format!("uploading {}", local.file.display()), "it")?;
-            window.drain(..window.len().saturating_sub(longest));
+        if search.finds_in(chunk) {
+            return Err(Secrets::found(format!("uploading {}", local.file.display()), "it"));
         }
         bytes += count as u64;
         tell(count as u64);
@@ -357,23 +389,6 @@ fn hash_one(local: &Local, buffer: &mut [u8], secrets: &Secrets, tell: &mut dyn 
     }
     local.check()?;
     Ok(Hashes { sha256: hex(&sha256.finalize()), git: git.map(|git| hex(&git.finalize())) })
-}
-
-/// Whether one of `secrets` is in `text`. Tokens begin alike, so that this takes one pass most often.
-fn holds_any(text: &[u8], secrets: &[Vec<u8>]) -> bool {
-    let mut firsts: Vec<u8> = secrets.iter().filter_map(|secret| secret.first().copied()).collect();
-    firsts.dedup();
-    firsts.into_iter().any(|first| {
-        let mut text = text;
-        while let Some(at) = text.iter().position(|byte| *byte == first) {
-            text = &text[at..];
-            if secrets.iter().any(|secret| text.starts_with(secret)) {
-                return true;
-            }
-            text = &text[1..];
-        }
-        false
-    })
 }
 
 /// How far a file is on its way up.
@@ -390,5 +405,27 @@ pub(super) struct Meter {
 impl Meter {
     pub fn of(local: &Local) -> Self {
         Self { path: local.path.clone(), bytes: local.stamp.size, done: AtomicU64::new(0), sent: Arc::default() }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::Token;
+
+    #[test]
+    fn a_token_is_found_wherever_pieces_end() {
+        let options = HubOptions { token: Token::new("hf_secret"), token_path: PathBuf::from("/nonexistent/token"), ..HubOptions::from_env() };
+        let secrets = Secrets::of(&options).unwrap();
+        let wide: Vec<u8> = "hf_secret".encode_utf16().flat_map(u16::to_be_bytes).collect();
+        for text in [b"key: hf_secret\n".as_slice(), b"hf_secret", b"hf_hf_secret", &wide] {
+            for piece in 1..=text.len() {
+                let mut search = Search::new(&secrets);
+                assert!(text.chunks(piece).any(|piece| search.finds_in(piece)), "{text:?} in pieces of {piece}");
+            }
+        }
+        let mut search = Search::new(&secrets);
+        assert!(!b"hf_secre hf_secre thf_ ecret".chunks(5).any(|piece| search.finds_in(piece)));
     }
 }

@@ -26,6 +26,7 @@ fake_hub [OPTION]…   a fake Hugging Face Hub; prints its address (HF_ENDPOINT)
   --latency-ms N            every request waits
   --rate BYTES_PER_S        what all answers together, and all requests together, may take
   --state DIR               where large objects lie
+  --discard                 large objects that are uploaded are hashed and kept nowhere
   --requests FILE           a JSON line for each request
   --lfs-from BYTES, --multipart-from BYTES, --part BYTES   when files are LFS, when uploads are multipart, in which parts
   --cdn-host HOST           large files are on another host: 127.0.0.2 (so by default), localhost, or same for the Hub's own
@@ -50,6 +51,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Setup, Box<dyn E
         match name.as_str() {
             "--resolve-cache" => setup.options.resolve_cache = true,
             "--resumes-uploads" => setup.options.resumes_uploads = true,
+            "--discard" => setup.options.discards_uploads = true,
             "--stdin" => setup.ends_with_input = true,
             _ => {
                 let value = arguments.next().ok_or_else(|| format!("{name}: expected a value\n\n{USAGE}"))?;

@@ -35,6 +35,9 @@ pub struct HubOptions {
     pub bytes_per_s: Option<u64>,
     /// Where large objects lie; in a temporary folder if nothing is said.
     pub state: Option<PathBuf>,
+    /// Large files are hashed as they come and kept nowhere, so that a measurement does not measure this machine's disk. There is no
+    /// multipart then.
+    pub discards_uploads: bool,
     /// A JSON line for each request, once it is over.
     pub requests: Option<PathBuf>,
     /// Files from this size on are LFS, whatever their name, bytes.
@@ -67,6 +70,7 @@ impl Default for HubOptions {
             latency: Duration::ZERO,
             bytes_per_s: None,
             state: None,
+            discards_uploads: false,
             requests: None,
             lfs_from: 10 << 20,
             multipart_from: 64 << 20,

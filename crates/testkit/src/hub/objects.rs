@@ -90,6 +90,12 @@ impl Objects {
         Ok(())
     }
 
+    /// Knows of a file without having it.
+    pub fn know(&mut self, sha256: &str, len: u64) {
+        let path = self.folder.join("discarded");
+        self.known.insert(sha256.to_owned(), Object { path, len, xet: None });
+    }
+
     /// Notes a file that lies elsewhere and stays there.
     pub fn lend(&mut self, path: &Path) -> io::Result<(String, u64)> {
         let (sha256, len) = hash_file(path)?;

@@ -52,7 +52,8 @@ pub async fn batch(call: &mut Call<'_>, kind: RepoKind, name: &str) -> Result<Re
             // The client goes to the Xet store by itself.
             (true, None) if is_xet => {}
             (true, None) => {
-                let is_multipart = offers("multipart") && size >= call.hub.options.multipart_from && size > 0;
+                let options = &call.hub.options;
+                let is_multipart = offers("multipart") && size >= options.multipart_from && size > 0 && !options.discards_uploads;
                 is_any_multipart |= is_multipart;
                 let upload = if is_multipart {
                     multipart(call, oid, size)?

@@ -125,33 +125,47 @@ fn disk(error: &std::io::Error) -> Reply {
     xml(500, "InternalError", &error.to_string())
 }
 
-/// Streams a body into a file from `at` on, and hashes it on its way where asked to.
-async fn receive(body: &mut Incoming, path: &Path, at: u64, mut hash: Option<&mut Sha256>) -> Result<u64, Reply> {
-    let mut file = tokio::fs::OpenOptions::new().write(true).create(true).truncate(false).open(path).await.map_err(|error| disk(&error))?;
-    file.seek(SeekFrom::Start(at)).await.map_err(|error| disk(&error))?;
+/// Streams a body into a file, if there is one, from `at` on, and hashes it on its way where asked to.
+async fn receive(body: &mut Incoming, path: Option<&Path>, at: u64, mut hash: Option<&mut Sha256>) -> Result<u64, Reply> {
+    let mut file = None;
+    if let Some(path) = path {
+        let mut options = tokio::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(false);
+        let opened = file.insert(options.open(path).await.map_err(|error| disk(&error))?);
+        opened.seek(SeekFrom::Start(at)).await.map_err(|error| disk(&error))?;
+    }
     let mut len = 0;
     while let Some(chunk) = body.next().await? {
         if let Some(hash) = hash.as_deref_mut() {
             hash.update(&chunk);
         }
         len += chunk.len() as u64;
-        file.write_all(&chunk).await.map_err(|error| disk(&error))?;
+        if let Some(file) = &mut file {
+            file.write_all(&chunk).await.map_err(|error| disk(&error))?;
+        }
     }
-    file.flush().await.map_err(|error| disk(&error))?;
+    if let Some(file) = &mut file {
+        file.flush().await.map_err(|error| disk(&error))?;
+    }
     Ok(len)
 }
 
 async fn put_object(call: &mut Call<'_>, sha256: &str, size: u64) -> Result<Reply, Reply> {
     check_len(call, size)?;
     let path = call.hub.objects().incoming();
+    let is_kept = !call.hub.options.discards_uploads;
     let mut hash = Sha256::new();
-    let received = receive(&mut call.body, &path, 0, Some(&mut hash)).await;
+    let received = receive(&mut call.body, is_kept.then_some(path.as_path()), 0, Some(&mut hash)).await;
     let outcome = received.and_then(|len| {
         let found = HEXLOWER.encode(&hash.finalize());
         if len != size || found != sha256 {
             return Err(xml(400, "BadDigest", &format!("expected {size} bytes of sha256 {sha256}, found {len} of {found}")));
         }
-        call.hub.objects().take_in(&path, sha256, size).map_err(|error| disk(&error))
+        if is_kept {
+            return call.hub.objects().take_in(&path, sha256, size).map_err(|error| disk(&error));
+        }
+        call.hub.objects().know(sha256, size);
+        Ok(())
     });
     if let Err(error) = outcome {
         // What came is of no use to anyone.
@@ -169,7 +183,7 @@ async fn put_part(call: &mut Call<'_>, upload: &str, part: u64) -> Result<Reply,
         (upload.path.clone(), at, upload.chunk.min(upload.size - at))
     };
     check_len(call, expected)?;
-    receive(&mut call.body, &path, at, None).await?;
+    receive(&mut call.body, Some(&path), at, None).await?;
     let mut objects = call.hub.objects();
     let upload = objects.uploads.get_mut(upload).ok_or_else(no_such_key)?;
     let etag = format!(
