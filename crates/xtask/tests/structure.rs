@@ -77,7 +77,7 @@ fn files() -> Vec<PathBuf> {
             let name = entry.file_name().into_string().unwrap();
             let kind = entry.file_type().unwrap();
             let is_hidden = name.starts_with('.') && name != ".ci";
-            if kind.is_dir() && !is_hidden && !["target", "outputs", "venv", "__pycache__"].contains(&name.as_str()) {
+            if kind.is_dir() && !is_hidden && !["target", "outputs", "dist", "venv", "__pycache__"].contains(&name.as_str()) {
                 walk(root, &path, files);
             } else if kind.is_file() && name != ".git" {
                 files.push(path.strip_prefix(root).unwrap().to_owned());
