@@ -123,10 +123,12 @@ build() {
     symbols=$(objdump -T "$program" 2>/dev/null || true)
     [[ -n "$symbols" ]] || fail "objdump does not read $program: install binutils-multiarch"
     needs=$(grep -o 'GLIBC_[0-9][0-9.]*' <<<"$symbols" | sed 's/GLIBC_//' | sort -Vu | tail -1)
-    [[ "$(printf '%s\n' "$needs" "$glibc" | sort -V | tail -1)" == "$glibc" ]] || fail "$program needs glibc $needs, expected at most $glibc"
+    [[ "$(printf '%s\n' "$needs" "$glibc" | sort -V | tail -1)" == "$glibc" ]] \
+        || fail "$program needs glibc $needs, expected at most $glibc"
     # A C++ library of this machine may be newer than that of others; relocations that are packed need glibc 2.36.
     ! grep -E 'GLIBCXX_|CXXABI_|GLIBC_ABI_DT_RELR' <<<"$symbols" || fail "$program needs the symbols above, which older systems lack"
-    libraries=$(objdump -p "$program" | sed -n 's/^ *NEEDED *//p' | grep -Ev '^(lib(c|m|dl|rt|util|pthread)\.so\.[0-9]|ld-linux.*\.so\.[0-9])$' || true)
+    libraries=$(objdump -p "$program" | sed -n 's/^ *NEEDED *//p' \
+        | grep -Ev '^(lib(c|m|dl|rt|util|pthread)|ld-linux.*)\.so\.[0-9]$' || true)
     [[ -z "$libraries" ]] || fail "$program needs libraries besides those of glibc: $libraries"
     say "$target: needs glibc $needs or newer, and nothing else"
 }
@@ -229,8 +231,8 @@ sbom() {
     # It writes one beside the manifest of each crate.
     local name=sinew-sbom-$$
     trap 'rm -f "$root"/crates/*/'"$name.json" EXIT
-    "$tools/bin/cargo-cyclonedx" cyclonedx --quiet --manifest-path crates/cli/Cargo.toml --format json --spec-version 1.5 --target "$target" \
-        --features "$features" --override-filename "$name"
+    "$tools/bin/cargo-cyclonedx" cyclonedx --quiet --manifest-path crates/cli/Cargo.toml --format json --spec-version 1.5 \
+        --target "$target" --features "$features" --override-filename "$name"
     # Its own crates are named by where they lie.
     sed "s|file://$root|file:///sinew|g" "crates/cli/$name.json" >"$out/sinew-$version-$target.cdx.json"
     rm -f crates/*/"$name.json"
