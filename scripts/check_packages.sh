@@ -109,7 +109,7 @@ say "tarball"
 mkdir "$desk/unpacked"
 tar --extract --gzip --file "$tarball" --directory "$desk/unpacked"
 unpacked=$desk/unpacked/sinew-$version-$machine-unknown-linux-gnu
-[[ -d "$unpacked" && $(find "$desk/unpacked" -mindepth 1 -maxdepth 1 | wc -l) == 1 ]] || fail "$tarball does not hold one folder of its name"
+[[ -d "$unpacked" && $(ls "$desk/unpacked" | wc -l) == 1 ]] || fail "$tarball does not hold one folder of its name"
 try "$unpacked/sinew"
 for file in README.md LICENSE THIRD-PARTY-LICENSES.txt; do [[ -s "$unpacked/$file" ]] || fail "$tarball lacks $file"; done
 ! grep -qaF "$root/" "$unpacked/sinew" || say "note: the program has the path of the checkout in it"

@@ -415,6 +415,29 @@ fn documents_name_only_what_exists() {
 }
 
 #[test]
+fn rules_of_udev_name_every_serial_adapter_that_is_known() {
+    let root = root();
+    let ports = fs::read_to_string(root.join("crates/drivers/src/setup/ports.rs")).unwrap();
+    let rules = fs::read_to_string(root.join("packaging/udev/70-sinew.rules")).unwrap();
+    let known: BTreeSet<(&str, &str)> = ports
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("adapter(0x")?.split_once(", 0x"))
+        .filter_map(|(vendor, rest)| Some((vendor, rest.split_once(',')?.0)))
+        .collect();
+    assert!(known.len() > 5, "{known:?}");
+    let value = |line: &'static str, key: &str| line.split_once(&format!("{key}==\""))?.1.split_once('"').map(|(value, _)| value);
+    let rules: &'static str = rules.leak();
+    let named = |end: &str| -> BTreeSet<(&str, &str)> {
+        let lines = rules.lines().filter(|line| line.ends_with(end));
+        lines.filter_map(|line| Some((value(line, "ATTRS{idVendor}")?, value(line, "ATTRS{idProduct}")?))).collect()
+    };
+    assert_eq!(named("ENV{SINEW_SERIAL}=\"1\""), known, "packaging/udev/70-sinew.rules has the adapters of ports.rs");
+    // Those of FTDI keep answers back.
+    let slow: BTreeSet<_> = known.into_iter().filter(|(vendor, _)| *vendor == "0403").collect();
+    assert_eq!(named("ATTR{latency_timer}=\"1\""), slow, "packaging/udev/70-sinew.rules has the latency timers of FTDI's adapters");
+}
+
+#[test]
 fn licences_of_dependencies_are_allowed() {
     let deny: toml::Table = fs::read_to_string(root().join("deny.toml")).unwrap().parse().unwrap();
     let names =
