@@ -181,7 +181,7 @@ debian() {
     install -D -m 644 "$stage/completions/sinew.fish" "$share/fish/vendor_completions.d/sinew.fish"
     cp "$stage"/man/*.1 "$share/man/man1"
     gzip -9n "$share"/man/man1/*.1
-    gzip -9nc CHANGELOG.md >"$share/doc/sinew/changelog.gz"
+    gzip -9nc CHANGELOG.md >"$share/doc/sinew/CHANGELOG.md.gz"
     gzip -9nc "$licences" >"$share/doc/sinew/THIRD-PARTY-LICENSES.txt.gz"
     cat >"$share/doc/sinew/copyright" <<'COPYRIGHT'
 Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
