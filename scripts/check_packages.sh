@@ -128,8 +128,7 @@ else
     skip "manual pages by man"
 fi
 if has mandoc; then
-    # A page without a date says which version it is for. Lines of examples may be long.
-    said=$(mandoc -Tlint -Wwarning "${pages[@]}" | grep -v 'missing date' || true)
+    said=$(mandoc -Tlint -Werror "${pages[@]}" || true)
     [[ -z "$said" ]] || fail "mandoc: $said"
 else
     skip "manual pages by mandoc"

@@ -40,12 +40,16 @@ fn each_verb_that_help_lists_has_a_page_with_its_options() {
         name.extend(verb.iter().cloned());
         let name = name.join("-");
         let page = std::fs::read_to_string(desk.path(&format!("deep/man1/{name}.1"))).unwrap_or_else(|error| format!("{name}: {error}"));
-        assert!(page.lines().any(|line| line.starts_with(&format!(".TH {name} 1 "))), "{page}");
+        assert!(page.lines().any(|line| line.starts_with(&format!(".TH {name} 1 \"\" \"sinew "))), "{page}");
         let title = format!(".SH NAME\n{} \\- ", name.replace('-', "\\-"));
         assert!(page.contains(&title) && page.contains("\n.SH SYNOPSIS\n") && page.contains("\n.SH DESCRIPTION\n"), "{page}");
         assert!(options.contains(&"--help".to_owned()), "{name}: {options:?}");
         for option in options {
             assert!(page.contains(&option.replace('-', "\\-")), "{name} lacks {option}:\n{page}");
+        }
+        let lines: Vec<&str> = page.lines().collect();
+        for (at, _) in lines.iter().enumerate().filter(|(_, line)| **line == ".TP") {
+            assert!(lines.get(at + 2).is_some_and(|words| !words.is_empty()), "{name} says nothing of {:?}", lines.get(at + 1));
         }
         expected.insert(format!("{name}.1"));
         open.extend(below.into_iter().map(|below| verb.iter().cloned().chain([below]).collect()));

@@ -1,5 +1,6 @@
 //! `sinew man-pages`
 
+use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
@@ -24,7 +25,8 @@ pub fn run(folder: &Path) -> anyhow::Result<Done> {
 
 /// Writes the page of a verb and those of the verbs below it, and says how many. What help hides has none.
 fn write_all(verb: &clap::Command, folder: &Path) -> anyhow::Result<u64> {
-    let man = Man::new(verb.clone()).source(concat!("sinew ", env!("CARGO_PKG_VERSION"))).manual("Sinew");
+    // clap_mangen gives no words to what `-h` leaves out.
+    let man = Man::new(verb.clone().mut_args(|arg| arg.hide_short_help(false)));
     let path = folder.join(man.get_filename());
     let page = page(&man, verb).with_context(|| format!("making {}", path.display()))?;
     std::fs::write(&path, page).with_context(|| format!("writing {}", path.display()))?;
@@ -37,7 +39,9 @@ fn write_all(verb: &clap::Command, folder: &Path) -> anyhow::Result<u64> {
 
 fn page(man: &Man, verb: &clap::Command) -> std::io::Result<Vec<u8>> {
     let mut page = Vec::new();
-    man.render_title(&mut page)?;
+    // No date, as the version says enough. clap_mangen leaves an empty one out, so that the next word would stand for it.
+    let title = verb.get_display_name().unwrap_or_else(|| verb.get_name());
+    writeln!(page, ".TH {title} 1 \"\" \"sinew {}\" Sinew", env!("CARGO_PKG_VERSION"))?;
     man.render_name_section(&mut page)?;
     man.render_synopsis_section(&mut page)?;
     man.render_description_section(&mut page)?;
@@ -54,7 +58,7 @@ fn page(man: &Man, verb: &clap::Command) -> std::io::Result<Vec<u8>> {
 /// What stands below the options: sentences, which are filled, and examples, whose lines stay as they are.
 fn end(help: &str) -> Roff {
     let mut roff = Roff::default();
-    let (mut has_section, mut is_kept) = (false, false);
+    let (mut has_section, mut is_kept, mut is_new) = (false, false, false);
     for line in help.lines() {
         let is_indented = line.starts_with(' ');
         if is_indented != is_kept {
@@ -62,19 +66,24 @@ fn end(help: &str) -> Roff {
             is_kept = is_indented;
         }
         if line.is_empty() {
-            if has_section {
-                roff.control("PP", []);
-            }
-        } else if matches!(line, "Example:" | "Examples:") {
+            is_new = true;
+            continue;
+        }
+        if matches!(line, "Example:" | "Examples:") {
             roff.control("SH", ["EXAMPLES"]);
-            has_section = true;
         } else {
-            if !has_section {
-                roff.control("SH", ["NOTES"]);
-                has_section = true;
+            match (has_section, is_new) {
+                (false, _) => {
+                    roff.control("SH", ["NOTES"]);
+                }
+                (true, true) => {
+                    roff.control("PP", []);
+                }
+                (true, false) => {}
             }
             roff.text([roman(line.strip_prefix("  ").unwrap_or(line))]);
         }
+        (has_section, is_new) = (true, false);
     }
     if is_kept {
         roff.control("fi", []);
