@@ -3,7 +3,8 @@
 //! compressed apart.
 //!
 //! Also has the linker fold functions that are the same byte by byte, where Rust brings the linker, and pack the
-//! addresses that the loader has to adjust, where the loader understands that (docs/decisions/one-profile.md).
+//! addresses that the loader has to adjust, where the loader understands that (docs/decisions/one-profile.md). Another linker,
+//! such as that of `scripts/package.sh`, knows other options, and builds for other machines than this one.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -16,7 +17,9 @@ const WEIGHTS: &str = "../../policies/act_so101_pick_place/model.safetensors";
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed={WEIGHTS}");
     println!("cargo::rerun-if-changed=build.rs");
-    if std::env::var("TARGET").is_ok_and(|target| target == "x86_64-unknown-linux-gnu") {
+    println!("cargo::rerun-if-env-changed=CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER");
+    let is_rusts_linker = std::env::var_os("RUSTC_LINKER").is_none();
+    if is_rusts_linker && std::env::var("TARGET").is_ok_and(|target| target == "x86_64-unknown-linux-gnu") {
         println!("cargo::rustc-link-arg-bins=-Wl,--icf=all");
         if std::env::var("HOST") == std::env::var("TARGET") && glibc().is_some_and(|version| version >= (2, 36)) {
             println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");

@@ -109,7 +109,6 @@ pub enum Command {
     #[command(after_help = "Example:\n  sinew doctor --json")]
     Doctor {
         /// Print the result as JSON on standard output
-        /// Print the result as JSON on standard output
         #[arg(long)]
         json: bool,
     },
@@ -140,6 +139,13 @@ pub enum Command {
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+    },
+    /// Write the manual pages, as packages have them: one for each verb that people use
+    #[command(hide = true, after_help = "Example:\n  sinew man-pages man/man1")]
+    ManPages {
+        /// The folder; it is made where there is none, and pages of the same name are replaced
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
     },
 }
 

@@ -15,6 +15,7 @@ pub mod find_cameras;
 pub mod find_port;
 pub mod hub;
 pub mod lekiwi_host;
+pub mod man_pages;
 pub mod monitor;
 pub mod policy;
 pub mod record;

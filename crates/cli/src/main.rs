@@ -149,6 +149,7 @@ fn main() -> ExitCode {
         Command::Sim { command } => commands::sim::run(&command),
         Command::Watchdog { title, fifo } => commands::watchdog::run(&title, fifo),
         Command::Completions { shell } => commands::completions::run(shell),
+        Command::ManPages { folder } => commands::man_pages::run(&folder),
     })
 }
 

@@ -77,7 +77,7 @@ fn files() -> Vec<PathBuf> {
             let name = entry.file_name().into_string().unwrap();
             let kind = entry.file_type().unwrap();
             let is_hidden = name.starts_with('.') && name != ".ci";
-            if kind.is_dir() && !is_hidden && !["target", "outputs", "venv", "__pycache__"].contains(&name.as_str()) {
+            if kind.is_dir() && !is_hidden && !["target", "outputs", "dist", "venv", "__pycache__"].contains(&name.as_str()) {
                 walk(root, &path, files);
             } else if kind.is_file() && name != ".git" {
                 files.push(path.strip_prefix(root).unwrap().to_owned());
@@ -412,6 +412,29 @@ fn documents_name_only_what_exists() {
         }
     }
     fail_on(faults, "documents name files that exist, and the code map names every crate");
+}
+
+#[test]
+fn rules_of_udev_name_every_serial_adapter_that_is_known() {
+    let root = root();
+    let ports = fs::read_to_string(root.join("crates/drivers/src/setup/ports.rs")).unwrap();
+    let rules = fs::read_to_string(root.join("packaging/udev/70-sinew.rules")).unwrap();
+    let known: BTreeSet<(&str, &str)> = ports
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("adapter(0x")?.split_once(", 0x"))
+        .filter_map(|(vendor, rest)| Some((vendor, rest.split_once(',')?.0)))
+        .collect();
+    assert!(known.len() > 5, "{known:?}");
+    let value = |line: &'static str, key: &str| line.split_once(&format!("{key}==\""))?.1.split_once('"').map(|(value, _)| value);
+    let rules: &'static str = rules.leak();
+    let named = |end: &str| -> BTreeSet<(&str, &str)> {
+        let lines = rules.lines().filter(|line| line.ends_with(end));
+        lines.filter_map(|line| Some((value(line, "ATTRS{idVendor}")?, value(line, "ATTRS{idProduct}")?))).collect()
+    };
+    assert_eq!(named("ENV{SINEW_SERIAL}=\"1\""), known, "packaging/udev/70-sinew.rules has the adapters of ports.rs");
+    // Those of FTDI keep answers back.
+    let slow: BTreeSet<_> = known.into_iter().filter(|(vendor, _)| *vendor == "0403").collect();
+    assert_eq!(named("ATTR{latency_timer}=\"1\""), slow, "packaging/udev/70-sinew.rules has the latency timers of FTDI's adapters");
 }
 
 #[test]
