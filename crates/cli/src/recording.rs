@@ -18,6 +18,9 @@ pub fn may_begin(root: &Path, robot: &RobotDescription, args: &RecordingArgs, re
     if root.exists() && !root.is_dir() {
         anyhow::bail!("{}: it is a file, expected a folder that is empty or not there, or a dataset's with --resume", doing());
     }
+    if let Some(above) = root.ancestors().skip(1).find(|above| above.exists() && !above.is_dir()) {
+        anyhow::bail!("{}: {} is a file, expected a folder", doing(), above.display());
+    }
     DatasetRecorder::check(robot, robot.control_rate_hz, &args.options(real_time)).with_context(doing)?;
     if args.resume {
         DatasetInfo::open(root)?;
