@@ -78,7 +78,7 @@ pub fn open(
     options.note.extend(policy.map(|policy| ("policy".to_owned(), policy)));
     let fps = robot.control_rate_hz;
     if !args.resume {
-        return Ok(DatasetRecorder::create(root, robot, fps, options)?);
+        return DatasetRecorder::create(root, robot, fps, options).with_context(|| format!("recording to {}", root.display()));
     }
     let mut recorder = DatasetRecorder::resume(root, robot, fps, options)?;
     let last = recorder.last_episode()?.unwrap_or_default();

@@ -224,7 +224,7 @@ pub fn expand(line: Vec<OsString>) -> anyhow::Result<Expanded> {
     // Without a home there is no configuration; whoever names a rig hears so below. A configuration must not keep
     // anybody from mending it.
     let config = match config::folder() {
-        Ok(folder) if name != "config" => Config::read(&folder, &cli)?,
+        Ok(folder) if name.split(' ').next() != Some("config") => Config::read(&folder, &cli)?,
         _ => Config::default(),
     };
     let is_told = |option: &str| has_option(expanded.before_end(), option);

@@ -226,7 +226,6 @@ fn options_that_mean_nothing_beside_others() {
     }
     contains_all(&desk.misuse("record --out ds"), &["expected --teleop scripted"]);
     contains_all(&desk.misuse("teleop"), &["expected --port PORT"]);
-    contains_all(&desk.misuse("dataset export ds"), &["name a file with --rrd or --mcap"]);
 }
 
 #[test]

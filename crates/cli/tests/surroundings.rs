@@ -58,7 +58,7 @@ fn a_folder_that_can_not_be_written_to_is_named_before_anything_runs() {
     let run = |args: &[&str]| desk.sinew(args).current_dir("/proc").output().unwrap();
     for (args, says) in [
         (&["rollout", "--pace", "fast", "--episodes", "1"][..], "outputs/rollout-1"),
-        (&["rollout", "--pace", "fast", "--episodes", "1", "--no-rerun"], "outputs/rollout-1/dataset"),
+        (&["rollout", "--pace", "fast", "--episodes", "1", "--no-rerun"][..], "outputs/rollout-1/dataset"),
         (&["record", "--teleop", "scripted", "--task", "reach", "--episodes", "1", "--out", "ds"], "ds"),
         (&["sim", "render", "--out", "pictures"], "pictures"),
         (&["eval", "--episodes", "1", "--task", "reach"], "outputs/eval-1.png"),
@@ -122,7 +122,6 @@ fn a_disk_that_is_full_at_the_first_file_is_named() {
     for (args, place) in [
         ("record --teleop scripted --task reach --episodes 1 --out ds", "ds"),
         ("rollout --pace fast --episodes 1 --no-rerun --out run", "run"),
-        ("rollout --pace fast --episodes 1 --no-record --rerun run.rrd", "run.rrd"),
         ("sim render --out pictures", "pictures"),
         ("config set rollout.inference rtc", "config.toml"),
         ("eval --episodes 1 --contact-sheet sheet.png", "sheet.png"),
