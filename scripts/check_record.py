@@ -81,7 +81,7 @@ class Desk:
         folder.mkdir(parents=True, exist_ok=True)
         lines = ["schema = 1", 'robot = "so101"', f'port = "{self.bench.folder}/follower"', 'id = "emulated"']
         lines += ['teleop = "so101_leader"', f'teleop_port = "{self.bench.folder}/leader"', 'teleop_id = "emulated"']
-        lines += ['task = "Do as the hand does."', "[camera]"]
+        lines += ['instruction = "Do as the hand does."', "[camera]"]
         lines += [f'{NAMES[number]} = "usb:C{number},640x480@{FPS}{self.more}"' for number in range(self.count)] + self.more_cameras
         (folder / f"{name}.toml").write_text("\n".join(lines) + "\n")
         return name

@@ -41,8 +41,11 @@ pub use train::TrainArgs;
     about = "Runs robot policies from the Hugging Face Hub against hardware or a simulator, and records what happened.",
     long_about = "Runs robot policies from the Hugging Face Hub against hardware or a simulator, and records what happened.\n\n\
         Without a verb it shows itself: a small policy works a simulated SO-101, three times, in real time.",
-    after_help = "Examples:\n  sinew\n  sinew eval --task pick-place --episodes 100 --seed 1000\n  \
-        sinew record --robot so101 --teleop scripted --task pick-place --episodes 20 --out my_dataset\n  \
+    after_help = "Examples:\n  \
+        sinew\n  \
+        sinew eval --task pick-place --episodes 100 --seed 1000\n  \
+        sinew record --robot so101 --teleop scripted --task pick-place --episodes 20 \\\n      \
+        --out my_dataset\n  \
         sinew rollout --policy lerobot-user/act_so101_pick_place --episodes 3"
 )]
 pub struct Cli {
@@ -162,12 +165,18 @@ impl Display for Misuse {
 impl std::error::Error for Misuse {}
 
 /// Refuses the first of `options` that was given: `why` says what it needs.
-fn refuse_given(options: &[(&str, bool)], why: &str) -> Result<(), Misuse> {
+///
+/// # Errors
+/// When one was given.
+pub fn refuse_given(options: &[(&str, bool)], why: &str) -> Result<(), Misuse> {
     match options.iter().find(|(_, is_given)| *is_given) {
         Some((option, _)) => Err(Misuse(format!("{option} {why}"))),
         None => Ok(()),
     }
 }
+
+/// What an option needs that is for a real robot.
+pub const NEEDS_PORT: &str = "is for a robot behind --port, and without --port the simulator runs";
 
 /// On which clock the simulator runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -222,7 +231,7 @@ impl RigArgs {
 #[derive(Args, Clone, Default)]
 pub struct ComputeArgs {
     /// Threads for inference [default: all cores in policy verbs, all but one in rollout, one per episode in eval]
-    #[arg(long, hide_short_help = true, help_heading = "Policy")]
+    #[arg(long, value_parser = one_or_more, hide_short_help = true, help_heading = "Policy")]
     pub threads: Option<usize>,
     /// Where the policy computes: cpu, cuda[:N] or metal[:N]. cuda and metal need a build with that feature
     #[arg(long, default_value_t = Device::Cpu, hide_short_help = true, help_heading = "Policy")]
@@ -290,7 +299,7 @@ pub enum PolicyCommand {
     },
     /// Check that a checkpoint is complete and, with --robot, that it fits that robot
     #[command(
-        after_help = "Compares the configuration, the processors, the statistics and the header of the weights with each other, and\n\
+        after_help = "Compares the configuration, the processors, the statistics and the header of the weights with each other, and \
         with the robot: cameras, joints, action width. Weights are not read. Ends with exit code 1 if something does not fit.\n\n\
         Examples:\n  sinew policy check lerobot/act_aloha_sim_transfer_cube_human\n  sinew policy check ./checkpoint --robot so101 --json"
     )]
@@ -323,8 +332,8 @@ pub enum PolicyCommand {
         json: bool,
     },
     /// Run a checkpoint on one observation from a file
-    #[command(after_help = "IN holds tensors named by feature key (observation.state f32 [D]; images u8 [H,W,3]; with a leading time\n\
-        axis where the policy takes several observation steps), optionally `noise`, and the metadata key task.\n\
+    #[command(after_help = "IN holds tensors named by feature key (observation.state f32 [D]; images u8 [H,W,3]; with a leading time \
+        axis where the policy takes several observation steps), optionally `noise`, and the metadata key task. \
         OUT gets `action` f32 [n, A], unnormalised.\n\nExample:\n  sinew policy infer ./checkpoint --inputs in.safetensors --out out.safetensors")]
     Infer {
         /// A checkpoint folder, or owner/name[@revision] on the Hub [default: the demonstration policy]
@@ -376,10 +385,12 @@ pub struct RobotsArgs {
 pub enum RobotsCommand {
     /// Show a live table of an arm's motors: positions, loads, temperatures, voltages, ages, errors. Nothing moves and nothing is written
     #[command(
-        after_help = "If the torque is off, you can move the arm by hand meanwhile. For a robot on the network, its state is shown.\n\nExamples:\n  \
+        after_help = "If the torque is off, you can move the arm by hand meanwhile. For a robot on the network, its state is shown.\n\n\
+        Examples:\n  \
         sinew robots monitor --robot reachy_mini --port reachy-mini.local\n  \
         sinew robots monitor --robot so101 --port /dev/ttyACM0\n  \
-        sinew robots monitor --teleop so101_leader --teleop-port /dev/ttyACM1 --seconds 10 --json"
+        sinew robots monitor --teleop so101_leader --teleop-port /dev/ttyACM1 \\\n      \
+        --seconds 10 --json"
     )]
     Monitor {
         #[command(flatten)]
@@ -416,7 +427,9 @@ pub enum RobotsCommand {
 #[derive(Subcommand)]
 pub enum SimCommand {
     /// Write a PNG of each camera
-    #[command(after_help = "Example:\n  sinew sim render --task pick-place --seed 3 --out pictures --width 640 --height 480")]
+    #[command(after_help = "Example:\n  \
+        sinew sim render --task pick-place --seed 3 --out pictures --width 640 \\\n      \
+        --height 480")]
     Render {
         #[command(flatten)]
         rig: RigArgs,
@@ -464,48 +477,4 @@ fn zero_or_above(text: &str) -> Result<f64, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::{Command as Verb, CommandFactory};
-
-    use super::*;
-
-    fn each(verb: &Verb, name: &str, look: &mut impl FnMut(&Verb, &str)) {
-        look(verb, name);
-        verb.get_subcommands().filter(|deeper| deeper.get_name() != "help").for_each(|deeper| {
-            each(deeper, &format!("{name} {}", deeper.get_name()), look);
-        });
-    }
-
-    #[test]
-    fn every_word_is_explained() {
-        let mut silent = Vec::new();
-        each(&Cli::command(), "sinew", &mut |verb, name| {
-            if verb.is_hide_set() {
-                return;
-            }
-            silent.extend(verb.get_about().is_none().then(|| name.to_owned()));
-            let words = verb.get_arguments().filter(|word| !word.is_hide_set() && !["help", "version"].contains(&word.get_id().as_str()));
-            silent.extend(words.filter(|word| word.get_help().is_none()).map(|word| format!("{name}: {}", word.get_id())));
-        });
-        assert_eq!(silent, [""; 0]);
-    }
-
-    /// `-h` is for a screen; `--help` has the rest.
-    #[test]
-    fn the_short_help_fits_a_screen() {
-        each(&Cli::command(), "sinew", &mut |verb, name| {
-            let lines = verb.clone().term_width(100).render_help().to_string().lines().count();
-            assert!(lines <= 60, "{name} -h has {lines} lines");
-        });
-    }
-
-    /// Two verbs that have the same option mean the same by it.
-    #[test]
-    fn no_option_has_two_names() {
-        let gone = ["fast", "real-time", "duration", "record"];
-        each(&Cli::command(), "sinew", &mut |verb, name| {
-            let shown = verb.get_arguments().filter(|word| !word.is_hide_set());
-            shown.filter_map(clap::Arg::get_long).for_each(|long| assert!(!gone.contains(&long), "{name} --{long}"));
-        });
-    }
-}
+mod tests;

@@ -97,5 +97,5 @@ impl Answers {
 }
 
 fn ended<T>(question: &str) -> anyhow::Result<T> {
-    bail!("waiting for an answer, a line on standard input, which has ended; nothing more was done. The question was: {question}")
+    bail!("standard input ended before an answer to this question, and nothing more was done: {question}")
 }

@@ -1,6 +1,7 @@
 //! `config.toml`: options that a user wants always, and the rig that is meant where none is named.
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
@@ -26,9 +27,14 @@ pub struct Config {
 /// # Errors
 /// When nothing says where his files are.
 pub fn folder() -> anyhow::Result<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let config = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")));
+    let config = user_folder("XDG_CONFIG_HOME", ".config");
     Ok(config.context("looking for the configuration: neither XDG_CONFIG_HOME nor HOME is set")?.join("sinew"))
+}
+
+/// The user's folder that `variable` names, else `name` in his home; nothing where neither is set.
+pub fn user_folder(variable: &str, name: &str) -> Option<PathBuf> {
+    let set = |variable| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set(variable).or_else(|| set("HOME").map(|home| home.join(name)))
 }
 
 /// A value as it is typed on a command line.
@@ -60,18 +66,29 @@ impl Config {
     /// # Errors
     /// When it holds something else, or names what `cli` doesn't know.
     pub fn read(folder: &Path, cli: &Command) -> anyhow::Result<Self> {
+        let config = Self::read_unchecked(folder)?;
+        config.check(cli).with_context(|| format!("reading the configuration {}", config.path.display()))?;
+        Ok(config)
+    }
+
+    /// The same, whatever it names: for whoever mends it.
+    ///
+    /// # Errors
+    /// When it can't be read, or is no TOML.
+    pub fn read_unchecked(folder: &Path) -> anyhow::Result<Self> {
         let path = folder.join("config.toml");
         let doing = || format!("reading the configuration {}", path.display());
         let size = match std::fs::metadata(&path) {
             Ok(data) => data,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self { path, table: Table::new() }),
+            // HOME may be no folder, as services have it.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                return Ok(Self { path, table: Table::new() });
+            }
             Err(error) => return Err(error).with_context(doing),
         };
         ensure!(size.is_file() && size.len() <= MOST_BYTES, "{}: expected a file of at most {MOST_BYTES} bytes", doing());
         let table: Table = std::fs::read_to_string(&path).with_context(doing)?.parse().with_context(doing)?;
-        let config = Self { path: path.clone(), table };
-        config.check(cli).with_context(doing)?;
-        Ok(config)
+        Ok(Self { path, table })
     }
 
     fn check(&self, cli: &Command) -> anyhow::Result<()> {
@@ -98,7 +115,8 @@ impl Config {
         } else {
             known = verb(cli, name).is_some_and(|verb| option(verb, option_name).is_some());
         }
-        ensure!(known, "[{name}] has {option_name}, and there is no option --{option_name} of it");
+        let who = if name == ALL { "no verb has an".to_owned() } else { format!("sinew {name} has no") };
+        ensure!(known, "[{name}] {option_name}: {who} option --{option_name}");
         let is_list = |value: &Value| value.as_array().is_some_and(|list| list.iter().all(|value| typed(value).is_some()));
         ensure!(
             typed(value).is_some() || is_list(value),
@@ -190,7 +208,10 @@ impl Config {
         }
         let path = self.path.clone();
         self.table = table;
-        self.check(cli).with_context(|| format!("setting {key}"))?;
+        // What is unknown can be taken away, one after the other.
+        if text.is_some() {
+            self.check(cli).with_context(|| format!("setting {key}"))?;
+        }
         let text = toml::to_string(&self.table).with_context(|| format!("setting {key}"))?;
         let writing = || format!("writing {}", path.display());
         std::fs::create_dir_all(path.parent().context("a path without a folder")?).with_context(writing)?;
@@ -241,8 +262,8 @@ mod tests {
             ("colour = 3", "colour is unknown"),
             ("rig = 3", "rig is 3, expected the name"),
             ("[dance]\nx = 1", "[dance] is no verb"),
-            ("[rollout]\nspeed = 1", "no option --speed"),
-            ("[all]\nspeed = 1", "no option --speed"),
+            ("[rollout]\nspeed = 1", "[rollout] speed: sinew rollout has no option --speed"),
+            ("[all]\nspeed = 1", "[all] speed: no verb has an option --speed"),
             ("[rollout]\nthreads = {a = 1}", "expected a text, a number"),
         ] {
             let config = Config { path: PathBuf::new(), table: text.parse().unwrap() };

@@ -1,10 +1,9 @@
 //! Many small pictures on one: the last image of every episode, framed by how it went.
 
-use std::fs::File;
-use std::io::BufWriter;
 use std::path::Path;
 
 use anyhow::Context;
+use rustix::fs::Access;
 use sinew_core::Image;
 
 const FRAME_PX: usize = 3;
@@ -85,19 +84,25 @@ pub fn write(path: &Path, pictures: &[Picture]) -> anyhow::Result<()> {
     write_png(path, (columns * cell_width) as u32, (rows * cell_height) as u32, &sheet).with_context(doing)
 }
 
+/// Makes the folder that a file is to be in, and sees that files may be made there: before the work whose result it is.
+pub fn make_room(path: &Path) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let made = std::fs::create_dir_all(folder);
+    let may_write = || Ok(rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK)?);
+    made.and_then(|()| may_write()).with_context(|| format!("making the file {}", path.display()))
+}
+
 /// Writes 8-bit RGB rows as a PNG, making the folder it is in.
 pub fn write_png(path: &Path, width: u32, height: u32, rgb: &[u8]) -> anyhow::Result<()> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).with_context(|| format!("making the folder {}", folder.display()))?;
-    }
-    let file = File::create(path).with_context(|| format!("making the file {}", path.display()))?;
-    let mut encoder = png::Encoder::new(BufWriter::new(file), width, height);
+    make_room(path)?;
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     let mut writer = encoder.write_header()?;
     writer.write_image_data(rgb)?;
     writer.finish()?;
-    Ok(())
+    std::fs::write(path, bytes).with_context(|| format!("writing {}", path.display()))
 }
 
 #[cfg(test)]
@@ -114,7 +119,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/sheet.png");
         write(&path, &[image(1, true), image(2, false), image(3, true)]).unwrap();
-        let mut reader = png::Decoder::new(std::io::BufReader::new(File::open(&path).unwrap())).read_info().unwrap();
+        let mut reader = png::Decoder::new(std::io::BufReader::new(std::fs::File::open(&path).unwrap())).read_info().unwrap();
         let mut rgb = vec![0; reader.output_buffer_size().unwrap()];
         let info = reader.next_frame(&mut rgb).unwrap();
         assert_eq!((info.width, info.height), (20, 16));

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use crate::config::user_folder;
+
 /// The task it was trained for.
 pub const TASK: &str = "pick-place";
 
@@ -33,12 +35,9 @@ static FILES: &[(&str, &[u8])] = files![
 
 /// The folder with the checkpoint, unpacked when it is not there yet.
 pub fn folder() -> anyhow::Result<PathBuf> {
-    unpack(&cache_root().context("finding a place for the demonstration policy: neither XDG_CACHE_HOME nor HOME is set")?)
-}
-
-fn cache_root() -> Option<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache"))).map(|cache| cache.join("sinew").join("policies"))
+    let cache = user_folder("XDG_CACHE_HOME", ".cache");
+    let cache = cache.context("finding a place for the demonstration policy: neither XDG_CACHE_HOME nor HOME is set")?;
+    unpack(&cache.join("sinew/policies"))
 }
 
 /// Each content has a folder of its own, so an unpacked policy is never changed; it appears whole,

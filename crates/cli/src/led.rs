@@ -10,7 +10,7 @@ use sinew_drivers::teleop::{KeySource, StartOptions, TeleopKind, Tell, start};
 use sinew_drivers::{ArmHealth, ByFeature, LeaderFeedback, SerialLeader};
 use sinew_runtime::TeleopThread;
 
-use crate::args::{HardwareArgs, LeaderArgs, Teleop};
+use crate::args::{HardwareArgs, LeaderArgs, Misuse, Teleop, refuse_given};
 use crate::buses::{BusReport, Outages};
 use crate::desk::Desk;
 use crate::hardware::{self, Hardware};
@@ -101,13 +101,7 @@ impl Human {
         match &given.teleop {
             Some(Teleop::Leader(name)) => Self::with_arm(name, given, robot, hardware, beside, clock),
             Some(Teleop::Device(kind)) => Self::with_device(kind, robot, hardware.patience(), clock),
-            Some(Teleop::Scripted) => {
-                bail!(
-                    "--teleop scripted: it knows the simulator's world, and {} is not in it; expected a leader arm or a device",
-                    robot.name
-                )
-            }
-            None => bail!("leading {}: expected --teleop TELEOPERATOR (`sinew robots` lists leader arms)", robot.name),
+            Some(Teleop::Scripted) | None => bail!(nobody(given, robot)),
         }
     }
 
@@ -145,13 +139,24 @@ fn carried(leader: SerialLeader, way: &ByFeature) -> anyhow::Result<SerialLeader
     leader.with_feedback(feedback).with_context(|| format!("carrying {name} along; --loose leaves it alone"))
 }
 
+/// There is nobody who could lead `robot` behind its port.
+fn nobody(given: &LeaderArgs, robot: &RobotDescription) -> Misuse {
+    let name = &robot.name;
+    Misuse(match given.teleop {
+        Some(_) => format!("--teleop scripted is for the simulator, and {name} is behind --port; expected a leader arm or a device"),
+        None => format!("leading {name}: expected --teleop TELEOPERATOR (`sinew robots` lists leader arms)"),
+    })
+}
+
 /// Whether `given` names somebody who can lead `robot`, as far as that is known before anything is opened.
 pub fn check(given: &LeaderArgs, robot: &RobotDescription) -> anyhow::Result<()> {
-    let Some(Teleop::Leader(name)) = &given.teleop else {
-        anyhow::ensure!(given.teleop_port.is_empty(), "--teleop-port: expected a leader arm in --teleop, which alone has a port");
-        return Ok(());
+    let name = match &given.teleop {
+        Some(Teleop::Leader(name)) => name,
+        Some(Teleop::Device(_)) => return Ok(refuse_given(&given.given(), "is for a leader arm, and --teleop names none")?),
+        Some(Teleop::Scripted) | None => bail!(nobody(given, robot)),
     };
-    let description = hardware::describe(name, Role::Teleoperator)?;
+    let kinds = || format!("--teleop {name}: expected a leader arm (`sinew robots` lists them), {}", TeleopKind::KINDS);
+    let description = hardware::describe(name, Role::Teleoperator).with_context(kinds)?;
     way_of(given, &description, robot)?;
     hardware::serial_ports(&description, &given.teleop_port, "--teleop-port")?;
     Ok(())

@@ -110,10 +110,10 @@ impl Licence {
         }
     }
 
-    /// Refuses to go on where commercial use is meant and not surely allowed.
-    pub fn check(&self, doing: &str, is_commercial: bool) -> anyhow::Result<()> {
+    /// Refuses to go on where commercial use is meant and not surely allowed. `by` is who states the licence, where several do.
+    pub fn check(&self, by: Option<&str>, doing: &str, is_commercial: bool) -> anyhow::Result<()> {
         let is_allowed = !is_commercial || self.allows_commercial_use() == Some(true);
-        anyhow::ensure!(is_allowed, "{doing} with --commercial: its licence is {}", self.in_words());
+        anyhow::ensure!(is_allowed, "{doing} with --commercial: its licence is {}{}", self.in_words(), stated(by));
         Ok(())
     }
 
@@ -130,14 +130,11 @@ impl Licence {
 /// What the licences of a policy, and of its base, say together.
 pub fn in_words(terms: &[Terms]) -> String {
     let (licence, by) = Licence::of_terms(terms);
-    format!("{}{}", licence.in_words(), by.map(|by| format!(" (says {by})")).unwrap_or_default())
+    format!("{}{}", licence.in_words(), stated(by))
 }
 
-/// Refuses to go on where commercial use is meant and not surely allowed.
-pub fn check(terms: &[Terms], what: &str, is_commercial: bool) -> anyhow::Result<()> {
-    let is_allowed = Licence::of_terms(terms).0.allows_commercial_use();
-    anyhow::ensure!(!is_commercial || is_allowed == Some(true), "running {what} with --commercial: its licence is {}", in_words(terms));
-    Ok(())
+fn stated(by: Option<&str>) -> String {
+    by.map(|by| format!(" (says {by})")).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -164,6 +161,11 @@ mod tests {
     fn terms(by: &str, licences: &[&str], more: &[&str]) -> Terms {
         let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
         Terms { by: by.into(), licences: owned(licences), more: owned(more) }
+    }
+
+    fn check(terms: &[Terms], doing: &str, is_commercial: bool) -> anyhow::Result<()> {
+        let (licence, by) = Licence::of_terms(terms);
+        licence.check(by, doing, is_commercial)
     }
 
     #[test]

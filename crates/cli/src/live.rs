@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use console::{measure_text_width, truncate_str};
 use sinew_drivers::camera::CameraMonitor;
-use sinew_runtime::{Progress, ProgressSnapshot, StopFlag};
+use sinew_runtime::{Progress, ProgressSnapshot, StopFlag, StopLevel};
 
-use crate::{cameras, prompt};
+use crate::{cameras, locale, prompt};
 
 const REDRAW: Duration = Duration::from_millis(100);
 /// How often a line is written where none can be drawn in the place of another.
@@ -193,6 +193,15 @@ fn fitted(parts: &[String], columns: usize) -> String {
     if line.is_empty() { parts.first().map(|part| truncate_str(part, columns, "").into_owned()).unwrap_or_default() } else { line }
 }
 
+/// What comes first where a stop was asked for. In an emergency a run may wait to be cleared, and go on.
+fn stopping(level: StopLevel) -> Option<&'static str> {
+    match level {
+        StopLevel::Run => None,
+        StopLevel::Stop | StopLevel::Now => Some("stopping"),
+        StopLevel::Emergency => Some("emergency stop"),
+    }
+}
+
 fn draw(progress: &Progress, words: &Words, stop: &StopFlag, done: &AtomicBool) {
     let shown = prompt::can_redraw();
     let (mut last, mut last_ticks, mut rate) = (Instant::now(), 0, 0.0);
@@ -210,8 +219,8 @@ fn draw(progress: &Progress, words: &Words, stop: &StopFlag, done: &AtomicBool) 
             continue;
         }
         let mut parts = words(&now, rate);
-        if stop.is_requested() {
-            parts.insert(0, "stopping".to_owned());
+        if let Some(words) = stopping(stop.level()) {
+            parts.insert(0, words.to_owned());
         }
         if shown {
             // What is wider than the terminal would go on in the next line, and stay there.
@@ -252,7 +261,7 @@ impl LiveText {
         let up = if self.lines == 0 { String::new() } else { format!("\x1b[{}A", self.lines) };
         let lines: String = text.lines().map(|line| format!("\r\x1b[2K{}\n", crate::text::in_line(line))).collect();
         self.lines = text.lines().count();
-        drop(write!(std::io::stderr(), "{up}{lines}"));
+        drop(write!(std::io::stderr(), "{up}{}", locale::shown(lines.into())));
     }
 }
 

@@ -21,6 +21,7 @@ mod lerobot_words;
 mod licence;
 mod live;
 mod live_table;
+mod locale;
 mod prompt;
 mod publishing;
 mod recording;
@@ -32,11 +33,13 @@ mod source;
 mod standby;
 mod terminal;
 mod text;
+mod tips;
 mod transfer;
 mod watch;
 mod way;
 mod wilson;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
@@ -106,10 +109,9 @@ fn main() -> ExitCode {
                 Ok((matches, cli))
             });
             let (matches, cli) = parsed.unwrap_or_else(|error| {
-                if let Some(hint) = lerobot_words::hint(&error) {
-                    text::note!("{hint}\n");
-                }
-                error.exit()
+                let hint = lerobot_words::hint(&error);
+                hint.iter().for_each(|hint| text::note!("{hint}\n"));
+                refused(&tips::sort_out(error, &Cli::command(), hint.is_some()))
             });
             if cli.explain {
                 return ended(commands::config::explain(&matches, &expanded.added));
@@ -151,6 +153,19 @@ fn main() -> ExitCode {
         Command::Completions { shell } => commands::completions::run(shell),
         Command::ManPages { folder } => commands::man_pages::run(&folder),
     })
+}
+
+/// clap's refusal, or its help; ends the process.
+fn refused(error: &clap::Error) -> ! {
+    if locale::is_utf8() {
+        error.exit()
+    }
+    let text = error.render().to_string();
+    let written = if error.use_stderr() { write!(text::stderr(), "{text}") } else { write!(text::stdout(), "{text}") };
+    // Nobody is there to read it.
+    drop(written);
+    #[expect(clippy::exit, reason = "as clap does")]
+    std::process::exit(error.exit_code());
 }
 
 fn ended(result: anyhow::Result<Done>) -> ExitCode {

@@ -14,7 +14,7 @@ use rustyline::history::MemHistory;
 use rustyline::validate::Validator;
 use rustyline::{Behavior, Config, Editor, ExternalPrinter, Helper};
 
-use crate::{terminal, text};
+use crate::{locale, terminal, text};
 
 /// What is there while a line is edited.
 struct Editing {
@@ -37,7 +37,7 @@ pub fn can_redraw() -> bool {
 
 /// One write, so that nothing comes between its parts. A terminal that can't be written to is no reason to stop an arm.
 fn put(bytes: &str) {
-    drop(std::io::stderr().lock().write_all(bytes.as_bytes()));
+    drop(std::io::stderr().lock().write_all(locale::shown(bytes.into()).as_bytes()));
 }
 
 /// The rows above the last one scroll by themselves from now on (DECSTBM); the cursor stays where it is.
@@ -59,7 +59,7 @@ pub fn say_above(words: Arguments<'_>) -> bool {
     let mut editing = EDITING.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(editing) = editing.as_mut() else { return false };
     let words = words.to_string();
-    editing.printer.print(format!("{}\n", text::harmless(words.trim_start_matches('\n')))).is_ok()
+    editing.printer.print(format!("{}\n", locale::shown(text::harmless(words.trim_start_matches('\n'))))).is_ok()
 }
 
 /// Completes commands.

@@ -18,6 +18,9 @@ pub fn may_begin(root: &Path, robot: &RobotDescription, args: &RecordingArgs, re
     if root.exists() && !root.is_dir() {
         anyhow::bail!("{}: it is a file, expected a folder that is empty or not there, or a dataset's with --resume", doing());
     }
+    if let Some(above) = root.ancestors().skip(1).find(|above| above.exists() && !above.is_dir()) {
+        anyhow::bail!("{}: {} is a file, expected a folder", doing(), above.display());
+    }
     DatasetRecorder::check(robot, robot.control_rate_hz, &args.options(real_time)).with_context(doing)?;
     if args.resume {
         DatasetInfo::open(root)?;
@@ -75,7 +78,7 @@ pub fn open(
     options.note.extend(policy.map(|policy| ("policy".to_owned(), policy)));
     let fps = robot.control_rate_hz;
     if !args.resume {
-        return Ok(DatasetRecorder::create(root, robot, fps, options)?);
+        return DatasetRecorder::create(root, robot, fps, options).with_context(|| format!("recording to {}", root.display()));
     }
     let mut recorder = DatasetRecorder::resume(root, robot, fps, options)?;
     let last = recorder.last_episode()?.unwrap_or_default();

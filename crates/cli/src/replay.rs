@@ -36,7 +36,8 @@ impl Replay {
             let item = item?;
             let values: Vec<f32> = match item.values.get(ACTION) {
                 Some(Values::Numbers { values, .. }) => values.iter().map(|value| *value as f32).collect(),
-                other => bail!("{}: expected numbers in {ACTION} of frame {frame}, found {other:?}", doing()),
+                Some(_) => bail!("{}: expected numbers in {ACTION} of frame {frame}, found something else", doing()),
+                None => bail!("{}: expected numbers in {ACTION} of frame {frame}, found none", doing()),
             };
             anyhow::ensure!(values.len() == width, "{}: frame {frame} has {} values, expected {width}", doing(), values.len());
             units.to_si(&values, &mut row);

@@ -27,6 +27,15 @@ pub struct Scenario {
 impl Scenario {
     pub fn of(args: &RigArgs) -> anyhow::Result<Self> {
         let model = robots::get(&args.robot)?;
+        if model.description.simulation.is_none() {
+            let can = robots::list().filter(|name| robots::get(name).is_ok_and(|robot| robot.description.simulation.is_some()));
+            anyhow::bail!(
+                "simulating {}: its robot.toml has no [simulation] section; expected --port PORT, which runs a real one, or a robot that can \
+                 be simulated ({})",
+                args.robot,
+                can.collect::<Vec<_>>().join(", ")
+            );
+        }
         let wanted = args.task.as_deref().unwrap_or(demo_policy::TASK);
         if wanted.trim().contains(char::is_whitespace) {
             let names: Vec<&str> = tasks::list().iter().map(|task| task.name()).collect();

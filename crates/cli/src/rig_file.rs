@@ -65,9 +65,9 @@ pub struct RigFile {
     teleop_port: Option<Ports>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     teleop_id: Option<String>,
-    /// The instruction.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    task: Option<String>,
+    /// Rigs of version 0.1 call it `task`.
+    #[serde(default, alias = "task", skip_serializing_if = "Option::is_none")]
+    instruction: Option<String>,
     /// Where the images of each camera come from, by its name; in the order of the file.
     #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
     camera: toml::Table,
@@ -87,7 +87,7 @@ impl RigFile {
             teleop: None,
             teleop_port: None,
             teleop_id: None,
-            task: None,
+            instruction: None,
             camera: toml::Table::new(),
         }
     }
@@ -103,8 +103,8 @@ impl RigFile {
     }
 
     #[must_use]
-    pub fn told(self, task: Option<String>) -> Self {
-        Self { task, ..self }
+    pub fn told(self, instruction: Option<String>) -> Self {
+        Self { instruction, ..self }
     }
 
     pub fn sees(&self, name: &str) -> bool {
@@ -155,7 +155,7 @@ impl RigFile {
             ("teleop", text(&self.teleop)),
             ("teleop-port", ports(&self.teleop_port)),
             ("teleop-id", text(&self.teleop_id)),
-            ("task", text(&self.task)),
+            ("instruction", text(&self.instruction)),
             ("camera", cameras.collect()),
         ]
     }
@@ -224,7 +224,7 @@ pub fn expand(line: Vec<OsString>) -> anyhow::Result<Expanded> {
     // Without a home there is no configuration; whoever names a rig hears so below. A configuration must not keep
     // anybody from mending it.
     let config = match config::folder() {
-        Ok(folder) if name != "config" => Config::read(&folder, &cli)?,
+        Ok(folder) if name.split(' ').next() != Some("config") => Config::read(&folder, &cli)?,
         _ => Config::default(),
     };
     let is_told = |option: &str| has_option(expanded.before_end(), option);
@@ -286,7 +286,7 @@ fn words_of_rig(cli: &Command, line: &[OsString], rig: &RigFile) -> Vec<OsString
         let is_known = verb.get_arguments().any(|arg| arg.get_long() == Some(option));
         // Of another robot nothing here is true.
         let is_wanted = is_known && !gives_robot && (is_led || !option.starts_with("teleop"));
-        let is_given = has_taken(option) || option == "task" && has_taken("instruction");
+        let is_given = has_taken(option) || option == "instruction" && has_taken("task");
         if !is_wanted || (option != "camera" && is_given) || (option == "camera" && !looks) || has_taken("sim") {
             continue;
         }
@@ -348,7 +348,7 @@ mod tests {
     use super::*;
 
     const KITCHEN: &str = "schema = 1\nrobot = \"so101\"\nport = \"usb:58FA\"\nid = \"blue\"\nteleop = \"so101_leader\"\n\
-        teleop_port = \"/dev/ttyACM1\"\ntask = \"Put it.\"\n[camera]\nfront = \"pattern,640x480@30\"\nwrist = \"usb:2009\"\n";
+        teleop_port = \"/dev/ttyACM1\"\ninstruction = \"Put it.\"\n[camera]\nfront = \"pattern,640x480@30\"\nwrist = \"usb:2009\"\n";
 
     fn expanded(words: &str) -> String {
         let mut line: Vec<OsString> = std::iter::once("sinew").chain(words.split(' ')).map(OsString::from).collect();
@@ -362,7 +362,7 @@ mod tests {
         assert_eq!(
             expanded("record --rig kitchen --out d"),
             "record --rig kitchen --out d --robot=so101 --port=usb:58FA --id=blue --teleop=so101_leader --teleop-port=/dev/ttyACM1 \
-             --task=Put_it. --camera=front=pattern,640x480@30 --camera=wrist=usb:2009"
+             --instruction=Put_it. --camera=front=pattern,640x480@30 --camera=wrist=usb:2009"
         );
         assert_eq!(
             expanded("record --rig kitchen --task=Else --camera wrist=/dev/video7 --id red"),
@@ -390,6 +390,9 @@ mod tests {
         assert!(error.contains("unknown field `colour`"), "{error}");
         let error = toml::from_str::<RigFile>("schema = 1\nrobot = \"so101\"\nport = [\"a\", \"b\"]\n").unwrap_err().to_string();
         assert!(error.contains("expected a port as \"PORT\", or for several buses"), "{error}");
+        let before = "schema = 1\nrobot = \"so101\"\nport = \"a\"\ntask = \"Put it.\"\n";
+        let before: RigFile = toml::from_str(before).unwrap();
+        assert_eq!(before.options().last_chunk::<2>().unwrap()[0], ("instruction", vec!["Put it.".to_owned()]));
         let at = |port: &str| toml::from_str::<RigFile>(&format!("schema = 1\nrobot = \"so101\"\nport = {port}\n")).unwrap();
         assert!(at("\"a\"").is_at(&at("{ left = \"b\", right = \"a\" }").port) && !at("\"a\"").is_at(&Ports::One("b".to_owned())));
     }

@@ -11,7 +11,8 @@ use sinew_policy::{Checkpoint, Device, QuantizationLoss};
 use sinew_runtime::{Role, place};
 
 use crate::args::ComputeArgs;
-use crate::{demo_policy, licence, text, transfer};
+use crate::licence::{self, Licence};
+use crate::{demo_policy, text, transfer};
 
 /// A checkpoint and what to call it.
 pub struct NamedCheckpoint {
@@ -27,7 +28,8 @@ pub fn open(policy: Option<&str>, compute: &ComputeArgs) -> anyhow::Result<Named
     let (name, Fetched { folder, resolved }) = find(policy)?;
     let commit = resolved.map(|resolved| resolved.commit);
     let named = NamedCheckpoint { name, commit, checkpoint: open_folder(&folder, compute)?, device: compute.device };
-    licence::check(&named.checkpoint.info().terms, &named.name, compute.commercial)?;
+    let (licence, by) = Licence::of_terms(&named.checkpoint.info().terms);
+    licence.check(by, &format!("running {}", named.name), compute.commercial)?;
     Ok(named)
 }
 
@@ -91,9 +93,9 @@ impl NamedCheckpoint {
 }
 
 /// Threads for a policy that thinks beside a control loop: what the user says, else all cores but one.
-pub fn threads_beside_control(wanted: Option<usize>) -> anyhow::Result<usize> {
+pub fn threads_beside_control(wanted: Option<usize>) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    at_least_one(wanted.unwrap_or_else(|| (cores - 1).max(1)))
+    wanted.unwrap_or_else(|| (cores - 1).max(1))
 }
 
 /// Makes what is to think beside a control loop: it, and the threads that it starts, run when the loop and those who
@@ -110,17 +112,12 @@ pub fn beside_control<T: Send>(make: impl FnOnce() -> anyhow::Result<T> + Send) 
 }
 
 /// Threads for each of several policies that keep the cores busy together: what the user says, else one.
-pub fn threads_beside_others(wanted: Option<usize>) -> anyhow::Result<usize> {
-    at_least_one(wanted.unwrap_or(1))
+pub fn threads_beside_others(wanted: Option<usize>) -> usize {
+    wanted.unwrap_or(1)
 }
 
 /// Threads for all inference in this process, before the first is made; all cores unless given.
 pub fn set_threads(threads: Option<usize>) -> anyhow::Result<()> {
-    let Some(threads) = threads.map(at_least_one).transpose()? else { return Ok(()) };
+    let Some(threads) = threads else { return Ok(()) };
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("setting the threads of inference")
-}
-
-fn at_least_one(threads: usize) -> anyhow::Result<usize> {
-    anyhow::ensure!(threads > 0, "setting the threads of inference: --threads is 0, expected at least 1");
-    Ok(threads)
 }

@@ -9,7 +9,7 @@ use console::measure_text_width;
 use serde::Serialize;
 pub use sinew_recorder::bytes_in_words as bytes;
 
-use crate::prompt;
+use crate::{locale, prompt};
 
 /// A line on stdout like `println!`, but a reader who has gone away (`sinew ... | head`) ends nothing: a
 /// session goes on, and above all it ends in order. What a terminal would obey is shown instead.
@@ -83,7 +83,7 @@ pub struct Harmless<W>(W);
 
 impl<W: Write> Write for Harmless<W> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.write_all(harmless(&String::from_utf8_lossy(bytes)).as_bytes())?;
+        self.0.write_all(locale::shown(harmless(&String::from_utf8_lossy(bytes))).as_bytes())?;
         Ok(bytes.len())
     }
 
@@ -128,7 +128,8 @@ pub fn in_line(text: &str) -> Cow<'_, str> {
 /// where JSON has an escape for it.
 pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     let json = serde_json::to_string(value)?;
-    let mut out = stdout();
+    // JSON is UTF-8, whatever the locale.
+    let mut out = std::io::stdout().lock();
     writeln!(out, "{}", replaced(&json, is_obeyed, |c| format!("\\u{:04x}", u32::from(c))))?;
     Ok(out.flush()?)
 }

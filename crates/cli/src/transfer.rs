@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar};
 use sinew_hub::{Event, Listener, Transfer};
 
+use crate::locale;
 use crate::text::{self, note};
 
 /// Files below this size are counted in the whole, and have no bar of their own.
@@ -82,6 +83,5 @@ impl Bars {
 }
 
 fn bar(template: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template(template);
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_bad_template| ProgressStyle::default_bar()))
+    ProgressBar::new(0).with_style(locale::bar(template))
 }

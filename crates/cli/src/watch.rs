@@ -6,13 +6,12 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget};
 use sinew_recorder::{Progress, Step, ToolError};
 use sinew_runtime::StopFlag;
 
-use crate::Done;
-use crate::terminal;
 use crate::text::{self, note};
+use crate::{Done, locale, terminal};
 
 /// From when it is made on, Ctrl-C no longer ends the process, but the operation.
 pub struct Watch {
@@ -42,7 +41,7 @@ impl Watch {
     pub fn run<T>(&self, work: impl FnOnce(&mut Progress<'_>) -> Result<T, ToolError>) -> anyhow::Result<Option<T>> {
         let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
-        bar.set_style(ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {elapsed}")?);
+        bar.set_style(locale::bar("{msg} {wide_bar} {pos}/{len} {elapsed}"));
         let mut progress = |step: Step<'_>| {
             bar.set_length(step.total);
             bar.set_position(step.done);

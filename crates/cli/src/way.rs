@@ -9,7 +9,7 @@ use sinew_drivers::camera::{CameraAddress, SourceAddress};
 use sinew_drivers::can::{CanAddress, CanArm, CanArmOptions};
 use sinew_drivers::{DecodeJpeg, LeKiwiCameras, LeKiwiClient, LeKiwiClientOptions, LeKiwiError, PortAddress, ReachyMini};
 
-use crate::args::{HardwareArgs, PortArg, places_of};
+use crate::args::{HardwareArgs, Misuse, PortArg, places_of, refuse_given};
 use crate::buses::Connected;
 use crate::hardware::TOKEN;
 
@@ -125,26 +125,23 @@ impl Way {
                 ("--latency-ms", args.latency_ms.is_some()),
                 ("--reconnect", args.reconnect.is_some()),
             ];
-            if let Some((option, _)) = given.iter().find(|(_, is_given)| *is_given) {
-                bail!("connecting {name}: {option} is for motors on a serial port of this machine; {why}");
-            }
+            refuse_given(&given, &format!("is for motors on a serial port of this machine, and this is {name}: {why}"))?;
         }
         let is_host = matches!(self, Self::LeKiwi { .. });
-        anyhow::ensure!(
-            is_host || args.token.is_none(),
-            "connecting {name}: --token is what a LeKiwi's host wants to hear, expected --port {HOST_FORM} with it"
-        );
+        if !is_host {
+            refuse_given(&[("--token", args.token.is_some())], &format!("is for a LeKiwi's host, expected --port {HOST_FORM} with it"))?;
+        }
         for camera in cameras {
             match (&camera.source, is_host) {
                 (SourceAddress::LeKiwi, false) => {
-                    bail!("--camera {}=zmq: those are pictures of a LeKiwi's host, expected --port {HOST_FORM} with it", camera.name)
+                    let name = &camera.name;
+                    bail!(Misuse(format!("--camera {name}=zmq is for a LeKiwi's host, expected --port {HOST_FORM} with it")))
                 }
                 (source, true) if *source != SourceAddress::LeKiwi => {
-                    bail!(
-                        "--camera {}={source}: {name} is behind its host, which has its cameras; expected {}=zmq",
-                        camera.name,
-                        camera.name
-                    )
+                    let camera = &camera.name;
+                    let why =
+                        format!("--camera {camera}={source}: {name} is behind its host, which has its cameras; expected {camera}=zmq");
+                    bail!(Misuse(why))
                 }
                 _ => {}
             }

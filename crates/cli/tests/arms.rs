@@ -66,7 +66,7 @@ fn an_arm_without_a_calibration_or_with_several_is_asked_for_one() {
 #[test]
 fn the_demonstration_policy_runs_on_no_arm_unasked() {
     let desk = Desk::new();
-    let error = desk.error(&["rollout", "--robot", "so101", "--port", "/dev/nowhere"]);
+    let error = desk.misused(&["rollout", "--robot", "so101", "--port", "/dev/nowhere"]);
     assert!(error.contains("expected --policy with --port"), "{error}");
     let policy = demo_policy();
     let policy = policy.to_str().unwrap();
@@ -80,7 +80,7 @@ fn the_demonstration_policy_runs_on_no_arm_unasked() {
     let gone = rollout(&["--camera", "front=sim:gone", "--camera", "wrist=sim:gone"]);
     assert!(gone.contains("camera front: opening sim:gone: No such file"), "{gone}");
     let nameless = ["rollout", "--port", "/dev/nowhere", "--policy", policy, "--camera", "front=sim:gone", "--camera", "wrist=sim:gone"];
-    let nameless = desk.error(&nameless);
+    let nameless = desk.misused(&nameless);
     assert!(nameless.contains("expected --instruction \"WHAT IT IS TO DO\" with --port"), "{nameless}");
     assert!(!desk.path("outputs").exists());
 }

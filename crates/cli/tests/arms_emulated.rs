@@ -104,10 +104,39 @@ fn a_dead_motor_is_named_and_a_pulled_plug_is_waited_for() {
 }
 
 #[test]
+fn a_watchdog_that_reaches_nobody_says_so() {
+    let desk = Desk::new();
+    let (mut follower, _leader) = arms(&desk);
+    let mut command = desk.sinew(&[&TELEOP[..], &["--seconds", "20", "--reconnect", "0"]].concat());
+    let ends = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    follower.ask("unplug");
+    // Its standard error is the watchdog's, too.
+    let output = ends.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        text.contains("watchdog: the process that drove SO-101 follower arm ended before its motors were in their safe state"),
+        "{text}"
+    );
+    assert!(text.contains("none of the 6 motors that are to hold answered") && !text.contains("was done"), "{text}");
+}
+
+#[test]
+fn a_monitor_of_another_arm_says_what_to_look_at() {
+    let desk = Desk::new();
+    let _follower = Played::start(&desk, &["so101", "--link", "follower", "--id", "one"]);
+    let monitor = |robot: &str| desk.error(&["robots", "monitor", "--robot", robot, "--port", "follower", "--seconds", "1"]);
+    let none = monitor("koch");
+    assert!(none.contains("none of its 6 motors answered; check the power, the cable, and whether koch is"), "{none}");
+    let some = monitor("lekiwi");
+    assert!(some.contains("no answer from base_left_wheel") && some.contains("the others answered"), "{some}");
+}
+
+#[test]
 fn what_somebody_leads_is_recorded_with_its_cameras_and_replayed() {
     let desk = Desk::new();
     let (mut follower, _leader) = arms(&desk);
-    let rig = "schema = 1\nrobot = \"so101\"\nport = \"follower\"\nteleop = \"so101_leader\"\nteleop_port = \"leader\"\ntask = \"Do as the \
+    let rig = "schema = 1\nrobot = \"so101\"\nport = \"follower\"\nteleop = \"so101_leader\"\nteleop_port = \"leader\"\ninstruction = \"Do as the \
         hand does.\"\n[camera]\nfront = \"pattern,320x240@30\"\nwrist = \"pattern,64x48@60\"\n";
     std::fs::write(desk.path("rig.toml"), rig).unwrap();
     let record = |episodes: &str| -> Value {

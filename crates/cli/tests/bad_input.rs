@@ -211,9 +211,21 @@ fn options_that_mean_nothing_beside_others() {
         ("--cpu 9999", "there is no processor 9999"),
         ("--pace fast --interactive", "--interactive needs real time"),
         ("--no-record --codec av1", "--codec says how a dataset is recorded, and --no-record records none"),
+        ("--fps 10", "--fps is for a robot behind --port, and without --port the simulator runs"),
+        ("--sim --fps 10", "--fps is for a robot behind --port"),
+        ("--strategy dagger --teleop scripted --mirror --teleop-port /dev/a", "--teleop-port is for a robot behind --port"),
+        ("--teleop scripted", "--teleop is for --strategy dagger"),
+        ("--strategy dagger", "expected --teleop TELEOPERATOR with it"),
+        ("--threads 0", "expected a whole number from 1"),
     ] {
         contains_all(&desk.misuse(&format!("rollout {words}")), &[says]);
     }
+    for words in ["record --teleop scripted --out ds --fps 10", "replay ds --latency-ms 9", "record --sim --say --teleop scripted --out ds"]
+    {
+        contains_all(&desk.misuse(words), &["is for a robot behind --port, and without --port the simulator runs"]);
+    }
+    contains_all(&desk.misuse("record --out ds"), &["expected --teleop scripted"]);
+    contains_all(&desk.misuse("teleop"), &["expected --port PORT"]);
 }
 
 #[test]
@@ -383,7 +395,7 @@ fn an_option_that_would_be_ignored_is_refused() {
         contains_all(&text, &["cannot be used with"]);
     }
     let latency = ["robots", "monitor", "--robot", "lekiwi", "--port", "zmq://127.0.0.1", "--latency-ms", "9"];
-    contains_all(&desk.error(&latency), &["--latency-ms is for motors on a serial port"]);
+    contains_all(&desk.misused(&latency), &["--latency-ms is for motors on a serial port"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::{Desk, announced, contains_all};
@@ -66,7 +66,8 @@ fn chunks_are_continued_where_the_policy_can_and_refused_where_it_cannot() {
         contains_all(&desk.error(&[&base[..], &["--policy", &policy, "--inference", "rtc", "--rtc-mode", "trained"], more].concat()), says);
     };
     refused(&[], &["the smolvla policy", "rtc_training_max_delay 0"]);
-    refused(&["--rtc-weight", "3"], &["--rtc-weight is for guided chunks"]);
+    let weighed = [&base[..], &["--policy", &policy, "--inference", "rtc", "--rtc-mode", "trained", "--rtc-weight", "3"]].concat();
+    contains_all(&desk.misused(&weighed), &["--rtc-weight is for guided chunks"]);
     assert!(!desk.path("outputs").exists(), "nothing may be begun");
 }
 
@@ -105,7 +106,19 @@ fn a_watchdog_stands_by_for_a_rollout_in_real_time() {
     // Ends when the watchdog has, which has the other end too.
     let mut words = String::new();
     child.stderr.take().unwrap().read_to_string(&mut words).unwrap();
-    contains_all(&words, &["watchdog: the process that drove SO-101", "ended, and torque may have been on"]);
+    contains_all(&words, &["watchdog: the process that drove SO-101", "ended before its motors were in their safe state"]);
+}
+
+#[test]
+fn an_interrupted_episode_is_said_to_be_left_out() {
+    let desk = Desk::new();
+    let (mut child, mut output) = announced(&mut desk.sinew(&["rollout", "--episodes", "3", "--no-rerun"]));
+    std::thread::sleep(Duration::from_millis(2500));
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let mut text = String::new();
+    output.read_to_string(&mut text).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{text}");
+    contains_all(&text, &["episode 1: it was interrupted, so it is not in the dataset", "(0 episodes)"]);
 }
 
 /// A run in real time that is told what to do.
@@ -175,7 +188,7 @@ fn a_highlight_has_what_was_before_it_and_an_emergency_latches() {
 #[test]
 fn nothing_is_corrected_without_somebody_who_does() {
     let desk = Desk::new();
-    contains_all(&desk.error(&["rollout", "--pace", "fast", "--strategy", "dagger"]), &["--teleop"]);
+    contains_all(&desk.misuse("rollout --pace fast --strategy dagger"), &["--teleop"]);
     let error = desk.error(&["rollout", "--pedal", "no-such-pedal", "--no-record", "--no-rerun"]);
     contains_all(&error, &["opening the pedal no-such-pedal"]);
 }

@@ -33,7 +33,7 @@ fn a_build_without_can_says_which_has_it() {
 #[test]
 fn what_only_serial_ports_have_is_refused_elsewhere() {
     let desk = Desk::new();
-    let rollout = |more: &[&str]| desk.error(&[&["rollout", "--policy", "./none"], more].concat());
+    let rollout = |more: &[&str]| desk.misused(&[&["rollout", "--policy", "./none"], more].concat());
     let kiwi = ["--robot", "lekiwi", "--port", "zmq://kiwi"];
     let mini = ["--robot", "reachy_mini", "--port", "mini"];
     contains_all(&rollout(&[&kiwi[..], &["--id", "blue"]].concat()), &["--id", "its host has the motors, and their calibration"]);
@@ -43,12 +43,13 @@ fn what_only_serial_ports_have_is_refused_elsewhere() {
     contains_all(&rollout(&[&kiwi[..], &["--camera", "front=sim:/eyes"]].concat()), &["front=sim", "front=zmq"]);
     let arm = ["--robot", "lekiwi", "--port", "/dev/nothing", "--camera", "front=zmq"];
     contains_all(&rollout(&arm), &["front=zmq", "zmq://HOST"]);
-    contains_all(&rollout(&[&kiwi[..], &["--camera", "nose=zmq"]].concat()), &["nose", "front, wrist"]);
+    let unknown = [&["rollout", "--policy", "./none"], &kiwi[..], &["--camera", "nose=zmq"]].concat();
+    contains_all(&desk.error(&unknown), &["nose", "front, wrist"]);
     let calibrate = ["calibrate", "--robot", "reachy_mini", "--port", "mini", "--id", "blue"];
     contains_all(&desk.error(&calibrate), &["reachy_mini", "expected a serial port of this machine"]);
     let monitor = ["robots", "monitor", "--robot", "reachy_mini", "--port", "mini"];
-    contains_all(&desk.error(&[&monitor[..], &["--id", "blue"]].concat()), &["--id", "calibration"]);
-    contains_all(&desk.error(&[&monitor[..], &["--token", "secret-word"]].concat()), &["--token", "LeKiwi"]);
+    contains_all(&desk.misused(&[&monitor[..], &["--id", "blue"]].concat()), &["--id is for motors on a serial port"]);
+    contains_all(&desk.misused(&[&monitor[..], &["--token", "secret-word"]].concat()), &["--token", "LeKiwi"]);
 }
 
 #[test]
@@ -68,7 +69,7 @@ fn a_policy_or_a_leader_of_another_robot_is_refused_before_a_daemon_is_asked() {
 fn a_host_does_not_serve_everybody_unasked() {
     let desk = Desk::new();
     let host = ["lekiwi-host", "--port", "/dev/nothing"];
-    let more = |more: &[&str]| desk.error(&[&host[..], more].concat());
+    let more = |more: &[&str]| desk.misused(&[&host[..], more].concat());
     contains_all(&more(&["--lerobot-clients"]), &["--lerobot-clients", "expected --bind ADDR"]);
     let everybody = ["--lerobot-clients", "--bind", "127.0.0.1"];
     let error = more(&[&everybody[..], &["--token", "a-secret-of-17-by"]].concat());
@@ -77,7 +78,7 @@ fn a_host_does_not_serve_everybody_unasked() {
     let output = with_variable.env("SINEW_TOKEN", "a-secret-of-17-by").output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("neither --token nor SINEW_TOKEN") && !error.contains("a-secret"), "{error}");
-    let error = more(&["--token", "short-one"]);
+    let error = desk.error(&[&host[..], &["--token", "short-one"]].concat());
     assert!(error.contains("16 to 255 bytes") && !error.contains("short-one"), "{error}");
     contains_all(&desk.error(&["lekiwi-host"]), &["lekiwi needs a port", "PATH"]);
     contains_all(&desk.error(&["lekiwi-host", "--port", "zmq://kiwi"]), &["offering lekiwi", "expected a serial port of this machine"]);

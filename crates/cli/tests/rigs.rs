@@ -33,7 +33,7 @@ fn what_is_answered_once_stands_for_options() {
             "port = \"/dev/nowhere\"",
             "teleop_port = \"usb:5A46\"",
             "front = \"pattern,320x240@30\"",
-            "task = \"Do it.\"",
+            "instruction = \"Do it.\"",
         ],
     );
     let list = desk.sinew(&["rig", "list", "--json"]).env_remove("XDG_CONFIG_HOME").output().unwrap();
@@ -67,7 +67,7 @@ fn defaults_are_kept_used_and_explained() {
     desk.ok(&["config", "set", "all.threads", "1"]);
     desk.ok(&["config", "set", "eval.episodes", "1"]);
     desk.ok(&["config", "set", "eval.seed", "20"]);
-    contains_all(&desk.error(&["config", "set", "eval.colour", "red"]), &["there is no option --colour"]);
+    contains_all(&desk.error(&["config", "set", "eval.colour", "red"]), &["sinew eval has no option --colour"]);
     let text = desk.ok(&["eval"]);
     contains_all(&text, &["1 episode from seed 20"]);
     let explained = desk.ok(&["eval", "--seed", "21", "--explain"]);

@@ -87,7 +87,7 @@ fn what_is_missing_is_said_plainly() {
         ),
         (&["calibrate", "--robot", "so101", "--id", "a", "--check", "--port", "usb:none"], "no USB adapter has the serial number none"),
         (&["setup-motors", "--robot", "so101", "--port", "/dev/a", "--only", "leg"], "expected one of gripper, wrist_roll"),
-        (&["setup-motors", "--robot", "so101", "--port", "/dev/a"], "a line on standard input, which has ended"),
+        (&["setup-motors", "--robot", "so101", "--port", "/dev/a"], "standard input ended before an answer to this question"),
     ] {
         let output = desk.sinew(args).stdin(Stdio::null()).output().unwrap();
         let text = String::from_utf8(output.stderr).unwrap();

@@ -154,7 +154,7 @@ fn an_arm_is_calibrated_used_again_and_checked() {
     talk.says("");
     talk.hears("Move every joint");
     let (code, _, text) = talk.ends();
-    assert!(code == Some(1) && text.contains("standard input, which has ended"), "{text}");
+    assert!(code == Some(1) && text.contains("standard input ended before an answer"), "{text}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), known);
     desk.ok(&with(&["--check"]));
 }

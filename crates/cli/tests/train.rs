@@ -167,7 +167,7 @@ fn what_can_not_be_meant_is_refused_before_anything_starts() {
         (&["train", "--attach", "--out", OUT, "--steps", "3"][..], 2),
         (&["train", "--cancel", "--out", OUT, "--evaluate", "reach"], 2),
         (&["train", "ds", "--policy", "act", "--evaluate-episodes", "3"], 2),
-        (&["train", "ds", "--policy", "act", "--flavor", "h200", "--dry-run"], 1),
+        (&["train", "ds", "--policy", "act", "--flavor", "h200", "--dry-run"], 2),
     ] {
         assert_eq!(bench.desk.run(words).status.code(), Some(code), "{words:?}");
     }

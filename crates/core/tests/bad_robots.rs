@@ -70,6 +70,15 @@ fn assert_refused(text: &str, from: &str, to: &str, expected: &[&str]) {
     }
 }
 
+#[test]
+fn what_was_included_is_not_for_a_file_to_say() {
+    let included = "\n[[included]]\nprefix = \"left_\"\nlerobot = { class = \"so_follower\" }\n";
+    for text in [SO101.to_owned(), PAIR.to_owned()] {
+        let found = refused(&(text + included));
+        assert!(found.contains("included is filled in by sinew, expected [[include]]"), "{found}");
+    }
+}
+
 const PAN: &str = "limits = { position = [-1.91986, 1.91986], velocity = 3.0, step = 0.35 }";
 
 #[test]

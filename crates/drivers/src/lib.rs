@@ -1,5 +1,21 @@
 //! Hardware: the interface of a motor bus, the packets of serial motor protocols, the control tables of motor models,
 //! setting robots up, cameras, foot pedals, and what else people move robots with (`teleop`).
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use sinew_drivers::{ArmOptions, Calibration, PortAddress, SerialArm, calibration_folder};
+//!
+//! # fn connect(clock: Arc<dyn sinew_core::Clock>) -> Result<(), Box<dyn std::error::Error>> {
+//! let robot = sinew_core::RobotDescription::from_toml("so101", &std::fs::read_to_string("robots/so101/robot.toml")?)?;
+//! let folder = calibration_folder(|name| std::env::var_os(name)).ok_or("HOME is not set")?;
+//! let calibration = Calibration::for_robot(&robot, "my_arm", &folder)?;
+//! let options = ArmOptions::new(&robot, vec![("arm".to_owned(), PortAddress::Path("/dev/ttyACM0".to_owned()))]);
+//! // Nothing moves, and no torque is switched on.
+//! let arm = SerialArm::connect(Arc::new(robot), &options, &calibration, clock)?;
+//! # Ok(())
+//! # }
+//! ```
 
 #![deny(unsafe_code)]
 

@@ -22,7 +22,7 @@ const PLAYED: [&str; 3] = ["feetech", "feetech1", "dynamixel"];
 pub enum RobotError {
     #[error(transparent)]
     Description(#[from] DescriptionError),
-    #[error("emulating {robot}: its bus {bus} speaks {protocol}, expected {}", PLAYED.join(" or "))]
+    #[error("emulating {robot}: its bus {bus} speaks {protocol}, expected {}", PLAYED.join(", "))]
     Protocol { robot: String, bus: String, protocol: String },
     #[error("emulating {robot}: the motor of {part} is a {model}, expected one of a model that has a control table")]
     Model { robot: String, part: String, model: String },
@@ -199,7 +199,7 @@ mod tests {
         let so101 = text("so101").unwrap();
         assert_eq!(
             refused(&text("openarm").unwrap()),
-            "emulating openarm: its bus can speaks damiao, expected feetech or feetech1 or dynamixel"
+            "emulating openarm: its bus can speaks damiao, expected feetech, feetech1, dynamixel"
         );
         assert_eq!(
             refused(&so101.split("[simulation]").next().unwrap().replacen("sts3215\", id = 3", "sts9\", id = 3", 1)),

@@ -170,7 +170,7 @@ impl Hub {
                 let unread = read_small(path, 4 << 10).err().filter(|err| err.kind() != io::ErrorKind::NotFound);
                 let unread =
                     unread.map(|err| format!(" (the stored login in {} can't be read: {err})", path.display())).unwrap_or_default();
-                let what = format!("there is no token to write with{unread}: run `sinew hub login`, or set HF_TOKEN");
+                let what = format!("there is no token{unread}; run `sinew hub login`, or set HF_TOKEN");
                 Err(HubError::Unusable { doing: doing.into(), what })
             }
         }

@@ -198,3 +198,38 @@ fn rules_that_have_changed_are_asked_by_again() {
     assert_eq!(upload(&hub, &folder).unwrap().left_out, ["b.log"]);
     assert!(fake.file(FakeKind::Model, NAME, "main", "a.txt").is_some() && fake.file(FakeKind::Model, NAME, "main", "b.log").is_none());
 }
+
+#[test]
+fn a_gitignore_that_leaves_out_everything_is_told() {
+    let (fake, cache) = (common::fake(), TempDir::new().unwrap());
+    let (hub, folder) = (common::client(&fake, &cache), folder(&cache));
+    fs::write(folder.join(".gitignore"), "*\n").unwrap();
+    let refused = upload(&hub, &folder).unwrap_err().to_string();
+    assert!(refused.contains("a .gitignore leaves out all 2 files of"), "{refused}");
+    fs::write(folder.join(".gitignore"), "*.txt\n").unwrap();
+    upload(&hub, &folder).unwrap();
+}
+
+#[test]
+fn a_hub_that_refuses_every_commit_as_stale_is_named() {
+    let (fake, cache) = (common::fake(), TempDir::new().unwrap());
+    let hub = Hub::new(HubOptions { retries: 1, ..common::options(&fake, &cache) });
+    let folder = folder(&cache);
+    fake.fault(Fault::on("*/commit/*", Harm::Status { status: 412, code: None, message: None, retry_after_s: None }));
+    let refused = upload(&hub, &folder).unwrap_err().to_string();
+    assert!(
+        refused.contains("it says (HTTP 412) that somebody has changed someone/things meanwhile, 2 times, and shows it at"),
+        "{refused}"
+    );
+    assert!(!refused.contains("expected it at commit"), "{refused}");
+}
+
+#[test]
+fn a_way_to_send_a_file_that_is_none_is_told_plainly() {
+    let (fake, cache) = (common::fake(), TempDir::new().unwrap());
+    let hub = Hub::new(HubOptions { retries: 0, ..common::options(&fake, &cache) });
+    let body = r#"{"files":[{"path":"config.json","uploadMode":"weird","shouldIgnore":false}]}"#.to_owned();
+    fake.fault(Fault::on("*/preupload/*", Harm::Body { content_type: "application/json".to_owned(), body }));
+    let refused = upload(&hub, &folder(&cache)).unwrap_err().to_string();
+    assert!(refused.contains("how to send config.json: expected lfs or regular, found \"weird\""), "{refused}");
+}

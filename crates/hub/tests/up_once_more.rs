@@ -7,7 +7,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sinew_hub::{Created, Hub, HubError, HubOptions, HubRepo, Publisher, RepoKind, UploadOptions, Uploaded};
+use sinew_hub::{Created, Download, Hub, HubError, HubOptions, HubRepo, Publisher, RepoKind, UploadOptions, Uploaded};
 use sinew_testkit::hub::{FakeHub, Fault, Harm, RepoKind as FakeKind};
 use tempfile::TempDir;
 
@@ -118,6 +118,41 @@ fn what_never_came_from_a_folder_is_not_written_over_by_it() {
     fs::remove_dir_all(short.join(".cache")).unwrap();
     desk.upload(&short, UploadOptions { delete: vec!["data/*".into()], ..plain() }).unwrap();
     assert_eq!((desk.file("data/b.parquet"), desk.file("data/c.parquet").as_deref()), (None, Some("c")));
+}
+
+/// What was downloaded to a folder is known to come from the Hub.
+#[test]
+fn a_downloaded_folder_goes_on_from_its_commit() {
+    let desk = Desk::new();
+    let folder = desk.dataset("takes");
+    write(&folder, "data/b.parquet", "b");
+    desk.upload(&folder, plain()).unwrap();
+    let fetched = desk.cache.path().join("fetched");
+    let whole = Download { folder: Some(fetched.clone()), ..Download::default() };
+    desk.hub.download(&repo(NAME), &whole, &|_| {}).unwrap();
+    write(&fetched, "data/b.parquet", "b, edited");
+    desk.upload(&fetched, plain()).unwrap();
+    assert_eq!(desk.file("data/b.parquet").as_deref(), Some("b, edited"));
+    // Somebody else commits after the download: that is not written over.
+    desk.hub.download(&repo(NAME), &whole, &|_| {}).unwrap();
+    desk.fake.repo(FakeKind::Dataset, NAME).commit(&[("data/b.parquet", b"theirs")]);
+    write(&fetched, "data/b.parquet", "b, edited again");
+    desk.is_refused_until_meant(&fetched, &["has changed meanwhile"]);
+}
+
+/// An upload that was begun from a folder is not forgotten by a download to it.
+#[test]
+fn a_download_into_a_folder_leaves_an_upload_that_was_begun_there() {
+    let desk = Desk::new();
+    let folder = desk.dataset("takes");
+    desk.upload(&folder, plain()).unwrap();
+    write(&folder, "data/b.parquet", "b");
+    desk.fake.fault(Fault::on("*/commit/*", Harm::Status { status: 403, code: None, message: None, retry_after_s: None }).times(1));
+    desk.upload(&folder, plain()).unwrap_err();
+    desk.fake.repo(FakeKind::Dataset, NAME).commit(&[("data/theirs.parquet", table("theirs").as_bytes())]);
+    let table_only = Download { include: vec!["data/theirs.parquet".into()], folder: Some(folder.clone()), ..Download::default() };
+    desk.hub.download(&repo(NAME), &table_only, &|_| {}).unwrap();
+    desk.is_refused_until_meant(&folder, &["has changed meanwhile"]);
 }
 
 #[test]

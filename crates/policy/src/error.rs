@@ -20,8 +20,8 @@ pub enum CheckpointError {
     )]
     OldNormalization { dir: PathBuf },
     #[error(
-        "opening the checkpoint {}: the policy family is {found:?}, known families: {known}; another family can run where it is \
-         at home, behind a policy server (LeRobot's policy_server, openpi's serve_policy) that drives the robot from there",
+        "opening the checkpoint {}: the policy family is {found:?}, known families: {known}; another family can run in its \
+         own program, behind a policy server (LeRobot's policy_server, openpi's serve_policy) that drives the robot from there",
         dir.display()
     )]
     UnknownFamily { dir: PathBuf, found: String, known: String },

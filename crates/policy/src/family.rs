@@ -87,7 +87,7 @@ impl ConfigFile<'_> {
         match self.outputs.get(ACTION) {
             Some(Feature { kind: FeatureKind::Action, shape }) if shape.len() == 1 && shape[0] > 0 => Ok(shape[0]),
             other => {
-                let found = other.map_or("not there".into(), |f| format!("{:?} {:?}", f.kind, f.shape));
+                let found = other.map_or("not there".into(), |f| format!("{} {:?}", f.kind, f.shape));
                 Err(self.fault("output_features.action", found, "an ACTION of shape [A] with 1 entry or more"))
             }
         }

@@ -1,5 +1,7 @@
 //! Features: what a checkpoint's `config.json` says goes in and comes out.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// The feature that holds the robot's joint positions.
@@ -32,6 +34,12 @@ impl FeatureKind {
             Self::Reward => "REWARD",
             Self::Language => "LANGUAGE",
         }
+    }
+}
+
+impl fmt::Display for FeatureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

@@ -130,6 +130,9 @@ pub enum ReadError {
     /// What is asked for is not in the dataset.
     #[error("looking up {what} in the dataset {}", root.display())]
     Missing { root: PathBuf, what: String },
+    /// Episodes are counted from 0.
+    #[error("looking up episode {episode} in the dataset {}: it has {count} episodes, counted from 0", root.display())]
+    NoEpisode { root: PathBuf, episode: u64, count: usize },
     /// A file that can be read but says something that cannot be.
     #[error("checking {}: {what}", path.display())]
     Invalid { path: PathBuf, what: String },

@@ -3,6 +3,13 @@
 //! The standard hook writes to standard error on the panicking thread, before it unwinds. Standard error may be a pipe
 //! that nobody empties: the control thread would wait in it for ever, and the guard that brings the robot into its safe
 //! action would never be dropped.
+//!
+//! ```
+//! fn main() {
+//!     let _reports = sinew_runtime::panics::report_beside();
+//!     // What panics from here on, in any thread, is written by a thread of its own.
+//! }
+//! ```
 
 use std::any::Any;
 use std::io::{self, Write};

@@ -1,4 +1,10 @@
 //! The robot models of `robots/`, built in, and others from a folder.
+//!
+//! ```
+//! let so101 = sinew_sim::robots::get("so101")?;
+//! assert_eq!(so101.description.parts.len(), 6);
+//! # Ok::<(), sinew_sim::RobotModelError>(())
+//! ```
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

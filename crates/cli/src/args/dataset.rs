@@ -34,7 +34,7 @@ pub enum DatasetCommand {
     },
     /// Repair a dataset that a killed recorder, a full disk or another tool left broken
     #[command(
-        after_help = "Recovers rows from tables without a footer, rebuilds the episodes table, matches episodes with video frames, and\n\
+        after_help = "Recovers rows from tables without a footer, rebuilds the episodes table, matches episodes with video frames, and \
         computes totals and statistics again. What can't be saved is listed before anything is changed.\n\n\
         Examples:\n  sinew dataset repair ./my_dataset --dry-run\n  sinew dataset repair ./my_dataset --out mended --yes"
     )]
@@ -49,8 +49,8 @@ pub enum DatasetCommand {
     },
     /// Look at a dataset in the Rerun viewer, or as an HTML page that plays it
     #[command(
-        after_help = "The page needs only a browser, and works when opened as a file. H.264 and AV1 video is embedded as it is; of other\n\
-        images, up to 300 per episode are kept. Above 24 MB the page comes with a folder NAME_files; keep them together.\n\
+        after_help = "The page needs only a browser, and works when opened as a file. H.264 and AV1 video is embedded as it is; of other \
+        images, up to 300 per episode are kept. Above 24 MB the page comes with a folder NAME_files; keep them together. \
         Space plays, the arrow keys move by frames, j and k by episodes.\n\n\
         Examples:\n  sinew dataset view ./my_dataset --html my_dataset.html\n  \
         sinew dataset view ./my_dataset --episodes 3,7-9\n  sinew dataset view ./my_dataset --connect 127.0.0.1:9876"
@@ -95,8 +95,11 @@ pub enum DatasetCommand {
     },
     /// Remove episodes
     #[command(after_help = "The following episodes are renumbered. Video is copied, not encoded again.\n\n\
-        Examples:\n  sinew dataset delete ./my_dataset --episodes 3,7-9\n  sinew dataset delete ./my_dataset --where success=false\n  \
-        sinew dataset delete ./my_dataset --where 'reason~time' --where 'length<30' --out without_them --yes")]
+        Examples:\n  \
+        sinew dataset delete ./my_dataset --episodes 3,7-9\n  \
+        sinew dataset delete ./my_dataset --where success=false\n  \
+        sinew dataset delete ./my_dataset --where 'reason~time' --where 'length<30' \\\n      \
+        --out without_them --yes")]
     Delete {
         /// The folder of a dataset
         dir: PathBuf,
@@ -112,10 +115,14 @@ pub enum DatasetCommand {
     },
     /// Split a dataset into several
     #[command(after_help = "Shares are taken in order. Each part is written to a folder of its name in --out.\n\n\
-        Examples:\n  sinew dataset split ./my_dataset --out parts --part train=0.8 --part val=0.2\n  \
-        sinew dataset split ./my_dataset --out parts --part good=0-9,12 --part bad=10,11\n  \
-        sinew dataset split ./my_dataset --out parts --part good=success=true --part bad=success=false\n  \
-        sinew dataset split ./my_dataset --out parts --where success=true --part train=0.8 --part val=0.2")]
+        Examples:\n  \
+        sinew dataset split ./my_dataset --out parts --part train=0.8 --part val=0.2\n  \
+        sinew dataset split ./my_dataset --out parts --part good=0-9,12 \\\n      \
+        --part bad=10,11\n  \
+        sinew dataset split ./my_dataset --out parts --part good=success=true \\\n      \
+        --part bad=success=false\n  \
+        sinew dataset split ./my_dataset --out parts --where success=true \\\n      \
+        --part train=0.8 --part val=0.2")]
     Split {
         /// The folder of a dataset
         dir: PathBuf,
@@ -182,7 +189,9 @@ pub enum DatasetCommand {
         edit: EditArgs,
     },
     /// Rename a task; renaming to an existing task merges them
-    #[command(after_help = "Example:\n  sinew dataset rename-task ./my_dataset \"pick cube\" \"Put the cube into the bin.\"")]
+    #[command(after_help = "Example:\n  \
+        sinew dataset rename-task ./my_dataset \"pick cube\" \\\n      \
+        \"Put the cube into the bin.\"")]
     RenameTask {
         /// The folder of a dataset
         dir: PathBuf,

@@ -24,28 +24,28 @@ pub struct HardwareArgs {
     #[arg(long, value_name = "[BUS=]PORT")]
     pub port: Vec<PortArg>,
     /// The name of the robot's calibration file [default: the only one]
-    #[arg(long, value_name = "NAME", requires = "port")]
+    #[arg(long, value_name = "NAME")]
     pub id: Option<String>,
     /// Write the calibration from the file to the motors if they hold a different one
-    #[arg(long, requires = "port", hide_short_help = true)]
+    #[arg(long, hide_short_help = true)]
     pub write_calibration: bool,
     /// Allow torque to be switched off where a setting requires it. The arm may sink
-    #[arg(long, requires = "port", hide_short_help = true)]
+    #[arg(long, hide_short_help = true)]
     pub may_go_limp: bool,
     /// The latency that the serial adapter adds, in milliseconds, 1 to 100 [default: 4]. Use 20 for an FTDI whose latency timer was never set
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=100), requires = "port", hide_short_help = true)]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=100), hide_short_help = true)]
     pub latency_ms: Option<u64>,
     /// How many seconds to wait for a lost serial port before the run ends [default: 10]. The robot holds its position meanwhile. 0 ends at once
-    #[arg(long, value_name = "S", value_parser = zero_or_above, requires = "port", hide_short_help = true)]
+    #[arg(long, value_name = "S", value_parser = zero_or_above, hide_short_help = true)]
     pub reconnect: Option<f64>,
     /// The token of a LeKiwi's host. Better: set SINEW_TOKEN, because other users of this machine can see options
-    #[arg(long, requires = "port", hide_short_help = true)]
+    #[arg(long, hide_short_help = true)]
     pub token: Option<String>,
     /// What the motors do at the end [default: as the robot.toml says]
-    #[arg(long, value_enum, requires = "port", hide_short_help = true)]
+    #[arg(long, value_enum, hide_short_help = true)]
     pub on_exit: Option<ExitMode>,
     /// The control rate in Hz, 1 to 1000 [default: as the robot.toml says]
-    #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..=1000), requires = "port", hide_short_help = true)]
+    #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..=1000), hide_short_help = true)]
     pub fps: Option<u32>,
 }
 
@@ -53,10 +53,10 @@ pub struct HardwareArgs {
 const RECONNECT_S: f64 = 10.0;
 
 impl HardwareArgs {
-    /// An option that was given and means nothing without a port. (An option that `requires` another is let pass where that
-    /// one conflicts with a third.)
-    pub fn needs_port(&self) -> Option<&'static str> {
-        let given = [
+    /// The options that mean nothing without a port, and whether each was given. (clap's `requires` would let an option
+    /// pass where the one that it requires conflicts with a third.)
+    pub fn given(&self) -> [(&'static str, bool); 9] {
+        [
             ("--id", self.id.is_some()),
             ("--write-calibration", self.write_calibration),
             ("--may-go-limp", self.may_go_limp),
@@ -66,8 +66,7 @@ impl HardwareArgs {
             ("--on-exit", self.on_exit.is_some()),
             ("--fps", self.fps.is_some()),
             ("--rig", self.rig_file.is_some()),
-        ];
-        given.into_iter().find(|(_, is_given)| *is_given).map(|(option, _)| option)
+        ]
     }
 
     /// How long what is lost is waited for.
@@ -117,6 +116,18 @@ pub struct LeaderArgs {
     pub loose: bool,
 }
 
+impl LeaderArgs {
+    /// The options that mean nothing without a leader arm, and whether each was given.
+    pub fn given(&self) -> [(&'static str, bool); 4] {
+        [
+            ("--teleop-port", !self.teleop_port.is_empty()),
+            ("--teleop-id", self.teleop_id.is_some()),
+            ("--mirror", self.mirror),
+            ("--loose", self.loose),
+        ]
+    }
+}
+
 /// Who acts instead of a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Teleop {
@@ -142,15 +153,17 @@ impl FromStr for Teleop {
 
 /// The options of `sinew teleop`.
 #[derive(Args, Clone)]
-#[command(
-    after_help = "The robot follows the leader arm joint by joint, in LeRobot's units, through the safety gate. It moves to the leader's pose\n\
-        slowly and never jumps. It holds its position when the leader stops answering. Ctrl-C ends it; the motors then hold their\n\
-        position, unless --on-exit limp is given.\n\nExamples:\n  \
-        sinew teleop --robot so101 --port /dev/ttyACM0 --id blue --teleop so101_leader --teleop-port /dev/ttyACM1 --teleop-id black\n  \
-        sinew teleop --robot bi_so --port left=/dev/ttyACM0 --port right=/dev/ttyACM1 --teleop bi_so_leader \\\n      \
+#[command(after_help = "The robot follows the leader arm joint by joint, in LeRobot's units, through the safety gate. It moves to the \
+        leader's pose slowly and never jumps. It holds its position when the leader stops answering. Ctrl-C ends it; \
+        the motors then hold their position, unless --on-exit limp is given.\n\n\
+        Examples:\n  \
+        sinew teleop --robot so101 --port /dev/ttyACM0 --id blue \\\n      \
+        --teleop so101_leader --teleop-port /dev/ttyACM1 --teleop-id black\n  \
+        sinew teleop --robot bi_so --port left=/dev/ttyACM0 \\\n      \
+        --port right=/dev/ttyACM1 --teleop bi_so_leader \\\n      \
         --teleop-port left=/dev/ttyACM2 --teleop-port right=/dev/ttyACM3 --fps 60\n  \
-        sinew teleop --robot so101 --port usb:58FA0834591 --teleop so101_leader --teleop-port usb:5A46082310 --seconds 60 --json"
-)]
+        sinew teleop --robot so101 --port usb:58FA0834591 --teleop so101_leader \\\n      \
+        --teleop-port usb:5A46082310 --seconds 60 --json")]
 pub struct TeleopArgs {
     /// A robot by name (`sinew robots` lists them), or a folder with a robot.toml
     #[arg(long, default_value = "so101")]

@@ -8,25 +8,33 @@ use sinew_hub::{RepoKind, Sort};
 #[derive(Subcommand)]
 pub enum HubCommand {
     /// Download a policy, a dataset or a Space, verified and resumable
-    #[command(after_help = "Examples:\n  sinew hub download lerobot/smolvla_base\n  \
-        sinew hub download lerobot/svla_so101_pickplace --type dataset --include 'meta/**'\n  \
+    #[command(after_help = "Examples:\n  \
+        sinew hub download lerobot/smolvla_base\n  \
+        sinew hub download lerobot/svla_so101_pickplace --type dataset \\\n      \
+        --include 'meta/**'\n  \
         sinew hub download someone/act_pick@v2 --out my_policy")]
     Download(DownloadArgs),
     /// Upload a folder to the Hub: a policy, a dataset, or the files of a Space
     #[command(
-        after_help = "Files that the Hub has are not sent again, and a killed upload continues where it stopped. Other people's work is never\n\
-        overwritten: if the branch has moved, the upload stops and says who moved it. A dataset gets the tag of its version.\n\n\
-        Examples:\n  sinew hub upload ./my_dataset me/my_dataset --private\n  \
-        sinew hub upload ./checkpoint me/act_pick_place --type policy --include '*.safetensors' --include '*.json'"
+        after_help = "Files that the Hub has are not sent again, and a killed upload continues where it stopped. Other people's work \
+        is never overwritten: if the branch has moved, the upload stops and says who moved it. A dataset gets the tag \
+        of its version.\n\n\
+        Examples:\n  \
+        sinew hub upload ./my_dataset me/my_dataset --private\n  \
+        sinew hub upload ./checkpoint me/act_pick_place --type policy \\\n      \
+        --include '*.safetensors' --include '*.json'"
     )]
     Upload(UploadArgs),
     /// Complete the upload of a dataset that was recorded with --publish, and make it visible
     #[command(after_help = "Example:\n  sinew hub finish ./my_dataset")]
     Finish(FinishArgs),
     /// Publish a dataset, a Rerun recording or an evaluation as a page on the Hub
-    #[command(after_help = "Examples:\n  sinew hub publish-space ./my_dataset someone/my-page\n  \
-        sinew hub publish-space outputs/view-1.rrd someone/a-recording --title 'Pick and place'\n  \
-        sinew hub publish-space outputs/eval-1.png someone/an-evaluation --results results.jsonl")]
+    #[command(after_help = "Examples:\n  \
+        sinew hub publish-space ./my_dataset someone/my-page\n  \
+        sinew hub publish-space outputs/view-1.rrd someone/a-recording \\\n      \
+        --title 'Pick and place'\n  \
+        sinew hub publish-space outputs/eval-1.png someone/an-evaluation \\\n      \
+        --results results.jsonl")]
     PublishSpace(SpaceArgs),
     /// Show what a policy, a dataset or a Space is, and whether you may use it
     #[command(after_help = "Examples:\n  sinew hub info lerobot/smolvla_base\n  sinew hub info lerobot/pusht --type dataset --json")]

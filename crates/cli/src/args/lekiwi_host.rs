@@ -11,16 +11,17 @@ use super::{HardwareArgs, RealtimeArgs, above_zero};
 const NETWORK: &str = "Network";
 
 #[derive(Args, Clone)]
-#[command(
-    after_help = "Run this on the LeKiwi's own computer. It replaces LeRobot's lekiwi_host and speaks the same protocol. Commands pass the\n\
-        safety gate. One client commands at a time, all may watch, and a client may leave at any time. 500 ms after the last\n\
-        command the base brakes and the arm holds its position. Ctrl-C ends it.\n\n\
-        It listens on 127.0.0.1 and serves clients that know the token. Nothing is encrypted, not even the token. To reach it\n\
-        from another machine, use an SSH tunnel (ssh -L 5555:127.0.0.1:5555 -L 5556:127.0.0.1:5556 KIWI).\n\nExamples:\n  \
+#[command(after_help = "Run this on the LeKiwi's own computer. It replaces LeRobot's lekiwi_host and speaks the same protocol. Commands \
+        pass the safety gate. One client commands at a time, all may watch, and a client may leave at any time. 500 ms \
+        after the last command the base brakes and the arm holds its position. Ctrl-C ends it.\n\n\
+        It listens on 127.0.0.1 and serves clients that know the token. Nothing is encrypted, not even the token. To \
+        reach it from another machine, use an SSH tunnel (ssh -L 5555:127.0.0.1:5555 -L 5556:127.0.0.1:5556 KIWI).\n\n\
+        Examples:\n  \
         SINEW_TOKEN=… sinew lekiwi-host --port /dev/ttyACM0 --id my_kiwi\n  \
-        sinew lekiwi-host --port /dev/ttyACM0 --id my_kiwi --bind 10.0.0.7    (a token is made up and shown)\n  \
-        sinew lekiwi-host --port /dev/ttyACM0 --id my_kiwi --bind 10.0.0.7 --lerobot-clients"
-)]
+        sinew lekiwi-host --port /dev/ttyACM0 --id my_kiwi --bind 10.0.0.7\n      \
+        (a token is made up and shown)\n  \
+        sinew lekiwi-host --port /dev/ttyACM0 --id my_kiwi --bind 10.0.0.7 \\\n      \
+        --lerobot-clients")]
 pub struct LekiwiHostArgs {
     /// A robot by name (`sinew robots` lists them), or a folder with a robot.toml
     #[arg(long, default_value = "lekiwi")]

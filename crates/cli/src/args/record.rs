@@ -5,19 +5,26 @@ use std::path::PathBuf;
 use clap::Args;
 use sinew_drivers::camera::CameraAddress;
 
-use super::{HardwareArgs, LeaderArgs, Pace, RealtimeArgs, RecordingArgs, RigArgs, above_zero, at_least_one, zero_or_above};
+use super::{
+    HardwareArgs, LeaderArgs, Misuse, NEEDS_PORT, Pace, RealtimeArgs, RecordingArgs, RigArgs, above_zero, at_least_one, refuse_given,
+    zero_or_above,
+};
 
 #[derive(Args, Clone)]
-#[command(
-    after_help = "On a robot, an episode takes --episode-time seconds. Then you have --reset-time seconds to set up the next one, while the\n\
-        robot follows. Keys, as in LeRobot: → ends the episode or the pause; ← drops the episode and records it again; esc ends the\n\
-        recording. Each episode is safe on the disk when it ends. --resume continues a recording.\n\n\
+#[command(after_help = "On a robot, an episode takes --episode-time seconds. Then you have --reset-time seconds to set up the next one, \
+        while the robot follows. Keys, as in LeRobot: → ends the episode or the pause; ← drops the episode and records \
+        it again; esc ends the recording. Each episode is safe on the disk when it ends. --resume continues a \
+        recording.\n\n\
         Examples:\n  \
-        sinew record --robot so101 --port /dev/ttyACM0 --id blue --teleop so101_leader --teleop-port /dev/ttyACM1 --teleop-id black \\\n      \
-        --camera front=usb:200901010001,640x480@30 --instruction \"Put the cube into the bin.\" --episodes 50 --out my_dataset\n  \
-        sinew record --robot so101 --teleop scripted --task pick-place --episodes 100 --seed 1 --out my_dataset\n  \
-        sinew record --robot so101 --teleop scripted --task pick-place --episodes 20 --seed 101 --out my_dataset --resume"
-)]
+        sinew record --robot so101 --port /dev/ttyACM0 --id blue \\\n      \
+        --teleop so101_leader --teleop-port /dev/ttyACM1 --teleop-id black \\\n      \
+        --camera front=usb:200901010001,640x480@30 \\\n      \
+        --instruction \"Put the cube into the bin.\" --episodes 50 \\\n      \
+        --out my_dataset\n  \
+        sinew record --robot so101 --teleop scripted --task pick-place \\\n      \
+        --episodes 100 --seed 1 --out my_dataset\n  \
+        sinew record --robot so101 --teleop scripted --task pick-place --episodes 20 \\\n      \
+        --seed 101 --out my_dataset --resume")]
 pub struct RecordArgs {
     #[command(flatten)]
     pub rig: RigArgs,
@@ -29,7 +36,7 @@ pub struct RecordArgs {
     /// A camera, as NAME=SOURCE[,WIDTHxHEIGHT@FPS][,FORMAT][,KEY=VALUE…]. Give it once for each camera.
     ///
     /// SOURCE is usb:SERIAL, path:PORT or /dev/videoN (`sinew find-cameras` lists them), file:PATH, http://…, rtsp://…, zmq://HOST:PORT/NAME, pattern, sim:SOCKET (from `sinew emulate --world`), or zmq (a LeKiwi's host). KEY is rotate, crop, capture, resize, age, old, depth, exposure, wb or focus. The format Z16 makes it a depth camera, named as LeRobot names them: wrist_depth=/dev/video2,640x480@30,Z16.
-    #[arg(long, value_name = "NAME=SOURCE", requires = "port", help_heading = "Hardware")]
+    #[arg(long, value_name = "NAME=SOURCE", help_heading = "Hardware")]
     pub camera: Vec<CameraAddress>,
     #[command(flatten)]
     pub leader: LeaderArgs,
@@ -37,10 +44,10 @@ pub struct RecordArgs {
     #[arg(long, default_value_t = 50, value_parser = at_least_one)]
     pub episodes: u64,
     /// Seconds per episode, on a robot [default: 60]
-    #[arg(long, value_name = "S", requires = "port", value_parser = above_zero)]
+    #[arg(long, value_name = "S", value_parser = above_zero)]
     pub episode_time: Option<f64>,
     /// Seconds between episodes, on a robot [default: 60]
-    #[arg(long, value_name = "S", requires = "port", value_parser = zero_or_above)]
+    #[arg(long, value_name = "S", value_parser = zero_or_above)]
     pub reset_time: Option<f64>,
     /// Record to this folder
     ///
@@ -57,13 +64,13 @@ pub struct RecordArgs {
     #[arg(long, hide = true, conflicts_with = "pace")]
     pub real_time: bool,
     /// Listen to a foot pedal, for example /dev/input/by-id/usb-PCsensor_FootSwitch-event-kbd. Its keys a, b and c mean →, ← and esc; e is an emergency stop. Give it once for each pedal
-    #[arg(long, value_name = "DEVICE", requires = "port", hide_short_help = true)]
+    #[arg(long, value_name = "DEVICE", hide_short_help = true)]
     pub pedal: Vec<PathBuf>,
     /// Say what comes next, with speech-dispatcher or espeak if one is installed, else with the terminal's bell
-    #[arg(long, requires = "port", hide_short_help = true)]
+    #[arg(long, hide_short_help = true)]
     pub say: bool,
     /// Stream to a running Rerun viewer, for example 127.0.0.1:9876
-    #[arg(long, value_name = "ADDR", requires = "port", hide_short_help = true, help_heading = "Output")]
+    #[arg(long, value_name = "ADDR", hide_short_help = true, help_heading = "Output")]
     pub rerun_connect: Option<String>,
     #[command(flatten)]
     pub realtime: RealtimeArgs,
@@ -76,6 +83,29 @@ pub struct RecordArgs {
 const EPISODE_S: f64 = 60.0;
 
 impl RecordArgs {
+    /// Refuses options that mean nothing in the simulator.
+    ///
+    /// # Errors
+    /// When one was given there.
+    pub fn check(&self) -> Result<(), Misuse> {
+        if !self.is_simulated() {
+            return Ok(());
+        }
+        refuse_given(&self.hardware.given(), NEEDS_PORT)?;
+        refuse_given(&self.leader.given(), NEEDS_PORT)?;
+        refuse_given(
+            &[
+                ("--camera", !self.camera.is_empty()),
+                ("--episode-time", self.episode_time.is_some()),
+                ("--reset-time", self.reset_time.is_some()),
+                ("--say", self.say),
+                ("--pedal", !self.pedal.is_empty()),
+                ("--rerun-connect", self.rerun_connect.is_some()),
+            ],
+            NEEDS_PORT,
+        )
+    }
+
     /// Whether there is no robot behind a port.
     pub fn is_simulated(&self) -> bool {
         self.hardware.port.is_empty()

@@ -7,14 +7,14 @@ use clap::Args;
 use super::{HardwareArgs, Pace, RealtimeArgs, RigArgs};
 
 #[derive(Args, Clone)]
-#[command(
-    after_help = "The robot moves slowly to the start of the episode, and then repeats what was recorded, at the dataset's rate and through\n\
-        the safety gate. The dataset must fit the robot: names, their order and their units are compared first.\n\n\
+#[command(after_help = "The robot moves slowly to the start of the episode, and then repeats what was recorded, at the dataset's rate \
+        and through the safety gate. The dataset must fit the robot: names, their order and their units are compared \
+        first.\n\n\
         Examples:\n  \
-        sinew replay my_dataset --episode 3 --robot so101 --port /dev/ttyACM0 --id blue\n  \
+        sinew replay my_dataset --episode 3 --robot so101 --port /dev/ttyACM0 \\\n      \
+        --id blue\n  \
         sinew replay lerobot/svla_so101_pickplace --episode 0 --rig kitchen\n  \
-        sinew replay my_dataset --task pick-place --seed 7"
-)]
+        sinew replay my_dataset --task pick-place --seed 7")]
 pub struct ReplayArgs {
     /// A dataset: a folder, or owner/name[@revision] on the Hub
     pub dataset: PathBuf,

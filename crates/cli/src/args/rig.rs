@@ -6,7 +6,7 @@ use clap::Subcommand;
 pub enum RigCommand {
     /// Ask what is connected to this machine, and store it
     #[command(
-        after_help = "The rig is a TOML file in ~/.config/sinew/rigs. Its entries are used as options by verbs that get --rig. Options on the\n\
+        after_help = "The rig is a TOML file in ~/.config/sinew/rigs. Its entries are used as options by verbs that get --rig. Options on the \
         command line win.\n\n\
         Examples:\n  sinew rig init kitchen\n  sinew teleop --rig kitchen\n  sinew record --rig kitchen --out my_dataset"
     )]

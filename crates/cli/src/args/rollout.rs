@@ -9,21 +9,27 @@ use sinew_policy::{GuidanceMode, GuidanceSchedule, GuidanceSettings};
 use sinew_runtime::{Inference, Interpolation, Latency, RealtimeRequest, SessionConfig, Starvation, Strategy};
 
 use super::{
-    ComputeArgs, EvalInference, HardwareArgs, LeaderArgs, Misuse, Pace, RecordingArgs, RigArgs, above_zero, at_least_one, refuse_given,
-    zero_or_above,
+    ComputeArgs, EvalInference, HardwareArgs, LeaderArgs, Misuse, NEEDS_PORT, Pace, RecordingArgs, RigArgs, above_zero, at_least_one,
+    refuse_given, zero_or_above,
 };
 
 const EXAMPLES: &str = "Examples:
   sinew rollout
   sinew rollout --pace fast --episodes 20 --seed 7
-  sinew rollout --policy ./outputs/train/pretrained_model --task pick-place --inference sync
-  sinew rollout --policy lerobot-user/smolvla_so101 --inference rtc --fps-multiplier 3 --realtime
+  sinew rollout --policy ./outputs/train/pretrained_model --task pick-place \\
+      --inference sync
+  sinew rollout --policy lerobot-user/smolvla_so101 --inference rtc \\
+      --fps-multiplier 3 --realtime
   sinew rollout --strategy dagger --teleop scripted --out corrections
   sinew rollout --strategy highlight --seconds 0 --out highlights
   sinew rollout --out my_rollouts --rerun run.rrd
-  sinew rollout --robot so101 --port /dev/ttyACM0 --id blue --policy lerobot-user/act_so101 --instruction \"Put the cube into the bin.\"
-  SINEW_TOKEN=… sinew rollout --robot lekiwi --port zmq://kiwi.local --camera front=zmq --policy ./act_lekiwi
-  sinew rollout --robot reachy_mini --port reachy-mini.local --policy ./act_reachy_mini";
+  sinew rollout --robot so101 --port /dev/ttyACM0 --id blue \\
+      --policy lerobot-user/act_so101 \\
+      --instruction \"Put the cube into the bin.\"
+  SINEW_TOKEN=… sinew rollout --robot lekiwi --port zmq://kiwi.local \\
+      --camera front=zmq --policy ./act_lekiwi
+  sinew rollout --robot reachy_mini --port reachy-mini.local \\
+      --policy ./act_reachy_mini";
 
 #[derive(Args, Clone)]
 #[command(
@@ -55,7 +61,7 @@ pub struct RolloutArgs {
     /// A camera, as NAME=SOURCE[,WIDTHxHEIGHT@FPS][,FORMAT][,KEY=VALUE…]. Give it once for each camera.
     ///
     /// SOURCE is usb:SERIAL, path:PORT or /dev/videoN (`sinew find-cameras` lists them), file:PATH, http://…, rtsp://…, zmq://HOST:PORT/NAME, pattern, sim:SOCKET (from `sinew emulate --world`), or zmq (a LeKiwi's host). KEY is rotate, crop, capture, resize, age, old, depth, exposure, wb or focus. The format Z16 makes it a depth camera, named as LeRobot names them: wrist_depth=/dev/video2,640x480@30,Z16.
-    #[arg(long, value_name = "NAME=SOURCE", requires = "port", help_heading = "Hardware", hide_short_help = true)]
+    #[arg(long, value_name = "NAME=SOURCE", help_heading = "Hardware", hide_short_help = true)]
     pub camera: Vec<CameraAddress>,
     #[command(flatten)]
     pub control: LoopArgs,
@@ -115,6 +121,23 @@ impl RolloutArgs {
                 "needs real time, and --pace is fast",
             )?;
         }
+        if self.hardware.port.is_empty() {
+            refuse_given(&self.hardware.given(), NEEDS_PORT)?;
+            refuse_given(&self.leader.given(), NEEDS_PORT)?;
+            refuse_given(&[("--camera", !self.camera.is_empty())], NEEDS_PORT)?;
+        } else if self.policy.is_none() {
+            return Err(Misuse(
+                "rolling out: expected --policy with --port; the demonstration policy does not run on a robot that it was not made for"
+                    .to_owned(),
+            ));
+        } else if self.run.strategy == StrategyMode::Base {
+            let why = "with --port needs --strategy episodic: nobody tells there when a scene is done, so the strategy base is one run, \
+                       for --seconds";
+            refuse_given(&[("--episodes", self.episodes.is_some())], why)?;
+        }
+        if self.out.is_none() {
+            refuse_given(&[("--resume", self.recording.resume)], "goes on with a dataset; name it with --out")?;
+        }
         if self.control.inference != InferenceMode::Rtc {
             let control = &self.control;
             refuse_given(
@@ -129,6 +152,16 @@ impl RolloutArgs {
         }
         if self.no_record {
             refuse_given(&self.recording.given(), "says how a dataset is recorded, and --no-record records none")?;
+        }
+        if !matches!(self.run.strategy, StrategyMode::Dagger | StrategyMode::Episodic) {
+            let why = "is for --strategy dagger, where it takes over, or episodic, where it moves the robot between episodes";
+            refuse_given(&[("--teleop", self.leader.teleop.is_some())], why)?;
+        }
+        if self.run.strategy == StrategyMode::Dagger && (self.leader.teleop.is_none() || self.no_record) {
+            return Err(Misuse(
+                "--strategy dagger records what somebody does who takes over; expected --teleop TELEOPERATOR with it, and no --no-record"
+                    .to_owned(),
+            ));
         }
         self.run.check()
     }
@@ -343,7 +376,7 @@ fn processor(text: &str) -> Result<usize, String> {
     let processors = Path::new("/sys/devices/system/cpu");
     if processors.join("cpu0").exists() && !processors.join(format!("cpu{number}")).exists() {
         let last = std::fs::read_to_string(processors.join("present")).unwrap_or_default();
-        return Err(format!("there is no processor {number}, but {}", last.trim()));
+        return Err(format!("there is no processor {number}, expected one of {}", last.trim()));
     }
     Ok(number)
 }
@@ -434,21 +467,19 @@ impl LoopArgs {
     ///
     /// # Errors
     /// When something was told that counts in guided chunks only, and these are not.
-    pub fn guided(&self, mut settings: GuidanceSettings) -> anyhow::Result<GuidanceSettings> {
+    pub fn guided(&self, mut settings: GuidanceSettings) -> Result<GuidanceSettings, Misuse> {
         match self.rtc_mode {
             Some(ContinueMode::Guided) => settings.mode = GuidanceMode::Guided,
             Some(ContinueMode::Trained) => settings.mode = GuidanceMode::Trained,
             None => {}
         }
-        let told = [
-            ("--rtc-horizon", self.rtc_horizon.is_some()),
-            ("--rtc-schedule", self.rtc_schedule.is_some()),
-            ("--rtc-weight", self.rtc_weight.is_some()),
-        ];
-        if let (GuidanceMode::Trained, Some((option, _))) = (settings.mode, told.iter().find(|(_, is_told)| *is_told)) {
-            anyhow::bail!(
-                "rolling out: {option} is for guided chunks, and these are of the mode trained; expected --rtc-mode guided with it"
-            );
+        if settings.mode == GuidanceMode::Trained {
+            let told = [
+                ("--rtc-horizon", self.rtc_horizon.is_some()),
+                ("--rtc-schedule", self.rtc_schedule.is_some()),
+                ("--rtc-weight", self.rtc_weight.is_some()),
+            ];
+            refuse_given(&told, "is for guided chunks, and these are of the mode trained; expected --rtc-mode guided with it")?;
         }
         settings.execution_horizon = self.rtc_horizon.unwrap_or(settings.execution_horizon);
         settings.max_guidance_weight = self.rtc_weight.unwrap_or(settings.max_guidance_weight);

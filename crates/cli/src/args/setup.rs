@@ -28,13 +28,15 @@ pub struct ArmArgs {
 }
 
 #[derive(Args, Clone)]
-#[command(after_help = "Torque is switched off. Move every joint through its whole range, rest at each end for a moment, and press\n\
-    ENTER. Then hold joints without ends in their middle. A result that can't be right is refused, and nothing\n\
-    is written. The result is written to the motors, read back, and stored as LeRobot's file, where LeRobot\n\
-    looks for it.\n\n\
-    Examples:\n  sinew calibrate --robot so101 --port /dev/ttyACM0 --id my_arm\n  \
-    sinew calibrate --robot so101 --port usb:58FA0834 --id my_arm --check\n  \
-    sinew calibrate --teleop so101_leader --teleop-port /dev/ttyACM1 --teleop-id my_leader")]
+#[command(after_help = "Torque is switched off. Move every joint through its whole range, rest at each end for a moment, and press \
+        ENTER. Then hold joints without ends in their middle. A result that can't be right is refused, and nothing is \
+        written. The result is written to the motors, read back, and stored as LeRobot's file, where LeRobot looks for \
+        it.\n\n\
+        Examples:\n  \
+        sinew calibrate --robot so101 --port /dev/ttyACM0 --id my_arm\n  \
+        sinew calibrate --robot so101 --port usb:58FA0834 --id my_arm --check\n  \
+        sinew calibrate --teleop so101_leader --teleop-port /dev/ttyACM1 \\\n      \
+        --teleop-id my_leader")]
 pub struct CalibrateArgs {
     #[command(flatten)]
     pub arm: ArmArgs,
@@ -68,11 +70,13 @@ pub struct FindPortArgs {
 }
 
 #[derive(Args, Clone)]
-#[command(after_help = "Connect one motor at a time, in the order that is asked for (the last joint first, as in\n\
-    lerobot-setup-motors). The motor is found at any id and baud rate, gets those of the robot, and is read\n\
-    back. A motor that has them already is left alone, so you can start again at any time.\n\n\
-    Examples:\n  sinew setup-motors --robot so101 --port /dev/ttyACM0\n  \
-    sinew setup-motors --robot so101 --port /dev/ttyACM0 --only wrist_roll    (one that was replaced)")]
+#[command(after_help = "Connect one motor at a time, in the order that is asked for (the last joint first, as in lerobot-setup-motors). \
+        The motor is found at any id and baud rate, gets those of the robot, and is read back. A motor that has them \
+        already is left alone, so you can start again at any time.\n\n\
+        Examples:\n  \
+        sinew setup-motors --robot so101 --port /dev/ttyACM0\n  \
+        sinew setup-motors --robot so101 --port /dev/ttyACM0 --only wrist_roll\n      \
+        (one that was replaced)")]
 pub struct SetupMotorsArgs {
     #[command(flatten)]
     pub arm: ArmArgs,
@@ -87,7 +91,7 @@ pub struct SetupMotorsArgs {
 /// The options of `sinew find-cameras`.
 #[derive(Args)]
 #[command(
-    after_help = "Each camera is listed with what to write after `--camera NAME=`: its serial number, or else the socket that it is plugged\n\
+    after_help = "Each camera is listed with what to write after `--camera NAME=`: its serial number, or else the socket that it is plugged \
     into, because the numbers of /dev/videoN change.\n\nExamples:\n  sinew find-cameras\n  sinew find-cameras --out pictures --size 1280x720@30\n  \
     sinew find-cameras --no-pictures --json"
 )]

@@ -24,13 +24,19 @@ const BEGINS: [&str; 15] = [
 ];
 
 #[derive(Args)]
-#[command(after_help = "Writes the command line for LeRobot's trainer, checks that the dataset has what the policy needs, starts the\n\
-    training, follows it, fetches the checkpoint and checks it. Run again with the same --out, it finds the running training.\n\n\
-    Examples:\n  sinew train my_dataset --policy act --on local --python ~/lerobot/bin/python\n  \
-    sinew train ada/pushes --from lerobot/smolvla_base --on jobs --push ada/smolvla_pushes --steps 20000 --evaluate push\n  \
-    sinew train ada/pushes --policy diffusion --on ssh:gpu-box --python lerobot/bin/python\n  \
-    sinew train ada/pushes --policy act --dry-run -- --policy.chunk_size=50 --policy.n_action_steps=50\n  \
-    sinew train --attach --out outputs/train/act_pushes\n  sinew train --cancel --out outputs/train/act_pushes")]
+#[command(after_help = "Writes the command line for LeRobot's trainer, checks that the dataset has what the policy needs, starts the \
+        training, follows it, fetches the checkpoint and checks it. Run again with the same --out, it finds the running \
+        training.\n\n\
+        Examples:\n  \
+        sinew train my_dataset --policy act --on local --python ~/lerobot/bin/python\n  \
+        sinew train ada/pushes --from lerobot/smolvla_base --on jobs \\\n      \
+        --push ada/smolvla_pushes --steps 20000 --evaluate push\n  \
+        sinew train ada/pushes --policy diffusion --on ssh:gpu-box \\\n      \
+        --python lerobot/bin/python\n  \
+        sinew train ada/pushes --policy act --dry-run -- --policy.chunk_size=50 \\\n      \
+        --policy.n_action_steps=50\n  \
+        sinew train --attach --out outputs/train/act_pushes\n  \
+        sinew train --cancel --out outputs/train/act_pushes")]
 pub struct TrainArgs {
     /// The dataset to train on: owner/name[@revision] on the Hub, or a folder
     #[arg(required_unless_present_any = ["attach", "cancel"])]

@@ -15,7 +15,7 @@ pub fn run(command: Option<&ConfigCommand>, json: bool) -> anyhow::Result<Done> 
     let folder = config::folder()?;
     match command {
         Some(ConfigCommand::Set { key, value }) => Config::read(&folder, &cli)?.set(&cli, key, Some(value))?,
-        Some(ConfigCommand::Unset { key }) => Config::read(&folder, &cli)?.set(&cli, key, None)?,
+        Some(ConfigCommand::Unset { key }) => Config::read_unchecked(&folder)?.set(&cli, key, None)?,
         None => {}
     }
     let config = Config::read(&folder, &cli)?;

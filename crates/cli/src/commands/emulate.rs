@@ -13,7 +13,7 @@ use sinew_emulator::{Emulator, Options, Robot, obey};
 use sinew_runtime::{MonotonicClock, StopFlag};
 use sinew_sim::{SharedWorld, SimCameras, SimEnvironment, SimMotors, Turned, World, robots, tasks};
 
-use crate::args::{EmulateArgs, PortArg};
+use crate::args::{EmulateArgs, PortArg, refuse_given};
 use crate::arm::calibrations;
 use crate::sim_socket::CameraServer;
 use crate::text::{note, say};
@@ -159,10 +159,8 @@ fn measured(joint: &sinew_emulator::Joint) -> MotorCalibration {
 fn new_motor(args: &EmulateArgs, model: &str) -> anyhow::Result<Played> {
     let table = ControlTable::of_model(model);
     let table = table.with_context(|| format!("emulating a new motor: there is no model {model}"))?;
-    anyhow::ensure!(
-        args.id.is_none() && args.world.is_none() && !args.hand,
-        "emulating a new motor: --id, --world and --hand are for robots"
-    );
+    let of_robots = [("--id", args.id.is_some()), ("--world", args.world.is_some()), ("--hand", args.hand)];
+    refuse_given(&of_robots, "is for robots, and this is a new motor")?;
     Ok(Played { description: None, buses: vec![("arm".into(), Robot::new_motor(table))] })
 }
 

@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde::Serialize;
 use sinew_core::{Image, MockClock};
 use sinew_policy::{BoundPolicy, Checkpoint, QuantizationLoss};
@@ -22,7 +22,7 @@ use crate::args::{EvalArgs, EvalInference, InferenceMode, fast_latency};
 use crate::contact_sheet::Picture;
 use crate::rig::Scenario;
 use crate::text::say;
-use crate::{Done, contact_sheet, source, text, wilson};
+use crate::{Done, contact_sheet, locale, source, text, wilson};
 
 /// One line of `--json`.
 #[derive(Serialize)]
@@ -76,10 +76,11 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
         sheet.display()
     );
     let scenario = Scenario::of(&args.rig)?;
-    let threads = source::threads_beside_others(args.compute.threads)?;
+    let threads = source::threads_beside_others(args.compute.threads);
     let named = source::open(args.policy.as_deref(), &args.compute)?;
     // Bound once here, so that a policy that doesn't fit is said before anything runs.
     BoundPolicy::bind(&named.checkpoint, scenario.robot())?;
+    contact_sheet::make_room(&sheet)?;
     let loss = named.quantization_loss()?;
     let jobs = args
         .jobs
@@ -104,7 +105,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
         Some(args.episodes),
         if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() },
     )
-    .with_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} episodes, {msg}, {eta} left")?);
+    .with_style(locale::bar("{wide_bar} {pos}/{len} episodes, {msg}, {eta} left"));
 
     let start = Instant::now();
     let next = AtomicU64::new(0);
@@ -156,14 +157,15 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
         }
     }
     let images: Vec<Picture> = finished.values().map(Finished::picture).collect();
-    contact_sheet::write(&sheet, &images)?;
+    // The figures are told all the same.
+    let written = contact_sheet::write(&sheet, &images);
 
     let (low, high) = wilson::interval(successes, args.episodes);
     let rate = successes as f64 / args.episodes as f64;
     let mean_ticks = ticks as f64 / args.episodes as f64;
     let inference_ms_p50 = inference.compute.stats().p50_ns as f64 * 1e-6;
     if args.json {
-        return text::print_json(&TotalsLine {
+        text::print_json(&TotalsLine {
             task: scenario.task.name(),
             policy: &named.name,
             commit: named.commit.as_deref(),
@@ -176,8 +178,8 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
             wall_s,
             contact_sheet: sheet,
             quantization_loss: loss,
-        })
-        .map(|()| Done::Ok);
+        })?;
+        return written.map(|()| Done::Ok);
     }
     say!(
         "success   {successes} of {} = {:.1} % (95 % interval {:.1} to {:.1} %, Wilson)",
@@ -192,6 +194,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
     if !failed.is_empty() {
         say!("failed    seeds {}", failed.join(", "));
     }
+    written?;
     say!("pictures  {} (each episode's last image with its seed, failures framed red)", sheet.display());
     Ok(Done::Ok)
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use rayon::prelude::*;
 use serde::Serialize;
 use sinew_core::{Cameras as _, Clock, Tick};
@@ -131,7 +130,7 @@ fn picture(found: &mut Found, offers: &[Offer], args: &FindCamerasArgs) -> anyho
     let path = args.out.join(format!("{}.png", name.trim_matches('_')));
     let greys = camera.depth.then(|| show_distances(&images[0].depth_mm));
     let rgb = greys.as_ref().map_or(&images[0].rgb[..], |(greys, _)| greys);
-    write_png(&path, camera.width, camera.height, rgb).with_context(|| format!("writing {}", path.display()))?;
+    write_png(&path, camera.width, camera.height, rgb)?;
     (found.picture, found.rate_hz) = (Some(path.display().to_string()), Some(rate_hz));
     found.depth_mm = greys.and_then(|(_, range)| range);
     Ok(())

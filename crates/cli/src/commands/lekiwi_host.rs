@@ -9,7 +9,7 @@ use sinew_core::{Clock, Identity, RobotDescription};
 use sinew_drivers::{EncodeJpeg, LeKiwiHost, LeKiwiHostOptions};
 use sinew_runtime::{AsItIs, MonotonicClock, ReturnToRest, Series, Session, SessionConfig, Stage, StopFlag, TeleopThread};
 
-use crate::args::LekiwiHostArgs;
+use crate::args::{LekiwiHostArgs, Misuse};
 use crate::commands::rollout::report::{fail_on_faults, print_lateness};
 use crate::commands::teleop::{Line, Watching};
 use crate::desk::Desk;
@@ -101,16 +101,15 @@ fn options(args: &LekiwiHostArgs) -> anyhow::Result<(LeKiwiHostOptions, bool)> {
     if args.lerobot_clients {
         anyhow::ensure!(
             args.bind.is_some(),
-            "offering {}: --lerobot-clients has everybody served who reaches the robot; expected --bind ADDR to say where that is, \
-             127.0.0.1 for this machine only",
-            args.robot
+            Misuse(
+                "--lerobot-clients serves everybody who reaches the robot; expected --bind ADDR to say where that is, 127.0.0.1 for \
+                 this machine only"
+                    .to_owned()
+            )
         );
-        anyhow::ensure!(
-            given.is_none(),
-            "offering {}: --lerobot-clients serves clients that know no token; expected neither --token nor {} with it",
-            args.robot,
-            hardware::TOKEN
-        );
+        let tokenless =
+            format!("--lerobot-clients serves clients that send no token; expected neither --token nor {} with it", hardware::TOKEN);
+        anyhow::ensure!(given.is_none(), Misuse(tokenless));
     }
     let is_made_up = given.is_none() && !args.lerobot_clients;
     let token = if is_made_up { Some(make_token()?) } else { given };

@@ -10,7 +10,7 @@ use sinew_core::{Clock, Role, Timestamp};
 use sinew_drivers::{ArmOptions, Calibration, MotorHealth, SerialMonitor};
 use sinew_runtime::{Histogram, MonotonicClock, StopFlag};
 
-use crate::args::ArmArgs;
+use crate::args::{ArmArgs, refuse_given};
 use crate::arm::{Arm, calibrations};
 use crate::buses::{BusReport, in_words, number};
 use crate::live::LiveText;
@@ -37,7 +37,7 @@ pub fn run(args: &Watching<'_>) -> anyhow::Result<Done> {
             return away::run(args, robot, way);
         }
     }
-    anyhow::ensure!(args.token.is_none(), "watching motors on a serial port: --token is what a LeKiwi's host wants to hear");
+    refuse_given(&[("--token", args.token.is_some())], "is for a LeKiwi's host, and these motors are on a serial port")?;
     let arm = Arm::of(args.arm)?;
     let name = &arm.robot.name;
     let stop = StopFlag::new();
@@ -77,7 +77,16 @@ pub fn run(args: &Watching<'_>) -> anyhow::Result<Done> {
         say!("{looks} looks at {:.1} Hz, {missed} missed", looks as f64 / elapsed_s.max(1e-9));
     }
     let silent: Vec<String> = health.motors().iter().filter(|motor| motor.reads == 0).map(|motor| motor.place().to_string()).collect();
-    anyhow::ensure!(silent.is_empty(), "watching {name}: no answer from {}", silent.join(", "));
+    let motors_count = health.motors().len();
+    anyhow::ensure!(
+        silent.len() < motors_count,
+        "watching {name}: none of its {motors_count} motors answered; check the power, the cable, and whether {name} is what hangs on this port"
+    );
+    anyhow::ensure!(
+        silent.is_empty(),
+        "watching {name}: no answer from {}; the others answered; check their cables and ids, and whether {name} is what hangs on this port",
+        silent.join(", ")
+    );
     let patience_s = f64::from(arm.robot.feedback.fault_age_ms) * 1e-3;
     if let Some(gone) = gone(&health.motors(), patience_s) {
         anyhow::bail!("watching {name}: no answer any more from {gone}");

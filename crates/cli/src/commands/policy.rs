@@ -39,12 +39,7 @@ fn info(policy: Option<&str>, json: bool) -> anyhow::Result<Done> {
 fn describe(name: &str, info: &Info) -> String {
     let mut rows = vec![["feature", "type", "shape", "normalisation"].map(str::to_owned).to_vec()];
     for feature in info.inputs.iter().chain(&info.outputs) {
-        rows.push(vec![
-            feature.name.clone(),
-            format!("{:?}", feature.kind).to_uppercase(),
-            format!("{:?}", feature.shape),
-            feature.normalization.clone(),
-        ]);
+        rows.push(vec![feature.name.clone(), feature.kind.to_string(), format!("{:?}", feature.shape), feature.normalization.clone()]);
     }
     let mut facts = vec![
         ("folder", info.dir.display().to_string()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use sinew_core::{Clock, FrameSink, MockClock};
 use sinew_drivers::camera::CameraMonitor;
 use sinew_recorder::{DatasetRecorder, RerunView};
@@ -14,7 +14,7 @@ use sinew_runtime::{
     SessionConfig, Stage, StopFlag, Strategy,
 };
 
-use crate::args::{RecordArgs, Teleop};
+use crate::args::{Misuse, RecordArgs, Teleop};
 use crate::buses::BusReport;
 use crate::cameras::CameraReport;
 use crate::commands::hub::upload;
@@ -26,9 +26,10 @@ use crate::live::LiveLine;
 use crate::publishing::Publishing;
 use crate::rig::{Rig, Scenario};
 use crate::text::{note, say};
-use crate::{Done, hardware, live, recording, standby, text};
+use crate::{Done, hardware, live, locale, recording, standby, text};
 
 pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
+    args.check()?;
     args.publish.check()?;
     let stop = StopFlag::new();
     let (real_time, is_simulated) = (args.is_real_time(), args.is_simulated());
@@ -128,21 +129,9 @@ struct Set {
 }
 
 fn simulate(args: &RecordArgs, clock: &Arc<dyn Clock>) -> anyhow::Result<Set> {
-    let more = [
-        ("--camera", !args.camera.is_empty()),
-        ("--teleop-port", !args.leader.teleop_port.is_empty()),
-        ("--mirror", args.leader.mirror),
-        ("--loose", args.leader.loose),
-        ("--say", args.say),
-        ("--pedal", !args.pedal.is_empty()),
-        ("--rerun-connect", args.rerun_connect.is_some()),
-    ];
-    let more = more.into_iter().find(|(_, is_given)| *is_given).map(|(option, _)| option);
-    if let Some(option) = args.hardware.needs_port().or(more) {
-        anyhow::bail!("recording in the simulator: {option} is for a robot behind --port");
-    }
     let scenario = Scenario::of(&args.rig)?;
     let expected = "expected --teleop scripted, or a device such as gamepad with --pace real; a robot is named by --port";
+    let misuse = |what: String| Misuse(format!("recording in the simulator: {what}{expected}"));
     let rig = scenario.simulate(args.is_real_time(), false)?;
     recording::may_begin(&args.out, rig.robot.description(), &args.recording, args.is_real_time())?;
     let human = match &args.leader.teleop {
@@ -151,17 +140,18 @@ fn simulate(args: &RecordArgs, clock: &Arc<dyn Clock>) -> anyhow::Result<Set> {
             Human::with_device(kind, rig.robot.description(), Duration::ZERO, clock.clone())?
         }
         Some(Teleop::Device(_)) => {
-            anyhow::bail!("recording in the simulator: it runs faster than real time, too fast for a human; {expected}")
+            anyhow::bail!(misuse("it runs faster than real time, too fast for a human; ".to_owned()))
         }
-        Some(Teleop::Leader(name)) => anyhow::bail!("recording in the simulator: --teleop {name} leads a robot behind --port; {expected}"),
-        None => anyhow::bail!("recording in the simulator: {expected}"),
+        Some(Teleop::Leader(name)) => anyhow::bail!(misuse(format!("--teleop {name} leads a robot behind --port; "))),
+        None => anyhow::bail!(misuse(String::new())),
     };
     Ok(Set { rig, human, task: scenario.instruction, name: scenario.task.name().to_owned() })
 }
 
 fn connect(args: &RecordArgs, stop: &StopFlag, clock: &Arc<dyn Clock>) -> anyhow::Result<Set> {
     let name = args.rig.told()?;
-    let name = name.context("recording: expected --instruction \"WHAT IT IS TO DO\", which is recorded with every frame")?.to_owned();
+    let untold = || Misuse("recording: expected --instruction \"WHAT IT IS TO DO\", which is recorded with every frame".to_owned());
+    let name = name.ok_or_else(untold)?.to_owned();
     let robot = hardware::describe_unit(&args.rig.robot, &args.hardware, &args.camera)?;
     led::check(&args.leader, &robot)?;
     // Refused before an arm is touched.
@@ -240,6 +230,9 @@ fn tell(
                 say!("\n{}{}", motors.table(), cameras.table());
             }
         }
+        if end.reports.iter().any(|report| report.was_interrupted() && report.ticks > 0 && !report.kept) {
+            say!("  the episode that was interrupted is not in it");
+        }
         say!("  sinew dataset info {dir}");
     }
     anyhow::ensure!(
@@ -268,8 +261,7 @@ struct Watching<'a> {
 impl<'a> Watching<'a> {
     fn new(args: &'a RecordArgs, desk: &'a Desk, real_time: bool, cues: Cues, publishing: Option<&'a mut Publishing>) -> Self {
         let bar = if real_time { ProgressBar::hidden() } else { ProgressBar::new(args.episodes) };
-        let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} episodes, {msg}, {eta} left");
-        let bar = bar.with_style(style.unwrap_or_else(|_bad_template| ProgressStyle::default_bar()));
+        let bar = bar.with_style(locale::bar("{wide_bar} {pos}/{len} episodes, {msg}, {eta} left"));
         let stage = Arc::new(live::Stage::new(args.episodes));
         Self { args, desk, bar, first: 0, kept: 0, failed: 0, fps: 1.0, stage, cues, publishing }
     }

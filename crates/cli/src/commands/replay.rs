@@ -6,7 +6,7 @@ use anyhow::Context;
 use sinew_core::{Clock, Environment, EnvironmentError, EpisodeSetup, MockClock, Outcome, RobotDescription};
 use sinew_runtime::{AsItIs, Inference, Keep, MonotonicClock, PolicyThread, ReturnToRest, Series, Session, SessionConfig, Stage, StopFlag};
 
-use crate::args::ReplayArgs;
+use crate::args::{NEEDS_PORT, ReplayArgs, refuse_given};
 use crate::buses::BusReport;
 use crate::commands::rollout::report::{fail_on_faults, print_lateness};
 use crate::commands::teleop::{Line, Watching};
@@ -41,8 +41,8 @@ impl Environment for Judged {
 }
 
 pub fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
-    if let Some(option) = args.hardware.needs_port().filter(|_| args.is_simulated()) {
-        anyhow::bail!("replaying in the simulator: {option} is for a robot behind --port");
+    if args.is_simulated() {
+        refuse_given(&args.hardware.given(), NEEDS_PORT)?;
     }
     let dataset = source::open_dataset_streaming(&args.dataset)?;
     let fps = dataset.fps().hz();

@@ -101,7 +101,8 @@ fn show(robot: &RobotDescription, json: bool) -> anyhow::Result<Done> {
     }
     write!(out, "{}", text::table(&rows))?;
     if let Some(base) = &robot.base {
-        writeln!(out, "\nbase: {:?}, {} wheels, {}", base.kind, base.wheels.len(), base.feature_names().join(", "))?;
+        let kind = format!("{:?}", base.kind).to_lowercase();
+        writeln!(out, "\nbase: {kind}, {} wheels, {}", base.wheels.len(), base.feature_names().join(", "))?;
     }
     for sensor in &robot.sensors {
         writeln!(out, "sensor {}: {}", sensor.name, sensor.features.join(", "))?;

@@ -17,7 +17,7 @@ use sinew_runtime::{
     Series, Session, SessionConfig, Stage, StopFlag,
 };
 
-use crate::args::{InferenceMode, LoopArgs, RolloutArgs, StrategyMode, Teleop, in_words};
+use crate::args::{InferenceMode, LoopArgs, Misuse, RolloutArgs, StrategyMode, Teleop, in_words};
 use crate::desk::Desk;
 use crate::led::Human;
 use crate::live::{self, LiveLine};
@@ -78,14 +78,9 @@ pub fn demonstrate() -> anyhow::Result<Done> {
 
 pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     args.check()?;
-    anyhow::ensure!(!args.recording.resume || args.out.is_some(), "rolling out: --resume goes on with a dataset; name it with --out");
     let fast = args.is_fast();
-    let threads = source::threads_beside_control(args.compute.threads)?;
+    let threads = source::threads_beside_control(args.compute.threads);
     let mode = args.run.strategy;
-    anyhow::ensure!(
-        args.leader.teleop.is_none() || matches!(mode, StrategyMode::Dagger | StrategyMode::Episodic),
-        "rolling out: --teleop is for the strategies dagger, where he takes over, and episodic, where he moves the robot between episodes"
-    );
     let setting = Setting::of(args)?;
     let robot = setting.robot();
     let named = source::open(args.policy.as_deref(), &args.compute)?;
@@ -103,10 +98,6 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     }
     let loss = named.quantization_loss()?;
     let mut policy = PolicyThread::spawn(policy).context("starting the policy's thread")?;
-    anyhow::ensure!(
-        mode != StrategyMode::Dagger || args.leader.teleop.is_some() && !args.no_record,
-        "rolling out: dagger records what somebody does who takes over; say who by --teleop, and leave out --no-record"
-    );
     let clock: Arc<dyn Clock> = if fast { Arc::new(MockClock::new()) } else { Arc::new(MonotonicClock::new()) };
     let outputs = Outputs::of(args);
     if let Some(root) = &outputs.dataset {
@@ -224,7 +215,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     if args.json {
         report::print_totals(&named, &reports, &outputs, recorded, loss, buses, &rig.cameras.report())?;
     } else {
-        report::print_table(&reports);
+        report::print_table(&reports, outputs.dataset.is_some());
         report::print_cadence(&reports, fast);
         if let Some(buses) = buses {
             say!("\n{}{}", buses.table(), rig.cameras.report().table());
@@ -242,6 +233,9 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
 /// How long an episode takes where nobody judges it, seconds; as LeRobot's.
 const EPISODE_S: u64 = 60;
 
+const UNTOLD: &str =
+    "rolling out: expected --instruction \"WHAT IT IS TO DO\" with --port, which is recorded with every frame, or --no-record";
+
 /// What is rolled out on: a scenario of the simulator, or a robot behind its ports.
 enum Setting {
     Simulator(Box<Scenario>),
@@ -253,15 +247,6 @@ impl Setting {
         if args.hardware.port.is_empty() {
             return Ok(Self::Simulator(Box::new(Scenario::of(&args.rig)?)));
         }
-        anyhow::ensure!(
-            args.policy.is_some(),
-            "rolling out: expected --policy with --port; the demonstration policy does not run on a robot that it was not made for"
-        );
-        anyhow::ensure!(
-            args.episodes.is_none() || args.run.strategy != StrategyMode::Base,
-            "rolling out: --episodes with --port: nobody tells there when a scene is done, so the strategy base is one run, for \
-             --seconds; expected --strategy episodic with it"
-        );
         let robot = hardware::describe_unit(&args.rig.robot, &args.hardware, &args.camera)?;
         if args.leader.teleop.is_some() {
             led::check(&args.leader, &robot)?;
@@ -286,19 +271,16 @@ impl Setting {
                     Some(Teleop::Scripted) => Some(rig.scripted(args.rig.seed)?),
                     Some(Teleop::Device(kind)) => Some(Human::with_device(kind, rig.robot.description(), Duration::ZERO, clock.clone())?),
                     Some(Teleop::Leader(name)) => {
-                        anyhow::bail!(
-                            "rolling out: --teleop {name} leads a robot behind --port; expected scripted or a device in the simulator"
-                        )
+                        anyhow::bail!(Misuse(format!(
+                            "--teleop {name} leads a robot behind --port; expected scripted or a device in the simulator"
+                        )))
                     }
                 };
                 Ok((rig, human))
             }
             Self::Hardware(robot) => {
                 let told = args.rig.told()?;
-                anyhow::ensure!(
-                    args.no_record || told.is_some(),
-                    "rolling out: expected --instruction \"WHAT IT IS TO DO\" with --port, which is recorded with every frame, or --no-record"
-                );
+                anyhow::ensure!(args.no_record || told.is_some(), Misuse(UNTOLD.to_owned()));
                 let task = told.unwrap_or_default().to_owned();
                 let scene = AsItIs { task, ticks: EPISODE_S * u64::from(robot.control_rate_hz) };
                 let (robot, priority) = ((**robot).clone(), args.control.realtime.request().priority);

@@ -21,7 +21,7 @@ pub fn run(title: &str, priority: Option<u8>) -> anyhow::Result<Done> {
     })?;
     let why = match watched {
         Watched::Ended => return Ok(Done::Ok),
-        Watched::Gone => "ended, and torque may have been on",
+        Watched::Gone => "ended before its motors were in their safe state",
         Watched::Frozen => "made no progress for 0.1 s while torque was on",
     };
     crate::text::note!("watchdog: the process that drove {title} {why}; {}", what_was_done(ports, checked));
@@ -36,6 +36,10 @@ fn what_was_done(ports: usize, (sure, all): (usize, usize)) -> String {
                    stops it by itself"
             .to_owned(),
         (_, 0) => "its safe action was done".to_owned(),
+        _ if sure == 0 => format!(
+            "its safe action was sent, and none of the {all} motors that are to hold answered: check the cable and the power. Until they \
+             hear it they go on with their last goal"
+        ),
         _ if sure == all => format!("its safe action was done; all {all} motors that are to hold say that they have torque"),
         _ => format!("its safe action was done; only {sure} of {all} motors that are to hold say that they have torque"),
     }
@@ -51,6 +55,8 @@ mod tests {
         assert!(!nothing.contains("was done") && nothing.contains("its host or daemon stops it by itself"), "{nothing}");
         assert_eq!(what_was_done(1, (0, 0)), "its safe action was done");
         assert_eq!(what_was_done(2, (5, 6)), "its safe action was done; only 5 of 6 motors that are to hold say that they have torque");
+        let deaf = what_was_done(1, (0, 6));
+        assert!(!deaf.contains("was done") && deaf.contains("none of the 6 motors that are to hold answered"), "{deaf}");
         assert_eq!(what_was_done(1, (6, 6)), "its safe action was done; all 6 motors that are to hold say that they have torque");
     }
 }

@@ -34,7 +34,7 @@ impl Desk {
     }
 
     pub fn prepare(&self, command: &mut Command) {
-        command.current_dir(self.folder.path()).env("HOME", self.folder.path()).env("HF_HUB_OFFLINE", "1");
+        command.current_dir(self.folder.path()).env("HOME", self.folder.path()).env("HF_HUB_OFFLINE", "1").env("LC_ALL", "C.UTF-8");
         for name in
             ["XDG_CACHE_HOME", "XDG_CONFIG_HOME", "HF_HOME", "HF_HUB_CACHE", "HF_LEROBOT_HOME", "HF_LEROBOT_CALIBRATION", "SINEW_LOG"]
         {
@@ -65,9 +65,15 @@ impl Desk {
     /// Stderr of a line that must be refused with exit code 2.
     #[track_caller]
     pub fn misuse(&self, words: &str) -> String {
-        let output = self.run(&words.split(' ').collect::<Vec<_>>());
+        self.misused(&words.split(' ').collect::<Vec<_>>())
+    }
+
+    /// The same of words that may have spaces in them.
+    #[track_caller]
+    pub fn misused(&self, args: &[&str]) -> String {
+        let output = self.run(args);
         let text = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{words:?}: {text}");
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
         text
     }
 

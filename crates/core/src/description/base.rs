@@ -171,7 +171,8 @@ impl Base {
             match parts.iter().find(|part| part.name == wheel.part) {
                 None => return Some(format!("wheel {} is no part of the robot", wheel.part)),
                 Some(part) if part.kind != PartKind::Wheel => {
-                    return Some(format!("wheel {} is a part of kind {:?}", wheel.part, part.kind));
+                    let kind = format!("{:?}", part.kind).to_lowercase();
+                    return Some(format!("wheel {} is a part of kind {kind}, expected wheel", wheel.part));
                 }
                 Some(_) => {}
             }

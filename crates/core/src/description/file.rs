@@ -42,21 +42,23 @@ struct Includes {
 const MOST_INCLUDED: usize = 8;
 
 impl RobotDescription {
-    /// Reads and checks `text`, which includes no other robot; `name` is what errors call it.
+    /// Reads and checks `text`, which includes no other robot, or is what [`to_toml`](Self::to_toml) wrote; `name` is what
+    /// errors call it.
     ///
     /// # Errors
     /// When the text is no such TOML, is of another schema, a key is unknown or missing, or a value makes
     /// no sense.
     pub fn from_toml(name: &str, text: &str) -> Result<Self, DescriptionError> {
-        Self::from_toml_with(name, text, &|_| None)
+        read(name, text, None, &mut Vec::new())
     }
 
-    /// As [`from_toml`](Self::from_toml); `find` has the texts of robots that may be included.
+    /// As [`from_toml`](Self::from_toml), of a file that somebody wrote; `find` has the texts of robots that may be included.
     ///
     /// # Errors
-    /// As [`from_toml`](Self::from_toml), and when a robot that is included is not to be had.
+    /// As [`from_toml`](Self::from_toml), and when a robot that is included is not to be had, or the text says itself what
+    /// was included.
     pub fn from_toml_with(name: &str, text: &str, find: &dyn Fn(&str) -> Option<String>) -> Result<Self, DescriptionError> {
-        read(name, text, find, &mut Vec::new())
+        read(name, text, Some(find), &mut Vec::new())
     }
 
     /// The text that [`from_toml`](Self::from_toml) reads as the same description.
@@ -79,11 +81,12 @@ fn cut(words: &str) -> String {
     words.trim_end().lines().map(cut).collect::<Vec<_>>().join("\n")
 }
 
-/// Reads `text`, which was included by those `above`, the outermost first.
+/// Reads `text`, which was included by those `above`, the outermost first; without `find` it is what was written of a
+/// description, in which others are included already.
 fn read(
     name: &str,
     text: &str,
-    find: &dyn Fn(&str) -> Option<String>,
+    find: Option<&dyn Fn(&str) -> Option<String>>,
     above: &mut Vec<String>,
 ) -> Result<RobotDescription, DescriptionError> {
     let syntax = |mut source: toml::de::Error| {
@@ -101,6 +104,9 @@ fn read(
         }
         Some(found) => return Err(DescriptionError::Schema { name: name.to_owned(), found: format!("schema is {found}") }),
     }
+    if find.is_some() && table.contains_key("included") {
+        return Err(invalid("included is filled in by sinew, expected [[include]] with the name of the other robot".to_owned()));
+    }
     let Includes { include: includes } = toml::from_str(text).map_err(syntax)?;
     let mut table = DeTable::parse(text).map_err(syntax)?;
     table.get_mut().remove("include");
@@ -116,7 +122,7 @@ fn read(
             return Err(invalid(format!("robots include each other {} deep, expected at most {MOST_INCLUDED}", above.len())));
         }
         let missing = || DescriptionError::NotIncluded { name: name.to_owned(), included: robot.clone() };
-        let included = read(robot, &find(robot).ok_or_else(missing)?, find, above)?;
+        let included = read(robot, &find.and_then(|find| find(robot)).ok_or_else(missing)?, find, above)?;
         if let Some(unknown) = include.bus.keys().find(|bus| !included.buses.iter().any(|other| other.name == **bus)) {
             return Err(invalid(format!("it renames the bus {unknown} of {robot}, which has none of that name")));
         }

@@ -72,7 +72,7 @@ impl Simulation {
         let found: Vec<_> = self.cameras.iter().map(|camera| camera.name.as_str()).collect();
         let expected: Vec<_> = robot.cameras.iter().map(|camera| camera.name.as_str()).collect();
         if found != expected {
-            return Some(format!("its cameras are {found:?}, the robot's are {expected:?}"));
+            return Some(format!("its cameras are {}, the robot's are {}", found.join(", "), expected.join(", ")));
         }
         for SimulatedCamera { name, link, link_from_camera, vertical_field_of_view_rad: field } in &self.cameras {
             if link != WORLD && !self.links.iter().any(|other| other.name == *link) {

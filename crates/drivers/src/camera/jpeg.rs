@@ -91,11 +91,12 @@ impl Jpeg {
             .set_max_height(MOST_SIDE as usize)
             .jpeg_set_out_colorspace(ColorSpace::RGB);
         let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&self.whole), options);
-        let failed = |error: zune_jpeg::errors::DecodeErrors| broken(format!("{error:?}"));
+        let failed = |error: zune_jpeg::errors::DecodeErrors| broken(error.to_string());
         decoder.decode_headers().map_err(failed)?;
         match decoder.output_buffer_size() {
             Some(size) if size == rgb.len() => decoder.decode_into(rgb).map_err(failed),
-            size => Err(broken(format!("expected {} bytes of RGB, found {size:?}", rgb.len()))),
+            Some(size) => Err(broken(format!("expected {} bytes of RGB, found {size}", rgb.len()))),
+            None => Err(broken(format!("expected {} bytes of RGB, found a picture without a size", rgb.len()))),
         }
     }
 

@@ -1,4 +1,12 @@
 //! Cameras: each a thread that reads a source of pictures, and the newest picture for a loop that never waits.
+//!
+//! ```
+//! use sinew_drivers::camera::CameraAddress;
+//!
+//! let camera: CameraAddress = "front=usb:200901010001,640x480@30,MJPG,rotate=180".parse()?;
+//! assert_eq!((camera.name.as_str(), camera.size, camera.fps), ("front", Some((640, 480)), Some(30)));
+//! # Ok::<(), sinew_drivers::camera::CameraAddressError>(())
+//! ```
 
 mod address;
 mod counter;

@@ -1,4 +1,11 @@
 //! Motors on CAN buses: Damiao's and Robstride's, over sockets of Linux and over serial adapters (feature `can`).
+//!
+//! ```
+//! use sinew_drivers::can::CanAddress;
+//!
+//! assert_eq!(CanAddress::parse("can0"), CanAddress::Socket("can0".to_owned()));
+//! assert!(matches!(CanAddress::parse("/dev/ttyACM0"), CanAddress::Serial(_)));
+//! ```
 
 mod arm;
 mod bus;

@@ -2,6 +2,10 @@
 //!
 //! A line ends with a carriage return, and there is no checksum: a line whose length or digits are wrong is dropped, and a
 //! digit that became another one can't be told.
+//!
+//! ```
+//! assert_eq!(sinew_drivers::can::slcan::bit_rate(1_000_000), Some(&b"S8\r"[..]));
+//! ```
 
 use super::{CanFormat, CanFrame};
 

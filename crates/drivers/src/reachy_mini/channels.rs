@@ -142,7 +142,8 @@ impl Goals {
         for channel in &channels {
             if !commanded().any(|name| name == channel.name) || channel.mode != Some(CommandMode::Position) {
                 let all = commanded().collect::<Vec<_>>().join(", ");
-                return Err(format!("expected channels of action among {all}, by position, found {} by {:?}", channel.name, channel.mode));
+                let mode = channel.mode.map_or_else(|| "nothing".to_owned(), |mode| format!("{mode:?}").to_lowercase());
+                return Err(format!("expected channels of action among {all}, by position, found {} by {mode}", channel.name));
             }
         }
         let at = |name: &str| channels.iter().position(|channel| channel.name == name);

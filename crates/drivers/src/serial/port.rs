@@ -54,7 +54,11 @@ fn explain(address: &PortAddress, error: io::Error) -> io::Error {
         io::ErrorKind::NotFound if matches!(address, PortAddress::Path(_)) => {
             let known = serialport::available_ports().unwrap_or_default();
             let known: Vec<String> = known.into_iter().map(|port| port.port_name).collect();
-            Some(if known.is_empty() { "there is no serial port".to_owned() } else { format!("there are {}", known.join(", ")) })
+            Some(if known.is_empty() {
+                "there is no serial port".to_owned()
+            } else {
+                format!("the serial ports here are {}", known.join(", "))
+            })
         }
         // That is what it says already.
         io::ErrorKind::InvalidInput | io::ErrorKind::NotFound => None,

@@ -1,6 +1,13 @@
 //! Setting robots up: which port they are on, ids of new motors, and calibration as LeRobot 0.6.1 means it.
 //!
 //! Nothing here moves a motor. What is written to motors is read back, and a file is written last.
+//!
+//! ```no_run
+//! for port in sinew_drivers::setup::serial_ports()? {
+//!     println!("{} {}", port.path, port.serial.unwrap_or_default());
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod calibrate;
 mod chain;

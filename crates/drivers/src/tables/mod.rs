@@ -3,6 +3,15 @@
 //! Addresses, lengths and signs are LeRobot 0.6.1's (`lerobot/motors/feetech/tables.py` and
 //! `lerobot/motors/dynamixel/tables.py`), and a test compares all of them with `golden.json`, which
 //! `scripts/make_tables_golden.py` wrote. Units are those of Feetech's memory tables and Robotis' e-manual.
+//!
+//! ```
+//! use sinew_drivers::{ControlTable, MotorId, Register};
+//!
+//! let table = ControlTable::of_model("sts3215").ok_or("an unknown model")?;
+//! let block = table.block(&[Register::PresentPosition], MotorId(1))?;
+//! assert_eq!((block.address, block.len), (56, 2));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod dynamixel;
 mod feetech;

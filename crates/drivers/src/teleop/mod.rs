@@ -1,5 +1,12 @@
 //! Devices and people that act instead of a policy: gamepads, keyboards, a SpaceMouse, a phone; and what
 //! makes goals of a robot of what they want.
+//!
+//! ```
+//! use sinew_drivers::teleop::TeleopKind;
+//!
+//! assert_eq!("keyboard_ee".parse::<TeleopKind>()?, TeleopKind::KeyboardTool);
+//! # Ok::<(), sinew_drivers::teleop::StartError>(())
+//! ```
 
 mod base;
 mod chain;

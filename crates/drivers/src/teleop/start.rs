@@ -35,7 +35,12 @@ pub enum TeleopKind {
 }
 
 /// The names of [`TeleopKind`].
-const KINDS: &str = "gamepad[:DEVICE], keyboard, keyboard_ee, keyboard_rover, keyboard_lekiwi, spacemouse[:DEVICE] or phone";
+const KINDS: &str = TeleopKind::KINDS;
+
+impl TeleopKind {
+    /// How they are written.
+    pub const KINDS: &str = "gamepad[:DEVICE], keyboard, keyboard_ee, keyboard_rover, keyboard_lekiwi, spacemouse[:DEVICE] or phone";
+}
 
 impl TeleopKind {
     /// Whether it needs [`StartOptions::keys`].

@@ -7,6 +7,15 @@
 //! Sources: Feetech's "communication protocol manual" and `scservo_sdk` (PyPI `feetech-servo-sdk` 1.0.0), Robotis'
 //! e-manual of protocol 2.0 and `dynamixel_sdk` 4.1.0. `golden.json` holds packets that those programs made
 //! (`scripts/make_wire_golden.py`).
+//!
+//! ```
+//! use sinew_drivers::wire::Protocol;
+//!
+//! let mut packet = Vec::new();
+//! Protocol::Feetech0.ping(&mut packet, 1)?;
+//! assert_eq!(packet, [0xff, 0xff, 1, 2, 1, 0xfb]);
+//! # Ok::<(), sinew_drivers::wire::PacketError>(())
+//! ```
 
 mod build;
 mod dynamixel;

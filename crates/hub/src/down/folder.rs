@@ -70,6 +70,9 @@ impl Hub {
             None => (Place::Cache(cache.clone()), cache.snapshot(&commit)),
         };
         let fetched_files = self.pull(repo, &commit, &files, &place, listener)?;
+        if let Some(folder) = &what.folder {
+            self.note_download(folder, repo, &commit, &files);
+        }
         let is_whole = what.include.is_empty() && what.exclude.is_empty();
         if what.folder.is_none() && (is_whole || cache.commit_of(repo).is_err()) {
             cache.remember(repo, &commit)?;

@@ -75,7 +75,7 @@ impl Hub {
         match model {
             ModelRef::Local(path) if path.is_dir() => Ok(Fetched { folder: path.clone(), resolved: None }),
             ModelRef::Local(path) => {
-                let found = if path.exists() { "a file, expected a folder" } else { "there is nothing there" };
+                let found = if path.exists() { "a file, expected a folder" } else { "there is no such folder" };
                 Err(HubError::NoFolder { path: path.clone(), found })
             }
             ModelRef::Hub(repo) => self.fetch_policy(repo, listener),

@@ -306,7 +306,8 @@ impl Inner {
         let mut known = self.address.lock().await;
         let Some(known) = known.as_mut().filter(|known| known.url == address.url) else { return Ok(()) };
         let first = known.etag.get_or_insert_with(|| etag.clone());
-        if *first == etag { Ok(()) } else { Err(self.damaged(format!("the version {first:?}"), format!("{etag:?}"))) }
+        let words = |etag: &HeaderValue| String::from_utf8_lossy(etag.as_bytes()).into_owned();
+        if *first == etag { Ok(()) } else { Err(self.damaged(format!("the version {}", words(first)), words(&etag))) }
     }
 
     fn damaged(&self, expected: impl Into<String>, found: impl Into<String>) -> HubError {

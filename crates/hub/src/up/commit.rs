@@ -154,11 +154,8 @@ impl Upload<'_> {
                     Some(told) if told.upload_mode == "regular" && file.local.stamp.size <= SMALL_BYTES => Mode::Inline,
                     Some(told) if matches!(told.upload_mode.as_str(), "lfs" | "regular") => Mode::Large,
                     other => {
-                        let what = format!(
-                            "how to send {}: expected lfs or regular, found {:?}",
-                            file.local.path,
-                            other.map(|told| &told.upload_mode)
-                        );
+                        let found = other.map_or_else(|| "nothing".to_owned(), |told| format!("{:?}", told.upload_mode));
+                        let what = format!("how to send {}: expected lfs or regular, found {found}", file.local.path);
                         return Err(HubError::Server { doing: format!("uploading to {}", self.repo), host: host(&url), what });
                     }
                 };
@@ -208,13 +205,15 @@ impl Upload<'_> {
             };
             tries += 1;
             if tries > self.http.options().retries || pause > MAX_PAUSE {
-                let lost = || HubError::Conflict {
-                    doing: doing.clone(),
-                    repo: self.repo.clone(),
-                    expected: parent.to_owned(),
-                    found: head.clone(),
+                let stale = || {
+                    let what = format!(
+                        "it says (HTTP 412) that somebody has changed {} meanwhile, {tries} times, and shows it at {head}, where it was; \
+                         nothing was committed; try again later",
+                        self.repo
+                    );
+                    HubError::Server { doing: doing.clone(), host: self.http.options().endpoint.clone(), what }
                 };
-                return Err(error.unwrap_or_else(lost));
+                return Err(error.unwrap_or_else(stale));
             }
             tracing::debug!(?error, ?pause, "committing again");
             tokio::time::sleep(pause).await;

@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 
 use super::notes::{Hashes, Intent, Known, Line, Mode, Parts, Read, Stamp, Target};
 use super::plan::open_regular;
-use crate::HubError;
 use crate::cache::unfollowed;
+use crate::{HubError, RepoFile};
 
 /// A file that was written to so lately may be written to again without its times telling.
 const YOUNG: Duration = Duration::from_secs(2);
@@ -239,6 +239,16 @@ impl Journal {
         if self.was_private() != private {
             self.note(Line::Private { private });
         }
+    }
+
+    /// `files` came from `target` at `commit`. An upload that has begun there goes on as if they had not.
+    pub fn came_from(&self, target: &Target, commit: &str, files: &[RepoFile]) {
+        if self.inner().known.is_open_for(target) {
+            return;
+        }
+        self.aim(target);
+        files.iter().for_each(|file| self.note_there(&file.path, &file.hash));
+        self.finish(commit);
     }
 
     /// The commits that uploads from here to this repository ended with.

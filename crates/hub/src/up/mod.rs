@@ -118,6 +118,15 @@ impl Hub {
         self.upload_with(folder, repo, options, listener, &journal, Way::Plain)
     }
 
+    /// Notes that `files` of `folder` are those of `repo` at `commit`, so that an upload from there can go on from that commit.
+    pub(crate) fn note_download(&self, folder: &Path, repo: &HubRepo, commit: &str, files: &[RepoFile]) {
+        match Journal::open(folder) {
+            Ok(journal) => journal.came_from(&Target::new(&self.options().endpoint, repo, false, false), commit, files),
+            // The files are there; an upload from here asks for --parent.
+            Err(err) => tracing::debug!(%err, "where the files come from is not written down"),
+        }
+    }
+
     fn journal_for(&self, folder: &Path, repo: &HubRepo, private: bool) -> Result<Journal, HubError> {
         self.needs_network(format!("uploading {} to {repo}", folder.display()))?;
         if !folder.is_dir() {
@@ -219,6 +228,13 @@ impl Hub {
             }
             _ => true,
         });
+        if !planned.is_empty() && plan.same.is_empty() && changes.is_empty() && !modes.is_empty() {
+            return Err(refuse(format!(
+                "a .gitignore leaves out all {} files of {}; change it, or remove it",
+                modes.len(),
+                folder.display()
+            )));
+        }
         changes.extend(plan.gone.iter().map(|path| Change::Delete(path)));
         changes.sort_by(|a, b| (a.rank(), a.path()).cmp(&(b.rank(), b.path())));
         if way == Way::Look && !changes.is_empty() {

@@ -293,6 +293,11 @@ impl Known {
         self.places.iter().any(|place| place.is_open && place.target.as_ref().is_some_and(is_same))
     }
 
+    /// Whether an upload to this place has begun and not ended.
+    pub fn is_open_for(&self, target: &Target) -> bool {
+        self.places.iter().any(|place| place.is_open && place.target.as_ref().is_some_and(|old| old.is_same_place(target)))
+    }
+
     /// The commits that uploads to the same repository ended with.
     pub fn lasts(&mut self) -> Vec<String> {
         let Some(target) = self.here().target.clone() else { return Vec::new() };

@@ -172,7 +172,7 @@ impl ActConfig {
                 (FeatureKind::Env, [n]) if environment.is_none() && *n > 0 => environment = Some((name.to_owned(), *n)),
                 _ => {
                     let expected = "VISUAL [3, H, W] of at most 8192 a side, observation.state as STATE [D], or one ENV [D]";
-                    return fault(&format!("input_features.{name}"), format!("{kind:?} {shape:?}"), expected);
+                    return fault(&format!("input_features.{name}"), format!("{kind} {shape:?}"), expected);
                 }
             }
         }

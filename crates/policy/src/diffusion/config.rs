@@ -231,7 +231,7 @@ impl DiffusionConfig {
                 _ => {
                     let expected =
                         "VISUAL [3, H, W] of at most 8192 a side, all of one size, observation.state as STATE [D], or one ENV [D]";
-                    return fault(&format!("input_features.{name}"), format!("{kind:?} {shape:?}"), expected);
+                    return fault(&format!("input_features.{name}"), format!("{kind} {shape:?}"), expected);
                 }
             }
         }

@@ -223,7 +223,7 @@ impl PiConfig {
         let state_width = match file.inputs.get(STATE) {
             Some(Feature { kind: FeatureKind::State, shape }) if shape.len() == 1 && shape[0] > 0 => shape[0],
             other => {
-                let found = other.map_or("not there".into(), |f| format!("{:?} {:?}", f.kind, f.shape));
+                let found = other.map_or("not there".into(), |f| format!("{} {:?}", f.kind, f.shape));
                 return fault("input_features.observation.state", found, "a STATE of shape [D] with 1 entry or more");
             }
         };

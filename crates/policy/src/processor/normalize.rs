@@ -104,7 +104,7 @@ impl Normalizer {
             if let Some(listed) = listed
                 && (channels.is_none() || channels != self::channels(kind, &listed.shape) || kind != feature.kind)
             {
-                let words = |feature: &Feature| format!("{:?} {:?}", feature.kind, feature.shape);
+                let words = |feature: &Feature| format!("{} {:?}", feature.kind, feature.shape);
                 return Err(source.fault(&format!("features.{name}"), words(listed), &format!("{}, as in config.json", words(feature))));
             }
             if kind != FeatureKind::Action

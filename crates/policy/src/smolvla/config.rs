@@ -238,7 +238,7 @@ impl SmolVlaConfig {
                 shape[0]
             }
             other => {
-                let found = other.map_or("not there".into(), |f| format!("{:?} {:?}", f.kind, f.shape));
+                let found = other.map_or("not there".into(), |f| format!("{} {:?}", f.kind, f.shape));
                 return fault("input_features.observation.state", found, "a STATE of shape [D] with 1 to max_state_dim entries");
             }
         };
@@ -349,7 +349,7 @@ fn cameras(file: &ConfigFile, json: &SmolVlaJson, backbone: &Backbone) -> Built<
             }
             (FeatureKind::Visual, _) => {
                 let expected = "VISUAL [3, H, W] of at most 8192 a side";
-                return Err(file.fault(&format!("input_features.{name}"), format!("{kind:?} {shape:?}"), expected));
+                return Err(file.fault(&format!("input_features.{name}"), format!("{kind} {shape:?}"), expected));
             }
             _ => {}
         }

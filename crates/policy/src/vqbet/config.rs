@@ -194,7 +194,7 @@ impl VqBetConfig {
                 (FeatureKind::State, [n]) if name == STATE && *n > 0 => state_width = Some(*n),
                 _ => {
                     let expected = "one VISUAL [3, H, W] of at most 8192 a side and observation.state as STATE [D]";
-                    return fault(&format!("input_features.{name}"), format!("{kind:?} {shape:?}"), expected);
+                    return fault(&format!("input_features.{name}"), format!("{kind} {shape:?}"), expected);
                 }
             }
         }

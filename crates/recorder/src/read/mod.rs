@@ -129,7 +129,7 @@ impl DatasetReader {
     /// # Errors
     /// When there is no such episode.
     pub fn episode(&self, episode: u64) -> Result<&Episode, ReadError> {
-        let missing = || ReadError::Missing { root: self.root.clone(), what: format!("episode {episode} of {}", self.episodes.len()) };
+        let missing = || ReadError::NoEpisode { root: self.root.clone(), episode, count: self.episodes.len() };
         self.episodes.get(episode as usize).ok_or_else(missing)
     }
 

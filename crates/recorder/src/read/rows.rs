@@ -96,12 +96,13 @@ impl DatasetReader {
         };
         match arrays::integers(&batch, "episode_index") {
             Some(numbers) if numbers.len() as u64 != count => Err(short()),
-            Some(numbers) if numbers.iter().all(|number| *number == entry.episode_index) => Ok(batch),
-            Some(numbers) => {
-                let other = numbers.iter().find(|number| **number != entry.episode_index);
-                let what = format!("rows {first} to {last} are of episode {other:?}, expected {episode}");
-                Err(ReadError::Invalid { path, what })
-            }
+            Some(numbers) => match numbers.iter().find(|number| **number != entry.episode_index) {
+                None => Ok(batch),
+                Some(other) => {
+                    let what = format!("rows {first} to {last} are of episode {other}, expected {episode}");
+                    Err(ReadError::Invalid { path, what })
+                }
+            },
             None => Err(ReadError::Invalid { path, what: "there is no usable column episode_index".to_owned() }),
         }
     }

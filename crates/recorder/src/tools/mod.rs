@@ -44,6 +44,12 @@ pub use verify::{Fault, Mend, Report, Warning, examine, verify, verify_with};
 
 use crate::{Version, VideoOptions};
 
+/// Tasks, each in quotes; they are sentences.
+fn quoted(tasks: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let quoted: Vec<String> = tasks.into_iter().map(|task| format!("{:?}", task.as_ref())).collect();
+    if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") }
+}
+
 /// What [`plan_convert`] changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Conversion {

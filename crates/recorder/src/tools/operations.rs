@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::assembly::{Assembly, Part};
 use super::plan::{Plan, open};
 use super::state::Origin;
-use super::{CameraForm, CameraWork, Conversion, ToolError};
+use super::{CameraForm, CameraWork, Conversion, ToolError, quoted};
 use crate::format::schema::{DEFAULT_FEATURES, RIG, video_info};
 use crate::format::schema::{is_camera, is_depth, picture_size};
 use crate::write::dataset::rig;
@@ -189,8 +189,8 @@ pub fn plan_remove_features(root: &Path, names: &[String]) -> Result<Plan, ToolE
             return Err(refused(&operation, format!("every dataset has {name}")));
         }
         if assembly.features.shift_remove(name).is_none() {
-            let known: Vec<&String> = assembly.features.keys().collect();
-            return Err(refused(&operation, format!("there is no {name}, but {known:?}")));
+            let known: Vec<&str> = assembly.features.keys().map(String::as_str).collect();
+            return Err(refused(&operation, format!("there is no {name}, but {}", known.join(", "))));
         }
     }
     Plan::new(operation, Vec::new(), vec![(String::new(), assembly)])
@@ -204,7 +204,7 @@ pub fn plan_rename_task(root: &Path, from: &str, to: &str) -> Result<Plan, ToolE
     let reader = open(root)?;
     let operation = format!("rename the task {from:?} to {to:?}");
     if !reader.tasks().iter().any(|task| task == from) {
-        return Err(refused(&operation, format!("its tasks are {:?}", reader.tasks())));
+        return Err(refused(&operation, format!("its tasks are {}", quoted(reader.tasks()))));
     }
     if to.trim().is_empty() {
         return Err(refused(&operation, "a task needs words"));

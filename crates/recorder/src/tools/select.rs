@@ -145,7 +145,8 @@ pub fn select_episodes(root: &Path, conditions: &[Condition]) -> Result<Vec<u64>
     }
     if let Some(unknown) = conditions.iter().find(|condition| !fields.contains_key(&condition.field)) {
         let known = fields.into_keys().collect::<Vec<_>>().join(", ");
-        return Err(ToolError::Plan { what: format!("choose episodes with {unknown}"), why: format!("they have the fields {known}") });
+        let why = format!("there is no field {}; there are {known}", unknown.field);
+        return Err(ToolError::Plan { what: format!("choose episodes with {unknown}"), why });
     }
     Ok(chosen)
 }

@@ -1,4 +1,10 @@
 //! What there is to do in the simulator: one file a task.
+//!
+//! ```
+//! let task = sinew_sim::tasks::get("pick-place")?;
+//! println!("{}: {}", task.name(), task.summary());
+//! # Ok::<(), sinew_sim::SimError>(())
+//! ```
 
 mod pick_place;
 mod push;

@@ -15,7 +15,7 @@ use sinew_recorder::{
 
 pub use unfinished::settle;
 
-use crate::args::{DatasetCommand, EditArgs, HowArgs, Part, PartOf};
+use crate::args::{DatasetCommand, EditArgs, HowArgs, Misuse, Part, PartOf};
 use crate::text::say;
 use crate::watch::Answer;
 use crate::{Done, text};
@@ -86,7 +86,7 @@ fn shares(parts: &[Part]) -> anyhow::Result<Option<Vec<(String, f64)>>> {
     let shares: Vec<(String, f64)> = parts.iter().filter_map(share).collect();
     anyhow::ensure!(
         shares.is_empty() || shares.len() == parts.len(),
-        "splitting: give every --part a share, or every one its episodes or a condition"
+        Misuse("splitting: give every --part a share, or every one its episodes or a condition".to_owned())
     );
     Ok((!shares.is_empty()).then_some(shares))
 }

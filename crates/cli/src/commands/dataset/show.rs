@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use sinew_core::{Channel, ChannelSource, CommandMode, DatasetUnit, PartKind, RobotDescription};
 use sinew_recorder::{DatasetReader, PageOptions, recorded_robot, show_in_rerun, write_html, write_mcap, write_rrd};
 
-use crate::args::Episodes;
+use crate::args::{Episodes, Misuse};
 use crate::text::{note, say};
 use crate::watch::Watch;
 use crate::{Done, source, text};
@@ -94,13 +94,13 @@ fn open_viewer(path: &Path) {
 
 /// To the one of the files that is named.
 pub fn export(dir: &Path, rrd: Option<&Path>, mcap: Option<&Path>, episodes: Option<&Episodes>, json: bool) -> anyhow::Result<Done> {
+    let to = rrd.or(mcap).ok_or_else(|| Misuse("exporting: name a file with --rrd or --mcap".to_owned()))?;
     let reader = open(dir, episodes)?;
     let watch = Watch::start()?;
     let shown = chosen(&reader, episodes, u64::MAX);
-    let (done, to) = match (rrd, mcap) {
-        (Some(path), _) => (watch.run(|progress| write_rrd(&reader, &shown, path, progress))?, path),
-        (None, Some(path)) => (watch.run(|progress| write_mcap(&reader, &shown, path, progress))?, path),
-        (None, None) => anyhow::bail!("exporting: name a file with --rrd or --mcap"),
+    let done = match rrd {
+        Some(path) => watch.run(|progress| write_rrd(&reader, &shown, path, progress))?,
+        None => watch.run(|progress| write_mcap(&reader, &shown, to, progress))?,
     };
     finish(done, to, &reader, &shown, json)
 }

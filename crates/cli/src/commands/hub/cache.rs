@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::json;
 use sinew_hub::{Flaw, Hub, HubRepo, Verified};
 
-use crate::Done;
 use crate::args::{CacheCommand, Kind};
 use crate::text::{self, note, say};
 use crate::watch::{Answer, Watch};
+use crate::{Done, locale};
 
 pub fn run(command: &CacheCommand) -> anyhow::Result<Done> {
     let hub = Hub::from_env();
@@ -68,8 +68,7 @@ fn list(hub: &Hub, json: bool) -> anyhow::Result<Done> {
 
 fn verify(hub: &Hub, only: Option<&HubRepo>, json: bool) -> anyhow::Result<Done> {
     let total = hub.find_cached(only)?.iter().map(|repo| repo.size_bytes).sum();
-    let bar = ProgressBar::new(total)
-        .with_style(ProgressStyle::with_template("verifying {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}")?);
+    let bar = ProgressBar::new(total).with_style(locale::bar("verifying {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}"));
     let mut read = 0;
     let verified = hub.verify_cache(only, |size_bytes| {
         read += size_bytes;

@@ -9,7 +9,7 @@ use sinew_hub::{Hub, HubRepo, ModelRef};
 use sinew_recorder::DatasetInfo;
 
 use super::repo_of;
-use crate::args::{CardArgs, ComputeArgs};
+use crate::args::{CardArgs, ComputeArgs, refuse_given};
 use crate::text::{self, note, say};
 use crate::{Done, source, wilson};
 
@@ -67,7 +67,7 @@ fn write(args: &CardArgs) -> anyhow::Result<Done> {
     }
     let evaluation = args.evaluation.as_deref().map(Evaluation::read).transpose()?;
     let card = if is_dataset {
-        anyhow::ensure!(evaluation.is_none(), "writing the card of a dataset: --evaluation is for policies");
+        refuse_given(&[("--evaluation", evaluation.is_some())], "is for policies, and this is a dataset")?;
         of_dataset(&DatasetInfo::open(folder)?, args.licence.as_deref())
     } else {
         of_policy(folder, args.licence.as_deref(), evaluation.as_ref())?

@@ -61,7 +61,7 @@ pub fn logout(json: bool) -> anyhow::Result<Done> {
 
 pub fn whoami(json: bool) -> anyhow::Result<Done> {
     let hub = Hub::from_env();
-    anyhow::ensure!(hub.options().token.is_some(), "asking whose token it is: there is none; run `sinew hub login`, or set HF_TOKEN");
+    hub.needs_token("asking whose token it is")?;
     let account = hub.whoami(None)?;
     if json {
         text::print_json(&account)?;

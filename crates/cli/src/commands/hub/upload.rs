@@ -36,6 +36,7 @@ fn kind_of(dir: &Path, given: Option<Kind>) -> anyhow::Result<RepoKind> {
     if let Some(given) = given {
         return Ok(given.into());
     }
+    anyhow::ensure!(dir.is_dir(), "uploading {}: there is no such folder", dir.display());
     let has = |name: &str| dir.join(name).is_file();
     match (has("meta/info.json"), has("config.json"), has("index.html")) {
         (true, false, false) => Ok(RepoKind::Dataset),

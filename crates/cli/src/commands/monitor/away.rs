@@ -8,6 +8,7 @@ use sinew_core::{Clock, Observation, RobotDescription, RobotError, Tick, Timesta
 use sinew_runtime::{MonotonicClock, StopFlag};
 
 use super::Watching;
+use crate::args::refuse_given;
 use crate::buses::number;
 use crate::live::LiveText;
 use crate::text::say;
@@ -17,15 +18,15 @@ use crate::{Done, hardware, text};
 /// Shows the state of `robot`. Nothing is told to it.
 pub fn run(args: &Watching<'_>, robot: RobotDescription, way: Way) -> anyhow::Result<Done> {
     let name = robot.name.clone();
-    anyhow::ensure!(args.id.is_none(), "watching {name}: --id is for motors on a serial port, which have a calibration");
-    anyhow::ensure!(args.arm.latency_ms.is_none(), "watching {name}: --latency-ms is for motors on a serial port of this machine");
+    let serial = [("--id", args.id.is_some()), ("--latency-ms", args.arm.latency_ms.is_some())];
+    refuse_given(&serial, &format!("is for motors on a serial port of this machine, and those of {name} are elsewhere"))?;
     #[cfg(feature = "can")]
     anyhow::ensure!(
         !matches!(way, Way::Can(_)),
         "watching {name}: expected motors on a serial port, a daemon or a host; meeting motors on a CAN bus may change their mode"
     );
     let is_host = matches!(way, Way::LeKiwi { .. });
-    anyhow::ensure!(is_host || args.token.is_none(), "watching {name}: --token is what a LeKiwi's host wants to hear, and this is none");
+    refuse_given(&[("--token", !is_host && args.token.is_some())], "is for a LeKiwi's host, and this is none")?;
     let stop = StopFlag::new();
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());

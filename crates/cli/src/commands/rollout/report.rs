@@ -52,7 +52,8 @@ const COLUMNS: [(&str, &str); 3] = [
     ("missed", "ticks left out because the loop was late"),
 ];
 
-pub(super) fn print_table(reports: &[EpisodeReport]) {
+/// `is_recorded` says whether there is a dataset.
+pub(super) fn print_table(reports: &[EpisodeReport], is_recorded: bool) {
     let mut rows = vec![["episode", "seed", "result", "ticks", "limited", "starved", "missed"].map(str::to_owned).to_vec()];
     let mut more = Vec::new();
     let mut counted = [0; COLUMNS.len()];
@@ -64,6 +65,9 @@ pub(super) fn print_table(reports: &[EpisodeReport]) {
         let start = [episode.to_string(), report.seed.to_string(), result, report.ticks.to_string()];
         rows.push(start.into_iter().chain(counts.map(|count| count.to_string())).collect());
         more.extend(report.reason.as_ref().map(|reason| format!("episode {episode}: {reason}")));
+        if is_recorded && report.was_interrupted() && !report.kept {
+            more.push(format!("episode {episode}: it was interrupted, so it is not in the dataset"));
+        }
         more.extend(report.later_tasks.iter().map(|task| format!("episode {episode}: was told meanwhile: {task}")));
     }
     say!("{}", text::table(&rows).trim_end());

@@ -62,7 +62,7 @@ impl Base {
                     "going on from {name}: LeRobot 0.6.1 opens the default branch alone; `sinew hub download {name} --out DIR`, then --from DIR"
                 );
                 let licence = Licence::of(hub.info(&repo)?.licence().as_deref());
-                licence.check(&format!("training from {name}"), is_commercial)?;
+                licence.check(None, &format!("training from {name}"), is_commercial)?;
                 if licence.allows_commercial_use() != Some(true) {
                     note!("the licence of {name} is {}", licence.in_words());
                 }
@@ -151,7 +151,7 @@ pub fn dataset(hub: &Hub, name: &str, wanted: &Use<'_>) -> anyhow::Result<Datase
             (licence, Some(resolved.commit), repo.repo(), None)
         }
     };
-    licence.check(&format!("training on {name}"), wanted.is_commercial)?;
+    licence.check(None, &format!("training on {name}"), wanted.is_commercial)?;
     if licence.allows_commercial_use() != Some(true) && root.is_none() {
         note!("the licence of {name} is {}", licence.in_words());
     }

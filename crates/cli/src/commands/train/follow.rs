@@ -9,13 +9,14 @@ use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde_json::json;
 use sinew_hub::{Hub, HubError, JobId, JobStage};
 use sinew_runtime::StopFlag;
 
 use super::progress::{Lines, Progress};
 use super::run::{Run, Standing};
+use crate::locale;
 use crate::text::{self, note};
 
 /// Lines of the log that are shown when it failed.
@@ -58,7 +59,7 @@ pub fn follow(training: &Training, steps: u64, log: Option<&Path>, stop: &StopFl
     let followed = training.clone();
     // It waits for others; when the user goes, nobody waits for it.
     std::thread::Builder::new().name("log".into()).spawn(move || listen(&followed, &sender)).context("starting a thread for the log")?;
-    let mut show = Show::new(steps, json)?;
+    let mut show = Show::new(steps, json);
     let mut lines = Lines::default();
     let end = loop {
         match receiver.recv_timeout(Duration::from_millis(100)) {
@@ -201,12 +202,11 @@ struct Show {
 }
 
 impl Show {
-    fn new(steps: u64, json: bool) -> anyhow::Result<Self> {
+    fn new(steps: u64, json: bool) -> Self {
         let is_drawn = !json && std::io::stderr().is_terminal();
         let target = if is_drawn { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(Some(steps), target)
-            .with_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} steps  {msg}")?);
-        Ok(Self { progress: Progress::new(steps), bar, json, last: VecDeque::new() })
+        let bar = ProgressBar::with_draw_target(Some(steps), target).with_style(locale::bar("{wide_bar} {pos}/{len} steps  {msg}"));
+        Self { progress: Progress::new(steps), bar, json, last: VecDeque::new() }
     }
 
     fn line(&mut self, line: &str) {

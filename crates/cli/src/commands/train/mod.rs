@@ -28,7 +28,7 @@ use sinew_hub::Hub;
 use sinew_runtime::StopFlag;
 
 use crate::Done;
-use crate::args::{RigArgs, TrainArgs};
+use crate::args::{RigArgs, TrainArgs, refuse_given};
 use crate::rig::Scenario;
 use crate::text::{self, note, say};
 use check::{Base, Dataset};
@@ -189,12 +189,11 @@ fn check_place(place: &Place, args: &TrainArgs, data: &Dataset, base: Option<&Ba
             args.push.is_some(),
             "training on jobs: the machine is wiped when it ends; say where the policy goes with --push OWNER/NAME"
         );
-        ensure!(args.python.is_none(), "training on jobs with --python: the job's image has its own; name another with --image");
+        let why = "is for training here or over ssh: a job's image has its own Python; name another image with --image";
+        refuse_given(&[("--python", args.python.is_some())], why)?;
     } else {
-        let of_jobs = [("flavor", args.flavor.is_some()), ("image", args.image.is_some()), ("timeout", args.timeout.is_some())];
-        if let Some((name, _)) = of_jobs.iter().find(|(_, is_said)| *is_said) {
-            anyhow::bail!("training on {place} with --{name}: that is of jobs alone (--on jobs)");
-        }
+        let of_jobs = [("--flavor", args.flavor.is_some()), ("--image", args.image.is_some()), ("--timeout", args.timeout.is_some())];
+        refuse_given(&of_jobs, "is for --on jobs")?;
     }
     Ok(())
 }

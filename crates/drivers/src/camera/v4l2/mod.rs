@@ -5,6 +5,15 @@
 //! A camera that does not do what it was asked for is an error that lists what it offers: a size that was changed behind
 //! one's back trains a policy on other pictures than it is run with. Numbers, structures and rules are those of the kernel's
 //! [documentation](https://docs.kernel.org/userspace-api/media/v4l/v4l2.html) and of `linux/videodev2.h`.
+//!
+//! ```no_run
+//! use sinew_drivers::camera::v4l2::{Roots, cameras};
+//!
+//! for camera in cameras(&Roots::default())? {
+//!     println!("{} {}", camera.node, camera.card);
+//! }
+//! # Ok::<(), sinew_drivers::camera::SourceError>(())
+//! ```
 
 mod controls;
 mod device;
@@ -13,6 +22,7 @@ mod load;
 mod offers;
 mod sys;
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -58,6 +68,16 @@ struct Identity {
     serial: Option<String>,
 }
 
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.card)?;
+        if let (Some(vendor), Some(product)) = (self.vendor, self.product) {
+            write!(f, " {vendor:04x}:{product:04x}")?;
+        }
+        self.serial.iter().try_for_each(|serial| write!(f, " usb:{serial}"))
+    }
+}
+
 impl Identity {
     fn of(found: &FoundCamera) -> Self {
         let usb = found.usb.as_ref();
@@ -95,7 +115,7 @@ impl OpenSource for V4l2Camera {
         if let (Some(known), Some(identity)) = (&self.known, &identity)
             && known != identity
         {
-            let what = format!("another camera is there now: expected {known:?}, found {identity:?}");
+            let what = format!("another camera is there now: expected {known}, found {identity}");
             return Err(lost(&name, "opening", what));
         }
         let opening = device::Opening { name: &name, path: &meant.path, options: &self.options, roots: &self.roots };

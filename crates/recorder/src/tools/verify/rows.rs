@@ -12,6 +12,7 @@ use crate::format::parquet_read::{footer, read_parquet};
 use crate::format::schema::{EPISODES, EPISODES_21, INFO, TICKS};
 use crate::format::stats::FeatureStats;
 use crate::read::row_time_s;
+use crate::tools::quoted;
 use crate::{DatasetReader, Episode, Rate, ReadError, Version};
 
 /// Statistics of an episode's features of numbers, computed from its rows.
@@ -176,7 +177,8 @@ fn row_fault(reader: &DatasetReader, episode: &Episode, batch: &RecordBatch, rep
     }
     let listed: BTreeSet<&str> = episode.tasks.iter().map(String::as_str).collect();
     if tasks != listed {
-        let what = format!("episode {}: its rows are of the tasks {tasks:?}, the table says {listed:?}", episode.episode_index);
+        let (found, listed) = (quoted(&tasks), quoted(&listed));
+        let what = format!("episode {}: its rows are of the tasks {found}, the table says {listed}", episode.episode_index);
         report.warn(if reader.version() == Version::V30 { EPISODES } else { EPISODES_21 }, what, Mend::Repair);
     }
     None

@@ -1,0 +1,152 @@
+//! Machines that lack something: a home, a folder that can be written to, a locale with UTF-8, room on the disk.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "what fails here fails the test")]
+
+mod common;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Output};
+
+use common::{Desk, contains_all};
+
+/// What `output` says, which did not panic.
+#[track_caller]
+fn said(output: &Output) -> String {
+    let text = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat();
+    assert!(!text.contains("panicked") && output.status.code().is_some(), "{:?}: {text}", output.status);
+    text
+}
+
+#[test]
+fn without_a_home_there_is_no_configuration_and_what_needs_a_place_says_which_variable_names_one() {
+    let desk = Desk::new();
+    let run = |args: &[&str]| desk.sinew(args).env_remove("HOME").output().unwrap();
+    for args in [&["robots"][..], &["doctor"], &["sim", "render"], &["policy", "check", "./own"], &["dataset", "info", "./none"]] {
+        said(&run(args));
+    }
+    desk.policy("own");
+    for args in [&["robots"][..], &["policy", "check", "./own", "--robot", "so101"], &["sim", "render", "--force"], &["doctor"]] {
+        let output = run(args);
+        assert!(output.status.success(), "{args:?}: {}", said(&output));
+    }
+    for (args, says) in [
+        (&["rollout", "--pace", "fast"][..], "neither XDG_CACHE_HOME nor HOME is set"),
+        (&["eval", "--episodes", "1"], "neither XDG_CACHE_HOME nor HOME is set"),
+        (&["config"], "neither XDG_CONFIG_HOME nor HOME is set"),
+        (&["rig", "list"], "neither XDG_CONFIG_HOME nor HOME is set"),
+    ] {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        contains_all(&said(&output), &["error: ", says]);
+    }
+}
+
+/// A home that is not there, as services have it.
+#[test]
+fn a_home_that_is_not_there_is_named() {
+    let desk = Desk::new();
+    let output = desk.sinew(&["eval", "--episodes", "1"]).env("HOME", "/proc/nobody").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    contains_all(&said(&output), &["error: unpacking the demonstration policy to /proc/nobody/.cache/sinew"]);
+}
+
+#[test]
+fn a_folder_that_can_not_be_written_to_is_named_before_anything_runs() {
+    let desk = Desk::new();
+    // Root may write everywhere but to what the kernel makes itself.
+    let run = |args: &[&str]| desk.sinew(args).current_dir("/proc").output().unwrap();
+    for (args, says) in [
+        (&["rollout", "--pace", "fast", "--episodes", "1"][..], "outputs/rollout-1"),
+        (&["rollout", "--pace", "fast", "--episodes", "1", "--no-rerun"][..], "outputs/rollout-1/dataset"),
+        (&["record", "--teleop", "scripted", "--task", "reach", "--episodes", "1", "--out", "ds"], "ds"),
+        (&["sim", "render", "--out", "pictures"], "pictures"),
+        (&["eval", "--episodes", "1", "--task", "reach"], "outputs/eval-1.png"),
+    ] {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {}", said(&output));
+        let error = String::from_utf8(output.stderr).unwrap();
+        contains_all(&error, &["error: ", says]);
+        assert!(error.contains("No such file or directory") || error.contains("Permission denied"), "{args:?}: {error}");
+        assert!(!String::from_utf8(output.stdout).unwrap().contains("success "), "{args:?} ran all the same");
+    }
+    said(&run(&["doctor"]));
+}
+
+#[test]
+fn a_dataset_that_may_only_be_read_is_looked_at() {
+    let desk = Desk::new();
+    desk.ok(&["record", "--teleop", "scripted", "--task", "reach", "--episodes", "1", "--out", "ds"]);
+    for folder in ["ds", "ds/meta", "ds/data", "ds/videos"] {
+        std::fs::set_permissions(desk.path(folder), std::fs::Permissions::from_mode(0o555)).unwrap();
+    }
+    for args in [&["dataset", "info", "ds"][..], &["dataset", "verify", "ds", "--deep"], &["dataset", "view", "ds", "--html", "page.html"]]
+    {
+        let output = desk.run(args);
+        assert!(output.status.success(), "{args:?}: {}", said(&output));
+    }
+}
+
+#[test]
+fn where_the_locale_is_not_utf8_text_is_ascii() {
+    let desk = Desk::new();
+    for locale in ["C", "POSIX", "en_US.ISO-8859-1"] {
+        for args in [
+            &["rollout", "--help"][..],
+            &["record", "-h"],
+            &["robots"],
+            &["robots", "show", "so101"],
+            &["policy", "info"],
+            &["doctor"],
+            &["rollout", "--pace", "fast", "--episodes", "1", "--no-rerun", "--out", "ds"],
+            &["dataset", "info", "ds"],
+            &["rollout", "--camera", "front"],
+            &["hub", "whoami"],
+        ] {
+            let output = desk.sinew(args).env("LC_ALL", locale).output().unwrap();
+            let text = said(&output);
+            assert!(text.is_ascii(), "{args:?} with {locale}: {:?}", text.chars().filter(|c| !c.is_ascii()).collect::<String>());
+        }
+        std::fs::remove_dir_all(desk.path("ds")).unwrap();
+    }
+    // JSON is UTF-8 everywhere, and what a user wrote stays as it is.
+    let json = desk.sinew(&["dataset", "info", "./größe", "--json"]).env("LC_ALL", "C").output().unwrap();
+    assert!(said(&json).contains("größe"), "{}", said(&json));
+}
+
+/// A limit of nothing on the size of files stands for a disk that is full at once.
+#[test]
+fn a_disk_that_is_full_at_the_first_file_is_named() {
+    let desk = Desk::new();
+    desk.ok(&["eval", "--episodes", "1"]);
+    for (args, place) in [
+        ("record --teleop scripted --task reach --episodes 1 --out ds", "ds"),
+        ("rollout --pace fast --episodes 1 --no-rerun --out run", "run"),
+        ("sim render --out pictures", "pictures"),
+        ("config set rollout.inference rtc", "config.toml"),
+        ("eval --episodes 1 --contact-sheet sheet.png", "sheet.png"),
+    ] {
+        let mut command = Command::new("sh");
+        desk.prepare(&mut command);
+        let script = format!("trap '' XFSZ; ulimit -f 0; exec {} {args}", env!("CARGO_BIN_EXE_sinew"));
+        let output = command.args(["-c", &script]).output().unwrap();
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{args}: {text}");
+        contains_all(&text, &["error: ", place, "File too large"]);
+    }
+}
+
+#[test]
+fn a_configuration_with_an_unknown_key_stops_every_verb_but_the_one_that_mends_it() {
+    let desk = Desk::new();
+    let path = desk.path(".config/sinew/config.toml");
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, "[rollout]\ncolour = \"red\"\n").unwrap();
+    for args in [&["rollout"][..], &["eval"], &["record", "--out", "ds"], &["dataset", "info", "ds"], &["robots"], &["doctor"]] {
+        contains_all(&desk.error(args), &["config.toml", "[rollout] colour: sinew rollout has no option --colour"]);
+    }
+    contains_all(&desk.error(&["config"]), &["config.toml", "colour"]);
+    desk.ok(&["rollout", "--help"]);
+    desk.ok(&["config", "unset", "rollout.colour"]);
+    desk.ok(&["robots"]);
+}
