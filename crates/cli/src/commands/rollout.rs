@@ -17,7 +17,7 @@ use sinew_runtime::{
     Series, Session, SessionConfig, Stage, StopFlag,
 };
 
-use crate::args::{InferenceMode, LoopArgs, RolloutArgs, StrategyMode, Teleop, in_words};
+use crate::args::{InferenceMode, LoopArgs, Misuse, RolloutArgs, StrategyMode, Teleop, in_words};
 use crate::desk::Desk;
 use crate::led::Human;
 use crate::live::{self, LiveLine};
@@ -101,7 +101,6 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         };
         policy.set_guidance(args.control.guided(settings)?)?;
     }
-    let loss = named.quantization_loss()?;
     let mut policy = PolicyThread::spawn(policy).context("starting the policy's thread")?;
     anyhow::ensure!(
         mode != StrategyMode::Dagger || args.leader.teleop.is_some() && !args.no_record,
@@ -160,9 +159,6 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     }
     if !args.json {
         say!("{}", named.banner(threads));
-        if let Some(loss) = &loss {
-            say!("accuracy  {loss} (blank inputs)");
-        }
         let time = if fast { "as fast as the machine can" } else { "in real time" };
         let place = if rig.is_real() { "" } else { " simulated," };
         say!("robot     {},{place} {fps} Hz, {time}", robot.title);
@@ -222,7 +218,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     let recorded = committed.load(Relaxed);
     let buses = rig.report().map(|robot| robot.and(human.as_ref().map(Human::report).unwrap_or_default()));
     if args.json {
-        report::print_totals(&named, &reports, &outputs, recorded, loss, buses, &rig.cameras.report())?;
+        report::print_totals(&named, &reports, &outputs, recorded, buses, &rig.cameras.report())?;
     } else {
         report::print_table(&reports);
         report::print_cadence(&reports, fast);
@@ -251,7 +247,13 @@ enum Setting {
 impl Setting {
     fn of(args: &RolloutArgs) -> anyhow::Result<Self> {
         if args.hardware.port.is_empty() {
-            return Ok(Self::Simulator(Box::new(Scenario::of(&args.rig)?)));
+            let mut scenario = Scenario::of(&args.rig)?;
+            args.compute.cameras.resize(&mut scenario.model.description)?;
+            return Ok(Self::Simulator(Box::new(scenario)));
+        }
+        if !args.compute.cameras.camera_size.is_empty() {
+            let why = "--camera-size is for the simulator's cameras; with --port give --camera NAME=…,WIDTHxHEIGHT, and resize=yes where it must be scaled";
+            return Err(Misuse(why.to_owned()).into());
         }
         anyhow::ensure!(
             args.policy.is_some(),
