@@ -440,7 +440,7 @@ fn check_files(dir: &Path) -> Result<(), CheckpointError> {
         if let Some(pickle) = names.iter().find(|name| is_pickle(Path::new(name))) {
             return Err(CheckpointError::Pickle { path: dir.join(pickle) });
         }
-        return not_one(format!("there is no {WEIGHTS}"));
+        return not_one(format!("there is no {WEIGHTS} and no {ADAPTER_WEIGHTS}"));
     }
     Ok(())
 }

@@ -69,6 +69,6 @@ fn candle_starts_no_threads_of_its_own() {
     }
     let names = std::fs::read_dir("/proc/self/task").unwrap();
     let names = names.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default());
-    let candles: Vec<String> = names.filter(|name| name.starts_with("candle")).collect();
+    let candles: Vec<String> = names.filter(|name| name.starts_with("candle-bp")).collect();
     assert_eq!(candles, [""; 0]);
 }
