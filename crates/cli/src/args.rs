@@ -16,8 +16,10 @@ mod train;
 
 use std::fmt::{self, Display};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use sinew_core::RobotDescription;
 use sinew_policy::{Device, Quantization};
 
 pub use dataset::{DatasetCommand, EditArgs, Episodes, HowArgs, Part, PartOf};
@@ -227,6 +229,83 @@ impl RigArgs {
     }
 }
 
+/// Which camera is which, for every verb that fits a policy to cameras.
+#[derive(Args, Clone, Default)]
+pub struct CameraArgs {
+    /// Let the policy see a camera under another name. Give it once for each camera
+    ///
+    /// CAMERA is the robot's name (in `policy infer` that of the tensor), KEY the policy's, both with or without observation.images. This is LeRobot's rename map.
+    #[arg(long, value_name = "CAMERA=KEY", value_parser = camera_and_key, hide_short_help = true, help_heading = "Policy")]
+    pub rename: Vec<(String, String)>,
+    /// The size of a camera's images, or without a name that of all cameras. Give it once for each camera
+    ///
+    /// In the simulator the cameras take images of this size; `policy check` takes the robot to have such cameras; `policy infer` resizes the images of its file. For the cameras of an arm use --camera NAME=…,WIDTHxHEIGHT,resize=yes.
+    #[arg(long, value_name = "[CAMERA=]WIDTHxHEIGHT", hide_short_help = true, help_heading = "Policy")]
+    pub camera_size: Vec<CameraSize>,
+}
+
+/// The size of one camera's images, or of all cameras'.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CameraSize {
+    pub camera: Option<String>,
+    pub width: u32,
+    pub height: u32,
+}
+
+impl FromStr for CameraSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (camera, size) = text.rsplit_once('=').map_or((None, text), |(camera, size)| (Some(camera), size));
+        let side = |text: &str| text.parse::<u32>().ok().filter(|side| (1..=MOST_PIXELS).contains(side));
+        match (camera, size.split_once('x').and_then(|(width, height)| Some((side(width)?, side(height)?)))) {
+            (Some(""), _) | (_, None) => {
+                Err(format!("expected [CAMERA=]WIDTHxHEIGHT, each side 1 to {MOST_PIXELS}, for example front=640x480"))
+            }
+            (camera, Some((width, height))) => Ok(Self { camera: camera.map(str::to_owned), width, height }),
+        }
+    }
+}
+
+/// Along a side of an image.
+const MOST_PIXELS: u32 = 4096;
+
+impl CameraArgs {
+    /// Gives the cameras of `robot` their sizes.
+    ///
+    /// # Errors
+    /// When it has no camera of a name, or a camera is named twice.
+    pub fn resize(&self, robot: &mut RobotDescription) -> Result<(), Misuse> {
+        let mut sized = vec![false; robot.cameras.len()];
+        for CameraSize { camera, width, height } in &self.camera_size {
+            let name = camera.as_deref().map(|name| name.strip_prefix("observation.images.").unwrap_or(name));
+            let mut found = false;
+            for (camera, sized) in
+                robot.cameras.iter_mut().zip(&mut sized).filter(|(camera, _)| name.is_none_or(|name| camera.name == name))
+            {
+                if std::mem::replace(sized, true) {
+                    return Err(Misuse(format!("--camera-size gives the camera {} two sizes; expected one", camera.name)));
+                }
+                (camera.width, camera.height) = (*width, *height);
+                found = true;
+            }
+            if !found {
+                let names: Vec<&str> = robot.cameras.iter().map(|camera| camera.name.as_str()).collect();
+                let (name, robot, names) = (name.unwrap_or("it could be for"), &robot.name, names.join(", "));
+                return Err(Misuse(format!("--camera-size: the robot {robot} has no camera {name}; expected one of: {names}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn camera_and_key(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((camera, key)) if !camera.is_empty() && !key.is_empty() => Ok((camera.to_owned(), key.to_owned())),
+        _ => Err("expected CAMERA=KEY, for example top=observation.images.front".to_owned()),
+    }
+}
+
 /// How a policy computes, for every verb that runs one.
 #[derive(Args, Clone, Default)]
 pub struct ComputeArgs {
@@ -236,12 +315,14 @@ pub struct ComputeArgs {
     /// Where the policy computes: cpu, cuda[:N] or metal[:N]. cuda and metal need a build with that feature
     #[arg(long, default_value_t = Device::Cpu, hide_short_help = true, help_heading = "Policy")]
     pub device: Device,
-    /// Store the weights of linear layers in 8 bits (q8). This saves memory and costs accuracy; the loss is measured and printed
+    /// Store the weights of linear layers in 8 bits (q8). This saves memory and costs accuracy: `sinew policy bench --accuracy` measures how much
     #[arg(long, hide_short_help = true, help_heading = "Policy")]
     pub quantize: Option<Quantization>,
     /// Run a policy even if its weights hold NaN or infinities
     #[arg(long, hide_short_help = true, help_heading = "Policy")]
     pub allow_nan: bool,
+    #[command(flatten)]
+    pub cameras: CameraArgs,
     /// Refuse a policy unless its licence clearly allows commercial use
     #[arg(long, hide_short_help = true, help_heading = "Policy")]
     pub commercial: bool,
@@ -309,13 +390,15 @@ pub enum PolicyCommand {
         /// A robot by name (`sinew robots` lists them), or a folder with a robot.toml
         #[arg(long)]
         robot: Option<String>,
+        #[command(flatten)]
+        cameras: CameraArgs,
         /// Print the result as JSON on standard output
         #[arg(long)]
         json: bool,
     },
     /// Measure how long a checkpoint takes to load and to answer
     #[command(after_help = "Examples:\n  sinew policy bench\n  sinew policy bench ./checkpoint --threads 1 --repeat 50 --json\n  \
-        sinew policy bench ./checkpoint --quantize q8")]
+        sinew policy bench ./checkpoint --quantize q8 --accuracy")]
     Bench {
         /// A checkpoint folder, or owner/name[@revision] on the Hub [default: the demonstration policy]
         policy: Option<String>,
@@ -325,6 +408,9 @@ pub enum PolicyCommand {
         /// How many answers to time
         #[arg(long, value_name = "N", default_value_t = 20, value_parser = one_or_more)]
         repeat: usize,
+        /// Compare an answer with that of the weights as they are in the file, which are read a layer at a time
+        #[arg(long, requires = "quantize")]
+        accuracy: bool,
         #[command(flatten)]
         compute: ComputeArgs,
         /// Print the result as JSON on standard output

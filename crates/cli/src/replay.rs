@@ -101,7 +101,7 @@ impl Policy for Replay {
         &self.info
     }
 
-    fn reset(&mut self) {}
+    fn reset(&mut self, _: u64) {}
 
     fn infer(&mut self, observations: &[Observation], _: &str) -> Result<ActionChunk, PolicyError> {
         let tick = observations.last().map_or(0, |observation| observation.tick);

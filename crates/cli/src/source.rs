@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use sinew::{DatasetReader, OpenOptions, Policy};
 use sinew_hub::{Fetched, Hub, ModelRef};
-use sinew_policy::{Checkpoint, Device, QuantizationLoss};
+use sinew_policy::{Checkpoint, Device};
 
 use sinew_runtime::{Role, place};
 
@@ -44,7 +44,8 @@ pub fn find(policy: Option<&str>) -> anyhow::Result<(String, Fetched)> {
 
 /// Opens a checkpoint folder to run as `compute` says.
 pub fn open_folder(folder: &Path, compute: &ComputeArgs) -> anyhow::Result<Arc<Checkpoint>> {
-    let options = OpenOptions::new().device(compute.device).quantize(compute.quantize).allow_nan(compute.allow_nan);
+    let options =
+        OpenOptions::new().device(compute.device).quantize(compute.quantize).allow_nan(compute.allow_nan).rename(&compute.cameras.rename);
     Ok(Arc::clone(Policy::open(folder, options)?.checkpoint()))
 }
 
@@ -66,12 +67,6 @@ impl NamedCheckpoint {
     /// What is kept with each episode that it makes: what ran, at which commit.
     pub fn note(&self) -> serde_json::Value {
         serde_json::json!({ "name": self.name, "commit": self.commit })
-    }
-
-    /// What quantised weights cost the answer to blank inputs; `None` where weights are as they are in the
-    /// file, from which they are read in full for it, once.
-    pub fn quantization_loss(&self) -> anyhow::Result<Option<QuantizationLoss>> {
-        Ok(self.checkpoint.quantization_loss(&self.checkpoint.blank_inputs())?)
     }
 
     /// What is about to run, on what, in a few lines.

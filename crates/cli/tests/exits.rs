@@ -98,7 +98,7 @@ impl Policy for Swinger {
         &self.info
     }
 
-    fn reset(&mut self) {}
+    fn reset(&mut self, _: u64) {}
 
     fn infer(&mut self, observations: &[Observation], _: &str) -> Result<ActionChunk, PolicyError> {
         let tick = observations.last().unwrap().tick;

@@ -53,8 +53,9 @@ pub struct Continuation {
 pub trait Policy: Send {
     fn info(&self) -> &PolicyInfo;
 
-    /// Forgets everything about the past; called before each episode.
-    fn reset(&mut self);
+    /// Forgets everything about the past; called before each episode with the episode's `seed`, from which
+    /// alone everything is drawn that is random.
+    fn reset(&mut self, seed: u64);
 
     /// `observations` are the last [`PolicyInfo::n_obs_steps`], oldest first; at the start of an
     /// episode the first stands for those before it. The answer's first row is for the tick of the

@@ -13,7 +13,7 @@ use crate::CheckpointError;
 use crate::checkpoint::{self, ADAPTER_WEIGHTS, WEIGHTS, parse, read_json};
 use crate::files::Files;
 use crate::info::{Terms, UNKNOWN};
-use crate::weights::TensorFile;
+use crate::tensor_file::TensorFile;
 
 const CONFIG: &str = "adapter_config.json";
 /// What `peft` puts before the names of a policy's tensors.
@@ -91,6 +91,13 @@ pub(crate) struct Adapter {
 /// When the adapter is of a kind that is not known, its base is not found, or the two don't fit.
 pub(crate) fn open(files: &Files) -> Result<(TensorFile, String, Vec<Terms>), CheckpointError> {
     let path = files.dir.join(CONFIG);
+    if let Some(missing) = [CONFIG, ADAPTER_WEIGHTS].into_iter().find(|file| !files.dir.join(file).is_file()) {
+        let what = format!(
+            "there is no {missing}, but config.json says use_peft or there is no {WEIGHTS}; expected {CONFIG} and {ADAPTER_WEIGHTS}, \
+             or use_peft false where {WEIGHTS} holds all weights"
+        );
+        return Err(CheckpointError::NotACheckpoint { dir: files.dir.to_owned(), what });
+    }
     let json: AdapterJson = parse(&path, read_json(&path)?)?;
     let fault = |key: &str, found: String, expected: &str| CheckpointError::config(&path, key, found, expected);
     if json.peft_type != "LORA" {
@@ -194,15 +201,14 @@ impl Adapter {
     /// Changes the `rows` of the tensor `name`, which are `values`.
     ///
     /// # Errors
-    /// When what takes their place is no float of at most 32 bits.
+    /// When what takes their place is no float of at most 32 bits, or can't be read.
     pub(crate) fn apply(&self, name: &str, rows: Range<usize>, values: &mut [f32]) -> Result<(), CheckpointError> {
         let columns = values.len() / rows.len().max(1);
         match self.changes.get(name) {
             None => {}
             Some(Change::Replace(other)) => {
                 if let Some(info) = self.file.spec(other) {
-                    let all = self.file.floats(other, info)?;
-                    values.copy_from_slice(&all[rows.start * columns..][..values.len()]);
+                    self.file.rows(other, info, rows, values)?;
                 }
             }
             Some(Change::LowRank { a, b, rank, scale }) => {

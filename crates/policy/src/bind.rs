@@ -52,13 +52,15 @@ impl Fit {
                         [c] => {
                             let fits = checkpoint.plan.takes_any_image_size() || feature.shape == [3, c.height as usize, c.width as usize];
                             // Distances are no colours, whatever their size.
-                            (in_words_of(c), fits && !c.depth)
+                            let name = if raw_feature(c) == name { String::new() } else { format!(" of the camera {}", c.name) };
+                            (in_words_of(c) + &name, fits && !c.depth)
                         }
                         [a, b, ..] => (format!("two cameras for it: {}, {}", a.name, b.name), false),
                     };
                     row(name, describe(feature), have, fits);
                 }
                 FeatureKind::State if name == STATE => row(name, describe(feature), in_words(&state), feature.shape == [state.len()]),
+                _ if checkpoint.plan.may_miss(name) => row(name, describe(feature), "nothing of the kind, it may stay away".into(), true),
                 _ => row(name, describe(feature), "nothing of the kind".into(), false),
             }
         }
@@ -68,6 +70,11 @@ impl Fit {
             None => (format!("{width} values"), true),
         };
         row(ACTION, wants, in_words(&action), names_fit && width == action.len());
+        for (camera, key) in &checkpoint.renames {
+            if !robot.cameras.iter().any(|known| raw_feature(known) == *camera) {
+                row(camera, format!("renamed to {key}"), "no such camera".into(), false);
+            }
+        }
         // LeRobot's checkpoints don't say at which rate their dataset was recorded.
         row("control rate", "not stated".into(), format!("{} Hz", robot.control_rate_hz), true);
         for camera in &robot.cameras {
@@ -132,7 +139,9 @@ pub struct BoundPolicy {
     newest: Option<Chunk>,
     /// What the newest continues, and the next will if the newest came too late.
     executed: Option<Chunk>,
-    /// Since the reset; what noise is drawn from.
+    /// What the first answer's noise is drawn from; each of the next has the next number.
+    seed: u64,
+    /// Since the reset.
     answers: u64,
     /// Threads of its own to compute on.
     threads: Option<Arc<rayon::ThreadPool>>,
@@ -171,6 +180,7 @@ impl BoundPolicy {
             newest: None,
             executed: None,
             checkpoint: Arc::clone(checkpoint),
+            seed: 0,
             answers: 0,
             threads: None,
         })
@@ -205,7 +215,7 @@ impl BoundPolicy {
     }
 
     fn inputs(&self, observations: &[Observation], task: &str) -> Result<Inputs, InferError> {
-        let mut inputs = Inputs::new().task(task).seed(self.answers);
+        let mut inputs = Inputs::new().task(task).seed(self.seed.wrapping_add(self.answers));
         if let Some(units) = &self.state_units {
             let mut steps = Vec::with_capacity(observations.len());
             for observation in observations {
@@ -284,8 +294,9 @@ impl Policy for BoundPolicy {
         &self.info
     }
 
-    fn reset(&mut self) {
-        self.answers = 0;
+    fn reset(&mut self, seed: u64) {
+        // Episodes with neighbouring seeds have no noise in common.
+        (self.seed, self.answers) = (fastrand::Rng::with_seed(seed).u64(..), 0);
         (self.newest, self.executed) = (None, None);
         if let Some(ensembler) = &mut self.ensembler {
             ensembler.reset();

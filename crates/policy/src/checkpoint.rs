@@ -12,13 +12,14 @@ use serde_json::Value;
 
 use crate::adapter;
 use crate::family::{self, ConfigFile, FAMILIES, Model, Plan, Shape};
-use crate::features::{Feature, FeatureKind, Features};
+use crate::features::{Feature, FeatureKind, Features, IMAGES, OBSERVATION};
 use crate::files::{Files, Resources};
 use crate::info::{self, CameraInfo, FeatureInfo, Info, Terms};
 use crate::keys;
 use crate::nn;
 use crate::processor::{Pipeline, Prompt, old};
-use crate::weights::{Loader, Needs, TensorFile, is_pickle};
+use crate::tensor_file::{TensorFile, is_pickle};
+use crate::weights::{Loader, Needs};
 use crate::{CheckpointError, Device, Quantization};
 
 pub(crate) const CONFIG: &str = "config.json";
@@ -44,6 +45,8 @@ pub struct Checkpoint {
     pub(crate) shape: Shape,
     pub(crate) inputs: Features,
     pub(crate) action_names: Option<Vec<String>>,
+    /// Cameras' features as the robot calls them, and as the user says that the policy does.
+    pub(crate) renames: Vec<(String, String)>,
     pub(crate) preprocessor: Pipeline,
     pub(crate) postprocessor: Pipeline,
     weights: Arc<TensorFile>,
@@ -82,6 +85,7 @@ pub struct OpenOptions<'a> {
     device: Device,
     allow_nan: bool,
     quantization: Option<Quantization>,
+    renames: &'a [(String, String)],
 }
 
 impl<'a> OpenOptions<'a> {
@@ -90,7 +94,7 @@ impl<'a> OpenOptions<'a> {
     }
 
     /// Where the files are that a checkpoint names and does not bring, such as its tokenizer. Without
-    /// this they are looked for in the checkpoint's folder, and in a local folder of that name.
+    /// this they are looked for in the checkpoint's folder alone.
     #[must_use]
     pub fn resources(mut self, resources: &'a dyn Resources) -> Self {
         self.resources = Some(resources);
@@ -116,6 +120,14 @@ impl<'a> OpenOptions<'a> {
     #[must_use]
     pub fn quantize(mut self, quantization: Option<Quantization>) -> Self {
         self.quantization = quantization;
+        self
+    }
+
+    /// Cameras by the robot's name for them, and the policy's key for what each sees, as in LeRobot's rename
+    /// map. Both may be written with or without `observation.images.`.
+    #[must_use]
+    pub fn rename(mut self, cameras: &'a [(String, String)]) -> Self {
+        self.renames = cameras;
         self
     }
 
@@ -169,8 +181,9 @@ impl Checkpoint {
         } else {
             (Arc::new(TensorFile::open(&dir.join(WEIGHTS))?), None)
         };
+        check_wrapping(&weights)?;
         let is_old = !dir.join(PREPROCESSOR).exists() && weights.names().iter().any(|name| old::is_statistic(name));
-        let (preprocessor, postprocessor) = if is_old {
+        let (mut preprocessor, postprocessor) = if is_old {
             let Some(modes) = &common.normalization_mapping else {
                 return Err(file.fault("normalization_mapping", "not there".into(), "how each type of feature is normalised"));
             };
@@ -186,10 +199,12 @@ impl Checkpoint {
             (preprocessor, postprocessor)
         };
         check_preprocessor(&dir.join(PREPROCESSOR), &preprocessor, &*plan)?;
+        let renames = renames(&dir, options.renames, inputs)?;
+        preprocessor.rename(&renames);
 
         let mut loader = Loader::check(&weights).quantizing(options.quantization);
         plan.build(&mut loader)?;
-        let Needs { parameters, in_file, quantized } = loader.finish(|name| old::is_statistic(name) || plan.knows_unused(name))?;
+        let Needs { parameters, in_file, saved_bytes } = loader.finish(|name| old::is_statistic(name) || plan.knows_unused(name))?;
         for (file, pipeline) in [(PREPROCESSOR, &preprocessor), (POSTPROCESSOR, &postprocessor)] {
             if let Some(name) = pipeline.unknown_feature([inputs, outputs]) {
                 let expected = format!("a feature of {CONFIG}");
@@ -235,8 +250,7 @@ impl Checkpoint {
             terms,
             file_bytes: weights.len_bytes(),
             quantization: options.quantization,
-            memory_bytes: (parameters - in_file) * 4 + shape.scratch_bytes
-                - options.quantization.map_or(0, |quantization| quantization.saved_bytes(quantized)),
+            memory_bytes: (parameters - in_file) * 4 + shape.scratch_bytes - saved_bytes,
         };
         let allow_nan = options.allow_nan;
         let (inputs, action_names) = (common.input_features, common.action_feature_names);
@@ -247,6 +261,7 @@ impl Checkpoint {
             shape,
             inputs,
             action_names,
+            renames,
             preprocessor,
             postprocessor,
             weights,
@@ -278,25 +293,25 @@ impl Checkpoint {
     }
 
     pub(crate) fn model(&self) -> Result<Arc<dyn Model>, CheckpointError> {
-        // A panic while the model was being built leaves `None` behind, which is a valid state.
+        // Nothing that is done under this lock takes on other work of the caller's threads, which could ask for the
+        // model, too: `build` has its own. A panic in it leaves `None` behind, which is a valid state.
         let mut slot = self.model.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(model) = slot.as_ref() {
             return Ok(Arc::clone(model));
         }
-        let model: Arc<dyn Model> = Arc::from(self.build(self.quantization)?);
+        let model: Arc<dyn Model> = Arc::from(self.build(|loader| loader.quantizing(self.quantization))?);
         *slot = Some(Arc::clone(&model));
         Ok(model)
     }
 
-    /// The network with its weights, `quantization` or as they are.
+    /// The network with its weights, by a loader that `set` may change.
     ///
     /// # Errors
     /// As [`load`](Self::load).
-    pub(crate) fn build(&self, quantization: Option<Quantization>) -> Result<Box<dyn Model>, CheckpointError> {
+    pub(crate) fn build(&self, set: impl FnOnce(Loader) -> Loader) -> Result<Box<dyn Model>, CheckpointError> {
         tracing::debug!(path = %self.weights.path().display(), parameters = self.info.parameters, "reading the weights");
-        let mut loader = Loader::load(&self.weights, &self.device).quantizing(quantization);
-        // On a thread of the pool, which then needs nobody to be woken for each of the many layers.
-        let model = rayon::scope(|_| self.plan.build(&mut loader))?;
+        let mut loader = set(Loader::load(&self.weights, &self.device));
+        let model = on_own_threads(|| self.plan.build(&mut loader)).map_err(|source| CheckpointError::Threads { source })??;
         match loader.check_finite() {
             Err(error) if self.allow_nan => tracing::warn!(%error, "going on, as told"),
             result => result?,
@@ -308,6 +323,63 @@ impl Checkpoint {
     pub fn action_width(&self) -> usize {
         self.shape.action_width
     }
+}
+
+/// Does `work` on threads that do nothing else, as many as the caller's pool has, while the caller waits and
+/// takes on nothing.
+///
+/// # Errors
+/// When they could not be started.
+fn on_own_threads<R: Send>(work: impl FnOnce() -> R + Send) -> std::io::Result<R> {
+    let count = rayon::current_num_threads();
+    std::thread::scope(|scope| {
+        // Not from one of a pool's threads, which would look for other work while it waits.
+        let waiting = std::thread::Builder::new().name("load".into()).spawn_scoped(scope, move || {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(count).thread_name(|i| format!("load-{i}")).build();
+            pool.map(|pool| pool.install(work)).map_err(std::io::Error::other)
+        })?;
+        waiting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// The whole names of what the user calls otherwise.
+///
+/// # Errors
+/// When a key is none of a camera's, or a camera or a key is there twice.
+fn renames(dir: &Path, wanted: &[(String, String)], inputs: &Features) -> Result<Vec<(String, String)>, CheckpointError> {
+    let whole = |name: &str| if name.starts_with(OBSERVATION) { name.to_owned() } else { format!("{IMAGES}{name}") };
+    let keys: Vec<&str> = inputs.of(FeatureKind::Visual).map(|(name, _)| name).collect();
+    let mut renames: Vec<(String, String)> = Vec::new();
+    for (camera, key) in wanted {
+        let fault = |what: String| {
+            let rename = format!("{camera}={key}");
+            Err(CheckpointError::Rename { dir: dir.to_owned(), rename, what })
+        };
+        let (from, to) = (whole(camera), whole(key));
+        if !keys.contains(&to.as_str()) {
+            return fault(format!("the policy has no camera {key}, expected one of {}", keys.join(", ")));
+        }
+        if renames.iter().any(|(camera, _)| *camera == from) {
+            return fault(format!("{camera} was renamed before, expected each camera once"));
+        }
+        if let Some((other, _)) = renames.iter().find(|(_, key)| *key == to) {
+            return fault(format!("{key} is what {other} sees already, expected each key once"));
+        }
+        renames.push((from, to));
+    }
+    Ok(renames)
+}
+
+/// # Errors
+/// When the weights are those of a policy inside of something else that PyTorch put around it.
+fn check_wrapping(weights: &TensorFile) -> Result<(), CheckpointError> {
+    let names = weights.names();
+    for (prefix, by) in [("_orig_mod.", "torch.compile"), ("module.", "DataParallel")] {
+        if !names.is_empty() && names.iter().all(|name| name.starts_with(prefix)) {
+            return Err(CheckpointError::Wrapped { path: weights.path().to_owned(), prefix, by });
+        }
+    }
+    Ok(())
 }
 
 /// # Errors
@@ -368,7 +440,7 @@ fn check_files(dir: &Path) -> Result<(), CheckpointError> {
         if let Some(pickle) = names.iter().find(|name| is_pickle(Path::new(name))) {
             return Err(CheckpointError::Pickle { path: dir.join(pickle) });
         }
-        return not_one(format!("there is no {WEIGHTS}"));
+        return not_one(format!("there is no {WEIGHTS} and no {ADAPTER_WEIGHTS}"));
     }
     Ok(())
 }

@@ -53,6 +53,11 @@ pub enum CheckpointError {
     WrongDtype { path: PathBuf, name: String, found: String },
     #[error("reading {}: NaN or infinity in {} tensors, expected finite numbers: {}", path.display(), names.len(), names.join(", "))]
     NotFinite { path: PathBuf, names: Vec<String> },
+    #[error(
+        "checking {}: the names of all tensors begin with {prefix}, which {by} puts before them; expected names without it, as \
+         LeRobot's save_pretrained writes them", path.display()
+    )]
+    Wrapped { path: PathBuf, prefix: &'static str, by: &'static str },
     #[error("checking {}: {} tensors are in no use, expected none: {}", path.display(), names.len(), names.join(", "))]
     UnusedTensors { path: PathBuf, names: Vec<String> },
     #[error("reading {}: step {index} is {found:?}, known steps: {known}", path.display())]
@@ -78,6 +83,8 @@ pub enum CheckpointError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    #[error("renaming {rename} for the checkpoint {}: {what}", dir.display())]
+    Rename { dir: PathBuf, rename: String, what: String },
     #[error("checking {}: feature {feature} is normalised by {mode}, but there is no statistic {stat} for it", path.display())]
     MissingStats { path: PathBuf, feature: String, mode: String, stat: String },
     #[error("checking {}: statistic {stat} of feature {feature} has shape {found:?}, expected {expected} values", path.display())]
@@ -90,6 +97,11 @@ pub enum CheckpointError {
     },
     #[error("quantising weights to {quantization} on {device}: only the CPU kernels of this program can, expected the device cpu")]
     Quantize { quantization: Quantization, device: Device },
+    #[error("starting threads to read the weights")]
+    Threads {
+        #[source]
+        source: std::io::Error,
+    },
     #[error("building the model from {}", path.display())]
     Build {
         path: PathBuf,

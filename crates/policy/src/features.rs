@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// What the names of all that a policy may look at begin with.
+pub(crate) const OBSERVATION: &str = "observation.";
 /// The feature that holds the robot's joint positions.
 pub(crate) const STATE: &str = "observation.state";
 /// The feature that holds the answer.

@@ -34,8 +34,8 @@ pub(crate) struct Files<'a> {
 
 impl Files<'_> {
     /// The path of `file` of `repo`, a folder or a repository that the checkpoint names: in the
-    /// checkpoint's folder under that name or without it, in a folder so named, or on the Hub.
-    /// `None` where it is in none of them.
+    /// checkpoint's folder under that name or without it, or on the Hub; never in the current folder, where
+    /// anything may lie. `None` where it is in none of them.
     ///
     /// # Errors
     /// When the Hub's files could not be asked for.
@@ -98,7 +98,24 @@ impl Files<'_> {
         if file != crate::checkpoint::CONFIG {
             paths.push(self.dir.join(file));
         }
-        paths.push(Path::new(repo).join(file));
         paths
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_checkpoint_names_is_not_looked_for_in_the_current_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files { dir: dir.path(), resources: None };
+        // Tests run in the crate's folder.
+        assert!(Path::new("src/lib.rs").is_file());
+        assert_eq!(files.look_for("src", "lib.rs").unwrap(), None);
+        assert!(files.find("src", "lib.rs", "a test").unwrap_err().to_string().contains("no way to src was given"));
+        std::fs::create_dir(dir.path().join("src")).unwrap();
+        std::fs::write(dir.path().join("src/lib.rs"), "").unwrap();
+        assert_eq!(files.look_for("src", "lib.rs").unwrap(), Some(dir.path().join("src/lib.rs")));
     }
 }

@@ -281,7 +281,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::weights::TensorFile;
+    use crate::tensor_file::TensorFile;
 
     fn golden(name: &str) -> TensorFile {
         TensorFile::open(&Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/golden/parts").join(name)).unwrap()

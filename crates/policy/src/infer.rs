@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::family::{Model, Sampling};
 use crate::features::{ACTION, Feature, FeatureKind};
 use crate::processor::{Array, Batch, Precision, Prompt};
-use crate::weights::TensorFile;
+use crate::tensor_file::TensorFile;
 use crate::{Checkpoint, Guidance, GuidanceMode, InferError};
 
 /// Names of tensors in a file of inputs that are no features.
@@ -105,7 +105,8 @@ impl Inputs {
 
     /// Reads a safetensors file: vectors as `f32 [D]` or `[T, D]`, images as `u8 [H, W, 3]` or
     /// `[T, H, W, 3]` with `T` observation steps, oldest first; optionally `noise` (`f32 [rows,
-    /// width]`, see [`noise`](Self::noise)), and `noise_steps` (`f32 [steps, rows, width]`) for
+    /// width]`, see [`noise`](Self::noise)), and `noise_steps` (`f32 [steps, rows, width]`), both also with
+    /// the batch axis of 1 that LeRobot's have before the rows, for
     /// samplers that add noise at each step: DDPM adds one at each of its steps but the last, in
     /// their order; the sentence in the metadata entry `task`.
     ///
@@ -117,28 +118,47 @@ impl Inputs {
         for name in file.names() {
             let Some(info) = file.spec(&name) else { continue };
             match (name.as_str(), info.dtype, info.shape.as_slice()) {
-                (NOISE, Dtype::F32, shape @ [_, _]) => {
-                    inputs.noise = Some(Array { shape: shape.to_vec(), values: file.floats(&name, info)? });
+                (NOISE, Dtype::F32, [rows, width] | [1, rows, width]) => {
+                    inputs.noise = Some(Array { shape: vec![*rows, *width], values: file.floats(&name, info)? });
                 }
-                (NOISE_STEPS, Dtype::F32, shape @ [_, _, _]) => {
-                    inputs.step_noise = Some(Array { shape: shape.to_vec(), values: file.floats(&name, info)? });
+                (NOISE_STEPS, Dtype::F32, [steps, rows, width] | [steps, 1, rows, width]) => {
+                    inputs.step_noise = Some(Array { shape: vec![*steps, *rows, *width], values: file.floats(&name, info)? });
                 }
                 (_, Dtype::F32, [.., width]) if info.shape.len() <= 2 && *width > 0 => {
                     let steps = file.floats(&name, info)?.chunks_exact(*width).map(<[f32]>::to_vec).collect();
                     inputs = inputs.vectors(&name, steps);
                 }
                 (_, Dtype::U8, [.., height, width, 3]) if info.shape.len() <= 4 && height * width > 0 => {
-                    let steps = file.bytes(info).chunks_exact(height * width * 3).map(<[u8]>::to_vec).collect();
+                    let steps = file.bytes(info)?.chunks_exact(height * width * 3).map(<[u8]>::to_vec).collect();
                     inputs = inputs.images(&name, *height, *width, steps);
                 }
                 (_, dtype, shape) => {
                     let expected = "F32 [D] or [T, D] for a vector, U8 [H, W, 3] or [T, H, W, 3] for an image, \
-                                    F32 [rows, width] for noise, F32 [steps, rows, width] for noise_steps";
+                                    F32 [rows, width] or [1, rows, width] for noise, F32 [steps, rows, width] or [steps, 1, rows, width] for noise_steps";
                     return Err(InferError::WrongInput { key: name, found: format!("{dtype:?} {shape:?}"), expected: expected.into() });
                 }
             }
         }
         Ok(inputs)
+    }
+
+    /// The names of the images, as they were given.
+    pub fn image_names(&self) -> impl Iterator<Item = &str> {
+        self.images.keys().map(String::as_str)
+    }
+
+    /// Puts what `make` answers in the place of each image: its height and width, and as many bytes. `make` gets
+    /// the name, height and width, and the bytes; with no answer the image stays.
+    #[must_use]
+    pub fn map_images(mut self, make: impl Fn(&str, [usize; 2], &[u8]) -> Option<([usize; 2], Vec<u8>)>) -> Self {
+        for (name, images) in &mut self.images {
+            for image in images {
+                if let Some(([height, width], rgb)) = make(name, [image.height, image.width], &image.rgb) {
+                    *image = RgbImage { height, width, rgb };
+                }
+            }
+        }
+        self
     }
 
     fn names(&self) -> impl Iterator<Item = &str> {
@@ -276,8 +296,15 @@ impl Checkpoint {
     /// # Errors
     /// As [`Inputs::read`] and [`Checkpoint::infer`], and when `out` can't be written.
     pub fn infer_file(&self, inputs: &Path, out: &Path, repeat: usize) -> Result<InferReport, InferError> {
-        let inputs = Inputs::read(inputs)?;
-        let (actions, timing) = self.time(&inputs, repeat)?;
+        self.infer_into(&Inputs::read(inputs)?, out, repeat)
+    }
+
+    /// The same for inputs in memory.
+    ///
+    /// # Errors
+    /// As [`infer`](Self::infer), and when `out` can't be written.
+    pub fn infer_into(&self, inputs: &Inputs, out: &Path, repeat: usize) -> Result<InferReport, InferError> {
+        let (actions, timing) = self.time(inputs, repeat)?;
 
         let write = |what: String| InferError::Write { path: out.to_owned(), what };
         let bytes: Vec<u8> = actions.values.iter().flat_map(|value| value.to_le_bytes()).collect();

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::card::CardLicence;
 use crate::features::{Feature, FeatureKind, IMAGES};
-use crate::weights::TensorFile;
+use crate::tensor_file::TensorFile;
 use crate::{GuidanceSettings, Quantization};
 
 /// What [`Checkpoint::info`](crate::Checkpoint::info) tells.
@@ -59,8 +59,8 @@ pub struct Info {
     pub file_bytes: u64,
     /// How the weights are kept in memory, where not in `f32`.
     pub quantization: Option<Quantization>,
-    /// What inference needs: the weights in `f32` or quantised, without tables that stay in the file and, as an
-    /// estimate, the largest intermediate.
+    /// What inference needs: the weights in `f32`, as 16 bits where layers have them so in the file, or quantised,
+    /// without tables that stay in the file, and, as an estimate, the largest intermediate.
     pub memory_bytes: u64,
 }
 

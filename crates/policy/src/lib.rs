@@ -62,6 +62,7 @@ mod pi;
 mod processor;
 mod quantization;
 mod smolvla;
+mod tensor_file;
 mod vision;
 mod vqbet;
 mod weights;

@@ -89,18 +89,16 @@ impl Checkpoint {
     /// Answers `inputs` by the weights as they are in the file and by the quantised ones; `None` where
     /// the checkpoint was not opened with [`OpenOptions::quantize`](crate::OpenOptions::quantize).
     ///
-    /// The weights as they are take their full memory meanwhile, and are dropped when they have answered;
-    /// the quantised ones are loaded afterwards, unless they were before.
+    /// The weights as they are are read a layer at a time, again for each product, so that this takes little
+    /// more memory than the quantised ones do, and several times as long as an answer.
     ///
     /// # Errors
     /// As [`infer`](Checkpoint::infer).
     pub fn quantization_loss(&self, inputs: &Inputs) -> Result<Option<QuantizationLoss>, InferError> {
-        if self.quantization.is_none() {
-            return Ok(None);
-        }
+        let Some(quantization) = self.quantization else { return Ok(None) };
         let full = {
             let batch = self.preprocessed(inputs)?;
-            let (answer, observed) = self.normalized_by(&*self.build(None)?, batch, inputs, None)?;
+            let (answer, observed) = self.normalized_by(&*self.build(|loader| loader.leaving(quantization))?, batch, inputs, None)?;
             self.unnormalized(answer, observed)?.values
         };
         let ours = self.infer(inputs)?.values;

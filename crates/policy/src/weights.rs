@@ -1,242 +1,16 @@
-//! Tensor files: a mapped safetensors file whose header is checked, and the loader that builds a
-//! model from it.
+//! The loader that builds a model from a tensor file.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::ops::{Deref, Range};
-use std::path::{Path, PathBuf};
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use half::{bf16, f16};
-use memmap2::{Advice, Mmap, UncheckedAdvice};
-use safetensors::tensor::{Metadata, TensorInfo};
-use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use safetensors::Dtype;
 
-use crate::adapter::Adapter;
+use crate::kernels::Form;
+use crate::nn::has_kernels;
+use crate::tensor_file::{FileRows, TensorFile};
 use crate::{CheckpointError, Quantization};
-
-/// File name endings of formats that run code when they are read.
-const PICKLES: [&str; 6] = ["bin", "pt", "pth", "pkl", "pickle", "ckpt"];
-
-pub(crate) fn is_pickle(path: &Path) -> bool {
-    path.extension().and_then(|e| e.to_str()).is_some_and(|e| PICKLES.contains(&e.to_ascii_lowercase().as_str()))
-}
-
-/// A safetensors file whose header was read and agrees with the file's size.
-#[derive(Debug)]
-pub(crate) struct TensorFile {
-    path: PathBuf,
-    map: Mmap,
-    /// Where the tensors begin in the file.
-    data_start: usize,
-    header: Metadata,
-    /// What changes some of the tensors.
-    adapter: Option<Box<Adapter>>,
-}
-
-impl TensorFile {
-    /// # Errors
-    /// When the file is a pickle by name, can't be read, ends early, or its header makes no sense
-    /// (the `safetensors` crate bounds its size to 100 MB and checks every range).
-    pub(crate) fn open(path: &Path) -> Result<Self, CheckpointError> {
-        if is_pickle(path) {
-            return Err(CheckpointError::Pickle { path: path.to_owned() });
-        }
-        let read = |source| CheckpointError::Read { path: path.to_owned(), source };
-        let file = File::open(path).map_err(read)?;
-        // SAFETY: the map is private and read-only. What is left is another process truncating or
-        // rewriting the file while the map lives, which would be undefined behaviour; checkpoints are
-        // written once (the Hub's cache and LeRobot replace files, they don't change them), and
-        // reading gigabytes into memory to copy them again is the alternative.
-        #[allow(unsafe_code, reason = "mapping a file")]
-        let map = unsafe { Mmap::map(&file) }.map_err(read)?;
-        let (header_len, header) = SafeTensors::read_metadata(&map).map_err(|error| header_error(path, &map, &error))?;
-        Ok(Self { path: path.to_owned(), map, data_start: 8 + header_len, header, adapter: None })
-    }
-
-    /// The same file with some of its tensors changed.
-    pub(crate) fn with_adapter(self, adapter: Adapter) -> Self {
-        Self { adapter: Some(Box::new(adapter)), ..self }
-    }
-
-    /// Whether the tensor `name` is another than its bytes in the file say.
-    pub(crate) fn is_adapted(&self, name: &str) -> bool {
-        self.adapter.as_ref().is_some_and(|adapter| adapter.changes(name))
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    pub(crate) fn len_bytes(&self) -> u64 {
-        self.map.len() as u64
-    }
-
-    /// Tensor names in the order of the file.
-    pub(crate) fn names(&self) -> Vec<String> {
-        self.header.offset_keys()
-    }
-
-    pub(crate) fn spec(&self, name: &str) -> Option<&TensorInfo> {
-        self.header.info(name)
-    }
-
-    /// The file's `__metadata__` entry `key`.
-    pub(crate) fn metadata(&self, key: &str) -> Option<&str> {
-        self.header.metadata().as_ref()?.get(key).map(String::as_str)
-    }
-
-    /// A tensor's bytes in the file, little-endian, row-major.
-    pub(crate) fn bytes(&self, info: &TensorInfo) -> &[u8] {
-        let (start, end) = info.data_offsets;
-        // The header was checked against the file's size, so the range is there.
-        self.map.get(self.data_start + start..self.data_start + end).unwrap_or_default()
-    }
-
-    /// The tensor `name` as `f32`, converted from half precision where it is that.
-    ///
-    /// # Errors
-    /// When its dtype is no float of at most 32 bits.
-    pub(crate) fn floats(&self, name: &str, info: &TensorInfo) -> Result<Vec<f32>, CheckpointError> {
-        let rows = info.shape.first().copied().unwrap_or(1);
-        self.widened(name, info, self.bytes(info), 0..rows)
-    }
-
-    /// Row `index` of the table `name [entries, width]`, as `f32`.
-    ///
-    /// # Errors
-    /// When there is no such tensor or row, or its dtype is no float of at most 32 bits.
-    pub(crate) fn row(&self, name: &str, index: usize, width: usize) -> Result<Vec<f32>, CheckpointError> {
-        let missing =
-            || CheckpointError::MissingTensor { path: self.path.clone(), name: name.to_owned(), expected: vec![index + 1, width] };
-        let info = self.spec(name).ok_or_else(missing)?;
-        let bytes = self.bytes(info);
-        let stride = bytes.len() / info.shape.first().copied().unwrap_or(1).max(1);
-        self.widened(name, info, bytes.get(index * stride..(index + 1) * stride).ok_or_else(missing)?, index..index + 1)
-    }
-
-    /// Some `rows` of a tensor, from their `bytes`.
-    fn widened(&self, name: &str, info: &TensorInfo, bytes: &[u8], rows: Range<usize>) -> Result<Vec<f32>, CheckpointError> {
-        let mut values: Vec<f32> = match info.dtype {
-            Dtype::F32 => bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-            Dtype::F16 => bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
-            Dtype::BF16 => bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
-            _ => return Err(self.wrong_dtype(name, info)),
-        };
-        if let Some(adapter) = &self.adapter {
-            adapter.apply(name, rows, &mut values)?;
-        }
-        Ok(values)
-    }
-
-    /// Tells the kernel that some bytes of the file will be read now, all of them.
-    fn want(&self, range: &Range<usize>) {
-        // Under this the call costs more than the page faults that it saves.
-        #[cfg(target_os = "linux")]
-        if range.len() >= 1 << 20
-            && let Err(error) = self.map.advise_range(Advice::PopulateRead, range.start, range.len())
-        {
-            tracing::debug!(path = %self.path.display(), %error, "reading the weights page by page");
-        }
-    }
-
-    /// Tells the kernel that some bytes of the file won't be read again soon.
-    fn release(&self, range: &Range<usize>) {
-        // SAFETY: the map is read-only and of a file, so pages that go are read from the file again.
-        #[cfg(unix)]
-        #[allow(unsafe_code, reason = "the advice is one that could lose writes of other maps")]
-        let advised = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
-        #[cfg(unix)]
-        if let Err(error) = advised {
-            tracing::debug!(path = %self.path.display(), %error, "keeping pages of the weights");
-        }
-    }
-
-    /// # Errors
-    /// When the tensor `name` is there and no float of at most 32 bits.
-    pub(crate) fn require_float(&self, name: &str) -> Result<(), CheckpointError> {
-        match self.spec(name) {
-            Some(info) if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) => Err(self.wrong_dtype(name, info)),
-            _ => Ok(()),
-        }
-    }
-
-    fn wrong_dtype(&self, name: &str, info: &TensorInfo) -> CheckpointError {
-        CheckpointError::WrongDtype { path: self.path.clone(), name: name.to_owned(), found: format!("{:?}", info.dtype) }
-    }
-}
-
-/// A tensor's values as `f32`. When it goes, so do the pages of the file that it brought into memory.
-pub(crate) enum Values {
-    Mapped { file: Arc<TensorFile>, range: Range<usize> },
-    Owned(Vec<f32>),
-}
-
-impl Values {
-    fn new(file: &Arc<TensorFile>, name: &str, info: &TensorInfo) -> Result<Self, CheckpointError> {
-        let range = file.data_start + info.data_offsets.0..file.data_start + info.data_offsets.1;
-        // The file is little-endian, and a crooked header may put its tensors anywhere.
-        let is_as_it_is = cfg!(target_endian = "little") && range.start.is_multiple_of(align_of::<f32>());
-        if info.dtype == Dtype::F32 && is_as_it_is && !file.is_adapted(name) && range.end <= file.map.len() {
-            file.want(&range);
-            return Ok(Self::Mapped { file: Arc::clone(file), range });
-        }
-        let values = file.floats(name, info);
-        file.release(&range);
-        Ok(Self::Owned(values?))
-    }
-}
-
-impl Deref for Values {
-    type Target = [f32];
-
-    fn deref(&self) -> &[f32] {
-        match self {
-            Self::Owned(values) => values,
-            Self::Mapped { file, range } => {
-                let bytes = &file.map[range.clone()];
-                // SAFETY: any bytes are floats; the map begins at a page and `range` at a multiple of
-                // four, as `new` has seen; the length rounds down.
-                #[allow(unsafe_code, reason = "reading floats where they are")]
-                unsafe {
-                    std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len() / size_of::<f32>())
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Values {
-    fn drop(&mut self) {
-        if let Self::Mapped { file, range } = self {
-            file.release(range);
-        }
-    }
-}
-
-fn header_error(path: &Path, map: &[u8], error: &SafeTensorError) -> CheckpointError {
-    let path = path.to_owned();
-    let found = map.len() as u64;
-    let header_len = map.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
-    match (error, header_len) {
-        (SafeTensorError::InvalidHeaderLength, Some(n)) => CheckpointError::Truncated { path, found, expected: n.saturating_add(8) },
-        (SafeTensorError::MetadataIncompleteBuffer, Some(n)) => {
-            // The header is whole, so its own ranges say how long the file should be.
-            let header = map.get(8..8 + n as usize).unwrap_or_default();
-            let data = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(header)
-                .ok()
-                .and_then(|entries| entries.values().filter_map(|entry| entry.get("data_offsets")?.get(1)?.as_u64()).max());
-            let expected = n.saturating_add(8).saturating_add(data.unwrap_or(0));
-            if expected > found {
-                CheckpointError::Truncated { path, found, expected }
-            } else {
-                CheckpointError::Header { path, what: format!("the file has {found} bytes, its header promises {expected}") }
-            }
-        }
-        (error, _) => CheckpointError::Header { path, what: error.to_string() },
-    }
-}
 
 /// Hands a model under construction its tensors, each asked for by name and shape.
 ///
@@ -248,7 +22,11 @@ pub(crate) struct Loader {
     device: Device,
     dry: bool,
     quantization: Option<Quantization>,
+    /// Whether what would be quantised stays in the file instead.
+    leaves_quantized: bool,
     used: BTreeSet<String>,
+    /// Of these, the ones that stay in the file.
+    in_file: BTreeSet<String>,
     needs: Needs,
     /// Tensors with NaN or infinity.
     not_finite: Vec<String>,
@@ -261,8 +39,8 @@ pub(crate) struct Needs {
     pub parameters: u64,
     /// How many of them stay in the file, to be read from there when they are used, if ever.
     pub in_file: u64,
-    /// How many weights of layers are quantised.
-    pub quantized: u64,
+    /// How many bytes its weights take less than in `f32`.
+    pub saved_bytes: u64,
 }
 
 impl Loader {
@@ -272,7 +50,9 @@ impl Loader {
             device: Device::Cpu,
             dry: true,
             quantization: None,
+            leaves_quantized: false,
             used: BTreeSet::new(),
+            in_file: BTreeSet::new(),
             needs: Needs::default(),
             not_finite: Vec::new(),
         }
@@ -288,11 +68,24 @@ impl Loader {
         Self { quantization, ..self }
     }
 
-    /// Whether a layer of so many weights, which is about to be made, is to quantise them.
-    pub(crate) fn quantizes(&mut self, weights: usize) -> bool {
-        let is_quantized = self.quantization.is_some_and(|quantization| quantization.takes(weights));
-        self.needs.quantized += if is_quantized { weights as u64 } else { 0 };
-        is_quantized
+    /// The same for one whose weights, as they are, stay in the file where `quantization` would take them,
+    /// to be read for each product: slow, but the model takes no more memory than the quantised one.
+    pub(crate) fn leaving(self, quantization: Quantization) -> Self {
+        Self { quantization: Some(quantization), leaves_quantized: true, ..self }
+    }
+
+    fn quantizes(&self, weights: usize) -> bool {
+        self.quantization.is_some_and(|quantization| quantization.takes(weights))
+    }
+
+    /// Whether a layer of so many weights leaves them in the file.
+    pub(crate) fn stays_in_file(&self, weights: usize) -> bool {
+        self.leaves_quantized && self.quantizes(weights)
+    }
+
+    /// How a layer of so many weights, which is about to be made, is to keep them.
+    pub(crate) fn form(&self, weights: usize) -> Form {
+        if self.quantizes(weights) && !self.leaves_quantized { Form::Codes } else { Form::Exact }
     }
 
     pub(crate) fn file(&self) -> &Arc<TensorFile> {
@@ -318,7 +111,7 @@ impl Loader {
             return Err(self.missing(name, &[0; RANK]));
         };
         <[usize; RANK]>::try_from(info.shape.as_slice()).map_err(|_| CheckpointError::WrongShape {
-            path: self.file.path.clone(),
+            path: self.file.path().to_owned(),
             name: name.to_owned(),
             found: info.shape.clone(),
             expected: vec![0; RANK],
@@ -340,11 +133,11 @@ impl Loader {
         };
         if info.shape != shape {
             let (found, expected) = (info.shape.clone(), shape.to_vec());
-            return Err(CheckpointError::WrongShape { path: self.file.path.clone(), name: name.to_owned(), found, expected });
+            return Err(CheckpointError::WrongShape { path: self.file.path().to_owned(), name: name.to_owned(), found, expected });
         }
         self.file.require_float(name)?;
         if self.used.insert(name.to_owned()) {
-            self.needs.parameters += shape.iter().product::<usize>() as u64;
+            self.needs.parameters += count(shape);
         }
         Ok(())
     }
@@ -354,9 +147,21 @@ impl Loader {
     /// # Errors
     /// As [`require`](Self::require).
     pub(crate) fn require_in_file(&mut self, name: &str, shape: &[usize]) -> Result<(), CheckpointError> {
-        let before = self.needs.parameters;
+        let is_new = !self.used.contains(name);
         self.require(name, shape)?;
-        self.needs.in_file += self.needs.parameters - before;
+        if is_new {
+            self.needs.in_file += count(shape);
+            self.in_file.insert(name.to_owned());
+        }
+        Ok(())
+    }
+
+    /// The same for one that does not, or no longer.
+    fn require_in_memory(&mut self, name: &str, shape: &[usize]) -> Result<(), CheckpointError> {
+        self.require(name, shape)?;
+        if self.in_file.remove(name) {
+            self.needs.in_file -= count(shape);
+        }
         Ok(())
     }
 
@@ -385,18 +190,34 @@ impl Loader {
         Ok(values.to_vec())
     }
 
-    /// The values of the tensor `name`, in the file itself where they are `f32` there; none in the
-    /// check. Whoever takes them sees whether all are finite while he walks over them, and calls
-    /// [`note_not_finite`](Self::note_not_finite) where they aren't.
+    /// The values of the tensor `name`; none in the check. Whoever takes them sees whether all are finite
+    /// while he walks over them, and calls [`note_not_finite`](Self::note_not_finite) where they aren't.
     ///
     /// # Errors
     /// As [`require`](Self::require).
-    pub(crate) fn weights(&mut self, name: &str, shape: &[usize]) -> Result<Values, CheckpointError> {
-        self.require(name, shape)?;
+    pub(crate) fn weights(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, CheckpointError> {
+        self.require_in_memory(name, shape)?;
         match self.file.spec(name) {
-            Some(info) if !self.dry => Values::new(&self.file, name, info),
-            _ => Ok(Values::Owned(Vec::new())),
+            Some(info) if !self.dry => self.file.floats(name, info),
+            _ => Ok(Vec::new()),
         }
+    }
+
+    /// Some `rows` of the tensor `name`, which a layer is to read itself, and to keep in a `form`. Whether
+    /// all are finite is up to it, as with [`weights`](Self::weights).
+    ///
+    /// # Errors
+    /// As [`require`](Self::require).
+    pub(crate) fn rows(&mut self, name: &str, shape: &[usize], rows: Range<usize>, form: Form) -> Result<FileRows, CheckpointError> {
+        self.require_in_memory(name, shape)?;
+        let weights = (rows.len() * shape.iter().skip(1).product::<usize>()) as u64;
+        let is_half = self.file.spec(name).is_some_and(|info| info.dtype != Dtype::F32) && !self.file.is_adapted(name);
+        self.needs.saved_bytes += match (form, self.quantization) {
+            (Form::Codes, Some(quantization)) => quantization.saved_bytes(weights),
+            (Form::Exact, _) if is_half && has_kernels(&self.device) => 2 * weights,
+            _ => 0,
+        };
+        FileRows::new(&self.file, name, rows)
     }
 
     /// Remembers `name` if there are NaN or infinities among its `values`.
@@ -414,15 +235,15 @@ impl Loader {
         if self.not_finite.is_empty() {
             return Ok(());
         }
-        Err(CheckpointError::NotFinite { path: self.file.path.clone(), names: self.not_finite.clone() })
+        Err(CheckpointError::NotFinite { path: self.file.path().to_owned(), names: self.not_finite.clone() })
     }
 
     pub(crate) fn build_error(&self, source: candle_core::Error) -> CheckpointError {
-        CheckpointError::Build { path: self.file.path.clone(), source }
+        CheckpointError::Build { path: self.file.path().to_owned(), source }
     }
 
     fn missing(&self, name: &str, expected: &[usize]) -> CheckpointError {
-        CheckpointError::MissingTensor { path: self.file.path.clone(), name: name.to_owned(), expected: expected.to_vec() }
+        CheckpointError::MissingTensor { path: self.file.path().to_owned(), name: name.to_owned(), expected: expected.to_vec() }
     }
 
     /// What the model asked for; an error when the file holds tensors that it did not
@@ -432,6 +253,10 @@ impl Loader {
     /// [`CheckpointError::UnusedTensors`].
     pub(crate) fn finish(self, is_known_unused: impl Fn(&str) -> bool) -> Result<Needs, CheckpointError> {
         let names: Vec<String> = self.file.names().into_iter().filter(|name| !self.used.contains(name) && !is_known_unused(name)).collect();
-        if names.is_empty() { Ok(self.needs) } else { Err(CheckpointError::UnusedTensors { path: self.file.path.clone(), names }) }
+        if names.is_empty() { Ok(self.needs) } else { Err(CheckpointError::UnusedTensors { path: self.file.path().to_owned(), names }) }
     }
+}
+
+fn count(shape: &[usize]) -> u64 {
+    shape.iter().product::<usize>() as u64
 }

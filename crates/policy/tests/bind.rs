@@ -10,7 +10,9 @@ use std::sync::Arc;
 use common::{copy, edit_json, golden};
 use serde_json::json;
 use sinew_core::{Continuation, Observation, Policy, RobotDescription, Samples, Timestamp, Units};
-use sinew_policy::{BindError, BoundPolicy, Checkpoint, Fit, Guidance, GuidanceMode, GuidanceSettings, Inputs};
+use sinew_policy::{
+    BindError, BoundPolicy, Checkpoint, CheckpointError, Fit, Guidance, GuidanceMode, GuidanceSettings, Inputs, OpenOptions,
+};
 
 /// Joints in degrees, the last one in 0..100.
 fn robot(joints: &[&str], cameras: &[(&str, u32, u32)]) -> RobotDescription {
@@ -138,10 +140,20 @@ fn a_bound_policy_continues_its_own_chunk() {
         assert!((goals[0].to_degrees() - f64::from(row[0])).abs() < 1e-4, "{} {}", goals[0].to_degrees(), row[0]);
     }
     // After a reset there is nothing to continue.
-    policy.reset();
+    policy.reset(7);
     let alone = policy.infer_continuing(std::slice::from_ref(&seen), "go", continuing).unwrap();
-    fresh.reset();
+    fresh.reset(7);
     assert_eq!(fresh.infer(std::slice::from_ref(&seen), "go").unwrap(), alone);
+    // Episodes draw noise of their own, each time the same.
+    let mut of_episode = |seed| {
+        fresh.reset(seed);
+        [0, 1].map(|_| fresh.infer(std::slice::from_ref(&seen), "go").unwrap())
+    };
+    let episodes = [0, 1, 2, 7].map(&mut of_episode);
+    let all: Vec<_> = episodes.iter().flatten().collect();
+    assert!((0..8).all(|i| (0..i).all(|j| all[i] != all[j])), "noise that two answers share");
+    assert_eq!(of_episode(7), episodes[3]);
+    assert_eq!(episodes[3][0], alone);
 
     assert!(!Checkpoint::open(golden("act/two_cameras_vae")).unwrap().can_continue());
 
@@ -292,7 +304,7 @@ fn a_checkpoint_with_ensembling_averages_what_was_said_before_until_it_is_reset(
     observation.tick = 1;
     observation.state = seen(&[1.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
     let mixed = policy.infer(std::slice::from_ref(&observation), "").unwrap();
-    policy.reset();
+    policy.reset(7);
     let alone = policy.infer(std::slice::from_ref(&observation), "").unwrap();
     let [old, new, mean] = [first.rows().nth(1), alone.rows().next(), mixed.rows().next()].map(|row| row.unwrap()[0]);
     let weight = (-0.01f64).exp();
@@ -338,9 +350,9 @@ fn a_policy_with_a_history_gets_its_observations_oldest_first() {
         assert!((goals[0].to_degrees() - f64::from(row[0])).abs() < 1e-4);
     }
 
-    // The noise is the same after each reset, so only the observations tell the answers apart.
+    // The noise is the same after each reset with a seed, so only the observations tell the answers apart.
     let mut answer = |observations: &[Observation]| {
-        policy.reset();
+        policy.reset(7);
         policy.infer(observations, "").unwrap().rows().flatten().copied().collect::<Vec<_>>()
     };
     let [old, new] = steps;
@@ -399,4 +411,70 @@ fn a_robot_whose_state_and_action_differ_is_compared_and_driven_in_the_units_of_
     let (fit, text) = mismatch(&checkpoint, &bare);
     let bad: Vec<&str> = fit.rows.iter().filter(|row| !row.fits).map(|row| row.feature.as_str()).collect();
     assert_eq!(bad, ["observation.state"], "{text}");
+}
+
+/// A robot calls its cameras otherwise: LeRobot's rename map, given when the checkpoint is opened.
+#[test]
+fn cameras_are_renamed_as_the_user_says() {
+    let open = |renames: &[(&str, &str)]| {
+        let renames: Vec<_> = renames.iter().map(|(camera, key)| ((*camera).to_owned(), (*key).to_owned())).collect();
+        OpenOptions::new().rename(&renames).open(golden("act/two_cameras_vae"))
+    };
+    let robot = robot(&SIX, &[("top", 128, 96), ("wrist", 128, 96)]);
+    let (fit, _) = mismatch(&checkpoint(), &robot);
+    assert_eq!(fit.rows.iter().filter(|row| !row.fits).count(), 1);
+
+    let renamed = Arc::new(open(&[("top", "observation.images.front")]).unwrap());
+    let fit = Fit::of(&renamed, &robot);
+    assert!(fit.is_fit(), "{fit}");
+    let front = fit.rows.iter().find(|row| row.feature == "observation.images.front").unwrap();
+    assert_eq!(front.robot, "a 128x96 image of the camera top");
+    let mut observation = Observation::for_robot(&robot);
+    observation.images[0].rgb = vec![200; 128 * 96 * 3].into();
+    let chunk = BoundPolicy::bind(&renamed, &robot).unwrap().infer(std::slice::from_ref(&observation), "").unwrap();
+    let inputs = |front: &str| {
+        let state: Vec<f32> = vec![0.0; 5].into_iter().chain([25.0]).collect();
+        let image = |value: u8| vec![value; 128 * 96 * 3];
+        Inputs::new().vector("observation.state", state).image(front, 96, 128, image(200)).image(
+            "observation.images.wrist",
+            96,
+            128,
+            image(0),
+        )
+    };
+    let direct = checkpoint().infer(&inputs("observation.images.front")).unwrap();
+    for (goals, row) in chunk.rows().zip(direct.values.chunks(6)) {
+        assert!((goals[0].to_degrees() - f64::from(row[0])).abs() < 1e-4);
+    }
+    // The same for inputs that are given by name, and both ways round.
+    assert_eq!(renamed.infer(&inputs("observation.images.top")).unwrap(), direct);
+    let swapped = open(&[("front", "wrist"), ("wrist", "front")]).unwrap();
+    let swap = |a: u8, b: u8, checkpoint: &Checkpoint| {
+        let image = |value: u8| vec![value; 128 * 96 * 3];
+        let inputs = Inputs::new().vector("observation.state", vec![0.0; 6]);
+        checkpoint
+            .infer(&inputs.image("observation.images.front", 96, 128, image(a)).image("observation.images.wrist", 96, 128, image(b)))
+            .unwrap()
+    };
+    assert_eq!(swap(10, 250, &swapped), swap(250, 10, &checkpoint()));
+
+    // A camera that the robot lacks is in the table.
+    let absent = Arc::new(open(&[("top", "front"), ("hand", "wrist")]).unwrap());
+    let (fit, text) = mismatch(&absent, &robot);
+    let row = fit.rows.iter().find(|row| row.feature == "observation.images.hand").unwrap();
+    assert_eq!(
+        (row.checkpoint.as_str(), row.robot.as_str(), row.fits),
+        ("renamed to observation.images.wrist", "no such camera", false),
+        "{text}"
+    );
+
+    for (renames, why) in [
+        (&[("top", "side")][..], "no camera side, expected one of observation.images.wrist, observation.images.front"),
+        (&[("top", "observation.state")], "no camera observation.state"),
+        (&[("top", "front"), ("hand", "front")], "expected each key once"),
+        (&[("top", "front"), ("observation.images.top", "wrist")], "expected each camera once"),
+    ] {
+        let error = open(renames).unwrap_err();
+        assert!(matches!(error, CheckpointError::Rename { .. }) && error.to_string().contains(why), "{error}");
+    }
 }

@@ -37,7 +37,7 @@ impl Policy for Scripted {
         &self.info
     }
 
-    fn reset(&mut self) {}
+    fn reset(&mut self, _: u64) {}
 
     fn infer(&mut self, observations: &[Observation], _: &str) -> Result<ActionChunk, PolicyError> {
         let n = self.answers;

@@ -85,6 +85,8 @@ impl PolicyThread {
 
 /// What all questions of an episode have in common.
 pub(crate) struct Setting {
+    /// The episode's.
+    pub(crate) seed: u64,
     /// Where the operator has set no other.
     pub(crate) task: String,
     pub(crate) operator: Operator,
@@ -298,7 +300,7 @@ fn serve(policy: &mut impl Policy, job: &mut Job, nothing: &Pixels) -> ControlFl
     let started = HostTime::now();
     let answer = catch_unwind(AssertUnwindSafe(|| {
         if job.reset {
-            policy.reset();
+            policy.reset(setting.seed);
         }
         match job.continuing {
             None => policy.infer(&job.observations, task),

@@ -61,6 +61,7 @@ pub struct Session {
 /// What an episode's threads work on.
 struct Scene<'a> {
     rig: Rig<'a>,
+    seed: u64,
     task: &'a str,
     setup: &'a EpisodeSetup,
 }
@@ -147,7 +148,8 @@ impl Session {
                 (Ended::early(Ending::SinksFailed), Vec::new())
             } else {
                 let rig = Rig { robot, cameras, environment: &mut *environment };
-                let (mut ended, free) = self.run_control(Scene { rig, task: &task, setup: &setup }, source, &mut sinks, have_begun);
+                let (mut ended, free) =
+                    self.run_control(Scene { rig, seed: request.seed, task: &task, setup: &setup }, source, &mut sinks, have_begun);
                 ended.tally.state_hash = environment.state_hash();
                 (ended, free)
             };
@@ -194,7 +196,7 @@ impl Session {
         sinks: &mut Sinks,
         have_begun: Option<&mut dyn FnMut()>,
     ) -> (Ended, Vec<Receiver<Box<Frame>>>) {
-        let Scene { rig: Rig { robot, cameras, environment }, task, setup } = scene;
+        let Scene { rig: Rig { robot, cameras, environment }, seed, task, setup } = scene;
         let early = |fault| (Ended::early(Ending::Fault(fault)), Vec::new());
         let description = robot.description().clone();
         let rate_hz = description.control_rate_hz.max(1);
@@ -224,6 +226,7 @@ impl Session {
         let port = FramePort { current: template, feeds, lossless };
 
         let setting = Arc::new(Setting {
+            seed,
             task: task.to_owned(),
             operator: self.operator.clone(),
             robot: description.clone(),

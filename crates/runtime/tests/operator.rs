@@ -110,6 +110,7 @@ fn hand_overs_are_without_a_jump_and_the_policy_begins_anew() {
     assert!((way - 29.0 * fade_rad).abs() < 0.02, "the human gets towards where he wants: {way}");
     let log = shift.fake.log();
     assert_eq!(log.resets, 2, "once for the episode, once for the policy's return");
+    assert_eq!(log.seeds, [7, 7], "the episode's");
     assert!(log.asked_ticks.iter().all(|tick| !(21..71).contains(tick)) && log.asked_ticks.contains(&71), "{:?}", log.asked_ticks);
 }
 

@@ -66,7 +66,7 @@ impl Policy for Disagreeing {
         &self.info
     }
 
-    fn reset(&mut self) {
+    fn reset(&mut self, _: u64) {
         self.answers = 0;
     }
 

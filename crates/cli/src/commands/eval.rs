@@ -12,7 +12,7 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde::Serialize;
 use sinew_core::{Image, MockClock};
-use sinew_policy::{BoundPolicy, Checkpoint, QuantizationLoss};
+use sinew_policy::{BoundPolicy, Checkpoint};
 use sinew_runtime::{
     EpisodeReport, EpisodeRequest, Inference, InferenceStats, Latency, PolicyThread, ReturnToRest, Rig, Session, SessionConfig, Source,
     StopFlag,
@@ -53,8 +53,6 @@ struct TotalsLine<'a> {
     inference_ms_p50: f64,
     wall_s: f64,
     contact_sheet: PathBuf,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    quantization_loss: Option<QuantizationLoss>,
 }
 
 struct Finished {
@@ -75,22 +73,19 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
         "evaluating into {}: there is a file already; expected another --contact-sheet, or --force",
         sheet.display()
     );
-    let scenario = Scenario::of(&args.rig)?;
+    let mut scenario = Scenario::of(&args.rig)?;
+    args.compute.cameras.resize(&mut scenario.model.description)?;
     let threads = source::threads_beside_others(args.compute.threads);
     let named = source::open(args.policy.as_deref(), &args.compute)?;
     // Bound once here, so that a policy that doesn't fit is said before anything runs.
     BoundPolicy::bind(&named.checkpoint, scenario.robot())?;
     contact_sheet::make_room(&sheet)?;
-    let loss = named.quantization_loss()?;
     let jobs = args
         .jobs
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
         .clamp(1, args.episodes as usize);
     if !args.json {
         say!("{}", named.banner(jobs * threads));
-        if let Some(loss) = &loss {
-            say!("accuracy  {loss} (blank inputs)");
-        }
         let other = if args.inference == EvalInference::Sync { "; `sinew rollout` uses async" } else { "" };
         say!("inference {}{other}", InferenceMode::from(args.inference).explained());
         let episodes = text::plural(args.episodes, "episode");
@@ -177,7 +172,6 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
             inference_ms_p50,
             wall_s,
             contact_sheet: sheet,
-            quantization_loss: loss,
         })?;
         return written.map(|()| Done::Ok);
     }

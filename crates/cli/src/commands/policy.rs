@@ -4,19 +4,19 @@ use std::path::Path;
 
 use serde::Serialize;
 use sinew_hub::Fetched;
-use sinew_policy::{Fit, InferReport, Info, Inputs, QuantizationLoss};
+use sinew_policy::{Fit, InferReport, Info, Inputs};
 
-use crate::args::{ComputeArgs, PolicyCommand};
+use crate::args::{CameraArgs, CameraSize, ComputeArgs, Misuse, PolicyCommand};
 use crate::text::say;
 use crate::{Done, licence, source, text};
 
 pub fn run(command: &PolicyCommand) -> anyhow::Result<Done> {
     match command {
         PolicyCommand::Info { policy, json } => info(policy.as_deref(), *json),
-        PolicyCommand::Check { policy, robot, json } => check(policy.as_deref(), robot.as_deref(), *json),
-        PolicyCommand::Bench { policy, inputs, repeat, compute, json } => {
+        PolicyCommand::Check { policy, robot, cameras, json } => check(policy.as_deref(), robot.as_deref(), cameras, *json),
+        PolicyCommand::Bench { policy, inputs, repeat, accuracy, compute, json } => {
             source::set_threads(compute.threads)?;
-            bench(policy.as_deref(), compute, inputs.as_deref(), *repeat, *json)
+            bench(policy.as_deref(), compute, inputs.as_deref(), (*repeat, *accuracy), *json)
         }
         PolicyCommand::Infer { policy, inputs, out, compute, repeat, json } => {
             source::set_threads(compute.threads)?;
@@ -85,10 +85,15 @@ fn describe(name: &str, info: &Info) -> String {
     format!("{name}\n{facts}\n{}", text::table(&rows))
 }
 
-pub fn check(policy: Option<&str>, robot: Option<&str>, json: bool) -> anyhow::Result<Done> {
-    let robot = robot.map(sinew_sim::robots::get).transpose()?;
+pub fn check(policy: Option<&str>, robot: Option<&str>, cameras: &CameraArgs, json: bool) -> anyhow::Result<Done> {
+    let mut robot = robot.map(sinew_sim::robots::get).transpose()?;
+    match &mut robot {
+        Some(robot) => cameras.resize(&mut robot.description)?,
+        None if cameras.camera_size.is_empty() => {}
+        None => return Err(Misuse("--camera-size is for a robot's cameras; expected --robot with it".to_owned()).into()),
+    }
     let (name, Fetched { folder, .. }) = source::find(policy)?;
-    let opened = source::open_folder(&folder, &ComputeArgs::default());
+    let opened = source::open_folder(&folder, &ComputeArgs { cameras: cameras.clone(), ..ComputeArgs::default() });
     let (verdict, words) = match &opened {
         Err(error) => (Verdict { policy: &name, ok: false, error: Some(text::chain(error)), info: None, fit: None }, None),
         Ok(checkpoint) => {
@@ -126,16 +131,22 @@ struct Verdict<'a> {
     fit: Option<Fit>,
 }
 
-fn bench(policy: Option<&str>, compute: &ComputeArgs, inputs: Option<&Path>, repeat: usize, json: bool) -> anyhow::Result<Done> {
+fn bench(
+    policy: Option<&str>,
+    compute: &ComputeArgs,
+    inputs: Option<&Path>,
+    (repeat, accuracy): (usize, bool),
+    json: bool,
+) -> anyhow::Result<Done> {
     let named = source::open(policy, compute)?;
     let inputs = match inputs {
         Some(path) => Inputs::read(path)?,
         None => named.checkpoint.blank_inputs(),
     };
     let (actions, timing) = named.checkpoint.time(&inputs, repeat)?;
-    // Before the full weights are read to compare with.
+    // Before there is more than the policy.
     let peak = peak_memory_bytes();
-    let loss = named.checkpoint.quantization_loss(&inputs)?;
+    let loss = if accuracy { named.checkpoint.quantization_loss(&inputs)? } else { None };
     if json {
         let report = serde_json::json!({
             "policy": named.name,
@@ -176,16 +187,37 @@ fn peak_memory_bytes() -> Option<u64> {
 struct Inferred {
     #[serde(flatten)]
     report: InferReport,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    quantization_loss: Option<QuantizationLoss>,
+    peak_memory_bytes: Option<u64>,
+}
+
+/// `inputs` with images of these sizes.
+fn resized(inputs: Inputs, sizes: &[CameraSize]) -> anyhow::Result<Inputs> {
+    sizes.iter().try_fold(inputs, |inputs, CameraSize { camera, width, height }| {
+        let is_wanted =
+            |name: &str| camera.as_deref().is_none_or(|camera| name == camera || name.strip_prefix("observation.images.") == Some(camera));
+        if !inputs.image_names().any(is_wanted) {
+            let (camera, names) = (camera.as_deref().unwrap_or("camera"), inputs.image_names().collect::<Vec<_>>().join(", "));
+            anyhow::bail!("resizing images: there is none of the camera {camera} in the file; it has: {names}");
+        }
+        Ok(inputs.map_images(|name, size, rgb| {
+            let to = [*height as usize, *width as usize];
+            (is_wanted(name) && size != to).then(|| (to, resize(rgb, size, to)))
+        }))
+    })
+}
+
+/// As cameras do by resize=yes.
+fn resize(rgb: &[u8], from: [usize; 2], to: [usize; 2]) -> Vec<u8> {
+    let [from, to] = [from, to].map(|[height, width]| (width as u32, height as u32));
+    sinew_drivers::camera::resized(rgb, from, to)
 }
 
 fn infer(policy: &str, compute: &ComputeArgs, inputs: &Path, out: &Path, repeat: usize, json: bool) -> anyhow::Result<Done> {
     let named = source::open(Some(policy), compute)?;
-    let report = named.checkpoint.infer_file(inputs, out, repeat)?;
-    let loss = named.checkpoint.quantization_loss(&Inputs::read(inputs)?)?;
+    let inputs = resized(Inputs::read(inputs)?, &compute.cameras.camera_size)?;
+    let report = named.checkpoint.infer_into(&inputs, out, repeat)?;
     if json {
-        text::print_json(&Inferred { report, quantization_loss: loss })?;
+        text::print_json(&Inferred { report, peak_memory_bytes: peak_memory_bytes() })?;
         return Ok(Done::Ok);
     }
     for name in &report.unused_inputs {
@@ -198,9 +230,6 @@ fn infer(policy: &str, compute: &ComputeArgs, inputs: &Path, out: &Path, repeat:
     say!("{}: action [{}, {}] in {:.1} ms", out.display(), report.rows, report.width, ms(0.5));
     if repeat > 1 {
         say!("median of {repeat}; {:.1} ms fastest, {:.1} ms slowest, {:.1} ms to load", ms(0.0), ms(1.0), report.timing.load_milliseconds);
-    }
-    if let Some(loss) = loss {
-        say!("accuracy: {loss}, against the weights as they are in the file");
     }
     Ok(Done::Ok)
 }

@@ -96,7 +96,6 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         };
         policy.set_guidance(args.control.guided(settings)?)?;
     }
-    let loss = named.quantization_loss()?;
     let mut policy = PolicyThread::spawn(policy).context("starting the policy's thread")?;
     let clock: Arc<dyn Clock> = if fast { Arc::new(MockClock::new()) } else { Arc::new(MonotonicClock::new()) };
     let outputs = Outputs::of(args);
@@ -151,9 +150,6 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     }
     if !args.json {
         say!("{}", named.banner(threads));
-        if let Some(loss) = &loss {
-            say!("accuracy  {loss} (blank inputs)");
-        }
         let time = if fast { "as fast as the machine can" } else { "in real time" };
         let place = if rig.is_real() { "" } else { " simulated," };
         say!("robot     {},{place} {fps} Hz, {time}", robot.title);
@@ -213,7 +209,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     let recorded = committed.load(Relaxed);
     let buses = rig.report().map(|robot| robot.and(human.as_ref().map(Human::report).unwrap_or_default()));
     if args.json {
-        report::print_totals(&named, &reports, &outputs, recorded, loss, buses, &rig.cameras.report())?;
+        report::print_totals(&named, &reports, &outputs, recorded, buses, &rig.cameras.report())?;
     } else {
         report::print_table(&reports, outputs.dataset.is_some());
         report::print_cadence(&reports, fast);
@@ -245,7 +241,13 @@ enum Setting {
 impl Setting {
     fn of(args: &RolloutArgs) -> anyhow::Result<Self> {
         if args.hardware.port.is_empty() {
-            return Ok(Self::Simulator(Box::new(Scenario::of(&args.rig)?)));
+            let mut scenario = Scenario::of(&args.rig)?;
+            args.compute.cameras.resize(&mut scenario.model.description)?;
+            return Ok(Self::Simulator(Box::new(scenario)));
+        }
+        if !args.compute.cameras.camera_size.is_empty() {
+            let why = "--camera-size is for the simulator's cameras; with --port give --camera NAME=…,WIDTHxHEIGHT, and resize=yes where it must be scaled";
+            return Err(Misuse(why.to_owned()).into());
         }
         let robot = hardware::describe_unit(&args.rig.robot, &args.hardware, &args.camera)?;
         if args.leader.teleop.is_some() {

@@ -223,7 +223,7 @@ impl Policy for Waver {
         &self.info
     }
 
-    fn reset(&mut self) {}
+    fn reset(&mut self, _: u64) {}
 
     fn infer(&mut self, observations: &[Observation], _: &str) -> Result<ActionChunk, PolicyError> {
         let first = observations.last().map_or(0, |now| now.tick);

@@ -46,7 +46,7 @@ impl Policy for Swinger {
         &self.info
     }
 
-    fn reset(&mut self) {}
+    fn reset(&mut self, _: u64) {}
 
     fn infer(&mut self, observations: &[Observation], _: &str) -> Result<ActionChunk, PolicyError> {
         let first = observations.last().unwrap().tick;

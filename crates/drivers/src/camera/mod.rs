@@ -31,7 +31,7 @@ pub use health::{CameraHealth, CameraState};
 #[cfg(feature = "nokhwa")]
 pub use native::NativeCamera;
 pub use set::{CameraMonitor, CameraSet, CameraSetError, CameraSetup, Delivery};
-pub use shape::{Crop, ShapeError, ShapeOptions, size_before_rotation};
+pub use shape::{Crop, ShapeError, ShapeOptions, resized, size_before_rotation};
 pub use source::{OpenSource, Picture, PixelFormat, Source, SourceError, Stream};
 #[cfg(feature = "rtsp")]
 pub use sources::Rtsp;

@@ -220,6 +220,14 @@ fn taps(from: u32, to: u32) -> Vec<Taps> {
     (0..to).map(of).collect()
 }
 
+/// A picture `rgb` of 8-bit RGB at another size: as `resize=yes` makes it, each pixel the mean of those that it covers, weighted
+/// by a triangle. Sizes are width and height, none of them 0.
+pub fn resized(rgb: &[u8], from: (u32, u32), to: (u32, u32)) -> Vec<u8> {
+    let mut out = Vec::new();
+    Scaler::new(from, to).scale(rgb, &mut out);
+    out
+}
+
 impl Scaler {
     fn new(from: (u32, u32), to: (u32, u32)) -> Self {
         Self { from, to, columns: taps(from.0, to.0), rows: taps(from.1, to.1), narrow: Vec::new() }

@@ -36,6 +36,8 @@ pub(crate) struct ActConfig {
     /// In the order of the file.
     pub cameras: Vec<Camera>,
     pub action_width: usize,
+    /// Features of which the network makes nothing.
+    unused: Vec<String>,
 }
 
 /// As LeRobot writes it; where a key is absent LeRobot takes these defaults (`ACTConfig`).
@@ -111,6 +113,11 @@ impl Plan for ActConfig {
     fn knows_unused(&self, tensor: &str) -> bool {
         tensor.starts_with("model.vae_encoder") || tensor.starts_with("model.backbone.") && tensor.ends_with(".num_batches_tracked")
     }
+
+    /// LeRobot makes nothing of states beside the robot's.
+    fn may_miss(&self, feature: &str) -> bool {
+        self.unused.iter().any(|unused| unused == feature)
+    }
 }
 
 impl ActConfig {
@@ -163,12 +170,14 @@ impl ActConfig {
 
         let sides = 1..=MAX_IMAGE_SIDE;
         let (mut cameras, mut state_width, mut environment) = (Vec::new(), None, None);
+        let mut unused = Vec::new();
         for (name, Feature { kind, shape }) in file.inputs.iter() {
             match (kind, shape.as_slice()) {
                 (FeatureKind::Visual, [3, height, width]) if sides.contains(height) && sides.contains(width) => {
                     cameras.push(Camera { name: name.to_owned(), height: *height, width: *width });
                 }
                 (FeatureKind::State, [n]) if name == STATE && *n > 0 => state_width = Some(*n),
+                (FeatureKind::State, _) if name != STATE => unused.push(name.to_owned()),
                 (FeatureKind::Env, [n]) if environment.is_none() && *n > 0 => environment = Some((name.to_owned(), *n)),
                 _ => {
                     let expected = "VISUAL [3, H, W] of at most 8192 a side, observation.state as STATE [D], or one ENV [D]";
@@ -203,6 +212,7 @@ impl ActConfig {
             environment,
             cameras,
             action_width,
+            unused,
         })
     }
 

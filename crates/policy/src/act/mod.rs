@@ -13,7 +13,7 @@ pub use ensemble::TemporalEnsembler;
 
 use crate::family::{Camera, Model, Sampling};
 use crate::features::STATE;
-use crate::nn::{Activation, Attention, Built, LayerNorm, Linear};
+use crate::nn::{Activation, Attention, Built, LayerNorm, Linear, add};
 use crate::processor::{Array, Batch};
 use crate::vision::{Names, Norm, ResNet};
 use crate::weights::Loader;
@@ -114,7 +114,7 @@ impl Model for Act {
         if let Some(norm) = &self.encoder_norm {
             x = norm.run(&x)?;
         }
-        let keys = (&x + &self.token_positions)?;
+        let keys = add(&x, &self.token_positions)?;
         let mut rows = self.row_positions.zeros_like()?;
         for layer in &self.decoder {
             rows = layer.run(&rows, &self.row_positions, &x, &keys)?;
@@ -200,7 +200,7 @@ impl Residual {
     }
 
     fn run(&self, x: &Tensor, sublayer: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
-        if self.pre_norm { x + sublayer(&self.norm.run(x)?)? } else { self.norm.run(&(x + sublayer(x)?)?) }
+        if self.pre_norm { add(x, &sublayer(&self.norm.run(x)?)?) } else { self.norm.run(&add(x, &sublayer(x)?)?) }
     }
 }
 
@@ -224,7 +224,7 @@ impl EncoderLayer {
     fn run(&self, x: &Tensor, positions: &Tensor) -> Result<Tensor> {
         let [first, second] = &self.residuals;
         let x = first.run(x, |x| {
-            let placed = (x + positions)?;
+            let placed = add(x, positions)?;
             self.attention.run(&placed, &placed, x)
         })?;
         second.run(&x, |x| self.feed_forward.run(x))
@@ -258,10 +258,10 @@ impl DecoderLayer {
     fn run(&self, x: &Tensor, positions: &Tensor, memory: &Tensor, keys: &Tensor) -> Result<Tensor> {
         let [first, second, third] = &self.residuals;
         let x = first.run(x, |x| {
-            let placed = (x + positions)?;
+            let placed = add(x, positions)?;
             self.self_attention.run(&placed, &placed, x)
         })?;
-        let x = second.run(&x, |x| self.cross_attention.run(&(x + positions)?, keys, memory))?;
+        let x = second.run(&x, |x| self.cross_attention.run(&add(x, positions)?, keys, memory))?;
         third.run(&x, |x| self.feed_forward.run(x))
     }
 }
@@ -271,7 +271,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::weights::TensorFile;
+    use crate::tensor_file::TensorFile;
 
     #[test]
     fn maps_have_lerobots_positions() {

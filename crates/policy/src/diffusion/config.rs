@@ -42,6 +42,8 @@ pub(crate) struct DiffusionConfig {
     /// Their height and width, if there is a camera.
     pub camera_size: Option<[usize; 2]>,
     pub action_width: usize,
+    /// Features of which the network makes nothing.
+    unused: Vec<String>,
 }
 
 /// As LeRobot writes it; where a key is absent LeRobot takes these defaults (`DiffusionConfig`).
@@ -138,6 +140,11 @@ impl Plan for DiffusionConfig {
         tensor.starts_with("diffusion.rgb_encoder.") && self.encoder.knows_unused(tensor)
     }
 
+    /// LeRobot makes nothing of states beside the robot's.
+    fn may_miss(&self, feature: &str) -> bool {
+        self.unused.iter().any(|unused| unused == feature)
+    }
+
     fn takes_any_image_size(&self) -> bool {
         self.encoder.resize.is_some()
     }
@@ -218,6 +225,7 @@ impl DiffusionConfig {
         let sides = 1..=MAX_IMAGE_SIDE;
         let is_size = |size: &[usize; 2]| size.iter().all(|side| sides.contains(side));
         let (mut cameras, mut camera_size, mut state_width, mut environment) = (Vec::new(), None, None, None);
+        let mut unused = Vec::new();
         for (name, Feature { kind, shape }) in file.inputs.iter() {
             match (kind, shape.as_slice()) {
                 (FeatureKind::Visual, [3, height, width])
@@ -227,6 +235,7 @@ impl DiffusionConfig {
                     cameras.push(name.to_owned());
                 }
                 (FeatureKind::State, [n]) if name == STATE && *n > 0 => state_width = Some(*n),
+                (FeatureKind::State, _) if name != STATE => unused.push(name.to_owned()),
                 (FeatureKind::Env, [n]) if environment.is_none() && *n > 0 => environment = Some((name.to_owned(), *n)),
                 _ => {
                     let expected =
@@ -284,6 +293,7 @@ impl DiffusionConfig {
             cameras,
             camera_size,
             action_width: file.action_width()?,
+            unused,
         })
     }
 

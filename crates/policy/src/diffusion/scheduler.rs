@@ -183,7 +183,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
-    use crate::weights::TensorFile;
+    use crate::tensor_file::TensorFile;
 
     #[derive(Deserialize)]
     struct Config {

@@ -4,7 +4,7 @@
 use candle_core::{Device, Result, Tensor};
 
 use super::config::DiffusionConfig;
-use crate::nn::{Activation, Built, Conv1d, ConvTranspose1d, GroupNorm, Linear};
+use crate::nn::{Activation, Built, Conv1d, ConvTranspose1d, GroupNorm, Linear, add, multiply};
 use crate::weights::Loader;
 
 /// Groups of the last norm, whatever the configuration says of the others.
@@ -185,12 +185,12 @@ impl ResidualBlock {
         let film = |index: usize| modulation.narrow(1, self.film + index * self.width, self.width);
         let mut y = self.first.run(x)?;
         if self.scales {
-            y = y.broadcast_mul(&film(0)?)?;
+            y = multiply(&y, &film(0)?)?;
         }
-        let y = self.second.run(&y.broadcast_add(&film(usize::from(self.scales))?)?)?;
+        let y = self.second.run(&add(&y, &film(usize::from(self.scales))?)?)?;
         match &self.residual {
             Some(residual) => residual.run_onto(x, &y),
-            None => x + y,
+            None => add(x, &y),
         }
     }
 }
@@ -200,7 +200,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::weights::TensorFile;
+    use crate::tensor_file::TensorFile;
 
     #[test]
     fn diffusion_steps_are_embedded_as_lerobot_does() {

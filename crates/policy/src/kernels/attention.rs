@@ -33,7 +33,7 @@ pub(crate) fn attention(
     let packed: Vec<[Packed; 2]> = (0..key_heads)
         .map(|head| {
             let columns = head * dim..(head + 1) * dim;
-            [Packed::new(isa, &[key.columns(columns.clone())], None), Packed::transposed(isa, value.columns(columns))]
+            [Packed::new(isa, key.columns(columns.clone()), None), Packed::transposed(isa, value.columns(columns))]
         })
         .collect();
     let part = even_part(n, (MOST_LOGITS / m).clamp(12, MOST_QUERIES));

@@ -26,24 +26,18 @@ pub(super) struct Codes {
 }
 
 impl Codes {
-    /// From panels of `depth` rows of two vectors.
-    pub(super) fn new(isa: Isa, panels: &[f32], depth: usize) -> Self {
-        let width = 2 * isa.lanes();
-        let blocks = depth.div_ceil(BLOCK);
-        let count = panels.len() / (width * depth).max(1);
-        let mut codes = vec![0; panels.len()];
-        let mut scales = Aligned::zeros(count * blocks * width);
-        let panels = panels.par_chunks((width * depth).max(1));
-        let parts = codes.par_chunks_mut((width * depth).max(1)).zip(scales.values_mut().par_chunks_mut((width * blocks).max(1)));
-        panels.zip(parts).for_each(|(panel, (codes, scales))| isa.run(Encode { panel, codes, scales, width }));
-        Self { codes, scales, depth }
+    /// Zeros in place of so many weights.
+    pub(super) fn zeros(isa: Isa, len: usize, depth: usize) -> Self {
+        let rows = len / depth.max(1);
+        Self { codes: vec![0; len], scales: Aligned::zeros(rows.next_multiple_of(2 * isa.lanes()) * depth.div_ceil(BLOCK)), depth }
     }
 
-    /// One weight, of panels `width` wide.
-    #[cfg(test)]
-    pub(super) fn value(&self, width: usize, panel: usize, input: usize, column: usize) -> f32 {
-        let scale = self.scales.values()[(panel * self.depth.div_ceil(BLOCK) + input / BLOCK) * width + column];
-        f32::from(self.codes[(panel * self.depth + input) * width + column]) * scale
+    /// Each panel, to be written.
+    pub(super) fn panels(&mut self, isa: Isa) -> impl IndexedParallelIterator<Item = PanelCodes<'_>> {
+        let width = 2 * isa.lanes();
+        let codes = self.codes.par_chunks_mut((width * self.depth).max(1));
+        let scales = self.scales.values_mut().par_chunks_mut((width * self.depth.div_ceil(BLOCK)).max(1));
+        codes.zip(scales).map(|(codes, scales)| PanelCodes { codes, scales })
     }
 
     /// The weights of a panel from the first of `columns` on, into `to`, which has two vectors for each.
@@ -71,6 +65,20 @@ impl Codes {
             }
             from += count;
         }
+    }
+}
+
+/// The codes of a panel.
+pub(super) struct PanelCodes<'a> {
+    codes: &'a mut [i8],
+    scales: &'a mut [f32],
+}
+
+impl PanelCodes<'_> {
+    /// From its values. They were zeros.
+    pub(super) fn encode(&mut self, isa: Isa, panel: &[f32]) {
+        let Self { codes, scales } = self;
+        isa.run(Encode { panel, codes, scales, width: 2 * isa.lanes() });
     }
 }
 

@@ -117,7 +117,15 @@ impl Conv {
             }
             ConvMethod::Patches => product(&Patches { x, axes: self.axes, height, width }, positions, &self.weights, out, finish),
             ConvMethod::Winograd => {
-                let winograd = self.winograd.get_or_init(|| Winograd::new(&self.weights, self.channels));
+                let winograd = match self.winograd.get() {
+                    Some(winograd) => winograd,
+                    // Not inside of `get_or_init`: while a thread waits for parts of this that others make, it may take
+                    // on another inference, which would wait for this one below it. Two may make it; one is kept.
+                    None => {
+                        let made = Winograd::new(&self.weights, self.channels);
+                        self.winograd.get_or_init(|| made)
+                    }
+                };
                 winograd.run(x, [self.axes[0].padding, self.axes[1].padding], out, finish);
             }
         };
@@ -297,7 +305,7 @@ impl ConvTranspose {
             }
             {
                 let depth = taps.len() * channels;
-                Packed::new(isa, &[Matrix { values: &rows, rows: n_out, width: depth, stride: depth }], Some(bias))
+                Packed::new(isa, Matrix { values: &rows, rows: n_out, width: depth, stride: depth }, Some(bias))
             }
         };
         Self { classes: (0..stride).map(class).collect(), size, stride, padding, channels, n_out }

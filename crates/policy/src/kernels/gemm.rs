@@ -141,7 +141,7 @@ impl Kernel for Run<'_> {
         assert!(x.len() >= (rows - 1) * stride + depth, "{rows} rows with stride {stride} in {} values", x.len());
         let height = even_part(rows, S::ROWS);
         // Where weights serve one tile alone, they are laid out a few at a time, in the nearest cache.
-        let step = if pass.w.is_quantized() && rows <= height { AT_ONCE } else { depth.max(1) };
+        let step = if pass.w.is_laid_out_anew() && rows <= height { AT_ONCE } else { depth.max(1) };
         let mut tile = [[s.splat(0.0); 2]; MOST_ROWS];
         for panel in pass.panels.clone() {
             for from in (0..depth.max(1)).step_by(step) {

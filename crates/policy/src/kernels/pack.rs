@@ -1,12 +1,14 @@
 //! Weights in the order in which the matrix product reads them.
 
+use std::convert::Infallible;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::codes::Codes;
+use super::codes::{Codes, PanelCodes};
+use super::halves::{Half, Halves};
 use super::matrix::Matrix;
-use super::memory::{Aligned, Target};
+use super::memory::{Aligned, Target, with_scratch};
 use super::simd::{Isa, Simd};
 use super::threads;
 
@@ -18,9 +20,7 @@ const WORTH_SHARING: usize = 1 << 18;
 #[derive(Debug)]
 pub(crate) struct Packed {
     pub(super) isa: Isa,
-    values: Aligned,
-    /// What stands for the values where they are not kept.
-    codes: Option<Codes>,
+    kept: Kept,
     /// One a column of the panels.
     bias: Aligned,
     /// How many outputs there are.
@@ -34,27 +34,71 @@ pub(crate) struct Packed {
     pub(crate) is_finite: bool,
 }
 
+/// The weights of the panels.
+#[derive(Debug)]
+enum Kept {
+    Floats(Aligned),
+    Halves(Halves),
+    Codes(Codes),
+}
+
+/// How weights are to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// In `f32`.
+    Floats,
+    /// In 16 bits (`bf16` or `f16`) where that changes none of them, else in `f32`.
+    Exact,
+    /// In about 9 bits each, nearly: see [`Codes`]. Not for convolutions.
+    Codes,
+}
+
+/// Rows of weights that are read when they are packed.
+pub(crate) trait RowSource: Sync {
+    type Error: Send;
+
+    /// How many rows there are.
+    fn count(&self) -> usize;
+    /// How many values a row has.
+    fn width(&self) -> usize;
+    /// Some rows, one below the other.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    fn read(&self, rows: Range<usize>, to: &mut [f32]) -> Result<(), Self::Error>;
+}
+
+impl RowSource for Matrix<'_> {
+    type Error = Infallible;
+
+    fn count(&self) -> usize {
+        self.rows
+    }
+
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn read(&self, rows: Range<usize>, to: &mut [f32]) -> Result<(), Infallible> {
+        to.chunks_exact_mut(self.width.max(1)).zip(rows).for_each(|(to, row)| to.copy_from_slice(self.row(row)));
+        Ok(())
+    }
+}
+
 /// What a column of the panels is packed from.
 struct Column<'a> {
     weights: &'a [f32],
     scale: f32,
-    bias: f32,
 }
 
 impl Packed {
-    /// From the rows of `weights`, each `[.., depth]`, below each other.
-    pub(crate) fn new(isa: Isa, weights: &[Matrix<'_>], bias: Option<&[f32]>) -> Self {
-        let depth = weights.first().map_or(0, |part| part.width);
-        let rows: Vec<&[f32]> = weights.iter().flat_map(|part| (0..part.rows).map(|row| part.row(row))).collect();
-        assert!(weights.iter().all(|part| part.width == depth), "weights of one depth");
-        assert!(bias.is_none_or(|bias| bias.len() == rows.len()), "a bias of {}", rows.len());
-        let column =
-            |column: usize| rows.get(column).map(|row| Column { weights: row, scale: 1.0, bias: bias.map_or(0.0, |bias| bias[column]) });
-        Self::from_columns(isa, [rows.len(), depth], rows.len().div_ceil(2 * isa.lanes()), column, |input| input)
+    /// From the rows of `weights [n, depth]`, in `f32`.
+    pub(crate) fn new(isa: Isa, weights: Matrix<'_>, bias: Option<&[f32]>) -> Self {
+        Self::of_matrix(isa, weights, Form::Floats, None, bias, |input| input)
     }
 
-    /// From the rows of `weights`, times `scale` and with their inputs in another order: input `i` of a
-    /// row becomes input `order(i)`.
+    /// From the rows of `weights [n, depth]`, times `scale` and with their inputs in another order: input
+    /// `i` of a row becomes input `order(i)`.
     pub(crate) fn reordered(
         isa: Isa,
         weights: Matrix<'_>,
@@ -62,20 +106,90 @@ impl Packed {
         bias: Option<&[f32]>,
         order: impl Fn(usize) -> usize + Sync,
     ) -> Self {
-        let (n, depth) = (weights.rows, weights.width);
-        assert!([scale, bias].iter().flatten().all(|values| values.len() == n), "a scale and a bias of {n}");
-        let at = |values: Option<&[f32]>, row: usize, default| values.map_or(default, |values| values[row]);
-        let column =
-            |row: usize| (row < n).then(|| Column { weights: weights.row(row), scale: at(scale, row, 1.0), bias: at(bias, row, 0.0) });
-        Self::from_columns(isa, [n, depth], n.div_ceil(2 * isa.lanes()), column, order)
+        Self::of_matrix(isa, weights, Form::Exact, scale, bias, order)
+    }
+
+    fn of_matrix(
+        isa: Isa,
+        weights: Matrix<'_>,
+        form: Form,
+        scale: Option<&[f32]>,
+        bias: Option<&[f32]>,
+        order: impl Fn(usize) -> usize + Sync,
+    ) -> Self {
+        let (n, depth, width) = (weights.rows, weights.width, 2 * isa.lanes());
+        assert!(scale.is_none_or(|scale| scale.len() == n), "a scale of {n}");
+        let fill = |panel: usize, to: &mut [f32], _: &mut Aligned| {
+            let column = |lane: usize| {
+                let row = panel * width + lane;
+                (row < n).then(|| Column { weights: weights.row(row), scale: scale.map_or(1.0, |scale| scale[row]) })
+            };
+            Ok::<_, Infallible>(lay_out(width, depth, column, &order, to))
+        };
+        let Ok(packed) = Self::build(isa, [n, depth], form, padded(bias, n, width), fill);
+        packed
+    }
+
+    /// From the rows of `weights`, each `[.., depth]`, below each other. They are read a panel at a time, so
+    /// that there is no second copy of them.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub(crate) fn read<R: RowSource>(isa: Isa, weights: &[R], bias: Option<&[f32]>, form: Form) -> Result<Self, R::Error> {
+        let depth = weights.first().map_or(0, RowSource::width);
+        assert!(weights.iter().all(|part| part.width() == depth), "weights of one depth");
+        let n: usize = weights.iter().map(RowSource::count).sum();
+        let width = 2 * isa.lanes();
+        let fill = |panel: usize, to: &mut [f32], rows: &mut Aligned| {
+            let rows = rows.at_least(width * depth);
+            let wanted = panel * width..n.min((panel + 1) * width);
+            let mut first = 0;
+            for part in weights {
+                let inside = wanted.start.max(first)..wanted.end.min(first + part.count());
+                if !inside.is_empty() {
+                    let to = &mut rows[(inside.start - wanted.start) * depth..(inside.end - wanted.start) * depth];
+                    part.read(inside.start - first..inside.end - first, to)?;
+                }
+                first += part.count();
+            }
+            let column = |lane: usize| (lane < wanted.len()).then(|| Column { weights: &rows[lane * depth..][..depth], scale: 1.0 });
+            Ok(lay_out(width, depth, column, |input| input, to))
+        };
+        Self::build(isa, [n, depth], form, padded(bias, n, width), fill)
+    }
+
+    /// For `activation(x Gᵀ + g) ⊙ (x Uᵀ + u)`, from the gates and what they scale, `[n, depth]` each.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub(crate) fn gated<R: RowSource>(isa: Isa, both: [&R; 2], bias: [&[f32]; 2], form: Form) -> Result<Self, R::Error> {
+        let [(n, depth), up] = both.map(|part| (part.count(), part.width()));
+        assert!(up == (n, depth) && bias.iter().all(|bias| bias.len() == n), "gates of {n}x{depth}");
+        let lanes = isa.lanes();
+        let rows_of = |panel: usize| panel * lanes..n.min((panel + 1) * lanes);
+        let mut biases = Aligned::zeros(n.div_ceil(lanes) * 2 * lanes);
+        for (panel, to) in biases.values_mut().chunks_exact_mut(2 * lanes).enumerate() {
+            let rows = rows_of(panel);
+            to.chunks_exact_mut(lanes).zip(bias).for_each(|(to, bias)| to[..rows.len()].copy_from_slice(&bias[rows.clone()]));
+        }
+        let fill = |panel: usize, to: &mut [f32], rows: &mut Aligned| {
+            let wanted = rows_of(panel);
+            let (rows, count) = (rows.at_least(2 * lanes * depth), wanted.len());
+            for (part, rows) in both.iter().zip(rows.chunks_exact_mut((lanes * depth).max(1))) {
+                part.read(wanted.clone(), &mut rows[..count * depth])?;
+            }
+            let column = |lane: usize| (lane % lanes < count).then(|| Column { weights: &rows[lane * depth..][..depth], scale: 1.0 });
+            Ok(lay_out(2 * lanes, depth, column, |input| input, to))
+        };
+        Ok(Self { is_gated: true, ..Self::build(isa, [n, depth], form, biases, fill)? })
     }
 
     /// From `weight [depth, n]`: the transpose of what [`Packed::new`] takes.
     pub(crate) fn transposed(isa: Isa, weight: Matrix<'_>) -> Self {
         let (n, depth) = (weight.width, weight.rows);
-        let mut packed = Self::empty(isa, [n, depth], n.div_ceil(2 * isa.lanes()));
+        let mut packed = Self::empty(isa, [n, depth]);
         let width = packed.width();
-        packed.values.values_mut().chunks_mut((width * depth).max(1)).enumerate().for_each(|(panel, values)| {
+        packed.floats_mut().chunks_mut((width * depth).max(1)).enumerate().for_each(|(panel, values)| {
             let columns = panel * width..n.min((panel + 1) * width);
             for (row, values) in values.chunks_exact_mut(width).enumerate() {
                 values[..columns.len()].copy_from_slice(&weight.row(row)[columns.clone()]);
@@ -84,100 +198,70 @@ impl Packed {
         packed
     }
 
-    /// For `activation(x Gᵀ + g) ⊙ (x Uᵀ + u)`, from `gate` and `up [n, depth]`.
-    pub(crate) fn gated(isa: Isa, gate: Matrix<'_>, up: Matrix<'_>, bias: [&[f32]; 2]) -> Self {
-        let (n, depth) = (gate.rows, gate.width);
-        assert!(up.rows == n && up.width == depth, "gates of {n}x{depth}");
-        let lanes = isa.lanes();
-        let column = |column: usize| {
-            let (panel, lane) = (column / (2 * lanes), column % (2 * lanes));
-            let (row, side) = (panel * lanes + lane % lanes, lane / lanes);
-            (row < n).then(|| Column { weights: [gate, up][side].row(row), scale: 1.0, bias: bias[side][row] })
-        };
-        Self { is_gated: true, ..Self::from_columns(isa, [n, depth], n.div_ceil(lanes), column, |input| input) }
+    fn empty(isa: Isa, [n, depth]: [usize; 2]) -> Self {
+        let bias = padded(None, n, 2 * isa.lanes());
+        let kept = Kept::Floats(Aligned::zeros(bias.values().len() * depth));
+        Self { isa, kept, bias, n, depth, is_gated: false, is_finite: true }
     }
 
-    fn empty(isa: Isa, [n, depth]: [usize; 2], panels: usize) -> Self {
-        let width = 2 * isa.lanes();
-        let (values, bias) = (Aligned::zeros(panels * width * depth), Aligned::zeros(panels * width));
-        Self { isa, values, codes: None, bias, n, depth, is_gated: false, is_finite: true }
-    }
-
-    /// `column` gives what a column of the panels is made from, `None` for filling; `order` the place of
-    /// each of its weights.
-    fn from_columns<'a>(
-        isa: Isa,
-        size: [usize; 2],
-        panels: usize,
-        column: impl Fn(usize) -> Option<Column<'a>> + Sync,
-        order: impl Fn(usize) -> usize + Sync,
-    ) -> Self {
-        let mut packed = Self::empty(isa, size, panels);
-        let (width, depth) = (packed.width(), packed.depth);
-        for (at, bias) in packed.bias.values_mut().iter_mut().enumerate() {
-            *bias = column(at).map_or(0.0, |column| column.bias);
+    /// The values of one that was made [`empty`](Self::empty).
+    fn floats_mut(&mut self) -> &mut [f32] {
+        match &mut self.kept {
+            Kept::Floats(values) => values.values_mut(),
+            Kept::Halves(_) | Kept::Codes(_) => &mut [],
         }
-        // Whether all weights of the panel are finite.
-        let fill = |(panel, values): (usize, &mut [f32])| {
-            // A cache line of each column at a time, so that neither side is fetched twice.
-            const AT_ONCE: usize = 16;
-            let mut is_finite = true;
-            for first in (0..depth).step_by(AT_ONCE) {
-                let inputs = first..depth.min(first + AT_ONCE);
-                for lane in 0..width {
-                    if let Some(Column { weights, scale, .. }) = column(panel * width + lane) {
-                        for (weight, input) in weights[inputs.clone()].iter().zip(inputs.clone()) {
-                            is_finite &= weight.is_finite();
-                            values[order(input) * width + lane] = weight * scale;
-                        }
-                    }
-                }
-            }
-            is_finite
-        };
-        let is_shared = panels * width * depth >= WORTH_SHARING;
-        let size = (width * depth).max(1);
-        packed.is_finite = if is_shared {
-            packed.values.values_mut().par_chunks_mut(size).enumerate().map(fill).reduce(|| true, |a, b| a & b)
-        } else {
-            packed.values.values_mut().chunks_mut(size).enumerate().map(fill).fold(true, |a, b| a & b)
-        };
-        packed
+    }
+
+    /// `fill` writes the weights of a panel over zeros, with room for their rows, and answers whether they
+    /// are finite.
+    ///
+    /// # Errors
+    /// Those of `fill`.
+    fn build<E: Send>(
+        isa: Isa,
+        [n, depth]: [usize; 2],
+        form: Form,
+        bias: Aligned,
+        fill: impl Fn(usize, &mut [f32], &mut Aligned) -> Result<bool, E> + Sync,
+    ) -> Result<Self, E> {
+        let (kept, is_finite) = keep(isa, [bias.values().len(), depth], form, fill)?;
+        Ok(Self { isa, kept, bias, n, depth, is_gated: false, is_finite })
     }
 
     /// `count` times `n` outputs of `depth` inputs, whose panels `fill` writes: the panel of that index
     /// in each of them.
     pub(super) fn filled(isa: Isa, count: usize, [n, depth]: [usize; 2], fill: impl Fn(usize, &[Target<'_>]) + Sync + Send) -> Vec<Self> {
         let panels = n.div_ceil(2 * isa.lanes());
-        let mut all: Vec<Self> = (0..count).map(|_| Self::empty(isa, [n, depth], panels)).collect();
+        let mut all: Vec<Self> = (0..count).map(|_| Self::empty(isa, [n, depth])).collect();
         let size = 2 * isa.lanes() * depth;
-        let targets: Vec<_> = all.iter_mut().map(|packed| Target::new(packed.values.values_mut(), 2 * isa.lanes())).collect();
+        let targets: Vec<_> = all.iter_mut().map(|packed| Target::new(packed.floats_mut(), 2 * isa.lanes())).collect();
         threads::each(panels, |panel| {
             fill(panel, &targets.iter().map(|target| target.part(panel * size, 2 * isa.lanes())).collect::<Vec<_>>())
         });
         all
     }
 
-    /// The same weights in about 9 bits each, nearly: see [`Codes`]. Not for convolutions.
-    pub(crate) fn quantized(self) -> Self {
-        let codes = Codes::new(self.isa, self.values.values(), self.depth);
-        Self { values: Aligned::default(), codes: Some(codes), ..self }
+    /// Whether the weights are laid out anew in each product.
+    pub(super) fn is_laid_out_anew(&self) -> bool {
+        !matches!(self.kept, Kept::Floats(_))
     }
 
-    /// Whether the weights are laid out anew in each product.
-    pub(super) fn is_quantized(&self) -> bool {
-        self.codes.is_some()
+    /// How many bytes a weight takes.
+    #[cfg(test)]
+    pub(super) fn weight_bytes(&self) -> f32 {
+        match self.kept {
+            Kept::Floats(_) => 4.0,
+            Kept::Halves(_) => 2.0,
+            Kept::Codes(_) => 1.125,
+        }
     }
 
     /// The weights as they were, `[n, depth]`, or as near as they are kept.
     #[cfg(test)]
     pub(super) fn unpacked(&self) -> Vec<f32> {
         let width = self.width();
-        let value = |panel, input, column| match &self.codes {
-            None => self.panel(panel, input)[column],
-            Some(codes) => codes.value(width, panel, input, column),
-        };
-        (0..self.n * self.depth).map(|i| value(i / self.depth / width, i % self.depth, i / self.depth % width)).collect()
+        let panels: Vec<Vec<f32>> = (0..self.panels()).map(|panel| self.isa.run(Unpack { packed: self, panel })).collect();
+        (0..self.n * self.depth).map(|i| panels[i / self.depth / width][i % self.depth * width + i / self.depth % width]).collect()
     }
 
     /// Columns of a panel.
@@ -189,19 +273,18 @@ impl Packed {
         self.bias.values().len() / self.width()
     }
 
-    /// The weights of a panel from input `first` on.
-    pub(super) fn panel(&self, panel: usize, first: usize) -> &[f32] {
-        let size = self.width() * self.depth;
-        &self.values.values()[panel * size + first * self.width()..(panel + 1) * size]
-    }
-
     /// The weights of a panel for some inputs, two vectors for each; they may be laid out in `scratch`.
     #[inline(always)]
     pub(super) fn weights<'a, S: Simd>(&'a self, s: S, panel: usize, columns: Range<usize>, scratch: &'a mut Aligned) -> &'a [f32] {
-        let len = columns.len() * 2 * S::LANES;
-        match &self.codes {
-            None => &self.panel(panel, columns.start)[..len],
-            Some(codes) => {
+        let (at, len) = ((panel * self.depth + columns.start) * 2 * S::LANES, columns.len() * 2 * S::LANES);
+        match &self.kept {
+            Kept::Floats(values) => &values.values()[at..at + len],
+            Kept::Halves(halves) => {
+                let weights = scratch.at_least(len);
+                halves.widen(s, at, weights);
+                weights
+            }
+            Kept::Codes(codes) => {
                 let weights = scratch.at_least(len);
                 codes.decode(s, panel, columns, weights);
                 weights
@@ -216,5 +299,118 @@ impl Packed {
 
     pub(super) fn bias_of(&self, panel: usize) -> &[f32] {
         &self.bias.values()[panel * self.width()..][..self.width()]
+    }
+}
+
+/// The weights of so many `columns` of panels as `fill` writes them, and whether they are finite; see
+/// [`Packed::build`].
+fn keep<E: Send>(
+    isa: Isa,
+    [columns, depth]: [usize; 2],
+    form: Form,
+    fill: impl Fn(usize, &mut [f32], &mut Aligned) -> Result<bool, E> + Sync,
+) -> Result<(Kept, bool), E> {
+    let (len, size) = (columns * depth, (2 * isa.lanes() * depth).max(1));
+    // Fills a panel for others to make something of. The error is none where they can't.
+    let with_panel = |panel: usize, make: &mut dyn FnMut(&[f32]) -> bool| {
+        with_scratch(|[rows, values]| {
+            let values = values.at_least(size);
+            values.fill(0.0);
+            let is_finite = fill(panel, values, rows).map_err(Some)?;
+            if make(values) { Ok(is_finite) } else { Err(None) }
+        })
+    };
+    match form {
+        Form::Floats => {}
+        Form::Exact => {
+            for kind in [Half::Bf16, Half::F16] {
+                let mut halves = Halves::zeros(kind, len);
+                let panels = halves.bits.par_chunks_mut(size).enumerate();
+                match all(panels, len, |(panel, bits)| with_panel(panel, &mut |values| kind.narrow(values, bits))) {
+                    Ok(is_finite) => return Ok((Kept::Halves(halves), is_finite)),
+                    Err(None) => {}
+                    Err(Some(error)) => return Err(error),
+                }
+            }
+        }
+        Form::Codes => {
+            let mut codes = Codes::zeros(isa, len, depth);
+            let encode = |(panel, mut codes): (usize, PanelCodes<'_>)| {
+                with_panel(panel, &mut |values| {
+                    codes.encode(isa, values);
+                    true
+                })
+            };
+            return match all(codes.panels(isa).enumerate(), len, encode) {
+                Err(Some(error)) => Err(error),
+                is_finite => Ok((Kept::Codes(codes), is_finite.unwrap_or(false))),
+            };
+        }
+    }
+    let mut values = Aligned::zeros(len);
+    let panels = values.values_mut().par_chunks_mut(size).enumerate();
+    let is_finite = all(panels, len, |(panel, values)| with_scratch(|[rows, _]| fill(panel, values, rows)))?;
+    Ok((Kept::Floats(values), is_finite))
+}
+
+/// Whether `work` says so of all panels, which have `len` weights together.
+fn all<I: IndexedParallelIterator, E: Send>(
+    panels: I,
+    len: usize,
+    work: impl Fn(I::Item) -> Result<bool, E> + Sync + Send,
+) -> Result<bool, E> {
+    let least = if len >= WORTH_SHARING { 1 } else { usize::MAX };
+    panels.with_min_len(least).map(work).try_reduce(|| true, |a, b| Ok(a & b))
+}
+
+/// The bias, and zeros for as many columns as the panels of `width` have more.
+fn padded(bias: Option<&[f32]>, n: usize, width: usize) -> Aligned {
+    let mut padded = Aligned::zeros(n.next_multiple_of(width));
+    if let Some(bias) = bias {
+        assert_eq!(bias.len(), n, "a bias");
+        padded.values_mut()[..n].copy_from_slice(bias);
+    }
+    padded
+}
+
+/// Writes the columns of a panel; those that there are none for stay as they are. Whether all weights are
+/// finite.
+fn lay_out<'a>(
+    width: usize,
+    depth: usize,
+    column: impl Fn(usize) -> Option<Column<'a>>,
+    order: impl Fn(usize) -> usize,
+    to: &mut [f32],
+) -> bool {
+    // A cache line of each column at a time, so that neither side is fetched twice.
+    const AT_ONCE: usize = 16;
+    let mut is_finite = true;
+    for first in (0..depth).step_by(AT_ONCE) {
+        let inputs = first..depth.min(first + AT_ONCE);
+        for lane in 0..width {
+            if let Some(Column { weights, scale }) = column(lane) {
+                for (weight, input) in weights[inputs.clone()].iter().zip(inputs.clone()) {
+                    is_finite &= weight.is_finite();
+                    to[order(input) * width + lane] = weight * scale;
+                }
+            }
+        }
+    }
+    is_finite
+}
+
+#[cfg(test)]
+struct Unpack<'a> {
+    packed: &'a Packed,
+    panel: usize,
+}
+
+#[cfg(test)]
+impl super::simd::Kernel for Unpack<'_> {
+    type Out = Vec<f32>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> Vec<f32> {
+        self.packed.weights(s, self.panel, 0..self.packed.depth, &mut Aligned::default()).to_vec()
     }
 }

@@ -144,17 +144,11 @@ impl Kernel for NormalizeGroup<'_> {
     fn run<S: Simd>(self, s: S) {
         let Self { x, first, width, scale, shift, eps, activation, out } = self;
         let group = x.columns(first..first + width);
-        let count = (x.rows * width) as f32;
-        let mut total = 0.0;
-        for row in 0..x.rows {
-            total += sum(s, group.row(row));
-        }
-        let mean = total / count;
-        let mut total = 0.0;
-        for row in 0..x.rows {
-            total += sum_of_squares(s, group.row(row), mean);
-        }
-        let factor = s.splat(1.0 / (total / count + eps).sqrt());
+        let count = (x.rows * width) as f64;
+        // Networks have tens of thousands of rows, whose sum is no matter for an f32.
+        let mean = ((0..x.rows).map(|row| f64::from(sum(s, group.row(row)))).sum::<f64>() / count) as f32;
+        let variance = ((0..x.rows).map(|row| f64::from(sum_of_squares(s, group.row(row), mean))).sum::<f64>() / count) as f32;
+        let factor = s.splat(1.0 / (variance + eps).sqrt());
         let mean = s.splat(mean);
         for row in 0..x.rows {
             for at in (0..width).step_by(S::LANES) {
@@ -200,6 +194,53 @@ impl Kernel for Activated<'_> {
                 unsafe {
                     let y = activate(s, activation, s.load_up_to(x.row(row).as_ptr().add(at), n));
                     s.store_up_to(out.at(row, at, n), n, y);
+                }
+            }
+        }
+    }
+}
+
+/// What becomes of two values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Combine {
+    Sum,
+    Product,
+}
+
+/// Sums or products of the values of `x` and `y`, which has as many rows as `x` or one for all of them.
+pub(crate) fn combined(isa: Isa, x: Matrix<'_>, y: Matrix<'_>, how: Combine) -> Vec<f32> {
+    assert!(y.width == x.width && (y.rows == x.rows || y.rows == 1), "{}x{} with {}x{}", x.rows, x.width, y.rows, y.width);
+    let write = |out: Target<'_>| share(x.rows, x.width, |rows| isa.run(Combined { x, y, rows, how, out }));
+    // SAFETY: each row is written.
+    unsafe { written(x.rows * x.width, x.width, write) }
+}
+
+struct Combined<'a> {
+    x: Matrix<'a>,
+    y: Matrix<'a>,
+    rows: Range<usize>,
+    how: Combine,
+    out: Target<'a>,
+}
+
+impl Kernel for Combined<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { x, y, rows, how, out } = self;
+        for row in rows {
+            let (x, y) = (x.row(row), y.row(if y.rows == 1 { 0 } else { row }));
+            for at in (0..x.len()).step_by(S::LANES) {
+                let n = S::LANES.min(x.len() - at);
+                // SAFETY: `n` values from `at` on are inside both rows, and the answer's row is this thread's.
+                unsafe {
+                    let (a, b) = (s.load_up_to(x.as_ptr().add(at), n), s.load_up_to(y.as_ptr().add(at), n));
+                    let value = match how {
+                        Combine::Sum => s.add(a, b),
+                        Combine::Product => s.mul(a, b),
+                    };
+                    s.store_up_to(out.at(row, at, n), n, value);
                 }
             }
         }
@@ -252,7 +293,8 @@ impl Kernel for Rotated<'_> {
     }
 }
 
-/// The largest value under the window of each channel, `[n, h', w', c]`; padding never counts.
+/// The largest value under the window of each channel, `[n, h', w', c]`; padding never counts, and what is not a
+/// number is larger than all.
 pub(crate) fn max_pool(isa: Isa, x: Images<'_>, axes: [Axis; 2]) -> Vec<f32> {
     assert_eq!(x.values.len(), x.count * x.height * x.width * x.channels, "images of {} channels", x.channels);
     let (height, width) = (axes[0].count(x.height), axes[1].count(x.width));
@@ -288,7 +330,10 @@ impl Kernel for MaxPool<'_> {
                         for column in columns.clone().step_by(across.dilation) {
                             let pixel = ((image * x.height + row) * x.width + column) * x.channels;
                             // SAFETY: a pixel inside the images, whose size was checked.
-                            largest = s.max(largest, unsafe { s.load_up_to(x.values.as_ptr().add(pixel + at), n) });
+                            let value = unsafe { s.load_up_to(x.values.as_ptr().add(pixel + at), n) };
+                            // A comparison with what is not a number is never true, so it comes in and stays.
+                            let larger = s.where_less(value, largest, largest, value);
+                            largest = s.where_less(largest, s.splat(f32::INFINITY), larger, largest);
                         }
                     }
                     // SAFETY: a position of this thread's line.

@@ -127,8 +127,49 @@ fn slow_linear(x: Matrix<'_>, w: &[f32], bias: &[f32], residual: Option<&[f32]>,
     out
 }
 
+fn read(isa: Isa, weights: &[Matrix<'_>], bias: Option<&[f32]>, form: Form) -> Packed {
+    let Ok(packed) = Packed::read(isa, weights, bias, form);
+    packed
+}
+
+fn gated(isa: Isa, both: [&Matrix<'_>; 2], bias: [&[f32]; 2], form: Form) -> Packed {
+    let Ok(packed) = Packed::gated(isa, both, bias, form);
+    packed
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// Widened in the kernel or before: the same bits. Rows come from several parts.
+    #[test]
+    fn weights_of_16_bits_multiply_as_the_same_ones_in_32(
+        m in 1usize..30, n in 1usize..100, depth in 1usize..1300, is_gated in any::<bool>(), is_bf16 in any::<bool>(), cut in 0usize..100,
+        odd in any::<bool>(), seed in any::<u64>(),
+    ) {
+        let (x, bias) = (values(m * depth, seed), values(n, seed ^ 2));
+        let mut w: Vec<f32> = values(n * depth, seed ^ 1).iter().enumerate().map(|(i, w)| {
+            // Down to numbers that are subnormal in 16 bits.
+            let w = w * [1.0, 3e-5, 1e-7, 0.0][i % 4];
+            if is_bf16 { half::bf16::from_f32(w).to_f32() } else { half::f16::from_f32(w).to_f32() }
+        }).collect();
+        if odd {
+            w[n * depth - 1] = 0.1;
+        }
+        let w = Matrix::dense(&w, depth);
+        let cut = cut.min(n);
+        for isa in Isa::available() {
+            let [ours, expected] = [Form::Exact, Form::Floats].map(|form| {
+                if is_gated { gated(isa, [&w, &w], [&bias, &bias], form) } else { read(isa, &[w.rows(0..cut), w.rows(cut..n)], Some(&bias), form) }
+            });
+            prop_assert_eq!((ours.weight_bytes(), expected.weight_bytes()), (if odd { 4.0 } else { 2.0 }, 4.0));
+            let all: Vec<u32> = (0..n).flat_map(|row| w.row(row).iter().map(|w| w.to_bits())).collect();
+            if !is_gated {
+                prop_assert!(ours.unpacked().iter().zip(&all).all(|(a, b)| a.to_bits() == *b), "{:?} {}x{}", isa, n, depth);
+            }
+            let [ours, expected] = [ours, expected].map(|w| linear(Matrix::dense(&x, depth), &w, None, Activation::Silu));
+            prop_assert!(ours.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits()), "{:?} {}x{}x{}", isa, m, n, depth);
+        }
+    }
 
     #[test]
     fn products_are_exact_sums(
@@ -140,7 +181,7 @@ proptest! {
         let x = Matrix { values: &x, rows: m, width: depth, stride: depth + margin };
         let expected = slow_linear(x, &w, &bias, residual.as_deref(), ACTIVATIONS[activation]);
         for isa in Isa::available() {
-            let packed = Packed::new(isa, &[Matrix::dense(&w, depth)], Some(&bias));
+            let packed = Packed::new(isa, Matrix::dense(&w, depth), Some(&bias));
             prop_assert!(packed.is_finite);
             let ours = linear(x, &packed, residual.as_deref(), ACTIVATIONS[activation]);
             assert_near(&ours, &expected, 1e-4, &format!("{isa:?} {m}x{n}x{depth}"));
@@ -155,16 +196,15 @@ proptest! {
         // Neighbouring blocks of very different sizes, some of nothing but zeros.
         let w: Vec<f32> = values(n * depth, seed ^ 1).iter().enumerate().map(|(i, w)| w * ((i % depth / 32 % 3) as f32 * 10.0)).collect();
         for isa in Isa::available() {
-            let rounded = Packed::new(isa, &[Matrix::dense(&w, depth)], Some(&bias)).quantized().unpacked();
+            let rounded = read(isa, &[Matrix::dense(&w, depth)], Some(&bias), Form::Codes).unpacked();
             for (ours, theirs) in rounded.chunks(depth).zip(w.chunks(depth)).flat_map(|(ours, theirs)| ours.chunks(32).zip(theirs.chunks(32))) {
                 let largest = theirs.iter().fold(0f32, |most, w| most.max(w.abs()));
                 prop_assert!(max_delta(ours, theirs) <= largest / 253.9, "{:?}: {:?} for {:?}", isa, ours, theirs);
             }
-            let pack = |w: &[f32]| {
+            let [ours, expected] = [(&w, Form::Codes), (&rounded, Form::Floats)].map(|(w, form)| {
                 let w = Matrix::dense(w, depth);
-                if is_gated { Packed::gated(isa, w, w, [&bias, &bias]) } else { Packed::new(isa, &[w], Some(&bias)) }
-            };
-            let [ours, expected] = [pack(&w).quantized(), pack(&rounded)].map(|w| linear(Matrix::dense(&x, depth), &w, None, Activation::Silu));
+                if is_gated { gated(isa, [&w, &w], [&bias, &bias], form) } else { read(isa, &[w], Some(&bias), form) }
+            }).map(|w| linear(Matrix::dense(&x, depth), &w, None, Activation::Silu));
             prop_assert!(ours.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits()), "{:?} {}x{}x{}", isa, m, n, depth);
         }
     }
@@ -177,7 +217,7 @@ proptest! {
         let gates = slow_linear(x, &gate, &bias[0], None, ACTIVATIONS[activation]);
         let ups = slow_linear(x, &up, &bias[1], None, Activation::Identity);
         for isa in Isa::available() {
-            let packed = Packed::gated(isa, Matrix::dense(&gate, depth), Matrix::dense(&up, depth), [&bias[0], &bias[1]]);
+            let packed = gated(isa, [&Matrix::dense(&gate, depth), &Matrix::dense(&up, depth)], [&bias[0], &bias[1]], Form::Exact);
             for (ours, (gate, up)) in linear(x, &packed, None, ACTIVATIONS[activation]).iter().zip(gates.iter().zip(&ups)) {
                 // Each of the two is off by as much as any product may be.
                 let tolerance = 1e-4 * (gate.abs() + up.abs()) + 1e-6;
@@ -368,15 +408,42 @@ proptest! {
     }
 }
 
+/// As many rows as a camera's first feature map has, around a mean that is not 0.
+#[test]
+fn group_norms_of_many_rows_are_as_exact_as_of_few() {
+    let (rows, dim, groups) = (76_800, 16, 4);
+    let x: Vec<f32> = values(rows * dim, 5).iter().map(|x| x + 3.0).collect();
+    let (scale, shift) = (values(dim, 6), values(dim, 7));
+    let x = Matrix::dense(&x, dim);
+    let width = dim / groups;
+    let moments: Vec<(f64, f64)> = (0..groups)
+        .map(|group| {
+            let of_group: Vec<f64> = (0..rows).flat_map(|row| x.row(row)[group * width..][..width].iter().map(|x| f64::from(*x))).collect();
+            let mean = of_group.iter().sum::<f64>() / of_group.len() as f64;
+            (mean, (of_group.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / of_group.len() as f64 + f64::from(1e-5f32)).sqrt())
+        })
+        .collect();
+    let expected: Vec<f64> = (0..rows * dim)
+        .map(|i| {
+            let (mean, spread) = moments[i % dim / width];
+            (f64::from(x.row(i / dim)[i % dim]) - mean) / spread * f64::from(scale[i % dim]) + f64::from(shift[i % dim])
+        })
+        .collect();
+    for isa in Isa::available() {
+        let ours = group_norm(isa, x, groups, [&scale, &shift], 1e-5, Activation::Identity);
+        assert_near(&ours, &expected, 1e-6, &format!("{isa:?}"));
+    }
+}
+
 /// Large enough that every kernel is shared out.
 #[test]
 fn answers_are_the_same_bytes_on_any_number_of_threads() {
     let (x, w, bias) = (values(300 * 1100, 1), values(256 * 1100, 2), values(256, 3));
     let all = |isa: Isa| {
         let rows = Matrix::dense(&x, 1100);
-        let packed = Packed::new(isa, &[Matrix::dense(&w, 1100)], Some(&bias));
-        let mut answers = linear(rows, &packed, None, Activation::GeluErf);
-        answers.extend(linear(rows, &packed.quantized(), None, Activation::Silu));
+        let packed = |form| read(isa, &[Matrix::dense(&w, 1100)], Some(&bias), form);
+        let mut answers = linear(rows, &packed(Form::Floats), None, Activation::GeluErf);
+        answers.extend(linear(rows, &packed(Form::Codes), None, Activation::Silu));
         answers.extend(attention(isa, [rows; 3], [11, 11], None, 0.1));
         answers.extend(normalize(isa, rows, Norm::Layer { scale: &x[..1100], shift: &w[..1100] }, 1e-5));
         answers.extend(group_norm(isa, rows, 4, [&x[..1100], &w[..1100]], 1e-5, Activation::Mish));
@@ -397,6 +464,25 @@ fn answers_are_the_same_bytes_on_any_number_of_threads() {
     }
 }
 
+/// Every one of them, on every instruction set.
+#[test]
+fn numbers_of_16_bits_are_widened_exactly() {
+    let all: Vec<u16> = (0..=u16::MAX).collect();
+    let floats: [Vec<f32>; 2] = [
+        all.iter().map(|bits| half::bf16::from_bits(*bits).to_f32()).collect(),
+        all.iter().map(|bits| half::f16::from_bits(*bits).to_f32()).collect(),
+    ];
+    for isa in Isa::available() {
+        for (expected, kind) in floats.iter().zip(["bf16", "f16"]) {
+            // Numbers that are not fit either way, but once one is not, its bits may differ.
+            let clean: Vec<f32> = expected.iter().map(|x| if x.is_nan() { 0.0 } else { *x }).collect();
+            let packed = read(isa, &[Matrix::dense(&clean, 256)], None, Form::Exact);
+            assert_eq!(packed.weight_bytes(), 2.0, "{isa:?} {kind}");
+            assert!(packed.unpacked().iter().zip(&clean).all(|(a, b)| a.to_bits() == b.to_bits()), "{isa:?} {kind}");
+        }
+    }
+}
+
 /// A NaN in the input must reach the answer, or a broken camera or weight would go unnoticed.
 #[test]
 fn what_is_not_a_number_is_not_hidden() {
@@ -404,13 +490,25 @@ fn what_is_not_a_number_is_not_hidden() {
     x[70] = f32::NAN;
     let rows = Matrix::dense(&x, 64);
     for isa in Isa::available() {
-        let packed = Packed::new(isa, &[rows], None);
+        let packed = Packed::new(isa, rows, None);
         assert!(!packed.is_finite, "{isa:?}");
         let clean = values(64, 2);
-        let coded = Packed::new(isa, &[rows], None).quantized();
+        let coded = read(isa, &[rows], None, Form::Codes);
+        assert!(!coded.is_finite, "{isa:?}");
         assert!(linear(Matrix::dense(&clean, 64), &coded, None, Activation::Relu).iter().any(|y| y.is_nan()), "{isa:?}");
         assert!(linear(rows, &packed, None, Activation::Relu).iter().any(|y| y.is_nan()), "{isa:?}");
         assert!(attention(isa, [rows; 3], [4, 4], None, 1.0).iter().any(|y| y.is_nan()), "{isa:?}");
         assert!(normalize(isa, rows, Norm::RootMeanSquare { scale: &clean }, 1e-5)[64..128].iter().all(|y| y.is_nan()), "{isa:?}");
+        assert!(group_norm(isa, rows, 4, [&clean, &clean], 1e-5, Activation::Relu).iter().any(|y| y.is_nan()), "{isa:?}");
+        // One in each place of a window, beside numbers larger and smaller than all.
+        for at in 0..9 {
+            let mut image = values(3 * 3 * 20, 3);
+            image[at * 20 + 17] = f32::NAN;
+            image[(at + 4) % 9 * 20 + 17] = f32::MAX;
+            let axis = Axis { size: 3, stride: 1, padding: 0, dilation: 1 };
+            let pooled = max_pool(isa, Images { values: &image, count: 1, height: 3, width: 3, channels: 20 }, [axis; 2]);
+            let found: Vec<usize> = (0..20).filter(|channel| pooled[*channel].is_nan()).collect();
+            assert_eq!(found, [17], "{isa:?}: in place {at}");
+        }
     }
 }

@@ -96,7 +96,8 @@ impl Kernel for Weigh<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { weights, channels, panel, points } = self;
-        let taps = weights.panel(panel, 0);
+        let mut scratch = Aligned::default();
+        let taps = weights.weights(s, panel, 0..weights.depth, &mut scratch);
         let width = 2 * S::LANES;
         assert_eq!(taps.len(), 9 * channels * width, "a panel of 3x3 weights of {channels} channels");
         for channel in 0..channels {

@@ -267,7 +267,8 @@ pub(crate) fn max_pool(x: &Tensor, window: Window) -> Result<Tensor> {
         let rows = view(&x, 1, down, h_out)?;
         for across in 0..size {
             let tap = view(&rows, 2, across, w_out)?;
-            largest = Some(largest.map_or(Ok(tap.clone()), |most| most.maximum(&tap))?);
+            // What is not a number stays so: a maximum alone may hide it.
+            largest = Some(largest.map_or(Ok(tap.clone()), |most| most.maximum(&tap)? + (&most - &most)? + (&tap - &tap)?)?);
         }
     }
     largest.ok_or_else(|| candle_core::Error::Msg(format!("pooling under {window:?}")))

@@ -3,8 +3,9 @@
 use candle_core::{D, Result, Tensor, bail};
 
 use super::bridge::{kernels_on, tensor, with_rows, with_width};
+use super::held::Held;
 use super::{Activation, Built, Linear};
-use crate::kernels::{self, Matrix, Packed};
+use crate::kernels::{self, Packed};
 use crate::weights::Loader;
 
 /// `activation(gate(x)) ⊙ up(x)` over the rows of `x [n, in]`.
@@ -12,12 +13,13 @@ use crate::weights::Loader;
 pub(crate) struct Gated {
     weights: Weights,
     activation: Activation,
+    n_in: usize,
     n_out: usize,
 }
 
 #[derive(Debug)]
 enum Weights {
-    Packed(Box<Packed>),
+    Packed(Held),
     /// Gate and up side by side.
     Plain(Linear),
 }
@@ -35,32 +37,29 @@ impl Gated {
             Some(isa) if !loader.is_dry() => isa,
             _ => {
                 let both = Linear::side_by_side(loader, &[(gate, n_out), (up, n_out)], n_in, has_bias)?;
-                return Ok(Self { weights: Weights::Plain(both), activation, n_out });
+                return Ok(Self { weights: Weights::Plain(both), activation, n_in, n_out });
             }
         };
-        let is_quantized = loader.quantizes(2 * n_out * n_in);
+        let form = loader.form(2 * n_out * n_in);
         let mut part = |name: &str| -> Built<_> {
             let bias = if has_bias { loader.vector(&format!("{name}.bias"), n_out)? } else { vec![0.0; n_out] };
-            let name = format!("{name}.weight");
-            Ok((loader.weights(&name, &[n_out, n_in])?, bias, name))
+            Ok((loader.rows(&format!("{name}.weight"), &[n_out, n_in], 0..n_out, form)?, bias))
         };
-        let parts = [part(gate)?, part(up)?];
-        let [gate, up] = parts.each_ref().map(|(values, ..)| Matrix::dense(values, n_in));
-        let packed = Packed::gated(isa, gate, up, parts.each_ref().map(|(_, bias, _)| bias.as_slice()));
-        if !packed.is_finite {
-            parts.iter().for_each(|(values, _, name)| loader.note_not_finite(name, values));
-        }
-        let packed = if is_quantized { packed.quantized() } else { packed };
-        Ok(Self { weights: Weights::Packed(Box::new(packed)), activation, n_out })
+        let [(gate, gate_bias), (up, up_bias)] = [part(gate)?, part(up)?];
+        let parts = [gate.clone(), up.clone()];
+        let pack = move || Packed::gated(isa, [&gate, &up], [&gate_bias, &up_bias], form);
+        let weights = Weights::Packed(Held::new(loader, 2 * n_out * n_in, &parts, pack)?);
+        Ok(Self { weights, activation, n_in, n_out })
     }
 
     pub(crate) fn run(&self, x: &Tensor) -> Result<Tensor> {
         match &self.weights {
-            Weights::Packed(weights) if x.dim(D::Minus1)? != weights.depth => {
-                bail!("gated linear layers from {} to {} on {x:?}", weights.depth, self.n_out)
+            Weights::Packed(_) if x.dim(D::Minus1)? != self.n_in => {
+                bail!("gated linear layers from {} to {} on {x:?}", self.n_in, self.n_out)
             }
             Weights::Packed(weights) => {
-                let values = with_rows(x, |x| kernels::linear(x, weights, None, self.activation.of_kernels()))?;
+                let activation = self.activation.of_kernels();
+                let values = weights.with(|weights| with_rows(x, |x| kernels::linear(x, weights, None, activation)))??;
                 tensor(values, with_width(x, self.n_out))
             }
             Weights::Plain(both) => {

@@ -1,14 +1,15 @@
 //! Linear layers and look-up tables.
 
 use std::ops::Range;
-use std::sync::Arc;
 
-use candle_core::{D, DType, Device, Result, Tensor, bail};
+use candle_core::{D, DType, Device, Error, Result, Tensor, bail};
 
 use super::bridge::{kernels_on, tensor, with_rows, with_values, with_width};
+use super::held::Held;
 use super::{Activation, Built};
-use crate::kernels::{self, Isa, Matrix, Packed};
-use crate::weights::{Loader, TensorFile};
+use crate::kernels::{self, Form, Packed, RowSource as _};
+use crate::tensor_file::FileRows;
+use crate::weights::Loader;
 
 /// `y = x Wᵀ + b` over the rows of `x [n, in]`.
 #[derive(Debug)]
@@ -16,13 +17,14 @@ pub(crate) struct Linear {
     weights: Weights,
     /// `[out]`
     bias: Option<Tensor>,
+    n_in: usize,
     n_out: usize,
 }
 
 #[derive(Debug)]
 enum Weights {
     /// With the bias.
-    Packed(Box<Packed>),
+    Packed(Held),
     /// `[out, in]`
     Plain(Tensor),
 }
@@ -70,57 +72,61 @@ impl Linear {
 
     /// The rows of several tensors below each other; all have a bias or none has.
     pub(super) fn from_sources(loader: &mut Loader, sources: &[Source]) -> Built<Self> {
-        let n_out = sources.iter().map(|source| source.rows.len()).sum();
+        let n_out: usize = sources.iter().map(|source| source.rows.len()).sum();
         let n_in: usize = sources.first().map_or(0, |source| source.shape[1..].iter().product());
-        let is_quantized = loader.quantizes(n_out * n_in);
-        let mut values = Vec::new();
+        let form = loader.form(n_out * n_in);
+        let mut parts = Vec::new();
         let mut biases = Vec::new();
-        for source in sources {
-            let bias_shape = &source.shape[..1];
-            biases.extend(source.bias.as_ref().map(|name| loader.tensor(name, bias_shape)).transpose()?.map(|bias| (bias, &source.rows)));
-            values.push((loader.weights(&source.weight, &source.shape)?, source));
-        }
-        let build = |isa: Option<Isa>| -> Result<Self> {
-            let biases = biases.iter().map(|(bias, rows)| bias.narrow(0, rows.start, rows.len())).collect::<Result<Vec<_>>>()?;
-            let bias = if biases.is_empty() { None } else { Some(Tensor::cat(&biases, 0)?) };
-            if let Some(isa) = isa {
-                let parts =
-                    values.iter().map(|(values, source)| Matrix::dense(values, values.len() / source.shape[0]).rows(source.rows.clone()));
-                let parts = parts.collect::<Vec<_>>();
-                let packed = pack(isa, &parts, bias.as_ref())?;
-                let packed = if is_quantized { packed.quantized() } else { packed };
-                return Ok(Self { weights: Weights::Packed(Box::new(packed)), bias, n_out });
+        for Source { weight, shape, rows, bias } in sources {
+            if let Some(name) = bias {
+                let bias = loader.tensor(name, &shape[..1])?;
+                biases.push(bias.narrow(0, rows.start, rows.len()).map_err(|e| loader.build_error(e))?);
             }
-            let parts = values.iter().map(|(values, source)| {
-                let weight = Tensor::from_slice(values, (source.shape[0], ()), loader.device())?;
-                weight.narrow(0, source.rows.start, source.rows.len())
-            });
-            Ok(Self { weights: Weights::Plain(Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)?), bias, n_out })
-        };
+            parts.push(loader.rows(weight, shape, rows.clone(), form)?);
+        }
         if loader.is_dry() {
             return Self::stand_in(n_out, loader);
         }
-        let built = build(kernels_on(loader.device())).map_err(|e| loader.build_error(e))?;
-        if !matches!(&built.weights, Weights::Packed(packed) if packed.is_finite) {
-            values.iter().for_each(|(values, source)| loader.note_not_finite(&source.weight, values));
-        }
-        Ok(built)
+        let bias = if biases.is_empty() { None } else { Some(Tensor::cat(&biases, 0).map_err(|e| loader.build_error(e))?) };
+        let weights = match kernels_on(loader.device()) {
+            Some(isa) => {
+                let bias = bias.as_ref().map(Tensor::to_vec1::<f32>).transpose().map_err(|e| loader.build_error(e))?;
+                let rows = parts.clone();
+                let pack = move || Packed::read(isa, &rows, bias.as_deref(), form);
+                Weights::Packed(Held::new(loader, n_out * n_in, &parts, pack)?)
+            }
+            None => {
+                let mut tensors = Vec::new();
+                for part in &parts {
+                    let values = part.floats()?;
+                    loader.note_not_finite(part.name(), &values);
+                    let shape = (part.count(), part.width());
+                    tensors.push(Tensor::from_vec(values, shape, loader.device()).map_err(|e| loader.build_error(e))?);
+                }
+                Weights::Plain(Tensor::cat(&tensors, 0).map_err(|e| loader.build_error(e))?)
+            }
+        };
+        Ok(Self { weights, bias, n_in, n_out })
     }
 
     /// One that was not computed, for [`Loader::check`].
     pub(crate) fn stand_in(n_out: usize, loader: &Loader) -> Built<Self> {
         let nothing = Tensor::zeros(0, DType::F32, loader.device()).map_err(|e| loader.build_error(e))?;
-        Ok(Self { weights: Weights::Plain(nothing), bias: None, n_out })
+        Ok(Self { weights: Weights::Plain(nothing), bias: None, n_in: 0, n_out })
     }
 
     /// From `weight [out, in]` and `bias [out]`.
     pub(crate) fn from_tensors(weight: &Tensor, bias: Option<Tensor>) -> Result<Self> {
-        let n_out = weight.dim(0)?;
+        let (n_out, n_in) = weight.dims2()?;
         let weights = match kernels_on(weight.device()) {
-            Some(isa) => Weights::Packed(Box::new(with_rows(weight, |weight| pack(isa, &[weight], bias.as_ref()))??)),
+            Some(isa) => {
+                let bias = bias.as_ref().map(Tensor::to_vec1::<f32>).transpose()?;
+                let Ok(packed) = with_rows(weight, |weight| Packed::read(isa, &[weight], bias.as_deref(), Form::Exact))?;
+                Weights::Packed(Held::Here(Box::new(packed)))
+            }
             None => Weights::Plain(weight.contiguous()?),
         };
-        Ok(Self { weights, bias, n_out })
+        Ok(Self { weights, bias, n_in, n_out })
     }
 
     pub(crate) fn run(&self, x: &Tensor) -> Result<Tensor> {
@@ -152,16 +158,17 @@ impl Linear {
         }
     }
 
-    fn kernel(&self, weights: &Packed, x: &Tensor, skip: Option<&Tensor>, activation: kernels::Activation) -> Result<Tensor> {
+    fn kernel(&self, weights: &Held, x: &Tensor, skip: Option<&Tensor>, activation: kernels::Activation) -> Result<Tensor> {
         let shape = with_width(x, self.n_out);
-        if x.dim(D::Minus1)? != weights.depth || skip.is_some_and(|skip| skip.dims() != shape) {
-            bail!("a linear layer from {} to {} on {x:?}, added to {skip:?}", weights.depth, self.n_out);
+        if x.dim(D::Minus1)? != self.n_in || skip.is_some_and(|skip| skip.dims() != shape) {
+            bail!("a linear layer from {} to {} on {x:?}, added to {skip:?}", self.n_in, self.n_out);
         }
+        let run = |skip: Option<&[f32]>| weights.with(|weights| with_rows(x, |x| kernels::linear(x, weights, skip, activation)))?;
         let values = match skip {
-            None => with_rows(x, |x| kernels::linear(x, weights, None, activation))?,
-            Some(skip) => with_values(skip, |skip| with_rows(x, |x| kernels::linear(x, weights, Some(skip), activation)))??,
+            None => run(None),
+            Some(skip) => with_values(skip, |skip| run(Some(skip)))?,
         };
-        tensor(values, shape)
+        tensor(values?, shape)
     }
 
     /// What it answers to zeros: `[1, out]`.
@@ -174,20 +181,10 @@ impl Linear {
     }
 }
 
-fn pack(isa: Isa, weights: &[Matrix<'_>], bias: Option<&Tensor>) -> Result<Packed> {
-    match bias {
-        Some(bias) => with_values(bias, |bias| Packed::new(isa, weights, Some(bias))),
-        None => Ok(Packed::new(isa, weights, None)),
-    }
-}
-
 /// A table `[entries, dim]` whose rows are read from the file when they are looked up.
 #[derive(Debug)]
 pub(crate) struct Embedding {
-    file: Arc<TensorFile>,
-    name: String,
-    entries: usize,
-    dim: usize,
+    rows: FileRows,
     device: Device,
 }
 
@@ -195,24 +192,24 @@ impl Embedding {
     /// Takes the tensor `name [entries, dim]`.
     pub(crate) fn new(loader: &mut Loader, name: &str, [entries, dim]: [usize; 2]) -> Built<Self> {
         loader.require_in_file(name, &[entries, dim])?;
-        let (file, device) = (Arc::clone(loader.file()), loader.device().clone());
-        Ok(Self { file, name: name.to_owned(), entries, dim, device })
+        Ok(Self { rows: FileRows::new(loader.file(), name, 0..entries)?, device: loader.device().clone() })
     }
 
     /// How many entries the table has.
     pub(crate) fn entries(&self) -> usize {
-        self.entries
+        self.rows.count()
     }
 
     /// `[ids.len(), dim]`
     pub(crate) fn run(&self, ids: &[u32]) -> Result<Tensor> {
-        let mut values = Vec::with_capacity(ids.len() * self.dim);
-        for id in ids {
-            if *id as usize >= self.entries {
-                candle_core::bail!("token {id} is not in the table {}, which has {} entries", self.name, self.entries);
+        let (entries, dim) = (self.rows.count(), self.rows.width());
+        let mut values = vec![0.0; ids.len() * dim];
+        for (id, row) in ids.iter().map(|id| *id as usize).zip(values.chunks_exact_mut(dim.max(1))) {
+            if id >= entries {
+                bail!("token {id} is not in the table {}, which has {entries} entries", self.rows.name());
             }
-            values.extend(self.file.row(&self.name, *id as usize, self.dim).map_err(candle_core::Error::wrap)?);
+            self.rows.read(id..id + 1, row).map_err(Error::wrap)?;
         }
-        Tensor::from_vec(values, (ids.len(), self.dim), &self.device)
+        Tensor::from_vec(values, (ids.len(), dim), &self.device)
     }
 }

@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor, bail};
 use crate::family::{Model, Sampling};
 use crate::features::STATE;
 use crate::flow::{Guidance, integrate, step_times, time_embeddings};
-use crate::nn::{Activation, Built, Linear};
+use crate::nn::{Activation, Built, Linear, add};
 use crate::pi::config::{PiConfig, TimeInput};
 use crate::pi::gemma::{Gemma, Norms, Past, Size, adaptive_norms};
 use crate::pi::paligemma::{PaliGemma, root};
@@ -88,7 +88,7 @@ impl Pi {
         let (actions, parts) = match &self.timing {
             Timing::Mixed(mix) => {
                 let Mixed { norms, action, times, out, .. } = &**mix;
-                let mixed = action.run(&actions)?.broadcast_add(&times.narrow(0, step, 1)?)?;
+                let mixed = add(&action.run(&actions)?, &times.narrow(0, step, 1)?)?;
                 if given > 0 {
                     bail!("{given} rows are given, expected none: the time is mixed into all alike");
                 }

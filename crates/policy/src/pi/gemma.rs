@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use candle_core::{Result, Tensor, bail};
 
 use crate::CheckpointError;
-use crate::nn::{Activation, Built, Gated, Heads, Linear, RmsNorm, Rotary, attend};
+use crate::nn::{Activation, Built, Gated, Heads, Linear, RmsNorm, Rotary, add, attend, multiply};
 use crate::weights::Loader;
 
 /// What Gemma's norms add to the mean square.
@@ -233,7 +233,7 @@ impl Norm {
     fn run(&self, x: &Tensor) -> Result<Tensor> {
         let y = self.rms.run(x)?;
         match &self.shift_gate {
-            Some((shift, _)) => y.broadcast_add(shift),
+            Some((shift, _)) => add(&y, shift),
             None => Ok(y),
         }
     }
@@ -241,7 +241,7 @@ impl Norm {
     /// What of the answer `y` is added to the input.
     fn gated(&self, y: &Tensor) -> Result<Tensor> {
         match &self.shift_gate {
-            Some((_, gate)) => y.broadcast_mul(gate),
+            Some((_, gate)) => multiply(y, gate),
             None => Ok(y.clone()),
         }
     }
@@ -276,7 +276,7 @@ impl<'a> Parts<'a> {
     fn residual(&self, x: &Tensor, linear: &Linear, y: &Tensor) -> Result<Tensor> {
         match self.0[..] {
             [(_, Norm { shift_gate: None, .. })] => linear.run_onto(y, x),
-            _ => x + self.each(&linear.run(y)?, Norm::gated)?,
+            _ => add(x, &self.each(&linear.run(y)?, Norm::gated)?),
         }
     }
 }

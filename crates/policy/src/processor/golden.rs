@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::features::ACTION;
-use crate::weights::TensorFile;
+use crate::tensor_file::TensorFile;
 
 fn folder() -> PathBuf {
     Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/golden/steps")
@@ -56,8 +56,8 @@ fn each_step_answers_what_lerobots_does() {
                 close(&format!("{case} {name}"), &batch.features[name], expected, batch.precision);
             }
             if let Some(info) = file.spec(&format!("{i}.tokens")) {
-                let ids: Vec<u32> = file.bytes(info).chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().unwrap())).collect();
-                let mask = file.bytes(file.spec(&format!("{i}.mask")).unwrap()).iter().map(|byte| *byte == 1).collect();
+                let ids: Vec<u32> = file.bytes(info).unwrap().chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().unwrap())).collect();
+                let mask = file.bytes(file.spec(&format!("{i}.mask")).unwrap()).unwrap().iter().map(|byte| *byte == 1).collect();
                 assert_eq!(batch.tokens, Some(Tokens { ids, mask }), "{case}: {task:?}");
             } else {
                 assert_eq!(batch.tokens, None, "{case}");

@@ -3,6 +3,7 @@
 //! is not in it is an error when the checkpoint is opened.
 
 mod batch;
+mod fields;
 #[cfg(test)]
 mod golden;
 mod normalize;
@@ -14,7 +15,8 @@ mod step;
 mod text;
 mod tokenizer;
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Component, Path};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -32,7 +34,7 @@ pub(crate) use tokenizer::Tokenizer;
 use crate::checkpoint::{parse, read_json};
 use crate::files::Files;
 use crate::info::TokenizerInfo;
-use crate::weights::TensorFile;
+use crate::tensor_file::TensorFile;
 use crate::{CheckpointError, Features, InferError};
 
 /// A pipeline as the checkpoint's JSON describes it.
@@ -53,6 +55,10 @@ pub(crate) struct StepJson {
     #[serde(default)]
     config: serde_json::Map<String, Value>,
     state_file: Option<String>,
+    /// Files or folders that the step brings, by the key of the configuration that names them. LeRobot
+    /// writes them since 0.6.1.
+    #[serde(default)]
+    artifacts: BTreeMap<String, String>,
 }
 
 /// What a step is made from.
@@ -62,7 +68,8 @@ pub(crate) struct Source<'a> {
     pub path: &'a Path,
     pub index: usize,
     name: &'a str,
-    config: Value,
+    config: serde_json::Map<String, Value>,
+    artifacts: BTreeMap<String, String>,
     pub state: State<'a>,
     /// The model's inputs for a preprocessor, its outputs for a postprocessor.
     pub features: &'a Features,
@@ -79,12 +86,23 @@ pub(crate) enum State<'a> {
 }
 
 impl Source<'_> {
-    /// The step's configuration.
+    /// The step's configuration. A key that is not one of the step's is passed over, with a word, where its
+    /// value says that something is off or not there; newer versions of LeRobot write such.
     ///
     /// # Errors
-    /// When a value has the wrong type, or a key is not one of the step's (which LeRobot refuses, too).
+    /// When a value has the wrong type, or a key that is not one of the step's has another value: it could
+    /// change the answer.
     pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, CheckpointError> {
-        serde_json::from_value(self.config.clone()).map_err(|source| CheckpointError::Step {
+        let known = fields::of::<T>();
+        let mut config = self.config.clone();
+        config.retain(|key, value| {
+            let is_passed_over = !known.contains(&key.as_str()) && is_neutral(value);
+            if is_passed_over {
+                tracing::warn!(path = %self.path.display(), step = self.name, key, %value, "a key that is not known here; it says that something is off");
+            }
+            !is_passed_over
+        });
+        serde_json::from_value(Value::Object(config)).map_err(|source| CheckpointError::Step {
             path: self.path.to_owned(),
             index: self.index,
             name: self.name.to_owned(),
@@ -92,9 +110,39 @@ impl Source<'_> {
         })
     }
 
+    /// The folder, relative to the checkpoint's, that the step brings for the configuration's `key`; `None`
+    /// where it only names something.
+    ///
+    /// # Errors
+    /// When it is not there, not inside the checkpoint's folder, or another than the configuration says.
+    pub(crate) fn artifact(&self, key: &str) -> Result<Option<&str>, CheckpointError> {
+        let Some(name) = self.artifacts.get(key) else { return Ok(None) };
+        let fault = |found: &str, expected: &str| Err(self.fault(&format!("artifacts.{key}"), found.to_owned(), expected));
+        if Path::new(name).components().any(|part| !matches!(part, Component::Normal(_))) || name.is_empty() {
+            return fault(name, "a path inside the checkpoint's folder");
+        }
+        if self.config.get(key).and_then(Value::as_str) != Some(name) {
+            return fault(name, &format!("what the configuration says of {key}"));
+        }
+        if !self.files.dir.join(name).is_dir() {
+            return fault(&format!("{name}, which is not there"), "a folder in the checkpoint's");
+        }
+        Ok(Some(name))
+    }
+
     /// An error about the value of `key`.
     pub(crate) fn fault(&self, key: &str, found: String, expected: &str) -> CheckpointError {
         CheckpointError::config(self.path, &format!("{key} of step {} ({})", self.index, self.name), found, expected)
+    }
+}
+
+/// Whether a value says that something is off or not there.
+fn is_neutral(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        Value::Bool(true) | Value::Number(_) | Value::String(_) => false,
     }
 }
 
@@ -138,9 +186,9 @@ impl Pipeline {
         let relative = before.and_then(Self::relative);
         let step = |(index, json): (usize, StepJson)| {
             let name = json.registry_name.or(json.class).unwrap_or_default();
-            let config = Value::Object(json.config);
+            let StepJson { config, artifacts, .. } = json;
             let state = weights.map_or(State::File(json.state_file), |(file, prefix)| State::Weights(file, prefix));
-            let source = Source { files, path, index, name: &name, config, state, features, relative };
+            let source = Source { files, path, index, name: &name, config, artifacts, state, features, relative };
             let step = Step::new(&source)?;
             Ok((name, step))
         };
@@ -170,6 +218,24 @@ impl Pipeline {
     /// What becomes of the instruction.
     pub(crate) fn prompt(&self) -> Prompt {
         order::prompt(&self.steps)
+    }
+
+    /// Calls the features of `names` (old name and new) otherwise from now on, as LeRobot's rename map does,
+    /// instead of what the checkpoint itself makes of them.
+    pub(crate) fn rename(&mut self, names: &[(String, String)]) {
+        if names.is_empty() {
+            return;
+        }
+        if !self.steps.iter().any(|(_, step)| matches!(step, Step::Rename(_))) {
+            self.steps.insert(0, (step::RENAME.to_owned(), Step::Rename(BTreeMap::new())));
+        }
+        let mut names = Some(names);
+        for (_, step) in &mut self.steps {
+            if let Step::Rename(map) = step {
+                map.retain(|_, new| names.is_none_or(|names| names.iter().all(|(_, wanted)| new != wanted)));
+                map.extend(names.take().into_iter().flatten().cloned());
+            }
+        }
     }
 
     /// What `feature` is called when the pipeline is through with it.

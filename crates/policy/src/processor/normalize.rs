@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::precision::{AsBf16, AsF16, AsF32, Round};
 use super::{Array, Batch, Precision, Source, State, old};
 use crate::features::{ACTION, Feature};
-use crate::weights::TensorFile;
+use crate::tensor_file::TensorFile;
 use crate::{CheckpointError, FeatureKind, Features};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -48,7 +48,7 @@ pub(crate) fn postprocessor(features: &Features, modes: &BTreeMap<String, String
 
 fn step(name: &str, config: Value) -> StepJson {
     let config = config.as_object().cloned().unwrap_or_default();
-    StepJson { registry_name: Some(name.to_owned()), class: None, config, state_file: None }
+    StepJson { registry_name: Some(name.to_owned()), class: None, config, state_file: None, artifacts: BTreeMap::new() }
 }
 
 fn normalizer(features: &Features, modes: &BTreeMap<String, String>) -> Value {

@@ -32,10 +32,12 @@ pub(crate) enum Step {
     TokenizeActions,
 }
 
+pub(super) const RENAME: &str = "rename_observations_processor";
+
 type Open = fn(&Source) -> Result<Step, CheckpointError>;
 
 const STEPS: [(&str, Open); 13] = [
-    ("rename_observations_processor", |source| Ok(Step::Rename(source.parse::<RenameJson>()?.rename_map))),
+    (RENAME, |source| Ok(Step::Rename(source.parse::<RenameJson>()?.rename_map))),
     ("to_batch_processor", |source| source.parse::<NoConfig>().map(|_| Step::ToBatch)),
     ("device_processor", |source| precision(source).map(Step::Device)),
     ("normalizer_processor", |source| Normalizer::open(source).map(Step::Normalize)),
@@ -89,6 +91,7 @@ struct ActionTokenizerJson {
     fast_skip_tokens: Option<usize>,
     action_tokenizer_name: Option<String>,
     paligemma_tokenizer_name: Option<String>,
+    allow_truncation: Option<bool>,
 }
 
 /// The registry names of the steps that are known.

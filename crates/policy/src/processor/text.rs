@@ -108,7 +108,10 @@ impl Tokenize {
             return Err(source.fault("tokenizer_name", "not there".into(), "the name of a tokenizer"));
         };
         let truncation = json.truncation.then_some(json.max_length);
-        let tokenizer = Tokenizer::open(source.files, name, truncation, pads)?;
+        let tokenizer = match source.artifact("tokenizer_name")? {
+            Some(folder) => Tokenizer::inside(source.files, folder, truncation, pads)?,
+            None => Tokenizer::open(source.files, name, truncation, pads)?,
+        };
         Ok(Self { name: name.clone(), tokenizer, padding: pads.then_some((json.max_length, json.padding_side)) })
     }
 
@@ -147,8 +150,12 @@ pub(crate) fn check_write_state(source: &Source) -> Result<(), CheckpointError> 
         #[serde(default, rename = "max_state_dim")]
         _max_state_dim: Option<usize>,
         task_key: Option<String>,
+        include_state_in_prompt: Option<bool>,
     }
     let json: Json = source.parse()?;
+    if json.include_state_in_prompt == Some(false) {
+        return Err(source.fault("include_state_in_prompt", "false".into(), "true; a memory of past states is not supported"));
+    }
     check_task_key(source, json.task_key.as_deref().unwrap_or("task"))?;
     if source.features.get(STATE).is_none() {
         return Err(source.fault("input_features", format!("no {STATE}"), "one, which the step writes into the prompt"));

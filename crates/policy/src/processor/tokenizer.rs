@@ -67,6 +67,19 @@ impl Tokenizer {
         Self::at(files, name, files.find(name, TOKENIZER, "the tokenizer")?, truncation, pads)
     }
 
+    /// The tokenizer in the folder `name` of the checkpoint, which brings all of its files.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn inside(files: &Files, name: &str, truncation: Option<usize>, pads: bool) -> Result<Self, CheckpointError> {
+        let path = files.dir.join(name).join(TOKENIZER);
+        if !path.is_file() {
+            let (dir, what) = (files.dir.to_owned(), format!("{TOKENIZER} of {name} (the tokenizer)"));
+            return Err(CheckpointError::NotFound { dir, what, looked: vec![path.display().to_string()] });
+        }
+        Self::at(&Files { resources: None, ..*files }, name, path, truncation, pads)
+    }
+
     /// The tokenizer that goes with the file at `path`, which was found in `name`.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use super::backbone::TextPlan;
 use super::config::SmolVlaConfig;
 use super::vlm::{FeedForward, KeyValue, rotary};
 use crate::flow::{step_times, time_embeddings};
-use crate::nn::{Activation, Built, Linear, Mask, RmsNorm, Rotary, attend};
+use crate::nn::{Activation, Built, Linear, Mask, RmsNorm, Rotary, add, attend};
 use crate::weights::Loader;
 
 #[derive(Debug)]
@@ -125,7 +125,7 @@ impl Expert {
     /// The velocity of the chunk `x [rows, max_action_dim]` at step `step`.
     pub(super) fn velocity(&self, context: &Context, x: &Tensor, step: usize) -> Result<Tensor> {
         let (query_width, key_width) = self.plan.widths();
-        let timed = Activation::Silu.run(&self.action_in.run(x)?.broadcast_add(&self.times.narrow(0, step, 1)?)?)?;
+        let timed = Activation::Silu.run(&add(&self.action_in.run(x)?, &self.times.narrow(0, step, 1)?)?)?;
         let mut x = self.time_out.run(&timed)?;
         for (layer, (key, value)) in self.layers.iter().zip(&context.memory) {
             let normed = layer.norm.run(&x)?;

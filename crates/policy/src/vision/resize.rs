@@ -90,7 +90,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::weights::TensorFile;
+    use crate::tensor_file::TensorFile;
 
     #[test]
     fn images_fit_frames_as_lerobot_makes_them() {
@@ -101,7 +101,7 @@ mod tests {
         for image in images {
             let label = image.strip_suffix(".image").unwrap();
             let sizes: Vec<usize> = label.split(' ').map(|word| word.parse().unwrap()).collect();
-            let pixels: Vec<f32> = file.bytes(file.spec(&image).unwrap()).iter().map(|value| f32::from(*value) / 255.0).collect();
+            let pixels: Vec<f32> = file.bytes(file.spec(&image).unwrap()).unwrap().iter().map(|value| f32::from(*value) / 255.0).collect();
             for (padding, name) in [(Padding::LeftTop, "left_top"), (Padding::Centred, "centred")] {
                 let ours = resize_with_padding(&pixels, [sizes[0], sizes[1]], [sizes[2], sizes[3]], padding).unwrap();
                 let name = format!("{label}.{name}");

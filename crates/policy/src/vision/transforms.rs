@@ -78,7 +78,7 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::weights::TensorFile;
+    use crate::tensor_file::TensorFile;
 
     #[test]
     fn resizing_and_cropping_agree_with_torchvision() {

@@ -45,6 +45,8 @@ pub(crate) struct VqBetConfig {
     /// Height and width.
     pub camera_size: [usize; 2],
     pub action_width: usize,
+    /// Features of which the network makes nothing.
+    unused: Vec<String>,
 }
 
 /// As LeRobot writes it; where a key is absent LeRobot takes these defaults (`VQBeTConfig`).
@@ -141,6 +143,11 @@ impl Plan for VqBetConfig {
             None => tensor == "vqbet.select_target_actions_indices" || tensor.starts_with("vqbet.policy.") && ends(&[".attn.bias"]),
         }
     }
+
+    /// LeRobot makes nothing of states beside the robot's.
+    fn may_miss(&self, feature: &str) -> bool {
+        self.unused.iter().any(|unused| unused == feature)
+    }
 }
 
 impl VqBetConfig {
@@ -186,12 +193,14 @@ impl VqBetConfig {
 
         let sides = 1..=MAX_IMAGE_SIDE;
         let (mut camera, mut state_width) = (None, None);
+        let mut unused = Vec::new();
         for (name, Feature { kind, shape }) in file.inputs.iter() {
             match (kind, shape.as_slice()) {
                 (FeatureKind::Visual, [3, height, width]) if camera.is_none() && sides.contains(height) && sides.contains(width) => {
                     camera = Some((name.to_owned(), [*height, *width]));
                 }
                 (FeatureKind::State, [n]) if name == STATE && *n > 0 => state_width = Some(*n),
+                (FeatureKind::State, _) if name != STATE => unused.push(name.to_owned()),
                 _ => {
                     let expected = "one VISUAL [3, H, W] of at most 8192 a side and observation.state as STATE [D]";
                     return fault(&format!("input_features.{name}"), format!("{kind} {shape:?}"), expected);
@@ -233,6 +242,7 @@ impl VqBetConfig {
             camera,
             camera_size,
             action_width: file.action_width()?,
+            unused,
         })
     }
 }

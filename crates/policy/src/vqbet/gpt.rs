@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::config::VqBetConfig;
-use crate::nn::{Activation, Built, Heads, LayerNorm, Linear, Mask, attend};
+use crate::nn::{Activation, Built, Heads, LayerNorm, Linear, Mask, add, attend};
 use crate::weights::Loader;
 
 /// What PyTorch's `LayerNorm` adds to the variance.
@@ -40,7 +40,7 @@ impl Gpt {
 
     /// What the last of `x [tokens, input]` becomes, having seen the others: `[1, output]`.
     pub(crate) fn last(&self, x: &Tensor) -> Result<Tensor> {
-        let mut x = (self.input.run(x)? + &self.positions)?;
+        let mut x = add(&self.input.run(x)?, &self.positions)?;
         for block in &self.blocks {
             x = block.run(&x, &self.mask)?;
         }

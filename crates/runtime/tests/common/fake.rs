@@ -24,6 +24,8 @@ pub enum Quirk {
 pub struct Log {
     pub calls: u64,
     pub resets: u64,
+    /// The seeds of the resets.
+    pub seeds: Vec<u64>,
     pub asked_ticks: Vec<u64>,
     /// With their ticks.
     pub images: Vec<(u64, Pixels)>,
@@ -100,8 +102,9 @@ impl Policy for Fake {
         &self.info
     }
 
-    fn reset(&mut self) {
+    fn reset(&mut self, seed: u64) {
         self.log().resets += 1;
+        self.log().seeds.push(seed);
         self.since_reset = 0;
     }
 

@@ -1,6 +1,5 @@
 //! What a rollout says at its end.
 
-use sinew_policy::QuantizationLoss;
 use sinew_runtime::{Cadence, EpisodeReport, Fault, InferenceStats};
 
 use super::Outputs;
@@ -21,7 +20,6 @@ pub(super) fn print_totals(
     reports: &[EpisodeReport],
     outputs: &Outputs,
     recorded: u64,
-    loss: Option<QuantizationLoss>,
     buses: Option<BusReport>,
     cameras: &CameraReport,
 ) -> anyhow::Result<()> {
@@ -30,7 +28,7 @@ pub(super) fn print_totals(
     let (cadence, inference) = merged(reports);
     let line = serde_json::json!({
         "policy": named.name, "commit": named.commit, "episodes": reports.len(), "judged_episodes": judged, "successes": done, "success_rate_interval": [low, high], "cadence": cadence, "inference": inference,
-        "dataset": outputs.dataset, "recorded_episodes": recorded, "rerun": outputs.rerun, "quantization_loss": loss,
+        "dataset": outputs.dataset, "recorded_episodes": recorded, "rerun": outputs.rerun,
         "motors": buses, "cameras": cameras,
     });
     text::print_json(&line)

@@ -12,7 +12,7 @@ use super::place::Place;
 use super::run::Run;
 use super::state::State;
 use super::{line, push};
-use crate::args::{CardArgs, TrainArgs};
+use crate::args::{CameraArgs, CardArgs, TrainArgs};
 use crate::commands::{hub, policy};
 use crate::text::{self, note, say};
 use crate::{Done, transfer};
@@ -41,7 +41,7 @@ pub fn finish(state: &mut State, out: &Path, hub: &Hub, args: &TrainArgs) -> any
     state.checkpoint = Some(folder.clone());
     state.write(out)?;
     let name = folder.to_string_lossy().into_owned();
-    let checked = policy::check(Some(&name), None, args.json)?;
+    let checked = policy::check(Some(&name), None, &CameraArgs::default(), args.json)?;
     let evaluation = match &args.evaluate {
         Some(task) if checked == Done::Ok => Some(evaluate(&folder, task, args.evaluate_episodes, state, out)?),
         _ => None,

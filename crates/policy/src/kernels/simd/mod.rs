@@ -58,6 +58,16 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `from` is readable for `LANES` bytes.
     unsafe fn load_codes(self, from: *const i8) -> Self::V;
+    /// `LANES` values of `bf16`, none of which changes.
+    ///
+    /// # Safety
+    /// `from` is readable for `LANES` values.
+    unsafe fn load_bf16(self, from: *const u16) -> Self::V;
+    /// `LANES` values of `f16`, none of which changes.
+    ///
+    /// # Safety
+    /// `from` is readable for `LANES` values.
+    unsafe fn load_f16(self, from: *const u16) -> Self::V;
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
@@ -108,10 +118,11 @@ impl Isa {
         let mut sets = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("fma") {
+            let has_avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
+            if has_avx2 && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") {
                 sets.push(Self::Avx512);
             }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            if has_avx2 {
                 sets.push(Self::Avx2);
             }
         }

@@ -79,4 +79,25 @@ impl Simd for Neon {
             vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(codes))))
         }
     }
+
+    #[inline(always)]
+    unsafe fn load_bf16(self, from: *const u16) -> float32x4_t {
+        // SAFETY: the caller's promise.
+        unsafe { vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(from))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(self, from: *const u16) -> float32x4_t {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let bits = vmovl_u16(vld1_u16(from));
+            // Moved to the place of an f32's, the exponent is 112 too small, unless it stands for infinity.
+            let magnitude = vshlq_n_u32::<13>(vandq_u32(bits, vdupq_n_u32(0x7fff)));
+            let scaled = vmulq_n_f32(vreinterpretq_f32_u32(magnitude), f32::from_bits((127 + 112) << 23));
+            let is_infinite = vcgeq_u32(magnitude, vdupq_n_u32(0x7c00 << 13));
+            let infinite = vorrq_u32(magnitude, vdupq_n_u32(0x7f80_0000));
+            let value = vbslq_u32(is_infinite, infinite, vreinterpretq_u32_f32(scaled));
+            vreinterpretq_f32_u32(vorrq_u32(value, vshlq_n_u32::<16>(vandq_u32(bits, vdupq_n_u32(0x8000)))))
+        }
+    }
 }

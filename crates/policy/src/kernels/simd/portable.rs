@@ -53,6 +53,24 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn load_bf16(self, from: *const u16) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { from.cast::<[u16; 4]>().read_unaligned() }.map(|bits| f32::from_bits(u32::from(bits) << 16))
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(self, from: *const u16) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { from.cast::<[u16; 4]>().read_unaligned() }.map(|bits| {
+            // Moved to the place of an f32's, the exponent is 112 too small, unless it stands for infinity.
+            let magnitude = u32::from(bits & 0x7fff) << 13;
+            let scaled = (f32::from_bits(magnitude) * f32::from_bits((127 + 112) << 23)).to_bits();
+            let value = if bits & 0x7c00 == 0x7c00 { magnitude | 0x7f80_0000 } else { scaled };
+            f32::from_bits(value | u32::from(bits & 0x8000) << 16)
+        })
+    }
+
+    #[inline(always)]
     fn add(self, a: V, b: V) -> V {
         from_fn(|i| a[i] + b[i])
     }

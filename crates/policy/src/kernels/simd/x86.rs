@@ -13,15 +13,15 @@ pub(super) struct Avx512(());
 pub(super) struct Avx2(());
 
 /// # Safety
-/// The CPU has AVX-512 F and BW, AVX2 and FMA.
-#[target_feature(enable = "avx512f,avx512bw,avx2,fma")]
+/// The CPU has AVX-512 F and BW, AVX2, FMA and F16C.
+#[target_feature(enable = "avx512f,avx512bw,avx2,fma,f16c")]
 pub(super) unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Out {
     kernel.run(Avx512(()))
 }
 
 /// # Safety
-/// The CPU has AVX2 and FMA.
-#[target_feature(enable = "avx2,fma")]
+/// The CPU has AVX2, FMA and F16C.
+#[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn run_avx2<K: Kernel>(kernel: K) -> K::Out {
     kernel.run(Avx2(()))
 }
@@ -85,6 +85,18 @@ impl Simd for Avx512 {
     unsafe fn load_codes(self, from: *const i8) -> __m512 {
         // SAFETY: the caller's promise; the set is there.
         unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(self, from: *const u16) -> __m512 {
+        // SAFETY: the caller's promise; the set is there.
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast())))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(self, from: *const u16) -> __m512 {
+        // SAFETY: the caller's promise; the set is there.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
     }
 }
 
@@ -156,5 +168,17 @@ impl Simd for Avx2 {
     unsafe fn load_codes(self, from: *const i8) -> __m256 {
         // SAFETY: the caller's promise; the set is there.
         unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(self, from: *const u16) -> __m256 {
+        // SAFETY: the caller's promise; the set is there.
+        unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast())))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(self, from: *const u16) -> __m256 {
+        // SAFETY: the caller's promise; the set is there.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
     }
 }
