@@ -206,7 +206,7 @@ pub struct RigArgs {
     #[arg(long, value_name = "TEXT")]
     pub instruction: Option<String>,
     /// The seed of the first episode. Episode i uses seed + i
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = seed)]
     pub seed: u64,
 }
 
@@ -310,7 +310,7 @@ fn camera_and_key(text: &str) -> Result<(String, String), String> {
 #[derive(Args, Clone, Default)]
 pub struct ComputeArgs {
     /// Threads for inference [default: all cores in policy verbs, all but one in rollout, one per episode in eval]
-    #[arg(long, value_parser = one_or_more, hide_short_help = true, help_heading = "Policy")]
+    #[arg(long, value_parser = threads, hide_short_help = true, help_heading = "Policy")]
     pub threads: Option<usize>,
     /// Where the policy computes: cpu, cuda[:N] or metal[:N]. cuda and metal need a build with that feature
     #[arg(long, default_value_t = Device::Cpu, hide_short_help = true, help_heading = "Policy")]
@@ -546,6 +546,18 @@ fn png_file(text: &str) -> Result<PathBuf, String> {
 
 fn one_or_more(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|count| (1..=1_000_000).contains(count)).ok_or_else(|| "expected a whole number from 1 to 1000000".to_owned())
+}
+
+/// More of them only take turns.
+fn threads(text: &str) -> Result<usize, String> {
+    const MOST: usize = 256;
+    text.parse().ok().filter(|count| (1..=MOST).contains(count)).ok_or_else(|| format!("expected a whole number from 1 to {MOST}"))
+}
+
+/// Seeds of later episodes are larger, and must be numbers too.
+fn seed(text: &str) -> Result<u64, String> {
+    const MOST: u64 = u64::MAX / 2;
+    text.parse().ok().filter(|seed| *seed <= MOST).ok_or_else(|| format!("expected a whole number from 0 to {MOST}"))
 }
 
 fn above_zero(text: &str) -> Result<f64, String> {

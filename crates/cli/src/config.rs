@@ -115,6 +115,10 @@ impl Config {
         } else {
             known = verb(cli, name).is_some_and(|verb| option(verb, option_name).is_some());
         }
+        ensure!(
+            !["yes", "force"].contains(&option_name),
+            "[{name}] {option_name}: it can't be a default, as it says yes to what can't be undone"
+        );
         let who = if name == ALL { "no verb has an".to_owned() } else { format!("sinew {name} has no") };
         ensure!(known, "[{name}] {option_name}: {who} option --{option_name}");
         let is_list = |value: &Value| value.as_array().is_some_and(|list| list.iter().all(|value| typed(value).is_some()));
@@ -123,6 +127,21 @@ impl Config {
             "[{name}] {option_name} is {value}, expected a text, a number, true, false or a list"
         );
         Ok(())
+    }
+
+    /// That the verb takes the value of `key` ("rollout.pace").
+    fn check_value(&self, cli: &Command, key: &str) -> anyhow::Result<()> {
+        let Some((name, set)) = key.split_once('.') else { return Ok(()) };
+        let Some(verb) = verb(cli, name) else { return Ok(()) };
+        let words = self.words(verb, name, |other| other != set);
+        let line = std::iter::once(OsString::from("sinew")).chain(words);
+        match verb.clone().try_get_matches_from(line) {
+            Err(error) if matches!(error.kind(), clap::error::ErrorKind::InvalidValue | clap::error::ErrorKind::ValueValidation) => {
+                let told = error.to_string();
+                bail!("{}", told.lines().next().unwrap_or_default().trim_start_matches("error: "))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub fn path(&self) -> &Path {
@@ -212,6 +231,9 @@ impl Config {
         if text.is_some() {
             self.check(cli).with_context(|| format!("setting {key}"))?;
         }
+        if text.is_some() {
+            self.check_value(cli, key).with_context(|| format!("setting {key}"))?;
+        }
         let text = toml::to_string(&self.table).with_context(|| format!("setting {key}"))?;
         let writing = || format!("writing {}", path.display());
         std::fs::create_dir_all(path.parent().context("a path without a folder")?).with_context(writing)?;
@@ -280,6 +302,14 @@ mod tests {
         read().set(&cli, "rollout.inference", Some("rtc")).unwrap();
         read().set(&cli, "all.threads", Some("2")).unwrap();
         assert!(read().set(&cli, "rollout.colour", Some("red")).is_err());
+        for (key, value, says) in [
+            ("rollout.pace", "slow", "invalid value 'slow'"),
+            ("rollout.seconds", "nan", "invalid value 'nan'"),
+            ("all.yes", "true", "can't be a default"),
+        ] {
+            let error = format!("{:#}", read().set(&cli, key, Some(value)).unwrap_err());
+            assert!(error.contains(says), "{key}: {error}");
+        }
         let entries: Vec<String> = read().entries().into_iter().map(|(key, value)| format!("{key}={value}")).collect();
         assert_eq!(entries, ["all.threads=2", "rig=\"kitchen\"", "rollout.inference=\"rtc\""]);
         read().set(&cli, "rollout.inference", None).unwrap();

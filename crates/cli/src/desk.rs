@@ -227,8 +227,12 @@ impl Desk {
         let prompt = Prompt::open(&COMMANDS)?;
         let listen = move || {
             match prompt {
-                Some(mut prompt) => std::iter::from_fn(|| prompt.line()).for_each(|line| desk.obey(&line)),
-                None => std::io::stdin().lock().lines().map_while(Result::ok).for_each(|line| desk.obey(&line)),
+                // What is pasted can have several.
+                Some(mut prompt) => std::iter::from_fn(|| prompt.line()).for_each(|text| text.lines().for_each(|line| desk.obey(line))),
+                None => {
+                    let lines = std::io::stdin().lock().split(b'\n').map_while(Result::ok);
+                    lines.for_each(|line| desk.obey(&String::from_utf8_lossy(&line)));
+                }
             }
             desk.state.deaf.store(true, Ordering::Release);
         };
@@ -248,6 +252,7 @@ impl Desk {
                 }
             }
             None if line.is_empty() => {}
+            None if line == "/instruction" => note!("/instruction needs words: /instruction TEXT"),
             None if line == "/help" => HELP.lines().for_each(|line| note!("{line}")),
             None => note!("{line:?} is no command; /help lists them"),
         }

@@ -25,7 +25,10 @@ const OPTIONS: [(&str, &str); 16] = [
     ("--teleop.port", "--teleop-port"),
     ("--teleop.id", "--teleop-id"),
     ("--policy.path", "--policy"),
-    ("--dataset.repo_id", "--out DIR for what is recorded, --publish OWNER/NAME for the Hub"),
+    (
+        "--dataset.repo_id",
+        "the dataset's name without an option in train and replay; in record --out DIR, and --publish OWNER/NAME for the Hub",
+    ),
     ("--dataset.root", "--out"),
     ("--dataset.single_task", "--instruction"),
     ("--dataset.num_episodes", "--episodes"),
@@ -53,7 +56,8 @@ pub fn hint(error: &clap::Error) -> Option<String> {
             let option = text(ContextKind::InvalidArg)?.split('=').next()?;
             let here = OPTIONS.iter().find(|(theirs, _)| *theirs == option).map(|(_, here)| format!("LeRobot's {option} is here: {here}"));
             here.or_else(|| {
-                option.contains('.').then(|| format!("{option} is LeRobot's way to write options; `sinew VERB --help` lists sinew's"))
+                (option.starts_with("--") && option.contains('.'))
+                    .then(|| format!("{option} is LeRobot's way to write options; `sinew VERB --help` lists sinew's"))
             })
         }
         _ => None,

@@ -15,7 +15,7 @@ use crate::{cameras, locale, prompt};
 
 const REDRAW: Duration = Duration::from_millis(100);
 /// How often a line is written where none can be drawn in the place of another.
-const PLAIN: Duration = Duration::from_secs(10);
+pub const PLAIN: Duration = Duration::from_secs(10);
 /// How long a disarmed session may take to wind up when it is told again, after it was to stop at once.
 const PATIENCE: Duration = Duration::from_secs(3);
 

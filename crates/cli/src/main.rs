@@ -111,6 +111,17 @@ fn main() -> ExitCode {
             let (matches, cli) = parsed.unwrap_or_else(|error| {
                 let hint = lerobot_words::hint(&error);
                 hint.iter().for_each(|hint| text::note!("{hint}\n"));
+                // Who did not type it should know where to look.
+                let named = match error.get(clap::error::ContextKind::InvalidArg) {
+                    Some(clap::error::ContextValue::String(option)) => option.split(' ').next().unwrap_or_default().to_owned(),
+                    _ => String::new(),
+                };
+                let is_named = |word: &std::ffi::OsStr| word.to_string_lossy().split('=').next() == Some(named.as_str());
+                expanded
+                    .added
+                    .iter()
+                    .filter(|(word, _)| is_named(word))
+                    .for_each(|(word, from)| text::note!("{} comes from {from}\n", word.to_string_lossy()));
                 refused(&tips::sort_out(error, &Cli::command(), hint.is_some()))
             });
             if cli.explain {

@@ -2,7 +2,7 @@
 //! is said meanwhile appears above both.
 
 use std::fmt::Arguments;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
@@ -116,6 +116,8 @@ impl Prompt {
             }
             // A line that was thrown away.
             Err(ReadlineError::Interrupted) => Some(String::new()),
+            // It has bytes that are no UTF-8, and is no command; what comes after it is.
+            Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData => Some(char::REPLACEMENT_CHARACTER.to_string()),
             Err(_) => None,
         }
     }

@@ -9,6 +9,7 @@ pub fn sort_out(mut error: clap::Error, cli: &Command, is_explained: bool) -> cl
     if is_explained {
         error.remove(ContextKind::SuggestedArg);
         error.remove(ContextKind::SuggestedSubcommand);
+        error.remove(ContextKind::Suggested);
     }
     if let Some(ContextValue::String(option)) = error.get(ContextKind::SuggestedArg)
         && !shows_option(cli, option.trim_start_matches('-'))

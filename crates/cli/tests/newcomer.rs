@@ -5,7 +5,8 @@
 
 mod common;
 
-use std::process::Command;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::pty::{Terminal, screen};
@@ -82,11 +83,18 @@ fn what_is_typed_stays_and_each_command_is_answered() {
         // Pasted at once, each is done.
         ("/stop\r/save\r", "/save is for --strategy highlight; nothing was done"),
         ("/clear\r", "there is no emergency"),
+        // As a terminal marks what is pasted.
+        ("\x1b[200~/start\n/instruction\n\x1b[201~\r", "/instruction needs words"),
         ("/next\r", "the episode ends and is kept"),
     ] {
         terminal.press(typed);
         terminal.heard.wait_for(answer, 1);
     }
+    // A key of a terminal that has another encoding spoils its line, and no other.
+    terminal.press_bytes(b"h\xff\r");
+    terminal.heard.wait_for("is no command", 2);
+    terminal.press("/clear\r");
+    terminal.heard.wait_for("there is no emergency", 2);
     let text = shown(&terminal, 80);
     let last = text.trim_end().lines().last().unwrap_or_default();
     assert!(last.starts_with("episode") || last.contains("tick"), "the status is below all:\n{text}");
@@ -96,6 +104,17 @@ fn what_is_typed_stays_and_each_command_is_answered() {
     assert!(code == Some(0) && terminal.is_usual(), "{code:?}\n{text}");
     contains_all(&text, &["episode 1: was told meanwhile: Put it there.", "task      Put the cube into the green bin."]);
     assert!(!text.contains("success   "), "who was ended by a human has neither succeeded nor failed:\n{text}");
+}
+
+#[test]
+fn a_line_that_is_no_utf_8_is_answered_and_the_next_is_done() {
+    let desk = Desk::new();
+    let mut command = desk.sinew(&["rollout", "--interactive", "--no-record", "--no-rerun"]);
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"/instruction \xff?\n\xff\n/quit\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.contains("is no command") && said.contains("ending"), "{said}");
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::args::{EvalArgs, EvalInference, InferenceMode, fast_latency};
 use crate::contact_sheet::Picture;
 use crate::rig::Scenario;
 use crate::text::say;
-use crate::{Done, contact_sheet, locale, source, text, wilson};
+use crate::{Done, contact_sheet, live, locale, source, text, wilson};
 
 /// One line of `--json`.
 #[derive(Serialize)]
@@ -100,7 +100,9 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
         Some(args.episodes),
         if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() },
     )
-    .with_style(locale::bar("{wide_bar} {pos}/{len} episodes, {msg}, {eta} left"));
+    .with_style(locale::bar("{wide_bar} {pos}/{len} episodes, {msg}, {eta} left"))
+    .with_message("0 succeeded");
+    let mut told = Instant::now();
 
     let start = Instant::now();
     let next = AtomicU64::new(0);
@@ -121,6 +123,11 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
             successes += u64::from(episode.report.is_success());
             bar.inc(1);
             bar.set_message(format!("{successes} succeeded"));
+            // Where no bar can be drawn, a line now and then.
+            if bar.is_hidden() && !args.json && told.elapsed() >= live::PLAIN {
+                told = Instant::now();
+                text::note!("{} of {} episodes, {successes} succeeded", bar.position(), args.episodes);
+            }
             finished.insert(attempt, episode);
             // In the order of seeds, whoever was faster.
             while let Some(episode) = args.json.then(|| finished.get(&printed)).flatten() {

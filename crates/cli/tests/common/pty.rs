@@ -171,8 +171,13 @@ impl Terminal {
     }
 
     pub fn press(&self, keys: &str) {
+        self.press_bytes(keys.as_bytes());
+    }
+
+    /// The same for keys of another encoding than UTF-8.
+    pub fn press_bytes(&self, keys: &[u8]) {
         let mut master = self.master.as_deref().unwrap();
-        master.write_all(keys.as_bytes()).unwrap();
+        master.write_all(keys).unwrap();
     }
 
     /// Whether it has lines and echoes them, as a shell finds it and wants to have it back.

@@ -416,7 +416,8 @@ mod tests {
 
     #[test]
     fn a_token_is_found_wherever_pieces_end() {
-        let options = HubOptions { token: Token::new("hf_secret"), token_path: PathBuf::from("/nonexistent/token"), ..HubOptions::from_env() };
+        let options =
+            HubOptions { token: Token::new("hf_secret"), token_path: PathBuf::from("/nonexistent/token"), ..HubOptions::from_env() };
         let secrets = Secrets::of(&options).unwrap();
         let wide: Vec<u8> = "hf_secret".encode_utf16().flat_map(u16::to_be_bytes).collect();
         for text in [b"key: hf_secret\n".as_slice(), b"hf_secret", b"hf_hf_secret", &wide] {
