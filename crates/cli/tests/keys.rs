@@ -191,7 +191,7 @@ fn an_emergency_latches_until_it_is_cleared_and_ctrl_c_ends_it_too() {
     terminal.press("e");
     terminal.heard.wait_for("emergency stop", 1);
     // On the live line, too.
-    terminal.heard.wait_for("\x1b[2Kemergency stop  ", 1);
+    terminal.heard.wait_for("\x1b[2Kemergency stop", 1);
     assert_eq!(terminal.heard.count("stopping"), 0, "{}", terminal.heard.text());
     terminal.heard.wait_for("does its safe action", 1);
     terminal.press(&format!(" {RIGHT}"));

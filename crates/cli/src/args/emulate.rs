@@ -13,8 +13,8 @@ fn help() -> String {
          Commands on standard input, a line each: {COMMANDS}.\n\nExamples:\n  \
          sinew emulate so101 --link /tmp/follower --id emulated\n  \
          sinew emulate so101_leader --link /tmp/leader --id emulated --hand\n  \
-         sinew emulate so101 --link /tmp/follower --id emulated --fault drop=0.01 --fault flip=0.001 --fault die:elbow_flex@20\n  \
-         sinew emulate so101 --link /tmp/follower --id emulated --world pick-place --seed 7\n  \
+         sinew emulate so101 --link /tmp/arm --fault drop=0.01 --fault unplug@30\n  \
+         sinew emulate so101 --link /tmp/arm --id emulated --world pick-place --seed 7\n  \
          sinew emulate new:sts3215 --link /tmp/new_motor"
     )
 }

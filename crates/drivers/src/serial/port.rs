@@ -316,7 +316,7 @@ mod tests {
         let error = explain(&address, io::ErrorKind::ResourceBusy.into());
         assert!(error.to_string().contains("another program has"), "{error}");
         let error = explain(&address, io::ErrorKind::NotFound.into());
-        assert!(error.to_string().contains("there "), "{error}");
+        assert!(error.to_string().contains("serial port"), "{error}");
     }
 
     #[test]
