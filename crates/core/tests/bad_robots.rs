@@ -245,7 +245,12 @@ fn a_base_and_its_wheels_belong_together() {
     assert_refused(MECANUM, wheel, &format!("{wheel}\n{other}"), &["base: wheel caster is no part of the robot"]);
     assert_refused(MECANUM, wheel, &format!("{wheel}\n{wheel}"), &["base: wheel front_right is named twice"]);
     let part = "[[part]]\nname = \"front_right\"\nkind = \"wheel\"\n";
-    assert_refused(MECANUM, part, &part.replace("wheel", "continuous"), &["base: wheel front_right is a part of kind continuous, expected wheel"]);
+    assert_refused(
+        MECANUM,
+        part,
+        &part.replace("wheel", "continuous"),
+        &["base: wheel front_right is a part of kind continuous, expected wheel"],
+    );
     assert_refused(
         MECANUM,
         part,
