@@ -218,7 +218,7 @@ fn a_hub_that_refuses_every_commit_as_stale_is_named() {
     fake.fault(Fault::on("*/commit/*", Harm::Status { status: 412, code: None, message: None, retry_after_s: None }));
     let refused = upload(&hub, &folder).unwrap_err().to_string();
     assert!(
-        refused.contains("it says (HTTP 412) that somebody has changed someone/things meanwhile, 2 times, and shows it at"),
+        refused.contains("it says (HTTP 412) that somebody has changed someone/things@main meanwhile, 2 times, and shows it at"),
         "{refused}"
     );
     assert!(!refused.contains("expected it at commit"), "{refused}");
