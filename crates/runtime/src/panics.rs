@@ -5,10 +5,8 @@
 //! action would never be dropped.
 //!
 //! ```
-//! fn main() {
-//!     let _reports = sinew_runtime::panics::report_beside();
-//!     // What panics from here on, in any thread, is written by a thread of its own.
-//! }
+//! let _reports = sinew_runtime::panics::report_beside();
+//! // What panics from here on, in any thread, is written by a thread of its own.
 //! ```
 
 use std::any::Any;

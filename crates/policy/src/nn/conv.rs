@@ -268,7 +268,7 @@ pub(crate) fn max_pool(x: &Tensor, window: Window) -> Result<Tensor> {
         for across in 0..size {
             let tap = view(&rows, 2, across, w_out)?;
             // What is not a number stays so: a maximum alone may hide it.
-            largest = Some(largest.map_or(Ok(tap.clone()), |most| most.maximum(&tap)? + (&most - &most)? + (&tap - &tap)?)?);
+            largest = Some(largest.map_or(Ok(tap.clone()), |most| most.maximum(&tap)? + most.sub(&most)? + tap.sub(&tap)?)?);
         }
     }
     largest.ok_or_else(|| candle_core::Error::Msg(format!("pooling under {window:?}")))
