@@ -141,7 +141,7 @@ fn without_numbers(text: &str) -> String {
         let after_number = plain.last().is_some_and(|last| last.ends_with('#'));
         let unit = word.trim_end_matches([',', ';', '.', ')', ':']);
         if after_number && UNITS.contains(&unit) {
-            plain.last_mut().unwrap().push_str(&word[unit.len()..]);
+            plain.last_mut().unwrap().push_str(word.strip_prefix(unit).unwrap_or_default());
             continue;
         }
         let mut without = String::new();
