@@ -18,8 +18,8 @@ root=$PWD
 
 glibc=2.31
 cyclonedx=0.5.9
-# CAN motors, and AV1 that is fast without an installed libdav1d: what others would have to build Sinew for.
-features=can,sinew-recorder/asm
+# CAN motors: what others would have to build Sinew for.
+features=can
 
 say() { printf '== %s\n' "$*"; }
 fail() {
