@@ -230,8 +230,6 @@ impl Config {
         // What is unknown can be taken away, one after the other.
         if text.is_some() {
             self.check(cli).with_context(|| format!("setting {key}"))?;
-        }
-        if text.is_some() {
             self.check_value(cli, key).with_context(|| format!("setting {key}"))?;
         }
         let text = toml::to_string(&self.table).with_context(|| format!("setting {key}"))?;

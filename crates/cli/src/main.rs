@@ -42,6 +42,7 @@ mod wilson;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 use args::{Cli, Command, Misuse};
@@ -112,20 +113,15 @@ fn main() -> ExitCode {
                 let hint = lerobot_words::hint(&error);
                 hint.iter().for_each(|hint| text::note!("{hint}\n"));
                 // Who did not type it should know where to look.
-                let named = match error.get(clap::error::ContextKind::InvalidArg) {
-                    Some(clap::error::ContextValue::String(option)) => option.split(' ').next().unwrap_or_default().to_owned(),
-                    _ => String::new(),
-                };
-                let is_named = |word: &std::ffi::OsStr| word.to_string_lossy().split('=').next() == Some(named.as_str());
-                expanded
-                    .added
-                    .iter()
-                    .filter(|(word, _)| is_named(word))
-                    .for_each(|(word, from)| text::note!("{} comes from {from}\n", word.to_string_lossy()));
+                if let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg)
+                    && let Some((word, from)) = expanded.source_of(option.split(' ').next().unwrap_or_default())
+                {
+                    text::note!("{} comes from {from}\n", word.to_string_lossy());
+                }
                 refused(&tips::sort_out(error, &Cli::command(), hint.is_some()))
             });
             if cli.explain {
-                return ended(commands::config::explain(&matches, &expanded.added));
+                return ended(commands::config::explain(&matches, &expanded));
             }
             cli
         }

@@ -256,6 +256,11 @@ impl Expanded {
         &self.line[..end]
     }
 
+    /// What added the option `name` ("--seconds"), and how; nothing where it was typed.
+    pub fn source_of(&self, name: &str) -> Option<&(OsString, String)> {
+        self.added.iter().find(|(word, _)| word.to_str().is_some_and(|word| word.split('=').next() == Some(name)))
+    }
+
     fn add(&mut self, words: Vec<OsString>, from: &str) {
         let end = self.before_end().len();
         self.added.extend(words.iter().map(|word| (word.clone(), from.to_owned())));

@@ -9,9 +9,13 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what fails here fails the test")]
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
+
+use common::shell;
 
 /// A fenced block: what stands behind its fence, and its lines.
 struct Block {
@@ -55,20 +59,6 @@ fn blocks(page: &Path) -> Vec<Block> {
     }
     assert!(open.is_none(), "{}: a block is not closed", page.display());
     blocks
-}
-
-/// A shell in `folder` in which `sinew` is the program under test, with no home, no network and no terminal.
-fn shell(folder: &Path, script: &str) -> Output {
-    let program = Path::new(env!("CARGO_BIN_EXE_sinew"));
-    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap_or_default());
-    let mut command = Command::new("bash");
-    command.args(["-e", "-o", "pipefail", "-c", script]).current_dir(folder).env_clear().envs([
-        ("PATH", path.as_str()),
-        ("HOME", &folder.join("home").to_string_lossy()),
-        ("HF_HUB_OFFLINE", "1"),
-        ("LC_ALL", "C.UTF-8"),
-    ]);
-    command.stdin(Stdio::null()).output().unwrap()
 }
 
 fn said(output: &Output) -> String {
@@ -196,7 +186,7 @@ fn page_faults(page: &Path) -> Vec<String> {
         let shown = blocks.get(at + 1).filter(|next| next.kind == "text");
         match block.kind.as_str() {
             kind @ ("sh run" | "sh fails") => {
-                let output = shell(desk.path(), &block.text);
+                let output = shell(desk.path(), &format!("set -e\n{}", block.text));
                 let is_to_fail = kind == "sh fails";
                 if output.status.success() == is_to_fail {
                     faults.push(format!("{place}: {} {}", output.status, said(&output)));

@@ -8,26 +8,16 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what fails here fails the test")]
 
+mod common;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+
+use common::shell;
 
 fn list() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/messages.txt")
-}
-
-fn shell(folder: &Path, script: &str) -> Output {
-    let program = Path::new(env!("CARGO_BIN_EXE_sinew"));
-    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap_or_default());
-    let mut command = Command::new("bash");
-    command.args(["-o", "pipefail", "-c", script]).current_dir(folder).env_clear().envs([
-        ("PATH", path.as_str()),
-        ("HOME", &folder.join("home").to_string_lossy()),
-        ("HF_HUB_OFFLINE", "1"),
-        ("LC_ALL", "C.UTF-8"),
-    ]);
-    command.stdin(Stdio::null()).output().unwrap()
 }
 
 /// `text` as it is on every machine.

@@ -1,12 +1,11 @@
 //! `sinew config`, and `--explain`.
 
-use std::ffi::OsString;
-
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory};
 
 use crate::args::{Cli, ConfigCommand};
 use crate::config::{self, Config};
+use crate::rig_file::Expanded;
 use crate::text::say;
 use crate::{Done, text};
 
@@ -34,8 +33,8 @@ pub fn run(command: Option<&ConfigCommand>, json: bool) -> anyhow::Result<Done> 
     Ok(Done::Ok)
 }
 
-/// The value of each option of the verb that `matches` is of, and where it comes from; `added` came from files.
-pub fn explain(matches: &ArgMatches, added: &[(OsString, String)]) -> anyhow::Result<Done> {
+/// The value of each option of the verb that `matches` is of, and where it comes from; `line` says what came from files.
+pub fn explain(matches: &ArgMatches, line: &Expanded) -> anyhow::Result<Done> {
     let cli = Cli::command();
     let (mut verb, mut matches) = (&cli, matches);
     while let Some((name, deeper)) = matches.subcommand() {
@@ -52,11 +51,10 @@ pub fn explain(matches: &ArgMatches, added: &[(OsString, String)]) -> anyhow::Re
             continue;
         }
         let name = arg.get_long().map_or_else(|| id.to_uppercase(), |long| format!("--{long}"));
-        let is_its = |word: &OsString| word.to_str().is_some_and(|word| word == name || word.starts_with(&format!("{name}=")));
         let from = match source {
             ValueSource::DefaultValue => "the default".to_owned(),
             ValueSource::EnvVariable => "the environment".to_owned(),
-            _ => added.iter().find(|(word, _)| is_its(word)).map_or_else(|| "the command line".to_owned(), |(_, from)| from.clone()),
+            _ => line.source_of(&name).map_or_else(|| "the command line".to_owned(), |(_, from)| from.clone()),
         };
         rows.push(vec![name, if is_flag { "yes".to_owned() } else { values.join(", ") }, from]);
     }

@@ -142,6 +142,20 @@ pub fn files(root: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
     found
 }
 
+/// A shell in `folder` in which `sinew` is the program under test, with no home, no network and no terminal.
+pub fn shell(folder: &Path, script: &str) -> Output {
+    let program = Path::new(env!("CARGO_BIN_EXE_sinew"));
+    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap_or_default());
+    let mut command = Command::new("bash");
+    command.args(["-o", "pipefail", "-c", script]).current_dir(folder).env_clear().envs([
+        ("PATH", path.as_str()),
+        ("HOME", &folder.join("home").to_string_lossy()),
+        ("HF_HUB_OFFLINE", "1"),
+        ("LC_ALL", "C.UTF-8"),
+    ]);
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
 pub fn wait_ms(ms: u64) {
     std::thread::sleep(Duration::from_millis(ms));
 }
