@@ -2,14 +2,16 @@
 
 use candle_core::{Result, Tensor, bail};
 
-use crate::family::{Model, Sampling};
+use crate::family::Model;
 use crate::features::STATE;
-use crate::flow::{Guidance, integrate, step_times, time_embeddings};
+use crate::flow::{integrate, step_times, time_embeddings};
+use crate::guidance::Guidance;
 use crate::nn::{Activation, Built, Linear, add};
 use crate::pi::config::{PiConfig, TimeInput};
 use crate::pi::gemma::{Gemma, Norms, Past, Size, adaptive_norms};
 use crate::pi::paligemma::{PaliGemma, root};
 use crate::processor::{Array, Batch};
+use crate::sampling::Sampling;
 use crate::weights::Loader;
 
 /// π0 or π0.5 with its weights.

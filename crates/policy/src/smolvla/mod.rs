@@ -14,13 +14,14 @@ mod vlm;
 
 use candle_core::{Device, Result, Tensor, bail};
 
-pub(crate) use config::plan;
+pub(crate) use config::FAMILY;
 
-use crate::family::{Model, Sampling};
+use crate::family::Model;
 use crate::features::STATE;
 use crate::flow::integrate;
 use crate::nn::{Built, Embedding, Linear};
 use crate::processor::{Array, Batch};
+use crate::sampling::Sampling;
 use crate::vision::{Padding, SigLip, resize_with_padding};
 use crate::weights::Loader;
 use config::SmolVlaConfig;
