@@ -139,9 +139,10 @@ pub(crate) fn open(files: &Files) -> Result<(TensorFile, String, Vec<Terms>), Ch
 }
 
 fn base_folder(files: &Files, name: &str, revision: Option<&str>) -> Result<PathBuf, CheckpointError> {
-    let local = [files.dir.join(name), PathBuf::from(name)];
-    if let Some(folder) = local.iter().find(|folder| folder.join(WEIGHTS).is_file()) {
-        return Ok(folder.clone());
+    // Never in the current folder, where anything may lie.
+    let local = files.dir.join(name);
+    if local.join(WEIGHTS).is_file() {
+        return Ok(local);
     }
     let what = format!("the base model {name} of the adapter");
     if let Some(resources) = files.resources {
@@ -150,8 +151,7 @@ fn base_folder(files: &Files, name: &str, revision: Option<&str>) -> Result<Path
             return Ok(folder);
         }
     }
-    let mut looked: Vec<String> = local.iter().map(|path| path.display().to_string()).collect();
-    looked.push(files.hub_words(name));
+    let looked = vec![local.display().to_string(), files.hub_words(name)];
     Err(CheckpointError::NotFound { dir: files.dir.to_owned(), what, looked })
 }
 

@@ -11,7 +11,7 @@ use crate::adapter;
 use crate::config::ConfigFile;
 use crate::device::has_kernels;
 use crate::families::{self, FAMILIES};
-use crate::family::{Family, Model, Plan, Shape};
+use crate::family::{Family, Interface, Model, Plan};
 use crate::features::{Feature, FeatureKind, Features, IMAGES, OBSERVATION};
 use crate::files::{ADAPTER_WEIGHTS, CONFIG, Files, Resources, WEIGHTS};
 use crate::info::{self, CameraInfo, FeatureInfo, Info, Terms};
@@ -36,7 +36,7 @@ pub struct Checkpoint {
     device: candle_core::Device,
     pub(crate) family: &'static Family,
     pub(crate) plan: Box<dyn Plan>,
-    pub(crate) shape: Shape,
+    pub(crate) interface: Interface,
     pub(crate) inputs: Features,
     pub(crate) action_names: Option<Vec<String>>,
     /// Cameras' features as the robot calls them, and as the user says that the policy does.
@@ -151,7 +151,7 @@ impl Checkpoint {
             let keys = unknown_keys.join(", ");
             tracing::warn!(path = %config.path.display(), keys, "keys that LeRobot 0.6 doesn't know; nothing is made of them");
         }
-        let shape = plan.shape();
+        let interface = plan.interface();
         let mut terms = Terms::of(&dir, config.license.as_deref(), None);
         let (weights, adapter_base) = if config.use_peft || !dir.join(WEIGHTS).exists() {
             let (weights, base, of_base) = adapter::open(files)?;
@@ -219,20 +219,20 @@ impl Checkpoint {
             postprocessor: postprocessor.names().map(str::to_owned).collect(),
             adapter_base,
             unknown_keys,
-            backbone: shape.backbone.clone(),
-            backbone_source: shape.backbone_source.clone(),
+            backbone: interface.backbone.clone(),
+            backbone_source: interface.backbone_source.clone(),
             tokenizer: preprocessor.tokenizer(),
-            n_obs_steps: shape.n_obs_steps,
-            chunk_size: shape.chunk_size,
-            n_action_steps: shape.n_action_steps,
-            temporal_ensemble_coeff: shape.temporal_ensemble_coeff,
-            guidance: shape.guidance,
-            trained_delay: shape.trained_delay,
+            n_obs_steps: interface.n_obs_steps,
+            chunk_size: interface.chunk_size,
+            n_action_steps: interface.n_action_steps,
+            temporal_ensemble_coeff: interface.temporal_ensemble_coeff,
+            guidance: interface.guidance,
+            trained_delay: interface.trained_delay,
             licence: terms.first().map(|terms| terms.licences.join(" and ")).filter(|licence| !licence.is_empty()),
             terms,
             file_bytes: weights.len_bytes(),
             quantization: options.quantization,
-            memory_bytes: (parameters - in_file) * 4 + shape.scratch_bytes - saved_bytes,
+            memory_bytes: (parameters - in_file) * 4 + interface.scratch_bytes - saved_bytes,
         };
         let allow_nan = options.allow_nan;
         let ConfigFile { inputs, action_names, .. } = config;
@@ -241,7 +241,7 @@ impl Checkpoint {
             device,
             family,
             plan,
-            shape,
+            interface,
             inputs,
             action_names,
             renames,
@@ -304,7 +304,7 @@ impl Checkpoint {
 
     /// How many entries the action has.
     pub fn action_width(&self) -> usize {
-        self.shape.action_width
+        self.interface.action_width
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) struct Family {
 /// A family's configuration, checked: everything that is known of a policy before its weights are
 /// read.
 pub(crate) trait Plan: fmt::Debug + Send + Sync {
-    fn shape(&self) -> Shape;
+    fn interface(&self) -> Interface;
 
     /// Takes every tensor that inference needs from `loader`, on `loader`'s device.
     ///
@@ -62,9 +62,9 @@ pub(crate) trait Plan: fmt::Debug + Send + Sync {
     }
 }
 
-/// The outside of a policy.
+/// What a policy is to whoever runs it.
 #[derive(Clone, Debug)]
-pub(crate) struct Shape {
+pub(crate) struct Interface {
     /// Observations that one answer takes, the last of which is now.
     pub n_obs_steps: usize,
     /// Rows in each answer.

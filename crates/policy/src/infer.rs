@@ -422,7 +422,7 @@ impl Checkpoint {
     /// # Errors
     /// Found and expected in words.
     fn stack(&self, mut steps: Vec<Array>) -> Result<Array, (String, String)> {
-        let count = self.shape.n_obs_steps;
+        let count = self.interface.n_obs_steps;
         match (steps.len(), count) {
             (1, 1) => Ok(steps.swap_remove(0)),
             (1, _) => Ok(joined(vec![steps.swap_remove(0); count])),

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::CheckpointError;
 use crate::act::Act;
 use crate::config::{Camera, ConfigFile};
-use crate::family::{Family, Model, Plan, Shape};
+use crate::family::{Family, Interface, Model, Plan};
 use crate::features::{Feature, FeatureKind, STATE};
 use crate::nn::{Activation, Built};
 use crate::processor::Prompt;
@@ -100,8 +100,8 @@ pub(crate) const FAMILY: Family = Family {
 };
 
 impl Plan for ActConfig {
-    fn shape(&self) -> Shape {
-        Shape {
+    fn interface(&self) -> Interface {
+        Interface {
             n_obs_steps: 1,
             chunk_size: self.chunk_size,
             n_action_steps: self.n_action_steps,

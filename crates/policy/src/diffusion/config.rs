@@ -8,7 +8,7 @@ use super::Diffusion;
 use super::scheduler::{Betas, Prediction, Sampler, Scheduler};
 use super::unet::FINAL_GROUPS;
 use crate::config::{Camera, ConfigFile, is_image_size};
-use crate::family::{Family, Model, Plan, Shape};
+use crate::family::{Family, Interface, Model, Plan};
 use crate::features::{Feature, FeatureKind, STATE};
 use crate::nn::Built;
 use crate::processor::Prompt;
@@ -131,9 +131,9 @@ pub(crate) const FAMILY: Family = Family {
 };
 
 impl Plan for DiffusionConfig {
-    fn shape(&self) -> Shape {
+    fn interface(&self) -> Interface {
         let rows = self.rows().len();
-        Shape {
+        Interface {
             n_obs_steps: self.n_obs_steps,
             chunk_size: rows,
             n_action_steps: rows,

@@ -25,7 +25,7 @@ mod tests;
 mod threads;
 mod winograd;
 
-pub(crate) use attention::attention;
+pub(crate) use attention::KeyValues;
 pub(crate) use conv::{Conv, ConvTranspose, Images, Window};
 pub(crate) use gemm::linear;
 pub(crate) use math::Activation;

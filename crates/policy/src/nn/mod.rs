@@ -12,7 +12,7 @@ mod linear;
 mod norm;
 mod rotary;
 
-pub(crate) use attention::{Attention, Heads, Mask, attend};
+pub(crate) use attention::{Attention, Heads, KeyValues, Mask, attend};
 pub(crate) use conv::{Conv, Conv1d, ConvTranspose1d, max_pool};
 pub(crate) use elementwise::{add, multiply};
 pub(crate) use gated::Gated;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::config::ConfigFile;
-use crate::family::{Model, Plan, Shape};
+use crate::family::{Interface, Model, Plan};
 use crate::features::{Feature, FeatureKind, STATE};
 use crate::guidance::GuidanceSettings;
 use crate::nn::Built;
@@ -268,14 +268,14 @@ impl PiConfig {
 }
 
 impl Plan for PiConfig {
-    fn shape(&self) -> Shape {
+    fn interface(&self) -> Interface {
         let [language, expert] = &self.variants;
         // π0-FAST decodes as many rows as are executed.
         let (chunk_size, backbone) = match self.kind {
             Kind::Fast(_) => (self.n_action_steps, format!("PaliGemma with {language}")),
             _ => (self.chunk_size, format!("PaliGemma with {language}, {expert} for actions")),
         };
-        Shape {
+        Interface {
             n_obs_steps: 1,
             chunk_size,
             n_action_steps: self.n_action_steps,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::SmolVla;
 use super::backbone::Backbone;
 use crate::config::{Camera, ConfigFile, is_image_size};
-use crate::family::{Family, Model, Plan, Shape};
+use crate::family::{Family, Interface, Model, Plan};
 use crate::features::{Feature, FeatureKind, IMAGES, STATE};
 use crate::guidance::GuidanceSettings;
 use crate::json::{parse, read_json};
@@ -157,8 +157,8 @@ pub(crate) const FAMILY: Family = Family {
 };
 
 impl Plan for SmolVlaConfig {
-    fn shape(&self) -> Shape {
-        Shape {
+    fn interface(&self) -> Interface {
+        Interface {
             n_obs_steps: 1,
             chunk_size: self.chunk_size,
             n_action_steps: self.n_action_steps,

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::VqBet;
 use crate::config::{Camera, ConfigFile};
-use crate::family::{Family, Model, Plan, Shape};
+use crate::family::{Family, Interface, Model, Plan};
 use crate::features::{Feature, FeatureKind, STATE};
 use crate::nn::Built;
 use crate::processor::Prompt;
@@ -123,9 +123,9 @@ pub(crate) const FAMILY: Family = Family {
 };
 
 impl Plan for VqBetConfig {
-    fn shape(&self) -> Shape {
+    fn interface(&self) -> Interface {
         let [height, width] = self.encoder.seen(self.camera_size).map(|side| side.div_ceil(2));
-        Shape {
+        Interface {
             n_obs_steps: self.n_obs_steps,
             chunk_size: self.chunk_size,
             n_action_steps: self.chunk_size,
