@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 use std::fmt::{Arguments, Write as _};
-use std::io::{StderrLock, StdoutLock, Write};
+use std::io::{ErrorKind, StderrLock, StdoutLock, Write};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
+use anyhow::Context as _;
 use console::measure_text_width;
 use serde::Serialize;
 pub use sinew_recorder::bytes_in_words as bytes;
@@ -26,13 +28,34 @@ pub(crate) use note;
 
 pub fn say_line(words: Arguments<'_>) {
     let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, |size| usize::from(size.ws_col));
-    if columns == 0 {
-        drop(writeln!(stdout(), "{words}"));
-    } else if !prompt::say_above(words) {
+    let written = if columns == 0 {
+        writeln!(stdout(), "{words}")
+    } else if prompt::say_above(words) {
+        Ok(())
+    } else {
         let words = words.to_string();
         let lines: Vec<String> = words.split('\n').map(|line| wrapped(line, columns)).collect();
-        drop(writeln!(stdout(), "{}", lines.join("\n")));
+        writeln!(stdout(), "{}", lines.join("\n"))
+    };
+    if let Err(error) = written
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        // The first one is told at the end.
+        drop(LOST.set(error));
     }
+}
+
+/// Why something that was said did not get to standard output, though a reader may wait for it.
+static LOST: OnceLock<std::io::Error> = OnceLock::new();
+
+/// The first error of those by which something that was said was lost.
+pub fn lost() -> Option<&'static std::io::Error> {
+    LOST.get()
+}
+
+/// What is said of an error of standard output.
+pub fn not_written(error: &std::io::Error) -> String {
+    format!("writing to standard output: {error}")
 }
 
 /// Where the second column of what is said begins.
@@ -130,8 +153,8 @@ pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     let json = serde_json::to_string(value)?;
     // JSON is UTF-8, whatever the locale.
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", replaced(&json, is_obeyed, |c| format!("\\u{:04x}", u32::from(c))))?;
-    Ok(out.flush()?)
+    let written = writeln!(out, "{}", replaced(&json, is_obeyed, |c| format!("\\u{:04x}", u32::from(c)))).and_then(|()| out.flush());
+    written.context("writing to standard output")
 }
 
 /// An error and what caused it, each said once, on lines of their own.
@@ -155,7 +178,7 @@ pub fn plural(count: u64, what: &str) -> String {
 
 /// Whether the reader of our output has gone (`sinew ... | head`).
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe))
+    error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe))
 }
 
 /// 11234567 as "11.2 M".
