@@ -6,7 +6,6 @@ use std::io::{ErrorKind, StderrLock, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use anyhow::Context as _;
 use console::measure_text_width;
 use serde::Serialize;
 pub use sinew_recorder::bytes_in_words as bytes;
@@ -92,8 +91,27 @@ pub fn note_line(words: Arguments<'_>) {
 
 /// The one way to standard output: datasets, checkpoints and the Hub are written by strangers, and their words must
 /// not be commands to the terminal. Locked, until it is dropped.
-pub fn stdout() -> Harmless<StdoutLock<'static>> {
-    Harmless(std::io::stdout().lock())
+pub fn stdout() -> Harmless<Stdout> {
+    Harmless(Stdout(std::io::stdout().lock()))
+}
+
+/// Standard output, whose errors say that it is.
+pub struct Stdout(StdoutLock<'static>);
+
+impl Stdout {
+    fn told(error: std::io::Error) -> std::io::Error {
+        std::io::Error::new(error.kind(), not_written(&error))
+    }
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes).map_err(Self::told)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush().map_err(Self::told)
+    }
 }
 
 /// The same to standard error.
@@ -152,9 +170,9 @@ pub fn in_line(text: &str) -> Cow<'_, str> {
 pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     let json = serde_json::to_string(value)?;
     // JSON is UTF-8, whatever the locale.
-    let mut out = std::io::stdout().lock();
-    let written = writeln!(out, "{}", replaced(&json, is_obeyed, |c| format!("\\u{:04x}", u32::from(c)))).and_then(|()| out.flush());
-    written.context("writing to standard output")
+    let mut out = Stdout(std::io::stdout().lock());
+    writeln!(out, "{}", replaced(&json, is_obeyed, |c| format!("\\u{:04x}", u32::from(c))))?;
+    Ok(out.flush()?)
 }
 
 /// An error and what caused it, each said once, on lines of their own.
@@ -164,7 +182,7 @@ pub fn chain(error: &anyhow::Error) -> String {
     for cause in error.chain().skip(1) {
         let cause = cause.to_string();
         if !last.ends_with(&cause) {
-            let _ = write!(text, "\n  because: {}", cause.replace('\n', "\n  "));
+            let _ = write!(text, "\n  because: {}", cause.trim_end().replace('\n', "\n  "));
         }
         last = cause;
     }

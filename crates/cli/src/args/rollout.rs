@@ -33,8 +33,7 @@ const EXAMPLES: &str = "Examples:
 
 #[derive(Args, Clone)]
 #[command(
-    after_help = "Examples:\n  sinew rollout --policy lerobot-user/act_so101_pick_place\n  \
-        sinew rollout --rig kitchen --policy ./checkpoint --seconds 30\n\nMore: sinew rollout --help",
+    after_help = "Example:\n  sinew rollout --policy lerobot-user/act_so101_pick_place\n\nMore: sinew rollout --help",
     after_long_help = EXAMPLES
 )]
 pub struct RolloutArgs {

@@ -34,7 +34,7 @@ pub(super) const USED: [(&str, &[&str]); 8] = [
 ];
 
 /// More lines of text below the options are for `--help`.
-const FEW: usize = 6;
+const FEW: usize = 4;
 
 /// The command line, as everybody reads it: a number may be negative, so that its option says what is wrong with it, and no
 /// text is empty.

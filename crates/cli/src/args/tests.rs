@@ -62,7 +62,7 @@ fn every_verb_has_an_example() {
 fn a_wrong_value_is_refused_in_plain_words() {
     let mut faults = Vec::new();
     each(&command(), "sinew", &mut |verb, name| {
-        for word in verb.get_arguments().filter(|word| word.get_action().takes_values()) {
+        for word in verb.get_arguments().filter(|word| word.get_action().takes_values() && !verb.is_hide_set()) {
             for value in ["", " ", "x", "-5", "0", "1e400", "99999999999999999999999", "0.5"] {
                 let alone = Verb::new("sinew")
                     .allow_negative_numbers(true)

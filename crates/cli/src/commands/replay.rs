@@ -138,7 +138,9 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
         if args.json {
             text::print_json(&Line::of(report, &motors))?;
         } else {
-            if !rig.is_real() {
+            if report.was_interrupted() {
+                say!("stopped   after {} of {ticks} frames", report.ticks.min(ticks));
+            } else if !rig.is_real() {
                 say!("scene     {}", if report.is_success() { "success" } else { "no success" });
             }
             if is_real_time {
