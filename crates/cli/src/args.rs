@@ -38,7 +38,7 @@ pub use rollout::{InferenceMode, LoopArgs, RealtimeArgs, RolloutArgs, StrategyMo
 pub use setup::{ArmArgs, CalibrateArgs, FindCamerasArgs, FindPortArgs, SetupMotorsArgs};
 pub use shown::command;
 pub use train::TrainArgs;
-use values::{MANY, MOST_THREADS, above_zero, at_least_one, png_file, seed, whole, zero_or_above};
+use values::{MANY, MOST_THREADS, above_zero, at_least_one, plain_name, png_file, seed, whole, zero_or_above};
 
 #[derive(Parser)]
 #[command(
@@ -187,7 +187,6 @@ impl Command {
             Self::Record(args) => args.check(),
             Self::Replay(args) => args.check(),
             Self::Teleop(args) => args.check(),
-            Self::LekiwiHost(args) => args.check(),
             Self::Calibrate(args) => args.check(),
             Self::SetupMotors(args) => args.arm.check(),
             Self::Robots(RobotsArgs { command: Some(RobotsCommand::Monitor { arm, .. }), .. }) => arm.check(),
@@ -515,7 +514,7 @@ pub enum RobotsCommand {
         #[command(flatten)]
         arm: ArmArgs,
         /// The name of the calibration file. Without it, positions count from the middle of each motor's turn
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", value_parser = plain_name)]
         id: Option<String>,
         /// Use the options stored in this rig (`sinew rig` lists them)
         #[arg(long = "rig", value_name = "NAME|FILE")]

@@ -60,7 +60,7 @@ const TERMINATED: u8 = 143;
 
 /// What is logged unless the user says otherwise. Hugging Face's crates tell their own troubles in many lines, of which what
 /// matters comes back as an error.
-const LOGGED: &str = "warn,hf_hub=off,xet=off,xet_client=off,xet_core_structures=off,xet_data=off,xet_runtime=off,re_log_encoding=off";
+const LOGGED: &str = "warn,hf_hub=off,xet=off,xet_client=off,xet_core_structures=off,xet_data=off,xet_runtime=off,re_log_encoding=error";
 
 /// What a verb ends with when nothing failed.
 #[derive(Clone, Copy, PartialEq, Eq)]

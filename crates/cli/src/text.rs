@@ -92,7 +92,12 @@ pub fn note_line(words: Arguments<'_>) {
 /// The one way to standard output: datasets, checkpoints and the Hub are written by strangers, and their words must
 /// not be commands to the terminal. Locked, until it is dropped.
 pub fn stdout() -> Harmless<Stdout> {
-    Harmless(Stdout(std::io::stdout().lock()))
+    Harmless(raw_stdout())
+}
+
+/// The same for what programs read, byte by byte.
+pub fn raw_stdout() -> Stdout {
+    Stdout(std::io::stdout().lock())
 }
 
 /// Standard output, whose errors say that it is.
@@ -170,7 +175,7 @@ pub fn in_line(text: &str) -> Cow<'_, str> {
 pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     let json = serde_json::to_string(value)?;
     // JSON is UTF-8, whatever the locale.
-    let mut out = Stdout(std::io::stdout().lock());
+    let mut out = raw_stdout();
     writeln!(out, "{}", replaced(&json, is_obeyed, |c| format!("\\u{:04x}", u32::from(c))))?;
     Ok(out.flush()?)
 }

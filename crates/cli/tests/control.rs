@@ -145,7 +145,8 @@ fn talk(desk: &Desk, args: &[&str], words: &[(u64, &str)]) -> String {
 fn corrections_of_a_human_are_recorded_and_marked() {
     let desk = Desk::new();
     let args = ["--strategy", "dagger", "--teleop", "scripted", "--out", "ds", "--seconds", "0", "--episodes", "2"];
-    let words = [(0, "/start"), (1000, "/correct"), (1000, "/pause"), (200, "/correct"), (600, "/correct"), (300, "/correct"), (600, "/correct")];
+    let words =
+        [(0, "/start"), (1000, "/correct"), (1000, "/pause"), (200, "/correct"), (600, "/correct"), (300, "/correct"), (600, "/correct")];
     let text = talk(&desk, &args, &words);
     contains_all(&text, &["nobody can take over; pause it first", "the teleoperator acts", "paused", "dataset   ds (2 episodes)"]);
     let info = desk.recorded("ds", "corrections");

@@ -185,14 +185,13 @@ fn a_rerun_recording_that_the_disk_has_no_room_for_is_a_failure_and_the_dataset_
     let mut command = Command::new("sh");
     desk.prepare(&mut command);
     let script = format!(
-        "trap '' XFSZ; {0} eval --episodes 1 >/dev/null; ulimit -f 300; exec {0} rollout --pace fast --episodes 1 --seed 20 --rerun run.rrd --out ds",
+        "trap '' XFSZ; {0} eval --episodes 1 >/dev/null; ulimit -f 1000; exec {0} rollout --pace fast --episodes 1 --seed 20 --rerun run.rrd --out ds",
         env!("CARGO_BIN_EXE_sinew")
     );
     let output = command.args(["-c", &script]).output().unwrap();
     let text = said(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
     contains_all(&text, &["error: recording to run.rrd: it is not whole: ", "File too large"]);
-    assert!(!text.contains("re_log_encoding"), "{text}");
     assert_eq!(desk.recorded("ds", "beside a recording that failed")["total_episodes"], 1);
 }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use sinew_recorder::{Condition, Version};
 
-use super::{Misuse, VideoArgs};
+use super::{Misuse, VideoArgs, values::viewer};
 
 #[derive(Subcommand)]
 pub enum DatasetCommand {
@@ -62,7 +62,7 @@ pub enum DatasetCommand {
         #[arg(long, value_name = "FILE", conflicts_with = "connect")]
         html: Option<PathBuf>,
         /// Show it in a running Rerun viewer, for example 127.0.0.1:9876, instead of starting one
-        #[arg(long, value_name = "ADDR")]
+        #[arg(long, value_name = "ADDR", value_parser = viewer)]
         connect: Option<String>,
         /// The episodes to show, for example 3,7-9 [default: all on a page (the first 50 from the Hub), the first 10 in Rerun]
         #[arg(long, value_name = "LIST")]

@@ -8,6 +8,7 @@ use sinew_core::StopBehaviour;
 use sinew_drivers::camera::CameraAddress;
 use sinew_drivers::teleop::TeleopKind;
 
+use super::values::{plain_name, viewer};
 use super::{Misuse, PortArg, above_zero, whole, zero_or_above};
 
 /// Where the motors of a robot are, and how they are met.
@@ -24,7 +25,7 @@ pub struct HardwareArgs {
     #[arg(long, value_name = "[BUS=]PORT")]
     pub port: Vec<PortArg>,
     /// The name of the robot's calibration file [default: the only one]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_parser = plain_name, value_name = "NAME")]
     pub id: Option<String>,
     /// Write the calibration from the file to the motors if they hold a different one
     #[arg(long, hide_short_help = true)]
@@ -106,7 +107,7 @@ pub struct LeaderArgs {
     #[arg(long, value_name = "[BUS=]PORT", requires = "teleop")]
     pub teleop_port: Vec<PortArg>,
     /// The name of the leader arm's calibration file [default: the only one]
-    #[arg(long, value_name = "NAME", requires = "teleop_port")]
+    #[arg(long, value_parser = plain_name, value_name = "NAME", requires = "teleop_port")]
     pub teleop_id: Option<String>,
     /// Mirror the motion of the leader arm from left to right
     #[arg(long, requires = "teleop_port", hide_short_help = true)]
@@ -177,7 +178,7 @@ pub struct TeleopArgs {
     #[arg(long, value_name = "NAME=SOURCE", requires = "rerun_connect", help_heading = "Hardware", hide_short_help = true)]
     pub camera: Vec<CameraAddress>,
     /// Show the robot and its cameras in a running Rerun viewer, for example 127.0.0.1:9876, instead of a table
-    #[arg(long, value_name = "ADDR", hide_short_help = true)]
+    #[arg(long, value_name = "ADDR", value_parser = viewer, hide_short_help = true)]
     pub rerun_connect: Option<String>,
     /// Stop after this many seconds [default: at Ctrl-C]
     #[arg(long, value_name = "S", value_parser = above_zero)]

@@ -6,7 +6,7 @@ use clap::Args;
 
 use sinew_drivers::camera::CameraAddress;
 
-use super::{HardwareArgs, Misuse, RealtimeArgs, above_zero, whole};
+use super::{HardwareArgs, RealtimeArgs, above_zero, whole};
 
 const NETWORK: &str = "Network";
 
@@ -51,13 +51,4 @@ pub struct LekiwiHostArgs {
     pub lerobot_clients: bool,
     #[command(flatten)]
     pub realtime: RealtimeArgs,
-}
-
-impl LekiwiHostArgs {
-    /// # Errors
-    /// Without a port.
-    pub fn check(&self) -> Result<(), Misuse> {
-        let portless = || Misuse(format!("offering {}: expected --port PORT (`sinew find-port` lists ports)", self.robot));
-        if self.hardware.port.is_empty() { Err(portless()) } else { Ok(()) }
-    }
 }

@@ -7,7 +7,7 @@ use sinew_drivers::camera::CameraAddress;
 
 use super::{
     HardwareArgs, LeaderArgs, Misuse, NEEDS_PORT, Pace, RealtimeArgs, RecordingArgs, RigArgs, above_zero, at_least_one, refuse_given,
-    zero_or_above,
+    values::viewer, zero_or_above,
 };
 
 const EPISODES: &str = "Episodes";
@@ -74,7 +74,7 @@ pub struct RecordArgs {
     #[arg(long, hide_short_help = true)]
     pub say: bool,
     /// Stream to a running Rerun viewer, for example 127.0.0.1:9876
-    #[arg(long, value_name = "ADDR", hide_short_help = true, help_heading = "Output")]
+    #[arg(long, value_name = "ADDR", value_parser = viewer, hide_short_help = true, help_heading = "Output")]
     pub rerun_connect: Option<String>,
     #[command(flatten)]
     pub realtime: RealtimeArgs,

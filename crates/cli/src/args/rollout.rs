@@ -10,7 +10,7 @@ use sinew_runtime::{Inference, Interpolation, Latency, RealtimeRequest, SessionC
 
 use super::{
     ComputeArgs, EvalInference, HardwareArgs, LeaderArgs, MANY, Misuse, NEEDS_PORT, Pace, RecordingArgs, RigArgs, above_zero, at_least_one,
-    refuse_given, values::processor, whole, zero_or_above,
+    refuse_given, values::processor, values::viewer, whole, zero_or_above,
 };
 
 const EXAMPLES: &str = "Examples:
@@ -83,7 +83,7 @@ pub struct RolloutArgs {
     #[arg(long, value_name = "FILE", hide_short_help = true, help_heading = "Output")]
     pub rerun: Option<PathBuf>,
     /// Stream to a running Rerun viewer instead, for example 127.0.0.1:9876
-    #[arg(long, value_name = "ADDR", conflicts_with = "rerun", hide_short_help = true, help_heading = "Output")]
+    #[arg(long, value_name = "ADDR", value_parser = viewer, conflicts_with = "rerun", hide_short_help = true, help_heading = "Output")]
     pub rerun_connect: Option<String>,
     /// Do not make a Rerun recording
     #[arg(long, conflicts_with_all = ["rerun", "rerun_connect"], hide_short_help = true, help_heading = "Output")]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Misuse, PortArg, values::size_and_rate, whole};
+use super::{Misuse, PortArg, values::plain_name, values::size_and_rate, whole};
 
 /// Whose motors, and where they are.
 #[derive(Args, Clone)]
@@ -29,23 +29,19 @@ pub struct ArmArgs {
 
 impl ArmArgs {
     /// # Errors
-    /// When it is not said which arm it is, or where.
+    /// When it is not said which arm it is.
     pub fn check(&self) -> Result<(), Misuse> {
-        self.check_named("")
+        self.check_named(("", ""))
     }
 
-    fn check_named(&self, id: &str) -> Result<(), Misuse> {
-        let needs =
-            |what: &str| Err(Misuse(format!("expected {what} (`sinew robots` lists robots and leader arms, `sinew find-port` ports)")));
-        match (&self.robot, &self.teleop) {
-            (Some(robot), _) if self.port.is_empty() => needs(&format!("--robot {robot} with --port PORT")),
-            (None, Some(teleop)) if self.teleop_port.is_empty() => needs(&format!("--teleop {teleop} with --teleop-port PORT")),
-            (None, None) => needs(&match id {
-                "" => "--robot ROBOT --port PORT, or --teleop LEADER --teleop-port PORT".to_owned(),
-                id => format!("--robot ROBOT --port PORT --id {id}, or --teleop LEADER --teleop-port PORT --teleop-id {id}"),
-            }),
-            _ => Ok(()),
+    /// `id` is what else is needed of a robot, and of a leader arm.
+    fn check_named(&self, (id, teleop_id): (&str, &str)) -> Result<(), Misuse> {
+        if self.robot.is_some() || self.teleop.is_some() {
+            return Ok(());
         }
+        let [arm, leader] = ["--robot ROBOT --port PORT", "--teleop LEADER --teleop-port PORT"];
+        let lists = "`sinew robots` lists robots and leader arms, `sinew find-port` ports";
+        Err(Misuse(format!("expected {arm}{id}, or {leader}{teleop_id} ({lists})")))
     }
 }
 
@@ -66,7 +62,7 @@ pub struct CalibrateArgs {
     #[arg(long, requires = "robot", conflicts_with_all = ["teleop", "teleop_id"])]
     pub id: Option<String>,
     /// The name of this leader arm
-    #[arg(long, requires = "teleop", conflicts_with = "robot")]
+    #[arg(long, value_parser = plain_name, requires = "teleop", conflicts_with = "robot")]
     pub teleop_id: Option<String>,
     /// Only compare the motors with the file. Ends with exit code 1 if something differs
     #[arg(long)]
@@ -78,9 +74,9 @@ pub struct CalibrateArgs {
 
 impl CalibrateArgs {
     /// # Errors
-    /// When it is not said which arm it is, where, or what it is called.
+    /// When it is not said which arm it is, or what it is called.
     pub fn check(&self) -> Result<(), Misuse> {
-        self.arm.check_named("NAME")?;
+        self.arm.check_named((" --id NAME", " --teleop-id NAME"))?;
         match (&self.arm.robot, &self.id, &self.teleop_id) {
             (Some(robot), None, _) => Err(Misuse(format!("calibrating {robot}: expected --id NAME, by which its calibration is stored"))),
             (None, _, None) => {

@@ -1,5 +1,6 @@
 //! The command line as it is read and shown: what holds for all its words, and what `-h` shows of them.
 
+use clap::builder::ValueParser;
 use clap::{Arg, Command, CommandFactory as _};
 
 use super::Cli;
@@ -43,12 +44,13 @@ pub fn command() -> Command {
 }
 
 fn careful(verb: Command, name: &str) -> Command {
-    let text = clap::value_parser!(String).type_id();
+    // That of a text of which nobody asks more.
+    let text = format!("{:?}", ValueParser::string());
     let used = USED.iter().find(|(verb, _)| *verb == name).map(|(_, used)| *used);
     let careful_word = |word: Arg| {
         let is_rare = used.is_some_and(|used| word.get_long().is_some_and(|long| !used.contains(&long)));
         let word = if is_rare { word.hide_short_help(true) } else { word };
-        if word.get_value_parser().type_id() == text { word.value_parser(words) } else { word }
+        if format!("{:?}", word.get_value_parser()) == text { word.value_parser(words) } else { word }
     };
     let verb = brief(verb.allow_negative_numbers(true).mut_args(careful_word), name);
     verb.mut_subcommands(|deeper| {

@@ -72,3 +72,15 @@ pub(super) fn size_and_rate(text: &str) -> Result<String, String> {
     let is_one = format!("camera=pattern,{text}").parse::<CameraAddress>().is_ok() && text.contains('x') && !text.contains([',', '=']);
     if is_one { Ok(text.to_owned()) } else { Err("expected a size and perhaps a rate, for example 640x480 or 1280x720@30".to_owned()) }
 }
+
+/// What a file can be called: calibrations are files with the name of an arm.
+pub(super) fn plain_name(text: &str) -> Result<String, String> {
+    let is_plain = !matches!(text.trim(), "" | "." | "..") && !text.contains(['/', '\\', '\0']);
+    if is_plain { Ok(text.to_owned()) } else { Err("expected a plain name, without a slash".to_owned()) }
+}
+
+/// Where a Rerun viewer listens.
+pub(super) fn viewer(text: &str) -> Result<String, String> {
+    let is_place = text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    if is_place { Ok(text.to_owned()) } else { Err("expected HOST:PORT, for example 127.0.0.1:9876".to_owned()) }
+}

@@ -2,15 +2,14 @@
 
 use std::io::Write as _;
 
-use anyhow::Context as _;
-
-use crate::Done;
-use crate::args;
+use crate::{Done, args, text};
 
 pub fn run(shell: clap_complete::Shell) -> anyhow::Result<Done> {
     // Into memory first: what generates it panics where a reader has gone.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut args::command(), "sinew", &mut script);
-    std::io::stdout().write_all(&script).and_then(|()| std::io::stdout().flush()).context("writing to standard output")?;
+    let mut out = text::raw_stdout();
+    out.write_all(&script)?;
+    out.flush()?;
     Ok(Done::Ok)
 }

@@ -158,7 +158,7 @@ fn measured(joint: &sinew_emulator::Joint) -> MotorCalibration {
 
 fn new_motor(args: &EmulateArgs, model: &str) -> anyhow::Result<Played> {
     let table = ControlTable::of_model(model);
-    let table = table.with_context(|| format!("emulating a new motor: there is no model {model}"))?;
+    let table = table.ok_or_else(|| Misuse(format!("emulating a new motor: there is no model {model}")))?;
     let of_robots = [("--id", args.id.is_some()), ("--world", args.world.is_some()), ("--hand", args.hand)];
     refuse_given(&of_robots, "is for robots, and this is a new motor")?;
     Ok(Played { description: None, buses: vec![("arm".into(), Robot::new_motor(table))] })

@@ -222,16 +222,16 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         }
         report::print_outputs(&outputs, args.rerun_connect.as_deref(), recorded);
     }
-    // A viewer may go; a file that was asked for is whole, or the run has failed.
-    if let (Some(path), Some(why)) = (&outputs.rerun, reports.iter().find_map(|report| report.detached.first())) {
-        anyhow::bail!("recording to {}: it is not whole: {why}", path.display());
-    }
     if let Some(report) = reports.iter().find(|report| !report.faults.is_empty()) {
         report::fail_on_faults(report, || format!("rolling out episode {} (seed {})", report.attempt, report.seed))?;
     }
     drop(recorder);
     // Without an episode there is no dataset, which the next run could not go on with.
     begun.into_iter().filter(|_| recorded > 0).for_each(recording::Begun::stands);
+    // A viewer may go; a file that was asked for is whole, or the run has failed.
+    if let (Some(path), Some(why)) = (&outputs.rerun, reports.iter().find_map(|report| report.detached.first())) {
+        anyhow::bail!("recording to {}: it is not whole: {why}", path.display());
+    }
     standby::say_why_it_ended(&stop);
     Ok(if stop.is_requested() { Done::Interrupted } else { Done::Ok })
 }
