@@ -59,7 +59,7 @@ pub struct CalibrateArgs {
     #[command(flatten)]
     pub arm: ArmArgs,
     /// The name of this robot. The calibration is stored as ID.json, as with LeRobot's --robot.id
-    #[arg(long, requires = "robot", conflicts_with_all = ["teleop", "teleop_id"])]
+    #[arg(long, value_parser = plain_name, requires = "robot", conflicts_with_all = ["teleop", "teleop_id"])]
     pub id: Option<String>,
     /// The name of this leader arm
     #[arg(long, value_parser = plain_name, requires = "teleop", conflicts_with = "robot")]
