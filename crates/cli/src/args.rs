@@ -12,7 +12,9 @@ mod replay;
 mod rig;
 mod rollout;
 mod setup;
+mod shown;
 mod train;
+mod values;
 
 use std::fmt::{self, Display};
 use std::path::PathBuf;
@@ -34,7 +36,9 @@ pub use replay::ReplayArgs;
 pub use rig::RigCommand;
 pub use rollout::{InferenceMode, LoopArgs, RealtimeArgs, RolloutArgs, StrategyMode, fast_latency, in_words};
 pub use setup::{ArmArgs, CalibrateArgs, FindCamerasArgs, FindPortArgs, SetupMotorsArgs};
+pub use shown::command;
 pub use train::TrainArgs;
+use values::{MANY, MOST_THREADS, above_zero, at_least_one, plain_name, png_file, seed, whole, zero_or_above};
 
 #[derive(Parser)]
 #[command(
@@ -166,6 +170,32 @@ impl Display for Misuse {
 
 impl std::error::Error for Misuse {}
 
+/// As `bail!`, for a command line that makes no sense.
+macro_rules! misuse {
+    ($($part:tt)*) => { anyhow::bail!($crate::args::Misuse(format!($($part)*))) };
+}
+pub(crate) use misuse;
+
+impl Command {
+    /// Refuses options that mean nothing beside the others, as far as no file says whether they do.
+    ///
+    /// # Errors
+    /// When one was given.
+    pub fn check(&self) -> Result<(), Misuse> {
+        match self {
+            Self::Rollout(args) => args.check(),
+            Self::Record(args) => args.check(),
+            Self::Replay(args) => args.check(),
+            Self::Teleop(args) => args.check(),
+            Self::Calibrate(args) => args.check(),
+            Self::SetupMotors(args) => args.arm.check(),
+            Self::Robots(RobotsArgs { command: Some(RobotsCommand::Monitor { arm, .. }), .. }) => arm.check(),
+            Self::Dataset { command } => command.check(),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Refuses the first of `options` that was given: `why` says what it needs.
 ///
 /// # Errors
@@ -192,10 +222,10 @@ pub enum Pace {
 /// What is run on what, for every verb that runs something.
 #[derive(Args, Clone)]
 pub struct RigArgs {
-    /// A robot by name (`sinew robots` lists them), or a folder with a robot.toml
+    /// A robot by name (see `sinew robots`), or its folder
     #[arg(long, default_value = "so101")]
     pub robot: String,
-    /// The simulator's task: reach, push, pick-place or sort [default: pick-place]
+    /// The simulator's task: reach, push, pick-place, sort [default: pick-place]
     ///
     /// With --port it means the same as --instruction, as in LeRobot.
     #[arg(long)]
@@ -225,7 +255,7 @@ impl RigArgs {
         if self.task.is_some() && self.instruction.is_some() {
             return Err(Misuse("--task and --instruction are one thing on a robot behind --port; expected one of them".to_owned()));
         }
-        Ok(self.instruction.as_deref().or(self.task.as_deref()).map(str::trim).filter(|text| !text.is_empty()))
+        Ok(self.instruction.as_deref().or(self.task.as_deref()).map(str::trim))
     }
 }
 
@@ -310,7 +340,7 @@ fn camera_and_key(text: &str) -> Result<(String, String), String> {
 #[derive(Args, Clone, Default)]
 pub struct ComputeArgs {
     /// Threads for inference [default: all cores in policy verbs, all but one in rollout, one per episode in eval]
-    #[arg(long, value_parser = threads, hide_short_help = true, help_heading = "Policy")]
+    #[arg(long, value_parser = whole::<usize>(1..=MOST_THREADS), hide_short_help = true, help_heading = "Policy")]
     pub threads: Option<usize>,
     /// Where the policy computes: cpu, cuda[:N] or metal[:N]. cuda and metal need a build with that feature
     #[arg(long, default_value_t = Device::Cpu, hide_short_help = true, help_heading = "Policy")]
@@ -341,7 +371,7 @@ pub struct EvalArgs {
     #[arg(long, default_value_t = 100, value_parser = at_least_one)]
     pub episodes: u64,
     /// The number of episodes that run at the same time [default: one per core]
-    #[arg(long, value_name = "N", value_parser = one_or_more)]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1..=MANY))]
     pub jobs: Option<usize>,
     /// When the policy computes
     #[arg(long, value_enum, default_value_t = EvalInference::Sync)]
@@ -387,7 +417,7 @@ pub enum PolicyCommand {
     Check {
         /// A checkpoint folder, or owner/name[@revision] on the Hub [default: the demonstration policy]
         policy: Option<String>,
-        /// A robot by name (`sinew robots` lists them), or a folder with a robot.toml
+        /// A robot by name (see `sinew robots`), or its folder
         #[arg(long)]
         robot: Option<String>,
         #[command(flatten)]
@@ -406,7 +436,7 @@ pub enum PolicyCommand {
         #[arg(long, value_name = "IN.safetensors")]
         inputs: Option<PathBuf>,
         /// How many answers to time
-        #[arg(long, value_name = "N", default_value_t = 20, value_parser = one_or_more)]
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = whole::<usize>(1..=MANY))]
         repeat: usize,
         /// Compare an answer with that of the weights as they are in the file, which are read a layer at a time
         #[arg(long, requires = "quantize")]
@@ -433,7 +463,7 @@ pub enum PolicyCommand {
         #[command(flatten)]
         compute: ComputeArgs,
         /// How many answers to time
-        #[arg(long, value_name = "N", default_value_t = 1, value_parser = one_or_more)]
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<usize>(1..=MANY))]
         repeat: usize,
         /// Print the result as JSON on standard output
         #[arg(long)]
@@ -444,6 +474,7 @@ pub enum PolicyCommand {
 #[derive(Subcommand)]
 pub enum ConfigCommand {
     /// Set a default
+    #[command(after_help = "Examples:\n  sinew config set rig kitchen\n  sinew config set rollout.inference rtc")]
     Set {
         /// rig, VERB.OPTION (such as rollout.inference) or all.OPTION
         key: String,
@@ -451,6 +482,7 @@ pub enum ConfigCommand {
         value: String,
     },
     /// Remove a default
+    #[command(after_help = "Example:\n  sinew config unset rollout.inference")]
     Unset {
         /// rig, VERB.OPTION or all.OPTION
         key: String,
@@ -482,7 +514,7 @@ pub enum RobotsCommand {
         #[command(flatten)]
         arm: ArmArgs,
         /// The name of the calibration file. Without it, positions count from the middle of each motor's turn
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", value_parser = plain_name)]
         id: Option<String>,
         /// Use the options stored in this rig (`sinew rig` lists them)
         #[arg(long = "rig", value_name = "NAME|FILE")]
@@ -494,13 +526,14 @@ pub enum RobotsCommand {
         #[arg(long, value_name = "S", value_parser = above_zero)]
         seconds: Option<f64>,
         /// How often to read, per second
-        #[arg(long, value_name = "HZ", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        #[arg(long, value_name = "HZ", default_value_t = 30, value_parser = whole::<u32>(1..=1000))]
         fps: u32,
         /// Print the result as JSON on standard output
         #[arg(long)]
         json: bool,
     },
     /// Show one robot: joints, limits, cameras
+    #[command(after_help = "Example:\n  sinew robots show so101")]
     Show {
         /// A robot or leader arm by name, or a folder with a robot.toml
         robot: String,
@@ -517,61 +550,28 @@ pub enum SimCommand {
         sinew sim render --task pick-place --seed 3 --out pictures --width 640 \\\n      \
         --height 480")]
     Render {
-        #[command(flatten)]
-        rig: RigArgs,
-        /// Write the result to this file or folder
-        #[arg(long, default_value = ".")]
+        /// A robot by name (see `sinew robots`), or its folder
+        #[arg(long, default_value = "so101")]
+        robot: String,
+        /// The simulator's task: reach, push, pick-place, sort [default: pick-place]
+        #[arg(long)]
+        task: Option<String>,
+        /// The seed of the scene
+        #[arg(long, default_value_t = 0, value_parser = seed)]
+        seed: u64,
+        /// The folder for the pictures
+        #[arg(long, value_name = "DIR", default_value = ".")]
         out: PathBuf,
         /// The width of the pictures in pixels, 1 to 8192 [default: the cameras' own]
-        #[arg(long, value_name = "PIXELS", requires = "height", value_parser = clap::value_parser!(u32).range(1..=8192))]
+        #[arg(long, value_name = "PIXELS", requires = "height", value_parser = whole::<u32>(1..=8192))]
         width: Option<u32>,
         /// The height of the pictures in pixels, 1 to 8192 [default: the cameras' own]
-        #[arg(long, value_name = "PIXELS", requires = "width", value_parser = clap::value_parser!(u32).range(1..=8192))]
+        #[arg(long, value_name = "PIXELS", requires = "width", value_parser = whole::<u32>(1..=8192))]
         height: Option<u32>,
         /// Overwrite files that exist
         #[arg(long)]
         force: bool,
     },
-}
-
-fn at_least_one(text: &str) -> Result<u64, String> {
-    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "expected a whole number of at least 1".to_owned())
-}
-
-fn png_file(text: &str) -> Result<PathBuf, String> {
-    let path = PathBuf::from(text);
-    let is_png = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("png"));
-    if is_png { Ok(path) } else { Err("it is written as PNG; expected a name that ends in .png".to_owned()) }
-}
-
-fn one_or_more(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|count| (1..=1_000_000).contains(count)).ok_or_else(|| "expected a whole number from 1 to 1000000".to_owned())
-}
-
-/// More of them only take turns.
-fn threads(text: &str) -> Result<usize, String> {
-    const MOST: usize = 256;
-    text.parse().ok().filter(|count| (1..=MOST).contains(count)).ok_or_else(|| format!("expected a whole number from 1 to {MOST}"))
-}
-
-/// Seeds of later episodes are larger, and must be numbers too.
-fn seed(text: &str) -> Result<u64, String> {
-    const MOST: u64 = u64::MAX / 2;
-    text.parse().ok().filter(|seed| *seed <= MOST).ok_or_else(|| format!("expected a whole number from 0 to {MOST}"))
-}
-
-fn above_zero(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(value) if value > 0.0 && value <= 1e9 => Ok(value),
-        _ => Err("expected a number above 0, at most 1e9".to_owned()),
-    }
-}
-
-fn zero_or_above(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(value) if (0.0..=1e9).contains(&value) => Ok(value),
-        _ => Err("expected 0 or a number above it, at most 1e9".to_owned()),
-    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use sinew_drivers::camera::{
 };
 use sinew_recorder::{ReadError, VideoReader};
 
+use crate::args::misuse;
 use crate::devices;
 use crate::sim_socket::SimCamera;
 use crate::text::{self, note};
@@ -191,7 +192,7 @@ pub fn source(camera: &CameraDescription, address: &CameraAddress, clock: Arc<dy
             "--camera {}: this build of sinew leaves out RTSP; `cargo build --release -p sinew-cli --features rtsp` makes one with it",
             address.name
         ),
-        other => anyhow::bail!("--camera {}={other}: those are pictures of a LeKiwi's host, expected --robot lekiwi with it", address.name),
+        other => misuse!("--camera {}={other}: those are pictures of a LeKiwi's host, expected --robot lekiwi with it", address.name),
     }
 }
 

@@ -8,8 +8,11 @@ use anyhow::{Context, bail, ensure};
 use clap::{Arg, Command};
 use toml::{Table, Value};
 
+use crate::args::Misuse;
+
 /// The largest file that is read.
 const MOST_BYTES: u64 = 1 << 20;
+const FILE: &str = "config.toml";
 /// The key of the rig.
 const RIG: &str = "rig";
 /// Options of every verb that has them.
@@ -76,7 +79,7 @@ impl Config {
     /// # Errors
     /// When it can't be read, or is no TOML.
     pub fn read_unchecked(folder: &Path) -> anyhow::Result<Self> {
-        let path = folder.join("config.toml");
+        let path = folder.join(FILE);
         let doing = || format!("reading the configuration {}", path.display());
         let size = match std::fs::metadata(&path) {
             Ok(data) => data,
@@ -86,29 +89,35 @@ impl Config {
             }
             Err(error) => return Err(error).with_context(doing),
         };
-        ensure!(size.is_file() && size.len() <= MOST_BYTES, "{}: expected a file of at most {MOST_BYTES} bytes", doing());
+        let what = if size.is_dir() { "a folder" } else { "something else" };
+        ensure!(size.is_file(), "{}: expected a file, found {what}", doing());
+        ensure!(size.len() <= MOST_BYTES, "{}: expected at most {MOST_BYTES} bytes, found {}", doing(), size.len());
         let table: Table = std::fs::read_to_string(&path).with_context(doing)?.parse().with_context(doing)?;
         Ok(Self { path, table })
     }
 
-    fn check(&self, cli: &Command) -> anyhow::Result<()> {
-        for (key, value) in &self.table {
-            match (key.as_str(), value) {
-                (RIG, Value::String(_)) => {}
-                (RIG, other) => bail!("{RIG} is {other}, expected the name of a rig, such as \"kitchen\""),
-                (name, Value::Table(options)) => {
-                    ensure!(name == ALL || verb(cli, name).is_some(), "[{name}] is no verb; expected one such as [rollout], or [{ALL}]");
-                    for (option, value) in options {
-                        self.check_option(cli, name, option, value)?;
-                    }
+    /// # Errors
+    /// When it names what `cli` doesn't know.
+    pub fn check(&self, cli: &Command) -> anyhow::Result<()> {
+        self.table.iter().try_for_each(|(key, value)| Self::check_entry(cli, key, value))
+    }
+
+    fn check_entry(cli: &Command, key: &str, value: &Value) -> anyhow::Result<()> {
+        match (key, value) {
+            (RIG, Value::String(_)) => {}
+            (RIG, other) => bail!("{RIG} is {other}, expected the name of a rig, such as \"kitchen\""),
+            (name, Value::Table(options)) => {
+                ensure!(name == ALL || verb(cli, name).is_some(), "[{name}] is no verb; expected one such as [rollout], or [{ALL}]");
+                for (option, value) in options {
+                    Self::check_option(cli, name, option, value)?;
                 }
-                (name, _) => bail!("{name} is unknown; expected {RIG}, or tables of options such as [rollout]"),
             }
+            (name, _) => bail!("{name} is unknown; expected {RIG}, or tables of options such as [rollout]"),
         }
         Ok(())
     }
 
-    fn check_option(&self, cli: &Command, name: &str, option_name: &str, value: &Value) -> anyhow::Result<()> {
+    fn check_option(cli: &Command, name: &str, option_name: &str, value: &Value) -> anyhow::Result<()> {
         let mut known = false;
         if name == ALL {
             each_verb(cli, &mut |verb| known |= option(verb, option_name).is_some());
@@ -129,9 +138,15 @@ impl Config {
         Ok(())
     }
 
-    /// That the verb takes the value of `key` ("rollout.pace").
+    /// That there is such a thing as `key` ("rig", "rollout.pace"), and that it takes its value. The rest of the file may be wrong.
     fn check_value(&self, cli: &Command, key: &str) -> anyhow::Result<()> {
-        let Some((name, set)) = key.split_once('.') else { return Ok(()) };
+        let Some((name, set)) = key.split_once('.') else {
+            return self.table.get(key).map_or(Ok(()), |value| Self::check_entry(cli, key, value));
+        };
+        if let Some(value) = self.table.get(name).and_then(|options| options.get(set)) {
+            let only = Value::Table(Table::from_iter([(set.to_owned(), value.clone())]));
+            Self::check_entry(cli, name, &only)?;
+        }
         let Some(verb) = verb(cli, name) else { return Ok(()) };
         let words = self.words(verb, name, |other| other != set);
         let line = std::iter::once(OsString::from("sinew")).chain(words);
@@ -142,6 +157,11 @@ impl Config {
             }
             _ => Ok(()),
         }
+    }
+
+    /// An empty one, where the file in `folder` can't be read.
+    pub fn empty(folder: &Path) -> Self {
+        Self { path: folder.join(FILE), table: Table::new() }
     }
 
     pub fn path(&self) -> &Path {
@@ -207,6 +227,15 @@ impl Config {
             _ => Value::String(text.to_owned()),
         });
         let mut table = self.table.clone();
+        if text.is_none() {
+            let is_set = match key.split_once('.') {
+                None => table.contains_key(key),
+                Some((name, option)) => table.get(name).is_some_and(|options| options.get(option).is_some()),
+            };
+            let known: Vec<String> = self.entries().into_iter().map(|(key, _)| key).collect();
+            let known = if known.is_empty() { "nothing is".to_owned() } else { format!("there are {}", known.join(", ")) };
+            ensure!(is_set, "removing {key} from {}: it is not set there; {known}", self.path.display());
+        }
         match key.split_once('.') {
             None => drop(match value {
                 Some(value) => table.insert(key.to_owned(), value),
@@ -229,8 +258,7 @@ impl Config {
         self.table = table;
         // What is unknown can be taken away, one after the other.
         if text.is_some() {
-            self.check(cli).with_context(|| format!("setting {key}"))?;
-            self.check_value(cli, key).with_context(|| format!("setting {key}"))?;
+            self.check_value(cli, key).map_err(|error| Misuse(format!("setting {key}: {error}")))?;
         }
         let text = toml::to_string(&self.table).with_context(|| format!("setting {key}"))?;
         let writing = || format!("writing {}", path.display());
@@ -244,19 +272,17 @@ impl Config {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
-    use clap::CommandFactory;
-
     use super::*;
-    use crate::args::Cli;
+    use crate::args;
 
     fn of(text: &str) -> Config {
         let config = Config { path: PathBuf::from("config.toml"), table: text.parse().unwrap() };
-        config.check(&Cli::command()).unwrap();
+        config.check(&args::command()).unwrap();
         config
     }
 
     fn words(config: &Config, name: &str, given: &[&str]) -> String {
-        let cli = Cli::command();
+        let cli = args::command();
         let words = config.words(verb(&cli, name).unwrap(), name, |option| given.contains(&option));
         words.iter().map(|word| word.to_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
     }
@@ -287,14 +313,14 @@ mod tests {
             ("[rollout]\nthreads = {a = 1}", "expected a text, a number"),
         ] {
             let config = Config { path: PathBuf::new(), table: text.parse().unwrap() };
-            let error = format!("{:#}", config.check(&Cli::command()).unwrap_err());
+            let error = format!("{:#}", config.check(&args::command()).unwrap_err());
             assert!(error.contains(says), "{text}: {error}");
         }
     }
 
     #[test]
     fn what_is_set_is_read_and_what_is_wrong_changes_nothing() {
-        let (folder, cli) = (tempfile::tempdir().unwrap(), Cli::command());
+        let (folder, cli) = (tempfile::tempdir().unwrap(), args::command());
         let read = || Config::read(folder.path(), &cli).unwrap();
         read().set(&cli, "rig", Some("kitchen")).unwrap();
         read().set(&cli, "rollout.inference", Some("rtc")).unwrap();

@@ -344,7 +344,10 @@ impl Desk {
                 operator.end_all();
             }
             Wish::Pause => tell(operator.toggle_pause()),
-            Wish::Correct => tell(operator.toggle_correction()),
+            Wish::Correct => match operator.toggle_correction() {
+                Actor::Policy => note!("\nthe policy acts, so that nobody can take over; pause it first"),
+                actor => tell(actor),
+            },
             Wish::Save => operator.mark(),
             Wish::Upload => note!(
                 "\nnothing is uploaded while it runs; afterwards `sinew hub upload` does it, and `sinew record --publish` does it meanwhile"

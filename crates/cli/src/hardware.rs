@@ -12,7 +12,7 @@ use sinew_drivers::{
 };
 use sinew_sim::robots;
 
-use crate::args::{HardwareArgs, PortArg};
+use crate::args::{HardwareArgs, PortArg, misuse};
 use crate::arm::calibrations;
 use crate::buses::Connected;
 use crate::cameras::{self, Looking};
@@ -34,7 +34,9 @@ pub fn describe(name: &str, role: Role) -> anyhow::Result<RobotDescription> {
         Role::Robot => ("a leader arm", "a robot that is commanded", "--teleop"),
         Role::Teleoperator => ("a robot", "a leader arm", "--robot"),
     };
-    anyhow::ensure!(description.role == role, "{name} is {found}, expected {expected}: give it with {option}, or see `sinew robots`");
+    if description.role != role {
+        misuse!("{name} is {found}, expected {expected}: give it with {option}, or see `sinew robots`");
+    }
     Ok(description)
 }
 
@@ -49,7 +51,7 @@ pub fn describe_unit(name: &str, args: &HardwareArgs, cameras: &[CameraAddress])
         description.parts.iter_mut().for_each(|part| part.stop = None);
     }
     if let Some((_, twice)) = cameras.iter().enumerate().find(|(i, camera)| cameras[..*i].iter().any(|other| other.name == camera.name)) {
-        anyhow::bail!("--camera {}: it is given twice, expected each camera once", twice.name);
+        misuse!("--camera {}: it is given twice, expected each camera once", twice.name);
     }
     // Of a file, a pattern or a world there may be several.
     let is_one = |camera: &&CameraAddress| {
@@ -57,7 +59,7 @@ pub fn describe_unit(name: &str, args: &HardwareArgs, cameras: &[CameraAddress])
     };
     for (i, camera) in cameras.iter().enumerate() {
         if let Some(other) = cameras[..i].iter().filter(is_one).find(|other| other.source == camera.source) {
-            anyhow::bail!("--camera {}={}: that is camera {}, expected another one", camera.name, camera.source, other.name);
+            misuse!("--camera {}={}: that is camera {}, expected another one", camera.name, camera.source, other.name);
         }
     }
     let known = std::mem::take(&mut description.cameras);
@@ -65,7 +67,7 @@ pub fn describe_unit(name: &str, args: &HardwareArgs, cameras: &[CameraAddress])
     // Its host has those that it has.
     if let Some(unknown) = cameras.iter().find(|given| given.source == SourceAddress::LeKiwi && !is_there(given)) {
         let known: Vec<&str> = known.iter().map(|camera| camera.name.as_str()).collect();
-        anyhow::bail!("--camera {}: {name} has no such camera, expected one of {}", unknown.name, known.join(", "));
+        misuse!("--camera {}: {name} has no such camera, expected one of {}", unknown.name, known.join(", "));
     }
     let given = |name: &str| cameras.iter().find(|given| given.name == name);
     let those = known.iter().filter_map(|camera| Some(cameras::describe(given(&camera.name)?, Some(camera))));
@@ -85,7 +87,7 @@ pub fn token(given: Option<&str>) -> Option<String> {
 pub fn serial_ports(robot: &RobotDescription, given: &[PortArg], option: &str) -> anyhow::Result<Vec<(String, PortAddress)>> {
     match Way::of(robot, given, option)? {
         Way::Serial(ports) => Ok(ports),
-        _ => anyhow::bail!("{option} of {}: expected a serial port of this machine, which its motors are not on", robot.name),
+        _ => misuse!("{option} of {}: expected a serial port of this machine, which its motors are not on", robot.name),
     }
 }
 

@@ -47,6 +47,9 @@ pub fn hint(error: &clap::Error) -> Option<String> {
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
             let verb = text(ContextKind::InvalidSubcommand)?;
+            if sinew_sim::robots::list().any(|robot| robot == verb) {
+                return Some(format!("{verb} is a robot; to show it: sinew robots show {verb}"));
+            }
             let (name, is_script) = verb.strip_prefix("lerobot-").map_or((verb, false), |name| (name, true));
             let here = VERBS.iter().find(|(theirs, _)| *theirs == name).map(|(_, here)| (*here).to_owned());
             let here = here.or_else(|| is_script.then(|| format!("sinew {name}")))?;

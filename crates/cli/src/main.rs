@@ -42,8 +42,10 @@ mod wilson;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use clap::FromArgMatches as _;
 use clap::error::{ContextKind, ContextValue};
-use clap::{CommandFactory as _, FromArgMatches as _};
+use sinew_recorder::{RecordError, ToolError};
+use sinew_sim::{RobotModelError, SimError};
 
 use args::{Cli, Command, Misuse};
 
@@ -51,12 +53,14 @@ use args::{Cli, Command, Misuse};
 const INTERRUPTED: u8 = 130;
 /// The exit code for a command line that makes no sense, as clap has it.
 const MISUSED: u8 = 2;
+/// The exit code for help that could not be written.
+const FAILED: i32 = 1;
 /// The same for SIGTERM.
 const TERMINATED: u8 = 143;
 
 /// What is logged unless the user says otherwise. Hugging Face's crates tell their own troubles in many lines, of which what
 /// matters comes back as an error.
-const LOGGED: &str = "warn,hf_hub=off,xet=off,xet_client=off,xet_core_structures=off,xet_data=off,xet_runtime=off";
+const LOGGED: &str = "warn,hf_hub=off,xet=off,xet_client=off,xet_core_structures=off,xet_data=off,xet_runtime=off,re_log_encoding=error";
 
 /// What a verb ends with when nothing failed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -90,7 +94,7 @@ fn main() -> ExitCode {
     let _reports = sinew_runtime::panics::report_beside();
     let cli = match rig_file::expand(std::env::args_os().collect()) {
         Ok(expanded) => {
-            let parsed = Cli::command().try_get_matches_from(&expanded.line).and_then(|matches| {
+            let parsed = args::command().try_get_matches_from(&expanded.line).and_then(|matches| {
                 let cli = Cli::from_arg_matches(&matches)?;
                 Ok((matches, cli))
             });
@@ -103,8 +107,11 @@ fn main() -> ExitCode {
                 {
                     text::note!("{} comes from {from}\n", word.to_string_lossy());
                 }
-                refused(&tips::sort_out(error, &Cli::command(), hint.is_some()))
+                refused(&tips::sort_out(error, &args::command(), hint.is_some()))
             });
+            if let Some(Err(misuse)) = cli.command.as_ref().map(Command::check) {
+                return ended(Err(misuse.into()));
+            }
             if cli.explain {
                 return ended(commands::config::explain(&matches, &expanded));
             }
@@ -149,27 +156,52 @@ fn main() -> ExitCode {
 
 /// clap's refusal, or its help; ends the process.
 fn refused(error: &clap::Error) -> ! {
-    if locale::is_utf8() {
-        error.exit()
-    }
-    let text = error.render().to_string();
-    let written = if error.use_stderr() { write!(text::stderr(), "{text}") } else { write!(text::stdout(), "{text}") };
-    // Nobody is there to read it.
-    drop(written);
+    let in_ascii = || {
+        let text = error.render().to_string();
+        if error.use_stderr() { write!(text::stderr(), "{text}") } else { write!(text::stdout(), "{text}") }
+    };
+    let written = if locale::is_utf8() { error.print() } else { in_ascii() };
+    let code = match written {
+        // Help that was asked for and is lost is a failure; who refuses has said so by the exit code.
+        Err(lost) if !error.use_stderr() && lost.kind() != std::io::ErrorKind::BrokenPipe => {
+            text::note!("error: {}", text::not_written(&lost));
+            FAILED
+        }
+        _ => error.exit_code(),
+    };
     #[expect(clippy::exit, reason = "as clap does")]
-    std::process::exit(error.exit_code());
+    std::process::exit(code);
+}
+
+/// Whether the command line makes no sense: it names what sinew does not know, or asks for what nothing can be. What a file or a
+/// machine does not have is another error.
+fn is_misuse(error: &anyhow::Error) -> bool {
+    let is_one = |cause: &(dyn std::error::Error + 'static)| {
+        cause.is::<Misuse>()
+            || matches!(cause.downcast_ref(), Some(SimError::UnknownTask { .. }))
+            || matches!(cause.downcast_ref(), Some(RobotModelError::Unknown { .. }))
+            || matches!(cause.downcast_ref(), Some(RecordError::Setup { .. }))
+            || matches!(cause.downcast_ref(), Some(ToolError::Write(RecordError::Setup { .. })))
+    };
+    error.is::<Misuse>() || error.chain().any(is_one)
 }
 
 fn ended(result: anyhow::Result<Done>) -> ExitCode {
     match result {
-        Ok(Done::Ok) => ExitCode::SUCCESS,
+        Ok(Done::Ok) => match text::lost() {
+            None => ExitCode::SUCCESS,
+            Some(error) => {
+                text::note!("error: {error}");
+                ExitCode::FAILURE
+            }
+        },
         Ok(Done::Refused) => ExitCode::FAILURE,
         Ok(Done::Interrupted) => ExitCode::from(INTERRUPTED),
         Ok(Done::Terminated) => ExitCode::from(TERMINATED),
         Err(error) if text::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             text::note!("error: {}", text::chain(&error));
-            if error.is::<Misuse>() { ExitCode::from(MISUSED) } else { ExitCode::FAILURE }
+            if is_misuse(&error) { ExitCode::from(MISUSED) } else { ExitCode::FAILURE }
         }
     }
 }

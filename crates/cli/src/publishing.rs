@@ -11,7 +11,7 @@ use sinew_runtime::{Role, StopFlag, place};
 use crate::args::PublishArgs;
 use crate::commands::hub::upload::is_settled;
 use crate::text::note;
-use crate::transfer;
+use crate::{source, transfer};
 
 /// What sends a dataset's files as they are closed.
 pub struct Publishing {
@@ -92,7 +92,7 @@ impl Drop for Publishing {
 
 impl PublishArgs {
     fn repo(&self) -> anyhow::Result<Option<HubRepo>> {
-        Ok(self.publish.as_deref().map(|repo| HubRepo::parse(RepoKind::Dataset, repo)).transpose()?)
+        Ok(self.publish.as_deref().map(|repo| source::hub_repo(RepoKind::Dataset, repo)).transpose()?)
     }
 
     /// That the name is one, and that there is a token, before anything moves.

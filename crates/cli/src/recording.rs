@@ -24,8 +24,15 @@ pub fn may_begin(root: &Path, robot: &RobotDescription, args: &RecordingArgs, re
     DatasetRecorder::check(robot, robot.control_rate_hz, &args.options(real_time)).with_context(doing)?;
     if args.resume {
         DatasetInfo::open(root)?;
-    } else if holds_something(root) && !DatasetInfo::open(root).is_ok_and(|info| info.total_episodes == 0 && !info.unfinished) {
-        anyhow::bail!("{}: it holds something, expected a folder that is empty or not there, or --resume", doing());
+    } else if holds_something(root) {
+        let info = DatasetInfo::open(root).ok().filter(|info| info.total_episodes == 0);
+        anyhow::ensure!(
+            info.as_ref().is_none_or(|info| !info.unfinished),
+            "{}: it holds an episode that was not finished; --resume offers to keep it, `sinew dataset discard {}` removes it",
+            doing(),
+            root.display()
+        );
+        anyhow::ensure!(info.is_some(), "{}: it holds something, expected a folder that is empty or not there, or --resume", doing());
     }
     Ok(())
 }

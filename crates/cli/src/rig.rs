@@ -8,7 +8,7 @@ use sinew_runtime::{AsItIs, TeleopThread};
 use sinew_sim::tasks::{self, Task};
 use sinew_sim::{RobotModel, SharedWorld, SimCameras, SimEnvironment, SimRobot, World, robots};
 
-use crate::args::{Misuse, RigArgs};
+use crate::args::{RigArgs, misuse};
 use crate::buses::{BusReport, Connected, Outages};
 use crate::cameras::Looking;
 use crate::demo_policy;
@@ -26,28 +26,31 @@ pub struct Scenario {
 
 impl Scenario {
     pub fn of(args: &RigArgs) -> anyhow::Result<Self> {
-        let model = robots::get(&args.robot)?;
+        let instruction = args.instruction.as_deref().map(|text| text.trim().to_owned());
+        Ok(Self { instruction, ..Self::named(&args.robot, args.task.as_deref())? })
+    }
+
+    /// The robot called `robot` before the scene of `task`, or of the demonstration policy's.
+    pub fn named(robot: &str, task: Option<&str>) -> anyhow::Result<Self> {
+        let model = robots::get(robot)?;
         if model.description.simulation.is_none() {
             let can = robots::list().filter(|name| robots::get(name).is_ok_and(|robot| robot.description.simulation.is_some()));
-            anyhow::bail!(
-                "simulating {}: its robot.toml has no [simulation] section; expected --port PORT, which runs a real one, or a robot that can \
-                 be simulated ({})",
-                args.robot,
+            misuse!(
+                "simulating {robot}: its robot.toml has no [simulation] section; expected --port PORT, which runs a real one, or a robot that \
+                 can be simulated ({})",
                 can.collect::<Vec<_>>().join(", ")
             );
         }
-        let wanted = args.task.as_deref().unwrap_or(demo_policy::TASK);
+        let wanted = task.unwrap_or(demo_policy::TASK);
         if wanted.trim().contains(char::is_whitespace) {
             let names: Vec<&str> = tasks::list().iter().map(|task| task.name()).collect();
-            return Err(Misuse(format!(
+            misuse!(
                 "--task names a task of the simulator ({}), and {wanted:?} is none; a sentence for the policy is --instruction {wanted:?}",
                 names.join(", ")
-            ))
-            .into());
+            );
         }
         let task = tasks::get(wanted)?;
-        let instruction = args.instruction.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
-        Ok(Self { model, task, instruction })
+        Ok(Self { model, task, instruction: None })
     }
 
     pub fn robot(&self) -> &RobotDescription {

@@ -5,10 +5,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use clap::{Command, CommandFactory};
+use clap::Command;
 use serde::{Deserialize, Serialize};
 
-use crate::args::Cli;
+use crate::args;
 use crate::config::{self, Config};
 use crate::text::note;
 
@@ -128,10 +128,7 @@ impl RigFile {
     fn read(given: &str, rigs: &Path) -> anyhow::Result<(Self, PathBuf)> {
         let path = path_of(given, rigs);
         let doing = || format!("reading the rig {}", path.display());
-        let size = std::fs::metadata(&path).with_context(|| reading(&path, rigs))?;
-        let what = if size.is_dir() { "a folder" } else { "something else" };
-        anyhow::ensure!(size.is_file(), "{}: expected a file, found {what}", doing());
-        anyhow::ensure!(size.len() <= MOST_BYTES, "{}: expected at most {MOST_BYTES} bytes, found {}", doing(), size.len());
+        look(&path, rigs)?;
         let text = std::fs::read_to_string(&path).with_context(doing)?;
         let rig: Self = toml::from_str(&text).with_context(doing)?;
         anyhow::ensure!(rig.schema == SCHEMA, "{}: expected schema = {SCHEMA}, found {}", doing(), rig.schema);
@@ -184,12 +181,24 @@ pub fn path_of(given: &str, rigs: &Path) -> PathBuf {
     if given.contains('/') || given.ends_with(".toml") { PathBuf::from(given) } else { rigs.join(format!("{given}.toml")) }
 }
 
-/// What is done with a rig that can't be read, and which there are.
-pub fn reading(path: &Path, rigs: &Path) -> String {
-    match names_in(rigs) {
-        names if names.is_empty() => format!("reading the rig {}; `sinew rig init NAME` writes one", path.display()),
-        names => format!("reading the rig {}; there are {}", path.display(), names.join(", ")),
-    }
+/// That there is a rig at `path`, as a file of a size that is read.
+///
+/// # Errors
+/// When there is none; the error names those there are.
+pub fn look(path: &Path, rigs: &Path) -> anyhow::Result<()> {
+    let doing = || format!("reading the rig {}", path.display());
+    let size = match std::fs::metadata(path) {
+        Ok(size) => size,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => match names_in(rigs) {
+            names if names.is_empty() => bail!("{}: there is no such file; `sinew rig init NAME` writes one", doing()),
+            names => bail!("{}: there is no such file; there are {}", doing(), names.join(", ")),
+        },
+        Err(error) => return Err(error).with_context(doing),
+    };
+    let what = if size.is_dir() { "a folder" } else { "something else" };
+    anyhow::ensure!(size.is_file(), "{}: expected a file, found {what}", doing());
+    anyhow::ensure!(size.len() <= MOST_BYTES, "{}: expected at most {MOST_BYTES} bytes, found {}", doing(), size.len());
+    Ok(())
 }
 
 /// The rigs that there are.
@@ -214,18 +223,19 @@ pub struct Expanded {
 /// # Errors
 /// When the rig or the configuration can't be read.
 pub fn expand(line: Vec<OsString>) -> anyhow::Result<Expanded> {
-    let cli = Cli::command();
+    let cli = args::command();
     let mut expanded = Expanded { line, added: Vec::new() };
     let Some((verb, name)) = verb_of(&cli, &expanded.line) else { return Ok(expanded) };
     // Who asks for help gets it, whatever the files say.
     if expanded.before_end().iter().any(|word| word == "--help" || word == "-h") {
         return Ok(expanded);
     }
-    // Without a home there is no configuration; whoever names a rig hears so below. A configuration must not keep
-    // anybody from mending it.
-    let config = match config::folder() {
-        Ok(folder) if name.split(' ').next() != Some("config") => Config::read(&folder, &cli)?,
-        _ => Config::default(),
+    // Without a home there is no configuration; whoever names a rig hears so below. A configuration that is broken keeps nobody
+    // from seeing and mending it.
+    let config = match (config::folder(), name.split(' ').next()) {
+        (Err(_), _) | (Ok(_), Some("config" | "completions" | "man-pages" | "watchdog")) => Config::default(),
+        (Ok(folder), Some("doctor")) => Config::read(&folder, &cli).unwrap_or_default(),
+        (Ok(folder), _) => Config::read(&folder, &cli)?,
     };
     let is_told = |option: &str| has_option(expanded.before_end(), option);
     let takes_rig = verb.get_arguments().any(|arg| arg.get_long() == Some("rig"));
@@ -357,7 +367,7 @@ mod tests {
 
     fn expanded(words: &str) -> String {
         let mut line: Vec<OsString> = std::iter::once("sinew").chain(words.split(' ')).map(OsString::from).collect();
-        let added = words_of_rig(&Cli::command(), &line, &toml::from_str(KITCHEN).unwrap());
+        let added = words_of_rig(&args::command(), &line, &toml::from_str(KITCHEN).unwrap());
         line.extend(added);
         line.iter().skip(1).map(|word| word.to_string_lossy().replace(' ', "_")).collect::<Vec<_>>().join(" ")
     }
@@ -412,7 +422,7 @@ mod tests {
         assert!(says("schema = 2\nrobot = \"so101\"\nport = \"a\"\n").contains("expected schema = 1, found 2"));
         assert!(says("schema = 1\nrobot = \"so101\"\nport = \"a\"\n[camera]\nfront = 3\n").contains("camera.front is 3, expected a text"));
         let error = format!("{:#}", RigFile::read("garage", folder.path()).unwrap_err());
-        assert!(error.contains("garage.toml; there are kitchen"), "{error}");
+        assert!(error.contains("garage.toml: there is no such file; there are kitchen"), "{error}");
         std::fs::create_dir(folder.path().join("hall.toml")).unwrap();
         let error = format!("{:#}", RigFile::read("hall", folder.path()).unwrap_err());
         assert!(error.contains("expected a file, found a folder"), "{error}");

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use sinew::{DatasetReader, OpenOptions, Policy};
-use sinew_hub::{Fetched, Hub, ModelRef};
+use sinew_hub::{Fetched, Hub, HubRepo, ModelRef, RepoKind};
 use sinew_policy::{Checkpoint, Device};
 
 use sinew_runtime::{Role, place};
 
-use crate::args::ComputeArgs;
+use crate::args::{ComputeArgs, Misuse};
 use crate::licence::{self, Licence};
 use crate::{demo_policy, text, transfer};
 
@@ -47,6 +47,14 @@ pub fn open_folder(folder: &Path, compute: &ComputeArgs) -> anyhow::Result<Arc<C
     let options =
         OpenOptions::new().device(compute.device).quantize(compute.quantize).allow_nan(compute.allow_nan).rename(&compute.cameras.rename);
     Ok(Arc::clone(Policy::open(folder, options)?.checkpoint()))
+}
+
+/// The repository that `text` names, where a folder is none.
+///
+/// # Errors
+/// When it is no such name.
+pub fn hub_repo(kind: RepoKind, text: &str) -> Result<HubRepo, Misuse> {
+    HubRepo::parse(kind, text).map_err(|error| Misuse(error.to_string()))
 }
 
 fn locate(policy: &str) -> anyhow::Result<Fetched> {

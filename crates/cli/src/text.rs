@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::fmt::{Arguments, Write as _};
-use std::io::{StderrLock, StdoutLock, Write};
+use std::io::{ErrorKind, StderrLock, StdoutLock, Write};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use console::measure_text_width;
 use serde::Serialize;
@@ -26,13 +27,34 @@ pub(crate) use note;
 
 pub fn say_line(words: Arguments<'_>) {
     let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, |size| usize::from(size.ws_col));
-    if columns == 0 {
-        drop(writeln!(stdout(), "{words}"));
-    } else if !prompt::say_above(words) {
+    let written = if columns == 0 {
+        writeln!(stdout(), "{words}")
+    } else if prompt::say_above(words) {
+        Ok(())
+    } else {
         let words = words.to_string();
         let lines: Vec<String> = words.split('\n').map(|line| wrapped(line, columns)).collect();
-        drop(writeln!(stdout(), "{}", lines.join("\n")));
+        writeln!(stdout(), "{}", lines.join("\n"))
+    };
+    if let Err(error) = written
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        // The first one is told at the end.
+        drop(LOST.set(error));
     }
+}
+
+/// Why something that was said did not get to standard output, though a reader may wait for it.
+static LOST: OnceLock<std::io::Error> = OnceLock::new();
+
+/// The first error of those by which something that was said was lost.
+pub fn lost() -> Option<&'static std::io::Error> {
+    LOST.get()
+}
+
+/// What is said of an error of standard output.
+pub fn not_written(error: &std::io::Error) -> String {
+    format!("writing to standard output: {error}")
 }
 
 /// Where the second column of what is said begins.
@@ -69,8 +91,32 @@ pub fn note_line(words: Arguments<'_>) {
 
 /// The one way to standard output: datasets, checkpoints and the Hub are written by strangers, and their words must
 /// not be commands to the terminal. Locked, until it is dropped.
-pub fn stdout() -> Harmless<StdoutLock<'static>> {
-    Harmless(std::io::stdout().lock())
+pub fn stdout() -> Harmless<Stdout> {
+    Harmless(raw_stdout())
+}
+
+/// The same for what programs read, byte by byte.
+pub fn raw_stdout() -> Stdout {
+    Stdout(std::io::stdout().lock())
+}
+
+/// Standard output, whose errors say that it is.
+pub struct Stdout(StdoutLock<'static>);
+
+impl Stdout {
+    fn told(error: std::io::Error) -> std::io::Error {
+        std::io::Error::new(error.kind(), not_written(&error))
+    }
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes).map_err(Self::told)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush().map_err(Self::told)
+    }
 }
 
 /// The same to standard error.
@@ -129,7 +175,7 @@ pub fn in_line(text: &str) -> Cow<'_, str> {
 pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     let json = serde_json::to_string(value)?;
     // JSON is UTF-8, whatever the locale.
-    let mut out = std::io::stdout().lock();
+    let mut out = raw_stdout();
     writeln!(out, "{}", replaced(&json, is_obeyed, |c| format!("\\u{:04x}", u32::from(c))))?;
     Ok(out.flush()?)
 }
@@ -141,7 +187,7 @@ pub fn chain(error: &anyhow::Error) -> String {
     for cause in error.chain().skip(1) {
         let cause = cause.to_string();
         if !last.ends_with(&cause) {
-            let _ = write!(text, "\n  because: {}", cause.replace('\n', "\n  "));
+            let _ = write!(text, "\n  because: {}", cause.trim_end().replace('\n', "\n  "));
         }
         last = cause;
     }
@@ -155,7 +201,7 @@ pub fn plural(count: u64, what: &str) -> String {
 
 /// Whether the reader of our output has gone (`sinew ... | head`).
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe))
+    error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe))
 }
 
 /// 11234567 as "11.2 M".

@@ -39,14 +39,12 @@ fn shows_verb(verb: &Command, name: &str) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
-    use clap::CommandFactory as _;
-
     use super::*;
-    use crate::args::Cli;
+    use crate::args;
 
     fn told(words: &[&str]) -> String {
-        let error = Cli::command().try_get_matches_from(words).unwrap_err();
-        sort_out(error, &Cli::command(), false).to_string()
+        let error = args::command().try_get_matches_from(words).unwrap_err();
+        sort_out(error, &args::command(), false).to_string()
     }
 
     #[test]

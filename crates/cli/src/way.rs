@@ -9,7 +9,7 @@ use sinew_drivers::camera::{CameraAddress, SourceAddress};
 use sinew_drivers::can::{CanAddress, CanArm, CanArmOptions};
 use sinew_drivers::{DecodeJpeg, LeKiwiCameras, LeKiwiClient, LeKiwiClientOptions, LeKiwiError, PortAddress, ReachyMini};
 
-use crate::args::{HardwareArgs, Misuse, PortArg, places_of, refuse_given};
+use crate::args::{HardwareArgs, Misuse, PortArg, misuse, places_of, refuse_given};
 use crate::buses::Connected;
 use crate::hardware::TOKEN;
 
@@ -74,7 +74,7 @@ impl Way {
             Wire::Can => ("can0", CAN_FORM.to_owned(), "motors on CAN buses"),
             Wire::Daemon => ("HOST", DAEMON_FORM.to_owned(), "a daemon that has its motors"),
         };
-        let refuse = |place: &str| anyhow::anyhow!("{option} {place}: {name} has {what}, expected {option} {form}");
+        let refuse = |place: &str| anyhow::Error::from(Misuse(format!("{option} {place}: {name} has {what}, expected {option} {form}")));
         if let [PortArg { bus: None, place }] = given
             && let (true, Some(rest)) = (is_lekiwi, place.strip_prefix(HOST))
         {
@@ -94,7 +94,7 @@ impl Way {
                 each(|place| !place.contains('/') && !place.starts_with("usb:") && !place.starts_with("slcan:"))?;
                 match <[_; 1]>::try_from(places) {
                     Ok([(_, place)]) => Ok(Self::ReachyMini(place)),
-                    Err(_) => bail!("{option}: expected one bus of {name}, which its daemon stands for"),
+                    Err(_) => misuse!("{option}: expected one bus of {name}, which its daemon stands for"),
                 }
             }
             Wire::Can => {

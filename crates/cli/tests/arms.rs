@@ -30,15 +30,16 @@ fn what_does_not_fit_is_said_before_a_port_is_opened() {
         TELEOP.iter().map(|word| change.iter().find(|(from, _)| from == word).map_or(*word, |(_, to)| to).to_owned()).collect()
     };
     let error = |args: Vec<String>| desk.error(&args.iter().map(String::as_str).collect::<Vec<_>>());
-    let swapped = error(with(&[("so101", "so101_leader"), ("so101_leader", "so101")]));
+    let misused = |args: Vec<String>| desk.misused(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let swapped = misused(with(&[("so101", "so101_leader"), ("so101_leader", "so101")]));
     assert!(swapped.contains("so101_leader is a leader arm, expected a robot that is commanded"), "{swapped}");
-    let robot = error(with(&[("so101_leader", "koch")]));
+    let robot = misused(with(&[("so101_leader", "koch")]));
     assert!(robot.contains("koch is a robot, expected a leader arm"), "{robot}");
     let other = error(with(&[("so101_leader", "omx_leader")]));
     assert!(other.contains("expected the same unit of shoulder_pan.pos in both"), "{other}");
     let names = error(with(&[("so101_leader", "openarm_mini")]));
     assert!(names.contains("expected the same features of both"), "{names}");
-    let two = error(with(&[("so101", "bi_so"), ("so101_leader", "bi_so_leader")]));
+    let two = misused(with(&[("so101", "bi_so"), ("so101_leader", "bi_so_leader")]));
     assert!(two.contains("has 2 buses, expected --port left=PATH --port right=PATH"), "{two}");
 }
 
@@ -59,7 +60,7 @@ fn an_arm_without_a_calibration_or_with_several_is_asked_for_one() {
     assert!(wrong.contains("reading its calibration red") && wrong.contains("sinew calibrate --robot so101"), "{wrong}");
     let named = desk.error(&[&TELEOP[..], &["--id", "blue", "--teleop-id", "None"]].concat());
     assert!(named.contains("/dev/nowhere"), "{named}");
-    let path = desk.error(&[&TELEOP[..], &["--id", "../blue"]].concat());
+    let path = desk.misused(&[&TELEOP[..], &["--id", "../blue"]].concat());
     assert!(path.contains("expected a plain name"), "{path}");
 }
 
@@ -89,13 +90,14 @@ fn the_demonstration_policy_runs_on_no_arm_unasked() {
 fn an_emulated_robot_makes_sense_or_is_refused() {
     let desk = Desk::new();
     let emulate = |args: &[&str]| desk.error(&[&["emulate"], args].concat());
-    let unknown = emulate(&["so101", "--link", "port", "--fault", "die:elbow@1"]);
+    let misused = |args: &[&str]| desk.misused(&[&["emulate"], args].concat());
+    let unknown = misused(&["so101", "--link", "port", "--fault", "die:elbow@1"]);
     assert!(unknown.contains("the fault names the motor elbow; there are shoulder_pan"), "{unknown}");
-    let two = emulate(&["bi_so", "--link", "port"]);
+    let two = misused(&["bi_so", "--link", "port"]);
     assert!(two.contains("expected --link left=PATH --link right=PATH"), "{two}");
     let daemon = emulate(&["reachy_mini", "--link", "port"]);
     assert!(daemon.contains("reachy_mini"), "{daemon}");
-    let model = emulate(&["new:sts9999", "--link", "port"]);
+    let model = misused(&["new:sts9999", "--link", "port"]);
     assert!(model.contains("there is no model sts9999"), "{model}");
     std::fs::write(desk.path("file"), "mine").unwrap();
     emulate(&["so101", "--link", "file"]);

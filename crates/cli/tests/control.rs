@@ -118,7 +118,7 @@ fn an_interrupted_episode_is_said_to_be_left_out() {
     let mut text = String::new();
     output.read_to_string(&mut text).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{text}");
-    contains_all(&text, &["episode 1: it was interrupted, so it is not in the dataset", "(0 episodes)"]);
+    contains_all(&text, &["episode 1: it was interrupted, so it is not in the dataset", "dataset   none, as no episode was recorded"]);
 }
 
 /// A run in real time that is told what to do.
@@ -145,13 +145,22 @@ fn talk(desk: &Desk, args: &[&str], words: &[(u64, &str)]) -> String {
 fn corrections_of_a_human_are_recorded_and_marked() {
     let desk = Desk::new();
     let args = ["--strategy", "dagger", "--teleop", "scripted", "--out", "ds", "--seconds", "0", "--episodes", "2"];
-    let words = [(0, "/start"), (2000, "/pause"), (200, "/correct"), (600, "/correct"), (300, "/correct"), (600, "/correct")];
+    let words =
+        [(0, "/start"), (1000, "/correct"), (1000, "/pause"), (200, "/correct"), (600, "/correct"), (300, "/correct"), (600, "/correct")];
     let text = talk(&desk, &args, &words);
-    contains_all(&text, &["the teleoperator acts", "paused", "dataset   ds (2 episodes)"]);
+    contains_all(&text, &["nobody can take over; pause it first", "the teleoperator acts", "paused", "dataset   ds (2 episodes)"]);
     let info = desk.recorded("ds", "corrections");
     assert_eq!((&info["total_episodes"], &info["features"]["intervention"]["dtype"]), (&2.into(), &"bool".into()));
     let frames = info["total_frames"].as_u64().unwrap();
     assert!((20..=80).contains(&frames), "{frames}");
+}
+
+#[test]
+fn a_run_without_an_episode_says_so_and_leaves_no_dataset() {
+    let desk = Desk::new();
+    let text = talk(&desk, &["--out", "ds"], &[(0, "/quit")]);
+    contains_all(&text, &["no episode was run", "dataset   none, as no episode was recorded"]);
+    assert!(!text.contains("───") && !desk.path("ds").exists(), "{text}");
 }
 
 #[test]

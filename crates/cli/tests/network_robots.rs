@@ -12,13 +12,13 @@ const LEADER: [&str; 4] = ["--teleop", "so101_leader", "--teleop-port", "/dev/no
 #[test]
 fn a_port_has_the_form_of_its_robot() {
     let desk = Desk::new();
-    let rollout = |robot: &str, port: &str| desk.error(&["rollout", "--robot", robot, "--port", port, "--policy", "./none"]);
+    let rollout = |robot: &str, port: &str| desk.misused(&["rollout", "--robot", robot, "--port", port, "--policy", "./none"]);
     contains_all(&rollout("so101", "zmq://kiwi"), &["zmq://kiwi", "so101", "expected --port PATH or usb:SERIAL"]);
     contains_all(&rollout("lekiwi", "zmq://kiwi:5555"), &["PATH or usb:SERIAL", "or zmq://HOST[:COMMANDS:OBSERVATIONS]"]);
     contains_all(&rollout("reachy_mini", "/dev/ttyACM0"), &["a daemon that has its motors", "--port HOST[:8000]"]);
     contains_all(&rollout("openarm", "zmq://kiwi"), &["motors on CAN buses", "can0", "slcan:PATH"]);
     contains_all(&rollout("bi_openarm", "can0"), &["2 buses", "--port left=can0 --port right=can0"]);
-    let error = desk.error(&[&["teleop", "--robot", "lekiwi", "--port", "zmq://"][..], &LEADER].concat());
+    let error = desk.misused(&[&["teleop", "--robot", "lekiwi", "--port", "zmq://"][..], &LEADER].concat());
     contains_all(&error, &["zmq://HOST"]);
     assert_eq!(desk.run(&["rollout", "--port", "", "--policy", "./none"]).status.code(), Some(2));
 }
@@ -44,9 +44,9 @@ fn what_only_serial_ports_have_is_refused_elsewhere() {
     let arm = ["--robot", "lekiwi", "--port", "/dev/nothing", "--camera", "front=zmq"];
     contains_all(&rollout(&arm), &["front=zmq", "zmq://HOST"]);
     let unknown = [&["rollout", "--policy", "./none"], &kiwi[..], &["--camera", "nose=zmq"]].concat();
-    contains_all(&desk.error(&unknown), &["nose", "front, wrist"]);
+    contains_all(&desk.misused(&unknown), &["nose", "front, wrist"]);
     let calibrate = ["calibrate", "--robot", "reachy_mini", "--port", "mini", "--id", "blue"];
-    contains_all(&desk.error(&calibrate), &["reachy_mini", "expected a serial port of this machine"]);
+    contains_all(&desk.misused(&calibrate), &["reachy_mini", "expected a serial port of this machine"]);
     let monitor = ["robots", "monitor", "--robot", "reachy_mini", "--port", "mini"];
     contains_all(&desk.misused(&[&monitor[..], &["--id", "blue"]].concat()), &["--id is for motors on a serial port"]);
     contains_all(&desk.misused(&[&monitor[..], &["--token", "secret-word"]].concat()), &["--token", "LeKiwi"]);
@@ -80,7 +80,7 @@ fn a_host_does_not_serve_everybody_unasked() {
     assert!(error.contains("neither --token nor SINEW_TOKEN") && !error.contains("a-secret"), "{error}");
     let error = desk.error(&[&host[..], &["--token", "short-one"]].concat());
     assert!(error.contains("16 to 255 bytes") && !error.contains("short-one"), "{error}");
-    contains_all(&desk.error(&["lekiwi-host"]), &["lekiwi needs a port", "PATH"]);
-    contains_all(&desk.error(&["lekiwi-host", "--port", "zmq://kiwi"]), &["offering lekiwi", "expected a serial port of this machine"]);
-    contains_all(&desk.error(&["lekiwi-host", "--robot", "so101", "--port", "/dev/nothing"]), &["so101", "without a base"]);
+    contains_all(&desk.misused(&["lekiwi-host"]), &["lekiwi needs a port", "PATH"]);
+    contains_all(&desk.misused(&["lekiwi-host", "--port", "zmq://kiwi"]), &["offering lekiwi", "expected a serial port of this machine"]);
+    contains_all(&desk.misused(&["lekiwi-host", "--robot", "so101", "--port", "/dev/nothing"]), &["so101", "without a base"]);
 }

@@ -40,3 +40,21 @@ fn what_was_recorded_otherwise_is_refused_with_both_sides() {
     contains_all(&desk.error(&["replay", "demos", "--sim", "--task", "reach"]), &["main_shoulder_pan", "shoulder_pan.pos"]);
     contains_all(&desk.error(&["replay", "nowhere", "--sim"]), &["nowhere"]);
 }
+
+/// An episode of the simulator is replayed in its own scene, whoever does not say which that is.
+#[test]
+fn the_scene_is_the_one_that_was_recorded() {
+    let desk = Desk::new();
+    record(&desk);
+    for episode in ["0", "1"] {
+        let text = desk.ok(&["replay", "demos", "--episode", episode]);
+        contains_all(&text, &["in        the scene of reach with seed 4", "scene     success"]);
+    }
+    desk.ok(&["dataset", "rename-task", "demos", "Touch the green marker with the gripper.", "Dance.", "--yes"]);
+    let output = desk.run(&["replay", "demos"]);
+    assert!(output.status.success());
+    contains_all(
+        &String::from_utf8(output.stderr).unwrap(),
+        &["\"Dance.\" is the instruction of no task of the simulator: the scene is that of pick-place; --task names another one"],
+    );
+}

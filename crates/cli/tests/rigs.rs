@@ -1,6 +1,6 @@
 //! `sinew rig`, and what `--rig` stands for.
 
-#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "what fails here fails the test")]
 
 mod common;
 
@@ -67,7 +67,7 @@ fn defaults_are_kept_used_and_explained() {
     desk.ok(&["config", "set", "all.threads", "1"]);
     desk.ok(&["config", "set", "eval.episodes", "1"]);
     desk.ok(&["config", "set", "eval.seed", "20"]);
-    contains_all(&desk.error(&["config", "set", "eval.colour", "red"]), &["sinew eval has no option --colour"]);
+    contains_all(&desk.misused(&["config", "set", "eval.colour", "red"]), &["sinew eval has no option --colour"]);
     let text = desk.ok(&["eval"]);
     contains_all(&text, &["1 episode from seed 20"]);
     let explained = desk.ok(&["eval", "--seed", "21", "--explain"]);
@@ -86,4 +86,40 @@ fn defaults_are_kept_used_and_explained() {
     std::fs::write(&path, "[rollout]\nspeed = 1\n").unwrap();
     contains_all(&desk.error(&["rollout", "--pace", "fast"]), &["config.toml", "no option --speed"]);
     assert_eq!(desk.run(&["config", "--help"]).status.code(), Some(0));
+    // Who looks at it or mends it sees what is wrong, and is not kept from it.
+    for (text, problem) in [("[rollout]\nspeed = 1\n", "no option --speed"), ("rig = \n", "TOML parse error")] {
+        std::fs::write(&path, text).unwrap();
+        for args in [&["config"][..], &["config", "--json"], &["doctor"], &["doctor", "--json"]] {
+            let output = desk.run(args);
+            contains_all(&String::from_utf8(output.stdout).unwrap(), &["config.toml", problem]);
+            assert_eq!(output.status.code(), Some(i32::from(args[0] == "config")), "{args:?}");
+        }
+        desk.ok(&["completions", "bash"]);
+    }
+    std::fs::write(&path, "colour = 1\n[rollout]\nspeed = 1\n").unwrap();
+    for key in ["eval.seed", "rig"] {
+        desk.run(&["config", "set", key, "7"]);
+    }
+    contains_all(&std::fs::read_to_string(&path).unwrap(), &["seed = 7", "speed = 1"]);
+    desk.run(&["config", "unset", "rollout.speed"]);
+    desk.ok(&["config", "unset", "colour"]);
+    contains_all(&desk.error(&["config", "unset", "colour"]), &["removing colour", "it is not set there; there are eval.seed"]);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    contains_all(&desk.error(&["rollout"]), &["config.toml: expected a file, found a folder"]);
+}
+
+#[test]
+fn every_option_is_explained_and_the_command_is_checked() {
+    let desk = Desk::new();
+    let text = desk.ok(&["rollout", "--seconds", "3", "--explain"]);
+    let line = |option: &str| {
+        let line = text.lines().find(|line| line.split_whitespace().next() == Some(option));
+        line.unwrap_or_else(|| panic!("{option}: {text}")).split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(line("--seconds"), "3 the command line");
+    assert_eq!(line("--episodes"), "5 the default");
+    assert_eq!(line("--rig"), "- not given");
+    assert_eq!(line("--json"), "no the default");
+    contains_all(&desk.misuse("rollout --fps 10 --explain"), &["--fps is for a robot behind --port"]);
 }

@@ -72,10 +72,14 @@ impl Run {
     }
 }
 
-/// Episodes and frames of a dataset that is whole.
+/// Episodes and frames of a dataset that is whole; without an episode nothing is left of it.
 #[track_caller]
 fn recorded(desk: &Desk, what: &str) -> (u64, u64) {
+    if !desk.path("ds").exists() {
+        return (0, 0);
+    }
     let info = desk.recorded("ds", what);
+    assert_ne!(info["total_episodes"], 0, "{what}");
     (info["total_episodes"].as_u64().unwrap(), info["total_frames"].as_u64().unwrap())
 }
 

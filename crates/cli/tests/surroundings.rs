@@ -6,7 +6,8 @@
 mod common;
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use common::{Desk, contains_all};
 
@@ -136,16 +137,107 @@ fn a_disk_that_is_full_at_the_first_file_is_named() {
     }
 }
 
+/// What was to be read by somebody and got lost is a failure, whatever was done besides.
+#[test]
+fn output_that_can_not_be_written_is_a_failure() {
+    let desk = Desk::new();
+    desk.ok(&["record", "--teleop", "scripted", "--task", "reach", "--episodes", "1", "--out", "ds"]);
+    for args in [
+        "--help",
+        "--version",
+        "rollout -h",
+        "rollout --explain",
+        "rollout --pace fast --episodes 1 --no-record --no-rerun",
+        "rollout --pace fast --episodes 1 --no-record --no-rerun --json",
+        "eval --episodes 1",
+        "record --teleop scripted --task reach --episodes 1 --out other",
+        "replay ds",
+        "robots",
+        "robots show so101 --json",
+        "config",
+        "rig list",
+        "policy info",
+        "policy check",
+        "dataset info ds",
+        "dataset verify ds",
+        "dataset stats ds --yes",
+        "sim render --out pictures",
+        "completions bash",
+        "man-pages pages",
+        "hub cache list",
+        "doctor",
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = desk.sinew(&args.split(' ').collect::<Vec<_>>()).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args}: {}", said(&output));
+        contains_all(&said(&output), &["error: writing to standard output: No space left on device"]);
+    }
+    // A reader who has seen enough is no fault.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = desk.sinew(&["robots"]).stdout(writer).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+#[test]
+fn a_rerun_recording_that_the_disk_has_no_room_for_is_a_failure_and_the_dataset_is_whole() {
+    let desk = Desk::new();
+    let mut command = Command::new("sh");
+    desk.prepare(&mut command);
+    let script = format!(
+        "trap '' XFSZ; {0} eval --episodes 1 >/dev/null; ulimit -f 1000; exec {0} rollout --pace fast --episodes 1 --seed 20 --rerun run.rrd --out ds",
+        env!("CARGO_BIN_EXE_sinew")
+    );
+    let output = command.args(["-c", &script]).output().unwrap();
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    contains_all(&text, &["error: recording to run.rrd: it is not whole: ", "File too large"]);
+    assert_eq!(desk.recorded("ds", "beside a recording that failed")["total_episodes"], 1);
+}
+
+/// What was begun and has no episode is not there: the next run may use its name, whatever robot it is of.
+#[test]
+fn an_interrupted_first_episode_leaves_nothing_and_a_killed_one_is_named() {
+    let desk = Desk::new();
+    for (args, is_killed) in [
+        (&["record", "--teleop", "scripted", "--pace", "real", "--out", "ds"][..], false),
+        (&["rollout", "--no-rerun", "--out", "ds"], false),
+        (&["record", "--teleop", "scripted", "--pace", "real", "--out", "ds"], true),
+    ] {
+        let mut child = desk.sinew(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let began = Instant::now();
+        while !desk.path("ds/.sinew/episode").exists() {
+            assert!(began.elapsed() < Duration::from_secs(60) && child.try_wait().unwrap().is_none(), "{args:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        let pid = child.id().to_string();
+        let signal = if is_killed { "-KILL" } else { "-INT" };
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        if !is_killed {
+            assert_eq!(output.status.code(), Some(130), "{args:?}: {}", said(&output));
+            assert!(!desk.path("ds").exists(), "{args:?}");
+        }
+    }
+    let record = ["record", "--teleop", "scripted", "--task", "reach", "--episodes", "1", "--out", "ds"];
+    contains_all(&desk.error(&record), &["an episode that was not finished", "--resume", "`sinew dataset discard ds`"]);
+    desk.ok(&["dataset", "discard", "ds", "--yes"]);
+    desk.ok(&record);
+}
+
 #[test]
 fn a_configuration_with_an_unknown_key_stops_every_verb_but_the_one_that_mends_it() {
     let desk = Desk::new();
     let path = desk.path(".config/sinew/config.toml");
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&path, "[rollout]\ncolour = \"red\"\n").unwrap();
-    for args in [&["rollout"][..], &["eval"], &["record", "--out", "ds"], &["dataset", "info", "ds"], &["robots"], &["doctor"]] {
+    for args in [&["rollout"][..], &["eval"], &["record", "--out", "ds"], &["dataset", "info", "ds"], &["robots"]] {
         contains_all(&desk.error(args), &["config.toml", "[rollout] colour: sinew rollout has no option --colour"]);
     }
-    contains_all(&desk.error(&["config"]), &["config.toml", "colour"]);
+    let output = desk.run(&["config"]);
+    assert_eq!(output.status.code(), Some(1));
+    contains_all(&said(&output), &["config.toml", "colour"]);
     desk.ok(&["rollout", "--help"]);
     desk.ok(&["config", "unset", "rollout.colour"]);
     desk.ok(&["robots"]);

@@ -170,7 +170,10 @@ impl ModelRef {
             };
             return Ok(Self::Local(home.join(rest.trim_start_matches('/'))));
         }
-        let looks_local = text == "." || text == ".." || ["/", "./", "../"].iter().any(|prefix| text.starts_with(prefix));
+        let looks_local = text == "."
+            || text == ".."
+            || text.len() > 1 && text.ends_with('/')
+            || ["/", "./", "../"].iter().any(|prefix| text.starts_with(prefix));
         if looks_local || Path::new(text).exists() {
             return Ok(Self::Local(PathBuf::from(text)));
         }
@@ -280,7 +283,6 @@ mod tests {
             ("  ", "empty"),
             ("act_pusht", "an owner before a slash"),
             ("a/b/c", "more than one slash"),
-            ("a/", "the name \"\" is empty"),
             ("@main", "an owner before a slash"),
             ("a/b@", "the revision \"\" is empty"),
             ("a/b@../../etc", "'..'"),

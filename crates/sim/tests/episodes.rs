@@ -109,3 +109,21 @@ fn an_unknown_task_is_an_error_that_lists_the_known_ones() {
         assert!(text.contains(word), "{text}");
     }
 }
+
+/// Who has an instruction finds its task, and no other one.
+#[test]
+fn every_instruction_of_a_scene_is_listed_and_names_its_task() {
+    let model = robots::get("so101").unwrap();
+    for task in tasks::list() {
+        let mut told = std::collections::BTreeSet::new();
+        for seed in 0..40 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            told.insert(task.scene(&model.description, seed, &mut rng).unwrap().1);
+        }
+        assert_eq!(told, task.instructions().into_iter().collect(), "{}", task.name());
+        for text in told {
+            assert_eq!(tasks::of_instruction(&text).map(|found| found.name()), Some(task.name()), "{text}");
+        }
+    }
+    assert!(tasks::of_instruction("Dance.").is_none());
+}

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use sinew_recorder::{Condition, Version};
 
-use super::VideoArgs;
+use super::{Misuse, VideoArgs, values::viewer};
 
 #[derive(Subcommand)]
 pub enum DatasetCommand {
@@ -62,7 +62,7 @@ pub enum DatasetCommand {
         #[arg(long, value_name = "FILE", conflicts_with = "connect")]
         html: Option<PathBuf>,
         /// Show it in a running Rerun viewer, for example 127.0.0.1:9876, instead of starting one
-        #[arg(long, value_name = "ADDR")]
+        #[arg(long, value_name = "ADDR", value_parser = viewer)]
         connect: Option<String>,
         /// The episodes to show, for example 3,7-9 [default: all on a page (the first 50 from the Hub), the first 10 in Rerun]
         #[arg(long, value_name = "LIST")]
@@ -104,7 +104,7 @@ pub enum DatasetCommand {
         /// The folder of a dataset
         dir: PathBuf,
         /// The episodes to remove, for example 3,7-9
-        #[arg(long, value_name = "LIST", required_unless_present = "conditions")]
+        #[arg(long, value_name = "LIST")]
         episodes: Option<Episodes>,
         /// Only episodes that match: success=false, reason~TEXT (contains), task="pick it", length<30, seed=7. Given several
         /// times, all must match
@@ -237,6 +237,20 @@ pub enum DatasetCommand {
     },
 }
 
+impl DatasetCommand {
+    /// # Errors
+    /// When it is not said what is to go.
+    pub fn check(&self) -> Result<(), Misuse> {
+        match self {
+            Self::Delete { dir, episodes: None, conditions, .. } if conditions.is_empty() => {
+                let which = "expected --episodes LIST or --where CONDITION, to say which";
+                Err(Misuse(format!("deleting episodes of {}: {which}", dir.display())))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Where an edit goes and how it is carried out.
 #[derive(Args)]
 pub struct EditArgs {
@@ -327,6 +341,9 @@ impl FromStr for Part {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, what) = text.split_once('=').ok_or("expected NAME=SHARE, NAME=EPISODES or NAME=CONDITION")?;
+        if matches!(name.trim(), "" | "." | "..") || name.contains('/') {
+            return Err(format!("{name:?} makes no folder of its own, expected a plain name before the first ="));
+        }
         let share = |text: &str, of: f64| text.trim().parse::<f64>().map_err(|_| format!("{text:?} is no share")).map(|share| share / of);
         let what = match what.strip_suffix('%') {
             Some(percent) => PartOf::Share(share(percent, 100.0)?),
@@ -354,7 +371,7 @@ mod tests {
         assert_eq!("a=80%".parse::<Part>().unwrap().what, PartOf::Share(0.8));
         assert_eq!("a=success=false".parse::<Part>().unwrap().what, PartOf::Where("success=false".parse().unwrap()));
         assert_eq!("a=.5".parse::<Part>().unwrap().what, PartOf::Share(0.5));
-        for wrong in ["a", "a=", "a=x", "a=0.x"] {
+        for wrong in ["a", "a=", "a=x", "a=0.x", "=0.5", "../a=0.5"] {
             assert!(wrong.parse::<Part>().is_err(), "{wrong}");
         }
     }

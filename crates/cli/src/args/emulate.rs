@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use sinew_emulator::{COMMANDS, FAULTS, FaultOption};
 
-use super::zero_or_above;
+use super::{values::plain_name, values::seed, zero_or_above};
 
 fn help() -> String {
     format!(
@@ -28,7 +28,7 @@ pub struct EmulateArgs {
     #[arg(long, required = true, value_name = "[BUS=]PATH")]
     pub link: Vec<String>,
     /// Store a calibration for the emulated motors under this name, where LeRobot looks for it
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_parser = plain_name, value_name = "NAME")]
     pub id: Option<String>,
     /// Inject a fault, for example drop=0.01 or die:elbow_flex@20 (see below). Give it once for each fault
     #[arg(long, value_name = "FAULT")]
@@ -46,7 +46,7 @@ pub struct EmulateArgs {
     #[arg(long, value_name = "SOCKET", requires = "world")]
     pub cameras: Option<PathBuf>,
     /// The seed for faults and for the scene
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = seed)]
     pub seed: u64,
     /// Stop after this many seconds [default: at Ctrl-C]
     #[arg(long, value_name = "S", value_parser = zero_or_above)]

@@ -8,7 +8,8 @@ use sinew_core::StopBehaviour;
 use sinew_drivers::camera::CameraAddress;
 use sinew_drivers::teleop::TeleopKind;
 
-use super::{PortArg, above_zero, zero_or_above};
+use super::values::{plain_name, viewer};
+use super::{Misuse, PortArg, above_zero, whole, zero_or_above};
 
 /// Where the motors of a robot are, and how they are met.
 #[derive(Args, Clone, Default)]
@@ -17,14 +18,14 @@ pub struct HardwareArgs {
     /// Use the options stored in this rig (see `sinew rig`)
     #[arg(long = "rig", value_name = "NAME|FILE")]
     pub rig_file: Option<String>,
-    /// The port of the robot, for example /dev/ttyACM0 or usb:SERIAL (`sinew find-port` lists them)
+    /// The robot's port, such as /dev/ttyACM0 (see `sinew find-port`)
     ///
-    /// Also zmq://HOST[:5555:5556] for a LeKiwi's host, HOST[:8000] for Reachy Mini's daemon, and can0 or slcan:PATH for CAN motors.
+    /// A path or usb:SERIAL. Also zmq://HOST[:5555:5556] for a LeKiwi's host, HOST[:8000] for Reachy Mini's daemon, and can0 or slcan:PATH for CAN motors.
     /// For several buses, give BUS=PORT once for each.
     #[arg(long, value_name = "[BUS=]PORT")]
     pub port: Vec<PortArg>,
     /// The name of the robot's calibration file [default: the only one]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_parser = plain_name, value_name = "NAME")]
     pub id: Option<String>,
     /// Write the calibration from the file to the motors if they hold a different one
     #[arg(long, hide_short_help = true)]
@@ -33,7 +34,7 @@ pub struct HardwareArgs {
     #[arg(long, hide_short_help = true)]
     pub may_go_limp: bool,
     /// The latency that the serial adapter adds, in milliseconds, 1 to 100 [default: 4]. Use 20 for an FTDI whose latency timer was never set
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=100), hide_short_help = true)]
+    #[arg(long, value_name = "MS", value_parser = whole::<u64>(1..=100), hide_short_help = true)]
     pub latency_ms: Option<u64>,
     /// How many seconds to wait for a lost serial port before the run ends [default: 10]. The robot holds its position meanwhile. 0 ends at once
     #[arg(long, value_name = "S", value_parser = zero_or_above, hide_short_help = true)]
@@ -45,7 +46,7 @@ pub struct HardwareArgs {
     #[arg(long, value_enum, hide_short_help = true)]
     pub on_exit: Option<ExitMode>,
     /// The control rate in Hz, 1 to 1000 [default: as the robot.toml says]
-    #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..=1000), hide_short_help = true)]
+    #[arg(long, value_name = "HZ", value_parser = whole::<u32>(1..=1000), hide_short_help = true)]
     pub fps: Option<u32>,
 }
 
@@ -96,7 +97,7 @@ impl From<ExitMode> for StopBehaviour {
 #[derive(Args, Clone, Default)]
 #[command(next_help_heading = "Teleoperator")]
 pub struct LeaderArgs {
-    /// What moves the robot: a leader arm (`sinew robots` lists them), gamepad, keyboard and others
+    /// A leader arm (see `sinew robots`), gamepad, keyboard or scripted
     ///
     /// A leader arm by name or by folder; gamepad[:DEVICE], spacemouse[:DEVICE], keyboard (joints), keyboard_ee (tool),
     /// keyboard_rover or keyboard_lekiwi (base); in the simulator also scripted, which solves the task by itself.
@@ -106,7 +107,7 @@ pub struct LeaderArgs {
     #[arg(long, value_name = "[BUS=]PORT", requires = "teleop")]
     pub teleop_port: Vec<PortArg>,
     /// The name of the leader arm's calibration file [default: the only one]
-    #[arg(long, value_name = "NAME", requires = "teleop_port")]
+    #[arg(long, value_parser = plain_name, value_name = "NAME", requires = "teleop_port")]
     pub teleop_id: Option<String>,
     /// Mirror the motion of the leader arm from left to right
     #[arg(long, requires = "teleop_port", hide_short_help = true)]
@@ -140,10 +141,11 @@ pub enum Teleop {
 }
 
 impl FromStr for Teleop {
-    type Err = std::convert::Infallible;
+    type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(match text.parse() {
+            _ if text.is_empty() => return Err("expected a teleoperator, found nothing in it"),
             _ if text == "scripted" => Self::Scripted,
             Ok(kind) => Self::Device(kind),
             Err(_) => Self::Leader(text.to_owned()),
@@ -165,7 +167,7 @@ impl FromStr for Teleop {
         sinew teleop --robot so101 --port usb:58FA0834591 --teleop so101_leader \\\n      \
         --teleop-port usb:5A46082310 --seconds 60 --json")]
 pub struct TeleopArgs {
-    /// A robot by name (`sinew robots` lists them), or a folder with a robot.toml
+    /// A robot by name (see `sinew robots`), or its folder
     #[arg(long, default_value = "so101")]
     pub robot: String,
     #[command(flatten)]
@@ -176,7 +178,7 @@ pub struct TeleopArgs {
     #[arg(long, value_name = "NAME=SOURCE", requires = "rerun_connect", help_heading = "Hardware", hide_short_help = true)]
     pub camera: Vec<CameraAddress>,
     /// Show the robot and its cameras in a running Rerun viewer, for example 127.0.0.1:9876, instead of a table
-    #[arg(long, value_name = "ADDR", hide_short_help = true)]
+    #[arg(long, value_name = "ADDR", value_parser = viewer, hide_short_help = true)]
     pub rerun_connect: Option<String>,
     /// Stop after this many seconds [default: at Ctrl-C]
     #[arg(long, value_name = "S", value_parser = above_zero)]
@@ -186,4 +188,13 @@ pub struct TeleopArgs {
     /// Print a JSON line at the end: the cadence, and for each motor its reads, retries, errors and longest age
     #[arg(long)]
     pub json: bool,
+}
+
+impl TeleopArgs {
+    /// # Errors
+    /// Without a port, as there is nobody to lead in the simulator.
+    pub fn check(&self) -> Result<(), Misuse> {
+        let portless = || Misuse(format!("teleoperating {}: expected --port PORT (`sinew find-port` lists ports)", self.robot));
+        if self.hardware.port.is_empty() { Err(portless()) } else { Ok(()) }
+    }
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use sinew_hub::{RepoKind, Sort};
 
+use super::whole;
+
 #[derive(Subcommand)]
 pub enum HubCommand {
     /// Download a policy, a dataset or a Space, verified and resumable
@@ -58,12 +60,14 @@ pub enum HubCommand {
         HF_DEVICE_CODE_OAUTH_CLIENT_ID=… sinew hub login --browser")]
     Login(LoginArgs),
     /// Remove the stored token
+    #[command(after_help = "Example:\n  sinew hub logout")]
     Logout {
         /// Print the result as JSON on standard output
         #[arg(long)]
         json: bool,
     },
     /// Show whose token is used, and what it may do
+    #[command(after_help = "Example:\n  sinew hub whoami")]
     Whoami {
         /// Print the result as JSON on standard output
         #[arg(long)]
@@ -153,7 +157,7 @@ pub struct UploadArgs {
     #[arg(long)]
     pub replace: bool,
     /// Limit the upload to this many megabytes per second
-    #[arg(long, value_name = "MB/S", value_parser = super::above_zero)]
+    #[arg(long, value_name = "MB/S", value_parser = super::values::above_zero)]
     pub limit: Option<f64>,
     /// Print the result as JSON on standard output
     #[arg(long)]
@@ -227,7 +231,7 @@ pub struct SearchArgs {
     #[arg(long, value_enum, default_value = "trending")]
     pub sort: Order,
     /// The maximum number of results, 1 to 1000
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, default_value_t = 20, value_parser = whole::<u16>(1..=1000))]
     pub limit: u16,
     /// Include repositories of robotics libraries other than LeRobot
     #[arg(long)]
@@ -298,12 +302,14 @@ pub struct LoginArgs {
 #[derive(Subcommand)]
 pub enum CacheCommand {
     /// List the repositories in the cache, with their sizes and commits
+    #[command(after_help = "Example:\n  sinew hub cache list")]
     List {
         /// Print the result as JSON on standard output
         #[arg(long)]
         json: bool,
     },
     /// Read every file in the cache and compare it with its hash
+    #[command(after_help = "Example:\n  sinew hub cache verify lerobot/pi0_base")]
     Verify {
         /// Only this repository
         repo: Option<String>,

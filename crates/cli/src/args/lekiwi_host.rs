@@ -6,7 +6,7 @@ use clap::Args;
 
 use sinew_drivers::camera::CameraAddress;
 
-use super::{HardwareArgs, RealtimeArgs, above_zero};
+use super::{HardwareArgs, RealtimeArgs, above_zero, whole};
 
 const NETWORK: &str = "Network";
 
@@ -23,7 +23,7 @@ const NETWORK: &str = "Network";
         sinew lekiwi-host --port /dev/ttyACM0 --id my_kiwi --bind 10.0.0.7 \\\n      \
         --lerobot-clients")]
 pub struct LekiwiHostArgs {
-    /// A robot by name (`sinew robots` lists them), or a folder with a robot.toml
+    /// A robot by name (see `sinew robots`), or its folder
     #[arg(long, default_value = "lekiwi")]
     pub robot: String,
     /// Stop after this many seconds [default: at Ctrl-C]
@@ -41,10 +41,10 @@ pub struct LekiwiHostArgs {
     #[arg(long, value_name = "ADDR", help_heading = NETWORK)]
     pub bind: Option<IpAddr>,
     /// The port for commands. 0 picks a free one
-    #[arg(long, value_name = "PORT", help_heading = NETWORK, default_value_t = 5555)]
+    #[arg(long, value_name = "PORT", help_heading = NETWORK, default_value_t = 5555, value_parser = whole::<u16>(0..=65535))]
     pub command_port: u16,
     /// The port for observations. 0 picks a free one
-    #[arg(long, value_name = "PORT", help_heading = NETWORK, default_value_t = 5556)]
+    #[arg(long, value_name = "PORT", help_heading = NETWORK, default_value_t = 5556, value_parser = whole::<u16>(0..=65535))]
     pub observation_port: u16,
     /// Serve clients without a token, such as LeRobot's. Anyone who can reach --bind can then drive the robot
     #[arg(long, help_heading = NETWORK)]

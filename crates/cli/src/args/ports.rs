@@ -2,8 +2,9 @@
 
 use std::str::FromStr;
 
-use anyhow::{Context, bail};
 use sinew_core::RobotDescription;
+
+use super::{Misuse, misuse};
 
 /// A port as it is typed: a place, or `BUS=` and a place. What a place is depends on what the bus speaks
 /// ([`Way`](crate::way::Way)).
@@ -45,32 +46,32 @@ pub fn places_of(
     let buses: Vec<&str> = robot.buses.iter().map(|bus| bus.name.as_str()).filter(|name| has_motor(name)).collect();
     let examples = || buses.iter().map(|bus| format!("{option} {bus}={example}")).collect::<Vec<_>>().join(" ");
     if buses.is_empty() {
-        bail!("{option}: {} has no motors that hang on a bus, so that a port leads to nothing", robot.name);
+        misuse!("{option}: {} has no motors that hang on a bus, so that a port leads to nothing", robot.name);
     }
     // By whatever link it was named.
     let device = |place: &str| std::fs::canonicalize(place).unwrap_or_else(|_| place.into());
     let mut places: Vec<(String, String)> = Vec::new();
     for port in given {
         let bus = match &port.bus {
-            Some(bus) => *buses.iter().find(|known| *known == bus).with_context(|| {
-                format!("{option} {bus}={}: {} has no bus {bus}, expected one of {}", port.place, robot.name, buses.join(", "))
+            Some(bus) => *buses.iter().find(|known| *known == bus).ok_or_else(|| {
+                Misuse(format!("{option} {bus}={}: {} has no bus {bus}, expected one of {}", port.place, robot.name, buses.join(", ")))
             })?,
             None => match buses.as_slice() {
                 [bus] => bus,
-                _ => bail!("{option} {}: {} has {} buses, expected {}", port.place, robot.name, buses.len(), examples()),
+                _ => misuse!("{option} {}: {} has {} buses, expected {}", port.place, robot.name, buses.len(), examples()),
             },
         };
         if places.iter().any(|(known, _)| known == bus) {
-            bail!("{option}: bus {bus} of {} has two ports", robot.name);
+            misuse!("{option}: bus {bus} of {} has two ports", robot.name);
         }
         if let Some((other, _)) = places.iter().find(|(_, place)| device(place) == device(&port.place)) {
-            bail!("{option}: the buses {other} and {bus} of {} have the same port, {}; expected one for each", robot.name, port.place);
+            misuse!("{option}: the buses {other} and {bus} of {} have the same port, {}; expected one for each", robot.name, port.place);
         }
         places.push((bus.to_owned(), port.place.clone()));
     }
     if let Some(missing) = buses.iter().find(|bus| !places.iter().any(|(known, _)| known == *bus)) {
         let how = if buses.len() == 1 { format!("{option} {form}") } else { examples() };
-        bail!("{} needs a port for its bus {missing}: {how}", robot.name);
+        misuse!("{} needs a port for its bus {missing}: {how}", robot.name);
     }
     Ok(places)
 }

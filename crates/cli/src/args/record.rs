@@ -7,8 +7,10 @@ use sinew_drivers::camera::CameraAddress;
 
 use super::{
     HardwareArgs, LeaderArgs, Misuse, NEEDS_PORT, Pace, RealtimeArgs, RecordingArgs, RigArgs, above_zero, at_least_one, refuse_given,
-    zero_or_above,
+    values::viewer, zero_or_above,
 };
+
+const EPISODES: &str = "Episodes";
 
 #[derive(Args, Clone)]
 #[command(after_help = "On a robot, an episode takes --episode-time seconds. Then you have --reset-time seconds to set up the next one, \
@@ -33,26 +35,28 @@ pub struct RecordArgs {
     pub sim: bool,
     #[command(flatten)]
     pub hardware: HardwareArgs,
-    /// A camera, as NAME=SOURCE[,WIDTHxHEIGHT@FPS][,FORMAT][,KEY=VALUE…]. Give it once for each camera.
+    /// A camera, such as front=/dev/video0,640x480@30. Give it once for each
     ///
-    /// SOURCE is usb:SERIAL, path:PORT or /dev/videoN (`sinew find-cameras` lists them), file:PATH, http://…, rtsp://…, zmq://HOST:PORT/NAME, pattern, sim:SOCKET (from `sinew emulate --world`), or zmq (a LeKiwi's host). KEY is rotate, crop, capture, resize, age, old, depth, exposure, wb or focus. The format Z16 makes it a depth camera, named as LeRobot names them: wrist_depth=/dev/video2,640x480@30,Z16.
+    /// It is NAME=SOURCE[,WIDTHxHEIGHT@FPS][,FORMAT][,KEY=VALUE…]. SOURCE is usb:SERIAL, path:PORT or /dev/videoN (`sinew find-cameras` lists them), file:PATH, http://…, rtsp://…, zmq://HOST:PORT/NAME, pattern, sim:SOCKET (from `sinew emulate --world`), or zmq (a LeKiwi's host). KEY is rotate, crop, capture, resize, age, old, depth, exposure, wb or focus. The format Z16 makes it a depth camera, named as LeRobot names them: wrist_depth=/dev/video2,640x480@30,Z16.
     #[arg(long, value_name = "NAME=SOURCE", help_heading = "Hardware")]
     pub camera: Vec<CameraAddress>,
     #[command(flatten)]
     pub leader: LeaderArgs,
-    /// The number of episodes to record. In the simulator, failed attempts are left out
-    #[arg(long, default_value_t = 50, value_parser = at_least_one)]
+    /// The number of episodes to record
+    ///
+    /// In the simulator, failed attempts are left out and do not count.
+    #[arg(long, default_value_t = 50, value_parser = at_least_one, help_heading = EPISODES)]
     pub episodes: u64,
     /// Seconds per episode, on a robot [default: 60]
-    #[arg(long, value_name = "S", value_parser = above_zero)]
+    #[arg(long, value_name = "S", value_parser = above_zero, help_heading = EPISODES)]
     pub episode_time: Option<f64>,
     /// Seconds between episodes, on a robot [default: 60]
-    #[arg(long, value_name = "S", value_parser = zero_or_above)]
+    #[arg(long, value_name = "S", value_parser = zero_or_above, help_heading = EPISODES)]
     pub reset_time: Option<f64>,
     /// Record to this folder
     ///
     /// It must be new or empty, unless --resume is given.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = EPISODES)]
     pub out: PathBuf,
     #[command(flatten)]
     pub recording: RecordingArgs,
@@ -70,7 +74,7 @@ pub struct RecordArgs {
     #[arg(long, hide_short_help = true)]
     pub say: bool,
     /// Stream to a running Rerun viewer, for example 127.0.0.1:9876
-    #[arg(long, value_name = "ADDR", hide_short_help = true, help_heading = "Output")]
+    #[arg(long, value_name = "ADDR", value_parser = viewer, hide_short_help = true, help_heading = "Output")]
     pub rerun_connect: Option<String>,
     #[command(flatten)]
     pub realtime: RealtimeArgs,

@@ -3,16 +3,18 @@
 use clap::{Args, ValueEnum};
 use sinew_recorder::{Layout, Overload, RecorderOptions, VideoOptions};
 
+use super::{MANY, whole};
+
 #[derive(Args, Clone, Default)]
 pub struct VideoArgs {
     /// The video codec: h264 is built in; with ffmpeg installed also av1, hevc, libx264, h264_nvenc, hevc_vaapi and others [default: h264]
     #[arg(long, hide_short_help = true, help_heading = "Recording")]
     pub codec: Option<String>,
     /// The quantiser or constant rate factor, from 10 (best; 1 with an encoder of ffmpeg) to 51, or 63 for av1
-    #[arg(long, value_name = "N", hide_short_help = true, help_heading = "Recording")]
+    #[arg(long, value_name = "N", value_parser = whole::<u8>(1..=63), hide_short_help = true, help_heading = "Recording")]
     pub quality: Option<u8>,
     /// Put a key frame every N frames [default: 2, so that training can read in any order]
-    #[arg(long, value_name = "FRAMES", hide_short_help = true, help_heading = "Recording")]
+    #[arg(long, value_name = "FRAMES", value_parser = whole::<u32>(1..=MANY), hide_short_help = true, help_heading = "Recording")]
     pub gop: Option<u32>,
     /// The pixel format, by ffmpeg's name [default: yuv420p]
     #[arg(long, value_name = "NAME", hide_short_help = true, help_heading = "Recording")]
@@ -93,7 +95,7 @@ pub enum OverloadChoice {
 
 impl RecordingArgs {
     /// Its options, and whether each was given.
-    pub fn given(&self) -> [(&'static str, bool); 6] {
+    pub fn given(&self) -> [(&'static str, bool); 9] {
         [
             ("--resume", self.resume),
             ("--layout", self.layout != LayoutChoice::default()),
@@ -101,6 +103,9 @@ impl RecordingArgs {
             ("--no-telemetry", self.no_telemetry),
             ("--codec", self.video.codec.is_some()),
             ("--quality", self.video.quality.is_some()),
+            ("--gop", self.video.gop.is_some()),
+            ("--pix-fmt", self.video.pix_fmt.is_some()),
+            ("--preset", self.video.preset.is_some()),
         ]
     }
 

@@ -18,12 +18,14 @@ pub enum RigCommand {
         force: bool,
     },
     /// List the rigs of this user
+    #[command(after_help = "Example:\n  sinew rig list")]
     List {
         /// Print the result as JSON on standard output
         #[arg(long)]
         json: bool,
     },
     /// Show a rig
+    #[command(after_help = "Example:\n  sinew rig show kitchen")]
     Show {
         /// The name of the rig, or its file
         name: String,

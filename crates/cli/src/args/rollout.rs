@@ -1,6 +1,6 @@
 //! The options of `sinew rollout`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Parser, ValueEnum};
 use sinew_core::RobotDescription;
@@ -9,8 +9,8 @@ use sinew_policy::{GuidanceMode, GuidanceSchedule, GuidanceSettings};
 use sinew_runtime::{Inference, Interpolation, Latency, RealtimeRequest, SessionConfig, Starvation, Strategy};
 
 use super::{
-    ComputeArgs, EvalInference, HardwareArgs, LeaderArgs, Misuse, NEEDS_PORT, Pace, RecordingArgs, RigArgs, above_zero, at_least_one,
-    refuse_given, zero_or_above,
+    ComputeArgs, EvalInference, HardwareArgs, LeaderArgs, MANY, Misuse, NEEDS_PORT, Pace, RecordingArgs, RigArgs, above_zero, at_least_one,
+    refuse_given, values::processor, values::viewer, whole, zero_or_above,
 };
 
 const EXAMPLES: &str = "Examples:
@@ -33,8 +33,7 @@ const EXAMPLES: &str = "Examples:
 
 #[derive(Args, Clone)]
 #[command(
-    after_help = "Examples:\n  sinew rollout --policy lerobot-user/act_so101_pick_place\n  \
-        sinew rollout --rig kitchen --policy ./checkpoint --seconds 30\n\nAll options, and more examples: sinew rollout --help",
+    after_help = "Example:\n  sinew rollout --policy lerobot-user/act_so101_pick_place\n\nMore: sinew rollout --help",
     after_long_help = EXAMPLES
 )]
 pub struct RolloutArgs {
@@ -58,9 +57,9 @@ pub struct RolloutArgs {
     pub fast: bool,
     #[command(flatten)]
     pub hardware: HardwareArgs,
-    /// A camera, as NAME=SOURCE[,WIDTHxHEIGHT@FPS][,FORMAT][,KEY=VALUE…]. Give it once for each camera.
+    /// A camera, such as front=/dev/video0,640x480@30. Give it once for each
     ///
-    /// SOURCE is usb:SERIAL, path:PORT or /dev/videoN (`sinew find-cameras` lists them), file:PATH, http://…, rtsp://…, zmq://HOST:PORT/NAME, pattern, sim:SOCKET (from `sinew emulate --world`), or zmq (a LeKiwi's host). KEY is rotate, crop, capture, resize, age, old, depth, exposure, wb or focus. The format Z16 makes it a depth camera, named as LeRobot names them: wrist_depth=/dev/video2,640x480@30,Z16.
+    /// It is NAME=SOURCE[,WIDTHxHEIGHT@FPS][,FORMAT][,KEY=VALUE…]. SOURCE is usb:SERIAL, path:PORT or /dev/videoN (`sinew find-cameras` lists them), file:PATH, http://…, rtsp://…, zmq://HOST:PORT/NAME, pattern, sim:SOCKET (from `sinew emulate --world`), or zmq (a LeKiwi's host). KEY is rotate, crop, capture, resize, age, old, depth, exposure, wb or focus. The format Z16 makes it a depth camera, named as LeRobot names them: wrist_depth=/dev/video2,640x480@30,Z16.
     #[arg(long, value_name = "NAME=SOURCE", help_heading = "Hardware", hide_short_help = true)]
     pub camera: Vec<CameraAddress>,
     #[command(flatten)]
@@ -84,7 +83,7 @@ pub struct RolloutArgs {
     #[arg(long, value_name = "FILE", hide_short_help = true, help_heading = "Output")]
     pub rerun: Option<PathBuf>,
     /// Stream to a running Rerun viewer instead, for example 127.0.0.1:9876
-    #[arg(long, value_name = "ADDR", conflicts_with = "rerun", hide_short_help = true, help_heading = "Output")]
+    #[arg(long, value_name = "ADDR", value_parser = viewer, conflicts_with = "rerun", hide_short_help = true, help_heading = "Output")]
     pub rerun_connect: Option<String>,
     /// Do not make a Rerun recording
     #[arg(long, conflicts_with_all = ["rerun", "rerun_connect"], hide_short_help = true, help_heading = "Output")]
@@ -149,6 +148,13 @@ impl RolloutArgs {
                 ],
                 "is for --inference rtc",
             )?;
+        }
+        if self.control.fps_multiplier == 1 {
+            let why = "is for --fps-multiplier above 1, which needs values between actions";
+            refuse_given(&[("--interpolation", self.control.interpolation.is_some())], why)?;
+        }
+        if self.run.seconds.is_some() && self.run.strategy != StrategyMode::Dagger {
+            refuse_given(&[("--episodes", self.episodes.is_some())], "counts episodes, and --seconds makes one run; expected one of them")?;
         }
         if self.no_record {
             refuse_given(&self.recording.given(), "says how a dataset is recorded, and --no-record records none")?;
@@ -281,7 +287,7 @@ pub struct StrategyArgs {
     #[arg(long, value_name = "S", value_parser = above_zero, hide_short_help = true)]
     pub ring_seconds: Option<f64>,
     /// With --strategy highlight: how much memory to use for them, in MiB [default: 1024]
-    #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u32).range(1..=1_000_000), hide_short_help = true)]
+    #[arg(long, value_name = "MB", value_parser = whole::<u32>(1..=1_000_000), hide_short_help = true)]
     pub ring_mb: Option<u32>,
     /// With --strategy dagger: also record the frames of the policy
     #[arg(long, hide_short_help = true)]
@@ -363,22 +369,11 @@ pub struct RealtimeArgs {
     #[arg(long, hide_short_help = true)]
     pub realtime: bool,
     /// Request SCHED_FIFO at this priority, 1 to 99 [default with --realtime: 80]
-    #[arg(long, value_name = "PRIORITY", value_parser = clap::value_parser!(u8).range(1..=99), hide_short_help = true)]
+    #[arg(long, value_name = "PRIORITY", value_parser = whole::<u8>(1..=99), hide_short_help = true)]
     pub fifo: Option<u8>,
     /// Pin the control thread to this processor
     #[arg(long, value_name = "N", value_parser = processor, hide_short_help = true)]
     pub cpu: Option<usize>,
-}
-
-/// One that this machine has, where the system says which those are.
-fn processor(text: &str) -> Result<usize, String> {
-    let number: usize = text.parse().map_err(|_| "expected the number of a processor".to_owned())?;
-    let processors = Path::new("/sys/devices/system/cpu");
-    if processors.join("cpu0").exists() && !processors.join(format!("cpu{number}")).exists() {
-        let last = std::fs::read_to_string(processors.join("present")).unwrap_or_default();
-        return Err(format!("there is no processor {number}, expected one of {}", last.trim()));
-    }
-    Ok(number)
 }
 
 impl RealtimeArgs {
@@ -398,11 +393,11 @@ pub struct LoopArgs {
     #[arg(long, value_enum, default_value_t, hide_short_help = true)]
     pub on_starved: StarvedMode,
     /// Run the loop N times per action and interpolate between actions. The dataset keeps the policy's rate
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000), hide_short_help = true)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u32>(1..=1000), hide_short_help = true)]
     pub fps_multiplier: u32,
-    /// How to interpolate between actions
-    #[arg(long, value_enum, default_value_t, hide_short_help = true)]
-    pub interpolation: InterpolationMode,
+    /// With --fps-multiplier: how to interpolate between actions [default: linear]
+    #[arg(long, value_enum, hide_short_help = true)]
+    pub interpolation: Option<InterpolationMode>,
     /// End the episode when the policy has not answered after this many seconds. Until then --on-starved applies [default: ten times its longest of the last 16 answers, at least 3 s, and 10 s during the first answers]
     #[arg(long, value_name = "S", value_parser = above_zero, hide_short_help = true)]
     pub answer_deadline: Option<f64>,
@@ -412,7 +407,7 @@ pub struct LoopArgs {
     #[arg(long, value_enum, hide_short_help = true)]
     pub rtc_mode: Option<ContinueMode>,
     /// With --inference rtc: how many rows of the last chunk the new one must follow [default: the checkpoint's own, else 10]
-    #[arg(long, value_name = "ROWS", hide_short_help = true)]
+    #[arg(long, value_name = "ROWS", value_parser = whole::<usize>(0..=MANY), hide_short_help = true)]
     pub rtc_horizon: Option<usize>,
     /// With --inference rtc: how strongly each of those rows counts [default: the checkpoint's own, else linear]
     #[arg(long, value_enum, hide_short_help = true)]
@@ -453,7 +448,7 @@ impl LoopArgs {
                 StarvedMode::Stop => Starvation::Stop,
             },
             control_multiplier: self.fps_multiplier,
-            interpolation: match self.interpolation {
+            interpolation: match self.interpolation.unwrap_or_default() {
                 InterpolationMode::Linear => Interpolation::Linear,
                 InterpolationMode::Cubic => Interpolation::Cubic,
             },

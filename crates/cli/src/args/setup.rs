@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::PortArg;
+use super::{Misuse, PortArg, values::plain_name, values::size_and_rate, whole};
 
 /// Whose motors, and where they are.
 #[derive(Args, Clone)]
 pub struct ArmArgs {
-    /// A robot by name (`sinew robots` lists them), or a folder with a robot.toml
-    #[arg(long, required_unless_present = "teleop", conflicts_with = "teleop")]
+    /// A robot by name (see `sinew robots`), or its folder
+    #[arg(long, conflicts_with = "teleop")]
     pub robot: Option<String>,
     /// The port of the robot: a path, usb:SERIAL, or BUS=PATH once for each bus
     #[arg(long, value_name = "PORT", requires = "robot", conflicts_with = "teleop")]
@@ -23,8 +23,26 @@ pub struct ArmArgs {
     #[arg(long, value_name = "PORT", requires = "teleop", conflicts_with = "robot")]
     pub teleop_port: Vec<PortArg>,
     /// The latency that the serial adapter adds, in milliseconds, 1 to 100 [default: 5]. Use 20 for an FTDI whose latency timer was never set
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=100), hide_short_help = true)]
+    #[arg(long, value_name = "MS", value_parser = whole::<u64>(1..=100), hide_short_help = true)]
     pub latency_ms: Option<u64>,
+}
+
+impl ArmArgs {
+    /// # Errors
+    /// When it is not said which arm it is.
+    pub fn check(&self) -> Result<(), Misuse> {
+        self.check_named(("", ""))
+    }
+
+    /// `id` is what else is needed of a robot, and of a leader arm.
+    fn check_named(&self, (id, teleop_id): (&str, &str)) -> Result<(), Misuse> {
+        if self.robot.is_some() || self.teleop.is_some() {
+            return Ok(());
+        }
+        let [arm, leader] = ["--robot ROBOT --port PORT", "--teleop LEADER --teleop-port PORT"];
+        let lists = "`sinew robots` lists robots and leader arms, `sinew find-port` ports";
+        Err(Misuse(format!("expected {arm}{id}, or {leader}{teleop_id} ({lists})")))
+    }
 }
 
 #[derive(Args, Clone)]
@@ -41,10 +59,10 @@ pub struct CalibrateArgs {
     #[command(flatten)]
     pub arm: ArmArgs,
     /// The name of this robot. The calibration is stored as ID.json, as with LeRobot's --robot.id
-    #[arg(long, requires = "robot", required_unless_present = "teleop", conflicts_with_all = ["teleop", "teleop_id"])]
+    #[arg(long, value_parser = plain_name, requires = "robot", conflicts_with_all = ["teleop", "teleop_id"])]
     pub id: Option<String>,
     /// The name of this leader arm
-    #[arg(long, requires = "teleop", required_unless_present = "robot", conflicts_with = "robot")]
+    #[arg(long, value_parser = plain_name, requires = "teleop", conflicts_with = "robot")]
     pub teleop_id: Option<String>,
     /// Only compare the motors with the file. Ends with exit code 1 if something differs
     #[arg(long)]
@@ -52,6 +70,21 @@ pub struct CalibrateArgs {
     /// Print the result as JSON on standard output
     #[arg(long)]
     pub json: bool,
+}
+
+impl CalibrateArgs {
+    /// # Errors
+    /// When it is not said which arm it is, or what it is called.
+    pub fn check(&self) -> Result<(), Misuse> {
+        self.arm.check_named((" --id NAME", " --teleop-id NAME"))?;
+        match (&self.arm.robot, &self.id, &self.teleop_id) {
+            (Some(robot), None, _) => Err(Misuse(format!("calibrating {robot}: expected --id NAME, by which its calibration is stored"))),
+            (None, _, None) => {
+                Err(Misuse("calibrating a leader arm: expected --teleop-id NAME, by which its calibration is stored".to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 #[derive(Args, Clone)]
@@ -100,7 +133,7 @@ pub struct FindCamerasArgs {
     #[arg(long, value_name = "DIR", default_value = "outputs/cameras")]
     pub out: PathBuf,
     /// The size and rate of the pictures [default: 640x480@30]
-    #[arg(long, value_name = "WxH[@FPS]")]
+    #[arg(long, value_name = "WxH[@FPS]", value_parser = size_and_rate)]
     pub size: Option<String>,
     /// Do not take pictures
     #[arg(long)]

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::whole;
+
 /// What says how a training is begun, which one that runs knows already.
 const BEGINS: [&str; 15] = [
     "policy",
@@ -57,10 +59,10 @@ pub struct TrainArgs {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// The number of training steps
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    #[arg(long, default_value_t = 100_000, value_parser = whole::<u64>(1..=1_000_000_000))]
     pub steps: u64,
     /// The number of frames per step
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    #[arg(long, default_value_t = 8, value_parser = whole::<u64>(1..=1_000_000))]
     pub batch_size: u64,
     /// Upload the policy to this repository at the end. Required with --on jobs, because a job keeps nothing
     #[arg(long, value_name = "OWNER/NAME")]
@@ -75,13 +77,13 @@ pub struct TrainArgs {
     #[arg(long)]
     pub image: Option<String>,
     /// End a job after this many hours [default: 48]
-    #[arg(long, value_name = "HOURS", value_parser = clap::value_parser!(u64).range(1..=720))]
+    #[arg(long, value_name = "HOURS", value_parser = whole::<u64>(1..=720))]
     pub timeout: Option<u64>,
     /// Evaluate the checkpoint on this task of the simulator, and put the result on its card
     #[arg(long, value_name = "TASK")]
     pub evaluate: Option<String>,
     /// The number of episodes for --evaluate
-    #[arg(long, default_value_t = 100, value_name = "N", requires = "evaluate", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    #[arg(long, default_value_t = 100, value_name = "N", requires = "evaluate", value_parser = whole::<u64>(1..=100_000))]
     pub evaluate_episodes: u64,
     /// Refuse a dataset or policy unless its licence clearly allows commercial use
     #[arg(long)]

@@ -13,7 +13,7 @@ use sinew_emulator::{Emulator, Options, Robot, obey};
 use sinew_runtime::{MonotonicClock, StopFlag};
 use sinew_sim::{SharedWorld, SimCameras, SimEnvironment, SimMotors, Turned, World, robots, tasks};
 
-use crate::args::{EmulateArgs, PortArg, refuse_given};
+use crate::args::{EmulateArgs, Misuse, PortArg, misuse, refuse_given};
 use crate::arm::calibrations;
 use crate::sim_socket::CameraServer;
 use crate::text::{note, say};
@@ -30,7 +30,7 @@ pub fn run(args: &EmulateArgs) -> anyhow::Result<Done> {
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
     let played = if let Some(model) = args.robot.strip_prefix("new:") { new_motor(args, model)? } else { robot(args)? };
     if let Some(unknown) = args.fault.iter().filter_map(|fault| fault.motor()).find(|name| !played.has(name)) {
-        anyhow::bail!("emulating {}: the fault names the motor {unknown}; there are {}", args.robot, played.motors().join(", "));
+        misuse!("emulating {}: the fault names the motor {unknown}; there are {}", args.robot, played.motors().join(", "));
     }
     let world = args.world.as_ref().map(|task| Scene::new(args, task, &played)).transpose()?;
     let links = links(args, &played)?;
@@ -158,7 +158,7 @@ fn measured(joint: &sinew_emulator::Joint) -> MotorCalibration {
 
 fn new_motor(args: &EmulateArgs, model: &str) -> anyhow::Result<Played> {
     let table = ControlTable::of_model(model);
-    let table = table.with_context(|| format!("emulating a new motor: there is no model {model}"))?;
+    let table = table.ok_or_else(|| Misuse(format!("emulating a new motor: there is no model {model}")))?;
     let of_robots = [("--id", args.id.is_some()), ("--world", args.world.is_some()), ("--hand", args.hand)];
     refuse_given(&of_robots, "is for robots, and this is a new motor")?;
     Ok(Played { description: None, buses: vec![("arm".into(), Robot::new_motor(table))] })
@@ -184,19 +184,19 @@ fn links(args: &EmulateArgs, played: &Played) -> anyhow::Result<Vec<PathBuf>> {
     };
     let given = args.link.iter().map(|link| link.parse().map_err(anyhow::Error::msg)).collect::<anyhow::Result<Vec<PortArg>>>()?;
     if let Some(other) = given.iter().filter_map(|link| link.bus.as_deref()).find(|bus| !names.contains(bus)) {
-        anyhow::bail!("{}: it has no bus {other}", expected());
+        misuse!("{}: it has no bus {other}", expected());
     }
     if let ([_], [link]) = (&names[..], &given[..]) {
         return Ok(vec![link.place.clone().into()]);
     }
-    anyhow::ensure!(given.len() == names.len(), expected());
+    anyhow::ensure!(given.len() == names.len(), Misuse(expected()));
     let find = |bus: &&str| {
         let link = given.iter().find(|link| link.bus.as_deref() == Some(*bus));
-        link.map(|link| PathBuf::from(&link.place)).with_context(expected)
+        link.map(|link| PathBuf::from(&link.place)).ok_or_else(|| Misuse(expected()).into())
     };
     let links: Vec<PathBuf> = names.iter().map(find).collect::<anyhow::Result<_>>()?;
     if let Some(twice) = links.iter().enumerate().find(|(i, link)| links[..*i].contains(link)) {
-        anyhow::bail!("{}: found {} for two buses", expected(), twice.1.display());
+        misuse!("{}: found {} for two buses", expected(), twice.1.display());
     }
     Ok(links)
 }

@@ -9,7 +9,7 @@ use sinew_core::{Clock, Identity, RobotDescription};
 use sinew_drivers::{EncodeJpeg, LeKiwiHost, LeKiwiHostOptions};
 use sinew_runtime::{AsItIs, MonotonicClock, ReturnToRest, Series, Session, SessionConfig, Stage, StopFlag, TeleopThread};
 
-use crate::args::{LekiwiHostArgs, Misuse};
+use crate::args::{LekiwiHostArgs, Misuse, misuse};
 use crate::commands::rollout::report::{fail_on_faults, print_lateness};
 use crate::commands::teleop::{Line, Watching};
 use crate::desk::Desk;
@@ -131,11 +131,9 @@ fn describe(args: &LekiwiHostArgs) -> anyhow::Result<RobotDescription> {
     let description = hardware::describe_unit(&args.robot, &hardware, &args.camera)?;
     hardware::serial_ports(&description, &args.hardware.port, "--port")
         .with_context(|| format!("offering {}: expected the port that its motors hang on", args.robot))?;
-    anyhow::ensure!(
-        description.base.is_some(),
-        "offering {}: expected a LeKiwi, or a robot like it with an arm and a base, found one without a base",
-        args.robot
-    );
+    if description.base.is_none() {
+        misuse!("offering {}: expected a LeKiwi, or a robot like it with an arm and a base, found one without a base", args.robot);
+    }
     Ok(description)
 }
 

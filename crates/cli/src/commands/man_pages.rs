@@ -4,19 +4,18 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
-use clap::CommandFactory;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
 use crate::Done;
-use crate::args::Cli;
+use crate::args;
 use crate::text::{plural, say};
 
 pub fn run(folder: &Path) -> anyhow::Result<Done> {
     let writing = || format!("writing the manual pages into {}", folder.display());
     ensure!(folder.is_dir() || !folder.exists(), "{}: it is a file, expected a folder", writing());
     std::fs::create_dir_all(folder).with_context(writing)?;
-    let mut sinew = Cli::command().disable_help_subcommand(true);
+    let mut sinew = args::command().disable_help_subcommand(true);
     sinew.build();
     let count = write_all(&sinew, folder)?;
     say!("{} in {}", plural(count, "page"), folder.display());

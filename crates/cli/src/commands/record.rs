@@ -29,7 +29,6 @@ use crate::text::{note, say};
 use crate::{Done, hardware, live, locale, recording, standby, text};
 
 pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
-    args.check()?;
     args.publish.check()?;
     let stop = StopFlag::new();
     let (real_time, is_simulated) = (args.is_real_time(), args.is_simulated());
@@ -109,9 +108,15 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     let end = end.with_context(|| stopped(&args.out, committed))?;
     let motors = rig.report().map(|robot| robot.and(human.report()));
     tell(args, &name, &end, &recorder, motors.as_ref(), rig.cameras.report(), stop.is_requested() || desk.has_quit())?;
-    begun.stands();
+    let has_episode = recorder.totals().episodes > 0;
     standby::say_why_it_ended(&stop);
     drop(recorder);
+    // Without an episode there is no dataset, which the next run could not go on with.
+    if has_episode {
+        begun.stands();
+    } else {
+        drop(begun);
+    }
     if let Some((hub, uploaded)) = publishing.map(|publishing| publishing.finish(&stop, args.json)).transpose()?.flatten() {
         upload::tell(&hub, &uploaded, args.json)?;
     }
@@ -208,6 +213,7 @@ fn tell(
         text::print_json(&line)?;
     } else {
         match motors {
+            _ if totals.episodes == 0 => say!("no episode was recorded in {dir}"),
             None => {
                 let failed = if failed == 0 { String::new() } else { format!("; {} failed and left out", text::plural(failed, "attempt")) };
                 say!("{}, {} in {dir}{failed}", text::plural(totals.episodes, "episode"), text::plural(totals.frames, "frame"));
@@ -233,7 +239,9 @@ fn tell(
         if end.reports.iter().any(|report| report.was_interrupted() && report.ticks > 0 && !report.kept) {
             say!("  the episode that was interrupted is not in it");
         }
-        say!("  sinew dataset info {dir}");
+        if totals.episodes > 0 {
+            say!("  sinew dataset info {dir}");
+        }
     }
     anyhow::ensure!(
         is_told_to_end || kept == args.episodes,

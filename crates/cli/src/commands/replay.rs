@@ -5,8 +5,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use sinew_core::{Clock, Environment, EnvironmentError, EpisodeSetup, MockClock, Outcome, RobotDescription};
 use sinew_runtime::{AsItIs, Inference, Keep, MonotonicClock, PolicyThread, ReturnToRest, Series, Session, SessionConfig, Stage, StopFlag};
+use sinew_sim::tasks::{self, Task};
 
-use crate::args::{NEEDS_PORT, ReplayArgs, refuse_given};
+use crate::args::ReplayArgs;
 use crate::buses::BusReport;
 use crate::commands::rollout::report::{fail_on_faults, print_lateness};
 use crate::commands::teleop::{Line, Watching};
@@ -14,7 +15,7 @@ use crate::desk::Desk;
 use crate::live::{self, LiveLine};
 use crate::replay::Replay;
 use crate::rig::{Rig, Scenario};
-use crate::text::say;
+use crate::text::{note, say};
 use crate::{Done, hardware, source, standby, text};
 
 /// How long a scene may take to come out as success when all was done.
@@ -40,10 +41,22 @@ impl Environment for Judged {
     }
 }
 
-pub fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
-    if args.is_simulated() {
-        refuse_given(&args.hardware.given(), NEEDS_PORT)?;
+/// The scene that is meant: of the task that is named, else of the one whose `instruction` the episode has.
+fn scenario(args: &ReplayArgs, instruction: &str) -> anyhow::Result<Scenario> {
+    let recorded = tasks::of_instruction(instruction).map(Task::name);
+    let scenario = Scenario::named(&args.robot, args.task.as_deref().or(recorded))?;
+    if args.task.is_none() && recorded.is_none() {
+        let names: Vec<&str> = tasks::list().iter().map(|task| task.name()).collect();
+        note!(
+            "{instruction:?} is the instruction of no task of the simulator: the scene is that of {}; --task names another one ({})",
+            scenario.task.name(),
+            names.join(", ")
+        );
     }
+    Ok(scenario)
+}
+
+pub fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
     let dataset = source::open_dataset_streaming(&args.dataset)?;
     let fps = dataset.fps().hz();
     anyhow::ensure!(
@@ -52,27 +65,31 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
         args.dataset.display()
     );
     let at_its_rate = |robot: RobotDescription| RobotDescription { control_rate_hz: fps as u32, ..robot };
-    let mut scenario = args.is_simulated().then(|| Scenario::of(&args.rig)).transpose()?;
+    let instruction = dataset.episode(args.episode)?.tasks.first().cloned().unwrap_or_default();
+    let mut scenario = args.is_simulated().then(|| scenario(args, &instruction)).transpose()?;
+    let seed = match args.seed {
+        Some(seed) => seed,
+        None => dataset.seed_of(args.episode)?.unwrap_or_default(),
+    };
     let robot = match &mut scenario {
         Some(scenario) => {
             scenario.model.description = at_its_rate(scenario.model.description.clone());
             scenario.model.description.clone()
         }
         None => {
-            let robot = hardware::describe_unit(&args.rig.robot, &args.hardware, &[])?;
+            let robot = hardware::describe_unit(&args.robot, &args.hardware, &[])?;
             if args.hardware.fps.is_some() { robot } else { at_its_rate(robot) }
         }
     };
     let replay = Replay::of(&dataset, args.episode, &robot)?;
     let ticks = replay.rows() as u64;
-    let task = dataset.episode(args.episode)?.tasks.first().cloned().unwrap_or_default();
     let mut policy = PolicyThread::spawn(replay).context("starting the thread that replays")?;
 
     let stop = StopFlag::new();
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
     let is_real_time = args.is_real_time();
     let clock: Arc<dyn Clock> = if is_real_time { Arc::new(MonotonicClock::new()) } else { Arc::new(MockClock::new()) };
-    let scene = AsItIs { task: task.clone(), ticks };
+    let scene = AsItIs { task: instruction.clone(), ticks };
     let mut rig = match &scenario {
         Some(scenario) => {
             let mut rig = scenario.simulate(is_real_time, false)?;
@@ -97,7 +114,10 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
     if !args.json {
         let place = if rig.is_real() { "" } else { " simulated," };
         say!("robot     {}{},{place} {fps} Hz", robot.title, rig.calibrated());
-        say!("replays   episode {} of {}: {ticks} frames, {task:?}", args.episode, args.dataset.display());
+        say!("replays   episode {} of {}: {ticks} frames, {instruction:?}", args.episode, args.dataset.display());
+        if let Some(scenario) = &scenario {
+            say!("in        the scene of {} with seed {seed}", scenario.task.name());
+        }
     }
     live::leave_when_abandoned(session.progress(), stop.clone());
     let line = is_real_time.then(|| LiveLine::start(session.progress(), live::of_one(), stop.clone()));
@@ -111,14 +131,16 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
         recorder: None,
         viewer: None,
     };
-    let end = session.run_series(&Series::of(1, args.rig.seed), stage, &mut Watching { desk: &desk })?;
+    let end = session.run_series(&Series::of(1, seed), stage, &mut Watching { desk: &desk })?;
     drop((line, told, session, keys));
     let motors: BusReport = rig.report().unwrap_or_default();
     if let Some(report) = end.reports.first() {
         if args.json {
             text::print_json(&Line::of(report, &motors))?;
         } else {
-            if !rig.is_real() {
+            if report.was_interrupted() {
+                say!("stopped   after {} of {ticks} frames", report.ticks.min(ticks));
+            } else if !rig.is_real() {
                 say!("scene     {}", if report.is_success() { "success" } else { "no success" });
             }
             if is_real_time {

@@ -29,7 +29,10 @@ pub fn run(command: &RigCommand) -> anyhow::Result<Done> {
         }
         RigCommand::Show { name } => {
             let path = rig_file::path_of(name, &folder);
-            let text = std::fs::read_to_string(&path).with_context(|| rig_file::reading(&path, &folder))?;
+            let text = {
+                rig_file::look(&path, &folder)?;
+                std::fs::read_to_string(&path).with_context(|| format!("reading the rig {}", path.display()))?
+            };
             text.lines().for_each(|line| say!("{line}"));
         }
     }
@@ -37,7 +40,6 @@ pub fn run(command: &RigCommand) -> anyhow::Result<Done> {
 }
 
 fn init(name: &str, force: bool) -> anyhow::Result<()> {
-    anyhow::ensure!(!name.trim().is_empty(), "writing a rig: expected a name, found none");
     let path = rig_file::path_of(name, &rig_file::folder()?);
     anyhow::ensure!(force || !path.exists(), "writing the rig {}: it is there already; --force replaces it", path.display());
     let answers = Answers::start()?;

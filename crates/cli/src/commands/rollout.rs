@@ -77,7 +77,6 @@ pub fn demonstrate() -> anyhow::Result<Done> {
 }
 
 pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
-    args.check()?;
     let fast = args.is_fast();
     let threads = source::threads_beside_control(args.compute.threads);
     let mode = args.run.strategy;
@@ -142,9 +141,6 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     human.iter().for_each(|human| human.sits_at(&desk));
     // In a fast run there is nobody to press one.
     let keys = if args.run.interactive || fast { None } else { desk.hear_keys(human.as_ref().and_then(|human| human.keys.clone()))? };
-    if args.run.interactive {
-        desk.hear_commands()?;
-    }
     if let Some(pedal) = &args.run.pedal {
         desk.hear_pedal(pedal)?;
     }
@@ -173,6 +169,10 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
             scenario.warn_of_demonstration();
         }
         say!("");
+    }
+    // What is answered to the first command stands below what it is about.
+    if args.run.interactive {
+        desk.hear_commands()?;
     }
     live::leave_when_abandoned(session.progress(), stop.clone());
     let shown = Arc::new(live::Stage::new(if setting.duration_s(args).is_some() { 1 } else { args.episodes() }));
@@ -207,21 +207,31 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         text::note!("\nthe viewer has not taken all that it was sent");
     }
     let recorded = committed.load(Relaxed);
+    let outputs = if recorded == 0 && !args.recording.resume { Outputs { dataset: None, ..outputs } } else { outputs };
     let buses = rig.report().map(|robot| robot.and(human.as_ref().map(Human::report).unwrap_or_default()));
     if args.json {
         report::print_totals(&named, &reports, &outputs, recorded, buses, &rig.cameras.report())?;
     } else {
-        report::print_table(&reports, outputs.dataset.is_some());
+        report::print_table(&reports, !args.no_record);
         report::print_cadence(&reports, fast);
         if let Some(buses) = buses {
             say!("\n{}{}", buses.table(), rig.cameras.report().table());
+        }
+        if outputs.dataset.is_none() && !args.no_record {
+            say!("dataset   none, as no episode was recorded");
         }
         report::print_outputs(&outputs, args.rerun_connect.as_deref(), recorded);
     }
     if let Some(report) = reports.iter().find(|report| !report.faults.is_empty()) {
         report::fail_on_faults(report, || format!("rolling out episode {} (seed {})", report.attempt, report.seed))?;
     }
-    begun.into_iter().for_each(recording::Begun::stands);
+    drop(recorder);
+    // Without an episode there is no dataset, which the next run could not go on with.
+    begun.into_iter().filter(|_| recorded > 0).for_each(recording::Begun::stands);
+    // A viewer may go; a file that was asked for is whole, or the run has failed.
+    if let (Some(path), Some(why)) = (&outputs.rerun, reports.iter().find_map(|report| report.detached.first())) {
+        anyhow::bail!("recording to {}: it is not whole: {why}", path.display());
+    }
     standby::say_why_it_ended(&stop);
     Ok(if stop.is_requested() { Done::Interrupted } else { Done::Ok })
 }

@@ -3,14 +3,14 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use serde::Serialize;
 use sinew_core::Clock;
 use sinew_drivers::setup::{Identified, Identifier, MotorToSet, SetupError};
 use sinew_drivers::{BusError, SerialBus, SerialOptions};
 use sinew_runtime::MonotonicClock;
 
-use crate::args::SetupMotorsArgs;
+use crate::args::{SetupMotorsArgs, misuse};
 use crate::arm::{Answers, Arm};
 use crate::text::{note, say};
 use crate::{Done, text};
@@ -37,7 +37,7 @@ pub fn run(args: &SetupMotorsArgs) -> anyhow::Result<Done> {
         let known: Vec<String> = motors.iter().map(|motor| motor.part.clone()).collect();
         motors.retain(|motor| motor.part == *only);
         if motors.is_empty() {
-            bail!("--only {only}: {} has no such joint, expected one of {}", arm.robot.name, known.join(", "));
+            misuse!("--only {only}: {} has no such joint, expected one of {}", arm.robot.name, known.join(", "));
         }
     }
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());

@@ -1,16 +1,16 @@
 //! `sinew sim`
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use crate::Done;
 use crate::args::SimCommand;
 use crate::contact_sheet::write_png;
 use crate::rig::Scenario;
+use crate::text::say;
 
 pub fn run(command: &SimCommand) -> anyhow::Result<Done> {
-    let SimCommand::Render { rig: args, out, width, height, force } = command;
-    let mut scenario = Scenario::of(args)?;
+    let SimCommand::Render { robot, task, seed, out, width, height, force } = command;
+    let mut scenario = Scenario::named(robot, task.as_deref())?;
     if let Some((width, height)) = width.zip(*height) {
         scenario.model.description.cameras.iter_mut().for_each(|camera| (camera.width, camera.height) = (width, height));
     }
@@ -19,12 +19,11 @@ pub fn run(command: &SimCommand) -> anyhow::Result<Done> {
         anyhow::bail!("rendering to {}: there is a file already; expected another --out, or --force", path.display());
     }
     let mut rig = scenario.simulate(false, false)?;
-    let setup = rig.environment.reset(args.seed)?;
-    let mut stdout = crate::text::stdout();
-    writeln!(stdout, "{} with seed {}: {}", scenario.task.name(), args.seed, setup.task)?;
+    let setup = rig.environment.reset(*seed)?;
+    say!("{} with seed {}: {}", scenario.task.name(), seed, setup.task);
     for (path, image) in paths.iter().zip(rig.look()?) {
         write_png(path, image.width, image.height, &image.rgb)?;
-        writeln!(stdout, "  {}", path.display())?;
+        say!("  {}", path.display());
     }
     Ok(Done::Ok)
 }

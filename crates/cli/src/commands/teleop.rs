@@ -10,7 +10,7 @@ use sinew_runtime::{
     AsItIs, Attendant, EpisodeReport, MonotonicClock, Realtime, ReturnToRest, Series, Session, SessionConfig, Stage, StopFlag,
 };
 
-use crate::args::{Misuse, TeleopArgs};
+use crate::args::TeleopArgs;
 use crate::buses::BusReport;
 use crate::commands::rollout::report::{fail_on_faults, print_lateness};
 use crate::desk::Desk;
@@ -20,8 +20,6 @@ use crate::text::say;
 use crate::{Done, hardware, led, standby, text};
 
 pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
-    let portless = || Misuse(format!("teleoperating {}: expected --port PORT (`sinew find-port` lists ports)", args.robot));
-    anyhow::ensure!(!args.hardware.port.is_empty(), portless());
     let description = hardware::describe_unit(&args.robot, &args.hardware, &args.camera)?;
     led::check(&args.leader, &description)?;
     let stop = StopFlag::new();

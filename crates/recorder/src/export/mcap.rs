@@ -29,7 +29,7 @@ const COMPRESSED_IMAGE: &str = "std_msgs/Header header\nstring format\nuint8[] d
 /// stop; a file that was begun is then removed.
 pub fn write_mcap(reader: &DatasetReader, episodes: &[u64], path: &Path, progress: &mut Progress<'_>) -> Result<(), ToolError> {
     if path.exists() {
-        return Err(ToolError::NotEmpty { root: path.to_owned(), found: "a file".to_owned() });
+        return Err(ToolError::Exists { path: path.to_owned(), found: "a file" });
     }
     create_parent(path)?;
     let mut recording = Recording::begin(path, reader)?;

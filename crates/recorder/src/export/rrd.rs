@@ -20,7 +20,7 @@ use crate::{DatasetReader, Episode, Rate, ToolError, ViewError};
 /// stop; a file that was begun is then removed.
 pub fn write_rrd(reader: &DatasetReader, episodes: &[u64], path: &Path, progress: &mut Progress<'_>) -> Result<(), ToolError> {
     if path.exists() {
-        return Err(ToolError::NotEmpty { root: path.to_owned(), found: "a file".to_owned() });
+        return Err(ToolError::Exists { path: path.to_owned(), found: "a file" });
     }
     create_parent(path)?;
     let stream = builder(reader).save(path).map_err(failed)?;

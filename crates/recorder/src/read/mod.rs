@@ -20,6 +20,7 @@ use crate::{Rate, ReadError};
 
 use crate::format::info::{Tables, read_tables};
 use crate::format::layout::{Episode, Version, dataset_stats};
+use crate::format::marks;
 use crate::format::schema::{Info, is_camera};
 use crate::format::tasks::Tasks;
 use crate::media::picture;
@@ -131,6 +132,14 @@ impl DatasetReader {
     pub fn episode(&self, episode: u64) -> Result<&Episode, ReadError> {
         let missing = || ReadError::NoEpisode { root: self.root.clone(), episode, count: self.episodes.len() };
         self.episodes.get(episode as usize).ok_or_else(missing)
+    }
+
+    /// The seed of an episode's scene, where Sinew recorded it in its simulator.
+    ///
+    /// # Errors
+    /// When the file that has it can't be read.
+    pub fn seed_of(&self, episode: u64) -> Result<Option<u64>, ReadError> {
+        Ok(marks::notes(&self.root)?.get(&episode).and_then(|note| note.get("seed")?.as_u64()))
     }
 
     /// The images of one camera in frames `frames` of an episode, one after another.

@@ -87,7 +87,7 @@ fn a_page_holds_every_episode_and_needs_nothing_else() {
             assert!(shown.len() == rows && shown.iter().zip(&stored).all(|(a, b)| a.rgb[..] == b.rgb[..]), "the same video");
         }
     }
-    assert!(matches!(write_html(&reader, &[0], &PageOptions::default(), &path, &mut go_on), Err(ToolError::NotEmpty { .. })));
+    assert!(matches!(write_html(&reader, &[0], &PageOptions::default(), &path, &mut go_on), Err(ToolError::Exists { .. })));
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn a_large_page_lies_beside_its_files_and_leaves_none_when_it_is_stopped() {
     }
     let other = folder.path().join("other.html");
     std::fs::create_dir(folder.path().join("other_files")).unwrap();
-    assert!(matches!(write_html(&reader, &[0], &options, &other, &mut go_on), Err(ToolError::NotEmpty { .. })));
+    assert!(matches!(write_html(&reader, &[0], &options, &other, &mut go_on), Err(ToolError::Exists { .. })));
     let third = folder.path().join("third.html");
     let mut stop = |step: crate::Step<'_>| if step.done > 1 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     assert!(matches!(write_html(&reader, &[0, 1, 2], &options, &third, &mut stop), Err(ToolError::Stopped)));

@@ -158,7 +158,9 @@ fn operations_that_make_no_sense_are_refused() {
     let before = contents(&root);
     assert!(plan_delete(&root, &[2]).is_err());
     assert!(plan_delete(&root, &[0, 1]).is_err());
-    assert!(plan_remove_features(&root, &["timestamp".to_owned()]).is_err());
+    for needed in ["timestamp", "action"] {
+        assert!(plan_remove_features(&root, &[needed.to_owned()]).is_err(), "{needed}");
+    }
     assert!(plan_remove_features(&root, &["observation.images.back".to_owned()]).is_err());
     assert!(plan_convert(&root, &convert(Version::V30)).is_err());
     assert!(plan_split_by_share(&root, &[("a".to_owned(), 0.9), ("b".to_owned(), 0.9)]).is_err());

@@ -15,6 +15,9 @@ pub enum ToolError {
     /// The folder that should be written holds something.
     #[error("writing {}: it holds {found} already; name a folder that is empty or does not exist", root.display())]
     NotEmpty { root: PathBuf, found: String },
+    /// The file that should be written is there.
+    #[error("writing {}: there is {found} already; name another one", path.display())]
+    Exists { path: PathBuf, found: &'static str },
     /// The result was not whole, so it was not put into place.
     #[error("checking the result for {}: {}", root.display(), list(faults))]
     Unsound { root: PathBuf, faults: Vec<Fault> },

@@ -9,7 +9,7 @@ use super::assembly::{Assembly, Part};
 use super::plan::{Plan, open};
 use super::state::Origin;
 use super::{CameraForm, CameraWork, Conversion, ToolError, quoted};
-use crate::format::schema::{DEFAULT_FEATURES, RIG, video_info};
+use crate::format::schema::{ACTION, DEFAULT_FEATURES, RIG, video_info};
 use crate::format::schema::{is_camera, is_depth, picture_size};
 use crate::write::dataset::rig;
 use crate::{DatasetReader, DepthRange, ReadError};
@@ -187,6 +187,9 @@ pub fn plan_remove_features(root: &Path, names: &[String]) -> Result<Plan, ToolE
     for name in names {
         if DEFAULT_FEATURES.iter().any(|(default, _)| default == name) {
             return Err(refused(&operation, format!("every dataset has {name}")));
+        }
+        if name == ACTION {
+            return Err(refused(&operation, format!("{name} is what LeRobot trains policies to answer")));
         }
         if assembly.features.shift_remove(name).is_none() {
             let known: Vec<&str> = assembly.features.keys().map(String::as_str).collect();

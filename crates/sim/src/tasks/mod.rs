@@ -43,6 +43,9 @@ pub trait Task: Send + Sync {
     /// When no placement within the arm's reach was found.
     fn scene(&self, robot: &RobotDescription, seed: u64, rng: &mut Rng) -> Result<(Scene, String), SimError>;
 
+    /// Every instruction that a scene of it may have.
+    fn instructions(&self) -> Vec<String>;
+
     /// Whether the world looks as the instruction asks.
     fn is_done(&self, world: &Seen) -> bool;
 
@@ -68,6 +71,11 @@ pub fn get(name: &str) -> Result<&'static dyn Task, SimError> {
         .find(|task| task.name() == name)
         .copied()
         .ok_or_else(|| SimError::UnknownTask { name: name.into(), known: list().iter().map(|task| task.name()).collect() })
+}
+
+/// The task of which a scene has this instruction; `None` where it is of none.
+pub fn of_instruction(text: &str) -> Option<&'static dyn Task> {
+    list().iter().find(|task| task.instructions().iter().any(|known| known == text)).copied()
 }
 
 /// A cube that left the table or was thrown out of reach cannot be fetched back.

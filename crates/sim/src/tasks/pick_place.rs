@@ -16,6 +16,8 @@ pub(super) struct PickPlace;
 const CUBES: Region = Region { x_m: [0.16, 0.28], y_m: [-0.14, 0.04] };
 pub(super) const BINS: Region = Region { x_m: [0.19, 0.22], y_m: [0.16, 0.18] };
 
+const INSTRUCTION: &str = "Put the cube into the green bin.";
+
 impl Task for PickPlace {
     fn name(&self) -> &'static str {
         "pick-place"
@@ -38,7 +40,11 @@ impl Task for PickPlace {
         let yaw_rad = between(rng, -0.3, 0.3);
         let mut props = vec![cube(rng, "the cube", from, paint)];
         props.extend(bin(rng, to, yaw_rad));
-        Ok((scene(robot, rng, props), "Put the cube into the green bin.".into()))
+        Ok((scene(robot, rng, props), INSTRUCTION.into()))
+    }
+
+    fn instructions(&self) -> Vec<String> {
+        vec![INSTRUCTION.to_owned()]
     }
 
     fn is_done(&self, world: &Seen) -> bool {

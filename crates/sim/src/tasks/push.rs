@@ -17,6 +17,8 @@ const CUBES: Region = Region { x_m: [0.16, 0.28], y_m: [-0.14, 0.02] };
 const DISCS: Region = Region { x_m: [0.17, 0.26], y_m: [0.09, 0.15] };
 const DISC_RADIUS_M: f64 = 0.04;
 
+const INSTRUCTION: &str = "Push the cube onto the green disc.";
+
 impl Task for Push {
     fn name(&self) -> &'static str {
         "push"
@@ -37,7 +39,11 @@ impl Task for Push {
         })?;
         let paint = &CUBE_PAINTS[rng.usize(..CUBE_PAINTS.len())];
         let props = vec![cube(rng, "the cube", from, paint), disc(rng, to, DISC_RADIUS_M)];
-        Ok((scene(robot, rng, props), "Push the cube onto the green disc.".into()))
+        Ok((scene(robot, rng, props), INSTRUCTION.into()))
+    }
+
+    fn instructions(&self) -> Vec<String> {
+        vec![INSTRUCTION.to_owned()]
     }
 
     fn is_done(&self, world: &Seen) -> bool {

@@ -17,6 +17,8 @@ const MARKERS: Region = Region { x_m: [0.16, 0.28], y_m: [-0.12, 0.12] };
 /// How near the tool must come.
 const TOUCH_M: f64 = 0.015;
 
+const INSTRUCTION: &str = "Touch the green marker with the gripper.";
+
 impl Task for Reach {
     fn name(&self) -> &'static str {
         "reach"
@@ -38,7 +40,11 @@ impl Task for Reach {
             ((at - rest).norm() > 0.06).then_some(at)
         })?;
         let props = vec![marker(rng, at)];
-        Ok((scene(robot, rng, props), "Touch the green marker with the gripper.".into()))
+        Ok((scene(robot, rng, props), INSTRUCTION.into()))
+    }
+
+    fn instructions(&self) -> Vec<String> {
+        vec![INSTRUCTION.to_owned()]
     }
 
     fn is_done(&self, world: &Seen) -> bool {

@@ -4,7 +4,7 @@ use fastrand::Rng;
 use sinew_core::{RobotDescription, Teleoperator};
 
 use super::pick_place::BINS;
-use super::scenery::{CUBE_PAINTS, Region, between, bin, cube, in_bin, place, scene, within_reach};
+use super::scenery::{CUBE_PAINTS, Paint, Region, between, bin, cube, in_bin, place, scene, within_reach};
 use super::{GOAL, TARGET, Task, left_alone, lost_cube};
 use crate::error::SimError;
 use crate::scene::Scene;
@@ -19,6 +19,13 @@ const CUBES: Region = Region { x_m: [0.16, 0.28], y_m: [-0.15, 0.05] };
 const OTHER: usize = 6;
 /// So far apart that the open gripper fits between the cubes.
 const APART_M: f64 = 0.10;
+
+/// Of how many paints a cube may be wanted; the other cube has the other one.
+const WANTED: usize = 2;
+
+fn instruction(paint: &Paint) -> String {
+    format!("Put the {} cube into the green bin.", paint.name)
+}
 
 impl Task for Sort {
     fn name(&self) -> &'static str {
@@ -39,13 +46,17 @@ impl Task for Sort {
             let reachable = [from, other, to].iter().all(|at| within_reach(robot, at));
             (reachable && (from - other).norm() > APART_M).then_some((from, other, to))
         })?;
-        let wanted = rng.usize(..2);
+        let wanted = rng.usize(..WANTED);
         let (paint, other_paint) = (&CUBE_PAINTS[wanted], &CUBE_PAINTS[1 - wanted]);
         let yaw_rad = between(rng, -0.3, 0.3);
         let mut props = vec![cube(rng, "the cube", from, paint)];
         props.extend(bin(rng, to, yaw_rad));
         props.push(cube(rng, "the other cube", other, other_paint));
-        Ok((scene(robot, rng, props), format!("Put the {} cube into the green bin.", paint.name)))
+        Ok((scene(robot, rng, props), instruction(paint)))
+    }
+
+    fn instructions(&self) -> Vec<String> {
+        CUBE_PAINTS[..WANTED].iter().map(instruction).collect()
     }
 
     fn is_done(&self, world: &Seen) -> bool {

@@ -6,8 +6,9 @@ mod recording;
 
 use serde::Serialize;
 
+use crate::config::{self, Config};
 use crate::text::say;
-use crate::{Done, text};
+use crate::{Done, args, text};
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -51,6 +52,20 @@ impl Check {
     }
 }
 
+/// The file of defaults.
+fn configuration() -> Vec<Check> {
+    const NAME: &str = "configuration";
+    let read = config::folder().and_then(|folder| Config::read(&folder, &args::command()));
+    vec![match read {
+        Ok(config) => match config.entries().len() as u64 {
+            0 => Check::ok(NAME, "none; `sinew config set KEY VALUE` sets a default"),
+            count => Check::ok(NAME, format!("{} in {}", text::plural(count, "default"), config.path().display())),
+        },
+        Err(error) => Check::ok(NAME, text::chain(&error))
+            .advise(State::Problem, "no verb that reads it runs: `sinew config` shows what it holds; edit or remove the file"),
+    }]
+}
+
 pub fn run(json: bool) -> anyhow::Result<Done> {
     let (control_loop, mut checks) = control_loop::look()?;
     let mut told = 0;
@@ -61,7 +76,9 @@ pub fn run(json: bool) -> anyhow::Result<Done> {
         told = checks.len();
     };
     tell(&checks);
-    for look in [recording::disk, recording::encoder, recording::hub, devices::serial_ports, devices::cameras, devices::input] {
+    for look in
+        [configuration, recording::disk, recording::encoder, recording::hub, devices::serial_ports, devices::cameras, devices::input]
+    {
         checks.extend(look());
         tell(&checks);
     }

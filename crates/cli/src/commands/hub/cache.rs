@@ -9,7 +9,7 @@ use sinew_hub::{Flaw, Hub, HubRepo, Verified};
 use crate::args::{CacheCommand, Kind};
 use crate::text::{self, note, say};
 use crate::watch::{Answer, Watch};
-use crate::{Done, locale};
+use crate::{Done, locale, source};
 
 pub fn run(command: &CacheCommand) -> anyhow::Result<Done> {
     let hub = Hub::from_env();
@@ -24,7 +24,7 @@ pub fn run(command: &CacheCommand) -> anyhow::Result<Done> {
 
 fn only(repo: Option<&str>, kind: Kind) -> anyhow::Result<Option<HubRepo>> {
     let Some(text) = repo else { return Ok(None) };
-    let repo = HubRepo::parse(kind.into(), text)?;
+    let repo = source::hub_repo(kind.into(), text)?;
     // Commits share their blobs, so that one alone is neither verified nor removed.
     anyhow::ensure!(
         !text.contains('@'),

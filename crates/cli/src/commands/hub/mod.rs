@@ -15,6 +15,7 @@ use sinew_runtime::{Role, place};
 
 use crate::Done;
 use crate::args::{HubCommand, Kind};
+use crate::source;
 
 pub fn run(command: &HubCommand) -> anyhow::Result<Done> {
     if matches!(command, HubCommand::Download(_) | HubCommand::Upload(_) | HubCommand::Finish(_)) {
@@ -38,7 +39,7 @@ pub fn run(command: &HubCommand) -> anyhow::Result<Done> {
 
 /// The repository that is meant; the Hub is asked for its kind only where the user doesn't say it.
 fn repo_of(hub: &Hub, name: &str, kind: Option<Kind>) -> anyhow::Result<HubRepo> {
-    let repo = HubRepo::parse(kind.map_or(RepoKind::Model, RepoKind::from), name)?;
+    let repo = source::hub_repo(kind.map_or(RepoKind::Model, RepoKind::from), name)?;
     Ok(match kind {
         Some(_) => repo,
         None => {

@@ -24,7 +24,7 @@ const TAG: &str = "sinew";
 
 pub fn run(args: &SpaceArgs) -> anyhow::Result<Done> {
     let hub = Hub::from_env();
-    let space = HubRepo::parse(RepoKind::Space, &args.space)?;
+    let space = source::hub_repo(RepoKind::Space, &args.space)?;
     let parent = page_before(&hub, &space)?;
     let folder = Folder::new(&std::env::temp_dir())?;
     let title = args.title.clone().unwrap_or_else(|| space.name().to_owned());

@@ -3,16 +3,16 @@
 use std::path::Path;
 
 use anyhow::Context;
-use sinew_hub::{CheckFolder, Created, Hub, HubOptions, HubRepo, RepoKind, UploadOptions, Uploaded};
+use sinew_hub::{CheckFolder, Created, Hub, HubOptions, RepoKind, UploadOptions, Uploaded};
 use sinew_recorder::{DatasetInfo, bytes_in_words};
 
 use crate::args::{Kind, UploadArgs};
 use crate::text::say;
-use crate::{Done, text, transfer};
+use crate::{Done, source, text, transfer};
 
 pub fn run(args: &UploadArgs) -> anyhow::Result<Done> {
     let kind = kind_of(&args.dir, args.kind)?;
-    let repo = HubRepo::parse(kind, &args.repo)?;
+    let repo = source::hub_repo(kind, &args.repo)?;
     let limit = args.limit.map(|megabytes| (megabytes * 1e6) as u64);
     let hub = Hub::new(HubOptions { upload_limit: limit, ..HubOptions::from_env() });
     let options = UploadOptions {

@@ -68,6 +68,10 @@ pub(super) fn print_table(reports: &[EpisodeReport], is_recorded: bool) {
         }
         more.extend(report.later_tasks.iter().map(|task| format!("episode {episode}: was told meanwhile: {task}")));
     }
+    if reports.is_empty() {
+        say!("no episode was run");
+        return;
+    }
     say!("{}", text::table(&rows).trim_end());
     more.iter().for_each(|line| say!("  {line}"));
     let explained = COLUMNS.iter().zip(counted).filter(|(_, count)| *count > 0);

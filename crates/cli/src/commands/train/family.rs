@@ -3,6 +3,8 @@
 //! Of its `policies/*/configuration_*.py`: `validate_features`, `normalization_mapping`, `max_state_dim` and
 //! `max_action_dim`, `drop_n_last_frames`; what models and processors demand beyond that is named at the field.
 
+use crate::args::Misuse;
+
 /// What images there must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Images {
@@ -195,7 +197,7 @@ impl Family {
         let found = FAMILIES.into_iter().find(|family| family.name == name);
         found.ok_or_else(|| {
             let names: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
-            anyhow::anyhow!("choosing the family {name:?}: lerobot-train of 0.6.1 knows {}", names.join(", "))
+            Misuse(format!("choosing the family {name:?}: lerobot-train of 0.6.1 knows {}", names.join(", "))).into()
         })
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 
 use super::check::{Base, Dataset};
 use super::family::Family;
-use crate::args::TrainArgs;
+use crate::args::{TrainArgs, misuse};
 
 /// The version whose words these are.
 pub const LEROBOT: &str = "0.6.1";
@@ -131,18 +131,16 @@ fn check_extra(extra: &[String]) -> anyhow::Result<()> {
     for (at, word) in extra.iter().enumerate() {
         // A value may stand alone after the name that it is for.
         let is_value = at > 0 && extra[at - 1].starts_with("--") && !extra[at - 1].contains('=');
-        ensure!(
-            word.starts_with("--") && word.len() > 2 || is_value && !word.starts_with("--"),
-            "the further word {word:?}: lerobot-train takes words like --name=value"
-        );
+        if !(word.starts_with("--") && word.len() > 2 || is_value && !word.starts_with("--")) {
+            misuse!("the further word {word:?}: lerobot-train takes words like --name=value");
+        }
     }
     let keeps = said(extra, "save_checkpoint").is_none_or(|value| matches!(value.to_ascii_lowercase().as_str(), "true" | "yes" | "on"));
-    ensure!(keeps, "the further word --save_checkpoint: without a checkpoint there is nothing to take back");
-    for name in names(extra) {
-        ensure!(
-            !OURS.contains(&name) && !name.starts_with("job.") && name != "job",
-            "the further word --{name}: sinew train says that itself; use its own options (see `sinew train --help`)"
-        );
+    if !keeps {
+        misuse!("the further word --save_checkpoint: without a checkpoint there is nothing to take back");
+    }
+    if let Some(name) = names(extra).into_iter().find(|name| OURS.contains(name) || name.starts_with("job.") || *name == "job") {
+        misuse!("the further word --{name}: sinew train says that itself; use its own options (see `sinew train --help`)");
     }
     Ok(())
 }

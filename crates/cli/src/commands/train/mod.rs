@@ -28,7 +28,7 @@ use sinew_hub::Hub;
 use sinew_runtime::StopFlag;
 
 use crate::Done;
-use crate::args::{RigArgs, TrainArgs, refuse_given};
+use crate::args::{RigArgs, TrainArgs, misuse, refuse_given};
 use crate::rig::Scenario;
 use crate::text::{self, note, say};
 use check::{Base, Dataset};
@@ -185,10 +185,9 @@ fn check_place(place: &Place, args: &TrainArgs, data: &Dataset, base: Option<&Ba
             "training on jobs on a folder that is here: put it on the Hub first by `sinew hub upload {} OWNER/NAME --type dataset`",
             args.dataset.as_deref().unwrap_or("DIR")
         );
-        ensure!(
-            args.push.is_some(),
-            "training on jobs: the machine is wiped when it ends; say where the policy goes with --push OWNER/NAME"
-        );
+        if args.push.is_none() {
+            misuse!("training on jobs: the machine is wiped when it ends; say where the policy goes with --push OWNER/NAME");
+        }
         let why = "is for training here or over ssh: a job's image has its own Python; name another image with --image";
         refuse_given(&[("--python", args.python.is_some())], why)?;
     } else {

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::machine::Machine;
+use crate::args::misuse;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -33,7 +34,9 @@ impl FromStr for Place {
                 let host = text.strip_prefix("ssh:").unwrap_or_default();
                 // ssh takes what begins with a dash for an option.
                 let is_host = !host.is_empty() && !host.starts_with('-') && host.chars().all(|c| c.is_ascii_graphic() && c != ':');
-                anyhow::ensure!(is_host, "choosing where to train: {text:?}, expected local, jobs or ssh:HOST");
+                if !is_host {
+                    misuse!("choosing where to train: {text:?}, expected local, jobs or ssh:HOST");
+                }
                 Ok(Self::Machine(Machine::Ssh(host.to_owned())))
             }
         }

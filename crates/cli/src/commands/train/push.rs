@@ -5,10 +5,11 @@ use sinew_hub::{Hub, HubError, HubRepo, RepoKind};
 
 use super::machine::Machine;
 use super::place::Place;
+use crate::source;
 use crate::text::note;
 
 fn parse(push: &str) -> anyhow::Result<HubRepo> {
-    let repo = HubRepo::parse(RepoKind::Model, push)?;
+    let repo = source::hub_repo(RepoKind::Model, push)?;
     ensure!(repo.revision() == HubRepo::DEFAULT_REVISION, "pushing to {push}: LeRobot pushes to the default branch alone");
     Ok(repo)
 }
@@ -52,7 +53,8 @@ pub fn pushed(hub: &Hub, push: &str, before: Option<&str>, output_dir: &str) -> 
     if Some(commit.as_str()) == before {
         bail!("{}: it is as it was before the training (commit {commit}); nothing was pushed", doing());
     }
-    let config = hub.read_text(&HubRepo::parse(RepoKind::Model, &format!("{push}@{commit}"))?, "train_config.json").with_context(doing)?;
+    let config =
+        hub.read_text(&source::hub_repo(RepoKind::Model, &format!("{push}@{commit}"))?, "train_config.json").with_context(doing)?;
     let config: serde_json::Value = serde_json::from_str(&config).with_context(doing)?;
     ensure!(
         config["output_dir"] == output_dir,

@@ -134,7 +134,7 @@ impl Store {
         let folder = path.with_file_name(folder);
         for (place, found) in [(path, "a file"), (&folder, "a folder")] {
             if place.exists() {
-                return Err(ToolError::NotEmpty { root: place.to_owned(), found: found.to_owned() });
+                return Err(ToolError::Exists { path: place.to_owned(), found });
             }
         }
         create_parent(path)?;
