@@ -135,14 +135,13 @@ pub fn check(options: &RemoteOptions, robot: Option<&str>, cameras: &CameraArgs,
     }
     let (told, all) = sinew_remote::metadata(options)?;
     let fitted = robot.as_ref().map(|robot| RemotePolicy::connect(options, &robot.description));
-    let (fit, error) = match &fitted {
-        None => (None, None),
-        Some(Ok(policy)) => (Some(policy.fit().clone()), None),
-        Some(Err(RemoteError::Mismatch { fit, .. })) => (Some(fit.clone()), None),
-        Some(Err(error)) => (None, Some(text::chain(error))),
+    let (fit, error, answer_s) = match fitted {
+        None => (None, None, None),
+        Some(Ok(policy)) => (Some(policy.fit().clone()), None, Some(policy.first_answer_s())),
+        Some(Err(RemoteError::Mismatch { fit, .. })) => (Some(fit), None, None),
+        Some(Err(error)) => (None, Some(text::chain(&error.into())), None),
     };
     let ok = error.is_none() && fit.as_ref().is_none_or(Fit::is_fit);
-    let answer_s = fitted.as_ref().and_then(|policy| Some(policy.as_ref().ok()?.first_answer_s()));
     if json {
         let report =
             serde_json::json!({ "policy": options.address.to_string(), "ok": ok, "error": error, "metadata": all, "fit": fit, "answer_s": answer_s });

@@ -7,10 +7,11 @@ use anyhow::Context;
 use sinew::{DatasetReader, OpenOptions, Policy};
 use sinew_hub::{Fetched, Hub, ModelRef};
 use sinew_policy::{Checkpoint, Device};
+use sinew_remote::Address;
 
 use sinew_runtime::{Role, place};
 
-use crate::args::ComputeArgs;
+use crate::args::{ComputeArgs, Misuse};
 use crate::licence::{self, Licence};
 use crate::{demo_policy, text, transfer};
 
@@ -38,6 +39,10 @@ pub fn open(policy: Option<&str>, compute: &ComputeArgs) -> anyhow::Result<Named
 pub fn find(policy: Option<&str>) -> anyhow::Result<(String, Fetched)> {
     match policy {
         None => Ok(("the demonstration policy".to_owned(), Fetched { folder: demo_policy::folder()?, resolved: None })),
+        Some(policy) if Address::is_meant(policy) => {
+            let why = format!("{policy} is a server; this verb needs a folder, or owner/name on the Hub. Servers are for rollout and policy check");
+            Err(Misuse(why).into())
+        }
         Some(policy) => Ok((policy.to_owned(), locate(policy)?)),
     }
 }

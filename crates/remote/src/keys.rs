@@ -258,6 +258,16 @@ mod tests {
     }
 
     #[test]
+    fn the_file_that_the_guide_shows_is_one() {
+        let page = include_str!("../../../docs/remote-policies.md");
+        let (_, rest) = page.split_once("```toml\n").unwrap();
+        let keys = KeyMap::parse(rest.split_once("```").unwrap().0).unwrap();
+        assert_eq!((keys.images.len(), keys.states.len()), (1, 2));
+        let whole = format!("actions = [\"arm\", \"gripper\"]\n{}", rest.split_once("```").unwrap().0);
+        assert_eq!(KeyMap::parse(&whole).unwrap().actions, ["arm", "gripper"]);
+    }
+
+    #[test]
     fn a_file_that_makes_no_sense_says_why() {
         let head = "units = \"si\"\n";
         let cases = [

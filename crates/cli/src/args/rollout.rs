@@ -7,7 +7,6 @@ use sinew_core::RobotDescription;
 use sinew_drivers::camera::CameraAddress;
 use sinew_policy::{GuidanceMode, GuidanceSchedule, GuidanceSettings};
 use sinew_remote::Address;
-use sinew_remote::Address;
 use sinew_runtime::{Inference, Interpolation, Latency, RealtimeRequest, SessionConfig, Starvation, Strategy};
 
 use super::{

@@ -166,7 +166,7 @@ impl Answerer for ServedPolicy {
         let missing = |error: sinew_policy::InferError| {
             let wants: Vec<String> = self.checkpoint.info().inputs.iter().map(|feature| format!("{} {:?}", feature.name, feature.shape)).collect();
             let has: Vec<String> = flat(observation).iter().map(|(key, value)| format!("{key} ({})", value.kind())).collect();
-            format!("{}; the policy wants {}; the observation has {}", text::chain(&error), wants.join(", "), has.join(", "))
+            format!("{}; the policy wants {}; the observation has {}", text::chain(&error.into()), wants.join(", "), has.join(", "))
         };
         let actions = self.checkpoint.infer(&inputs).map_err(missing)?;
         Ok(Served { rows: actions.rows, width: actions.width, values: actions.values })
