@@ -119,7 +119,6 @@ fn indented(fit: &Fit, deadline: Duration) -> String {
     format!("{table}deadline  {:.2} s for an answer", deadline.as_secs_f64())
 }
 
-
 fn warn_of_token(options: &RemoteOptions) {
     if options.token.is_some() && !options.address.is_secure && !options.address.is_local() {
         note!("warning: ws:// sends the token unencrypted; use wss://, or an SSH tunnel");
@@ -143,8 +142,7 @@ pub fn check(options: &RemoteOptions, robot: Option<&str>, cameras: &CameraArgs,
     };
     let ok = error.is_none() && fit.as_ref().is_none_or(Fit::is_fit);
     if json {
-        let report =
-            serde_json::json!({ "policy": options.address.to_string(), "ok": ok, "error": error, "metadata": all, "fit": fit, "answer_s": answer_s });
+        let report = serde_json::json!({ "policy": options.address.to_string(), "ok": ok, "error": error, "metadata": all, "fit": fit, "answer_s": answer_s });
         text::print_json(&report)?;
     } else {
         say!("{}", describe(options, &told, &all)?);

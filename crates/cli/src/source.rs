@@ -40,7 +40,9 @@ pub fn find(policy: Option<&str>) -> anyhow::Result<(String, Fetched)> {
     match policy {
         None => Ok(("the demonstration policy".to_owned(), Fetched { folder: demo_policy::folder()?, resolved: None })),
         Some(policy) if Address::is_meant(policy) => {
-            let why = format!("{policy} is a server; this verb needs a folder, or owner/name on the Hub. Servers are for rollout and policy check");
+            let why = format!(
+                "{policy} is a server; this verb needs a folder, or owner/name on the Hub. Servers are for rollout and policy check"
+            );
             Err(Misuse(why).into())
         }
         Some(policy) => Ok((policy.to_owned(), locate(policy)?)),

@@ -7,10 +7,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails here fails the test")]
 
 mod common;
-#[path = "../../remote/tests/faulty/mod.rs"]
-mod faulty;
 #[path = "../../runtime/tests/common/mod.rs"]
 mod fakes;
+#[path = "../../remote/tests/faulty/mod.rs"]
+mod faulty;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
@@ -125,7 +125,8 @@ fn no_fault_of_a_server_brings_an_old_or_wrong_action_to_the_arm() {
                 scope.spawn(move || {
                     let what = format!("{fault:?}, {inference:?}");
                     // Two at first, one to warm up, one to begin with.
-                    let server = faulty::start(b"\x80".to_vec(), move |serial| if (6..9).contains(&serial) { fault } else { Fault::None }, coded);
+                    let server =
+                        faulty::start(b"\x80".to_vec(), move |serial| if (6..9).contains(&serial) { fault } else { Fault::None }, coded);
                     let (report, tape) = run(inference, 400, server.address, coded_arm());
                     assert_eq!(report.outcome, EpisodeOutcome::Failure, "{what}: {:?}", report.reason);
                     assert!(tape.frames.iter().flat_map(|frame| &frame.sent).all(|goal| goal.is_finite()), "{what}");
@@ -179,7 +180,8 @@ fn a_policy_on_a_server_does_what_it_does_here() {
     let units = &checked["metadata"]["sinew"]["action_units"];
     assert_eq!(units, &serde_json::json!(["degrees", "degrees", "degrees", "degrees", "degrees", "range_0_100"]));
 
-    let common = ["rollout", "--pace", "fast", "--inference", "sync", "--episodes", "1", "--seed", "20", "--no-record", "--no-rerun", "--json"];
+    let common =
+        ["rollout", "--pace", "fast", "--inference", "sync", "--episodes", "1", "--seed", "20", "--no-record", "--no-rerun", "--json"];
     let here = json(&desk.ok(&common));
     let there = json(&desk.ok(&[&common[..], &["--policy", &server.address]].concat()));
     assert_eq!(here[0]["outcome"], "success");

@@ -21,7 +21,8 @@ impl Answerer for AtOnce {
     }
 
     fn answer(&self, observation: &Value<'_>) -> Result<Served, String> {
-        let bytes: usize = observation.entries().iter().map(|(_, value)| if let Value::Tensor(tensor) = value { tensor.data.len() } else { 0 }).sum();
+        let bytes: usize =
+            observation.entries().iter().map(|(_, value)| if let Value::Tensor(tensor) = value { tensor.data.len() } else { 0 }).sum();
         assert!(bytes > 2 * 640 * 480 * 3);
         Ok(Served { rows: 50, width: 6, values: vec![0.5; 300] })
     }

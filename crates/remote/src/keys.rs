@@ -200,7 +200,8 @@ impl KeyMap {
         }
         let path = Path::new(name);
         let metadata = std::fs::metadata(path);
-        let bytes = metadata.map_err(|error| fault(format!("{error}; expected a file, or {}", Self::presets().collect::<Vec<_>>().join(", "))))?;
+        let bytes =
+            metadata.map_err(|error| fault(format!("{error}; expected a file, or {}", Self::presets().collect::<Vec<_>>().join(", "))))?;
         if !bytes.is_file() || bytes.len() > MOST_BYTES {
             return Err(fault("expected a TOML file of at most 1 MiB".into()));
         }
@@ -214,7 +215,8 @@ impl KeyMap {
     }
 
     fn check(&self) -> Result<(), String> {
-        let mut all: Vec<&[String]> = self.images.iter().map(|image| image.key.path()).chain(self.states.iter().map(|state| state.key.path())).collect();
+        let mut all: Vec<&[String]> =
+            self.images.iter().map(|image| image.key.path()).chain(self.states.iter().map(|state| state.key.path())).collect();
         let prompt: Vec<String> = self.prompt.iter().cloned().collect();
         all.extend(self.prompt.iter().map(|_| &*prompt));
         for (i, path) in all.iter().enumerate() {
@@ -237,7 +239,10 @@ impl KeyMap {
         }
         for state in &self.states {
             if state.range.is_some_and(|[first, end]| first >= end) || (state.range.is_some() && !state.channels.is_empty()) {
-                return Err(format!("the state {}: expected range = [FIRST, END] with FIRST below END, or channels, or neither", state.key));
+                return Err(format!(
+                    "the state {}: expected range = [FIRST, END] with FIRST below END, or channels, or neither",
+                    state.key
+                ));
             }
         }
         Ok(())

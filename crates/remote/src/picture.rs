@@ -33,7 +33,16 @@ impl Fitter {
         let ratio = (from[0] as f64 / to[0] as f64).max(from[1] as f64 / to[1] as f64);
         let inner = from.map(|side| ((side as f64 / ratio) as usize).max(1));
         let offset = [0, 1].map(|i| to[i].saturating_sub(inner[i]) / 2);
-        Self { from, to, inner, offset, columns: taps(from[1], inner[1]), rows: taps(from[0], inner[0]), narrow: Vec::new(), sums: Vec::new() }
+        Self {
+            from,
+            to,
+            inner,
+            offset,
+            columns: taps(from[1], inner[1]),
+            rows: taps(from[0], inner[0]),
+            narrow: Vec::new(),
+            sums: Vec::new(),
+        }
     }
 
     /// Appends the scaled image to `out`.

@@ -148,7 +148,8 @@ impl RemotePolicy {
             self.number += 1;
             self.requests_packed(&observations, "");
             let fault = |what: String| RemoteError::Probe { address: told_address(&self.link), what };
-            let answered = ask(&self.link, &mut self.frame, FIRST, self.numbers_answers.then_some(self.number), KnownBy::Nothing).map_err(fault)?;
+            let answered =
+                ask(&self.link, &mut self.frame, FIRST, self.numbers_answers.then_some(self.number), KnownBy::Nothing).map_err(fault)?;
             let rows = answer::read(&answered.bytes, &self.answer_keys).map_err(fault)?;
             self.first_answer_s = watch.elapsed().as_secs_f64();
             answer = Some(rows);
@@ -201,7 +202,8 @@ fn authorization(options: &RemoteOptions) -> Result<Option<HeaderValue>, RemoteE
 /// Black images, and the state of a robot that rests.
 fn at_rest(robot: &RobotDescription) -> Observation {
     let mut observation = Observation::for_robot(robot);
-    let rest: Vec<(String, f64)> = robot.action_names().into_iter().zip(robot.rest()).filter_map(|(name, rest)| Some((name, rest?))).collect();
+    let rest: Vec<(String, f64)> =
+        robot.action_names().into_iter().zip(robot.rest()).filter_map(|(name, rest)| Some((name, rest?))).collect();
     for (i, name) in robot.state_names().iter().enumerate() {
         let value = rest.iter().find(|(known, _)| known == name).map_or(0.0, |(_, value)| *value);
         observation.state.set(i, value, sinew_core::Timestamp::ZERO);

@@ -25,7 +25,10 @@ pub(crate) struct Requests {
 enum Node {
     Map(Vec<(String, Node)>),
     Image(Box<ImagePart>),
-    State { channels: Vec<usize>, dtype: FloatKind },
+    State {
+        channels: Vec<usize>,
+        dtype: FloatKind,
+    },
     Prompt,
     /// The request's number.
     Number,
@@ -70,7 +73,12 @@ impl Requests {
                 [] if image.optional => fit.row(image.key.to_string(), wanted, "no such camera, it may stay away", true),
                 [] => {
                     let names = image.camera.all().join(" or ");
-                    fit.row(image.key.to_string(), wanted, format!("no camera {names}; --rename CAMERA={} says which", short(&image.key)), false);
+                    fit.row(
+                        image.key.to_string(),
+                        wanted,
+                        format!("no camera {names}; --rename CAMERA={} says which", short(&image.key)),
+                        false,
+                    );
                 }
                 [camera] => {
                     let found = &robot.cameras[camera];
@@ -108,9 +116,13 @@ impl Requests {
             let names = found.as_ref().map(|found| found.iter().map(|i| channels[*i].name.clone()).collect::<Vec<_>>());
             let (have, fits) = match (&names, &found) {
                 (Some(names), Some(_)) => {
-                    let width = told.inputs.iter().find(|(name, _)| *name == state.key.to_string()).map(|(_, shape)| shape.iter().product());
+                    let width =
+                        told.inputs.iter().find(|(name, _)| *name == state.key.to_string()).map(|(_, shape)| shape.iter().product());
                     let fits = width.is_none_or(|width: usize| width == names.len())
-                        && told.state_names.as_ref().is_none_or(|told| state.range.is_some() || !state.channels.is_empty() || told == names);
+                        && told
+                            .state_names
+                            .as_ref()
+                            .is_none_or(|told| state.range.is_some() || !state.channels.is_empty() || told == names);
                     (format!("{} values{}", names.len(), listed(Some(names))), fits)
                 }
                 _ => (format!("{} values{}", channels.len(), listed(Some(&robot.state_names()))), false),
@@ -254,7 +266,13 @@ fn named(image: &ImageKey, renames: &[(String, String)], robot: &RobotDescriptio
 }
 
 /// A key for every camera that has none: of those that the server names, where it does.
-fn each(every: &ImageKey, renames: &[(String, String)], told: &Told, robot: &RobotDescription, is_taken: &[bool]) -> Vec<(ImageKey, Vec<usize>)> {
+fn each(
+    every: &ImageKey,
+    renames: &[(String, String)],
+    told: &Told,
+    robot: &RobotDescription,
+    is_taken: &[bool],
+) -> Vec<(ImageKey, Vec<usize>)> {
     let with = |name: &str| {
         let path: Vec<String> = every.key.path().iter().map(|key| key.replace('*', name)).collect();
         let key = if path.len() == 1 { Key::Flat(path.concat()) } else { Key::Nested(path) };

@@ -219,7 +219,8 @@ fn where_nobody_listens_the_address_is_named() {
 
 #[test]
 fn another_policy_behind_the_same_address_is_not_asked() {
-    let ours = |policy: &str| packed(&serde_json::json!({ "sinew": { "policy": policy, "inputs": { "observation.state": { "shape": [2] } } } }));
+    let ours =
+        |policy: &str| packed(&serde_json::json!({ "sinew": { "policy": policy, "inputs": { "observation.state": { "shape": [2] } } } }));
     let (first, second) = (ours("first"), ours("second"));
     let metadata = move |connection| if connection == 1 { second.clone() } else { first.clone() };
     let server = faulty::start_with(metadata, |serial| if serial == 3 { Fault::Close } else { Fault::None }, echo);
@@ -241,7 +242,10 @@ fn a_robot_that_does_not_fit_is_shown_with_both_sides_before_anything_moves() {
     let error = RemotePolicy::connect(&options(server.address), &robot()).unwrap_err();
     assert!(matches!(error, RemoteError::Mismatch { .. }), "{error}");
     let text = error.to_string();
-    assert!(text.contains("! answers") && text.contains("4 rows of 7 values") && text.contains("2 values: shoulder.pos, elbow.pos"), "{text}");
+    assert!(
+        text.contains("! answers") && text.contains("4 rows of 7 values") && text.contains("2 values: shoulder.pos, elbow.pos"),
+        "{text}"
+    );
 
     let other = serde_json::json!({ "sinew": {
         "policy": "theirs", "family": "act", "control_rate_hz": 30, "action_names": ["a.pos", "elbow.pos"], "state_names": ["a.pos", "elbow.pos"],
@@ -272,14 +276,18 @@ fn what_is_sent_is_what_the_key_map_says() {
     std::fs::remove_file(&file).unwrap();
     let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let hears = seen.clone();
-    let server = faulty::start(b"\x80".to_vec(), |_| Fault::None, move |request| {
-        let kinds = request.entries().iter().map(|(key, value)| format!("{key}={}", value.kind())).collect::<Vec<_>>().join(" ");
-        let image = request.get("images").unwrap().get("cam_high").unwrap();
-        let Value::Tensor(image) = image else { panic!("{image:?}") };
-        let (plane, joint) = (image.data[..64].to_vec(), request.get("joints").unwrap().numbers().unwrap().values[0]);
-        hears.lock().unwrap().push((kinds, image.shape.clone(), plane, joint, request.get("task").unwrap().text().unwrap().to_owned()));
-        vec![vec![0.25, -0.5]; ROWS]
-    });
+    let server = faulty::start(
+        b"\x80".to_vec(),
+        |_| Fault::None,
+        move |request| {
+            let kinds = request.entries().iter().map(|(key, value)| format!("{key}={}", value.kind())).collect::<Vec<_>>().join(" ");
+            let image = request.get("images").unwrap().get("cam_high").unwrap();
+            let Value::Tensor(image) = image else { panic!("{image:?}") };
+            let (plane, joint) = (image.data[..64].to_vec(), request.get("joints").unwrap().numbers().unwrap().values[0]);
+            hears.lock().unwrap().push((kinds, image.shape.clone(), plane, joint, request.get("task").unwrap().text().unwrap().to_owned()));
+            vec![vec![0.25, -0.5]; ROWS]
+        },
+    );
     let robot = robot();
     let mut policy = RemotePolicy::connect(&RemoteOptions { keys: Some(keys.unwrap()), ..options(server.address) }, &robot).unwrap();
     let mut observation = Observation::for_robot(&robot);

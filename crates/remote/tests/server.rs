@@ -164,7 +164,9 @@ fn before_it_is_ready_it_says_so() {
     assert!(health.starts_with("HTTP/1.1 200 OK\r\n") && health.ends_with("\r\n\r\nOK\n"), "{health}");
     ask(&mut client(address, None).unwrap(), 1.0);
     let metrics = http(address, "GET /metrics HTTP/1.1\r\n\r\n");
-    for line in ["sinew_ready 1\n", "sinew_requests_total 1\n", "sinew_infer_seconds_count 1\n", "sinew_infer_seconds_bucket{le=\"+Inf\"} 1\n"] {
+    for line in
+        ["sinew_ready 1\n", "sinew_requests_total 1\n", "sinew_infer_seconds_count 1\n", "sinew_infer_seconds_bucket{le=\"+Inf\"} 1\n"]
+    {
         assert!(metrics.contains(line), "{line}: {metrics}");
     }
     assert!(http(address, "GET / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 426 "));

@@ -61,7 +61,10 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<Done> {
         if args.token_env.is_some() && !address.ip().is_loopback() {
             note!("warning: nothing is encrypted, not even the token");
         }
-        say!("try       sinew policy check ws://{address}{}\nCtrl-C ends it", robot.as_ref().map_or(String::new(), |robot| format!(" --robot {}", robot.name)));
+        say!(
+            "try       sinew policy check ws://{address}{}\nCtrl-C ends it",
+            robot.as_ref().map_or(String::new(), |robot| format!(" --robot {}", robot.name))
+        );
     }
     while !stop.is_requested() {
         std::thread::sleep(LOOK);
@@ -164,7 +167,8 @@ impl Answerer for ServedPolicy {
     fn answer(&self, observation: &Value<'_>) -> Result<Served, String> {
         let inputs = self.inputs(observation)?;
         let missing = |error: sinew_policy::InferError| {
-            let wants: Vec<String> = self.checkpoint.info().inputs.iter().map(|feature| format!("{} {:?}", feature.name, feature.shape)).collect();
+            let wants: Vec<String> =
+                self.checkpoint.info().inputs.iter().map(|feature| format!("{} {:?}", feature.name, feature.shape)).collect();
             let has: Vec<String> = flat(observation).iter().map(|(key, value)| format!("{key} ({})", value.kind())).collect();
             format!("{}; the policy wants {}; the observation has {}", text::chain(&error.into()), wants.join(", "), has.join(", "))
         };
@@ -199,7 +203,6 @@ fn flat<'v, 'a>(observation: &'v Value<'a>) -> Vec<(String, &'v Value<'a>)> {
 const IMAGE: &str = "uint8 [height, width, 3] or [3, height, width], or floats of 0 to 1, with a leading axis for several steps";
 
 /// Height, width and the bytes of each step of an image; else what it is.
-#[expect(clippy::type_complexity, reason = "three things that belong together only here")]
 fn pictures(tensor: &Tensor<'_>) -> Result<(usize, usize, Vec<Vec<u8>>), String> {
     let fault = || format!("{} {:?}", tensor.dtype, tensor.shape);
     let (steps, sides) = match tensor.shape[..] {

@@ -52,12 +52,8 @@ fn pack(packer: &mut Packer, value: &Value<'_>) {
 #[test]
 fn what_openpi_writes_is_read_and_written_to_the_byte() {
     let data = [0, 0, 0xc0, 0x3f, 0, 0, 0, 0xc0];
-    let array = [
-        b"\x84\xc4\x0b__ndarray__\xc3\xc4\x04data\xc4\x08".as_slice(),
-        &data,
-        b"\xc4\x05dtype\xa3<f4\xc4\x05shape\x91\x02",
-    ]
-    .concat();
+    let array =
+        [b"\x84\xc4\x0b__ndarray__\xc3\xc4\x04data\xc4\x08".as_slice(), &data, b"\xc4\x05dtype\xa3<f4\xc4\x05shape\x91\x02"].concat();
     let tensor = Tensor { dtype: Dtype::F32, is_big_endian: false, shape: vec![2], data: &data };
     assert_eq!(read(&array), Ok(Value::Tensor(tensor.clone())));
     assert_eq!(packed(|packer| packer.tensor(Dtype::F32, &[2], |out| out.extend(data))), array);
@@ -82,7 +78,8 @@ fn arrays_of_both_dialects_and_all_orders_are_numbers() {
         ("shape", Value::List(vec![Value::Int(2)])),
         ("data", Value::Bin(&[1, 0, 0xff, 0xff])),
     ]);
-    let old_scalar = marked(&[("nd", Value::Bool(false)), ("type", Value::Str("<f8")), ("data", Value::Bin(&[0, 0, 0, 0, 0, 0, 0xf8, 0x3f]))]);
+    let old_scalar =
+        marked(&[("nd", Value::Bool(false)), ("type", Value::Str("<f8")), ("data", Value::Bin(&[0, 0, 0, 0, 0, 0, 0xf8, 0x3f]))]);
     let half = marked(&[
         ("__ndarray__", Value::Bool(true)),
         ("data", Value::Bin(&[0, 0x3e])),

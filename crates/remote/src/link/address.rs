@@ -88,7 +88,20 @@ mod tests {
             let address: Address = text.parse().unwrap();
             assert_eq!((address.to_string(), &*address.path), (shown.to_owned(), path), "{text}");
         }
-        for text in ["http://a", "ws://", "ws://a:", "ws://a:0", "ws://a:65536", "ws://a:b", "ws://:80", "ws://u@a", "ws://a b", "ws://[::1", "ws://[x]:1", "ws://[::1]x"] {
+        for text in [
+            "http://a",
+            "ws://",
+            "ws://a:",
+            "ws://a:0",
+            "ws://a:65536",
+            "ws://a:b",
+            "ws://:80",
+            "ws://u@a",
+            "ws://a b",
+            "ws://[::1",
+            "ws://[x]:1",
+            "ws://[::1]x",
+        ] {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
     }

@@ -120,7 +120,10 @@ impl Link {
         let places = Socket::resolve(&options.address).map_err(connect)?;
         let socket = Socket::open(&options.address, &places, options.authorization.as_ref(), AT_FIRST).map_err(connect)?;
         let slow = watch.elapsed() * SLOWER;
-        let patience = Patience { connect: AGAIN.connect.max(slow.min(AT_FIRST.connect)), handshake: AGAIN.handshake.max(slow.min(AT_FIRST.handshake)) };
+        let patience = Patience {
+            connect: AGAIN.connect.max(slow.min(AT_FIRST.connect)),
+            handshake: AGAIN.handshake.max(slow.min(AT_FIRST.handshake)),
+        };
         let state = State { metadata: socket.metadata.clone(), socket: Some(socket), ..State::default() };
         let report = Mutex::new(LinkReport { address: options.address.to_string(), ..LinkReport::default() });
         let shared = Arc::new(Shared { options, patience, state: Mutex::new(state), changed: Condvar::new(), report });

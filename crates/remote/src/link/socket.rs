@@ -82,8 +82,7 @@ impl Socket {
         }
         let until = Deadline::after(patience.handshake);
         let timed = Timed::new(tcp?, until).map_err(|error| Gone::Broken(error.to_string()))?;
-        let stream =
-            if address.is_secure { Stream::secure(timed, &address.host).map_err(Gone::Broken)? } else { Stream::Plain(timed) };
+        let stream = if address.is_secure { Stream::secure(timed, &address.host).map_err(Gone::Broken)? } else { Stream::Plain(timed) };
         let url = format!("{}://{}{}", if address.is_secure { "wss" } else { "ws" }, address.authority(), address.path);
         let mut request = url.into_client_request().map_err(|error| Gone::Broken(error.to_string()))?;
         request.headers_mut().extend(authorization.map(|value| (AUTHORIZATION, value.clone())));
@@ -156,7 +155,9 @@ fn broken(error: &Error, doing: &str, within: Duration) -> Gone {
         Error::Io(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
             format!("{doing}: nothing within {:.1} s", within.as_secs_f64())
         }
-        Error::ConnectionClosed | Error::AlreadyClosed | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => "the server closed the connection".to_owned(),
+        Error::ConnectionClosed | Error::AlreadyClosed | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            "the server closed the connection".to_owned()
+        }
         error => format!("{doing}: {error}"),
     })
 }

@@ -32,7 +32,11 @@ impl Timed {
     }
 
     /// Does `work` with a timeout of what is left; without any, only what needs no waiting.
-    fn within<T>(&mut self, set: fn(&TcpStream, Option<Duration>) -> io::Result<()>, work: impl FnOnce(&mut TcpStream) -> io::Result<T>) -> io::Result<T> {
+    fn within<T>(
+        &mut self,
+        set: fn(&TcpStream, Option<Duration>) -> io::Result<()>,
+        work: impl FnOnce(&mut TcpStream) -> io::Result<T>,
+    ) -> io::Result<T> {
         let left = self.until.left();
         if left >= SHORTEST {
             set(&self.tcp, Some(left))?;

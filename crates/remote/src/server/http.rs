@@ -105,7 +105,8 @@ pub(super) fn answer(status: u16, text: &str) -> Vec<u8> {
 /// Whether `given` (the value of `Authorization`) has the token, in a time that does not tell how much of it is right.
 pub(super) fn is_right(token: &str, given: Option<&str>) -> bool {
     let given = given.and_then(|given| given.split_once(' ')).map(|(scheme, rest)| (scheme, rest.trim()));
-    let Some((_, given)) = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("api-key")) else {
+    let Some((_, given)) = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("api-key"))
+    else {
         return false;
     };
     let differences = token.bytes().zip(given.bytes()).fold(0, |all, (a, b)| all | (a ^ b));
@@ -154,7 +155,9 @@ mod tests {
         for given in ["Bearer secret", "Api-Key secret", "bearer  secret"] {
             assert!(is_right("secret", Some(given)), "{given}");
         }
-        for given in [None, Some("secret"), Some("Basic secret"), Some("Bearer secre"), Some("Bearer secrets"), Some("Bearer "), Some("Bearer")] {
+        for given in
+            [None, Some("secret"), Some("Basic secret"), Some("Bearer secre"), Some("Bearer secrets"), Some("Bearer "), Some("Bearer")]
+        {
             assert!(!is_right("secret", given), "{given:?}");
         }
     }

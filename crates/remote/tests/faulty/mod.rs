@@ -84,7 +84,8 @@ pub fn start_with(
         now: Arc::new(Mutex::new(Fault::None)),
         pongs: Arc::default(),
     };
-    let (requests, connections, now, pongs) = (server.requests.clone(), server.connections.clone(), server.now.clone(), server.pongs.clone());
+    let (requests, connections, now, pongs) =
+        (server.requests.clone(), server.connections.clone(), server.now.clone(), server.pongs.clone());
     let (script, answers): (Arc<Script>, Arc<Answers>) = (Arc::new(script), Arc::new(answers));
     thread::spawn(move || {
         for tcp in listener.incoming().map_while(Result::ok) {
