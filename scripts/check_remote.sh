@@ -17,6 +17,7 @@ fi
 venv=${REMOTE_VENV:-$target/remote-venv}
 if [ ! -x "$venv/bin/python" ]; then
     "${PYTHON:-python3}" -m venv "$venv"
-    "$venv/bin/pip" install --quiet openpi-client==0.1.2 websockets==17.4 msgpack==1.2.4
+    # openpi-client needs typing_extensions and does not say so.
+    "$venv/bin/pip" install --quiet openpi-client==0.1.2 typing_extensions websockets==17.4 msgpack==1.2.4
 fi
 "$venv/bin/python" scripts/check_remote.py --sinew "$SINEW" "$@"

@@ -209,7 +209,7 @@ impl Drop for Link {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.is_over = true;
-        state.socket = None;
+        state.socket.take().into_iter().for_each(Socket::close);
         drop(state);
         self.shared.changed.notify_all();
         // It may be connecting, which is not waited for.

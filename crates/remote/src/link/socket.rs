@@ -124,6 +124,13 @@ impl Socket {
         })
     }
 
+    /// Takes leave, as far as that needs no waiting.
+    pub fn close(mut self) {
+        self.web.get_mut().set_deadline(Deadline::now());
+        // Who is not reached hears of it by the connection's end.
+        drop(self.web.close(None).and_then(|()| self.web.flush()));
+    }
+
     /// The next message, if it is there whole by `until`; pings are answered meanwhile.
     ///
     /// # Errors
