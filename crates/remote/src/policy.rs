@@ -18,8 +18,8 @@ const FIRST: Duration = Duration::from_secs(180);
 const SHORTEST_S: f64 = 0.5;
 const LONGEST_S: f64 = 10.0;
 
-/// How a remote policy is reached, and what it is given.
-#[derive(Clone, Debug)]
+/// How a remote policy is reached, and what it is given. Has no `Debug`, as there is a token in it.
+#[derive(Clone)]
 pub struct RemoteOptions {
     pub address: Address,
     /// For `Authorization`: a scheme and a token, or a token alone for the scheme `Bearer`.

@@ -51,8 +51,8 @@ pub struct Served {
     pub values: Vec<f32>,
 }
 
-/// How to serve.
-#[derive(Clone, Debug)]
+/// How to serve. Has no `Debug`, as there is a token in it.
+#[derive(Clone)]
 pub struct ServerOptions {
     /// Port 0 takes a free one.
     pub listen: SocketAddr,
