@@ -29,7 +29,7 @@ impl Packer {
     pub fn int(&mut self, value: i64) {
         let bytes = &mut self.bytes;
         match value {
-            0..=0x7f | -32..=-1 => bytes.push(value as u8),
+            -32..=0x7f => bytes.push(value as u8),
             0x80..=0xff => bytes.extend([0xcc, value as u8]),
             0x100..=0xffff => {
                 bytes.push(0xcd);
