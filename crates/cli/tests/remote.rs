@@ -96,7 +96,7 @@ fn after_a_black_out_of_five_seconds_the_loop_goes_on_within_two() {
     let starved: Vec<u64> = starved(&tape.frames).into_iter().filter(|tick| *tick >= DARK).collect();
     let (first, last) = (starved[0], starved[starved.len() - 1]);
     assert!((DARK..=DARK + ROWS).contains(&first), "it plays what it has, and no more: {first}");
-    assert!(last >= LIGHT - 10 && last <= LIGHT + 100, "it is back within 2 s: {last}");
+    assert!((LIGHT - 10..=LIGHT + 100).contains(&last), "it is back within 2 s: {last}");
     println!("starved from {first} to {last}; dark from {DARK} to {LIGHT}; {} questions without an answer", report.inference.unanswered);
 }
 
