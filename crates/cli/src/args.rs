@@ -8,9 +8,11 @@ mod lekiwi_host;
 mod ports;
 mod record;
 mod recording;
+mod remote;
 mod replay;
 mod rig;
 mod rollout;
+mod serve;
 mod setup;
 mod shown;
 mod train;
@@ -32,9 +34,11 @@ pub use lekiwi_host::LekiwiHostArgs;
 pub use ports::{PortArg, places_of};
 pub use record::{PublishArgs, RecordArgs};
 pub use recording::{RecordingArgs, UnfinishedChoice, VideoArgs};
+pub use remote::{RemoteArgs, token};
 pub use replay::ReplayArgs;
 pub use rig::RigCommand;
 pub use rollout::{InferenceMode, LoopArgs, RealtimeArgs, RolloutArgs, StrategyMode, fast_latency, in_words};
+pub use serve::ServeArgs;
 pub use setup::{ArmArgs, CalibrateArgs, FindCamerasArgs, FindPortArgs, SetupMotorsArgs};
 pub use shown::command;
 pub use train::TrainArgs;
@@ -66,6 +70,8 @@ pub struct Cli {
 pub enum Command {
     /// Run a policy on a robot or in the simulator, and record the run
     Rollout(Box<RolloutArgs>),
+    /// Serve a policy to clients on the network, in openpi's protocol
+    Serve(ServeArgs),
     /// Measure a policy's success rate over seeded episodes in the simulator
     Eval(EvalArgs),
     /// Move a robot with a leader arm, a gamepad or the keyboard
@@ -412,16 +418,20 @@ pub enum PolicyCommand {
     #[command(
         after_help = "Compares the configuration, the processors, the statistics and the header of the weights with each other, and \
         with the robot: cameras, joints, action width. Weights are not read. Ends with exit code 1 if something does not fit.\n\n\
-        Examples:\n  sinew policy check lerobot/act_aloha_sim_transfer_cube_human\n  sinew policy check ./checkpoint --robot so101 --json"
+        Of a policy server it shows what the server says of itself. With --robot it also asks for two answers, which nothing executes.\n\n\
+        Examples:\n  sinew policy check lerobot/act_aloha_sim_transfer_cube_human\n  sinew policy check ./checkpoint --robot so101 --json\n  \
+        sinew policy check ws://gpu.local:8000 --robot so101"
     )]
     Check {
-        /// A checkpoint folder, or owner/name[@revision] on the Hub [default: the demonstration policy]
+        /// A checkpoint folder, owner/name[@revision] on the Hub, or a server as ws://HOST:PORT [default: the demonstration policy]
         policy: Option<String>,
         /// A robot by name (see `sinew robots`), or its folder
         #[arg(long)]
         robot: Option<String>,
         #[command(flatten)]
         cameras: CameraArgs,
+        #[command(flatten)]
+        remote: RemoteArgs,
         /// Print the result as JSON on standard output
         #[arg(long)]
         json: bool,

@@ -23,6 +23,7 @@ pub mod replay;
 pub mod rig;
 pub mod robots;
 pub mod rollout;
+pub mod serve;
 pub mod setup_motors;
 pub mod sim;
 pub mod teleop;

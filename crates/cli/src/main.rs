@@ -25,6 +25,7 @@ mod locale;
 mod prompt;
 mod publishing;
 mod recording;
+mod remote;
 mod replay;
 mod rig;
 mod rig_file;
@@ -129,6 +130,7 @@ fn main() -> ExitCode {
     let Some(command) = cli.command else { return ended(commands::rollout::demonstrate()) };
     ended(match command {
         Command::Rollout(args) => commands::rollout::run(&args),
+        Command::Serve(args) => commands::serve::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
         Command::Teleop(args) => commands::teleop::run(&args),
         Command::LekiwiHost(args) => commands::lekiwi_host::run(&args),

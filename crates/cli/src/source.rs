@@ -7,6 +7,7 @@ use anyhow::Context;
 use sinew::{DatasetReader, OpenOptions, Policy};
 use sinew_hub::{Fetched, Hub, HubRepo, ModelRef, RepoKind};
 use sinew_policy::{Checkpoint, Device};
+use sinew_remote::Address;
 
 use sinew_runtime::{Role, place};
 
@@ -38,6 +39,12 @@ pub fn open(policy: Option<&str>, compute: &ComputeArgs) -> anyhow::Result<Named
 pub fn find(policy: Option<&str>) -> anyhow::Result<(String, Fetched)> {
     match policy {
         None => Ok(("the demonstration policy".to_owned(), Fetched { folder: demo_policy::folder()?, resolved: None })),
+        Some(policy) if Address::is_meant(policy) => {
+            let why = format!(
+                "{policy} is a server; this verb needs a folder, or owner/name on the Hub. Servers are for rollout and policy check"
+            );
+            Err(Misuse(why).into())
+        }
         Some(policy) => Ok((policy.to_owned(), locate(policy)?)),
     }
 }

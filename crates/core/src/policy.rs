@@ -17,6 +17,10 @@ pub enum PolicyError {
     },
     #[error(transparent)]
     Shape(#[from] ShapeError),
+    /// There is no answer to this question, and there may well be one to a later: a link that is gone. Whoever asks
+    /// goes on with what it has. A policy takes some milliseconds before it says so, as it is asked again at once.
+    #[error("{what}")]
+    Unavailable { what: String },
 }
 
 /// What a policy is, for those who schedule and show it.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use sinew_core::{ActionQueue, Continuation, Observation, Timestamp};
 
 use crate::control::{Moment, Shared};
-use crate::inference::Client;
+use crate::inference::{Client, Reply};
 use crate::interpolation::Interpolator;
 use crate::{Fault, Inference, InferenceStats, Latency};
 
@@ -50,6 +50,8 @@ struct Pending {
     /// The answer is of use if no more rows than these have been executed since it was asked for.
     most_delay_rows: Option<u64>,
     instructions: u64,
+    /// The policy was to forget the past first.
+    reset: bool,
 }
 
 /// Asks a policy and queues its answers' rows by the tick they are for. In synchronous inference the
@@ -134,8 +136,13 @@ impl<'a> Asking<'a> {
     /// for no figure. `false` when a stop was asked for meanwhile.
     pub(crate) fn warm_up(&mut self, observation: &Observation) -> Result<bool, Fault> {
         self.client.set_deadline(Some(self.shared.config.warm_up_deadline_s));
-        self.client.ask(observation, self.shared.clock.now(), self.instructions, true, None);
-        let answered = self.client.wait(self.shared.stop)?.is_some();
+        let answered = loop {
+            self.client.ask(observation, self.shared.clock.now(), self.instructions, true, None);
+            match self.client.wait(self.shared.stop)? {
+                Some(Reply::Nothing) => {}
+                reply => break reply.is_some(),
+            }
+        };
         self.client.set_deadline(self.shared.config.answer_deadline_s);
         if answered {
             self.client.warmed_up();
@@ -150,17 +157,22 @@ impl<'a> Asking<'a> {
     }
 
     /// Whether the actions from tick 0 on are there. Without `wait` only looks; with it, `None` says that a stop was
-    /// asked for meanwhile.
+    /// asked for meanwhile. Where they are not and nothing [is expected](Self::is_expecting), ask again.
     pub(crate) fn first(&mut self, wait: bool) -> Result<Option<bool>, Fault> {
         // However long it takes, or is scripted to take: the ticks have not begun.
         if !self.receive(0, if wait { Patience::Endless } else { AT_ONCE })? {
             return Ok(None);
         }
-        let is_there = self.pending.is_none();
+        let is_there = self.pending.is_none() && self.first_goals().is_some();
         if is_there {
             self.answers = 0;
         }
         Ok(Some(is_there))
+    }
+
+    /// Whether an answer is on its way.
+    pub(crate) fn is_expecting(&self) -> bool {
+        self.pending.is_some()
     }
 
     /// Where waiting costs no time, lets an answer that nobody will use come back before the episode ends:
@@ -278,7 +290,8 @@ impl<'a> Asking<'a> {
         let continuing = continues.then_some(Continuation { rows_left, delay_rows, newest_is_unused: self.unused > 0 });
         if self.client.ask(observation, self.shared.clock.now(), self.instructions, reset, continuing) {
             let most_delay_rows = most.map(|_| delay_rows as u64);
-            self.pending = Some(Pending { asked_tick: tick, due_tick, most_delay_rows, instructions: self.instructions });
+            self.resets &= !reset;
+            self.pending = Some(Pending { asked_tick: tick, due_tick, most_delay_rows, instructions: self.instructions, reset });
         }
     }
 
@@ -314,15 +327,25 @@ impl<'a> Asking<'a> {
 
     /// `now` is the first tick not yet acted on.
     fn receive(&mut self, now: u64, patience: Patience) -> Result<bool, Fault> {
-        let Some(Pending { asked_tick, most_delay_rows, instructions, .. }) = self.pending else { return Ok(true) };
+        let Some(Pending { asked_tick, most_delay_rows, instructions, reset, .. }) = self.pending else { return Ok(true) };
         let scripted_ns = self.scripted_ticks().map(|ticks| self.shared.period_ns.saturating_mul(ticks.cast_signed()));
         let (answer, went_on) = match patience {
             Patience::Endless => (self.client.wait(self.shared.stop)?, false),
             Patience::Until(until) => (self.client.poll(until)?, true),
         };
-        let Some(answer) = answer else { return Ok(went_on) };
-        if std::mem::take(&mut self.is_stale) {
-            self.pending = None;
+        let Some(reply) = answer else { return Ok(went_on) };
+        self.pending = None;
+        let was_stale = std::mem::take(&mut self.is_stale);
+        let answer = match reply {
+            Reply::Answer(answer) => answer,
+            Reply::Nothing => {
+                self.stats.unanswered += 1;
+                self.resets |= reset;
+                self.ask_at = if self.shared.config.inference == Inference::Sync { self.cursor } else { now };
+                return Ok(true);
+            }
+        };
+        if was_stale {
             return Ok(true);
         }
         let chunk = &answer.chunk;
@@ -335,7 +358,6 @@ impl<'a> Asking<'a> {
         self.latency_ticks[self.next_latency] = delay;
         self.next_latency = (self.next_latency + 1) % WINDOW;
         self.answers += 1;
-        self.pending = None;
         if most_delay_rows.is_some_and(|most| delay > most) {
             return self.leave_unused(now, delay).map(|()| true);
         }

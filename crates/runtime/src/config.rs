@@ -98,7 +98,9 @@ pub struct SessionConfig {
     /// An answer that takes longer ends the episode, seconds of the system's clock. Without it, what was
     /// measured says how long that is: ten times the longest of the last 16 answers, but at least 3 s; and at
     /// least 10 s, or twice what the warm-up took, while fewer than 4 answers are known. Meanwhile a tick
-    /// without a row is treated as [`starvation`](Self::starvation) says.
+    /// without a row is treated as [`starvation`](Self::starvation) says. A policy that says that it has no answer
+    /// now ([`Unavailable`](sinew_core::PolicyError::Unavailable)) is asked again, and as much time counts from the first
+    /// question that was left open.
     pub answer_deadline_s: Option<f64>,
     /// The same for the first answer of all, for which nothing moves yet.
     pub warm_up_deadline_s: f64,

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use sinew_core::{ActionChunk, Clock, Continuation, Observation, Pixels, Policy, PolicyInfo, RobotDescription, Timestamp};
+use sinew_core::{ActionChunk, Clock, Continuation, Observation, Pixels, Policy, PolicyError, PolicyInfo, RobotDescription, Timestamp};
 
 use crate::asking::WINDOW;
 use crate::beside::Beside;
@@ -117,6 +117,13 @@ pub(crate) struct Answer {
     pub(crate) compute_ns: i64,
 }
 
+/// What a policy says to a question.
+pub(crate) enum Reply<'a> {
+    Answer(&'a Answer),
+    /// It has no answer to this one ([`PolicyError::Unavailable`]).
+    Nothing,
+}
+
 /// The control thread's end, for one episode.
 pub(crate) struct Client<'a> {
     thread: &'a mut PolicyThread,
@@ -126,6 +133,8 @@ pub(crate) struct Client<'a> {
     seen: usize,
     asked_tick: u64,
     asked_at: HostTime,
+    /// When the first was asked of the questions that the policy had no answer to, since its last answer.
+    unanswered_since: Option<HostTime>,
     /// Without it, what was heard says how long an answer may take.
     deadline_s: Option<f64>,
 }
@@ -134,7 +143,7 @@ impl<'a> Client<'a> {
     /// Answers take at most `deadline_s`, or what was measured says how long.
     pub(crate) fn new(thread: &'a mut PolicyThread, setting: Arc<Setting>, deadline_s: Option<f64>) -> Self {
         let past = vec![Observation::for_robot(&setting.robot); thread.info.n_obs_steps.max(1) - 1];
-        Self { thread, setting, past, seen: 0, asked_tick: 0, asked_at: HostTime::now(), deadline_s }
+        Self { thread, setting, past, seen: 0, asked_tick: 0, asked_at: HostTime::now(), unanswered_since: None, deadline_s }
     }
 
     pub(crate) fn info(&self) -> &PolicyInfo {
@@ -232,33 +241,44 @@ impl<'a> Client<'a> {
         self.thread.beside.is_waiting()
     }
 
-    /// The answer, if it is there by `until`.
-    pub(crate) fn poll(&mut self, until: Timestamp) -> Result<Option<&Answer>, Fault> {
+    /// What the policy says, if it does by `until`.
+    pub(crate) fn poll(&mut self, until: Timestamp) -> Result<Option<Reply<'_>>, Fault> {
         let PolicyThread { beside, heard, .. } = &mut *self.thread;
         match beside.poll_until(&*self.setting.clock, until).map(|job| job.accept(heard)) {
             Some(accepted) => accepted?,
             None if self.is_waiting() && self.is_overdue() => return Err(self.overdue()),
             None => return Ok(None),
         }
-        Ok(self.answer())
+        self.reply()
     }
 
-    /// Waits for the answer; `None` when a stop was asked for meanwhile.
-    pub(crate) fn wait(&mut self, stop: &StopFlag) -> Result<Option<&Answer>, Fault> {
+    /// Waits for what the policy says; `None` when a stop was asked for meanwhile.
+    pub(crate) fn wait(&mut self, stop: &StopFlag) -> Result<Option<Reply<'_>>, Fault> {
         match self.take_answer(stop, false)? {
-            Some(()) => Ok(self.answer()),
+            Some(()) => self.reply(),
             None => Ok(None),
         }
     }
 
-    fn answer(&mut self) -> Option<&Answer> {
-        self.thread.beside.job().and_then(|job| job.answer.as_ref()?.as_ref().ok())
+    /// The answer, or that there is none this time. That there was none for too long is a fault.
+    fn reply(&mut self) -> Result<Option<Reply<'_>>, Fault> {
+        if matches!(self.thread.beside.job(), Some(Job { answer: Some(Err(_)), .. })) {
+            self.unanswered_since = self.unanswered_since.or(Some(self.asked_at));
+            let is_overdue = self.is_overdue();
+            let Some(job) = self.thread.beside.job() else { return Ok(None) };
+            return match job.answer.take() {
+                Some(Err(fault)) if is_overdue => Err(fault),
+                _ => Ok(Some(Reply::Nothing)),
+            };
+        }
+        self.unanswered_since = None;
+        Ok(self.thread.beside.job().and_then(|job| job.answer.as_ref()?.as_ref().ok()).map(Reply::Answer))
     }
 
     /// Waits until the job is back. A fault in its answer is passed on unless it is of an `old` question.
     fn take_answer(&mut self, stop: &StopFlag, old: bool) -> Result<Option<()>, Fault> {
-        let (asked_at, deadline_ns) = (self.asked_at, self.deadline_ns());
-        let patient = || !stop.is_requested() && HostTime::now().nanos_since(asked_at) <= deadline_ns;
+        let (since, deadline_ns) = (self.unanswered_since.unwrap_or(self.asked_at), self.deadline_ns());
+        let patient = || !stop.is_requested() && HostTime::now().nanos_since(since) <= deadline_ns;
         let PolicyThread { beside, heard, .. } = &mut *self.thread;
         match beside.wait(patient).map(|job| if old { Ok(()) } else { job.accept(heard) }) {
             Some(accepted) => accepted.map(Some),
@@ -268,20 +288,26 @@ impl<'a> Client<'a> {
         }
     }
 
+    /// For how long the policy owes an answer, nanoseconds.
+    fn waited_ns(&self) -> i64 {
+        HostTime::now().nanos_since(self.unanswered_since.unwrap_or(self.asked_at))
+    }
+
     fn is_overdue(&self) -> bool {
-        HostTime::now().nanos_since(self.asked_at) > self.deadline_ns()
+        self.waited_ns() > self.deadline_ns()
     }
 
     fn overdue(&self) -> Fault {
-        let waited_s = HostTime::now().nanos_since(self.asked_at) as f64 * 1e-9;
+        let waited_s = self.waited_ns() as f64 * 1e-9;
         Fault::Unanswered { tick: self.asked_tick, waited_s, deadline_s: self.deadline_ns() as f64 * 1e-9 }
     }
 }
 
 impl Job {
-    /// Takes note of how long the answer took; its fault, if it is one.
+    /// Takes note of how long the answer took; its fault, if it is one. That there is none this time stays where it is.
     fn accept(&mut self, heard: &mut Heard) -> Result<(), Fault> {
         match &self.answer {
+            Some(Err(Fault::Policy { source: PolicyError::Unavailable { .. }, .. })) => Ok(()),
             Some(Err(_)) => self.answer.take().and_then(Result::err).map_or(Ok(()), Err),
             Some(Ok(answer)) => {
                 heard.record(answer.compute_ns);

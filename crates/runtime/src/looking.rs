@@ -115,8 +115,13 @@ impl Control<'_> {
             return Ok(false);
         }
         let Some(policy) = &mut self.acting.policy else { return Ok(true) };
-        policy.ask_first(&self.frames.current.observation);
-        Ok(policy.first(true)?.is_some())
+        loop {
+            policy.ask_first(&self.frames.current.observation);
+            match policy.first(true)? {
+                Some(false) => {}
+                there => return Ok(there.is_some()),
+            }
+        }
     }
 
     /// Asks the one who acts alone until he says something: each time about the robot as it is then, as what was not known

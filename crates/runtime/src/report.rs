@@ -192,6 +192,8 @@ pub struct InferenceStats {
     /// Real-time chunking with a policy that is given the rows to be executed meanwhile: answers that
     /// came later than those rows lasted, and so were not used.
     pub unused_answers: u64,
+    /// Questions that a policy had no answer to, as one on the network may.
+    pub unanswered: u64,
 }
 
 impl InferenceStats {
@@ -202,6 +204,7 @@ impl InferenceStats {
     pub fn merge(&mut self, other: &Self) {
         self.lead_ticks_max = self.lead_ticks_max.max(other.lead_ticks_max);
         self.unused_answers += other.unused_answers;
+        self.unanswered += other.unanswered;
         self.reserve_rows_min = self.reserve_rows_min.into_iter().chain(other.reserve_rows_min).min();
         self.latency.merge(&other.latency);
         self.compute.merge(&other.compute);

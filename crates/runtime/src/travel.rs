@@ -44,7 +44,7 @@ impl Control<'_> {
             match policy.first(!self.shared.clock.runs_by_itself())? {
                 None => return Ok(false),
                 Some(true) => return Ok(true),
-                Some(false) => {}
+                Some(false) => has_asked = policy.is_expecting(),
             }
         }
     }

@@ -61,6 +61,7 @@ const CLOCK_FILES: &[(&str, &str)] = &[
     ("crates/hub/src/http.rs", "an answer that never ends is given up"),
     ("crates/hub/src/pace.rs", "bytes a second that an upload may send"),
     ("crates/hub/src/stock.rs", "says how old files of the cache are"),
+    ("crates/remote/src/time.rs", "deadlines of a network and how long its ways took; nothing of it is a time stamp"),
     ("crates/testkit/src/hub/clock.rs", "a Hub that programs of any kind speak to: its addresses expire, its jobs go on"),
     ("crates/runtime/src/watchdog/tests.rs", "a test measures how soon the watchdog acts"),
 ];

@@ -6,11 +6,12 @@ use clap::{Args, Parser, ValueEnum};
 use sinew_core::RobotDescription;
 use sinew_drivers::camera::CameraAddress;
 use sinew_policy::{GuidanceMode, GuidanceSchedule, GuidanceSettings};
+use sinew_remote::Address;
 use sinew_runtime::{Inference, Interpolation, Latency, RealtimeRequest, SessionConfig, Starvation, Strategy};
 
 use super::{
-    ComputeArgs, EvalInference, HardwareArgs, LeaderArgs, MANY, Misuse, NEEDS_PORT, Pace, RecordingArgs, RigArgs, above_zero, at_least_one,
-    refuse_given, values::processor, values::viewer, whole, zero_or_above,
+    ComputeArgs, EvalInference, HardwareArgs, LeaderArgs, MANY, Misuse, NEEDS_PORT, Pace, RecordingArgs, RemoteArgs, RigArgs, above_zero,
+    at_least_one, refuse_given, values::processor, values::viewer, whole, zero_or_above,
 };
 
 const EXAMPLES: &str = "Examples:
@@ -29,7 +30,10 @@ const EXAMPLES: &str = "Examples:
   SINEW_TOKEN=… sinew rollout --robot lekiwi --port zmq://kiwi.local \\
       --camera front=zmq --policy ./act_lekiwi
   sinew rollout --robot reachy_mini --port reachy-mini.local \\
-      --policy ./act_reachy_mini";
+      --policy ./act_reachy_mini
+  sinew rollout --policy ws://gpu.local:8000
+  sinew rollout --rig kitchen --policy ws://gpu.local:8000 --policy-keys droid \\
+      --rename front=exterior_image_1_left";
 
 #[derive(Args, Clone)]
 #[command(
@@ -39,9 +43,11 @@ const EXAMPLES: &str = "Examples:
 pub struct RolloutArgs {
     #[command(flatten)]
     pub rig: RigArgs,
-    /// A checkpoint folder, or owner/name[@revision] on the Hub [default: the demonstration policy]
+    /// A checkpoint folder, owner/name[@revision] on the Hub, or a server as ws://HOST:PORT[/PATH] [default: the demonstration policy]
     #[arg(long)]
     pub policy: Option<String>,
+    #[command(flatten)]
+    pub remote: RemoteArgs,
     /// The number of episodes to run [default: 5]
     ///
     /// On a robot, --strategy base is one run and takes no number.
@@ -106,6 +112,7 @@ pub fn in_words<T: ValueEnum>(mode: &T) -> String {
 impl RolloutArgs {
     /// Refuses options that mean nothing beside the others.
     pub fn check(&self) -> Result<(), Misuse> {
+        self.remote.check(self.policy.as_deref(), &self.compute)?;
         if self.is_fast() {
             let realtime = &self.control.realtime;
             refuse_given(
@@ -136,6 +143,10 @@ impl RolloutArgs {
         }
         if self.out.is_none() {
             refuse_given(&[("--resume", self.recording.resume)], "goes on with a dataset; name it with --out")?;
+        }
+        if self.control.inference == InferenceMode::Rtc && self.policy.as_deref().is_some_and(Address::is_meant) {
+            let why = "--inference rtc needs a policy that runs here: openpi's protocol has no word for continuing a chunk; expected async or sync";
+            return Err(Misuse(why.to_owned()));
         }
         if self.control.inference != InferenceMode::Rtc {
             let control = &self.control;

@@ -8,12 +8,18 @@ use sinew_policy::{Fit, InferReport, Info, Inputs};
 
 use crate::args::{CameraArgs, CameraSize, ComputeArgs, Misuse, PolicyCommand};
 use crate::text::say;
-use crate::{Done, licence, source, text};
+use crate::{Done, licence, remote, source, text};
 
 pub fn run(command: &PolicyCommand) -> anyhow::Result<Done> {
     match command {
         PolicyCommand::Info { policy, json } => info(policy.as_deref(), *json),
-        PolicyCommand::Check { policy, robot, cameras, json } => check(policy.as_deref(), robot.as_deref(), cameras, *json),
+        PolicyCommand::Check { policy, robot, cameras, remote, json } => {
+            remote.check(policy.as_deref(), &ComputeArgs::default())?;
+            match remote.options(policy.as_deref(), &cameras.rename)? {
+                Some(options) => remote::check(&options, robot.as_deref(), cameras, *json),
+                None => check(policy.as_deref(), robot.as_deref(), cameras, *json),
+            }
+        }
         PolicyCommand::Bench { policy, inputs, repeat, accuracy, compute, json } => {
             source::set_threads(compute.threads)?;
             bench(policy.as_deref(), compute, inputs.as_deref(), (*repeat, *accuracy), *json)

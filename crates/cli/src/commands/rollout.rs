@@ -21,6 +21,7 @@ use crate::args::{InferenceMode, LoopArgs, Misuse, RolloutArgs, StrategyMode, Te
 use crate::desk::Desk;
 use crate::led::Human;
 use crate::live::{self, LiveLine};
+use crate::remote::{self, Acts};
 use crate::rig::{Rig, Scenario};
 use crate::text::say;
 use crate::{Done, hardware, led, prompt, recording, source, standby, text};
@@ -82,20 +83,15 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     let mode = args.run.strategy;
     let setting = Setting::of(args)?;
     let robot = setting.robot();
-    let named = source::open(args.policy.as_deref(), &args.compute)?;
-    let mut policy = source::beside_control(|| Ok(BoundPolicy::bind(&named.checkpoint, robot)?.with_threads(threads)?))?;
-    let config = SessionConfig {
+    let mut config = SessionConfig {
         keep: if matches!(mode, StrategyMode::Base | StrategyMode::Episodic) { Keep::Finished } else { Keep::Everything },
         return_to_rest: if mode == StrategyMode::Episodic { ReturnToRest::Always } else { ReturnToRest::WhenInterrupted },
         ..args.control.session(fast)
     };
-    if config.inference == Inference::Rtc {
-        let Some(settings) = policy.guidance() else {
-            anyhow::bail!(Fault::NoContinuation { family: policy.info().family.clone() });
-        };
-        policy.set_guidance(args.control.guided(settings)?)?;
-    }
-    let mut policy = PolicyThread::spawn(policy).context("starting the policy's thread")?;
+    let (named, mut policy) = match args.remote.options(args.policy.as_deref(), &args.compute.cameras.rename)? {
+        Some(options) => remote::connect(&options, robot, &mut config)?,
+        None => Acts::here(args, robot, &config, threads)?,
+    };
     let clock: Arc<dyn Clock> = if fast { Arc::new(MockClock::new()) } else { Arc::new(MonotonicClock::new()) };
     let outputs = Outputs::of(args);
     if let Some(root) = &outputs.dataset {
@@ -214,6 +210,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     } else {
         report::print_table(&reports, !args.no_record);
         report::print_cadence(&reports, fast);
+        named.print_link();
         if let Some(buses) = buses {
             say!("\n{}{}", buses.table(), rig.cameras.report().table());
         }
@@ -234,6 +231,21 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     }
     standby::say_why_it_ended(&stop);
     Ok(if stop.is_requested() { Done::Interrupted } else { Done::Ok })
+}
+
+impl Acts {
+    /// The policy that runs on this machine, on a thread of its own.
+    fn here(args: &RolloutArgs, robot: &RobotDescription, config: &SessionConfig, threads: usize) -> anyhow::Result<(Self, PolicyThread)> {
+        let named = source::open(args.policy.as_deref(), &args.compute)?;
+        let mut policy = source::beside_control(|| Ok(BoundPolicy::bind(&named.checkpoint, robot)?.with_threads(threads)?))?;
+        if config.inference == Inference::Rtc {
+            let Some(settings) = policy.guidance() else {
+                anyhow::bail!(Fault::NoContinuation { family: policy.info().family.clone() });
+            };
+            policy.set_guidance(args.control.guided(settings)?)?;
+        }
+        Ok((Self::Here(Box::new(named)), PolicyThread::spawn(policy).context("starting the policy's thread")?))
+    }
 }
 
 /// How long an episode takes where nobody judges it, seconds; as LeRobot's.

@@ -15,6 +15,8 @@ pub enum Quirk {
     WrongTick,
     TooLong,
     Fail,
+    /// There is no answer now.
+    Unavailable,
     Panic,
     Sleep(Duration),
 }
@@ -150,6 +152,10 @@ impl Policy for Fake {
             Quirk::TooLong => rows += 1,
             Quirk::Fail => {
                 return Err(PolicyError::Compute { doing: "multiplying".into(), source: Box::new(io::Error::other("no memory")) });
+            }
+            Quirk::Unavailable => {
+                std::thread::sleep(Duration::from_millis(2));
+                return Err(PolicyError::Unavailable { what: "the link is gone".into() });
             }
             Quirk::Panic => panic!("index out of bounds"),
             Quirk::Sleep(time) => std::thread::sleep(time),

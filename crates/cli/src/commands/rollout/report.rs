@@ -5,7 +5,7 @@ use sinew_runtime::{Cadence, EpisodeReport, Fault, InferenceStats};
 use super::Outputs;
 use crate::buses::BusReport;
 use crate::cameras::CameraReport;
-use crate::source::NamedCheckpoint;
+use crate::remote::Acts;
 use crate::text::say;
 use crate::{text, wilson};
 
@@ -16,7 +16,7 @@ fn judged(reports: &[EpisodeReport]) -> (u64, u64) {
 }
 
 pub(super) fn print_totals(
-    named: &NamedCheckpoint,
+    named: &Acts,
     reports: &[EpisodeReport],
     outputs: &Outputs,
     recorded: u64,
@@ -27,7 +27,7 @@ pub(super) fn print_totals(
     let (low, high) = wilson::interval(done, judged);
     let (cadence, inference) = merged(reports);
     let line = serde_json::json!({
-        "policy": named.name, "commit": named.commit, "episodes": reports.len(), "judged_episodes": judged, "successes": done, "success_rate_interval": [low, high], "cadence": cadence, "inference": inference,
+        "policy": named.name(), "commit": named.commit(), "link": named.link(), "episodes": reports.len(), "judged_episodes": judged, "successes": done, "success_rate_interval": [low, high], "cadence": cadence, "inference": inference,
         "dataset": outputs.dataset, "recorded_episodes": recorded, "rerun": outputs.rerun,
         "motors": buses, "cameras": cameras,
     });
@@ -133,6 +133,9 @@ pub(super) fn print_cadence(reports: &[EpisodeReport], fast: bool) {
         ms(compute.p99_ns),
         ms(compute.max_ns)
     );
+    if inference.unanswered > 0 {
+        say!("no answer to {} questions; what the arm did then is --on-starved", inference.unanswered);
+    }
     if inference.unused_answers > 0 {
         say!("late      {} chunks came too late to follow from what was executed meanwhile, and were not used", inference.unused_answers);
     }

@@ -1,0 +1,43 @@
+//! The options of `sinew serve`.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+
+use super::ComputeArgs;
+
+#[derive(Args, Clone)]
+#[command(after_help = "Clients speak openpi's websocket protocol: openpi-client, or `sinew rollout --policy ws://HOST:8000`. They send \
+        LeRobot's names (observation.state, observation.images.NAME, prompt), in the units of the policy's dataset, and get its actions. \
+        Clients take turns. The server keeps nothing of them. Ctrl-C ends it.\n\n\
+        /healthz answers 200 once the policy is loaded and warm; /metrics is for Prometheus.\n\n\
+        It listens on 127.0.0.1. Nothing is encrypted, not even the token: to reach it from another machine, use an SSH tunnel \
+        (ssh -L 8000:127.0.0.1:8000 GPU), or a proxy with TLS.\n\n\
+        Examples:\n  sinew serve\n  sinew rollout --policy ws://127.0.0.1:8000\n  \
+        sinew serve lerobot-user/smolvla_so101 --robot so101\n  \
+        SINEW_SERVE_TOKEN=… sinew serve ./checkpoint --listen 10.0.0.7:8000 \\\n      \
+        --token-env SINEW_SERVE_TOKEN")]
+pub struct ServeArgs {
+    /// A checkpoint folder, or owner/name[@revision] on the Hub [default: the demonstration policy]
+    pub policy: Option<String>,
+    /// The address to listen on. Another than 127.0.0.1 needs --token-env. Port 0 picks a free one
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8000")]
+    pub listen: SocketAddr,
+    /// The environment variable with the token that clients have to send
+    #[arg(long, value_name = "NAME")]
+    pub token_env: Option<String>,
+    /// How many clients may be connected at the same time
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub max_clients: u16,
+    /// The robot that the policy is for: clients are told its names, units and rate, and its fit is checked [default: so101 for the demonstration policy]
+    #[arg(long)]
+    pub robot: Option<String>,
+    /// The instruction for clients that send none
+    #[arg(long, value_name = "TEXT")]
+    pub instruction: Option<String>,
+    /// Print a JSON line when it is ready, and one at the end
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+}

@@ -1,0 +1,246 @@
+//! A policy on a server, seen from the loop that it works for: whatever the server or the network does, each action that is executed is
+//! for the tick at which it is, the arm holds when there is none, and all goes on by itself.
+//!
+//! In real time; the bounds are those of the network, not of a tick.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails here fails the test")]
+
+mod common;
+#[path = "../../runtime/tests/common/mod.rs"]
+mod fakes;
+#[path = "../../remote/tests/faulty/mod.rs"]
+mod faulty;
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use common::Desk;
+use fakes::{Arm, Scene, Tape, run_on};
+use faulty::{Fault, Network};
+use sinew_core::Frame;
+use sinew_remote::codec::Value;
+use sinew_remote::{KeyMap, RemoteOptions, RemotePolicy};
+use sinew_runtime::{EpisodeOutcome, EpisodeReport, Inference, MonotonicClock, PolicyThread, SessionConfig, Source, StopFlag};
+
+/// Rows of an answer: half a second at 50 Hz.
+const ROWS: u64 = 25;
+/// A tick as a goal, rad: small, so that the gate lets it pass.
+const CODE: f64 = 1e-4;
+
+/// The tick is in the elbow's state; row i is for the tick that is i later, and says of which question it is.
+fn coded(request: &Value<'_>) -> Vec<Vec<f64>> {
+    let asked = request.get("observation.state").unwrap().numbers().unwrap().values[1];
+    (0..ROWS).map(|row| vec![asked + (row as f64 * CODE).to_degrees(), asked]).collect()
+}
+
+/// An arm that tells the tick as its elbow's position.
+fn coded_arm() -> Arm {
+    let mut arm = Arm::at([0.0, 0.0]);
+    arm.spoil = Box::new(|turn, seen| seen[1] = turn as f64 * CODE);
+    arm
+}
+
+fn run(inference: Inference, ticks: u64, address: std::net::SocketAddr, mut arm: Arm) -> (EpisodeReport, Tape) {
+    let address = format!("ws://{address}").parse().unwrap();
+    let options = RemoteOptions { keys: Some(KeyMap::lerobot().unwrap()), ..RemoteOptions::new(address) };
+    let policy = RemotePolicy::connect(&options, &arm.description).unwrap();
+    assert_eq!(policy.deadline(), Duration::from_millis(500), "as long as its rows last");
+    let mut thread = PolicyThread::spawn(policy).unwrap();
+    let config = SessionConfig { inference, answer_deadline_s: Some(60.0), ..SessionConfig::default() };
+    let mut tape = Tape::default();
+    let (clock, mut scene) = (Arc::new(MonotonicClock::new()), Scene::lasting(ticks));
+    let report = run_on(clock, &config, &mut arm, &mut scene, Source::Policy(&mut thread), &mut [&mut tape], &StopFlag::new());
+    assert_eq!((arm.stops, report.faults.len()), (1, 0), "{:?}", report.reason);
+    (report, tape)
+}
+
+/// That each row that was executed is of the tick, of a question that is no older than its rows last, and that the arm holds where there
+/// is none, from that tick on.
+#[track_caller]
+fn assert_fresh(frames: &[Frame], what: &str) {
+    for (i, frame) in frames.iter().enumerate() {
+        if frame.starved {
+            let before = if i == 0 { &frame.sent } else { &frames[i - 1].sent };
+            let step = frame.sent.iter().zip(before).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(step < 2.0 * CODE, "{what}: it moves by {step} at tick {}", frame.tick);
+            continue;
+        }
+        let [tick, asked] = [0, 1].map(|i| (frame.wanted[i] / CODE).round() as u64);
+        assert_eq!(tick, frame.tick, "{what}: the row of another tick");
+        assert!(asked <= tick && tick - asked < ROWS, "{what}: at tick {tick} a row of a question of tick {asked}");
+    }
+}
+
+fn starved(frames: &[Frame]) -> Vec<u64> {
+    frames.iter().filter(|frame| frame.starved).map(|frame| frame.tick).collect()
+}
+
+#[test]
+fn after_a_black_out_of_five_seconds_the_loop_goes_on_within_two() {
+    const DARK: u64 = 100;
+    const LIGHT: u64 = DARK + 250;
+    let server = faulty::start(b"\x80".to_vec(), |_| Fault::None, coded);
+    let network = Network::before(server.address);
+    let (switch, mut arm) = (network.switch(), coded_arm());
+    arm.on_observe = Box::new(move |turn| {
+        switch.store((DARK..LIGHT).contains(&turn), SeqCst);
+        Ok(())
+    });
+    let (report, tape) = run(Inference::Async, 550, network.address, arm);
+    assert_eq!(report.outcome, EpisodeOutcome::Failure, "{:?}", report.reason);
+    assert_fresh(&tape.frames, "black-out");
+    let starved: Vec<u64> = starved(&tape.frames).into_iter().filter(|tick| *tick >= DARK).collect();
+    let (first, last) = (starved[0], starved[starved.len() - 1]);
+    assert!((DARK..=DARK + ROWS).contains(&first), "it plays what it has, and no more: {first}");
+    assert!((LIGHT - 10..=LIGHT + 100).contains(&last), "it is back within 2 s: {last}");
+    println!("starved from {first} to {last}; dark from {DARK} to {LIGHT}; {} questions without an answer", report.inference.unanswered);
+}
+
+#[test]
+fn no_fault_of_a_server_brings_an_old_or_wrong_action_to_the_arm() {
+    let faults = [
+        Fault::Hang,
+        Fault::Close,
+        Fault::HalfFrame,
+        Fault::Trickle,
+        Fault::Drip,
+        Fault::NotANumber,
+        Fault::Infinite,
+        Fault::Wide,
+        Fault::Narrow,
+        Fault::NoActions,
+        Fault::Text,
+        Fault::Late(700),
+        Fault::Late(300),
+        Fault::Twice,
+        Fault::Stale,
+    ];
+    std::thread::scope(|scope| {
+        for fault in faults {
+            for inference in [Inference::Async, Inference::Sync] {
+                scope.spawn(move || {
+                    let what = format!("{fault:?}, {inference:?}");
+                    // Two at first, one to warm up, one to begin with.
+                    let server =
+                        faulty::start(b"\x80".to_vec(), move |serial| if (6..9).contains(&serial) { fault } else { Fault::None }, coded);
+                    let (report, tape) = run(inference, 400, server.address, coded_arm());
+                    assert_eq!(report.outcome, EpisodeOutcome::Failure, "{what}: {:?}", report.reason);
+                    assert!(tape.frames.iter().flat_map(|frame| &frame.sent).all(|goal| goal.is_finite()), "{what}");
+                    if inference == Inference::Async {
+                        assert_fresh(&tape.frames, &what);
+                    }
+                    let last = starved(&tape.frames).last().copied().unwrap_or_default();
+                    assert!(last < 330, "{what}: starved until {last}");
+                });
+            }
+        }
+    });
+}
+
+/// `sinew serve`, and where it listens.
+struct Serving {
+    child: Child,
+    address: String,
+}
+
+impl Serving {
+    fn start(desk: &Desk, args: &[&str]) -> Self {
+        let args = [&["serve", "--listen", "127.0.0.1:0", "--json", "--threads", "1"], args].concat();
+        let mut child = desk.sinew(&args).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
+        Self { child, address: format!("ws://{}", ready["address"].as_str().unwrap()) }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn json(text: &str) -> Vec<serde_json::Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The same scene by the demonstration policy here and on a server: the same actions, to the rounding of the wire's floats.
+#[test]
+fn a_policy_on_a_server_does_what_it_does_here() {
+    let desk = Desk::new();
+    let server = Serving::start(&desk, &[]);
+    let checked = desk.ok(&["policy", "check", &server.address, "--robot", "so101", "--json"]);
+    let checked = &json(&checked)[0];
+    assert_eq!((&checked["ok"], &checked["metadata"]["sinew"]["family"]), (&true.into(), &"act".into()), "{checked}");
+    let units = &checked["metadata"]["sinew"]["action_units"];
+    assert_eq!(units, &serde_json::json!(["degrees", "degrees", "degrees", "degrees", "degrees", "range_0_100"]));
+
+    let common =
+        ["rollout", "--pace", "fast", "--inference", "sync", "--episodes", "1", "--seed", "20", "--no-record", "--no-rerun", "--json"];
+    let here = json(&desk.ok(&common));
+    let there = json(&desk.ok(&[&common[..], &["--policy", &server.address]].concat()));
+    assert_eq!(here[0]["outcome"], "success");
+    for key in ["outcome", "ticks", "action_hash", "state_hash"] {
+        assert_eq!(there[0][key], here[0][key], "{key}");
+    }
+    let link = &there[1]["link"];
+    let answers = link["answers"].as_u64().unwrap();
+    assert!(answers > 3 && link["requests"].as_u64().unwrap() == answers + 2 && link["missed"] == 0, "{link}");
+    assert!(link["total_ms"]["p50"].as_f64().unwrap() > link["server_ms"]["p50"].as_f64().unwrap(), "{link}");
+
+    let text = desk.ok(&["rollout", "--pace", "fast", "--seconds", "2", "--no-record", "--no-rerun", "--policy", &server.address]);
+    for words in ["observation.images.front", "deadline ", "link ", "prepare ", "the server says"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    // Another robot: both sides, and nothing ran.
+    let error = desk.error(&["rollout", "--robot", "example", "--task", "reach", "--policy", &server.address]);
+    assert!(error.contains("they don't fit") && error.contains("! action") && error.contains("shoulder_pan.pos"), "{error}");
+}
+
+#[test]
+fn a_server_that_others_can_reach_needs_a_token() {
+    let desk = Desk::new();
+    let text = desk.misuse("serve --listen 0.0.0.0:0");
+    assert!(text.contains("expected --token-env NAME"), "{text}");
+    let text = desk.misuse("serve --listen 0.0.0.0:0 --token-env SINEW_NO_SUCH");
+    assert!(text.contains("the environment has no such variable"), "{text}");
+
+    let mut command = desk.sinew(&["serve", "--listen", "127.0.0.1:0", "--json", "--token-env", "SINEW_TEST_TOKEN"]);
+    let mut child = command.env("SINEW_TEST_TOKEN", "open-sesame").stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = format!("ws://{}", json(&line)[0]["address"].as_str().unwrap());
+    let server = Serving { child, address };
+    let error = desk.error(&["policy", "check", &server.address]);
+    assert!(error.contains("401 Unauthorized") && !error.contains("sesame"), "{error}");
+    for token in ["open-sesame", "Api-Key open-sesame"] {
+        let output = desk.sinew(&["policy", "check", &server.address, "--policy-token-env", "MINE"]).env("MINE", token).output().unwrap();
+        assert!(output.status.success(), "{token}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let error = desk.error(&["serve", "--listen", server.address.trim_start_matches("ws://")]);
+    assert!(error.contains("listening on 127.0.0.1:") && error.contains("in use"), "{error}");
+}
+
+#[test]
+fn options_of_a_server_without_one_are_refused() {
+    let desk = Desk::new();
+    for (words, expected) in [
+        ("rollout --policy-keys droid", "--policy-keys is for a policy on a server"),
+        ("rollout --policy ws://127.0.0.1:1 --threads 2", "--threads is for a policy that runs here"),
+        ("rollout --policy ws://127.0.0.1:1 --inference rtc", "openpi's protocol has no word for continuing a chunk"),
+        ("rollout --policy ws://user@host", "without a user"),
+        ("policy check --policy-token-env X", "--policy-token-env is for a policy on a server"),
+    ] {
+        let text = desk.misuse(words);
+        assert!(text.contains(expected), "{words}: {text}");
+    }
+    let error = desk.error(&["rollout", "--policy", "ws://127.0.0.1:1", "--policy-keys", "nowhere.toml"]);
+    assert!(error.contains("nowhere.toml") && error.contains("droid, libero, aloha, lerobot"), "{error}");
+    let error = desk.error(&["rollout", "--policy", "ws://127.0.0.1:1"]);
+    assert!(error.contains("connecting to ws://127.0.0.1:1") && error.contains("refused"), "{error}");
+}

@@ -1,0 +1,41 @@
+//! What can go wrong with a policy on the network, before a robot moves.
+
+use thiserror::Error;
+
+use crate::Fit;
+
+/// A remote policy that can't be used, or a server that can't serve.
+#[derive(Debug, Error)]
+pub enum RemoteError {
+    #[error("reading the address {text}: {what}")]
+    Address { text: String, what: &'static str },
+    #[error("reading the key map {name}: {what}")]
+    Keys { name: String, what: String },
+    /// Nobody is there, or it is somebody else.
+    #[error("connecting to {address}: {what}")]
+    Connect { address: String, what: String },
+    /// The server names nothing that it wants, and no keys were given.
+    #[error(
+        "asking {address} what its policy wants: its metadata do not say; expected --policy-keys with one of droid, libero, aloha, \
+         lerobot, or a file"
+    )]
+    Untold { address: String },
+    /// What the server wants, or answers, is not for this robot.
+    #[error("fitting the policy at {address} to robot {}: they don't fit\n{fit}", fit.robot)]
+    Mismatch { address: String, fit: Fit },
+    /// A first question, at rest.
+    #[error("asking the policy at {address} for a first answer: {what}")]
+    Probe { address: String, what: String },
+    #[error("listening on {address}")]
+    Listen {
+        address: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("starting the {who} thread")]
+    Thread {
+        who: &'static str,
+        #[source]
+        source: std::io::Error,
+    },
+}

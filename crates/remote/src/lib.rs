@@ -1,0 +1,35 @@
+//! Policies over the network: openpi's websocket, from both ends.
+//!
+//! [`RemotePolicy`] is a [`Policy`](sinew_core::Policy) whose answers come from a server, and [`Server`] answers such clients. Both
+//! speak what openpi's `websocket_client_policy` and `websocket_policy_server` speak: a message of [msgpack](codec) each way, with a
+//! greeting of metadata. What a server wants under which names the wire does not say, so a [`KeyMap`] does.
+//!
+//! What holds here:
+//! - Nothing is believed that comes over the wire: sizes and depths are bounded before memory is taken, and an answer that is late,
+//!   repeated, misshapen or not finite is never an action.
+//! - Nobody waits for ever: each read and write has a deadline, however slowly bytes come.
+//! - A link that is gone is made again by itself, and what is asked meanwhile is
+//!   [unavailable](sinew_core::PolicyError::Unavailable), which the loop treats as starvation.
+//! - Threads, no async: one that keeps a client's connection, and one for each client of a server.
+
+#![forbid(unsafe_code)]
+
+mod answer;
+pub mod codec;
+mod error;
+mod fit;
+mod keys;
+mod link;
+mod picture;
+mod policy;
+mod request;
+mod server;
+mod time;
+
+pub use answer::Told;
+pub use error::RemoteError;
+pub use fit::{Fit, FitRow};
+pub use keys::{FloatKind, ImageKey, Key, KeyMap, Layout, Names, Size, StateKey, WireUnits};
+pub use link::{Address, Legs, LinkReport, Milliseconds, Reporter};
+pub use policy::{RemoteOptions, RemotePolicy, metadata};
+pub use server::{Answerer, Counts, Served, Server, ServerOptions};

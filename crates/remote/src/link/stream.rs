@@ -1,0 +1,124 @@
+//! A connection whose reads and writes end at a deadline, however slowly bytes come.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls_platform_verifier::BuilderVerifierExt as _;
+
+use crate::time::Deadline;
+
+/// Shorter waits than this are none.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// A TCP connection with a deadline.
+#[derive(Debug)]
+pub(crate) struct Timed {
+    tcp: TcpStream,
+    until: Deadline,
+}
+
+impl Timed {
+    pub fn new(tcp: TcpStream, until: Deadline) -> io::Result<Self> {
+        tcp.set_nodelay(true)?;
+        Ok(Self { tcp, until })
+    }
+
+    pub fn set_deadline(&mut self, until: Deadline) {
+        self.until = until;
+    }
+
+    /// Does `work` with a timeout of what is left; without any, only what needs no waiting.
+    fn within<T>(
+        &mut self,
+        set: fn(&TcpStream, Option<Duration>) -> io::Result<()>,
+        work: impl FnOnce(&mut TcpStream) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let left = self.until.left();
+        if left >= SHORTEST {
+            set(&self.tcp, Some(left))?;
+            return work(&mut self.tcp);
+        }
+        self.tcp.set_nonblocking(true)?;
+        let done = work(&mut self.tcp);
+        self.tcp.set_nonblocking(false)?;
+        done
+    }
+}
+
+impl Read for Timed {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.within(TcpStream::set_read_timeout, |tcp| tcp.read(bytes))
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.within(TcpStream::set_write_timeout, |tcp| tcp.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A client's connection, with TLS or without.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Plain(Timed),
+    Tls(Box<StreamOwned<ClientConnection, Timed>>),
+}
+
+impl Stream {
+    pub fn set_deadline(&mut self, until: Deadline) {
+        match self {
+            Self::Plain(timed) => timed.set_deadline(until),
+            Self::Tls(stream) => stream.sock.set_deadline(until),
+        }
+    }
+
+    /// Puts TLS on a connection to `host`, whose certificate the system has to trust.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn secure(timed: Timed, host: &str) -> Result<Self, String> {
+        static CONFIG: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
+        let config = CONFIG.get_or_init(|| {
+            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+            let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+            let builder = builder.and_then(|builder| builder.with_platform_verifier()).map_err(|error| error.to_string())?;
+            Ok(Arc::new(builder.with_no_client_auth()))
+        });
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
+        let connection = ClientConnection::new(config.clone()?, name).map_err(|error| error.to_string())?;
+        Ok(Self::Tls(Box::new(StreamOwned::new(connection, timed))))
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(timed) => timed.read(bytes),
+            Self::Tls(stream) => stream.read(bytes),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(timed) => timed.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(timed) => timed.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}

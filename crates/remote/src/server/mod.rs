@@ -1,0 +1,209 @@
+//! openpi's websocket from the server's side, for any number of clients that fit: a thread each, and one of them at a time
+//! has the policy, in the order in which they asked.
+
+mod client;
+mod http;
+mod metrics;
+mod turns;
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::RemoteError;
+use crate::codec::Value;
+use crate::time::Watch;
+
+pub use metrics::Counts;
+use metrics::Metrics;
+use turns::Turns;
+
+/// Connections beside those of clients: who asks for health or metrics, and those not yet shaken hands with.
+const OTHERS: usize = 16;
+/// After so many wrong tokens an address is not heard for a while.
+const MOST_WRONG: u32 = 5;
+const UNHEARD: Duration = Duration::from_secs(60);
+/// So many addresses are remembered.
+const MOST_ADDRESSES: usize = 1024;
+
+/// Who answers.
+pub trait Answerer: Send + Sync {
+    /// The greeting, in msgpack: a map.
+    fn metadata(&self) -> Vec<u8>;
+
+    /// The actions for an observation. Called by one client at a time.
+    ///
+    /// # Errors
+    /// What the client is told, in words.
+    fn answer(&self, observation: &Value<'_>) -> Result<Served, String>;
+}
+
+/// Actions: `[rows, width]`, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Served {
+    pub rows: usize,
+    pub width: usize,
+    pub values: Vec<f32>,
+}
+
+/// How to serve. Has no `Debug`, as there is a token in it.
+#[derive(Clone)]
+pub struct ServerOptions {
+    /// Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Clients have to send it as `Authorization: Bearer …` or `Api-Key …`.
+    pub token: Option<String>,
+    pub max_clients: usize,
+}
+
+impl ServerOptions {
+    /// Without a token, for 8 clients.
+    pub fn new(listen: SocketAddr) -> Self {
+        Self { listen, token: None, max_clients: 8 }
+    }
+}
+
+/// A server. Until it has somebody who answers it says that it is not ready; dropping it ends it.
+pub struct Server {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+pub(crate) struct Shared {
+    options: ServerOptions,
+    answerer: OnceLock<(Arc<dyn Answerer>, Vec<u8>)>,
+    turns: Turns,
+    metrics: Metrics,
+    wrong: Mutex<HashMap<IpAddr, (u32, Watch)>>,
+    is_over: AtomicBool,
+}
+
+impl Server {
+    /// Listens, and says to everybody that it is not ready.
+    ///
+    /// # Errors
+    /// When the address is not to be had.
+    pub fn bind(options: ServerOptions) -> Result<Self, RemoteError> {
+        let listen = |source| RemoteError::Listen { address: options.listen.to_string(), source };
+        let listener = TcpListener::bind(options.listen).map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let shared = Arc::new(Shared {
+            options,
+            answerer: OnceLock::new(),
+            turns: Turns::default(),
+            metrics: Metrics::default(),
+            wrong: Mutex::default(),
+            is_over: AtomicBool::new(false),
+        });
+        let accepting = shared.clone();
+        let acceptor = std::thread::Builder::new().name("remote-accept".into()).spawn(move || accepting.accept(&listener));
+        let acceptor = acceptor.map_err(|source| RemoteError::Thread { who: "accepting", source })?;
+        Ok(Self { shared, address, acceptor: Some(acceptor) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Is ready from now on, with this one who answers; a second is not heard.
+    pub fn serve(&self, answerer: Arc<dyn Answerer>) {
+        let metadata = answerer.metadata();
+        self.shared.answerer.get_or_init(|| (answerer, metadata));
+    }
+
+    /// What it did so far.
+    pub fn counts(&self) -> Counts {
+        self.shared.metrics.counts()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, SeqCst);
+        // Whoever waits for a connection gets one.
+        let reached = TcpStream::connect_timeout(&reachable(self.address), Duration::from_secs(1));
+        if let (Ok(_), Some(acceptor)) = (reached, self.acceptor.take()) {
+            drop(acceptor.join());
+        }
+    }
+}
+
+/// An address by which this machine reaches one that it listens on.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+impl Shared {
+    fn accept(self: &Arc<Self>, listener: &TcpListener) {
+        while !self.is_over.load(SeqCst) {
+            let (tcp, peer) = match listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Too many open files, or the like: it may pass.
+                    tracing::warn!(%error, "accepting a connection");
+                    std::thread::sleep(Duration::from_millis(100));
+                    continue;
+                }
+            };
+            if self.metrics.connections.load(Relaxed) >= (self.options.max_clients + OTHERS) as u64 {
+                self.metrics.turned_away.fetch_add(1, Relaxed);
+                refuse(tcp);
+                continue;
+            }
+            self.metrics.connections.fetch_add(1, Relaxed);
+            let shared = self.clone();
+            let started = std::thread::Builder::new().name("remote-client".into()).spawn(move || {
+                client::serve(&shared, tcp, peer);
+                shared.metrics.connections.fetch_sub(1, Relaxed);
+            });
+            if let Err(error) = started {
+                tracing::warn!(%error, "starting a thread for a client");
+                self.metrics.connections.fetch_sub(1, Relaxed);
+            }
+        }
+    }
+
+    /// Whether `ip` has sent so many wrong tokens that it is not heard now.
+    fn is_unheard(&self, ip: IpAddr) -> bool {
+        let wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        wrong.get(&ip).is_some_and(|(count, since)| *count >= MOST_WRONG && since.elapsed() < UNHEARD)
+    }
+
+    fn note_token(&self, ip: IpAddr, is_right: bool) {
+        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_right {
+            wrong.remove(&ip);
+            return;
+        }
+        if wrong.len() >= MOST_ADDRESSES {
+            wrong.retain(|_, (_, since)| since.elapsed() < UNHEARD);
+            if wrong.len() >= MOST_ADDRESSES {
+                wrong.clear();
+            }
+        }
+        let (count, since) = wrong.entry(ip).or_insert_with(|| (0, Watch::start()));
+        if since.elapsed() >= UNHEARD {
+            *count = 0;
+        }
+        (*count, *since) = (*count + 1, Watch::start());
+    }
+}
+
+/// Turns a connection away without a thread for it.
+fn refuse(mut tcp: TcpStream) {
+    // Whoever does not read it has lost nothing.
+    drop(tcp.set_write_timeout(Some(Duration::from_millis(100))));
+    drop(tcp.write_all(&http::answer(503, "too many connections\n")));
+}
