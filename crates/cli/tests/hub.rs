@@ -262,7 +262,7 @@ fn a_page_takes_the_place_of_one_of_the_same_making_alone() {
     // Another commit since, by hand or by this program on another machine, is named and stays.
     let theirs = hub.repo(RepoKind::Space, "ada/page").commit(&[("index.html", b"by eve")]);
     contains_all(&error(&publish("four", "ada/page")), &["changed meanwhile", "--parent", &theirs]);
-    contains_all(&error(&publish_from(&other, "five", "ada/page", &[])), &["index.html", "--parent", &theirs]);
+    contains_all(&error(&publish_from(&other, "five", "ada/page", &[])), &["another one here", "--parent", &theirs]);
     assert_eq!(hub.file(RepoKind::Space, "ada/page", "main", "index.html").as_deref(), Some(b"by eve".as_slice()));
     assert!(publish_from(&other, "five", "ada/page", &["--parent", &theirs]).status.success());
     assert_eq!(hub.file(RepoKind::Space, "ada/page", "main", "evaluation.png").as_deref(), Some(png("five").as_slice()));
