@@ -64,6 +64,9 @@ pub struct Cli {
     /// Show the value of every option and where it comes from, and do nothing
     #[arg(long, global = true, hide_short_help = true)]
     pub explain: bool,
+    /// Ask the Hub nothing, and use what is in the cache, as with HF_HUB_OFFLINE=1
+    #[arg(long, global = true, hide_short_help = true)]
+    pub offline: bool,
 }
 
 #[derive(Subcommand)]

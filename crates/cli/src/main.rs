@@ -127,6 +127,9 @@ fn main() -> ExitCode {
     // What can't be logged because the terminal has gone is no reason to panic.
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
+    if cli.offline {
+        sinew_hub::HubOptions::stay_offline();
+    }
     let Some(command) = cli.command else { return ended(commands::rollout::demonstrate()) };
     ended(match command {
         Command::Rollout(args) => commands::rollout::run(&args),

@@ -186,7 +186,7 @@ fn the_cache_is_asked_for_what_it_has() {
     let offline = sinew(&desk, &hub.endpoint(), &["hub", "cache", "verify"]).env("HF_HUB_OFFLINE", "1").output().unwrap();
     assert!(offline.status.success());
     let text = String::from_utf8_lossy(&offline.stderr).into_owned();
-    contains_all(&text, &["was not compared with the Hub for 1 commit: HF_HUB_OFFLINE is set"]);
+    contains_all(&text, &["was not compared with the Hub for 1 commit: HF_HUB_OFFLINE or --offline is set"]);
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(run(&["cache", "prune", "ada/act", "--yes"]).status.success());
     contains_all(&error(&run(&["cache", "verify", "ada/act"])), &["it is not there; nothing is there"]);
@@ -227,20 +227,44 @@ fn a_signal_at_the_hidden_question_gives_the_terminal_back() {
     assert!(found == Some(130) && terminal.is_usual(), "{found:?}: {text}");
 }
 
+/// A picture as far as its first bytes.
+fn png(content: &str) -> Vec<u8> {
+    [b"\x89PNG\r\n\x1a\n", content.as_bytes()].concat()
+}
+
 #[test]
 fn a_page_takes_the_place_of_one_of_the_same_making_alone() {
-    let (desk, hub) = (Desk::new(), start());
+    let (desk, other, hub) = (Desk::new(), Desk::new(), start());
     hub.token("hf_write", "ada", Rights::Write);
-    let publish = |content: &str, space: &str| {
-        std::fs::write(desk.path("shot.png"), content).unwrap();
-        sinew(&desk, &hub.endpoint(), &["hub", "publish-space", "shot.png", space]).env("HF_TOKEN", "hf_write").output().unwrap()
+    let publish_from = |desk: &Desk, content: &str, space: &str, more: &[&str]| {
+        let shot = desk.path("shot.png");
+        std::fs::write(&shot, png(content)).unwrap();
+        let words = [&["hub", "publish-space", shot.to_str().unwrap(), space], more].concat();
+        sinew(desk, &hub.endpoint(), &words).env("HF_TOKEN", "hf_write").output().unwrap()
     };
+    let publish = |content: &str, space: &str| publish_from(&desk, content, space, &[]);
     for content in ["one", "two"] {
         let output = publish(content, "ada/page");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert_eq!(hub.file(RepoKind::Space, "ada/page", "main", "evaluation.png").as_deref(), Some(content.as_bytes()));
+        assert_eq!(hub.file(RepoKind::Space, "ada/page", "main", "evaluation.png").as_deref(), Some(png(content).as_slice()));
     }
+    std::fs::write(desk.path("no.png"), "no picture").unwrap();
+    contains_all(
+        &error(
+            &sinew(&desk, &hub.endpoint(), &["hub", "publish-space", "no.png", "ada/page"]).env("HF_TOKEN", "hf_write").output().unwrap(),
+        ),
+        &["no.png", "not a PNG"],
+    );
     hub.add(RepoKind::Space, "ada/mine").commit(&[("README.md", b"---\ntags:\n- demo\n---\n"), ("index.html", b"by hand")]);
     contains_all(&error(&publish("three", "ada/mine")), &["ada/mine", "did not make", "another name"]);
     assert_eq!(hub.file(RepoKind::Space, "ada/mine", "main", "index.html").as_deref(), Some(b"by hand".as_slice()));
+
+    // Another commit since, by hand or by this program on another machine, is named and stays.
+    let theirs = hub.repo(RepoKind::Space, "ada/page").commit(&[("index.html", b"by eve")]);
+    contains_all(&error(&publish("four", "ada/page")), &["changed meanwhile", "--parent", &theirs]);
+    contains_all(&error(&publish_from(&other, "five", "ada/page", &[])), &["another one here", "--parent", &theirs]);
+    assert_eq!(hub.file(RepoKind::Space, "ada/page", "main", "index.html").as_deref(), Some(b"by eve".as_slice()));
+    assert!(publish_from(&other, "five", "ada/page", &["--parent", &theirs]).status.success());
+    assert_eq!(hub.file(RepoKind::Space, "ada/page", "main", "evaluation.png").as_deref(), Some(png("five").as_slice()));
+    assert!(publish_from(&other, "six", "ada/page", &[]).status.success());
 }

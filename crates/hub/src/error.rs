@@ -60,8 +60,8 @@ pub enum HubError {
     /// Offline, and the cache does not have it.
     #[error("looking for {repo} in the cache ({why}): expected {}, found {found}", looked_for.display())]
     NotCached { repo: HubRepo, looked_for: PathBuf, found: &'static str, why: String },
-    /// Something that needs the Hub while HF_HUB_OFFLINE is set.
-    #[error("{doing}: HF_HUB_OFFLINE is set, and this needs the Hub")]
+    /// Something that needs the Hub while HF_HUB_OFFLINE or --offline is set.
+    #[error("{doing}: HF_HUB_OFFLINE or --offline is set, and this needs the Hub")]
     Offline { doing: String },
     /// A repository without the files of a policy.
     #[error("choosing the files of {repo}: expected {expected} at the top of the repository, found {}", found.join(", "))]
@@ -108,6 +108,8 @@ impl HubError {
 pub enum TokenState {
     Absent,
     Sent,
+    /// It was sent, and the Hub knows no such token.
+    Unknown,
     /// It was sent with something that changes the Hub, and is known there.
     MayNotWrite,
     /// A name and a password of `HF_ENDPOINT` were sent in place of one.
@@ -121,6 +123,7 @@ impl std::fmt::Display for TokenState {
         f.write_str(match self {
             Self::Absent => "no token was sent: run `sinew hub login`, or set HF_TOKEN",
             Self::Sent => "the token that was sent (HF_TOKEN or the stored login) doesn't allow it",
+            Self::Unknown => "the token that was sent (HF_TOKEN or the stored login) is not valid: run `sinew hub login`, or set HF_TOKEN",
             Self::Login => "the name and the password in HF_ENDPOINT, which were sent in place of a token, don't allow it",
             Self::NotMeant => "another token does not help",
             Self::MayNotWrite => "the token that was sent (HF_TOKEN or the stored login) may not write there: it needs the right to write",

@@ -421,6 +421,7 @@ impl Http {
                     Some(repo) if code == "GatedRepo" => Gate::Gated(repo.page(&endpoint)),
                     _ => Gate::Open,
                 };
+                let token = if status == StatusCode::UNAUTHORIZED && token == TokenState::Sent { TokenState::Unknown } else { token };
                 HubError::Refused { doing, endpoint, status: status.as_u16(), said, token, gate }
             }
             _ => HubError::Server { doing, host: host(&url), what: in_words(status, &said) },

@@ -203,7 +203,7 @@ impl Hub {
     pub fn resolve(&self, repo: &HubRepo) -> Result<Resolved, HubError> {
         let known = self.cache(repo).commit_of(repo);
         let resolved = |commit, from_cache| Ok(Resolved { repo: repo.clone(), commit, from_cache });
-        let offline = || "HF_HUB_OFFLINE is set".to_owned();
+        let offline = || "HF_HUB_OFFLINE or --offline is set".to_owned();
         match (self.options().offline, known) {
             (true, Ok(commit)) => resolved(commit, Some(offline())),
             (true, Err((looked_for, found))) => Err(HubError::NotCached { repo: repo.clone(), looked_for, found, why: offline() }),

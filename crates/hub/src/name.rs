@@ -70,6 +70,9 @@ impl fmt::Display for RepoKind {
     }
 }
 
+/// What people copy from a browser begins with.
+const HOSTS: [&str; 2] = ["https://huggingface.co/", "https://hf.co/"];
+
 /// A repository at a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HubRepo {
@@ -102,12 +105,15 @@ impl HubRepo {
         self.kind
     }
 
-    /// `owner/name[@revision]`, of the kind that the caller knows it to be; local paths are no names here.
+    /// `owner/name[@revision]`, of the kind that the caller knows it to be, or the address of its page; local paths are no names here.
     ///
     /// # Errors
     /// When the text is no such name.
     pub fn parse(kind: RepoKind, text: &str) -> Result<Self, ParseModelRefError> {
         let err = |what: String| ParseModelRefError { text: text.to_owned(), what };
+        if let Some(page) = HOSTS.iter().find_map(|host| text.strip_prefix(host)) {
+            return Self::of_page(kind, page).map_err(|fault| err(fault.what));
+        }
         let (repo, revision) = text.split_once('@').unwrap_or((text, Self::DEFAULT_REVISION));
         let (owner, name) = repo.split_once('/').ok_or_else(|| err("a name on the Hub has an owner before a slash".into()))?;
         if name.contains('/') {
@@ -122,6 +128,23 @@ impl HubRepo {
             return Err(err(format!("the revision {revision:?} {fault}")));
         }
         Ok(Self { kind, owner: owner.to_owned(), name: name.to_owned(), revision: revision.to_owned() })
+    }
+
+    /// As [`parse`](Self::parse), of the address of a page on the Hub without its host, such as `datasets/owner/name/tree/v3.0`.
+    fn of_page(kind: RepoKind, page: &str) -> Result<Self, ParseModelRefError> {
+        let page = page.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
+        let of_kind = |known: &RepoKind| Some((*known, page.strip_prefix(known.prefix()?)?.strip_prefix('/')?));
+        let (kind, rest) = RepoKind::ALL.iter().find_map(of_kind).unwrap_or((kind, page));
+        let parts: Vec<&str> = rest.splitn(4, '/').collect();
+        match parts[..] {
+            [owner, name, "tree" | "blob" | "resolve", revision] => {
+                // Of a file only the branch is meant.
+                let revision = revision.split('/').next().unwrap_or_default();
+                Self::parse(kind, &format!("{owner}/{name}@{revision}"))
+            }
+            [owner, name, ..] => Self::parse(kind, &format!("{owner}/{name}")),
+            _ => Self::parse(kind, rest),
+        }
     }
 
     /// The repository of this name of another kind.
@@ -252,6 +275,26 @@ mod tests {
         match ModelRef::parse(text) {
             Ok(ModelRef::Hub(model)) => model,
             other => panic!("{text} is {other:?}, expected a model on the Hub"),
+        }
+    }
+
+    #[test]
+    fn the_address_of_a_page_is_a_name() {
+        for (address, expected) in [
+            ("https://huggingface.co/bob/act", "bob/act@main"),
+            ("https://hf.co/bob/act/", "bob/act@main"),
+            ("https://huggingface.co/bob/act/tree/v1.0", "bob/act@v1.0"),
+            ("https://huggingface.co/bob/act/blob/main/config.json?download=true", "bob/act@main"),
+            ("https://huggingface.co/bob/act/discussions", "bob/act@main"),
+        ] {
+            assert_eq!((hub(address).to_string().as_str(), hub(address).kind()), (expected, RepoKind::Model), "{address}");
+        }
+        let data = HubRepo::parse(RepoKind::Model, "https://huggingface.co/datasets/bob/demos/tree/v3.0").unwrap();
+        assert_eq!((data.to_string().as_str(), data.kind()), ("bob/demos@v3.0", RepoKind::Dataset));
+        for none in
+            ["https://huggingface.co/", "https://huggingface.co/bob", "https://example.com/bob/act", "https://huggingface.co/bob/.."]
+        {
+            assert!(HubRepo::parse(RepoKind::Model, none).is_err(), "{none}");
         }
     }
 

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reqwest::header::HeaderValue;
@@ -97,11 +98,21 @@ pub struct HubOptions {
     pub on_thread_start: Option<fn()>,
 }
 
+/// Whether nothing of this process may ask the Hub.
+static STAYS_OFFLINE: AtomicBool = AtomicBool::new(false);
+
 impl HubOptions {
+    /// From here on every [`from_env`](Self::from_env) of this process is offline, as if `HF_HUB_OFFLINE` was set; for an option of a
+    /// command line.
+    pub fn stay_offline() {
+        STAYS_OFFLINE.store(true, Ordering::Relaxed);
+    }
+
     /// The environment's options, by the names and rules of huggingface_hub (its `constants.py`, and for certificates
     /// the variables that its HTTP clients read).
     pub fn from_env() -> Self {
-        Self::from_variables(|name| std::env::var_os(name), std::env::home_dir())
+        let options = Self::from_variables(|name| std::env::var_os(name), std::env::home_dir());
+        Self { offline: options.offline || STAYS_OFFLINE.load(Ordering::Relaxed), ..options }
     }
 
     pub(crate) fn from_variables(variable: impl Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> Self {

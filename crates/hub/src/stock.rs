@@ -23,6 +23,9 @@ pub(crate) const BEGUN_FOR: Duration = Duration::from_secs(86_400);
 /// So many of the repositories that are there are named where another one was meant.
 const MOST_NAMED: usize = 10;
 
+/// Why something that nothing needs is kept.
+const BEHIND_A_LINK: &str = "a link leads there, and nothing behind a link is removed";
+
 /// A repository in the cache.
 #[derive(Clone, Debug, Serialize)]
 pub struct CachedRepo {
@@ -170,7 +173,7 @@ impl Hub {
         match ask() {
             Ok(Listing { files, .. }) => Ok(files.into_iter().map(|file| (file.path, file.hash)).collect()),
             // Not only of this repository, so told without its name.
-            Err(HubError::Offline { .. }) => Err(silent.insert("HF_HUB_OFFLINE is set".into()).clone()),
+            Err(HubError::Offline { .. }) => Err(silent.insert("HF_HUB_OFFLINE or --offline is set".into()).clone()),
             Err(HubError::Unreachable { endpoint, why, .. }) => Err(silent.insert(format!("{endpoint} can't be reached ({why})")).clone()),
             Err(err @ HubError::Client { .. }) => Err(silent.insert(err.to_string()).clone()),
             Err(err) => Err(err.to_string()),
@@ -193,26 +196,49 @@ impl Hub {
                 continue;
             }
             match plan_of(&repo) {
-                Ok(of_repo) => {
-                    plan.size_bytes += of_repo.size_bytes;
-                    plan.paths.extend(of_repo.paths);
-                }
+                Ok(of_repo) => match of_repo.paths.iter().find(|path| !self.is_in_cache(path)) {
+                    Some(path) => plan.kept.push(Flaw { path: path.clone(), what: BEHIND_A_LINK.into() }),
+                    None => {
+                        plan.size_bytes += of_repo.size_bytes;
+                        plan.paths.extend(of_repo.paths);
+                    }
+                },
                 Err(err) => plan.kept.push(Flaw { path: repo.folder.clone(), what: innermost(&err) }),
             }
         }
         Ok(plan)
     }
 
-    /// Does what was planned.
+    /// Does what was planned. What went meanwhile is gone.
     ///
     /// # Errors
-    /// For the first path that can't be removed.
+    /// For the first path that can't be removed, or to which a link leads by now.
     pub fn prune_cache(&self, plan: &Pruned) -> Result<(), HubError> {
         for path in &plan.paths {
-            let gone = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-            gone.map_err(HubError::io(format!("removing {}", path.display())))?;
+            let doing = format!("removing {}", path.display());
+            let gone = match fs::symlink_metadata(path) {
+                Ok(_) if !self.is_in_cache(path) => {
+                    return Err(HubError::Unusable { doing, what: BEHIND_A_LINK.into() });
+                }
+                Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+                Ok(_) => fs::remove_file(path),
+                Err(err) => Err(err),
+            };
+            match gone {
+                Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+                other => other.map_err(HubError::io(doing))?,
+            }
         }
         Ok(())
+    }
+
+    /// Whether `path` is where it seems to be, below the cache, and no link on the way leads elsewhere.
+    fn is_in_cache(&self, path: &Path) -> bool {
+        let root = &self.options().cache_dir;
+        let Some((parent, inside)) = path.parent().and_then(|parent| Some((parent, parent.strip_prefix(root).ok()?))) else { return false };
+        // What is gone is nowhere else.
+        let Ok(parent) = parent.canonicalize() else { return true };
+        root.canonicalize().is_ok_and(|root| root.join(inside) == parent)
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use common::{CONFIG, MODEL, client, dataset, fake, model, named, names, noise, options, start, weights};
-use sinew_hub::{Download, Event, Hub, HubError, HubOptions};
+use sinew_hub::{Download, Event, Hub, HubError, HubOptions, HubRepo, Pruned, RepoKind};
 use sinew_testkit::hub::{FakeHub, Fault, Harm, HubOptions as FakeOptions, RepoKind as FakeKind};
 use tempfile::TempDir;
 
@@ -135,6 +135,44 @@ fn what_kills_left_is_no_file_and_goes() {
     hub.prune_cache(&plan).unwrap();
     assert!(left.iter().all(|path| path.symlink_metadata().is_err()));
     assert_eq!(names(&folder).len(), 5);
+}
+
+/// A folder of the cache that is a link leads to what is no cache.
+#[test]
+#[cfg(target_os = "linux")]
+fn nothing_behind_a_link_is_removed() {
+    use std::os::unix::fs::symlink;
+    let (fake, cache, elsewhere) = (fake(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let hub = client(&fake, &cache);
+    let root = hub.options().cache_dir.clone();
+    let (photos, blobs, repo) = (elsewhere.path().join("v/photos"), elsewhere.path().join("b"), elsewhere.path().join("r"));
+    for folder in [&photos, &blobs, &repo.join("snapshots/holiday")] {
+        fs::create_dir_all(folder).unwrap();
+        fs::write(folder.join("a".repeat(64)), "mine").unwrap();
+    }
+    for name in ["models--bob--snapshots", "models--bob--blobs"] {
+        fs::create_dir_all(root.join(name)).unwrap();
+    }
+    symlink(elsewhere.path().join("v"), root.join("models--bob--snapshots/snapshots")).unwrap();
+    symlink(&blobs, root.join("models--bob--blobs/blobs")).unwrap();
+    symlink(&repo, root.join("models--bob--repo")).unwrap();
+    for folder in [elsewhere.path(), &root] {
+        let command = "find \"$0\" -exec touch -h -d '3 days ago' {} +";
+        assert!(std::process::Command::new("sh").args(["-c", command]).arg(folder).status().unwrap().success());
+    }
+    let plan = hub.plan_prune(None).unwrap();
+    assert!(plan.paths.is_empty() && plan.kept.len() == 3 && plan.kept.iter().all(|kept| kept.what.contains("a link")), "{plan:?}");
+    // A link that comes between the plan and its deed.
+    let late = Pruned { paths: vec![root.join("models--bob--snapshots/snapshots/photos")], ..Pruned::default() };
+    assert!(hub.prune_cache(&late).unwrap_err().to_string().contains("a link"));
+    assert!(hub.prune_cache(&Pruned { paths: vec![root.join("models--bob--gone/blobs/x")], ..Pruned::default() }).is_ok());
+    // Asked for by name, the link goes and nothing behind it.
+    let named = HubRepo::parse(RepoKind::Model, "bob/repo").unwrap();
+    hub.prune_cache(&hub.plan_prune(Some(&named)).unwrap()).unwrap();
+    assert!(root.join("models--bob--repo").symlink_metadata().is_err());
+    for folder in [&photos, &blobs, &repo.join("snapshots/holiday")] {
+        assert_eq!(fs::read_to_string(folder.join("a".repeat(64))).unwrap(), "mine", "{}", folder.display());
+    }
 }
 
 const CHILD: &str = "SINEW_HUB_READER";
@@ -356,7 +394,7 @@ fn contents_under_each_others_names_are_flaws() {
     assert!(verified.flaws.is_empty() && verified.unverified.is_empty(), "{verified:?}");
     assert_eq!(
         verified.unnamed.iter().map(|it| (it.path.clone(), it.what.as_str())).collect::<Vec<_>>(),
-        [(folder, "HF_HUB_OFFLINE is set")]
+        [(folder, "HF_HUB_OFFLINE or --offline is set")]
     );
 }
 
@@ -392,14 +430,14 @@ fn what_is_in_the_way_is_told_and_the_rest_is_seen() {
 fn what_is_not_in_the_cache_is_an_error_that_names_what_is() {
     let (fake, cache) = (fake(), TempDir::new().unwrap());
     let hub = client(&fake, &cache);
-    let error = |repo: &sinew_hub::HubRepo| {
+    let error = |repo: &HubRepo| {
         let errors = [hub.verify_cache(Some(repo), |_| {}).unwrap_err(), hub.plan_prune(Some(repo)).unwrap_err()];
         assert_eq!(errors[0].to_string(), errors[1].to_string());
         errors[0].to_string()
     };
     assert!(error(&model()).ends_with("it is not there; nothing is there"));
     hub.fetch(&named(MODEL), &|_| {}).unwrap();
-    assert!(error(&model().of_kind(sinew_hub::RepoKind::Dataset)).contains("there is the model someone/act_push"));
+    assert!(error(&model().of_kind(RepoKind::Dataset)).contains("there is the model someone/act_push"));
     assert!(error(&dataset()).contains("there are the model someone/act_push"), "{}", error(&dataset()));
 }
 

@@ -75,7 +75,7 @@ fn who_may_not_see_a_repository_is_told_what_to_do() {
     fake.clear_faults();
     fake.fault(Fault::on("/api/*", bare("Invalid credentials in Authorization header")));
     let error = with.info(&model()).unwrap_err();
-    assert!(matches!(error, HubError::Refused { status: 401, token: TokenState::Sent, .. }), "{error}");
+    assert!(matches!(error, HubError::Refused { status: 401, token: TokenState::Unknown, .. }), "{error}");
 }
 
 #[test]

@@ -197,6 +197,9 @@ pub struct SpaceArgs {
     /// The output of `sinew eval --json`, which is shown below the picture
     #[arg(long, value_name = "FILE")]
     pub results: Option<PathBuf>,
+    /// Publish only if the Space is at this commit. Its page may then be written over, also where another made it
+    #[arg(long, value_name = "COMMIT")]
+    pub parent: Option<String>,
     /// Create the repository as private
     #[arg(long)]
     pub private: bool,

@@ -86,14 +86,14 @@ pub(super) fn open_regular(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Whether a file or folder is never sent: what git, caches and unfinished writes leave behind.
+/// Whether a file or folder is never sent: what git, caches and unfinished writes leave behind, and what holds secrets by its name.
 fn is_private(name: &str, is_folder: bool) -> bool {
     const FOLDERS: [&str; 5] = [".git", ".cache", ".sinew", ".sinew-download", "__pycache__"];
-    const FILES: [&str; 2] = [".DS_Store", "Thumbs.db"];
+    const FILES: [&str; 7] = [".DS_Store", "Thumbs.db", ".env", ".netrc", ".git-credentials", "id_rsa", "id_ed25519"];
     const ENDS: [&str; 7] = [".lock", ".tmp", ".temp", ".incomplete", ".partial", ".swp", "~"];
     match is_folder {
         true => FOLDERS.contains(&name) || (name.starts_with('.') && name.ends_with(".undo")),
-        false => FILES.contains(&name) || ENDS.iter().any(|end| name.ends_with(end)),
+        false => FILES.contains(&name) || name.starts_with(".env.") || ENDS.iter().any(|end| name.ends_with(end)),
     }
 }
 

@@ -44,6 +44,24 @@ fn a_plan_is_not_carried_out_on_another_dataset_than_it_was_made_of() {
     assert_eq!(read(&root).len(), 2);
 }
 
+/// What a program notes of the place is no change of the dataset, and holds whatever is there.
+#[test]
+fn notes_of_an_upload_stay_when_a_change_is_undone() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("dataset");
+    record(&root, 0, &[3, 4]);
+    let notes = root.join(".cache/sinew/upload.jsonl");
+    fs::create_dir_all(notes.parent().unwrap()).unwrap();
+    fs::write(&notes, "before").unwrap();
+    plan_delete(&root, &[1]).unwrap().run(&Output::InPlace, &mut go_on).unwrap();
+    assert_eq!(fs::read_to_string(&notes).unwrap(), "before");
+    fs::write(&notes, "after an upload").unwrap();
+    let plan = plan_undo(&root).unwrap();
+    assert_eq!(plan.newer(), None);
+    plan.run(false).unwrap();
+    assert_eq!((read(&root).len(), fs::read_to_string(&notes).unwrap().as_str()), (2, "after an upload"));
+}
+
 #[test]
 fn undo_takes_no_newer_episode_away_unasked() {
     let folder = tempfile::tempdir().unwrap();

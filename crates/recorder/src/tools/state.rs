@@ -17,6 +17,9 @@ use crate::format::input::{self, LARGEST_TEXT};
 use crate::format::schema::INFO;
 use crate::{DatasetReader, ReadError};
 
+/// Where programs keep what they note of a place, such as what was uploaded from it.
+pub(super) const CACHE: &str = ".cache";
+
 /// Names, lengths and times of all files of a dataset and what info.json says, a number for each
 /// `meta/info.json`, `data/chunk-000` and so on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +32,10 @@ impl State {
         let mut digests: BTreeMap<String, Fnv1a> = BTreeMap::new();
         let name = |path: &Path| path.components().take(2).map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/");
         for Found { path, metadata, .. } in files_of(root)? {
+            // What programs note of the place is no part of the dataset.
+            if path.starts_with(CACHE) {
+                continue;
+            }
             let digest = digests.entry(name(&path)).or_default();
             digest.write(path.as_os_str().as_encoded_bytes());
             digest.write(&[0]);

@@ -10,7 +10,8 @@ use super::ToolError;
 use super::exchange::{resolved, why_not_in_place};
 use super::output::held;
 use super::place::{Contents, Note, Side, hold_kept, kept, remove, replace, settle, settle_if_free};
-use super::state::{Found, State, files_of};
+use super::state::{CACHE, Found, State, files_of};
+use crate::commit::{create_folder, io_error, write_synced};
 
 /// What undoing the last change in place would do, before anything is done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -104,10 +105,28 @@ impl UndoPlan {
         let operation = self.operation.as_deref().unwrap_or("the change before");
         let operation = operation.strip_prefix(UNDO).map_or_else(|| format!("{UNDO}{operation}"), str::to_owned);
         let (kept, also_held) = hold_kept(&self.root)?;
+        take_along(&self.root, &kept)?;
         let unchanged = || must_be_same(&self.root, &self.states, &[State::of(&self.root)?, State::of(&kept)?]);
         // Both are held until each is where it stays.
         replace(&self.root, &kept, &operation, [&held, &also_held], &unchanged)
     }
+}
+
+/// What was uploaded from the place was so whatever is in it: the notes stay there.
+fn take_along(root: &Path, back: &Path) -> Result<(), ToolError> {
+    let [from, to] = [root, back].map(|side| side.join(CACHE).join("sinew"));
+    let names = match fs::read_dir(&from) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(io_error("reading", &from))?,
+    };
+    create_folder(&to)?;
+    for entry in names {
+        let path = entry.map_err(io_error("reading", &from))?.path();
+        let Some(name) = path.file_name().filter(|_| path.is_file()) else { continue };
+        let bytes = fs::read(&path).map_err(io_error("reading", &path))?;
+        write_synced(&to.join(name), &bytes)?;
+    }
+    Ok(())
 }
 
 fn must_be_same(root: &Path, then: &[State], now: &[State]) -> Result<(), ToolError> {

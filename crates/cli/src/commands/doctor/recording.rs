@@ -97,7 +97,7 @@ pub fn hub() -> Vec<Check> {
     let cache = options.cache_dir.clone();
     let mut checks = Vec::new();
     if options.offline {
-        checks.push(Check::ok("hub", "HF_HUB_OFFLINE is set: nothing is asked"));
+        checks.push(Check::ok("hub", "HF_HUB_OFFLINE or --offline is set: nothing is asked"));
     } else if let Some(token) = options.token.clone() {
         let hub = Hub::new(HubOptions { retries: 0, timeout: Duration::from_secs(5), ..options });
         checks.push(match hub.whoami(Some(&token)) {

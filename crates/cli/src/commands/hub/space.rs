@@ -1,9 +1,8 @@
 //! `sinew hub publish-space`: a page that others open in a browser, without installing anything.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::Context;
 use sinew_hub::{Hub, HubError, HubRepo, RepoKind, UploadOptions};
@@ -12,6 +11,7 @@ use sinew_recorder::{DatasetReader, PageOptions, write_html};
 use super::upload::tell;
 use crate::args::SpaceArgs;
 use crate::commands::dataset::units;
+use crate::config::user_folder;
 use crate::watch::Watch;
 use crate::{Done, source, text, transfer};
 
@@ -21,53 +21,66 @@ const VIEWER: &str = "https://app.rerun.io/version";
 const RERUN: &str = "0.36.3";
 /// What the card of every page that is made here has.
 const TAG: &str = "sinew";
+/// The files of a page.
+const PAGE: &str = "index.html";
+const CARD: &str = "README.md";
+const RECORDING: &str = "recording.rrd";
+const PICTURE: &str = "evaluation.png";
 
 pub fn run(args: &SpaceArgs) -> anyhow::Result<Done> {
     let hub = Hub::from_env();
     let space = source::hub_repo(RepoKind::Space, &args.space)?;
-    let parent = page_before(&hub, &space)?;
-    let folder = Folder::new(&std::env::temp_dir())?;
+    if args.parent.is_none() {
+        check_before(&hub, &space)?;
+    }
+    let folder = Desk::new(&hub, &space)?;
     let title = args.title.clone().unwrap_or_else(|| space.name().to_owned());
+    check_content(&args.source)?;
     let is_recording = args.source.extension().is_some_and(|end| end == "rrd");
     let is_picture = args.source.extension().is_some_and(|end| end == "png");
     let body = if is_recording {
-        copy(&args.source, &folder.path().join("recording.rrd"))?;
-        let recording = format!("{}/resolve/main/recording.rrd", space.page(&hub.options().endpoint));
+        copy(&args.source, &folder.path().join(RECORDING))?;
+        let recording = format!("{}/resolve/main/{RECORDING}", space.page(&hub.options().endpoint));
         let address = format!("{VIEWER}/{RERUN}/?url={recording}");
         Some(page(&title, &format!("<iframe src=\"{}\" allow=\"fullscreen\"></iframe>", escaped(&address))))
     } else if is_picture {
-        copy(&args.source, &folder.path().join("evaluation.png"))?;
+        copy(&args.source, &folder.path().join(PICTURE))?;
         let results = args.results.as_deref().map(fs::read_to_string).transpose().context("reading the results")?;
         let text = results.as_deref().map(|text| format!("<pre>{}</pre>", escaped(text))).unwrap_or_default();
-        Some(page(&title, &format!("<img src=\"evaluation.png\" alt=\"the last image of each episode\">{text}")))
+        Some(page(&title, &format!("<img src=\"{PICTURE}\" alt=\"the last image of each episode\">{text}")))
     } else {
         None
     };
     match body {
-        Some(body) => fs::write(folder.path().join("index.html"), body).context("writing the page")?,
+        Some(body) => fs::write(folder.path().join(PAGE), body).context("writing the page")?,
         None => {
             let reader = source::open_dataset(&args.source)?;
-            let Some(()) = write_dataset(args, &reader, &folder.path().join("index.html"))? else { return Ok(Done::Interrupted) };
+            let Some(()) = write_dataset(args, &reader, &folder.path().join(PAGE))? else { return Ok(Done::Interrupted) };
         }
     }
-    fs::write(folder.path().join("README.md"), card(&title)).context("writing the Space's card")?;
-    let message = Some(format!("Show {}", text::in_line(&args.source.to_string_lossy())));
-    let options = UploadOptions { private: args.private, message, parent, ..UploadOptions::default() };
+    fs::write(folder.path().join(CARD), card(&title)).context("writing the Space's card")?;
+    let options = UploadOptions {
+        private: args.private,
+        message: Some(commit_title(&args.source)),
+        parent: args.parent.clone(),
+        ..UploadOptions::default()
+    };
     let listener = if args.json { transfer::silent() } else { transfer::shown() };
     let uploaded = hub.upload(folder.path(), &space, &options, &*listener)?;
     tell(&hub, &uploaded, args.json)?;
     Ok(Done::Ok)
 }
 
-/// The commit of the page that this one takes the place of, which must be one of the same making.
-fn page_before(hub: &Hub, space: &HubRepo) -> anyhow::Result<Option<String>> {
+/// That a Space of that name, if there is one, is of the same making. What others changed in it is found before it is written over.
+fn check_before(hub: &Hub, space: &HubRepo) -> anyhow::Result<()> {
     match hub.info(space) {
-        Ok(info) if info.tags.iter().any(|tag| tag == TAG) => Ok(info.sha),
-        Ok(_) => anyhow::bail!(
+        Ok(info) if info.tags.iter().any(|tag| tag == TAG) => Ok(()),
+        Ok(info) => anyhow::bail!(
             "publishing a page as the Space {space}: there is one that `sinew hub publish-space` did not make, as its card lacks the tag \
-             {TAG}; choose another name, or give it that tag if it may be written over"
+             {TAG}; choose another name or, to write over it all the same, give --parent {}",
+            info.sha.unwrap_or_default()
         ),
-        Err(HubError::NoRepo { .. }) => Ok(None),
+        Err(HubError::NoRepo { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
@@ -79,8 +92,28 @@ fn write_dataset(args: &SpaceArgs, reader: &DatasetReader, path: &Path) -> anyho
     Watch::start()?.run(|progress| write_html(reader, &shown, &options, path, progress))
 }
 
+/// That a file is what the end of its name says: a page that shows nothing helps nobody.
+fn check_content(source: &Path) -> anyhow::Result<()> {
+    let (what, begin): (_, &[u8]) = match source.extension().and_then(|end| end.to_str()) {
+        Some("png") => ("a PNG picture", b"\x89PNG\r\n\x1a\n"),
+        Some("rrd") => ("a Rerun recording", b"RRF2"),
+        _ => return Ok(()),
+    };
+    let doing = || format!("reading {}", source.display());
+    let mut found = Vec::new();
+    fs::File::open(source).and_then(|file| file.take(begin.len() as u64).read_to_end(&mut found)).with_context(doing)?;
+    anyhow::ensure!(found == begin, "{}: it is not {what}, as its content begins otherwise", doing());
+    Ok(())
+}
+
 fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     fs::copy(from, to).map(drop).with_context(|| format!("reading {}", from.display()))
+}
+
+/// Others read it, so it names no folder of this machine.
+fn commit_title(source: &Path) -> String {
+    let shown = source.file_name().unwrap_or(source.as_os_str());
+    format!("Show {}", text::in_line(&shown.to_string_lossy()))
 }
 
 fn card(title: &str) -> String {
@@ -101,40 +134,40 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// A folder that is gone when this is; one that a killed process left goes after a day.
-struct Folder(PathBuf);
+/// Where the page of this Space is put together: a folder that stays, as the notes of what was published last are in it. So the next
+/// time nobody else's work is written over.
+struct Desk(PathBuf);
 
-impl Folder {
-    fn new(root: &Path) -> anyhow::Result<Self> {
-        const NAME: &str = "sinew-space-";
-        let is_old = |entry: &fs::DirEntry| {
-            let found = entry.metadata().ok().filter(fs::Metadata::is_dir);
-            let age = found.and_then(|found| found.modified().ok()?.elapsed().ok()).unwrap_or_default();
-            entry.file_name().to_string_lossy().starts_with(NAME) && age > Duration::from_secs(86_400)
-        };
-        for entry in fs::read_dir(root).into_iter().flatten().flatten().filter(is_old) {
-            // Another user's stays.
-            let _gone = fs::remove_dir_all(entry.path());
-        }
-        let mut number = 0;
-        loop {
-            let path = root.join(format!("{NAME}{}-{number}", std::process::id()));
-            match fs::create_dir(&path) {
-                Ok(()) => return Ok(Self(path)),
-                Err(error) if error.kind() == ErrorKind::AlreadyExists && number < 1000 => number += 1,
-                Err(error) => return Err(error).with_context(|| format!("making the folder {}", path.display())),
-            }
-        }
+impl Desk {
+    fn new(hub: &Hub, space: &HubRepo) -> anyhow::Result<Self> {
+        let cache = user_folder("XDG_CACHE_HOME", ".cache");
+        let cache = cache.context("finding a place for the page: neither XDG_CACHE_HOME nor HOME is set")?;
+        let endpoint: String = hub.options().endpoint.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        let folder = cache.join("sinew/spaces").join(endpoint).join(format!("{}--{}", space.owner(), space.name()));
+        fs::create_dir_all(&folder).with_context(|| format!("making the folder {}", folder.display()))?;
+        let desk = Self(folder);
+        // What a killed process left.
+        desk.clear();
+        Ok(desk)
     }
 
     fn path(&self) -> &Path {
         &self.0
     }
+
+    fn clear(&self) {
+        for name in [PAGE, CARD, RECORDING, PICTURE] {
+            match fs::remove_file(self.0.join(name)) {
+                Err(error) if error.kind() != ErrorKind::NotFound => tracing::debug!(%error, name, "a file of the page stays"),
+                _ => {}
+            }
+        }
+    }
 }
 
-impl Drop for Folder {
+impl Drop for Desk {
     fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap_or_else(|error| tracing::warn!(path = %self.0.display(), %error, "a temporary folder stays"));
+        self.clear();
     }
 }
 
@@ -143,17 +176,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_killed_process_left_is_in_nobodys_way() {
-        let root = tempfile::tempdir().unwrap();
-        let (mine, old) = (root.path().join(format!("sinew-space-{}-0", std::process::id())), root.path().join("sinew-space-1-0"));
-        fs::create_dir(&mine).unwrap();
-        fs::create_dir(&old).unwrap();
-        fs::File::open(&old).unwrap().set_modified(std::time::SystemTime::now() - Duration::from_secs(100_000)).unwrap();
-        let folder = Folder::new(root.path()).unwrap();
-        assert!(folder.path() != mine && folder.path().is_dir() && mine.is_dir() && !old.exists());
-        let path = folder.path().to_owned();
-        drop(folder);
-        assert!(!path.exists());
+    fn no_folder_of_this_machine_is_named_to_others() {
+        assert_eq!(commit_title(Path::new("/home/ada/secret/demos/")), "Show demos");
+        assert_eq!(commit_title(Path::new("owner/demos")), "Show demos");
     }
 
     #[test]

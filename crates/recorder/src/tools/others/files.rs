@@ -25,7 +25,7 @@ use crate::tools::assembly::Assembly;
 use crate::tools::columns::int64;
 use crate::tools::keep::Sharing;
 use crate::tools::rows::{close, table_writer};
-use crate::tools::state::{Found, Kind, files_of};
+use crate::tools::state::{CACHE, Found, Kind, files_of};
 use crate::{ReadError, RecordError, Version};
 
 /// A file of the result.
@@ -61,7 +61,7 @@ const KNOWN: [&str; 4] = [INFO, STATS, RIG, LINES];
 const KNOWN_30: [&str; 1] = [TASKS];
 const KNOWN_2: [&str; 3] = [TASKS_21, EPISODES_21, EPISODES_STATS_21];
 /// What only goes with a dataset that stays in its place.
-const OF_THE_PLACE: [&str; 2] = [".git", ".cache"];
+const OF_THE_PLACE: [&str; 2] = [".git", CACHE];
 
 impl OtherFile {
     pub(super) fn write(&self, assembly: &Assembly, root: &Path, sharing: Sharing) -> Result<(), ToolError> {
