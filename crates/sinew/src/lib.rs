@@ -43,4 +43,4 @@ pub use sinew_policy::{
     Resources,
 };
 #[cfg(feature = "datasets")]
-pub use sinew_recorder::{DatasetReader, Item, Loader, ReadError, Values, Windows};
+pub use sinew_recorder::{DatasetReader, Images, Item, Loader, ReadError, Values, Windows};
