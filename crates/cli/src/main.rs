@@ -70,20 +70,6 @@ enum Done {
     Refused,
 }
 
-/// Candle shares long element-wise operations with threads of its own, one a core, which spin for a
-/// while after each of them: on the core that the control loop was given, too. The kernels have their
-/// threads already.
-fn keep_candle_to_one_thread() {
-    const THREADS: &str = "CANDLE_NUM_THREADS";
-    if std::env::var_os(THREADS).is_none() {
-        // SAFETY: this is the process's only thread, so no other one reads the environment.
-        #[allow(unsafe_code, reason = "candle takes the number from nowhere else")]
-        unsafe {
-            std::env::set_var(THREADS, "1");
-        }
-    }
-}
-
 /// glibc gives threads heaps of their own, up to eight a processor, and each keeps the most that was ever in it. An encoder takes
 /// 13 MB, and each episode's run on new threads, so that a long recording would fill all of them.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -98,7 +84,6 @@ fn keep_heaps_few() {
 }
 
 fn main() -> ExitCode {
-    keep_candle_to_one_thread();
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     keep_heaps_few();
     // Without its thread a panic is reported as ever.

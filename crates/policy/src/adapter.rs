@@ -10,10 +10,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::CheckpointError;
-use crate::checkpoint::{self, ADAPTER_WEIGHTS, WEIGHTS, parse, read_json};
-use crate::files::Files;
+use crate::files::{self, ADAPTER_WEIGHTS, Files, WEIGHTS};
 use crate::info::{Terms, UNKNOWN};
-use crate::tensor_file::TensorFile;
+use crate::json::{parse, read_json};
+use crate::tensor_file::{TensorChanges, TensorFile};
 
 const CONFIG: &str = "adapter_config.json";
 /// What `peft` puts before the names of a policy's tensors.
@@ -125,7 +125,7 @@ pub(crate) fn open(files: &Files) -> Result<(TensorFile, String, Vec<Terms>), Ch
     let base = TensorFile::open(&folder.join(WEIGHTS))?;
     // Of the base only weights are used; one without a configuration states nothing there, and of one that can't be read
     // nobody knows.
-    let config = folder.join(checkpoint::CONFIG);
+    let config = folder.join(files::CONFIG);
     let stated = match read_json(&config) {
         Ok(json) => json
             .get("license")
@@ -135,13 +135,14 @@ pub(crate) fn open(files: &Files) -> Result<(TensorFile, String, Vec<Terms>), Ch
     };
     let terms = Terms::of(&folder, stated.as_deref(), Some(&name));
     let adapter = Adapter::open(&files.dir.join(ADAPTER_WEIGHTS), &path, &json, &base)?;
-    Ok((base.with_adapter(adapter), name, terms))
+    Ok((base.with_changes(adapter), name, terms))
 }
 
 fn base_folder(files: &Files, name: &str, revision: Option<&str>) -> Result<PathBuf, CheckpointError> {
-    let local = [files.dir.join(name), PathBuf::from(name)];
-    if let Some(folder) = local.iter().find(|folder| folder.join(WEIGHTS).is_file()) {
-        return Ok(folder.clone());
+    // Never in the current folder, where anything may lie.
+    let local = files.dir.join(name);
+    if local.join(WEIGHTS).is_file() {
+        return Ok(local);
     }
     let what = format!("the base model {name} of the adapter");
     if let Some(resources) = files.resources {
@@ -150,8 +151,7 @@ fn base_folder(files: &Files, name: &str, revision: Option<&str>) -> Result<Path
             return Ok(folder);
         }
     }
-    let mut looked: Vec<String> = local.iter().map(|path| path.display().to_string()).collect();
-    looked.push(files.hub_words(name));
+    let looked = vec![local.display().to_string(), files.hub_words(name)];
     Err(CheckpointError::NotFound { dir: files.dir.to_owned(), what, looked })
 }
 
@@ -192,17 +192,14 @@ impl Adapter {
         let names: Vec<String> = file.names().into_iter().filter(|name| is_second(name) && !second.contains(name)).collect();
         if names.is_empty() { Ok(Self { file, changes }) } else { Err(CheckpointError::UnusedTensors { path: path.to_owned(), names }) }
     }
+}
 
-    /// Whether the tensor `name` of the base is changed.
-    pub(crate) fn changes(&self, name: &str) -> bool {
+impl TensorChanges for Adapter {
+    fn has(&self, name: &str) -> bool {
         self.changes.contains_key(name)
     }
 
-    /// Changes the `rows` of the tensor `name`, which are `values`.
-    ///
-    /// # Errors
-    /// When what takes their place is no float of at most 32 bits, or can't be read.
-    pub(crate) fn apply(&self, name: &str, rows: Range<usize>, values: &mut [f32]) -> Result<(), CheckpointError> {
+    fn apply(&self, name: &str, rows: Range<usize>, values: &mut [f32]) -> Result<(), CheckpointError> {
         let columns = values.len() / rows.len().max(1);
         match self.changes.get(name) {
             None => {}

@@ -1,35 +1,17 @@
 //! A checkpoint bound to a robot: the [`Policy`] that the runtime sees.
 
-use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
 use sinew_core::{
     ActionChunk, CameraDescription, Continuation, Image, Observation, Policy, PolicyError, PolicyInfo, RobotDescription, Units,
 };
 
+use crate::chunk::{Actions, Chunk};
 use crate::features::{ACTION, FeatureKind, IMAGES, STATE};
-use crate::infer::{Actions, Chunk, Inputs, describe};
+use crate::fit::{Fit, FitRow};
+use crate::infer::{Inputs, describe};
 use crate::processor::Array;
 use crate::{BindError, Checkpoint, Guidance, GuidanceMode, GuidanceSettings, InferError, TemporalEnsembler};
-
-/// How a checkpoint and a robot compare, feature by feature. Displays as a table of two columns.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Fit {
-    pub robot: String,
-    pub rows: Vec<FitRow>,
-}
-
-/// One feature on both sides.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct FitRow {
-    pub feature: String,
-    /// What the checkpoint wants, in words.
-    pub checkpoint: String,
-    /// What the robot has, in words.
-    pub robot: String,
-    pub fits: bool,
-}
 
 impl Fit {
     /// Compares without touching the weights.
@@ -84,11 +66,6 @@ impl Fit {
         }
         Self { robot: robot.name.clone(), rows }
     }
-
-    /// Whether the checkpoint can drive the robot.
-    pub fn is_fit(&self) -> bool {
-        self.rows.iter().all(|row| row.fits)
-    }
 }
 
 /// What a camera gives.
@@ -105,19 +82,6 @@ fn raw_feature(camera: &CameraDescription) -> String {
 /// What that is called when the preprocessor is through with it.
 fn feature_of(checkpoint: &Checkpoint, camera: &CameraDescription) -> String {
     checkpoint.preprocessor.renamed(&raw_feature(camera)).to_owned()
-}
-
-impl fmt::Display for Fit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let title = FitRow { feature: String::new(), checkpoint: "checkpoint".into(), robot: format!("robot {}", self.robot), fits: true };
-        let widest = |cell: fn(&FitRow) -> &str| self.rows.iter().chain([&title]).map(|row| cell(row).len()).max().unwrap_or(0);
-        let (first, second) = (widest(|row| &row.feature), widest(|row| &row.checkpoint));
-        for row in [&title].into_iter().chain(&self.rows) {
-            let mark = if row.fits { ' ' } else { '!' };
-            writeln!(f, "{mark} {:first$}  {:second$}  {}", row.feature, row.checkpoint, row.robot)?;
-        }
-        Ok(())
-    }
 }
 
 /// A checkpoint that fits a robot. It takes observations in SI in the order of the robot's channels of

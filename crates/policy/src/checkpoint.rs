@@ -1,38 +1,31 @@
 //! A checkpoint folder as LeRobot saves it.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::adapter;
-use crate::family::{self, ConfigFile, FAMILIES, Model, Plan, Shape};
+use crate::config::ConfigFile;
+use crate::device::has_kernels;
+use crate::families::{self, FAMILIES};
+use crate::family::{Family, Interface, Model, Plan};
 use crate::features::{Feature, FeatureKind, Features, IMAGES, OBSERVATION};
-use crate::files::{Files, Resources};
+use crate::files::{ADAPTER_WEIGHTS, CONFIG, Files, Resources, WEIGHTS};
 use crate::info::{self, CameraInfo, FeatureInfo, Info, Terms};
-use crate::keys;
-use crate::nn;
+use crate::json::read_json;
 use crate::processor::{Pipeline, Prompt, old};
 use crate::tensor_file::{TensorFile, is_pickle};
 use crate::weights::{Loader, Needs};
 use crate::{CheckpointError, Device, Quantization};
 
-pub(crate) const CONFIG: &str = "config.json";
-pub(crate) const WEIGHTS: &str = "model.safetensors";
-pub(crate) const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
 const PREPROCESSOR: &str = "policy_preprocessor.json";
 const POSTPROCESSOR: &str = "policy_postprocessor.json";
 
 /// LeRobot's name for no normalisation.
 const IDENTITY: &str = "IDENTITY";
-
-/// No JSON file of a checkpoint comes near this.
-const JSON_LIMIT_BYTES: u64 = 16 << 20;
 
 /// A checkpoint folder that was checked and can be run: configuration, processors and the header of
 /// the weights. The weights themselves are read when first needed, once, however many
@@ -41,8 +34,9 @@ const JSON_LIMIT_BYTES: u64 = 16 << 20;
 pub struct Checkpoint {
     dir: PathBuf,
     device: candle_core::Device,
+    pub(crate) family: &'static Family,
     pub(crate) plan: Box<dyn Plan>,
-    pub(crate) shape: Shape,
+    pub(crate) interface: Interface,
     pub(crate) inputs: Features,
     pub(crate) action_names: Option<Vec<String>>,
     /// Cameras' features as the robot calls them, and as the user says that the policy does.
@@ -56,20 +50,6 @@ pub struct Checkpoint {
     /// Whether it was told that there is no instruction for a policy that reads it.
     pub(crate) told_of_no_task: AtomicBool,
     info: Info,
-}
-
-/// What every family's `config.json` has.
-#[derive(Deserialize)]
-struct CommonConfig {
-    input_features: Features,
-    output_features: Features,
-    license: Option<String>,
-    #[serde(default)]
-    use_peft: bool,
-    /// Some families write the names of the action's dimensions.
-    action_feature_names: Option<Vec<String>>,
-    /// LeRobot's mode names by feature type.
-    normalization_mapping: Option<BTreeMap<String, String>>,
 }
 
 /// How a checkpoint is opened.
@@ -163,25 +143,24 @@ impl Checkpoint {
         let files = &Files { dir, resources: options.resources };
         let dir = dir.to_owned();
         check_files(&dir)?;
-        let device = options.device.open()?;
-        if let Some(quantization) = options.quantization.filter(|_| !nn::has_kernels(&device)) {
+        let device = options.device.open().map_err(|source| CheckpointError::Device { device: options.device, source })?;
+        if let Some(quantization) = options.quantization.filter(|_| !has_kernels(&device)) {
             return Err(CheckpointError::Quantize { quantization, device: options.device });
         }
         let config_path = dir.join(CONFIG);
         let json = read_json(&config_path)?;
         let family = family(&dir, &config_path, &json)?;
-        let common: CommonConfig = parse(&config_path, json.clone())?;
-        let unknown_keys = keys::unknown(&family, &json);
+        let config = ConfigFile::new(files, config_path, json)?;
+        let (inputs, outputs) = (&config.inputs, &config.outputs);
+        let plan = (family.plan)(&config)?;
+        let unknown_keys = config.unknown_keys(family.unused_keys);
         if !unknown_keys.is_empty() {
             let keys = unknown_keys.join(", ");
-            tracing::warn!(path = %config_path.display(), keys, "keys that LeRobot 0.6 doesn't know; nothing is made of them");
+            tracing::warn!(path = %config.path.display(), keys, "keys that LeRobot 0.6 doesn't know; nothing is made of them");
         }
-        let (inputs, outputs) = (&common.input_features, &common.output_features);
-        let file = ConfigFile { path: &config_path, json: &json, inputs, outputs, files };
-        let plan = family::read_plan(&family, &file)?;
-        let shape = plan.shape();
-        let mut terms = Terms::of(&dir, common.license.as_deref(), None);
-        let (weights, adapter_base) = if common.use_peft || !dir.join(WEIGHTS).exists() {
+        let interface = plan.interface();
+        let mut terms = Terms::of(&dir, config.license.as_deref(), None);
+        let (weights, adapter_base) = if config.use_peft || !dir.join(WEIGHTS).exists() {
             let (weights, base, of_base) = adapter::open(files)?;
             terms.extend(of_base);
             (Arc::new(weights), Some(base))
@@ -190,22 +169,25 @@ impl Checkpoint {
         };
         check_wrapping(&weights)?;
         let is_old = !dir.join(PREPROCESSOR).exists() && weights.names().iter().any(|name| old::is_statistic(name));
+        let known = families::steps();
         let (mut preprocessor, postprocessor) = if is_old {
-            let Some(modes) = &common.normalization_mapping else {
-                return Err(file.fault("normalization_mapping", "not there".into(), "how each type of feature is normalised"));
+            let Some(modes) = &config.normalization else {
+                return Err(config.fault("normalization_mapping", "not there".into(), "how each type of feature is normalised"));
             };
-            let steps = old::preprocessor(&json, inputs, modes, plan.prompt());
-            let steps = steps.ok_or_else(|| CheckpointError::OldNormalization { dir: dir.clone() })?;
-            let preprocessor = Pipeline::old(files, &config_path, steps, inputs, None, (&weights, old::INPUTS))?;
-            let steps = old::postprocessor(outputs, modes);
-            let postprocessor = Pipeline::old(files, &config_path, steps, outputs, Some(&preprocessor), (&weights, old::OUTPUTS))?;
+            let text = if family.prompt == Prompt::None { Some(Vec::new()) } else { plan.old_text_steps() };
+            let text = text.ok_or_else(|| CheckpointError::OldNormalization { dir: dir.clone() })?;
+            let pipeline = |steps, features, before: Option<&Pipeline>, prefix| {
+                Pipeline::old(files, &known, &config.path, steps, features, before, (&weights, prefix))
+            };
+            let preprocessor = pipeline(old::preprocessor(text, inputs, modes), inputs, None, old::INPUTS)?;
+            let postprocessor = pipeline(old::postprocessor(outputs, modes), outputs, Some(&preprocessor), old::OUTPUTS)?;
             (preprocessor, postprocessor)
         } else {
-            let preprocessor = Pipeline::open(files, PREPROCESSOR, inputs, None)?;
-            let postprocessor = Pipeline::open(files, POSTPROCESSOR, outputs, Some(&preprocessor))?;
+            let preprocessor = Pipeline::open(files, &known, PREPROCESSOR, inputs, None)?;
+            let postprocessor = Pipeline::open(files, &known, POSTPROCESSOR, outputs, Some(&preprocessor))?;
             (preprocessor, postprocessor)
         };
-        check_preprocessor(&dir.join(PREPROCESSOR), &preprocessor, &*plan)?;
+        check_preprocessor(&dir.join(PREPROCESSOR), &preprocessor, family.prompt)?;
         let renames = renames(&dir, options.renames, inputs)?;
         preprocessor.rename(&renames);
 
@@ -218,7 +200,7 @@ impl Checkpoint {
                 return Err(CheckpointError::Config { path: dir.join(file), key: "features".into(), found: name.to_owned(), expected });
             }
         }
-        if let Some(mapping) = &common.normalization_mapping {
+        if let Some(mapping) = &config.normalization {
             check_modes(&dir.join(PREPROCESSOR), &preprocessor, inputs, mapping)?;
             check_modes(&dir.join(POSTPROCESSOR), &postprocessor, outputs, mapping)?;
         }
@@ -234,38 +216,39 @@ impl Checkpoint {
         };
         let info = Info {
             dir: dir.clone(),
-            family,
+            family: family.name.to_owned(),
             parameters,
             dtype: info::dtypes(&weights),
-            cameras: common.input_features.of(FeatureKind::Visual).map(|(name, feature)| CameraInfo::new(name, feature)).collect(),
-            inputs: features(&common.input_features, &preprocessor),
-            outputs: features(&common.output_features, &postprocessor),
+            cameras: inputs.of(FeatureKind::Visual).map(|(name, feature)| CameraInfo::new(name, feature)).collect(),
+            inputs: features(inputs, &preprocessor),
+            outputs: features(outputs, &postprocessor),
             preprocessor: preprocessor.names().map(str::to_owned).collect(),
             postprocessor: postprocessor.names().map(str::to_owned).collect(),
             adapter_base,
             unknown_keys,
-            backbone: shape.backbone.clone(),
-            backbone_source: shape.backbone_source.clone(),
+            backbone: interface.backbone.clone(),
+            backbone_source: interface.backbone_source.clone(),
             tokenizer: preprocessor.tokenizer(),
-            n_obs_steps: shape.n_obs_steps,
-            chunk_size: shape.chunk_size,
-            n_action_steps: shape.n_action_steps,
-            temporal_ensemble_coeff: shape.temporal_ensemble_coeff,
-            guidance: shape.guidance,
-            trained_delay: shape.trained_delay,
+            n_obs_steps: interface.n_obs_steps,
+            chunk_size: interface.chunk_size,
+            n_action_steps: interface.n_action_steps,
+            temporal_ensemble_coeff: interface.temporal_ensemble_coeff,
+            guidance: interface.guidance,
+            trained_delay: interface.trained_delay,
             licence: terms.first().map(|terms| terms.licences.join(" and ")).filter(|licence| !licence.is_empty()),
             terms,
             file_bytes: weights.len_bytes(),
             quantization: options.quantization,
-            memory_bytes: (parameters - in_file) * 4 + shape.scratch_bytes - saved_bytes,
+            memory_bytes: (parameters - in_file) * 4 + interface.scratch_bytes - saved_bytes,
         };
         let allow_nan = options.allow_nan;
-        let (inputs, action_names) = (common.input_features, common.action_feature_names);
+        let ConfigFile { inputs, action_names, .. } = config;
         Ok(Self {
             dir,
             device,
+            family,
             plan,
-            shape,
+            interface,
             inputs,
             action_names,
             renames,
@@ -328,7 +311,7 @@ impl Checkpoint {
 
     /// How many entries the action has.
     pub fn action_width(&self) -> usize {
-        self.shape.action_width
+        self.interface.action_width
     }
 }
 
@@ -391,12 +374,12 @@ fn check_wrapping(weights: &TensorFile) -> Result<(), CheckpointError> {
 
 /// # Errors
 /// When a step that the model can't do without is missing.
-fn check_preprocessor(path: &Path, pipeline: &Pipeline, plan: &dyn Plan) -> Result<(), CheckpointError> {
+fn check_preprocessor(path: &Path, pipeline: &Pipeline, expected: Prompt) -> Result<(), CheckpointError> {
     let fault = |found, expected| Err(CheckpointError::Config { path: path.to_owned(), key: "steps".into(), found, expected });
     if !pipeline.adds_batch_axis() {
         return fault(pipeline.names().collect::<Vec<_>>().join(", "), "a to_batch_processor among them".into());
     }
-    let (found, expected) = (pipeline.prompt(), plan.prompt());
+    let found = pipeline.prompt();
     if expected != Prompt::None && found != expected {
         return fault(format!("steps that give the model {found}"), expected.to_string());
     }
@@ -452,12 +435,15 @@ fn check_files(dir: &Path) -> Result<(), CheckpointError> {
     Ok(())
 }
 
-fn family(dir: &Path, path: &Path, json: &Value) -> Result<String, CheckpointError> {
+/// # Errors
+/// When the configuration `json` names no family, or an unknown one.
+fn family(dir: &Path, path: &Path, json: &Value) -> Result<&'static Family, CheckpointError> {
     match json.get("type") {
-        Some(Value::String(family)) if FAMILIES.contains(&family.as_str()) => Ok(family.clone()),
-        Some(Value::String(other)) => {
-            Err(CheckpointError::UnknownFamily { dir: dir.to_owned(), found: other.clone(), known: FAMILIES.join(", ") })
-        }
+        Some(Value::String(name)) => families::find(name).ok_or_else(|| CheckpointError::UnknownFamily {
+            dir: dir.to_owned(),
+            found: name.clone(),
+            known: FAMILIES.join(", "),
+        }),
         other => Err(CheckpointError::Config {
             path: path.to_owned(),
             key: "type".into(),
@@ -465,28 +451,4 @@ fn family(dir: &Path, path: &Path, json: &Value) -> Result<String, CheckpointErr
             expected: format!("a policy family ({})", FAMILIES.join(", ")),
         }),
     }
-}
-
-/// Reads a JSON file of bounded size (`serde_json` bounds its depth).
-pub(crate) fn read_json(path: &Path) -> Result<Value, CheckpointError> {
-    let bytes = read_limited(path, JSON_LIMIT_BYTES)?;
-    serde_json::from_slice(&bytes).map_err(|source| CheckpointError::Json { path: path.to_owned(), source })
-}
-
-/// The whole of a file of at most `limit` bytes.
-pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, CheckpointError> {
-    let read = |source| CheckpointError::Read { path: path.to_owned(), source };
-    let file = std::fs::File::open(path).map_err(read)?;
-    let size = file.metadata().map_err(read)?.len();
-    if size > limit {
-        return Err(CheckpointError::TooBig { path: path.to_owned(), found: size, limit });
-    }
-    let mut bytes = Vec::new();
-    file.take(limit).read_to_end(&mut bytes).map_err(read)?;
-    Ok(bytes)
-}
-
-/// `value` as a `T`; `path` is where it came from.
-pub(crate) fn parse<T: DeserializeOwned>(path: &Path, value: Value) -> Result<T, CheckpointError> {
-    serde_json::from_value(value).map_err(|source| CheckpointError::Json { path: path.to_owned(), source })
 }

@@ -21,7 +21,7 @@ pub enum CheckpointError {
     OldNormalization { dir: PathBuf },
     #[error(
         "opening the checkpoint {}: the policy family is {found:?}, known families: {known}; another family can run in its \
-         own program, behind a policy server (LeRobot's policy_server, openpi's serve_policy) that drives the robot from there",
+         own program, behind a policy server as openpi's serve_policy, which --policy ws://HOST:PORT reaches",
         dir.display()
     )]
     UnknownFamily { dir: PathBuf, found: String, known: String },

@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 
 use crate::CheckpointError;
 
+pub(crate) const CONFIG: &str = "config.json";
+pub(crate) const WEIGHTS: &str = "model.safetensors";
+pub(crate) const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
+
 /// A way to files of the Hub's repositories, which the caller brings (this crate never goes online).
 pub trait Resources: fmt::Debug + Send + Sync {
     /// The path of `file` of the repository `repo` (`owner/name`) on this machine; `None` where there
@@ -95,7 +99,7 @@ impl Files<'_> {
     fn local(&self, repo: &str, file: &str) -> Vec<PathBuf> {
         let mut paths = vec![self.dir.join(repo).join(file)];
         // The checkpoint's own configuration is no backbone's.
-        if file != crate::checkpoint::CONFIG {
+        if file != CONFIG {
             paths.push(self.dir.join(file));
         }
         paths

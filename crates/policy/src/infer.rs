@@ -9,9 +9,11 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde::Serialize;
 
-use crate::family::{Model, Sampling};
+use crate::chunk::{Actions, Chunk};
+use crate::family::Model;
 use crate::features::{ACTION, Feature, FeatureKind};
 use crate::processor::{Array, Batch, Precision, Prompt};
+use crate::sampling::Sampling;
 use crate::tensor_file::TensorFile;
 use crate::{Checkpoint, Guidance, GuidanceMode, InferError};
 
@@ -185,41 +187,6 @@ impl Inputs {
     }
 }
 
-/// Rows of actions in the dataset's units, as a robot would receive them: `[rows, width]`, row-major.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Actions {
-    pub rows: usize,
-    pub width: usize,
-    pub values: Vec<f32>,
-}
-
-impl Actions {
-    /// The action `[width]` of row `index`, counted from 0; empty where there is no such row.
-    pub fn row(&self, index: usize) -> &[f32] {
-        index.checked_mul(self.width).and_then(|at| self.values.get(at..)?.get(..self.width)).unwrap_or_default()
-    }
-}
-
-/// An answer with what it was before the postprocessor: what the next answer can be made to continue
-/// ([`Guidance::previous`]).
-#[derive(Clone, Debug, PartialEq)]
-pub struct Chunk {
-    pub actions: Actions,
-    /// The same rows as the model gave them, normalised.
-    pub normalized: Actions,
-}
-
-impl Chunk {
-    /// The last `rows` rows, or all where there are not so many.
-    pub fn rest(&self, rows: usize) -> Self {
-        let rest = |all: &Actions| {
-            let rows = rows.min(all.rows);
-            Actions { rows, width: all.width, values: all.values.get((all.rows - rows) * all.width..).unwrap_or_default().to_vec() }
-        };
-        Self { actions: rest(&self.actions), normalized: rest(&self.normalized) }
-    }
-}
-
 /// What [`Checkpoint::infer_file`] did.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct InferReport {
@@ -356,7 +323,7 @@ impl Checkpoint {
     /// The model's own answer `[1, rows, width]`, before the postprocessor, and what the
     /// preprocessor left for it.
     pub(crate) fn normalized(&self, inputs: &Inputs, guidance: Option<&Guidance>) -> Result<(Array, Batch), InferError> {
-        if self.plan.prompt() != Prompt::None && inputs.task.trim().is_empty() && !self.told_of_no_task.swap(true, Ordering::Relaxed) {
+        if self.family.prompt != Prompt::None && inputs.task.trim().is_empty() && !self.told_of_no_task.swap(true, Ordering::Relaxed) {
             tracing::warn!(family = self.info().family, "there is no instruction, and this policy reads one");
         }
         let batch = self.preprocessed(inputs)?;
@@ -474,7 +441,7 @@ impl Checkpoint {
     /// # Errors
     /// Found and expected in words.
     fn stack(&self, mut steps: Vec<Array>) -> Result<Array, (String, String)> {
-        let count = self.shape.n_obs_steps;
+        let count = self.interface.n_obs_steps;
         match (steps.len(), count) {
             (1, 1) => Ok(steps.swap_remove(0)),
             (1, _) => Ok(joined(vec![steps.swap_remove(0); count])),

@@ -33,8 +33,9 @@
 //!   product suits itself to the processor).
 //! - Cameras are matched by name and go through the model in the order of `config.json`.
 //!
-//! A new family brings its configuration (`family::Plan`) and network (`family::Model`) as a module
-//! beside `act`, its name to `family`, and the processor steps that it needs to `processor`.
+//! A family is a folder beside `act` and one value, `family::Family`: its name, how its configuration
+//! (`family::Plan`) is read, its processor steps and its prompt. The plan builds the network
+//! (`family::Model`). `families` lists the families, a line each.
 //!
 //! Not here: training, downloading. GPUs are reached through candle (features `cuda` and `metal`); the
 //! layers then use its operations instead of the kernels in here.
@@ -46,21 +47,29 @@ mod adapter;
 mod bind;
 mod card;
 mod checkpoint;
+mod chunk;
+mod config;
 mod device;
 mod diffusion;
+mod ensemble;
 mod error;
+mod families;
 mod family;
 mod features;
 mod files;
+mod fit;
 mod flow;
+mod guidance;
 mod infer;
 mod info;
+mod json;
 mod kernels;
-mod keys;
 mod nn;
 mod pi;
 mod processor;
 mod quantization;
+mod quantization_loss;
+mod sampling;
 mod select;
 mod smolvla;
 mod tensor_file;
@@ -68,16 +77,22 @@ mod vision;
 mod vqbet;
 mod weights;
 
-pub use act::TemporalEnsembler;
-pub use bind::{BoundPolicy, Fit, FitRow};
+pub use bind::BoundPolicy;
 pub use checkpoint::{Checkpoint, OpenOptions};
+pub use chunk::{Actions, Chunk};
 pub use device::{Device, ParseDeviceError};
+pub use ensemble::TemporalEnsembler;
 pub use error::{BindError, CheckpointError, InferError};
-pub use family::FAMILIES;
+pub use families::FAMILIES;
 pub use features::{Feature, FeatureKind, Features};
 pub use files::Resources;
-pub use flow::{Guidance, GuidanceMode, GuidanceSchedule, GuidanceSettings};
-pub use infer::{Actions, Chunk, InferReport, Inputs, Timing};
+pub use fit::{Fit, FitRow};
+pub use guidance::{Guidance, GuidanceMode, GuidanceSchedule, GuidanceSettings};
+pub use infer::{InferReport, Inputs, Timing};
 pub use info::{CameraInfo, FeatureInfo, Info, Terms, TokenizerInfo};
-pub use quantization::{ParseQuantizationError, Quantization, QuantizationLoss};
+pub use quantization::{ParseQuantizationError, Quantization};
+pub use quantization_loss::QuantizationLoss;
 pub use select::ActionSelector;
+
+#[cfg(test)]
+mod golden;

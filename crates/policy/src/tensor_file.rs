@@ -3,6 +3,7 @@
 //! The file is never mapped into memory: one that is cut short, or whose disk is gone, is an error and no
 //! signal, and nothing of it counts as this process's memory.
 
+use std::fmt;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
@@ -15,7 +16,6 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
 use crate::CheckpointError;
-use crate::adapter::Adapter;
 use crate::kernels::RowSource;
 
 /// File name endings of formats that run code when they are read.
@@ -30,6 +30,18 @@ const HEADER_LIMIT_BYTES: u64 = 100_000_000;
 /// What says how long the header is.
 const PREFIX_BYTES: u64 = 8;
 
+/// Changes to some tensors of a file, which are made while they are read.
+pub(crate) trait TensorChanges: fmt::Debug + Send + Sync {
+    /// Whether the tensor `name` is changed.
+    fn has(&self, name: &str) -> bool;
+
+    /// Changes the `rows` of the tensor `name`, which are `values`.
+    ///
+    /// # Errors
+    /// When what takes their place is no float, or can't be read.
+    fn apply(&self, name: &str, rows: Range<usize>, values: &mut [f32]) -> Result<(), CheckpointError>;
+}
+
 /// A safetensors file whose header was read and agrees with the file's size.
 #[derive(Debug)]
 pub(crate) struct TensorFile {
@@ -40,7 +52,7 @@ pub(crate) struct TensorFile {
     data_start: u64,
     header: Metadata,
     /// What changes some of the tensors.
-    adapter: Option<Box<Adapter>>,
+    changes: Option<Box<dyn TensorChanges>>,
 }
 
 impl TensorFile {
@@ -75,18 +87,18 @@ impl TensorFile {
         match expected {
             _ if expected > len => Err(CheckpointError::Truncated { path: path.to_owned(), found: len, expected }),
             _ if expected < len => Err(fault(format!("the file has {len} bytes, its header promises {expected}"))),
-            _ => Ok(Self { path: path.to_owned(), file, len, data_start, header, adapter: None }),
+            _ => Ok(Self { path: path.to_owned(), file, len, data_start, header, changes: None }),
         }
     }
 
     /// The same file with some of its tensors changed.
-    pub(crate) fn with_adapter(self, adapter: Adapter) -> Self {
-        Self { adapter: Some(Box::new(adapter)), ..self }
+    pub(crate) fn with_changes(self, changes: impl TensorChanges + 'static) -> Self {
+        Self { changes: Some(Box::new(changes)), ..self }
     }
 
     /// Whether the tensor `name` is another than its bytes in the file say.
     pub(crate) fn is_adapted(&self, name: &str) -> bool {
-        self.adapter.as_ref().is_some_and(|adapter| adapter.changes(name))
+        self.changes.as_ref().is_some_and(|changes| changes.has(name))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -192,8 +204,8 @@ impl TensorFile {
                 _ => to.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, b)| *to = bf16::from_le_bytes(*b).to_f32()),
             }
         }
-        match &self.adapter {
-            Some(adapter) => adapter.apply(name, rows, to),
+        match &self.changes {
+            Some(changes) => changes.apply(name, rows, to),
             None => Ok(()),
         }
     }

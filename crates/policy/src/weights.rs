@@ -7,8 +7,8 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use safetensors::Dtype;
 
+use crate::device::has_kernels;
 use crate::kernels::Form;
-use crate::nn::has_kernels;
 use crate::tensor_file::{FileRows, TensorFile};
 use crate::{CheckpointError, Quantization};
 

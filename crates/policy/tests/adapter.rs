@@ -104,6 +104,19 @@ fn a_base_that_is_not_here_is_asked_for() {
 }
 
 #[test]
+fn a_base_is_not_looked_for_in_the_current_folder() {
+    // Tests run in the crate's folder.
+    let base = format!("tests/golden/{CASE}/base");
+    assert!(Path::new(&base).join("model.safetensors").is_file());
+    let open = |name: &str| open_after(|dir| edit_json(&dir.join(CONFIG), |config| config["base_model_name_or_path"] = json!(name)));
+    let error = open(&base).unwrap_err();
+    assert!(matches!(&error, CheckpointError::NotFound { .. }) && error.to_string().contains(&base), "{error}");
+    let absolute = std::path::absolute(&base).unwrap();
+    open(absolute.to_str().unwrap()).unwrap();
+    open("./base").unwrap();
+}
+
+#[test]
 fn what_the_base_states_of_its_licence_holds_too() {
     let of_base = |card: Option<&str>| {
         let checkpoint = open_after(|dir| {

@@ -346,6 +346,29 @@ fn an_unknown_key_is_told_and_kept() {
     }
 }
 
+/// What one family of several with the same network has, the others do not.
+#[test]
+fn a_key_of_another_family_is_unknown() {
+    for (case, key, is_known) in [
+        ("pi0/two_cameras", "temperature", false),
+        ("pi0/two_cameras", "rtc_training_max_delay", false),
+        ("pi05/two_cameras", "rtc_training_max_delay", true),
+        ("pi0_fast/two_cameras", "text_tokenizer_name", true),
+        ("pi0_fast/two_cameras", "num_inference_steps", false),
+        ("smolvla/cross_attention", "pad_language_to", true),
+        (CASE, "pad_language_to", false),
+        (CASE, "kl_weight", true),
+    ] {
+        let dir = copy(case);
+        edit_json(&dir.path().join(CONFIG), |config| {
+            let known = config.get(key).cloned();
+            config[key] = known.unwrap_or(json!(0));
+        });
+        let unknown = Checkpoint::open(dir.path()).unwrap().info().unknown_keys.clone();
+        assert_eq!(unknown, if is_known { vec![] } else { vec![key] }, "{case}");
+    }
+}
+
 #[test]
 fn an_unknown_mode_is_refused() {
     let (error, text) = after(|dir| edit_json(&dir.join(PRE), |pre| pre["steps"][3]["config"]["norm_map"]["STATE"] = json!("SIGMOID")));

@@ -7,7 +7,7 @@ mod common;
 use std::error::Error as _;
 
 use common::{copy, golden};
-use sinew_policy::{Checkpoint, CheckpointError, InferError, Inputs};
+use sinew_policy::{Checkpoint, CheckpointError, Device, InferError, Inputs, OpenOptions};
 
 const MODEL: &str = "model.safetensors";
 
@@ -62,4 +62,11 @@ fn a_file_that_is_cut_short_before_it_is_read_is_an_error() {
     assert_eq!(loaded.infer(&inputs).unwrap(), before);
     let error = opened.load().unwrap_err();
     assert!(matches!(error, CheckpointError::Truncated { found: 100, .. }), "{error}");
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_device_that_this_build_has_not_is_an_error() {
+    let error = OpenOptions::new().device(Device::Cuda(0)).open(golden("act/no_camera")).unwrap_err();
+    assert!(matches!(error, CheckpointError::Device { device: Device::Cuda(0), .. }) && error.to_string().contains("cuda:0"), "{error}");
 }

@@ -111,7 +111,12 @@ fn what_makes_no_network_is_refused() {
         ("pi0/two_cameras", "max_state_dim", json!(10), "state_proj"),
         ("pi0/two_cameras", "max_action_dim", json!(5), "max_action_dim is 5"),
         ("pi0/two_cameras", "max_action_dim", json!(9), "action_in_proj"),
-        ("pi0/two_cameras", "input_features/observation.images.front/shape", json!([1, 48, 64]), "observation.images.front is [1, 48, 64]"),
+        (
+            "pi0/two_cameras",
+            "input_features/observation.images.front/shape",
+            json!([1, 48, 64]),
+            "observation.images.front is VISUAL [1, 48, 64]",
+        ),
         ("pi0/two_cameras", "input_features/observation.images.front/shape", json!([3, 48, 1u64 << 40]), "at most 8192 a side"),
         ("pi0/two_cameras", "input_features/observation.state/shape", json!([6, 1]), "observation.state is STATE [6, 1]"),
         ("pi0_fast/cut_short", "max_action_dim", json!(1u64 << 40), "max_action_dim is 1099511627776"),

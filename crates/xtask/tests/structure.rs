@@ -5,7 +5,7 @@
 
 mod spdx;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,7 +17,7 @@ const MAX_LINES: usize = 700;
 /// Source files that may hold `unsafe`, each time with a `SAFETY:` comment right above it, or a `# Safety`
 /// section above a function.
 const UNSAFE_FILES: &[(&str, &str)] = &[
-    ("crates/cli/src/main.rs", "sets an environment variable, and a number of the allocator's, before there are threads"),
+    ("crates/cli/src/main.rs", "sets a number of the allocator's before there are threads"),
     ("crates/cli/tests/common/pty.rs", "opens a pseudo-terminal: the standard library can't"),
     ("crates/drivers/src/camera/v4l2/sys.rs", "ioctl, mmap and poll: the standard library has none"),
     ("crates/drivers/tests/stand_in/mod.rs", "the kernel's clock as it is: the standard library hides its epoch"),
@@ -469,4 +469,88 @@ fn licences_of_dependencies_are_allowed() {
     }
     assert!(count > 100, "only {count} packages");
     fail_on(faults, "every dependency's licence is met by the lists in deny.toml");
+}
+
+/// The crates whose modules below `lib.rs` form no circle, so that each can be read after those that it uses.
+const LAYERED: &[&str] = &["policy"];
+
+/// What each module of the crate in `folder` uses of the crate's other modules, by their names.
+fn module_uses(folder: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let src = Path::new("crates").join(folder).join("src");
+    let files: Vec<(String, String)> = sources()
+        .into_iter()
+        .filter_map(|(path, text)| {
+            let module = path.strip_prefix(&src).ok()?.iter().next()?.to_str()?.trim_end_matches(".rs").to_owned();
+            Some((module, code_lines(before_tests(&text)).map(|(_, code)| code + "\n").collect::<String>()))
+        })
+        .collect();
+    let of = |module: &str| files.iter().filter(|(name, _)| name == module).map(|(_, code)| code.as_str()).collect::<String>();
+    let names: BTreeSet<&str> = files.iter().map(|(name, _)| name.as_str()).filter(|name| *name != "lib").collect();
+    // What `lib.rs` hands on is the module's that it comes from.
+    let mut homes: BTreeMap<String, String> = names.iter().map(|name| ((*name).to_owned(), (*name).to_owned())).collect();
+    for line in of("lib").split(';') {
+        let Some((module, items)) = line.trim().strip_prefix("pub use ").and_then(|path| path.split_once("::")) else { continue };
+        homes.extend(listed(items).map(|item| (item.to_owned(), module.to_owned())));
+    }
+    let uses = |module: &&str| {
+        let code = of(module);
+        let used =
+            code.split("crate::").skip(1).flat_map(listed).filter_map(|item| homes.get(item)).filter(|used| used.as_str() != *module);
+        ((*module).to_owned(), used.cloned().collect())
+    };
+    names.iter().map(uses).collect()
+}
+
+/// The first name of a path, or of each path between its braces.
+fn listed(path: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0;
+    let is_end = |c: char| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        depth == 0 && (c == '}' || !c.is_alphanumeric() && c != '_')
+    };
+    let list = path.split(is_end).next().unwrap_or("");
+    let mut depth = 0;
+    list.trim_start_matches('{')
+        .split(move |c: char| {
+            depth += i32::from(c == '{') - i32::from(c == '}');
+            depth == 0 && c == ','
+        })
+        .map(|item| item.split("::").next().unwrap_or("").trim())
+}
+
+/// Some modules that use each other in a circle.
+fn circle(mut uses: BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+    // What uses nothing that is left is in no circle.
+    while let Some(leaf) = uses.iter().find(|(_, used)| used.is_empty()).map(|(name, _)| name.clone()) {
+        uses.remove(&leaf);
+        for used in uses.values_mut() {
+            used.remove(&leaf);
+        }
+    }
+    let mut path: Vec<String> = uses.keys().next().cloned().into_iter().collect();
+    while let Some(next) = path.last().and_then(|last| uses[last].first()) {
+        if let Some(start) = path.iter().position(|name| name == next) {
+            return path.split_off(start);
+        }
+        path.push(next.clone());
+    }
+    path
+}
+
+#[test]
+fn modules_form_no_circle() {
+    let found = |folder: &&str| Some((folder.to_string(), circle(module_uses(folder)))).filter(|(_, circle)| !circle.is_empty());
+    let faults = LAYERED.iter().filter_map(found).map(|(folder, circle)| format!("crates/{folder}: {}", circle.join(" uses "))).collect();
+    fail_on(faults, "the modules of a crate use each other in one direction");
+}
+
+#[test]
+fn circles_of_modules_are_found() {
+    let uses = |pairs: &[(&str, &[&str])]| {
+        circle(pairs.iter().map(|(name, used)| ((*name).to_owned(), used.iter().map(|name| (*name).to_owned()).collect())).collect())
+    };
+    assert_eq!(uses(&[("a", &["b", "c"]), ("b", &["c"]), ("c", &[])]), [""; 0]);
+    assert_eq!(uses(&[("a", &["b"]), ("b", &["c"]), ("c", &["b", "d"]), ("d", &[])]), ["b", "c"]);
+    assert_eq!(listed("{a::{B, c::D}, E}; f").collect::<Vec<_>>(), ["a", "E"]);
+    assert_eq!(listed("a::B, c").collect::<Vec<_>>(), ["a"]);
 }

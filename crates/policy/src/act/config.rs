@@ -5,9 +5,11 @@ use serde_json::Value;
 
 use crate::CheckpointError;
 use crate::act::Act;
-use crate::family::{Camera, ConfigFile, MAX_IMAGE_SIDE, Model, Plan, Shape};
+use crate::config::{Camera, ConfigFile};
+use crate::family::{Family, Interface, Model, Plan};
 use crate::features::{Feature, FeatureKind, STATE};
 use crate::nn::{Activation, Built};
+use crate::processor::Prompt;
 use crate::vision::ResNetPlan;
 use crate::weights::Loader;
 
@@ -81,17 +83,25 @@ impl Default for ActJson {
     }
 }
 
-/// Reads ACT's configuration.
-///
-/// # Errors
-/// When a value has the wrong type, or makes no network.
-pub(crate) fn plan(file: &ConfigFile) -> Built<Box<dyn Plan>> {
-    Ok(Box::new(ActConfig::new(file)?))
-}
+pub(crate) const FAMILY: Family = Family {
+    name: "act",
+    plan: |file| Ok(Box::new(ActConfig::new(file)?)),
+    unused_keys: &[&[
+        "pretrained_backbone_weights",
+        "use_vae",
+        "n_vae_encoder_layers",
+        "dropout",
+        "kl_weight",
+        "optimizer_weight_decay",
+        "optimizer_lr_backbone",
+    ]],
+    steps: &[],
+    prompt: Prompt::None,
+};
 
 impl Plan for ActConfig {
-    fn shape(&self) -> Shape {
-        Shape {
+    fn interface(&self) -> Interface {
+        Interface {
             n_obs_steps: 1,
             chunk_size: self.chunk_size,
             n_action_steps: self.n_action_steps,
@@ -168,14 +178,15 @@ impl ActConfig {
             );
         };
 
-        let sides = 1..=MAX_IMAGE_SIDE;
         let (mut cameras, mut state_width, mut environment) = (Vec::new(), None, None);
         let mut unused = Vec::new();
-        for (name, Feature { kind, shape }) in file.inputs.iter() {
+        for (name, feature) in file.inputs.iter() {
+            if let Some(camera) = Camera::new(name, feature) {
+                cameras.push(camera);
+                continue;
+            }
+            let Feature { kind, shape } = feature;
             match (kind, shape.as_slice()) {
-                (FeatureKind::Visual, [3, height, width]) if sides.contains(height) && sides.contains(width) => {
-                    cameras.push(Camera { name: name.to_owned(), height: *height, width: *width });
-                }
                 (FeatureKind::State, [n]) if name == STATE && *n > 0 => state_width = Some(*n),
                 (FeatureKind::State, _) if name != STATE => unused.push(name.to_owned()),
                 (FeatureKind::Env, [n]) if environment.is_none() && *n > 0 => environment = Some((name.to_owned(), *n)),
@@ -185,8 +196,7 @@ impl ActConfig {
                 }
             }
         }
-        let tokens: usize =
-            cameras.iter().map(|camera| backbone.map_size([camera.height, camera.width]).into_iter().product::<usize>()).sum();
+        let tokens: usize = cameras.iter().map(|camera| backbone.map_size(camera.size()).into_iter().product::<usize>()).sum();
         if tokens > MAX_CAMERA_TOKENS {
             return fault("input_features", format!("{tokens} tokens' worth of images"), "at most 16384, a token for each 32x32 pixels");
         }
@@ -229,7 +239,7 @@ impl ActConfig {
     /// half the resolution, in and out of a layer) and the attention of the encoder.
     fn scratch_bytes(&self) -> u64 {
         let pixels: usize = self.cameras.iter().map(|camera| camera.height.div_ceil(2) * camera.width.div_ceil(2)).sum();
-        let cells = |camera: &Camera| self.backbone.map_size([camera.height, camera.width]).into_iter().product::<usize>();
+        let cells = |camera: &Camera| self.backbone.map_size(camera.size()).into_iter().product::<usize>();
         let tokens = self.vector_tokens() + self.cameras.iter().map(cells).sum::<usize>();
         4 * 2 * (pixels as u64 * 64 + self.n_heads as u64 * (tokens as u64).pow(2))
     }

@@ -3,18 +3,18 @@
 //! are the tokens of a transformer encoder; a decoder asks it for one action per row of the chunk.
 
 mod config;
-mod ensemble;
 
 use candle_core::{Device, Result, Tensor};
 
 use config::ActConfig;
-pub(crate) use config::plan;
-pub use ensemble::TemporalEnsembler;
+pub(crate) use config::FAMILY;
 
-use crate::family::{Camera, Model, Sampling};
+use crate::config::Camera;
+use crate::family::Model;
 use crate::features::STATE;
 use crate::nn::{Activation, Attention, Built, LayerNorm, Linear, add};
 use crate::processor::{Array, Batch};
+use crate::sampling::Sampling;
 use crate::vision::{Names, Norm, ResNet};
 use crate::weights::Loader;
 

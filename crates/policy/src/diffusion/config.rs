@@ -7,9 +7,11 @@ use serde::Deserialize;
 use super::Diffusion;
 use super::scheduler::{Betas, Prediction, Sampler, Scheduler};
 use super::unet::FINAL_GROUPS;
-use crate::family::{ConfigFile, MAX_IMAGE_SIDE, Model, Plan, Shape};
+use crate::config::{Camera, ConfigFile, is_image_size};
+use crate::family::{Family, Interface, Model, Plan};
 use crate::features::{Feature, FeatureKind, STATE};
 use crate::nn::Built;
+use crate::processor::Prompt;
 use crate::vision::{KeypointPlan, Norm, ResNetPlan};
 use crate::weights::Loader;
 
@@ -107,18 +109,31 @@ impl Default for DiffusionJson {
     }
 }
 
-/// Reads Diffusion Policy's configuration.
-///
-/// # Errors
-/// When a value has the wrong type, or makes no network.
-pub(crate) fn plan(file: &ConfigFile) -> Built<Box<dyn Plan>> {
-    Ok(Box::new(DiffusionConfig::new(file)?))
-}
+pub(crate) const FAMILY: Family = Family {
+    name: "diffusion",
+    plan: |file| Ok(Box::new(DiffusionConfig::new(file)?)),
+    unused_keys: &[&[
+        "drop_n_last_frames",
+        "crop_is_random",
+        "pretrained_backbone_weights",
+        "gradient_checkpointing",
+        "compile_model",
+        "compile_mode",
+        "do_mask_loss_for_padding",
+        "optimizer_betas",
+        "optimizer_eps",
+        "optimizer_weight_decay",
+        "scheduler_name",
+        "scheduler_warmup_steps",
+    ]],
+    steps: &[],
+    prompt: Prompt::None,
+};
 
 impl Plan for DiffusionConfig {
-    fn shape(&self) -> Shape {
+    fn interface(&self) -> Interface {
         let rows = self.rows().len();
-        Shape {
+        Interface {
             n_obs_steps: self.n_obs_steps,
             chunk_size: rows,
             n_action_steps: rows,
@@ -222,18 +237,16 @@ impl DiffusionConfig {
             );
         };
 
-        let sides = 1..=MAX_IMAGE_SIDE;
-        let is_size = |size: &[usize; 2]| size.iter().all(|side| sides.contains(side));
         let (mut cameras, mut camera_size, mut state_width, mut environment) = (Vec::new(), None, None, None);
         let mut unused = Vec::new();
-        for (name, Feature { kind, shape }) in file.inputs.iter() {
+        for (name, feature) in file.inputs.iter() {
+            if let Some(camera) = Camera::new(name, feature).filter(|camera| camera_size.is_none_or(|size| size == camera.size())) {
+                camera_size = Some(camera.size());
+                cameras.push(camera.name);
+                continue;
+            }
+            let Feature { kind, shape } = feature;
             match (kind, shape.as_slice()) {
-                (FeatureKind::Visual, [3, height, width])
-                    if is_size(&[*height, *width]) && camera_size.is_none_or(|size| size == [*height, *width]) =>
-                {
-                    camera_size = Some([*height, *width]);
-                    cameras.push(name.to_owned());
-                }
                 (FeatureKind::State, [n]) if name == STATE && *n > 0 => state_width = Some(*n),
                 (FeatureKind::State, _) if name != STATE => unused.push(name.to_owned()),
                 (FeatureKind::Env, [n]) if environment.is_none() && *n > 0 => environment = Some((name.to_owned(), *n)),
@@ -259,7 +272,7 @@ impl DiffusionConfig {
             Some(size) => (json.crop_ratio < 1.0).then(|| size.map(|side| (side as f64 * json.crop_ratio) as usize)),
         };
         for (key, size) in [("resize_shape", json.resize_shape), ("crop_shape", crop)] {
-            if let Some(size) = size.filter(|size| !is_size(size)) {
+            if let Some(size) = size.filter(|size| !is_image_size(*size)) {
                 return fault(key, format!("{size:?}"), "a height and a width, each 1 to 8192");
             }
         }

@@ -8,13 +8,14 @@ mod unet;
 use candle_core::{Device, Result, Tensor};
 
 use config::DiffusionConfig;
-pub(crate) use config::plan;
+pub(crate) use config::FAMILY;
 use unet::Unet;
 
-use crate::family::{Model, Sampling};
+use crate::family::Model;
 use crate::features::STATE;
 use crate::nn::Built;
 use crate::processor::{Array, Batch};
+use crate::sampling::Sampling;
 use crate::vision::KeypointEncoder;
 use crate::weights::Loader;
 

@@ -14,43 +14,67 @@ const MOST_LOGITS: usize = 1 << 16;
 /// How many queries one piece of work takes at a time.
 const MOST_QUERIES: usize = 96;
 
-/// Softmax of `scale q kᵀ + mask`, times `v`, for each head.
-///
-/// `query` is `[n, heads d]`; `key` and `value` are `[m, key_heads d]`, each head of which serves
-/// `heads / key_heads` neighbouring heads of the query; `mask` is `[n, m]`. The answer is
-/// `[n, heads d]`, to 2e-6 of the largest value.
-pub(crate) fn attention(
+/// The keys and values that queries look at, in the order in which they are read.
+#[derive(Debug)]
+pub(crate) struct KeyValues {
     isa: Isa,
-    [query, key, value]: [Matrix<'_>; 3],
-    [heads, key_heads]: [usize; 2],
-    mask: Option<&[f32]>,
-    scale: f32,
-) -> Vec<f32> {
-    let (n, m, dim) = (query.rows, key.rows, query.width / heads);
-    assert!(m > 0 && value.rows == m && query.width == heads * dim, "attention of {n} queries over {m} keys");
-    assert!(key.width == key_heads * dim && value.width == key_heads * dim && heads % key_heads == 0, "{heads} heads over {key_heads}");
-    assert!(mask.is_none_or(|mask| mask.len() == n * m), "a mask of {n}x{m}");
-    let packed: Vec<[Packed; 2]> = (0..key_heads)
-        .map(|head| {
+    /// Of each head, its keys `[m, d]` and its values `[d, m]`.
+    heads: Vec<[Packed; 2]>,
+    rows: usize,
+}
+
+impl KeyValues {
+    /// From `key` and `value`, `[m, heads d]`, and with room for `more` rows after them.
+    pub(crate) fn new(isa: Isa, [key, value]: [Matrix<'_>; 2], heads: usize, more: usize) -> Self {
+        let (rows, dim) = (key.rows + more, key.width / heads);
+        let head = |_| [Packed::empty(isa, [rows, dim]), Packed::empty(isa, [dim, rows])];
+        let mut all = Self { isa, heads: (0..heads).map(head).collect(), rows };
+        all.set(0, [key, value]);
+        all
+    }
+
+    /// Makes `key` and `value` the last rows.
+    pub(crate) fn set_last(&mut self, [key, value]: [Matrix<'_>; 2]) {
+        assert!(key.rows <= self.rows, "{} rows among {}", key.rows, self.rows);
+        self.set(self.rows - key.rows, [key, value]);
+    }
+
+    fn set(&mut self, first: usize, [key, value]: [Matrix<'_>; 2]) {
+        let heads = self.heads.len();
+        let dim = key.width / heads;
+        assert!(value.rows == key.rows && key.width == heads * dim && value.width == heads * dim, "keys and values of {heads} heads");
+        for (head, [keys, values]) in self.heads.iter_mut().enumerate() {
             let columns = head * dim..(head + 1) * dim;
-            [Packed::new(isa, key.columns(columns.clone()), None), Packed::transposed(isa, value.columns(columns))]
-        })
-        .collect();
-    let part = even_part(n, (MOST_LOGITS / m).clamp(12, MOST_QUERIES));
-    let parts = n.div_ceil(part);
-    let work = |out: Target<'_>| {
-        threads::each_worth(heads * parts, 2 * n * m * dim * heads, |piece| {
-            let (head, first) = (piece / parts, piece % parts * part);
-            let count = part.min(n - first);
-            let query = query.columns(head * dim..(head + 1) * dim).rows(first..first + count);
-            let [key, value] = &packed[head * key_heads / heads];
-            let mask = mask.map(|mask| &mask[first * m..(first + count) * m]);
-            let out = out.part(first * heads * dim + head * dim, heads * dim);
-            with_scratch(|[logits, _]| isa.run(Block { query, key, value, mask, scale, out, logits }));
-        });
-    };
-    // SAFETY: the blocks together write each row of each head.
-    unsafe { written(n * heads * dim, heads * dim, work) }
+            keys.set_outputs(first, key.columns(columns.clone()));
+            values.set_inputs(first, value.columns(columns));
+        }
+    }
+
+    /// Softmax of `scale q kᵀ + mask`, times `v`, for each head.
+    ///
+    /// `query` is `[n, heads d]`, of which each head of the keys serves as many neighbouring ones; `mask`
+    /// is `[n, m]`. The answer is `[n, heads d]`, to 2e-6 of the largest value.
+    pub(crate) fn attend(&self, query: Matrix<'_>, heads: usize, mask: Option<&[f32]>, scale: f32) -> Vec<f32> {
+        let (n, m, dim, key_heads) = (query.rows, self.rows, query.width / heads, self.heads.len());
+        assert!(m > 0 && query.width == heads * dim, "attention of {n} queries over {m} keys");
+        assert!(heads % key_heads == 0 && self.heads.iter().all(|[key, _]| key.depth == dim), "{heads} heads over {key_heads}");
+        assert!(mask.is_none_or(|mask| mask.len() == n * m), "a mask of {n}x{m}");
+        let part = even_part(n, (MOST_LOGITS / m).clamp(12, MOST_QUERIES));
+        let parts = n.div_ceil(part);
+        let work = |out: Target<'_>| {
+            threads::each_worth(heads * parts, 2 * n * m * dim * heads, |piece| {
+                let (head, first) = (piece / parts, piece % parts * part);
+                let count = part.min(n - first);
+                let query = query.columns(head * dim..(head + 1) * dim).rows(first..first + count);
+                let [key, value] = &self.heads[head * key_heads / heads];
+                let mask = mask.map(|mask| &mask[first * m..(first + count) * m]);
+                let out = out.part(first * heads * dim + head * dim, heads * dim);
+                with_scratch(|[logits, _]| self.isa.run(Block { query, key, value, mask, scale, out, logits }));
+            });
+        };
+        // SAFETY: the blocks together write each row of each head.
+        unsafe { written(n * heads * dim, heads * dim, work) }
+    }
 }
 
 /// Some queries of one head.

@@ -14,16 +14,21 @@ use super::winograd::Winograd;
 
 /// How a window walks along one axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Axis {
+pub(crate) struct Window {
     pub size: usize,
     pub stride: usize,
     pub padding: usize,
     pub dilation: usize,
 }
 
-impl Axis {
+impl Window {
     /// The axis that a sequence lacks: one pixel, seen once.
     pub(crate) const FLAT: Self = Self { size: 1, stride: 1, padding: 0, dilation: 1 };
+
+    /// A window that leaves as many positions as there are pixels, where `stride` is 1 and `size` odd.
+    pub(crate) fn new(size: usize, stride: usize, dilation: usize) -> Self {
+        Self { size, stride, padding: dilation * (size - 1) / 2, dilation }
+    }
 
     /// How many positions the window takes along `n` pixels; none where it is larger than they are.
     pub(crate) fn count(self, n: usize) -> usize {
@@ -51,7 +56,7 @@ pub(crate) struct Conv {
     /// Made when images first come for which it is faster.
     winograd: OnceLock<Winograd>,
     /// Down and across.
-    axes: [Axis; 2],
+    axes: [Window; 2],
     channels: usize,
 }
 
@@ -68,7 +73,7 @@ pub(crate) struct Images<'a> {
 impl Conv {
     /// From PyTorch's `weight [out, in, size, size]`, with windows of `axes`; `scale [out]` multiplies
     /// the weights.
-    pub(crate) fn new(isa: Isa, weight: &[f32], scale: Option<&[f32]>, bias: &[f32], channels: usize, axes: [Axis; 2]) -> Self {
+    pub(crate) fn new(isa: Isa, weight: &[f32], scale: Option<&[f32]>, bias: &[f32], channels: usize, axes: [Window; 2]) -> Self {
         let taps = axes[0].size * axes[1].size;
         let weight = Matrix::dense(weight, taps * channels);
         let places: Vec<usize> = (0..weight.width).map(|i| i % taps * channels + i / taps).collect();
@@ -112,7 +117,7 @@ impl Conv {
         assert!(residual.is_none_or(|r| r.len() == positions * n_out), "a residual of {positions}x{n_out}");
         let finish = Finish { activation, residual };
         let write = |out: Target<'_>| match method {
-            ConvMethod::Patches if self.axes == [Axis::FLAT; 2] => {
+            ConvMethod::Patches if self.axes == [Window::FLAT; 2] => {
                 product(&Matrix::dense(x.values, self.channels), positions, &self.weights, out, finish);
             }
             ConvMethod::Patches => product(&Patches { x, axes: self.axes, height, width }, positions, &self.weights, out, finish),
@@ -160,7 +165,7 @@ pub(super) enum ConvMethod {
 /// channel, zeros for padding.
 struct Patches<'a> {
     x: Images<'a>,
-    axes: [Axis; 2],
+    axes: [Window; 2],
     /// Positions down and across.
     height: usize,
     width: usize,

@@ -8,7 +8,7 @@ pub(crate) enum Activation {
     Identity,
     Relu,
     /// The exact one, with the error function.
-    GeluErf,
+    Gelu,
     /// The usual approximation by a hyperbolic tangent.
     GeluTanh,
     Silu,
@@ -62,7 +62,7 @@ pub(crate) fn activate<S: Simd>(s: S, activation: Activation, x: S::V) -> S::V {
     match activation {
         Activation::Identity => x,
         Activation::Relu => s.max(s.splat(0.0), x),
-        Activation::GeluErf => {
+        Activation::Gelu => {
             let magnitude = s.max(x, s.sub(s.splat(0.0), x));
             let tail = s.mul(s.splat(0.5), erfc(s, s.mul(magnitude, s.splat(std::f32::consts::FRAC_1_SQRT_2))));
             s.mul(x, s.where_less(x, s.splat(0.0), tail, s.sub(s.splat(1.0), tail)))

@@ -25,11 +25,11 @@ mod tests;
 mod threads;
 mod winograd;
 
-pub(crate) use attention::attention;
-pub(crate) use conv::{Axis, Conv, ConvTranspose, Images};
+pub(crate) use attention::KeyValues;
+pub(crate) use conv::{Conv, ConvTranspose, Images, Window};
 pub(crate) use gemm::linear;
 pub(crate) use math::Activation;
 pub(crate) use matrix::Matrix;
 pub(crate) use pack::{Form, Packed, RowSource};
-pub(crate) use rows::{Combine, Norm, activated, combined, group_norm, max_pool, normalize, rotated};
+pub(crate) use rows::{Combine, RowNorm, activated, combined, group_norm, max_pool, normalize, rotated};
 pub(crate) use simd::Isa;

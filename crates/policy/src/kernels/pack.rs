@@ -184,21 +184,35 @@ impl Packed {
         Ok(Self { is_gated: true, ..Self::build(isa, [n, depth], form, biases, fill)? })
     }
 
-    /// From `weight [depth, n]`: the transpose of what [`Packed::new`] takes.
-    pub(crate) fn transposed(isa: Isa, weight: Matrix<'_>) -> Self {
-        let (n, depth) = (weight.width, weight.rows);
-        let mut packed = Self::empty(isa, [n, depth]);
-        let width = packed.width();
-        packed.floats_mut().chunks_mut((width * depth).max(1)).enumerate().for_each(|(panel, values)| {
+    /// Of one that was made [`empty`](Self::empty): the weights of the outputs from `first` on become
+    /// `rows [.., depth]`.
+    pub(super) fn set_outputs(&mut self, first: usize, rows: Matrix<'_>) {
+        let (n, depth, width) = (self.n, self.depth, self.width());
+        assert!(rows.width == depth && first + rows.rows <= n, "outputs {first} to {} of {n}", first + rows.rows);
+        let (from, to) = (first / width, (first + rows.rows).div_ceil(width));
+        for (panel, values) in self.floats_mut().chunks_mut((width * depth).max(1)).enumerate().take(to).skip(from) {
+            let column = |lane: usize| {
+                let row = (panel * width + lane).checked_sub(first).filter(|row| *row < rows.rows)?;
+                Some(Column { weights: rows.row(row), scale: 1.0 })
+            };
+            lay_out(width, depth, column, |input| input, values);
+        }
+    }
+
+    /// The same of the inputs from `first` on: `weight` is `[.., n]`.
+    pub(super) fn set_inputs(&mut self, first: usize, weight: Matrix<'_>) {
+        let (n, depth, width) = (self.n, self.depth, self.width());
+        assert!(weight.width == n && first + weight.rows <= depth, "inputs {first} to {} of {depth}", first + weight.rows);
+        self.floats_mut().chunks_mut((width * depth).max(1)).enumerate().for_each(|(panel, values)| {
             let columns = panel * width..n.min((panel + 1) * width);
-            for (row, values) in values.chunks_exact_mut(width).enumerate() {
+            for (row, values) in values.chunks_exact_mut(width).skip(first).take(weight.rows).enumerate() {
                 values[..columns.len()].copy_from_slice(&weight.row(row)[columns.clone()]);
             }
         });
-        packed
     }
 
-    fn empty(isa: Isa, [n, depth]: [usize; 2]) -> Self {
+    /// `n` outputs of `depth` inputs, with weights of zero.
+    pub(super) fn empty(isa: Isa, [n, depth]: [usize; 2]) -> Self {
         let bias = padded(None, n, 2 * isa.lanes());
         let kept = Kept::Floats(Aligned::zeros(bias.values().len() * depth));
         Self { isa, kept, bias, n, depth, is_gated: false, is_finite: true }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::conv::{Axis, Images};
+use super::conv::{Images, Window};
 use super::math::{Activation, activate};
 use super::matrix::Matrix;
 use super::memory::{Target, written};
@@ -22,7 +22,7 @@ fn share(rows: usize, width: usize, work: impl Fn(Range<usize>) + Send + Sync) {
 
 /// How rows are normalised.
 #[derive(Clone, Copy)]
-pub(crate) enum Norm<'a> {
+pub(crate) enum RowNorm<'a> {
     /// To mean 0 and variance 1, then scaled and shifted.
     Layer { scale: &'a [f32], shift: &'a [f32] },
     /// To a mean square of 1, then scaled.
@@ -31,10 +31,10 @@ pub(crate) enum Norm<'a> {
 
 /// Each row of `x` normalised, to 1e-6 of its largest value; `eps` is added to the variance or the
 /// mean square.
-pub(crate) fn normalize(isa: Isa, x: Matrix<'_>, norm: Norm<'_>, eps: f32) -> Vec<f32> {
-    let (Norm::Layer { scale, .. } | Norm::RootMeanSquare { scale }) = norm;
+pub(crate) fn normalize(isa: Isa, x: Matrix<'_>, norm: RowNorm<'_>, eps: f32) -> Vec<f32> {
+    let (RowNorm::Layer { scale, .. } | RowNorm::RootMeanSquare { scale }) = norm;
     assert_eq!(scale.len(), x.width, "factors of a norm");
-    if let Norm::Layer { shift, .. } = norm {
+    if let RowNorm::Layer { shift, .. } = norm {
         assert_eq!(shift.len(), x.width, "shifts of a norm");
     }
     let write = |out: Target<'_>| share(x.rows, x.width, |rows| isa.run(Normalize { x, rows, norm, eps, out }));
@@ -45,7 +45,7 @@ pub(crate) fn normalize(isa: Isa, x: Matrix<'_>, norm: Norm<'_>, eps: f32) -> Ve
 struct Normalize<'a> {
     x: Matrix<'a>,
     rows: Range<usize>,
-    norm: Norm<'a>,
+    norm: RowNorm<'a>,
     eps: f32,
     out: Target<'a>,
 }
@@ -58,7 +58,7 @@ impl Kernel for Normalize<'_> {
         let Self { x, rows, norm, eps, out } = self;
         for row in rows {
             let values = x.row(row);
-            let mean = if let Norm::Layer { .. } = norm { sum(s, values) / x.width as f32 } else { 0.0 };
+            let mean = if let RowNorm::Layer { .. } = norm { sum(s, values) / x.width as f32 } else { 0.0 };
             let variance = sum_of_squares(s, values, mean) / x.width as f32;
             let factor = s.splat(1.0 / (variance + eps).sqrt());
             let mean = s.splat(mean);
@@ -69,10 +69,10 @@ impl Kernel for Normalize<'_> {
                 unsafe {
                     let y = s.mul(s.sub(s.load_up_to(values.as_ptr().add(at), n), mean), factor);
                     let y = match norm {
-                        Norm::Layer { scale, shift } => {
+                        RowNorm::Layer { scale, shift } => {
                             s.fma(y, s.load_up_to(scale.as_ptr().add(at), n), s.load_up_to(shift.as_ptr().add(at), n))
                         }
-                        Norm::RootMeanSquare { scale } => s.mul(y, s.load_up_to(scale.as_ptr().add(at), n)),
+                        RowNorm::RootMeanSquare { scale } => s.mul(y, s.load_up_to(scale.as_ptr().add(at), n)),
                     };
                     s.store_up_to(out.at(row, at, n), n, y);
                 }
@@ -295,7 +295,7 @@ impl Kernel for Rotated<'_> {
 
 /// The largest value under the window of each channel, `[n, h', w', c]`; padding never counts, and what is not a
 /// number is larger than all.
-pub(crate) fn max_pool(isa: Isa, x: Images<'_>, axes: [Axis; 2]) -> Vec<f32> {
+pub(crate) fn max_pool(isa: Isa, x: Images<'_>, axes: [Window; 2]) -> Vec<f32> {
     assert_eq!(x.values.len(), x.count * x.height * x.width * x.channels, "images of {} channels", x.channels);
     let (height, width) = (axes[0].count(x.height), axes[1].count(x.width));
     let lines = x.count * height;
@@ -306,7 +306,7 @@ pub(crate) fn max_pool(isa: Isa, x: Images<'_>, axes: [Axis; 2]) -> Vec<f32> {
 
 struct MaxPool<'a> {
     x: Images<'a>,
-    axes: [Axis; 2],
+    axes: [Window; 2],
     size: [usize; 2],
     lines: Range<usize>,
     out: Target<'a>,

@@ -1,7 +1,7 @@
 //! Convolutions of 3×3 by Winograd's F(4×4, 3×3): tiles of 4×4 outputs, each from 36 products in
 //! place of 144 (Lavin and Gray 2015, arXiv 1509.09308).
 
-use super::conv::{Axis, Images};
+use super::conv::{Images, Window};
 use super::gemm::{Finish, multiply};
 use super::math::activate;
 use super::matrix::Matrix;
@@ -36,7 +36,7 @@ impl Winograd {
     /// Products a tile.
     pub(super) const POINTS: usize = POINTS;
 
-    pub(super) fn fits(axes: [Axis; 2]) -> bool {
+    pub(super) fn fits(axes: [Window; 2]) -> bool {
         axes.iter().all(|axis| (axis.size, axis.stride, axis.dilation) == (3, 1, 1))
     }
 

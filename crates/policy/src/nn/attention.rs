@@ -5,7 +5,7 @@ use candle_core::{D, Device, Result, Tensor, bail};
 use super::bridge::{kernels_on, tensor, with_rows, with_values};
 use super::linear::Source;
 use super::{Built, Linear};
-use crate::kernels::{self, Isa};
+use crate::kernels::{self, Matrix};
 use crate::weights::Loader;
 
 /// How the columns of the queries, and of the keys and values, fall into heads.
@@ -34,50 +34,102 @@ impl Mask {
     }
 }
 
-/// Attention of `query [n, heads.query * d]` over `key` and `value [m, heads.key * d]`, with logits
-/// scaled by `d^-0.5`. The answer is `[n, heads.query * d]`.
-pub(crate) fn attend(query: &Tensor, key: &Tensor, value: &Tensor, heads: Heads, mask: Option<&Mask>) -> Result<Tensor> {
-    let (n, width) = query.dims2()?;
-    let dim = width / heads.query;
-    if let Some(isa) = kernels_on(query.device()) {
-        return attend_with_kernel(isa, [query, key, value], heads, mask);
-    }
-    let split = |x: &Tensor, count: usize| -> Result<Tensor> { x.reshape(((), count, dim))?.transpose(0, 1)?.contiguous() };
-    let shared = |x: &Tensor| -> Result<Tensor> {
-        let x = split(x, heads.key)?;
-        let (count, m, dim) = x.dims3()?;
-        let group = heads.query / heads.key;
-        if group == 1 { Ok(x) } else { x.unsqueeze(1)?.expand((count, group, m, dim))?.reshape((count * group, m, dim)) }
-    };
-    let (q, k, v) = (split(query, heads.query)?, shared(key)?, shared(value)?);
-    let mut logits = (q * (dim as f64).powf(-0.5))?.matmul(&k.t()?)?;
-    if let Some(mask) = mask {
-        logits = logits.broadcast_add(&mask.logits)?;
-    }
-    softmax(&logits)?.matmul(&v)?.transpose(0, 1)?.reshape((n, width))
+/// The keys and values that queries look at, laid out once however often they are looked at.
+#[derive(Debug)]
+pub(crate) struct KeyValues {
+    heads: Heads,
+    /// How many rows there are, those of the room included.
+    rows: usize,
+    kept: Kept,
 }
 
-fn attend_with_kernel(isa: Isa, [query, key, value]: [&Tensor; 3], heads: Heads, mask: Option<&Mask>) -> Result<Tensor> {
-    let (n, width) = query.dims2()?;
-    let (m, dim) = (key.dim(0)?, width / heads.query.max(1));
-    let is_sound = heads.key > 0 && heads.query.is_multiple_of(heads.key) && heads.query * dim == width;
-    let keys = [m, heads.key * dim];
-    if !is_sound || m == 0 || key.dims() != keys || value.dims() != keys || mask.is_some_and(|mask| mask.logits.dims() != [n, m]) {
-        bail!("attention with {heads:?} of {query:?} over {key:?} and {value:?} under {mask:?}");
+#[derive(Debug)]
+enum Kept {
+    Packed(kernels::KeyValues),
+    /// For candle's own operations: the key and the value that stay, and both with what follows them.
+    Plain {
+        first: [Tensor; 2],
+        all: [Tensor; 2],
+    },
+}
+
+impl KeyValues {
+    /// From `key` and `value`, `[m, heads.key * d]`, and with room for `more` rows after them.
+    pub(crate) fn new(key: &Tensor, value: &Tensor, heads: Heads, more: usize) -> Result<Self> {
+        let (m, width) = key.dims2()?;
+        if heads.key == 0 || !heads.query.is_multiple_of(heads.key) || !width.is_multiple_of(heads.key) || value.dims() != [m, width] {
+            bail!("{heads:?} of {key:?} and {value:?}");
+        }
+        let kept = match kernels_on(key.device()) {
+            Some(isa) => Kept::Packed(with_both(key, value, |both| kernels::KeyValues::new(isa, both, heads.key, more))?),
+            None => {
+                let first = [key.clone(), value.clone()];
+                Kept::Plain { all: first.clone(), first }
+            }
+        };
+        Ok(Self { heads, rows: m + more, kept })
     }
-    let scale = (dim as f64).powf(-0.5) as f32;
-    let run = |mask: Option<&[f32]>| {
-        with_rows(query, |query| {
-            with_rows(key, |key| {
-                with_rows(value, |value| kernels::attention(isa, [query, key, value], [heads.query, heads.key], mask, scale))
-            })?
-        })?
-    };
-    let values = match mask {
-        None => run(None),
-        Some(mask) => with_values(&mask.logits, |mask| run(Some(mask)))?,
-    };
-    tensor(values?, (n, width))
+
+    /// Fills the room with `key` and `value`, `[more, heads.key * d]`.
+    pub(crate) fn fill(&mut self, key: &Tensor, value: &Tensor) -> Result<()> {
+        if value.dims() != key.dims() || key.dim(0)? > self.rows {
+            bail!("{key:?} and {value:?} for the last of {} rows", self.rows);
+        }
+        match &mut self.kept {
+            Kept::Packed(packed) => with_both(key, value, |both| packed.set_last(both)),
+            Kept::Plain { first: [keys, values], all } => {
+                *all = [Tensor::cat(&[&*keys, key], 0)?, Tensor::cat(&[&*values, value], 0)?];
+                Ok(())
+            }
+        }
+    }
+
+    /// Attention of `query [n, heads.query * d]`, with logits scaled by `d^-0.5`. The answer is
+    /// `[n, heads.query * d]`.
+    pub(crate) fn attend(&self, query: &Tensor, mask: Option<&Mask>) -> Result<Tensor> {
+        let Self { heads, rows, kept } = self;
+        let (n, width) = query.dims2()?;
+        let dim = width / heads.query.max(1);
+        if *rows == 0 || heads.query * dim != width || mask.is_some_and(|mask| mask.logits.dims() != [n, *rows]) {
+            bail!("attention with {heads:?} of {query:?} over {rows} keys under {mask:?}");
+        }
+        let scale = (dim as f64).powf(-0.5);
+        match kept {
+            Kept::Packed(packed) => {
+                let run = |mask: Option<&[f32]>| with_rows(query, |query| packed.attend(query, heads.query, mask, scale as f32));
+                let values = match mask {
+                    None => run(None),
+                    Some(mask) => with_values(&mask.logits, |mask| run(Some(mask)))?,
+                };
+                tensor(values?, (n, width))
+            }
+            Kept::Plain { all: [key, value], .. } => {
+                let split = |x: &Tensor, count: usize| -> Result<Tensor> { x.reshape(((), count, dim))?.transpose(0, 1)?.contiguous() };
+                let shared = |x: &Tensor| -> Result<Tensor> {
+                    let x = split(x, heads.key)?;
+                    let (count, m, dim) = x.dims3()?;
+                    let group = heads.query / heads.key;
+                    if group == 1 { Ok(x) } else { x.unsqueeze(1)?.expand((count, group, m, dim))?.reshape((count * group, m, dim)) }
+                };
+                let (q, k, v) = (split(query, heads.query)?, shared(key)?, shared(value)?);
+                let mut logits = (q * scale)?.matmul(&k.t()?)?;
+                if let Some(mask) = mask {
+                    logits = logits.broadcast_add(&mask.logits)?;
+                }
+                softmax(&logits)?.matmul(&v)?.transpose(0, 1)?.reshape((n, width))
+            }
+        }
+    }
+}
+
+/// Calls `work` with the rows of both.
+fn with_both<R>(key: &Tensor, value: &Tensor, work: impl FnOnce([Matrix<'_>; 2]) -> R) -> Result<R> {
+    with_rows(key, |key| with_rows(value, |value| work([key, value])))?
+}
+
+/// [`KeyValues::attend`] for those that are looked at once.
+pub(crate) fn attend(query: &Tensor, key: &Tensor, value: &Tensor, heads: Heads, mask: Option<&Mask>) -> Result<Tensor> {
+    KeyValues::new(key, value, heads, 0)?.attend(query, mask)
 }
 
 /// Over the last axis.

@@ -4,18 +4,8 @@ use std::ops::Deref;
 
 use candle_core::{CpuStorage, DType, Device, Result, Shape, Storage, Tensor, bail};
 
-use crate::kernels::{Isa, Matrix};
-
-/// The instruction set for which layers on `device` use the crate's own kernels; `None` where they
-/// use candle's operations.
-pub(crate) fn kernels_on(device: &Device) -> Option<Isa> {
-    if device.is_cpu() { Isa::chosen() } else { None }
-}
-
-/// Whether layers on `device` use the crate's own kernels.
-pub(crate) fn has_kernels(device: &Device) -> bool {
-    kernels_on(device).is_some()
-}
+pub(crate) use crate::device::kernels_on;
+use crate::kernels::Matrix;
 
 /// Calls `work` with the values of `x`, in their order.
 pub(crate) fn with_values<R>(x: &Tensor, work: impl FnOnce(&[f32]) -> R) -> Result<R> {

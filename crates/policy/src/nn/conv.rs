@@ -4,33 +4,8 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::bridge::{kernels_on, tensor, with_values};
 use super::{Activation, Built};
-use crate::kernels::{self, Axis, ConvTranspose, Images, Isa};
+use crate::kernels::{self, ConvTranspose, Images, Isa, Window};
 use crate::weights::Loader;
-
-/// How a convolution or a pooling walks over an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Window {
-    pub size: usize,
-    pub stride: usize,
-    pub padding: usize,
-    pub dilation: usize,
-}
-
-impl Window {
-    pub(crate) fn new(size: usize, stride: usize, dilation: usize) -> Self {
-        Self { size, stride, padding: dilation * (size - 1) / 2, dilation }
-    }
-
-    /// How many positions it takes along an axis of `n` pixels.
-    pub(crate) fn count(self, n: usize) -> usize {
-        self.axis().count(n)
-    }
-
-    fn axis(self) -> Axis {
-        let Self { size, stride, padding, dilation } = self;
-        Axis { size, stride, padding, dilation }
-    }
-}
 
 /// A convolution with bias over `x [n, h, w, in]`, channels last.
 #[derive(Debug)]
@@ -92,7 +67,7 @@ impl Conv {
         scale: Option<&[f32]>,
         bias: &[f32],
     ) -> Built<Self> {
-        let pack = |isa, weight: &[f32]| kernels::Conv::new(isa, weight, scale, bias, n_in, [window.axis(); 2]);
+        let pack = |isa, weight: &[f32]| kernels::Conv::new(isa, weight, scale, bias, n_in, [window; 2]);
         let shape = [n_out, n_in, window.size, window.size];
         let weights = Weights::load(loader, name, &shape, scale, bias, pack, kernels::Conv::is_finite)?;
         Ok(Self { weights, window })
@@ -132,7 +107,7 @@ impl Conv {
         if channels != conv.channels() || h_out * w_out == 0 || skip.is_some_and(|skip| skip.dims4().is_ok_and(|dims| dims != shape)) {
             bail!("a convolution with {:?} from {} to {} channels on {x:?}, added to {skip:?}", self.window, conv.channels(), conv.n_out());
         }
-        let activation = activation.map_or(kernels::Activation::Identity, Activation::of_kernels);
+        let activation = activation.unwrap_or(Activation::Identity);
         let run = |skip: Option<&[f32]>| with_values(x, |x| conv.run(images(x, [n, h, w, channels]), skip, activation));
         let values = match skip {
             None => run(None),
@@ -169,8 +144,8 @@ impl Conv1d {
     /// Takes `<name>.weight [out, in, size]` and `<name>.bias [out]`.
     pub(crate) fn new(loader: &mut Loader, name: &str, [n_out, n_in, size]: [usize; 3], stride: usize, padding: usize) -> Built<Self> {
         let bias = loader.vector(&format!("{name}.bias"), n_out)?;
-        let axis = Axis { size, stride, padding, dilation: 1 };
-        let pack = |isa, weight: &[f32]| kernels::Conv::new(isa, weight, None, &bias, n_in, [Axis::FLAT, axis]);
+        let along = Window { size, stride, padding, dilation: 1 };
+        let pack = |isa, weight: &[f32]| kernels::Conv::new(isa, weight, None, &bias, n_in, [Window::FLAT, along]);
         let weights = Weights::load(loader, name, &[n_out, n_in, size], None, &bias, pack, kernels::Conv::is_finite)?;
         Ok(Self { weights, stride, padding })
     }
@@ -184,7 +159,7 @@ impl Conv1d {
                 if channels != conv.channels() || t_out == 0 {
                     bail!("a convolution from {} to {} channels on {x:?}", conv.channels(), conv.n_out());
                 }
-                let run = |x: &[f32]| conv.run(images(x, [1, 1, t, channels]), None, kernels::Activation::Identity);
+                let run = |x: &[f32]| conv.run(images(x, [1, 1, t, channels]), None, Activation::Identity);
                 tensor(with_values(x, run)?, (t_out, conv.n_out()))
             }
             Weights::Plain(weight, bias) => {
@@ -239,7 +214,7 @@ pub(crate) fn max_pool(x: &Tensor, window: Window) -> Result<Tensor> {
         bail!("pooling under {window:?} of {x:?}");
     }
     if let Some(isa) = kernels_on(x.device()) {
-        let pool = |x: &[f32]| kernels::max_pool(isa, images(x, [n, h, w, c]), [window.axis(); 2]);
+        let pool = |x: &[f32]| kernels::max_pool(isa, images(x, [n, h, w, c]), [window; 2]);
         return tensor(with_values(x, pool)?, (n, h_out, w_out, c));
     }
     // The largest of all taps, each a strided view of the image within a border of the smallest values.
@@ -301,7 +276,7 @@ mod tests {
             let last = |x: &Tensor| x.permute((0, 2, 3, 1)).unwrap();
             let values = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             let isa = kernels_on(&device).unwrap();
-            let packed = kernels::Conv::new(isa, &values(&weight), None, &values(&bias), 3, [window.axis(); 2]);
+            let packed = kernels::Conv::new(isa, &values(&weight), None, &values(&bias), 3, [window; 2]);
             let ours = Conv { weights: Weights::Packed(Box::new(packed)), window }.run(&last(&x)).unwrap();
             let delta = (ours - last(&theirs)).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap();
             assert!(delta < 2e-5, "size {size} stride {stride} dilation {dilation}: {delta}");

@@ -58,7 +58,7 @@ impl Gated {
                 bail!("gated linear layers from {} to {} on {x:?}", self.n_in, self.n_out)
             }
             Weights::Packed(weights) => {
-                let activation = self.activation.of_kernels();
+                let activation = self.activation;
                 let values = weights.with(|weights| with_rows(x, |x| kernels::linear(x, weights, None, activation)))??;
                 tensor(values, with_width(x, self.n_out))
             }

@@ -131,7 +131,7 @@ impl Linear {
 
     pub(crate) fn run(&self, x: &Tensor) -> Result<Tensor> {
         match &self.weights {
-            Weights::Packed(weights) => self.kernel(weights, x, None, kernels::Activation::Identity),
+            Weights::Packed(weights) => self.kernel(weights, x, None, Activation::Identity),
             Weights::Plain(weight) => {
                 let y = x.matmul(&weight.t()?)?;
                 match &self.bias {
@@ -145,7 +145,7 @@ impl Linear {
     /// The activation of the layer's answer.
     pub(crate) fn run_then(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
         match &self.weights {
-            Weights::Packed(weights) => self.kernel(weights, x, None, activation.of_kernels()),
+            Weights::Packed(weights) => self.kernel(weights, x, None, activation),
             Weights::Plain(_) => activation.run(&self.run(x)?),
         }
     }
@@ -153,12 +153,12 @@ impl Linear {
     /// The layer's answer added to `skip [n, out]`.
     pub(crate) fn run_onto(&self, x: &Tensor, skip: &Tensor) -> Result<Tensor> {
         match &self.weights {
-            Weights::Packed(weights) => self.kernel(weights, x, Some(skip), kernels::Activation::Identity),
+            Weights::Packed(weights) => self.kernel(weights, x, Some(skip), Activation::Identity),
             Weights::Plain(_) => self.run(x)? + skip,
         }
     }
 
-    fn kernel(&self, weights: &Held, x: &Tensor, skip: Option<&Tensor>, activation: kernels::Activation) -> Result<Tensor> {
+    fn kernel(&self, weights: &Held, x: &Tensor, skip: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
         let shape = with_width(x, self.n_out);
         if x.dim(D::Minus1)? != self.n_in || skip.is_some_and(|skip| skip.dims() != shape) {
             bail!("a linear layer from {} to {} on {x:?}, added to {skip:?}", self.n_in, self.n_out);

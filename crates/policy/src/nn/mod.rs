@@ -12,10 +12,8 @@ mod linear;
 mod norm;
 mod rotary;
 
-pub(crate) use activation::Activation;
-pub(crate) use attention::{Attention, Heads, Mask, attend};
-pub(crate) use bridge::has_kernels;
-pub(crate) use conv::{Conv, Conv1d, ConvTranspose1d, Window, max_pool};
+pub(crate) use attention::{Attention, Heads, KeyValues, Mask, attend};
+pub(crate) use conv::{Conv, Conv1d, ConvTranspose1d, max_pool};
 pub(crate) use elementwise::{add, multiply};
 pub(crate) use gated::Gated;
 pub(crate) use linear::{Embedding, Linear};
@@ -23,6 +21,7 @@ pub(crate) use norm::{GroupNorm, LayerNorm, RmsNorm};
 pub(crate) use rotary::Rotary;
 
 use crate::CheckpointError;
+pub(crate) use crate::kernels::{Activation, Window};
 
 /// What building a layer answers.
 pub(crate) type Built<T> = Result<T, CheckpointError>;

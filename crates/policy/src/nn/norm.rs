@@ -4,7 +4,7 @@ use candle_core::{D, Result, Tensor, bail};
 
 use super::bridge::{kernels_on, tensor, with_rows, with_values};
 use super::{Activation, Built};
-use crate::kernels::{self, Isa, Norm};
+use crate::kernels::{self, Isa, RowNorm};
 use crate::weights::Loader;
 
 /// Normalises each row of `x [n, dim]` to mean 0 and variance 1, then scales and shifts.
@@ -98,7 +98,7 @@ impl GroupNorm {
     fn apply(&self, x: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
         let (n, channels) = x.dims2()?;
         if let Some(isa) = kernels_on(x.device()) {
-            let then = activation.map_or(kernels::Activation::Identity, Activation::of_kernels);
+            let then = activation.unwrap_or(Activation::Identity);
             if self.weight.dims() != [channels] || !channels.is_multiple_of(self.groups.max(1)) {
                 bail!("a norm of {} groups with factors {:?} on {x:?}", self.groups, self.weight);
             }
@@ -122,10 +122,10 @@ fn normalize(isa: Isa, x: &Tensor, scale: &Tensor, shift: Option<&Tensor>, eps: 
     if scale.dims() != width || shift.is_some_and(|shift| shift.dims() != width) {
         bail!("a norm with factors {scale:?} on {x:?}");
     }
-    let run = |norm: Norm<'_>| with_rows(x, |x| kernels::normalize(isa, x, norm, eps as f32));
+    let run = |norm: RowNorm<'_>| with_rows(x, |x| kernels::normalize(isa, x, norm, eps as f32));
     let values = with_values(scale, |scale| match shift {
-        Some(shift) => with_values(shift, |shift| run(Norm::Layer { scale, shift }))?,
-        None => run(Norm::RootMeanSquare { scale }),
+        Some(shift) => with_values(shift, |shift| run(RowNorm::Layer { scale, shift }))?,
+        None => run(RowNorm::RootMeanSquare { scale }),
     })??;
     tensor(values, x.shape())
 }

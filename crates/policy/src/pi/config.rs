@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::family::{ConfigFile, MAX_IMAGE_SIDE, Model, Plan, Shape};
+use crate::config::ConfigFile;
+use crate::family::{Interface, Model, Plan};
 use crate::features::{Feature, FeatureKind, STATE};
-use crate::flow::GuidanceSettings;
+use crate::guidance::GuidanceSettings;
 use crate::nn::Built;
 use crate::pi::expert::Pi;
 use crate::pi::fast::PiFast;
 use crate::pi::tokens::ActionTokens;
-use crate::processor::{Prompt, STATE_AND_ACTION, STATE_ONLY};
 use crate::weights::Loader;
 
 /// Of the square into which images are fitted: 128 patches of 14 pixels.
@@ -77,8 +77,7 @@ pub(crate) struct FastConfig {
 }
 
 /// As LeRobot writes it; where a key is absent LeRobot takes these defaults (`PI0Config`,
-/// `PI05Config`, `PI0FastConfig`, which agree on those that they share). What only π0.5 has since
-/// LeRobot 0.6.1 counts for it alone.
+/// `PI05Config`, `PI0FastConfig`): what all three have.
 #[derive(Deserialize)]
 #[serde(default)]
 struct PiJson {
@@ -90,17 +89,9 @@ struct PiJson {
     n_action_steps: usize,
     max_state_dim: usize,
     max_action_dim: usize,
-    num_inference_steps: usize,
-    min_period: f64,
-    max_period: f64,
     image_resolution: [usize; 2],
     rtc_config: Option<GuidanceSettings>,
-    rtc_training_max_delay: usize,
-    use_visual_memory: bool,
-    use_proprioceptive_memory: bool,
     tokenizer_max_length: Option<usize>,
-    temperature: f64,
-    max_decoding_steps: usize,
 }
 
 impl Default for PiJson {
@@ -114,43 +105,56 @@ impl Default for PiJson {
             n_action_steps: 50,
             max_state_dim: 32,
             max_action_dim: 32,
-            num_inference_steps: 10,
-            min_period: 4e-3,
-            max_period: 4.0,
             image_resolution: [224, 224],
             rtc_config: None,
-            rtc_training_max_delay: 0,
-            use_visual_memory: false,
-            use_proprioceptive_memory: false,
             tokenizer_max_length: None,
-            temperature: 0.0,
-            max_decoding_steps: 256,
         }
     }
 }
 
-/// Reads π0's configuration.
-///
-/// # Errors
-/// When a value has the wrong type, or makes no network.
-pub(crate) fn plan_pi0(file: &ConfigFile) -> Built<Box<dyn Plan>> {
-    Ok(Box::new(PiConfig::new(file, |_| Ok(Kind::Flow(TimeInput::Mixed)))?))
+/// What only those have that carry noise to actions.
+#[derive(Deserialize)]
+#[serde(default)]
+struct FlowJson {
+    num_inference_steps: usize,
+    min_period: f64,
+    max_period: f64,
 }
 
-/// Reads π0.5's configuration.
-///
-/// # Errors
-/// When a value has the wrong type, or makes no network.
-pub(crate) fn plan_pi05(file: &ConfigFile) -> Built<Box<dyn Plan>> {
-    Ok(Box::new(PiConfig::new(file, |_| Ok(Kind::Flow(TimeInput::Adaptive)))?))
+impl Default for FlowJson {
+    fn default() -> Self {
+        Self { num_inference_steps: 10, min_period: 4e-3, max_period: 4.0 }
+    }
 }
 
-/// Reads π0-FAST's configuration.
-///
-/// # Errors
-/// When a value has the wrong type, or makes no network.
-pub(crate) fn plan_fast(file: &ConfigFile) -> Built<Box<dyn Plan>> {
-    let kind = |json: &PiJson| {
+/// What only π0.5 has, since LeRobot 0.6.1.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Pi05Json {
+    rtc_training_max_delay: usize,
+    use_visual_memory: bool,
+    use_proprioceptive_memory: bool,
+}
+
+/// What only π0-FAST has.
+#[derive(Deserialize)]
+#[serde(default)]
+struct FastJson {
+    temperature: f64,
+    max_decoding_steps: usize,
+}
+
+impl Default for FastJson {
+    fn default() -> Self {
+        Self { temperature: 0.0, max_decoding_steps: 256 }
+    }
+}
+
+impl FastConfig {
+    /// # Errors
+    /// When a value has the wrong type, or there are no tokens for actions.
+    pub(crate) fn new(file: &ConfigFile) -> Built<Self> {
+        let json: FastJson = file.parse()?;
         if json.temperature < 0.0 || !json.temperature.is_finite() {
             return Err(file.fault("temperature", json.temperature.to_string(), "0 or more"));
         }
@@ -158,18 +162,18 @@ pub(crate) fn plan_fast(file: &ConfigFile) -> Built<Box<dyn Plan>> {
             return Err(file.fault("max_decoding_steps", json.max_decoding_steps.to_string(), "1 to 16384"));
         }
         let tokens = Arc::new(ActionTokens::open(file)?);
-        Ok(Kind::Fast(FastConfig { max_decoding_steps: json.max_decoding_steps, temperature: json.temperature, tokens }))
-    };
-    Ok(Box::new(PiConfig::new(file, kind)?))
+        Ok(Self { max_decoding_steps: json.max_decoding_steps, temperature: json.temperature, tokens })
+    }
 }
 
 impl PiConfig {
     /// # Errors
     /// When a value has the wrong type, or makes no network.
-    fn new(file: &ConfigFile, kind: impl FnOnce(&PiJson) -> Built<Kind>) -> Built<Self> {
+    pub(crate) fn new(file: &ConfigFile, kind: Kind) -> Built<Self> {
         let json: PiJson = file.parse()?;
+        let flow: FlowJson = if matches!(kind, Kind::Flow(_)) { file.parse()? } else { FlowJson::default() };
+        let own: Pi05Json = if matches!(kind, Kind::Flow(TimeInput::Adaptive)) { file.parse()? } else { Pi05Json::default() };
         let fault = |key: &str, found: String, expected: &str| Err(file.fault(key, found, expected));
-        let kind = kind(&json)?;
         let PiJson { chunk_size, n_action_steps, max_state_dim, max_action_dim, .. } = json;
         if json.n_obs_steps != 1 {
             return fault("n_obs_steps", json.n_obs_steps.to_string(), "1");
@@ -193,10 +197,10 @@ impl PiConfig {
                 return fault(key, width.to_string(), "1 to 4096");
             }
         }
-        if !(1..=MAX_STEPS).contains(&json.num_inference_steps) {
-            return fault("num_inference_steps", json.num_inference_steps.to_string(), "1 to 1000");
+        if !(1..=MAX_STEPS).contains(&flow.num_inference_steps) {
+            return fault("num_inference_steps", flow.num_inference_steps.to_string(), "1 to 1000");
         }
-        for (key, period) in [("min_period", json.min_period), ("max_period", json.max_period)] {
+        for (key, period) in [("min_period", flow.min_period), ("max_period", flow.max_period)] {
             if !(period > 0.0 && period.is_finite()) {
                 return fault(key, period.to_string(), "more than 0");
             }
@@ -205,18 +209,15 @@ impl PiConfig {
         if height != width || !(1..=MAX_SIDE).contains(&height) {
             return fault("image_resolution", format!("[{height}, {width}]"), "a square of at most 1792 a side");
         }
-        let is_adaptive = matches!(kind, Kind::Flow(TimeInput::Adaptive));
-        // LeRobot has it for π0.5 only.
-        let trained_delay = if is_adaptive { json.rtc_training_max_delay } else { 0 };
+        let trained_delay = own.rtc_training_max_delay;
         if trained_delay >= chunk_size {
             return fault("rtc_training_max_delay", trained_delay.to_string(), "less than chunk_size");
         }
         if let Some(settings) = json.rtc_config {
             settings.check(file, trained_delay)?;
         }
-        for (key, is_used) in [("use_visual_memory", json.use_visual_memory), ("use_proprioceptive_memory", json.use_proprioceptive_memory)]
-        {
-            if is_used && is_adaptive {
+        for (key, is_used) in [("use_visual_memory", own.use_visual_memory), ("use_proprioceptive_memory", own.use_proprioceptive_memory)] {
+            if is_used {
                 return fault(key, "true".into(), "false; a memory of past observations is not supported");
             }
         }
@@ -234,14 +235,7 @@ impl PiConfig {
         if action_width > max_action_dim {
             return fault("max_action_dim", max_action_dim.to_string(), &format!("{action_width} or more, the width of action"));
         }
-        let sides = 1..=MAX_IMAGE_SIDE;
-        let mut cameras = Vec::new();
-        for (name, Feature { shape, .. }) in file.inputs.of(FeatureKind::Visual) {
-            match shape[..] {
-                [3, height, width] if sides.contains(&height) && sides.contains(&width) => cameras.push(name.to_owned()),
-                _ => return fault(&format!("input_features.{name}"), format!("{shape:?}"), "[3, H, W] of at most 8192 a side"),
-            }
-        }
+        let cameras: Vec<String> = file.cameras()?.into_iter().map(|camera| camera.name).collect();
         if cameras.is_empty() {
             return fault("input_features", "no camera".into(), "at least one VISUAL");
         }
@@ -255,8 +249,8 @@ impl PiConfig {
             max_state: max_state_dim,
             max_action: max_action_dim,
             action_width,
-            steps: json.num_inference_steps,
-            periods: [json.min_period, json.max_period],
+            steps: flow.num_inference_steps,
+            periods: [flow.min_period, flow.max_period],
             guidance: json.rtc_config,
             trained_delay,
             tokenizer_max_length: json.tokenizer_max_length.unwrap_or(200).min(MAX_TOKENS),
@@ -274,14 +268,14 @@ impl PiConfig {
 }
 
 impl Plan for PiConfig {
-    fn shape(&self) -> Shape {
+    fn interface(&self) -> Interface {
         let [language, expert] = &self.variants;
         // π0-FAST decodes as many rows as are executed.
         let (chunk_size, backbone) = match self.kind {
             Kind::Fast(_) => (self.n_action_steps, format!("PaliGemma with {language}")),
             _ => (self.chunk_size, format!("PaliGemma with {language}, {expert} for actions")),
         };
-        Shape {
+        Interface {
             n_obs_steps: 1,
             chunk_size,
             n_action_steps: self.n_action_steps,
@@ -313,14 +307,6 @@ impl Plan for PiConfig {
             Kind::Flow(TimeInput::Mixed) => is_head(),
             Kind::Flow(TimeInput::Adaptive) => is_head() || is_plain_norm() || name.starts_with("state_proj."),
             Kind::Fast(_) => false,
-        }
-    }
-
-    fn prompt(&self) -> Prompt {
-        match self.kind {
-            Kind::Flow(TimeInput::Mixed) => Prompt::Line,
-            Kind::Flow(TimeInput::Adaptive) => Prompt::State(STATE_AND_ACTION),
-            Kind::Fast(_) => Prompt::State(STATE_ONLY),
         }
     }
 

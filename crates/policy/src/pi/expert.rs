@@ -2,14 +2,16 @@
 
 use candle_core::{Result, Tensor, bail};
 
-use crate::family::{Model, Sampling};
+use crate::family::Model;
 use crate::features::STATE;
-use crate::flow::{Guidance, integrate, step_times, time_embeddings};
+use crate::flow::{integrate, step_times, time_embeddings};
+use crate::guidance::Guidance;
 use crate::nn::{Activation, Built, Linear, add};
 use crate::pi::config::{PiConfig, TimeInput};
-use crate::pi::gemma::{Gemma, Norms, Past, Size, adaptive_norms};
+use crate::pi::gemma::{FixedPast, Gemma, Norms, Past, Size, adaptive_norms};
 use crate::pi::paligemma::{PaliGemma, root};
 use crate::processor::{Array, Batch};
+use crate::sampling::Sampling;
 use crate::weights::Loader;
 
 /// π0 or π0.5 with its weights.
@@ -83,7 +85,7 @@ impl Pi {
 
     /// Where the actions `x [rows, max_action]`, noisy but for the first `given` rows, are to go at step
     /// `step`.
-    fn velocity(&self, x: &Tensor, step: usize, given: usize, past: &Past) -> Result<Tensor> {
+    fn velocity(&self, x: &Tensor, step: usize, given: usize, past: &mut FixedPast) -> Result<Tensor> {
         let actions = self.action_in.run(x)?;
         let (actions, parts) = match &self.timing {
             Timing::Mixed(mix) => {
@@ -100,8 +102,7 @@ impl Pi {
                 _ => bail!("step {step} of {} was asked for with {given} rows of {} given", steps.len(), self.rows),
             },
         };
-        let (rows, _) = self.expert.run_parts(&actions, &parts, past, self.rows)?;
-        self.action_out.run(&rows)
+        self.action_out.run(&self.expert.run_after(&actions, &parts, past)?)
     }
 }
 
@@ -168,7 +169,8 @@ impl Model for Pi {
         let noise = Tensor::from_vec(noise.values, (self.rows, self.max_action), device)?;
         let guidance = sampling.guidance.as_ref();
         let given = guidance.map_or(0, Guidance::given_rows);
-        let actions = integrate(noise, self.steps, guidance, |x, step| self.velocity(x, step, given, &past))?;
+        let mut past = self.expert.fix(&past, self.rows)?;
+        let actions = integrate(noise, self.steps, guidance, |x, step| self.velocity(x, step, given, &mut past))?;
         Array::of_rows(&actions.narrow(1, 0, self.action_width)?.contiguous()?)
     }
 }

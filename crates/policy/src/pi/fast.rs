@@ -2,12 +2,13 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::family::{Model, Sampling};
+use crate::family::Model;
 use crate::nn::{Built, Linear};
 use crate::pi::config::{FastConfig, PiConfig};
 use crate::pi::gemma::Past;
 use crate::pi::paligemma::{PaliGemma, language_head, root};
 use crate::processor::{Array, Batch};
+use crate::sampling::Sampling;
 use crate::weights::Loader;
 
 /// π0-FAST with its weights.

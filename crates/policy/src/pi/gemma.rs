@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use candle_core::{Result, Tensor, bail};
 
 use crate::CheckpointError;
-use crate::nn::{Activation, Built, Gated, Heads, Linear, RmsNorm, Rotary, add, attend, multiply};
+use crate::nn::{Activation, Built, Gated, Heads, KeyValues, Linear, RmsNorm, Rotary, add, attend, multiply};
 use crate::weights::Loader;
 
 /// What Gemma's norms add to the mean square.
@@ -59,6 +59,55 @@ struct Rest {
 pub(crate) struct Past {
     layers: Vec<(Tensor, Tensor)>,
     rows: usize,
+}
+
+/// What the rows of a [`Gemma`] look at, by layer.
+pub(crate) trait Seen {
+    /// Takes in the keys (turned to their positions) and values of rows that follow.
+    fn add(&mut self, layer: usize, key: &Tensor, value: &Tensor) -> Result<()>;
+
+    /// What `query` makes of all that there is.
+    fn attend(&self, layer: usize, query: &Tensor, heads: Heads) -> Result<Tensor>;
+}
+
+impl Seen for Past {
+    fn add(&mut self, layer: usize, key: &Tensor, value: &Tensor) -> Result<()> {
+        match self.layers.get_mut(layer) {
+            Some((keys, values)) => (*keys, *values) = (Tensor::cat(&[&*keys, key], 0)?, Tensor::cat(&[&*values, value], 0)?),
+            None => self.layers.push((key.clone(), value.contiguous()?)),
+        }
+        Ok(())
+    }
+
+    fn attend(&self, layer: usize, query: &Tensor, heads: Heads) -> Result<Tensor> {
+        match self.layers.get(layer) {
+            Some((key, value)) => attend(query, key, value, heads, None),
+            None => bail!("there are {} layers in the past, layer {layer} looks at it", self.layers.len()),
+        }
+    }
+}
+
+/// A past that stays while the rows after it change.
+#[derive(Debug)]
+pub(crate) struct FixedPast {
+    layers: Vec<KeyValues>,
+    rows: usize,
+}
+
+impl Seen for FixedPast {
+    fn add(&mut self, layer: usize, key: &Tensor, value: &Tensor) -> Result<()> {
+        match self.layers.get_mut(layer) {
+            Some(layer) => layer.fill(key, value),
+            None => bail!("there are {} layers in the past, layer {layer} adds to it", self.layers.len()),
+        }
+    }
+
+    fn attend(&self, layer: usize, query: &Tensor, _: Heads) -> Result<Tensor> {
+        match self.layers.get(layer) {
+            Some(layer) => layer.attend(query, None),
+            None => bail!("there are {} layers in the past, layer {layer} looks at it", self.layers.len()),
+        }
+    }
 }
 
 impl Size {
@@ -117,41 +166,53 @@ impl Gemma {
     /// # Errors
     /// When rows are wanted of a Gemma that was made without.
     pub(crate) fn run(&self, x: &Tensor, norms: &Norms, past: &Past, wanted: usize) -> Result<(Tensor, Past)> {
-        self.run_parts(x, &[(x.dim(0)?, norms)], past, wanted)
+        let (mut seen, n) = (past.clone(), x.dim(0)?);
+        let answer = self.pass(x, &[(n, norms)], past.rows, &mut seen, wanted)?;
+        Ok((answer, Past { rows: past.rows + n, ..seen }))
     }
 
-    /// As [`run`](Self::run), the rows going through norms of their own: each of `parts` says how many do
-    /// through which, in their order. Of several parts all rows are wanted.
+    /// The past for rows, `rows` at a time, that [`run_after`](Self::run_after) passes.
+    pub(crate) fn fix(&self, past: &Past, rows: usize) -> Result<FixedPast> {
+        let layers = past.layers.iter().map(|(key, value)| KeyValues::new(key, value, self.heads(), rows));
+        Ok(FixedPast { layers: layers.collect::<Result<_>>()?, rows: past.rows })
+    }
+
+    /// Passes the rows `x [n, width]`, which follow those of `past`, through norms of their own: each of
+    /// `parts` says how many go through which, in their order. Answers all rows.
     ///
     /// # Errors
-    /// As [`run`](Self::run), and when `parts` are of another number of rows.
-    pub(crate) fn run_parts(&self, x: &Tensor, parts: &[(usize, &Norms)], past: &Past, wanted: usize) -> Result<(Tensor, Past)> {
+    /// As [`run`](Self::run), and when `parts` or `past` are of another number of rows.
+    pub(crate) fn run_after(&self, x: &Tensor, parts: &[(usize, &Norms)], past: &mut FixedPast) -> Result<Tensor> {
+        self.pass(x, parts, past.rows, past, x.dim(0)?)
+    }
+
+    fn heads(&self) -> Heads {
+        Heads { query: self.size.heads, key: 1 }
+    }
+
+    /// Passes `x`, whose first row is at the position `first`.
+    fn pass(&self, x: &Tensor, parts: &[(usize, &Norms)], first: usize, seen: &mut impl Seen, wanted: usize) -> Result<Tensor> {
         let n = x.dim(0)?;
         if parts.iter().map(|(rows, _)| rows).sum::<usize>() != n || parts.len() > 1 && wanted != n {
             bail!("{} parts of {n} rows, of which {wanted} are wanted", parts.len());
         }
-        let first = past.rows as i64;
+        let first = first as i64;
         let positions: Vec<i64> = (first..first + n as i64).collect();
         let rotary = Rotary::new(&positions, self.size.head_dim, ROTARY_BASE, x.device())?;
-        let heads = Heads { query: self.size.heads, key: 1 };
         let key_width = self.size.head_dim;
         let mut x = x.clone();
-        let mut layers = Vec::with_capacity(self.layers.len());
         for (index, layer) in self.layers.iter().enumerate() {
             let [before, between] = [0, 1].map(|half| Parts::of(parts, |norms| norms.layers.get(index).map(|layer| &layer[half])));
             let inputs = layer.inputs.run(&before.run(&x)?)?;
             let query_width = inputs.dim(1)? - 2 * key_width;
-            let mut key = rotary.run(&inputs.narrow(1, query_width, key_width)?)?;
-            let mut value = inputs.narrow(1, query_width + key_width, key_width)?.contiguous()?;
-            if let Some((keys, values)) = past.layers.get(index) {
-                (key, value) = (Tensor::cat(&[keys, &key], 0)?, Tensor::cat(&[values, &value], 0)?);
-            }
+            let key = rotary.run(&inputs.narrow(1, query_width, key_width)?)?;
+            seen.add(index, &key, &inputs.narrow(1, query_width + key_width, key_width)?)?;
             // Nothing looks at the last layer's other rows.
             let kept = if index + 1 == self.layers.len() { wanted } else { n };
             match &layer.rest {
                 Some(Rest { out, gate_up, down }) if kept > 0 => {
                     let query = rotary.run(&inputs.narrow(1, 0, query_width)?)?.narrow(0, n - kept, kept)?;
-                    let attended = attend(&query, &key, &value, heads, None)?;
+                    let attended = seen.attend(index, &query, self.heads())?;
                     x = before.residual(&x.narrow(0, n - kept, kept)?, out, &attended)?;
                     let hidden = gate_up.run(&between.run(&x)?)?;
                     x = between.residual(&x, down, &hidden)?;
@@ -159,10 +220,8 @@ impl Gemma {
                 None if kept > 0 => bail!("rows are wanted of a language model that was made without its last layer"),
                 _ => x = x.narrow(0, n, 0)?,
             }
-            layers.push((key, value));
         }
-        let answer = if wanted > 0 { Parts::of(parts, |norms| Some(&norms.last)).run(&x)? } else { x };
-        Ok((answer, Past { layers, rows: past.rows + n }))
+        if wanted > 0 { Parts::of(parts, |norms| Some(&norms.last)).run(&x) } else { Ok(x) }
     }
 }
 

@@ -2,14 +2,14 @@
 //! along time, rounded, as characters of a text that byte-pair encoding makes short. The language
 //! model writes those tokens in place of the last ones of its own vocabulary.
 
-use candle_core::{Result, bail};
+use candle_core::bail;
 use serde::Deserialize;
 
 use crate::CheckpointError;
-use crate::checkpoint::{parse, read_json};
-use crate::family::ConfigFile;
+use crate::config::ConfigFile;
+use crate::json::{parse, read_json};
 use crate::nn::Built;
-use crate::processor::Tokenizer;
+use crate::processor::{Source, Step, Tokenizer};
 
 /// What stands before the actions, and what stands behind them.
 const PREFIX: &str = "Action: ";
@@ -74,6 +74,26 @@ impl Default for ProcessorJson {
     }
 }
 
+/// The step that turns actions into tokens, of which there are none at inference.
+///
+/// # Errors
+/// When its configuration has other keys.
+pub(super) fn training_step(source: &Source) -> Result<Step, CheckpointError> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "read to refuse other keys")]
+    struct ActionTokenizerJson {
+        trust_remote_code: Option<bool>,
+        max_action_tokens: Option<usize>,
+        fast_skip_tokens: Option<usize>,
+        action_tokenizer_name: Option<String>,
+        paligemma_tokenizer_name: Option<String>,
+        allow_truncation: Option<bool>,
+    }
+
+    source.parse::<ActionTokenizerJson>().map(|_| Step::Nothing)
+}
+
 impl ActionTokens {
     /// Opens the two tokenizers that the configuration names.
     ///
@@ -114,7 +134,7 @@ impl ActionTokens {
     ///
     /// # Errors
     /// When they don't begin as they must, or some are no action tokens.
-    pub(crate) fn actions(&self, written: &[u32], rows: usize, width: usize) -> Result<Vec<f32>> {
+    pub(crate) fn actions(&self, written: &[u32], rows: usize, width: usize) -> candle_core::Result<Vec<f32>> {
         if let Some(first) = self.must_begin
             && !written.starts_with(&first)
         {

@@ -3,13 +3,11 @@
 //! is not in it is an error when the checkpoint is opened.
 
 mod batch;
-mod fields;
-#[cfg(test)]
-mod golden;
 mod normalize;
 pub(crate) mod old;
 mod order;
 mod precision;
+mod prompt;
 mod relative;
 mod step;
 mod text;
@@ -24,16 +22,15 @@ use serde_json::Value;
 
 pub(crate) use batch::{Array, Batch, Tokens};
 use normalize::Normalizer;
-pub(crate) use order::Prompt;
 pub(crate) use precision::Precision;
+pub(crate) use prompt::{Prompt, StateText};
 use relative::RelativeActions;
-use step::Step;
-pub(crate) use text::{STATE_AND_ACTION, STATE_ONLY};
+pub(crate) use step::{COMMON_STEPS, NewStep, Step};
 pub(crate) use tokenizer::Tokenizer;
 
-use crate::checkpoint::{parse, read_json};
 use crate::files::Files;
 use crate::info::TokenizerInfo;
+use crate::json::{keys_of, parse, read_json};
 use crate::tensor_file::TensorFile;
 use crate::{CheckpointError, Features, InferError};
 
@@ -59,6 +56,14 @@ pub(crate) struct StepJson {
     /// writes them since 0.6.1.
     #[serde(default)]
     artifacts: BTreeMap<String, String>,
+}
+
+impl StepJson {
+    /// The step `name` with an object for a configuration.
+    pub(crate) fn new(name: &str, config: Value) -> Self {
+        let config = config.as_object().cloned().unwrap_or_default();
+        Self { registry_name: Some(name.to_owned()), class: None, config, state_file: None, artifacts: BTreeMap::new() }
+    }
 }
 
 /// What a step is made from.
@@ -93,7 +98,7 @@ impl Source<'_> {
     /// When a value has the wrong type, or a key that is not one of the step's has another value: it could
     /// change the answer.
     pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, CheckpointError> {
-        let known = fields::of::<T>();
+        let known = keys_of::<T>();
         let mut config = self.config.clone();
         config.retain(|key, value| {
             let is_passed_over = !known.contains(&key.as_str()) && is_neutral(value);
@@ -148,15 +153,22 @@ fn is_neutral(value: &Value) -> bool {
 
 impl Pipeline {
     /// Reads the pipeline `file` of a checkpoint and the files that it names; `features` are the
-    /// model's, whose statistics must be there. `before` is the preprocessor, for a postprocessor.
+    /// model's, whose statistics must be there. `known` are the steps that there are; `before` is the
+    /// preprocessor, for a postprocessor.
     ///
     /// # Errors
     /// When a file is missing or malformed, a step is unknown or in no sensible place, or a statistic
     /// is missing.
-    pub(crate) fn open(files: &Files, file: &str, features: &Features, before: Option<&Pipeline>) -> Result<Self, CheckpointError> {
+    pub(crate) fn open(
+        files: &Files,
+        known: &[NewStep],
+        file: &str,
+        features: &Features,
+        before: Option<&Pipeline>,
+    ) -> Result<Self, CheckpointError> {
         let path = files.dir.join(file);
         let json: PipelineJson = parse(&path, read_json(&path)?)?;
-        Self::new(files, &path, json.steps, features, before, None)
+        Self::new(files, known, &path, json.steps, features, before, None)
     }
 
     /// The pipeline `steps` of a checkpoint from before the processor files, whose statistics are among
@@ -166,17 +178,19 @@ impl Pipeline {
     /// As [`open`](Self::open).
     pub(crate) fn old(
         files: &Files,
+        known: &[NewStep],
         path: &Path,
         steps: Vec<StepJson>,
         features: &Features,
         before: Option<&Pipeline>,
         weights: (&TensorFile, &'static str),
     ) -> Result<Self, CheckpointError> {
-        Self::new(files, path, steps, features, before, Some(weights))
+        Self::new(files, known, path, steps, features, before, Some(weights))
     }
 
     fn new(
         files: &Files,
+        known: &[NewStep],
         path: &Path,
         steps: Vec<StepJson>,
         features: &Features,
@@ -189,7 +203,7 @@ impl Pipeline {
             let StepJson { config, artifacts, .. } = json;
             let state = weights.map_or(State::File(json.state_file), |(file, prefix)| State::Weights(file, prefix));
             let source = Source { files, path, index, name: &name, config, artifacts, state, features, relative };
-            let step = Step::new(&source)?;
+            let step = Step::new(known, &source)?;
             Ok((name, step))
         };
         let steps: Vec<_> = steps.into_iter().enumerate().map(step).collect::<Result<_, _>>()?;
@@ -217,7 +231,7 @@ impl Pipeline {
 
     /// What becomes of the instruction.
     pub(crate) fn prompt(&self) -> Prompt {
-        order::prompt(&self.steps)
+        prompt::of(&self.steps)
     }
 
     /// Calls the features of `names` (old name and new) otherwise from now on, as LeRobot's rename map does,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Prompt, StepJson};
+use super::StepJson;
 use crate::Features;
 
 /// What the names of statistics among the weights start with: of the inputs, and of the outputs.
@@ -23,32 +23,17 @@ pub(crate) fn statistic(prefix: &str, feature: &str, stat: &str) -> String {
     format!("{prefix}{}.{stat}", feature.replace('.', "_"))
 }
 
-/// The preprocessor; `config` is the policy's. `None` where the family took its text in a way that is
-/// not known here.
-pub(crate) fn preprocessor(config: &Value, features: &Features, modes: &BTreeMap<String, String>, prompt: Prompt) -> Option<Vec<StepJson>> {
-    let mut steps = vec![step("rename_observations_processor", json!({})), step("to_batch_processor", json!({}))];
-    match (prompt, config.get("vlm_model_name")) {
-        (Prompt::None, _) => {}
-        (Prompt::Line, Some(name)) => {
-            let or = |key: &str, default: Value| config.get(key).cloned().unwrap_or(default);
-            steps.push(step("smolvla_new_line_processor", json!({})));
-            let (padding, max_length) = (or("pad_language_to", json!("longest")), or("tokenizer_max_length", json!(48)));
-            steps.push(step("tokenizer_processor", json!({"tokenizer_name": name, "padding": padding, "max_length": max_length})));
-        }
-        _ => return None,
-    }
-    steps.push(step("device_processor", json!({})));
-    steps.push(step("normalizer_processor", normalizer(features, modes)));
-    Some(steps)
+/// The preprocessor; `text` are the steps that turn the instruction into tokens.
+pub(crate) fn preprocessor(text: Vec<StepJson>, features: &Features, modes: &BTreeMap<String, String>) -> Vec<StepJson> {
+    let mut steps = vec![StepJson::new("rename_observations_processor", json!({})), StepJson::new("to_batch_processor", json!({}))];
+    steps.extend(text);
+    steps.push(StepJson::new("device_processor", json!({})));
+    steps.push(StepJson::new("normalizer_processor", normalizer(features, modes)));
+    steps
 }
 
 pub(crate) fn postprocessor(features: &Features, modes: &BTreeMap<String, String>) -> Vec<StepJson> {
-    vec![step("unnormalizer_processor", normalizer(features, modes)), step("device_processor", json!({}))]
-}
-
-fn step(name: &str, config: Value) -> StepJson {
-    let config = config.as_object().cloned().unwrap_or_default();
-    StepJson { registry_name: Some(name.to_owned()), class: None, config, state_file: None, artifacts: BTreeMap::new() }
+    vec![StepJson::new("unnormalizer_processor", normalizer(features, modes)), StepJson::new("device_processor", json!({}))]
 }
 
 fn normalizer(features: &Features, modes: &BTreeMap<String, String>) -> Value {

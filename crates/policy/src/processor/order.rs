@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use super::step::Step;
-use super::text;
 use crate::CheckpointError;
 
 type Steps = [(String, Step)];
@@ -82,43 +81,4 @@ pub(crate) fn check(path: &Path, steps: &Steps, before: Option<&Steps>) -> Resul
         return Err(CheckpointError::Config { path: path.to_owned(), key: "steps".into(), found, expected });
     }
     Ok(())
-}
-
-/// What a preprocessor makes of the instruction, as a family's models were trained with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Prompt {
-    /// Nothing, or nothing that the model reads.
-    None,
-    /// Tokens of the bare sentence.
-    Plain,
-    /// Tokens of the sentence and a line feed.
-    Line,
-    /// Tokens of the sentence, the state, and what follows it.
-    State(&'static str),
-}
-
-pub(crate) fn prompt(steps: &Steps) -> Prompt {
-    if !steps.iter().any(|(_, step)| tokenizes(step)) {
-        return Prompt::None;
-    }
-    let written = steps.iter().find_map(|(_, step)| match step {
-        Step::WriteState(ending) => Some(Prompt::State(ending)),
-        Step::Newline => Some(Prompt::Line),
-        _ => None,
-    });
-    written.unwrap_or(Prompt::Plain)
-}
-
-impl std::fmt::Display for Prompt {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::None => write!(f, "no tokenizer_processor"),
-            Self::Plain => write!(f, "the tokens of the sentence alone"),
-            Self::Line => write!(f, "the tokens of the sentence with a line feed (smolvla_new_line_processor or pi0_new_line_processor)"),
-            Self::State(text::STATE_AND_ACTION) => {
-                write!(f, "the tokens of sentence and state (pi05_prepare_state_tokenizer_processor_step)")
-            }
-            Self::State(_) => write!(f, "the tokens of sentence and state (pi0_fast_prepare_state_tokenizer_processor_step)"),
-        }
-    }
 }

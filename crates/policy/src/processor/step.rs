@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::normalize::Normalizer;
 use super::relative::RelativeActions;
 use super::text::{self, Tokenize};
-use super::{Batch, Precision, Source};
+use super::{Batch, Precision, Source, StateText};
 use crate::features::STATE;
 use crate::{CheckpointError, InferError};
 
@@ -23,37 +23,30 @@ pub(crate) enum Step {
     Unnormalize(Normalizer),
     /// Ends the instruction with a line feed.
     Newline,
-    /// Writes the state into the instruction, before this ending.
-    WriteState(&'static str),
+    /// Makes a text of the instruction and the state.
+    WriteState(&'static StateText),
     Tokenize(Box<Tokenize>),
     Relative(RelativeActions),
     Absolute(RelativeActions),
-    /// Turns actions into tokens, of which there are none at inference.
-    TokenizeActions,
+    /// What it does is of use in training alone.
+    Nothing,
 }
 
 pub(super) const RENAME: &str = "rename_observations_processor";
 
-type Open = fn(&Source) -> Result<Step, CheckpointError>;
+/// A step's registry name, and how it is made.
+pub(crate) type NewStep = (&'static str, fn(&Source) -> Result<Step, CheckpointError>);
 
-const STEPS: [(&str, Open); 13] = [
+/// The steps that are no family's own.
+pub(crate) const COMMON_STEPS: &[NewStep] = &[
     (RENAME, |source| Ok(Step::Rename(source.parse::<RenameJson>()?.rename_map))),
     ("to_batch_processor", |source| source.parse::<NoConfig>().map(|_| Step::ToBatch)),
     ("device_processor", |source| precision(source).map(Step::Device)),
     ("normalizer_processor", |source| Normalizer::open(source).map(Step::Normalize)),
     ("unnormalizer_processor", |source| Normalizer::open(source).map(Step::Unnormalize)),
-    ("smolvla_new_line_processor", |source| source.parse::<NoConfig>().map(|_| Step::Newline)),
-    ("pi0_new_line_processor", |source| source.parse::<NoConfig>().map(|_| Step::Newline)),
-    ("pi05_prepare_state_tokenizer_processor_step", |source| {
-        text::check_write_state(source).map(|()| Step::WriteState(text::STATE_AND_ACTION))
-    }),
-    ("pi0_fast_prepare_state_tokenizer_processor_step", |source| {
-        text::check_write_state(source).map(|()| Step::WriteState(text::STATE_ONLY))
-    }),
     ("tokenizer_processor", |source| Ok(Step::Tokenize(Box::new(Tokenize::open(source)?)))),
     ("relative_actions_processor", |source| relative(source).map(Step::Relative)),
     ("absolute_actions_processor", |source| absolute(source).map(Step::Absolute)),
-    ("action_tokenizer_processor", |source| source.parse::<ActionTokenizerJson>().map(|_| Step::TokenizeActions)),
 ];
 
 #[derive(Deserialize)]
@@ -82,36 +75,37 @@ struct AbsoluteJson {
     enabled: bool,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(dead_code, reason = "read to refuse other keys")]
-struct ActionTokenizerJson {
-    trust_remote_code: Option<bool>,
-    max_action_tokens: Option<usize>,
-    fast_skip_tokens: Option<usize>,
-    action_tokenizer_name: Option<String>,
-    paligemma_tokenizer_name: Option<String>,
-    allow_truncation: Option<bool>,
-}
-
-/// The registry names of the steps that are known.
-pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    STEPS.into_iter().map(|(name, _)| name)
-}
-
 impl Step {
+    /// The step of `known` that `source` names.
+    ///
     /// # Errors
     /// When the step is unknown, or something about it or the files that it names is wrong.
-    pub(crate) fn new(source: &Source) -> Result<Self, CheckpointError> {
-        match STEPS.iter().find(|(name, _)| *name == source.name) {
+    pub(super) fn new(known: &[NewStep], source: &Source) -> Result<Self, CheckpointError> {
+        match known.iter().find(|(name, _)| *name == source.name) {
             Some((_, open)) => open(source),
             None => Err(CheckpointError::UnknownStep {
                 path: source.path.to_owned(),
                 index: source.index,
                 found: source.name.to_owned(),
-                known: names().collect::<Vec<_>>().join(", "),
+                known: known.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
             }),
         }
+    }
+
+    /// A step that ends the instruction with a line feed.
+    ///
+    /// # Errors
+    /// When it has a configuration.
+    pub(crate) fn newline(source: &Source) -> Result<Self, CheckpointError> {
+        source.parse::<NoConfig>().map(|_| Self::Newline)
+    }
+
+    /// A step that makes `text` of the instruction and the state.
+    ///
+    /// # Errors
+    /// When the text is not the task, or there is no state to write into it.
+    pub(crate) fn write_state(source: &Source, text: &'static StateText) -> Result<Self, CheckpointError> {
+        text::check_write_state(source).map(|()| Self::WriteState(text))
     }
 
     /// # Errors
@@ -130,11 +124,11 @@ impl Step {
             Self::Normalize(normalizer) => normalizer.normalize(batch),
             Self::Unnormalize(normalizer) => normalizer.unnormalize(batch),
             Self::Newline => text::end_with_newline(batch),
-            Self::WriteState(ending) => text::write_state(batch, ending),
+            Self::WriteState(text) => text::write_state(batch, text.ending),
             Self::Tokenize(step) => step.run(batch).map_err(InferError::Tokenize)?,
             Self::Relative(_) => batch.state = batch.features.get(STATE).cloned(),
             Self::Absolute(step) => step.shift_actions(batch, RelativeActions::make_absolute)?,
-            Self::TokenizeActions => {}
+            Self::Nothing => {}
         }
         Ok(())
     }
@@ -156,7 +150,7 @@ impl Step {
             | Self::WriteState(_)
             | Self::Tokenize(_)
             | Self::Relative(_)
-            | Self::TokenizeActions => {}
+            | Self::Nothing => {}
         }
         Ok(())
     }

@@ -11,10 +11,6 @@ use crate::CheckpointError;
 use crate::features::STATE;
 use crate::info::TokenizerInfo;
 
-/// What follows the state in the prompt of π0.5, and of π0-FAST.
-pub(crate) const STATE_AND_ACTION: &str = ";\nAction: ";
-pub(crate) const STATE_ONLY: &str = ";\n";
-
 /// Longer prompts are of no use to any model, and are allocated before they are read.
 const MAX_TOKENS: usize = 1 << 16;
 
@@ -25,8 +21,7 @@ pub(crate) fn end_with_newline(batch: &mut Batch) {
     }
 }
 
-/// Makes the prompt of π0.5 and π0-FAST of the instruction and the normalised state: `ending` is what
-/// follows the state.
+/// Makes a prompt of the instruction and the normalised state: `ending` is what follows the state.
 pub(crate) fn write_state(batch: &mut Batch, ending: &str) {
     // What Python's str.strip takes for white space.
     let is_space = |c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c);

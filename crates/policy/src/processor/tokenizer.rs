@@ -15,8 +15,8 @@ use tokenizers::{PostProcessor as _, SplitDelimiterBehavior, TruncationDirection
 pub(crate) use tokenizers::Error;
 
 use crate::CheckpointError;
-use crate::checkpoint::{parse, read_json, read_limited};
 use crate::files::Files;
+use crate::json::{parse, read_json, read_limited};
 
 const TOKENIZER: &str = "tokenizer.json";
 const CONFIG: &str = "tokenizer_config.json";

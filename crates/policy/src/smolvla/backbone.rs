@@ -4,8 +4,9 @@
 use serde::Deserialize;
 
 use crate::CheckpointError;
-use crate::checkpoint::{CONFIG, parse, read_json};
-use crate::family::ConfigFile;
+use crate::config::ConfigFile;
+use crate::files::CONFIG;
+use crate::json::{parse, read_json};
 use crate::nn::{Activation, Built, Heads};
 use crate::vision::{PatchPositions, SigLipPlan};
 

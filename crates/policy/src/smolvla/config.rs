@@ -1,22 +1,26 @@
 //! SmolVLA's part of `config.json`, checked.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::SmolVla;
 use super::backbone::Backbone;
-use crate::checkpoint::{parse, read_json};
-use crate::family::{ConfigFile, MAX_IMAGE_SIDE, Model, Plan, Shape};
+use crate::config::{Camera, ConfigFile, is_image_size};
+use crate::family::{Family, Interface, Model, Plan};
 use crate::features::{Feature, FeatureKind, IMAGES, STATE};
-use crate::flow::GuidanceSettings;
+use crate::guidance::GuidanceSettings;
+use crate::json::{parse, read_json};
 use crate::nn::Built;
-use crate::processor::Prompt;
+use crate::processor::{Prompt, Step, StepJson};
 use crate::weights::Loader;
 
 /// More rows, steps or cameras than any robot has; they bound what is allocated.
 const MAX_ROWS: usize = 4096;
 const MAX_STEPS: usize = 1024;
 const MAX_EMPTY_CAMERAS: usize = 64;
+
+/// The registry name of the step that ends the instruction with a line feed.
+const NEWLINE: &str = "smolvla_new_line_processor";
 
 /// The joints of the Aloha robot's two arms.
 const ALOHA_JOINTS: usize = 14;
@@ -48,6 +52,8 @@ pub(crate) struct SmolVlaConfig {
     /// One for each layer of the language model that is used.
     pub layers: Vec<LayerPlan>,
     pub guidance: Option<GuidanceSettings>,
+    /// How checkpoints from before the processor files pad the instruction, and to which length.
+    old_padding: [Value; 2],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +87,9 @@ struct SmolVlaJson {
     empty_cameras: usize,
     adapt_to_pi_aloha: bool,
     use_delta_joint_actions_aloha: bool,
+    /// Of the tokenizer in checkpoints from before the processor files.
+    tokenizer_max_length: Value,
+    pad_language_to: Value,
     num_steps: usize,
     use_cache: bool,
     vlm_model_name: String,
@@ -106,6 +115,8 @@ impl Default for SmolVlaJson {
             empty_cameras: 0,
             adapt_to_pi_aloha: false,
             use_delta_joint_actions_aloha: false,
+            tokenizer_max_length: 48.into(),
+            pad_language_to: "longest".into(),
             num_steps: 10,
             use_cache: true,
             vlm_model_name: "HuggingFaceTB/SmolVLM2-500M-Video-Instruct".into(),
@@ -122,17 +133,32 @@ impl Default for SmolVlaJson {
     }
 }
 
-/// Reads SmolVLA's configuration.
-///
-/// # Errors
-/// When a value has the wrong type, or makes no network.
-pub(crate) fn plan(file: &ConfigFile) -> Built<Box<dyn Plan>> {
-    Ok(Box::new(SmolVlaConfig::new(file)?))
-}
+pub(crate) const FAMILY: Family = Family {
+    name: "smolvla",
+    plan: |file| Ok(Box::new(SmolVlaConfig::new(file)?)),
+    unused_keys: &[&[
+        "freeze_vision_encoder",
+        "train_expert_only",
+        "train_state_proj",
+        "optimizer_betas",
+        "optimizer_eps",
+        "optimizer_weight_decay",
+        "optimizer_grad_clip_norm",
+        "scheduler_warmup_steps",
+        "scheduler_decay_steps",
+        "scheduler_decay_lr",
+        "load_vlm_weights",
+        "prefix_length",
+        "compile_model",
+        "compile_mode",
+    ]],
+    steps: &[(NEWLINE, Step::newline)],
+    prompt: Prompt::Line,
+};
 
 impl Plan for SmolVlaConfig {
-    fn shape(&self) -> Shape {
-        Shape {
+    fn interface(&self) -> Interface {
+        Interface {
             n_obs_steps: 1,
             chunk_size: self.chunk_size,
             n_action_steps: self.n_action_steps,
@@ -169,8 +195,10 @@ impl Plan for SmolVlaConfig {
         })
     }
 
-    fn prompt(&self) -> Prompt {
-        Prompt::Line
+    fn old_text_steps(&self) -> Option<Vec<StepJson>> {
+        let [padding, max_length] = &self.old_padding;
+        let tokenizer = json!({"tokenizer_name": self.vlm_model_name, "padding": padding, "max_length": max_length});
+        Some(vec![StepJson::new(NEWLINE, json!({})), StepJson::new("tokenizer_processor", tokenizer)])
     }
 
     /// LeRobot leaves out any camera whose image is not there, as long as there is one.
@@ -265,6 +293,7 @@ impl SmolVlaConfig {
             expert_hidden: width,
             layers,
             guidance: json.rtc_config,
+            old_padding: [json.pad_language_to, json.tokenizer_max_length],
         })
     }
 
@@ -327,10 +356,8 @@ fn layer_plans(
 
 /// The cameras in order: those of the file, then LeRobot's names for empty ones.
 fn cameras(file: &ConfigFile, json: &SmolVlaJson, backbone: &Backbone) -> Built<Vec<String>> {
-    let sides = 1..=MAX_IMAGE_SIDE;
     let mut cameras = Vec::new();
-    let is_frame =
-        |[width, height]: [usize; 2]| sides.contains(&width) && sides.contains(&height) && backbone.tokens([height, width]).is_some();
+    let is_frame = |[width, height]: [usize; 2]| is_image_size([height, width]) && backbone.tokens([height, width]).is_some();
     if let Some([width, height]) = json.resize_imgs_with_padding.filter(|frame| !is_frame(*frame)) {
         let expected = format!(
             "as many patches of {} pixels as a square of them has, whose side is a multiple of {}, at most 16384",
@@ -338,21 +365,12 @@ fn cameras(file: &ConfigFile, json: &SmolVlaJson, backbone: &Backbone) -> Built<
         );
         return Err(file.fault("resize_imgs_with_padding", format!("{width}x{height}"), &expected));
     }
-    for (name, Feature { kind, shape }) in file.inputs.iter() {
-        match (kind, shape.as_slice()) {
-            (FeatureKind::Visual, [3, height, width]) if sides.contains(height) && sides.contains(width) => {
-                if json.resize_imgs_with_padding.is_none() && backbone.tokens([*height, *width]).is_none() {
-                    let expected = "an image whose patches are as many as a square's, or resize_imgs_with_padding";
-                    return Err(file.fault(&format!("input_features.{name}"), format!("a {width}x{height} image"), expected));
-                }
-                cameras.push(name.to_owned());
-            }
-            (FeatureKind::Visual, _) => {
-                let expected = "VISUAL [3, H, W] of at most 8192 a side";
-                return Err(file.fault(&format!("input_features.{name}"), format!("{kind} {shape:?}"), expected));
-            }
-            _ => {}
+    for Camera { name, height, width } in file.cameras()? {
+        if json.resize_imgs_with_padding.is_none() && backbone.tokens([height, width]).is_none() {
+            let expected = "an image whose patches are as many as a square's, or resize_imgs_with_padding";
+            return Err(file.fault(&format!("input_features.{name}"), format!("a {width}x{height} image"), expected));
         }
+        cameras.push(name);
     }
     for index in 0..json.empty_cameras {
         let name = format!("{IMAGES}empty_camera_{index}");

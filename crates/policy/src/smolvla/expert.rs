@@ -7,7 +7,7 @@ use super::backbone::TextPlan;
 use super::config::SmolVlaConfig;
 use super::vlm::{FeedForward, KeyValue, rotary};
 use crate::flow::{step_times, time_embeddings};
-use crate::nn::{Activation, Built, Linear, Mask, RmsNorm, Rotary, add, attend};
+use crate::nn::{Activation, Built, KeyValues, Linear, Mask, RmsNorm, Rotary, add};
 use crate::weights::Loader;
 
 #[derive(Debug)]
@@ -51,8 +51,9 @@ struct Cross {
 
 /// What stays the same through all steps of a chunk.
 pub(super) struct Context {
-    /// For each layer, the keys and values that come from the language model, `[tokens, ...]`.
-    memory: Vec<KeyValue>,
+    /// For each layer, the keys and values that come from the language model; where attention is joint,
+    /// with room for those of the chunk.
+    memory: Vec<KeyValues>,
     /// Positions after the language model's, for joint attention.
     after: Rotary,
     /// Positions from 0, for cross attention.
@@ -108,8 +109,8 @@ impl Expert {
                 candle_core::bail!("the language model has {} layers, the expert asks for number {}", memory.len(), layer.beside)
             };
             match &layer.attention {
-                Attention::Joint(_) => Ok((key.clone(), value.clone())),
-                Attention::Cross(cross) => Ok((cross.key.run(key)?, cross.value.run(value)?)),
+                Attention::Joint(_) => KeyValues::new(key, value, self.plan.heads, rows),
+                Attention::Cross(cross) => KeyValues::new(&cross.key.run(key)?, &cross.value.run(value)?, self.plan.heads, 0),
             }
         };
         let tokens = memory.first().map_or(Ok(0), |(key, _)| key.dim(0))?;
@@ -123,24 +124,23 @@ impl Expert {
     }
 
     /// The velocity of the chunk `x [rows, max_action_dim]` at step `step`.
-    pub(super) fn velocity(&self, context: &Context, x: &Tensor, step: usize) -> Result<Tensor> {
+    pub(super) fn velocity(&self, context: &mut Context, x: &Tensor, step: usize) -> Result<Tensor> {
         let (query_width, key_width) = self.plan.widths();
         let timed = Activation::Silu.run(&add(&self.action_in.run(x)?, &self.times.narrow(0, step, 1)?)?)?;
         let mut x = self.time_out.run(&timed)?;
-        for (layer, (key, value)) in self.layers.iter().zip(&context.memory) {
+        for (layer, memory) in self.layers.iter().zip(&mut context.memory) {
             let normed = layer.norm.run(&x)?;
             let seen = match &layer.attention {
                 Attention::Joint(inputs) => {
                     let inputs = inputs.run(&normed)?;
                     let query = context.after.run(&inputs.narrow(1, 0, query_width)?)?;
                     let own = context.after.run(&inputs.narrow(1, query_width, key_width)?)?;
-                    let key = Tensor::cat(&[key, &own], 0)?;
-                    let value = Tensor::cat(&[value, &inputs.narrow(1, query_width + key_width, key_width)?], 0)?;
-                    attend(&query, &key, &value, self.plan.heads, Some(&context.mask))?
+                    memory.fill(&own, &inputs.narrow(1, query_width + key_width, key_width)?)?;
+                    memory.attend(&query, Some(&context.mask))?
                 }
                 Attention::Cross(cross) => {
                     let query = context.alone.run(&cross.query.run(&normed)?)?;
-                    attend(&query, key, value, self.plan.heads, None)?
+                    memory.attend(&query, None)?
                 }
             };
             x = layer.feed_forward.run(&layer.output.run_onto(&seen, &x)?)?;

@@ -14,13 +14,14 @@ mod vlm;
 
 use candle_core::{Device, Result, Tensor, bail};
 
-pub(crate) use config::plan;
+pub(crate) use config::FAMILY;
 
-use crate::family::{Model, Sampling};
+use crate::family::Model;
 use crate::features::STATE;
 use crate::flow::integrate;
 use crate::nn::{Built, Embedding, Linear};
 use crate::processor::{Array, Batch};
+use crate::sampling::Sampling;
 use crate::vision::{Padding, SigLip, resize_with_padding};
 use crate::weights::Loader;
 use config::SmolVlaConfig;
@@ -132,10 +133,11 @@ impl Model for SmolVla {
     fn run(&self, batch: &Batch, sampling: &mut Sampling) -> Result<Array> {
         let (rows, width) = (self.config.chunk_size, self.config.max_action_dim);
         let memory = self.vlm.run(self.prefix(batch)?)?;
-        let context = self.expert.context(&memory, rows)?;
+        let mut context = self.expert.context(&memory, rows)?;
         let noise = sampling.initial(&[rows, width])?;
         let noise = Tensor::from_vec(noise.values, (rows, width), self.expert.device())?;
-        let chunk = integrate(noise, self.config.num_steps, sampling.guidance.as_ref(), |x, step| self.expert.velocity(&context, x, step))?;
+        let chunk =
+            integrate(noise, self.config.num_steps, sampling.guidance.as_ref(), |x, step| self.expert.velocity(&mut context, x, step))?;
         let mut answer = Array::of_rows(&chunk.narrow(1, 0, self.config.action_width)?.contiguous()?)?;
         if self.config.adapt_to_pi_aloha {
             answer.values.chunks_exact_mut(self.config.action_width).for_each(aloha::encode_action);

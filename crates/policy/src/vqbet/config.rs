@@ -3,9 +3,11 @@
 use serde::Deserialize;
 
 use super::VqBet;
-use crate::family::{ConfigFile, MAX_IMAGE_SIDE, Model, Plan, Shape};
+use crate::config::{Camera, ConfigFile};
+use crate::family::{Family, Interface, Model, Plan};
 use crate::features::{Feature, FeatureKind, STATE};
 use crate::nn::Built;
+use crate::processor::Prompt;
 use crate::vision::{KeypointPlan, Norm, ResNetPlan};
 use crate::weights::Loader;
 
@@ -98,18 +100,32 @@ impl Default for VqBetJson {
     }
 }
 
-/// Reads VQ-BeT's configuration.
-///
-/// # Errors
-/// When a value has the wrong type, or makes no network.
-pub(crate) fn plan(file: &ConfigFile) -> Built<Box<dyn Plan>> {
-    Ok(Box::new(VqBetConfig::new(file)?))
-}
+pub(crate) const FAMILY: Family = Family {
+    name: "vqbet",
+    plan: |file| Ok(Box::new(VqBetConfig::new(file)?)),
+    unused_keys: &[&[
+        "crop_is_random",
+        "pretrained_backbone_weights",
+        "n_vqvae_training_steps",
+        "dropout",
+        "offset_loss_weight",
+        "primary_code_loss_weight",
+        "secondary_code_loss_weight",
+        "optimizer_betas",
+        "optimizer_eps",
+        "optimizer_weight_decay",
+        "optimizer_vqvae_lr",
+        "optimizer_vqvae_weight_decay",
+        "scheduler_warmup_steps",
+    ]],
+    steps: &[],
+    prompt: Prompt::None,
+};
 
 impl Plan for VqBetConfig {
-    fn shape(&self) -> Shape {
+    fn interface(&self) -> Interface {
         let [height, width] = self.encoder.seen(self.camera_size).map(|side| side.div_ceil(2));
-        Shape {
+        Interface {
             n_obs_steps: self.n_obs_steps,
             chunk_size: self.chunk_size,
             n_action_steps: self.chunk_size,
@@ -191,14 +207,15 @@ impl VqBetConfig {
             return fault("vision_backbone", json.vision_backbone, "resnet18, resnet34, resnet50, resnet101 or resnet152");
         };
 
-        let sides = 1..=MAX_IMAGE_SIDE;
         let (mut camera, mut state_width) = (None, None);
         let mut unused = Vec::new();
-        for (name, Feature { kind, shape }) in file.inputs.iter() {
+        for (name, feature) in file.inputs.iter() {
+            if let Some(only) = Camera::new(name, feature).filter(|_| camera.is_none()) {
+                camera = Some(only);
+                continue;
+            }
+            let Feature { kind, shape } = feature;
             match (kind, shape.as_slice()) {
-                (FeatureKind::Visual, [3, height, width]) if camera.is_none() && sides.contains(height) && sides.contains(width) => {
-                    camera = Some((name.to_owned(), [*height, *width]));
-                }
                 (FeatureKind::State, [n]) if name == STATE && *n > 0 => state_width = Some(*n),
                 (FeatureKind::State, _) if name != STATE => unused.push(name.to_owned()),
                 _ => {
@@ -207,9 +224,10 @@ impl VqBetConfig {
                 }
             }
         }
-        let (Some((camera, camera_size)), Some(state_width)) = (camera, state_width) else {
+        let (Some(camera), Some(state_width)) = (camera, state_width) else {
             return fault("input_features", "not both a camera and observation.state".into(), "one camera and observation.state");
         };
+        let camera_size = camera.size();
         if let Some([height, width]) = json.crop_shape
             && !((1..=camera_size[0]).contains(&height) && (1..=camera_size[1]).contains(&width))
         {
@@ -239,7 +257,7 @@ impl VqBetConfig {
             temperature: json.bet_softmax_temperature,
             sequentially: json.sequentially_select,
             state_width,
-            camera,
+            camera: camera.name,
             camera_size,
             action_width: file.action_width()?,
             unused,

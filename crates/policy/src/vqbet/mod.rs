@@ -10,14 +10,15 @@ mod gpt;
 
 use candle_core::{Device, Result, Tensor};
 
-pub(crate) use config::plan;
+pub(crate) use config::FAMILY;
 use config::{TOKENS_PER_STEP, VqBetConfig};
 use gpt::Gpt;
 
-use crate::family::{Model, Sampling, choose};
+use crate::family::Model;
 use crate::features::STATE;
 use crate::nn::{Activation, Built, Linear};
 use crate::processor::{Array, Batch};
+use crate::sampling::{Sampling, choose};
 use crate::vision::KeypointEncoder;
 use crate::weights::Loader;
 

@@ -1,0 +1,88 @@
+//! JSON files of bounded size, as the types that are wanted of them.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use serde::de::value::Error;
+use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor};
+use serde::{Deserialize, forward_to_deserialize_any};
+use serde_json::Value;
+
+use crate::CheckpointError;
+
+/// No JSON file of a checkpoint comes near this.
+const LIMIT_BYTES: u64 = 16 << 20;
+
+/// Reads a JSON file of bounded size (`serde_json` bounds its depth).
+pub(crate) fn read_json(path: &Path) -> Result<Value, CheckpointError> {
+    let bytes = read_limited(path, LIMIT_BYTES)?;
+    serde_json::from_slice(&bytes).map_err(|source| CheckpointError::Json { path: path.to_owned(), source })
+}
+
+/// The whole of a file of at most `limit` bytes.
+pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, CheckpointError> {
+    let read = |source| CheckpointError::Read { path: path.to_owned(), source };
+    let file = std::fs::File::open(path).map_err(read)?;
+    let size = file.metadata().map_err(read)?.len();
+    if size > limit {
+        return Err(CheckpointError::TooBig { path: path.to_owned(), found: size, limit });
+    }
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes).map_err(read)?;
+    Ok(bytes)
+}
+
+/// `value` as a `T`; `path` is where it came from.
+pub(crate) fn parse<T: DeserializeOwned>(path: &Path, value: Value) -> Result<T, CheckpointError> {
+    serde_json::from_value(value).map_err(|source| CheckpointError::Json { path: path.to_owned(), source })
+}
+
+/// The keys of `T` in JSON, a struct that derives `Deserialize`; none of other types.
+pub(crate) fn keys_of<T: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
+    let mut fields: &'static [&'static str] = &[];
+    // It never answers with a value: the fields are what it was asked for.
+    let _ = T::deserialize(Ask { fields: &mut fields });
+    fields
+}
+
+struct Ask<'a> {
+    fields: &'a mut &'static [&'static str],
+}
+
+impl<'de> Deserializer<'de> for Ask<'_> {
+    type Error = Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(self, _: &'static str, fields: &'static [&'static str], _: V) -> Result<V::Value, Error> {
+        *self.fields = fields;
+        Err(Error::custom("only asked for its fields"))
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
+        Err(Error::custom("only asked for its fields"))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct newtype_struct
+        seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_have_their_names_in_the_file() {
+        #[derive(Deserialize)]
+        #[serde(default)]
+        #[allow(dead_code, reason = "only its fields' names count")]
+        #[derive(Default)]
+        struct Json {
+            one: u32,
+            #[serde(rename = "second")]
+            two: Option<String>,
+        }
+        assert_eq!(keys_of::<Json>(), ["one", "second"]);
+        assert_eq!(keys_of::<u32>(), [""; 0]);
+    }
+}
