@@ -28,7 +28,8 @@ unsafe fn view<'py, T: Element>(py: Python<'py>, values: &[T], shape: &[usize], 
     let keeper = Bound::new(py, Keeper(owner))?.into_any();
     // SAFETY: as the caller promises; the keeper is the array's base.
     let array = unsafe { PyArrayDyn::borrow_from_array(&view, keeper) };
-    Ok(array.readwrite().make_nonwriteable().into())
+    drop(array.readwrite().make_nonwriteable());
+    Ok(array)
 }
 
 /// An array over the values of an arrow buffer.
