@@ -102,6 +102,13 @@ try "$desk/venv/bin/sinew"
 [[ "$("$desk/venv/bin/python" -m sinew --version)" == "sinew $version" ]] || fail "python -m sinew is not sinew $version"
 said=$("$desk/venv/bin/python" -c 'import sinew; print(sinew.__version__)')
 [[ "$said" == "$version" ]] || fail "sinew.__version__ is $said, expected $version"
+said=$("$desk/venv/bin/python" -c 'import sinew; sinew.Policy' 2>&1 || true)
+[[ "$said" == *"needs numpy: pip install 'sinew-robot[python]'"* ]] || fail "sinew.Policy without numpy says: $said"
+if "$desk/venv/bin/pip" install --quiet --disable-pip-version-check numpy; then
+    (cd "$desk" && env -u HF_HUB_OFFLINE "$desk/venv/bin/python" "$root/scripts/check_python_module.py" "$root") || fail "the Python module"
+else
+    skip "the Python module, as pip gets no numpy"
+fi
 "$desk/venv/bin/pip" uninstall --quiet --disable-pip-version-check --yes sinew-robot
 [[ ! -e "$desk/venv/bin/sinew" ]] || fail "pip uninstall leaves the program behind"
 

@@ -110,27 +110,32 @@ archive() {
         --format=gnu "$2" | gzip -9n >"$3"
 }
 
-# The program for $target, in $program; the newest glibc that it asks for, in $needs.
+# The program for $target, in $program, and Python's module, in $module; the newest glibc that they ask for, in $needs.
 build() {
     say "$target: building (minutes, unless it was built before)"
     cargo_target=$target.$glibc
     local begin=$SECONDS
-    PATH="$venv/bin:$PATH" "$venv/bin/cargo-zigbuild" zigbuild --release --locked --package sinew-cli --bin sinew --features "$features" \
-        --target "$cargo_target"
-    program=$CARGO_TARGET_DIR/$target/release/sinew
-    say "$target: built in $((SECONDS - begin)) s, $(wc -c <"$program") bytes"
-    local symbols libraries
-    symbols=$(objdump -T "$program" 2>/dev/null || true)
-    [[ -n "$symbols" ]] || fail "objdump does not read $program: install binutils-multiarch"
-    needs=$(grep -o 'GLIBC_[0-9][0-9.]*' <<<"$symbols" | sed 's/GLIBC_//' | sort -Vu | tail -1)
-    [[ "$(printf '%s\n' "$needs" "$glibc" | sort -V | tail -1)" == "$glibc" ]] \
-        || fail "$program needs glibc $needs, expected at most $glibc"
-    # A C++ library of this machine may be newer than that of others; relocations that are packed need glibc 2.36.
-    ! grep -E 'GLIBCXX_|CXXABI_|GLIBC_ABI_DT_RELR' <<<"$symbols" || fail "$program needs the symbols above, which older systems lack"
-    libraries=$(objdump -p "$program" | sed -n 's/^ *NEEDED *//p' \
-        | grep -Ev '^(lib(c|m|dl|rt|util|pthread)|ld-linux.*)\.so\.[0-9]$' || true)
-    [[ -z "$libraries" ]] || fail "$program needs libraries besides those of glibc: $libraries"
+    PATH="$venv/bin:$PATH" "$venv/bin/cargo-zigbuild" zigbuild --release --locked --package sinew-cli --package sinew-python \
+        --features "sinew-cli/$features" --target "$cargo_target"
+    program=$CARGO_TARGET_DIR/$target/release/sinew module=$CARGO_TARGET_DIR/$target/release/lib_sinew.so
+    say "$target: built in $((SECONDS - begin)) s; the program has $(wc -c <"$program") bytes, the module $(wc -c <"$module")"
+    needs=$(for file in "$program" "$module"; do needed_glibc "$file"; done | sort -V | tail -1)
     say "$target: needs glibc $needs or newer, and nothing else"
+}
+
+# The newest glibc that the file $1 asks for.
+needed_glibc() {
+    local symbols libraries needed
+    symbols=$(objdump -T "$1" 2>/dev/null || true)
+    [[ -n "$symbols" ]] || fail "objdump does not read $1: install binutils-multiarch"
+    needed=$(grep -o 'GLIBC_[0-9][0-9.]*' <<<"$symbols" | sed 's/GLIBC_//' | sort -Vu | tail -1)
+    [[ "$(printf '%s\n' "$needed" "$glibc" | sort -V | tail -1)" == "$glibc" ]] || fail "$1 needs glibc $needed, expected at most $glibc"
+    # A C++ library of this machine may be newer than that of others; relocations that are packed need glibc 2.36.
+    ! grep -E 'GLIBCXX_|CXXABI_|GLIBC_ABI_DT_RELR' <<<"$symbols" >&2 || fail "$1 needs the symbols above, which older systems lack"
+    libraries=$(objdump -p "$1" | sed -n 's/^ *NEEDED *//p' \
+        | grep -Ev '^(lib(c|m|dl|rt|util|pthread)|ld-linux.*)\.so\.[0-9]$' || true)
+    [[ -z "$libraries" ]] || fail "$1 needs libraries besides those of glibc: $libraries"
+    printf '%s\n' "$needed"
 }
 
 # What all packages carry, made by the program for this machine.
@@ -149,7 +154,8 @@ wheel() {
     cp -r packaging/python "$folder"
     cp README.md LICENSE "$licences" "$folder"
     # Its version is one of Python: 0.2.0-rc.1 is 0.2.0rc1 there.
-    (cd "$folder" && SINEW_VERSION=$version SINEW_PROGRAM=$program SINEW_PLATFORM=manylinux_${glibc/./_}_${target%%-*} \
+    (cd "$folder" && SINEW_VERSION=$version SINEW_PROGRAM=$program SINEW_MODULE=$module \
+        SINEW_PLATFORM=manylinux_${glibc/./_}_${target%%-*} \
         "$venv/bin/python" -m hatchling build --target wheel --directory "$out")
 }
 

@@ -77,13 +77,19 @@ def standard_text(package):
 
 
 def crates(target, features):
-    """Every crate of others that the program is compiled from, without those that only help to build or test it."""
+    """Every crate of others that the program and Python's module are compiled from."""
+    found = {package["id"]: package for name in ("cli", "python") for package in crates_of(name, target, features if name == "cli" else "")}
+    return sorted(found.values(), key=lambda package: (package["name"], package["version"]))
+
+
+def crates_of(name, target, features):
+    """Every crate of others that our crate `name` is compiled from, without those that only help to build or test it."""
     line = ["cargo", "metadata", "--format-version", "1", "--locked", "--filter-platform", target]
-    line += ["--manifest-path", str(ROOT / "crates/cli/Cargo.toml"), "--features", features]
+    line += ["--manifest-path", str(ROOT / f"crates/{name}/Cargo.toml"), "--features", features]
     metadata = json.loads(subprocess.run(line, check=True, stdout=subprocess.PIPE).stdout)
     packages = {package["id"]: package for package in metadata["packages"]}
     nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
-    start = next(id for id, package in packages.items() if package["name"] == "sinew-cli")
+    start = next(id for id, package in packages.items() if package["name"] == f"sinew-{name}")
     seen, open_ = {start}, [start]
     while open_:
         for dependency in nodes[open_.pop()]["deps"]:
@@ -91,8 +97,7 @@ def crates(target, features):
             if is_built_in and dependency["pkg"] not in seen:
                 seen.add(dependency["pkg"])
                 open_.append(dependency["pkg"])
-    found = [packages[id] for id in seen if packages[id]["source"] is not None]
-    return sorted(found, key=lambda package: (package["name"], package["version"]))
+    return [packages[id] for id in seen if packages[id]["source"] is not None]
 
 
 def licence_files(folder):

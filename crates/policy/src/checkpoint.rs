@@ -81,6 +81,13 @@ impl<'a> OpenOptions<'a> {
         self
     }
 
+    /// As [`resources`](Self::resources), unless there are some already.
+    #[must_use]
+    pub fn or_resources(mut self, resources: &'a dyn Resources) -> Self {
+        self.resources.get_or_insert(resources);
+        self
+    }
+
     /// Where the policy is to compute; on the CPU unless set.
     #[must_use]
     pub fn device(mut self, device: Device) -> Self {

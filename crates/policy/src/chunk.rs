@@ -8,6 +8,13 @@ pub struct Actions {
     pub values: Vec<f32>,
 }
 
+impl Actions {
+    /// The action `[width]` of row `index`, counted from 0; empty where there is no such row.
+    pub fn row(&self, index: usize) -> &[f32] {
+        index.checked_mul(self.width).and_then(|at| self.values.get(at..)?.get(..self.width)).unwrap_or_default()
+    }
+}
+
 /// An answer with what it was before the postprocessor: what the next answer can be made to continue
 /// ([`Guidance::previous`](crate::Guidance::previous)).
 #[derive(Clone, Debug, PartialEq)]

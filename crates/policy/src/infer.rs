@@ -1,6 +1,6 @@
 //! One inference: inputs by feature name, through the preprocessor, the model and the postprocessor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -160,6 +160,25 @@ impl Inputs {
                 }
             }
         }
+        self
+    }
+
+    /// One observation for each of some steps, oldest first, as one; the newest has the task, the noise and the seed. A feature that
+    /// one of them lacks has fewer steps than the others.
+    pub(crate) fn of_steps(steps: &VecDeque<Self>) -> Self {
+        let mut all = steps.back().cloned().unwrap_or_default();
+        for (name, values) in &mut all.vectors {
+            *values = steps.iter().filter_map(|step| step.vectors.get(name)?.last().cloned()).collect();
+        }
+        for (name, images) in &mut all.images {
+            *images = steps.iter().filter_map(|step| step.images.get(name)?.last().cloned()).collect();
+        }
+        all
+    }
+
+    /// So many chunks later than the first that has this seed.
+    pub(crate) fn after_chunks(mut self, count: u64) -> Self {
+        self.seed = self.seed.wrapping_add(count);
         self
     }
 

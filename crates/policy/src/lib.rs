@@ -70,6 +70,7 @@ mod processor;
 mod quantization;
 mod quantization_loss;
 mod sampling;
+mod select;
 mod smolvla;
 mod tensor_file;
 mod vision;
@@ -91,6 +92,7 @@ pub use infer::{InferReport, Inputs, Timing};
 pub use info::{CameraInfo, FeatureInfo, Info, Terms, TokenizerInfo};
 pub use quantization::{ParseQuantizationError, Quantization};
 pub use quantization_loss::QuantizationLoss;
+pub use select::ActionSelector;
 
 #[cfg(test)]
 mod golden;

@@ -6,8 +6,8 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{cases, golden, max_delta, read_floats};
-use sinew_policy::{Actions, Checkpoint, Chunk, Guidance, Inputs, TemporalEnsembler};
+use common::{cases, copy, edit_json, golden, max_delta, read_bytes, read_floats};
+use sinew_policy::{ActionSelector, Actions, Checkpoint, Chunk, Guidance, Inputs, TemporalEnsembler};
 
 /// How far an answer may be from LeRobot's, as a part of the range that the answer spans: with `f32`
 /// weights, and with `bf16` weights, with which LeRobot also computes in `bf16`.
@@ -140,4 +140,53 @@ fn blank_inputs_are_taken() {
         let actions = checkpoint.infer(&checkpoint.blank_inputs()).unwrap();
         assert_eq!(actions.rows, checkpoint.info().chunk_size, "{case}");
     }
+}
+
+/// 15 ticks of a policy that looks at three observations and acts for eight ticks.
+#[test]
+fn single_actions_are_selected_as_by_lerobot() {
+    let file = golden("parts/selected.safetensors");
+    let read = |name: &str| read_floats(&file, name);
+    let ((shape, states), (noise_shape, noise), (_, rows)) = (read("states"), read("noise"), read("rows"));
+    let colours = read_bytes(&file, "colours");
+    let checkpoint = Arc::new(Checkpoint::open(golden("diffusion/compiled_whole_horizon")).unwrap());
+    let mut policy = ActionSelector::new(Arc::clone(&checkpoint));
+    // What came before a reset plays no part.
+    policy.select_action(&checkpoint.blank_inputs()).unwrap();
+    policy.reset();
+    let mut ours = Vec::new();
+    for (state, colour) in states.chunks(shape[1]).zip(colours.chunks(3)) {
+        let inputs = Inputs::new().vector("observation.state", state.to_vec()).image("observation.images.front", 64, 64, colour.repeat(64 * 64));
+        ours.extend(policy.select_action(&inputs.noise([noise_shape[0], noise_shape[1]], noise.clone())).unwrap());
+    }
+    let range = rows.iter().copied().fold(f32::MIN, f32::max) - rows.iter().copied().fold(f32::MAX, f32::min);
+    let delta = max_delta(&ours, &rows) / range;
+    println!("max |delta| {delta:.2e} of a range of {range:.3}");
+    assert!(delta < TOLERANCE, "{delta}");
+}
+
+/// 30 ticks; inputs that are refused count for nothing.
+#[test]
+fn an_ensemble_is_selected_from_as_lerobot_does() {
+    let file = golden("parts/ensembled.safetensors");
+    let ((_, states), (_, rows)) = (read_floats(&file, "states"), read_floats(&file, "rows"));
+    let colours = read_bytes(&file, "colours");
+    let dir = copy("act/two_cameras_vae");
+    edit_json(&dir.path().join("config.json"), |config| {
+        config["temporal_ensemble_coeff"] = 0.01.into();
+        config["n_action_steps"] = 1.into();
+    });
+    let mut policy = ActionSelector::new(Arc::new(Checkpoint::open(dir.path()).unwrap()));
+    let mut ours = Vec::new();
+    for (state, colours) in states.chunks(6).zip(colours.chunks(6)) {
+        let image = |colour: &[u8]| colour.repeat(96 * 128);
+        let inputs = Inputs::new()
+            .vector("observation.state", state.to_vec())
+            .image("observation.images.front", 96, 128, image(&colours[..3]))
+            .image("observation.images.wrist", 96, 128, image(&colours[3..]));
+        assert!(policy.select_action(&inputs.clone().vector("observation.state", vec![f32::NAN; 6])).is_err());
+        ours.extend(policy.select_action(&inputs).unwrap());
+    }
+    let delta = max_delta(&ours, &rows);
+    assert!(delta < 1e-3, "{delta}");
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sinew_core::RobotDescription;
 use sinew_hub::{Event, Hub, HubError, ModelRef, ParseModelRefError};
-use sinew_policy::{Actions, BindError, BoundPolicy, Checkpoint, CheckpointError, InferError, Info, Inputs, OpenOptions};
+use sinew_policy::{ActionSelector, Actions, BindError, BoundPolicy, Checkpoint, CheckpointError, InferError, Info, Inputs, OpenOptions};
 use thiserror::Error;
 
 use crate::resources::HubResources;
@@ -21,10 +21,12 @@ pub enum PretrainedError {
     Checkpoint(#[from] CheckpointError),
 }
 
-/// A policy of any family, checked. Its weights are read when first needed; clones share them.
+/// A policy of any family, checked. Its weights are read when first needed; clones share them, and have a queue of actions
+/// of their own.
 #[derive(Clone, Debug)]
 pub struct Policy {
     checkpoint: Arc<Checkpoint>,
+    selector: ActionSelector,
 }
 
 impl Policy {
@@ -46,18 +48,37 @@ impl Policy {
         options: OpenOptions<'_>,
         listener: impl Fn(Event<'_>) + Send + Sync + 'static,
     ) -> Result<Self, PretrainedError> {
-        let fetched = Hub::from_env().fetch(&ModelRef::parse(name)?, &listener)?;
-        Ok(Self::open(&fetched.folder, options)?)
+        Self::from_pretrained_of(&Hub::from_env(), name, options, listener)
+    }
+
+    /// The same from a Hub with other options than the environment's.
+    ///
+    /// # Errors
+    /// As [`from_pretrained`](Self::from_pretrained).
+    pub fn from_pretrained_of(
+        hub: &Hub,
+        name: &str,
+        options: OpenOptions<'_>,
+        listener: impl Fn(Event<'_>) + Send + Sync + 'static,
+    ) -> Result<Self, PretrainedError> {
+        let fetched = hub.fetch(&ModelRef::parse(name)?, &listener)?;
+        Ok(Self::open_of(hub, &fetched.folder, options)?)
     }
 
     /// Opens the checkpoint folder `dir` by `options`. What it refers to (a tokenizer, a backbone's
-    /// configuration, the base model of an adapter) and doesn't hold is looked for on the Hub.
+    /// configuration, the base model of an adapter) and doesn't hold is looked for where [`OpenOptions::resources`] says, on the
+    /// Hub unless set.
     ///
     /// # Errors
     /// As [`OpenOptions::open`].
     pub fn open(dir: &Path, options: OpenOptions<'_>) -> Result<Self, CheckpointError> {
-        let resources = HubResources(Hub::from_env());
-        Ok(Self { checkpoint: Arc::new(options.resources(&resources).open(dir)?) })
+        Self::open_of(&Hub::from_env(), dir, options)
+    }
+
+    fn open_of(hub: &Hub, dir: &Path, options: OpenOptions<'_>) -> Result<Self, CheckpointError> {
+        let resources = HubResources(hub.clone());
+        let checkpoint = Arc::new(options.or_resources(&resources).open(dir)?);
+        Ok(Self { selector: ActionSelector::new(Arc::clone(&checkpoint)), checkpoint })
     }
 
     /// The checkpoint itself.
@@ -76,6 +97,19 @@ impl Policy {
     /// As [`Checkpoint::infer`].
     pub fn infer(&self, inputs: &Inputs) -> Result<Actions, InferError> {
         self.checkpoint.infer(inputs)
+    }
+
+    /// The action `[A]` for one step, in the dataset's units: from the queue that the newest chunk filled, or of a new chunk.
+    ///
+    /// # Errors
+    /// As [`ActionSelector::select_action`].
+    pub fn select_action(&mut self, inputs: &Inputs) -> Result<Vec<f32>, InferError> {
+        self.selector.select_action(inputs)
+    }
+
+    /// Empties the queue of [`select_action`](Self::select_action); for the start of an episode.
+    pub fn reset(&mut self) {
+        self.selector.reset();
     }
 
     /// The policy as `robot` runs it: in radians and the robot's joint order.

@@ -42,6 +42,11 @@ pub(crate) fn read_floats(path: &Path, tensor: &str) -> (Vec<usize>, Vec<f32>) {
     (view.shape().to_vec(), floats(view.data()))
 }
 
+pub(crate) fn read_bytes(path: &Path, tensor: &str) -> Vec<u8> {
+    let bytes = std::fs::read(path).unwrap();
+    SafeTensors::deserialize(&bytes).unwrap().tensor(tensor).unwrap().data().to_vec()
+}
+
 pub(crate) fn max_delta(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)

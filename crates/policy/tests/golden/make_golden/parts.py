@@ -8,6 +8,7 @@ import torch
 import torchvision
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.policies.act.modeling_act import ACTPolicy, ACTSinusoidalPositionEmbedding2d, ACTTemporalEnsembler
+from lerobot.policies.diffusion.modeling_diffusion import DiffusionPolicy
 from lerobot.policies.factory import make_pre_post_processors
 from safetensors.torch import save_file
 
@@ -49,6 +50,28 @@ def ensembled(out: Path) -> None:
     save_file({"states": states, "colours": colours, "chunks": torch.cat(chunks), "rows": torch.cat(rows)}, out.with_suffix(".safetensors"))
 
 
+def selected(out: Path) -> None:
+    """15 ticks of `select_action` with the checkpoint diffusion/compiled_whole_horizon, which looks at three observations and acts for
+    eight ticks: `states` [15, S], the `colours` [15, 3] that fill the image, the `noise` [rows, A] of each answer, and the `rows` [15, A]."""
+    folder = GOLDEN / "diffusion/compiled_whole_horizon"
+    config = PreTrainedConfig.from_pretrained(folder)
+    compiled = torch.compile
+    with mock.patch.object(torchvision.models, "resnet18", narrow("resnet18", 2)), mock.patch.object(torch, "compile", lambda net, **_: compiled(net, backend="eager")):
+        policy = DiffusionPolicy.from_pretrained(folder, config=config).eval()
+    before, after = make_pre_post_processors(config, pretrained_path=str(folder))
+    rng = np.random.default_rng(37)
+    width, (height, breadth) = config.input_features[STATE].shape[0], config.input_features[IMAGES + "front"].shape[1:]
+    states, colours = normal(rng, 15, width), torch.from_numpy(rng.integers(0, 256, (15, 3), dtype=np.uint8))
+    noise = normal(rng, config.horizon, config.output_features["action"].shape[0])
+    rows = []
+    policy.reset()
+    for state, colour in zip(states, colours):
+        observation = {STATE: state, IMAGES + "front": (colour.float() / 255)[:, None, None].expand(3, height, breadth)}
+        with torch.inference_mode():
+            rows.append(after(policy.select_action(before(observation), noise=noise[None])))
+    save_file({"states": states, "colours": colours, "noise": noise, "rows": torch.cat(rows)}, out.with_suffix(".safetensors"))
+
+
 def map_positions(out: Path) -> None:
     """The positions of the cells of feature maps, `[height, width, dim]`."""
     tensors = {}
@@ -58,4 +81,4 @@ def map_positions(out: Path) -> None:
     save_file(tensors, out.with_suffix(".safetensors"))
 
 
-CASES = {"parts/ensemble": ensemble, "parts/ensembled": ensembled, "parts/map_positions": map_positions}
+CASES = {"parts/ensemble": ensemble, "parts/ensembled": ensembled, "parts/selected": selected, "parts/map_positions": map_positions}
