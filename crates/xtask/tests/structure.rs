@@ -36,6 +36,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("crates/policy/src/kernels/simd/x86.rs", "the instruction sets' intrinsics"),
     ("crates/policy/src/kernels/tests.rs", "loads and stores vectors inside slices"),
     ("crates/policy/src/kernels/winograd.rs", "loads and stores vectors inside images, points and answers"),
+    ("crates/python/src/arrays.rs", "numpy arrays over memory that Rust keeps: the safe interface copies"),
     ("crates/recorder/src/media/dav1d.rs", "dav1d's C interface, of a library that is loaded while the program runs"),
     ("crates/recorder/src/media/h264_settings.rs", "openh264's options that its safe interface leaves out"),
     ("crates/runtime/src/clock.rs", "clock_nanosleep: the standard library can't sleep until an absolute time"),
