@@ -24,8 +24,15 @@ fn attention(isa: Isa, [query, key, value]: [Matrix<'_>; 3], [heads, key_heads]:
     KeyValues::new(isa, [key, value], key_heads, 0).attend(query, heads, mask, scale)
 }
 
-const ACTIVATIONS: [Activation; 6] =
-    [Activation::Identity, Activation::Relu, Activation::Gelu, Activation::GeluTanh, Activation::Silu, Activation::Mish];
+const ACTIVATIONS: [Activation; 7] = [
+    Activation::Identity,
+    Activation::Relu,
+    Activation::Gelu,
+    Activation::GeluTanh,
+    Activation::QuickGelu,
+    Activation::Silu,
+    Activation::Mish,
+];
 
 /// The error function, to 1e-15: its Taylor series, or the continued fraction of its complement.
 fn erf(x: f64) -> f64 {
@@ -50,6 +57,7 @@ fn exact(activation: Activation, x: f64) -> f64 {
         Activation::Relu => x.max(0.0),
         Activation::Gelu => 0.5 * x * (1.0 + erf(x / 2f64.sqrt())),
         Activation::GeluTanh => 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh()),
+        Activation::QuickGelu => x / (1.0 + (-1.702 * x).exp()),
         Activation::Silu => x / (1.0 + (-x).exp()),
         Activation::Mish => x * x.exp().ln_1p().tanh(),
     }
