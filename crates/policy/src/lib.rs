@@ -60,6 +60,7 @@ mod family;
 mod features;
 mod files;
 mod fit;
+mod florence;
 mod flow;
 mod guidance;
 mod infer;
@@ -78,6 +79,7 @@ mod tensor_file;
 mod vision;
 mod vqbet;
 mod weights;
+mod xvla;
 
 pub use bind::BoundPolicy;
 pub use checkpoint::{Checkpoint, OpenOptions};

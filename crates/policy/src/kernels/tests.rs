@@ -427,6 +427,33 @@ proptest! {
     }
 }
 
+#[test]
+fn depthwise_convolutions_are_near_the_exact_ones() {
+    for (size, stride, padding, dilation) in [(3, 1, 1, 1), (3, 2, 1, 1), (2, 1, 0, 2), (5, 3, 2, 1)] {
+        let window = Window { size, stride, padding, dilation };
+        let (count, height, width, channels) = (2, 7, 6, 21);
+        let (x, weights, bias) = (values(count * height * width * channels, 8), values(size * size * channels, 9), values(channels, 10));
+        let (h, w) = (window.count(height), window.count(width));
+        let place = |position: usize, tap: usize, n: usize| (position * stride + tap * dilation).checked_sub(padding).filter(|at| *at < n);
+        let mut expected = Vec::new();
+        for i in 0..count * h * w * channels {
+            let (channel, column, row, image) = (i % channels, i / channels % w, i / channels / w % h, i / channels / w / h);
+            let mut sum = f64::from(bias[channel]);
+            for tap in 0..size * size {
+                if let (Some(y), Some(x_at)) = (place(row, tap / size, height), place(column, tap % size, width)) {
+                    let value = x[((image * height + y) * width + x_at) * channels + channel];
+                    sum += f64::from(value) * f64::from(weights[tap * channels + channel]);
+                }
+            }
+            expected.push(sum);
+        }
+        for isa in Isa::available() {
+            let ours = depthwise(isa, Images { values: &x, count, height, width, channels }, &weights, &bias, window);
+            assert_near(&ours, &expected, 2e-6, &format!("{isa:?} {window:?}"));
+        }
+    }
+}
+
 /// As many rows as a camera's first feature map has, around a mean that is not 0.
 #[test]
 fn group_norms_of_many_rows_are_as_exact_as_of_few() {
