@@ -20,7 +20,7 @@ fn inputs(case: &str) -> Inputs {
 }
 
 fn words(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    std::iter::successors(Some(error), |error| (*error).source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn edit_step(pre: &mut Value, name: &str, edit: impl FnOnce(&mut Value)) {
@@ -37,6 +37,7 @@ fn values_that_make_no_network_are_refused_by_name() {
         ("dtype", json!("float16")),
         ("hidden_size", json!(25)),
         ("depth", json!(0)),
+        ("dim_time", json!(1_u64 << 40)),
         ("num_heads", json!(0)),
         ("mlp_ratio", json!(0.0)),
         ("num_domains", json!(0)),
@@ -88,6 +89,8 @@ fn a_florence_that_cannot_be_run_is_refused() {
         ("vision_config/dim_embed", json!([8, 16, 32]), "depths is 2 values"),
         ("vision_config/num_heads", json!([3, 4]), "embed_dim is 8"),
         ("vision_config/window_size", json!(0), "window_size is 0"),
+        ("vision_config/patch_padding", json!([4000, 1]), "patch_stride is"),
+        ("vision_config/patch_padding", json!([1_u64 << 40, 1]), "patch_padding is"),
         ("vision_config/patch_size", json!([99, 3]), "images of 40x32"),
         ("vision_config/projection_dim", json!(17), "projection_dim is 17, expected text_config.d_model, 16"),
         ("vision_config/depths", json!([1, 1]), "tensors are in no use"),
@@ -180,7 +183,10 @@ fn cameras_may_stay_away_but_one() {
 #[test]
 fn more_rows_than_there_are_positions_are_refused() {
     let long = "pick up the red cube and throw it away, then the green one, the blue one, and all others that are there";
-    for (key, value, says) in [("max_len_seq", 100, "max_len_seq"), ("max_position_embeddings", 60, "max_position_embeddings")] {
+    // Filled up, the short one is 20 tokens.
+    for (key, value, task, says) in
+        [("max_len_seq", 95, "go", "110 rows"), ("max_position_embeddings", 60, long, "max_position_embeddings")]
+    {
         let dir = copy(CASE);
         edit_json(&dir.path().join(PRE), |pre| edit_step(pre, "tokenizer_processor", |step| step["config"]["truncation"] = json!(false)));
         if key == "max_len_seq" {
@@ -191,7 +197,7 @@ fn more_rows_than_there_are_positions_are_refused() {
                 shape[1] = value;
             });
         }
-        let text = words(&Checkpoint::open(dir.path()).unwrap().infer(&inputs(CASE).task(long)).unwrap_err());
+        let text = words(&Checkpoint::open(dir.path()).unwrap().infer(&inputs(CASE).task(task)).unwrap_err());
         assert!(text.contains(says), "{key}: {text}");
     }
 }

@@ -214,6 +214,9 @@ fn vision(json: VisionJson, fault: Fault) -> Built<DavitPlan> {
     let Some(activation) = Activation::named(&json.activation_function) else {
         return Err(fault("activation_function", json.activation_function, Activation::NAMES));
     };
+    if let Some(width) = json.embed_dim.iter().find(|width| (**width as f64 * json.mlp_ratio) < 1.0) {
+        return Err(fault("mlp_ratio", json.mlp_ratio.to_string(), &format!("what makes 1 or more of each embed_dim, also of {width}")));
+    }
     let mut stages = Vec::with_capacity(count);
     for i in 0..count {
         let (width, heads, groups) = (json.embed_dim[i], json.num_heads[i], json.num_groups[i]);

@@ -105,7 +105,7 @@ impl Davit {
             let conv = Conv::new(loader, &format!("{name}.convs.{i}.{conv}"), [stage.width, width], stage.window, true)?;
             let norm = if stage.norms_first { width } else { stage.width };
             let norm = LayerNorm::new(loader, &format!("{name}.convs.{i}.norm"), norm, EPS)?;
-            let mut blocks = Vec::with_capacity(stage.depth);
+            let mut blocks = Vec::new();
             for j in 0..stage.depth {
                 let mut block = |kind| Block::new(loader, &format!("{name}.blocks.{i}.{j}"), plan, stage, kind, layout);
                 let spatial = Kind::Spatial { side: plan.window_size, heads: stage.heads };

@@ -36,7 +36,9 @@ enum Layout {
 impl Florence {
     /// Takes the tensors under `name`, such as `vision_tower.convs.0.conv.weight`, in either layout.
     pub(crate) fn new(loader: &mut Loader, name: &str, plan: &FlorencePlan) -> Built<Self> {
-        let layout = if loader.has(&format!("{name}.image_projection")) { Layout::Original } else { Layout::Native };
+        let only_there = ["image_projection", "language_model.model.encoder.layernorm_embedding.weight"];
+        let is_original = only_there.iter().any(|tensor| loader.has(&format!("{name}.{tensor}")));
+        let layout = if is_original { Layout::Original } else { Layout::Native };
         Ok(Self {
             vision: Davit::new(loader, &format!("{name}.vision_tower"), &plan.vision, layout)?,
             projector: Projector::new(loader, name, &plan.vision, layout)?,

@@ -40,7 +40,8 @@ impl Transformer {
         let rotary = match config.rope_base {
             None => None,
             Some(base) => {
-                let rows: Vec<i64> = (0..horizon as i64).collect();
+                // None in the check, which has not seen yet whether the file has so wide a network.
+                let rows: Vec<i64> = (0..if loader.is_dry() { 0 } else { horizon as i64 }).collect();
                 let rotary = Rotary::new(&rows, hidden / config.num_heads, base, loader.device());
                 Some(rotary.map_err(|e| loader.build_error(e))?)
             }

@@ -17,6 +17,12 @@ const MAX_SIZE: usize = 1 << 16;
 const MAX_STEPS: usize = 1024;
 const MAX_VIEWS: usize = 64;
 
+/// More rows of actions, or numbers in one, than any robot has.
+const MAX_ROWS: usize = 4096;
+
+/// More places than Florence-2 sees in any image: it takes 768x768 pixels, which are 192x192 places.
+const MAX_PLACES: usize = 1 << 20;
+
 /// Everything that shapes the network.
 #[derive(Clone, Debug)]
 pub(crate) struct XvlaConfig {
@@ -193,7 +199,6 @@ impl XvlaConfig {
         let json: XvlaJson = file.parse()?;
         let fault = |key: &str, found: String, expected: &str| Err(file.fault(key, found, expected));
         for (key, size) in [
-            ("chunk_size", json.chunk_size),
             ("hidden_size", json.hidden_size),
             ("depth", json.depth),
             ("num_heads", json.num_heads),
@@ -206,9 +211,9 @@ impl XvlaConfig {
         }
         for (key, size, most) in [
             ("len_soft_prompts", json.len_soft_prompts, MAX_SIZE),
-            ("dim_time", json.dim_time, MAX_SIZE),
-            ("max_state_dim", json.max_state_dim, MAX_SIZE),
-            ("max_action_dim", json.max_action_dim, MAX_SIZE),
+            ("dim_time", json.dim_time, MAX_ROWS),
+            ("max_state_dim", json.max_state_dim, MAX_ROWS),
+            ("max_action_dim", json.max_action_dim, MAX_ROWS),
             ("num_denoising_steps", json.num_denoising_steps, MAX_STEPS),
             ("empty_cameras", json.empty_cameras, MAX_VIEWS),
             ("num_image_views", json.num_image_views.unwrap_or(0), MAX_VIEWS),
@@ -219,6 +224,9 @@ impl XvlaConfig {
         }
         if json.n_obs_steps != 1 {
             return fault("n_obs_steps", json.n_obs_steps.to_string(), "1");
+        }
+        if !(1..=MAX_ROWS).contains(&json.chunk_size) {
+            return fault("chunk_size", json.chunk_size.to_string(), "1 to 4096");
         }
         if !(1..=json.chunk_size).contains(&json.n_action_steps) {
             return fault("n_action_steps", json.n_action_steps.to_string(), "1 to chunk_size");
@@ -293,6 +301,10 @@ impl XvlaConfig {
             let found = format!("images of {}x{}", size[1], size[0]);
             return fault("florence_config.vision_config.patch_size", found, "patches that are no larger than what they are taken of");
         };
+        if places > MAX_PLACES {
+            let found = format!("{places} places of an image of {}x{}", size[1], size[0]);
+            return fault("florence_config.vision_config.patch_stride", found, "at most 1048576");
+        }
         if map[0].max(map[1]) > florence.vision.positions {
             let found = format!("{} for a map of {}x{}", florence.vision.positions, map[1], map[0]);
             return fault("florence_config.vision_config.max_position_embeddings", found, "no fewer than the map's sides");
