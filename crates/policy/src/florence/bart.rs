@@ -40,8 +40,8 @@ impl BartEncoder {
         let BartPlan { vocabulary, positions, scales, layers, layer } = *plan;
         let hidden = layer.hidden;
         // Two names of one table, of which safetensors keeps one.
-        let table = format!("{name}.encoder.embed_tokens.weight");
-        let table = if loader.has(&table) { table } else { format!("{name}.shared.weight") };
+        let [table, other] = ["encoder.embed_tokens", "shared"].map(|part| format!("{name}.{part}.weight"));
+        let table = if !loader.has(&table) && loader.has(&other) { other } else { table };
         Ok(Self {
             embedding: Embedding::new(loader, &table, [vocabulary, hidden])?,
             scale: scales.then(|| (hidden as f64).sqrt()),
