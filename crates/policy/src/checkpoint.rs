@@ -187,7 +187,7 @@ impl Checkpoint {
             let postprocessor = Pipeline::open(files, &known, POSTPROCESSOR, outputs, Some(&preprocessor))?;
             (preprocessor, postprocessor)
         };
-        check_preprocessor(&dir.join(PREPROCESSOR), &preprocessor, family.prompt)?;
+        check_preprocessor(&dir.join(PREPROCESSOR), &preprocessor, family.prompt, plan.needed_steps())?;
         let renames = renames(&dir, options.renames, inputs)?;
         preprocessor.rename(&renames);
 
@@ -374,10 +374,13 @@ fn check_wrapping(weights: &TensorFile) -> Result<(), CheckpointError> {
 
 /// # Errors
 /// When a step that the model can't do without is missing.
-fn check_preprocessor(path: &Path, pipeline: &Pipeline, expected: Prompt) -> Result<(), CheckpointError> {
+fn check_preprocessor(path: &Path, pipeline: &Pipeline, expected: Prompt, needed: &[&str]) -> Result<(), CheckpointError> {
     let fault = |found, expected| Err(CheckpointError::Config { path: path.to_owned(), key: "steps".into(), found, expected });
     if !pipeline.adds_batch_axis() {
         return fault(pipeline.names().collect::<Vec<_>>().join(", "), "a to_batch_processor among them".into());
+    }
+    if let Some(missing) = needed.iter().find(|step| !pipeline.names().any(|name| name == **step)) {
+        return fault(pipeline.names().collect::<Vec<_>>().join(", "), format!("a {missing} among them"));
     }
     let found = pipeline.prompt();
     if expected != Prompt::None && found != expected {

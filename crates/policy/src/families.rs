@@ -2,10 +2,20 @@
 
 use crate::family::Family;
 use crate::processor::{COMMON_STEPS, NewStep};
-use crate::{act, diffusion, pi, smolvla, vqbet};
+use crate::{act, diffusion, multi_task_dit, pi, smolvla, vqbet, xvla};
 
 /// Every family, a line each.
-const ALL: [&Family; 7] = [&act::FAMILY, &diffusion::FAMILY, &smolvla::FAMILY, &pi::PI0, &pi::PI05, &pi::PI0_FAST, &vqbet::FAMILY];
+const ALL: [&Family; 9] = [
+    &act::FAMILY,
+    &diffusion::FAMILY,
+    &smolvla::FAMILY,
+    &pi::PI0,
+    &pi::PI05,
+    &pi::PI0_FAST,
+    &vqbet::FAMILY,
+    &multi_task_dit::FAMILY,
+    &xvla::FAMILY,
+];
 
 /// The policy families that can be run, by LeRobot's names.
 pub const FAMILIES: [&str; ALL.len()] = {

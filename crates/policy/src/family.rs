@@ -46,6 +46,11 @@ pub(crate) trait Plan: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Steps that a preprocessor must have, beside those that turn the instruction into tokens.
+    fn needed_steps(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Whether the camera `feature` may stay away.
     fn may_miss(&self, _feature: &str) -> bool {
         false

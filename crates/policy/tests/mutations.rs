@@ -18,12 +18,14 @@ use sinew_core::RobotDescription;
 use sinew_policy::{Actions, Checkpoint, Fit, InferError, Info, Inputs};
 
 /// One of each family and layout.
-const CASES: [&str; 9] = [
+const CASES: [&str; 11] = [
     "act/two_cameras_vae",
     "act/before_processors",
     "act/adapter",
     "diffusion/enlarged_one_step",
     "vqbet/single_row",
+    "multi_task_dit/separate_encoders",
+    "xvla/franka",
     "smolvla/cross_attention",
     "pi0/relative_actions",
     "pi05/two_cameras",

@@ -5,9 +5,9 @@ use std::ops::Range;
 use serde::Deserialize;
 
 use super::Diffusion;
-use super::scheduler::{Betas, Prediction, Sampler, Scheduler};
 use super::unet::FINAL_GROUPS;
 use crate::config::{Camera, ConfigFile, is_image_size};
+use crate::denoise::{ScheduleJson, Scheduler};
 use crate::family::{Family, Interface, Model, Plan};
 use crate::features::{Feature, FeatureKind, STATE};
 use crate::nn::Built;
@@ -179,7 +179,6 @@ impl DiffusionConfig {
             ("kernel_size", json.kernel_size),
             ("n_groups", json.n_groups),
             ("diffusion_step_embed_dim", json.diffusion_step_embed_dim),
-            ("num_train_timesteps", json.num_train_timesteps),
         ];
         let dims = json.down_dims.iter().map(|dim| ("down_dims", *dim));
         for (key, size) in sizes.into_iter().chain(dims) {
@@ -210,32 +209,20 @@ impl DiffusionConfig {
             return fault("vision_backbone", json.vision_backbone, "resnet18, resnet34, resnet50, resnet101 or resnet152");
         };
 
-        let Some(sampler) = Sampler::named(&json.noise_scheduler_type) else {
-            return fault("noise_scheduler_type", json.noise_scheduler_type, "DDPM or DDIM");
-        };
-        let Some(betas) = Betas::named(&json.beta_schedule, sampler) else {
-            let expected = "linear, scaled_linear or squaredcos_cap_v2; laplace or sigmoid with DDPM";
-            return fault("beta_schedule", format!("{} with {}", json.beta_schedule, json.noise_scheduler_type), expected);
-        };
-        let Some(prediction) = Prediction::named(&json.prediction_type) else {
-            return fault("prediction_type", json.prediction_type, "epsilon or sample");
-        };
-        if json.clip_sample && json.clip_sample_range < 0.0 {
-            return fault("clip_sample_range", json.clip_sample_range.to_string(), "0 or more");
-        }
-        let clip = json.clip_sample.then_some(json.clip_sample_range as f32);
-        let steps = json.num_inference_steps.unwrap_or(json.num_train_timesteps);
-        if !(1..=json.num_train_timesteps).contains(&steps) {
-            return fault("num_inference_steps", steps.to_string(), &format!("1 to num_train_timesteps, {}", json.num_train_timesteps));
-        }
-        let range = [json.beta_start, json.beta_end];
-        let Some(scheduler) = Scheduler::new(sampler, betas, range, prediction, clip, json.num_train_timesteps, steps) else {
-            return fault(
-                "beta_start and beta_end",
-                format!("{range:?}"),
-                "numbers with which each step adds some noise and leaves some signal",
-            );
-        };
+        let scheduler = Scheduler::of(
+            file,
+            ScheduleJson {
+                noise_scheduler_type: &json.noise_scheduler_type,
+                num_train_timesteps: json.num_train_timesteps,
+                beta_schedule: &json.beta_schedule,
+                beta_start: json.beta_start,
+                beta_end: json.beta_end,
+                prediction_type: &json.prediction_type,
+                clip_sample: json.clip_sample,
+                clip_sample_range: json.clip_sample_range,
+                num_inference_steps: json.num_inference_steps,
+            },
+        )?;
 
         let (mut cameras, mut camera_size, mut state_width, mut environment) = (Vec::new(), None, None, None);
         let mut unused = Vec::new();

@@ -2,7 +2,6 @@
 //! network removes noise step by step from a trajectory of actions, knowing the last observations.
 
 mod config;
-mod scheduler;
 mod unet;
 
 use candle_core::{Device, Result, Tensor};
@@ -11,6 +10,7 @@ use config::DiffusionConfig;
 pub(crate) use config::FAMILY;
 use unet::Unet;
 
+use crate::denoise::denoise;
 use crate::family::Model;
 use crate::features::STATE;
 use crate::nn::Built;
@@ -18,10 +18,6 @@ use crate::processor::{Array, Batch};
 use crate::sampling::Sampling;
 use crate::vision::KeypointEncoder;
 use crate::weights::Loader;
-
-/// For how many diffusion steps the modulations are computed together: one pass over the weights
-/// serves all of them.
-const STEPS_TOGETHER: usize = 32;
 
 /// The network with its weights.
 #[derive(Debug)]
@@ -93,18 +89,9 @@ impl Model for Diffusion {
     fn run(&self, batch: &Batch, sampling: &mut Sampling) -> Result<Array> {
         let observed = self.observe(batch)?;
         let shape = [self.config.horizon, self.config.action_width];
-        let mut sample = sampling.initial(&shape)?.values;
-        let scheduler = &self.config.scheduler;
-        let mut index = 0;
-        for timesteps in scheduler.timesteps().chunks(STEPS_TOGETHER) {
-            let modulations = self.unet.modulations(timesteps, &observed)?;
-            for (row, timestep) in timesteps.iter().enumerate() {
-                let x = Tensor::from_slice(&sample, shape.as_slice(), &self.device)?;
-                let answer: Vec<f32> = self.unet.run(&x, &modulations.narrow(0, row, 1)?)?.flatten_all()?.to_vec1()?;
-                scheduler.step(*timestep, &answer, &mut sample, || Ok(sampling.of_step(index, &shape)?.values))?;
-                index += 1;
-            }
-        }
+        let modulations = |timesteps: &[f32]| self.unet.modulations(timesteps, &observed);
+        let network = |x: &Tensor, modulation: &Tensor| self.unet.run(x, modulation);
+        let sample = denoise(&self.config.scheduler, sampling, shape, &self.device, modulations, network)?;
         // The trajectory begins at the oldest observation.
         let [_, width] = shape;
         let rows = self.config.rows();

@@ -1,9 +1,10 @@
 //! Diffusion Policy's network: a U-Net of convolutions over the rows of the trajectory, in which each
 //! residual block is modulated by the diffusion step and the observation (FiLM, arXiv 1709.07871).
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use super::config::DiffusionConfig;
+use crate::denoise::step_embeddings;
 use crate::nn::{Activation, Built, Conv1d, ConvTranspose1d, GroupNorm, Linear, add, multiply};
 use crate::weights::Loader;
 
@@ -85,8 +86,8 @@ impl Unet {
 
     /// How every block is modulated at each of some diffusion steps `[timesteps.len(), width]`, with
     /// the observation's features `observed [1, n]`.
-    pub(crate) fn modulations(&self, timesteps: &[usize], observed: &Tensor) -> Result<Tensor> {
-        let embedded = embed(timesteps, self.step_dim, observed.device())?;
+    pub(crate) fn modulations(&self, timesteps: &[f32], observed: &Tensor) -> Result<Tensor> {
+        let embedded = step_embeddings(timesteps, self.step_dim, observed.device())?;
         let [rise, fall] = &self.step;
         let steps = fall.run(&rise.run_then(&embedded, Activation::Mish)?)?;
         let observed = observed.broadcast_as((timesteps.len(), observed.dim(1)?))?;
@@ -112,19 +113,6 @@ impl Unet {
         }
         self.last.run(&self.last_block.run(&x)?)
     }
-}
-
-/// Diffusion steps as sines, then cosines, of falling frequency: `[timesteps.len(), dim]`.
-fn embed(timesteps: &[usize], dim: usize, device: &Device) -> Result<Tensor> {
-    let half = dim / 2;
-    let slower = -(10_000f64.ln() / (half - 1) as f64) as f32;
-    let frequencies: Vec<f32> = (0..half).map(|i| (i as f32 * slower).exp()).collect();
-    let mut values = Vec::with_capacity(timesteps.len() * 2 * half);
-    for timestep in timesteps {
-        let angles = frequencies.iter().map(|frequency| *timestep as f32 * frequency);
-        values.extend(angles.clone().map(f32::sin).chain(angles.map(f32::cos)));
-    }
-    Tensor::from_vec(values, (timesteps.len(), 2 * half), device)
 }
 
 /// A convolution that keeps the length, group norm, Mish.
@@ -191,32 +179,6 @@ impl ResidualBlock {
         match &self.residual {
             Some(residual) => residual.run_onto(x, &y),
             None => add(x, &y),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::tensor_file::TensorFile;
-
-    #[test]
-    fn diffusion_steps_are_embedded_as_lerobot_does() {
-        let file = TensorFile::open(
-            &Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/golden/diffusion/step_embedding.safetensors"),
-        )
-        .unwrap();
-        let read = |name: &str| file.floats(name, file.spec(name).unwrap()).unwrap();
-        let timesteps: Vec<usize> = read("timesteps").into_iter().map(|t| t as usize).collect();
-        for dim in [4, 6, 128] {
-            let ours: Vec<f32> = embed(&timesteps, dim, &Device::Cpu).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-            let theirs = read(&dim.to_string());
-            assert_eq!(ours.len(), theirs.len());
-            for (i, (ours, theirs)) in ours.iter().zip(theirs).enumerate() {
-                assert!((ours - theirs).abs() < 1e-4, "{dim}: value {i} is {ours}, theirs {theirs}");
-            }
         }
     }
 }

@@ -11,6 +11,8 @@ pub(crate) enum Activation {
     Gelu,
     /// The usual approximation by a hyperbolic tangent.
     GeluTanh,
+    /// `x / (1 + e^(-1.702 x))`
+    QuickGelu,
     Silu,
     Mish,
 }
@@ -73,6 +75,7 @@ pub(crate) fn activate<S: Simd>(s: S, activation: Activation, x: S::V) -> S::V {
             let inner = s.fma(s.mul(s.mul(x, x), x), s.splat(0.044_715), x);
             s.mul(x, sigmoid(s, s.mul(inner, s.splat(TWICE))))
         }
+        Activation::QuickGelu => s.mul(x, sigmoid(s, s.mul(x, s.splat(1.702)))),
         Activation::Silu => s.mul(x, sigmoid(s, x)),
         Activation::Mish => {
             // tanh(ln(1 + e^x)) = n / (n + 2), n = e^x (e^x + 2)

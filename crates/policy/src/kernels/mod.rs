@@ -31,5 +31,5 @@ pub(crate) use gemm::linear;
 pub(crate) use math::Activation;
 pub(crate) use matrix::Matrix;
 pub(crate) use pack::{Form, Packed, RowSource};
-pub(crate) use rows::{Combine, RowNorm, activated, combined, group_norm, max_pool, normalize, rotated};
+pub(crate) use rows::{Combine, RowNorm, activated, combined, depthwise, group_norm, max_pool, normalize, rotated};
 pub(crate) use simd::Isa;

@@ -343,3 +343,62 @@ impl Kernel for MaxPool<'_> {
         }
     }
 }
+
+/// Each channel's own convolution: `weights [size, size, channels]`, `bias [channels]`; `[n, h', w', c]`.
+pub(crate) fn depthwise(isa: Isa, x: Images<'_>, weights: &[f32], bias: &[f32], window: Window) -> Vec<f32> {
+    assert_eq!(x.values.len(), x.count * x.height * x.width * x.channels, "images of {} channels", x.channels);
+    assert!(weights.len() == window.size * window.size * x.channels && bias.len() == x.channels, "weights of {} channels", x.channels);
+    let (height, width) = (window.count(x.height), window.count(x.width));
+    let lines = x.count * height;
+    let size = [height, width];
+    let write =
+        |out: Target<'_>| share(lines, width * x.channels, |lines| isa.run(Depthwise { x, weights, bias, window, size, lines, out }));
+    // SAFETY: each position of each line is written.
+    unsafe { written(lines * width * x.channels, x.channels, write) }
+}
+
+struct Depthwise<'a> {
+    x: Images<'a>,
+    weights: &'a [f32],
+    bias: &'a [f32],
+    window: Window,
+    size: [usize; 2],
+    lines: Range<usize>,
+    out: Target<'a>,
+}
+
+impl Kernel for Depthwise<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { x, weights, bias, window, size: [height, width], lines, out } = self;
+        // Which of the window's taps a pixel is under, when the window is at a position.
+        let tap = |pixel: usize, position: usize| (pixel + window.padding - position * window.stride) / window.dilation;
+        for line in lines {
+            let (image, y) = (line / height, line % height);
+            let rows = window.inside(y, x.height);
+            for position in 0..width {
+                let columns = window.inside(position, x.width);
+                for at in (0..x.channels).step_by(S::LANES) {
+                    let n = S::LANES.min(x.channels - at);
+                    // SAFETY: `n` channels from `at` on are there.
+                    let mut sum = unsafe { s.load_up_to(bias.as_ptr().add(at), n) };
+                    for row in rows.clone().step_by(window.dilation) {
+                        for column in columns.clone().step_by(window.dilation) {
+                            let pixel = ((image * x.height + row) * x.width + column) * x.channels;
+                            let weight = (tap(row, y) * window.size + tap(column, position)) * x.channels;
+                            // SAFETY: a pixel inside the images, whose size was checked, and a tap of the window.
+                            let (value, weight) = unsafe {
+                                (s.load_up_to(x.values.as_ptr().add(pixel + at), n), s.load_up_to(weights.as_ptr().add(weight + at), n))
+                            };
+                            sum = s.fma(value, weight, sum);
+                        }
+                    }
+                    // SAFETY: a position of this thread's line.
+                    unsafe { s.store_up_to(out.at(line * width + position, at, n), n, sum) };
+                }
+            }
+        }
+    }
+}

@@ -24,8 +24,15 @@ fn attention(isa: Isa, [query, key, value]: [Matrix<'_>; 3], [heads, key_heads]:
     KeyValues::new(isa, [key, value], key_heads, 0).attend(query, heads, mask, scale)
 }
 
-const ACTIVATIONS: [Activation; 6] =
-    [Activation::Identity, Activation::Relu, Activation::Gelu, Activation::GeluTanh, Activation::Silu, Activation::Mish];
+const ACTIVATIONS: [Activation; 7] = [
+    Activation::Identity,
+    Activation::Relu,
+    Activation::Gelu,
+    Activation::GeluTanh,
+    Activation::QuickGelu,
+    Activation::Silu,
+    Activation::Mish,
+];
 
 /// The error function, to 1e-15: its Taylor series, or the continued fraction of its complement.
 fn erf(x: f64) -> f64 {
@@ -50,6 +57,7 @@ fn exact(activation: Activation, x: f64) -> f64 {
         Activation::Relu => x.max(0.0),
         Activation::Gelu => 0.5 * x * (1.0 + erf(x / 2f64.sqrt())),
         Activation::GeluTanh => 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh()),
+        Activation::QuickGelu => x / (1.0 + (-1.702 * x).exp()),
         Activation::Silu => x / (1.0 + (-x).exp()),
         Activation::Mish => x * x.exp().ln_1p().tanh(),
     }
@@ -415,6 +423,33 @@ proptest! {
         for isa in Isa::available() {
             let ours = max_pool(isa, Images { values: &x, count: 1, height, width, channels }, [axis; 2]);
             prop_assert!(ours.iter().zip(&expected).all(|(a, b)| f64::from(*a) == *b), "{:?} {:?}: {:?}", isa, axis, ours);
+        }
+    }
+}
+
+#[test]
+fn depthwise_convolutions_are_near_the_exact_ones() {
+    for (size, stride, padding, dilation) in [(3, 1, 1, 1), (3, 2, 1, 1), (2, 1, 0, 2), (5, 3, 2, 1)] {
+        let window = Window { size, stride, padding, dilation };
+        let (count, height, width, channels) = (2, 7, 6, 21);
+        let (x, weights, bias) = (values(count * height * width * channels, 8), values(size * size * channels, 9), values(channels, 10));
+        let (h, w) = (window.count(height), window.count(width));
+        let place = |position: usize, tap: usize, n: usize| (position * stride + tap * dilation).checked_sub(padding).filter(|at| *at < n);
+        let mut expected = Vec::new();
+        for i in 0..count * h * w * channels {
+            let (channel, column, row, image) = (i % channels, i / channels % w, i / channels / w % h, i / channels / w / h);
+            let mut sum = f64::from(bias[channel]);
+            for tap in 0..size * size {
+                if let (Some(y), Some(x_at)) = (place(row, tap / size, height), place(column, tap % size, width)) {
+                    let value = x[((image * height + y) * width + x_at) * channels + channel];
+                    sum += f64::from(value) * f64::from(weights[tap * channels + channel]);
+                }
+            }
+            expected.push(sum);
+        }
+        for isa in Isa::available() {
+            let ours = depthwise(isa, Images { values: &x, count, height, width, channels }, &weights, &bias, window);
+            assert_near(&ours, &expected, 2e-6, &format!("{isa:?} {window:?}"));
         }
     }
 }

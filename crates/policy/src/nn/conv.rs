@@ -206,6 +206,44 @@ impl ConvTranspose1d {
     }
 }
 
+/// A convolution with bias of each channel by itself, over `x [n, h, w, channels]`.
+#[derive(Debug)]
+pub(crate) struct Depthwise {
+    /// `[size, size, channels]`
+    weights: Tensor,
+    bias: Tensor,
+    window: Window,
+}
+
+impl Depthwise {
+    /// Takes `<name>.weight [channels, 1, size, size]` and `<name>.bias [channels]`.
+    pub(crate) fn new(loader: &mut Loader, name: &str, channels: usize, window: Window) -> Built<Self> {
+        let weights = loader.tensor(&format!("{name}.weight"), &[channels, 1, window.size, window.size])?;
+        let bias = loader.tensor(&format!("{name}.bias"), &[channels])?;
+        let weights = if loader.is_dry() { Ok(weights) } else { weights.squeeze(1).and_then(|w| w.permute((1, 2, 0))?.contiguous()) };
+        Ok(Self { weights: weights.map_err(|e| loader.build_error(e))?, bias, window })
+    }
+
+    /// To `[n, h', w', channels]`.
+    pub(crate) fn run(&self, x: &Tensor) -> Result<Tensor> {
+        let (n, h, w, channels) = x.dims4()?;
+        let (h_out, w_out) = (self.window.count(h), self.window.count(w));
+        if self.bias.dims() != [channels] || h_out * w_out == 0 {
+            bail!("a convolution of {:?} channels under {:?} on {x:?}", self.bias.dims(), self.window);
+        }
+        let Some(isa) = kernels_on(x.device()) else {
+            let Window { stride, padding, dilation, .. } = self.window;
+            let weights = self.weights.permute((2, 0, 1))?.unsqueeze(1)?.contiguous()?;
+            let y = x.permute((0, 3, 1, 2))?.contiguous()?.conv2d(&weights, padding, stride, dilation, channels)?;
+            return y.permute((0, 2, 3, 1))?.contiguous()?.broadcast_add(&self.bias);
+        };
+        let run =
+            |x: &[f32], weights: &[f32], bias: &[f32]| kernels::depthwise(isa, images(x, [n, h, w, channels]), weights, bias, self.window);
+        let values = with_values(x, |x| with_values(&self.weights, |weights| with_values(&self.bias, |bias| run(x, weights, bias))))???;
+        tensor(values, (n, h_out, w_out, channels))
+    }
+}
+
 /// The largest value under `window`, over `x [n, h, w, c]`.
 pub(crate) fn max_pool(x: &Tensor, window: Window) -> Result<Tensor> {
     let (n, h, w, c) = x.dims4()?;

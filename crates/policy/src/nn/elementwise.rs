@@ -11,7 +11,7 @@ pub(crate) fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     combine(a, b, Combine::Sum)
 }
 
-/// `a ⊙ b`, of the same shapes.
+/// `a ⊙ b`, where `b` is as in [`add`].
 pub(crate) fn multiply(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     combine(a, b, Combine::Product)
 }

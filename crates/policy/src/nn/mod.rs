@@ -6,6 +6,7 @@ mod attention;
 mod bridge;
 mod conv;
 mod elementwise;
+mod encoder;
 mod gated;
 mod held;
 mod linear;
@@ -13,8 +14,9 @@ mod norm;
 mod rotary;
 
 pub(crate) use attention::{Attention, Heads, KeyValues, Mask, attend};
-pub(crate) use conv::{Conv, Conv1d, ConvTranspose1d, max_pool};
+pub(crate) use conv::{Conv, Conv1d, ConvTranspose1d, Depthwise, max_pool};
 pub(crate) use elementwise::{add, multiply};
+pub(crate) use encoder::{EncoderLayer, EncoderNames, EncoderPlan, Sight};
 pub(crate) use gated::Gated;
 pub(crate) use linear::{Embedding, Linear};
 pub(crate) use norm::{GroupNorm, LayerNorm, RmsNorm};

@@ -22,6 +22,11 @@ impl LayerNorm {
         Ok(Self { weight, bias: loader.tensor(&format!("{name}.bias"), &[dim])?, eps })
     }
 
+    /// One with factors and shifts of another source, `[dim]`.
+    pub(crate) fn with(weight: Tensor, bias: Tensor, eps: f64) -> Self {
+        Self { weight, bias, eps }
+    }
+
     pub(crate) fn run(&self, x: &Tensor) -> Result<Tensor> {
         if let Some(isa) = kernels_on(x.device()) {
             return normalize(isa, x, &self.weight, Some(&self.bias), self.eps);

@@ -36,6 +36,8 @@ pub(crate) struct Batch {
     pub task: String,
     /// The sentence as the tokenizer step left it.
     pub tokens: Option<Tokens>,
+    /// Which of the robots that it was trained with a model is to think of, where it has several.
+    pub domain: usize,
     /// The state as the relative-actions step saw it, which the absolute-actions step adds.
     pub state: Option<Array>,
 }

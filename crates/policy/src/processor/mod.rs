@@ -3,6 +3,7 @@
 //! is not in it is an error when the checkpoint is opened.
 
 mod batch;
+mod image;
 mod normalize;
 pub(crate) mod old;
 mod order;
@@ -21,6 +22,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub(crate) use batch::{Array, Batch, Tokens};
+pub(crate) use image::ImageChange;
 use normalize::Normalizer;
 pub(crate) use precision::Precision;
 pub(crate) use prompt::{Prompt, StateText};

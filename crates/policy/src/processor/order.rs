@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use super::Precision;
+use super::image::ImageChange;
 use super::step::Step;
 use crate::CheckpointError;
 
@@ -10,9 +12,15 @@ type Kind = fn(&Step) -> bool;
 
 /// Pairs of steps of which the first, where there are both, must come before the second. A step paired
 /// with itself must not come twice.
-const ORDER: [(Kind, Kind); 13] = [
+const ORDER: [(Kind, Kind); 19] = [
     (renames, uses_features),
     (batches, writes_state),
+    (makes_bytes, reads_bytes),
+    (reads_bytes, scales_images),
+    (scales_images, scales_images),
+    (scales_images, normalizes),
+    (renames, names_images),
+    (changes_images, narrows),
     (|step| matches!(step, Step::Relative(_)), normalizes),
     (normalizes, writes_state),
     (writes_state, tokenizes),
@@ -36,6 +44,31 @@ fn batches(step: &Step) -> bool {
 
 fn writes_state(step: &Step) -> bool {
     matches!(step, Step::WriteState(_))
+}
+
+fn changes_images(step: &Step) -> bool {
+    matches!(step, Step::Images(_))
+}
+
+fn names_images(step: &Step) -> bool {
+    matches!(step, Step::Images(images) if images.has_keys())
+}
+
+/// Images are made in 32 bits.
+fn narrows(step: &Step) -> bool {
+    matches!(step, Step::Device(precision) if *precision != Precision::F32)
+}
+
+fn makes_bytes(step: &Step) -> bool {
+    matches!(step, Step::Images(images) if images.change() == ImageChange::ToBytes)
+}
+
+fn reads_bytes(step: &Step) -> bool {
+    matches!(step, Step::Images(images) if matches!(images.change(), ImageChange::FromBytes { .. }))
+}
+
+fn scales_images(step: &Step) -> bool {
+    matches!(step, Step::Images(images) if images.change() == ImageChange::ByImageNet)
 }
 
 fn unnormalizes(step: &Step) -> bool {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::image::{ImageChange, ImageStep};
 use super::normalize::Normalizer;
 use super::relative::RelativeActions;
 use super::text::{self, Tokenize};
@@ -19,6 +20,9 @@ pub(crate) enum Step {
     ToBatch,
     /// Everything is on the CPU already; what is left is the float type.
     Device(Precision),
+    Images(ImageStep),
+    /// Says which of a model's robots this is.
+    Domain(usize),
     Normalize(Normalizer),
     Unnormalize(Normalizer),
     /// Ends the instruction with a line feed.
@@ -70,6 +74,13 @@ struct DeviceJson {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct DomainJson {
+    #[serde(default)]
+    domain_id: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct AbsoluteJson {
     #[serde(default)]
     enabled: bool,
@@ -108,8 +119,25 @@ impl Step {
         text::check_write_state(source).map(|()| Self::WriteState(text))
     }
 
+    /// A step that does `change` to images.
+    ///
     /// # Errors
-    /// When a sentence can't be turned into tokens, or there is no state to add.
+    /// When its configuration is another step's.
+    pub(crate) fn images(source: &Source, change: ImageChange) -> Result<Self, CheckpointError> {
+        ImageStep::open(source, change).map(Self::Images)
+    }
+
+    /// A step that says which of a model's robots this is.
+    ///
+    /// # Errors
+    /// When its configuration is another step's.
+    pub(crate) fn domain(source: &Source) -> Result<Self, CheckpointError> {
+        Ok(Self::Domain(source.parse::<DomainJson>()?.domain_id))
+    }
+
+    /// # Errors
+    /// When a sentence can't be turned into tokens, there is no state to add, or an image has values that it
+    /// can't have at a step.
     pub(crate) fn run(&self, batch: &mut Batch) -> Result<(), InferError> {
         match self {
             Self::Rename(map) => {
@@ -121,6 +149,8 @@ impl Step {
                 batch.features.values_mut().for_each(|array| precision.round_all(&mut array.values));
                 batch.precision = *precision;
             }
+            Self::Images(step) => step.run(batch)?,
+            Self::Domain(domain) => batch.domain = *domain,
             Self::Normalize(normalizer) => normalizer.normalize(batch),
             Self::Unnormalize(normalizer) => normalizer.unnormalize(batch),
             Self::Newline => text::end_with_newline(batch),
@@ -145,6 +175,8 @@ impl Step {
             Self::Absolute(step) => step.shift_actions(batch, RelativeActions::make_relative)?,
             Self::Rename(_)
             | Self::ToBatch
+            | Self::Images(_)
+            | Self::Domain(_)
             | Self::Normalize(_)
             | Self::Newline
             | Self::WriteState(_)

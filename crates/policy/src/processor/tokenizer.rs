@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
-use tokenizers::normalizers::Replace;
+use tokenizers::normalizers::replace::ReplacePattern;
+use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::split::Split;
+use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::{PostProcessor as _, SplitDelimiterBehavior, TruncationDirection, TruncationParams};
 
 pub(crate) use tokenizers::Error;
@@ -42,6 +45,9 @@ pub(crate) struct Tokenizer {
 struct ConfigJson {
     tokenizer_class: Option<String>,
     bos_token: Option<Value>,
+    eos_token: Option<Value>,
+    cls_token: Option<Value>,
+    sep_token: Option<Value>,
     pad_token: Option<Value>,
     truncation_side: Option<super::text::Side>,
     add_prefix_space: Option<bool>,
@@ -173,10 +179,23 @@ impl Tokenizer {
 /// Some of transformers' classes build their own normaliser and pre-tokenizer and take no notice of
 /// those in the file (SmolVLM2's file splits digits; the class that its configuration names doesn't).
 fn replace_parts(tokenizer: &mut tokenizers::Tokenizer, class: &str, config: &ConfigJson) -> Result<(), Error> {
+    let add_prefix_space = config.add_prefix_space.unwrap_or(false);
     match class.strip_suffix("Fast").unwrap_or(class) {
+        "CLIPTokenizer" => {
+            let white = ReplacePattern::Regex(r"\s+".into());
+            tokenizer.with_normalizer(Some(Sequence::new(vec![NFC.into(), Replace::new(white, " ")?.into(), Lowercase.into()])))?;
+            let words = Split::new(SplitPattern::Regex(CLIP_WORDS.into()), SplitDelimiterBehavior::Removed, true)?;
+            tokenizer.with_pre_tokenizer(Some(PreTokenizers::new(vec![words.into(), ByteLevel::new(false, true, true).into()])));
+            surround(tokenizer, [&config.bos_token, &config.eos_token], ["<|startoftext|>", CLIP_END], false)?;
+        }
+        "RobertaTokenizer" | "BartTokenizer" => {
+            tokenizer.with_normalizer(None::<Replace>)?;
+            tokenizer.with_pre_tokenizer(Some(ByteLevel::new(add_prefix_space, true, true)));
+            surround(tokenizer, [&config.cls_token, &config.sep_token], ["<s>", "</s>"], add_prefix_space)?;
+        }
         "GPT2Tokenizer" => {
             tokenizer.with_normalizer(None::<Replace>)?;
-            tokenizer.with_pre_tokenizer(Some(ByteLevel::new(config.add_prefix_space.unwrap_or(false), true, true)));
+            tokenizer.with_pre_tokenizer(Some(ByteLevel::new(add_prefix_space, true, true)));
         }
         "GemmaTokenizer" => {
             tokenizer.with_normalizer(Some(Replace::new(" ", "▁")?))?;
@@ -190,6 +209,29 @@ fn replace_parts(tokenizer: &mut tokenizers::Tokenizer, class: &str, config: &Co
     Ok(())
 }
 
+/// What CLIP's tokenizer takes for words.
+const CLIP_WORDS: &str = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+
+/// What ends a text in CLIP, and fills it up.
+const CLIP_END: &str = "<|endoftext|>";
+
+/// Puts a token before and one after each text: those that the configuration names, or else the `usual` ones.
+fn surround(
+    tokenizer: &mut tokenizers::Tokenizer,
+    named: [&Option<Value>; 2],
+    usual: [&str; 2],
+    add_prefix_space: bool,
+) -> Result<(), Error> {
+    let token = |i: usize| {
+        let token = named[i].as_ref().and_then(content).unwrap_or(usual[i]);
+        let id = tokenizer.token_to_id(token).ok_or_else(|| format!("{token} is not in the vocabulary"))?;
+        Ok::<_, Error>((token.to_owned(), id))
+    };
+    let around = RobertaProcessing::new(token(1)?, token(0)?).add_prefix_space(add_prefix_space);
+    tokenizer.with_post_processor(Some(around));
+    Ok(())
+}
+
 fn padding_id(
     files: &Files,
     name: &str,
@@ -199,11 +241,14 @@ fn padding_id(
     config: &ConfigJson,
 ) -> Result<u32, CheckpointError> {
     let special: Option<Value> = if config.added_tokens_decoder.is_none() { beside(files, name, path, SPECIAL_TOKENS)? } else { None };
-    let token = special
-        .as_ref()
-        .and_then(|map| content(map.get("pad_token")?))
-        .or_else(|| content(config.pad_token.as_ref()?))
-        .or_else(|| class.starts_with("Gemma").then_some("<pad>"));
+    let token =
+        special.as_ref().and_then(|map| content(map.get("pad_token")?)).or_else(|| content(config.pad_token.as_ref()?)).or_else(|| {
+            match class.strip_suffix("Fast").unwrap_or(class) {
+                "GemmaTokenizer" | "RobertaTokenizer" | "BartTokenizer" => Some("<pad>"),
+                "CLIPTokenizer" => Some(CLIP_END),
+                _ => None,
+            }
+        });
     let broken = |what: String| CheckpointError::Tokenizer { path: path.to_owned(), what };
     let Some(token) = token else {
         return Err(broken("sentences are to be padded, but tokenizer_config.json names no pad_token".into()));

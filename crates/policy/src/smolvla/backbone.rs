@@ -185,12 +185,8 @@ impl Backbone {
         if vision.num_channels != 3 {
             return Err(fault("vision_config.num_channels", vision.num_channels.to_string(), "3"));
         }
-        let activation = match text.hidden_act.as_str() {
-            "silu" | "swish" => Activation::Silu,
-            "gelu" => Activation::Gelu,
-            "gelu_pytorch_tanh" => Activation::GeluTanh,
-            "relu" => Activation::Relu,
-            other => return Err(fault("text_config.hidden_act", other.to_owned(), "silu, gelu, gelu_pytorch_tanh or relu")),
+        let Some(activation) = Activation::named(&text.hidden_act) else {
+            return Err(fault("text_config.hidden_act", text.hidden_act, Activation::NAMES));
         };
         let sides = 1..=4096;
         if !sides.contains(&vision.patch_size) || !sides.contains(&vision.image_size) || vision.image_size < vision.patch_size {

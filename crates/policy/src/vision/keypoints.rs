@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{Names, Norm, ResNet, ResNetPlan, center_crop, resize};
+use super::{Names, Norm, ResNet, ResNetPlan, resize_and_crop};
 use crate::nn::{Activation, Built, Linear};
 use crate::weights::Loader;
 
@@ -36,14 +36,7 @@ impl KeypointPlan {
 
     /// `images [n, h, w, 3]` as the encoder takes them.
     pub(crate) fn prepare(&self, images: &Tensor) -> Result<Tensor> {
-        let mut images = images.clone();
-        if let Some(size) = self.resize {
-            images = resize(&images, size)?;
-        }
-        match self.crop {
-            Some(size) => center_crop(&images, size),
-            None => Ok(images),
-        }
+        resize_and_crop(images, self.resize, self.crop)
     }
 }
 

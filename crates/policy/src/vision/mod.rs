@@ -10,4 +10,4 @@ pub(crate) use keypoints::{KeypointEncoder, KeypointPlan};
 pub(crate) use resize::{Padding, resize_with_padding};
 pub(crate) use resnet::{Names, Norm, ResNet, ResNetPlan};
 pub(crate) use siglip::{PatchPositions, SigLip, SigLipPlan};
-pub(crate) use transforms::{center_crop, resize};
+pub(crate) use transforms::resize_and_crop;

@@ -3,7 +3,7 @@
 
 use candle_core::{Result, Tensor, bail};
 
-use crate::nn::{Activation, Built, Conv, Heads, LayerNorm, Linear, Window, attend};
+use crate::nn::{Activation, Built, Conv, EncoderLayer, EncoderNames, EncoderPlan, LayerNorm, Sight, Window};
 use crate::weights::Loader;
 
 /// What shapes a tower.
@@ -43,20 +43,8 @@ pub(crate) struct SigLip {
     table: Tensor,
     side: usize,
     rule: PatchPositions,
-    layers: Vec<Layer>,
+    layers: Vec<EncoderLayer>,
     norm: LayerNorm,
-}
-
-#[derive(Debug)]
-struct Layer {
-    first_norm: LayerNorm,
-    /// Queries, keys and values side by side.
-    inputs: Linear,
-    output: Linear,
-    second_norm: LayerNorm,
-    rise: Linear,
-    fall: Linear,
-    heads: Heads,
 }
 
 impl SigLipPlan {
@@ -74,7 +62,10 @@ impl SigLip {
         let patch = Conv::new(loader, &format!("{name}.embeddings.patch_embedding"), [hidden, 3], window, true)?;
         let side = plan.side();
         let table = loader.tensor(&format!("{name}.embeddings.position_embedding.weight"), &[side * side, hidden])?;
-        let layers = (0..plan.layers).map(|i| Layer::new(loader, &format!("{name}.encoder.layers.{i}"), plan)).collect::<Built<_>>()?;
+        let layer =
+            EncoderPlan { names: EncoderNames::Clip, hidden, heads: plan.heads, mlp: plan.mlp, activation: Activation::GeluTanh, eps };
+        let layers =
+            (0..plan.layers).map(|i| EncoderLayer::new(loader, &format!("{name}.encoder.layers.{i}"), layer)).collect::<Built<_>>()?;
         let norm = LayerNorm::new(loader, &format!("{name}.post_layernorm"), hidden, eps)?;
         Ok(Self { patch, patch_size, table, side, rule: plan.positions, layers, norm })
     }
@@ -90,7 +81,7 @@ impl SigLip {
         let patches = self.patch.run(image)?.reshape((rows * columns, ()))?;
         let mut x = (patches + self.positions(rows, columns)?)?;
         for layer in &self.layers {
-            x = layer.run(&x)?;
+            x = layer.run(&x, Sight::All)?;
         }
         self.norm.run(&x)
     }
@@ -122,31 +113,6 @@ fn scaled(count: usize, side: usize) -> Vec<u32> {
         boundaries.partition_point(|boundary| *boundary <= edge).min(side - 1) as u32
     };
     (0..count).map(index).collect()
-}
-
-impl Layer {
-    fn new(loader: &mut Loader, name: &str, plan: &SigLipPlan) -> Built<Self> {
-        let SigLipPlan { hidden, mlp, eps, heads, .. } = *plan;
-        let [query, key, value] = ["q_proj", "k_proj", "v_proj"].map(|part| format!("{name}.self_attn.{part}"));
-        Ok(Self {
-            first_norm: LayerNorm::new(loader, &format!("{name}.layer_norm1"), hidden, eps)?,
-            inputs: Linear::side_by_side(loader, &[(&query, hidden), (&key, hidden), (&value, hidden)], hidden, true)?,
-            output: Linear::new(loader, &format!("{name}.self_attn.out_proj"), [hidden, hidden])?,
-            second_norm: LayerNorm::new(loader, &format!("{name}.layer_norm2"), hidden, eps)?,
-            rise: Linear::new(loader, &format!("{name}.mlp.fc1"), [mlp, hidden])?,
-            fall: Linear::new(loader, &format!("{name}.mlp.fc2"), [hidden, mlp])?,
-            heads: Heads { query: heads, key: heads },
-        })
-    }
-
-    fn run(&self, x: &Tensor) -> Result<Tensor> {
-        let hidden = x.dim(1)?;
-        let inputs = self.inputs.run(&self.first_norm.run(x)?)?;
-        let part = |i: usize| inputs.narrow(1, i * hidden, hidden);
-        let x = self.output.run_onto(&attend(&part(0)?, &part(1)?, &part(2)?, self.heads, None)?, x)?;
-        let risen = self.rise.run_then(&self.second_norm.run(&x)?, Activation::GeluTanh)?;
-        self.fall.run_onto(&risen, &x)
-    }
 }
 
 #[cfg(test)]

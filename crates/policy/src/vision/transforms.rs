@@ -29,7 +29,7 @@ fn taps(from: usize, to: usize) -> Vec<Taps> {
 
 /// `images [n, h, w, c]` to `[n, height, width, c]`: bilinear with antialiasing, whatever that does to
 /// the aspect ratio.
-pub(crate) fn resize(images: &Tensor, [height, width]: [usize; 2]) -> Result<Tensor> {
+fn resize(images: &Tensor, [height, width]: [usize; 2]) -> Result<Tensor> {
     let (n, h, w, c) = images.dims4()?;
     if [h, w] == [height, width] {
         return Ok(images.clone());
@@ -39,6 +39,15 @@ pub(crate) fn resize(images: &Tensor, [height, width]: [usize; 2]) -> Result<Ten
     let narrowed = along(&values, &taps(w, width), w, c);
     let resized = along(&narrowed, &taps(h, height), h, width * c);
     Tensor::from_vec(resized, (n, height, width, c), images.device())
+}
+
+/// `images [n, h, w, c]` resized, and of that the middle, where each is wanted; sizes are height and width.
+///
+/// # Errors
+/// When the images are smaller than their middle is to be.
+pub(crate) fn resize_and_crop(images: &Tensor, to: Option<[usize; 2]>, crop: Option<[usize; 2]>) -> Result<Tensor> {
+    let images = to.map_or_else(|| Ok(images.clone()), |size| resize(images, size))?;
+    crop.map_or_else(|| Ok(images.clone()), |size| center_crop(&images, size))
 }
 
 /// Resizes the middle axis of `values [.., len, inner]`.
@@ -62,7 +71,7 @@ fn along(values: &[f32], taps: &[Taps], len: usize, inner: usize) -> Vec<f32> {
 ///
 /// # Errors
 /// When the images are smaller.
-pub(crate) fn center_crop(images: &Tensor, [height, width]: [usize; 2]) -> Result<Tensor> {
+fn center_crop(images: &Tensor, [height, width]: [usize; 2]) -> Result<Tensor> {
     let (_, h, w, _) = images.dims4()?;
     let (Some(rows), Some(columns)) = (h.checked_sub(height), w.checked_sub(width)) else {
         candle_core::bail!("cropping {w}x{h} images to {width}x{height}: they are smaller");

@@ -21,7 +21,7 @@ from pathlib import Path
 from . import common
 from .common import GOLDEN
 
-FAMILIES = ["act", "diffusion", "vqbet", "smolvla", "pi", "old", "flow", "parts", "steps", "adapter"]
+FAMILIES = ["act", "diffusion", "vqbet", "multi_task_dit", "xvla", "smolvla", "pi", "old", "flow", "parts", "steps", "adapter"]
 
 
 def table(which: str) -> dict:

@@ -1,8 +1,11 @@
 """What the cases of every family are made with: features, statistics, weights, files."""
 
+import collections
 import contextlib
+import itertools
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 from unittest import mock
@@ -125,10 +128,39 @@ def tokenizer_from(folder: Path):
         yield
 
 
-def tiny_tokenizer(folder: Path, style: str, vocabulary: int = 300) -> None:
+def clip_pairs(text: list[str], count: int = 60) -> tuple[dict, list]:
+    """A vocabulary of bytes, inside and at the end of words, and pairs of them, as CLIP's; and the pairs. (The trainer of the tokenizers
+    package numbers the ends of words as its hash tables have them.)"""
+    from tokenizers import pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {"<|startoftext|>": 0, "<|endoftext|>": 1}
+    for token in [*alphabet, *(byte + "</w>" for byte in alphabet)]:
+        vocabulary[token] = len(vocabulary)
+    words = [[*word[:-1], word[-1] + "</w>"] for line in text for word in re.findall(r"[a-z]+", line.lower())]
+    merges = []
+    for _ in range(count):
+        pairs = collections.Counter(pair for word in words for pair in itertools.pairwise(word))
+        if not pairs:
+            break
+        best = max(pairs, key=lambda pair: (pairs[pair], pair))
+        merges.append(best)
+        vocabulary["".join(best)] = len(vocabulary)
+        for word in words:
+            at = 0
+            while at + 1 < len(word):
+                if (word[at], word[at + 1]) == best:
+                    word[at : at + 2] = ["".join(best)]
+                at += 1
+    return vocabulary, merges
+
+
+def tiny_tokenizer(folder: Path, style: str, vocabulary: int = 300, pad: str = "<|endoftext|>") -> None:
     """Writes tokenizer.json and tokenizer_config.json: byte-pair encoding learned from a few
     sentences, as SmolVLM2's ("smol": bytes, nothing added, tokens for images) or PaliGemma's ("gemma":
-    `▁` for spaces, bytes for what is unknown, <bos> before all)."""
+    `▁` for spaces, bytes for what is unknown, <bos> before all), CLIP's ("clip": words end in `</w>`, two
+    tokens around all; filled up with `pad`), or BART's ("bart": bytes, <s> before and </s> after all). Of the
+    latter two the file lacks what their classes in transformers bring."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
     text = [TASK, OTHER_TASK, "Task: put the lego brick into the box, State: 0 1 12 127 128 200 255;\nAction: ", "grasp, stack and place", "wait   a   while   " * 3] * 4
@@ -158,6 +190,22 @@ def tiny_tokenizer(folder: Path, style: str, vocabulary: int = 300) -> None:
         tokenizer.post_processor = processors.TemplateProcessing(single="<bos> $A", pair="<bos> $A <bos> $B", special_tokens=[("<bos>", bos)])
         config = {"tokenizer_class": "GemmaTokenizerFast", "bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>", "pad_token": "<pad>",
                   "add_bos_token": True, "add_eos_token": False, "clean_up_tokenization_spaces": False, "model_max_length": 10**30}
+    elif style == "clip":
+        tokenizer = Tokenizer(models.BPE(*clip_pairs(text), unk_token="<|endoftext|>", continuing_subword_prefix="", end_of_word_suffix="</w>"))
+        tokenizer.decoder = decoders.ByteLevel()
+        tokenizer.add_special_tokens(["<|startoftext|>", "<|endoftext|>"])
+        tokenizer.add_tokens([] if pad == "<|endoftext|>" else [pad])
+        config = {"tokenizer_class": "CLIPTokenizer", "bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>", "pad_token": pad,
+                  "model_max_length": 77}
+    elif style == "bart":
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+        trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+        tokenizer.train_from_iterator(text, trainer)
+        config = {"tokenizer_class": "BartTokenizer", "bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "unk_token": "<unk>",
+                  "pad_token": "<pad>", "mask_token": "<mask>", "model_max_length": 1024}
     else:
         raise ValueError(style)
     folder.mkdir(parents=True, exist_ok=True)
@@ -188,6 +236,8 @@ def save_case(out: Path, policy, pre, post, rng: np.random.Generator, *, predict
         (out / name).write_bytes(content)
     if rename:
         pre.steps[0].rename_map = rename
+    # What is computed anew when the checkpoint is loaded is not rounded.
+    unsaved = {name: buffer.clone() for name, buffer in policy.named_buffers() if name not in policy.state_dict()}
     if dtype:
         policy.to(dtype)
     policy.save_pretrained(out)
@@ -195,6 +245,9 @@ def save_case(out: Path, policy, pre, post, rng: np.random.Generator, *, predict
     post.save_pretrained(out)
     if dtype:
         policy.float()
+        for name, buffer in policy.named_buffers():
+            if name in unsaved:
+                buffer.copy_(unsaved[name])
     # The card for the Hub, with LeRobot's front matter, is of no use here.
     (out / "README.md").unlink(missing_ok=True)
 

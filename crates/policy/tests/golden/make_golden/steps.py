@@ -12,6 +12,12 @@ from lerobot.configs.types import FeatureType, PolicyFeature
 from lerobot.policies.pi0.processor_pi0 import Pi0NewLineProcessor
 from lerobot.policies.pi0_fast.processor_pi0_fast import Pi0FastPrepareStateAndLanguageTokenizerProcessorStep
 from lerobot.policies.pi05.processor_pi05 import Pi05PrepareStateTokenizerProcessorStep
+from lerobot.policies.xvla.processor_xvla import (
+    XVLAAddDomainIdProcessorStep,
+    XVLAImageNetNormalizeProcessorStep,
+    XVLAImageScaleProcessorStep,
+    XVLAImageToFloatProcessorStep,
+)
 from lerobot.processor import (
     AbsoluteActionsProcessorStep,
     ActionTokenizerProcessorStep,
@@ -151,6 +157,13 @@ CASES = {f"steps/{name}": make for name, make in {
     "tokens_smol_uncut": case(tokenizer("smol", padding="max_length", max_length=20, truncation=False, padding_side="left"), **TEXT),
     "tokens_gemma": case(tokenizer("gemma", padding="max_length", max_length=48), **TEXT),
     "tokens_gemma_cut": case(tokenizer("gemma", padding="longest", max_length=9), **TEXT),
+    "tokens_clip": case(tokenizer("clip", padding="max_length", max_length=24), **TEXT),
+    "tokens_clip_cut": case(tokenizer("clip", padding="max_length", max_length=6, padding_side="left"), **TEXT),
+    "tokens_bart": case(tokenizer("bart", padding="max_length", max_length=40), **TEXT),
+    "tokens_bart_cut": case(tokenizer("bart", padding="longest", max_length=7), **TEXT),
+    "xvla_images": case(BATCH, lambda: XVLAImageScaleProcessorStep(), lambda: XVLAImageToFloatProcessorStep(), lambda: XVLAImageNetNormalizeProcessorStep(),
+                        lambda: XVLAAddDomainIdProcessorStep(domain_id=3), tasks=(TASK, TASK)),
+    "xvla_named_image": case(BATCH, lambda: XVLAImageScaleProcessorStep(image_keys=[CAMERA]), lambda: XVLAImageToFloatProcessorStep(image_keys=["observation.images.other"])),
     "relative": case(BATCH, lambda: RelativeActionsProcessorStep(True, NAMES["exclude_joints"], NAMES["action_names"]), post=(relative,), tasks=(TASK, TASK)),
     "relative_all_bfloat16": case(lambda: DeviceProcessorStep("cpu", "bfloat16"), BATCH, lambda: RelativeActionsProcessorStep(True), post=(relative,)),
     "relative_off": case(BATCH, lambda: RelativeActionsProcessorStep(False), post=(relative,)),

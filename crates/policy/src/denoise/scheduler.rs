@@ -6,8 +6,11 @@ use std::f64::consts::FRAC_PI_2;
 
 use candle_core::Result;
 
+use crate::config::ConfigFile;
+use crate::nn::Built;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sampler {
+enum Sampler {
     Ddpm,
     Ddim,
 }
@@ -25,7 +28,7 @@ impl Sampler {
 
 /// How the variance `β` of the added noise grows over the training steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Betas {
+enum Betas {
     Linear,
     ScaledLinear,
     SquaredCosine,
@@ -64,8 +67,8 @@ impl Betas {
     }
 }
 
-/// PyTorch's: from both ends towards the middle.
-fn linspace([start, end]: [f64; 2], n: usize) -> Vec<f32> {
+/// PyTorch's `linspace`: from both ends towards the middle.
+pub(crate) fn linspace([start, end]: [f64; 2], n: usize) -> Vec<f32> {
     let (start, end) = (start as f32, end as f32);
     let step = (end - start) / (n.max(2) - 1) as f32;
     (0..n).map(|i| if i < n / 2 || n == 1 { start + step * i as f32 } else { end - step * (n - 1 - i) as f32 }).collect()
@@ -79,7 +82,7 @@ fn from_kept(n: usize, kept: impl Fn(f64) -> f64) -> Vec<f32> {
 
 /// What the network answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Prediction {
+enum Prediction {
     Noise,
     Sample,
 }
@@ -95,6 +98,23 @@ impl Prediction {
     }
 }
 
+/// What LeRobot's configurations say of a scheduler.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ScheduleJson<'a> {
+    pub noise_scheduler_type: &'a str,
+    pub num_train_timesteps: usize,
+    pub beta_schedule: &'a str,
+    pub beta_start: f64,
+    pub beta_end: f64,
+    pub prediction_type: &'a str,
+    pub clip_sample: bool,
+    pub clip_sample_range: f64,
+    pub num_inference_steps: Option<usize>,
+}
+
+/// More training steps than any schedule has; they bound what is allocated.
+const MAX_TRAIN_STEPS: usize = 1 << 16;
+
 /// The way from noise to a sample.
 #[derive(Clone, Debug)]
 pub(crate) struct Scheduler {
@@ -108,9 +128,46 @@ pub(crate) struct Scheduler {
 }
 
 impl Scheduler {
+    /// # Errors
+    /// When `json`, which is part of `file`, makes no scheduler.
+    pub(crate) fn of(file: &ConfigFile, json: ScheduleJson) -> Built<Self> {
+        let fault = |key: &str, found: String, expected: &str| Err(file.fault(key, found, expected));
+        let train_steps = json.num_train_timesteps;
+        if !(1..=MAX_TRAIN_STEPS).contains(&train_steps) {
+            return fault("num_train_timesteps", train_steps.to_string(), "1 to 65536");
+        }
+        let Some(sampler) = Sampler::named(json.noise_scheduler_type) else {
+            return fault("noise_scheduler_type", json.noise_scheduler_type.to_owned(), "DDPM or DDIM");
+        };
+        let Some(betas) = Betas::named(json.beta_schedule, sampler) else {
+            let expected = "linear, scaled_linear or squaredcos_cap_v2; laplace or sigmoid with DDPM";
+            return fault("beta_schedule", format!("{} with {}", json.beta_schedule, json.noise_scheduler_type), expected);
+        };
+        let Some(prediction) = Prediction::named(json.prediction_type) else {
+            return fault("prediction_type", json.prediction_type.to_owned(), "epsilon or sample");
+        };
+        if json.clip_sample && json.clip_sample_range < 0.0 {
+            return fault("clip_sample_range", json.clip_sample_range.to_string(), "0 or more");
+        }
+        let clip = json.clip_sample.then_some(json.clip_sample_range as f32);
+        let steps = json.num_inference_steps.unwrap_or(train_steps);
+        if !(1..=train_steps).contains(&steps) {
+            return fault("num_inference_steps", steps.to_string(), &format!("1 to num_train_timesteps, {train_steps}"));
+        }
+        let range = [json.beta_start, json.beta_end];
+        match Self::new(sampler, betas, range, prediction, clip, train_steps, steps) {
+            Some(scheduler) => Ok(scheduler),
+            None => fault(
+                "beta_start and beta_end",
+                format!("{range:?}"),
+                "numbers with which each step adds some noise and leaves some signal",
+            ),
+        }
+    }
+
     /// `train_steps` is 1 or more, `steps` at most as many, and `beta_range` the first and the last
     /// `β`. `None` when some `ᾱ` is not between 0 and 1, with which no step can be computed.
-    pub(crate) fn new(
+    fn new(
         sampler: Sampler,
         betas: Betas,
         beta_range: [f64; 2],
