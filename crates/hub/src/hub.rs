@@ -172,7 +172,7 @@ impl Hub {
         self.wait(http.refs(repo))?
     }
 
-    /// Which kind `name` is of, where only one kind has the name.
+    /// Which kind `name` is of, where only one kind has the name. Where the Hub can't be reached, the cache says it.
     ///
     /// # Errors
     /// When several or none have it; else as [`info`](Self::info).
@@ -182,6 +182,14 @@ impl Hub {
             match self.info(&repo.clone().of_kind(kind)) {
                 Ok(_) | Err(HubError::NoRevision { .. }) => found.push(kind),
                 Err(HubError::NoRepo { token, .. }) => sent = token,
+                Err(other @ (HubError::Offline { .. } | HubError::Unreachable { .. })) => {
+                    let is_here = |kind: &RepoKind| {
+                        let repo = repo.clone().of_kind(*kind);
+                        self.cache(&repo).commit_of(&repo).is_ok()
+                    };
+                    let mut here = RepoKind::ALL.into_iter().filter(is_here);
+                    return here.next().filter(|_| here.next().is_none()).ok_or(other);
+                }
                 Err(other) => return Err(other),
             }
         }

@@ -71,6 +71,14 @@ fn offline_answers_come_from_the_cache_alone() {
     let error = offline.fetch(&named(&format!("{MODEL}@v2")), &|_| {}).unwrap_err();
     assert!(error.to_string().contains("refs/v2"), "{error}");
     assert!(matches!(offline.info(&model()), Err(HubError::Offline { .. })));
+    // What kind it is, the cache knows where one has the name.
+    assert_eq!(offline.kind_of(&model()).unwrap(), sinew_hub::RepoKind::Model);
+    let nobody = sinew_hub::HubRepo::parse(sinew_hub::RepoKind::Model, "no/body").unwrap();
+    assert!(matches!(offline.kind_of(&nobody), Err(HubError::Offline { .. })));
+    // A folder of the user's is not filled by halves.
+    let out = Download { folder: Some(cache.path().join("out")), ..Download::default() };
+    let error = offline.download(&model(), &out, &|_| {}).unwrap_err().to_string();
+    assert!(error.contains("what is cached of it is in") && !cache.path().join("out").exists(), "{error}");
 }
 
 #[test]

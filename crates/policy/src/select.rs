@@ -44,8 +44,7 @@ impl ActionSelector {
     /// The weights are read when the first action is asked for.
     pub fn new(checkpoint: Arc<Checkpoint>) -> Self {
         let info = checkpoint.info();
-        let ensembler =
-            info.temporal_ensemble_coeff.map(|coeff| TemporalEnsembler::new(coeff, info.chunk_size, checkpoint.action_width()));
+        let ensembler = info.temporal_ensemble_coeff.map(|coeff| TemporalEnsembler::new(coeff, info.chunk_size, checkpoint.action_width()));
         Self { checkpoint, seen: VecDeque::new(), queue: VecDeque::new(), ensembler, steps: 0, answers: 0 }
     }
 

@@ -156,7 +156,8 @@ fn single_actions_are_selected_as_by_lerobot() {
     policy.reset();
     let mut ours = Vec::new();
     for (state, colour) in states.chunks(shape[1]).zip(colours.chunks(3)) {
-        let inputs = Inputs::new().vector("observation.state", state.to_vec()).image("observation.images.front", 64, 64, colour.repeat(64 * 64));
+        let inputs =
+            Inputs::new().vector("observation.state", state.to_vec()).image("observation.images.front", 64, 64, colour.repeat(64 * 64));
         ours.extend(policy.select_action(&inputs.noise([noise_shape[0], noise_shape[1]], noise.clone())).unwrap());
     }
     let range = rows.iter().copied().fold(f32::MIN, f32::max) - rows.iter().copied().fold(f32::MAX, f32::min);

@@ -23,7 +23,12 @@ pub(crate) struct Keeper(#[expect(dead_code, reason = "is dropped last, which is
 ///
 /// # Safety
 /// `values` stay where they are, and as they are, while `owner` exists.
-unsafe fn view<'py, T: Element>(py: Python<'py>, values: &[T], shape: &[usize], owner: Box<dyn Any + Send + Sync>) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
+unsafe fn view<'py, T: Element>(
+    py: Python<'py>,
+    values: &[T],
+    shape: &[usize],
+    owner: Box<dyn Any + Send + Sync>,
+) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
     let view = ArrayView::from_shape(IxDyn(shape), values).map_err(|error| PyValueError::new_err(error.to_string()))?;
     let keeper = Bound::new(py, Keeper(owner))?.into_any();
     // SAFETY: as the caller promises; the keeper is the array's base.
@@ -91,7 +96,9 @@ fn floats<T: Copy>(inputs: Inputs, key: &str, array: &ArrayViewD<'_, T>, float: 
             let images = values().chunks_exact(area * 3).map(|planes| rgb(key, planes, area)).collect::<PyResult<_>>()?;
             Ok(inputs.images(key, *height, *width, images))
         }
-        (_, [.., width]) if shape.len() <= 2 && *width > 0 => Ok(inputs.vectors(key, values().chunks_exact(*width).map(<[f32]>::to_vec).collect())),
+        (_, [.., width]) if shape.len() <= 2 && *width > 0 => {
+            Ok(inputs.vectors(key, values().chunks_exact(*width).map(<[f32]>::to_vec).collect()))
+        }
         _ => Err(wrong_type(key, &format!("floats {shape:?}"), "[D] or [T, D] for a vector, [3, H, W] or [T, 3, H, W] for an image")),
     }
 }

@@ -90,7 +90,10 @@ impl Dataset {
         let all = self.frames_of(episode)?;
         let range = start..stop.unwrap_or(all.end);
         if range.start > range.end || range.end > all.end {
-            return Err(PyIndexError::new_err(format!("frames {start}..{} of episode {episode}, expected within 0..{}", range.end, all.end)));
+            return Err(PyIndexError::new_err(format!(
+                "frames {start}..{} of episode {episode}, expected within 0..{}",
+                range.end, all.end
+            )));
         }
         let known = |key: &str| self.reader.cameras().any(|camera| camera == key);
         let long = format!("observation.images.{camera}");
@@ -161,7 +164,9 @@ fn array<'py>(py: Python<'py>, name: &str, column: &ArrayRef) -> PyResult<Bound<
         }
         DataType::Utf8 => Ok(PyList::new(py, values.as_string::<i32>().iter())?.into_any()),
         DataType::Struct(_) | DataType::Binary => Ok(py.None().into_bound(py)),
-        other => Err(PyValueError::new_err(format!("the column {name} has values of {other}, expected float32, float64, int64, bool or text"))),
+        other => {
+            Err(PyValueError::new_err(format!("the column {name} has values of {other}, expected float32, float64, int64, bool or text")))
+        }
     }
 }
 

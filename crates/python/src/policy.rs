@@ -39,7 +39,13 @@ fn inputs(observation: &Bound<'_, PyDict>, seed: u64) -> PyResult<Inputs> {
 impl Policy {
     #[staticmethod]
     #[pyo3(signature = (name, *, device = "cpu", quantize = None, rename = None))]
-    fn from_pretrained(py: Python<'_>, name: &str, device: &str, quantize: Option<&str>, rename: Option<Vec<(String, String)>>) -> PyResult<Self> {
+    fn from_pretrained(
+        py: Python<'_>,
+        name: &str,
+        device: &str,
+        quantize: Option<&str>,
+        rename: Option<Vec<(String, String)>>,
+    ) -> PyResult<Self> {
         check_not_forked()?;
         let device: Device = device.parse().map_err(|error| wrong_value(&error))?;
         let quantize: Option<Quantization> = quantize.map(str::parse).transpose().map_err(|error| wrong_value(&error))?;

@@ -39,8 +39,8 @@ pub use policy::{Policy, PretrainedError};
 pub use sinew_core as core;
 pub use sinew_hub::{Event, Hub, HubError, HubOptions, Listener, ModelRef, ParseModelRefError, Transfer};
 pub use sinew_policy::{
-    ActionSelector, Actions, BindError, BoundPolicy, Checkpoint, CheckpointError, Device, Fit, InferError, Info, Inputs, OpenOptions, Quantization,
-    Resources,
+    ActionSelector, Actions, BindError, BoundPolicy, Checkpoint, CheckpointError, Device, Fit, InferError, Info, Inputs, OpenOptions,
+    Quantization, Resources,
 };
 #[cfg(feature = "datasets")]
 pub use sinew_recorder::{DatasetReader, Images, Item, Loader, ReadError, Values, Windows};

@@ -50,8 +50,13 @@ impl Hub {
                 ((what.include.is_empty() || include.is_match(&path)) && !exclude.is_match(&path)).then_some(size_bytes)
             });
             let (files, size_bytes) = here.fold((0, 0), |(files, bytes), size| (files + 1, bytes + size));
-            if files == 0 || what.folder.is_some() {
+            if files == 0 {
                 return Err(HubError::NotCached { repo: repo.clone(), looked_for: snapshot, found: "nothing that fits", why: why.clone() });
+            }
+            if let Some(folder) = &what.folder {
+                let doing = format!("downloading {repo} to {} ({why})", folder.display());
+                let what = format!("a folder is filled by what the Hub lists; what is cached of it is in {}", snapshot.display());
+                return Err(HubError::Unusable { doing, what });
             }
             listener(Event::FromCache { repo, commit: &commit, why });
             return Ok(Downloaded { resolved, folder: snapshot, files, fetched_files: 0, size_bytes });

@@ -42,6 +42,8 @@ fn repo_of(hub: &Hub, name: &str, kind: Option<Kind>) -> anyhow::Result<HubRepo>
     let repo = source::hub_repo(kind.map_or(RepoKind::Model, RepoKind::from), name)?;
     Ok(match kind {
         Some(_) => repo,
+        // The address of a dataset's or a Space's page says it.
+        None if repo.kind() != RepoKind::Model => repo,
         None => {
             let kind = hub.kind_of(&repo)?;
             repo.of_kind(kind)
