@@ -11,7 +11,6 @@ use super::{ComputeArgs, Misuse, above_zero, refuse_given};
 const HEADING: &str = "Policy server";
 
 #[derive(Args, Clone, Default)]
-#[command(next_help_heading = HEADING)]
 pub struct RemoteArgs {
     /// With --policy ws://…: the names under which the server wants images and state: droid, libero, aloha, lerobot, or a TOML file [default: what the server says]
     #[arg(long, value_name = "PRESET|FILE", help_heading = HEADING, hide_short_help = true)]

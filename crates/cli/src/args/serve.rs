@@ -27,7 +27,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NAME")]
     pub token_env: Option<String>,
     /// How many clients may be connected at the same time
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = super::whole::<u16>(1..=256))]
     pub max_clients: u16,
     /// The robot that the policy is for: clients are told its names, units and rate, and its fit is checked [default: so101 for the demonstration policy]
     #[arg(long)]
