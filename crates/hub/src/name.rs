@@ -193,9 +193,10 @@ impl ModelRef {
             };
             return Ok(Self::Local(home.join(rest.trim_start_matches('/'))));
         }
+        let is_page = HOSTS.iter().any(|host| text.starts_with(host));
         let looks_local = text == "."
             || text == ".."
-            || text.len() > 1 && text.ends_with('/')
+            || text.len() > 1 && text.ends_with('/') && !is_page
             || ["/", "./", "../"].iter().any(|prefix| text.starts_with(prefix));
         if looks_local || Path::new(text).exists() {
             return Ok(Self::Local(PathBuf::from(text)));
