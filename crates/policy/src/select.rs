@@ -17,7 +17,7 @@ use crate::{Checkpoint, InferError, Inputs, TemporalEnsembler};
 /// use std::sync::Arc;
 /// use sinew_policy::{ActionSelector, Checkpoint};
 ///
-/// # let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/act/no_camera");
+/// # let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/act/two_cameras_vae");
 /// let checkpoint = Arc::new(Checkpoint::open(folder)?);
 /// let inputs = checkpoint.blank_inputs();
 /// let chunk = checkpoint.infer(&inputs)?;

@@ -73,7 +73,7 @@ fn stopping_when_starved_stops_here_too() {
 }
 
 #[test]
-fn one_that_stays_away_ends_the_episode_with_the_last_reason() {
+fn one_that_stays_away_ends_the_episode() {
     let config = SessionConfig { answer_deadline_s: Some(0.3), ..scripted(Inference::Async) };
     let policy = Fake::new(8, 8).with(|call| if call < 3 { Quirk::None } else { Quirk::Unavailable });
     let (mut arm, mut tape) = (Arm::at([0.0, 0.0]), Tape::default());
@@ -81,6 +81,8 @@ fn one_that_stays_away_ends_the_episode_with_the_last_reason() {
     let mut scene = Scene::lasting(100_000);
     let report = run_on(clock, &config, &mut arm, &mut scene, Source::Policy(&mut policy.thread()), &mut [&mut tape], &StopFlag::new());
     assert_eq!((report.outcome, arm.stops), (EpisodeOutcome::Fault, 1));
-    assert!(report.reason.as_deref().unwrap().contains("the link is gone"), "{:?}", report.reason);
+    // Its last word, unless it is being asked just then.
+    let reason = report.reason.as_deref().unwrap();
+    assert!(["the link is gone", "no answer after 0.3 s"].iter().any(|known| reason.contains(known)), "{reason}");
     assert!(report.inference.unanswered >= Duration::from_millis(300).as_millis() as u64 / 20, "{}", report.inference.unanswered);
 }

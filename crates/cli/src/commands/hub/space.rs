@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn no_folder_of_this_machine_is_named_to_others() {
-        assert_eq!(commit_title(Path::new("/home/ada/secret/demos/")), "Show demos");
+        assert_eq!(commit_title(Path::new("secret/demos/")), "Show demos");
         assert_eq!(commit_title(Path::new("owner/demos")), "Show demos");
     }
 
