@@ -57,7 +57,7 @@ impl KeyValues {
     pub(crate) fn attend(&self, query: Matrix<'_>, heads: usize, mask: Option<&[f32]>, scale: f32) -> Vec<f32> {
         let (n, m, dim, key_heads) = (query.rows, self.rows, query.width / heads, self.heads.len());
         assert!(m > 0 && query.width == heads * dim, "attention of {n} queries over {m} keys");
-        assert!(heads % key_heads == 0 && self.heads.iter().all(|[key, _]| key.depth == dim), "{heads} heads over {key_heads}");
+        assert!(heads.is_multiple_of(key_heads) && self.heads.iter().all(|[key, _]| key.depth == dim), "{heads} heads over {key_heads}");
         assert!(mask.is_none_or(|mask| mask.len() == n * m), "a mask of {n}x{m}");
         let part = even_part(n, (MOST_LOGITS / m).clamp(12, MOST_QUERIES));
         let parts = n.div_ceil(part);
