@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::api::RepoFile;
 use crate::cache::open_own;
 use crate::http::{Ask, Http, broken, host, in_place};
+use crate::pace::{PIECE_BYTES, give_way};
 use crate::{HubError, HubRepo};
 
 /// What is slower than this for as long as [`WINDOW`] is broken off, and begun again where it stopped.
@@ -210,7 +211,7 @@ impl Partial {
             here.restart(of)?;
             return Ok(here);
         }
-        let mut buffer = vec![0; 1 << 20];
+        let mut buffer = vec![0; PIECE_BYTES];
         loop {
             match here.file.read(&mut buffer)? {
                 0 => return Ok(here),
@@ -250,6 +251,7 @@ impl Hasher {
     }
 
     fn update(&mut self, bytes: &[u8]) {
+        give_way();
         match self {
             Self::Sha256(hasher) => hasher.update(bytes),
             Self::Git(hasher) => hasher.update(bytes),
@@ -282,7 +284,7 @@ pub(crate) fn hashes_of(path: &Path) -> io::Result<[String; 2]> {
 }
 
 fn hashed<const N: usize>(file: &mut File, mut hashers: [Hasher; N]) -> io::Result<[String; N]> {
-    let mut buffer = vec![0; 1 << 20];
+    let mut buffer = vec![0; PIECE_BYTES];
     loop {
         match file.read(&mut buffer)? {
             0 => return Ok(hashers.map(|hasher| hasher.clone_hex())),

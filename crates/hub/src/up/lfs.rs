@@ -17,6 +17,7 @@ use super::send::{Slice, read_chunk};
 use super::{Upload, WITHOUT_XET};
 use crate::down::hex;
 use crate::http::{Ask, host, in_words, message_of};
+use crate::pace::PIECE_BYTES;
 use crate::{HubError, HubRepo};
 
 const LFS_JSON: &str = "application/vnd.git-lfs+json";
@@ -368,7 +369,7 @@ fn read_into(file: &Planned, from: u64, len: u64, hasher: &mut Sha256) -> Result
         open.seek(SeekFrom::Start(from))?;
         let mut left = len;
         while left > 0 {
-            let chunk = read_chunk(&mut open, left, 1 << 20)?;
+            let chunk = read_chunk(&mut open, left, PIECE_BYTES)?;
             hasher.update(&chunk);
             left -= chunk.len() as u64;
         }

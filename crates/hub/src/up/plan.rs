@@ -17,6 +17,7 @@ use crate::cache::{path_fault, read_small, unfollowed};
 use crate::down::{hex, patterns};
 use crate::http::MAX_ENTRIES;
 use crate::name::is_commit;
+use crate::pace::{PIECE_BYTES, give_way};
 use crate::{Hub, HubError, HubOptions, HubRepo};
 
 /// A file that is larger never goes into git, whatever the Hub says, so that a commit fits into memory.
@@ -321,7 +322,7 @@ pub(super) fn hash(
         if let Some(first) = hub.options().on_thread_start {
             first();
         }
-        let mut buffer = vec![0; 1 << 20];
+        let mut buffer = vec![0; PIECE_BYTES];
         while lock_failed().is_none() {
             let Some(at) = unknown.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
             let local = &files[*at];
@@ -383,6 +384,7 @@ fn hash_one(local: &Local, buffer: &mut [u8], secrets: &Secrets, tell: &mut dyn 
         }
         bytes += count as u64;
         tell(count as u64);
+        give_way();
     }
     if bytes != size {
         return Err(HubError::Changed { path: local.file.clone(), what: format!("it had {size} bytes, and has {bytes}") });

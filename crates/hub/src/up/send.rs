@@ -13,7 +13,7 @@ use sha2::digest::Update;
 
 use super::plan::{Local, Meter};
 use crate::http::Ask;
-use crate::pace::Limit;
+use crate::pace::{Limit, give_way};
 
 /// Bytes `from..from + len` of a file, to be hashed as they leave.
 pub(super) struct Slice<'a> {
@@ -78,8 +78,9 @@ impl<'a> Slice<'a> {
     }
 }
 
-/// The next piece of a file that has `left` bytes to go.
+/// The next piece of a file that has `left` bytes to go, when others had the processor.
 pub(super) fn read_chunk(file: &mut File, left: u64, at_most: usize) -> io::Result<Bytes> {
+    give_way();
     let mut chunk = vec![0; at_most.min(usize::try_from(left).unwrap_or(usize::MAX))];
     let mut filled = 0;
     while filled < chunk.len() {
