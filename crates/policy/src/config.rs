@@ -32,6 +32,9 @@ const UNUSED_KEYS: &[&str] = &[
     "optimizer_lr",
 ];
 
+/// Those of an optimizer, which most families have.
+pub(crate) const OPTIMIZER_KEYS: &[&str] = &["optimizer_betas", "optimizer_eps", "optimizer_weight_decay"];
+
 /// A `config.json`.
 pub(crate) struct ConfigFile<'a> {
     pub path: PathBuf,

@@ -1,10 +1,12 @@
 //! From noise to actions, step by step: what policies share whose network is modulated by the step and by the
 //! observation.
 
+mod observed;
 mod scheduler;
 
 use candle_core::{Device, Result, Tensor, bail};
 
+pub(crate) use observed::{Observed, answered_rows};
 pub(crate) use scheduler::{ScheduleJson, Scheduler, linspace};
 
 use crate::sampling::Sampling;

@@ -6,10 +6,9 @@ use serde::Deserialize;
 
 use super::Diffusion;
 use super::unet::FINAL_GROUPS;
-use crate::config::{Camera, ConfigFile, is_image_size};
-use crate::denoise::{ScheduleJson, Scheduler};
+use crate::config::{ConfigFile, OPTIMIZER_KEYS, is_image_size};
+use crate::denoise::{Observed, ScheduleJson, Scheduler, answered_rows};
 use crate::family::{Family, Interface, Model, Plan};
-use crate::features::{Feature, FeatureKind, STATE};
 use crate::nn::Built;
 use crate::processor::Prompt;
 use crate::vision::{KeypointPlan, Norm, ResNetPlan};
@@ -112,20 +111,20 @@ impl Default for DiffusionJson {
 pub(crate) const FAMILY: Family = Family {
     name: "diffusion",
     plan: |file| Ok(Box::new(DiffusionConfig::new(file)?)),
-    unused_keys: &[&[
-        "drop_n_last_frames",
-        "crop_is_random",
-        "pretrained_backbone_weights",
-        "gradient_checkpointing",
-        "compile_model",
-        "compile_mode",
-        "do_mask_loss_for_padding",
-        "optimizer_betas",
-        "optimizer_eps",
-        "optimizer_weight_decay",
-        "scheduler_name",
-        "scheduler_warmup_steps",
-    ]],
+    unused_keys: &[
+        OPTIMIZER_KEYS,
+        &[
+            "drop_n_last_frames",
+            "crop_is_random",
+            "pretrained_backbone_weights",
+            "gradient_checkpointing",
+            "compile_model",
+            "compile_mode",
+            "do_mask_loss_for_padding",
+            "scheduler_name",
+            "scheduler_warmup_steps",
+        ],
+    ],
     steps: &[],
     prompt: Prompt::None,
 };
@@ -224,29 +223,7 @@ impl DiffusionConfig {
             },
         )?;
 
-        let (mut cameras, mut camera_size, mut state_width, mut environment) = (Vec::new(), None, None, None);
-        let mut unused = Vec::new();
-        for (name, feature) in file.inputs.iter() {
-            if let Some(camera) = Camera::new(name, feature).filter(|camera| camera_size.is_none_or(|size| size == camera.size())) {
-                camera_size = Some(camera.size());
-                cameras.push(camera.name);
-                continue;
-            }
-            let Feature { kind, shape } = feature;
-            match (kind, shape.as_slice()) {
-                (FeatureKind::State, [n]) if name == STATE && *n > 0 => state_width = Some(*n),
-                (FeatureKind::State, _) if name != STATE => unused.push(name.to_owned()),
-                (FeatureKind::Env, [n]) if environment.is_none() && *n > 0 => environment = Some((name.to_owned(), *n)),
-                _ => {
-                    let expected =
-                        "VISUAL [3, H, W] of at most 8192 a side, all of one size, observation.state as STATE [D], or one ENV [D]";
-                    return fault(&format!("input_features.{name}"), format!("{kind} {shape:?}"), expected);
-                }
-            }
-        }
-        let Some(state_width) = state_width else {
-            return fault("input_features", "no observation.state".into(), "observation.state as STATE [D]");
-        };
+        let Observed { state_width, cameras, camera_size, environment, unused } = Observed::of(file, true)?;
         if cameras.is_empty() && environment.is_none() {
             return fault("input_features", "no camera and no environment state".into(), "at least one of the two");
         }
@@ -299,8 +276,7 @@ impl DiffusionConfig {
 
     /// Which rows of the trajectory are the answer: from now on, at most to its end.
     pub(crate) fn rows(&self) -> Range<usize> {
-        let now = self.n_obs_steps - 1;
-        now..(now + self.n_action_steps).min(self.horizon)
+        answered_rows(self.n_obs_steps, self.n_action_steps, self.horizon)
     }
 
     /// How many features the network gets of all observation steps.

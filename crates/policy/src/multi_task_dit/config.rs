@@ -7,10 +7,9 @@ use serde::Deserialize;
 use super::MultiTaskDit;
 use super::objective::{Objective, Solver};
 use crate::clip::{ClipTextPlan, ClipVisionPlan, Found};
-use crate::config::{Camera, ConfigFile, is_image_size};
-use crate::denoise::{ScheduleJson, Scheduler};
+use crate::config::{ConfigFile, OPTIMIZER_KEYS, is_image_size};
+use crate::denoise::{Observed, ScheduleJson, Scheduler, answered_rows};
 use crate::family::{Family, Interface, Model, Plan};
-use crate::features::{Feature, FeatureKind, STATE};
 use crate::nn::Built;
 use crate::processor::Prompt;
 use crate::weights::Loader;
@@ -121,28 +120,28 @@ impl Default for MultiTaskDitJson {
 pub(crate) const FAMILY: Family = Family {
     name: "multi_task_dit",
     plan: |file| Ok(Box::new(MultiTaskDitConfig::new(file)?)),
-    unused_keys: &[&[
-        "drop_n_last_frames",
-        "sigma_min",
-        "timestep_sampling_strategy",
-        "timestep_sampling_s",
-        "timestep_sampling_alpha",
-        "timestep_sampling_beta",
-        "dropout",
-        "vision_encoder_lr_multiplier",
-        "image_crop_is_random",
-        // The preprocessor has these.
-        "tokenizer_max_length",
-        "tokenizer_padding",
-        "tokenizer_padding_side",
-        "tokenizer_truncation",
-        "optimizer_betas",
-        "optimizer_eps",
-        "optimizer_weight_decay",
-        "scheduler_name",
-        "scheduler_warmup_steps",
-        "do_mask_loss_for_padding",
-    ]],
+    unused_keys: &[
+        OPTIMIZER_KEYS,
+        &[
+            "drop_n_last_frames",
+            "sigma_min",
+            "timestep_sampling_strategy",
+            "timestep_sampling_s",
+            "timestep_sampling_alpha",
+            "timestep_sampling_beta",
+            "dropout",
+            "vision_encoder_lr_multiplier",
+            "image_crop_is_random",
+            // The preprocessor has these.
+            "tokenizer_max_length",
+            "tokenizer_padding",
+            "tokenizer_padding_side",
+            "tokenizer_truncation",
+            "scheduler_name",
+            "scheduler_warmup_steps",
+            "do_mask_loss_for_padding",
+        ],
+    ],
     steps: &[],
     prompt: Prompt::Plain,
 };
@@ -229,7 +228,7 @@ impl MultiTaskDitConfig {
         }
         let objective = json.objective(file)?;
 
-        let Inputs { state_width, cameras, camera_size, unused } = Inputs::of(file)?;
+        let Observed { state_width, cameras, camera_size, unused, .. } = Observed::of(file, false)?;
         let (resize, crop) = json.resize_and_crop(file, camera_size)?;
         let vision = match camera_size {
             None => None,
@@ -270,8 +269,7 @@ impl MultiTaskDitConfig {
 
     /// Which rows of the trajectory are the answer: from now on, at most to its end.
     pub(crate) fn rows(&self) -> Range<usize> {
-        let now = self.n_obs_steps - 1;
-        now..(now + self.n_action_steps).min(self.horizon)
+        answered_rows(self.n_obs_steps, self.n_action_steps, self.horizon)
     }
 
     /// How many features the network gets of all observation steps.
@@ -343,41 +341,5 @@ impl MultiTaskDitJson {
             tracing::warn!(path = %file.path.display(), ?crop, images = ?whole, "images are smaller than image_crop_shape, so they are not cropped, as in LeRobot");
         }
         Ok((resize, crop.filter(fits)))
-    }
-}
-
-/// What `input_features` hold.
-struct Inputs {
-    state_width: usize,
-    cameras: Vec<String>,
-    /// Height and width, if there is a camera.
-    camera_size: Option<[usize; 2]>,
-    unused: Vec<String>,
-}
-
-impl Inputs {
-    fn of(file: &ConfigFile) -> Built<Self> {
-        let (mut cameras, mut camera_size, mut state_width, mut unused) = (Vec::new(), None, None, Vec::new());
-        for (name, feature) in file.inputs.iter() {
-            if let Some(camera) = Camera::new(name, feature).filter(|camera| camera_size.is_none_or(|size| size == camera.size())) {
-                camera_size = Some(camera.size());
-                cameras.push(camera.name);
-                continue;
-            }
-            let Feature { kind, shape } = feature;
-            match (kind, shape.as_slice()) {
-                (FeatureKind::State, [n]) if name == STATE && *n > 0 => state_width = Some(*n),
-                (FeatureKind::State, _) if name != STATE => unused.push(name.to_owned()),
-                (FeatureKind::Env, [n]) if *n > 0 => unused.push(name.to_owned()),
-                _ => {
-                    let expected = "VISUAL [3, H, W] of at most 8192 a side, all of one size, or observation.state as STATE [D]";
-                    return Err(file.fault(&format!("input_features.{name}"), format!("{kind} {shape:?}"), expected));
-                }
-            }
-        }
-        match state_width {
-            Some(state_width) => Ok(Self { state_width, cameras, camera_size, unused }),
-            None => Err(file.fault("input_features", "no observation.state".into(), "observation.state as STATE [D]")),
-        }
     }
 }

@@ -13,7 +13,7 @@ mod tokens;
 
 use config::{FastConfig, Kind, PiConfig, TimeInput};
 
-use crate::config::ConfigFile;
+use crate::config::{ConfigFile, OPTIMIZER_KEYS};
 use crate::family::{Family, Plan};
 use crate::nn::Built;
 use crate::processor::{Prompt, StateText, Step};
@@ -22,7 +22,7 @@ use crate::processor::{Prompt, StateText, Step};
 pub(crate) const PI0: Family = Family {
     name: "pi0",
     plan: |file| plan(file, Kind::Flow(TimeInput::Mixed)),
-    unused_keys: &[TRAINING_KEYS, FLOW_TRAINING_KEYS],
+    unused_keys: &[OPTIMIZER_KEYS, TRAINING_KEYS, FLOW_TRAINING_KEYS],
     steps: &[("pi0_new_line_processor", Step::newline)],
     prompt: Prompt::Line,
 };
@@ -31,7 +31,12 @@ pub(crate) const PI0: Family = Family {
 pub(crate) const PI05: Family = Family {
     name: "pi05",
     plan: |file| plan(file, Kind::Flow(TimeInput::Adaptive)),
-    unused_keys: &[TRAINING_KEYS, FLOW_TRAINING_KEYS, &["memory_frames", "memory_stride", "memory_temporal_attention_every"]],
+    unused_keys: &[
+        OPTIMIZER_KEYS,
+        TRAINING_KEYS,
+        FLOW_TRAINING_KEYS,
+        &["memory_frames", "memory_stride", "memory_temporal_attention_every"],
+    ],
     steps: &[(STATE_AND_ACTION.step, |source| Step::write_state(source, &STATE_AND_ACTION))],
     prompt: Prompt::State(&STATE_AND_ACTION),
 };
@@ -40,7 +45,7 @@ pub(crate) const PI05: Family = Family {
 pub(crate) const PI0_FAST: Family = Family {
     name: "pi0_fast",
     plan: |file| plan(file, Kind::Fast(FastConfig::new(file)?)),
-    unused_keys: &[TRAINING_KEYS, &["max_action_tokens", "use_kv_cache"]],
+    unused_keys: &[OPTIMIZER_KEYS, TRAINING_KEYS, &["max_action_tokens", "use_kv_cache"]],
     steps: &[(STATE_ONLY.step, |source| Step::write_state(source, &STATE_ONLY)), ("action_tokenizer_processor", tokens::training_step)],
     prompt: Prompt::State(&STATE_ONLY),
 };
@@ -59,9 +64,6 @@ const TRAINING_KEYS: &[&str] = &[
     "gradient_checkpointing",
     "compile_model",
     "compile_mode",
-    "optimizer_betas",
-    "optimizer_eps",
-    "optimizer_weight_decay",
     "optimizer_grad_clip_norm",
     "scheduler_warmup_steps",
     "scheduler_decay_steps",

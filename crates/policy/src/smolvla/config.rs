@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::SmolVla;
 use super::backbone::Backbone;
-use crate::config::{Camera, ConfigFile, is_image_size};
+use crate::config::{Camera, ConfigFile, OPTIMIZER_KEYS, is_image_size};
 use crate::family::{Family, Interface, Model, Plan};
 use crate::features::{Feature, FeatureKind, IMAGES, STATE};
 use crate::guidance::GuidanceSettings;
@@ -136,22 +136,22 @@ impl Default for SmolVlaJson {
 pub(crate) const FAMILY: Family = Family {
     name: "smolvla",
     plan: |file| Ok(Box::new(SmolVlaConfig::new(file)?)),
-    unused_keys: &[&[
-        "freeze_vision_encoder",
-        "train_expert_only",
-        "train_state_proj",
-        "optimizer_betas",
-        "optimizer_eps",
-        "optimizer_weight_decay",
-        "optimizer_grad_clip_norm",
-        "scheduler_warmup_steps",
-        "scheduler_decay_steps",
-        "scheduler_decay_lr",
-        "load_vlm_weights",
-        "prefix_length",
-        "compile_model",
-        "compile_mode",
-    ]],
+    unused_keys: &[
+        OPTIMIZER_KEYS,
+        &[
+            "freeze_vision_encoder",
+            "train_expert_only",
+            "train_state_proj",
+            "optimizer_grad_clip_norm",
+            "scheduler_warmup_steps",
+            "scheduler_decay_steps",
+            "scheduler_decay_lr",
+            "load_vlm_weights",
+            "prefix_length",
+            "compile_model",
+            "compile_mode",
+        ],
+    ],
     steps: &[(NEWLINE, Step::newline)],
     prompt: Prompt::Line,
 };

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::VqBet;
-use crate::config::{Camera, ConfigFile};
+use crate::config::{Camera, ConfigFile, OPTIMIZER_KEYS};
 use crate::family::{Family, Interface, Model, Plan};
 use crate::features::{Feature, FeatureKind, STATE};
 use crate::nn::Built;
@@ -103,21 +103,21 @@ impl Default for VqBetJson {
 pub(crate) const FAMILY: Family = Family {
     name: "vqbet",
     plan: |file| Ok(Box::new(VqBetConfig::new(file)?)),
-    unused_keys: &[&[
-        "crop_is_random",
-        "pretrained_backbone_weights",
-        "n_vqvae_training_steps",
-        "dropout",
-        "offset_loss_weight",
-        "primary_code_loss_weight",
-        "secondary_code_loss_weight",
-        "optimizer_betas",
-        "optimizer_eps",
-        "optimizer_weight_decay",
-        "optimizer_vqvae_lr",
-        "optimizer_vqvae_weight_decay",
-        "scheduler_warmup_steps",
-    ]],
+    unused_keys: &[
+        OPTIMIZER_KEYS,
+        &[
+            "crop_is_random",
+            "pretrained_backbone_weights",
+            "n_vqvae_training_steps",
+            "dropout",
+            "offset_loss_weight",
+            "primary_code_loss_weight",
+            "secondary_code_loss_weight",
+            "optimizer_vqvae_lr",
+            "optimizer_vqvae_weight_decay",
+            "scheduler_warmup_steps",
+        ],
+    ],
     steps: &[],
     prompt: Prompt::None,
 };

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::Xvla;
 use super::action::{ActionSpace, NAMES};
-use crate::config::{Camera, ConfigFile, is_image_size};
+use crate::config::{Camera, ConfigFile, OPTIMIZER_KEYS, is_image_size};
 use crate::family::{Family, Interface, Model, Plan};
 use crate::features::{Feature, FeatureKind, IMAGES, STATE};
 use crate::florence::{FlorenceJson, FlorencePlan};
@@ -122,26 +122,26 @@ const NEEDED_STEPS: [&str; 2] = ["xvla_imagenet_normalize", "xvla_add_domain_id"
 pub(crate) const FAMILY: Family = Family {
     name: "xvla",
     plan: |file| Ok(Box::new(XvlaConfig::new(file)?)),
-    unused_keys: &[&[
-        // The preprocessor has these.
-        "tokenizer_name",
-        "tokenizer_max_length",
-        "tokenizer_padding_side",
-        "pad_language_to",
-        "freeze_vision_encoder",
-        "freeze_language_encoder",
-        "train_policy_transformer",
-        "train_soft_prompts",
-        "optimizer_betas",
-        "optimizer_eps",
-        "optimizer_weight_decay",
-        "optimizer_grad_clip_norm",
-        "optimizer_soft_prompt_lr_scale",
-        "optimizer_soft_prompt_warmup_lr_scale",
-        "scheduler_warmup_steps",
-        "scheduler_decay_steps",
-        "scheduler_decay_lr",
-    ]],
+    unused_keys: &[
+        OPTIMIZER_KEYS,
+        &[
+            // The preprocessor has these.
+            "tokenizer_name",
+            "tokenizer_max_length",
+            "tokenizer_padding_side",
+            "pad_language_to",
+            "freeze_vision_encoder",
+            "freeze_language_encoder",
+            "train_policy_transformer",
+            "train_soft_prompts",
+            "optimizer_grad_clip_norm",
+            "optimizer_soft_prompt_lr_scale",
+            "optimizer_soft_prompt_warmup_lr_scale",
+            "scheduler_warmup_steps",
+            "scheduler_decay_steps",
+            "scheduler_decay_lr",
+        ],
+    ],
     steps: &[
         ("xvla_image_scale", |source| Step::images(source, ImageChange::ToBytes)),
         ("xvla_image_to_float", |source| Step::images(source, ImageChange::FromBytes { checks: true })),
