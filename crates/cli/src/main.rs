@@ -2,6 +2,11 @@
 //! codes. Everything else lives in the crates below.
 
 #![deny(unsafe_code)]
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    rustdoc::bare_urls,
+    reason = "docstrings of arguments are help texts, in which brackets are none of rustdoc's"
+)]
 
 mod args;
 mod arm;

@@ -13,7 +13,7 @@ use crate::{PortAddress, Register};
 pub struct ArmOptions {
     /// The port of each of the description's buses, by the bus's name.
     pub ports: Vec<(String, PortAddress)>,
-    /// [`SerialOptions::latency`].
+    /// [`SerialOptions::latency`](crate::SerialOptions::latency).
     pub latency: Duration,
     /// What motors are to be set to; [`lerobot_settings`] for most.
     pub settings: Vec<Setting>,
