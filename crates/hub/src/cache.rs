@@ -62,7 +62,8 @@ impl RepoCache {
             return Ok(());
         }
         let path = self.reference(repo.revision());
-        match write_whole(&path, commit.as_bytes()) {
+        let folder = path.parent().unwrap_or(&self.dir);
+        match no_links(&self.dir, folder).and_then(|()| write_whole(&path, commit.as_bytes())) {
             Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
                 tracing::warn!(path = %path.display(), %error, "not written down; without the Hub, {repo} is what it was before");
                 Ok(())
@@ -80,6 +81,7 @@ impl RepoCache {
     pub fn link(&self, commit: &str, path: &str, hash: &str) -> io::Result<PathBuf> {
         let name = self.snapshot(commit).join(path);
         let folder = name.parent().unwrap_or(&self.dir);
+        no_links(&self.dir, folder)?;
         fs::create_dir_all(folder)?;
         let up = Path::new(path).components().count() + 1;
         let target: PathBuf = std::iter::repeat_n(Component::ParentDir, up).collect::<PathBuf>().join("blobs").join(hash);
@@ -98,15 +100,34 @@ impl RepoCache {
     }
 
     /// Holds what huggingface_hub holds while it writes the blob `hash`. The kernel lets it go when its holder dies.
+    ///
+    /// # Errors
+    /// Where the lock can't be had, and where a link is in the place of the folder of blobs.
     pub fn lock(&self, hash: &str) -> Result<File, HubError> {
+        let blobs = self.dir.join("blobs");
+        no_links(&self.dir, &blobs).map_err(HubError::io(format!("writing to {}", blobs.display())))?;
         let folder = self.root.join(".locks").join(&self.folder_name);
         let path = folder.join(format!("{hash}.lock"));
         let lock = || {
+            no_links(&self.root, &folder)?;
             fs::create_dir_all(&folder)?;
             let file = open_own(&path, File::options().create(true).truncate(false).write(true))?;
             file.lock().map(|()| file)
         };
         lock().map_err(HubError::io(format!("locking {}", path.display())))
+    }
+}
+
+/// Refuses a link in the place of a folder on the way from `root` down to `folder`, so that nothing is written where it leads.
+/// `root` itself may be one: whoever has it on another disk has said so.
+pub(crate) fn no_links(root: &Path, folder: &Path) -> io::Result<()> {
+    let is_link = |path: &&Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+    match folder.ancestors().take_while(|path| *path != root).find(is_link) {
+        Some(link) => {
+            let what = format!("{} is a link, and nothing is written where it leads; put a folder in its place", link.display());
+            Err(io::Error::new(io::ErrorKind::InvalidData, what))
+        }
+        None => Ok(()),
     }
 }
 
@@ -314,6 +335,27 @@ mod tests {
         fs::remove_file(cache.snapshot("c0ffee").join("meta/info.json")).unwrap();
         fs::write(cache.snapshot("c0ffee").join("meta/info.json"), "old and cut").unwrap();
         assert_eq!(fs::read_to_string(cache.link("c0ffee", "meta/info.json", &hash).unwrap()).unwrap(), "new");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn nothing_is_written_through_a_link_in_a_folders_place() {
+        let repo = HubRepo::parse(RepoKind::Dataset, "a/b").unwrap();
+        let (commit, hash) = ("c".repeat(40), "a".repeat(40));
+        for linked in ["blobs", "snapshots", "snapshots/COMMIT", "snapshots/COMMIT/meta", "refs"] {
+            let (root, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let cache = RepoCache::of(root.path(), &repo);
+            let link = cache.dir.join(linked.replace("COMMIT", &commit));
+            fs::create_dir_all(link.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(outside.path(), &link).unwrap();
+            let told = match linked {
+                "blobs" => cache.lock(&hash).map(drop).unwrap_err().to_string(),
+                "refs" => cache.remember(&repo, &commit).unwrap_err().to_string(),
+                _ => cache.link(&commit, "meta/info.json", &hash).unwrap_err().to_string(),
+            };
+            assert!(told.contains(&format!("{} is a link", link.display())), "{linked}: {told}");
+            assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0, "{linked}");
+        }
     }
 
     #[test]

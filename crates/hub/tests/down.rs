@@ -343,3 +343,41 @@ fn the_cache_is_listed_verified_and_pruned() {
     hub.prune_cache(&hub.plan_prune(Some(&model())).unwrap()).unwrap();
     assert!(hub.list_cache().unwrap().is_empty());
 }
+
+/// A link in the place of a folder leads to files of somebody else. The cache and the folder themselves may be links.
+#[test]
+#[cfg(unix)]
+fn a_download_writes_through_no_link_in_a_folders_place() {
+    use std::os::unix::fs::symlink;
+    let (fake, home) = (fake(), TempDir::new().unwrap());
+    let (outside, disk) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    symlink(disk.path(), home.path().join("hub")).unwrap();
+    let hub = client(&fake, &home);
+    let repo = home.path().join("hub/models--someone--act_push");
+    for folder in ["blobs", "snapshots", "refs"] {
+        fs::create_dir_all(&repo).unwrap();
+        symlink(outside.path(), repo.join(folder)).unwrap();
+        let error = hub.fetch(&named(MODEL), &|_| {}).unwrap_err();
+        let told = format!("{error}: {}", std::error::Error::source(&error).unwrap());
+        assert!(told.contains(&format!("{folder} is a link, and nothing is written where it leads")), "{told}");
+        assert_eq!(names(outside.path()), [""; 0], "{folder}");
+        fs::remove_dir_all(&repo).unwrap();
+    }
+    hub.fetch(&named(MODEL), &|_| {}).unwrap();
+    for folder in ["tokenizer", "checkpoints/1", ".sinew-download"] {
+        let out = home.path().join(format!("out-{}", folder.replace('/', "-")));
+        let real = home.path().join("real");
+        fs::create_dir_all(real.join("checkpoints")).unwrap();
+        symlink(&real, &out).unwrap();
+        symlink(outside.path(), out.join(folder)).unwrap();
+        let what = Download { folder: Some(out.clone()), ..Download::default() };
+        let error = hub.download(&model(), &what, &|_| {}).unwrap_err();
+        let told = format!("{error}: {}", std::error::Error::source(&error).unwrap());
+        assert!(told.contains(&format!("{folder} is a link")), "{told}");
+        assert_eq!(names(outside.path()), [""; 0], "{folder}");
+        fs::remove_file(real.join(folder)).unwrap();
+        hub.download(&model(), &what, &|_| {}).unwrap();
+        assert_eq!(fs::read(real.join("model.safetensors")).unwrap(), weights());
+        fs::remove_dir_all(&real).unwrap();
+    }
+}

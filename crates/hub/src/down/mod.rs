@@ -15,7 +15,7 @@ pub use folder::{Download, Downloaded};
 pub use policy::{Fetched, fetch_model, is_policy_file};
 
 use crate::api::RepoFile;
-use crate::cache::{RepoCache, age, open_own, path_fault};
+use crate::cache::{RepoCache, age, no_links, open_own, path_fault};
 use crate::hub::{Event, Listener, Transfer};
 use crate::stock::BEGUN_FOR;
 use crate::{Hub, HubError, HubRepo};
@@ -228,6 +228,8 @@ impl Place {
             Self::Folder(folder) => {
                 let path = folder.join(PARTIAL).join(format!("{}.lock", file.hash));
                 let lock = || {
+                    no_links(folder, &folder.join(PARTIAL))?;
+                    no_links(folder, folder.join(&file.path).parent().unwrap_or(folder))?;
                     fs::create_dir_all(folder.join(PARTIAL))?;
                     let held = open_own(&path, fs::File::options().create(true).truncate(false).write(true))?;
                     held.lock().map(|()| held)
@@ -298,6 +300,9 @@ impl Place {
     /// Takes away what was only needed on the way, and what nobody went on with for long.
     fn tidy(&self) {
         let Self::Folder(folder) = self else { return };
+        if no_links(folder, &folder.join(PARTIAL)).is_err() {
+            return;
+        }
         for entry in fs::read_dir(folder.join(PARTIAL)).into_iter().flatten().flatten() {
             let path = entry.path();
             let is_held = || open_own(&path, fs::File::options().read(true)).is_ok_and(|lock| lock.try_lock().is_err());
