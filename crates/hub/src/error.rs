@@ -92,7 +92,10 @@ impl HubError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Broken { .. } | Self::Busy { .. } => true,
-            Self::Server { what, .. } => what.starts_with("HTTP 5"),
+            Self::Server { what, .. } => {
+                let status = what.strip_prefix("HTTP ").and_then(|what| what.get(..3)?.parse().ok());
+                status.is_some_and(may_pass)
+            }
             _ => false,
         }
     }
@@ -106,6 +109,12 @@ impl HubError {
 /// Whether a request carried a token, and what to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenState {
+/// Whether an HTTP status may be another one when the same is asked again. What has no room (507), knows no such request (501, 505)
+/// or wants a login first (511) says the same again.
+pub(crate) fn may_pass(status: u16) -> bool {
+    matches!(status, 408 | 425 | 429) || (500..600).contains(&status) && !matches!(status, 501 | 505 | 507 | 511)
+}
+
     Absent,
     Sent,
     /// It was sent, and the Hub knows no such token.

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
 use futures_util::{StreamExt, TryStreamExt};
@@ -43,6 +43,9 @@ use plan::{Local, Meter, Planned};
 const AT_A_TIME: usize = 4;
 
 /// The stores of git LFS. The Hub chooses: in parts where it can, as less is lost then by a kill.
+/// What stands still for so long is told.
+const QUIET: Duration = Duration::from_secs(5);
+
 const WITHOUT_XET: &[&str] = &["multipart", "basic"];
 
 /// Says what is wrong with a folder that is to be uploaded.
@@ -348,7 +351,7 @@ impl Hub {
                     message = format!("{title} ({}/{})\n{more}", at + 1, packs.len());
                 }
                 upload.journal.note_intent(&Intent { parent: parent.to_owned(), changes: changes_hash(changes) });
-                match self.wait(upload.commit(changes, parent, &message))? {
+                match self.wait(upload.beside(upload.commit(changes, parent, &message), false))? {
                     Ok(commit) => {
                         for change in changes {
                             if let Change::Add(file, mode) = change {
@@ -434,13 +437,16 @@ struct Upload<'a> {
     /// Bytes that no meter knows of.
     counted: AtomicU64,
     /// Of all files that are to be in the store.
+    /// What the Xet store has taken, as it says itself.
+    of_xet: AtomicU64,
     large_bytes: AtomicU64,
     listener: &'a Listener,
 }
 
 impl<'a> Upload<'a> {
     fn new(http: &'a Http, repo: &'a HubRepo, journal: &'a Journal, listener: &'a Listener) -> Self {
-        Self { http, repo, journal, meters: Mutex::default(), counted: AtomicU64::new(0), large_bytes: AtomicU64::new(0), listener }
+        let [counted, of_xet, large_bytes] = [(); 3].map(|()| AtomicU64::new(0));
+        Self { http, repo, journal, meters: Mutex::default(), counted, of_xet, large_bytes, listener }
     }
 
     fn meter(&self, local: &Local) -> Arc<Meter> {
@@ -504,23 +510,47 @@ impl<'a> Upload<'a> {
 
     /// Does `work`, and tells how far it is.
     async fn with_ticker<T>(&self, work: impl Future<Output = T>) -> T {
-        let done = match select(pin!(work), pin!(self.tick())).await {
-            Either::Left((done, _)) => done,
-            Either::Right((never, _)) => match never {},
-        };
+        let done = self.beside(work, true).await;
         self.tell(&mut HashMap::new());
         done
     }
 
-    async fn tick(&self) -> std::convert::Infallible {
+    /// Does `work`, and tells when nothing moves; with `is_told`, how far the files are as well.
+    async fn beside<T>(&self, work: impl Future<Output = T>, is_told: bool) -> T {
+        match select(pin!(work), pin!(self.tick(is_told))).await {
+            Either::Left((done, _)) => done,
+            Either::Right((never, _)) => match never {},
+        }
+    }
+
+    async fn tick(&self, is_told: bool) -> std::convert::Infallible {
         let mut told = HashMap::new();
         loop {
+        let (mut moved, mut since, mut told_s) = (self.moved(), Instant::now(), 0);
             tokio::time::sleep(Duration::from_millis(100)).await;
-            self.tell(&mut told);
+            if is_told {
+                self.tell(&mut told);
+            }
+            let now = self.moved();
+            if now != moved {
+                (moved, since, told_s) = (now, Instant::now(), 0);
+            }
+            let silent = since.elapsed();
+            if silent >= QUIET && silent.as_secs() > told_s {
+                told_s = silent.as_secs();
+                (self.listener)(Event::Waiting { silent, at_most: self.http.most_silence() });
+            }
         }
     }
 
     fn tell(&self, told: &mut HashMap<String, u64>) {
+    /// A number that changes as long as anything moves.
+    fn moved(&self) -> u64 {
+        let meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_meters = meters.iter().map(|meter| meter.sent.load(Ordering::Relaxed).wrapping_add(meter.done.load(Ordering::Relaxed)));
+        of_meters.fold(self.counted.load(Ordering::Relaxed).wrapping_add(self.of_xet.load(Ordering::Relaxed)), u64::wrapping_add)
+    }
+
         let meters: Vec<Arc<Meter>> = self.meters.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let done = |meter: &Arc<Meter>| meter.done.load(Ordering::Relaxed).min(meter.bytes);
         let (done_bytes, total_bytes) = (meters.iter().map(done).sum(), self.large_bytes.load(Ordering::Relaxed));

@@ -137,7 +137,9 @@ impl Upload<'_> {
             let progress = commit.progress();
             let shard = progress.shard.unwrap_or_default();
             let of_shards = shard.total_shard_bytes_upload_completed + shard.total_shard_validation_entries_completed;
-            fed.load(Ordering::Relaxed) + progress.total_transfer_bytes_completed + of_shards
+            let sent = fed.load(Ordering::Relaxed) + progress.total_transfer_bytes_completed + of_shards;
+            self.of_xet.store(sent, Ordering::Relaxed);
+            sent
         };
         let work = async {
             let sends: Vec<_> = files.iter().map(|file| self.feed(&commit, file, &fed, &broken)).collect();
