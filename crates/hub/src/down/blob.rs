@@ -97,7 +97,7 @@ impl Blob<'_> {
             ask.headers.extend(etag.clone().map(|etag| (IF_RANGE, etag)));
         }
         ask.understands = Some(StatusCode::RANGE_NOT_SATISFIABLE);
-        let mut response = self.http.send(&ask).await.map_err(Trouble::Lasting)?;
+        let mut response = self.http.send(&ask).await.map_err(|error| self.refused(error, here.bytes))?;
         self.http.check_encoding(&ask, &response).map_err(Trouble::Lasting)?;
         match response.status() {
             StatusCode::PARTIAL_CONTENT if begins_at(response.headers(), here.bytes, self.file.size_bytes) => {}
@@ -169,6 +169,16 @@ impl Blob<'_> {
     /// Begins once more from nothing; a second time is one too many.
     fn anew(&self, here: &mut Partial, path: &Path, is_second_try: &mut bool, damage: HubError) -> Result<(), HubError> {
         if std::mem::replace(is_second_try, true) {
+    /// Whether a refusal is one of the range, as some say it of a file that is another now (HTTP 412).
+    fn refused(&self, error: HubError, from: u64) -> Trouble {
+        match error {
+            HubError::Server { what, .. } if from > 0 && what.starts_with("HTTP 412") => {
+                Trouble::Wrong(self.damaged(format!("its bytes from {from} on"), what))
+            }
+            error => Trouble::Lasting(error),
+        }
+    }
+
             fs::remove_file(path).map_err(|err| self.on_disk(path, err))?;
             return Err(damage);
         }
