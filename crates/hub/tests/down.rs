@@ -75,10 +75,26 @@ fn offline_answers_come_from_the_cache_alone() {
     assert_eq!(offline.kind_of(&model()).unwrap(), sinew_hub::RepoKind::Model);
     let nobody = sinew_hub::HubRepo::parse(sinew_hub::RepoKind::Model, "no/body").unwrap();
     assert!(matches!(offline.kind_of(&nobody), Err(HubError::Offline { .. })));
-    // A folder of the user's is not filled by halves.
-    let out = Download { folder: Some(cache.path().join("out")), ..Download::default() };
-    let error = offline.download(&model(), &out, &|_| {}).unwrap_err().to_string();
-    assert!(error.contains("what is cached of it is in") && !cache.path().join("out").exists(), "{error}");
+    // A folder of the user's gets what the cache has, and so does whoever wants to read the card.
+    let folder = cache.path().join("out");
+    let out = Download { folder: Some(folder.clone()), ..Download::default() };
+    for fetched_files in [5, 0] {
+        let downloaded = offline.download(&model(), &out, &|_| {}).unwrap();
+        assert_eq!((downloaded.folder.as_path(), downloaded.files, downloaded.fetched_files), (folder.as_path(), 5, fetched_files));
+    }
+    assert_eq!(names(&folder).into_iter().filter(|name| !name.starts_with(".cache")).collect::<Vec<_>>(), POLICY);
+    assert_eq!(fs::read(folder.join("model.safetensors")).unwrap(), weights());
+    assert!(!folder.join("config.json").symlink_metadata().unwrap().is_symlink());
+    let card = offline.read_text(&model(), "README.md", &|_| {}).unwrap();
+    assert!(card.contains("# A policy"), "{card}");
+    assert!(matches!(offline.read_text(&model(), "other.md", &|_| {}), Err(HubError::NotCached { .. })));
+    // What is damaged is not handed on.
+    let mut damaged = weights();
+    damaged[7] ^= 1;
+    fs::write(snapshot.join("model.safetensors").canonicalize().unwrap(), damaged).unwrap();
+    let other = Download { folder: Some(cache.path().join("other")), ..Download::default() };
+    let error = offline.download(&model(), &other, &|_| {}).unwrap_err().to_string();
+    assert!(error.contains("the cache is damaged there") && !cache.path().join("other/model.safetensors").exists(), "{error}");
 }
 
 #[test]

@@ -288,6 +288,32 @@ impl Place {
     /// A download that can't fit is not begun.
     fn check_space(&self, repo: &HubRepo, missing: &[&RepoFile], needed: u64) -> Result<(), HubError> {
         let folder = self.folder();
+    /// Brings a file of the cache to its place in the user's folder.
+    fn copy(&self, repo: &HubRepo, file: &RepoFile, from: &Path) -> Result<(), HubError> {
+        let (partial, to) = (self.partial(file), self.folder().join(&file.path));
+        self.make_folder(&partial)?;
+        let copied = || {
+            // Neither a link nor what an earlier try left is written to.
+            match fs::remove_file(&partial) {
+                Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
+                _ => {}
+            }
+            fs::copy(from, &partial).and_then(|_| hash_of(&partial, file))
+        };
+        let found = copied().map_err(|err| disk_fault(repo, file, &partial, err, false))?;
+        if found != file.hash {
+            fs::remove_file(&partial).map_err(HubError::io(format!("removing {}", partial.display())))?;
+            let what = format!(
+                "expected {} with the hash {}, found {found}: the cache is damaged there; `sinew hub cache verify` says what else is",
+                from.display(),
+                file.hash
+            );
+            return Err(HubError::Unusable { doing: format!("copying {} of {repo} from the cache", file.path), what });
+        }
+        let folder = to.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder).and_then(|()| fs::rename(&partial, &to)).map_err(HubError::io(format!("writing {}", to.display())))
+    }
+
         match free_bytes(&folder) {
             Some(free) if free < needed => {
                 let largest = missing.iter().max_by_key(|file| file.size_bytes).map_or_else(String::new, |file| file.path.clone());

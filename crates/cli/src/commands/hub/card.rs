@@ -11,7 +11,7 @@ use sinew_recorder::DatasetInfo;
 use super::repo_of;
 use crate::args::{CardArgs, ComputeArgs, refuse_given};
 use crate::text::{self, note, say};
-use crate::{Done, source, wilson};
+use crate::{Done, licence, source, transfer, wilson};
 
 /// The file that a repository is introduced by.
 pub const CARD: &str = "README.md";
@@ -28,7 +28,7 @@ pub fn run(args: &CardArgs) -> anyhow::Result<Done> {
         ModelRef::Hub(_) => {
             let hub = Hub::from_env();
             let repo: HubRepo = repo_of(&hub, &args.repo, args.kind)?;
-            hub.read_text(&repo, CARD)?
+            hub.read_text(&repo, CARD, &*transfer::shown())?
         }
     };
     let (head, body) = split(&card);
