@@ -114,8 +114,44 @@ impl RepoCache {
             let file = open_own(&path, File::options().create(true).truncate(false).write(true))?;
             file.lock().map(|()| file)
         };
-        lock().map_err(HubError::io(format!("locking {}", path.display())))
+        lock().map_err(|err| not_written(&path, err))
     }
+}
+
+/// Why `path` in the cache could not be written. Where this user may not, it says whose the cache is, and what to do.
+pub(crate) fn not_written(path: &Path, source: io::Error) -> HubError {
+    let doing = format!("writing {}", path.display());
+    let why = match source.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => "the disk may only be read".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            let there = path.ancestors().skip(1).find(|folder| folder.exists()).unwrap_or(path);
+            format!("{} {}", there.display(), owner_of(there).unwrap_or_else(|| "may not be written to".into()))
+        }
+        _ => return HubError::Io { doing, source },
+    };
+    HubError::Unusable { doing, what: format!("{why}; set HF_HOME to a folder of your own") }
+}
+
+/// Whose a folder is that this user may not write to.
+#[cfg(unix)]
+fn owner_of(folder: &Path) -> Option<String> {
+    let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(folder).ok()?);
+    if owner == rustix::process::geteuid().as_raw() {
+        return Some("is yours, and may only be read".into());
+    }
+    // The name where this machine has one for it.
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = users.lines().find_map(|line| {
+        let mut parts = line.split(':');
+        let name = parts.next()?;
+        (parts.nth(1)? == owner.to_string()).then(|| format!(" ({name})"))
+    });
+    Some(format!("belongs to the user {owner}{}", name.unwrap_or_default()))
+}
+
+#[cfg(not(unix))]
+fn owner_of(_folder: &Path) -> Option<String> {
+    None
 }
 
 /// Refuses a link in the place of a folder on the way from `root` down to `folder`, so that nothing is written where it leads.

@@ -75,9 +75,9 @@ pub enum HubError {
     /// What the user gave can't be sent or asked for.
     #[error("{doing}: {what}")]
     Unusable { doing: String, what: String },
-    /// The disk of the cache is full.
-    #[error("writing {file} of {repo} ({size_bytes} bytes) to {}: the disk is full; make room there or set HF_HOME to a larger disk", place.display())]
-    DiskFull { repo: HubRepo, file: String, size_bytes: u64, place: PathBuf },
+    /// The disk of the cache, or of the folder that the user named, is full.
+    #[error("writing {file} of {repo} ({size_bytes} bytes) to {}: the disk is full; make room there{}", place.display(), elsewhere(*is_cache))]
+    DiskFull { repo: HubRepo, file: String, size_bytes: u64, place: PathBuf, is_cache: bool },
     /// Any other trouble with files here.
     #[error("{doing}")]
     Io {
@@ -177,6 +177,15 @@ impl std::fmt::Display for CacheHint {
 fn quoted(said: &str) -> String {
     if said.is_empty() { String::new() } else { format!(": {said:?}") }
 }
+/// "1 file", "2 files".
+pub(crate) fn files(count: usize) -> String {
+    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
+}
+
+fn elsewhere(is_cache: bool) -> &'static str {
+    if is_cache { " or set HF_HOME to a larger disk" } else { ", or name a folder on a larger disk" }
+}
+
 
 fn wait(retry_after: Option<Duration>) -> String {
     retry_after.map(|wait| format!("; it asks to wait {} s", wait.as_secs())).unwrap_or_default()

@@ -170,8 +170,11 @@ fn a_repository_without_a_policy_is_named_as_such_and_its_pickle_too() {
     let (fake, cache) = (fake(), TempDir::new().unwrap());
     fake.add(FakeKind::Model, "someone/pickled").commit(&[("config.json", b"{}"), ("pytorch_model.bin", b"a pickle")]);
     let error = client(&fake, &cache).fetch(&named("someone/pickled"), &|_| {}).unwrap_err();
+    assert!(error.to_string().contains("refused pytorch_model.bin: a pickle, which runs code of whoever made it"), "{error}");
+    fake.add(FakeKind::Model, "someone/none").commit(&[("config.json", b"{}"), ("optimizer.pt", b"a pickle")]);
+    let error = client(&fake, &cache).fetch(&named("someone/none"), &|_| {}).unwrap_err();
     let HubError::NoPolicy { expected: "*.safetensors", found, .. } = &error else { panic!("{error}") };
-    assert!(found.iter().any(|name| name == "pytorch_model.bin (a pickle, which is never loaded)"), "{error}");
+    assert!(found.iter().any(|name| name == "optimizer.pt (a pickle, which is never loaded)"), "{error}");
     assert_eq!(transfers(&fake), [""; 0]);
 }
 

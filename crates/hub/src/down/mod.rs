@@ -15,7 +15,7 @@ pub use folder::{Download, Downloaded};
 pub use policy::{Fetched, fetch_model, is_policy_file};
 
 use crate::api::RepoFile;
-use crate::cache::{RepoCache, age, no_links, open_own, path_fault};
+use crate::cache::{RepoCache, age, no_links, not_written, open_own, path_fault};
 use crate::hub::{Event, Listener, Transfer};
 use crate::stock::BEGUN_FOR;
 use crate::{Hub, HubError, HubRepo};
@@ -87,7 +87,8 @@ impl Hub {
                         Transfer { file: &file.path, file_done_bytes, file_bytes: file.size_bytes, done_bytes: done, total_bytes };
                     listener(Event::Transfer(transfer));
                 };
-                let blob = Blob { http, repo, commit, file, stop: &has_failed };
+                let is_cache = matches!(place, Place::Cache(_));
+                let blob = Blob { http, repo, commit, file, is_cache, stop: &has_failed };
                 let outcome = place.lock(file).and_then(|_held| place.fetch(self, &blob, &mut tell));
                 if let Err(error) = outcome {
                     let mut slot = first_error.lock().unwrap_or_else(PoisonError::into_inner);
@@ -110,6 +111,18 @@ impl Hub {
             }
             Some(error) => Err(error),
         }
+    }
+}
+
+/// What is wrong with the disk where `file` is written at `path`, in the cache or in a folder of the user's.
+fn disk_fault(repo: &HubRepo, file: &RepoFile, path: &Path, err: io::Error, is_cache: bool) -> HubError {
+    let (repo, place, size_bytes) = (repo.clone(), path.parent().unwrap_or(path).to_owned(), file.size_bytes);
+    match err.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            HubError::DiskFull { repo, file: file.path.clone(), size_bytes, place, is_cache }
+        }
+        _ if is_cache => not_written(path, err),
+        _ => HubError::Io { doing: format!("writing {}", path.display()), source: err },
     }
 }
 
@@ -239,13 +252,20 @@ impl Place {
         }
     }
 
+    /// What is wrong where `path` is to be written.
+    fn fault(&self, path: &Path, err: io::Error) -> HubError {
+        match self {
+            Self::Cache(_) => not_written(path, err),
+            Self::Folder(_) => HubError::Io { doing: format!("writing {}", path.display()), source: err },
+        }
+    }
+
     /// Brings one file to its place, unless somebody else did meanwhile.
     fn fetch(&self, hub: &Hub, blob: &Blob<'_>, tell: &mut (dyn FnMut(u64) + Send)) -> Result<(), HubError> {
         let (file, partial) = (blob.file, self.partial(blob.file));
-        let doing = |path: &Path| format!("writing {}", path.display());
         let place = |from: &Path, to: &Path| {
             let folder = to.parent().unwrap_or(Path::new("."));
-            fs::create_dir_all(folder).and_then(|()| fs::rename(from, to)).map_err(HubError::io(doing(to)))
+            fs::create_dir_all(folder).and_then(|()| fs::rename(from, to)).map_err(|err| self.fault(to, err))
         };
         match self {
             Self::Cache(cache) => {
@@ -256,7 +276,7 @@ impl Place {
                     place(&partial, &to)?;
                 }
                 let linked = cache.link(blob.commit, &file.path, &file.hash);
-                linked.map_err(HubError::io(doing(&cache.snapshot(blob.commit).join(&file.path))))?;
+                linked.map_err(|err| self.fault(&cache.snapshot(blob.commit).join(&file.path), err))?;
             }
             Self::Folder(folder) => {
                 self.make_folder(&partial)?;
@@ -268,26 +288,6 @@ impl Place {
         Ok(())
     }
 
-    fn make_folder(&self, partial: &Path) -> Result<(), HubError> {
-        let folder = partial.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder).map_err(HubError::io(format!("making the folder {}", folder.display())))
-    }
-
-    /// How many bytes of each file need not come.
-    fn begun(&self, files: &[&RepoFile]) -> Vec<u64> {
-        let size = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
-        let mut seen = HashSet::new();
-        let of_one = |file: &&RepoFile| match self {
-            // The content is here, or comes under another name; only this name is to be made.
-            Self::Cache(cache) if !seen.insert(file.hash.clone()) || size(&cache.blob(&file.hash)) == file.size_bytes => file.size_bytes,
-            _ => size(&self.partial(file)).min(file.size_bytes),
-        };
-        files.iter().map(of_one).collect()
-    }
-
-    /// A download that can't fit is not begun.
-    fn check_space(&self, repo: &HubRepo, missing: &[&RepoFile], needed: u64) -> Result<(), HubError> {
-        let folder = self.folder();
     /// Brings a file of the cache to its place in the user's folder.
     fn copy(&self, repo: &HubRepo, file: &RepoFile, from: &Path) -> Result<(), HubError> {
         let (partial, to) = (self.partial(file), self.folder().join(&file.path));
@@ -314,10 +314,31 @@ impl Place {
         fs::create_dir_all(folder).and_then(|()| fs::rename(&partial, &to)).map_err(HubError::io(format!("writing {}", to.display())))
     }
 
+    fn make_folder(&self, partial: &Path) -> Result<(), HubError> {
+        let folder = partial.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder).map_err(|err| self.fault(folder, err))
+    }
+
+    /// How many bytes of each file need not come.
+    fn begun(&self, files: &[&RepoFile]) -> Vec<u64> {
+        let size = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
+        let mut seen = HashSet::new();
+        let of_one = |file: &&RepoFile| match self {
+            // The content is here, or comes under another name; only this name is to be made.
+            Self::Cache(cache) if !seen.insert(file.hash.clone()) || size(&cache.blob(&file.hash)) == file.size_bytes => file.size_bytes,
+            _ => size(&self.partial(file)).min(file.size_bytes),
+        };
+        files.iter().map(of_one).collect()
+    }
+
+    /// A download that can't fit is not begun.
+    fn check_space(&self, repo: &HubRepo, missing: &[&RepoFile], needed: u64) -> Result<(), HubError> {
+        let folder = self.folder();
         match free_bytes(&folder) {
             Some(free) if free < needed => {
                 let largest = missing.iter().max_by_key(|file| file.size_bytes).map_or_else(String::new, |file| file.path.clone());
-                Err(HubError::DiskFull { repo: repo.clone(), file: largest, size_bytes: needed, place: folder })
+                let is_cache = matches!(self, Self::Cache(_));
+                Err(HubError::DiskFull { repo: repo.clone(), file: largest, size_bytes: needed, place: folder, is_cache })
             }
             _ => Ok(()),
         }

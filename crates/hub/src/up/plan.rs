@@ -43,8 +43,12 @@ pub(super) struct Planned {
 impl Local {
     /// Says that the file is not what it was, if it isn't.
     pub fn check(&self) -> Result<(), HubError> {
-        let found = fs::symlink_metadata(&self.file).map_err(HubError::io(format!("looking at {}", self.file.display())))?;
-        self.change(&found).map_or(Ok(()), |what| Err(HubError::Changed { path: self.file.clone(), what }))
+        let what = match fs::symlink_metadata(&self.file) {
+            Ok(found) => self.change(&found),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Some("it is not there any more".to_owned()),
+            Err(source) => return Err(HubError::Io { doing: format!("looking at {}", self.file.display()), source }),
+        };
+        what.map_or(Ok(()), |what| Err(HubError::Changed { path: self.file.clone(), what }))
     }
 
     fn change(&self, found: &fs::Metadata) -> Option<String> {
