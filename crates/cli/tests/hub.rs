@@ -96,7 +96,7 @@ fn copies_of_which_nothing_is_known_are_not_said_to_be_whole() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     let output = verify("http://127.0.0.1:9");
     assert_eq!(output.status.code(), Some(1));
-    contains_all(&String::from_utf8_lossy(&output.stdout), &["config.json: ", "can't be reached", "0 flaws, 1 files not verified"]);
+    contains_all(&String::from_utf8_lossy(&output.stdout), &["config.json: ", "can't be reached", "0 flaws, 1 file not verified"]);
     std::fs::write(&file, "{]").unwrap();
     contains_all(&String::from_utf8_lossy(&verify(&hub.endpoint()).stdout), &["config.json: its content has the hash", "1 flaw"]);
 }

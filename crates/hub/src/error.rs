@@ -72,6 +72,9 @@ pub enum HubError {
     /// A local file that changes while it is sent.
     #[error("sending {}: it has changed meanwhile ({what}); send it again when nobody writes to it", path.display())]
     Changed { path: PathBuf, what: String },
+    /// A pattern of paths that is none.
+    #[error("reading the pattern {pattern:?}: {why}")]
+    Pattern { pattern: String, why: String },
     /// What the user gave can't be sent or asked for.
     #[error("{doing}: {what}")]
     Unusable { doing: String, what: String },
@@ -106,15 +109,15 @@ impl HubError {
     }
 }
 
-/// Whether a request carried a token, and what to do about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenState {
 /// Whether an HTTP status may be another one when the same is asked again. What has no room (507), knows no such request (501, 505)
 /// or wants a login first (511) says the same again.
 pub(crate) fn may_pass(status: u16) -> bool {
     matches!(status, 408 | 425 | 429) || (500..600).contains(&status) && !matches!(status, 501 | 505 | 507 | 511)
 }
 
+/// Whether a request carried a token, and what to do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenState {
     Absent,
     Sent,
     /// It was sent, and the Hub knows no such token.
@@ -174,9 +177,6 @@ impl std::fmt::Display for CacheHint {
     }
 }
 
-fn quoted(said: &str) -> String {
-    if said.is_empty() { String::new() } else { format!(": {said:?}") }
-}
 /// "1 file", "2 files".
 pub(crate) fn files(count: usize) -> String {
     if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
@@ -186,6 +186,9 @@ fn elsewhere(is_cache: bool) -> &'static str {
     if is_cache { " or set HF_HOME to a larger disk" } else { ", or name a folder on a larger disk" }
 }
 
+fn quoted(said: &str) -> String {
+    if said.is_empty() { String::new() } else { format!(": {said:?}") }
+}
 
 fn wait(retry_after: Option<Duration>) -> String {
     retry_after.map(|wait| format!("; it asks to wait {} s", wait.as_secs())).unwrap_or_default()

@@ -170,11 +170,11 @@ fn cached_files(snapshot: &Path) -> Result<Vec<RepoFile>, HubError> {
 /// Patterns of paths as huggingface_hub has them: `*` stands for slashes too.
 pub(crate) fn patterns(globs: &[String]) -> Result<GlobSet, HubError> {
     let mut set = GlobSetBuilder::new();
-    let refuse = |err: globset::Error| HubError::Unusable { doing: "reading a pattern".into(), what: err.to_string() };
+    let refuse = |pattern: &str, err: &globset::Error| HubError::Pattern { pattern: pattern.to_owned(), why: err.kind().to_string() };
     for glob in globs {
         // `meta/` means all that is in it, and `*.json` those of every folder, as huggingface_hub has it.
-        let glob = if glob.ends_with('/') { format!("{glob}**") } else { glob.clone() };
-        set.add(Glob::new(&glob).map_err(refuse)?);
+        let whole = if glob.ends_with('/') { format!("{glob}**") } else { glob.clone() };
+        set.add(Glob::new(&whole).map_err(|err| refuse(glob, &err))?);
     }
     set.build().map_err(|err| refuse(err.glob().unwrap_or_default(), &err))
 }

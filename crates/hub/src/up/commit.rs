@@ -167,7 +167,7 @@ impl Upload<'_> {
 
     /// Makes one commit on top of `parent`, and of nothing else. One whose answer was lost is found, not made twice.
     pub async fn commit(&self, changes: &[Change<'_>], parent: &str, message: &str) -> Result<String, HubError> {
-        let doing = format!("committing {} files to {}", changes.len(), self.repo);
+        let doing = format!("committing {} to {}", crate::error::files(changes.len()), self.repo);
         let body = bytes::Bytes::from(lines(changes, parent, message)?);
         let make = || Ok(reqwest::Body::from(body.clone()));
         let (mut tries, begin) = (0, Instant::now());

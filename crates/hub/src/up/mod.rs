@@ -30,6 +30,7 @@ pub use repo::Created;
 
 use crate::api::Listing;
 use crate::down::patterns;
+use crate::error::files as files_in_words;
 use crate::http::Http;
 use crate::hub::{Event, Listener, Transfer};
 use crate::{Account, Hub, HubError, HubRepo, RepoFile, RepoKind, TokenState};
@@ -42,10 +43,10 @@ use plan::{Local, Meter, Planned};
 /// How many files are sent at a time. More would lose more when an upload is killed.
 const AT_A_TIME: usize = 4;
 
-/// The stores of git LFS. The Hub chooses: in parts where it can, as less is lost then by a kill.
 /// What stands still for so long is told.
 const QUIET: Duration = Duration::from_secs(5);
 
+/// The stores of git LFS. The Hub chooses: in parts where it can, as less is lost then by a kill.
 const WITHOUT_XET: &[&str] = &["multipart", "basic"];
 
 /// Says what is wrong with a folder that is to be uploaded.
@@ -233,9 +234,9 @@ impl Hub {
         });
         if !planned.is_empty() && plan.same.is_empty() && changes.is_empty() && !modes.is_empty() {
             return Err(refuse(format!(
-                "a .gitignore leaves out all {} files of {}; change it, or remove it",
-                modes.len(),
-                folder.display()
+                "a .gitignore leaves out all of {} ({}); change it, or remove it",
+                folder.display(),
+                files_in_words(modes.len())
             )));
         }
         changes.extend(plan.gone.iter().map(|path| Change::Delete(path)));
@@ -345,7 +346,7 @@ impl Hub {
                     Change::Add(file, _) => file.local.check(),
                     Change::Delete(_) => Ok(()),
                 })?;
-                let mut message = options.message.clone().unwrap_or_else(|| format!("Upload {} files with Sinew", changes.len()));
+                let mut message = options.message.clone().unwrap_or_else(|| format!("Upload {} with Sinew", files_in_words(changes.len())));
                 if packs.len() > 1 {
                     let (title, more) = message.split_once('\n').unwrap_or((&message, ""));
                     message = format!("{title} ({}/{})\n{more}", at + 1, packs.len());
@@ -436,9 +437,9 @@ struct Upload<'a> {
     meters: Mutex<Vec<Arc<Meter>>>,
     /// Bytes that no meter knows of.
     counted: AtomicU64,
-    /// Of all files that are to be in the store.
     /// What the Xet store has taken, as it says itself.
     of_xet: AtomicU64,
+    /// Of all files that are to be in the store.
     large_bytes: AtomicU64,
     listener: &'a Listener,
 }
@@ -525,8 +526,8 @@ impl<'a> Upload<'a> {
 
     async fn tick(&self, is_told: bool) -> std::convert::Infallible {
         let mut told = HashMap::new();
-        loop {
         let (mut moved, mut since, mut told_s) = (self.moved(), Instant::now(), 0);
+        loop {
             tokio::time::sleep(Duration::from_millis(100)).await;
             if is_told {
                 self.tell(&mut told);
@@ -543,7 +544,6 @@ impl<'a> Upload<'a> {
         }
     }
 
-    fn tell(&self, told: &mut HashMap<String, u64>) {
     /// A number that changes as long as anything moves.
     fn moved(&self) -> u64 {
         let meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
@@ -551,6 +551,7 @@ impl<'a> Upload<'a> {
         of_meters.fold(self.counted.load(Ordering::Relaxed).wrapping_add(self.of_xet.load(Ordering::Relaxed)), u64::wrapping_add)
     }
 
+    fn tell(&self, told: &mut HashMap<String, u64>) {
         let meters: Vec<Arc<Meter>> = self.meters.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let done = |meter: &Arc<Meter>| meter.done.load(Ordering::Relaxed).min(meter.bytes);
         let (done_bytes, total_bytes) = (meters.iter().map(done).sum(), self.large_bytes.load(Ordering::Relaxed));

@@ -9,7 +9,7 @@ use sinew_hub::{Hub, HubRepo, ModelRef};
 use sinew_recorder::DatasetInfo;
 
 use super::repo_of;
-use crate::args::{CardArgs, ComputeArgs, refuse_given};
+use crate::args::{CardArgs, ComputeArgs, misuse, refuse_given};
 use crate::text::{self, note, say};
 use crate::{Done, licence, source, transfer, wilson};
 
@@ -51,6 +51,16 @@ fn split(card: &str) -> (&str, &str) {
 fn write(args: &CardArgs) -> anyhow::Result<Done> {
     let folder = Path::new(&args.repo);
     let path = folder.join(CARD);
+    if let Some(licence) = &args.licence {
+        if licence.is_empty() || licence.chars().any(|c| c.is_control() || c.is_whitespace()) || licence.len() > 100 {
+            misuse!("--licence: expected the Hub's short name of a licence, such as apache-2.0, found {licence:?}");
+        }
+        if !licence::is_listed(licence) {
+            note!(
+                "warning: the Hub lists no licence by the name {licence}, so others can't tell what it allows; its names are those such as apache-2.0, mit and other"
+            );
+        }
+    }
     // In a snapshot of the cache it is one, to the content that other commits have as well.
     let is_link = path.symlink_metadata().is_ok_and(|found| found.is_symlink());
     anyhow::ensure!(
