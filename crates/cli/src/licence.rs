@@ -130,10 +130,8 @@ impl Licence {
 /// A name that a stranger has given, where it is none that anybody reads to its end.
 fn cut(name: &str) -> String {
     const MOST_CHARS: usize = 120;
-    match name.char_indices().nth(MOST_CHARS) {
-        Some((at, _)) => format!("{}…", &name[..at]),
-        None => name.to_owned(),
-    }
+    let begin: String = name.chars().take(MOST_CHARS).collect();
+    if begin.len() < name.len() { format!("{begin}…") } else { begin }
 }
 
 /// Whether the Hub lists a licence by this name (its page on repository licences), so that others can tell what it allows.
