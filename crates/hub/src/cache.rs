@@ -328,6 +328,7 @@ pub(crate) fn is_hash(text: &str) -> bool {
 mod tests {
     use super::*;
     use crate::RepoKind;
+    use crate::error::innermost;
 
     #[test]
     fn only_paths_below_a_folder_are_paths() {
@@ -385,8 +386,8 @@ mod tests {
             fs::create_dir_all(link.parent().unwrap()).unwrap();
             std::os::unix::fs::symlink(outside.path(), &link).unwrap();
             let told = match linked {
-                "blobs" => cache.lock(&hash).map(drop).unwrap_err().to_string(),
-                "refs" => cache.remember(&repo, &commit).unwrap_err().to_string(),
+                "blobs" => innermost(&cache.lock(&hash).map(drop).unwrap_err()),
+                "refs" => innermost(&cache.remember(&repo, &commit).unwrap_err()),
                 _ => cache.link(&commit, "meta/info.json", &hash).unwrap_err().to_string(),
             };
             assert!(told.contains(&format!("{} is a link", link.display())), "{linked}: {told}");
