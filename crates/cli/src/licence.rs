@@ -120,11 +120,51 @@ impl Licence {
     pub fn in_words(&self) -> String {
         match self {
             Self::Open(name) => name.clone(),
-            Self::NonCommercial(name) => format!("{name}: not for commercial use"),
-            Self::Other(name) => format!("{name}: read its text before you use it commercially"),
+            Self::NonCommercial(name) => format!("{}: not for commercial use", cut(name)),
+            Self::Other(name) => format!("{}: read its text before you use it commercially", cut(name)),
             Self::NotStated => "not stated: ask its owner before you use it commercially".to_owned(),
         }
     }
+}
+
+/// A name that a stranger has given, where it is none that anybody reads to its end.
+fn cut(name: &str) -> String {
+    const MOST_CHARS: usize = 120;
+    let begin: String = name.chars().take(MOST_CHARS).collect();
+    if begin.len() < name.len() { format!("{begin}…") } else { begin }
+}
+
+/// Whether the Hub lists a licence by this name (its page on repository licences), so that others can tell what it allows.
+pub fn is_listed(name: &str) -> bool {
+    const OTHERS: [&str; 26] = [
+        "other",
+        "openrail",
+        "openrail++",
+        "openmdw-1.0",
+        "creativeml-openrail-m",
+        "bigscience-openrail-m",
+        "bigscience-bloom-rail-1.0",
+        "bigcode-openrail-m",
+        "llama2",
+        "llama3",
+        "llama3.1",
+        "llama3.2",
+        "llama3.3",
+        "llama4",
+        "gemma",
+        "cc",
+        "cc-by-nd-4.0",
+        "c-uda",
+        "cdla-sharing-1.0",
+        "ecl-2.0",
+        "fair-noncommercial-research-license",
+        "gfdl",
+        "h-research",
+        "lppl-1.3c",
+        "ms-pl",
+        "ofl-1.1",
+    ];
+    OTHERS.contains(&name) || name.starts_with("cc-by-nc-") || matches!(Licence::of(Some(name)), Licence::Open(it) if it == name)
 }
 
 /// What the licences of a policy, and of its base, say together.
@@ -155,6 +195,18 @@ mod tests {
         }
         for none in [None, Some(""), Some("unknown")] {
             assert_eq!(Licence::of(none), Licence::NotStated);
+        }
+    }
+
+    #[test]
+    fn a_long_name_is_cut_and_only_listed_ones_are_listed() {
+        let words = Licence::of(Some(&"ü".repeat(5000))).in_words();
+        assert!(words.chars().count() < 200 && words.contains("ü…: read its text"), "{words}");
+        for listed in ["mit", "apache-2.0", "gemma", "cc-by-nc-sa-4.0", "gpl-3.0", "other"] {
+            assert!(is_listed(listed), "{listed}");
+        }
+        for other in ["zzz", "MIT", "apache", "unknown"] {
+            assert!(!is_listed(other), "{other}");
         }
     }
 

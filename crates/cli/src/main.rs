@@ -27,6 +27,7 @@ mod licence;
 mod live;
 mod live_table;
 mod locale;
+mod log;
 mod prompt;
 mod publishing;
 mod recording;
@@ -50,6 +51,8 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches as _;
 use clap::error::{ContextKind, ContextValue};
+use sinew::{DatasetError, PretrainedError};
+use sinew_hub::{HubError, ParseModelRefError};
 use sinew_recorder::{RecordError, ToolError};
 use sinew_sim::{RobotModelError, SimError};
 
@@ -63,10 +66,6 @@ const MISUSED: u8 = 2;
 const FAILED: i32 = 1;
 /// The same for SIGTERM.
 const TERMINATED: u8 = 143;
-
-/// What is logged unless the user says otherwise. Hugging Face's crates tell their own troubles in many lines, of which what
-/// matters comes back as an error.
-const LOGGED: &str = "warn,hf_hub=off,xet=off,xet_client=off,xet_core_structures=off,xet_data=off,xet_runtime=off,re_log_encoding=error";
 
 /// What a verb ends with when nothing failed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -128,10 +127,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("SINEW_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOGGED));
-    // What can't be logged because the terminal has gone is no reason to panic.
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
-    log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
+    log::begin();
     if cli.offline {
         sinew_hub::HubOptions::stay_offline();
     }
@@ -191,6 +187,10 @@ fn is_misuse(error: &anyhow::Error) -> bool {
             || matches!(cause.downcast_ref(), Some(SimError::UnknownTask { .. }))
             || matches!(cause.downcast_ref(), Some(RobotModelError::Unknown { .. }))
             || matches!(cause.downcast_ref(), Some(RecordError::Setup { .. }))
+            || matches!(cause.downcast_ref(), Some(DatasetError::Name(name)) if !name.may_be_path())
+            || matches!(cause.downcast_ref(), Some(PretrainedError::Name(name)) if !name.may_be_path())
+            || cause.downcast_ref().is_some_and(|name: &ParseModelRefError| !name.may_be_path())
+            || matches!(cause.downcast_ref(), Some(HubError::Pattern { .. }))
             || matches!(cause.downcast_ref(), Some(ToolError::Write(RecordError::Setup { .. })))
     };
     error.is::<Misuse>() || error.chain().any(is_one)

@@ -194,9 +194,13 @@ pub fn chain(error: &anyhow::Error) -> String {
     text
 }
 
-/// A number of things: "1 episode", "2 episodes".
+/// A number of things: "1 episode", "2 episodes", "3 repositories".
 pub fn plural(count: u64, what: &str) -> String {
-    if count == 1 { format!("{count} {what}") } else { format!("{count} {what}s") }
+    match what.strip_suffix("ry") {
+        _ if count == 1 => format!("{count} {what}"),
+        Some(begin) => format!("{count} {begin}ries"),
+        None => format!("{count} {what}s"),
+    }
 }
 
 /// Whether the reader of our output has gone (`sinew ... | head`).

@@ -25,6 +25,7 @@ pub fn shown() -> Arc<Listener> {
             Event::Committed { repo, commit, number, of } if of > 1 => bars.say(&format!("{repo} is commit {commit}, {number} of {of}")),
             Event::Committed { .. } => {}
             Event::Reading(transfer) | Event::Transfer(transfer) => bars.draw(transfer),
+            Event::Waiting { silent, at_most } => bars.wait(silent.as_secs(), at_most.as_secs()),
             Event::Streamed { file, streamed_bytes } => bars.stream(file, streamed_bytes),
         }
     })
@@ -41,11 +42,22 @@ struct Bars {
     total: Option<ProgressBar>,
     files: BTreeMap<String, ProgressBar>,
     streamed: Option<ProgressBar>,
+    /// Whether it was said that nothing moves, where there is no bar to say it.
+    is_wait_said: bool,
 }
 
 impl Bars {
     fn say(&self, line: &str) {
         self.all.suspend(|| note!("{}", text::in_line(line)));
+    }
+
+    /// On the bar, where there is one; else once.
+    fn wait(&mut self, silent_s: u64, at_most_s: u64) {
+        match &self.total {
+            Some(total) if !total.is_hidden() => total.set_message(format!("nothing moves for {silent_s} s of {at_most_s} s")),
+            _ if std::mem::replace(&mut self.is_wait_said, true) => {}
+            _ => self.say(&format!("nothing moves for {silent_s} s; it is given up after {at_most_s} s of that")),
+        }
     }
 
     /// Of parts it is not known how many will be wanted.

@@ -96,7 +96,7 @@ fn copies_of_which_nothing_is_known_are_not_said_to_be_whole() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     let output = verify("http://127.0.0.1:9");
     assert_eq!(output.status.code(), Some(1));
-    contains_all(&String::from_utf8_lossy(&output.stdout), &["config.json: ", "can't be reached", "0 flaws, 1 files not verified"]);
+    contains_all(&String::from_utf8_lossy(&output.stdout), &["config.json: ", "can't be reached", "0 flaws, 1 file not verified"]);
     std::fs::write(&file, "{]").unwrap();
     contains_all(&String::from_utf8_lossy(&verify(&hub.endpoint()).stdout), &["config.json: its content has the hash", "1 flaw"]);
 }
@@ -267,4 +267,72 @@ fn a_page_takes_the_place_of_one_of_the_same_making_alone() {
     assert!(publish_from(&other, "five", "ada/page", &["--parent", &theirs]).status.success());
     assert_eq!(hub.file(RepoKind::Space, "ada/page", "main", "evaluation.png").as_deref(), Some(png("five").as_slice()));
     assert!(publish_from(&other, "six", "ada/page", &[]).status.success());
+}
+
+#[test]
+fn without_the_hub_a_folder_is_filled_from_the_cache_and_the_card_is_read() {
+    let (desk, hub) = (Desk::new(), start());
+    hub.add(RepoKind::Model, "ada/act").commit(&[("config.json", b"{}"), ("README.md", b"# Of the cache\n"), ("model.safetensors", b"x")]);
+    let ok = |endpoint: &str, args: &[&str]| {
+        let output = sinew(&desk, endpoint, args).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap())
+    };
+    let [out, _] = ok(&hub.endpoint(), &["hub", "download", "ada/act", "--type", "policy"]);
+    contains_all(&out, &["4 files, ", "; 4 fetched and verified: "]);
+    let gone = "http://127.0.0.1:9";
+    let [out, told] = ok(gone, &["--offline", "hub", "download", "ada/act", "--type", "policy", "--out", "copy"]);
+    contains_all(&out, &["4 files, ", "; 4 copied from the cache and verified", ": copy"]);
+    contains_all(&told, &["from the cache, as HF_HUB_OFFLINE or --offline is set"]);
+    assert_eq!(std::fs::read_to_string(desk.path("copy/README.md")).unwrap(), "# Of the cache\n");
+    let [out, _] = ok(gone, &["--offline", "hub", "card", "ada/act"]);
+    assert_eq!(out, "# Of the cache\n");
+    let [out, told] = ok(gone, &["hub", "card", "ada/act", "--json"]);
+    assert!(out.contains("# Of the cache") && told.contains("from the cache, as http://127.0.0.1:9 can't be reached"), "{out}{told}");
+}
+
+#[test]
+fn a_command_line_that_makes_no_sense_is_told_by_its_code() {
+    let (desk, hub) = (Desk::new(), start());
+    hub.add(RepoKind::Model, "ada/act").commit(&[("config.json", b"{}")]);
+    std::fs::create_dir_all(desk.path("folder")).unwrap();
+    std::fs::write(desk.path("folder/config.json"), "{}").unwrap();
+    for args in [
+        &["hub", "download", "ada/act", "--type", "policy", "--include", "a[b"][..],
+        &["hub", "upload", "folder", "ada/act", "--exclude", "{a"],
+        &["hub", "download", "ada/act/x"],
+        &["hub", "card", ""],
+        &["policy", "check", ""],
+        &["dataset", "info", "~nobody/else"],
+        &["hub", "card", "--write", "folder", "--licence", "two words"],
+    ] {
+        let output = sinew(&desk, &hub.endpoint(), args).env("HF_TOKEN", "hf_read").output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    // What may be the path of a folder that is not there does make sense.
+    assert_eq!(desk.run(&["dataset", "info", "ada/a/b"]).status.code(), Some(1));
+    // Options as JSON where that is asked for.
+    let text = desk.ok(&["hub", "cache", "list", "--json", "--explain"]);
+    let json: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
+    let options = json["options"].as_array().unwrap();
+    assert!(options.iter().any(|it| it["option"] == "--json" && it["value"] == "yes" && it["from"] == "the command line"), "{text}");
+}
+
+/// What a crate logs reaches whoever set nothing as a sentence, once.
+#[test]
+fn a_warning_is_in_the_words_of_the_program() {
+    let desk = Desk::new();
+    let root = desk.path("hub-cache");
+    std::fs::create_dir_all(&root).unwrap();
+    std::fs::write(root.join("models--ada--act"), "no folder").unwrap();
+    let list = |log: &str| {
+        let mut command = sinew(&desk, "http://127.0.0.1:9", &["hub", "cache", "prune", "--yes"]);
+        let output = command.env("HF_HUB_CACHE", &root).env("SINEW_LOG", log).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let mut command = sinew(&desk, "http://127.0.0.1:9", &["hub", "cache", "prune", "--yes"]);
+    let told = String::from_utf8(command.env("HF_HUB_CACHE", &root).output().unwrap().stderr).unwrap();
+    let path = root.join("models--ada--act");
+    assert_eq!(told, format!("warning: {}: it has the name of a repository, and is no folder; passed over\n", path.display()));
+    assert!(list("warn").contains(" WARN sinew_hub::stock: "));
 }

@@ -482,3 +482,16 @@ fn a_python_that_says_too_much_is_cut() {
     let text = bench.error(&[]);
     assert!(text.len() < 3000, "{} bytes", text.len());
 }
+
+/// A token among the further words is for LeRobot, and for nobody who reads along.
+#[test]
+fn a_token_in_the_line_is_shown_to_nobody() {
+    let bench = Bench::new();
+    let words = bench.words(&["--dry-run", "--", "--wandb.notes=hf_abcdefghijkl"]);
+    for more in [&[][..], &["--json"]] {
+        let words: Vec<&str> = words[..1].iter().chain(more).chain(&words[1..]).copied().collect();
+        let output = bench.desk.sinew(&words).env("HF_TOKEN", "hf_abcdefghijkl").output().unwrap();
+        let told = String::from_utf8_lossy(&output.stdout).into_owned() + &stderr_of(&output);
+        assert!(output.status.success() && told.contains("--wandb.notes=[secret]") && !told.contains("hf_abcdefghijkl"), "{told}");
+    }
+}

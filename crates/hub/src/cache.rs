@@ -62,7 +62,8 @@ impl RepoCache {
             return Ok(());
         }
         let path = self.reference(repo.revision());
-        match write_whole(&path, commit.as_bytes()) {
+        let folder = path.parent().unwrap_or(&self.dir);
+        match no_links(&self.dir, folder).and_then(|()| write_whole(&path, commit.as_bytes())) {
             Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
                 tracing::warn!(path = %path.display(), %error, "not written down; without the Hub, {repo} is what it was before");
                 Ok(())
@@ -80,6 +81,7 @@ impl RepoCache {
     pub fn link(&self, commit: &str, path: &str, hash: &str) -> io::Result<PathBuf> {
         let name = self.snapshot(commit).join(path);
         let folder = name.parent().unwrap_or(&self.dir);
+        no_links(&self.dir, folder)?;
         fs::create_dir_all(folder)?;
         let up = Path::new(path).components().count() + 1;
         let target: PathBuf = std::iter::repeat_n(Component::ParentDir, up).collect::<PathBuf>().join("blobs").join(hash);
@@ -98,15 +100,70 @@ impl RepoCache {
     }
 
     /// Holds what huggingface_hub holds while it writes the blob `hash`. The kernel lets it go when its holder dies.
+    ///
+    /// # Errors
+    /// Where the lock can't be had, and where a link is in the place of the folder of blobs.
     pub fn lock(&self, hash: &str) -> Result<File, HubError> {
+        let blobs = self.dir.join("blobs");
+        no_links(&self.dir, &blobs).map_err(HubError::io(format!("writing to {}", blobs.display())))?;
         let folder = self.root.join(".locks").join(&self.folder_name);
         let path = folder.join(format!("{hash}.lock"));
         let lock = || {
+            no_links(&self.root, &folder)?;
             fs::create_dir_all(&folder)?;
             let file = open_own(&path, File::options().create(true).truncate(false).write(true))?;
             file.lock().map(|()| file)
         };
-        lock().map_err(HubError::io(format!("locking {}", path.display())))
+        lock().map_err(|err| not_written(&path, err))
+    }
+}
+
+/// Why `path` in the cache could not be written. Where this user may not, it says whose the cache is, and what to do.
+pub(crate) fn not_written(path: &Path, source: io::Error) -> HubError {
+    let doing = format!("writing {}", path.display());
+    let why = match source.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => "the disk may only be read".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            let there = path.ancestors().skip(1).find(|folder| folder.exists()).unwrap_or(path);
+            format!("{} {}", there.display(), owner_of(there).unwrap_or_else(|| "may not be written to".into()))
+        }
+        _ => return HubError::Io { doing, source },
+    };
+    HubError::Unusable { doing, what: format!("{why}; set HF_HOME to a folder of your own") }
+}
+
+/// Whose a folder is that this user may not write to.
+#[cfg(unix)]
+fn owner_of(folder: &Path) -> Option<String> {
+    let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(folder).ok()?);
+    if owner == rustix::process::geteuid().as_raw() {
+        return Some("is yours, and may only be read".into());
+    }
+    // The name where this machine has one for it.
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = users.lines().find_map(|line| {
+        let mut parts = line.split(':');
+        let name = parts.next()?;
+        (parts.nth(1)? == owner.to_string()).then(|| format!(" ({name})"))
+    });
+    Some(format!("belongs to the user {owner}{}", name.unwrap_or_default()))
+}
+
+#[cfg(not(unix))]
+fn owner_of(_folder: &Path) -> Option<String> {
+    None
+}
+
+/// Refuses a link in the place of a folder on the way from `root` down to `folder`, so that nothing is written where it leads.
+/// `root` itself may be one: whoever has it on another disk has said so.
+pub(crate) fn no_links(root: &Path, folder: &Path) -> io::Result<()> {
+    let is_link = |path: &&Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+    match folder.ancestors().take_while(|path| *path != root).find(is_link) {
+        Some(link) => {
+            let what = format!("{} is a link, and nothing is written where it leads; put a folder in its place", link.display());
+            Err(io::Error::new(io::ErrorKind::InvalidData, what))
+        }
+        None => Ok(()),
     }
 }
 
@@ -271,6 +328,7 @@ pub(crate) fn is_hash(text: &str) -> bool {
 mod tests {
     use super::*;
     use crate::RepoKind;
+    use crate::error::innermost;
 
     #[test]
     fn only_paths_below_a_folder_are_paths() {
@@ -314,6 +372,27 @@ mod tests {
         fs::remove_file(cache.snapshot("c0ffee").join("meta/info.json")).unwrap();
         fs::write(cache.snapshot("c0ffee").join("meta/info.json"), "old and cut").unwrap();
         assert_eq!(fs::read_to_string(cache.link("c0ffee", "meta/info.json", &hash).unwrap()).unwrap(), "new");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn nothing_is_written_through_a_link_in_a_folders_place() {
+        let repo = HubRepo::parse(RepoKind::Dataset, "a/b").unwrap();
+        let (commit, hash) = ("c".repeat(40), "a".repeat(40));
+        for linked in ["blobs", "snapshots", "snapshots/COMMIT", "snapshots/COMMIT/meta", "refs"] {
+            let (root, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let cache = RepoCache::of(root.path(), &repo);
+            let link = cache.dir.join(linked.replace("COMMIT", &commit));
+            fs::create_dir_all(link.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(outside.path(), &link).unwrap();
+            let told = match linked {
+                "blobs" => innermost(&cache.lock(&hash).map(drop).unwrap_err()),
+                "refs" => innermost(&cache.remember(&repo, &commit).unwrap_err()),
+                _ => cache.link(&commit, "meta/info.json", &hash).unwrap_err().to_string(),
+            };
+            assert!(told.contains(&format!("{} is a link", link.display())), "{linked}: {told}");
+            assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0, "{linked}");
+        }
     }
 
     #[test]

@@ -72,12 +72,15 @@ pub enum HubError {
     /// A local file that changes while it is sent.
     #[error("sending {}: it has changed meanwhile ({what}); send it again when nobody writes to it", path.display())]
     Changed { path: PathBuf, what: String },
+    /// A pattern of paths that is none.
+    #[error("reading the pattern {pattern:?}: {why}")]
+    Pattern { pattern: String, why: String },
     /// What the user gave can't be sent or asked for.
     #[error("{doing}: {what}")]
     Unusable { doing: String, what: String },
-    /// The disk of the cache is full.
-    #[error("writing {file} of {repo} ({size_bytes} bytes) to {}: the disk is full; make room there or set HF_HOME to a larger disk", place.display())]
-    DiskFull { repo: HubRepo, file: String, size_bytes: u64, place: PathBuf },
+    /// The disk of the cache, or of the folder that the user named, is full.
+    #[error("writing {file} of {repo} ({size_bytes} bytes) to {}: the disk is full; make room there{}", place.display(), elsewhere(*is_cache))]
+    DiskFull { repo: HubRepo, file: String, size_bytes: u64, place: PathBuf, is_cache: bool },
     /// Any other trouble with files here.
     #[error("{doing}")]
     Io {
@@ -92,7 +95,10 @@ impl HubError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Broken { .. } | Self::Busy { .. } => true,
-            Self::Server { what, .. } => what.starts_with("HTTP 5"),
+            Self::Server { what, .. } => {
+                let status = what.strip_prefix("HTTP ").and_then(|what| what.get(..3)?.parse().ok());
+                status.is_some_and(may_pass)
+            }
             _ => false,
         }
     }
@@ -101,6 +107,12 @@ impl HubError {
         let doing = doing.into();
         move |source| Self::Io { doing, source }
     }
+}
+
+/// Whether an HTTP status may be another one when the same is asked again. What has no room (507), knows no such request (501, 505)
+/// or wants a login first (511) says the same again.
+pub(crate) fn may_pass(status: u16) -> bool {
+    matches!(status, 408 | 425 | 429) || (500..600).contains(&status) && !matches!(status, 501 | 505 | 507 | 511)
 }
 
 /// Whether a request carried a token, and what to do about it.
@@ -163,6 +175,15 @@ impl std::fmt::Display for CacheHint {
             Self::Snapshot(path) => write!(f, "; the cache has a part of it in {}", path.display()),
         }
     }
+}
+
+/// "1 file", "2 files".
+pub(crate) fn files(count: usize) -> String {
+    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
+}
+
+fn elsewhere(is_cache: bool) -> &'static str {
+    if is_cache { " or set HF_HOME to a larger disk" } else { ", or name a folder on a larger disk" }
 }
 
 fn quoted(said: &str) -> String {

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::cache::read_small;
-use crate::error::{CacheHint, Gate, TokenState, innermost};
+use crate::error::{CacheHint, Gate, TokenState, innermost, may_pass};
 use crate::options::EndpointLogin;
 use crate::pace::{Limit, stalls};
 use crate::{HubError, HubOptions, HubRepo};
@@ -30,6 +30,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// A body that is sent, and the answer to it, may stand still for so many time limits: a store that joins parts, or a
 /// commit of a thousand files, takes its time.
 const SENDING_PATIENCE: u32 = 9;
+/// All tries of one request together may stand still for so many.
+const MOST_SILENCE: u32 = 12;
 /// A body that is read into memory may take so many time limits, and a second more for each [`SLOWEST_BYTES_PER_S`] of it:
 /// whoever sends a byte now and then is never silent.
 const READING_PATIENCE: u32 = 6;
@@ -161,6 +163,11 @@ impl Http {
         self.options.timeout * SENDING_PATIENCE
     }
 
+    /// How long it may stand still in all tries together.
+    pub fn most_silence(&self) -> Duration {
+        self.options.timeout * MOST_SILENCE
+    }
+
     pub fn options(&self) -> &HubOptions {
         &self.options
     }
@@ -181,20 +188,25 @@ impl Http {
 
     /// Sends a request until it is answered with success, and at most as often as the options say.
     pub async fn send(&self, ask: &Ask<'_>) -> Result<Response, HubError> {
-        let mut tries = 0;
+        let (mut tries, mut silence, mut has_asked_anew) = (0, Duration::ZERO, false);
         loop {
-            let (error, pause) = match self.follow(ask).await {
+            let (error, pause) = match self.follow(ask, silence).await {
                 Ok(response) if response.status().is_success() || Some(response.status()) == ask.understands => return Ok(response),
                 Ok(response) if ask.stops_at.is_some() && is_redirect(&response) => return Ok(response),
                 Ok(response) => {
                     let status = response.status().as_u16();
-                    // A store refuses an address whose time is over; asked again, the Hub gives another.
-                    let has_expired = status == 403 && *response.url() != ask.url && !self.options.is_endpoint(response.url());
-                    let is_transient = has_expired || matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504);
-                    let pause = is_transient.then(|| retry_after(&response).unwrap_or(backoff(tries)));
+                    // A store refuses an address whose time is over; asked again, the Hub gives another. Where the store is at the
+                    // Hub itself, it may also be the Hub that refuses, which is the same the second time.
+                    let is_redirected = status == 403 && *response.url() != ask.url;
+                    let has_expired = is_redirected && (!self.options.is_endpoint(response.url()) || !has_asked_anew);
+                    has_asked_anew |= has_expired;
+                    let pause = (has_expired || may_pass(status)).then(|| retry_after(&response).unwrap_or(backoff(tries)));
                     (self.explain(ask, response).await, pause)
                 }
-                Err(Failure { error, is_transient }) => (error, is_transient.then(|| backoff(tries))),
+                Err(Failure { error, is_transient, waited }) => {
+                    silence += waited;
+                    (error, (is_transient && silence < self.most_silence()).then(|| backoff(tries)))
+                }
             };
             match pause {
                 Some(pause) if ask.may_repeat && tries < self.most_tries(&error) && pause <= MAX_PAUSE => {
@@ -291,17 +303,18 @@ impl Http {
         if matches!(error, HubError::Unreachable { .. }) { self.options.retries.min(2) } else { self.options.retries }
     }
 
-    async fn follow(&self, ask: &Ask<'_>) -> Result<Response, Failure> {
+    /// Asks where the address leads. Earlier tries stood still for `silence`.
+    async fn follow(&self, ask: &Ask<'_>, silence: Duration) -> Result<Response, Failure> {
         let mut url = ask.url.clone();
         for _ in 0..MAX_REDIRECTS {
-            let response = self.one(ask, &url).await?;
+            let response = self.one(ask, &url, silence).await?;
             if !is_redirect(&response) || ask.stops_at.is_some_and(|header| response.headers().contains_key(header)) {
                 return Ok(response);
             }
-            url = self.target(ask, &response).map_err(|error| Failure { error, is_transient: false })?;
+            url = self.target(ask, &response).map_err(Failure::lasting)?;
         }
         let what = format!("more than {MAX_REDIRECTS} redirects");
-        Err(Failure { error: HubError::Hostile { doing: ask.doing.clone(), host: host(&url), what }, is_transient: false })
+        Err(Failure::lasting(HubError::Hostile { doing: ask.doing.clone(), host: host(&url), what }))
     }
 
     /// Where a redirect leads.
@@ -323,7 +336,7 @@ impl Http {
         Ok(next)
     }
 
-    async fn one(&self, ask: &Ask<'_>, url: &Url) -> Result<Response, Failure> {
+    async fn one(&self, ask: &Ask<'_>, url: &Url, silence: Duration) -> Result<Response, Failure> {
         let client = if ask.pulse.is_some() { &self.sender } else { &self.client };
         let mut request = client.request(ask.method.clone(), url.clone()).headers(ask.headers.clone());
         request = request.header(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -334,23 +347,47 @@ impl Http {
         } else if let Some(token) = self.options.token.as_ref().filter(|_| is_asked_who) {
             let value = token.bearer().ok_or_else(|| {
                 let why = "the token holds characters that can't be sent; log in again, or set HF_TOKEN anew".to_owned();
-                Failure { error: HubError::Client { endpoint: self.options.endpoint.clone(), why }, is_transient: false }
+                Failure::lasting(HubError::Client { endpoint: self.options.endpoint.clone(), why })
             })?;
             request = request.header(AUTHORIZATION, value);
         }
         if let Some(make) = ask.body {
-            let body =
-                make().map_err(|source| Failure { error: HubError::Io { doing: ask.doing.clone(), source }, is_transient: false })?;
+            let body = make().map_err(|source| Failure::lasting(HubError::Io { doing: ask.doing.clone(), source }))?;
             request = request.body(body);
         }
         let Some(pulse) = &ask.pulse else { return request.send().await.map_err(|err| self.failure(ask, url, &err)) };
-        let patience = self.patience();
-        match select(pin!(request.send()), pin!(stalls(|| pulse.load(Ordering::Relaxed), patience))).await {
-            Either::Left((answer, _)) => answer.map_err(|err| self.failure(ask, url, &err)),
-            Either::Right(_) => {
-                let why = format!("nothing was taken or answered for {} s", patience.as_secs());
-                Err(Failure { error: HubError::Broken { doing: ask.doing.clone(), host: host(url), why }, is_transient: true })
+        let patience = self.patience().min(self.most_silence().saturating_sub(silence));
+        let before = pulse.load(Ordering::Relaxed);
+        let moved = Mutex::new((before, Instant::now()));
+        // How much has left, and for how long nothing has.
+        let look = || {
+            let (mut last, now) = (moved.lock().unwrap_or_else(PoisonError::into_inner), pulse.load(Ordering::Relaxed));
+            if last.0 != now {
+                *last = (now, Instant::now());
             }
+            (now, last.1.elapsed())
+        };
+        let broken = |why: String| HubError::Broken { doing: ask.doing.clone(), host: host(url), why };
+        let silent = |waited: Duration| {
+            let why = format!("nothing was taken or answered for {} s", (silence + waited).as_secs());
+            Failure { error: broken(why), is_transient: true, waited }
+        };
+        match select(pin!(request.send()), pin!(stalls(|| look().0, patience))).await {
+            Either::Left((Ok(answer), _)) => Ok(answer),
+            Either::Left((Err(err), _)) => {
+                let (sent, waited) = look();
+                let mut failure = self.failure(ask, url, &err);
+                if err.is_timeout() && !err.is_connect() {
+                    // The system gives up earlier on what takes nothing at all.
+                    failure = silent(waited);
+                } else if sent > before && !err.is_connect() && is_closed(&err) {
+                    let bytes = sent - before;
+                    failure.error =
+                        broken(format!("it closed the connection after {bytes} bytes, and may have refused the file: {}", innermost(&err)));
+                }
+                Err(failure)
+            }
+            Either::Right(_) => Err(silent(patience)),
         }
     }
 
@@ -365,7 +402,7 @@ impl Http {
         } else {
             HubError::Broken { doing: ask.doing.clone(), host: host(url), why }
         };
-        Failure { error, is_transient: !err.is_builder() && !is_certificate }
+        Failure { error, is_transient: !err.is_builder() && !is_certificate, waited: Duration::ZERO }
     }
 
     /// The proxy by which an address is asked, as it may be told: without the name and the password for it.
@@ -400,7 +437,12 @@ impl Http {
             Some(_) => TokenState::Sent,
         };
         if !self.options.is_endpoint(&url) {
-            return HubError::Broken { doing, host: host(&url), why: in_words(status, &said) };
+            let (host, what) = (host(&url), in_words(status, &said));
+            return if may_pass(status.as_u16()) {
+                HubError::Broken { doing, host, why: what }
+            } else {
+                HubError::Server { doing, host, what }
+            };
         }
         match (status.as_u16(), code.as_str(), ask.repo) {
             (407, ..) => {
@@ -449,6 +491,30 @@ fn is_redirect(response: &Response) -> bool {
 struct Failure {
     error: HubError,
     is_transient: bool,
+    /// How long nothing had moved when it was given up.
+    waited: Duration,
+}
+
+impl Failure {
+    fn lasting(error: HubError) -> Self {
+        Self { error, is_transient: false, waited: Duration::ZERO }
+    }
+}
+
+/// Whether the other side has closed the connection before it had answered.
+fn is_closed(err: &reqwest::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(err);
+    while let Some(err) = cause {
+        let is_io = err.downcast_ref().is_some_and(|err: &io::Error| {
+            use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+            matches!(err.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+        });
+        if is_io || err.to_string().starts_with("connection closed before message") {
+            return true;
+        }
+        cause = err.source();
+    }
+    false
 }
 
 /// A read that broke off.

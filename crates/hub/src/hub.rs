@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -23,6 +24,8 @@ pub enum Event<'a> {
     Committed { repo: &'a HubRepo, commit: &'a str, number: usize, of: usize },
     /// Bytes have arrived, or were sent.
     Transfer(Transfer<'a>),
+    /// Nothing has been taken or answered for so long; what is sent is given up after `at_most`. Told once a second.
+    Waiting { silent: Duration, at_most: Duration },
     /// A part of a file has arrived that is not fetched whole; `streamed_bytes` counts those of all such files.
     Streamed { file: &'a str, streamed_bytes: u64 },
 }

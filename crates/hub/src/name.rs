@@ -16,6 +16,16 @@ pub struct ParseModelRefError {
     pub what: String,
 }
 
+/// What is said first of a text that a path could be as well.
+const NOTHING_HERE: &str = "there is no such file or folder here, and ";
+
+impl ParseModelRefError {
+    /// Whether the text may have meant a path, at which there is nothing.
+    pub fn may_be_path(&self) -> bool {
+        self.what.starts_with(NOTHING_HERE)
+    }
+}
+
 /// Where a policy is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelRef {
@@ -202,9 +212,7 @@ impl ModelRef {
             return Ok(Self::Local(PathBuf::from(text)));
         }
         let hub = HubRepo::parse(RepoKind::Model, text);
-        Ok(Self::Hub(
-            hub.map_err(|fault| ParseModelRefError { what: format!("there is no such file or folder here, and {}", fault.what), ..fault })?,
-        ))
+        Ok(Self::Hub(hub.map_err(|fault| ParseModelRefError { what: format!("{NOTHING_HERE}{}", fault.what), ..fault })?))
     }
 }
 

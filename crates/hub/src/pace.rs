@@ -18,7 +18,7 @@ pub(crate) async fn stalls(sent: impl Fn() -> u64, patience: Duration) {
     let mut last = sent();
     let mut since = Instant::now();
     while since.elapsed() < patience {
-        tokio::time::sleep(patience / 8).await;
+        tokio::time::sleep((patience / 8).min(Duration::from_secs(1))).await;
         let now = sent();
         if now != last {
             (last, since) = (now, Instant::now());

@@ -195,6 +195,10 @@ impl Hub {
                 plan.paths.push(repo.folder);
                 continue;
             }
+            if let Some(unread) = repo.odd.iter().find(|odd| odd.path.starts_with(repo.folder.join("refs"))) {
+                plan.kept.push(Flaw { path: repo.folder, what: format!("{}: {}", unread.path.display(), unread.what) });
+                continue;
+            }
             match plan_of(&repo) {
                 Ok(of_repo) => match of_repo.paths.iter().find(|path| !self.is_in_cache(path)) {
                     Some(path) => plan.kept.push(Flaw { path: path.clone(), what: BEHIND_A_LINK.into() }),
@@ -354,8 +358,10 @@ impl CachedRepo {
         }
         for revision in kept(files_below(&folder.join("refs")), &folder.join("refs"), &mut odd) {
             let path = folder.join("refs").join(&revision);
-            let commit = read_small(&path, 1 << 10).map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
-            snapshots.entry(commit.unwrap_or_default()).or_default().push(revision.display().to_string());
+            match read_small(&path, 1 << 10).map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned()) {
+                Ok(commit) => snapshots.entry(commit).or_default().push(revision.display().to_string()),
+                Err(err) => odd.push(Flaw { path, what: format!("it says no commit: {err}") }),
+            }
         }
         let written_s_ago = SystemTime::now().duration_since(newest).map_or(0, |age| age.as_secs());
         Self { kind, repo, folder, size_bytes, snapshots, written_s_ago, odd }

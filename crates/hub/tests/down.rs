@@ -75,10 +75,26 @@ fn offline_answers_come_from_the_cache_alone() {
     assert_eq!(offline.kind_of(&model()).unwrap(), sinew_hub::RepoKind::Model);
     let nobody = sinew_hub::HubRepo::parse(sinew_hub::RepoKind::Model, "no/body").unwrap();
     assert!(matches!(offline.kind_of(&nobody), Err(HubError::Offline { .. })));
-    // A folder of the user's is not filled by halves.
-    let out = Download { folder: Some(cache.path().join("out")), ..Download::default() };
-    let error = offline.download(&model(), &out, &|_| {}).unwrap_err().to_string();
-    assert!(error.contains("what is cached of it is in") && !cache.path().join("out").exists(), "{error}");
+    // A folder of the user's gets what the cache has, and so does whoever wants to read the card.
+    let folder = cache.path().join("out");
+    let out = Download { folder: Some(folder.clone()), ..Download::default() };
+    for fetched_files in [5, 0] {
+        let downloaded = offline.download(&model(), &out, &|_| {}).unwrap();
+        assert_eq!((downloaded.folder.as_path(), downloaded.files, downloaded.fetched_files), (folder.as_path(), 5, fetched_files));
+    }
+    assert_eq!(names(&folder).into_iter().filter(|name| !name.starts_with(".cache")).collect::<Vec<_>>(), POLICY);
+    assert_eq!(fs::read(folder.join("model.safetensors")).unwrap(), weights());
+    assert!(!folder.join("config.json").symlink_metadata().unwrap().is_symlink());
+    let card = offline.read_text(&model(), "README.md", &|_| {}).unwrap();
+    assert!(card.contains("# A policy"), "{card}");
+    assert!(matches!(offline.read_text(&model(), "other.md", &|_| {}), Err(HubError::NotCached { .. })));
+    // What is damaged is not handed on.
+    let mut damaged = weights();
+    damaged[7] ^= 1;
+    fs::write(snapshot.join("model.safetensors").canonicalize().unwrap(), damaged).unwrap();
+    let other = Download { folder: Some(cache.path().join("other")), ..Download::default() };
+    let error = offline.download(&model(), &other, &|_| {}).unwrap_err().to_string();
+    assert!(error.contains("the cache is damaged there") && !cache.path().join("other/model.safetensors").exists(), "{error}");
 }
 
 #[test]
@@ -154,8 +170,11 @@ fn a_repository_without_a_policy_is_named_as_such_and_its_pickle_too() {
     let (fake, cache) = (fake(), TempDir::new().unwrap());
     fake.add(FakeKind::Model, "someone/pickled").commit(&[("config.json", b"{}"), ("pytorch_model.bin", b"a pickle")]);
     let error = client(&fake, &cache).fetch(&named("someone/pickled"), &|_| {}).unwrap_err();
+    assert!(error.to_string().contains("refused pytorch_model.bin: a pickle, which runs code of whoever made it"), "{error}");
+    fake.add(FakeKind::Model, "someone/none").commit(&[("config.json", b"{}"), ("optimizer.pt", b"a pickle")]);
+    let error = client(&fake, &cache).fetch(&named("someone/none"), &|_| {}).unwrap_err();
     let HubError::NoPolicy { expected: "*.safetensors", found, .. } = &error else { panic!("{error}") };
-    assert!(found.iter().any(|name| name == "pytorch_model.bin (a pickle, which is never loaded)"), "{error}");
+    assert!(found.iter().any(|name| name == "optimizer.pt (a pickle, which is never loaded)"), "{error}");
     assert_eq!(transfers(&fake), [""; 0]);
 }
 
@@ -342,4 +361,42 @@ fn the_cache_is_listed_verified_and_pruned() {
     assert!(folder.is_dir() && hub.list_cache().unwrap()[0].snapshots.len() == 1);
     hub.prune_cache(&hub.plan_prune(Some(&model())).unwrap()).unwrap();
     assert!(hub.list_cache().unwrap().is_empty());
+}
+
+/// A link in the place of a folder leads to files of somebody else. The cache and the folder themselves may be links.
+#[test]
+#[cfg(unix)]
+fn a_download_writes_through_no_link_in_a_folders_place() {
+    use std::os::unix::fs::symlink;
+    let (fake, home) = (fake(), TempDir::new().unwrap());
+    let (outside, disk) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    symlink(disk.path(), home.path().join("hub")).unwrap();
+    let hub = client(&fake, &home);
+    let repo = home.path().join("hub/models--someone--act_push");
+    for folder in ["blobs", "snapshots", "refs"] {
+        fs::create_dir_all(&repo).unwrap();
+        symlink(outside.path(), repo.join(folder)).unwrap();
+        let error = hub.fetch(&named(MODEL), &|_| {}).unwrap_err();
+        let told = format!("{error}: {}", std::error::Error::source(&error).unwrap());
+        assert!(told.contains(&format!("{folder} is a link, and nothing is written where it leads")), "{told}");
+        assert_eq!(names(outside.path()), [""; 0], "{folder}");
+        fs::remove_dir_all(&repo).unwrap();
+    }
+    hub.fetch(&named(MODEL), &|_| {}).unwrap();
+    for folder in ["tokenizer", "checkpoints/1", ".sinew-download"] {
+        let out = home.path().join(format!("out-{}", folder.replace('/', "-")));
+        let real = home.path().join("real");
+        fs::create_dir_all(real.join("checkpoints")).unwrap();
+        symlink(&real, &out).unwrap();
+        symlink(outside.path(), out.join(folder)).unwrap();
+        let what = Download { folder: Some(out.clone()), ..Download::default() };
+        let error = hub.download(&model(), &what, &|_| {}).unwrap_err();
+        let told = format!("{error}: {}", std::error::Error::source(&error).unwrap());
+        assert!(told.contains(&format!("{folder} is a link")), "{told}");
+        assert_eq!(names(outside.path()), [""; 0], "{folder}");
+        fs::remove_file(real.join(folder)).unwrap();
+        hub.download(&model(), &what, &|_| {}).unwrap();
+        assert_eq!(fs::read(real.join("model.safetensors")).unwrap(), weights());
+        fs::remove_dir_all(&real).unwrap();
+    }
 }

@@ -50,6 +50,7 @@ fn what_breaks_for_a_while_is_gone_on_with() {
         ("a stall", STORE, Harm::Stall { at: Some(70_000) }, 1),
         ("a late head", "*", Harm::Stall { at: None }, 1),
         ("416", STORE, status(416), 1),
+        ("an expired address at the Hub itself", "/api/resolve-cache/*", Harm::ExpiredUrl, 1),
     ];
     for (what, path, harm, times) in mendable {
         let (fake, cache) = (fake(), TempDir::new().unwrap());
@@ -267,4 +268,65 @@ fn kills_cost_nothing_that_was_there() {
     let lost_in_buffers = killed * 8 * (256 << 10);
     println!("{killed} kills, {sent} bytes sent for {total}");
     assert!(sent <= total as u64 + total as u64 / 20 + lost_in_buffers, "{sent} bytes sent for {total}, {killed} kills");
+}
+
+/// Some say 412 where a part is asked for of a file that is another now: then all of it is.
+#[test]
+fn a_part_that_is_refused_is_begun_anew() {
+    for path in [STORE, WEIGHTS] {
+        let (fake, cache) = (fake(), TempDir::new().unwrap());
+        fake.fault(Fault::on(STORE, Harm::CutAnswer { at: Some(100_000), reset: false }).times(1));
+        fake.fault(Fault::on(path, status(412)).skip(1).times(1));
+        is_whole(&client(&fake, &cache).fetch(&named(MODEL), &|_| {}).unwrap_or_else(|error| panic!("{path}: {error}")).folder);
+    }
+    // Where nothing was begun, it is an error at once.
+    let (fake, cache) = (fake(), TempDir::new().unwrap());
+    fake.fault(Fault::on(STORE, status(412)));
+    let error = client(&fake, &cache).fetch(&named(MODEL), &|_| {}).unwrap_err().to_string();
+    assert!(error.contains("HTTP 412") && fake.requests().iter().filter(|asked| asked.status == 412).count() == 1, "{error}");
+}
+
+/// What says that it is compressed is not unpacked, whoever sends it in answer to whatever.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_bomb_in_a_compressed_body_is_refused_at_once() {
+    const BYTES: u64 = 4 << 30;
+    let peak_kb = || {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
+    let fake = fake();
+    fake.add(FakeKind::Dataset, common::DATASET).commit(&[("data.bin", &noise(200_000, 3))]);
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("config.json"), b"{}").unwrap();
+    let up = HubRepo::parse(RepoKind::Model, "someone/new").unwrap();
+    type Does<'a> = &'a dyn Fn(&Hub) -> HubError;
+    let cases: [(&str, Does<'_>); 6] = [
+        ("/api/*", &|hub| hub.info(&model()).unwrap_err()),
+        ("*/resolve/*/config.json", &|hub| hub.fetch(&named(MODEL), &|_| {}).unwrap_err()),
+        (STORE, &|hub| hub.fetch(&named(MODEL), &|_| {}).unwrap_err()),
+        ("*/README.md", &|hub| hub.read_text(&model(), "README.md", &|_| {}).unwrap_err()),
+        (STORE, &|hub| {
+            let opened = hub.dataset(&common::dataset(), std::sync::Arc::new(|_: sinew_hub::Event<'_>| {})).unwrap().open("data.bin");
+            let error = opened.unwrap().unwrap().read_at(0, &mut [0; 10]).unwrap_err();
+            HubError::Unusable { doing: String::new(), what: error.to_string() }
+        }),
+        ("*/commit/*", &|hub| hub.upload(folder.path(), &up, &sinew_hub::UploadOptions::default(), &|_| {}).unwrap_err()),
+    ];
+    let before = peak_kb();
+    for (path, does) in cases {
+        fake.fault(Fault::on(path, Harm::GzipBomb { bytes: BYTES }));
+        let begun = Instant::now();
+        // Where nothing is there yet.
+        let cache = TempDir::new().unwrap();
+        let error = does(&client(&fake, &cache)).to_string();
+        fake.clear_faults();
+        assert!(error.contains("compressed (gzip), which was not asked for"), "{path}: {error}");
+        assert!(begun.elapsed() < Duration::from_secs(10), "{path}: {:?}", begun.elapsed());
+    }
+    let grown = peak_kb() - before;
+    println!("{} MB of memory for {} GB", grown >> 10, BYTES >> 30);
+    // The fake Hub's own share of it included.
+    assert!(grown < 100 << 10, "{grown} kB");
 }

@@ -107,8 +107,70 @@ fn what_a_refusal_says_is_told() {
     let (text, asked) = told("/upload/*", refusal(413, "5 GB at most"));
     // Another address is of no use.
     assert!(text.contains("413") && text.contains("5 GB at most") && asked == 1, "{text}, asked {asked} times");
+    // A page in place of the commit, or of what a store says, is one at once.
+    let begun = Instant::now();
+    let (text, _) = told("*/commit/*", Harm::Html);
+    assert!(text.contains("a page of HTML") && begun.elapsed() < Duration::from_secs(5), "{text}");
+    let (text, _) = told("/upload/*", Harm::Html);
+    assert!(text.contains("sending large.bin") && text.contains("a page of HTML"), "{text}");
     let (text, _) = told("*/commit/*", refusal(403, "Private repository storage limit reached"));
     assert!(text.contains("storage limit reached") && !text.contains("right to write"), "{text}");
     let (text, _) = told("*/commit/*", refusal(403, "You don't have the rights to create a model under the namespace someone"));
     assert!(text.contains("right to write"), "{text}");
+}
+
+/// A store that refuses a file does not read it to its end: it answers, and closes.
+#[test]
+fn an_answer_before_the_end_of_the_file_is_heard() {
+    const LARGE: usize = 24_000_000;
+    let answers = [
+        (refusal(507, "the bucket is full"), "HTTP 507 Insufficient Storage: \"the bucket is full\"", false),
+        (refusal(413, "5 MB at most"), "HTTP 413 Payload Too Large: \"5 MB at most\"", false),
+        (Harm::Html, "a page of HTML", false),
+        (Harm::Redirect { location: "http://127.0.0.3:9{path}".into() }, "a redirect of PUT to another host", false),
+        (refusal(503, "later"), "HTTP 503", true),
+    ];
+    for (harm, words, is_repeated) in answers {
+        let place = place(FakeOptions::default(), |options| options.retries = 1);
+        fs::write(place.folder.join("large.bin"), common::noise(LARGE, 5)).unwrap();
+        place.fake.fault(Fault::on("*", harm).method("PUT"));
+        let text = place.upload().unwrap_err().to_string();
+        assert!(text.contains("sending large.bin") && text.contains(words), "{text}");
+        let puts = place.fake.requests().iter().filter(|request| request.method == "PUT").count();
+        // One whose answer is lost all the same is sent once more.
+        assert!(puts <= 2 && (puts == 2 || !is_repeated), "{puts} times: {text}");
+        place.fake.clear_faults();
+        place.upload().unwrap();
+    }
+    // Where there is no answer, what is known is said.
+    let place = place(FakeOptions::default(), |options| options.retries = 0);
+    fs::write(place.folder.join("large.bin"), common::noise(LARGE, 5)).unwrap();
+    place.fake.fault(Fault::on("*", Harm::CutRequest { at: Some(3_000_000) }).method("PUT"));
+    let text = place.upload().unwrap_err().to_string();
+    assert!(text.contains("it closed the connection after ") && text.contains("may have refused the file"), "{text}");
+}
+
+/// What stands still is told every second, and given up in a time that is told as well.
+#[test]
+fn a_store_that_stands_still_is_told_and_given_up() {
+    let place = place(FakeOptions::default(), |options| options.timeout = Duration::from_millis(700));
+    place.fake.fault(Fault::on("*", Harm::Stall { at: None }).method("PUT"));
+    let waits = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let begun = Instant::now();
+    let kept = std::sync::Arc::clone(&waits);
+    let listener = move |event: Event<'_>| {
+        if let Event::Waiting { silent, at_most } = event {
+            kept.lock().unwrap().push((silent.as_secs(), at_most));
+        }
+    };
+    let text = place.upload_to(&listener).unwrap_err().to_string();
+    assert!(text.contains("nothing was taken or answered for 8 s"), "{text}");
+    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
+    let waits = waits.lock().unwrap().clone();
+    assert!(waits.first().is_some_and(|(silent, at_most)| *silent == 5 && *at_most == Duration::from_millis(8400)), "{waits:?}");
+    let begun = Instant::now();
+    place.fake.clear_faults();
+    place.fake.fault(Fault::on("*/commit/*", Harm::Stall { at: None }));
+    place.upload().unwrap_err();
+    assert!(begun.elapsed() < Duration::from_secs(16), "{:?}", begun.elapsed());
 }

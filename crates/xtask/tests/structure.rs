@@ -61,6 +61,8 @@ const CLOCK_FILES: &[(&str, &str)] = &[
     ("crates/hub/src/down/blob.rs", "what comes too slowly for a minute is asked for anew"),
     ("crates/hub/src/http.rs", "an answer that never ends is given up"),
     ("crates/hub/src/pace.rs", "bytes a second that an upload may send"),
+    ("crates/hub/src/up/commit.rs", "a Hub that stands still is given up"),
+    ("crates/hub/src/up/mod.rs", "says for how long nothing has moved"),
     ("crates/hub/src/stock.rs", "says how old files of the cache are"),
     ("crates/remote/src/time.rs", "deadlines of a network and how long its ways took; nothing of it is a time stamp"),
     ("crates/testkit/src/hub/clock.rs", "a Hub that programs of any kind speak to: its addresses expire, its jobs go on"),

@@ -84,7 +84,12 @@ pub fn explain(matches: &ArgMatches, line: &Expanded) -> anyhow::Result<Done> {
         };
         rows.push(vec![name, value, from.to_owned()]);
     }
-    if rows.len() == 1 {
+    // Whoever wants JSON reads nothing else.
+    if verb.get_arguments().any(|arg| arg.get_id() == "json") && matches.get_flag("json") {
+        let options: Vec<_> =
+            rows[1..].iter().map(|row| serde_json::json!({ "option": row[0], "value": row[1], "from": row[2] })).collect();
+        text::print_json(&serde_json::json!({ "options": options }))?;
+    } else if rows.len() == 1 {
         say!("no option: name a verb, for example `sinew rollout --explain`");
     } else {
         say!("{}", text::table(&rows).trim_end());

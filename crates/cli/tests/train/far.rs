@@ -86,3 +86,22 @@ fn a_training_that_is_cancelled_while_it_is_started_does_not_run() {
     let pid = fs::read_to_string(far.join("pid")).ok().and_then(|text| text.trim().parse().ok());
     assert!(pid.is_none_or(|pid| !is_alive(pid)));
 }
+
+/// sshd without a subsystem for files: scp's older way is tried, once, and where that fails as well, what is needed is said.
+#[test]
+fn a_machine_without_sftp_is_copied_from_in_the_older_way() {
+    let bench = Bench::new();
+    let path = far(&bench, "exec sh\n");
+    let scp = bench.desk.path("bin/scp");
+    let older = fs::read_to_string(&scp).unwrap();
+    let (head, rest) = older.split_at(older.find("for word").unwrap());
+    let refuse = "echo 'subsystem request failed on channel 0' >&2; echo 'scp: Connection closed' >&2; exit 255";
+    fs::write(&scp, format!("{head}echo \"$@\" >>scps\n{refuse}\n")).unwrap();
+    let output = train_far(&bench, &path).output().unwrap();
+    contains_all(&stderr_of(&output), &["subsystem request failed", "sftp is needed there", "Subsystem sftp internal-sftp"]);
+    assert_eq!(fs::read_to_string(bench.desk.path("far/scps")).unwrap().lines().count(), 2);
+    fs::write(&scp, format!("{head}case \" $* \" in *' -O '*) ;; *) {refuse};; esac\n{rest}")).unwrap();
+    let output = train_far(&bench, &path).output().unwrap();
+    assert!(output.status.success(), "{}", stderr_of(&output));
+    assert!(bench.desk.path("out/pretrained_model/config.json").is_file());
+}

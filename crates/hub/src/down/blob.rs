@@ -10,6 +10,7 @@ use reqwest::{Response, StatusCode};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
+use super::disk_fault;
 use crate::api::RepoFile;
 use crate::cache::open_own;
 use crate::http::{Ask, Http, broken, host, in_place};
@@ -26,6 +27,8 @@ pub(super) struct Blob<'a> {
     pub repo: &'a HubRepo,
     pub commit: &'a str,
     pub file: &'a RepoFile,
+    /// Whether it goes to the cache, or to a folder of the user's.
+    pub is_cache: bool,
     /// Whether another file of the same download has failed, so that this one need not go on.
     pub stop: &'a (dyn Fn() -> bool + Sync),
 }
@@ -97,7 +100,7 @@ impl Blob<'_> {
             ask.headers.extend(etag.clone().map(|etag| (IF_RANGE, etag)));
         }
         ask.understands = Some(StatusCode::RANGE_NOT_SATISFIABLE);
-        let mut response = self.http.send(&ask).await.map_err(Trouble::Lasting)?;
+        let mut response = self.http.send(&ask).await.map_err(|error| self.refused(error, here.bytes))?;
         self.http.check_encoding(&ask, &response).map_err(Trouble::Lasting)?;
         match response.status() {
             StatusCode::PARTIAL_CONTENT if begins_at(response.headers(), here.bytes, self.file.size_bytes) => {}
@@ -166,6 +169,16 @@ impl Blob<'_> {
         .about(self.repo))
     }
 
+    /// Whether a refusal is one of the range, as some say it of a file that is another now (HTTP 412).
+    fn refused(&self, error: HubError, from: u64) -> Trouble {
+        match error {
+            HubError::Server { what, .. } if from > 0 && what.starts_with("HTTP 412") => {
+                Trouble::Wrong(self.damaged(format!("its bytes from {from} on"), what))
+            }
+            error => Trouble::Lasting(error),
+        }
+    }
+
     /// Begins once more from nothing; a second time is one too many.
     fn anew(&self, here: &mut Partial, path: &Path, is_second_try: &mut bool, damage: HubError) -> Result<(), HubError> {
         if std::mem::replace(is_second_try, true) {
@@ -181,15 +194,7 @@ impl Blob<'_> {
     }
 
     fn on_disk(&self, path: &Path, err: io::Error) -> HubError {
-        match err.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => HubError::DiskFull {
-                repo: self.repo.clone(),
-                file: self.file.path.clone(),
-                size_bytes: self.file.size_bytes,
-                place: path.parent().unwrap_or(path).to_owned(),
-            },
-            _ => HubError::Io { doing: format!("writing {}", path.display()), source: err },
-        }
+        disk_fault(self.repo, self.file, path, err, self.is_cache)
     }
 }
 

@@ -1,13 +1,14 @@
 //! Any files of any repository, to the cache or to a folder of the user's.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
-use super::Place;
-use crate::cache::files_below;
-use crate::hub::{Event, Listener, Resolved};
-use crate::{Hub, HubError, HubRepo};
+use super::{Place, check_names, hashes_of};
+use crate::cache::{files_below, is_hash, read_small};
+use crate::hub::{Event, Listener, Resolved, Transfer};
+use crate::{Hub, HubError, HubRepo, RepoFile};
 
 /// What of a repository is downloaded, and where to.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +28,7 @@ pub struct Downloaded {
     /// Where the files are, by their paths in the repository.
     pub folder: PathBuf,
     pub files: usize,
-    /// Those that were fetched, and verified; the others were there in the right size.
+    /// Those that were fetched, or copied from the cache, and verified; the others were there.
     pub fetched_files: usize,
     pub size_bytes: u64,
 }
@@ -44,22 +45,18 @@ impl Hub {
         if let Some(why) = &resolved.from_cache {
             // Which files the repository has, only the Hub knows: what is here is all that can be had.
             let snapshot = self.cache(repo).snapshot(&commit);
-            let here = files_below(&snapshot)?.into_iter().filter_map(|path| {
-                let size_bytes = std::fs::metadata(snapshot.join(&path)).ok()?.len();
-                let path = path.to_string_lossy().replace('\\', "/");
-                ((what.include.is_empty() || include.is_match(&path)) && !exclude.is_match(&path)).then_some(size_bytes)
-            });
-            let (files, size_bytes) = here.fold((0, 0), |(files, bytes), size| (files + 1, bytes + size));
-            if files == 0 {
+            let mut here = cached_files(&snapshot)?;
+            here.retain(|file| (what.include.is_empty() || include.is_match(&file.path)) && !exclude.is_match(&file.path));
+            if here.is_empty() {
                 return Err(HubError::NotCached { repo: repo.clone(), looked_for: snapshot, found: "nothing that fits", why: why.clone() });
             }
-            if let Some(folder) = &what.folder {
-                let doing = format!("downloading {repo} to {} ({why})", folder.display());
-                let what = format!("a folder is filled by what the Hub lists; what is cached of it is in {}", snapshot.display());
-                return Err(HubError::Unusable { doing, what });
-            }
             listener(Event::FromCache { repo, commit: &commit, why });
-            return Ok(Downloaded { resolved, folder: snapshot, files, fetched_files: 0, size_bytes });
+            let size_bytes = here.iter().map(|file| file.size_bytes).sum();
+            let (folder, fetched_files) = match &what.folder {
+                Some(folder) => (folder.clone(), self.copy_cached(repo, &commit, here.clone(), folder, listener)?),
+                None => (snapshot, 0),
+            };
+            return Ok(Downloaded { resolved, folder, files: here.len(), fetched_files, size_bytes });
         }
         listener(Event::Resolved { repo, commit: &commit });
         let http = self.http()?;
@@ -86,35 +83,100 @@ impl Hub {
         Ok(Downloaded { resolved, folder, files: files.len(), fetched_files, size_bytes })
     }
 
-    /// One small text of a repository, such as its card, as it is on the Hub now.
+    /// One small text of a repository, such as its card, as it is on the Hub now; as the cache has it, where the Hub can't be asked.
     ///
     /// # Errors
-    /// When there is no such file, it is no text or longer than a megabyte, or the Hub can't be reached.
-    pub fn read_text(&self, repo: &HubRepo, path: &str) -> Result<String, HubError> {
+    /// When there is no such file, it is no text or longer than a megabyte, or the Hub can't be reached and the cache lacks it.
+    pub fn read_text(&self, repo: &HubRepo, path: &str, listener: &Listener) -> Result<String, HubError> {
         let doing = format!("reading {path} of {repo}");
-        self.needs_network(doing.clone())?;
+        let resolved = self.resolve(repo)?;
+        let commit = resolved.commit;
+        let text = |bytes: Vec<u8>| {
+            String::from_utf8(bytes).map_err(|_binary| HubError::Unusable { doing: doing.clone(), what: "it is no text".into() })
+        };
+        if let Some(why) = resolved.from_cache {
+            let cached = self.cache(repo).snapshot(&commit).join(path);
+            return match read_small(&cached, MAX_TEXT_BYTES) {
+                Ok(bytes) => {
+                    listener(Event::FromCache { repo, commit: &commit, why: &why });
+                    text(bytes)
+                }
+                Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                    Err(HubError::NotCached { repo: repo.clone(), looked_for: cached, found: "nothing", why })
+                }
+                Err(source) => Err(HubError::Io { doing: format!("reading {}", cached.display()), source }),
+            };
+        }
         let http = self.http()?;
-        let commit = self.resolve(repo)?.commit;
         let found = self.wait(http.some(repo, &commit, &[path]))??;
         if found.file(path).is_none() {
             return Err(HubError::NoFile { repo: repo.clone(), path: path.to_owned() });
         }
         let ask = crate::http::Ask::get(http.file_url(repo, &commit, path)?, doing.clone()).about(repo);
-        let body = self.wait(async { http.body(&ask, http.send(&ask).await?, 1 << 20).await })??;
-        String::from_utf8(body).map_err(|_binary| HubError::Unusable { doing, what: "it is no text".into() })
+        text(self.wait(async { http.body(&ask, http.send(&ask).await?, MAX_TEXT_BYTES as usize).await })??)
     }
+
+    /// Copies files of the cache to a folder of the user's, each verified before it takes its name. Says how many were not there.
+    fn copy_cached(
+        &self,
+        repo: &HubRepo,
+        commit: &str,
+        mut files: Vec<RepoFile>,
+        folder: &Path,
+        listener: &Listener,
+    ) -> Result<usize, HubError> {
+        let (cache, place) = (self.cache(repo), Place::Folder(folder.to_owned()));
+        let snapshot = cache.snapshot(commit);
+        for file in files.iter_mut().filter(|file| file.hash.is_empty()) {
+            // No link to a blob says it. It is verified by what was read.
+            let path = snapshot.join(&file.path);
+            let [_, sha256] = hashes_of(&path).map_err(HubError::io(format!("reading {}", path.display())))?;
+            file.hash = sha256;
+        }
+        check_names(repo, &files, "the cache")?;
+        place.check_names(repo, &files)?;
+        let missing = place.missing(commit, &files)?;
+        let total_bytes = missing.iter().map(|file| file.size_bytes).sum();
+        place.check_space(repo, &missing, total_bytes)?;
+        let mut done_bytes = 0;
+        for file in &missing {
+            let _held = place.lock(file)?;
+            place.copy(repo, file, &snapshot.join(&file.path))?;
+            done_bytes += file.size_bytes;
+            let (file_done_bytes, file_bytes) = (file.size_bytes, file.size_bytes);
+            listener(Event::Transfer(Transfer { file: &file.path, file_done_bytes, file_bytes, done_bytes, total_bytes }));
+        }
+        place.tidy();
+        self.note_download(folder, repo, commit, &files);
+        Ok(missing.len())
+    }
+}
+
+/// The longest text that is read.
+const MAX_TEXT_BYTES: u64 = 1 << 20;
+
+/// The files of a snapshot, with the hashes that their links say; an empty one where a file is no link.
+fn cached_files(snapshot: &Path) -> Result<Vec<RepoFile>, HubError> {
+    let of = |path: PathBuf| {
+        let full = snapshot.join(&path);
+        let size_bytes = std::fs::metadata(&full).ok().filter(|found| found.is_file())?.len();
+        let hash = std::fs::read_link(&full).ok().and_then(|to| Some(to.file_name()?.to_str()?.to_owned()));
+        let path = path.to_string_lossy().replace('\\', "/");
+        Some(RepoFile { path, size_bytes, hash: hash.filter(|hash| is_hash(hash)).unwrap_or_default() })
+    };
+    Ok(files_below(snapshot)?.into_iter().filter_map(of).collect())
 }
 
 /// Patterns of paths as huggingface_hub has them: `*` stands for slashes too.
 pub(crate) fn patterns(globs: &[String]) -> Result<GlobSet, HubError> {
     let mut set = GlobSetBuilder::new();
-    let refuse = |err: globset::Error| HubError::Unusable { doing: "reading a pattern".into(), what: err.to_string() };
+    let refuse = |pattern: &str, err: &globset::Error| HubError::Pattern { pattern: pattern.to_owned(), why: err.kind().to_string() };
     for glob in globs {
         // `meta/` means all that is in it, and `*.json` those of every folder, as huggingface_hub has it.
-        let glob = if glob.ends_with('/') { format!("{glob}**") } else { glob.clone() };
-        set.add(Glob::new(&glob).map_err(refuse)?);
+        let whole = if glob.ends_with('/') { format!("{glob}**") } else { glob.clone() };
+        set.add(Glob::new(&whole).map_err(|err| refuse(glob, &err))?);
     }
-    set.build().map_err(refuse)
+    set.build().map_err(|err| refuse(err.glob().unwrap_or_default(), &err))
 }
 
 #[cfg(test)]

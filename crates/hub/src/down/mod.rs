@@ -15,7 +15,7 @@ pub use folder::{Download, Downloaded};
 pub use policy::{Fetched, fetch_model, is_policy_file};
 
 use crate::api::RepoFile;
-use crate::cache::{RepoCache, age, open_own, path_fault};
+use crate::cache::{RepoCache, age, no_links, not_written, open_own, path_fault};
 use crate::hub::{Event, Listener, Transfer};
 use crate::stock::BEGUN_FOR;
 use crate::{Hub, HubError, HubRepo};
@@ -87,7 +87,8 @@ impl Hub {
                         Transfer { file: &file.path, file_done_bytes, file_bytes: file.size_bytes, done_bytes: done, total_bytes };
                     listener(Event::Transfer(transfer));
                 };
-                let blob = Blob { http, repo, commit, file, stop: &has_failed };
+                let is_cache = matches!(place, Place::Cache(_));
+                let blob = Blob { http, repo, commit, file, is_cache, stop: &has_failed };
                 let outcome = place.lock(file).and_then(|_held| place.fetch(self, &blob, &mut tell));
                 if let Err(error) = outcome {
                     let mut slot = first_error.lock().unwrap_or_else(PoisonError::into_inner);
@@ -110,6 +111,18 @@ impl Hub {
             }
             Some(error) => Err(error),
         }
+    }
+}
+
+/// What is wrong with the disk where `file` is written at `path`, in the cache or in a folder of the user's.
+fn disk_fault(repo: &HubRepo, file: &RepoFile, path: &Path, err: io::Error, is_cache: bool) -> HubError {
+    let (repo, place, size_bytes) = (repo.clone(), path.parent().unwrap_or(path).to_owned(), file.size_bytes);
+    match err.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            HubError::DiskFull { repo, file: file.path.clone(), size_bytes, place, is_cache }
+        }
+        _ if is_cache => not_written(path, err),
+        _ => HubError::Io { doing: format!("writing {}", path.display()), source: err },
     }
 }
 
@@ -228,6 +241,8 @@ impl Place {
             Self::Folder(folder) => {
                 let path = folder.join(PARTIAL).join(format!("{}.lock", file.hash));
                 let lock = || {
+                    no_links(folder, &folder.join(PARTIAL))?;
+                    no_links(folder, folder.join(&file.path).parent().unwrap_or(folder))?;
                     fs::create_dir_all(folder.join(PARTIAL))?;
                     let held = open_own(&path, fs::File::options().create(true).truncate(false).write(true))?;
                     held.lock().map(|()| held)
@@ -237,13 +252,20 @@ impl Place {
         }
     }
 
+    /// What is wrong where `path` is to be written.
+    fn fault(&self, path: &Path, err: io::Error) -> HubError {
+        match self {
+            Self::Cache(_) => not_written(path, err),
+            Self::Folder(_) => HubError::Io { doing: format!("writing {}", path.display()), source: err },
+        }
+    }
+
     /// Brings one file to its place, unless somebody else did meanwhile.
     fn fetch(&self, hub: &Hub, blob: &Blob<'_>, tell: &mut (dyn FnMut(u64) + Send)) -> Result<(), HubError> {
         let (file, partial) = (blob.file, self.partial(blob.file));
-        let doing = |path: &Path| format!("writing {}", path.display());
         let place = |from: &Path, to: &Path| {
             let folder = to.parent().unwrap_or(Path::new("."));
-            fs::create_dir_all(folder).and_then(|()| fs::rename(from, to)).map_err(HubError::io(doing(to)))
+            fs::create_dir_all(folder).and_then(|()| fs::rename(from, to)).map_err(|err| self.fault(to, err))
         };
         match self {
             Self::Cache(cache) => {
@@ -254,7 +276,7 @@ impl Place {
                     place(&partial, &to)?;
                 }
                 let linked = cache.link(blob.commit, &file.path, &file.hash);
-                linked.map_err(HubError::io(doing(&cache.snapshot(blob.commit).join(&file.path))))?;
+                linked.map_err(|err| self.fault(&cache.snapshot(blob.commit).join(&file.path), err))?;
             }
             Self::Folder(folder) => {
                 self.make_folder(&partial)?;
@@ -266,9 +288,35 @@ impl Place {
         Ok(())
     }
 
+    /// Brings a file of the cache to its place in the user's folder.
+    fn copy(&self, repo: &HubRepo, file: &RepoFile, from: &Path) -> Result<(), HubError> {
+        let (partial, to) = (self.partial(file), self.folder().join(&file.path));
+        self.make_folder(&partial)?;
+        let copied = || {
+            // Neither a link nor what an earlier try left is written to.
+            match fs::remove_file(&partial) {
+                Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
+                _ => {}
+            }
+            fs::copy(from, &partial).and_then(|_| hash_of(&partial, file))
+        };
+        let found = copied().map_err(|err| disk_fault(repo, file, &partial, err, false))?;
+        if found != file.hash {
+            fs::remove_file(&partial).map_err(HubError::io(format!("removing {}", partial.display())))?;
+            let what = format!(
+                "expected {} with the hash {}, found {found}: the cache is damaged there; `sinew hub cache verify` says what else is",
+                from.display(),
+                file.hash
+            );
+            return Err(HubError::Unusable { doing: format!("copying {} of {repo} from the cache", file.path), what });
+        }
+        let folder = to.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder).and_then(|()| fs::rename(&partial, &to)).map_err(HubError::io(format!("writing {}", to.display())))
+    }
+
     fn make_folder(&self, partial: &Path) -> Result<(), HubError> {
         let folder = partial.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder).map_err(HubError::io(format!("making the folder {}", folder.display())))
+        fs::create_dir_all(folder).map_err(|err| self.fault(folder, err))
     }
 
     /// How many bytes of each file need not come.
@@ -289,7 +337,8 @@ impl Place {
         match free_bytes(&folder) {
             Some(free) if free < needed => {
                 let largest = missing.iter().max_by_key(|file| file.size_bytes).map_or_else(String::new, |file| file.path.clone());
-                Err(HubError::DiskFull { repo: repo.clone(), file: largest, size_bytes: needed, place: folder })
+                let is_cache = matches!(self, Self::Cache(_));
+                Err(HubError::DiskFull { repo: repo.clone(), file: largest, size_bytes: needed, place: folder, is_cache })
             }
             _ => Ok(()),
         }
@@ -298,6 +347,9 @@ impl Place {
     /// Takes away what was only needed on the way, and what nobody went on with for long.
     fn tidy(&self) {
         let Self::Folder(folder) = self else { return };
+        if no_links(folder, &folder.join(PARTIAL)).is_err() {
+            return;
+        }
         for entry in fs::read_dir(folder.join(PARTIAL)).into_iter().flatten().flatten() {
             let path = entry.path();
             let is_held = || open_own(&path, fs::File::options().read(true)).is_ok_and(|lock| lock.try_lock().is_err());

@@ -66,6 +66,11 @@ fn is_pickle(path: &str) -> bool {
     [".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".py", ".so"].iter().any(|end| path.ends_with(end))
 }
 
+/// Whether a file is weights as PyTorch pickles them.
+fn is_pickled_weights(path: &str) -> bool {
+    !path.contains('/') && [".bin", ".pt", ".pth", ".ckpt"].iter().any(|end| path.ends_with(end)) && !path.starts_with("optimizer")
+}
+
 impl Hub {
     /// As [`fetch_model`], with this Hub's options instead of the environment's.
     ///
@@ -184,6 +189,15 @@ fn policy_files(repo: &HubRepo, top: &Listing) -> Result<Vec<RepoFile>, HubError
     let files: Vec<RepoFile> = top.files.iter().filter(|file| is_policy_file(&file.path)).cloned().collect();
     for (expected, is_it) in [("config.json", is_config as fn(&str) -> bool), ("*.safetensors", is_weights)] {
         if !files.iter().any(|file| is_it(&file.path)) {
+            let pickles: Vec<&str> = top.files.iter().map(|file| file.path.as_str()).filter(|path| is_pickled_weights(path)).collect();
+            if let (false, "*.safetensors") = (pickles.is_empty(), expected) {
+                let what = format!(
+                    "refused {}: a pickle, which runs code of whoever made it when it is loaded; the repository has no weights as \
+                     *.safetensors, so ask its owner for them",
+                    pickles.join(", ")
+                );
+                return Err(HubError::Unusable { doing: format!("choosing the files of {repo}"), what });
+            }
             let mut found: Vec<String> = top.folders.iter().map(|folder| format!("{folder}/")).collect();
             found.extend(top.files.iter().map(|file| match is_pickle(&file.path) {
                 true => format!("{} (a pickle, which is never loaded)", file.path),

@@ -267,6 +267,7 @@ impl Inner {
         ask.headers.extend(address.etag.clone().map(|etag| (IF_RANGE, etag)));
         ask.understands = Some(StatusCode::RANGE_NOT_SATISFIABLE);
         let response = http.send(&ask).await?;
+        http.check_encoding(&ask, &response)?;
         self.check(&response, range)?;
         let etag = response.headers().get(ETAG).filter(|etag| !etag.as_bytes().starts_with(b"W/")).cloned();
         self.check_version(address, etag).await?;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
@@ -17,7 +17,7 @@ use super::notes::Mode;
 use super::plan::{Planned, SMALL_BYTES};
 use super::send::read_chunk;
 use crate::down::hex;
-use crate::http::{Ask, host};
+use crate::http::{Ask, host, in_place};
 use crate::name::is_commit;
 use crate::{HubError, RepoFile};
 
@@ -167,10 +167,10 @@ impl Upload<'_> {
 
     /// Makes one commit on top of `parent`, and of nothing else. One whose answer was lost is found, not made twice.
     pub async fn commit(&self, changes: &[Change<'_>], parent: &str, message: &str) -> Result<String, HubError> {
-        let doing = format!("committing {} files to {}", changes.len(), self.repo);
+        let doing = format!("committing {} to {}", crate::error::files(changes.len()), self.repo);
         let body = bytes::Bytes::from(lines(changes, parent, message)?);
         let make = || Ok(reqwest::Body::from(body.clone()));
-        let mut tries = 0;
+        let (mut tries, begin) = (0, Instant::now());
         loop {
             let url = self.http.of_repo(self.repo, ["commit", self.repo.revision()])?;
             let ask = Ask::new(Method::POST, url, doing.clone()).about(self.repo).with(&make);
@@ -191,6 +191,8 @@ impl Upload<'_> {
                 Err(error) => return Err(error),
             };
             // Whether it was made is seen by what the branch is at.
+            let is_lasting = error.as_ref().is_some_and(|error| !error.is_transient());
+            let is_over = is_lasting || begin.elapsed() > self.http.most_silence();
             let head = self.http.info(self.repo).await?.sha.unwrap_or_default();
             if head != parent {
                 let (found, is_next) = self.head(parent).await?;
@@ -204,7 +206,7 @@ impl Upload<'_> {
                 _ => Duration::from_millis(500) * 2u32.pow(tries.min(6) as u32),
             };
             tries += 1;
-            if tries > self.http.options().retries || pause > MAX_PAUSE {
+            if tries > self.http.options().retries || pause > MAX_PAUSE || is_over {
                 let stale = || {
                     let what = format!(
                         "it says (HTTP 412) that somebody has changed {} meanwhile, {tries} times, and shows it at {head}, where it was; \
@@ -221,7 +223,11 @@ impl Upload<'_> {
     }
 
     async fn read_commit(&self, ask: &Ask<'_>, response: reqwest::Response) -> Result<String, HubError> {
+        let page = in_place(&response);
         let body = self.http.body(ask, response, 1 << 20).await?;
+        if !page.is_empty() {
+            return Err(self.http.server(ask, &ask.url, format!("expected a commitOid, found an answer{page}")));
+        }
         let commit =
             serde_json::from_slice::<serde_json::Value>(&body).ok().and_then(|answer| Some(answer.get("commitOid")?.as_str()?.to_owned()));
         commit.filter(|commit| is_commit(commit)).ok_or_else(|| self.http.server(ask, &ask.url, "expected a commitOid"))

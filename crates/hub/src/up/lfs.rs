@@ -16,7 +16,7 @@ use super::plan::{Meter, Planned};
 use super::send::{Slice, read_chunk};
 use super::{Upload, WITHOUT_XET};
 use crate::down::hex;
-use crate::http::{Ask, host, in_words, message_of};
+use crate::http::{Ask, host, in_place, in_words, message_of};
 use crate::pace::PIECE_BYTES;
 use crate::{HubError, HubRepo};
 
@@ -92,9 +92,7 @@ impl Trouble {
     /// A store that knows the upload no more, or one of its parts, says 400 or 404, and 403 where its time is over.
     fn of(error: HubError) -> Self {
         match &error {
-            HubError::Broken { why, .. } | HubError::Server { what: why, .. }
-                if ["HTTP 400", "HTTP 403", "HTTP 404"].iter().any(|status| why.starts_with(status)) =>
-            {
+            HubError::Server { what, .. } if ["HTTP 400", "HTTP 403", "HTTP 404"].iter().any(|status| what.starts_with(status)) => {
                 Self::Stale(error)
             }
             _ => Self::Lasting(error),
@@ -276,10 +274,19 @@ impl Upload<'_> {
                 let what = in_words(StatusCode::FORBIDDEN, &said.chars().take(300).collect::<String>());
                 Err(Trouble::Stale(HubError::Server { doing, host: host(&url), what }))
             }
-            Ok(response) => Ok(response),
-            // It has answered, and what it said is what counts.
-            Err(HubError::Broken { host, why, .. }) if why.starts_with("HTTP 4") => {
-                Err(Trouble::of(slice.local.blame(HubError::Server { doing, host, what: why })))
+            Ok(response) => {
+                let server = |what: String| HubError::Server { doing: doing.clone(), host: host(response.url()), what };
+                let page = in_place(&response);
+                if !page.is_empty() {
+                    return Err(Trouble::Lasting(server(format!("expected that it takes the file, found an answer{page}"))));
+                }
+                match slice.given() {
+                    given if given < slice.len => {
+                        let what = format!("it answered HTTP {} after {given} of {} bytes", response.status(), slice.len);
+                        Err(Trouble::Lasting(slice.local.blame(server(what))))
+                    }
+                    _ => Ok(response),
+                }
             }
             Err(error) => Err(Trouble::of(slice.local.blame(error))),
         }

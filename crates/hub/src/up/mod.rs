@@ -19,7 +19,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
 use futures_util::{StreamExt, TryStreamExt};
@@ -30,6 +30,7 @@ pub use repo::Created;
 
 use crate::api::Listing;
 use crate::down::patterns;
+use crate::error::files as files_in_words;
 use crate::http::Http;
 use crate::hub::{Event, Listener, Transfer};
 use crate::{Account, Hub, HubError, HubRepo, RepoFile, RepoKind, TokenState};
@@ -41,6 +42,9 @@ use plan::{Local, Meter, Planned};
 
 /// How many files are sent at a time. More would lose more when an upload is killed.
 const AT_A_TIME: usize = 4;
+
+/// What stands still for so long is told.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// The stores of git LFS. The Hub chooses: in parts where it can, as less is lost then by a kill.
 const WITHOUT_XET: &[&str] = &["multipart", "basic"];
@@ -230,9 +234,9 @@ impl Hub {
         });
         if !planned.is_empty() && plan.same.is_empty() && changes.is_empty() && !modes.is_empty() {
             return Err(refuse(format!(
-                "a .gitignore leaves out all {} files of {}; change it, or remove it",
-                modes.len(),
-                folder.display()
+                "a .gitignore leaves out all of {} ({}); change it, or remove it",
+                folder.display(),
+                files_in_words(modes.len())
             )));
         }
         changes.extend(plan.gone.iter().map(|path| Change::Delete(path)));
@@ -342,13 +346,13 @@ impl Hub {
                     Change::Add(file, _) => file.local.check(),
                     Change::Delete(_) => Ok(()),
                 })?;
-                let mut message = options.message.clone().unwrap_or_else(|| format!("Upload {} files with Sinew", changes.len()));
+                let mut message = options.message.clone().unwrap_or_else(|| format!("Upload {} with Sinew", files_in_words(changes.len())));
                 if packs.len() > 1 {
                     let (title, more) = message.split_once('\n').unwrap_or((&message, ""));
                     message = format!("{title} ({}/{})\n{more}", at + 1, packs.len());
                 }
                 upload.journal.note_intent(&Intent { parent: parent.to_owned(), changes: changes_hash(changes) });
-                match self.wait(upload.commit(changes, parent, &message))? {
+                match self.wait(upload.beside(upload.commit(changes, parent, &message), false))? {
                     Ok(commit) => {
                         for change in changes {
                             if let Change::Add(file, mode) = change {
@@ -433,6 +437,8 @@ struct Upload<'a> {
     meters: Mutex<Vec<Arc<Meter>>>,
     /// Bytes that no meter knows of.
     counted: AtomicU64,
+    /// What the Xet store has taken, as it says itself.
+    of_xet: AtomicU64,
     /// Of all files that are to be in the store.
     large_bytes: AtomicU64,
     listener: &'a Listener,
@@ -440,7 +446,8 @@ struct Upload<'a> {
 
 impl<'a> Upload<'a> {
     fn new(http: &'a Http, repo: &'a HubRepo, journal: &'a Journal, listener: &'a Listener) -> Self {
-        Self { http, repo, journal, meters: Mutex::default(), counted: AtomicU64::new(0), large_bytes: AtomicU64::new(0), listener }
+        let [counted, of_xet, large_bytes] = [(); 3].map(|()| AtomicU64::new(0));
+        Self { http, repo, journal, meters: Mutex::default(), counted, of_xet, large_bytes, listener }
     }
 
     fn meter(&self, local: &Local) -> Arc<Meter> {
@@ -504,20 +511,44 @@ impl<'a> Upload<'a> {
 
     /// Does `work`, and tells how far it is.
     async fn with_ticker<T>(&self, work: impl Future<Output = T>) -> T {
-        let done = match select(pin!(work), pin!(self.tick())).await {
-            Either::Left((done, _)) => done,
-            Either::Right((never, _)) => match never {},
-        };
+        let done = self.beside(work, true).await;
         self.tell(&mut HashMap::new());
         done
     }
 
-    async fn tick(&self) -> std::convert::Infallible {
+    /// Does `work`, and tells when nothing moves; with `is_told`, how far the files are as well.
+    async fn beside<T>(&self, work: impl Future<Output = T>, is_told: bool) -> T {
+        match select(pin!(work), pin!(self.tick(is_told))).await {
+            Either::Left((done, _)) => done,
+            Either::Right((never, _)) => match never {},
+        }
+    }
+
+    async fn tick(&self, is_told: bool) -> std::convert::Infallible {
         let mut told = HashMap::new();
+        let (mut moved, mut since, mut told_s) = (self.moved(), Instant::now(), 0);
         loop {
             tokio::time::sleep(Duration::from_millis(100)).await;
-            self.tell(&mut told);
+            if is_told {
+                self.tell(&mut told);
+            }
+            let now = self.moved();
+            if now != moved {
+                (moved, since, told_s) = (now, Instant::now(), 0);
+            }
+            let silent = since.elapsed();
+            if silent >= QUIET && silent.as_secs() > told_s {
+                told_s = silent.as_secs();
+                (self.listener)(Event::Waiting { silent, at_most: self.http.most_silence() });
+            }
         }
+    }
+
+    /// A number that changes as long as anything moves.
+    fn moved(&self) -> u64 {
+        let meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_meters = meters.iter().map(|meter| meter.sent.load(Ordering::Relaxed).wrapping_add(meter.done.load(Ordering::Relaxed)));
+        of_meters.fold(self.counted.load(Ordering::Relaxed).wrapping_add(self.of_xet.load(Ordering::Relaxed)), u64::wrapping_add)
     }
 
     fn tell(&self, told: &mut HashMap<String, u64>) {

@@ -194,9 +194,9 @@ impl Upload<'_> {
             }
         }
         let what = format!(
-            "it holds another dataset: no table of the {} files of its episodes is in the folder; choose another name, or give --replace (with \
+            "it holds another dataset: none of the tables of its episodes ({}) is in the folder; choose another name, or give --replace (with \
              `sinew record`, --publish-replace) to put this dataset in the place of that one",
-            there.len()
+            crate::error::files(there.len())
         );
         Err(HubError::Unusable { doing: format!("uploading a dataset to {}", self.repo), what })
     }

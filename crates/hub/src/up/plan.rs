@@ -43,8 +43,12 @@ pub(super) struct Planned {
 impl Local {
     /// Says that the file is not what it was, if it isn't.
     pub fn check(&self) -> Result<(), HubError> {
-        let found = fs::symlink_metadata(&self.file).map_err(HubError::io(format!("looking at {}", self.file.display())))?;
-        self.change(&found).map_or(Ok(()), |what| Err(HubError::Changed { path: self.file.clone(), what }))
+        let what = match fs::symlink_metadata(&self.file) {
+            Ok(found) => self.change(&found),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Some("it is not there any more".to_owned()),
+            Err(source) => return Err(HubError::Io { doing: format!("looking at {}", self.file.display()), source }),
+        };
+        what.map_or(Ok(()), |what| Err(HubError::Changed { path: self.file.clone(), what }))
     }
 
     fn change(&self, found: &fs::Metadata) -> Option<String> {
@@ -185,6 +189,39 @@ fn linked(top: &Path, link: &Path, path: &str) -> Result<PathBuf, String> {
     Ok(target)
 }
 
+impl HubOptions {
+    /// `text` with `[secret]` in the place of every token of this user: the one that is sent, and those that logins have stored.
+    ///
+    /// # Errors
+    /// When the stored ones can't be read, so that nobody knows what to hide.
+    pub fn masked(&self, text: &str) -> Result<String, HubError> {
+        let tokens = tokens_of(self)?;
+        Ok(tokens.iter().filter(|token| token.len() >= SHORTEST).fold(text.to_owned(), |text, token| text.replace(token, "[secret]")))
+    }
+}
+
+/// Shorter ones are no tokens, and are found everywhere.
+const SHORTEST: usize = 8;
+
+/// The token that is sent, and all that logins have stored.
+fn tokens_of(options: &HubOptions) -> Result<Vec<String>, HubError> {
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    // What is no file of a token's length is not taken for a login either.
+    let stored = read_small(&options.token_path, 4 << 10).map(text).unwrap_or_default();
+    // All that huggingface_hub's logins have stored, each by its name.
+    let path = options.token_path.with_file_name("stored_tokens");
+    let all = match read_small(&path, 1 << 20) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => String::new(),
+        read => {
+            let doing = format!("reading {}, so that no token in it gets out", path.display());
+            read.map(text).map_err(HubError::io(doing))?
+        }
+    };
+    let named = all.lines().filter_map(|line| line.split_once('=').filter(|(key, _)| key.trim() == "hf_token").map(|(_, token)| token));
+    let sent = options.token.as_ref().map(|token| token.secret());
+    Ok(sent.into_iter().chain([stored.as_str()]).chain(named).map(|token| token.trim().to_owned()).collect())
+}
+
 /// Tokens of this user, none of which may leave, whichever is sent.
 struct Secrets {
     tokens: Vec<Finder<'static>>,
@@ -194,25 +231,8 @@ struct Secrets {
 
 impl Secrets {
     fn of(options: &HubOptions) -> Result<Self, HubError> {
-        /// Shorter ones are no tokens, and are found everywhere.
-        const SHORTEST: usize = 8;
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        // What is no file of a token's length is not taken for a login either.
-        let stored = read_small(&options.token_path, 4 << 10).map(text).unwrap_or_default();
-        // All that huggingface_hub's logins have stored, each by its name.
-        let path = options.token_path.with_file_name("stored_tokens");
-        let all = match read_small(&path, 1 << 20) {
-            Err(err) if err.kind() == io::ErrorKind::NotFound => String::new(),
-            read => {
-                let doing = format!("reading {}, so that no token in it is uploaded", path.display());
-                read.map(text).map_err(HubError::io(doing))?
-            }
-        };
-        let named = all.lines().filter_map(|line| line.split_once('=').filter(|(key, _)| key.trim() == "hf_token").map(|(_, token)| token));
-        let sent = options.token.as_ref().map(|token| token.secret());
-        let mut tokens: Vec<Vec<u8>> =
-            sent.into_iter().chain([stored.as_str()]).chain(named).map(|token| token.trim().as_bytes().to_vec()).collect();
-        tokens.retain(|token| token.len() >= SHORTEST);
+        let tokens = tokens_of(options)?.into_iter().filter(|token| token.len() >= SHORTEST);
+        let mut tokens: Vec<Vec<u8>> = tokens.map(String::into_bytes).collect();
         // As UTF-16 has it, in either order of the bytes.
         let wide = |token: &Vec<u8>| token.iter().flat_map(|byte| [*byte, 0]).take(2 * token.len() - 1).collect();
         tokens.extend(tokens.iter().map(wide).collect::<Vec<Vec<u8>>>());

@@ -110,7 +110,7 @@ impl Upload<'_> {
     async fn send_group(&self, session: &XetSession, token: &Token, files: &[&Planned]) -> Result<(), HubError> {
         let store = Url::parse(&token.cas_url).map_or_else(|_| token.cas_url.clone(), |url| host(&url));
         let broken = |err: xet::XetError| HubError::Broken {
-            doing: format!("sending {} files to the Xet store of {}", files.len(), self.repo),
+            doing: format!("sending {} to the Xet store of {}", crate::error::files(files.len()), self.repo),
             host: store.clone(),
             // Its addresses are long, and may be signed.
             why: innermost(&err).split(" for url (").next().unwrap_or_default().to_owned(),
@@ -120,7 +120,7 @@ impl Upload<'_> {
             headers.insert(AUTHORIZATION, bearer);
         }
         let silent = || HubError::Broken {
-            doing: format!("sending {} files to the Xet store of {}", files.len(), self.repo),
+            doing: format!("sending {} to the Xet store of {}", crate::error::files(files.len()), self.repo),
             host: store.clone(),
             why: format!("nothing was taken or answered for {:.1} s", self.http.patience().as_secs_f64()),
         };
@@ -137,7 +137,9 @@ impl Upload<'_> {
             let progress = commit.progress();
             let shard = progress.shard.unwrap_or_default();
             let of_shards = shard.total_shard_bytes_upload_completed + shard.total_shard_validation_entries_completed;
-            fed.load(Ordering::Relaxed) + progress.total_transfer_bytes_completed + of_shards
+            let sent = fed.load(Ordering::Relaxed) + progress.total_transfer_bytes_completed + of_shards;
+            self.of_xet.store(sent, Ordering::Relaxed);
+            sent
         };
         let work = async {
             let sends: Vec<_> = files.iter().map(|file| self.feed(&commit, file, &fed, &broken)).collect();

@@ -235,6 +235,16 @@ pub fn rate_limited(retry_after_s: u64) -> Reply {
 }
 
 fn gzip_bomb(bytes: u64) -> Bytes {
+    const MEMBER_BYTES: u64 = 64 << 20;
+    // Of several members one after another, which is gzip too, as deflating gigabytes takes its time.
+    let whole = usize::try_from(bytes / MEMBER_BYTES).unwrap_or(usize::MAX);
+    let first = if whole > 0 { gzip_zeros(MEMBER_BYTES) } else { Vec::new() };
+    let mut bomb = first.repeat(whole);
+    bomb.extend(gzip_zeros(bytes % MEMBER_BYTES));
+    Bytes::from(bomb)
+}
+
+fn gzip_zeros(bytes: u64) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     let zeros = vec![0; 1 << 20];
     let mut left = bytes;
@@ -243,7 +253,7 @@ fn gzip_bomb(bytes: u64) -> Bytes {
         encoder.write_all(&zeros[..count as usize]).expect("compressing into memory");
         left -= count;
     }
-    Bytes::from(encoder.finish().expect("compressing into memory"))
+    encoder.finish().expect("compressing into memory")
 }
 
 /// Moves the branch of the repository that `call` is about.

@@ -62,7 +62,7 @@ fn list(hub: &Hub, json: bool) -> anyhow::Result<Done> {
     say!("{}", text::table(&rows).trim_end());
     repos.iter().for_each(|repo| tell(&repo.odd));
     let total = repos.iter().map(|repo| repo.size_bytes).sum();
-    say!("{} in {} repositories below {}", text::bytes(total), repos.len(), hub.options().cache_dir.display());
+    say!("{} in {} below {}", text::bytes(total), text::plural(repos.len() as u64, "repository"), hub.options().cache_dir.display());
     Ok(Done::Ok)
 }
 
@@ -86,7 +86,8 @@ fn verify(hub: &Hub, only: Option<&HubRepo>, json: bool) -> anyhow::Result<Done>
             let snapshots = text::plural(unnamed.iter().filter(|flaw| flaw.what == why).count() as u64, "commit");
             note!("which file has which content was not compared with the Hub for {snapshots}: {}", text::in_line(why));
         }
-        let not = if unverified.is_empty() { String::new() } else { format!(", {} files not verified", unverified.len()) };
+        let not =
+            if unverified.is_empty() { String::new() } else { format!(", {} not verified", text::plural(unverified.len() as u64, "file")) };
         say!("{} read, {}{not}", text::bytes(read), text::plural(flaws.len() as u64, "flaw"));
         if !flaws.is_empty() {
             say!("remove what is named here, and the next download fetches it anew");
@@ -101,7 +102,7 @@ fn prune(hub: &Hub, only: Option<&HubRepo>, yes: bool, dry_run: bool, json: bool
     if !json {
         plan.paths.iter().for_each(|path| say!("{}", path.display()));
         plan.kept.iter().for_each(|kept| note!("{} stays, as it can't be read: {}", kept.path.display(), text::in_line(&kept.what)));
-        say!("{} in {} places", text::bytes(plan.size_bytes), plan.paths.len());
+        say!("{} in {}", text::bytes(plan.size_bytes), text::plural(plan.paths.len() as u64, "place"));
     }
     let may = !plan.paths.is_empty()
         && !dry_run

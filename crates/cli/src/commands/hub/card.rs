@@ -9,9 +9,9 @@ use sinew_hub::{Hub, HubRepo, ModelRef};
 use sinew_recorder::DatasetInfo;
 
 use super::repo_of;
-use crate::args::{CardArgs, ComputeArgs, refuse_given};
+use crate::args::{CardArgs, ComputeArgs, misuse, refuse_given};
 use crate::text::{self, note, say};
-use crate::{Done, source, wilson};
+use crate::{Done, licence, source, transfer, wilson};
 
 /// The file that a repository is introduced by.
 pub const CARD: &str = "README.md";
@@ -28,7 +28,7 @@ pub fn run(args: &CardArgs) -> anyhow::Result<Done> {
         ModelRef::Hub(_) => {
             let hub = Hub::from_env();
             let repo: HubRepo = repo_of(&hub, &args.repo, args.kind)?;
-            hub.read_text(&repo, CARD)?
+            hub.read_text(&repo, CARD, &*transfer::shown())?
         }
     };
     let (head, body) = split(&card);
@@ -51,6 +51,16 @@ fn split(card: &str) -> (&str, &str) {
 fn write(args: &CardArgs) -> anyhow::Result<Done> {
     let folder = Path::new(&args.repo);
     let path = folder.join(CARD);
+    if let Some(licence) = &args.licence {
+        if licence.is_empty() || licence.chars().any(|c| c.is_control() || c.is_whitespace()) || licence.len() > 100 {
+            misuse!("--licence: expected the Hub's short name of a licence, such as apache-2.0, found {licence:?}");
+        }
+        if !licence::is_listed(licence) {
+            note!(
+                "warning: the Hub lists no licence by the name {licence}, so others can't tell what it allows; its names are those such as apache-2.0, mit and other"
+            );
+        }
+    }
     // In a snapshot of the cache it is one, to the content that other commits have as well.
     let is_link = path.symlink_metadata().is_ok_and(|found| found.is_symlink());
     anyhow::ensure!(

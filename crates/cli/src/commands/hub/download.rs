@@ -19,7 +19,11 @@ pub fn run(args: &DownloadArgs) -> anyhow::Result<Done> {
             "folder": folder, "files": files, "fetched_files": fetched_files, "size_bytes": size_bytes,
         }))?;
     } else {
-        say!("{files} files, {}; {fetched_files} were fetched and verified: {}", text::bytes(size_bytes), folder.display());
+        let did = match (&resolved.from_cache, &args.out) {
+            (Some(_), Some(_)) => "copied from the cache and verified, which may lack some that the Hub has",
+            _ => "fetched and verified",
+        };
+        say!("{}, {}; {fetched_files} {did}: {}", text::plural(files as u64, "file"), text::bytes(size_bytes), folder.display());
     }
     Ok(Done::Ok)
 }

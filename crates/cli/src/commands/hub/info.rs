@@ -9,6 +9,7 @@ use crate::Done;
 use crate::args::RepoArgs;
 use crate::licence::{self, Licence};
 use crate::text::{self, say};
+use crate::transfer;
 
 pub fn run(args: &RepoArgs, json: bool) -> anyhow::Result<Done> {
     let hub = Hub::from_env();
@@ -58,7 +59,7 @@ fn terms(hub: &Hub, repo: &HubRepo, info: &RepoInfo) -> Vec<Terms> {
 
 /// The licence that a repository's configuration states; none where it states none, or there is no such file.
 fn config_licence(hub: &Hub, repo: &HubRepo) -> anyhow::Result<Option<String>> {
-    let text = match hub.read_text(repo, CONFIG) {
+    let text = match hub.read_text(repo, CONFIG, &*transfer::silent()) {
         Err(HubError::NoFile { .. }) => return Ok(None),
         text => text?,
     };

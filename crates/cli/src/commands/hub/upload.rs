@@ -75,8 +75,8 @@ pub fn tell(hub: &Hub, uploaded: &Uploaded, json: bool) -> anyhow::Result<()> {
     let tag = uploaded.tag.as_ref().map(|tag| format!(", tagged {tag}")).unwrap_or_default();
     say!("{page} is commit {}{tag}", uploaded.commit);
     say!(
-        "  {} files, {}; {} were new or changed, {} were sent",
-        uploaded.files,
+        "  {}, {}; {} new or changed, {} sent",
+        text::plural(uploaded.files as u64, "file"),
         bytes_in_words(uploaded.total_bytes),
         uploaded.changed_files,
         bytes_in_words(uploaded.bytes_sent)

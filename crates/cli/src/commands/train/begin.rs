@@ -84,12 +84,12 @@ pub fn begin(state: &mut State, out: &Path, hub: &Hub, args: &TrainArgs) -> anyh
         Training::Run(run) if is_first || state.pid.is_some() => {
             let process = state.pid.map(|pid| format!(" as process {pid}")).unwrap_or_default();
             let words = format!("runs {}{process}, in {}", run.machine, run.folder);
-            tell(args, state, &words, json!({ "pid": state.pid, "folder": run.folder }));
+            tell(args, state, &words, hub, json!({ "pid": state.pid, "folder": run.folder }));
         }
         Training::Run(_) => {}
         Training::Job(_, job) => {
             let page = format!("{}/jobs/{}/{}", hub.options().endpoint, job.namespace, job.id);
-            tell(args, state, &format!("runs as the job {page}"), json!({ "job": job, "page": page }));
+            tell(args, state, &format!("runs as the job {page}"), hub, json!({ "job": job, "page": page }));
         }
     }
     Ok(training)
@@ -113,9 +113,11 @@ fn cancelled(state: &mut State, out: &Path) -> anyhow::Result<Training> {
     bail!("training into {}: {}", out.display(), super::CANCELLED)
 }
 
-fn tell(args: &TrainArgs, state: &State, words: &str, facts: serde_json::Value) {
+fn tell(args: &TrainArgs, state: &State, words: &str, hub: &Hub, facts: serde_json::Value) {
     if args.json {
-        let mut event = json!({ "event": "started", "on": state.asked.on, "line": shown(&state.words) });
+        // It runs, whatever can't be hidden in its line.
+        let line = shown(&state.words, hub).unwrap_or_else(|error| format!("lerobot-train … ({})", text::chain(&error)));
+        let mut event = json!({ "event": "started", "on": state.asked.on, "line": line });
         if let (Some(event), serde_json::Value::Object(facts)) = (event.as_object_mut(), facts) {
             event.extend(facts);
         }

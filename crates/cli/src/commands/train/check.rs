@@ -66,7 +66,7 @@ impl Base {
                 if licence.allows_commercial_use() != Some(true) {
                     note!("the licence of {name} is {}", licence.in_words());
                 }
-                (hub.read_text(&repo, "config.json")?, repo.repo(), false)
+                (hub.read_text(&repo, "config.json", &*transfer::shown())?, repo.repo(), false)
             }
         };
         let doing = || format!("reading the configuration of {name}");

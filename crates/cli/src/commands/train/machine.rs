@@ -197,9 +197,21 @@ impl Machine {
 
     fn copy(from: impl AsRef<Path>, to: &Path) -> anyhow::Result<()> {
         let from = from.as_ref();
-        let output = Self::ssh("scp", &["-r", "-q", "--"]).arg(from).arg(to).stdin(Stdio::null()).output().context("starting scp")?;
-        let heard = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "copying {} to {} by scp: {}", from.display(), to.display(), text::in_line(heard.trim()));
+        let copy = |more: &[&str]| {
+            let words = [&["-r", "-q"], more, &["--"]].concat();
+            let output = Self::ssh("scp", &words).arg(from).arg(to).stdin(Stdio::null()).output().context("starting scp")?;
+            let heard = text::in_line(String::from_utf8_lossy(&output.stderr).trim()).into_owned();
+            anyhow::Ok((output.status.success(), heard))
+        };
+        let (mut is_done, heard) = copy(&[])?;
+        // What scp says where sshd has no sftp: then its older way may do, which needs none.
+        let lacks_sftp = ["subsystem request failed", "Connection closed"].iter().any(|words| heard.contains(words));
+        let mut advice = "";
+        if !is_done && lacks_sftp {
+            is_done = copy(&["-O"])?.0;
+            advice = "; sftp is needed there: sshd has it by the line `Subsystem sftp internal-sftp` in its sshd_config";
+        }
+        ensure!(is_done, "copying {} to {} by scp: {heard}{advice}", from.display(), to.display());
         Ok(())
     }
 }

@@ -60,7 +60,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<Done> {
             state.asked == asked,
             "training into {}: another training was begun there\n  {}\nlook at it with --attach, or name another folder with --out",
             out.display(),
-            shown(&state.words)
+            shown(&state.words, &hub)?
         );
         if state.stage != Stage::Preparing {
             return follow_again(&out, &hub, args);
@@ -98,8 +98,14 @@ fn out_of(args: &TrainArgs, dataset: &str) -> PathBuf {
     args.out.clone().unwrap_or_else(|| Path::new("outputs/train").join(format!("{policy}_{}", check::short_name(dataset))))
 }
 
-fn shown(words: &[String]) -> String {
-    format!("lerobot-train {}", line::line(words.iter().map(String::as_str)))
+/// The line as it is told, with none of the user's tokens in it.
+fn shown(words: &[String], hub: &Hub) -> anyhow::Result<String> {
+    let words = masked(words, hub)?;
+    Ok(format!("lerobot-train {}", line::line(words.iter().map(String::as_str))))
+}
+
+fn masked(words: &[String], hub: &Hub) -> anyhow::Result<Vec<String>> {
+    Ok(words.iter().map(|word| hub.options().masked(word)).collect::<Result<_, _>>()?)
 }
 
 /// Checks what is to be checked of dataset and policy, and writes the line, with the key of an earlier try where there was
@@ -158,12 +164,12 @@ fn prepare(
     })?;
     if args.json && args.dry_run {
         text::print_json(&json!({
-            "event": "line", "line": shown(&words), "words": words, "family": family.name, "dataset": data.repo_id,
+            "event": "line", "line": shown(&words, hub)?, "words": masked(&words, hub)?, "family": family.name, "dataset": data.repo_id,
             "dataset_commit": data.commit, "found": data.summary, "on": place, "out": out,
         }))?;
     } else if !args.json {
         say!("dataset   {} ({})", data.repo_id, data.summary);
-        say!("{}", shown(&words));
+        say!("{}", shown(&words, hub)?);
     }
     let state = State::new(asked, family.name, data.commit.clone(), key, words, folder);
     Ok((state, family, data))

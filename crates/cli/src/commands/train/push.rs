@@ -53,8 +53,9 @@ pub fn pushed(hub: &Hub, push: &str, before: Option<&str>, output_dir: &str) -> 
     if Some(commit.as_str()) == before {
         bail!("{}: it is as it was before the training (commit {commit}); nothing was pushed", doing());
     }
-    let config =
-        hub.read_text(&source::hub_repo(RepoKind::Model, &format!("{push}@{commit}"))?, "train_config.json").with_context(doing)?;
+    let config = hub
+        .read_text(&source::hub_repo(RepoKind::Model, &format!("{push}@{commit}"))?, "train_config.json", &|_| {})
+        .with_context(doing)?;
     let config: serde_json::Value = serde_json::from_str(&config).with_context(doing)?;
     ensure!(
         config["output_dir"] == output_dir,
