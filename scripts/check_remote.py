@@ -7,6 +7,9 @@
 """
 
 import argparse
+import base64
+import http.server
+import io
 import json
 import os
 import pathlib
@@ -21,6 +24,7 @@ import urllib.request
 import numpy as np
 import websockets.sync.server
 from openpi_client import image_tools, msgpack_numpy, websocket_client_policy
+from PIL import Image
 
 SIZES = [
     ((480, 640), (224, 224)),
@@ -230,8 +234,9 @@ def check_server(sinew, folder):
         assert totals["link"]["answers"] >= 4 and totals["link"]["refused"] == 0, totals["link"]
         print("sinew rollout with a key map and openpi's Api-Key: nested keys, scaled, turned, channels first")
 
+    check_endpoint(sinew, folder)
     if not shutil.which("openssl"):
-        print("wss:// was not tried: no openssl here")
+        print("wss:// and https:// were not tried: no openssl here")
         return
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"]
@@ -247,6 +252,93 @@ def check_server(sinew, folder):
         _, totals = rollout(sinew, address, "--policy-keys", "lerobot", env=trusted, folder=folder)
         assert totals["link"]["answers"] >= 4 and totals["link"]["reconnects"] == 0, totals["link"]
         print("sinew rollout over wss://: a certificate that the system trusts is taken, another is not")
+    with Endpoint(tls=tls) as server:
+        address = f"https://localhost:{server.port}"
+        untrusted = subprocess.run([sinew, "policy", "check", address], capture_output=True, text=True, timeout=60)
+        assert untrusted.returncode == 1 and "certificate" in untrusted.stderr, untrusted.stderr
+        _, totals = rollout(sinew, address, "--policy-keys", str(folder / "endpoint.toml"), env=trusted, folder=folder)
+        link = totals["link"]
+        # To the same state it answers the same, which is believed on a second connection.
+        assert link["answers"] >= 4 and link["refused"] == 0 and link["reconnects"] == link["repeated"] <= 1, link
+        print("sinew rollout over https://: likewise")
+
+
+class EndpointHandler:
+    """As the handler.py of a model's repository is written for an Inference Endpoint."""
+
+    def __call__(self, data):
+        inputs = data["inputs"]
+        images = {name: np.asarray(Image.open(io.BytesIO(base64.b64decode(jpeg)))) for name, jpeg in inputs["images"].items()}
+        assert images["front"].shape == (120, 160, 3)
+        # The first look is black.
+        self.calls = getattr(self, "calls", 0) + 1
+        assert self.calls <= 2 or images["front"].std() > 5, "a picture, no black"
+        assert isinstance(inputs["prompt"], str), inputs
+        return {"actions": rows_of(inputs["state"], 30).tolist()}
+
+
+class Endpoint:
+    """An Inference Endpoint: it starts at the first request, and then answers what its handler returns, as JSON."""
+
+    def __init__(self, starting=0, token=None, tls=None):
+        endpoint, self.starting, self.refused = self, starting, 0
+        handler = EndpointHandler()
+
+        class Requests(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                data = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if token and self.headers["Authorization"] != f"Bearer {token}":
+                    return self.answer(401, {"error": "Invalid token"})
+                if endpoint.starting > 0:
+                    endpoint.starting -= 1
+                    return self.answer(503, {"error": "Service Unavailable"})
+                try:
+                    self.answer(200, handler(data))
+                except Exception as error:  # noqa: BLE001
+                    endpoint.refused += 1
+                    self.answer(400, {"error": repr(error)})
+
+            def answer(self, status, body):
+                body = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Requests)
+        if tls:
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+
+
+def check_endpoint(sinew, folder):
+    """Our rollout against an Inference Endpoint in Python: JSON with JPEGs."""
+    keys = folder / "endpoint.toml"
+    keys.write_text(
+        'units = "lerobot"\nprompt = "prompt"\n'
+        '[[image]]\nkey = ["images", "front"]\ncamera = "front"\nsize = "160x120"\n'
+        '[[state]]\nkey = "state"\n'
+    )
+    with Endpoint(starting=2, token="open-sesame") as server:
+        args = ["--policy-keys", str(keys), "--policy-token-env", "CHECK_TOKEN"]
+        _, totals = rollout(sinew, f"http://127.0.0.1:{server.port}/", *args, env={"CHECK_TOKEN": "open-sesame"}, folder=folder)
+        link = totals["link"]
+        assert link["answers"] >= 4 and link["refused"] == 0 and link["errors"] == 2 and server.refused == 0, link
+        print(f"sinew rollout against an Inference Endpoint's handler: {link['answers']} answers, all in all", end=" ")
+        print(f"{link['total_ms']['p50']:.1f} ms (median; {link['bytes_sent'] // link['requests']} bytes a request)")
 
 
 def main():

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sinew_core::RobotDescription;
-use sinew_remote::{Fit, LinkReport, Milliseconds, RemoteError, RemoteOptions, RemotePolicy, Reporter, Told};
+use sinew_remote::{Fit, LinkReport, Milliseconds, Protocol, RemoteError, RemoteOptions, RemotePolicy, Reporter, Told};
 use sinew_runtime::{PolicyThread, SessionConfig};
 
 use crate::args::CameraArgs;
@@ -93,7 +93,7 @@ impl Acts {
 /// Connects to the policy's server; nothing moves yet. `config` becomes one that waits for a link that is gone.
 pub fn connect(options: &RemoteOptions, robot: &RobotDescription, config: &mut SessionConfig) -> anyhow::Result<(Acts, PolicyThread)> {
     warn_of_token(options);
-    let policy = RemotePolicy::connect(options, robot)?;
+    let policy = RemotePolicy::connect(&RemoteOptions { on_wait: Some(say_waiting), ..options.clone() }, robot)?;
     let (deadline, took_s) = (policy.deadline(), policy.first_answer_s());
     if took_s > deadline.as_secs_f64() {
         note!(
@@ -120,12 +120,16 @@ fn indented(fit: &Fit, deadline: Duration) -> String {
 }
 
 fn warn_of_token(options: &RemoteOptions) {
-    if options.token.is_some() && !options.address.is_secure && !options.address.is_local() {
-        note!("warning: ws:// sends the token unencrypted; use wss://, or an SSH tunnel");
+    if options.token.is_some() && !options.address.is_secure() && !options.address.is_local() {
+        note!("warning: {} is not encrypted, and the token is sent to it; use wss:// or https://, or an SSH tunnel", options.address);
     }
 }
 
-/// `sinew policy check ws://…`
+fn say_waiting(what: &str, waited: Duration) {
+    note!("waiting for the policy's server to start, {:.0} s: {what}", waited.as_secs_f64());
+}
+
+/// `sinew policy check` of a server.
 pub fn check(options: &RemoteOptions, robot: Option<&str>, cameras: &CameraArgs, json: bool) -> anyhow::Result<Done> {
     warn_of_token(options);
     let mut robot = robot.map(sinew_sim::robots::get).transpose()?;
@@ -133,7 +137,9 @@ pub fn check(options: &RemoteOptions, robot: Option<&str>, cameras: &CameraArgs,
         cameras.resize(&mut robot.description)?;
     }
     let (told, all) = sinew_remote::metadata(options)?;
-    let fitted = robot.as_ref().map(|robot| RemotePolicy::connect(options, &robot.description));
+    let fitted = robot
+        .as_ref()
+        .map(|robot| RemotePolicy::connect(&RemoteOptions { on_wait: Some(say_waiting), ..options.clone() }, &robot.description));
     let (fit, error, answer_s) = match fitted {
         None => (None, None, None),
         Some(Ok(policy)) => (Some(policy.fit().clone()), None, Some(policy.first_answer_s())),
@@ -163,6 +169,12 @@ pub fn check(options: &RemoteOptions, robot: Option<&str>, cameras: &CameraArgs,
 }
 
 fn describe(options: &RemoteOptions, told: &Told, all: &serde_json::Value) -> anyhow::Result<String> {
+    if options.address.protocol() == Protocol::Endpoint {
+        let says = |key: &str| all[key].as_str().unwrap_or_default().to_owned();
+        let more = if says("says").is_empty() { String::new() } else { format!(": {}", says("says")) };
+        let keys = "no endpoint says what its policy wants: --policy-keys says it";
+        return Ok(format!("{}\n  it answers {}{more} to a GET\n  {keys}", options.address, says("get")));
+    }
     if !told.is_ours {
         let what = if all.as_object().is_some_and(serde_json::Map::is_empty) {
             "its metadata are empty".to_owned()

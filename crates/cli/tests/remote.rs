@@ -11,6 +11,8 @@ mod common;
 mod fakes;
 #[path = "../../remote/tests/faulty/mod.rs"]
 mod faulty;
+#[path = "../../remote/tests/posted/mod.rs"]
+mod posted;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
@@ -226,13 +228,90 @@ fn a_server_that_others_can_reach_needs_a_token() {
     assert!(error.contains("listening on 127.0.0.1:") && error.contains("in use"), "{error}");
 }
 
+/// A key map for the simulated arm, in a file.
+fn endpoint_keys(desk: &Desk) -> String {
+    let file = desk.path("keys.toml");
+    let text = "units = \"lerobot\"\nprompt = \"prompt\"\n[[image]]\nkey = [\"images\", \"front\"]\ncamera = \"front\"\n\
+                quality = 80\n[[state]]\nkey = \"state\"\n";
+    std::fs::write(&file, text).unwrap();
+    file.to_string_lossy().into_owned()
+}
+
+#[test]
+fn a_hosted_endpoint_that_starts_first_runs_an_arm() {
+    let desk = Desk::new();
+    let keys = endpoint_keys(&desk);
+    let server = posted::start(|request| {
+        let json = "application/json";
+        if request.head.starts_with("GET") {
+            return posted::Plan::Send(posted::answer(200, json, "{\"message\": \"ready\"}"));
+        }
+        if request.serial < 2 {
+            return posted::Plan::Send(posted::answer(503, json, "{\"error\": \"Service Unavailable\"}"));
+        }
+        let rows: Vec<_> = (0..30).map(|_| request.json["inputs"]["state"].clone()).collect();
+        posted::Plan::Send(posted::answer(200, json, &serde_json::json!({ "actions": rows }).to_string()))
+    });
+    let url = format!("http://{}", server.address);
+    let args = ["rollout", "--policy", &url, "--policy-keys", &keys, "--seconds", "3", "--no-record", "--no-rerun", "--json"];
+    let mut command = desk.sinew(&[&args[..], &["--policy-token-env", "MINE"]].concat());
+    let output = command.env("MINE", "open-sesame").output().unwrap();
+    let (text, notes) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(output.status.success() && notes.contains("waiting for the policy's server to start") && notes.contains("503"), "{notes}");
+    assert!(!notes.contains("sesame"), "{notes}");
+    let totals = &json(&text)[1];
+    let link = &totals["link"];
+    assert!(link["answers"].as_u64().unwrap() >= 2 && link["refused"] == 0 && link["missed"] == 0, "{link}");
+    let seen = server.requests.lock().unwrap().last().unwrap().clone();
+    assert!(seen.head.contains("\r\nAuthorization: Bearer open-sesame"), "{}", seen.head);
+    assert_eq!(seen.json["inputs"]["state"].as_array().unwrap().len(), 6);
+    assert!(seen.json["inputs"]["images"]["front"].as_str().unwrap().len() > 1000);
+
+    let text = desk.ok(&["policy", "check", &url]);
+    assert!(text.contains("it answers 200 OK: ready to a GET") && text.contains("--policy-keys"), "{text}");
+    let text = desk.ok(&["policy", "check", &url, "--robot", "so101", "--policy-keys", &keys]);
+    assert!(text.contains("30 rows of 6 values") && text.contains("it fits the robot so101"), "{text}");
+}
+
+#[test]
+fn a_token_of_the_hub_goes_to_the_hubs_own_endpoints_alone() {
+    let desk = Desk::new();
+    let keys = endpoint_keys(&desk);
+    let refused = |url: &str, has_token: bool| {
+        let mut command = desk.sinew(&["rollout", "--policy", url, "--policy-keys", &keys, "--hub-token"]);
+        command.env_remove("HF_TOKEN");
+        if has_token {
+            command.env("HF_TOKEN", "hf_secret");
+        }
+        let output = command.output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && !text.contains("hf_secret"), "{text}");
+        text
+    };
+    let server = posted::start(|_| posted::Plan::Silence);
+    for url in [&*format!("http://{}", server.address), "https://endpoints.huggingface.cloud.evil.example", "ws://127.0.0.1:1"] {
+        let text = refused(url, true);
+        assert!(text.contains("nobody else gets a token of the Hub"), "{text}");
+    }
+    assert_eq!(server.connections.load(SeqCst), 0);
+    let text = refused("https://x.us-east-1.aws.endpoints.huggingface.cloud", false);
+    assert!(text.contains("there is no token of the Hub"), "{text}");
+    let text = desk.misuse("rollout --policy https://example.com");
+    assert!(text.contains("expected --policy-keys"), "{text}");
+    let text = desk.misuse("rollout --hub-token");
+    assert!(text.contains("--hub-token is for a policy on a server"), "{text}");
+    // The page of a checkpoint is no server.
+    let text = desk.error(&["policy", "check", "https://huggingface.co/bob/act"]);
+    assert!(text.contains("bob/act"), "{text}");
+}
+
 #[test]
 fn options_of_a_server_without_one_are_refused() {
     let desk = Desk::new();
     for (words, expected) in [
         ("rollout --policy-keys droid", "--policy-keys is for a policy on a server"),
         ("rollout --policy ws://127.0.0.1:1 --threads 2", "--threads is for a policy that runs here"),
-        ("rollout --policy ws://127.0.0.1:1 --inference rtc", "openpi's protocol has no word for continuing a chunk"),
+        ("rollout --policy ws://127.0.0.1:1 --inference rtc", "what servers speak has no word for continuing a chunk"),
         ("rollout --policy ws://user@host", "without a user"),
         ("policy check --policy-token-env X", "--policy-token-env is for a policy on a server"),
     ] {

@@ -3,7 +3,8 @@
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use crate::codec::{Limits, Numbers, Value, decode, to_json};
+use crate::codec::{Limits, Numbers, Value, decode, message_of_json, to_json};
+use crate::link::Protocol;
 
 /// The key under which our own servers say what they want, and the one by which they repeat a request's number.
 pub(crate) const OURS: &str = "sinew";
@@ -92,13 +93,30 @@ pub(crate) struct Rows {
     pub server_ms: Option<f64>,
 }
 
-/// Reads an answer: `actions`, `action`, a bare array, or the columns of `keys` side by side; `[rows, width]`, `[1, rows, width]` or
+/// Reads an answer in the form of `protocol`: `actions`, `action`, a bare array, or the columns of `keys` side by side; `[rows, width]`, `[1, rows, width]` or
 /// `[width]`.
 ///
 /// # Errors
 /// What it is instead, in words.
-pub(crate) fn read(answer: &[u8], keys: &[String]) -> Result<Rows, String> {
-    let value = decode(answer, Limits::default()).map_err(|error| format!("its answer is none: {error}"))?;
+pub(crate) fn read(answer: &[u8], keys: &[String], protocol: Protocol) -> Result<Rows, String> {
+    let message;
+    let answer = match protocol {
+        Protocol::Openpi => answer,
+        Protocol::Endpoint => {
+            message = message_of_json(answer, Limits::default()).map_err(|error| format!("its answer is no JSON: {error}"))?;
+            &message
+        }
+    };
+    let mut value = decode(answer, Limits::default()).map_err(|error| format!("its answer is none: {error}"))?;
+    // Handlers of pipelines answer with a list of what they answer to each input.
+    if let Value::List(items) = &mut value
+        && let [Value::Map(_)] = items[..]
+    {
+        value = items.remove(0);
+    }
+    if let Some(error) = value.get("error").and_then(Value::text) {
+        return Err(format!("the server says: {}", error.lines().last().unwrap_or_default().chars().take(400).collect::<String>()));
+    }
     let timing = |key: &str| value.get(key)?.get("infer_ms")?.number().filter(|ms| ms.is_finite());
     let server_ms = timing("server_timing").or_else(|| timing("policy_timing"));
     let named = value.get("actions").or_else(|| value.get("action"));

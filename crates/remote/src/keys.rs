@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 use crate::RemoteError;
+use crate::link::Protocol;
 
 /// What a server wants under which key, and in which form. From a preset, or a TOML file.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -46,6 +47,8 @@ pub struct ImageKey {
     pub size: Option<Size>,
     #[serde(default)]
     pub layout: Layout,
+    /// Of the JPEG, 1 to 100, where images are sent as such; 90 without it.
+    pub quality: Option<u8>,
     /// Degrees: 0 or 180.
     #[serde(default)]
     pub rotate: u32,
@@ -214,6 +217,26 @@ impl KeyMap {
         keys.check().map(|()| keys)
     }
 
+    /// Whether `protocol` can send it.
+    ///
+    /// # Errors
+    /// What it can't, in words.
+    pub(crate) fn check_for(&self, protocol: Protocol) -> Result<(), String> {
+        for image in &self.images {
+            let key = &image.key;
+            match protocol {
+                Protocol::Endpoint if image.layout == Layout::Chw => {
+                    return Err(format!("layout = \"chw\" of {key}: images are sent as JPEGs, which have no layout"));
+                }
+                Protocol::Openpi if image.quality.is_some() => {
+                    return Err(format!("quality of {key}: images are sent as they are, and only http:// and https:// send JPEGs"));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     fn check(&self) -> Result<(), String> {
         let mut all: Vec<&[String]> =
             self.images.iter().map(|image| image.key.path()).chain(self.states.iter().map(|state| state.key.path())).collect();
@@ -231,6 +254,9 @@ impl KeyMap {
         for image in &self.images {
             if !matches!(image.rotate, 0 | 180) {
                 return Err(format!("rotate = {} of {}, expected 0 or 180", image.rotate, image.key));
+            }
+            if image.quality.is_some_and(|quality| !(1..=100).contains(&quality)) {
+                return Err(format!("quality = {} of {}, expected 1 to 100", image.quality.unwrap_or_default(), image.key));
             }
             let is_every = image.camera.all().iter().any(|name| name == "*");
             if is_every != image.key.path().iter().any(|key| key.contains('*')) {
@@ -279,6 +305,7 @@ mod tests {
             ("units = \"inches\"", "inches"),
             ("units = \"si\"\ncolour = 1", "colour"),
             ("prompt = \"a\"", "units"),
+            ("units = \"si\"\n[[image]]\nkey = \"a\"\ncamera = \"b\"\nquality = 0", "expected 1 to 100"),
             ("units = \"si\"\n[[image]]\nkey = \"a\"\ncamera = \"b\"\nsize = \"0x3\"", "expected WIDTHxHEIGHT"),
             ("units = \"si\"\n[[image]]\nkey = \"a\"\ncamera = \"b\"\nrotate = 90", "expected 0 or 180"),
             ("units = \"si\"\n[[image]]\nkey = \"a\"\ncamera = \"*\"", "a * in it stands for"),

@@ -93,6 +93,23 @@ impl Packer {
         }
     }
 
+    /// Begins a list of a length that [`close`](Self::close) says.
+    pub(super) fn open_list(&mut self) -> usize {
+        self.bytes.extend([0xdd, 0, 0, 0, 0]);
+        self.bytes.len()
+    }
+
+    /// Begins a map, likewise.
+    pub(super) fn open_map(&mut self) -> usize {
+        self.bytes.extend([0xdf, 0, 0, 0, 0]);
+        self.bytes.len()
+    }
+
+    /// The list or map that began at `at` has `length` values, or keys with a value.
+    pub(super) fn close(&mut self, at: usize, length: u32) {
+        self.bytes[at - 4..at].copy_from_slice(&length.to_be_bytes());
+    }
+
     /// An array, whose little-endian elements `write` appends.
     pub fn tensor(&mut self, dtype: Dtype, shape: &[usize], write: impl FnOnce(&mut Vec<u8>)) {
         self.map(4);

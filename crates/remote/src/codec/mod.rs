@@ -16,7 +16,7 @@ use thiserror::Error;
 
 pub use decode::{Limits, decode};
 pub use encode::Packer;
-pub use json::{pack_json, to_json};
+pub use json::{message_of_json, pack_json, to_json};
 pub use tensor::{Dtype, Numbers, Tensor};
 
 /// A message that is not what it should be.
