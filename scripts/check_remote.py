@@ -21,8 +21,10 @@ import threading
 import time
 import urllib.request
 
+import msgpack
 import numpy as np
 import websockets.sync.server
+import zmq
 from openpi_client import image_tools, msgpack_numpy, websocket_client_policy
 from PIL import Image
 
@@ -143,7 +145,7 @@ def check_client(sinew, answers):
 
 
 def rows_of(state, rows):
-    """A slow wave of each joint around where it is."""
+    """A slow wave of each joint around where it is. To the same state the same, which is believed on a second connection."""
     state = np.asarray(state, np.float64)
     return np.stack([state + 5 * np.sin(0.05 * i) for i in range(rows)]).astype(np.float32)
 
@@ -235,6 +237,7 @@ def check_server(sinew, folder):
         print("sinew rollout with a key map and openpi's Api-Key: nested keys, scaled, turned, channels first")
 
     check_endpoint(sinew, folder)
+    check_groot(sinew, folder)
     if not shutil.which("openssl"):
         print("wss:// and https:// were not tried: no openssl here")
         return
@@ -258,9 +261,113 @@ def check_server(sinew, folder):
         assert untrusted.returncode == 1 and "certificate" in untrusted.stderr, untrusted.stderr
         _, totals = rollout(sinew, address, "--policy-keys", str(folder / "endpoint.toml"), env=trusted, folder=folder)
         link = totals["link"]
-        # To the same state it answers the same, which is believed on a second connection.
         assert link["answers"] >= 4 and link["refused"] == 0 and link["reconnects"] == link["repeated"] <= 1, link
         print("sinew rollout over https://: likewise")
+
+
+class GrootService:
+    """What GR00T's PolicyServer does, in few lines: a REP socket, msgpack with numpy's files, endpoints, a token, errors as maps.
+    `is_old` is the form before N1.6."""
+
+    KEYS = {"video": ["front", "wrist"], "state": ["single_arm", "gripper"], "action": ["single_arm", "gripper"]}
+
+    def __init__(self, is_old=False, token=None):
+        self.is_old, self.token, self.seen, self.asked, self.is_over = is_old, token, [], [], False
+        self.socket = zmq.Context.instance().socket(zmq.REP)
+        self.port = self.socket.bind_to_random_port("tcp://127.0.0.1")
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    @staticmethod
+    def pack(value):
+        def custom(value):
+            file = io.BytesIO()
+            np.save(file, value, allow_pickle=False)
+            return {"__ndarray_class__": True, "as_npy": file.getvalue()}
+
+        return msgpack.packb(value, default=custom)
+
+    @staticmethod
+    def unpack(message):
+        def custom(value):
+            return np.load(io.BytesIO(value["as_npy"]), allow_pickle=False) if "__ndarray_class__" in value else value
+
+        return msgpack.unpackb(message, object_hook=custom)
+
+    def config(self):
+        names = {kind: [f"{kind}.{key}" if self.is_old else key for key in keys] for kind, keys in self.KEYS.items()}
+        names["language"] = ["annotation.human.task_description"]
+        ticks = {kind: list(range(16)) if kind == "action" else [0] for kind in names}
+        of = {kind: {"delta_indices": ticks[kind], "modality_keys": names[kind]} for kind in names}
+        say = json.dumps if self.is_old else dict
+        return {kind: {"__ModalityConfig_class__": True, "as_json": say(config)} for kind, config in of.items()}
+
+    def action(self, data):
+        seen = data if self.is_old else data["observation"]
+        lead = () if self.is_old else (1,)
+        get = (lambda kind, key: seen[f"{kind}.{key}"]) if self.is_old else (lambda kind, key: seen[kind][key])
+        for camera in self.KEYS["video"]:
+            image = get("video", camera)
+            assert image.dtype == np.uint8 and image.shape == (*lead, 1, 96, 128, 3), image.shape
+            assert len(self.seen) < 2 or image.std() > 5, "a picture, no black; the first look is black"
+        parts = {key: get("state", key) for key in self.KEYS["state"]}
+        for (key, part), width in zip(parts.items(), (5, 1)):
+            assert part.dtype == np.float32 and part.shape == (*lead, 1, width), (key, part.shape)
+        said = seen["annotation.human.task_description"] if self.is_old else seen["language"]["annotation.human.task_description"][0]
+        assert isinstance(said, list) and isinstance(said[0], str) and (said[0] or len(self.seen) < 2), said
+        self.seen.append(seen)
+        rows = {key: rows_of(part.reshape(-1), 16) for key, part in parts.items()}
+        if self.is_old:
+            return {f"action.{key}": part for key, part in rows.items()}
+        assert data["options"] is None
+        return ({key: part[None] for key, part in rows.items()}, {})
+
+    def run(self):
+        while not self.is_over:
+            if not self.socket.poll(100):
+                continue
+            request = self.unpack(self.socket.recv())
+            try:
+                if self.token and request.get("api_token") != self.token:
+                    answer = {"error": "Unauthorized: Invalid API token"}
+                else:
+                    self.asked.append(request["endpoint"])
+                    answer = {"get_modality_config": lambda _: self.config(), "get_action": self.action}[request["endpoint"]](request.get("data"))
+            except Exception as error:  # noqa: BLE001
+                answer = {"error": repr(error)}
+            self.socket.send(self.pack(answer))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.is_over = True
+        self.thread.join()
+        self.socket.close(0)
+
+
+def check_groot(sinew, folder):
+    """Our rollout against GR00T's service, in both forms."""
+    old_keys = folder / "groot.toml"
+    old_keys.write_text(
+        'units = "lerobot"\nprompt = "annotation.human.task_description"\nactions = ["action.single_arm", "action.gripper"]\n'
+        '[[image]]\nkey = "video.front"\ncamera = "front"\n[[image]]\nkey = "video.wrist"\ncamera = "wrist"\n'
+        '[[state]]\nkey = "state.single_arm"\nrange = [0, 5]\n[[state]]\nkey = "state.gripper"\nrange = [5, 6]\n'
+    )
+    for is_old, keys in ((False, "groot-so100"), (True, str(old_keys))):
+        with GrootService(is_old, token="open-sesame") as server:
+            address, env = f"groot://127.0.0.1:{server.port}", {"CHECK_TOKEN": "open-sesame"}
+            refused = subprocess.run([sinew, "policy", "check", address], capture_output=True, text=True, timeout=60)
+            assert refused.returncode == 1 and "Unauthorized" in refused.stderr, refused.stderr
+            command = [sinew, "policy", "check", address, "--policy-token-env", "CHECK_TOKEN"]
+            said = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **env})
+            assert said.returncode == 0 and "16 rows of" in said.stdout and "single_arm" in said.stdout, said
+            _, totals = rollout(sinew, address, "--policy-keys", keys, "--policy-token-env", "CHECK_TOKEN", env=env, folder=folder)
+            link = totals["link"]
+            assert link["answers"] >= 7 and link["refused"] == 0 and link["reconnects"] == link["repeated"] <= 1, link
+            assert set(server.asked) == {"get_modality_config", "get_action"}, server.asked
+            print(f"sinew rollout against GR00T's service {'before' if is_old else 'from'} N1.6: {link['answers']} answers, all in all", end=" ")
+            print(f"{link['total_ms']['p50']:.1f} ms (median, a Python server)")
 
 
 class EndpointHandler:

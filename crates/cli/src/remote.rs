@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sinew_core::RobotDescription;
-use sinew_remote::{Fit, LinkReport, Milliseconds, Protocol, RemoteError, RemoteOptions, RemotePolicy, Reporter, Told};
+use sinew_remote::{Fit, LinkReport, Milliseconds, Modality, Protocol, RemoteError, RemoteOptions, RemotePolicy, Reporter, Told};
 use sinew_runtime::{PolicyThread, SessionConfig};
 
 use crate::args::CameraArgs;
@@ -174,6 +174,17 @@ fn describe(options: &RemoteOptions, told: &Told, all: &serde_json::Value) -> an
         let more = if says("says").is_empty() { String::new() } else { format!(": {}", says("says")) };
         let keys = "no endpoint says what its policy wants: --policy-keys says it";
         return Ok(format!("{}\n  it answers {}{more} to a GET\n  {keys}", options.address, says("get")));
+    }
+    if let Some(wants) = &told.modalities {
+        let ticks = |of: &Modality| of.ticks.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+        let line = |what: &str, of: &Modality| format!("  {what:8} {} (ticks {})\n", of.keys.join(", "), ticks(of));
+        let wanted: String = [("video", &wants.video), ("state", &wants.state), ("language", &wants.language)]
+            .iter()
+            .map(|(what, of)| line(what, of))
+            .collect();
+        let rows = wants.action.ticks.len();
+        let keys = "--policy-keys says which cameras and joints these are";
+        return Ok(format!("{}\n{wanted}  answers  {rows} rows of {}\n  {keys}", options.address, wants.action.keys.join(", ")));
     }
     if !told.is_ours {
         let what = if all.as_object().is_some_and(serde_json::Map::is_empty) {

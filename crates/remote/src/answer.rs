@@ -5,6 +5,7 @@ use serde_json::Value as Json;
 
 use crate::codec::{Limits, Numbers, Value, decode, message_of_json, to_json};
 use crate::link::Protocol;
+use crate::modalities::Modalities;
 
 /// The key under which our own servers say what they want, and the one by which they repeat a request's number.
 pub(crate) const OURS: &str = "sinew";
@@ -25,6 +26,9 @@ pub struct Told {
     pub n_obs_steps: Option<usize>,
     pub chunk_size: Option<usize>,
     pub n_action_steps: Option<usize>,
+    /// What a policy of GR00T's service wants.
+    #[serde(skip)]
+    pub modalities: Option<Modalities>,
     /// Whether answers say which request they are of.
     #[serde(skip)]
     pub numbers_answers: bool,
@@ -34,6 +38,25 @@ pub struct Told {
 }
 
 impl Told {
+    /// What the metadata of a server say that speaks `protocol`.
+    ///
+    /// # Errors
+    /// When they are none.
+    pub(crate) fn of(metadata: &[u8], protocol: Protocol) -> Result<Self, String> {
+        match protocol {
+            Protocol::Openpi | Protocol::Endpoint => Self::read(metadata),
+            Protocol::Groot => {
+                let modalities = Modalities::read(metadata)?;
+                Ok(Self {
+                    family: Some("groot".into()),
+                    n_obs_steps: Some(modalities.n_obs_steps()),
+                    modalities: Some(modalities),
+                    ..Self::default()
+                })
+            }
+        }
+    }
+
     /// # Errors
     /// When the metadata are no msgpack.
     pub fn read(metadata: &[u8]) -> Result<Self, String> {
@@ -60,6 +83,7 @@ impl Told {
             n_obs_steps: count("n_obs_steps"),
             chunk_size: count("chunk_size"),
             n_action_steps: count("n_action_steps"),
+            modalities: None,
             numbers_answers: ours.get("numbers_answers") == Some(&Value::Bool(true)),
             is_ours: true,
         })
@@ -101,16 +125,16 @@ pub(crate) struct Rows {
 pub(crate) fn read(answer: &[u8], keys: &[String], protocol: Protocol) -> Result<Rows, String> {
     let message;
     let answer = match protocol {
-        Protocol::Openpi => answer,
+        Protocol::Openpi | Protocol::Groot => answer,
         Protocol::Endpoint => {
             message = message_of_json(answer, Limits::default()).map_err(|error| format!("its answer is no JSON: {error}"))?;
             &message
         }
     };
     let mut value = decode(answer, Limits::default()).map_err(|error| format!("its answer is none: {error}"))?;
-    // Handlers of pipelines answer with a list of what they answer to each input.
+    // Handlers of pipelines answer with a list of what they answer to each input, and GR00T's service with what else it knows behind.
     if let Value::List(items) = &mut value
-        && let [Value::Map(_)] = items[..]
+        && matches!((&items[..], protocol), ([Value::Map(_)], _) | ([Value::Map(_), _], Protocol::Groot))
     {
         value = items.remove(0);
     }

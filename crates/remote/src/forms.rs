@@ -167,6 +167,81 @@ impl Form for Packer {
     }
 }
 
+/// GR00T's service: msgpack with files of numpy's, whose steps always stand in front, and a batch of one where it wants one.
+#[derive(Debug)]
+pub(crate) struct GrootForm {
+    packer: Packer,
+    is_batched: bool,
+}
+
+impl GrootForm {
+    /// Goes on behind `bytes`, with what a request for an action begins with.
+    pub fn begin(bytes: Vec<u8>, is_batched: bool, has_token: bool) -> Self {
+        let mut packer = Packer::after(bytes);
+        packer.map(2 + usize::from(has_token));
+        packer.str("endpoint");
+        packer.str("get_action");
+        packer.str("data");
+        if is_batched {
+            packer.map(2);
+            packer.str("observation");
+        }
+        Self { packer, is_batched }
+    }
+
+    pub fn end(mut self, token: Option<&str>) -> Vec<u8> {
+        if self.is_batched {
+            self.packer.str("options");
+            self.packer.nil();
+        }
+        if let Some(token) = token {
+            self.packer.str("api_token");
+            self.packer.str(token);
+        }
+        self.packer.into_bytes()
+    }
+
+    fn shape(&self, sides: &[usize]) -> Vec<usize> {
+        self.is_batched.then_some(1).into_iter().chain(sides.iter().copied()).collect()
+    }
+}
+
+impl Form for GrootForm {
+    fn begin_map(&mut self, length: usize) {
+        self.packer.map(length);
+    }
+
+    fn key(&mut self, key: &str, _index: usize) {
+        self.packer.str(key);
+    }
+
+    fn end_map(&mut self) {}
+
+    fn prompt(&mut self, text: &str) {
+        if self.is_batched {
+            self.packer.list(1);
+        }
+        self.packer.list(1);
+        self.packer.str(text);
+    }
+
+    fn number(&mut self, number: i64) {
+        self.packer.int(number);
+    }
+
+    fn state(&mut self, _kind: FloatKind, steps: usize, width: usize, values: impl Iterator<Item = f64>) {
+        let shape = self.shape(&[steps, width]);
+        self.packer.npy(Dtype::F32, &shape, |out| values.for_each(|value| out.extend((value as f32).to_le_bytes())));
+    }
+
+    fn image(&mut self, part: &mut ImagePart, steps: &[&Image]) -> Result<(), String> {
+        let [height, width] = part.size;
+        let shape = self.shape(&[steps.len(), height, width, 3]);
+        self.packer.npy(Dtype::U8, &shape, |out| steps.iter().for_each(|image| part.write(image, out)));
+        Ok(())
+    }
+}
+
 /// JSON with lists of numbers, and images as JPEGs in base64.
 #[derive(Debug)]
 pub(crate) struct JsonForm {

@@ -1,4 +1,4 @@
-//! Policies over the network: openpi's websocket, from both ends, and hosted endpoints that answer JSON.
+//! Policies over the network: openpi's websocket, from both ends, hosted endpoints that answer JSON, and GR00T's service.
 //!
 //! [`RemotePolicy`] is a [`Policy`](sinew_core::Policy) whose answers come from a server, in one of the [protocols](Protocol) that an
 //! [`Address`] names, and [`Server`] answers such clients in openpi's: what `websocket_client_policy` and `websocket_policy_server`
@@ -22,6 +22,7 @@ mod fit;
 mod forms;
 mod keys;
 mod link;
+mod modalities;
 mod picture;
 mod policy;
 mod request;
@@ -33,5 +34,6 @@ pub use error::RemoteError;
 pub use fit::{Fit, FitRow};
 pub use keys::{FloatKind, ImageKey, Key, KeyMap, Layout, Names, Size, StateKey, WireUnits};
 pub use link::{Address, Legs, LinkReport, Milliseconds, Protocol, Reporter};
+pub use modalities::{Modalities, Modality};
 pub use policy::{RemoteOptions, RemotePolicy, metadata};
 pub use server::{Answerer, Counts, Served, Server, ServerOptions};

@@ -45,6 +45,15 @@ impl RemoteOptions {
     }
 }
 
+/// Shows itself to nobody.
+struct Secret(String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
 /// A policy behind a link. It keeps its connection by itself. A question that has no answer in time is
 /// [unavailable](PolicyError::Unavailable); what comes late, twice, misshapen or not finite is never answered.
 #[derive(Debug)]
@@ -52,6 +61,8 @@ pub struct RemotePolicy {
     link: Link,
     requests: Requests,
     frame: Frame,
+    /// Where it is a part of each request.
+    token: Option<Secret>,
     info: PolicyInfo,
     answer_keys: Vec<String>,
     action_units: Option<Units>,
@@ -72,7 +83,8 @@ impl RemotePolicy {
     pub fn connect(options: &RemoteOptions, robot: &RobotDescription) -> Result<Self, RemoteError> {
         let address = options.address.to_string();
         let link = Link::open(LinkOptions { address: options.address.clone(), authorization: authorization(options)? })?;
-        let told = Told::read(&link.metadata()).map_err(|what| RemoteError::Connect { address: address.clone(), what })?;
+        let told = Told::of(&link.metadata(), options.address.protocol())
+            .map_err(|what| RemoteError::Connect { address: address.clone(), what })?;
         let keys = match &options.keys {
             Some(keys) => keys.clone(),
             None if told.is_ours => KeyMap::lerobot()?,
@@ -87,6 +99,9 @@ impl RemotePolicy {
             }
         }
         let requests = Requests::new(&keys, &options.renames, &told, robot, &mut fit);
+        if let Some(modalities) = &told.modalities {
+            modalities.compare(&keys, &mut fit);
+        }
         let action = robot.action_names();
         let rate_hz = robot.control_rate_hz;
         if let Some(served) = told.control_rate_hz {
@@ -110,6 +125,7 @@ impl RemotePolicy {
             link,
             requests,
             frame: Frame::new(),
+            token: options.token.clone().map(Secret),
             info,
             answer_keys: keys.actions,
             action_units: (keys.units == WireUnits::Lerobot).then(|| Units::of(&robot.action_channels())),
@@ -190,7 +206,8 @@ impl RemotePolicy {
 
     fn write_request(&mut self, observations: &[Observation], task: &str) -> Result<(), String> {
         let (requests, number, protocol) = (&mut self.requests, self.number, self.link.address().protocol());
-        self.frame.write(|bytes| requests.write(bytes, protocol, observations, (task, number)))
+        let token = self.token.as_ref().map(|token| &*token.0);
+        self.frame.write(|bytes| requests.write(bytes, protocol, observations, (task, number, token)))
     }
 }
 
@@ -212,7 +229,8 @@ fn ask(link: &Link, frame: &mut Frame, within: Duration, number: Option<i64>, el
 
 fn authorization(options: &RemoteOptions) -> Result<Option<HeaderValue>, RemoteError> {
     let Some(token) = &options.token else { return Ok(None) };
-    let text = if token.contains(' ') { token.clone() } else { format!("Bearer {token}") };
+    let is_whole = token.contains(' ') || options.address.protocol() == Protocol::Groot;
+    let text = if is_whole { token.clone() } else { format!("Bearer {token}") };
     let mut value = HeaderValue::from_str(&text).map_err(|_| RemoteError::Connect {
         address: options.address.to_string(),
         what: "the token has characters that no header may have".into(),
@@ -292,5 +310,5 @@ pub fn metadata(options: &RemoteOptions) -> Result<(Told, serde_json::Value), Re
     let link = Link::open(link)?;
     let bytes = link.metadata();
     let fault = |what| RemoteError::Connect { address: options.address.to_string(), what };
-    Ok((Told::read(&bytes).map_err(fault)?, answer::metadata_json(&bytes).map_err(fault)?))
+    Ok((Told::of(&bytes, options.address.protocol()).map_err(fault)?, answer::metadata_json(&bytes).map_err(fault)?))
 }

@@ -5,7 +5,7 @@ use sinew_core::{Channel, Image, Observation, RobotDescription, Units};
 use crate::answer::{REQUEST, Told};
 use crate::codec::Packer;
 use crate::fit::Fit;
-use crate::forms::{ImagePart, JsonForm, Node, Seen, write_map};
+use crate::forms::{GrootForm, ImagePart, JsonForm, Node, Seen, write_map};
 use crate::keys::{ImageKey, Key, KeyMap, Size, StateKey, WireUnits};
 use crate::link::Protocol;
 use crate::picture::Fitter;
@@ -19,6 +19,8 @@ const QUALITY: u8 = 90;
 pub(crate) struct Requests {
     tree: Vec<(String, Node)>,
     units: Option<Units>,
+    /// With a batch in front of each array, for GR00T's service.
+    is_batched: bool,
     /// The state as it is sent, in the robot's order.
     state: Vec<f64>,
     in_lerobots: Vec<f32>,
@@ -113,7 +115,7 @@ impl Requests {
             }
         }
         if let Some(prompt) = &keys.prompt {
-            insert(&mut tree, std::slice::from_ref(prompt), Node::Prompt);
+            insert(&mut tree, prompt.path(), Node::Prompt);
         }
         if told.numbers_answers {
             tree.push((REQUEST.to_owned(), Node::Number));
@@ -122,7 +124,8 @@ impl Requests {
             fit.row(robot.cameras[camera].name.clone(), "not used", format!("a {}x{} image", found.width, found.height), true);
         }
         let units = (keys.units == WireUnits::Lerobot).then(|| Units::of(&channels));
-        Self { tree, units, state: vec![0.0; channels.len()], in_lerobots: vec![0.0; channels.len()] }
+        let is_batched = told.modalities.as_ref().is_some_and(|modalities| modalities.is_batched);
+        Self { tree, units, is_batched, state: vec![0.0; channels.len()], in_lerobots: vec![0.0; channels.len()] }
     }
 
     /// Writes a request behind `bytes`, in the form of `protocol`: of the newest of `observations`, or with all of them where the server
@@ -135,7 +138,7 @@ impl Requests {
         bytes: Vec<u8>,
         protocol: Protocol,
         observations: &[Observation],
-        (task, number): (&str, i64),
+        (task, number, token): (&str, i64, Option<&str>),
     ) -> Result<Vec<u8>, String> {
         let mut states = Vec::with_capacity(observations.len());
         for observation in observations {
@@ -161,6 +164,10 @@ impl Requests {
             Protocol::Endpoint => {
                 let mut form = JsonForm::begin(bytes);
                 write_map(&mut form, &mut self.tree, &seen).map(|()| form.end())
+            }
+            Protocol::Groot => {
+                let mut form = GrootForm::begin(bytes, self.is_batched, token.is_some());
+                write_map(&mut form, &mut self.tree, &seen).map(|()| form.end(token))
             }
         }
     }

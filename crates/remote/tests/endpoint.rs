@@ -288,12 +288,12 @@ fn a_cold_start_is_waited_for_with_a_word() {
 
 #[test]
 fn who_refuses_the_token_is_not_asked_again_and_again() {
-    let server = start(|_| Plan::Send(answer(401, "application/json", "{\"error\": \"Invalid token\"}")));
+    let server = start(|_| Plan::Send(answer(401, "application/json", "{\"error\": \"Invalid token wrong-one\"}")));
     let options = RemoteOptions { token: Some("wrong-one".into()), ..options(server.address) };
     let error = RemotePolicy::connect(&options, &robot()).unwrap_err();
     assert!(matches!(error, RemoteError::Probe { .. }), "{error}");
     let error = error.to_string();
-    assert!(error.contains("401 Unauthorized: Invalid token") && !error.contains("wrong-one"), "{error}");
+    assert!(error.contains("401 Unauthorized: Invalid token …") && !error.contains("wrong-one"), "{error}");
     assert_eq!(server.requests.lock().unwrap().len(), 1);
 
     let (mut asker, server) = with(|_| Plan::Send(answer(403, "text/plain", "no")));

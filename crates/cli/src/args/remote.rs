@@ -13,7 +13,7 @@ const HEADING: &str = "Policy server";
 
 #[derive(Args, Clone, Default)]
 pub struct RemoteArgs {
-    /// With a policy server: the names under which it wants images and state: droid, libero, aloha, lerobot, or a TOML file [default: what the server says]
+    /// With a policy server: the names under which it wants images and state: droid, libero, aloha, lerobot, groot-so100, or a TOML file [default: what the server says]
     #[arg(long, value_name = "PRESET|FILE", help_heading = HEADING, hide_short_help = true)]
     pub policy_keys: Option<String>,
     /// With a policy server: how long an answer may take, in seconds. A later one is not used [default: as long as its actions last, but 0.5 to 10 s]
@@ -54,7 +54,7 @@ impl RemoteArgs {
                 ("--policy-token-env", self.policy_token_env.is_some()),
                 ("--hub-token", self.hub_token),
             ],
-            "is for a policy on a server, named as ws://HOST:PORT or https://HOST",
+            "is for a policy on a server, named as ws://HOST:PORT, https://HOST or groot://HOST:PORT",
         )
     }
 
@@ -64,9 +64,10 @@ impl RemoteArgs {
     pub fn options(&self, policy: Option<&str>, renames: &[(String, String)], asks: bool) -> anyhow::Result<Option<RemoteOptions>> {
         let Some(text) = policy.filter(|policy| is_server(policy)) else { return Ok(None) };
         let address = Address::from_str(text).map_err(|error| Misuse(error.to_string()))?;
-        if asks && address.protocol() == Protocol::Endpoint && self.policy_keys.is_none() {
+        if asks && address.protocol() != Protocol::Openpi && self.policy_keys.is_none() {
+            let preset = if address.protocol() == Protocol::Groot { "groot-so100" } else { "lerobot" };
             let why =
-                format!("{text} is a server, which does not say what its policy wants: expected --policy-keys with a file, or lerobot");
+                format!("{text} is a server, which does not say which joints are which: expected --policy-keys with a file, or {preset}");
             return Err(Misuse(why).into());
         }
         let token = match &self.policy_token_env {

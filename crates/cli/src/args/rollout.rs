@@ -34,7 +34,9 @@ const EXAMPLES: &str = "Examples:
   sinew rollout --rig kitchen --policy ws://gpu.local:8000 --policy-keys droid \\
       --rename front=exterior_image_1_left
   sinew rollout --rig kitchen --policy-keys keys.toml --hub-token \\
-      --policy https://NAME.us-east-1.aws.endpoints.huggingface.cloud";
+      --policy https://NAME.us-east-1.aws.endpoints.huggingface.cloud
+  sinew rollout --rig kitchen --policy groot://gpu.local:5555 \\
+      --policy-keys groot-so100";
 
 #[derive(Args, Clone)]
 #[command(
@@ -44,7 +46,7 @@ const EXAMPLES: &str = "Examples:
 pub struct RolloutArgs {
     #[command(flatten)]
     pub rig: RigArgs,
-    /// A checkpoint folder, owner/name[@revision] on the Hub, or a server: ws://HOST:PORT[/PATH] (openpi's protocol) or https://HOST[/PATH] (an Inference Endpoint) [default: the demonstration policy]
+    /// A checkpoint folder, owner/name[@revision] on the Hub, or a server: ws://HOST:PORT[/PATH] (openpi's protocol), https://HOST[/PATH] (an Inference Endpoint) or groot://HOST:PORT (GR00T's service) [default: the demonstration policy]
     #[arg(long)]
     pub policy: Option<String>,
     #[command(flatten)]

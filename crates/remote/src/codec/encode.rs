@@ -1,6 +1,6 @@
 //! Writing messages.
 
-use super::Dtype;
+use super::{Dtype, npy};
 
 /// Writes values one after the other, each in its shortest form, as Python's `msgpack` does.
 #[derive(Clone, Debug, Default)]
@@ -127,6 +127,22 @@ impl Packer {
         self.bin(b"shape");
         self.list(shape.len());
         shape.iter().for_each(|dimension| self.int(*dimension as i64));
+    }
+
+    /// The same as GR00T's service reads it: a file as numpy saves it, inside a map that says so.
+    pub fn npy(&mut self, dtype: Dtype, shape: &[usize], write: impl FnOnce(&mut Vec<u8>)) {
+        self.map(2);
+        self.str("__ndarray_class__");
+        self.bool(true);
+        self.str("as_npy");
+        let header = npy::header(dtype, shape);
+        let length = header.len() + shape.iter().product::<usize>() * dtype.bytes();
+        self.bin_head(length);
+        let end = self.bytes.len() + length;
+        self.bytes.extend(header);
+        write(&mut self.bytes);
+        debug_assert_eq!(self.bytes.len(), end, "an array of the shape that was said");
+        self.bytes.resize(end, 0);
     }
 
     fn bin_head(&mut self, length: usize) {

@@ -12,17 +12,20 @@ pub enum Protocol {
     Openpi,
     /// A hosted endpoint's: JSON by POST.
     Endpoint,
+    /// GR00T's service: msgpack over ZeroMQ.
+    Groot,
 }
 
 /// The schemes of addresses: what is spoken, whether behind TLS, and the port where none is said.
-const SCHEMES: [(&str, Protocol, bool, u16); 4] = [
+const SCHEMES: [(&str, Protocol, bool, u16); 5] = [
     ("ws", Protocol::Openpi, false, 80),
     ("wss", Protocol::Openpi, true, 443),
     ("http", Protocol::Endpoint, false, 80),
     ("https", Protocol::Endpoint, true, 443),
+    ("groot", Protocol::Groot, false, 5555),
 ];
 
-/// `ws://HOST[:PORT][/PATH]` or `http://HOST[:PORT][/PATH]`; `wss://` and `https://` for one behind TLS.
+/// `ws://HOST[:PORT][/PATH]`, `http://HOST[:PORT][/PATH]` or `groot://HOST[:PORT]`; `wss://` and `https://` for one behind TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     scheme: usize,
@@ -78,8 +81,10 @@ impl Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = if self.path == "/" { "" } else { &*self.path };
-        write!(f, "{}://{}{path}", SCHEMES[self.scheme].0, self.authority())
+        // What is behind the question mark may be a secret, and addresses are shown and recorded.
+        let (path, query) = self.path.split_once('?').map_or((&*self.path, ""), |(path, _)| (path, "?…"));
+        let path = if path == "/" { "" } else { path };
+        write!(f, "{}://{}{path}{query}", SCHEMES[self.scheme].0, self.authority())
     }
 }
 
@@ -91,7 +96,7 @@ impl FromStr for Address {
         let parts = text.split_once("://");
         let scheme = parts.and_then(|(scheme, _)| SCHEMES.iter().position(|(known, ..)| *known == scheme));
         let Some((scheme, (_, rest))) = scheme.zip(parts) else {
-            return Err(fault("expected ws://HOST:PORT[/PATH], wss://, http:// or https://"));
+            return Err(fault("expected ws://HOST:PORT[/PATH], wss://, http://, https:// or groot://HOST:PORT"));
         };
         if !rest.bytes().all(|byte| byte.is_ascii_graphic()) || rest.contains(['@', '#', '\\']) {
             return Err(fault("expected SCHEME://HOST:PORT[/PATH] of plain characters, without a user or a #"));
@@ -110,6 +115,9 @@ impl FromStr for Address {
         if host.is_empty() || (authority.starts_with('[') || host.contains(':')) && host.parse::<std::net::Ipv6Addr>().is_err() {
             return Err(fault("expected a host: a name, an IPv4 address, or an IPv6 address in brackets"));
         }
+        if SCHEMES[scheme].1 == Protocol::Groot && !matches!(path, "" | "/") {
+            return Err(fault("expected groot://HOST:PORT, without a path"));
+        }
         let slash = if path.starts_with('/') { "" } else { "/" };
         Ok(Self { scheme, host: host.to_owned(), port, path: format!("{slash}{path}") })
     }
@@ -124,9 +132,10 @@ mod tests {
         for (text, shown, path) in [
             ("ws://gpu:8000", "ws://gpu:8000", "/"),
             ("ws://gpu", "ws://gpu:80", "/"),
-            ("wss://a.example/v1/robot?x=1", "wss://a.example:443/v1/robot?x=1", "/v1/robot?x=1"),
+            ("wss://a.example/v1/robot?x=1", "wss://a.example:443/v1/robot?…", "/v1/robot?x=1"),
             ("ws://[::1]:8000/", "ws://[::1]:8000", "/"),
             ("https://x.endpoints.huggingface.cloud", "https://x.endpoints.huggingface.cloud:443", "/"),
+            ("groot://gpu", "groot://gpu:5555", "/"),
             ("http://127.0.0.1:8080/predict", "http://127.0.0.1:8080/predict", "/predict"),
         ] {
             let address: Address = text.parse().unwrap();
@@ -134,6 +143,7 @@ mod tests {
         }
         for text in [
             "ftp://a",
+            "groot://a/b",
             "https://",
             "ws://",
             "ws://a:",

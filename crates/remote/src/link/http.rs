@@ -264,7 +264,8 @@ impl Inbox {
                         Chunk::DataEnd if line.is_empty() => self.chunk = Chunk::Size,
                         Chunk::Size => {
                             let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
-                            let size = std::str::from_utf8(digits).ok().and_then(|digits| usize::from_str_radix(digits.trim(), 16).ok());
+                            let digits = std::str::from_utf8(digits).map(str::trim).ok().filter(|digits| !digits.starts_with('+'));
+                            let size = digits.and_then(|digits| usize::from_str_radix(digits, 16).ok());
                             let size = size.ok_or("a body whose chunks make no sense")?;
                             if size > MOST_BODY - self.body.len() {
                                 return Err(too_long());
@@ -377,5 +378,70 @@ impl Answer {
             Err(_) => Some(String::from_utf8_lossy(&self.body).into_owned()),
         };
         text.map(|text| last_line(&text)).filter(|text| !text.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What comes out of `bytes` in pieces of `size`, up to the first fault.
+    fn taken(bytes: &[u8], size: usize) -> Vec<Result<(u16, Vec<u8>), String>> {
+        let (mut inbox, mut all) = (Inbox::default(), Vec::new());
+        for (i, piece) in bytes.chunks(size).enumerate() {
+            inbox.bytes.extend_from_slice(piece);
+            let is_end = (i + 1) * size >= bytes.len();
+            loop {
+                match inbox.next(is_end) {
+                    Ok(Some(answer)) => all.push(Ok((answer.head.status.as_u16(), answer.body))),
+                    Ok(None) => break,
+                    Err(what) => {
+                        all.push(Err(what));
+                        return all;
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    fn part() -> impl Strategy<Value = Vec<u8>> {
+        let known = [
+            "HTTP/1.1 200 OK\r\n",
+            "HTTP/1.0 503 No\r\n",
+            "Content-Length: 4\r\n",
+            "Transfer-Encoding: chunked\r\n",
+            "\r\n",
+            "4\r\nabcd\r\n",
+            "0\r\n\r\n",
+            "[]",
+            "f;x=y\r\n",
+        ];
+        prop_oneof![
+            8 => prop::sample::select(known.map(|text| text.as_bytes().to_vec()).to_vec()),
+            1 => prop::collection::vec(any::<u8>(), 0..6),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_same_comes_out_however_it_came_in(parts in prop::collection::vec(part(), 0..14), size in 1_usize..20) {
+            let bytes = parts.concat();
+            prop_assert_eq!(taken(&bytes, size), taken(&bytes, bytes.len().max(1)));
+        }
+    }
+
+    #[test]
+    fn a_head_and_a_line_of_chunks_have_an_end() {
+        let long = [b"HTTP/1.1 200 OK\r\nX: ".to_vec(), vec![b'a'; MOST_HEAD + 1]].concat();
+        assert!(taken(&long, 4096).remove(0).unwrap_err().contains("a head of more than"));
+        let line = [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec(), vec![b'1'; 2 * MOST_LINE]].concat();
+        assert!(taken(&line, 100).remove(0).unwrap_err().contains("chunks make no sense"));
+        for size in ["ffffffffffffffff", "fffffffffffffffff", "-1", "+1", ""] {
+            let text = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{size}\r\n");
+            assert!(taken(text.as_bytes(), 9).remove(0).is_err(), "{size}");
+        }
     }
 }

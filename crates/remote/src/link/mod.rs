@@ -11,6 +11,7 @@ mod report;
 mod socket;
 mod stream;
 mod web;
+mod zmtp;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -56,6 +57,21 @@ pub(crate) struct LinkOptions {
     pub address: Address,
     /// The value of `Authorization`.
     pub authorization: Option<HeaderValue>,
+}
+
+impl LinkOptions {
+    /// What a server said, without the token, which it may repeat.
+    fn without_token(&self, words: String) -> String {
+        let value = self.authorization.as_ref().and_then(|value| value.to_str().ok());
+        match value.and_then(|value| value.split_whitespace().last()) {
+            Some(token) => words.replace(token, "…"),
+            None => words,
+        }
+    }
+
+    fn fault(&self, gone: &Gone) -> RemoteError {
+        RemoteError::Connect { address: self.address.to_string(), what: self.without_token(gone.words()) }
+    }
 }
 
 /// A link. Dropping it closes the connection.
@@ -122,7 +138,7 @@ impl Link {
     /// When there is no server.
     pub fn open(options: LinkOptions) -> Result<Self, RemoteError> {
         let watch = Watch::start();
-        let connect = |gone: Gone| RemoteError::Connect { address: options.address.to_string(), what: gone.words() };
+        let connect = |gone: Gone| options.fault(&gone);
         let places = Socket::resolve(&options.address).map_err(connect)?;
         let socket = Socket::open(&options.address, &places, options.authorization.as_ref(), AT_FIRST).map_err(connect)?;
         let slow = watch.elapsed() * SLOWER;
@@ -292,7 +308,7 @@ impl State {
         if matches!(gone, Gone::Told(_) | Gone::Later { .. }) {
             shared.report().errors += 1;
         }
-        self.why = format!("{}: {}", shared.options.address, gone.words());
+        self.why = format!("{}: {}", shared.options.address, shared.options.without_token(gone.words()));
         tracing::debug!(why = self.why, "the link is gone");
         shared.report().last_error = Some(self.why.clone());
         shared.changed.notify_all();
@@ -365,7 +381,7 @@ impl Shared {
             }
             let mut state = self.lock();
             match opened {
-                Ok(socket) if is_another(&state.metadata, &socket.metadata) => {
+                Ok(socket) if is_another(&state.metadata, &socket.metadata, self.options.address.protocol()) => {
                     state.lose(self, Gone::Broken("there is another policy now than at first; start anew to use it".into()));
                 }
                 Ok(socket) if !state.is_over => {
@@ -392,10 +408,10 @@ pub(crate) fn look(options: &LinkOptions) -> Result<Option<serde_json::Value>, R
     let places = Socket::resolve(&options.address);
     let socket = places.and_then(|places| Socket::open(&options.address, &places, options.authorization.as_ref(), AT_FIRST));
     let seen = socket.and_then(|socket| socket.look(Deadline::after(AT_FIRST.handshake)));
-    seen.map_err(|gone| RemoteError::Connect { address: options.address.to_string(), what: gone.words() })
+    seen.map_err(|gone| options.fault(&gone))
 }
 
-/// Whether a server of ours now has another policy. Others may say the time in their metadata.
-fn is_another(first: &Bytes, now: &Bytes) -> bool {
-    first != now && crate::answer::Told::is_ours(first)
+/// Whether a server that says what its policy is now has another. Others may say the time in their metadata.
+fn is_another(first: &Bytes, now: &Bytes, protocol: Protocol) -> bool {
+    first != now && (crate::answer::Told::is_ours(first) || protocol == Protocol::Groot)
 }

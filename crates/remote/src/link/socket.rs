@@ -11,6 +11,7 @@ use super::frame::Frame;
 use super::http::Http;
 use super::stream::{Stream, Timed};
 use super::web::Web;
+use super::zmtp::Zmq;
 use crate::time::Deadline;
 
 /// Of what a server says about an error.
@@ -57,6 +58,7 @@ pub(crate) struct Socket {
 enum Wire {
     Web(Box<Web>),
     Http(Box<Http>),
+    Zmq(Box<Zmq>),
 }
 
 impl Socket {
@@ -83,6 +85,11 @@ impl Socket {
                 (Wire::Web(Box::new(web)), metadata)
             }
             Protocol::Endpoint => (Wire::Http(Box::new(Http::new(stream, address, authorization))), Bytes::from_static(&[0x80])),
+            Protocol::Groot => {
+                let token = authorization.and_then(|value| value.to_str().ok());
+                let (zmq, metadata) = Zmq::open(stream, token, patience.handshake, until)?;
+                (Wire::Zmq(Box::new(zmq)), metadata)
+            }
         };
         Ok(Self { wire, metadata })
     }
@@ -107,6 +114,7 @@ impl Socket {
         match &mut self.wire {
             Wire::Web(web) => web.send(frame, until),
             Wire::Http(http) => http.send(frame, until),
+            Wire::Zmq(zmq) => zmq.send(frame, until),
         }
     }
 
@@ -118,6 +126,7 @@ impl Socket {
         match &mut self.wire {
             Wire::Web(web) => web.receive(until),
             Wire::Http(http) => http.receive(until),
+            Wire::Zmq(zmq) => zmq.receive(until),
         }
     }
 
@@ -140,7 +149,7 @@ impl Socket {
     pub fn look(mut self, until: Deadline) -> Result<Option<serde_json::Value>, Gone> {
         match &mut self.wire {
             Wire::Http(http) => http.look(until).map(Some),
-            Wire::Web(_) => Ok(None),
+            Wire::Web(_) | Wire::Zmq(_) => Ok(None),
         }
     }
 }
