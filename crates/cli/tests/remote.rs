@@ -13,6 +13,8 @@ mod fakes;
 mod faulty;
 #[path = "../../remote/tests/posted/mod.rs"]
 mod posted;
+#[path = "../../remote/tests/rep/mod.rs"]
+mod rep;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
@@ -24,7 +26,7 @@ use common::Desk;
 use fakes::{Arm, Scene, Tape, run_on};
 use faulty::{Fault, Network};
 use sinew_core::Frame;
-use sinew_remote::codec::Value;
+use sinew_remote::codec::{Dtype, Packer, Value, pack_json};
 use sinew_remote::{KeyMap, RemoteOptions, RemotePolicy};
 use sinew_runtime::{EpisodeOutcome, EpisodeReport, Inference, MonotonicClock, PolicyThread, SessionConfig, Source, StopFlag};
 
@@ -271,6 +273,49 @@ fn a_hosted_endpoint_that_starts_first_runs_an_arm() {
     assert!(text.contains("it answers 200 OK: ready to a GET") && text.contains("--policy-keys"), "{text}");
     let text = desk.ok(&["policy", "check", &url, "--robot", "so101", "--policy-keys", &keys]);
     assert!(text.contains("30 rows of 6 values") && text.contains("it fits the robot so101"), "{text}");
+}
+
+#[test]
+fn gr00ts_service_runs_an_arm() {
+    let config = |keys: &[&str], rows: i64| {
+        let ticks: Vec<i64> = (0..rows).collect();
+        serde_json::json!({ "__ModalityConfig_class__": true, "as_json": { "delta_indices": ticks, "modality_keys": keys } })
+    };
+    let parts = ["single_arm", "gripper"];
+    let modalities = serde_json::json!({
+        "video": config(&["front", "wrist"], 1), "state": config(&parts, 1), "action": config(&parts, 16),
+        "language": config(&["annotation.human.task_description"], 1),
+    });
+    let server = rep::start(rep::libzmq(), move |request, _| {
+        let mut packer = Packer::default();
+        if request.get("endpoint").unwrap().text() == Some("get_modality_config") {
+            pack_json(&mut packer, &modalities);
+            return rep::Plan::Answer(packer.into_bytes());
+        }
+        let state = request.get("data").unwrap().get("observation").unwrap().get("state").unwrap();
+        packer.list(2);
+        packer.map(2);
+        for part in parts {
+            let values = state.get(part).unwrap().numbers().unwrap().values;
+            packer.str(part);
+            packer.npy(Dtype::F32, &[1, 16, values.len()], |out| {
+                (0..16).for_each(|_| values.iter().for_each(|value| out.extend((*value as f32).to_le_bytes())));
+            });
+        }
+        packer.map(0);
+        rep::Plan::Answer(packer.into_bytes())
+    });
+    let desk = Desk::new();
+    let url = format!("groot://{}", server.address);
+    let text = desk.ok(&["policy", "check", &url]);
+    assert!(text.contains("video    front, wrist (ticks 0)") && text.contains("16 rows of single_arm, gripper"), "{text}");
+    let keys = ["--policy-keys", "groot-so100"];
+    let text = desk.ok(&[&["policy", "check", &url, "--robot", "so101"][..], &keys].concat());
+    assert!(text.contains("16 rows of 6 values") && text.contains("it fits the robot so101"), "{text}");
+    let args = ["rollout", "--policy", &url, "--seconds", "3", "--no-record", "--no-rerun", "--json"];
+    let link = &json(&desk.ok(&[&args[..], &keys].concat()))[1]["link"];
+    assert!(link["answers"].as_u64().unwrap() >= 2 && link["refused"] == 0 && link["missed"] == 0, "{link}");
+    assert!(server.asked.lock().unwrap().iter().all(|endpoint| endpoint.starts_with("get_")));
 }
 
 #[test]

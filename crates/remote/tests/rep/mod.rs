@@ -1,4 +1,5 @@
 //! GR00T's service as far as a test tells it: a REP socket of ZeroMQ, to the byte.
+#![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use std::io::{Read, Write};
