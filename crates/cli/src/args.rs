@@ -421,8 +421,8 @@ pub enum PolicyCommand {
     #[command(
         after_help = "Compares the configuration, the processors, the statistics and the header of the weights with each other, and \
         with the robot: cameras, joints, action width. Weights are not read. Ends with exit code 1 if something does not fit.\n\n\
-        Of a policy server (ws, groot) it shows what the server says of itself; of an HTTP endpoint, what it answers to a GET. With --robot it also asks for two \
-        answers, which nothing executes.\n\n\
+        Of a policy server (ws, groot) it shows what the server says of itself; of an HTTP endpoint, what it answers to a GET. With --robot it asks for two answers, \
+        which nothing executes.\n\n\
         Examples:\n  sinew policy check lerobot/act_aloha_sim_transfer_cube_human\n  sinew policy check ./checkpoint --robot so101 --json\n  \
         sinew policy check ws://gpu.local:8000 --robot so101\n  \
         sinew policy check https://NAME.endpoints.huggingface.cloud --hub-token"

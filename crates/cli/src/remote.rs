@@ -136,7 +136,9 @@ pub fn check(options: &RemoteOptions, robot: Option<&str>, cameras: &CameraArgs,
     if let Some(robot) = &mut robot {
         cameras.resize(&mut robot.description)?;
     }
-    let (told, all) = sinew_remote::metadata(options)?;
+    // Not every endpoint answers a GET where it answers POSTs.
+    let is_asked = robot.is_some() && options.address.protocol() == Protocol::Endpoint;
+    let (told, all) = if is_asked { Default::default() } else { sinew_remote::metadata(options)? };
     let fitted = robot
         .as_ref()
         .map(|robot| RemotePolicy::connect(&RemoteOptions { on_wait: Some(say_waiting), ..options.clone() }, &robot.description));
@@ -170,6 +172,9 @@ pub fn check(options: &RemoteOptions, robot: Option<&str>, cameras: &CameraArgs,
 
 fn describe(options: &RemoteOptions, told: &Told, all: &serde_json::Value) -> anyhow::Result<String> {
     if options.address.protocol() == Protocol::Endpoint {
+        if all.is_null() {
+            return Ok(options.address.to_string());
+        }
         let says = |key: &str| all[key].as_str().unwrap_or_default().to_owned();
         let more = if says("says").is_empty() { String::new() } else { format!(": {}", says("says")) };
         let keys = "no endpoint says what its policy wants: --policy-keys says it";

@@ -273,6 +273,8 @@ fn a_hosted_endpoint_that_starts_first_runs_an_arm() {
     assert!(text.contains("it answers 200 OK: ready to a GET") && text.contains("--policy-keys"), "{text}");
     let text = desk.ok(&["policy", "check", &url, "--robot", "so101", "--policy-keys", &keys]);
     assert!(text.contains("30 rows of 6 values") && text.contains("it fits the robot so101"), "{text}");
+    let looks = server.requests.lock().unwrap().iter().filter(|request| request.head.starts_with("GET")).count();
+    assert_eq!(looks, 1, "who is asked need not answer a GET");
 }
 
 #[test]
