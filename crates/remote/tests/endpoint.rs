@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails here fails the test")]
 
+mod faulty;
 mod posted;
 
 use std::sync::Mutex;
@@ -10,6 +11,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
+use faulty::Network;
 use posted::{Plan, Request, answer, start};
 use serde_json::{Value as Json, json};
 use sinew_core::{ActionChunk, Observation, Policy as _, PolicyError, RobotDescription, Timestamp};
@@ -224,6 +226,25 @@ fn an_answer_that_is_given_twice_is_used_once() {
         }
         assert!(asker.report().reconnects >= 1, "{:?}", asker.report());
     }
+}
+
+#[test]
+fn a_black_out_of_five_seconds_is_over_two_seconds_later() {
+    let server = start(|request| Plan::Send(well(request)));
+    let network = Network::before(server.address);
+    let mut asker = Asker::new(&options(network.address));
+    asker.ask().unwrap();
+    network.switch().store(true, SeqCst);
+    let dark = Instant::now();
+    let mut refused = 0;
+    while dark.elapsed() < Duration::from_secs(5) {
+        asker.ask().expect_err("in the dark");
+        refused += 1;
+    }
+    assert!(refused > 20, "{refused}: who asks is told soon, not only at the deadline");
+    network.switch().store(false, SeqCst);
+    asker.is_back_within(Duration::from_secs(2));
+    asker.ask().unwrap();
 }
 
 #[test]

@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails here fails the test")]
 
+mod faulty;
 mod rep;
 
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use faulty::Network;
 use rep::{Plan, Rep, framed, libzmq};
 use serde_json::json;
 use sinew_core::{ActionChunk, Observation, Policy as _, PolicyError, RobotDescription, Timestamp};
@@ -81,8 +84,8 @@ fn well(request: &Value<'_>) -> Vec<u8> {
     answer(&[("lower", (0..ROWS).map(|row| row as f32 * 0.01).collect()), ("upper", vec![state(request); ROWS])], ROWS)
 }
 
-fn options(rep: &Rep) -> RemoteOptions {
-    let address = format!("groot://{}", rep.address).parse().unwrap();
+fn options(rep: SocketAddr) -> RemoteOptions {
+    let address = format!("groot://{rep}").parse().unwrap();
     RemoteOptions { keys: Some(keys(KEYS)), deadline: Some(DEADLINE), ..RemoteOptions::new(address) }
 }
 
@@ -147,7 +150,7 @@ fn with(plan: impl Fn(&Value<'_>) -> Plan + Send + Sync + 'static) -> (Asker, Re
         *actions += 1;
         if *actions == 5 { plan(request) } else { Plan::Answer(well(request)) }
     });
-    let mut asker = Asker::new(&options(&rep));
+    let mut asker = Asker::new(&options(rep.address));
     for _ in 0..2 {
         asker.ask().unwrap();
     }
@@ -227,6 +230,27 @@ fn slow_bytes_and_commands_between_are_no_fault() {
 }
 
 #[test]
+fn a_black_out_of_five_seconds_is_over_two_seconds_later() {
+    let server = rep::start(libzmq(), |request, _| {
+        Plan::Answer(if is_about_modalities(request) { packed(&modalities(&[0])) } else { well(request) })
+    });
+    let network = Network::before(server.address);
+    let mut asker = Asker::new(&options(network.address));
+    asker.ask().unwrap();
+    network.switch().store(true, SeqCst);
+    let dark = Instant::now();
+    let mut refused = 0;
+    while dark.elapsed() < Duration::from_secs(5) {
+        asker.ask().expect_err("in the dark");
+        refused += 1;
+    }
+    assert!(refused > 20, "{refused}: who asks is told soon, not only at the deadline");
+    network.switch().store(false, SeqCst);
+    asker.is_back_within(Duration::from_secs(2));
+    asker.ask().unwrap();
+}
+
+#[test]
 fn an_answer_that_is_given_twice_is_used_once() {
     for delay in [0, 20] {
         let (mut asker, _rep) = with(|request| Plan::Twice(well(request)));
@@ -274,7 +298,7 @@ fn what_is_sent_is_what_the_service_reads() {
             Heard { kinds: kinds(request), red: image.data[(3 * 8 + 4) * 3], task: steps[0].text().unwrap().to_owned() };
         Plan::Answer(well(request))
     });
-    let options = RemoteOptions { token: Some("open-sesame".into()), ..options(&rep) };
+    let options = RemoteOptions { token: Some("open-sesame".into()), ..options(rep.address) };
     let robot = robot();
     let mut policy = RemotePolicy::connect(&options, &robot).unwrap();
     let mut observation = Observation::for_robot(&robot);
@@ -316,7 +340,7 @@ fn the_service_before_n1_6_is_spoken_to_as_it_wants() {
         Plan::Answer(packer.into_bytes())
     });
     let robot = robot();
-    let mut policy = RemotePolicy::connect(&RemoteOptions { keys: Some(keys(OLD_KEYS)), ..options(&rep) }, &robot).unwrap();
+    let mut policy = RemotePolicy::connect(&RemoteOptions { keys: Some(keys(OLD_KEYS)), ..options(rep.address) }, &robot).unwrap();
     let chunk = policy.infer(&[Observation::for_robot(&robot)], "wave").unwrap();
     assert_eq!(chunk.rows().map(<[f64]>::to_vec).collect::<Vec<_>>(), [[0.25, 0.25], [0.5, 0.5]]);
     assert_eq!(
@@ -333,7 +357,7 @@ fn what_does_not_fit_is_shown_with_both_sides_before_anything_is_asked() {
         "action": config(&["upper"], &[0, 1]),
     });
     let rep = rep::start(libzmq(), move |_, _| Plan::Answer(packed(&wanted)));
-    let error = RemotePolicy::connect(&options(&rep), &robot()).unwrap_err();
+    let error = RemotePolicy::connect(&options(rep.address), &robot()).unwrap_err();
     assert!(matches!(error, RemoteError::Mismatch { .. }), "{error}");
     let text = error.to_string();
     for line in ["! video/wrist", "! state/hand", "! language/order", "! action lower", "! video ticks", "-10, 0"] {
@@ -341,7 +365,7 @@ fn what_does_not_fit_is_shown_with_both_sides_before_anything_is_asked() {
     }
     assert_eq!(*rep.asked.lock().unwrap(), ["get_modality_config"]);
 
-    let (told, all) = metadata(&options(&rep)).unwrap();
+    let (told, all) = metadata(&options(rep.address)).unwrap();
     assert_eq!(told.modalities.unwrap().video.keys, ["front", "wrist"]);
     assert_eq!(all["video"]["as_json"]["delta_indices"], json!([-10, 0]));
 
@@ -349,7 +373,8 @@ fn what_does_not_fit_is_shown_with_both_sides_before_anything_is_asked() {
         (KEYS.replace("size = \"8x6\"", "layout = \"chw\""), "layout"),
         (KEYS.replace("range = [1, 2]", "range = [1, 2]\ndtype = \"f64\""), "dtype"),
     ] {
-        let error = RemotePolicy::connect(&RemoteOptions { keys: Some(keys(&text)), ..options(&rep) }, &robot()).unwrap_err().to_string();
+        let error =
+            RemotePolicy::connect(&RemoteOptions { keys: Some(keys(&text)), ..options(rep.address) }, &robot()).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     }
 }
@@ -359,7 +384,7 @@ fn who_is_no_such_service_is_named_as_that() {
     let error_of = |greeting: Vec<u8>, answer: serde_json::Value| {
         let rep = rep::start(greeting, move |_, _| Plan::Answer(packed(&answer)));
         let began = Instant::now();
-        let error = RemotePolicy::connect(&options(&rep), &robot()).unwrap_err().to_string();
+        let error = RemotePolicy::connect(&options(rep.address), &robot()).unwrap_err().to_string();
         assert!(began.elapsed() < Duration::from_secs(5), "{error}");
         error
     };
@@ -402,7 +427,7 @@ fn another_policy_behind_the_same_address_is_not_asked() {
         *actions += 1;
         if *actions == 4 { Plan::Cut(Vec::new()) } else { Plan::Answer(well(request)) }
     });
-    let mut asker = Asker::new(&options(&rep));
+    let mut asker = Asker::new(&options(rep.address));
     asker.ask().unwrap();
     asker.ask().unwrap_err();
     let mut reasons = Vec::new();
