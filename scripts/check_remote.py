@@ -7,6 +7,9 @@
 """
 
 import argparse
+import base64
+import http.server
+import io
 import json
 import os
 import pathlib
@@ -18,9 +21,12 @@ import threading
 import time
 import urllib.request
 
+import msgpack
 import numpy as np
 import websockets.sync.server
+import zmq
 from openpi_client import image_tools, msgpack_numpy, websocket_client_policy
+from PIL import Image
 
 SIZES = [
     ((480, 640), (224, 224)),
@@ -139,7 +145,7 @@ def check_client(sinew, answers):
 
 
 def rows_of(state, rows):
-    """A slow wave of each joint around where it is."""
+    """A slow wave of each joint around where it is. To the same state the same, which is believed on a second connection."""
     state = np.asarray(state, np.float64)
     return np.stack([state + 5 * np.sin(0.05 * i) for i in range(rows)]).astype(np.float32)
 
@@ -230,8 +236,10 @@ def check_server(sinew, folder):
         assert totals["link"]["answers"] >= 4 and totals["link"]["refused"] == 0, totals["link"]
         print("sinew rollout with a key map and openpi's Api-Key: nested keys, scaled, turned, channels first")
 
+    check_endpoint(sinew, folder)
+    check_groot(sinew, folder)
     if not shutil.which("openssl"):
-        print("wss:// was not tried: no openssl here")
+        print("wss:// and https:// were not tried: no openssl here")
         return
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"]
@@ -247,6 +255,197 @@ def check_server(sinew, folder):
         _, totals = rollout(sinew, address, "--policy-keys", "lerobot", env=trusted, folder=folder)
         assert totals["link"]["answers"] >= 4 and totals["link"]["reconnects"] == 0, totals["link"]
         print("sinew rollout over wss://: a certificate that the system trusts is taken, another is not")
+    with Endpoint(tls=tls) as server:
+        address = f"https://localhost:{server.port}"
+        untrusted = subprocess.run([sinew, "policy", "check", address], capture_output=True, text=True, timeout=60)
+        assert untrusted.returncode == 1 and "certificate" in untrusted.stderr, untrusted.stderr
+        _, totals = rollout(sinew, address, "--policy-keys", str(folder / "endpoint.toml"), env=trusted, folder=folder)
+        link = totals["link"]
+        assert link["answers"] >= 4 and link["refused"] == 0 and link["reconnects"] == link["repeated"] <= 1, link
+        print("sinew rollout over https://: likewise")
+
+
+class GrootService:
+    """What GR00T's PolicyServer does, in few lines: a REP socket, msgpack with numpy's files, endpoints, a token, errors as maps.
+    `is_old` is the form before N1.6."""
+
+    KEYS = {"video": ["front", "wrist"], "state": ["single_arm", "gripper"], "action": ["single_arm", "gripper"]}
+
+    def __init__(self, is_old=False, token=None):
+        self.is_old, self.token, self.seen, self.asked, self.is_over = is_old, token, [], [], False
+        self.socket = zmq.Context.instance().socket(zmq.REP)
+        self.port = self.socket.bind_to_random_port("tcp://127.0.0.1")
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    @staticmethod
+    def pack(value):
+        def custom(value):
+            file = io.BytesIO()
+            np.save(file, value, allow_pickle=False)
+            return {"__ndarray_class__": True, "as_npy": file.getvalue()}
+
+        return msgpack.packb(value, default=custom)
+
+    @staticmethod
+    def unpack(message):
+        def custom(value):
+            return np.load(io.BytesIO(value["as_npy"]), allow_pickle=False) if "__ndarray_class__" in value else value
+
+        return msgpack.unpackb(message, object_hook=custom)
+
+    def config(self):
+        names = {kind: [f"{kind}.{key}" if self.is_old else key for key in keys] for kind, keys in self.KEYS.items()}
+        names["language"] = ["annotation.human.task_description"]
+        ticks = {kind: list(range(16)) if kind == "action" else [0] for kind in names}
+        of = {kind: {"delta_indices": ticks[kind], "modality_keys": names[kind]} for kind in names}
+        say = json.dumps if self.is_old else dict
+        return {kind: {"__ModalityConfig_class__": True, "as_json": say(config)} for kind, config in of.items()}
+
+    def action(self, data):
+        seen = data if self.is_old else data["observation"]
+        lead = () if self.is_old else (1,)
+        get = (lambda kind, key: seen[f"{kind}.{key}"]) if self.is_old else (lambda kind, key: seen[kind][key])
+        for camera in self.KEYS["video"]:
+            image = get("video", camera)
+            assert image.dtype == np.uint8 and image.shape == (*lead, 1, 96, 128, 3), image.shape
+            assert len(self.seen) < 2 or image.std() > 5, "a picture, no black; the first look is black"
+        parts = {key: get("state", key) for key in self.KEYS["state"]}
+        for (key, part), width in zip(parts.items(), (5, 1)):
+            assert part.dtype == np.float32 and part.shape == (*lead, 1, width), (key, part.shape)
+        said = seen["annotation.human.task_description"] if self.is_old else seen["language"]["annotation.human.task_description"][0]
+        assert isinstance(said, list) and isinstance(said[0], str) and (said[0] or len(self.seen) < 2), said
+        self.seen.append(seen)
+        rows = {key: rows_of(part.reshape(-1), 16) for key, part in parts.items()}
+        if self.is_old:
+            return {f"action.{key}": part for key, part in rows.items()}
+        assert data["options"] is None
+        return ({key: part[None] for key, part in rows.items()}, {})
+
+    def run(self):
+        while not self.is_over:
+            if not self.socket.poll(100):
+                continue
+            request = self.unpack(self.socket.recv())
+            try:
+                if self.token and request.get("api_token") != self.token:
+                    answer = {"error": "Unauthorized: Invalid API token"}
+                else:
+                    self.asked.append(request["endpoint"])
+                    answer = {"get_modality_config": lambda _: self.config(), "get_action": self.action}[request["endpoint"]](request.get("data"))
+            except Exception as error:  # noqa: BLE001
+                answer = {"error": repr(error)}
+            self.socket.send(self.pack(answer))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.is_over = True
+        self.thread.join()
+        self.socket.close(0)
+
+
+def check_groot(sinew, folder):
+    """Our rollout against GR00T's service, in both forms."""
+    old_keys = folder / "groot.toml"
+    old_keys.write_text(
+        'units = "lerobot"\nprompt = "annotation.human.task_description"\nactions = ["action.single_arm", "action.gripper"]\n'
+        '[[image]]\nkey = "video.front"\ncamera = "front"\n[[image]]\nkey = "video.wrist"\ncamera = "wrist"\n'
+        '[[state]]\nkey = "state.single_arm"\nrange = [0, 5]\n[[state]]\nkey = "state.gripper"\nrange = [5, 6]\n'
+    )
+    for is_old, keys in ((False, "groot-so100"), (True, str(old_keys))):
+        with GrootService(is_old, token="open-sesame") as server:
+            address, env = f"groot://127.0.0.1:{server.port}", {"CHECK_TOKEN": "open-sesame"}
+            refused = subprocess.run([sinew, "policy", "check", address], capture_output=True, text=True, timeout=60)
+            assert refused.returncode == 1 and "Unauthorized" in refused.stderr, refused.stderr
+            command = [sinew, "policy", "check", address, "--policy-token-env", "CHECK_TOKEN"]
+            said = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **env})
+            assert said.returncode == 0 and "16 rows of" in said.stdout and "single_arm" in said.stdout, said
+            _, totals = rollout(sinew, address, "--policy-keys", keys, "--policy-token-env", "CHECK_TOKEN", env=env, folder=folder)
+            link = totals["link"]
+            assert link["answers"] >= 7 and link["refused"] == 0 and link["reconnects"] == link["repeated"] <= 1, link
+            assert set(server.asked) == {"get_modality_config", "get_action"}, server.asked
+            print(f"sinew rollout against GR00T's service {'before' if is_old else 'from'} N1.6: {link['answers']} answers, all in all", end=" ")
+            print(f"{link['total_ms']['p50']:.1f} ms (median, a Python server)")
+
+
+class EndpointHandler:
+    """As the handler.py of a model's repository is written for an Inference Endpoint."""
+
+    def __call__(self, data):
+        inputs = data["inputs"]
+        images = {name: np.asarray(Image.open(io.BytesIO(base64.b64decode(jpeg)))) for name, jpeg in inputs["images"].items()}
+        assert images["front"].shape == (120, 160, 3)
+        # The first look is black.
+        self.calls = getattr(self, "calls", 0) + 1
+        assert self.calls <= 2 or images["front"].std() > 5, "a picture, no black"
+        assert isinstance(inputs["prompt"], str), inputs
+        return {"actions": rows_of(inputs["state"], 30).tolist()}
+
+
+class Endpoint:
+    """An Inference Endpoint: it starts at the first request, and then answers what its handler returns, as JSON."""
+
+    def __init__(self, starting=0, token=None, tls=None):
+        endpoint, self.starting, self.refused = self, starting, 0
+        handler = EndpointHandler()
+
+        class Requests(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                data = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if token and self.headers["Authorization"] != f"Bearer {token}":
+                    return self.answer(401, {"error": "Invalid token"})
+                if endpoint.starting > 0:
+                    endpoint.starting -= 1
+                    return self.answer(503, {"error": "Service Unavailable"})
+                try:
+                    self.answer(200, handler(data))
+                except Exception as error:  # noqa: BLE001
+                    endpoint.refused += 1
+                    self.answer(400, {"error": repr(error)})
+
+            def answer(self, status, body):
+                body = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Requests)
+        if tls:
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+
+
+def check_endpoint(sinew, folder):
+    """Our rollout against an Inference Endpoint in Python: JSON with JPEGs."""
+    keys = folder / "endpoint.toml"
+    keys.write_text(
+        'units = "lerobot"\nprompt = "prompt"\n'
+        '[[image]]\nkey = ["images", "front"]\ncamera = "front"\nsize = "160x120"\n'
+        '[[state]]\nkey = "state"\n'
+    )
+    with Endpoint(starting=2, token="open-sesame") as server:
+        args = ["--policy-keys", str(keys), "--policy-token-env", "CHECK_TOKEN"]
+        _, totals = rollout(sinew, f"http://127.0.0.1:{server.port}/", *args, env={"CHECK_TOKEN": "open-sesame"}, folder=folder)
+        link = totals["link"]
+        assert link["answers"] >= 4 and link["refused"] == 0 and link["errors"] == 2 and server.refused == 0, link
+        print(f"sinew rollout against an Inference Endpoint's handler: {link['answers']} answers, all in all", end=" ")
+        print(f"{link['total_ms']['p50']:.1f} ms (median; {link['bytes_sent'] // link['requests']} bytes a request)")
 
 
 def main():

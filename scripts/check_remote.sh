@@ -18,6 +18,6 @@ venv=${REMOTE_VENV:-$target/remote-venv}
 if [ ! -x "$venv/bin/python" ]; then
     "${PYTHON:-python3}" -m venv "$venv"
     # openpi-client needs typing_extensions and does not say so.
-    "$venv/bin/pip" install --quiet openpi-client==0.1.2 typing_extensions websockets==17.4 msgpack==1.2.4
+    "$venv/bin/pip" install --quiet openpi-client==0.1.2 typing_extensions websockets==17.4 msgpack==1.2.4 pyzmq==27.1.0
 fi
 "$venv/bin/python" scripts/check_remote.py --sinew "$SINEW" "$@"

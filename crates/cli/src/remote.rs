@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sinew_core::RobotDescription;
-use sinew_remote::{Fit, LinkReport, Milliseconds, RemoteError, RemoteOptions, RemotePolicy, Reporter, Told};
+use sinew_remote::{Fit, LinkReport, Milliseconds, Modality, Protocol, RemoteError, RemoteOptions, RemotePolicy, Reporter, Told};
 use sinew_runtime::{PolicyThread, SessionConfig};
 
 use crate::args::CameraArgs;
@@ -93,7 +93,7 @@ impl Acts {
 /// Connects to the policy's server; nothing moves yet. `config` becomes one that waits for a link that is gone.
 pub fn connect(options: &RemoteOptions, robot: &RobotDescription, config: &mut SessionConfig) -> anyhow::Result<(Acts, PolicyThread)> {
     warn_of_token(options);
-    let policy = RemotePolicy::connect(options, robot)?;
+    let policy = RemotePolicy::connect(&RemoteOptions { on_wait: Some(say_waiting), ..options.clone() }, robot)?;
     let (deadline, took_s) = (policy.deadline(), policy.first_answer_s());
     if took_s > deadline.as_secs_f64() {
         note!(
@@ -120,20 +120,28 @@ fn indented(fit: &Fit, deadline: Duration) -> String {
 }
 
 fn warn_of_token(options: &RemoteOptions) {
-    if options.token.is_some() && !options.address.is_secure && !options.address.is_local() {
-        note!("warning: ws:// sends the token unencrypted; use wss://, or an SSH tunnel");
+    if options.token.is_some() && !options.address.is_secure() && !options.address.is_local() {
+        note!("warning: {} is not encrypted, and the token is sent to it; use wss:// or https://, or an SSH tunnel", options.address);
     }
 }
 
-/// `sinew policy check ws://…`
+fn say_waiting(what: &str, waited: Duration) {
+    note!("waiting for the policy's server to start, {:.0} s: {what}", waited.as_secs_f64());
+}
+
+/// `sinew policy check` of a server.
 pub fn check(options: &RemoteOptions, robot: Option<&str>, cameras: &CameraArgs, json: bool) -> anyhow::Result<Done> {
     warn_of_token(options);
     let mut robot = robot.map(sinew_sim::robots::get).transpose()?;
     if let Some(robot) = &mut robot {
         cameras.resize(&mut robot.description)?;
     }
-    let (told, all) = sinew_remote::metadata(options)?;
-    let fitted = robot.as_ref().map(|robot| RemotePolicy::connect(options, &robot.description));
+    // Not every endpoint answers a GET where it answers POSTs.
+    let is_asked = robot.is_some() && options.address.protocol() == Protocol::Endpoint;
+    let (told, all) = if is_asked { Default::default() } else { sinew_remote::metadata(options)? };
+    let fitted = robot
+        .as_ref()
+        .map(|robot| RemotePolicy::connect(&RemoteOptions { on_wait: Some(say_waiting), ..options.clone() }, &robot.description));
     let (fit, error, answer_s) = match fitted {
         None => (None, None, None),
         Some(Ok(policy)) => (Some(policy.fit().clone()), None, Some(policy.first_answer_s())),
@@ -163,6 +171,26 @@ pub fn check(options: &RemoteOptions, robot: Option<&str>, cameras: &CameraArgs,
 }
 
 fn describe(options: &RemoteOptions, told: &Told, all: &serde_json::Value) -> anyhow::Result<String> {
+    if options.address.protocol() == Protocol::Endpoint {
+        if all.is_null() {
+            return Ok(options.address.to_string());
+        }
+        let says = |key: &str| all[key].as_str().unwrap_or_default().to_owned();
+        let more = if says("says").is_empty() { String::new() } else { format!(": {}", says("says")) };
+        let keys = "no endpoint says what its policy wants: --policy-keys says it";
+        return Ok(format!("{}\n  it answers {}{more} to a GET\n  {keys}", options.address, says("get")));
+    }
+    if let Some(wants) = &told.modalities {
+        let ticks = |of: &Modality| of.ticks.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+        let line = |what: &str, of: &Modality| format!("  {what:8} {} (ticks {})\n", of.keys.join(", "), ticks(of));
+        let wanted: String = [("video", &wants.video), ("state", &wants.state), ("language", &wants.language)]
+            .iter()
+            .map(|(what, of)| line(what, of))
+            .collect();
+        let rows = wants.action.ticks.len();
+        let keys = "--policy-keys says which cameras and joints these are";
+        return Ok(format!("{}\n{wanted}  answers  {rows} rows of {}\n  {keys}", options.address, wants.action.keys.join(", ")));
+    }
     if !told.is_ours {
         let what = if all.as_object().is_some_and(serde_json::Map::is_empty) {
             "its metadata are empty".to_owned()

@@ -7,11 +7,9 @@ use anyhow::Context;
 use sinew::{DatasetReader, OpenOptions, Policy};
 use sinew_hub::{Fetched, Hub, HubRepo, ModelRef, RepoKind};
 use sinew_policy::{Checkpoint, Device};
-use sinew_remote::Address;
-
 use sinew_runtime::{Role, place};
 
-use crate::args::{ComputeArgs, Misuse};
+use crate::args::{ComputeArgs, Misuse, is_server};
 use crate::licence::{self, Licence};
 use crate::{demo_policy, text, transfer};
 
@@ -39,7 +37,7 @@ pub fn open(policy: Option<&str>, compute: &ComputeArgs) -> anyhow::Result<Named
 pub fn find(policy: Option<&str>) -> anyhow::Result<(String, Fetched)> {
     match policy {
         None => Ok(("the demonstration policy".to_owned(), Fetched { folder: demo_policy::folder()?, resolved: None })),
-        Some(policy) if Address::is_meant(policy) => {
+        Some(policy) if is_server(policy) => {
             let why = format!(
                 "{policy} is a server; this verb needs a folder, or owner/name on the Hub. Servers are for rollout and policy check"
             );

@@ -11,6 +11,10 @@ mod common;
 mod fakes;
 #[path = "../../remote/tests/faulty/mod.rs"]
 mod faulty;
+#[path = "../../remote/tests/posted/mod.rs"]
+mod posted;
+#[path = "../../remote/tests/rep/mod.rs"]
+mod rep;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
@@ -22,7 +26,7 @@ use common::Desk;
 use fakes::{Arm, Scene, Tape, run_on};
 use faulty::{Fault, Network};
 use sinew_core::Frame;
-use sinew_remote::codec::Value;
+use sinew_remote::codec::{Dtype, Packer, Value, pack_json};
 use sinew_remote::{KeyMap, RemoteOptions, RemotePolicy};
 use sinew_runtime::{EpisodeOutcome, EpisodeReport, Inference, MonotonicClock, PolicyThread, SessionConfig, Source, StopFlag};
 
@@ -226,13 +230,135 @@ fn a_server_that_others_can_reach_needs_a_token() {
     assert!(error.contains("listening on 127.0.0.1:") && error.contains("in use"), "{error}");
 }
 
+/// A key map for the simulated arm, in a file.
+fn endpoint_keys(desk: &Desk) -> String {
+    let file = desk.path("keys.toml");
+    let text = "units = \"lerobot\"\nprompt = \"prompt\"\n[[image]]\nkey = [\"images\", \"front\"]\ncamera = \"front\"\n\
+                quality = 80\n[[state]]\nkey = \"state\"\n";
+    std::fs::write(&file, text).unwrap();
+    file.to_string_lossy().into_owned()
+}
+
+#[test]
+fn a_hosted_endpoint_that_starts_first_runs_an_arm() {
+    let desk = Desk::new();
+    let keys = endpoint_keys(&desk);
+    let server = posted::start(|request| {
+        let json = "application/json";
+        if request.head.starts_with("GET") {
+            return posted::Plan::Send(posted::answer(200, json, "{\"message\": \"ready\"}"));
+        }
+        if request.serial < 2 {
+            return posted::Plan::Send(posted::answer(503, json, "{\"error\": \"Service Unavailable\"}"));
+        }
+        let rows: Vec<_> = (0..30).map(|_| request.json["inputs"]["state"].clone()).collect();
+        posted::Plan::Send(posted::answer(200, json, &serde_json::json!({ "actions": rows }).to_string()))
+    });
+    let url = format!("http://{}", server.address);
+    let args = ["rollout", "--policy", &url, "--policy-keys", &keys, "--seconds", "3", "--no-record", "--no-rerun", "--json"];
+    let mut command = desk.sinew(&[&args[..], &["--policy-token-env", "MINE"]].concat());
+    let output = command.env("MINE", "open-sesame").output().unwrap();
+    let (text, notes) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(output.status.success() && notes.contains("waiting for the policy's server to start") && notes.contains("503"), "{notes}");
+    assert!(!notes.contains("sesame"), "{notes}");
+    let totals = &json(&text)[1];
+    let link = &totals["link"];
+    assert!(link["answers"].as_u64().unwrap() >= 2 && link["refused"] == 0 && link["missed"] == 0, "{link}");
+    let seen = server.requests.lock().unwrap().last().unwrap().clone();
+    assert!(seen.head.contains("\r\nAuthorization: Bearer open-sesame"), "{}", seen.head);
+    assert_eq!(seen.json["inputs"]["state"].as_array().unwrap().len(), 6);
+    assert!(seen.json["inputs"]["images"]["front"].as_str().unwrap().len() > 1000);
+
+    let text = desk.ok(&["policy", "check", &url]);
+    assert!(text.contains("it answers 200 OK: ready to a GET") && text.contains("--policy-keys"), "{text}");
+    let text = desk.ok(&["policy", "check", &url, "--robot", "so101", "--policy-keys", &keys]);
+    assert!(text.contains("30 rows of 6 values") && text.contains("it fits the robot so101"), "{text}");
+    let looks = server.requests.lock().unwrap().iter().filter(|request| request.head.starts_with("GET")).count();
+    assert_eq!(looks, 1, "who is asked need not answer a GET");
+}
+
+#[test]
+fn gr00ts_service_runs_an_arm() {
+    let config = |keys: &[&str], rows: i64| {
+        let ticks: Vec<i64> = (0..rows).collect();
+        serde_json::json!({ "__ModalityConfig_class__": true, "as_json": { "delta_indices": ticks, "modality_keys": keys } })
+    };
+    let parts = ["single_arm", "gripper"];
+    let modalities = serde_json::json!({
+        "video": config(&["front", "wrist"], 1), "state": config(&parts, 1), "action": config(&parts, 16),
+        "language": config(&["annotation.human.task_description"], 1),
+    });
+    let server = rep::start(rep::libzmq(), move |request, _| {
+        let mut packer = Packer::default();
+        if request.get("endpoint").unwrap().text() == Some("get_modality_config") {
+            pack_json(&mut packer, &modalities);
+            return rep::Plan::Answer(packer.into_bytes());
+        }
+        let state = request.get("data").unwrap().get("observation").unwrap().get("state").unwrap();
+        packer.list(2);
+        packer.map(2);
+        for part in parts {
+            let values = state.get(part).unwrap().numbers().unwrap().values;
+            packer.str(part);
+            packer.npy(Dtype::F32, &[1, 16, values.len()], |out| {
+                (0..16).for_each(|_| values.iter().for_each(|value| out.extend((*value as f32).to_le_bytes())));
+            });
+        }
+        packer.map(0);
+        rep::Plan::Answer(packer.into_bytes())
+    });
+    let desk = Desk::new();
+    let url = format!("groot://{}", server.address);
+    let text = desk.ok(&["policy", "check", &url]);
+    assert!(text.contains("video    front, wrist (ticks 0)") && text.contains("16 rows of single_arm, gripper"), "{text}");
+    let keys = ["--policy-keys", "groot-so100"];
+    let text = desk.ok(&[&["policy", "check", &url, "--robot", "so101"][..], &keys].concat());
+    assert!(text.contains("16 rows of 6 values") && text.contains("it fits the robot so101"), "{text}");
+    let args = ["rollout", "--policy", &url, "--seconds", "3", "--no-record", "--no-rerun", "--json"];
+    let link = &json(&desk.ok(&[&args[..], &keys].concat()))[1]["link"];
+    assert!(link["answers"].as_u64().unwrap() >= 2 && link["refused"] == 0 && link["missed"] == 0, "{link}");
+    assert!(server.asked.lock().unwrap().iter().all(|endpoint| endpoint.starts_with("get_")));
+}
+
+#[test]
+fn a_token_of_the_hub_goes_to_the_hubs_own_endpoints_alone() {
+    let desk = Desk::new();
+    let keys = endpoint_keys(&desk);
+    let refused = |url: &str, has_token: bool| {
+        let mut command = desk.sinew(&["rollout", "--policy", url, "--policy-keys", &keys, "--hub-token"]);
+        command.env_remove("HF_TOKEN");
+        if has_token {
+            command.env("HF_TOKEN", "hf_secret");
+        }
+        let output = command.output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && !text.contains("hf_secret"), "{text}");
+        text
+    };
+    let server = posted::start(|_| posted::Plan::Silence);
+    for url in [&*format!("http://{}", server.address), "https://endpoints.huggingface.cloud.evil.example", "ws://127.0.0.1:1"] {
+        let text = refused(url, true);
+        assert!(text.contains("nobody else gets a token of the Hub"), "{text}");
+    }
+    assert_eq!(server.connections.load(SeqCst), 0);
+    let text = refused("https://x.us-east-1.aws.endpoints.huggingface.cloud", false);
+    assert!(text.contains("there is no token of the Hub"), "{text}");
+    let text = desk.misuse("rollout --policy https://example.com");
+    assert!(text.contains("expected --policy-keys"), "{text}");
+    let text = desk.misuse("rollout --hub-token");
+    assert!(text.contains("--hub-token is for a policy on a server"), "{text}");
+    // The page of a checkpoint is no server.
+    let text = desk.error(&["policy", "check", "https://huggingface.co/bob/act"]);
+    assert!(text.contains("bob/act"), "{text}");
+}
+
 #[test]
 fn options_of_a_server_without_one_are_refused() {
     let desk = Desk::new();
     for (words, expected) in [
         ("rollout --policy-keys droid", "--policy-keys is for a policy on a server"),
         ("rollout --policy ws://127.0.0.1:1 --threads 2", "--threads is for a policy that runs here"),
-        ("rollout --policy ws://127.0.0.1:1 --inference rtc", "openpi's protocol has no word for continuing a chunk"),
+        ("rollout --policy ws://127.0.0.1:1 --inference rtc", "what servers speak has no word for continuing a chunk"),
         ("rollout --policy ws://user@host", "without a user"),
         ("policy check --policy-token-env X", "--policy-token-env is for a policy on a server"),
     ] {

@@ -115,6 +115,11 @@ impl HubRepo {
         self.kind
     }
 
+    /// Whether `text` is the address of a page of the Hub, which [`parse`](Self::parse) reads.
+    pub fn is_page(text: &str) -> bool {
+        HOSTS.iter().any(|host| text.starts_with(host))
+    }
+
     /// `owner/name[@revision]`, of the kind that the caller knows it to be, or the address of its page; local paths are no names here.
     ///
     /// # Errors

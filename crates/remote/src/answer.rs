@@ -3,7 +3,9 @@
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use crate::codec::{Limits, Numbers, Value, decode, to_json};
+use crate::codec::{Limits, Numbers, Value, decode, message_of_json, to_json};
+use crate::link::Protocol;
+use crate::modalities::Modalities;
 
 /// The key under which our own servers say what they want, and the one by which they repeat a request's number.
 pub(crate) const OURS: &str = "sinew";
@@ -24,6 +26,9 @@ pub struct Told {
     pub n_obs_steps: Option<usize>,
     pub chunk_size: Option<usize>,
     pub n_action_steps: Option<usize>,
+    /// What a policy of GR00T's service wants.
+    #[serde(skip)]
+    pub modalities: Option<Modalities>,
     /// Whether answers say which request they are of.
     #[serde(skip)]
     pub numbers_answers: bool,
@@ -33,6 +38,25 @@ pub struct Told {
 }
 
 impl Told {
+    /// What the metadata of a server say that speaks `protocol`.
+    ///
+    /// # Errors
+    /// When they are none.
+    pub(crate) fn of(metadata: &[u8], protocol: Protocol) -> Result<Self, String> {
+        match protocol {
+            Protocol::Openpi | Protocol::Endpoint => Self::read(metadata),
+            Protocol::Groot => {
+                let modalities = Modalities::read(metadata)?;
+                Ok(Self {
+                    family: Some("groot".into()),
+                    n_obs_steps: Some(modalities.n_obs_steps()),
+                    modalities: Some(modalities),
+                    ..Self::default()
+                })
+            }
+        }
+    }
+
     /// # Errors
     /// When the metadata are no msgpack.
     pub fn read(metadata: &[u8]) -> Result<Self, String> {
@@ -59,6 +83,7 @@ impl Told {
             n_obs_steps: count("n_obs_steps"),
             chunk_size: count("chunk_size"),
             n_action_steps: count("n_action_steps"),
+            modalities: None,
             numbers_answers: ours.get("numbers_answers") == Some(&Value::Bool(true)),
             is_ours: true,
         })
@@ -92,13 +117,30 @@ pub(crate) struct Rows {
     pub server_ms: Option<f64>,
 }
 
-/// Reads an answer: `actions`, `action`, a bare array, or the columns of `keys` side by side; `[rows, width]`, `[1, rows, width]` or
+/// Reads an answer in the form of `protocol`: `actions`, `action`, a bare array, or the columns of `keys` side by side; `[rows, width]`, `[1, rows, width]` or
 /// `[width]`.
 ///
 /// # Errors
 /// What it is instead, in words.
-pub(crate) fn read(answer: &[u8], keys: &[String]) -> Result<Rows, String> {
-    let value = decode(answer, Limits::default()).map_err(|error| format!("its answer is none: {error}"))?;
+pub(crate) fn read(answer: &[u8], keys: &[String], protocol: Protocol) -> Result<Rows, String> {
+    let message;
+    let answer = match protocol {
+        Protocol::Openpi | Protocol::Groot => answer,
+        Protocol::Endpoint => {
+            message = message_of_json(answer, Limits::default()).map_err(|error| format!("its answer is no JSON: {error}"))?;
+            &message
+        }
+    };
+    let mut value = decode(answer, Limits::default()).map_err(|error| format!("its answer is none: {error}"))?;
+    // Handlers of pipelines answer with a list of what they answer to each input, and GR00T's service with what else it knows behind.
+    if let Value::List(items) = &mut value
+        && matches!((&items[..], protocol), ([Value::Map(_)], _) | ([Value::Map(_), _], Protocol::Groot))
+    {
+        value = items.remove(0);
+    }
+    if let Some(error) = value.get("error").and_then(Value::text) {
+        return Err(format!("the server says: {}", error.lines().last().unwrap_or_default().chars().take(400).collect::<String>()));
+    }
     let timing = |key: &str| value.get(key)?.get("infer_ms")?.number().filter(|ms| ms.is_finite());
     let server_ms = timing("server_timing").or_else(|| timing("policy_timing"));
     let named = value.get("actions").or_else(|| value.get("action"));

@@ -16,8 +16,8 @@ pub enum RemoteError {
     Connect { address: String, what: String },
     /// The server names nothing that it wants, and no keys were given.
     #[error(
-        "asking {address} what its policy wants: its metadata do not say; expected --policy-keys with one of droid, libero, aloha, \
-         lerobot, or a file"
+        "asking {address} what its policy wants: it does not say under which names; expected --policy-keys with one of droid, libero, \
+         aloha, lerobot, groot-so100, or a file"
     )]
     Untold { address: String },
     /// What the server wants, or answers, is not for this robot.

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 use crate::RemoteError;
+use crate::link::Protocol;
 
 /// What a server wants under which key, and in which form. From a preset, or a TOML file.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -15,7 +16,7 @@ pub struct KeyMap {
     /// What state and actions are in.
     pub units: WireUnits,
     /// The key of the instruction; without it none is sent.
-    pub prompt: Option<String>,
+    pub prompt: Option<Key>,
     #[serde(rename = "image", default)]
     pub images: Vec<ImageKey>,
     #[serde(rename = "state", default)]
@@ -46,6 +47,8 @@ pub struct ImageKey {
     pub size: Option<Size>,
     #[serde(default)]
     pub layout: Layout,
+    /// Of the JPEG, 1 to 100, where images are sent as such; 90 without it.
+    pub quality: Option<u8>,
     /// Degrees: 0 or 180.
     #[serde(default)]
     pub rotate: u32,
@@ -165,11 +168,12 @@ impl TryFrom<String> for Size {
     }
 }
 
-const PRESETS: [(&str, &str); 4] = [
+const PRESETS: [(&str, &str); 5] = [
     ("droid", include_str!("../keys/droid.toml")),
     ("libero", include_str!("../keys/libero.toml")),
     ("aloha", include_str!("../keys/aloha.toml")),
     ("lerobot", include_str!("../keys/lerobot.toml")),
+    ("groot-so100", include_str!("../keys/groot_so100.toml")),
 ];
 
 /// No file of keys comes near this.
@@ -214,11 +218,36 @@ impl KeyMap {
         keys.check().map(|()| keys)
     }
 
+    /// Whether `protocol` can send it.
+    ///
+    /// # Errors
+    /// What it can't, in words.
+    pub(crate) fn check_for(&self, protocol: Protocol) -> Result<(), String> {
+        for image in &self.images {
+            let key = &image.key;
+            match protocol {
+                Protocol::Endpoint if image.layout == Layout::Chw => {
+                    return Err(format!("layout = \"chw\" of {key}: images are sent as JPEGs, which have no layout"));
+                }
+                Protocol::Groot if image.layout == Layout::Chw => {
+                    return Err(format!("layout = \"chw\" of {key}: GR00T's service takes images as [height, width, 3]"));
+                }
+                Protocol::Openpi | Protocol::Groot if image.quality.is_some() => {
+                    return Err(format!("quality of {key}: images are sent as they are, and only http:// and https:// send JPEGs"));
+                }
+                _ => {}
+            }
+        }
+        match self.states.iter().find(|state| protocol == Protocol::Groot && state.dtype == FloatKind::F64) {
+            Some(state) => Err(format!("dtype = \"f64\" of {}: GR00T's service takes a state as f32", state.key)),
+            None => Ok(()),
+        }
+    }
+
     fn check(&self) -> Result<(), String> {
         let mut all: Vec<&[String]> =
             self.images.iter().map(|image| image.key.path()).chain(self.states.iter().map(|state| state.key.path())).collect();
-        let prompt: Vec<String> = self.prompt.iter().cloned().collect();
-        all.extend(self.prompt.iter().map(|_| &*prompt));
+        all.extend(self.prompt.iter().map(Key::path));
         for (i, path) in all.iter().enumerate() {
             if path.is_empty() || path.iter().any(String::is_empty) {
                 return Err("an empty key".into());
@@ -231,6 +260,9 @@ impl KeyMap {
         for image in &self.images {
             if !matches!(image.rotate, 0 | 180) {
                 return Err(format!("rotate = {} of {}, expected 0 or 180", image.rotate, image.key));
+            }
+            if image.quality.is_some_and(|quality| !(1..=100).contains(&quality)) {
+                return Err(format!("quality = {} of {}, expected 1 to 100", image.quality.unwrap_or_default(), image.key));
             }
             let is_every = image.camera.all().iter().any(|name| name == "*");
             if is_every != image.key.path().iter().any(|key| key.contains('*')) {
@@ -263,12 +295,12 @@ mod tests {
     }
 
     #[test]
-    fn the_file_that_the_guide_shows_is_one() {
+    fn the_files_that_the_guide_shows_are_such() {
         let page = include_str!("../../../docs/remote-policies.md");
-        let (_, rest) = page.split_once("```toml\n").unwrap();
-        let keys = KeyMap::parse(rest.split_once("```").unwrap().0).unwrap();
-        assert_eq!((keys.images.len(), keys.states.len()), (1, 2));
-        let whole = format!("actions = [\"arm\", \"gripper\"]\n{}", rest.split_once("```").unwrap().0);
+        let files: Vec<&str> = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        let counts = files.iter().map(|file| KeyMap::parse(file).map(|keys| (keys.images.len(), keys.states.len())));
+        assert_eq!(counts.collect::<Result<Vec<_>, _>>().unwrap()[..2], [(1, 2), (1, 1)]);
+        let whole = format!("actions = [\"arm\", \"gripper\"]\n{}", files[0]);
         assert_eq!(KeyMap::parse(&whole).unwrap().actions, ["arm", "gripper"]);
     }
 
@@ -279,6 +311,7 @@ mod tests {
             ("units = \"inches\"", "inches"),
             ("units = \"si\"\ncolour = 1", "colour"),
             ("prompt = \"a\"", "units"),
+            ("units = \"si\"\n[[image]]\nkey = \"a\"\ncamera = \"b\"\nquality = 0", "expected 1 to 100"),
             ("units = \"si\"\n[[image]]\nkey = \"a\"\ncamera = \"b\"\nsize = \"0x3\"", "expected WIDTHxHEIGHT"),
             ("units = \"si\"\n[[image]]\nkey = \"a\"\ncamera = \"b\"\nrotate = 90", "expected 0 or 180"),
             ("units = \"si\"\n[[image]]\nkey = \"a\"\ncamera = \"*\"", "a * in it stands for"),
@@ -291,6 +324,6 @@ mod tests {
         }
         assert!(KeyMap::parse(head).is_ok());
         let error = KeyMap::find("no-such-file").unwrap_err().to_string();
-        assert!(error.contains("droid, libero, aloha, lerobot"), "{error}");
+        assert!(error.contains("droid, libero, aloha, lerobot, groot-so100"), "{error}");
     }
 }

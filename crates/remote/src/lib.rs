@@ -1,8 +1,9 @@
-//! Policies over the network: openpi's websocket, from both ends.
+//! Policies over the network: openpi's websocket, from both ends, hosted endpoints that answer JSON, and GR00T's service.
 //!
-//! [`RemotePolicy`] is a [`Policy`](sinew_core::Policy) whose answers come from a server, and [`Server`] answers such clients. Both
-//! speak what openpi's `websocket_client_policy` and `websocket_policy_server` speak: a message of [msgpack](codec) each way, with a
-//! greeting of metadata. What a server wants under which names the wire does not say, so a [`KeyMap`] does.
+//! [`RemotePolicy`] is a [`Policy`](sinew_core::Policy) whose answers come from a server, in one of the [protocols](Protocol) that an
+//! [`Address`] names, and [`Server`] answers such clients in openpi's: what `websocket_client_policy` and `websocket_policy_server`
+//! speak, a message of [msgpack](codec) each way, with a greeting of metadata. What a server wants under which names no wire says,
+//! so a [`KeyMap`] does.
 //!
 //! What holds here:
 //! - Nothing is believed that comes over the wire: sizes and depths are bounded before memory is taken, and an answer that is late,
@@ -18,8 +19,10 @@ mod answer;
 pub mod codec;
 mod error;
 mod fit;
+mod forms;
 mod keys;
 mod link;
+mod modalities;
 mod picture;
 mod policy;
 mod request;
@@ -30,6 +33,7 @@ pub use answer::Told;
 pub use error::RemoteError;
 pub use fit::{Fit, FitRow};
 pub use keys::{FloatKind, ImageKey, Key, KeyMap, Layout, Names, Size, StateKey, WireUnits};
-pub use link::{Address, Legs, LinkReport, Milliseconds, Reporter};
+pub use link::{Address, Legs, LinkReport, Milliseconds, Protocol, Reporter};
+pub use modalities::{Modalities, Modality};
 pub use policy::{RemoteOptions, RemotePolicy, metadata};
 pub use server::{Answerer, Counts, Served, Server, ServerOptions};

@@ -7,13 +7,17 @@ use tungstenite::http::HeaderValue;
 
 use crate::answer::{self, Rows, Told};
 use crate::keys::{KeyMap, WireUnits};
-use crate::link::{Address, Answered, Frame, KnownBy, Legs, Link, LinkOptions, Reporter};
+use crate::link::{Address, Answered, Frame, KnownBy, Legs, Link, LinkOptions, Protocol, Reporter, look};
 use crate::request::{Requests, listed};
 use crate::time::{Deadline, Watch};
 use crate::{Fit, RemoteError};
 
 /// How long a first answer may take: a server may compile its policy meanwhile.
 const FIRST: Duration = Duration::from_secs(180);
+/// How long a server may take to start, which says that it does; how often somebody hears of it, and how long a question waits then.
+const MOST_STARTING: Duration = Duration::from_secs(20 * 60);
+const WORD_EVERY: Duration = Duration::from_secs(5);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// A deadline that follows from the rate is between these.
 const SHORTEST_S: f64 = 0.5;
 const LONGEST_S: f64 = 10.0;
@@ -30,12 +34,23 @@ pub struct RemoteOptions {
     pub renames: Vec<(String, String)>,
     /// How long an answer may take; without it as long as its rows last, but 0.5 to 10 s.
     pub deadline: Option<Duration>,
+    /// Hears now and then what is waited for before the first answer, and for how long already.
+    pub on_wait: Option<fn(&str, Duration)>,
 }
 
 impl RemoteOptions {
     /// With nothing but an address.
     pub fn new(address: Address) -> Self {
-        Self { address, token: None, keys: None, renames: Vec::new(), deadline: None }
+        Self { address, token: None, keys: None, renames: Vec::new(), deadline: None, on_wait: None }
+    }
+}
+
+/// Shows itself to nobody.
+struct Secret(String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
     }
 }
 
@@ -46,6 +61,8 @@ pub struct RemotePolicy {
     link: Link,
     requests: Requests,
     frame: Frame,
+    /// Where it is a part of each request.
+    token: Option<Secret>,
     info: PolicyInfo,
     answer_keys: Vec<String>,
     action_units: Option<Units>,
@@ -66,12 +83,14 @@ impl RemotePolicy {
     pub fn connect(options: &RemoteOptions, robot: &RobotDescription) -> Result<Self, RemoteError> {
         let address = options.address.to_string();
         let link = Link::open(LinkOptions { address: options.address.clone(), authorization: authorization(options)? })?;
-        let told = Told::read(&link.metadata()).map_err(|what| RemoteError::Connect { address: address.clone(), what })?;
+        let told = Told::of(&link.metadata(), options.address.protocol())
+            .map_err(|what| RemoteError::Connect { address: address.clone(), what })?;
         let keys = match &options.keys {
             Some(keys) => keys.clone(),
             None if told.is_ours => KeyMap::lerobot()?,
             None => return Err(RemoteError::Untold { address }),
         };
+        keys.check_for(options.address.protocol()).map_err(|what| RemoteError::Keys { name: address.clone(), what })?;
         let mut fit = Fit { robot: robot.name.clone(), rows: Vec::new() };
         for (camera, key) in &options.renames {
             let name = camera.strip_prefix("observation.images.").unwrap_or(camera);
@@ -80,6 +99,9 @@ impl RemotePolicy {
             }
         }
         let requests = Requests::new(&keys, &options.renames, &told, robot, &mut fit);
+        if let Some(modalities) = &told.modalities {
+            modalities.compare(&keys, &mut fit);
+        }
         let action = robot.action_names();
         let rate_hz = robot.control_rate_hz;
         if let Some(served) = told.control_rate_hz {
@@ -103,6 +125,7 @@ impl RemotePolicy {
             link,
             requests,
             frame: Frame::new(),
+            token: options.token.clone().map(Secret),
             info,
             answer_keys: keys.actions,
             action_units: (keys.units == WireUnits::Lerobot).then(|| Units::of(&robot.action_channels())),
@@ -113,7 +136,7 @@ impl RemotePolicy {
             fit,
             first_answer_s: 0.0,
         };
-        policy.probe(&told, robot)?;
+        policy.probe(&told, robot, options.on_wait)?;
         let rows_s = policy.info.n_action_steps as f64 / f64::from(rate_hz.max(1));
         policy.deadline = options.deadline.unwrap_or_else(|| Duration::from_secs_f64(rows_s.clamp(SHORTEST_S, LONGEST_S)));
         Ok(policy)
@@ -140,17 +163,32 @@ impl RemotePolicy {
     }
 
     /// Asks twice at rest, and learns how many rows of which width there are.
-    fn probe(&mut self, told: &Told, robot: &RobotDescription) -> Result<(), RemoteError> {
+    fn probe(&mut self, told: &Told, robot: &RobotDescription, on_wait: Option<fn(&str, Duration)>) -> Result<(), RemoteError> {
         let observations = vec![at_rest(robot); self.info.n_obs_steps];
         let mut answer = None;
         for _ in 0..2 {
-            let watch = Watch::start();
+            let address = told_address(&self.link);
+            let fault = |what: String| RemoteError::Probe { address: address.clone(), what };
             self.number += 1;
-            self.requests_packed(&observations, "");
-            let fault = |what: String| RemoteError::Probe { address: told_address(&self.link), what };
-            let answered =
-                ask(&self.link, &mut self.frame, FIRST, self.numbers_answers.then_some(self.number), KnownBy::Nothing).map_err(fault)?;
-            let rows = answer::read(&answered.bytes, &self.answer_keys).map_err(fault)?;
+            self.write_request(&observations, "").map_err(fault)?;
+            let number = self.numbers_answers.then_some(self.number);
+            let (started, mut said) = (Watch::start(), Duration::ZERO);
+            let (watch, answered) = loop {
+                let watch = Watch::start();
+                match ask(&self.link, &mut self.frame, FIRST, number, KnownBy::Nothing) {
+                    Ok(answered) => break (watch, answered),
+                    Err(what) if self.link.is_starting() && started.elapsed() < MOST_STARTING => {
+                        let waited = started.elapsed();
+                        if said.is_zero() || waited >= said + WORD_EVERY {
+                            on_wait.into_iter().for_each(|hear| hear(&what, waited));
+                            said = waited.max(Duration::from_nanos(1));
+                        }
+                        std::thread::sleep(BETWEEN_LOOKS);
+                    }
+                    Err(what) => return Err(fault(what)),
+                }
+            };
+            let rows = answer::read(&answered.bytes, &self.answer_keys, self.link.address().protocol()).map_err(fault)?;
             self.first_answer_s = watch.elapsed().as_secs_f64();
             answer = Some(rows);
         }
@@ -166,9 +204,10 @@ impl RemotePolicy {
         Ok(())
     }
 
-    fn requests_packed(&mut self, observations: &[Observation], task: &str) {
-        let (requests, number) = (&mut self.requests, self.number);
-        self.frame.pack(|packer| requests.pack(packer, observations, task, number));
+    fn write_request(&mut self, observations: &[Observation], task: &str) -> Result<(), String> {
+        let (requests, number, protocol) = (&mut self.requests, self.number, self.link.address().protocol());
+        let token = self.token.as_ref().map(|token| &*token.0);
+        self.frame.write(|bytes| requests.write(bytes, protocol, observations, (task, number, token)))
     }
 }
 
@@ -190,7 +229,8 @@ fn ask(link: &Link, frame: &mut Frame, within: Duration, number: Option<i64>, el
 
 fn authorization(options: &RemoteOptions) -> Result<Option<HeaderValue>, RemoteError> {
     let Some(token) = &options.token else { return Ok(None) };
-    let text = if token.contains(' ') { token.clone() } else { format!("Bearer {token}") };
+    let is_whole = token.contains(' ') || options.address.protocol() == Protocol::Groot;
+    let text = if is_whole { token.clone() } else { format!("Bearer {token}") };
     let mut value = HeaderValue::from_str(&text).map_err(|_| RemoteError::Connect {
         address: options.address.to_string(),
         what: "the token has characters that no header may have".into(),
@@ -223,7 +263,8 @@ impl Policy for RemotePolicy {
         let tick = observations.last().map_or(0, |now| now.tick);
         let mut watch = Watch::start();
         self.number += 1;
-        self.requests_packed(observations, task);
+        let written = self.write_request(observations, task);
+        written.map_err(|what| PolicyError::Compute { doing: "writing the request".into(), source: what.into() })?;
         let prepare = watch.lap();
         let left = self.deadline.saturating_sub(Duration::from_secs_f64(prepare * 1e-3));
         let answered = ask(&self.link, &mut self.frame, left, self.numbers_answers.then_some(self.number), KnownBy::Difference);
@@ -233,7 +274,8 @@ impl Policy for RemotePolicy {
             self.link.refuse();
             PolicyError::Unavailable { what: format!("{}: {what}", self.link.address()) }
         };
-        let Rows { rows, width, values, server_ms } = answer::read(&answered.bytes, &self.answer_keys).map_err(refused)?;
+        let Rows { rows, width, values, server_ms } =
+            answer::read(&answered.bytes, &self.answer_keys, self.link.address().protocol()).map_err(refused)?;
         if width != self.width {
             return Err(refused(format!("rows of {width} values, expected {}", self.width)));
         }
@@ -261,8 +303,12 @@ impl Policy for RemotePolicy {
 /// # Errors
 /// When nobody is there, or it speaks otherwise.
 pub fn metadata(options: &RemoteOptions) -> Result<(Told, serde_json::Value), RemoteError> {
-    let link = Link::open(LinkOptions { address: options.address.clone(), authorization: authorization(options)? })?;
+    let link = LinkOptions { address: options.address.clone(), authorization: authorization(options)? };
+    if options.address.protocol() == Protocol::Endpoint {
+        return Ok((Told::default(), look(&link)?.unwrap_or_default()));
+    }
+    let link = Link::open(link)?;
     let bytes = link.metadata();
     let fault = |what| RemoteError::Connect { address: options.address.to_string(), what };
-    Ok((Told::read(&bytes).map_err(fault)?, answer::metadata_json(&bytes).map_err(fault)?))
+    Ok((Told::of(&bytes, options.address.protocol()).map_err(fault)?, answer::metadata_json(&bytes).map_err(fault)?))
 }

@@ -3,46 +3,27 @@
 use sinew_core::{Channel, Image, Observation, RobotDescription, Units};
 
 use crate::answer::{REQUEST, Told};
-use crate::codec::{Dtype, Packer};
+use crate::codec::Packer;
 use crate::fit::Fit;
-use crate::keys::{FloatKind, ImageKey, Key, KeyMap, Layout, Size, StateKey, WireUnits};
-use crate::picture::{Fitter, channels_first, turn};
+use crate::forms::{GrootForm, ImagePart, JsonForm, Node, Seen, write_map};
+use crate::keys::{ImageKey, Key, KeyMap, Size, StateKey, WireUnits};
+use crate::link::Protocol;
+use crate::picture::Fitter;
 
 const IMAGES: &str = "observation.images.";
+/// Of JPEGs, where the key map says nothing.
+const QUALITY: u8 = 90;
 
 /// How requests are made of observations of one robot.
 #[derive(Debug)]
 pub(crate) struct Requests {
     tree: Vec<(String, Node)>,
     units: Option<Units>,
+    /// With a batch in front of each array, for GR00T's service.
+    is_batched: bool,
     /// The state as it is sent, in the robot's order.
     state: Vec<f64>,
     in_lerobots: Vec<f32>,
-}
-
-/// What stands under a key.
-#[derive(Debug)]
-enum Node {
-    Map(Vec<(String, Node)>),
-    Image(Box<ImagePart>),
-    State {
-        channels: Vec<usize>,
-        dtype: FloatKind,
-    },
-    Prompt,
-    /// The request's number.
-    Number,
-}
-
-#[derive(Debug)]
-struct ImagePart {
-    camera: usize,
-    size: [usize; 2],
-    fitter: Fitter,
-    layout: Layout,
-    is_turned: bool,
-    /// Scaled, and not yet in the order that is wanted.
-    scaled: Vec<u8>,
 }
 
 impl Requests {
@@ -95,6 +76,7 @@ impl Requests {
                         fitter: Fitter::new(from, to),
                         layout: image.layout,
                         is_turned: image.rotate == 180,
+                        quality: image.quality.unwrap_or(QUALITY),
                         scaled: Vec::new(),
                     };
                     insert(&mut tree, image.key.path(), Node::Image(Box::new(part)));
@@ -133,7 +115,7 @@ impl Requests {
             }
         }
         if let Some(prompt) = &keys.prompt {
-            insert(&mut tree, std::slice::from_ref(prompt), Node::Prompt);
+            insert(&mut tree, prompt.path(), Node::Prompt);
         }
         if told.numbers_answers {
             tree.push((REQUEST.to_owned(), Node::Number));
@@ -142,14 +124,23 @@ impl Requests {
             fit.row(robot.cameras[camera].name.clone(), "not used", format!("a {}x{} image", found.width, found.height), true);
         }
         let units = (keys.units == WireUnits::Lerobot).then(|| Units::of(&channels));
-        Self { tree, units, state: vec![0.0; channels.len()], in_lerobots: vec![0.0; channels.len()] }
+        let is_batched = told.modalities.as_ref().is_some_and(|modalities| modalities.is_batched);
+        Self { tree, units, is_batched, state: vec![0.0; channels.len()], in_lerobots: vec![0.0; channels.len()] }
     }
 
-    /// Packs a request, of the newest of `observations` or with all of them where the server wants several.
-    pub fn pack(&mut self, packer: &mut Packer, observations: &[Observation], task: &str, number: i64) {
-        let Some(now) = observations.last() else { return };
-        let steps = observations.len();
-        let mut states = Vec::with_capacity(steps);
+    /// Writes a request behind `bytes`, in the form of `protocol`: of the newest of `observations`, or with all of them where the server
+    /// wants several.
+    ///
+    /// # Errors
+    /// What can't be written, and why.
+    pub fn write(
+        &mut self,
+        bytes: Vec<u8>,
+        protocol: Protocol,
+        observations: &[Observation],
+        (task, number, token): (&str, i64, Option<&str>),
+    ) -> Result<Vec<u8>, String> {
+        let mut states = Vec::with_capacity(observations.len());
         for observation in observations {
             self.state.clear();
             match &self.units {
@@ -161,75 +152,22 @@ impl Requests {
             }
             states.push(self.state.clone());
         }
-        let images: Vec<Vec<&Image>> = (0..now.images.len())
-            .map(|camera| observations.iter().filter_map(|observation| observation.images.get(camera)).collect())
-            .collect();
-        pack_map(packer, &mut self.tree, &Seen { images: &images, states: &states, task, number });
-    }
-}
-
-/// What is packed, each by observation step.
-struct Seen<'a> {
-    images: &'a [Vec<&'a Image>],
-    states: &'a [Vec<f64>],
-    task: &'a str,
-    number: i64,
-}
-
-fn pack_map(packer: &mut Packer, entries: &mut [(String, Node)], seen: &Seen<'_>) {
-    packer.map(entries.len());
-    for (key, node) in entries {
-        packer.str(key);
-        match node {
-            Node::Map(inner) => pack_map(packer, inner, seen),
-            Node::Prompt => packer.str(seen.task),
-            Node::Number => packer.int(seen.number),
-            Node::State { channels, dtype } => {
-                let mut shape = vec![channels.len()];
-                if seen.states.len() > 1 {
-                    shape.insert(0, seen.states.len());
-                }
-                let values = seen.states.iter().flat_map(|state| channels.iter().map(|i| state.get(*i).copied().unwrap_or(0.0)));
-                match dtype {
-                    FloatKind::F32 => {
-                        packer.tensor(Dtype::F32, &shape, |out| values.for_each(|value| out.extend((value as f32).to_le_bytes())));
-                    }
-                    FloatKind::F64 => packer.tensor(Dtype::F64, &shape, |out| values.for_each(|value| out.extend(value.to_le_bytes()))),
-                }
+        let cameras = observations.last().map_or(0, |now| now.images.len());
+        let images: Vec<Vec<&Image>> =
+            (0..cameras).map(|camera| observations.iter().filter_map(|observation| observation.images.get(camera)).collect()).collect();
+        let seen = Seen { images: &images, states: &states, task, number };
+        match protocol {
+            Protocol::Openpi => {
+                let mut packer = Packer::after(bytes);
+                write_map(&mut packer, &mut self.tree, &seen).map(|()| packer.into_bytes())
             }
-            Node::Image(part) => {
-                let images = seen.images.get(part.camera).map(Vec::as_slice).unwrap_or_default();
-                let [height, width] = part.size;
-                let mut shape = match part.layout {
-                    Layout::Hwc => vec![height, width, 3],
-                    Layout::Chw => vec![3, height, width],
-                };
-                if images.len() > 1 {
-                    shape.insert(0, images.len());
-                }
-                packer.tensor(Dtype::U8, &shape, |out| images.iter().for_each(|image| part.write(image, out)));
+            Protocol::Endpoint => {
+                let mut form = JsonForm::begin(bytes);
+                write_map(&mut form, &mut self.tree, &seen).map(|()| form.end())
             }
-        }
-    }
-}
-
-impl ImagePart {
-    fn write(&mut self, image: &Image, out: &mut Vec<u8>) {
-        let start = out.len();
-        match self.layout {
-            Layout::Hwc => {
-                self.fitter.fit(&image.rgb, out);
-                if self.is_turned {
-                    turn(&mut out[start..]);
-                }
-            }
-            Layout::Chw => {
-                self.scaled.clear();
-                self.fitter.fit(&image.rgb, &mut self.scaled);
-                if self.is_turned {
-                    turn(&mut self.scaled);
-                }
-                channels_first(&self.scaled, out);
+            Protocol::Groot => {
+                let mut form = GrootForm::begin(bytes, self.is_batched, token.is_some());
+                write_map(&mut form, &mut self.tree, &seen).map(|()| form.end(token))
             }
         }
     }

@@ -6,12 +6,11 @@ use clap::{Args, Parser, ValueEnum};
 use sinew_core::RobotDescription;
 use sinew_drivers::camera::CameraAddress;
 use sinew_policy::{GuidanceMode, GuidanceSchedule, GuidanceSettings};
-use sinew_remote::Address;
 use sinew_runtime::{Inference, Interpolation, Latency, RealtimeRequest, SessionConfig, Starvation, Strategy};
 
 use super::{
     ComputeArgs, EvalInference, HardwareArgs, LeaderArgs, MANY, Misuse, NEEDS_PORT, Pace, RecordingArgs, RemoteArgs, RigArgs, above_zero,
-    at_least_one, refuse_given, values::processor, values::viewer, whole, zero_or_above,
+    at_least_one, is_server, refuse_given, values::processor, values::viewer, whole, zero_or_above,
 };
 
 const EXAMPLES: &str = "Examples:
@@ -33,7 +32,11 @@ const EXAMPLES: &str = "Examples:
       --policy ./act_reachy_mini
   sinew rollout --policy ws://gpu.local:8000
   sinew rollout --rig kitchen --policy ws://gpu.local:8000 --policy-keys droid \\
-      --rename front=exterior_image_1_left";
+      --rename front=exterior_image_1_left
+  sinew rollout --rig kitchen --policy-keys keys.toml --hub-token \\
+      --policy https://NAME.us-east-1.aws.endpoints.huggingface.cloud
+  sinew rollout --rig kitchen --policy groot://gpu.local:5555 \\
+      --policy-keys groot-so100";
 
 #[derive(Args, Clone)]
 #[command(
@@ -43,7 +46,7 @@ const EXAMPLES: &str = "Examples:
 pub struct RolloutArgs {
     #[command(flatten)]
     pub rig: RigArgs,
-    /// A checkpoint folder, owner/name[@revision] on the Hub, or a server as ws://HOST:PORT[/PATH] [default: the demonstration policy]
+    /// A checkpoint folder, owner/name[@revision] on the Hub, or a server: ws://HOST:PORT[/PATH] (openpi's protocol), https://HOST[/PATH] (an Inference Endpoint) or groot://HOST:PORT (GR00T's service) [default: the demonstration policy]
     #[arg(long)]
     pub policy: Option<String>,
     #[command(flatten)]
@@ -144,8 +147,8 @@ impl RolloutArgs {
         if self.out.is_none() {
             refuse_given(&[("--resume", self.recording.resume)], "goes on with a dataset; name it with --out")?;
         }
-        if self.control.inference == InferenceMode::Rtc && self.policy.as_deref().is_some_and(Address::is_meant) {
-            let why = "--inference rtc needs a policy that runs here: openpi's protocol has no word for continuing a chunk; expected async or sync";
+        if self.control.inference == InferenceMode::Rtc && self.policy.as_deref().is_some_and(is_server) {
+            let why = "--inference rtc needs a policy that runs here: what servers speak has no word for continuing a chunk; expected async or sync";
             return Err(Misuse(why.to_owned()));
         }
         if self.control.inference != InferenceMode::Rtc {

@@ -15,7 +15,7 @@ pub fn run(command: &PolicyCommand) -> anyhow::Result<Done> {
         PolicyCommand::Info { policy, json } => info(policy.as_deref(), *json),
         PolicyCommand::Check { policy, robot, cameras, remote, json } => {
             remote.check(policy.as_deref(), &ComputeArgs::default())?;
-            match remote.options(policy.as_deref(), &cameras.rename)? {
+            match remote.options(policy.as_deref(), &cameras.rename, robot.is_some())? {
                 Some(options) => remote::check(&options, robot.as_deref(), cameras, *json),
                 None => check(policy.as_deref(), robot.as_deref(), cameras, *json),
             }

@@ -88,7 +88,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         return_to_rest: if mode == StrategyMode::Episodic { ReturnToRest::Always } else { ReturnToRest::WhenInterrupted },
         ..args.control.session(fast)
     };
-    let (named, mut policy) = match args.remote.options(args.policy.as_deref(), &args.compute.cameras.rename)? {
+    let (named, mut policy) = match args.remote.options(args.policy.as_deref(), &args.compute.cameras.rename, true)? {
         Some(options) => remote::connect(&options, robot, &mut config)?,
         None => Acts::here(args, robot, &config, threads)?,
     };

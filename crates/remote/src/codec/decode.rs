@@ -1,6 +1,6 @@
 //! Reading messages, with bounds.
 
-use super::{DecodeError, Dtype, Tensor, Value};
+use super::{DecodeError, Dtype, Tensor, Value, npy};
 
 /// What a message may be at most; its bytes are bounded by who receives it.
 #[derive(Clone, Copy, Debug)]
@@ -140,6 +140,11 @@ impl<'a> Reader<'a> {
         let map = Value::Map(entries);
         let marked = if map.get("__ndarray__").is_some() {
             tensor(&map, "dtype")
+        } else if map.get("__ndarray_class__").is_some() {
+            match map.get("as_npy") {
+                Some(Value::Bin(file)) => npy::read(file).map(Value::Tensor),
+                _ => Err("it has no bytes as_npy".into()),
+            }
         } else if map.get("__npgeneric__").is_some() {
             scalar(&map)
         } else if matches!(map.get("nd"), Some(Value::Bool(_))) && map.get("type").is_some() && map.get("data").is_some() {

@@ -1,6 +1,6 @@
 //! Writing messages.
 
-use super::Dtype;
+use super::{Dtype, npy};
 
 /// Writes values one after the other, each in its shortest form, as Python's `msgpack` does.
 #[derive(Clone, Debug, Default)]
@@ -93,6 +93,23 @@ impl Packer {
         }
     }
 
+    /// Begins a list of a length that [`close`](Self::close) says.
+    pub(super) fn open_list(&mut self) -> usize {
+        self.bytes.extend([0xdd, 0, 0, 0, 0]);
+        self.bytes.len()
+    }
+
+    /// Begins a map, likewise.
+    pub(super) fn open_map(&mut self) -> usize {
+        self.bytes.extend([0xdf, 0, 0, 0, 0]);
+        self.bytes.len()
+    }
+
+    /// The list or map that began at `at` has `length` values, or keys with a value.
+    pub(super) fn close(&mut self, at: usize, length: u32) {
+        self.bytes[at - 4..at].copy_from_slice(&length.to_be_bytes());
+    }
+
     /// An array, whose little-endian elements `write` appends.
     pub fn tensor(&mut self, dtype: Dtype, shape: &[usize], write: impl FnOnce(&mut Vec<u8>)) {
         self.map(4);
@@ -110,6 +127,22 @@ impl Packer {
         self.bin(b"shape");
         self.list(shape.len());
         shape.iter().for_each(|dimension| self.int(*dimension as i64));
+    }
+
+    /// The same as GR00T's service reads it: a file as numpy saves it, inside a map that says so.
+    pub fn npy(&mut self, dtype: Dtype, shape: &[usize], write: impl FnOnce(&mut Vec<u8>)) {
+        self.map(2);
+        self.str("__ndarray_class__");
+        self.bool(true);
+        self.str("as_npy");
+        let header = npy::header(dtype, shape);
+        let length = header.len() + shape.iter().product::<usize>() * dtype.bytes();
+        self.bin_head(length);
+        let end = self.bytes.len() + length;
+        self.bytes.extend(header);
+        write(&mut self.bytes);
+        debug_assert_eq!(self.bytes.len(), end, "an array of the shape that was said");
+        self.bytes.resize(end, 0);
     }
 
     fn bin_head(&mut self, length: usize) {

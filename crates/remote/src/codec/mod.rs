@@ -1,13 +1,14 @@
 //! `MessagePack` in the dialect of openpi's `msgpack_numpy`: arrays are maps with a marker. What is decoded borrows from the
 //! message, so that an image is not copied.
 //!
-//! Read are openpi's markers (`__ndarray__`, `__npgeneric__`) and the older ones of the Python package `msgpack-numpy` (`nd`);
-//! written are openpi's. Depth, number of values and sizes are checked before memory is taken, and what is not known (extension
+//! Read are openpi's markers (`__ndarray__`, `__npgeneric__`), the older ones of the Python package `msgpack-numpy` (`nd`), and GR00T's
+//! (`__ndarray_class__`, with a file of numpy's inside); written are openpi's, and GR00T's where that is said. Depth, number of values and sizes are checked before memory is taken, and what is not known (extension
 //! types, other dtypes, pickled objects, keys that are no text, a key twice) is refused.
 
 mod decode;
 mod encode;
 mod json;
+mod npy;
 mod tensor;
 
 use std::borrow::Cow;
@@ -16,7 +17,7 @@ use thiserror::Error;
 
 pub use decode::{Limits, decode};
 pub use encode::Packer;
-pub use json::{pack_json, to_json};
+pub use json::{message_of_json, pack_json, to_json};
 pub use tensor::{Dtype, Numbers, Tensor};
 
 /// A message that is not what it should be.

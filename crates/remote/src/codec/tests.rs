@@ -243,3 +243,49 @@ proptest! {
         drop(read(&bytes).map(|value| value.numbers()));
     }
 }
+
+#[test]
+fn json_is_read_as_any_other_message() {
+    let json = r#" {"actions": [[1, -2.5], [3e0, 18446744073709551615]], "a\"b": null, "ok": true, "x": {"y": []}} "#;
+    let bytes = message_of_json(json.as_bytes(), Limits::default()).unwrap();
+    let value = read(&bytes).unwrap();
+    let numbers = value.get("actions").unwrap().numbers().unwrap();
+    assert_eq!((numbers.shape, numbers.values), (vec![2, 2], vec![1.0, -2.5, 3.0, 18_446_744_073_709_551_615.0]));
+    assert_eq!((value.get("a\"b"), value.get("ok")), (Some(&Value::Nil), Some(&Value::Bool(true))));
+    assert_eq!(value.get("x").unwrap().get("y"), Some(&Value::List(Vec::new())));
+}
+
+#[test]
+fn json_that_is_none_or_too_much_is_refused() {
+    let few = Limits { depth: 3, values: 10 };
+    let deep = "[".repeat(1_000_000);
+    let many = format!("[{}0]", "0,".repeat(10));
+    let cases = [
+        ("[NaN]", "expected value"),
+        ("[Infinity]", "expected value"),
+        ("[1e999]", "out of range"),
+        ("[1, 2", "EOF"),
+        ("[1] 2", "trailing"),
+        ("<!DOCTYPE html><html>", "expected value"),
+        ("", "EOF"),
+        (&deep, "too deep"),
+        (&many, "too many values"),
+        ("{\"a\": 1, \"b\": 2, \"c\": 3, \"d\": 4, \"e\": 5}", "too many values"),
+    ];
+    for (json, words) in cases {
+        let error = message_of_json(json.as_bytes(), few).unwrap_err();
+        let start: String = json.chars().take(40).collect();
+        assert!(error.contains(words), "{start}: {error}");
+    }
+    let twice = message_of_json(b"{\"a\": 1, \"a\": 2}", few).unwrap();
+    assert!(read(&twice).unwrap_err().to_string().contains("twice"));
+}
+
+proptest! {
+    #[test]
+    fn whatever_json_is_cut_never_panics(bytes in prop::collection::vec(prop::sample::select(b"[]{}\",:0123456789eE.-+ntrufals\\".to_vec()), 0..60)) {
+        if let Ok(message) = message_of_json(&bytes, Limits::default()) {
+            drop(read(&message));
+        }
+    }
+}

@@ -1,7 +1,5 @@
-//! Requests as a WebSocket frame (RFC 6455, section 5.2) in one piece of memory, which is used again for the next: the payload is
-//! written behind room for the header, and masked where it stands. `tungstenite` would copy it.
-
-use crate::codec::Packer;
+//! Requests in one piece of memory, which is used again for the next. As a WebSocket frame (RFC 6455, section 5.2) the payload
+//! is written behind room for the header, and masked where it stands. `tungstenite` would copy it.
 
 /// The longest header of a client's frame: 2 bytes, a length of 8, a mask of 4.
 const ROOM: usize = 14;
@@ -9,7 +7,7 @@ const ROOM: usize = 14;
 const BINARY: u8 = 0x82;
 const MASKED: u8 = 0x80;
 
-/// A binary message to be sent.
+/// A message to be sent.
 #[derive(Debug)]
 pub(crate) struct Frame {
     bytes: Vec<u8>,
@@ -20,14 +18,21 @@ impl Frame {
         Self { bytes: vec![0; ROOM] }
     }
 
-    /// Begins anew with what `write` packs.
-    pub fn pack(&mut self, write: impl FnOnce(&mut Packer)) {
+    /// Begins anew with what `write` appends to the bytes that it is given.
+    ///
+    /// # Errors
+    /// That of `write`; the message is empty then.
+    pub fn write(&mut self, write: impl FnOnce(Vec<u8>) -> Result<Vec<u8>, String>) -> Result<(), String> {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.truncate(ROOM);
         bytes.resize(ROOM, 0);
-        let mut packer = Packer::after(bytes);
-        write(&mut packer);
-        self.bytes = packer.into_bytes();
+        self.bytes = write(bytes).inspect_err(|_| self.bytes = vec![0; ROOM])?;
+        Ok(())
+    }
+
+    /// The message as it was written; not behind [`seal`](Self::seal).
+    pub fn payload(&self) -> &[u8] {
+        &self.bytes[ROOM..]
     }
 
     /// How long the message is.
@@ -72,13 +77,19 @@ mod tests {
     use tungstenite::protocol::{Role, WebSocket};
 
     use super::*;
+    use crate::codec::Packer;
 
     #[test]
     fn a_server_reads_what_was_packed() {
         let mut frame = Frame::new();
         for length in [0, 1, 100, 125 - 2, 130, 65_000, 65_535, 65_536, 200_003] {
             let payload: Vec<u8> = (0..length).map(|i| (i * 7) as u8).collect();
-            frame.pack(|packer| packer.bin(&payload));
+            let packed = frame.write(|bytes| {
+                let mut packer = Packer::after(bytes);
+                packer.bin(&payload);
+                Ok(packer.into_bytes())
+            });
+            packed.unwrap();
             let sealed = frame.seal(0xa1b2_c3d4).to_vec();
             let mut socket = WebSocket::from_raw_socket(Cursor::new(sealed), Role::Server, None);
             let message = socket.read().unwrap().into_data();

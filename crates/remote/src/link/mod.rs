@@ -6,9 +6,12 @@
 
 mod address;
 mod frame;
+mod http;
 mod report;
 mod socket;
 mod stream;
+mod web;
+mod zmtp;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -18,7 +21,7 @@ use std::time::Duration;
 use tungstenite::Bytes;
 use tungstenite::http::HeaderValue;
 
-pub use address::Address;
+pub use address::{Address, Protocol};
 pub(crate) use frame::Frame;
 pub use report::{Legs, LinkReport, Milliseconds};
 use socket::{Gone, Patience, Socket};
@@ -56,6 +59,21 @@ pub(crate) struct LinkOptions {
     pub authorization: Option<HeaderValue>,
 }
 
+impl LinkOptions {
+    /// What a server said, without the token, which it may repeat.
+    fn without_token(&self, words: String) -> String {
+        let value = self.authorization.as_ref().and_then(|value| value.to_str().ok());
+        match value.and_then(|value| value.split_whitespace().last()) {
+            Some(token) => words.replace(token, "…"),
+            None => words,
+        }
+    }
+
+    fn fault(&self, gone: &Gone) -> RemoteError {
+        RemoteError::Connect { address: self.address.to_string(), what: self.without_token(gone.words()) }
+    }
+}
+
 /// A link. Dropping it closes the connection.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -88,6 +106,10 @@ struct State {
     suspected: Option<Bytes>,
     /// Why there is no connection.
     why: String,
+    /// And for how long the server does not want another.
+    pause: Option<Duration>,
+    /// It is only starting.
+    is_starting: bool,
     is_over: bool,
 }
 
@@ -116,7 +138,7 @@ impl Link {
     /// When there is no server.
     pub fn open(options: LinkOptions) -> Result<Self, RemoteError> {
         let watch = Watch::start();
-        let connect = |gone: Gone| RemoteError::Connect { address: options.address.to_string(), what: gone.words() };
+        let connect = |gone: Gone| options.fault(&gone);
         let places = Socket::resolve(&options.address).map_err(connect)?;
         let socket = Socket::open(&options.address, &places, options.authorization.as_ref(), AT_FIRST).map_err(connect)?;
         let slow = watch.elapsed() * SLOWER;
@@ -170,6 +192,7 @@ impl Link {
             match socket.receive(until) {
                 Ok(Some(bytes)) => {
                     shared.report().bytes_received += bytes.len() as u64;
+                    let is_spent = socket.is_spent();
                     if let KnownBy::Number(is_mine) = known_by
                         && !is_mine(&bytes)
                     {
@@ -182,6 +205,11 @@ impl Link {
                         state.suspected = Some(bytes);
                         return Err(told);
                     }
+                    state.is_starting = false;
+                    if is_spent {
+                        (state.socket, state.last) = (None, None);
+                        shared.changed.notify_all();
+                    }
                     return Ok(Answered { bytes, send_ms, wait_ms: watch.ms() });
                 }
                 Ok(None) => {
@@ -192,6 +220,11 @@ impl Link {
                 Err(gone) => return Err(state.lose(shared, gone)),
             }
         }
+    }
+
+    /// Whether the server said that it is only starting, and nothing else since.
+    pub fn is_starting(&self) -> bool {
+        self.shared.lock().is_starting
     }
 
     /// The answer just given is of no use.
@@ -267,10 +300,15 @@ impl State {
     fn lose(&mut self, shared: &Shared, gone: Gone) -> String {
         self.socket = None;
         (self.owed, self.last) = (None, None);
-        if matches!(gone, Gone::Told(_)) {
+        (self.pause, self.is_starting) = match gone {
+            Gone::Later { pause, is_starting, .. } => (Some(pause), is_starting),
+            Gone::Refused(_) => (Some(PAUSE_AFTER_REFUSAL), false),
+            Gone::Broken(_) | Gone::Told(_) => (None, false),
+        };
+        if matches!(gone, Gone::Told(_) | Gone::Later { .. }) {
             shared.report().errors += 1;
         }
-        self.why = format!("{}: {}", shared.options.address, gone.words());
+        self.why = format!("{}: {}", shared.options.address, shared.options.without_token(gone.words()));
         tracing::debug!(why = self.why, "the link is gone");
         shared.report().last_error = Some(self.why.clone());
         shared.changed.notify_all();
@@ -299,6 +337,15 @@ impl Shared {
         Ok(state)
     }
 
+    /// Waits for `pause`, or until no connection is wanted any more.
+    fn rest<'a>(&self, mut state: MutexGuard<'a, State>, pause: Duration) -> MutexGuard<'a, State> {
+        let end = Deadline::after(pause);
+        while !state.is_over && !end.is_over() {
+            state = self.changed.wait_timeout(state, end.left()).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state
+    }
+
     /// Looks after the connection, and makes another when it is gone, until the link is.
     fn keep(&self, mut places: Vec<SocketAddr>) {
         let (mut pause, mut tries, mut patience) = (SHORTEST_PAUSE, 0, self.patience);
@@ -316,6 +363,10 @@ impl Shared {
                 }
                 continue;
             }
+            if let Some(asked_for) = state.pause.take() {
+                drop(self.rest(state, asked_for));
+                continue;
+            }
             drop(state);
             tries += 1;
             if tries % TRIES_PER_LOOK_UP == 0
@@ -330,7 +381,7 @@ impl Shared {
             }
             let mut state = self.lock();
             match opened {
-                Ok(socket) if is_another(&state.metadata, &socket.metadata) => {
+                Ok(socket) if is_another(&state.metadata, &socket.metadata, self.options.address.protocol()) => {
                     state.lose(self, Gone::Broken("there is another policy now than at first; start anew to use it".into()));
                 }
                 Ok(socket) if !state.is_over => {
@@ -340,23 +391,27 @@ impl Shared {
                     continue;
                 }
                 Ok(_) => return,
-                Err(gone) => {
-                    if matches!(gone, Gone::Refused(_)) {
-                        pause = PAUSE_AFTER_REFUSAL;
-                    }
-                    state.lose(self, gone);
-                }
+                Err(gone) => drop(state.lose(self, gone)),
             }
-            let end = Deadline::after(pause);
-            while !state.is_over && !end.is_over() {
-                state = self.changed.wait_timeout(state, end.left()).unwrap_or_else(PoisonError::into_inner).0;
-            }
+            pause = state.pause.take().unwrap_or(pause);
+            drop(self.rest(state, pause));
             pause = (pause * 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
         }
     }
 }
 
-/// Whether a server of ours now has another policy. Others may say the time in their metadata.
-fn is_another(first: &Bytes, now: &Bytes) -> bool {
-    first != now && crate::answer::Told::is_ours(first)
+/// What the server at an address answers to a question that asks for nothing; `None` where the protocol has none.
+///
+/// # Errors
+/// When nobody is there, or it refuses.
+pub(crate) fn look(options: &LinkOptions) -> Result<Option<serde_json::Value>, RemoteError> {
+    let places = Socket::resolve(&options.address);
+    let socket = places.and_then(|places| Socket::open(&options.address, &places, options.authorization.as_ref(), AT_FIRST));
+    let seen = socket.and_then(|socket| socket.look(Deadline::after(AT_FIRST.handshake)));
+    seen.map_err(|gone| options.fault(&gone))
+}
+
+/// Whether a server that says what its policy is now has another. Others may say the time in their metadata.
+fn is_another(first: &Bytes, now: &Bytes, protocol: Protocol) -> bool {
+    first != now && (crate::answer::Told::is_ours(first) || protocol == Protocol::Groot)
 }

@@ -1,23 +1,19 @@
-//! One connection: its hand-shake, requests and answers.
+//! One connection, whatever is spoken on it.
 
-use std::io::{ErrorKind, Write as _};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
-use tungstenite::client::{IntoClientRequest as _, client_with_config};
-use tungstenite::error::ProtocolError;
+use tungstenite::Bytes;
 use tungstenite::http::HeaderValue;
-use tungstenite::http::header::AUTHORIZATION;
-use tungstenite::protocol::{WebSocket, WebSocketConfig};
-use tungstenite::{Bytes, Error, HandshakeError, Message};
 
-use super::address::Address;
+use super::address::{Address, Protocol};
 use super::frame::Frame;
+use super::http::Http;
 use super::stream::{Stream, Timed};
+use super::web::Web;
+use super::zmtp::Zmq;
 use crate::time::Deadline;
 
-/// The longest answer that is read.
-const MOST_ANSWER_BYTES: usize = 16 << 20;
 /// Of what a server says about an error.
 const MOST_TEXT: usize = 400;
 
@@ -37,12 +33,14 @@ pub(crate) enum Gone {
     Told(String),
     /// It takes nobody without the right token.
     Refused(String),
+    /// It does not want to be asked for some time: it is busy, or only starts.
+    Later { what: String, pause: Duration, is_starting: bool },
 }
 
 impl Gone {
     pub fn words(&self) -> String {
         match self {
-            Self::Broken(what) | Self::Refused(what) => what.clone(),
+            Self::Broken(what) | Self::Refused(what) | Self::Later { what, .. } => what.clone(),
             Self::Told(what) => format!("the server says: {what}"),
         }
     }
@@ -51,10 +49,16 @@ impl Gone {
 /// An open connection.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    web: WebSocket<Stream>,
-    /// What the server said first.
+    wire: Wire,
+    /// What the server said first: a map, empty where the protocol has no word for it.
     pub metadata: Bytes,
-    masks: fastrand::Rng,
+}
+
+#[derive(Debug)]
+enum Wire {
+    Web(Box<Web>),
+    Http(Box<Http>),
+    Zmq(Box<Zmq>),
 }
 
 impl Socket {
@@ -68,11 +72,29 @@ impl Socket {
         if found.is_empty() { Err(Gone::Broken(format!("looking up {}: no address", address.host))) } else { Ok(found) }
     }
 
-    /// Connects to the first of `places` that answers, shakes hands, and hears the metadata.
+    /// Connects to the first of `places` that answers, shakes hands, and hears what the server says of itself.
     ///
     /// # Errors
     /// Why not.
     pub fn open(address: &Address, places: &[SocketAddr], authorization: Option<&HeaderValue>, patience: Patience) -> Result<Self, Gone> {
+        let stream = Self::connect(address, places, patience)?;
+        let until = Deadline::after(patience.handshake);
+        let (wire, metadata) = match address.protocol() {
+            Protocol::Openpi => {
+                let (web, metadata) = Web::open(stream, address, authorization, patience.handshake, until)?;
+                (Wire::Web(Box::new(web)), metadata)
+            }
+            Protocol::Endpoint => (Wire::Http(Box::new(Http::new(stream, address, authorization))), Bytes::from_static(&[0x80])),
+            Protocol::Groot => {
+                let token = authorization.and_then(|value| value.to_str().ok());
+                let (zmq, metadata) = Zmq::open(stream, token, patience.handshake, until)?;
+                (Wire::Zmq(Box::new(zmq)), metadata)
+            }
+        };
+        Ok(Self { wire, metadata })
+    }
+
+    fn connect(address: &Address, places: &[SocketAddr], patience: Patience) -> Result<Stream, Gone> {
         let mut tcp = Err(Gone::Broken("no address".into()));
         for place in places {
             tcp = TcpStream::connect_timeout(place, patience.connect).map_err(|error| Gone::Broken(error.to_string()));
@@ -80,32 +102,8 @@ impl Socket {
                 break;
             }
         }
-        let until = Deadline::after(patience.handshake);
-        let timed = Timed::new(tcp?, until).map_err(|error| Gone::Broken(error.to_string()))?;
-        let stream = if address.is_secure { Stream::secure(timed, &address.host).map_err(Gone::Broken)? } else { Stream::Plain(timed) };
-        let url = format!("{}://{}{}", if address.is_secure { "wss" } else { "ws" }, address.authority(), address.path);
-        let mut request = url.into_client_request().map_err(|error| Gone::Broken(error.to_string()))?;
-        request.headers_mut().extend(authorization.map(|value| (AUTHORIZATION, value.clone())));
-        let mut config = WebSocketConfig::default();
-        config.max_message_size = Some(MOST_ANSWER_BYTES);
-        config.max_frame_size = Some(MOST_ANSWER_BYTES);
-        config.read_buffer_size = 64 * 1024;
-        let (web, _) = client_with_config(request, stream, Some(config)).map_err(|error| match error {
-            HandshakeError::Failure(Error::Http(answer)) => {
-                let told = answer.body().as_deref().map(|body| last_line(&String::from_utf8_lossy(body))).unwrap_or_default();
-                let words = format!("it answered {}{}{told}", answer.status(), if told.is_empty() { "" } else { ": " });
-                let is_refusal = matches!(answer.status().as_u16(), 401 | 403 | 429);
-                if is_refusal { Gone::Refused(words) } else { Gone::Broken(words) }
-            }
-            HandshakeError::Failure(error) => broken(&error, "shaking hands", patience.handshake),
-            HandshakeError::Interrupted(_) => Gone::Broken(format!("no hand-shake within {:.1} s", patience.handshake.as_secs_f64())),
-        })?;
-        let mut socket = Self { web, metadata: Bytes::new(), masks: fastrand::Rng::new() };
-        match socket.receive(until)? {
-            Some(metadata) => socket.metadata = metadata,
-            None => return Err(Gone::Broken(format!("it said nothing of itself within {:.1} s", patience.handshake.as_secs_f64()))),
-        }
-        Ok(socket)
+        let timed = Timed::new(tcp?, Deadline::after(patience.handshake)).map_err(|error| Gone::Broken(error.to_string()))?;
+        if address.is_secure() { Stream::secure(timed, &address.host).map_err(Gone::Broken) } else { Ok(Stream::Plain(timed)) }
     }
 
     /// Sends a request whole.
@@ -113,63 +111,50 @@ impl Socket {
     /// # Errors
     /// When it could not be sent by `until`, after which the connection is of no use.
     pub fn send(&mut self, frame: &mut Frame, until: Deadline) -> Result<(), Gone> {
-        let mask = self.masks.u32(..);
-        self.web.get_mut().set_deadline(until);
-        // Pongs that wait.
-        self.web.flush().map_err(|error| broken(&error, "sending", until.left()))?;
-        let sent = self.web.get_mut().write_all(frame.seal(mask)).and_then(|()| self.web.get_mut().flush());
-        sent.map_err(|error| match error.kind() {
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => Gone::Broken("the request could not be sent in time".into()),
-            _ => Gone::Broken(format!("sending: {error}")),
-        })
-    }
-
-    /// Takes leave, as far as that needs no waiting.
-    pub fn close(mut self) {
-        self.web.get_mut().set_deadline(Deadline::now());
-        // Who is not reached hears of it by the connection's end.
-        drop(self.web.close(None).and_then(|()| self.web.flush()));
+        match &mut self.wire {
+            Wire::Web(web) => web.send(frame, until),
+            Wire::Http(http) => http.send(frame, until),
+            Wire::Zmq(zmq) => zmq.send(frame, until),
+        }
     }
 
     /// The next message, if it is there whole by `until`; pings are answered meanwhile.
     ///
     /// # Errors
-    /// When there will be none.
+    /// When there will be none, or it says an error.
     pub fn receive(&mut self, until: Deadline) -> Result<Option<Bytes>, Gone> {
-        self.web.get_mut().set_deadline(until);
-        loop {
-            match self.web.read() {
-                Ok(Message::Binary(bytes)) => return Ok(Some(bytes)),
-                Ok(Message::Text(text)) => return Err(Gone::Told(last_line(&text))),
-                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {
-                    if until.is_over() {
-                        return Ok(None);
-                    }
-                }
-                Ok(Message::Close(close)) => {
-                    let why = close.map(|close| format!(": {} {}", u16::from(close.code), last_line(&close.reason))).unwrap_or_default();
-                    return Err(Gone::Broken(format!("the server closed the connection{why}")));
-                }
-                Err(Error::Io(error)) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Ok(None),
-                Err(error) => return Err(broken(&error, "receiving", Duration::ZERO)),
-            }
+        match &mut self.wire {
+            Wire::Web(web) => web.receive(until),
+            Wire::Http(http) => http.receive(until),
+            Wire::Zmq(zmq) => zmq.receive(until),
+        }
+    }
+
+    /// Whether the answer just given was this connection's last.
+    pub fn is_spent(&self) -> bool {
+        matches!(&self.wire, Wire::Http(http) if http.is_spent())
+    }
+
+    /// Takes leave, as far as that needs no waiting.
+    pub fn close(self) {
+        if let Wire::Web(web) = self.wire {
+            web.close();
+        }
+    }
+
+    /// What the server answers to a question that asks for nothing; `None` where the protocol has none.
+    ///
+    /// # Errors
+    /// When there is no answer, or it refuses.
+    pub fn look(mut self, until: Deadline) -> Result<Option<serde_json::Value>, Gone> {
+        match &mut self.wire {
+            Wire::Http(http) => http.look(until).map(Some),
+            Wire::Web(_) | Wire::Zmq(_) => Ok(None),
         }
     }
 }
 
-fn broken(error: &Error, doing: &str, within: Duration) -> Gone {
-    Gone::Broken(match error {
-        Error::Io(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-            format!("{doing}: nothing within {:.1} s", within.as_secs_f64())
-        }
-        Error::ConnectionClosed | Error::AlreadyClosed | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
-            "the server closed the connection".to_owned()
-        }
-        error => format!("{doing}: {error}"),
-    })
-}
-
 /// What matters of a traceback, and no more than fits a line.
-fn last_line(text: &str) -> String {
+pub(super) fn last_line(text: &str) -> String {
     text.trim().lines().last().unwrap_or_default().trim().chars().take(MOST_TEXT).collect()
 }
