@@ -29,7 +29,7 @@ impl Publishing {
     pub fn begin(root: &Path, args: &PublishArgs) -> anyhow::Result<Option<Self>> {
         let Some(repo) = args.repo()? else { return Ok(None) };
         let limit = args.publish_limit.map(|megabytes| (megabytes * 1e6) as u64);
-        let options = HubOptions { upload_limit: limit, on_thread_start: Some(|| place(Role::Inference)), ..HubOptions::from_env() };
+        let options = HubOptions { upload_limit: limit, on_thread_start: Some(|| place(Role::Transfer)), ..HubOptions::from_env() };
         let hub = Hub::new(options);
         let (private, replace) = (args.publish_private, args.publish_replace);
         let publisher = Some(Publisher::open(&hub, root, &repo, UploadOptions { private, replace, ..UploadOptions::default() })?);

@@ -47,8 +47,8 @@ impl Realtime {
         if let Some(priority) = request.priority {
             ask(format!("SCHED_FIFO at {priority}"), system::run_first(priority));
         }
-        // Without it, or where it is refused.
-        system::wake_soon();
+        // For an ordinary thread: it runs as soon as it wakes, as it is done soon.
+        system::take_turns_of(SHORTEST_TURN_NS);
         Self { asked }
     }
 
@@ -81,6 +81,10 @@ impl fmt::Display for Realtime {
     }
 }
 
+/// The shortest turn that Linux gives.
+const SHORTEST_TURN_NS: u64 = 100_000;
+const TRANSFER_TURN_NS: u64 = 300_000;
+
 /// Whose turn it is when not all can run: the order of precedence is control, buses and cameras (by
 /// [`RealtimeRequest`]), then these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +95,8 @@ pub enum Role {
     Viewer,
     /// What may take longer.
     Inference,
+    /// What has no deadline: files on their way to and from the Hub. Its turns are short, so that giving way often costs it little.
+    Transfer,
 }
 
 impl Role {
@@ -99,7 +105,7 @@ impl Role {
         match self {
             Self::Recorder => 0,
             Self::Viewer => 5,
-            Self::Inference => 10,
+            Self::Inference | Self::Transfer => 10,
         }
     }
 }
@@ -112,6 +118,9 @@ pub fn place(role: Role) {
         && !IS_TOLD.swap(true, Relaxed)
     {
         tracing::warn!("asking for a lower priority of the {role:?} thread: {error}; it runs like all others");
+    }
+    if role == Role::Transfer {
+        system::take_turns_of(TRANSFER_TURN_NS);
     }
 }
 
@@ -164,10 +173,10 @@ mod system {
         result(unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const wanted) })
     }
 
-    /// Has an ordinary thread run as soon as it wakes, as it is done soon: Linux from 6.12 on lets one that asks for a short slice
-    /// go before those that run already (`sched_setattr(2)`, `SCHED_OTHER`'s `sched_runtime`). Earlier ones know no such wish.
-    pub(super) fn wake_soon() {
-        const SHORTEST_NS: u64 = 100_000;
+    /// Asks for turns of `nanos` for an ordinary thread (`sched_setattr(2)`, `SCHED_OTHER`'s `sched_runtime`, Linux 6.12; earlier
+    /// ones know no such wish). One with shorter turns goes before those that run already when it wakes, and gives up less when
+    /// it lets others run.
+    pub(super) fn take_turns_of(nanos: u64) {
         let size = size_of::<libc::sched_attr>();
         // SAFETY: a sched_attr is numbers, all of which may be 0.
         let mut wish: libc::sched_attr = unsafe { std::mem::zeroed() };
@@ -177,7 +186,7 @@ mod system {
             return;
         }
         wish.size = size as u32;
-        wish.sched_runtime = SHORTEST_NS;
+        wish.sched_runtime = nanos;
         // SAFETY: as above.
         unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const wish, 0) };
     }
@@ -211,7 +220,7 @@ mod system {
         Err(io::Error::new(io::ErrorKind::Unsupported, "this system's way of it is not known"))
     }
 
-    pub(super) fn wake_soon() {}
+    pub(super) fn take_turns_of(_: u64) {}
 
     pub(super) fn lock_memory() -> io::Result<()> {
         unsupported()

@@ -20,7 +20,7 @@ use crate::source;
 pub fn run(command: &HubCommand) -> anyhow::Result<Done> {
     if matches!(command, HubCommand::Download(_) | HubCommand::Upload(_) | HubCommand::Finish(_)) {
         // A robot may be at work on this machine, and its loop comes first.
-        place(Role::Inference);
+        place(Role::Transfer);
     }
     match command {
         HubCommand::Download(args) => download::run(args),
