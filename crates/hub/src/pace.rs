@@ -41,8 +41,10 @@ impl Limit {
 
     /// How many bytes are best sent at once.
     pub fn chunk_bytes(&self) -> usize {
+        // Fewer would have the connection pay for each.
+        const MOST: usize = 4 * PIECE_BYTES;
         // A quarter of a second's, so that a narrow limit is an even stream.
-        self.bytes_per_s.map_or(PIECE_BYTES, |rate| usize::try_from(rate / 4).unwrap_or(usize::MAX).clamp(1 << 10, PIECE_BYTES))
+        self.bytes_per_s.map_or(MOST, |rate| usize::try_from(rate / 4).unwrap_or(usize::MAX).clamp(1 << 10, MOST))
     }
 
     /// Waits until `bytes` may leave.
