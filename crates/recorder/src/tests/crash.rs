@@ -81,7 +81,8 @@ pub(super) fn visible(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
                 size => size as usize,
             };
             assert!(size >= 8, "a box of {size} bytes");
-            if &bytes[at + 4..at + 8] != b"free" {
+            // Zeros stand where the header of an unfinished episode did not reach the disk: readers skip them, too.
+            if &bytes[at + 4..at + 8] != b"free" && bytes[at..at + 8] != [0; 8] {
                 seen.extend(&bytes[at..at + size]);
             }
             at += size;
