@@ -62,7 +62,12 @@ fn list(hub: &Hub, json: bool) -> anyhow::Result<Done> {
     say!("{}", text::table(&rows).trim_end());
     repos.iter().for_each(|repo| tell(&repo.odd));
     let total = repos.iter().map(|repo| repo.size_bytes).sum();
-    say!("{} in {} repositories below {}", text::bytes(total), repos.len(), hub.options().cache_dir.display());
+    say!(
+        "{} in {} below {}",
+        text::bytes(total),
+        if repos.len() == 1 { "1 repository".to_owned() } else { format!("{} repositories", repos.len()) },
+        hub.options().cache_dir.display()
+    );
     Ok(Done::Ok)
 }
 
