@@ -17,7 +17,7 @@ use sinew_runtime::{
     Series, Session, SessionConfig, Stage, StopFlag,
 };
 
-use crate::args::{InferenceMode, LoopArgs, Misuse, RolloutArgs, StrategyMode, Teleop, in_words};
+use crate::args::{InferenceMode, LoopArgs, Misuse, RolloutArgs, StrategyMode, Teleop, in_words, misuse};
 use crate::desk::Desk;
 use crate::led::Human;
 use crate::live::{self, LiveLine};
@@ -89,6 +89,11 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         return_to_rest: if mode == StrategyMode::Episodic { ReturnToRest::Always } else { ReturnToRest::WhenInterrupted },
         ..args.control.session(fast)
     };
+    let turns_hz = u64::from(robot.control_rate_hz) * u64::from(args.control.fps_multiplier);
+    if turns_hz > FASTEST_HZ {
+        let (most, rate) = (FASTEST_HZ / u64::from(robot.control_rate_hz.max(1)), robot.control_rate_hz);
+        misuse!("--fps-multiplier {}: expected at most {most} at {rate} Hz, as the loop runs at most {FASTEST_HZ} times a second", args.control.fps_multiplier);
+    }
     let (named, mut policy) = match args.remote.options(args.policy.as_deref(), &args.compute.cameras.rename)? {
         Some(options) => remote::connect(&options, robot, &mut config)?,
         None => Acts::here(args, robot, &config, threads)?,
@@ -250,6 +255,9 @@ impl Acts {
         Ok((Self::Here(Box::new(named)), PolicyThread::spawn(policy).context("starting the policy's thread")?))
     }
 }
+
+/// The fastest that the control loop may turn.
+const FASTEST_HZ: u64 = 1000;
 
 /// How long an episode takes where nobody judges it, seconds; as LeRobot's.
 const EPISODE_S: u64 = 60;
