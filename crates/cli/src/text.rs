@@ -285,10 +285,15 @@ pub fn table_within(rows: &[Vec<String>], columns: Option<usize>) -> String {
         if total(&widths, gap) > columns {
             gap = 1;
         }
-        while total(&widths, gap) > columns
-            && let Some(widest) = widths.iter_mut().max().filter(|width| **width > NARROWEST)
-        {
-            *widest -= 1;
+        let longest = |c: usize| rows.iter().filter_map(|r| r.get(c)).flat_map(|cell| cell.split(' ')).map(measure_text_width).max();
+        // Words are broken only where there is no other way.
+        let words: Vec<usize> = (0..count).map(|c| longest(c).unwrap_or(0).max(NARROWEST)).collect();
+        for least in [words, vec![NARROWEST; count]] {
+            while total(&widths, gap) > columns
+                && let Some((widest, _)) = widths.iter_mut().zip(&least).filter(|(width, least)| **width > **least).max()
+            {
+                *widest -= 1;
+            }
         }
     }
     let gap = " ".repeat(gap);

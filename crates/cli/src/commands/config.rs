@@ -84,7 +84,11 @@ pub fn explain(matches: &ArgMatches, line: &Expanded) -> anyhow::Result<Done> {
         };
         rows.push(vec![name, value, from.to_owned()]);
     }
-    if rows.len() == 1 {
+    if matches.try_get_one::<bool>("json").ok().flatten() == Some(&true) {
+        let options: Vec<_> =
+            rows.iter().skip(1).map(|row| serde_json::json!({ "option": row[0], "value": row[1], "from": row[2] })).collect();
+        text::print_json(&options)?;
+    } else if rows.len() == 1 {
         say!("no option: name a verb, for example `sinew rollout --explain`");
     } else {
         say!("{}", text::table(&rows).trim_end());
