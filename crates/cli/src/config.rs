@@ -173,7 +173,7 @@ impl Config {
             // Of what goes with another option, both are to be set; the whole file is looked at.
             let set_too = |arg: &Arg| arg.get_long().is_some_and(|long| self.options_of(name).iter().any(|(known, _)| known == long));
             ensure!(
-                set != "camera" || verb.get_arguments().any(|arg| arg.get_long() == Some("port") && set_too(arg)),
+                set != "camera" || self.rig().is_some() || verb.get_arguments().any(|arg| arg.get_long() == Some("port") && set_too(arg)),
                 "--camera is for a robot behind --port; set [{name}] port too, or store both in a rig (`sinew rig init NAME`)"
             );
         }

@@ -346,6 +346,8 @@ fn cell_lines(cell: &str, width: usize) -> Vec<String> {
 pub struct Claim {
     path: PathBuf,
     is_folder: bool,
+    /// The folder that it is in, where that was not there before.
+    made: Option<PathBuf>,
 }
 
 impl Claim {
@@ -369,11 +371,12 @@ impl Claim {
         make: impl Fn(&Path) -> std::io::Result<()>,
     ) -> anyhow::Result<Self> {
         let mut number = 1u64;
+        let made = Some(PathBuf::from(folder)).filter(|folder| !folder.exists());
         loop {
             let path = Path::new(folder).join(format!("{prefix}{number}{suffix}"));
             let made = std::fs::create_dir_all(folder).and_then(|()| make(&path));
             match made {
-                Ok(()) => return Ok(Self { path, is_folder }),
+                Ok(()) => return Ok(Self { path, is_folder, made }),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && path.symlink_metadata().is_ok() => number += 1,
                 Err(error) => return Err(error).with_context(|| format!("making {}", path.display())),
             }
@@ -392,6 +395,9 @@ impl Drop for Claim {
             let _ = std::fs::remove_dir(&self.path);
         } else if self.path.metadata().is_ok_and(|file| file.len() == 0) {
             let _ = std::fs::remove_file(&self.path);
+        }
+        if let Some(made) = &self.made {
+            let _ = std::fs::remove_dir(made);
         }
     }
 }

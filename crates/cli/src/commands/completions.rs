@@ -23,26 +23,31 @@ fn shown(verb: &Command) -> anyhow::Result<Command> {
     let mut robots = Vec::new();
     for name in sinew_sim::robots::list() {
         if sinew_sim::robots::get(name)?.description.role == Role::Robot {
-            robots.push(name.to_owned());
+            robots.push(fixed(name));
         }
     }
     Ok(without_hidden(verb, &robots))
 }
 
-fn without_hidden(verb: &Command, robots: &[String]) -> Command {
+/// clap's names are of the program's whole life, as this one's is.
+fn fixed(text: &str) -> &'static str {
+    text.to_owned().leak()
+}
+
+fn without_hidden(verb: &Command, robots: &[&'static str]) -> Command {
     let named = |arg: &Arg| match arg.get_long() {
         Some("task") => arg.clone().value_parser(PossibleValuesParser::new(sinew_sim::tasks::list().iter().map(|task| task.name()))),
         Some("robot") => arg.clone().value_parser(PossibleValuesParser::new(robots.to_vec())),
         _ => arg.clone(),
     };
-    let mut shown = Command::new(verb.get_name().to_owned())
+    let mut shown = Command::new(fixed(verb.get_name()))
         .args(verb.get_arguments().filter(|arg| !arg.is_hide_set() && !["help", "version"].contains(&arg.get_id().as_str())).map(named))
         .subcommands(verb.get_subcommands().filter(|deeper| !deeper.is_hide_set()).map(|deeper| without_hidden(deeper, robots)));
     if let Some(about) = verb.get_about() {
         shown = shown.about(about.clone());
     }
     if let Some(version) = verb.get_version() {
-        shown = shown.version(version.to_owned());
+        shown = shown.version(fixed(version));
     }
     shown
 }

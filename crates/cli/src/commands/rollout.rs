@@ -92,7 +92,10 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     let turns_hz = u64::from(robot.control_rate_hz) * u64::from(args.control.fps_multiplier);
     if turns_hz > FASTEST_HZ {
         let (most, rate) = (FASTEST_HZ / u64::from(robot.control_rate_hz.max(1)), robot.control_rate_hz);
-        misuse!("--fps-multiplier {}: expected at most {most} at {rate} Hz, as the loop runs at most {FASTEST_HZ} times a second", args.control.fps_multiplier);
+        misuse!(
+            "--fps-multiplier {}: expected at most {most} at {rate} Hz, as the loop runs at most {FASTEST_HZ} times a second",
+            args.control.fps_multiplier
+        );
     }
     let (named, mut policy) = match args.remote.options(args.policy.as_deref(), &args.compute.cameras.rename)? {
         Some(options) => remote::connect(&options, robot, &mut config)?,
