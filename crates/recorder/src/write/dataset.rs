@@ -412,9 +412,9 @@ fn check_same(root: &Path, schema: &DatasetSchema, found: &Info, expected: &Info
     let (there, here) = (DatasetSchema::shapes(&own), DatasetSchema::shapes(&schema.features));
     let names: std::collections::BTreeSet<&String> = there.keys().chain(here.keys()).collect();
     for name in names {
-        let [found, expected] = [&there, &here].map(|features| features.get(name).map(same_names));
-        if found != expected {
-            let (found, expected) = feature_words(found.as_ref(), expected.as_ref());
+        let [theirs, ours] = [&there, &here].map(|features| features.get(name).map(same_names));
+        if theirs != ours {
+            let (found, expected) = feature_words(theirs.as_ref(), ours.as_ref());
             return Err(RecordError::Mismatch { root: root.to_owned(), what: format!("feature {name}"), found, expected });
         }
         if schema.pictures().iter().any(|picture| picture.key == *name && picture.is_depth()) {
