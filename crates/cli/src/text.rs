@@ -374,8 +374,7 @@ impl Claim {
         let made = Some(PathBuf::from(folder)).filter(|folder| !folder.exists());
         loop {
             let path = Path::new(folder).join(format!("{prefix}{number}{suffix}"));
-            let made = std::fs::create_dir_all(folder).and_then(|()| make(&path));
-            match made {
+            match std::fs::create_dir_all(folder).and_then(|()| make(&path)) {
                 Ok(()) => return Ok(Self { path, is_folder, made }),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && path.symlink_metadata().is_ok() => number += 1,
                 Err(error) => return Err(error).with_context(|| format!("making {}", path.display())),
