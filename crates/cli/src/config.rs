@@ -353,6 +353,8 @@ mod tests {
         let read = || Config::read(folder.path(), &cli).unwrap();
         let error = format!("{:#}", read().set(&cli, "rig", Some("kitchen")).unwrap_err());
         assert!(error.contains("there is no such file"), "{error}");
+        let error = format!("{:#}", read().set(&cli, "rollout.camera", Some("front=pattern")).unwrap_err());
+        assert!(error.contains("--camera is for a robot behind --port"), "{error}");
         std::fs::create_dir(folder.path().join("rigs")).unwrap();
         std::fs::write(folder.path().join("rigs/kitchen.toml"), "").unwrap();
         read().set(&cli, "rig", Some("kitchen")).unwrap();
@@ -363,7 +365,6 @@ mod tests {
             ("rollout.pace", "slow", "invalid value 'slow'"),
             ("rollout.seconds", "nan", "invalid value 'nan'"),
             ("rollout.no-record", "yes", "expected true or false"),
-            ("rollout.camera", "front=pattern", "behind --port"),
             ("all.yes", "true", "can't be a default"),
         ] {
             let error = format!("{:#}", read().set(&cli, key, Some(value)).unwrap_err());
