@@ -50,7 +50,7 @@ use values::{MANY, MOST_THREADS, above_zero, at_least_one, plain_name, png_file,
     version,
     about = "Runs robot policies from the Hugging Face Hub against hardware or a simulator, and records what happened.",
     long_about = "Runs robot policies from the Hugging Face Hub against hardware or a simulator, and records what happened.\n\n\
-        Without a verb it shows itself: a small policy works a simulated SO-101, three times, in real time.",
+        Without a verb it runs a demonstration: a small policy works a simulated SO-101, three times, in real time.",
     after_help = "Examples:\n  \
         sinew\n  \
         sinew eval --task pick-place --episodes 100 --seed 1000\n  \
@@ -236,12 +236,12 @@ pub struct RigArgs {
     pub robot: String,
     /// The simulator's task: reach, push, pick-place, sort [default: pick-place]
     ///
-    /// With --port it means the same as --instruction, as in LeRobot.
+    /// In verbs with --port, and with it, this means the same as --instruction, as in LeRobot.
     #[arg(long)]
     pub task: Option<String>,
     /// The instruction for the policy, as a sentence [default: the task's own]
     ///
-    /// It is recorded with every frame.
+    /// A recording keeps it with every frame.
     #[arg(long, value_name = "TEXT")]
     pub instruction: Option<String>,
     /// The seed of the first episode. Episode i uses seed + i
@@ -348,7 +348,7 @@ fn camera_and_key(text: &str) -> Result<(String, String), String> {
 /// How a policy computes, for every verb that runs one.
 #[derive(Args, Clone, Default)]
 pub struct ComputeArgs {
-    /// Threads for inference [default: all cores in policy verbs, all but one in rollout, one per episode in eval]
+    /// Threads for inference 1 to 256 [default: all cores in policy verbs, all but one in rollout, one per episode in eval]
     #[arg(long, value_parser = whole::<usize>(1..=MOST_THREADS), hide_short_help = true, help_heading = "Policy")]
     pub threads: Option<usize>,
     /// Where the policy computes: cpu, cuda[:N] or metal[:N]. cuda and metal need a build with that feature
@@ -379,7 +379,7 @@ pub struct EvalArgs {
     /// The number of episodes to run
     #[arg(long, default_value_t = 100, value_parser = at_least_one)]
     pub episodes: u64,
-    /// The number of episodes that run at the same time [default: one per core]
+    /// The number of episodes that run at the same time, 1 to 1000000 [default: one per core]
     #[arg(long, value_name = "N", value_parser = whole::<usize>(1..=MANY))]
     pub jobs: Option<usize>,
     /// When the policy computes
@@ -450,7 +450,7 @@ pub enum PolicyCommand {
         /// A safetensors file with one observation, as for `sinew policy infer`
         #[arg(long, value_name = "IN.safetensors")]
         inputs: Option<PathBuf>,
-        /// How many answers to time
+        /// How many answers to time, 1 to 1000000
         #[arg(long, value_name = "N", default_value_t = 20, value_parser = whole::<usize>(1..=MANY))]
         repeat: usize,
         /// Compare an answer with that of the weights as they are in the file, which are read a layer at a time
@@ -467,9 +467,9 @@ pub enum PolicyCommand {
         axis where the policy takes several observation steps), optionally `noise`, and the metadata key task. \
         OUT gets `action` f32 [n, A], unnormalised.\n\nExample:\n  sinew policy infer ./checkpoint --inputs in.safetensors --out out.safetensors")]
     Infer {
-        /// A checkpoint folder, or owner/name[@revision] on the Hub [default: the demonstration policy]
+        /// A checkpoint folder, or owner/name[@revision] on the Hub
         policy: String,
-        /// A safetensors file with one observation, as for `sinew policy infer`
+        /// A safetensors file with one observation
         #[arg(long, value_name = "IN.safetensors")]
         inputs: PathBuf,
         /// Write the result to this file or folder
@@ -477,7 +477,7 @@ pub enum PolicyCommand {
         out: PathBuf,
         #[command(flatten)]
         compute: ComputeArgs,
-        /// How many answers to time
+        /// How many answers to time, 1 to 1000000
         #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<usize>(1..=MANY))]
         repeat: usize,
         /// Print the result as JSON on standard output
@@ -577,10 +577,10 @@ pub enum SimCommand {
         /// The folder for the pictures
         #[arg(long, value_name = "DIR", default_value = ".")]
         out: PathBuf,
-        /// The width of the pictures in pixels, 1 to 8192 [default: the cameras' own]
+        /// The width of the pictures in pixels, 1 to 8192, with --height [default: the cameras' own]
         #[arg(long, value_name = "PIXELS", requires = "height", value_parser = whole::<u32>(1..=8192))]
         width: Option<u32>,
-        /// The height of the pictures in pixels, 1 to 8192 [default: the cameras' own]
+        /// The height of the pictures in pixels, 1 to 8192, with --width [default: the cameras' own]
         #[arg(long, value_name = "PIXELS", requires = "width", value_parser = whole::<u32>(1..=8192))]
         height: Option<u32>,
         /// Overwrite files that exist

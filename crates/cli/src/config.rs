@@ -9,6 +9,7 @@ use clap::{Arg, Command};
 use toml::{Table, Value};
 
 use crate::args::Misuse;
+use crate::rig_file;
 
 /// The largest file that is read.
 const MOST_BYTES: u64 = 1 << 20;
@@ -102,6 +103,17 @@ impl Config {
         self.table.iter().try_for_each(|(key, value)| Self::check_entry(cli, key, value))
     }
 
+    /// That every option takes its value, and that the rig is there.
+    ///
+    /// # Errors
+    /// When one does not.
+    pub fn check_values(&self, cli: &Command) -> anyhow::Result<()> {
+        for (key, _) in self.entries() {
+            self.check_value(cli, &key).with_context(|| format!("{key} in {}", self.path.display()))?;
+        }
+        Ok(())
+    }
+
     fn check_entry(cli: &Command, key: &str, value: &Value) -> anyhow::Result<()> {
         match (key, value) {
             (RIG, Value::String(_)) => {}
@@ -141,13 +153,30 @@ impl Config {
     /// That there is such a thing as `key` ("rig", "rollout.pace"), and that it takes its value. The rest of the file may be wrong.
     fn check_value(&self, cli: &Command, key: &str) -> anyhow::Result<()> {
         let Some((name, set)) = key.split_once('.') else {
-            return self.table.get(key).map_or(Ok(()), |value| Self::check_entry(cli, key, value));
+            self.table.get(key).map_or(Ok(()), |value| Self::check_entry(cli, key, value))?;
+            return match (key, self.rig(), self.path.parent()) {
+                (RIG, Some(rig), Some(folder)) => {
+                    let rigs = folder.join("rigs");
+                    rig_file::look(&rig_file::path_of(rig, &rigs), &rigs)
+                }
+                _ => Ok(()),
+            };
         };
         if let Some(value) = self.table.get(name).and_then(|options| options.get(set)) {
             let only = Value::Table(Table::from_iter([(set.to_owned(), value.clone())]));
             Self::check_entry(cli, name, &only)?;
         }
         let Some(verb) = verb(cli, name) else { return Ok(()) };
+        if let (Some(arg), Some(value)) = (option(verb, set), self.table.get(name).and_then(|options| options.get(set))) {
+            let is_flag = !arg.get_action().takes_values();
+            ensure!(!is_flag || value.is_bool(), "--{set} takes no value: expected true or false, found {value}");
+            // Of what goes with another option, both are to be set; the whole file is looked at.
+            let set_too = |arg: &Arg| arg.get_long().is_some_and(|long| self.options_of(name).iter().any(|(known, _)| known == long));
+            ensure!(
+                set != "camera" || self.rig().is_some() || verb.get_arguments().any(|arg| arg.get_long() == Some("port") && set_too(arg)),
+                "--camera is for a robot behind --port; set [{name}] port too, or store both in a rig (`sinew rig init NAME`)"
+            );
+        }
         let words = self.words(verb, name, |other| other != set);
         let line = std::iter::once(OsString::from("sinew")).chain(words);
         match verb.clone().try_get_matches_from(line) {
@@ -322,6 +351,12 @@ mod tests {
     fn what_is_set_is_read_and_what_is_wrong_changes_nothing() {
         let (folder, cli) = (tempfile::tempdir().unwrap(), args::command());
         let read = || Config::read(folder.path(), &cli).unwrap();
+        let error = format!("{:#}", read().set(&cli, "rig", Some("kitchen")).unwrap_err());
+        assert!(error.contains("there is no such file"), "{error}");
+        let error = format!("{:#}", read().set(&cli, "rollout.camera", Some("front=pattern")).unwrap_err());
+        assert!(error.contains("--camera is for a robot behind --port"), "{error}");
+        std::fs::create_dir(folder.path().join("rigs")).unwrap();
+        std::fs::write(folder.path().join("rigs/kitchen.toml"), "").unwrap();
         read().set(&cli, "rig", Some("kitchen")).unwrap();
         read().set(&cli, "rollout.inference", Some("rtc")).unwrap();
         read().set(&cli, "all.threads", Some("2")).unwrap();
@@ -329,6 +364,7 @@ mod tests {
         for (key, value, says) in [
             ("rollout.pace", "slow", "invalid value 'slow'"),
             ("rollout.seconds", "nan", "invalid value 'nan'"),
+            ("rollout.no-record", "yes", "expected true or false"),
             ("all.yes", "true", "can't be a default"),
         ] {
             let error = format!("{:#}", read().set(&cli, key, Some(value)).unwrap_err());
@@ -336,6 +372,8 @@ mod tests {
         }
         let entries: Vec<String> = read().entries().into_iter().map(|(key, value)| format!("{key}={value}")).collect();
         assert_eq!(entries, ["all.threads=2", "rig=\"kitchen\"", "rollout.inference=\"rtc\""]);
+        let wrong = Config { path: folder.path().join(FILE), table: "[rollout]\nseed = \"abc\"".parse().unwrap() };
+        assert!(format!("{:#}", wrong.check_values(&cli).unwrap_err()).contains("invalid value 'abc'"));
         read().set(&cli, "rollout.inference", None).unwrap();
         assert_eq!(read().entries().len(), 2);
         std::fs::write(read().path(), "rig = ").unwrap();

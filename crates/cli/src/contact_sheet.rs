@@ -102,7 +102,15 @@ pub fn write_png(path: &Path, width: u32, height: u32, rgb: &[u8]) -> anyhow::Re
     let mut writer = encoder.write_header()?;
     writer.write_image_data(rgb)?;
     writer.finish()?;
-    std::fs::write(path, bytes).with_context(|| format!("writing {}", path.display()))
+    let was_there = path.metadata().is_ok_and(|file| file.len() > 0);
+    std::fs::write(path, bytes)
+        .inspect_err(|_| {
+            // A part of a picture is none, and would stand in the way of the next.
+            if !was_there {
+                let _ = std::fs::remove_file(path);
+            }
+        })
+        .with_context(|| format!("writing {}", path.display()))
 }
 
 #[cfg(test)]

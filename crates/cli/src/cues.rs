@@ -44,7 +44,7 @@ fn speak(heard: &Receiver<String>) {
     let speaker = SPEAKERS.into_iter().find(|(program, _)| is_there(program));
     if speaker.is_none() {
         let names = SPEAKERS.map(|(program, _)| program).join(", ");
-        note!("--say: expected one of {names} on this machine, found none; the bell rings instead");
+        note!("--say: no speech program is installed here (one of {names}); the bell rings instead");
     }
     while let Ok(words) = heard.recv() {
         // What was to be said meanwhile is no longer so.

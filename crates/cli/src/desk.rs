@@ -46,7 +46,7 @@ const COMMANDS: [&str; 13] = [
 /// What they do.
 const HELP: &str = "/start              the policy acts; before it nothing moves
 /stop               the robot stands still, until /start
-/instruction TEXT   the policy is told TEXT from now on, which begins a new episode (/task is the same)
+/instruction TEXT   the policy is told TEXT from now on, which begins a new episode in the same scene (/task is the same)
 /next               this episode ends and is kept, and the next waits for /start (/reset is the same)
 /again              this episode ends, is dropped, and is done again
 /pause              pause, or go on
@@ -157,6 +157,7 @@ pub struct Desk {
     operator: Operator,
     stop: StopFlag,
     strategy: Option<StrategyMode>,
+    has_episodes: bool,
     state: Arc<State>,
 }
 
@@ -172,12 +173,20 @@ struct State {
     deaf: AtomicBool,
     /// Keys of the terminal move the robot.
     keys_move: AtomicBool,
+    /// Wishes come as commands.
+    commands: AtomicBool,
 }
 
 impl Desk {
     /// `strategy` is a rollout's.
     pub fn new(operator: Operator, stop: StopFlag, strategy: Option<StrategyMode>) -> Self {
-        Self { operator, stop, strategy, state: Arc::default() }
+        Self { operator, stop, strategy, has_episodes: true, state: Arc::default() }
+    }
+
+    /// Nothing is recorded, so that there is no episode to end or to do again.
+    #[must_use]
+    pub fn without_episodes(self) -> Self {
+        Self { has_episodes: false, ..self }
     }
 
     /// Listens to the keys of the terminal, where there is one, until what is returned is dropped. Those that move a robot go
@@ -208,9 +217,8 @@ impl Desk {
                 Some(StrategyMode::Highlight) => ", m begins and ends a highlight",
                 _ => "",
             };
-            return format!(
-                "space stops in an emergency until c clears it, n ends the episode, b drops it and does it again{pause}{own}, esc ends"
-            );
+            let episodes = if self.has_episodes { ", n ends the episode, b drops it and does it again" } else { "" };
+            return format!("space stops in an emergency until c clears it{episodes}{pause}{own}, esc ends");
         }
         let pause = if self.strategy.is_some() { "space pauses, " } else { "" };
         let own = match self.strategy {
@@ -218,11 +226,14 @@ impl Desk {
             Some(StrategyMode::Highlight) => ", s begins and ends a highlight",
             _ => "",
         };
-        format!("{pause}→ ends the episode, ← drops it and does it again{own}, e stops in an emergency until c clears it, esc ends")
+        let episodes = if self.has_episodes { "→ ends the episode, ← drops it and does it again" } else { "" };
+        let comma = if own.is_empty() && !self.has_episodes { "" } else { ", " };
+        format!("{pause}{episodes}{own}{comma}e stops in an emergency until c clears it, esc ends")
     }
 
     /// Listens to commands: lines that are edited in a terminal, or come on standard input.
     pub fn hear_commands(&self) -> anyhow::Result<()> {
+        self.state.commands.store(true, Ordering::Release);
         let desk = self.clone();
         let prompt = Prompt::open(&COMMANDS)?;
         let listen = move || {
@@ -265,6 +276,7 @@ impl Desk {
             (self.strategy != Some(strategy)).then(|| format!("{what} is for --strategy {}; nothing was done", in_words(&strategy)))
         };
         Some(match wish {
+            Wish::Start if self.stop.level() == StopLevel::Emergency => "it starts when the emergency is over: /clear".to_owned(),
             Wish::Start if runs => "the policy acts".to_owned(),
             Wish::Start => "it starts".to_owned(),
             Wish::Hold => "the robot stands still; /start goes on".to_owned(),
@@ -274,8 +286,7 @@ impl Desk {
             Wish::Quit => "ending".to_owned(),
             Wish::Task(task) => format!("the instruction is {task:?} now"),
             Wish::Save => of_other(StrategyMode::Highlight, "/save").unwrap_or_else(|| "marked".to_owned()),
-            Wish::Correct => return of_other(StrategyMode::Dagger, "/correct"),
-            Wish::Pause | Wish::Upload | Wish::Emergency | Wish::Clear => return None,
+            Wish::Correct | Wish::Pause | Wish::Upload | Wish::Emergency | Wish::Clear => return None,
         })
     }
 
@@ -321,6 +332,7 @@ impl Desk {
     fn fulfil(&self, wish: Wish) {
         let Self { operator, stop, state, .. } = self;
         match wish {
+            Wish::Next | Wish::Again if !self.has_episodes => {}
             Wish::Start => {
                 operator.set_actor(Actor::Policy);
                 // In a run it only ends a pause; the next run wants a start of its own.
@@ -343,7 +355,15 @@ impl Desk {
                 state.quit.store(true, Ordering::Release);
                 operator.end_all();
             }
-            Wish::Pause => tell(operator.toggle_pause()),
+            Wish::Pause => match operator.toggle_pause() {
+                // As in LeRobot, who takes a turn himself gives it back first.
+                Actor::Human => note!("\nthe teleoperator acts; {} gives back first", self.key_of_correction()),
+                actor => tell(actor),
+            },
+            Wish::Correct if self.strategy != Some(StrategyMode::Dagger) => {
+                let dagger = in_words(&StrategyMode::Dagger);
+                note!("\na correction (/correct) is for --strategy {dagger}; nothing was done");
+            }
             Wish::Correct => match operator.toggle_correction() {
                 Actor::Policy => note!("\nthe policy acts, so that nobody can take over; pause it first"),
                 actor => tell(actor),
@@ -389,6 +409,24 @@ impl Desk {
         }
         self.state.running.store(true, Ordering::Release);
         true
+    }
+
+    fn key_of_correction(&self) -> &'static str {
+        if self.state.commands.load(Ordering::Acquire) {
+            "/correct"
+        } else if self.state.keys_move.load(Ordering::Acquire) {
+            "h"
+        } else {
+            "tab"
+        }
+    }
+
+    /// An episode begins: who finds the robot paused is told how it goes on.
+    pub fn begins(&self) {
+        if self.strategy.is_some() && self.operator.actor() == Actor::Nobody {
+            let key = if self.state.keys_move.load(Ordering::Acquire) { "j" } else { "space" };
+            note!("\nthis episode begins paused; {key} lets the policy act");
+        }
     }
 
     /// A run is over. Who was taking a turn himself has to say so anew.
@@ -471,6 +509,19 @@ mod tests {
         assert_eq!(wish_of_command(" /task  put it there "), Some(Wish::Task("put it there".into())));
         assert_eq!(wish_of_command("/task"), None);
         assert_eq!(wish_of_command("/start now"), None);
+    }
+
+    #[test]
+    fn where_there_are_no_episodes_no_key_ends_one() {
+        let (operator, stop) = (Operator::new(), StopFlag::new());
+        let desk = Desk::new(operator, stop.clone(), None);
+        assert!(desk.legend().contains("ends the episode"));
+        let desk = desk.without_episodes();
+        assert_eq!(desk.legend(), "e stops in an emergency until c clears it, esc ends");
+        desk.fulfil(Wish::Next);
+        assert!(!desk.state.next.load(Ordering::Acquire));
+        stop.emergency();
+        assert!(desk.answer(&Wish::Start).unwrap().contains("/clear"));
     }
 
     #[test]

@@ -37,6 +37,9 @@ fn late(now: &ProgressSnapshot) -> String {
 /// Of a policy's run.
 pub fn of_episodes(stage: Arc<Stage>) -> Words {
     Box::new(move |now, rate| {
+        if now.max_ticks == 0 {
+            return vec![stage.in_words("episode"), "not started".to_owned()];
+        }
         vec![
             stage.in_words("episode"),
             tick(now),
@@ -226,7 +229,8 @@ fn draw(progress: &Progress, words: &Words, stop: &StopFlag, done: &AtomicBool) 
             // What is wider than the terminal would go on in the next line, and stay there.
             prompt::draw_status(&fitted(&parts, width()));
         } else {
-            crate::text::note!("{}", parts.join("  "));
+            let columns = crate::text::columns_of(std::io::stderr());
+            crate::text::note!("{}", columns.map_or_else(|| parts.join("  "), |columns| fitted(&parts, columns)));
             written = Instant::now();
         }
     }
@@ -237,7 +241,12 @@ fn draw(progress: &Progress, words: &Words, stop: &StopFlag, done: &AtomicBool) 
 
 /// Columns of the terminal on stderr.
 fn width() -> usize {
-    rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| usize::from(size.ws_col).max(20)) - 1
+    rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| usize::from(size.ws_col).max(10)) - 1
+}
+
+/// Rows of the terminal on stderr that can be drawn on, with the cursor below.
+fn rows() -> usize {
+    rustix::termios::tcgetwinsize(std::io::stderr()).map_or(24, |size| usize::from(size.ws_row)).max(2) - 1
 }
 
 /// Lines on stderr that are drawn anew in their place, where that is a terminal.
@@ -259,9 +268,14 @@ impl LiveText {
         self.drawn = Some(Instant::now());
         let text = text();
         let up = if self.lines == 0 { String::new() } else { format!("\x1b[{}A", self.lines) };
-        let lines: String = text.lines().map(|line| format!("\r\x1b[2K{}\n", crate::text::in_line(line))).collect();
-        self.lines = text.lines().count();
-        drop(write!(std::io::stderr(), "{up}{}", locale::shown(lines.into())));
+        // What is wider or higher than the terminal would scroll, and stand there again and again.
+        let (columns, rows) = (width(), rows());
+        let fitting: Vec<_> = text.lines().take(rows).collect();
+        let draw = |line: &&str| format!("\r\x1b[2K{}\n", truncate_str(&crate::text::in_line(line), columns, ""));
+        let lines: String = fitting.iter().map(draw).collect();
+        self.lines = fitting.len();
+        // What was drawn when there was more room is wiped away below.
+        drop(write!(std::io::stderr(), "{up}\x1b[J{}", locale::shown(lines.into())));
     }
 }
 

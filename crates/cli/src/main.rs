@@ -104,7 +104,7 @@ fn main() -> ExitCode {
                 Ok((matches, cli))
             });
             let (matches, cli) = parsed.unwrap_or_else(|error| {
-                let hint = lerobot_words::hint(&error);
+                let hint = lerobot_words::hint(&error, &expanded.line);
                 hint.iter().for_each(|hint| text::note!("{hint}\n"));
                 // Who did not type it should know where to look.
                 if let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg)
@@ -115,6 +115,11 @@ fn main() -> ExitCode {
                 refused(&tips::sort_out(error, &args::command(), hint.is_some()))
             });
             if let Some(Err(misuse)) = cli.command.as_ref().map(Command::check) {
+                for option in misuse.0.split([' ', ',', ';', '=']).filter(|word| word.starts_with("--")) {
+                    if let Some((word, from)) = expanded.source_of(option) {
+                        text::note!("{} comes from {from}\n", word.to_string_lossy());
+                    }
+                }
                 return ended(Err(misuse.into()));
             }
             if cli.explain {

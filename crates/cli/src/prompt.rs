@@ -58,8 +58,8 @@ pub fn draw_status(line: &str) {
 pub fn say_above(words: Arguments<'_>) -> bool {
     let mut editing = EDITING.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(editing) = editing.as_mut() else { return false };
-    let words = words.to_string();
-    editing.printer.print(format!("{}\n", locale::shown(text::harmless(words.trim_start_matches('\n'))))).is_ok()
+    let words = text::fitting(words.to_string().trim_start_matches('\n'));
+    editing.printer.print(format!("{}\n", locale::shown(text::harmless(&words)))).is_ok()
 }
 
 /// Completes commands.

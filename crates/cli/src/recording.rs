@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use sinew_core::RobotDescription;
 use sinew_recorder::{DatasetInfo, DatasetRecorder, RecorderOptions};
 
-use crate::args::RecordingArgs;
+use crate::args::{Misuse, RecordingArgs};
 use crate::commands::dataset::settle;
 use crate::rig::Rig;
 use crate::text::note;
@@ -15,6 +15,7 @@ use crate::text::note;
 /// Whether a recording of `robot` into `root` could begin, or go on, as it is asked; nothing is written.
 pub fn may_begin(root: &Path, robot: &RobotDescription, args: &RecordingArgs, real_time: bool) -> anyhow::Result<()> {
     let doing = || format!("recording to {}", root.display());
+    anyhow::ensure!(root.to_str().is_some(), Misuse(format!("{}: expected a name in UTF-8, as datasets' readers do", doing())));
     if root.exists() && !root.is_dir() {
         anyhow::bail!("{}: it is a file, expected a folder that is empty or not there, or a dataset's with --resume", doing());
     }

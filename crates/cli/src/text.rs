@@ -6,6 +6,7 @@ use std::io::{ErrorKind, StderrLock, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use anyhow::Context as _;
 use console::measure_text_width;
 use serde::Serialize;
 pub use sinew_recorder::bytes_in_words as bytes;
@@ -26,16 +27,8 @@ macro_rules! note {
 pub(crate) use note;
 
 pub fn say_line(words: Arguments<'_>) {
-    let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, |size| usize::from(size.ws_col));
-    let written = if columns == 0 {
-        writeln!(stdout(), "{words}")
-    } else if prompt::say_above(words) {
-        Ok(())
-    } else {
-        let words = words.to_string();
-        let lines: Vec<String> = words.split('\n').map(|line| wrapped(line, columns)).collect();
-        writeln!(stdout(), "{}", lines.join("\n"))
-    };
+    let is_terminal = columns_of(std::io::stdout()).is_some();
+    let written = if is_terminal && prompt::say_above(words) { Ok(()) } else { writeln!(stdout(), "{words}") };
     if let Err(error) = written
         && error.kind() != ErrorKind::BrokenPipe
     {
@@ -60,27 +53,59 @@ pub fn not_written(error: &std::io::Error) -> String {
 /// Where the second column of what is said begins.
 const INDENT: usize = 10;
 
-/// A line with a word in front ("policy    ...") that goes on below its second column, where `columns` are not enough. Other
-/// lines are commands and tables, which are left whole.
-fn wrapped(line: &str, columns: usize) -> String {
+/// Columns of the terminal that is written to; `None` where it is none, or does not say.
+pub fn columns_of(terminal: impl rustix::fd::AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(terminal).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+/// What a line that is to be copied begins with: it is left whole.
+const COMMANDS: [&str; 7] = ["sinew ", "lerobot-", "rerun ", "cargo ", "pip ", "python ", "sudo "];
+
+/// Where a line goes on that is too long: below its second column where it has one ("policy    ..."), else below its first word.
+fn indent_of(line: &str) -> usize {
     let is_labelled = line.chars().next().is_some_and(char::is_alphabetic)
         && line.chars().nth(INDENT - 1) == Some(' ')
         && line.chars().nth(INDENT).is_some_and(|c| c != ' ');
-    if !is_labelled || measure_text_width(line) <= columns || columns < 3 * INDENT {
-        return line.to_owned();
+    if is_labelled {
+        return INDENT;
     }
+    let lead = line.chars().take_while(|c| *c == ' ').count();
+    let rest: String = line.chars().skip(lead).collect();
+    let second = rest.find("  ").map(|at| lead + rest[..at].chars().count() + rest[at..].chars().take_while(|c| *c == ' ').count());
+    second.filter(|at| *at <= 3 * INDENT).unwrap_or(lead)
+}
+
+/// The line, broken between words where `columns` are not enough. Commands and rules of tables are left whole.
+fn wrapped(line: &str, columns: usize) -> Cow<'_, str> {
+    let words = line.trim_start();
+    let is_whole = COMMANDS.iter().any(|command| words.starts_with(command)) || words.starts_with('─');
+    if is_whole || columns < 3 * INDENT || measure_text_width(line) <= columns {
+        return Cow::Borrowed(line);
+    }
+    let indent = Some(indent_of(line)).filter(|indent| 2 * indent <= columns).unwrap_or(0);
     let (mut text, mut at) = (String::new(), 0);
     for word in line.split_inclusive(' ') {
-        if at > INDENT && at + measure_text_width(word.trim_end()) > columns {
+        if at > indent && at + measure_text_width(word.trim_end()) > columns {
             text.truncate(text.trim_end().len());
             text.push('\n');
-            text.push_str(&" ".repeat(INDENT));
-            at = INDENT;
+            text.push_str(&" ".repeat(indent));
+            at = indent;
         }
         text.push_str(word);
         at += measure_text_width(word);
     }
-    text
+    Cow::Owned(text)
+}
+
+/// `text` in lines that the terminal on standard error need not break.
+pub fn fitting(text: &str) -> String {
+    columns_of(std::io::stderr()).map_or_else(|| text.to_owned(), |columns| all_wrapped(text, columns))
+}
+
+/// All lines of `text`, each [`wrapped`].
+fn all_wrapped(text: &str, columns: usize) -> String {
+    text.split('\n').map(|line| wrapped(line, columns)).collect::<Vec<_>>().join("\n")
 }
 
 pub fn note_line(words: Arguments<'_>) {
@@ -92,7 +117,7 @@ pub fn note_line(words: Arguments<'_>) {
 /// The one way to standard output: datasets, checkpoints and the Hub are written by strangers, and their words must
 /// not be commands to the terminal. Locked, until it is dropped.
 pub fn stdout() -> Harmless<Stdout> {
-    Harmless(raw_stdout())
+    Harmless { to: raw_stdout(), columns: columns_of(std::io::stdout()) }
 }
 
 /// The same for what programs read, byte by byte.
@@ -121,24 +146,31 @@ impl Write for Stdout {
 
 /// The same to standard error.
 pub fn stderr() -> Harmless<StderrLock<'static>> {
-    Harmless(std::io::stderr().lock())
+    Harmless { to: std::io::stderr().lock(), columns: columns_of(std::io::stderr()) }
 }
 
-/// Passes text on with [`harmless`] in place of what is not.
-pub struct Harmless<W>(W);
+/// Passes text on with [`harmless`] in place of what is not, in lines that a terminal of so many columns need not break.
+pub struct Harmless<W> {
+    to: W,
+    columns: Option<usize>,
+}
 
 impl<W: Write> Write for Harmless<W> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.write_all(locale::shown(harmless(&String::from_utf8_lossy(bytes))).as_bytes())?;
+        self.to.write_all(locale::shown(harmless(&String::from_utf8_lossy(bytes))).as_bytes())?;
         Ok(bytes.len())
     }
 
     fn write_fmt(&mut self, text: Arguments<'_>) -> std::io::Result<()> {
-        self.write_all(text.to_string().as_bytes())
+        let text = text.to_string();
+        match self.columns {
+            Some(columns) => self.write_all(all_wrapped(&text, columns).as_bytes()),
+            None => self.write_all(text.as_bytes()),
+        }
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        self.0.flush()
+        self.to.flush()
     }
 }
 
@@ -194,6 +226,25 @@ pub fn chain(error: &anyhow::Error) -> String {
     text
 }
 
+/// A path as a shell reads it: in quotes where it has anything that a shell would take for something else. One that is no
+/// UTF-8 is written in the shell's escapes.
+pub fn quoted(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt as _;
+    let Some(text) = path.to_str().filter(|text| !text.contains(char::is_control)) else {
+        let escaped = |byte: &u8| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'/' | b'-' => char::from(*byte).to_string(),
+            byte => format!("\\x{byte:02x}"),
+        };
+        return format!("$'{}'", path.as_os_str().as_bytes().iter().map(escaped).collect::<String>());
+    };
+    let is_plain = |c: char| c.is_alphanumeric() || "._/-+:@%,=~".contains(c);
+    if !text.is_empty() && !text.starts_with('~') && text.chars().all(is_plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
 /// A number of things: "1 episode", "2 episodes", "3 repositories".
 pub fn plural(count: u64, what: &str) -> String {
     match what.strip_suffix("ry") {
@@ -218,28 +269,140 @@ pub fn count(n: u64) -> String {
     }
 }
 
-/// Rows as aligned columns, the first row underlined as the head.
+/// Rows as aligned columns, the first row underlined as the head; on a terminal as wide as standard output's.
 pub fn table(rows: &[Vec<String>]) -> String {
+    table_within(rows, columns_of(std::io::stdout()))
+}
+
+/// The narrowest that a column is made to fit a terminal.
+const NARROWEST: usize = 6;
+
+/// The same within so many columns: gaps are made smaller, then what is widest goes on in further lines of its row.
+pub fn table_within(rows: &[Vec<String>], columns: Option<usize>) -> String {
     let rows: Vec<Vec<Cow<'_, str>>> = rows.iter().map(|row| row.iter().map(|cell| in_line(cell)).collect()).collect();
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widths: Vec<usize> =
-        (0..columns).map(|c| rows.iter().filter_map(|r| r.get(c)).map(|s| s.chars().count()).max().unwrap_or(0)).collect();
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let mut widths: Vec<usize> =
+        (0..count).map(|c| rows.iter().filter_map(|r| r.get(c)).map(|s| measure_text_width(s)).max().unwrap_or(0)).collect();
+    let mut gap = 2;
+    if let Some(columns) = columns {
+        let total = |widths: &[usize], gap: usize| 2 + widths.iter().sum::<usize>() + gap * count.saturating_sub(1);
+        if total(&widths, gap) > columns {
+            gap = 1;
+        }
+        let longest = |c: usize| rows.iter().filter_map(|r| r.get(c)).flat_map(|cell| cell.split(' ')).map(measure_text_width).max();
+        // Words are broken only where there is no other way.
+        let words: Vec<usize> = (0..count).map(|c| longest(c).unwrap_or(0).max(NARROWEST)).collect();
+        for least in [words, vec![NARROWEST; count]] {
+            while total(&widths, gap) > columns
+                && let Some((widest, _)) = widths.iter_mut().zip(&least).filter(|(width, least)| **width > **least).max()
+            {
+                *widest -= 1;
+            }
+        }
+    }
+    let gap = " ".repeat(gap);
     let mut text = String::new();
     for (i, row) in rows.iter().enumerate() {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        let _ = writeln!(text, "  {}", cells.join("  ").trim_end());
+        let cells: Vec<Vec<String>> = row.iter().zip(&widths).map(|(cell, width)| cell_lines(cell, *width)).collect();
+        for line in 0..cells.iter().map(Vec::len).max().unwrap_or(0) {
+            let parts: Vec<String> = cells
+                .iter()
+                .zip(&widths)
+                .map(|(cell, width)| {
+                    let part = cell.get(line).map_or("", String::as_str);
+                    format!("{part}{}", " ".repeat(width.saturating_sub(measure_text_width(part))))
+                })
+                .collect();
+            let _ = writeln!(text, "  {}", parts.join(&gap).trim_end());
+        }
         if i == 0 {
             let rule: Vec<String> = widths.iter().map(|w| "─".repeat(*w)).collect();
-            let _ = writeln!(text, "  {}", rule.join("  "));
+            let _ = writeln!(text, "  {}", rule.join(&gap));
         }
     }
     text
 }
 
-/// The first of `folder/prefix1suffix`, `folder/prefix2suffix`, ... that is not there yet.
-pub fn next_free(folder: &str, prefix: &str, suffix: &str) -> PathBuf {
-    let free = (1..).map(|n: u64| Path::new(folder).join(format!("{prefix}{n}{suffix}"))).find(|path| !path.exists());
-    free.unwrap_or_default()
+/// A cell in lines of so many columns, broken between words, and within those that are wider.
+fn cell_lines(cell: &str, width: usize) -> Vec<String> {
+    if measure_text_width(cell) <= width {
+        return vec![cell.to_owned()];
+    }
+    let (mut lines, mut line) = (Vec::new(), String::new());
+    for word in cell.split_inclusive(' ') {
+        if !line.is_empty() && measure_text_width(&line) + measure_text_width(word.trim_end()) > width {
+            lines.push(std::mem::take(&mut line).trim_end().to_owned());
+        }
+        for c in word.chars() {
+            if c != ' ' && measure_text_width(&line) >= width.max(1) {
+                lines.push(std::mem::take(&mut line));
+            }
+            line.push(c);
+        }
+    }
+    lines.push(line.trim_end().to_owned());
+    lines
+}
+
+/// The first of `folder/prefix1suffix`, `folder/prefix2suffix`, ... that was not there, which is its owner's from then on: two
+/// processes never get the same. What is empty when this goes out of scope is removed.
+#[derive(Debug)]
+pub struct Claim {
+    path: PathBuf,
+    is_folder: bool,
+    /// The folder that it is in, where that was not there before.
+    made: Option<PathBuf>,
+}
+
+impl Claim {
+    /// # Errors
+    /// When none can be made.
+    pub fn folder(folder: &str, prefix: &str) -> anyhow::Result<Self> {
+        Self::first(folder, prefix, "", true, |path| std::fs::create_dir(path))
+    }
+
+    /// # Errors
+    /// When none can be made.
+    pub fn file(folder: &str, prefix: &str, suffix: &str) -> anyhow::Result<Self> {
+        Self::first(folder, prefix, suffix, false, |path| std::fs::File::create_new(path).map(drop))
+    }
+
+    fn first(
+        folder: &str,
+        prefix: &str,
+        suffix: &str,
+        is_folder: bool,
+        make: impl Fn(&Path) -> std::io::Result<()>,
+    ) -> anyhow::Result<Self> {
+        let mut number = 1u64;
+        let made = Some(PathBuf::from(folder)).filter(|folder| !folder.exists());
+        loop {
+            let path = Path::new(folder).join(format!("{prefix}{number}{suffix}"));
+            match std::fs::create_dir_all(folder).and_then(|()| make(&path)) {
+                Ok(()) => return Ok(Self { path, is_folder, made }),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && path.symlink_metadata().is_ok() => number += 1,
+                Err(error) => return Err(error).with_context(|| format!("making {}", path.display())),
+            }
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // A folder with something in it stays.
+        if self.is_folder {
+            let _ = std::fs::remove_dir(&self.path);
+        } else if self.path.metadata().is_ok_and(|file| file.len() == 0) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+        if let Some(made) = &self.made {
+            let _ = std::fs::remove_dir(made);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -259,9 +422,9 @@ mod tests {
         assert_eq!(harmless(hostile), "a\\u{1b}[31m\\u{9b}2J\\u{202e}b\\u{d}\\u{7}\tc\né 😀");
         assert_eq!(in_line("a\nb\u{1b}"), "a\\nb\\u{1b}");
         assert!(matches!(harmless("usual"), Cow::Borrowed(_)));
-        let mut out = Harmless(Vec::new());
+        let mut out = Harmless { to: Vec::new(), columns: None };
         write!(out, "x\u{1b}{}", 1).unwrap();
-        assert_eq!(out.0, b"x\\u{1b}1");
+        assert_eq!(out.to, b"x\\u{1b}1");
     }
 
     #[test]
@@ -271,12 +434,53 @@ mod tests {
         assert_eq!(wrapped(line, 80), line);
         let command = "            lerobot-dataset-viz --repo-id local/rollout --root outputs";
         assert_eq!(wrapped(command, 40), command);
-        assert_eq!(wrapped("a longer sentence that is no fact and stays as it is", 40).lines().count(), 1);
+        assert_eq!(
+            wrapped("  a longer sentence that is no fact and is broken", 40),
+            "  a longer sentence that is no fact and\n  is broken"
+        );
+        let help = "/next         this episode ends and is kept";
+        assert_eq!(wrapped(help, 36), "/next         this episode ends and\n              is kept");
     }
 
     #[test]
     fn columns_line_up() {
         let text = table(&[vec!["a".into(), "bb".into()], vec!["ccc".into(), "d".into()]]);
         assert_eq!(text, "  a    bb\n  ───  ──\n  ccc  d\n");
+        let rows = [vec!["name".into(), "what it is".into()], vec!["so101".into(), "an arm of six parts".into()]];
+        let text = table_within(&rows, Some(20));
+        assert_eq!(text, "  name  what it is\n  ───── ────────────\n  so101 an arm of\n        six parts\n");
+        for columns in [10, 20, 24, 30, 80] {
+            let widest = table_within(&rows, Some(columns)).lines().map(measure_text_width).max().unwrap();
+            assert!(widest <= columns.max(2 + 2 * NARROWEST + 1), "{columns}: {widest}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_quoted_where_a_shell_needs_it() {
+        use std::os::unix::ffi::OsStrExt as _;
+        for (path, is) in
+            [("outputs/rollout-1", "outputs/rollout-1"), ("my data set", "'my data set'"), ("it's", "'it'\\''s'"), ("a$b", "'a$b'")]
+        {
+            assert_eq!(quoted(Path::new(path)), is);
+        }
+        assert_eq!(quoted(Path::new(std::ffi::OsStr::from_bytes(b"d\xff"))), "$'d\\xff'");
+    }
+
+    #[test]
+    fn no_two_get_the_same_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let below = folder.path().join("outputs");
+        let below = below.to_str().unwrap();
+        let claims: Vec<Claim> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| Claim::file(below, "eval-", ".png").unwrap())).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let mut paths: Vec<&Path> = claims.iter().map(Claim::path).collect();
+        paths.sort();
+        paths.dedup();
+        assert_eq!(paths.len(), 8);
+        std::fs::write(claims[0].path(), "picture").unwrap();
+        drop(claims);
+        assert_eq!(std::fs::read_dir(below).unwrap().count(), 1, "what is empty is gone");
     }
 }

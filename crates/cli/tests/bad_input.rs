@@ -268,7 +268,8 @@ fn a_disk_that_fills_while_recording_costs_only_the_episode_at_hand() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{error}");
     contains_all(&error, &["ds", "are committed. If one waits, --resume offers it"]);
-    let committed: u64 = error.split(" episodes are committed").next().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+    let committed: u64 =
+        error.split_once("the dataset has ").unwrap().1.split(" episode").next().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
     assert!(committed > 0, "the limit struck before the first episode: {error}");
     let info: serde_json::Value = serde_json::from_str(&desk.ok(&["dataset", "info", "ds", "--json"])).unwrap();
     assert_eq!(info["total_episodes"], committed);

@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -102,7 +102,7 @@ fn what_is_typed_stays_and_each_command_is_answered() {
     let (code, _) = terminal.end();
     let text = shown(&terminal, 80);
     assert!(code == Some(0) && terminal.is_usual(), "{code:?}\n{text}");
-    contains_all(&text, &["episode 1: was told meanwhile: Put it there.", "task      Put the cube into the green bin."]);
+    contains_all(&text, &["task      episode 1: Put the cube into the green bin.", "episode 2: Put it there."]);
     assert!(!text.contains("success   "), "who was ended by a human has neither succeeded nor failed:\n{text}");
 }
 
@@ -137,4 +137,58 @@ fn a_reader_that_goes_away_is_no_error() {
     let output = Command::new("bash").args(["-c", &script]).current_dir(desk.path(".")).output().unwrap();
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
     assert!(output.status.success());
+}
+
+/// An instruction begins an episode: in the table, for scripts and in the dataset alike.
+#[test]
+fn an_instruction_begins_an_episode_that_counts_everywhere() {
+    let desk = Desk::new();
+    let args = ["rollout", "--interactive", "--inference", "sync", "--seed", "20", "--no-rerun", "--out", "ds", "--json"];
+    let mut child = desk.sinew(&args).stdin(Stdio::piped()).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut commands = child.stdin.take().unwrap();
+    let mut told = BufReader::new(child.stderr.take().unwrap()).lines();
+    for (command, answer) in [("/start", "it starts"), ("/instruction put it into orbit", "the instruction is"), ("/quit", "ending")] {
+        writeln!(commands, "{command}").unwrap();
+        assert!(told.any(|line| line.unwrap().contains(answer)), "{command}");
+        std::thread::sleep(Duration::from_millis(1500));
+    }
+    let output = child.wait_with_output().unwrap();
+    let lines: Vec<serde_json::Value> =
+        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let tasks: Vec<&str> = lines.iter().filter_map(|line| line["task"].as_str()).collect();
+    assert_eq!(tasks, ["Put the cube into the green bin.", "put it into orbit"], "{lines:?}");
+    assert_eq!(lines[2]["episodes"], 2);
+    assert_eq!(desk.recorded("ds", "orbit")["total_episodes"], 2);
+}
+
+#[test]
+fn evaluations_at_once_do_not_share_a_picture() {
+    let desk = Desk::new();
+    desk.ok(&["eval", "--episodes", "1", "--contact-sheet", "first.png"]);
+    let children: Vec<_> = (0..3).map(|_| desk.sinew(&["eval", "--episodes", "1"]).stdout(Stdio::null()).spawn().unwrap()).collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    assert_eq!(std::fs::read_dir(desk.path("outputs")).unwrap().count(), 3);
+}
+
+#[test]
+fn what_is_said_fits_a_terminal() {
+    let desk = Desk::new();
+    for args in [
+        &["robots"][..],
+        &["robots", "show", "so101"],
+        &["rollout", "--explain"],
+        &["policy", "info"],
+        &["policy", "check", "--robot", "so101"],
+    ] {
+        for columns in [60, 80] {
+            let terminal = &mut Terminal::run_sized(&in_terminal(desk.sinew(args)), None, Some((ROWS, columns)));
+            let (_, text) = terminal.end();
+            // A path is one word, which is copied.
+            for line in text.lines().filter(|line| !line.contains("/policies/")) {
+                assert!(line.trim_end().chars().count() <= usize::from(columns), "{args:?} at {columns}: {line:?}");
+            }
+        }
+    }
 }

@@ -37,7 +37,7 @@ impl Pedal {
         // What is no device says so at once, and not when it is needed: what is read from it would be taken for keys.
         let is_special =
             ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"].iter().any(|other| path == Path::new(other));
-        if is_special || file.metadata().map_err(failed)?.is_dir() {
+        if is_special || file.metadata().map_err(failed)?.is_file() || file.metadata().map_err(failed)?.is_dir() {
             return Err(failed(std::io::Error::other("expected an input device below /dev/input")));
         }
         Ok(Self { path: path.to_owned(), file })
@@ -77,7 +77,8 @@ mod tests {
         let stream = [event(1, 30, 1), event(0, 0, 0), event(1, 30, 2), event(1, 30, 0), event(1, 48, 1), vec![0; 5]].concat();
         let path = std::env::temp_dir().join(format!("sinew-pedal-{}", std::process::id()));
         std::fs::write(&path, stream).unwrap();
-        let mut pedal = Pedal::open(&path).unwrap();
+        assert!(Pedal::open(&path).unwrap_err().source.to_string().contains("expected an input device"), "a file is no pedal");
+        let mut pedal = Pedal { file: File::open(&path).unwrap(), path: path.clone() };
         assert_eq!((pedal.next_press().unwrap(), pedal.next_press().unwrap()), (30, 48));
         let error = pedal.next_press().unwrap_err();
         assert!(error.to_string().starts_with("reading the pedal"), "{error}");

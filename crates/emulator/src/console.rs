@@ -11,7 +11,7 @@ use crate::{Emulator, EmulatorError, Event, Fault, Options, Rates};
 /// How commands are written, for a help text.
 pub const COMMANDS: &str = "move MOTOR TICKS (by hand), position MOTOR, value MOTOR REGISTER, put MOTOR REGISTER VALUE, die MOTOR, \
      restart MOTOR, heat MOTOR DEGREES, supply MOTOR VOLTS, load MOTOR SHARE, unplug, replug, fault FAULT ... \
-     (those by chance instead of the ones before, those at a time from now on), counts, log [N ...] (instructions from the Nth on, as JSON)";
+     (faults by chance replace the ones before; times count from now), counts, log [N ...] (instructions from the Nth on, as JSON)";
 
 /// How faults are written, for a help text.
 pub const FAULTS: &str = "By chance, for each answer: drop=P, flip=P (one bit), truncate=P, foreign=P, duplicate=P, delay=P:MS (up to so \

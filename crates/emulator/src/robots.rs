@@ -22,7 +22,7 @@ const PLAYED: [&str; 3] = ["feetech", "feetech1", "dynamixel"];
 pub enum RobotError {
     #[error(transparent)]
     Description(#[from] DescriptionError),
-    #[error("emulating {robot}: its bus {bus} speaks {protocol}, expected {}", PLAYED.join(", "))]
+    #[error("emulating {robot}: its bus {bus} uses {protocol}, which is not emulated; expected one of {}", PLAYED.join(", "))]
     Protocol { robot: String, bus: String, protocol: String },
     #[error("emulating {robot}: the motor of {part} is a {model}, expected one of a model that has a control table")]
     Model { robot: String, part: String, model: String },

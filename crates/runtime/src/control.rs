@@ -1,5 +1,6 @@
 //! The control thread: one episode from the first look at the robot to the safe action.
 
+use std::ops::AddAssign;
 use std::sync::atomic::Ordering::Relaxed;
 
 use sinew_core::{
@@ -81,16 +82,41 @@ pub(crate) enum Ending {
     SinksFailed,
 }
 
-/// What the episode counted.
-#[derive(Default)]
-pub(crate) struct Tally {
+/// What is counted while one instruction stands.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Counted {
+    pub(crate) ticks: u64,
     pub(crate) missed_ticks: u64,
     pub(crate) failed_ticks: u64,
     pub(crate) waiting_ticks: u64,
     pub(crate) starved_ticks: u64,
+    pub(crate) interventions: Interventions,
+}
+
+impl AddAssign for Counted {
+    fn add_assign(&mut self, other: Self) {
+        self.ticks += other.ticks;
+        self.missed_ticks += other.missed_ticks;
+        self.failed_ticks += other.failed_ticks;
+        self.waiting_ticks += other.waiting_ticks;
+        self.starved_ticks += other.starved_ticks;
+        self.interventions += other.interventions;
+    }
+}
+
+/// So many changes of the instruction fit without an allocation on the control thread.
+const USUAL_CHANGES: usize = 32;
+
+/// What the episode counted.
+#[derive(Default)]
+pub(crate) struct Tally {
+    /// What was counted under each instruction that another has replaced, by how many had been set.
+    pub(crate) before: Vec<(u64, Counted)>,
+    /// How many instructions had been set at the end, and what was counted since the last one.
+    pub(crate) instructions: u64,
+    pub(crate) counted: Counted,
     pub(crate) late_rows: u64,
     pub(crate) frames_lost: u64,
-    pub(crate) interventions: Interventions,
     pub(crate) cadence: Cadence,
     pub(crate) inference: InferenceStats,
     pub(crate) realtime: Realtime,
@@ -170,6 +196,7 @@ impl<'a> Control<'a> {
         let rate_hz = robot.control_rate_hz * shared.config.control_multiplier.max(1);
         let mut tally = Tally::default();
         tally.cadence.recent.reserve();
+        tally.before.reserve(USUAL_CHANGES);
         Self {
             shared,
             robot,
@@ -295,7 +322,7 @@ impl<'a> Control<'a> {
                 return Ok(Ending::SinksFailed);
             }
             let first_missed = turn.index - turn.missed;
-            self.tally.missed_ticks += turn.missed.min(max_turns.saturating_sub(first_missed));
+            self.tally.counted.missed_ticks += turn.missed.min(max_turns.saturating_sub(first_missed));
             if turn.index >= max_turns {
                 return Ok(self.time_limit());
             }
@@ -350,6 +377,11 @@ impl<'a> Control<'a> {
         if now.is_first {
             let frame = &mut *self.frames.current;
             (frame.instructions, frame.marks) = (operator.instructions(), operator.marks());
+            let before = std::mem::replace(&mut self.tally.instructions, frame.instructions);
+            if before != frame.instructions && self.tally.counted.ticks > 0 {
+                let counted = std::mem::take(&mut self.tally.counted);
+                self.tally.before.push((before, counted));
+            }
         }
 
         // Read.
@@ -382,7 +414,7 @@ impl<'a> Control<'a> {
             Choice::Wanted | Choice::Last => true,
             Choice::Held | Choice::Waiting => false,
             Choice::Silent => {
-                self.tally.starved_ticks += u64::from(now.is_first);
+                self.tally.counted.starved_ticks += u64::from(now.is_first);
                 false
             }
             Choice::Starved => self.run_out(armed.commanded(), now)?,
@@ -397,12 +429,12 @@ impl<'a> Control<'a> {
         self.motion.copy_from_slice(armed.commanded());
         let (was_not_driven, interventions) = self.drive(armed, moves, now.tick)?;
         failed |= was_not_driven;
-        self.tally.interventions += interventions;
+        self.tally.counted.interventions += interventions;
         self.interventions += interventions;
         for (motion, sent) in self.motion.iter_mut().zip(armed.commanded()) {
             *motion = sent - *motion;
         }
-        self.tally.failed_ticks += u64::from(failed);
+        self.tally.counted.failed_ticks += u64::from(failed);
         self.mark(2);
         self.hash.write(&turn.index.to_le_bytes());
         for sent in armed.commanded() {
@@ -413,7 +445,7 @@ impl<'a> Control<'a> {
         }
         if choice == Choice::Waiting {
             // As in LeRobot, the time in which the robot waits for its policy is no part of the data.
-            self.tally.waiting_ticks += 1;
+            self.tally.counted.waiting_ticks += 1;
             return Ok(choice);
         }
 
@@ -476,7 +508,7 @@ impl<'a> Control<'a> {
 
     /// What the starvation behaviour wants; whether anything moves.
     fn run_out(&mut self, commanded: &[f64], now: &Moment) -> Result<bool, Fault> {
-        self.tally.starved_ticks += u64::from(now.is_first);
+        self.tally.counted.starved_ticks += u64::from(now.is_first);
         let go_on = match self.shared.config.starvation {
             Starvation::Stop => return Err(Fault::Starved { tick: now.tick }),
             Starvation::Hold => return Ok(false),
@@ -500,6 +532,7 @@ impl<'a> Control<'a> {
 
     fn keep_time(&mut self, turn: &Turn, began_before: Option<Timestamp>) {
         let Shared { clock, progress, .. } = self.shared;
+        self.tally.counted.ticks += 1;
         let cadence = &mut self.tally.cadence;
         let lateness_ns = turn.late_ns;
         // A part that failed was the last.
@@ -517,9 +550,9 @@ impl<'a> Control<'a> {
             progress.rate_mhz.store((1e12 / self.interval_ns) as u64, Relaxed);
         }
         progress.lateness_ns.store(lateness_ns, Relaxed);
-        progress.interventions.store(self.tally.interventions.total(), Relaxed);
-        progress.missed_ticks.store(self.tally.missed_ticks, Relaxed);
-        progress.starved_ticks.store(self.tally.starved_ticks, Relaxed);
+        progress.interventions.store(self.tally.counted.interventions.total(), Relaxed);
+        progress.missed_ticks.store(self.tally.counted.missed_ticks, Relaxed);
+        progress.starved_ticks.store(self.tally.counted.starved_ticks, Relaxed);
         progress.frames_lost.store(self.frames.lost(), Relaxed);
     }
 }

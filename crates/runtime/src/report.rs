@@ -216,11 +216,13 @@ impl InferenceStats {
 pub struct EpisodeReport {
     pub attempt: u64,
     pub seed: u64,
-    /// The instruction that it began with.
+    /// The instruction.
     pub task: String,
-    /// Other instructions that came while it ran, in order. Each begins a new episode in a recording.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub later_tasks: Vec<String>,
+    /// The episodes before it in the same scene, each of which ended when the policy was given another instruction. They
+    /// have their counts; cadence, inference and hashes are of the whole time in the scene, and stand in the last.
+    /// [`Session::run_series`](crate::Session::run_series) lists them as episodes of their own.
+    #[serde(skip)]
+    pub earlier: Vec<EpisodeReport>,
     pub outcome: EpisodeOutcome,
     /// Why it failed or broke, in words.
     pub reason: Option<String>,

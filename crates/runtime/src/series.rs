@@ -91,6 +91,7 @@ pub struct Stage<'a, 'b> {
 /// What a series came to.
 #[derive(Debug, Default)]
 pub struct SeriesReport {
+    /// All in order. An instruction that is given meanwhile begins another in the same scene, with the same `attempt`.
     pub reports: Vec<EpisodeReport>,
     /// What counted.
     pub done: u64,
@@ -219,6 +220,10 @@ impl Session {
                 Counts::Kept => end.done + u64::from(report.kept),
                 Counts::Others(count) => count.load(Relaxed),
             };
+            for earlier in std::mem::take(&mut report.earlier) {
+                attendant.hear(&earlier);
+                end.reports.push(earlier);
+            }
             let waits = recorder.as_deref_mut().is_some_and(|recorder| recorder.decide(!again));
             report.kept &= !(waits && again);
             if waits && report.kept {

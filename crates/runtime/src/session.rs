@@ -8,7 +8,7 @@ use sinew_core::{Cameras, Clock, Environment, EpisodeSetup, EpisodeStart, Frame,
 
 use crate::acting::Acting;
 use crate::asking::Asking;
-use crate::control::{Body, Control, Ended, Ending, Shared, positions_of};
+use crate::control::{Body, Control, Counted, Ended, Ending, Shared, Tally, positions_of};
 use crate::frames::{FramePort, frames_like};
 use crate::inference::{Client, PolicyThread, Setting};
 use crate::judge::Judge;
@@ -137,7 +137,6 @@ impl Session {
         // What was asked of the episode before is not asked of this one.
         self.operator.take_end();
 
-        let told_before = self.operator.instructions();
         let start = EpisodeStart { attempt: request.attempt, seed: request.seed, task: task.clone() };
         thread::scope(|scope| {
             let mut sinks = Sinks::begin(scope, sinks, &start);
@@ -168,11 +167,11 @@ impl Session {
             let kept = keep && sinks.is_recorded() && faults.is_empty();
             ended.tally.faults.extend(faults);
             self.frames = free.into_iter().flat_map(|mut free| std::iter::from_fn(move || free.try_recv())).collect();
+            let keeps = sinks.is_recorded() && is_whole;
+            let earlier = self.earlier(request, &task, &mut ended.tally, keeps);
+            let task = self.operator.task_of(ended.tally.instructions).unwrap_or(task);
             let report = self.report(request, task, ended, kept);
-            let mut later_tasks: Vec<String> =
-                (told_before + 1..=self.operator.instructions()).filter_map(|number| self.operator.task_of(number)).collect();
-            later_tasks.dedup();
-            EpisodeReport { later_tasks, lost: sinks.lost(), detached: sinks.detached(), ..report }
+            EpisodeReport { earlier, lost: sinks.lost(), detached: sinks.detached(), ..report }
         })
     }
 
@@ -264,8 +263,28 @@ impl Session {
         })
     }
 
+    /// The episodes that ended because the policy was given another instruction. What was counted under the last one, and
+    /// before it under the same words, stays in `tally`.
+    fn earlier(&self, request: &EpisodeRequest, task: &str, tally: &mut Tally, kept: bool) -> Vec<EpisodeReport> {
+        let mut parts: Vec<(String, Counted)> = Vec::new();
+        for (instructions, counted) in std::mem::take(&mut tally.before).into_iter().chain([(tally.instructions, tally.counted)]) {
+            let task = self.operator.task_of(instructions).unwrap_or_else(|| task.to_owned());
+            match parts.last_mut().filter(|(last, _)| *last == task) {
+                Some((_, sum)) => *sum += counted,
+                None => parts.push((task, counted)),
+            }
+        }
+        tally.counted = parts.pop().map(|(_, counted)| counted).unwrap_or_default();
+        let report = |(task, counted)| {
+            let ended = Ended { ending: Ending::Ended { keep: true }, tally: Tally { counted, ..Tally::default() } };
+            self.report(request, task, ended, kept)
+        };
+        parts.into_iter().map(report).collect()
+    }
+
     fn report(&self, request: &EpisodeRequest, task: String, ended: Ended, kept: bool) -> EpisodeReport {
         let Ended { ending, mut tally } = ended;
+        let Counted { ticks, missed_ticks, failed_ticks, waiting_ticks, starved_ticks, interventions } = tally.counted;
         let (outcome, reason) = match ending {
             Ending::Success => (EpisodeOutcome::Success, None),
             Ending::Failure(reason) => (EpisodeOutcome::Failure, Some(reason)),
@@ -283,18 +302,18 @@ impl Session {
             attempt: request.attempt,
             seed: request.seed,
             task,
-            later_tasks: Vec::new(),
+            earlier: Vec::new(),
             outcome,
             reason,
             faults: tally.faults,
             kept,
-            ticks: tally.cadence.ticks,
-            missed_ticks: tally.missed_ticks,
-            failed_ticks: tally.failed_ticks,
-            waiting_ticks: tally.waiting_ticks,
-            starved_ticks: tally.starved_ticks,
+            ticks,
+            missed_ticks,
+            failed_ticks,
+            waiting_ticks,
+            starved_ticks,
             late_rows: tally.late_rows,
-            interventions: tally.interventions,
+            interventions,
             frames_lost: tally.frames_lost,
             lost: Vec::new(),
             detached: Vec::new(),

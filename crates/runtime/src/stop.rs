@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU};
+use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 /// How urgently a session is to stop.
@@ -130,7 +130,7 @@ impl StopFlag {
     }
 
     /// From now on no signal that a user or a system sends ends or freezes this process, but those that nobody can
-    /// catch (SIGKILL, SIGSTOP). SIGINT and SIGTERM [`escalate`](Self::escalate) this flag, SIGTSTP (Ctrl-Z) is a
+    /// catch (SIGKILL, SIGSTOP). SIGINT, SIGTERM, SIGUSR1, SIGUSR2 and SIGALRM [`escalate`](Self::escalate) this flag, SIGTSTP (Ctrl-Z) is a
     /// [`suspend`](Self::suspend), SIGQUIT (Ctrl-\\) a [`quit`](Self::quit), and SIGHUP a [`hang_up`](Self::hang_up),
     /// unless it is ignored, as by `nohup`. SIGTTIN and SIGTTOU are ignored: a process in the background that reads the
     /// terminal finds an error (EIO) instead of being frozen. Its children ignore the two as well.
@@ -140,7 +140,7 @@ impl StopFlag {
     pub fn escalate_on_signals(&self) -> io::Result<()> {
         ignore(SIGTTIN)?;
         ignore(SIGTTOU)?;
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGQUIT, SIGTSTP])?;
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGQUIT, SIGTSTP, SIGUSR1, SIGUSR2, SIGALRM])?;
         if !is_ignored(SIGHUP) {
             signals.add_signal(SIGHUP)?;
         }

@@ -242,9 +242,14 @@ fn an_instruction_set_while_the_policy_computes_is_the_next_that_it_gets() {
         46 => operator.set_task("the second thing".into()),
         _ => {}
     };
-    let (_, _, recorder, committed) = shift.run(wishes, Strategy::Whole);
+    let (report, _, recorder, committed) = shift.run(wishes, Strategy::Whole);
     let tasks: Vec<&str> = recorder.starts.iter().map(|start| start.task.as_str()).collect();
     assert_eq!((tasks, committed), (vec!["do as told", "the first thing", "the second thing"], 3));
+    // The report has the same episodes.
+    let episodes: Vec<_> = report.earlier.iter().chain([&report]).map(|episode| (episode.task.as_str(), episode.ticks)).collect();
+    assert_eq!(episodes, [("do as told", 45), ("the first thing", 1), ("the second thing", 74)]);
+    assert!(report.earlier.iter().all(|episode| episode.outcome == EpisodeOutcome::Ended && episode.kept));
+    assert_eq!(report.earlier.iter().chain([&report]).map(|episode| episode.cadence.ticks).sum::<u64>(), 120);
     assert_eq!(recorder.begun_after, [0, 45, 46]);
     let log = shift.fake.log();
     let asked: Vec<(u64, &str)> = log.asked_ticks.iter().copied().zip(log.tasks.iter().map(String::as_str)).collect();

@@ -10,7 +10,7 @@ use super::{Misuse, VideoArgs, values::viewer};
 
 #[derive(Subcommand)]
 pub enum DatasetCommand {
-    /// Show what a dataset holds, by LeRobot's key names
+    /// Show a dataset's features, episodes and tasks
     #[command(after_help = "Examples:\n  sinew dataset info ./my_dataset --json\n  sinew dataset info lerobot/svla_so101_pickplace")]
     Info {
         /// A dataset: a folder, or owner/name[@revision] on the Hub

@@ -100,7 +100,7 @@ pub struct LeaderArgs {
     /// A leader arm (see `sinew robots`), gamepad, keyboard or scripted
     ///
     /// A leader arm by name or by folder; gamepad[:DEVICE], spacemouse[:DEVICE], keyboard (joints), keyboard_ee (tool),
-    /// keyboard_rover or keyboard_lekiwi (base); in the simulator also scripted, which solves the task by itself.
+    /// keyboard_rover or keyboard_lekiwi (base); in the simulator (rollout, record) also scripted, which solves the task by itself.
     #[arg(long, value_name = "TELEOPERATOR")]
     pub teleop: Option<Teleop>,
     /// The port of the leader arm, written as for --port
@@ -112,7 +112,7 @@ pub struct LeaderArgs {
     /// Mirror the motion of the leader arm from left to right
     #[arg(long, requires = "teleop_port", hide_short_help = true)]
     pub mirror: bool,
-    /// Let the leader arm hang loose while a policy acts, instead of moving it along
+    /// In rollout, let the leader arm hang loose while the policy acts, instead of moving it along
     #[arg(long, requires = "teleop_port", hide_short_help = true)]
     pub loose: bool,
 }

@@ -85,7 +85,7 @@ pub enum HubCommand {
 pub struct RepoArgs {
     /// owner/name, or owner/name@revision with a branch, a tag or a commit
     pub repo: String,
-    /// What it is. Only needed if a policy and a dataset have the same name
+    /// Whether it is a policy or a dataset. Give it only if both have this name
     #[arg(long = "type", value_enum)]
     pub kind: Option<Kind>,
 }
@@ -132,7 +132,7 @@ pub struct UploadArgs {
     pub dir: PathBuf,
     /// owner/name, or owner/name@branch
     pub repo: String,
-    /// What it is. Only needed if a policy and a dataset have the same name
+    /// Whether it is a policy or a dataset. Give it only if both have this name
     #[arg(long = "type", value_enum)]
     pub kind: Option<Kind>,
     /// Create the repository as private
@@ -150,7 +150,7 @@ pub struct UploadArgs {
     /// The title of the commit
     #[arg(long, value_name = "TEXT")]
     pub message: Option<String>,
-    /// Upload only if the branch is at this commit. Its files may then be written over, also where others changed them
+    /// Upload only if the branch is at this commit. Its files are then replaced, even those that others changed
     #[arg(long, value_name = "COMMIT")]
     pub parent: Option<String>,
     /// Replace another dataset that the repository holds
@@ -197,7 +197,7 @@ pub struct SpaceArgs {
     /// The output of `sinew eval --json`, which is shown below the picture
     #[arg(long, value_name = "FILE")]
     pub results: Option<PathBuf>,
-    /// Publish only if the Space is at this commit. Its page may then be written over, also where another made it
+    /// Publish only if the Space is at this commit. The page is then replaced, even one that somebody else wrote
     #[arg(long, value_name = "COMMIT")]
     pub parent: Option<String>,
     /// Create the repository as private
@@ -212,7 +212,7 @@ pub struct SpaceArgs {
 pub struct SearchArgs {
     /// Words in the name
     pub text: Vec<String>,
-    /// What it is. Only needed if a policy and a dataset have the same name
+    /// Whether it is a policy or a dataset. Give it only if both have this name
     #[arg(long = "type", value_enum, default_value = "policy")]
     pub kind: Kind,
     /// Only for this robot, for example so101
@@ -269,7 +269,7 @@ impl From<Order> for Sort {
 pub struct CardArgs {
     /// owner/name[@revision] on the Hub, or a folder
     pub repo: String,
-    /// What it is. Only needed if a policy and a dataset have the same name
+    /// Whether it is a policy or a dataset. Give it only if both have this name
     #[arg(long = "type", value_enum)]
     pub kind: Option<Kind>,
     /// Write a card for the policy or dataset in this folder from what its files say. An existing card is kept
@@ -316,7 +316,7 @@ pub enum CacheCommand {
     Verify {
         /// Only this repository
         repo: Option<String>,
-        /// What it is. Only needed if a policy and a dataset have the same name
+        /// Whether it is a policy or a dataset. Give it only if both have this name
         #[arg(long = "type", value_enum, default_value = "policy")]
         kind: Kind,
         /// Print the result as JSON on standard output
@@ -329,7 +329,7 @@ pub enum CacheCommand {
     Prune {
         /// Remove all of this repository, including its newest commit
         repo: Option<String>,
-        /// What it is. Only needed if a policy and a dataset have the same name
+        /// Whether it is a policy or a dataset. Give it only if both have this name
         #[arg(long = "type", value_enum, default_value = "policy")]
         kind: Kind,
         /// Remove without asking

@@ -13,7 +13,7 @@ pub struct VideoArgs {
     /// The quantiser or constant rate factor, from 10 (best; 1 with an encoder of ffmpeg) to 51, or 63 for av1
     #[arg(long, value_name = "N", value_parser = whole::<u8>(1..=63), hide_short_help = true, help_heading = "Recording")]
     pub quality: Option<u8>,
-    /// Put a key frame every N frames [default: 2, so that training can read in any order]
+    /// Put a key frame every N frames, 1 to 1000000 [default: 2, so that training can read in any order]
     #[arg(long, value_name = "FRAMES", value_parser = whole::<u32>(1..=MANY), hide_short_help = true, help_heading = "Recording")]
     pub gop: Option<u32>,
     /// The pixel format, by ffmpeg's name [default: yuv420p]

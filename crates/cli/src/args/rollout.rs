@@ -406,7 +406,7 @@ pub struct LoopArgs {
     /// What the arm does when the policy has not sent an action in time
     #[arg(long, value_enum, default_value_t, hide_short_help = true)]
     pub on_starved: StarvedMode,
-    /// Run the loop N times per action and interpolate between actions. The dataset keeps the policy's rate
+    /// Run the loop N times per action and interpolate between actions, at most 1000 times a second. The dataset keeps the policy's rate
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u32>(1..=1000), hide_short_help = true)]
     pub fps_multiplier: u32,
     /// With --fps-multiplier: how to interpolate between actions [default: linear]

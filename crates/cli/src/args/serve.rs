@@ -21,7 +21,7 @@ pub struct ServeArgs {
     /// A checkpoint folder, or owner/name[@revision] on the Hub [default: the demonstration policy]
     pub policy: Option<String>,
     /// The address to listen on. Another than 127.0.0.1 needs --token-env. Port 0 picks a free one
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8000")]
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8000", value_parser = address)]
     pub listen: SocketAddr,
     /// The environment variable with the token that clients have to send
     #[arg(long, value_name = "NAME")]
@@ -40,4 +40,8 @@ pub struct ServeArgs {
     pub json: bool,
     #[command(flatten)]
     pub compute: ComputeArgs,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected an IP address and a port, for example 127.0.0.1:8000 or [::1]:8000".to_owned())
 }

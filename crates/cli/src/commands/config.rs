@@ -22,7 +22,7 @@ pub fn run(command: Option<&ConfigCommand>, json: bool) -> anyhow::Result<Done> 
     // What is wrong with it is part of what it is.
     let (config, problem) = match Config::read_unchecked(&folder) {
         Ok(config) => {
-            let problem = config.check(&cli).err();
+            let problem = config.check(&cli).and_then(|()| config.check_values(&cli)).err();
             (config, problem)
         }
         Err(error) => (Config::empty(&folder), Some(error)),

@@ -21,7 +21,7 @@ use sinew_runtime::{
 use crate::args::{EvalArgs, EvalInference, InferenceMode, fast_latency};
 use crate::contact_sheet::Picture;
 use crate::rig::Scenario;
-use crate::text::say;
+use crate::text::{Claim, say};
 use crate::{Done, contact_sheet, live, locale, source, text, wilson};
 
 /// One line of `--json`.
@@ -67,18 +67,22 @@ impl Finished {
 }
 
 pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
-    let sheet = args.contact_sheet.clone().unwrap_or_else(|| text::next_free("outputs", "eval-", ".png"));
-    anyhow::ensure!(
-        args.force || !sheet.exists(),
-        "evaluating into {}: there is a file already; expected another --contact-sheet, or --force",
-        sheet.display()
-    );
+    if let Some(sheet) = &args.contact_sheet {
+        anyhow::ensure!(
+            args.force || !sheet.exists(),
+            "evaluating into {}: there is a file already; expected another --contact-sheet, or --force",
+            sheet.display()
+        );
+    }
     let mut scenario = Scenario::of(&args.rig)?;
     args.compute.cameras.resize(&mut scenario.model.description)?;
     let threads = source::threads_beside_others(args.compute.threads);
     let named = source::open(args.policy.as_deref(), &args.compute)?;
     // Bound once here, so that a policy that doesn't fit is said before anything runs.
     BoundPolicy::bind(&named.checkpoint, scenario.robot())?;
+    // From here on the file is this run's: another that begins meanwhile takes the next number.
+    let claim = if args.contact_sheet.is_none() { Some(Claim::file("outputs", "eval-", ".png")?) } else { None };
+    let sheet = args.contact_sheet.clone().or_else(|| Some(claim.as_ref()?.path().to_owned())).unwrap_or_default();
     contact_sheet::make_room(&sheet)?;
     let jobs = args
         .jobs

@@ -36,7 +36,7 @@ pub fn run(args: &LekiwiHostArgs) -> anyhow::Result<Done> {
     let config = SessionConfig { return_to_rest: ReturnToRest::Never, realtime: args.realtime.request(), ..SessionConfig::default() };
     let mut session = Session::new(config, clock, stop.clone());
     session = session.watched_by(standby::watch(&robot, &stop, args.realtime.request().priority)?);
-    let desk = Desk::new(session.operator(), stop.clone(), None);
+    let desk = Desk::new(session.operator(), stop.clone(), None).without_episodes();
     let keys = desk.hear_keys(None)?;
     let [commands, observations] = host.addresses();
     if args.lerobot_clients {
@@ -78,7 +78,11 @@ pub fn run(args: &LekiwiHostArgs) -> anyhow::Result<Done> {
             text::print_json(&Report { line: Line::of(report, &motors), clients: Clients::from(clients) })?;
         } else {
             print_lateness(&report.cadence);
-            say!("limited   {} times by the safety gate; {} ticks missed", report.interventions.total(), report.missed_ticks);
+            say!(
+                "limited   {} by the safety gate; {} missed",
+                text::plural(report.interventions.total().into(), "command"),
+                text::plural(report.missed_ticks, "tick")
+            );
             let Clients { commands, refused_commands, refused_clients, replaced_observations } = clients.into();
             say!(
                 "clients   {commands} commands, {refused_commands} refused; {refused_clients} connections refused; \

@@ -16,7 +16,10 @@ use crate::buses::{BusReport, in_words, number};
 use crate::live::LiveText;
 use crate::text::say;
 use crate::way::Way;
-use crate::{Done, hardware, text};
+use crate::{Done, hardware, prompt, text};
+
+/// How often a line is written where no table is drawn.
+const TOLD_EVERY_NS: i64 = 2_000_000_000;
 
 /// What is looked at, and how long.
 pub struct Watching<'a> {
@@ -53,11 +56,18 @@ pub fn run(args: &Watching<'_>) -> anyhow::Result<Done> {
     let is_over = |now: Timestamp| args.seconds.is_some_and(|seconds| now.nanos_since(begin) as f64 * 1e-9 >= seconds);
     let (mut live, mut lateness, mut looks, mut missed) = (LiveText::new(), Histogram::new(), 0u64, 0u64);
     let mut due = begin;
+    let mut told = begin;
     while !stop.is_requested() && !is_over(due) {
         lateness.record(clock.now().nanos_since(due));
         monitor.look(period);
         looks += 1;
         live.show(|| table(&health));
+        // Where no table can be drawn anew, a line now and then says what comes.
+        if !args.json && !prompt::can_redraw() && (looks == 1 || due.nanos_since(told) >= TOLD_EVERY_NS) {
+            told = due;
+            let answering = health.motors().iter().filter(|motor| motor.reads > 0).count();
+            text::note!("{answering} of {} motors answer", health.motors().len());
+        }
         due = due + period;
         let late_ns = clock.now().nanos_since(due);
         let behind =
@@ -74,17 +84,17 @@ pub fn run(args: &Watching<'_>) -> anyhow::Result<Done> {
         }))?;
     } else {
         say!("{}", motors.table().trim_end());
-        say!("{looks} looks at {:.1} Hz, {missed} missed", looks as f64 / elapsed_s.max(1e-9));
+        say!("{looks} readings at {:.1} Hz, {missed} missed", looks as f64 / elapsed_s.max(1e-9));
     }
     let silent: Vec<String> = health.motors().iter().filter(|motor| motor.reads == 0).map(|motor| motor.place().to_string()).collect();
     let motors_count = health.motors().len();
     anyhow::ensure!(
         silent.len() < motors_count,
-        "watching {name}: none of its {motors_count} motors answered; check the power, the cable, and whether {name} is what hangs on this port"
+        "watching {name}: none of its {motors_count} motors answered; check the power, the cable, and whether the robot on this port is {name}"
     );
     anyhow::ensure!(
         silent.is_empty(),
-        "watching {name}: no answer from {}; the others answered; check their cables and ids, and whether {name} is what hangs on this port",
+        "watching {name}: no answer from {}; the others answered; check their cables and ids, and whether the robot on this port is {name}",
         silent.join(", ")
     );
     let patience_s = f64::from(arm.robot.feedback.fault_age_ms) * 1e-3;
@@ -117,7 +127,7 @@ fn table(health: &sinew_drivers::ArmHealth) -> String {
             in_words(&motor.errors),
         ]);
     }
-    text::table(&rows)
+    text::table_within(&rows, text::columns_of(std::io::stderr()))
 }
 
 #[cfg(test)]

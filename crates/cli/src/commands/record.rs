@@ -172,7 +172,9 @@ fn connect(args: &RecordArgs, stop: &StopFlag, clock: &Arc<dyn Clock>) -> anyhow
 fn stopped(out: &Path, committed: u64) -> String {
     let dir = out.display();
     format!(
-        "recording to {dir}: stopped; {committed} episodes are committed. If one waits, --resume offers it; `sinew dataset verify {dir}` looks at all"
+        "recording to {dir}: stopped; the dataset has {}. --resume offers to keep an episode that was not finished; `sinew dataset verify {}` checks the dataset",
+        text::plural(committed, "episode"),
+        text::quoted(out)
     )
 }
 
@@ -240,7 +242,7 @@ fn tell(
             say!("  the episode that was interrupted is not in it");
         }
         if totals.episodes > 0 {
-            say!("  sinew dataset info {dir}");
+            say!("  sinew dataset info {}", text::quoted(&args.out));
         }
     }
     anyhow::ensure!(

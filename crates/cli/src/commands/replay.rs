@@ -109,7 +109,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
     if rig.is_real() {
         session = session.watched_by(standby::watch(&robot, &stop, args.realtime.request().priority)?);
     }
-    let desk = Desk::new(session.operator(), stop.clone(), None);
+    let desk = Desk::new(session.operator(), stop.clone(), None).without_episodes();
     let keys = if is_real_time { desk.hear_keys(None)? } else { None };
     if !args.json {
         let place = if rig.is_real() { "" } else { " simulated," };
@@ -146,7 +146,11 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
             if is_real_time {
                 print_lateness(&report.cadence);
             }
-            say!("limited   {} times by the safety gate; {} ticks missed", report.interventions.total(), report.missed_ticks);
+            say!(
+                "limited   {} by the safety gate; {} missed",
+                text::plural(report.interventions.total().into(), "command"),
+                text::plural(report.missed_ticks, "tick")
+            );
             let table = motors.table();
             if !table.is_empty() {
                 say!("\n{}", table.trim_end());

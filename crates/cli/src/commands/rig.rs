@@ -54,7 +54,7 @@ fn init(name: &str, force: bool) -> anyhow::Result<()> {
         say!("serial ports: {}", known.join(", "));
     }
     let port = ports(&answers, &robot, "--port", |_| Ok(()))?;
-    let id = perhaps(&answers, "What is its calibration called? (nothing where there is only one)")?;
+    let id = perhaps(&answers, "Which calibration does it use? (press Enter if it has only one)")?;
     let mut rig = RigFile::new(robot_name, port).called(id);
 
     let usual = format!("{}_leader", robot.name);
@@ -67,7 +67,7 @@ fn init(name: &str, force: bool) -> anyhow::Result<()> {
             anyhow::ensure!(!rig.is_at(ports), "that is where the robot is, expected another port for who leads it");
             Ok(())
         })?;
-        let id = perhaps(&answers, "What is the leader arm's calibration called? (nothing where there is only one)")?;
+        let id = perhaps(&answers, "Which calibration does the leader arm use? (press Enter if it has only one)")?;
         rig = rig.led_by(name, port, id);
     }
     loop {
@@ -82,7 +82,7 @@ fn init(name: &str, force: bool) -> anyhow::Result<()> {
         let Some((name, source)) = camera.as_deref().and_then(|camera| camera.split_once('=')) else { break };
         rig.see(name.to_owned(), source.to_owned());
     }
-    let rig = rig.told(perhaps(&answers, "What is it to do, in a sentence? (nothing where that changes)")?);
+    let rig = rig.told(perhaps(&answers, "What is it to do, in a sentence? (press Enter if that changes)")?);
     let text = rig.to_toml()?;
     let doing = || format!("writing the rig {}", path.display());
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -122,10 +122,10 @@ fn perhaps(answers: &Answers, question: &str) -> anyhow::Result<Option<String>> 
 /// The port of each bus of `robot`.
 fn ports(answers: &Answers, robot: &RobotDescription, option: &str, check: impl Fn(&Ports) -> anyhow::Result<()>) -> anyhow::Result<Ports> {
     let question = match &robot.buses[..] {
-        [_] | [] => format!("Where is {}, as {option} has it, such as usb:58FA0834591?", robot.title),
+        [_] | [] => format!("Which port is {} on ({option}), for example usb:58FA0834591?", robot.title),
         buses => {
             let buses: Vec<String> = buses.iter().map(|bus| format!("{}=PORT", bus.name)).collect();
-            format!("Where is {}, as {option} has it: {}?", robot.title, buses.join(" "))
+            format!("Which ports is {} on ({option}): {}?", robot.title, buses.join(" "))
         }
     };
     told(answers, &question, "", |text| {

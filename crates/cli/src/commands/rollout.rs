@@ -17,13 +17,13 @@ use sinew_runtime::{
     Series, Session, SessionConfig, Stage, StopFlag,
 };
 
-use crate::args::{InferenceMode, LoopArgs, Misuse, RolloutArgs, StrategyMode, Teleop, in_words};
+use crate::args::{InferenceMode, LoopArgs, Misuse, RolloutArgs, StrategyMode, Teleop, in_words, misuse};
 use crate::desk::Desk;
 use crate::led::Human;
 use crate::live::{self, LiveLine};
 use crate::remote::{self, Acts};
 use crate::rig::{Rig, Scenario};
-use crate::text::say;
+use crate::text::{Claim, say};
 use crate::{Done, hardware, led, prompt, recording, source, standby, text};
 
 /// Where the run goes.
@@ -33,15 +33,16 @@ struct Outputs {
 }
 
 impl Outputs {
-    fn of(args: &RolloutArgs) -> Self {
-        let folder = text::next_free("outputs", "rollout-", "");
-        let choose = |given: &Option<PathBuf>, refused: bool, name: &str| {
-            if refused { None } else { Some(given.clone().unwrap_or_else(|| folder.join(name))) }
+    /// With the folder of what was given no place, which is this run's from now on.
+    fn of(args: &RolloutArgs) -> anyhow::Result<(Self, Option<Claim>)> {
+        let (records, views) = (!args.no_record, !args.no_rerun && args.rerun_connect.is_none());
+        let is_needed = records && args.out.is_none() || views && args.rerun.is_none();
+        let folder = if is_needed { Some(Claim::folder("outputs", "rollout-")?) } else { None };
+        let choose = |given: &Option<PathBuf>, is_wanted: bool, name: &str| {
+            if is_wanted { given.clone().or_else(|| Some(folder.as_ref()?.path().join(name))) } else { None }
         };
-        Self {
-            dataset: choose(&args.out, args.no_record, "dataset"),
-            rerun: choose(&args.rerun, args.no_rerun || args.rerun_connect.is_some(), "rollout.rrd"),
-        }
+        let outputs = Self { dataset: choose(&args.out, records, "dataset"), rerun: choose(&args.rerun, views, "rollout.rrd") };
+        Ok((outputs, folder))
     }
 }
 
@@ -88,12 +89,20 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         return_to_rest: if mode == StrategyMode::Episodic { ReturnToRest::Always } else { ReturnToRest::WhenInterrupted },
         ..args.control.session(fast)
     };
+    let turns_hz = u64::from(robot.control_rate_hz) * u64::from(args.control.fps_multiplier);
+    if turns_hz > FASTEST_HZ {
+        let (most, rate) = (FASTEST_HZ / u64::from(robot.control_rate_hz.max(1)), robot.control_rate_hz);
+        misuse!(
+            "--fps-multiplier {}: expected at most {most} at {rate} Hz, as the loop runs at most {FASTEST_HZ} times a second",
+            args.control.fps_multiplier
+        );
+    }
     let (named, mut policy) = match args.remote.options(args.policy.as_deref(), &args.compute.cameras.rename, true)? {
         Some(options) => remote::connect(&options, robot, &mut config)?,
         None => Acts::here(args, robot, &config, threads)?,
     };
     let clock: Arc<dyn Clock> = if fast { Arc::new(MockClock::new()) } else { Arc::new(MonotonicClock::new()) };
-    let outputs = Outputs::of(args);
+    let (outputs, _folder) = Outputs::of(args)?;
     if let Some(root) = &outputs.dataset {
         // Refused before an arm is touched.
         recording::may_begin(root, robot, &args.recording, !fast)?;
@@ -209,7 +218,9 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         report::print_totals(&named, &reports, &outputs, recorded, buses, &rig.cameras.report())?;
     } else {
         report::print_table(&reports, !args.no_record);
-        report::print_cadence(&reports, fast);
+        if !reports.is_empty() {
+            report::print_cadence(&reports, fast);
+        }
         named.print_link();
         if let Some(buses) = buses {
             say!("\n{}{}", buses.table(), rig.cameras.report().table());
@@ -219,8 +230,8 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         }
         report::print_outputs(&outputs, args.rerun_connect.as_deref(), recorded);
     }
-    if let Some(report) = reports.iter().find(|report| !report.faults.is_empty()) {
-        report::fail_on_faults(report, || format!("rolling out episode {} (seed {})", report.attempt, report.seed))?;
+    if let Some((i, report)) = reports.iter().enumerate().find(|(_, report)| !report.faults.is_empty()) {
+        report::fail_on_faults(report, || format!("rolling out episode {} (seed {})", i + 1, report.seed))?;
     }
     drop(recorder);
     // Without an episode there is no dataset, which the next run could not go on with.
@@ -247,6 +258,9 @@ impl Acts {
         Ok((Self::Here(Box::new(named)), PolicyThread::spawn(policy).context("starting the policy's thread")?))
     }
 }
+
+/// The fastest that the control loop may turn.
+const FASTEST_HZ: u64 = 1000;
 
 /// How long an episode takes where nobody judges it, seconds; as LeRobot's.
 const EPISODE_S: u64 = 60;
@@ -372,7 +386,11 @@ struct Watching<'a> {
 impl Attendant for Watching<'_> {
     fn may_begin(&mut self, done: u64) -> bool {
         self.shown.begins_after(done);
-        !self.args.run.interactive || self.desk.wait_for_start()
+        let may = !self.args.run.interactive || self.desk.wait_for_start();
+        if may {
+            self.desk.begins();
+        }
+        may
     }
 
     fn awaits_a_word(&self) -> bool {

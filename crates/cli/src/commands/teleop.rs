@@ -33,7 +33,7 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
     let config = SessionConfig { return_to_rest: ReturnToRest::Never, realtime: request, ..SessionConfig::default() };
     let mut session = Session::new(config, clock, stop.clone());
     session = session.watched_by(standby::watch(&robot, &stop, request.priority)?);
-    let desk = Desk::new(session.operator(), stop.clone(), None);
+    let desk = Desk::new(session.operator(), stop.clone(), None).without_episodes();
     human.sits_at(&desk);
     let keys = desk.hear_keys(human.keys.clone())?;
     if !args.json {
@@ -79,7 +79,11 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
             text::print_json(&Line::of(report, &motors))?;
         } else {
             print_lateness(&report.cadence);
-            say!("limited   {} times by the safety gate; {} ticks missed", report.interventions.total(), report.missed_ticks);
+            say!(
+                "limited   {} by the safety gate; {} missed",
+                text::plural(report.interventions.total().into(), "command"),
+                text::plural(report.missed_ticks, "tick")
+            );
             say!("\n{}", motors.table());
         }
         fail_on_faults(report, || format!("teleoperating {}", robot.name))?;
@@ -129,6 +133,6 @@ impl Attendant for Watching<'_> {
     }
 
     fn may_go_on(&mut self) -> bool {
-        !self.desk.has_quit()
+        !self.desk.has_quit() && self.desk.wait_for_clearance()
     }
 }

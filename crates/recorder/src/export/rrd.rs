@@ -19,7 +19,8 @@ use crate::{DatasetReader, Episode, Rate, ToolError, ViewError};
 /// When the dataset can't be read, has no such episode, the file can't be written, or `progress` says
 /// stop; a file that was begun is then removed.
 pub fn write_rrd(reader: &DatasetReader, episodes: &[u64], path: &Path, progress: &mut Progress<'_>) -> Result<(), ToolError> {
-    if path.exists() {
+    // An empty file is a name that was taken for this one.
+    if path.symlink_metadata().is_ok_and(|file| !file.is_file() || file.len() > 0) {
         return Err(ToolError::Exists { path: path.to_owned(), found: "a file" });
     }
     create_parent(path)?;

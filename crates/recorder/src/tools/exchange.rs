@@ -28,7 +28,11 @@ pub(super) fn resolved(root: &Path) -> Result<PathBuf, ToolError> {
     if !root.exists() && moving.join(INFO).exists() {
         fs::rename(&moving, root).map_err(io_error("moving back", root))?;
     }
-    Ok(fs::canonicalize(root).map_err(io_error("opening the folder", root))?)
+    let found = fs::canonicalize(root).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => io_error("opening the dataset", root)(std::io::Error::new(error.kind(), "there is no such folder")),
+        _ => io_error("opening the folder", root)(error),
+    });
+    Ok(found?)
 }
 
 /// In the name of what is on its way.

@@ -54,12 +54,12 @@ pub fn plan_delete(root: &Path, episodes: &[u64]) -> Result<Plan, ToolError> {
 /// When the dataset can't be read, a name makes no folder or stands twice, or there is no such episode.
 pub fn plan_split(root: &Path, parts: &[(String, Vec<u64>)]) -> Result<Plan, ToolError> {
     let reader = open(root)?;
-    let operation = format!("split {} episodes into {} datasets", reader.episodes().len(), parts.len());
+    let operation = format!("split {} into {}", plural(reader.episodes().len(), "episode"), plural(parts.len(), "dataset"));
     let (mut results, mut names) = (Vec::new(), BTreeSet::new());
     let mut taken: BTreeSet<u64> = BTreeSet::new();
     for (name, episodes) in parts {
         if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) || !names.insert(name) {
-            return Err(refused(&operation, format!("{name:?} makes no folder of its own")));
+            return Err(refused(&operation, format!("{name:?} is no name of a part; expected a plain folder name")));
         }
         if let Some(twice) = episodes.iter().find(|episode| !taken.insert(**episode)) {
             return Err(refused(&operation, format!("episode {twice} is named twice")));
@@ -224,7 +224,7 @@ pub fn plan_rename_task(root: &Path, from: &str, to: &str) -> Result<Plan, ToolE
 pub fn plan_stats(root: &Path) -> Result<Plan, ToolError> {
     let reader = open(root)?;
     let assembly = Assembly { first_tasks: reader.tasks().to_vec(), recompute_images: true, ..Assembly::of_all(reader) };
-    Plan::new("compute the statistics anew".to_owned(), Vec::new(), vec![(String::new(), assembly)])
+    Plan::new("recompute the statistics".to_owned(), Vec::new(), vec![(String::new(), assembly)])
 }
 
 /// Plans to bring the dataset in `root` into another version of the format, or its images into another
@@ -274,4 +274,8 @@ pub fn plan_convert(root: &Path, conversion: &Conversion) -> Result<Plan, ToolEr
         return Err(refused(&operation, format!("it is in format {version} already, and no camera changes")));
     }
     Plan::new(operation, changes, vec![(String::new(), assembly)])
+}
+
+fn plural(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }

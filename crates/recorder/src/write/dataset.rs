@@ -412,15 +412,33 @@ fn check_same(root: &Path, schema: &DatasetSchema, found: &Info, expected: &Info
     let (there, here) = (DatasetSchema::shapes(&own), DatasetSchema::shapes(&schema.features));
     let names: std::collections::BTreeSet<&String> = there.keys().chain(here.keys()).collect();
     for name in names {
-        let shown =
-            |features: &Map<String, Value>| features.get(name).map_or("missing".to_owned(), |feature| same_names(feature).to_string());
-        mismatch(&format!("feature {name}"), shown(&there), shown(&here))?;
+        let [theirs, ours] = [&there, &here].map(|features| features.get(name).map(same_names));
+        if theirs != ours {
+            let (found, expected) = feature_words(theirs.as_ref(), ours.as_ref());
+            return Err(RecordError::Mismatch { root: root.to_owned(), what: format!("feature {name}"), found, expected });
+        }
         if schema.pictures().iter().any(|picture| picture.key == *name && picture.is_depth()) {
             let codes = |info: &Info| info.features.get(name).map(DepthRange::in_words).unwrap_or_default();
             mismatch(&format!("the codes of feature {name}"), codes(found), codes(expected))?;
         }
     }
     Ok(())
+}
+
+/// Two features of one name that differ, each by what makes the difference: kind and shape, or the names of its channels.
+fn feature_words(found: Option<&Value>, expected: Option<&Value>) -> (String, String) {
+    let kind = |feature: &Value| {
+        let shape: Vec<String> = feature["shape"].as_array().into_iter().flatten().map(ToString::to_string).collect();
+        format!("{} of shape {}", feature["dtype"].as_str().unwrap_or("something"), shape.join("×"))
+    };
+    let names = |feature: &Value| format!("called {}", feature["names"]);
+    match (found, expected) {
+        (Some(found), Some(expected)) if kind(found) == kind(expected) => (names(found), names(expected)),
+        (Some(found), Some(expected)) => (kind(found), kind(expected)),
+        (Some(found), None) => (kind(found), "none of that name, as this recording has none".to_owned()),
+        (None, Some(expected)) => ("missing".to_owned(), kind(expected)),
+        (None, None) => Default::default(),
+    }
 }
 
 fn check_rig(root: &Path, schema: &DatasetSchema) -> Result<(), RecordError> {

@@ -45,12 +45,13 @@ pub fn view(dir: &Path, html: Option<&Path>, connect: Option<&str>, episodes: Op
         let done = watch.run(|progress| show_in_rerun(&reader, &shown, address, progress))?;
         return finish(done, Path::new(address), &reader, &shown, json);
     }
-    let path = text::next_free("outputs", "view-", ".rrd");
-    let done = watch.run(|progress| write_rrd(&reader, &shown, &path, progress))?;
+    let claim = text::Claim::file("outputs", "view-", ".rrd")?;
+    let path = claim.path();
+    let done = watch.run(|progress| write_rrd(&reader, &shown, path, progress))?;
     if done.is_some() {
-        open_viewer(&path);
+        open_viewer(path);
     }
-    finish(done, &path, &reader, &shown, json)
+    finish(done, path, &reader, &shown, json)
 }
 
 /// The units of the channels of the robot that a dataset was recorded with, where it is one of ours; of others nobody

@@ -55,9 +55,9 @@ pub(super) fn print_table(reports: &[EpisodeReport], is_recorded: bool) {
     let mut rows = vec![["episode", "seed", "result", "ticks", "limited", "starved", "missed"].map(str::to_owned).to_vec()];
     let mut more = Vec::new();
     let mut counted = [0; COLUMNS.len()];
-    for report in reports {
+    for (i, report) in reports.iter().enumerate() {
         let result = serde_json::to_value(report.outcome).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
-        let episode = report.attempt + 1;
+        let episode = i + 1;
         let counts = [u64::from(report.interventions.total()), report.starved_ticks, report.missed_ticks];
         counted.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
         let start = [episode.to_string(), report.seed.to_string(), result, report.ticks.to_string()];
@@ -66,7 +66,6 @@ pub(super) fn print_table(reports: &[EpisodeReport], is_recorded: bool) {
         if is_recorded && report.was_interrupted() && !report.kept {
             more.push(format!("episode {episode}: it was interrupted, so it is not in the dataset"));
         }
-        more.extend(report.later_tasks.iter().map(|task| format!("episode {episode}: was told meanwhile: {task}")));
     }
     if reports.is_empty() {
         say!("no episode was run");
@@ -77,18 +76,33 @@ pub(super) fn print_table(reports: &[EpisodeReport], is_recorded: bool) {
     let explained = COLUMNS.iter().zip(counted).filter(|(_, count)| *count > 0);
     explained.for_each(|((column, means), _)| say!("  {column}: {means}"));
     say!("");
-    let mut tasks: Vec<&str> = reports.iter().map(|report| &*report.task).collect();
-    tasks.dedup();
-    tasks.iter().filter(|task| !task.is_empty()).for_each(|task| say!("task      {task}"));
+    tasks(reports).iter().for_each(|task| say!("task      {task}"));
     let (done, judged) = judged(reports);
     // Where nobody judges, nothing succeeds or fails.
     if judged > 0 {
         let (low, high) = wilson::interval(done, judged);
         let others = reports.len() as u64 - judged;
-        let others =
-            if others == 0 { String::new() } else { format!("; {} ended otherwise and not counted", text::plural(others, "episode")) };
+        let others = if others == 0 { String::new() } else { format!("; {} ended early, not counted", text::plural(others, "episode")) };
         say!("success   {done} of {judged} (95 % interval {:.0} to {:.0} %){others}", low * 1e2, high * 1e2);
     }
+}
+
+/// The instructions, with the episodes that had each where there are several.
+fn tasks(reports: &[EpisodeReport]) -> Vec<String> {
+    let mut runs: Vec<(&str, usize, usize)> = Vec::new();
+    for (i, report) in reports.iter().enumerate() {
+        match runs.last_mut().filter(|(task, ..)| *task == report.task) {
+            Some((_, _, last)) => *last = i,
+            None => runs.push((&report.task, i, i)),
+        }
+    }
+    let one = runs.len() == 1;
+    let told = runs.iter().filter(|(task, ..)| !task.is_empty()).map(|(task, first, last)| match (one, first == last) {
+        (true, _) => (*task).to_owned(),
+        (false, true) => format!("episode {}: {task}", first + 1),
+        (false, false) => format!("episodes {} to {}: {task}", first + 1, last + 1),
+    });
+    told.collect()
 }
 
 /// What was wrong with an episode is the error of what was `doing`.
@@ -113,10 +127,9 @@ pub fn print_lateness(cadence: &Cadence) {
         ms(late.max_ns)
     );
     let parts = cadence.parts.by_name().map(|(name, part)| format!("{name} {:.3}", ms(part.stats().p99_ns)));
-    let cpu_us = cadence
-        .cpu_ns
-        .map_or(String::new(), |ns| format!(", {:.0} us of a processor a tick", ns as f64 * 1e-3 / cadence.ticks.max(1) as f64));
-    say!("parts     {} ms (p99 of each){cpu_us}; {} ticks took longer than there was time", parts.join(", "), cadence.overruns);
+    let cpu_us =
+        cadence.cpu_ns.map_or(String::new(), |ns| format!(", {:.0} us of CPU time a tick", ns as f64 * 1e-3 / cadence.ticks.max(1) as f64));
+    say!("parts     {} ms (p99 of each){cpu_us}; {} longer than the period", parts.join(", "), text::plural(cadence.overruns, "tick"));
 }
 
 pub(super) fn print_cadence(reports: &[EpisodeReport], fast: bool) {
@@ -140,19 +153,23 @@ pub(super) fn print_cadence(reports: &[EpisodeReport], fast: bool) {
         say!("late      {} chunks came too late to follow from what was executed meanwhile, and were not used", inference.unused_answers);
     }
     if let Some(rows) = inference.reserve_rows_min {
-        say!("queue     asked for up to {} ticks ahead; at least {rows} actions were left when an answer came", inference.lead_ticks_max);
+        say!(
+            "queue     the next chunk was requested up to {} before the end; at least {rows} actions were left when it came",
+            text::plural(inference.lead_ticks_max, "tick")
+        );
     }
 }
 
 pub(super) fn print_outputs(outputs: &Outputs, connected: Option<&str>, recorded: u64) {
     if let Some(root) = &outputs.dataset {
-        say!("dataset   {} ({})\n            sinew dataset info {0}", root.display(), text::plural(recorded, "episode"));
+        let quoted = text::quoted(root);
+        say!("dataset   {} ({})\n            sinew dataset info {quoted}", root.display(), text::plural(recorded, "episode"));
         if recorded > 0 {
-            say!("            lerobot-dataset-viz --repo-id local/rollout --root {} --episode-index 0", root.display());
+            say!("            lerobot-dataset-viz --repo-id local/rollout --root {quoted} --episode-index 0");
         }
     }
     if let Some(path) = &outputs.rerun {
-        say!("recording {}\n            rerun {0}", path.display());
+        say!("recording {}\n            rerun {}", path.display(), text::quoted(path));
         say!("            (the viewer: cargo install rerun-cli --locked, or pip install rerun-sdk)");
     }
     if let Some(address) = connected {
