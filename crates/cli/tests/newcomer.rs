@@ -89,6 +89,8 @@ fn what_is_typed_stays_and_each_command_is_answered() {
     ] {
         terminal.press(typed);
         terminal.heard.wait_for(answer, 1);
+        // Some ticks long it is so.
+        std::thread::sleep(Duration::from_millis(300));
     }
     // A key of a terminal that has another encoding spoils its line, and no other.
     terminal.press_bytes(b"h\xff\r");
