@@ -241,7 +241,7 @@ fn draw(progress: &Progress, words: &Words, stop: &StopFlag, done: &AtomicBool) 
 
 /// Columns of the terminal on stderr.
 fn width() -> usize {
-    rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| usize::from(size.ws_col).max(10)) - 1
+    crate::text::columns_of(std::io::stderr()).unwrap_or(80).max(10) - 1
 }
 
 /// Rows of the terminal on stderr that can be drawn on, with the cursor below.

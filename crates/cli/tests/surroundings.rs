@@ -59,7 +59,7 @@ fn a_folder_that_can_not_be_written_to_is_named_before_anything_runs() {
     let run = |args: &[&str]| desk.sinew(args).current_dir("/proc").output().unwrap();
     for (args, says) in [
         (&["rollout", "--pace", "fast", "--episodes", "1"][..], "outputs/rollout-1"),
-        (&["rollout", "--pace", "fast", "--episodes", "1", "--no-rerun"][..], "outputs/rollout-1/dataset"),
+        (&["rollout", "--pace", "fast", "--episodes", "1", "--no-rerun"][..], "outputs/rollout-1"),
         (&["record", "--teleop", "scripted", "--task", "reach", "--episodes", "1", "--out", "ds"], "ds"),
         (&["sim", "render", "--out", "pictures"], "pictures"),
         (&["eval", "--episodes", "1", "--task", "reach"], "outputs/eval-1.png"),
