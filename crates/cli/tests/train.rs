@@ -410,6 +410,8 @@ fn a_python_without_the_right_lerobot_is_told_how_to_get_it() {
     contains_all(&bench.error(&[]), &["accelerate can't be imported", "pip install"]);
     fs::remove_file(bench.desk.path("py/version")).unwrap();
     contains_all(&bench.error(&[]), &["importing lerobot in py/python", "pip install"]);
+    fs::remove_file(bench.desk.path("py/python")).unwrap();
+    contains_all(&bench.error(&[]), &["no such program", "--python"]);
     assert!(!bench.desk.path("out/train.json").exists());
     assert_eq!(bench.began(), 0);
 }

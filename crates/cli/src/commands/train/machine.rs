@@ -139,6 +139,10 @@ impl Machine {
         let words = [python, "-c", LOOK_FOR].into_iter().chain(modules);
         let answer = self.output_in(Group::Ours, &format!("exec {}", line(words)))?;
         let extras = family.extra.map(|(extra, _)| format!(",{extra}")).unwrap_or_default();
+        // What a shell ends with that finds no such program.
+        if answer.status.code() == Some(127) {
+            bail!("looking for LeRobot in {python} {self}: no such program; give --python the Python that has LeRobot");
+        }
         let install = format!("{python} -m pip install 'lerobot[training{extras}]=={LEROBOT}'");
         let heard = answer.stdout.lines().last().filter(|_| answer.status.success());
         let Some((version, missing)) = heard.map(|it| it.split_once(' ').unwrap_or((it, ""))) else {
