@@ -166,7 +166,7 @@ fn words_of_lerobot_are_answered_with_those_of_sinew() {
         ("lerobot-find-port", "sinew find-port"),
         ("record --robot.type=so101_follower", "LeRobot's --robot.type is here: --robot\n"),
         ("record --dataset.single_task=x", "LeRobot's --dataset.single_task is here: --instruction"),
-        ("rollout --policy.device=cpu", "--policy.device is LeRobot's way to write options"),
+        ("rollout --policy.device=cpu", "LeRobot's --policy.device is here: --device"),
     ] {
         contains_all(&desk.misuse(words), &[says]);
     }
@@ -267,7 +267,7 @@ fn a_disk_that_fills_while_recording_costs_only_the_episode_at_hand() {
     let output = command.args(["-c", &script]).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{error}");
-    contains_all(&error, &["ds", "are committed. If one waits, --resume offers it"]);
+    contains_all(&error, &["ds", "the dataset has", "--resume offers to keep an episode"]);
     let committed: u64 =
         error.split_once("the dataset has ").unwrap().1.split(" episode").next().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
     assert!(committed > 0, "the limit struck before the first episode: {error}");

@@ -75,8 +75,13 @@ fn defaults_are_kept_used_and_explained() {
     assert!(line("--seed").contains("21") && line("--seed").contains("the command line"), "{explained}");
     assert!(line("--episodes").contains("config.toml") && line("--threads").contains("config.toml"), "{explained}");
     assert!(line("--robot").contains("the default"), "{explained}");
-    // A rig that is not there is told, but not to who asks for help or names a simulator.
+    // A rig that is not there is no default; one that has gone is told, but not to who asks for help or names a simulator.
+    contains_all(&desk.error(&["config", "set", "rig", "kitchen"]), &["setting rig", "sinew rig init NAME"]);
+    let rig = desk.path(".config/sinew/rigs/kitchen.toml");
+    std::fs::create_dir_all(rig.parent().unwrap()).unwrap();
+    std::fs::write(&rig, "robot = \"so101\"\n").unwrap();
     desk.ok(&["config", "set", "rig", "kitchen"]);
+    std::fs::remove_file(&rig).unwrap();
     contains_all(&desk.error(&["record", "--out", "ds"]), &["reading the rig", "sinew rig init NAME"]);
     desk.ok(&["record", "--help"]);
     desk.ok(&["rollout", "--sim", "--pace", "fast", "--episodes", "1", "--no-record", "--no-rerun"]);

@@ -199,7 +199,7 @@ mod tests {
         let so101 = text("so101").unwrap();
         assert_eq!(
             refused(&text("openarm").unwrap()),
-            "emulating openarm: its bus can speaks damiao, expected feetech, feetech1, dynamixel"
+            "emulating openarm: its bus can uses damiao, which is not emulated; expected one of feetech, feetech1, dynamixel"
         );
         assert_eq!(
             refused(&so101.split("[simulation]").next().unwrap().replacen("sts3215\", id = 3", "sts9\", id = 3", 1)),

@@ -46,7 +46,9 @@ const EXAMPLES: &str = "Examples:
 pub struct RolloutArgs {
     #[command(flatten)]
     pub rig: RigArgs,
-    /// A checkpoint folder, owner/name[@revision] on the Hub, or a server: ws://HOST:PORT[/PATH] (openpi's protocol), https://HOST[/PATH] (an Inference Endpoint) or groot://HOST:PORT (GR00T's service) [default: the demonstration policy]
+    /// A checkpoint folder, owner/name[@revision] on the Hub, or a server's address [default: the demonstration policy]
+    ///
+    /// Servers are ws://HOST:PORT[/PATH] (openpi's protocol), https://HOST[/PATH] (an Inference Endpoint) and groot://HOST:PORT (GR00T's service).
     #[arg(long)]
     pub policy: Option<String>,
     #[command(flatten)]
