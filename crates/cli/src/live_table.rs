@@ -50,7 +50,7 @@ fn table(names: &[String], units: &Units, state: &[Option<usize>], frame: &Frame
         let is = there[i].map_or_else(|| "unknown".to_owned(), |_| format!("{:.1}", is[i]));
         rows.push(vec![name.clone(), format!("{:.1}", wanted[i]), format!("{:.1}", sent[i]), is]);
     }
-    text::table_within(&rows, text::columns_of(std::io::stderr()))
+    text::table_on_stderr(&rows)
 }
 
 impl FrameSink for LiveTable {

@@ -72,7 +72,8 @@ fn indent_of(line: &str) -> usize {
     }
     let lead = line.chars().take_while(|c| *c == ' ').count();
     let rest: String = line.chars().skip(lead).collect();
-    let second = rest.find("  ").map(|at| lead + rest[..at].chars().count() + rest[at..].chars().take_while(|c| *c == ' ').count());
+    let second =
+        rest.split_once("  ").map(|(before, after)| lead + before.chars().count() + 2 + after.chars().take_while(|c| *c == ' ').count());
     second.filter(|at| *at <= 3 * INDENT).unwrap_or(lead)
 }
 
@@ -272,6 +273,11 @@ pub fn count(n: u64) -> String {
 /// Rows as aligned columns, the first row underlined as the head; on a terminal as wide as standard output's.
 pub fn table(rows: &[Vec<String>]) -> String {
     table_within(rows, columns_of(std::io::stdout()))
+}
+
+/// The same on a terminal as wide as standard error's, where lines that change are.
+pub fn table_on_stderr(rows: &[Vec<String>]) -> String {
+    table_within(rows, columns_of(std::io::stderr()))
 }
 
 /// The narrowest that a column is made to fit a terminal.

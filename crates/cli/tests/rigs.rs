@@ -76,7 +76,7 @@ fn defaults_are_kept_used_and_explained() {
     assert!(line("--episodes").contains("config.toml") && line("--threads").contains("config.toml"), "{explained}");
     assert!(line("--robot").contains("the default"), "{explained}");
     // A rig that is not there is no default; one that has gone is told, but not to who asks for help or names a simulator.
-    contains_all(&desk.error(&["config", "set", "rig", "kitchen"]), &["setting rig", "sinew rig init NAME"]);
+    contains_all(&desk.misused(&["config", "set", "rig", "kitchen"]), &["setting rig", "sinew rig init NAME"]);
     let rig = desk.path(".config/sinew/rigs/kitchen.toml");
     std::fs::create_dir_all(rig.parent().unwrap()).unwrap();
     std::fs::write(&rig, "robot = \"so101\"\n").unwrap();

@@ -127,7 +127,7 @@ fn table(health: &sinew_drivers::ArmHealth) -> String {
             in_words(&motor.errors),
         ]);
     }
-    text::table_within(&rows, text::columns_of(std::io::stderr()))
+    text::table_on_stderr(&rows)
 }
 
 #[cfg(test)]

@@ -120,7 +120,7 @@ fn table(values: &[Value]) -> String {
         let missing = if *is_missing { "missing" } else { "" };
         rows.push(vec![feature.clone(), value, number(age_s.map(|age| age * 1e3), "ms"), missing.to_owned()]);
     }
-    text::table_within(&rows, text::columns_of(std::io::stderr()))
+    text::table_on_stderr(&rows)
 }
 
 #[cfg(test)]
