@@ -86,8 +86,10 @@ fn defaults_are_kept_used_and_explained() {
     desk.ok(&["record", "--help"]);
     desk.ok(&["rollout", "--sim", "--pace", "fast", "--episodes", "1", "--no-record", "--no-rerun"]);
     // What was written by hand and is wrong is told by its place; `config` alone still works.
-    let path = desk.ok(&["config", "--json"]);
-    let path = serde_json::from_str::<serde_json::Value>(&path).unwrap()["path"].as_str().unwrap().to_owned();
+    let config = desk.run(&["config", "--json"]);
+    contains_all(&String::from_utf8(config.stdout.clone()).unwrap(), &["kitchen.toml", "problem"]);
+    assert_eq!(config.status.code(), Some(1));
+    let path = serde_json::from_slice::<serde_json::Value>(&config.stdout).unwrap()["path"].as_str().unwrap().to_owned();
     std::fs::write(&path, "[rollout]\nspeed = 1\n").unwrap();
     contains_all(&desk.error(&["rollout", "--pace", "fast"]), &["config.toml", "no option --speed"]);
     assert_eq!(desk.run(&["config", "--help"]).status.code(), Some(0));
