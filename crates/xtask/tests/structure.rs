@@ -196,6 +196,13 @@ fn crates_form_a_star_around_core() {
     fail_on(faults, "a crate depends on core only; the library sinew and sinew-cli alone may join the others");
 }
 
+#[test]
+fn cargo_run_starts_sinew() {
+    let metadata = cargo_metadata(&["--no-deps"]);
+    let runs: Vec<&Value> = list(&metadata, "packages").iter().map(|package| &package["default_run"]).filter(|it| !it.is_null()).collect();
+    assert_eq!(runs, ["sinew"], "default-run of all manifests: `cargo run` refuses to choose between several programs");
+}
+
 /// What cargo would compile for `args`: every package with the features it gets.
 fn packages_with_features(args: &[&str]) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
