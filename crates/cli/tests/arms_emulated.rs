@@ -125,9 +125,18 @@ fn a_watchdog_that_reaches_nobody_says_so() {
 fn a_monitor_of_another_arm_says_what_to_look_at() {
     let desk = Desk::new();
     let _follower = Played::start(&desk, &["so101", "--link", "follower", "--id", "one"]);
-    let monitor = |robot: &str| desk.error(&["robots", "monitor", "--robot", robot, "--port", "follower", "--seconds", "1"]);
+    let monitor = |robot: &str| {
+        let output = desk.run(&["robots", "monitor", "--robot", robot, "--port", "follower", "--seconds", "1"]);
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    // In a pipe it says how many answer while it watches.
     let none = monitor("koch");
-    assert!(none.contains("none of its 6 motors answered; check the power, the cable, and whether koch is"), "{none}");
+    assert!(none.contains("0 of 6 motors answer"), "{none}");
+    assert!(
+        none.contains("none of its 6 motors answered; check the power, the cable, and whether the robot on this port is koch"),
+        "{none}"
+    );
     let some = monitor("lekiwi");
     assert!(some.contains("no answer from base_left_wheel") && some.contains("the others answered"), "{some}");
 }
