@@ -3,23 +3,21 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails here fails the test")]
 
+mod asker;
 mod faulty;
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
+use asker::{Allowed, Asker, ROWS, robot};
 use faulty::{Fault, Network};
-use sinew_core::{ActionChunk, Observation, Policy as _, PolicyError, RobotDescription, Timestamp};
+use sinew_core::{Observation, Policy as _, Timestamp};
 use sinew_remote::codec::{Packer, Value, pack_json};
 use sinew_remote::{KeyMap, LinkReport, RemoteError, RemoteOptions, RemotePolicy};
 
 /// How long an answer may take here.
 const DEADLINE: Duration = Duration::from_millis(300);
-const ROWS: usize = 4;
-
-fn robot() -> RobotDescription {
-    RobotDescription::from_toml("testarm", include_str!("../../runtime/tests/common/arm.toml")).unwrap()
-}
+const ALLOWED: Allowed = Allowed { late: Duration::from_millis(150), value: 1e-6, pause: Duration::ZERO };
 
 fn packed(json: &serde_json::Value) -> Vec<u8> {
     let mut packer = Packer::default();
@@ -38,60 +36,10 @@ fn options(address: std::net::SocketAddr) -> RemoteOptions {
     RemoteOptions { keys: Some(KeyMap::lerobot().unwrap()), deadline: Some(DEADLINE), ..RemoteOptions::new(address) }
 }
 
-/// Asks about a state that no other question is about; the answer must be to it.
-struct Asker {
-    policy: RemotePolicy,
-    robot: RobotDescription,
-    asked: u32,
-}
-
-impl Asker {
-    fn new(options: &RemoteOptions) -> Self {
-        let robot = robot();
-        Self { policy: RemotePolicy::connect(options, &robot).unwrap(), robot, asked: 0 }
-    }
-
-    fn ask(&mut self) -> Result<ActionChunk, String> {
-        self.asked += 1;
-        let mut observation = Observation::for_robot(&self.robot);
-        observation.tick = u64::from(self.asked);
-        let state = f64::from(self.asked) * 1e-3;
-        observation.state.set(0, state, Timestamp::ZERO);
-        let began = Instant::now();
-        let answer = self.policy.infer(&[observation], "wave");
-        assert!(began.elapsed() < DEADLINE + Duration::from_millis(150), "it took {:?}", began.elapsed());
-        match answer {
-            Ok(chunk) => {
-                assert_eq!((chunk.first_tick(), chunk.len(), chunk.width()), (u64::from(self.asked), ROWS, 2));
-                let first = chunk.rows().next().unwrap()[0];
-                assert!((first - state).abs() < 1e-6, "the answer to another question: {first}, not {state}");
-                Ok(chunk)
-            }
-            Err(PolicyError::Unavailable { what }) => Err(what),
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    /// Until there is an answer again.
-    fn is_back_within(&mut self, time: Duration) -> Duration {
-        let began = Instant::now();
-        loop {
-            match self.ask() {
-                Ok(_) => return began.elapsed(),
-                Err(why) => assert!(began.elapsed() < time, "not back after {time:?}: {why}"),
-            }
-        }
-    }
-
-    fn report(&self) -> LinkReport {
-        self.policy.reporter().report()
-    }
-}
-
 /// Two answers are for the first look; from the fifth on everything is well again.
 fn with(fault: Fault) -> (Asker, faulty::Faulty) {
     let server = faulty::start(b"\x80".to_vec(), move |serial| if serial == 4 { fault } else { Fault::None }, echo);
-    let mut asker = Asker::new(&options(server.address));
+    let mut asker = Asker::new(&options(server.address), ALLOWED);
     for _ in 0..2 {
         asker.ask().unwrap();
     }
@@ -177,7 +125,7 @@ fn a_server_that_always_says_the_same_is_believed_in_the_end() {
 #[test]
 fn pings_are_answered_while_nobody_asks() {
     let server = faulty::start(b"\x80".to_vec(), |_| Fault::PingsFirst, echo);
-    let mut asker = Asker::new(&options(server.address));
+    let mut asker = Asker::new(&options(server.address), ALLOWED);
     asker.ask().unwrap();
     let before = server.pongs.load(SeqCst);
     asker.ask().unwrap();
@@ -192,7 +140,7 @@ fn pings_are_answered_while_nobody_asks() {
 fn a_black_out_of_five_seconds_is_over_two_seconds_later() {
     let server = faulty::start(b"\x80".to_vec(), |_| Fault::None, echo);
     let network = Network::before(server.address);
-    let mut asker = Asker::new(&options(network.address));
+    let mut asker = Asker::new(&options(network.address), ALLOWED);
     asker.ask().unwrap();
     network.switch().store(true, SeqCst);
     let dark = Instant::now();
@@ -224,7 +172,7 @@ fn another_policy_behind_the_same_address_is_not_asked() {
     let (first, second) = (ours("first"), ours("second"));
     let metadata = move |connection| if connection == 1 { second.clone() } else { first.clone() };
     let server = faulty::start_with(metadata, |serial| if serial == 3 { Fault::Close } else { Fault::None }, echo);
-    let mut asker = Asker::new(&options(server.address));
+    let mut asker = Asker::new(&options(server.address), ALLOWED);
     asker.ask().unwrap();
     asker.ask().unwrap_err();
     let mut reasons = Vec::new();

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails here fails the test")]
 
+mod asker;
 mod faulty;
 mod posted;
 
@@ -10,30 +11,16 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
+use asker::{Allowed, Asker, ROWS, keys, robot};
 use data_encoding::BASE64;
 use faulty::Network;
 use posted::{Plan, Request, answer, start};
 use serde_json::{Value as Json, json};
-use sinew_core::{ActionChunk, Observation, Policy as _, PolicyError, RobotDescription, Timestamp};
-use sinew_remote::{KeyMap, LinkReport, RemoteError, RemoteOptions, RemotePolicy, metadata};
+use sinew_core::{Observation, Policy as _, Timestamp};
+use sinew_remote::{LinkReport, RemoteError, RemoteOptions, RemotePolicy, metadata};
 
 const DEADLINE: Duration = Duration::from_millis(400);
-const ROWS: usize = 4;
-
-fn robot() -> RobotDescription {
-    RobotDescription::from_toml("testarm", include_str!("../../runtime/tests/common/arm.toml")).unwrap()
-}
-
-fn keys(text: &str) -> KeyMap {
-    static SERIAL: Mutex<u32> = Mutex::new(0);
-    let mut serial = SERIAL.lock().unwrap();
-    *serial += 1;
-    let file = std::env::temp_dir().join(format!("sinew-endpoint-{}-{serial}.toml", std::process::id()));
-    std::fs::write(&file, text).unwrap();
-    let keys = KeyMap::find(&file.to_string_lossy());
-    std::fs::remove_file(&file).unwrap();
-    keys.unwrap()
-}
+const ALLOWED: Allowed = Allowed { late: Duration::from_millis(200), value: 1e-9, pause: Duration::from_millis(10) };
 
 const KEYS: &str = "units = \"si\"\nprompt = \"prompt\"\n[[image]]\nkey = [\"images\", \"base\"]\ncamera = \"front\"\nsize = \"32x32\"\n\
                     [[state]]\nkey = \"state\"\ndtype = \"f64\"\n";
@@ -53,57 +40,10 @@ fn well(request: &Request) -> Vec<u8> {
     answer(200, "application/json", &json!({ "actions": rows(request) }).to_string())
 }
 
-/// Asks about a state that no other question is about; the answer must be to it.
-struct Asker {
-    policy: RemotePolicy,
-    robot: RobotDescription,
-    asked: u32,
-}
-
-impl Asker {
-    fn new(options: &RemoteOptions) -> Self {
-        let robot = robot();
-        Self { policy: RemotePolicy::connect(options, &robot).unwrap(), robot, asked: 0 }
-    }
-
-    fn ask(&mut self) -> Result<ActionChunk, String> {
-        self.asked += 1;
-        let mut observation = Observation::for_robot(&self.robot);
-        observation.tick = u64::from(self.asked);
-        let state = f64::from(self.asked) * 1e-3;
-        observation.state.set(0, state, Timestamp::ZERO);
-        let began = Instant::now();
-        let answer = self.policy.infer(&[observation], "wave");
-        assert!(began.elapsed() < DEADLINE + Duration::from_millis(200), "it took {:?}", began.elapsed());
-        match answer {
-            Ok(chunk) => {
-                assert_eq!((chunk.first_tick(), chunk.len(), chunk.width()), (u64::from(self.asked), ROWS, 2));
-                let first = chunk.rows().next().unwrap()[0];
-                assert!((first - state).abs() < 1e-9, "the answer to another question: {first}, not {state}");
-                Ok(chunk)
-            }
-            Err(PolicyError::Unavailable { what }) => Err(what),
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    fn is_back_within(&mut self, time: Duration) {
-        let began = Instant::now();
-        while let Err(why) = self.ask() {
-            assert!(began.elapsed() < time, "not back after {time:?}: {why}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    fn report(&self) -> LinkReport {
-        self.policy.reporter().report()
-    }
-}
-
 /// What a server sends in place of the fifth answer, after two for the first look and two more.
 fn with(plan: impl Fn(&Request) -> Plan + Send + Sync + 'static) -> (Asker, posted::Posted) {
     let server = start(move |request| if request.serial == 4 { plan(request) } else { Plan::Send(well(request)) });
-    let mut asker = Asker::new(&options(server.address));
+    let mut asker = Asker::new(&options(server.address), ALLOWED);
     for _ in 0..2 {
         asker.ask().unwrap();
     }
@@ -232,7 +172,7 @@ fn an_answer_that_is_given_twice_is_used_once() {
 fn a_black_out_of_five_seconds_is_over_two_seconds_later() {
     let server = start(|request| Plan::Send(well(request)));
     let network = Network::before(server.address);
-    let mut asker = Asker::new(&options(network.address));
+    let mut asker = Asker::new(&options(network.address), ALLOWED);
     asker.ask().unwrap();
     network.switch().store(true, SeqCst);
     let dark = Instant::now();
@@ -250,7 +190,7 @@ fn a_black_out_of_five_seconds_is_over_two_seconds_later() {
 #[test]
 fn a_server_that_closes_after_each_answer_is_asked_again() {
     let server = start(|request| Plan::Cut([b"HTTP/1.0 200 OK\r\n\r\n".to_vec(), rows(request).to_string().into_bytes()].concat()));
-    let mut asker = Asker::new(&options(server.address));
+    let mut asker = Asker::new(&options(server.address), ALLOWED);
     for _ in 0..10 {
         asker.is_back_within(Duration::from_secs(1));
     }
@@ -299,7 +239,7 @@ fn a_cold_start_is_waited_for_with_a_word() {
     });
     let began = Instant::now();
     let hear = |what: &str, _: Duration| HEARD.lock().unwrap().push(what.to_owned());
-    let mut asker = Asker::new(&RemoteOptions { on_wait: Some(hear), ..options(server.address) });
+    let mut asker = Asker::new(&RemoteOptions { on_wait: Some(hear), ..options(server.address) }, ALLOWED);
     assert!(began.elapsed() > Duration::from_secs(2), "it is left alone for a second each time: {:?}", began.elapsed());
     let heard = HEARD.lock().unwrap();
     assert!(!heard.is_empty() && heard[0].contains("503 Service Unavailable: Service is loading"), "{heard:?}");

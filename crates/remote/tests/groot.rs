@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails here fails the test")]
 
+mod asker;
 mod faulty;
 mod rep;
 
@@ -10,30 +11,16 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use asker::{Allowed, Asker, ROWS, keys, robot};
 use faulty::Network;
 use rep::{Plan, Rep, framed, libzmq};
 use serde_json::json;
-use sinew_core::{ActionChunk, Observation, Policy as _, PolicyError, RobotDescription, Timestamp};
+use sinew_core::{Observation, Policy as _};
 use sinew_remote::codec::{Dtype, Packer, Value, pack_json};
-use sinew_remote::{KeyMap, LinkReport, RemoteError, RemoteOptions, RemotePolicy, metadata};
+use sinew_remote::{LinkReport, RemoteError, RemoteOptions, RemotePolicy, metadata};
 
 const DEADLINE: Duration = Duration::from_millis(400);
-const ROWS: usize = 4;
-
-fn robot() -> RobotDescription {
-    RobotDescription::from_toml("testarm", include_str!("../../runtime/tests/common/arm.toml")).unwrap()
-}
-
-fn keys(text: &str) -> KeyMap {
-    static SERIAL: Mutex<u32> = Mutex::new(0);
-    let mut serial = SERIAL.lock().unwrap();
-    *serial += 1;
-    let file = std::env::temp_dir().join(format!("sinew-groot-{}-{serial}.toml", std::process::id()));
-    std::fs::write(&file, text).unwrap();
-    let keys = KeyMap::find(&file.to_string_lossy());
-    std::fs::remove_file(&file).unwrap();
-    keys.unwrap()
-}
+const ALLOWED: Allowed = Allowed { late: Duration::from_millis(200), value: 1e-6, pause: Duration::ZERO };
 
 const KEYS: &str = "units = \"si\"\nprompt = [\"language\", \"task\"]\nactions = [\"upper\", \"lower\"]\n\
     [[image]]\nkey = [\"video\", \"front\"]\ncamera = \"front\"\nsize = \"8x6\"\n\
@@ -93,52 +80,6 @@ fn is_about_modalities(request: &Value<'_>) -> bool {
     request.get("endpoint").and_then(Value::text) == Some("get_modality_config")
 }
 
-/// Asks about a state that no other question is about; the answer must be to it.
-struct Asker {
-    policy: RemotePolicy,
-    robot: RobotDescription,
-    asked: u32,
-}
-
-impl Asker {
-    fn new(options: &RemoteOptions) -> Self {
-        let robot = robot();
-        Self { policy: RemotePolicy::connect(options, &robot).unwrap(), robot, asked: 0 }
-    }
-
-    fn ask(&mut self) -> Result<ActionChunk, String> {
-        self.asked += 1;
-        let mut observation = Observation::for_robot(&self.robot);
-        observation.tick = u64::from(self.asked);
-        let state = f64::from(self.asked) * 1e-3;
-        observation.state.set(0, state, Timestamp::ZERO);
-        let began = Instant::now();
-        let answer = self.policy.infer(&[observation], "wave");
-        assert!(began.elapsed() < DEADLINE + Duration::from_millis(200), "it took {:?}", began.elapsed());
-        match answer {
-            Ok(chunk) => {
-                assert_eq!((chunk.first_tick(), chunk.len(), chunk.width()), (u64::from(self.asked), ROWS, 2));
-                let first = chunk.rows().next().unwrap()[0];
-                assert!((first - state).abs() < 1e-6, "the answer to another question: {first}, not {state}");
-                Ok(chunk)
-            }
-            Err(PolicyError::Unavailable { what }) => Err(what),
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    fn is_back_within(&mut self, time: Duration) {
-        let began = Instant::now();
-        while let Err(why) = self.ask() {
-            assert!(began.elapsed() < time, "not back after {time:?}: {why}");
-        }
-    }
-
-    fn report(&self) -> LinkReport {
-        self.policy.reporter().report()
-    }
-}
-
 /// What a server does in place of the fifth action, after two for the first look and two more.
 fn with(plan: impl Fn(&Value<'_>) -> Plan + Send + Sync + 'static) -> (Asker, Rep) {
     let actions = Mutex::new(0);
@@ -150,7 +91,7 @@ fn with(plan: impl Fn(&Value<'_>) -> Plan + Send + Sync + 'static) -> (Asker, Re
         *actions += 1;
         if *actions == 5 { plan(request) } else { Plan::Answer(well(request)) }
     });
-    let mut asker = Asker::new(&options(rep.address));
+    let mut asker = Asker::new(&options(rep.address), ALLOWED);
     for _ in 0..2 {
         asker.ask().unwrap();
     }
@@ -235,7 +176,7 @@ fn a_black_out_of_five_seconds_is_over_two_seconds_later() {
         Plan::Answer(if is_about_modalities(request) { packed(&modalities(&[0])) } else { well(request) })
     });
     let network = Network::before(server.address);
-    let mut asker = Asker::new(&options(network.address));
+    let mut asker = Asker::new(&options(network.address), ALLOWED);
     asker.ask().unwrap();
     network.switch().store(true, SeqCst);
     let dark = Instant::now();
@@ -427,7 +368,7 @@ fn another_policy_behind_the_same_address_is_not_asked() {
         *actions += 1;
         if *actions == 4 { Plan::Cut(Vec::new()) } else { Plan::Answer(well(request)) }
     });
-    let mut asker = Asker::new(&options(rep.address));
+    let mut asker = Asker::new(&options(rep.address), ALLOWED);
     asker.ask().unwrap();
     asker.ask().unwrap_err();
     let mut reasons = Vec::new();
