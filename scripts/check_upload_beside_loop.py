@@ -3,26 +3,26 @@
     python scripts/check_upload_beside_loop.py --sinew SINEW --fake-hub FAKE_HUB [--rival PYTHON] [--rounds 7] [--seconds 20]
 
 The demonstration policy works the simulated arm with 7 turns an action (210 Hz): in each round once alone, once while `sinew hub
-upload` sends a folder of random bytes to a fake Hub on loopback, again and again, and once beside the least that sending can be: `nice
--n 10 sendfile(2)` at the line's rate to a program that drops what it gets. With --rival also while huggingface_hub of that Python
-uploads the folder. Whatever else disturbs the machine for a while meets all of them. The fake Hub and that program, which are another
-machine in life, run only when nobody else wants to (SCHED_IDLE), and write nothing to the disk; but the kernel's work for their end of
-the connection is done here, too, which is why the least is measured. Prints p99.9 of each run and the ratios of the medians; exit code
-1 when an upload is above 1.2 of the loop alone. Run it on a quiet machine.
+upload` sends a folder of random bytes to a fake Hub on loopback, again and again, and once while `nice curl` sends the same files to
+the same store. With --rival also while huggingface_hub of that Python uploads the folder. Whatever else disturbs the machine for a while
+meets all of them. The fake Hub, which is another machine in life, runs only when nobody else wants to (SCHED_IDLE), and writes nothing
+to the disk; but the kernel's work for its end of the connection is done here, too: what curl does to the loop says how much that is.
+Prints p99.9 of each run and the ratios of the medians; exit code 1 when an upload is above 1.2 of the loop alone. Run it on a quiet
+machine.
 """
 
 import argparse
+import hashlib
 import itertools
 import json
 import os
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
-import time
+import urllib.request
 from pathlib import Path
 
 MOST = 1.2
@@ -116,44 +116,36 @@ huggingface_hub.upload_folder(repo_id=sys.argv[1], folder_path=sys.argv[2])
         return [options.rival, "-c", self.WORDS, repo, self.folder / "files"]
 
 
-SINK = """
-import socket, sys
-server = socket.create_server(("127.0.0.1", 0))
-print(server.getsockname()[1], flush=True)
-while True:
-    line = server.accept()[0]
-    while line.recv(1 << 20, socket.MSG_TRUNC):
-        pass
-"""
+class CurlUploads(Beside):
+    """The same files to the fake Hub's store by curl, which hashes nothing and knows nothing of a Hub."""
 
+    process = None
 
-class Least(Beside):
-    """Files by sendfile(2) at the line's rate, and nothing else."""
+    def post(self, path, body):
+        headers = {"Authorization": "Bearer hf_write", "Content-Type": "application/json"}
+        request = urllib.request.Request(self.env["HF_ENDPOINT"] + path, json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
 
     def run(self):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-        sink = subprocess.Popen(["chrt", "--idle", "0", sys.executable, "-c", SINK], stdout=subprocess.PIPE, text=True)
-        try:
-            with socket.create_connection(("127.0.0.1", int(sink.stdout.readline()))) as line:
-                free_at = time.monotonic()
-                for path in itertools.cycle(sorted((self.folder / "files").glob("*.bin"))):
-                    with path.open("rb") as file:
-                        while not self.ended.is_set():
-                            sent = os.sendfile(line.fileno(), file.fileno(), None, 256 << 10)
-                            if not sent:
-                                break
-                            free_at = max(free_at, time.monotonic() - 0.01) + sent / (options.line * 125_000)
-                            time.sleep(max(0.0, free_at - time.monotonic()))
-                    if self.ended.is_set():
-                        return
-        except OSError as error:
-            self.failed = f"the least that can be sent: {error}"
-        finally:
-            sink.kill()
-            sink.wait()
+        repo = f"curl{next(Uploads.numbers)}"
+        self.post("/api/repos/create", {"name": repo, "organization": "ada", "type": "model"})
+        for path in itertools.cycle(sorted((self.folder / "files").glob("*.bin"))):
+            with path.open("rb") as file:
+                oid = hashlib.file_digest(file, "sha256").hexdigest()
+            ask = {"operation": "upload", "transfers": ["basic"], "hash_algo": "sha256", "objects": [{"oid": oid, "size": path.stat().st_size}]}
+            store = self.post(f"/ada/{repo}.git/info/lfs/objects/batch", ask)["objects"][0].get("actions", {}).get("upload")
+            command = ["nice", "-n", "10", "curl", "-sSf", "-o", os.devnull, "-H", "Expect:", "-T", path, store["href"]]
+            self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+            said = self.process.communicate()[1]
+            if self.ended.is_set():
+                return
+            if self.process.returncode:
+                self.failed = said
+                return
 
     def end(self):
-        pass
+        self.process.kill()
 
 
 def main():
@@ -169,7 +161,7 @@ def main():
         endpoint = hub.stdout.readline().split()[-1]
         # The fake Hub's own store stands for S3, whoever sends.
         env = {**os.environ, "HF_ENDPOINT": endpoint, "HF_TOKEN": "hf_write", "HF_HOME": str(folder / "hf"), "HF_HUB_DISABLE_XET": "1"}
-        kinds = {"beside sinew": Uploads, "beside the least": Least}
+        kinds = {"beside sinew": Uploads, "beside curl": CurlUploads}
         if options.rival:
             kinds["beside huggingface_hub"] = RivalUploads
         runs = {what: [] for what in ("alone", *kinds)}

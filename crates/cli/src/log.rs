@@ -28,7 +28,10 @@ pub fn begin() {
     }
 }
 
-/// `warning: PATH: MESSAGE (ERROR, NAME: VALUE)`, and nothing a second time.
+/// How many different warnings are remembered: a run of days may have numbers in them.
+const REMEMBERED: usize = 1000;
+
+/// `warning: PATH: MESSAGE (ERROR, NAME: VALUE)`, and none again that is remembered.
 #[derive(Default)]
 struct Plain {
     said: Mutex<BTreeSet<String>>,
@@ -43,7 +46,12 @@ where
         let mut parts = Parts::default();
         event.record(&mut parts);
         let line = parts.line();
-        if self.said.lock().unwrap_or_else(PoisonError::into_inner).insert(line.clone()) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.len() >= REMEMBERED {
+            said.clear();
+        }
+        if said.insert(line.clone()) {
+            drop(said);
             note!("{line}");
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use sinew_core::{CameraDescription, Cameras, Environment, Identity, Image, RobotDescription, Tick, Timestamp};
+use sinew_core::{CameraDescription, Cameras, Environment, Identity, Image, RobotDescription, Role, Tick, Timestamp};
 use sinew_runtime::{AsItIs, TeleopThread};
 use sinew_sim::tasks::{self, Task};
 use sinew_sim::{RobotModel, SharedWorld, SimCameras, SimEnvironment, SimRobot, World, robots};
@@ -35,10 +35,13 @@ impl Scenario {
         let model = robots::get(robot)?;
         if model.description.simulation.is_none() {
             let can = robots::list().filter(|name| robots::get(name).is_ok_and(|robot| robot.description.simulation.is_some()));
+            let can = can.collect::<Vec<_>>().join(", ");
+            if model.description.role == Role::Teleoperator {
+                misuse!("simulating {robot}: it is a leader arm, which is moved by hand; expected a robot that can be simulated ({can})");
+            }
             misuse!(
-                "simulating {robot}: its robot.toml has no [simulation] section; expected --port PORT, which runs a real one, or a robot that \
-                 can be simulated ({})",
-                can.collect::<Vec<_>>().join(", ")
+                "simulating {robot}: its robot.toml has no [simulation] section; expected a robot that can be simulated ({can}), or, of a verb \
+                 that has --port, --port PORT, which runs a real one"
             );
         }
         let wanted = task.unwrap_or(demo_policy::TASK);

@@ -193,6 +193,58 @@ fn the_cache_is_asked_for_what_it_has() {
 }
 
 #[cfg(unix)]
+/// Needs a system that lets its users mount in a space of their own.
+#[cfg(target_os = "linux")]
+#[test]
+fn on_a_full_disk_a_download_says_what_it_needs_and_goes_on_when_there_is_room() {
+    let (desk, hub) = (Desk::new(), start());
+    let weights: Vec<u8> = (0..3_000_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    hub.add(RepoKind::Model, "ada/large").commit(&[("config.json", br#"{"type": "act"}"#), ("model.safetensors", &weights)]);
+    let expected = desk.path("expected");
+    std::fs::write(&expected, &weights).unwrap();
+    for is_cache in [false, true] {
+        let disk = desk.path(if is_cache { "cache-disk" } else { "out-disk" });
+        std::fs::create_dir(&disk).unwrap();
+        let args: &[&str] = if is_cache { &[] } else { &["--out", "there"] };
+        let said = desk.path("said");
+        // The disk is there for these programs alone, and gone after them.
+        let script = format!(
+            r#"mount -t tmpfs -o size=4m none {disk} 2>/dev/null || exit 77
+            cd {disk} && head -c 2000000 /dev/zero >filler || exit 78
+            "$0" "$@" 2>{said} && exit 79
+            rm filler; "$0" "$@" >/dev/null 2>&1 || exit 80
+            find . -name model.safetensors -exec cat {{}} + | cmp - {expected}"#,
+            disk = disk.display(),
+            said = said.display(),
+            expected = expected.display()
+        );
+        let command = sinew(&desk, &hub.endpoint(), &[]);
+        let mut inside = Command::new("unshare");
+        inside
+            .args(["-rUm", "sh", "-c", &script])
+            .arg(command.get_program())
+            .args(["hub", "download", "ada/large", "--type", "policy"])
+            .args(args);
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => inside.env(name, value),
+                None => inside.env_remove(name),
+            };
+        }
+        if is_cache {
+            inside.env("HF_HOME", disk.join("hf"));
+        }
+        let Ok(done) = inside.output() else { return eprintln!("there is no unshare here") };
+        if done.status.code() == Some(77) || done.status.code() == Some(1) && !said.exists() {
+            return eprintln!("no disk can be mounted here");
+        }
+        assert!(done.status.success(), "{done:?}");
+        let text = std::fs::read_to_string(&said).unwrap();
+        contains_all(&text, &["ada/large", "model.safetensors", "the disk is full; make room there"]);
+        std::fs::remove_file(&said).unwrap();
+    }
+}
+
 #[test]
 fn a_card_is_not_written_through_a_link() {
     let desk = Desk::new();

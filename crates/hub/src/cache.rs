@@ -139,14 +139,7 @@ fn owner_of(folder: &Path) -> Option<String> {
     if owner == rustix::process::geteuid().as_raw() {
         return Some("is yours, and may only be read".into());
     }
-    // The name where this machine has one for it.
-    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let name = users.lines().find_map(|line| {
-        let mut parts = line.split(':');
-        let name = parts.next()?;
-        (parts.nth(1)? == owner.to_string()).then(|| format!(" ({name})"))
-    });
-    Some(format!("belongs to the user {owner}{}", name.unwrap_or_default()))
+    Some(format!("belongs to the user {owner}"))
 }
 
 #[cfg(not(unix))]

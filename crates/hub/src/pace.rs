@@ -41,10 +41,9 @@ impl Limit {
 
     /// How many bytes are best sent at once.
     pub fn chunk_bytes(&self) -> usize {
-        // Fewer would have the connection pay for each.
-        const MOST: usize = 4 * PIECE_BYTES;
-        // A quarter of a second's, so that a narrow limit is an even stream.
-        self.bytes_per_s.map_or(MOST, |rate| usize::try_from(rate / 4).unwrap_or(usize::MAX).clamp(1 << 10, MOST))
+        // Without a limit fewer would have the connection pay for each. With one, whoever set it has something else to do meanwhile: a
+        // write keeps a processor until the system has taken it all. A quarter of a second's makes a narrow limit an even stream.
+        self.bytes_per_s.map_or(4 * PIECE_BYTES, |rate| usize::try_from(rate / 4).unwrap_or(usize::MAX).clamp(1 << 10, PIECE_BYTES))
     }
 
     /// Waits until `bytes` may leave.

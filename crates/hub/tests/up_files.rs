@@ -145,6 +145,41 @@ fn a_pipe_that_takes_the_place_of_a_file_is_not_waited_for() {
     assert!(refused.contains("no regular file"), "{refused}");
 }
 
+#[test]
+fn a_file_that_is_removed_while_it_goes_up_is_named_and_nothing_is_committed() {
+    // Before it is read, between reading and sending, and in the middle of it.
+    for when in ["read", "hashed", "sent"] {
+        let fake = common::start(FakeOptions { multipart_from: 100_000, part: 50_000, ..FakeOptions::default() });
+        let cache = TempDir::new().unwrap();
+        let hub = Hub::new(HubOptions { upload_limit: Some(400_000), ..common::options(&fake, &cache) });
+        let folder = folder(&cache);
+        let large = folder.join("z.bin");
+        fs::write(&large, common::noise(300_000, 7)).unwrap();
+        let of_listener = large.clone();
+        let listener = move |event: Event<'_>| {
+            let is_now = match event {
+                Event::Reading(transfer) if when == "read" => transfer.done_bytes < transfer.total_bytes,
+                Event::Reading(transfer) => when == "hashed" && transfer.done_bytes == transfer.total_bytes,
+                Event::Transfer(transfer) => when == "sent" && transfer.file_done_bytes > 100_000,
+                _ => false,
+            };
+            if is_now {
+                drop(fs::remove_file(&of_listener));
+            }
+        };
+        let refused = hub.upload(&folder, &repo(), &UploadOptions::default(), &listener);
+        if when == "read" && large.is_file() {
+            panic!("nothing was said while it was read");
+        }
+        let refused = refused.unwrap_err();
+        assert!(matches!(&refused, HubError::Changed { path, .. } if *path == large), "{when}: {refused:?}");
+        assert!(refused.to_string().contains("z.bin"), "{when}: {refused}");
+        assert!(!fake.has(FakeKind::Model, NAME) || fake.file(FakeKind::Model, NAME, "main", "z.bin").is_none(), "{when}");
+        // Without it the rest goes up.
+        upload(&hub, &folder).unwrap();
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn links_that_lead_nowhere_or_to_what_is_never_sent_are_told() {

@@ -44,7 +44,7 @@ pub struct TrainArgs {
     #[arg(required_unless_present_any = ["attach", "cancel"])]
     pub dataset: Option<String>,
     /// The family of a new policy, for example act, diffusion, smolvla or pi05
-    #[arg(long, value_name = "FAMILY", required_unless_present_any = ["from", "attach", "cancel"])]
+    #[arg(long, value_name = "FAMILY")]
     pub policy: Option<String>,
     /// Start from this policy: owner/name on the Hub, or a checkpoint folder
     #[arg(long, value_name = "POLICY")]

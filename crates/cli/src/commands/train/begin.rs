@@ -101,7 +101,7 @@ fn start(run: &Run, state: &State, out: &Path) -> anyhow::Result<Standing> {
         return standing;
     }
     standing.with_context(|| {
-        let out = line::quoted(&out.to_string_lossy());
+        let out = text::quoted(out);
         let machine = &run.machine;
         format!("starting the training {machine}: it may run all the same; look by `sinew train --attach --out {out}`, end it by --cancel")
     })

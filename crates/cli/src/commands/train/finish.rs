@@ -106,7 +106,7 @@ fn push_card(folder: &Path, push: &str, hub: &Hub) -> anyhow::Result<()> {
     let parent = hub.info(&repo).ok().and_then(|info| info.sha);
     let options = UploadOptions { include: vec![hub::card::CARD.to_owned()], parent, ..UploadOptions::default() };
     let by_hand = || {
-        let folder = line::quoted(&folder.to_string_lossy());
+        let folder = text::quoted(folder);
         format!("putting the card on the Hub; do it by `sinew hub upload {folder} {push} --include {}`", hub::card::CARD)
     };
     let uploaded = hub.upload(folder, &repo, &options, &*transfer::silent()).with_context(by_hand)?;

@@ -119,7 +119,8 @@ fn prepare(
 ) -> anyhow::Result<(State, Family, Dataset)> {
     let base = args.from.as_deref().map(|from| Base::open(hub, from, args.commercial)).transpose()?;
     let (base, family) = match (base, &args.policy) {
-        (None, policy) => (None, Family::named(policy.as_deref().unwrap_or_default())?),
+        (None, Some(policy)) => (None, Family::named(policy)?),
+        (None, None) => misuse!("training on {dataset}: expected --policy FAMILY for a new policy, or --from POLICY to go on from one"),
         (Some((base, family)), None) => (Some(base), family),
         (Some((base, family)), Some(policy)) => {
             ensure!(family.name == policy, "going on from {}: it is of the family {}, --policy says {policy}", base.path, family.name);
@@ -280,7 +281,7 @@ fn leave(mut state: State, out: &Path, training: &Training, goes_on: bool) -> an
         state.write(out)?;
         note!("ended; its checkpoints so far are in {}", out.join("run/checkpoints").display());
     } else {
-        let out = line::quoted(&out.to_string_lossy());
+        let out = text::quoted(out);
         note!("it goes on {}. Look again: sinew train --attach --out {out}", on(&state.asked.on));
         note!("End it:      sinew train --cancel --out {out}");
     }

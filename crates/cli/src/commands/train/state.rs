@@ -152,7 +152,12 @@ impl State {
     pub fn write(&self, out: &Path) -> anyhow::Result<()> {
         let (path, fresh) = (out.join(FILE), out.join(".train.json.new"));
         let write = || {
-            let mut file = File::create(&fresh)?;
+            let mut options = File::options();
+            options.write(true).create(true).truncate(true);
+            // The words may hold a key that the user gave, such as a logger's.
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            let mut file = options.open(&fresh)?;
             file.write_all(&serde_json::to_vec_pretty(self)?)?;
             file.sync_all()?;
             fs::rename(&fresh, &path)
