@@ -26,6 +26,7 @@ mod modalities;
 mod picture;
 mod policy;
 mod request;
+pub mod ros2;
 mod server;
 mod time;
 
