@@ -1,6 +1,7 @@
 //! The options of `sinew serve`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -32,6 +33,18 @@ pub struct ServeArgs {
     /// The robot that the policy is for: clients are told its names, units and rate, and its fit is checked [default: so101 for the demonstration policy]
     #[arg(long)]
     pub robot: Option<String>,
+    /// Serve LeRobot's remote inference, too, on this address of zenoh's, such as tcp/127.0.0.1:7447. Another machine's address needs tls/ and --zenoh-config, or --zenoh-insecure. Port 0 picks a free one
+    #[arg(long, value_name = "PROTOCOL/ADDR:PORT")]
+    pub zenoh: Option<String>,
+    /// With --zenoh: the name by which clients ask for the policy
+    #[arg(long, value_name = "NAME", default_value = "sinew")]
+    pub deployment: String,
+    /// With --zenoh: zenoh's own configuration (JSON5), with certificates and rights
+    #[arg(long, value_name = "FILE", requires = "zenoh")]
+    pub zenoh_config: Option<PathBuf>,
+    /// With --zenoh: let everybody ask who reaches the address, unencrypted
+    #[arg(long, requires = "zenoh")]
+    pub zenoh_insecure: bool,
     /// The instruction for clients that send none
     #[arg(long, value_name = "TEXT")]
     pub instruction: Option<String>,
