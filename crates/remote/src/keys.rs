@@ -239,7 +239,9 @@ impl KeyMap {
                     return Err(format!("layout = \"chw\" of {key}: GR00T's service takes images as [height, width, 3]"));
                 }
                 Protocol::Openpi | Protocol::Groot if image.quality.is_some() => {
-                    return Err(format!("quality of {key}: images are sent as they are, and only http://, https:// and zenoh:// send JPEGs"));
+                    return Err(format!(
+                        "quality of {key}: images are sent as they are, and only http://, https:// and zenoh:// send JPEGs"
+                    ));
                 }
                 _ => {}
             }

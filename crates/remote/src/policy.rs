@@ -224,16 +224,7 @@ impl RemotePolicy {
             Reach::Link(link) => Way::Messages(Box::new(Messages::new(link, options.token.clone(), keys.actions, told.numbers_answers))),
             Reach::Lerobot(reached) => Way::Lerobot(Box::new(Lerobot::open(*reached, options, &keys)?)),
         };
-        let mut policy = Self {
-            way,
-            requests,
-            info,
-            action_units,
-            width: action.len(),
-            deadline: FIRST,
-            fit,
-            first_answer_s: 0.0,
-        };
+        let mut policy = Self { way, requests, info, action_units, width: action.len(), deadline: FIRST, fit, first_answer_s: 0.0 };
         policy.probe(&told, robot, options.on_wait)?;
         let rows_s = policy.info.n_action_steps as f64 / f64::from(rate_hz.max(1));
         policy.deadline = options.deadline.unwrap_or_else(|| Duration::from_secs_f64(rows_s.clamp(SHORTEST_S, LONGEST_S)));
@@ -308,11 +299,12 @@ impl RemotePolicy {
             way.refuse();
             PolicyError::Unavailable { what: format!("{}: {what}", way.address()) }
         };
-        let Got { rows, mut legs } = self.way.ask(&mut self.requests, asked, self.deadline, KnownBy::Difference).map_err(|why| match why {
-            Failed::Unwritten(what) => PolicyError::Compute { doing: "writing the request".into(), source: what.into() },
-            Failed::Unavailable(what) => PolicyError::Unavailable { what },
-            Failed::Refused(what) => unavailable(&self.way, what),
-        })?;
+        let Got { rows, mut legs } =
+            self.way.ask(&mut self.requests, asked, self.deadline, KnownBy::Difference).map_err(|why| match why {
+                Failed::Unwritten(what) => PolicyError::Compute { doing: "writing the request".into(), source: what.into() },
+                Failed::Unavailable(what) => PolicyError::Unavailable { what },
+                Failed::Refused(what) => unavailable(&self.way, what),
+            })?;
         let mut watch = Watch::start();
         let Rows { rows, width, values, .. } = rows;
         if width != self.width {

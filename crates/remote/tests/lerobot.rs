@@ -255,12 +255,8 @@ fn images_are_jpegs_where_the_key_map_says_a_quality() {
 #[test]
 fn an_answer_follows_the_one_that_is_being_executed() {
     for (continues, mode, most) in [(Continues::Guided, "rtc_guided", None), (Continues::Trained, "rtc_trained", Some(2))] {
-        let server = deployment::start(Options {
-            modes: vec!["chunk", mode],
-            training_max_delay: 2,
-            model_width: Some(3),
-            ..Options::default()
-        });
+        let server =
+            deployment::start(Options { modes: vec!["chunk", mode], training_max_delay: 2, model_width: Some(3), ..Options::default() });
         let options = RemoteOptions { continues: Some(continues), ..options(server.address) };
         let mut policy = RemotePolicy::connect(&options, &robot()).unwrap();
         assert_eq!((policy.can_continue(), policy.most_delay_rows(), policy.info().chunk_size), (true, most, 6));
@@ -283,7 +279,8 @@ fn an_answer_follows_the_one_that_is_being_executed() {
         ask(0.5, follow(0, 0, false));
         let heard: Vec<_> = server.heard.lock().unwrap().drain(..).skip(2).collect();
         let first = |of: &Option<(Vec<usize>, Vec<f64>)>| of.as_ref().map(|(shape, values)| (shape.clone(), values[0]));
-        let about = |of: &Option<(Vec<usize>, Vec<f64>)>| first(of).map(|(shape, value)| (shape, (value.to_radians() * 10.0).round() as i64));
+        let about =
+            |of: &Option<(Vec<usize>, Vec<f64>)>| first(of).map(|(shape, value)| (shape, (value.to_radians() * 10.0).round() as i64));
         assert_eq!((first(&heard[0].model), first(&heard[0].canonical), heard[0].delay), (None, None, 0));
         assert_eq!((first(&heard[1].model), heard[1].delay), (Some((vec![4, 3], 20.0)), 1));
         assert_eq!(about(&heard[1].canonical), Some((vec![4, 2], 1)));

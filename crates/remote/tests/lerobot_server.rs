@@ -109,7 +109,9 @@ fn our_own_client_is_answered_beside_one_of_the_websocket() {
     drop(asker);
     Asker::new(&both.remote(), ALLOWED).ask().unwrap();
     // Once more with JPEGs.
-    let map = keys("units = \"lerobot\"\n[[image]]\nkey = \"observation.images.front\"\ncamera = \"front\"\nquality = 95\n[[state]]\nkey = \"observation.state\"\n");
+    let map = keys(
+        "units = \"lerobot\"\n[[image]]\nkey = \"observation.images.front\"\ncamera = \"front\"\nquality = 95\n[[state]]\nkey = \"observation.state\"\n",
+    );
     Asker::new(&RemoteOptions { keys: Some(map), ..both.remote() }, ALLOWED).ask().unwrap();
     let (told, json) = sinew_remote::metadata(&both.remote()).unwrap();
     assert_eq!((told.policy.as_deref(), told.n_action_steps), (Some("echo"), Some(4)));
@@ -375,10 +377,13 @@ fn generations_and_sequence_numbers_are_kept() {
 #[test]
 fn what_is_no_observation_is_told_so_and_the_session_with_it_is_over() {
     let both = start(Echo::default());
-    for (i, (task, state, code)) in
-        [("x".repeat(4097), vec![1.0, 2.0], "malformed"), ("wave".into(), vec![1.0], "incompatible"), ("fail".into(), vec![1.0, 2.0], "execution")]
-            .into_iter()
-            .enumerate()
+    for (i, (task, state, code)) in [
+        ("x".repeat(4097), vec![1.0, 2.0], "malformed"),
+        ("wave".into(), vec![1.0], "incompatible"),
+        ("fail".into(), vec![1.0, 2.0], "execution"),
+    ]
+    .into_iter()
+    .enumerate()
     {
         let mut raw = Raw::connect(&both);
         assert_eq!(raw.open(&format!("o{i}"), whole_open).0, "accepted");

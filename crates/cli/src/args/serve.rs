@@ -12,10 +12,12 @@ use super::ComputeArgs;
         LeRobot's names (observation.state, observation.images.NAME, prompt), in the units of the policy's dataset, and get its actions. \
         Clients take turns. The server keeps nothing of them. Ctrl-C ends it.\n\n\
         /healthz answers 200 once the policy is loaded and warm; /metrics is for Prometheus.\n\n\
+        With --zenoh it serves LeRobot's remote inference, too (`sinew rollout --policy zenoh://127.0.0.1:7447/sinew`), to one client at a time.\n\n\
         It listens on 127.0.0.1. Nothing is encrypted, not even the token: to reach it from another machine, use an SSH tunnel \
         (ssh -L 8000:127.0.0.1:8000 GPU), or a proxy with TLS.\n\n\
         Examples:\n  sinew serve\n  sinew rollout --policy ws://127.0.0.1:8000\n  \
         sinew serve lerobot-user/smolvla_so101 --robot so101\n  \
+        sinew serve --zenoh tcp/127.0.0.1:7447 --deployment pick\n  \
         SINEW_SERVE_TOKEN=… sinew serve ./checkpoint --listen 10.0.0.7:8000 \\\n      \
         --token-env SINEW_SERVE_TOKEN")]
 pub struct ServeArgs {

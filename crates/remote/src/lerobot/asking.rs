@@ -140,7 +140,12 @@ pub(crate) fn compare(options: &RemoteOptions, contract: &Contract, keys: &KeyMa
         let is_sent = sent.contains(&feature.name);
         let dtype_fits = if feature.is_image { feature.dtype == "uint8" } else { matches!(&*feature.dtype, "float32" | "float64") };
         if !is_sent && !feature.name.starts_with(IMAGES) {
-            fit.row(feature.name.clone(), format!("{} {:?}{}", feature.dtype, feature.shape, listed(Some(&feature.names))), "nothing", false);
+            fit.row(
+                feature.name.clone(),
+                format!("{} {:?}{}", feature.dtype, feature.shape, listed(Some(&feature.names))),
+                "nothing",
+                false,
+            );
         } else if !dtype_fits || feature.is_image != feature.name.starts_with(IMAGES) {
             fit.row(feature.name.clone(), format!("{} {:?}", feature.dtype, feature.shape), "an image, or numbers", false);
         }
@@ -192,11 +197,8 @@ impl Lerobot {
     pub fn ask(&mut self, requests: &mut Requests, asked: &Asked<'_>, until: Deadline) -> Result<Got, Failed> {
         let Some(now) = asked.observations.last() else { return Err(Failed::Unwritten("no observation".into())) };
         if self.task.0 != asked.task {
-            let is_first = self.task.1 == 0;
             self.task = (asked.task.to_owned(), self.task.1 + 1);
-            if !is_first {
-                self.client.begin_anew(false);
-            }
+            self.client.begin_anew(false);
         }
         if !asked.continuing.is_some_and(|continuing| continuing.newest_is_unused) {
             self.executed = self.newest.take();
@@ -266,8 +268,12 @@ impl Lerobot {
         };
         let durations = body.get("server_durations").map(Value::entries).unwrap_or_default();
         let worker = durations.iter().find(|(key, _)| *key == "worker").and_then(|(_, seconds)| seconds.number());
-        let rows =
-            Rows { rows, width, values: canonical.values.iter().map(|value| f64::from(*value)).collect(), server_ms: worker.map(|s| s * 1e3) };
+        let rows = Rows {
+            rows,
+            width,
+            values: canonical.values.iter().map(|value| f64::from(*value)).collect(),
+            server_ms: worker.map(|s| s * 1e3),
+        };
         Ok((rows, model.map(|model| Kept { canonical, model })))
     }
 }
@@ -291,7 +297,9 @@ fn pack_continuation(packer: &mut Packer, rest: Option<(&Kept, Continuation)>, m
 fn matrix(body: &Value<'_>, key: &str, shape: [usize; 2]) -> Result<Matrix, String> {
     let value = body.get(key).ok_or_else(|| format!("no {key}"))?;
     let tensor = wire::tensor(value).map_err(|what| format!("{what} for {key}"))?;
-    let Tensor { dtype: Dtype::F32, shape: ref found, .. } = tensor else { return Err(format!("{} for {key}, expected float32", tensor.dtype)) };
+    let Tensor { dtype: Dtype::F32, shape: ref found, .. } = tensor else {
+        return Err(format!("{} for {key}, expected float32", tensor.dtype));
+    };
     if *found != shape {
         return Err(format!("the shape {found:?} for {key}, expected {shape:?}"));
     }

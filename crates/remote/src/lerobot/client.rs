@@ -3,25 +3,18 @@
 //! After a network that went dark the same session is gone on with, where the server still has it, in a new generation: what was asked
 //! before has no rights. Where the server has forgotten it, or is another run, a new session is opened for the same contract.
 
-use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::SeqCst;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TrySendError, sync_channel};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use zenoh::liveliness::LivelinessToken;
-use zenoh::pubsub::{Publisher, Subscriber};
-use zenoh::qos::CongestionControl;
-use zenoh::sample::SampleKind;
 use zenoh::{Session, Wait as _};
 
-use super::contract::{Contract, Mode};
-use super::net::{self, Place};
+use super::begin::{Active, Agreed, Described, Known, Refusal, Where, admit, control, describe, join, reach};
+use super::contract::Mode;
+use super::net;
 use super::wire::{self, Head, Kind, MOST_BYTES};
 use crate::RemoteError;
-use crate::codec::{Value, to_json};
 use crate::link::{Address, LinkReport};
 use crate::time::{Deadline, Watch};
 
@@ -39,54 +32,12 @@ const LOOK_AFTER: Duration = Duration::from_millis(50);
 const GRACE: Duration = Duration::from_millis(20);
 /// An answer that is so late may not come: is the server there?
 const MOST_OWED: Duration = Duration::from_secs(1);
-/// More answers than questions are a fault.
-const MOST_WAITING: usize = 4;
-/// How long a goodbye may take.
-const GOODBYE: Duration = Duration::from_millis(500);
-
-/// Where a deployment is.
-#[derive(Clone, Debug)]
-pub(crate) struct Where {
-    pub address: Address,
-    /// Zenoh's own configuration, for certificates.
-    pub config: Option<PathBuf>,
-}
-
-impl Where {
-    fn deployment(&self) -> &str {
-        self.address.path.trim_start_matches('/')
-    }
-
-    fn locator(&self) -> String {
-        format!("{}/{}", if self.address.is_secure() { "tls" } else { "tcp" }, self.address.authority())
-    }
-
-    pub fn fault(&self, what: String) -> RemoteError {
-        RemoteError::Connect { address: self.address.to_string(), what }
-    }
-}
-
-/// What a server said of itself.
-pub(crate) struct Described {
-    pub instance: String,
-    pub contract: Contract,
-    /// All of it, for people.
-    pub json: serde_json::Value,
-}
 
 /// A deployment that was reached, and in which no session is open yet.
 pub(crate) struct Reached {
     place: Where,
     net: Session,
     pub described: Described,
-}
-
-/// What both sides agreed to.
-#[derive(Clone, Debug)]
-struct Agreed {
-    contract: Contract,
-    mode: Mode,
-    encoding: &'static str,
 }
 
 /// A session. Dropping it closes it.
@@ -119,46 +70,6 @@ struct State {
     /// Why there is no session.
     why: String,
     is_over: bool,
-}
-
-/// By what the server knows a session.
-#[derive(Clone, Debug)]
-struct Known {
-    instance: String,
-    session: String,
-    generation: u64,
-}
-
-/// A session in which questions can be asked.
-struct Active {
-    known: Known,
-    key: String,
-    net: Session,
-    observations: Publisher<'static>,
-    answers: Receiver<Vec<u8>>,
-    seen: Arc<Seen>,
-    /// Nobody calls these; they are there as long as the session.
-    _kept: (Vec<Subscriber<()>>, LivelinessToken),
-}
-
-/// What zenoh's own threads have seen.
-#[derive(Debug, Default)]
-struct Seen {
-    is_gone: AtomicBool,
-    is_flooded: AtomicBool,
-}
-
-/// Why a session could not be had.
-enum Refusal {
-    /// Somebody else has it.
-    Busy(String),
-    Other(String),
-}
-
-impl From<String> for Refusal {
-    fn from(what: String) -> Self {
-        Self::Other(what)
-    }
 }
 
 /// An answer, and how long its ways took, milliseconds.
@@ -226,152 +137,6 @@ impl Reached {
     }
 }
 
-/// A connection, and what the one server behind it says of itself.
-fn reach(place: &Where, until: Deadline) -> Result<(Session, Described), String> {
-    let net = net::open(&Place::At(&place.locator(), until.left()), place.config.as_deref())?;
-    let described = describe(&net, place.deployment(), until)?;
-    Ok((net, described))
-}
-
-fn describe(net: &Session, deployment: &str, until: Deadline) -> Result<Described, String> {
-    let question = Head { request: wire::fresh_name(), ..Head::default() };
-    let key = format!("{}/describe", wire::deployment_key(deployment));
-    let answers = net::query(net, &key, wire::write(Kind::Describe, &question, |packer| packer.map(0)), until)?;
-    let mut found = Vec::new();
-    for answer in &answers {
-        let message = wire::read(answer).map_err(|what| format!("its description: {what}"))?;
-        let body = &message.body;
-        if message.kind != Kind::Descriptor || message.head.request != question.request {
-            return Err(format!("{} for a description", message.kind.name()));
-        }
-        if body.get("instance_id").and_then(Value::text) != Some(&*message.head.instance)
-            || body.get("deployment").and_then(Value::text) != Some(deployment)
-        {
-            return Err("a description of somebody else".into());
-        }
-        if body.get("ready") != Some(&Value::Bool(true)) {
-            let why = body.get("failure").and_then(Value::text).unwrap_or("it does not say why");
-            return Err(format!("the deployment {deployment} is not ready: {why}"));
-        }
-        let contract = Contract::read(body).map_err(|what| format!("its description: {what}"))?;
-        found.push(Described { instance: message.head.instance, contract, json: to_json(body) });
-    }
-    let count = found.len();
-    match found.pop() {
-        Some(described) if count == 1 => Ok(described),
-        _ => Err(format!("{count} servers of the deployment {deployment}, expected one")),
-    }
-}
-
-/// The answer to a question of a session or an instance.
-fn exchange(net: &Session, key: &str, kind: Kind, head: &Head, body: Vec<u8>, until: Deadline) -> Result<Vec<u8>, String> {
-    let mut answers = net::query(net, key, body, until)?;
-    match (answers.pop(), answers.len()) {
-        (Some(answer), 0) => {
-            let (_, found, _) = wire::read_head(&answer).map_err(|what| format!("the answer to {}: {what}", kind.name()))?;
-            let is_mine = found.instance == head.instance
-                && found.request == head.request
-                && found.generation == head.generation
-                && (kind == Kind::Open || found.session == head.session);
-            if is_mine { Ok(answer) } else { Err(format!("an answer to another question than {}", kind.name())) }
-        }
-        (_, count) => Err(format!("{count} answers to {}, expected one", kind.name())),
-    }
-}
-
-/// Asks for a session, and gives its name.
-fn admit(net: &Session, place: &Where, instance: &str, agreed: &Agreed, until: Deadline) -> Result<String, Refusal> {
-    let head = Head { instance: instance.to_owned(), request: wire::fresh_name(), ..Head::default() };
-    let body = wire::write(Kind::Open, &head, |packer| agreed.contract.pack_open(packer, agreed.mode, agreed.encoding));
-    let key = format!("{}/open", wire::instance_key(place.deployment(), instance));
-    let answer = exchange(net, &key, Kind::Open, &head, body, until)?;
-    let message = wire::read(&answer)?;
-    match message.kind {
-        Kind::Accepted => {
-            let is_agreed = Contract::read(&message.body).is_ok_and(|contract| contract == agreed.contract);
-            if !is_agreed || message.body.get("mode").and_then(Value::text) != Some(agreed.mode.name()) || message.head.session.is_empty() {
-                return Err(Refusal::Other("the server accepted another contract than it described".into()));
-            }
-            Ok(message.head.session)
-        }
-        Kind::Error => match wire::error_of(&message.body) {
-            (code, words) if code == "busy" => Err(Refusal::Busy(format!("the server has another client: {words}"))),
-            (code, words) => Err(Refusal::Other(format!("the server refuses ({code}): {words}"))),
-        },
-        kind => Err(Refusal::Other(format!("{} for an acceptance", kind.name()))),
-    }
-}
-
-/// Takes part in a session, from the generation of `known` on.
-fn join(net: &Session, place: &Where, known: Known, until: Deadline) -> Result<Active, String> {
-    let words = |error: zenoh::Error| error.to_string();
-    let key = wire::session_key(place.deployment(), &known.instance, &known.session);
-    let seen = Arc::new(Seen::default());
-    let (sender, answers) = sync_channel::<Vec<u8>>(MOST_WAITING);
-    let flooded = seen.clone();
-    let acts = net
-        .declare_subscriber(format!("{key}/act"))
-        .callback(move |sample| {
-            let is_huge = sample.payload().len() > MOST_BYTES;
-            if is_huge || matches!(sender.try_send(sample.payload().to_bytes().into_owned()), Err(TrySendError::Full(_))) {
-                flooded.is_flooded.store(true, SeqCst);
-            }
-        })
-        .wait()
-        .map_err(words)?;
-    // Servers wait until somebody hears these, too; nothing is asked there.
-    let language = net.declare_subscriber(format!("{key}/language/result")).callback(drop).wait().map_err(words)?;
-    let gone = seen.clone();
-    let alive = net
-        .liveliness()
-        .declare_subscriber(format!("{}/alive", wire::instance_key(place.deployment(), &known.instance)))
-        .history(true)
-        .callback(move |sample| {
-            if sample.kind() == SampleKind::Delete {
-                gone.is_gone.store(true, SeqCst);
-            }
-        })
-        .wait()
-        .map_err(words)?;
-    let token = net.liveliness().declare_token(format!("{key}/alive")).wait().map_err(words)?;
-    control(net, &key, &known, "reset", until)?;
-    let observations =
-        net.declare_publisher(format!("{key}/obs")).congestion_control(CongestionControl::Drop).wait().map_err(words)?;
-    while !observations.matching_status().wait().map_err(words)?.matching() {
-        if until.is_over() {
-            return Err("the server does not listen to the session that it opened".into());
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    Ok(Active { known, key, net: net.clone(), observations, answers, seen, _kept: (vec![acts, language, alive], token) })
-}
-
-/// Has the server do `operation`, in the generation of `known` from then on.
-fn control(net: &Session, key: &str, known: &Known, operation: &str, until: Deadline) -> Result<(), String> {
-    let head = Head {
-        instance: known.instance.clone(),
-        session: known.session.clone(),
-        generation: known.generation,
-        request: wire::fresh_name(),
-    };
-    let body = wire::write(Kind::Control, &head, |packer| {
-        packer.map(1);
-        packer.str("operation");
-        packer.str(operation);
-    });
-    let answer = exchange(net, &format!("{key}/control"), Kind::Control, &head, body, until)?;
-    let message = wire::read(&answer)?;
-    let applied = message.body.get("applied_generation").and_then(Value::count);
-    match message.kind {
-        Kind::Ack if applied == usize::try_from(known.generation).ok() => Ok(()),
-        Kind::Error => {
-            let (code, words) = wire::error_of(&message.body);
-            Err(format!("the server refuses to {operation} ({code}): {words}"))
-        }
-        kind => Err(format!("{} of the generation {applied:?} for an acknowledgement", kind.name())),
-    }
-}
-
 impl Client {
     /// Before the next question the server forgets what it knows of the episode; or, without `full`, of the motion alone.
     pub fn begin_anew(&self, full: bool) {
@@ -420,7 +185,7 @@ impl Client {
         let prepare_ms = watch.lap();
         let length = message.len() as u64;
         if let Err(error) = active.observations.put(message).wait() {
-            return Err(NoAnswer::Unavailable(state.lose(shared, error.to_string())));
+            return Err(NoAnswer::Unavailable(state.lose(shared, net::words(error))));
         }
         let send_ms = watch.lap();
         {
@@ -450,17 +215,6 @@ impl Drop for Client {
     }
 }
 
-impl Active {
-    /// Says goodbye, so that the next client need not wait until this one is missed.
-    fn leave(self) {
-        if !self.seen.is_gone.load(SeqCst) {
-            // A server that does not hear it misses the client by itself.
-            drop(control(&self.net, &self.key, &self.known, "close", Deadline::after(GOODBYE)));
-        }
-        drop(self.net.close().wait());
-    }
-}
-
 impl State {
     /// Takes in what came since the last question; while an answer is owed there is no other question.
     fn settle(&mut self, shared: &Shared, until: Deadline) -> Result<(), String> {
@@ -468,7 +222,7 @@ impl State {
             let Some(active) = &self.active else { return Err(self.why.clone()) };
             let wait = if self.owed.is_some() { until.left() } else { Duration::ZERO };
             match active.answers.recv_timeout(wait) {
-                Ok(bytes) => self.take_stray(shared, &bytes, None),
+                Ok(bytes) => self.take_stray(shared, &bytes),
                 Err(_) => break,
             }
         }
@@ -484,8 +238,8 @@ impl State {
         }
     }
 
-    /// Something that is no answer to the question `asked`.
-    fn take_stray(&mut self, shared: &Shared, bytes: &[u8], asked: Option<&Head>) {
+    /// Something that nobody has asked for now.
+    fn take_stray(&mut self, shared: &Shared, bytes: &[u8]) {
         let mut report = shared.report();
         report.bytes_received += bytes.len() as u64;
         match wire::read_head(bytes) {
@@ -494,8 +248,6 @@ impl State {
                 report.late += 1;
             }
             Ok((_, head, _)) if head.request == self.answered => report.repeated += 1,
-            // Right but for where it is from, or when.
-            Ok((_, head, _)) if asked.is_some_and(|asked| asked.request == head.request) => report.refused += 1,
             Ok(_) => report.late += 1,
             Err(_) => report.refused += 1,
         }
@@ -510,6 +262,7 @@ impl State {
                         shared.report().bytes_received += bytes.len() as u64;
                         self.answered.clone_from(&asked.request);
                         if kind != Kind::Error {
+                            drop(body);
                             return Ok(bytes);
                         }
                         shared.report().errors += 1;
@@ -523,7 +276,15 @@ impl State {
                         // A server answers nothing more in a session with a fault.
                         return Err(self.give_up(shared, what));
                     }
-                    _ => self.take_stray(shared, &bytes, Some(asked)),
+                    Ok((_, head, _)) if head.request != asked.request => self.take_stray(shared, &bytes),
+                    // Right but for where it is from, or when; or of no form at all.
+                    other => {
+                        let what = other.err().unwrap_or_else(|| "an answer of another session, or another generation".into());
+                        let mut report = shared.report();
+                        report.bytes_received += bytes.len() as u64;
+                        report.refused += 1;
+                        return Err(format!("{}: {what}", shared.place.address));
+                    }
                 },
                 Err(RecvTimeoutError::Disconnected) => return Err(self.lose(shared, "zenoh's session ended".into())),
                 Err(RecvTimeoutError::Timeout) => {
@@ -566,20 +327,6 @@ impl State {
             drop(std::thread::Builder::new().name("remote-goodbye".into()).spawn(leave));
         }
         self.why.clone()
-    }
-}
-
-impl Active {
-    fn trouble(&self) -> Option<String> {
-        if self.seen.is_gone.load(SeqCst) {
-            return Some("the server has gone".into());
-        }
-        if self.seen.is_flooded.load(SeqCst) {
-            return Some("the server answers more than it is asked".into());
-        }
-        // Who has closed the session does not listen to it.
-        let is_heard = self.observations.matching_status().wait().is_ok_and(|status| status.matching());
-        (!is_heard).then(|| "the server has closed the session".into())
     }
 }
 

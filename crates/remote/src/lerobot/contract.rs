@@ -73,7 +73,9 @@ fn text(value: &Value<'_>, key: &str) -> Result<String, String> {
 
 fn count(value: &Value<'_>, key: &str) -> Result<usize, String> {
     let found = value.get(key);
-    found.and_then(Value::count).ok_or_else(|| format!("{} for {key}, expected a whole number", found.map_or("nothing".into(), Value::kind)))
+    found
+        .and_then(Value::count)
+        .ok_or_else(|| format!("{} for {key}, expected a whole number", found.map_or("nothing".into(), Value::kind)))
 }
 
 fn texts(value: &Value<'_>, key: &str) -> Result<Vec<String>, String> {
@@ -283,7 +285,8 @@ pub(crate) fn agrees(contract: &Contract, body: &Value<'_>) -> Result<Agreement,
     if !matches!(&*merge, "append" | "aligned") || blends {
         return Err(incompatible("chunks are appended or aligned here, and not blended".into()));
     }
-    let required = if body.get("required_capabilities").is_some() { texts(body, "required_capabilities").map_err(malformed)? } else { Vec::new() };
+    let required =
+        if body.get("required_capabilities").is_some() { texts(body, "required_capabilities").map_err(malformed)? } else { Vec::new() };
     if let Some(other) = required.iter().find(|name| *name != ALIGNMENT) {
         return Err(("unsupported", format!("{other} is not offered here")));
     }

@@ -2,6 +2,7 @@
 //! sides agree to in `contract`.
 
 mod asking;
+mod begin;
 mod client;
 mod contract;
 mod net;
@@ -9,7 +10,8 @@ mod server;
 mod wire;
 
 pub(crate) use asking::{Lerobot, LerobotForm, compare, keys, told};
-pub(crate) use client::{Reached, Where, look};
+pub(crate) use begin::Where;
+pub(crate) use client::{Reached, look};
 pub use server::{ZenohOptions, ZenohServer};
 pub(crate) use wire::is_name;
 

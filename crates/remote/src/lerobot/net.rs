@@ -24,13 +24,19 @@ pub(crate) enum Place<'a> {
     Here(&'a str),
 }
 
+/// What zenoh says, without where in its source.
+pub(crate) fn words(error: zenoh::Error) -> String {
+    let text = error.to_string();
+    text.split(" at /").next().unwrap_or_default().trim_end().to_owned()
+}
+
 /// Opens a session. Certificates and rights are those of the file of zenoh's own configuration.
 ///
 /// # Errors
 /// Why there is none, in words.
 pub(crate) fn open(place: &Place<'_>, file: Option<&Path>) -> Result<Session, String> {
     let mut config = match file {
-        Some(file) => Config::from_file(file).map_err(|error| format!("reading {}: {error}", file.display()))?,
+        Some(file) => Config::from_file(file).map_err(|error| format!("reading {}: {}", file.display(), words(error)))?,
         None => Config::default(),
     };
     let list = |locator: &str| serde_json::json!([locator]).to_string();
@@ -60,9 +66,9 @@ pub(crate) fn open(place: &Place<'_>, file: Option<&Path>) -> Result<Session, St
         ]);
     }
     for (key, value) in settings {
-        config.insert_json5(key, value).map_err(|error| format!("setting zenoh's {key}: {error}"))?;
+        config.insert_json5(key, value).map_err(|error| format!("setting zenoh's {key}: {}", words(error)))?;
     }
-    zenoh::open(config).wait().map_err(|error| error.to_string())
+    zenoh::open(config).wait().map_err(|error| words(error))
 }
 
 /// What is longer is not put together: [`MOST_BYTES`], and what zenoh says around it.
@@ -73,8 +79,8 @@ const MOST_MESSAGE: &str = "33619968";
 /// # Errors
 /// Why there is none, in words.
 pub(crate) fn query(session: &Session, key: &str, question: Vec<u8>, until: Deadline) -> Result<Vec<Vec<u8>>, String> {
-    let querier = session.declare_querier(key.to_owned()).target(QueryTarget::All).wait().map_err(|error| error.to_string())?;
-    while !querier.matching_status().wait().map_err(|error| error.to_string())?.matching() {
+    let querier = session.declare_querier(key.to_owned()).target(QueryTarget::All).wait().map_err(|error| words(error))?;
+    while !querier.matching_status().wait().map_err(|error| words(error))?.matching() {
         if until.is_over() {
             return Err(format!("nobody is there to answer {key}"));
         }
@@ -92,7 +98,7 @@ pub(crate) fn query(session: &Session, key: &str, question: Vec<u8>, until: Dead
         // Who asked may have gone.
         .callback(move |reply| drop(sender.send(reply)))
         .wait()
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| words(error))?;
     let (mut found, mut bytes) = (Vec::new(), 0);
     loop {
         match answers.recv_timeout(until.left()) {

@@ -123,7 +123,7 @@ impl ZenohServer {
         let told = shared.told().map_err(fault)?;
         let contract = observation::contract(&told).map_err(fault)?;
         let facts = Arc::new(Facts { deployment: options.deployment.clone(), instance: wire::fresh_name(), contract });
-        let net = net::open(&Place::Here(&locator), options.config.as_deref().map(Path::new)).map_err(fault)?;
+        let network = net::open(&Place::Here(&locator), options.config.as_deref().map(Path::new)).map_err(fault)?;
         let (events, happened) = sync_channel(MOST_WAITING);
         let (jobs, wanted) = sync_channel(1);
         let (policy, told_of, of) = (shared.clone(), events.clone(), facts.clone());
@@ -133,7 +133,7 @@ impl ZenohServer {
         };
         // It ends when nobody has questions any more.
         drop(thread("remote-zenoh-ask", Box::new(move || ask(&policy, &of, &wanted, &told_of)))?);
-        let books = Books::open(net, facts, shared.clone(), events.clone(), jobs).map_err(fault)?;
+        let books = Books::open(network, facts, shared.clone(), events.clone(), jobs).map_err(fault)?;
         let books = thread("remote-zenoh", Box::new(move || books.keep(&happened)))?;
         Ok(Self { events, books: Some(books), locator })
     }
@@ -171,7 +171,7 @@ fn ask(shared: &Shared, facts: &Facts, wanted: &Receiver<Job>, events: &SyncSend
 
 /// Who has the session, and what is to be said to whom.
 struct Books {
-    net: Net,
+    network: Net,
     facts: Arc<Facts>,
     shared: Arc<Shared>,
     events: SyncSender<Event>,
@@ -186,20 +186,30 @@ struct Books {
 }
 
 impl Books {
-    fn open(net: Net, facts: Arc<Facts>, shared: Arc<Shared>, events: SyncSender<Event>, jobs: SyncSender<Job>) -> Result<Self, String> {
-        let words = |error: zenoh::Error| error.to_string();
+    fn open(
+        network: Net,
+        facts: Arc<Facts>,
+        shared: Arc<Shared>,
+        events: SyncSender<Event>,
+        jobs: SyncSender<Job>,
+    ) -> Result<Self, String> {
         let hear = |key: String, wrap: fn(Query) -> Event| {
             let events = events.clone();
             // Who is too much is not answered.
-            net.declare_queryable(key).complete(true).callback(move |query| drop(events.try_send(wrap(query)))).wait().map_err(words)
+            network
+                .declare_queryable(key)
+                .complete(true)
+                .callback(move |query| drop(events.try_send(wrap(query))))
+                .wait()
+                .map_err(net::words)
         };
         let instance = wire::instance_key(&facts.deployment, &facts.instance);
         let open = hear(format!("{instance}/open"), Event::Open)?;
-        let token = net.liveliness().declare_token(format!("{instance}/alive")).wait().map_err(words)?;
+        let token = network.liveliness().declare_token(format!("{instance}/alive")).wait().map_err(net::words)?;
         // Last: who finds it asks at once.
         let describe = hear(format!("{}/describe", wire::deployment_key(&facts.deployment)), Event::Describe)?;
         let _kept = Box::new((open, token, describe));
-        Ok(Self { net, facts, shared, events, jobs, session: None, opened: None, pending: None, _kept })
+        Ok(Self { network, facts, shared, events, jobs, session: None, opened: None, pending: None, _kept })
     }
 
     fn keep(mut self, happened: &Receiver<Event>) {
@@ -217,7 +227,7 @@ impl Books {
             }
         }
         drop((self.session.take(), self.pending.take()));
-        drop(self.net.close().wait());
+        drop(self.network.close().wait());
     }
 
     fn hear(&mut self, event: Event) {
@@ -247,7 +257,12 @@ impl Books {
     }
 
     /// Answers a query with what `answer` makes of it; what is no message is not answered.
-    fn answered(&mut self, query: Query, kind: Kind, answer: impl FnOnce(&mut Self, &Head, &Value<'_>) -> Result<Vec<u8>, (&'static str, String)>) {
+    fn answered(
+        &mut self,
+        query: Query,
+        kind: Kind,
+        answer: impl FnOnce(&mut Self, &Head, &Value<'_>) -> Result<Vec<u8>, (&'static str, String)>,
+    ) {
         let Some(bytes) = payload(&query) else { return };
         let Ok(message) = wire::read(&bytes) else { return self.shared.note_error() };
         let said = if message.kind == kind {
@@ -326,7 +341,7 @@ impl Books {
         if let Some(session) = &self.session {
             return Err(("busy", session.in_words()));
         }
-        let session = Session::open(&self.net, &self.facts, &self.events, agreed).map_err(|what| ("execution", what))?;
+        let session = Session::open(&self.network, &self.facts, &self.events, agreed).map_err(|what| ("execution", what))?;
         let accepted = Head { session: session.name.clone(), ..head.clone() };
         self.session = Some(session);
         let agreed = self.session.as_ref().map(|session| &session.agreed);

@@ -123,12 +123,9 @@ pub(crate) fn begin(kind: Kind, head: &Head) -> Vec<u8> {
     packer.map(7);
     packer.str("version");
     packer.int(VERSION);
-    for (key, text) in [
-        ("message_type", kind.name()),
-        ("instance_id", &head.instance),
-        ("session_id", &head.session),
-        ("request_id", &head.request),
-    ] {
+    for (key, text) in
+        [("message_type", kind.name()), ("instance_id", &head.instance), ("session_id", &head.session), ("request_id", &head.request)]
+    {
         packer.str(key);
         packer.str(text);
     }

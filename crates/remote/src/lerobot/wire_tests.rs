@@ -136,7 +136,9 @@ impl Packer {
 
 #[test]
 fn images_are_what_they_say() {
-    let raw = |sides: [usize; 2], length: usize| with(|packer| pack_picture(packer, sides, "raw", length, |out| out.resize(out.len() + length, 9)));
+    let raw = |sides: [usize; 2], length: usize| {
+        with(|packer| pack_picture(packer, sides, "raw", length, |out| out.resize(out.len() + length, 9)))
+    };
     let bytes = raw([2, 3], 18);
     let message = read(&bytes).unwrap();
     assert_eq!(picture(message.body.get("x").unwrap()).unwrap(), ([2, 3], Picture::Raw(&[9; 18])));

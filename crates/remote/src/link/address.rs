@@ -102,7 +102,9 @@ impl FromStr for Address {
         let parts = text.split_once("://");
         let scheme = parts.and_then(|(scheme, _)| SCHEMES.iter().position(|(known, ..)| *known == scheme));
         let Some((scheme, (_, rest))) = scheme.zip(parts) else {
-            return Err(fault("expected ws://HOST:PORT[/PATH], wss://, http://, https://, groot://HOST:PORT or zenoh://HOST:PORT/DEPLOYMENT"));
+            return Err(fault(
+                "expected ws://HOST:PORT[/PATH], wss://, http://, https://, groot://HOST:PORT or zenoh://HOST:PORT/DEPLOYMENT",
+            ));
         };
         if !rest.bytes().all(|byte| byte.is_ascii_graphic()) || rest.contains(['@', '#', '\\']) {
             return Err(fault("expected SCHEME://HOST:PORT[/PATH] of plain characters, without a user or a #"));

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
 
+mod messages;
+
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -10,6 +12,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+pub use messages::{bytes_of, envelope, int, numbers, pack_array, text};
+use messages::{pack_error, pack_feature, pack_names};
 use sinew_remote::codec::{Limits, Packer, Value, decode};
 use zenoh::query::Query;
 use zenoh::sample::SampleKind;
@@ -197,77 +201,6 @@ struct Held {
 
 pub const ROOT: &str = "lerobot/inference/v1/deployments/pick";
 
-pub fn envelope(kind: &str, ids: [&str; 3], generation: i128, body: impl FnOnce(&mut Packer)) -> Vec<u8> {
-    let mut packer = Packer::default();
-    packer.map(7);
-    packer.str("version");
-    packer.int(1);
-    packer.str("message_type");
-    packer.str(kind);
-    for (key, id) in ["instance_id", "session_id", "request_id"].into_iter().zip(ids) {
-        packer.str(key);
-        packer.str(id);
-    }
-    packer.str("generation");
-    packer.int(generation as i64);
-    packer.str("body");
-    body(&mut packer);
-    packer.into_bytes()
-}
-
-pub fn text<'a>(value: &Value<'a>, key: &str) -> &'a str {
-    value.get(key).and_then(Value::text).unwrap()
-}
-
-pub fn int(value: &Value<'_>, key: &str) -> i128 {
-    if let Some(Value::Int(value)) = value.get(key) { *value } else { panic!("no number {key}") }
-}
-
-/// The shape and the values of an array in v1's form.
-pub fn numbers(value: &Value<'_>) -> (Vec<usize>, Vec<f64>) {
-    assert_eq!((text(value, "__lerobot_type__"), text(value, "dtype"), text(value, "endianness")), ("tensor", "float32", "little"));
-    let Some(Value::Bin(data)) = value.get("data") else { panic!("no data") };
-    let shape = value.get("shape").unwrap().numbers().unwrap().values.iter().map(|side| *side as usize).collect();
-    (shape, data.chunks_exact(4).map(|bytes| f64::from(f32::from_le_bytes(bytes.try_into().unwrap()))).collect())
-}
-
-pub fn pack_array(packer: &mut Packer, dtype: &str, shape: &[usize], data: &[u8]) {
-    packer.map(5);
-    for (key, text) in [("__lerobot_type__", "tensor"), ("dtype", dtype), ("endianness", "little")] {
-        packer.str(key);
-        packer.str(text);
-    }
-    packer.str("shape");
-    packer.list(shape.len());
-    shape.iter().for_each(|side| packer.int(*side as i64));
-    packer.str("data");
-    packer.bin(data);
-}
-
-pub fn bytes_of(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
-}
-
-fn pack_names(packer: &mut Packer, names: &[&str]) {
-    packer.list(names.len());
-    names.iter().for_each(|name| packer.str(name));
-}
-
-fn pack_feature(packer: &mut Packer, name: &str, shape: &[usize], (dtype, kind): (&str, &str), names: &[&str], semantics: &str) {
-    packer.map(6);
-    packer.str("name");
-    packer.str(name);
-    packer.str("shape");
-    packer.list(shape.len());
-    shape.iter().for_each(|side| packer.int(*side as i64));
-    for (key, text) in [("dtype", dtype), ("kind", kind), ("semantics", semantics)] {
-        packer.str(key);
-        packer.str(text);
-    }
-    packer.str("names");
-    pack_names(packer, names);
-}
-
 impl Server {
     fn pump(&mut self, happened: &Receiver<Event>) {
         let instance = format!("{ROOT}/instances/{}", self.instance);
@@ -421,15 +354,8 @@ impl Server {
         let answer = envelope("accepted", [&self.instance, &name, text(&asked, "request_id")], 0, |packer| {
             self.pack_description(packer, Some(&mode));
         });
-        self.session = Some(Held {
-            name,
-            mode,
-            generation: 0,
-            sequence: -1,
-            is_faulty: false,
-            absent: Some(Instant::now()),
-            _kept: Box::new(kept),
-        });
+        self.session =
+            Some(Held { name, mode, generation: 0, sequence: -1, is_faulty: false, absent: Some(Instant::now()), _kept: Box::new(kept) });
         query.reply(query.key_expr().clone(), answer).wait().unwrap();
     }
 
@@ -532,17 +458,22 @@ impl Server {
             }
             _ => {}
         }
-        let mut values: Vec<f32> = (0..rows).flat_map(|row| (0..width).map(move |i| (row, i))).map(|(row, i)| {
-            // The state, and then a little further with each row.
-            state.get(i).copied().unwrap_or_default() as f32 + row as f32 * 0.01
-        }).collect();
+        let mut values: Vec<f32> = (0..rows)
+            .flat_map(|row| (0..width).map(move |i| (row, i)))
+            .map(|(row, i)| {
+                // The state, and then a little further with each row.
+                state.get(i).copied().unwrap_or_default() as f32 + row as f32 * 0.01
+            })
+            .collect();
         if fault == Fault::NotANumber {
             values[1] = f32::NAN;
         }
         let observation = if fault == Fault::OtherObservation { "another" } else { text(body, "observation_id") };
         let action = |packer: &mut Packer| {
             packer.map(10);
-            for (key, text) in [("artifact_identity", text(body, "artifact_identity")), ("observation_id", observation), ("task", text(body, "task"))] {
+            for (key, text) in
+                [("artifact_identity", text(body, "artifact_identity")), ("observation_id", observation), ("task", text(body, "task"))]
+            {
                 packer.str(key);
                 packer.str(text);
             }
@@ -590,12 +521,4 @@ impl Server {
         };
         (0..times).for_each(|_| say(answer.clone()));
     }
-}
-
-fn pack_error(packer: &mut Packer, code: &str, words: &str) {
-    packer.map(2);
-    packer.str("code");
-    packer.str(code);
-    packer.str("message");
-    packer.str(words);
 }

@@ -64,7 +64,13 @@ pub(super) fn contract(told: &Told) -> Result<Contract, String> {
 }
 
 /// The message that answers an observation.
-pub(super) fn answer(shared: &Shared, facts: &Facts, (head, is_aligned): (&Head, bool), message: &[u8], queue_s: f64) -> Result<Vec<u8>, Fault> {
+pub(super) fn answer(
+    shared: &Shared,
+    facts: &Facts,
+    (head, is_aligned): (&Head, bool),
+    message: &[u8],
+    queue_s: f64,
+) -> Result<Vec<u8>, Fault> {
     let malformed = |what: String| ("malformed", what);
     let message = wire::read(message).map_err(malformed)?;
     let body = &message.body;
@@ -138,7 +144,10 @@ fn check(contract: &Contract, body: &Value<'_>) -> Result<(), Fault> {
     if is_whole {
         Ok(())
     } else {
-        Err(("malformed", format!("expected task (at most {MOST_CHARACTERS} characters), task_version, observation_id, capture_time and delay")))
+        Err((
+            "malformed",
+            format!("expected task (at most {MOST_CHARACTERS} characters), task_version, observation_id, capture_time and delay"),
+        ))
     }
 }
 

@@ -10,6 +10,7 @@ use zenoh::{Session as Net, Wait as _};
 
 use super::{Event, Facts};
 use crate::lerobot::contract::Agreement;
+use crate::lerobot::net;
 use crate::lerobot::wire::{self, MOST_BYTES};
 use crate::time::Watch;
 
@@ -34,33 +35,32 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub fn open(net: &Net, facts: &Facts, events: &SyncSender<Event>, agreed: Agreement) -> Result<Self, String> {
-        let words = |error: zenoh::Error| error.to_string();
+    pub fn open(network: &Net, facts: &Facts, events: &SyncSender<Event>, agreed: Agreement) -> Result<Self, String> {
         let name = wire::fresh_name();
         let key = wire::session_key(&facts.deployment, &facts.instance, &name);
         let hear = |suffix: &str, wrap: fn(String, Vec<u8>) -> Event| {
             let (events, name) = (events.clone(), name.clone());
-            let heard = net.declare_subscriber(format!("{key}/{suffix}")).callback(move |sample| {
+            let heard = network.declare_subscriber(format!("{key}/{suffix}")).callback(move |sample| {
                 if sample.payload().len() <= MOST_BYTES {
                     // What is too much is not heard.
                     drop(events.try_send(wrap(name.clone(), sample.payload().to_bytes().into_owned())));
                 }
             });
-            heard.wait().map_err(words)
+            heard.wait().map_err(net::words)
         };
         let observations = hear("obs", Event::Observation)?;
         let texts = hear("language/request", Event::Language)?;
         let (told, of) = (events.clone(), name.clone());
-        let control = net.declare_queryable(format!("{key}/control")).complete(true);
-        let control = control.callback(move |query| drop(told.try_send(Event::Control(of.clone(), query)))).wait().map_err(words)?;
+        let control = network.declare_queryable(format!("{key}/control")).complete(true);
+        let control = control.callback(move |query| drop(told.try_send(Event::Control(of.clone(), query)))).wait().map_err(net::words)?;
         let (told, of) = (events.clone(), name.clone());
-        let alive = net.liveliness().declare_subscriber(format!("{key}/alive")).history(true);
+        let alive = network.liveliness().declare_subscriber(format!("{key}/alive")).history(true);
         let alive = alive
             .callback(move |sample| drop(told.try_send(Event::Presence(of.clone(), sample.kind() == SampleKind::Put))))
             .wait()
-            .map_err(words)?;
+            .map_err(net::words)?;
         let say = |suffix: &str| {
-            net.declare_publisher(format!("{key}/{suffix}")).congestion_control(CongestionControl::Drop).wait().map_err(words)
+            network.declare_publisher(format!("{key}/{suffix}")).congestion_control(CongestionControl::Drop).wait().map_err(net::words)
         };
         Ok(Self {
             acts: say("act")?,
