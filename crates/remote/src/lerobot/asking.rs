@@ -282,13 +282,12 @@ impl Lerobot {
 fn pack_continuation(packer: &mut Packer, rest: Option<(&Kept, Continuation)>, most: usize) {
     packer.str("delay");
     packer.int(rest.map_or(0, |(_, continuing)| continuing.delay_rows.min(most)) as i64);
-    for (key, of) in [
-        ("model_continuation", (|kept: &Kept| &kept.model) as fn(&Kept) -> &Matrix),
-        ("canonical_continuation", |kept: &Kept| &kept.canonical),
-    ] {
+    for (key, of) in
+        [("model_continuation", rest.map(|(kept, _)| &kept.model)), ("canonical_continuation", rest.map(|(kept, _)| &kept.canonical))]
+    {
         packer.str(key);
-        match rest {
-            Some((kept, continuing)) => of(kept).pack_rest(packer, continuing.rows_left),
+        match of.zip(rest) {
+            Some((matrix, (_, continuing))) => matrix.pack_rest(packer, continuing.rows_left),
             None => packer.nil(),
         }
     }

@@ -221,7 +221,7 @@ impl Books {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.answer_pending();
-            if self.session.as_mut().is_some_and(|session| session.is_missed()) {
+            if self.session.as_ref().is_some_and(Session::is_missed) {
                 tracing::debug!("a client has gone");
                 self.session = None;
             }
@@ -354,18 +354,17 @@ impl Books {
         let Some(bytes) = payload(&query) else { return };
         let Ok(message) = wire::read(&bytes) else { return self.shared.note_error() };
         let head = &message.head;
-        let done = self.controlled(&message);
-        match (done, &self.session) {
-            (Ok((operation, answer)), _) if operation == "close" => {
+        match self.controlled(&message) {
+            Ok((operation, answer)) if operation == "close" => {
                 self.session = None;
                 reply(&query, answer);
             }
             // The first: from then on both hear each other.
-            (Ok((operation, answer)), Some(_)) if operation == "reset" && head.generation == 0 => {
+            Ok((operation, answer)) if operation == "reset" && head.generation == 0 => {
                 self.pending = Some((query, answer, Deadline::after(LISTENS)));
             }
-            (Ok((_, answer)), _) => reply(&query, answer),
-            (Err((code, what)), _) => reply(&query, wire::write_error(head, code, &what)),
+            Ok((_, answer)) => reply(&query, answer),
+            Err((code, what)) => reply(&query, wire::write_error(head, code, &what)),
         }
     }
 
@@ -441,6 +440,7 @@ impl Books {
             self.shared.note_error();
             return session.say(wire::write_error(&head, code, what));
         }
+        drop(body);
         let is_aligned = session.agreed.is_aligned;
         (session.last_sequence, session.is_busy) = (sequence, true);
         let job = Job { head: head.clone(), message, is_aligned, asked: crate::time::Watch::start() };
