@@ -1,6 +1,6 @@
 //! Observations as v1 sends them, and the actions that answer them; what an answer continues is kept here, as the server keeps nothing.
 
-use sinew_core::{Continuation, Image, Observation};
+use sinew_core::{Continuation, Image};
 
 use super::client::{Answer, Client, NoAnswer, Reached};
 use super::contract::{Contract, Mode};
