@@ -39,5 +39,5 @@ pub use keys::{FloatKind, ImageKey, Key, KeyMap, Layout, Names, Size, StateKey, 
 pub use lerobot::{Continues, SEMANTICS, ZenohOptions, ZenohServer};
 pub use link::{Address, Legs, LinkReport, Milliseconds, Protocol, Reporter};
 pub use modalities::{Modalities, Modality};
-pub use policy::{RemoteOptions, RemotePolicy, metadata};
+pub use policy::{Closing, RemoteOptions, RemotePolicy, metadata};
 pub use server::{Answerer, Counts, Served, Server, ServerOptions};

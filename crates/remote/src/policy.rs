@@ -1,6 +1,7 @@
 //! A policy on another machine, as any other to the loop.
 
 use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use sinew_core::{ActionChunk, Continuation, Observation, Policy, PolicyError, PolicyInfo, RobotDescription, Units};
@@ -21,6 +22,8 @@ const FIRST: Duration = Duration::from_secs(180);
 const MOST_STARTING: Duration = Duration::from_secs(20 * 60);
 const WORD_EVERY: Duration = Duration::from_secs(5);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+/// How long the end of a process waits for a policy on another thread.
+const MOST_CLOSING: Duration = Duration::from_secs(1);
 /// A deadline that follows from the rate is between these.
 const SHORTEST_S: f64 = 0.5;
 const LONGEST_S: f64 = 10.0;
@@ -152,6 +155,19 @@ pub struct RemotePolicy {
     deadline: Duration,
     fit: Fit,
     first_answer_s: f64,
+    /// The last to be dropped, so that the connection is closed when it is.
+    closed: Option<Sender<()>>,
+}
+
+/// Waits, when it is dropped, until its policy has been, and has said goodbye to the server; for a second at most.
+#[derive(Debug)]
+pub struct Closing(Receiver<()>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        // Nobody sends: it ends with the policy.
+        drop(self.0.recv_timeout(MOST_CLOSING));
+    }
 }
 
 impl std::fmt::Debug for RemotePolicy {
@@ -224,7 +240,8 @@ impl RemotePolicy {
             Reach::Link(link) => Way::Messages(Box::new(Messages::new(link, options.token.clone(), keys.actions, told.numbers_answers))),
             Reach::Lerobot(reached) => Way::Lerobot(Box::new(Lerobot::open(*reached, options, &keys)?)),
         };
-        let mut policy = Self { way, requests, info, action_units, width: action.len(), deadline: FIRST, fit, first_answer_s: 0.0 };
+        let mut policy =
+            Self { way, requests, info, action_units, width: action.len(), deadline: FIRST, fit, first_answer_s: 0.0, closed: None };
         policy.probe(&told, robot, options.on_wait)?;
         let rows_s = policy.info.n_action_steps as f64 / f64::from(rate_hz.max(1));
         policy.deadline = options.deadline.unwrap_or_else(|| Duration::from_secs_f64(rows_s.clamp(SHORTEST_S, LONGEST_S)));
@@ -244,6 +261,14 @@ impl RemotePolicy {
     /// How long the second answer took, which a server gives warm, seconds.
     pub fn first_answer_s(&self) -> f64 {
         self.first_answer_s
+    }
+
+    /// For the one who ends the process, and has given the policy to another thread: a server has one client of some
+    /// protocols, and is free again when that has said goodbye.
+    pub fn closing(&mut self) -> Closing {
+        let (sender, closed) = channel();
+        self.closed = Some(sender);
+        Closing(closed)
     }
 
     /// For the one who tells what became of it all.

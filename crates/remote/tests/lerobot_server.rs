@@ -14,6 +14,7 @@ use asker::{Allowed, Asker, keys, robot};
 use deployment::{bytes_of, envelope, int, numbers, open_net, pack_array, text};
 use sinew_remote::codec::{Limits, Packer, Value, decode, pack_json};
 use sinew_remote::{Answerer, RemoteOptions, SEMANTICS, Served, Server, ServerOptions, ZenohOptions, ZenohServer};
+use zenoh::qos::CongestionControl;
 use zenoh::query::{ConsolidationMode, QueryTarget};
 use zenoh::{Session, Wait as _};
 
@@ -173,7 +174,7 @@ fn pack_open(packer: &mut Packer, mode: &str, semantics: &str, names: [&str; 2])
     packer.str("expected_artifact");
     packer.str("echo");
     packer.str("features");
-    let mut feature = |packer: &mut Packer, name: &str, shape: &[i64], dtype: &str, kind: &str, names: &[&str], semantics: &str| {
+    let feature = |packer: &mut Packer, name: &str, shape: &[i64], dtype: &str, kind: &str, names: &[&str], semantics: &str| {
         packer.map(6);
         for (key, text) in [("name", name), ("dtype", dtype), ("kind", kind), ("semantics", semantics)] {
             packer.str(key);
@@ -264,7 +265,12 @@ impl Raw {
 
     fn observe(&self, request: &str, (generation, sequence): (i128, i64), task: &str, state: &[f32]) {
         let message = observation([&self.instance, &self.session, request], (generation, sequence), task, state);
-        self.net.put(self.key("obs"), message).wait().unwrap();
+        self.put(message);
+    }
+
+    /// Whole, however long it is.
+    fn put(&self, message: Vec<u8>) {
+        self.net.put(self.key("obs"), message).congestion_control(CongestionControl::Block).wait().unwrap();
     }
 
     fn next(&self) -> Vec<u8> {
@@ -388,8 +394,8 @@ fn what_is_no_observation_is_told_so_and_the_session_with_it_is_over() {
         let mut raw = Raw::connect(&both);
         assert_eq!(raw.open(&format!("o{i}"), whole_open).0, "accepted");
         raw.join();
-        raw.net.put(raw.key("obs"), vec![0xc1; 9]).wait().unwrap();
-        raw.net.put(raw.key("obs"), vec![0; 33 << 20]).wait().unwrap();
+        raw.put(vec![0xc1; 9]);
+        raw.put(vec![0; 33 << 20]);
         raw.observe("r1", (0, 1), "wave", &[1.0, 2.0]);
         assert_eq!(raw.next_told().0, "action", "garbage is no reason to end a session");
         raw.observe("r2", (0, 2), &task, &state);
