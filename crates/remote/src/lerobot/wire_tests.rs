@@ -147,7 +147,7 @@ fn images_are_what_they_say() {
     fails(&with(|packer| pack_picture(packer, [1, 1], "png", 1, |out| out.push(0))), "encoding raw or jpeg");
 
     let mut jpeg = Vec::new();
-    let encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 90);
+    let mut encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 90);
     encoder.encode(&[200; 8 * 6 * 3], 8, 6, image::ExtendedColorType::Rgb8).unwrap();
     let pixels = pixels_of_jpeg(&jpeg, [6, 8]).unwrap();
     assert!(pixels.len() == 8 * 6 * 3 && pixels.iter().all(|value| value.abs_diff(200) < 4));
