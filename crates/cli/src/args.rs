@@ -34,7 +34,7 @@ pub use lekiwi_host::LekiwiHostArgs;
 pub use ports::{PortArg, places_of};
 pub use record::{PublishArgs, RecordArgs};
 pub use recording::{RecordingArgs, UnfinishedChoice, VideoArgs};
-pub use remote::{RemoteArgs, is_server, token};
+pub use remote::{RemoteArgs, is_server, is_zenoh, token};
 pub use replay::ReplayArgs;
 pub use rig::RigCommand;
 pub use rollout::{InferenceMode, LoopArgs, RealtimeArgs, RolloutArgs, StrategyMode, fast_latency, in_words};
@@ -73,7 +73,7 @@ pub struct Cli {
 pub enum Command {
     /// Run a policy on a robot or in the simulator, and record the run
     Rollout(Box<RolloutArgs>),
-    /// Serve a policy to clients on the network, in openpi's protocol
+    /// Serve a policy to clients on the network, in openpi's protocol and LeRobot's
     Serve(ServeArgs),
     /// Measure a policy's success rate over seeded episodes in the simulator
     Eval(EvalArgs),
@@ -421,14 +421,14 @@ pub enum PolicyCommand {
     #[command(
         after_help = "Compares the configuration, the processors, the statistics and the header of the weights with each other, and \
         with the robot: cameras, joints, action width. Weights are not read. Ends with exit code 1 if something does not fit.\n\n\
-        Of a policy server (ws, groot) it shows what the server says of itself; of an HTTP endpoint, what it answers to a GET. With --robot it asks for two answers, \
+        Of a policy server (ws, zenoh, groot) it shows what the server says of itself; of an HTTP endpoint, what it answers to a GET. With --robot it asks for two answers, \
         which nothing executes.\n\n\
         Examples:\n  sinew policy check lerobot/act_aloha_sim_transfer_cube_human\n  sinew policy check ./checkpoint --robot so101 --json\n  \
         sinew policy check ws://gpu.local:8000 --robot so101\n  \
         sinew policy check https://NAME.endpoints.huggingface.cloud --hub-token"
     )]
     Check {
-        /// A checkpoint folder, owner/name[@revision] on the Hub, or a server as ws://HOST:PORT, https://HOST or groot://HOST:PORT [default: the demonstration policy]
+        /// A checkpoint folder, owner/name[@revision] on the Hub, or a server as ws://HOST:PORT, zenoh://HOST:PORT/DEPLOYMENT, https://HOST or groot://HOST:PORT [default: the demonstration policy]
         policy: Option<String>,
         /// A robot by name (see `sinew robots`), or its folder
         #[arg(long)]

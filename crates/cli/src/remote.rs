@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sinew_core::RobotDescription;
-use sinew_remote::{Fit, LinkReport, Milliseconds, Modality, Protocol, RemoteError, RemoteOptions, RemotePolicy, Reporter, Told};
+use sinew_remote::{Closing, Fit, LinkReport, Milliseconds, Modality, Protocol, RemoteError, RemoteOptions, RemotePolicy, Reporter, Told};
 use sinew_runtime::{PolicyThread, SessionConfig};
 
 use crate::args::CameraArgs;
@@ -19,7 +19,7 @@ const AWAY_S: f64 = 120.0;
 /// Who acts: a policy here, or one on a server.
 pub enum Acts {
     Here(Box<NamedCheckpoint>),
-    There { name: String, words: String, reporter: Reporter },
+    There { name: String, words: String, reporter: Reporter, _closing: Closing },
 }
 
 impl Acts {
@@ -93,7 +93,7 @@ impl Acts {
 /// Connects to the policy's server; nothing moves yet. `config` becomes one that waits for a link that is gone.
 pub fn connect(options: &RemoteOptions, robot: &RobotDescription, config: &mut SessionConfig) -> anyhow::Result<(Acts, PolicyThread)> {
     warn_of_token(options);
-    let policy = RemotePolicy::connect(&RemoteOptions { on_wait: Some(say_waiting), ..options.clone() }, robot)?;
+    let mut policy = RemotePolicy::connect(&RemoteOptions { on_wait: Some(say_waiting), ..options.clone() }, robot)?;
     let (deadline, took_s) = (policy.deadline(), policy.first_answer_s());
     if took_s > deadline.as_secs_f64() {
         note!(
@@ -110,7 +110,7 @@ pub fn connect(options: &RemoteOptions, robot: &RobotDescription, config: &mut S
         info.chunk_size,
         indented(policy.fit(), deadline)
     );
-    let acts = Acts::There { name: options.address.to_string(), words, reporter: policy.reporter() };
+    let acts = Acts::There { name: options.address.to_string(), words, reporter: policy.reporter(), _closing: policy.closing() };
     Ok((acts, PolicyThread::spawn(policy).context("starting the policy's thread")?))
 }
 

@@ -158,7 +158,9 @@ impl Serving {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
-        Self { child, address: format!("ws://{}", ready["address"].as_str().unwrap()) }
+        // Where LeRobot's clients find it, if it is served to them, too.
+        let zenoh = ready["zenoh"].as_str().and_then(|locator| locator.strip_prefix("tcp/")).map(|place| format!("zenoh://{place}/sinew"));
+        Self { child, address: zenoh.unwrap_or_else(|| format!("ws://{}", ready["address"].as_str().unwrap())) }
     }
 }
 
@@ -204,6 +206,53 @@ fn a_policy_on_a_server_does_what_it_does_here() {
     // Another robot: both sides, and nothing ran.
     let error = desk.error(&["rollout", "--robot", "example", "--task", "reach", "--policy", &server.address]);
     assert!(error.contains("they don't fit") && error.contains("! action") && error.contains("shoulder_pan.pos"), "{error}");
+}
+
+/// The same over zenoh, as LeRobot's servers answer.
+#[test]
+fn a_policy_over_zenoh_does_what_it_does_here() {
+    let desk = Desk::new();
+    let server = Serving::start(&desk, &["--zenoh", "tcp/127.0.0.1:0"]);
+    let checked = desk.ok(&["policy", "check", &server.address, "--robot", "so101", "--json"]);
+    let checked = &json(&checked)[0];
+    assert_eq!((&checked["ok"], &checked["metadata"]["deployment"]), (&true.into(), &"sinew".into()), "{checked}");
+    let text = desk.ok(&["policy", "check", &server.address]);
+    assert!(text.contains("wants    observation.images.front") && text.contains("rate     30 Hz"), "{text}");
+
+    let common =
+        ["rollout", "--pace", "fast", "--inference", "sync", "--episodes", "1", "--seed", "20", "--no-record", "--no-rerun", "--json"];
+    let here = json(&desk.ok(&common));
+    let there = json(&desk.ok(&[&common[..], &["--policy", &server.address]].concat()));
+    for key in ["outcome", "ticks", "action_hash", "state_hash"] {
+        assert_eq!(there[0][key], here[0][key], "{key}");
+    }
+    let link = &there[1]["link"];
+    assert!(link["answers"].as_u64().unwrap() > 3 && link["missed"] == 0 && link["reconnects"] == 0, "{link}");
+    // It offers no more than chunks, and says both sides.
+    let error = desk.error(&["rollout", "--policy", &server.address, "--inference", "rtc", "--rtc-mode", "trained"]);
+    assert!(error.contains("they don't fit") && error.contains("! mode") && error.contains("rtc_trained"), "{error}");
+}
+
+#[test]
+fn what_zenoh_is_served_to_is_said() {
+    let desk = Desk::new();
+    for (words, expected) in [
+        ("serve --zenoh tcp/0.0.0.0:0", "tls/ADDRESS:PORT with --zenoh-config FILE, --zenoh-insecure, or an address of this machine only"),
+        ("serve --zenoh tls/127.0.0.1:0", "needs certificates"),
+        ("serve --zenoh 127.0.0.1:7447", "expected tcp/ADDRESS:PORT or tls/ADDRESS:PORT"),
+        ("rollout --policy zenoh://127.0.0.1:1", "zenoh://HOST:PORT/DEPLOYMENT"),
+        ("rollout --policy zenoh://127.0.0.1:1/a --policy-token-env X", "--policy-zenoh-config names a file with certificates"),
+        ("rollout --policy zenoh://127.0.0.1:1/a --inference rtc --rtc-horizon 3", "--rtc-horizon is for a policy that runs here"),
+        ("rollout --policy ws://127.0.0.1:1 --policy-semantics x", "--policy-semantics is for --policy zenoh://"),
+        ("rollout --policy-zenoh-config x", "--policy-zenoh-config is for a policy on a server"),
+    ] {
+        let text = desk.misuse(words);
+        assert!(text.contains(expected), "{words}: {text}");
+    }
+    let error = desk.error(&["serve", "--listen", "127.0.0.1:0", "--zenoh", "tcp/127.0.0.1:0", "--deployment", "a/b"]);
+    assert!(error.contains("the deployment \"a/b\""), "{error}");
+    let error = desk.error(&["policy", "check", "zenoh://127.0.0.1:1/a", "--policy-zenoh-config", "nowhere.json5"]);
+    assert!(error.contains("nowhere.json5"), "{error}");
 }
 
 #[test]
@@ -358,7 +407,7 @@ fn options_of_a_server_without_one_are_refused() {
     for (words, expected) in [
         ("rollout --policy-keys droid", "--policy-keys is for a policy on a server"),
         ("rollout --policy ws://127.0.0.1:1 --threads 2", "--threads is for a policy that runs here"),
-        ("rollout --policy ws://127.0.0.1:1 --inference rtc", "what servers speak has no word for continuing a chunk"),
+        ("rollout --policy ws://127.0.0.1:1 --inference rtc", "what other servers speak has no word for continuing a chunk"),
         ("rollout --policy ws://user@host", "without a user"),
         ("policy check --policy-token-env X", "--policy-token-env is for a policy on a server"),
     ] {

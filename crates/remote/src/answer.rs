@@ -44,7 +44,7 @@ impl Told {
     /// When they are none.
     pub(crate) fn of(metadata: &[u8], protocol: Protocol) -> Result<Self, String> {
         match protocol {
-            Protocol::Openpi | Protocol::Endpoint => Self::read(metadata),
+            Protocol::Openpi | Protocol::Endpoint | Protocol::Lerobot => Self::read(metadata),
             Protocol::Groot => {
                 let modalities = Modalities::read(metadata)?;
                 Ok(Self {
@@ -125,7 +125,7 @@ pub(crate) struct Rows {
 pub(crate) fn read(answer: &[u8], keys: &[String], protocol: Protocol) -> Result<Rows, String> {
     let message;
     let answer = match protocol {
-        Protocol::Openpi | Protocol::Groot => answer,
+        Protocol::Openpi | Protocol::Groot | Protocol::Lerobot => answer,
         Protocol::Endpoint => {
             message = message_of_json(answer, Limits::default()).map_err(|error| format!("its answer is no JSON: {error}"))?;
             &message

@@ -32,6 +32,8 @@ pub enum RemoteError {
         #[source]
         source: std::io::Error,
     },
+    #[error("serving on {address}: {what}")]
+    Serve { address: String, what: String },
     #[error("starting the {who} thread")]
     Thread {
         who: &'static str,

@@ -9,6 +9,9 @@ use crate::codec::{Dtype, Packer};
 use crate::keys::{FloatKind, Layout};
 use crate::picture::{Fitter, channels_first, turn};
 
+/// Of JPEGs, where the key map says nothing.
+const QUALITY: u8 = 90;
+
 /// What stands under a key.
 #[derive(Debug)]
 pub(crate) enum Node {
@@ -83,15 +86,15 @@ pub(crate) struct ImagePart {
     pub fitter: Fitter,
     pub layout: Layout,
     pub is_turned: bool,
-    /// Of its JPEG, where it is one.
-    pub quality: u8,
+    /// Of its JPEG, where the key map says one.
+    pub quality: Option<u8>,
     /// Scaled, and not yet in the form that is wanted.
     pub scaled: Vec<u8>,
 }
 
 impl ImagePart {
     /// Appends it as bytes in its layout.
-    fn write(&mut self, image: &Image, out: &mut Vec<u8>) {
+    pub fn write(&mut self, image: &Image, out: &mut Vec<u8>) {
         let start = out.len();
         match self.layout {
             Layout::Hwc => {
@@ -115,11 +118,11 @@ impl ImagePart {
         }
     }
 
-    fn jpeg(&mut self, image: &Image) -> Result<Vec<u8>, String> {
+    pub fn jpeg(&mut self, image: &Image, quality: u8) -> Result<Vec<u8>, String> {
         self.scale(image);
         let [height, width] = self.size.map(|side| u32::try_from(side).unwrap_or(u32::MAX));
         let mut jpeg = Vec::new();
-        let encoded = JpegEncoder::new_with_quality(&mut jpeg, self.quality).encode(&self.scaled, width, height, ExtendedColorType::Rgb8);
+        let encoded = JpegEncoder::new_with_quality(&mut jpeg, quality).encode(&self.scaled, width, height, ExtendedColorType::Rgb8);
         encoded.map_err(|error| format!("a JPEG of {width}x{height}: {error}"))?;
         Ok(jpeg)
     }
@@ -315,7 +318,7 @@ impl Form for JsonForm {
     }
 
     fn image(&mut self, part: &mut ImagePart, steps: &[&Image]) -> Result<(), String> {
-        let jpegs = steps.iter().map(|image| part.jpeg(image)).collect::<Result<Vec<_>, _>>()?;
+        let jpegs = steps.iter().map(|image| part.jpeg(image, part.quality.unwrap_or(QUALITY))).collect::<Result<Vec<_>, _>>()?;
         let base64 = |form: &mut Self, jpeg: &Vec<u8>| {
             let start = form.out.len() + 1;
             let length = BASE64.encode_len(jpeg.len());

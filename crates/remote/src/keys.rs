@@ -226,6 +226,12 @@ impl KeyMap {
         for image in &self.images {
             let key = &image.key;
             match protocol {
+                Protocol::Lerobot if image.layout == Layout::Chw => {
+                    return Err(format!("layout = \"chw\" of {key}: LeRobot's servers take images as [height, width, 3]"));
+                }
+                Protocol::Lerobot if key.path().len() > 1 => {
+                    return Err(format!("the key {key}: LeRobot's servers name features, such as observation.images.front"));
+                }
                 Protocol::Endpoint if image.layout == Layout::Chw => {
                     return Err(format!("layout = \"chw\" of {key}: images are sent as JPEGs, which have no layout"));
                 }
@@ -233,7 +239,9 @@ impl KeyMap {
                     return Err(format!("layout = \"chw\" of {key}: GR00T's service takes images as [height, width, 3]"));
                 }
                 Protocol::Openpi | Protocol::Groot if image.quality.is_some() => {
-                    return Err(format!("quality of {key}: images are sent as they are, and only http:// and https:// send JPEGs"));
+                    return Err(format!(
+                        "quality of {key}: images are sent as they are, and only http://, https:// and zenoh:// send JPEGs"
+                    ));
                 }
                 _ => {}
             }

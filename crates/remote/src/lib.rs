@@ -1,8 +1,9 @@
-//! Policies over the network: openpi's websocket, from both ends, hosted endpoints that answer JSON, and GR00T's service.
+//! Policies over the network: openpi's websocket and LeRobot's remote inference over zenoh, from both ends, hosted endpoints that answer
+//! JSON, and GR00T's service.
 //!
 //! [`RemotePolicy`] is a [`Policy`](sinew_core::Policy) whose answers come from a server, in one of the [protocols](Protocol) that an
-//! [`Address`] names, and [`Server`] answers such clients in openpi's: what `websocket_client_policy` and `websocket_policy_server`
-//! speak, a message of [msgpack](codec) each way, with a greeting of metadata. What a server wants under which names no wire says,
+//! [`Address`] names, and [`Server`] answers such clients in openpi's (what `websocket_client_policy` and `websocket_policy_server`
+//! speak, a message of [msgpack](codec) each way, with a greeting of metadata) and LeRobot's. What a server wants under which names no wire but LeRobot's says,
 //! so a [`KeyMap`] does.
 //!
 //! What holds here:
@@ -11,7 +12,7 @@
 //! - Nobody waits for ever: each read and write has a deadline, however slowly bytes come.
 //! - A link that is gone is made again by itself, and what is asked meanwhile is
 //!   [unavailable](sinew_core::PolicyError::Unavailable), which the loop treats as starvation.
-//! - Threads, no async: one that keeps a client's connection, and one for each client of a server.
+//! - Threads, no async: one that keeps a client's connection, and one for each client of a server. Zenoh has its own beside them.
 
 #![forbid(unsafe_code)]
 
@@ -21,7 +22,9 @@ mod error;
 mod fit;
 mod forms;
 mod keys;
+mod lerobot;
 mod link;
+mod messages;
 mod modalities;
 mod picture;
 mod policy;
@@ -34,7 +37,8 @@ pub use answer::Told;
 pub use error::RemoteError;
 pub use fit::{Fit, FitRow};
 pub use keys::{FloatKind, ImageKey, Key, KeyMap, Layout, Names, Size, StateKey, WireUnits};
+pub use lerobot::{Continues, SEMANTICS, ZenohOptions, ZenohServer};
 pub use link::{Address, Legs, LinkReport, Milliseconds, Protocol, Reporter};
 pub use modalities::{Modalities, Modality};
-pub use policy::{RemoteOptions, RemotePolicy, metadata};
+pub use policy::{Closing, RemoteOptions, RemotePolicy, metadata};
 pub use server::{Answerer, Counts, Served, Server, ServerOptions};

@@ -1,13 +1,17 @@
 //! A policy on another machine, as any other to the loop.
 
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use sinew_core::{ActionChunk, Observation, Policy, PolicyError, PolicyInfo, RobotDescription, Units};
+use sinew_core::{ActionChunk, Continuation, Observation, Policy, PolicyError, PolicyInfo, RobotDescription, Units};
 use tungstenite::http::HeaderValue;
 
 use crate::answer::{self, Rows, Told};
 use crate::keys::{KeyMap, WireUnits};
-use crate::link::{Address, Answered, Frame, KnownBy, Legs, Link, LinkOptions, Protocol, Reporter, look};
+use crate::lerobot::{self, Continues, Lerobot, Reached, Where};
+use crate::link::{Address, KnownBy, Legs, Link, LinkOptions, Protocol, Reporter, look};
+use crate::messages::Messages;
 use crate::request::{Requests, listed};
 use crate::time::{Deadline, Watch};
 use crate::{Fit, RemoteError};
@@ -18,6 +22,8 @@ const FIRST: Duration = Duration::from_secs(180);
 const MOST_STARTING: Duration = Duration::from_secs(20 * 60);
 const WORD_EVERY: Duration = Duration::from_secs(5);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+/// How long the end of a process waits for a policy on another thread.
+const MOST_CLOSING: Duration = Duration::from_secs(1);
 /// A deadline that follows from the rate is between these.
 const SHORTEST_S: f64 = 0.5;
 const LONGEST_S: f64 = 10.0;
@@ -32,6 +38,12 @@ pub struct RemoteOptions {
     pub keys: Option<KeyMap>,
     /// Cameras by the robot's name, and the key of each.
     pub renames: Vec<(String, String)>,
+    /// What state and actions mean, where the protocol says it in words.
+    pub semantics: Option<String>,
+    /// Whether answers are to follow each other, and how.
+    pub continues: Option<Continues>,
+    /// Zenoh's own configuration, for certificates.
+    pub zenoh_config: Option<PathBuf>,
     /// How long an answer may take; without it as long as its rows last, but 0.5 to 10 s.
     pub deadline: Option<Duration>,
     /// Hears now and then what is waited for before the first answer, and for how long already.
@@ -41,37 +53,127 @@ pub struct RemoteOptions {
 impl RemoteOptions {
     /// With nothing but an address.
     pub fn new(address: Address) -> Self {
-        Self { address, token: None, keys: None, renames: Vec::new(), deadline: None, on_wait: None }
+        Self {
+            address,
+            token: None,
+            keys: None,
+            renames: Vec::new(),
+            semantics: None,
+            continues: None,
+            zenoh_config: None,
+            deadline: None,
+            on_wait: None,
+        }
+    }
+
+    fn place(&self) -> Where {
+        Where { address: self.address.clone(), config: self.zenoh_config.clone() }
     }
 }
 
-/// Shows itself to nobody.
-struct Secret(String);
+/// A question.
+pub(crate) struct Asked<'a> {
+    pub observations: &'a [Observation],
+    pub task: &'a str,
+    pub continuing: Option<Continuation>,
+}
 
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(…)")
+/// An answer that was read, and how long its ways took.
+pub(crate) struct Got {
+    pub rows: Rows,
+    pub legs: Legs,
+}
+
+/// Why there is no answer, in words.
+pub(crate) enum Failed {
+    /// The question can't be written.
+    Unwritten(String),
+    /// There may be one to the next.
+    Unavailable(String),
+    /// It is of no use.
+    Refused(String),
+}
+
+impl Failed {
+    fn into_words(self) -> String {
+        match self {
+            Self::Unwritten(what) | Self::Unavailable(what) | Self::Refused(what) => what,
+        }
+    }
+}
+
+/// How questions are asked.
+enum Way {
+    /// One message each way over a connection.
+    Messages(Box<Messages>),
+    /// A session of LeRobot's remote inference.
+    Lerobot(Box<Lerobot>),
+}
+
+impl Way {
+    fn address(&self) -> &Address {
+        match self {
+            Self::Messages(messages) => messages.link().address(),
+            Self::Lerobot(lerobot) => lerobot.client().address(),
+        }
+    }
+
+    fn is_starting(&self) -> bool {
+        if let Self::Messages(messages) = self { messages.link().is_starting() } else { false }
+    }
+
+    fn ask(&mut self, requests: &mut Requests, asked: &Asked<'_>, within: Duration, known_by: KnownBy<'_>) -> Result<Got, Failed> {
+        match self {
+            Self::Messages(messages) => messages.ask(requests, asked, within, known_by),
+            Self::Lerobot(lerobot) => lerobot.ask(requests, asked, Deadline::after(within)),
+        }
+    }
+
+    fn refuse(&self) {
+        match self {
+            Self::Messages(messages) => messages.link().refuse(),
+            Self::Lerobot(lerobot) => lerobot.refuse(),
+        }
+    }
+
+    fn accept(&self, legs: Legs) {
+        match self {
+            Self::Messages(messages) => messages.link().accept(legs),
+            Self::Lerobot(lerobot) => lerobot.accept(legs),
+        }
     }
 }
 
 /// A policy behind a link. It keeps its connection by itself. A question that has no answer in time is
 /// [unavailable](PolicyError::Unavailable); what comes late, twice, misshapen or not finite is never answered.
-#[derive(Debug)]
 pub struct RemotePolicy {
-    link: Link,
+    way: Way,
     requests: Requests,
-    frame: Frame,
-    /// Where it is a part of each request.
-    token: Option<Secret>,
     info: PolicyInfo,
-    answer_keys: Vec<String>,
     action_units: Option<Units>,
     width: usize,
     deadline: Duration,
-    numbers_answers: bool,
-    number: i64,
     fit: Fit,
     first_answer_s: f64,
+    /// The last to be dropped, so that the connection is closed when it is.
+    closed: Option<Sender<()>>,
+}
+
+/// Waits, when it is dropped, until its policy has been, and has said goodbye to the server; for a second at most.
+#[derive(Debug)]
+pub struct Closing(Receiver<()>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        // Nobody sends: it ends with the policy.
+        let _ = self.0.recv_timeout(MOST_CLOSING);
+    }
+}
+
+impl std::fmt::Debug for RemotePolicy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RemotePolicy").field("address", &self.way.address().to_string()).field("fit", &self.fit).finish_non_exhaustive()
+    }
 }
 
 impl RemotePolicy {
@@ -82,13 +184,22 @@ impl RemotePolicy {
     /// When nobody is there, or it does not fit: [`RemoteError::Mismatch`] shows both sides.
     pub fn connect(options: &RemoteOptions, robot: &RobotDescription) -> Result<Self, RemoteError> {
         let address = options.address.to_string();
-        let link = Link::open(LinkOptions { address: options.address.clone(), authorization: authorization(options)? })?;
-        let told = Told::of(&link.metadata(), options.address.protocol())
-            .map_err(|what| RemoteError::Connect { address: address.clone(), what })?;
-        let keys = match &options.keys {
-            Some(keys) => keys.clone(),
-            None if told.is_ours => KeyMap::lerobot()?,
-            None => return Err(RemoteError::Untold { address }),
+        let reached = Reach::new(options)?;
+        let (told, keys) = match &reached {
+            Reach::Link(link) => {
+                let told = Told::of(&link.metadata(), options.address.protocol())
+                    .map_err(|what| RemoteError::Connect { address: address.clone(), what })?;
+                let keys = match &options.keys {
+                    Some(keys) => keys.clone(),
+                    None if told.is_ours => KeyMap::lerobot()?,
+                    None => return Err(RemoteError::Untold { address }),
+                };
+                (told, keys)
+            }
+            Reach::Lerobot(reached) => {
+                let contract = &reached.described.contract;
+                (lerobot::told(contract), lerobot::keys(options, contract)?)
+            }
         };
         keys.check_for(options.address.protocol()).map_err(|what| RemoteError::Keys { name: address.clone(), what })?;
         let mut fit = Fit { robot: robot.name.clone(), rows: Vec::new() };
@@ -99,6 +210,9 @@ impl RemotePolicy {
             }
         }
         let requests = Requests::new(&keys, &options.renames, &told, robot, &mut fit);
+        if let Reach::Lerobot(reached) = &reached {
+            lerobot::compare(options, &reached.described.contract, &keys, &requests, &mut fit);
+        }
         if let Some(modalities) = &told.modalities {
             modalities.compare(&keys, &mut fit);
         }
@@ -121,21 +235,13 @@ impl RemotePolicy {
             chunk_size: 1,
             n_action_steps: 1,
         };
-        let mut policy = Self {
-            link,
-            requests,
-            frame: Frame::new(),
-            token: options.token.clone().map(Secret),
-            info,
-            answer_keys: keys.actions,
-            action_units: (keys.units == WireUnits::Lerobot).then(|| Units::of(&robot.action_channels())),
-            width: action.len(),
-            deadline: FIRST,
-            numbers_answers: told.numbers_answers,
-            number: 0,
-            fit,
-            first_answer_s: 0.0,
+        let action_units = (keys.units == WireUnits::Lerobot).then(|| Units::of(&robot.action_channels()));
+        let way = match reached {
+            Reach::Link(link) => Way::Messages(Box::new(Messages::new(link, options.token.clone(), keys.actions, told.numbers_answers))),
+            Reach::Lerobot(reached) => Way::Lerobot(Box::new(Lerobot::open(*reached, options, &keys)?)),
         };
+        let mut policy =
+            Self { way, requests, info, action_units, width: action.len(), deadline: FIRST, fit, first_answer_s: 0.0, closed: None };
         policy.probe(&told, robot, options.on_wait)?;
         let rows_s = policy.info.n_action_steps as f64 / f64::from(rate_hz.max(1));
         policy.deadline = options.deadline.unwrap_or_else(|| Duration::from_secs_f64(rows_s.clamp(SHORTEST_S, LONGEST_S)));
@@ -157,9 +263,20 @@ impl RemotePolicy {
         self.first_answer_s
     }
 
+    /// For the one who ends the process, and has given the policy to another thread: a server has one client of some
+    /// protocols, and is free again when that has said goodbye.
+    pub fn closing(&mut self) -> Closing {
+        let (sender, closed) = channel();
+        self.closed = Some(sender);
+        Closing(closed)
+    }
+
     /// For the one who tells what became of it all.
     pub fn reporter(&self) -> Reporter {
-        self.link.reporter()
+        match &self.way {
+            Way::Messages(messages) => messages.link().reporter(),
+            Way::Lerobot(lerobot) => Reporter(lerobot.client().report()),
+        }
     }
 
     /// Asks twice at rest, and learns how many rows of which width there are.
@@ -167,63 +284,89 @@ impl RemotePolicy {
         let observations = vec![at_rest(robot); self.info.n_obs_steps];
         let mut answer = None;
         for _ in 0..2 {
-            let address = told_address(&self.link);
+            let address = self.way.address().to_string();
             let fault = |what: String| RemoteError::Probe { address: address.clone(), what };
-            self.number += 1;
-            self.write_request(&observations, "").map_err(fault)?;
-            let number = self.numbers_answers.then_some(self.number);
+            let asked = Asked { observations: &observations, task: "", continuing: None };
             let (started, mut said) = (Watch::start(), Duration::ZERO);
-            let (watch, answered) = loop {
+            let (watch, got) = loop {
                 let watch = Watch::start();
-                match ask(&self.link, &mut self.frame, FIRST, number, KnownBy::Nothing) {
-                    Ok(answered) => break (watch, answered),
-                    Err(what) if self.link.is_starting() && started.elapsed() < MOST_STARTING => {
-                        let waited = started.elapsed();
+                match self.way.ask(&mut self.requests, &asked, FIRST, KnownBy::Nothing) {
+                    Ok(got) => break (watch, got),
+                    Err(why) if self.way.is_starting() && started.elapsed() < MOST_STARTING => {
+                        let (what, waited) = (why.into_words(), started.elapsed());
                         if said.is_zero() || waited >= said + WORD_EVERY {
                             on_wait.into_iter().for_each(|hear| hear(&what, waited));
                             said = waited.max(Duration::from_nanos(1));
                         }
                         std::thread::sleep(BETWEEN_LOOKS);
                     }
-                    Err(what) => return Err(fault(what)),
+                    Err(why) => return Err(fault(why.into_words())),
                 }
             };
-            let rows = answer::read(&answered.bytes, &self.answer_keys, self.link.address().protocol()).map_err(fault)?;
             self.first_answer_s = watch.elapsed().as_secs_f64();
-            answer = Some(rows);
+            answer = Some(got.rows);
         }
         let Some(Rows { rows, width, .. }) = answer else { return Ok(()) };
         let names = robot.action_names();
         let has = format!("{} values{}", names.len(), listed(Some(&names)));
         self.fit.row("answers", format!("{rows} rows of {width} values"), has, width == names.len());
         if !self.fit.is_fit() {
-            return Err(RemoteError::Mismatch { address: told_address(&self.link), fit: self.fit.clone() });
+            return Err(RemoteError::Mismatch { address: self.way.address().to_string(), fit: self.fit.clone() });
         }
         self.info.chunk_size = rows;
         self.info.n_action_steps = told.n_action_steps.unwrap_or(rows).clamp(1, rows);
         Ok(())
     }
 
-    fn write_request(&mut self, observations: &[Observation], task: &str) -> Result<(), String> {
-        let (requests, number, protocol) = (&mut self.requests, self.number, self.link.address().protocol());
-        let token = self.token.as_ref().map(|token| &*token.0);
-        self.frame.write(|bytes| requests.write(bytes, protocol, observations, (task, number, token)))
+    fn chunk(&mut self, asked: &Asked<'_>) -> Result<ActionChunk, PolicyError> {
+        let tick = asked.observations.last().map_or(0, |now| now.tick);
+        let unavailable = |way: &Way, what: String| {
+            way.refuse();
+            PolicyError::Unavailable { what: format!("{}: {what}", way.address()) }
+        };
+        let Got { rows, mut legs } =
+            self.way.ask(&mut self.requests, asked, self.deadline, KnownBy::Difference).map_err(|why| match why {
+                Failed::Unwritten(what) => PolicyError::Compute { doing: "writing the request".into(), source: what.into() },
+                Failed::Unavailable(what) => PolicyError::Unavailable { what },
+                Failed::Refused(what) => unavailable(&self.way, what),
+            })?;
+        let mut watch = Watch::start();
+        let Rows { rows, width, values, .. } = rows;
+        if width != self.width {
+            return Err(unavailable(&self.way, format!("rows of {width} values, expected {}", self.width)));
+        }
+        // Rows beyond those of the first answer are more than the loop has room for.
+        let rows = rows.min(self.info.chunk_size);
+        let mut goals = values;
+        goals.truncate(rows * width);
+        if let Some(units) = &self.action_units {
+            let narrow: Vec<f32> = goals.iter().map(|value| *value as f32).collect();
+            for (row, goals) in narrow.chunks_exact(width).zip(goals.chunks_exact_mut(width)) {
+                units.to_si(row, goals);
+            }
+        }
+        if goals.iter().any(|goal| !goal.is_finite()) {
+            return Err(unavailable(&self.way, "a number beyond all bounds".into()));
+        }
+        let chunk = ActionChunk::new(tick, width, goals)?;
+        legs.read += watch.lap();
+        self.way.accept(legs);
+        Ok(chunk)
     }
 }
 
-fn told_address(link: &Link) -> String {
-    link.address().to_string()
+/// A server that was reached, before it is known whether it fits.
+enum Reach {
+    Link(Link),
+    Lerobot(Box<Reached>),
 }
 
-/// Asks; an answer is known by the `number`, where the server repeats it, else as said.
-fn ask(link: &Link, frame: &mut Frame, within: Duration, number: Option<i64>, else_by: KnownBy<'_>) -> Result<Answered, String> {
-    let until = Deadline::after(within);
-    match number {
-        Some(number) => {
-            let is_mine = |bytes: &[u8]| answer::number_of(bytes).is_some_and(|of| i64::try_from(of) == Ok(number));
-            link.ask(frame, until, KnownBy::Number(&is_mine))
+impl Reach {
+    fn new(options: &RemoteOptions) -> Result<Self, RemoteError> {
+        if options.address.protocol() == Protocol::Lerobot {
+            return Reached::new(options.place()).map(|reached| Self::Lerobot(Box::new(reached)));
         }
-        None => link.ask(frame, until, else_by),
+        Link::open(LinkOptions { address: options.address.clone(), authorization: authorization(options)? }).map(Self::Link)
     }
 }
 
@@ -256,45 +399,27 @@ impl Policy for RemotePolicy {
         &self.info
     }
 
-    /// A server keeps nothing of an episode.
-    fn reset(&mut self, _seed: u64) {}
+    fn reset(&mut self, _seed: u64) {
+        // The others keep nothing of an episode.
+        if let Way::Lerobot(lerobot) = &mut self.way {
+            lerobot.reset();
+        }
+    }
 
     fn infer(&mut self, observations: &[Observation], task: &str) -> Result<ActionChunk, PolicyError> {
-        let tick = observations.last().map_or(0, |now| now.tick);
-        let mut watch = Watch::start();
-        self.number += 1;
-        let written = self.write_request(observations, task);
-        written.map_err(|what| PolicyError::Compute { doing: "writing the request".into(), source: what.into() })?;
-        let prepare = watch.lap();
-        let left = self.deadline.saturating_sub(Duration::from_secs_f64(prepare * 1e-3));
-        let answered = ask(&self.link, &mut self.frame, left, self.numbers_answers.then_some(self.number), KnownBy::Difference);
-        let answered = answered.map_err(|what| PolicyError::Unavailable { what })?;
-        watch.lap();
-        let refused = |what: String| {
-            self.link.refuse();
-            PolicyError::Unavailable { what: format!("{}: {what}", self.link.address()) }
-        };
-        let Rows { rows, width, values, server_ms } =
-            answer::read(&answered.bytes, &self.answer_keys, self.link.address().protocol()).map_err(refused)?;
-        if width != self.width {
-            return Err(refused(format!("rows of {width} values, expected {}", self.width)));
-        }
-        // Rows beyond those of the first answer are more than the loop has room for.
-        let rows = rows.min(self.info.chunk_size);
-        let mut goals = values;
-        goals.truncate(rows * width);
-        if let Some(units) = &self.action_units {
-            let narrow: Vec<f32> = goals.iter().map(|value| *value as f32).collect();
-            for (row, goals) in narrow.chunks_exact(width).zip(goals.chunks_exact_mut(width)) {
-                units.to_si(row, goals);
-            }
-        }
-        if goals.iter().any(|goal| !goal.is_finite()) {
-            return Err(refused("a number beyond all bounds".into()));
-        }
-        let chunk = ActionChunk::new(tick, width, goals)?;
-        self.link.accept(Legs { prepare, send: answered.send_ms, wait: answered.wait_ms, server: server_ms, read: watch.lap() });
-        Ok(chunk)
+        self.chunk(&Asked { observations, task, continuing: None })
+    }
+
+    fn infer_continuing(&mut self, observations: &[Observation], task: &str, continuing: Continuation) -> Result<ActionChunk, PolicyError> {
+        self.chunk(&Asked { observations, task, continuing: Some(continuing) })
+    }
+
+    fn can_continue(&self) -> bool {
+        if let Way::Lerobot(lerobot) = &self.way { lerobot.can_continue() } else { false }
+    }
+
+    fn most_delay_rows(&self) -> Option<usize> {
+        if let Way::Lerobot(lerobot) = &self.way { lerobot.most_delay_rows() } else { None }
     }
 }
 
@@ -303,6 +428,10 @@ impl Policy for RemotePolicy {
 /// # Errors
 /// When nobody is there, or it speaks otherwise.
 pub fn metadata(options: &RemoteOptions) -> Result<(Told, serde_json::Value), RemoteError> {
+    if options.address.protocol() == Protocol::Lerobot {
+        let described = lerobot::look(options.place())?;
+        return Ok((lerobot::told(&described.contract), described.json));
+    }
     let link = LinkOptions { address: options.address.clone(), authorization: authorization(options)? };
     if options.address.protocol() == Protocol::Endpoint {
         return Ok((Told::default(), look(&link)?.unwrap_or_default()));

@@ -7,12 +7,11 @@ use crate::codec::Packer;
 use crate::fit::Fit;
 use crate::forms::{GrootForm, ImagePart, JsonForm, Node, Seen, write_map};
 use crate::keys::{ImageKey, Key, KeyMap, Size, StateKey, WireUnits};
+use crate::lerobot::LerobotForm;
 use crate::link::Protocol;
 use crate::picture::Fitter;
 
 const IMAGES: &str = "observation.images.";
-/// Of JPEGs, where the key map says nothing.
-const QUALITY: u8 = 90;
 
 /// How requests are made of observations of one robot.
 #[derive(Debug)]
@@ -76,7 +75,7 @@ impl Requests {
                         fitter: Fitter::new(from, to),
                         layout: image.layout,
                         is_turned: image.rotate == 180,
-                        quality: image.quality.unwrap_or(QUALITY),
+                        quality: image.quality,
                         scaled: Vec::new(),
                     };
                     insert(&mut tree, image.key.path(), Node::Image(Box::new(part)));
@@ -128,6 +127,11 @@ impl Requests {
         Self { tree, units, is_batched, state: vec![0.0; channels.len()], in_lerobots: vec![0.0; channels.len()] }
     }
 
+    /// The outermost keys of what is written.
+    pub fn names(&self) -> Vec<String> {
+        self.tree.iter().map(|(name, _)| name.clone()).collect()
+    }
+
     /// Writes a request behind `bytes`, in the form of `protocol`: of the newest of `observations`, or with all of them where the server
     /// wants several.
     ///
@@ -160,6 +164,10 @@ impl Requests {
             Protocol::Openpi => {
                 let mut packer = Packer::after(bytes);
                 write_map(&mut packer, &mut self.tree, &seen).map(|()| packer.into_bytes())
+            }
+            Protocol::Lerobot => {
+                let mut form = LerobotForm(Packer::after(bytes));
+                write_map(&mut form, &mut self.tree, &seen).map(|()| form.0.into_bytes())
             }
             Protocol::Endpoint => {
                 let mut form = JsonForm::begin(bytes);

@@ -1,5 +1,6 @@
 //! The options of a policy that is on another machine.
 
+use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::time::Duration;
 
@@ -22,6 +23,12 @@ pub struct RemoteArgs {
     /// With a policy server: the environment variable with its token. It is sent as "Authorization: Bearer TOKEN", or as it is if it names a scheme, such as "Api-Key TOKEN"
     #[arg(long, value_name = "NAME", help_heading = HEADING, hide_short_help = true)]
     pub policy_token_env: Option<String>,
+    /// With LeRobot's server (--policy zenoh://HOST:PORT/DEPLOYMENT): what its numbers mean, word by word as the server says it. Without it only `sinew serve` is believed
+    #[arg(long, value_name = "TEXT", help_heading = HEADING, hide_short_help = true)]
+    pub policy_semantics: Option<String>,
+    /// With LeRobot's server: zenoh's own configuration (JSON5), for certificates
+    #[arg(long, value_name = "FILE", help_heading = HEADING, hide_short_help = true)]
+    pub policy_zenoh_config: Option<PathBuf>,
     /// With an Inference Endpoint (--policy https://NAME.endpoints.huggingface.cloud): send your token of the Hub (HF_TOKEN, or the one that `sinew hub login` stored)
     #[arg(long, conflicts_with = "policy_token_env", help_heading = HEADING, hide_short_help = true)]
     pub hub_token: bool,
@@ -32,10 +39,30 @@ pub fn is_server(policy: &str) -> bool {
     Address::is_meant(policy) && !HubRepo::is_page(policy)
 }
 
+/// Whether it is one of LeRobot's servers, over zenoh.
+pub fn is_zenoh(policy: Option<&str>) -> bool {
+    policy.is_some_and(|policy| policy.parse::<Address>().is_ok_and(|address| address.protocol() == Protocol::Lerobot))
+}
+
 impl RemoteArgs {
     /// Refuses what means nothing for a policy that is `policy` names.
     pub fn check(&self, policy: Option<&str>, compute: &ComputeArgs) -> Result<(), Misuse> {
         if policy.is_some_and(is_server) {
+            let (is_zenoh, has_token) = (is_zenoh(policy), self.policy_token_env.is_some());
+            if is_zenoh {
+                refuse_given(
+                    &[("--policy-token-env", has_token), ("--hub-token", self.hub_token)],
+                    "is for servers that take a token; for zenoh:// --policy-zenoh-config names a file with certificates",
+                )?;
+            } else {
+                refuse_given(
+                    &[
+                        ("--policy-semantics", self.policy_semantics.is_some()),
+                        ("--policy-zenoh-config", self.policy_zenoh_config.is_some()),
+                    ],
+                    "is for --policy zenoh://HOST:PORT/DEPLOYMENT",
+                )?;
+            }
             return refuse_given(
                 &[
                     ("--threads", compute.threads.is_some()),
@@ -51,10 +78,12 @@ impl RemoteArgs {
             &[
                 ("--policy-keys", self.policy_keys.is_some()),
                 ("--policy-deadline", self.policy_deadline.is_some()),
+                ("--policy-semantics", self.policy_semantics.is_some()),
+                ("--policy-zenoh-config", self.policy_zenoh_config.is_some()),
                 ("--policy-token-env", self.policy_token_env.is_some()),
                 ("--hub-token", self.hub_token),
             ],
-            "is for a policy on a server, named as ws://HOST:PORT, https://HOST or groot://HOST:PORT",
+            "is for a policy on a server, named as ws://HOST:PORT, zenoh://HOST:PORT/DEPLOYMENT, https://HOST or groot://HOST:PORT",
         )
     }
 
@@ -64,7 +93,7 @@ impl RemoteArgs {
     pub fn options(&self, policy: Option<&str>, renames: &[(String, String)], asks: bool) -> anyhow::Result<Option<RemoteOptions>> {
         let Some(text) = policy.filter(|policy| is_server(policy)) else { return Ok(None) };
         let address = Address::from_str(text).map_err(|error| Misuse(error.to_string()))?;
-        if asks && address.protocol() != Protocol::Openpi && self.policy_keys.is_none() {
+        if asks && matches!(address.protocol(), Protocol::Endpoint | Protocol::Groot) && self.policy_keys.is_none() {
             let preset = if address.protocol() == Protocol::Groot { "groot-so100" } else { "lerobot" };
             let why =
                 format!("{text} is a server, which does not say which joints are which: expected --policy-keys with a file, or {preset}");
@@ -79,6 +108,8 @@ impl RemoteArgs {
             token,
             keys: self.policy_keys.as_deref().map(KeyMap::find).transpose()?,
             renames: renames.to_vec(),
+            semantics: self.policy_semantics.clone(),
+            zenoh_config: self.policy_zenoh_config.clone(),
             deadline: self.policy_deadline.map(Duration::from_secs_f64),
             ..RemoteOptions::new(address)
         }))

@@ -6,11 +6,12 @@ use clap::{Args, Parser, ValueEnum};
 use sinew_core::RobotDescription;
 use sinew_drivers::camera::CameraAddress;
 use sinew_policy::{GuidanceMode, GuidanceSchedule, GuidanceSettings};
+use sinew_remote::Continues;
 use sinew_runtime::{Inference, Interpolation, Latency, RealtimeRequest, SessionConfig, Starvation, Strategy};
 
 use super::{
     ComputeArgs, EvalInference, HardwareArgs, LeaderArgs, MANY, Misuse, NEEDS_PORT, Pace, RecordingArgs, RemoteArgs, RigArgs, above_zero,
-    at_least_one, is_server, refuse_given, values::processor, values::viewer, whole, zero_or_above,
+    at_least_one, is_server, is_zenoh, refuse_given, values::processor, values::viewer, whole, zero_or_above,
 };
 
 const EXAMPLES: &str = "Examples:
@@ -48,7 +49,7 @@ pub struct RolloutArgs {
     pub rig: RigArgs,
     /// A checkpoint folder, owner/name[@revision] on the Hub, or a server's address [default: the demonstration policy]
     ///
-    /// Servers are ws://HOST:PORT[/PATH] (openpi's protocol), https://HOST[/PATH] (an Inference Endpoint) and groot://HOST:PORT (GR00T's service).
+    /// Servers are ws://HOST:PORT[/PATH] (openpi's protocol), zenoh://HOST:PORT/DEPLOYMENT (LeRobot's remote inference), https://HOST[/PATH] (an Inference Endpoint) and groot://HOST:PORT (GR00T's service).
     #[arg(long)]
     pub policy: Option<String>,
     #[command(flatten)]
@@ -150,8 +151,18 @@ impl RolloutArgs {
             refuse_given(&[("--resume", self.recording.resume)], "goes on with a dataset; name it with --out")?;
         }
         if self.control.inference == InferenceMode::Rtc && self.policy.as_deref().is_some_and(is_server) {
-            let why = "--inference rtc needs a policy that runs here: what servers speak has no word for continuing a chunk; expected async or sync";
-            return Err(Misuse(why.to_owned()));
+            if !is_zenoh(self.policy.as_deref()) {
+                let why = "--inference rtc needs a policy that runs here, or one at zenoh://HOST:PORT/DEPLOYMENT: what other servers speak has no word for continuing a chunk; expected async or sync";
+                return Err(Misuse(why.to_owned()));
+            }
+            refuse_given(
+                &[
+                    ("--rtc-horizon", self.control.rtc_horizon.is_some()),
+                    ("--rtc-schedule", self.control.rtc_schedule.is_some()),
+                    ("--rtc-weight", self.control.rtc_weight.is_some()),
+                ],
+                "is for a policy that runs here: a server has its own",
+            )?;
         }
         if self.control.inference != InferenceMode::Rtc {
             let control = &self.control;
@@ -186,6 +197,15 @@ impl RolloutArgs {
             ));
         }
         self.run.check()
+    }
+
+    /// How the answers of a server are to follow each other.
+    pub fn continues(&self) -> Option<Continues> {
+        (self.control.inference == InferenceMode::Rtc).then_some(match self.control.rtc_mode {
+            None => Continues::Either,
+            Some(ContinueMode::Guided) => Continues::Guided,
+            Some(ContinueMode::Trained) => Continues::Trained,
+        })
     }
 
     /// Whether nobody waits for a clock.

@@ -12,6 +12,7 @@ use anyhow::Context;
 use sinew_core::{Clock, FrameSink, MockClock, Policy, RobotDescription};
 use sinew_policy::BoundPolicy;
 use sinew_recorder::RerunView;
+use sinew_remote::RemoteOptions;
 use sinew_runtime::{
     AsItIs, Attendant, Counts, EpisodeReport, Fault, Inference, Keep, MonotonicClock, PolicyThread, Realtime, ReturnToRest, Selection,
     Series, Session, SessionConfig, Stage, StopFlag,
@@ -98,7 +99,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         );
     }
     let (named, mut policy) = match args.remote.options(args.policy.as_deref(), &args.compute.cameras.rename, true)? {
-        Some(options) => remote::connect(&options, robot, &mut config)?,
+        Some(options) => remote::connect(&RemoteOptions { continues: args.continues(), ..options }, robot, &mut config)?,
         None => Acts::here(args, robot, &config, threads)?,
     };
     let clock: Arc<dyn Clock> = if fast { Arc::new(MockClock::new()) } else { Arc::new(MonotonicClock::new()) };

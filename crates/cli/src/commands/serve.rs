@@ -9,7 +9,7 @@ use anyhow::Context;
 use sinew_core::{Channel, ChannelSource, RobotDescription};
 use sinew_policy::{Checkpoint, Fit, Inputs};
 use sinew_remote::codec::{Dtype, Packer, Tensor, Value, pack_json};
-use sinew_remote::{Answerer, Served, Server, ServerOptions};
+use sinew_remote::{Answerer, Served, Server, ServerOptions, ZenohOptions};
 use sinew_runtime::StopFlag;
 
 use crate::args::{Misuse, ServeArgs, token};
@@ -32,6 +32,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<Done> {
         );
         return Err(Misuse(why).into());
     }
+    let zenoh = zenoh_options(args)?;
     source::set_threads(args.compute.threads)?;
     let name = args.robot.as_deref().or(args.policy.is_none().then_some(DEMONSTRATED));
     let mut robot = name.map(sinew_sim::robots::get).transpose()?.map(|model| model.description);
@@ -52,12 +53,20 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<Done> {
     // First calls are slow: before it says that it is ready.
     policy.checkpoint.infer(&policy.checkpoint.blank_inputs()).context("warming the policy up")?;
     server.serve(Arc::new(policy));
+    let zenoh = zenoh.map(|options| Ok::<_, anyhow::Error>((server.serve_zenoh(&options)?, options))).transpose()?;
     let address = server.address();
     if args.json {
-        text::print_json(&serde_json::json!({ "ready": true, "address": address.to_string(), "policy": named.name }))?;
+        let locator = zenoh.as_ref().map(|(zenoh, _)| zenoh.locator());
+        text::print_json(&serde_json::json!({ "ready": true, "address": address.to_string(), "zenoh": locator, "policy": named.name }))?;
     } else {
         say!("{}", named.banner(rayon::current_num_threads()));
         say!("listens   ws://{address} for up to {} clients; /healthz and /metrics too", args.max_clients);
+        if let Some((zenoh, options)) = &zenoh {
+            say!("and on    {} as the deployment {}, for one client at a time", zenoh.locator(), options.deployment);
+            if !options.is_local()? && !options.is_secure() {
+                note!("warning: nothing is encrypted on {}, and whoever reaches it may ask the policy", zenoh.locator());
+            }
+        }
         if args.token_env.is_some() && !address.ip().is_loopback() {
             note!("warning: nothing is encrypted, not even the token");
         }
@@ -69,6 +78,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<Done> {
     while !stop.is_requested() {
         std::thread::sleep(LOOK);
     }
+    drop(zenoh);
     let counts = server.counts();
     drop(server);
     if args.json {
@@ -78,6 +88,25 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<Done> {
     }
     // To be ended is what it waits for.
     Ok(Done::Ok)
+}
+
+/// How to serve over zenoh, where it is wanted.
+fn zenoh_options(args: &ServeArgs) -> anyhow::Result<Option<ZenohOptions>> {
+    let Some(listen) = &args.zenoh else { return Ok(None) };
+    let options = ZenohOptions { listen: listen.clone(), config: args.zenoh_config.clone(), deployment: args.deployment.clone() };
+    let is_local = options.is_local().map_err(|error| Misuse(format!("--zenoh {listen}: {error}")))?;
+    if options.is_secure() && options.config.is_none() {
+        let why = format!("--zenoh {listen} needs certificates: expected --zenoh-config FILE with them, too");
+        return Err(Misuse(why).into());
+    }
+    if !is_local && !options.is_secure() && !args.zenoh_insecure {
+        let why = format!(
+            "--zenoh {listen} is reached by other machines: expected tls/ADDRESS:PORT with --zenoh-config FILE, --zenoh-insecure, or an \
+             address of this machine only, such as tcp/127.0.0.1:7447"
+        );
+        return Err(Misuse(why).into());
+    }
+    Ok(Some(options))
 }
 
 /// A checkpoint that answers in the units of its dataset, under LeRobot's names.

@@ -116,12 +116,7 @@ impl Packer {
         self.bin(b"__ndarray__");
         self.bool(true);
         self.bin(b"data");
-        let length = shape.iter().product::<usize>() * dtype.bytes();
-        self.bin_head(length);
-        let end = self.bytes.len() + length;
-        write(&mut self.bytes);
-        debug_assert_eq!(self.bytes.len(), end, "an array of the shape that was said");
-        self.bytes.resize(end, 0);
+        self.bin_of(shape.iter().product::<usize>() * dtype.bytes(), write);
         self.bin(b"dtype");
         self.str(dtype.name());
         self.bin(b"shape");
@@ -137,9 +132,16 @@ impl Packer {
         self.str("as_npy");
         let header = npy::header(dtype, shape);
         let length = header.len() + shape.iter().product::<usize>() * dtype.bytes();
+        self.bin_of(length, |out| {
+            out.extend(header);
+            write(out);
+        });
+    }
+
+    /// Bytes that `write` appends, `length` of them.
+    pub(crate) fn bin_of(&mut self, length: usize, write: impl FnOnce(&mut Vec<u8>)) {
         self.bin_head(length);
         let end = self.bytes.len() + length;
-        self.bytes.extend(header);
         write(&mut self.bytes);
         debug_assert_eq!(self.bytes.len(), end, "an array of the shape that was said");
         self.bytes.resize(end, 0);

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::RemoteError;
+use crate::lerobot::is_name;
 
 /// What a server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,24 +15,29 @@ pub enum Protocol {
     Endpoint,
     /// GR00T's service: msgpack over ZeroMQ.
     Groot,
+    /// LeRobot's remote inference: msgpack over zenoh.
+    Lerobot,
 }
 
 /// The schemes of addresses: what is spoken, whether behind TLS, and the port where none is said.
-const SCHEMES: [(&str, Protocol, bool, u16); 5] = [
+const SCHEMES: [(&str, Protocol, bool, u16); 7] = [
     ("ws", Protocol::Openpi, false, 80),
     ("wss", Protocol::Openpi, true, 443),
     ("http", Protocol::Endpoint, false, 80),
     ("https", Protocol::Endpoint, true, 443),
     ("groot", Protocol::Groot, false, 5555),
+    ("zenoh", Protocol::Lerobot, false, 7447),
+    ("zenoh+tls", Protocol::Lerobot, true, 7447),
 ];
 
-/// `ws://HOST[:PORT][/PATH]`, `http://HOST[:PORT][/PATH]` or `groot://HOST[:PORT]`; `wss://` and `https://` for one behind TLS.
+/// `ws://HOST[:PORT][/PATH]`, `http://HOST[:PORT][/PATH]`, `groot://HOST[:PORT]` or `zenoh://HOST[:PORT]/DEPLOYMENT`; `wss://`, `https://` and
+/// `zenoh+tls://` for one behind TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     scheme: usize,
     /// A name or an IP address, without brackets.
     pub host: String,
-    /// As URLs have it where none is said: 80, or 443.
+    /// As its protocol has it where none is said: 80, 443, 5555 or 7447.
     pub port: u16,
     /// From the first slash on.
     pub path: String,
@@ -96,7 +102,9 @@ impl FromStr for Address {
         let parts = text.split_once("://");
         let scheme = parts.and_then(|(scheme, _)| SCHEMES.iter().position(|(known, ..)| *known == scheme));
         let Some((scheme, (_, rest))) = scheme.zip(parts) else {
-            return Err(fault("expected ws://HOST:PORT[/PATH], wss://, http://, https:// or groot://HOST:PORT"));
+            return Err(fault(
+                "expected ws://HOST:PORT[/PATH], wss://, http://, https://, groot://HOST:PORT or zenoh://HOST:PORT/DEPLOYMENT",
+            ));
         };
         if !rest.bytes().all(|byte| byte.is_ascii_graphic()) || rest.contains(['@', '#', '\\']) {
             return Err(fault("expected SCHEME://HOST:PORT[/PATH] of plain characters, without a user or a #"));
@@ -118,6 +126,9 @@ impl FromStr for Address {
         if SCHEMES[scheme].1 == Protocol::Groot && !matches!(path, "" | "/") {
             return Err(fault("expected groot://HOST:PORT, without a path"));
         }
+        if SCHEMES[scheme].1 == Protocol::Lerobot && !path.strip_prefix('/').is_some_and(is_name) {
+            return Err(fault("expected zenoh://HOST:PORT/DEPLOYMENT, with a name of letters, digits, _, . and -"));
+        }
         let slash = if path.starts_with('/') { "" } else { "/" };
         Ok(Self { scheme, host: host.to_owned(), port, path: format!("{slash}{path}") })
     }
@@ -136,6 +147,8 @@ mod tests {
             ("ws://[::1]:8000/", "ws://[::1]:8000", "/"),
             ("https://x.endpoints.huggingface.cloud", "https://x.endpoints.huggingface.cloud:443", "/"),
             ("groot://gpu", "groot://gpu:5555", "/"),
+            ("zenoh://gpu/pick-1", "zenoh://gpu:7447/pick-1", "/pick-1"),
+            ("zenoh+tls://[::1]:7448/a.b_c", "zenoh+tls://[::1]:7448/a.b_c", "/a.b_c"),
             ("http://127.0.0.1:8080/predict", "http://127.0.0.1:8080/predict", "/predict"),
         ] {
             let address: Address = text.parse().unwrap();
@@ -144,6 +157,11 @@ mod tests {
         for text in [
             "ftp://a",
             "groot://a/b",
+            "zenoh://a",
+            "zenoh://a/",
+            "zenoh://a/b/c",
+            "zenoh://a/-b",
+            "zenoh://a/b?c",
             "https://",
             "ws://",
             "ws://a:",

@@ -88,7 +88,7 @@ struct Shared {
     state: Mutex<State>,
     /// There is a connection, or none is wanted any more.
     changed: Condvar,
-    report: Mutex<LinkReport>,
+    report: Arc<Mutex<LinkReport>>,
 }
 
 #[derive(Debug, Default)]
@@ -147,7 +147,8 @@ impl Link {
             handshake: AGAIN.handshake.max(slow.min(AT_FIRST.handshake)),
         };
         let state = State { metadata: socket.metadata.clone(), socket: Some(socket), ..State::default() };
-        let report = Mutex::new(LinkReport { address: options.address.to_string(), ..LinkReport::default() });
+        let report = LinkReport { address: options.address.to_string(), ..LinkReport::default() };
+        let report = Arc::new(Mutex::new(report));
         let shared = Arc::new(Shared { options, patience, state: Mutex::new(state), changed: Condvar::new(), report });
         let kept = shared.clone();
         let keeper = std::thread::Builder::new().name("remote-link".into()).spawn(move || kept.keep(places));
@@ -166,7 +167,7 @@ impl Link {
 
     /// What became of requests so far.
     pub fn reporter(&self) -> Reporter {
-        Reporter(self.shared.clone())
+        Reporter(self.shared.report.clone())
     }
 
     /// Sends what is in `frame` and waits for its answer until `until`.
@@ -252,12 +253,12 @@ impl Drop for Link {
 
 /// Reads a link's report, also when the link is in use elsewhere.
 #[derive(Clone, Debug)]
-pub struct Reporter(Arc<Shared>);
+pub struct Reporter(pub(crate) Arc<Mutex<LinkReport>>);
 
 impl Reporter {
     /// As it is now.
     pub fn report(&self) -> LinkReport {
-        self.0.report().clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

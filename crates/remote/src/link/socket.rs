@@ -90,6 +90,7 @@ impl Socket {
                 let (zmq, metadata) = Zmq::open(stream, token, patience.handshake, until)?;
                 (Wire::Zmq(Box::new(zmq)), metadata)
             }
+            Protocol::Lerobot => return Err(Gone::Broken("LeRobot's servers are reached over zenoh".into())),
         };
         Ok(Self { wire, metadata })
     }

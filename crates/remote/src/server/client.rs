@@ -2,7 +2,6 @@
 
 use std::io::{ErrorKind, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use tungstenite::protocol::{CloseFrame, Role, WebSocket, WebSocketConfig};
 use tungstenite::{Bytes, Error, Message};
 
 use super::http::{self, NoHead};
-use super::{Answerer, Served, Shared};
+use super::{Served, Shared};
 use crate::answer::REQUEST;
 use crate::codec::{Dtype, Limits, Packer, Value, decode};
 use crate::link::Timed;
@@ -66,7 +65,7 @@ pub(super) fn serve(shared: &Shared, tcp: TcpStream, peer: SocketAddr) {
         ("/metrics", None) => say(timed, 200, &shared.metrics.text(shared.turns.waiting(), ready.is_some())),
         (_, None) => say(timed, 426, "this is a policy server: expected a websocket, /healthz or /metrics\n"),
         (_, Some(key)) => {
-            let Some((answerer, metadata)) = ready else { return say(timed, 503, "loading the policy\n") };
+            let Some((_, metadata)) = ready else { return say(timed, 503, "loading the policy\n") };
             let before = shared.metrics.clients.fetch_add(1, Relaxed);
             if before >= shared.options.max_clients as u64 {
                 shared.metrics.turned_away.fetch_add(1, Relaxed);
@@ -82,7 +81,7 @@ pub(super) fn serve(shared: &Shared, tcp: TcpStream, peer: SocketAddr) {
                     config.max_message_size = Some(MOST_BYTES);
                     config.max_frame_size = Some(MOST_BYTES);
                     let web = WebSocket::from_partially_read(timed, head.rest, Role::Server, Some(config));
-                    let ended = Client { shared, web, total_ms: None }.serve(&**answerer, metadata);
+                    let ended = Client { shared, web, total_ms: None }.serve(metadata);
                     tracing::debug!(%peer, ?ended, "a client has gone");
                 }
             }
@@ -106,41 +105,33 @@ struct Client<'a> {
 }
 
 impl Client<'_> {
-    fn serve(mut self, answerer: &dyn Answerer, metadata: &[u8]) -> Result<(), Error> {
+    fn serve(mut self, metadata: &[u8]) -> Result<(), Error> {
         self.send(Message::binary(Bytes::copy_from_slice(metadata)))?;
         while let Some(request) = self.next()? {
-            let metrics = &self.shared.metrics;
-            metrics.requests.fetch_add(1, Relaxed);
-            metrics.bytes_received.fetch_add(request.len() as u64, Relaxed);
+            self.shared.note_request(request.len());
             let total = Watch::start();
-            let answer = match self.answer(answerer, &request) {
+            let answer = match self.answer(&request) {
                 Ok(answer) => answer,
                 Err(why) => {
-                    metrics.errors.fetch_add(1, Relaxed);
+                    self.shared.note_error();
                     self.send(Message::text(why))?;
                     return self.close(CloseCode::Error, CLOSED);
                 }
             };
             drop(request);
-            metrics.bytes_sent.fetch_add(answer.len() as u64, Relaxed);
+            self.shared.note_sent(answer.len());
             self.send(Message::binary(answer))?;
             self.total_ms = Some(total.ms());
         }
         Ok(())
     }
 
-    fn answer(&self, answerer: &dyn Answerer, request: &[u8]) -> Result<Vec<u8>, String> {
+    fn answer(&self, request: &[u8]) -> Result<Vec<u8>, String> {
         let observation = decode(request, Limits::default()).map_err(|error| error.to_string())?;
         if !matches!(observation, Value::Map(_)) {
             return Err(format!("reading the observation: found {}, expected a map", observation.kind()));
         }
-        let turn = self.shared.turns.take();
-        let watch = Watch::start();
-        let served = catch_unwind(AssertUnwindSafe(|| answerer.answer(&observation)));
-        drop(turn);
-        let infer_ms = watch.ms();
-        let served = served.unwrap_or_else(|_| Err("the policy panicked".into()))?;
-        self.shared.metrics.answered(infer_ms * 1e-3);
+        let (served, infer_ms) = self.shared.answer(&observation)?;
         Ok(pack(&served, infer_ms, self.total_ms, observation.get(REQUEST)))
     }
 

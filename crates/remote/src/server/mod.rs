@@ -9,6 +9,7 @@ mod turns;
 use std::collections::HashMap;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -16,7 +17,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::RemoteError;
+use crate::answer::Told;
 use crate::codec::Value;
+use crate::lerobot::{ZenohOptions, ZenohServer};
 use crate::time::Watch;
 
 pub use metrics::Counts;
@@ -118,6 +121,14 @@ impl Server {
         self.shared.answerer.get_or_init(|| (answerer, metadata));
     }
 
+    /// Serves the same policy over zenoh, too, once there is somebody who answers.
+    ///
+    /// # Errors
+    /// When the address is not to be had, or the policy is none that LeRobot's protocol can describe.
+    pub fn serve_zenoh(&self, options: &ZenohOptions) -> Result<ZenohServer, RemoteError> {
+        ZenohServer::start(&self.shared, options)
+    }
+
     /// What it did so far.
     pub fn counts(&self) -> Counts {
         self.shared.metrics.counts()
@@ -146,6 +157,44 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 impl Shared {
+    /// What the one who answers says of the policy.
+    ///
+    /// # Errors
+    /// When there is nobody yet, or it says nothing.
+    pub fn told(&self) -> Result<Told, String> {
+        let (_, metadata) = self.answerer.get().ok_or("the policy is not loaded yet")?;
+        Told::read(metadata)
+    }
+
+    /// The answer to an observation, in turn, and how long the policy took for it, milliseconds.
+    ///
+    /// # Errors
+    /// What the client is told, in words.
+    pub fn answer(&self, observation: &Value<'_>) -> Result<(Served, f64), String> {
+        let (answerer, _) = self.answerer.get().ok_or("the policy is not loaded yet")?;
+        let turn = self.turns.take();
+        let watch = Watch::start();
+        let served = catch_unwind(AssertUnwindSafe(|| answerer.answer(observation)));
+        drop(turn);
+        let infer_ms = watch.ms();
+        let served = served.unwrap_or_else(|_| Err("the policy panicked".into()))?;
+        self.metrics.answered(infer_ms * 1e-3);
+        Ok((served, infer_ms))
+    }
+
+    pub fn note_request(&self, bytes: usize) {
+        self.metrics.requests.fetch_add(1, Relaxed);
+        self.metrics.bytes_received.fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub fn note_error(&self) {
+        self.metrics.errors.fetch_add(1, Relaxed);
+    }
+
+    pub fn note_sent(&self, bytes: usize) {
+        self.metrics.bytes_sent.fetch_add(bytes as u64, Relaxed);
+    }
+
     fn accept(self: &Arc<Self>, listener: &TcpListener) {
         while !self.is_over.load(SeqCst) {
             let (tcp, peer) = match listener.accept() {
