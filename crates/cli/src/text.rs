@@ -26,7 +26,23 @@ macro_rules! note {
 }
 pub(crate) use note;
 
+/// Who hears all lines beside the terminal.
+static HEARER: OnceLock<fn(&str)> = OnceLock::new();
+
+/// From now on `hearer` is given each line that is said or noted, too.
+pub fn overhear(hearer: fn(&str)) {
+    // There is one daemon in a process.
+    let _ = HEARER.set(hearer);
+}
+
+fn overheard(words: Arguments<'_>) {
+    if let Some(hearer) = HEARER.get() {
+        harmless(&words.to_string()).lines().filter(|line| !line.trim().is_empty()).for_each(hearer);
+    }
+}
+
 pub fn say_line(words: Arguments<'_>) {
+    overheard(words);
     let is_terminal = columns_of(std::io::stdout()).is_some();
     let written = if is_terminal && prompt::say_above(words) { Ok(()) } else { writeln!(stdout(), "{words}") };
     if let Err(error) = written
@@ -110,6 +126,7 @@ fn all_wrapped(text: &str, columns: usize) -> String {
 }
 
 pub fn note_line(words: Arguments<'_>) {
+    overheard(words);
     if !prompt::say_above(words) {
         drop(writeln!(stderr(), "{words}"));
     }
