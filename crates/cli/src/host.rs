@@ -63,7 +63,8 @@ impl<'a> Host<'a> {
             None => session.run_series(series, stage, attendant),
             Some((viewer, listener)) => {
                 listener.begins(desk, session.progress(), series);
-                let stage = Stage { viewer: Some(&mut **viewer), ..stage };
+                let Stage { robot, cameras, environment, policy, human, recorder, viewer: _ } = stage;
+                let stage = Stage { robot, cameras, environment, policy, human, recorder, viewer: Some(&mut **viewer) };
                 session.run_series(series, stage, &mut Overheard { inner: attendant, listener: *listener })
             }
         }

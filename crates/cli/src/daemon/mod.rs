@@ -91,7 +91,8 @@ pub fn begin_log() {
     LOG.get_or_init(Mutex::default);
     text::overhear(|line| {
         let Some(log) = LOG.get() else { return };
-        let (count, lines) = &mut *log.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut log = lock(log);
+        let (count, lines) = &mut *log;
         *count += 1;
         lines.push_back(LogLine { number: *count, time_ms: store::now_ms(), text: line.to_owned() });
         if lines.len() > MOST_LINES {

@@ -128,6 +128,8 @@ impl Owned {
             }
         };
         let stop = StopFlag::new();
+        // The board's lock is never asked for by who has that of the work.
+        let why = self.board.state().trouble.clone().unwrap_or_default();
         {
             let mut current = lock(&self.current);
             if let Some(current) = &*current {
@@ -140,7 +142,6 @@ impl Owned {
                 return Err(Refusal::Conflict("there is an emergency; clear it first".to_owned()));
             }
             if job.is_some() && !self.is_connected.load(SeqCst) {
-                let why = self.board.state().trouble.clone().unwrap_or_default();
                 return Err(Refusal::Conflict(format!("the robot is not connected: {why}")));
             }
             self.goals.forget();
@@ -401,9 +402,11 @@ impl Owned {
         let robot: RobotDescription = rig.robot.description().clone();
         let prepared = Prepared::of(args, &robot)?;
         let mut human = leader.map(|leader| self.human(leader, rig, args.rig.seed, true)).transpose()?;
+        let own;
         let setting = match &self.setting {
             Setting::Simulator(_) => {
-                &Setting::Simulator(Box::new(Scenario { instruction: args.rig.instruction.clone(), ..Scenario::of(&self.args.rig)? }))
+                own = Setting::Simulator(Box::new(Scenario { instruction: args.rig.instruction.clone(), ..Scenario::of(&self.args.rig)? }));
+                &own
             }
             hardware @ Setting::Hardware(_) => {
                 rig.environment = Box::new(Setting::as_it_is(args, &robot)?);

@@ -21,8 +21,8 @@ const FILES: &[File] = files![
 ];
 
 /// What the page's files are sent with. Nothing comes from other hosts, and nobody puts the page into a frame.
-pub(super) const HEADERS: &str = "Content-Security-Policy: default-src 'self'; connect-src 'self'; img-src 'self' blob:; object-src \
-     'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\nReferrer-Policy: no-referrer\r\nX-Frame-Options: \
+pub(super) const HEADERS: &str = "Content-Security-Policy: default-src 'self'; connect-src 'self'; object-src 'none'; \
+     base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\nReferrer-Policy: no-referrer\r\nX-Frame-Options: \
      DENY\r\nCross-Origin-Opener-Policy: same-origin\r\nCross-Origin-Resource-Policy: same-origin\r\nCache-Control: no-cache\r\n";
 
 /// The file at `path`; `/` is the page.
