@@ -98,6 +98,10 @@ impl Attendant for Overheard<'_> {
         self.inner.may_go_on()
     }
 
+    fn shows_between(&self) -> bool {
+        true
+    }
+
     fn between(&mut self, moves: Option<&mut dyn FnMut() -> bool>) -> bool {
         self.listener.between();
         self.inner.between(moves)

@@ -56,8 +56,9 @@ fn killed_while_it_moves_the_arm_comes_to_its_safe_action() {
     let desk = Desk::new();
     let mut arm = Played::start(&desk);
     let mut daemon = Daemon::start(&desk, &ARM);
-    let state = daemon.wait("the arm", 10, |state| state["position"][0].is_number());
-    assert!(state["temperature_c"][0].is_number() && state["trouble"].is_null(), "{state}");
+    // Temperatures are asked for in turns.
+    let state = daemon.wait("the arm", 10, |state| state["position"][0].is_number() && state["temperature_c"][0].is_number());
+    assert!(state["trouble"].is_null(), "{state}");
     assert_eq!(arm.ask("value gripper torque_enable"), 0, "nothing moves because it starts");
     daemon.post("/api/v1/work", &json!({"kind": "teleop"}));
     let state = daemon.wait("torque", 20, |state| state["armed"] == true);
@@ -110,7 +111,10 @@ fn killed_while_it_records_what_was_recorded_is_recovered() {
     daemon.wait("the arm", 10, |state| state["position"][0].is_number());
     let datasets = daemon.get("/api/v1/datasets");
     assert!(datasets[0]["name"] == "killed" && datasets[0]["episodes"] == 1, "{datasets}");
-    daemon.post("/api/v1/work", &json!({"kind": "record", "dataset": "killed", "instruction": "Wave.", "episodes": 1, "episode_s": 1, "reset_s": 0}));
+    daemon.post(
+        "/api/v1/work",
+        &json!({"kind": "record", "dataset": "killed", "instruction": "Wave.", "episodes": 1, "episode_s": 1, "reset_s": 0}),
+    );
     let end = daemon.ended(30);
     assert!(end["error"].is_null(), "{end}");
     let episodes = daemon.get("/api/v1/datasets/killed");

@@ -22,7 +22,8 @@ fn a_page_that_somebody_has_opened_elsewhere_gets_nowhere() {
     let auth = format!("Authorization: Bearer {}\r\n", served.token);
     let body = "{\"stop\":\"emergency\"}";
     let post = |headers: &str| {
-        let head = format!("POST /api/v1/stop HTTP/1.1\r\nHost: 127.0.0.1:8450\r\n{headers}{auth}Content-Length: {}\r\n\r\n{body}", body.len());
+        let head =
+            format!("POST /api/v1/stop HTTP/1.1\r\nHost: 127.0.0.1:8450\r\n{headers}{auth}Content-Length: {}\r\n\r\n{body}", body.len());
         raw(served.address(), head.as_bytes()).0
     };
     // What a page can send without asking first; the browser's own headers tell of it.
@@ -42,7 +43,10 @@ fn a_page_that_somebody_has_opened_elsewhere_gets_nowhere() {
     // A link from another site leads to the page, and the page's own requests are heard.
     assert_eq!(served.get("/", "Sec-Fetch-Site: cross-site\r\n").0, 200);
     assert!(served.robot.stops.lock().unwrap().is_empty());
-    assert_eq!(post("Origin: http://127.0.0.1:8450\r\nSec-Fetch-Site: same-origin\r\nContent-Type: application/json; charset=utf-8\r\n"), 200);
+    assert_eq!(
+        post("Origin: http://127.0.0.1:8450\r\nSec-Fetch-Site: same-origin\r\nContent-Type: application/json; charset=utf-8\r\n"),
+        200
+    );
     assert_eq!(*served.robot.stops.lock().unwrap(), [StopWish::Emergency]);
     let (_, answer) = served.get("/api/v1/me", &format!("{auth}Origin: http://127.0.0.1:1\r\n"));
     assert!(!answer.to_lowercase().contains("access-control"), "{answer}");
@@ -55,10 +59,32 @@ fn a_name_that_somebody_else_has_for_the_address_is_refused() {
         let request = format!("GET /api/v1/me HTTP/1.1\r\n{host}Authorization: Bearer {}\r\n\r\n", served.token);
         raw(served.address(), request.as_bytes()).0
     };
-    for own in ["127.0.0.1", "127.0.0.1:8450", "10.0.0.7:80", "[::1]:8450", "[fe80::1]", "localhost", "LOCALHOST:1", "arm.local", "robot.example:8450"] {
+    for own in [
+        "127.0.0.1",
+        "127.0.0.1:8450",
+        "10.0.0.7:80",
+        "[::1]:8450",
+        "[fe80::1]",
+        "localhost",
+        "LOCALHOST:1",
+        "arm.local",
+        "robot.example:8450",
+    ] {
         assert_eq!(with(&format!("Host: {own}\r\n")), 200, "{own}");
     }
-    for foreign in ["evil.example", "evil.example:8450", "127.0.0.1.evil.example", "localhost.evil.example", ".local", "x.localx", "[evil]", "127.0.0.1:", "127.0.0.1:x", "[::1]x", ""] {
+    for foreign in [
+        "evil.example",
+        "evil.example:8450",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        ".local",
+        "x.localx",
+        "[evil]",
+        "127.0.0.1:",
+        "127.0.0.1:x",
+        "[::1]x",
+        "",
+    ] {
         assert_eq!(with(&format!("Host: {foreign}\r\n")), 421, "{foreign}");
     }
     assert_eq!(with(""), 421, "without Host");
@@ -68,7 +94,9 @@ fn a_name_that_somebody_else_has_for_the_address_is_refused() {
 #[test]
 fn nobody_without_a_token_sees_or_moves_anything() {
     let served = served(10);
-    for path in ["/api/v1/me", "/api/v1/state", "/api/v1/robot", "/api/v1/cameras/front.jpg", "/api/v1/log", "/api/v1/tasks", "/api/v1/devices"] {
+    for path in
+        ["/api/v1/me", "/api/v1/state", "/api/v1/robot", "/api/v1/cameras/front.jpg", "/api/v1/log", "/api/v1/tasks", "/api/v1/devices"]
+    {
         let (status, answer) = served.get(path, "");
         assert!(status == 401 && answer.contains("WWW-Authenticate: Bearer"), "{path}: {answer}");
     }

@@ -98,7 +98,10 @@ fn serve(args: &DaemonArgs) -> anyhow::Result<Done> {
         if std::io::stdout().is_terminal() {
             say!("page      http://{}/#t={token}", reachable(address));
         } else {
-            say!("page      http://{}/ ; `sinew daemon token` prints the token, `sinew daemon pair` pairs another device", reachable(address));
+            say!(
+                "page      http://{}/ ; `sinew daemon token` prints the token, `sinew daemon pair` pairs another device",
+                reachable(address)
+            );
         }
         if !address.ip().is_loopback() {
             note!("warning: nothing is encrypted, not even the token");
@@ -116,6 +119,7 @@ fn serve(args: &DaemonArgs) -> anyhow::Result<Done> {
     }
     while !stop.is_requested() && !keeper.is_finished() {
         std::thread::sleep(LOOK);
+        owned.refresh();
     }
     if let Some(notify) = &notify {
         notify.say("STOPPING=1");
@@ -159,7 +163,9 @@ fn pair(role: RoleArg, state: &Path, json: bool) -> anyhow::Result<Done> {
     let holder = match &found[..] {
         [holder] if !holder.address.is_empty() => holder,
         [] | [_] => bail!("pairing: no daemon runs with the folder {}; start it first", state.display()),
-        several => bail!("pairing: {} daemons run with the folder {}; expected one; --state names another folder", several.len(), state.display()),
+        several => {
+            bail!("pairing: {} daemons run with the folder {}; expected one; --state names another folder", several.len(), state.display())
+        }
     };
     let role = match role {
         RoleArg::Look => "look",
@@ -215,7 +221,8 @@ fn user(given: Option<&str>) -> anyhow::Result<install::User> {
 
 fn write_pieces(args: &InstallArgs) -> anyhow::Result<Done> {
     let line = ["sinew", "daemon"].into_iter().map(str::to_owned).chain(args.options.iter().cloned());
-    let matches = args::command().try_get_matches_from(line).map_err(|error| Misuse(error.to_string().trim_start_matches("error: ").to_owned()))?;
+    let matches =
+        args::command().try_get_matches_from(line).map_err(|error| Misuse(error.to_string().trim_start_matches("error: ").to_owned()))?;
     match Cli::from_arg_matches(&matches)?.command {
         Some(Command::Daemon(daemon)) if daemon.command.is_none() && daemon.state.is_none() => {}
         _ => return Err(Misuse("expected options of the daemon behind --, without --state, which is /var/lib/sinew".to_owned()).into()),

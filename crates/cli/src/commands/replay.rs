@@ -121,7 +121,13 @@ impl Recorded {
 }
 
 /// Does it once more, on `rig`.
-pub fn again(args: &ReplayArgs, recorded: Recorded, scenario: Option<&Scenario>, rig: &mut Rig, mut host: Host<'_>) -> anyhow::Result<Done> {
+pub fn again(
+    args: &ReplayArgs,
+    recorded: Recorded,
+    scenario: Option<&Scenario>,
+    rig: &mut Rig,
+    mut host: Host<'_>,
+) -> anyhow::Result<Done> {
     let Recorded { mut policy, ticks, instruction, seed } = recorded;
     let (robot, stop) = (rig.robot.description().clone(), host.stop.clone());
     let (is_real_time, fps) = (args.is_real_time() || !host.is_terminal(), robot.control_rate_hz);

@@ -22,6 +22,7 @@ pub struct Board {
 struct Shown {
     state: Arc<State>,
     cameras: Vec<Camera>,
+    changed: Timestamp,
     /// When somebody asked for an image.
     asked: Option<Timestamp>,
 }
@@ -43,8 +44,9 @@ struct Seen {
 impl Board {
     pub fn new(robot: &RobotDescription, clock: Arc<dyn Clock>) -> Self {
         let cameras = robot.cameras.iter().map(|_| Camera::default()).collect();
-        let shown = Shown { state: Arc::default(), cameras, asked: None };
-        Self { begun: clock.now(), clock, shown: Mutex::new(shown), news: Condvar::new() }
+        let begun = clock.now();
+        let shown = Shown { state: Arc::default(), cameras, changed: begun, asked: None };
+        Self { begun, clock, shown: Mutex::new(shown), news: Condvar::new() }
     }
 
     pub fn state(&self) -> Arc<State> {
@@ -58,14 +60,20 @@ impl Board {
         waited.unwrap_or_else(PoisonError::into_inner).0.state.sequence
     }
 
+    /// When the state changed last.
+    pub fn changed_at(&self) -> Timestamp {
+        self.lock().changed
+    }
+
     /// Shows another state.
     pub fn change(&self, change: impl FnOnce(&mut State)) {
         let mut shown = self.lock();
         let mut state = (*shown.state).clone();
         change(&mut state);
         state.sequence += 1;
-        state.time_s = self.clock.now().nanos_since(self.begun) as f64 * 1e-9;
         let now = self.clock.now();
+        shown.changed = now;
+        state.time_s = now.nanos_since(self.begun) as f64 * 1e-9;
         state.image_age_s = shown.cameras.iter().map(|camera| Some(age_s(&camera.newest.as_ref()?.image, now))).collect();
         shown.state = Arc::new(state);
         self.news.notify_all();

@@ -127,7 +127,10 @@ mod tests {
         let options = ["--rig".to_owned(), "kitchen".to_owned(), "--instruction=Put it.".to_owned()];
         let pieces = pieces(Path::new("/usr/bin/sinew"), &user, &options, "rules\n");
         let unit = &pieces[0].text;
-        assert!(unit.contains("ExecStart=/usr/bin/sinew daemon --state=/var/lib/sinew --rig kitchen \"--instruction=Put it.\"\n"), "{unit}");
+        assert!(
+            unit.contains("ExecStart=/usr/bin/sinew daemon --state=/var/lib/sinew --rig kitchen \"--instruction=Put it.\"\n"),
+            "{unit}"
+        );
         for line in ["User=ada", "Type=notify", "WatchdogSec=2s", "KillMode=mixed", "LimitRTPRIO=60"] {
             assert!(unit.lines().any(|found| found == line), "{line}");
         }

@@ -64,10 +64,10 @@ impl Teleoperator for LedRemotely {
         self.goals.forget();
         for (sent, place) in self.sent.iter_mut().zip(&self.places) {
             *sent = match place {
-                Some(place) => observation
-                    .state
-                    .get(*place)
-                    .ok_or_else(|| TeleoperatorError::Transient { doing: "taking over", what: sinew_core::Brief::of("a joint's place is not known") })?,
+                Some(place) => observation.state.get(*place).ok_or_else(|| TeleoperatorError::Transient {
+                    doing: "taking over",
+                    what: sinew_core::Brief::of("a joint's place is not known"),
+                })?,
                 None => 0.0,
             };
         }

@@ -53,7 +53,10 @@ impl Lock {
             drop(file.read_to_string(&mut text));
             match serde_json::from_str::<Holder>(&text) {
                 Ok(Holder { pid, robot, address }) => {
-                    bail!("owning {}: another daemon owns {robot} (process {pid}, http://{address}); one robot has one daemon", args.rig.robot)
+                    bail!(
+                        "owning {}: another daemon owns {robot} (process {pid}, http://{address}); one robot has one daemon",
+                        args.rig.robot
+                    )
                 }
                 Err(_) => bail!("owning {}: another daemon owns it; one robot has one daemon", args.rig.robot),
             }

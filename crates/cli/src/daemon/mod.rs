@@ -284,6 +284,14 @@ impl Owned {
         self.show();
     }
 
+    /// Shows how a work goes while it shows nothing itself.
+    pub fn refresh(&self) {
+        let is_old = self.clock.now().nanos_since(self.board.changed_at()) > AT_REST.as_nanos() as i64;
+        if is_old && lock(&self.current).is_some() {
+            self.show();
+        }
+    }
+
     /// A work has come to its end.
     fn ends(&self, result: anyhow::Result<bool>) {
         let Some(current) = lock(&self.current).take() else { return };
@@ -345,7 +353,12 @@ impl Owned {
 }
 
 /// Reads the robot and its cameras, at rest.
-fn look(rig: &mut Rig, turn: u64, (now, period, wants_images): (Timestamp, Duration, bool), observation: &mut Observation) -> anyhow::Result<()> {
+fn look(
+    rig: &mut Rig,
+    turn: u64,
+    (now, period, wants_images): (Timestamp, Duration, bool),
+    observation: &mut Observation,
+) -> anyhow::Result<()> {
     let tick = Tick { turn, due: now, period, wants_images };
     observation.age();
     observation.tick = turn;
@@ -372,7 +385,10 @@ impl FrameSink for Viewer<'_> {
     }
 
     fn begin(&mut self, start: &EpisodeStart) -> Result<(), SinkError> {
-        self.0.update(|current| current.work.instruction = Some(start.task.clone()).filter(|task| !task.is_empty()));
+        // Between two episodes there is none.
+        if !start.task.is_empty() {
+            self.0.update(|current| current.work.instruction = Some(start.task.clone()));
+        }
         Ok(())
     }
 
@@ -425,4 +441,3 @@ impl Listener for Owned {
         });
     }
 }
-

@@ -18,7 +18,8 @@ impl Notify {
     pub fn from_env() -> Option<Self> {
         let place = std::env::var("NOTIFY_SOCKET").ok().filter(|place| !place.is_empty())?;
         let every = std::env::var("WATCHDOG_USEC").ok().and_then(|us| us.parse().ok()).map(|us: u64| Duration::from_micros(us / 3));
-        let is_for_us = std::env::var("WATCHDOG_PID").ok().and_then(|pid| pid.parse().ok()).is_none_or(|pid: u32| pid == std::process::id());
+        let is_for_us =
+            std::env::var("WATCHDOG_PID").ok().and_then(|pid| pid.parse().ok()).is_none_or(|pid: u32| pid == std::process::id());
         let socket = connect(&place).inspect_err(|error| tracing::warn!(%error, "reaching systemd at NOTIFY_SOCKET")).ok()?;
         Some(Self { socket, every: every.filter(|_| is_for_us) })
     }

@@ -85,7 +85,10 @@ impl Service for Served {
         let owned = &self.0;
         let width = owned.description().action_channels().len();
         if goals.len() != width || goals.iter().any(|goal| !goal.is_finite()) {
-            return Err(Refusal::Bad(format!("found {} goals, expected {width} finite numbers, one for each channel of action", goals.len())));
+            return Err(Refusal::Bad(format!(
+                "found {} goals, expected {width} finite numbers, one for each channel of action",
+                goals.len()
+            )));
         }
         if !owned.is_led_remotely() {
             return Err(Refusal::Conflict("nothing runs that is led by goals: start a work with the leader remote".to_owned()));
@@ -176,7 +179,14 @@ fn info(channel: &Channel, robot: &RobotDescription) -> ChannelInfo {
     };
     let limits = part.filter(|_| !is_speed).and_then(|part| part.limits.position);
     let (scale, offset) = channel.scale_offset;
-    ChannelInfo { name: channel.name.clone(), unit, lower: limits.map(|[lower, _]| lower), upper: limits.map(|[_, upper]| upper), scale, offset }
+    ChannelInfo {
+        name: channel.name.clone(),
+        unit,
+        lower: limits.map(|[lower, _]| lower),
+        upper: limits.map(|[_, upper]| upper),
+        scale,
+        offset,
+    }
 }
 
 impl Owned {

@@ -66,8 +66,7 @@ impl Tasks {
         }
         let program = std::env::current_exe().map_err(failed)?;
         let mut command = Command::new(program);
-        let mut child =
-            command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(failed)?;
+        let mut child = command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(failed)?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         inner.count += 1;
         let number = inner.count;

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::FromArgMatches as _;
-use sinew_core::service::{Eval, Mode, Record, Refusal, Replay, Rollout, RolloutStrategy, Teleop as TeleopWork, Work, WorkLeader, WorkState};
+use sinew_core::service::{
+    Eval, Mode, Record, Refusal, Replay, Rollout, RolloutStrategy, Teleop as TeleopWork, Work, WorkLeader, WorkState,
+};
 use sinew_core::{FrameSink, Identity, RobotDescription, Timestamp};
 use sinew_runtime::{AsItIs, StopFlag, TeleopThread};
 
@@ -43,7 +45,9 @@ pub fn setting(args: &DaemonArgs) -> anyhow::Result<Setting> {
     if let Some(Teleop::Device(kind)) = &args.leader.teleop
         && kind.needs_keys()
     {
-        bail!(Misuse("the daemon has no terminal whose keys could move the robot; expected a leader arm or a gamepad as --teleop".to_owned()));
+        bail!(Misuse(
+            "the daemon has no terminal whose keys could move the robot; expected a leader arm or a gamepad as --teleop".to_owned()
+        ));
     }
     if args.hardware.port.is_empty() {
         return Ok(Setting::Simulator(Box::new(Scenario::of(&args.rig)?)));
@@ -115,7 +119,8 @@ impl Owned {
             }
             Work::Rollout(work) => {
                 leader_of(&work).into_iter().for_each(hears);
-                (shown.dataset, shown.policy) = (work.dataset.clone(), Some(work.policy.clone().unwrap_or_else(|| store::DEMONSTRATION.to_owned())));
+                (shown.dataset, shown.policy) =
+                    (work.dataset.clone(), Some(work.policy.clone().unwrap_or_else(|| store::DEMONSTRATION.to_owned())));
                 (Some(self.rollout(&work)?), None)
             }
             Work::Replay(work) => {
@@ -464,4 +469,3 @@ fn checked(name: &str, value: Option<f64>, least: f64) -> Result<Option<f64>, Re
         value => Ok(value),
     }
 }
-

@@ -4,7 +4,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sinew_core::service::{
-    DatasetItem, EpisodeItem, EpisodeWish, LogLine, PolicyItem, Quality, Refusal, RobotInfo, State, StopWish, Task, TaskState, Work, WorkEnd,
+    DatasetItem, EpisodeItem, EpisodeWish, LogLine, PolicyItem, Quality, Refusal, RobotInfo, State, StopWish, Task, TaskState, Work,
+    WorkEnd,
 };
 
 use super::Shared;
@@ -84,7 +85,9 @@ pub(super) const ROUTES: &[Route] = &[
     },
     get("/api/v1/me", "Who you are", schema::<Me>, |call| json(&call.me)),
     get("/api/v1/robot", "Names, units, limits, cameras", schema::<RobotInfo>, |call| json(&call.shared.service.robot())),
-    get("/api/v1/robot/description", "The robot.toml as JSON", schema::<serde_json::Value>, |call| json(&call.shared.service.description())),
+    get("/api/v1/robot/description", "The robot.toml as JSON", schema::<serde_json::Value>, |call| {
+        json(&call.shared.service.description())
+    }),
     file("/api/v1/robot/meshes/{mesh*}", "A mesh that the robot names", "model/stl", |call| {
         let name = format!("meshes/{}", call.names[0]);
         let mesh = call.shared.service.mesh(&name).ok_or_else(|| missing(&format!("the robot has no mesh {name}")))?;
@@ -239,7 +242,10 @@ mod tests {
     #[test]
     fn a_path_is_found_by_its_form() {
         let path = |method, path| find(method, path).map(|(route, names)| (route.path, names));
-        assert_eq!(path("GET", "/api/v1/datasets/a/episodes/3.jpg").unwrap(), ("/api/v1/datasets/{dataset}/episodes/{episode}", vec!["a", "3.jpg"]));
+        assert_eq!(
+            path("GET", "/api/v1/datasets/a/episodes/3.jpg").unwrap(),
+            ("/api/v1/datasets/{dataset}/episodes/{episode}", vec!["a", "3.jpg"])
+        );
         assert_eq!(path("GET", "/api/v1/robot/meshes/a/b.stl").unwrap().1, ["a/b.stl"]);
         assert_eq!(path("GET", "/api/v1/datasets").unwrap().1, [""; 0]);
         for (method, wrong, status) in [
@@ -277,7 +283,11 @@ mod tests {
             let row = guide.lines().find(|line| {
                 line.strip_prefix(&format!("| `{method} ")).is_some_and(|rest| {
                     let shown = rest.split(['`', '?']).next().unwrap();
-                    if path.contains('{') { shown.starts_with(short) && shown.matches('/').count() == path.matches('/').count() } else { shown == *path }
+                    if path.contains('{') {
+                        shown.starts_with(short) && shown.matches('/').count() == path.matches('/').count()
+                    } else {
+                        shown == *path
+                    }
                 })
             });
             assert!(row.is_some_and(|row| row.contains(&format!("| {role} |"))), "{method} {path} for {role}: {row:?}");

@@ -71,7 +71,9 @@ impl Keyring {
         let path = folder.join("token");
         let token = match read(&path) {
             Ok(Some(text)) if text.trim().len() >= TOKEN_BYTES => text.trim().to_owned(),
-            Ok(Some(_)) => return Err(fault(&path, std::io::Error::new(ErrorKind::InvalidData, "it holds no token; remove it to get a new one"))),
+            Ok(Some(_)) => {
+                return Err(fault(&path, std::io::Error::new(ErrorKind::InvalidData, "it holds no token; remove it to get a new one")));
+            }
             Ok(None) => {
                 let token = random_hex(TOKEN_BYTES).map_err(|source| fault(&path, source))?;
                 write(&path, format!("{token}\n").as_bytes()).map_err(|source| fault(&path, source))?;
@@ -107,7 +109,8 @@ impl Keyring {
 
     /// Six new digits. Those before are good no longer.
     pub(super) fn begin(&self, role: Role) -> Result<Pairing, Problem> {
-        let code = random_code().map_err(|error| Problem { status: 500, error: format!("asking the system for random digits: {error}") })?;
+        let code =
+            random_code().map_err(|error| Problem { status: 500, error: format!("asking the system for random digits: {error}") })?;
         self.lock().pairing = Some(Begun { code: code.clone(), role, since: Watch::start(), tries: 0 });
         Ok(Pairing { code, seconds_left: PAIRING.as_secs() })
     }

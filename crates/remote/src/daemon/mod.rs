@@ -195,7 +195,8 @@ impl Shared {
             let what = "the address in Host is none of this daemon: expected an IP address, localhost, a name that ends in .local, or one given by --host";
             return Err(api::problem(421, what));
         }
-        let is_own = |origin: &str| origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")).is_some_and(|own| own == host);
+        let is_own =
+            |origin: &str| origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")).is_some_and(|own| own == host);
         if head.origin.as_ref().is_some_and(|origin| !is_own(&origin.to_lowercase())) {
             return Err(api::problem(403, "a page of another origin sent this"));
         }
@@ -267,7 +268,8 @@ impl Shared {
             _ => Vec::new(),
         };
         let call = Call { shared: self, me, names, query: &head.query, body: &body };
-        catch_unwind(AssertUnwindSafe(|| (route.does)(&call))).unwrap_or_else(|_| Err(api::problem(500, "the daemon panicked; its log says where")))
+        catch_unwind(AssertUnwindSafe(|| (route.does)(&call)))
+            .unwrap_or_else(|_| Err(api::problem(500, "the daemon panicked; its log says where")))
     }
 
     /// Makes a websocket of a connection, and serves it.
@@ -284,7 +286,9 @@ impl Shared {
         let said = socket.next::<Hello>(HEAD);
         let hello = match said {
             Ok(hello) => hello,
-            Err(over) => return socket.end(over, |problem| serde_json::to_string(&wire::StateMessage::Error(problem)).ok().map(Into::into)),
+            Err(over) => {
+                return socket.end(over, |problem| serde_json::to_string(&wire::StateMessage::Error(problem)).ok().map(Into::into));
+            }
         };
         let Some(hello) = hello else { return streams::refuse(socket, api::problem(408, "expected a first message within five seconds")) };
         let token = hello.token.as_deref().or_else(|| head.authorization.as_deref().and_then(http::token_in));

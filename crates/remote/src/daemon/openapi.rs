@@ -46,7 +46,8 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Json {
         Ok(schema) => json!({ "application/json": { "schema": schema(generator) } }),
         Err(kind) => json!({ kind: { "schema": { "type": "string", "format": "binary" } } }),
     };
-    let problem = json!({ "description": "An error", "content": { "application/json": { "schema": generator.subschema_for::<Problem>() } } });
+    let problem =
+        json!({ "description": "An error", "content": { "application/json": { "schema": generator.subschema_for::<Problem>() } } });
     let names = route.path.split('{').skip(1).filter_map(|rest| rest.split(['}', '*']).next());
     let mut parameters: Vec<Json> =
         names.map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } })).collect();

@@ -179,10 +179,14 @@ pub enum CommandMessage {
         dead_man_ms: u64,
     },
     /// There is no lease: somebody else has it, or nobody took it.
-    Refused { error: String },
+    Refused {
+        error: String,
+    },
     /// The lease is over, as nothing came for too long, or it was given back.
     Expired {},
     /// Goals were taken.
-    Heard { number: Option<u64> },
+    Heard {
+        number: Option<u64>,
+    },
     Error(Problem),
 }

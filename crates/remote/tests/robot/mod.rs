@@ -31,7 +31,8 @@ impl Fake {
 
 impl Service for Fake {
     fn robot(&self) -> RobotInfo {
-        let channel = ChannelInfo { name: "a.pos".into(), unit: Unit::Radian, lower: Some(-1.0), upper: Some(1.0), scale: 1.0, offset: 0.0 };
+        let channel =
+            ChannelInfo { name: "a.pos".into(), unit: Unit::Radian, lower: Some(-1.0), upper: Some(1.0), scale: 1.0, offset: 0.0 };
         RobotInfo {
             name: "fake".into(),
             title: "Fake".into(),
