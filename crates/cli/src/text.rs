@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::{Arguments, Write as _};
-use std::io::{ErrorKind, StderrLock, StdoutLock, Write};
+use std::io::{ErrorKind, IsTerminal as _, StderrLock, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -130,6 +130,11 @@ pub fn note_line(words: Arguments<'_>) {
     if !prompt::say_above(words) {
         drop(writeln!(stderr(), "{words}"));
     }
+}
+
+/// Whether what is said goes to a terminal, where somebody reads it, and not to where lines are kept.
+pub fn is_read_at_once() -> bool {
+    std::io::stdout().is_terminal()
 }
 
 /// The one way to standard output: datasets, checkpoints and the Hub are written by strangers, and their words must

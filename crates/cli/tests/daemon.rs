@@ -296,7 +296,7 @@ fn what_starts_it_at_boot_is_shown_and_then_written() {
     let desk = Desk::new();
     let shown = desk.ok(&["daemon", "install", "--user", "root", "--dry-run", "--", "--robot", "so101", "--instruction", "Put it."]);
     common::contains_all(&shown, &["ExecStart=", "--robot so101 --instruction \"Put it.\"", "WatchdogSec=2s", "rtprio 60", "idVendor"]);
-    let options = ["daemon", "install", "--user", "root", "--root", "image", "--yes", "--", "--robot", "so101"];
+    let options = ["daemon", "install", "--user", "root", "--image", "image", "--yes", "--", "--robot", "so101"];
     desk.ok(&options);
     let unit = desk.path("image/etc/systemd/system/sinew-daemon.service");
     assert!(std::fs::read_to_string(&unit).unwrap().contains("--robot so101\n"));
@@ -306,6 +306,6 @@ fn what_starts_it_at_boot_is_shown_and_then_written() {
     assert!(refused.contains("this command did not write it"), "{refused}");
     let bad = desk.misused(&["daemon", "install", "--user", "root", "--dry-run", "--", "--colour", "red"]);
     assert!(bad.contains("--colour"), "{bad}");
-    let unasked = desk.error(&["daemon", "install", "--user", "root", "--root", "other", "--", "--robot", "so101"]);
+    let unasked = desk.error(&["daemon", "install", "--user", "root", "--image", "other", "--", "--robot", "so101"]);
     assert!(unasked.contains("--yes") && !desk.path("other").exists(), "{unasked}");
 }

@@ -44,7 +44,7 @@ pub struct DaemonArgs {
     #[command(flatten)]
     pub realtime: RealtimeArgs,
     /// Print a JSON line when it is ready
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub json: bool,
 }
 
@@ -99,7 +99,7 @@ pub struct InstallArgs {
     pub user: Option<String>,
     /// Write below this folder instead of /, for an image of another machine
     #[arg(long, value_name = "DIR", default_value = "/", hide_short_help = true)]
-    pub root: PathBuf,
+    pub image: PathBuf,
     /// Show it, and write nothing
     #[arg(long)]
     pub dry_run: bool,

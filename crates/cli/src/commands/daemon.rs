@@ -1,6 +1,6 @@
 //! `sinew daemon`: owns a robot and serves it, and what belongs to that: its token, pairing, and the start at boot.
 
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -95,7 +95,7 @@ fn serve(args: &DaemonArgs) -> anyhow::Result<Done> {
     } else {
         say!("robot     {}{}, {} Hz", robot.title, if robot.is_simulated { ", simulated" } else { "" }, robot.rate_hz);
         // Where lines are kept, the token is not to be.
-        if std::io::stdout().is_terminal() {
+        if text::is_read_at_once() {
             say!("page      http://{}/#t={token}", reachable(address));
         } else {
             say!(
@@ -230,13 +230,13 @@ fn write_pieces(args: &InstallArgs) -> anyhow::Result<Done> {
     let program = std::env::current_exe().context("finding this program")?;
     let pieces = install::pieces(&program, &user(args.user.as_deref())?, &args.options, UDEV_RULES);
     for piece in &pieces {
-        say!("── {}\n{}", args.root.join(&piece.path).display(), piece.text);
+        say!("── {}\n{}", args.image.join(&piece.path).display(), piece.text);
     }
     if args.dry_run {
         return Ok(Done::Ok);
     }
     for piece in &pieces {
-        let path = args.root.join(&piece.path);
+        let path = args.image.join(&piece.path);
         let is_ours = install::is_ours(&path).with_context(|| format!("reading {}", path.display()))?;
         anyhow::ensure!(is_ours, "installing: {} is there, and this command did not write it; move it away first", path.display());
     }
@@ -252,7 +252,7 @@ fn write_pieces(args: &InstallArgs) -> anyhow::Result<Done> {
         }
     }
     for piece in &pieces {
-        let path = args.root.join(&piece.path);
+        let path = args.image.join(&piece.path);
         let write = || {
             path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
             let beside = path.with_extension("new");

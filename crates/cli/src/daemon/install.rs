@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn the_unit_starts_the_daemon_as_its_user() {
-        let user = User { name: "ada".into(), home: "/home/ada".into() };
+        let user = User { name: "ada".into(), home: "/srv/ada".into() };
         let options = ["--rig".to_owned(), "kitchen".to_owned(), "--instruction=Put it.".to_owned()];
         let pieces = pieces(Path::new("/usr/bin/sinew"), &user, &options, "rules\n");
         let unit = &pieces[0].text;

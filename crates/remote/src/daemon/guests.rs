@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Connections that have not said yet who they are. One more, and the oldest goes, of the address that has most.
 const MOST_STRANGERS: usize = 64;
-/// Websockets of those who have.
+/// Websockets of those who have, and how many of these are kept free for those who may operate.
 const MOST_KNOWN: usize = 64;
+const FOR_OPERATORS: usize = 16;
 /// Threads in all: one whose connection was shut down needs a moment to end.
 const MOST_ALL: usize = 256;
 
@@ -79,9 +80,9 @@ impl Guests {
 
 impl Place {
     /// Has said who it is, and stays. `false` when there is no room for another.
-    pub fn becomes_known(&mut self) -> bool {
+    pub fn becomes_known(&mut self, may_operate: bool) -> bool {
         let mut inner = self.guests.lock();
-        if inner.known >= MOST_KNOWN {
+        if inner.known >= if may_operate { MOST_KNOWN } else { MOST_KNOWN - FOR_OPERATORS } {
             return false;
         }
         inner.known += 1;
@@ -136,8 +137,18 @@ mod tests {
         assert_eq!(pairs[0].0.read(&mut byte).unwrap(), 0, "the oldest of the address with most was shut down");
         rare.set_nonblocking(true).unwrap();
         assert!(rare.read(&mut byte).is_err(), "the only one of its address stays");
-        assert!(places.last_mut().unwrap().becomes_known());
+        assert!(places.last_mut().unwrap().becomes_known(true));
         drop(places);
         assert_eq!(guests.count(), 0);
+
+        // Whoever may only look can't take all places.
+        let mut places = Vec::new();
+        for number in 0..MOST_KNOWN {
+            let mut place = guests.admit(&pairs[number % pairs.len()].1, many).unwrap();
+            assert_eq!(place.becomes_known(false), number < MOST_KNOWN - FOR_OPERATORS, "{number}");
+            assert!(number < MOST_KNOWN - FOR_OPERATORS || place.becomes_known(true), "{number}");
+            places.push(place);
+        }
+        assert!(!guests.admit(&rare, one).unwrap().becomes_known(true));
     }
 }

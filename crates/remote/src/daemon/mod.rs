@@ -296,7 +296,7 @@ impl Shared {
             Ok(me) => me,
             Err(problem) => return streams::refuse(socket, problem),
         };
-        if !place.becomes_known() {
+        if !place.becomes_known(me.role >= Role::Operate) {
             return streams::refuse(socket, api::problem(503, "too many websockets are open"));
         }
         match &*head.path {
