@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 
 use robot::{heard, raw, served, tell};
 use serde_json::json;
-use sinew_core::service::StopWish;
-use sinew_remote::{Daemon, DaemonOptions, Keyring, RemoteError};
+use sinew_core::service::{
+    DatasetItem, EpisodeItem, EpisodeWish, LogLine, PolicyItem, RobotInfo, State, StopWish, Task, TaskState, Work, WorkEnd,
+};
+use sinew_remote::{Daemon, DaemonOptions, Keyring, RemoteError, wire};
 use tungstenite::{Error, Message};
 
 #[test]
@@ -355,6 +357,50 @@ fn a_thousand_idle_connections_keep_nobody_out() {
     // They are sent away by themselves.
     std::thread::sleep(Duration::from_secs(6));
     assert!(threads() < before + 20, "{} threads, {before} before", threads());
+}
+
+/// What the guide shows can be sent, and is what is answered.
+#[test]
+fn the_examples_of_the_guide_are_the_interface() {
+    fn is<T: serde::de::DeserializeOwned>(text: &str) -> bool {
+        serde_json::from_str::<T>(text).inspect_err(|error| println!("{error}")).is_ok()
+    }
+    let guide = include_str!("../../../docs/daemon.md");
+    let blocks: Vec<&str> = guide.split("```json\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let mut seen = 0;
+    for block in &blocks {
+        // Several in a block are one a line.
+        let texts: Vec<&str> = if serde_json::from_str::<serde_json::Value>(block).is_ok() { vec![block] } else { block.lines().collect() };
+        for text in texts {
+            let value: serde_json::Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            let first = value.as_array().map_or(&value, |list| &list[0]);
+            let has = |keys: &[&str]| keys.iter().all(|key| first.get(key).is_some());
+            let is_good = match () {
+                () if has(&["kind"]) => is::<Work>(text) || is::<Task>(text),
+                () if has(&["wish"]) => is::<EpisodeWish>(text),
+                () if has(&["sequence", "mode"]) => is::<State>(text),
+                () if has(&["rate_hz", "parts"]) => is::<RobotInfo>(text),
+                () if has(&["number", "episodes"]) => is::<WorkEnd>(text),
+                () if has(&["number", "task"]) => is::<Vec<TaskState>>(text),
+                () if has(&["number", "camera"]) => is::<wire::ShotHead>(text),
+                () if has(&["robot_type"]) => is::<Vec<DatasetItem>>(text),
+                () if has(&["index"]) => is::<Vec<EpisodeItem>>(text),
+                () if has(&["policy", "commits"]) => is::<Vec<PolicyItem>>(text),
+                () if has(&["time_ms"]) => is::<Vec<LogLine>>(text),
+                () if has(&["stop"]) && !has(&["type"]) => is::<wire::Stop>(text),
+                () if has(&["seconds_left"]) => is::<wire::Pairing>(text),
+                () if has(&["code"]) => is::<wire::Pair>(text),
+                () if has(&["paired_s"]) => is::<Vec<wire::Device>>(text),
+                () if has(&["id"]) => is::<wire::Revoke>(text),
+                () if has(&["token"]) => is::<wire::Hello>(text) || is::<wire::Paired>(text),
+                () if has(&["type"]) => is::<wire::Command>(text) || is::<wire::CommandMessage>(text),
+                () => panic!("what is this? {text}"),
+            };
+            assert!(is_good, "{text}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 35, "{seen} examples");
 }
 
 #[test]

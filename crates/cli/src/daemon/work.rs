@@ -132,6 +132,12 @@ impl Owned {
                 (None, Some(self.eval(&work)?))
             }
         };
+        shown.episodes = match &job {
+            Some(Job::Record(args, _)) => args.episodes,
+            Some(Job::Rollout(args, _)) => args.episodes(),
+            Some(Job::Teleop(..) | Job::Replay(_)) => 1,
+            None => 0,
+        };
         let stop = StopFlag::new();
         // The board's lock is never asked for by who has that of the work.
         let why = self.board.state().trouble.clone().unwrap_or_default();
