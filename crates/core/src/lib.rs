@@ -32,6 +32,7 @@ mod observation;
 mod policy;
 mod robot;
 mod safety;
+pub mod service;
 mod session;
 mod teleoperator;
 mod time;

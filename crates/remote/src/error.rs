@@ -34,6 +34,13 @@ pub enum RemoteError {
     },
     #[error("serving on {address}: {what}")]
     Serve { address: String, what: String },
+    /// The tokens of a daemon.
+    #[error("reading or writing the tokens: {path}")]
+    Keyring {
+        path: std::path::PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("starting the {who} thread")]
     Thread {
         who: &'static str,

@@ -1,5 +1,5 @@
 //! Policies over the network: openpi's websocket and LeRobot's remote inference over zenoh, from both ends, hosted endpoints that answer
-//! JSON, and GR00T's service.
+//! JSON, and GR00T's service. And a robot's [`Service`](sinew_core::service::Service) for pages and programs: [`Daemon`].
 //!
 //! [`RemotePolicy`] is a [`Policy`](sinew_core::Policy) whose answers come from a server, in one of the [protocols](Protocol) that an
 //! [`Address`] names, and [`Server`] answers such clients in openpi's (what `websocket_client_policy` and `websocket_policy_server`
@@ -18,9 +18,11 @@
 
 mod answer;
 pub mod codec;
+mod daemon;
 mod error;
 mod fit;
 mod forms;
+mod http;
 mod keys;
 mod lerobot;
 mod link;
@@ -31,9 +33,12 @@ mod policy;
 mod request;
 pub mod ros2;
 mod server;
+mod strikes;
 mod time;
 
 pub use answer::Told;
+pub use daemon::wire;
+pub use daemon::{Daemon, DaemonOptions, Keyring};
 pub use error::RemoteError;
 pub use fit::{Fit, FitRow};
 pub use keys::{FloatKind, ImageKey, Key, KeyMap, Layout, Names, Size, StateKey, WireUnits};
