@@ -26,9 +26,10 @@ class Tile {
       larger.setAttribute("aria-pressed", String(isLarge));
       say(larger, isLarge ? "Smaller" : "Larger");
     }, { "aria-pressed": "false", "aria-label": `Larger image of ${name}`, class: "small" });
-    this.element = make("figure", { class: "camera" }, make("div", { class: "image" }, this.canvas, this.veil), make("figcaption", {}, make("b", {}, name), this.age, larger));
+    this.element = make("figure", { class: "camera" }, make("div", { class: "image" }, this.canvas, this.veil, larger), make("figcaption", {}, make("b", {}, name), this.age));
     this.isBusy = false;
     this.next = null;
+    this.taken = null;
   }
 
   /** Draws an image, unless a newer one comes while another is decoded. Calls `drawn` with its number. */
@@ -43,6 +44,7 @@ class Tile {
       if (this.canvas.width !== picture.width || this.canvas.height !== picture.height) Object.assign(this.canvas, { width: picture.width, height: picture.height });
       this.context.drawImage(picture, 0, 0);
       picture.close();
+      this.taken = image.taken;
     } catch {
       // An image that can't be decoded is left out; its number is acknowledged, or the next would never come.
     }
@@ -53,8 +55,9 @@ class Tile {
     if (next) this.show(...next);
   }
 
-  mark(age_s, isUp) {
-    const isStale = !isUp || !(age_s < STALE_S);
+  /** Says how old the image is that is seen here. */
+  mark(isUp) {
+    const age_s = this.taken === null ? null : (performance.now() - this.taken) / 1000, isStale = !isUp || age_s === null || age_s > STALE_S;
     this.element.classList.toggle("is-stale", isStale);
     say(this.veil, !isUp ? "Not connected" : age_s === null ? "No image yet" : isStale ? `No image for ${Math.floor(age_s)} s` : "");
     say(this.age, isStale ? "" : `${Math.round(age_s * 100) * 10} ms old`);
@@ -72,6 +75,7 @@ export function openCameras(root, signal) {
   let socket = null, line = null, acknowledged = 0, connection = 0;
   const hear = (buffer) => {
     const image = split(buffer), mine = connection;
+    image.taken = performance.now() - image.age_ms;
     tiles.get(image.camera)?.show(image, (number) => {
       // Numbers of a connection that has ended mean nothing to the next one.
       if (mine !== connection || number <= acknowledged) return;
@@ -94,5 +98,5 @@ export function openCameras(root, signal) {
   document.addEventListener("visibilitychange", follow, { signal });
   signal.addEventListener("abort", follow);
   follow();
-  onState((state) => cameras.forEach(({ name }, index) => tiles.get(name).mark(state.image_age_s[index] ?? null, known.link === "up")), signal);
+  onState(() => tiles.forEach((tile) => tile.mark(known.link === "up")), signal);
 }

@@ -64,7 +64,7 @@ export function say(element, words) {
 
 /** A number with so many digits behind the point, and a true minus; a dash for what is not known. */
 export function said(value, digits = 1) {
-  return Number.isFinite(value) ? value.toFixed(digits).replace("-", "−") : "–";
+  return Number.isFinite(value) ? value.toFixed(digits).replace(/^-(?=0\.?0*$)/, "").replace("-", "−") : "–";
 }
 
 export function saidBytes(bytes) {

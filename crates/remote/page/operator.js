@@ -50,7 +50,12 @@ function hear(message) {
     if (sent.has(message.number)) operator.delay_ms = performance.now() - sent.get(message.number);
     sent.delete(message.number);
   } else if (message.type === "expired") over("Control was lost: the robot heard nothing of this page for too long.");
-  else if (message.type === "refused") over(message.error);
+  else if (message.type === "refused" && operator.is === "asking") over(message.error);
+  else if (message.type === "refused") {
+    operator.goals = null;
+    touched = -Infinity;
+    tell("lost", message.error);
+  }
 }
 
 /** Asks for the lease. Is rejected where somebody else has it. */

@@ -49,11 +49,11 @@ export function open(main, signal) {
   };
   const name = make("input", { type: "text", required: true, autocomplete: "off", spellcheck: "false", placeholder: "owner/name" });
   const fetching = may("operate") && make("form", { class: "row", submit: doing(() => begin({ kind: "fetch_policy", policy: name.value.trim() }, tasks)) }, field("From the Hub", name), button("Fetch", null, { type: "submit" }));
-  const side = make("div", { class: "side" }), seen = make("div", { class: "seen" });
-  main.append(seen, side);
+  const seen = make("div", { class: "seen" }), side = make("div", { class: "side" }), below = make("div", { class: "below" });
+  main.append(seen, side, below);
   openWork(side, signal);
   side.append(...runForm(choose, signal));
   openCameras(seen, signal);
-  seen.append(new LastWork(["rollout", "eval"], signal).element, make("section", { class: "card" }, make("h2", {}, "On this machine"), list, fetching), tasks.element);
+  below.append(new LastWork(["rollout", "eval"], signal).element, make("section", { class: "card" }, make("h2", {}, "On this machine"), list, fetching), tasks.element);
   poll(read, 15000, signal, trouble);
 }

@@ -50,13 +50,12 @@ export function open(main, signal) {
 
   const list = new Episodes(signal), heading = make("h2", {}, "Recorded"), card = make("section", { class: "card", hidden: true }, heading, list.element);
   const seen = make("div", { class: "seen" }), side = make("div", { class: "side" }), drive = make("div");
-  main.append(seen, side);
+  main.append(seen, side, make("div", { class: "below" }, card));
   openCameras(seen, signal);
   openWork(side, signal);
   side.append(form);
   openDriver(drive, signal);
   side.append(drive);
-  seen.append(card);
 
   // The list is that of the dataset that is recorded to, or else of the one that is typed.
   let taken = new Set(), shown = "";

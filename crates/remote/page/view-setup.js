@@ -60,14 +60,13 @@ function meCard() {
 }
 
 function calibrationCard() {
-  const { robot } = known;
-  if (robot.is_simulated) return [];
-  return make("section", { class: "card" }, make("h2", {}, "Calibration"), make("p", {}, "Calibrate in a terminal on the robot, while the daemon is stopped:"), make("p", {}, make("code", {}, `sinew calibrate --robot ${robot.name}`), " with the port and the id that the daemon has."));
+  const { calibrate } = known.robot;
+  return calibrate && make("section", { class: "card" }, make("h2", {}, "Calibration"), make("p", {}, "Calibrate in a terminal on the robot, while the daemon is stopped:"), make("p", {}, make("code", {}, calibrate)));
 }
 
 export function open(main, signal) {
   const seen = make("div", { class: "seen" }), side = make("div", { class: "side" });
   main.append(seen, side);
-  seen.append(robotCard(), ...[calibrationCard()].flat());
+  seen.append(robotCard(), ...[calibrationCard()].filter(Boolean));
   side.append(meCard(), ...(may("administer") ? [devicesCard(signal)] : []), ...doctorCard(signal));
 }

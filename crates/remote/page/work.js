@@ -9,16 +9,11 @@ const WISHES = [
   ["keep", "Keep", "k", "main"], ["drop", "Drop and redo", "d", ""], ["mark", "Mark", "m", ""], ["pause", "Pause", "p", ""],
   ["resume", "Resume", "r", ""], ["correct", "Take over or give back", "c", ""], ["finish", "Finish after this one", "f", ""],
 ];
-/** What has a use in a mode, where the robot does not say. */
-const USUAL = { record: ["keep", "drop", "finish"], rollout: ["keep", "drop", "mark", "pause", "resume", "correct", "finish"], eval: [], replay: [], teleop: [], idle: [] };
 const NAMES = { teleop: "Teleoperation", record: "Recording", rollout: "Policy", replay: "Replay", eval: "Evaluation" };
 const PHASES = { starting: "Starting", running: "Running", resetting: "Set up the next one", ending: "Ending" };
 const ACTING = { policy: "The policy acts", human: "A human acts", nobody: "Nobody acts" };
 
 const wish = (name) => post("episode", { wish: name });
-
-/** Wishes that have a use now. */
-const useful = ({ mode, work }) => work?.wishes ?? USUAL[mode] ?? [];
 
 const isText = (element) => ["INPUT", "TEXTAREA", "SELECT"].includes(element.tagName);
 
@@ -47,7 +42,7 @@ export function openWork(root, signal) {
     card.hidden = !work;
     if (!work) return;
     const isTimed = work.max_ticks !== null && work.max_ticks > 0, left_s = (work.max_ticks - work.tick) / known.robot.rate_hz, done_s = work.tick / known.robot.rate_hz;
-    card.dataset.phase = work.phase;
+    Object.assign(card.dataset, { phase: work.phase, mode });
     say(title, NAMES[mode] ?? mode);
     say(phase, [PHASES[work.phase], work.phase === "running" && mode !== "teleop" && mode !== "replay" && `episode ${work.episode + 1}${work.episodes ? ` of ${work.episodes}` : ""}`].filter(Boolean).join(" · "));
     say(clock, work.phase === "running" || work.phase === "resetting" ? saidTime(isTimed ? left_s : done_s) : "");
@@ -56,16 +51,16 @@ export function openWork(root, signal) {
     what.hidden = !work.instruction;
     say(what, work.instruction ?? "");
     say(facts, [work.dataset && `${work.kept} recorded in ${work.dataset}`, mode === "rollout" && (work.policy ?? "the demonstration policy"), mode !== "replay" && mode !== "eval" && ACTING[work.acting], loop && loop.inference_ms > 0 && `inference ${said(loop.inference_ms, 0)} ms`, loop && loop.starved > 0 && `${loop.starved} ticks starved`].filter(Boolean).join(" · "));
-    const now = useful(state);
-    controls.hidden = !may("operate") && !now.length;
-    for (const [name, control] of buttons) control.hidden = !may("operate") || !now.includes(name);
-    instruct.hidden = !may("operate") || !(work.wishes ? now.includes("instruct") : mode === "rollout");
+    controls.hidden = !may("operate");
+    for (const [name, control] of buttons) control.hidden = !work.wishes.includes(name);
+    instruct.hidden = !may("operate") || !work.wishes.includes("instruct");
     say(buttons[0][1].firstChild, work.phase === "resetting" ? "Begin the next" : "Keep");
+    say(buttons.at(-1)[1].firstChild, work.phase === "resetting" ? "Finish" : "Finish after this one");
     say(buttons[1][1].firstChild, work.phase === "resetting" ? "Redo the last" : "Drop and redo");
   }, signal);
   const press = doing(async (event) => {
     const found = buttons.find(([, control]) => control.getAttribute("aria-keyshortcuts") === event.key);
-    if (found && !found[1].hidden && !card.hidden) await wish(found[0]);
+    if (found && !found[1].hidden && !card.hidden && may("operate")) await wish(found[0]);
   });
   addEventListener("keydown", (event) => {
     if (!isText(event.target) && !event.ctrlKey && !event.altKey && !event.metaKey && !event.repeat && WISHES.some(([, , key]) => key === event.key)) press({ key: event.key, preventDefault() {} });
