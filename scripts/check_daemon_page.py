@@ -195,7 +195,6 @@ def check_token(browser, daemon):
     tab.close()
     wrong = Tab(browser, daemon.port)
     wrong.page.goto(f"{wrong.origin}/#t=wrong")
-    wrong.page.reload()
     wrong.says("Pair this device")
     wrong.close(but=["401"])
 
@@ -239,6 +238,10 @@ def check_drive(browser, daemon, shots):
     other = Tab(browser, daemon.port, daemon.token)
     other.press("Take control")
     other.wait("document.querySelector('#alarm').textContent !== ''")
+    # A page that is busy for a moment keeps control.
+    hang = "ms => { const end = performance.now() + ms; while (performance.now() < end); }"
+    tab.ask(hang, 800)
+    assert daemon.ask("state")["operator"], "control was lost as the page was busy"
     # Sticks: held they move, let go they stop.
     tab.press("Sticks")
     box = page.locator(".stick").first.bounding_box()
@@ -288,6 +291,16 @@ def check_gamepad(browser, daemon):
     tab.ask("pad.axes[0] = 0")
     tab.press("End and give back")
     daemon.until(lambda state: state["mode"] == "idle" and state["operator"] is None)
+    # A page that hangs loses control.
+    tab.press("Take control")
+    daemon.until(lambda state: state["operator"])
+    tab.ask("setTimeout(() => { const end = performance.now() + 4000; while (performance.now() < end); }, 100)")
+    begin = time.monotonic()
+    daemon.until(lambda state: state["operator"] is None, 3)
+    assert time.monotonic() - begin > 1, "control was lost at once"
+    tab.says("Control was lost")
+    tab.key("Escape")
+    daemon.until(lambda state: state["mode"] == "idle")
     tab.close()
 
 
@@ -345,6 +358,7 @@ def check_record(browser, daemon, shots):
     daemon.until(lambda state: state["work"]["phase"] == "resetting")
     tab.says("Set up the next one")
     tab.wait("document.querySelectorAll('.episodes li').length === 1")
+    page.locator(".thumb").first.scroll_into_view_if_needed()
     tab.wait("(() => { const canvas = document.querySelector('.thumb'); return canvas.width !== 160 || canvas.height !== 120; })()")
     tab.shot(shots, "record-resetting")
     tab.press("Begin the next")
@@ -381,7 +395,7 @@ def check_record_by_page(browser, daemon):
     tab.press("Keep")
     daemon.until(lambda state: state["mode"] == "idle")
     assert [item["episodes"] for item in daemon.ask("datasets") if item["name"] == "mine"] == [1]
-    tab.close(but=["404"])
+    tab.close()
 
 
 def check_policies(browser, daemon, shots):
@@ -432,11 +446,11 @@ def check_setup_and_log(browser, daemon, shots):
     tab.wait("/^[0-9]{3} [0-9]{3}$/.test(document.querySelector('.digits').textContent)")
     tab.shot(shots, "setup-doctor")
     tab.open("Log")
-    tab.wait("document.querySelectorAll('.log li').length > 3")
+    tab.wait("document.querySelectorAll('.log > div').length > 3")
     tab.page.get_by_role("searchbox").fill("no line has this")
-    assert tab.ask("[...document.querySelectorAll('.log li')].every(line => line.hidden)")
+    assert tab.ask("[...document.querySelectorAll('.log > div')].every(line => line.hidden)")
     tab.page.get_by_role("searchbox").fill("")
-    assert tab.ask("[...document.querySelectorAll('.log li')].every(line => !line.hidden)")
+    assert tab.ask("[...document.querySelectorAll('.log > div')].every(line => !line.hidden)")
     tab.close()
 
 

@@ -1,23 +1,23 @@
 // The operator's lease and the goals that go with it, over the socket of commands.
 
-import { lease } from "./api.js";
-import { connect } from "./socket.js";
+import { lease, token } from "./api.js";
+import { addressOf } from "./socket.js";
 import { inDataset, isVelocity, known, on, present, tell } from "./store.js";
 
-/** How often goals are sent while there are any, and that this page is still there while there are none. */
-const GOALS_MS = 33, ALIVE_MS = 100;
+/** How often goals are sent while there are any. */
+const GOALS_MS = 33;
 /** Goals go on for so long after the last touch, or until the arm is there. */
 const LINGER_MS = 2500;
 /** The arm is there: radians or metres. */
 const NEAR = 0.01;
 /** A stick's goal is never further ahead of the arm than this. */
 const LEAD = 0.35;
-const TAKE_MS = 3000;
+const TAKE_MS = 3000, CLOSE_MS = 200;
 
 /** Whether this device has control, and what it wants: `is` is `free`, `asking` or `mine`; `delay_ms` is how long a goal takes to be heard. */
 export const operator = { is: "free", goals: null, delay_ms: null };
 
-let line = null, socket = null, timer = 0, touched = -Infinity, lastSent = 0, number = 0, rates = () => null, answer = null;
+let line = null, timer = 0, touched = -Infinity, number = 0, rates = () => null, answer = null;
 const sent = new Map();
 
 const change = (to) => {
@@ -25,10 +25,14 @@ const change = (to) => {
   tell("operator");
 };
 
+const send = (message) => line.postMessage({ send: message });
+
+/** The end of the line; what was said last is still sent. */
 function over(words) {
   clearInterval(timer);
-  line?.abort();
-  line = socket = lease.id = null;
+  const mine = line;
+  setTimeout(() => mine?.terminate(), CLOSE_MS);
+  line = lease.id = null;
   operator.goals = operator.delay_ms = null;
   touched = -Infinity;
   sent.clear();
@@ -39,7 +43,8 @@ function over(words) {
 }
 
 function hear(message) {
-  if (message.type === "lease") {
+  if (message.type === "welcome") send({ type: "take" });
+  else if (message.type === "lease") {
     lease.id = message.lease;
     timer = setInterval(turn, GOALS_MS);
     turn();
@@ -63,17 +68,20 @@ export function take() {
   if (operator.is === "mine") return Promise.resolve();
   if (operator.is === "asking") return Promise.reject(new Error("Control was asked for already."));
   change("asking");
-  line = new AbortController();
-  const given = new Promise((resolve, reject) => { answer = { resolve, reject }; });
-  const mine = line;
+  const mine = line = new Worker("operator-line.js");
+  mine.onmessage = ({ data: { heard, ended } }) => {
+    if (mine !== line) return;
+    if (ended) over(ended);
+    else hear(heard);
+  };
+  mine.postMessage({ open: addressOf("command"), token: token.get() });
   setTimeout(() => mine === line && operator.is === "asking" && over("The robot did not answer."), TAKE_MS);
-  socket = connect("command", { hear, up: () => socket.send({ type: "take" }), down: (words) => over(words || "Control was lost with the connection.") }, line.signal);
-  return given;
+  return new Promise((resolve, reject) => { answer = { resolve, reject }; });
 }
 
 export function release() {
   if (operator.is === "free") return;
-  socket.send({ type: "release" });
+  send({ type: "release" });
   over("");
 }
 
@@ -136,12 +144,8 @@ function turn() {
     number += 1;
     sent.set(number, now);
     if (sent.size > 100) sent.delete(sent.keys().next().value);
-    socket.send({ type: "goals", goals: operator.goals, number });
-    lastSent = now;
-  } else if (now - lastSent >= ALIVE_MS - 5) {
-    socket.send({ type: "alive" });
-    lastSent = now;
-  }
+    send({ type: "goals", goals: operator.goals, number });
+  } else line.postMessage({});
 }
 
 /** A goal as datasets have it. */
@@ -150,12 +154,12 @@ export const saidGoal = (index) => operator.goals && inDataset(known.robot.actio
 on("stop", (wish) => {
   operator.goals = null;
   touched = -Infinity;
-  if (operator.is === "mine") socket.send({ type: "stop", stop: wish });
+  if (operator.is === "mine") send({ type: "stop", stop: wish });
 });
 // Browsers slow down pages that nobody sees, and the lease would end by itself.
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden || operator.is !== "mine") return;
-  socket.send({ type: "release" });
+  send({ type: "release" });
   over("Control was given back, as the page was hidden.");
 });
 addEventListener("pagehide", release);

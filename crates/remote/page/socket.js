@@ -5,6 +5,8 @@ import { tell } from "./store.js";
 
 const SOONEST_MS = 300, LATEST_MS = 5000;
 
+export const addressOf = (path) => `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/api/v1/${path}`;
+
 /**
  * Connects with `/api/v1/PATH` until `signal` ends it. `hello()` is the first message, beside the token. `hear` gets each message: an object, or an
  * ArrayBuffer. `up` is called at each welcome, `down` when it ends. Where nothing comes for `silence_ms`, the line is taken to be dead.
@@ -21,7 +23,7 @@ export function connect(path, { hello = () => ({}), hear, up = () => {}, down = 
   function open() {
     clearTimeout(timer);
     if (signal.aborted) return;
-    const mine = socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/api/v1/${path}`);
+    const mine = socket = new WebSocket(addressOf(path));
     mine.binaryType = "arraybuffer";
     mine.onopen = () => {
       mine.send(JSON.stringify({ token: token.get(), ...hello() }));

@@ -6,7 +6,7 @@ import { button, make, say } from "./dom.js";
 const KEPT = 2000, EVERY_MS = 1000;
 
 export function open(main, signal) {
-  const list = make("ol", { class: "log card", role: "log", "aria-label": "Log", tabindex: 0 }), words = make("p", { class: "hint" });
+  const list = make("div", { class: "log card", role: "log", "aria-label": "Log", tabindex: 0 }), words = make("p", { class: "hint" });
   const search = make("input", { type: "search", "aria-label": "Show lines with", placeholder: "Show lines with…", input: () => filter() });
   let after = 0, isFollowed = true;
   const follow = button("Follow", () => set(!isFollowed), { "aria-pressed": "true" });
@@ -18,7 +18,7 @@ export function open(main, signal) {
   const matches = (line) => line.textContent.toLowerCase().includes(search.value.toLowerCase());
   const filter = () => { for (const line of list.children) line.hidden = !matches(line); };
   const lineOf = ({ time_ms, text }) => {
-    const line = make("li", {}, make("time", { datetime: new Date(time_ms).toISOString() }, new Date(time_ms).toLocaleTimeString("en-GB")), make("span", {}, text));
+    const line = make("div", {}, make("time", { datetime: new Date(time_ms).toISOString() }, new Date(time_ms).toLocaleTimeString("en-GB")), make("span", {}, text));
     line.hidden = !matches(line);
     return line;
   };

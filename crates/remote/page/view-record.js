@@ -62,8 +62,7 @@ export function open(main, signal) {
   const show = (name) => {
     card.hidden = false;
     heading.textContent = `Recorded in ${name}`;
-    // The first episode makes the dataset.
-    list.show(name).catch((problem) => { if (problem.status !== 404 && !signal.aborted) trouble(problem); });
+    list.show(name).catch((problem) => signal.aborted || trouble(problem));
   };
   const showTyped = () => {
     const name = dataset.value.trim();
@@ -80,8 +79,9 @@ export function open(main, signal) {
     const key = work?.dataset ? `${work.dataset}/${work.kept}/${work.phase}` : "";
     if (key === shown) return;
     shown = key;
-    if (key) show(work.dataset);
-    else read().then(showTyped).catch((problem) => signal.aborted || trouble(problem));
+    // The first episode makes the dataset.
+    if (key && (work.kept > 0 || taken.has(work.dataset))) show(work.dataset);
+    if (!key) read().then(showTyped).catch((problem) => signal.aborted || trouble(problem));
   }, signal);
   read().then(() => known.state?.work || showTyped()).catch((problem) => signal.aborted || trouble(problem));
 }
