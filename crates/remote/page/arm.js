@@ -8,6 +8,8 @@ import { at, look, perspective } from "./space.js";
 import { known, onState } from "./store.js";
 
 const FIELD = 0.6, START = { turn: -0.7, rise: 0.42 };
+/** The arm is drawn no more often than this. */
+const DRAWN_MS = 50;
 /** Goals that are nearer to the arm than this have no shadow: radians or metres. */
 const APART = 0.03;
 
@@ -48,7 +50,7 @@ export async function openArm(root, signal) {
   words.remove();
   signal.addEventListener("abort", () => renderer.close());
   const eye = { ...START, zoom: 1 }, dark = matchMedia("(prefers-color-scheme: dark)");
-  let bounds = null, shown = "";
+  let bounds = null, shown = "", drawn = 0, isSeen = false;
   const home = button("Reset the view", () => { Object.assign(eye, START, { zoom: 1 }); again(); }, { class: "small reset" });
   box.append(home);
 
@@ -73,7 +75,14 @@ export async function openArm(root, signal) {
   signal.addEventListener("abort", () => sized.disconnect());
   canvas.addEventListener("webglcontextrestored", () => { shown = ""; again(); });
   dark.addEventListener("change", again, { signal });
-  onState(draw, signal);
+  const seen = new IntersectionObserver(([entry]) => { isSeen = entry.isIntersecting; again(); });
+  seen.observe(canvas);
+  signal.addEventListener("abort", () => seen.disconnect());
+  onState((state) => {
+    if (!isSeen || performance.now() - drawn < DRAWN_MS) return;
+    drawn = performance.now();
+    draw(state);
+  }, signal);
 }
 
 /** Goals in the order of state; nothing where there are none. */

@@ -80,7 +80,7 @@ async function enter() {
     record(state);
     tell("state", state);
   };
-  connect("state/stream", { hello: () => ({ rate_hz: 30 }), hear, up: () => setLink("up"), down: () => setLink("down"), silence_ms: SILENCE_MS }, session.signal);
+  connect("state/stream", token.get(), { hello: () => ({ rate_hz: 30 }), hear, up: () => setLink("up"), down: () => setLink("down"), stranger: (words) => tell("stranger", words), silence_ms: SILENCE_MS }, session.signal);
   addEventListener("hashchange", show, { signal: session.signal });
   show();
 }

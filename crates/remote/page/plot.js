@@ -5,7 +5,7 @@ import { each, newest } from "./history.js";
 import { onState } from "./store.js";
 
 const MARGIN = { left: 44, right: 8, top: 6, bottom: 18 };
-const SLOWEST_MS = 1000, USUAL_MS = 66;
+const SLOWEST_MS = 1000, USUAL_MS = 100;
 const COLORS = 8;
 
 /** Round distances between about `count` lines of a grid. */

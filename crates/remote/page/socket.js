@@ -1,17 +1,17 @@
 // A WebSocket that says who it is, and comes back by itself.
 
-import { token } from "./api.js";
-import { tell } from "./store.js";
-
 const SOONEST_MS = 300, LATEST_MS = 5000;
 
 export const addressOf = (path) => `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/api/v1/${path}`;
 
+const nothing = () => {};
+
 /**
- * Connects with `/api/v1/PATH` until `signal` ends it. `hello()` is the first message, beside the token. `hear` gets each message: an object, or an
- * ArrayBuffer. `up` is called at each welcome, `down` when it ends. Where nothing comes for `silence_ms`, the line is taken to be dead.
+ * Connects with `/api/v1/PATH` until `signal` ends it, in a page or in a worker. `hello()` is the first message, beside the token. `hear`
+ * gets each message: an object, or an ArrayBuffer. `up` is called at each welcome, `down` when that is over, and `stranger` where the
+ * token is not good. Where nothing comes for `silence_ms`, the line is taken to be dead.
  */
-export function connect(path, { hello = () => ({}), hear, up = () => {}, down = () => {}, silence_ms = 0 }, signal) {
+export function connect(path, token, { hello = () => ({}), hear, up = nothing, down = nothing, stranger = nothing, silence_ms = 0 }, signal) {
   let socket = null, wait = SOONEST_MS, timer = 0, watch = 0, isUp = false;
 
   const heard = () => {
@@ -26,7 +26,7 @@ export function connect(path, { hello = () => ({}), hear, up = () => {}, down = 
     const mine = socket = new WebSocket(addressOf(path));
     mine.binaryType = "arraybuffer";
     mine.onopen = () => {
-      mine.send(JSON.stringify({ token: token.get(), ...hello() }));
+      mine.send(JSON.stringify({ token, ...hello() }));
       heard();
     };
     mine.onclose = () => end(mine);
@@ -40,9 +40,7 @@ export function connect(path, { hello = () => ({}), hear, up = () => {}, down = 
         wait = SOONEST_MS;
         up(message);
       } else if (message.type === "error") {
-        if (message.status === 401) tell("stranger", message.error);
-        down(message.error);
-        isUp = false;
+        if (message.status === 401) stranger(message.error);
       } else hear(message);
     };
     heard();
@@ -67,7 +65,7 @@ export function connect(path, { hello = () => ({}), hear, up = () => {}, down = 
     if (!socket) open();
   };
   addEventListener("online", again, { signal });
-  document.addEventListener("visibilitychange", () => document.hidden || again(), { signal });
+  globalThis.document?.addEventListener("visibilitychange", () => document.hidden || again(), { signal });
   signal.addEventListener("abort", () => {
     clearTimeout(timer);
     end(socket);
