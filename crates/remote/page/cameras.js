@@ -39,6 +39,10 @@ export function openCameras(root, signal) {
     root.append(make("p", { class: "empty" }, "This robot has no cameras. Give the daemon one with --camera."));
     return;
   }
+  if (!HTMLCanvasElement.prototype.transferControlToOffscreen) {
+    root.append(make("p", { class: "empty" }, "This browser is too old to show the cameras: it has no OffscreenCanvas."));
+    return;
+  }
   const tiles = new Map(cameras.map((camera) => [camera.name, new Tile(camera)]));
   root.append(make("div", { class: "cameras" }, [...tiles.values()].map((tile) => tile.element)));
   const worker = new Worker("camera-line.js", { type: "module" });

@@ -51,10 +51,10 @@ async function end() {
   release();
 }
 
-function stickMap({ map, keep }) {
+function stickMap({ map, keep }, changed) {
   const channels = [["", "nothing"], ...known.robot.action.flatMap(({ name }, index) => [[String(index), shortName(name)], [`-${index}`, `${shortName(name)}, reversed`]])];
   return make("details", {}, make("summary", {}, "What the sticks move"), make("div", { class: "fields" }, AXES.map((name, axis) => {
-    const chosen = choice(channels, map[axis], { change: () => { map[axis] = chosen.value; keep(); } });
+    const chosen = choice(channels, map[axis], { change: () => { map[axis] = chosen.value; keep(); changed(); } });
     return field(name, chosen);
   })));
 }
@@ -79,10 +79,11 @@ export function openDriver(root, signal) {
     return;
   }
   const start = button("Take control", doing(begin), { class: "main" }), finish = button("Give control back", doing(end), { hidden: true });
-  const who = make("p", { class: "hint" }), delay = make("span", { class: "hint" });
+  const who = make("p", { class: "hint" });
   const speed = choice(SPEEDS, SPEEDS[1][0], {}), stored = kept();
   const sliders = make("div", { class: "sliders" }), pads = make("div", { class: "sticks" }), padHint = make("p", { class: "hint" });
-  const sticks = make("div", { class: "by-sticks" }, pads, padHint, make("div", { class: "fields" }, field("Speed", speed)), stickMap(stored));
+  const label = openSticks(pads, signal), named = () => label(stored.map.map((index) => (index === "" ? "" : shortName(known.robot.action[Math.abs(index)]?.name ?? ""))));
+  const sticks = make("div", { class: "by-sticks" }, pads, padHint, make("div", { class: "fields" }, field("Speed", speed)), stickMap(stored, named));
   const ways = [["Sliders", sliders], ["Sticks", sticks]].map(([name, panel]) => {
     const control = button(name, () => choose(control), { "aria-pressed": "false" });
     return { control, panel };
@@ -91,10 +92,10 @@ export function openDriver(root, signal) {
     control.setAttribute("aria-pressed", String(control === chosen));
     panel.hidden = control !== chosen;
   });
-  root.append(make("section", { class: "card driver", "aria-label": "Control" }, make("div", { class: "bar" }, make("h2", {}, "Control"), delay, make("div", { class: "segments", role: "group", "aria-label": "Move it by" }, ways.map(({ control }) => control))), make("div", { class: "bar" }, start, finish, who), sliders, sticks));
+  root.append(make("section", { class: "card driver", "aria-label": "Control" }, make("div", { class: "bar" }, make("h2", {}, "Control"), make("div", { class: "segments", role: "group", "aria-label": "Move it by" }, ways.map(({ control }) => control))), make("div", { class: "bar" }, start, finish, who), sliders, sticks));
   choose(ways[0].control);
   openSliders(sliders, signal);
-  openSticks(pads, signal);
+  named();
   setSticks(() => sharesOf(stored.map, () => Number(speed.value)), speedOf);
   signal.addEventListener("abort", () => setSticks(() => null, speedOf));
 
@@ -104,8 +105,7 @@ export function openDriver(root, signal) {
     finish.hidden = !isMine;
     root.classList.toggle("has-control", isMine);
     say(finish, state.mode === "teleop" ? "End and give back" : "Give control back");
-    say(who, !isMine ? (state.operator ? `${state.operator} has control.` : "") : !isLed ? "Nothing runs that you could lead." : "You have control. It ends when this page is hidden or the line breaks.");
-    say(delay, isMine && operator.delay_ms !== null ? `${said(operator.delay_ms, 0)} ms to the robot and back` : "");
+    say(who, !isMine ? (state.operator ? `${state.operator} has control.` : "") : !isLed ? "Nothing runs that you could lead." : `You have control${operator.delay_ms === null ? "" : `, ${said(operator.delay_ms, 0)} ms to the robot and back`}. It ends when this page is hidden or the line breaks.`);
     say(padHint, gamepad() ? "Gamepad: hold a shoulder button while you move the sticks." : "Hold a stick to move. Connect a gamepad and press a button on it to use that.");
   };
   onState(draw, signal);

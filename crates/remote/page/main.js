@@ -45,14 +45,17 @@ function show() {
 function startHead() {
   const banner = new Standing(byId("head"), "bad");
   say(byId("robot"), known.robot.title);
-  on("state", () => {
+  const draw = () => {
+    if (!known.state) return;
     const { mode, stop, armed, operator, trouble: why } = known.state;
-    const words = [MODES[mode] ?? mode, STOPS[stop], armed ? "torque on" : "torque off", operator && `${operator} has control`];
+    const words = [known.link !== "up" && "Last known", MODES[mode] ?? mode, STOPS[stop], armed ? "torque on" : "torque off", operator && `${operator} has control`];
     say(byId("status"), words.filter(Boolean).join(" · "));
     byId("status").dataset.tone = stop === "emergency" || why ? "bad" : mode === "idle" ? "even" : "good";
     banner.set(why && `The robot is not connected: ${why}`);
-  });
+  };
+  on("state", draw);
   on("link", () => {
+    draw();
     say(byId("link"), { up: "Connected", down: "Not connected", waiting: "Connecting…" }[known.link]);
     byId("link").dataset.tone = known.link === "up" ? "good" : "bad";
     document.body.classList.toggle("is-stale", known.link !== "up");

@@ -25,9 +25,9 @@ export class Plot {
   constructor({ title, unit, series, least = 1, from = null, digits = 1, seconds }, signal) {
     Object.assign(this, { series, least, from, digits, seconds, hidden: new Set(), drawn: 0, isSeen: false });
     this.canvas = make("canvas", { role: "img", "aria-label": `${title}${unit ? ` in ${unit}` : ""}, the last ${seconds()} seconds` });
-    this.cells = series.map(() => make("td"));
-    const rows = series.map(({ name }, index) => make("tr", {}, make("th", { scope: "row" }, this.toggle(name, index)), this.cells[index]));
-    this.element = make("section", { class: "plot card" }, make("h3", {}, title, unit && make("span", {}, ` ${unit}`)), make("div", { class: "lines" }, this.canvas), make("table", { "aria-label": `${title} now` }, make("tbody", {}, rows)));
+    this.cells = series.map(() => make("span"));
+    const rows = series.map(({ name }, index) => make("li", {}, this.toggle(name, index), this.cells[index]));
+    this.element = make("section", { class: "plot card" }, make("h3", {}, title, unit && make("span", {}, ` ${unit}`)), make("div", { class: "lines" }, this.canvas), make("ul", { class: "legend", "aria-label": `${title} now` }, rows));
     const seen = new IntersectionObserver(([entry]) => { this.isSeen = entry.isIntersecting; this.drawn = 0; });
     const sized = new ResizeObserver(() => { this.drawn = 0; this.draw(); });
     seen.observe(this.canvas);

@@ -11,7 +11,8 @@ const touched = new Float32Array(AXES.length);
 
 const outside = (value) => (Math.abs(value) < DEAD_ZONE ? 0 : (value - Math.sign(value) * DEAD_ZONE) / (1 - DEAD_ZONE));
 
-export const gamepad = () => [...navigator.getGamepads()].find((pad) => pad?.connected && pad.mapping === "standard") ?? null;
+/** Some browsers have gamepads on https only. */
+export const gamepad = () => [...(navigator.getGamepads?.() ?? [])].find((pad) => pad?.connected && pad.mapping === "standard") ?? null;
 
 /** The axes as they are now, up and right positive; nothing where none is touched. */
 export function axes() {
@@ -29,7 +30,7 @@ const KEYS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [1, 1], ArrowDow
 /** A stick that moves the axes `across` and `up` while it is held. */
 function stick(name, across, up, signal) {
   const knob = make("div", { class: "knob" });
-  const pad = make("div", { class: "stick", tabindex: 0, role: "application", "aria-label": `${name}: hold the arrow keys` }, knob);
+  const pad = make("div", { class: "stick", tabindex: 0, role: "application" }, knob);
   const set = (x, y) => {
     [touched[across], touched[up]] = [outside(x), outside(y)];
     knob.style.transform = `translate(${x * 100}%, ${-y * 100}%)`;
@@ -48,13 +49,18 @@ function stick(name, across, up, signal) {
   pad.addEventListener("keydown", (event) => { if (KEYS[event.key]) { event.preventDefault(); held.add(event.key); ofKeys(); } }, { signal });
   pad.addEventListener("keyup", (event) => { if (held.delete(event.key)) ofKeys(); }, { signal });
   pad.addEventListener("blur", () => held.clear(), { signal });
-  return make("div", { class: "stick-box" }, pad, make("small", {}, name));
+  const words = make("small");
+  const label = (names) => {
+    words.textContent = [names[across] && `↔ ${names[across]}`, names[up] && `↕ ${names[up]}`].filter(Boolean).join("\n");
+    pad.setAttribute("aria-label", `${name}: hold the arrow keys to move ${[names[across], names[up]].filter(Boolean).join(" and ") || "nothing"}`);
+  };
+  return { element: make("div", { class: "stick-box" }, pad, words), label };
 }
 
 /** Two buttons that move an axis up or down while they are held. */
-function rocker(name, axis, signal) {
-  const half = (words, value) => {
-    const control = button(words, null, { class: "rocker", "aria-label": `${name} ${value > 0 ? "up" : "down"}: hold` });
+function rocker(axis, signal) {
+  const half = (sign, value) => {
+    const control = button(sign, null, { class: "rocker" });
     const set = (to) => { touched[axis] = to; control.classList.toggle("held", to !== 0); };
     control.addEventListener("pointerdown", (event) => { control.setPointerCapture(event.pointerId); set(value); }, { signal });
     for (const end of ["pointerup", "pointercancel", "lostpointercapture", "blur"]) control.addEventListener(end, () => set(0), { signal });
@@ -63,13 +69,20 @@ function rocker(name, axis, signal) {
     control.addEventListener("contextmenu", (event) => event.preventDefault(), { signal });
     return control;
   };
-  return make("div", { class: "rockers" }, half("+", 1), make("small", {}, name), half("−", -1));
+  const words = make("small"), halves = [half("+", 1), half("−", -1)];
+  const label = (names) => {
+    words.textContent = names[axis];
+    halves.forEach((control, index) => control.setAttribute("aria-label", `${names[axis] || "Nothing"} ${index ? "down" : "up"}: hold`));
+  };
+  return { element: make("div", { class: "rockers" }, halves[0], words, halves[1]), label };
 }
 
-/** The sticks and rockers on the screen. */
+/** The sticks and rockers on the screen. Answers what tells them the names of what each axis moves. */
 export function openSticks(root, signal) {
   touched.fill(0);
-  root.append(stick("Left stick", 0, 1, signal), rocker("Cross", 4, signal), rocker("Triggers", 5, signal), stick("Right stick", 2, 3, signal));
+  const all = [stick("Left stick", 0, 1, signal), rocker(4, signal), rocker(5, signal), stick("Right stick", 2, 3, signal)];
+  root.append(...all.map(({ element }) => element));
   addEventListener("blur", () => touched.fill(0), { signal });
   signal.addEventListener("abort", () => touched.fill(0));
+  return (names) => all.forEach(({ label }) => label(names));
 }
