@@ -9,6 +9,7 @@ import time
 
 from daemon_page import Daemon, Tab
 from daemon_wire import Wire
+from emulated import Bench
 from playwright.sync_api import sync_playwright
 
 VIEWS = ["Drive", "Record", "Policies", "Datasets", "Set-up", "Log"]
@@ -337,8 +338,10 @@ def check_sizes(browser, daemon, shots):
                 tab.open(view)
                 tab.page.wait_for_timeout(900)
                 assert tab.ask("document.documentElement.scrollWidth <= innerWidth && document.querySelector('main').scrollWidth <= document.querySelector('main').clientWidth"), f"{view} scrolls sideways on a {name}"
+                tab.ask("[document.documentElement, document.querySelector('main')].forEach(part => part.scrollTo(0, 1e6))")
                 stop = tab.page.locator(".big-stop").bounding_box()
                 assert stop["height"] >= 56 and stop["width"] >= 200 and stop["y"] >= 0 and stop["y"] + stop["height"] <= height, (view, name, stop)
+                tab.ask("[document.documentElement, document.querySelector('main')].forEach(part => part.scrollTo(0, 0))")
                 tab.is_accessible(f"{view} on a {name}, {scheme}")
                 tab.shot(shots, f"{name}-{scheme}-{view.lower()}")
             tab.close()
@@ -361,6 +364,37 @@ def check_lost_line(browser, daemon, shots):
     back_s = time.monotonic() - begin
     tab.close(but=["ERR_CONNECTION", "WebSocket connection", "ERR_EMPTY_RESPONSE", "Failed to load resource"])
     print(f"back {back_s:.1f} s after the daemon")
+
+
+def check_emulated(browser, room, shots):
+    """An arm whose motors are real to the daemon: its wires are a pseudo-terminal."""
+    with Bench(os.environ["SINEW"]) as bench:
+        motors = bench.emulator("so101", "follower")
+        daemon = Daemon(room / "emulated", ["--robot", "so101", "--port", motors.link, "--id", "emulated"], bench.environment)
+        try:
+            tab = Tab(browser, daemon.port, daemon.token)
+            tab.says("This robot has no cameras.")
+            assert not any(motors.torque()), "torque is on though nobody moves the robot"
+            tab.press("Take control")
+            daemon.until(lambda state: state["mode"] == "teleop" and state["armed"])
+            before = motors.positions()[0]
+            tab.page.get_by_role("slider", name="shoulder_pan").focus()
+            for _ in range(20):
+                tab.key("ArrowRight")
+            end = time.monotonic() + 10
+            while abs(motors.positions()[0] - before) < 0.1:
+                assert time.monotonic() < end, (before, motors.positions())
+                time.sleep(0.05)
+            state = daemon.ask("state")
+            assert all(value is not None for value in state["temperature_c"]), state
+            tab.shot(shots, "emulated-drive")
+            tab.key(" ")
+            daemon.until(lambda state: state["mode"] == "idle")
+            tab.open("Set-up")
+            tab.says("sinew calibrate")
+            tab.close()
+        finally:
+            daemon.close()
 
 
 def measure_canvas(browser, daemon, seconds):
@@ -396,7 +430,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=15, help="how long images are timed")
     parser.add_argument("--only", help="one check by name")
     args = parser.parse_args()
-    daemon = Daemon(args.room)
+    daemon = Daemon(args.room / "simulated", ["--robot", "so101", "--task", "pick-place"])
     checks = {
         "door": lambda browser: check_door(browser, daemon, args.shots),
         "token": lambda browser: check_token(browser, daemon),
@@ -410,6 +444,7 @@ def main():
         "setup_and_log": lambda browser: check_setup_and_log(browser, daemon, args.shots),
         "sizes": lambda browser: check_sizes(browser, daemon, args.shots),
         "canvas": lambda browser: measure_canvas(browser, daemon, args.seconds),
+        "emulated": lambda browser: check_emulated(browser, args.room, args.shots),
         "lost_line": lambda browser: check_lost_line(browser, daemon, args.shots),
     }
     try:

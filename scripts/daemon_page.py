@@ -16,10 +16,11 @@ from playwright.sync_api import Error as Navigating
 
 
 class Daemon:
-    """`sinew daemon` of the simulated SO-101, with a folder of its own."""
+    """`sinew daemon` of a robot, in a folder of its own."""
 
-    def __init__(self, room):
-        self.room = room
+    def __init__(self, room, robot, environment=None):
+        self.room, self.robot, self.environment = room, robot, environment
+        room.mkdir(exist_ok=True)
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.state = room / "state"
@@ -27,12 +28,12 @@ class Daemon:
         self.start()
 
     def sinew(self, *args):
-        return subprocess.run([os.environ["SINEW"], *args, "--state", str(self.state)], check=True, capture_output=True, text=True, cwd=self.room)
+        return subprocess.run([os.environ["SINEW"], *args, "--state", str(self.state)], check=True, capture_output=True, text=True, cwd=self.room, env=self.environment)
 
     def start(self):
         log = open(self.room / "daemon.log", "ab")
-        command = ["daemon", "--robot", "so101", "--task", "pick-place", "--state", self.state, "--listen", f"127.0.0.1:{self.port}"]
-        self.process = subprocess.Popen([os.environ["SINEW"], *map(str, command)], cwd=self.room, stdout=log, stderr=log)
+        command = ["daemon", *self.robot, "--state", self.state, "--listen", f"127.0.0.1:{self.port}"]
+        self.process = subprocess.Popen([os.environ["SINEW"], *map(str, command)], cwd=self.room, env=self.environment, stdout=log, stderr=log)
         end = time.monotonic() + 60
         while True:
             with contextlib.suppress(OSError):

@@ -39,6 +39,7 @@ function show() {
   main.className = `view-${chosen}`;
   main.replaceChildren(make("h1", { class: "unseen" }, title));
   open(main, view.signal);
+  main.scrollTop = 0;
   scrollTo(0, 0);
 }
 

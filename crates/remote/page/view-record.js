@@ -15,7 +15,7 @@ const typed = { dataset: "", instruction: "", episodes: "10", episode_s: "30", r
 
 export function open(main, signal) {
   const { robot } = known;
-  const leaders = [["remote", "This page"], robot.teleoperator && ["own", robot.teleoperator], robot.is_simulated && ["scripted", "A script (simulator)"]].filter(Boolean);
+  const leaders = [["remote", "This page"], robot.teleoperator && ["own", robot.teleoperator], robot.is_simulated && ["scripted", "A script"]].filter(Boolean);
   const keep = (name, control) => {
     if (typed[name]) control.value = typed[name];
     control.addEventListener("input", () => { typed[name] = control.value; });

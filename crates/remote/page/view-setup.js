@@ -67,6 +67,6 @@ function calibrationCard() {
 export function open(main, signal) {
   const seen = make("div", { class: "seen" }), side = make("div", { class: "side" });
   main.append(seen, side);
-  seen.append(robotCard(), ...[calibrationCard()].filter(Boolean));
-  side.append(meCard(), ...(may("administer") ? [devicesCard(signal)] : []), ...doctorCard(signal));
+  seen.append(robotCard(), ...[calibrationCard()].filter(Boolean), ...doctorCard(signal));
+  side.append(meCard(), ...(may("administer") ? [devicesCard(signal)] : []));
 }
