@@ -6,11 +6,9 @@ import { doing, trouble } from "./notes.js";
 import { operator, release, setSticks, take } from "./operator.js";
 import { openSliders } from "./sliders.js";
 import { axes, AXES, gamepad, openSticks } from "./sticks.js";
-import { isVelocity, known, may, on, onState, shortName } from "./store.js";
+import { known, may, on, onState, shortName } from "./store.js";
 
 const SPEEDS = [["0.1", "Slow"], ["0.25", "Medium"], ["0.6", "Fast"]];
-/** The speed of a channel whose limit nobody says: radians or metres a second. */
-const USUAL_SPEED = 1;
 
 /** What this person chose for this robot, kept by the browser. */
 const kept = () => {
@@ -24,14 +22,6 @@ const kept = () => {
   }
   return { map, keep: () => localStorage.setItem(key, JSON.stringify(map)) };
 };
-
-/** The greatest speed of a channel, as the description limits it. */
-function speedOf(index) {
-  const channel = known.robot.action[index];
-  if (isVelocity(channel)) return channel.upper ?? USUAL_SPEED;
-  const part = known.description.part?.find(({ name, feature }) => (feature ?? `${name}.pos`) === channel.name);
-  return part?.limits?.velocity ?? USUAL_SPEED;
-}
 
 /** Takes control, and begins teleoperation where nothing runs that the operator leads. */
 async function begin() {
@@ -96,8 +86,8 @@ export function openDriver(root, signal) {
   choose(ways[0].control);
   openSliders(sliders, signal);
   named();
-  setSticks(() => sharesOf(stored.map, () => Number(speed.value)), speedOf);
-  signal.addEventListener("abort", () => setSticks(() => null, speedOf));
+  setSticks(() => sharesOf(stored.map, () => Number(speed.value)));
+  signal.addEventListener("abort", () => setSticks(() => null));
 
   const draw = (state) => {
     const isMine = operator.is === "mine", isLed = state.mode === "teleop" || state.mode === "record" || state.mode === "rollout";

@@ -2,7 +2,7 @@
 
 import { lease, token } from "./api.js";
 import { addressOf } from "./socket.js";
-import { inDataset, isVelocity, known, on, present, tell } from "./store.js";
+import { inDataset, isVelocity, known, on, present, rangeOf, speedOf, tell } from "./store.js";
 
 /** How often goals are sent while there are any. */
 const GOALS_MS = 33;
@@ -98,7 +98,11 @@ function current() {
   return operator.goals ??= begin();
 }
 
-const within = ({ lower, upper }, value) => Math.min(upper ?? Infinity, Math.max(lower ?? -Infinity, value));
+/** What turns without end has no limits; what is a speed has. */
+function within(channel, value) {
+  const [low, high] = isVelocity(channel) ? rangeOf(channel) : [channel.lower ?? -Infinity, channel.upper ?? Infinity];
+  return Math.min(high, Math.max(low, value));
+}
 
 /** Wants a channel of action to be at a value. Says whether that can be. */
 export function aim(index, value) {
@@ -110,11 +114,8 @@ export function aim(index, value) {
 }
 
 /** `read()` gives how fast sticks want each channel to move, a share of −1 to 1, or nothing where none is touched. */
-export function setSticks(read, speedOf) {
-  rates = () => {
-    const shares = read();
-    return shares && shares.map((share, index) => share * speedOf(index));
-  };
+export function setSticks(read) {
+  rates = () => read()?.map((share, index) => share * speedOf(known.robot.action[index]));
 }
 
 function jog(speeds, seconds) {

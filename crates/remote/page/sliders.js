@@ -2,16 +2,14 @@
 
 import { make, said, say } from "./dom.js";
 import { aim, operator, saidGoal } from "./operator.js";
-import { inDataset, isVelocity, known, onState, present, shortName, unitOf } from "./store.js";
+import { inDataset, isVelocity, known, onState, present, rangeOf, shortName, unitOf } from "./store.js";
 
 const STEPS = 200;
 /** How wide a slider's thumb is, in pixels. */
 const THUMB = 16;
-/** The range that is shown where the robot has no limit. */
-const ENDLESS = Math.PI;
 
 function slider(channel, index, signal) {
-  const low = channel.lower ?? -ENDLESS, high = channel.upper ?? ENDLESS, unit = unitOf(channel), isHeld = { now: false };
+  const [low, high] = rangeOf(channel), unit = unitOf(channel), isHeld = { now: false };
   const words = (value) => `${said(inDataset(channel, value))}${unit && ` ${unit}`}`;
   const input = make("input", { type: "range", min: low, max: high, step: (high - low) / STEPS, "aria-label": shortName(channel.name), disabled: true });
   const mark = make("i", { class: "mark", "aria-hidden": "true" }), value = make("output", {}, "–");

@@ -68,3 +68,24 @@ export function present(state) {
 }
 
 export const isVelocity = (channel) => channel.unit === "rad/s" || channel.unit === "m/s";
+
+/** The range that is shown where a robot has no limit: half a turn each way. */
+const ENDLESS = Math.PI;
+/** The speed of what nobody limits: radians or metres a second. */
+const USUAL_SPEED = 1, USUAL_BASE_SPEED = 0.1;
+
+const partOf = ({ name }) => known.description.part?.find((part) => (part.feature ?? `${part.name}.pos`) === name || `${part.name}.vel` === name);
+
+/** The greatest speed of a channel, as the description limits it. */
+export function speedOf(channel) {
+  const limit = partOf(channel)?.limits?.velocity;
+  if (!isVelocity(channel)) return limit ?? USUAL_SPEED;
+  const { linear, angular } = known.description.base ?? {};
+  return limit ?? (channel.unit === "m/s" ? linear : angular)?.velocity ?? USUAL_BASE_SPEED;
+}
+
+/** From where to where a channel of action goes. */
+export function rangeOf(channel) {
+  const { lower, upper } = channel, speed = isVelocity(channel) ? speedOf(channel) : ENDLESS;
+  return [lower ?? -speed, upper ?? speed];
+}
