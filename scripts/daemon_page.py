@@ -51,7 +51,7 @@ class Daemon:
         except urllib.error.HTTPError as refused:
             raise AssertionError(f"{path} {body}: {refused.code} {refused.read().decode()}") from None
 
-    def until(self, so, seconds=30):
+    def until(self, so, seconds=60):
         end = time.monotonic() + seconds
         while not so(state := self.ask("state")):
             assert time.monotonic() < end, state
@@ -74,7 +74,7 @@ class Tab:
         self.origin = f"http://127.0.0.1:{port}"
         self.context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, has_touch=width < 900, reduced_motion="reduce" if still else "no-preference")
         self.page = self.context.new_page()
-        self.page.set_default_timeout(20000)
+        self.page.set_default_timeout(60000)
         self.complaints, self.requests = [], []
         # Reading the picture of a WebGL canvas is slow, says the driver of a machine without graphics.
         self.page.on("console", lambda message: "GPU stall" in message.text or self.complaints.append(f"{message.type}: {message.text}"))
@@ -87,7 +87,7 @@ class Tab:
     def ask(self, script, *args):
         return self.page.evaluate(script, *args)
 
-    def wait(self, condition, seconds=20):
+    def wait(self, condition, seconds=60):
         """Until that is so; playwright's own way is what the page's content security policy forbids."""
         end = time.monotonic() + seconds
         while True:
@@ -105,7 +105,7 @@ class Tab:
     def press(self, name, **more):
         self.page.get_by_role("button", name=name, **more).first.click()
 
-    def says(self, words, seconds=20):
+    def says(self, words, seconds=60):
         self.wait(f"document.body.innerText.includes({json.dumps(words)})", seconds)
 
     def key(self, key):
