@@ -1,5 +1,6 @@
 //! The command line: verbs that LeRobot's users know.
 
+mod daemon;
 mod dataset;
 mod emulate;
 mod hardware;
@@ -26,6 +27,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use sinew_core::RobotDescription;
 use sinew_policy::{Device, Quantization};
 
+pub use daemon::{DaemonArgs, DaemonCommand, InstallArgs, RoleArg};
 pub use dataset::{DatasetCommand, EditArgs, Episodes, HowArgs, Part, PartOf};
 pub use emulate::EmulateArgs;
 pub use hardware::{HardwareArgs, LeaderArgs, Teleop, TeleopArgs};
@@ -75,6 +77,8 @@ pub enum Command {
     Rollout(Box<RolloutArgs>),
     /// Serve a policy to clients on the network, in openpi's protocol
     Serve(ServeArgs),
+    /// Own a robot and offer it to a web page and to programs
+    Daemon(Box<DaemonArgs>),
     /// Measure a policy's success rate over seeded episodes in the simulator
     Eval(EvalArgs),
     /// Move a robot with a leader arm, a gamepad or the keyboard
@@ -195,6 +199,7 @@ impl Command {
             Self::Rollout(args) => args.check(),
             Self::Record(args) => args.check(),
             Self::Replay(args) => args.check(),
+            Self::Daemon(args) => args.check(),
             Self::Teleop(args) => args.check(),
             Self::Calibrate(args) => args.check(),
             Self::SetupMotors(args) => args.arm.check(),

@@ -3,6 +3,7 @@
 pub mod calibrate;
 pub mod completions;
 pub mod config;
+pub mod daemon;
 pub mod dataset;
 pub mod doctor;
 pub mod emulate;

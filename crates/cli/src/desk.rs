@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sinew_core::Actor;
+use sinew_core::service::{EpisodeWish, WishName};
 use sinew_drivers::Pedal;
 use sinew_drivers::teleop::TeleopEvent;
 use sinew_runtime::{Operator, StopFlag, StopLevel};
@@ -329,6 +330,46 @@ impl Desk {
         }
     }
 
+    /// What somebody can wish for now who has no keys.
+    pub fn wishes(&self) -> Vec<WishName> {
+        let mut wishes = Vec::new();
+        if self.has_episodes {
+            wishes.extend([WishName::Keep, WishName::Drop]);
+        }
+        if self.strategy.is_some() {
+            wishes.extend([WishName::Pause, WishName::Resume]);
+        }
+        wishes.extend(match self.strategy {
+            Some(StrategyMode::Dagger) => Some(WishName::Correct),
+            Some(StrategyMode::Highlight) => Some(WishName::Mark),
+            _ => None,
+        });
+        if self.has_episodes || self.strategy.is_some() {
+            wishes.push(WishName::Instruct);
+        }
+        wishes.push(WishName::Finish);
+        wishes
+    }
+
+    /// The same as a key or a command; `false` where it has no use.
+    pub fn wish(&self, wish: EpisodeWish) -> bool {
+        let (name, wish) = match wish {
+            EpisodeWish::Keep {} => (WishName::Keep, Wish::Next),
+            EpisodeWish::Drop {} => (WishName::Drop, Wish::Again),
+            EpisodeWish::Mark {} => (WishName::Mark, Wish::Save),
+            EpisodeWish::Pause {} => (WishName::Pause, Wish::Hold),
+            EpisodeWish::Resume {} => (WishName::Resume, Wish::Start),
+            EpisodeWish::Correct {} => (WishName::Correct, Wish::Correct),
+            EpisodeWish::Instruct { instruction } => (WishName::Instruct, Wish::Task(instruction)),
+            EpisodeWish::Finish {} => (WishName::Finish, Wish::Quit),
+        };
+        let has_use = self.wishes().contains(&name);
+        if has_use {
+            self.fulfil(wish);
+        }
+        has_use
+    }
+
     fn fulfil(&self, wish: Wish) {
         let Self { operator, stop, state, .. } = self;
         match wish {
@@ -509,6 +550,21 @@ mod tests {
         assert_eq!(wish_of_command(" /task  put it there "), Some(Wish::Task("put it there".into())));
         assert_eq!(wish_of_command("/task"), None);
         assert_eq!(wish_of_command("/start now"), None);
+    }
+
+    #[test]
+    fn who_has_no_keys_wishes_what_has_a_use() {
+        use WishName::{Correct, Drop, Finish, Instruct, Keep, Mark, Pause, Resume};
+        let desk = |strategy| Desk::new(Operator::new(), StopFlag::new(), strategy);
+        assert_eq!(desk(None).wishes(), [Keep, Drop, Instruct, Finish]);
+        assert_eq!(desk(None).without_episodes().wishes(), [Finish]);
+        assert_eq!(desk(Some(StrategyMode::Dagger)).wishes(), [Keep, Drop, Pause, Resume, Correct, Instruct, Finish]);
+        let highlight = desk(Some(StrategyMode::Highlight));
+        assert!(highlight.wishes().contains(&Mark) && !highlight.wish(EpisodeWish::Correct {}));
+        assert!(highlight.wish(EpisodeWish::Pause {}) && highlight.operator.actor() == Actor::Nobody);
+        assert!(highlight.wish(EpisodeWish::Instruct { instruction: "this".into() }));
+        assert_eq!(highlight.operator.task().as_deref(), Some("this"));
+        assert!(highlight.wish(EpisodeWish::Finish {}) && highlight.has_quit());
     }
 
     #[test]

@@ -91,7 +91,11 @@ impl Human {
         })
     }
 
-    fn of(
+    /// One who leads a robot behind its port as `given` says, alone or `beside` a policy.
+    ///
+    /// # Errors
+    /// When he is not there.
+    pub fn of(
         given: &LeaderArgs,
         robot: &RobotDescription,
         hardware: &HardwareArgs,

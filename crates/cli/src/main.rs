@@ -16,10 +16,12 @@ mod commands;
 mod config;
 mod contact_sheet;
 mod cues;
+mod daemon;
 mod demo_policy;
 mod desk;
 mod devices;
 mod hardware;
+mod host;
 mod jpeg;
 mod led;
 mod lerobot_words;
@@ -140,6 +142,7 @@ fn main() -> ExitCode {
     ended(match command {
         Command::Rollout(args) => commands::rollout::run(&args),
         Command::Serve(args) => commands::serve::run(&args),
+        Command::Daemon(args) => commands::daemon::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
         Command::Teleop(args) => commands::teleop::run(&args),
         Command::LekiwiHost(args) => commands::lekiwi_host::run(&args),
@@ -186,7 +189,7 @@ fn refused(error: &clap::Error) -> ! {
 
 /// Whether the command line makes no sense: it names what sinew does not know, or asks for what nothing can be. What a file or a
 /// machine does not have is another error.
-fn is_misuse(error: &anyhow::Error) -> bool {
+pub(crate) fn is_misuse(error: &anyhow::Error) -> bool {
     let is_one = |cause: &(dyn std::error::Error + 'static)| {
         cause.is::<Misuse>()
             || matches!(cause.downcast_ref(), Some(SimError::UnknownTask { .. }))

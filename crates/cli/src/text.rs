@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::{Arguments, Write as _};
-use std::io::{ErrorKind, StderrLock, StdoutLock, Write};
+use std::io::{ErrorKind, IsTerminal as _, StderrLock, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -26,7 +26,23 @@ macro_rules! note {
 }
 pub(crate) use note;
 
+/// Who hears all lines beside the terminal.
+static HEARER: OnceLock<fn(&str)> = OnceLock::new();
+
+/// From now on `hearer` is given each line that is said or noted, too.
+pub fn overhear(hearer: fn(&str)) {
+    // There is one daemon in a process.
+    let _ = HEARER.set(hearer);
+}
+
+fn overheard(words: Arguments<'_>) {
+    if let Some(hearer) = HEARER.get() {
+        harmless(&words.to_string()).lines().filter(|line| !line.trim().is_empty()).for_each(hearer);
+    }
+}
+
 pub fn say_line(words: Arguments<'_>) {
+    overheard(words);
     let is_terminal = columns_of(std::io::stdout()).is_some();
     let written = if is_terminal && prompt::say_above(words) { Ok(()) } else { writeln!(stdout(), "{words}") };
     if let Err(error) = written
@@ -110,9 +126,15 @@ fn all_wrapped(text: &str, columns: usize) -> String {
 }
 
 pub fn note_line(words: Arguments<'_>) {
+    overheard(words);
     if !prompt::say_above(words) {
         drop(writeln!(stderr(), "{words}"));
     }
+}
+
+/// Whether what is said goes to a terminal, where somebody reads it, and not to where lines are kept.
+pub fn is_read_at_once() -> bool {
+    std::io::stdout().is_terminal()
 }
 
 /// The one way to standard output: datasets, checkpoints and the Hub are written by strangers, and their words must

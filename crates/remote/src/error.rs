@@ -32,6 +32,13 @@ pub enum RemoteError {
         #[source]
         source: std::io::Error,
     },
+    /// The tokens of a daemon.
+    #[error("reading or writing the tokens: {path}")]
+    Keyring {
+        path: std::path::PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("starting the {who} thread")]
     Thread {
         who: &'static str,

@@ -1,4 +1,5 @@
-//! Policies over the network: openpi's websocket, from both ends, hosted endpoints that answer JSON, and GR00T's service.
+//! Policies over the network: openpi's websocket, from both ends, hosted endpoints that answer JSON, and GR00T's service. And a
+//! robot's [`Service`](sinew_core::service::Service) for pages and programs: [`Daemon`].
 //!
 //! [`RemotePolicy`] is a [`Policy`](sinew_core::Policy) whose answers come from a server, in one of the [protocols](Protocol) that an
 //! [`Address`] names, and [`Server`] answers such clients in openpi's: what `websocket_client_policy` and `websocket_policy_server`
@@ -17,9 +18,11 @@
 
 mod answer;
 pub mod codec;
+mod daemon;
 mod error;
 mod fit;
 mod forms;
+mod http;
 mod keys;
 mod link;
 mod modalities;
@@ -27,9 +30,12 @@ mod picture;
 mod policy;
 mod request;
 mod server;
+mod strikes;
 mod time;
 
 pub use answer::Told;
+pub use daemon::wire;
+pub use daemon::{Daemon, DaemonOptions, Keyring};
 pub use error::RemoteError;
 pub use fit::{Fit, FitRow};
 pub use keys::{FloatKind, ImageKey, Key, KeyMap, Layout, Names, Size, StateKey, WireUnits};

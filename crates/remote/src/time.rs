@@ -1,6 +1,6 @@
 //! How long something took, and until when it may take: the system's monotonic clock, as a network keeps no other.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// An instant that is not to be passed.
 #[derive(Clone, Copy, Debug)]
@@ -52,4 +52,9 @@ impl Watch {
         let lap = now - std::mem::replace(&mut self.0, now);
         lap.as_secs_f64() * 1e3
     }
+}
+
+/// The system's clock, for people.
+pub(crate) fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -31,6 +31,11 @@ pub trait Attendant {
         true
     }
 
+    /// Whether the viewer is shown what a teleoperator does between two episodes, too.
+    fn shows_between(&self) -> bool {
+        false
+    }
+
     /// Waits for the time between two episodes, which somebody may cut short; says whether the one before is wanted again.
     /// Where a teleoperator moves the robot meanwhile, `moves` does so, and says the same.
     fn between(&mut self, moves: Option<&mut dyn FnMut() -> bool>) -> bool {
@@ -194,6 +199,7 @@ impl Session {
             let mut goes_on = report.faults.is_empty() && attendant.may_go_on();
             if series.ticks_between > 0 && goes_on && (again || end.done + 1 < wanted) {
                 let mut faults = Vec::new();
+                let mut sees = viewer.as_deref_mut().filter(|_| attendant.shows_between());
                 let wants_again = match human.as_deref_mut() {
                     Some(human) => attendant.between(Some(&mut || {
                         let rig = Rig {
@@ -201,7 +207,7 @@ impl Session {
                             cameras: &mut *cameras,
                             environment: &mut AsItIs { task: String::new(), ticks: series.ticks_between },
                         };
-                        let between = self.follow(rig, human);
+                        let between = self.follow(rig, human, sees.as_deref_mut());
                         faults.extend(between.faults);
                         between.outcome == EpisodeOutcome::Dropped
                     })),
@@ -247,10 +253,14 @@ impl Session {
     }
 
     /// Lets the robot follow `human`; it stays where he leaves it. Nothing is recorded.
-    fn follow(&mut self, rig: Rig<'_>, human: &mut TeleopThread) -> EpisodeReport {
+    fn follow<'v>(&mut self, rig: Rig<'_>, human: &mut TeleopThread, viewer: Option<&mut (dyn FrameSink + 'v)>) -> EpisodeReport {
         let before = self.config_mut().clone();
         *self.config_mut() = SessionConfig { return_to_rest: ReturnToRest::WhenStopped, needs_images: false, ..before.clone() };
-        let report = self.run_episode(&EpisodeRequest::default(), rig, Source::Teleoperator(human), &mut []);
+        let mut sinks: Vec<&mut dyn FrameSink> = Vec::new();
+        if let Some(viewer) = viewer {
+            sinks.push(viewer);
+        }
+        let report = self.run_episode(&EpisodeRequest::default(), rig, Source::Teleoperator(human), &mut sinks);
         *self.config_mut() = before;
         report
     }

@@ -155,6 +155,19 @@ pub fn get(wanted: &str) -> Result<RobotModel, RobotModelError> {
     from_folder(folder)
 }
 
+/// The file of a mesh that the robot of `description`, which [`get`] found by `wanted`, names; `None` when it names no such one, or
+/// the file has gone.
+pub fn mesh_file(wanted: &str, description: &RobotDescription, mesh: &str) -> Option<Vec<u8>> {
+    let mut visuals = description.simulation.iter().flat_map(|simulation| &simulation.links).flat_map(|link| &link.visuals);
+    visuals.find(|visual| visual.mesh == mesh)?;
+    if let Some(robot) = BUILT_IN.iter().find(|robot| robot.name == description.name) {
+        return robot.meshes.iter().find(|(name, _)| *name == mesh).map(|(_, bytes)| bytes.to_vec());
+    }
+    let path = Path::new(wanted).join(mesh);
+    let is_good = stays_inside(mesh) && fs::metadata(&path).is_ok_and(|file| file.len() <= MAX_FILE_BYTES);
+    if is_good { fs::read(path).ok() } else { None }
+}
+
 fn from_folder(folder: &Path) -> Result<RobotModel, RobotModelError> {
     let path = folder.join("robot.toml");
     let text = read_text(&path)?;

@@ -51,6 +51,7 @@ const CLOCK_FILES: &[(&str, &str)] = &[
     ("crates/cli/src/commands/eval.rs", "says how long an evaluation took; nothing depends on it"),
     ("crates/cli/src/commands/doctor/recording.rs", "measures how fast a disk is"),
     ("crates/recorder/src/media/encoder_rate.rs", "measures how fast an encoder is"),
+    ("crates/cli/src/daemon/store.rs", "says when a line was said, for people"),
     ("crates/cli/src/live.rs", "redraws the live line now and then"),
     ("crates/recorder/src/tests/overload.rs", "a slow encoder is slow by the real clock"),
     ("crates/policy/src/infer.rs", "reports how long an inference took; nothing depends on it"),

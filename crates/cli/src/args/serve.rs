@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use clap::Args;
 
 use super::ComputeArgs;
+use super::values::address;
 
 #[derive(Args, Clone)]
 #[command(after_help = "Clients speak openpi's websocket protocol: openpi-client, or `sinew rollout --policy ws://HOST:8000`. They send \
@@ -40,8 +41,4 @@ pub struct ServeArgs {
     pub json: bool,
     #[command(flatten)]
     pub compute: ComputeArgs,
-}
-
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "expected an IP address and a port, for example 127.0.0.1:8000 or [::1]:8000".to_owned())
 }

@@ -7,7 +7,7 @@ use super::Cli;
 use super::values::words;
 
 /// The options that people use, of verbs that have many: those that `-h` shows. `--help` shows all.
-pub(super) const USED: [(&str, &[&str]); 8] = [
+pub(super) const USED: [(&str, &[&str]); 9] = [
     ("sinew rollout", &["policy", "robot", "task", "instruction", "episodes", "seconds", "rig", "port", "inference", "out"]),
     (
         "sinew record",
@@ -28,6 +28,7 @@ pub(super) const USED: [(&str, &[&str]); 8] = [
     ),
     ("sinew replay", &["episode", "robot", "task", "rig", "port", "id", "pace"]),
     ("sinew teleop", &["robot", "rig", "port", "id", "teleop", "teleop-port", "teleop-id", "seconds"]),
+    ("sinew daemon", &["robot", "task", "rig", "port", "id", "camera", "teleop", "listen"]),
     ("sinew lekiwi-host", &["port", "id", "camera", "bind", "lerobot-clients"]),
     ("sinew train", &["policy", "from", "on", "python", "out", "steps", "batch-size", "push", "dry-run", "attach"]),
     ("sinew emulate", &["link", "id", "fault", "hand", "world", "seconds"]),

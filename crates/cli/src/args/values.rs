@@ -1,5 +1,6 @@
 //! How values are read from the command line.
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -83,4 +84,9 @@ pub(super) fn plain_name(text: &str) -> Result<String, String> {
 pub(super) fn viewer(text: &str) -> Result<String, String> {
     let is_place = text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
     if is_place { Ok(text.to_owned()) } else { Err("expected HOST:PORT, for example 127.0.0.1:9876".to_owned()) }
+}
+
+/// An IP address and a port.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected an IP address and a port, for example 127.0.0.1:8000 or [::1]:8000".to_owned())
 }

@@ -21,6 +21,7 @@ use crate::commands::hub::upload;
 use crate::commands::rollout::report::print_lateness;
 use crate::cues::Cues;
 use crate::desk::Desk;
+use crate::host::Host;
 use crate::led::{self, Human};
 use crate::live::LiveLine;
 use crate::publishing::Publishing;
@@ -31,15 +32,21 @@ use crate::{Done, hardware, live, locale, recording, standby, text};
 pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     args.publish.check()?;
     let stop = StopFlag::new();
-    let (real_time, is_simulated) = (args.is_real_time(), args.is_simulated());
-    let clock: Arc<dyn Clock> = if real_time { Arc::new(MonotonicClock::new()) } else { Arc::new(MockClock::new()) };
-    let Set { mut rig, mut human, task, name } = if is_simulated { simulate(args, &clock)? } else { connect(args, &stop, &clock)? };
+    let clock: Arc<dyn Clock> = if args.is_real_time() { Arc::new(MonotonicClock::new()) } else { Arc::new(MockClock::new()) };
+    let mut set = if args.is_simulated() { simulate(args, &clock)? } else { connect(args, &stop, &clock)? };
+    record(args, &mut set, Host::terminal(clock, stop))
+}
+
+/// Records what `set` does.
+pub fn record(args: &RecordArgs, set: &mut Set, mut host: Host<'_>) -> anyhow::Result<Done> {
+    let (real_time, is_simulated, stop) = (args.is_real_time(), args.is_simulated(), host.stop.clone());
+    let Set { rig, human, task, name } = set;
     let robot = rig.robot.description().clone();
     let begun = recording::Begun::at(&args.out, &args.recording);
-    let mut recorder = recording::open(&args.out, &rig, &args.recording, (real_time, false), args.publish.file_episodes(), None)?;
+    let mut recorder = recording::open(&args.out, rig, &args.recording, (real_time, false), args.publish.file_episodes(), None)?;
     let mut publishing = Publishing::begin(&args.out, &args.publish)?;
     let mut view = args.rerun_connect.as_ref().map(|address| RerunView::connect(address, &robot)).transpose()?;
-    if is_simulated {
+    if is_simulated && host.is_terminal() {
         stop.escalate_on_signals().context("listening for Ctrl-C")?;
         tracing::info!("listening to signals");
     }
@@ -50,14 +57,14 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
         realtime: args.realtime.request(),
         ..SessionConfig::default()
     };
-    let mut session = Session::new(config, clock, stop.clone());
+    let mut session = Session::new(config, host.clock.clone(), stop.clone());
     if rig.is_real() {
         session = session.watched_by(standby::watch(&robot, &stop, args.realtime.request().priority)?);
     }
     let desk = Desk::new(session.operator(), stop.clone(), None);
     human.sits_at(&desk);
     // In a fast recording there is nobody to press one.
-    let keys = if real_time { desk.hear_keys(human.keys.clone())? } else { None };
+    let keys = if real_time { host.keys(&desk, human.keys.clone())? } else { None };
     args.pedal.iter().try_for_each(|pedal| desk.hear_pedal(pedal))?;
     if !args.json {
         if rig.is_real() {
@@ -71,21 +78,24 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
             say!("keys      {}", desk.legend());
         }
     }
-    live::leave_when_abandoned(session.progress(), stop.clone());
+    if host.is_terminal() {
+        live::leave_when_abandoned(session.progress(), stop.clone());
+    }
     let fps = f64::from(robot.control_rate_hz);
     let series = Series {
         counts: Counts::Kept,
         most_failures: args.episodes / 2 + 10,
-        task,
-        ticks_between: if rig.is_real() { (args.reset_s() * fps).ceil() as u64 } else { 0 },
+        task: task.clone(),
+        ticks_between: if rig.is_real() || args.reset_time.is_some() { (args.reset_s() * fps).ceil() as u64 } else { 0 },
         ..Series::of(args.episodes, first_seed(args, &recorder)?)
     };
     let told = (rig.tell_outages(), human.tell_outages());
     let first = recorder.totals().episodes;
     let mut attendant = Watching { first, fps, ..Watching::new(args, &desk, real_time, Cues::start(args.say)?, publishing.as_mut()) };
-    let line = real_time.then(|| LiveLine::start(session.progress(), attendant.words(fps, rig.cameras.monitor.clone()), stop.clone()));
+    let draws = real_time && host.is_terminal();
+    let line = draws.then(|| LiveLine::start(session.progress(), attendant.words(fps, rig.cameras.monitor.clone()), stop.clone()));
     let mut selection = Selection::new(Strategy::Whole, &mut recorder, session.operator());
-    if rig.is_real() {
+    if rig.is_real() || !host.is_terminal() {
         // The human may want an episode again when he sees what came of it.
         selection = selection.deferring();
     }
@@ -98,7 +108,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
         recorder: Some(&mut selection),
         viewer: view.as_mut().map(|view| view as &mut dyn FrameSink),
     };
-    let end = session.run_series(&series, stage, &mut attendant);
+    let end = host.run(&mut session, &series, stage, &desk, &mut attendant);
     attendant.bar.finish_and_clear();
     drop((line, told, keys, session, selection, attendant));
     if !view.is_none_or(|view| live::wait_a_little(move || drop(view), live::VIEW_ENDS_WITHIN)) {
@@ -107,7 +117,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
     let committed = recorder.totals().episodes - first;
     let end = end.with_context(|| stopped(&args.out, committed))?;
     let motors = rig.report().map(|robot| robot.and(human.report()));
-    tell(args, &name, &end, &recorder, motors.as_ref(), rig.cameras.report(), stop.is_requested() || desk.has_quit())?;
+    tell(args, name, &end, &recorder, motors.as_ref(), rig.cameras.report(), stop.is_requested() || desk.has_quit())?;
     let has_episode = recorder.totals().episodes > 0;
     standby::say_why_it_ended(&stop);
     drop(recorder);
@@ -124,13 +134,13 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Done> {
 }
 
 /// What is recorded, of whom.
-struct Set {
-    rig: Rig,
-    human: Human,
+pub struct Set {
+    pub rig: Rig,
+    pub human: Human,
     /// The instruction, where it is another than the scene's.
-    task: Option<String>,
+    pub task: Option<String>,
     /// What scripts call the task.
-    name: String,
+    pub name: String,
 }
 
 fn simulate(args: &RecordArgs, clock: &Arc<dyn Clock>) -> anyhow::Result<Set> {

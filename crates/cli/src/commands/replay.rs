@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use sinew::DatasetReader;
 use sinew_core::{Clock, Environment, EnvironmentError, EpisodeSetup, MockClock, Outcome, RobotDescription};
 use sinew_runtime::{AsItIs, Inference, Keep, MonotonicClock, PolicyThread, ReturnToRest, Series, Session, SessionConfig, Stage, StopFlag};
 use sinew_sim::tasks::{self, Task};
@@ -12,6 +13,7 @@ use crate::buses::BusReport;
 use crate::commands::rollout::report::{fail_on_faults, print_lateness};
 use crate::commands::teleop::{Line, Watching};
 use crate::desk::Desk;
+use crate::host::Host;
 use crate::live::{self, LiveLine};
 use crate::replay::Replay;
 use crate::rig::{Rig, Scenario};
@@ -81,15 +83,13 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
             if args.hardware.fps.is_some() { robot } else { at_its_rate(robot) }
         }
     };
-    let replay = Replay::of(&dataset, args.episode, &robot)?;
-    let ticks = replay.rows() as u64;
-    let mut policy = PolicyThread::spawn(replay).context("starting the thread that replays")?;
-
+    let recorded = Recorded { seed, ..Recorded::of(args, &dataset, &robot)? };
+    let ticks = recorded.ticks;
     let stop = StopFlag::new();
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
     let is_real_time = args.is_real_time();
     let clock: Arc<dyn Clock> = if is_real_time { Arc::new(MonotonicClock::new()) } else { Arc::new(MockClock::new()) };
-    let scene = AsItIs { task: instruction.clone(), ticks };
+    let scene = AsItIs { task: instruction, ticks };
     let mut rig = match &scenario {
         Some(scenario) => {
             let mut rig = scenario.simulate(is_real_time, false)?;
@@ -98,6 +98,39 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
         }
         None => Rig::of(hardware::connect(robot.clone(), &args.hardware, &[], clock.clone())?, scene),
     };
+    again(args, recorded, scenario.as_ref(), &mut rig, Host::terminal(clock, stop))
+}
+
+/// What is done once more.
+pub struct Recorded {
+    policy: PolicyThread,
+    pub ticks: u64,
+    pub instruction: String,
+    seed: u64,
+}
+
+impl Recorded {
+    /// The episode that `args` name, of `dataset`, for `robot`.
+    pub fn of(args: &ReplayArgs, dataset: &DatasetReader, robot: &RobotDescription) -> anyhow::Result<Self> {
+        let replay = Replay::of(dataset, args.episode, robot)?;
+        let ticks = replay.rows() as u64;
+        let instruction = dataset.episode(args.episode)?.tasks.first().cloned().unwrap_or_default();
+        let policy = PolicyThread::spawn(replay).context("starting the thread that replays")?;
+        Ok(Self { policy, ticks, instruction, seed: 0 })
+    }
+}
+
+/// Does it once more, on `rig`.
+pub fn again(
+    args: &ReplayArgs,
+    recorded: Recorded,
+    scenario: Option<&Scenario>,
+    rig: &mut Rig,
+    mut host: Host<'_>,
+) -> anyhow::Result<Done> {
+    let Recorded { mut policy, ticks, instruction, seed } = recorded;
+    let (robot, stop) = (rig.robot.description().clone(), host.stop.clone());
+    let (is_real_time, fps) = (args.is_real_time() || !host.is_terminal(), robot.control_rate_hz);
     let config = SessionConfig {
         inference: Inference::Sync,
         keep: Keep::Everything,
@@ -105,22 +138,24 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
         realtime: args.realtime.request(),
         ..SessionConfig::default()
     };
-    let mut session = Session::new(config, clock, stop.clone());
+    let mut session = Session::new(config, host.clock.clone(), stop.clone());
     if rig.is_real() {
         session = session.watched_by(standby::watch(&robot, &stop, args.realtime.request().priority)?);
     }
     let desk = Desk::new(session.operator(), stop.clone(), None).without_episodes();
-    let keys = if is_real_time { desk.hear_keys(None)? } else { None };
+    let keys = if is_real_time { host.keys(&desk, None)? } else { None };
     if !args.json {
         let place = if rig.is_real() { "" } else { " simulated," };
         say!("robot     {}{},{place} {fps} Hz", robot.title, rig.calibrated());
         say!("replays   episode {} of {}: {ticks} frames, {instruction:?}", args.episode, args.dataset.display());
-        if let Some(scenario) = &scenario {
+        if let Some(scenario) = scenario {
             say!("in        the scene of {} with seed {seed}", scenario.task.name());
         }
     }
-    live::leave_when_abandoned(session.progress(), stop.clone());
-    let line = is_real_time.then(|| LiveLine::start(session.progress(), live::of_one(), stop.clone()));
+    if host.is_terminal() {
+        live::leave_when_abandoned(session.progress(), stop.clone());
+    }
+    let line = (is_real_time && host.is_terminal()).then(|| LiveLine::start(session.progress(), live::of_one(), stop.clone()));
     let told = rig.tell_outages();
     let stage = Stage {
         robot: &mut *rig.robot,
@@ -131,7 +166,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Done> {
         recorder: None,
         viewer: None,
     };
-    let end = session.run_series(&Series::of(1, seed), stage, &mut Watching { desk: &desk })?;
+    let end = host.run(&mut session, &Series::of(1, seed), stage, &desk, &mut Watching { desk: &desk })?;
     drop((line, told, session, keys));
     let motors: BusReport = rig.report().unwrap_or_default();
     if let Some(report) = end.reports.first() {

@@ -19,6 +19,7 @@ use sinew_runtime::{
 
 use crate::args::{InferenceMode, LoopArgs, Misuse, RolloutArgs, StrategyMode, Teleop, in_words, misuse};
 use crate::desk::Desk;
+use crate::host::Host;
 use crate::led::Human;
 use crate::live::{self, LiveLine};
 use crate::remote::{self, Acts};
@@ -79,35 +80,64 @@ pub fn demonstrate() -> anyhow::Result<Done> {
 }
 
 pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
-    let fast = args.is_fast();
-    let threads = source::threads_beside_control(args.compute.threads);
-    let mode = args.run.strategy;
     let setting = Setting::of(args)?;
-    let robot = setting.robot();
-    let mut config = SessionConfig {
-        keep: if matches!(mode, StrategyMode::Base | StrategyMode::Episodic) { Keep::Finished } else { Keep::Everything },
-        return_to_rest: if mode == StrategyMode::Episodic { ReturnToRest::Always } else { ReturnToRest::WhenInterrupted },
-        ..args.control.session(fast)
-    };
-    let turns_hz = u64::from(robot.control_rate_hz) * u64::from(args.control.fps_multiplier);
-    if turns_hz > FASTEST_HZ {
-        let (most, rate) = (FASTEST_HZ / u64::from(robot.control_rate_hz.max(1)), robot.control_rate_hz);
-        misuse!(
-            "--fps-multiplier {}: expected at most {most} at {rate} Hz, as the loop runs at most {FASTEST_HZ} times a second",
-            args.control.fps_multiplier
-        );
-    }
-    let (named, mut policy) = match args.remote.options(args.policy.as_deref(), &args.compute.cameras.rename, true)? {
-        Some(options) => remote::connect(&options, robot, &mut config)?,
-        None => Acts::here(args, robot, &config, threads)?,
-    };
-    let clock: Arc<dyn Clock> = if fast { Arc::new(MockClock::new()) } else { Arc::new(MonotonicClock::new()) };
-    let (outputs, _folder) = Outputs::of(args)?;
-    if let Some(root) = &outputs.dataset {
-        // Refused before an arm is touched.
-        recording::may_begin(root, robot, &args.recording, !fast)?;
-    }
+    let prepared = Prepared::of(args, setting.robot())?;
+    let clock: Arc<dyn Clock> = if args.is_fast() { Arc::new(MockClock::new()) } else { Arc::new(MonotonicClock::new()) };
     let (mut rig, mut human) = setting.set_up(args, &clock)?;
+    roll_out(args, &setting, prepared, (&mut rig, human.as_mut()), Host::terminal(clock, StopFlag::new()))
+}
+
+/// What is ready before a robot is touched.
+pub struct Prepared {
+    config: SessionConfig,
+    named: Acts,
+    policy: PolicyThread,
+    outputs: Outputs,
+    _folder: Option<Claim>,
+}
+
+impl Prepared {
+    /// The policy for `robot`, loaded, and the places of what is written.
+    pub fn of(args: &RolloutArgs, robot: &RobotDescription) -> anyhow::Result<Self> {
+        let (fast, mode) = (args.is_fast(), args.run.strategy);
+        let threads = source::threads_beside_control(args.compute.threads);
+        let mut config = SessionConfig {
+            keep: if matches!(mode, StrategyMode::Base | StrategyMode::Episodic) { Keep::Finished } else { Keep::Everything },
+            return_to_rest: if mode == StrategyMode::Episodic { ReturnToRest::Always } else { ReturnToRest::WhenInterrupted },
+            ..args.control.session(fast)
+        };
+        let turns_hz = u64::from(robot.control_rate_hz) * u64::from(args.control.fps_multiplier);
+        if turns_hz > FASTEST_HZ {
+            let (most, rate) = (FASTEST_HZ / u64::from(robot.control_rate_hz.max(1)), robot.control_rate_hz);
+            misuse!(
+                "--fps-multiplier {}: expected at most {most} at {rate} Hz, as the loop runs at most {FASTEST_HZ} times a second",
+                args.control.fps_multiplier
+            );
+        }
+        let (named, policy) = match args.remote.options(args.policy.as_deref(), &args.compute.cameras.rename, true)? {
+            Some(options) => remote::connect(&options, robot, &mut config)?,
+            None => Acts::here(args, robot, &config, threads)?,
+        };
+        let (outputs, folder) = Outputs::of(args)?;
+        if let Some(root) = &outputs.dataset {
+            // Refused before an arm is touched.
+            recording::may_begin(root, robot, &args.recording, !fast)?;
+        }
+        Ok(Self { config, named, policy, outputs, _folder: folder })
+    }
+}
+
+/// Lets the policy work the robot of `rig`.
+pub fn roll_out(
+    args: &RolloutArgs,
+    setting: &Setting,
+    prepared: Prepared,
+    (rig, mut human): (&mut Rig, Option<&mut Human>),
+    mut host: Host<'_>,
+) -> anyhow::Result<Done> {
+    let Prepared { config, named, mut policy, outputs, _folder } = prepared;
+    let (fast, mode, robot) = (args.is_fast(), args.run.strategy, setting.robot());
+    let threads = source::threads_beside_control(args.compute.threads);
     let fps = robot.control_rate_hz;
 
     let mut view = match (&outputs.rerun, &args.rerun_connect) {
@@ -116,15 +146,15 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         (None, None) => None,
     };
     let open =
-        |root: &PathBuf| recording::open(root, &rig, &args.recording, (!fast, mode == StrategyMode::Dagger), None, Some(named.note()));
+        |root: &PathBuf| recording::open(root, rig, &args.recording, (!fast, mode == StrategyMode::Dagger), None, Some(named.note()));
     let begun = outputs.dataset.as_ref().map(|root| recording::Begun::at(root, &args.recording));
     let mut recorder = outputs.dataset.as_ref().map(open).transpose().inspect_err(|_| {
         // Where one output is refused, no trace of the other is left.
         drop(view.take());
         let _ = outputs.rerun.as_ref().map(std::fs::remove_file);
     })?;
-    let stop = StopFlag::new();
-    let mut session = Session::new(config, clock, stop.clone());
+    let stop = host.stop.clone();
+    let mut session = Session::new(config, host.clock.clone(), stop.clone());
     // A simulated arm is gone with its process; with --realtime it is watched as a real one is.
     if args.control.realtime.realtime || rig.is_real() {
         session = session.watched_by(standby::watch(robot, &stop, args.control.realtime.request().priority)?);
@@ -140,12 +170,16 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     let committed = selection.as_ref().map(Selection::committed).unwrap_or_default();
 
     // From here on a signal is a wish like any other; what is begun is ended in order, the terminal's mode too.
-    stop.escalate_on_signals().context("listening for Ctrl-C")?;
-    tracing::info!("listening to signals");
+    if host.is_terminal() {
+        stop.escalate_on_signals().context("listening for Ctrl-C")?;
+        tracing::info!("listening to signals");
+    }
     let desk = Desk::new(session.operator(), stop.clone(), Some(mode));
-    human.iter().for_each(|human| human.sits_at(&desk));
+    if let Some(human) = &human {
+        human.sits_at(&desk);
+    }
     // In a fast run there is nobody to press one.
-    let keys = if args.run.interactive || fast { None } else { desk.hear_keys(human.as_ref().and_then(|human| human.keys.clone()))? };
+    let keys = if args.run.interactive || fast { None } else { host.keys(&desk, human.as_ref().and_then(|human| human.keys.clone()))? };
     if let Some(pedal) = &args.run.pedal {
         desk.hear_pedal(pedal)?;
     }
@@ -169,7 +203,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         }
         say!("task      {}", setting.in_words(args));
         if args.policy.is_none()
-            && let Setting::Simulator(scenario) = &setting
+            && let Setting::Simulator(scenario) = setting
         {
             scenario.warn_of_demonstration();
         }
@@ -179,10 +213,12 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     if args.run.interactive {
         desk.hear_commands()?;
     }
-    live::leave_when_abandoned(session.progress(), stop.clone());
+    if host.is_terminal() {
+        live::leave_when_abandoned(session.progress(), stop.clone());
+    }
     let shown = Arc::new(live::Stage::new(if setting.duration_s(args).is_some() { 1 } else { args.episodes() }));
-    let line = LiveLine::start(session.progress(), live::of_episodes(shown.clone()), stop.clone());
-    let told = (rig.tell_outages(), human.as_ref().and_then(Human::tell_outages));
+    let line = host.is_terminal().then(|| LiveLine::start(session.progress(), live::of_episodes(shown.clone()), stop.clone()));
+    let told = (rig.tell_outages(), human.as_ref().and_then(|human| human.tell_outages()));
     let series = Series {
         counts: if mode == StrategyMode::Dagger { Counts::Others(committed.clone()) } else { Counts::Run },
         task: setting.instruction(),
@@ -200,10 +236,12 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
         viewer: view.as_mut().map(|view| view as &mut dyn FrameSink),
     };
     let mut attendant = Watching { desk: &desk, args, shown: &shown, printing: Ok(()) };
-    let reports = session.run_series(&series, stage, &mut attendant)?.reports;
+    let reports = host.run(&mut session, &series, stage, &desk, &mut attendant)?.reports;
     attendant.printing?;
     drop((line, told));
-    prompt::close();
+    if host.is_terminal() {
+        prompt::close();
+    }
     drop(session);
     drop(keys);
     drop(selection);
@@ -213,7 +251,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<Done> {
     }
     let recorded = committed.load(Relaxed);
     let outputs = if recorded == 0 && !args.recording.resume { Outputs { dataset: None, ..outputs } } else { outputs };
-    let buses = rig.report().map(|robot| robot.and(human.as_ref().map(Human::report).unwrap_or_default()));
+    let buses = rig.report().map(|robot| robot.and(human.as_ref().map(|human| human.report()).unwrap_or_default()));
     if args.json {
         report::print_totals(&named, &reports, &outputs, recorded, buses, &rig.cameras.report())?;
     } else {
@@ -269,7 +307,7 @@ const UNTOLD: &str =
     "rolling out: expected --instruction \"WHAT IT IS TO DO\" with --port, which is recorded with every frame, or --no-record";
 
 /// What is rolled out on: a scenario of the simulator, or a robot behind its ports.
-enum Setting {
+pub enum Setting {
     Simulator(Box<Scenario>),
     Hardware(Box<RobotDescription>),
 }
@@ -292,7 +330,7 @@ impl Setting {
         Ok(Self::Hardware(Box::new(robot)))
     }
 
-    fn robot(&self) -> &RobotDescription {
+    pub fn robot(&self) -> &RobotDescription {
         match self {
             Self::Simulator(scenario) => scenario.robot(),
             Self::Hardware(robot) => robot,
@@ -317,10 +355,7 @@ impl Setting {
                 Ok((rig, human))
             }
             Self::Hardware(robot) => {
-                let told = args.rig.told()?;
-                anyhow::ensure!(args.no_record || told.is_some(), Misuse(UNTOLD.to_owned()));
-                let task = told.unwrap_or_default().to_owned();
-                let scene = AsItIs { task, ticks: EPISODE_S * u64::from(robot.control_rate_hz) };
+                let scene = Self::as_it_is(args, robot)?;
                 let (robot, priority) = ((**robot).clone(), args.control.realtime.request().priority);
                 if args.leader.teleop.is_none() {
                     return Ok((Rig::of(hardware::connect(robot, &args.hardware, &args.camera, clock.clone())?, scene), None));
@@ -329,6 +364,13 @@ impl Setting {
                 Ok((Rig::of(hardware, scene), Some(human)))
             }
         }
+    }
+
+    /// The scene of `robot` behind its port, which nobody sets or judges.
+    pub fn as_it_is(args: &RolloutArgs, robot: &RobotDescription) -> anyhow::Result<AsItIs> {
+        let told = args.rig.told()?;
+        anyhow::ensure!(args.no_record || told.is_some(), Misuse(UNTOLD.to_owned()));
+        Ok(AsItIs { task: told.unwrap_or_default().to_owned(), ticks: EPISODE_S * u64::from(robot.control_rate_hz) })
     }
 
     /// An instruction of the user's own.

@@ -14,10 +14,13 @@ use crate::args::TeleopArgs;
 use crate::buses::BusReport;
 use crate::commands::rollout::report::{fail_on_faults, print_lateness};
 use crate::desk::Desk;
+use crate::host::Host;
+use crate::led::{self, Human};
 use crate::live::{self, LiveLine};
 use crate::live_table::LiveTable;
+use crate::rig::Rig;
 use crate::text::say;
-use crate::{Done, hardware, led, standby, text};
+use crate::{Done, hardware, standby, text};
 
 pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
     let description = hardware::describe_unit(&args.robot, &args.hardware, &args.camera)?;
@@ -25,17 +28,24 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
     let stop = StopFlag::new();
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
-    let request = args.realtime.request();
-    let (mut follower, mut human) =
-        led::connect(description, &args.hardware, &args.camera, &args.leader, (request.priority, false), &clock)?;
-    let robot = follower.robot.description().clone();
+    let priority = args.realtime.request().priority;
+    let (follower, mut human) = led::connect(description, &args.hardware, &args.camera, &args.leader, (priority, false), &clock)?;
+    follow(args, &mut Rig::of(follower, AsItIs::default()), &mut human, Host::terminal(clock, stop))
+}
 
+/// Lets the robot of `follower` follow `human`.
+pub fn follow(args: &TeleopArgs, follower: &mut Rig, human: &mut Human, mut host: Host<'_>) -> anyhow::Result<Done> {
+    let (robot, stop) = (follower.robot.description().clone(), host.stop.clone());
+    let request = args.realtime.request();
+    let priority = request.priority;
     let config = SessionConfig { return_to_rest: ReturnToRest::Never, realtime: request, ..SessionConfig::default() };
-    let mut session = Session::new(config, clock, stop.clone());
-    session = session.watched_by(standby::watch(&robot, &stop, request.priority)?);
+    let mut session = Session::new(config, host.clock.clone(), stop.clone());
+    if follower.is_real() {
+        session = session.watched_by(standby::watch(&robot, &stop, priority)?);
+    }
     let desk = Desk::new(session.operator(), stop.clone(), None).without_episodes();
     human.sits_at(&desk);
-    let keys = desk.hear_keys(human.keys.clone())?;
+    let keys = host.keys(&desk, human.keys.clone())?;
     if !args.json {
         say!("robot     {}{}, {} Hz", robot.title, follower.calibrated(), robot.control_rate_hz);
         if let Some(arm) = human.in_words() {
@@ -45,16 +55,18 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
             say!("keys      {}", desk.legend());
         }
     }
-    live::leave_when_abandoned(session.progress(), stop.clone());
+    if host.is_terminal() {
+        live::leave_when_abandoned(session.progress(), stop.clone());
+    }
     let mut viewer: Option<Box<dyn FrameSink>> = match &args.rerun_connect {
         Some(address) => Some(Box::new(RerunView::connect(address, &robot)?)),
-        None if !args.json && std::io::stderr().is_terminal() => {
+        None if !args.json && host.is_terminal() && std::io::stderr().is_terminal() => {
             Some(Box::new(LiveTable::new(&robot, session.progress(), follower.cameras.monitor.clone())))
         }
         None => None,
     };
     let line = args.rerun_connect.is_some().then(|| LiveLine::start(session.progress(), live::of_one(), stop.clone()));
-    let told = (follower.robot.tell_outages(), human.tell_outages());
+    let told = (follower.tell_outages(), human.tell_outages());
     let rate = f64::from(robot.control_rate_hz);
     let ticks = args.seconds.map_or(u64::MAX, |seconds| (seconds * rate).ceil() as u64);
     let mut scene = AsItIs { task: String::new(), ticks };
@@ -67,13 +79,13 @@ pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
         recorder: None,
         viewer: viewer.as_mut().map(|viewer| &mut **viewer as &mut dyn FrameSink),
     };
-    let end = session.run_series(&Series::of(1, 0), stage, &mut Watching { desk: &desk })?;
+    let end = host.run(&mut session, &Series::of(1, 0), stage, &desk, &mut Watching { desk: &desk })?;
     drop((line, told, session, keys));
     if !viewer.is_none_or(|viewer| live::wait_a_little(move || drop(viewer), live::VIEW_ENDS_WITHIN)) {
         text::note!("the viewer has not taken all that it was sent");
     }
     let report = end.reports.into_iter().next();
-    let motors = follower.robot.report().and(human.report());
+    let motors = follower.report().unwrap_or_default().and(human.report());
     if let Some(report) = &report {
         if args.json {
             text::print_json(&Line::of(report, &motors))?;

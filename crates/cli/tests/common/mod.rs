@@ -35,9 +35,16 @@ impl Desk {
 
     pub fn prepare(&self, command: &mut Command) {
         command.current_dir(self.folder.path()).env("HOME", self.folder.path()).env("HF_HUB_OFFLINE", "1").env("LC_ALL", "C.UTF-8");
-        for name in
-            ["XDG_CACHE_HOME", "XDG_CONFIG_HOME", "HF_HOME", "HF_HUB_CACHE", "HF_LEROBOT_HOME", "HF_LEROBOT_CALIBRATION", "SINEW_LOG"]
-        {
+        for name in [
+            "XDG_CACHE_HOME",
+            "XDG_CONFIG_HOME",
+            "XDG_STATE_HOME",
+            "HF_HOME",
+            "HF_HUB_CACHE",
+            "HF_LEROBOT_HOME",
+            "HF_LEROBOT_CALIBRATION",
+            "SINEW_LOG",
+        ] {
             command.env_remove(name);
         }
     }

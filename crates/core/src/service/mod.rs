@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 use thiserror::Error;
 
 pub use state::{Acting, LoopState, Mode, Phase, State, StopState, WorkEnd, WorkState};
-pub use work::{EpisodeWish, Eval, Record, Replay, Rollout, RolloutStrategy, Teleop, Work, WorkLeader};
+pub use work::{EpisodeWish, Eval, Record, Replay, Rollout, RolloutStrategy, Teleop, WishName, Work, WorkLeader};
 
 /// Why a request was not fulfilled, in words for people.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -58,6 +58,8 @@ pub struct RobotInfo {
     pub teleoperator: Option<String>,
     /// The task whose scene the simulator has.
     pub task: Option<String>,
+    /// The command that calibrates it on its machine, where it has motors that can be.
+    pub calibrate: Option<String>,
 }
 
 /// One number of a robot's state or action.

@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::WishName;
+
 /// The newest state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct State {
@@ -91,9 +93,12 @@ pub struct WorkState {
     pub episodes: u64,
     /// How many were recorded.
     pub kept: u64,
+    /// Of the episode, or of the time between two.
     pub tick: u64,
-    /// After which the episode ends; nothing where it has no end of its own.
+    /// After which it ends; nothing where it has no end of its own.
     pub max_ticks: Option<u64>,
+    /// The wishes that have a use now.
+    pub wishes: Vec<WishName>,
     pub instruction: Option<String>,
     pub acting: Acting,
     /// The dataset that is recorded to.

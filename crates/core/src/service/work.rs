@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Mode;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Work {
     Teleop(Teleop),
     Record(Record),
@@ -146,4 +146,18 @@ pub enum EpisodeWish {
     Instruct { instruction: String },
     /// No further episode.
     Finish {},
+}
+
+/// The name of an [`EpisodeWish`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WishName {
+    Keep,
+    Drop,
+    Mark,
+    Pause,
+    Resume,
+    Correct,
+    Instruct,
+    Finish,
 }

@@ -47,6 +47,7 @@ pub struct BeginPairing {
     pub role: Role,
 }
 
+/// Digits that a device is paired with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Pairing {
     /// Six digits. They are over after five wrong tries.
@@ -54,6 +55,7 @@ pub struct Pairing {
     pub seconds_left: u64,
 }
 
+/// Asks for a token with them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pair {
@@ -62,6 +64,7 @@ pub struct Pair {
     pub name: String,
 }
 
+/// The token of a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Paired {
     /// Kept by the device, and sent with each request.
@@ -80,12 +83,14 @@ pub struct Device {
     pub paired_s: u64,
 }
 
+/// Whose token is to be good no longer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Revoke {
     pub id: String,
 }
 
+/// Asks to stop.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stop {
@@ -179,10 +184,14 @@ pub enum CommandMessage {
         dead_man_ms: u64,
     },
     /// There is no lease: somebody else has it, or nobody took it.
-    Refused { error: String },
+    Refused {
+        error: String,
+    },
     /// The lease is over, as nothing came for too long, or it was given back.
     Expired {},
     /// Goals were taken.
-    Heard { number: Option<u64> },
+    Heard {
+        number: Option<u64>,
+    },
     Error(Problem),
 }

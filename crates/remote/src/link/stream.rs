@@ -31,6 +31,11 @@ impl Timed {
         self.until = until;
     }
 
+    /// Nothing more is sent.
+    pub fn ends(&self) -> io::Result<()> {
+        self.tcp.shutdown(std::net::Shutdown::Write)
+    }
+
     /// Does `work` with a timeout of what is left; without any, only what needs no waiting.
     fn within<T>(
         &mut self,

@@ -6,15 +6,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
-use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::frame::coding::CloseCode;
-use tungstenite::protocol::{CloseFrame, Role, WebSocket, WebSocketConfig};
+use tungstenite::protocol::{CloseFrame, WebSocket};
 use tungstenite::{Bytes, Error, Message};
 
-use super::http::{self, NoHead};
 use super::{Answerer, Served, Shared};
 use crate::answer::REQUEST;
 use crate::codec::{Dtype, Limits, Packer, Value, decode};
+use crate::http::{self, NoHead};
 use crate::link::Timed;
 use crate::time::{Deadline, Watch};
 
@@ -42,21 +41,24 @@ pub(super) fn serve(shared: &Shared, tcp: TcpStream, peer: SocketAddr) {
         Err(NoHead::Gone) => return,
         Err(NoHead::Bad(status, why)) => return say(timed, status, why),
     };
+    if head.method != "GET" {
+        return say(timed, 405, "expected GET\n");
+    }
     let ready = shared.answerer.get();
     match (&*head.path, &head.key) {
         ("/healthz", None) if ready.is_some() => return say(timed, 200, "OK\n"),
         ("/healthz", None) => return say(timed, 503, "loading\n"),
         _ => {}
     }
-    if head.has_origin {
+    if head.origin.is_some() {
         return say(timed, 403, "pages in a browser are not served\n");
     }
     if let Some(token) = &shared.options.token {
-        if shared.is_unheard(peer.ip()) {
+        if shared.strikes.is_out(peer.ip()) {
             return say(timed, 429, "too many wrong tokens; wait a minute\n");
         }
         let is_right = http::is_right(token, head.authorization.as_deref());
-        shared.note_token(peer.ip(), is_right);
+        shared.strikes.note(peer.ip(), is_right);
         if !is_right {
             shared.metrics.wrong_tokens.fetch_add(1, Relaxed);
             return say(timed, 401, "expected the server's token as Authorization: Bearer TOKEN\n");
@@ -72,16 +74,8 @@ pub(super) fn serve(shared: &Shared, tcp: TcpStream, peer: SocketAddr) {
                 shared.metrics.turned_away.fetch_add(1, Relaxed);
                 say(timed, 503, "too many clients\n");
             } else {
-                let accepted = format!(
-                    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n\r\n",
-                    derive_accept_key(key.as_bytes())
-                );
                 timed.set_deadline(Deadline::after(TAKEN));
-                if timed.write_all(accepted.as_bytes()).is_ok() {
-                    let mut config = WebSocketConfig::default();
-                    config.max_message_size = Some(MOST_BYTES);
-                    config.max_frame_size = Some(MOST_BYTES);
-                    let web = WebSocket::from_partially_read(timed, head.rest, Role::Server, Some(config));
+                if let Ok(web) = http::accept_websocket(timed, key, head.rest, MOST_BYTES) {
                     let ended = Client { shared, web, total_ms: None }.serve(&**answerer, metadata);
                     tracing::debug!(%peer, ?ended, "a client has gone");
                 }

@@ -2,22 +2,20 @@
 //! has the policy, in the order in which they asked.
 
 mod client;
-mod http;
 mod metrics;
 mod turns;
 
-use std::collections::HashMap;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::RemoteError;
 use crate::codec::Value;
-use crate::time::Watch;
+use crate::strikes::Strikes;
+use crate::{RemoteError, http};
 
 pub use metrics::Counts;
 use metrics::Metrics;
@@ -25,11 +23,6 @@ use turns::Turns;
 
 /// Connections beside those of clients: who asks for health or metrics, and those not yet shaken hands with.
 const OTHERS: usize = 16;
-/// After so many wrong tokens an address is not heard for a while.
-const MOST_WRONG: u32 = 5;
-const UNHEARD: Duration = Duration::from_secs(60);
-/// So many addresses are remembered.
-const MOST_ADDRESSES: usize = 1024;
 
 /// Who answers.
 pub trait Answerer: Send + Sync {
@@ -80,7 +73,7 @@ pub(crate) struct Shared {
     answerer: OnceLock<(Arc<dyn Answerer>, Vec<u8>)>,
     turns: Turns,
     metrics: Metrics,
-    wrong: Mutex<HashMap<IpAddr, (u32, Watch)>>,
+    strikes: Strikes,
     is_over: AtomicBool,
 }
 
@@ -98,7 +91,7 @@ impl Server {
             answerer: OnceLock::new(),
             turns: Turns::default(),
             metrics: Metrics::default(),
-            wrong: Mutex::default(),
+            strikes: Strikes::default(),
             is_over: AtomicBool::new(false),
         });
         let accepting = shared.clone();
@@ -136,7 +129,7 @@ impl Drop for Server {
 }
 
 /// An address by which this machine reaches one that it listens on.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
@@ -174,35 +167,10 @@ impl Shared {
             }
         }
     }
-
-    /// Whether `ip` has sent so many wrong tokens that it is not heard now.
-    fn is_unheard(&self, ip: IpAddr) -> bool {
-        let wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        wrong.get(&ip).is_some_and(|(count, since)| *count >= MOST_WRONG && since.elapsed() < UNHEARD)
-    }
-
-    fn note_token(&self, ip: IpAddr, is_right: bool) {
-        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_right {
-            wrong.remove(&ip);
-            return;
-        }
-        if wrong.len() >= MOST_ADDRESSES {
-            wrong.retain(|_, (_, since)| since.elapsed() < UNHEARD);
-            if wrong.len() >= MOST_ADDRESSES {
-                wrong.clear();
-            }
-        }
-        let (count, since) = wrong.entry(ip).or_insert_with(|| (0, Watch::start()));
-        if since.elapsed() >= UNHEARD {
-            *count = 0;
-        }
-        (*count, *since) = (*count + 1, Watch::start());
-    }
 }
 
 /// Turns a connection away without a thread for it.
-fn refuse(mut tcp: TcpStream) {
+pub(crate) fn refuse(mut tcp: TcpStream) {
     // Whoever does not read it has lost nothing.
     drop(tcp.set_write_timeout(Some(Duration::from_millis(100))));
     drop(tcp.write_all(&http::answer(503, "too many connections\n")));

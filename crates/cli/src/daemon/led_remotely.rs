@@ -1,0 +1,149 @@
+//! Somebody who leads a robot from afar, by goals that come now and then.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sinew_core::{CommandMode, Observation, RobotDescription, TeleopStatus, Teleoperator, TeleoperatorError, Tick, Timestamp};
+
+/// Goals that are older than this are none.
+const FRESH_NS: i64 = 300_000_000;
+
+/// Where the newest goals lie. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Goals(Arc<Mutex<Option<(Timestamp, Vec<f64>)>>>);
+
+impl Goals {
+    pub fn put(&self, now: Timestamp, goals: &[f64]) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, goals.to_vec()));
+    }
+
+    /// None are left.
+    pub fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn fresh(&self, now: Timestamp, action: &mut [f64]) -> bool {
+        let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((_, goals)) = newest.as_ref().filter(|(put, _)| now.nanos_since(*put) <= FRESH_NS) else { return false };
+        action.copy_from_slice(goals);
+        true
+    }
+}
+
+/// Wants what lies there, and otherwise that the robot stays where it was sent.
+pub struct LedRemotely {
+    goals: Goals,
+    /// Where it stays.
+    held: Vec<f64>,
+    /// What it was sent last; before the first time, where it is.
+    sent: Vec<f64>,
+    is_holding: bool,
+    /// Of each channel of action, the channel of state of the same name; `None` for speeds, which come to 0.
+    places: Vec<Option<usize>>,
+}
+
+impl LedRemotely {
+    pub fn new(goals: Goals, robot: &RobotDescription) -> Self {
+        let state = robot.state_channels();
+        let channels = robot.action_channels();
+        let places: Vec<_> = channels
+            .iter()
+            .map(|channel| match channel.mode {
+                Some(CommandMode::Position | CommandMode::Impedance) => state.iter().position(|other| other.name == channel.name),
+                _ => None,
+            })
+            .collect();
+        let width = places.len();
+        Self { goals, held: vec![0.0; width], sent: vec![0.0; width], is_holding: false, places }
+    }
+}
+
+impl Teleoperator for LedRemotely {
+    fn reset(&mut self, observation: &Observation) -> Result<(), TeleoperatorError> {
+        self.is_holding = false;
+        // What was wanted before is of another time.
+        self.goals.forget();
+        for (sent, place) in self.sent.iter_mut().zip(&self.places) {
+            *sent = match place {
+                Some(place) => observation.state.get(*place).ok_or_else(|| TeleoperatorError::Transient {
+                    doing: "taking over",
+                    what: sinew_core::Brief::of("a joint's place is not known"),
+                })?,
+                None => 0.0,
+            };
+        }
+        Ok(())
+    }
+
+    fn action(&mut self, tick: &Tick, _: &Observation, action: &mut [f64]) -> Result<TeleopStatus, TeleoperatorError> {
+        if self.goals.fresh(tick.due, action) {
+            self.is_holding = false;
+            return Ok(TeleopStatus::Active);
+        }
+        if !std::mem::replace(&mut self.is_holding, true) {
+            for ((held, sent), place) in self.held.iter_mut().zip(&self.sent).zip(&self.places) {
+                *held = if place.is_some() { *sent } else { 0.0 };
+            }
+        }
+        action.copy_from_slice(&self.held);
+        Ok(TeleopStatus::Active)
+    }
+
+    fn feel(&mut self, sent: &[f64]) {
+        self.sent.copy_from_slice(sent);
+    }
+
+    fn follow(&mut self, _: &Tick, _: &Observation, sent: &[f64]) {
+        self.sent.copy_from_slice(sent);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn when_goals_stop_it_stays_where_it_was_sent() {
+        let robot = sinew_sim::robots::get("so101").unwrap().description;
+        let goals = Goals::default();
+        let mut led = LedRemotely::new(goals.clone(), &robot);
+        let mut observation = Observation::for_robot(&robot);
+        assert!(led.reset(&observation).is_err(), "nobody knows where it is");
+        observation.state.set_all(&[0.1; 6], Timestamp::ZERO);
+        goals.put(Timestamp::ZERO, &[9.0; 6]);
+        led.reset(&observation).unwrap();
+        let mut action = [0.0; 6];
+        let mut at = |led: &mut LedRemotely, ms: i64| {
+            let tick = Tick { turn: 1, due: Timestamp::from_nanos(ms * 1_000_000), period: Duration::from_millis(10), wants_images: false };
+            led.action(&tick, &observation, &mut action).unwrap();
+            action[0]
+        };
+        assert_eq!(at(&mut led, 10), 0.1, "what was put before it took over is forgotten");
+        goals.put(Timestamp::from_nanos(20_000_000), &[0.5; 6]);
+        assert_eq!(at(&mut led, 30), 0.5);
+        led.feel(&[0.2; 6]);
+        assert_eq!(at(&mut led, 320), 0.5);
+        assert_eq!(at(&mut led, 321), 0.2, "300 ms later it stays where the gate had let it come to");
+        led.feel(&[0.21; 6]);
+        assert_eq!(at(&mut led, 400), 0.2, "and goes on staying there");
+        goals.put(Timestamp::from_nanos(500_000_000), &[0.7; 6]);
+        assert_eq!(at(&mut led, 500), 0.7);
+    }
+
+    /// A base has no place to stay at: it comes to rest.
+    #[test]
+    fn wheels_stop() {
+        let robot = sinew_sim::robots::get("lekiwi").unwrap().description;
+        let mut led = LedRemotely::new(Goals::default(), &robot);
+        let mut observation = Observation::for_robot(&robot);
+        let width = observation.state.width();
+        observation.state.set_all(&vec![0.3; width], Timestamp::ZERO);
+        led.reset(&observation).unwrap();
+        led.feel(&vec![0.3; robot.action_channels().len()]);
+        let mut action = vec![9.0; robot.action_channels().len()];
+        let tick = Tick { turn: 1, due: Timestamp::ZERO, period: Duration::from_millis(10), wants_images: false };
+        led.action(&tick, &observation, &mut action).unwrap();
+        assert!(action.ends_with(&[0.0; 3]) && action.starts_with(&[0.3]), "{action:?}");
+    }
+}

@@ -1,0 +1,477 @@
+//! From what somebody asks for to a verb's session on the daemon's robot. What is asked for becomes the verb's own options, read as
+//! from a command line, so that each default and each check is the verb's.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{Command as Process, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::FromArgMatches as _;
+use sinew_core::service::{
+    Eval, Mode, Record, Refusal, Replay, Rollout, RolloutStrategy, Teleop as TeleopWork, Work, WorkLeader, WorkState,
+};
+use sinew_core::{FrameSink, Identity, RobotDescription, Timestamp};
+use sinew_runtime::{AsItIs, StopFlag, TeleopThread};
+
+use super::led_remotely::LedRemotely;
+use super::{Current, Owned, Viewer, lock, store};
+use crate::args::{self, Cli, Command, DaemonArgs, Misuse, RecordArgs, ReplayArgs, RolloutArgs, Teleop, TeleopArgs};
+use crate::commands::record::{Set, record};
+use crate::commands::replay::{Recorded, again};
+use crate::commands::rollout::{Prepared, Setting, roll_out};
+use crate::commands::teleop::follow;
+use crate::host::Host;
+use crate::led::Human;
+use crate::rig::{Rig, Scenario};
+use crate::{Done, hardware, led, source};
+
+/// Between two looks at a child that works.
+const LOOK: Duration = Duration::from_millis(50);
+/// For somebody who leads from afar: he may come back.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Something to be done with the robot.
+pub enum Job {
+    Teleop(Box<TeleopArgs>, WorkLeader),
+    Record(Box<RecordArgs>, WorkLeader),
+    Rollout(Box<RolloutArgs>, Option<WorkLeader>),
+    Replay(Box<ReplayArgs>),
+}
+
+/// What the daemon's robot is, and whether its own leader can be one.
+pub fn setting(args: &DaemonArgs) -> anyhow::Result<Setting> {
+    if let Some(Teleop::Device(kind)) = &args.leader.teleop
+        && kind.needs_keys()
+    {
+        bail!(Misuse(
+            "the daemon has no terminal whose keys could move the robot; expected a leader arm or a gamepad as --teleop".to_owned()
+        ));
+    }
+    if args.hardware.port.is_empty() {
+        return Ok(Setting::Simulator(Box::new(Scenario::of(&args.rig)?)));
+    }
+    let robot = hardware::describe_unit(&args.rig.robot, &args.hardware, &args.camera)?;
+    if args.leader.teleop.is_some() {
+        led::check(&args.leader, &robot)?;
+    }
+    Ok(Setting::Hardware(Box::new(robot)))
+}
+
+/// The options of a verb, from the words of its command line.
+fn parsed(words: Vec<String>) -> Result<Command, Refusal> {
+    let bad = |error: String| Refusal::Bad(error.trim().trim_start_matches("error: ").to_owned());
+    let line = std::iter::once("sinew".to_owned()).chain(words);
+    let matches = args::command().try_get_matches_from(line).map_err(|error| bad(first_line(&error)))?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| bad(first_line(&error)))?;
+    let command = cli.command.ok_or_else(|| Refusal::Bad("expected a verb".to_owned()))?;
+    command.check().map_err(|misuse| bad(misuse.to_string()))?;
+    Ok(command)
+}
+
+fn first_line(error: &clap::Error) -> String {
+    error.render().to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+/// `--name=value`, where there is one.
+fn option<T: ToString>(words: &mut Vec<String>, name: &str, value: Option<T>) {
+    words.extend(value.map(|value| format!("--{name}={}", value.to_string())));
+}
+
+impl Owned {
+    fn is_simulated(&self) -> bool {
+        matches!(self.setting, Setting::Simulator(_))
+    }
+
+    /// The instruction of a work, else the daemon's own.
+    fn told_or<'a>(&'a self, given: Option<&'a str>) -> Option<&'a str> {
+        let own = if self.is_simulated() { self.args.rig.instruction.as_deref() } else { self.args.rig.told().ok().flatten() };
+        given.map(str::trim).filter(|text| !text.is_empty()).or(own)
+    }
+
+    /// Whether somebody like that can lead this robot.
+    fn check_leader(&self, leader: WorkLeader) -> Result<(), Refusal> {
+        match leader {
+            WorkLeader::Remote => Ok(()),
+            WorkLeader::Scripted if self.is_simulated() => Ok(()),
+            WorkLeader::Scripted => Err(Refusal::Bad("a script knows the simulator's world, and this robot is a real one".to_owned())),
+            WorkLeader::Own if self.args.leader.teleop.is_some() => Ok(()),
+            WorkLeader::Own => Err(Refusal::Bad("the daemon was started without --teleop; expected the leader remote".to_owned())),
+        }
+    }
+
+    /// Begins a work, or says why not.
+    pub fn start_work(self: &Arc<Self>, work: Work) -> Result<(), Refusal> {
+        let mode = work.mode();
+        let mut shown = WorkState::default();
+        let mut is_led_remotely = false;
+        let mut hears = |leader: WorkLeader| is_led_remotely |= leader == WorkLeader::Remote;
+        let (job, eval) = match work {
+            Work::Teleop(work) => {
+                hears(work.leader);
+                (Some(self.teleop(&work)?), None)
+            }
+            Work::Record(work) => {
+                hears(work.leader);
+                shown.dataset = Some(work.dataset.clone());
+                (Some(self.record(&work)?), None)
+            }
+            Work::Rollout(work) => {
+                leader_of(&work).into_iter().for_each(hears);
+                (shown.dataset, shown.policy) =
+                    (work.dataset.clone(), Some(work.policy.clone().unwrap_or_else(|| store::DEMONSTRATION.to_owned())));
+                (Some(self.rollout(&work)?), None)
+            }
+            Work::Replay(work) => {
+                shown.dataset = Some(work.dataset.clone());
+                (Some(self.replay(&work)?), None)
+            }
+            Work::Eval(work) => {
+                shown.policy = Some(work.policy.clone().unwrap_or_else(|| store::DEMONSTRATION.to_owned()));
+                (None, Some(self.eval(&work)?))
+            }
+        };
+        shown.episodes = match &job {
+            Some(Job::Record(args, _)) => args.episodes,
+            Some(Job::Rollout(args, _)) => args.episodes(),
+            Some(Job::Teleop(..) | Job::Replay(_)) => 1,
+            None => 0,
+        };
+        let stop = StopFlag::new();
+        // The board's lock is never asked for by who has that of the work.
+        let why = self.board.state().trouble.clone().unwrap_or_default();
+        {
+            let mut current = lock(&self.current);
+            if let Some(current) = &*current {
+                return Err(Refusal::Conflict(format!("{:?} runs; stop it first", current.mode).to_lowercase()));
+            }
+            if self.is_over.load(SeqCst) {
+                return Err(Refusal::Conflict("the daemon ends".to_owned()));
+            }
+            if self.is_emergency.load(SeqCst) {
+                return Err(Refusal::Conflict("there is an emergency; clear it first".to_owned()));
+            }
+            if job.is_some() && !self.is_connected.load(SeqCst) {
+                return Err(Refusal::Conflict(format!("the robot is not connected: {why}")));
+            }
+            self.goals.forget();
+            *current = Some(Current {
+                mode,
+                stop: stop.clone(),
+                desk: None,
+                progress: None,
+                is_led_remotely,
+                work: shown,
+                between: 0,
+                between_since: Timestamp::ZERO,
+                rate_hz: f64::from(self.setting.robot().control_rate_hz),
+                reports: Vec::new(),
+                kept: 0,
+            });
+        }
+        self.show();
+        if let Some(job) = job {
+            *lock(&self.asked) = Some(job);
+            self.is_asked.notify_all();
+        }
+        if let Some(words) = eval {
+            let owned = self.clone();
+            let started = std::thread::Builder::new().name("evaluation".into()).spawn(move || {
+                let ended = owned.evaluate(&words, &stop);
+                owned.ends(ended);
+            });
+            if let Err(error) = started {
+                self.ends(Err(error.into()));
+            }
+        }
+        Ok(())
+    }
+
+    fn teleop(&self, work: &TeleopWork) -> Result<Job, Refusal> {
+        self.check_leader(work.leader)?;
+        // In the simulator the verb is for nobody; here somebody can look.
+        let mut words = vec!["teleop".to_owned(), "--port=daemon".to_owned(), "--teleop=gamepad".to_owned()];
+        option(&mut words, "seconds", work.seconds);
+        match parsed(words)? {
+            Command::Teleop(mut args) => {
+                args.realtime = self.args.realtime.clone();
+                args.json = false;
+                Ok(Job::Teleop(Box::new(args), work.leader))
+            }
+            _ => Err(Refusal::Bad("expected teleop".to_owned())),
+        }
+    }
+
+    fn record(&self, work: &Record) -> Result<Job, Refusal> {
+        self.check_leader(work.leader)?;
+        let root = self.place_of(&work.dataset)?;
+        let told = self.told_or(work.instruction.as_deref());
+        if told.is_none() && !self.is_simulated() {
+            return Err(Refusal::Bad("recording: expected an instruction, which is recorded with every frame".to_owned()));
+        }
+        let mut words = vec!["record".to_owned(), format!("--out={}", root.display())];
+        option(&mut words, "episodes", work.episodes);
+        option(&mut words, "seed", work.seed);
+        if root.join("meta/info.json").exists() {
+            words.extend(["--resume".to_owned(), "--unfinished=recover".to_owned()]);
+        }
+        match parsed(words)? {
+            Command::Record(mut args) => {
+                args.rig = args::RigArgs { instruction: told.map(str::to_owned), task: None, seed: args.rig.seed, ..self.args.rig.clone() };
+                (args.hardware, args.camera) = (self.args.hardware.clone(), self.args.camera.clone());
+                (args.realtime, args.real_time) = (self.args.realtime.clone(), true);
+                args.episode_time = checked("episode_s", work.episode_s, 0.1)?;
+                args.reset_time = checked("reset_s", work.reset_s, 0.0)?;
+                Ok(Job::Record(args, work.leader))
+            }
+            _ => Err(Refusal::Bad("expected record".to_owned())),
+        }
+    }
+
+    fn rollout(&self, work: &Rollout) -> Result<Job, Refusal> {
+        let leader = leader_of(work);
+        leader.map_or(Ok(()), |leader| self.check_leader(leader))?;
+        if let Some(policy) = &work.policy {
+            store::check_policy(policy)?;
+        }
+        let told = self.told_or(work.instruction.as_deref());
+        if told.is_none() && !self.is_simulated() && work.dataset.is_some() {
+            return Err(Refusal::Bad("rolling out: expected an instruction, which is recorded with every frame".to_owned()));
+        }
+        let mut words = vec!["rollout".to_owned(), "--no-rerun".to_owned(), "--pace=real".to_owned()];
+        option(&mut words, "policy", work.policy.as_deref());
+        option(&mut words, "instruction", told);
+        option(&mut words, "seed", work.seed);
+        let strategy = match work.strategy {
+            RolloutStrategy::Base => "base",
+            RolloutStrategy::Episodic => "episodic",
+            RolloutStrategy::Highlight => "highlight",
+            RolloutStrategy::Dagger => "dagger",
+        };
+        words.push(format!("--strategy={strategy}"));
+        // As with the verb: an episode of the simulator ends by itself, and one of the real world does not.
+        option(&mut words, "episodes", work.episodes);
+        option(&mut words, "seconds", work.seconds);
+        option(&mut words, "reset-time", work.reset_s);
+        match &work.dataset {
+            Some(name) => {
+                let root = self.place_of(name)?;
+                words.push(format!("--out={}", root.display()));
+                if root.join("meta/info.json").exists() {
+                    words.extend(["--resume".to_owned(), "--unfinished=recover".to_owned()]);
+                }
+            }
+            None => words.push("--no-record".to_owned()),
+        }
+        if work.strategy == RolloutStrategy::Dagger {
+            words.push("--teleop=scripted".to_owned());
+        }
+        match parsed(words)? {
+            Command::Rollout(mut args) => {
+                let seed = args.rig.seed;
+                args.rig = args::RigArgs { seed, instruction: told.map(str::to_owned), task: None, ..self.args.rig.clone() };
+                (args.hardware, args.camera) = (self.args.hardware.clone(), self.args.camera.clone());
+                args.control.realtime = self.args.realtime.clone();
+                // On a real arm more has to be said.
+                args.check().map_err(|misuse| Refusal::Bad(misuse.to_string()))?;
+                Ok(Job::Rollout(args, leader))
+            }
+            _ => Err(Refusal::Bad("expected rollout".to_owned())),
+        }
+    }
+
+    fn replay(&self, work: &Replay) -> Result<Job, Refusal> {
+        let dataset = self.dataset_or_hub(&work.dataset)?;
+        match parsed(vec!["replay".to_owned(), format!("--episode={}", work.episode), "--".to_owned(), dataset])? {
+            Command::Replay(mut args) => {
+                args.hardware = self.args.hardware.clone();
+                args.realtime = self.args.realtime.clone();
+                Ok(Job::Replay(args))
+            }
+            _ => Err(Refusal::Bad("expected replay".to_owned())),
+        }
+    }
+
+    /// The words of an evaluation's command line.
+    fn eval(&self, work: &Eval) -> Result<Vec<String>, Refusal> {
+        if let Some(policy) = &work.policy {
+            store::check_policy(policy)?;
+        }
+        let mut words = vec!["eval".to_owned(), "--json".to_owned(), "--force".to_owned(), format!("--robot={}", self.args.rig.robot)];
+        option(&mut words, "policy", work.policy.as_deref());
+        option(&mut words, "task", work.task.as_deref());
+        option(&mut words, "episodes", work.episodes);
+        option(&mut words, "seed", work.seed);
+        words.push(format!("--contact-sheet={}", self.datasets.join(".eval.png").display()));
+        parsed(words.clone())?;
+        Ok(words)
+    }
+
+    /// An evaluation is a process of its own: it keeps all cores busy and moves no robot, so that nothing here is to wait for it.
+    fn evaluate(&self, words: &[String], stop: &StopFlag) -> anyhow::Result<bool> {
+        let program = std::env::current_exe().context("finding this program")?;
+        let mut child = Process::new(program)
+            .args(words)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("starting the evaluation")?;
+        let heard = child.stderr.take().map(|stderr| std::thread::spawn(move || super::tasks::last_of(stderr)));
+        let lines = child.stdout.take().map(|stdout| std::io::BufRead::lines(std::io::BufReader::new(stdout)));
+        std::thread::scope(|scope| {
+            let reading = scope.spawn(move || {
+                for line in lines.into_iter().flatten().map_while(Result::ok) {
+                    self.update(|current| {
+                        current.progress = None;
+                        current.work.phase = sinew_core::service::Phase::Running;
+                        current.work.episode = current.reports.len() as u64 + 1;
+                        current.reports.extend(serde_json::from_str::<serde_json::Value>(&line));
+                    });
+                }
+            });
+            let status = loop {
+                if let Some(status) = child.try_wait().context("waiting for the evaluation")? {
+                    break status;
+                }
+                if stop.is_requested() {
+                    // It has nothing to bring into safety.
+                    drop(child.kill());
+                }
+                std::thread::sleep(LOOK);
+            };
+            drop(reading.join());
+            let said = heard.and_then(|heard| heard.join().ok()).unwrap_or_default();
+            anyhow::ensure!(status.success() || stop.is_requested(), "evaluating: {}", said.trim().trim_start_matches("error: "));
+            Ok(stop.is_requested())
+        })
+    }
+
+    /// Does a job on the robot, and gives it back where it is still of use.
+    pub fn work(self: &Arc<Self>, rig: Option<Rig>, job: Job) -> Option<Rig> {
+        let Some(rig) = rig else {
+            self.ends(Err(anyhow::anyhow!("the robot is not connected")));
+            return None;
+        };
+        let Some(stop) = lock(&self.current).as_ref().map(|current| current.stop.clone()) else { return Some(rig) };
+        // A robot that panicked is connected anew.
+        let mut given = Some(rig);
+        let done = catch_unwind(AssertUnwindSafe(|| self.run(job, &mut given, stop)));
+        let done = done.unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked; the log says where")));
+        self.ends(done.map(|done| done != Done::Ok));
+        match given {
+            Some(rig) => Some(rig),
+            None => self.told(self.connect()),
+        }
+    }
+
+    fn run(self: &Arc<Self>, job: Job, given: &mut Option<Rig>, stop: StopFlag) -> anyhow::Result<Done> {
+        let mut viewer = Viewer(self);
+        let guest: Option<(&mut dyn FrameSink, &dyn crate::host::Listener)> = Some((&mut viewer, &**self));
+        let host = Host { clock: self.clock.clone(), stop, guest };
+        // Whoever fails to come back with it has broken it.
+        let mut rig = given.take().context("borrowing the robot")?;
+        let done = match job {
+            Job::Teleop(args, leader) => {
+                let human = self.human(leader, &rig, self.args.rig.seed, false);
+                human.and_then(|mut human| follow(&args, &mut rig, &mut human, host))
+            }
+            Job::Record(args, leader) => {
+                let ready = self.scene(&args, &mut rig).and_then(|name| Ok((name, self.human(leader, &rig, args.rig.seed, false)?)));
+                match ready {
+                    Err(error) => Err(error),
+                    Ok((name, human)) => {
+                        let task = if self.is_simulated() { args.rig.instruction.clone() } else { None };
+                        let mut set = Set { rig, human, task, name };
+                        let done = record(&args, &mut set, host);
+                        rig = set.rig;
+                        done
+                    }
+                }
+            }
+            Job::Rollout(args, leader) => self.policy_works(&args, leader, &mut rig, host),
+            Job::Replay(args) => self.repeat(&args, &mut rig, host),
+        };
+        *given = Some(rig);
+        done
+    }
+
+    /// Sets the scene of a recording; says what scripts call its task.
+    fn scene(&self, args: &RecordArgs, rig: &mut Rig) -> anyhow::Result<String> {
+        crate::recording::may_begin(&args.out, rig.robot.description(), &args.recording, true)?;
+        if let Setting::Simulator(scenario) = &self.setting {
+            return Ok(scenario.task.name().to_owned());
+        }
+        let task = args.rig.instruction.clone().unwrap_or_default();
+        let ticks = (args.episode_s() * f64::from(rig.robot.description().control_rate_hz)).ceil() as u64;
+        rig.environment = Box::new(AsItIs { task: task.clone(), ticks });
+        Ok(task)
+    }
+
+    fn policy_works(&self, args: &RolloutArgs, leader: Option<WorkLeader>, rig: &mut Rig, host: Host<'_>) -> anyhow::Result<Done> {
+        let robot: RobotDescription = rig.robot.description().clone();
+        let prepared = Prepared::of(args, &robot)?;
+        let mut human = leader.map(|leader| self.human(leader, rig, args.rig.seed, true)).transpose()?;
+        let own;
+        let setting = match &self.setting {
+            Setting::Simulator(_) => {
+                own = Setting::Simulator(Box::new(Scenario { instruction: args.rig.instruction.clone(), ..Scenario::of(&self.args.rig)? }));
+                &own
+            }
+            hardware @ Setting::Hardware(_) => {
+                rig.environment = Box::new(Setting::as_it_is(args, &robot)?);
+                hardware
+            }
+        };
+        roll_out(args, setting, prepared, (rig, human.as_mut()), host)
+    }
+
+    fn repeat(&self, args: &ReplayArgs, rig: &mut Rig, host: Host<'_>) -> anyhow::Result<Done> {
+        let dataset = source::open_dataset_streaming(&args.dataset)?;
+        let robot = rig.robot.description().clone();
+        let recorded = Recorded::of(args, &dataset, &robot)?;
+        let scene = AsItIs { task: recorded.instruction.clone(), ticks: recorded.ticks };
+        let before = std::mem::replace(&mut rig.environment, Box::new(scene));
+        let done = again(args, recorded, None, rig, host);
+        rig.environment = before;
+        done
+    }
+
+    /// Whoever is to lead the robot, alone or beside a policy.
+    fn human(&self, leader: WorkLeader, rig: &Rig, seed: u64, has_policy: bool) -> anyhow::Result<Human> {
+        let robot = rig.robot.description();
+        match leader {
+            WorkLeader::Scripted => rig.scripted(seed),
+            WorkLeader::Own => {
+                let priority = self.args.realtime.request().priority;
+                Human::of(&self.args.leader, robot, &self.args.hardware, (priority, has_policy), self.clock.clone())
+            }
+            WorkLeader::Remote => {
+                let led = LedRemotely::new(self.goals.clone(), robot);
+                let way = Identity { width: robot.action_channels().len() };
+                let thread = TeleopThread::spawn(Box::new(led), way, robot).context("starting the teleoperator's thread")?;
+                Ok(Human::without_arm(thread.patient(FOR_EVER)))
+            }
+        }
+    }
+
+    /// Whether the mode's robot is led by goals from afar now.
+    pub fn is_led_remotely(&self) -> bool {
+        lock(&self.current).as_ref().is_some_and(|current| current.is_led_remotely && current.mode != Mode::Eval)
+    }
+}
+
+/// Who takes over: with the strategy that is for that, somebody has to.
+fn leader_of(work: &Rollout) -> Option<WorkLeader> {
+    work.leader.or_else(|| (work.strategy == RolloutStrategy::Dagger).then_some(WorkLeader::Remote))
+}
+
+fn checked(name: &str, value: Option<f64>, least: f64) -> Result<Option<f64>, Refusal> {
+    match value {
+        Some(value) if !(value.is_finite() && value >= least && value < 1e6) => {
+            Err(Refusal::Bad(format!("{name} is {value}, expected seconds from {least} on")))
+        }
+        value => Ok(value),
+    }
+}
