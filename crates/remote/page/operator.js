@@ -12,7 +12,7 @@ const LINGER_MS = 2500;
 const NEAR = 0.01;
 /** A stick's goal is never further ahead of the arm than this. */
 const LEAD = 0.35;
-const TAKE_MS = 3000, CLOSE_MS = 200;
+const TAKE_MS = 5000, CLOSE_MS = 200;
 
 /** Whether this device has control, and what it wants: `is` is `free`, `asking` or `mine`; `delay_ms` is how long a goal takes to be heard. */
 export const operator = { is: "free", goals: null, delay_ms: null };
