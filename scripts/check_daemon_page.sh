@@ -1,0 +1,35 @@
+#!/bin/sh
+# Opens the page of `sinew daemon` in a real Chromium, on the simulated robot: pairs, drives by sliders, sticks and a gamepad,
+# stops, records, runs and measures a policy, replays, verifies, reads the log, and loses the daemon and finds it again. Takes
+# pictures as a phone, a tablet and a desktop, and measures how long an image takes from the wire to the canvas.
+#
+#   scripts/check_daemon_page.sh [--shots DIR]
+#
+# $SINEW names a binary that is used instead of a fresh build. Chromium is $CHROMIUM, else the installed one (Debian: apt-get
+# install chromium), else what `playwright install chromium` fetches. Python 3 drives it through the package playwright, in a
+# virtual environment ($PAGE_VENV) that is made if it is not there yet, and else in one that is removed at the end. Rules of
+# accessibility are those of axe-core ($AXE names its axe.min.js), which npm fetches.
+set -eu
+
+AXE_VERSION=4.14.1
+here=$(cd "$(dirname "$0")" && pwd)
+if [ -z "${SINEW:-}" ]; then
+    cargo build --release --locked --bin sinew --manifest-path "$here/../Cargo.toml"
+    SINEW=${CARGO_TARGET_DIR:-$here/../target}/release/sinew
+fi
+room=$(mktemp -d)
+trap 'rm -rf "$room"' EXIT
+venv=${PAGE_VENV:-$room/venv}
+if ! "$venv/bin/python" -c 'import playwright' 2>/dev/null; then
+    "${PYTHON:-python3}" -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet playwright
+fi
+if [ -z "${AXE:-}" ]; then
+    (cd "$room" && npm pack --silent "axe-core@$AXE_VERSION" >/dev/null && tar xf "axe-core-$AXE_VERSION.tgz")
+    AXE=$room/package/axe.min.js
+fi
+chromium=${CHROMIUM:-$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)}
+if [ -z "$chromium" ]; then
+    "$venv/bin/python" -m playwright install chromium
+fi
+SINEW=$SINEW CHROMIUM=$chromium AXE=$AXE "$venv/bin/python" "$here/check_daemon_page.py" "$room" "$@"
