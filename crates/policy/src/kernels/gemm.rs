@@ -10,10 +10,6 @@ use super::pack::Packed;
 use super::simd::{Kernel, Simd};
 use super::threads;
 
-/// How many inputs are summed in registers before the sums go to memory: as many as keep a panel
-/// and the rows that meet it in the caches.
-const MOST_DEPTH: usize = 512;
-
 /// How many inputs of a panel are laid out at once where few rows meet it.
 const AT_ONCE: usize = 128;
 
@@ -57,22 +53,23 @@ pub(crate) fn linear(x: Matrix<'_>, w: &Packed, residual: Option<&[f32]>, activa
     assert_eq!(x.width, w.depth, "the width of rows");
     assert!(residual.is_none_or(|r| r.len() == x.rows * w.n), "a residual of {}x{}", x.rows, w.n);
     // SAFETY: the product writes each of the rows of `n`.
-    unsafe { written(x.rows * w.n, w.n, |out| product(&x, x.rows, w, out, Finish { activation, residual })) }
+    unsafe {
+        written(x.rows * w.n, w.n, |out| {
+            let finish = Finish { activation, residual };
+            match w.integers() {
+                Some(integers) => integers.product(x, w, out, finish),
+                None => product(&x, x.rows, w, out, finish),
+            }
+        })
+    }
 }
 
 /// The product with all `m` rows of `x`, shared out over the threads.
 pub(super) fn product(x: &dyn Rows, m: usize, w: &Packed, out: Target<'_>, finish: Finish<'_>) {
     out.assert_holds(m, w.n);
     assert!(finish.residual.is_none_or(|r| m == 0 || r.len() >= (m - 1) * out.stride + w.n), "a residual of {m}x{}", w.n);
-    let panels = w.panels();
-    let row_part = even_part(m, (MOST_VALUES / w.depth.clamp(1, MOST_DEPTH)).max(24));
-    let row_parts = m.div_ceil(row_part);
-    let wanted = threads::pieces(m * w.n * w.depth).div_ceil(row_parts.max(1));
-    let panel_part = panels.div_ceil(wanted.clamp(1, panels.max(1))).max(1);
-    let panel_parts = panels.div_ceil(panel_part);
-    threads::each(row_parts * panel_parts, |piece| {
-        let (row, panel) = (piece / panel_parts * row_part, piece % panel_parts * panel_part);
-        let (rows, panels) = (row..m.min(row + row_part), panel..panels.min(panel + panel_part));
+    let row_part = even_part(m, (MOST_VALUES / w.depth.clamp(1, w.isa.most_depth())).max(24));
+    share([m, row_part], w, |rows, panels| {
         with_scratch(|[scratch, weights]| {
             for columns in passes(w) {
                 let (values, stride) = x.block(rows.clone(), columns.clone(), scratch);
@@ -80,6 +77,19 @@ pub(super) fn product(x: &dyn Rows, m: usize, w: &Packed, out: Target<'_>, finis
                 w.isa.run(Run { pass, weights });
             }
         });
+    });
+}
+
+/// Calls `work` with rows and panels that together are all `m` rows, at most `row_part` at a time, of all panels.
+pub(super) fn share([m, row_part]: [usize; 2], w: &Packed, work: impl Fn(Range<usize>, Range<usize>) + Send + Sync) {
+    let panels = w.panels();
+    let row_parts = m.div_ceil(row_part);
+    let wanted = threads::pieces(m * w.n * w.depth).div_ceil(row_parts.max(1));
+    let panel_part = panels.div_ceil(wanted.clamp(1, panels.max(1))).max(1);
+    let panel_parts = panels.div_ceil(panel_part);
+    threads::each(row_parts * panel_parts, |piece| {
+        let (row, panel) = (piece / panel_parts * row_part, piece % panel_parts * panel_part);
+        work(row..m.min(row + row_part), panel..panels.min(panel + panel_part));
     });
 }
 
@@ -98,7 +108,7 @@ pub(super) fn multiply(x: Matrix<'_>, w: &Packed, out: Target<'_>) {
 /// their sums have no place in the answer.
 fn passes(w: &Packed) -> impl Iterator<Item = Range<usize>> {
     let depth = w.depth;
-    let part = if w.is_gated { depth.max(1) } else { even_part(depth, MOST_DEPTH) };
+    let part = if w.is_gated { depth.max(1) } else { even_part(depth, w.isa.most_depth()) };
     (0..depth.max(1)).step_by(part).map(move |from| from..depth.min(from + part))
 }
 
@@ -122,7 +132,7 @@ struct Run<'a> {
 }
 
 /// The largest [`Simd::ROWS`].
-const MOST_ROWS: usize = 12;
+pub(super) const MOST_ROWS: usize = 12;
 
 /// A few rows of one panel.
 type Tile<V> = [[V; 2]; MOST_ROWS];
@@ -137,48 +147,71 @@ impl Kernel for Run<'_> {
         if rows == 0 {
             return;
         }
-        let Pass { x, stride, .. } = pass;
+        let Pass { x, stride, w, out, finish, .. } = pass;
+        let place = Place { w, out, finish, goes_on: pass.columns.start > 0, is_last: pass.columns.end == w.depth };
         assert!(x.len() >= (rows - 1) * stride + depth, "{rows} rows with stride {stride} in {} values", x.len());
-        let height = even_part(rows, S::ROWS);
-        // Where weights serve one tile alone, they are laid out a few at a time, in the nearest cache.
-        let step = if pass.w.is_laid_out_anew() && rows <= height { AT_ONCE } else { depth.max(1) };
-        let mut tile = [[s.splat(0.0); 2]; MOST_ROWS];
+        // Where weights are laid out anew for one tile alone, it is a few at a time, in the nearest cache.
+        let step = if w.is_laid_out_anew() && rows <= S::ROWS { AT_ONCE } else { depth.max(1) };
         for panel in pass.panels.clone() {
+            let mut tile = [[s.splat(0.0); 2]; MOST_ROWS];
             for from in (0..depth.max(1)).step_by(step) {
                 let to = depth.min(from + step);
-                let weights = pass.w.weights(s, panel, pass.columns.start + from..pass.columns.start + to, scratch);
-                for first in (0..rows).step_by(height) {
-                    let count = height.min(rows - first);
-                    let x = &x[first * stride + from..];
-                    // SAFETY: `count` rows are inside `x` by the assertion above, pairs of vectors for the
-                    // columns from `from` to `to` are the weights, and the result's rows are this thread's own.
-                    unsafe {
-                        match count {
-                            1 => sum::<S, 1>(s, x, stride, weights, from > 0, &mut tile),
-                            2 => sum::<S, 2>(s, x, stride, weights, from > 0, &mut tile),
-                            3 => sum::<S, 3>(s, x, stride, weights, from > 0, &mut tile),
-                            4 => sum::<S, 4>(s, x, stride, weights, from > 0, &mut tile),
-                            5 => sum::<S, 5>(s, x, stride, weights, from > 0, &mut tile),
-                            6 => sum::<S, 6>(s, x, stride, weights, from > 0, &mut tile),
-                            7 => sum::<S, 7>(s, x, stride, weights, from > 0, &mut tile),
-                            8 => sum::<S, 8>(s, x, stride, weights, from > 0, &mut tile),
-                            9 => sum::<S, 9>(s, x, stride, weights, from > 0, &mut tile),
-                            10 => sum::<S, 10>(s, x, stride, weights, from > 0, &mut tile),
-                            11 => sum::<S, 11>(s, x, stride, weights, from > 0, &mut tile),
-                            _ => sum::<S, 12>(s, x, stride, weights, from > 0, &mut tile),
-                        }
-                        if to < depth {
-                            continue;
-                        }
-                        let row = pass.rows.start + first;
-                        if pass.w.is_gated {
-                            pass.store_gated(s, panel, row, &tile[..count]);
-                        } else {
-                            pass.store(s, panel, row, &tile[..count]);
+                let weights = w.weights(s, panel, pass.columns.start + from..pass.columns.start + to, scratch);
+                // SAFETY: the rows are inside `x` by the assertion above, and the result's rows are this thread's own.
+                unsafe {
+                    if step >= depth {
+                        multiply_panel(s, Matrix { values: x, rows, width: depth, stride }, weights, panel, pass.rows.start, &place);
+                    } else {
+                        tile_of(s, rows, &x[from..], stride, weights, from > 0, &mut tile);
+                        if to == depth {
+                            place.put(s, panel, pass.rows.start, &tile[..rows]);
                         }
                     }
                 }
             }
+        }
+    }
+}
+
+/// Puts the product of `x` with the `weights` of a panel, pairs of vectors for each input, in its place from `first` on.
+///
+/// # Safety
+/// No other thread touches these rows there, nor the panel's columns of them.
+#[inline(always)]
+pub(super) unsafe fn multiply_panel<S: Simd>(s: S, x: Matrix<'_>, weights: &[f32], panel: usize, first: usize, place: &Place<'_>) {
+    let height = even_part(x.rows, S::ROWS);
+    let mut tile = [[s.splat(0.0); 2]; MOST_ROWS];
+    for row in (0..x.rows).step_by(height) {
+        let count = height.min(x.rows - row);
+        // SAFETY: `count` rows from `row` on are inside `x`; the place is the caller's promise.
+        unsafe {
+            tile_of(s, count, &x.values[row * x.stride..], x.stride, weights, false, &mut tile);
+            place.put(s, panel, first + row, &tile[..count]);
+        }
+    }
+}
+
+/// The sums of `count` rows of `x` with all of `weights`; `goes_on` from those that the tile holds.
+///
+/// # Safety
+/// `x` holds as many rows, `stride` apart, of as many values as there are pairs of vectors of weights.
+#[inline(always)]
+unsafe fn tile_of<S: Simd>(s: S, count: usize, x: &[f32], stride: usize, weights: &[f32], goes_on: bool, tile: &mut Tile<S::V>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match count {
+            1 => sum::<S, 1>(s, x, stride, weights, goes_on, tile),
+            2 => sum::<S, 2>(s, x, stride, weights, goes_on, tile),
+            3 => sum::<S, 3>(s, x, stride, weights, goes_on, tile),
+            4 => sum::<S, 4>(s, x, stride, weights, goes_on, tile),
+            5 => sum::<S, 5>(s, x, stride, weights, goes_on, tile),
+            6 => sum::<S, 6>(s, x, stride, weights, goes_on, tile),
+            7 => sum::<S, 7>(s, x, stride, weights, goes_on, tile),
+            8 => sum::<S, 8>(s, x, stride, weights, goes_on, tile),
+            9 => sum::<S, 9>(s, x, stride, weights, goes_on, tile),
+            10 => sum::<S, 10>(s, x, stride, weights, goes_on, tile),
+            11 => sum::<S, 11>(s, x, stride, weights, goes_on, tile),
+            _ => sum::<S, 12>(s, x, stride, weights, goes_on, tile),
         }
     }
 }
@@ -218,13 +251,34 @@ unsafe fn sum<S: Simd, const R: usize>(s: S, x: &[f32], stride: usize, weights: 
     }
 }
 
-impl Pass<'_> {
+/// Where sums go, and what happens to them there.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub w: &'a Packed,
+    pub out: Target<'a>,
+    pub finish: Finish<'a>,
+    /// Whether they are added to those of the inputs before.
+    pub goes_on: bool,
+    /// Whether there are no more inputs.
+    pub is_last: bool,
+}
+
+impl Place<'_> {
+    /// Puts the sums of `panel` for the rows from `row` on.
+    ///
     /// # Safety
-    /// No other thread touches the rows from `row` on, nor `panel`'s columns of them.
+    /// No other thread touches these rows, nor the panel's columns of them.
+    #[inline(always)]
+    pub(super) unsafe fn put<S: Simd>(&self, s: S, panel: usize, row: usize, tile: &[[S::V; 2]]) {
+        // SAFETY: the caller's promise.
+        unsafe { if self.w.is_gated { self.store_gated(s, panel, row, tile) } else { self.store(s, panel, row, tile) } }
+    }
+
+    /// # Safety
+    /// As for `put`.
     #[inline(always)]
     unsafe fn store<S: Simd>(&self, s: S, panel: usize, row: usize, tile: &[[S::V; 2]]) {
         let bias = self.w.bias_of(panel);
-        let is_last = self.columns.end == self.w.depth;
         for side in 0..2 {
             let column = (2 * panel + side) * S::LANES;
             if column >= self.w.n {
@@ -237,10 +291,10 @@ impl Pass<'_> {
                 unsafe {
                     let to = self.out.at(row, column, count);
                     let mut y = sums[side];
-                    if self.columns.start > 0 {
+                    if self.goes_on {
                         y = s.add(y, s.load_up_to(to, count));
                     }
-                    if is_last {
+                    if self.is_last {
                         y = s.add(y, s.load(bias.as_ptr().add(side * S::LANES)));
                         if let Some(residual) = self.finish.residual {
                             y = s.add(y, s.load_up_to(residual.as_ptr().add(row * self.out.stride + column), count));
@@ -254,7 +308,7 @@ impl Pass<'_> {
     }
 
     /// # Safety
-    /// As for `store`.
+    /// As for `put`.
     #[inline(always)]
     unsafe fn store_gated<S: Simd>(&self, s: S, panel: usize, row: usize, tile: &[[S::V; 2]]) {
         let bias = self.w.bias_of(panel);

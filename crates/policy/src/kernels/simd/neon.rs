@@ -19,6 +19,7 @@ impl Simd for Neon {
     type V = float32x4_t;
     const LANES: usize = 4;
     const ROWS: usize = 12;
+    const DEPTH: usize = 512;
 
     intrinsics! {
         splat(x: f32) -> float32x4_t = vdupq_n_f32(x);
@@ -78,6 +79,12 @@ impl Simd for Neon {
             let codes = vcreate_s8(u64::from(from.cast::<u32>().read_unaligned()));
             vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(codes))))
         }
+    }
+
+    #[inline(always)]
+    unsafe fn load_integers(self, from: *const i32) -> float32x4_t {
+        // SAFETY: the caller's promise.
+        unsafe { vcvtq_f32_s32(vld1q_s32(from)) }
     }
 
     #[inline(always)]

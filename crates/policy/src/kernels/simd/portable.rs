@@ -13,6 +13,7 @@ impl Simd for Portable {
     type V = V;
     const LANES: usize = 4;
     const ROWS: usize = 6;
+    const DEPTH: usize = 512;
 
     #[inline(always)]
     fn splat(self, x: f32) -> V {
@@ -50,6 +51,12 @@ impl Simd for Portable {
     unsafe fn load_codes(self, from: *const i8) -> V {
         // SAFETY: the caller's promise.
         unsafe { from.cast::<[i8; 4]>().read() }.map(f32::from)
+    }
+
+    #[inline(always)]
+    unsafe fn load_integers(self, from: *const i32) -> V {
+        // SAFETY: the caller's promise; an array of numbers may be unaligned here.
+        unsafe { from.cast::<[i32; 4]>().read_unaligned() }.map(|x| x as f32)
     }
 
     #[inline(always)]
