@@ -307,7 +307,8 @@ pub(crate) fn max_pool(isa: Isa, x: Images<'_>, axes: [Window; 2]) -> Vec<f32> {
 pub(super) fn pool_lines(isa: Isa, x: Images<'_>, first: usize, axes: [Window; 2], lines: Range<usize>, out: Target<'_>) {
     let size = [axes[0].count(x.height), axes[1].count(x.width)];
     out.assert_holds(lines.end * size[1], x.channels);
-    share(lines.len(), size[1] * x.channels, |some| {
+    // Each tap of the window costs what another kernel's value does.
+    share(lines.len(), size[1] * x.channels * axes[0].size * axes[1].size, |some| {
         let lines = lines.start + some.start..lines.start + some.end;
         isa.run(MaxPool { x, first, axes, size, lines, out });
     });

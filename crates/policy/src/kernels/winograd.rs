@@ -31,6 +31,12 @@ const FEW: usize = 4 * TILES;
 /// cache until they are multiplied.
 const CHANNELS: usize = 128;
 
+/// From one point's `n` values to the next one's: a whole number of cache lines, but an odd one. Else the 36 values that a
+/// transform reads or writes would share a few places in the nearest cache, which has 8 or 12 lines for each.
+fn apart(n: usize) -> usize {
+    (n.div_ceil(16) | 1) * 16
+}
+
 /// A 3×3 convolution with the weights `[out, 3, 3, channels]`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Winograd<'a> {
@@ -67,17 +73,18 @@ impl Winograd<'_> {
                 let first = part * TILES;
                 let count = TILES.min(tiles - first);
                 with_scratch(|[inputs, sums]| {
-                    let inputs = inputs.at_least(POINTS * count * self.channels);
-                    let sums = sums.at_least(POINTS * count * n_out);
+                    let inputs = inputs.at_least(POINTS * apart(count * self.channels));
+                    let sums = sums.at_least(POINTS * apart(count * n_out));
                     isa.run(Whole { w: self, points, walk: &walk, first, count, inputs, sums, out, finish });
                 });
             });
         } else {
             // With few tiles the weights are most of the traffic, and transformed they are four times as many: each thread
             // reads some of them once and transforms them in its cache.
-            let (mut inputs, mut sums) = (Aligned::zeros(POINTS * tiles * self.channels), Aligned::zeros(POINTS * tiles * n_out));
-            let target = Target::new(inputs.values_mut(), self.channels);
-            threads::each(tiles, |tile| isa.run(Enter { walk: &walk, tile, slot: tile, slots: tiles, to: target }));
+            let [of_inputs, of_sums] = [self.channels, n_out].map(|channels| apart(tiles * channels));
+            let (mut inputs, mut sums) = (Aligned::zeros(POINTS * of_inputs), Aligned::zeros(POINTS * of_sums));
+            let target = Target::new(inputs.values_mut(), of_inputs);
+            threads::each(tiles, |tile| isa.run(Enter { walk: &walk, tile, slot: tile, to: target }));
             let target = Target::new(sums.values_mut(), n_out);
             threads::each(self.weights.panels(), |panel| {
                 with_scratch(|scratch| isa.run(Strip { w: self, panel, inputs: inputs.values(), tiles, sums: target, scratch }));
@@ -123,15 +130,15 @@ impl Kernel for Strip<'_> {
         let taps = weights.weights(s, panel, 0..weights.depth, taps);
         for first in (0..channels).step_by(CHANNELS) {
             let of = first..channels.min(first + CHANNELS);
-            let size = of.len() * width;
-            let points = points.at_least(POINTS * size);
+            let (size, distance) = (of.len() * width, apart(of.len() * width));
+            let points = points.at_least(POINTS * distance);
             let target = Target::new(points, width);
-            let to: [Target<'_>; POINTS] = std::array::from_fn(|point| target.part(point * size, width));
+            let to: [Target<'_>; POINTS] = std::array::from_fn(|point| target.part(point * distance, width));
             Weigh { taps, channels, of: of.clone(), points: &to }.run(s);
-            for (point, weights_of) in points.chunks_exact(size).enumerate() {
-                let x = &inputs[point * tiles * channels..][..tiles * channels];
+            for (point, weights_of) in points.chunks_exact(distance).map(|weights| &weights[..size]).enumerate() {
+                let x = &inputs[point * apart(tiles * channels)..][..tiles * channels];
                 let x = Matrix::dense(x, channels).columns(of.clone());
-                let out = sums.part(point * tiles * n_out, n_out);
+                let out = sums.part(point * apart(tiles * n_out), n_out);
                 let place = Place { w: weights, out, finish: Finish::NOTHING, goes_on: first > 0, is_last: false };
                 // SAFETY: no other thread has this panel.
                 unsafe { multiply_panel(s, x, weights_of, panel, 0, &place) };
@@ -236,14 +243,15 @@ impl Kernel for Whole<'_> {
     fn run<S: Simd>(self, s: S) {
         let Self { w, points, walk, first, count, inputs, sums, out, finish } = self;
         let n_out = w.weights.n;
-        let target = Target::new(inputs, w.channels);
+        let [of_inputs, of_sums] = [w.channels, n_out].map(|channels| apart(count * channels));
+        let target = Target::new(inputs, of_inputs);
         for slot in 0..count {
-            Enter { walk, tile: first + slot, slot, slots: count, to: target }.run(s);
+            Enter { walk, tile: first + slot, slot, to: target }.run(s);
         }
         let target = Target::new(sums, n_out);
         for (point, weights) in points.iter().enumerate() {
-            let x = Matrix::dense(&inputs[point * count * w.channels..][..count * w.channels], w.channels);
-            multiply(x, weights, target.part(point * count * n_out, n_out));
+            let x = Matrix::dense(&inputs[point * of_inputs..][..count * w.channels], w.channels);
+            multiply(x, weights, target.part(point * of_sums, n_out));
         }
         for slot in 0..count {
             Leave { w, walk, tile: first + slot, slot, slots: count, sums, out, finish }.run(s);
@@ -251,12 +259,12 @@ impl Kernel for Whole<'_> {
     }
 }
 
-/// The transform of one tile's inputs, into row `slot` of each point's `slots` rows.
+/// The transform of one tile's inputs, into row `slot` of each point's rows.
 struct Enter<'a> {
     walk: &'a Walk<'a>,
     tile: usize,
     slot: usize,
-    slots: usize,
+    /// All rows of a point are one row here.
     to: Target<'a>,
 }
 
@@ -265,7 +273,7 @@ impl Kernel for Enter<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { walk, tile, slot, slots, to } = self;
+        let Self { walk, tile, slot, to } = self;
         let x = walk.x;
         let [image, top, left] = walk.place(tile);
         // Where each input pixel is; `None` in the padding.
@@ -295,7 +303,7 @@ impl Kernel for Enter<'_> {
             for (down, line) in half.into_iter().enumerate() {
                 for (across, value) in enter(s, line).into_iter().enumerate() {
                     // SAFETY: this tile's own row of the point.
-                    unsafe { s.store_up_to(to.at((down * IN + across) * slots + slot, channel, count), count, value) };
+                    unsafe { s.store_up_to(to.at(down * IN + across, slot * x.channels + channel, count), count, value) };
                 }
             }
         }
@@ -322,16 +330,17 @@ impl Kernel for Leave<'_> {
         let Self { w, walk, tile, slot, slots, sums, out, finish } = self;
         let (n_out, bias) = (w.weights.n, w.weights.bias());
         let [image, top, left] = walk.place(tile);
-        assert!(sums.len() >= POINTS * slots * n_out, "sums of {slots} tiles");
+        let distance = apart(slots * n_out);
+        assert!(sums.len() >= POINTS * distance, "sums of {slots} tiles");
         for channel in (0..n_out).step_by(S::LANES) {
             let count = S::LANES.min(n_out - channel);
             let mut half = [[s.splat(0.0); IN]; OUT];
             for across in 0..IN {
                 let mut line = [s.splat(0.0); IN];
                 for (down, value) in line.iter_mut().enumerate() {
-                    let row = (down * IN + across) * slots + slot;
+                    let at = (down * IN + across) * distance + slot * n_out + channel;
                     // SAFETY: inside by the assertion above.
-                    *value = unsafe { s.load_up_to(sums.as_ptr().add(row * n_out + channel), count) };
+                    *value = unsafe { s.load_up_to(sums.as_ptr().add(at), count) };
                 }
                 for (half, value) in half.iter_mut().zip(leave(s, line)) {
                     half[across] = value;
