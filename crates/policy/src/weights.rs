@@ -85,7 +85,10 @@ impl Loader {
 
     /// How a layer of so many weights, which is about to be made, is to keep them.
     pub(crate) fn form(&self, weights: usize) -> Form {
-        if self.quantizes(weights) && !self.leaves_quantized { Form::Codes } else { Form::Exact }
+        match self.quantization {
+            Some(quantization) if quantization.takes(weights) && !self.leaves_quantized => quantization.form(),
+            _ => Form::Exact,
+        }
     }
 
     pub(crate) fn file(&self) -> &Arc<TensorFile> {
@@ -210,11 +213,11 @@ impl Loader {
     /// As [`require`](Self::require).
     pub(crate) fn rows(&mut self, name: &str, shape: &[usize], rows: Range<usize>, form: Form) -> Result<FileRows, CheckpointError> {
         self.require_in_memory(name, shape)?;
-        let weights = (rows.len() * shape.iter().skip(1).product::<usize>()) as u64;
+        let size = [rows.len(), shape.iter().skip(1).product()].map(|n: usize| n as u64);
         let is_half = self.file.spec(name).is_some_and(|info| info.dtype != Dtype::F32) && !self.file.is_adapted(name);
         self.needs.saved_bytes += match (form, self.quantization) {
-            (Form::Codes, Some(quantization)) => quantization.saved_bytes(weights),
-            (Form::Exact, _) if is_half && has_kernels(&self.device) => 2 * weights,
+            (Form::Codes | Form::Integers, Some(quantization)) => quantization.saved_bytes(size),
+            (Form::Exact, _) if is_half && has_kernels(&self.device) => 2 * size[0] * size[1],
             _ => 0,
         };
         FileRows::new(&self.file, name, rows)

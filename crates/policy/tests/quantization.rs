@@ -14,8 +14,8 @@ fn demonstration() -> PathBuf {
     Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../policies/act_so101_pick_place")
 }
 
-fn quantized(dir: impl AsRef<Path>) -> Checkpoint {
-    OpenOptions::new().quantize(Some(Quantization::Q8)).open(dir).unwrap()
+fn quantized(dir: impl AsRef<Path>, how: Quantization) -> Checkpoint {
+    OpenOptions::new().quantize(Some(how)).open(dir).unwrap()
 }
 
 /// An observation that is not blank.
@@ -29,27 +29,32 @@ fn inputs() -> Inputs {
 
 #[test]
 fn quantized_weights_take_less_memory_and_cost_little_accuracy() {
-    let (full, small) = (Checkpoint::open(demonstration()).unwrap(), quantized(demonstration()));
-    assert_eq!((full.info().quantization, small.info().quantization), (None, Some(Quantization::Q8)));
-    assert_eq!(full.info().parameters, small.info().parameters);
+    let full = Checkpoint::open(demonstration()).unwrap();
     // All but the convolutions and small layers: the feed-forward ones of four layers, and the projection of
-    // what the cameras see; each of 65,536 weights, which take 1.125 bytes for the 2 that they have in the file.
-    assert_eq!(full.info().dtype, "F16+F32");
-    assert_eq!(full.info().memory_bytes - small.info().memory_bytes, (4 * 2 + 1) * 65_536 * 7 / 8);
+    // what the cameras see; each of 65,536 weights, which take 2 bytes in the file.
+    assert_eq!((full.info().dtype.as_str(), full.info().quantization), ("F16+F32", None));
+    // By `Int8` each output, of which the layers have 512 or 128, takes 8 bytes more than its weights.
+    let outputs = 4 * (512 + 128) + 128;
+    let theirs = full.infer(&inputs()).unwrap();
+    for (how, saved) in [(Quantization::Q8, 9 * 65_536 * 7 / 8), (Quantization::Int8, 9 * 65_536 - outputs * 8)] {
+        let small = quantized(demonstration(), how);
+        assert_eq!((full.info().parameters, small.info().quantization), (small.info().parameters, Some(how)));
+        assert_eq!(full.info().memory_bytes - small.info().memory_bytes, saved, "{how}");
 
-    let loss = small.quantization_loss(&inputs()).unwrap().unwrap();
-    println!("{loss}");
-    assert!(loss.share() > 0.0 && loss.share() < 0.02, "{loss}");
-    let (ours, theirs) = (small.infer(&inputs()).unwrap(), full.infer(&inputs()).unwrap());
-    assert_eq!(loss.max_delta, max_delta(&ours.values, &theirs.values));
-    assert!(loss.rms_delta < loss.max_delta);
+        let loss = small.quantization_loss(&inputs()).unwrap().unwrap();
+        println!("{how}: {loss}");
+        assert!(loss.share() > 0.0 && loss.share() < 0.02, "{how}: {loss}");
+        let ours = small.infer(&inputs()).unwrap();
+        assert_eq!(loss.max_delta, max_delta(&ours.values, &theirs.values));
+        assert!(loss.rms_delta < loss.max_delta);
+    }
     assert_eq!(full.quantization_loss(&inputs()).unwrap(), None);
 }
 
 #[test]
 fn small_layers_stay_as_they_are() {
     for case in ["act/two_cameras_vae", "smolvla/cross_attention", "pi0/two_cameras"] {
-        let small = quantized(golden(case));
+        let small = quantized(golden(case), Quantization::Q8);
         let loss = small.quantization_loss(&small.blank_inputs()).unwrap().unwrap();
         assert_eq!((loss.max_delta, loss.share()), (0.0, 0.0), "{case}");
         assert_eq!(small.info().memory_bytes, Checkpoint::open(golden(case)).unwrap().info().memory_bytes, "{case}");

@@ -182,8 +182,9 @@ impl FeedForward {
         Ok(Self { rise, fall, activation: config.activation })
     }
 
-    fn run(&self, x: &Tensor) -> Result<Tensor> {
-        self.fall.run(&self.activation.run(&self.rise.run(x)?)?)
+    /// The answer to `x` added to `skip`.
+    fn run_onto(&self, x: &Tensor, skip: &Tensor) -> Result<Tensor> {
+        self.fall.run_onto(&self.rise.run_then(x, self.activation)?, skip)
     }
 }
 
@@ -199,8 +200,9 @@ impl Residual {
         Ok(Self { norm: LayerNorm::new(loader, name, config.dim_model, LAYER_NORM_EPS)?, pre_norm: config.pre_norm })
     }
 
-    fn run(&self, x: &Tensor, sublayer: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
-        if self.pre_norm { add(x, &sublayer(&self.norm.run(x)?)?) } else { self.norm.run(&add(x, &sublayer(x)?)?) }
+    /// `sublayer` adds what it makes of its first argument to its second.
+    fn run(&self, x: &Tensor, sublayer: impl FnOnce(&Tensor, &Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        if self.pre_norm { sublayer(&self.norm.run(x)?, x) } else { self.norm.run(&sublayer(x, x)?) }
     }
 }
 
@@ -223,11 +225,11 @@ impl EncoderLayer {
 
     fn run(&self, x: &Tensor, positions: &Tensor) -> Result<Tensor> {
         let [first, second] = &self.residuals;
-        let x = first.run(x, |x| {
+        let x = first.run(x, |x, skip| {
             let placed = add(x, positions)?;
-            self.attention.run(&placed, &placed, x)
+            self.attention.run_onto(&placed, &placed, x, skip)
         })?;
-        second.run(&x, |x| self.feed_forward.run(x))
+        second.run(&x, |x, skip| self.feed_forward.run_onto(x, skip))
     }
 }
 
@@ -257,12 +259,12 @@ impl DecoderLayer {
     /// `memory` is the encoder's answer, `keys` the same with positions.
     fn run(&self, x: &Tensor, positions: &Tensor, memory: &Tensor, keys: &Tensor) -> Result<Tensor> {
         let [first, second, third] = &self.residuals;
-        let x = first.run(x, |x| {
+        let x = first.run(x, |x, skip| {
             let placed = add(x, positions)?;
-            self.self_attention.run(&placed, &placed, x)
+            self.self_attention.run_onto(&placed, &placed, x, skip)
         })?;
-        let x = second.run(&x, |x| self.cross_attention.run(&add(x, positions)?, keys, memory))?;
-        third.run(&x, |x| self.feed_forward.run(x))
+        let x = second.run(&x, |x, skip| self.cross_attention.run_onto(&add(x, positions)?, keys, memory, skip))?;
+        third.run(&x, |x, skip| self.feed_forward.run_onto(x, skip))
     }
 }
 

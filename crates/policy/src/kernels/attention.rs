@@ -1,5 +1,7 @@
 //! Scaled dot-product attention, a block of queries of one head at a time.
 
+use rayon::prelude::*;
+
 use super::gemm::{even_part, multiply};
 use super::math::exp;
 use super::matrix::Matrix;
@@ -10,6 +12,9 @@ use super::threads;
 
 /// How many logits one piece of work holds at a time.
 const MOST_LOGITS: usize = 1 << 16;
+
+/// What laying out a value costs, in multiplications of a matrix product.
+const COST: usize = 16;
 
 /// How many queries one piece of work takes at a time.
 const MOST_QUERIES: usize = 96;
@@ -43,10 +48,15 @@ impl KeyValues {
         let heads = self.heads.len();
         let dim = key.width / heads;
         assert!(value.rows == key.rows && key.width == heads * dim && value.width == heads * dim, "keys and values of {heads} heads");
-        for (head, [keys, values]) in self.heads.iter_mut().enumerate() {
+        let set = |(head, [keys, values]): (usize, &mut [Packed; 2])| {
             let columns = head * dim..(head + 1) * dim;
             keys.set_outputs(first, key.columns(columns.clone()));
             values.set_inputs(first, value.columns(columns));
+        };
+        if threads::pieces(2 * key.rows * key.width * COST) > 1 {
+            self.heads.par_iter_mut().enumerate().for_each(set);
+        } else {
+            self.heads.iter_mut().enumerate().for_each(set);
         }
     }
 

@@ -57,22 +57,23 @@ pub(crate) fn linear(x: Matrix<'_>, w: &Packed, residual: Option<&[f32]>, activa
     assert_eq!(x.width, w.depth, "the width of rows");
     assert!(residual.is_none_or(|r| r.len() == x.rows * w.n), "a residual of {}x{}", x.rows, w.n);
     // SAFETY: the product writes each of the rows of `n`.
-    unsafe { written(x.rows * w.n, w.n, |out| product(&x, x.rows, w, out, Finish { activation, residual })) }
+    unsafe {
+        written(x.rows * w.n, w.n, |out| {
+            let finish = Finish { activation, residual };
+            match w.integers() {
+                Some(integers) => integers.product(x, w, out, finish),
+                None => product(&x, x.rows, w, out, finish),
+            }
+        })
+    }
 }
 
 /// The product with all `m` rows of `x`, shared out over the threads.
 pub(super) fn product(x: &dyn Rows, m: usize, w: &Packed, out: Target<'_>, finish: Finish<'_>) {
     out.assert_holds(m, w.n);
     assert!(finish.residual.is_none_or(|r| m == 0 || r.len() >= (m - 1) * out.stride + w.n), "a residual of {m}x{}", w.n);
-    let panels = w.panels();
     let row_part = even_part(m, (MOST_VALUES / w.depth.clamp(1, MOST_DEPTH)).max(24));
-    let row_parts = m.div_ceil(row_part);
-    let wanted = threads::pieces(m * w.n * w.depth).div_ceil(row_parts.max(1));
-    let panel_part = panels.div_ceil(wanted.clamp(1, panels.max(1))).max(1);
-    let panel_parts = panels.div_ceil(panel_part);
-    threads::each(row_parts * panel_parts, |piece| {
-        let (row, panel) = (piece / panel_parts * row_part, piece % panel_parts * panel_part);
-        let (rows, panels) = (row..m.min(row + row_part), panel..panels.min(panel + panel_part));
+    share([m, row_part], w, |rows, panels| {
         with_scratch(|[scratch, weights]| {
             for columns in passes(w) {
                 let (values, stride) = x.block(rows.clone(), columns.clone(), scratch);
@@ -80,6 +81,19 @@ pub(super) fn product(x: &dyn Rows, m: usize, w: &Packed, out: Target<'_>, finis
                 w.isa.run(Run { pass, weights });
             }
         });
+    });
+}
+
+/// Calls `work` with rows and panels that together are all `m` rows, at most `row_part` at a time, of all panels.
+pub(super) fn share([m, row_part]: [usize; 2], w: &Packed, work: impl Fn(Range<usize>, Range<usize>) + Send + Sync) {
+    let panels = w.panels();
+    let row_parts = m.div_ceil(row_part);
+    let wanted = threads::pieces(m * w.n * w.depth).div_ceil(row_parts.max(1));
+    let panel_part = panels.div_ceil(wanted.clamp(1, panels.max(1))).max(1);
+    let panel_parts = panels.div_ceil(panel_part);
+    threads::each(row_parts * panel_parts, |piece| {
+        let (row, panel) = (piece / panel_parts * row_part, piece % panel_parts * panel_part);
+        work(row..m.min(row + row_part), panel..panels.min(panel + panel_part));
     });
 }
 
@@ -122,7 +136,7 @@ struct Run<'a> {
 }
 
 /// The largest [`Simd::ROWS`].
-const MOST_ROWS: usize = 12;
+pub(super) const MOST_ROWS: usize = 12;
 
 /// A few rows of one panel.
 type Tile<V> = [[V; 2]; MOST_ROWS];
@@ -137,7 +151,8 @@ impl Kernel for Run<'_> {
         if rows == 0 {
             return;
         }
-        let Pass { x, stride, .. } = pass;
+        let Pass { x, stride, w, out, finish, .. } = pass;
+        let place = Place { w, out, finish, goes_on: pass.columns.start > 0, is_last: pass.columns.end == w.depth };
         assert!(x.len() >= (rows - 1) * stride + depth, "{rows} rows with stride {stride} in {} values", x.len());
         let height = even_part(rows, S::ROWS);
         // Where weights serve one tile alone, they are laid out a few at a time, in the nearest cache.
@@ -171,11 +186,7 @@ impl Kernel for Run<'_> {
                             continue;
                         }
                         let row = pass.rows.start + first;
-                        if pass.w.is_gated {
-                            pass.store_gated(s, panel, row, &tile[..count]);
-                        } else {
-                            pass.store(s, panel, row, &tile[..count]);
-                        }
+                        place.put(s, panel, row, &tile[..count]);
                     }
                 }
             }
@@ -218,13 +229,34 @@ unsafe fn sum<S: Simd, const R: usize>(s: S, x: &[f32], stride: usize, weights: 
     }
 }
 
-impl Pass<'_> {
+/// Where sums go, and what happens to them there.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub w: &'a Packed,
+    pub out: Target<'a>,
+    pub finish: Finish<'a>,
+    /// Whether they are added to those of the inputs before.
+    pub goes_on: bool,
+    /// Whether there are no more inputs.
+    pub is_last: bool,
+}
+
+impl Place<'_> {
+    /// Puts the sums of `panel` for the rows from `row` on.
+    ///
     /// # Safety
-    /// No other thread touches the rows from `row` on, nor `panel`'s columns of them.
+    /// No other thread touches these rows, nor the panel's columns of them.
+    #[inline(always)]
+    pub(super) unsafe fn put<S: Simd>(&self, s: S, panel: usize, row: usize, tile: &[[S::V; 2]]) {
+        // SAFETY: the caller's promise.
+        unsafe { if self.w.is_gated { self.store_gated(s, panel, row, tile) } else { self.store(s, panel, row, tile) } }
+    }
+
+    /// # Safety
+    /// As for `put`.
     #[inline(always)]
     unsafe fn store<S: Simd>(&self, s: S, panel: usize, row: usize, tile: &[[S::V; 2]]) {
         let bias = self.w.bias_of(panel);
-        let is_last = self.columns.end == self.w.depth;
         for side in 0..2 {
             let column = (2 * panel + side) * S::LANES;
             if column >= self.w.n {
@@ -237,10 +269,10 @@ impl Pass<'_> {
                 unsafe {
                     let to = self.out.at(row, column, count);
                     let mut y = sums[side];
-                    if self.columns.start > 0 {
+                    if self.goes_on {
                         y = s.add(y, s.load_up_to(to, count));
                     }
-                    if is_last {
+                    if self.is_last {
                         y = s.add(y, s.load(bias.as_ptr().add(side * S::LANES)));
                         if let Some(residual) = self.finish.residual {
                             y = s.add(y, s.load_up_to(residual.as_ptr().add(row * self.out.stride + column), count));
@@ -254,7 +286,7 @@ impl Pass<'_> {
     }
 
     /// # Safety
-    /// As for `store`.
+    /// As for `put`.
     #[inline(always)]
     unsafe fn store_gated<S: Simd>(&self, s: S, panel: usize, row: usize, tile: &[[S::V; 2]]) {
         let bias = self.w.bias_of(panel);

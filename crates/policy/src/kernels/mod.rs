@@ -14,12 +14,17 @@ mod codes;
 mod conv;
 mod gemm;
 mod halves;
+#[cfg(test)]
+mod integer_tests;
+mod integers;
 mod math;
 mod matrix;
 mod memory;
 mod pack;
 mod rows;
 mod simd;
+#[cfg(test)]
+mod speed;
 #[cfg(test)]
 mod tests;
 mod threads;

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::codes::{Codes, PanelCodes};
 use super::halves::{Half, Halves};
+use super::integers::{Integers, PanelIntegers};
 use super::matrix::Matrix;
 use super::memory::{Aligned, Target, with_scratch};
 use super::simd::{Isa, Simd};
@@ -40,6 +41,7 @@ enum Kept {
     Floats(Aligned),
     Halves(Halves),
     Codes(Codes),
+    Integers(Integers),
 }
 
 /// How weights are to be kept.
@@ -51,6 +53,9 @@ pub(crate) enum Form {
     Exact,
     /// In about 9 bits each, nearly: see [`Codes`]. Not for convolutions.
     Codes,
+    /// In 8 bits each, to be multiplied by inputs that are rounded, too: see [`Integers`]. For [`linear`](super::linear)
+    /// alone. Those with too many inputs are kept as if `Exact`.
+    Integers,
 }
 
 /// Rows of weights that are read when they are packed.
@@ -222,7 +227,7 @@ impl Packed {
     fn floats_mut(&mut self) -> &mut [f32] {
         match &mut self.kept {
             Kept::Floats(values) => values.values_mut(),
-            Kept::Halves(_) | Kept::Codes(_) => &mut [],
+            Kept::Halves(_) | Kept::Codes(_) | Kept::Integers(_) => &mut [],
         }
     }
 
@@ -260,6 +265,14 @@ impl Packed {
         !matches!(self.kept, Kept::Floats(_))
     }
 
+    /// The weights where they are to be multiplied as whole numbers.
+    pub(super) fn integers(&self) -> Option<&Integers> {
+        match &self.kept {
+            Kept::Integers(integers) => Some(integers),
+            Kept::Floats(_) | Kept::Halves(_) | Kept::Codes(_) => None,
+        }
+    }
+
     /// How many bytes a weight takes.
     #[cfg(test)]
     pub(super) fn weight_bytes(&self) -> f32 {
@@ -267,6 +280,7 @@ impl Packed {
             Kept::Floats(_) => 4.0,
             Kept::Halves(_) => 2.0,
             Kept::Codes(_) => 1.125,
+            Kept::Integers(_) => 1.0,
         }
     }
 
@@ -287,7 +301,8 @@ impl Packed {
         self.bias.values().len() / self.width()
     }
 
-    /// The weights of a panel for some inputs, two vectors for each; they may be laid out in `scratch`.
+    /// The weights of a panel for some inputs, two vectors for each; they may be laid out in `scratch`. None where they
+    /// are whole numbers.
     #[inline(always)]
     pub(super) fn weights<'a, S: Simd>(&'a self, s: S, panel: usize, columns: Range<usize>, scratch: &'a mut Aligned) -> &'a [f32] {
         let (at, len) = ((panel * self.depth + columns.start) * 2 * S::LANES, columns.len() * 2 * S::LANES);
@@ -303,6 +318,7 @@ impl Packed {
                 codes.decode(s, panel, columns, weights);
                 weights
             }
+            Kept::Integers(_) => &[],
         }
     }
 
@@ -325,6 +341,7 @@ fn keep<E: Send>(
     fill: impl Fn(usize, &mut [f32], &mut Aligned) -> Result<bool, E> + Sync,
 ) -> Result<(Kept, bool), E> {
     let (len, size) = (columns * depth, (2 * isa.lanes() * depth).max(1));
+    let form = if form == Form::Integers && depth > Integers::MOST_DEPTH { Form::Exact } else { form };
     // Fills a panel for others to make something of. The error is none where they can't.
     let with_panel = |panel: usize, make: &mut dyn FnMut(&[f32]) -> bool| {
         with_scratch(|[rows, values]| {
@@ -358,6 +375,19 @@ fn keep<E: Send>(
             return match all(codes.panels(isa).enumerate(), len, encode) {
                 Err(Some(error)) => Err(error),
                 is_finite => Ok((Kept::Codes(codes), is_finite.unwrap_or(false))),
+            };
+        }
+        Form::Integers => {
+            let mut integers = Integers::zeros(columns, depth);
+            let encode = |(panel, mut integers): (usize, PanelIntegers<'_>)| {
+                with_panel(panel, &mut |values| {
+                    integers.encode(isa, values);
+                    true
+                })
+            };
+            return match all(integers.panels(isa).enumerate(), len, encode) {
+                Err(Some(error)) => Err(error),
+                is_finite => Ok((Kept::Integers(integers), is_finite.unwrap_or(false))),
             };
         }
     }

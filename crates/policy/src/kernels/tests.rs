@@ -8,7 +8,7 @@ use super::simd::{Kernel, Simd};
 use super::*;
 
 /// Values in -1..1 that are the same in every run.
-fn values(n: usize, seed: u64) -> Vec<f32> {
+pub(super) fn values(n: usize, seed: u64) -> Vec<f32> {
     // SplitMix64: neighbouring seeds have nothing in common.
     let mut state = seed;
     let mut next = || {
@@ -490,6 +490,7 @@ fn answers_are_the_same_bytes_on_any_number_of_threads() {
         let packed = |form| read(isa, &[Matrix::dense(&w, 1100)], Some(&bias), form);
         let mut answers = linear(rows, &packed(Form::Floats), None, Activation::Gelu);
         answers.extend(linear(rows, &packed(Form::Codes), None, Activation::Silu));
+        answers.extend(linear(rows, &packed(Form::Integers), None, Activation::Silu));
         answers.extend(attention(isa, [rows; 3], [11, 11], None, 0.1));
         answers.extend(normalize(isa, rows, RowNorm::Layer { scale: &x[..1100], shift: &w[..1100] }, 1e-5));
         answers.extend(group_norm(isa, rows, 4, [&x[..1100], &w[..1100]], 1e-5, Activation::Mish));

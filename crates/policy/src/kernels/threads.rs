@@ -9,7 +9,7 @@ const WORTH_A_THREAD: usize = 1 << 20;
 /// pool, so that a thread which is held up gets fewer of them.
 pub(crate) fn pieces(multiplications: usize) -> usize {
     let threads = rayon::current_num_threads();
-    if threads == 1 { 1 } else { (multiplications / WORTH_A_THREAD).clamp(1, 4 * threads) }
+    if threads == 1 { 1 } else { (multiplications / WORTH_A_THREAD).clamp(1, 8 * threads) }
 }
 
 /// Calls `work` for each of `0..count`, on the threads of rayon's current pool. What a piece

@@ -21,6 +21,12 @@ const POINTS: usize = IN * IN;
 /// enough for what lies between the steps to stay in the cache.
 const TILES: usize = 24;
 
+/// From one point's `n` values to the next one's: a whole number of cache lines, but an odd one. Else the 36 values that a
+/// transform reads or writes would share a few places in the nearest cache, which has 8 or 12 lines for each.
+fn apart(n: usize) -> usize {
+    (n.div_ceil(16) | 1) * 16
+}
+
 /// Packed weights of a 3×3 convolution, transformed, for each of the 36 points.
 #[derive(Debug)]
 pub(super) struct Winograd {
@@ -61,20 +67,21 @@ impl Winograd {
                 let first = part * TILES;
                 let count = TILES.min(tiles - first);
                 with_scratch(|[inputs, sums]| {
-                    let inputs = inputs.at_least(POINTS * count * self.channels);
-                    let sums = sums.at_least(POINTS * count * self.n_out);
+                    let inputs = inputs.at_least(POINTS * apart(count * self.channels));
+                    let sums = sums.at_least(POINTS * apart(count * self.n_out));
                     isa.run(Whole { w: self, walk: &walk, first, count, inputs, sums, out, finish });
                 });
             });
         } else {
             // With few tiles the weights are most of the traffic: each thread reads some of them once.
-            let (mut inputs, mut sums) = (Aligned::zeros(POINTS * tiles * self.channels), Aligned::zeros(POINTS * tiles * self.n_out));
-            let target = Target::new(inputs.values_mut(), self.channels);
-            threads::each(tiles, |tile| isa.run(Enter { walk: &walk, tile, slot: tile, slots: tiles, to: target }));
+            let [of_inputs, of_sums] = [self.channels, self.n_out].map(|channels| apart(tiles * channels));
+            let (mut inputs, mut sums) = (Aligned::zeros(POINTS * of_inputs), Aligned::zeros(POINTS * of_sums));
+            let target = Target::new(inputs.values_mut(), of_inputs);
+            threads::each(tiles, |tile| isa.run(Enter { walk: &walk, tile, slot: tile, to: target }));
             let target = Target::new(sums.values_mut(), self.n_out);
             threads::each(POINTS, |point| {
-                let x = Matrix::dense(&inputs.values()[point * tiles * self.channels..][..tiles * self.channels], self.channels);
-                multiply(x, &self.points[point], target.part(point * tiles * self.n_out, self.n_out));
+                let x = Matrix::dense(&inputs.values()[point * of_inputs..][..tiles * self.channels], self.channels);
+                multiply(x, &self.points[point], target.part(point * of_sums, self.n_out));
             });
             let sums = sums.values();
             threads::each(tiles, |tile| isa.run(Leave { w: self, walk: &walk, tile, slot: tile, slots: tiles, sums, out, finish }));
@@ -158,14 +165,15 @@ impl Kernel for Whole<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { w, walk, first, count, inputs, sums, out, finish } = self;
-        let target = Target::new(inputs, w.channels);
+        let [of_inputs, of_sums] = [w.channels, w.n_out].map(|channels| apart(count * channels));
+        let target = Target::new(inputs, of_inputs);
         for slot in 0..count {
-            Enter { walk, tile: first + slot, slot, slots: count, to: target }.run(s);
+            Enter { walk, tile: first + slot, slot, to: target }.run(s);
         }
         let target = Target::new(sums, w.n_out);
         for (point, weights) in w.points.iter().enumerate() {
-            let x = Matrix::dense(&inputs[point * count * w.channels..][..count * w.channels], w.channels);
-            multiply(x, weights, target.part(point * count * w.n_out, w.n_out));
+            let x = Matrix::dense(&inputs[point * of_inputs..][..count * w.channels], w.channels);
+            multiply(x, weights, target.part(point * of_sums, w.n_out));
         }
         for slot in 0..count {
             Leave { w, walk, tile: first + slot, slot, slots: count, sums, out, finish }.run(s);
@@ -173,12 +181,12 @@ impl Kernel for Whole<'_> {
     }
 }
 
-/// The transform of one tile's inputs, into row `slot` of each point's `slots` rows.
+/// The transform of one tile's inputs, into row `slot` of each point's rows.
 struct Enter<'a> {
     walk: &'a Walk<'a>,
     tile: usize,
     slot: usize,
-    slots: usize,
+    /// All rows of a point are one row here.
     to: Target<'a>,
 }
 
@@ -187,7 +195,7 @@ impl Kernel for Enter<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { walk, tile, slot, slots, to } = self;
+        let Self { walk, tile, slot, to } = self;
         let x = walk.x;
         let [image, top, left] = walk.place(tile);
         // Where each input pixel is; `None` in the padding.
@@ -217,7 +225,7 @@ impl Kernel for Enter<'_> {
             for (down, line) in half.into_iter().enumerate() {
                 for (across, value) in enter(s, line).into_iter().enumerate() {
                     // SAFETY: this tile's own row of the point.
-                    unsafe { s.store_up_to(to.at((down * IN + across) * slots + slot, channel, count), count, value) };
+                    unsafe { s.store_up_to(to.at(down * IN + across, slot * x.channels + channel, count), count, value) };
                 }
             }
         }
@@ -243,16 +251,17 @@ impl Kernel for Leave<'_> {
     fn run<S: Simd>(self, s: S) {
         let Self { w, walk, tile, slot, slots, sums, out, finish } = self;
         let [image, top, left] = walk.place(tile);
-        assert!(sums.len() >= POINTS * slots * w.n_out, "sums of {slots} tiles");
+        let distance = apart(slots * w.n_out);
+        assert!(sums.len() >= POINTS * distance, "sums of {slots} tiles");
         for channel in (0..w.n_out).step_by(S::LANES) {
             let count = S::LANES.min(w.n_out - channel);
             let mut half = [[s.splat(0.0); IN]; OUT];
             for across in 0..IN {
                 let mut line = [s.splat(0.0); IN];
                 for (down, value) in line.iter_mut().enumerate() {
-                    let row = (down * IN + across) * slots + slot;
+                    let at = (down * IN + across) * distance + slot * w.n_out + channel;
                     // SAFETY: inside by the assertion above.
-                    *value = unsafe { s.load_up_to(sums.as_ptr().add(row * w.n_out + channel), count) };
+                    *value = unsafe { s.load_up_to(sums.as_ptr().add(at), count) };
                 }
                 for (half, value) in half.iter_mut().zip(leave(s, line)) {
                     half[across] = value;

@@ -161,7 +161,16 @@ impl Attention {
 
     /// `query [n, dim]`, `key` and `value [m, dim]`; the answer is `[n, dim]`.
     pub(crate) fn run(&self, query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
+        self.out.run(&self.seen(query, key, value)?)
+    }
+
+    /// The answer added to `skip [n, dim]`.
+    pub(crate) fn run_onto(&self, query: &Tensor, key: &Tensor, value: &Tensor, skip: &Tensor) -> Result<Tensor> {
+        self.out.run_onto(&self.seen(query, key, value)?, skip)
+    }
+
+    fn seen(&self, query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
         let heads = Heads { query: self.heads, key: self.heads };
-        self.out.run(&attend(&self.query.run(query)?, &self.key.run(key)?, &self.value.run(value)?, heads, None)?)
+        attend(&self.query.run(query)?, &self.key.run(key)?, &self.value.run(value)?, heads, None)
     }
 }

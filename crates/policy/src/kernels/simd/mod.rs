@@ -3,11 +3,18 @@
 
 use std::sync::OnceLock;
 
+mod dots;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(target_arch = "aarch64")]
+mod neon_dots;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
+#[cfg(target_arch = "x86_64")]
+mod x86_dots;
+
+pub(crate) use dots::{DotKernel, Dots};
 
 /// Vectors of one instruction set. A value of the type proves that the CPU has the set: only
 /// [`Isa::run`] makes one. All methods must be inlined into a function that is compiled for the set.
@@ -58,6 +65,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `from` is readable for `LANES` bytes.
     unsafe fn load_codes(self, from: *const i8) -> Self::V;
+    /// `LANES` whole numbers of 32 bits, rounded.
+    ///
+    /// # Safety
+    /// `from` is readable for `LANES` numbers.
+    unsafe fn load_integers(self, from: *const i32) -> Self::V;
     /// `LANES` values of `bf16`, none of which changes.
     ///
     /// # Safety
@@ -99,16 +111,22 @@ pub(crate) trait Kernel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Isa {
     #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
+    #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
+    AvxVnni,
+    #[cfg(target_arch = "x86_64")]
     Avx2,
+    #[cfg(target_arch = "aarch64")]
+    NeonDot,
     #[cfg(target_arch = "aarch64")]
     Neon,
     Portable,
 }
 
-/// The environment variable that names what to use instead of the best instruction set: `avx512`,
-/// `avx2`, `neon`, `portable`, or `candle` for no kernels of this crate.
+/// The environment variable that names what to use instead of the best instruction set: `avx512vnni`, `avx512`,
+/// `avxvnni`, `avx2`, `neondot`, `neon`, `portable`, or `candle` for no kernels of this crate.
 const FORCE: &str = "SINEW_SIMD";
 const CANDLE: &str = "candle";
 
@@ -120,14 +138,25 @@ impl Isa {
         {
             let has_avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
             if has_avx2 && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") {
+                if is_x86_feature_detected!("avx512vnni") {
+                    sets.push(Self::Avx512Vnni);
+                }
                 sets.push(Self::Avx512);
             }
             if has_avx2 {
+                if is_x86_feature_detected!("avxvnni") {
+                    sets.push(Self::AvxVnni);
+                }
                 sets.push(Self::Avx2);
             }
         }
         #[cfg(target_arch = "aarch64")]
-        sets.push(Self::Neon);
+        {
+            if std::arch::is_aarch64_feature_detected!("dotprod") {
+                sets.push(Self::NeonDot);
+            }
+            sets.push(Self::Neon);
+        }
         sets.push(Self::Portable);
         sets
     }
@@ -153,9 +182,15 @@ impl Isa {
     pub(crate) fn name(self) -> &'static str {
         match self {
             #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => "avx512vnni",
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => "avx512",
             #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => "avxvnni",
+            #[cfg(target_arch = "x86_64")]
             Self::Avx2 => "avx2",
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot => "neondot",
             #[cfg(target_arch = "aarch64")]
             Self::Neon => "neon",
             Self::Portable => "portable",
@@ -165,15 +200,39 @@ impl Isa {
     /// Runs `kernel` as compiled for this set.
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Out {
         match self {
-            // SAFETY: a value of `Avx512` or `Avx2` is made by `available` alone, where it was
-            // detected, and by tests that take it from there.
+            // SAFETY: values of x86's sets are made by `available` alone, where they were detected, and by tests that take
+            // them from there.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => unsafe { x86::run_avx512(kernel) },
+            Self::Avx512Vnni | Self::Avx512 => unsafe { x86::run_avx512(kernel) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => unsafe { x86::run_avx2(kernel) },
+            Self::AvxVnni | Self::Avx2 => unsafe { x86::run_avx2(kernel) },
             #[cfg(target_arch = "aarch64")]
-            Self::Neon => kernel.run(neon::Neon::baseline()),
+            Self::NeonDot | Self::Neon => kernel.run(neon::Neon::baseline()),
+            Self::Portable => kernel.run(portable::Portable),
+        }
+    }
+
+    /// The same for whole numbers.
+    pub(crate) fn run_dots<K: DotKernel>(self, kernel: K) -> K::Out {
+        match self {
+            // SAFETY: as in `run`, here and below.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => unsafe { x86_dots::run_avx512_vnni(kernel) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { x86_dots::run_avx512(kernel) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => unsafe { x86_dots::run_avx_vnni(kernel) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { x86_dots::run_avx2(kernel) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot => unsafe { neon_dots::run_dot(kernel) },
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => neon_dots::run(kernel),
             Self::Portable => kernel.run(portable::Portable),
         }
     }

@@ -81,6 +81,12 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    unsafe fn load_integers(self, from: *const i32) -> float32x4_t {
+        // SAFETY: the caller's promise.
+        unsafe { vcvtq_f32_s32(vld1q_s32(from)) }
+    }
+
+    #[inline(always)]
     unsafe fn load_bf16(self, from: *const u16) -> float32x4_t {
         // SAFETY: the caller's promise.
         unsafe { vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(from))) }

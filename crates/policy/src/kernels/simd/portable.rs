@@ -53,6 +53,12 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn load_integers(self, from: *const i32) -> V {
+        // SAFETY: the caller's promise; an array of numbers may be unaligned here.
+        unsafe { from.cast::<[i32; 4]>().read_unaligned() }.map(|x| x as f32)
+    }
+
+    #[inline(always)]
     unsafe fn load_bf16(self, from: *const u16) -> V {
         // SAFETY: the caller's promise.
         unsafe { from.cast::<[u16; 4]>().read_unaligned() }.map(|bits| f32::from_bits(u32::from(bits) << 16))

@@ -88,6 +88,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn load_integers(self, from: *const i32) -> __m512 {
+        // SAFETY: the caller's promise; the set is there.
+        unsafe { _mm512_cvtepi32_ps(_mm512_loadu_si512(from.cast())) }
+    }
+
+    #[inline(always)]
     unsafe fn load_bf16(self, from: *const u16) -> __m512 {
         // SAFETY: the caller's promise; the set is there.
         unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast())))) }
@@ -168,6 +174,12 @@ impl Simd for Avx2 {
     unsafe fn load_codes(self, from: *const i8) -> __m256 {
         // SAFETY: the caller's promise; the set is there.
         unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_integers(self, from: *const i32) -> __m256 {
+        // SAFETY: the caller's promise; the set is there.
+        unsafe { _mm256_cvtepi32_ps(_mm256_loadu_si256(from.cast())) }
     }
 
     #[inline(always)]
