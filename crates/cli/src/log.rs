@@ -15,9 +15,9 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::text::{self, note};
 
 /// What is logged unless the user says otherwise. Hugging Face's crates and zenoh's tell their own troubles in many lines, of which what
-/// matters comes back as an error.
-const LOGGED: &str =
-    "warn,hf_hub=off,xet=off,xet_client=off,xet_core_structures=off,xet_data=off,xet_runtime=off,re_log_encoding=error,zenoh=off";
+/// matters comes back as an error; so does that of TLS.
+const LOGGED: &str = "warn,hf_hub=off,xet=off,xet_client=off,xet_core_structures=off,xet_data=off,xet_runtime=off,re_log_encoding=error,\
+    rustls_platform_verifier=off,zenoh=off";
 
 /// Logs from here on. Who sets `SINEW_LOG` gets times, levels and places in the program as well.
 pub fn begin() {

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use sinew_hub::{CheckFolder, Hub, HubOptions, HubRepo, Publisher, RepoKind, UploadOptions, Uploaded};
+use sinew_hub::{Hub, HubOptions, HubRepo, Publisher, RepoKind, UploadOptions, Uploaded};
 use sinew_recorder::closed_files;
 use sinew_runtime::{Role, StopFlag, place};
 
 use crate::args::PublishArgs;
-use crate::commands::hub::upload::is_settled;
+use crate::commands::hub::whole;
 use crate::text::note;
 use crate::{source, transfer};
 
@@ -52,7 +52,7 @@ impl Publishing {
     /// from now on.
     pub fn finish(mut self, stop: &StopFlag, is_json: bool) -> anyhow::Result<Option<(Hub, Uploaded)>> {
         let Some(publisher) = self.publisher.take_if(|_| self.has_episode) else { return Ok(None) };
-        let check = Some(Box::new(is_settled) as Box<CheckFolder>);
+        let check = whole::check(RepoKind::Dataset, true);
         let options = UploadOptions { private: self.private, replace: self.replace, check, ..UploadOptions::default() };
         let listener = if is_json { transfer::silent() } else { transfer::shown() };
         let root = self.root.display();

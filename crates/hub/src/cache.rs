@@ -64,7 +64,18 @@ impl RepoCache {
         let path = self.reference(repo.revision());
         let folder = path.parent().unwrap_or(&self.dir);
         match no_links(&self.dir, folder).and_then(|()| write_whole(&path, commit.as_bytes())) {
-            Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
+            // One of the name `a` that has become `a/b`, or the other way round, is in its own way; Python goes on as well.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::PermissionDenied
+                        | io::ErrorKind::ReadOnlyFilesystem
+                        | io::ErrorKind::AlreadyExists
+                        | io::ErrorKind::NotADirectory
+                        | io::ErrorKind::IsADirectory
+                        | io::ErrorKind::DirectoryNotEmpty
+                ) =>
+            {
                 tracing::warn!(path = %path.display(), %error, "not written down; without the Hub, {repo} is what it was before");
                 Ok(())
             }
@@ -111,10 +122,72 @@ impl RepoCache {
         let lock = || {
             no_links(&self.root, &folder)?;
             fs::create_dir_all(&folder)?;
-            let file = open_own(&path, File::options().create(true).truncate(false).write(true))?;
-            file.lock().map(|()| file)
+            lock_file(&path)
         };
         lock().map_err(|err| not_written(&path, err))
+    }
+}
+
+/// How long a lock is waited for until it is said who holds it.
+const LOCK_QUIET: Duration = Duration::from_secs(2);
+const LOCK_LOOK: Duration = Duration::from_millis(20);
+
+/// Makes and locks the file at `path`, and says who has it where that takes long. Whoever tidies up may take it away before it is
+/// locked: then another is made.
+pub(crate) fn lock_file(path: &Path) -> io::Result<File> {
+    loop {
+        let file = open_own(path, File::options().create(true).truncate(false).write(true))?;
+        let mut looks = LOCK_QUIET.as_millis() / LOCK_LOOK.as_millis();
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(fs::TryLockError::WouldBlock) if looks > 0 => {
+                    looks -= 1;
+                    std::thread::sleep(LOCK_LOOK);
+                }
+                Err(fs::TryLockError::WouldBlock) => {
+                    let who = holder(&file).map_or_else(|| "another process".to_owned(), |pid| format!("the process {pid}"));
+                    tracing::warn!("{who} has {}, and is waited for; Ctrl-C ends the waiting", path.display());
+                    file.lock()?;
+                    break;
+                }
+                Err(fs::TryLockError::Error(err)) => return Err(err),
+            }
+        }
+        if is_same(path, &file) {
+            return Ok(file);
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_same(path: &Path, file: &File) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let id = |found: &fs::Metadata| (found.dev(), found.ino());
+    fs::symlink_metadata(path).is_ok_and(|there| file.metadata().is_ok_and(|here| id(&here) == id(&there)))
+}
+
+#[cfg(not(unix))]
+fn is_same(path: &Path, _file: &File) -> bool {
+    path.exists()
+}
+
+/// The process that has locked a file, as the kernel tells it: `1: FLOCK ADVISORY WRITE 4711 fd:01:1234 0 EOF`.
+fn holder(file: &File) -> Option<u32> {
+    #[cfg(target_os = "linux")]
+    {
+        let inode = format!(":{}", std::os::unix::fs::MetadataExt::ino(&file.metadata().ok()?));
+        let locks = fs::read_to_string("/proc/locks").ok()?;
+        let words = locks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        words.filter(|words| words.get(1) == Some(&"FLOCK")).find_map(|words| {
+            words.get(5).filter(|id| id.ends_with(&inode))?;
+            words.get(4)?.parse().ok()
+        })
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = file;
+        None
     }
 }
 
@@ -305,7 +378,10 @@ pub(crate) fn path_fault(path: &str) -> Option<&'static str> {
     if path.chars().any(|c| c.is_control() || c == '\\') {
         return Some("it holds a backslash or a control character");
     }
-    if path.split('/').any(|part| matches!(part, "" | "." | ".." | ".git") || part.len() > 255) {
+    if path.split('/').any(|part| part.eq_ignore_ascii_case(".git")) {
+        return Some("it would be among what git keeps for itself");
+    }
+    if path.split('/').any(|part| matches!(part, "" | "." | "..") || part.len() > 255) {
         return Some("it leaves its folder, or has an empty or overlong part");
     }
     // On Windows this would name a drive or a stream.
@@ -330,7 +406,7 @@ mod tests {
         {
             assert_eq!(path_fault(path), None, "{path}");
         }
-        for path in ["", "/etc/passwd", "../x", "a/../../x", "a//b", "a/", "a\\b", "a\nb", ".git/config", "./a"] {
+        for path in ["", "/etc/passwd", "../x", "a/../../x", "a//b", "a/", "a\\b", "a\nb", ".git/config", ".Git/config", "./a"] {
             assert!(path_fault(path).is_some(), "{path:?}");
         }
     }
@@ -440,5 +516,28 @@ mod tests {
         cache.remember(&repo, commit).unwrap();
         assert_eq!(cache.commit_of(&repo).unwrap(), commit);
         assert_eq!(fs::read_to_string(root.path().join("models--a--b/refs/refs/pr/3")).unwrap(), commit);
+        // A branch that became a folder of branches, and one that was such a folder.
+        for (first, then) in [("feat", "feat/sub"), ("fix/sub", "fix")] {
+            for name in [first, then] {
+                cache.remember(&HubRepo::parse(RepoKind::Model, &format!("a/b@{name}")).unwrap(), commit).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_lock_whose_file_was_taken_away_is_no_lock() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("x.lock");
+        let held = lock_file(&path).unwrap();
+        assert_eq!(holder(&held), cfg!(target_os = "linux").then(std::process::id));
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| lock_file(&path).unwrap());
+            std::thread::sleep(Duration::from_millis(100));
+            fs::remove_file(&path).unwrap();
+            drop(held);
+            let other = other.join().unwrap();
+            assert!(is_same(&path, &other));
+        });
     }
 }

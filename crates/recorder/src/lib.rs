@@ -132,7 +132,7 @@ pub use tools::{
     CameraForm, Condition, Contents, Conversion, Fault, Kept, Mend, Output, Plan, PlannedResult, Report, ShortVideo, Space, ToolError,
     UndoPlan, Warning, bytes_in_words, examine, forget_undo, kept_for_undo, plan_convert, plan_delete, plan_merge, plan_remove_features,
     plan_rename_task, plan_repair, plan_split, plan_split_by_share, plan_split_chosen, plan_stats, plan_undo, select_episodes, undo,
-    verify, verify_with,
+    verify, verify_files, verify_with,
 };
 pub use write::closed::closed_files;
 pub use write::options::{Layout, Overload, RecorderOptions, VideoOptions};

@@ -15,7 +15,7 @@ pub use folder::{Download, Downloaded};
 pub use policy::{Fetched, fetch_model, is_policy_file};
 
 use crate::api::RepoFile;
-use crate::cache::{RepoCache, age, no_links, not_written, open_own, path_fault};
+use crate::cache::{RepoCache, age, lock_file, no_links, not_written, open_own, path_fault};
 use crate::hub::{Event, Listener, Transfer};
 use crate::stock::BEGUN_FOR;
 use crate::{Hub, HubError, HubRepo};
@@ -243,9 +243,15 @@ impl Place {
                 let lock = || {
                     no_links(folder, &folder.join(PARTIAL))?;
                     no_links(folder, folder.join(&file.path).parent().unwrap_or(folder))?;
-                    fs::create_dir_all(folder.join(PARTIAL))?;
-                    let held = open_own(&path, fs::File::options().create(true).truncate(false).write(true))?;
-                    held.lock().map(|()| held)
+                    for _ in 0..MOST_TIDIED {
+                        fs::create_dir_all(folder.join(PARTIAL))?;
+                        match lock_file(&path) {
+                            // Another download to this folder has ended, and has taken it away meanwhile.
+                            Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+                            locked => return locked,
+                        }
+                    }
+                    lock_file(&path)
                 };
                 lock().map_err(HubError::io(format!("locking {}", path.display())))
             }
@@ -352,9 +358,10 @@ impl Place {
         }
         for entry in fs::read_dir(folder.join(PARTIAL)).into_iter().flatten().flatten() {
             let path = entry.path();
-            let is_held = || open_own(&path, fs::File::options().read(true)).is_ok_and(|lock| lock.try_lock().is_err());
             let is_lock = path.extension().is_some_and(|end| end == "lock");
-            if if is_lock { !is_held() } else { age(&path) > BEGUN_FOR } {
+            // Held until it is gone, so that nobody locks what is about to go; whoever waits for it makes another.
+            let held = open_own(&path, fs::File::options().read(true)).ok().filter(|lock| lock.try_lock().is_ok());
+            if if is_lock { held.is_some() } else { age(&path) > BEGUN_FOR } {
                 let _gone = fs::remove_file(path);
             }
         }
@@ -362,6 +369,8 @@ impl Place {
     }
 }
 
+/// How often the folder for what is on the way may go away under a download that begins.
+const MOST_TIDIED: usize = 100;
 /// What is on the way lies in here, below the folder that it is for.
 const PARTIAL: &str = ".sinew-download";
 

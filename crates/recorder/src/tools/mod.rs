@@ -40,7 +40,7 @@ pub use repair::{ShortVideo, plan_repair};
 pub use select::{Condition, select_episodes};
 pub use space::{Space, bytes_in_words};
 pub use undo::{Kept, UndoPlan, forget_undo, kept_for_undo, plan_undo, undo};
-pub use verify::{Fault, Mend, Report, Warning, examine, verify, verify_with};
+pub use verify::{Fault, Mend, Report, Warning, examine, verify, verify_files, verify_with};
 
 use crate::{Version, VideoOptions};
 

@@ -23,6 +23,7 @@ pub fn run(args: &CardArgs) -> anyhow::Result<Done> {
     let card = match ModelRef::parse(&args.repo)? {
         ModelRef::Local(folder) => {
             let path = folder.join(CARD);
+            anyhow::ensure!(!path.exists() || path.is_file(), "reading the card {}: expected a file, found none", path.display());
             std::fs::read_to_string(&path).with_context(|| format!("reading the card {}", path.display()))?
         }
         ModelRef::Hub(_) => {
@@ -69,7 +70,7 @@ fn write(args: &CardArgs) -> anyhow::Result<Done> {
         path.display()
     );
     let is_dataset = folder.join("meta/info.json").is_file();
-    if let Ok(there) = std::fs::read_to_string(&path)
+    if let Some(there) = there_already(&path)?
         && !args.force
         && !sinew_recorder::is_plain_card(&there)
     {
@@ -94,6 +95,17 @@ fn write(args: &CardArgs) -> anyhow::Result<Done> {
     Ok(Done::Ok)
 }
 
+/// The card that a folder has. What can't be read is nothing that may be written over, nor is anything waited for, such as a pipe.
+fn there_already(path: &Path) -> anyhow::Result<Option<String>> {
+    let doing = || format!("writing the card {}", path.display());
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        found => anyhow::ensure!(found.with_context(doing)?.is_file(), "{}: expected a file there, or none; remove what is there", doing()),
+    }
+    let text = String::from_utf8(std::fs::read(path).with_context(doing)?);
+    Ok(Some(text.ok().with_context(|| format!("{}: the one that is there is no UTF-8 text; move it away first", doing()))?))
+}
+
 /// A text as YAML takes it whatever it holds: JSON's strings are YAML's.
 fn quoted(text: &str) -> String {
     Value::from(text).to_string()
@@ -114,11 +126,11 @@ fn of_dataset(info: &DatasetInfo, licence: Option<&str>) -> String {
     let _ = write!(
         card,
         "A dataset of {robot} in the format {} of [LeRobot](https://github.com/huggingface/lerobot), recorded with Sinew.\n\n\
-         | | |\n|---|---|\n| robot | {robot} |\n| episodes | {} |\n| frames | {} ({:.0} min) |\n| rate | {} Hz |\n",
+         | | |\n|---|---|\n| robot | {robot} |\n| episodes | {} |\n| frames | {} ({}) |\n| rate | {} Hz |\n",
         info.codebase_version,
         info.total_episodes,
         info.total_frames,
-        seconds / 60.0,
+        if seconds < 90.0 { format!("{seconds:.0} s") } else { format!("{:.0} min", seconds / 60.0) },
         info.fps,
     );
     for camera in &info.cameras {

@@ -1,8 +1,9 @@
 //! `sinew hub finish`
 
-use sinew_hub::{Hub, UploadOptions};
+use sinew_hub::{Hub, RepoKind, UploadOptions};
 
-use super::upload::{is_settled, tell};
+use super::upload::tell;
+use super::whole;
 use crate::args::FinishArgs;
 use crate::{Done, transfer};
 
@@ -12,7 +13,7 @@ pub fn run(args: &FinishArgs) -> anyhow::Result<Done> {
         message: args.message.clone(),
         parent: args.parent.clone(),
         replace: args.replace,
-        check: Some(Box::new(is_settled)),
+        check: whole::check(RepoKind::Dataset, true),
         ..UploadOptions::default()
     };
     let listener = if args.json { transfer::silent() } else { transfer::shown() };

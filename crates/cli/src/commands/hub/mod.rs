@@ -3,12 +3,13 @@
 mod cache;
 pub mod card;
 mod download;
-pub mod finish;
+mod finish;
 mod info;
 mod login;
 mod search;
 mod space;
 pub mod upload;
+pub mod whole;
 
 use sinew_hub::{Hub, HubRepo, RepoKind};
 use sinew_runtime::{Role, place};

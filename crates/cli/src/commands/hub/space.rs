@@ -9,7 +9,7 @@ use sinew_hub::{Hub, HubError, HubRepo, RepoKind, UploadOptions};
 use sinew_recorder::{DatasetReader, PageOptions, write_html};
 
 use super::upload::tell;
-use crate::args::SpaceArgs;
+use crate::args::{SpaceArgs, refuse_given};
 use crate::commands::dataset::units;
 use crate::config::user_folder;
 use crate::watch::Watch;
@@ -30,14 +30,15 @@ const PICTURE: &str = "evaluation.png";
 pub fn run(args: &SpaceArgs) -> anyhow::Result<Done> {
     let hub = Hub::from_env();
     let space = source::hub_repo(RepoKind::Space, &args.space)?;
+    let ends_with = |end: &str| args.source.extension().is_some_and(|found| found == end);
+    let (is_recording, is_picture) = (ends_with("rrd"), ends_with("png"));
+    refuse_given(&[("--results", args.results.is_some() && !is_picture)], "is for the picture of an evaluation (.png)")?;
+    check_content(&args.source)?;
+    let folder = Desk::new(&hub, &space)?;
     if args.parent.is_none() {
         check_before(&hub, &space)?;
     }
-    let folder = Desk::new(&hub, &space)?;
     let title = args.title.clone().unwrap_or_else(|| space.name().to_owned());
-    check_content(&args.source)?;
-    let is_recording = args.source.extension().is_some_and(|end| end == "rrd");
-    let is_picture = args.source.extension().is_some_and(|end| end == "png");
     let body = if is_recording {
         copy(&args.source, &folder.path().join(RECORDING))?;
         let recording = format!("{}/resolve/main/{RECORDING}", space.page(&hub.options().endpoint));
@@ -63,6 +64,8 @@ pub fn run(args: &SpaceArgs) -> anyhow::Result<Done> {
         private: args.private,
         message: Some(commit_title(&args.source)),
         parent: args.parent.clone(),
+        // What the page before this one showed is not left for others to see.
+        delete: [RECORDING, PICTURE].map(str::to_owned).into(),
         ..UploadOptions::default()
     };
     let listener = if args.json { transfer::silent() } else { transfer::shown() };
@@ -100,6 +103,8 @@ fn check_content(source: &Path) -> anyhow::Result<()> {
         _ => return Ok(()),
     };
     let doing = || format!("reading {}", source.display());
+    // Opening a pipe would wait for whoever writes to it.
+    anyhow::ensure!(fs::metadata(source).with_context(doing)?.is_file(), "{}: expected a file", doing());
     let mut found = Vec::new();
     fs::File::open(source).and_then(|file| file.take(begin.len() as u64).read_to_end(&mut found)).with_context(doing)?;
     anyhow::ensure!(found == begin, "{}: it is not {what}, as its content begins otherwise", doing());
@@ -135,29 +140,45 @@ fn escaped(text: &str) -> String {
 }
 
 /// Where the page of this Space is put together: a folder that stays, as the notes of what was published last are in it. So the next
-/// time nobody else's work is written over.
-struct Desk(PathBuf);
+/// time nobody else's work is written over. Only one process works there at a time.
+struct Desk {
+    folder: PathBuf,
+    _lock: fs::File,
+}
 
 impl Desk {
     fn new(hub: &Hub, space: &HubRepo) -> anyhow::Result<Self> {
         let cache = user_folder("XDG_CACHE_HOME", ".cache");
         let cache = cache.context("finding a place for the page: neither XDG_CACHE_HOME nor HOME is set")?;
         let endpoint: String = hub.options().endpoint.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-        let folder = cache.join("sinew/spaces").join(endpoint).join(format!("{}--{}", space.owner(), space.name()));
+        let spaces = cache.join("sinew/spaces").join(endpoint);
+        let name = format!("{}--{}", space.owner(), space.name());
+        let folder = spaces.join(&name);
         fs::create_dir_all(&folder).with_context(|| format!("making the folder {}", folder.display()))?;
-        let desk = Self(folder);
+        let path = spaces.join(format!("{name}.lock"));
+        let doing = || format!("locking {}", path.display());
+        // By its handle, so that a killed process holds nothing.
+        let lock = fs::File::options().create(true).truncate(false).write(true).open(&path).with_context(doing)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                anyhow::bail!("publishing a page as the Space {space}: another `sinew hub publish-space` does so at this moment; wait for it")
+            }
+            Err(fs::TryLockError::Error(error)) => return Err(error).with_context(doing),
+        }
+        let desk = Self { folder, _lock: lock };
         // What a killed process left.
         desk.clear();
         Ok(desk)
     }
 
     fn path(&self) -> &Path {
-        &self.0
+        &self.folder
     }
 
     fn clear(&self) {
         for name in [PAGE, CARD, RECORDING, PICTURE] {
-            match fs::remove_file(self.0.join(name)) {
+            match fs::remove_file(self.folder.join(name)) {
                 Err(error) if error.kind() != ErrorKind::NotFound => tracing::debug!(%error, name, "a file of the page stays"),
                 _ => {}
             }

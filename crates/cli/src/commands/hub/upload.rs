@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use anyhow::Context;
-use sinew_hub::{CheckFolder, Created, Hub, HubOptions, RepoKind, UploadOptions, Uploaded};
-use sinew_recorder::{DatasetInfo, bytes_in_words};
+use sinew_hub::{Created, Hub, HubOptions, RepoKind, UploadOptions, Uploaded};
+use sinew_recorder::bytes_in_words;
 
+use super::whole;
 use crate::args::{Kind, UploadArgs};
 use crate::text::say;
 use crate::{Done, source, text, transfer};
@@ -23,7 +24,7 @@ pub fn run(args: &UploadArgs) -> anyhow::Result<Done> {
         parent: args.parent.clone(),
         replace: args.replace,
         private: args.private,
-        check: (kind == RepoKind::Dataset).then(|| Box::new(is_settled) as Box<CheckFolder>),
+        check: whole::check(kind, args.include.is_empty()),
     };
     let listener = if args.json { transfer::silent() } else { transfer::shown() };
     let uploaded = hub.upload(&args.dir, &repo, &options, &*listener)?;
@@ -48,18 +49,6 @@ fn kind_of(dir: &Path, given: Option<Kind>) -> anyhow::Result<RepoKind> {
             dir.display()
         ),
     }
-}
-
-/// Says what keeps a dataset from being shown to others.
-pub fn is_settled(dir: &Path) -> Result<(), String> {
-    let info = DatasetInfo::open(dir).map_err(|error| error.to_string())?;
-    if info.unfinished {
-        let dir = dir.display();
-        return Err(format!(
-            "it is being recorded, or a recorder was killed in it; end it, or settle it with `sinew dataset recover {dir}` or `sinew dataset discard {dir}`"
-        ));
-    }
-    Ok(())
 }
 
 pub fn tell(hub: &Hub, uploaded: &Uploaded, json: bool) -> anyhow::Result<()> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::json;
-use sinew_hub::{Hub, Job, JobSpec};
+use sinew_hub::{Hub, HubError, Job, JobSpec};
 
 use super::check::Dataset;
 use super::family::Family;
@@ -64,9 +64,10 @@ pub fn begin(state: &mut State, out: &Path, hub: &Hub, args: &TrainArgs) -> anyh
         None => {
             let job = match &state.job {
                 Some(id) => id.clone(),
-                None => begin_job(state, hub)?.id,
+                None => begin_job(state, out, hub)?.id,
             };
             state.job = Some(job.clone());
+            state.is_job_asked = false;
             if is_first && state::is_cancelled(out) {
                 // It is remembered first: where this fails, `--cancel` finds it.
                 state.write(out)?;
@@ -130,11 +131,32 @@ fn tell(args: &TrainArgs, state: &State, words: &str, hub: &Hub, facts: serde_js
     say!("{words}");
 }
 
+/// How long the Hub may take with a job that was asked for, until it lists it.
+const JOB_TAKES: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// The job of the run, if there is one. Where one was asked for and nobody has heard of it, it is waited for as long as the Hub may
+/// take: whoever asked may have been killed meanwhile.
+pub fn find_job(state: &State, namespace: &str, hub: &Hub) -> anyhow::Result<Option<Job>> {
+    let looks = if state.is_job_asked { JOB_TAKES.as_millis() / LOOK_EVERY.as_millis() } else { 0 };
+    for look in 0..=looks {
+        if let Some(job) = hub.jobs_with(namespace, (LABEL, &state.key))?.into_iter().next() {
+            return Ok(Some(job));
+        }
+        if look < looks {
+            if look == 0 {
+                text::note!("a job was asked for, and the Hub may still be at it: it is looked for during {} s", JOB_TAKES.as_secs());
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+    Ok(None)
+}
+
 /// Starts a job, unless one with the key is there: an answer of the Hub may have been lost, or who waited for it.
-fn begin_job(state: &State, hub: &Hub) -> anyhow::Result<Job> {
-    let namespace = state.namespace.as_deref().context("starting a job: nobody is named who pays for it")?;
-    let there = || -> anyhow::Result<Option<Job>> { Ok(hub.jobs_with(namespace, (LABEL, &state.key))?.into_iter().next()) };
-    if let Some(job) = there()? {
+fn begin_job(state: &mut State, out: &Path, hub: &Hub) -> anyhow::Result<Job> {
+    let namespace = state.namespace.clone().context("starting a job: nobody is named who pays for it")?;
+    if let Some(job) = find_job(state, &namespace, hub)? {
         return Ok(job);
     }
     if state.stage != Stage::Starting {
@@ -151,9 +173,19 @@ fn begin_job(state: &State, hub: &Hub) -> anyhow::Result<Job> {
         timeout: Duration::from_secs(state.asked.timeout * 3600),
         labels: BTreeMap::from([(LABEL.to_owned(), state.key.clone()), ("name".to_owned(), format!("{}-{}", state.family, state.key))]),
     };
-    match hub.run_job(namespace, &spec) {
+    // Before, so that nobody asks a second time after a kill.
+    state.is_job_asked = true;
+    state.write(out)?;
+    match hub.run_job(&namespace, &spec) {
         Ok(job) => Ok(job),
         // It may run though nothing was heard of it.
-        Err(error) => there().ok().flatten().ok_or_else(|| error.into()),
+        Err(error) => {
+            let is_open = matches!(error, HubError::Broken { .. } | HubError::Server { .. }) && error.is_transient();
+            if !is_open {
+                state.is_job_asked = false;
+                state.write(out)?;
+            }
+            find_job(state, &namespace, hub).ok().flatten().ok_or_else(|| error.into())
+        }
     }
 }

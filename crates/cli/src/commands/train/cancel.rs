@@ -12,7 +12,7 @@ use sinew_hub::{Hub, HubError};
 
 use super::run::{Run, Standing};
 use super::state::{self, Claim, Stage, State};
-use super::{CANCELLED, LABEL, finish, follow};
+use super::{CANCELLED, begin, finish, follow};
 use crate::Done;
 use crate::text::{self, say};
 
@@ -95,13 +95,13 @@ fn end(state: &mut State, hub: &Hub, is_ours: bool) -> anyhow::Result<Was> {
         return Ok(Was::NotBegun);
     }
     match finish::run_of(state) {
-        Some(run) => end_run(&run, is_ours && state.stage == Stage::Starting),
+        Some(run) => end_run(&run, state, is_ours),
         None => end_job(state, hub),
     }
 }
 
-fn end_run(run: &Run, may_be_on_its_way: bool) -> anyhow::Result<Was> {
-    if may_be_on_its_way && run.standing()? == Standing::None && run.forbid()? {
+fn end_run(run: &Run, state: &State, is_ours: bool) -> anyhow::Result<Was> {
+    if is_ours && state.stage == Stage::Starting && run.standing()? == Standing::None && run.forbid()? {
         return Ok(Was::NotBegun);
     }
     let mut standing = run.standing()?;
@@ -119,6 +119,8 @@ fn end_run(run: &Run, may_be_on_its_way: bool) -> anyhow::Result<Was> {
             Ok(Was::Ended)
         }
         Standing::Ended { .. } | Standing::Lost => Ok(Was::Over),
+        // Who was to start it saw the mark before it had begun.
+        Standing::None if matches!(&state.stage, Stage::Failed(why) if why == CANCELLED) => Ok(Was::Over),
         Standing::None => anyhow::bail!("{}", run.nothing_there()),
         Standing::Claimed => anyhow::bail!(
             "ending the training {}: somebody has begun it in {} and its process is not known; look for it there by `ps`",
@@ -130,7 +132,7 @@ fn end_run(run: &Run, may_be_on_its_way: bool) -> anyhow::Result<Was> {
 
 fn end_job(state: &mut State, hub: &Hub) -> anyhow::Result<Was> {
     if let (None, Some(namespace)) = (&state.job, &state.namespace) {
-        state.job = hub.jobs_with(namespace, (LABEL, &state.key))?.into_iter().next().map(|job| job.id);
+        state.job = begin::find_job(state, namespace, hub)?.map(|job| job.id);
     }
     let Some(id) = &state.job else { return Ok(Was::NotBegun) };
     if hub.job(id)?.is_some_and(|job| job.stage.is_over()) {

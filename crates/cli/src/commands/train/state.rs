@@ -101,6 +101,9 @@ pub struct State {
     /// Who owns the job: known before there is one.
     pub namespace: Option<String>,
     pub job: Option<JobId>,
+    /// Whether a job was asked for, and nobody has heard yet what came of it.
+    #[serde(default)]
+    pub is_job_asked: bool,
     pub pid: Option<u32>,
     pub stage: Stage,
     /// What went wrong after the policy was whole: it was not pushed as it should have been.
@@ -125,6 +128,7 @@ impl State {
             folder,
             namespace: None,
             job: None,
+            is_job_asked: false,
             pid: None,
             stage: Stage::Preparing,
             trouble: None,

@@ -105,6 +105,19 @@ pub fn verify(root: &Path) -> Result<Vec<Fault>, ReadError> {
     }
 }
 
+/// What can be known of the dataset in `root` without reading its rows: that each file is there and whole at its end, tables have a row
+/// and videos a frame, at its time, for every row of their episodes.
+///
+/// # Errors
+/// When it is no dataset or the tables in `meta` cannot be read at all.
+pub fn verify_files(root: &Path) -> Result<Vec<Fault>, ReadError> {
+    let reader = DatasetReader::open(root)?;
+    let mut report = Report::default();
+    rows::check_tables(&reader, &mut report)?;
+    videos::check(&reader, is_pending(root), &mut report);
+    Ok(report.faults)
+}
+
 /// The faults that [`examine`] finds.
 ///
 /// # Errors

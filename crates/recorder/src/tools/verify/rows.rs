@@ -1,6 +1,7 @@
 //! The tables.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use arrow::array::RecordBatch;
 use serde_json::Value;
@@ -39,6 +40,37 @@ pub(super) fn check_files(reader: &DatasetReader, report: &mut Report) -> Result
         report.warn(INFO, format!("total_tasks is {declared}, but the tasks table has {known} rows"), Mend::Repair);
     }
     check_side_table(reader, report)
+}
+
+/// Whether each table of rows can be opened, and those that episodes name have their rows. No row is read.
+pub(super) fn check_tables(reader: &DatasetReader, report: &mut Report) -> Result<(), ReadError> {
+    let root = reader.root();
+    // By path, how many rows it must have.
+    let mut tables: BTreeMap<PathBuf, u64> = BTreeMap::new();
+    for folder in ["data", TICKS].map(|folder| root.join(folder)).iter().filter(|folder| folder.exists()) {
+        tables.extend(parquet_files(folder)?.into_iter().map(|path| (path, 0)));
+    }
+    for episode in reader.episodes() {
+        *tables.entry(root.join(&episode.data_path)).or_default() += episode.length;
+    }
+    for (path, expected) in tables {
+        let shown = path.strip_prefix(root).unwrap_or(&path);
+        let found = match footer(&path) {
+            Ok((_, footer)) => footer.metadata().file_metadata().num_rows().max(0) as u64,
+            Err(ReadError::Io { source, .. }) => {
+                report.fault(shown, format!("it cannot be read: {source}"));
+                continue;
+            }
+            Err(error) => {
+                report.fault(shown, error.to_string());
+                continue;
+            }
+        };
+        if found < expected {
+            report.fault(shown, format!("it has {found} rows, but its episodes have {expected}"));
+        }
+    }
+    Ok(())
 }
 
 /// Whether each episode has as many rows in the side table as in the data, or none: it may have been recorded
