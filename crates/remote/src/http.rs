@@ -184,7 +184,7 @@ mod tests {
     struct Drip<'a>(&'a [u8]);
 
     impl Read for Drip<'_> {
-        fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
             let Some((first, rest)) = self.0.split_first() else { return Ok(0) };
             (out[0], self.0) = (*first, rest);
             Ok(1)
