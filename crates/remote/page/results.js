@@ -6,7 +6,7 @@ const FITS = { true: "fits", false: "does not fit", null: "not known" };
 const STATES = { ok: "good", hint: "even", problem: "bad" };
 
 /** The doctor's checks. */
-export const checks = (list) => make("ul", { class: "checks" }, list.map(({ name, state, found, advice }) => make("li", {},
+const checks = (list) => make("ul", { class: "checks" }, list.map(({ name, state, found, advice }) => make("li", {},
   make("b", { class: `badge ${STATES[state] ?? "even"}` }, state), make("div", {}, make("b", {}, name), make("span", {}, found), advice && make("span", { class: "hint" }, advice)))));
 
 function fit({ ok, error, fit: whole }) {
