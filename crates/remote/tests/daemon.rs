@@ -102,7 +102,7 @@ fn nobody_without_a_token_sees_or_moves_anything() {
         let (status, answer) = served.get(path, "");
         assert!(status == 401 && answer.contains("WWW-Authenticate: Bearer"), "{path}: {answer}");
     }
-    for path in ["/", "/page.js", "/healthz", "/api/v1/openapi.json"] {
+    for path in ["/", "/main.js", "/healthz", "/api/v1/openapi.json"] {
         assert_eq!(served.get(path, "").0, 200, "{path}");
     }
     let (_, page) = served.get("/", "");
