@@ -61,14 +61,18 @@ enum Modules {
 }
 
 impl Modules {
-    /// Whether the module `name` is among them; `None` where that can't be told.
-    fn has(&self, name: &str) -> Option<bool> {
+    /// What says whether a module is among them, by its name; `None` where that can't be told.
+    fn matcher(&self) -> Option<Box<dyn Fn(&str) -> bool + '_>> {
         match self {
             Self::Expression(all) if all == "all-linear" => None,
-            Self::Expression(expression) => Some(Regex::new(&format!("^(?:{expression})$")).ok()?.is_match(name)),
-            Self::Ends(ends) => {
-                Some(ends.iter().any(|end| name.strip_suffix(end.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))))
+            Self::Expression(expression) => {
+                let expression = Regex::new(&format!("^(?:{expression})$")).ok()?;
+                Some(Box::new(move |name| expression.is_match(name)))
             }
+            Self::Ends(ends) => Some(Box::new(|name| {
+                let is_end = |end: &String| name.strip_suffix(end.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+                ends.iter().any(is_end)
+            })),
         }
     }
 }
@@ -257,17 +261,22 @@ impl Adapter {
 
     /// Tells of layers that the configuration says are changed, and for which there is nothing. As with `peft` they stay as they are.
     fn warn_of_missing(&self, json: &AdapterJson, base: &TensorFile) {
-        let Some(targets) = json.target_modules.as_ref().filter(|_| json.layers_to_transform.as_ref().is_none_or(Value::is_null)) else {
+        if json.layers_to_transform.as_ref().is_some_and(|layers| !layers.is_null()) {
             return;
+        }
+        let Some(is_target) = json.target_modules.as_ref().and_then(Modules::matcher) else { return };
+        let is_excluded = match &json.exclude_modules {
+            None => Some(Box::new(|_: &str| false) as Box<dyn Fn(&str) -> bool>),
+            Some(modules) => modules.matcher(),
         };
+        let Some(is_excluded) = is_excluded else { return };
         let is_missing = |name: &String| {
-            let module = name.strip_suffix(".weight")?;
-            let is_excluded = json.exclude_modules.as_ref().map_or(Some(false), |modules| modules.has(module))?;
-            let own = format!("{PREFIX}{module}.lora_A.weight");
-            Some(targets.has(module)? && !is_excluded && !json.saves(name) && self.file.spec(&own).is_none())
-                .filter(|is_missing| *is_missing)
+            name.strip_suffix(".weight").is_some_and(|module| {
+                let own = format!("{PREFIX}{module}.lora_A.weight");
+                is_target(module) && !is_excluded(module) && !json.saves(name) && self.file.spec(&own).is_none()
+            })
         };
-        let missing: Vec<String> = base.names().into_iter().filter(|name| is_missing(name).is_some()).collect();
+        let missing: Vec<String> = base.names().into_iter().filter(is_missing).collect();
         if !missing.is_empty() {
             let (path, missing) = (self.file.path().display(), missing.join(", "));
             tracing::warn!(%path, missing, "the adapter lacks the matrices of layers that its target_modules names; they stay as in the base");
@@ -382,13 +391,15 @@ mod tests {
     fn target_modules_are_an_expression_or_ends_of_names() {
         let modules = |value: Value| serde_json::from_value::<Modules>(value).unwrap();
         let ends = modules(serde_json::json!(["q_proj", "linear1"]));
+        let is_target = ends.matcher().unwrap();
         for (name, expected) in [("model.q_proj", true), ("q_proj", true), ("model.eq_proj", false), ("q_proj.other", false)] {
-            assert_eq!(ends.has(name), Some(expected), "{name}");
+            assert_eq!(is_target(name), expected, "{name}");
         }
         let expression = modules(serde_json::json!(r"model\.(q|v)_proj"));
+        let is_target = expression.matcher().unwrap();
         for (name, expected) in [("model.q_proj", true), ("a.model.q_proj", false), ("model.q_proj.a", false)] {
-            assert_eq!(expression.has(name), Some(expected), "{name}");
+            assert_eq!(is_target(name), expected, "{name}");
         }
-        assert_eq!(modules(serde_json::json!("all-linear")).has("q_proj"), None);
+        assert!(modules(serde_json::json!("all-linear")).matcher().is_none());
     }
 }

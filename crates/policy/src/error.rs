@@ -45,7 +45,7 @@ pub enum CheckpointError {
     Header { path: PathBuf, what: String },
     #[error("reading {}: the file ends early, it has {found} bytes, its header promises {expected}", path.display())]
     Truncated { path: PathBuf, found: u64, expected: u64 },
-    #[error("checking {}: there is no tensor {name}, expected one{} as LeRobot's save_pretrained writes it", path.display(), match expected.len() { 0 => String::new(), _ => format!(" of shape {}", shape_words(expected)) })]
+    #[error("checking {}: there is no tensor {name}, expected one{} as LeRobot's save_pretrained writes it", path.display(), of_shape(expected))]
     MissingTensor { path: PathBuf, name: String, expected: Vec<usize> },
     #[error("checking {}: tensor {name} has shape {found:?}, expected {}", path.display(), shape_words(expected))]
     WrongShape { path: PathBuf, name: String, found: Vec<usize>, expected: Vec<usize> },
@@ -111,6 +111,11 @@ pub enum CheckpointError {
         #[source]
         source: candle_core::Error,
     },
+}
+
+/// The same after a noun, or nothing where no shape is known.
+fn of_shape(shape: &[usize]) -> String {
+    if shape.is_empty() { String::new() } else { format!(" of shape {},", shape_words(shape)) }
 }
 
 /// A shape of which only the number of axes may be known: then all its sizes are 0.
@@ -197,7 +202,7 @@ mod tests {
         let inner = Box::new(candle_core::Error::Msg("shapes differ".to_owned()));
         let traced = candle_core::Error::WithBacktrace { inner, backtrace: Box::new(std::backtrace::Backtrace::force_capture()) };
         assert!(traced.to_string().lines().count() > 1);
-        let InferError::Compute(error) = InferError::from(traced) else { unreachable!() };
-        assert_eq!(error.to_string(), "shapes differ");
+        let error = InferError::from(traced);
+        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "shapes differ");
     }
 }

@@ -189,32 +189,20 @@ fn an_adapter_of_the_head_leaves_the_table_alone() {
 /// PyTorch's attention takes the weight of its last layer and never calls that layer.
 #[test]
 fn an_adapter_that_pytorch_passes_over_changes_nothing() {
-    let attention = "model.encoder.layers.0.self_attn";
-    let inputs = Inputs::read(&golden("act/two_cameras_vae").join("inputs.safetensors")).unwrap();
-    let width = {
-        let mut width = 0;
-        common::open_after("act/two_cameras_vae", |dir| {
-            edit_tensors(&dir.join("model.safetensors"), |all| width = all[&format!("{attention}.out_proj.weight")].1[0]);
-        })
-        .unwrap();
-        width
-    };
-    let out = format!("{attention}.out_proj");
-    let dir = over("act/two_cameras_vae", &[(&format!("{out}.lora_A.weight"), [2, width]), (&format!("{out}.lora_B.weight"), [width, 2])]);
-    let [ours, of_base] = [dir.path(), &golden("act/two_cameras_vae")].map(|dir| Checkpoint::open(dir).unwrap().infer(&inputs).unwrap());
-    assert_eq!(ours, of_base);
-    // The same of a layer that is called.
-    let layer = "model.encoder.layers.0.linear1";
-    let shape = {
+    let case = "act/two_cameras_vae";
+    let inputs = Inputs::read(&golden(case).join("inputs.safetensors")).unwrap();
+    let of_base = Checkpoint::open(golden(case)).unwrap().infer(&inputs).unwrap();
+    for (layer, changes) in [("model.encoder.layers.0.self_attn.out_proj", false), ("model.encoder.layers.0.linear1", true)] {
         let mut shape = Vec::new();
-        edit_tensors(&dir.path().join("base/model.safetensors"), |all| shape.clone_from(&all[&format!("{layer}.weight")].1));
-        shape
-    };
-    let dir = over(
-        "act/two_cameras_vae",
-        &[(&format!("{layer}.lora_A.weight"), [2, shape[1]]), (&format!("{layer}.lora_B.weight"), [shape[0], 2])],
-    );
-    assert_ne!(Checkpoint::open(dir.path()).unwrap().infer(&inputs).unwrap(), of_base);
+        let mut read = |dir: &Path| {
+            edit_tensors(&dir.join("model.safetensors"), |all| shape.clone_from(&all[&format!("{layer}.weight")].1));
+        };
+        read(copy(case).path());
+        let [a, b] = ["lora_A", "lora_B"].map(|matrix| format!("{layer}.{matrix}.weight"));
+        let dir = over(case, &[(a.as_str(), [2, shape[1]]), (b.as_str(), [shape[0], 2])]);
+        let ours = Checkpoint::open(dir.path()).unwrap().infer(&inputs).unwrap();
+        assert_eq!(ours != of_base, changes, "{layer}");
+    }
 }
 
 #[test]
