@@ -19,8 +19,8 @@ from lerobot.configs.policies import PreTrainedConfig
 from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.policies.factory import make_pre_post_processors
 from lerobot.processor import PolicyProcessorPipeline
-from lerobot.scripts.lerobot_eval import rollout
-from sinew.lerobot import LeRobotPolicy
+from lerobot.scripts.lerobot_eval import eval_policy, rollout
+from sinew.lerobot import LeRobotPolicy, make_processors
 
 GOLDEN = Path(sys.argv[1]) / "crates/policy/tests/golden"
 sys.path.insert(0, str(GOLDEN))
@@ -76,14 +76,25 @@ def main():
     before, after = make_pre_post_processors(config, pretrained_path=str(folder))
     expected = evaluate(theirs, before, after)
 
-    def as_it_is(value):
-        return value
-
-    found = evaluate(LeRobotPolicy.from_pretrained(str(folder)), as_it_is, as_it_is)
+    ours, (before, after) = LeRobotPolicy.from_pretrained(str(folder)), make_processors()
+    found = evaluate(ours, before, after)
     assert found.shape == expected.shape == (2, STEPS, 6), (found.shape, expected.shape)
     worst = float(np.abs(found - expected).max() / np.ptp(expected))
     print(f"{STEPS} steps of 2 environments: worst difference {worst:.1e} of the actions' range")
     assert worst < 1e-4, worst
+
+    nothing = PolicyProcessorPipeline(steps=[])
+    env = gym.vector.SyncVectorEnv([Pictures, Pictures])
+    assert eval_policy(env, ours, nothing, nothing, before, after, 2)["aggregated"]["pc_success"] == 0
+    state, image = torch.zeros(2, 6), torch.zeros(2, 3, 96, 128)
+    whole = {"observation.state": state, "observation.images.front": image, "observation.images.wrist": image, "task": ["", ""]}
+    for wrong in ({"task": [""]}, {**whole, "task": [""]}, {**whole, "observation.state": state[:1]}):
+        try:
+            ours.select_action(wrong)
+        except ValueError as error:
+            assert "selecting an action" in str(error), error
+        else:
+            raise AssertionError(wrong)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,9 @@ struct AdapterJson {
     #[serde(default)]
     alpha_pattern: BTreeMap<String, f64>,
     modules_to_save: Option<Vec<String>>,
+    target_modules: Option<Modules>,
+    exclude_modules: Option<Modules>,
+    layers_to_transform: Option<Value>,
     #[serde(flatten)]
     rest: serde_json::Map<String, Value>,
 }
@@ -49,22 +52,44 @@ impl AdapterJson {
     }
 }
 
+/// Names of modules in an adapter's configuration: an expression for the whole of a name, or ends of names.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Modules {
+    Expression(String),
+    Ends(Vec<String>),
+}
+
+impl Modules {
+    /// What says whether a module is among them, by its name; `None` where that can't be told.
+    fn matcher(&self) -> Option<Box<dyn Fn(&str) -> bool + '_>> {
+        match self {
+            Self::Expression(all) if all == "all-linear" => None,
+            Self::Expression(expression) => {
+                let expression = Regex::new(&format!("^(?:{expression})$")).ok()?;
+                Some(Box::new(move |name| expression.is_match(name)))
+            }
+            Self::Ends(ends) => Some(Box::new(|name| {
+                let is_end = |end: &String| name.strip_suffix(end.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+                ends.iter().any(is_end)
+            })),
+        }
+    }
+}
+
 /// Keys that say how an adapter was found or trained, or repeat what its tensors say.
-const HARMLESS: [&str; 16] = [
+const HARMLESS: [&str; 13] = [
     "arrow_config",
     "auto_mapping",
     "ensure_weight_tying",
     "eva_config",
-    "exclude_modules",
     "inference_mode",
     "layers_pattern",
-    "layers_to_transform",
     "lora_dropout",
     "megatron_core",
     "peft_version",
     "qalora_group_size",
     "runtime_config",
-    "target_modules",
     "task_type",
     "lora_ga_config",
 ];
@@ -115,7 +140,11 @@ pub(crate) fn open(files: &Files) -> Result<(TensorFile, String, Vec<Terms>), Ch
             Value::Number(_) => false,
         };
         if !is_off {
-            return Err(fault(key, value.to_string(), "nothing but plain or rank-stabilised LoRA"));
+            return Err(fault(
+                key,
+                value.to_string(),
+                "plain or rank-stabilised LoRA; merge another adapter into its base with peft's merge_and_unload, and save that",
+            ));
         }
     }
     let Some(name) = json.base_model_name_or_path.clone().filter(|name| !name.is_empty()) else {
@@ -134,8 +163,31 @@ pub(crate) fn open(files: &Files) -> Result<(TensorFile, String, Vec<Terms>), Ch
         Err(_) => config.exists().then(|| UNKNOWN.to_owned()),
     };
     let terms = Terms::of(&folder, stated.as_deref(), Some(&name));
+    let base = untied(base);
     let adapter = Adapter::open(&files.dir.join(ADAPTER_WEIGHTS), &path, &json, &base)?;
+    adapter.warn_of_missing(&json, &base);
     Ok((base.with_changes(adapter), name, terms))
+}
+
+/// The tokens' table and the head that gives tokens back may share their numbers. The file then has one of the two names. An adapter
+/// changes only the one that it names, so both are made to be there.
+fn untied(base: TensorFile) -> TensorFile {
+    const HEAD: &str = ".lm_head.weight";
+    const TABLES: [&str; 2] = [".model.text_model.embed_tokens.weight", ".model.language_model.embed_tokens.weight"];
+    let mut pairs = Vec::new();
+    for name in base.names() {
+        for table in TABLES {
+            let other = match (name.strip_suffix(HEAD), name.strip_suffix(table)) {
+                (Some(model), _) => format!("{model}{table}"),
+                (_, Some(model)) => format!("{model}{HEAD}"),
+                _ => continue,
+            };
+            if base.spec(&other).is_none() {
+                pairs.push((other, name.clone()));
+            }
+        }
+    }
+    pairs.into_iter().fold(base, |base, (name, other)| base.with_shared(name, other))
 }
 
 fn base_folder(files: &Files, name: &str, revision: Option<&str>) -> Result<PathBuf, CheckpointError> {
@@ -166,15 +218,29 @@ impl Adapter {
             let Some(own) = name.strip_prefix(PREFIX) else {
                 return Err(CheckpointError::UnusedTensors { path: path.to_owned(), names: vec![name] });
             };
+            let unknown = |what| Err(CheckpointError::Adapter { path: path.to_owned(), name: name.clone(), what });
             if let Some(module) = own.strip_suffix(".lora_A.weight") {
                 let other = format!("{PREFIX}{module}.lora_B.weight");
+                if base.spec(&format!("{module}.in_proj_weight")).is_some() {
+                    return unknown("changes an nn.MultiheadAttention as a whole, which is not known here");
+                }
                 let rank = *ranks.of(module).unwrap_or(&json.r);
                 let alpha = *alphas.of(module).unwrap_or(&json.lora_alpha);
                 let scale = alpha / if json.use_rslora { (rank as f64).sqrt() } else { rank as f64 };
                 let target = format!("{module}.weight");
                 let change = low_rank(&file, base, &target, [&name, &other], rank, scale as f32)?;
-                changes.insert(target, change);
+                if is_bypassed(base, module) {
+                    tracing::warn!(path = %path.display(), module, "PyTorch's attention passes this layer's adapter over, so it changes nothing here either");
+                } else {
+                    changes.insert(target, change);
+                }
                 second.insert(other);
+            } else if own.contains(".lora_embedding_") {
+                return unknown("changes an embedding, which is not known here");
+            } else if own.contains(".lora_magnitude_vector") {
+                return unknown("is of a DoRA adapter, which is not known here");
+            } else if own.contains(".lora_") && !is_second(own) {
+                return unknown("is none of a plain LoRA adapter");
             } else if !is_second(own) {
                 let (found, expected) = (shape(&file, &name)?, shape(base, own)?);
                 if found != expected {
@@ -192,9 +258,45 @@ impl Adapter {
         let names: Vec<String> = file.names().into_iter().filter(|name| is_second(name) && !second.contains(name)).collect();
         if names.is_empty() { Ok(Self { file, changes }) } else { Err(CheckpointError::UnusedTensors { path: path.to_owned(), names }) }
     }
+
+    /// Tells of layers that the configuration says are changed, and for which there is nothing. As with `peft` they stay as they are.
+    fn warn_of_missing(&self, json: &AdapterJson, base: &TensorFile) {
+        if json.layers_to_transform.as_ref().is_some_and(|layers| !layers.is_null()) {
+            return;
+        }
+        let Some(is_target) = json.target_modules.as_ref().and_then(Modules::matcher) else { return };
+        let is_excluded = match &json.exclude_modules {
+            None => Some(Box::new(|_: &str| false) as Box<dyn Fn(&str) -> bool>),
+            Some(modules) => modules.matcher(),
+        };
+        let Some(is_excluded) = is_excluded else { return };
+        let is_missing = |name: &String| {
+            name.strip_suffix(".weight").is_some_and(|module| {
+                let own = format!("{PREFIX}{module}.lora_A.weight");
+                is_target(module) && !is_excluded(module) && !json.saves(name) && self.file.spec(&own).is_none()
+            })
+        };
+        let missing: Vec<String> = base.names().into_iter().filter(is_missing).collect();
+        if !missing.is_empty() {
+            let (path, missing) = (self.file.path().display(), missing.join(", "));
+            tracing::warn!(%path, missing, "the adapter lacks the matrices of layers that its target_modules names; they stay as in the base");
+        }
+    }
 }
 
 impl TensorChanges for Adapter {
+    fn not_finite(&self, name: &str) -> Option<(&Path, Vec<String>)> {
+        let names = match self.changes.get(name)? {
+            Change::Replace(own) => vec![own.clone()],
+            Change::LowRank { a, b, .. } => {
+                let module = name.strip_suffix(".weight").unwrap_or(name);
+                let both = [("lora_A", a), ("lora_B", b)].into_iter().filter(|(_, values)| values.iter().any(|value| !value.is_finite()));
+                both.map(|(which, _)| format!("{PREFIX}{module}.{which}.weight")).collect()
+            }
+        };
+        (!names.is_empty()).then(|| (self.file.path(), names))
+    }
+
     fn has(&self, name: &str) -> bool {
         self.changes.contains_key(name)
     }
@@ -218,6 +320,12 @@ impl TensorChanges for Adapter {
         }
         Ok(())
     }
+}
+
+/// Whether `module` is the last layer of an `nn.MultiheadAttention`, which takes that layer's weight alone and never calls it, nor the
+/// adapter around it.
+fn is_bypassed(base: &TensorFile, module: &str) -> bool {
+    module.strip_suffix(".out_proj").is_some_and(|attention| base.spec(&format!("{attention}.in_proj_weight")).is_some())
 }
 
 fn is_second(name: &str) -> bool {
@@ -272,5 +380,26 @@ impl<'a, T> Patterns<'a, T> {
 
     fn of(&self, module: &str) -> Option<&'a T> {
         self.0.iter().find(|(regex, _)| regex.is_match(module)).map(|(_, value)| *value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn target_modules_are_an_expression_or_ends_of_names() {
+        let modules = |value: Value| serde_json::from_value::<Modules>(value).unwrap();
+        let ends = modules(serde_json::json!(["q_proj", "linear1"]));
+        let is_target = ends.matcher().unwrap();
+        for (name, expected) in [("model.q_proj", true), ("q_proj", true), ("model.eq_proj", false), ("q_proj.other", false)] {
+            assert_eq!(is_target(name), expected, "{name}");
+        }
+        let expression = modules(serde_json::json!(r"model\.(q|v)_proj"));
+        let is_target = expression.matcher().unwrap();
+        for (name, expected) in [("model.q_proj", true), ("a.model.q_proj", false), ("model.q_proj.a", false)] {
+            assert_eq!(is_target(name), expected, "{name}");
+        }
+        assert!(modules(serde_json::json!("all-linear")).matcher().is_none());
     }
 }

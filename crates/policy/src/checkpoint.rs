@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::adapter;
 use crate::config::ConfigFile;
 use crate::device::has_kernels;
+use crate::error::bare;
 use crate::families::{self, FAMILIES};
 use crate::family::{Family, Interface, Model, Plan};
 use crate::features::{Feature, FeatureKind, Features, IMAGES, OBSERVATION};
@@ -23,6 +24,9 @@ use crate::{CheckpointError, Device, Quantization};
 
 const PREPROCESSOR: &str = "policy_preprocessor.json";
 const POSTPROCESSOR: &str = "policy_postprocessor.json";
+
+/// What lists the parts of weights that are in several files.
+const INDEX: &str = "model.safetensors.index.json";
 
 /// LeRobot's name for no normalisation.
 const IDENTITY: &str = "IDENTITY";
@@ -43,7 +47,7 @@ pub struct Checkpoint {
     pub(crate) renames: Vec<(String, String)>,
     pub(crate) preprocessor: Pipeline,
     pub(crate) postprocessor: Pipeline,
-    weights: Arc<TensorFile>,
+    pub(crate) weights: Arc<TensorFile>,
     model: Mutex<Option<Arc<dyn Model>>>,
     allow_nan: bool,
     pub(crate) quantization: Option<Quantization>,
@@ -143,7 +147,7 @@ impl Checkpoint {
         let files = &Files { dir, resources: options.resources };
         let dir = dir.to_owned();
         check_files(&dir)?;
-        let device = options.device.open().map_err(|source| CheckpointError::Device { device: options.device, source })?;
+        let device = options.device.open().map_err(|source| CheckpointError::Device { device: options.device, source: bare(source) })?;
         if let Some(quantization) = options.quantization.filter(|_| !has_kernels(&device)) {
             return Err(CheckpointError::Quantize { quantization, device: options.device });
         }
@@ -433,7 +437,18 @@ fn check_files(dir: &Path) -> Result<(), CheckpointError> {
         if let Some(pickle) = names.iter().find(|name| is_pickle(Path::new(name))) {
             return Err(CheckpointError::Pickle { path: dir.join(pickle) });
         }
-        return not_one(format!("there is no {WEIGHTS} and no {ADAPTER_WEIGHTS}"));
+        if names.iter().any(|name| name == INDEX) {
+            return not_one(format!(
+                "its weights are in several files (there is a {INDEX} and no {WEIGHTS}), expected all in one {WEIGHTS}, as LeRobot's \
+                 save_pretrained writes them: load the policy in LeRobot and save it again"
+            ));
+        }
+        return not_one(format!("there is no {WEIGHTS} and no {ADAPTER_WEIGHTS}; copy or download the folder anew"));
+    }
+    for name in [CONFIG, WEIGHTS, ADAPTER_WEIGHTS].into_iter().filter(|name| has(name)) {
+        if let (Ok(target), false) = (std::fs::read_link(dir.join(name)), dir.join(name).exists()) {
+            return not_one(format!("{name} is a link to {}, which is not there; copy or download the folder anew", target.display()));
+        }
     }
     Ok(())
 }

@@ -45,19 +45,22 @@ pub enum CheckpointError {
     Header { path: PathBuf, what: String },
     #[error("reading {}: the file ends early, it has {found} bytes, its header promises {expected}", path.display())]
     Truncated { path: PathBuf, found: u64, expected: u64 },
-    #[error("checking {}: there is no tensor {name}, expected one of shape {expected:?}", path.display())]
+    #[error("checking {}: there is no tensor {name}, expected one{} as LeRobot's save_pretrained writes it", path.display(), of_shape(expected))]
     MissingTensor { path: PathBuf, name: String, expected: Vec<usize> },
-    #[error("checking {}: tensor {name} has shape {found:?}, expected {expected:?}", path.display())]
+    #[error("checking {}: tensor {name} has shape {found:?}, expected {}", path.display(), shape_words(expected))]
     WrongShape { path: PathBuf, name: String, found: Vec<usize>, expected: Vec<usize> },
     #[error("checking {}: tensor {name} has dtype {found}, expected F32, F16 or BF16", path.display())]
     WrongDtype { path: PathBuf, name: String, found: String },
     #[error("reading {}: NaN or infinity in {} tensors, expected finite numbers: {}", path.display(), names.len(), names.join(", "))]
     NotFinite { path: PathBuf, names: Vec<String> },
     #[error(
-        "checking {}: the names of all tensors begin with {prefix}, which {by} puts before them; expected names without it, as \
-         LeRobot's save_pretrained writes them", path.display()
+        "checking {}: names of tensors have {prefix} in them, which {by} puts there; expected names without it, as LeRobot's \
+         save_pretrained writes them: save the policy that is inside", path.display()
     )]
     Wrapped { path: PathBuf, prefix: &'static str, by: &'static str },
+    /// An adapter that changes what can't be changed here.
+    #[error("reading the adapter {}: {name} {what}; merge the adapter into its base with peft's merge_and_unload, and save that", path.display())]
+    Adapter { path: PathBuf, name: String, what: &'static str },
     #[error("checking {}: {} tensors are in no use, expected none: {}", path.display(), names.len(), names.join(", "))]
     UnusedTensors { path: PathBuf, names: Vec<String> },
     #[error("reading {}: step {index} is {found:?}, known steps: {known}", path.display())]
@@ -110,6 +113,31 @@ pub enum CheckpointError {
     },
 }
 
+/// The same after a noun, or nothing where no shape is known.
+fn of_shape(shape: &[usize]) -> String {
+    if shape.is_empty() { String::new() } else { format!(" of shape {},", shape_words(shape)) }
+}
+
+/// A shape of which only the number of axes may be known: then all its sizes are 0.
+fn shape_words(shape: &[usize]) -> String {
+    let axes: Vec<String> = shape.iter().map(|size| if *size == 0 { "any".to_owned() } else { size.to_string() }).collect();
+    format!("[{}]", axes.join(", "))
+}
+
+/// An error of the tensor library without the trace that `RUST_BACKTRACE` adds to its words.
+pub(crate) fn bare(error: candle_core::Error) -> candle_core::Error {
+    match error {
+        candle_core::Error::WithBacktrace { inner, .. } => bare(*inner),
+        error => error,
+    }
+}
+
+impl From<candle_core::Error> for InferError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Compute(bare(error))
+    }
+}
+
 impl CheckpointError {
     /// That the value of `key` in the file at `path` is another than expected.
     pub(crate) fn config(path: &Path, key: &str, found: String, expected: &str) -> Self {
@@ -157,10 +185,24 @@ pub enum InferError {
     )]
     DelayTooLong { given: usize, trained: usize },
     #[error("running the policy")]
-    Compute(#[from] candle_core::Error),
+    Compute(#[source] candle_core::Error),
     /// The weights could not be read, or a tensor file could not be opened.
     #[error(transparent)]
     File(#[from] CheckpointError),
     #[error("writing {}: {what}", path.display())]
     Write { path: PathBuf, what: String },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_no_part_of_the_words() {
+        let inner = Box::new(candle_core::Error::Msg("shapes differ".to_owned()));
+        let traced = candle_core::Error::WithBacktrace { inner, backtrace: Box::new(std::backtrace::Backtrace::force_capture()) };
+        assert!(traced.to_string().lines().count() > 1);
+        let error = InferError::from(traced);
+        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "shapes differ");
+    }
 }

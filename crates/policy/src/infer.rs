@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::chunk::{Actions, Chunk};
 use crate::family::Model;
 use crate::features::{ACTION, Feature, FeatureKind};
+use crate::output;
 use crate::processor::{Array, Batch, Precision, Prompt};
 use crate::sampling::Sampling;
 use crate::tensor_file::TensorFile;
@@ -287,22 +288,24 @@ impl Checkpoint {
     /// [n, A]`, unnormalised) to the file `out`.
     ///
     /// # Errors
-    /// As [`Inputs::read`] and [`Checkpoint::infer`], and when `out` can't be written.
+    /// As [`Inputs::read`] and [`Checkpoint::infer`], and when `out` is a file of the checkpoint or `inputs`, or can't be written.
     pub fn infer_file(&self, inputs: &Path, out: &Path, repeat: usize) -> Result<InferReport, InferError> {
-        self.infer_into(&Inputs::read(inputs)?, out, repeat)
+        self.infer_into(&Inputs::read(inputs)?, inputs, out, repeat)
     }
 
-    /// The same for inputs in memory.
+    /// The same for inputs in memory, which came from the file `from`.
     ///
     /// # Errors
-    /// As [`infer`](Self::infer), and when `out` can't be written.
-    pub fn infer_into(&self, inputs: &Inputs, out: &Path, repeat: usize) -> Result<InferReport, InferError> {
+    /// As [`infer`](Self::infer), and when `out` is a file of the checkpoint or `from`, or can't be written.
+    pub fn infer_into(&self, inputs: &Inputs, from: &Path, out: &Path, repeat: usize) -> Result<InferReport, InferError> {
+        output::check(out, from, self.weights.path(), self.dir())?;
         let (actions, timing) = self.time(inputs, repeat)?;
 
         let write = |what: String| InferError::Write { path: out.to_owned(), what };
         let bytes: Vec<u8> = actions.values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let view = TensorView::new(Dtype::F32, vec![actions.rows, actions.width], &bytes).map_err(|e| write(e.to_string()))?;
-        safetensors::serialize_to_file([(ACTION, view)], None, out).map_err(|e| write(e.to_string()))?;
+        let file = safetensors::serialize([(ACTION, view)], None).map_err(|e| write(e.to_string()))?;
+        output::write(out, &file)?;
         let used = |name: &str| self.inputs.get(self.preprocessor.renamed(name)).is_some();
         let unused_inputs = inputs.names().filter(|name| !used(name)).map(str::to_owned).collect();
         let is_given = |camera: &str| inputs.names().any(|name| self.preprocessor.renamed(name) == camera);

@@ -69,6 +69,7 @@ mod json;
 mod kernels;
 mod multi_task_dit;
 mod nn;
+mod output;
 mod pi;
 mod processor;
 mod quantization;

@@ -37,6 +37,7 @@ pub struct ActionSelector {
     ensembler: Option<TemporalEnsembler>,
     /// Since the reset.
     steps: u64,
+    /// Since the beginning.
     answers: u64,
 }
 
@@ -48,9 +49,9 @@ impl ActionSelector {
         Self { checkpoint, seen: VecDeque::new(), queue: VecDeque::new(), ensembler, steps: 0, answers: 0 }
     }
 
-    /// Forgets the queue and what was seen; for the start of an episode.
+    /// Forgets the queue and what was seen; for the start of an episode, which goes on with new noise.
     pub fn reset(&mut self) {
-        (self.steps, self.answers) = (0, 0);
+        self.steps = 0;
         self.seen.clear();
         self.queue.clear();
         if let Some(ensembler) = &mut self.ensembler {
@@ -59,7 +60,8 @@ impl ActionSelector {
     }
 
     /// The action `[A]` for one step, in the dataset's units; `inputs` is one observation. What is drawn by chance comes from
-    /// the seed of `inputs` and the number of chunks since the [`reset`](Self::reset).
+    /// the seed of `inputs` and the number of chunks that
+    /// this selector has made, in all episodes.
     ///
     /// # Errors
     /// As [`Checkpoint::infer`]. The step then counts as not made.

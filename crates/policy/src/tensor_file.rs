@@ -3,6 +3,7 @@
 //! The file is never mapped into memory: one that is cut short, or whose disk is gone, is an error and no
 //! signal, and nothing of it counts as this process's memory.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::ops::Range;
@@ -16,6 +17,7 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
 use crate::CheckpointError;
+use crate::json::open_regular;
 use crate::kernels::RowSource;
 
 /// File name endings of formats that run code when they are read.
@@ -27,6 +29,8 @@ pub(crate) fn is_pickle(path: &Path) -> bool {
 
 /// The largest header that is read, as in safetensors' own library.
 const HEADER_LIMIT_BYTES: u64 = 100_000_000;
+/// How a pointer of Git LFS begins, which stands for a file that was not fetched.
+const LFS_PREFIX: &[u8; 8] = b"version ";
 /// What says how long the header is.
 const PREFIX_BYTES: u64 = 8;
 
@@ -40,6 +44,9 @@ pub(crate) trait TensorChanges: fmt::Debug + Send + Sync {
     /// # Errors
     /// When what takes their place is no float, or can't be read.
     fn apply(&self, name: &str, rows: Range<usize>, values: &mut [f32]) -> Result<(), CheckpointError>;
+
+    /// The file and the tensors in it that give the tensor `name` NaN or infinity; none where they don't.
+    fn not_finite(&self, name: &str) -> Option<(&Path, Vec<String>)>;
 }
 
 /// A safetensors file whose header was read and agrees with the file's size.
@@ -53,6 +60,8 @@ pub(crate) struct TensorFile {
     header: Metadata,
     /// What changes some of the tensors.
     changes: Option<Box<dyn TensorChanges>>,
+    /// Names of tensors that share another's numbers in the file, and the other's name.
+    shared: BTreeMap<String, String>,
 }
 
 impl TensorFile {
@@ -64,7 +73,7 @@ impl TensorFile {
             return Err(CheckpointError::Pickle { path: path.to_owned() });
         }
         let read = |source| CheckpointError::Read { path: path.to_owned(), source };
-        let file = File::open(path).map_err(read)?;
+        let file = open_regular(path)?;
         let len = file.metadata().map_err(read)?.len();
         let fault = |what: String| CheckpointError::Header { path: path.to_owned(), what };
         if len < PREFIX_BYTES {
@@ -72,6 +81,13 @@ impl TensorFile {
         }
         let mut prefix = [0; PREFIX_BYTES as usize];
         file.read_exact_at(&mut prefix, 0).map_err(read)?;
+        if &prefix == LFS_PREFIX {
+            return Err(fault(
+                "it is a pointer of Git LFS in the place of the file; fetch the file with `git lfs pull` in its folder, or with \
+                 `sinew hub download`"
+                    .into(),
+            ));
+        }
         let header_len = u64::from_le_bytes(prefix);
         if header_len > HEADER_LIMIT_BYTES {
             return Err(fault(format!("it is said to have {header_len} bytes, expected at most {HEADER_LIMIT_BYTES}")));
@@ -87,13 +103,24 @@ impl TensorFile {
         match expected {
             _ if expected > len => Err(CheckpointError::Truncated { path: path.to_owned(), found: len, expected }),
             _ if expected < len => Err(fault(format!("the file has {len} bytes, its header promises {expected}"))),
-            _ => Ok(Self { path: path.to_owned(), file, len, data_start, header, changes: None }),
+            _ => Ok(Self { path: path.to_owned(), file, len, data_start, header, changes: None, shared: BTreeMap::new() }),
         }
     }
 
     /// The same file with some of its tensors changed.
     pub(crate) fn with_changes(self, changes: impl TensorChanges + 'static) -> Self {
         Self { changes: Some(Box::new(changes)), ..self }
+    }
+
+    /// The same file, where a tensor `name` that it does not have is the tensor `other`, without the changes to that.
+    pub(crate) fn with_shared(mut self, name: String, other: String) -> Self {
+        self.shared.insert(name, other);
+        self
+    }
+
+    /// The file and the tensors in it whose changes give the tensor `name` NaN or infinity.
+    pub(crate) fn not_finite_change(&self, name: &str) -> Option<(&Path, Vec<String>)> {
+        self.changes.as_ref()?.not_finite(name)
     }
 
     /// Whether the tensor `name` is another than its bytes in the file say.
@@ -115,7 +142,7 @@ impl TensorFile {
     }
 
     pub(crate) fn spec(&self, name: &str) -> Option<&TensorInfo> {
-        self.header.info(name)
+        self.header.info(name).or_else(|| self.header.info(self.shared.get(name)?))
     }
 
     /// The file's `__metadata__` entry `key`.

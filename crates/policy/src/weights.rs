@@ -8,6 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::Dtype;
 
 use crate::device::has_kernels;
+use crate::error::bare;
 use crate::kernels::Form;
 use crate::tensor_file::{FileRows, TensorFile};
 use crate::{CheckpointError, Quantization};
@@ -238,14 +239,25 @@ impl Loader {
         if self.not_finite.is_empty() {
             return Ok(());
         }
-        Err(CheckpointError::NotFinite { path: self.file.path().to_owned(), names: self.not_finite.clone() })
+        // An adapter's own numbers first: without them the base may be as good as ever.
+        let (path, names) = self
+            .not_finite
+            .iter()
+            .find_map(|name| self.file.not_finite_change(name))
+            .unwrap_or_else(|| (self.file.path(), self.not_finite.clone()));
+        Err(CheckpointError::NotFinite { path: path.to_owned(), names })
     }
 
     pub(crate) fn build_error(&self, source: candle_core::Error) -> CheckpointError {
-        CheckpointError::Build { path: self.file.path().to_owned(), source }
+        CheckpointError::Build { path: self.file.path().to_owned(), source: bare(source) }
     }
 
     fn missing(&self, name: &str, expected: &[usize]) -> CheckpointError {
+        // A part of a policy may have been compiled when it was saved.
+        const COMPILED: &str = "_orig_mod.";
+        if self.file.names().iter().any(|found| found.contains(COMPILED) && found.replace(COMPILED, "") == name) {
+            return CheckpointError::Wrapped { path: self.file.path().to_owned(), prefix: COMPILED, by: "torch.compile" };
+        }
         CheckpointError::MissingTensor { path: self.file.path().to_owned(), name: name.to_owned(), expected: expected.to_vec() }
     }
 

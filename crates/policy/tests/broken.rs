@@ -494,3 +494,73 @@ fn absurd_numbers_are_refused_or_of_no_effect() {
         }
     }
 }
+
+#[test]
+fn weights_that_are_not_there_as_they_look_say_what_to_do() {
+    let dir = copy(CASE);
+    let model = dir.path().join(MODEL);
+    let weights = std::fs::read(&model).unwrap();
+    std::fs::write(&model, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7\n").unwrap();
+    let (_, text) = refusal(dir.path());
+    assert!(text.contains("Git LFS") && text.contains("git lfs pull"), "{text}");
+
+    std::fs::remove_file(&model).unwrap();
+    std::os::unix::fs::symlink("../blobs/0", &model).unwrap();
+    let (_, text) = refusal(dir.path());
+    assert!(text.contains("a link to ../blobs/0") && text.contains("anew"), "{text}");
+
+    std::fs::remove_file(&model).unwrap();
+    std::fs::write(dir.path().join("model.safetensors.index.json"), "{}").unwrap();
+    std::fs::write(dir.path().join("model-00001-of-00002.safetensors"), weights).unwrap();
+    let (_, text) = refusal(dir.path());
+    assert!(text.contains("several files") && text.contains("save it again"), "{text}");
+
+    // A pipe that nobody writes to: no open may wait for it.
+    for file in [MODEL, CONFIG] {
+        let dir = copy(CASE);
+        let path = dir.path().join(file);
+        std::fs::remove_file(&path).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let (error, _) = refusal(dir.path());
+        assert!(std::error::Error::source(&error).unwrap().to_string().contains("no regular file"), "{error:?}");
+    }
+}
+
+#[test]
+fn tensors_of_a_part_that_was_compiled_are_told_as_such() {
+    let (error, text) = after(|dir| {
+        edit_tensors(&dir.join(MODEL), |tensors| {
+            *tensors = tensors.drain().map(|(name, tensor)| (name.replacen("model.", "model._orig_mod.", 1), tensor)).collect();
+        });
+    });
+    assert!(matches!(error, CheckpointError::Wrapped { .. }) && text.contains("torch.compile"), "{text}");
+}
+
+#[test]
+fn a_shape_that_is_not_known_is_not_told() {
+    let (_, text) = after(|dir| edit_tensors(&dir.join(MODEL), |tensors| tensors.retain(|name, _| !name.starts_with("model."))));
+    assert!(text.contains("there is no tensor model.") && !text.contains("[]") && !text.contains("[0"), "{text}");
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_told_with_its_key() {
+    let (error, _) = after(|dir| edit_json(&dir.join(CONFIG), |config| config["n_heads"] = json!("eight")));
+    let text = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    assert!(text.starts_with("n_heads: invalid type"), "{error}: {text}");
+}
+
+/// Python writes them, and LeRobot reads them.
+#[test]
+fn numbers_that_json_does_not_have_are_in_the_way_only_where_they_are_read() {
+    let put = |dir: &Path, key: &str| {
+        edit_json(&dir.join(CONFIG), |config| (config[key], config["tags"]) = (json!("@"), json!(["NaN \\\" Infinity"])));
+        let text = std::fs::read_to_string(dir.join(CONFIG)).unwrap();
+        std::fs::write(dir.join(CONFIG), text.replace("\"@\"", "-Infinity")).unwrap();
+    };
+    let dir = copy(CASE);
+    put(dir.path(), "optimizer_lr");
+    Checkpoint::open(dir.path()).unwrap();
+    let (error, _) = after(|dir| put(dir, "n_heads"));
+    let text = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    assert!(text.starts_with("n_heads: invalid type: string \"-Infinity\""), "{error}: {text}");
+}

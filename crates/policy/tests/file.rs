@@ -70,3 +70,59 @@ fn a_device_that_this_build_has_not_is_an_error() {
     let error = OpenOptions::new().device(Device::Cuda(0)).open(golden("act/no_camera")).unwrap_err();
     assert!(matches!(error, CheckpointError::Device { device: Device::Cuda(0), .. }) && error.to_string().contains("cuda:0"), "{error}");
 }
+
+const CASE: &str = "act/two_cameras_vae";
+
+#[test]
+fn an_answer_is_written_into_what_is_there() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let checkpoint = Checkpoint::open(golden(CASE)).unwrap();
+    let inputs = golden(CASE).join("inputs.safetensors");
+    let write = |out: &std::path::Path| checkpoint.infer_file(&inputs, out, 1).map(drop);
+    std::fs::write(at("fresh"), "").unwrap();
+    write(&at("out")).unwrap();
+    let mode = |name: &str| std::fs::metadata(at(name)).unwrap().permissions().mode();
+    assert_eq!(mode("out"), mode("fresh"), "the umask holds");
+    let answer = std::fs::read(at("out")).unwrap();
+
+    std::os::unix::fs::symlink("fresh", at("link")).unwrap();
+    write(&at("link")).unwrap();
+    assert!(std::fs::symlink_metadata(at("link")).unwrap().is_symlink());
+    assert_eq!(std::fs::read(at("fresh")).unwrap(), answer);
+
+    assert!(std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+    let read = std::thread::spawn({
+        let pipe = at("pipe");
+        move || std::fs::read(pipe).unwrap()
+    });
+    write(&at("pipe")).unwrap();
+    assert_eq!(read.join().unwrap(), answer);
+
+    write(std::path::Path::new("/dev/null")).unwrap();
+    assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
+
+    let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+    for name in ["socket", ""] {
+        let error = write(&at(name)).unwrap_err().to_string();
+        assert!(error.contains("name another path"), "{error}");
+    }
+}
+
+#[test]
+fn an_answer_never_replaces_what_it_was_made_of() {
+    let dir = copy("act/adapter");
+    let checkpoint = Checkpoint::open(dir.path()).unwrap();
+    let inputs = dir.path().join("inputs.safetensors");
+    let other = tempfile::tempdir().unwrap();
+    let link = other.path().join("link");
+    std::os::unix::fs::symlink(dir.path().join("config.json"), &link).unwrap();
+    let file = |name: &str| dir.path().join(name);
+    for out in [file("config.json"), file("adapter_model.safetensors"), file("base/model.safetensors"), inputs.clone(), link] {
+        let before = std::fs::read(&out).unwrap();
+        let error = checkpoint.infer_file(&inputs, &out, 1).unwrap_err();
+        assert!(matches!(error, InferError::Write { .. }) && error.to_string().contains("another file"), "{error}");
+        assert_eq!(std::fs::read(&out).unwrap(), before);
+    }
+}

@@ -166,6 +166,25 @@ fn single_actions_are_selected_as_by_lerobot() {
     assert!(delta < TOLERANCE, "{delta}");
 }
 
+/// As in LeRobot, which draws on; a policy that begins anew draws the same.
+#[test]
+fn episodes_have_noise_of_their_own() {
+    for case in ["diffusion/compiled_whole_horizon", "smolvla/cross_attention"] {
+        let checkpoint = Arc::new(Checkpoint::open(golden(case)).unwrap());
+        let inputs = checkpoint.blank_inputs();
+        let episodes = || {
+            let mut policy = ActionSelector::new(Arc::clone(&checkpoint));
+            [0, 1, 2].map(|_| {
+                policy.reset();
+                policy.select_action(&inputs).unwrap()
+            })
+        };
+        let [a, b, c] = episodes();
+        assert!(a != b && b != c && a != c, "{case}: {a:?}");
+        assert_eq!(episodes(), [a, b, c], "{case}");
+    }
+}
+
 /// 30 ticks; inputs that are refused count for nothing.
 #[test]
 fn an_ensemble_is_selected_from_as_lerobot_does() {

@@ -107,7 +107,7 @@ impl Policy {
         self.selector.select_action(inputs)
     }
 
-    /// Empties the queue of [`select_action`](Self::select_action); for the start of an episode.
+    /// Empties the queue of [`select_action`](Self::select_action); for the start of an episode, which goes on with new noise.
     pub fn reset(&mut self) {
         self.selector.reset();
     }

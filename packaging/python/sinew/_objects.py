@@ -50,11 +50,14 @@ class Policy:
         return self._native.infer(dict(observation), seed=seed)
 
     def select_action(self, observation, *, seed=0):
-        """The action for this step, float32 `[A]`: from the queue that the newest chunk filled, or of a new chunk."""
+        """The action for this step, float32 `[A]`: from the queue that the newest chunk filled, or of a new chunk.
+
+        Noise comes from `seed` and the number of chunks that this policy made, which `reset` does not set back. A copy begins anew.
+        """
         return self._native.select_action(dict(observation), seed=seed)
 
     def reset(self):
-        """Empties the queue of `select_action`; for the start of an episode."""
+        """Empties the queue of `select_action`; for the start of an episode. Each episode draws new noise."""
         self._native.reset()
 
     def copy(self):

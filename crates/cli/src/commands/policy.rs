@@ -220,8 +220,8 @@ fn resize(rgb: &[u8], from: [usize; 2], to: [usize; 2]) -> Vec<u8> {
 
 fn infer(policy: &str, compute: &ComputeArgs, inputs: &Path, out: &Path, repeat: usize, json: bool) -> anyhow::Result<Done> {
     let named = source::open(Some(policy), compute)?;
-    let inputs = resized(Inputs::read(inputs)?, &compute.cameras.camera_size)?;
-    let report = named.checkpoint.infer_into(&inputs, out, repeat)?;
+    let read = resized(Inputs::read(inputs)?, &compute.cameras.camera_size)?;
+    let report = named.checkpoint.infer_into(&read, inputs, out, repeat)?;
     if json {
         text::print_json(&Inferred { report, peak_memory_bytes: peak_memory_bytes() })?;
         return Ok(Done::Ok);
