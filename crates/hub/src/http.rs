@@ -651,7 +651,8 @@ mod tests {
     fn a_pause_may_be_a_date() {
         assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
         assert_eq!(http_date("Thu, 29 Feb 2024 23:59:59 GMT"), Some(1_709_251_199));
-        for text in ["Sun, 06 Nov 1994 08:49:37 CET", "Sun, 06 Nox 1994 08:49:37 GMT", "Sun, 6 nov 1994", "", "Sun, 06 Nov 1 08:49:37 GMT"] {
+        for text in ["Sun, 06 Nov 1994 08:49:37 CET", "Sun, 06 Nox 1994 08:49:37 GMT", "Sun, 6 nov 1994", "", "Sun, 06 Nov 1 08:49:37 GMT"]
+        {
             assert_eq!(http_date(text), None, "{text}");
         }
         let of = |pairs: &[(HeaderName, &'static str)]| {

@@ -235,3 +235,38 @@ fn a_job_that_a_token_does_not_see_is_not_forgotten() {
     assert!(output.status.success(), "{}", stderr_of(&output));
     assert!(hub.requests().iter().any(|request| request.path.ends_with("/cancel") && request.status == 200));
 }
+
+/// The Hub takes a while over a job that was asked for, and who asked is killed meanwhile.
+#[test]
+fn a_job_that_the_hub_is_still_at_is_neither_started_twice_nor_left_running() {
+    let words = ["train", "ada/reaches", "--policy", "act", "--on", "jobs", "--push", "ada/act_reach", "--steps", "10", "--out", OUT];
+    let killed_while_asking = |bench: &Bench| {
+        let hub = hub_of(bench);
+        hub.next_job(JobScript { waits: Duration::ZERO, lines: job_lines(1), end: JobEnd::Never, message: None });
+        hub.fault(Fault::on("/api/jobs/ada", Harm::Delay { ms: 2000 }).method("POST").times(1));
+        let mut child = on_jobs(bench, &hub, &words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let is_asked = || fs::read_to_string(bench.desk.path("out/train.json")).is_ok_and(|text| text.contains("\"is_job_asked\": true"));
+        while !is_asked() {
+            wait_ms(10);
+        }
+        wait_ms(500);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(hub.jobs().len(), 0, "the Hub is still at it");
+        hub
+    };
+    let bench = Bench::new();
+    let hub = killed_while_asking(&bench);
+    let mut child = on_jobs(&bench, &hub, &words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().starts_with("step 1 of 10")));
+    signal("INT", child.id());
+    child.wait().unwrap();
+    assert_eq!(hub.jobs().len(), 1);
+    let bench = Bench::new();
+    let hub = killed_while_asking(&bench);
+    let output = on_jobs(&bench, &hub, &["train", "--cancel", "--out", OUT]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr_of(&output));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "ended");
+    assert!(hub.requests().iter().any(|request| request.path.ends_with("/cancel") && request.status == 200));
+}

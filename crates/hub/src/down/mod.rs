@@ -203,9 +203,8 @@ impl Place {
                         Err(source) => return Err(HubError::Io { doing: format!("looking at {}", path.display()), source }),
                         Ok(found) => {
                             let reading = || HubError::io(format!("reading {}", path.display()));
-                            let is_same = found.is_file()
-                                && found.len() == file.size_bytes
-                                && hash_of(&path, file).map_err(reading())? == file.hash;
+                            let is_same =
+                                found.is_file() && found.len() == file.size_bytes && hash_of(&path, file).map_err(reading())? == file.hash;
                             // As it was left by a download or an upload, it is an older one, and nobody's work.
                             let is_noted = |hash: String| noted.contains(&(file.path.clone(), hash));
                             let is_older = !is_same && found.is_file() && hashes_of(&path).map_err(reading())?.into_iter().any(is_noted);

@@ -62,7 +62,9 @@ mod tests {
         let token = format!("hf_{}", "aB3".repeat(12));
         assert!(secret_in(format!("login(\"{token}\")").as_bytes()).is_some() && secret_in(token.as_bytes()).is_some());
         let certificate = format!("-----BEGIN CERTIFICATE-----\n{body}");
-        for text in ["if b'-----BEGIN PRIVATE KEY-----' in text:\n    refuse()\n", "hf_hub_download", "hf_token", &certificate, "PRIVATE KEY"] {
+        for text in
+            ["if b'-----BEGIN PRIVATE KEY-----' in text:\n    refuse()\n", "hf_hub_download", "hf_token", &certificate, "PRIVATE KEY"]
+        {
             assert_eq!(secret_in(text.as_bytes()), None, "{text}");
         }
         assert_eq!(secret_in(format!("\0{token}").as_bytes()), None, "no text");

@@ -142,7 +142,8 @@ impl Hub {
         match known.files_of(repo) {
             Ok(files) => Ok(files.into_iter().map(|(path, hash)| (path.to_owned(), hash.to_owned())).collect()),
             Err(other) => {
-                let what = format!("what is there belongs to the {} {}, and both would be mixed; name another folder", other.kind(), other.repo());
+                let what =
+                    format!("what is there belongs to the {} {}, and both would be mixed; name another folder", other.kind(), other.repo());
                 Err(HubError::Unusable { doing: format!("downloading the {} {repo} to {}", repo.kind(), folder.display()), what })
             }
         }

@@ -159,7 +159,9 @@ pub(super) fn walk(folder: &Path, options: &UploadOptions) -> Result<(Vec<Local>
             // huggingface_hub takes it for a path of Windows, and then refuses the whole repository.
             let fault = path_fault(&path).or_else(|| path.contains(':').then_some("it holds a colon, which Python's client refuses"));
             if let Some(fault) = fault {
-                return Err(refuse(format!("{path:?} can't be a file of a repository: {fault}; rename it, or leave it out with --exclude")));
+                return Err(refuse(format!(
+                    "{path:?} can't be a file of a repository: {fault}; rename it, or leave it out with --exclude"
+                )));
             }
             let file = if kind.is_symlink() { linked(&top, &file, &path).map_err(refuse)? } else { file };
             let found = fs::symlink_metadata(&file).map_err(HubError::io(format!("looking at {}", file.display())))?;
