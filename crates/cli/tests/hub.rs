@@ -380,7 +380,7 @@ fn what_is_damaged_does_not_go_up() {
     };
     desk.policy("whole");
     for (at, (file, bytes, told)) in [
-        ("model.safetensors", Some(1000), "expected"),
+        ("model.safetensors", Some(1_000_000), "it has 1000000 bytes, expected"),
         ("model.safetensors", Some(5), "its head is longer"),
         ("model.safetensors", None, "there are no weights"),
         ("config.json", Some(1), "config.json: it is no JSON"),
