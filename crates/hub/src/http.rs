@@ -109,7 +109,7 @@ impl<'a> Ask<'a> {
         self
     }
 
-    pub fn header(mut self, name: reqwest::header::HeaderName, value: HeaderValue) -> Self {
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
     }
