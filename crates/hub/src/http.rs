@@ -144,6 +144,7 @@ impl Http {
             let read = read_small(path, MAX_CERTIFICATES_BYTES)
                 .map_err(|err| err.to_string())
                 .and_then(|pem| reqwest::Certificate::from_pem_bundle(&pem).map_err(|err| innermost(&err)));
+            let read = read.and_then(|read| if read.is_empty() { Err("it holds none".to_owned()) } else { Ok(read) });
             certificates = read.map_err(|why| refuse(format!("reading the certificates {}: {why}", path.display())))?;
         }
         let build = |read_timeout: Option<Duration>| {
@@ -157,7 +158,8 @@ impl Http {
             if let Some(limit) = read_timeout {
                 builder = builder.read_timeout(limit);
             }
-            builder.build().map_err(|err| refuse(innermost(&err)))
+            let of_file = options.ca_file.as_ref().map_or_else(String::new, |path| format!(" (with the certificates {})", path.display()));
+            builder.build().map_err(|err| refuse(innermost(&err) + &of_file))
         };
         let (client, sender) = (build(Some(options.timeout))?, build(None)?);
         let limit = Arc::new(Limit::new(options.upload_limit));
