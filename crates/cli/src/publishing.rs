@@ -10,7 +10,7 @@ use sinew_runtime::{Role, StopFlag, place};
 
 use crate::args::PublishArgs;
 use crate::commands::hub::whole;
-use crate::text::note;
+use crate::text::{self, note};
 use crate::{source, transfer};
 
 /// What sends a dataset's files as they are closed.
@@ -55,7 +55,7 @@ impl Publishing {
         let check = whole::check(RepoKind::Dataset, true);
         let options = UploadOptions { private: self.private, replace: self.replace, check, ..UploadOptions::default() };
         let listener = if is_json { transfer::silent() } else { transfer::shown() };
-        let root = self.root.display();
+        let root = text::quoted(&self.root);
         let told = || (stop.level(), stop.is_abandoned(), stop.was_hung_up());
         let before = told();
         let work = std::thread::Builder::new().name("finish".into()).spawn(move || publisher.finish(&options, &*listener));

@@ -6,7 +6,7 @@ mod common;
 
 use std::process::{Command, Output};
 
-use common::{Desk, contains_all, demo_policy};
+use common::{Desk, contains_all, demo_policy, files};
 use sinew_testkit::hub::{FakeHub, Gated, HubOptions, RepoKind, Rights};
 
 fn start() -> FakeHub {
@@ -319,6 +319,109 @@ fn a_page_takes_the_place_of_one_of_the_same_making_alone() {
     assert!(publish_from(&other, "five", "ada/page", &["--parent", &theirs]).status.success());
     assert_eq!(hub.file(RepoKind::Space, "ada/page", "main", "evaluation.png").as_deref(), Some(png("five").as_slice()));
     assert!(publish_from(&other, "six", "ada/page", &[]).status.success());
+}
+
+#[test]
+fn a_page_is_made_by_one_process_and_takes_what_it_showed_away() {
+    let (desk, hub) = (Desk::new(), start());
+    hub.token("hf_write", "ada", Rights::Write);
+    let publish = |source: &str, more: &[&str]| {
+        let words = [&["hub", "publish-space", source, "ada/page"], more].concat();
+        sinew(&desk, &hub.endpoint(), &words).env("HF_TOKEN", "hf_write").output().unwrap()
+    };
+    std::fs::write(desk.path("shot.png"), png("one")).unwrap();
+    std::fs::write(desk.path("run.rrd"), "RRF2 of a run").unwrap();
+    assert!(publish("shot.png", &[]).status.success());
+    let spaces = std::fs::read_dir(desk.path(".cache/sinew/spaces")).unwrap().next().unwrap().unwrap().path();
+    let lock = std::fs::File::options().write(true).open(spaces.join("ada--page.lock")).unwrap();
+    lock.lock().unwrap();
+    contains_all(&error(&publish("run.rrd", &[])), &["the Space ada/page", "another `sinew hub publish-space`"]);
+    drop(lock);
+    assert_eq!(publish("run.rrd", &["--results", "shot.png"]).status.code(), Some(2));
+    let output = publish("run.rrd", &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(hub.file(RepoKind::Space, "ada/page", "main", "recording.rrd").is_some());
+    assert_eq!(hub.file(RepoKind::Space, "ada/page", "main", "evaluation.png"), None);
+}
+
+#[test]
+fn a_card_that_can_not_be_read_is_not_written_over() {
+    let desk = Desk::new();
+    let policy = desk.policy("policy");
+    std::fs::write(policy.join("README.md"), b"caf\xe9").unwrap();
+    for more in [&[][..], &["--force"]] {
+        let words = [&["hub", "card", "policy", "--write", "--licence", "mit"], more].concat();
+        contains_all(&desk.error(&words), &["README.md", "no UTF-8"]);
+    }
+    assert_eq!(std::fs::read(policy.join("README.md")).unwrap(), b"caf\xe9");
+    // A pipe would be waited for.
+    std::fs::remove_file(policy.join("README.md")).unwrap();
+    assert!(Command::new("mkfifo").arg(policy.join("README.md")).status().unwrap().success());
+    contains_all(&desk.error(&["hub", "card", "policy", "--write"]), &["README.md", "expected a file"]);
+    contains_all(&desk.error(&["hub", "card", "./policy"]), &["README.md", "expected a file"]);
+    assert!(Command::new("mkfifo").arg(desk.path("shot.png")).status().unwrap().success());
+    contains_all(
+        &error(&sinew(&desk, "http://127.0.0.1:9", &["hub", "publish-space", "shot.png", "a/b"]).output().unwrap()),
+        &["expected a file"],
+    );
+}
+
+#[test]
+fn what_is_damaged_does_not_go_up() {
+    let (desk, hub) = (Desk::new(), start());
+    hub.token("hf_write", "ada", Rights::Write);
+    let upload = |folder: &str, more: &[&str]| {
+        let words = [&["hub", "upload", folder, "ada/x"], more].concat();
+        sinew(&desk, &hub.endpoint(), &words).env("HF_TOKEN", "hf_write").output().unwrap()
+    };
+    let refused = |folder: &str, told: &[&str]| {
+        contains_all(&error(&upload(folder, &[])), told);
+        assert!(!hub.requests().iter().any(|request| request.method == "POST"), "{told:?}");
+    };
+    desk.policy("whole");
+    for (at, (file, bytes, told)) in [
+        ("model.safetensors", Some(1_000_000), "it has 1000000 bytes, expected"),
+        ("model.safetensors", Some(5), "its head is longer"),
+        ("model.safetensors", None, "there are no weights"),
+        ("config.json", Some(1), "config.json: it is no JSON"),
+        ("policy_preprocessor.json", None, "there is no policy_preprocessor.json"),
+        ("policy_preprocessor_step_3_normalizer_processor.safetensors", None, "whose statistics policy_preprocessor.json names"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("policy{at}");
+        spoil(&desk.policy(&name).join(file), bytes);
+        refused(&name, &["the policy is damaged", file, told, "bring the file again"]);
+    }
+    let scene = ["record", "--sim", "--teleop", "scripted", "--task", "reach", "--episodes", "1", "--out", "ds"];
+    desk.ok(&scene);
+    let videos = files(&desk.path("ds")).into_keys().filter(|path| path.ends_with(".mp4") || path.starts_with("data/")).collect::<Vec<_>>();
+    assert!(videos.len() > 1, "{videos:?}");
+    for path in videos {
+        for bytes in [None, Some(100)] {
+            let whole = std::fs::read(desk.path("ds").join(&path)).unwrap();
+            spoil(&desk.path("ds").join(&path), bytes);
+            refused("ds", &["it is damaged", &path, "sinew dataset verify ds", "sinew dataset repair ds"]);
+            std::fs::write(desk.path("ds").join(&path), whole).unwrap();
+        }
+    }
+    for (folder, kind) in [("whole", RepoKind::Model), ("ds", RepoKind::Dataset)] {
+        let output = upload(folder, &[]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(hub.commit_of(kind, "ada/x", "main").is_some());
+    }
+    // One file that is whole goes up from a folder that is not.
+    std::fs::remove_file(desk.path("whole/model.safetensors")).unwrap();
+    assert!(upload("whole", &["--include", "README.md"]).status.success());
+}
+
+/// Cuts a file, or takes it away.
+fn spoil(path: &std::path::Path, bytes: Option<u64>) {
+    match bytes {
+        Some(bytes) => std::fs::File::options().write(true).open(path).unwrap().set_len(bytes).unwrap(),
+        None => std::fs::remove_file(path).unwrap(),
+    }
 }
 
 #[test]

@@ -2,14 +2,14 @@
 
 use std::io;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::{Either, select};
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LINK, LOCATION, RETRY_AFTER,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, LINK, LOCATION, RETRY_AFTER,
 };
 use reqwest::{Client, Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
@@ -27,6 +27,10 @@ const MAX_ANSWER_BYTES: usize = 32 << 20;
 const MAX_REDIRECTS: usize = 8;
 /// The longest pause before a request is sent again.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// A pause that the Hub asks for is told from here on.
+const TOLD_PAUSE: Duration = Duration::from_secs(2);
+/// An answer that is waited for so long is told, once.
+const QUIET: Duration = Duration::from_secs(5);
 /// A body that is sent, and the answer to it, may stand still for so many time limits: a store that joins parts, or a
 /// commit of a thousand files, takes its time.
 const SENDING_PATIENCE: u32 = 9;
@@ -105,7 +109,7 @@ impl<'a> Ask<'a> {
         self
     }
 
-    pub fn header(mut self, name: reqwest::header::HeaderName, value: HeaderValue) -> Self {
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
     }
@@ -120,6 +124,8 @@ pub(crate) struct Http {
     pub limit: Arc<Limit>,
     /// Which requests go to a proxy, as reqwest decides it.
     proxies: Matcher,
+    /// Whether it was told that somebody does not answer.
+    is_quiet_told: AtomicBool,
 }
 
 impl Http {
@@ -138,6 +144,7 @@ impl Http {
             let read = read_small(path, MAX_CERTIFICATES_BYTES)
                 .map_err(|err| err.to_string())
                 .and_then(|pem| reqwest::Certificate::from_pem_bundle(&pem).map_err(|err| innermost(&err)));
+            let read = read.and_then(|read| if read.is_empty() { Err("it holds none".to_owned()) } else { Ok(read) });
             certificates = read.map_err(|why| refuse(format!("reading the certificates {}: {why}", path.display())))?;
         }
         let build = |read_timeout: Option<Duration>| {
@@ -151,11 +158,12 @@ impl Http {
             if let Some(limit) = read_timeout {
                 builder = builder.read_timeout(limit);
             }
-            builder.build().map_err(|err| refuse(innermost(&err)))
+            let of_file = options.ca_file.as_ref().map_or_else(String::new, |path| format!(" (with the certificates {})", path.display()));
+            builder.build().map_err(|err| refuse(innermost(&err) + &of_file))
         };
         let (client, sender) = (build(Some(options.timeout))?, build(None)?);
         let limit = Arc::new(Limit::new(options.upload_limit));
-        Ok(Self { client, sender, options, limit, proxies: Matcher::from_system() })
+        Ok(Self { client, sender, options, limit, proxies: Matcher::from_system(), is_quiet_told: AtomicBool::new(false) })
     }
 
     /// How long what is sent may stand still.
@@ -211,6 +219,9 @@ impl Http {
             match pause {
                 Some(pause) if ask.may_repeat && tries < self.most_tries(&error) && pause <= MAX_PAUSE => {
                     tracing::debug!(doing = ask.doing, %error, ?pause, "trying again");
+                    if pause >= TOLD_PAUSE && matches!(error, HubError::Busy { .. }) {
+                        tracing::warn!("{} has had too many requests, and asks to wait {} s", host(&ask.url), pause.as_secs());
+                    }
                     tokio::time::sleep(pause).await;
                     tries += 1;
                 }
@@ -355,7 +366,19 @@ impl Http {
             let body = make().map_err(|source| Failure::lasting(HubError::Io { doing: ask.doing.clone(), source }))?;
             request = request.body(body);
         }
-        let Some(pulse) = &ask.pulse else { return request.send().await.map_err(|err| self.failure(ask, url, &err)) };
+        let Some(pulse) = &ask.pulse else {
+            let answer = match select(pin!(request.send()), pin!(tokio::time::sleep(QUIET))).await {
+                Either::Left((answer, _)) => answer,
+                Either::Right(((), send)) => {
+                    if !self.is_quiet_told.swap(true, Ordering::Relaxed) {
+                        let (host, limit) = (host(url), self.options.timeout.as_secs());
+                        tracing::warn!("{host} has said nothing for {} s; each try waits {limit} s for it", QUIET.as_secs());
+                    }
+                    send.await
+                }
+            };
+            return answer.map_err(|err| self.failure(ask, url, &err));
+        };
         let patience = self.patience().min(self.most_silence().saturating_sub(silence));
         let before = pulse.load(Ordering::Relaxed);
         let moved = Mutex::new((before, Instant::now()));
@@ -570,12 +593,33 @@ pub(crate) fn in_place(response: &Response) -> String {
 }
 
 fn retry_after(response: &Response) -> Option<Duration> {
-    let headers = response.headers();
-    let seconds = |value: &HeaderValue| value.to_str().ok()?.trim().parse().ok();
+    pause_of(response.headers(), || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()))
+}
+
+/// How long the headers say to wait; where they say until when and not what time it is, `now` says it (s since 1970).
+fn pause_of(headers: &HeaderMap, now: impl Fn() -> u64) -> Option<Duration> {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let seconds = |text: &str| text.trim().parse::<f64>().ok().filter(|seconds| *seconds >= 0.0).map(|seconds| seconds.ceil() as u64);
+    let until = |at: &str| Some(http_date(at)?.saturating_sub(text(DATE).and_then(http_date).unwrap_or_else(&now)));
     // The Hub's own header: `"api";r=0;t=55`, t being the seconds until it takes requests again.
-    let of_rate_limit = |value: &HeaderValue| value.to_str().ok()?.split(';').find_map(|part| part.trim().strip_prefix("t=")?.parse().ok());
-    let wait = headers.get(RETRY_AFTER).and_then(seconds).or_else(|| headers.get("ratelimit").and_then(of_rate_limit));
-    wait.map(Duration::from_secs)
+    let of_rate_limit = |text: &str| text.split(';').find_map(|part| part.trim().strip_prefix("t=")?.parse().ok());
+    let wait = text(RETRY_AFTER).and_then(|text| seconds(text).or_else(|| until(text)));
+    wait.or_else(|| text(HeaderName::from_static("ratelimit")).and_then(of_rate_limit)).map(Duration::from_secs)
+}
+
+/// The seconds since 1970 of a date as HTTP has it (RFC 9110, 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn http_date(text: &str) -> Option<u64> {
+    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    let [day, month, year, time, "GMT"] = text.trim().split_once(", ")?.1.split(' ').collect::<Vec<_>>()[..] else { return None };
+    let month = MONTHS.find(month).filter(|at| month.len() == 3 && at % 3 == 0)? as u64 / 3 + 1;
+    let [day, year] = [day, year].map(|text| text.parse::<u64>().ok());
+    let (day, year) = (day.filter(|day| (1..=31).contains(day))?, year.filter(|year| (1970..=9999).contains(year))?);
+    let parts: Vec<u64> = time.split(':').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    let [hour @ 0..24, minute @ 0..60, second @ 0..=60] = parts[..] else { return None };
+    // Years that begin in March have their leap day at the end.
+    let (years, months) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
+    let days = 365 * years + years / 4 - years / 100 + years / 400 + (153 * months + 2) / 5 + day - 1 - 719_468;
+    Some(days * 86_400 + hour * 3600 + minute * 60 + second)
 }
 
 fn backoff(tries: usize) -> Duration {
@@ -603,6 +647,26 @@ mod tests {
         assert_eq!(next_page(&headers("<https://h/1>; rel=\"prev\", </2>; rel=\"next\"")), Some("/2".into()));
         assert_eq!(next_page(&headers("<https://h/1>; rel=\"prev\"")), None);
         assert_eq!(next_page(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn a_pause_may_be_a_date() {
+        assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(http_date("Thu, 29 Feb 2024 23:59:59 GMT"), Some(1_709_251_199));
+        for text in ["Sun, 06 Nov 1994 08:49:37 CET", "Sun, 06 Nox 1994 08:49:37 GMT", "Sun, 6 nov 1994", "", "Sun, 06 Nov 1 08:49:37 GMT"]
+        {
+            assert_eq!(http_date(text), None, "{text}");
+        }
+        let of = |pairs: &[(HeaderName, &'static str)]| {
+            let headers = pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect();
+            pause_of(&headers, || 784_111_700).map(|pause| pause.as_secs())
+        };
+        let until = (RETRY_AFTER, "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(of(&[until.clone()]), Some(77));
+        assert_eq!(of(&[until.clone(), (DATE, "Sun, 06 Nov 1994 08:49:22 GMT")]), Some(15));
+        assert_eq!(of(&[until, (DATE, "Sun, 06 Nov 1994 09:00:00 GMT")]), Some(0));
+        assert_eq!((of(&[(RETRY_AFTER, "1.5")]), of(&[(RETRY_AFTER, "-1")]), of(&[])), (Some(2), None, None));
+        assert_eq!(of(&[(HeaderName::from_static("ratelimit"), "\"api\";r=0;t=55")]), Some(55));
     }
 
     #[test]

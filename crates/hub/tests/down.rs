@@ -95,6 +95,15 @@ fn offline_answers_come_from_the_cache_alone() {
     let other = Download { folder: Some(cache.path().join("other")), ..Download::default() };
     let error = offline.download(&model(), &other, &|_| {}).unwrap_err().to_string();
     assert!(error.contains("the cache is damaged there") && !cache.path().join("other/model.safetensors").exists(), "{error}");
+    let error = offline.download(&model(), &Download::default(), &|_| {}).unwrap_err().to_string();
+    assert!(error.contains("model.safetensors: its content has the hash"), "{error}");
+    fs::remove_file(snapshot.join("model.safetensors").canonicalize().unwrap()).unwrap();
+    for what in [other, Download::default()] {
+        let error = offline.download(&model(), &what, &|_| {}).unwrap_err().to_string();
+        assert!(error.contains("model.safetensors: the cache has its name, and its content is gone"), "{error}");
+    }
+    let rest = Download { exclude: vec!["*.safetensors".into()], ..Download::default() };
+    assert_eq!(offline.download(&model(), &rest, &|_| {}).unwrap().files, 4);
 }
 
 #[test]
@@ -263,6 +272,36 @@ fn a_download_goes_to_a_folder_too_and_overwrites_nothing() {
     assert!(matches!(hub.download(&model(), &none, &|_| {}), Err(HubError::Unusable { .. })));
     let all = hub.download(&model(), &Download::default(), &|_| {}).unwrap();
     assert!(names(&all.folder).contains(&"checkpoints/1/model.safetensors".to_owned()));
+}
+
+#[test]
+fn a_folder_follows_its_repository_and_takes_no_other() {
+    let (fake, cache) = (fake(), TempDir::new().unwrap());
+    let hub = client(&fake, &cache);
+    let out = cache.path().join("out");
+    let what = Download { folder: Some(out.clone()), ..Download::default() };
+    let download = || hub.download(&model(), &what, &|_| {});
+    let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
+    download().unwrap();
+    for content in ["second", "third"] {
+        fake.repo(FakeKind::Model, MODEL).commit(&[("config.json", content.as_bytes()), ("model.safetensors", &noise(300_000, 7))]);
+        download().unwrap();
+        assert_eq!((read("config.json").as_str(), fs::read(out.join("model.safetensors")).unwrap()), (content, noise(300_000, 7)));
+    }
+    // What was edited here stays, and nothing beside it is replaced.
+    fs::write(out.join("config.json"), "mine").unwrap();
+    fake.repo(FakeKind::Model, MODEL).commit(&[("config.json", b"fourth"), ("README.md", b"fourth")]);
+    let error = download().unwrap_err().to_string();
+    assert!(error.contains("config.json is there already, is another file, and was not left so"), "{error}");
+    assert!(read("config.json") == "mine" && read("README.md") != "fourth");
+    fs::remove_file(out.join("config.json")).unwrap();
+    download().unwrap();
+    assert_eq!((read("config.json").as_str(), read("README.md").as_str()), ("fourth", "fourth"));
+    fake.add(FakeKind::Model, "someone/other").commit(&[("other.json", b"{}")]);
+    let other = sinew_hub::HubRepo::parse(sinew_hub::RepoKind::Model, "someone/other").unwrap();
+    let error = hub.download(&other, &what, &|_| {}).unwrap_err().to_string();
+    assert!(error.contains("someone/other") && error.contains(&format!("belongs to the model {MODEL}")), "{error}");
+    assert!(!out.join("other.json").exists());
 }
 
 #[test]

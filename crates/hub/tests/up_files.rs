@@ -82,6 +82,32 @@ fn no_token_leaves_in_a_large_file_in_wide_characters_or_in_a_name() {
 
 #[cfg(unix)]
 #[test]
+fn keys_of_others_and_names_that_clash_do_not_leave() {
+    let (fake, cache) = (common::fake(), TempDir::new().unwrap());
+    let (hub, folder) = (common::client(&fake, &cache), folder(&cache));
+    let body = "MIIEpAIBAAKCAQEA0Z3VS5JJcds3xfn/ygWyF0".repeat(3);
+    let key = format!("-----BEGIN RSA PRIVATE KEY-----\n{body}\n-----END RSA PRIVATE KEY-----\n");
+    let token = format!("token: hf_{}\n", "aB3".repeat(12));
+    for (name, text, told) in [
+        ("server.key", key.as_str(), "holds a private key"),
+        ("notes.md", &format!("My key:\n{key}"), "holds a private key"),
+        ("theirs.txt", &token, "a token of the Hub"),
+        ("a:b", "x", "colon"),
+        ("Config.json", "x", "some systems take it for"),
+    ] {
+        fs::write(folder.join(name), text).unwrap();
+        let error = upload(&hub, &folder).unwrap_err().to_string();
+        assert!(error.contains(told) && error.contains(name) && error.contains("--exclude"), "{error}");
+        assert!(!error.contains("aB3") && !error.contains("MIIE"), "{error}");
+        fs::remove_file(folder.join(name)).unwrap();
+    }
+    fs::create_dir(folder.join(".aws")).unwrap();
+    fs::write(folder.join(".aws/credentials"), "x").unwrap();
+    fs::write(folder.join("id_ecdsa"), "x").unwrap();
+    assert_eq!(upload(&hub, &folder).unwrap().left_out, [".aws", "id_ecdsa"]);
+}
+
+#[test]
 fn logins_that_can_not_be_read_are_told_and_not_waited_for() {
     let (fake, cache) = (common::fake(), TempDir::new().unwrap());
     let (hub, folder) = (common::client(&fake, &cache), folder(&cache));

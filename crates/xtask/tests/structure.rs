@@ -68,7 +68,7 @@ const CLOCK_FILES: &[(&str, &str)] = &[
     ("crates/runtime/src/clock.rs", "the real clock itself"),
     ("crates/hub/src/account.rs", "a login in a browser is waited for until its code is over"),
     ("crates/hub/src/down/blob.rs", "what comes too slowly for a minute is asked for anew"),
-    ("crates/hub/src/http.rs", "an answer that never ends is given up"),
+    ("crates/hub/src/http.rs", "an answer that never ends is given up; a pause may be until a date"),
     ("crates/hub/src/pace.rs", "bytes a second that an upload may send"),
     ("crates/hub/src/up/commit.rs", "a Hub that stands still is given up"),
     ("crates/hub/src/up/mod.rs", "says for how long nothing has moved"),

@@ -87,6 +87,25 @@ fn a_training_that_is_cancelled_while_it_is_started_does_not_run() {
     assert!(pid.is_none_or(|pid| !is_alive(pid)));
 }
 
+/// Who is to start it sees the mark before it has begun; whoever cancels finds nothing of it then.
+#[test]
+fn a_training_that_was_cancelled_before_it_was_started_is_over() {
+    let bench = Bench::new();
+    // The copy of the dataset is the last that happens before.
+    let path = far(&bench, "exec sh\n");
+    let scp = bench.desk.path("bin/scp");
+    let copy = fs::read_to_string(&scp).unwrap();
+    fs::write(&scp, format!("{copy}sleep 2\n")).unwrap();
+    let child = train_far(&bench, &path).spawn().unwrap();
+    while !bench.desk.path("out/train.json").exists() {
+        wait_ms(20);
+    }
+    let output = bench.desk.sinew(&["train", "--cancel", "--out", OUT]).env("PATH", &path).output().unwrap();
+    assert!(output.status.success(), "{}", stderr_of(&output));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "ended");
+    assert_eq!((child.wait_with_output().unwrap().status.code(), bench.began()), (Some(1), 0));
+}
+
 /// sshd without a subsystem for files: scp's older way is tried, once, and where that fails as well, what is needed is said.
 #[test]
 fn a_machine_without_sftp_is_copied_from_in_the_older_way() {

@@ -1,7 +1,8 @@
 //! On the Hub's machines: a fake Hub.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -233,5 +234,66 @@ fn a_job_that_a_token_does_not_see_is_not_forgotten() {
     }
     let output = on_jobs(&bench, &hub, &["train", "--cancel", "--out", OUT]).output().unwrap();
     assert!(output.status.success(), "{}", stderr_of(&output));
+    assert!(hub.requests().iter().any(|request| request.path.ends_with("/cancel") && request.status == 200));
+}
+
+/// The Hub behind somebody who takes his time with a job that is asked for, and hands it on also when who asked has gone.
+fn slow_way(hub: &FakeHub) -> String {
+    let address = hub.endpoint().trim_start_matches("http://").to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let hand_on = move |mut client: TcpStream| {
+        let mut far = TcpStream::connect(&address).unwrap();
+        let (mut answers, mut to) = (far.try_clone().unwrap(), client.try_clone().unwrap());
+        std::thread::spawn(move || std::io::copy(&mut answers, &mut to));
+        std::thread::spawn(move || {
+            let mut buffer = vec![0; 64 << 10];
+            while let Ok(count @ 1..) = client.read(&mut buffer) {
+                if buffer.starts_with(b"POST /api/jobs/ada ") {
+                    wait_ms(2000);
+                }
+                far.write_all(&buffer[..count]).unwrap();
+            }
+            // What was asked for is done all the same.
+            wait_ms(1000);
+        });
+    };
+    std::thread::spawn(move || listener.incoming().flatten().for_each(hand_on));
+    endpoint
+}
+
+/// The Hub takes a while over a job that was asked for, and who asked is killed meanwhile.
+#[test]
+fn a_job_that_the_hub_is_still_at_is_neither_started_twice_nor_left_running() {
+    let words = ["train", "ada/reaches", "--policy", "act", "--on", "jobs", "--push", "ada/act_reach", "--steps", "10", "--out", OUT];
+    let killed_while_asking = |bench: &Bench| {
+        let hub = hub_of(bench);
+        hub.next_job(JobScript { waits: Duration::ZERO, lines: job_lines(1), end: JobEnd::Never, message: None });
+        let mut command = on_jobs(bench, &hub, &words);
+        let mut child = command.env("HF_ENDPOINT", slow_way(&hub)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let is_asked = || fs::read_to_string(bench.desk.path("out/train.json")).is_ok_and(|text| text.contains("\"is_job_asked\": true"));
+        while !is_asked() {
+            wait_ms(10);
+        }
+        wait_ms(500);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(hub.jobs().len(), 0, "the Hub is still at it");
+        hub
+    };
+    let bench = Bench::new();
+    let hub = killed_while_asking(&bench);
+    let mut child = on_jobs(&bench, &hub, &words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().starts_with("step 1 of 10")));
+    signal("INT", child.id());
+    child.wait().unwrap();
+    let asked = hub.requests().iter().filter(|request| request.method == "POST" && request.path == "/api/jobs/ada").count();
+    assert_eq!((hub.jobs().len(), asked), (1, 1));
+    let bench = Bench::new();
+    let hub = killed_while_asking(&bench);
+    let output = on_jobs(&bench, &hub, &["train", "--cancel", "--out", OUT]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr_of(&output));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "ended");
     assert!(hub.requests().iter().any(|request| request.path.ends_with("/cancel") && request.status == 200));
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
-use super::{Place, check_names, hashes_of};
+use super::{Place, check_names, hash_of, hashes_of};
 use crate::cache::{files_below, is_hash, read_small};
 use crate::hub::{Event, Listener, Resolved, Transfer};
 use crate::{Hub, HubError, HubRepo, RepoFile};
@@ -51,6 +51,9 @@ impl Hub {
                 return Err(HubError::NotCached { repo: repo.clone(), looked_for: snapshot, found: "nothing that fits", why: why.clone() });
             }
             listener(Event::FromCache { repo, commit: &commit, why });
+            if what.folder.is_none() {
+                check_cached(repo, &snapshot, &here, listener)?;
+            }
             let size_bytes = here.iter().map(|file| file.size_bytes).sum();
             let (folder, fetched_files) = match &what.folder {
                 Some(folder) => (folder.clone(), self.copy_cached(repo, &commit, here.clone(), folder, listener)?),
@@ -130,12 +133,14 @@ impl Hub {
         for file in files.iter_mut().filter(|file| file.hash.is_empty()) {
             // No link to a blob says it. It is verified by what was read.
             let path = snapshot.join(&file.path);
+            check_there(repo, &path)?;
             let [_, sha256] = hashes_of(&path).map_err(HubError::io(format!("reading {}", path.display())))?;
             file.hash = sha256;
         }
         check_names(repo, &files, "the cache")?;
         place.check_names(repo, &files)?;
-        let missing = place.missing(commit, &files)?;
+        files.iter().try_for_each(|file| check_there(repo, &snapshot.join(&file.path)))?;
+        let missing = place.missing(self, repo, commit, &files)?;
         let total_bytes = missing.iter().map(|file| file.size_bytes).sum();
         place.check_space(repo, &missing, total_bytes)?;
         let mut done_bytes = 0;
@@ -155,16 +160,55 @@ impl Hub {
 /// The longest text that is read.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 
-/// The files of a snapshot, with the hashes that their links say; an empty one where a file is no link.
+/// The files of a snapshot, with the hashes that their links say; an empty one where a file is no link. One whose content is gone is
+/// among them.
 fn cached_files(snapshot: &Path) -> Result<Vec<RepoFile>, HubError> {
     let of = |path: PathBuf| {
         let full = snapshot.join(&path);
-        let size_bytes = std::fs::metadata(&full).ok().filter(|found| found.is_file())?.len();
+        let size_bytes = match std::fs::metadata(&full) {
+            Ok(found) => found.is_file().then_some(found.len())?,
+            Err(_gone) => 0,
+        };
         let hash = std::fs::read_link(&full).ok().and_then(|to| Some(to.file_name()?.to_str()?.to_owned()));
         let path = path.to_string_lossy().replace('\\', "/");
         Some(RepoFile { path, size_bytes, hash: hash.filter(|hash| is_hash(hash)).unwrap_or_default() })
     };
     Ok(files_below(snapshot)?.into_iter().filter_map(of).collect())
+}
+
+/// That the cache has the content of a file, whose name is there.
+fn check_there(repo: &HubRepo, path: &Path) -> Result<(), HubError> {
+    let what = match std::fs::metadata(path) {
+        Ok(_) => return Ok(()),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => "the cache has its name, and its content is gone".to_owned(),
+        Err(err) => err.to_string(),
+    };
+    Err(damaged(repo, path, &what))
+}
+
+fn damaged(repo: &HubRepo, path: &Path, what: &str) -> HubError {
+    let what = format!("{}: {what}; with a network, `sinew hub download {}` brings it again", path.display(), repo.repo());
+    HubError::Unusable { doing: format!("taking {repo} from the cache"), what }
+}
+
+/// That the files of the cache hold what their links say.
+fn check_cached(repo: &HubRepo, snapshot: &Path, files: &[RepoFile], listener: &Listener) -> Result<(), HubError> {
+    let (mut done_bytes, total_bytes) = (0, files.iter().map(|file| file.size_bytes).sum());
+    for file in files {
+        let path = snapshot.join(&file.path);
+        check_there(repo, &path)?;
+        // Of a copy nothing here says what it should be.
+        if !file.hash.is_empty() {
+            let found = hash_of(&path, file).map_err(HubError::io(format!("reading {}", path.display())))?;
+            if found != file.hash {
+                return Err(damaged(repo, &path, &format!("its content has the hash {found}, expected {}", file.hash)));
+            }
+        }
+        done_bytes += file.size_bytes;
+        let (file_done_bytes, file_bytes) = (file.size_bytes, file.size_bytes);
+        listener(Event::Reading(Transfer { file: &file.path, file_done_bytes, file_bytes, done_bytes, total_bytes }));
+    }
+    Ok(())
 }
 
 /// Patterns of paths as huggingface_hub has them: `*` stands for slashes too.

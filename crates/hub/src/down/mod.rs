@@ -50,7 +50,7 @@ impl Hub {
     ) -> Result<usize, HubError> {
         check_names(repo, files, &self.options().endpoint)?;
         place.check_names(repo, files)?;
-        let missing = place.missing(commit, files)?;
+        let missing = place.missing(self, repo, commit, files)?;
         // What an earlier try left did not come now, so nobody is told of it as if it had.
         let begun = place.begun(&missing);
         let to_come: u64 = missing.iter().zip(&begun).map(|(file, begun)| file.size_bytes - begun).sum();
@@ -126,28 +126,32 @@ fn disk_fault(repo: &HubRepo, file: &RepoFile, path: &Path, err: io::Error, is_c
     }
 }
 
-/// Names that some file systems take for one would overwrite each other, and no file lies in a file.
+/// That the names of a repository's files can be names below one folder.
 fn check_names(repo: &HubRepo, files: &[RepoFile], endpoint: &str) -> Result<(), HubError> {
-    let mut seen = BTreeMap::new();
-    let refuse = |what: String| Err(HubError::Hostile { doing: format!("choosing the files of {repo}"), host: endpoint.to_owned(), what });
-    for file in files {
-        let fault = match seen.insert(file.path.to_lowercase(), &file.path) {
-            Some(other) if *other == file.path => Some("it is named twice".to_owned()),
+    match name_fault(files.iter().map(|file| file.path.as_str())) {
+        Some(what) => Err(HubError::Hostile { doing: format!("choosing the files of {repo}"), host: endpoint.to_owned(), what }),
+        None => Ok(()),
+    }
+}
+
+/// What is wrong with the names of files: those that some file systems take for one would overwrite each other, and no file lies
+/// in a file.
+pub(crate) fn name_fault<'p>(paths: impl Iterator<Item = &'p str>) -> Option<String> {
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+    for path in paths {
+        let fault = match seen.insert(path.to_lowercase(), path) {
+            Some(other) if other == path => Some("it is named twice".to_owned()),
             Some(other) => Some(format!("some systems take it for {other:?}")),
-            None => path_fault(&file.path).map(str::to_owned),
+            None => path_fault(path).map(str::to_owned),
         };
         if let Some(fault) = fault {
-            let what = format!("a file of the name {:?}: {fault}", file.path);
-            return refuse(what);
+            return Some(format!("a file of the name {path:?}: {fault}"));
         }
     }
-    for path in seen.keys() {
-        let mut folders = path.match_indices('/').filter_map(|(at, _)| seen.get(path.split_at(at).0));
-        if let Some(file) = folders.next() {
-            return refuse(format!("a file of the name {file:?}, and one in it, {:?}", seen[path]));
-        }
-    }
-    Ok(())
+    seen.iter().find_map(|(path, shown)| {
+        let file = path.match_indices('/').find_map(|(at, _)| seen.get(path.split_at(at).0))?;
+        Some(format!("a file of the name {file:?}, and one in it, {shown:?}"))
+    })
 }
 
 impl Place {
@@ -183,7 +187,11 @@ impl Place {
     }
 
     /// The files that are not there, each content once.
-    fn missing<'f>(&self, commit: &str, files: &'f [RepoFile]) -> Result<Vec<&'f RepoFile>, HubError> {
+    fn missing<'f>(&self, hub: &Hub, repo: &HubRepo, commit: &str, files: &'f [RepoFile]) -> Result<Vec<&'f RepoFile>, HubError> {
+        let noted = match self {
+            Self::Cache(_) => HashSet::new(),
+            Self::Folder(folder) => hub.noted_files(folder, repo)?,
+        };
         let mut missing = Vec::new();
         for file in files {
             let is_there = match self {
@@ -194,14 +202,20 @@ impl Place {
                         Err(err) if err.kind() == io::ErrorKind::NotFound => false,
                         Err(source) => return Err(HubError::Io { doing: format!("looking at {}", path.display()), source }),
                         Ok(found) => {
-                            let is_same = found.is_file()
-                                && found.len() == file.size_bytes
-                                && hash_of(&path, file).map_err(HubError::io(format!("reading {}", path.display())))? == file.hash;
-                            if !is_same {
-                                let what = format!("{} is there already, and is another file; name another folder", path.display());
-                                return Err(HubError::Unusable { doing: format!("fetching {}", file.path), what });
+                            let reading = || HubError::io(format!("reading {}", path.display()));
+                            let is_same =
+                                found.is_file() && found.len() == file.size_bytes && hash_of(&path, file).map_err(reading())? == file.hash;
+                            // As it was left by a download or an upload, it is an older one, and nobody's work.
+                            let is_noted = |hash: String| noted.contains(&(file.path.clone(), hash));
+                            let is_older = !is_same && found.is_file() && hashes_of(&path).map_err(reading())?.into_iter().any(is_noted);
+                            if !is_same && !is_older {
+                                let what = format!(
+                                    "{} is there already, is another file, and was not left so by Sinew; move it away, or name another folder",
+                                    path.display()
+                                );
+                                return Err(HubError::Unusable { doing: format!("fetching {} of {repo}", file.path), what });
                             }
-                            true
+                            is_same
                         }
                     }
                 }

@@ -34,16 +34,21 @@ impl Journal {
         folder.join(".cache").join("sinew").join("upload.jsonl")
     }
 
-    /// Where a folder was published to while it was recorded, and the commit that has all of it, if that is done.
-    pub fn published_in(folder: &Path) -> Result<Option<(Target, Option<String>)>, HubError> {
+    /// What is noted in a folder now, whoever is at work there.
+    pub fn known_in(folder: &Path) -> io::Result<Known> {
         let path = Self::path(folder);
         let mut known = Known::default();
-        let text = match check_way(&path).and_then(|()| read_all(open_regular(&path)?)) {
-            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
-            text => text.map_err(HubError::io(format!("reading {}", path.display())))?,
-        };
-        read_lines(&text).for_each(|line| known.learn(line));
-        Ok(known.published())
+        match check_way(&path).and_then(|()| read_all(open_regular(&path)?)) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+            text => read_lines(&text?).for_each(|line| known.learn(line)),
+        }
+        Ok(known)
+    }
+
+    /// Where a folder was published to while it was recorded, and the commit that has all of it, if that is done.
+    pub fn published_in(folder: &Path) -> Result<Option<(Target, Option<String>)>, HubError> {
+        let doing = || format!("reading {}", Self::path(folder).display());
+        Ok(Self::known_in(folder).map_err(HubError::io(doing()))?.published())
     }
 
     pub fn open(folder: &Path) -> Result<Self, HubError> {

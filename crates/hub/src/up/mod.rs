@@ -5,6 +5,7 @@
 
 mod commit;
 mod journal;
+mod keys;
 mod lfs;
 mod notes;
 mod others;
@@ -128,6 +129,23 @@ impl Hub {
             Ok(journal) => journal.came_from(&Target::new(&self.options().endpoint, repo, false, false), commit, files),
             // The files are there; an upload from here asks for --parent.
             Err(err) => tracing::debug!(%err, "where the files come from is not written down"),
+        }
+    }
+
+    /// The files of `folder` as they came from `repo` or went there, each with its path and hash.
+    ///
+    /// # Errors
+    /// When the folder belongs to another repository.
+    pub(crate) fn noted_files(&self, folder: &Path, repo: &HubRepo) -> Result<HashSet<(String, String)>, HubError> {
+        // Notes that can't be read say nothing: then what is there is not known.
+        let Ok(known) = Journal::known_in(folder) else { return Ok(HashSet::new()) };
+        match known.files_of(repo) {
+            Ok(files) => Ok(files.into_iter().map(|(path, hash)| (path.to_owned(), hash.to_owned())).collect()),
+            Err(other) => {
+                let what =
+                    format!("what is there belongs to the {} {}, and both would be mixed; name another folder", other.kind(), other.repo());
+                Err(HubError::Unusable { doing: format!("downloading the {} {repo} to {}", repo.kind(), folder.display()), what })
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the lines of a [journal](super::journal) say.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::time::SystemTime;
@@ -280,6 +280,22 @@ impl Known {
         let open = published().find(|place| place.is_open);
         let place = open.or_else(|| published().find(|place| place.last.is_some()))?;
         Some((place.target.clone()?, place.last.clone().filter(|_| !place.is_open)))
+    }
+
+    /// Of a repository the files that were there as they were here, on whatever branch, each with its path and hash.
+    ///
+    /// # Errors
+    /// The other repository that the folder belongs to, where it came from that one, or went there, and never to or from this one.
+    pub fn files_of(&self, repo: &HubRepo) -> Result<HashSet<(&str, &str)>, HubRepo> {
+        let of = |place: &&Place| place.target.as_ref().and_then(Target::repo);
+        let is_of_repo = |place: &&Place| of(place).is_some_and(|other| other.kind() == repo.kind() && other.repo() == repo.repo());
+        if !self.places.iter().any(|place| is_of_repo(&place))
+            && let Some(other) = self.places.iter().rev().filter(|place| place.last.is_some()).find_map(|place| of(&place))
+        {
+            return Err(other);
+        }
+        let files = self.places.iter().filter(is_of_repo).flat_map(|place| &place.there);
+        Ok(files.map(|(path, hash)| (path.as_str(), hash.as_str())).collect())
     }
 
     /// Whether there is nothing to come back to.

@@ -12,9 +12,10 @@ use sha2::{Digest, Sha256};
 
 use super::UploadOptions;
 use super::journal::Journal;
+use super::keys;
 use super::notes::{Hashes, Stamp};
 use crate::cache::{path_fault, read_small, unfollowed};
-use crate::down::{hex, patterns};
+use crate::down::{hex, name_fault, patterns};
 use crate::http::MAX_ENTRIES;
 use crate::name::is_commit;
 use crate::pace::{PIECE_BYTES, give_way};
@@ -93,12 +94,13 @@ pub(super) fn open_regular(path: &Path) -> io::Result<File> {
 
 /// Whether a file or folder is never sent: what git, caches and unfinished writes leave behind, and what holds secrets by its name.
 fn is_private(name: &str, is_folder: bool) -> bool {
-    const FOLDERS: [&str; 5] = [".git", ".cache", ".sinew", ".sinew-download", "__pycache__"];
-    const FILES: [&str; 7] = [".DS_Store", "Thumbs.db", ".env", ".netrc", ".git-credentials", "id_rsa", "id_ed25519"];
+    const FOLDERS: [&str; 8] = [".git", ".cache", ".sinew", ".sinew-download", "__pycache__", ".aws", ".ssh", ".gnupg"];
+    const FILES: [&str; 6] = [".DS_Store", "Thumbs.db", ".env", ".netrc", ".git-credentials", ".pypirc"];
+    const KEYS: [&str; 6] = ["id_rsa", "id_dsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk"];
     const ENDS: [&str; 7] = [".lock", ".tmp", ".temp", ".incomplete", ".partial", ".swp", "~"];
     match is_folder {
         true => FOLDERS.contains(&name) || (name.starts_with('.') && name.ends_with(".undo")),
-        false => FILES.contains(&name) || name.starts_with(".env.") || ENDS.iter().any(|end| name.ends_with(end)),
+        false => FILES.contains(&name) || KEYS.contains(&name) || name.starts_with(".env.") || ENDS.iter().any(|end| name.ends_with(end)),
     }
 }
 
@@ -154,8 +156,12 @@ pub(super) fn walk(folder: &Path, options: &UploadOptions) -> Result<(Vec<Local>
             if !is_wanted {
                 continue;
             }
-            if let Some(fault) = path_fault(&path) {
-                return Err(refuse(format!("{path:?} can't be a file of a repository: {fault}")));
+            // huggingface_hub takes it for a path of Windows, and then refuses the whole repository.
+            let fault = path_fault(&path).or_else(|| path.contains(':').then_some("it holds a colon, which Python's client refuses"));
+            if let Some(fault) = fault {
+                return Err(refuse(format!(
+                    "{path:?} can't be a file of a repository: {fault}; rename it, or leave it out with --exclude"
+                )));
             }
             let file = if kind.is_symlink() { linked(&top, &file, &path).map_err(refuse)? } else { file };
             let found = fs::symlink_metadata(&file).map_err(HubError::io(format!("looking at {}", file.display())))?;
@@ -170,6 +176,9 @@ pub(super) fn walk(folder: &Path, options: &UploadOptions) -> Result<(Vec<Local>
         }
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
+    if let Some(fault) = name_fault(files.iter().map(|file| file.path.as_str())) {
+        return Err(refuse(format!("{fault}, so that nobody could download both; rename one, or leave it out with --exclude")));
+    }
     left_out.sort();
     Ok((files, left_out))
 }
@@ -238,15 +247,11 @@ impl Secrets {
         tokens.extend(tokens.iter().map(wide).collect::<Vec<Vec<u8>>>());
         tokens.sort();
         tokens.dedup();
-        let mut mark = hex(&Sha256::digest(tokens.join(&b'\n')));
+        // Begins with what is searched for beside them.
+        let mut mark = hex(&Sha256::digest([b"keys".as_slice(), &tokens.join(&b'\n')].concat()));
         mark.truncate(16);
         let tokens = tokens.iter().map(|token| Finder::new(token).into_owned()).collect();
         Ok(Self { tokens, mark })
-    }
-
-    /// What is noted of a file that was searched.
-    fn mark(&self) -> Option<&str> {
-        (!self.tokens.is_empty()).then_some(&self.mark)
     }
 
     /// Whether one of them is in `text`.
@@ -324,7 +329,7 @@ pub(super) fn hash(
     tell: &(dyn Fn(&Local, u64, u64, u64) + Sync),
 ) -> Result<Vec<Planned>, HubError> {
     let secrets = Secrets::of(hub.options())?;
-    let mark = secrets.mark();
+    let mark = Some(secrets.mark.as_str());
     for file in &files {
         let folder = file.path.rsplit_once('/').map_or(".", |(folder, _)| folder);
         // A folder that has it in its own name was met with its first file, and is not told either.
@@ -386,6 +391,8 @@ fn hash_one(local: &Local, buffer: &mut [u8], secrets: &Secrets, tell: &mut dyn 
     let mut sha256 = Sha256::new();
     let mut git = (size <= SMALL_BYTES).then(|| Sha1::new_with_prefix(format!("blob {size}\0")));
     let mut search = Search::new(secrets);
+    // What is long is no text that somebody keeps a key in.
+    let mut text = (size <= keys::MOST_BYTES).then(Vec::new);
     let mut bytes = 0;
     loop {
         let count = match file.read(buffer) {
@@ -402,6 +409,7 @@ fn hash_one(local: &Local, buffer: &mut [u8], secrets: &Secrets, tell: &mut dyn 
         if search.finds_in(chunk) {
             return Err(Secrets::found(format!("uploading {}", local.file.display()), "it"));
         }
+        text.iter_mut().for_each(|text| text.extend_from_slice(chunk));
         bytes += count as u64;
         tell(count as u64);
         give_way();
@@ -410,6 +418,10 @@ fn hash_one(local: &Local, buffer: &mut [u8], secrets: &Secrets, tell: &mut dyn 
         return Err(HubError::Changed { path: local.file.clone(), what: format!("it had {size} bytes, and has {bytes}") });
     }
     local.check()?;
+    if let Some(found) = text.as_deref().and_then(keys::secret_in) {
+        let what = format!("it holds {found}, which everybody could then use; take it out, or leave the file out with --exclude");
+        return Err(HubError::Unusable { doing: format!("uploading {}", local.file.display()), what });
+    }
     Ok(Hashes { sha256: hex(&sha256.finalize()), git: git.map(|git| hex(&git.finalize())) })
 }
 

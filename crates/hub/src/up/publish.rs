@@ -175,6 +175,9 @@ impl Hub {
         let doing = || format!("finishing to publish {}", folder.display());
         self.needs_network(doing())?;
         let refuse = |what: String| HubError::Unusable { doing: doing(), what };
+        if !folder.is_dir() {
+            return Err(refuse("there is no such folder".into()));
+        }
         let Some((target, done, repo)) =
             Journal::published_in(folder)?.and_then(|(target, done)| Some((target.clone(), done, target.repo()?)))
         else {

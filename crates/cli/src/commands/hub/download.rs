@@ -21,6 +21,7 @@ pub fn run(args: &DownloadArgs) -> anyhow::Result<Done> {
     } else {
         let did = match (&resolved.from_cache, &args.out) {
             (Some(_), Some(_)) => "copied from the cache and verified, which may lack some that the Hub has",
+            (Some(_), None) => "fetched; what the cache has is verified",
             _ => "fetched and verified",
         };
         say!("{}, {}; {fetched_files} {did}: {}", text::plural(files as u64, "file"), text::bytes(size_bytes), folder.display());

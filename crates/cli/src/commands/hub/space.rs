@@ -162,7 +162,9 @@ impl Desk {
         match lock.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {
-                anyhow::bail!("publishing a page as the Space {space}: another `sinew hub publish-space` does so at this moment; wait for it")
+                anyhow::bail!(
+                    "publishing a page as the Space {space}: another `sinew hub publish-space` does so at this moment; wait for it"
+                )
             }
             Err(fs::TryLockError::Error(error)) => return Err(error).with_context(doing),
         }

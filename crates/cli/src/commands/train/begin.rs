@@ -15,7 +15,7 @@ use super::machine::Machine;
 use super::place::Place;
 use super::run::{Run, Standing};
 use super::state::{self, Stage, State};
-use super::{LABEL, finish, line, push, shown};
+use super::{LABEL, finish, push, shown};
 use crate::args::TrainArgs;
 use crate::text::{self, say};
 

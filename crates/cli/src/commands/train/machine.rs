@@ -112,7 +112,7 @@ impl Machine {
         };
         // ssh's own code for a line that it could not make or hold.
         if *self != Self::Here && status.code() == Some(255) {
-            bail!("reaching it {self}: {}; ssh must come in without asking for a password", text::in_line(&stderr));
+            bail!("reaching it {self}: {}; ssh must come in without asking for a password", in_one_line(&stderr));
         }
         let Some((_, own)) = stdout.split_once(&format!("\n{marker}\n")) else {
             let heard: String = stdout.trim().chars().take(200).collect();
@@ -265,7 +265,13 @@ fn wait(child: &mut Child, group: Group) -> std::io::Result<Option<ExitStatus>> 
 }
 
 fn said(stderr: &str) -> String {
-    if stderr.is_empty() { String::new() } else { format!(" ({})", text::in_line(stderr)) }
+    if stderr.is_empty() { String::new() } else { format!(" ({})", in_one_line(stderr)) }
+}
+
+/// What was said in several lines, as ssh does, which ends some of them in the way of terminals.
+fn in_one_line(stderr: &str) -> String {
+    let lines: Vec<&str> = stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    text::in_line(&lines.join("; ")).into_owned()
 }
 
 impl std::fmt::Display for Machine {
