@@ -76,6 +76,7 @@ pub struct ChannelInfo {
     pub offset: f64,
 }
 
+/// What a number of a channel is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Unit {
     #[serde(rename = "rad")]
@@ -91,6 +92,7 @@ pub enum Unit {
     Other,
 }
 
+/// A camera of the robot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CameraInfo {
     pub name: String,
@@ -137,6 +139,7 @@ pub struct DatasetItem {
     pub is_unfinished: bool,
 }
 
+/// An episode of a dataset.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EpisodeItem {
     pub index: u64,

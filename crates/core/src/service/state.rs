@@ -53,6 +53,7 @@ pub enum Mode {
     Eval,
 }
 
+/// Whether a stop was asked for, and how far it goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StopState {
@@ -107,6 +108,7 @@ pub struct WorkState {
     pub policy: Option<String>,
 }
 
+/// How far a work is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
