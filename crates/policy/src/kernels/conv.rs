@@ -9,7 +9,6 @@ use super::math::Activation;
 use super::matrix::Matrix;
 use super::memory::{Aligned, Target, written};
 use super::pack::Packed;
-use super::rows::pool_lines;
 use super::simd::Isa;
 use super::winograd::Winograd;
 
@@ -54,8 +53,8 @@ impl Window {
 #[derive(Debug)]
 pub(crate) struct Conv {
     weights: Packed,
-    /// Those of [`Winograd`], once they are needed.
-    points: OnceLock<Vec<Packed>>,
+    /// Made when images first come for which it is faster.
+    winograd: OnceLock<Winograd>,
     /// Down and across.
     axes: [Window; 2],
     channels: usize,
@@ -79,7 +78,7 @@ impl Conv {
         let weight = Matrix::dense(weight, taps * channels);
         let places: Vec<usize> = (0..weight.width).map(|i| i % taps * channels + i / taps).collect();
         let weights = Packed::reordered(isa, weight, scale, Some(bias), |input| places[input]);
-        Self { weights, points: OnceLock::new(), axes, channels }
+        Self { weights, winograd: OnceLock::new(), axes, channels }
     }
 
     /// Whether no weight it was made from is NaN or infinite.
@@ -121,9 +120,17 @@ impl Conv {
             ConvMethod::Patches if self.axes == [Window::FLAT; 2] => {
                 product(&Matrix::dense(x.values, self.channels), positions, &self.weights, out, finish);
             }
-            ConvMethod::Patches => product(&self.patches(x, 0), positions, &self.weights, out, finish),
+            ConvMethod::Patches => product(&Patches { x, axes: self.axes, height, width }, positions, &self.weights, out, finish),
             ConvMethod::Winograd => {
-                let winograd = Winograd { weights: &self.weights, points: &self.points, channels: self.channels };
+                let winograd = match self.winograd.get() {
+                    Some(winograd) => winograd,
+                    // Not inside of `get_or_init`: while a thread waits for parts of this that others make, it may take
+                    // on another inference, which would wait for this one below it. Two may make it; one is kept.
+                    None => {
+                        let made = Winograd::new(&self.weights, self.channels);
+                        self.winograd.get_or_init(|| made)
+                    }
+                };
                 winograd.run(x, [self.axes[0].padding, self.axes[1].padding], out, finish);
             }
         };
@@ -131,54 +138,19 @@ impl Conv {
         unsafe { written(positions * n_out, n_out, write) }
     }
 
-    /// The largest values under `pool` of `activation(conv(x) + b)` by patches, `[n, h', w', out]`, some lines at a time, so
-    /// that the images between the two don't leave the cache.
-    pub(crate) fn run_pooled(&self, x: Images<'_>, activation: Activation, pool: [Window; 2]) -> Vec<f32> {
-        /// How many values there are between the two at a time, at least one line under the window.
-        const MOST_BETWEEN: usize = 1 << 19;
-        let n_out = self.n_out();
-        assert_eq!(x.values.len(), x.count * x.height * x.width * self.channels, "images of {} channels", self.channels);
-        let [height, width] = self.size(x.height, x.width);
-        let [pooled_height, pooled_width] = [pool[0].count(height), pool[1].count(width)];
-        let (line, pooled_image) = (width * n_out, pooled_height * pooled_width * n_out);
-        let part = (MOST_BETWEEN / (line * pool[0].stride).max(1)).max(1);
-        let finish = Finish { activation, residual: None };
-        let write = |out: Target<'_>| {
-            let mut between = Aligned::default();
-            for image in 0..x.count {
-                let of_image = x.height * x.width * x.channels;
-                let x = Images { values: &x.values[image * of_image..][..of_image], count: 1, ..x };
-                let out = out.part(image * pooled_image, n_out);
-                // Which lines are there.
-                let mut held = 0..0;
-                for first in (0..pooled_height).step_by(part) {
-                    let lines = first..pooled_height.min(first + part);
-                    let start = pool[0].inside(lines.start, height).start;
-                    let needed = start..pool[0].inside(lines.end - 1, height).end.max(start);
-                    let values = between.at_least_keeping(needed.len().max(held.len()) * line);
-                    // Those that the lines before needed, too, are not computed again.
-                    let from = held.end.clamp(needed.start, needed.end);
-                    values.copy_within((needed.start.clamp(held.start, held.end) - held.start) * line..(held.end - held.start) * line, 0);
-                    let target = Target::new(&mut values[(from - needed.start) * line..], n_out);
-                    product(&self.patches(x, from * width), (needed.end - from) * width, &self.weights, target, finish);
-                    let images = Images { values: &values[..needed.len() * line], count: 1, height, width, channels: n_out };
-                    pool_lines(self.weights.isa, images, needed.start, pool, lines, out);
-                    held = needed;
-                }
-            }
-        };
-        // SAFETY: all lines of all images are written.
-        unsafe { written(x.count * pooled_image, n_out, write) }
-    }
-
-    /// The patches of the positions of `x` from `first` on.
-    fn patches<'a>(&self, x: Images<'a>, first: usize) -> Patches<'a> {
-        let [height, width] = self.size(x.height, x.width);
-        Patches { x, axes: self.axes, height, width, first }
-    }
-
+    /// Winograd's method takes a quarter of the multiplications, but four times the weights. Where those
+    /// are too many for the cache, reading them was measured to take as long as 1000 multiplications
+    /// each; twice that must be saved, as they are also to be made and kept.
     fn is_winograd_faster(&self, count: usize, height: usize, width: usize) -> bool {
-        Winograd::fits(self.axes) && Winograd::cost(count, height, width) < count * height * width * 9
+        const IN_CACHE: usize = 8 << 20;
+        const FROM_MEMORY: usize = 2000;
+        if !Winograd::fits(self.axes) {
+            return false;
+        }
+        let weight_bytes = Winograd::POINTS * self.channels * self.n_out() * size_of::<f32>();
+        let extra = if weight_bytes > IN_CACHE { FROM_MEMORY } else { 0 };
+        let tiles = count * height.div_ceil(Winograd::OUT) * width.div_ceil(Winograd::OUT);
+        tiles * Winograd::POINTS + extra < count * height * width * 9
     }
 }
 
@@ -197,8 +169,6 @@ struct Patches<'a> {
     /// Positions down and across.
     height: usize,
     width: usize,
-    /// The position of row 0.
-    first: usize,
 }
 
 /// Room for `rows` of `width` values, and how far apart they are.
@@ -246,8 +216,8 @@ impl Patches<'_> {
     fn lay_out(&self, rows: Range<usize>, run: &TapRun, to: &mut [f32], stride: usize) {
         let [down, across] = self.axes;
         let line = self.x.width * self.x.channels;
-        let start = self.first + rows.start;
-        let (mut x, mut y, mut image) = (start % self.width, start / self.width % self.height, start / (self.width * self.height));
+        let (mut x, mut y, mut image) =
+            (rows.start % self.width, rows.start / self.width % self.height, rows.start / (self.width * self.height));
         for slot in 0..rows.len() {
             let to = &mut to[slot * stride..][..run.count];
             let row = (y * down.stride + run.down * down.dilation).checked_sub(down.padding).filter(|row| *row < self.x.height);

@@ -10,6 +10,10 @@ use super::pack::Packed;
 use super::simd::{Kernel, Simd};
 use super::threads;
 
+/// How many inputs are summed in registers before the sums go to memory: as many as keep a panel
+/// and the rows that meet it in the caches.
+const MOST_DEPTH: usize = 512;
+
 /// How many inputs of a panel are laid out at once where few rows meet it.
 const AT_ONCE: usize = 128;
 
@@ -68,7 +72,7 @@ pub(crate) fn linear(x: Matrix<'_>, w: &Packed, residual: Option<&[f32]>, activa
 pub(super) fn product(x: &dyn Rows, m: usize, w: &Packed, out: Target<'_>, finish: Finish<'_>) {
     out.assert_holds(m, w.n);
     assert!(finish.residual.is_none_or(|r| m == 0 || r.len() >= (m - 1) * out.stride + w.n), "a residual of {m}x{}", w.n);
-    let row_part = even_part(m, (MOST_VALUES / w.depth.clamp(1, w.isa.most_depth())).max(24));
+    let row_part = even_part(m, (MOST_VALUES / w.depth.clamp(1, MOST_DEPTH)).max(24));
     share([m, row_part], w, |rows, panels| {
         with_scratch(|[scratch, weights]| {
             for columns in passes(w) {
@@ -108,7 +112,7 @@ pub(super) fn multiply(x: Matrix<'_>, w: &Packed, out: Target<'_>) {
 /// their sums have no place in the answer.
 fn passes(w: &Packed) -> impl Iterator<Item = Range<usize>> {
     let depth = w.depth;
-    let part = if w.is_gated { depth.max(1) } else { even_part(depth, w.isa.most_depth()) };
+    let part = if w.is_gated { depth.max(1) } else { even_part(depth, MOST_DEPTH) };
     (0..depth.max(1)).step_by(part).map(move |from| from..depth.min(from + part))
 }
 
@@ -150,68 +154,42 @@ impl Kernel for Run<'_> {
         let Pass { x, stride, w, out, finish, .. } = pass;
         let place = Place { w, out, finish, goes_on: pass.columns.start > 0, is_last: pass.columns.end == w.depth };
         assert!(x.len() >= (rows - 1) * stride + depth, "{rows} rows with stride {stride} in {} values", x.len());
-        // Where weights are laid out anew for one tile alone, it is a few at a time, in the nearest cache.
-        let step = if w.is_laid_out_anew() && rows <= S::ROWS { AT_ONCE } else { depth.max(1) };
+        let height = even_part(rows, S::ROWS);
+        // Where weights serve one tile alone, they are laid out a few at a time, in the nearest cache.
+        let step = if pass.w.is_laid_out_anew() && rows <= height { AT_ONCE } else { depth.max(1) };
+        let mut tile = [[s.splat(0.0); 2]; MOST_ROWS];
         for panel in pass.panels.clone() {
-            let mut tile = [[s.splat(0.0); 2]; MOST_ROWS];
             for from in (0..depth.max(1)).step_by(step) {
                 let to = depth.min(from + step);
-                let weights = w.weights(s, panel, pass.columns.start + from..pass.columns.start + to, scratch);
-                // SAFETY: the rows are inside `x` by the assertion above, and the result's rows are this thread's own.
-                unsafe {
-                    if step >= depth {
-                        multiply_panel(s, Matrix { values: x, rows, width: depth, stride }, weights, panel, pass.rows.start, &place);
-                    } else {
-                        tile_of(s, rows, &x[from..], stride, weights, from > 0, &mut tile);
-                        if to == depth {
-                            place.put(s, panel, pass.rows.start, &tile[..rows]);
+                let weights = pass.w.weights(s, panel, pass.columns.start + from..pass.columns.start + to, scratch);
+                for first in (0..rows).step_by(height) {
+                    let count = height.min(rows - first);
+                    let x = &x[first * stride + from..];
+                    // SAFETY: `count` rows are inside `x` by the assertion above, pairs of vectors for the
+                    // columns from `from` to `to` are the weights, and the result's rows are this thread's own.
+                    unsafe {
+                        match count {
+                            1 => sum::<S, 1>(s, x, stride, weights, from > 0, &mut tile),
+                            2 => sum::<S, 2>(s, x, stride, weights, from > 0, &mut tile),
+                            3 => sum::<S, 3>(s, x, stride, weights, from > 0, &mut tile),
+                            4 => sum::<S, 4>(s, x, stride, weights, from > 0, &mut tile),
+                            5 => sum::<S, 5>(s, x, stride, weights, from > 0, &mut tile),
+                            6 => sum::<S, 6>(s, x, stride, weights, from > 0, &mut tile),
+                            7 => sum::<S, 7>(s, x, stride, weights, from > 0, &mut tile),
+                            8 => sum::<S, 8>(s, x, stride, weights, from > 0, &mut tile),
+                            9 => sum::<S, 9>(s, x, stride, weights, from > 0, &mut tile),
+                            10 => sum::<S, 10>(s, x, stride, weights, from > 0, &mut tile),
+                            11 => sum::<S, 11>(s, x, stride, weights, from > 0, &mut tile),
+                            _ => sum::<S, 12>(s, x, stride, weights, from > 0, &mut tile),
                         }
+                        if to < depth {
+                            continue;
+                        }
+                        let row = pass.rows.start + first;
+                        place.put(s, panel, row, &tile[..count]);
                     }
                 }
             }
-        }
-    }
-}
-
-/// Puts the product of `x` with the `weights` of a panel, pairs of vectors for each input, in its place from `first` on.
-///
-/// # Safety
-/// No other thread touches these rows there, nor the panel's columns of them.
-#[inline(always)]
-pub(super) unsafe fn multiply_panel<S: Simd>(s: S, x: Matrix<'_>, weights: &[f32], panel: usize, first: usize, place: &Place<'_>) {
-    let height = even_part(x.rows, S::ROWS);
-    let mut tile = [[s.splat(0.0); 2]; MOST_ROWS];
-    for row in (0..x.rows).step_by(height) {
-        let count = height.min(x.rows - row);
-        // SAFETY: `count` rows from `row` on are inside `x`; the place is the caller's promise.
-        unsafe {
-            tile_of(s, count, &x.values[row * x.stride..], x.stride, weights, false, &mut tile);
-            place.put(s, panel, first + row, &tile[..count]);
-        }
-    }
-}
-
-/// The sums of `count` rows of `x` with all of `weights`; `goes_on` from those that the tile holds.
-///
-/// # Safety
-/// `x` holds as many rows, `stride` apart, of as many values as there are pairs of vectors of weights.
-#[inline(always)]
-unsafe fn tile_of<S: Simd>(s: S, count: usize, x: &[f32], stride: usize, weights: &[f32], goes_on: bool, tile: &mut Tile<S::V>) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match count {
-            1 => sum::<S, 1>(s, x, stride, weights, goes_on, tile),
-            2 => sum::<S, 2>(s, x, stride, weights, goes_on, tile),
-            3 => sum::<S, 3>(s, x, stride, weights, goes_on, tile),
-            4 => sum::<S, 4>(s, x, stride, weights, goes_on, tile),
-            5 => sum::<S, 5>(s, x, stride, weights, goes_on, tile),
-            6 => sum::<S, 6>(s, x, stride, weights, goes_on, tile),
-            7 => sum::<S, 7>(s, x, stride, weights, goes_on, tile),
-            8 => sum::<S, 8>(s, x, stride, weights, goes_on, tile),
-            9 => sum::<S, 9>(s, x, stride, weights, goes_on, tile),
-            10 => sum::<S, 10>(s, x, stride, weights, goes_on, tile),
-            11 => sum::<S, 11>(s, x, stride, weights, goes_on, tile),
-            _ => sum::<S, 12>(s, x, stride, weights, goes_on, tile),
         }
     }
 }

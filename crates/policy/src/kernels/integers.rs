@@ -182,7 +182,9 @@ impl DotKernel for Round<'_> {
             // As whole numbers magnitudes have the same order, with infinity and NaN above all others.
             let largest = f32::from_bits(row.iter().fold(0, |most, x| most.max(x.to_bits() & 0x7fff_ffff)));
             // SAFETY: a row of words holds as many inputs of 8 or 16 bits as its bytes are.
-            let to = unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast::<D::Input>(), size_of_val(words) / size_of::<D::Input>()) };
+            let to = unsafe {
+                std::slice::from_raw_parts_mut(words.as_mut_ptr().cast::<D::Input>(), size_of_val(words) / size_of::<D::Input>())
+            };
             let (to, padding) = to.split_at_mut(row.len());
             padding.fill(D::input(0));
             if !largest.is_finite() {

@@ -52,16 +52,6 @@ impl Aligned {
         &mut self.values_mut()[..len]
     }
 
-    /// The same with what it held first, if it was so long.
-    pub(crate) fn at_least_keeping(&mut self, len: usize) -> &mut [f32] {
-        if self.len < len {
-            let mut longer = Self::zeros(len);
-            longer.values_mut()[..self.len].copy_from_slice(self.values());
-            *self = longer;
-        }
-        &mut self.values_mut()[..len]
-    }
-
     pub(crate) fn values(&self) -> &[f32] {
         match &self.memory {
             Memory::Values(values) => &values[values.as_ptr().align_offset(LINE)..][..self.len],

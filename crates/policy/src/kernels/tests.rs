@@ -427,26 +427,6 @@ proptest! {
     }
 }
 
-/// In one piece and in several, which share lines.
-#[test]
-fn convolutions_are_pooled_as_whole_images_are() {
-    for (count, height, width, channels, n_out) in [(2, 61, 45, 3, 20), (1, 480, 300, 3, 64), (1, 300, 333, 5, 70)] {
-        for (size, stride, pool) in [(7, 2, Window::new(3, 2, 1)), (3, 1, Window::new(2, 3, 1)), (2, 1, Window::new(5, 1, 2))] {
-            let (axes, x) = ([Window::new(size, stride, 1); 2], values(count * height * width * channels, 1));
-            let w = values(n_out * size * size * channels, 2);
-            let x = Images { values: &x, count, height, width, channels };
-            for isa in Isa::available() {
-                let conv = Conv::new(isa, &w, None, &vec![-1.0; n_out], channels, axes);
-                let [h, w] = conv.size(height, width);
-                let whole = conv.run_by(ConvMethod::Patches, x, None, Activation::Relu);
-                let whole = max_pool(isa, Images { values: &whole, count, height: h, width: w, channels: n_out }, [pool; 2]);
-                let ours = conv.run_pooled(x, Activation::Relu, [pool; 2]);
-                assert!(ours.len() == whole.len() && ours.iter().zip(&whole).all(|(a, b)| a.to_bits() == b.to_bits()), "{isa:?} {height}x{width}, {pool:?}");
-            }
-        }
-    }
-}
-
 #[test]
 fn depthwise_convolutions_are_near_the_exact_ones() {
     for (size, stride, padding, dilation) in [(3, 1, 1, 1), (3, 2, 1, 1), (2, 1, 0, 2), (5, 3, 2, 1)] {

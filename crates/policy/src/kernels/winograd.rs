@@ -1,11 +1,8 @@
 //! Convolutions of 3×3 by Winograd's F(4×4, 3×3): tiles of 4×4 outputs, each from 36 products in
 //! place of 144 (Lavin and Gray 2015, arXiv 1509.09308).
 
-use std::ops::Range;
-use std::sync::OnceLock;
-
 use super::conv::{Images, Window};
-use super::gemm::{Finish, Place, multiply, multiply_panel};
+use super::gemm::{Finish, multiply};
 use super::math::activate;
 use super::matrix::Matrix;
 use super::memory::{Aligned, Target, with_scratch};
@@ -24,147 +21,79 @@ const POINTS: usize = IN * IN;
 /// enough for what lies between the steps to stay in the cache.
 const TILES: usize = 24;
 
-/// Fewer tiles than these don't go through the three steps piece by piece.
-const FEW: usize = 4 * TILES;
-
-/// How many channels' weights are transformed at a time where that is done for each call: as many as stay in the
-/// cache until they are multiplied.
-const CHANNELS: usize = 128;
-
-/// A 3×3 convolution with the weights `[out, 3, 3, channels]`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Winograd<'a> {
-    pub weights: &'a Packed,
-    /// The transformed weights for each of the 36 points, once there was something that goes through them often.
-    pub points: &'a OnceLock<Vec<Packed>>,
-    pub channels: usize,
+/// From one point's `n` values to the next one's: a whole number of cache lines, but an odd one. Else the 36 values that a
+/// transform reads or writes would share a few places in the nearest cache, which has 8 or 12 lines for each.
+fn apart(n: usize) -> usize {
+    (n.div_ceil(16) | 1) * 16
 }
 
-impl Winograd<'_> {
+/// Packed weights of a 3×3 convolution, transformed, for each of the 36 points.
+#[derive(Debug)]
+pub(super) struct Winograd {
+    points: Vec<Packed>,
+    bias: Aligned,
+    channels: usize,
+    n_out: usize,
+}
+
+impl Winograd {
+    /// Outputs along a tile's side.
+    pub(super) const OUT: usize = OUT;
+    /// Products a tile.
+    pub(super) const POINTS: usize = POINTS;
+
     pub(super) fn fits(axes: [Window; 2]) -> bool {
         axes.iter().all(|axis| (axis.size, axis.stride, axis.dilation) == (3, 1, 1))
     }
 
-    /// How many multiplications a weight takes part in, or what takes as long, for so many images of so many
-    /// positions.
-    pub(super) fn cost(count: usize, height: usize, width: usize) -> usize {
-        /// What the transform of a weight takes.
-        const TRANSFORM: usize = 150;
-        let tiles = count * height.div_ceil(OUT) * width.div_ceil(OUT);
-        tiles * POINTS + if tiles < FEW { TRANSFORM } else { 0 }
+    /// From the weights `[out, 3, 3, channels]` with their bias.
+    pub(super) fn new(weights: &Packed, channels: usize) -> Self {
+        let (isa, n_out) = (weights.isa, weights.n);
+        let mut bias = Aligned::zeros(n_out.next_multiple_of(isa.lanes()));
+        bias.values_mut()[..n_out].copy_from_slice(&weights.bias()[..n_out]);
+        let points = Packed::filled(isa, POINTS, [n_out, channels], |panel, points| isa.run(Weigh { weights, channels, panel, points }));
+        Self { points, bias, channels, n_out }
     }
 
-    pub(super) fn run(self, x: Images<'_>, [pad_top, pad_left]: [usize; 2], out: Target<'_>, finish: Finish<'_>) {
+    pub(super) fn run(&self, x: Images<'_>, [pad_top, pad_left]: [usize; 2], out: Target<'_>, finish: Finish<'_>) {
         let (height, width) = (x.height + 2 * pad_top - 2, x.width + 2 * pad_left - 2);
-        let (isa, n_out) = (self.weights.isa, self.weights.n);
-        out.assert_holds(x.count * height * width, n_out);
+        out.assert_holds(x.count * height * width, self.n_out);
         let walk = Walk { x, pad_top, pad_left, height, width, down: height.div_ceil(OUT), across: width.div_ceil(OUT) };
         let tiles = x.count * walk.down * walk.across;
-        if tiles >= FEW {
-            let points = self.points();
+        let isa = self.points[0].isa;
+        if tiles >= 4 * TILES {
             let parts = tiles.div_ceil(TILES);
             threads::each(parts, |part| {
                 let first = part * TILES;
                 let count = TILES.min(tiles - first);
                 with_scratch(|[inputs, sums]| {
-                    let inputs = inputs.at_least(POINTS * count * self.channels);
-                    let sums = sums.at_least(POINTS * count * n_out);
-                    isa.run(Whole { w: self, points, walk: &walk, first, count, inputs, sums, out, finish });
+                    let inputs = inputs.at_least(POINTS * apart(count * self.channels));
+                    let sums = sums.at_least(POINTS * apart(count * self.n_out));
+                    isa.run(Whole { w: self, walk: &walk, first, count, inputs, sums, out, finish });
                 });
             });
         } else {
-            // With few tiles the weights are most of the traffic, and transformed they are four times as many: each thread
-            // reads some of them once and transforms them in its cache.
-            let (mut inputs, mut sums) = (Aligned::zeros(POINTS * tiles * self.channels), Aligned::zeros(POINTS * tiles * n_out));
-            let target = Target::new(inputs.values_mut(), self.channels);
-            threads::each(tiles, |tile| isa.run(Enter { walk: &walk, tile, slot: tile, slots: tiles, to: target }));
-            let target = Target::new(sums.values_mut(), n_out);
-            threads::each(self.weights.panels(), |panel| {
-                with_scratch(|scratch| isa.run(Strip { w: self, panel, inputs: inputs.values(), tiles, sums: target, scratch }));
+            // With few tiles the weights are most of the traffic: each thread reads some of them once.
+            let [of_inputs, of_sums] = [self.channels, self.n_out].map(|channels| apart(tiles * channels));
+            let (mut inputs, mut sums) = (Aligned::zeros(POINTS * of_inputs), Aligned::zeros(POINTS * of_sums));
+            let target = Target::new(inputs.values_mut(), of_inputs);
+            threads::each(tiles, |tile| isa.run(Enter { walk: &walk, tile, slot: tile, to: target }));
+            let target = Target::new(sums.values_mut(), self.n_out);
+            threads::each(POINTS, |point| {
+                let x = Matrix::dense(&inputs.values()[point * of_inputs..][..tiles * self.channels], self.channels);
+                multiply(x, &self.points[point], target.part(point * of_sums, self.n_out));
             });
             let sums = sums.values();
             threads::each(tiles, |tile| isa.run(Leave { w: self, walk: &walk, tile, slot: tile, slots: tiles, sums, out, finish }));
         }
     }
-
-    /// Made when they are first asked for. Not inside of `get_or_init`: while a thread waits for parts of this that others
-    /// make, it may take on another inference, which would wait for this one below it. Two may make them; one is kept.
-    fn points(&self) -> &[Packed] {
-        if self.points.get().is_none() {
-            let Self { weights, channels, .. } = *self;
-            let fill = |panel: usize, points: &[Target<'_>]| {
-                with_scratch(|[taps, _]| weights.isa.run(WeighPanel { weights, panel, channels, points, taps }));
-            };
-            let made = Packed::filled(weights.isa, POINTS, [weights.n, channels], fill);
-            let _ = self.points.set(made);
-        }
-        self.points.get().map_or(&[], Vec::as_slice)
-    }
 }
 
-/// One panel of the sums of all tiles.
-struct Strip<'a> {
-    w: Winograd<'a>,
-    panel: usize,
-    /// Each point's rows of transformed inputs.
-    inputs: &'a [f32],
-    tiles: usize,
-    sums: Target<'a>,
-    scratch: &'a mut [Aligned; 2],
-}
-
-impl Kernel for Strip<'_> {
-    type Out = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { w: Winograd { weights, channels, .. }, panel, inputs, tiles, sums, scratch: [taps, points] } = self;
-        let (width, n_out) = (2 * S::LANES, weights.n);
-        let taps = weights.weights(s, panel, 0..weights.depth, taps);
-        for first in (0..channels).step_by(CHANNELS) {
-            let of = first..channels.min(first + CHANNELS);
-            let size = of.len() * width;
-            let points = points.at_least(POINTS * size);
-            let target = Target::new(points, width);
-            let to: [Target<'_>; POINTS] = std::array::from_fn(|point| target.part(point * size, width));
-            Weigh { taps, channels, of: of.clone(), points: &to }.run(s);
-            for (point, weights_of) in points.chunks_exact(size).enumerate() {
-                let x = &inputs[point * tiles * channels..][..tiles * channels];
-                let x = Matrix::dense(x, channels).columns(of.clone());
-                let out = sums.part(point * tiles * n_out, n_out);
-                let place = Place { w: weights, out, finish: Finish::NOTHING, goes_on: first > 0, is_last: false };
-                // SAFETY: no other thread has this panel.
-                unsafe { multiply_panel(s, x, weights_of, panel, 0, &place) };
-            }
-        }
-    }
-}
-
-/// The transform of a panel's weights.
-struct WeighPanel<'a> {
-    weights: &'a Packed,
-    panel: usize,
-    channels: usize,
-    points: &'a [Target<'a>],
-    taps: &'a mut Aligned,
-}
-
-impl Kernel for WeighPanel<'_> {
-    type Out = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { weights, panel, channels, points, taps } = self;
-        Weigh { taps: weights.weights(s, panel, 0..weights.depth, taps), channels, of: 0..channels, points }.run(s);
-    }
-}
-
-/// The transform of a panel's weights of some channels, into each point's rows of them.
+/// The transform of a panel's weights, into the same panel of each point.
 struct Weigh<'a> {
-    /// `[3, 3, channels]`, two vectors each.
-    taps: &'a [f32],
+    weights: &'a Packed,
     channels: usize,
-    of: Range<usize>,
+    panel: usize,
     points: &'a [Target<'a>],
 }
 
@@ -173,10 +102,12 @@ impl Kernel for Weigh<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { taps, channels, of, points } = self;
+        let Self { weights, channels, panel, points } = self;
+        let mut scratch = Aligned::default();
+        let taps = weights.weights(s, panel, 0..weights.depth, &mut scratch);
         let width = 2 * S::LANES;
-        assert!(taps.len() == 9 * channels * width && of.end <= channels, "a panel of 3x3 weights of {channels} channels");
-        for channel in of.clone() {
+        assert_eq!(taps.len(), 9 * channels * width, "a panel of 3x3 weights of {channels} channels");
+        for channel in 0..channels {
             for half in [0, S::LANES] {
                 let mut rows = [[s.splat(0.0); IN]; 3];
                 for (down, row) in rows.iter_mut().enumerate() {
@@ -188,7 +119,7 @@ impl Kernel for Weigh<'_> {
                 for across in 0..IN {
                     for (down, value) in weigh(s, [rows[0][across], rows[1][across], rows[2][across]]).into_iter().enumerate() {
                         // SAFETY: this panel's own place in the point.
-                        unsafe { s.store(points[down * IN + across].at(channel - of.start, half, S::LANES), value) };
+                        unsafe { s.store(points[down * IN + across].at(channel, half, S::LANES), value) };
                     }
                 }
             }
@@ -218,8 +149,7 @@ impl Walk<'_> {
 
 /// All three steps for some tiles.
 struct Whole<'a> {
-    w: Winograd<'a>,
-    points: &'a [Packed],
+    w: &'a Winograd,
     walk: &'a Walk<'a>,
     first: usize,
     count: usize,
@@ -234,16 +164,16 @@ impl Kernel for Whole<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { w, points, walk, first, count, inputs, sums, out, finish } = self;
-        let n_out = w.weights.n;
-        let target = Target::new(inputs, w.channels);
+        let Self { w, walk, first, count, inputs, sums, out, finish } = self;
+        let [of_inputs, of_sums] = [w.channels, w.n_out].map(|channels| apart(count * channels));
+        let target = Target::new(inputs, of_inputs);
         for slot in 0..count {
-            Enter { walk, tile: first + slot, slot, slots: count, to: target }.run(s);
+            Enter { walk, tile: first + slot, slot, to: target }.run(s);
         }
-        let target = Target::new(sums, n_out);
-        for (point, weights) in points.iter().enumerate() {
-            let x = Matrix::dense(&inputs[point * count * w.channels..][..count * w.channels], w.channels);
-            multiply(x, weights, target.part(point * count * n_out, n_out));
+        let target = Target::new(sums, w.n_out);
+        for (point, weights) in w.points.iter().enumerate() {
+            let x = Matrix::dense(&inputs[point * of_inputs..][..count * w.channels], w.channels);
+            multiply(x, weights, target.part(point * of_sums, w.n_out));
         }
         for slot in 0..count {
             Leave { w, walk, tile: first + slot, slot, slots: count, sums, out, finish }.run(s);
@@ -251,12 +181,12 @@ impl Kernel for Whole<'_> {
     }
 }
 
-/// The transform of one tile's inputs, into row `slot` of each point's `slots` rows.
+/// The transform of one tile's inputs, into row `slot` of each point's rows.
 struct Enter<'a> {
     walk: &'a Walk<'a>,
     tile: usize,
     slot: usize,
-    slots: usize,
+    /// All rows of a point are one row here.
     to: Target<'a>,
 }
 
@@ -265,7 +195,7 @@ impl Kernel for Enter<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { walk, tile, slot, slots, to } = self;
+        let Self { walk, tile, slot, to } = self;
         let x = walk.x;
         let [image, top, left] = walk.place(tile);
         // Where each input pixel is; `None` in the padding.
@@ -295,7 +225,7 @@ impl Kernel for Enter<'_> {
             for (down, line) in half.into_iter().enumerate() {
                 for (across, value) in enter(s, line).into_iter().enumerate() {
                     // SAFETY: this tile's own row of the point.
-                    unsafe { s.store_up_to(to.at((down * IN + across) * slots + slot, channel, count), count, value) };
+                    unsafe { s.store_up_to(to.at(down * IN + across, slot * x.channels + channel, count), count, value) };
                 }
             }
         }
@@ -304,7 +234,7 @@ impl Kernel for Enter<'_> {
 
 /// The transform of one tile's sums into outputs.
 struct Leave<'a> {
-    w: Winograd<'a>,
+    w: &'a Winograd,
     walk: &'a Walk<'a>,
     tile: usize,
     slot: usize,
@@ -320,25 +250,25 @@ impl Kernel for Leave<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { w, walk, tile, slot, slots, sums, out, finish } = self;
-        let (n_out, bias) = (w.weights.n, w.weights.bias());
         let [image, top, left] = walk.place(tile);
-        assert!(sums.len() >= POINTS * slots * n_out, "sums of {slots} tiles");
-        for channel in (0..n_out).step_by(S::LANES) {
-            let count = S::LANES.min(n_out - channel);
+        let distance = apart(slots * w.n_out);
+        assert!(sums.len() >= POINTS * distance, "sums of {slots} tiles");
+        for channel in (0..w.n_out).step_by(S::LANES) {
+            let count = S::LANES.min(w.n_out - channel);
             let mut half = [[s.splat(0.0); IN]; OUT];
             for across in 0..IN {
                 let mut line = [s.splat(0.0); IN];
                 for (down, value) in line.iter_mut().enumerate() {
-                    let row = (down * IN + across) * slots + slot;
+                    let at = (down * IN + across) * distance + slot * w.n_out + channel;
                     // SAFETY: inside by the assertion above.
-                    *value = unsafe { s.load_up_to(sums.as_ptr().add(row * n_out + channel), count) };
+                    *value = unsafe { s.load_up_to(sums.as_ptr().add(at), count) };
                 }
                 for (half, value) in half.iter_mut().zip(leave(s, line)) {
                     half[across] = value;
                 }
             }
             // SAFETY: the biases are a whole number of vectors.
-            let bias = unsafe { s.load(bias.as_ptr().add(channel)) };
+            let bias = unsafe { s.load(w.bias.values().as_ptr().add(channel)) };
             for (down, line) in half.into_iter().enumerate().take(walk.height - top) {
                 for (across, value) in leave(s, line).into_iter().enumerate().take(walk.width - left) {
                     let position = (image * walk.height + top + down) * walk.width + left + across;
@@ -346,7 +276,7 @@ impl Kernel for Leave<'_> {
                     // SAFETY: this tile's own position of the answer; a residual has its layout.
                     unsafe {
                         if let Some(residual) = finish.residual {
-                            value = s.add(value, s.load_up_to(residual.as_ptr().add(position * n_out + channel), count));
+                            value = s.add(value, s.load_up_to(residual.as_ptr().add(position * w.n_out + channel), count));
                         }
                         s.store_up_to(out.at(position, channel, count), count, activate(s, finish.activation, value));
                     }

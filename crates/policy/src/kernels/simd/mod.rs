@@ -24,9 +24,6 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     const LANES: usize;
     /// How many rows of two vectors a matrix product keeps in registers.
     const ROWS: usize;
-    /// How many inputs a matrix product sums in registers before the sums go to memory: as many as keep a panel in the
-    /// nearest cache.
-    const DEPTH: usize;
 
     fn splat(self, x: f32) -> Self::V;
     /// # Safety
@@ -242,26 +239,15 @@ impl Isa {
 
     /// `LANES` of the set.
     pub(crate) fn lanes(self) -> usize {
-        let [lanes, _] = self.run(Sizes);
-        lanes
-    }
-
-    /// `DEPTH` of the set.
-    pub(crate) fn most_depth(self) -> usize {
-        let [_, depth] = self.run(Sizes);
-        depth
-    }
-}
-
-/// `LANES` and `DEPTH`.
-struct Sizes;
-
-impl Kernel for Sizes {
-    type Out = [usize; 2];
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> [usize; 2] {
-        [S::LANES, S::DEPTH]
+        struct Lanes;
+        impl Kernel for Lanes {
+            type Out = usize;
+            #[inline(always)]
+            fn run<S: Simd>(self, _: S) -> usize {
+                S::LANES
+            }
+        }
+        self.run(Lanes)
     }
 }
 

@@ -19,7 +19,6 @@ impl Simd for Neon {
     type V = float32x4_t;
     const LANES: usize = 4;
     const ROWS: usize = 12;
-    const DEPTH: usize = 512;
 
     intrinsics! {
         splat(x: f32) -> float32x4_t = vdupq_n_f32(x);

@@ -13,7 +13,6 @@ impl Simd for Portable {
     type V = V;
     const LANES: usize = 4;
     const ROWS: usize = 6;
-    const DEPTH: usize = 512;
 
     #[inline(always)]
     fn splat(self, x: f32) -> V {

@@ -38,7 +38,6 @@ impl Simd for Avx512 {
     type V = __m512;
     const LANES: usize = 16;
     const ROWS: usize = 12;
-    const DEPTH: usize = 512;
 
     intrinsics! {
         splat(x: f32) -> __m512 = _mm512_set1_ps(x);
@@ -118,7 +117,6 @@ impl Simd for Avx2 {
     type V = __m256;
     const LANES: usize = 8;
     const ROWS: usize = 6;
-    const DEPTH: usize = 256;
 
     intrinsics! {
         splat(x: f32) -> __m256 = _mm256_set1_ps(x);

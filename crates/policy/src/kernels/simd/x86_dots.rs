@@ -154,10 +154,28 @@ macro_rules! pairs {
 vnni!(Avx512Vnni, __m512i, 16, 12, _mm512_loadu_si512, _mm512_storeu_si512, _mm512_set1_epi32, _mm512_dpbusd_epi32);
 vnni!(AvxVnni, __m256i, 8, 6, _mm256_loadu_si256, _mm256_storeu_si256, _mm256_set1_epi32, _mm256_dpbusd_avx_epi32);
 pairs!(
-    Avx512, __m512i, 16, 12, _mm512_loadu_si512, _mm512_storeu_si512, _mm512_set1_epi32,
-    _mm512_slli_epi16, _mm512_srai_epi16, _mm512_madd_epi16, _mm512_add_epi32
+    Avx512,
+    __m512i,
+    16,
+    12,
+    _mm512_loadu_si512,
+    _mm512_storeu_si512,
+    _mm512_set1_epi32,
+    _mm512_slli_epi16,
+    _mm512_srai_epi16,
+    _mm512_madd_epi16,
+    _mm512_add_epi32
 );
 pairs!(
-    Avx2, __m256i, 8, 6, _mm256_loadu_si256, _mm256_storeu_si256, _mm256_set1_epi32,
-    _mm256_slli_epi16, _mm256_srai_epi16, _mm256_madd_epi16, _mm256_add_epi32
+    Avx2,
+    __m256i,
+    8,
+    6,
+    _mm256_loadu_si256,
+    _mm256_storeu_si256,
+    _mm256_set1_epi32,
+    _mm256_slli_epi16,
+    _mm256_srai_epi16,
+    _mm256_madd_epi16,
+    _mm256_add_epi32
 );
