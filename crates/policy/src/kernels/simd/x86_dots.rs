@@ -86,6 +86,7 @@ macro_rules! vnni {
                 (code + Self::OFFSET) as u8
             }
 
+            // SAFETY: what the trait asks of callers, here and below.
             #[inline(always)]
             unsafe fn weights(self, from: *const i8, _: usize) -> $vector {
                 // SAFETY: the caller's promise; the set is there.
@@ -127,6 +128,7 @@ macro_rules! pairs {
                 code as i16
             }
 
+            // SAFETY: what the trait asks of callers, here and below.
             #[inline(always)]
             unsafe fn weights(self, from: *const i8, step: usize) -> $vector {
                 // SAFETY: the caller's promise; the set is there.
