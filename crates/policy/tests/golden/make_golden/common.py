@@ -236,9 +236,9 @@ def save_case(out: Path, policy, pre, post, rng: np.random.Generator, *, predict
         (out / name).write_bytes(content)
     if rename:
         pre.steps[0].rename_map = rename
-    # What is computed anew when the checkpoint is loaded is not rounded.
-    unsaved = {name: buffer.clone() for name, buffer in policy.named_buffers() if name not in policy.state_dict()}
     if dtype:
+        # What is computed anew when the checkpoint is loaded is not rounded.
+        unsaved = {name: buffer.clone() for name, buffer in policy.named_buffers() if name not in policy.state_dict()}
         policy.to(dtype)
     policy.save_pretrained(out)
     pre.save_pretrained(out)
