@@ -102,7 +102,7 @@ pub fn write_png(path: &Path, width: u32, height: u32, rgb: &[u8]) -> anyhow::Re
     let mut writer = encoder.write_header()?;
     writer.write_image_data(rgb)?;
     writer.finish()?;
-    let was_there = path.metadata().is_ok_and(|file| file.len() > 0);
+    let was_there = path.metadata().is_ok_and(|file| !file.is_file() || file.len() > 0);
     std::fs::write(path, bytes)
         .inspect_err(|_| {
             // A part of a picture is none, and would stand in the way of the next.

@@ -70,6 +70,8 @@ struct Parts {
 impl Parts {
     fn take(&mut self, name: &str, value: String) {
         match name {
+            // Where in the source a crate that logs by `log` said so.
+            name if name.starts_with("log.") => {}
             "message" => self.message = value,
             "path" => self.path = Some(value),
             "err" | "error" => self.more.insert(0, value),
@@ -101,7 +103,8 @@ mod tests {
     #[test]
     fn a_warning_is_a_sentence() {
         let mut parts = Parts::default();
-        let values = [("err", "denied"), ("keys", "a, b"), ("path", "/x\u{1b}"), ("message", "it is not written down")];
+        let values =
+            [("err", "denied"), ("keys", "a, b"), ("path", "/x\u{1b}"), ("message", "it is not written down"), ("log.file", "/src/x.rs")];
         values.into_iter().for_each(|(name, value)| parts.take(name, value.to_owned()));
         assert_eq!(parts.line(), "warning: /x\\u{1b}: it is not written down (denied, keys: a, b)");
     }

@@ -17,7 +17,27 @@ const LIMIT_BYTES: u64 = 16 << 20;
 /// Reads a JSON file of bounded size (`serde_json` bounds its depth).
 pub(crate) fn read_json(path: &Path) -> Result<Value, CheckpointError> {
     let bytes = read_limited(path, LIMIT_BYTES)?;
-    serde_json::from_slice(&bytes).map_err(|source| CheckpointError::Json { path: path.to_owned(), source })
+    serde_json::from_slice(&bytes)
+        .or_else(|source| serde_json::from_slice(&with_words(&bytes)).map_err(|_| CheckpointError::Json { path: path.to_owned(), source }))
+}
+
+/// `json` with Python's numbers that JSON doesn't have as strings. Where one is read it is refused as no number; others do no harm.
+fn with_words(json: &[u8]) -> Vec<u8> {
+    const WORDS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
+    let (mut fixed, mut rest) = (Vec::with_capacity(json.len()), json);
+    let (mut is_string, mut is_escaped) = (false, false);
+    while let Some((&byte, after)) = rest.split_first() {
+        if let Some(word) = WORDS.iter().find(|word| !is_string && rest.starts_with(word.as_bytes())) {
+            fixed.extend(format!("\"{word}\"").into_bytes());
+            rest = &rest[word.len()..];
+            continue;
+        }
+        is_string ^= byte == b'"' && !is_escaped;
+        is_escaped = is_string && byte == b'\\' && !is_escaped;
+        fixed.push(byte);
+        rest = after;
+    }
+    fixed
 }
 
 /// The whole of a file of at most `limit` bytes.

@@ -548,3 +548,19 @@ fn a_value_of_the_wrong_type_is_told_with_its_key() {
     let text = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
     assert!(text.starts_with("n_heads: invalid type"), "{error}: {text}");
 }
+
+/// Python writes them, and LeRobot reads them.
+#[test]
+fn numbers_that_json_does_not_have_are_in_the_way_only_where_they_are_read() {
+    let put = |dir: &Path, key: &str| {
+        edit_json(&dir.join(CONFIG), |config| (config[key], config["tags"]) = (json!("@"), json!(["NaN \\\" Infinity"])));
+        let text = std::fs::read_to_string(dir.join(CONFIG)).unwrap();
+        std::fs::write(dir.join(CONFIG), text.replace("\"@\"", "-Infinity")).unwrap();
+    };
+    let dir = copy(CASE);
+    put(dir.path(), "optimizer_lr");
+    Checkpoint::open(dir.path()).unwrap();
+    let (error, _) = after(|dir| put(dir, "n_heads"));
+    let text = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    assert!(text.starts_with("n_heads: invalid type: string \"-Infinity\""), "{error}: {text}");
+}
