@@ -40,8 +40,8 @@ impl Scenario {
                 misuse!("simulating {robot}: it is a leader arm, which is moved by hand; expected a robot that can be simulated ({can})");
             }
             misuse!(
-                "simulating {robot}: its robot.toml has no [simulation] section; expected a robot that can be simulated ({can}), or, of a verb \
-                 that has --port, --port PORT, which runs a real one"
+                "simulating {robot}: its robot.toml has no [simulation] section; expected a robot that can be simulated ({can}), or a verb with \
+                 --port PORT, which runs a real one"
             );
         }
         let wanted = task.unwrap_or(demo_policy::TASK);
