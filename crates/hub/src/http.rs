@@ -662,7 +662,7 @@ mod tests {
             pause_of(&headers, || 784_111_700).map(|pause| pause.as_secs())
         };
         let until = (RETRY_AFTER, "Sun, 06 Nov 1994 08:49:37 GMT");
-        assert_eq!(of(&[until.clone()]), Some(77));
+        assert_eq!(of(std::slice::from_ref(&until)), Some(77));
         assert_eq!(of(&[until.clone(), (DATE, "Sun, 06 Nov 1994 08:49:22 GMT")]), Some(15));
         assert_eq!(of(&[until, (DATE, "Sun, 06 Nov 1994 09:00:00 GMT")]), Some(0));
         assert_eq!((of(&[(RETRY_AFTER, "1.5")]), of(&[(RETRY_AFTER, "-1")]), of(&[])), (Some(2), None, None));

@@ -36,16 +36,22 @@ pub struct ServeArgs {
     /// The robot that the policy is for: clients are told its names, units and rate, and its fit is checked [default: so101 for the demonstration policy]
     #[arg(long)]
     pub robot: Option<String>,
-    /// Serve LeRobot's remote inference, too, on this address of zenoh's, such as tcp/127.0.0.1:7447. Another machine's address needs tls/ and --zenoh-config, or --zenoh-insecure. Port 0 picks a free one
+    /// Serve LeRobot's remote inference, too, on this address of zenoh's, such as tcp/127.0.0.1:7447
+    ///
+    /// Another address than this machine's own needs tls/ and --zenoh-config, or --zenoh-insecure. Port 0 picks a free one.
     #[arg(long, value_name = "PROTOCOL/ADDR:PORT")]
     pub zenoh: Option<String>,
     /// With --zenoh: the name by which clients ask for the policy
     #[arg(long, value_name = "NAME", default_value = "sinew")]
     pub deployment: String,
-    /// With --zenoh: zenoh's own configuration (JSON5), with certificates and rights
+    /// With --zenoh: zenoh's own configuration (JSON5)
+    ///
+    /// It has certificates and rights.
     #[arg(long, value_name = "FILE", requires = "zenoh")]
     pub zenoh_config: Option<PathBuf>,
-    /// With --zenoh: let everybody ask who reaches the address, unencrypted
+    /// With --zenoh: whoever reaches the address may ask
+    ///
+    /// Nothing is encrypted then.
     #[arg(long, requires = "zenoh")]
     pub zenoh_insecure: bool,
     /// The instruction for clients that send none

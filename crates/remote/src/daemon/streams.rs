@@ -196,9 +196,10 @@ pub(super) fn commands(shared: &Shared, mut socket: Socket, id: u64, me: Me) {
                     }
                 }
                 Some(Command::Alive {}) => {
-                    if !shared.desk.hear(id) {
-                        socket.say(&none())?;
+                    if shared.desk.hear(id) {
+                        continue;
                     }
+                    socket.say(&none())?;
                 }
                 Some(Command::Goals { goals, number }) => {
                     if !shared.desk.hear(id) {

@@ -182,7 +182,7 @@ impl Contract {
     pub fn rate_hz(&self) -> Option<usize> {
         let rate = self.action_interval.recip();
         let whole = rate.round();
-        ((rate / whole - 1.0).abs() < 1e-6 && whole >= 1.0 && whole < 1e6).then_some(whole as usize)
+        ((rate / whole - 1.0).abs() < 1e-6 && (1.0..1e6).contains(&whole)).then_some(whole as usize)
     }
 
     /// The body with which a client agrees to it, in the order of v1's own client.

@@ -68,7 +68,7 @@ pub(crate) fn open(place: &Place<'_>, file: Option<&Path>) -> Result<Session, St
     for (key, value) in settings {
         config.insert_json5(key, value).map_err(|error| format!("setting zenoh's {key}: {}", words(error)))?;
     }
-    zenoh::open(config).wait().map_err(|error| words(error))
+    zenoh::open(config).wait().map_err(words)
 }
 
 /// What is longer is not put together: [`MOST_BYTES`], and what zenoh says around it.
@@ -79,8 +79,8 @@ const MOST_MESSAGE: &str = "33619968";
 /// # Errors
 /// Why there is none, in words.
 pub(crate) fn query(session: &Session, key: &str, question: Vec<u8>, until: Deadline) -> Result<Vec<Vec<u8>>, String> {
-    let querier = session.declare_querier(key.to_owned()).target(QueryTarget::All).wait().map_err(|error| words(error))?;
-    while !querier.matching_status().wait().map_err(|error| words(error))?.matching() {
+    let querier = session.declare_querier(key.to_owned()).target(QueryTarget::All).wait().map_err(words)?;
+    while !querier.matching_status().wait().map_err(words)?.matching() {
         if until.is_over() {
             return Err(format!("nobody is there to answer {key}"));
         }
@@ -98,7 +98,7 @@ pub(crate) fn query(session: &Session, key: &str, question: Vec<u8>, until: Dead
         // Who asked may have gone.
         .callback(move |reply| drop(sender.send(reply)))
         .wait()
-        .map_err(|error| words(error))?;
+        .map_err(words)?;
     let (mut found, mut bytes) = (Vec::new(), 0);
     loop {
         match answers.recv_timeout(until.left()) {
