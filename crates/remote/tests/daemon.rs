@@ -136,7 +136,18 @@ fn each_role_may_what_it_may() {
     let (_, devices) = served.ask("/api/v1/devices");
     assert_eq!(devices[1]["name"], "phone");
     let id = json!({"id": devices[1]["id"]}).to_string();
+    // Who is revoked is driving just now.
+    let (mut web, welcome) = served.socket("/api/v1/command", &json!({"token": operate}));
+    assert_eq!(welcome["type"], "welcome", "{welcome}");
+    tell(&mut web, &json!({"type": "take"}));
+    assert_eq!(heard(&mut web)["type"], "lease");
+    let (mut states, _) = served.socket("/api/v1/state/stream", &json!({"token": operate}));
     assert_eq!(served.post("/api/v1/devices/revoke", &served.token, "", &id).0, 200);
+    for web in [&mut web, &mut states] {
+        let last = std::iter::repeat_with(|| heard(web)).find(|message| message["type"] == "error").unwrap();
+        assert_eq!((&last["status"], &last["error"]), (&json!(401), &json!("this device was revoked")));
+    }
+    assert_eq!(served.post("/api/v1/work", &served.token, "", &work).0, 200, "nobody has the lease");
     assert_eq!(served.post("/api/v1/devices/revoke", &served.token, "", &id).0, 404);
     assert_eq!(served.post("/api/v1/work", &operate, "", &work).0, 401);
 }

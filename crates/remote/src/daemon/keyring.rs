@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ pub struct Keyring {
     /// The digest of its own token.
     own: [u8; 32],
     inner: Mutex<Inner>,
+    revocations: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -87,12 +89,17 @@ impl Keyring {
             None => Vec::new(),
         };
         let inner = Mutex::new(Inner { devices, pairing: None });
-        Ok((Self { folder: folder.to_owned(), own: digest(&token), inner }, token))
+        Ok((Self { folder: folder.to_owned(), own: digest(&token), inner, revocations: AtomicU64::new(0) }, token))
     }
 
     /// Whether `folder` has a token already.
     pub fn is_there(folder: &Path) -> bool {
         folder.join("token").is_file()
+    }
+
+    /// How often a device was revoked: when it is another number, who is connected has to be asked for anew.
+    pub(super) fn revocations(&self) -> u64 {
+        self.revocations.load(SeqCst)
     }
 
     /// Whose token it is. Takes as long for a wrong one as for a right one.
@@ -161,6 +168,7 @@ impl Keyring {
         let was_there = devices.len() < inner.devices.len();
         self.save(&devices).map_err(|error| Problem { status: 500, error: format!("revoking {id}: {error}") })?;
         inner.devices = devices;
+        self.revocations.fetch_add(1, SeqCst);
         Ok(was_there)
     }
 

@@ -292,6 +292,8 @@ impl Shared {
         };
         let Some(hello) = hello else { return streams::refuse(socket, api::problem(408, "expected a first message within five seconds")) };
         let token = hello.token.as_deref().or_else(|| head.authorization.as_deref().and_then(http::token_in));
+        // Counted before the token is looked at: one that is revoked meanwhile is noticed.
+        let revocations = self.keyring.revocations();
         let me = match self.who(token, ip).and_then(|me| may(&me, role).map(|()| me)) {
             Ok(me) => me,
             Err(problem) => return streams::refuse(socket, problem),
@@ -299,10 +301,11 @@ impl Shared {
         if !place.becomes_known(me.role >= Role::Operate) {
             return streams::refuse(socket, api::problem(503, "too many websockets are open"));
         }
+        let pass = streams::Pass { me, token: token.unwrap_or_default().to_owned(), revocations };
         match &*head.path {
-            "/api/v1/state/stream" => streams::states(self, socket, &hello, me),
-            "/api/v1/cameras/stream" => streams::shots(self, socket, &hello, me),
-            _ => streams::commands(self, socket, place.id(), me),
+            "/api/v1/state/stream" => streams::states(self, socket, &hello, pass),
+            "/api/v1/cameras/stream" => streams::shots(self, socket, &hello, pass),
+            _ => streams::commands(self, socket, place.id(), pass),
         }
     }
 }

@@ -34,20 +34,39 @@ fn period(rate_hz: Option<f64>) -> Result<Duration, Over> {
     Ok(Duration::from_secs_f64(0.9 / rate.min(MOST_HZ)))
 }
 
-fn ends() -> Over {
-    Over::Told(api::problem(503, "the daemon ends"))
+/// By what a socket was let in.
+pub(super) struct Pass {
+    pub me: Me,
+    pub token: String,
+    /// Of the keyring, when the token was good.
+    pub revocations: u64,
+}
+
+impl Pass {
+    /// Whether it is still good, and the daemon goes on.
+    fn check(&mut self, shared: &Shared) -> Result<(), Over> {
+        if shared.is_over() {
+            return Err(Over::Told(api::problem(503, "the daemon ends")));
+        }
+        let revocations = shared.keyring.revocations();
+        if revocations != self.revocations {
+            if shared.keyring.who(&self.token).is_none() {
+                return Err(Over::Told(api::problem(401, "this device was revoked")));
+            }
+            self.revocations = revocations;
+        }
+        Ok(())
+    }
 }
 
 /// The newest states, until somebody has enough.
-pub(super) fn states(shared: &Shared, mut socket: Socket, hello: &Hello, me: Me) {
+pub(super) fn states(shared: &Shared, mut socket: Socket, hello: &Hello, mut pass: Pass) {
     let over = (|| -> Result<(), Over> {
         let mut period = period(hello.rate_hz)?;
-        socket.say(&StateMessage::Welcome(me))?;
+        socket.say(&StateMessage::Welcome(pass.me.clone()))?;
         let (mut seen, mut sent) = (0, Watch::start());
         loop {
-            if shared.is_over() {
-                return Err(ends());
-            }
+            pass.check(shared)?;
             // Who wants other states may say so at any time.
             if let Some(Hello { rate_hz, .. }) = socket.next(Duration::ZERO)? {
                 period = self::period(rate_hz)?;
@@ -83,16 +102,14 @@ struct View {
 }
 
 /// Images, the newest ones only, as fast as they are acknowledged.
-pub(super) fn shots(shared: &Shared, mut socket: Socket, hello: &Hello, me: Me) {
+pub(super) fn shots(shared: &Shared, mut socket: Socket, hello: &Hello, mut pass: Pass) {
     let over = (|| -> Result<(), Over> {
         let period = period(hello.rate_hz)?;
         let mut views = views(shared, hello.cameras.as_deref())?;
-        socket.say(&StateMessage::Welcome(me))?;
+        socket.say(&StateMessage::Welcome(pass.me.clone()))?;
         let (mut number, mut news, mut taking) = (0, 0, Duration::ZERO);
         loop {
-            if shared.is_over() {
-                return Err(ends());
-            }
+            pass.check(shared)?;
             while let Some(Ack { ack }) = socket.next(Duration::ZERO)? {
                 for view in &mut views {
                     while let Some((_, since)) = view.under_way.pop_front_if(|(number, _)| *number <= ack) {
@@ -162,15 +179,13 @@ fn framed(number: u64, camera: &str, shot: &Shot) -> Result<Message, Over> {
 }
 
 /// The commands of somebody who is the operator, or wants to be.
-pub(super) fn commands(shared: &Shared, mut socket: Socket, id: u64, me: Me) {
+pub(super) fn commands(shared: &Shared, mut socket: Socket, id: u64, mut pass: Pass) {
     let over = (|| -> Result<(), Over> {
-        let name = me.name.clone();
-        socket.say(&CommandMessage::Welcome(me))?;
+        let name = pass.me.name.clone();
+        socket.say(&CommandMessage::Welcome(pass.me.clone()))?;
         let mut has_lease = false;
         loop {
-            if shared.is_over() {
-                return Err(ends());
-            }
+            pass.check(shared)?;
             let command = socket.next(LOOK)?;
             if has_lease && !shared.desk.is_held_by(id) {
                 has_lease = false;
