@@ -64,6 +64,12 @@ class Beside:
         self.ended, self.failed = threading.Event(), None
         self.thread = threading.Thread(target=self.run)
 
+    def renew(self, paths):
+        """The Hub has the last ones, and would not be sent them again."""
+        for path in paths:
+            with path.open("r+b") as file:
+                file.write(os.urandom(16))
+
     def __enter__(self):
         self.thread.start()
 
@@ -88,10 +94,7 @@ class Uploads(Beside):
     def run(self):
         while not self.ended.is_set():
             shutil.rmtree(self.folder / "files/.cache", ignore_errors=True)
-            # The Hub has the last ones, and would not be sent them again.
-            for path in (self.folder / "files").glob("*.bin"):
-                with path.open("r+b") as file:
-                    file.write(os.urandom(16))
+            self.renew(self.folder.glob("files/*.bin"))
             command = self.command(f"ada/up{next(self.numbers)}")
             self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=self.env)
             said = self.process.communicate()[1]
@@ -100,7 +103,8 @@ class Uploads(Beside):
                 return
 
     def end(self):
-        self.process.kill()
+        if self.process:
+            self.process.kill()
 
 
 class RivalUploads(Uploads):
@@ -130,11 +134,12 @@ class CurlUploads(Beside):
     def run(self):
         repo = f"curl{next(Uploads.numbers)}"
         self.post("/api/repos/create", {"name": repo, "organization": "ada", "type": "model"})
-        for path in itertools.cycle(sorted((self.folder / "files").glob("*.bin"))):
+        for path in itertools.cycle(sorted(self.folder.glob("files/*.bin"))):
+            self.renew([path])
             with path.open("rb") as file:
                 oid = hashlib.file_digest(file, "sha256").hexdigest()
             ask = {"operation": "upload", "transfers": ["basic"], "hash_algo": "sha256", "objects": [{"oid": oid, "size": path.stat().st_size}]}
-            store = self.post(f"/ada/{repo}.git/info/lfs/objects/batch", ask)["objects"][0].get("actions", {}).get("upload")
+            store = self.post(f"/ada/{repo}.git/info/lfs/objects/batch", ask)["objects"][0]["actions"]["upload"]
             command = ["nice", "-n", "10", "curl", "-sSf", "-o", os.devnull, "-H", "Expect:", "-T", path, store["href"]]
             self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
             said = self.process.communicate()[1]
@@ -145,7 +150,8 @@ class CurlUploads(Beside):
                 return
 
     def end(self):
-        self.process.kill()
+        if self.process:
+            self.process.kill()
 
 
 def main():
