@@ -4,52 +4,15 @@
 #![cfg(target_os = "linux")]
 
 mod common;
+mod played;
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, ChildStdin, Stdio};
+use std::io::Write as _;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use common::{Desk, demo_policy};
+use played::Played;
 use serde_json::Value;
-
-/// `sinew emulate`, until it is dropped.
-struct Played {
-    child: Child,
-    commands: ChildStdin,
-    says: BufReader<std::process::ChildStdout>,
-}
-
-impl Played {
-    fn start(desk: &Desk, args: &[&str]) -> Self {
-        let mut command = desk.sinew(&[&["emulate"], args].concat());
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let (commands, mut says) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        let mut line = String::new();
-        while !line.contains(" motors at ") {
-            line.clear();
-            assert!(says.read_line(&mut line).unwrap() > 0, "it ended");
-        }
-        Self { child, commands, says }
-    }
-
-    fn ask(&mut self, command: &str) -> String {
-        writeln!(self.commands, "{command}").unwrap();
-        let mut line = String::new();
-        // A world tells its outcome by itself.
-        while line.is_empty() || line.starts_with("world: ") {
-            line.clear();
-            assert!(self.says.read_line(&mut line).unwrap() > 0, "{command}: it ended");
-        }
-        line.trim().to_owned()
-    }
-}
-
-impl Drop for Played {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn arms(desk: &Desk) -> (Played, Played) {
     (
@@ -220,7 +183,7 @@ fn a_leader_arm_takes_over_from_a_policy_and_the_correction_is_recorded() {
     say("/pause", 5000);
     // Meanwhile the leader arm has been carried to where the robot is.
     let apart = |arm: &mut Played, leader: &mut Played, motor: &str| {
-        let place = |played: &mut Played| played.ask(&format!("value {motor} present_position")).parse::<i32>().unwrap();
+        let place = |played: &mut Played| played.value(&format!("value {motor} present_position"));
         (place(arm) - place(leader)).abs()
     };
     std::thread::sleep(Duration::from_millis(1500));

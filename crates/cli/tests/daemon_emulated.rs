@@ -5,61 +5,27 @@
 
 mod common;
 mod page;
+mod played;
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
 use common::Desk;
 use page::Daemon;
+use played::Played;
 use serde_json::json;
 
-/// `sinew emulate so101`, until it is dropped.
-struct Played {
-    child: Child,
-    commands: ChildStdin,
-    says: BufReader<ChildStdout>,
-}
-
-impl Played {
-    fn start(desk: &Desk) -> Self {
-        let mut command = desk.sinew(&["emulate", "so101", "--link", "follower", "--id", "one"]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let (commands, mut says) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        let mut line = String::new();
-        while !line.contains(" motors at ") {
-            line.clear();
-            assert!(says.read_line(&mut line).unwrap() > 0, "it ended");
-        }
-        Self { child, commands, says }
-    }
-
-    fn ask(&mut self, command: &str) -> i32 {
-        writeln!(self.commands, "{command}").unwrap();
-        let mut line = String::new();
-        self.says.read_line(&mut line).unwrap();
-        line.trim().parse().unwrap_or_else(|_| panic!("{command}: {line}"))
-    }
-}
-
-impl Drop for Played {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
+const EMULATED: [&str; 5] = ["so101", "--link", "follower", "--id", "one"];
 const ARM: [&str; 6] = ["--robot", "so101", "--port", "follower", "--camera", "front=pattern,320x240@30"];
 
 #[test]
 fn killed_while_it_moves_the_arm_comes_to_its_safe_action() {
     let desk = Desk::new();
-    let mut arm = Played::start(&desk);
+    let mut arm = Played::start(&desk, &EMULATED);
     let mut daemon = Daemon::start(&desk, &ARM);
     // Temperatures are asked for in turns.
     let state = daemon.wait("the arm", 10, |state| state["position"][0].is_number() && state["temperature_c"][0].is_number());
     assert!(state["trouble"].is_null(), "{state}");
-    assert_eq!(arm.ask("value gripper torque_enable"), 0, "nothing moves because it starts");
+    assert_eq!(arm.value("value gripper torque_enable"), 0, "nothing moves because it starts");
     daemon.post("/api/v1/work", &json!({"kind": "teleop"}));
     let state = daemon.wait("torque", 20, |state| state["armed"] == true);
     let mut operator = daemon.operator();
@@ -69,19 +35,19 @@ fn killed_while_it_moves_the_arm_comes_to_its_safe_action() {
     daemon.exit(5);
     // The second process brings it there: the description says that it holds.
     let begun = Instant::now();
-    let mut last = arm.ask("value shoulder_pan present_position");
+    let mut last = arm.value("value shoulder_pan present_position");
     loop {
         std::thread::sleep(Duration::from_millis(200));
-        let now = arm.ask("value shoulder_pan present_position");
+        let now = arm.value("value shoulder_pan present_position");
         if (now - last).abs() <= 1 && begun.elapsed() > Duration::from_secs(1) {
             break;
         }
         assert!(begun.elapsed() < Duration::from_secs(4), "it still moves");
         last = now;
     }
-    let goal = arm.ask("value shoulder_pan goal_position");
+    let goal = arm.value("value shoulder_pan goal_position");
     assert!((goal - last).abs() < 40, "it holds where it is: goal {goal}, position {last}");
-    assert_eq!(arm.ask("value shoulder_pan torque_enable"), 1);
+    assert_eq!(arm.value("value shoulder_pan torque_enable"), 1);
     // Another one may own it at once, and works.
     drop(daemon);
     let daemon = Daemon::start(&desk, &ARM);
@@ -94,7 +60,7 @@ fn killed_while_it_moves_the_arm_comes_to_its_safe_action() {
 #[test]
 fn killed_while_it_records_what_was_recorded_is_recovered() {
     let desk = Desk::new();
-    let _arm = Played::start(&desk);
+    let _arm = Played::start(&desk, &EMULATED);
     let record = json!({"kind": "record", "dataset": "killed", "instruction": "Wave.", "episodes": 2, "episode_s": 2, "reset_s": 0});
     {
         let daemon = Daemon::start(&desk, &ARM);
@@ -127,12 +93,12 @@ fn killed_while_it_records_what_was_recorded_is_recovered() {
 #[test]
 fn an_arm_that_is_not_there_is_told_and_found_when_it_comes() {
     let desk = Desk::new();
-    drop(Played::start(&desk));
+    drop(Played::start(&desk, &EMULATED));
     let daemon = Daemon::start(&desk, &ARM);
     let state = daemon.wait("trouble", 10, |state| state["trouble"].is_string());
     assert!(state["trouble"].as_str().unwrap().contains("follower"), "{state}");
     let (status, answer) = daemon.try_post("/api/v1/work", &json!({"kind": "teleop"}));
     assert!(status == 409 && answer["error"].as_str().unwrap().contains("not connected"), "{answer}");
-    let _arm = Played::start(&desk);
+    let _arm = Played::start(&desk, &EMULATED);
     daemon.wait("the arm", 15, |state| state["trouble"].is_null() && state["position"][0].is_number());
 }
