@@ -1,14 +1,15 @@
 """The control loop's lateness with and without an upload at full speed beside it.
 
-    python scripts/check_upload_beside_loop.py --sinew SINEW --fake-hub FAKE_HUB [--rival PYTHON] [--rounds 7] [--seconds 20]
+    python scripts/check_upload_beside_loop.py --sinew SINEW --fake-hub FAKE_HUB [--rival PYTHON] [--rounds 7] [--seconds 20] [--ordinary]
 
-The demonstration policy works the simulated arm with 7 turns an action (210 Hz): in each round once alone, once while `sinew hub
-upload` sends a folder of random bytes to a fake Hub on loopback, again and again, and once while `nice curl` sends the same files to
-the same store. With --rival also while huggingface_hub of that Python uploads the folder. Whatever else disturbs the machine for a while
-meets all of them. The fake Hub, which is another machine in life, runs only when nobody else wants to (SCHED_IDLE), and writes nothing
-to the disk; but the kernel's work for its end of the connection is done here, too: what curl does to the loop says how much that is.
-Prints p99.9 of each run and the ratios of the medians; exit code 1 when an upload is above 1.2 of the loop alone. Run it on a quiet
-machine.
+The demonstration policy works the simulated arm with 7 turns an action (210 Hz) and --realtime, as a robot's loop is to run: in each
+round once alone, once while `sinew hub upload` sends a folder of random bytes to a fake Hub on loopback, again and again, and once while
+`nice curl` sends the same files to the same store. With --rival also while huggingface_hub of that Python uploads the folder. Whatever
+else disturbs the machine for a while meets all of them. The fake Hub, which is another machine in life, runs only when nobody else
+wants to (SCHED_IDLE), on the last processor alone, where Sinew's transfers go while a loop is at work, and writes nothing to the disk.
+With --ordinary the loop has no real-time priority: what it then waits for is mostly the kernel, which on servers lets nobody interrupt
+it; what curl does to the loop says how much that is. Prints p99.9 of each run and the ratios of the medians; exit code 1 when an upload
+is above 1.2 of the loop alone. Run it on a quiet machine, as root or with the right to real-time priority.
 """
 
 import argparse
@@ -36,7 +37,7 @@ parser.add_argument("--seconds", type=int, default=20, help="of each run; two ru
 parser.add_argument("--megabytes", type=int, default=2000)
 parser.add_argument("--line", type=int, default=1000, help="megabits a second that the line to the Hub carries")
 parser.add_argument("--limit", type=float, help="megabytes a second, as of `sinew hub upload --limit`")
-parser.add_argument("--more", nargs="*", default=[], help="more options of rollout, such as --realtime")
+parser.add_argument("--ordinary", action="store_true", help="a loop without --realtime")
 options = parser.parse_args()
 
 
@@ -47,7 +48,8 @@ def stolen():
 
 def loop(what):
     """Milliseconds by which ticks were late: the median, p99.9 and the worst."""
-    words = ["rollout", "--seconds", str(options.seconds), "--fps-multiplier", "7", "--no-record", "--no-rerun", "--json", *options.more]
+    words = ["rollout", "--seconds", str(options.seconds), "--fps-multiplier", "7", "--no-record", "--no-rerun", "--json"]
+    words += [] if options.ordinary else ["--realtime"]
     before = stolen()
     done = subprocess.run([options.sinew, *words], capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL)
     late = json.loads(done.stdout.splitlines()[-1])["cadence"]["lateness"]
@@ -162,7 +164,8 @@ def main():
         for number in range(options.megabytes // 100):
             (folder / f"files/{number}.bin").write_bytes(os.urandom(100_000_000))
         os.sync()
-        command = ["chrt", "--idle", "0", options.fake_hub, "--token", "hf_write:ada:write", "--discard", "--rate", str(options.line * 125_000)]
+        last = str(max(os.sched_getaffinity(0)))
+        command = ["taskset", "-c", last, "chrt", "--idle", "0", options.fake_hub, "--token", "hf_write:ada:write", "--discard", "--rate", str(options.line * 125_000)]
         hub = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         endpoint = hub.stdout.readline().split()[-1]
         # The fake Hub's own store stands for S3, whoever sends.

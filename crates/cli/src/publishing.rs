@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use sinew_hub::{Hub, HubOptions, HubRepo, Publisher, RepoKind, UploadOptions, Uploaded};
+use sinew_hub::{Hub, HubRepo, Publisher, RepoKind, UploadOptions, Uploaded};
 use sinew_recorder::closed_files;
-use sinew_runtime::{Role, StopFlag, place};
+use sinew_runtime::StopFlag;
 
 use crate::args::PublishArgs;
 use crate::commands::hub::whole;
@@ -28,9 +28,7 @@ impl Publishing {
     /// Where the options ask for it. The recorder must have begun, as it wants a folder of its own.
     pub fn begin(root: &Path, args: &PublishArgs) -> anyhow::Result<Option<Self>> {
         let Some(repo) = args.repo()? else { return Ok(None) };
-        let limit = args.publish_limit.map(|megabytes| (megabytes * 1e6) as u64);
-        let options = HubOptions { upload_limit: limit, on_thread_start: Some(|| place(Role::Transfer)), ..HubOptions::from_env() };
-        let hub = Hub::new(options);
+        let hub = transfer::hub(args.publish_limit);
         let (private, replace) = (args.publish_private, args.publish_replace);
         let publisher = Some(Publisher::open(&hub, root, &repo, UploadOptions { private, replace, ..UploadOptions::default() })?);
         Ok(Some(Self { hub, publisher, root: root.to_owned(), offered: Vec::new(), has_episode: false, private, replace }))

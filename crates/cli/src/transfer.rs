@@ -4,13 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use indicatif::{MultiProgress, ProgressBar};
-use sinew_hub::{Event, Listener, Transfer};
+use sinew_hub::{Event, Hub, HubOptions, Listener, Transfer, give_way_by};
+use sinew_runtime::{Role, keep_apart, place};
 
 use crate::locale;
 use crate::text::{self, note};
 
 /// Files below this size are counted in the whole, and have no bar of their own.
 const SHOWN_FROM_BYTES: u64 = 4 << 20;
+
+/// The Hub for what may take long: a robot may be at work on this machine, and its loop comes first. `limit` is in megabytes a second.
+pub fn hub(limit: Option<f64>) -> Hub {
+    give_way_by(keep_apart);
+    let upload_limit = limit.map(|megabytes| (megabytes * 1e6) as u64);
+    Hub::new(HubOptions { upload_limit, on_thread_start: Some(|| place(Role::Transfer)), ..HubOptions::from_env() })
+}
 
 /// Shows how far transfers are: a bar for each large file and one for all. Says once which commit is meant. On anything
 /// but a terminal only the latter.

@@ -279,6 +279,29 @@ fn a_signal_at_the_hidden_question_gives_the_terminal_back() {
     assert!(found == Some(130) && terminal.is_usual(), "{found:?}: {text}");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn an_upload_that_is_stopped_says_how_to_go_on() {
+    use common::pty::{Heard, exit_code, signal, with_usual_signals};
+    let (desk, hub) = (Desk::new(), start());
+    hub.token("hf_write", "bob", Rights::Write);
+    std::fs::create_dir(desk.path("page")).unwrap();
+    std::fs::write(desk.path("page/index.html"), "<p>").unwrap();
+    std::fs::write(desk.path("page/large.bin"), vec![7; 12_000_000]).unwrap();
+    for name in ["INT", "TERM"] {
+        let args = ["hub", "upload", "page", "bob/page", "--limit", "1"];
+        let mut command = with_usual_signals(sinew(&desk, &hub.endpoint(), &args).env("HF_TOKEN", "hf_write"), &[]);
+        let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let heard = Heard::listen(child.stderr.take().unwrap());
+        common::wait_ms(1000);
+        signal(&child, name);
+        assert_eq!(exit_code(&mut child, &heard), None, "{}", heard.text());
+        assert!(heard.text().contains("\nstopped; the same command goes on from here\n"), "{}", heard.text());
+    }
+    let mut command = sinew(&desk, &hub.endpoint(), &["hub", "upload", "page", "bob/page"]);
+    assert!(command.env("HF_TOKEN", "hf_write").status().unwrap().success());
+}
+
 /// A picture as far as its first bytes.
 fn png(content: &str) -> Vec<u8> {
     [b"\x89PNG\r\n\x1a\n", content.as_bytes()].concat()

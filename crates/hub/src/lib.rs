@@ -46,6 +46,7 @@ pub use hub::{Event, Hub, Listener, Resolved, Transfer};
 pub use jobs::{Job, JobId, JobSpec, JobStage};
 pub use name::{HubRepo, ModelRef, ParseModelRefError, RepoKind};
 pub use options::{EndpointLogin, HubOptions, Token};
+pub use pace::give_way_by;
 pub use range::RemoteFile;
 pub use search::{Search, Sort};
 pub use stock::{CachedRepo, Flaw, Pruned, Verified};

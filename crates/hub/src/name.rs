@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use crate::HubOptions;
+
 /// A text that names neither a local path nor a model on the Hub.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("reading the name {text:?}: {what}; expected owner/name, owner/name@revision or the path of a folder")]
@@ -83,6 +85,16 @@ impl fmt::Display for RepoKind {
 /// What people copy from a browser begins with.
 const HOSTS: [&str; 2] = ["https://huggingface.co/", "https://hf.co/"];
 
+/// The rest of the address of a page on the Hub, or on the one that `HF_ENDPOINT` names.
+fn of_host(text: &str) -> Option<&str> {
+    let known = HOSTS.iter().find_map(|host| text.strip_prefix(host));
+    known.or_else(|| text.contains("://").then(|| below(text, &HubOptions::from_env().endpoint)).flatten())
+}
+
+fn below<'t>(text: &'t str, endpoint: &str) -> Option<&'t str> {
+    text.strip_prefix(endpoint)?.strip_prefix('/')
+}
+
 /// A repository at a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HubRepo {
@@ -117,7 +129,7 @@ impl HubRepo {
 
     /// Whether `text` is the address of a page of the Hub, which [`parse`](Self::parse) reads.
     pub fn is_page(text: &str) -> bool {
-        HOSTS.iter().any(|host| text.starts_with(host))
+        of_host(text).is_some()
     }
 
     /// `owner/name[@revision]`, of the kind that the caller knows it to be, or the address of its page; local paths are no names here.
@@ -126,7 +138,7 @@ impl HubRepo {
     /// When the text is no such name.
     pub fn parse(kind: RepoKind, text: &str) -> Result<Self, ParseModelRefError> {
         let err = |what: String| ParseModelRefError { text: text.to_owned(), what };
-        if let Some(page) = HOSTS.iter().find_map(|host| text.strip_prefix(host)) {
+        if let Some(page) = of_host(text) {
             return Self::of_page(kind, page).map_err(|fault| err(fault.what));
         }
         let (repo, revision) = text.split_once('@').unwrap_or((text, Self::DEFAULT_REVISION));
@@ -208,7 +220,7 @@ impl ModelRef {
             };
             return Ok(Self::Local(home.join(rest.trim_start_matches('/'))));
         }
-        let is_page = HOSTS.iter().any(|host| text.starts_with(host));
+        let is_page = HubRepo::is_page(text);
         let looks_local = text == "."
             || text == ".."
             || text.len() > 1 && text.ends_with('/') && !is_page
@@ -305,6 +317,9 @@ mod tests {
         }
         let data = HubRepo::parse(RepoKind::Model, "https://huggingface.co/datasets/bob/demos/tree/v3.0").unwrap();
         assert_eq!((data.to_string().as_str(), data.kind()), ("bob/demos@v3.0", RepoKind::Dataset));
+        let own = |text| below(text, "http://127.0.0.1:9000/hub");
+        assert_eq!(own("http://127.0.0.1:9000/hub/datasets/bob/demos"), Some("datasets/bob/demos"));
+        assert_eq!((own("http://127.0.0.1:9000/hubs/bob/act"), own("http://127.0.0.1:9000/bob/act")), (None, None));
         for none in
             ["https://huggingface.co/", "https://huggingface.co/bob", "https://example.com/bob/act", "https://huggingface.co/bob/.."]
         {

@@ -1,12 +1,26 @@
 //! How fast what is sent may go, and when it goes no more.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+
+/// What tells of control loops; see [`give_way_by`].
+static KEEPS_APART: OnceLock<fn() -> bool> = OnceLock::new();
+static IS_BESIDE_LOOP: AtomicBool = AtomicBool::new(false);
+
+/// What the threads of this process ask before each piece of a transfer, to give way to a control loop. It says whether there is one;
+/// then less is sent at once. The first one told stays.
+pub fn give_way_by(keeps_apart: fn() -> bool) {
+    KEEPS_APART.get_or_init(|| keeps_apart);
+}
 
 /// Lets a thread that has just woken have this processor. A scheduler owes even the last of threads a slice, and looks again only at
 /// the next tick (4 ms at 250 Hz): a thread that works long without a pause keeps a control loop waiting as long.
 /// `sched_yield(2)` gives the slice back; it takes less than a microsecond where nobody waits.
 pub(crate) fn give_way() {
+    if let Some(keeps_apart) = KEEPS_APART.get() {
+        IS_BESIDE_LOOP.store(keeps_apart(), Relaxed);
+    }
     std::thread::yield_now();
 }
 
@@ -41,9 +55,10 @@ impl Limit {
 
     /// How many bytes are best sent at once.
     pub fn chunk_bytes(&self) -> usize {
-        // Without a limit fewer would have the connection pay for each. With one, whoever set it has something else to do meanwhile: a
-        // write keeps a processor until the system has taken it all. A quarter of a second's makes a narrow limit an even stream.
-        self.bytes_per_s.map_or(4 * PIECE_BYTES, |rate| usize::try_from(rate / 4).unwrap_or(usize::MAX).clamp(1 << 10, PIECE_BYTES))
+        // A write keeps a processor until the system has taken it all, which whoever works beside has to wait for; but the connection
+        // pays for each. With a limit, a quarter of a second's makes a narrow one an even stream.
+        let most = if self.bytes_per_s.is_some() || IS_BESIDE_LOOP.load(Relaxed) { PIECE_BYTES } else { 4 * PIECE_BYTES };
+        self.bytes_per_s.map_or(most, |rate| usize::try_from(rate / 4).unwrap_or(usize::MAX).clamp(1 << 10, most))
     }
 
     /// Waits until `bytes` may leave.

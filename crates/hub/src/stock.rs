@@ -24,7 +24,7 @@ pub(crate) const BEGUN_FOR: Duration = Duration::from_secs(86_400);
 const MOST_NAMED: usize = 10;
 
 /// Why something that nothing needs is kept.
-const BEHIND_A_LINK: &str = "a link leads there, and nothing behind a link is removed";
+const BEHIND_A_LINK: &str = "a symbolic link is on the way to it, and nothing behind a link is removed";
 
 /// A repository in the cache.
 #[derive(Clone, Debug, Serialize)]

@@ -10,6 +10,7 @@ use sinew_core::{
 
 use crate::acting::Acting;
 use crate::asking::Choice;
+use crate::at_work::AtWork;
 use crate::clock::thread_cpu_ns;
 use crate::frames::FramePort;
 use crate::judge::Judge;
@@ -223,6 +224,7 @@ impl<'a> Control<'a> {
     /// The whole episode; gives back what publishes frames.
     pub(crate) fn run(mut self, body: Body<'_>, judge: &mut Judge) -> (Ended, FramePort) {
         self.tally.realtime = Realtime::ask(&self.shared.config.realtime);
+        let _at_work = self.shared.clock.runs_by_itself().then(|| AtWork::say(self.shared.config.realtime.cpu));
         let ending = self.run_armed(body, judge);
         self.tally.cadence.conclude();
         if let Some(mut policy) = self.acting.policy {

@@ -25,6 +25,7 @@
 
 mod acting;
 mod asking;
+mod at_work;
 mod beside;
 mod clock;
 mod config;
@@ -53,6 +54,7 @@ mod teleop;
 mod travel;
 mod watchdog;
 
+pub use at_work::keep_apart;
 pub use clock::MonotonicClock;
 pub use config::{Inference, Interpolation, Keep, Latency, ReturnToRest, SessionConfig, Starvation};
 pub use fault::Fault;
@@ -64,7 +66,7 @@ pub use realtime::{Asked, Realtime, RealtimeRequest, Role, place};
 pub use report::{Cadence, EpisodeOutcome, EpisodeReport, InferenceStats, PartTimes, RecentTicks, TickTimes, TurnPart};
 pub use series::{AsItIs, Attendant, Counts, Series, SeriesError, SeriesReport, Stage};
 pub use session::{EpisodeRequest, Rig, Session, Source};
-pub use stop::{StopFlag, StopLevel};
+pub use stop::{StopFlag, StopLevel, before_it_ends};
 pub use strategy::{Selection, Strategy};
 pub use teleop::TeleopThread;
 pub use watchdog::{LEASE, PortError, WATCHDOG_PATIENCE, WatchError, Watchdog, Watched, WireError, check_lifeline, watch, write_lifeline};

@@ -1,5 +1,6 @@
 //! What the control thread asks of the system so that others can't keep it waiting.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -42,7 +43,7 @@ impl Realtime {
             ask("memory locked".to_owned(), system::lock_memory());
         }
         if let Some(cpu) = request.cpu {
-            ask(format!("processor {cpu}"), system::stay_on(cpu));
+            ask(format!("processor {cpu}"), system::stay_on(&[cpu]));
         }
         if let Some(priority) = request.priority {
             ask(format!("SCHED_FIFO at {priority}"), system::run_first(priority));
@@ -110,10 +111,22 @@ impl Role {
     }
 }
 
+thread_local! {
+    /// Whether this thread is one of [`Role::Transfer`].
+    static IS_TRANSFER: Cell<bool> = const { Cell::new(false) };
+}
+
+pub(crate) fn is_transfer() -> bool {
+    IS_TRANSFER.get()
+}
+
 /// Puts the calling thread, and those that it starts, in its place. Where the system refuses, or has no such thing
 /// for a thread, all stays as it is.
 pub fn place(role: Role) {
     static IS_TOLD: AtomicBool = AtomicBool::new(false);
+    if role == Role::Transfer && IS_TRANSFER.replace(true) {
+        return;
+    }
     if let Err(error) = system::run_later(role.steps())
         && !IS_TOLD.swap(true, Relaxed)
     {
@@ -125,12 +138,13 @@ pub fn place(role: Role) {
 }
 
 #[cfg(target_os = "linux")]
-mod system {
+pub(crate) mod system {
     #![expect(unsafe_code, reason = "std has no scheduling policy, processor affinity or memory lock")]
 
     use std::io;
+    use std::sync::OnceLock;
 
-    /// So many steps of `nice` later than before; the system's last step at most.
+    /// So many steps of `nice` later than the first thread that asked was; the system's last step at most.
     pub(super) fn run_later(steps: i32) -> io::Result<()> {
         if steps == 0 {
             return Ok(());
@@ -143,8 +157,11 @@ mod system {
         if now == -1 && io::Error::last_os_error().raw_os_error() != Some(0) {
             return Err(io::Error::last_os_error());
         }
+        // A thread that it started has its place from it.
+        static FIRST: OnceLock<i32> = OnceLock::new();
+        let wanted = (*FIRST.get_or_init(|| now) + steps).max(now).min(19);
         // SAFETY: takes numbers only; on Linux 0 is the calling thread.
-        result(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, (now + steps).min(19)) })
+        result(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, wanted) })
     }
 
     /// Refused where only so much may be locked: past that every later allocation would fail.
@@ -191,16 +208,31 @@ mod system {
         unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const wish, 0) };
     }
 
-    pub(super) fn stay_on(cpu: usize) -> io::Result<()> {
-        if cpu >= libc::CPU_SETSIZE as usize {
-            return Err(io::Error::from_raw_os_error(libc::EINVAL));
-        }
+    /// The calling thread runs on these processors alone.
+    pub(crate) fn stay_on(cpus: &[usize]) -> io::Result<()> {
         // SAFETY: a cpu_set_t is plain bits, of which all may be 0.
         let mut wanted: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-        // SAFETY: `cpu` is below CPU_SETSIZE.
-        unsafe { libc::CPU_SET(cpu, &mut wanted) };
+        for cpu in cpus {
+            if *cpu >= libc::CPU_SETSIZE as usize {
+                return Err(io::Error::from_raw_os_error(libc::EINVAL));
+            }
+            // SAFETY: `cpu` is below CPU_SETSIZE.
+            unsafe { libc::CPU_SET(*cpu, &mut wanted) };
+        }
         // SAFETY: `wanted` is a valid set of the size that is told; 0 is the calling thread.
         result(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const wanted) })
+    }
+
+    /// The processors that the calling thread may run on; none where the system doesn't say.
+    pub(crate) fn processors() -> Vec<usize> {
+        // SAFETY: a cpu_set_t is plain bits, of which all may be 0.
+        let mut found: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+        // SAFETY: `found` is a valid set of the size that is told; 0 is the calling thread.
+        if unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut found) } != 0 {
+            return Vec::new();
+        }
+        // SAFETY: each number is below CPU_SETSIZE.
+        (0..libc::CPU_SETSIZE as usize).filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &found) }).collect()
     }
 
     fn result(code: i32) -> io::Result<()> {
@@ -209,7 +241,7 @@ mod system {
 }
 
 #[cfg(not(target_os = "linux"))]
-mod system {
+pub(crate) mod system {
     use std::io;
 
     pub(super) fn run_later(_: i32) -> io::Result<()> {
@@ -230,8 +262,12 @@ mod system {
         unsupported()
     }
 
-    pub(super) fn stay_on(_: usize) -> io::Result<()> {
+    pub(crate) fn stay_on(_: &[usize]) -> io::Result<()> {
         unsupported()
+    }
+
+    pub(crate) fn processors() -> Vec<usize> {
+        Vec::new()
     }
 }
 

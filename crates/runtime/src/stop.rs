@@ -172,6 +172,23 @@ fn ignore(signal: i32) -> io::Result<()> {
 }
 
 /// Whether this process was started with `signal` ignored; where the system doesn't say, it wasn't.
+/// Calls `say` when SIGINT or SIGTERM is about to end this process, which it then does. For work that may be cut anywhere: it is not
+/// waited for. Signals that are ignored stay so.
+///
+/// # Errors
+/// When the handlers or their thread cannot be set up.
+pub fn before_it_ends(say: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let heard: Vec<i32> = [SIGINT, SIGTERM].into_iter().filter(|signal| !is_ignored(*signal)).collect();
+    let mut signals = Signals::new(heard)?;
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            say();
+            drop(signal_hook::low_level::emulate_default_handler(signal));
+        }
+    })?;
+    Ok(())
+}
+
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -14,6 +14,8 @@ use std::sync::{Mutex, PoisonError};
 pub use folder::{Download, Downloaded};
 pub use policy::{Fetched, fetch_model, is_policy_file};
 
+use icu_normalizer::ComposingNormalizerBorrowed;
+
 use crate::api::RepoFile;
 use crate::cache::{RepoCache, age, lock_file, no_links, not_written, open_own, path_fault};
 use crate::hub::{Event, Listener, Transfer};
@@ -137,9 +139,12 @@ fn check_names(repo: &HubRepo, files: &[RepoFile], endpoint: &str) -> Result<(),
 /// What is wrong with the names of files: those that some file systems take for one would overwrite each other, and no file lies
 /// in a file.
 pub(crate) fn name_fault<'p>(paths: impl Iterator<Item = &'p str>) -> Option<String> {
+    let normalizer = ComposingNormalizerBorrowed::new_nfc();
     let mut seen: BTreeMap<String, &str> = BTreeMap::new();
     for path in paths {
-        let fault = match seen.insert(path.to_lowercase(), path) {
+        // As Apple's file systems compare names: whatever the case, and however an accent is written.
+        let same = normalizer.normalize(&path.to_lowercase()).into_owned();
+        let fault = match seen.insert(same, path) {
             Some(other) if other == path => Some("it is named twice".to_owned()),
             Some(other) => Some(format!("some systems take it for {other:?}")),
             None => path_fault(path).map(str::to_owned),

@@ -203,9 +203,8 @@ impl Hub {
             None if way == Way::Look => {
                 let what = format!(
                     "it was finished, and the {} is not there any more: it was deleted, renamed, or hidden from the token; \
-                     `sinew hub upload {} {repo}` makes it anew",
-                    repo.kind(),
-                    folder.display()
+                     `sinew hub upload {folder:?} {repo}` makes it anew",
+                    repo.kind()
                 );
                 return Err(refuse(what));
             }
@@ -261,11 +260,10 @@ impl Hub {
         changes.sort_by(|a, b| (a.rank(), a.path()).cmp(&(b.rank(), b.path())));
         if way == Way::Look && !changes.is_empty() {
             let what = format!(
-                "it was finished; since then {} has changed here or there, one of {}; if it was here, `sinew hub upload {} {repo}` brings it, \
-                 unless somebody else has changed the repository",
+                "it was finished; since then {} has changed here or there, one of {}; if it was here, `sinew hub upload {folder:?} {repo}` \
+                 brings it, unless somebody else has changed the repository",
                 changes[0].path(),
-                changes.len(),
-                folder.display()
+                changes.len()
             );
             return Err(refuse(what));
         }

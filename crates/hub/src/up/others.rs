@@ -111,8 +111,7 @@ impl Upload<'_> {
         }
         let outcome = match self.journal.base() {
             Some(base) if options.parent.is_none() && base != head && !self.journal.leads_from(&base, head) => {
-                let doing =
-                    format!("uploading to {} once more; to write over what was done there all the same, give --parent {head}", self.repo);
+                let doing = format!("going on with the upload to {} (--parent {head} writes over what others did there since)", self.repo);
                 Err(self.conflict(doing, &base).await?)
             }
             Some(_) if options.parent.is_none() => Ok(()),

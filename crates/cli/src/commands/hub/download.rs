@@ -1,7 +1,7 @@
 //! `sinew hub download`.
 
 use serde_json::json;
-use sinew_hub::{Download, Downloaded, Hub};
+use sinew_hub::{Download, Downloaded};
 
 use super::repo_of;
 use crate::args::DownloadArgs;
@@ -9,7 +9,7 @@ use crate::text::{self, say};
 use crate::{Done, transfer};
 
 pub fn run(args: &DownloadArgs) -> anyhow::Result<Done> {
-    let hub = Hub::from_env();
+    let hub = transfer::hub(None);
     let repo = repo_of(&hub, &args.repo.repo, args.repo.kind)?;
     let what = Download { include: args.include.clone(), exclude: args.exclude.clone(), folder: args.out.clone() };
     let Downloaded { resolved, folder, files, fetched_files, size_bytes } = hub.download(&repo, &what, &*transfer::shown())?;

@@ -1,6 +1,6 @@
 //! `sinew hub finish`
 
-use sinew_hub::{Hub, RepoKind, UploadOptions};
+use sinew_hub::{RepoKind, UploadOptions};
 
 use super::upload::tell;
 use super::whole;
@@ -8,7 +8,7 @@ use crate::args::FinishArgs;
 use crate::{Done, transfer};
 
 pub fn run(args: &FinishArgs) -> anyhow::Result<Done> {
-    let hub = Hub::from_env();
+    let hub = transfer::hub(None);
     let options = UploadOptions {
         message: args.message.clone(),
         parent: args.parent.clone(),

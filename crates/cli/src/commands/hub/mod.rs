@@ -11,17 +11,19 @@ mod space;
 pub mod upload;
 pub mod whole;
 
+use anyhow::Context;
 use sinew_hub::{Hub, HubRepo, RepoKind};
-use sinew_runtime::{Role, place};
+use sinew_runtime::{Role, before_it_ends, place};
 
 use crate::Done;
 use crate::args::{HubCommand, Kind};
 use crate::source;
+use crate::text::note;
 
 pub fn run(command: &HubCommand) -> anyhow::Result<Done> {
     if matches!(command, HubCommand::Download(_) | HubCommand::Upload(_) | HubCommand::Finish(_)) {
-        // A robot may be at work on this machine, and its loop comes first.
         place(Role::Transfer);
+        before_it_ends(|| note!("\nstopped; the same command goes on from here")).context("listening for Ctrl-C")?;
     }
     match command {
         HubCommand::Download(args) => download::run(args),

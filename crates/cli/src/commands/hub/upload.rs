@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use sinew_hub::{Created, Hub, HubOptions, RepoKind, UploadOptions, Uploaded};
+use sinew_hub::{Created, Hub, RepoKind, UploadOptions, Uploaded};
 use sinew_recorder::bytes_in_words;
 
 use super::whole;
@@ -14,8 +14,7 @@ use crate::{Done, source, text, transfer};
 pub fn run(args: &UploadArgs) -> anyhow::Result<Done> {
     let kind = kind_of(&args.dir, args.kind)?;
     let repo = source::hub_repo(kind, &args.repo)?;
-    let limit = args.limit.map(|megabytes| (megabytes * 1e6) as u64);
-    let hub = Hub::new(HubOptions { upload_limit: limit, ..HubOptions::from_env() });
+    let hub = transfer::hub(args.limit);
     let options = UploadOptions {
         include: args.include.clone(),
         exclude: args.exclude.clone(),
