@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crate::realtime::{is_transfer, system};
+use crate::realtime::{RealtimeRequest, is_transfer, system};
 
 /// How often a transfer looks whether a loop is at work.
 const LOOKS_EVERY: Duration = Duration::from_millis(200);
@@ -20,13 +20,21 @@ pub(crate) struct AtWork {
 }
 
 impl AtWork {
-    /// `cpu` is the processor that it stays on. Where the system refuses, nobody sees it.
+    /// For the calling thread. One of real-time priority keeps off the last processor, to which transfers go, unless it stays on one
+    /// of its own: it would wait for what the kernel does there for them. Where the system refuses, nobody sees it.
     #[cfg(target_os = "linux")]
-    pub(crate) fn say(cpu: Option<usize>) -> Self {
+    pub(crate) fn say(asked: &RealtimeRequest) -> Self {
         use std::os::linux::net::SocketAddrExt;
         use std::os::unix::net::{SocketAddr, UnixDatagram};
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let cpu = cpu.map_or_else(|| "any".to_owned(), |cpu| cpu.to_string());
+        let all = system::processors();
+        if let (true, None, [others @ .., _]) = (asked.priority.is_some(), asked.cpu, &all[..])
+            && !others.is_empty()
+            && let Err(error) = system::stay_on(others)
+        {
+            tracing::debug!("keeping the control loop on the processors {others:?}: {error}");
+        }
+        let cpu = asked.cpu.map_or_else(|| "any".to_owned(), |cpu| cpu.to_string());
         let name = format!("{NAME}{}.{}.{cpu}", std::process::id(), COUNT.fetch_add(1, Relaxed));
         let bound = SocketAddr::from_abstract_name(name).and_then(|address| UnixDatagram::bind_addr(&address));
         if let Err(error) = &bound {
@@ -36,7 +44,7 @@ impl AtWork {
     }
 
     #[cfg(not(target_os = "linux"))]
-    pub(crate) fn say(_: Option<usize>) -> Self {
+    pub(crate) fn say(_: &RealtimeRequest) -> Self {
         Self {}
     }
 }
@@ -122,7 +130,7 @@ mod tests {
     #[test]
     fn a_transfer_keeps_to_one_processor_while_a_loop_is_at_work() {
         let all = system::processors();
-        let at_work = AtWork::say(Some(all[0]));
+        let at_work = AtWork::say(&RealtimeRequest { cpu: Some(all[0]), ..RealtimeRequest::default() });
         assert!(loops().contains(&Some(all[0])));
         if all.len() > 1 {
             let transfer = std::thread::spawn(|| processors_of_a_transfer(true));
@@ -130,6 +138,18 @@ mod tests {
         }
         drop(at_work);
         assert!(!loops().contains(&Some(all[0])));
+    }
+
+    #[test]
+    fn a_loop_of_real_time_priority_keeps_off_the_processor_of_transfers() {
+        let all = system::processors();
+        let asked = RealtimeRequest { priority: Some(10), ..RealtimeRequest::default() };
+        let its = std::thread::spawn(move || {
+            let _at_work = AtWork::say(&asked);
+            system::processors()
+        });
+        let others = if all.len() > 1 { &all[..all.len() - 1] } else { &all[..] };
+        assert_eq!(its.join().unwrap(), others);
     }
 
     #[test]

@@ -224,7 +224,7 @@ impl<'a> Control<'a> {
     /// The whole episode; gives back what publishes frames.
     pub(crate) fn run(mut self, body: Body<'_>, judge: &mut Judge) -> (Ended, FramePort) {
         self.tally.realtime = Realtime::ask(&self.shared.config.realtime);
-        let _at_work = self.shared.clock.runs_by_itself().then(|| AtWork::say(self.shared.config.realtime.cpu));
+        let _at_work = self.shared.clock.runs_by_itself().then(|| AtWork::say(&self.shared.config.realtime));
         let ending = self.run_armed(body, judge);
         self.tally.cadence.conclude();
         if let Some(mut policy) = self.acting.policy {

@@ -167,6 +167,8 @@ impl ActConfig {
         let dilate = match &json.replace_final_stride_with_dilation {
             Value::Bool(dilate) => *dilate,
             Value::Number(n) if n.as_u64().is_some_and(|n| n <= 1) => n.as_u64() == Some(1),
+            // As Python takes it.
+            Value::Null => false,
             other => return fault("replace_final_stride_with_dilation", other.to_string(), "true, false, 0 or 1"),
         };
         let Some(backbone) = ResNetPlan::new(&json.vision_backbone, dilate) else {

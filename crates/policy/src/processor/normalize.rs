@@ -257,12 +257,16 @@ impl<'a> Statistics<'a> {
                 stat: stat.to_owned(),
             });
         };
-        // [D] for vectors; [C] or [C, 1, 1] for images.
-        if info.shape.first() != Some(&expected) || info.shape.iter().skip(1).any(|n| *n != 1) {
+        // [D] for vectors, [C] or [C, 1, 1] for images; or one for all of them, as PyTorch repeats it.
+        let of_each: Vec<usize> = info.shape.iter().copied().filter(|n| *n != 1).collect();
+        if !of_each.is_empty() && of_each != [expected] {
             let (path, feature, stat) = (file.path().to_owned(), feature.to_owned(), stat.to_owned());
             return Err(CheckpointError::WrongStats { path, feature, stat, found: info.shape.clone(), expected });
         }
-        let values = file.floats(&name, info)?;
+        let mut values = file.floats(&name, info)?;
+        if let [one] = values[..] {
+            values = vec![one; expected];
+        }
         // LeRobot once wrote infinities where there were no statistics.
         if values.iter().all(|value| value.is_finite()) {
             Ok(values)
