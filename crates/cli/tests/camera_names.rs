@@ -100,6 +100,12 @@ fn images_of_a_file_are_resized_and_renamed() {
         &desk.error(&[&large[..], &["--camera-size", "side=128x96"]].concat()),
         &["none of the camera side", "observation.images.front"],
     );
+    contains_all(
+        &desk.error(&[&large[..], &["--rename", "side=front"]].concat()),
+        &["no image of the camera side", "observation.images.front"],
+    );
+    let twice = desk.misused(&[&large[..], &["--camera-size", "128x96", "--camera-size", "front=64x48"]].concat());
+    contains_all(&twice, &["observation.images.front two sizes"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use serde::Serialize;
 use sinew_hub::Fetched;
 use sinew_policy::{Fit, InferReport, Info, Inputs};
 
-use crate::args::{CameraArgs, CameraSize, ComputeArgs, Misuse, PolicyCommand};
+use crate::args::{CameraArgs, CameraSize, ComputeArgs, Misuse, PolicyCommand, misuse};
 use crate::text::say;
 use crate::{Done, licence, remote, source, text};
 
@@ -198,18 +198,37 @@ struct Inferred {
 
 /// `inputs` with images of these sizes.
 fn resized(inputs: Inputs, sizes: &[CameraSize]) -> anyhow::Result<Inputs> {
+    let mut sized: Vec<String> = Vec::new();
     sizes.iter().try_fold(inputs, |inputs, CameraSize { camera, width, height }| {
         let is_wanted =
             |name: &str| camera.as_deref().is_none_or(|camera| name == camera || name.strip_prefix("observation.images.") == Some(camera));
-        if !inputs.image_names().any(is_wanted) {
+        let wanted: Vec<String> = inputs.image_names().filter(|name| is_wanted(name)).map(str::to_owned).collect();
+        if wanted.is_empty() {
             let (camera, names) = (camera.as_deref().unwrap_or("camera"), inputs.image_names().collect::<Vec<_>>().join(", "));
             anyhow::bail!("resizing images: there is none of the camera {camera} in the file; it has: {names}");
         }
+        if let Some(twice) = wanted.iter().find(|name| sized.contains(name)) {
+            misuse!("--camera-size gives the camera {twice} two sizes; expected one");
+        }
+        sized.extend(wanted);
         Ok(inputs.map_images(|name, size, rgb| {
             let to = [*height as usize, *width as usize];
             (is_wanted(name) && size != to).then(|| (to, resize(rgb, size, to)))
         }))
     })
+}
+
+/// # Errors
+/// When the file has no image of a camera that is to have another name.
+fn check_renamed(inputs: &Inputs, renames: &[(String, String)]) -> anyhow::Result<()> {
+    for (camera, key) in renames {
+        let is_it = |name: &str| name == camera || name.strip_prefix("observation.images.") == Some(camera);
+        if !inputs.image_names().any(is_it) {
+            let names = inputs.image_names().collect::<Vec<_>>().join(", ");
+            anyhow::bail!("renaming {camera} to {key}: there is no image of the camera {camera} in the file; it has: {names}");
+        }
+    }
+    Ok(())
 }
 
 /// As cameras do by resize=yes.
@@ -220,7 +239,9 @@ fn resize(rgb: &[u8], from: [usize; 2], to: [usize; 2]) -> Vec<u8> {
 
 fn infer(policy: &str, compute: &ComputeArgs, inputs: &Path, out: &Path, repeat: usize, json: bool) -> anyhow::Result<Done> {
     let named = source::open(Some(policy), compute)?;
-    let read = resized(Inputs::read(inputs)?, &compute.cameras.camera_size)?;
+    let read = Inputs::read(inputs)?;
+    check_renamed(&read, &compute.cameras.rename)?;
+    let read = resized(read, &compute.cameras.camera_size)?;
     let report = named.checkpoint.infer_into(&read, inputs, out, repeat)?;
     if json {
         text::print_json(&Inferred { report, peak_memory_bytes: peak_memory_bytes() })?;
