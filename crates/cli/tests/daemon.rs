@@ -306,6 +306,13 @@ fn what_starts_it_at_boot_is_shown_and_then_written() {
     assert!(refused.contains("this command did not write it"), "{refused}");
     let bad = desk.misused(&["daemon", "install", "--user", "root", "--dry-run", "--", "--colour", "red"]);
     assert!(bad.contains("--colour"), "{bad}");
+    let broken = ["daemon", "install", "--user", "root", "--dry-run", "--", "--robot", "so101", "--instruction", "a\nExecStartPre=/bin/x"];
+    let broken = desk.misused(&broken);
+    assert!(broken.contains("line break") && !broken.contains("\nExecStartPre"), "{broken}");
+    for host in ["a b", "*", "evil.example:80", "a/b", "-a"] {
+        let refused = desk.misused(&["daemon", &format!("--host={host}")]);
+        assert!(refused.contains("--host") && refused.contains("without a port"), "{host}: {refused}");
+    }
     let unasked = desk.error(&["daemon", "install", "--user", "root", "--image", "other", "--", "--robot", "so101"]);
     assert!(unasked.contains("--yes") && !desk.path("other").exists(), "{unasked}");
 }
