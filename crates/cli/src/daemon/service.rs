@@ -139,7 +139,15 @@ impl Service for Served {
         let desk = lock(&self.0.current).as_ref().map(|current| current.desk.clone());
         let desk = desk.ok_or_else(|| Refusal::Conflict("nothing runs".to_owned()))?;
         let desk = desk.ok_or_else(|| Refusal::Conflict("it has not begun yet".to_owned()))?;
-        if desk.wish(wish) { Ok(()) } else { Err(Refusal::Conflict("what runs has no use for that".to_owned())) }
+        let told = if let EpisodeWish::Instruct { instruction } = &wish { Some(instruction.clone()) } else { None };
+        if !desk.wish(wish) {
+            return Err(Refusal::Conflict("what runs has no use for that".to_owned()));
+        }
+        // The episode under other words begins with the next tick.
+        if told.is_some() {
+            self.0.update(|current| current.work.instruction = told);
+        }
+        Ok(())
     }
 
     fn log(&self, after: u64) -> Vec<LogLine> {
