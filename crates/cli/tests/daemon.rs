@@ -102,7 +102,11 @@ fn an_emergency_latches_until_it_is_cleared() {
     daemon.post("/api/v1/work", &json!({"kind": "teleop"}));
     daemon.wait("torque", 20, |state| state["armed"] == true);
     daemon.post("/api/v1/stop", &json!({"stop": "emergency"}));
-    daemon.wait("the safe action", 5, |state| state["armed"] == false && state["stop"] == "emergency");
+    // The safe action of this arm is to hold.
+    let ends = |state: &Value| state["work"]["phase"] == "ending" && state["stop"] == "emergency" && state["armed"] == true;
+    let (held, begun) = (daemon.wait("the safe action", 5, ends), Instant::now());
+    let later = daemon.wait("half a second", 5, |state| ends(state) && begun.elapsed() > Duration::from_millis(500));
+    assert!((0..6).all(|joint| (position(&later, joint) - position(&held, joint)).abs() < 0.02), "{held} {later}");
     assert_eq!(daemon.try_post("/api/v1/work", &json!({"kind": "teleop"})).0, 409);
     assert_eq!(daemon.post("/api/v1/emergency/clear", &json!({})), json!({"done": true}));
     assert_eq!(daemon.post("/api/v1/emergency/clear", &json!({})), json!({"done": false}));

@@ -54,7 +54,7 @@ fn episodic_has_a_time_between_two_episodes_in_which_the_last_can_be_dropped() {
     }
     let end = daemon.ended(30);
     let kept: Vec<_> = end["episodes"].as_array().unwrap().iter().map(|report| report["kept"].clone()).collect();
-    assert!(end["error"].is_null() && kept == [false, true, true], "{end}");
+    assert!(end["error"].is_null() && kept == [false, true, true], "{kept:?}");
     assert_eq!(frames(&daemon, "episodic").len(), 2);
     drop(daemon);
     desk.recorded("state/datasets/episodic", "a daemon rolled out");
@@ -95,6 +95,8 @@ fn dagger_records_what_somebody_does_who_takes_over() {
     let from = state["position"][0].as_f64().unwrap();
     let mut operator = daemon.operator();
     daemon.steer(&mut operator, 0, from + 0.3, Duration::from_millis(1500));
+    drop(operator);
+    daemon.wait("the lease to end", 2, |state| state["operator"].is_null());
     let moved = daemon.state()["position"][0].as_f64().unwrap() - from;
     assert!(moved > 0.2, "{moved}");
     wish(&daemon, "correct");

@@ -441,7 +441,10 @@ impl FrameSink for Viewer<'_> {
     fn begin(&mut self, start: &EpisodeStart) -> Result<(), SinkError> {
         // Between two episodes there is none.
         if !start.task.is_empty() {
-            self.0.update(|current| current.work.instruction = Some(start.task.clone()));
+            self.0.update(|current| {
+                current.work.instruction = Some(start.task.clone());
+                current.work.phase = Phase::Running;
+            });
         }
         Ok(())
     }
@@ -475,8 +478,11 @@ impl Listener for Owned {
 
     fn episode(&self, done: u64) {
         self.update(|current| {
-            current.work.phase = Phase::Running;
-            current.work.episode = done;
+            // The time between two is over when the next has begun: until then its ticks are the last one's.
+            if current.work.phase != Phase::Resetting {
+                current.work.phase = Phase::Running;
+            }
+            (current.work.episode, current.work.acting) = (done, Acting::Nobody);
         });
     }
 

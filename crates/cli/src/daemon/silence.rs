@@ -10,6 +10,9 @@ use crate::rig::Rig;
 /// For so long may nothing be heard before it is told.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// So many pictures of a camera that gives few may be missed before.
+const PERIODS: u64 = 3;
+
 /// That something is not heard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Complaint {
@@ -58,8 +61,11 @@ pub fn of(answered: Result<(), RobotError>, observation: &Observation, rig: &Rig
         return Some(Complaint { what: format!("{name}: nothing is heard of {missed}"), whom: missed, is_of_camera: false });
     }
     let health = rig.cameras.monitor.iter().flat_map(CameraMonitor::health);
-    let mut blind = health.filter(|camera| camera.age.is_none_or(|age| age > PATIENCE));
-    let first = blind.next()?;
+    let patience = |name: &str| {
+        let fps = robot.cameras.iter().find(|camera| camera.name == name).and_then(|camera| camera.fps);
+        PATIENCE.max(Duration::from_secs(PERIODS) / fps.unwrap_or(robot.control_rate_hz).max(1))
+    };
+    let first = health.into_iter().find(|camera| camera.age.is_none_or(|age| age > patience(&camera.name)))?;
     let why = match first.state {
         CameraState::Lost { why } | CameraState::Over { why } => format!(": {why}"),
         CameraState::Opening | CameraState::Running => String::new(),
