@@ -69,18 +69,17 @@ impl Drop for Begun {
     }
 }
 
-/// Says what is left of an episode of so many frames that a stop broke off.
-pub fn tell_left(root: &Path, frames: u64, fps: u32) {
-    if frames == 0 {
-        return;
-    }
+/// Says what is left of an episode that a stop broke off, and whether anything is; the recorder has to be gone.
+pub fn tell_left(root: &Path) -> bool {
+    let Ok(Some(left)) = sinew_recorder::unfinished(root) else { return false };
     note!(
         "the episode that was stopped after {:.1} s is kept in {} as one that was not finished: the next recording into it takes it in, \
          `sinew dataset discard {}` removes it",
-        frames as f64 / f64::from(fps.max(1)),
+        left.duration_s,
         root.display(),
         crate::text::quoted(root)
     );
+    true
 }
 
 /// A recorder into `root` of what `rig` does, begun or gone on with; with `interventions` its rows say whether a human acted.

@@ -186,3 +186,29 @@ fn at_rest_an_arm_that_is_unplugged_and_a_camera_that_is_frozen_are_told_and_so_
     let end = daemon.ended(20);
     assert!(end["error"].is_null(), "{end}");
 }
+
+#[test]
+fn the_daemons_own_leader_arm_leads_and_is_recorded() {
+    let desk = Desk::new();
+    let mut follower = Played::start(&desk, &EMULATED);
+    let mut leader = Played::start(&desk, &["so101_leader", "--link", "leader", "--id", "one"]);
+    let more = ["--teleop", "so101_leader", "--teleop-port", "leader"];
+    let daemon = Daemon::start(&desk, &[&ARM[..], &more].concat());
+    daemon.wait("the arm", 10, |state| state["position"][0].is_number());
+    assert_eq!(daemon.get("/api/v1/robot")["teleoperator"], "so101_leader");
+    let work = json!({"kind": "record", "leader": "own", "dataset": "led", "instruction": "Wave.", "episodes": 1, "episode_s": 3});
+    daemon.post("/api/v1/work", &work);
+    daemon.wait("the human", 30, |state| state["work"]["acting"] == "human" && state["work"]["tick"].as_u64() > Some(60));
+    let apart = (follower.value("value wrist_flex present_position") - leader.value("value wrist_flex present_position")).abs();
+    assert!(apart < 100, "it is where its leader is: {apart} ticks apart");
+    // Goals from afar are for nobody then.
+    let mut operator = daemon.operator();
+    operator.send(tungstenite::Message::text(json!({"type": "goals", "goals": [0, 0, 0, 0, 0, 0]}).to_string())).unwrap();
+    let refused = page::heard(&mut operator);
+    assert!(refused["type"] == "refused" && refused["error"].as_str().unwrap().contains("leader remote"), "{refused}");
+    drop(operator);
+    let end = daemon.ended(30);
+    assert!(end["error"].is_null() && end["episodes"][0]["kept"] == true, "{}", end["error"]);
+    drop(daemon);
+    desk.recorded("state/datasets/led", "a leader arm led a daemon's");
+}

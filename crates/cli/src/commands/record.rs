@@ -128,12 +128,12 @@ pub fn record(args: &RecordArgs, set: &mut Set, mut host: Host<'_>) -> anyhow::R
     let left = left.load(Relaxed);
     let is_told_to_end = stop.is_requested() || desk.has_quit();
     tell(args, name, &end, &recorder, (motors.as_ref(), rig.cameras.report()), (is_told_to_end, left > 0))?;
-    let has_episode = recorder.totals().episodes > 0 || left > 0;
+    let has_episode = recorder.totals().episodes > 0;
     standby::say_why_it_ended(&stop);
     drop(recorder);
-    recording::tell_left(&args.out, left, robot.control_rate_hz);
+    let is_left = left > 0 && recording::tell_left(&args.out);
     // Without an episode there is no dataset, which the next run could not go on with.
-    if has_episode {
+    if has_episode || is_left {
         begun.stands();
     } else {
         drop(begun);

@@ -280,9 +280,9 @@ pub fn roll_out(
         report::fail_on_faults(report, || format!("rolling out episode {} (seed {})", i + 1, report.seed))?;
     }
     drop(recorder);
-    outputs.dataset.iter().for_each(|root| recording::tell_left(root, left, fps));
+    let is_left = left > 0 && outputs.dataset.as_ref().is_some_and(|root| recording::tell_left(root));
     // Without an episode there is no dataset, which the next run could not go on with.
-    begun.into_iter().filter(|_| recorded > 0 || left > 0).for_each(recording::Begun::stands);
+    begun.into_iter().filter(|_| recorded > 0 || is_left).for_each(recording::Begun::stands);
     // A viewer may go; a file that was asked for is whole, or the run has failed.
     if let (Some(path), Some(why)) = (&outputs.rerun, reports.iter().find_map(|report| report.detached.first())) {
         anyhow::bail!("recording to {}: it is not whole: {why}", path.display());

@@ -16,6 +16,7 @@ pub fn hold_on() {
     if std::env::var_os(VARIABLE).is_none() || !is_pipe() {
         return;
     }
+    #[expect(clippy::exit, reason = "nobody is left whom an end in order would be for")]
     let wait = || {
         let mut bytes = [0; 64];
         loop {
