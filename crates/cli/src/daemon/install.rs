@@ -137,7 +137,7 @@ mod tests {
         ] {
             assert_eq!(quoted(word), expected);
         }
-        assert_eq!(quoted_variable("A=/home/$x 5%"), "\"A=/home/$x 5%%\"");
+        assert_eq!(quoted_variable("A=/srv/$x 5%"), "\"A=/srv/$x 5%%\"");
         assert!(is_one_line("a b%$\"") && !is_one_line("a\nExecStartPre=/bin/x") && !is_one_line("a\r") && !is_one_line("\u{1b}"));
     }
 
