@@ -26,11 +26,12 @@ use crate::commands::teleop::follow;
 use crate::host::Host;
 use crate::led::Human;
 use crate::rig::{Rig, Scenario};
+use crate::text::note;
 use crate::{Done, hardware, led, source};
 
 /// Between two looks at a child that works.
 const LOOK: Duration = Duration::from_millis(50);
-/// More works than this are not prepared at once: one that was stopped may still wait for its server.
+/// More works than this are not prepared at once: one that was stopped may still wait for its server, or load its policy.
 const MOST_PREPARING: usize = 4;
 /// For somebody who leads from afar: he may come back.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -154,9 +155,6 @@ impl Owned {
             }
             if self.is_emergency.load(SeqCst) {
                 return Err(Refusal::Conflict("there is an emergency; clear it first".to_owned()));
-            }
-            if Arc::strong_count(&self.preparing) > MOST_PREPARING {
-                return Err(Refusal::Conflict("works that were stopped still wait for their servers; try again in a minute".to_owned()));
             }
             if job.is_some() && !self.is_connected.load(SeqCst) {
                 return Err(Refusal::Conflict(format!("the robot is not connected: {why}")));
@@ -367,6 +365,18 @@ impl Owned {
         stop: &StopFlag,
         prepare: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
     ) -> anyhow::Result<Option<T>> {
+        let mut has_said = false;
+        while Arc::strong_count(&self.preparing) > MOST_PREPARING {
+            if stop.is_requested() {
+                return Ok(None);
+            }
+            if !std::mem::replace(&mut has_said, true) {
+                note!(
+                    "works that were stopped still wait for their servers, or load their policies; this one begins when one of them has ended"
+                );
+            }
+            std::thread::sleep(LOOK);
+        }
         let (sender, prepared) = channel();
         let is_there = self.preparing.clone();
         let thread = std::thread::Builder::new().name("preparing".into()).spawn(move || {
