@@ -135,6 +135,7 @@ fn main() -> ExitCode {
         }
     };
     log::begin();
+    daemon::lifeline::hold_on();
     if cli.offline {
         sinew_hub::HubOptions::stay_offline();
     }

@@ -61,10 +61,25 @@ impl Drop for Begun {
     fn drop(&mut self) {
         let Some((root, was_there)) = &self.0 else { return };
         // What can't be removed is a dataset without an episode, which is told by whoever looks.
-        if sinew_recorder::remove_begun(root).is_ok_and(|removed| removed) && !was_there {
+        drop(sinew_recorder::remove_begun(root));
+        // A disk that is full may have taken no more than the folder, and a folder goes only when nothing is in it.
+        if !was_there {
             let _ = std::fs::remove_dir(root);
         }
     }
+}
+
+/// Says what is left of an episode that a stop broke off, and whether anything is; the recorder has to be gone.
+pub fn tell_left(root: &Path) -> bool {
+    let Ok(Some(left)) = sinew_recorder::unfinished(root) else { return false };
+    note!(
+        "the episode that was stopped after {:.1} s is kept in {} as one that was not finished: the next recording into it takes it in, \
+         `sinew dataset discard {}` removes it",
+        left.duration_s,
+        root.display(),
+        crate::text::quoted(root)
+    );
+    true
 }
 
 /// A recorder into `root` of what `rig` does, begun or gone on with; with `interventions` its rows say whether a human acted.
@@ -116,4 +131,32 @@ fn check_cameras(root: &Path, before: &Json, now: &Json) -> anyhow::Result<()> {
         moved.join(", ")
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        recording: RecordingArgs,
+    }
+
+    #[test]
+    fn a_recording_that_could_not_begin_leaves_no_folder_of_its_own() {
+        let args = Line::parse_from(["x"]).recording;
+        let folder = tempfile::tempdir().unwrap();
+        let (new, old, used) = (folder.path().join("new"), folder.path().join("old"), folder.path().join("used"));
+        std::fs::create_dir(&old).unwrap();
+        let begun: Vec<_> = [&new, &old, &used].map(|root| Begun::at(root, &args)).into();
+        // What a full disk leaves.
+        std::fs::create_dir(&new).unwrap();
+        std::fs::create_dir(&used).unwrap();
+        std::fs::write(used.join("of somebody"), "x").unwrap();
+        drop(begun);
+        assert!(!new.exists() && old.exists() && used.join("of somebody").exists());
+    }
 }

@@ -90,8 +90,14 @@ impl Acts {
     }
 }
 
-/// Connects to the policy's server; nothing moves yet. `config` becomes one that waits for a link that is gone.
-pub fn connect(options: &RemoteOptions, robot: &RobotDescription, config: &mut SessionConfig) -> anyhow::Result<(Acts, PolicyThread)> {
+/// Connects to the policy's server; nothing moves yet. `config` becomes one that waits for a link that is gone, but no longer than
+/// the `seconds` of a run that has an end.
+pub fn connect(
+    options: &RemoteOptions,
+    robot: &RobotDescription,
+    config: &mut SessionConfig,
+    seconds: Option<f64>,
+) -> anyhow::Result<(Acts, PolicyThread)> {
     warn_of_token(options);
     let mut policy = RemotePolicy::connect(&RemoteOptions { on_wait: Some(say_waiting), ..options.clone() }, robot)?;
     let (deadline, took_s) = (policy.deadline(), policy.first_answer_s());
@@ -101,7 +107,8 @@ pub fn connect(options: &RemoteOptions, robot: &RobotDescription, config: &mut S
             deadline.as_secs_f64()
         );
     }
-    config.answer_deadline_s = Some(config.answer_deadline_s.unwrap_or(AWAY_S).max(deadline.as_secs_f64()));
+    let away_s = config.answer_deadline_s.unwrap_or(AWAY_S).max(deadline.as_secs_f64());
+    config.answer_deadline_s = Some(seconds.map_or(away_s, |seconds| seconds.min(away_s)));
     let info = sinew_core::Policy::info(&policy).clone();
     let words = format!(
         "policy    {} ({}), {} rows in an answer\n{}",
@@ -111,7 +118,7 @@ pub fn connect(options: &RemoteOptions, robot: &RobotDescription, config: &mut S
         indented(policy.fit(), deadline)
     );
     let acts = Acts::There { name: options.address.to_string(), words, reporter: policy.reporter(), _closing: policy.closing() };
-    Ok((acts, PolicyThread::spawn(policy).context("starting the policy's thread")?))
+    Ok((acts, PolicyThread::spawn(policy).context("starting the policy's thread")?.warm()))
 }
 
 fn indented(fit: &Fit, deadline: Duration) -> String {

@@ -102,7 +102,11 @@ fn an_emergency_latches_until_it_is_cleared() {
     daemon.post("/api/v1/work", &json!({"kind": "teleop"}));
     daemon.wait("torque", 20, |state| state["armed"] == true);
     daemon.post("/api/v1/stop", &json!({"stop": "emergency"}));
-    daemon.wait("the safe action", 5, |state| state["armed"] == false && state["stop"] == "emergency");
+    // The safe action of this arm is to hold.
+    let ends = |state: &Value| state["work"]["phase"] == "ending" && state["stop"] == "emergency" && state["armed"] == true;
+    let (held, begun) = (daemon.wait("the safe action", 5, ends), Instant::now());
+    let later = daemon.wait("half a second", 5, |state| ends(state) && begun.elapsed() > Duration::from_millis(500));
+    assert!((0..6).all(|joint| (position(&later, joint) - position(&held, joint)).abs() < 0.02), "{held} {later}");
     assert_eq!(daemon.try_post("/api/v1/work", &json!({"kind": "teleop"})).0, 409);
     assert_eq!(daemon.post("/api/v1/emergency/clear", &json!({})), json!({"done": true}));
     assert_eq!(daemon.post("/api/v1/emergency/clear", &json!({})), json!({"done": false}));
@@ -306,6 +310,13 @@ fn what_starts_it_at_boot_is_shown_and_then_written() {
     assert!(refused.contains("this command did not write it"), "{refused}");
     let bad = desk.misused(&["daemon", "install", "--user", "root", "--dry-run", "--", "--colour", "red"]);
     assert!(bad.contains("--colour"), "{bad}");
+    let broken = ["daemon", "install", "--user", "root", "--dry-run", "--", "--robot", "so101", "--instruction", "a\nExecStartPre=/bin/x"];
+    let broken = desk.misused(&broken);
+    assert!(broken.contains("line break") && !broken.contains("\nExecStartPre"), "{broken}");
+    for host in ["a b", "*", "evil.example:80", "a/b", "-a"] {
+        let refused = desk.misused(&["daemon", &format!("--host={host}")]);
+        assert!(refused.contains("--host") && refused.contains("without a port"), "{host}: {refused}");
+    }
     let unasked = desk.error(&["daemon", "install", "--user", "root", "--image", "other", "--", "--robot", "so101"]);
     assert!(unasked.contains("--yes") && !desk.path("other").exists(), "{unasked}");
 }

@@ -145,6 +145,34 @@ fn no_fault_of_a_server_brings_an_old_or_wrong_action_to_the_arm() {
     });
 }
 
+/// The two questions before anything moves are answered; the first of the episode is not, or not with anything of use.
+#[test]
+fn a_server_that_has_no_first_answer_is_waited_for_so_long_and_no_longer() {
+    let desk = Desk::new();
+    let keys = desk.path("keys.toml");
+    std::fs::write(&keys, "units = \"si\"\n[[state]]\nkey = \"observation.state\"\n").unwrap();
+    const MISSED: &[&str] = &["no answer from", "still owes an answer", "an answer did not come"];
+    for (fault, said) in [(Fault::NotANumber, &["NaN"][..]), (Fault::Hang, MISSED), (Fault::Late(1500), MISSED)] {
+        for (options, bound) in [(&["--seconds", "30", "--answer-deadline", "2"][..], 2.0), (&["--seconds", "1.5", "--pace", "real"], 1.5)]
+        {
+            let rows = |_: &Value<'_>| vec![vec![0.0; 6]; 10];
+            let server = faulty::start(b"\x80".to_vec(), move |serial| if serial < 2 { Fault::None } else { fault }, rows);
+            let policy = format!("ws://{}", server.address);
+            let args = ["rollout", "--no-record", "--no-rerun", "--policy", &policy, "--policy-keys", keys.to_str().unwrap()];
+            let began = std::time::Instant::now();
+            let error = desk.error(&[&args, options].concat());
+            let took = began.elapsed().as_secs_f64();
+            let expected = format!("expected one within {bound:.1} s");
+            assert!(error.contains("at tick 0: no answer after") && error.contains(&expected), "{fault:?}: {error}");
+            assert!(said.iter().any(|said| error.contains(said)), "{fault:?}: {error}");
+            // What the simulator and the hand-shake take is in it, too.
+            assert!((bound..bound + 6.0).contains(&took), "{fault:?}: {took}");
+            let asked = server.requests.load(SeqCst);
+            assert!(asked < 20, "{fault:?}: {asked} questions in {bound} s");
+        }
+    }
+}
+
 /// `sinew serve`, and where it listens.
 struct Serving {
     child: Child,
@@ -239,6 +267,7 @@ fn what_zenoh_is_served_to_is_said() {
     for (words, expected) in [
         ("serve --zenoh tcp/0.0.0.0:0", "tls/ADDRESS:PORT with --zenoh-config FILE, --zenoh-insecure, or an address of this machine only"),
         ("serve --zenoh tls/127.0.0.1:0", "needs certificates"),
+        ("serve --deployment pick", "--zenoh"),
         ("serve --zenoh 127.0.0.1:7447", "expected tcp/ADDRESS:PORT or tls/ADDRESS:PORT"),
         ("rollout --policy zenoh://127.0.0.1:1", "zenoh://HOST:PORT/DEPLOYMENT"),
         ("rollout --policy zenoh://127.0.0.1:1/a --policy-token-env X", "--policy-zenoh-config names a file with certificates"),

@@ -52,7 +52,7 @@ function startHead() {
     const words = [known.link !== "up" && "Last known", MODES[mode] ?? mode, STOPS[stop], armed ? "torque on" : "torque off", operator && `${operator} has control`];
     say(byId("status"), words.filter(Boolean).join(" · "));
     byId("status").dataset.tone = stop === "emergency" || why ? "bad" : mode === "idle" ? "even" : "good";
-    banner.set(why && `The robot is not connected: ${why}`);
+    banner.set(why && `Trouble with the robot: ${why}`);
   };
   on("state", draw);
   on("link", () => {

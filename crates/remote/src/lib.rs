@@ -38,7 +38,7 @@ mod time;
 
 pub use answer::Told;
 pub use daemon::wire;
-pub use daemon::{Daemon, DaemonOptions, Keyring};
+pub use daemon::{Daemon, DaemonOptions, Keyring, is_host_name};
 pub use error::RemoteError;
 pub use fit::{Fit, FitRow};
 pub use keys::{FloatKind, ImageKey, Key, KeyMap, Layout, Names, Size, StateKey, WireUnits};

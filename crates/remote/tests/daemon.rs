@@ -81,6 +81,11 @@ fn a_name_that_somebody_else_has_for_the_address_is_refused() {
         "localhost.evil.example",
         ".local",
         "x.localx",
+        "evil.example#.local",
+        "evil.example/.local",
+        "a..local",
+        "-a.local",
+        "a b.local",
         "[evil]",
         "127.0.0.1:",
         "127.0.0.1:x",
@@ -331,6 +336,42 @@ fn who_does_not_read_loses_images_and_then_the_connection() {
     };
     assert!(ended, "after {read} bytes it was still there");
     assert!(read < 8 << 20, "{read} bytes were kept for it");
+}
+
+#[test]
+fn who_does_not_read_for_a_while_gets_the_newest_states_then() {
+    let served = served(1000);
+    let (mut web, _) = served.socket("/api/v1/state/stream", &json!({"token": served.token, "rate_hz": 100}));
+    heard(&mut web);
+    std::thread::sleep(Duration::from_secs(4));
+    let now = served.ask("/api/v1/state").1["sequence"].as_u64().unwrap();
+    // States are 10 ms apart.
+    let old = (0..50).map(|_| heard(&mut web)["sequence"].as_u64().unwrap()).filter(|seen| *seen + 50 < now).count();
+    assert!(old <= 3, "{old} states were older than half a second");
+    // Who takes none at all is told so in the end, and sent away.
+    let begun = Instant::now();
+    std::thread::sleep(Duration::from_secs(12));
+    let mut tcp = web.into_inner();
+    tcp.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let mut all = Vec::new();
+    tcp.read_to_end(&mut all).unwrap();
+    let all = String::from_utf8_lossy(&all);
+    assert!(all.contains("\"status\":408,\"error\":\"no ping was answered for ten seconds\""), "{all}");
+    assert!(begun.elapsed() < Duration::from_secs(14), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn sixty_four_sockets_of_a_device_keep_no_other_out() {
+    let served = served(1000);
+    let phone = served.paired("operate", "phone");
+    let sockets: Vec<_> = (0..64).map(|_| served.socket("/api/v1/command", &json!({"token": phone}))).collect();
+    assert!(sockets.iter().all(|(_, welcome)| welcome["type"] == "welcome"));
+    for path in ["/api/v1/command", "/api/v1/state/stream"] {
+        let (_web, welcome) = served.socket(path, &json!({"token": served.token}));
+        assert_eq!(welcome["type"], "welcome", "{path}: {welcome}");
+    }
+    let (_web, welcome) = served.socket("/api/v1/command", &json!({"token": phone}));
+    assert_eq!(welcome["type"], "welcome", "the phone's own next: {welcome}");
 }
 
 #[test]

@@ -43,6 +43,10 @@ enum Patience {
 
 const AT_ONCE: Patience = Patience::Until(Timestamp::ZERO);
 
+/// How long a policy is left alone that had no answer before the first tick, nanoseconds.
+const SHORTEST_PAUSE_NS: i64 = 20_000_000;
+const LONGEST_PAUSE_NS: i64 = 500_000_000;
+
 struct Pending {
     asked_tick: u64,
     /// The first tick at which the answer may be used.
@@ -136,11 +140,15 @@ impl<'a> Asking<'a> {
     /// for no figure. `false` when a stop was asked for meanwhile.
     pub(crate) fn warm_up(&mut self, observation: &Observation) -> Result<bool, Fault> {
         self.client.set_deadline(Some(self.shared.config.warm_up_deadline_s));
+        let mut pause_ns = 0;
         let answered = loop {
             self.client.ask(observation, self.shared.clock.now(), self.instructions, true, None);
             match self.client.wait(self.shared.stop)? {
                 Some(Reply::Nothing) => {}
                 reply => break reply.is_some(),
+            }
+            if !self.back_off(&mut pause_ns) {
+                break false;
             }
         };
         self.client.set_deadline(self.shared.config.answer_deadline_s);
@@ -148,6 +156,12 @@ impl<'a> Asking<'a> {
             self.client.warmed_up();
         }
         Ok(answered)
+    }
+
+    /// Leaves a policy alone that had no answer, each time for longer than before; `false` when a stop was asked for meanwhile.
+    pub(crate) fn back_off(&self, pause_ns: &mut i64) -> bool {
+        *pause_ns = (*pause_ns * 2).clamp(SHORTEST_PAUSE_NS, LONGEST_PAUSE_NS);
+        self.client.pause(*pause_ns, self.shared.stop)
     }
 
     /// Asks for the actions from tick 0 on.

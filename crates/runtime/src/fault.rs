@@ -62,7 +62,14 @@ pub enum Fault {
     Answer { tick: u64, what: String },
     /// The policy may still be computing; it is not waited for.
     #[error("asking the policy at tick {tick}: no answer after {waited_s:.1} s, expected one within {deadline_s:.1} s")]
-    Unanswered { tick: u64, waited_s: f64, deadline_s: f64 },
+    Unanswered {
+        tick: u64,
+        waited_s: f64,
+        deadline_s: f64,
+        /// What it said instead, the last time.
+        #[source]
+        source: Option<PolicyError>,
+    },
     #[error("asking the {family} policy to continue its chunks: it can't; ask for sync or async inference")]
     NoContinuation { family: String },
     #[error(

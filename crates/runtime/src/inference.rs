@@ -4,6 +4,8 @@ use std::io;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use sinew_core::{ActionChunk, Clock, Continuation, Observation, Pixels, Policy, PolicyError, PolicyInfo, RobotDescription, Timestamp};
 
@@ -25,6 +27,8 @@ pub struct PolicyThread {
     heard: Heard,
 }
 
+/// How often whoever leaves a policy alone looks whether to stop.
+const LOOK: Duration = Duration::from_millis(5);
 /// Until so many answers are known they say little of those to come.
 const FEW_ANSWERS: usize = 4;
 /// How long an answer may take while few are known.
@@ -76,6 +80,12 @@ impl PolicyThread {
             serve(&mut policy, job, &nothing)
         })?;
         Ok(Self { info, can_continue, most_delay_rows, beside, warmed_up: false, heard: Heard::default() })
+    }
+
+    /// The policy has answered before, so that its first answer is not slower than others: nobody lets it warm up.
+    #[must_use]
+    pub fn warm(self) -> Self {
+        Self { warmed_up: true, ..self }
     }
 
     pub fn info(&self) -> &PolicyInfo {
@@ -135,6 +145,8 @@ pub(crate) struct Client<'a> {
     asked_at: HostTime,
     /// When the first was asked of the questions that the policy had no answer to, since its last answer.
     unanswered_since: Option<HostTime>,
+    /// What it said to the last of these.
+    said: Option<PolicyError>,
     /// Without it, what was heard says how long an answer may take.
     deadline_s: Option<f64>,
 }
@@ -143,7 +155,7 @@ impl<'a> Client<'a> {
     /// Answers take at most `deadline_s`, or what was measured says how long.
     pub(crate) fn new(thread: &'a mut PolicyThread, setting: Arc<Setting>, deadline_s: Option<f64>) -> Self {
         let past = vec![Observation::for_robot(&setting.robot); thread.info.n_obs_steps.max(1) - 1];
-        Self { thread, setting, past, seen: 0, asked_tick: 0, asked_at: HostTime::now(), unanswered_since: None, deadline_s }
+        Self { thread, setting, past, seen: 0, asked_tick: 0, asked_at: HostTime::now(), unanswered_since: None, said: None, deadline_s }
     }
 
     pub(crate) fn info(&self) -> &PolicyInfo {
@@ -262,17 +274,28 @@ impl<'a> Client<'a> {
 
     /// The answer, or that there is none this time. That there was none for too long is a fault.
     fn reply(&mut self) -> Result<Option<Reply<'_>>, Fault> {
-        if matches!(self.thread.beside.job(), Some(Job { answer: Some(Err(_)), .. })) {
+        if let Some(Job { answer: answer @ Some(Err(_)), .. }) = self.thread.beside.job() {
+            if let Some(Err(Fault::Policy { source, .. })) = answer.take() {
+                self.said = Some(source);
+            }
             self.unanswered_since = self.unanswered_since.or(Some(self.asked_at));
-            let is_overdue = self.is_overdue();
-            let Some(job) = self.thread.beside.job() else { return Ok(None) };
-            return match job.answer.take() {
-                Some(Err(fault)) if is_overdue => Err(fault),
-                _ => Ok(Some(Reply::Nothing)),
-            };
+            return if self.is_overdue() { Err(self.overdue()) } else { Ok(Some(Reply::Nothing)) };
         }
         self.unanswered_since = None;
         Ok(self.thread.beside.job().and_then(|job| job.answer.as_ref()?.as_ref().ok()).map(Reply::Answer))
+    }
+
+    /// Leaves the policy alone for a while; `false` when a stop was asked for meanwhile.
+    pub(crate) fn pause(&self, ns: i64, stop: &StopFlag) -> bool {
+        let since = HostTime::now();
+        while !stop.is_requested() {
+            let left_ns = ns - HostTime::now().nanos_since(since);
+            if left_ns <= 0 {
+                return true;
+            }
+            thread::park_timeout(LOOK.min(Duration::from_nanos(left_ns.unsigned_abs())));
+        }
+        false
     }
 
     /// Waits until the job is back. A fault in its answer is passed on unless it is of an `old` question.
@@ -297,9 +320,11 @@ impl<'a> Client<'a> {
         self.waited_ns() > self.deadline_ns()
     }
 
-    fn overdue(&self) -> Fault {
-        let waited_s = self.waited_ns() as f64 * 1e-9;
-        Fault::Unanswered { tick: self.asked_tick, waited_s, deadline_s: self.deadline_ns() as f64 * 1e-9 }
+    fn overdue(&mut self) -> Fault {
+        let (waited_s, deadline_s) = (self.waited_ns() as f64 * 1e-9, self.deadline_ns() as f64 * 1e-9);
+        // What it said to a question before the last answer says nothing of this one.
+        let source = self.said.take().filter(|_| self.unanswered_since.is_some());
+        Fault::Unanswered { tick: self.asked_tick, waited_s, deadline_s, source }
     }
 }
 

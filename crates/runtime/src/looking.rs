@@ -114,12 +114,14 @@ impl Control<'_> {
         {
             return Ok(false);
         }
-        let Some(policy) = &mut self.acting.policy else { return Ok(true) };
+        let mut pause_ns = 0;
         loop {
+            let Some(policy) = &mut self.acting.policy else { return Ok(true) };
             policy.ask_first(&self.frames.current.observation);
             match policy.first(true)? {
-                Some(false) => {}
-                there => return Ok(there.is_some()),
+                // It is asked about the robot as it is then.
+                Some(false) if policy.back_off(&mut pause_ns) && self.look(robot, cameras)? => {}
+                there => return Ok(there == Some(true)),
             }
         }
     }

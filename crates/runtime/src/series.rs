@@ -73,12 +73,23 @@ pub struct Series {
     pub ticks_between: u64,
     /// One episode of so many ticks, whatever happens in the scene.
     pub endless: Option<u64>,
+    /// An episode ends, and is none that failed, after so many ticks, unless the scene has ended it before.
+    pub at_most: Option<u64>,
 }
 
 impl Series {
     /// `episodes` episodes from seed `first_seed` on.
     pub fn of(episodes: u64, first_seed: u64) -> Self {
-        Self { episodes, counts: Counts::Run, most_failures: u64::MAX, first_seed, task: None, ticks_between: 0, endless: None }
+        Self {
+            episodes,
+            counts: Counts::Run,
+            most_failures: u64::MAX,
+            first_seed,
+            task: None,
+            ticks_between: 0,
+            endless: None,
+            at_most: None,
+        }
     }
 }
 
@@ -166,13 +177,17 @@ impl Session {
                 (None, Some(human)) => Source::Teleoperator(human),
                 (None, None) => break,
             };
-            let mut unending;
-            let judged: &mut dyn Environment = match series.endless {
-                Some(ticks) => {
+            let (mut unending, mut shortened);
+            let judged: &mut dyn Environment = match (series.endless, series.at_most) {
+                (Some(ticks), _) => {
                     unending = Endless { scene: &mut *environment, ticks };
                     &mut unending
                 }
-                None => &mut *environment,
+                (None, Some(ticks)) => {
+                    shortened = Shortened { scene: &mut *environment, ticks };
+                    &mut shortened
+                }
+                (None, None) => &mut *environment,
             };
             let mut sinks: Vec<&mut dyn FrameSink> = Vec::new();
             sinks.extend(recorder.as_deref_mut().map(|sink| sink as &mut dyn FrameSink));
@@ -279,6 +294,26 @@ impl Environment for Endless<'_> {
 
     fn outcome(&mut self) -> Outcome {
         Outcome::Running
+    }
+
+    fn state_hash(&self) -> u64 {
+        self.scene.state_hash()
+    }
+}
+
+/// A scene whose episode somebody wants to be so long, whatever the scene says of that.
+struct Shortened<'a> {
+    scene: &'a mut dyn Environment,
+    ticks: u64,
+}
+
+impl Environment for Shortened<'_> {
+    fn reset(&mut self, seed: u64) -> Result<EpisodeSetup, EnvironmentError> {
+        Ok(EpisodeSetup { max_ticks: self.ticks, is_judged: false, ..self.scene.reset(seed)? })
+    }
+
+    fn outcome(&mut self) -> Outcome {
+        self.scene.outcome()
     }
 
     fn state_hash(&self) -> u64 {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use sinew_core::{Actor, EpisodeEnd, EpisodeStart, Frame, FrameSink, OnFailure, Outcome, SinkError};
 
-use crate::Operator;
+use crate::{Operator, StopFlag};
 
 /// How the frames of a session are divided into episodes. Whatever it is, an episode has one
 /// instruction: with the first tick at which the policy was given another, a new one begins. All boundaries are
@@ -48,6 +48,9 @@ pub struct Selection<'a> {
     /// Ends wait to be settled, and the one that does.
     defers: bool,
     pending: Option<EpisodeEnd>,
+    /// An episode that this ends is left to the recorder as it is.
+    leaves_when: Option<StopFlag>,
+    left: Arc<AtomicU64>,
 }
 
 impl<'a> Selection<'a> {
@@ -68,6 +71,8 @@ impl<'a> Selection<'a> {
             enough: None,
             defers: false,
             pending: None,
+            leaves_when: None,
+            left: Arc::default(),
         }
     }
 
@@ -83,6 +88,19 @@ impl<'a> Selection<'a> {
     pub fn deferring(mut self) -> Self {
         self.defers = true;
         self
+    }
+
+    /// An episode that `stop` ends is neither committed nor dropped: the recorder is not told of its end, as if the process had been
+    /// killed, so that it can be recovered later.
+    #[must_use]
+    pub fn leaving_interrupted(mut self, stop: StopFlag) -> Self {
+        self.leaves_when = Some(stop);
+        self
+    }
+
+    /// How many frames an episode had that was [left](Self::leaving_interrupted).
+    pub fn left(&self) -> Arc<AtomicU64> {
+        self.left.clone()
     }
 
     /// Says what is to become of the episode that waits, and whether one does.
@@ -238,6 +256,11 @@ impl FrameSink for Selection<'_> {
 
     fn end(&mut self, end: &EpisodeEnd) -> Result<(), SinkError> {
         match self.is_open {
+            true if !end.keep && self.frames > 0 && self.leaves_when.as_ref().is_some_and(StopFlag::is_requested) => {
+                self.is_open = false;
+                self.left.store(self.frames, Relaxed);
+                Ok(())
+            }
             true if self.defers && end.keep => {
                 self.pending = Some(end.clone());
                 Ok(())

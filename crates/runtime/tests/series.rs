@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use common::{Arm, Eyes, Leader, Tape};
 use sinew_core::{Clock, MockClock};
 use sinew_runtime::{
-    AsItIs, Attendant, Counts, EpisodeOutcome, EpisodeReport, MonotonicClock, ReturnToRest, Selection, Series, SeriesError, SeriesReport,
-    Session, SessionConfig, Stage, StopFlag, StopLevel, Strategy, TeleopThread,
+    AsItIs, Attendant, Counts, EpisodeOutcome, EpisodeReport, Keep, MonotonicClock, ReturnToRest, Selection, Series, SeriesError,
+    SeriesReport, Session, SessionConfig, Stage, StopFlag, StopLevel, Strategy, TeleopThread,
 };
 
 /// Notes what it hears, and what was written to the disk by then.
@@ -150,4 +150,83 @@ fn what_waits_is_settled_as_it_was_decided_whatever_becomes_of_the_next() {
     assert_eq!((end.done, end.reports.len(), setting.tape.commits.load(SeqCst)), (2, 3, 2));
     assert_eq!(setting.tape.ends.iter().map(|end| end.keep).collect::<Vec<_>>(), [false, true, true]);
     assert_eq!(setting.notes.heard, [(0, false, 0), (1, true, 1), (2, true, 2)]);
+}
+
+/// What a stop breaks off is neither committed nor dropped where that is wanted; what a human drops is dropped.
+#[test]
+fn an_episode_that_is_stopped_can_be_left_to_be_recovered() {
+    for (stops, leaves) in [(true, true), (true, false), (false, true)] {
+        let stop = StopFlag::new();
+        let mut setting = Setting::of(1, Tape::default());
+        let mut session =
+            Session::new(SessionConfig { keep: Keep::Successes, ..SessionConfig::default() }, Arc::new(MockClock::new()), stop.clone());
+        let operator = session.operator();
+        let mut leader = Leader::new(|_| [0.1, -0.2]);
+        let (asked, wish) = (stop.clone(), operator.clone());
+        leader.on_action = Box::new(move |call| {
+            if call == 5 {
+                if stops {
+                    asked.request(StopLevel::Stop);
+                } else {
+                    wish.end_episode(false);
+                }
+            }
+            Ok(())
+        });
+        let mut human = leader.thread();
+        let mut selection = Selection::new(Strategy::Whole, &mut setting.tape, operator).deferring();
+        if leaves {
+            selection = selection.leaving_interrupted(stop.clone());
+        }
+        let left = selection.left();
+        let stage = Stage {
+            robot: &mut setting.arm,
+            cameras: &mut setting.eyes,
+            environment: &mut AsItIs { task: String::new(), ticks: 50 },
+            policy: None,
+            human: Some(&mut human),
+            recorder: Some(&mut selection),
+            viewer: None,
+        };
+        let end = session.run_series(&setting.series, stage, &mut QuitsOnDrop).unwrap();
+        drop(selection);
+        assert!(!end.reports[0].kept, "{stops} {leaves}: {:?}", end.reports[0].outcome);
+        let frames = setting.tape.frames.len() as u64;
+        assert!((5..10).contains(&frames), "{frames}");
+        let is_left = stops && leaves;
+        assert_eq!(left.load(SeqCst), if is_left { frames } else { 0 }, "{stops} {leaves}");
+        assert_eq!(setting.tape.ends.len(), usize::from(!is_left), "{stops} {leaves}");
+        assert!(setting.tape.ends.iter().all(|end| !end.keep));
+    }
+}
+
+/// Wants none after the first.
+struct QuitsOnDrop;
+
+impl Attendant for QuitsOnDrop {
+    fn may_go_on(&mut self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn an_episode_ends_after_as_long_as_it_may_take_and_is_kept() {
+    let mut setting = Setting::of(1, Tape::default());
+    setting.series.at_most = Some(4);
+    let mut session =
+        Session::new(SessionConfig { keep: Keep::Successes, ..SessionConfig::default() }, Arc::new(MockClock::new()), StopFlag::new());
+    let mut selection = Selection::new(Strategy::Whole, &mut setting.tape, session.operator());
+    // A scene that is judged, and would fail after its own time.
+    let mut scene = common::Scene::lasting(50);
+    let stage = Stage {
+        robot: &mut setting.arm,
+        cameras: &mut setting.eyes,
+        environment: &mut scene,
+        policy: None,
+        human: Some(&mut setting.human),
+        recorder: Some(&mut selection),
+        viewer: None,
+    };
+    let end = session.run_series(&setting.series, stage, &mut setting.notes).unwrap();
+    assert_eq!((end.reports[0].outcome, end.reports[0].kept, end.reports[0].ticks), (EpisodeOutcome::Ended, true, 4));
 }

@@ -6,11 +6,13 @@
 mod common;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Arm, Fake, Quirk, Scene, Tape, answer_and_tick, run, run_on};
 use sinew_core::{Frame, MockClock};
-use sinew_runtime::{EpisodeOutcome, EpisodeReport, Inference, Latency, SessionConfig, Source, Starvation, StopFlag};
+use sinew_runtime::{
+    EpisodeOutcome, EpisodeReport, Inference, Latency, MonotonicClock, SessionConfig, Source, Starvation, StopFlag, StopLevel,
+};
 
 fn scripted(inference: Inference) -> SessionConfig {
     let latency = if inference == Inference::Sync { Latency::Measured } else { Latency::ScriptedTicks(vec![2]) };
@@ -62,6 +64,51 @@ fn a_policy_that_is_not_there_at_first_is_asked_again() {
         assert!(starved(&tape.frames).is_empty(), "{inference:?}");
         assert_eq!(policy.log().resets, 5 + 1, "{inference:?}: what it was to forget it is told again");
     }
+}
+
+/// As a server that gave its first answers at rest, and then none, or none that is of use.
+#[test]
+fn one_that_never_answers_at_first_is_asked_seldom_and_ends_the_episode_before_anything_moves() {
+    for is_warm in [true, false] {
+        let policy = Fake::new(8, 8).with(|_| Quirk::Unavailable);
+        let thread = if is_warm { policy.thread().warm() } else { policy.thread() };
+        let config = SessionConfig { answer_deadline_s: Some(1.0), warm_up_deadline_s: 1.0, ..SessionConfig::default() };
+        let (mut arm, mut tape, mut thread) = (Arm::at([0.0, 0.0]), Tape::default(), thread);
+        let began = Instant::now();
+        let clock = Arc::new(MonotonicClock::new());
+        let source = Source::Policy(&mut thread);
+        let report = run_on(clock, &config, &mut arm, &mut Scene::lasting(100), source, &mut [&mut tape], &StopFlag::new());
+        assert_eq!((report.outcome, arm.enables, tape.frames.len()), (EpisodeOutcome::Fault, 0, 0));
+        let reason = report.reason.as_deref().unwrap();
+        assert!(reason.contains("at tick 0: no answer after 1.") && reason.contains("expected one within 1.0 s"), "{reason}");
+        assert!(reason.contains("the link is gone"), "it says what came: {reason}");
+        assert!(began.elapsed() < Duration::from_millis(2500), "{:?}", began.elapsed());
+        let calls = policy.log().calls;
+        assert!((4..=8).contains(&calls), "{calls} questions in a second");
+    }
+}
+
+#[test]
+fn a_stop_ends_the_wait_for_a_first_answer_at_once() {
+    let stop = StopFlag::new();
+    let policy = Fake::new(8, 8).with(|_| Quirk::Unavailable);
+    let asked = (stop.clone(), policy.clone());
+    let asks = std::thread::spawn(move || {
+        while asked.1.log().calls < 5 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // In the middle of a pause of 320 ms.
+        std::thread::sleep(Duration::from_millis(50));
+        asked.0.request(StopLevel::Stop);
+        Instant::now()
+    });
+    let (mut arm, mut thread) = (Arm::at([0.0, 0.0]), policy.thread().warm());
+    let clock = Arc::new(MonotonicClock::new());
+    let source = Source::Policy(&mut thread);
+    let report = run_on(clock, &SessionConfig::default(), &mut arm, &mut Scene::lasting(100), source, &mut [], &stop);
+    assert_eq!((report.outcome, arm.enables), (EpisodeOutcome::Interrupted, 0));
+    let took = asks.join().unwrap().elapsed();
+    assert!(took < Duration::from_millis(100), "{took:?}");
 }
 
 #[test]

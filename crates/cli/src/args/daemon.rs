@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use sinew_drivers::camera::CameraAddress;
 
-use super::values::address;
+use super::values::{address, host_name};
 use super::{HardwareArgs, LeaderArgs, Misuse, NEEDS_PORT, RealtimeArgs, RigArgs, refuse_given};
 
 #[derive(Args, Clone)]
@@ -33,7 +33,7 @@ pub struct DaemonArgs {
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8450", value_parser = address)]
     pub listen: SocketAddr,
     /// A name by which this machine is reached, beside IP addresses, localhost and NAME.local. Give it once for each
-    #[arg(long, value_name = "NAME", hide_short_help = true)]
+    #[arg(long, value_name = "NAME", value_parser = host_name, hide_short_help = true)]
     pub host: Vec<String>,
     /// The folder for the token, paired devices and the lock [default: ~/.local/state/sinew]
     #[arg(long, value_name = "DIR", hide_short_help = true)]

@@ -434,7 +434,7 @@ pub struct LoopArgs {
     /// With --fps-multiplier: how to interpolate between actions [default: linear]
     #[arg(long, value_enum, hide_short_help = true)]
     pub interpolation: Option<InterpolationMode>,
-    /// End the episode when the policy has not answered after this many seconds. Until then --on-starved applies [default: ten times its longest of the last 16 answers, at least 3 s, and 10 s during the first answers]
+    /// End the episode when the policy has not answered after this many seconds. Until then --on-starved applies, and before the first action nothing moves. A server also gets no longer than --seconds for its first answer [default: ten times its longest of the last 16 answers, at least 3 s, and 10 s during the first answers; 120 s for a server]
     #[arg(long, value_name = "S", value_parser = above_zero, hide_short_help = true)]
     pub answer_deadline: Option<f64>,
     #[command(flatten)]

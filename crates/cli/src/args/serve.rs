@@ -42,7 +42,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "PROTOCOL/ADDR:PORT")]
     pub zenoh: Option<String>,
     /// With --zenoh: the name by which clients ask for the policy
-    #[arg(long, value_name = "NAME", default_value = "sinew")]
+    #[arg(long, value_name = "NAME", default_value = "sinew", requires = "zenoh")]
     pub deployment: String,
     /// With --zenoh: zenoh's own configuration (JSON5)
     ///

@@ -86,6 +86,14 @@ pub(super) fn viewer(text: &str) -> Result<String, String> {
     if is_place { Ok(text.to_owned()) } else { Err("expected HOST:PORT, for example 127.0.0.1:9876".to_owned()) }
 }
 
+/// A host's name, without a port.
+pub fn host_name(text: &str) -> Result<String, String> {
+    if sinew_remote::is_host_name(text) {
+        return Ok(text.to_owned());
+    }
+    Err("expected a host's name without a port, for example robot.example.com".to_owned())
+}
+
 /// An IP address and a port.
 pub fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected an IP address and a port, for example 127.0.0.1:8000 or [::1]:8000".to_owned())

@@ -24,6 +24,8 @@ use crate::{Done, config, is_misuse, text};
 
 /// How often it is looked whether to end.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long the robot's thread may take to end where no work runs.
+const AT_REST_ENDS_WITHIN: Duration = Duration::from_millis(700);
 /// How long the running daemon may take to answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
@@ -126,6 +128,7 @@ fn serve(args: &DaemonArgs) -> anyhow::Result<Done> {
     }
     let mut level = stop.level();
     owned.end(level.min(StopLevel::Now));
+    let mut waited = Duration::ZERO;
     while !keeper.is_finished() {
         if stop.level() > level {
             level = stop.level();
@@ -136,6 +139,11 @@ fn serve(args: &DaemonArgs) -> anyhow::Result<Done> {
             note!("leaving before all was saved, as you insist; the robot is in its safe state");
             break;
         }
+        // What it waits for is a robot or a camera that does not come, and nothing is to be saved.
+        if waited > AT_REST_ENDS_WITHIN && !owned.works() {
+            break;
+        }
+        waited += LOOK;
         std::thread::sleep(LOOK);
     }
     let is_whole = !keeper.is_finished() || keeper.join().is_ok();
@@ -227,8 +235,18 @@ fn write_pieces(args: &InstallArgs) -> anyhow::Result<Done> {
         Some(Command::Daemon(daemon)) if daemon.command.is_none() && daemon.state.is_none() => {}
         _ => return Err(Misuse("expected options of the daemon behind --, without --state, which is /var/lib/sinew".to_owned()).into()),
     }
+    if let Some(word) = args.options.iter().find(|word| !install::is_one_line(word)) {
+        let why =
+            format!("installing: the option {word:?} has a line break or another control character, which no unit of systemd can hold");
+        return Err(Misuse(why).into());
+    }
     let program = std::env::current_exe().context("finding this program")?;
-    let pieces = install::pieces(&program, &user(args.user.as_deref())?, &args.options, UDEV_RULES);
+    let user = user(args.user.as_deref())?;
+    for (what, path) in [("this program", &program), ("the user's home", &user.home)] {
+        let is_fit = path.to_str().is_some_and(install::is_one_line);
+        anyhow::ensure!(is_fit, "installing: {what} is at {}, expected a path in UTF-8 without control characters", path.display());
+    }
+    let pieces = install::pieces(&program, &user, &args.options, UDEV_RULES);
     for piece in &pieces {
         say!("── {}\n{}", args.image.join(&piece.path).display(), piece.text);
     }

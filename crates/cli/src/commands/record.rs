@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -87,6 +88,8 @@ pub fn record(args: &RecordArgs, set: &mut Set, mut host: Host<'_>) -> anyhow::R
         most_failures: args.episodes / 2 + 10,
         task: task.clone(),
         ticks_between: if rig.is_real() || args.reset_time.is_some() { (args.reset_s() * fps).ceil() as u64 } else { 0 },
+        // A robot's own scene ends then by itself.
+        at_most: args.episode_time.filter(|_| is_simulated).map(|s| (s * fps).ceil() as u64),
         ..Series::of(args.episodes, first_seed(args, &recorder)?)
     };
     let told = (rig.tell_outages(), human.tell_outages());
@@ -99,6 +102,11 @@ pub fn record(args: &RecordArgs, set: &mut Set, mut host: Host<'_>) -> anyhow::R
         // The human may want an episode again when he sees what came of it.
         selection = selection.deferring();
     }
+    if !host.is_terminal() {
+        // Whoever stops a daemon, or the machine, need not know of what is being recorded.
+        selection = selection.leaving_interrupted(stop.clone());
+    }
+    let left = selection.left();
     let stage = Stage {
         robot: &mut *rig.robot,
         cameras: &mut *rig.cameras.cameras,
@@ -117,12 +125,15 @@ pub fn record(args: &RecordArgs, set: &mut Set, mut host: Host<'_>) -> anyhow::R
     let committed = recorder.totals().episodes - first;
     let end = end.with_context(|| stopped(&args.out, committed))?;
     let motors = rig.report().map(|robot| robot.and(human.report()));
-    tell(args, name, &end, &recorder, motors.as_ref(), rig.cameras.report(), stop.is_requested() || desk.has_quit())?;
+    let left = left.load(Relaxed);
+    let is_told_to_end = stop.is_requested() || desk.has_quit();
+    tell(args, name, &end, &recorder, (motors.as_ref(), rig.cameras.report()), (is_told_to_end, left > 0))?;
     let has_episode = recorder.totals().episodes > 0;
     standby::say_why_it_ended(&stop);
     drop(recorder);
+    let is_left = left > 0 && recording::tell_left(&args.out);
     // Without an episode there is no dataset, which the next run could not go on with.
-    if has_episode {
+    if has_episode || is_left {
         begun.stands();
     } else {
         drop(begun);
@@ -194,9 +205,8 @@ fn tell(
     task: &str,
     end: &SeriesReport,
     recorder: &DatasetRecorder,
-    motors: Option<&BusReport>,
-    cameras: CameraReport,
-    is_told_to_end: bool,
+    (motors, cameras): (Option<&BusReport>, CameraReport),
+    (is_told_to_end, is_left): (bool, bool),
 ) -> anyhow::Result<()> {
     let (kept, failed, dir) = (end.done, end.failed, args.out.display());
     // A recording that broke is the first thing to say; what was committed stays.
@@ -225,6 +235,7 @@ fn tell(
         text::print_json(&line)?;
     } else {
         match motors {
+            _ if totals.episodes == 0 && is_left => {}
             _ if totals.episodes == 0 => say!("no episode was recorded in {dir}"),
             None => {
                 let failed = if failed == 0 { String::new() } else { format!("; {} failed and left out", text::plural(failed, "attempt")) };
@@ -248,7 +259,7 @@ fn tell(
                 say!("\n{}{}", motors.table(), cameras.table());
             }
         }
-        if end.reports.iter().any(|report| report.was_interrupted() && report.ticks > 0 && !report.kept) {
+        if end.reports.iter().any(|report| report.was_interrupted() && report.ticks > 0 && !report.kept) && !is_left {
             say!("  the episode that was interrupted is not in it");
         }
         if totals.episodes > 0 {

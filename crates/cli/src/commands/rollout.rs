@@ -116,7 +116,10 @@ impl Prepared {
             );
         }
         let (named, policy) = match args.remote.options(args.policy.as_deref(), &args.compute.cameras.rename, true)? {
-            Some(options) => remote::connect(&RemoteOptions { continues: args.continues(), ..options }, robot, &mut config)?,
+            Some(options) => {
+                let seconds = args.run.seconds.filter(|seconds| !fast && *seconds > 0.0);
+                remote::connect(&RemoteOptions { continues: args.continues(), ..options }, robot, &mut config, seconds)?
+            }
             None => Acts::here(args, robot, &config, threads)?,
         };
         let (outputs, folder) = Outputs::of(args)?;
@@ -168,7 +171,11 @@ pub fn roll_out(
             _ => selection,
         }
     });
+    if !host.is_terminal() {
+        selection = selection.map(|selection| selection.leaving_interrupted(stop.clone()));
+    }
     let committed = selection.as_ref().map(Selection::committed).unwrap_or_default();
+    let left = selection.as_ref().map(Selection::left).unwrap_or_default();
 
     // From here on a signal is a wish like any other; what is begun is ended in order, the terminal's mode too.
     if host.is_terminal() {
@@ -250,8 +257,8 @@ pub fn roll_out(
     if !view.is_none_or(|view| live::wait_a_little(move || drop(view), live::VIEW_ENDS_WITHIN)) {
         text::note!("\nthe viewer has not taken all that it was sent");
     }
-    let recorded = committed.load(Relaxed);
-    let outputs = if recorded == 0 && !args.recording.resume { Outputs { dataset: None, ..outputs } } else { outputs };
+    let (recorded, left) = (committed.load(Relaxed), left.load(Relaxed));
+    let outputs = if recorded == 0 && left == 0 && !args.recording.resume { Outputs { dataset: None, ..outputs } } else { outputs };
     let buses = rig.report().map(|robot| robot.and(human.as_ref().map(|human| human.report()).unwrap_or_default()));
     if args.json {
         report::print_totals(&named, &reports, &outputs, recorded, buses, &rig.cameras.report())?;
@@ -273,8 +280,9 @@ pub fn roll_out(
         report::fail_on_faults(report, || format!("rolling out episode {} (seed {})", i + 1, report.seed))?;
     }
     drop(recorder);
+    let is_left = left > 0 && outputs.dataset.as_ref().is_some_and(|root| recording::tell_left(root));
     // Without an episode there is no dataset, which the next run could not go on with.
-    begun.into_iter().filter(|_| recorded > 0).for_each(recording::Begun::stands);
+    begun.into_iter().filter(|_| recorded > 0 || is_left).for_each(recording::Begun::stands);
     // A viewer may go; a file that was asked for is whole, or the run has failed.
     if let (Some(path), Some(why)) = (&outputs.rerun, reports.iter().find_map(|report| report.detached.first())) {
         anyhow::bail!("recording to {}: it is not whole: {why}", path.display());

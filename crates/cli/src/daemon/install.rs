@@ -21,9 +21,23 @@ pub struct User {
 
 /// A word as systemd reads it in a command line.
 fn quoted(word: &str) -> String {
-    let escaped = word.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$");
+    in_quotes(word, &word.replace('$', "$$"))
+}
+
+/// The same of a variable, in which `$` is a character like any other.
+fn quoted_variable(word: &str) -> String {
+    in_quotes(word, word)
+}
+
+fn in_quotes(word: &str, escaped: &str) -> String {
+    let escaped = escaped.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%");
     let is_plain = !word.is_empty() && escaped == word && !word.contains(|c: char| c.is_whitespace() || c == '\'' || c == ';');
     if is_plain { word.to_owned() } else { format!("\"{escaped}\"") }
+}
+
+/// Whether `text` stays one line of a unit, whatever is written around it.
+pub fn is_one_line(text: &str) -> bool {
+    !text.chars().any(char::is_control)
 }
 
 /// The files for a daemon of `program` with these `options`.
@@ -80,7 +94,7 @@ pub fn pieces(program: &Path, user: &User, options: &[String], udev: &str) -> Ve
          WantedBy=multi-user.target\n",
         line.join(" "),
         user.name,
-        quoted(&format!("HF_LEROBOT_CALIBRATION={}", calibrations.display())),
+        quoted_variable(&format!("HF_LEROBOT_CALIBRATION={}", calibrations.display())),
     );
     let limits = format!(
         "{MARK}\n# For `sinew rollout --realtime` and the like from a login of {name}.\n{name} - rtprio 60\n{name} - memlock unlimited\n{name} - nice -10\n",
@@ -116,9 +130,15 @@ mod tests {
             ("50%", "\"50%%\""),
             ("$HOME", "\"$$HOME\""),
             ("say \"hi\"", "\"say \\\"hi\\\"\""),
+            ("it's", "\"it's\""),
+            (";", "\";\""),
+            ("a\\nb", "\"a\\\\nb\""),
+            ("${HOME}%h", "\"$${HOME}%%h\""),
         ] {
             assert_eq!(quoted(word), expected);
         }
+        assert_eq!(quoted_variable("A=/srv/$x 5%"), "\"A=/srv/$x 5%%\"");
+        assert!(is_one_line("a b%$\"") && !is_one_line("a\nExecStartPre=/bin/x") && !is_one_line("a\r") && !is_one_line("\u{1b}"));
     }
 
     #[test]

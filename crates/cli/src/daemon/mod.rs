@@ -1,14 +1,19 @@
 //! The one who owns a robot for as long as the process lives, and lends it to one work after the other. A thread of its own has the
 //! robot: at rest it looks at it, and a work runs on it, so that nothing else ever reaches a motor.
 
+mod asked;
 mod board;
+mod children;
 pub mod install;
 mod led_remotely;
+pub mod lifeline;
 pub mod lock;
 pub mod notify;
 pub mod service;
+mod silence;
 mod store;
 mod tasks;
+mod words;
 mod work;
 
 use std::collections::VecDeque;
@@ -21,7 +26,8 @@ use anyhow::Context;
 use serde_json::Value as Json;
 use sinew_core::service::{Acting, LogLine, LoopState, Mode, Phase, State, StopState, StopWish, WorkEnd, WorkState};
 use sinew_core::{
-    Actor, Clock, EpisodeEnd, EpisodeStart, Frame, FrameSink, Observation, OnFailure, RobotDescription, SinkError, Tick, Timestamp,
+    Actor, Clock, EpisodeEnd, EpisodeStart, Frame, FrameSink, Observation, OnFailure, RobotDescription, RobotError, SinkError,
+    StopBehaviour, Tick, Timestamp,
 };
 use sinew_runtime::{AsItIs, EpisodeReport, MonotonicClock, Progress, Series, StopFlag, StopLevel};
 
@@ -34,6 +40,7 @@ use crate::text::note;
 use crate::{hardware, text};
 use board::Board;
 use led_remotely::Goals;
+use silence::Silence;
 use tasks::Tasks;
 use work::Job;
 
@@ -62,6 +69,11 @@ pub struct Owned {
     ended: AtomicU64,
     is_emergency: AtomicBool,
     is_connected: AtomicBool,
+    /// Torque stays on when a work has ended, in some part at least; and it has been on.
+    holds: bool,
+    is_holding: AtomicBool,
+    /// Threads that prepare a work, also of works that were stopped meanwhile.
+    preparing: Arc<()>,
     /// Turns at rest: together with the loop's ticks, what the system's watchdog believes.
     looks: AtomicU64,
     is_over: AtomicBool,
@@ -115,6 +127,8 @@ impl Owned {
         std::fs::create_dir_all(&datasets).with_context(|| format!("making the folder of datasets {}", datasets.display()))?;
         let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
         let board = Board::new(setting.robot(), clock.clone());
+        let robot = setting.robot();
+        let holds = robot.parts.iter().any(|part| part.stop.unwrap_or(robot.stop.behaviour) == StopBehaviour::Hold);
         Ok(Arc::new(Self {
             args: args.clone(),
             setting,
@@ -130,6 +144,9 @@ impl Owned {
             ended: AtomicU64::new(0),
             is_emergency: AtomicBool::new(false),
             is_connected: AtomicBool::new(false),
+            holds,
+            is_holding: AtomicBool::new(false),
+            preparing: Arc::default(),
             looks: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
         }))
@@ -164,6 +181,7 @@ impl Owned {
         let mut rig = self.told(rig);
         let mut observation = Observation::for_robot(self.description());
         let (mut turn, mut last_images, mut tried) = (0, None::<Timestamp>, self.clock.now());
+        let mut silence = Silence::default();
         loop {
             let pause = if self.board.is_watched() { WATCHED } else { AT_REST };
             let job = self.next(pause);
@@ -172,6 +190,7 @@ impl Owned {
                 break;
             }
             if let Some(job) = job {
+                self.notice(&mut silence, Timestamp::ZERO, None);
                 rig = self.work(rig, job);
                 (turn, last_images) = (0, None);
                 continue;
@@ -189,11 +208,18 @@ impl Owned {
             if wants_images {
                 last_images = Some(now);
             }
-            if let Err(error) = look(there, turn, (now, pause, wants_images), &mut observation) {
-                note!("{}: {error}", self.description().name);
-                rig = self.told(Err(error));
-                tried = now;
-                continue;
+            match look(there, turn, (now, pause, wants_images), &mut observation) {
+                Err(error) => {
+                    note!("{}: {error}", self.description().name);
+                    silence = Silence::default();
+                    rig = self.told(Err(error));
+                    tried = now;
+                    continue;
+                }
+                Ok(answered) => {
+                    let complaint = silence::of(answered, &observation, there, self.description());
+                    self.notice(&mut silence, now, complaint);
+                }
             }
             turn += 1;
             self.board.see(&observation, None, |state| self.fill(state));
@@ -227,6 +253,21 @@ impl Owned {
         rig
     }
 
+    /// Somebody complains of what is not heard of the robot at rest, or nobody does.
+    fn notice(&self, silence: &mut Silence, now: Timestamp, complaint: Option<silence::Complaint>) {
+        let Some(told) = silence.hear(now, complaint) else { return };
+        match &told {
+            Some(complaint) => note!("{}", complaint.what),
+            None => note!("{}: all is there again", self.description().name),
+        }
+        // A camera that is dead at rest may show something when a work begins, which waits for that.
+        self.is_connected.store(told.as_ref().is_none_or(|complaint| complaint.is_of_camera), SeqCst);
+        self.board.change(|state| {
+            state.trouble = told.map(|complaint| complaint.what);
+            self.fill(state);
+        });
+    }
+
     /// What is known beside what a robot sees and feels.
     fn fill(&self, state: &mut State) {
         let current = lock(&self.current);
@@ -240,7 +281,11 @@ impl Owned {
             StopLevel::Emergency => StopState::Emergency,
         };
         let progress = current.as_ref().and_then(|current| Some(current.progress.as_ref()?.snapshot()));
-        state.armed = progress.is_some_and(|now| now.armed);
+        let is_armed = progress.is_some_and(|now| now.armed);
+        if is_armed && self.holds {
+            self.is_holding.store(true, SeqCst);
+        }
+        state.armed = is_armed || self.is_holding.load(SeqCst);
         state.control = progress.map(|now| LoopState {
             rate_hz: now.rate_hz,
             late_ms: now.lateness_ns as f64 * 1e-6,
@@ -297,14 +342,18 @@ impl Owned {
         let Some(current) = lock(&self.current).take() else { return };
         let (error, is_interrupted) = match result {
             Ok(is_interrupted) => (None, is_interrupted || current.stop.is_requested()),
-            Err(error) => (Some(text::chain(&error)), current.stop.is_requested()),
+            Err(error) => (Some(words::of_the_api(&text::chain(&error))), current.stop.is_requested()),
         };
         if let Some(error) = &error {
             note!("{:?} failed: {error}", current.mode);
         }
         let number = self.ended.fetch_add(1, SeqCst) + 1;
         *lock(&self.last) = Some(WorkEnd { number, mode: current.mode, error, is_interrupted, episodes: current.reports });
-        self.show();
+        // It is where it is, and goes nowhere.
+        self.board.change(|state| {
+            state.goal.clear();
+            self.fill(state);
+        });
     }
 
     /// Stops what runs.
@@ -337,7 +386,12 @@ impl Owned {
         self.is_asked.notify_all();
     }
 
-    /// Whether torque is on.
+    /// Whether a work runs, or is to.
+    pub fn works(&self) -> bool {
+        lock(&self.current).is_some()
+    }
+
+    /// Whether the control loop has given torque.
     pub fn is_armed(&self) -> bool {
         lock(&self.current).as_ref().and_then(|current| current.progress.as_ref()).is_some_and(|progress| progress.snapshot().armed)
     }
@@ -352,24 +406,24 @@ impl Owned {
     }
 }
 
-/// Reads the robot and its cameras, at rest.
+/// Reads the robot and its cameras, at rest; why it did not answer, where it may the next time.
 fn look(
     rig: &mut Rig,
     turn: u64,
     (now, period, wants_images): (Timestamp, Duration, bool),
     observation: &mut Observation,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Result<(), RobotError>> {
     let tick = Tick { turn, due: now, period, wants_images };
     observation.age();
     observation.tick = turn;
-    match rig.robot.begin_read(&tick).and_then(|()| rig.robot.finish_read(&tick, now + period, observation)) {
+    let answered = match rig.robot.begin_read(&tick).and_then(|()| rig.robot.finish_read(&tick, now + period, observation)) {
         Err(error) if !error.is_transient() => return Err(error.into()),
-        Ok(()) | Err(_) => {}
-    }
+        answered => answered,
+    };
     if wants_images {
         rig.cameras.cameras.newest(&tick, &mut observation.images)?;
     }
-    Ok(())
+    Ok(answered)
 }
 
 /// Shows each frame of a session.
@@ -387,7 +441,10 @@ impl FrameSink for Viewer<'_> {
     fn begin(&mut self, start: &EpisodeStart) -> Result<(), SinkError> {
         // Between two episodes there is none.
         if !start.task.is_empty() {
-            self.0.update(|current| current.work.instruction = Some(start.task.clone()));
+            self.0.update(|current| {
+                current.work.instruction = Some(start.task.clone());
+                current.work.phase = Phase::Running;
+            });
         }
         Ok(())
     }
@@ -421,8 +478,11 @@ impl Listener for Owned {
 
     fn episode(&self, done: u64) {
         self.update(|current| {
-            current.work.phase = Phase::Running;
-            current.work.episode = done;
+            // The time between two is over when the next has begun: until then its ticks are the last one's.
+            if current.work.phase != Phase::Resetting {
+                current.work.phase = Phase::Running;
+            }
+            (current.work.episode, current.work.acting) = (done, Acting::Nobody);
         });
     }
 

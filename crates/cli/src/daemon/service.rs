@@ -14,6 +14,7 @@ use sinew_drivers::teleop::TeleopKind;
 use sinew_runtime::StopLevel;
 use sinew_sim::robots;
 
+use super::asked::check_instruction;
 use super::{LOG, Owned, lock, store};
 use crate::args::Teleop;
 use crate::commands::rollout::Setting;
@@ -105,11 +106,11 @@ impl Service for Served {
         let owned = &self.0;
         let was_there = owned.is_emergency.swap(false, SeqCst);
         if let Some(current) = &*lock(&owned.current) {
-            current.stop.clear_emergency();
-            // What it broke off does not go on by itself.
+            // What it broke off does not go on by itself, not for a moment.
             if was_there {
                 current.stop.request(StopLevel::Stop);
             }
+            current.stop.clear_emergency();
         }
         owned.show();
         was_there
@@ -124,10 +125,29 @@ impl Service for Served {
     }
 
     fn wish(&self, wish: EpisodeWish) -> Result<(), Refusal> {
+        let wish = match wish {
+            EpisodeWish::Instruct { instruction } => {
+                check_instruction(Some(&instruction))?;
+                let instruction = instruction.trim().to_owned();
+                if instruction.is_empty() {
+                    return Err(Refusal::Bad("the instruction is empty; expected a sentence".to_owned()));
+                }
+                EpisodeWish::Instruct { instruction }
+            }
+            wish => wish,
+        };
         let desk = lock(&self.0.current).as_ref().map(|current| current.desk.clone());
         let desk = desk.ok_or_else(|| Refusal::Conflict("nothing runs".to_owned()))?;
         let desk = desk.ok_or_else(|| Refusal::Conflict("it has not begun yet".to_owned()))?;
-        if desk.wish(wish) { Ok(()) } else { Err(Refusal::Conflict("what runs has no use for that".to_owned())) }
+        let told = if let EpisodeWish::Instruct { instruction } = &wish { Some(instruction.clone()) } else { None };
+        if !desk.wish(wish) {
+            return Err(Refusal::Conflict("what runs has no use for that".to_owned()));
+        }
+        // The episode under other words begins with the next tick.
+        if told.is_some() {
+            self.0.update(|current| current.work.instruction = told);
+        }
+        Ok(())
     }
 
     fn log(&self, after: u64) -> Vec<LogLine> {

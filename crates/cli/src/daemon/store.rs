@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use sinew_core::service::{DatasetItem, EpisodeItem, PolicyItem, Refusal};
 use sinew_hub::{Hub, RepoKind};
 use sinew_recorder::{DatasetInfo, DatasetReader};
+use sinew_remote::{Address, Protocol};
 
 use super::Owned;
 use super::board::jpeg;
@@ -35,10 +36,29 @@ fn is_of_hub(name: &str) -> bool {
     repo.split_once('/').is_some_and(|(owner, name)| is_plain(owner) && is_plain(name)) && revision.is_none_or(is_plain)
 }
 
+/// What is fetched, or measured by a process of its own, is named by its place on the Hub.
+pub fn check_of_hub(what: &str, name: &str) -> Result<(), Refusal> {
+    if is_of_hub(name) { Ok(()) } else { Err(Refusal::Bad(format!("the {what} {name:?}: expected owner/name[@revision] on the Hub"))) }
+}
+
+/// Of what some servers answer nobody knows which joint it is for, and the interface has no words for it.
+pub fn check_says_names(policy: &str) -> Result<(), Refusal> {
+    let address = policy.parse::<Address>().ok();
+    match address.filter(|address| matches!(address.protocol(), Protocol::Endpoint | Protocol::Groot)) {
+        Some(_) => Err(Refusal::Bad(format!(
+            "the policy {policy}: its server does not say which joints its answers are for; expected ws://, wss://, zenoh:// or zenoh+tls://"
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// A policy is named by its place on the Hub, or as a server: nobody on the network chooses a file of this machine.
 pub fn check_policy(policy: &str) -> Result<(), Refusal> {
-    if is_of_hub(policy) || is_server(policy) {
+    if is_of_hub(policy) {
         return Ok(());
+    }
+    if is_server(policy) {
+        return policy.parse::<Address>().map(drop).map_err(|error| Refusal::Bad(error.to_string()));
     }
     Err(Refusal::Bad(format!("the policy {policy:?}: expected owner/name[@revision] on the Hub, or a server such as ws://HOST:8000")))
 }
@@ -154,8 +174,12 @@ mod tests {
         for good in ["owner/name", "owner/name@main", "o/n@0a1b", "ws://host:8000", "groot://h:5555"] {
             assert!(check_policy(good).is_ok(), "{good}");
         }
-        for bad in ["", "name", "/etc/passwd", "./x", "../../x", "~/x", "a/b/c", "-a/b", "a/b@", "--device/x", "a/.."] {
+        for bad in
+            ["", "name", "/etc/passwd", "./x", "../../x", "~/x", "a/b/c", "-a/b", "a/b@", "--device/x", "a/..", "ws://x\u{0}y", "ws://"]
+        {
             assert!(check_policy(bad).is_err(), "{bad}");
         }
+        assert!(check_of_hub("policy", "ws://host:8000").is_err() && check_of_hub("dataset", "owner/name").is_ok());
+        assert!(check_says_names("https://a").is_err() && check_says_names("ws://a").is_ok() && check_says_names("owner/name").is_ok());
     }
 }

@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io::Read;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::{Arc, Mutex};
 
 use sinew_core::service::{Refusal, Task, TaskState};
 
-use super::{Owned, lock};
+use super::{Owned, children, lock, words};
 
 /// How many run at once, and how many are remembered.
 const MOST_AT_ONCE: usize = 2;
@@ -39,7 +39,7 @@ impl Owned {
         let robot = format!("--robot={}", self.args.rig.robot);
         Ok(match task {
             Task::FetchPolicy { policy } => {
-                super::store::check_policy(policy)?;
+                super::store::check_of_hub("policy", policy)?;
                 words(&["hub", "download", "--type=model", "--json"], Some(policy))
             }
             Task::CheckPolicy { policy } => {
@@ -47,7 +47,7 @@ impl Owned {
                 words(&["policy", "check", "--json", &robot], policy.as_deref())
             }
             Task::FetchDataset { dataset } => {
-                super::store::check_policy(dataset)?;
+                super::store::check_of_hub("dataset", dataset)?;
                 words(&["hub", "download", "--type=dataset", "--json"], Some(dataset))
             }
             Task::VerifyDataset { dataset } => words(&["dataset", "verify", "--json"], Some(&self.dataset_or_hub(dataset)?)),
@@ -58,15 +58,13 @@ impl Owned {
 
 impl Tasks {
     /// Begins the verb of these words.
-    pub fn begin(&self, task: Task, words: Vec<String>) -> Result<u64, Refusal> {
+    pub fn begin(&self, task: Task, line: Vec<String>) -> Result<u64, Refusal> {
         let failed = |error: std::io::Error| Refusal::Failed(format!("starting the task: {error}"));
         let mut inner = lock(&self.0);
         if inner.is_over || inner.children.len() >= MOST_AT_ONCE {
             return Err(Refusal::Conflict(format!("{MOST_AT_ONCE} tasks run; wait for one")));
         }
-        let program = std::env::current_exe().map_err(failed)?;
-        let mut command = Command::new(program);
-        let mut child = command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(failed)?;
+        let (mut child, lifeline) = children::start(&line).map_err(failed)?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         inner.count += 1;
         let number = inner.count;
@@ -78,22 +76,23 @@ impl Tasks {
         drop(inner);
         let tasks = self.0.clone();
         let wait = move || {
-            let words = std::thread::spawn(move || stderr.map(last_of).unwrap_or_default());
+            let heard = std::thread::spawn(move || stderr.map(last_of).unwrap_or_default());
             let mut said = String::new();
             // What is no UTF-8 is no JSON.
             drop(stdout.map(|stdout| stdout.take(MOST_BYTES).read_to_string(&mut said)));
-            let words = words.join().unwrap_or_default();
+            let heard = heard.join().unwrap_or_default();
             let child = {
                 let mut inner = lock(&tasks);
                 let at = inner.children.iter().position(|(other, _)| *other == number);
                 at.map(|at| inner.children.swap_remove(at).1)
             };
             let status = child.and_then(|mut child| child.wait().ok());
+            drop(lifeline);
             let result = said.lines().rev().find_map(|line| serde_json::from_str(line).ok());
             let is_good = status.is_some_and(|status| status.success());
-            let error = (!is_good).then(|| match words.trim().trim_start_matches("error: ") {
+            let error = (!is_good).then(|| match heard.trim().trim_start_matches("error: ") {
                 "" => "it says that something is wrong; see the result".to_owned(),
-                words => words.to_owned(),
+                said => words::of_the_api(said),
             });
             if let Some(state) = lock(&tasks).states.iter_mut().find(|state| state.number == number) {
                 (state.is_done, state.error, state.result) = (true, error, result);
@@ -111,8 +110,7 @@ impl Tasks {
     pub fn end(&self) {
         let mut inner = lock(&self.0);
         inner.is_over = true;
-        // One that has ended by itself is fine, too.
-        inner.children.iter_mut().for_each(|(_, child)| drop(child.kill()));
+        inner.children.iter().for_each(|(_, child)| children::end(child));
     }
 }
 

@@ -2,9 +2,9 @@
 //! from a command line, so that each default and each check is the verb's.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::{Command as Process, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -15,8 +15,9 @@ use sinew_core::service::{
 use sinew_core::{FrameSink, Identity, RobotDescription, Timestamp};
 use sinew_runtime::{AsItIs, StopFlag, TeleopThread};
 
+use super::asked::{check_counts, check_instruction, checked};
 use super::led_remotely::LedRemotely;
-use super::{Current, Owned, Viewer, lock, store};
+use super::{Current, Owned, Viewer, children, lock, store};
 use crate::args::{self, Cli, Command, DaemonArgs, Misuse, RecordArgs, ReplayArgs, RolloutArgs, Teleop, TeleopArgs};
 use crate::commands::record::{Set, record};
 use crate::commands::replay::{Recorded, again};
@@ -25,10 +26,13 @@ use crate::commands::teleop::follow;
 use crate::host::Host;
 use crate::led::Human;
 use crate::rig::{Rig, Scenario};
+use crate::text::note;
 use crate::{Done, hardware, led, source};
 
 /// Between two looks at a child that works.
 const LOOK: Duration = Duration::from_millis(50);
+/// More works than this are not prepared at once: one that was stopped may still wait for its server, or load its policy.
+const MOST_PREPARING: usize = 4;
 /// For somebody who leads from afar: he may come back.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -61,7 +65,7 @@ pub fn setting(args: &DaemonArgs) -> anyhow::Result<Setting> {
 
 /// The options of a verb, from the words of its command line.
 fn parsed(words: Vec<String>) -> Result<Command, Refusal> {
-    let bad = |error: String| Refusal::Bad(error.trim().trim_start_matches("error: ").to_owned());
+    let bad = |error: String| Refusal::Bad(super::words::of_the_api(error.trim().trim_start_matches("error: ")));
     let line = std::iter::once("sinew".to_owned()).chain(words);
     let matches = args::command().try_get_matches_from(line).map_err(|error| bad(first_line(&error)))?;
     let cli = Cli::from_arg_matches(&matches).map_err(|error| bad(first_line(&error)))?;
@@ -190,6 +194,7 @@ impl Owned {
 
     fn teleop(&self, work: &TeleopWork) -> Result<Job, Refusal> {
         self.check_leader(work.leader)?;
+        checked("seconds", work.seconds, 1e-9)?;
         // In the simulator the verb is for nobody; here somebody can look.
         let mut words = vec!["teleop".to_owned(), "--port=daemon".to_owned(), "--teleop=gamepad".to_owned()];
         option(&mut words, "seconds", work.seconds);
@@ -205,6 +210,8 @@ impl Owned {
 
     fn record(&self, work: &Record) -> Result<Job, Refusal> {
         self.check_leader(work.leader)?;
+        check_counts(work.episodes, work.seed)?;
+        check_instruction(work.instruction.as_deref())?;
         let root = self.place_of(&work.dataset)?;
         let told = self.told_or(work.instruction.as_deref());
         if told.is_none() && !self.is_simulated() {
@@ -234,6 +241,14 @@ impl Owned {
         leader.map_or(Ok(()), |leader| self.check_leader(leader))?;
         if let Some(policy) = &work.policy {
             store::check_policy(policy)?;
+            store::check_says_names(policy)?;
+        }
+        check_counts(work.episodes, work.seed)?;
+        check_instruction(work.instruction.as_deref())?;
+        checked("seconds", work.seconds, 0.0)?;
+        checked("reset_s", work.reset_s, 0.0)?;
+        if work.strategy == RolloutStrategy::Dagger && work.dataset.is_none() {
+            return Err(Refusal::Bad("the strategy dagger records what somebody does who takes over: expected a dataset".to_owned()));
         }
         let told = self.told_or(work.instruction.as_deref());
         if told.is_none() && !self.is_simulated() && work.dataset.is_some() {
@@ -274,7 +289,7 @@ impl Owned {
                 (args.hardware, args.camera) = (self.args.hardware.clone(), self.args.camera.clone());
                 args.control.realtime = self.args.realtime.clone();
                 // On a real arm more has to be said.
-                args.check().map_err(|misuse| Refusal::Bad(misuse.to_string()))?;
+                args.check().map_err(|misuse| Refusal::Bad(super::words::of_the_api(&misuse.to_string())))?;
                 Ok(Job::Rollout(args, leader))
             }
             _ => Err(Refusal::Bad("expected rollout".to_owned())),
@@ -296,8 +311,9 @@ impl Owned {
     /// The words of an evaluation's command line.
     fn eval(&self, work: &Eval) -> Result<Vec<String>, Refusal> {
         if let Some(policy) = &work.policy {
-            store::check_policy(policy)?;
+            store::check_of_hub("policy", policy)?;
         }
+        check_counts(work.episodes, work.seed)?;
         let mut words = vec!["eval".to_owned(), "--json".to_owned(), "--force".to_owned(), format!("--robot={}", self.args.rig.robot)];
         option(&mut words, "policy", work.policy.as_deref());
         option(&mut words, "task", work.task.as_deref());
@@ -310,14 +326,7 @@ impl Owned {
 
     /// An evaluation is a process of its own: it keeps all cores busy and moves no robot, so that nothing here is to wait for it.
     fn evaluate(&self, words: &[String], stop: &StopFlag) -> anyhow::Result<bool> {
-        let program = std::env::current_exe().context("finding this program")?;
-        let mut child = Process::new(program)
-            .args(words)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("starting the evaluation")?;
+        let (mut child, lifeline) = children::start(words).context("starting the evaluation")?;
         let heard = child.stderr.take().map(|stderr| std::thread::spawn(move || super::tasks::last_of(stderr)));
         let lines = child.stdout.take().map(|stdout| std::io::BufRead::lines(std::io::BufReader::new(stdout)));
         std::thread::scope(|scope| {
@@ -337,15 +346,53 @@ impl Owned {
                 }
                 if stop.is_requested() {
                     // It has nothing to bring into safety.
-                    drop(child.kill());
+                    children::end(&child);
                 }
                 std::thread::sleep(LOOK);
             };
+            drop(lifeline);
             drop(reading.join());
             let said = heard.and_then(|heard| heard.join().ok()).unwrap_or_default();
             anyhow::ensure!(status.success() || stop.is_requested(), "evaluating: {}", said.trim().trim_start_matches("error: "));
             Ok(stop.is_requested())
         })
+    }
+
+    /// Does what may wait for a network or a disk beside the robot's thread. When a stop is asked for it is left to itself, and there
+    /// is nothing.
+    fn prepare<T: Send + 'static>(
+        &self,
+        stop: &StopFlag,
+        prepare: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+    ) -> anyhow::Result<Option<T>> {
+        let mut has_said = false;
+        while Arc::strong_count(&self.preparing) > MOST_PREPARING {
+            if stop.is_requested() {
+                return Ok(None);
+            }
+            if !std::mem::replace(&mut has_said, true) {
+                note!(
+                    "works that were stopped still wait for their servers, or load their policies; this one begins when one of them has ended"
+                );
+            }
+            std::thread::sleep(LOOK);
+        }
+        let (sender, prepared) = channel();
+        let is_there = self.preparing.clone();
+        let thread = std::thread::Builder::new().name("preparing".into()).spawn(move || {
+            let _is_there = is_there;
+            // Nobody may wait for it any more.
+            drop(sender.send(prepare()));
+        });
+        thread.context("starting the thread that prepares it")?;
+        loop {
+            match prepared.recv_timeout(LOOK) {
+                Ok(prepared) => return prepared.map(Some),
+                Err(RecvTimeoutError::Timeout) if stop.is_requested() => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => bail!("it panicked; the log says where"),
+            }
+        }
     }
 
     /// Does a job on the robot, and gives it back where it is still of use.
@@ -411,7 +458,8 @@ impl Owned {
 
     fn policy_works(&self, args: &RolloutArgs, leader: Option<WorkLeader>, rig: &mut Rig, host: Host<'_>) -> anyhow::Result<Done> {
         let robot: RobotDescription = rig.robot.description().clone();
-        let prepared = Prepared::of(args, &robot)?;
+        let (asked, of) = (args.clone(), robot.clone());
+        let Some(prepared) = self.prepare(&host.stop, move || Prepared::of(&asked, &of))? else { return Ok(Done::Interrupted) };
         let mut human = leader.map(|leader| self.human(leader, rig, args.rig.seed, true)).transpose()?;
         let own;
         let setting = match &self.setting {
@@ -428,9 +476,9 @@ impl Owned {
     }
 
     fn repeat(&self, args: &ReplayArgs, rig: &mut Rig, host: Host<'_>) -> anyhow::Result<Done> {
-        let dataset = source::open_dataset_streaming(&args.dataset)?;
-        let robot = rig.robot.description().clone();
-        let recorded = Recorded::of(args, &dataset, &robot)?;
+        let (asked, robot) = (args.clone(), rig.robot.description().clone());
+        let recorded = self.prepare(&host.stop, move || Recorded::of(&asked, &source::open_dataset_streaming(&asked.dataset)?, &robot))?;
+        let Some(recorded) = recorded else { return Ok(Done::Interrupted) };
         let scene = AsItIs { task: recorded.instruction.clone(), ticks: recorded.ticks };
         let before = std::mem::replace(&mut rig.environment, Box::new(scene));
         let done = again(args, recorded, None, rig, host);
@@ -465,13 +513,4 @@ impl Owned {
 /// Who takes over: with the strategy that is for that, somebody has to.
 fn leader_of(work: &Rollout) -> Option<WorkLeader> {
     work.leader.or_else(|| (work.strategy == RolloutStrategy::Dagger).then_some(WorkLeader::Remote))
-}
-
-fn checked(name: &str, value: Option<f64>, least: f64) -> Result<Option<f64>, Refusal> {
-    match value {
-        Some(value) if !(value.is_finite() && value >= least && value < 1e6) => {
-            Err(Refusal::Bad(format!("{name} is {value}, expected seconds from {least} on")))
-        }
-        value => Ok(value),
-    }
 }

@@ -99,6 +99,16 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// What stands where something else was expected, for people.
+    pub(crate) fn shown(found: Option<&Self>) -> String {
+        match found {
+            None => "nothing".to_owned(),
+            Some(Value::Str(text)) => format!("{text:?}"),
+            Some(number @ (Value::Int(_) | Value::Float(_))) => number.number().map_or_else(|| "a number".to_owned(), |x| x.to_string()),
+            Some(other) => other.kind().into_owned(),
+        }
+    }
+
     /// What it is, in words.
     pub fn kind(&self) -> Cow<'static, str> {
         match self {

@@ -166,10 +166,8 @@ impl Shared {
 
     /// One connection from its first byte to its last.
     fn serve(&self, tcp: TcpStream, ip: IpAddr, place: Place) {
-        if let Err(error) = rustix::net::sockopt::set_socket_send_buffer_size(&tcp, SEND_BUFFER) {
-            tracing::debug!(%error, "setting a send buffer");
-        }
         let Ok(mut timed) = Timed::new(tcp, Deadline::after(HEAD)) else { return };
+        timed.set_send_buffer(SEND_BUFFER);
         let head = match http::read_head(&mut timed) {
             Ok(head) => head,
             Err(NoHead::Gone) => return,
@@ -221,7 +219,7 @@ impl Shared {
                 None => host,
             },
         };
-        let is_mdns = name.strip_suffix(".local").is_some_and(|name| !name.is_empty());
+        let is_mdns = name.ends_with(".local") && is_host_name(name);
         name.parse::<std::net::Ipv4Addr>().is_ok() || name == "localhost" || is_mdns || self.hosts.iter().any(|known| known == name)
     }
 
@@ -282,7 +280,7 @@ impl Shared {
         timed.set_deadline(Deadline::after(HEAD));
         let Some(key) = &head.key else { return };
         let Ok(web) = http::accept_websocket(timed, key, head.rest, MOST_BODY) else { return };
-        let mut socket = Socket::new(web);
+        let mut socket = Socket::new(web, place.heard());
         let said = socket.next::<Hello>(HEAD);
         let hello = match said {
             Ok(hello) => hello,
@@ -298,7 +296,7 @@ impl Shared {
             Ok(me) => me,
             Err(problem) => return streams::refuse(socket, problem),
         };
-        if !place.becomes_known(me.role >= Role::Operate) {
+        if !place.becomes_known(token.unwrap_or_default(), me.role >= Role::Operate) {
             return streams::refuse(socket, api::problem(503, "too many websockets are open"));
         }
         let pass = streams::Pass { me, token: token.unwrap_or_default().to_owned(), revocations };
@@ -308,6 +306,15 @@ impl Shared {
             _ => streams::commands(self, socket, place.id(), pass),
         }
     }
+}
+
+/// Whether `text` is a host's name: letters, digits, `-` and `_`, with dots between.
+pub fn is_host_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        let is_good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        !label.is_empty() && label.len() <= 63 && label.chars().all(is_good) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    text.len() <= 253 && text.split('.').all(is_label)
 }
 
 fn is_port(text: &str) -> bool {

@@ -1,6 +1,8 @@
 //! A websocket of somebody who may be slow: what is newer replaces what he has not taken, and who takes nothing is sent away.
 
+use std::collections::VecDeque;
 use std::io::ErrorKind;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -17,6 +19,10 @@ use crate::time::{Deadline, Watch};
 pub(super) const STUCK: Duration = Duration::from_secs(10);
 /// How long a message may take before what is newer is waited for.
 const A_MOMENT: Duration = Duration::from_millis(20);
+/// So many messages are on their way that nobody has answered to have taken.
+const AHEAD: usize = 3;
+/// What the system keeps for who wants new messages alone, bytes.
+const LITTLE: usize = 8 * 1024;
 /// How long the last words may take.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How often somebody who says nothing is asked whether he is there, and after how much silence he is not.
@@ -45,13 +51,40 @@ pub(super) struct Socket {
     web: WebSocket<Timed>,
     /// Since when a message is on its way that he has not taken.
     stuck: Option<Watch>,
-    heard: Watch,
+    /// Shared with those who look for a socket that is of no use.
+    heard: Heard,
     pinged: Watch,
+    /// Pings behind [followed](Self::follow) messages that were not answered yet, and since when they are on their way.
+    followed: VecDeque<(u32, Watch)>,
+    number: u32,
+}
+
+/// When a socket was heard last. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Heard(Arc<Mutex<Watch>>);
+
+impl Heard {
+    pub fn now() -> Self {
+        Self(Arc::new(Mutex::new(Watch::start())))
+    }
+
+    pub fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Watch::start();
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
 }
 
 impl Socket {
-    pub fn new(web: WebSocket<Timed>) -> Self {
-        Self { web, stuck: None, heard: Watch::start(), pinged: Watch::start() }
+    pub fn new(web: WebSocket<Timed>, heard: Heard) -> Self {
+        Self { web, stuck: None, heard, pinged: Watch::start(), followed: VecDeque::new(), number: 0 }
+    }
+
+    /// For one whose messages are of no use when they are old.
+    pub fn keep_little(&mut self) {
+        self.web.get_mut().set_send_buffer(LITTLE);
     }
 
     /// The next message, if one comes within that time.
@@ -61,14 +94,20 @@ impl Socket {
             self.web.get_mut().set_deadline(until);
             match self.web.read() {
                 Ok(Message::Text(text)) => {
-                    self.heard = Watch::start();
+                    self.heard.note();
                     return serde_json::from_str(text.as_str())
                         .map(Some)
                         .map_err(|error| Over::Told(Problem { status: 400, error: format!("reading the message: {error}") }));
                 }
                 Ok(Message::Binary(_)) => return Err(Over::Told(Problem { status: 400, error: "expected text messages".to_owned() })),
                 Ok(Message::Close(_)) => return Err(Over::Gone),
-                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => self.heard = Watch::start(),
+                Ok(Message::Pong(number)) => {
+                    self.heard.note();
+                    if self.is_followed_by(&number) {
+                        return Ok(None);
+                    }
+                }
+                Ok(Message::Ping(_) | Message::Frame(_)) => self.heard.note(),
                 Err(Error::Io(error)) if is_late(&error) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -76,6 +115,39 @@ impl Socket {
                 return self.is_there().map(|()| None);
             }
         }
+    }
+
+    /// Sends what comes now or never, and a ping behind it, whose answer says that he has taken it. `false` where so many are on their way
+    /// that it would be old when he takes it, and it was left out.
+    ///
+    /// # Errors
+    /// When he has answered none for too long.
+    pub fn follow(&mut self, message: impl FnOnce() -> Message) -> Result<bool, Over> {
+        if self.followed.front().is_some_and(|(_, since)| since.elapsed() > STUCK) {
+            return Err(Over::Told(Problem { status: 408, error: "no ping was answered for ten seconds".to_owned() }));
+        }
+        if self.has_enough() || !self.is_free()? {
+            return Ok(false);
+        }
+        self.number = self.number.wrapping_add(1);
+        self.begin(message())?;
+        self.begin(Message::Ping(Bytes::copy_from_slice(&self.number.to_be_bytes())))?;
+        self.followed.push_back((self.number, Watch::start()));
+        Ok(true)
+    }
+
+    /// Whether so many messages are on their way that he gets no other.
+    pub fn has_enough(&self) -> bool {
+        self.followed.len() >= AHEAD
+    }
+
+    /// Takes note of the answer to a ping; whether another message may follow that had to wait.
+    fn is_followed_by(&mut self, number: &[u8]) -> bool {
+        let had_enough = self.has_enough();
+        if let Some(at) = self.followed.iter().position(|(sent, _)| sent.to_be_bytes() == *number) {
+            self.followed.drain(..=at);
+        }
+        had_enough && !self.has_enough()
     }
 
     /// Asks now and then whether he is there.

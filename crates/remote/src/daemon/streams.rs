@@ -63,12 +63,14 @@ impl Pass {
 pub(super) fn states(shared: &Shared, mut socket: Socket, hello: &Hello, mut pass: Pass) {
     let over = (|| -> Result<(), Over> {
         let mut period = period(hello.rate_hz)?;
+        socket.keep_little();
         socket.say(&StateMessage::Welcome(pass.me.clone()))?;
         let (mut seen, mut sent) = (0, Watch::start());
         loop {
             pass.check(shared)?;
-            // Who wants other states may say so at any time.
-            if let Some(Hello { rate_hz, .. }) = socket.next(Duration::ZERO)? {
+            // Who wants other states may say so at any time. One who has enough is waited for.
+            let within = if socket.has_enough() { LOOK } else { Duration::ZERO };
+            if let Some(Hello { rate_hz, .. }) = socket.next(within)? {
                 period = self::period(rate_hz)?;
             }
             let newest = shared.service.wait(seen, LOOK);
@@ -80,7 +82,7 @@ pub(super) fn states(shared: &Shared, mut socket: Socket, hello: &Hello, mut pas
             }
             let state = shared.state();
             let message = text(&StateMessage::State(&state))?;
-            if socket.offer(|| message)? {
+            if socket.follow(|| message)? {
                 (seen, sent) = (state.sequence, Watch::start());
             }
         }

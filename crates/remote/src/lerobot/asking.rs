@@ -259,7 +259,7 @@ impl Lerobot {
         }
         let (rows, width) = (self.contract.rows(self.mode), self.contract.width());
         if body.get("execution_steps").and_then(Value::count) != Some(rows) {
-            return Err(format!("{:?} execution_steps, expected {rows}", body.get("execution_steps")));
+            return Err(format!("{} for execution_steps, expected {rows}", Value::shown(body.get("execution_steps"))));
         }
         let canonical = matrix(body, "canonical_actions", [rows, width])?;
         let model = match self.mode {

@@ -84,6 +84,11 @@ fn texts(value: &Value<'_>, key: &str) -> Result<Vec<String>, String> {
 }
 
 impl Feature {
+    fn in_words(&self) -> String {
+        let names = if self.names.is_empty() { String::new() } else { format!(" ({})", self.names.join(", ")) };
+        format!("{}: {} {:?}{names}, {:?}", self.name, self.dtype, self.shape, self.semantics)
+    }
+
     fn read(value: &Value<'_>) -> Result<Self, String> {
         let Some(Value::List(sides)) = value.get("shape") else { return Err("a feature without a list shape".into()) };
         let shape: Option<Vec<usize>> = sides.iter().map(|side| side.count().filter(|side| (1..=16_384).contains(side))).collect();
@@ -296,7 +301,7 @@ pub(crate) fn agrees(contract: &Contract, body: &Value<'_>) -> Result<Agreement,
     match body.get("expected_artifact") {
         None | Some(Value::Nil) => {}
         Some(Value::Str(name)) if *name == contract.artifact => {}
-        other => return Err(incompatible(format!("the policy is {}, and the client expects {other:?}", contract.artifact))),
+        other => return Err(incompatible(format!("the policy is {}, and the client expects {}", contract.artifact, Value::shown(other)))),
     }
     let name = text(body, "mode").map_err(malformed)?;
     let mode = Mode::of(&name).filter(|mode| contract.modes.contains(mode));
@@ -318,7 +323,7 @@ pub(crate) fn agrees(contract: &Contract, body: &Value<'_>) -> Result<Agreement,
     }
     for (ours, theirs) in contract.features.iter().chain([&contract.action]).zip(features.iter().chain([&action])) {
         if ours != theirs {
-            return Err(incompatible(format!("the feature {ours:?} is not the client's {theirs:?}")));
+            return Err(incompatible(format!("the feature {} is not the client's {}", ours.in_words(), theirs.in_words())));
         }
     }
     match text(body, "encoding").map_err(malformed)? {

@@ -7,6 +7,7 @@ mod client;
 mod contract;
 mod net;
 mod server;
+mod tls;
 mod wire;
 
 pub(crate) use asking::{Lerobot, LerobotForm, compare, keys, told};

@@ -8,6 +8,7 @@ use zenoh::qos::CongestionControl;
 use zenoh::query::{ConsolidationMode, QueryTarget};
 use zenoh::{Config, Session, Wait as _};
 
+use super::tls::{Certificates, End};
 use super::wire::MOST_BYTES;
 use crate::time::Deadline;
 
@@ -39,6 +40,11 @@ pub(crate) fn open(place: &Place<'_>, file: Option<&Path>) -> Result<Session, St
         Some(file) => Config::from_file(file).map_err(|error| format!("reading {}: {}", file.display(), words(error)))?,
         None => Config::default(),
     };
+    if let Place::At(locator, _) | Place::Here(locator) = place
+        && let Some(at) = locator.strip_prefix("tls/")
+    {
+        secured(&config, place, at)?;
+    }
     let list = |locator: &str| serde_json::json!([locator]).to_string();
     let (connect, listen, within) = match place {
         Place::At(locator, within) => (list(locator), "[]".to_owned(), *within),
@@ -68,7 +74,26 @@ pub(crate) fn open(place: &Place<'_>, file: Option<&Path>) -> Result<Session, St
     for (key, value) in settings {
         config.insert_json5(key, value).map_err(|error| format!("setting zenoh's {key}: {}", words(error)))?;
     }
-    zenoh::open(config).wait().map_err(words)
+    zenoh::open(config).wait().map_err(|error| match place {
+        Place::At(locator, _) if locator.starts_with("tls/") => {
+            format!("{} (nobody listens there, or it speaks no zenoh over TLS)", words(error))
+        }
+        Place::At(..) => format!("{} (nobody listens there, or it wants zenoh+tls://)", words(error)),
+        Place::Here(_) => words(error),
+    })
+}
+
+/// Whether there can be TLS at `at`, as far as is known before: zenoh says of most that stands in the way only that it took too long.
+fn secured(config: &Config, place: &Place<'_>, at: &str) -> Result<(), String> {
+    match place {
+        Place::Here(_) => Certificates::of(config, End::Listens).map(drop),
+        Place::At(_, within) => {
+            let certificates = Certificates::of(config, End::Connects)?;
+            let (host, port) = at.rsplit_once(':').unwrap_or((at, ""));
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            certificates.try_at(host, port.parse().unwrap_or_default(), *within / 2)
+        }
+    }
 }
 
 /// What is longer is not put together: [`MOST_BYTES`], and what zenoh says around it.

@@ -31,6 +31,13 @@ impl Timed {
         self.until = until;
     }
 
+    /// How much the system keeps of what is on its way, about.
+    pub fn set_send_buffer(&self, bytes: usize) {
+        if let Err(error) = rustix::net::sockopt::set_socket_send_buffer_size(&self.tcp, bytes) {
+            tracing::debug!(%error, "setting a send buffer");
+        }
+    }
+
     /// Nothing more is sent.
     pub fn ends(&self) -> io::Result<()> {
         self.tcp.shutdown(std::net::Shutdown::Write)
