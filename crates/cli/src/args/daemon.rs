@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use sinew_drivers::camera::CameraAddress;
+use sinew_remote::RobotName;
 
 use super::values::address;
 use super::{HardwareArgs, LeaderArgs, Misuse, NEEDS_PORT, RealtimeArgs, RigArgs, refuse_given};
@@ -14,9 +15,10 @@ use super::{HardwareArgs, LeaderArgs, Misuse, NEEDS_PORT, RealtimeArgs, RigArgs,
 #[command(after_help = "It owns one robot and offers it to a web page and to programs, over HTTP and WebSocket. It prints the page's \
         address with a token. Nothing moves because it starts. Without --port the robot is in the embedded simulator. Ctrl-C ends it.\n\n\
         Another address than 127.0.0.1 needs a token that is there before: `sinew daemon token` makes it. Nothing is encrypted.\n\n\
+        With --fleet it tells its state, events and images over zenoh, too, and takes a stop from there (`sinew fleet`).\n\n\
         Examples:\n  sinew daemon --rig kitchen\n  sinew daemon --robot so101 --port /dev/ttyACM0 --id blue\n  \
         sinew daemon --robot so101 --task pick-place --listen 127.0.0.1:0\n  \
-        sinew daemon pair --role operate\n  sinew daemon install --dry-run -- --rig kitchen")]
+        sinew daemon --rig kitchen --fleet tcp/router.local:7447 --fleet-name kitchen-1\n  sinew daemon pair --role operate\n  sinew daemon install --dry-run -- --rig kitchen")]
 pub struct DaemonArgs {
     #[command(subcommand)]
     pub command: Option<DaemonCommand>,
@@ -41,6 +43,9 @@ pub struct DaemonArgs {
     /// The folder of the datasets that are recorded [default: datasets in the folder of --state]
     #[arg(long, value_name = "DIR")]
     pub datasets: Option<PathBuf>,
+    /// What the robot is called in its fleet: lower-case letters, digits and - [default: this machine's name]
+    #[arg(long, value_name = "NAME", help_heading = "Fleet")]
+    pub fleet_name: Option<RobotName>,
     #[command(flatten)]
     pub realtime: RealtimeArgs,
     /// Print a JSON line when it is ready
@@ -54,6 +59,10 @@ impl DaemonArgs {
     /// # Errors
     /// When one was given there.
     pub fn check(&self) -> Result<(), Misuse> {
+        if self.leader.fleet.is_none() {
+            self.leader.check_fleet()?;
+            refuse_given(&[("--fleet-name", self.fleet_name.is_some())], "is for --fleet")?;
+        }
         if !self.hardware.port.is_empty() || self.command.is_some() {
             return Ok(());
         }

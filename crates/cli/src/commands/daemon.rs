@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use clap::FromArgMatches as _;
 use sinew_core::service::Service;
 use sinew_remote::wire::{Pairing, Problem};
-use sinew_remote::{Daemon, DaemonOptions, Keyring};
+use sinew_remote::{Daemon, DaemonOptions, Fleet, FleetPlace, Keyring, RobotName};
 use sinew_runtime::{StopFlag, StopLevel};
 
 use crate::args::{self, Cli, Command, DaemonArgs, DaemonCommand, InstallArgs, Misuse, RoleArg};
@@ -20,7 +20,7 @@ use crate::daemon::service::Served;
 use crate::daemon::{Owned, begin_log, install};
 use crate::text::{note, say};
 use crate::watch::{Answer, Watch};
-use crate::{Done, config, is_misuse, text};
+use crate::{Done, config, is_misuse, lead, text};
 
 /// How often it is looked whether to end.
 const LOOK: Duration = Duration::from_millis(50);
@@ -71,6 +71,7 @@ fn serve(args: &DaemonArgs) -> anyhow::Result<Done> {
         );
         return Err(Misuse(why).into());
     }
+    let name = fleet_name(args)?;
     make(&state)?;
     let mut lock = Lock::take(&state, args)?;
     let owned = Owned::of(args, args.datasets.clone().unwrap_or_else(|| state.join("datasets")))?;
@@ -110,6 +111,7 @@ fn serve(args: &DaemonArgs) -> anyhow::Result<Done> {
     }
     // From here on who may look reads along.
     begin_log();
+    let fleet = args.leader.fleet.as_ref().map(|place| join_fleet(place, name, &server)).transpose()?;
     let notify = Notify::from_env().map(Arc::new);
     let keeper = owned.clone();
     let keeper = std::thread::Builder::new().name("robot".into()).spawn(move || keeper.keep(rig)).context("starting the robot's thread")?;
@@ -139,11 +141,29 @@ fn serve(args: &DaemonArgs) -> anyhow::Result<Done> {
         std::thread::sleep(LOOK);
     }
     let is_whole = !keeper.is_finished() || keeper.join().is_ok();
+    drop(fleet);
     drop(server);
     drop(lock);
     anyhow::ensure!(is_whole, "owning {}: the thread that has the robot panicked; the log says where", robot.name);
     // To be ended is what it waits for.
     Ok(Done::Ok)
+}
+
+/// What the robot is called in its fleet.
+fn fleet_name(args: &DaemonArgs) -> anyhow::Result<Option<RobotName>> {
+    if args.leader.fleet.is_none() {
+        return Ok(None);
+    }
+    let name = args.fleet_name.clone().or_else(RobotName::of_this_machine);
+    let unnamed = || Misuse("--fleet: this machine's name can't be a robot's; expected --fleet-name NAME with it".to_owned());
+    Ok(Some(name.ok_or_else(unnamed)?))
+}
+
+/// Tells of the robot in the fleet, until it is dropped.
+fn join_fleet(place: &FleetPlace, name: Option<RobotName>, server: &Daemon) -> anyhow::Result<Fleet> {
+    lead::warn(place);
+    let name = name.context("expected a name")?;
+    Ok(Fleet::join(place.clone(), name, server, |line| note!("{line}"))?)
 }
 
 /// An address by which this machine reaches it.

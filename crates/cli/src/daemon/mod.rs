@@ -3,7 +3,7 @@
 
 mod board;
 pub mod install;
-mod led_remotely;
+pub mod led_remotely;
 pub mod lock;
 pub mod notify;
 pub mod service;
@@ -34,6 +34,7 @@ use crate::text::note;
 use crate::{hardware, text};
 use board::Board;
 use led_remotely::Goals;
+pub use service::channels;
 use tasks::Tasks;
 use work::Job;
 

@@ -23,14 +23,12 @@ use crate::commands::replay::{Recorded, again};
 use crate::commands::rollout::{Prepared, Setting, roll_out};
 use crate::commands::teleop::follow;
 use crate::host::Host;
-use crate::led::Human;
+use crate::led::{FOR_EVER, Human};
 use crate::rig::{Rig, Scenario};
 use crate::{Done, hardware, led, source};
 
 /// Between two looks at a child that works.
 const LOOK: Duration = Duration::from_millis(50);
-/// For somebody who leads from afar: he may come back.
-const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Something to be done with the robot.
 pub enum Job {
