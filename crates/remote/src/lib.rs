@@ -29,6 +29,7 @@ mod lerobot;
 mod link;
 mod messages;
 mod modalities;
+mod over;
 mod picture;
 mod policy;
 mod request;

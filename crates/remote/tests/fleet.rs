@@ -30,7 +30,8 @@ type Told = Arc<Mutex<Vec<String>>>;
 fn join(place: &FleetPlace, called: &str, served: &Served) -> (Fleet, Told) {
     let told: Told = Arc::default();
     let heard = told.clone();
-    let fleet = Fleet::join(place.clone(), name(called), served.daemon.as_ref().unwrap(), move |line| heard.lock().unwrap().push(line.into()));
+    let fleet =
+        Fleet::join(place.clone(), name(called), served.daemon.as_ref().unwrap(), move |line| heard.lock().unwrap().push(line.into()));
     (fleet.unwrap(), told)
 }
 
@@ -94,9 +95,14 @@ fn robots_are_found_watched_and_stopped() {
             None => {}
         }
     }
-    assert!(is_there && (20..=32).contains(&states.len()) && (9..=17).contains(&images) && events > 10, "{} {images} {events}", states.len());
+    assert!(
+        is_there && (20..=32).contains(&states.len()) && (9..=17).contains(&images) && events > 10,
+        "{} {images} {events}",
+        states.len()
+    );
     assert!(states.windows(2).all(|pair| pair[0] < pair[1]), "{states:?}");
-    let (encoded, unseen) = (kitchen.robot.encoded.load(std::sync::atomic::Ordering::SeqCst), lab.robot.encoded.load(std::sync::atomic::Ordering::SeqCst));
+    let (encoded, unseen) =
+        (kitchen.robot.encoded.load(std::sync::atomic::Ordering::SeqCst), lab.robot.encoded.load(std::sync::atomic::Ordering::SeqCst));
     assert!(encoded > 8 && unseen == 0, "an image of which nobody looks at is not made: {encoded} {unseen}");
 
     let stopped = view.stop(&[name("lab")], StopWish::Stop, WITHIN).unwrap();
@@ -130,7 +136,9 @@ fn one_that_is_hung_or_has_another_version_is_told_and_a_name_is_had_once() {
     // Somebody who is alive and takes a query without ever answering it, and one who answers with nonsense.
     let mut config = zenoh::Config::default();
     let FleetPlace::At(address) = &there else { panic!() };
-    for (key, value) in [("mode", "\"client\""), ("scouting/multicast/enabled", "false"), ("connect/endpoints", &*format!("[\"{address}\"]"))] {
+    for (key, value) in
+        [("mode", "\"client\""), ("scouting/multicast/enabled", "false"), ("connect/endpoints", &*format!("[\"{address}\"]"))]
+    {
         config.insert_json5(key, value).unwrap();
     }
     let session = zenoh::open(config).wait().unwrap();

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use sinew_drivers::camera::CameraAddress;
-use sinew_remote::RobotName;
+use sinew_remote::{FleetPlace, RobotName};
 
 use super::values::address;
-use super::{HardwareArgs, LeaderArgs, Misuse, NEEDS_PORT, RealtimeArgs, RigArgs, refuse_given};
+use super::{HardwareArgs, LeaderArgs, Misuse, NEEDS_PORT, RealtimeArgs, RigArgs, refuse_given, whole};
 
 #[derive(Args, Clone)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -46,6 +46,15 @@ pub struct DaemonArgs {
     /// What the robot is called in its fleet: lower-case letters, digits and - [default: this machine's name]
     #[arg(long, value_name = "NAME", help_heading = "Fleet")]
     pub fleet_name: Option<RobotName>,
+    /// Be a node of ROS 2, in this ROS_DOMAIN_ID [default: 0], for nodes with RMW_IMPLEMENTATION=rmw_zenoh_cpp. ROS itself is not needed here
+    #[arg(long, value_name = "DOMAIN", num_args = 0..=1, default_missing_value = "0", value_parser = whole::<u32>(0..=232), help_heading = "Fleet")]
+    pub ros2: Option<u32>,
+    /// With --ros2: where rmw_zenohd is, as for --fleet
+    #[arg(long, value_name = "PLACE", default_value = "tcp/127.0.0.1:7447", requires = "ros2", help_heading = "Fleet")]
+    pub ros2_at: FleetPlace,
+    /// With --ros2: take trajectories, while teleoperation with the leader remote runs and nobody has the operator's lease
+    #[arg(long, requires = "ros2", help_heading = "Fleet")]
+    pub ros2_commands: bool,
     #[command(flatten)]
     pub realtime: RealtimeArgs,
     /// Print a JSON line when it is ready
@@ -61,7 +70,9 @@ impl DaemonArgs {
     pub fn check(&self) -> Result<(), Misuse> {
         if self.leader.fleet.is_none() {
             self.leader.check_fleet()?;
-            refuse_given(&[("--fleet-name", self.fleet_name.is_some())], "is for --fleet")?;
+        }
+        if self.leader.fleet.is_none() && self.ros2.is_none() {
+            refuse_given(&[("--fleet-name", self.fleet_name.is_some())], "is for --fleet or --ros2")?;
         }
         if !self.hardware.port.is_empty() || self.command.is_some() {
             return Ok(());

@@ -11,7 +11,7 @@ pub(crate) const DEAD_MAN: Duration = Duration::from_millis(300);
 
 /// The lease of the operator.
 #[derive(Debug, Default)]
-pub(super) struct Desk(Mutex<Option<Holder>>);
+pub(crate) struct Desk(Mutex<Option<Holder>>);
 
 #[derive(Debug)]
 struct Holder {

@@ -32,8 +32,7 @@ use crate::time::{Deadline, Watch};
 use api::{Call, Reply};
 use guests::{Guests, Place};
 pub use keyring::Keyring;
-pub(crate) use lease::DEAD_MAN;
-use lease::Desk;
+pub(crate) use lease::{DEAD_MAN, Desk};
 use socket::Socket;
 use wire::{Hello, Me, Problem, Role};
 
@@ -162,6 +161,11 @@ impl Shared {
 
     pub fn service(&self) -> &dyn Service {
         &*self.service
+    }
+
+    /// Who operates.
+    pub fn desk(&self) -> &Desk {
+        &self.desk
     }
 
     /// The newest state, with who operates.

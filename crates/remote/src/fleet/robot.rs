@@ -1,9 +1,8 @@
 //! A robot that is in a fleet: its daemon tells how it is, and answers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -19,6 +18,7 @@ use zenoh::{Session, Wait as _};
 use super::{Event, FleetPlace, RobotName, StopAnswer, StopOrder, key, read};
 use crate::daemon::Shared;
 use crate::lerobot::words;
+use crate::over::{Over, Until};
 use crate::time::Watch;
 use crate::{Daemon, RemoteError};
 
@@ -31,32 +31,12 @@ const SAID_AGAIN: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(2);
 /// How long it takes to hear of another robot of the name.
 const NAMESAKE: Duration = Duration::from_millis(500);
-/// How long a thread may take to end.
-const ENDS: Duration = Duration::from_millis(500);
 /// Queries that wait to be answered; more are not.
 const MOST_QUERIES: usize = 16;
 
 /// A daemon's place in a fleet. Dropping it leaves.
 pub struct Fleet {
-    over: Arc<Over>,
-    thread: Option<JoinHandle<()>>,
-}
-
-/// Whether it is over.
-#[derive(Default)]
-struct Over(Mutex<bool>, Condvar);
-
-impl Over {
-    /// Waits so long, or until it is over; whether it is.
-    fn wait(&self, time: Duration) -> bool {
-        let over = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *self.1.wait_timeout_while(over, time, |over| !*over).unwrap_or_else(PoisonError::into_inner).0
-    }
-
-    fn end(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.1.notify_all();
-    }
+    _thread: Until,
 }
 
 impl Fleet {
@@ -65,23 +45,9 @@ impl Fleet {
     /// # Errors
     /// When a thread can't be started.
     pub fn join(place: FleetPlace, robot: RobotName, daemon: &Daemon, tell: impl Fn(&str) + Send + 'static) -> Result<Self, RemoteError> {
-        let over = Arc::new(Over::default());
+        let over = Over::default();
         let stay = Stay { place, robot, daemon: daemon.shared(), over: over.clone() };
-        let thread = std::thread::Builder::new().name("fleet".into()).spawn(move || stay.keep(&tell));
-        let thread = thread.map_err(|source| RemoteError::Thread { who: "fleet", source })?;
-        Ok(Self { over, thread: Some(thread) })
-    }
-}
-
-impl Drop for Fleet {
-    fn drop(&mut self) {
-        self.over.end();
-        let Some(thread) = self.thread.take() else { return };
-        // One that waits for somebody's hand-shake is left to itself.
-        let waited = Watch::start();
-        while !thread.is_finished() && waited.elapsed() < ENDS {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        Ok(Self { _thread: Until::spawn("fleet", over, move || stay.keep(&tell))? })
     }
 }
 
@@ -89,7 +55,7 @@ struct Stay {
     place: FleetPlace,
     robot: RobotName,
     daemon: Arc<Shared>,
-    over: Arc<Over>,
+    over: Over,
 }
 
 /// What is declared to the others.

@@ -4,13 +4,16 @@
 //! ROS means radians and metres, as `core` does; names stand without LeRobot's `.pos`.
 
 mod cdr;
+mod course;
 mod kind;
 mod messages;
 mod names;
+mod robot;
 
 pub use kind::Kind;
 pub use messages::{CompressedImage, Header, JointState, JointTrajectory, JointTrajectoryPoint, Message, Stamp};
 pub use names::{Attachment, Node, Quality, Side, Topic};
+pub use robot::{Ros2, Ros2Options};
 
 /// Why something is no message or name of ROS 2.
 #[derive(Debug, thiserror::Error)]

@@ -21,6 +21,8 @@ pub struct Fake {
     pub encoded: AtomicU64,
     newest: Mutex<Option<(u64, Quality, Arc<[u8]>)>>,
     pub image_bytes: usize,
+    /// What each state is like, but for its number.
+    template: State,
 }
 
 impl Fake {
@@ -67,7 +69,7 @@ impl Service for Fake {
     }
 
     fn state(&self) -> Arc<State> {
-        Arc::new(State { sequence: self.now(), position: vec![Some(0.5)], ..State::default() })
+        Arc::new(State { sequence: self.now(), ..self.template.clone() })
     }
 
     fn shot(&self, _: usize, seen: u64, quality: Quality) -> Option<Shot> {
@@ -151,6 +153,10 @@ pub struct Served {
 }
 
 pub fn served(image_bytes: usize) -> Served {
+    served_as(image_bytes, State { position: vec![Some(0.5)], ..State::default() })
+}
+
+pub fn served_as(image_bytes: usize, template: State) -> Served {
     let folder = tempfile::tempdir().unwrap();
     let (keyring, token) = Keyring::open(folder.path()).unwrap();
     let robot = Arc::new(Fake {
@@ -161,6 +167,7 @@ pub fn served(image_bytes: usize) -> Served {
         encoded: AtomicU64::new(0),
         newest: Mutex::default(),
         image_bytes,
+        template,
     });
     let options = DaemonOptions { listen: "127.0.0.1:0".parse().unwrap(), hosts: vec!["Robot.example".into()], version: "0".into() };
     let daemon = Daemon::serve(options, keyring, robot.clone()).unwrap();
