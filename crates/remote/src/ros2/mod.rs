@@ -1,6 +1,8 @@
 //! ROS 2 without ROS: joints, trajectories and compressed pictures as rmw_zenoh puts them into zenoh. No ROS is needed on this side; the
 //! other one runs `RMW_IMPLEMENTATION=rmw_zenoh_cpp`.
 //!
+//! [`Ros2`] is a daemon's robot as a node.
+//!
 //! ROS means radians and metres, as `core` does; names stand without LeRobot's `.pos`.
 
 mod cdr;
