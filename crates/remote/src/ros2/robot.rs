@@ -202,10 +202,14 @@ impl Stay {
             if let Some((running, since)) = &course {
                 match self.follow(running, since.elapsed().as_secs_f64(), &state) {
                     Ok(false) => {}
-                    Ok(true) => course = self.leave(),
+                    Ok(true) => {
+                        self.leave();
+                        course = None;
+                    }
                     Err(why) => {
                         tell(&format!("a trajectory from ROS 2 ended early: {why}"));
-                        course = self.leave();
+                        self.leave();
+                        course = None;
                     }
                 }
             }
@@ -217,7 +221,8 @@ impl Stay {
     fn begin(&self, wanted: &JointTrajectory, info: &RobotInfo, state: &State) -> Result<Option<(Course, Watch)>, String> {
         let course = Course::of(wanted, &info.action, &info.state, state)?;
         if course.is_empty() {
-            return Ok(self.leave());
+            self.leave();
+            return Ok(None);
         }
         let taken = self.daemon.desk().take(SOCKET, "ros2", fresh_name());
         taken.map_err(|holder| format!("{holder} has the operator's lease"))?;
@@ -238,9 +243,8 @@ impl Stay {
         Ok(is_over && is_there)
     }
 
-    fn leave<T>(&self) -> Option<T> {
+    fn leave(&self) {
         self.daemon.desk().release(SOCKET);
-        None
     }
 
     /// Images, while somebody looks.
