@@ -6,7 +6,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a measurement for people")]
 
 #[path = "../tests/robot/mod.rs"]
-#[allow(dead_code, reason = "tests use more of it")]
 mod robot;
 
 use std::io::{BufRead as _, BufReader, Write as _};

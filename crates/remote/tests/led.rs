@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails here fails the test")]
 
-#[allow(dead_code, unused_imports, reason = "this test needs the network of it alone")]
 mod faulty;
 
 use std::io::{Read as _, Write as _};

@@ -1,5 +1,7 @@
 //! A robot that is not there, behind a daemon, and clients of every kind.
 
+#![allow(dead_code, reason = "each test file uses its own part")]
+
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
