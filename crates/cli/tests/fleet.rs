@@ -9,7 +9,7 @@ mod faulty;
 mod page;
 mod played;
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
@@ -188,17 +188,14 @@ fn a_leader_and_a_follower_in_different_rooms_are_recorded_as_one_and_a_black_ou
         "--json",
     ];
     let recording = here.sinew(&record).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let way = format!("tcp/{}", network.address);
     let begun = Instant::now();
-    let mut leading = loop {
-        let lead = ["teleop", "--robot", "so101", "--to", "arm", "--fleet", &way, "--teleop", "so101_leader", "--teleop-port", "leader"];
-        let mut child = Ended(there.sinew(&lead).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
-        std::thread::sleep(Duration::from_millis(1500));
-        if child.0.try_wait().unwrap().is_none() {
-            break child;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(15), "the leader's side does not come up");
-    };
+    while TcpStream::connect(&address).is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(15), "the robot's side does not come up");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let way = format!("tcp/{}", network.address);
+    let lead = ["teleop", "--robot", "so101", "--to", "arm", "--fleet", &way, "--teleop", "so101_leader", "--teleop-port", "leader"];
+    let mut leading = Ended(there.sinew(&lead).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap());
     goal_moves(&mut arm, Duration::from_secs(10));
     std::thread::sleep(Duration::from_secs(2));
     // It does as the hand does, a moment later.
