@@ -106,7 +106,6 @@ fn what_makes_no_sense_of_a_fleet_is_refused() {
         ("daemon --ros2 300", "from 0 to 232"),
         ("teleop --port x --teleop zenoh:arm", "expected --fleet PLACE"),
         ("teleop --port x --teleop zenoh:a/b --fleet tcp/a:1", "lower-case letters"),
-        ("teleop --port x --teleop so101_leader --teleop-port y --fleet tcp/a:1", "--fleet is for --teleop zenoh:NAME"),
         ("teleop --to arm --teleop so101_leader --teleop-port y", "expected --fleet PLACE"),
         ("teleop --to arm --port x --teleop so101_leader --fleet tcp/a:1", "--port is for the robot's side"),
         ("teleop --to arm --teleop keyboard --fleet tcp/a:1", "leader arm, gamepad or spacemouse"),
@@ -115,6 +114,11 @@ fn what_makes_no_sense_of_a_fleet_is_refused() {
         let said = desk.misuse(words);
         assert!(said.contains(why), "{words}: {said}");
     }
+    // A default for all, which holds where it has a use.
+    desk.ok(&["config", "set", "all.fleet", &format!("tcp/127.0.0.1:{}", port())]);
+    assert!(desk.error(&["fleet", "list"]).contains("meeting the fleet at tcp/127.0.0.1:"));
+    assert!(desk.misuse("teleop --teleop so101_leader --teleop-port y").contains("expected --port"));
+    desk.ok(&["config", "unset", "all.fleet"]);
     let error = desk.error(&["fleet", "list", "--fleet", &format!("tcp/127.0.0.1:{}", port())]);
     assert!(error.contains("meeting the fleet at tcp/127.0.0.1:"), "{error}");
     std::fs::write(desk.path("bad.json5"), "{ mode: \"robot\" }").unwrap();

@@ -68,9 +68,7 @@ impl DaemonArgs {
     /// # Errors
     /// When one was given there.
     pub fn check(&self) -> Result<(), Misuse> {
-        if self.leader.fleet.is_none() {
-            self.leader.check_fleet()?;
-        }
+        self.leader.check_fleet()?;
         if self.leader.fleet.is_none() && self.ros2.is_none() {
             refuse_given(&[("--fleet-name", self.fleet_name.is_some())], "is for --fleet or --ros2")?;
         }

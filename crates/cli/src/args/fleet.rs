@@ -14,18 +14,24 @@ use super::{Misuse, above_zero};
         Examples:\n  sinew fleet list --fleet tcp/router.local:7447\n  sinew fleet watch kitchen-1 --fleet ./operator.json5\n  \
         sinew fleet stop --all --fleet ./operator.json5")]
 pub struct FleetArgs {
-    /// Where the robots meet over zenoh: tcp/HOST:PORT, or a file of zenoh's configuration (JSON5)
-    #[arg(long, value_name = "PLACE", global = true)]
-    pub fleet: Option<FleetPlace>,
     #[command(subcommand)]
     pub command: FleetCommand,
+}
+
+/// Where robots meet.
+#[derive(Args, Clone)]
+pub struct PlaceArgs {
+    /// Where the robots meet over zenoh: tcp/HOST:PORT, or a file of zenoh's configuration (JSON5)
+    #[arg(long, value_name = "PLACE")]
+    pub fleet: Option<FleetPlace>,
 }
 
 impl FleetArgs {
     /// # Errors
     /// When it is not said where the robots meet, or this machine would have to be the place.
     pub fn place(&self) -> Result<FleetPlace, Misuse> {
-        match &self.fleet {
+        let (FleetCommand::List { place, .. } | FleetCommand::Watch { place, .. } | FleetCommand::Stop { place, .. }) = &self.command;
+        match &place.fleet {
             None => Err(Misuse("expected --fleet PLACE, where the robots meet".to_owned())),
             Some(FleetPlace::Here(address)) => {
                 Err(Misuse(format!("--fleet listen:{address}: a fleet is looked at from outside; expected {address}, or a file")))
@@ -42,6 +48,8 @@ pub enum FleetCommand {
         after_help = "Examples:\n  sinew fleet list --fleet tcp/router.local:7447\n  sinew fleet list --fleet ./operator.json5 --json"
     )]
     List {
+        #[command(flatten)]
+        place: PlaceArgs,
         /// How long to wait for answers, in seconds
         #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = above_zero)]
         within: f64,
@@ -54,6 +62,8 @@ pub enum FleetCommand {
         Examples:\n  sinew fleet watch kitchen-1 --fleet tcp/router.local:7447\n  \
         sinew fleet watch kitchen-1 --fleet ./operator.json5 --images seen --seconds 60")]
     Watch {
+        #[command(flatten)]
+        place: PlaceArgs,
         /// The robot's name
         robot: RobotName,
         /// Write the newest image of each camera into this folder, as CAMERA.jpg
@@ -72,6 +82,8 @@ pub enum FleetCommand {
         Examples:\n  sinew fleet stop kitchen-1 --fleet tcp/router.local:7447\n  \
         sinew fleet stop --all --how emergency --fleet ./operator.json5")]
     Stop {
+        #[command(flatten)]
+        place: PlaceArgs,
         /// The robots' names
         #[arg(required_unless_present = "all", value_name = "ROBOT")]
         robots: Vec<RobotName>,

@@ -26,9 +26,9 @@ pub fn run(args: &FleetArgs) -> anyhow::Result<Done> {
     lead::warn(&place);
     let view = FleetView::open(place)?;
     match &args.command {
-        FleetCommand::List { within, json } => list(&view, Duration::from_secs_f64(*within), *json),
-        FleetCommand::Watch { robot, images, seconds, json } => watch(&view, robot, images.as_deref(), *seconds, *json),
-        FleetCommand::Stop { robots, all: _, how, within, json } => {
+        FleetCommand::List { place: _, within, json } => list(&view, Duration::from_secs_f64(*within), *json),
+        FleetCommand::Watch { place: _, robot, images, seconds, json } => watch(&view, robot, images.as_deref(), *seconds, *json),
+        FleetCommand::Stop { place: _, robots, all: _, how, within, json } => {
             let how = match how {
                 How::Stop => StopWish::Stop,
                 How::Now => StopWish::Now,
