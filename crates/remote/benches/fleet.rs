@@ -26,7 +26,7 @@ fn main() {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match *words {
         ["robot", name, address] => robot(name, address),
-        ["router", address, downsample] => router(address, downsample == "downsample"),
+        ["router", address, thinned] => router(address, thinned.parse().unwrap()),
         [robots, seconds, ref rest @ ..] => measure(robots.parse().unwrap(), seconds.parse().unwrap(), rest == ["downsample"]),
         _ => println!("expected ROBOTS SECONDS [downsample], for example 200 30"),
     }
@@ -72,12 +72,15 @@ fn open(settings: &[(&str, String)]) -> Session {
     zenoh::open(config).wait().unwrap()
 }
 
-fn router(address: &str, downsamples: bool) {
+/// A router that hands on a state a second of so many robots, and all of the others. A rule counts for all keys that it names together: each
+/// robot has its own.
+fn router(address: &str, thinned: usize) {
     let mut settings =
         vec![("mode", "\"router\"".into()), ("listen/endpoints", format!("[\"{address}\"]")), ("timestamping/enabled", "false".into())];
-    if downsamples {
-        let rule = r#"[{ flows: ["egress"], messages: ["put"], rules: [{ key_expr: "sinew/v1/*/state", freq: 1.0 }] }]"#;
-        settings.push(("downsampling", rule.into()));
+    if thinned > 0 {
+        let rule = |robot| serde_json::json!({ "key_expr": format!("sinew/v1/robot-{robot}/state"), "freq": 1.0 });
+        let rules: Vec<_> = (0..thinned).map(rule).collect();
+        settings.push(("downsampling", serde_json::json!([{ "flows": ["egress"], "messages": ["put"], "rules": rules }]).to_string()));
     }
     let _session = open(&settings);
     until_told();
@@ -139,7 +142,7 @@ fn loopback() -> f64 {
 fn measure(count: usize, seconds: u64, downsamples: bool) {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let address = format!("tcp/127.0.0.1:{port}");
-    let mut router = Part::start(&["router", &address, if downsamples { "downsample" } else { "all" }]);
+    let mut router = Part::start(&["router", &address, &(if downsamples { count } else { 0 }).to_string()]);
     router.ready();
     let begun = Instant::now();
     let mut robots = Vec::new();

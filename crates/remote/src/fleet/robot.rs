@@ -229,7 +229,7 @@ fn put(publisher: &Publisher<'_>, value: &impl Serialize) {
 
 /// Stops the robot, on zenoh's own thread, so that no other query is waited for.
 fn stop(daemon: &Shared, key: &str, query: &Query) {
-    let order = query.payload().and_then(|payload| read::<StopOrder>(payload));
+    let order = query.payload().and_then(read::<StopOrder>);
     let Some(StopOrder { stop }) = order else {
         drop(query.reply_err("expected {\"stop\": \"stop\"}, {\"stop\": \"now\"} or {\"stop\": \"emergency\"}").wait());
         return;

@@ -1,7 +1,7 @@
 //! Somebody who looks at a fleet: who is there, what one of them does, and that all of them stop.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -244,9 +244,6 @@ pub struct Watching {
 impl Watching {
     /// The next that is seen of it; nothing within this time.
     pub fn next(&self, within: Duration) -> Option<Seen> {
-        match self.seen.recv_timeout(within) {
-            Ok(seen) => Some(seen),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.seen.recv_timeout(within).ok()
     }
 }
