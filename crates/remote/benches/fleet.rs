@@ -3,7 +3,7 @@
 //!
 //! `cargo bench -p sinew-remote --bench fleet -- ROBOTS SECONDS [downsample]` prints it. With `downsample` the router hands on one state a second.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a measurement for people")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::print_stderr, reason = "a measurement for people")]
 
 #[path = "../tests/robot/mod.rs"]
 mod robot;

@@ -133,7 +133,6 @@ fn watch(view: &FleetView, robot: &RobotName, images: Option<&Path>, seconds: Op
             note!("{robot} is not there; it is waited for");
         }
         match seen {
-            None => {}
             Some(Seen::Alive(is_there)) => {
                 was_there |= is_there;
                 match json {
@@ -143,13 +142,11 @@ fn watch(view: &FleetView, robot: &RobotName, images: Option<&Path>, seconds: Op
                 }
             }
             Some(Seen::State(state)) if json => text::print_json(&json!({ "kind": "state", "state": state }))?,
-            Some(Seen::State(state)) => {
-                if shown.is_none_or(|shown| now > shown + SHOWN_EVERY) {
-                    shown = Some(now);
-                    let rate = state.control.map(|control| format!(", {:.1} Hz, {} missed", control.rate_hz, control.missed));
-                    let trouble = state.trouble.as_ref().map(|trouble| format!(", {trouble}"));
-                    say!("{}{}{}", does(&state), rate.unwrap_or_default(), trouble.unwrap_or_default());
-                }
+            Some(Seen::State(state)) if shown.is_none_or(|shown| now > shown + SHOWN_EVERY) => {
+                shown = Some(now);
+                let rate = state.control.map(|control| format!(", {:.1} Hz, {} missed", control.rate_hz, control.missed));
+                let trouble = state.trouble.as_ref().map(|trouble| format!(", {trouble}"));
+                say!("{}{}{}", does(&state), rate.unwrap_or_default(), trouble.unwrap_or_default());
             }
             Some(Seen::Event(event)) if json => text::print_json(&json!({ "kind": "event", "event": event }))?,
             Some(Seen::Event(Event::Log(line))) => say!("log: {}", line.text),
@@ -164,6 +161,8 @@ fn watch(view: &FleetView, robot: &RobotName, images: Option<&Path>, seconds: Op
                     text::print_json(&json!({ "kind": "image", "camera": camera, "bytes": jpeg.len(), "about": about }))?;
                 }
             }
+            // People see one a second.
+            Some(Seen::State(_)) | None => {}
         }
     }
     Ok(match (stop.is_requested(), was_there) {
