@@ -3,6 +3,7 @@
 mod daemon;
 mod dataset;
 mod emulate;
+mod fleet;
 mod hardware;
 mod hub;
 mod lekiwi_host;
@@ -30,6 +31,7 @@ use sinew_policy::{Device, Quantization};
 pub use daemon::{DaemonArgs, DaemonCommand, InstallArgs, RoleArg};
 pub use dataset::{DatasetCommand, EditArgs, Episodes, HowArgs, Part, PartOf};
 pub use emulate::EmulateArgs;
+pub use fleet::{FleetArgs, FleetCommand, How};
 pub use hardware::{HardwareArgs, LeaderArgs, Teleop, TeleopArgs};
 pub use hub::{CacheCommand, CardArgs, DownloadArgs, FinishArgs, HubCommand, Kind, LoginArgs, RepoArgs, SearchArgs, SpaceArgs, UploadArgs};
 pub use lekiwi_host::LekiwiHostArgs;
@@ -79,6 +81,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Own a robot and offer it to a web page and to programs
     Daemon(Box<DaemonArgs>),
+    /// List, watch and stop robots whose daemons meet over zenoh
+    Fleet(FleetArgs),
     /// Measure a policy's success rate over seeded episodes in the simulator
     Eval(EvalArgs),
     /// Move a robot with a leader arm, a gamepad or the keyboard

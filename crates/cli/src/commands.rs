@@ -14,6 +14,7 @@ pub mod find_cameras;
 #[path = "commands/find_no_cameras.rs"]
 pub mod find_cameras;
 pub mod find_port;
+pub mod fleet;
 pub mod hub;
 pub mod lekiwi_host;
 pub mod man_pages;

@@ -8,6 +8,7 @@ use sinew_core::{Clock, RobotDescription, Role};
 use sinew_drivers::camera::CameraAddress;
 use sinew_drivers::teleop::{KeySource, StartOptions, TeleopKind, Tell, start};
 use sinew_drivers::{ArmHealth, ByFeature, LeaderFeedback, SerialLeader};
+use sinew_remote::RobotName;
 use sinew_runtime::TeleopThread;
 
 use crate::args::{HardwareArgs, LeaderArgs, Misuse, Teleop, refuse_given};
@@ -15,11 +16,14 @@ use crate::buses::{BusReport, Outages};
 use crate::desk::Desk;
 use crate::hardware::{self, Hardware};
 use crate::terminal::TerminalKeys;
+use crate::{lead, led_afar};
 
 /// For how long at least one who leads may be silent before the run ends.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How fast a joint of a leader arm is carried.
 const CARRIED_RAD_PER_S: f64 = 1.0;
+/// For somebody who leads from afar: he may come back.
+pub const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Who acts instead of a policy, or when he takes over from it, on his thread.
 pub struct Human {
@@ -27,7 +31,8 @@ pub struct Human {
     arm: Option<Arm>,
     /// Those of the terminal, where he moves the robot by them.
     pub keys: Option<TerminalKeys>,
-    keys_do: Option<&'static str>,
+    /// Who it is, where it is no arm.
+    words: Option<String>,
     /// Who is told what he wants of the session with the device in his hands.
     desk: Arc<OnceLock<Desk>>,
 }
@@ -43,7 +48,7 @@ struct Arm {
 impl Human {
     /// One who needs no arm and has no buttons.
     pub fn without_arm(thread: TeleopThread) -> Self {
-        Self { thread, arm: None, keys: None, keys_do: None, desk: Arc::default() }
+        Self { thread, arm: None, keys: None, words: None, desk: Arc::default() }
     }
 
     /// One with a gamepad, a keyboard or the like in his hands.
@@ -60,7 +65,23 @@ impl Human {
         let source = keys.clone().map(|keys| Box::new(keys) as Box<dyn KeySource>);
         let (teleoperator, way) = start(kind.clone(), robot, StartOptions { tell, keys: source, ..StartOptions::default() })?;
         let thread = TeleopThread::spawn(teleoperator, way, robot).context("starting the teleoperator's thread")?;
-        Ok(Self { thread: thread.patient(patience.max(PATIENCE)), arm: None, keys, keys_do: kind.keys_in_words(), desk })
+        Ok(Self {
+            thread: thread.patient(patience.max(PATIENCE)),
+            arm: None,
+            keys,
+            words: kind.keys_in_words().map(|keys| format!("your keys: {keys}")),
+            desk,
+        })
+    }
+
+    /// One who leads `robot` as `name` from another room. He may come later, and come back.
+    pub fn from_afar(name: &RobotName, given: &LeaderArgs, robot: &RobotDescription, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
+        given.check_fleet()?;
+        let place = given.fleet.as_ref().context("expected --fleet")?;
+        lead::warn(place);
+        let thread = led_afar::start(place, name, robot, clock)?;
+        let words = format!("who runs `sinew teleop --to {name}` and meets at {place}");
+        Ok(Self { words: Some(words), ..Self::without_arm(thread.patient(FOR_EVER)) })
     }
 
     /// Connects the leader arm `name` of `robot`; its bus is served like the robot's, just behind `priority`.
@@ -86,7 +107,7 @@ impl Human {
             thread: thread.patient(hardware.patience().max(PATIENCE)),
             arm: Some(arm),
             keys: None,
-            keys_do: None,
+            words: None,
             desk: Arc::default(),
         })
     }
@@ -105,6 +126,7 @@ impl Human {
         match &given.teleop {
             Some(Teleop::Leader(name)) => Self::with_arm(name, given, robot, hardware, beside, clock),
             Some(Teleop::Device(kind)) => Self::with_device(kind, robot, hardware.patience(), clock),
+            Some(Teleop::Afar(name)) => Self::from_afar(name, given, robot, &clock),
             Some(Teleop::Scripted) | None => bail!(nobody(given, robot)),
         }
     }
@@ -118,7 +140,7 @@ impl Human {
     /// The leader arm, or what his keys do, for people.
     pub fn in_words(&self) -> Option<String> {
         let arm = self.arm.as_ref().map(|arm| format!("{} ({})", arm.title, arm.id));
-        arm.or_else(|| self.keys_do.map(|keys| format!("your keys: {keys}")))
+        arm.or_else(|| self.words.clone())
     }
 
     /// Tells of its ports from now on.
@@ -132,7 +154,7 @@ impl Human {
     }
 }
 
-fn way_of(given: &LeaderArgs, leader: &RobotDescription, robot: &RobotDescription) -> anyhow::Result<ByFeature> {
+pub fn way_of(given: &LeaderArgs, leader: &RobotDescription, robot: &RobotDescription) -> anyhow::Result<ByFeature> {
     Ok(if given.mirror { ByFeature::mirrored(leader, robot)? } else { ByFeature::new(leader, robot)? })
 }
 
@@ -156,7 +178,9 @@ fn nobody(given: &LeaderArgs, robot: &RobotDescription) -> Misuse {
 pub fn check(given: &LeaderArgs, robot: &RobotDescription) -> anyhow::Result<()> {
     let name = match &given.teleop {
         Some(Teleop::Leader(name)) => name,
-        Some(Teleop::Device(_)) => return Ok(refuse_given(&given.given(), "is for a leader arm, and --teleop names none")?),
+        Some(Teleop::Device(_) | Teleop::Afar(_)) => {
+            return Ok(refuse_given(&given.given(), "is for a leader arm, and --teleop names none")?);
+        }
         Some(Teleop::Scripted) | None => bail!(nobody(given, robot)),
     };
     let kinds = || format!("--teleop {name}: expected a leader arm (`sinew robots` lists them), {}", TeleopKind::KINDS);

@@ -23,7 +23,9 @@ mod devices;
 mod hardware;
 mod host;
 mod jpeg;
+mod lead;
 mod led;
+mod led_afar;
 mod lerobot_words;
 mod licence;
 mod live;
@@ -144,6 +146,7 @@ fn main() -> ExitCode {
         Command::Rollout(args) => commands::rollout::run(&args),
         Command::Serve(args) => commands::serve::run(&args),
         Command::Daemon(args) => commands::daemon::run(&args),
+        Command::Fleet(args) => commands::fleet::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
         Command::Teleop(args) => commands::teleop::run(&args),
         Command::LekiwiHost(args) => commands::lekiwi_host::run(&args),

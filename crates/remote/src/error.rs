@@ -34,6 +34,9 @@ pub enum RemoteError {
     },
     #[error("serving on {address}: {what}")]
     Serve { address: String, what: String },
+    /// Where the robots of a fleet meet.
+    #[error("meeting the fleet at {place}: {what}")]
+    Fleet { place: String, what: String },
     /// The tokens of a daemon.
     #[error("reading or writing the tokens: {path}")]
     Keyring {

@@ -21,6 +21,7 @@ pub mod codec;
 mod daemon;
 mod error;
 mod fit;
+mod fleet;
 mod forms;
 mod http;
 mod keys;
@@ -28,6 +29,7 @@ mod lerobot;
 mod link;
 mod messages;
 mod modalities;
+mod over;
 mod picture;
 mod policy;
 mod request;
@@ -41,6 +43,10 @@ pub use daemon::wire;
 pub use daemon::{Daemon, DaemonOptions, Keyring, is_host_name};
 pub use error::RemoteError;
 pub use fit::{Fit, FitRow};
+pub use fleet::{
+    Event, Feedback, Fleet, FleetPlace, FleetView, Follower, FollowerCounts, Found, Leader, LinkInfo, RobotName, Seen, StopAnswer, Stopped,
+    Watching,
+};
 pub use keys::{FloatKind, ImageKey, Key, KeyMap, Layout, Names, Size, StateKey, WireUnits};
 pub use lerobot::{Continues, SEMANTICS, ZenohOptions, ZenohServer};
 pub use link::{Address, Legs, LinkReport, Milliseconds, Protocol, Reporter};

@@ -5,18 +5,20 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use sinew_drivers::camera::CameraAddress;
+use sinew_remote::{FleetPlace, RobotName};
 
 use super::values::{address, host_name};
-use super::{HardwareArgs, LeaderArgs, Misuse, NEEDS_PORT, RealtimeArgs, RigArgs, refuse_given};
+use super::{HardwareArgs, LeaderArgs, Misuse, NEEDS_PORT, RealtimeArgs, RigArgs, refuse_given, whole};
 
 #[derive(Args, Clone)]
 #[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "It owns one robot and offers it to a web page and to programs, over HTTP and WebSocket. It prints the page's \
         address with a token. Nothing moves because it starts. Without --port the robot is in the embedded simulator. Ctrl-C ends it.\n\n\
         Another address than 127.0.0.1 needs a token that is there before: `sinew daemon token` makes it. Nothing is encrypted.\n\n\
+        With --fleet it tells its state, events and images over zenoh, too, and takes a stop from there (`sinew fleet`).\n\n\
         Examples:\n  sinew daemon --rig kitchen\n  sinew daemon --robot so101 --port /dev/ttyACM0 --id blue\n  \
         sinew daemon --robot so101 --task pick-place --listen 127.0.0.1:0\n  \
-        sinew daemon pair --role operate\n  sinew daemon install --dry-run -- --rig kitchen")]
+        sinew daemon --rig kitchen --fleet tcp/router.local:7447 --fleet-name kitchen-1\n  sinew daemon pair --role operate\n  sinew daemon install --dry-run -- --rig kitchen")]
 pub struct DaemonArgs {
     #[command(subcommand)]
     pub command: Option<DaemonCommand>,
@@ -41,6 +43,18 @@ pub struct DaemonArgs {
     /// The folder of the datasets that are recorded [default: datasets in the folder of --state]
     #[arg(long, value_name = "DIR")]
     pub datasets: Option<PathBuf>,
+    /// What the robot is called in its fleet: lower-case letters, digits and - [default: this machine's name]
+    #[arg(long, value_name = "NAME", help_heading = "Fleet")]
+    pub fleet_name: Option<RobotName>,
+    /// Be a node of ROS 2, in this ROS_DOMAIN_ID [default: 0], for nodes with RMW_IMPLEMENTATION=rmw_zenoh_cpp. ROS itself is not needed here
+    #[arg(long, value_name = "DOMAIN", num_args = 0..=1, default_missing_value = "0", value_parser = whole::<u32>(0..=232), help_heading = "Fleet")]
+    pub ros2: Option<u32>,
+    /// With --ros2: where rmw_zenohd is, as for --fleet
+    #[arg(long, value_name = "PLACE", default_value = "tcp/127.0.0.1:7447", requires = "ros2", help_heading = "Fleet")]
+    pub ros2_at: FleetPlace,
+    /// With --ros2: take trajectories, while teleoperation with the leader remote runs and nobody has the operator's lease
+    #[arg(long, requires = "ros2", help_heading = "Fleet")]
+    pub ros2_commands: bool,
     #[command(flatten)]
     pub realtime: RealtimeArgs,
     /// Print a JSON line when it is ready
@@ -54,6 +68,10 @@ impl DaemonArgs {
     /// # Errors
     /// When one was given there.
     pub fn check(&self) -> Result<(), Misuse> {
+        self.leader.check_fleet()?;
+        if self.leader.fleet.is_none() && self.ros2.is_none() {
+            refuse_given(&[("--fleet-name", self.fleet_name.is_some())], "is for --fleet or --ros2")?;
+        }
         if !self.hardware.port.is_empty() || self.command.is_some() {
             return Ok(());
         }

@@ -7,9 +7,10 @@ use clap::{Args, ValueEnum};
 use sinew_core::StopBehaviour;
 use sinew_drivers::camera::CameraAddress;
 use sinew_drivers::teleop::TeleopKind;
+use sinew_remote::{FleetPlace, RobotName};
 
 use super::values::{plain_name, viewer};
-use super::{Misuse, PortArg, above_zero, whole, zero_or_above};
+use super::{Misuse, PortArg, above_zero, refuse_given, whole, zero_or_above};
 
 /// Where the motors of a robot are, and how they are met.
 #[derive(Args, Clone, Default)]
@@ -101,6 +102,7 @@ pub struct LeaderArgs {
     ///
     /// A leader arm by name or by folder; gamepad[:DEVICE], spacemouse[:DEVICE], keyboard (joints), keyboard_ee (tool),
     /// keyboard_rover or keyboard_lekiwi (base); in the simulator (rollout, record) also scripted, which solves the task by itself.
+    /// zenoh:NAME is somebody in another room, who runs `sinew teleop --to NAME`; both need --fleet.
     #[arg(long, value_name = "TELEOPERATOR")]
     pub teleop: Option<Teleop>,
     /// The port of the leader arm, written as for --port
@@ -115,9 +117,27 @@ pub struct LeaderArgs {
     /// In rollout, let the leader arm hang loose while the policy acts, instead of moving it along
     #[arg(long, requires = "teleop_port", hide_short_help = true)]
     pub loose: bool,
+    /// Where the robots of a fleet meet over zenoh: tcp/HOST:PORT, listen:tcp/127.0.0.1:PORT, or a file of zenoh's configuration (JSON5)
+    ///
+    /// Used by --teleop zenoh:NAME and --to NAME, and by the daemon, which tells of the robot there.
+    #[arg(long, value_name = "PLACE", help_heading = "Fleet")]
+    pub fleet: Option<FleetPlace>,
 }
 
 impl LeaderArgs {
+    /// Whether it is said where somebody who leads from afar is met. A place that nobody is met at may come from the user's defaults.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn check_fleet(&self) -> Result<(), Misuse> {
+        match (&self.teleop, &self.fleet) {
+            (Some(Teleop::Afar(name)), None) => {
+                Err(Misuse(format!("--teleop zenoh:{name}: expected --fleet PLACE with it, where its leader is met")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The options that mean nothing without a leader arm, and whether each was given.
     pub fn given(&self) -> [(&'static str, bool); 4] {
         [
@@ -138,12 +158,17 @@ pub enum Teleop {
     Device(TeleopKind),
     /// A leader arm, by its name or the folder of its description.
     Leader(String),
+    /// Somebody in another room, who leads the robot of this name.
+    Afar(RobotName),
 }
 
 impl FromStr for Teleop {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(name) = text.strip_prefix("zenoh:") {
+            return name.parse().map(Self::Afar);
+        }
         Ok(match text.parse() {
             _ if text.is_empty() => return Err("expected a teleoperator, found nothing in it"),
             _ if text == "scripted" => Self::Scripted,
@@ -165,7 +190,11 @@ impl FromStr for Teleop {
         --port right=/dev/ttyACM1 --teleop bi_so_leader \\\n      \
         --teleop-port left=/dev/ttyACM2 --teleop-port right=/dev/ttyACM3 --fps 60\n  \
         sinew teleop --robot so101 --port usb:58FA0834591 --teleop so101_leader \\\n      \
-        --teleop-port usb:5A46082310 --seconds 60 --json")]
+        --teleop-port usb:5A46082310 --seconds 60 --json\n  \
+        sinew teleop --robot so101 --port /dev/ttyACM0 --teleop zenoh:kitchen-1 \\\n      \
+        --fleet tcp/router.local:7447\n  \
+        sinew teleop --robot so101 --to kitchen-1 --fleet tcp/router.local:7447 \\\n      \
+        --teleop so101_leader --teleop-port /dev/ttyACM1")]
 pub struct TeleopArgs {
     /// A robot by name (see `sinew robots`), or its folder
     #[arg(long, default_value = "so101")]
@@ -174,6 +203,9 @@ pub struct TeleopArgs {
     pub hardware: HardwareArgs,
     #[command(flatten)]
     pub leader: LeaderArgs,
+    /// Lead the robot of this name, which is in another room and runs with --teleop zenoh:NAME. --robot says what it is
+    #[arg(long, value_name = "NAME", help_heading = "Fleet")]
+    pub to: Option<RobotName>,
     /// A camera, written as for `sinew record`. Only used with --rerun-connect
     #[arg(long, value_name = "NAME=SOURCE", requires = "rerun_connect", help_heading = "Hardware", hide_short_help = true)]
     pub camera: Vec<CameraAddress>,
@@ -192,9 +224,26 @@ pub struct TeleopArgs {
 
 impl TeleopArgs {
     /// # Errors
-    /// Without a port, as there is nobody to lead in the simulator.
+    /// Without a port, as there is nobody to lead in the simulator; and for a robot that is led in another room, with what is for its side.
     pub fn check(&self) -> Result<(), Misuse> {
-        let portless = || Misuse(format!("teleoperating {}: expected --port PORT (`sinew find-port` lists ports)", self.robot));
-        if self.hardware.port.is_empty() { Err(portless()) } else { Ok(()) }
+        let Some(to) = &self.to else {
+            if self.hardware.port.is_empty() {
+                return Err(Misuse(format!("teleoperating {}: expected --port PORT (`sinew find-port` lists ports)", self.robot)));
+            }
+            return self.leader.check_fleet();
+        };
+        let why = "is for the robot's side, and --to leads one that is elsewhere";
+        refuse_given(&[("--port", !self.hardware.port.is_empty()), ("--rerun-connect", self.rerun_connect.is_some())], why)?;
+        // How a lost port is waited for, and its latency, count for a leader arm, too.
+        let theirs = ["--id", "--on-exit", "--fps", "--token"];
+        refuse_given(&self.hardware.given().into_iter().filter(|(option, _)| theirs.contains(option)).collect::<Vec<_>>(), why)?;
+        if self.leader.fleet.is_none() {
+            return Err(Misuse(format!("--to {to}: expected --fleet PLACE with it, where the robot is met")));
+        }
+        match &self.leader.teleop {
+            Some(Teleop::Leader(_)) => Ok(()),
+            Some(Teleop::Device(kind)) if !kind.needs_keys() => Ok(()),
+            _ => Err(Misuse(format!("--to {to}: expected --teleop with a leader arm, gamepad or spacemouse, which leads it"))),
+        }
     }
 }

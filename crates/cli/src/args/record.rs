@@ -92,6 +92,7 @@ impl RecordArgs {
     /// # Errors
     /// When one was given there.
     pub fn check(&self) -> Result<(), Misuse> {
+        self.leader.check_fleet()?;
         if !self.is_simulated() {
             return Ok(());
         }

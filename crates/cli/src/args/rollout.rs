@@ -196,6 +196,7 @@ impl RolloutArgs {
                     .to_owned(),
             ));
         }
+        self.leader.check_fleet()?;
         self.run.check()
     }
 

@@ -9,8 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::FromArgMatches as _;
 use sinew_core::service::Service;
+use sinew_remote::ros2::{Ros2, Ros2Options};
 use sinew_remote::wire::{Pairing, Problem};
-use sinew_remote::{Daemon, DaemonOptions, Keyring};
+use sinew_remote::{Daemon, DaemonOptions, Fleet, Keyring, RobotName};
 use sinew_runtime::{StopFlag, StopLevel};
 
 use crate::args::{self, Cli, Command, DaemonArgs, DaemonCommand, InstallArgs, Misuse, RoleArg};
@@ -20,7 +21,7 @@ use crate::daemon::service::Served;
 use crate::daemon::{Owned, begin_log, install};
 use crate::text::{note, say};
 use crate::watch::{Answer, Watch};
-use crate::{Done, config, is_misuse, text};
+use crate::{Done, config, is_misuse, lead, text};
 
 /// How often it is looked whether to end.
 const LOOK: Duration = Duration::from_millis(50);
@@ -73,6 +74,7 @@ fn serve(args: &DaemonArgs) -> anyhow::Result<Done> {
         );
         return Err(Misuse(why).into());
     }
+    let name = name_of(args)?;
     make(&state)?;
     let mut lock = Lock::take(&state, args)?;
     let owned = Owned::of(args, args.datasets.clone().unwrap_or_else(|| state.join("datasets")))?;
@@ -112,6 +114,7 @@ fn serve(args: &DaemonArgs) -> anyhow::Result<Done> {
     }
     // From here on who may look reads along.
     begin_log();
+    let others = name.map(|name| join_others(args, &name, &server)).transpose()?;
     let notify = Notify::from_env().map(Arc::new);
     let keeper = owned.clone();
     let keeper = std::thread::Builder::new().name("robot".into()).spawn(move || keeper.keep(rig)).context("starting the robot's thread")?;
@@ -147,11 +150,37 @@ fn serve(args: &DaemonArgs) -> anyhow::Result<Done> {
         std::thread::sleep(LOOK);
     }
     let is_whole = !keeper.is_finished() || keeper.join().is_ok();
+    drop(others);
     drop(server);
     drop(lock);
     anyhow::ensure!(is_whole, "owning {}: the thread that has the robot panicked; the log says where", robot.name);
     // To be ended is what it waits for.
     Ok(Done::Ok)
+}
+
+/// What the robot is called by others, where it has any.
+fn name_of(args: &DaemonArgs) -> anyhow::Result<Option<RobotName>> {
+    if args.leader.fleet.is_none() && args.ros2.is_none() {
+        return Ok(None);
+    }
+    let name = args.fleet_name.clone().or_else(RobotName::of_this_machine);
+    let unnamed = || Misuse("this machine's name can't be a robot's in a fleet; expected --fleet-name NAME".to_owned());
+    Ok(Some(name.ok_or_else(unnamed)?))
+}
+
+/// Tells of the robot in its fleet and in ROS 2, until these are dropped.
+fn join_others(args: &DaemonArgs, name: &RobotName, server: &Daemon) -> anyhow::Result<(Option<Fleet>, Option<Ros2>)> {
+    let tell = |line: &str| note!("{line}");
+    let fleet = args.leader.fleet.as_ref().map(|place| {
+        lead::warn(place);
+        Fleet::join(place.clone(), name.clone(), server, tell)
+    });
+    let ros2 = args.ros2.map(|domain| {
+        lead::warn(&args.ros2_at);
+        let (place, robot, takes_commands) = (args.ros2_at.clone(), name.clone(), args.ros2_commands);
+        Ros2::join(Ros2Options { place, domain, robot, takes_commands }, server, tell)
+    });
+    Ok((fleet.transpose()?, ros2.transpose()?))
 }
 
 /// An address by which this machine reaches it.

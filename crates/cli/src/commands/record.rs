@@ -165,7 +165,8 @@ fn simulate(args: &RecordArgs, clock: &Arc<dyn Clock>) -> anyhow::Result<Set> {
         Some(Teleop::Device(kind)) if args.is_real_time() => {
             Human::with_device(kind, rig.robot.description(), Duration::ZERO, clock.clone())?
         }
-        Some(Teleop::Device(_)) => {
+        Some(Teleop::Afar(name)) if args.is_real_time() => Human::from_afar(name, &args.leader, rig.robot.description(), clock)?,
+        Some(Teleop::Device(_) | Teleop::Afar(_)) => {
             anyhow::bail!(misuse("it runs faster than real time, too fast for a human; ".to_owned()))
         }
         Some(Teleop::Leader(name)) => anyhow::bail!(misuse(format!("--teleop {name} leads a robot behind --port; "))),

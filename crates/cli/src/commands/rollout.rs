@@ -355,6 +355,7 @@ impl Setting {
                     None => None,
                     Some(Teleop::Scripted) => Some(rig.scripted(args.rig.seed)?),
                     Some(Teleop::Device(kind)) => Some(Human::with_device(kind, rig.robot.description(), Duration::ZERO, clock.clone())?),
+                    Some(Teleop::Afar(name)) => Some(Human::from_afar(name, &args.leader, rig.robot.description(), clock)?),
                     Some(Teleop::Leader(name)) => {
                         anyhow::bail!(Misuse(format!(
                             "--teleop {name} leads a robot behind --port; expected scripted or a device in the simulator"

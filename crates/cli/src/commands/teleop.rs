@@ -20,9 +20,12 @@ use crate::live::{self, LiveLine};
 use crate::live_table::LiveTable;
 use crate::rig::Rig;
 use crate::text::say;
-use crate::{Done, hardware, standby, text};
+use crate::{Done, hardware, lead, standby, text};
 
 pub fn run(args: &TeleopArgs) -> anyhow::Result<Done> {
+    if let Some(to) = &args.to {
+        return lead::run(args, to);
+    }
     let description = hardware::describe_unit(&args.robot, &args.hardware, &args.camera)?;
     led::check(&args.leader, &description)?;
     let stop = StopFlag::new();

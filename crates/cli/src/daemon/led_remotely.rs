@@ -55,6 +55,11 @@ impl LedRemotely {
         let width = places.len();
         Self { goals, held: vec![0.0; width], sent: vec![0.0; width], is_holding: false, places }
     }
+
+    /// Whether it wanted the robot to stay, the last time.
+    pub fn is_holding(&self) -> bool {
+        self.is_holding
+    }
 }
 
 impl Teleoperator for LedRemotely {

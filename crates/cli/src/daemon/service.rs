@@ -40,8 +40,8 @@ impl Service for Served {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             is_simulated,
             rate_hz: robot.control_rate_hz,
-            state: robot.state_channels().iter().map(|channel| info(channel, robot)).collect(),
-            action: robot.action_channels().iter().map(|channel| info(channel, robot)).collect(),
+            state: channels(&robot.state_channels(), robot),
+            action: channels(&robot.action_channels(), robot),
             parts: robot.parts.iter().map(|part| part.name.clone()).collect(),
             cameras: robot
                 .cameras
@@ -56,6 +56,7 @@ impl Service for Served {
                 Teleop::Device(TeleopKind::Phone) => "phone".to_owned(),
                 Teleop::Device(_) => "keyboard".to_owned(),
                 Teleop::Leader(name) => name.clone(),
+                Teleop::Afar(name) => format!("zenoh:{name}"),
             }),
             task,
             calibrate: owned.calibrate(),
@@ -179,6 +180,11 @@ impl Service for Served {
     fn tasks(&self) -> Vec<TaskState> {
         self.0.tasks.list()
     }
+}
+
+/// What channels are, for those who show them.
+pub fn channels(channels: &[Channel], robot: &RobotDescription) -> Vec<ChannelInfo> {
+    channels.iter().map(|channel| info(channel, robot)).collect()
 }
 
 /// What a channel is, for those who show it.

@@ -24,7 +24,7 @@ use crate::commands::replay::{Recorded, again};
 use crate::commands::rollout::{Prepared, Setting, roll_out};
 use crate::commands::teleop::follow;
 use crate::host::Host;
-use crate::led::Human;
+use crate::led::{FOR_EVER, Human};
 use crate::rig::{Rig, Scenario};
 use crate::text::note;
 use crate::{Done, hardware, led, source};
@@ -33,8 +33,6 @@ use crate::{Done, hardware, led, source};
 const LOOK: Duration = Duration::from_millis(50);
 /// More works than this are not prepared at once: one that was stopped may still wait for its server, or load its policy.
 const MOST_PREPARING: usize = 4;
-/// For somebody who leads from afar: he may come back.
-const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Something to be done with the robot.
 pub enum Job {

@@ -7,11 +7,11 @@ use crate::http::is_same;
 use crate::time::Watch;
 
 /// After so much silence of its holder the lease is over.
-pub(super) const DEAD_MAN: Duration = Duration::from_millis(300);
+pub(crate) const DEAD_MAN: Duration = Duration::from_millis(300);
 
 /// The lease of the operator.
 #[derive(Debug, Default)]
-pub(super) struct Desk(Mutex<Option<Holder>>);
+pub(crate) struct Desk(Mutex<Option<Holder>>);
 
 #[derive(Debug)]
 struct Holder {

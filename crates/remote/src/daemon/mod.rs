@@ -32,7 +32,7 @@ use crate::time::{Deadline, Watch};
 use api::{Call, Reply};
 use guests::{Guests, Place};
 pub use keyring::Keyring;
-use lease::Desk;
+pub(crate) use lease::{DEAD_MAN, Desk};
 use socket::Socket;
 use wire::{Hello, Me, Problem, Role};
 
@@ -108,6 +108,11 @@ impl Daemon {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+
+    /// The same robot, for those who tell of it otherwise.
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
+    }
 }
 
 impl Drop for Daemon {
@@ -154,12 +159,21 @@ impl Shared {
         self.is_over.load(SeqCst)
     }
 
+    pub fn service(&self) -> &dyn Service {
+        &*self.service
+    }
+
+    /// Who operates.
+    pub fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
     /// The newest state, with who operates.
-    fn state(&self) -> State {
+    pub fn state(&self) -> State {
         State { operator: self.desk.holder(), ..(*self.service.state()).clone() }
     }
 
-    fn stop(&self, stop: StopWish) {
+    pub fn stop(&self, stop: StopWish) {
         tracing::info!("{} was asked for", api::in_words(stop));
         self.service.stop(stop);
     }

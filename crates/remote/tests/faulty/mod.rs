@@ -244,7 +244,8 @@ impl Network {
                     continue;
                 };
                 near.set_nonblocking(false).unwrap();
-                let far = TcpStream::connect(server).unwrap();
+                // Who is served has gone: so has who asks.
+                let Ok(far) = TcpStream::connect(server) else { continue };
                 let lost = Arc::new(AtomicBool::new(false));
                 epoch.push(lost.clone());
                 for (from, to) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)] {

@@ -1,5 +1,7 @@
 //! A robot that is not there, behind a daemon, and clients of every kind.
 
+#![allow(dead_code, reason = "each test file uses its own part")]
+
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -21,6 +23,8 @@ pub struct Fake {
     pub encoded: AtomicU64,
     newest: Mutex<Option<(u64, Quality, Arc<[u8]>)>>,
     pub image_bytes: usize,
+    /// What each state is like, but for its number.
+    template: State,
 }
 
 impl Fake {
@@ -67,7 +71,7 @@ impl Service for Fake {
     }
 
     fn state(&self) -> Arc<State> {
-        Arc::new(State { sequence: self.now(), position: vec![Some(0.5)], ..State::default() })
+        Arc::new(State { sequence: self.now(), ..self.template.clone() })
     }
 
     fn shot(&self, _: usize, seen: u64, quality: Quality) -> Option<Shot> {
@@ -151,6 +155,10 @@ pub struct Served {
 }
 
 pub fn served(image_bytes: usize) -> Served {
+    served_as(image_bytes, State { position: vec![Some(0.5)], ..State::default() })
+}
+
+pub fn served_as(image_bytes: usize, template: State) -> Served {
     let folder = tempfile::tempdir().unwrap();
     let (keyring, token) = Keyring::open(folder.path()).unwrap();
     let robot = Arc::new(Fake {
@@ -161,6 +169,7 @@ pub fn served(image_bytes: usize) -> Served {
         encoded: AtomicU64::new(0),
         newest: Mutex::default(),
         image_bytes,
+        template,
     });
     let options = DaemonOptions { listen: "127.0.0.1:0".parse().unwrap(), hosts: vec!["Robot.example".into()], version: "0".into() };
     let daemon = Daemon::serve(options, keyring, robot.clone()).unwrap();

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Proves `sinew daemon --ros2` with eclipse-zenoh and rosbags: keys, tokens, attachments, joints and images as rmw_zenoh has them, and
+# trajectories that move the simulated robot. No ROS 2 takes part: nothing of this was run against a real one.
+#
+#   scripts/check_ros2.sh
+#
+# The virtual environment is made where ROS2_VENV says, or in the target folder, by PYTHON (python3 by default). SINEW names a program
+# that is built already.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+target=${CARGO_TARGET_DIR:-target}
+if [ -z "${SINEW:-}" ]; then
+    cargo build --release
+    SINEW=$target/release/sinew
+fi
+venv=${ROS2_VENV:-$target/ros2-venv}
+if [ ! -x "$venv/bin/python" ]; then
+    "${PYTHON:-python3}" -m venv "$venv"
+    "$venv/bin/pip" install --quiet eclipse-zenoh==1.10.2 rosbags==0.11.9 xxhash==4.1.0
+fi
+"$venv/bin/python" scripts/check_ros2.py --sinew "$SINEW"
