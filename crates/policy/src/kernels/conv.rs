@@ -105,14 +105,17 @@ impl Conv {
     /// `activation(conv(x) + b + residual)`, `[n, h', w', out]`; the residual has the same shape.
     pub(crate) fn run(&self, x: Images<'_>, residual: Option<&[f32]>, activation: Activation) -> Vec<f32> {
         let [height, width] = self.size(x.height, x.width);
-        let method = if self.is_winograd_faster(x.count, height, width) {
-            ConvMethod::Winograd
-        } else if self.axes != [Window::FLAT; 2] && Direct::fits(self.axes) {
-            ConvMethod::Direct
-        } else {
-            ConvMethod::Patches
-        };
+        let method = if self.is_winograd_faster(x.count, height, width) { ConvMethod::Winograd } else { self.plain_method() };
         self.run_by(method, x, residual, activation)
+    }
+
+    /// The faster one of those that do all multiplications.
+    pub(super) fn plain_method(&self) -> ConvMethod {
+        /// Weights that stay in a core's cache: a band of lines goes through all of them, and there are more bands than
+        /// blocks of patches.
+        const IN_CACHE: usize = 1 << 19;
+        let is_small = self.weights.n * self.weights.depth <= IN_CACHE;
+        if is_small && self.axes != [Window::FLAT; 2] && Direct::fits(self.axes) { ConvMethod::Direct } else { ConvMethod::Patches }
     }
 
     /// The same by a method; some are for windows alone that [`Winograd::fits`] or [`Direct::fits`].

@@ -59,6 +59,9 @@ impl Direct<'_> {
     pub(super) fn run(self, out: Target<'_>, finish: Finish<'_>) {
         let (n, panels, positions) = (self.weights.n, self.weights.panels(), self.height * self.width);
         out.assert_holds(self.x.count * positions, n);
+        if self.x.count * positions == 0 {
+            return;
+        }
         let [down, _] = self.axes;
         let most = (MOST_VALUES / (self.line() * down.stride)).max(LEAST_POSITIONS.div_ceil(self.width));
         let wanted = threads::pieces(positions * n * self.weights.depth);

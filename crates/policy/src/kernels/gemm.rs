@@ -275,21 +275,14 @@ unsafe fn sum<S: Simd, const R: usize>(
     }
 }
 
-/// Puts the product of the `rows` of `x` with all of `weights`, pairs of vectors, into `to`, two vectors for each row;
-/// or adds it to what is there, where it `goes_on`. `next` are the weights that will be needed after these.
+/// Puts the product of `x` with all of `weights`, pairs of vectors, into `to`, two vectors for each row; or adds it to what is
+/// there, where it `goes_on`. `next` are the weights that will be needed after these.
 #[inline(always)]
-pub(super) fn multiply_panel<S: Simd>(
-    s: S,
-    x: &[f32],
-    stride: usize,
-    rows: usize,
-    weights: &[f32],
-    next: &[f32],
-    goes_on: bool,
-    to: &mut [f32],
-) {
-    let (pair, depth) = (2 * S::LANES, weights.len() / (2 * S::LANES));
-    assert!(rows > 0 && x.len() >= (rows - 1) * stride + depth && to.len() >= rows * pair, "{rows} rows of {depth}");
+pub(super) fn multiply_panel<S: Simd>(s: S, x: Matrix<'_>, [weights, next]: [&[f32]; 2], goes_on: bool, to: &mut [f32]) {
+    let Matrix { values: x, rows, width: depth, stride } = x;
+    let pair = 2 * S::LANES;
+    let fits = weights.len() == depth * pair && x.len() >= (rows - 1) * stride + depth && to.len() >= rows * pair;
+    assert!(fits, "{rows} rows of {depth} inputs");
     let height = even_part(rows, S::ROWS);
     for first in (0..rows).step_by(height) {
         let count = height.min(rows - first);

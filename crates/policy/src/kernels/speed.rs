@@ -140,7 +140,7 @@ fn speed() {
         let [h, w] = conv.size(height, width);
         let operations = 2 * count * h * w * n_out * size * size * channels;
         let what = format!("{size}x{size}/{stride}, {channels} to {n_out}, {count} x {height}x{width}");
-        let method = if size == 1 { ConvMethod::Patches } else { ConvMethod::Direct };
+        let method = conv.plain_method();
         let reached = line(&what, operations, peak, || drop(black_box(conv.run_by(method, images, None, Activation::Relu))));
         if size > 1 {
             must(&what, reached);

@@ -442,7 +442,8 @@ fn winograds_convolutions_are_near_the_others() {
             let [expected, ours] =
                 [ConvMethod::Direct, ConvMethod::Winograd].map(|method| conv.run_by(method, x, Some(&skip), Activation::Relu));
             let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
-            assert_near(&ours, &expected, 1e-4, &format!("{isa:?} {count}x{height}x{width}x{channels} to {n_out}"));
+            // On sums of up to 2700 products.
+            assert_near(&ours, &expected, 4e-4, &format!("{isa:?} {count}x{height}x{width}x{channels} to {n_out}"));
         }
     }
 }

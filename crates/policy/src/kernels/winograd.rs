@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use super::conv::{Images, Window};
 use super::gemm::{Finish, even_part, multiply_panel};
 use super::math::activate;
+use super::matrix::Matrix;
 use super::memory::{Aligned, Target, with_scratch, with_shared};
 use super::pack::Packed;
 use super::simd::{Kernel, Simd};
@@ -69,6 +70,9 @@ impl<'a> Winograd<'a> {
         let (down, across) = (height.div_ceil(OUT), width.div_ceil(OUT));
         let walk = Walk { x, pad_top, pad_left, height, width, down, across, padding: &padding };
         let tiles = x.count * down * across;
+        if tiles == 0 {
+            return;
+        }
         if tiles >= MANY {
             let points = self.points();
             let part = even_part(tiles, TILES);
@@ -213,10 +217,10 @@ struct Tiles<'a> {
 }
 
 impl Tiles<'_> {
-    /// The rows of a point.
-    fn inputs(&self, point: usize) -> &[f32] {
+    /// Some channels of a point's rows.
+    fn inputs(&self, point: usize, channels: Range<usize>) -> Matrix<'_> {
         let size = self.count * self.w.channels;
-        &self.inputs[point * apart(size)..][..size]
+        Matrix::dense(&self.inputs[point * apart(size)..][..size], self.w.channels).columns(channels)
     }
 
     /// How many sums a panel has for each point.
@@ -267,7 +271,7 @@ impl Kernel for Whole<'_> {
                 let mut nothing = Aligned::default();
                 let next = weights.next(panel, 0..channels);
                 let weights = weights.weights(s, panel, 0..channels, &mut nothing);
-                multiply_panel(s, tiles.inputs(point), channels, tiles.count, weights, next, false, sums);
+                multiply_panel(s, tiles.inputs(point, 0..channels), [weights, next], false, sums);
             }
         }
         tiles.leave(s, sums);
@@ -301,9 +305,9 @@ impl Kernel for Strip<'_> {
                 let taps = weights.weights(s, panel, 0..weights.depth, &mut taps);
                 Weigh { taps, channels, of: of.clone(), points: &points }.run(s);
                 for (point, weights) in made.chunks_exact(of_point).enumerate() {
-                    let (x, weights) = (&tiles.inputs(point)[from..], &weights[..of.len() * width]);
+                    let weights = &weights[..of.len() * width];
                     let sums = &mut sums[point * distance + i * size..][..size];
-                    multiply_panel(s, x, channels, tiles.count, weights, &[], from > 0, sums);
+                    multiply_panel(s, tiles.inputs(point, of.clone()), [weights, &[]], from > 0, sums);
                 }
             }
         }
