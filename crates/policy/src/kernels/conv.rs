@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
+use super::direct::Direct;
 use super::gemm::{Finish, Rows, product};
 use super::math::Activation;
 use super::matrix::Matrix;
@@ -53,8 +54,8 @@ impl Window {
 #[derive(Debug)]
 pub(crate) struct Conv {
     weights: Packed,
-    /// Made when images first come for which it is faster.
-    winograd: OnceLock<Winograd>,
+    /// Those of [`Winograd`], once they are needed.
+    points: OnceLock<Vec<Packed>>,
     /// Down and across.
     axes: [Window; 2],
     channels: usize,
@@ -78,7 +79,7 @@ impl Conv {
         let weight = Matrix::dense(weight, taps * channels);
         let places: Vec<usize> = (0..weight.width).map(|i| i % taps * channels + i / taps).collect();
         let weights = Packed::reordered(isa, weight, scale, Some(bias), |input| places[input]);
-        Self { weights, winograd: OnceLock::new(), axes, channels }
+        Self { weights, points: OnceLock::new(), axes, channels }
     }
 
     /// Whether no weight it was made from is NaN or infinite.
@@ -104,11 +105,20 @@ impl Conv {
     /// `activation(conv(x) + b + residual)`, `[n, h', w', out]`; the residual has the same shape.
     pub(crate) fn run(&self, x: Images<'_>, residual: Option<&[f32]>, activation: Activation) -> Vec<f32> {
         let [height, width] = self.size(x.height, x.width);
-        let method = if self.is_winograd_faster(x.count, height, width) { ConvMethod::Winograd } else { ConvMethod::Patches };
+        let method = if self.is_winograd_faster(x.count, height, width) { ConvMethod::Winograd } else { self.plain_method() };
         self.run_by(method, x, residual, activation)
     }
 
-    /// The same by a method; [`ConvMethod::Winograd`] is for windows that [`Winograd::fits`].
+    /// The faster one of those that do all multiplications.
+    pub(super) fn plain_method(&self) -> ConvMethod {
+        /// Weights that stay in a core's cache: a band of lines goes through all of them, and there are more bands than
+        /// blocks of patches.
+        const IN_CACHE: usize = 1 << 19;
+        let is_small = self.weights.n * self.weights.depth <= IN_CACHE;
+        if is_small && self.axes != [Window::FLAT; 2] && Direct::fits(self.axes) { ConvMethod::Direct } else { ConvMethod::Patches }
+    }
+
+    /// The same by a method; some are for windows alone that [`Winograd::fits`] or [`Direct::fits`].
     pub(super) fn run_by(&self, method: ConvMethod, x: Images<'_>, residual: Option<&[f32]>, activation: Activation) -> Vec<f32> {
         let n_out = self.n_out();
         assert_eq!(x.values.len(), x.count * x.height * x.width * self.channels, "images of {} channels", self.channels);
@@ -121,16 +131,9 @@ impl Conv {
                 product(&Matrix::dense(x.values, self.channels), positions, &self.weights, out, finish);
             }
             ConvMethod::Patches => product(&Patches { x, axes: self.axes, height, width }, positions, &self.weights, out, finish),
+            ConvMethod::Direct => self.direct(x).run(out, finish),
             ConvMethod::Winograd => {
-                let winograd = match self.winograd.get() {
-                    Some(winograd) => winograd,
-                    // Not inside of `get_or_init`: while a thread waits for parts of this that others make, it may take
-                    // on another inference, which would wait for this one below it. Two may make it; one is kept.
-                    None => {
-                        let made = Winograd::new(&self.weights, self.channels);
-                        self.winograd.get_or_init(|| made)
-                    }
-                };
+                let winograd = Winograd { weights: &self.weights, points: &self.points, channels: self.channels };
                 winograd.run(x, [self.axes[0].padding, self.axes[1].padding], out, finish);
             }
         };
@@ -138,19 +141,33 @@ impl Conv {
         unsafe { written(positions * n_out, n_out, write) }
     }
 
-    /// Winograd's method takes a quarter of the multiplications, but four times the weights. Where those
-    /// are too many for the cache, reading them was measured to take as long as 1000 multiplications
-    /// each; twice that must be saved, as they are also to be made and kept.
-    fn is_winograd_faster(&self, count: usize, height: usize, width: usize) -> bool {
-        const IN_CACHE: usize = 8 << 20;
-        const FROM_MEMORY: usize = 2000;
-        if !Winograd::fits(self.axes) {
-            return false;
+    /// Whether [`run_pooled`](Self::run_pooled) can do it.
+    pub(crate) fn can_pool(&self) -> bool {
+        Direct::fits(self.axes)
+    }
+
+    /// The largest values under `pool` of `activation(conv(x) + b)`, `[n, h', w', out]`, some lines at a time, so that the
+    /// images between the two don't leave the cache. For windows that [`can_pool`](Self::can_pool).
+    pub(crate) fn run_pooled(&self, x: Images<'_>, activation: Activation, pool: [Window; 2]) -> Vec<f32> {
+        assert_eq!(x.values.len(), x.count * x.height * x.width * self.channels, "images of {} channels", self.channels);
+        let [height, width] = self.size(x.height, x.width);
+        let n_out = self.n_out();
+        let finish = Finish { activation, residual: None };
+        // SAFETY: all positions of all images are written.
+        unsafe {
+            written(x.count * pool[0].count(height) * pool[1].count(width) * n_out, n_out, |out| {
+                self.direct(x).run_pooled(out, finish, pool)
+            })
         }
-        let weight_bytes = Winograd::POINTS * self.channels * self.n_out() * size_of::<f32>();
-        let extra = if weight_bytes > IN_CACHE { FROM_MEMORY } else { 0 };
-        let tiles = count * height.div_ceil(Winograd::OUT) * width.div_ceil(Winograd::OUT);
-        tiles * Winograd::POINTS + extra < count * height * width * 9
+    }
+
+    fn direct<'a>(&'a self, x: Images<'a>) -> Direct<'a> {
+        let [height, width] = self.size(x.height, x.width);
+        Direct { weights: &self.weights, axes: self.axes, x, height, width }
+    }
+
+    fn is_winograd_faster(&self, count: usize, height: usize, width: usize) -> bool {
+        Winograd::fits(self.axes) && Winograd::cost(count, height, width) < count * height * width * 9
     }
 }
 
@@ -158,6 +175,7 @@ impl Conv {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConvMethod {
     Patches,
+    Direct,
     Winograd,
 }
 

@@ -10,15 +10,18 @@ use super::pack::Packed;
 use super::simd::{Kernel, Simd};
 use super::threads;
 
-/// How many inputs are summed in registers before the sums go to memory: as many as keep a panel
+/// How many inputs are summed in registers before the sums go to memory, at most: as many as keep a panel
 /// and the rows that meet it in the caches.
 const MOST_DEPTH: usize = 512;
+
+/// How many weights of a panel there are then, at most.
+const MOST_WEIGHTS: usize = 12 << 10;
 
 /// How many inputs of a panel are laid out at once where few rows meet it.
 const AT_ONCE: usize = 128;
 
 /// How many values of `x` one piece of work goes through at a time.
-const MOST_VALUES: usize = 1 << 16;
+const MOST_VALUES: usize = 1 << 17;
 
 /// Splits `n` into the fewest even parts of at most `most`, and says how big a part is.
 pub(super) fn even_part(n: usize, most: usize) -> usize {
@@ -72,7 +75,7 @@ pub(crate) fn linear(x: Matrix<'_>, w: &Packed, residual: Option<&[f32]>, activa
 pub(super) fn product(x: &dyn Rows, m: usize, w: &Packed, out: Target<'_>, finish: Finish<'_>) {
     out.assert_holds(m, w.n);
     assert!(finish.residual.is_none_or(|r| m == 0 || r.len() >= (m - 1) * out.stride + w.n), "a residual of {m}x{}", w.n);
-    let row_part = even_part(m, (MOST_VALUES / w.depth.clamp(1, MOST_DEPTH)).max(24));
+    let row_part = even_part(m, (MOST_VALUES / w.depth.clamp(1, most_depth(w))).max(24));
     share([m, row_part], w, |rows, panels| {
         with_scratch(|[scratch, weights]| {
             for columns in passes(w) {
@@ -108,11 +111,15 @@ pub(super) fn multiply(x: Matrix<'_>, w: &Packed, out: Target<'_>) {
     }
 }
 
+fn most_depth(w: &Packed) -> usize {
+    MOST_DEPTH.min(MOST_WEIGHTS / w.width())
+}
+
 /// The inputs that each pass sums over: at least one pass, and for gated weights only one, as half
 /// their sums have no place in the answer.
 fn passes(w: &Packed) -> impl Iterator<Item = Range<usize>> {
     let depth = w.depth;
-    let part = if w.is_gated { depth.max(1) } else { even_part(depth, MOST_DEPTH) };
+    let part = if w.is_gated { depth.max(1) } else { even_part(depth, most_depth(w)) };
     (0..depth.max(1)).step_by(part).map(move |from| from..depth.min(from + part))
 }
 
@@ -139,7 +146,7 @@ struct Run<'a> {
 pub(super) const MOST_ROWS: usize = 12;
 
 /// A few rows of one panel.
-type Tile<V> = [[V; 2]; MOST_ROWS];
+pub(super) type Tile<V> = [[V; 2]; MOST_ROWS];
 
 impl Kernel for Run<'_> {
     type Out = ();
@@ -162,25 +169,27 @@ impl Kernel for Run<'_> {
             for from in (0..depth.max(1)).step_by(step) {
                 let to = depth.min(from + step);
                 let weights = pass.w.weights(s, panel, pass.columns.start + from..pass.columns.start + to, scratch);
+                let next = pass.w.next(panel, pass.columns.start + from..pass.columns.start + to);
                 for first in (0..rows).step_by(height) {
+                    let ahead = Ahead::new(next, weights, first / height * (to - from));
                     let count = height.min(rows - first);
                     let x = &x[first * stride + from..];
                     // SAFETY: `count` rows are inside `x` by the assertion above, pairs of vectors for the
                     // columns from `from` to `to` are the weights, and the result's rows are this thread's own.
                     unsafe {
                         match count {
-                            1 => sum::<S, 1>(s, x, stride, weights, from > 0, &mut tile),
-                            2 => sum::<S, 2>(s, x, stride, weights, from > 0, &mut tile),
-                            3 => sum::<S, 3>(s, x, stride, weights, from > 0, &mut tile),
-                            4 => sum::<S, 4>(s, x, stride, weights, from > 0, &mut tile),
-                            5 => sum::<S, 5>(s, x, stride, weights, from > 0, &mut tile),
-                            6 => sum::<S, 6>(s, x, stride, weights, from > 0, &mut tile),
-                            7 => sum::<S, 7>(s, x, stride, weights, from > 0, &mut tile),
-                            8 => sum::<S, 8>(s, x, stride, weights, from > 0, &mut tile),
-                            9 => sum::<S, 9>(s, x, stride, weights, from > 0, &mut tile),
-                            10 => sum::<S, 10>(s, x, stride, weights, from > 0, &mut tile),
-                            11 => sum::<S, 11>(s, x, stride, weights, from > 0, &mut tile),
-                            _ => sum::<S, 12>(s, x, stride, weights, from > 0, &mut tile),
+                            1 => sum::<S, 1>(s, x, stride, weights, ahead, from > 0, &mut tile),
+                            2 => sum::<S, 2>(s, x, stride, weights, ahead, from > 0, &mut tile),
+                            3 => sum::<S, 3>(s, x, stride, weights, ahead, from > 0, &mut tile),
+                            4 => sum::<S, 4>(s, x, stride, weights, ahead, from > 0, &mut tile),
+                            5 => sum::<S, 5>(s, x, stride, weights, ahead, from > 0, &mut tile),
+                            6 => sum::<S, 6>(s, x, stride, weights, ahead, from > 0, &mut tile),
+                            7 => sum::<S, 7>(s, x, stride, weights, ahead, from > 0, &mut tile),
+                            8 => sum::<S, 8>(s, x, stride, weights, ahead, from > 0, &mut tile),
+                            9 => sum::<S, 9>(s, x, stride, weights, ahead, from > 0, &mut tile),
+                            10 => sum::<S, 10>(s, x, stride, weights, ahead, from > 0, &mut tile),
+                            11 => sum::<S, 11>(s, x, stride, weights, ahead, from > 0, &mut tile),
+                            _ => sum::<S, 12>(s, x, stride, weights, ahead, from > 0, &mut tile),
                         }
                         if to < depth {
                             continue;
@@ -194,13 +203,49 @@ impl Kernel for Run<'_> {
     }
 }
 
+/// Where the weights are that will be needed after those of a panel. They come from far away, and each of the products of the
+/// rows with the panel asks for some of them, so that they are there in time.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead {
+    place: *const f32,
+    /// None once all have been asked for.
+    step: usize,
+}
+
+impl Ahead {
+    /// Values of a cache line.
+    const LINE: usize = 16;
+
+    /// From the line `first` of `next` on; `weights` are those that are needed now.
+    fn new(next: &[f32], weights: &[f32], first: usize) -> Self {
+        match next.get(first * Self::LINE..) {
+            Some(rest) if !rest.is_empty() => Self { place: rest.as_ptr(), step: Self::LINE },
+            _ => Self { place: weights.as_ptr(), step: 0 },
+        }
+    }
+
+    #[inline(always)]
+    fn go_on<S: Simd>(&mut self, s: S) {
+        s.prefetch(self.place);
+        self.place = self.place.wrapping_add(self.step);
+    }
+}
+
 /// The sums of `R` rows of `x` with all of `weights`, which are pairs of vectors; `goes_on` from those that
 /// the tile holds.
 ///
 /// # Safety
 /// `x` holds `R` rows, `stride` apart, of as many values as there are pairs.
 #[inline(always)]
-unsafe fn sum<S: Simd, const R: usize>(s: S, x: &[f32], stride: usize, weights: &[f32], goes_on: bool, tile: &mut Tile<S::V>) {
+unsafe fn sum<S: Simd, const R: usize>(
+    s: S,
+    x: &[f32],
+    stride: usize,
+    weights: &[f32],
+    mut ahead: Ahead,
+    goes_on: bool,
+    tile: &mut Tile<S::V>,
+) {
     // Smaller sets never ask for so many rows; this keeps their code small.
     if R > S::ROWS {
         return;
@@ -211,6 +256,7 @@ unsafe fn sum<S: Simd, const R: usize>(s: S, x: &[f32], stride: usize, weights: 
     }
     let mut x = x.as_ptr();
     for weights in weights.chunks_exact(2 * S::LANES) {
+        ahead.go_on(s);
         // SAFETY: a pair is two vectors; `x` holds the rows by the caller's promise.
         unsafe {
             let w = [s.load(weights.as_ptr()), s.load(weights.as_ptr().add(S::LANES))];
@@ -226,6 +272,85 @@ unsafe fn sum<S: Simd, const R: usize>(s: S, x: &[f32], stride: usize, weights: 
     black_box(&mut *tile);
     for (tile, sums) in tile.iter_mut().zip(sums) {
         *tile = sums;
+    }
+}
+
+/// Puts the product of `x` with all of `weights`, pairs of vectors, into `to`, two vectors for each row; or adds it to what is
+/// there, where it `goes_on`. `next` are the weights that will be needed after these.
+#[inline(always)]
+pub(super) fn multiply_panel<S: Simd>(s: S, x: Matrix<'_>, [weights, next]: [&[f32]; 2], goes_on: bool, to: &mut [f32]) {
+    let Matrix { values: x, rows, width: depth, stride } = x;
+    let pair = 2 * S::LANES;
+    let fits = weights.len() == depth * pair && x.len() >= (rows - 1) * stride + depth && to.len() >= rows * pair;
+    assert!(fits, "{rows} rows of {depth} inputs");
+    let height = even_part(rows, S::ROWS);
+    for first in (0..rows).step_by(height) {
+        let count = height.min(rows - first);
+        let ahead = Ahead::new(next, weights, first / height * depth);
+        // SAFETY: `count` rows from `first` on are inside both by the assertion above.
+        unsafe {
+            let (x, to) = (x.as_ptr().add(first * stride), to.as_mut_ptr().add(first * pair));
+            match count {
+                1 => put_sums::<S, 1>(s, x, stride, weights, ahead, goes_on, to),
+                2 => put_sums::<S, 2>(s, x, stride, weights, ahead, goes_on, to),
+                3 => put_sums::<S, 3>(s, x, stride, weights, ahead, goes_on, to),
+                4 => put_sums::<S, 4>(s, x, stride, weights, ahead, goes_on, to),
+                5 => put_sums::<S, 5>(s, x, stride, weights, ahead, goes_on, to),
+                6 => put_sums::<S, 6>(s, x, stride, weights, ahead, goes_on, to),
+                7 => put_sums::<S, 7>(s, x, stride, weights, ahead, goes_on, to),
+                8 => put_sums::<S, 8>(s, x, stride, weights, ahead, goes_on, to),
+                9 => put_sums::<S, 9>(s, x, stride, weights, ahead, goes_on, to),
+                10 => put_sums::<S, 10>(s, x, stride, weights, ahead, goes_on, to),
+                11 => put_sums::<S, 11>(s, x, stride, weights, ahead, goes_on, to),
+                _ => put_sums::<S, 12>(s, x, stride, weights, ahead, goes_on, to),
+            }
+        }
+    }
+}
+
+/// The same for `R` rows.
+///
+/// # Safety
+/// `x` holds the rows, `stride` apart, of as many values as there are pairs, and there is room for their sums.
+#[inline(always)]
+unsafe fn put_sums<S: Simd, const R: usize>(
+    s: S,
+    mut x: *const f32,
+    stride: usize,
+    weights: &[f32],
+    mut ahead: Ahead,
+    goes_on: bool,
+    to: *mut f32,
+) {
+    // Smaller sets never ask for so many rows; this keeps their code small.
+    if R > S::ROWS {
+        return;
+    }
+    let mut sums = [[s.splat(0.0); 2]; R];
+    if goes_on {
+        for (i, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: what is there is as long as the product.
+            *sums = unsafe { [s.load(to.add(i * 2 * S::LANES)), s.load(to.add((2 * i + 1) * S::LANES))] };
+        }
+    }
+    for weights in weights.chunks_exact(2 * S::LANES) {
+        ahead.go_on(s);
+        // SAFETY: a pair is two vectors; the rows are the caller's promise.
+        unsafe {
+            let w = [s.load(weights.as_ptr()), s.load(weights.as_ptr().add(S::LANES))];
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let x = s.splat(*x.add(i * stride));
+                *sums = [s.fma(x, w[0], sums[0]), s.fma(x, w[1], sums[1])];
+            }
+            x = x.add(1);
+        }
+    }
+    for (i, [first, second]) in sums.into_iter().enumerate() {
+        // SAFETY: room for the product is the caller's promise.
+        unsafe {
+            s.store(to.add(i * 2 * S::LANES), first);
+            s.store(to.add((2 * i + 1) * S::LANES), second);
+        }
     }
 }
 

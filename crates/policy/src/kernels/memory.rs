@@ -1,7 +1,7 @@
 //! Memory that kernels share: aligned buffers, per-thread scratch, and results that threads write
 //! disjoint parts of.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 
 use memmap2::MmapMut;
@@ -79,6 +79,18 @@ pub(crate) fn with_scratch<R>(work: impl FnOnce(&mut [Aligned; 2]) -> R) -> R {
         static SCRATCH: RefCell<[Aligned; 2]> = RefCell::default();
     }
     SCRATCH.with_borrow_mut(work)
+}
+
+/// Calls `work` with a buffer of this thread that lives as long as the thread does, for what this thread shares out to
+/// others. While it waits for them it may take on work that asks for the same, which gets another.
+pub(crate) fn with_shared<R>(work: impl FnOnce(&mut Aligned) -> R) -> R {
+    thread_local! {
+        static SHARED: Cell<Option<Aligned>> = const { Cell::new(None) };
+    }
+    let mut buffer = SHARED.take().unwrap_or_default();
+    let answer = work(&mut buffer);
+    SHARED.set(Some(buffer));
+    answer
 }
 
 /// Rows of a result, of which each value is written by one thread before anyone reads it.

@@ -12,6 +12,7 @@
 mod attention;
 mod codes;
 mod conv;
+mod direct;
 mod gemm;
 mod halves;
 #[cfg(test)]

@@ -322,6 +322,17 @@ impl Packed {
         }
     }
 
+    /// What is kept in `f32` of some inputs for the panel after `panel`.
+    pub(super) fn next(&self, panel: usize, columns: Range<usize>) -> &[f32] {
+        match &self.kept {
+            Kept::Floats(values) => {
+                let (at, len) = (((panel + 1) * self.depth + columns.start) * self.width(), columns.len() * self.width());
+                values.values().get(at..at + len).unwrap_or_default()
+            }
+            Kept::Halves(_) | Kept::Codes(_) | Kept::Integers(_) => &[],
+        }
+    }
+
     /// The biases, then zeros.
     pub(super) fn bias(&self) -> &[f32] {
         self.bias.values()

@@ -299,13 +299,23 @@ pub(crate) fn max_pool(isa: Isa, x: Images<'_>, axes: [Window; 2]) -> Vec<f32> {
     assert_eq!(x.values.len(), x.count * x.height * x.width * x.channels, "images of {} channels", x.channels);
     let (height, width) = (axes[0].count(x.height), axes[1].count(x.width));
     let lines = x.count * height;
-    let write = |out: Target<'_>| share(lines, width * x.channels, |lines| isa.run(MaxPool { x, axes, size: [height, width], lines, out }));
+    let write = |out: Target<'_>| {
+        share(lines, width * x.channels, |lines| isa.run(MaxPool { x, first: 0, axes, size: [height, width], lines, out }))
+    };
     // SAFETY: each position of each line is written.
     unsafe { written(lines * width * x.channels, x.channels, write) }
 }
 
+/// Some lines of the answer, each in its place of `out`, on this thread. The values of `x` begin at its line `first`.
+pub(super) fn pool_lines(isa: Isa, x: Images<'_>, first: usize, axes: [Window; 2], lines: Range<usize>, out: Target<'_>) {
+    let size = [axes[0].count(x.height), axes[1].count(x.width)];
+    out.assert_holds(lines.end * size[1], x.channels);
+    isa.run(MaxPool { x, first, axes, size, lines, out });
+}
+
 struct MaxPool<'a> {
     x: Images<'a>,
+    first: usize,
     axes: [Window; 2],
     size: [usize; 2],
     lines: Range<usize>,
@@ -317,10 +327,12 @@ impl Kernel for MaxPool<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { x, axes: [down, across], size: [height, width], lines, out } = self;
+        let Self { x, first, axes: [down, across], size: [height, width], lines, out } = self;
         for line in lines {
             let (image, y) = (line / height, line % height);
             let rows = down.inside(y, x.height);
+            let end = (image * x.height + rows.end.max(first) - first) * x.width * x.channels;
+            assert!(rows.start >= first && end <= x.values.len(), "lines {rows:?} of {} values from line {first} on", x.values.len());
             for position in 0..width {
                 let columns = across.inside(position, x.width);
                 for at in (0..x.channels).step_by(S::LANES) {
@@ -328,8 +340,8 @@ impl Kernel for MaxPool<'_> {
                     let mut largest = s.splat(f32::NEG_INFINITY);
                     for row in rows.clone().step_by(down.dilation) {
                         for column in columns.clone().step_by(across.dilation) {
-                            let pixel = ((image * x.height + row) * x.width + column) * x.channels;
-                            // SAFETY: a pixel inside the images, whose size was checked.
+                            let pixel = ((image * x.height + row - first) * x.width + column) * x.channels;
+                            // SAFETY: a pixel inside the images by the assertion above.
                             let value = unsafe { s.load_up_to(x.values.as_ptr().add(pixel + at), n) };
                             // A comparison with what is not a number is never true, so it comes in and stays.
                             let larger = s.where_less(value, largest, largest, value);

@@ -140,7 +140,8 @@ fn speed() {
         let [h, w] = conv.size(height, width);
         let operations = 2 * count * h * w * n_out * size * size * channels;
         let what = format!("{size}x{size}/{stride}, {channels} to {n_out}, {count} x {height}x{width}");
-        let reached = line(&what, operations, peak, || drop(black_box(conv.run_by(ConvMethod::Patches, images, None, Activation::Relu))));
+        let method = conv.plain_method();
+        let reached = line(&what, operations, peak, || drop(black_box(conv.run_by(method, images, None, Activation::Relu))));
         if size > 1 {
             must(&what, reached);
         }
@@ -165,6 +166,11 @@ fn speed() {
         line(&format!("norm of {rows} x {width}"), 8 * rows * width, peak, || drop(black_box(normalize(isa, x, norm, 1e-5))));
         line(&format!("sum of {rows} x {width}"), rows * width, peak, || drop(black_box(combined(isa, x, x, Combine::Sum))));
     }
+    let (x, w) = (vec![0.5; 480 * 640 * 3], vec![0.25; 64 * 49 * 3]);
+    let conv = Conv::new(isa, &w, None, &[0.0; 64], 3, [Window::new(7, 2, 1); 2]);
+    let images = Images { values: &x, count: 1, height: 480, width: 640, channels: 3 };
+    let work = || drop(black_box(conv.run_pooled(images, Activation::Relu, [Window::new(3, 2, 1); 2])));
+    line("7x7/2, 3 to 64, 1 x 480x640, pooled", 2 * 240 * 320 * 64 * 147, peak, work);
     let x = vec![0.5; 240 * 320 * 64];
     let images = Images { values: &x, count: 1, height: 240, width: 320, channels: 64 };
     line("pool of 240x320x64", 9 * 120 * 160 * 64, peak, || drop(black_box(max_pool(isa, images, [Window::new(3, 2, 1); 2]))));

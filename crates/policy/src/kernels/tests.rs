@@ -276,6 +276,9 @@ proptest! {
             let conv = Conv::new(isa, &w, scale.as_deref(), &bias, channels, axes);
             let what = format!("{isa:?} {count}x{height}x{width}x{channels} to {n_out} by {axes:?}");
             assert_near(&conv.run_by(ConvMethod::Patches, images, residual.as_deref(), Activation::Relu), &expected, 5e-5, &what);
+            if conv.can_pool() {
+                assert_near(&conv.run_by(ConvMethod::Direct, images, residual.as_deref(), Activation::Relu), &expected, 5e-5, &format!("directly, {what}"));
+            }
             if is_plain {
                 // Its transforms add and subtract numbers several times as large.
                 let ours = conv.run_by(ConvMethod::Winograd, images, residual.as_deref(), Activation::Relu);
@@ -427,6 +430,45 @@ proptest! {
     }
 }
 
+/// Images of few tiles and of many, whose weights are transformed anew or kept.
+#[test]
+fn winograds_convolutions_are_near_the_others() {
+    for (count, height, width, channels, n_out) in [(1, 15, 20, 300, 70), (1, 30, 40, 40, 100), (3, 37, 41, 33, 65)] {
+        let (x, w) = (values(count * height * width * channels, 1), values(n_out * 9 * channels, 2));
+        let x = Images { values: &x, count, height, width, channels };
+        let skip = values(count * height * width * n_out, 3);
+        for isa in Isa::available() {
+            let conv = Conv::new(isa, &w, None, &vec![0.5; n_out], channels, [Window::new(3, 1, 1); 2]);
+            let [expected, ours] =
+                [ConvMethod::Direct, ConvMethod::Winograd].map(|method| conv.run_by(method, x, Some(&skip), Activation::Relu));
+            let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
+            // On sums of up to 2700 products.
+            assert_near(&ours, &expected, 4e-4, &format!("{isa:?} {count}x{height}x{width}x{channels} to {n_out}"));
+        }
+    }
+}
+
+/// In one piece and in several, which share lines.
+#[test]
+fn convolutions_are_pooled_as_whole_images_are() {
+    for (count, height, width, channels, n_out) in [(2, 61, 45, 3, 20), (1, 480, 300, 3, 64), (1, 300, 333, 5, 70)] {
+        for (size, stride, pool) in [(7, 2, Window::new(3, 2, 1)), (3, 1, Window::new(2, 3, 1)), (2, 1, Window::new(5, 1, 2))] {
+            let (axes, x) = ([Window::new(size, stride, 1); 2], values(count * height * width * channels, 1));
+            let w = values(n_out * size * size * channels, 2);
+            let x = Images { values: &x, count, height, width, channels };
+            for isa in Isa::available() {
+                let conv = Conv::new(isa, &w, None, &vec![-1.0; n_out], channels, axes);
+                let [h, w] = conv.size(height, width);
+                let whole = conv.run_by(ConvMethod::Direct, x, None, Activation::Relu);
+                let whole = max_pool(isa, Images { values: &whole, count, height: h, width: w, channels: n_out }, [pool; 2]);
+                let ours = conv.run_pooled(x, Activation::Relu, [pool; 2]);
+                let is_same = ours.len() == whole.len() && ours.iter().zip(&whole).all(|(a, b)| a.to_bits() == b.to_bits());
+                assert!(is_same, "{isa:?} {height}x{width}, {pool:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn depthwise_convolutions_are_near_the_exact_ones() {
     for (size, stride, padding, dilation) in [(3, 1, 1, 1), (3, 2, 1, 1), (2, 1, 0, 2), (5, 3, 2, 1)] {
@@ -496,8 +538,11 @@ fn answers_are_the_same_bytes_on_any_number_of_threads() {
         answers.extend(group_norm(isa, rows, 4, [&x[..1100], &w[..1100]], 1e-5, Activation::Mish));
         let conv = Conv::new(isa, &w[..32 * 9 * 32], None, &bias[..32], 32, [Window { size: 3, stride: 1, padding: 1, dilation: 1 }; 2]);
         let images = Images { values: &x[..2 * 60 * 70 * 32], count: 2, height: 60, width: 70, channels: 32 };
-        for method in [ConvMethod::Patches, ConvMethod::Winograd] {
+        // Of many tiles and of few.
+        let few = Images { values: &x[..40 * 30 * 32], count: 1, height: 40, width: 30, channels: 32 };
+        for method in [ConvMethod::Patches, ConvMethod::Direct, ConvMethod::Winograd] {
             answers.extend(conv.run_by(method, images, None, Activation::Identity));
+            answers.extend(conv.run_by(method, few, None, Activation::Identity));
         }
         answers
     };

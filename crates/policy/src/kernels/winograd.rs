@@ -1,11 +1,14 @@
 //! Convolutions of 3×3 by Winograd's F(4×4, 3×3): tiles of 4×4 outputs, each from 36 products in
 //! place of 144 (Lavin and Gray 2015, arXiv 1509.09308).
 
+use std::ops::Range;
+use std::sync::OnceLock;
+
 use super::conv::{Images, Window};
-use super::gemm::{Finish, multiply};
+use super::gemm::{Finish, even_part, multiply_panel};
 use super::math::activate;
 use super::matrix::Matrix;
-use super::memory::{Aligned, Target, with_scratch};
+use super::memory::{Aligned, Target, with_scratch, with_shared};
 use super::pack::Packed;
 use super::simd::{Kernel, Simd};
 use super::threads;
@@ -21,79 +24,129 @@ const POINTS: usize = IN * IN;
 /// enough for what lies between the steps to stay in the cache.
 const TILES: usize = 24;
 
+/// From so many tiles on, the transformed weights are kept: then they are read for each piece of work, else once.
+const MANY: usize = 4 * TILES;
+
+/// Weights of a panel that are transformed at a time for each point, as many as stay in the cache until they are multiplied.
+const AT_ONCE: usize = 2048;
+
+/// Panels that one piece of work takes where there are few tiles: each time it goes through the inputs of all of them.
+const MOST_PANELS: usize = 4;
+
 /// From one point's `n` values to the next one's: a whole number of cache lines, but an odd one. Else the 36 values that a
 /// transform reads or writes would share a few places in the nearest cache, which has 8 or 12 lines for each.
 fn apart(n: usize) -> usize {
     (n.div_ceil(16) | 1) * 16
 }
 
-/// Packed weights of a 3×3 convolution, transformed, for each of the 36 points.
-#[derive(Debug)]
-pub(super) struct Winograd {
-    points: Vec<Packed>,
-    bias: Aligned,
-    channels: usize,
-    n_out: usize,
+/// A 3×3 convolution with the weights `[out, 3, 3, channels]`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Winograd<'a> {
+    pub weights: &'a Packed,
+    /// The weights transformed, for each of the 36 points, once there was an image of many tiles.
+    pub points: &'a OnceLock<Vec<Packed>>,
+    pub channels: usize,
 }
 
-impl Winograd {
-    /// Outputs along a tile's side.
-    pub(super) const OUT: usize = OUT;
-    /// Products a tile.
-    pub(super) const POINTS: usize = POINTS;
-
+impl<'a> Winograd<'a> {
     pub(super) fn fits(axes: [Window; 2]) -> bool {
         axes.iter().all(|axis| (axis.size, axis.stride, axis.dilation) == (3, 1, 1))
     }
 
-    /// From the weights `[out, 3, 3, channels]` with their bias.
-    pub(super) fn new(weights: &Packed, channels: usize) -> Self {
-        let (isa, n_out) = (weights.isa, weights.n);
-        let mut bias = Aligned::zeros(n_out.next_multiple_of(isa.lanes()));
-        bias.values_mut()[..n_out].copy_from_slice(&weights.bias()[..n_out]);
-        let points = Packed::filled(isa, POINTS, [n_out, channels], |panel, points| isa.run(Weigh { weights, channels, panel, points }));
-        Self { points, bias, channels, n_out }
+    /// How many multiplications a weight takes part in, or what takes as long, for so many images of so many
+    /// positions.
+    pub(super) fn cost(count: usize, height: usize, width: usize) -> usize {
+        /// What the transform of a weight takes.
+        const TRANSFORM: usize = 200;
+        let tiles = count * height.div_ceil(OUT) * width.div_ceil(OUT);
+        tiles * POINTS + if tiles < MANY { TRANSFORM } else { 0 }
     }
 
-    pub(super) fn run(&self, x: Images<'_>, [pad_top, pad_left]: [usize; 2], out: Target<'_>, finish: Finish<'_>) {
+    pub(super) fn run(self, x: Images<'_>, [pad_top, pad_left]: [usize; 2], out: Target<'_>, finish: Finish<'_>) {
         let (height, width) = (x.height + 2 * pad_top - 2, x.width + 2 * pad_left - 2);
-        out.assert_holds(x.count * height * width, self.n_out);
-        let walk = Walk { x, pad_top, pad_left, height, width, down: height.div_ceil(OUT), across: width.div_ceil(OUT) };
-        let tiles = x.count * walk.down * walk.across;
-        let isa = self.points[0].isa;
-        if tiles >= 4 * TILES {
-            let parts = tiles.div_ceil(TILES);
-            threads::each(parts, |part| {
-                let first = part * TILES;
-                let count = TILES.min(tiles - first);
+        let (isa, channels, panels) = (self.weights.isa, self.channels, self.weights.panels());
+        out.assert_holds(x.count * height * width, self.weights.n);
+        let padding = vec![0.0; channels];
+        let (down, across) = (height.div_ceil(OUT), width.div_ceil(OUT));
+        let walk = Walk { x, pad_top, pad_left, height, width, down, across, padding: &padding };
+        let tiles = x.count * down * across;
+        if tiles == 0 {
+            return;
+        }
+        if tiles >= MANY {
+            let points = self.points();
+            let part = even_part(tiles, TILES);
+            threads::each(tiles.div_ceil(part), |piece| {
+                let first = piece * part;
+                let count = part.min(tiles - first);
                 with_scratch(|[inputs, sums]| {
-                    let inputs = inputs.at_least(POINTS * apart(count * self.channels));
-                    let sums = sums.at_least(POINTS * apart(count * self.n_out));
-                    isa.run(Whole { w: self, walk: &walk, first, count, inputs, sums, out, finish });
+                    let inputs = inputs.at_least(POINTS * apart(count * channels));
+                    let to = Target::new(inputs, apart(count * channels));
+                    for slot in 0..count {
+                        isa.run(Enter { walk: &walk, tile: first + slot, slot, to });
+                    }
+                    let tiles = Tiles { w: self, walk: &walk, first, count, panels: 0..panels, inputs, out, finish };
+                    isa.run(Whole { tiles, points, sums });
                 });
             });
         } else {
-            // With few tiles the weights are most of the traffic: each thread reads some of them once.
-            let [of_inputs, of_sums] = [self.channels, self.n_out].map(|channels| apart(tiles * channels));
-            let (mut inputs, mut sums) = (Aligned::zeros(POINTS * of_inputs), Aligned::zeros(POINTS * of_sums));
-            let target = Target::new(inputs.values_mut(), of_inputs);
-            threads::each(tiles, |tile| isa.run(Enter { walk: &walk, tile, slot: tile, to: target }));
-            let target = Target::new(sums.values_mut(), self.n_out);
-            threads::each(POINTS, |point| {
-                let x = Matrix::dense(&inputs.values()[point * of_inputs..][..tiles * self.channels], self.channels);
-                multiply(x, &self.points[point], target.part(point * of_sums, self.n_out));
+            // With few tiles the weights are most of the traffic, and transformed they are four times as many: each thread
+            // reads some of them once, and transforms them in its cache.
+            with_shared(|inputs| {
+                let inputs = inputs.at_least(POINTS * apart(tiles * channels));
+                let to = Target::new(inputs, apart(tiles * channels));
+                threads::each(tiles, |slot| isa.run(Enter { walk: &walk, tile: slot, slot, to }));
+                let inputs = &*inputs;
+                let part = panels.div_ceil(threads::pieces(POINTS * tiles * channels * self.weights.n)).min(MOST_PANELS);
+                threads::each(panels.div_ceil(part), |piece| {
+                    let panels = piece * part..panels.min((piece + 1) * part);
+                    let tiles = Tiles { w: self, walk: &walk, first: 0, count: tiles, panels, inputs, out, finish };
+                    with_scratch(|scratch| isa.run(Strip { tiles, scratch }));
+                });
             });
-            let sums = sums.values();
-            threads::each(tiles, |tile| isa.run(Leave { w: self, walk: &walk, tile, slot: tile, slots: tiles, sums, out, finish }));
         }
+    }
+
+    /// Made when they are first asked for. Not inside of `get_or_init`: while a thread waits for parts of this that others
+    /// make, it may take on another inference, which would wait for this one below it. Two may make them; one is kept.
+    fn points(self) -> &'a [Packed] {
+        if self.points.get().is_none() {
+            let Self { weights, channels, .. } = self;
+            let fill = |panel: usize, points: &[Target<'_>]| {
+                with_scratch(|[taps, _]| weights.isa.run(WeighPanel { weights, panel, channels, points, taps }));
+            };
+            let made = Packed::filled(weights.isa, POINTS, [weights.n, channels], fill);
+            let _ = self.points.set(made);
+        }
+        self.points.get().map_or(&[], Vec::as_slice)
     }
 }
 
-/// The transform of a panel's weights, into the same panel of each point.
-struct Weigh<'a> {
+/// The transform of a panel's weights.
+struct WeighPanel<'a> {
     weights: &'a Packed,
-    channels: usize,
     panel: usize,
+    channels: usize,
+    points: &'a [Target<'a>],
+    taps: &'a mut Aligned,
+}
+
+impl Kernel for WeighPanel<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { weights, panel, channels, points, taps } = self;
+        Weigh { taps: weights.weights(s, panel, 0..weights.depth, taps), channels, of: 0..channels, points }.run(s);
+    }
+}
+
+/// The transform of a panel's weights of some channels, into each point's rows of them.
+struct Weigh<'a> {
+    /// `[3, 3, channels]`, two vectors each.
+    taps: &'a [f32],
+    channels: usize,
+    of: Range<usize>,
     points: &'a [Target<'a>],
 }
 
@@ -102,12 +155,13 @@ impl Kernel for Weigh<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { weights, channels, panel, points } = self;
-        let mut scratch = Aligned::default();
-        let taps = weights.weights(s, panel, 0..weights.depth, &mut scratch);
+        let Self { taps, channels, of, points } = self;
         let width = 2 * S::LANES;
-        assert_eq!(taps.len(), 9 * channels * width, "a panel of 3x3 weights of {channels} channels");
-        for channel in 0..channels {
+        assert!(
+            taps.len() == 9 * channels * width && of.end <= channels && points.len() == POINTS,
+            "a panel of 3x3 weights of {channels} channels"
+        );
+        for channel in of.clone() {
             for half in [0, S::LANES] {
                 let mut rows = [[s.splat(0.0); IN]; 3];
                 for (down, row) in rows.iter_mut().enumerate() {
@@ -119,7 +173,7 @@ impl Kernel for Weigh<'_> {
                 for across in 0..IN {
                     for (down, value) in weigh(s, [rows[0][across], rows[1][across], rows[2][across]]).into_iter().enumerate() {
                         // SAFETY: this panel's own place in the point.
-                        unsafe { s.store(points[down * IN + across].at(channel, half, S::LANES), value) };
+                        unsafe { s.store(points[down * IN + across].at(channel - of.start, half, S::LANES), value) };
                     }
                 }
             }
@@ -138,6 +192,8 @@ struct Walk<'a> {
     /// Tiles an image.
     down: usize,
     across: usize,
+    /// The channels of a pixel there.
+    padding: &'a [f32],
 }
 
 impl Walk<'_> {
@@ -147,16 +203,59 @@ impl Walk<'_> {
     }
 }
 
-/// All three steps for some tiles.
-struct Whole<'a> {
-    w: &'a Winograd,
+/// Some tiles, whose inputs are transformed, and the panels of outputs that are wanted of them.
+struct Tiles<'a> {
+    w: Winograd<'a>,
     walk: &'a Walk<'a>,
     first: usize,
     count: usize,
-    inputs: &'a mut [f32],
-    sums: &'a mut [f32],
+    panels: Range<usize>,
+    /// Each point's rows.
+    inputs: &'a [f32],
     out: Target<'a>,
     finish: Finish<'a>,
+}
+
+impl Tiles<'_> {
+    /// Some channels of a point's rows.
+    fn inputs(&self, point: usize, channels: Range<usize>) -> Matrix<'_> {
+        let size = self.count * self.w.channels;
+        Matrix::dense(&self.inputs[point * apart(size)..][..size], self.w.channels).columns(channels)
+    }
+
+    /// How many sums a panel has for each point.
+    fn size<S: Simd>(&self) -> usize {
+        self.count * 2 * S::LANES
+    }
+
+    /// From a point's sums to the next one's. They are one panel after the other, two vectors for each tile.
+    fn distance<S: Simd>(&self) -> usize {
+        apart(self.panels.len() * self.size::<S>())
+    }
+
+    /// The transform of the sums into outputs.
+    #[inline(always)]
+    fn leave<S: Simd>(&self, s: S, sums: &[f32]) {
+        let Self { w, walk, first, count, ref panels, out, finish, .. } = *self;
+        for slot in 0..count {
+            for (i, panel) in panels.clone().enumerate() {
+                for half in 0..2 {
+                    let channel = (2 * panel + half) * S::LANES;
+                    if channel < w.weights.n {
+                        let sums = &sums[(2 * (i * count + slot) + half) * S::LANES..];
+                        Leave { w, walk, tile: first + slot, channel, sums, distance: self.distance::<S>(), out, finish }.run(s);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The products and the transform of the sums, with weights that are kept.
+struct Whole<'a> {
+    tiles: Tiles<'a>,
+    points: &'a [Packed],
+    sums: &'a mut Aligned,
 }
 
 impl Kernel for Whole<'_> {
@@ -164,20 +263,55 @@ impl Kernel for Whole<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { w, walk, first, count, inputs, sums, out, finish } = self;
-        let [of_inputs, of_sums] = [w.channels, w.n_out].map(|channels| apart(count * channels));
-        let target = Target::new(inputs, of_inputs);
-        for slot in 0..count {
-            Enter { walk, tile: first + slot, slot, to: target }.run(s);
+        let Self { tiles, points, sums } = self;
+        let (channels, size, distance) = (tiles.w.channels, tiles.size::<S>(), tiles.distance::<S>());
+        let sums = sums.at_least(POINTS * distance);
+        for (point, (weights, sums)) in points.iter().zip(sums.chunks_exact_mut(distance)).enumerate() {
+            for (panel, sums) in tiles.panels.clone().zip(sums.chunks_exact_mut(size)) {
+                let mut nothing = Aligned::default();
+                let next = weights.next(panel, 0..channels);
+                let weights = weights.weights(s, panel, 0..channels, &mut nothing);
+                multiply_panel(s, tiles.inputs(point, 0..channels), [weights, next], false, sums);
+            }
         }
-        let target = Target::new(sums, w.n_out);
-        for (point, weights) in w.points.iter().enumerate() {
-            let x = Matrix::dense(&inputs[point * of_inputs..][..count * w.channels], w.channels);
-            multiply(x, weights, target.part(point * of_sums, w.n_out));
+        tiles.leave(s, sums);
+    }
+}
+
+/// The same with weights that are transformed for it.
+struct Strip<'a> {
+    tiles: Tiles<'a>,
+    scratch: &'a mut [Aligned; 2],
+}
+
+impl Kernel for Strip<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { tiles, scratch: [sums, made] } = self;
+        let (width, size, distance) = (2 * S::LANES, tiles.size::<S>(), tiles.distance::<S>());
+        let Winograd { weights, channels, .. } = tiles.w;
+        let sums = sums.at_least(POINTS * distance);
+        let part = even_part(channels, AT_ONCE / width);
+        let of_point = apart(part * width);
+        let made = made.at_least(POINTS * of_point);
+        let mut taps = Aligned::default();
+        for from in (0..channels).step_by(part) {
+            let of = from..channels.min(from + part);
+            for (i, panel) in tiles.panels.clone().enumerate() {
+                let target = Target::new(made, width);
+                let points: [Target<'_>; POINTS] = std::array::from_fn(|point| target.part(point * of_point, width));
+                let taps = weights.weights(s, panel, 0..weights.depth, &mut taps);
+                Weigh { taps, channels, of: of.clone(), points: &points }.run(s);
+                for (point, weights) in made.chunks_exact(of_point).enumerate() {
+                    let weights = &weights[..of.len() * width];
+                    let sums = &mut sums[point * distance + i * size..][..size];
+                    multiply_panel(s, tiles.inputs(point, of.clone()), [weights, &[]], from > 0, sums);
+                }
+            }
         }
-        for slot in 0..count {
-            Leave { w, walk, tile: first + slot, slot, slots: count, sums, out, finish }.run(s);
-        }
+        tiles.leave(s, sums);
     }
 }
 
@@ -198,13 +332,13 @@ impl Kernel for Enter<'_> {
         let Self { walk, tile, slot, to } = self;
         let x = walk.x;
         let [image, top, left] = walk.place(tile);
-        // Where each input pixel is; `None` in the padding.
-        let mut pixels = [None; POINTS];
+        // Where each input pixel is.
+        let mut pixels = [walk.padding.as_ptr(); POINTS];
         for (i, pixel) in pixels.iter_mut().enumerate() {
             let row = (top + i / IN).checked_sub(walk.pad_top).filter(|row| *row < x.height);
             let column = (left + i % IN).checked_sub(walk.pad_left).filter(|column| *column < x.width);
             if let (Some(row), Some(column)) = (row, column) {
-                *pixel = Some(((image * x.height + row) * x.width + column) * x.channels);
+                *pixel = x.values[((image * x.height + row) * x.width + column) * x.channels..][..x.channels].as_ptr();
             }
         }
         for channel in (0..x.channels).step_by(S::LANES) {
@@ -213,10 +347,8 @@ impl Kernel for Enter<'_> {
             for across in 0..IN {
                 let mut line = [s.splat(0.0); IN];
                 for (down, value) in line.iter_mut().enumerate() {
-                    if let Some(pixel) = pixels[down * IN + across] {
-                        // SAFETY: the channels of a pixel inside the images, whose size was checked.
-                        *value = unsafe { s.load_up_to(x.values.as_ptr().add(pixel + channel), count) };
-                    }
+                    // SAFETY: `count` channels from there on are those of a pixel, or of the padding.
+                    *value = unsafe { s.load_up_to(pixels[down * IN + across].add(channel), count) };
                 }
                 for (half, value) in half.iter_mut().zip(enter(s, line)) {
                     half[across] = value;
@@ -232,14 +364,15 @@ impl Kernel for Enter<'_> {
     }
 }
 
-/// The transform of one tile's sums into outputs.
+/// The transform of a vector of one tile's sums into outputs.
 struct Leave<'a> {
-    w: &'a Winograd,
+    w: Winograd<'a>,
     walk: &'a Walk<'a>,
     tile: usize,
-    slot: usize,
-    slots: usize,
+    channel: usize,
+    /// The vector at the first point, and `distance` further on at the next.
     sums: &'a [f32],
+    distance: usize,
     out: Target<'a>,
     finish: Finish<'a>,
 }
@@ -249,37 +382,34 @@ impl Kernel for Leave<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { w, walk, tile, slot, slots, sums, out, finish } = self;
+        let Self { w, walk, tile, channel, sums, distance, out, finish } = self;
         let [image, top, left] = walk.place(tile);
-        let distance = apart(slots * w.n_out);
-        assert!(sums.len() >= POINTS * distance, "sums of {slots} tiles");
-        for channel in (0..w.n_out).step_by(S::LANES) {
-            let count = S::LANES.min(w.n_out - channel);
-            let mut half = [[s.splat(0.0); IN]; OUT];
-            for across in 0..IN {
-                let mut line = [s.splat(0.0); IN];
-                for (down, value) in line.iter_mut().enumerate() {
-                    let at = (down * IN + across) * distance + slot * w.n_out + channel;
-                    // SAFETY: inside by the assertion above.
-                    *value = unsafe { s.load_up_to(sums.as_ptr().add(at), count) };
-                }
-                for (half, value) in half.iter_mut().zip(leave(s, line)) {
-                    half[across] = value;
-                }
+        assert!(sums.len() >= (POINTS - 1) * distance + S::LANES, "sums {distance} apart in {} values", sums.len());
+        let n_out = w.weights.n;
+        let count = S::LANES.min(n_out - channel);
+        let mut half = [[s.splat(0.0); IN]; OUT];
+        for across in 0..IN {
+            let mut line = [s.splat(0.0); IN];
+            for (down, value) in line.iter_mut().enumerate() {
+                // SAFETY: inside by the assertion above.
+                *value = unsafe { s.load(sums.as_ptr().add((down * IN + across) * distance)) };
             }
-            // SAFETY: the biases are a whole number of vectors.
-            let bias = unsafe { s.load(w.bias.values().as_ptr().add(channel)) };
-            for (down, line) in half.into_iter().enumerate().take(walk.height - top) {
-                for (across, value) in leave(s, line).into_iter().enumerate().take(walk.width - left) {
-                    let position = (image * walk.height + top + down) * walk.width + left + across;
-                    let mut value = s.add(value, bias);
-                    // SAFETY: this tile's own position of the answer; a residual has its layout.
-                    unsafe {
-                        if let Some(residual) = finish.residual {
-                            value = s.add(value, s.load_up_to(residual.as_ptr().add(position * w.n_out + channel), count));
-                        }
-                        s.store_up_to(out.at(position, channel, count), count, activate(s, finish.activation, value));
+            for (half, value) in half.iter_mut().zip(leave(s, line)) {
+                half[across] = value;
+            }
+        }
+        // SAFETY: the biases are whole vectors.
+        let bias = unsafe { s.load(w.weights.bias()[channel..][..S::LANES].as_ptr()) };
+        for (down, line) in half.into_iter().enumerate().take(walk.height - top) {
+            for (across, value) in leave(s, line).into_iter().enumerate().take(walk.width - left) {
+                let position = (image * walk.height + top + down) * walk.width + left + across;
+                let mut value = s.add(value, bias);
+                // SAFETY: this tile's own position of the answer; a residual has its layout.
+                unsafe {
+                    if let Some(residual) = finish.residual {
+                        value = s.add(value, s.load_up_to(residual.as_ptr().add(position * n_out + channel), count));
                     }
+                    s.store_up_to(out.at(position, channel, count), count, activate(s, finish.activation, value));
                 }
             }
         }

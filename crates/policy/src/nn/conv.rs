@@ -83,6 +83,20 @@ impl Conv {
         self.apply(x, None, Some(Activation::Relu))
     }
 
+    /// The largest values under `pool` of what [`run_relu`](Self::run_relu) answers.
+    pub(crate) fn run_relu_pooled(&self, x: &Tensor, pool: Window) -> Result<Tensor> {
+        let (n, h, w, channels) = x.dims4()?;
+        let (h_out, w_out) = (pool.count(self.window.count(h)), pool.count(self.window.count(w)));
+        match &self.weights {
+            Weights::Packed(conv) if channels == conv.channels() && h_out * w_out > 0 && conv.can_pool() => {
+                let values = with_values(x, |x| conv.run_pooled(images(x, [n, h, w, channels]), Activation::Relu, [pool; 2]))?;
+                tensor(values, (n, h_out, w_out, conv.n_out()))
+            }
+            // They say what does not fit, too.
+            Weights::Packed(_) | Weights::Plain(..) => max_pool(&self.run_relu(x)?, pool),
+        }
+    }
+
     /// The convolution of `x` added to `skip [n, h', w', out]`, with negative values cut.
     pub(crate) fn run_onto_relu(&self, x: &Tensor, skip: &Tensor) -> Result<Tensor> {
         self.apply(x, Some(skip), Some(Activation::Relu))

@@ -193,11 +193,14 @@ impl Rule {
 
     /// `prepare` is what `f` takes instead of a channel's or entry's two statistics.
     fn apply<R: Round>(&self, array: &mut Array, prepare: impl Fn([f32; 2]) -> [f32; 2], f: impl Fn(f32, [f32; 2]) -> f32) {
+        /// How often the statistics are laid out side by side, so that vectors of values meet vectors of them.
+        const TIMES: usize = 16;
         let stats: Vec<[f32; 2]> = self.stats.iter().map(|stats| prepare(stats.map(R::round))).collect();
+        let [first, second] = [0, 1].map(|which| stats.iter().map(|stats| stats[which]).collect::<Vec<_>>().repeat(TIMES));
         // The last axis has the image's channels or the vector's entries.
-        for values in array.values.chunks_exact_mut(stats.len().max(1)) {
-            for (value, stats) in values.iter_mut().zip(&stats) {
-                *value = f(*value, *stats);
+        for values in array.values.chunks_mut(first.len().max(1)) {
+            for (value, (first, second)) in values.iter_mut().zip(first.iter().zip(&second)) {
+                *value = f(*value, [*first, *second]);
             }
         }
     }

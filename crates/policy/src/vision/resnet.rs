@@ -136,7 +136,7 @@ impl ResNet {
 
     /// `x [n, h, w, 3]` to `[n, h', w', width]`.
     pub(crate) fn run(&self, x: &Tensor) -> Result<Tensor> {
-        let mut x = max_pool(&self.stem.run_relu(x)?, POOL)?;
+        let mut x = self.stem.run_relu_pooled(x)?;
         for block in &self.blocks {
             x = block.run(&x)?;
         }
@@ -195,6 +195,14 @@ impl NormedConv {
         match &self.norm {
             None => self.conv.run_relu(x),
             Some(_) => self.run(x)?.relu(),
+        }
+    }
+
+    /// The largest values under [`POOL`] of the same.
+    fn run_relu_pooled(&self, x: &Tensor) -> Result<Tensor> {
+        match &self.norm {
+            None => self.conv.run_relu_pooled(x, POOL),
+            Some(_) => max_pool(&self.run_relu(x)?, POOL),
         }
     }
 
