@@ -410,8 +410,8 @@ def check_emulated(browser, room, shots):
             while abs(motors.positions()[0] - before) < 0.1:
                 assert time.monotonic() < end, (before, motors.positions())
                 time.sleep(0.05)
-            state = daemon.ask("state")
-            assert all(value is not None for value in state["temperature_c"]), state
+            # Motors tell them now and then, one after the other.
+            daemon.until(lambda state: all(value is not None for value in state["temperature_c"]))
             tab.shot(shots, "emulated-drive")
             tab.key(" ")
             daemon.until(lambda state: state["mode"] == "idle")
