@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use sinew::{DatasetReader, OpenOptions, Policy};
-use sinew_hub::{Fetched, Hub, HubRepo, ModelRef, RepoKind};
+use sinew_hub::{Fetched, HubRepo, ModelRef, RepoKind};
 use sinew_policy::{Checkpoint, Device};
 use sinew_runtime::{Role, place};
 
@@ -62,18 +62,30 @@ pub fn hub_repo(kind: RepoKind, text: &str) -> Result<HubRepo, Misuse> {
     HubRepo::parse(kind, text).map_err(|error| Misuse(error.to_string()))
 }
 
+/// The same where the user says the kind, which an address has to be of.
+///
+/// # Errors
+/// As [`hub_repo`], and when it is the address of another kind's page.
+pub fn hub_repo_of(kind: RepoKind, text: &str) -> Result<HubRepo, Misuse> {
+    let repo = hub_repo(kind, text)?;
+    match repo.kind() == kind {
+        true => Ok(repo),
+        false => Err(Misuse(format!("{text} is the page of a {}, expected a {kind}", repo.kind()))),
+    }
+}
+
 fn locate(policy: &str) -> anyhow::Result<Fetched> {
-    Ok(Hub::from_env().fetch(&ModelRef::parse(policy)?, &*transfer::shown())?)
+    Ok(transfer::hub(None).fetch(&ModelRef::parse(policy)?, &*transfer::shown())?)
 }
 
 /// Opens the dataset that `name` names: a folder, or `owner/name[@revision]` on the Hub.
 pub fn open_dataset(name: &Path) -> anyhow::Result<DatasetReader> {
-    Ok(sinew::open_dataset(&name.to_string_lossy(), transfer::shown())?)
+    Ok(sinew::open_dataset_of(&transfer::hub(None), &name.to_string_lossy(), transfer::shown())?)
 }
 
 /// As [`open_dataset`], for those who read few episodes: of one on the Hub only the parts of files come that are read.
 pub fn open_dataset_streaming(name: &Path) -> anyhow::Result<DatasetReader> {
-    Ok(sinew::open_dataset_streaming(&name.to_string_lossy(), transfer::shown())?)
+    Ok(sinew::open_dataset_streaming_of(&transfer::hub(None), &name.to_string_lossy(), transfer::shown())?)
 }
 
 impl NamedCheckpoint {

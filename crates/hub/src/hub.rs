@@ -9,6 +9,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use crate::api::{Refs, RepoInfo};
 use crate::cache::RepoCache;
 use crate::http::Http;
+use crate::pace::keep_apart;
 use crate::{HubError, HubOptions, HubRepo, RepoKind, TokenState};
 
 /// What is told while files come or go.
@@ -117,6 +118,8 @@ impl Hub {
             if let Some(first) = options.on_thread_start {
                 builder.on_thread_start(first);
             }
+            // Whatever a thread of it does next, also for Xet.
+            builder.on_thread_unpark(keep_apart);
             builder.worker_threads(2).thread_name("hub").enable_all().build().ok()
         };
         let runtime = self.inner.runtime.get_or_init(start).as_ref();

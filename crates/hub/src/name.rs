@@ -167,8 +167,10 @@ impl HubRepo {
             [owner, name, "tree" | "blob" | "resolve", revision] => {
                 // Of a file only the branch is meant.
                 let revision = revision.split('/').next().unwrap_or_default();
+                let revision = percent_encoding::percent_decode_str(revision).decode_utf8_lossy();
                 Self::parse(kind, &format!("{owner}/{name}@{revision}"))
             }
+            [_, name, ..] if name.contains('@') => Self::parse(kind, rest),
             [owner, name, ..] => Self::parse(kind, &format!("{owner}/{name}")),
             _ => Self::parse(kind, rest),
         }
@@ -312,6 +314,8 @@ mod tests {
             ("https://huggingface.co/bob/act/tree/v1.0", "bob/act@v1.0"),
             ("https://huggingface.co/bob/act/blob/main/config.json?download=true", "bob/act@main"),
             ("https://huggingface.co/bob/act/discussions", "bob/act@main"),
+            ("https://huggingface.co/bob/act/tree/feat%2Fx", "bob/act@feat/x"),
+            ("https://huggingface.co/bob/act@feat/x", "bob/act@feat/x"),
         ] {
             assert_eq!((hub(address).to_string().as_str(), hub(address).kind()), (expected, RepoKind::Model), "{address}");
         }

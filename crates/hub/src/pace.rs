@@ -18,10 +18,15 @@ pub fn give_way_by(keeps_apart: fn() -> bool) {
 /// the next tick (4 ms at 250 Hz): a thread that works long without a pause keeps a control loop waiting as long.
 /// `sched_yield(2)` gives the slice back; it takes less than a microsecond where nobody waits.
 pub(crate) fn give_way() {
+    keep_apart();
+    std::thread::yield_now();
+}
+
+/// Puts the thread where transfers are now.
+pub(crate) fn keep_apart() {
     if let Some(keeps_apart) = KEEPS_APART.get() {
         IS_BESIDE_LOOP.store(keeps_apart(), Relaxed);
     }
-    std::thread::yield_now();
 }
 
 /// How many bytes are worked on before others may have the processor: about 50 microseconds of hashing.

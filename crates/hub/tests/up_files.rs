@@ -101,6 +101,12 @@ fn keys_of_others_and_names_that_clash_do_not_leave() {
         assert!(!error.contains("aB3") && !error.contains("MIIE"), "{error}");
         fs::remove_file(folder.join(name)).unwrap();
     }
+    // One there and one here are two names of one file, too.
+    upload(&hub, &folder).unwrap();
+    fs::rename(folder.join("config.json"), folder.join("Config.json")).unwrap();
+    let error = upload(&hub, &folder).unwrap_err().to_string();
+    assert!(error.contains("some systems take it for \"Config.json\"") && error.contains("--delete"), "{error}");
+    fs::rename(folder.join("Config.json"), folder.join("config.json")).unwrap();
     // An accent as a letter's part, and as a sign of its own.
     let twins = ["\u{e9}.txt", "e\u{301}.txt"].map(|name| folder.join(name));
     twins.iter().for_each(|twin| fs::write(twin, "x").unwrap());

@@ -28,13 +28,18 @@ impl AtWork {
         use std::os::unix::net::{SocketAddr, UnixDatagram};
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let all = system::processors();
+        // Who started it with fewer processors has chosen them.
         if let (true, None, [others @ .., _]) = (asked.priority.is_some(), asked.cpu, &all[..])
             && !others.is_empty()
+            && all.len() == system::count()
             && let Err(error) = system::stay_on(others)
         {
             tracing::debug!("keeping the control loop on the processors {others:?}: {error}");
         }
-        let cpu = asked.cpu.map_or_else(|| "any".to_owned(), |cpu| cpu.to_string());
+        let cpu = match system::processors()[..] {
+            [cpu] => cpu.to_string(),
+            _ => "any".to_owned(),
+        };
         let name = format!("{NAME}{}.{}.{cpu}", std::process::id(), COUNT.fetch_add(1, Relaxed));
         let bound = SocketAddr::from_abstract_name(name).and_then(|address| UnixDatagram::bind_addr(&address));
         if let Err(error) = &bound {
@@ -114,7 +119,7 @@ fn choose(all: &[usize], loops: &[Option<usize>]) -> Option<usize> {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
-    use crate::{Role, place};
+    use crate::{Realtime, Role, place};
 
     fn processors_of_a_transfer(is_at_work: bool) -> Vec<usize> {
         let began = Instant::now();
@@ -130,7 +135,12 @@ mod tests {
     #[test]
     fn a_transfer_keeps_to_one_processor_while_a_loop_is_at_work() {
         let all = system::processors();
-        let at_work = AtWork::say(&RealtimeRequest { cpu: Some(all[0]), ..RealtimeRequest::default() });
+        let first = RealtimeRequest { cpu: Some(all[0]), ..RealtimeRequest::default() };
+        let its_thread = std::thread::spawn(move || {
+            Realtime::ask(&first);
+            AtWork::say(&first)
+        });
+        let at_work = its_thread.join().unwrap();
         assert!(loops().contains(&Some(all[0])));
         if all.len() > 1 {
             let transfer = std::thread::spawn(|| processors_of_a_transfer(true));

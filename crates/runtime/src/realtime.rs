@@ -223,6 +223,12 @@ pub(crate) mod system {
         result(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const wanted) })
     }
 
+    /// How many processors there are.
+    pub(crate) fn count() -> usize {
+        // SAFETY: takes a number only.
+        usize::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) }).unwrap_or(1)
+    }
+
     /// The processors that the calling thread may run on; none where the system doesn't say.
     pub(crate) fn processors() -> Vec<usize> {
         // SAFETY: a cpu_set_t is plain bits, of which all may be 0.

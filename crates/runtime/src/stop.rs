@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Duration;
 
 use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
@@ -172,6 +173,9 @@ fn ignore(signal: i32) -> io::Result<()> {
 }
 
 /// Whether this process was started with `signal` ignored; where the system doesn't say, it wasn't.
+/// How long the last words may take.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
 /// Calls `say` when SIGINT or SIGTERM is about to end this process, which it then does. For work that may be cut anywhere: it is not
 /// waited for. Signals that are ignored stay so.
 ///
@@ -182,7 +186,15 @@ pub fn before_it_ends(say: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let mut signals = Signals::new(heard)?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         if let Some(signal) = signals.forever().next() {
-            say();
+            // Where nobody reads, it would be said for ever.
+            let (said, is_said) = std::sync::mpsc::channel();
+            let speaks = std::thread::Builder::new().spawn(move || {
+                say();
+                drop(said);
+            });
+            if speaks.is_ok() {
+                drop::<Result<(), _>>(is_said.recv_timeout(LAST_WORDS));
+            }
             drop(signal_hook::low_level::emulate_default_handler(signal));
         }
     })?;

@@ -18,7 +18,7 @@ use super::{HardwareArgs, LeaderArgs, Misuse, NEEDS_PORT, RealtimeArgs, RigArgs,
         With --fleet it tells its state, events and images over zenoh, too, and takes a stop from there (`sinew fleet`).\n\n\
         Examples:\n  sinew daemon --rig kitchen\n  sinew daemon --robot so101 --port /dev/ttyACM0 --id blue\n  \
         sinew daemon --robot so101 --task pick-place --listen 127.0.0.1:0\n  \
-        sinew daemon --rig kitchen --fleet tcp/router.local:7447 --fleet-name kitchen-1\n  sinew daemon pair --role operate\n  sinew daemon install --dry-run -- --rig kitchen")]
+        sinew daemon --rig kitchen --fleet tcp/router.local:7447\n  sinew daemon pair --role operate\n  sinew daemon install --dry-run -- --rig kitchen")]
 pub struct DaemonArgs {
     #[command(subcommand)]
     pub command: Option<DaemonCommand>,
@@ -44,16 +44,23 @@ pub struct DaemonArgs {
     #[arg(long, value_name = "DIR")]
     pub datasets: Option<PathBuf>,
     /// What the robot is called in its fleet: lower-case letters, digits and - [default: this machine's name]
-    #[arg(long, value_name = "NAME", help_heading = "Fleet")]
+    #[arg(long, value_name = "NAME", hide_short_help = true, help_heading = "Fleet")]
     pub fleet_name: Option<RobotName>,
     /// Be a node of ROS 2, in this ROS_DOMAIN_ID [default: 0], for nodes with RMW_IMPLEMENTATION=rmw_zenoh_cpp. ROS itself is not needed here
     #[arg(long, value_name = "DOMAIN", num_args = 0..=1, default_missing_value = "0", value_parser = whole::<u32>(0..=232), help_heading = "Fleet")]
     pub ros2: Option<u32>,
     /// With --ros2: where rmw_zenohd is, as for --fleet
-    #[arg(long, value_name = "PLACE", default_value = "tcp/127.0.0.1:7447", requires = "ros2", help_heading = "Fleet")]
+    #[arg(
+        long,
+        value_name = "PLACE",
+        default_value = "tcp/127.0.0.1:7447",
+        requires = "ros2",
+        hide_short_help = true,
+        help_heading = "Fleet"
+    )]
     pub ros2_at: FleetPlace,
     /// With --ros2: take trajectories, while teleoperation with the leader remote runs and nobody has the operator's lease
-    #[arg(long, requires = "ros2", help_heading = "Fleet")]
+    #[arg(long, requires = "ros2", hide_short_help = true, help_heading = "Fleet")]
     pub ros2_commands: bool,
     #[command(flatten)]
     pub realtime: RealtimeArgs,

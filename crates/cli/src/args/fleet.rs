@@ -60,7 +60,7 @@ pub enum FleetCommand {
     /// Watch a robot: its state once a second, and what happens
     #[command(after_help = "With --json it prints each state and event as a line. Ends with exit code 1 if the robot was never there.\n\n\
         Examples:\n  sinew fleet watch kitchen-1 --fleet tcp/router.local:7447\n  \
-        sinew fleet watch kitchen-1 --fleet ./operator.json5 --images seen --seconds 60")]
+        sinew fleet watch kitchen-1 --images seen --seconds 60")]
     Watch {
         #[command(flatten)]
         place: PlaceArgs,

@@ -99,11 +99,11 @@ impl Hub {
             }
         };
         std::thread::scope(|scope| {
-            for _ in 1..missing.len().min(AT_A_TIME) {
-                // Where the system gives no thread, the others do its work.
-                drop(std::thread::Builder::new().name("download".into()).spawn_scoped(scope, work));
+            let start = |_: &usize| std::thread::Builder::new().name("download".into()).spawn_scoped(scope, work).is_ok();
+            // None of it in the caller's thread, whose place it is not to change, unless the system gives no other.
+            if !missing.is_empty() && (0..missing.len().min(AT_A_TIME)).filter(start).count() == 0 {
+                work();
             }
-            work();
         });
         match first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
             None => {
@@ -131,7 +131,10 @@ fn disk_fault(repo: &HubRepo, file: &RepoFile, path: &Path, err: io::Error, is_c
 /// That the names of a repository's files can be names below one folder.
 fn check_names(repo: &HubRepo, files: &[RepoFile], endpoint: &str) -> Result<(), HubError> {
     match name_fault(files.iter().map(|file| file.path.as_str())) {
-        Some(what) => Err(HubError::Hostile { doing: format!("choosing the files of {repo}"), host: endpoint.to_owned(), what }),
+        Some(what) => {
+            let what = format!("{what}; `sinew hub download --exclude` leaves one out");
+            Err(HubError::Hostile { doing: format!("choosing the files of {repo}"), host: endpoint.to_owned(), what })
+        }
         None => Ok(()),
     }
 }

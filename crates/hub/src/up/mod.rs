@@ -15,7 +15,7 @@ mod repo;
 mod send;
 mod xet;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,7 +30,7 @@ pub use publish::{PublishState, Publisher};
 pub use repo::Created;
 
 use crate::api::Listing;
-use crate::down::patterns;
+use crate::down::{name_fault, patterns};
 use crate::error::files as files_in_words;
 use crate::http::Http;
 use crate::hub::{Event, Listener, Transfer};
@@ -235,6 +235,11 @@ impl Hub {
         if repo.kind() == RepoKind::Dataset && way != Way::Look && plan.touches_dataset() {
             self.check_dataset(&upload, folder, options, &before, &head)?;
         }
+        if let Some(fault) = plan.name_fault(&planned, &before) {
+            return Err(refuse(format!(
+                "{fault}, so that nobody could download both; rename one, or take the repository's away by --delete"
+            )));
+        }
         if way != Way::Look {
             self.wait(upload.check_files(&before, &head, &plan, &meant))??;
             plan.same.iter().for_each(|file| journal.note_there(&file.path, &file.hash));
@@ -434,6 +439,13 @@ impl<'p> Plan<'p> {
 }
 
 impl Plan<'_> {
+    /// What would be wrong with the names of the files together that are there afterwards, and is not already.
+    fn name_fault(&self, planned: &[Planned], before: &Listing) -> Option<String> {
+        let kept = || before.files.iter().map(|file| file.path.as_str()).filter(|path| !self.gone.iter().any(|gone| gone == path));
+        let after: BTreeSet<&str> = kept().chain(planned.iter().map(|file| file.local.path.as_str())).collect();
+        name_fault(after.into_iter()).filter(|_| name_fault(kept()).is_none())
+    }
+
     /// Whether anything changes of what makes a dataset.
     fn touches_dataset(&self) -> bool {
         let changed = self.changed.iter().map(|file| file.local.path.as_str());

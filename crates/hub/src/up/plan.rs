@@ -367,11 +367,11 @@ pub(super) fn hash(
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8).min(unknown.len());
     std::thread::scope(|scope| {
-        for _ in 1..threads {
-            // Where the system gives no thread, the others do its work.
-            drop(std::thread::Builder::new().name("hash".into()).spawn_scoped(scope, work));
+        let start = |_: &usize| std::thread::Builder::new().name("hash".into()).spawn_scoped(scope, work).is_ok();
+        // None of it in the caller's thread, whose place it is not to change, unless the system gives no other.
+        if threads > 0 && (0..threads).filter(start).count() == 0 {
+            work();
         }
-        work();
     });
     if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);

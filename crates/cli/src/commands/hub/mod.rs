@@ -42,7 +42,10 @@ pub fn run(command: &HubCommand) -> anyhow::Result<Done> {
 
 /// The repository that is meant; the Hub is asked for its kind only where the user doesn't say it.
 fn repo_of(hub: &Hub, name: &str, kind: Option<Kind>) -> anyhow::Result<HubRepo> {
-    let repo = source::hub_repo(kind.map_or(RepoKind::Model, RepoKind::from), name)?;
+    let repo = match kind {
+        Some(kind) => source::hub_repo_of(kind.into(), name)?,
+        None => source::hub_repo(RepoKind::Model, name)?,
+    };
     Ok(match kind {
         Some(_) => repo,
         // The address of a dataset's or a Space's page says it.

@@ -28,7 +28,7 @@ const RECORDING: &str = "recording.rrd";
 const PICTURE: &str = "evaluation.png";
 
 pub fn run(args: &SpaceArgs) -> anyhow::Result<Done> {
-    let hub = Hub::from_env();
+    let hub = transfer::hub(None);
     let space = source::hub_repo(RepoKind::Space, &args.space)?;
     let ends_with = |end: &str| args.source.extension().is_some_and(|found| found == end);
     let (is_recording, is_picture) = (ends_with("rrd"), ends_with("png"));

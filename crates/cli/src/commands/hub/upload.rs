@@ -13,7 +13,7 @@ use crate::{Done, source, text, transfer};
 
 pub fn run(args: &UploadArgs) -> anyhow::Result<Done> {
     let kind = kind_of(&args.dir, args.kind)?;
-    let repo = source::hub_repo(kind, &args.repo)?;
+    let repo = source::hub_repo_of(kind, &args.repo)?;
     let hub = transfer::hub(args.limit);
     let options = UploadOptions {
         include: args.include.clone(),

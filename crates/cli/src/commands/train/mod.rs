@@ -31,6 +31,7 @@ use crate::Done;
 use crate::args::{RigArgs, TrainArgs, misuse, refuse_given};
 use crate::rig::Scenario;
 use crate::text::{self, note, say};
+use crate::transfer;
 use check::{Base, Dataset};
 use family::Family;
 use follow::{End, Training};
@@ -45,7 +46,7 @@ const LABEL: &str = "sinew-train";
 const CANCELLED: &str = "it was cancelled";
 
 pub fn run(args: &TrainArgs) -> anyhow::Result<Done> {
-    let hub = Hub::from_env();
+    let hub = transfer::hub(None);
     if args.attach || args.cancel {
         let out = args.out.as_deref().context("--out is missing")?;
         ensure!(State::read(out)?.is_some(), "looking for a training in {}: there is none", out.display());
@@ -279,7 +280,11 @@ fn leave(mut state: State, out: &Path, training: &Training, goes_on: bool) -> an
             (state.stage, state.trouble) = (Stage::Trained, Some("it was ended before all was pushed".to_owned()));
         }
         state.write(out)?;
-        note!("ended; its checkpoints so far are in {}", out.join("run/checkpoints").display());
+        let checkpoints = out.join("run/checkpoints");
+        match checkpoints.is_dir() {
+            true => note!("ended; its checkpoints so far are in {}", checkpoints.display()),
+            false => note!("ended, before its first checkpoint"),
+        }
     } else {
         let out = text::quoted(out);
         note!("it goes on {}. Look again: sinew train --attach --out {out}", on(&state.asked.on));
