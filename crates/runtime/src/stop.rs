@@ -193,7 +193,7 @@ pub fn before_it_ends(say: impl FnOnce() + Send + 'static) -> io::Result<()> {
                 drop(said);
             });
             if speaks.is_ok() {
-                drop::<Result<(), _>>(is_said.recv_timeout(LAST_WORDS));
+                let _ = is_said.recv_timeout(LAST_WORDS);
             }
             drop(signal_hook::low_level::emulate_default_handler(signal));
         }
