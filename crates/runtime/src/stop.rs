@@ -187,7 +187,7 @@ pub fn before_it_ends(say: impl FnOnce() + Send + 'static) -> io::Result<()> {
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         if let Some(signal) = signals.forever().next() {
             // Where nobody reads, it would be said for ever.
-            let (said, is_said) = std::sync::mpsc::channel();
+            let (said, is_said) = std::sync::mpsc::channel::<()>();
             let speaks = std::thread::Builder::new().spawn(move || {
                 say();
                 drop(said);
