@@ -31,7 +31,7 @@ pub struct DaemonArgs {
     pub camera: Vec<CameraAddress>,
     #[command(flatten)]
     pub leader: LeaderArgs,
-    /// The address to listen on. Port 0 picks a free one
+    /// Listen on this address; port 0 picks a free one
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8450", value_parser = address)]
     pub listen: SocketAddr,
     /// A name by which this machine is reached, beside IP addresses, localhost and NAME.local. Give it once for each
@@ -110,10 +110,12 @@ pub enum DaemonCommand {
         #[arg(long, value_name = "DIR")]
         state: Option<PathBuf>,
     },
-    /// Show what makes the daemon start at boot, and write it: a systemd unit, udev rules, and real-time limits
-    #[command(after_help = "Options of the daemon stand behind --. It asks before it writes. Files that are there are replaced only if \
+    /// Show and write what starts the daemon at boot
+    #[command(
+        after_help = "That is a systemd unit, udev rules, and real-time limits. Options of the daemon stand behind --. It asks before it writes. Files that are there are replaced only if \
         they were written by this command.\n\n\
-        Examples:\n  sinew daemon install --dry-run -- --rig kitchen\n  sudo sinew daemon install -- --rig kitchen")]
+        Examples:\n  sinew daemon install --dry-run -- --rig kitchen\n  sudo sinew daemon install -- --rig kitchen"
+    )]
     Install(InstallArgs),
 }
 
