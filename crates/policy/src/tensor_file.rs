@@ -201,11 +201,11 @@ impl TensorFile {
     /// Some `rows` of the tensor `name`, along its first axis, as `f32` into `to`, which has their size.
     ///
     /// # Errors
-    /// When there are no such rows, its dtype is none of numbers that are read, or they can't be read.
+    /// When there are no such rows, its dtype is no float, or they can't be read.
     pub(crate) fn rows(&self, name: &str, info: &TensorInfo, rows: Range<usize>, to: &mut [f32]) -> Result<(), CheckpointError> {
         let size = match info.dtype {
-            Dtype::F64 | Dtype::I64 => 8,
-            Dtype::F32 | Dtype::I32 => 4,
+            Dtype::F64 => 8,
+            Dtype::F32 => 4,
             Dtype::F16 | Dtype::BF16 => 2,
             _ => return Err(self.wrong_dtype(name, info)),
         };
@@ -226,9 +226,6 @@ impl TensorFile {
             self.read_at(start + i * (1 << 14), bytes)?;
             match info.dtype {
                 Dtype::F64 => to.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, b)| *to = f64::from_le_bytes(*b) as f32),
-                // Statistics of whole numbers; weights are asked to be none.
-                Dtype::I64 => to.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, b)| *to = i64::from_le_bytes(*b) as f32),
-                Dtype::I32 => to.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, b)| *to = i32::from_le_bytes(*b) as f32),
                 Dtype::F32 => to.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, b)| *to = f32::from_le_bytes(*b)),
                 Dtype::F16 => to.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, b)| *to = f16::from_le_bytes(*b).to_f32()),
                 _ => to.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, b)| *to = bf16::from_le_bytes(*b).to_f32()),

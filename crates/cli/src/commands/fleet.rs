@@ -109,7 +109,8 @@ fn stop(view: &FleetView, robots: &[RobotName], how: StopWish, within: Duration,
             note!("no robot is there");
         }
     }
-    Ok(if all_did { Done::Ok } else { Done::Refused })
+    // Nobody who was to be stopped says that he is.
+    Ok(if all_did && !stopped.is_empty() { Done::Ok } else { Done::Refused })
 }
 
 const SILENT: &str = "no answer; it is gone or hangs, or you may not stop it";

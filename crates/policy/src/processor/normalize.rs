@@ -260,16 +260,17 @@ impl<'a> Statistics<'a> {
                 stat: stat.to_owned(),
             });
         };
-        // [D] for vectors, [C] or [C, 1, 1] for images; or one for all of them, as PyTorch repeats it.
-        let of_each: Vec<usize> = info.shape.iter().copied().filter(|n| *n != 1).collect();
-        if !of_each.is_empty() && of_each != [expected] {
+        // [D] or [1, D] for vectors; [C] or [C, 1, 1] for images. One for all would do for PyTorch, but is what `count` looks like.
+        let is_each = match info.shape[..] {
+            [1, width] => width == expected,
+            [width, ref others @ ..] => width == expected && others.iter().all(|n| *n == 1),
+            [] => false,
+        };
+        if !is_each {
             let (path, feature, stat) = (file.path().to_owned(), feature.to_owned(), stat.to_owned());
             return Err(CheckpointError::WrongStats { path, feature, stat, found: info.shape.clone(), expected });
         }
-        let mut values = file.floats(&name, info)?;
-        if let [one] = values[..] {
-            values = vec![one; expected];
-        }
+        let values = file.floats(&name, info)?;
         // LeRobot once wrote infinities where there were no statistics.
         if values.iter().all(|value| value.is_finite()) {
             Ok(values)

@@ -22,6 +22,8 @@ use crate::time::Deadline;
 const MOST_ANSWERS: usize = 8192;
 /// What is seen and not yet taken; what is more is not seen.
 const MOST_SEEN: usize = 256;
+/// What zenoh itself says where nobody has answered in time.
+const NO_ANSWER: &str = "Timeout";
 /// A stop that was not answered is asked for again after this.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(100);
@@ -162,7 +164,8 @@ impl FleetView {
                     stopped.insert(name, how);
                 }
             }
-            if until.is_over() || stopped.values().all(|how| *how != Stopped::Silent) {
+            let has_all = !stopped.is_empty() && stopped.values().all(|how| *how != Stopped::Silent);
+            if has_all || until.is_over() {
                 return Ok(stopped);
             }
             std::thread::sleep(PAUSE.min(until.left()));
@@ -181,8 +184,8 @@ impl FleetView {
                 Ok(_) => None,
                 // Of one that was asked alone it is known whose word it is.
                 Err(error) => {
-                    let what = String::from_utf8_lossy(&error.payload().to_bytes()).chars().take(200).collect();
-                    (of != "*").then(|| (of.clone(), Err(what)))
+                    let what: String = String::from_utf8_lossy(&error.payload().to_bytes()).chars().take(200).collect();
+                    (of != "*" && what != NO_ANSWER).then(|| (of.clone(), Err(what)))
                 }
             };
             heard.into_iter().for_each(|heard| drop(sender.send(heard)));

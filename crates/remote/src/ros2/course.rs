@@ -96,7 +96,7 @@ impl Course {
                 None => (0.0, self.from[*channel]),
             };
             let share = if is_over || *end_s <= begin_s { 1.0 } else { ((seconds - begin_s) / (end_s - begin_s)).clamp(0.0, 1.0) };
-            goals[*channel] = begin + (end[i] - begin) * share;
+            goals[*channel] = begin * (1.0 - share) + end[i] * share;
         }
         (goals, is_over)
     }
