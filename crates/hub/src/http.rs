@@ -478,7 +478,7 @@ impl Http {
                 HubError::Unreachable { doing, endpoint, why, hint: CacheHint::Nothing }
             }
             (429, ..) => HubError::Busy { doing, endpoint, retry_after: pause },
-            (404, "EntryNotFound", Some(repo)) => HubError::NoFile { repo: repo.clone(), path: file_of(&url) },
+            (404, "EntryNotFound", Some(repo)) => HubError::NoFile { repo: repo.clone(), path: crate::name::file_of(&url) },
             (_, "RevisionNotFound", Some(repo)) => HubError::NoRevision { repo: repo.clone(), endpoint },
             // Whoever may not know of a repository gets 401 without a code; a token that is wrong is told so by its message.
             (404 | 401, "RepoNotFound", Some(repo)) | (404, "", Some(repo)) => HubError::NoRepo { repo: repo.clone(), endpoint, token },
@@ -583,12 +583,6 @@ fn message_of_store(xml: &str) -> String {
     [inside("Code"), inside("Message")].into_iter().flatten().collect::<Vec<_>>().join(": ")
 }
 
-/// The file that an address below `…/resolve/REVISION/` means, or all of the address's path.
-fn file_of(url: &Url) -> String {
-    let of_file = url.path().split_once("/resolve/").and_then(|(_, rest)| rest.split_once('/')).map(|(_, file)| file);
-    percent_encoding::percent_decode_str(of_file.unwrap_or(url.path())).decode_utf8_lossy().into_owned()
-}
-
 /// Whether a body is a page for people, which the Hub gives to no program.
 fn is_page(headers: &HeaderMap, body: &[u8]) -> bool {
     let is_said = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().to_ascii_lowercase().starts_with(b"text/html"));
@@ -686,7 +680,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_page_is_no_message_and_a_file_has_its_name() {
+    fn an_error_page_is_no_message() {
         assert_eq!(message_of(b"<html><body>503</body></html>"), "");
         let none = HeaderMap::new();
         assert!(
@@ -694,9 +688,6 @@ mod tests {
                 && is_page(&none, b"<HTML lang=en>")
                 && !is_page(&none, b"<?xml version=\"1.0\"?><Error>")
         );
-        let url = |path: &str| Url::parse(&format!("https://hub{path}")).unwrap();
-        assert_eq!(file_of(&url("/bob/act/resolve/main/a%20b/c.json")), "a b/c.json");
-        assert_eq!(file_of(&url("/api/models/bob/act")), "/api/models/bob/act");
         assert_eq!(message_of(br#"{"error": "You are over quota"}"#), "You are over quota");
         assert_eq!(message_of(b"Repository not found\n"), "Repository not found");
         let xml = b"<?xml version=\"1.0\"?>\n<Error><Code>EntityTooLarge</Code><Message>Too large.</Message></Error>";

@@ -268,6 +268,12 @@ fn revision_fault(revision: &str) -> Option<&'static str> {
     revision.split('/').any(bad_part).then_some("has an empty part, or one that begins or ends with '.' or holds '..'")
 }
 
+/// The file that an address below `…/resolve/REVISION/` means, or all of the address's path.
+pub(crate) fn file_of(url: &url::Url) -> String {
+    let of_file = url.path().split_once("/resolve/").and_then(|(_, rest)| rest.split_once('/')).map(|(_, file)| file);
+    percent_encoding::percent_decode_str(of_file.unwrap_or(url.path())).decode_utf8_lossy().into_owned()
+}
+
 pub(crate) fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit())
 }
@@ -321,6 +327,9 @@ mod tests {
         }
         let data = HubRepo::parse(RepoKind::Model, "https://huggingface.co/datasets/bob/demos/tree/v3.0").unwrap();
         assert_eq!((data.to_string().as_str(), data.kind()), ("bob/demos@v3.0", RepoKind::Dataset));
+        let url = |path: &str| url::Url::parse(&format!("https://hub{path}")).unwrap();
+        assert_eq!(file_of(&url("/bob/act/resolve/main/a%20b/c.json")), "a b/c.json");
+        assert_eq!(file_of(&url("/api/models/bob/act")), "/api/models/bob/act");
         let own = |text| below(text, "http://127.0.0.1:9000/hub");
         assert_eq!(own("http://127.0.0.1:9000/hub/datasets/bob/demos"), Some("datasets/bob/demos"));
         assert_eq!((own("http://127.0.0.1:9000/hubs/bob/act"), own("http://127.0.0.1:9000/bob/act")), (None, None));

@@ -67,6 +67,7 @@ const CLOCK_FILES: &[(&str, &str)] = &[
     ("crates/emulator/src/emulator.rs", "plays motors in real time for programs of any kind, also such as know no clock of ours"),
     ("crates/emulator/src/motor/tests.rs", "a test counts from some instant on"),
     ("crates/runtime/src/clock.rs", "the real clock itself"),
+    ("crates/runtime/src/at_work.rs", "looks now and then for the loops of other processes"),
     ("crates/hub/src/account.rs", "a login in a browser is waited for until its code is over"),
     ("crates/hub/src/down/blob.rs", "what comes too slowly for a minute is asked for anew"),
     ("crates/hub/src/http.rs", "an answer that never ends is given up; a pause may be until a date"),
