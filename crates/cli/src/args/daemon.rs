@@ -31,7 +31,7 @@ pub struct DaemonArgs {
     pub camera: Vec<CameraAddress>,
     #[command(flatten)]
     pub leader: LeaderArgs,
-    /// Listen on this address; port 0 picks a free one
+    /// Where to listen; port 0 picks a free one
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8450", value_parser = address)]
     pub listen: SocketAddr,
     /// A name by which this machine is reached, beside IP addresses, localhost and NAME.local. Give it once for each

@@ -117,7 +117,7 @@ pub struct LeaderArgs {
     /// In rollout, let the leader arm hang loose while the policy acts, instead of moving it along
     #[arg(long, requires = "teleop_port", hide_short_help = true)]
     pub loose: bool,
-    /// Where the robots of a fleet meet: tcp/HOST:PORT, or a file of zenoh's configuration
+    /// Where robots meet: tcp/HOST:PORT, or a file of zenoh's configuration
     ///
     /// listen:tcp/127.0.0.1:PORT makes this machine the place. The file is JSON5. Used by --teleop zenoh:NAME and --to NAME, and by the daemon, which tells of the robot there.
     #[arg(long, value_name = "PLACE", help_heading = "Fleet")]
