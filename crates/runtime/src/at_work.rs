@@ -75,9 +75,9 @@ fn cpu_of(name: &str) -> Option<Option<usize>> {
     Some(cpu.parse().ok())
 }
 
-/// Before each piece of work of a thread of [`Role::Transfer`]: while a control loop is at work on this machine, transfers share the
-/// last processor that no loop claims, so that a loop finds another one free; what the kernel does for a transfer, which nothing
-/// interrupts on many kernels, is done there as well. Says whether a loop is at work. Other threads stay where they are.
+/// Before each piece of work of a thread of [`Role::Transfer`](crate::Role::Transfer): while a control loop is at work on this machine,
+/// transfers share the last processor that no loop claims, so that a loop finds another one free; what the kernel does for a transfer,
+/// which nothing interrupts on many kernels, is done there as well. Says whether a loop is at work. Other threads stay where they are.
 pub fn keep_apart() -> bool {
     /// The processor for transfers plus one, or none of them.
     const FREE: u32 = 0;
