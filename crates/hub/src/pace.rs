@@ -29,6 +29,17 @@ pub(crate) fn keep_apart() {
     }
 }
 
+/// Waits for `work` on so many threads. None of it is done in the caller's, whose place it is not to change, unless the system gives no
+/// other.
+pub(crate) fn on_threads(name: &str, count: usize, work: impl Fn() + Copy + Send + Sync) {
+    std::thread::scope(|scope| {
+        let start = |_: &usize| std::thread::Builder::new().name(name.into()).spawn_scoped(scope, work).is_ok();
+        if count > 0 && (0..count).filter(start).count() == 0 {
+            work();
+        }
+    });
+}
+
 /// How many bytes are worked on before others may have the processor: about 50 microseconds of hashing.
 pub(crate) const PIECE_BYTES: usize = 64 << 10;
 

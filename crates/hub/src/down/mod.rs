@@ -19,6 +19,7 @@ use icu_normalizer::ComposingNormalizerBorrowed;
 use crate::api::RepoFile;
 use crate::cache::{RepoCache, age, lock_file, no_links, not_written, open_own, path_fault};
 use crate::hub::{Event, Listener, Transfer};
+use crate::pace::on_threads;
 use crate::stock::BEGUN_FOR;
 use crate::{Hub, HubError, HubRepo};
 use blob::Blob;
@@ -98,13 +99,7 @@ impl Hub {
                 }
             }
         };
-        std::thread::scope(|scope| {
-            let start = |_: &usize| std::thread::Builder::new().name("download".into()).spawn_scoped(scope, work).is_ok();
-            // None of it in the caller's thread, whose place it is not to change, unless the system gives no other.
-            if !missing.is_empty() && (0..missing.len().min(AT_A_TIME)).filter(start).count() == 0 {
-                work();
-            }
-        });
+        on_threads("download", missing.len().min(AT_A_TIME), work);
         match first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
             None => {
                 place.tidy();

@@ -18,7 +18,7 @@ use crate::cache::{path_fault, read_small, unfollowed};
 use crate::down::{hex, name_fault, patterns};
 use crate::http::MAX_ENTRIES;
 use crate::name::is_commit;
-use crate::pace::{PIECE_BYTES, give_way};
+use crate::pace::{PIECE_BYTES, give_way, on_threads};
 use crate::{Hub, HubError, HubOptions, HubRepo};
 
 /// A file that is larger never goes into git, whatever the Hub says, so that a commit fits into memory.
@@ -366,13 +366,7 @@ pub(super) fn hash(
         }
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8).min(unknown.len());
-    std::thread::scope(|scope| {
-        let start = |_: &usize| std::thread::Builder::new().name("hash".into()).spawn_scoped(scope, work).is_ok();
-        // None of it in the caller's thread, whose place it is not to change, unless the system gives no other.
-        if threads > 0 && (0..threads).filter(start).count() == 0 {
-            work();
-        }
-    });
+    on_threads("hash", threads, work);
     if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);
     }
