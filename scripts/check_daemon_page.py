@@ -7,7 +7,8 @@ import pathlib
 import statistics
 import time
 
-from daemon_page import Daemon, Tab
+from daemon_page import Tab
+from daemon_process import Daemon
 from daemon_wire import Wire
 from emulated import Bench
 from playwright.sync_api import sync_playwright

@@ -48,10 +48,7 @@ fn assert_allocates_nothing(clock: Arc<dyn Clock>, config: &SessionConfig, who: 
     let mut session = Session::new(config.clone(), clock, StopFlag::new());
     let calls = Arc::new(Mutex::new((Vec::with_capacity(4000), 0)));
     let (seen, operator) = (calls.clone(), session.operator());
-    let mut arm = Arm::at([0.0, -0.2]).rate_hz(rate_hz);
-    arm.observed_ticks.reserve(4000);
-    arm.eyes.ticks.reserve(4000);
-    arm.keep_writes = false;
+    let mut arm = Arm::at([0.0, -0.2]).rate_hz(rate_hz).forgetting();
     let mut looks = 0;
     arm.on_observe = Box::new(move |turn| {
         let mut seen = seen.lock().unwrap();

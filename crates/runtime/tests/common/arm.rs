@@ -50,7 +50,8 @@ pub struct Arm {
     pub stops: u64,
     /// When it was last told to be safe.
     pub stopped_at: Option<Instant>,
-    pub keep_writes: bool,
+    /// Whether all below is kept, tick by tick.
+    keeps: bool,
     pub writes: Vec<Vec<f64>>,
     /// The turns of the writes, those that failed too.
     pub write_ticks: Vec<u64>,
@@ -82,7 +83,7 @@ impl Arm {
             enables: 0,
             stops: 0,
             stopped_at: None,
-            keep_writes: true,
+            keeps: true,
             writes: Vec::new(),
             write_ticks: Vec::new(),
             registers: Vec::new(),
@@ -104,6 +105,13 @@ impl Arm {
         self
     }
 
+    /// Keeps nothing of what it is asked, for long runs and for those who count what is allocated.
+    pub fn forgetting(mut self) -> Self {
+        self.keeps = false;
+        self.eyes.keeps = false;
+        self
+    }
+
     /// The most that a register changed from one write to the next, both joints together, from where torque went on.
     pub fn largest_step(&self) -> f64 {
         let steps = self.registers.windows(2).flat_map(|pair| pair[0].iter().zip(&pair[1]).map(|(a, b)| (a - b).abs()));
@@ -117,7 +125,9 @@ impl Robot for Arm {
     }
 
     fn finish_read(&mut self, tick: &Tick, _: Timestamp, observation: &mut Observation) -> Result<(), RobotError> {
-        self.observed_ticks.push(tick.turn);
+        if self.keeps {
+            self.observed_ticks.push(tick.turn);
+        }
         let heard = (self.on_observe)(tick.turn);
         // It moves whether or not anybody hears of it.
         for _ in self.last_tick..if self.stuck { 0 } else { tick.turn } {
@@ -142,7 +152,7 @@ impl Robot for Arm {
         self.enables += 1;
         (self.on_enable)(&mut self.position)?;
         self.goals.copy_from_slice(&self.position);
-        if self.keep_writes {
+        if self.keeps {
             self.registers.push(self.goals.clone());
         }
         Ok(())
@@ -150,7 +160,7 @@ impl Robot for Arm {
 
     fn write(&mut self, _: &Door, command: &SafeCommand, _: Timestamp, sent: &mut Sent) -> Result<(), RobotError> {
         let written = (self.on_write)(self.last_tick);
-        if self.keep_writes {
+        if self.keeps {
             self.write_ticks.push(self.last_tick);
         }
         let reached = match self.arrives {
@@ -164,13 +174,13 @@ impl Robot for Arm {
             if self.arrives == Arrives::HalfAndIsTold {
                 sent.reach(0, self.goals[0]);
             }
-            if self.keep_writes {
+            if self.keeps {
                 self.registers.push(self.goals.clone());
             }
         }
         written?;
         sent.reach_all(command);
-        if self.keep_writes {
+        if self.keeps {
             self.writes.push(command.goals().to_vec());
         }
         Ok(())
@@ -191,19 +201,28 @@ pub struct Eyes {
     pub on_look: Hook<bool>,
     /// The ticks for which images were asked for.
     pub ticks: Vec<u64>,
+    keeps: bool,
     pixels: ImageBuffers,
 }
 
 impl Default for Eyes {
     fn default() -> Self {
         // Enough for a tape that keeps a whole episode.
-        Self { sees: Arc::default(), on_look: Box::new(|_| true), ticks: Vec::new(), pixels: ImageBuffers::new(300, 4 * 3 * 3) }
+        Self {
+            sees: Arc::default(),
+            on_look: Box::new(|_| true),
+            ticks: Vec::new(),
+            keeps: true,
+            pixels: ImageBuffers::new(300, 4 * 3 * 3),
+        }
     }
 }
 
 impl Cameras for Eyes {
     fn newest(&mut self, tick: &Tick, images: &mut [Image]) -> Result<(), CameraError> {
-        self.ticks.push(tick.turn);
+        if self.keeps {
+            self.ticks.push(tick.turn);
+        }
         if !(self.on_look)(tick.turn) {
             return Ok(());
         }

@@ -47,6 +47,7 @@ pub struct Fake {
     /// Called with the number of answers given before, resets or not.
     quirk: Arc<Mutex<dyn FnMut(u64) -> Quirk + Send>>,
     log: Arc<Mutex<Log>>,
+    keeps: bool,
     since_reset: u64,
 }
 
@@ -58,6 +59,7 @@ impl Fake {
             most_delay_rows: None,
             quirk: Arc::new(Mutex::new(|_| Quirk::None)),
             log: Arc::default(),
+            keeps: true,
             since_reset: 0,
         }
     }
@@ -65,6 +67,12 @@ impl Fake {
     /// One that can continue its chunks.
     pub fn continuing(mut self) -> Self {
         self.continues = true;
+        self
+    }
+
+    /// Keeps nothing of what it is asked but how often.
+    pub fn forgetting(mut self) -> Self {
+        self.keeps = false;
         self
     }
 
@@ -120,7 +128,9 @@ impl Policy for Fake {
 
     fn infer_continuing(&mut self, observations: &[Observation], task: &str, continuing: Continuation) -> Result<ActionChunk, PolicyError> {
         let chunk = self.infer(observations, task);
-        *self.log().continuings.last_mut().unwrap() = Some(continuing);
+        if let Some(last) = self.log().continuings.last_mut() {
+            *last = Some(continuing);
+        }
         chunk
     }
 
@@ -129,11 +139,13 @@ impl Policy for Fake {
         let observation = observations.last().unwrap();
         let quirk = {
             let mut log = self.log();
-            log.seen_ticks.push(observations.iter().map(|observation| observation.tick).collect());
-            log.asked_ticks.push(observation.tick);
-            log.images.push((observation.tick, observation.images[0].rgb.clone()));
-            log.continuings.push(None);
-            log.tasks.push(task.to_owned());
+            if self.keeps {
+                log.seen_ticks.push(observations.iter().map(|observation| observation.tick).collect());
+                log.asked_ticks.push(observation.tick);
+                log.images.push((observation.tick, observation.images[0].rgb.clone()));
+                log.continuings.push(None);
+                log.tasks.push(task.to_owned());
+            }
             log.calls += 1;
             log.calls - 1
         };

@@ -53,6 +53,7 @@ pub struct Leader {
     pub resets: Arc<AtomicU64>,
     /// The turns at which somebody else acted.
     pub followed: Arc<Mutex<Vec<u64>>>,
+    keeps: bool,
     /// Called with how often it was asked before, since the beginning.
     pub on_action: Hook<Result<(), TeleoperatorError>>,
     pub on_reset: Hook<Result<(), TeleoperatorError>>,
@@ -67,10 +68,17 @@ impl Leader {
             asked: Arc::default(),
             resets: Arc::default(),
             followed: Arc::default(),
+            keeps: true,
             on_action: Box::new(|_| Ok(())),
             on_reset: Box::new(|_| Ok(())),
             calls: 0,
         }
+    }
+
+    /// Keeps nothing of what it is told.
+    pub fn forgetting(mut self) -> Self {
+        self.keeps = false;
+        self
     }
 
     pub fn thread(self) -> TeleopThread {
@@ -94,6 +102,8 @@ impl Teleoperator for Leader {
 
     fn follow(&mut self, tick: &Tick, observation: &Observation, sent: &[f64]) {
         assert_eq!((observation.state.width(), sent.len()), (2, 2));
-        self.followed.lock().unwrap().push(tick.turn);
+        if self.keeps {
+            self.followed.lock().unwrap().push(tick.turn);
+        }
     }
 }
