@@ -82,8 +82,10 @@ def round_of(daemon, number, place, ends):
         if stop:
             time.sleep(1.5)
             daemon.ask("stop", {"stop": stop})
+            time.sleep(0.5)
+            # A work waits for it.
+            daemon.ask("emergency/clear", {})
         daemon.until(lambda state: state["mode"] == "idle", 120)
-        daemon.ask("emergency/clear", {}, headers)
         error = daemon.ask("work")["error"]
         ends[error] = ends.get(error, 0) + 1
 

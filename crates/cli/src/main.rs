@@ -21,6 +21,7 @@ mod demo_policy;
 mod desk;
 mod devices;
 mod hardware;
+mod heaps;
 mod host;
 mod jpeg;
 mod lead;
@@ -83,22 +84,8 @@ enum Done {
     Refused,
 }
 
-/// glibc gives threads heaps of their own, up to eight a processor, and each keeps the most that was ever in it. An encoder takes
-/// 13 MB, and each episode's run on new threads, so that a long recording would fill all of them.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn keep_heaps_few() {
-    const HEAPS: libc::c_int = 8;
-    // SAFETY: it sets a number of the allocator's, before there are threads.
-    #[allow(unsafe_code, reason = "the allocator takes the number from nowhere else but the environment")]
-    unsafe {
-        // One that it does not know stays as it is.
-        libc::mallopt(libc::M_ARENA_MAX, HEAPS);
-    }
-}
-
 fn main() -> ExitCode {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    keep_heaps_few();
+    heaps::keep_few();
     // Without its thread a panic is reported as ever.
     let _reports = sinew_runtime::panics::report_beside();
     let cli = match rig_file::expand(std::env::args_os().collect()) {

@@ -17,7 +17,7 @@ const MAX_LINES: usize = 700;
 /// Source files that may hold `unsafe`, each time with a `SAFETY:` comment right above it, or a `# Safety`
 /// section above a function.
 const UNSAFE_FILES: &[(&str, &str)] = &[
-    ("crates/cli/src/main.rs", "sets a number of the allocator's before there are threads"),
+    ("crates/cli/src/heaps.rs", "tells the allocator how many heaps to keep, and when to give them back"),
     ("crates/cli/tests/common/pty.rs", "opens a pseudo-terminal: the standard library can't"),
     ("crates/drivers/src/camera/v4l2/sys.rs", "ioctl, mmap and poll: the standard library has none"),
     ("crates/drivers/tests/stand_in/mod.rs", "the kernel's clock as it is: the standard library hides its epoch"),

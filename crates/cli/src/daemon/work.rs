@@ -405,6 +405,7 @@ impl Owned {
         let done = catch_unwind(AssertUnwindSafe(|| self.run(job, &mut given, stop)));
         let done = done.unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked; the log says where")));
         self.ends(done.map(|done| done != Done::Ok));
+        crate::heaps::give_back();
         match given {
             Some(rig) => Some(rig),
             None => self.told(self.connect()),
