@@ -8,6 +8,7 @@ import statistics
 import time
 
 from daemon_page import Daemon, Tab
+from daemon_page_setup import check_calibration, check_publishing
 from daemon_wire import Wire
 from emulated import Bench
 from playwright.sync_api import sync_playwright
@@ -416,7 +417,7 @@ def check_emulated(browser, room, shots):
             tab.key(" ")
             daemon.until(lambda state: state["mode"] == "idle")
             tab.open("Set-up")
-            tab.says("sinew calibrate")
+            tab.says("Calibrate the robot")
             tab.close()
         finally:
             daemon.close()
@@ -470,6 +471,8 @@ def main():
         "sizes": lambda browser: check_sizes(browser, daemon, args.shots),
         "canvas": lambda browser: measure_canvas(browser, daemon, args.seconds),
         "emulated": lambda browser: check_emulated(browser, args.room, args.shots),
+        "calibration": lambda browser: check_calibration(browser, args.room, args.shots),
+        "publishing": lambda browser: check_publishing(browser, args.room, args.shots),
         "lost_line": lambda browser: check_lost_line(browser, daemon, args.shots),
     }
     try:
