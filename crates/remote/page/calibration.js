@@ -12,7 +12,7 @@ const TITLES = {
   sweep: "Move every joint", middle: "Hold the middle", write: "Writing", rewrite: "Not kept yet", failed: "It did not work",
 };
 const WAY = [["Hold the arm", ["meet", "found", "replace", "release"]], ["Move every joint", ["rest", "sweep"]], ["Hold the middle", ["middle"]], ["Keep it", ["write", "rewrite"]]];
-const REPLIES = [["next", "Next", "main"], ["again", "Again", ""], ["cancel", "Cancel", ""]];
+const REPLIES = [["next", "Next"], ["again", "Again"], ["cancel", "Cancel"]];
 const ARMS = { robot: "Robot", leader: "Leader arm" };
 
 const degrees = (radians) => said(radians * 180 / Math.PI, 0);
@@ -60,10 +60,11 @@ export function calibrationCards(signal) {
   const list = make("ul", { class: "ranges", "aria-label": "Joints" }), hint = make("p", { class: "hint" }, "Press buttons with Enter: Space stops, which ends the calibration.");
   let bars = new Map(), shown = null, ours = null;
   const reply = (answer) => doing(() => shown && post("calibration", { number: shown.number, answer }));
-  const buttons = REPLIES.map(([name, words, kind]) => [name, button(words, reply(name), { class: kind })]);
+  const buttons = REPLIES.map(([name, words]) => [name, button(words, reply(name))]);
   const answers = make("div", { class: "wishes" }, buttons.map(([, control]) => control));
   const told = make("div", { "aria-live": "polite" }, title, text);
   const steps = make("div", { class: "steps", hidden: true }, way, told, problem, list, missing, answers, hint);
+  const last = make("div", { class: "last" }, new LastWork(["calibrate"], signal).element);
   const card = make("section", { class: "card calibration", "aria-label": "Calibration" }, make("h2", {}, "Calibration"), begin, steps);
 
   const drawJoints = (joints) => {
@@ -84,6 +85,7 @@ export function calibrationCards(signal) {
     begin.hidden = mode !== "idle" || !may("operate");
     const hadFocus = steps.contains(document.activeElement);
     steps.hidden = !calibration;
+    last.hidden = Boolean(calibration);
     shown = calibration;
     if (!calibration) {
       if (hadFocus) begin.querySelector("button")?.focus();
@@ -100,13 +102,15 @@ export function calibrationCards(signal) {
     });
     drawJoints(calibration.joints);
     answers.hidden = hint.hidden = !may("operate");
+    // While nothing can be answered the buttons stay where they are, so that whoever has answered can go on with the keyboard.
+    const isBusy = !calibration.answers.length;
     for (const [name, control] of buttons) {
-      const canBe = calibration.answers.includes(name);
-      control.setAttribute("aria-disabled", String(!canBe));
-      control.hidden = name === "again" && !canBe;
+      control.setAttribute("aria-disabled", String(isBusy));
+      if (!isBusy) control.hidden = !calibration.answers.includes(name);
     }
-    // Whoever has answered with a button that goes can go on with the keyboard.
-    if (hadFocus && document.activeElement === document.body) buttons[0][1].focus();
+    const first = buttons.find(([, control]) => !control.hidden)?.[1];
+    buttons.forEach(([, control]) => control.classList.toggle("main", control === first));
+    if (hadFocus && !steps.contains(document.activeElement)) first?.focus();
   }, signal);
-  return [card, new LastWork(["calibrate"], signal).element];
+  return [card, last];
 }

@@ -16,7 +16,7 @@ function lineOf(episode, index) {
 
 /** What a calibration has found. */
 const jointsOf = ({ joints, written, files, used_file }) => [
-  ...joints.map(({ name, homing_offset, range_min, range_max }) => make("li", {}, make("b", {}, name), make("span", { class: "hint" }, `ticks ${range_min} to ${range_max}, offset ${said(homing_offset, 0)}`))),
+  ...joints.map(({ name, homing_offset, range_min, range_max }) => make("li", { class: "joint" }, make("b", {}, name), make("span", { class: "hint" }, `ticks ${range_min} to ${range_max}, offset ${said(homing_offset, 0)}`))),
   make("li", {}, make("span", { class: "hint" }, `${count(written, "register")} written; ${used_file ? "used" : "saved"} ${files.join(", ")}`)),
 ];
 

@@ -12,7 +12,7 @@ export class Publish {
   /** `taskOf(name, repo, isPrivate)` is the task that publishes. */
   constructor(tasks, taskOf) {
     this.title = make("h2", { tabindex: -1 });
-    this.repo = make("input", { type: "text", required: true, maxlength: 200, autocomplete: "off", spellcheck: "false", placeholder: "owner/name", pattern: "[^/@\\s]+/[^/@\\s]+", title: "owner/name" });
+    this.repo = make("input", { type: "text", required: true, maxlength: 200, autocomplete: "off", spellcheck: "false", placeholder: "owner/name", pattern: "[^\\/@\\s]+\\/[^\\/@\\s]+", title: "owner/name" });
     this.seenBy = choice(SEEN_BY, "private");
     this.form = make("form", { class: "steps", submit: (event) => { event.preventDefault(); this.question(); } }, field("Repository on the Hub", this.repo, "It is made if there is none."), field("Who may see it", this.seenBy),
       make("div", { class: "row" }, button("Publish…", null, { type: "submit" }), button("Close", () => this.close())));

@@ -358,7 +358,7 @@ impl Guide for Afar<'_> {
             return Err(error);
         }
         self.complain(&text::chain(&error));
-        let text = "It did not work, and nothing was written. Again begins anew.".to_owned();
+        let text = "Nothing was written. Again begins anew.".to_owned();
         self.put(CalibrationStep::Failed, text, &[CalibrationReply::Again, CalibrationReply::Cancel]);
         self.waits().map(drop)
     }
