@@ -97,9 +97,8 @@ fn an_arm_that_has_no_calibration_gets_one_and_is_connected_with_it() {
     let state = daemon.wait("a problem", 5, |state| state["calibration"]["problem"].is_string());
     assert!(state["calibration"]["step"] == "sweep" && state["calibration"]["problem"].as_str().unwrap().contains("gripper"), "{state}");
     sweep(&mut arm);
-    let state = daemon.wait("all joints", 5, |state| {
-        state["calibration"]["joints"].as_array().unwrap().iter().all(|joint| joint["is_enough"] == true)
-    });
+    let state = daemon
+        .wait("all joints", 5, |state| state["calibration"]["joints"].as_array().unwrap().iter().all(|joint| joint["is_enough"] == true));
     let joint = &state["calibration"]["joints"][0];
     let moved = joint["upper"].as_f64().unwrap() - joint["lower"].as_f64().unwrap();
     assert!(moved > joint["least"].as_f64().unwrap(), "{joint}");

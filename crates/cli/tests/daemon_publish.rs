@@ -105,13 +105,18 @@ fn a_dataset_is_published_by_whom_the_owner_has_let() {
     assert_eq!(status, 409, "{twice}");
     let is_under_way = |state: &Value| {
         let progress = &state["progress"];
-        progress["step"] == "transfer" && progress["done_bytes"].as_u64() > Some(0) && progress["done_bytes"].as_u64() < progress["total_bytes"].as_u64()
+        progress["step"] == "transfer"
+            && progress["done_bytes"].as_u64() > Some(0)
+            && progress["done_bytes"].as_u64() < progress["total_bytes"].as_u64()
     };
     let first = until(&daemon, number, 60, is_under_way)["progress"]["done_bytes"].as_u64().unwrap();
     until(&daemon, number, 60, |state| state["progress"]["done_bytes"].as_u64() > Some(first) || state["is_done"] == true);
     let end = done(&daemon, number);
     assert!(end["error"].is_null() && end["is_cancelled"] == false && end["progress"].is_null(), "{end}");
-    assert_eq!((&end["result"]["repo"], &end["result"]["tag"], &end["result"]["created"]), (&json!("ada/cubes"), &json!("v3.0"), &json!(true)));
+    assert_eq!(
+        (&end["result"]["repo"], &end["result"]["tag"], &end["result"]["created"]),
+        (&json!("ada/cubes"), &json!("v3.0"), &json!(true))
+    );
     let info = std::fs::read(desk.path("state/datasets/cubes/meta/info.json")).unwrap();
     assert_eq!(hub.file(RepoKind::Dataset, "ada/cubes", "v3.0", "meta/info.json"), Some(info));
     let created: Vec<_> = hub.requests().into_iter().filter(|request| request.path.contains("repos/create")).collect();
@@ -167,8 +172,8 @@ fn a_policy_of_this_machine_is_fetched_and_published() {
     assert_eq!(state["progress"]["step"], "transfer", "{state}");
     assert!(done(&daemon, number)["error"].is_null(), "{}", task(&daemon, number));
     let commit = hub.commit_of(RepoKind::Model, "bob/act", "main").unwrap();
-    let (status, refused) =
-        daemon.try_post("/api/v1/tasks", &json!({"kind": "publish_policy", "policy": "bob/act@other", "repo": "ada/act", "private": false}));
+    let (status, refused) = daemon
+        .try_post("/api/v1/tasks", &json!({"kind": "publish_policy", "policy": "bob/act@other", "repo": "ada/act", "private": false}));
     assert!(status == 404 && refused["error"].as_str().unwrap().contains(&commit), "{refused}");
     let number = begin(&daemon, &json!({"kind": "publish_policy", "policy": "bob/act", "repo": "ada/act", "private": false}));
     let end = done(&daemon, number);

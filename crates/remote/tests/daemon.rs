@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use robot::{heard, raw, served, tell};
 use serde_json::json;
 use sinew_core::service::{
-    CalibrationAnswer, CalibrationState, DatasetItem, EpisodeItem, EpisodeWish, LogLine, PolicyItem, RobotInfo, State, StopWish, Task, TaskProgress, TaskState, Work, WorkEnd,
+    CalibrationAnswer, CalibrationState, DatasetItem, EpisodeItem, EpisodeWish, LogLine, PolicyItem, RobotInfo, State, StopWish, Task,
+    TaskProgress, TaskState, Work, WorkEnd,
 };
 use sinew_remote::{Daemon, DaemonOptions, Keyring, RemoteError, wire};
 use tungstenite::{Error, Message};

@@ -16,7 +16,7 @@ use sinew_drivers::setup::Calibrator;
 use sinew_runtime::StopFlag;
 
 use super::{Owned, lock};
-use crate::args::{CalibrateArgs, Command, PortArg, Teleop};
+use crate::args::{CalibrateArgs, Command, DaemonArgs, PortArg, Teleop};
 use crate::arm::{Arm, calibrations};
 use crate::calibrating::{Doing, Guide, Question, Reply, calibrate};
 use crate::commands::rollout::Setting;
@@ -39,38 +39,37 @@ impl fmt::Display for Ended {
 
 impl std::error::Error for Ended {}
 
-impl Owned {
-    /// What can be calibrated: robot and leader, where they are on serial ports of this machine.
-    pub(super) fn calibratable(&self) -> Vec<Calibratable> {
-        let has = |name: &str, role: Role, ports: &[PortArg]| {
-            let known = hardware::describe(name, role).and_then(|robot| hardware::serial_ports(&robot, ports, "--port"));
-            !ports.is_empty() && known.is_ok()
-        };
-        let mut all = Vec::new();
-        let (robot, own) = (&self.args.rig.robot, &self.args.hardware);
-        if matches!(self.setting, Setting::Hardware(_)) && has(robot, Role::Robot, &own.port) {
-            all.push(Calibratable { arm: CalibratedArm::Robot, name: robot.clone(), id: own.id.clone() });
-        }
-        let leader = &self.args.leader;
-        if let Some(Teleop::Leader(name)) = &leader.teleop
-            && has(name, Role::Teleoperator, &leader.teleop_port)
-        {
-            all.push(Calibratable { arm: CalibratedArm::Leader, name: name.clone(), id: leader.teleop_id.clone() });
-        }
-        all
+/// What can be calibrated: robot and leader, where they are on serial ports of this machine.
+pub fn calibratable(args: &DaemonArgs, setting: &Setting) -> Vec<Calibratable> {
+    let has = |name: &str, role: Role, ports: &[PortArg]| {
+        let known = hardware::describe(name, role).and_then(|robot| hardware::serial_ports(&robot, ports, "--port"));
+        !ports.is_empty() && known.is_ok()
+    };
+    let mut all = Vec::new();
+    let (robot, own, leader) = (&args.rig.robot, &args.hardware, &args.leader);
+    if matches!(setting, Setting::Hardware(_)) && has(robot, Role::Robot, &own.port) {
+        all.push(Calibratable { arm: CalibratedArm::Robot, name: robot.clone(), id: own.id.clone() });
     }
+    if let Some(Teleop::Leader(name)) = &leader.teleop
+        && has(name, Role::Teleoperator, &leader.teleop_port)
+    {
+        all.push(Calibratable { arm: CalibratedArm::Leader, name: name.clone(), id: leader.teleop_id.clone() });
+    }
+    all
+}
 
+impl Owned {
     /// The options of the verb that calibrates this arm.
     pub(super) fn calibration(&self, work: &Calibrate) -> Result<CalibrateArgs, Refusal> {
         let (role, robot_option, port_option, id_option, ports) = match work.arm {
             CalibratedArm::Robot => (Role::Robot, "robot", "port", "id", &self.args.hardware.port),
             CalibratedArm::Leader => (Role::Teleoperator, "teleop", "teleop-port", "teleop-id", &self.args.leader.teleop_port),
         };
-        let arm = self.calibratable().into_iter().find(|arm| arm.arm == work.arm).ok_or_else(|| {
+        let arm = self.calibratable.iter().find(|arm| arm.arm == work.arm).ok_or_else(|| {
             let whose = if work.arm == CalibratedArm::Robot { "the robot" } else { "the leader of the daemon" };
             Refusal::Bad(format!("calibrating {whose}: it has no arm on a serial port of this machine"))
         })?;
-        let id = id_of(&arm, role, work.id.as_deref())?;
+        let id = id_of(arm, role, work.id.as_deref())?;
         let mut words = vec!["calibrate".to_owned(), format!("--{robot_option}={}", arm.name), format!("--{id_option}={id}")];
         words.extend(ports.iter().map(|port| {
             let bus = port.bus.as_ref().map(|bus| format!("{bus}=")).unwrap_or_default();
@@ -209,7 +208,11 @@ impl Afar<'_> {
     }
 
     fn show(&self) {
-        self.owned.update(|current| (current.calibration, current.reply) = (Some(self.state.clone()), None));
+        self.owned.update(|current| {
+            current.calibration = Some(self.state.clone());
+            // Who has just ended it is heard at the next step, too.
+            current.reply.take_if(|reply| *reply != CalibrationReply::Cancel);
+        });
     }
 
     /// What was answered meanwhile.

@@ -28,7 +28,8 @@ use std::time::Duration;
 use anyhow::Context;
 use serde_json::Value as Json;
 use sinew_core::service::{
-    Acting, CalibrationReply, CalibrationState, LogLine, LoopState, Mode, Phase, State, StopState, StopWish, WorkEnd, WorkState,
+    Acting, Calibratable, CalibrationReply, CalibrationState, LogLine, LoopState, Mode, Phase, State, StopState, StopWish, WorkEnd,
+    WorkState,
 };
 use sinew_core::{
     Actor, Clock, EpisodeEnd, EpisodeStart, Frame, FrameSink, Observation, OnFailure, RobotDescription, RobotError, SinkError,
@@ -62,6 +63,7 @@ const MOST_LINES: usize = 1000;
 pub struct Owned {
     args: DaemonArgs,
     setting: Setting,
+    calibratable: Vec<Calibratable>,
     datasets: PathBuf,
     clock: Arc<dyn Clock>,
     board: Board,
@@ -141,6 +143,7 @@ impl Owned {
         let holds = robot.parts.iter().any(|part| part.stop.unwrap_or(robot.stop.behaviour) == StopBehaviour::Hold);
         Ok(Arc::new(Self {
             args: args.clone(),
+            calibratable: calibrate::calibratable(args, &setting),
             setting,
             datasets,
             clock,

@@ -59,7 +59,7 @@ impl Service for Served {
                 Teleop::Afar(name) => format!("zenoh:{name}"),
             }),
             task,
-            calibrate: owned.calibratable(),
+            calibrate: owned.calibratable.clone(),
         }
     }
 

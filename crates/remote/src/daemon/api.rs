@@ -30,7 +30,7 @@ pub(super) struct Reply {
 }
 
 /// What makes the schema of a body.
-type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
 pub(super) struct Route {
     pub method: &'static str,

@@ -2,16 +2,25 @@
 
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
+use schemars::transform::{ReplaceBoolSchemas, Transform as _};
 use serde_json::{Map, Value as Json, json};
 
-use super::api::{ROUTES, Route};
+use super::api::{ROUTES, Route, SchemaOf};
 use super::wire::{Ack, Command, CommandMessage, Hello, Problem, ShotHead, StateMessage};
+
+/// Makes `{}` of `true`, which says the same, any value: generators of clients know no `true` as a schema.
+fn without_true() -> ReplaceBoolSchemas {
+    let mut transform = ReplaceBoolSchemas::default();
+    transform.skip_additional_properties = true;
+    transform
+}
 
 /// OpenAPI 3.1. Messages of websockets, of which OpenAPI knows nothing, stand among its schemas.
 pub(super) fn document(version: &str) -> Json {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
+        settings.transforms.push(Box::new(without_true()));
     });
     let mut generator = settings.into_generator();
     let mut paths: Map<String, Json> = Map::new();
@@ -43,7 +52,7 @@ pub(super) fn document(version: &str) -> Json {
 
 fn operation(route: &Route, generator: &mut SchemaGenerator) -> Json {
     let content = match route.answers {
-        Ok(schema) => json!({ "application/json": { "schema": schema(generator) } }),
+        Ok(schema) => json!({ "application/json": { "schema": plain(schema, generator) } }),
         Err(kind) => json!({ kind: { "schema": { "type": "string", "format": "binary" } } }),
     };
     let problem =
@@ -65,9 +74,16 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Json {
         "security": if route.role.is_some() { json!([{ "token": [] }]) } else { json!([]) },
     });
     if let Some(takes) = route.takes {
-        operation["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": takes(generator) } } });
+        operation["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": plain(takes, generator) } } });
     }
     operation
+}
+
+/// The schema of a body, where it is used.
+fn plain(of: SchemaOf, generator: &mut SchemaGenerator) -> Json {
+    let mut schema = of(generator);
+    without_true().transform(&mut schema);
+    schema.into()
 }
 
 /// `get_datasets_dataset` for `GET /api/v1/datasets/{dataset}`.
@@ -94,6 +110,15 @@ mod tests {
         }
     }
 
+    fn has_no_true(value: &Json) -> bool {
+        const FLAGS: [&str; 3] = ["required", "default", "additionalProperties"];
+        match value {
+            Json::Object(map) => map.iter().all(|(key, value)| (!value.is_boolean() || FLAGS.contains(&&**key)) && has_no_true(value)),
+            Json::Array(list) => list.iter().all(has_no_true),
+            _ => true,
+        }
+    }
+
     #[test]
     fn every_reference_leads_to_a_schema_and_every_operation_has_its_name() {
         let document = document("1.2.3");
@@ -103,6 +128,7 @@ mod tests {
         for reference in found {
             assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
         }
+        assert!(has_no_true(&document["paths"]) && has_no_true(&document["components"]), "a schema that is true");
         let operations = document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
         let ids: Vec<&str> = operations.map(|operation| operation["operationId"].as_str().unwrap()).collect();
         assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ROUTES.len(), "{ids:?}");
