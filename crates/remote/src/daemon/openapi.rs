@@ -1,8 +1,8 @@
 //! The interface as an OpenAPI document, made from the types and the routes.
 
-use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
-use schemars::transform::{ReplaceBoolSchemas, Transform as _};
+use schemars::transform::{RecursiveTransform, ReplaceBoolSchemas, Transform as _};
+use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value as Json, json};
 
 use super::api::{ROUTES, Route, SchemaOf};
@@ -15,12 +15,36 @@ fn without_true() -> ReplaceBoolSchemas {
     transform
 }
 
+/// Makes one list of names of names with a description each, which generators of clients take for types of their own.
+fn as_enum(schema: &mut Schema) {
+    let Some(choices) = schema.get("oneOf").and_then(Json::as_array) else { return };
+    let (mut names, mut words) = (Vec::new(), schema.get("description").and_then(Json::as_str).unwrap_or_default().to_owned());
+    for choice in choices {
+        let of_choice: Vec<Json> = match (choice.get("const"), choice.get("enum").and_then(Json::as_array)) {
+            (Some(name), None) => vec![name.clone()],
+            (None, Some(several)) => several.clone(),
+            _ => return,
+        };
+        if let (Some(Json::String(what)), [Json::String(name)]) = (choice.get("description"), &of_choice[..]) {
+            words += &format!("\n\n`{name}`: {what}");
+        }
+        names.extend(of_choice);
+    }
+    if names.iter().all(Json::is_string) {
+        schema.remove("oneOf");
+        schema.insert("type".to_owned(), "string".into());
+        schema.insert("enum".to_owned(), names.into());
+        schema.insert("description".to_owned(), words.trim_start().into());
+    }
+}
+
 /// OpenAPI 3.1. Messages of websockets, of which OpenAPI knows nothing, stand among its schemas.
 pub(super) fn document(version: &str) -> Json {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
         settings.transforms.push(Box::new(without_true()));
+        settings.transforms.push(Box::new(RecursiveTransform(as_enum)));
     });
     let mut generator = settings.into_generator();
     let mut paths: Map<String, Json> = Map::new();
@@ -128,6 +152,9 @@ mod tests {
         for reference in found {
             assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
         }
+        let role = &document["components"]["schemas"]["Role"];
+        assert_eq!(role["enum"], json!(["look", "operate", "administer"]));
+        assert!(role["oneOf"].is_null() && role["description"].as_str().unwrap().contains("`administer`: Let others in."), "{role}");
         assert!(has_no_true(&document["paths"]) && has_no_true(&document["components"]), "a schema that is true");
         let operations = document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
         let ids: Vec<&str> = operations.map(|operation| operation["operationId"].as_str().unwrap()).collect();
