@@ -8,6 +8,7 @@ import statistics
 import time
 
 from daemon_page import Tab
+from daemon_page_setup import check_calibration, check_publishing
 from daemon_process import Daemon
 from daemon_wire import Wire
 from emulated import Bench
@@ -417,7 +418,7 @@ def check_emulated(browser, room, shots):
             tab.key(" ")
             daemon.until(lambda state: state["mode"] == "idle")
             tab.open("Set-up")
-            tab.says("sinew calibrate")
+            tab.says("Calibrate the robot")
             tab.close()
         finally:
             daemon.close()
@@ -471,6 +472,8 @@ def main():
         "sizes": lambda browser: check_sizes(browser, daemon, args.shots),
         "canvas": lambda browser: measure_canvas(browser, daemon, args.seconds),
         "emulated": lambda browser: check_emulated(browser, args.room, args.shots),
+        "calibration": lambda browser: check_calibration(browser, args.room, args.shots),
+        "publishing": lambda browser: check_publishing(browser, args.room, args.shots),
         "lost_line": lambda browser: check_lost_line(browser, daemon, args.shots),
     }
     try:

@@ -1,12 +1,13 @@
 #!/bin/sh
 # Opens the page of `sinew daemon` in a real Chromium, on the simulated robot: pairs, drives by sliders, sticks and a gamepad,
-# stops, records, runs and measures a policy, replays, verifies, reads the log, and loses the daemon and finds it again. Takes
-# pictures as a phone, a tablet and a desktop, and measures how long an image takes from the wire to the canvas.
+# stops, records, runs and measures a policy, replays, verifies, reads the log, calibrates an emulated arm, publishes to a fake
+# Hub, and loses the daemon and finds it again. Takes pictures as a phone, a tablet and a desktop, and measures how long an image
+# takes from the wire to the canvas.
 #
 #   scripts/check_daemon_page.sh [--shots DIR]
 #
-# $SINEW names a binary that is used instead of a fresh build. Chromium is $CHROMIUM, else the installed one (Debian: apt-get
-# install chromium), else what `playwright install chromium` fetches. Python 3 drives it through the package playwright, in a
+# $SINEW and $FAKE_HUB name binaries that are used instead of fresh builds. Chromium is $CHROMIUM, else the installed one (Debian:
+# apt-get install chromium), else what `playwright install chromium` fetches. Python 3 drives it through the package playwright, in a
 # virtual environment ($PAGE_VENV) that is made if it is not there yet, and else in one that is removed at the end. Rules of
 # accessibility are those of axe-core ($AXE names its axe.min.js), which npm fetches.
 set -eu
@@ -16,6 +17,10 @@ here=$(cd "$(dirname "$0")" && pwd)
 if [ -z "${SINEW:-}" ]; then
     cargo build --release --locked --bin sinew --manifest-path "$here/../Cargo.toml"
     SINEW=${CARGO_TARGET_DIR:-$here/../target}/release/sinew
+fi
+if [ -z "${FAKE_HUB:-}" ]; then
+    cargo build --release --locked -p sinew-testkit --features hub --bin fake_hub --manifest-path "$here/../Cargo.toml"
+    FAKE_HUB=${CARGO_TARGET_DIR:-$here/../target}/release/fake_hub
 fi
 room=$(mktemp -d)
 trap 'rm -rf "$room"' EXIT
@@ -32,4 +37,4 @@ chromium=${CHROMIUM:-$(command -v chromium || command -v chromium-browser || com
 if [ -z "$chromium" ]; then
     "$venv/bin/python" -m playwright install chromium
 fi
-SINEW=$SINEW CHROMIUM=$chromium AXE=$AXE "$venv/bin/python" "$here/check_daemon_page.py" "$room" "$@"
+SINEW=$SINEW FAKE_HUB=$FAKE_HUB DEMO_POLICY=$here/../policies/act_so101_pick_place CHROMIUM=$chromium AXE=$AXE "$venv/bin/python" "$here/check_daemon_page.py" "$room" "$@"

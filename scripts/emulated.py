@@ -84,8 +84,8 @@ class Bench:
             emulator.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def emulator(self, robot, name, *options):
-        emulator = Emulator(self, robot, name, options)
+    def emulator(self, robot, name, *options, uncalibrated=False):
+        emulator = Emulator(self, robot, name, options if uncalibrated else ("--id", "emulated", *options))
         self.emulators.append(emulator)
         return emulator
 
@@ -124,7 +124,7 @@ class Emulator:
 
     def __init__(self, bench, robot, name, options):
         self.link = str(bench.folder / name)
-        command = [bench.sinew, "emulate", robot, "--link", self.link, "--id", "emulated", *options]
+        command = [bench.sinew, "emulate", robot, "--link", self.link, *options]
         self.err = open(bench.folder / f"{name}.emulate.err", "w+")
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.err, text=True, env=bench.environment, start_new_session=True,

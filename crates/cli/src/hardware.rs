@@ -108,8 +108,8 @@ fn calibration(description: &RobotDescription, id: Option<&str>, options: (&str,
     Ok((id.clone(), Calibration::for_robot(description, &id, &folder).with_context(how)?))
 }
 
-/// The only id of which all files are there.
-fn only_id(description: &RobotDescription, folder: &Path, (option, id_option): (&str, &str)) -> anyhow::Result<String> {
+/// The ids of which all files are there.
+pub fn ids_of(description: &RobotDescription, folder: &Path) -> anyhow::Result<Vec<String>> {
     const PROBE: &str = "ID";
     let files = calibration_files(description, PROBE, folder)?;
     let mut ids = Vec::new();
@@ -125,8 +125,13 @@ fn only_id(description: &RobotDescription, folder: &Path, (option, id_option): (
     ids.sort();
     ids.dedup();
     ids.retain(|id| calibration_files(description, id, folder).is_ok_and(|files| files.iter().all(|file| file.found().is_some())));
+    Ok(ids)
+}
+
+/// The only one of them.
+fn only_id(description: &RobotDescription, folder: &Path, (option, id_option): (&str, &str)) -> anyhow::Result<String> {
     let name = &description.name;
-    match &ids[..] {
+    match &ids_of(description, folder)?[..] {
         [id] => Ok(id.clone()),
         [] => anyhow::bail!(
             "connecting {name}: expected a calibration of it in {}, found none; `sinew calibrate {option} {name} … {id_option} NAME` makes one",

@@ -11,6 +11,7 @@
 mod args;
 mod arm;
 mod buses;
+mod calibrating;
 mod cameras;
 mod commands;
 mod config;

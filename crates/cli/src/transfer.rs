@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use indicatif::{MultiProgress, ProgressBar};
+use serde::{Deserialize, Serialize};
+use sinew_core::service::{TaskProgress, TransferStep};
 use sinew_hub::{Event, Hub, HubOptions, Listener, Transfer, give_way_by};
 use sinew_runtime::{Role, keep_apart, place};
 
@@ -37,6 +39,49 @@ pub fn shown() -> Arc<Listener> {
             Event::Streamed { file, streamed_bytes } => bars.stream(file, streamed_bytes),
         }
     })
+}
+
+/// Tells that transfers are to be followed by the program that has started this one: on standard output, a line of JSON as in [`Told`]
+/// now and then.
+pub const TELL: &str = "SINEW_TELLS_PROGRESS";
+
+/// How far a transfer is, on a line of its own.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Told {
+    pub progress: TaskProgress,
+}
+
+/// Where this is a child that is followed, tells it of transfers.
+pub fn told() -> Option<Arc<Listener>> {
+    std::env::var_os(TELL)?;
+    let last: Mutex<Option<TaskProgress>> = Mutex::default();
+    Some(Arc::new(move |event| {
+        let Ok(mut last) = last.lock() else { return };
+        let progress = match (event, &*last) {
+            (Event::Reading(transfer), _) => progress_of(TransferStep::Read, transfer),
+            (Event::Transfer(transfer), _) => progress_of(TransferStep::Transfer, transfer),
+            (Event::Waiting { silent, .. }, Some(last)) => TaskProgress { silent_s: silent.as_secs(), ..last.clone() },
+            _ => return,
+        };
+        let is_news = last.as_ref().is_none_or(|last| is_far_from(&progress, last));
+        if is_news {
+            // Who has stopped reading is told nothing.
+            drop(text::print_json(&Told { progress: progress.clone() }));
+            *last = Some(progress);
+        }
+    }))
+}
+
+fn progress_of(step: TransferStep, transfer: Transfer<'_>) -> TaskProgress {
+    let Transfer { file, done_bytes, total_bytes, .. } = transfer;
+    TaskProgress { step, file: file.to_owned(), done_bytes, total_bytes, silent_s: 0 }
+}
+
+/// Whether somebody who saw `last` would see another bar.
+fn is_far_from(now: &TaskProgress, last: &TaskProgress) -> bool {
+    let is_end = now.done_bytes >= now.total_bytes && now.done_bytes != last.done_bytes;
+    let way = now.done_bytes.abs_diff(last.done_bytes);
+    is_end || way > now.total_bytes / 200 || (now.step, now.silent_s, now.total_bytes) != (last.step, last.silent_s, last.total_bytes)
 }
 
 /// Hears everything and shows nothing.

@@ -65,6 +65,7 @@ fn the_robot_follows_its_operator_and_holds_when_he_is_silent() {
     let refused = heard(&mut operator);
     assert!(refused["error"].as_str().unwrap().contains("start a work"), "{refused}");
     drop(operator);
+    daemon.wait("the end of his lease", 5, |state| state["operator"].is_null());
     daemon.post("/api/v1/work", &json!({"kind": "teleop"}));
     let (status, busy) = daemon.try_post("/api/v1/work", &json!({"kind": "teleop"}));
     assert!(status == 409 && busy["error"].as_str().unwrap().contains("teleop runs"), "{busy}");

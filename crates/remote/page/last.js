@@ -5,7 +5,7 @@ import { count, make, said } from "./dom.js";
 import { trouble } from "./notes.js";
 import { known, onState } from "./store.js";
 
-const NAMES = { teleop: "Teleoperation", record: "Recording", rollout: "The policy's run", replay: "The replay", eval: "The evaluation" };
+const NAMES = { teleop: "Teleoperation", record: "Recording", rollout: "The policy's run", replay: "The replay", eval: "The evaluation", calibrate: "The calibration" };
 
 /** One line for an episode: only what every verb's report has. */
 function lineOf(episode, index) {
@@ -13,6 +13,12 @@ function lineOf(episode, index) {
   const facts = [Number.isFinite(ticks) && `${said(ticks / known.robot.rate_hz)} s`, episode.kept === false && "not kept", episode.missed_ticks > 0 && `${count(episode.missed_ticks, "tick")} missed`, episode.starved_ticks > 0 && `${episode.starved_ticks} starved`, episode.reason];
   return make("li", { class: outcome === "success" ? "good" : outcome === "failure" ? "bad" : "" }, make("b", {}, `${index + 1}. ${outcome}`), make("span", { class: "hint" }, facts.filter(Boolean).join(" · ")));
 }
+
+/** What a calibration has found. */
+const jointsOf = ({ joints, written, files, used_file }) => [
+  ...joints.map(({ name, homing_offset, range_min, range_max }) => make("li", { class: "joint" }, make("b", {}, name), make("span", { class: "hint" }, `ticks ${range_min} to ${range_max}, offset ${said(homing_offset, 0)}`))),
+  make("li", {}, make("span", { class: "hint" }, `${count(written, "register")} written; ${used_file ? "used" : "saved"} ${files.join(", ")}`)),
+];
 
 export class LastWork {
   constructor(modes, signal) {
@@ -37,6 +43,6 @@ export class LastWork {
     const runs = end.episodes.filter((episode) => "ticks" in episode), wins = runs.filter(({ success }) => success).length;
     this.words.className = end.error ? "banner bad" : "";
     this.words.textContent = end.error ?? `${NAMES[end.mode]} ${end.is_interrupted ? "was stopped before its end" : "ended"}${end.mode === "eval" ? `: ${wins} of ${runs.length} succeeded` : ""}.`;
-    this.list.replaceChildren(...runs.map(lineOf));
+    this.list.replaceChildren(...runs.map(lineOf), ...(end.mode === "calibrate" && end.result ? jointsOf(end.result) : []));
   }
 }

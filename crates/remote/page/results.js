@@ -1,6 +1,6 @@
 // Results of tasks, as the verbs' --json has them, in a form to read.
 
-import { make, said } from "./dom.js";
+import { count, make, said, saidBytes } from "./dom.js";
 
 const FITS = { true: "fits", false: "does not fit", null: "not known" };
 const STATES = { ok: "good", hint: "even", problem: "bad" };
@@ -24,8 +24,15 @@ function plain(value) {
   return entries.length ? make("dl", {}, entries.map(([key, inner]) => make("div", {}, make("dt", {}, key.replaceAll("_", " ")), make("dd", {}, plain(inner))))) : "none";
 }
 
+/** Where something was published. */
+function published({ repo, url, commit, files, total_bytes }) {
+  const place = /^https?:/.test(url) ? make("a", { href: url, rel: "noreferrer", target: "_blank" }, repo) : repo;
+  return make("p", {}, "Published as ", place, make("span", { class: "hint" }, ` · commit ${commit.slice(0, 8)} · ${count(files, "file")}, ${saidBytes(total_bytes)}`));
+}
+
 export function resultOf(task, result) {
   if (result === null) return make("p", {}, "Done.");
+  if (task.kind.startsWith("publish_") && result.commit) return published(result);
   if (task.kind === "doctor" && Array.isArray(result.checks)) return checks(result.checks);
   if (task.kind === "check_policy" && "ok" in result) return make("div", {}, fit(result));
   return make("div", { class: "wide" }, plain(result));

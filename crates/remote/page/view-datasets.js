@@ -1,10 +1,11 @@
-// Datasets in the daemon's folder: their episodes, verify, replay, and fetch from the Hub.
+// Datasets in the daemon's folder: their episodes, verify, replay, publish, and fetch from the Hub.
 
 import { get, poll } from "./api.js";
 import { button, count, field, make, said } from "./dom.js";
 import { Episodes } from "./episodes.js";
 import { LastWork } from "./last.js";
 import { doing, trouble } from "./notes.js";
+import { Publish } from "./publish.js";
 import { may } from "./store.js";
 import { begin, Tasks } from "./tasks.js";
 import { openWork, start } from "./work.js";
@@ -12,10 +13,11 @@ import { openWork, start } from "./work.js";
 export function open(main, signal) {
   const list = make("ul", { class: "items choices" }), side = make("div", { class: "side" }), seen = make("div", { class: "seen" });
   let chosen = null;
-  const tasks = new Tasks(["fetch_dataset", "verify_dataset"], signal, () => read().catch(trouble));
+  const tasks = new Tasks(["fetch_dataset", "verify_dataset", "publish_dataset"], signal, () => read().catch(trouble));
   const episodes = new Episodes(signal, ({ index }) => may("operate") && button("Replay", doing(() => start({ kind: "replay", dataset: chosen, episode: index })), { class: "small", "aria-label": `Replay episode ${index}` }));
+  const publish = new Publish(tasks, (dataset, repo, is_private) => ({ kind: "publish_dataset", dataset, repo, private: is_private }));
   const heading = make("h2"), verify = button("Verify", doing(() => begin({ kind: "verify_dataset", dataset: chosen }, tasks)), { hidden: !may("operate") });
-  const detail = make("section", { class: "card", hidden: true }, make("div", { class: "bar" }, heading, verify), episodes.element);
+  const detail = make("section", { class: "card", hidden: true }, make("div", { class: "bar" }, heading, verify, publish.button(() => chosen)), episodes.element);
   const choose = async (name) => {
     chosen = name;
     detail.hidden = false;
@@ -38,6 +40,6 @@ export function open(main, signal) {
   main.append(side, seen);
   openWork(side, signal);
   side.append(make("section", { class: "card" }, make("h2", {}, "In this folder"), list, fetching), tasks.element);
-  seen.append(new LastWork(["replay"], signal).element, detail);
+  seen.append(new LastWork(["replay"], signal).element, publish.element, detail);
   poll(read, 10000, signal, trouble);
 }

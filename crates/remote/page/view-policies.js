@@ -1,4 +1,4 @@
-// Policies on this machine: fetch one, check it, run it, measure it.
+// Policies on this machine: fetch one, check it, run it, measure it, publish it.
 
 import { get, poll } from "./api.js";
 import { openCameras } from "./cameras.js";
@@ -6,6 +6,7 @@ import { button, choice, field, make, saidBytes } from "./dom.js";
 import { doing, trouble } from "./notes.js";
 import { known, may } from "./store.js";
 import { LastWork } from "./last.js";
+import { Publish } from "./publish.js";
 import { begin, Tasks } from "./tasks.js";
 import { openWork, start, whileIdle } from "./work.js";
 
@@ -37,14 +38,15 @@ function runForm(choose, signal) {
 
 export function open(main, signal) {
   const list = make("ul", { class: "items" }), choose = make("select");
-  const tasks = new Tasks(["fetch_policy", "check_policy"], signal, () => read().catch(trouble));
+  const tasks = new Tasks(["fetch_policy", "check_policy", "publish_policy"], signal, () => read().catch(trouble));
+  const publish = new Publish(tasks, (policy, repo, is_private) => ({ kind: "publish_policy", policy, repo, private: is_private }));
   const read = async () => {
     const all = await get("policies"), chosen = choose.value;
     choose.replaceChildren(...all.map(({ policy, title }) => make("option", { value: policy ?? "" }, policy ?? title)));
     if (all.some(({ policy }) => (policy ?? "") === chosen)) choose.value = chosen;
     list.replaceChildren(...all.map((item) => make("li", {},
       make("div", {}, make("b", {}, item.policy ?? item.title), make("span", { class: "hint" }, [item.policy && item.title !== item.policy && item.title, item.size_bytes > 0 && saidBytes(item.size_bytes), item.commits.map((commit) => commit.slice(0, 8)).join(", ")].filter(Boolean).join(" · "))),
-      may("operate") && make("div", { class: "row" }, button("Check", doing(() => begin({ kind: "check_policy", ...(item.policy && { policy: item.policy }) }, tasks)), { "aria-label": `Check ${item.policy ?? item.title}` }), button("Choose", () => { choose.value = item.policy ?? ""; choose.focus(); }, { "aria-label": `Choose ${item.policy ?? item.title}` })))));
+      may("operate") && make("div", { class: "row" }, button("Check", doing(() => begin({ kind: "check_policy", ...(item.policy && { policy: item.policy }) }, tasks)), { "aria-label": `Check ${item.policy ?? item.title}` }), button("Choose", () => { choose.value = item.policy ?? ""; choose.focus(); }, { "aria-label": `Choose ${item.policy ?? item.title}` }), item.policy && publish.button(item.policy, { "aria-label": `Publish ${item.policy}` })))));
     if (!all.length) list.append(make("li", { class: "empty" }, "No policies on this machine."));
   };
   const name = make("input", { type: "text", required: true, autocomplete: "off", spellcheck: "false", placeholder: "owner/name" });
@@ -54,6 +56,6 @@ export function open(main, signal) {
   openWork(side, signal);
   side.append(...runForm(choose, signal));
   openCameras(seen, signal);
-  below.append(new LastWork(["rollout", "eval"], signal).element, make("section", { class: "card" }, make("h2", {}, "On this machine"), list, fetching), tasks.element);
+  below.append(new LastWork(["rollout", "eval"], signal).element, make("section", { class: "card" }, make("h2", {}, "On this machine"), list, fetching), publish.element, tasks.element);
   poll(read, 15000, signal, trouble);
 }

@@ -1,6 +1,7 @@
-// Set-up: what the robot is, the doctor, and which devices may come in.
+// Set-up: what the robot is, its calibration, the doctor, and which devices may come in.
 
 import { get, post } from "./api.js";
+import { calibrationCards } from "./calibration.js";
 import { button, choice, field, make, said, saidTime } from "./dom.js";
 import { doing, note, trouble } from "./notes.js";
 import { inDataset, known, may, shortName, unitOf } from "./store.js";
@@ -59,14 +60,9 @@ function meCard() {
   return make("section", { class: "card" }, make("h2", {}, "This device"), make("p", {}, `${known.me.name}: ${roleWords(known.me.role).toLowerCase()}.`));
 }
 
-function calibrationCard() {
-  const { calibrate } = known.robot;
-  return calibrate && make("section", { class: "card" }, make("h2", {}, "Calibration"), make("p", {}, "Calibrate in a terminal on the robot, while the daemon is stopped:"), make("p", {}, make("code", {}, calibrate)));
-}
-
 export function open(main, signal) {
   const seen = make("div", { class: "seen" }), side = make("div", { class: "side" });
   main.append(seen, side);
-  seen.append(robotCard(), ...[calibrationCard()].filter(Boolean), ...doctorCard(signal));
+  seen.append(...calibrationCards(signal), robotCard(), ...doctorCard(signal));
   side.append(meCard(), ...(may("administer") ? [devicesCard(signal)] : []));
 }

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use robot::{heard, raw, served, tell};
 use serde_json::json;
 use sinew_core::service::{
-    DatasetItem, EpisodeItem, EpisodeWish, LogLine, PolicyItem, RobotInfo, State, StopWish, Task, TaskState, Work, WorkEnd,
+    CalibrationAnswer, CalibrationState, DatasetItem, EpisodeItem, EpisodeWish, LogLine, PolicyItem, RobotInfo, State, StopWish, Task,
+    TaskProgress, TaskState, Work, WorkEnd,
 };
 use sinew_remote::{Daemon, DaemonOptions, Keyring, RemoteError, wire};
 use tungstenite::{Error, Message};
@@ -429,6 +430,10 @@ fn the_examples_of_the_guide_are_the_interface() {
             let has = |keys: &[&str]| keys.iter().all(|key| first.get(key).is_some());
             let is_good = match () {
                 () if has(&["kind"]) => is::<Work>(text) || is::<Task>(text),
+                () if has(&["answers", "step"]) => is::<CalibrationState>(text),
+                () if has(&["number", "answer"]) => is::<CalibrationAnswer>(text),
+                () if has(&["done_bytes"]) => is::<TaskProgress>(text),
+                () if has(&["number"]) && first.as_object().is_some_and(|fields| fields.len() == 1) => is::<wire::Begun>(text),
                 () if has(&["wish"]) => is::<EpisodeWish>(text),
                 () if has(&["sequence", "mode"]) => is::<State>(text),
                 () if has(&["rate_hz", "parts"]) => is::<RobotInfo>(text),

@@ -3,12 +3,15 @@
 
 mod asked;
 mod board;
+mod calibrate;
 mod children;
+mod evaluation;
 pub mod install;
 pub mod led_remotely;
 pub mod lifeline;
 pub mod lock;
 pub mod notify;
+mod publish;
 pub mod service;
 mod silence;
 mod store;
@@ -24,7 +27,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::Value as Json;
-use sinew_core::service::{Acting, LogLine, LoopState, Mode, Phase, State, StopState, StopWish, WorkEnd, WorkState};
+use sinew_core::service::{
+    Acting, Calibratable, CalibrationReply, CalibrationState, LogLine, LoopState, Mode, Phase, State, StopState, StopWish, WorkEnd,
+    WorkState,
+};
 use sinew_core::{
     Actor, Clock, EpisodeEnd, EpisodeStart, Frame, FrameSink, Observation, OnFailure, RobotDescription, RobotError, SinkError,
     StopBehaviour, Tick, Timestamp,
@@ -57,6 +63,7 @@ const MOST_LINES: usize = 1000;
 pub struct Owned {
     args: DaemonArgs,
     setting: Setting,
+    calibratable: Vec<Calibratable>,
     datasets: PathBuf,
     clock: Arc<dyn Clock>,
     board: Board,
@@ -94,6 +101,10 @@ struct Current {
     rate_hz: f64,
     reports: Vec<Json>,
     kept: u64,
+    /// Where a calibration is, and what was answered to it.
+    calibration: Option<CalibrationState>,
+    reply: Option<CalibrationReply>,
+    result: Option<Json>,
 }
 
 /// Lines that were said, oldest first.
@@ -132,6 +143,7 @@ impl Owned {
         let holds = robot.parts.iter().any(|part| part.stop.unwrap_or(robot.stop.behaviour) == StopBehaviour::Hold);
         Ok(Arc::new(Self {
             args: args.clone(),
+            calibratable: calibrate::calibratable(args, &setting),
             setting,
             datasets,
             clock,
@@ -297,6 +309,7 @@ impl Owned {
             inference_ms: now.inference_ns as f64 * 1e-6,
             lost: now.frames_lost,
         });
+        state.calibration = current.as_ref().and_then(|current| current.calibration.clone());
         let now = self.clock.now();
         state.work = current.as_ref().map(|current| {
             let mut work = current.work.clone();
@@ -349,7 +362,8 @@ impl Owned {
             note!("{:?} failed: {error}", current.mode);
         }
         let number = self.ended.fetch_add(1, SeqCst) + 1;
-        *lock(&self.last) = Some(WorkEnd { number, mode: current.mode, error, is_interrupted, episodes: current.reports });
+        *lock(&self.last) =
+            Some(WorkEnd { number, mode: current.mode, error, is_interrupted, episodes: current.reports, result: current.result });
         // It is where it is, and goes nowhere.
         self.board.change(|state| {
             state.goal.clear();

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 use sinew_core::service::{
-    CameraInfo, ChannelInfo, DatasetItem, EpisodeItem, EpisodeWish, LogLine, PolicyItem, Quality, Refusal, RobotInfo, Service, Shot, State,
-    StopWish, Task, TaskState, Unit, Work, WorkEnd,
+    CalibrationAnswer, CameraInfo, ChannelInfo, DatasetItem, EpisodeItem, EpisodeWish, LogLine, PolicyItem, Quality, Refusal, RobotInfo,
+    Service, Shot, State, StopWish, Task, TaskState, Unit, Work, WorkEnd,
 };
 use sinew_core::{Channel, ChannelSource, CommandMode, PartKind, RobotDescription};
 use sinew_drivers::teleop::TeleopKind;
@@ -59,7 +59,7 @@ impl Service for Served {
                 Teleop::Afar(name) => format!("zenoh:{name}"),
             }),
             task,
-            calibrate: owned.calibrate(),
+            calibrate: owned.calibratable.clone(),
         }
     }
 
@@ -173,12 +173,20 @@ impl Service for Served {
     }
 
     fn begin_task(&self, task: Task) -> Result<u64, Refusal> {
-        let words = self.0.words_of(&task)?;
-        self.0.tasks.begin(task, words)
+        let order = self.0.order_of(&task)?;
+        self.0.tasks.begin(task, order)
     }
 
     fn tasks(&self) -> Vec<TaskState> {
         self.0.tasks.list()
+    }
+
+    fn cancel_task(&self, number: u64) -> Result<(), Refusal> {
+        self.0.tasks.cancel(number)
+    }
+
+    fn answer(&self, answer: CalibrationAnswer) -> Result<(), Refusal> {
+        self.0.hear(answer)
     }
 }
 
@@ -212,24 +220,5 @@ fn info(channel: &Channel, robot: &RobotDescription) -> ChannelInfo {
         upper: limits.map(|[_, upper]| upper),
         scale,
         offset,
-    }
-}
-
-impl Owned {
-    /// The command that calibrates the robot, where it is on serial ports.
-    fn calibrate(&self) -> Option<String> {
-        let hardware = &self.args.hardware;
-        let first = hardware.port.first()?;
-        let is_serial = first.place.starts_with('/') || first.place.starts_with("usb:");
-        let ports: Vec<String> = hardware
-            .port
-            .iter()
-            .map(|port| {
-                let bus = port.bus.as_ref().map(|bus| format!("{bus}=")).unwrap_or_default();
-                format!("--port {bus}{}", port.place)
-            })
-            .collect();
-        let id = hardware.id.as_ref().map_or_else(|| " --id NAME".to_owned(), |id| format!(" --id {id}"));
-        is_serial.then(|| format!("sinew calibrate --robot {} {}{id}", self.args.rig.robot, ports.join(" ")))
     }
 }

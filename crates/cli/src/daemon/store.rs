@@ -41,6 +41,12 @@ pub fn check_of_hub(what: &str, name: &str) -> Result<(), Refusal> {
     if is_of_hub(name) { Ok(()) } else { Err(Refusal::Bad(format!("the {what} {name:?}: expected owner/name[@revision] on the Hub"))) }
 }
 
+/// Where something is published is named without a revision: it goes to the repository's own branch.
+pub fn check_repo(repo: &str) -> Result<(), Refusal> {
+    let is_good = is_of_hub(repo) && !repo.contains('@');
+    if is_good { Ok(()) } else { Err(Refusal::Bad(format!("the repository {repo:?}: expected owner/name on the Hub"))) }
+}
+
 /// Of what some servers answer nobody knows which joint it is for, and the interface has no words for it.
 pub fn check_says_names(policy: &str) -> Result<(), Refusal> {
     let address = policy.parse::<Address>().ok();

@@ -1,18 +1,22 @@
 //! What takes long and moves nothing: each is a verb of this program, in a process of its own that can't slow the robot's down.
 
 use std::collections::VecDeque;
-use std::io::Read;
-use std::process::Child;
+use std::io::{BufRead as _, BufReader, Read};
+use std::process::{Child, ChildStdout};
 use std::sync::{Arc, Mutex};
 
-use sinew_core::service::{Refusal, Task, TaskState};
+use serde_json::Value as Json;
+use sinew_core::service::{Refusal, Task, TaskProgress, TaskState};
 
-use super::{Owned, children, lock, words};
+use super::publish::Staged;
+use super::{Owned, children, lock, store, words};
+use crate::text;
+use crate::transfer::Told;
 
 /// How many run at once, and how many are remembered.
 const MOST_AT_ONCE: usize = 2;
 const MOST_KEPT: usize = 50;
-/// So much of what a task prints is kept.
+/// So long may a line be that a task prints.
 const MOST_BYTES: u64 = 4 << 20;
 const MOST_WORDS: usize = 4000;
 
@@ -24,81 +28,106 @@ pub struct Tasks(Arc<Mutex<Inner>>);
 struct Inner {
     count: u64,
     states: VecDeque<TaskState>,
-    children: Vec<(u64, Child)>,
+    running: Vec<Running>,
     is_over: bool,
 }
 
+struct Running {
+    number: u64,
+    /// Once it is started.
+    child: Option<Child>,
+    is_cancelled: bool,
+}
+
+impl Running {
+    fn end(&self) {
+        self.child.iter().for_each(children::end);
+    }
+}
+
+/// The command line that does a task, and what is made for it before.
+pub struct Order {
+    words: Vec<String>,
+    staged: Option<Staged>,
+}
+
 impl Owned {
-    /// The command line that does a task.
-    pub(super) fn words_of(&self, task: &Task) -> Result<Vec<String>, Refusal> {
-        let words = |words: &[&str], name: Option<&str>| {
+    /// How a task is done.
+    pub(super) fn order_of(&self, task: &Task) -> Result<Order, Refusal> {
+        let order = |words: &[&str], names: &[&str]| {
             let mut words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-            words.extend(name.into_iter().flat_map(|name| ["--".to_owned(), name.to_owned()]));
-            words
+            if !names.is_empty() {
+                words.push("--".to_owned());
+            }
+            words.extend(names.iter().map(|name| (*name).to_owned()));
+            Order { words, staged: None }
         };
+        let private = |is: bool| if is { &["--private"][..] } else { &[] };
         let robot = format!("--robot={}", self.args.rig.robot);
         Ok(match task {
             Task::FetchPolicy { policy } => {
-                super::store::check_of_hub("policy", policy)?;
-                words(&["hub", "download", "--type=model", "--json"], Some(policy))
+                store::check_of_hub("policy", policy)?;
+                order(&["hub", "download", "--type=model", "--json"], &[policy])
             }
             Task::CheckPolicy { policy } => {
-                policy.as_deref().map_or(Ok(()), super::store::check_policy)?;
-                words(&["policy", "check", "--json", &robot], policy.as_deref())
+                policy.as_deref().map_or(Ok(()), store::check_policy)?;
+                order(&["policy", "check", "--json", &robot], policy.as_deref().as_slice())
             }
             Task::FetchDataset { dataset } => {
-                super::store::check_of_hub("dataset", dataset)?;
-                words(&["hub", "download", "--type=dataset", "--json"], Some(dataset))
+                store::check_of_hub("dataset", dataset)?;
+                order(&["hub", "download", "--type=dataset", "--json"], &[dataset])
             }
-            Task::VerifyDataset { dataset } => words(&["dataset", "verify", "--json"], Some(&self.dataset_or_hub(dataset)?)),
-            Task::Doctor {} => words(&["doctor", "--json"], None),
+            Task::VerifyDataset { dataset } => order(&["dataset", "verify", "--json"], &[&self.dataset_or_hub(dataset)?]),
+            Task::PublishDataset { dataset, repo, private: is_private } => {
+                store::check_repo(repo)?;
+                let place = self.dataset_to_publish(dataset)?.display().to_string();
+                order(&[&["hub", "upload", "--type=dataset", "--json"], private(*is_private)].concat(), &[&place, repo])
+            }
+            Task::PublishPolicy { policy, repo, private: is_private } => {
+                store::check_repo(repo)?;
+                let staged = self.policy_to_publish(policy, repo)?;
+                let place = staged.folder.display().to_string();
+                let order = order(&[&["hub", "upload", "--type=model", "--json"], private(*is_private)].concat(), &[&place, repo]);
+                Order { staged: Some(staged), ..order }
+            }
+            Task::Doctor {} => order(&["doctor", "--json"], &[]),
         })
     }
 }
 
 impl Tasks {
-    /// Begins the verb of these words.
-    pub fn begin(&self, task: Task, line: Vec<String>) -> Result<u64, Refusal> {
-        let failed = |error: std::io::Error| Refusal::Failed(format!("starting the task: {error}"));
+    /// Begins what this orders.
+    pub fn begin(&self, task: Task, order: Order) -> Result<u64, Refusal> {
         let mut inner = lock(&self.0);
-        if inner.is_over || inner.children.len() >= MOST_AT_ONCE {
+        if inner.is_over || inner.running.len() >= MOST_AT_ONCE {
             return Err(Refusal::Conflict(format!("{MOST_AT_ONCE} tasks run; wait for one")));
         }
-        let (mut child, lifeline) = children::start(&line).map_err(failed)?;
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        if task.publishes() && inner.states.iter().any(|state| !state.is_done && state.task == task) {
+            return Err(Refusal::Conflict("this is being published already".to_owned()));
+        }
         inner.count += 1;
         let number = inner.count;
-        inner.states.push_back(TaskState { number, task, is_done: false, error: None, result: None });
+        let (tasks, own) = (self.0.clone(), number);
+        let does = move || {
+            let done = run(&tasks, own, order);
+            let mut inner = lock(&tasks);
+            let running = inner.running.iter().position(|running| running.number == own).map(|at| inner.running.swap_remove(at));
+            let Some(state) = inner.states.iter_mut().find(|state| state.number == own) else { return };
+            (state.is_done, state.progress) = (true, None);
+            match done {
+                // What it says of its end is no error of its own.
+                _ if running.is_some_and(|running| running.is_cancelled) => state.is_cancelled = true,
+                Ok((error, result)) => (state.error, state.result) = (error, result),
+                Err(error) => state.error = Some(words::of_the_api(&text::chain(&error))),
+            }
+        };
+        let thread = std::thread::Builder::new().name("task".into());
+        thread.spawn(does).map_err(|error| Refusal::Failed(format!("starting the task: {error}")))?;
+        inner.running.push(Running { number, child: None, is_cancelled: false });
+        inner.states.push_back(TaskState { number, task, is_done: false, is_cancelled: false, progress: None, error: None, result: None });
         if inner.states.len() > MOST_KEPT {
             inner.states.pop_front();
         }
-        inner.children.push((number, child));
-        drop(inner);
-        let tasks = self.0.clone();
-        let wait = move || {
-            let heard = std::thread::spawn(move || stderr.map(last_of).unwrap_or_default());
-            let mut said = String::new();
-            // What is no UTF-8 is no JSON.
-            drop(stdout.map(|stdout| stdout.take(MOST_BYTES).read_to_string(&mut said)));
-            let heard = heard.join().unwrap_or_default();
-            let child = {
-                let mut inner = lock(&tasks);
-                let at = inner.children.iter().position(|(other, _)| *other == number);
-                at.map(|at| inner.children.swap_remove(at).1)
-            };
-            let status = child.and_then(|mut child| child.wait().ok());
-            drop(lifeline);
-            let result = said.lines().rev().find_map(|line| serde_json::from_str(line).ok());
-            let is_good = status.is_some_and(|status| status.success());
-            let error = (!is_good).then(|| match heard.trim().trim_start_matches("error: ") {
-                "" => "it says that something is wrong; see the result".to_owned(),
-                said => words::of_the_api(said),
-            });
-            if let Some(state) = lock(&tasks).states.iter_mut().find(|state| state.number == number) {
-                (state.is_done, state.error, state.result) = (true, error, result);
-            }
-        };
-        std::thread::Builder::new().name("task".into()).spawn(wait).map_err(failed)?;
         Ok(number)
     }
 
@@ -106,12 +135,80 @@ impl Tasks {
         lock(&self.0).states.iter().cloned().collect()
     }
 
+    /// Ends one that runs.
+    pub fn cancel(&self, number: u64) -> Result<(), Refusal> {
+        let mut inner = lock(&self.0);
+        let running = inner.running.iter_mut().find(|running| running.number == number);
+        let running = running.ok_or_else(|| Refusal::Missing(format!("there is no task {number} that runs")))?;
+        running.is_cancelled = true;
+        running.end();
+        Ok(())
+    }
+
     /// Those that run are ended, and no further one begins.
     pub fn end(&self) {
         let mut inner = lock(&self.0);
         inner.is_over = true;
-        inner.children.iter().for_each(|(_, child)| children::end(child));
+        inner.running.iter().for_each(Running::end);
     }
+}
+
+/// Does a task to its end: why its verb failed, where it did, and what it printed.
+fn run(tasks: &Mutex<Inner>, number: u64, Order { words: line, staged }: Order) -> anyhow::Result<(Option<String>, Option<Json>)> {
+    staged.as_ref().map_or(Ok(()), Staged::fill)?;
+    let (stdout, stderr, lifeline) = {
+        let mut inner = lock(tasks);
+        let is_over = inner.is_over;
+        let Some(running) = inner.running.iter_mut().find(|running| running.number == number && !running.is_cancelled && !is_over) else {
+            return Ok((None, None));
+        };
+        let (mut child, lifeline) = children::start(&line)?;
+        let pipes = (child.stdout.take(), child.stderr.take(), lifeline);
+        running.child = Some(child);
+        pipes
+    };
+    let heard = std::thread::spawn(move || stderr.map(last_of).unwrap_or_default());
+    let show = |progress| {
+        if let Some(state) = lock(tasks).states.iter_mut().find(|state| state.number == number) {
+            state.progress = Some(progress);
+        }
+    };
+    let result = stdout.and_then(|stdout| result_of(stdout, show));
+    let heard = heard.join().unwrap_or_default();
+    // It has closed its outputs, so that it ends; who cancels it meanwhile still finds it.
+    let status = loop {
+        let mut inner = lock(tasks);
+        let child = inner.running.iter_mut().find(|running| running.number == number).and_then(|running| running.child.as_mut());
+        match child.map(Child::try_wait) {
+            Some(Ok(None)) => {}
+            Some(ended) => break ended?,
+            None => break None,
+        }
+        drop(inner);
+        std::thread::sleep(children::LOOK);
+    };
+    drop(lifeline);
+    let is_good = status.is_some_and(|status| status.success());
+    let error = (!is_good).then(|| match heard.trim().trim_start_matches("error: ") {
+        "" => "it says that something is wrong; see the result".to_owned(),
+        said => words::of_the_api(said),
+    });
+    Ok((error, result))
+}
+
+/// The last line of JSON that a verb prints, but for those that say how far it is.
+fn result_of(stdout: ChildStdout, show: impl Fn(TaskProgress)) -> Option<Json> {
+    let (mut reader, mut line, mut result) = (BufReader::new(stdout), Vec::new(), None);
+    // What can't be read is the end.
+    while (&mut reader).take(MOST_BYTES).read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+        if let Ok(Told { progress }) = serde_json::from_slice(&line) {
+            show(progress);
+        } else if let Ok(value) = serde_json::from_slice(&line) {
+            result = Some(value);
+        }
+        line.clear();
+    }
+    result
 }
 
 /// The end of what comes, as text.

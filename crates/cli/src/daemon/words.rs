@@ -16,8 +16,12 @@ const FIELDS: [(&str, &str); 11] = [
 ];
 
 /// Advice that is another here.
-const ADVICE: [(&str, &str); 2] = [
+const ADVICE: [(&str, &str); 3] = [
     ("--resume offers to keep an episode that was not finished", "the next recording into it takes in an episode that was not finished"),
+    (
+        "; choose another name, or give --replace (with `sinew record`, --publish-replace) to put this dataset in the place of that one",
+        "; choose another name",
+    ),
     ("; --resume offers to keep it", "; the next recording into it takes it in"),
 ];
 

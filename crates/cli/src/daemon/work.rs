@@ -10,15 +10,15 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::FromArgMatches as _;
 use sinew_core::service::{
-    Eval, Mode, Record, Refusal, Replay, Rollout, RolloutStrategy, Teleop as TeleopWork, Work, WorkLeader, WorkState,
+    CalibratedArm, Mode, Record, Refusal, Replay, Rollout, RolloutStrategy, Teleop as TeleopWork, Work, WorkLeader, WorkState,
 };
 use sinew_core::{FrameSink, Identity, RobotDescription, Timestamp};
 use sinew_runtime::{AsItIs, StopFlag, TeleopThread};
 
 use super::asked::{check_counts, check_instruction, checked};
 use super::led_remotely::LedRemotely;
-use super::{Current, Owned, Viewer, children, lock, store};
-use crate::args::{self, Cli, Command, DaemonArgs, Misuse, RecordArgs, ReplayArgs, RolloutArgs, Teleop, TeleopArgs};
+use super::{Current, Owned, Viewer, lock, store};
+use crate::args::{self, CalibrateArgs, Cli, Command, DaemonArgs, Misuse, RecordArgs, ReplayArgs, RolloutArgs, Teleop, TeleopArgs};
 use crate::commands::record::{Set, record};
 use crate::commands::replay::{Recorded, again};
 use crate::commands::rollout::{Prepared, Setting, roll_out};
@@ -29,13 +29,19 @@ use crate::rig::{Rig, Scenario};
 use crate::text::note;
 use crate::{Done, hardware, led, source};
 
-/// Between two looks at a child that works.
+/// Between two looks at whether what is prepared is to end.
 const LOOK: Duration = Duration::from_millis(50);
 /// More works than this are not prepared at once: one that was stopped may still wait for its server, or load its policy.
 const MOST_PREPARING: usize = 4;
 
-/// Something to be done with the robot.
+/// Something to be done on the robot's thread.
 pub enum Job {
+    Session(Session),
+    Calibrate(Box<CalibrateArgs>, CalibratedArm),
+}
+
+/// Something to be done with a robot that is connected.
+pub enum Session {
     Teleop(Box<TeleopArgs>, WorkLeader),
     Record(Box<RecordArgs>, WorkLeader),
     Rollout(Box<RolloutArgs>, Option<WorkLeader>),
@@ -62,7 +68,7 @@ pub fn setting(args: &DaemonArgs) -> anyhow::Result<Setting> {
 }
 
 /// The options of a verb, from the words of its command line.
-fn parsed(words: Vec<String>) -> Result<Command, Refusal> {
+pub(super) fn parsed(words: Vec<String>) -> Result<Command, Refusal> {
     let bad = |error: String| Refusal::Bad(super::words::of_the_api(error.trim().trim_start_matches("error: ")));
     let line = std::iter::once("sinew".to_owned()).chain(words);
     let matches = args::command().try_get_matches_from(line).map_err(|error| bad(first_line(&error)))?;
@@ -77,7 +83,7 @@ fn first_line(error: &clap::Error) -> String {
 }
 
 /// `--name=value`, where there is one.
-fn option<T: ToString>(words: &mut Vec<String>, name: &str, value: Option<T>) {
+pub(super) fn option<T: ToString>(words: &mut Vec<String>, name: &str, value: Option<T>) {
     words.extend(value.map(|value| format!("--{name}={}", value.to_string())));
 }
 
@@ -112,34 +118,36 @@ impl Owned {
         let (job, eval) = match work {
             Work::Teleop(work) => {
                 hears(work.leader);
-                (Some(self.teleop(&work)?), None)
+                (Some(Job::Session(self.teleop(&work)?)), None)
             }
             Work::Record(work) => {
                 hears(work.leader);
                 shown.dataset = Some(work.dataset.clone());
-                (Some(self.record(&work)?), None)
+                (Some(Job::Session(self.record(&work)?)), None)
             }
             Work::Rollout(work) => {
                 leader_of(&work).into_iter().for_each(hears);
                 (shown.dataset, shown.policy) =
                     (work.dataset.clone(), Some(work.policy.clone().unwrap_or_else(|| store::DEMONSTRATION.to_owned())));
-                (Some(self.rollout(&work)?), None)
+                (Some(Job::Session(self.rollout(&work)?)), None)
             }
             Work::Replay(work) => {
                 shown.dataset = Some(work.dataset.clone());
-                (Some(self.replay(&work)?), None)
+                (Some(Job::Session(self.replay(&work)?)), None)
             }
+            Work::Calibrate(work) => (Some(Job::Calibrate(Box::new(self.calibration(&work)?), work.arm)), None),
             Work::Eval(work) => {
                 shown.policy = Some(work.policy.clone().unwrap_or_else(|| store::DEMONSTRATION.to_owned()));
                 (None, Some(self.eval(&work)?))
             }
         };
         shown.episodes = match &job {
-            Some(Job::Record(args, _)) => args.episodes,
-            Some(Job::Rollout(args, _)) => args.episodes(),
-            Some(Job::Teleop(..) | Job::Replay(_)) => 1,
-            None => 0,
+            Some(Job::Session(Session::Record(args, _))) => args.episodes,
+            Some(Job::Session(Session::Rollout(args, _))) => args.episodes(),
+            Some(Job::Session(Session::Teleop(..) | Session::Replay(_))) => 1,
+            Some(Job::Calibrate(..)) | None => 0,
         };
+        let needs_robot = matches!(job, Some(Job::Session(_)));
         let stop = StopFlag::new();
         // The board's lock is never asked for by who has that of the work.
         let why = self.board.state().trouble.clone().unwrap_or_default();
@@ -154,7 +162,7 @@ impl Owned {
             if self.is_emergency.load(SeqCst) {
                 return Err(Refusal::Conflict("there is an emergency; clear it first".to_owned()));
             }
-            if job.is_some() && !self.is_connected.load(SeqCst) {
+            if needs_robot && !self.is_connected.load(SeqCst) {
                 return Err(Refusal::Conflict(format!("the robot is not connected: {why}")));
             }
             self.goals.forget();
@@ -170,6 +178,9 @@ impl Owned {
                 rate_hz: f64::from(self.setting.robot().control_rate_hz),
                 reports: Vec::new(),
                 kept: 0,
+                calibration: None,
+                reply: None,
+                result: None,
             });
         }
         self.show();
@@ -190,7 +201,7 @@ impl Owned {
         Ok(())
     }
 
-    fn teleop(&self, work: &TeleopWork) -> Result<Job, Refusal> {
+    fn teleop(&self, work: &TeleopWork) -> Result<Session, Refusal> {
         self.check_leader(work.leader)?;
         checked("seconds", work.seconds, 1e-9)?;
         // In the simulator the verb is for nobody; here somebody can look.
@@ -200,13 +211,13 @@ impl Owned {
             Command::Teleop(mut args) => {
                 args.realtime = self.args.realtime.clone();
                 args.json = false;
-                Ok(Job::Teleop(Box::new(args), work.leader))
+                Ok(Session::Teleop(Box::new(args), work.leader))
             }
             _ => Err(Refusal::Bad("expected teleop".to_owned())),
         }
     }
 
-    fn record(&self, work: &Record) -> Result<Job, Refusal> {
+    fn record(&self, work: &Record) -> Result<Session, Refusal> {
         self.check_leader(work.leader)?;
         check_counts(work.episodes, work.seed)?;
         check_instruction(work.instruction.as_deref())?;
@@ -228,13 +239,13 @@ impl Owned {
                 (args.realtime, args.real_time) = (self.args.realtime.clone(), true);
                 args.episode_time = checked("episode_s", work.episode_s, 0.1)?;
                 args.reset_time = checked("reset_s", work.reset_s, 0.0)?;
-                Ok(Job::Record(args, work.leader))
+                Ok(Session::Record(args, work.leader))
             }
             _ => Err(Refusal::Bad("expected record".to_owned())),
         }
     }
 
-    fn rollout(&self, work: &Rollout) -> Result<Job, Refusal> {
+    fn rollout(&self, work: &Rollout) -> Result<Session, Refusal> {
         let leader = leader_of(work);
         leader.map_or(Ok(()), |leader| self.check_leader(leader))?;
         if let Some(policy) = &work.policy {
@@ -288,72 +299,22 @@ impl Owned {
                 args.control.realtime = self.args.realtime.clone();
                 // On a real arm more has to be said.
                 args.check().map_err(|misuse| Refusal::Bad(super::words::of_the_api(&misuse.to_string())))?;
-                Ok(Job::Rollout(args, leader))
+                Ok(Session::Rollout(args, leader))
             }
             _ => Err(Refusal::Bad("expected rollout".to_owned())),
         }
     }
 
-    fn replay(&self, work: &Replay) -> Result<Job, Refusal> {
+    fn replay(&self, work: &Replay) -> Result<Session, Refusal> {
         let dataset = self.dataset_or_hub(&work.dataset)?;
         match parsed(vec!["replay".to_owned(), format!("--episode={}", work.episode), "--".to_owned(), dataset])? {
             Command::Replay(mut args) => {
                 args.hardware = self.args.hardware.clone();
                 args.realtime = self.args.realtime.clone();
-                Ok(Job::Replay(args))
+                Ok(Session::Replay(args))
             }
             _ => Err(Refusal::Bad("expected replay".to_owned())),
         }
-    }
-
-    /// The words of an evaluation's command line.
-    fn eval(&self, work: &Eval) -> Result<Vec<String>, Refusal> {
-        if let Some(policy) = &work.policy {
-            store::check_of_hub("policy", policy)?;
-        }
-        check_counts(work.episodes, work.seed)?;
-        let mut words = vec!["eval".to_owned(), "--json".to_owned(), "--force".to_owned(), format!("--robot={}", self.args.rig.robot)];
-        option(&mut words, "policy", work.policy.as_deref());
-        option(&mut words, "task", work.task.as_deref());
-        option(&mut words, "episodes", work.episodes);
-        option(&mut words, "seed", work.seed);
-        words.push(format!("--contact-sheet={}", self.datasets.join(".eval.png").display()));
-        parsed(words.clone())?;
-        Ok(words)
-    }
-
-    /// An evaluation is a process of its own: it keeps all cores busy and moves no robot, so that nothing here is to wait for it.
-    fn evaluate(&self, words: &[String], stop: &StopFlag) -> anyhow::Result<bool> {
-        let (mut child, lifeline) = children::start(words).context("starting the evaluation")?;
-        let heard = child.stderr.take().map(|stderr| std::thread::spawn(move || super::tasks::last_of(stderr)));
-        let lines = child.stdout.take().map(|stdout| std::io::BufRead::lines(std::io::BufReader::new(stdout)));
-        std::thread::scope(|scope| {
-            let reading = scope.spawn(move || {
-                for line in lines.into_iter().flatten().map_while(Result::ok) {
-                    self.update(|current| {
-                        current.progress = None;
-                        current.work.phase = sinew_core::service::Phase::Running;
-                        current.work.episode = current.reports.len() as u64 + 1;
-                        current.reports.extend(serde_json::from_str::<serde_json::Value>(&line));
-                    });
-                }
-            });
-            let status = loop {
-                if let Some(status) = child.try_wait().context("waiting for the evaluation")? {
-                    break status;
-                }
-                if stop.is_requested() {
-                    // It has nothing to bring into safety.
-                    children::end(&child);
-                }
-                std::thread::sleep(LOOK);
-            };
-            drop(lifeline);
-            drop(reading.join());
-            let said = heard.and_then(|heard| heard.join().ok()).unwrap_or_default();
-            anyhow::ensure!(status.success() || stop.is_requested(), "evaluating: {}", said.trim().trim_start_matches("error: "));
-            Ok(stop.is_requested())
-        })
     }
 
     /// Does what may wait for a network or a disk beside the robot's thread. When a stop is asked for it is left to itself, and there
@@ -393,37 +354,37 @@ impl Owned {
         }
     }
 
-    /// Does a job on the robot, and gives it back where it is still of use.
+    /// Does a job, with the robot where it is connected, and gives it back where it is still of use.
     pub fn work(self: &Arc<Self>, rig: Option<Rig>, job: Job) -> Option<Rig> {
-        let Some(rig) = rig else {
-            self.ends(Err(anyhow::anyhow!("the robot is not connected")));
-            return None;
-        };
-        let Some(stop) = lock(&self.current).as_ref().map(|current| current.stop.clone()) else { return Some(rig) };
+        let Some(stop) = lock(&self.current).as_ref().map(|current| current.stop.clone()) else { return rig };
         // A robot that panicked is connected anew.
-        let mut given = Some(rig);
-        let done = catch_unwind(AssertUnwindSafe(|| self.run(job, &mut given, stop)));
+        let mut given = rig;
+        let done = catch_unwind(AssertUnwindSafe(|| match job {
+            Job::Session(session) => self.run(session, &mut given, stop),
+            Job::Calibrate(args, arm) => self.calibrate(&args, arm, &mut given, &stop),
+        }));
         let done = done.unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked; the log says where")));
         self.ends(done.map(|done| done != Done::Ok));
         crate::heaps::give_back();
         match given {
             Some(rig) => Some(rig),
+            None if self.is_over.load(SeqCst) => None,
             None => self.told(self.connect()),
         }
     }
 
-    fn run(self: &Arc<Self>, job: Job, given: &mut Option<Rig>, stop: StopFlag) -> anyhow::Result<Done> {
+    fn run(self: &Arc<Self>, session: Session, given: &mut Option<Rig>, stop: StopFlag) -> anyhow::Result<Done> {
         let mut viewer = Viewer(self);
         let guest: Option<(&mut dyn FrameSink, &dyn crate::host::Listener)> = Some((&mut viewer, &**self));
         let host = Host { clock: self.clock.clone(), stop, guest };
         // Whoever fails to come back with it has broken it.
-        let mut rig = given.take().context("borrowing the robot")?;
-        let done = match job {
-            Job::Teleop(args, leader) => {
+        let mut rig = given.take().context("the robot is not connected")?;
+        let done = match session {
+            Session::Teleop(args, leader) => {
                 let human = self.human(leader, &rig, self.args.rig.seed, false);
                 human.and_then(|mut human| follow(&args, &mut rig, &mut human, host))
             }
-            Job::Record(args, leader) => {
+            Session::Record(args, leader) => {
                 let ready = self.scene(&args, &mut rig).and_then(|name| Ok((name, self.human(leader, &rig, args.rig.seed, false)?)));
                 match ready {
                     Err(error) => Err(error),
@@ -436,8 +397,8 @@ impl Owned {
                     }
                 }
             }
-            Job::Rollout(args, leader) => self.policy_works(&args, leader, &mut rig, host),
-            Job::Replay(args) => self.repeat(&args, &mut rig, host),
+            Session::Rollout(args, leader) => self.policy_works(&args, leader, &mut rig, host),
+            Session::Replay(args) => self.repeat(&args, &mut rig, host),
         };
         *given = Some(rig);
         done

@@ -2,6 +2,8 @@
 //!
 //! Numbers are SI: radians, metres, seconds. Channels and parts are counted in the order of the robot's description.
 
+mod calibrate;
+mod progress;
 mod state;
 mod work;
 
@@ -13,6 +15,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use thiserror::Error;
 
+pub use calibrate::{
+    Calibratable, Calibrate, CalibratedArm, CalibrationAnswer, CalibrationReply, CalibrationState, CalibrationStep, JointSweep,
+};
+pub use progress::{TaskProgress, TransferStep};
 pub use state::{Acting, LoopState, Mode, Phase, State, StopState, WorkEnd, WorkState};
 pub use work::{EpisodeWish, Eval, Record, Replay, Rollout, RolloutStrategy, Teleop, WishName, Work, WorkLeader};
 
@@ -58,8 +64,8 @@ pub struct RobotInfo {
     pub teleoperator: Option<String>,
     /// The task whose scene the simulator has.
     pub task: Option<String>,
-    /// The command that calibrates it on its machine, where it has motors that can be.
-    pub calibrate: Option<String>,
+    /// The arms that a work `calibrate` is for: those on serial ports of its machine.
+    pub calibrate: Vec<Calibratable>,
 }
 
 /// One number of a robot's state or action.
@@ -174,8 +180,24 @@ pub enum Task {
     FetchDataset { dataset: String },
     /// Reads all of a dataset and says what is wrong with it.
     VerifyDataset { dataset: String },
+    /// Uploads a dataset of the service's folder to a repository of the Hub, `owner/name`, which is made where there is none.
+    PublishDataset {
+        dataset: String,
+        repo: String,
+        /// Whether one that is made is private. There is no default: what is public is seen by everybody.
+        private: bool,
+    },
+    /// Uploads a policy of the cache, `owner/name[@commit]`, in the same way.
+    PublishPolicy { policy: String, repo: String, private: bool },
     /// Checks the machine.
     Doctor {},
+}
+
+impl Task {
+    /// Whether something leaves the machine in its owner's name.
+    pub fn publishes(&self) -> bool {
+        matches!(self, Self::PublishDataset { .. } | Self::PublishPolicy { .. })
+    }
 }
 
 /// How a [`Task`] goes.
@@ -185,6 +207,12 @@ pub struct TaskState {
     pub number: u64,
     pub task: Task,
     pub is_done: bool,
+    /// Somebody ended it before its end.
+    #[serde(default)]
+    pub is_cancelled: bool,
+    /// How far it is, where it fetches or publishes and has begun to.
+    #[serde(default)]
+    pub progress: Option<TaskProgress>,
     /// Why it failed.
     pub error: Option<String>,
     /// What came of it, once it is done: what the verb's `--json` prints.
@@ -287,4 +315,16 @@ pub trait Service: Send + Sync {
 
     /// The newest tasks.
     fn tasks(&self) -> Vec<TaskState>;
+
+    /// Ends a task before its end.
+    ///
+    /// # Errors
+    /// When there is none of that number that runs.
+    fn cancel_task(&self, number: u64) -> Result<(), Refusal>;
+
+    /// Answers the running calibration.
+    ///
+    /// # Errors
+    /// When none runs, or it does not wait for that answer.
+    fn answer(&self, answer: CalibrationAnswer) -> Result<(), Refusal>;
 }

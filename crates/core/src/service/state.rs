@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::WishName;
+use super::{CalibrationState, WishName};
 
 /// The newest state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -35,6 +35,9 @@ pub struct State {
     #[serde(rename = "loop")]
     pub control: Option<LoopState>,
     pub work: Option<WorkState>,
+    /// What is to be done, while an arm is calibrated.
+    #[serde(default)]
+    pub calibration: Option<CalibrationState>,
     /// Who has the operator's lease.
     pub operator: Option<String>,
 }
@@ -51,6 +54,7 @@ pub enum Mode {
     Rollout,
     Replay,
     Eval,
+    Calibrate,
 }
 
 /// Whether a stop was asked for, and how far it goes.
@@ -143,4 +147,7 @@ pub struct WorkEnd {
     pub is_interrupted: bool,
     /// Each episode's report, as the verb's `--json` has it.
     pub episodes: Vec<Json>,
+    /// What the verb prints with `--json` where there are no episodes: of a calibration, once it is written.
+    #[serde(default)]
+    pub result: Option<Json>,
 }

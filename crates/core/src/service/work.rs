@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Mode;
+use super::{Calibrate, Mode};
 
 /// What a robot is to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -14,6 +14,7 @@ pub enum Work {
     Rollout(Rollout),
     Replay(Replay),
     Eval(Eval),
+    Calibrate(Calibrate),
 }
 
 impl Work {
@@ -24,6 +25,7 @@ impl Work {
             Self::Rollout(_) => Mode::Rollout,
             Self::Replay(_) => Mode::Replay,
             Self::Eval(_) => Mode::Eval,
+            Self::Calibrate(_) => Mode::Calibrate,
         }
     }
 }

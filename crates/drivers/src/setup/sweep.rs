@@ -327,6 +327,11 @@ impl Sweep {
         self.tracks.get(joint).is_some_and(enough)
     }
 
+    /// How far each joint has to be moved, in degrees of its motor.
+    pub fn least_degrees(&self) -> Vec<f64> {
+        self.tracks.iter().map(|track| track.joint.degrees(track.joint.least)).collect()
+    }
+
     /// The range of each joint, when somebody says at `now` that all were moved.
     ///
     /// # Errors

@@ -4,8 +4,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sinew_core::service::{
-    DatasetItem, EpisodeItem, EpisodeWish, LogLine, PolicyItem, Quality, Refusal, RobotInfo, State, StopWish, Task, TaskState, Work,
-    WorkEnd,
+    CalibrationAnswer, DatasetItem, EpisodeItem, EpisodeWish, LogLine, PolicyItem, Quality, Refusal, RobotInfo, State, StopWish, Task,
+    TaskState, Work, WorkEnd,
 };
 
 use super::Shared;
@@ -30,7 +30,7 @@ pub(super) struct Reply {
 }
 
 /// What makes the schema of a body.
-type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
 pub(super) struct Route {
     pub method: &'static str,
@@ -138,9 +138,32 @@ pub(super) const ROUTES: &[Route] = &[
     Route {
         needs_lease: false,
         ..post("/api/v1/tasks", Role::Operate, "Begin a task", (schema::<Task>, schema::<Begun>), |call| {
-            json(&Begun { number: call.shared.service.begin_task(parse(call.body)?)? })
+            let task: Task = parse(call.body)?;
+            // Who operates a robot speaks not for its owner: what is published goes out in his name, with his token, for good.
+            if task.publishes() {
+                call.me.as_ref().map_or(Ok(()), |me| super::may(me, Role::Administer))?;
+            }
+            json(&Begun { number: call.shared.service.begin_task(task)? })
         })
     },
+    Route {
+        needs_lease: false,
+        ..post("/api/v1/tasks/cancel", Role::Operate, "End a task before its end", (schema::<Begun>, schema::<Done>), |call| {
+            let Begun { number } = parse(call.body)?;
+            call.shared.service.cancel_task(number)?;
+            done()
+        })
+    },
+    post(
+        "/api/v1/calibration",
+        Role::Operate,
+        "An answer to a calibration's step",
+        (schema::<CalibrationAnswer>, schema::<Done>),
+        |call| {
+            call.shared.service.answer(parse(call.body)?)?;
+            done()
+        },
+    ),
     post("/api/v1/pairing", Role::Administer, "Six digits for another device", (schema::<BeginPairing>, schema::<Pairing>), |call| {
         let BeginPairing { role } = parse(call.body)?;
         json(&call.shared.keyring.begin(role)?)

@@ -102,8 +102,9 @@ pub struct Stop {
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
 
-/// The number of a task that was begun.
+/// The number of a task: of one that was begun, or that is to be ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Begun {
     pub number: u64,
 }

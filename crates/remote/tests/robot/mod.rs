@@ -50,7 +50,7 @@ impl Service for Fake {
             meshes: vec!["meshes/a.stl".into()],
             teleoperator: None,
             task: None,
-            calibrate: None,
+            calibrate: Vec::new(),
         }
     }
 
@@ -143,6 +143,14 @@ impl Service for Fake {
 
     fn tasks(&self) -> Vec<TaskState> {
         Vec::new()
+    }
+
+    fn cancel_task(&self, number: u64) -> Result<(), Refusal> {
+        Err(Refusal::Missing(format!("there is no task {number} that runs")))
+    }
+
+    fn answer(&self, _: CalibrationAnswer) -> Result<(), Refusal> {
+        Err(Refusal::Conflict("no calibration runs".into()))
     }
 }
 

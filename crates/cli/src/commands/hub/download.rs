@@ -12,7 +12,8 @@ pub fn run(args: &DownloadArgs) -> anyhow::Result<Done> {
     let hub = transfer::hub(None);
     let repo = repo_of(&hub, &args.repo.repo, args.repo.kind)?;
     let what = Download { include: args.include.clone(), exclude: args.exclude.clone(), folder: args.out.clone() };
-    let Downloaded { resolved, folder, files, fetched_files, size_bytes } = hub.download(&repo, &what, &*transfer::shown())?;
+    let listener = transfer::told().unwrap_or_else(transfer::shown);
+    let Downloaded { resolved, folder, files, fetched_files, size_bytes } = hub.download(&repo, &what, &*listener)?;
     if args.json {
         text::print_json(&json!({
             "repo": repo.repo(), "type": repo.kind(), "revision": repo.revision(), "commit": resolved.commit,

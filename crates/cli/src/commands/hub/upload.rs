@@ -25,7 +25,7 @@ pub fn run(args: &UploadArgs) -> anyhow::Result<Done> {
         private: args.private,
         check: whole::check(kind, args.include.is_empty()),
     };
-    let listener = if args.json { transfer::silent() } else { transfer::shown() };
+    let listener = transfer::told().unwrap_or_else(|| if args.json { transfer::silent() } else { transfer::shown() });
     let uploaded = hub.upload(&args.dir, &repo, &options, &*listener)?;
     tell(&hub, &uploaded, args.json)?;
     Ok(Done::Ok)
