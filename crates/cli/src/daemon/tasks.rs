@@ -44,7 +44,8 @@ impl Owned {
             }
             Task::CheckPolicy { policy } => {
                 policy.as_deref().map_or(Ok(()), super::store::check_policy)?;
-                words(&["policy", "check", "--json", &robot], policy.as_deref())
+                let pin = |policy: &String| if super::store::is_of_hub(policy) { self.policies.pinned(policy) } else { policy.clone() };
+                words(&["policy", "check", "--json", &robot], policy.as_ref().map(pin).as_deref())
             }
             Task::FetchDataset { dataset } => {
                 super::store::check_of_hub("dataset", dataset)?;
@@ -57,8 +58,8 @@ impl Owned {
 }
 
 impl Tasks {
-    /// Begins the verb of these words.
-    pub fn begin(&self, task: Task, line: Vec<String>) -> Result<u64, Refusal> {
+    /// Begins the verb of these words, and does `then` when it has ended well.
+    pub fn begin(&self, task: Task, line: Vec<String>, then: impl FnOnce() + Send + 'static) -> Result<u64, Refusal> {
         let failed = |error: std::io::Error| Refusal::Failed(format!("starting the task: {error}"));
         let mut inner = lock(&self.0);
         if inner.is_over || inner.children.len() >= MOST_AT_ONCE {
@@ -90,6 +91,9 @@ impl Tasks {
             drop(lifeline);
             let result = said.lines().rev().find_map(|line| serde_json::from_str(line).ok());
             let is_good = status.is_some_and(|status| status.success());
+            if is_good {
+                then();
+            }
             let error = (!is_good).then(|| match heard.trim().trim_start_matches("error: ") {
                 "" => "it says that something is wrong; see the result".to_owned(),
                 said => words::of_the_api(said),

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::WishName;
+use super::{PolicyUsed, WishName};
 
 /// The newest state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -141,6 +141,9 @@ pub struct WorkEnd {
     pub error: Option<String>,
     /// Whether it was stopped before its end.
     pub is_interrupted: bool,
+    /// Which commit of a policy of the Hub ran.
+    #[serde(default)]
+    pub policy: Option<PolicyUsed>,
     /// Each episode's report, as the verb's `--json` has it.
     pub episodes: Vec<Json>,
 }
