@@ -10,6 +10,7 @@ import time
 from daemon_page import Daemon, Tab
 from daemon_wire import Wire
 from emulated import Bench
+from page_over_https import check_https
 from playwright.sync_api import sync_playwright
 
 VIEWS = ["Drive", "Record", "Policies", "Datasets", "Set-up", "Log"]
@@ -470,6 +471,7 @@ def main():
         "sizes": lambda browser: check_sizes(browser, daemon, args.shots),
         "canvas": lambda browser: measure_canvas(browser, daemon, args.seconds),
         "emulated": lambda browser: check_emulated(browser, args.room, args.shots),
+        "https": lambda browser: check_https(browser, args.room, args.shots),
         "lost_line": lambda browser: check_lost_line(browser, daemon, args.shots),
     }
     try:

@@ -1,6 +1,7 @@
 // Set-up: what the robot is, the doctor, and which devices may come in.
 
 import { get, post } from "./api.js";
+import { certificateCard } from "./certificate.js";
 import { button, choice, field, make, said, saidTime } from "./dom.js";
 import { doing, note, trouble } from "./notes.js";
 import { inDataset, known, may, shortName, unitOf } from "./store.js";
@@ -68,5 +69,5 @@ export function open(main, signal) {
   const seen = make("div", { class: "seen" }), side = make("div", { class: "side" });
   main.append(seen, side);
   seen.append(robotCard(), ...[calibrationCard()].filter(Boolean), ...doctorCard(signal));
-  side.append(meCard(), ...(may("administer") ? [devicesCard(signal)] : []));
+  side.append(meCard(), certificateCard(signal), ...(may("administer") ? [devicesCard(signal)] : []));
 }

@@ -20,6 +20,7 @@ const FILES: &[File] = files![
     "base.css" as "text/css; charset=utf-8",
     "camera-line.js" as "text/javascript; charset=utf-8",
     "cameras.js" as "text/javascript; charset=utf-8",
+    "certificate.js" as "text/javascript; charset=utf-8",
     "dom.js" as "text/javascript; charset=utf-8",
     "door.js" as "text/javascript; charset=utf-8",
     "driver.js" as "text/javascript; charset=utf-8",
