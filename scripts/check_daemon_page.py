@@ -12,6 +12,7 @@ from daemon_page_setup import check_calibration, check_publishing
 from daemon_process import Daemon
 from daemon_wire import Wire
 from emulated import Bench
+from page_over_https import check_https
 from playwright.sync_api import sync_playwright
 
 VIEWS = ["Drive", "Record", "Policies", "Datasets", "Set-up", "Log"]
@@ -474,6 +475,7 @@ def main():
         "emulated": lambda browser: check_emulated(browser, args.room, args.shots),
         "calibration": lambda browser: check_calibration(browser, args.room, args.shots),
         "publishing": lambda browser: check_publishing(browser, args.room, args.shots),
+        "https": lambda browser: check_https(browser, args.room, args.shots),
         "lost_line": lambda browser: check_lost_line(browser, daemon, args.shots),
     }
     try:

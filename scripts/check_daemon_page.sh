@@ -1,8 +1,8 @@
 #!/bin/sh
 # Opens the page of `sinew daemon` in a real Chromium, on the simulated robot: pairs, drives by sliders, sticks and a gamepad,
 # stops, records, runs and measures a policy, replays, verifies, reads the log, calibrates an emulated arm, publishes to a fake
-# Hub, and loses the daemon and finds it again. Takes pictures as a phone, a tablet and a desktop, and measures how long an image
-# takes from the wire to the canvas.
+# Hub, loses the daemon and finds it again, and does so over HTTPS. Takes pictures as a phone, a tablet and a desktop, and measures
+# how long an image takes from the wire to the canvas.
 #
 #   scripts/check_daemon_page.sh [--shots DIR]
 #

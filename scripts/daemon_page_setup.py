@@ -5,7 +5,8 @@ import os
 import subprocess
 import time
 
-from daemon_page import Daemon, Tab
+from daemon_page import Tab
+from daemon_process import Daemon
 from emulated import ARM, Bench
 
 SWEPT = [name for name in ARM if name != "wrist_roll"]

@@ -72,6 +72,17 @@ impl Acts {
         let server = if link.server_ms.count() > 0 { format!(" (the server says {})", ms(&link.server_ms)) } else { String::new() };
         let (prepare, send, wait, read) = (ms(&link.prepare_ms), ms(&link.send_ms), ms(&link.wait_ms), ms(&link.read_ms));
         say!("          prepare {prepare} ms, send {send}, wait {wait}{server}, read {read}; {} in all (medians)", ms(&link.total_ms));
+        if let Some(bytes_s) = link.bytes_s {
+            let sent = |quality: Option<u8>| {
+                quality.map_or("as they are, or as --policy-keys says".to_owned(), |quality| format!("as JPEGs of quality {quality}"))
+            };
+            let worst = if link.worst_image_quality == link.image_quality {
+                String::new()
+            } else {
+                format!(", once {}", sent(link.worst_image_quality))
+            };
+            say!("          images {}{worst}; the link gave {} a second", sent(link.image_quality), text::bytes(bytes_s as u64));
+        }
         let counts = [
             (link.missed, "not in time"),
             (link.late, "late and not used"),

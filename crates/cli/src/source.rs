@@ -24,7 +24,11 @@ pub struct NamedCheckpoint {
 
 /// Opens the checkpoint that `policy` names to run as `compute` says; without a name the demonstration policy.
 pub fn open(policy: Option<&str>, compute: &ComputeArgs) -> anyhow::Result<NamedCheckpoint> {
-    let (name, Fetched { folder, resolved }) = find(policy)?;
+    open_fetched(find(policy)?, compute)
+}
+
+/// As [`open`], of what [`find`] has found.
+pub fn open_fetched((name, Fetched { folder, resolved }): (String, Fetched), compute: &ComputeArgs) -> anyhow::Result<NamedCheckpoint> {
     let commit = resolved.map(|resolved| resolved.commit);
     let named = NamedCheckpoint { name, commit, checkpoint: open_folder(&folder, compute)?, device: compute.device };
     let (licence, by) = Licence::of_terms(&named.checkpoint.info().terms);

@@ -36,6 +36,10 @@ function runForm(choose, signal) {
   ];
 }
 
+/** What a name stands for, where that is worth a word. */
+const stands = ({ name, commit, instead_of, failed_starts, trouble }) => failed_starts > 0 && make("span", { class: "hint" },
+  instead_of ? `${name} is ${commit.slice(0, 8)}, which was good: ${instead_of.slice(0, 8)} failed to start ${failed_starts} times. Fetch it again to try anew. ` : `${name}: ${commit.slice(0, 8)} failed to start ${failed_starts === 1 ? "once" : `${failed_starts} times`}. `, trouble ?? "");
+
 export function open(main, signal) {
   const list = make("ul", { class: "items" }), choose = make("select");
   const tasks = new Tasks(["fetch_policy", "check_policy", "publish_policy"], signal, () => read().catch(trouble));
@@ -45,7 +49,7 @@ export function open(main, signal) {
     choose.replaceChildren(...all.map(({ policy, title }) => make("option", { value: policy ?? "" }, policy ?? title)));
     if (all.some(({ policy }) => (policy ?? "") === chosen)) choose.value = chosen;
     list.replaceChildren(...all.map((item) => make("li", {},
-      make("div", {}, make("b", {}, item.policy ?? item.title), make("span", { class: "hint" }, [item.policy && item.title !== item.policy && item.title, item.size_bytes > 0 && saidBytes(item.size_bytes), item.commits.map((commit) => commit.slice(0, 8)).join(", ")].filter(Boolean).join(" · "))),
+      make("div", {}, make("b", {}, item.policy ?? item.title), make("span", { class: "hint" }, [item.policy && item.title !== item.policy && item.title, item.size_bytes > 0 && saidBytes(item.size_bytes), item.commits.map((commit) => commit.slice(0, 8)).join(", ")].filter(Boolean).join(" · ")), item.names.map(stands)),
       may("operate") && make("div", { class: "row" }, button("Check", doing(() => begin({ kind: "check_policy", ...(item.policy && { policy: item.policy }) }, tasks)), { "aria-label": `Check ${item.policy ?? item.title}` }), button("Choose", () => { choose.value = item.policy ?? ""; choose.focus(); }, { "aria-label": `Choose ${item.policy ?? item.title}` }), item.policy && publish.button(item.policy, { "aria-label": `Publish ${item.policy}` })))));
     if (!all.length) list.append(make("li", { class: "empty" }, "No policies on this machine."));
   };

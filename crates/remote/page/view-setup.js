@@ -2,6 +2,7 @@
 
 import { get, post } from "./api.js";
 import { calibrationCards } from "./calibration.js";
+import { certificateCard } from "./certificate.js";
 import { button, choice, field, make, said, saidTime } from "./dom.js";
 import { doing, note, trouble } from "./notes.js";
 import { inDataset, known, may, shortName, unitOf } from "./store.js";
@@ -64,5 +65,5 @@ export function open(main, signal) {
   const seen = make("div", { class: "seen" }), side = make("div", { class: "side" });
   main.append(seen, side);
   seen.append(...calibrationCards(signal), robotCard(), ...doctorCard(signal));
-  side.append(meCard(), ...(may("administer") ? [devicesCard(signal)] : []));
+  side.append(meCard(), certificateCard(signal), ...(may("administer") ? [devicesCard(signal)] : []));
 }

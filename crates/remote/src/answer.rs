@@ -32,6 +32,9 @@ pub struct Told {
     /// Whether answers say which request they are of.
     #[serde(skip)]
     pub numbers_answers: bool,
+    /// Whether images may be JPEGs, as LeRobot's remote inference writes them.
+    #[serde(skip)]
+    pub takes_jpegs: bool,
     /// Whether there was any of it.
     #[serde(skip)]
     pub is_ours: bool,
@@ -85,6 +88,7 @@ impl Told {
             n_action_steps: count("n_action_steps"),
             modalities: None,
             numbers_answers: ours.get("numbers_answers") == Some(&Value::Bool(true)),
+            takes_jpegs: ours.get("takes_jpegs") == Some(&Value::Bool(true)),
             is_ours: true,
         })
     }

@@ -37,6 +37,12 @@ pub enum RemoteError {
     /// Where the robots of a fleet meet.
     #[error("meeting the fleet at {place}: {what}")]
     Fleet { place: String, what: String },
+    /// Daemons on the same network.
+    #[error("{doing} by mDNS: {what}")]
+    Nearby { doing: &'static str, what: String },
+    /// The certificate of a daemon.
+    #[error("reading or making the certificate {}: {what}", path.display())]
+    Certificate { path: std::path::PathBuf, what: String },
     /// The tokens of a daemon.
     #[error("reading or writing the tokens: {path}")]
     Keyring {

@@ -7,10 +7,11 @@ use sinew_core::Image;
 
 use crate::codec::{Dtype, Packer};
 use crate::keys::{FloatKind, Layout};
+use crate::lerobot::pack_picture;
 use crate::picture::{Fitter, channels_first, turn};
 
 /// Of JPEGs, where the key map says nothing.
-const QUALITY: u8 = 90;
+pub(crate) const QUALITY: u8 = 90;
 
 /// What stands under a key.
 #[derive(Debug)]
@@ -86,8 +87,10 @@ pub(crate) struct ImagePart {
     pub fitter: Fitter,
     pub layout: Layout,
     pub is_turned: bool,
-    /// Of its JPEG, where the key map says one.
+    /// Of its JPEG at best, where the key map says one.
     pub quality: Option<u8>,
+    /// The best quality for which there is time now; nothing where there is enough for all.
+    pub most: Option<u8>,
     /// Scaled, and not yet in the form that is wanted.
     pub scaled: Vec<u8>,
 }
@@ -115,6 +118,14 @@ impl ImagePart {
         self.fitter.fit(&image.rgb, &mut self.scaled);
         if self.is_turned {
             turn(&mut self.scaled);
+        }
+    }
+
+    /// The quality of its JPEG now, where it is to be one: `best` is what it has where there is time.
+    pub fn quality_now(&self, best: Option<u8>) -> Option<u8> {
+        match (best, self.most) {
+            (Some(best), Some(most)) => Some(best.min(most)),
+            (best, _) => best,
         }
     }
 
@@ -158,6 +169,12 @@ impl Form for Packer {
 
     fn image(&mut self, part: &mut ImagePart, steps: &[&Image]) -> Result<(), String> {
         let [height, width] = part.size;
+        // Of who takes them, and of one image.
+        if let (Some(quality), [image]) = (part.most, steps) {
+            let jpeg = part.jpeg(image, quality)?;
+            pack_picture(self, [height, width], "jpeg", jpeg.len(), |out| out.extend(jpeg));
+            return Ok(());
+        }
         let mut shape = match part.layout {
             Layout::Hwc => vec![height, width, 3],
             Layout::Chw => vec![3, height, width],
@@ -318,7 +335,8 @@ impl Form for JsonForm {
     }
 
     fn image(&mut self, part: &mut ImagePart, steps: &[&Image]) -> Result<(), String> {
-        let jpegs = steps.iter().map(|image| part.jpeg(image, part.quality.unwrap_or(QUALITY))).collect::<Result<Vec<_>, _>>()?;
+        let quality = part.quality_now(Some(part.quality.unwrap_or(QUALITY))).unwrap_or(QUALITY);
+        let jpegs = steps.iter().map(|image| part.jpeg(image, quality)).collect::<Result<Vec<_>, _>>()?;
         let base64 = |form: &mut Self, jpeg: &Vec<u8>| {
             let start = form.out.len() + 1;
             let length = BASE64.encode_len(jpeg.len());

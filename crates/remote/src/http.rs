@@ -1,11 +1,9 @@
 //! The little of HTTP that a server needs: a bounded request's head, short answers, and a websocket's handshake.
 
-use std::io::{self, ErrorKind, Read, Write as _};
+use std::io::{self, ErrorKind, Read, Write};
 
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
-
-use crate::link::Timed;
 
 /// The longest head of a request.
 const MOST_HEAD: usize = 8 * 1024;
@@ -112,6 +110,7 @@ pub(crate) fn answer(status: u16, text: &str) -> Vec<u8> {
 pub(crate) fn answer_with(status: u16, content_type: &str, more: &str, body: &[u8]) -> Vec<u8> {
     let reason = match status {
         200 => "OK",
+        308 => "Permanent Redirect",
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",
@@ -147,16 +146,17 @@ pub(crate) fn answer_with(status: u16, content_type: &str, more: &str, body: &[u
 }
 
 /// Shakes hands with who wants a websocket by `key`, and may have said more already (`rest`). Messages have at most so many bytes.
-pub(crate) fn accept_websocket(mut timed: Timed, key: &str, rest: Vec<u8>, most_bytes: usize) -> io::Result<WebSocket<Timed>> {
+pub(crate) fn accept_websocket<S: Read + Write>(mut stream: S, key: &str, rest: Vec<u8>, most_bytes: usize) -> io::Result<WebSocket<S>> {
     let accepted = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n\r\n",
         derive_accept_key(key.as_bytes())
     );
-    timed.write_all(accepted.as_bytes())?;
+    stream.write_all(accepted.as_bytes())?;
+    stream.flush()?;
     let mut config = WebSocketConfig::default();
     config.max_message_size = Some(most_bytes);
     config.max_frame_size = Some(most_bytes);
-    Ok(WebSocket::from_partially_read(timed, rest, Role::Server, Some(config)))
+    Ok(WebSocket::from_partially_read(stream, rest, Role::Server, Some(config)))
 }
 
 /// The token in the value of `Authorization`.

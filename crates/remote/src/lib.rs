@@ -29,7 +29,9 @@ mod lerobot;
 mod link;
 mod messages;
 mod modalities;
+mod nearby;
 mod over;
+mod pace;
 mod picture;
 mod policy;
 mod request;
@@ -40,7 +42,7 @@ mod time;
 
 pub use answer::Told;
 pub use daemon::wire;
-pub use daemon::{Daemon, DaemonOptions, Keyring, is_host_name};
+pub use daemon::{Daemon, DaemonOptions, Https, Keyring, is_host_name};
 pub use error::RemoteError;
 pub use fit::{Fit, FitRow};
 pub use fleet::{
@@ -51,5 +53,6 @@ pub use keys::{FloatKind, ImageKey, Key, KeyMap, Layout, Names, Size, StateKey, 
 pub use lerobot::{Continues, SEMANTICS, ZenohOptions, ZenohServer};
 pub use link::{Address, Legs, LinkReport, Milliseconds, Protocol, Reporter};
 pub use modalities::{Modalities, Modality};
+pub use nearby::{Announced, Beacon, Nearby, nearby};
 pub use policy::{Closing, RemoteOptions, RemotePolicy, metadata};
 pub use server::{Answerer, Counts, Served, Server, ServerOptions};

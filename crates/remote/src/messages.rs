@@ -43,6 +43,6 @@ impl Messages {
         watch.lap();
         let rows = answer::read(&bytes, &self.answer_keys, protocol).map_err(Failed::Refused)?;
         let legs = Legs { prepare, send: send_ms, wait: wait_ms, server: rows.server_ms, read: watch.lap() };
-        Ok(Got { rows, legs })
+        Ok(Got { rows, legs, sent_bytes: self.frame.payload_bytes() })
     }
 }

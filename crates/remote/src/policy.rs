@@ -1,6 +1,7 @@
 //! A policy on another machine, as any other to the loop.
 
 use std::path::PathBuf;
+use std::sync::PoisonError;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::keys::{KeyMap, WireUnits};
 use crate::lerobot::{self, Continues, Lerobot, Reached, Where};
 use crate::link::{Address, KnownBy, Legs, Link, LinkOptions, Protocol, Reporter, look};
 use crate::messages::Messages;
+use crate::pace::Pace;
 use crate::request::{Requests, listed};
 use crate::time::{Deadline, Watch};
 use crate::{Fit, RemoteError};
@@ -82,6 +84,7 @@ pub(crate) struct Asked<'a> {
 pub(crate) struct Got {
     pub rows: Rows,
     pub legs: Legs,
+    pub sent_bytes: usize,
 }
 
 /// Why there is no answer, in words.
@@ -136,6 +139,11 @@ impl Way {
         }
     }
 
+    /// How long the link takes with a byte, about; none where that is not known.
+    fn way(&self) -> Duration {
+        if let Self::Messages(messages) = self { messages.link().way() } else { Duration::ZERO }
+    }
+
     fn accept(&self, legs: Legs) {
         match self {
             Self::Messages(messages) => messages.link().accept(legs),
@@ -155,6 +163,8 @@ pub struct RemotePolicy {
     deadline: Duration,
     fit: Fit,
     first_answer_s: f64,
+    /// How much of images is sent, where there is a choice.
+    pace: Option<Pace>,
     /// The last to be dropped, so that the connection is closed when it is.
     closed: Option<Sender<()>>,
 }
@@ -240,11 +250,31 @@ impl RemotePolicy {
             Reach::Link(link) => Way::Messages(Box::new(Messages::new(link, options.token.clone(), keys.actions, told.numbers_answers))),
             Reach::Lerobot(reached) => Way::Lerobot(Box::new(Lerobot::open(*reached, options, &keys)?)),
         };
-        let mut policy =
-            Self { way, requests, info, action_units, width: action.len(), deadline: FIRST, fit, first_answer_s: 0.0, closed: None };
-        policy.probe(&told, robot, options.on_wait)?;
+        let mut policy = Self {
+            way,
+            requests,
+            info,
+            action_units,
+            width: action.len(),
+            deadline: FIRST,
+            fit,
+            first_answer_s: 0.0,
+            pace: None,
+            closed: None,
+        };
+        let first = policy.probe(&told, robot, options.on_wait)?;
         let rows_s = policy.info.n_action_steps as f64 / f64::from(rate_hz.max(1));
         policy.deadline = options.deadline.unwrap_or_else(|| Duration::from_secs_f64(rows_s.clamp(SHORTEST_S, LONGEST_S)));
+        let protocol = options.address.protocol();
+        let best = policy.requests.best_quality(protocol);
+        if best.is_some() || told.takes_jpegs && protocol == Protocol::Openpi && policy.info.n_obs_steps == 1 {
+            let mut pace = Pace::new(best, Duration::from_secs_f64(rows_s), policy.way.way());
+            if let Some((legs, sent_bytes)) = first {
+                pace.hear(sent_bytes, &legs);
+            }
+            policy.requests.set_most(pace.most());
+            policy.pace = Some(pace);
+        }
         Ok(policy)
     }
 
@@ -279,8 +309,13 @@ impl RemotePolicy {
         }
     }
 
-    /// Asks twice at rest, and learns how many rows of which width there are.
-    fn probe(&mut self, told: &Told, robot: &RobotDescription, on_wait: Option<fn(&str, Duration)>) -> Result<(), RemoteError> {
+    /// Asks twice at rest, and learns how many rows of which width there are. Says how long the second took, and how much was sent.
+    fn probe(
+        &mut self,
+        told: &Told,
+        robot: &RobotDescription,
+        on_wait: Option<fn(&str, Duration)>,
+    ) -> Result<Option<(Legs, usize)>, RemoteError> {
         let observations = vec![at_rest(robot); self.info.n_obs_steps];
         let mut answer = None;
         for _ in 0..2 {
@@ -304,9 +339,9 @@ impl RemotePolicy {
                 }
             };
             self.first_answer_s = watch.elapsed().as_secs_f64();
-            answer = Some(got.rows);
+            answer = Some(got);
         }
-        let Some(Rows { rows, width, .. }) = answer else { return Ok(()) };
+        let Some(Got { rows: Rows { rows, width, .. }, legs, sent_bytes }) = answer else { return Ok(None) };
         let names = robot.action_names();
         let has = format!("{} values{}", names.len(), listed(Some(&names)));
         self.fit.row("answers", format!("{rows} rows of {width} values"), has, width == names.len());
@@ -315,7 +350,23 @@ impl RemotePolicy {
         }
         self.info.chunk_size = rows;
         self.info.n_action_steps = told.n_action_steps.unwrap_or(rows).clamp(1, rows);
-        Ok(())
+        Ok(Some((legs, sent_bytes)))
+    }
+
+    /// Takes note of what an answer took, or that there was none, for the next question.
+    fn keep_pace(&mut self, heard: Option<(usize, &Legs)>) {
+        let Some(pace) = &mut self.pace else { return };
+        match heard {
+            Some((sent_bytes, legs)) => pace.hear(sent_bytes, legs),
+            None => pace.miss(self.deadline),
+        }
+        self.requests.set_most(pace.most());
+        let report = match &self.way {
+            Way::Messages(messages) => messages.link().reporter(),
+            Way::Lerobot(lerobot) => Reporter(lerobot.client().report()),
+        };
+        let mut report = report.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (report.bytes_s, report.image_quality, report.worst_image_quality) = (pace.bytes_s(), pace.most(), pace.lowest());
     }
 
     fn chunk(&mut self, asked: &Asked<'_>) -> Result<ActionChunk, PolicyError> {
@@ -324,13 +375,21 @@ impl RemotePolicy {
             way.refuse();
             PolicyError::Unavailable { what: format!("{}: {what}", way.address()) }
         };
-        let Got { rows, mut legs } =
-            self.way.ask(&mut self.requests, asked, self.deadline, KnownBy::Difference).map_err(|why| match why {
-                Failed::Unwritten(what) => PolicyError::Compute { doing: "writing the request".into(), source: what.into() },
-                Failed::Unavailable(what) => PolicyError::Unavailable { what },
-                Failed::Refused(what) => unavailable(&self.way, what),
-            })?;
+        let begun = Watch::start();
+        let got = self.way.ask(&mut self.requests, asked, self.deadline, KnownBy::Difference);
+        let Got { rows, mut legs, sent_bytes } = got.map_err(|why| match why {
+            Failed::Unwritten(what) => PolicyError::Compute { doing: "writing the request".into(), source: what.into() },
+            Failed::Unavailable(what) => {
+                // A link that is gone says nothing of how fast it is; one that took too long does.
+                if begun.elapsed() >= self.deadline {
+                    self.keep_pace(None);
+                }
+                PolicyError::Unavailable { what }
+            }
+            Failed::Refused(what) => unavailable(&self.way, what),
+        })?;
         let mut watch = Watch::start();
+        self.keep_pace(Some((sent_bytes, &legs)));
         let Rows { rows, width, values, .. } = rows;
         if width != self.width {
             return Err(unavailable(&self.way, format!("rows of {width} values, expected {}", self.width)));

@@ -5,7 +5,7 @@ use sinew_core::{Channel, Image, Observation, RobotDescription, Units};
 use crate::answer::{REQUEST, Told};
 use crate::codec::Packer;
 use crate::fit::Fit;
-use crate::forms::{GrootForm, ImagePart, JsonForm, Node, Seen, write_map};
+use crate::forms::{GrootForm, ImagePart, JsonForm, Node, QUALITY, Seen, write_map};
 use crate::keys::{ImageKey, Key, KeyMap, Size, StateKey, WireUnits};
 use crate::lerobot::LerobotForm;
 use crate::link::Protocol;
@@ -76,6 +76,7 @@ impl Requests {
                         layout: image.layout,
                         is_turned: image.rotate == 180,
                         quality: image.quality,
+                        most: None,
                         scaled: Vec::new(),
                     };
                     insert(&mut tree, image.key.path(), Node::Image(Box::new(part)));
@@ -130,6 +131,34 @@ impl Requests {
     /// The outermost keys of what is written.
     pub fn names(&self) -> Vec<String> {
         self.tree.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// From here on JPEGs have at most this quality, and so have images that were sent as they are, where the server takes JPEGs; `None` as
+    /// the key map says.
+    pub fn set_most(&mut self, most: Option<u8>) {
+        fn set(nodes: &mut [(String, Node)], most: Option<u8>) {
+            for (_, node) in nodes {
+                match node {
+                    Node::Map(inner) => set(inner, most),
+                    Node::Image(part) => part.most = most,
+                    _ => {}
+                }
+            }
+        }
+        set(&mut self.tree, most);
+    }
+
+    /// The best quality of the JPEGs that are sent; `None` where images are sent as they are, or none are.
+    pub fn best_quality(&self, protocol: Protocol) -> Option<u8> {
+        fn best(nodes: &[(String, Node)], otherwise: Option<u8>) -> Option<u8> {
+            let of = |node: &Node| match node {
+                Node::Map(inner) => best(inner, otherwise),
+                Node::Image(part) => part.quality.or(otherwise),
+                _ => None,
+            };
+            nodes.iter().filter_map(|(_, node)| of(node)).max()
+        }
+        best(&self.tree, (protocol == Protocol::Endpoint).then_some(QUALITY))
     }
 
     /// Writes a request behind `bytes`, in the form of `protocol`: of the newest of `observations`, or with all of them where the server

@@ -448,6 +448,7 @@ fn the_examples_of_the_guide_are_the_interface() {
                 () if has(&["seconds_left"]) => is::<wire::Pairing>(text),
                 () if has(&["code"]) => is::<wire::Pair>(text),
                 () if has(&["paired_s"]) => is::<Vec<wire::Device>>(text),
+                () if has(&["fingerprint"]) => is::<wire::Certificate>(text),
                 () if has(&["id"]) => is::<wire::Revoke>(text),
                 () if has(&["token"]) => is::<wire::Hello>(text) || is::<wire::Paired>(text),
                 () if has(&["type"]) => is::<wire::Command>(text) || is::<wire::CommandMessage>(text),
@@ -465,7 +466,7 @@ fn a_daemon_ends_its_sockets_and_its_port_is_free_again() {
     let mut served = served(10);
     let address = served.address();
     let folder = tempfile::tempdir().unwrap();
-    let options = || DaemonOptions { listen: address, hosts: Vec::new(), version: "0".into() };
+    let options = || DaemonOptions { listen: address, hosts: Vec::new(), version: "0".into(), https: None };
     let open = || Keyring::open(folder.path()).unwrap().0;
     assert!(matches!(Daemon::serve(options(), open(), served.robot.clone()), Err(RemoteError::Listen { .. })), "the port is in use");
     let (mut web, _) = served.socket("/api/v1/state/stream", &json!({"token": served.token}));

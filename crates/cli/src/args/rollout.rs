@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, ValueEnum};
 use sinew_core::RobotDescription;
 use sinew_drivers::camera::CameraAddress;
+use sinew_hub::Fetched;
 use sinew_policy::{GuidanceMode, GuidanceSchedule, GuidanceSettings};
 use sinew_remote::Continues;
 use sinew_runtime::{Inference, Interpolation, Latency, RealtimeRequest, SessionConfig, Starvation, Strategy};
@@ -105,6 +106,9 @@ pub struct RolloutArgs {
     pub json: bool,
     #[command(flatten)]
     pub compute: ComputeArgs,
+    /// The files of the policy, where somebody has fetched them already.
+    #[arg(skip)]
+    pub at_hand: Option<Fetched>,
 }
 
 /// How many episodes are run where nothing is said.

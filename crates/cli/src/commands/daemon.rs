@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::FromArgMatches as _;
-use sinew_core::service::Service;
+use sinew_core::service::{RobotInfo, Service};
 use sinew_remote::ros2::{Ros2, Ros2Options};
 use sinew_remote::wire::{Pairing, Problem};
-use sinew_remote::{Daemon, DaemonOptions, Fleet, Keyring, RobotName};
+use sinew_remote::{Announced, Beacon, Daemon, DaemonOptions, Fleet, Https, Keyring, Nearby, RobotName, nearby};
 use sinew_runtime::{StopFlag, StopLevel};
 
 use crate::args::{self, Cli, Command, DaemonArgs, DaemonCommand, InstallArgs, Misuse, RoleArg};
@@ -43,6 +43,7 @@ pub fn run(args: &DaemonArgs) -> anyhow::Result<Done> {
             say!("{token}");
             Ok(Done::Ok)
         }
+        Some(DaemonCommand::Find { within, json }) => find(Duration::from_secs_f64(*within), *json),
         Some(DaemonCommand::Install(args)) => write_pieces(args),
     }
 }
@@ -77,7 +78,7 @@ fn serve(args: &DaemonArgs) -> anyhow::Result<Done> {
     let name = name_of(args)?;
     make(&state)?;
     let mut lock = Lock::take(&state, args)?;
-    let owned = Owned::of(args, args.datasets.clone().unwrap_or_else(|| state.join("datasets")))?;
+    let owned = Owned::of(args, args.datasets.clone().unwrap_or_else(|| state.join("datasets")), lock.beside("policies"))?;
     let stop = StopFlag::new();
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
     let rig = owned.connect();
@@ -89,37 +90,46 @@ fn serve(args: &DaemonArgs) -> anyhow::Result<Done> {
     let (keyring, token) = Keyring::open(&state)?;
     let served = Served(owned.clone());
     let robot = served.robot();
-    let options = DaemonOptions { listen: args.listen, hosts: args.host.clone(), version: robot.version.clone() };
+    let https = args.https.then(|| Https::open(&state.join("https"), &host(), &args.host, |line| note!("{line}"))).transpose()?;
+    let certificate = https.as_ref().map(Https::certificate);
+    let scheme = if args.https { "https" } else { "http" };
+    let options = DaemonOptions { listen: args.listen, hosts: args.host.clone(), version: robot.version.clone(), https };
     let server = Daemon::serve(options, keyring, Arc::new(served)).context("starting the daemon: is another one running?")?;
     let address = server.address();
     let holder = Holder { pid: std::process::id(), robot: robot.name.clone(), address: reachable(address).to_string() };
     lock.write(&holder).context("writing the daemon's lock")?;
     if args.json {
-        text::print_json(&serde_json::json!({ "ready": true, "address": address.to_string(), "token_file": state.join("token") }))?;
+        let ready = serde_json::json!({
+            "ready": true, "address": address.to_string(), "token_file": state.join("token"), "certificate": certificate,
+        });
+        text::print_json(&ready)?;
     } else {
         say!("robot     {}{}, {} Hz", robot.title, if robot.is_simulated { ", simulated" } else { "" }, robot.rate_hz);
         // Where lines are kept, the token is not to be.
         if text::is_read_at_once() {
-            say!("page      http://{}/#t={token}", reachable(address));
+            say!("page      {scheme}://{}/#t={token}", reachable(address));
         } else {
             say!(
-                "page      http://{}/ ; `sinew daemon token` prints the token, `sinew daemon pair` pairs another device",
+                "page      {scheme}://{}/ ; `sinew daemon token` prints the token, `sinew daemon pair` pairs another device",
                 reachable(address)
             );
         }
-        if !address.ip().is_loopback() {
-            note!("warning: nothing is encrypted, not even the token");
+        match &certificate {
+            Some(certificate) => say!("SHA-256   {}", certificate.fingerprint),
+            None if address.ip().is_loopback() => {}
+            None => note!("warning: nothing is encrypted, not even the token; --https encrypts it"),
         }
         say!("Ctrl-C ends it");
     }
     // From here on who may look reads along.
     begin_log();
     let others = name.map(|name| join_others(args, &name, &server)).transpose()?;
+    let beacon = announce(args, &robot, address);
     let notify = Notify::from_env().map(Arc::new);
     let keeper = owned.clone();
     let keeper = std::thread::Builder::new().name("robot".into()).spawn(move || keeper.keep(rig)).context("starting the robot's thread")?;
     if let Some(notify) = &notify {
-        notify.say(&format!("READY=1\nSTATUS=owns {} at http://{}", robot.name, reachable(address)));
+        notify.say(&format!("READY=1\nSTATUS=owns {} at {scheme}://{}", robot.name, reachable(address)));
         notify.clone().watch(owned.clone());
     }
     while !stop.is_requested() && !keeper.is_finished() {
@@ -150,7 +160,7 @@ fn serve(args: &DaemonArgs) -> anyhow::Result<Done> {
         std::thread::sleep(LOOK);
     }
     let is_whole = !keeper.is_finished() || keeper.join().is_ok();
-    drop(others);
+    drop((beacon, others));
     drop(server);
     drop(lock);
     anyhow::ensure!(is_whole, "owning {}: the thread that has the robot panicked; the log says where", robot.name);
@@ -166,6 +176,42 @@ fn name_of(args: &DaemonArgs) -> anyhow::Result<Option<RobotName>> {
     let name = args.fleet_name.clone().or_else(RobotName::of_this_machine);
     let unnamed = || Misuse("this machine's name can't be a robot's in a fleet; expected --fleet-name NAME".to_owned());
     Ok(Some(name.ok_or_else(unnamed)?))
+}
+
+/// This machine's name, without what stands behind a dot.
+fn host() -> String {
+    RobotName::of_this_machine().map_or_else(|| "sinew".to_owned(), |host| host.as_str().to_owned())
+}
+
+/// Has it found by others on the network, where they reach it. That can't be is no reason not to serve.
+fn announce(args: &DaemonArgs, robot: &RobotInfo, listens: SocketAddr) -> Option<Beacon> {
+    if listens.ip().is_loopback() || args.no_mdns {
+        return None;
+    }
+    let host = host();
+    let name = args.fleet_name.as_ref().map_or_else(|| host.clone(), |name| name.as_str().to_owned());
+    let announced = Announced { name, host, robot: robot.name.clone(), version: robot.version.clone(), is_https: args.https, listens };
+    let started = Beacon::start(&announced, |line| note!("{line}"));
+    started.inspect_err(|error| note!("warning: {error}; it is not found by its name")).ok()
+}
+
+/// Lists the daemons on the network.
+fn find(within: Duration, json: bool) -> anyhow::Result<Done> {
+    let found = nearby(within)?;
+    if json {
+        text::print_json(&found)?;
+        return Ok(Done::Ok);
+    }
+    if found.is_empty() {
+        note!("no daemon was found within {} s; `sinew daemon find -h` says which are", within.as_secs_f64());
+        return Ok(Done::Ok);
+    }
+    let mut table = vec![["name", "robot", "version", "page"].map(str::to_owned).to_vec()];
+    table.extend(found.iter().map(|Nearby { name, robot, version, urls, .. }| {
+        vec![name.clone(), robot.clone(), version.clone(), urls.first().cloned().unwrap_or_default()]
+    }));
+    say!("{}", text::table(&table));
+    Ok(Done::Ok)
 }
 
 /// Tells of the robot in its fleet and in ROS 2, until these are dropped.

@@ -19,6 +19,7 @@ use sinew_runtime::{
 };
 
 use crate::args::{InferenceMode, LoopArgs, Misuse, RolloutArgs, StrategyMode, Teleop, in_words, misuse};
+use crate::daemon::policies::Unfit;
 use crate::desk::Desk;
 use crate::host::Host;
 use crate::led::Human;
@@ -120,6 +121,7 @@ impl Prepared {
                 let seconds = args.run.seconds.filter(|seconds| !fast && *seconds > 0.0);
                 remote::connect(&RemoteOptions { continues: args.continues(), ..options }, robot, &mut config, seconds)?
             }
+            None if args.at_hand.is_some() => Acts::here(args, robot, &config, threads).map_err(Unfit)?,
             None => Acts::here(args, robot, &config, threads)?,
         };
         let (outputs, folder) = Outputs::of(args)?;
@@ -294,7 +296,10 @@ pub fn roll_out(
 impl Acts {
     /// The policy that runs on this machine, on a thread of its own.
     fn here(args: &RolloutArgs, robot: &RobotDescription, config: &SessionConfig, threads: usize) -> anyhow::Result<(Self, PolicyThread)> {
-        let named = source::open(args.policy.as_deref(), &args.compute)?;
+        let named = match (&args.policy, &args.at_hand) {
+            (Some(name), Some(fetched)) => source::open_fetched((name.clone(), fetched.clone()), &args.compute)?,
+            (policy, _) => source::open(policy.as_deref(), &args.compute)?,
+        };
         let mut policy = source::beside_control(|| Ok(BoundPolicy::bind(&named.checkpoint, robot)?.with_threads(threads)?))?;
         if config.inference == Inference::Rtc {
             let Some(settings) = policy.guidance() else {

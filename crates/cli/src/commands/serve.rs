@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use sinew_core::{Channel, ChannelSource, RobotDescription};
 use sinew_policy::{Checkpoint, Fit, Inputs};
-use sinew_remote::codec::{Dtype, Packer, Tensor, Value, pack_json};
+use sinew_remote::codec::{Dtype, Packer, Tensor, Value, is_picture, pack_json, picture};
 use sinew_remote::{Answerer, Served, Server, ServerOptions, ZenohOptions};
 use sinew_runtime::StopFlag;
 
@@ -145,6 +145,7 @@ impl ServedPolicy {
             "chunk_size": info.chunk_size,
             "n_action_steps": info.n_action_steps,
             "numbers_answers": true,
+            "takes_jpegs": true,
         });
         if let Some(robot) = robot {
             ours["robot"] = robot.name.as_str().into();
@@ -168,6 +169,11 @@ impl ServedPolicy {
         let mut inputs = Inputs::new().task(task).seed(self.answers.fetch_add(1, Relaxed));
         for (key, value) in flat(observation) {
             if key.starts_with("observation.image") {
+                if let Value::Map(_) = value {
+                    let (height, width, pixels) = picture(value).map_err(|found| format!("reading {key}: found {found}"))?;
+                    inputs = inputs.images(&key, height, width, vec![pixels]);
+                    continue;
+                }
                 let Value::Tensor(tensor) = value else { return Err(format!("reading {key}: found {}, expected an image", value.kind())) };
                 let (height, width, steps) = pictures(tensor).map_err(|found| format!("reading {key}: found {found}, expected {IMAGE}"))?;
                 inputs = inputs.images(&key, height, width, steps);
@@ -220,7 +226,7 @@ fn flat<'v, 'a>(observation: &'v Value<'a>) -> Vec<(String, &'v Value<'a>)> {
     let mut found = Vec::new();
     for (key, value) in observation.entries() {
         let key = key.replace('/', ".");
-        if matches!(value, Value::Map(_)) {
+        if matches!(value, Value::Map(_)) && !is_picture(value) {
             found.extend(flat(value).into_iter().map(|(rest, value)| (format!("{key}.{rest}"), value)));
         } else {
             found.push((key, value));

@@ -16,7 +16,7 @@ impl Owned {
         }
         check_counts(work.episodes, work.seed)?;
         let mut words = vec!["eval".to_owned(), "--json".to_owned(), "--force".to_owned(), format!("--robot={}", self.args.rig.robot)];
-        option(&mut words, "policy", work.policy.as_deref());
+        option(&mut words, "policy", work.policy.as_deref().map(|policy| self.policies.pinned(policy)));
         option(&mut words, "task", work.task.as_deref());
         option(&mut words, "episodes", work.episodes);
         option(&mut words, "seed", work.seed);

@@ -53,10 +53,7 @@ impl Lock {
             drop(file.read_to_string(&mut text));
             match serde_json::from_str::<Holder>(&text) {
                 Ok(Holder { pid, robot, address }) => {
-                    bail!(
-                        "owning {}: another daemon owns {robot} (process {pid}, http://{address}); one robot has one daemon",
-                        args.rig.robot
-                    )
+                    bail!("owning {}: another daemon owns {robot} (process {pid}, {address}); one robot has one daemon", args.rig.robot)
                 }
                 Err(_) => bail!("owning {}: another daemon owns it; one robot has one daemon", args.rig.robot),
             }
@@ -64,6 +61,12 @@ impl Lock {
         let mut lock = Self { file, path: path.clone() };
         lock.write(&Holder { pid: std::process::id(), robot: args.rig.robot.clone(), address: String::new() }).with_context(doing)?;
         Ok(lock)
+    }
+
+    /// A file of this robot's in the same folder, which stays.
+    pub fn beside(&self, what: &str) -> PathBuf {
+        let name = self.path.file_stem().unwrap_or_default().to_string_lossy();
+        self.path.with_file_name(format!("{}.json", name.replacen("daemon", what, 1)))
     }
 
     /// Says who has it.

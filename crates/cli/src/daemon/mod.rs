@@ -1,6 +1,7 @@
 //! The one who owns a robot for as long as the process lives, and lends it to one work after the other. A thread of its own has the
 //! robot: at rest it looks at it, and a work runs on it, so that nothing else ever reaches a motor.
 
+mod acting;
 mod asked;
 mod board;
 mod calibrate;
@@ -11,6 +12,7 @@ pub mod led_remotely;
 pub mod lifeline;
 pub mod lock;
 pub mod notify;
+pub mod policies;
 mod publish;
 pub mod service;
 mod silence;
@@ -28,14 +30,14 @@ use std::time::Duration;
 use anyhow::Context;
 use serde_json::Value as Json;
 use sinew_core::service::{
-    Acting, Calibratable, CalibrationReply, CalibrationState, LogLine, LoopState, Mode, Phase, State, StopState, StopWish, WorkEnd,
-    WorkState,
+    Acting, Calibratable, CalibrationReply, CalibrationState, LogLine, LoopState, Mode, Phase, PolicyUsed, State, StopState, StopWish,
+    WorkEnd, WorkState,
 };
 use sinew_core::{
     Actor, Clock, EpisodeEnd, EpisodeStart, Frame, FrameSink, Observation, OnFailure, RobotDescription, RobotError, SinkError,
     StopBehaviour, Tick, Timestamp,
 };
-use sinew_runtime::{AsItIs, EpisodeReport, MonotonicClock, Progress, Series, StopFlag, StopLevel};
+use sinew_runtime::{AsItIs, EpisodeReport, Fault, MonotonicClock, Progress, Series, StopFlag, StopLevel};
 
 use crate::args::DaemonArgs;
 use crate::commands::rollout::Setting;
@@ -46,6 +48,7 @@ use crate::text::note;
 use crate::{hardware, text};
 use board::Board;
 use led_remotely::Goals;
+use policies::Policies;
 pub use service::channels;
 use silence::Silence;
 use tasks::Tasks;
@@ -69,6 +72,7 @@ pub struct Owned {
     board: Board,
     goals: Goals,
     tasks: Tasks,
+    policies: Arc<Policies>,
     /// What runs, or is to run next.
     current: Mutex<Option<Current>>,
     asked: Mutex<Option<Job>>,
@@ -101,6 +105,10 @@ struct Current {
     rate_hz: f64,
     reports: Vec<Json>,
     kept: u64,
+    /// Of a policy of the Hub: its commit, whether an answer of it was executed, and what was wrong with it.
+    policy: Option<PolicyUsed>,
+    has_acted: bool,
+    policy_fault: Option<String>,
     /// Where a calibration is, and what was answered to it.
     calibration: Option<CalibrationState>,
     reply: Option<CalibrationReply>,
@@ -130,11 +138,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Owned {
-    /// The owner of the robot that `args` name, which is not connected yet.
+    /// The owner of the robot that `args` name, which is not connected yet. The file at `policies` remembers which commits were good.
     ///
     /// # Errors
     /// When there is no such robot, or nobody like the one who is to lead it.
-    pub fn of(args: &DaemonArgs, datasets: PathBuf) -> anyhow::Result<Arc<Self>> {
+    pub fn of(args: &DaemonArgs, datasets: PathBuf, policies: PathBuf) -> anyhow::Result<Arc<Self>> {
         let setting = work::setting(args)?;
         std::fs::create_dir_all(&datasets).with_context(|| format!("making the folder of datasets {}", datasets.display()))?;
         let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
@@ -150,6 +158,7 @@ impl Owned {
             board,
             goals: Goals::default(),
             tasks: Tasks::default(),
+            policies: Arc::new(Policies::open(policies)),
             current: Mutex::default(),
             asked: Mutex::default(),
             is_asked: Condvar::new(),
@@ -362,8 +371,8 @@ impl Owned {
             note!("{:?} failed: {error}", current.mode);
         }
         let number = self.ended.fetch_add(1, SeqCst) + 1;
-        *lock(&self.last) =
-            Some(WorkEnd { number, mode: current.mode, error, is_interrupted, episodes: current.reports, result: current.result });
+        let Current { mode, policy, reports: episodes, result, .. } = current;
+        *lock(&self.last) = Some(WorkEnd { number, mode, error, is_interrupted, policy, episodes, result });
         // It is where it is, and goes nowhere.
         self.board.change(|state| {
             state.goal.clear();
@@ -465,13 +474,19 @@ impl FrameSink for Viewer<'_> {
     }
 
     fn frame(&mut self, frame: &Frame) -> Result<(), SinkError> {
+        let mut proven = None;
         if let Some(current) = lock(&self.0.current).as_mut() {
             current.work.acting = match frame.actor {
                 Actor::Policy => Acting::Policy,
                 Actor::Human => Acting::Human,
                 Actor::Nobody => Acting::Nobody,
             };
+            let acts = frame.actor == Actor::Policy && !frame.starved && frame.inference_ns > 0;
+            if acts && !std::mem::replace(&mut current.has_acted, true) {
+                proven = current.policy.clone();
+            }
         }
+        proven.iter().for_each(|used| self.0.policies.good(used));
         self.0.board.see(&frame.observation, Some(&frame.sent), |state| self.0.fill(state));
         Ok(())
     }
@@ -512,6 +527,8 @@ impl Listener for Owned {
     fn hear(&self, report: &EpisodeReport) {
         self.update(|current| {
             current.kept += u64::from(report.kept);
+            let fault = report.faults.iter().find(|fault| policies::is_of_policy(fault));
+            current.policy_fault = fault.map(Fault::chain).or(current.policy_fault.take());
             current.reports.extend(serde_json::to_value(report));
         });
     }

@@ -169,12 +169,14 @@ impl Service for Served {
     }
 
     fn policies(&self) -> Result<Vec<PolicyItem>, Refusal> {
-        store::policies()
+        store::policies(&self.0.policies)
     }
 
     fn begin_task(&self, task: Task) -> Result<u64, Refusal> {
         let order = self.0.order_of(&task)?;
-        self.0.tasks.begin(task, order)
+        let fetched = if let Task::FetchPolicy { policy } = &task { Some(policy.clone()) } else { None };
+        let policies = self.0.policies.clone();
+        self.0.tasks.begin(task, order, move || fetched.iter().for_each(|name| policies.fetched(name)))
     }
 
     fn tasks(&self) -> Vec<TaskState> {

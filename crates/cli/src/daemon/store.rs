@@ -10,6 +10,7 @@ use sinew_remote::{Address, Protocol};
 
 use super::Owned;
 use super::board::jpeg;
+use super::policies::Policies;
 use crate::args::is_server;
 use crate::text;
 
@@ -31,7 +32,7 @@ fn is_plain(name: &str) -> bool {
 }
 
 /// `owner/name[@revision]`.
-fn is_of_hub(name: &str) -> bool {
+pub fn is_of_hub(name: &str) -> bool {
     let (repo, revision) = name.split_once('@').map_or((name, None), |(repo, revision)| (repo, Some(revision)));
     repo.split_once('/').is_some_and(|(owner, name)| is_plain(owner) && is_plain(name)) && revision.is_none_or(is_plain)
 }
@@ -153,11 +154,12 @@ pub fn thumbnail(root: &Path, episode: u64) -> Result<Vec<u8>, Refusal> {
 }
 
 /// The demonstration policy, and those in the Hub's cache.
-pub fn policies() -> Result<Vec<PolicyItem>, Refusal> {
+pub fn policies(known: &Policies) -> Result<Vec<PolicyItem>, Refusal> {
     let cached = Hub::from_env().list_cache().map_err(|error| failed("reading the Hub's cache", error))?;
-    let own = PolicyItem { policy: None, title: DEMONSTRATION.to_owned(), commits: Vec::new(), size_bytes: 0 };
+    let own = PolicyItem { policy: None, title: DEMONSTRATION.to_owned(), commits: Vec::new(), size_bytes: 0, names: Vec::new() };
     let models = cached.into_iter().filter(|repo| repo.kind == RepoKind::Model).map(|repo| PolicyItem {
         title: repo.repo.clone(),
+        names: known.names_of(&repo.repo),
         policy: Some(repo.repo),
         commits: repo.snapshots.into_keys().collect(),
         size_bytes: repo.size_bytes,

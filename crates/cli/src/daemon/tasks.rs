@@ -71,7 +71,8 @@ impl Owned {
             }
             Task::CheckPolicy { policy } => {
                 policy.as_deref().map_or(Ok(()), store::check_policy)?;
-                order(&["policy", "check", "--json", &robot], policy.as_deref().as_slice())
+                let pin = |policy: &String| if store::is_of_hub(policy) { self.policies.pinned(policy) } else { policy.clone() };
+                order(&["policy", "check", "--json", &robot], policy.as_ref().map(pin).as_deref().as_slice())
             }
             Task::FetchDataset { dataset } => {
                 store::check_of_hub("dataset", dataset)?;
@@ -96,8 +97,8 @@ impl Owned {
 }
 
 impl Tasks {
-    /// Begins what this orders.
-    pub fn begin(&self, task: Task, order: Order) -> Result<u64, Refusal> {
+    /// Begins what this orders, and does `then` when it has ended well.
+    pub fn begin(&self, task: Task, order: Order, then: impl FnOnce() + Send + 'static) -> Result<u64, Refusal> {
         let mut inner = lock(&self.0);
         if inner.is_over || inner.running.len() >= MOST_AT_ONCE {
             return Err(Refusal::Conflict(format!("{MOST_AT_ONCE} tasks run; wait for one")));
@@ -110,6 +111,9 @@ impl Tasks {
         let (tasks, own) = (self.0.clone(), number);
         let does = move || {
             let done = run(&tasks, own, order);
+            if let Ok((None, Some(_))) = &done {
+                then();
+            }
             let mut inner = lock(&tasks);
             let running = inner.running.iter().position(|running| running.number == own).map(|at| inner.running.swap_remove(at));
             let Some(state) = inner.states.iter_mut().find(|state| state.number == own) else { return };

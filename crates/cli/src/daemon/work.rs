@@ -12,7 +12,7 @@ use clap::FromArgMatches as _;
 use sinew_core::service::{
     CalibratedArm, Mode, Record, Refusal, Replay, Rollout, RolloutStrategy, Teleop as TeleopWork, Work, WorkLeader, WorkState,
 };
-use sinew_core::{FrameSink, Identity, RobotDescription, Timestamp};
+use sinew_core::{FrameSink, Identity, Timestamp};
 use sinew_runtime::{AsItIs, StopFlag, TeleopThread};
 
 use super::asked::{check_counts, check_instruction, checked};
@@ -21,7 +21,7 @@ use super::{Current, Owned, Viewer, lock, store};
 use crate::args::{self, CalibrateArgs, Cli, Command, DaemonArgs, Misuse, RecordArgs, ReplayArgs, RolloutArgs, Teleop, TeleopArgs};
 use crate::commands::record::{Set, record};
 use crate::commands::replay::{Recorded, again};
-use crate::commands::rollout::{Prepared, Setting, roll_out};
+use crate::commands::rollout::Setting;
 use crate::commands::teleop::follow;
 use crate::host::Host;
 use crate::led::{FOR_EVER, Human};
@@ -178,6 +178,9 @@ impl Owned {
                 rate_hz: f64::from(self.setting.robot().control_rate_hz),
                 reports: Vec::new(),
                 kept: 0,
+                policy: None,
+                has_acted: false,
+                policy_fault: None,
                 calibration: None,
                 reply: None,
                 result: None,
@@ -319,7 +322,7 @@ impl Owned {
 
     /// Does what may wait for a network or a disk beside the robot's thread. When a stop is asked for it is left to itself, and there
     /// is nothing.
-    fn prepare<T: Send + 'static>(
+    pub(super) fn prepare<T: Send + 'static>(
         &self,
         stop: &StopFlag,
         prepare: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
@@ -364,6 +367,7 @@ impl Owned {
             Job::Calibrate(args, arm) => self.calibrate(&args, arm, &mut given, &stop),
         }));
         let done = done.unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked; the log says where")));
+        self.policies.rest();
         self.ends(done.map(|done| done != Done::Ok));
         crate::heaps::give_back();
         match given {
@@ -416,25 +420,6 @@ impl Owned {
         Ok(task)
     }
 
-    fn policy_works(&self, args: &RolloutArgs, leader: Option<WorkLeader>, rig: &mut Rig, host: Host<'_>) -> anyhow::Result<Done> {
-        let robot: RobotDescription = rig.robot.description().clone();
-        let (asked, of) = (args.clone(), robot.clone());
-        let Some(prepared) = self.prepare(&host.stop, move || Prepared::of(&asked, &of))? else { return Ok(Done::Interrupted) };
-        let mut human = leader.map(|leader| self.human(leader, rig, args.rig.seed, true)).transpose()?;
-        let own;
-        let setting = match &self.setting {
-            Setting::Simulator(_) => {
-                own = Setting::Simulator(Box::new(Scenario { instruction: args.rig.instruction.clone(), ..Scenario::of(&self.args.rig)? }));
-                &own
-            }
-            hardware @ Setting::Hardware(_) => {
-                rig.environment = Box::new(Setting::as_it_is(args, &robot)?);
-                hardware
-            }
-        };
-        roll_out(args, setting, prepared, (rig, human.as_mut()), host)
-    }
-
     fn repeat(&self, args: &ReplayArgs, rig: &mut Rig, host: Host<'_>) -> anyhow::Result<Done> {
         let (asked, robot) = (args.clone(), rig.robot.description().clone());
         let recorded = self.prepare(&host.stop, move || Recorded::of(&asked, &source::open_dataset_streaming(&asked.dataset)?, &robot))?;
@@ -447,7 +432,7 @@ impl Owned {
     }
 
     /// Whoever is to lead the robot, alone or beside a policy.
-    fn human(&self, leader: WorkLeader, rig: &Rig, seed: u64, has_policy: bool) -> anyhow::Result<Human> {
+    pub(super) fn human(&self, leader: WorkLeader, rig: &Rig, seed: u64, has_policy: bool) -> anyhow::Result<Human> {
         let robot = rig.robot.description();
         match leader {
             WorkLeader::Scripted => rig.scripted(seed),

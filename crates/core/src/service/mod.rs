@@ -163,6 +163,36 @@ pub struct PolicyItem {
     /// The commits that are in the cache.
     pub commits: Vec<String>,
     pub size_bytes: u64,
+    /// What has been started here, by the names that works gave it.
+    pub names: Vec<PolicyName>,
+}
+
+/// What a policy's name stands for on this robot. It changes when the policy is fetched, or when it fails to start; never while a
+/// work runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PolicyName {
+    /// `owner/name[@revision]`.
+    pub name: String,
+    /// The commit that the next start takes.
+    pub commit: String,
+    /// The commit that was fetched last, where the next start takes the last good one in its place.
+    pub instead_of: Option<String>,
+    /// The commit of the last start that came to its first answers.
+    pub last_good: Option<String>,
+    /// How often in a row a start of what was fetched last failed.
+    pub failed_starts: u32,
+    /// Why it failed the last time.
+    pub trouble: Option<String>,
+}
+
+/// What acted in a work, of a policy of the Hub.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PolicyUsed {
+    /// `owner/name[@revision]`, as the work named it.
+    pub name: String,
+    pub commit: String,
+    /// The commit that was fetched last, where the last good one ran in its place.
+    pub instead_of: Option<String>,
 }
 
 /// Something that takes long and is done beside the robot.

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::{CalibrationState, WishName};
+use super::{CalibrationState, PolicyUsed, WishName};
 
 /// The newest state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -145,6 +145,9 @@ pub struct WorkEnd {
     pub error: Option<String>,
     /// Whether it was stopped before its end.
     pub is_interrupted: bool,
+    /// Which commit of a policy of the Hub ran.
+    #[serde(default)]
+    pub policy: Option<PolicyUsed>,
     /// Each episode's report, as the verb's `--json` has it.
     pub episodes: Vec<Json>,
     /// What the verb prints with `--json` where there are no episodes: of a calibration, once it is written.

@@ -15,6 +15,8 @@ use std::borrow::Cow;
 
 use thiserror::Error;
 
+use crate::lerobot::{self, Picture};
+
 pub use decode::{Limits, decode};
 pub use encode::Packer;
 pub use json::{message_of_json, pack_json, to_json};
@@ -26,6 +28,24 @@ pub use tensor::{Dtype, Numbers, Tensor};
 pub struct DecodeError {
     pub at: usize,
     pub what: String,
+}
+
+/// Whether a value says of itself that it is an image in the form of LeRobot's remote inference.
+pub fn is_picture(value: &Value<'_>) -> bool {
+    value.get(lerobot::MARKER).and_then(Value::text) == Some("rgb")
+}
+
+/// Height, width and pixels of such an image, which may be a JPEG.
+///
+/// # Errors
+/// What it is instead, in words.
+pub fn picture(value: &Value<'_>) -> Result<(usize, usize, Vec<u8>), String> {
+    let (size, picture) = lerobot::picture(value)?;
+    let pixels = match picture {
+        Picture::Raw(data) => data.to_vec(),
+        Picture::Jpeg(data) => lerobot::pixels_of_jpeg(data, size)?,
+    };
+    Ok((size[0], size[1], pixels))
 }
 
 /// A decoded value.

@@ -8,9 +8,8 @@ use sinew_core::service::{
     TaskState, Work, WorkEnd,
 };
 
-use super::Shared;
-use super::openapi;
-use super::wire::{BeginPairing, Begun, Device, Done, Me, Nothing, Pair, Paired, Pairing, Problem, Revoke, Role, Stop};
+use super::wire::{BeginPairing, Begun, Certificate, Device, Done, Me, Nothing, Pair, Paired, Pairing, Problem, Revoke, Role, Stop};
+use super::{Https, Shared, openapi};
 
 /// A request that was let in.
 pub(super) struct Call<'a> {
@@ -116,6 +115,9 @@ pub(super) const ROUTES: &[Route] = &[
         Ok(Reply { kind: "image/jpeg", bytes: call.shared.service.thumbnail(call.names[0], number)? })
     }),
     get("/api/v1/policies", "Policies on this machine", schema::<Vec<PolicyItem>>, |call| json(&call.shared.service.policies()?)),
+    get("/api/v1/certificate", "The certificate, where it speaks HTTPS", schema::<Option<Certificate>>, |call| {
+        json(&call.shared.https().map(Https::certificate))
+    }),
     get("/api/v1/work", "How the last work came out", schema::<Option<WorkEnd>>, |call| json(&call.shared.service.last())),
     get("/api/v1/tasks", "The newest tasks", schema::<Vec<TaskState>>, |call| json(&call.shared.service.tasks())),
     post("/api/v1/stop", Role::Look, "Stop", (schema::<Stop>, schema::<Done>), |call| {

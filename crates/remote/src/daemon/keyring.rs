@@ -195,7 +195,7 @@ fn read(path: &Path) -> std::io::Result<Option<String>> {
 }
 
 /// Writes a file that this user alone can read; it is there whole or not at all.
-fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(super) fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let beside = path.with_extension("new");
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);

@@ -5,6 +5,7 @@
 
 mod api;
 mod guests;
+mod https;
 mod keyring;
 mod lease;
 mod openapi;
@@ -25,12 +26,13 @@ use sinew_core::service::{Service, State, StopWish};
 
 use crate::RemoteError;
 use crate::http::{self, Head, NoHead};
-use crate::link::Timed;
+use crate::link::{Stream, Timed};
 use crate::server::{reachable, refuse};
 use crate::strikes::Strikes;
 use crate::time::{Deadline, Watch};
 use api::{Call, Reply};
 use guests::{Guests, Place};
+pub use https::Https;
 pub use keyring::Keyring;
 pub(crate) use lease::{DEAD_MAN, Desk};
 use socket::Socket;
@@ -47,11 +49,13 @@ const LINGER: Duration = Duration::from_millis(500);
 const MOST_LINGER: usize = 1 << 20;
 /// What the system keeps for a viewer who does not read, so that what he gets is not old.
 const SEND_BUFFER: usize = 64 * 1024;
+/// The certificate that a device may be told to trust.
+const AUTHORITY: &str = "/sinew-ca.crt";
 /// A thread's stack.
 const STACK: usize = 512 * 1024;
 
 /// How to serve.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct DaemonOptions {
     /// Port 0 takes a free one.
     pub listen: SocketAddr,
@@ -59,6 +63,8 @@ pub struct DaemonOptions {
     pub hosts: Vec<String>,
     /// Of the program.
     pub version: String,
+    /// The certificate, where it speaks HTTPS. At the same port HTTP is then for this machine alone; others are sent on.
+    pub https: Option<Https>,
 }
 
 /// A server of one robot; dropping it ends it.
@@ -71,6 +77,7 @@ pub struct Daemon {
 pub(crate) struct Shared {
     hosts: Vec<String>,
     version: String,
+    https: Option<Https>,
     service: Arc<dyn Service>,
     keyring: Keyring,
     strikes: Strikes,
@@ -91,6 +98,7 @@ impl Daemon {
         let shared = Arc::new(Shared {
             hosts: options.hosts.iter().map(|host| host.to_lowercase()).collect(),
             version: options.version,
+            https: options.https,
             service,
             keyring,
             strikes: Strikes::default(),
@@ -149,7 +157,8 @@ impl Shared {
             };
             let shared = self.clone();
             let thread = std::thread::Builder::new().name("daemon-guest".into()).stack_size(STACK);
-            if let Err(error) = thread.spawn(move || shared.serve(tcp, peer.ip(), place)) {
+            let is_here = peer.ip().to_canonical().is_loopback() || tcp.local_addr().is_ok_and(|own| own.ip() == peer.ip());
+            if let Err(error) = thread.spawn(move || shared.serve(tcp, (peer.ip(), is_here), place)) {
                 tracing::warn!(%error, "starting a thread for a connection");
             }
         }
@@ -157,6 +166,11 @@ impl Shared {
 
     fn is_over(&self) -> bool {
         self.is_over.load(SeqCst)
+    }
+
+    /// The certificate, where there is one.
+    pub fn https(&self) -> Option<&Https> {
+        self.https.as_ref()
     }
 
     pub fn service(&self) -> &dyn Service {
@@ -178,37 +192,52 @@ impl Shared {
         self.service.stop(stop);
     }
 
-    /// One connection from its first byte to its last.
-    fn serve(&self, tcp: TcpStream, ip: IpAddr, place: Place) {
+    /// One connection from its first byte to its last, of somebody at `ip`, which is an address of this machine or not.
+    fn serve(&self, tcp: TcpStream, (ip, is_here): (IpAddr, bool), place: Place) {
         let Ok(mut timed) = Timed::new(tcp, Deadline::after(HEAD)) else { return };
         timed.set_send_buffer(SEND_BUFFER);
+        let mut timed = match &self.https {
+            Some(https) => match timed.begins_with_tls() {
+                Ok(true) => match https.accept(timed) {
+                    Ok(stream) => stream,
+                    Err(error) => return tracing::warn!(%error, "beginning TLS"),
+                },
+                Ok(false) => Stream::Plain(timed),
+                Err(_) => return,
+            },
+            None => Stream::Plain(timed),
+        };
         let head = match http::read_head(&mut timed) {
             Ok(head) => head,
             Err(NoHead::Gone) => return,
             Err(NoHead::Bad(status, why)) => return say(timed, &Err(api::problem(status, why.trim_end()))),
         };
-        if let Err(problem) = self.is_own(&head) {
+        if let Err(problem) = self.is_own(&head, timed.is_secure()) {
             return say(timed, &Err(problem));
+        }
+        if self.https.is_some() && !timed.is_secure() && !is_here {
+            return send_on(timed, &head);
         }
         if head.path.starts_with("/api/") && head.key.is_some() {
             return self.upgrade(timed, head, ip, place);
         }
         if !head.path.starts_with("/api/") {
-            return static_file(timed, &head);
+            return self.static_file(timed, &head);
         }
         let reply = self.answer(&mut timed, head, ip);
         say(timed, &reply);
     }
 
     /// Whether it is a request to this daemon, by a program or a page of its own.
-    fn is_own(&self, head: &Head) -> Result<(), Problem> {
+    fn is_own(&self, head: &Head, is_secure: bool) -> Result<(), Problem> {
         let host = head.host.as_deref().unwrap_or_default().to_lowercase();
         if !self.knows(&host) {
             let what = "the address in Host is none of this daemon: expected an IP address, localhost, a name that ends in .local, or one given by --host";
             return Err(api::problem(421, what));
         }
-        let is_own =
-            |origin: &str| origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")).is_some_and(|own| own == host);
+        // A page that came by HTTP could be anybody's on the way. Behind a proxy the page has HTTPS, and this connection has not.
+        let of_http = |origin: &str| origin.strip_prefix("http://").is_some_and(|own| !is_secure && own == host);
+        let is_own = |origin: &str| of_http(origin) || origin.strip_prefix("https://").is_some_and(|own| own == host);
         if head.origin.as_ref().is_some_and(|origin| !is_own(&origin.to_lowercase())) {
             return Err(api::problem(403, "a page of another origin sent this"));
         }
@@ -237,6 +266,23 @@ impl Shared {
         name.parse::<std::net::Ipv4Addr>().is_ok() || name == "localhost" || is_mdns || self.hosts.iter().any(|known| known == name)
     }
 
+    fn static_file(&self, timed: Stream, head: &Head) {
+        if head.path == "/healthz" {
+            return send(timed, &http::answer(200, "OK\n"));
+        }
+        if head.method != "GET" {
+            return say(timed, &Err(api::problem(405, "expected GET")));
+        }
+        match (head.path == AUTHORITY, &self.https, page::file(&head.path)) {
+            (true, Some(https), _) => {
+                let headers = "Content-Disposition: attachment; filename=sinew-ca.crt\r\nCache-Control: no-store\r\n";
+                send(timed, &http::answer_with(200, "application/x-x509-ca-cert", headers, https.authority()));
+            }
+            (_, _, Some(file)) => send(timed, &http::answer_with(200, file.kind, page::HEADERS, file.bytes)),
+            (_, _, None) => say(timed, &Err(api::problem(404, "there is no such file"))),
+        }
+    }
+
     /// Who has this token.
     fn who(&self, token: Option<&str>, ip: IpAddr) -> Result<Me, Problem> {
         let Some(token) = token else {
@@ -254,7 +300,7 @@ impl Shared {
     }
 
     /// Answers a request of the interface.
-    fn answer(&self, timed: &mut Timed, head: Head, ip: IpAddr) -> Result<Reply, Problem> {
+    fn answer(&self, timed: &mut Stream, head: Head, ip: IpAddr) -> Result<Reply, Problem> {
         let (route, names) = api::find(&head.method, &head.path)?;
         let me = match route.role {
             None => None,
@@ -285,7 +331,7 @@ impl Shared {
     }
 
     /// Makes a websocket of a connection, and serves it.
-    fn upgrade(&self, mut timed: Timed, head: Head, ip: IpAddr, mut place: Place) {
+    fn upgrade(&self, mut timed: Stream, head: Head, ip: IpAddr, mut place: Place) {
         let role = match &*head.path {
             "/api/v1/state/stream" | "/api/v1/cameras/stream" => Role::Look,
             "/api/v1/command" => Role::Operate,
@@ -348,7 +394,7 @@ fn may(me: &Me, role: Role) -> Result<(), Problem> {
 }
 
 /// The body of a request, of which `rest` came with its head.
-fn read_body(timed: &mut Timed, length: Option<u64>, mut body: Vec<u8>) -> Result<Vec<u8>, Problem> {
+fn read_body(timed: &mut Stream, length: Option<u64>, mut body: Vec<u8>) -> Result<Vec<u8>, Problem> {
     let Some(length) = length else { return Err(api::problem(411, "expected a Content-Length")) };
     if length > MOST_BODY as u64 {
         return Err(api::problem(413, &format!("expected a body of at most {MOST_BODY} bytes, found {length}")));
@@ -366,21 +412,18 @@ fn read_body(timed: &mut Timed, length: Option<u64>, mut body: Vec<u8>) -> Resul
     Ok(body)
 }
 
-fn static_file(timed: Timed, head: &Head) {
-    if head.path == "/healthz" {
-        return send(timed, &http::answer(200, "OK\n"));
+/// Who asks by HTTP from another machine goes on by HTTPS, where nobody reads his token.
+fn send_on(timed: Stream, head: &Head) {
+    let host = head.host.as_deref().unwrap_or_default();
+    if head.method != "GET" || head.key.is_some() || head.path.starts_with("/api/") {
+        return say(timed, &Err(api::problem(403, &format!("this daemon speaks HTTPS: expected https://{host}{}", head.path))));
     }
-    if head.method != "GET" {
-        return say(timed, &Err(api::problem(405, "expected GET")));
-    }
-    match page::file(&head.path) {
-        Some(file) => send(timed, &http::answer_with(200, file.kind, page::HEADERS, file.bytes)),
-        None => say(timed, &Err(api::problem(404, "there is no such file"))),
-    }
+    // The name and the path were read as one line, so that they can't hold another header.
+    send(timed, &http::answer_with(308, "text/plain", &format!("Location: https://{host}{}\r\n", head.path), b""));
 }
 
 /// Answers a request of the interface and closes.
-fn say(timed: Timed, reply: &Result<Reply, Problem>) {
+fn say(timed: Stream, reply: &Result<Reply, Problem>) {
     const HEADERS: &str = "Cache-Control: no-store\r\nCross-Origin-Resource-Policy: same-origin\r\nContent-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n";
     let bytes = match reply {
         Ok(reply) => http::answer_with(200, reply.kind, HEADERS, &reply.bytes),
@@ -389,9 +432,9 @@ fn say(timed: Timed, reply: &Result<Reply, Problem>) {
     send(timed, &bytes);
 }
 
-fn send(mut timed: Timed, bytes: &[u8]) {
+fn send(mut timed: Stream, bytes: &[u8]) {
     timed.set_deadline(Deadline::after(TAKEN));
-    if timed.write_all(bytes).is_err() || timed.ends().is_err() {
+    if timed.write_all(bytes).is_err() || timed.flush().is_err() || timed.ends().is_err() {
         return;
     }
     // Closing with something unread in the socket would take the answer back.

@@ -21,6 +21,7 @@ const FILES: &[File] = files![
     "calibration.js" as "text/javascript; charset=utf-8",
     "camera-line.js" as "text/javascript; charset=utf-8",
     "cameras.js" as "text/javascript; charset=utf-8",
+    "certificate.js" as "text/javascript; charset=utf-8",
     "dom.js" as "text/javascript; charset=utf-8",
     "door.js" as "text/javascript; charset=utf-8",
     "driver.js" as "text/javascript; charset=utf-8",

@@ -12,7 +12,7 @@ use tungstenite::protocol::{CloseFrame, WebSocket};
 use tungstenite::{Bytes, Error, Message};
 
 use super::wire::Problem;
-use crate::link::Timed;
+use crate::link::Stream;
 use crate::time::{Deadline, Watch};
 
 /// Who takes nothing for so long is sent away.
@@ -48,7 +48,7 @@ impl From<Error> for Over {
 }
 
 pub(super) struct Socket {
-    web: WebSocket<Timed>,
+    web: WebSocket<Stream>,
     /// Since when a message is on its way that he has not taken.
     stuck: Option<Watch>,
     /// Shared with those who look for a socket that is of no use.
@@ -78,7 +78,7 @@ impl Heard {
 }
 
 impl Socket {
-    pub fn new(web: WebSocket<Timed>, heard: Heard) -> Self {
+    pub fn new(web: WebSocket<Stream>, heard: Heard) -> Self {
         Self { web, stuck: None, heard, pinged: Watch::start(), followed: VecDeque::new(), number: 0 }
     }
 

@@ -83,6 +83,19 @@ pub struct Device {
     pub paired_s: u64,
 }
 
+/// The certificate of a daemon that speaks HTTPS, for who compares it with what a browser shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Certificate {
+    /// Its SHA-256: pairs of hexadecimal digits with colons between.
+    pub fingerprint: String,
+    /// The same of the authority that signed it, whose certificate is at `/sinew-ca.crt`.
+    pub authority_fingerprint: String,
+    /// Names and addresses that it is for.
+    pub names: Vec<String>,
+    /// Until when it is valid, seconds since 1970. Another is made 30 days before.
+    pub ends_s: u64,
+}
+
 /// Whose token is to be good no longer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -77,6 +77,7 @@ pub(crate) fn told(contract: &Contract) -> Told {
         n_action_steps: Some(contract.execution_steps),
         modalities: None,
         numbers_answers: false,
+        takes_jpegs: false,
         is_ours: true,
     }
 }
@@ -231,7 +232,7 @@ impl Lerobot {
             packer.str("features");
             requests.write(packer.into_bytes(), Protocol::Lerobot, asked.observations, ("", 0, None))
         });
-        let Answer { bytes, prepare_ms, send_ms, wait_ms } = answer.map_err(|why| match why {
+        let Answer { bytes, sent_bytes, prepare_ms, send_ms, wait_ms } = answer.map_err(|why| match why {
             NoAnswer::Unwritten(what) => Failed::Unwritten(what),
             NoAnswer::Unavailable(what) => Failed::Unavailable(what),
         })?;
@@ -239,7 +240,7 @@ impl Lerobot {
         let (rows, kept) = self.read(&bytes, (&observation_id, capture_time, asked.task)).map_err(Failed::Refused)?;
         self.newest = kept;
         let legs = Legs { prepare: prepare_ms, send: send_ms, wait: wait_ms, server: rows.server_ms, read: read.lap() };
-        Ok(Got { rows, legs })
+        Ok(Got { rows, legs, sent_bytes })
     }
 
     fn read(&self, bytes: &[u8], (observation, captured, task): (&str, f64, &str)) -> Result<(Rows, Option<Kept>), String> {
@@ -342,7 +343,7 @@ impl Form for LerobotForm {
     fn image(&mut self, part: &mut ImagePart, steps: &[&Image]) -> Result<(), String> {
         let [image] = steps else { return Err(format!("{} images, and v1 takes one", steps.len())) };
         let size = part.size;
-        match part.quality {
+        match part.quality_now(part.quality) {
             None => wire::pack_picture(&mut self.0, size, "raw", size[0] * size[1] * 3, |out| part.write(image, out)),
             Some(quality) => {
                 let jpeg = part.jpeg(image, quality)?;

@@ -75,6 +75,7 @@ struct State {
 /// An answer, and how long its ways took, milliseconds.
 pub(crate) struct Answer {
     pub bytes: Vec<u8>,
+    pub sent_bytes: usize,
     pub prepare_ms: f64,
     pub send_ms: f64,
     pub wait_ms: f64,
@@ -194,7 +195,7 @@ impl Client {
             report.bytes_sent += length;
         }
         match state.receive(shared, &head, until) {
-            Ok(bytes) => Ok(Answer { bytes, prepare_ms, send_ms, wait_ms: watch.lap() }),
+            Ok(bytes) => Ok(Answer { bytes, sent_bytes: length as usize, prepare_ms, send_ms, wait_ms: watch.lap() }),
             Err(what) => Err(NoAnswer::Unavailable(what)),
         }
     }

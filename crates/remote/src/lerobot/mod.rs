@@ -15,7 +15,7 @@ pub(crate) use begin::Where;
 pub(crate) use client::{Reached, look};
 pub(crate) use net::words;
 pub use server::{ZenohOptions, ZenohServer};
-pub(crate) use wire::{fresh_name, is_name};
+pub(crate) use wire::{MARKER, Picture, fresh_name, is_name, pack_picture, picture, pixels_of_jpeg};
 
 /// What `sinew serve` says of its numbers: those of LeRobot's datasets, so degrees, and 0 to 100 for a gripper.
 pub const SEMANTICS: &str = "lerobot-dataset-units-v1";

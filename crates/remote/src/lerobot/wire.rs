@@ -24,7 +24,7 @@ const MOST_NAME: usize = 128;
 const MOST_WORDS: usize = 2048;
 /// The envelope and the body are two of the maps, and keys count as values.
 const LIMITS: Limits = Limits { depth: 18, values: 65_536 };
-const MARKER: &str = "__lerobot_type__";
+pub(crate) const MARKER: &str = "__lerobot_type__";
 
 /// What a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -25,7 +25,7 @@ pub use address::{Address, Protocol};
 pub(crate) use frame::Frame;
 pub use report::{Legs, LinkReport, Milliseconds};
 use socket::{Gone, Patience, Socket};
-pub(crate) use stream::Timed;
+pub(crate) use stream::{Stream, Timed};
 
 use crate::RemoteError;
 use crate::time::{Deadline, Watch};
@@ -78,6 +78,7 @@ impl LinkOptions {
 #[derive(Debug)]
 pub(crate) struct Link {
     shared: Arc<Shared>,
+    way: Duration,
     keeper: Option<JoinHandle<()>>,
 }
 
@@ -141,7 +142,7 @@ impl Link {
         let connect = |gone: Gone| options.fault(&gone);
         let places = Socket::resolve(&options.address).map_err(connect)?;
         let socket = Socket::open(&options.address, &places, options.authorization.as_ref(), AT_FIRST).map_err(connect)?;
-        let slow = watch.elapsed() * SLOWER;
+        let (slow, way) = (watch.elapsed() * SLOWER, socket.way);
         let patience = Patience {
             connect: AGAIN.connect.max(slow.min(AT_FIRST.connect)),
             handshake: AGAIN.handshake.max(slow.min(AT_FIRST.handshake)),
@@ -153,11 +154,16 @@ impl Link {
         let kept = shared.clone();
         let keeper = std::thread::Builder::new().name("remote-link".into()).spawn(move || kept.keep(places));
         let keeper = keeper.map_err(|source| RemoteError::Thread { who: "link", source })?;
-        Ok(Self { shared, keeper: Some(keeper) })
+        Ok(Self { shared, way, keeper: Some(keeper) })
     }
 
     pub fn address(&self) -> &Address {
         &self.shared.options.address
+    }
+
+    /// How long the way there and back took at first, about.
+    pub fn way(&self) -> Duration {
+        self.way
     }
 
     /// What the server said of itself.

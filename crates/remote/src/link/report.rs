@@ -22,6 +22,11 @@ pub struct LinkReport {
     pub reconnects: u64,
     pub bytes_sent: u64,
     pub bytes_received: u64,
+    /// What the link gave lately, as far as that was measured.
+    pub bytes_s: Option<f64>,
+    /// How images were sent last: as JPEGs of this quality at most, or as they are or as the key map says. And the worst of all.
+    pub image_quality: Option<u8>,
+    pub worst_image_quality: Option<u8>,
     /// The newest reason for which the connection was closed or could not be made.
     pub last_error: Option<String>,
     pub prepare_ms: Milliseconds,

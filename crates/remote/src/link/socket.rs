@@ -12,7 +12,7 @@ use super::http::Http;
 use super::stream::{Stream, Timed};
 use super::web::Web;
 use super::zmtp::Zmq;
-use crate::time::Deadline;
+use crate::time::{Deadline, Watch};
 
 /// Of what a server says about an error.
 const MOST_TEXT: usize = 400;
@@ -52,6 +52,8 @@ pub(crate) struct Socket {
     wire: Wire,
     /// What the server said first: a map, empty where the protocol has no word for it.
     pub metadata: Bytes,
+    /// How long the system took to connect, which is about what the way there and back takes.
+    pub way: Duration,
 }
 
 #[derive(Debug)]
@@ -77,7 +79,7 @@ impl Socket {
     /// # Errors
     /// Why not.
     pub fn open(address: &Address, places: &[SocketAddr], authorization: Option<&HeaderValue>, patience: Patience) -> Result<Self, Gone> {
-        let stream = Self::connect(address, places, patience)?;
+        let (stream, way) = Self::connect(address, places, patience)?;
         let until = Deadline::after(patience.handshake);
         let (wire, metadata) = match address.protocol() {
             Protocol::Openpi => {
@@ -92,19 +94,22 @@ impl Socket {
             }
             Protocol::Lerobot => return Err(Gone::Broken("LeRobot's servers are reached over zenoh".into())),
         };
-        Ok(Self { wire, metadata })
+        Ok(Self { wire, metadata, way })
     }
 
-    fn connect(address: &Address, places: &[SocketAddr], patience: Patience) -> Result<Stream, Gone> {
-        let mut tcp = Err(Gone::Broken("no address".into()));
+    fn connect(address: &Address, places: &[SocketAddr], patience: Patience) -> Result<(Stream, Duration), Gone> {
+        let (mut tcp, mut watch) = (Err(Gone::Broken("no address".into())), Watch::start());
         for place in places {
+            watch = Watch::start();
             tcp = TcpStream::connect_timeout(place, patience.connect).map_err(|error| Gone::Broken(error.to_string()));
             if tcp.is_ok() {
                 break;
             }
         }
+        let way = watch.elapsed();
         let timed = Timed::new(tcp?, Deadline::after(patience.handshake)).map_err(|error| Gone::Broken(error.to_string()))?;
-        if address.is_secure() { Stream::secure(timed, &address.host).map_err(Gone::Broken) } else { Ok(Stream::Plain(timed)) }
+        let stream = if address.is_secure() { Stream::secure(timed, &address.host).map_err(Gone::Broken)? } else { Stream::Plain(timed) };
+        Ok((stream, way))
     }
 
     /// Sends a request whole.

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, ServerConnection, StreamOwned};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
 use crate::time::Deadline;
@@ -36,6 +36,14 @@ impl Timed {
         if let Err(error) = rustix::net::sockopt::set_socket_send_buffer_size(&self.tcp, bytes) {
             tracing::debug!(%error, "setting a send buffer");
         }
+    }
+
+    /// Whether what comes begins as TLS does, once something has come.
+    pub fn begins_with_tls(&mut self) -> io::Result<bool> {
+        const HANDSHAKE: u8 = 0x16;
+        let mut first = [0];
+        self.within(TcpStream::set_read_timeout, |tcp| tcp.peek(&mut first))?;
+        Ok(first[0] == HANDSHAKE)
     }
 
     /// Nothing more is sent.
@@ -77,19 +85,45 @@ impl Write for Timed {
     }
 }
 
-/// A client's connection, with TLS or without.
+/// A connection with TLS, as a client or as a server, or without.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Plain(Timed),
     Tls(Box<StreamOwned<ClientConnection, Timed>>),
+    Served(Box<StreamOwned<ServerConnection, Timed>>),
 }
 
 impl Stream {
-    pub fn set_deadline(&mut self, until: Deadline) {
+    fn timed(&mut self) -> &mut Timed {
         match self {
-            Self::Plain(timed) => timed.set_deadline(until),
-            Self::Tls(stream) => stream.sock.set_deadline(until),
+            Self::Plain(timed) => timed,
+            Self::Tls(stream) => &mut stream.sock,
+            Self::Served(stream) => &mut stream.sock,
         }
+    }
+
+    pub fn set_deadline(&mut self, until: Deadline) {
+        self.timed().set_deadline(until);
+    }
+
+    /// How much the system keeps of what is on its way, about.
+    pub fn set_send_buffer(&mut self, bytes: usize) {
+        self.timed().set_send_buffer(bytes);
+    }
+
+    pub fn is_secure(&self) -> bool {
+        !matches!(self, Self::Plain(_))
+    }
+
+    /// Nothing more is sent.
+    pub fn ends(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(_) => {}
+            Self::Tls(stream) => stream.conn.send_close_notify(),
+            Self::Served(stream) => stream.conn.send_close_notify(),
+        }
+        self.flush()?;
+        self.timed().ends()
     }
 
     /// Puts TLS on a connection to `host`, whose certificate the system has to trust.
@@ -115,6 +149,7 @@ impl Read for Stream {
         match self {
             Self::Plain(timed) => timed.read(bytes),
             Self::Tls(stream) => stream.read(bytes),
+            Self::Served(stream) => stream.read(bytes),
         }
     }
 }
@@ -124,6 +159,7 @@ impl Write for Stream {
         match self {
             Self::Plain(timed) => timed.write(bytes),
             Self::Tls(stream) => stream.write(bytes),
+            Self::Served(stream) => stream.write(bytes),
         }
     }
 
@@ -131,6 +167,7 @@ impl Write for Stream {
         match self {
             Self::Plain(timed) => timed.flush(),
             Self::Tls(stream) => stream.flush(),
+            Self::Served(stream) => stream.flush(),
         }
     }
 }

@@ -4,13 +4,14 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use sinew_core::service::*;
-use sinew_remote::{Daemon, DaemonOptions, Keyring};
+use sinew_remote::{Daemon, DaemonOptions, Https, Keyring};
 use tungstenite::client::IntoClientRequest as _;
 use tungstenite::{Message, WebSocket};
 
@@ -167,7 +168,16 @@ pub fn served(image_bytes: usize) -> Served {
 }
 
 pub fn served_as(image_bytes: usize, template: State) -> Served {
-    let folder = tempfile::tempdir().unwrap();
+    served_over(image_bytes, template, |_| None)
+}
+
+/// The same with the certificate that `https` makes in a folder.
+pub fn served_over(image_bytes: usize, template: State, https: impl FnOnce(&Path) -> Option<Https>) -> Served {
+    served_in(tempfile::tempdir().unwrap(), image_bytes, template, https)
+}
+
+/// The same with a folder that may have been another daemon's.
+pub fn served_in(folder: tempfile::TempDir, image_bytes: usize, template: State, https: impl FnOnce(&Path) -> Option<Https>) -> Served {
     let (keyring, token) = Keyring::open(folder.path()).unwrap();
     let robot = Arc::new(Fake {
         begun: Instant::now(),
@@ -179,7 +189,8 @@ pub fn served_as(image_bytes: usize, template: State) -> Served {
         image_bytes,
         template,
     });
-    let options = DaemonOptions { listen: "127.0.0.1:0".parse().unwrap(), hosts: vec!["Robot.example".into()], version: "0".into() };
+    let (listen, https) = ("127.0.0.1:0".parse().unwrap(), https(folder.path()));
+    let options = DaemonOptions { listen, hosts: vec!["Robot.example".into()], version: "0".into(), https };
     let daemon = Daemon::serve(options, keyring, robot.clone()).unwrap();
     Served { daemon: Some(daemon), robot, token, _folder: folder }
 }
@@ -198,6 +209,12 @@ pub fn raw(address: SocketAddr, request: &[u8]) -> (u16, String) {
 }
 
 impl Served {
+    /// Ends it, and leaves its folder.
+    pub fn end(self) -> tempfile::TempDir {
+        drop(self.daemon);
+        self._folder
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.daemon.as_ref().unwrap().address()
     }
