@@ -358,7 +358,10 @@ impl Owned {
 
     /// Does what may wait for a network or a disk beside the robot's thread. When a stop is asked for it is left to itself, and there
     /// is nothing.
-    fn prepare<T: Send + 'static>(
+    ///
+    /// # Errors
+    /// Its own, or when there is no thread for it.
+    pub fn prepare<T: Send + 'static>(
         &self,
         stop: &StopFlag,
         prepare: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
