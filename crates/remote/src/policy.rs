@@ -24,6 +24,10 @@ const WORD_EVERY: Duration = Duration::from_secs(5);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// How long the end of a process waits for a policy on another thread.
 const MOST_CLOSING: Duration = Duration::from_secs(1);
+/// How long a server is left alone whose answer was of no use, each time for longer; and how long who asks meanwhile is kept waiting.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+const GRACE: Duration = Duration::from_millis(20);
 /// A deadline that follows from the rate is between these.
 const SHORTEST_S: f64 = 0.5;
 const LONGEST_S: f64 = 10.0;
@@ -155,6 +159,8 @@ pub struct RemotePolicy {
     deadline: Duration,
     fit: Fit,
     first_answer_s: f64,
+    /// The answers before were of no use: why, until when the server is left alone, and for how long that is.
+    useless: Option<(String, Deadline, Duration)>,
     /// The last to be dropped, so that the connection is closed when it is.
     closed: Option<Sender<()>>,
 }
@@ -240,8 +246,18 @@ impl RemotePolicy {
             Reach::Link(link) => Way::Messages(Box::new(Messages::new(link, options.token.clone(), keys.actions, told.numbers_answers))),
             Reach::Lerobot(reached) => Way::Lerobot(Box::new(Lerobot::open(*reached, options, &keys)?)),
         };
-        let mut policy =
-            Self { way, requests, info, action_units, width: action.len(), deadline: FIRST, fit, first_answer_s: 0.0, closed: None };
+        let mut policy = Self {
+            way,
+            requests,
+            info,
+            action_units,
+            width: action.len(),
+            deadline: FIRST,
+            fit,
+            first_answer_s: 0.0,
+            useless: None,
+            closed: None,
+        };
         policy.probe(&told, robot, options.on_wait)?;
         let rows_s = policy.info.n_action_steps as f64 / f64::from(rate_hz.max(1));
         policy.deadline = options.deadline.unwrap_or_else(|| Duration::from_secs_f64(rows_s.clamp(SHORTEST_S, LONGEST_S)));
@@ -319,21 +335,42 @@ impl RemotePolicy {
     }
 
     fn chunk(&mut self, asked: &Asked<'_>) -> Result<ActionChunk, PolicyError> {
+        let unavailable = |what: &str| PolicyError::Unavailable { what: what.to_owned() };
+        if let Some((why, until, _)) = &self.useless
+            && !until.is_over()
+        {
+            std::thread::sleep(until.left().min(GRACE));
+            if !until.is_over() {
+                return Err(unavailable(why));
+            }
+        }
+        match self.answer(asked) {
+            Ok(chunk) => {
+                self.useless = None;
+                Ok(chunk?)
+            }
+            Err(Failed::Unwritten(what)) => Err(PolicyError::Compute { doing: "writing the request".into(), source: what.into() }),
+            Err(Failed::Unavailable(what)) => Err(unavailable(&what)),
+            Err(Failed::Refused(what)) => {
+                self.way.refuse();
+                let before = self.useless.as_ref().map_or(Duration::ZERO, |(_, _, pause)| *pause);
+                let pause = (before * 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+                let why = format!("{}: {what}", self.way.address());
+                let told = unavailable(&why);
+                self.useless = Some((why, Deadline::after(pause), pause));
+                Err(told)
+            }
+        }
+    }
+
+    /// The rows of an answer that is of use.
+    fn answer(&mut self, asked: &Asked<'_>) -> Result<Result<ActionChunk, PolicyError>, Failed> {
         let tick = asked.observations.last().map_or(0, |now| now.tick);
-        let unavailable = |way: &Way, what: String| {
-            way.refuse();
-            PolicyError::Unavailable { what: format!("{}: {what}", way.address()) }
-        };
-        let Got { rows, mut legs } =
-            self.way.ask(&mut self.requests, asked, self.deadline, KnownBy::Difference).map_err(|why| match why {
-                Failed::Unwritten(what) => PolicyError::Compute { doing: "writing the request".into(), source: what.into() },
-                Failed::Unavailable(what) => PolicyError::Unavailable { what },
-                Failed::Refused(what) => unavailable(&self.way, what),
-            })?;
+        let Got { rows, mut legs } = self.way.ask(&mut self.requests, asked, self.deadline, KnownBy::Difference)?;
         let mut watch = Watch::start();
         let Rows { rows, width, values, .. } = rows;
         if width != self.width {
-            return Err(unavailable(&self.way, format!("rows of {width} values, expected {}", self.width)));
+            return Err(Failed::Refused(format!("rows of {width} values, expected {}", self.width)));
         }
         // Rows beyond those of the first answer are more than the loop has room for.
         let rows = rows.min(self.info.chunk_size);
@@ -346,9 +383,9 @@ impl RemotePolicy {
             }
         }
         if goals.iter().any(|goal| !goal.is_finite()) {
-            return Err(unavailable(&self.way, "a number beyond all bounds".into()));
+            return Err(Failed::Refused("a number beyond all bounds".into()));
         }
-        let chunk = ActionChunk::new(tick, width, goals)?;
+        let chunk = ActionChunk::new(tick, width, goals).map_err(PolicyError::from);
         legs.read += watch.lap();
         self.way.accept(legs);
         Ok(chunk)
