@@ -9,15 +9,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-target=${CARGO_TARGET_DIR:-target}
-if [ -z "${SINEW:-}" ]; then
-    cargo build --release
-    SINEW=$target/release/sinew
-fi
-venv=${REMOTE_VENV:-$target/remote-venv}
-if [ ! -x "$venv/bin/python" ]; then
-    "${PYTHON:-python3}" -m venv "$venv"
-    # openpi-client needs typing_extensions and does not say so.
-    "$venv/bin/pip" install --quiet openpi-client==0.1.2 typing_extensions websockets==17.4 msgpack==1.2.4 pyzmq==27.1.0
-fi
-"$venv/bin/python" scripts/check_remote.py --sinew "$SINEW" "$@"
+. scripts/python_with.sh
+
+# openpi-client needs typing_extensions and does not say so.
+python_with remote openpi-client==0.1.2 typing_extensions websockets==17.4 msgpack==1.2.4 pyzmq==27.1.0
+"$python" scripts/check_remote.py --sinew "$SINEW" "$@"

@@ -9,14 +9,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-target=${CARGO_TARGET_DIR:-target}
-if [ -z "${SINEW:-}" ]; then
-    cargo build --release
-    SINEW=$target/release/sinew
-fi
-venv=${ROS2_VENV:-$target/ros2-venv}
-if [ ! -x "$venv/bin/python" ]; then
-    "${PYTHON:-python3}" -m venv "$venv"
-    "$venv/bin/pip" install --quiet eclipse-zenoh==1.10.2 rosbags==0.11.9 xxhash==4.1.0
-fi
-"$venv/bin/python" scripts/check_ros2.py --sinew "$SINEW"
+. scripts/python_with.sh
+
+python_with ros2 eclipse-zenoh==1.10.2 rosbags==0.11.9 xxhash==4.1.0
+"$python" scripts/check_ros2.py --sinew "$SINEW"

@@ -9,15 +9,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-target=${CARGO_TARGET_DIR:-target}
-if [ -z "${SINEW:-}" ]; then
-    cargo build --release
-    SINEW=$target/release/sinew
-fi
-venv=${ZENOH_VENV:-$target/zenoh-venv}
-if [ ! -x "$venv/bin/python" ]; then
-    "${PYTHON:-python3}" -m venv "$venv"
-    # LeRobot's own pin.
-    "$venv/bin/pip" install --quiet "eclipse-zenoh==${ZENOH_VERSION:-1.9.0}" msgpack==1.2.4 numpy pillow
-fi
-"$venv/bin/python" scripts/check_zenoh.py --sinew "$SINEW" "$@"
+. scripts/python_with.sh
+
+# The version of zenoh is LeRobot's own pin.
+python_with zenoh "eclipse-zenoh==${ZENOH_VERSION:-1.9.0}" msgpack==1.2.4 numpy pillow
+"$python" scripts/check_zenoh.py --sinew "$SINEW" "$@"

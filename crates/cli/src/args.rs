@@ -194,6 +194,15 @@ macro_rules! misuse {
 pub(crate) use misuse;
 
 impl Command {
+    /// Whether it has a loop, which must not wait for those who read what it says.
+    pub fn has_loop(&self) -> bool {
+        match self {
+            Self::Rollout(_) | Self::Serve(_) | Self::Teleop(_) | Self::LekiwiHost(_) | Self::Record(_) | Self::Replay(_) => true,
+            Self::Daemon(args) => args.command.is_none(),
+            _ => false,
+        }
+    }
+
     /// Refuses options that mean nothing beside the others, as far as no file says whether they do.
     ///
     /// # Errors

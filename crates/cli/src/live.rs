@@ -11,7 +11,8 @@ use console::{measure_text_width, truncate_str};
 use sinew_drivers::camera::CameraMonitor;
 use sinew_runtime::{Progress, ProgressSnapshot, StopFlag, StopLevel};
 
-use crate::{cameras, locale, prompt};
+use crate::outlet::{self, Stream};
+use crate::{cameras, locale, prompt, text};
 
 const REDRAW: Duration = Duration::from_millis(100);
 /// How often a line is written where none can be drawn in the place of another.
@@ -150,7 +151,7 @@ pub const VIEW_ENDS_WITHIN: Duration = Duration::from_secs(10);
 pub fn ring() {
     if std::io::stderr().is_terminal() {
         // A terminal that has gone hears nothing.
-        drop(std::io::stderr().write_all(b"\x07"));
+        drop(text::raw_stderr().write_all(b"\x07"));
     }
 }
 
@@ -229,8 +230,8 @@ fn draw(progress: &Progress, words: &Words, stop: &StopFlag, done: &AtomicBool) 
             // What is wider than the terminal would go on in the next line, and stay there.
             prompt::draw_status(&fitted(&parts, width()));
         } else {
-            let columns = crate::text::columns_of(std::io::stderr());
-            crate::text::note!("{}", columns.map_or_else(|| parts.join("  "), |columns| fitted(&parts, columns)));
+            let columns = text::columns_of(std::io::stderr());
+            text::note!("{}", columns.map_or_else(|| parts.join("  "), |columns| fitted(&parts, columns)));
             written = Instant::now();
         }
     }
@@ -241,7 +242,7 @@ fn draw(progress: &Progress, words: &Words, stop: &StopFlag, done: &AtomicBool) 
 
 /// Columns of the terminal on stderr.
 fn width() -> usize {
-    crate::text::columns_of(std::io::stderr()).unwrap_or(80).max(10) - 1
+    text::columns_of(std::io::stderr()).unwrap_or(80).max(10) - 1
 }
 
 /// Rows of the terminal on stderr that can be drawn on, with the cursor below.
@@ -262,7 +263,9 @@ impl LiveText {
 
     /// Draws `text`, which may be asked for as often as one likes, now and then.
     pub fn show(&mut self, text: impl FnOnce() -> String) {
-        if !prompt::can_redraw() || self.drawn.is_some_and(|drawn| drawn.elapsed() < REDRAW) {
+        let is_early = self.drawn.is_some_and(|drawn| drawn.elapsed() < REDRAW);
+        // What nobody has read yet is not drawn over.
+        if is_early || !prompt::can_redraw() || outlet::is_behind(Stream::Errors) {
             return;
         }
         self.drawn = Some(Instant::now());
@@ -271,11 +274,11 @@ impl LiveText {
         // What is wider or higher than the terminal would scroll, and stand there again and again.
         let (columns, rows) = (width(), rows());
         let fitting: Vec<_> = text.lines().take(rows).collect();
-        let draw = |line: &&str| format!("\r\x1b[2K{}\n", truncate_str(&crate::text::in_line(line), columns, ""));
+        let draw = |line: &&str| format!("\r\x1b[2K{}\n", truncate_str(&text::in_line(line), columns, ""));
         let lines: String = fitting.iter().map(draw).collect();
         self.lines = fitting.len();
         // What was drawn when there was more room is wiped away below.
-        drop(write!(std::io::stderr(), "{up}\x1b[J{}", locale::shown(lines.into())));
+        drop(text::raw_stderr().write_all(format!("{up}\x1b[J{}", locale::shown(lines.into())).as_bytes()));
     }
 }
 
@@ -290,9 +293,9 @@ pub fn leave_when_abandoned(progress: Arc<Progress>, stop: StopFlag) {
             if !stop.is_abandoned() || progress.snapshot().armed {
                 idle_since = None;
             } else if idle_since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+                text::note!("\nleaving before all was saved, as you insist; the robot is in its safe state, and --resume offers the rest");
                 // Neither is waited for: both may be what this process hangs in.
-                let words = "\nleaving before all was saved, as you insist; the robot is in its safe state, and --resume offers the rest";
-                wait_a_little(move || crate::text::note!("{words}"), LAST_WORDS);
+                wait_a_little(|| text::settle(true), LAST_WORDS);
                 wait_a_little(crate::terminal::restore, LAST_WORDS);
                 #[expect(clippy::exit, reason = "a thread that waits for a disk can be ended in no other way")]
                 std::process::exit(i32::from(crate::INTERRUPTED));

@@ -22,7 +22,7 @@ const LOGGED: &str = "warn,hf_hub=off,xet=off,xet_client=off,xet_core_structures
 /// Logs from here on. Who sets `SINEW_LOG` gets times, levels and places in the program as well.
 pub fn begin() {
     // What can't be logged because the terminal has gone is no reason to panic.
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).log_internal_errors(false);
+    let log = tracing_subscriber::fmt().with_writer(text::raw_stderr).log_internal_errors(false);
     match EnvFilter::try_from_env("SINEW_LOG") {
         Ok(filter) => log.with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).init(),
         Err(_) => log.with_env_filter(EnvFilter::new(LOGGED)).event_format(Plain::default()).init(),

@@ -34,6 +34,7 @@ mod live;
 mod live_table;
 mod locale;
 mod log;
+mod outlet;
 mod prompt;
 mod publishing;
 mod recording;
@@ -81,6 +82,8 @@ enum Done {
     Interrupted,
     /// Ended by SIGTERM before anything was begun.
     Terminated,
+    /// Told to end, which is what it waited for.
+    Left,
     /// What was asked about is not so; the output says why.
     Refused,
 }
@@ -124,6 +127,9 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if cli.command.as_ref().is_none_or(Command::has_loop) {
+        outlet::begin();
+    }
     log::begin();
     daemon::lifeline::hold_on();
     if cli.offline {
@@ -197,6 +203,15 @@ pub(crate) fn is_misuse(error: &anyhow::Error) -> bool {
 }
 
 fn ended(result: anyhow::Result<Done>) -> ExitCode {
+    let was_told_to_end = matches!(result, Ok(Done::Interrupted | Done::Terminated | Done::Left));
+    // Whether it was written is known then.
+    text::settle(was_told_to_end);
+    let code = code_of(result);
+    text::settle(was_told_to_end);
+    code
+}
+
+fn code_of(result: anyhow::Result<Done>) -> ExitCode {
     match result {
         Ok(Done::Ok) => match text::lost() {
             None => ExitCode::SUCCESS,
@@ -205,6 +220,7 @@ fn ended(result: anyhow::Result<Done>) -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        Ok(Done::Left) => ExitCode::SUCCESS,
         Ok(Done::Refused) => ExitCode::FAILURE,
         Ok(Done::Interrupted) => ExitCode::from(INTERRUPTED),
         Ok(Done::Terminated) => ExitCode::from(TERMINATED),

@@ -3,7 +3,7 @@
 
 use std::fmt::Arguments;
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use rustyline::completion::Completer;
@@ -12,13 +12,14 @@ use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
 use rustyline::history::MemHistory;
 use rustyline::validate::Validator;
-use rustyline::{Behavior, Config, Editor, ExternalPrinter, Helper};
+use rustyline::{Behavior, Config, Editor, Helper};
 
+use crate::outlet::{self, Printer, Stream};
 use crate::{locale, terminal, text};
 
 /// What is there while a line is edited.
 struct Editing {
-    printer: Box<dyn ExternalPrinter + Send>,
+    printer: Printer,
     /// Rows and columns for which the last row was set apart.
     size: (u16, u16),
 }
@@ -37,7 +38,7 @@ pub fn can_redraw() -> bool {
 
 /// One write, so that nothing comes between its parts. A terminal that can't be written to is no reason to stop an arm.
 fn put(bytes: &str) {
-    drop(std::io::stderr().lock().write_all(locale::shown(bytes.into()).as_bytes()));
+    drop(text::raw_stderr().write_all(locale::shown(bytes.into()).as_bytes()));
 }
 
 /// The rows above the last one scroll by themselves from now on (DECSTBM); the cursor stays where it is.
@@ -45,8 +46,11 @@ fn set_apart(rows: u16) -> String {
     format!("\x1b7\x1b[1;{}r\x1b8", rows - 1)
 }
 
-/// Draws the status line, which has room for `line`, in the place of the last.
+/// Draws the status line, which has room for `line`, in the place of the last. One that nobody has read yet is not drawn over.
 pub fn draw_status(line: &str) {
+    if !line.is_empty() && outlet::is_behind(Stream::Errors) {
+        return;
+    }
     let mut editing = EDITING.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(editing) = editing.as_mut() else { return put(&format!("\r\x1b[2K{line}")) };
     let Some(now) = size() else { return };
@@ -56,10 +60,10 @@ pub fn draw_status(line: &str) {
 
 /// Says a line above the one that is being edited; `false` where none is.
 pub fn say_above(words: Arguments<'_>) -> bool {
-    let mut editing = EDITING.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(editing) = editing.as_mut() else { return false };
+    let editing = EDITING.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(editing) = editing.as_ref() else { return false };
     let words = text::fitting(words.to_string().trim_start_matches('\n'));
-    editing.printer.print(format!("{}\n", locale::shown(text::harmless(&words)))).is_ok()
+    outlet::above(&editing.printer, format!("{}\n", locale::shown(text::harmless(&words))))
 }
 
 /// Completes commands.
@@ -100,7 +104,7 @@ impl Prompt {
         let config = Config::builder().behavior(Behavior::PreferTerm).enable_signals(true).max_history_size(100).context(doing)?.build();
         let mut editor = Editor::with_history(config.clone(), MemHistory::with_config(&config)).context(doing)?;
         editor.set_helper(Some(Commands(commands)));
-        let printer = Box::new(editor.create_external_printer().context(doing)?);
+        let printer: Printer = Arc::new(Mutex::new(Box::new(editor.create_external_printer().context(doing)?)));
         put(&format!("\n\x1b[A{}", set_apart(size.0)));
         *EDITING.lock().unwrap_or_else(PoisonError::into_inner) = Some(Editing { printer, size });
         Ok(Some(Self(editor)))

@@ -71,7 +71,8 @@ impl Acts {
         say!("link      {} answers to {} requests of {sent}", link.answers, link.requests);
         let server = if link.server_ms.count() > 0 { format!(" (the server says {})", ms(&link.server_ms)) } else { String::new() };
         let (prepare, send, wait, read) = (ms(&link.prepare_ms), ms(&link.send_ms), ms(&link.wait_ms), ms(&link.read_ms));
-        say!("          prepare {prepare} ms, send {send}, wait {wait}{server}, read {read}; {} in all (medians)", ms(&link.total_ms));
+        let total = ms(&link.total_ms);
+        say!("          round trip {total} ms (median): prepare {prepare}, send {send}, wait {wait}{server}, read {read}");
         if let Some(bytes_s) = link.bytes_s {
             let sent = |quality: Option<u8>| {
                 quality.map_or("as they are, or as --policy-keys says".to_owned(), |quality| format!("as JPEGs of quality {quality}"))

@@ -13,6 +13,7 @@ use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tc
 use sinew_core::{Clock, TeleoperatorError, Timestamp};
 use sinew_drivers::teleop::{KeyEvent, KeySource, TeleopKey};
 
+use crate::live::wait_a_little;
 use keys::{Heard, Parser, Stroke};
 
 #[path = "terminal/keys.rs"]
@@ -34,6 +35,9 @@ const SILENT: Duration = Duration::from_secs(1);
 
 /// Whether the terminal was told to tell all.
 static TELLS_ALL: AtomicBool = AtomicBool::new(false);
+
+/// How long the terminal may take to hear that keys are told as before.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// How the terminal was before keys were read from it.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
@@ -160,7 +164,11 @@ pub fn hide() -> std::io::Result<()> {
 /// Leaves the terminal as it was found; for every way out of the process.
 pub fn restore() {
     if TELLS_ALL.swap(false, Ordering::AcqRel) {
-        let _ = rustix::io::write(std::io::stdin(), TELL_AS_BEFORE);
+        // A terminal that was stopped takes nothing.
+        let tell = || {
+            let _ = rustix::io::write(std::io::stdin(), TELL_AS_BEFORE);
+        };
+        wait_a_little(tell, LAST_WORDS);
     }
     if let Some(before) = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take() {
         // A terminal that is gone needs nothing.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::{Arguments, Write as _};
-use std::io::{ErrorKind, IsTerminal as _, StderrLock, StdoutLock, Write};
+use std::io::{ErrorKind, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -11,6 +11,7 @@ use console::measure_text_width;
 use serde::Serialize;
 pub use sinew_recorder::bytes_in_words as bytes;
 
+use crate::outlet::{self, Stream};
 use crate::{locale, prompt};
 
 /// A line on stdout like `println!`, but a reader who has gone away (`sinew ... | head`) ends nothing: a
@@ -45,12 +46,19 @@ pub fn say_line(words: Arguments<'_>) {
     overheard(words);
     let is_terminal = columns_of(std::io::stdout()).is_some();
     let written = if is_terminal && prompt::say_above(words) { Ok(()) } else { writeln!(stdout(), "{words}") };
-    if let Err(error) = written
-        && error.kind() != ErrorKind::BrokenPipe
-    {
-        // The first one is told at the end.
+    written.unwrap_or_else(lose);
+}
+
+/// Something did not get to standard output. The first reason is told at the end; a reader who has gone is none.
+fn lose(error: std::io::Error) {
+    if error.kind() != ErrorKind::BrokenPipe {
         drop(LOST.set(error));
     }
+}
+
+/// Before the process ends: waits until all that was said is written, as long as somebody reads it; not for long where it was told to end.
+pub fn settle(was_told_to_end: bool) {
+    outlet::settle(was_told_to_end).map_err(Output::told).unwrap_or_else(lose);
 }
 
 /// Why something that was said did not get to standard output, though a reader may wait for it.
@@ -138,38 +146,48 @@ pub fn is_read_at_once() -> bool {
 }
 
 /// The one way to standard output: datasets, checkpoints and the Hub are written by strangers, and their words must
-/// not be commands to the terminal. Locked, until it is dropped.
-pub fn stdout() -> Harmless<Stdout> {
+/// not be commands to the terminal.
+pub fn stdout() -> Harmless<Output> {
     Harmless { to: raw_stdout(), columns: columns_of(std::io::stdout()) }
 }
 
 /// The same for what programs read, byte by byte.
-pub fn raw_stdout() -> Stdout {
-    Stdout(std::io::stdout().lock())
+pub fn raw_stdout() -> Output {
+    Output(Stream::Out)
 }
 
-/// Standard output, whose errors say that it is.
-pub struct Stdout(StdoutLock<'static>);
+/// A stream of this process, as it [leaves](outlet) it. Errors of standard output say that it is.
+pub struct Output(Stream);
 
-impl Stdout {
+impl Output {
     fn told(error: std::io::Error) -> std::io::Error {
         std::io::Error::new(error.kind(), not_written(&error))
     }
+
+    fn named(&self, error: std::io::Error) -> std::io::Error {
+        if self.0 == Stream::Out { Self::told(error) } else { error }
+    }
 }
 
-impl Write for Stdout {
+impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.write(bytes).map_err(Self::told)
+        outlet::write(self.0, bytes, false).map_err(|error| self.named(error))?;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        self.0.flush().map_err(Self::told)
+        outlet::flush(self.0).map_err(|error| self.named(error))
     }
 }
 
 /// The same to standard error.
-pub fn stderr() -> Harmless<StderrLock<'static>> {
-    Harmless { to: std::io::stderr().lock(), columns: columns_of(std::io::stderr()) }
+pub fn stderr() -> Harmless<Output> {
+    Harmless { to: raw_stderr(), columns: columns_of(std::io::stderr()) }
+}
+
+/// The same for what is to be obeyed by the terminal.
+pub fn raw_stderr() -> Output {
+    Output(Stream::Errors)
 }
 
 /// Passes text on with [`harmless`] in place of what is not, in lines that a terminal of so many columns need not break.
@@ -225,14 +243,14 @@ pub fn in_line(text: &str) -> Cow<'_, str> {
     replaced(text, |c| c == '\n' || is_obeyed(c), |c| if c == '\n' { "\\n".to_owned() } else { c.escape_unicode().to_string() })
 }
 
-/// One JSON value on a line of its own on stdout, at once. What a terminal would obey can stand in its strings only,
+/// One JSON value on a line of its own on stdout, at once; none is left out. What a terminal would obey can stand in its strings only,
 /// where JSON has an escape for it.
 pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     let json = serde_json::to_string(value)?;
     // JSON is UTF-8, whatever the locale.
-    let mut out = raw_stdout();
-    writeln!(out, "{}", replaced(&json, is_obeyed, |c| format!("\\u{:04x}", u32::from(c))))?;
-    Ok(out.flush()?)
+    let line = format!("{}\n", replaced(&json, is_obeyed, |c| format!("\\u{:04x}", u32::from(c))));
+    outlet::write(Stream::Out, line.as_bytes(), true).and_then(|()| outlet::flush(Stream::Out)).map_err(Output::told)?;
+    Ok(())
 }
 
 /// An error and what caused it, each said once, on lines of their own.

@@ -95,7 +95,6 @@ impl Watch {
         let mut terminal = text::stderr();
         write!(terminal, "{question} ")?;
         terminal.flush()?;
-        drop(terminal);
         // On a thread, since Ctrl-C does not interrupt what reads a line.
         let (send, answer) = channel();
         std::thread::Builder::new().name("answer".into()).spawn(move || {

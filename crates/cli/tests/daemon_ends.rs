@@ -6,12 +6,15 @@
 
 mod common;
 mod page;
+#[allow(dead_code, reason = "its motors are asked nothing here")]
+mod played;
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use common::Desk;
 use page::Daemon;
+use played::Played;
 use serde_json::{Value, json};
 
 /// The processes that `parent` has started.
@@ -31,6 +34,12 @@ fn runs(pid: u32) -> bool {
 
 fn is_up(daemon: &Daemon) {
     daemon.wait("the robot", 10, |state| state["position"][0].is_number());
+}
+
+/// Begins an evaluation that does not come to its own end.
+fn evaluate(daemon: &Daemon) {
+    daemon.post("/api/v1/work", &json!({"kind": "eval", "episodes": 100_000}));
+    daemon.wait("an evaluation", 60, |state| state["work"]["phase"] == "running");
 }
 
 /// Accepts connections, and says nothing.
@@ -84,14 +93,28 @@ fn a_stop_and_a_signal_do_not_wait_for_a_server_that_says_nothing() {
 }
 
 #[test]
+fn a_signal_is_heard_while_a_camera_is_waited_for_at_the_start() {
+    let desk = Desk::new();
+    let _arm = Played::start(&desk, &["so101", "--link", "follower", "--id", "one"]);
+    let (_listener, port) = mute();
+    let camera = format!("front=http://127.0.0.1:{port}/stream");
+    let mut child = page::command(&desk, &["--robot", "so101", "--port", "follower", "--camera", &camera]).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    assert!(child.try_wait().unwrap().is_none());
+    common::pty::signal(&child, "TERM");
+    let begun = Instant::now();
+    let code = common::pty::exit_code(&mut child, &common::pty::Heard::default());
+    assert!(code == Some(0) && begun.elapsed() < Duration::from_secs(1), "{code:?} {:?}", begun.elapsed());
+}
+
+#[test]
 fn killed_it_leaves_no_process_behind() {
     let desk = Desk::new();
     let (_listener, port) = mute();
     let mut daemon = Daemon::start(&desk, &[]);
     is_up(&daemon);
-    daemon.post("/api/v1/work", &json!({"kind": "eval", "episodes": 100_000}));
+    evaluate(&daemon);
     daemon.post("/api/v1/tasks", &json!({"kind": "check_policy", "policy": format!("ws://127.0.0.1:{port}")}));
-    daemon.wait("an evaluation", 60, |state| state["work"]["phase"] == "running");
     let started = children(daemon.child.id());
     assert_eq!(started.len(), 2, "{started:?}");
     daemon.signal("-KILL");
@@ -109,8 +132,7 @@ fn an_evaluation_and_a_task_end_with_a_stop_and_with_the_daemon() {
     let (_listener, port) = mute();
     let mut daemon = Daemon::start(&desk, &[]);
     is_up(&daemon);
-    daemon.post("/api/v1/work", &json!({"kind": "eval", "episodes": 100_000}));
-    daemon.wait("an evaluation", 60, |state| state["work"]["phase"] == "running");
+    evaluate(&daemon);
     daemon.post("/api/v1/stop", &json!({"stop": "stop"}));
     let end = daemon.ended(5);
     assert!(end["is_interrupted"] == true && end["error"].is_null(), "{end}");

@@ -89,9 +89,31 @@ fn daemons_are_listed_watched_and_stopped_and_one_that_hangs_is_told() {
 }
 
 #[test]
+fn a_stop_of_nobody_is_a_failure() {
+    let desk = Desk::new();
+    let address = format!("tcp/127.0.0.1:{}", port());
+    // A place where no robot of a fleet is.
+    let here = format!("listen:{address}");
+    let _place = Daemon::start(&desk, &["--robot", "so101", "--task", "reach", "--ros2", "7", "--ros2-at", &here, "--fleet-name", "node"]);
+    let begun = Instant::now();
+    while !desk.run(&["fleet", "list", "--fleet", &address]).status.success() {
+        assert!(begun.elapsed() < Duration::from_secs(15));
+    }
+    for args in [&["--all"][..], &["gone"]] {
+        let output = desk.run(&[&["fleet", "stop", "--within", "2", "--fleet", &address], args].concat());
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let (code, rows) = json_of(&desk, &["fleet", "stop", "--all", "--fleet", &address, "--json"]);
+    assert_eq!((code, &rows[0]), (Some(1), &json!([])));
+}
+
+#[test]
 fn what_makes_no_sense_of_a_fleet_is_refused() {
     let desk = Desk::new();
     for (words, why) in [
+        ("fleet stop - --fleet tcp/127.0.0.1:7447", "begins and ends with a letter or a digit"),
+        ("fleet watch a- --fleet tcp/127.0.0.1:7447", "begins and ends with a letter or a digit"),
+        ("daemon --fleet tcp/127.0.0.1:7447 --fleet-name=--", "begins and ends with a letter or a digit"),
         ("fleet list", "expected --fleet PLACE"),
         ("fleet list --fleet listen:tcp/127.0.0.1:7447", "is looked at from outside"),
         ("fleet stop --fleet tcp/127.0.0.1:7447", "required"),
@@ -188,7 +210,7 @@ fn a_leader_and_a_follower_in_different_rooms_are_recorded_as_one_and_a_black_ou
         "--episodes",
         "1",
         "--episode-time",
-        "16",
+        "24",
         "--json",
     ];
     let recording = here.sinew(&record).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -198,10 +220,18 @@ fn a_leader_and_a_follower_in_different_rooms_are_recorded_as_one_and_a_black_ou
         std::thread::sleep(Duration::from_millis(50));
     }
     let way = format!("tcp/{}", network.address);
+    // Nobody leads at first.
+    while arm.value("value shoulder_pan torque_enable") == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(25), "no torque");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let armed = Instant::now();
+    std::thread::sleep(Duration::from_secs(2));
     let lead = ["teleop", "--robot", "so101", "--to", "arm", "--fleet", &way, "--teleop", "so101_leader", "--teleop-port", "leader"];
     let mut leading = Ended(there.sinew(&lead).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap());
     goal_moves(&mut arm, Duration::from_secs(10));
-    std::thread::sleep(Duration::from_secs(2));
+    let before = armed.elapsed();
+    std::thread::sleep(Duration::from_secs(4));
     // It does as the hand does, a moment later.
     for motor in ["shoulder_pan", "elbow_flex", "wrist_roll"] {
         let apart = (arm.value(&format!("value {motor} goal_position")) - hand.value(&format!("value {motor} present_position"))).abs();
@@ -212,13 +242,21 @@ fn a_leader_and_a_follower_in_different_rooms_are_recorded_as_one_and_a_black_ou
     network.switch().store(false, SeqCst);
     let again = goal_moves(&mut arm, Duration::from_secs(5));
     println!("the goal changed last {held:?} after the network went dark, and moved {again:?} after it was light");
+    // One that is over before the robot holds.
+    std::thread::sleep(Duration::from_millis(1500));
+    network.switch().store(true, SeqCst);
+    std::thread::sleep(Duration::from_millis(280));
+    network.switch().store(false, SeqCst);
     // The dead-man, a tick to hear of it, and what the gate needs to brake.
     assert!(held < Duration::from_millis(300 + 2 * 34 + 60), "{held:?}");
     assert!(again < Duration::from_secs(2), "{again:?}");
     let output = recording.wait_with_output().unwrap();
     let (report, said) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{report}{said}");
-    assert!(said.contains("nobody led the robot for") && said.contains("marked as starved"), "{said}");
+    let led_by_nobody = said.split("nobody led the robot for ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<f64>().ok());
+    let led_by_nobody = led_by_nobody.unwrap_or_else(|| panic!("{said}"));
+    println!("led by nobody for {led_by_nobody} s, of which {before:?} at the beginning");
+    assert!(led_by_nobody > before.as_secs_f64() - 1.5 + 5.0 - 0.15 && said.contains("marked as starved"), "{before:?} {said}");
     let info = here.recorded("demos", "it was led from another room");
     assert_eq!(info["episodes"].as_array().unwrap().len(), 1, "{info}");
     // The one who leads waits for the next, and ends in order.

@@ -50,6 +50,8 @@ pub enum TeleopStatus {
     Active,
     /// It has done what it set out to do; the action is still valid.
     Done,
+    /// Nobody has said anything new: the action is the last one, or that the robot stays. What is recorded meanwhile is marked.
+    Stale,
 }
 
 /// A human or scripted source of actions, on a thread of its own: the loop takes its newest action with

@@ -5,12 +5,12 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What tells of control loops; see [`give_way_by`].
-static KEEPS_APART: OnceLock<fn() -> bool> = OnceLock::new();
+static KEEPS_APART: OnceLock<fn() -> Option<bool>> = OnceLock::new();
 static IS_BESIDE_LOOP: AtomicBool = AtomicBool::new(false);
 
 /// What the threads of this process ask before each piece of a transfer, to give way to a control loop. It says whether there is one;
-/// then less is sent at once. The first one told stays.
-pub fn give_way_by(keeps_apart: fn() -> bool) {
+/// then less is sent at once. To a thread that is no transfer it says nothing. The first one told stays.
+pub fn give_way_by(keeps_apart: fn() -> Option<bool>) {
     KEEPS_APART.get_or_init(|| keeps_apart);
 }
 
@@ -24,8 +24,8 @@ pub(crate) fn give_way() {
 
 /// Puts the thread where transfers are now.
 pub(crate) fn keep_apart() {
-    if let Some(keeps_apart) = KEEPS_APART.get() {
-        IS_BESIDE_LOOP.store(keeps_apart(), Relaxed);
+    if let Some(is_beside_loop) = KEEPS_APART.get().and_then(|keeps_apart| keeps_apart()) {
+        IS_BESIDE_LOOP.store(is_beside_loop, Relaxed);
     }
 }
 
@@ -90,5 +90,30 @@ impl Limit {
         if begin > now {
             tokio::time::sleep(begin - now).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    thread_local! {
+        static SAYS: Cell<Option<bool>> = const { Cell::new(None) };
+    }
+
+    #[test]
+    fn what_a_thread_says_that_is_no_transfer_changes_nothing() {
+        give_way_by(|| SAYS.get());
+        let chunk_bytes = || Limit::new(None).chunk_bytes();
+        SAYS.set(Some(true));
+        give_way();
+        assert_eq!(chunk_bytes(), PIECE_BYTES, "beside a loop");
+        std::thread::spawn(give_way).join().unwrap();
+        assert_eq!(chunk_bytes(), PIECE_BYTES);
+        SAYS.set(Some(false));
+        give_way();
+        assert_eq!(chunk_bytes(), 4 * PIECE_BYTES);
     }
 }

@@ -39,6 +39,7 @@ pub mod ros2;
 mod server;
 mod strikes;
 mod time;
+mod tls;
 
 pub use answer::Told;
 pub use daemon::wire;

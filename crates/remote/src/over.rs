@@ -7,6 +7,8 @@ use std::time::Duration;
 use crate::RemoteError;
 use crate::time::Watch;
 
+/// After which those who were not met are tried again.
+const AGAIN: Duration = Duration::from_secs(2);
 /// How long a thread may take to end.
 const ENDS: Duration = Duration::from_millis(500);
 
@@ -22,7 +24,28 @@ impl Over {
         *news.wait_timeout_while(over, time, |over| !*over).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    fn end(&self) {
+    /// Meets others and stays with them until it is over; `stay` says by an error that they have to be met anew. Who can't be met is tried
+    /// again, and why is told, once for as long as it is the same but for numbers, such as the time of a clock.
+    pub fn meet<T>(&self, tell: &dyn Fn(&str), meet: impl Fn() -> Result<T, RemoteError>, stay: impl Fn(T) -> Result<(), RemoteError>) {
+        let mut told = String::new();
+        loop {
+            let met = meet();
+            if met.is_ok() {
+                told.clear();
+            }
+            let Err(error) = met.and_then(&stay) else { return };
+            let words = error.to_string().replace(|c: char| c.is_ascii_digit(), "");
+            if words != told {
+                tell(&format!("{error}; it is tried again"));
+                told = words;
+            }
+            if self.wait(AGAIN) {
+                return;
+            }
+        }
+    }
+
+    pub fn end(&self) {
         let (over, news) = &*self.0;
         *over.lock().unwrap_or_else(PoisonError::into_inner) = true;
         news.notify_all();

@@ -26,6 +26,10 @@ const WORD_EVERY: Duration = Duration::from_secs(5);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// How long the end of a process waits for a policy on another thread.
 const MOST_CLOSING: Duration = Duration::from_secs(1);
+/// How long a server is left alone whose answer was of no use, each time for longer; and how long who asks meanwhile is kept waiting.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+const GRACE: Duration = Duration::from_millis(20);
 /// A deadline that follows from the rate is between these.
 const SHORTEST_S: f64 = 0.5;
 const LONGEST_S: f64 = 10.0;
@@ -165,6 +169,8 @@ pub struct RemotePolicy {
     first_answer_s: f64,
     /// How much of images is sent, where there is a choice.
     pace: Option<Pace>,
+    /// The answers before were of no use: why, until when the server is left alone, and for how long that is.
+    useless: Option<(String, Deadline, Duration)>,
     /// The last to be dropped, so that the connection is closed when it is.
     closed: Option<Sender<()>>,
 }
@@ -260,6 +266,7 @@ impl RemotePolicy {
             fit,
             first_answer_s: 0.0,
             pace: None,
+            useless: None,
             closed: None,
         };
         let first = policy.probe(&told, robot, options.on_wait)?;
@@ -370,29 +377,49 @@ impl RemotePolicy {
     }
 
     fn chunk(&mut self, asked: &Asked<'_>) -> Result<ActionChunk, PolicyError> {
+        let unavailable = |what: &str| PolicyError::Unavailable { what: what.to_owned() };
+        if let Some((why, until, _)) = &self.useless
+            && !until.is_over()
+        {
+            std::thread::sleep(until.left().min(GRACE));
+            if !until.is_over() {
+                return Err(unavailable(why));
+            }
+        }
+        match self.answer(asked) {
+            Ok(chunk) => {
+                self.useless = None;
+                Ok(chunk?)
+            }
+            Err(Failed::Unwritten(what)) => Err(PolicyError::Compute { doing: "writing the request".into(), source: what.into() }),
+            Err(Failed::Unavailable(what)) => Err(unavailable(&what)),
+            Err(Failed::Refused(what)) => {
+                self.way.refuse();
+                let before = self.useless.as_ref().map_or(Duration::ZERO, |(_, _, pause)| *pause);
+                let pause = (before * 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+                let why = format!("{}: {what}", self.way.address());
+                let told = unavailable(&why);
+                self.useless = Some((why, Deadline::after(pause), pause));
+                Err(told)
+            }
+        }
+    }
+
+    /// The rows of an answer that is of use.
+    fn answer(&mut self, asked: &Asked<'_>) -> Result<Result<ActionChunk, PolicyError>, Failed> {
         let tick = asked.observations.last().map_or(0, |now| now.tick);
-        let unavailable = |way: &Way, what: String| {
-            way.refuse();
-            PolicyError::Unavailable { what: format!("{}: {what}", way.address()) }
-        };
         let begun = Watch::start();
         let got = self.way.ask(&mut self.requests, asked, self.deadline, KnownBy::Difference);
-        let Got { rows, mut legs, sent_bytes } = got.map_err(|why| match why {
-            Failed::Unwritten(what) => PolicyError::Compute { doing: "writing the request".into(), source: what.into() },
-            Failed::Unavailable(what) => {
-                // A link that is gone says nothing of how fast it is; one that took too long does.
-                if begun.elapsed() >= self.deadline {
-                    self.keep_pace(None);
-                }
-                PolicyError::Unavailable { what }
-            }
-            Failed::Refused(what) => unavailable(&self.way, what),
-        })?;
+        // A link that is gone says nothing of how fast it is; one that took too long does.
+        if matches!(got, Err(Failed::Unavailable(_))) && begun.elapsed() >= self.deadline {
+            self.keep_pace(None);
+        }
+        let Got { rows, mut legs, sent_bytes } = got?;
         let mut watch = Watch::start();
         self.keep_pace(Some((sent_bytes, &legs)));
         let Rows { rows, width, values, .. } = rows;
         if width != self.width {
-            return Err(unavailable(&self.way, format!("rows of {width} values, expected {}", self.width)));
+            return Err(Failed::Refused(format!("rows of {width} values, expected {}", self.width)));
         }
         // Rows beyond those of the first answer are more than the loop has room for.
         let rows = rows.min(self.info.chunk_size);
@@ -405,9 +432,9 @@ impl RemotePolicy {
             }
         }
         if goals.iter().any(|goal| !goal.is_finite()) {
-            return Err(unavailable(&self.way, "a number beyond all bounds".into()));
+            return Err(Failed::Refused("a number beyond all bounds".into()));
         }
-        let chunk = ActionChunk::new(tick, width, goals)?;
+        let chunk = ActionChunk::new(tick, width, goals).map_err(PolicyError::from);
         legs.read += watch.lap();
         self.way.accept(legs);
         Ok(chunk)

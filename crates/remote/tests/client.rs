@@ -95,6 +95,27 @@ fn whatever_a_server_does_the_next_answers_are_right_again() {
 }
 
 #[test]
+fn a_server_whose_answers_are_of_no_use_is_left_alone_in_between() {
+    let bad = |fault| {
+        let server = faulty::start(b"\x80".to_vec(), move |serial| if serial < 2 { Fault::None } else { fault }, echo);
+        let robot = robot();
+        let mut policy = RemotePolicy::connect(&options(server.address), &robot).unwrap();
+        let (begun, before, mut refused) = (Instant::now(), server.requests.load(SeqCst), 0);
+        while begun.elapsed() < Duration::from_secs(2) {
+            policy.infer(&[Observation::for_robot(&robot)], "").map(drop).unwrap_err();
+            refused += 1;
+        }
+        let asked = server.requests.load(SeqCst) - before;
+        println!("{fault:?}: asked {asked} times, {refused} refusals");
+        assert!((3..=15).contains(&asked), "{fault:?}: asked {asked} times in 2 s");
+        assert!(refused < 250 && policy.reporter().report().refused > 0, "{fault:?}: {refused}");
+    };
+    for fault in [Fault::NotANumber, Fault::Infinite, Fault::Wide, Fault::NoMsgpack] {
+        bad(fault);
+    }
+}
+
+#[test]
 fn an_answer_that_is_given_twice_is_used_once() {
     for delay in [0, 20] {
         let (mut asker, _server) = with(Fault::Twice);

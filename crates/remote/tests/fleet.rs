@@ -145,10 +145,10 @@ fn one_that_is_hung_or_has_another_version_is_told_and_a_name_is_had_once() {
     let held: Arc<Mutex<Vec<zenoh::query::Query>>> = Arc::default();
     let hold = held.clone();
     let _hung = session.declare_queryable("sinew/v1/hung/rpc/stop").callback(move |query| hold.lock().unwrap().push(query)).wait().unwrap();
-    let _token = session.liveliness().declare_token("sinew/v1/hung/alive").wait().unwrap();
+    let _token = session.liveliness().declare_token("sinew/v1/hung/alive/1").wait().unwrap();
     let odd = session.declare_queryable("sinew/v1/odd/rpc/stop");
     let _odd = odd.callback(|query| drop(query.reply("sinew/v1/odd/rpc/stop", "{\"halt\":1}").wait())).wait().unwrap();
-    let _token = session.liveliness().declare_token("sinew/v1/odd/alive").wait().unwrap();
+    let _token = session.liveliness().declare_token("sinew/v1/odd/alive/1").wait().unwrap();
     let view = FleetView::open(there.clone()).unwrap();
     until("all are there", || view.robots(WITHIN).unwrap().len() == 3);
     let begun = Instant::now();
@@ -180,6 +180,165 @@ fn who_is_not_reached_is_tried_again_and_nobody_waits() {
     let begun = Instant::now();
     drop(fleet);
     assert!(begun.elapsed() < Duration::from_secs(1));
+}
+
+/// A session of somebody else at the place.
+fn session(there: &FleetPlace) -> zenoh::Session {
+    let FleetPlace::At(address) = there else { panic!("{there}") };
+    let mut config = zenoh::Config::default();
+    for (key, value) in
+        [("mode", "\"client\""), ("scouting/multicast/enabled", "false"), ("connect/endpoints", &*format!("[\"{address}\"]"))]
+    {
+        config.insert_json5(key, value).unwrap();
+    }
+    zenoh::open(config).wait().unwrap()
+}
+
+fn sees(told: &Told) -> bool {
+    told.lock().unwrap().last().is_some_and(|line| line.contains("sees this robot"))
+}
+
+#[test]
+fn of_two_who_come_at_once_under_one_name_one_stays() {
+    let (here, there) = meeting();
+    let (_place, _) = join(&here, "place", &served(10));
+    until("nobody listens", || FleetView::open(there.clone()).is_ok());
+    let (one, two) = (served(10), served(10));
+    for _ in 0..5 {
+        let both = std::thread::scope(|scope| {
+            let joins = [&one, &two].map(|served| scope.spawn(|| join(&there, "twin", served)));
+            joins.map(|joining| joining.join().unwrap())
+        });
+        until("one of them is there", || both.iter().any(|(_, told)| sees(told)));
+        until("the other is told", || both.iter().filter(|(_, told)| !sees(told) && !told.lock().unwrap().is_empty()).count() == 1);
+        std::thread::sleep(Duration::from_millis(1500));
+        assert_eq!(both.iter().filter(|(_, told)| sees(told)).count(), 1, "{:?}", both.map(|(_, told)| told));
+        let out = both.iter().find(|(_, told)| !sees(told)).unwrap();
+        assert!(out.1.lock().unwrap().last().unwrap().contains("another robot there is called twin"), "{:?}", out.1);
+        let [first, second] = both;
+        let (staying, waiting) = if sees(&first.1) { (first, second) } else { (second, first) };
+        // The name is free when the other leaves.
+        drop(staying);
+        until("it is its own now", || sees(&waiting.1));
+    }
+}
+
+#[test]
+fn a_twin_that_hangs_is_counted_and_keeps_a_stop_from_being_confirmed() {
+    let (here, there) = meeting();
+    let kitchen = served(10);
+    let (_fleet, told) = join(&here, "twin", &kitchen);
+    until("it is there", || sees(&told));
+    // A second one is taken as any would be whose router was cut off meanwhile, and answers nothing.
+    let session = session(&there);
+    let held: Arc<Mutex<Vec<zenoh::query::Query>>> = Arc::default();
+    let hold = held.clone();
+    let _hung = session.declare_queryable("sinew/v1/twin/rpc/stop").callback(move |query| hold.lock().unwrap().push(query)).wait().unwrap();
+    let _token = session.liveliness().declare_token("sinew/v1/twin/alive/zzzz").wait().unwrap();
+    let view = FleetView::open(there).unwrap();
+    until("it is seen", || view.robots(WITHIN).unwrap().contains_key("twin"));
+    let found = view.robots(WITHIN).unwrap().remove("twin").unwrap();
+    assert!(format!("{found:?}").contains("alive: 2"), "{found:?}");
+    for names in [vec![name("twin")], vec![]] {
+        let stopped = view.stop(&names, StopWish::Now, Duration::from_secs(2)).unwrap();
+        assert!(!matches!(stopped["twin"], Stopped::Confirmed(_)), "{stopped:?}");
+    }
+    assert!(stops(&kitchen).len() > 1 && held.lock().unwrap().len() > 2, "both are asked again");
+    held.lock().unwrap().clear();
+}
+
+#[test]
+fn one_that_hangs_for_a_moment_is_asked_again() {
+    let (here, there) = meeting();
+    let (_place, told) = join(&here, "place", &served(10));
+    until("it is there", || sees(&told));
+    let session = session(&there);
+    // It answers from the second time on, and zenoh says of the first that the time ran out.
+    let asked = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let (count, held) = (asked.clone(), Mutex::new(Vec::new()));
+    let slow = session.declare_queryable("sinew/v1/slow/rpc/stop").callback(move |query| {
+        if count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
+            held.lock().unwrap().push(query);
+        } else {
+            query.reply("sinew/v1/slow/rpc/stop", "{\"stop\": \"now\", \"was\": \"idle\"}").wait().unwrap();
+        }
+    });
+    let _slow = slow.wait().unwrap();
+    let _token = session.liveliness().declare_token("sinew/v1/slow/alive/1").wait().unwrap();
+    let view = FleetView::open(there).unwrap();
+    let stopped = view.stop(&[name("slow")], StopWish::Now, Duration::from_secs(5)).unwrap();
+    assert!(matches!(stopped["slow"], Stopped::Confirmed(_)) && asked.load(std::sync::atomic::Ordering::SeqCst) == 2, "{stopped:?}");
+}
+
+/// A file of zenoh's configuration for somebody with certificates of the tests.
+fn secured(folder: &Path, port: u16, root: &str, own: &str) -> FleetPlace {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tls");
+    let tls = serde_json::json!({
+        "root_ca_certificate": golden.join(root), "enable_mtls": true,
+        "connect_certificate": golden.join(format!("{own}.pem")), "connect_private_key": golden.join(format!("{own}.key")),
+    });
+    let config = serde_json::json!({
+        "mode": "client", "connect": {"endpoints": [format!("tls/127.0.0.1:{port}")]}, "transport": {"link": {"tls": tls}},
+    });
+    let path = folder.join(format!("{root}-{own}.json5"));
+    std::fs::write(&path, config.to_string()).unwrap();
+    path.to_str().unwrap().parse().unwrap()
+}
+
+/// A router with certificates of the tests, of which zenoh itself takes any.
+fn router_with(own: &str, port: u16) -> zenoh::Session {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tls");
+    let tls = serde_json::json!({
+        "root_ca_certificate": golden.join("ca.pem"), "enable_mtls": true,
+        "listen_certificate": golden.join(format!("{own}.pem")), "listen_private_key": golden.join(format!("{own}.key")),
+    });
+    let mut config = zenoh::Config::default();
+    for (key, value) in [
+        ("mode", "\"router\"".to_owned()),
+        ("listen/endpoints", format!("[\"tls/127.0.0.1:{port}\"]")),
+        ("scouting/multicast/enabled", "false".into()),
+        ("transport/link/tls", tls.to_string()),
+    ] {
+        config.insert_json5(key, &value).unwrap();
+    }
+    zenoh::open(config).wait().unwrap()
+}
+
+#[test]
+fn what_is_wrong_with_certificates_of_a_fleet_is_told() {
+    let (folder, port) = (tempfile::tempdir().unwrap(), port());
+    let router = router_with("server", port);
+    let error = |root: &str, own: &str| FleetView::open(secured(folder.path(), port, root, own)).err().map(|error| error.to_string());
+    assert_eq!(error("ca.pem", "client"), None);
+    for (root, own, why) in [
+        ("ca.pem", "client_old", "client_old.pem: it ran out on Jan"),
+        ("ca.pem", "client_new", "client_new.pem: it is valid from Jan"),
+        ("ca.pem", "client_of_other_ca", "the server trusts no one who signed connect_certificate"),
+        ("other_ca.pem", "client", "signed by none that is trusted here"),
+        ("none.pem", "client", "none.pem: No such file"),
+    ] {
+        let told = error(root, own).unwrap_or_default();
+        assert!(told.contains(why), "expected {why:?}: {told}");
+    }
+    // A robot is told the same, and tries again.
+    let kitchen = served(10);
+    let (_fleet, told) = join(&secured(folder.path(), port, "other_ca.pem", "client"), "kitchen-1", &kitchen);
+    until("it is told", || told.lock().unwrap().iter().any(|line| line.contains("signed by none that is trusted here")));
+    // Once, though this machine's clock is in it.
+    let (_fleet, told) = join(&secured(folder.path(), port, "ca.pem", "client_old"), "kitchen-2", &kitchen);
+    std::thread::sleep(Duration::from_secs(5));
+    assert!(told.lock().unwrap().len() == 1 && told.lock().unwrap()[0].contains("client_old.pem: it ran out on Jan"), "{told:?}");
+    router.close().wait().unwrap();
+    for (own, why) in [
+        ("server_old", "the server's certificate ran out"),
+        ("client_new", "the server's certificate is not valid yet"),
+        ("server_of_other_name", "the server's certificate is not accepted"),
+    ] {
+        let router = router_with(own, port);
+        let told = error("ca.pem", "client").unwrap_or_default();
+        assert!(told.contains(why), "expected {why:?}: {told}");
+        router.close().wait().unwrap();
+    }
 }
 
 /// A file of docs/fleet, with the certificates of the tests and the port.
@@ -217,9 +376,11 @@ fn the_examples_let_operators_stop_viewers_look_and_robots_speak_for_themselves(
     let stopped = anna.stop(&[], StopWish::Now, WITHIN).unwrap();
     assert!(matches!(stopped["kitchen-1"], Stopped::Confirmed(_)), "{stopped:?}");
     assert_eq!(stops(&kitchen), [StopWish::Now]);
-    // With the certificate of kitchen-1 nobody is kitchen-2.
+    // With the certificate of kitchen-1 nobody is kitchen-2, and is told so.
     let (_false, told) = join(&robot, "kitchen-2", &kitchen);
-    std::thread::sleep(Duration::from_secs(2));
+    until("it is told", || !told.lock().unwrap().is_empty());
+    let line = told.lock().unwrap()[0].clone();
+    assert!(line.contains("does not see this robot as kitchen-2") && line.contains("sinew/v1/kitchen-2/**"), "{line}");
     assert!(!anna.robots(WITHIN).unwrap().contains_key("kitchen-2"), "{told:?}");
     // Without a certificate nobody is let in.
     let bare = std::fs::read_to_string(file("operator.json5", "anna")).unwrap();

@@ -141,3 +141,21 @@ fn a_trajectory_steers_under_the_lease_and_is_refused_with_words() {
     until("it is said", || says("reading a ROS 2 message"));
     assert_eq!(goals().len(), before);
 }
+
+#[test]
+fn a_flood_of_bad_trajectories_is_told_once_and_counted() {
+    let served = served(10);
+    let (_ros2, session, told) = node(&served, true);
+    let topic = Topic::parse("/arm_1/joint_trajectory").unwrap();
+    let send = session.declare_publisher(topic.key(DOMAIN, JointTrajectory::KIND)).wait().unwrap();
+    let lines = |what: &str| told.lock().unwrap().iter().filter(|line| line.contains(what)).count();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(3) {
+        send.put(trajectory(&[(400, f64::NAN)])).wait().unwrap();
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(lines("finite"), 1, "{told:?}");
+    until("it is counted", || lines("more trajectories were not taken") == 1);
+    send.put(trajectory(&[(400, f64::NAN)])).wait().unwrap();
+    until("it is told anew", || lines("finite") == 2);
+}

@@ -92,10 +92,11 @@ impl<'a> Acting<'a> {
                 wanted.time = shared.clock.now();
                 if now.is_first { policy.choose(now, observation, &mut wanted.goals)? } else { policy.between(now, &mut wanted.goals) }
             }
-            (Actor::Human, policy, Some(human)) => match human.newest(now.tick, shared.clock, wanted)? {
+            (Actor::Human, policy, Some(human)) => match human.newest(now.tick, shared.turn_s(), shared.clock, wanted)? {
                 // With a policy beside, that he is done is for the operator to see.
                 Heard::Done if policy.is_none() => Choice::Last,
                 Heard::Active | Heard::Done => Choice::Wanted,
+                Heard::Stale => Choice::Stale,
                 heard @ (Heard::Silent | Heard::Nothing) => {
                     self.is_left_alone = true;
                     if heard == Heard::Silent { Choice::Silent } else { Choice::Held }
@@ -104,7 +105,7 @@ impl<'a> Acting<'a> {
             _ => Choice::Held,
         };
         match choice {
-            Choice::Wanted | Choice::Last => {
+            Choice::Wanted | Choice::Last | Choice::Stale => {
                 if std::mem::take(&mut self.is_left_alone) {
                     self.hand_over.begin(true);
                 }

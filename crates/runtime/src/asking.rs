@@ -20,6 +20,8 @@ pub(crate) enum Choice {
     Starved,
     /// The robot stands still until the policy has answered (synchronous inference).
     Waiting,
+    /// As `Wanted`, by who has said nothing new since; told as starved.
+    Stale,
     /// Nobody is to act.
     Held,
     /// Who is to act has said nothing for too long: as `Held`, and told as starved.

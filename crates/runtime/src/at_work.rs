@@ -77,8 +77,9 @@ fn cpu_of(name: &str) -> Option<Option<usize>> {
 
 /// Before each piece of work of a thread of [`Role::Transfer`](crate::Role::Transfer): while a control loop is at work on this machine,
 /// transfers share the last processor that no loop claims, so that a loop finds another one free; what the kernel does for a transfer,
-/// which nothing interrupts on many kernels, is done there as well. Says whether a loop is at work. Other threads stay where they are.
-pub fn keep_apart() -> bool {
+/// which nothing interrupts on many kernels, is done there as well. Says whether a loop is at work. Other threads stay where they are, and
+/// nothing is said to them.
+pub fn keep_apart() -> Option<bool> {
     /// The processor for transfers plus one, or none of them.
     const FREE: u32 = 0;
     static APART: AtomicU32 = AtomicU32::new(FREE);
@@ -88,7 +89,7 @@ pub fn keep_apart() -> bool {
         static PLACED: Cell<Option<u32>> = const { Cell::new(None) };
     }
     if !is_transfer() {
-        return false;
+        return None;
     }
     let (since, all) = SINCE.get_or_init(|| (Instant::now(), system::processors()));
     let now_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
@@ -105,7 +106,7 @@ pub fn keep_apart() -> bool {
             tracing::debug!("keeping a transfer on the processors {these:?}: {error}");
         }
     }
-    apart != FREE
+    Some(apart != FREE)
 }
 
 /// The processor for transfers beside such loops, if there is a loop and a processor to choose.
@@ -123,9 +124,9 @@ mod tests {
 
     fn processors_of_a_transfer(is_at_work: bool) -> Vec<usize> {
         let began = Instant::now();
-        assert!(!keep_apart(), "it is none yet");
+        assert_eq!(keep_apart(), None, "it is none yet");
         place(Role::Transfer);
-        while keep_apart() != is_at_work {
+        while keep_apart() != Some(is_at_work) {
             assert!(began.elapsed() < Duration::from_secs(20), "a loop is at work: {is_at_work}, and a transfer doesn't see it");
             std::thread::yield_now();
         }

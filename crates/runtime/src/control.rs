@@ -338,7 +338,7 @@ impl<'a> Control<'a> {
             match self.turn(armed, cameras, &now, &turn, done_at.is_some())? {
                 Choice::Interrupted => return Ok(Ending::Interrupted),
                 Choice::Last => done_at = done_at.or(Some(now.tick)),
-                Choice::Wanted | Choice::Starved | Choice::Waiting | Choice::Held | Choice::Silent => {}
+                Choice::Wanted | Choice::Stale | Choice::Starved | Choice::Waiting | Choice::Held | Choice::Silent => {}
             }
             self.keep_time(&turn, began_before.replace(turn.began));
             progress.tick.store(now.tick, Relaxed);
@@ -415,9 +415,9 @@ impl<'a> Control<'a> {
             Choice::Interrupted => return Ok(choice),
             Choice::Wanted | Choice::Last => true,
             Choice::Held | Choice::Waiting => false,
-            Choice::Silent => {
+            Choice::Stale | Choice::Silent => {
                 self.tally.counted.starved_ticks += u64::from(now.is_first);
-                false
+                choice == Choice::Stale
             }
             Choice::Starved => self.run_out(armed.commanded(), now)?,
         };
@@ -459,7 +459,7 @@ impl<'a> Control<'a> {
         frame.lateness_ns = turn.began.nanos_since(turn.due);
         frame.wanted.copy_from_slice(&self.wanted.goals);
         frame.sent.copy_from_slice(armed.commanded());
-        frame.starved = matches!(choice, Choice::Starved | Choice::Silent);
+        frame.starved = matches!(choice, Choice::Starved | Choice::Stale | Choice::Silent);
         frame.actor = self.acting.actor();
         (frame.queued, frame.inference_ns) =
             self.acting.policy.as_ref().map_or((0, 0), |policy| (policy.queued(now.tick + 1) as u32, policy.latency_ns));

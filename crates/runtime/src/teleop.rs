@@ -12,6 +12,9 @@ use sinew_core::{
 use crate::beside::Beside;
 use crate::{Fault, Realtime, RealtimeRequest};
 
+/// An action older than this, and than three turns, is not what its teleoperator wants now; what is recorded meanwhile is marked.
+const STALE: Duration = Duration::from_millis(100);
+const STALE_TURNS: u32 = 3;
 /// An action older than this is no action: the robot comes to rest.
 const SILENT: Duration = Duration::from_millis(500);
 /// A teleoperator that says nothing for so long ends the episode, where nobody says otherwise.
@@ -38,7 +41,7 @@ pub struct TeleopThread {
     /// What it wanted last. `None` before the first time since it took over.
     newest: Option<TeleopStatus>,
     wanted: Wanted,
-    /// When it was heard last, or took over.
+    /// When it said something new last, or took over.
     heard_at: Option<Timestamp>,
     /// What it answered last is of the time before it took over.
     is_stale: bool,
@@ -53,6 +56,8 @@ pub struct TeleopThread {
 pub(crate) enum Heard {
     Active,
     Done,
+    /// What it wanted last, which is not new any more.
+    Stale,
     /// Nothing yet since it took over.
     Nothing,
     /// Nothing new for too long.
@@ -209,7 +214,10 @@ impl TeleopThread {
                 self.wanted.goals.copy_from_slice(&job.wanted.goals);
                 self.wanted.impedance.clone_from(&job.wanted.impedance);
                 self.wanted.time = now;
-                (self.newest, self.heard_at, self.trouble) = (Some(status), Some(now), None);
+                (self.newest, self.trouble) = (Some(status), None);
+                if status != TeleopStatus::Stale {
+                    self.heard_at = Some(now);
+                }
             }
             Err(trouble @ TeleoperatorError::Transient { .. }) => self.trouble = Some(trouble),
             Err(source) => return Err(Fault::Teleoperator { tick, source }),
@@ -219,12 +227,12 @@ impl TeleopThread {
 
     /// Whether it has said anything since it took over; its action goes to `wanted`.
     pub(crate) fn has_spoken(&mut self, clock: &dyn Clock, wanted: &mut Wanted) -> Result<bool, Fault> {
-        self.newest(0, clock, wanted)?;
+        self.newest(0, 0.0, clock, wanted)?;
         Ok(self.newest.is_some())
     }
 
-    /// Its newest action, in `wanted`. On a clock that doesn't run by itself it is waited for.
-    pub(crate) fn newest(&mut self, tick: u64, clock: &dyn Clock, wanted: &mut Wanted) -> Result<Heard, Fault> {
+    /// Its newest action, in `wanted`, in a turn of `turn_s`. On a clock that doesn't run by itself it is waited for.
+    pub(crate) fn newest(&mut self, tick: u64, turn_s: f64, clock: &dyn Clock, wanted: &mut Wanted) -> Result<Heard, Fault> {
         let now = clock.now();
         let is_gone = self.listen(tick, now, !clock.runs_by_itself())?;
         let silent_ns = now.nanos_since(*self.heard_at.get_or_insert(now));
@@ -234,11 +242,14 @@ impl TeleopThread {
         wanted.goals.copy_from_slice(&self.wanted.goals);
         wanted.impedance.clone_from(&self.wanted.impedance);
         wanted.time = self.wanted.time;
+        let fresh_ns = (STALE.as_nanos() as f64).max(f64::from(STALE_TURNS) * turn_s * 1e9);
         Ok(match self.newest {
             _ if silent_ns > SILENT.as_nanos() as i64 => Heard::Silent,
+            None => Heard::Nothing,
+            Some(TeleopStatus::Stale) => Heard::Stale,
+            Some(_) if silent_ns as f64 > fresh_ns => Heard::Stale,
             Some(TeleopStatus::Active) => Heard::Active,
             Some(TeleopStatus::Done) => Heard::Done,
-            None => Heard::Nothing,
         })
     }
 }

@@ -81,7 +81,13 @@ fn serve(args: &DaemonArgs) -> anyhow::Result<Done> {
     let owned = Owned::of(args, args.datasets.clone().unwrap_or_else(|| state.join("datasets")), lock.beside("policies"))?;
     let stop = StopFlag::new();
     stop.escalate_on_signals().context("listening for Ctrl-C")?;
-    let rig = owned.connect();
+    // A camera or a port may be waited for; nobody who ends the daemon waits for it.
+    let connecting = owned.clone();
+    let rig = match owned.prepare(&stop, move || connecting.connect()) {
+        Ok(None) => return Ok(Done::Left),
+        Ok(Some(rig)) => Ok(rig),
+        Err(error) => Err(error),
+    };
     // What can't be right at any time is told at once; a robot that is not there may come.
     let rig = match rig {
         Err(error) if is_misuse(&error) => return Err(error),
@@ -164,8 +170,7 @@ fn serve(args: &DaemonArgs) -> anyhow::Result<Done> {
     drop(server);
     drop(lock);
     anyhow::ensure!(is_whole, "owning {}: the thread that has the robot panicked; the log says where", robot.name);
-    // To be ended is what it waits for.
-    Ok(Done::Ok)
+    Ok(Done::Left)
 }
 
 /// What the robot is called by others, where it has any.

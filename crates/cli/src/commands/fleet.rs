@@ -48,7 +48,9 @@ fn list(view: &FleetView, within: Duration, json: bool) -> anyhow::Result<Done> 
     let robots = view.robots(within)?;
     if json {
         let rows =
-            robots.iter().map(|(name, found)| json!({ "robot": name, "answers": found.answers, "info": found.info, "state": found.state }));
+            robots.iter().map(|(name, found)| {
+                json!({ "robot": name, "alive": found.alive, "answers": found.answers, "info": found.info, "state": found.state })
+            });
         text::print_json(&rows.collect::<Vec<_>>())?;
         return Ok(Done::Ok);
     }
@@ -59,9 +61,10 @@ fn list(view: &FleetView, within: Duration, json: bool) -> anyhow::Result<Done> 
     let mut table = vec![["name", "robot", "does", "remark"].map(str::to_owned).to_vec()];
     for (name, found) in &robots {
         let model = found.info.as_ref().map(|info| format!("{}{}", info.name, if info.is_simulated { ", simulated" } else { "" }));
-        let remark = match (&found.state, found.answers) {
+        let remark = match (&found.state, found.alive.max(found.answers)) {
+            (_, count @ 2..) if found.answers < count => format!("{count} robots have this name, and {} of them answer", found.answers),
+            (_, count @ 2..) => format!("{count} robots have this name"),
             (None, _) => "does not answer".to_owned(),
-            (Some(_), 2..) => format!("{} robots have this name", found.answers),
             (Some(state), _) => state.trouble.clone().unwrap_or_default(),
         };
         table.push(vec![name.clone(), model.unwrap_or_default(), found.state.as_ref().map(does).unwrap_or_default(), remark]);
@@ -93,16 +96,14 @@ fn stop(view: &FleetView, robots: &[RobotName], how: StopWish, within: Duration,
             Stopped::Confirmed(answer) => {
                 json!({ "robot": name, "confirmed": true, "stop": answer.stop, "was": answer.was, "error": null })
             }
-            Stopped::Refused(what) => json!({ "robot": name, "confirmed": false, "error": what }),
-            Stopped::Silent => json!({ "robot": name, "confirmed": false, "error": SILENT }),
+            other => json!({ "robot": name, "confirmed": false, "error": why_not(other) }),
         });
         text::print_json(&rows.collect::<Vec<_>>())?;
     } else {
         for (name, how) in &stopped {
             match how {
                 Stopped::Confirmed(answer) => say!("{name}  stops; it was at {}", word(&answer.was)),
-                Stopped::Refused(what) => note!("{name}  DOES NOT CONFIRM: {what}"),
-                Stopped::Silent => note!("{name}  DOES NOT CONFIRM: {SILENT}"),
+                other => note!("{name}  DOES NOT CONFIRM: {}", why_not(other)),
             }
         }
         if stopped.is_empty() {
@@ -113,7 +114,17 @@ fn stop(view: &FleetView, robots: &[RobotName], how: StopWish, within: Duration,
     Ok(if all_did && !stopped.is_empty() { Done::Ok } else { Done::Refused })
 }
 
-const SILENT: &str = "no answer; it is gone or hangs, or you may not stop it";
+/// Why a robot does not confirm that it stops.
+fn why_not(how: &Stopped) -> String {
+    match how {
+        Stopped::Confirmed(_) => String::new(),
+        Stopped::Part { alive, confirmed } => {
+            format!("{alive} robots have this name, and {confirmed} of them stopped; the others are gone or hang")
+        }
+        Stopped::Refused(what) => what.clone(),
+        Stopped::Silent => "no answer; it is gone or hangs, or you may not stop it".to_owned(),
+    }
+}
 
 fn watch(view: &FleetView, robot: &RobotName, images: Option<&Path>, seconds: Option<f64>, json: bool) -> anyhow::Result<Done> {
     let stop = StopFlag::new();

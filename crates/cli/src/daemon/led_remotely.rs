@@ -1,6 +1,7 @@
 //! Somebody who leads a robot from afar, by goals that come now and then.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use sinew_core::{CommandMode, Observation, RobotDescription, TeleopStatus, Teleoperator, TeleoperatorError, Tick, Timestamp};
 
@@ -9,11 +10,32 @@ const FRESH_NS: i64 = 300_000_000;
 
 /// Where the newest goals lie. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Goals(Arc<Mutex<Option<(Timestamp, Vec<f64>)>>>);
+pub struct Goals(Arc<Mutex<Option<Newest>>>);
+
+#[derive(Debug)]
+struct Newest {
+    /// When they were wanted, and when they came.
+    wanted: Timestamp,
+    came: Timestamp,
+    goals: Vec<f64>,
+}
 
 impl Goals {
     pub fn put(&self, now: Timestamp, goals: &[f64]) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, goals.to_vec()));
+        self.put_old(now, Duration::ZERO, goals);
+    }
+
+    /// The same of goals that were on their way for as long as this.
+    pub fn put_old(&self, now: Timestamp, age: Duration, goals: &[f64]) {
+        let age_ns = i64::try_from(age.as_nanos()).unwrap_or(i64::MAX);
+        let wanted = Timestamp::from_nanos(now.as_nanos().saturating_sub(age_ns));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Newest { wanted, came: now, goals: goals.to_vec() });
+    }
+
+    /// Whether any have come within this time.
+    pub fn came_within(&self, time: Duration, now: Timestamp) -> bool {
+        let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        newest.as_ref().is_some_and(|newest| now.nanos_since(newest.came) as f64 <= time.as_nanos() as f64)
     }
 
     /// None are left.
@@ -23,8 +45,8 @@ impl Goals {
 
     fn fresh(&self, now: Timestamp, action: &mut [f64]) -> bool {
         let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((_, goals)) = newest.as_ref().filter(|(put, _)| now.nanos_since(*put) <= FRESH_NS) else { return false };
-        action.copy_from_slice(goals);
+        let Some(newest) = newest.as_ref().filter(|newest| now.nanos_since(newest.wanted) <= FRESH_NS) else { return false };
+        action.copy_from_slice(&newest.goals);
         true
     }
 }
@@ -104,8 +126,6 @@ impl Teleoperator for LedRemotely {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

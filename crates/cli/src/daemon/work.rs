@@ -322,6 +322,9 @@ impl Owned {
 
     /// Does what may wait for a network or a disk beside the robot's thread. When a stop is asked for it is left to itself, and there
     /// is nothing.
+    ///
+    /// # Errors
+    /// Its own, or when there is no thread for it.
     pub(super) fn prepare<T: Send + 'static>(
         &self,
         stop: &StopFlag,

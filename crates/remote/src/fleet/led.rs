@@ -16,6 +16,7 @@ use zenoh::qos::{CongestionControl, Priority};
 use zenoh::query::Queryable;
 use zenoh::{Session, Wait as _};
 
+use super::name::{self, Name};
 use super::{FleetPlace, RobotName, key, read};
 use crate::RemoteError;
 use crate::daemon::DEAD_MAN;
@@ -88,7 +89,7 @@ pub struct FollowerCounts {
 pub struct Follower {
     shared: Arc<Shared>,
     telling: Option<JoinHandle<()>>,
-    _kept: (Subscriber<()>, Queryable<()>),
+    _kept: (Subscriber<()>, Queryable<()>, Name),
     _session: Session,
 }
 
@@ -188,9 +189,13 @@ impl Follower {
     ) -> Result<Self, RemoteError> {
         let session = place.open()?;
         let fault = |error| place.fault(words(error));
-        let others = session.get(key(name.as_str(), "lead/info")).timeout(Duration::from_millis(500)).wait().map_err(fault)?;
-        if others.iter().any(|reply| reply.result().is_ok()) {
-            return Err(place.fault(format!("another robot there is led as {name}")));
+        let (tokens, taken) = (key(name.as_str(), "lead/alive"), || place.fault(format!("another robot there is led as {name}")));
+        if name::is_taken(&session, &tokens).map_err(fault)? {
+            return Err(taken());
+        }
+        let own_name = Name::take(&session, &tokens).map_err(fault)?;
+        if !own_name.is_own() {
+            return Err(taken());
         }
         let shared = Arc::new(Shared {
             id: fresh_name(),
@@ -223,7 +228,7 @@ impl Follower {
         let theirs = shared.clone();
         let telling = std::thread::Builder::new().name("fleet-follower".into()).spawn(move || theirs.tell(&publisher));
         let telling = telling.map_err(|source| RemoteError::Thread { who: "fleet", source })?;
-        Ok(Self { shared, telling: Some(telling), _kept: (commands, infos), _session: session })
+        Ok(Self { shared, telling: Some(telling), _kept: (commands, infos, own_name), _session: session })
     }
 
     /// How the robot is now.
@@ -279,7 +284,11 @@ impl Leader {
         let feedback = session.declare_subscriber(key(name.as_str(), "lead/feedback")).callback(move |sample| {
             let Some(feedback) = read::<Feedback>(sample.payload()) else { return };
             let mut newest = lock(&heard);
-            let is_newer = newest.as_ref().is_none_or(|(last, _)| last.follower != feedback.follower || last.number < feedback.number);
+            // One robot is led. Should another one come under its name, it is not led as long as that one is heard.
+            let is_newer = newest.as_ref().is_none_or(|(last, heard)| match last.follower == feedback.follower {
+                true => last.number < feedback.number,
+                false => heard.elapsed() >= DEAD_MAN,
+            });
             if is_newer {
                 *newest = Some((feedback, Watch::start()));
             }

@@ -3,18 +3,19 @@
 //!
 //! | key behind `sinew/v1/<robot>/` | what |
 //! |---|---|
-//! | `alive` | a liveliness token |
+//! | `alive/<id>` | a liveliness token, another one for each robot of the name |
 //! | `state` | JSON, at most ten times a second; a query is answered with the newest |
 //! | `event` | JSON: a line that was said, or a work that has ended |
 //! | `cam/<camera>/jpeg` | a JPEG, at most five times a second, while somebody looks |
 //! | `info`, `datasets`, `policies` | answer a query with JSON |
 //! | `rpc/stop` | a query stops the robot, and is answered when its control loop was told |
-//! | `lead/info`, `lead/feedback`, `lead/command` | the two ends of [`led`] |
+//! | `lead/alive/<id>`, `lead/info`, `lead/feedback`, `lead/command` | the two ends of [`led`] |
 //!
 //! There is no other command. All is told by threads of its own, newest only, and what finds no room is dropped: nobody's network delays a
 //! control loop. Who may do what is zenoh's access control.
 
 mod led;
+mod name;
 mod place;
 mod robot;
 mod view;

@@ -4,18 +4,27 @@ use std::fmt::{self, Display};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
+use serde_json::Value as Json;
 use zenoh::{Config, Session, Wait as _};
 
 use super::MOST_BYTES;
 use crate::RemoteError;
 use crate::lerobot::words;
+use crate::time::Deadline;
+use crate::tls::{self, Thorough};
 
 /// What is longer is not put together: [`MOST_BYTES`], and what zenoh says around it.
 const MOST_MESSAGE: usize = MOST_BYTES + (64 << 10);
 /// Milliseconds in which a router is reached and greeted, and after which somebody who says nothing has gone.
 const REACHED_MS: &str = "1500";
 const GONE_MS: &str = "2000";
+/// The same in which a router tells others of a token, and between two questions for it.
+const SEEN: Duration = Duration::from_secs(1);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+/// How long a router may take for the hand-shake that is looked at first.
+const SHAKES: Duration = Duration::from_millis(1500);
 
 /// Where the robots of a fleet meet. Nothing is found by itself: what is here, or in the file, is all that is connected with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,8 +98,41 @@ impl FleetPlace {
     /// Opens a session.
     ///
     /// # Errors
-    /// When nobody is reached, the address is taken, or the file is none of zenoh's.
+    /// When nobody is reached, the address is taken, the file is none of zenoh's, or a certificate is of no use; which, in words.
     pub(crate) fn open(&self) -> Result<Session, RemoteError> {
+        let config = self.config()?;
+        let (connects, listens) = (locators(&config, "connect"), locators(&config, "listen"));
+        let check = |thorough| tls::check(&config, &connects, &listens, SHAKES, thorough).map_err(|what| self.fault(what));
+        // Zenoh takes a certificate that ran out, and of others says only that nobody is reached.
+        check(Thorough::No)?;
+        zenoh::open(config.clone()).wait().map_err(|error| check(Thorough::Yes).err().unwrap_or_else(|| self.fault(words(error))))
+    }
+
+    /// Whether others who come to the router hear of a liveliness token of this side's; `None` where there is no router.
+    pub(crate) fn sees(&self, token: &str) -> Option<bool> {
+        let mut config = self.config().ok()?;
+        if config.get_json("mode").ok()? != "\"client\"" {
+            return None;
+        }
+        for (key, value) in [("listen/endpoints", "[]"), ("connect/timeout_ms", REACHED_MS), ("connect/exit_on_failure", "true")] {
+            config.insert_json5(key, value).ok()?;
+        }
+        let Ok(session) = zenoh::open(config).wait() else { return Some(false) };
+        let until = Deadline::after(SEEN);
+        let is_seen = loop {
+            let tokens = session.liveliness().get(token.to_owned()).timeout(until.left().max(BETWEEN_LOOKS)).wait();
+            let is_seen = tokens.is_ok_and(|tokens| tokens.iter().any(|reply| reply.result().is_ok()));
+            if is_seen || until.is_over() {
+                break is_seen;
+            }
+            std::thread::sleep(BETWEEN_LOOKS);
+        };
+        drop(session.close().wait());
+        Some(is_seen)
+    }
+
+    /// Zenoh's configuration for the place.
+    fn config(&self) -> Result<Config, RemoteError> {
         let mut config = match self {
             Self::File(file) => {
                 Config::from_file(file).map_err(|error| self.fault(format!("reading {}: {}", file.display(), words(error))))?
@@ -126,11 +168,24 @@ impl FleetPlace {
         for (key, value) in settings {
             config.insert_json5(key, &value).map_err(|error| self.fault(format!("setting zenoh's {key}: {}", words(error))))?;
         }
-        zenoh::open(config).wait().map_err(|error| self.fault(words(error)))
+        Ok(config)
     }
 }
 
-/// What a robot is called in its fleet: 1 to 64 lower-case letters, digits and `-`.
+/// The locators at which a session listens, or connects to others.
+fn locators(config: &Config, end: &str) -> Vec<String> {
+    let read = |key: &str| config.get_json(key).ok().and_then(|text| serde_json::from_str::<Json>(&text).ok()).unwrap_or_default();
+    let endpoints = read(&format!("{end}/endpoints"));
+    // They may be other ones for each mode.
+    let endpoints = match (&endpoints, read("mode").as_str()) {
+        (Json::Object(modes), Some(mode)) => modes.get(mode).cloned().unwrap_or_default(),
+        _ => endpoints,
+    };
+    let all = endpoints.as_array().into_iter().flatten();
+    all.filter_map(|locator| locator.as_str().map(str::to_owned)).collect()
+}
+
+/// What a robot is called in its fleet: 1 to 64 lower-case letters, digits and `-`, which stands between others.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RobotName(String);
 
@@ -151,10 +206,11 @@ impl FromStr for RobotName {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let is_one = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if (1..=64).contains(&text.len()) && text.bytes().all(is_one) {
+        let is_inside = |name: &str| !name.starts_with('-') && !name.ends_with('-');
+        if (1..=64).contains(&text.len()) && text.bytes().all(is_one) && is_inside(text) {
             return Ok(Self(text.to_owned()));
         }
-        Err("expected a robot's name: 1 to 64 lower-case letters, digits and -")
+        Err("expected a robot's name: 1 to 64 lower-case letters, digits and -; it begins and ends with a letter or a digit")
     }
 }
 
@@ -190,7 +246,8 @@ mod tests {
         let is_open = |text: &str| text.parse::<FleetPlace>().unwrap().is_open();
         assert!(is_open("tcp/10.0.0.7:7447") && !is_open("tcp/[::1]:7447") && !is_open("listen:tcp/localhost:1"));
         assert_eq!("kitchen-1".parse::<RobotName>().unwrap().as_str(), "kitchen-1");
-        for bad in ["", "Kitchen", "a/b", "*", "a*", "$*", "ä", "a b", "a?", &"x".repeat(65)] {
+        assert_eq!("a".parse::<RobotName>().unwrap().as_str(), "a");
+        for bad in ["", "-", "--", "-a", "a-", "Kitchen", "a/b", "*", "a*", "$*", "ä", "a b", "a?", &"x".repeat(65)] {
             bad.parse::<RobotName>().unwrap_err();
         }
     }

@@ -9,12 +9,12 @@ use serde::Serialize;
 use serde_json::json;
 use sinew_core::service::{Quality, Refusal};
 use zenoh::bytes::Encoding;
-use zenoh::liveliness::LivelinessToken;
 use zenoh::pubsub::Publisher;
 use zenoh::qos::{CongestionControl, Priority};
 use zenoh::query::{Query, Queryable};
 use zenoh::{Session, Wait as _};
 
+use super::name::{self, Name};
 use super::{Event, FleetPlace, RobotName, StopAnswer, StopOrder, key, read};
 use crate::daemon::Shared;
 use crate::lerobot::words;
@@ -27,10 +27,8 @@ const BETWEEN_STATES: Duration = Duration::from_millis(100);
 const BETWEEN_IMAGES: Duration = Duration::from_millis(200);
 /// A state is told once more after this, when there is none that is newer.
 const SAID_AGAIN: Duration = Duration::from_secs(1);
-/// After which a fleet that was not reached is tried again.
-const AGAIN: Duration = Duration::from_secs(2);
-/// How long it takes to hear of another robot of the name.
-const NAMESAKE: Duration = Duration::from_millis(500);
+/// After which a robot that others were not seen to hear of looks again.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// Queries that wait to be answered; more are not.
 const MOST_QUERIES: usize = 16;
 
@@ -63,9 +61,19 @@ struct Met {
     state: Publisher<'static>,
     event: Publisher<'static>,
     cameras: Vec<(usize, Publisher<'static>)>,
-    _kept: (Vec<Queryable<()>>, LivelinessToken),
+    name: Name,
+    _kept: Vec<Queryable<()>>,
     // The last to go.
     session: Session,
+}
+
+/// Tells the others when a thread leaves, however it does.
+struct Leaves<'a>(&'a Over);
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }
 
 /// A query, and what it asks for.
@@ -73,25 +81,27 @@ type Asked = (&'static str, Query);
 
 impl Stay {
     fn keep(&self, tell: &dyn Fn(&str)) {
-        let mut told = String::new();
-        loop {
-            let error = match self.meet() {
-                Ok((met, asked)) => {
-                    tell(&format!("the fleet at {} sees this robot as {}", self.place, self.robot));
-                    self.tell_all(&met, asked);
-                    drop(met.session.close().wait());
-                    return;
-                }
-                Err(error) => error.to_string(),
-            };
-            if error != told {
-                tell(&format!("{error}; it is tried again"));
-                told = error;
-            }
-            if self.over.wait(AGAIN) {
-                return;
-            }
+        let stay = |(met, asked): (Met, Receiver<Asked>)| {
+            let stayed = self.tell_all(&met, asked, tell);
+            drop(met.session.close().wait());
+            stayed
+        };
+        self.over.meet(tell, || self.meet(), stay);
+    }
+
+    /// Another robot has the name.
+    fn taken(&self) -> RemoteError {
+        self.place.fault(format!("another robot there is called {}; --fleet-name gives this one another name", self.robot))
+    }
+
+    /// Whether others at the place hear of this robot, which is told; the router's access control may forbid it.
+    fn look(&self, met: &Met, tell: &dyn Fn(&str)) -> bool {
+        let (place, robot) = (&self.place, &self.robot);
+        let is_seen = place.sees(&met.name.token) != Some(false);
+        if is_seen {
+            tell(&format!("the fleet at {place} sees this robot as {robot}"));
         }
+        is_seen
     }
 
     fn key(&self, what: &str) -> String {
@@ -101,11 +111,8 @@ impl Stay {
     fn meet(&self) -> Result<(Met, Receiver<Asked>), RemoteError> {
         let session = self.place.open()?;
         let fault = |error| self.place.fault(words(error));
-        let others = session.liveliness().get(self.key("alive")).timeout(NAMESAKE).wait().map_err(fault)?;
-        if others.iter().any(|reply| reply.result().is_ok()) {
-            return Err(self
-                .place
-                .fault(format!("another robot there is called {}; --fleet-name gives this one another name", self.robot)));
+        if name::is_taken(&session, &self.key("alive")).map_err(fault)? {
+            return Err(self.taken());
         }
         let (asked, answers) = sync_channel(MOST_QUERIES);
         let mut kept = Vec::new();
@@ -131,26 +138,47 @@ impl Stay {
             }
         }
         // Last: who finds it asks at once.
-        let token = session.liveliness().declare_token(self.key("alive")).wait().map_err(fault)?;
-        Ok((Met { state, event, cameras, _kept: (kept, token), session }, answers))
+        let name = Name::take(&session, &self.key("alive")).map_err(fault)?;
+        if !name.is_own() {
+            return Err(self.taken());
+        }
+        Ok((Met { state, event, cameras, name, _kept: kept, session }, answers))
     }
 
-    fn tell_all(&self, met: &Met, asked: Receiver<Asked>) {
+    /// # Errors
+    /// When another robot has the name after all.
+    fn tell_all(&self, met: &Met, asked: Receiver<Asked>, tell: &dyn Fn(&str)) -> Result<(), RemoteError> {
+        // This robot alone may have to leave.
+        let left = Over::default();
         std::thread::scope(|scope| {
             let named = |name: &str| std::thread::Builder::new().name(name.into());
-            let answers = named("fleet-answers").spawn_scoped(scope, move || self.answer(&asked));
-            let images = named("fleet-cameras").spawn_scoped(scope, || self.show(&met.cameras));
+            let answers = named("fleet-answers").spawn_scoped(scope, {
+                let left = left.clone();
+                move || self.answer(&asked, &left)
+            });
+            let images = named("fleet-cameras").spawn_scoped(scope, || self.show(&met.cameras, &left));
             for thread in [answers, images] {
                 if let Err(error) = thread {
                     tracing::warn!(%error, "starting a thread of the fleet");
                 }
             }
-            self.tell(met);
-        });
+            let _leaves = Leaves(&left);
+            self.tell(met, tell)
+        })
     }
 
     /// States and events.
-    fn tell(&self, met: &Met) {
+    fn tell(&self, met: &Met, tell: &dyn Fn(&str)) -> Result<(), RemoteError> {
+        let mut unseen = (!self.look(met, tell)).then(Watch::start);
+        if unseen.is_some() {
+            tell(&format!(
+                "the fleet at {} does not see this robot as {}: the router lets nobody hear of it. Its access control has to let this \
+                 robot's certificate speak under {}; it is looked again",
+                self.place,
+                self.robot,
+                self.key("**")
+            ));
+        }
         let service = self.daemon.service();
         let (mut seen, mut said) = (0, None::<Watch>);
         let mut line = service.log(0).last().map_or(0, |line| line.number);
@@ -169,17 +197,23 @@ impl Stay {
                 ended = end.number;
                 put(&met.event, &Event::WorkEnded(end));
             }
+            if !met.name.is_own() {
+                return Err(self.taken());
+            }
+            if unseen.is_some_and(|since| since.elapsed() >= LOOK_AGAIN) {
+                unseen = (!self.look(met, tell)).then(Watch::start);
+            }
             if self.over.wait(BETWEEN_STATES) {
-                return;
+                return Ok(());
             }
         }
     }
 
     /// Images, while somebody looks.
-    fn show(&self, cameras: &[(usize, Publisher<'static>)]) {
+    fn show(&self, cameras: &[(usize, Publisher<'static>)], left: &Over) {
         let service = self.daemon.service();
         let mut seen = vec![0; cameras.len()];
-        while !self.over.wait(BETWEEN_IMAGES) {
+        while !left.wait(BETWEEN_IMAGES) {
             for ((camera, publisher), seen) in cameras.iter().zip(&mut seen) {
                 if !publisher.matching_status().wait().is_ok_and(|status| status.matching()) {
                     continue;
@@ -196,8 +230,8 @@ impl Stay {
     }
 
     /// Answers until it is over.
-    fn answer(&self, asked: &Receiver<Asked>) {
-        while !self.over.wait(Duration::ZERO) {
+    fn answer(&self, asked: &Receiver<Asked>, left: &Over) {
+        while !left.wait(Duration::ZERO) {
             let Ok((what, query)) = asked.recv_timeout(BETWEEN_STATES) else { continue };
             let service = self.daemon.service();
             let answer = catch_unwind(AssertUnwindSafe(|| match what {

@@ -1,7 +1,8 @@
 //! Somebody who looks at a fleet: who is there, what one of them does, and that all of them stop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use zenoh::query::{ConsolidationMode, QueryTarget};
 use zenoh::sample::{Sample, SampleKind};
 use zenoh::{Session, Wait as _};
 
+use super::name::id_of;
 use super::{Event, FleetPlace, MOST_BYTES, ROOT, RobotName, StopOrder, key, read, read_json};
 use crate::RemoteError;
 use crate::lerobot::words;
@@ -40,7 +42,9 @@ pub struct Found {
     /// What it says of itself; nothing where it does not answer.
     pub info: Option<RobotInfo>,
     pub state: Option<State>,
-    /// How many of this name answer: it should be one.
+    /// How many of this name are there: it should be one.
+    pub alive: usize,
+    /// How many of them answer.
     pub answers: usize,
 }
 
@@ -56,10 +60,22 @@ pub struct StopAnswer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stopped {
     Confirmed(StopAnswer),
+    /// Of so many robots that have the name no more than these confirmed.
+    Part {
+        alive: usize,
+        confirmed: usize,
+    },
     /// What it answered instead.
     Refused(String),
     /// It does not answer, or who asks may not stop it.
     Silent,
+}
+
+impl Stopped {
+    /// Whether it is worth to ask again.
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Part { .. } | Self::Silent)
+    }
 }
 
 /// What is seen of a robot.
@@ -88,13 +104,20 @@ impl FleetView {
         self.place.fault(words(error))
     }
 
-    /// The names of those that are there.
-    fn alive(&self, robot: &str, within: Duration) -> Result<Vec<String>, RemoteError> {
+    /// The names of those that are there, and how many have each.
+    fn alive(&self, robot: &str, within: Duration) -> Result<BTreeMap<String, usize>, RemoteError> {
         let (sender, tokens) = channel();
-        let asked = self.session.liveliness().get(key(robot, "alive")).timeout(within);
+        let asked = self.session.liveliness().get(key(robot, "alive/*")).timeout(within);
         asked.callback(move |reply| drop(sender.send(reply))).wait().map_err(|error| self.fault(error))?;
-        let names = tokens.iter().take(MOST_ANSWERS).filter_map(|reply| robot_of(reply.result().ok()?));
-        Ok(names.collect())
+        let mut names: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for reply in tokens.iter().take(MOST_ANSWERS) {
+            if let Ok(token) = reply.result()
+                && let Some(name) = robot_of(token)
+            {
+                names.entry(name).or_default().insert(id_of(token.key_expr().as_str()));
+            }
+        }
+        Ok(names.into_iter().map(|(name, ids)| (name, ids.len())).collect())
     }
 
     /// The robots that are there, by name, and how each is. It takes as long as the slowest, at most twice `within`.
@@ -103,7 +126,8 @@ impl FleetView {
     /// When zenoh fails.
     pub fn robots(&self, within: Duration) -> Result<BTreeMap<String, Found>, RemoteError> {
         let names = self.alive("*", within)?;
-        let mut robots: BTreeMap<_, _> = names.into_iter().map(|name| (name, Found { info: None, state: None, answers: 0 })).collect();
+        let mut robots: BTreeMap<_, _> =
+            names.into_iter().map(|(name, alive)| (name, Found { info: None, state: None, alive, answers: 0 })).collect();
         let (infos, states) = (self.begin("*", "info", Vec::new(), within)?, self.begin("*", "state", Vec::new(), within)?);
         for (name, answer) in infos.iter().take(MOST_ANSWERS) {
             if let (Some(found), Ok(bytes)) = (robots.get_mut(&name), answer) {
@@ -145,26 +169,33 @@ impl FleetView {
             // All are told before it is asked who there is.
             let missing: Vec<&str> = match robots {
                 [] => vec!["*"],
-                _ => stopped.iter().filter(|(_, how)| **how == Stopped::Silent).map(|(name, _)| &**name).collect(),
+                _ => stopped.iter().filter(|(_, how)| how.is_open()).map(|(name, _)| &**name).collect(),
             };
             let asked: Result<Vec<_>, _> = missing.iter().map(|name| self.begin(name, "rpc/stop", order.clone(), time)).collect();
+            let alive = self.alive("*", time)?;
             if robots.is_empty() {
-                for name in self.alive("*", time)? {
-                    stopped.entry(name).or_insert(Stopped::Silent);
+                for name in alive.keys() {
+                    stopped.entry(name.clone()).or_insert(Stopped::Silent);
                 }
             }
+            let mut confirmed: BTreeMap<String, Vec<StopAnswer>> = BTreeMap::new();
             for (name, answer) in asked?.iter().flat_map(|answers| answers.iter().take(MOST_ANSWERS)) {
-                let how = match answer.map(|bytes| serde_json::from_slice(&bytes)) {
-                    Ok(Ok(answer)) => Stopped::Confirmed(answer),
-                    Ok(Err(_)) => Stopped::Refused("its answer is none".to_owned()),
-                    Err(what) => Stopped::Refused(what),
-                };
-                // Of two robots of one name, the one that was not stopped counts.
+                match answer.map(|bytes| serde_json::from_slice(&bytes)) {
+                    Ok(Ok(answer)) => confirmed.entry(name).or_default().push(answer),
+                    Ok(Err(_)) => drop(stopped.insert(name, Stopped::Refused("its answer is none".to_owned()))),
+                    Err(what) => drop(stopped.insert(name, Stopped::Refused(what))),
+                }
+            }
+            for (name, answers) in confirmed {
+                let alive = alive.get(&name).copied().unwrap_or_default();
+                // Of several robots of one name, the one that was not stopped counts.
                 if !matches!(stopped.get(&name), Some(Stopped::Refused(_))) {
+                    let part = Stopped::Part { alive, confirmed: answers.len() };
+                    let how = answers.first().filter(|_| answers.len() >= alive).map_or(part, |answer| Stopped::Confirmed(*answer));
                     stopped.insert(name, how);
                 }
             }
-            let has_all = !stopped.is_empty() && stopped.values().all(|how| *how != Stopped::Silent);
+            let has_all = !stopped.is_empty() && !stopped.values().any(Stopped::is_open);
             if has_all || until.is_over() {
                 return Ok(stopped);
             }
@@ -211,8 +242,19 @@ impl FleetView {
             let subscriber = self.session.declare_subscriber(key(robot.as_str(), what)).callback(hear);
             kept.push(subscriber.wait().map_err(|error| self.fault(error))?);
         }
-        let alive = self.session.liveliness().declare_subscriber(key(robot.as_str(), "alive")).history(true);
-        let alive = alive.callback(move |sample| drop(sender.try_send(Seen::Alive(sample.kind() == SampleKind::Put))));
+        let alive = self.session.liveliness().declare_subscriber(key(robot.as_str(), "alive/*")).history(true);
+        let there: Mutex<BTreeSet<String>> = Mutex::default();
+        let alive = alive.callback(move |sample| {
+            let (mut there, id) = (there.lock().unwrap_or_else(PoisonError::into_inner), id_of(sample.key_expr().as_str()));
+            let was_there = !there.is_empty();
+            match sample.kind() {
+                SampleKind::Put => there.insert(id),
+                SampleKind::Delete => there.remove(&id),
+            };
+            if was_there == there.is_empty() {
+                drop(sender.try_send(Seen::Alive(!was_there)));
+            }
+        });
         kept.push(alive.wait().map_err(|error| self.fault(error))?);
         Ok(Watching { seen, _kept: kept })
     }

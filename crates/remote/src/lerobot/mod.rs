@@ -7,7 +7,6 @@ mod client;
 mod contract;
 mod net;
 mod server;
-mod tls;
 mod wire;
 
 pub(crate) use asking::{Lerobot, LerobotForm, compare, keys, told};

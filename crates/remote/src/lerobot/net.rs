@@ -8,9 +8,9 @@ use zenoh::qos::CongestionControl;
 use zenoh::query::{ConsolidationMode, QueryTarget};
 use zenoh::{Config, Session, Wait as _};
 
-use super::tls::{Certificates, End};
 use super::wire::MOST_BYTES;
 use crate::time::Deadline;
+use crate::tls;
 
 /// So many answers to a question are read.
 const MOST_REPLIES: usize = 16;
@@ -40,10 +40,9 @@ pub(crate) fn open(place: &Place<'_>, file: Option<&Path>) -> Result<Session, St
         Some(file) => Config::from_file(file).map_err(|error| format!("reading {}: {}", file.display(), words(error)))?,
         None => Config::default(),
     };
-    if let Place::At(locator, _) | Place::Here(locator) = place
-        && let Some(at) = locator.strip_prefix("tls/")
-    {
-        secured(&config, place, at)?;
+    match place {
+        Place::At(locator, within) => tls::check(&config, &[locator], &[], *within / 2, tls::Thorough::Yes)?,
+        Place::Here(locator) => tls::check(&config, &[], &[locator], Duration::ZERO, tls::Thorough::Yes)?,
     }
     let list = |locator: &str| serde_json::json!([locator]).to_string();
     let (connect, listen, within) = match place {
@@ -81,19 +80,6 @@ pub(crate) fn open(place: &Place<'_>, file: Option<&Path>) -> Result<Session, St
         Place::At(..) => format!("{} (nobody listens there, or it wants zenoh+tls://)", words(error)),
         Place::Here(_) => words(error),
     })
-}
-
-/// Whether there can be TLS at `at`, as far as is known before: zenoh says of most that stands in the way only that it took too long.
-fn secured(config: &Config, place: &Place<'_>, at: &str) -> Result<(), String> {
-    match place {
-        Place::Here(_) => Certificates::of(config, End::Listens).map(drop),
-        Place::At(_, within) => {
-            let certificates = Certificates::of(config, End::Connects)?;
-            let (host, port) = at.rsplit_once(':').unwrap_or((at, ""));
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            certificates.try_at(host, port.parse().unwrap_or_default(), *within / 2)
-        }
-    }
 }
 
 /// What is longer is not put together: [`MOST_BYTES`], and what zenoh says around it.

@@ -21,13 +21,16 @@ use crate::{Daemon, FleetPlace, RemoteError, RobotName};
 /// Between two messages of joints, and two goals of a trajectory; and between two images.
 const BETWEEN: Duration = Duration::from_millis(20);
 const BETWEEN_IMAGES: Duration = Duration::from_millis(66);
-/// After which a router that was not reached is tried again.
-const AGAIN: Duration = Duration::from_secs(2);
 /// How long a robot may take to come to a trajectory's end after that was due, and how near is there, rad or m.
 const ARRIVES: f64 = 10.0;
 const THERE: f64 = 1e-3;
 /// The lease's holder among sockets: these are counted from 1.
 const SOCKET: u64 = u64::MAX;
+/// So many different reasons for which trajectories are not taken are told; more are counted.
+const MOST_REASONS: usize = 8;
+/// They are told of anew when there was none for this time, or when a series has lasted so long.
+const SERIES_ENDS: Duration = Duration::from_secs(2);
+const LONGEST_SERIES: Duration = Duration::from_secs(60);
 /// Longer messages are no trajectories.
 const MOST_BYTES: usize = 4 << 20;
 
@@ -72,6 +75,8 @@ struct Stay {
 }
 
 struct Met {
+    /// The node's token.
+    token: String,
     joints: Endpoint,
     cameras: Vec<(usize, String, Endpoint)>,
     _kept: (Vec<LivelinessToken>, Option<Subscriber<()>>),
@@ -106,32 +111,24 @@ fn part(name: &str) -> String {
 
 impl Stay {
     fn keep(&self, tell: &dyn Fn(&str)) {
-        let mut told = String::new();
-        loop {
-            let error = match self.meet() {
-                Ok(met) => {
-                    let (place, domain, name) = (&self.options.place, self.options.domain, part(self.options.robot.as_str()));
-                    tell(&format!("ROS 2 sees this robot at {place}, domain {domain}, as /{name}"));
-                    std::thread::scope(|scope| {
-                        let images = std::thread::Builder::new().name("ros2-cameras".into());
-                        if let Err(error) = images.spawn_scoped(scope, || self.show(&met.cameras)) {
-                            tracing::warn!(%error, "starting the thread of ROS 2's images");
-                        }
-                        self.run(&met, tell);
-                    });
-                    drop(met.session.close().wait());
-                    return;
+        let stay = |met: Met| {
+            let (place, domain, name) = (&self.options.place, self.options.domain, part(self.options.robot.as_str()));
+            let what = format!("this robot at {place}, domain {domain}, as /{name}");
+            match place.sees(&met.token) {
+                Some(false) => tell(&format!("ROS 2 does not see {what}: the router lets nobody hear of it; look at its access control")),
+                _ => tell(&format!("ROS 2 sees {what}")),
+            }
+            std::thread::scope(|scope| {
+                let images = std::thread::Builder::new().name("ros2-cameras".into());
+                if let Err(error) = images.spawn_scoped(scope, || self.show(&met.cameras)) {
+                    tracing::warn!(%error, "starting the thread of ROS 2's images");
                 }
-                Err(error) => error.to_string(),
-            };
-            if error != told {
-                tell(&format!("{error}; it is tried again"));
-                told = error;
-            }
-            if self.over.wait(AGAIN) {
-                return;
-            }
-        }
+                self.run(&met, tell);
+            });
+            drop(met.session.close().wait());
+            Ok(())
+        };
+        self.over.meet(tell, || self.meet(), stay);
     }
 
     fn meet(&self) -> Result<Met, RemoteError> {
@@ -178,7 +175,7 @@ impl Stay {
             });
             commands = Some(subscriber.wait().map_err(fault)?);
         }
-        Ok(Met { joints, cameras, _kept: (tokens, commands), session })
+        Ok(Met { token: node.token(), joints, cameras, _kept: (tokens, commands), session })
     }
 
     /// Joints, and what trajectories want.
@@ -186,6 +183,7 @@ impl Stay {
         let info = self.daemon.service().robot();
         let (mut seen, mut sequence) = (0, 0);
         let mut course: Option<(Course, Watch)> = None;
+        let mut refusals = Refusals::default();
         while !self.over.wait(BETWEEN) {
             let state = self.daemon.state();
             if state.sequence > seen {
@@ -196,24 +194,24 @@ impl Stay {
             if let Some(wanted) = wanted {
                 match wanted.and_then(|wanted| self.begin(&wanted, &info, &state)) {
                     Ok(begun) => course = begun,
-                    Err(why) => tell(&format!("a trajectory from ROS 2 was not taken: {why}")),
+                    Err(why) => refusals.hear(tell, format!("a trajectory from ROS 2 was not taken: {why}")),
                 }
             }
+            if refusals.is_over() {
+                refusals.count(tell);
+            }
             if let Some((running, since)) = &course {
-                match self.follow(running, since.elapsed().as_secs_f64(), &state) {
-                    Ok(false) => {}
-                    Ok(true) => {
-                        self.leave();
-                        course = None;
-                    }
-                    Err(why) => {
-                        tell(&format!("a trajectory from ROS 2 ended early: {why}"));
-                        self.leave();
-                        course = None;
-                    }
+                let followed = self.follow(running, since.elapsed().as_secs_f64(), &state);
+                if followed != Ok(false) {
+                    self.leave();
+                    course = None;
+                }
+                if let Err(why) = followed {
+                    refusals.hear(tell, format!("a trajectory from ROS 2 ended early: {why}"));
                 }
             }
         }
+        refusals.count(tell);
         self.leave();
     }
 
@@ -262,6 +260,40 @@ impl Stay {
                 endpoint.put(&CompressedImage { header, format: "jpeg".into(), data: shot.jpeg.to_vec() }, sequence);
             }
         }
+    }
+}
+
+/// A series of trajectories that were not taken: each reason is told once, and the others are counted.
+#[derive(Default)]
+struct Refusals {
+    told: Vec<String>,
+    more: u64,
+    first: Option<Watch>,
+    last: Option<Watch>,
+}
+
+impl Refusals {
+    fn hear(&mut self, tell: &dyn Fn(&str), why: String) {
+        self.first.get_or_insert_with(Watch::start);
+        self.last = Some(Watch::start());
+        if self.told.len() >= MOST_REASONS || self.told.contains(&why) {
+            self.more += 1;
+        } else {
+            tell(&why);
+            self.told.push(why);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let since = |watch: Option<Watch>, time: Duration| watch.is_some_and(|watch| watch.elapsed() > time);
+        since(self.last, SERIES_ENDS) || since(self.first, LONGEST_SERIES)
+    }
+
+    fn count(&mut self, tell: &dyn Fn(&str)) {
+        if self.more > 0 {
+            tell(&format!("{} more trajectories were not taken or ended early, from ROS 2", self.more));
+        }
+        *self = Self::default();
     }
 }
 

@@ -13,7 +13,7 @@ pub mod whole;
 
 use anyhow::Context;
 use sinew_hub::{Hub, HubRepo, RepoKind};
-use sinew_runtime::{Role, before_it_ends, place};
+use sinew_runtime::before_it_ends;
 
 use crate::Done;
 use crate::args::{HubCommand, Kind};
@@ -22,7 +22,6 @@ use crate::text::note;
 
 pub fn run(command: &HubCommand) -> anyhow::Result<Done> {
     if matches!(command, HubCommand::Download(_) | HubCommand::Upload(_) | HubCommand::Finish(_)) {
-        place(Role::Transfer);
         before_it_ends(|| note!("\nstopped; the same command goes on from here")).context("listening for Ctrl-C")?;
     }
     match command {

@@ -26,16 +26,56 @@ const SECOND_THOUGHTS: Duration = Duration::from_millis(300);
 
 /// Which end of a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+enum End {
     Connects,
     Listens,
 }
 
 /// What a file of zenoh's configuration names, as far as it is of use now.
-pub(super) struct Certificates {
+struct Certificates {
     roots: Option<RootCertStore>,
     own: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
     verifies_name: bool,
+}
+
+/// Whether a server is heard that refuses this side's certificate, which it may do a moment after the hand-shake.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Thorough {
+    Yes,
+    No,
+}
+
+/// Whether there can be TLS at the locators where this side connects and listens, as far as is known before zenoh is asked. Those of other
+/// protocols are left alone. A server that shakes hands gets this time for each.
+///
+/// # Errors
+/// Why there can be none, in words.
+pub(crate) fn check<T: AsRef<str>>(
+    config: &Config,
+    connects: &[T],
+    listens: &[T],
+    within: Duration,
+    thorough: Thorough,
+) -> Result<(), String> {
+    let secured = |locators: &[T]| -> Vec<String> {
+        let places = locators.iter().filter_map(|locator| locator.as_ref().strip_prefix("tls/"));
+        places.map(|place| place.split(['?', '#']).next().unwrap_or_default().to_owned()).collect()
+    };
+    if !secured(listens).is_empty() {
+        Certificates::of(config, End::Listens)?;
+    }
+    let places = secured(connects);
+    if places.is_empty() {
+        return Ok(());
+    }
+    let certificates = Certificates::of(config, End::Connects)?;
+    for place in &places {
+        let (host, port) = place.rsplit_once(':').unwrap_or((place, ""));
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let tried = certificates.try_at(host, port.parse().unwrap_or_default(), within, thorough);
+        tried.map_err(|what| if places.len() > 1 { format!("{place}: {what}") } else { what })?;
+    }
+    Ok(())
 }
 
 /// Of a setting below `transport/link/tls`.
@@ -49,7 +89,7 @@ impl Certificates {
     ///
     /// # Errors
     /// When one can't be read, is not valid now, or does not fit its key; which, in words.
-    pub fn of(config: &Config, end: End) -> Result<Self, String> {
+    fn of(config: &Config, end: End) -> Result<Self, String> {
         let is_mutual = setting(config, "enable_mtls").unwrap_or(false);
         let mut roots = None;
         if let Some(path) = setting::<PathBuf>(config, "root_ca_certificate") {
@@ -82,13 +122,13 @@ impl Certificates {
     ///
     /// # Errors
     /// Why there is no connection, in words.
-    pub fn try_at(&self, host: &str, port: u16, within: Duration) -> Result<(), String> {
+    fn try_at(&self, host: &str, port: u16, within: Duration, thorough: Thorough) -> Result<(), String> {
         if !self.verifies_name {
             return Ok(());
         }
         let Ok(name) = ServerName::try_from(host.to_owned()) else { return Err(format!("{host} is no name that a certificate has")) };
         let until = Deadline::after(within);
-        let shake = |roots| self.shake(roots, (host, port), &name, until);
+        let shake = |roots| self.shake(roots, (host, port), (&name, thorough), until);
         match shake(self.roots.clone()) {
             // Zenoh trusts those whom everybody trusts, too.
             Err(Some(error)) if error == UNKNOWN && self.roots.is_some() && shake(None).is_ok() => Ok(()),
@@ -103,7 +143,7 @@ impl Certificates {
         &self,
         roots: Option<RootCertStore>,
         place: (&str, u16),
-        name: &ServerName<'static>,
+        (name, thorough): (&ServerName<'static>, Thorough),
         until: Deadline,
     ) -> Result<(), Option<rustls::Error>> {
         let Ok(mut places) = place.to_socket_addrs() else { return Ok(()) };
@@ -117,6 +157,9 @@ impl Certificates {
             if let Err(error) = stream.conn.complete_io(&mut stream.sock) {
                 return why(&error);
             }
+        }
+        if thorough == Thorough::No {
+            return Ok(());
         }
         // In TLS 1.3 a server looks at a client's certificate when the client has done with the server's; what it says then, if it
         // says anything, are tickets or why not.
@@ -216,7 +259,8 @@ fn words(error: &rustls::Error) -> String {
         rustls::Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
             format!("the server's certificate is not valid yet: {CLOCKS}")
         }
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+        // An authority of the same name, with another key, is another one.
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
             "the server's certificate was signed by none that is trusted here: expected its signer's as root_ca_certificate".into()
         }
         rustls::Error::InvalidCertificate(why) => format!("the server's certificate is not accepted: {why}"),
@@ -227,7 +271,7 @@ fn words(error: &rustls::Error) -> String {
         rustls::Error::AlertReceived(AlertDescription::CertificateExpired) => {
             format!("the server finds that connect_certificate ran out, or is not valid yet: {CLOCKS}")
         }
-        rustls::Error::AlertReceived(AlertDescription::UnknownCA) => {
+        rustls::Error::AlertReceived(AlertDescription::UnknownCA | AlertDescription::DecryptError) => {
             "the server trusts no one who signed connect_certificate: expected the signer in its root_ca_certificate".into()
         }
         rustls::Error::AlertReceived(alert) => format!("the server does not accept this side's certificate ({alert:?})"),
