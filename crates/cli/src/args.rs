@@ -471,6 +471,9 @@ pub enum PolicyCommand {
         /// How many answers to time, 1 to 1000000
         #[arg(long, value_name = "N", default_value_t = 20, value_parser = whole::<usize>(1..=MANY))]
         repeat: usize,
+        /// Time as many answers at once, too, as `sinew serve` gives to clients who ask at the same time, 2 to 64
+        #[arg(long, value_name = "N", value_parser = whole::<usize>(2..=64))]
+        together: Option<usize>,
         /// Compare an answer with that of the weights as they are in the file, which are read a layer at a time
         #[arg(long, requires = "quantize")]
         accuracy: bool,

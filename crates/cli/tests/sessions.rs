@@ -143,7 +143,10 @@ fn the_demonstration_policy_answers_an_observation_from_a_file() {
     assert_eq!(report["timing"]["infer_milliseconds"].as_array().unwrap().len(), 3);
     let files = ["out.safetensors", "again.safetensors"].map(|name| std::fs::read(desk.path(name)).unwrap());
     assert_eq!(files[0], files[1], "the number of threads changes nothing");
-    contains_all(&desk.ok(&["policy", "bench", "--repeat", "2"]), &["load", "median of 2", "memory"]);
+    contains_all(&desk.ok(&["policy", "bench", "--repeat", "2", "--together", "3"]), &["load", "median of 2", "3 at once", "memory"]);
+    let together = desk.ok(&["policy", "bench", "--repeat", "2", "--together", "3", "--json"]);
+    let together: serde_json::Value = serde_json::from_str(&together).unwrap();
+    assert!(together["together"]["count"] == 3 && together["together"]["of_alone"].as_f64().unwrap() > 0.0, "{together}");
     let small: serde_json::Value = serde_json::from_str(&desk.ok(&[&infer[..], &["--quantize", "q8", "--json"]].concat())).unwrap();
     assert_eq!(small["rows"], report["rows"]);
     assert_ne!(std::fs::read(desk.path("again.safetensors")).unwrap(), files[0], "weights in 8 bits answer a little differently");

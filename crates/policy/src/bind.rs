@@ -11,7 +11,7 @@ use crate::features::{ACTION, FeatureKind, IMAGES, STATE};
 use crate::fit::{Fit, FitRow};
 use crate::infer::{Inputs, describe};
 use crate::processor::Array;
-use crate::{BindError, Checkpoint, Guidance, GuidanceMode, GuidanceSettings, InferError, TemporalEnsembler};
+use crate::{BindError, Checkpoint, Guidance, GuidanceMode, GuidanceSettings, InferError, TemporalEnsembler, Together};
 
 impl Fit {
     /// Compares without touching the weights.
@@ -109,6 +109,8 @@ pub struct BoundPolicy {
     answers: u64,
     /// Threads of its own to compute on.
     threads: Option<Arc<rayon::ThreadPool>>,
+    /// Who else asks the same checkpoint.
+    together: Option<Arc<Together>>,
 }
 
 impl BoundPolicy {
@@ -147,6 +149,7 @@ impl BoundPolicy {
             seed: 0,
             answers: 0,
             threads: None,
+            together: None,
         })
     }
 
@@ -176,6 +179,14 @@ impl BoundPolicy {
         let builder = rayon::ThreadPoolBuilder::new().num_threads(count.max(1)).thread_name(|i| format!("policy-{i}"));
         self.threads = Some(Arc::new(builder.build().map_err(|source| BindError::Threads { count, source: Box::new(source) })?));
         Ok(self)
+    }
+
+    /// Is answered together with others that share `together`, which is of the same checkpoint, where no chunk is to be
+    /// continued.
+    #[must_use]
+    pub fn with_others(mut self, together: &Arc<Together>) -> Self {
+        self.together = Some(Arc::clone(together));
+        self
     }
 
     fn inputs(&self, observations: &[Observation], task: &str) -> Result<Inputs, InferError> {
@@ -224,9 +235,11 @@ impl BoundPolicy {
         }
         let guidance = continuing.and_then(|continuing| self.rest_of_executed(continuing));
         self.answers += 1;
-        let answer = match &self.threads {
-            Some(threads) => threads.install(|| self.checkpoint.normalized(&inputs, guidance.as_ref()))?,
-            None => self.checkpoint.normalized(&inputs, guidance.as_ref())?,
+        let answer = match (&self.together, &self.threads) {
+            // Not on the policy's threads: who waits in one would hold it.
+            (Some(together), _) if together.is_used() && guidance.is_none() => together.normalized(inputs)?,
+            (_, Some(threads)) => threads.install(|| self.checkpoint.normalized(&inputs, guidance.as_ref()))?,
+            (_, None) => self.checkpoint.normalized(&inputs, guidance.as_ref())?,
         };
         let (answer, observed) = answer;
         let answer = match &mut self.ensembler {

@@ -183,6 +183,11 @@ impl Inputs {
         self
     }
 
+    /// What the model draws from.
+    pub(crate) fn sampling(&self) -> Sampling {
+        Sampling::new(self.noise.clone(), self.step_noise.clone(), self.seed)
+    }
+
     fn names(&self) -> impl Iterator<Item = &str> {
         self.vectors.keys().chain(self.images.keys()).map(String::as_str)
     }
@@ -284,6 +289,23 @@ impl Checkpoint {
         Ok((actions, timing))
     }
 
+    /// How many milliseconds an answer took where `count` of the same inputs were answered at once, for each of `repeat` times.
+    ///
+    /// # Errors
+    /// As [`infer`](Self::infer).
+    pub fn time_together(&self, inputs: &Inputs, count: usize, repeat: usize) -> Result<Vec<f64>, InferError> {
+        let inputs: Vec<Inputs> = (0..count as u64).map(|index| inputs.clone().after_chunks(index)).collect();
+        let mut milliseconds = Vec::with_capacity(repeat);
+        for _ in 0..repeat {
+            let start = Instant::now();
+            for answer in self.infer_many(&inputs) {
+                answer?;
+            }
+            milliseconds.push(start.elapsed().as_secs_f64() * 1e3 / count.max(1) as f64);
+        }
+        Ok(milliseconds)
+    }
+
     /// Runs the policy `repeat` times on the tensors of the file `inputs` and writes `action` (`f32
     /// [n, A]`, unnormalised) to the file `out`.
     ///
@@ -373,7 +395,7 @@ impl Checkpoint {
         inputs: &Inputs,
         guidance: Option<Guidance>,
     ) -> Result<(Array, Batch), InferError> {
-        let mut sampling = Sampling::new(inputs.noise.clone(), inputs.step_noise.clone(), inputs.seed);
+        let mut sampling = inputs.sampling();
         sampling.guidance = guidance;
         // On a thread of the pool, as in loading.
         Ok((rayon::scope(|_| model.run(&batch, &mut sampling))?, batch))

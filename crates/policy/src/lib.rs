@@ -78,6 +78,7 @@ mod sampling;
 mod select;
 mod smolvla;
 mod tensor_file;
+mod together;
 mod vision;
 mod vqbet;
 mod weights;
@@ -99,6 +100,7 @@ pub use info::{CameraInfo, FeatureInfo, Info, Terms, TokenizerInfo};
 pub use quantization::{ParseQuantizationError, Quantization};
 pub use quantization_loss::QuantizationLoss;
 pub use select::ActionSelector;
+pub use together::Together;
 
 #[cfg(test)]
 mod golden;

@@ -4,9 +4,11 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::{copy, edit_json, golden, refuses_values, superfluous_tensors};
 use serde_json::{Value, json};
-use sinew_policy::{Checkpoint, Inputs};
+use sinew_policy::{Checkpoint, InferError, Inputs, Together};
 
 const CASE: &str = "diffusion/two_encoders";
 
@@ -91,4 +93,67 @@ fn resized_images_may_have_any_size_and_others_not() {
     let fixed = Checkpoint::open(golden("diffusion/compiled_whole_horizon")).unwrap();
     assert!(fixed.infer(&image(state(), front, 64, 64)).is_ok());
     assert!(fixed.infer(&image(state(), front, 64, 65)).unwrap_err().to_string().contains("65x64"));
+}
+
+/// Inputs that differ in all their values and in their noise.
+fn observation(checkpoint: &Checkpoint, number: u8) -> Inputs {
+    let info = checkpoint.info();
+    let inputs = info.inputs.iter().fold(Inputs::new().seed(u64::from(number)), |inputs, feature| match feature.shape[..] {
+        [3, height, width] => {
+            let pixels = (0..height * width * 3).map(|i| (i as u8).wrapping_mul(7).wrapping_add(number.wrapping_mul(31))).collect();
+            inputs.image(&feature.name, height, width, pixels)
+        }
+        _ => inputs.vector(&feature.name, (0..feature.shape[0]).map(|i| (i as f32 + f32::from(number)).sin()).collect()),
+    });
+    assert_eq!(inputs.image_names().count(), info.cameras.len());
+    inputs
+}
+
+#[test]
+fn several_at_once_are_answered_as_each_alone() {
+    for case in [CASE, "diffusion/pusht", "diffusion/environment_sigmoid", "act/two_cameras_vae"] {
+        let checkpoint = Checkpoint::open(golden(case)).unwrap();
+        let inputs: Vec<Inputs> = (0..5).map(|number| observation(&checkpoint, number)).collect();
+        let alone: Vec<_> = inputs.iter().map(|inputs| checkpoint.infer(inputs).unwrap()).collect();
+        assert!(alone.windows(2).all(|pair| pair[0] != pair[1]), "{case}");
+        let together: Vec<_> = checkpoint.infer_many(&inputs).into_iter().map(Result::unwrap).collect();
+        assert_eq!(together, alone, "{case}");
+        assert!(checkpoint.infer_many(&[]).is_empty());
+    }
+}
+
+#[test]
+fn one_at_fault_does_not_fail_the_others() {
+    let checkpoint = Checkpoint::open(golden(CASE)).unwrap();
+    let good = observation(&checkpoint, 1);
+    let alone = checkpoint.infer(&good).unwrap();
+    // The first is missed before the network runs, the second while it does.
+    for bad in [Inputs::new(), observation(&checkpoint, 2).noise([3, 1], vec![0.0; 3])] {
+        let answers = checkpoint.infer_many(&[good.clone(), bad, good.clone()]);
+        let [Ok(first), Err(InferError::MissingInput { .. } | InferError::Compute(_)), Ok(last)] = &answers[..] else {
+            panic!("{answers:?}")
+        };
+        assert_eq!([first, last], [&alone; 2]);
+    }
+}
+
+#[test]
+fn threads_that_ask_one_policy_get_their_own_answers() {
+    let checkpoint = Arc::new(Checkpoint::open(golden(CASE)).unwrap());
+    let together = Together::new(&checkpoint, 3).unwrap();
+    assert!(together.is_used());
+    std::thread::scope(|scope| {
+        for thread in 0..7 {
+            let (together, checkpoint) = (&together, &checkpoint);
+            scope.spawn(move || {
+                for question in 0..4 {
+                    let inputs = observation(checkpoint, thread * 4 + question);
+                    let answer = together.infer(inputs.clone()).unwrap();
+                    assert_eq!(answer, checkpoint.infer(&inputs).unwrap(), "thread {thread}, question {question}");
+                    assert!(together.infer(Inputs::new()).is_err());
+                }
+            });
+        }
+    });
+    assert!(!Together::new(&Arc::new(Checkpoint::open(golden("act/two_cameras_vae")).unwrap()), 3).unwrap().is_used());
 }

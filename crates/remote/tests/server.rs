@@ -18,11 +18,16 @@ struct Doubles {
     takes: Duration,
     inside: AtomicU64,
     together: AtomicU64,
+    at_once: bool,
 }
 
 impl Answerer for Doubles {
     fn metadata(&self) -> Vec<u8> {
         b"\x81\xa4name\xa7doubles".to_vec()
+    }
+
+    fn take_turns(&self) -> bool {
+        !self.at_once
     }
 
     fn answer(&self, observation: &Value<'_>) -> Result<Served, String> {
@@ -125,6 +130,20 @@ fn clients_are_answered_in_turn_and_errors_close_their_own_connection_only() {
     assert_eq!((counts.answers, counts.errors), (124, 4));
     drop(server);
     assert!(matches!(well.read(), Ok(Message::Close(_)) | Err(_)), "who is connected is told of the end");
+}
+
+#[test]
+fn clients_who_take_no_turns_ask_at_once() {
+    let server = Server::bind(ServerOptions::new("127.0.0.1:0".parse().unwrap())).unwrap();
+    let answerer = Arc::new(Doubles { takes: Duration::from_millis(300), at_once: true, ..Doubles::default() });
+    server.serve(answerer.clone());
+    let address = server.address();
+    std::thread::scope(|scope| {
+        for i in 0..4 {
+            scope.spawn(move || assert_eq!(ask(&mut client(address, None).unwrap(), i as f32), f64::from(2 * i)));
+        }
+    });
+    assert!(answerer.together.load(SeqCst) > 1, "all waited for each other");
 }
 
 /// Whoever asks all the time has no more turns than one who asks as others do.

@@ -12,7 +12,7 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde::Serialize;
 use sinew_core::{Image, MockClock};
-use sinew_policy::{BoundPolicy, Checkpoint};
+use sinew_policy::{BoundPolicy, Together};
 use sinew_runtime::{
     EpisodeReport, EpisodeRequest, Inference, InferenceStats, Latency, PolicyThread, ReturnToRest, Rig, Session, SessionConfig, Source,
     StopFlag,
@@ -79,7 +79,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
     let threads = source::threads_beside_others(args.compute.threads);
     let named = source::open(args.policy.as_deref(), &args.compute)?;
     // Bound once here, so that a policy that doesn't fit is said before anything runs.
-    BoundPolicy::bind(&named.checkpoint, scenario.robot())?;
+    let bound = BoundPolicy::bind(&named.checkpoint, scenario.robot())?;
     // From here on the file is this run's: another that begins meanwhile takes the next number.
     let claim = if args.contact_sheet.is_none() { Some(Claim::file("outputs", "eval-", ".png")?) } else { None };
     let sheet = args.contact_sheet.clone().or_else(|| Some(claim.as_ref()?.path().to_owned())).unwrap_or_default();
@@ -108,6 +108,8 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
     .with_message("0 succeeded");
     let mut told = Instant::now();
 
+    // Of two, each would wait for the other.
+    let policy = if jobs > 2 { bound.with_others(&Arc::new(Together::new(&named.checkpoint, jobs)?)) } else { bound };
     let start = Instant::now();
     let next = AtomicU64::new(0);
     let (sender, receiver) = mpsc::channel();
@@ -115,8 +117,8 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
     let worked = std::thread::scope(|scope| -> anyhow::Result<()> {
         let workers: Vec<_> = (0..jobs)
             .map(|_| {
-                let (scenario, checkpoint, stop, next, sender) = (&scenario, &named.checkpoint, stop.clone(), &next, sender.clone());
-                scope.spawn(move || work(scenario, checkpoint, (args, threads), &stop, next, &sender))
+                let (scenario, policy, stop, next, sender) = (&scenario, policy.clone(), stop.clone(), &next, sender.clone());
+                scope.spawn(move || work(scenario, policy, (args, threads), &stop, next, &sender))
             })
             .collect();
         drop(sender);
@@ -207,15 +209,14 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
 /// Runs episodes until there are none left; each worker has a world and a policy of its own.
 fn work(
     scenario: &Scenario,
-    checkpoint: &Arc<Checkpoint>,
+    policy: BoundPolicy,
     (args, threads): (&EvalArgs, usize),
     stop: &StopFlag,
     next: &AtomicU64,
     finished: &mpsc::Sender<(u64, Finished)>,
 ) -> anyhow::Result<()> {
     let mut rig = scenario.simulate(false, false)?;
-    let policy = BoundPolicy::bind(checkpoint, scenario.robot())?.with_threads(threads)?;
-    let mut policy = PolicyThread::spawn(policy).context("starting a policy's thread")?;
+    let mut policy = PolicyThread::spawn(policy.with_threads(threads)?).context("starting a policy's thread")?;
     let config = SessionConfig {
         inference: match args.inference {
             EvalInference::Sync => Inference::Sync,

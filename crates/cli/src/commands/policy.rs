@@ -20,9 +20,9 @@ pub fn run(command: &PolicyCommand) -> anyhow::Result<Done> {
                 None => check(policy.as_deref(), robot.as_deref(), cameras, *json),
             }
         }
-        PolicyCommand::Bench { policy, inputs, repeat, accuracy, compute, json } => {
+        PolicyCommand::Bench { policy, inputs, repeat, together, accuracy, compute, json } => {
             source::set_threads(compute.threads)?;
-            bench(policy.as_deref(), compute, inputs.as_deref(), (*repeat, *accuracy), *json)
+            bench(policy.as_deref(), compute, inputs.as_deref(), (*repeat, *together, *accuracy), *json)
         }
         PolicyCommand::Infer { policy, inputs, out, compute, repeat, json } => {
             source::set_threads(compute.threads)?;
@@ -141,7 +141,7 @@ fn bench(
     policy: Option<&str>,
     compute: &ComputeArgs,
     inputs: Option<&Path>,
-    (repeat, accuracy): (usize, bool),
+    (repeat, together, accuracy): (usize, Option<usize>, bool),
     json: bool,
 ) -> anyhow::Result<Done> {
     let named = source::open(policy, compute)?;
@@ -152,6 +152,12 @@ fn bench(
     let (actions, timing) = named.checkpoint.time(&inputs, repeat)?;
     // Before there is more than the policy.
     let peak = peak_memory_bytes();
+    let together = together
+        .map(|count| {
+            let milliseconds_each = median(named.checkpoint.time_together(&inputs, count, repeat.div_ceil(count))?);
+            Ok::<_, anyhow::Error>(Together { count, milliseconds_each, of_alone: milliseconds_each / timing.quantile_milliseconds(0.5) })
+        })
+        .transpose()?;
     let loss = if accuracy { named.checkpoint.quantization_loss(&inputs)? } else { None };
     if json {
         let report = serde_json::json!({
@@ -160,6 +166,7 @@ fn bench(
             "rows": actions.rows,
             "timing": timing,
             "peak_memory_bytes": peak,
+            "together": together,
             "quantization": compute.quantize,
             "quantization_loss": loss,
         });
@@ -172,6 +179,9 @@ fn bench(
     say!("first     {:.1} ms", timing.infer_milliseconds[0]);
     say!("answers   {:.1} ms (median of {repeat}), {:.1} fastest, {:.1} slowest", ms(0.5), ms(0.0), ms(1.0));
     say!("          {} rows each: {:.0} rows a second", actions.rows, actions.rows as f64 / ms(0.5) * 1e3);
+    if let Some(Together { count, milliseconds_each, of_alone }) = together {
+        say!("together  {milliseconds_each:.1} ms an answer, {count} at once: {of_alone:.2} of one alone");
+    }
     if let Some(peak) = peak {
         say!("memory    {} at most", text::bytes(peak));
     }
@@ -179,6 +189,21 @@ fn bench(
         say!("accuracy  {loss}, against the weights as they are in the file");
     }
     Ok(Done::Ok)
+}
+
+/// Several answers at once.
+#[derive(Serialize)]
+struct Together {
+    count: usize,
+    /// The median.
+    milliseconds_each: f64,
+    /// Of the median of answers alone.
+    of_alone: f64,
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 /// The most memory that this process has held, where the system tells (Linux).

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sinew_core::{Channel, ChannelSource, RobotDescription};
-use sinew_policy::{Checkpoint, Fit, Inputs};
+use sinew_policy::{Checkpoint, Fit, Inputs, Together};
 use sinew_remote::codec::{Dtype, Packer, Tensor, Value, is_picture, pack_json, picture};
 use sinew_remote::{Answerer, Served, Server, ServerOptions, ZenohOptions};
 use sinew_runtime::StopFlag;
@@ -19,6 +19,8 @@ use crate::{Done, source, text};
 
 /// The robot of the demonstration policy.
 const DEMONSTRATED: &str = "so101";
+/// How many clients are answered at once.
+const MOST_TOGETHER: usize = 8;
 /// How often it is looked whether to end.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -49,7 +51,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<Done> {
         let fit = Fit::of(&named.checkpoint, robot);
         anyhow::ensure!(fit.is_fit(), "serving {} for the robot {}: they don't fit\n{fit}", named.name, robot.name);
     }
-    let policy = ServedPolicy::new(args, &named, robot.as_ref());
+    let policy = ServedPolicy::new(args, &named, robot.as_ref())?;
     // First calls are slow: before it says that it is ready.
     policy.checkpoint.infer(&policy.checkpoint.blank_inputs()).context("warming the policy up")?;
     server.serve(Arc::new(policy));
@@ -112,6 +114,8 @@ fn zenoh_options(args: &ServeArgs) -> anyhow::Result<Option<ZenohOptions>> {
 /// A checkpoint that answers in the units of its dataset, under LeRobot's names.
 struct ServedPolicy {
     checkpoint: Arc<Checkpoint>,
+    /// Answers clients who ask at the same time.
+    together: Together,
     metadata: serde_json::Value,
     instruction: Option<String>,
     /// Each answer draws noise of its own.
@@ -119,7 +123,7 @@ struct ServedPolicy {
 }
 
 impl ServedPolicy {
-    fn new(args: &ServeArgs, named: &NamedCheckpoint, robot: Option<&RobotDescription>) -> Self {
+    fn new(args: &ServeArgs, named: &NamedCheckpoint, robot: Option<&RobotDescription>) -> anyhow::Result<Self> {
         let info = named.checkpoint.info();
         // Cameras by the names that clients have for them.
         let whole = |name: &str| if name.starts_with("observation.") { name.to_owned() } else { format!("observation.images.{name}") };
@@ -155,12 +159,13 @@ impl ServedPolicy {
             ours["action_names"] = robot.action_names().into();
             ours["action_units"] = units(&robot.action_channels(), robot);
         }
-        Self {
+        Ok(Self {
             checkpoint: Arc::clone(&named.checkpoint),
+            together: Together::new(&named.checkpoint, MOST_TOGETHER)?,
             metadata: serde_json::json!({ "sinew": ours }),
             instruction: args.instruction.clone(),
             answers: AtomicU64::new(0),
-        }
+        })
     }
 
     fn inputs(&self, observation: &Value<'_>) -> Result<Inputs, String> {
@@ -199,6 +204,10 @@ impl Answerer for ServedPolicy {
         packer.into_bytes()
     }
 
+    fn take_turns(&self) -> bool {
+        !self.together.is_used()
+    }
+
     fn answer(&self, observation: &Value<'_>) -> Result<Served, String> {
         let inputs = self.inputs(observation)?;
         let missing = |error: sinew_policy::InferError| {
@@ -207,7 +216,7 @@ impl Answerer for ServedPolicy {
             let has: Vec<String> = flat(observation).iter().map(|(key, value)| format!("{key} ({})", value.kind())).collect();
             format!("{}; the policy wants {}; the observation has {}", text::chain(&error.into()), wants.join(", "), has.join(", "))
         };
-        let actions = self.checkpoint.infer(&inputs).map_err(missing)?;
+        let actions = self.together.infer(inputs).map_err(missing)?;
         Ok(Served { rows: actions.rows, width: actions.width, values: actions.values })
     }
 }

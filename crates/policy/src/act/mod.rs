@@ -35,6 +35,9 @@ pub(crate) struct Act {
     encoder_norm: Option<LayerNorm>,
     /// `[chunk, dim]`
     row_positions: Tensor,
+    /// The decoder's rows when they first look at the tokens, `[chunk, dim]`. They start as zeros, so what they make of each
+    /// other is the same for all observations.
+    first_rows: Tensor,
     decoder: Vec<DecoderLayer>,
     decoder_norm: LayerNorm,
     action: Linear,
@@ -75,7 +78,14 @@ impl Act {
         let encoder = (0..config.n_encoder_layers).map(|i| EncoderLayer::new(config, loader, i)).collect::<Built<_>>()?;
         let encoder_norm = config.pre_norm.then(|| LayerNorm::new(loader, "model.encoder.norm", dim, LAYER_NORM_EPS)).transpose()?;
         let row_positions = loader.tensor("model.decoder_pos_embed.weight", &[config.chunk_size, dim])?;
-        let decoder = (0..config.n_decoder_layers).map(|i| DecoderLayer::new(config, loader, i)).collect::<Built<_>>()?;
+        let decoder = (0..config.n_decoder_layers).map(|i| DecoderLayer::new(config, loader, i)).collect::<Built<Vec<_>>>()?;
+        let first_rows = match decoder.first() {
+            Some(layer) if !loader.is_dry() => {
+                let rows = row_positions.zeros_like().and_then(|zeros| layer.run_among_rows(&zeros, &row_positions));
+                rows.map_err(|e| loader.build_error(e))?
+            }
+            _ => row_positions.zeros_like().map_err(|e| loader.build_error(e))?,
+        };
         let decoder_norm = LayerNorm::new(loader, "model.decoder.norm", dim, LAYER_NORM_EPS)?;
         let action = Linear::new(loader, "model.action_head", [config.action_width, dim])?;
         Ok(Self {
@@ -87,6 +97,7 @@ impl Act {
             encoder,
             encoder_norm,
             row_positions,
+            first_rows,
             decoder,
             decoder_norm,
             action,
@@ -115,9 +126,12 @@ impl Model for Act {
             x = norm.run(&x)?;
         }
         let keys = add(&x, &self.token_positions)?;
-        let mut rows = self.row_positions.zeros_like()?;
-        for layer in &self.decoder {
-            rows = layer.run(&rows, &self.row_positions, &x, &keys)?;
+        let mut rows = self.first_rows.clone();
+        for (i, layer) in self.decoder.iter().enumerate() {
+            if i > 0 {
+                rows = layer.run_among_rows(&rows, &self.row_positions)?;
+            }
+            rows = layer.run_over_tokens(&rows, &self.row_positions, &x, &keys)?;
         }
         Array::of_rows(&self.action.run(&self.decoder_norm.run(&rows)?)?)
     }
@@ -256,14 +270,20 @@ impl DecoderLayer {
         })
     }
 
-    /// `memory` is the encoder's answer, `keys` the same with positions.
-    fn run(&self, x: &Tensor, positions: &Tensor, memory: &Tensor, keys: &Tensor) -> Result<Tensor> {
-        let [first, second, third] = &self.residuals;
-        let x = first.run(x, |x, skip| {
+    /// Lets the rows look at each other.
+    fn run_among_rows(&self, x: &Tensor, positions: &Tensor) -> Result<Tensor> {
+        let [first, ..] = &self.residuals;
+        first.run(x, |x, skip| {
             let placed = add(x, positions)?;
             self.self_attention.run_onto(&placed, &placed, x, skip)
-        })?;
-        let x = second.run(&x, |x, skip| self.cross_attention.run_onto(&add(x, positions)?, keys, memory, skip))?;
+        })
+    }
+
+    /// The rest of the layer, after [`run_among_rows`](Self::run_among_rows). `memory` is the encoder's answer, `keys` the same
+    /// with positions.
+    fn run_over_tokens(&self, x: &Tensor, positions: &Tensor, memory: &Tensor, keys: &Tensor) -> Result<Tensor> {
+        let [_, second, third] = &self.residuals;
+        let x = second.run(x, |x, skip| self.cross_attention.run_onto(&add(x, positions)?, keys, memory, skip))?;
         third.run(&x, |x, skip| self.feed_forward.run_onto(x, skip))
     }
 }

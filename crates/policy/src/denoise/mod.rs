@@ -44,27 +44,38 @@ impl<'a, Make: Fn(&[f32]) -> Result<Tensor>> Modulations<'a, Make> {
     }
 }
 
-/// Takes noise of `shape` (rows, width) to a sample by a network that is asked at each of the scheduler's
-/// steps: `modulations` answers a row for each step that it gets, and `network` makes of the noisy sample and
-/// the step's row what the scheduler goes on from. The answer is row-major.
+/// Takes noise of `shape` (rows, width) to a sample for each of `samplings`, by a network that is asked at each of the
+/// scheduler's steps: `modulations` answers a row for each step that it gets, for the sample of that index, and `network`
+/// makes of the noisy samples, one below the other, and the step's row of each what the scheduler goes on from. The answers
+/// are row-major.
 pub(crate) fn denoise(
     scheduler: &Scheduler,
-    sampling: &mut Sampling,
+    samplings: &mut [Sampling],
     shape: [usize; 2],
     device: &Device,
-    modulations: impl Fn(&[f32]) -> Result<Tensor>,
+    modulations: impl Fn(usize, &[f32]) -> Result<Tensor>,
     network: impl Fn(&Tensor, &Tensor) -> Result<Tensor>,
-) -> Result<Vec<f32>> {
-    let mut sample = sampling.initial(&shape)?.values;
+) -> Result<Vec<Vec<f32>>> {
+    let [rows, width] = shape;
+    let (count, len) = (samplings.len(), (rows * width).max(1));
+    let mut samples = Vec::with_capacity(count * len);
+    for sampling in samplings.iter_mut() {
+        samples.extend(sampling.initial(&shape)?.values);
+    }
     let timesteps = scheduler.timesteps();
     let steps: Vec<f32> = timesteps.iter().map(|timestep| *timestep as f32).collect();
-    let mut modulations = Modulations::new(&steps, modulations);
+    let modulations = &modulations;
+    let mut modulations: Vec<_> =
+        (0..count).map(|sample| Modulations::new(&steps, move |steps: &[f32]| modulations(sample, steps))).collect();
     for (index, timestep) in timesteps.into_iter().enumerate() {
-        let x = Tensor::from_slice(&sample, shape.as_slice(), device)?;
-        let answer: Vec<f32> = network(&x, &modulations.at(index)?)?.flatten_all()?.to_vec1()?;
-        scheduler.step(timestep, &answer, &mut sample, || Ok(sampling.of_step(index, &shape)?.values))?;
+        let x = Tensor::from_slice(&samples, (count * rows, width), device)?;
+        let modulation = modulations.iter_mut().map(|modulations| modulations.at(index)).collect::<Result<Vec<_>>>()?;
+        let answers: Vec<f32> = network(&x, &Tensor::cat(&modulation, 0)?)?.flatten_all()?.to_vec1()?;
+        for ((sample, answer), sampling) in samples.chunks_exact_mut(len).zip(answers.chunks_exact(len)).zip(samplings.iter_mut()) {
+            scheduler.step(timestep, answer, sample, || Ok(sampling.of_step(index, &shape)?.values))?;
+        }
     }
-    Ok(sample)
+    Ok(samples.chunks_exact(len).map(<[f32]>::to_vec).collect())
 }
 
 /// Steps, or times, as sines, then cosines, of falling frequency: `[steps.len(), dim]`; `dim` is even, 4 or

@@ -87,15 +87,27 @@ impl Diffusion {
 
 impl Model for Diffusion {
     fn run(&self, batch: &Batch, sampling: &mut Sampling) -> Result<Array> {
-        let observed = self.observe(batch)?;
+        let mut answers = self.run_many(std::slice::from_ref(batch), std::slice::from_mut(sampling))?;
+        answers.pop().ok_or_else(|| candle_core::Error::Msg("there is no answer".to_owned()))
+    }
+
+    /// A trajectory has a few rows, for which all of the network's weights are read at each step: those of several
+    /// observations are read once. Images are many rows, and each observation's are seen by themselves.
+    fn run_many(&self, batches: &[Batch], samplings: &mut [Sampling]) -> Result<Vec<Array>> {
+        let observed = batches.iter().map(|batch| self.observe(batch)).collect::<Result<Vec<_>>>()?;
         let shape = [self.config.horizon, self.config.action_width];
-        let modulations = |timesteps: &[f32]| self.unet.modulations(timesteps, &observed);
+        let modulations = |index: usize, timesteps: &[f32]| self.unet.modulations(timesteps, &observed[index]);
         let network = |x: &Tensor, modulation: &Tensor| self.unet.run(x, modulation);
-        let sample = denoise(&self.config.scheduler, sampling, shape, &self.device, modulations, network)?;
+        let samples = denoise(&self.config.scheduler, samplings, shape, &self.device, modulations, network)?;
         // The trajectory begins at the oldest observation.
         let [_, width] = shape;
         let rows = self.config.rows();
-        let values = sample[rows.start * width..rows.end * width].to_vec();
-        Ok(Array { shape: vec![1, rows.len(), width], values })
+        let answer =
+            |sample: Vec<f32>| Array { shape: vec![1, rows.len(), width], values: sample[rows.start * width..rows.end * width].to_vec() };
+        Ok(samples.into_iter().map(answer).collect())
+    }
+
+    fn gains_together(&self) -> bool {
+        true
     }
 }

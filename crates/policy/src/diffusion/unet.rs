@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 
 use super::config::DiffusionConfig;
 use crate::denoise::step_embeddings;
-use crate::nn::{Activation, Built, Conv1d, ConvTranspose1d, GroupNorm, Linear, add, multiply};
+use crate::nn::{Activation, Built, Conv1d, ConvTranspose1d, GroupNorm, Linear, add, each_of, multiply};
 use crate::weights::Loader;
 
 /// Groups of the last norm, whatever the configuration says of the others.
@@ -94,24 +94,25 @@ impl Unet {
         self.film.run(&Activation::Mish.run(&Tensor::cat(&[steps, observed.contiguous()?], 1)?)?)
     }
 
-    /// The trajectory `x [rows, width]` to the network's answer of the same shape; `modulation` is
-    /// one row of [`modulations`](Self::modulations).
+    /// Some trajectories below each other, `x [n rows, width]`, to the network's answers of the same shape; `modulation` is
+    /// one row of [`modulations`](Self::modulations) for each of them.
     pub(crate) fn run(&self, x: &Tensor, modulation: &Tensor) -> Result<Tensor> {
         let both = |x: &Tensor, [first, second]: &[ResidualBlock; 2]| second.run(&first.run(x, modulation)?, modulation);
+        let count = modulation.dim(0)?;
         let mut x = x.clone();
         let mut skips = Vec::new();
         for (blocks, halve) in &self.down {
             x = both(&x, blocks)?;
             skips.push(x.clone());
             if let Some(halve) = halve {
-                x = halve.run(&x)?;
+                x = halve.run(&x, count)?;
             }
         }
         x = both(&x, &self.middle)?;
         for ((blocks, double), skip) in self.up.iter().zip(skips.iter().rev()) {
-            x = double.run(&both(&Tensor::cat(&[&x, skip], 1)?, blocks)?)?;
+            x = double.run(&both(&Tensor::cat(&[&x, skip], 1)?, blocks)?, count)?;
         }
-        self.last.run(&self.last_block.run(&x)?)
+        self.last.run(&self.last_block.run(&x, count)?)
     }
 }
 
@@ -131,8 +132,9 @@ impl ConvBlock {
         })
     }
 
-    fn run(&self, x: &Tensor) -> Result<Tensor> {
-        self.norm.run_then(&self.conv.run(x)?, Activation::Mish)
+    /// `x` is `count` sequences below each other.
+    fn run(&self, x: &Tensor, count: usize) -> Result<Tensor> {
+        each_of(&self.conv.run(x, count)?, count, |_, x| self.norm.run_then(x, Activation::Mish))
     }
 }
 
@@ -168,14 +170,16 @@ impl ResidualBlock {
         })
     }
 
-    /// `x [rows, in]` to `[rows, out]`.
+    /// `x [n rows, in]` to `[n rows, out]`, with `n` rows of modulations.
     fn run(&self, x: &Tensor, modulation: &Tensor) -> Result<Tensor> {
-        let film = |index: usize| modulation.narrow(1, self.film + index * self.width, self.width);
-        let mut y = self.first.run(x)?;
-        if self.scales {
-            y = multiply(&y, &film(0)?)?;
-        }
-        let y = self.second.run(&add(&y, &film(usize::from(self.scales))?)?)?;
+        let count = modulation.dim(0)?;
+        let modulated = each_of(&self.first.run(x, count)?, count, |sequence, y| {
+            let row = modulation.narrow(0, sequence, 1)?;
+            let film = |index: usize| row.narrow(1, self.film + index * self.width, self.width);
+            let y = if self.scales { multiply(y, &film(0)?)? } else { y.clone() };
+            add(&y, &film(usize::from(self.scales))?)
+        })?;
+        let y = self.second.run(&modulated, count)?;
         match &self.residual {
             Some(residual) => residual.run_onto(x, &y),
             None => add(x, &y),

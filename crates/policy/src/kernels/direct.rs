@@ -67,15 +67,15 @@ impl Direct<'_> {
         let wanted = threads::pieces(positions * n * self.weights.depth);
         let least = LEAST_POSITIONS.div_ceil(self.width);
         let lines = even_part(self.height, most.min(self.height.div_ceil(wanted).max(least)));
-        let bands = self.x.count * self.height.div_ceil(lines);
+        let per_image = threads::balanced(self.height.div_ceil(lines)).min(self.height);
+        let bands = self.x.count * per_image;
         let worth = lines * self.width * self.weights.depth * n / (self.under(lines) * self.line() * COPIED);
         let parts = wanted.div_ceil(bands).min(worth.max(1)).max(rayon::current_num_threads().div_ceil(bands)).clamp(1, panels);
         let part = panels.div_ceil(parts);
         let parts = panels.div_ceil(part);
         threads::each(bands * parts, |piece| {
             let (band, first) = (piece / parts, piece % parts * part);
-            let (image, first_line) = (band / self.height.div_ceil(lines), band % self.height.div_ceil(lines) * lines);
-            let lines = first_line..self.height.min(first_line + lines);
+            let (image, lines) = (band / per_image, threads::part(self.height, per_image, band % per_image));
             let panels = first..panels.min(first + part);
             let position = (image * self.height + lines.start) * self.width;
             let residual = finish.residual.map(|residual| &residual[position * n..]);

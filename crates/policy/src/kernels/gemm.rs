@@ -20,6 +20,9 @@ const MOST_WEIGHTS: usize = 12 << 10;
 /// How many inputs of a panel are laid out at once where few rows meet it.
 const AT_ONCE: usize = 128;
 
+/// Panels that one piece of work takes at least, where the threads have enough of them: each piece reads its rows of `x`.
+const LEAST_PANELS: usize = 4;
+
 /// How many values of `x` one piece of work goes through at a time.
 const MOST_VALUES: usize = 1 << 17;
 
@@ -92,11 +95,11 @@ pub(super) fn share([m, row_part]: [usize; 2], w: &Packed, work: impl Fn(Range<u
     let panels = w.panels();
     let row_parts = m.div_ceil(row_part);
     let wanted = threads::pieces(m * w.n * w.depth).div_ceil(row_parts.max(1));
-    let panel_part = panels.div_ceil(wanted.clamp(1, panels.max(1))).max(1);
-    let panel_parts = panels.div_ceil(panel_part);
-    threads::each(row_parts * panel_parts, |piece| {
-        let (row, panel) = (piece / panel_parts * row_part, piece % panel_parts * panel_part);
-        work(row..m.min(row + row_part), panel..panels.min(panel + panel_part));
+    let enough = (panels / LEAST_PANELS).max(rayon::current_num_threads());
+    let parts = threads::balanced(wanted.min(enough)).min(panels.max(1));
+    threads::each(row_parts * parts, |piece| {
+        let row = piece / parts * row_part;
+        work(row..m.min(row + row_part), threads::part(panels, parts, piece % parts));
     });
 }
 

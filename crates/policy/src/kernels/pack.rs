@@ -365,7 +365,19 @@ fn keep<E: Send>(
     match form {
         Form::Floats => {}
         Form::Exact => {
-            for kind in [Half::Bf16, Half::F16] {
+            // What does not fit shows in the first panel, nearly always.
+            let mut kinds = vec![Half::Bf16, Half::F16];
+            let mut bits = vec![0; size];
+            let narrow_first = &mut |values: &[f32]| {
+                kinds.retain(|kind| kind.narrow(values, &mut bits));
+                true
+            };
+            if len > 0
+                && let Err(Some(error)) = with_panel(0, narrow_first)
+            {
+                return Err(error);
+            }
+            for kind in kinds {
                 let mut halves = Halves::zeros(kind, len);
                 let panels = halves.bits.par_chunks_mut(size).enumerate();
                 match all(panels, len, |(panel, bits)| with_panel(panel, &mut |values| kind.narrow(values, bits))) {
@@ -428,6 +440,9 @@ fn padded(bias: Option<&[f32]>, n: usize, width: usize) -> Aligned {
     padded
 }
 
+/// How many inputs are laid out at a time: a cache line of each column, so that neither side is fetched twice.
+const AT_ONCE: usize = 16;
+
 /// Writes the columns of a panel; those that there are none for stay as they are. Whether all weights are
 /// finite.
 fn lay_out<'a>(
@@ -437,8 +452,52 @@ fn lay_out<'a>(
     order: impl Fn(usize) -> usize,
     to: &mut [f32],
 ) -> bool {
-    // A cache line of each column at a time, so that neither side is fetched twice.
-    const AT_ONCE: usize = 16;
+    // Where they are all there, rows of a known length are written.
+    match width {
+        8 => lay_out_all::<8>(depth, &column, &order, to),
+        16 => lay_out_all::<16>(depth, &column, &order, to),
+        32 => lay_out_all::<32>(depth, &column, &order, to),
+        _ => None,
+    }
+    .unwrap_or_else(|| lay_out_some(width, depth, column, order, to))
+}
+
+/// The same for panels of `W` columns; none, and nothing written, where a column is not there.
+fn lay_out_all<'a, const W: usize>(
+    depth: usize,
+    column: impl Fn(usize) -> Option<Column<'a>>,
+    order: impl Fn(usize) -> usize,
+    to: &mut [f32],
+) -> Option<bool> {
+    let mut columns = [const { Column { weights: &[], scale: 1.0 } }; W];
+    for (lane, to) in columns.iter_mut().enumerate() {
+        *to = column(lane)?;
+    }
+    let mut is_finite = true;
+    let mut lines = [[0.0; AT_ONCE]; W];
+    for first in (0..depth).step_by(AT_ONCE) {
+        let inputs = first..depth.min(first + AT_ONCE);
+        for (line, Column { weights, scale }) in lines.iter_mut().zip(&columns) {
+            for (to, weight) in line.iter_mut().zip(&weights[inputs.clone()]) {
+                is_finite &= weight.is_finite();
+                *to = weight * scale;
+            }
+        }
+        for (i, input) in inputs.enumerate() {
+            let (to, _) = to[order(input) * W..].split_first_chunk_mut::<W>()?;
+            *to = std::array::from_fn(|lane| lines[lane][i]);
+        }
+    }
+    Some(is_finite)
+}
+
+fn lay_out_some<'a>(
+    width: usize,
+    depth: usize,
+    column: impl Fn(usize) -> Option<Column<'a>>,
+    order: impl Fn(usize) -> usize,
+    to: &mut [f32],
+) -> bool {
     let mut is_finite = true;
     for first in (0..depth).step_by(AT_ONCE) {
         let inputs = first..depth.min(first + AT_ONCE);

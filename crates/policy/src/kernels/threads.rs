@@ -1,5 +1,7 @@
 //! How kernels share out their work.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 /// Multiplications under which waking another thread costs more than it gains.
@@ -10,6 +12,17 @@ const WORTH_A_THREAD: usize = 1 << 20;
 pub(crate) fn pieces(multiplications: usize) -> usize {
     let threads = rayon::current_num_threads();
     if threads == 1 { 1 } else { (multiplications / WORTH_A_THREAD).clamp(1, 8 * threads) }
+}
+
+/// `wanted` parts, or a few more, so that each thread of rayon's current pool gets as many of them as the others.
+pub(crate) fn balanced(wanted: usize) -> usize {
+    let threads = rayon::current_num_threads();
+    if wanted > threads { wanted.next_multiple_of(threads) } else { wanted.max(1) }
+}
+
+/// The one of that index of so many nearly equal parts of `0..n`.
+pub(crate) fn part(n: usize, parts: usize, index: usize) -> Range<usize> {
+    index * n / parts..(index + 1) * n / parts
 }
 
 /// Calls `work` for each of `0..count`, on the threads of rayon's current pool. What a piece

@@ -75,10 +75,10 @@ impl<'a> Winograd<'a> {
         }
         if tiles >= MANY {
             let points = self.points();
-            let part = even_part(tiles, TILES);
-            threads::each(tiles.div_ceil(part), |piece| {
-                let first = piece * part;
-                let count = part.min(tiles - first);
+            let parts = threads::balanced(tiles.div_ceil(TILES));
+            threads::each(parts, |piece| {
+                let Range { start: first, end } = threads::part(tiles, parts, piece);
+                let count = end - first;
                 with_scratch(|[inputs, sums]| {
                     let inputs = inputs.at_least(POINTS * apart(count * channels));
                     let to = Target::new(inputs, apart(count * channels));
@@ -97,7 +97,8 @@ impl<'a> Winograd<'a> {
                 let to = Target::new(inputs, apart(tiles * channels));
                 threads::each(tiles, |slot| isa.run(Enter { walk: &walk, tile: slot, slot, to }));
                 let inputs = &*inputs;
-                let part = panels.div_ceil(threads::pieces(POINTS * tiles * channels * self.weights.n)).min(MOST_PANELS);
+                let wanted = threads::pieces(POINTS * tiles * channels * self.weights.n).min(2 * rayon::current_num_threads());
+                let part = panels.div_ceil(wanted).min(MOST_PANELS);
                 threads::each(panels.div_ceil(part), |piece| {
                     let panels = piece * part..panels.min((piece + 1) * part);
                     let tiles = Tiles { w: self, walk: &walk, first: 0, count: tiles, panels, inputs, out, finish };

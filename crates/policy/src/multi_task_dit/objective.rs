@@ -68,7 +68,11 @@ impl Objective {
         network: impl Fn(&Tensor, &Tensor) -> Result<Tensor>,
     ) -> Result<Vec<f32>> {
         let (solver, steps) = match self {
-            Self::Diffusion(scheduler) => return denoise(scheduler, sampling, shape, device, modulations, network),
+            Self::Diffusion(scheduler) => {
+                let alone = std::slice::from_mut(sampling);
+                let samples = denoise(scheduler, alone, shape, device, |_, steps: &[f32]| modulations(steps), network)?;
+                return Ok(samples.into_iter().next().unwrap_or_default());
+            }
             Self::Flow { solver, steps } => (*solver, *steps),
         };
         // The grid is rounded to f32, as LeRobot's is.

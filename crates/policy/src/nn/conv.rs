@@ -146,7 +146,16 @@ fn images(values: &[f32], [count, height, width, channels]: [usize; 4]) -> Image
     Images { values, count, height, width, channels }
 }
 
-/// A convolution with bias over a sequence `x [t, in]`.
+/// What `work` answers for each of `count` equal parts of the rows of `x`, below each other; it gets the part's index, too.
+pub(crate) fn each_of(x: &Tensor, count: usize, work: impl Fn(usize, &Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    if count == 1 {
+        return work(0, x);
+    }
+    let rows = x.dim(0)? / count.max(1);
+    Tensor::cat(&(0..count).map(|part| work(part, &x.narrow(0, part * rows, rows)?)).collect::<Result<Vec<_>>>()?, 0)
+}
+
+/// A convolution with bias over sequences of one length, below each other: `x [n t, in]`.
 #[derive(Debug)]
 pub(crate) struct Conv1d {
     weights: Weights<kernels::Conv>,
@@ -164,27 +173,28 @@ impl Conv1d {
         Ok(Self { weights, stride, padding })
     }
 
-    /// `x [t, in]` to `[t', out]`.
-    pub(crate) fn run(&self, x: &Tensor) -> Result<Tensor> {
-        let (t, channels) = x.dims2()?;
+    /// `count` sequences `x [count t, in]` to `[count t', out]`.
+    pub(crate) fn run(&self, x: &Tensor, count: usize) -> Result<Tensor> {
+        let (rows, channels) = x.dims2()?;
         match &self.weights {
             Weights::Packed(conv) => {
+                let t = rows / count.max(1);
                 let [_, t_out] = conv.size(1, t);
-                if channels != conv.channels() || t_out == 0 {
-                    bail!("a convolution from {} to {} channels on {x:?}", conv.channels(), conv.n_out());
+                if channels != conv.channels() || t_out == 0 || t * count != rows {
+                    bail!("a convolution from {} to {} channels on {count} sequences, {x:?}", conv.channels(), conv.n_out());
                 }
-                let run = |x: &[f32]| conv.run(images(x, [1, 1, t, channels]), None, Activation::Identity);
-                tensor(with_values(x, run)?, (t_out, conv.n_out()))
+                let run = |x: &[f32]| conv.run(images(x, [count, 1, t, channels]), None, Activation::Identity);
+                tensor(with_values(x, run)?, (count * t_out, conv.n_out()))
             }
-            Weights::Plain(weight, bias) => {
+            Weights::Plain(weight, bias) => each_of(x, count, |_, x| {
                 let y = x.t()?.contiguous()?.unsqueeze(0)?.conv1d(weight, self.padding, self.stride, 1, 1)?;
                 y.squeeze(0)?.t()?.contiguous()?.broadcast_add(bias)
-            }
+            }),
         }
     }
 }
 
-/// A transposed convolution with bias over a sequence `x [t, in]`.
+/// A transposed convolution with bias over sequences of one length, below each other: `x [n t, in]`.
 #[derive(Debug)]
 pub(crate) struct ConvTranspose1d {
     weights: Weights<ConvTranspose>,
@@ -202,8 +212,12 @@ impl ConvTranspose1d {
         Ok(Self { weights, stride, padding })
     }
 
-    /// `x [t, in]` to `[(t - 1) * stride - 2 * padding + size, out]`.
-    pub(crate) fn run(&self, x: &Tensor) -> Result<Tensor> {
+    /// `count` sequences `x [count t, in]`, each to `[(t - 1) * stride - 2 * padding + size, out]`.
+    pub(crate) fn run(&self, x: &Tensor, count: usize) -> Result<Tensor> {
+        each_of(x, count, |_, x| self.run_one(x))
+    }
+
+    fn run_one(&self, x: &Tensor) -> Result<Tensor> {
         let (t, channels) = x.dims2()?;
         match &self.weights {
             Weights::Packed(conv) => {

@@ -14,7 +14,7 @@ mod norm;
 mod rotary;
 
 pub(crate) use attention::{Attention, Heads, KeyValues, Mask, attend};
-pub(crate) use conv::{Conv, Conv1d, ConvTranspose1d, Depthwise, max_pool};
+pub(crate) use conv::{Conv, Conv1d, ConvTranspose1d, Depthwise, each_of, max_pool};
 pub(crate) use elementwise::{add, multiply};
 pub(crate) use encoder::{EncoderLayer, EncoderNames, EncoderPlan, Sight};
 pub(crate) use gated::Gated;

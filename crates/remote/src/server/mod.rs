@@ -33,11 +33,16 @@ pub trait Answerer: Send + Sync {
     /// The greeting, in msgpack: a map.
     fn metadata(&self) -> Vec<u8>;
 
-    /// The actions for an observation. Called by one client at a time.
+    /// The actions for an observation. Called by one client at a time, where they [`take_turns`](Self::take_turns).
     ///
     /// # Errors
     /// What the client is told, in words.
     fn answer(&self, observation: &Value<'_>) -> Result<Served, String>;
+
+    /// Whether each client waits until those before it are answered; else this one cares for their order, and all ask at once.
+    fn take_turns(&self) -> bool {
+        true
+    }
 }
 
 /// Actions: `[rows, width]`, row-major.
@@ -166,7 +171,7 @@ impl Shared {
     /// What the client is told, in words.
     pub fn answer(&self, observation: &Value<'_>) -> Result<(Served, f64), String> {
         let (answerer, _) = self.answerer.get().ok_or("the policy is not loaded yet")?;
-        let turn = self.turns.take();
+        let turn = answerer.take_turns().then(|| self.turns.take());
         let watch = Watch::start();
         let served = catch_unwind(AssertUnwindSafe(|| answerer.answer(observation)));
         drop(turn);
