@@ -301,6 +301,8 @@ fn what_starts_it_at_boot_is_shown_and_then_written() {
     let desk = Desk::new();
     let shown = desk.ok(&["daemon", "install", "--user", "root", "--dry-run", "--", "--robot", "so101", "--instruction", "Put it."]);
     common::contains_all(&shown, &["ExecStart=", "--robot so101 --instruction \"Put it.\"", "WatchdogSec=2s", "rtprio 60", "idVendor"]);
+    // A calibration that is made over the interface is written.
+    common::contains_all(&shown, &["ReadWritePaths=-/", "/lerobot/calibration\n", "-- mkdir -p /"]);
     let options = ["daemon", "install", "--user", "root", "--image", "image", "--yes", "--", "--robot", "so101"];
     desk.ok(&options);
     let unit = desk.path("image/etc/systemd/system/sinew-daemon.service");

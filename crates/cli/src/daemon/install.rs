@@ -58,6 +58,8 @@ pub fn pieces(program: &Path, user: &User, options: &[String], udev: &str) -> Ve
          [Service]\n\
          Type=notify\n\
          NotifyAccess=main\n\
+         # Made before all else is read-only: who calibrates an arm over the interface writes there.\n\
+         ExecStartPre=+runuser -u {user} -- mkdir -p {made}\n\
          ExecStart={}\n\
          User={}\n\
          SupplementaryGroups=dialout video input\n\
@@ -77,6 +79,7 @@ pub fn pieces(program: &Path, user: &User, options: &[String], udev: &str) -> Ve
          OOMScoreAdjust=-500\n\
          ProtectSystem=strict\n\
          ProtectHome=read-only\n\
+         ReadWritePaths={written}\n\
          PrivateTmp=yes\n\
          NoNewPrivileges=yes\n\
          DevicePolicy=closed\n\
@@ -95,6 +98,9 @@ pub fn pieces(program: &Path, user: &User, options: &[String], udev: &str) -> Ve
         line.join(" "),
         user.name,
         quoted_variable(&format!("HF_LEROBOT_CALIBRATION={}", calibrations.display())),
+        user = quoted(&user.name),
+        made = quoted(&calibrations.display().to_string()),
+        written = quoted_variable(&format!("-{}", calibrations.display())),
     );
     let limits = format!(
         "{MARK}\n# For `sinew rollout --realtime` and the like from a login of {name}.\n{name} - rtprio 60\n{name} - memlock unlimited\n{name} - nice -10\n",

@@ -325,7 +325,7 @@ impl Owned {
     ///
     /// # Errors
     /// Its own, or when there is no thread for it.
-    pub(super) fn prepare<T: Send + 'static>(
+    pub fn prepare<T: Send + 'static>(
         &self,
         stop: &StopFlag,
         prepare: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
