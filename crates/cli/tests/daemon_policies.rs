@@ -128,6 +128,10 @@ fn name(daemon: &Daemon) -> Value {
     item["names"][0].clone()
 }
 
+fn short(commit: &str) -> &str {
+    commit.get(..8).unwrap()
+}
+
 fn has_said(daemon: &Daemon, parts: &[&str]) {
     let log = daemon.get("/api/v1/log?after=0");
     let is_it = |line: &Value| parts.iter().all(|part| line["text"].as_str().unwrap().contains(part));
@@ -162,9 +166,9 @@ fn after_three_failed_starts_the_last_good_commit_runs_until_a_newer_one_is_fetc
         }
         let now = name(&daemon);
         assert!(now["commit"] == a && now["instead_of"] == b, "{now}");
-        has_said(&daemon, &[NAME, &b[..8], "failed to start 3 times in a row", &a[..8], "until ada/act is fetched again"]);
+        has_said(&daemon, &[NAME, short(&b), "failed to start 3 times in a row", short(&a), "until ada/act is fetched again"]);
         assert_eq!(acts(&daemon)["policy"], json!({"name": NAME, "commit": a, "instead_of": b}));
-        has_said(&daemon, &[&a[..8], "runs in its place"]);
+        has_said(&daemon, &[short(&a), "runs in its place"]);
         // A check looks at the same commit.
         let c = publish(&bench.hub, &good_and_newer("newer"));
         assert_eq!(acts(&daemon)["policy"]["commit"], a);
@@ -223,8 +227,8 @@ fn files_that_are_gone_and_can_not_be_had_again_are_failed_starts_and_so_is_a_ki
     }
     bench.hub.clear_faults();
     // The third is killed between its files and its first answers.
-    let remembered = std::fs::read_dir(bench.desk.path("state")).unwrap().map(|entry| entry.unwrap().path());
-    let remembered = remembered.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("policies-")).next().unwrap();
+    let mut remembered = std::fs::read_dir(bench.desk.path("state")).unwrap().map(|entry| entry.unwrap().path());
+    let remembered = remembered.find(|path| path.file_name().unwrap().to_string_lossy().starts_with("policies-")).unwrap();
     daemon.post("/api/v1/work", &json!({"kind": "rollout", "policy": NAME, "seconds": 30}));
     let begun = Instant::now();
     while !std::fs::read_to_string(&remembered).unwrap().contains("\"is_starting\": true") {

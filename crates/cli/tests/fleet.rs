@@ -123,7 +123,7 @@ fn what_makes_no_sense_of_a_fleet_is_refused() {
         ("fleet watch a --fleet tls/127.0.0.1:7447", "needs certificates"),
         ("daemon --fleet listen:tcp/0.0.0.0:7447", "is reached by other machines"),
         ("daemon --fleet tcp/127.0.0.1:7447 --fleet-name Kitchen", "lower-case letters"),
-        ("daemon --fleet-name kitchen", "--fleet-name is for --fleet or --ros2"),
+        ("daemon --fleet-name kitchen", "--fleet-name is for --fleet, --ros2, or another --listen"),
         ("daemon --ros2-commands", "--ros2"),
         ("daemon --ros2 300", "from 0 to 232"),
         ("teleop --port x --teleop zenoh:arm", "expected --fleet PLACE"),

@@ -28,7 +28,7 @@ pub(super) const USED: [(&str, &[&str]); 9] = [
     ),
     ("sinew replay", &["episode", "robot", "task", "rig", "port", "id", "pace"]),
     ("sinew teleop", &["robot", "rig", "port", "id", "teleop", "teleop-port", "teleop-id", "to", "fleet", "seconds"]),
-    ("sinew daemon", &["robot", "task", "rig", "port", "camera", "teleop", "listen", "fleet"]),
+    ("sinew daemon", &["robot", "task", "rig", "port", "teleop", "listen", "fleet"]),
     ("sinew lekiwi-host", &["port", "id", "camera", "bind", "lerobot-clients"]),
     ("sinew train", &["policy", "from", "on", "python", "out", "steps", "batch-size", "push", "dry-run", "attach"]),
     ("sinew emulate", &["link", "id", "fault", "hand", "world", "seconds"]),
