@@ -11,7 +11,7 @@ use common::{copy, edit_json, golden};
 use serde_json::json;
 use sinew_core::{Continuation, Observation, Policy, RobotDescription, Samples, Timestamp, Units};
 use sinew_policy::{
-    BindError, BoundPolicy, Checkpoint, CheckpointError, Fit, Guidance, GuidanceMode, GuidanceSettings, Inputs, OpenOptions,
+    BindError, BoundPolicy, Checkpoint, CheckpointError, Fit, Guidance, GuidanceMode, GuidanceSettings, Inputs, OpenOptions, Together,
 };
 
 /// Joints in degrees, the last one in 0..100.
@@ -357,7 +357,23 @@ fn a_policy_with_a_history_gets_its_observations_oldest_first() {
     };
     let [old, new] = steps;
     assert_ne!(answer(&[old.clone(), new.clone()]), answer(&[new.clone(), old]));
-    assert_eq!(answer(std::slice::from_ref(&new)), answer(&[new.clone(), new]));
+    assert_eq!(answer(std::slice::from_ref(&new)), answer(&[new.clone(), new.clone()]));
+
+    // Workers who ask together get what each would get alone.
+    let together = Arc::new(Together::new(&checkpoint, 4).unwrap());
+    std::thread::scope(|scope| {
+        for seed in 0..6 {
+            let (mut alone, mut shared, new) = (policy.clone(), policy.clone().with_others(&together), &new);
+            scope.spawn(move || {
+                alone.reset(seed);
+                shared.reset(seed);
+                for _ in 0..3 {
+                    let ask = |policy: &mut BoundPolicy| policy.infer(std::slice::from_ref(new), "").unwrap();
+                    assert_eq!(ask(&mut shared).rows().collect::<Vec<_>>(), ask(&mut alone).rows().collect::<Vec<_>>(), "seed {seed}");
+                }
+            });
+        }
+    });
 }
 
 /// SmolVLA resizes what it is given and does without some cameras, though not without all.
