@@ -194,10 +194,11 @@ macro_rules! misuse {
 pub(crate) use misuse;
 
 impl Command {
-    /// Whether it has a loop, which must not wait for those who read what it says.
+    /// Whether it goes on until it is told to end, and must not wait for those who read what it says.
     pub fn has_loop(&self) -> bool {
         match self {
             Self::Rollout(_) | Self::Serve(_) | Self::Teleop(_) | Self::LekiwiHost(_) | Self::Record(_) | Self::Replay(_) => true,
+            Self::Eval(_) | Self::Emulate(_) => true,
             Self::Daemon(args) => args.command.is_none(),
             _ => false,
         }
@@ -471,7 +472,7 @@ pub enum PolicyCommand {
         /// How many answers to time, 1 to 1000000
         #[arg(long, value_name = "N", default_value_t = 20, value_parser = whole::<usize>(1..=MANY))]
         repeat: usize,
-        /// Time as many answers at once, too, as `sinew serve` gives to clients who ask at the same time, 2 to 64
+        /// Time so many answers at once, too, 2 to 64; `sinew serve` answers up to 8 so, of a Diffusion Policy
         #[arg(long, value_name = "N", value_parser = whole::<usize>(2..=64))]
         together: Option<usize>,
         /// Compare an answer with that of the weights as they are in the file, which are read a layer at a time

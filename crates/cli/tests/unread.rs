@@ -124,7 +124,10 @@ fn a_run_that_nobody_reads_is_ended_by_a_signal() {
     let of_rollout = ["rollout", "--pace", "real", "--episodes", "50", "--no-rerun", "--no-record"];
     let of_record = ["record", "--teleop", "scripted", "--task", "reach", "--real-time", "--episodes", "50", "--out", "ds"];
     let as_json = [&of_rollout[..], &["--json"]].concat();
-    for args in [&of_rollout[..], &of_record, &as_json] {
+    let of_eval = ["eval", "--episodes", "5000", "--json"];
+    let emulated = ["emulate", "so101", "--link", "arm"];
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    for (args, code) in [(&of_rollout[..], 130), (&of_record, 130), (&as_json, 130), (&of_eval, 130), (&emulated, 130), (&serve, 0)] {
         let (_reader, writer) = std::io::pipe().unwrap();
         fill(&writer);
         let mut command = desk.sinew(args);
@@ -134,7 +137,7 @@ fn a_run_that_nobody_reads_is_ended_by_a_signal() {
         hears(&child, 2);
         std::thread::sleep(Duration::from_secs(2));
         signal(&child, "INT");
-        assert_eq!(ends_within(&mut child, Duration::from_secs(10)), Some(130), "{args:?}");
+        assert_eq!(ends_within(&mut child, Duration::from_secs(10)), Some(code), "{args:?}");
     }
 }
 

@@ -9,7 +9,8 @@ use crate::{Actions, Checkpoint, CheckpointError, InferError, Inputs};
 type Answer = Result<(Array, Batch), InferError>;
 
 /// A checkpoint that answers several threads at once, in the order in which they ask, where that takes less time than
-/// one after the other; else each computes for itself. The answers are those of [`Checkpoint::infer`], to the bit.
+/// one after the other; else each computes for itself. With the built-in kernels the answers are those of [`Checkpoint::infer`] to the
+/// bit; candle's round otherwise for several.
 #[derive(Debug)]
 pub struct Together {
     checkpoint: Arc<Checkpoint>,
@@ -88,8 +89,8 @@ impl Together {
 }
 
 impl Checkpoint {
-    /// Runs the policy on several observations at once. Each answer is that of [`infer`](Self::infer), to the bit; a family
-    /// whose network reads its weights for a few rows (Diffusion Policy) reads them once for all.
+    /// Runs the policy on several observations at once. Each answer is that of [`infer`](Self::infer), with the built-in kernels to
+    /// the bit; a family whose network reads its weights for a few rows (Diffusion Policy) reads them once for all.
     ///
     /// # Errors
     /// Each answer's as for [`infer`](Self::infer).

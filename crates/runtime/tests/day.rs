@@ -66,7 +66,7 @@ fn a_day_in(episode: u64, inference: Inference) {
             sizes.push(resident());
         }
         if ticks.is_multiple_of(1000) {
-            drop(operator.toggle_correction());
+            operator.toggle_correction();
         }
         if *ticks % 97 == 50 { Err(transient()) } else { Ok(()) }
     });

@@ -77,6 +77,12 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
     let mut scenario = Scenario::of(&args.rig)?;
     args.compute.cameras.resize(&mut scenario.model.description)?;
     let threads = source::threads_beside_others(args.compute.threads);
+    let jobs = args
+        .jobs
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+        .clamp(1, args.episodes as usize);
+    // Those who are answered together share them.
+    source::set_threads(Some(jobs * threads))?;
     let named = source::open(args.policy.as_deref(), &args.compute)?;
     // Bound once here, so that a policy that doesn't fit is said before anything runs.
     let bound = BoundPolicy::bind(&named.checkpoint, scenario.robot())?;
@@ -84,10 +90,6 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<Done> {
     let claim = if args.contact_sheet.is_none() { Some(Claim::file("outputs", "eval-", ".png")?) } else { None };
     let sheet = args.contact_sheet.clone().or_else(|| Some(claim.as_ref()?.path().to_owned())).unwrap_or_default();
     contact_sheet::make_room(&sheet)?;
-    let jobs = args
-        .jobs
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
-        .clamp(1, args.episodes as usize);
     if !args.json {
         say!("{}", named.banner(jobs * threads));
         let other = if args.inference == EvalInference::Sync { "; `sinew rollout` uses async" } else { "" };

@@ -1,5 +1,6 @@
 //! `sinew serve`: a checkpoint, offered to clients of the network.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -88,8 +89,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<Done> {
     } else {
         say!("\nserved    {} answers, {} errors; {} connections refused", counts.answers, counts.errors, counts.refused);
     }
-    // To be ended is what it waits for.
-    Ok(Done::Ok)
+    Ok(Done::Left)
 }
 
 /// How to serve over zenoh, where it is wanted.
@@ -117,6 +117,8 @@ struct ServedPolicy {
     /// Answers clients who ask at the same time.
     together: Together,
     metadata: serde_json::Value,
+    /// What the policy looks at, by the names that clients may have for it, and how many numbers that is with all its steps.
+    wanted: BTreeMap<String, usize>,
     instruction: Option<String>,
     /// Each answer draws noise of its own.
     answers: AtomicU64,
@@ -131,6 +133,12 @@ impl ServedPolicy {
             let renamed = args.compute.cameras.rename.iter().find(|(_, key)| whole(key) == name);
             renamed.map_or_else(|| name.to_owned(), |(camera, _)| whole(camera))
         };
+        let numbers = |shape: &[usize]| info.n_obs_steps.max(1) * shape.iter().product::<usize>();
+        let wanted = info
+            .inputs
+            .iter()
+            .flat_map(|feature| [feature.name.clone(), called(&feature.name)].map(|name| (name, numbers(&feature.shape))))
+            .collect();
         let inputs: serde_json::Map<_, _> = info
             .inputs
             .iter()
@@ -163,6 +171,7 @@ impl ServedPolicy {
             checkpoint: Arc::clone(&named.checkpoint),
             together: Together::new(&named.checkpoint, MOST_TOGETHER)?,
             metadata: serde_json::json!({ "sinew": ours }),
+            wanted,
             instruction: args.instruction.clone(),
             answers: AtomicU64::new(0),
         })
@@ -183,6 +192,15 @@ impl ServedPolicy {
                 let (height, width, steps) = pictures(tensor).map_err(|found| format!("reading {key}: found {found}, expected {IMAGE}"))?;
                 inputs = inputs.images(&key, height, width, steps);
             } else if key.starts_with("observation.") {
+                let count = match value {
+                    Value::Tensor(tensor) => tensor.shape.iter().product(),
+                    Value::List(items) => items.len(),
+                    _ => 1,
+                };
+                let expected = self.wanted.get(&key).copied().unwrap_or(OTHERS);
+                if count > FAR_TOO_MANY * expected {
+                    return Err(format!("reading {key}: found {count} numbers, expected about {expected}"));
+                }
                 let numbers = value.numbers().map_err(|found| format!("reading {key}: found {found}, expected numbers"))?;
                 let (rows, width) = match numbers.shape[..] {
                     [width] if width > 0 => (1, width),
@@ -244,6 +262,12 @@ fn flat<'v, 'a>(observation: &'v Value<'a>) -> Vec<(String, &'v Value<'a>)> {
     found
 }
 
+/// So many times what is expected is not even looked at: each number takes some seventy bytes before it is refused.
+const FAR_TOO_MANY: usize = 100;
+/// Numbers under a name that the policy does not say, as a step of its processor may change it.
+const OTHERS: usize = 1000;
+/// So many steps of an image.
+const MOST_STEPS: usize = 1000;
 const IMAGE: &str = "uint8 [height, width, 3] or [3, height, width], or floats of 0 to 1, with a leading axis for several steps";
 
 /// Height, width and the bytes of each step of an image; else what it is.
@@ -259,7 +283,7 @@ fn pictures(tensor: &Tensor<'_>) -> Result<(usize, usize, Vec<Vec<u8>>), String>
         [3, height, width] => (height, width, true),
         _ => return Err(fault()),
     };
-    if steps == 0 || height == 0 || width == 0 {
+    if steps == 0 || steps > MOST_STEPS || height == 0 || width == 0 {
         return Err(fault());
     }
     let bytes: Vec<u8> = match tensor.dtype {
@@ -281,4 +305,33 @@ fn pictures(tensor: &Tensor<'_>) -> Result<(usize, usize, Vec<Vec<u8>>), String>
         }
     };
     Ok((height, width, bytes.chunks_exact(height * width * 3).map(one).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    #[test]
+    fn far_more_than_a_policy_looks_at_is_refused_before_it_takes_memory() {
+        let Some(Command::Serve(args)) = Cli::parse_from(["sinew", "serve"]).command else { unreachable!() };
+        let named = source::open(None, &args.compute).unwrap();
+        let served = ServedPolicy::new(&args, &named, None).unwrap();
+        let bytes = vec![0; 3_000_000];
+        let told = |key, shape: &[usize]| {
+            let tensor = Tensor { dtype: Dtype::U8, is_big_endian: false, shape: shape.to_vec(), data: &bytes };
+            served.inputs(&Value::Map(vec![(key, Value::Tensor(tensor))])).map(drop)
+        };
+        for (key, shape, expected) in [
+            ("observation.state", &[3_000_000, 1][..], "found 3000000 numbers, expected about 6"),
+            ("observation.unknown", &[3_000_000], "found 3000000 numbers, expected about 1000"),
+            ("observation.images.unknown", &[1_000_000, 1, 1, 3], "found uint8 [1000000, 1, 1, 3]"),
+        ] {
+            let error = told(key, shape).unwrap_err();
+            assert!(error.contains(expected), "{key}: {error}");
+        }
+        assert_eq!(told("observation.images.front", &[1000, 1000, 3]), Ok(()));
+    }
 }

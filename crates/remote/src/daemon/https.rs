@@ -30,7 +30,6 @@ use crate::link::{Stream, Timed};
 use crate::time::{Watch, since_1970};
 
 /// How long the authority and its certificates are valid; browsers take none that are longer.
-const AUTHORITY: Duration = Duration::from_secs(20 * 365 * DAY);
 const CERTIFICATE: Duration = Duration::from_secs(397 * DAY);
 /// Before its end another is made, and what is valid was so already this long ago: clocks differ.
 const RENEWED: u64 = 30 * DAY;
@@ -195,7 +194,7 @@ impl Authority {
         if let Some(Kept { key, der }) = read(path)? {
             let facts = Facts::of(&der).map_err(|what| fault(path, what))?;
             let may_name = |name: &String| facts.permitted.iter().any(|root| name == root || name.ends_with(&format!(".{root}")));
-            // Its end is far away, and a clock that is wrong makes none anew.
+            // Its time does not depend on the clock.
             if names.iter().all(may_name) {
                 let key = KeyPair::try_from(&key).map_err(|error| fault(path, error.to_string()))?;
                 return Ok(Self { key, der });
@@ -225,7 +224,8 @@ impl Authority {
             permitted_subtrees: names.map(GeneralSubtree::DnsName).chain(private.map(GeneralSubtree::IpAddress)).collect(),
             excluded_subtrees: Vec::new(),
         });
-        between(&mut params, AUTHORITY);
+        // Whatever the clock says at a board's first boot.
+        (params.not_before, params.not_after) = (rcgen::date_time_ymd(2020, 1, 1), rcgen::date_time_ymd(2070, 1, 1));
         let key = KeyPair::generate().map_err(told)?;
         let der = params.self_signed(&key).map_err(told)?.der().clone();
         Ok(Self { key, der })
@@ -247,7 +247,8 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
-        between(&mut params, CERTIFICATE);
+        let now = rcgen::date_time_ymd(1970, 1, 1) + since_1970();
+        (params.not_before, params.not_after) = (now - Duration::from_secs(EARLIER), now + CERTIFICATE);
         let key = KeyPair::generate().map_err(told)?;
         let der = params.signed_by(&key, &issuer).map_err(told)?.der().clone();
         Ok(Kept { key: PrivatePkcs8KeyDer::from(key.serialize_der()), der })
@@ -258,11 +259,6 @@ fn named(common: &str) -> rcgen::DistinguishedName {
     let mut name = rcgen::DistinguishedName::new();
     name.push(DnType::CommonName, common);
     name
-}
-
-fn between(params: &mut CertificateParams, time: Duration) {
-    let now = rcgen::date_time_ymd(1970, 1, 1) + since_1970();
-    (params.not_before, params.not_after) = (now - Duration::from_secs(EARLIER), now + time);
 }
 
 /// What is in a certificate.

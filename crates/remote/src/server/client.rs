@@ -64,7 +64,7 @@ pub(super) fn serve(shared: &Shared, tcp: TcpStream, peer: SocketAddr) {
         }
     }
     match (&*head.path, &head.key) {
-        ("/metrics", None) => say(timed, 200, &shared.metrics.text(shared.turns.waiting(), ready.is_some())),
+        ("/metrics", None) => say(timed, 200, &shared.metrics.text(shared.waiting(), ready.is_some())),
         (_, None) => say(timed, 426, "this is a policy server: expected a websocket, /healthz or /metrics\n"),
         (_, Some(key)) => {
             let Some((_, metadata)) = ready else { return say(timed, 503, "loading the policy\n") };

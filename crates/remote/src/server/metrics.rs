@@ -77,7 +77,7 @@ impl Metrics {
         put("wrong_tokens_total", "counter", "Connections without the right token.", read(&self.wrong_tokens));
         put("received_bytes_total", "counter", "Bytes of requests.", read(&self.bytes_received));
         put("sent_bytes_total", "counter", "Bytes of answers.", read(&self.bytes_sent));
-        text.push_str("# HELP sinew_infer_seconds How long the policy took.\n# TYPE sinew_infer_seconds histogram\n");
+        text.push_str("# HELP sinew_infer_seconds How long answers took, after the wait for a turn; those that are given together, with their wait.\n# TYPE sinew_infer_seconds histogram\n");
         let answers = read(&self.answers);
         for (class, end) in self.classes.iter().zip(CLASSES) {
             text += &format!("sinew_infer_seconds_bucket{{le=\"{end}\"}} {}\n", read(class));

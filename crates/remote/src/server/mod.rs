@@ -8,8 +8,8 @@ mod turns;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -81,6 +81,8 @@ pub(crate) struct Shared {
     options: ServerOptions,
     answerer: OnceLock<(Arc<dyn Answerer>, Vec<u8>)>,
     turns: Turns,
+    /// Those who are answered without turns, or wait for that.
+    beside: AtomicU64,
     metrics: Metrics,
     strikes: Strikes,
     is_over: AtomicBool,
@@ -99,6 +101,7 @@ impl Server {
             options,
             answerer: OnceLock::new(),
             turns: Turns::default(),
+            beside: AtomicU64::new(0),
             metrics: Metrics::default(),
             strikes: Strikes::default(),
             is_over: AtomicBool::new(false),
@@ -165,17 +168,20 @@ impl Shared {
         Told::read(metadata)
     }
 
-    /// The answer to an observation, in turn, and how long the policy took for it, milliseconds.
+    /// The answer to an observation, in turn, and how long it took, milliseconds: without the wait for the turn, where there are turns.
     ///
     /// # Errors
     /// What the client is told, in words.
     pub fn answer(&self, observation: &Value<'_>) -> Result<(Served, f64), String> {
         let (answerer, _) = self.answerer.get().ok_or("the policy is not loaded yet")?;
         let turn = answerer.take_turns().then(|| self.turns.take());
+        let is_beside = u64::from(turn.is_none());
+        self.beside.fetch_add(is_beside, Relaxed);
         let watch = Watch::start();
         let served = catch_unwind(AssertUnwindSafe(|| answerer.answer(observation)));
-        drop(turn);
         let infer_ms = watch.ms();
+        self.beside.fetch_sub(is_beside, Relaxed);
+        drop(turn);
         let served = served.unwrap_or_else(|_| Err("the policy panicked".into()))?;
         self.metrics.answered(infer_ms * 1e-3);
         Ok((served, infer_ms))
@@ -192,6 +198,11 @@ impl Shared {
 
     pub fn note_sent(&self, bytes: usize) {
         self.metrics.bytes_sent.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// How many are answered, or wait for it.
+    pub fn waiting(&self) -> u64 {
+        self.turns.waiting() + self.beside.load(Relaxed)
     }
 
     fn accept(self: &Arc<Self>, listener: &TcpListener) {

@@ -51,7 +51,7 @@ pub struct Arm {
     /// When it was last told to be safe.
     pub stopped_at: Option<Instant>,
     /// Whether all below is kept, tick by tick.
-    keeps: bool,
+    pub keeps: bool,
     pub writes: Vec<Vec<f64>>,
     /// The turns of the writes, those that failed too.
     pub write_ticks: Vec<u64>,
@@ -201,7 +201,7 @@ pub struct Eyes {
     pub on_look: Hook<bool>,
     /// The ticks for which images were asked for.
     pub ticks: Vec<u64>,
-    keeps: bool,
+    pub keeps: bool,
     pixels: ImageBuffers,
 }
 

@@ -47,7 +47,7 @@ pub struct Fake {
     /// Called with the number of answers given before, resets or not.
     quirk: Arc<Mutex<dyn FnMut(u64) -> Quirk + Send>>,
     log: Arc<Mutex<Log>>,
-    keeps: bool,
+    pub keeps: bool,
     since_reset: u64,
 }
 

@@ -53,7 +53,8 @@ pub struct Leader {
     pub resets: Arc<AtomicU64>,
     /// The turns at which somebody else acted.
     pub followed: Arc<Mutex<Vec<u64>>>,
-    keeps: bool,
+    /// Whether `followed` is kept.
+    pub keeps: bool,
     /// Called with how often it was asked before, since the beginning.
     pub on_action: Hook<Result<(), TeleoperatorError>>,
     pub on_reset: Hook<Result<(), TeleoperatorError>>,
