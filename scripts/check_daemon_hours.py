@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -87,7 +88,8 @@ def round_of(daemon, number, place, ends):
             daemon.ask("emergency/clear", {})
         daemon.until(lambda state: state["mode"] == "idle", 120)
         error = daemon.ask("work")["error"]
-        ends[error] = ends.get(error, 0) + 1
+        why = re.sub(r"[0-9.]+", "N", error.splitlines()[-1]) if error else "well"
+        ends[why] = ends.get(why, 0) + 1
 
     operator = Operator(daemon, [value + 0.05 for value in daemon.ask("state")["position"]])
     work({"kind": "teleop", "leader": "remote", "seconds": 4}, {"Sinew-Lease": operator.lease})

@@ -243,6 +243,15 @@ pub fn above(printer: &Printer, text: String) -> bool {
     }
 }
 
+/// Waits until what was said is written, where somebody reads: what is drawn beside it next comes after it.
+pub fn catch_up() {
+    if let Some(Some(outlets)) = OUTLETS.get() {
+        for outlet in [&outlets.out, &outlets.errors] {
+            outlet.settle(SOON);
+        }
+    }
+}
+
 /// Whether something waits there: what is drawn anew soon need not wait behind it.
 pub fn is_behind(stream: Stream) -> bool {
     outlet(stream).is_some_and(|outlet| !outlet.lock().is_empty())

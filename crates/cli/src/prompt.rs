@@ -105,6 +105,7 @@ impl Prompt {
         let mut editor = Editor::with_history(config.clone(), MemHistory::with_config(&config)).context(doing)?;
         editor.set_helper(Some(Commands(commands)));
         let printer: Printer = Arc::new(Mutex::new(Box::new(editor.create_external_printer().context(doing)?)));
+        outlet::catch_up();
         put(&format!("\n\x1b[A{}", set_apart(size.0)));
         *EDITING.lock().unwrap_or_else(PoisonError::into_inner) = Some(Editing { printer, size });
         Ok(Some(Self(editor)))
