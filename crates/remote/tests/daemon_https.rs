@@ -65,7 +65,7 @@ fn ask(mut stream: Secure, request: &str) -> (u16, Json) {
     // To its end, which it says: nobody has cut it.
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head[9..12].parse().unwrap(), serde_json::from_str(body).unwrap_or_default())
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap_or_default())
 }
 
 fn socket(served: &Served, authority: &CertificateDer<'static>, path: &str, hello: &Json) -> WebSocket<Secure> {
