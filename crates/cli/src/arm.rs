@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -68,10 +68,22 @@ impl Answers {
     /// # Errors
     /// When standard input has ended.
     pub fn ask(&self, question: &str) -> anyhow::Result<String> {
+        self.ask_while(question, &mut || Ok(()))
+    }
+
+    /// The same; while nobody answers, it looks from time to time whether all `is_well`.
+    ///
+    /// # Errors
+    /// When standard input has ended, or what is not well.
+    pub fn ask_while(&self, question: &str, is_well: &mut dyn FnMut() -> anyhow::Result<()>) -> anyhow::Result<String> {
+        const LOOK: Duration = Duration::from_millis(100);
         self.say(question);
-        match self.lines.recv() {
-            Ok(line) => Ok(line.context("reading an answer")?.trim().to_owned()),
-            Err(_) => ended(question),
+        loop {
+            match self.lines.recv_timeout(LOOK) {
+                Ok(line) => return Ok(line.context("reading an answer")?.trim().to_owned()),
+                Err(RecvTimeoutError::Timeout) => is_well()?,
+                Err(RecvTimeoutError::Disconnected) => return ended(question),
+            }
         }
     }
 

@@ -21,6 +21,11 @@ pub trait Connected: Robot {
     /// As of now.
     fn report(&self) -> BusReport;
 
+    /// Whether some motor has torque, where they say so: also when this process did not switch it on.
+    fn has_torque(&self) -> Option<bool> {
+        None
+    }
+
     /// Tells of its ports from now on, where it has any.
     fn tell_outages(&self) -> Option<Outages> {
         None
@@ -131,6 +136,10 @@ impl Connected for SimRobot {
 impl Connected for SerialArm {
     fn report(&self) -> BusReport {
         BusReport::of(&[(&self.description().name, &self.health())])
+    }
+
+    fn has_torque(&self) -> Option<bool> {
+        Some(SerialArm::has_torque(self))
     }
 
     fn tell_outages(&self) -> Option<Outages> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde::Serialize;
 use sinew_core::Clock;
-use sinew_drivers::setup::{Calibrator, Refusal, SetupError, Swept};
+use sinew_drivers::setup::{Aim, Calibrator, Refusal, SetupError, Swept, Unfinished};
 use sinew_drivers::{Calibration, CalibrationFile, Staged};
 
 use crate::arm::Arm;
@@ -31,8 +31,8 @@ pub enum Question {
     Release,
     /// Whether these joints are held in their middle.
     Middle { joints: String },
-    /// Whether what could not be kept is to be tried again.
-    Rewrite,
+    /// Whether what could not be kept is to be tried again. Some motors may hold it already, or nothing was written yet.
+    Rewrite { is_touched: bool },
 }
 
 /// What is answered; whoever has had enough returns an error instead.
@@ -55,8 +55,8 @@ pub enum Doing {
 
 /// Leads somebody through the steps. Each error ends the calibration, which is then as it was.
 pub trait Guide {
-    /// Asks, and waits for the answer.
-    fn ask(&mut self, question: &Question) -> anyhow::Result<Reply>;
+    /// Asks, and waits for the answer; meanwhile it sees from time to time whether all `is_well`.
+    fn ask(&mut self, question: &Question, is_well: &mut dyn FnMut() -> anyhow::Result<()>) -> anyhow::Result<Reply>;
 
     fn does(&mut self, doing: Doing) -> anyhow::Result<()>;
 
@@ -140,15 +140,21 @@ fn attempt(
             measure(&mut calibrator, guide)?
         }
     };
-    let new_files = if used_file { &[] } else { files };
+    let mut is_touched = false;
     let written = loop {
         guide.does(Doing::Write)?;
-        match keep(&mut calibrator, arm, new_files, &calibration) {
+        let aim = if used_file { Aim::Write } else { Aim::Keep };
+        match keep(&mut calibrator, (arm, files), (&calibration, aim), &mut is_touched) {
             Ok(written) => break written,
             // What somebody measured is not lost to a loose plug or a full disk.
             Err(error) => {
                 guide.complain(&text::chain(&error));
-                guide.ask(&Question::Rewrite)?;
+                if let Err(ended) = guide.ask(&Question::Rewrite { is_touched }, &mut well) {
+                    if is_touched {
+                        Unfinished::undo(files).context("noting that the motors are to hold again what they held before")?;
+                    }
+                    return Err(ended);
+                }
             }
         }
     };
@@ -180,14 +186,29 @@ fn stage(arm: &Arm, files: &[CalibrationFile], calibration: &Calibration) -> any
     staged.context("making room for the calibration, which is as it was")
 }
 
-/// The motors first, the files last; how many registers held something else before.
-fn keep(calibrator: &mut Calibrator, arm: &Arm, files: &[CalibrationFile], calibration: &Calibration) -> anyhow::Result<usize> {
-    let staged = stage(arm, files, calibration)?;
+/// The motors first, the files last; how many registers held something else before. Before the first motor `is_touched` a file says what
+/// they are to hold, so that whoever connects the arm next finishes what is cut off.
+fn keep(
+    calibrator: &mut Calibrator,
+    (arm, files): (&Arm, &[CalibrationFile]),
+    (calibration, aim): (&Calibration, Aim),
+    is_touched: &mut bool,
+) -> anyhow::Result<usize> {
+    let staged = stage(arm, if aim == Aim::Keep { files } else { &[] }, calibration)?;
+    let found = calibrator.held(calibration).context("reading what the motors hold")?;
+    Unfinished::begin(files, found, calibration, aim).context("noting what the motors are to hold, before they are written")?;
+    *is_touched = true;
     let written = calibrator.write(calibration).context("writing the calibration into the motors")?;
     for file in staged {
         file.commit().context("the motors hold the new calibration, and the file is as it was")?;
     }
+    Unfinished::end(files).context("motors and file hold the calibration; removing the note that they are being written")?;
     Ok(written.len())
+}
+
+/// Nothing is watched.
+fn well() -> anyhow::Result<()> {
+    Ok(())
 }
 
 /// The calibration that is there, when it is to be used.
@@ -196,7 +217,7 @@ fn existing(arm: &Arm, files: &[CalibrationFile], guide: &mut dyn Guide) -> anyh
     let there = paths.join(", ");
     if let Some(missing) = files.iter().find(|file| file.found().is_none()) {
         if !paths.is_empty() {
-            guide.ask(&Question::Incomplete { paths: there, missing: missing.path.display().to_string() })?;
+            guide.ask(&Question::Incomplete { paths: there, missing: missing.path.display().to_string() }, &mut well)?;
         }
         return Ok(None);
     }
@@ -212,11 +233,11 @@ fn existing(arm: &Arm, files: &[CalibrationFile], guide: &mut dyn Guide) -> anyh
     let known = match read() {
         Ok(known) => known,
         Err(error) => {
-            guide.ask(&Question::Unusable { paths: there, why: text::chain(&error) })?;
+            guide.ask(&Question::Unusable { paths: there, why: text::chain(&error) }, &mut well)?;
             return Ok(None);
         }
     };
-    Ok(match guide.ask(&Question::Found { paths: there })? {
+    Ok(match guide.ask(&Question::Found { paths: there }, &mut well)? {
         Reply::Next => Some(known),
         Reply::Again => None,
     })
@@ -224,14 +245,14 @@ fn existing(arm: &Arm, files: &[CalibrationFile], guide: &mut dyn Guide) -> anyh
 
 /// What somebody's moving the joints says.
 fn measure(calibrator: &mut Calibrator, guide: &mut dyn Guide) -> anyhow::Result<Calibration> {
-    guide.ask(&Question::Release)?;
+    guide.ask(&Question::Release, &mut || Ok(calibrator.listen()?))?;
     calibrator.relax().context("switching the torque off; the calibration is as it was")?;
     guide.relaxed();
     let ranges = if calibrator.ranged().is_empty() { Vec::new() } else { sweep(calibrator, guide)? };
     let turned = calibrator.turned().join(", ");
     loop {
         if !turned.is_empty() {
-            guide.ask(&Question::Middle { joints: turned.clone() })?;
+            guide.ask(&Question::Middle { joints: turned.clone() }, &mut || Ok(calibrator.listen()?))?;
         }
         match calibrator.calibration(&ranges) {
             // Somebody can turn it back, or hold it.
@@ -257,10 +278,16 @@ fn sweep(calibrator: &mut Calibrator, guide: &mut dyn Guide) -> anyhow::Result<V
     }
     guide.begin_sweep(calibrator, &calibrator.turned())?;
     while !guide.is_swept(calibrator)? {
-        calibrator.sample()?;
+        // A motor that does not answer is told of now: nobody goes on with what comes to nothing.
+        told(calibrator.sample())?;
         std::thread::sleep(PAUSE);
     }
-    match calibrator.ranges() {
+    told(calibrator.ranges())
+}
+
+/// What came of moving the joints; for somebody who was told how to do it, why nothing did.
+fn told<T>(seen: Result<T, SetupError>) -> anyhow::Result<T> {
+    match seen {
         Err(SetupError::Refused { robot, refusal }) => {
             let how = match refusal {
                 Refusal::TooLittle { .. } | Refusal::NotHeld { .. } => {

@@ -10,6 +10,7 @@ use toml::{Table, Value};
 
 use crate::args::Misuse;
 use crate::rig_file;
+use crate::whole::{self, Readers};
 
 /// The largest file that is read.
 const MOST_BYTES: u64 = 1 << 20;
@@ -292,8 +293,7 @@ impl Config {
         let text = toml::to_string(&self.table).with_context(|| format!("setting {key}"))?;
         let writing = || format!("writing {}", path.display());
         std::fs::create_dir_all(path.parent().context("a path without a folder")?).with_context(writing)?;
-        let new = path.with_extension("toml.new");
-        std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &path)).with_context(writing)
+        whole::write(&path, text.as_bytes(), Readers::Usual).with_context(writing)
     }
 }
 

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use sinew_core::{CameraDescription, Cameras, Clock, Fnv1a, Image, RobotDescription, Role, Tick};
+use sinew_core::{CameraDescription, Cameras, Clock, Fnv1a, Image, RobotDescription, Role, Tick, check_name};
 use sinew_drivers::camera::{CameraAddress, SourceAddress};
+use sinew_drivers::setup::{Aim, Calibrator, SetupError, Unfinished};
 use sinew_drivers::{
-    ArmOptions, Calibration, ConnectReport, LeKiwiCameras, PortAddress, SerialArm, SerialLeader, WhenLost, calibration_files, check_motors,
+    ArmOptions, Calibration, CalibrationFile, ConnectReport, LeKiwiCameras, PortAddress, SerialArm, SerialLeader, WhenLost,
+    calibration_files, check_motors,
 };
 use sinew_sim::robots;
 
@@ -91,15 +93,23 @@ pub fn serial_ports(robot: &RobotDescription, given: &[PortArg], option: &str) -
     }
 }
 
-/// The robot's calibration that its owner calls `id`; without that the only one that there is.
-fn calibration(description: &RobotDescription, id: Option<&str>, options: (&str, &str)) -> anyhow::Result<(String, Calibration)> {
+/// The robot's calibration that its owner calls `id`; without that the only one that there is. One that was cut off while it was written
+/// is finished before.
+fn calibration(
+    description: &RobotDescription,
+    id: Option<&str>,
+    names: (&str, &str),
+    options: &ArmOptions,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<(String, Calibration)> {
     let folder = calibrations()?;
     let id = match id {
         Some(id) => id.to_owned(),
-        None => only_id(description, &folder, options)?,
+        None => only_id(description, &folder, names)?,
     };
+    finish(description, &calibration_files(description, &id, &folder)?, options, clock)?;
     let how = || {
-        let (option, id_option) = options;
+        let (option, id_option) = names;
         format!(
             "connecting {name}: reading its calibration {id}; `sinew calibrate {option} {name} {id_option} {id}` makes one",
             name = description.name
@@ -108,7 +118,30 @@ fn calibration(description: &RobotDescription, id: Option<&str>, options: (&str,
     Ok((id.clone(), Calibration::for_robot(description, &id, &folder).with_context(how)?))
 }
 
-/// The ids of which all files are there.
+/// Brings a calibration to its end that was being written when its process was gone.
+fn finish(robot: &RobotDescription, files: &[CalibrationFile], options: &ArmOptions, clock: &Arc<dyn Clock>) -> anyhow::Result<()> {
+    let doing = || format!("finishing the calibration of {}, which was cut off while it was written", robot.name);
+    let Some(left) = Unfinished::read(files).with_context(doing)? else { return Ok(()) };
+    let mut calibrator = Calibrator::open(Arc::new(robot.clone()), &options.ports, options.latency, clock.clone()).with_context(doing)?;
+    if options.may_go_limp {
+        calibrator.go_limp().with_context(doing)?;
+    }
+    let name = &robot.name;
+    match left.finish(&mut calibrator, robot, files) {
+        Ok(Aim::Keep) => note!("{name}: its calibration was cut off while it was written; motors and file now hold what was measured"),
+        Ok(Aim::Write) => note!("{name}: the writing of its calibration was cut off; the motors now hold what the file says"),
+        Ok(Aim::Undo) => note!("{name}: its calibration was ended while it was written; the motors hold again what they held before"),
+        // If they hold what the file says, nothing is left to do; if not, who connects is told so.
+        Err(error @ SetupError::Otherwise { .. }) => {
+            note!("{name}: a calibration that was cut off is not finished: {error}");
+            Unfinished::end(files).with_context(doing)?;
+        }
+        Err(error) => return Err(error).with_context(doing),
+    }
+    Ok(())
+}
+
+/// The ids of which all files are there, or were about to be when their process was gone.
 pub fn ids_of(description: &RobotDescription, folder: &Path) -> anyhow::Result<Vec<String>> {
     const PROBE: &str = "ID";
     let files = calibration_files(description, PROBE, folder)?;
@@ -118,13 +151,18 @@ pub fn ids_of(description: &RobotDescription, folder: &Path) -> anyhow::Result<V
     {
         let places = std::iter::once(&first.path).chain(&first.old_paths).filter_map(|path| path.parent());
         let entries = places.filter_map(|place| std::fs::read_dir(place).ok()).flatten().flatten();
-        let names = entries.filter_map(|entry| entry.file_name().to_str().and_then(|name| name.strip_suffix(ending)).map(str::to_owned));
+        let id = |name: &str| Some(name.strip_suffix(Unfinished::ENDING).unwrap_or(name).strip_suffix(ending)?.to_owned());
+        let names = entries.filter_map(|entry| id(entry.file_name().to_str()?));
         // LeRobot calls a file so whose robot nobody gave a name.
-        ids.extend(names.filter(|id| id != "None"));
+        ids.extend(names.filter(|id| id != "None" && check_name(id).is_ok()));
     }
     ids.sort();
     ids.dedup();
-    ids.retain(|id| calibration_files(description, id, folder).is_ok_and(|files| files.iter().all(|file| file.found().is_some())));
+    ids.retain(|id| {
+        calibration_files(description, id, folder).is_ok_and(|files| {
+            files.iter().all(|file| file.found().is_some()) || Unfinished::path(&files).is_some_and(|path| path.is_file())
+        })
+    });
     Ok(ids)
 }
 
@@ -200,8 +238,8 @@ pub fn connect(
         way => return connect_away(way, description, args, cameras, clock),
     };
     let cameras = cameras::open(&description, cameras, args.patience(), clock.clone())?;
-    let (id, calibration) = calibration(&description, args.id.as_deref(), ("--robot", "--id"))?;
     let options = options(&description, ports, args);
+    let (id, calibration) = calibration(&description, args.id.as_deref(), ("--robot", "--id"), &options, &clock)?;
     let name = description.name.clone();
     let robot = SerialArm::connect(Arc::new(description), &options, &calibration, clock)?;
     say_changes(&name, robot.report());
@@ -260,8 +298,8 @@ pub fn connect_leader(
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<(SerialLeader, String)> {
     let ports = serial_ports(&description, given, "--teleop-port")?;
-    let (id, calibration) = calibration(&description, id, ("--teleop", "--teleop-id"))?;
     let options = options(&description, ports, args);
+    let (id, calibration) = calibration(&description, id, ("--teleop", "--teleop-id"), &options, &clock)?;
     let name = description.name.clone();
     let leader = SerialLeader::connect(Arc::new(description), &options, &calibration, clock)?;
     say_changes(&name, leader.report());

@@ -51,6 +51,7 @@ mod tips;
 mod transfer;
 mod watch;
 mod way;
+mod whole;
 mod wilson;
 
 use std::io::Write as _;
@@ -71,6 +72,8 @@ const INTERRUPTED: u8 = 130;
 const MISUSED: u8 = 2;
 /// The exit code for help that could not be written.
 const FAILED: i32 = 1;
+/// The exit code where a loop's output had no reader left, as shells have it: 128 + SIGPIPE. What runs ends then, so it is no success.
+const UNREAD: u8 = 141;
 /// The same for SIGTERM.
 const TERMINATED: u8 = 143;
 
@@ -127,7 +130,8 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if cli.command.as_ref().is_none_or(Command::has_loop) {
+    let has_loop = cli.command.as_ref().is_none_or(Command::has_loop);
+    if has_loop {
         outlet::begin();
     }
     log::begin();
@@ -136,7 +140,7 @@ fn main() -> ExitCode {
         sinew_hub::HubOptions::stay_offline();
     }
     let Some(command) = cli.command else { return ended(commands::rollout::demonstrate()) };
-    ended(match command {
+    let done = match command {
         Command::Rollout(args) => commands::rollout::run(&args),
         Command::Serve(args) => commands::serve::run(&args),
         Command::Daemon(args) => commands::daemon::run(&args),
@@ -163,7 +167,15 @@ fn main() -> ExitCode {
         Command::Watchdog { title, fifo } => commands::watchdog::run(&title, fifo),
         Command::Completions { shell } => commands::completions::run(shell),
         Command::ManPages { folder } => commands::man_pages::run(&folder),
-    })
+    };
+    // A list whose reader has gone is none the worse; what a loop said is lost, and it may have ended for that.
+    let was_read = match &done {
+        Err(error) => !text::is_broken_pipe(error),
+        Ok(_) => true,
+    };
+    let is_whole = matches!(done, Ok(Done::Ok));
+    let code = ended(done);
+    if has_loop && (!was_read || is_whole && text::is_unread()) { ExitCode::from(UNREAD) } else { code }
 }
 
 /// clap's refusal, or its help; ends the process.

@@ -1,5 +1,6 @@
 //! A policy on a server, for those who run one.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -111,7 +112,9 @@ pub fn connect(
     seconds: Option<f64>,
 ) -> anyhow::Result<(Acts, PolicyThread)> {
     warn_of_token(options);
+    let waiting = Waiting;
     let mut policy = RemotePolicy::connect(&RemoteOptions { on_wait: Some(say_waiting), ..options.clone() }, robot)?;
+    drop(waiting);
     let (deadline, took_s) = (policy.deadline(), policy.first_answer_s());
     if took_s > deadline.as_secs_f64() {
         note!(
@@ -144,8 +147,27 @@ fn warn_of_token(options: &RemoteOptions) {
     }
 }
 
+/// What a server is waited for.
+static WAITED_FOR: Mutex<Option<String>> = Mutex::new(None);
+
+/// What the policy's server is waited for now, and how long already, for those who ask.
+pub fn waited_for() -> Option<String> {
+    WAITED_FOR.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Nothing is waited for when it is dropped.
+struct Waiting;
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        *WAITED_FOR.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
 fn say_waiting(what: &str, waited: Duration) {
-    note!("waiting for the policy's server to start, {:.0} s: {what}", waited.as_secs_f64());
+    let words = format!("the policy's server, {:.0} s: {what}", waited.as_secs_f64());
+    note!("waiting for {words}");
+    *WAITED_FOR.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
 }
 
 /// `sinew policy check` of a server.

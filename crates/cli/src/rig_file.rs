@@ -206,6 +206,7 @@ pub fn names_in(rigs: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(rigs).into_iter().flatten().flatten();
     let mut names: Vec<String> =
         entries.filter_map(|entry| entry.file_name().to_str().and_then(|name| name.strip_suffix(".toml")).map(str::to_owned)).collect();
+    names.retain(|name| sinew_core::check_name(name).is_ok());
     names.sort();
     names
 }

@@ -5,6 +5,7 @@ use std::fmt::{Arguments, Write as _};
 use std::io::{ErrorKind, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use anyhow::Context as _;
 use console::measure_text_width;
@@ -49,11 +50,20 @@ pub fn say_line(words: Arguments<'_>) {
     written.unwrap_or_else(lose);
 }
 
-/// Something did not get to standard output. The first reason is told at the end; a reader who has gone is none.
+/// Something did not get to standard output. The first reason is told at the end; that a reader has gone is none to talk about.
 fn lose(error: std::io::Error) {
-    if error.kind() != ErrorKind::BrokenPipe {
+    if error.kind() == ErrorKind::BrokenPipe {
+        IS_UNREAD.store(true, Relaxed);
+    } else {
         drop(LOST.set(error));
     }
+}
+
+static IS_UNREAD: AtomicBool = AtomicBool::new(false);
+
+/// Whether something was lost because the reader of standard output had gone.
+pub fn is_unread() -> bool {
+    IS_UNREAD.load(Relaxed)
 }
 
 /// Before the process ends: waits until all that was said is written, as long as somebody reads it; not for long where it was told to end.
@@ -69,9 +79,11 @@ pub fn lost() -> Option<&'static std::io::Error> {
     LOST.get()
 }
 
+const WRITING: &str = "writing to standard output";
+
 /// What is said of an error of standard output.
 pub fn not_written(error: &std::io::Error) -> String {
-    format!("writing to standard output: {error}")
+    format!("{WRITING}: {error}")
 }
 
 /// Where the second column of what is said begins.
@@ -295,9 +307,10 @@ pub fn plural(count: u64, what: &str) -> String {
     }
 }
 
-/// Whether the reader of our output has gone (`sinew ... | head`).
+/// Whether the reader of our output has gone (`sinew ... | head`). Another connection that broke is none of that.
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe))
+    let is_ours = |e: &std::io::Error| e.kind() == ErrorKind::BrokenPipe && e.to_string().starts_with(WRITING);
+    error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(is_ours))
 }
 
 /// 11234567 as "11.2 M".

@@ -1,7 +1,8 @@
 //! What is shown while files come from the Hub or go there.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar};
 use serde::{Deserialize, Serialize};
@@ -51,23 +52,59 @@ pub struct Told {
     pub progress: TaskProgress,
 }
 
-/// Where this is a child that is followed, tells it of transfers.
+/// How often it is told that nothing moves.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// What was told last, and whether something has moved since it was looked at.
+struct Telling {
+    last: TaskProgress,
+    has_moved: bool,
+}
+
+impl Telling {
+    fn tell(&mut self, progress: TaskProgress) {
+        // Who has stopped reading is told nothing.
+        drop(text::print_json(&Told { progress: progress.clone() }));
+        self.last = progress;
+    }
+}
+
+/// Where this is a child that is followed, tells it of transfers, and of a Hub that was asked and says nothing.
 pub fn told() -> Option<Arc<Listener>> {
     std::env::var_os(TELL)?;
-    let last: Mutex<Option<TaskProgress>> = Mutex::default();
+    let asks = TaskProgress { step: TransferStep::Ask, file: String::new(), done_bytes: 0, total_bytes: 0, silent_s: 0 };
+    let mut begun = Telling { last: asks.clone(), has_moved: true };
+    begun.tell(asks);
+    let telling = Arc::new(Mutex::new(begun));
+    let silent = Arc::downgrade(&telling);
+    // Without the thread a silence is not told, and nothing else is lost.
+    let watching = std::thread::Builder::new().name("silence".into()).spawn(move || {
+        while let Some(telling) = silent.upgrade() {
+            {
+                let mut telling = telling.lock().unwrap_or_else(PoisonError::into_inner);
+                let silent_s = if std::mem::take(&mut telling.has_moved) { 0 } else { telling.last.silent_s + SILENCE.as_secs() };
+                if silent_s != telling.last.silent_s {
+                    let progress = TaskProgress { silent_s, ..telling.last.clone() };
+                    telling.tell(progress);
+                }
+            }
+            drop(telling);
+            std::thread::sleep(SILENCE);
+        }
+    });
+    drop(watching);
     Some(Arc::new(move |event| {
-        let Ok(mut last) = last.lock() else { return };
-        let progress = match (event, &*last) {
-            (Event::Reading(transfer), _) => progress_of(TransferStep::Read, transfer),
-            (Event::Transfer(transfer), _) => progress_of(TransferStep::Transfer, transfer),
-            (Event::Waiting { silent, .. }, Some(last)) => TaskProgress { silent_s: silent.as_secs(), ..last.clone() },
-            _ => return,
+        let mut telling = telling.lock().unwrap_or_else(PoisonError::into_inner);
+        let progress = match event {
+            Event::Reading(transfer) => progress_of(TransferStep::Read, transfer),
+            Event::Transfer(transfer) => progress_of(TransferStep::Transfer, transfer),
+            Event::Waiting { .. } => return,
+            // The Hub has answered.
+            _ => return telling.has_moved = true,
         };
-        let is_news = last.as_ref().is_none_or(|last| is_far_from(&progress, last));
-        if is_news {
-            // Who has stopped reading is told nothing.
-            drop(text::print_json(&Told { progress: progress.clone() }));
-            *last = Some(progress);
+        telling.has_moved = true;
+        if is_far_from(&progress, &telling.last) {
+            telling.tell(progress);
         }
     }))
 }

@@ -61,7 +61,7 @@ fn an_arm_without_a_calibration_or_with_several_is_asked_for_one() {
     let named = desk.error(&[&TELEOP[..], &["--id", "blue", "--teleop-id", "None"]].concat());
     assert!(named.contains("/dev/nowhere"), "{named}");
     let path = desk.misused(&[&TELEOP[..], &["--id", "../blue"]].concat());
-    assert!(path.contains("expected a plain name"), "{path}");
+    assert!(path.contains("expected a name of at most 100 bytes"), "{path}");
 }
 
 #[test]

@@ -73,6 +73,9 @@ fn an_arm_that_has_no_calibration_gets_one_and_is_connected_with_it() {
         (json!({"kind": "calibrate", "id": "../one"}), 400, "one"),
         (json!({"kind": "calibrate", "arm": "leader", "id": "one"}), 400, "leader"),
         (json!({"kind": "calibrate", "arm": "both"}), 400, "both"),
+        (json!({"kind": "calibrate", "id": "o\nne"}), 400, "o\\nne"),
+        (json!({"kind": "calibrate", "id": "o\u{1b}[31mne"}), 400, "u{1b}"),
+        (json!({"kind": "calibrate", "id": "x".repeat(300)}), 400, "300 bytes"),
     ] {
         let (found, refused) = daemon.try_post("/api/v1/work", &work);
         assert!(found == status && refused["error"].as_str().unwrap().contains(words), "{work}: {refused}");
@@ -263,4 +266,191 @@ fn what_has_no_motors_is_not_calibrated() {
     assert_eq!(daemon.get("/api/v1/robot")["calibrate"], json!([]));
     let (status, refused) = daemon.try_post("/api/v1/work", &json!({"kind": "calibrate", "id": "one"}));
     assert!(status == 400 && refused["error"].as_str().unwrap().contains("serial port"), "{refused}");
+}
+
+fn to_sweep(daemon: &Daemon) -> Value {
+    daemon.post("/api/v1/work", &json!({"kind": "calibrate"}));
+    answer(daemon, &step(daemon, "found"), "again");
+    answer(daemon, &step(daemon, "release"), "next");
+    step(daemon, "sweep")
+}
+
+/// All joints are moved, and the one without ends is held.
+fn to_middle(daemon: &Daemon, arm: &mut Played) -> Value {
+    to_sweep(daemon);
+    sweep(arm);
+    answer(daemon, &step(daemon, "sweep"), "next");
+    let middle = step(daemon, "middle");
+    arm.ask("move wrist_roll 1000");
+    std::thread::sleep(Duration::from_millis(50));
+    middle
+}
+
+fn connected(daemon: &Daemon) -> Value {
+    daemon.wait("the arm", 15, |state| state["trouble"].is_null() && state["position"][0].is_number())
+}
+
+#[test]
+fn torque_that_somebody_has_left_on_is_told_and_can_be_switched_off() {
+    let desk = Desk::new();
+    let mut arm = played(&desk, &["so101", "--link", "follower", "--id", "one"]);
+    let args = ["--robot", "so101", "--port", "follower", "--id", "one"];
+    let mut daemon = Daemon::start(&desk, &args);
+    assert_eq!(connected(&daemon)["armed"], false);
+    daemon.post("/api/v1/work", &json!({"kind": "teleop", "seconds": 1}));
+    assert!(daemon.ended(20)["error"].is_null());
+    assert_eq!((daemon.state()["armed"].clone(), torque(&mut arm)), (json!(true), vec![1; 6]));
+    daemon.signal("-KILL");
+    daemon.exit(5);
+    let mut daemon = Daemon::start(&desk, &args);
+    assert_eq!(connected(&daemon)["armed"], true, "the motors hold");
+    // Whatever becomes of them.
+    JOINTS.iter().for_each(|name| drop(arm.ask(&format!("put {name} torque_enable 0"))));
+    daemon.wait("no torque", 8, |state| state["armed"] == false);
+    arm.ask("put elbow_flex torque_enable 1");
+    daemon.wait("torque", 8, |state| state["armed"] == true);
+    daemon.post("/api/v1/work", &json!({"kind": "limp"}));
+    let end = daemon.ended(10);
+    assert!(end["mode"] == "limp" && end["error"].is_null(), "{end}");
+    assert_eq!((connected(&daemon)["armed"].clone(), torque(&mut arm)), (json!(false), vec![0; 6]));
+    // Also one that can't be connected, as its calibration is another.
+    arm.ask("put gripper torque_enable 1");
+    arm.ask("put elbow_flex max_position_limit 3333");
+    daemon.signal("-TERM");
+    daemon.exit(5);
+    let daemon = Daemon::start(&desk, &args);
+    let state = daemon.wait("trouble", 10, |state| state["trouble"].is_string());
+    assert!(state["trouble"].as_str().unwrap().contains("sinew calibrate"), "{state}");
+    daemon.post("/api/v1/work", &json!({"kind": "limp"}));
+    assert!(daemon.ended(10)["error"].is_null());
+    assert_eq!(torque(&mut arm), [0; 6]);
+    let (status, refused) = daemon.try_post("/api/v1/work", &json!({"kind": "limp", "arm": "leader"}));
+    assert!(status == 400 && refused["error"].as_str().unwrap().contains("leader"), "{refused}");
+}
+
+#[test]
+fn a_motor_that_dies_while_somebody_moves_or_holds_the_arm_is_told_of_at_once() {
+    let desk = Desk::new();
+    let mut arm = played(&desk, &["so101", "--link", "follower", "--id", "one"]);
+    let daemon = Daemon::start(&desk, &["--robot", "so101", "--port", "follower", "--id", "one"]);
+    connected(&daemon);
+    let dies = |arm: &mut Played, daemon: &Daemon, name: &str| {
+        arm.ask(&format!("die {name}"));
+        let begun = Instant::now();
+        let failed = step(daemon, "failed");
+        assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
+        assert!(failed["problem"].as_str().unwrap().contains(name), "{failed}");
+        arm.ask(&format!("restart {name}"));
+        arm.ask(&format!("load {name} 0"));
+        std::thread::sleep(Duration::from_millis(300));
+        failed
+    };
+    to_sweep(&daemon);
+    std::thread::sleep(Duration::from_millis(300));
+    let failed = dies(&mut arm, &daemon, "elbow_flex");
+    answer(&daemon, &failed, "again");
+    // Before it is begun, and at its end.
+    step(&daemon, "release");
+    let failed = dies(&mut arm, &daemon, "gripper");
+    answer(&daemon, &failed, "cancel");
+    daemon.ended(5);
+    connected(&daemon);
+    to_middle(&daemon, &mut arm);
+    let failed = dies(&mut arm, &daemon, "shoulder_pan");
+    answer(&daemon, &failed, "cancel");
+    assert_eq!(daemon.ended(5)["is_interrupted"], true);
+}
+
+#[test]
+fn what_is_cut_off_while_it_is_written_is_finished_when_the_arm_is_connected_and_what_is_ended_is_undone() {
+    let desk = Desk::new();
+    // Each register takes a while.
+    let mut arm = played(&desk, &["so101", "--link", "follower", "--id", "one", "--latency", "12"]);
+    let args = ["--robot", "so101", "--port", "follower", "--id", "one", "--latency-ms", "20"];
+    let mut daemon = Daemon::start(&desk, &args);
+    connected(&daemon);
+    let before = (std::fs::read(desk.path(FILE)).unwrap(), registers(&mut arm));
+    let middle = to_middle(&daemon, &mut arm);
+    answer(&daemon, &middle, "next");
+    let begun = Instant::now();
+    while registers(&mut arm) == before.1 {
+        assert!(begun.elapsed() < Duration::from_secs(5), "nothing is written");
+    }
+    daemon.signal("-KILL");
+    daemon.exit(5);
+    let cut = registers(&mut arm);
+    assert!(std::fs::read(desk.path(FILE)).unwrap() == before.0 && cut != before.1, "the file comes last");
+    assert!(desk.path(&format!("{FILE}.unfinished")).exists());
+    let mut daemon = Daemon::start(&desk, &args);
+    connected(&daemon);
+    let after = (std::fs::read(desk.path(FILE)).unwrap(), registers(&mut arm));
+    assert!(after.0 != before.0 && after.1 != cut && after.1 != before.1, "{after:?}");
+    assert!(!desk.path(&format!("{FILE}.unfinished")).exists());
+    // Somebody ends it when a motor could not be written.
+    let middle = to_middle(&daemon, &mut arm);
+    arm.ask("move wrist_roll 1500");
+    std::thread::sleep(Duration::from_millis(50));
+    answer(&daemon, &middle, "next");
+    let begun = Instant::now();
+    while !desk.path(&format!("{FILE}.unfinished")).exists() {
+        assert!(begun.elapsed() < Duration::from_secs(5), "nothing is written");
+    }
+    // The last that is written.
+    arm.ask("die gripper");
+    let rewrite = step(&daemon, "rewrite");
+    assert!(rewrite["text"].as_str().unwrap().contains("some motors may hold"), "{rewrite}");
+    assert_ne!(registers(&mut arm), after.1);
+    answer(&daemon, &rewrite, "cancel");
+    let end = daemon.ended(10);
+    assert!(end["error"].as_str().unwrap().contains("get back"), "{end}");
+    arm.ask("restart gripper");
+    arm.ask("load gripper 0");
+    connected(&daemon);
+    assert!((std::fs::read(desk.path(FILE)).unwrap(), registers(&mut arm)) == after, "it is undone");
+    daemon.signal("-TERM");
+    daemon.exit(5);
+    desk.ok(&["calibrate", "--robot", "so101", "--port", "follower", "--id", "one", "--latency-ms", "20", "--check"]);
+}
+
+#[test]
+fn where_nothing_could_be_written_it_is_said_so_and_what_was_measured_is_kept() {
+    let desk = Desk::new();
+    let mut arm = played(&desk, &["so101", "--link", "follower", "--id", "one"]);
+    let daemon = Daemon::start(&desk, &["--robot", "so101", "--port", "follower", "--id", "one"]);
+    connected(&daemon);
+    let before = registers(&mut arm);
+    let middle = to_middle(&daemon, &mut arm);
+    // In the way of the new file, as a full disk is.
+    let in_the_way = desk.path(&format!("{FILE}.new"));
+    std::fs::create_dir(&in_the_way).unwrap();
+    answer(&daemon, &middle, "next");
+    let rewrite = step(&daemon, "rewrite");
+    let (text, problem) = (rewrite["text"].as_str().unwrap(), rewrite["problem"].as_str().unwrap());
+    assert!(text.contains("Nothing was written") && text.contains("Cancel loses"), "{rewrite}");
+    assert!(problem.contains("one.json") && problem.contains("which is as it was"), "{rewrite}");
+    assert_eq!(registers(&mut arm), before);
+    std::fs::remove_dir(&in_the_way).unwrap();
+    answer(&daemon, &rewrite, "next");
+    let end = daemon.ended(20);
+    assert!(end["error"].is_null() && end["result"]["used_file"] == false, "{end}");
+    assert_ne!(registers(&mut arm), before);
+}
+
+#[test]
+fn a_robot_that_goes_while_its_leader_is_calibrated_is_told_of() {
+    let desk = Desk::new();
+    let mut arm = played(&desk, &["so101", "--link", "follower", "--id", "one"]);
+    let _leader = played(&desk, &["so101_leader", "--link", "leader", "--id", "two"]);
+    let more = ["--robot", "so101", "--port", "follower", "--id", "one", "--teleop", "so101_leader", "--teleop-port", "leader"];
+    let daemon = Daemon::start(&desk, &more);
+    connected(&daemon);
+    daemon.post("/api/v1/work", &json!({"kind": "calibrate", "arm": "leader"}));
+    let found = step(&daemon, "found");
+    arm.ask("unplug");
+    let state = daemon.wait("trouble", 5, |state| state["trouble"].is_string());
+    assert_eq!((&state["mode"], &state["calibration"]["number"]), (&json!("calibrate"), &found["number"]));
+    arm.ask("replug");
+    connected(&daemon);
+    answer(&daemon, &found, "cancel");
+    assert_eq!(daemon.ended(5)["is_interrupted"], true);
 }

@@ -136,6 +136,16 @@ fn without_a_token_it_is_said_and_a_hub_that_is_mute_is_left() {
         assert!(!hub.has(RepoKind::Dataset, "ada/cubes"));
     }
     let daemon = daemon(&desk, &hub, Some(TOKEN));
+    // It takes what it is asked, and says nothing.
+    hub.fault(Fault::on("*", Harm::Stall { at: None }));
+    for mute in [publish.clone(), json!({"kind": "fetch_policy", "policy": "bob/act"})] {
+        let number = begin(&daemon, &mute);
+        let state = until(&daemon, number, 20, |state| state["progress"]["silent_s"].as_u64() > Some(1));
+        assert!(state["progress"]["step"] == "ask" && state["progress"]["total_bytes"] == 0, "{state}");
+        daemon.post("/api/v1/tasks/cancel", &json!({"number": number}));
+        done(&daemon, number);
+    }
+    hub.clear_faults();
     hub.fault(Fault::on("*/commit/*", Harm::Stall { at: None }));
     let number = begin(&daemon, &publish);
     until(&daemon, number, 60, |state| state["progress"]["silent_s"].as_u64() > Some(0));

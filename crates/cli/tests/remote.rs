@@ -337,7 +337,7 @@ fn a_hosted_endpoint_that_starts_first_runs_an_arm() {
     let mut command = desk.sinew(&[&args[..], &["--policy-token-env", "MINE"]].concat());
     let output = command.env("MINE", "open-sesame").output().unwrap();
     let (text, notes) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-    assert!(output.status.success() && notes.contains("waiting for the policy's server to start") && notes.contains("503"), "{notes}");
+    assert!(output.status.success() && notes.contains("waiting for the policy's server, ") && notes.contains("503"), "{notes}");
     assert!(!notes.contains("sesame"), "{notes}");
     let totals = &json(&text)[1];
     let link = &totals["link"];

@@ -81,7 +81,8 @@ fn what_is_missing_is_said_plainly() {
             2,
             "so101 is a robot, expected a leader arm: give it with --robot",
         ),
-        (&["calibrate", "--robot", "so101", "--id", "../a", "--port", "/dev/a"], 2, "expected a plain name"),
+        (&["calibrate", "--robot", "so101", "--id", "../a", "--port", "/dev/a"], 2, "expected a name of at most 100 bytes"),
+        (&["calibrate", "--robot", "so101", "--id", "a\nb\u{1b}", "--port", "/dev/a"], 2, "found \"a\\nb\\u{1b}\""),
         (
             &["calibrate", "--robot", "so101", "--id", "a", "--port", "/dev/no-such-port"],
             1,

@@ -8,7 +8,7 @@ mod common;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::Desk;
 use sinew_drivers::{Register, tables};
@@ -128,7 +128,7 @@ fn an_arm_is_calibrated_used_again_and_checked() {
     assert_eq!(emulator.register("wrist_roll", Register::HomingOffset).unwrap(), -1047);
     assert_eq!(emulator.register("gripper", Register::OperatingMode).unwrap(), 0);
 
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let checked: serde_json::Value = serde_json::from_str(&desk.ok(&with(&["--check", "--json"]))).unwrap();
     assert!(checked["ok"] == true && checked["motors"][5]["voltage_v"].as_f64().unwrap() > 4.0, "{checked}");
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
@@ -289,4 +289,29 @@ fn what_was_typed_before_a_question_is_no_answer_to_it() {
     let (code, text) = terminal.end();
     assert_eq!(code, Some(0), "{text}");
     assert_eq!(emulator.register("wrist_roll", Register::HomingOffset).unwrap(), -1047);
+}
+
+#[test]
+fn a_motor_that_dies_while_somebody_moves_or_holds_the_arm_ends_it_at_once() {
+    let desk = Desk::new();
+    let port = desk.path("port");
+    let args = ["calibrate", "--robot", "so101", "--port", port.to_str().unwrap(), "--id", "mine", "--latency-ms", "20"];
+    for (asked, dies, told) in
+        [("hold the arm", "gripper", "gripper did not answer"), ("Move every joint", "elbow_flex", "elbow_flex did not answer")]
+    {
+        let emulator = emulator(&Robot::so101_follower(), &port);
+        let mut talk = Talk::begin(&desk, &args);
+        talk.hears("hold the arm");
+        if asked != "hold the arm" {
+            talk.says("");
+            talk.hears(asked);
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        emulator.motor(dies, |motor| motor.die()).unwrap();
+        let begun = Instant::now();
+        // Nobody answers, and standard input stays open.
+        talk.hears(told);
+        assert!(begun.elapsed() < Duration::from_millis(1500), "{asked}: {:?}", begun.elapsed());
+        assert_eq!(talk.ends().0, Some(1));
+    }
 }

@@ -180,3 +180,24 @@ fn a_terminal_that_was_stopped_keeps_no_run_from_its_end_and_shows_all_when_it_g
     signal(&terminal.child, "TERM");
     ends_within(&mut terminal.child, Duration::from_secs(5));
 }
+
+#[test]
+fn a_run_whose_reader_has_gone_ends_with_a_code_that_says_so_and_a_list_does_not() {
+    let desk = Desk::new();
+    let rollout = ["rollout", "--pace", "real", "--episodes", "50", "--no-rerun", "--no-record", "--json"];
+    let short = ["rollout", "--pace", "real", "--seconds", "1", "--no-rerun", "--no-record", "--json"];
+    let list = ["robots", "--json"];
+    for (args, is_told, code) in [(&rollout[..], true, 141), (&short[..], false, 141), (&list[..], false, 0)] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut command = desk.sinew(args);
+        command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        drop((command, reader));
+        if is_told {
+            hears(&child, 2);
+            std::thread::sleep(Duration::from_secs(2));
+            signal(&child, "INT");
+        }
+        assert_eq!(ends_within(&mut child, Duration::from_secs(60)), Some(code), "{args:?}");
+    }
+}

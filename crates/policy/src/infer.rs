@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -497,4 +497,11 @@ fn floats(image: &RgbImage) -> Option<Array> {
     let shape = vec![image.height, image.width, 3];
     let is_whole = image.height.checked_mul(image.width).and_then(|n| n.checked_mul(3)) == Some(image.rgb.len());
     is_whole.then(|| Array { shape, values: image.rgb.iter().map(|value| f32::from(*value) / 255.0).collect() })
+}
+
+/// What `does` comes to, and how long that took.
+pub(crate) fn timed<T>(does: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    let done = does();
+    (done, start.elapsed())
 }

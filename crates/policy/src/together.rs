@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use crate::infer::timed;
 use crate::processor::{Array, Batch};
 use crate::{Actions, Checkpoint, CheckpointError, InferError, Inputs};
 
@@ -24,7 +26,8 @@ pub struct Together {
 struct Queue {
     /// Those who wait, by their numbers.
     asked: VecDeque<(u64, Inputs)>,
-    answered: BTreeMap<u64, Answer>,
+    /// With how long it took to compute them.
+    answered: BTreeMap<u64, (Answer, Duration)>,
     next: u64,
     is_computing: bool,
 }
@@ -44,19 +47,26 @@ impl Together {
         self.most > 1
     }
 
-    /// Runs the policy once.
+    /// Runs the policy once. Also says how long that took, from when it was this one's turn, together with those who were answered
+    /// with it.
     ///
     /// # Errors
     /// As [`Checkpoint::infer`].
-    pub fn infer(&self, inputs: Inputs) -> Result<Actions, InferError> {
-        let (answer, observed) = self.normalized(inputs)?;
-        self.checkpoint.unnormalized(answer, observed)
+    pub fn infer(&self, inputs: Inputs) -> Result<(Actions, Duration), InferError> {
+        let (answer, computed) = self.computed(inputs);
+        let (answer, observed) = answer?;
+        let (actions, rest) = timed(|| self.checkpoint.unnormalized(answer, observed));
+        Ok((actions?, computed + rest))
     }
 
     /// As [`Checkpoint::normalized`] without guidance.
     pub(crate) fn normalized(&self, inputs: Inputs) -> Answer {
+        self.computed(inputs).0
+    }
+
+    fn computed(&self, inputs: Inputs) -> (Answer, Duration) {
         if !self.is_used() {
-            return self.checkpoint.normalized(&inputs, None);
+            return timed(|| self.checkpoint.normalized(&inputs, None));
         }
         let mut queue = self.lock();
         let number = queue.next;
@@ -75,8 +85,8 @@ impl Together {
             let (numbers, inputs): (Vec<_>, Vec<_>) = queue.asked.drain(..count).unzip();
             queue.is_computing = true;
             drop(queue);
-            let mut turn = Turn { together: self, numbers, answers: Vec::new() };
-            turn.answers = self.checkpoint.normalized_many(&inputs);
+            let mut turn = Turn { together: self, numbers, answers: Vec::new(), took: Duration::ZERO };
+            (turn.answers, turn.took) = timed(|| self.checkpoint.normalized_many(&inputs));
             drop(turn);
             queue = self.lock();
         }
@@ -120,6 +130,7 @@ struct Turn<'a> {
     together: &'a Together,
     numbers: Vec<u64>,
     answers: Vec<Answer>,
+    took: Duration,
 }
 
 impl Drop for Turn<'_> {
@@ -128,7 +139,7 @@ impl Drop for Turn<'_> {
         let mut queue = self.together.lock();
         for number in &self.numbers {
             let none = || Err(InferError::Compute(candle_core::Error::Msg("the computation was given up".to_owned())));
-            queue.answered.insert(*number, answers.next().unwrap_or_else(none));
+            queue.answered.insert(*number, (answers.next().unwrap_or_else(none), self.took));
         }
         queue.is_computing = false;
         self.together.changed.notify_all();

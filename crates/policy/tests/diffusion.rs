@@ -148,7 +148,7 @@ fn threads_that_ask_one_policy_get_their_own_answers() {
             scope.spawn(move || {
                 for question in 0..4 {
                     let inputs = observation(checkpoint, thread * 4 + question);
-                    let answer = together.infer(inputs.clone()).unwrap();
+                    let (answer, _) = together.infer(inputs.clone()).unwrap();
                     assert_eq!(answer, checkpoint.infer(&inputs).unwrap(), "thread {thread}, question {question}");
                     assert!(together.infer(Inputs::new()).is_err());
                 }

@@ -46,8 +46,19 @@ function bar({ name }) {
 function beginning({ arm, name, id }) {
   const words = ARMS[arm], named = make("input", { type: "text", maxlength: 100, autocomplete: "off", spellcheck: "false", placeholder: "the only one" });
   const begin = doing(() => start({ kind: "calibrate", arm, ...(id === null && named.value.trim() && { id: named.value.trim() }) }));
+  // Whoever presses it once has read what to do.
+  const holds = `Hold the ${words.toLowerCase()}: it may sink. Press again`, limp = `Make the ${words.toLowerCase()} limp`;
+  const relax = button(limp, doing(async () => {
+    if (relax.textContent !== holds) {
+      say(relax, holds);
+      setTimeout(() => say(relax, limp), 5000);
+      return;
+    }
+    say(relax, limp);
+    await start({ kind: "limp", arm });
+  }));
   return make("form", { class: "row", submit: begin }, make("p", {}, make("b", {}, words), " ", make("span", { class: "hint" }, [name, id].filter(Boolean).join(" · "))),
-    id === null && field(`Name of the ${words.toLowerCase()}'s calibration`, named, "Needed if there is none yet"), button(`Calibrate the ${words.toLowerCase()}`, null, { type: "submit" }));
+    id === null && field(`Name of the ${words.toLowerCase()}'s calibration`, named, "Needed if there is none yet"), button(`Calibrate the ${words.toLowerCase()}`, null, { type: "submit" }), relax);
 }
 
 /** The card of calibration, where there is an arm that can be calibrated. */
@@ -64,7 +75,7 @@ export function calibrationCards(signal) {
   const answers = make("div", { class: "wishes" }, buttons.map(([, control]) => control));
   const told = make("div", { "aria-live": "polite" }, title, text);
   const steps = make("div", { class: "steps", hidden: true }, way, told, problem, list, missing, answers, hint);
-  const last = make("div", { class: "last" }, new LastWork(["calibrate"], signal).element);
+  const last = make("div", { class: "last" }, new LastWork(["calibrate", "limp"], signal).element);
   const card = make("section", { class: "card calibration", "aria-label": "Calibration" }, make("h2", {}, "Calibration"), begin, steps);
 
   const drawJoints = (joints) => {

@@ -5,7 +5,7 @@ import { count, make, said } from "./dom.js";
 import { trouble } from "./notes.js";
 import { known, onState } from "./store.js";
 
-const NAMES = { teleop: "Teleoperation", record: "Recording", rollout: "The policy's run", replay: "The replay", eval: "The evaluation", calibrate: "The calibration" };
+const NAMES = { teleop: "Teleoperation", record: "Recording", rollout: "The policy's run", replay: "The replay", eval: "The evaluation", calibrate: "The calibration", limp: "Switching the torque off" };
 
 /** One line for an episode: only what every verb's report has. */
 function lineOf(episode, index) {

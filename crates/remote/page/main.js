@@ -18,7 +18,7 @@ import * as setup from "./view-setup.js";
 const VIEWS = [["drive", "Drive", drive], ["record", "Record", recording], ["policies", "Policies", policies], ["datasets", "Datasets", datasets], ["setup", "Set-up", setup], ["log", "Log", log]];
 /** Without a state for so long, the line is dead: the daemon sends one a second when nothing happens. */
 const SILENCE_MS = 3000;
-const MODES = { idle: "At rest", teleop: "Teleoperation", record: "Recording", rollout: "Policy runs", replay: "Replay", eval: "Evaluation", calibrate: "Calibration" };
+const MODES = { idle: "At rest", teleop: "Teleoperation", record: "Recording", rollout: "Policy runs", replay: "Replay", eval: "Evaluation", calibrate: "Calibration", limp: "Torque off" };
 const STOPS = { run: "", stop: "ending", now: "stopped", emergency: "emergency" };
 
 const byId = (id) => document.getElementById(id);

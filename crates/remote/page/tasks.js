@@ -33,7 +33,7 @@ function running({ number, task }, tasks) {
     if (!progress) return say(words, "running…");
     const { step, done_bytes, total_bytes, silent_s } = progress;
     if (total_bytes) bar.value = done_bytes / total_bytes;
-    say(words, silent_s > 0 ? `nothing moves for ${silent_s} s` : `${step === "read" ? "reading" : "transferring"}, ${saidBytes(done_bytes)} of ${saidBytes(total_bytes)}`);
+    say(words, step === "ask" ? `asking the Hub${silent_s > 0 ? `, which has said nothing for ${silent_s} s` : ""}` : silent_s > 0 ? `nothing moves for ${silent_s} s` : `${step === "read" ? "reading" : "transferring"}, ${saidBytes(done_bytes)} of ${saidBytes(total_bytes)}`);
   };
   return { element, draw };
 }

@@ -9,12 +9,12 @@ const WISHES = [
   ["keep", "Keep", "k", "main"], ["drop", "Drop and redo", "d", ""], ["mark", "Mark", "m", ""], ["pause", "Pause", "p", ""],
   ["resume", "Resume", "r", ""], ["correct", "Take over or give back", "c", ""], ["finish", "Finish after this one", "f", ""],
 ];
-const NAMES = { teleop: "Teleoperation", record: "Recording", rollout: "Policy", replay: "Replay", eval: "Evaluation", calibrate: "Calibration" };
+const NAMES = { teleop: "Teleoperation", record: "Recording", rollout: "Policy", replay: "Replay", eval: "Evaluation", calibrate: "Calibration", limp: "Torque off" };
 const PHASES = { starting: "Starting", running: "Running", resetting: "Set up the next one", ending: "Ending" };
 const ACTING = { policy: "The policy acts", human: "A human acts", nobody: "Nobody acts" };
 
 /** Works that have no episodes. */
-const ONE = ["teleop", "replay", "calibrate"];
+const ONE = ["teleop", "replay", "calibrate", "limp"];
 
 const wish = (name) => post("episode", { wish: name });
 
@@ -48,12 +48,12 @@ export function openWork(root, signal) {
     Object.assign(card.dataset, { phase: work.phase, mode });
     say(title, NAMES[mode] ?? mode);
     say(phase, [PHASES[work.phase], work.phase === "running" && !ONE.includes(mode) && `episode ${work.episode + 1}${work.episodes ? ` of ${work.episodes}` : ""}`].filter(Boolean).join(" · "));
-    say(clock, mode === "calibrate" ? "" : work.phase === "running" || work.phase === "resetting" ? saidTime(isTimed ? left_s : done_s) : "");
+    say(clock, mode === "calibrate" || mode === "limp" ? "" : work.phase === "running" || work.phase === "resetting" ? saidTime(isTimed ? left_s : done_s) : "");
     bar.hidden = !isTimed;
     bar.value = isTimed ? Math.min(1, work.tick / work.max_ticks) : 0;
     what.hidden = !work.instruction;
     say(what, work.instruction ?? "");
-    say(facts, [work.dataset && `${work.kept} recorded in ${work.dataset}`, mode === "rollout" && (work.policy ?? "the demonstration policy"), !["replay", "eval", "calibrate"].includes(mode) && ACTING[work.acting], loop && loop.inference_ms > 0 && `inference ${said(loop.inference_ms, 0)} ms`, loop && loop.starved > 0 && `${loop.starved} ticks starved`].filter(Boolean).join(" · "));
+    say(facts, [work.waits_for && `waits for ${work.waits_for}`, work.dataset && `${work.kept} recorded in ${work.dataset}`, mode === "rollout" && (work.policy ?? "the demonstration policy"), !["replay", "eval", "calibrate", "limp"].includes(mode) && ACTING[work.acting], loop && loop.inference_ms > 0 && `inference ${said(loop.inference_ms, 0)} ms`, loop && loop.starved > 0 && `${loop.starved} ticks starved`].filter(Boolean).join(" · "));
     controls.hidden = !may("operate");
     for (const [name, control] of buttons) control.hidden = !work.wishes.includes(name);
     instruct.hidden = !may("operate") || !work.wishes.includes("instruct");

@@ -36,6 +36,7 @@ mod picture;
 mod policy;
 mod request;
 pub mod ros2;
+mod secret;
 mod server;
 mod strikes;
 mod time;

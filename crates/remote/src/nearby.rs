@@ -1,7 +1,7 @@
 //! Daemons on the same network, found by mDNS as `_sinew._tcp`. What is announced is what a daemon tells anybody who reaches it: a name,
 //! the robot's, a version and where it listens. Never a token.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -56,12 +56,14 @@ impl Beacon {
         let events = mdns.monitor().map_err(failed)?;
         mdns.register(service).map_err(failed)?;
         let listening = std::thread::Builder::new().name("mdns-events".into()).spawn(move || {
+            // Each of the addresses of a machine tells the same.
+            let mut told = BTreeSet::new();
             // It ends with the thread of the library.
             while let Ok(event) = events.recv() {
                 match event {
                     DaemonEvent::NameChange(change) => {
-                        let (new, was) = (instance(&change.new_name), instance(&change.original));
-                        tell(&format!("mDNS: {was} is taken on this network; this one is found as {new}"));
+                        let names = (instance(&change.original), instance(&change.new_name));
+                        renamed(&mut told, names).iter().for_each(|line| tell(line));
                     }
                     DaemonEvent::Error(error) => tracing::warn!(%error, "mDNS"),
                     _ => {}
@@ -104,6 +106,12 @@ fn interfaces(listens: IpAddr) -> (Vec<IfKind>, Vec<IfKind>) {
         any if any.is_unspecified() => (Vec::new(), own),
         one => (vec![IfKind::Addr(one)], vec![IfKind::All]),
     }
+}
+
+/// What is to be said of a daemon that is found by another name than its own, the first time.
+fn renamed(told: &mut BTreeSet<(String, String)>, (was, new): (String, String)) -> Option<String> {
+    let line = format!("mDNS: {was} is taken on this network; this one is found as {new}");
+    told.insert((was, new)).then_some(line)
 }
 
 /// `kitchen` of `kitchen._sinew._tcp.local.`; of a host's name the whole.
@@ -203,6 +211,15 @@ mod tests {
         assert_eq!(keys, ["robot", "version", "path", "scheme"], "and nothing else");
         let secure = super::service(&Announced { is_https: true, ..announced("10.0.0.7:8450") }).unwrap().as_resolved_service();
         assert_eq!(read(&secure).urls, ["https://10.0.0.7:8450/"]);
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_told_once_though_each_address_tells_it() {
+        let mut told = BTreeSet::new();
+        let mut lines = |new: &str| renamed(&mut told, ("kitchen".into(), new.into()));
+        assert!(lines("kitchen (2)").is_some_and(|line| line.contains("kitchen is taken") && line.ends_with("kitchen (2)")));
+        assert_eq!([lines("kitchen (2)"), lines("kitchen (2)")], [None, None]);
+        assert!(lines("kitchen (3)").is_some());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::PoisonError;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use sinew_core::{ActionChunk, Continuation, Observation, Policy, PolicyError, PolicyInfo, RobotDescription, Units};
@@ -186,6 +186,26 @@ impl Drop for Closing {
     }
 }
 
+/// Does what may take long, and tells `on_wait` of it now and then.
+fn tell_meanwhile<T>(on_wait: Option<fn(&str, Duration)>, which: &str, does: impl FnOnce() -> T) -> T {
+    let Some(hear) = on_wait else { return does() };
+    let (ended, over) = channel::<()>();
+    std::thread::scope(|scope| {
+        let began = Watch::start();
+        let what = format!("its {which} answer of two, before anything moves");
+        let telling = std::thread::Builder::new().name("waiting".into());
+        // Without the thread nothing is told, and nothing else is lost.
+        drop(telling.spawn_scoped(scope, move || {
+            while over.recv_timeout(WORD_EVERY) == Err(RecvTimeoutError::Timeout) {
+                hear(&what, began.elapsed());
+            }
+        }));
+        let done = does();
+        drop(ended);
+        done
+    })
+}
+
 impl std::fmt::Debug for RemotePolicy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RemotePolicy").field("address", &self.way.address().to_string()).field("fit", &self.fit).finish_non_exhaustive()
@@ -325,14 +345,16 @@ impl RemotePolicy {
     ) -> Result<Option<(Legs, usize)>, RemoteError> {
         let observations = vec![at_rest(robot); self.info.n_obs_steps];
         let mut answer = None;
-        for _ in 0..2 {
+        for number in ["first", "second"] {
             let address = self.way.address().to_string();
             let fault = |what: String| RemoteError::Probe { address: address.clone(), what };
             let asked = Asked { observations: &observations, task: "", continuing: None };
             let (started, mut said) = (Watch::start(), Duration::ZERO);
             let (watch, got) = loop {
                 let watch = Watch::start();
-                match self.way.ask(&mut self.requests, &asked, FIRST, KnownBy::Nothing) {
+                // Nobody wonders what takes so long: over a slow link each is minutes.
+                let got = tell_meanwhile(on_wait, number, || self.way.ask(&mut self.requests, &asked, FIRST, KnownBy::Nothing));
+                match got {
                     Ok(got) => break (watch, got),
                     Err(why) if self.way.is_starting() && started.elapsed() < MOST_STARTING => {
                         let (what, waited) = (why.into_words(), started.elapsed());

@@ -224,6 +224,7 @@ fn own(
     (key, private): (&str, &Path),
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
     let found = certificates(certificate, chain)?;
+    crate::secret::check(private).map_err(|what| format!("{key} {}: {what}", private.display()))?;
     let text = std::fs::read(private).map_err(|error| format!("{key} {}: {error}", private.display()))?;
     let secret = PrivateKeyDer::from_pem_slice(&text)
         .map_err(|error| format!("{key} {}: expected a private key in PEM: {error}", private.display()))?;

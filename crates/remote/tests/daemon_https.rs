@@ -252,3 +252,19 @@ fn another_name_needs_another_authority_and_a_broken_file_is_left_alone() {
     }
     assert_eq!(open(folder.path(), &["arm.lab.example"]).unwrap().certificate(), other);
 }
+
+#[test]
+fn a_key_that_others_may_read_is_refused_as_ssh_does() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path(), &[]).unwrap());
+    for name in ["authority.pem", "certificate.pem"] {
+        let path = folder.path().join("https").join(name);
+        let set = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        set(0o644);
+        let refused = open(folder.path(), &[]).unwrap_err().to_string();
+        assert!(refused.contains(name) && refused.contains("mode 644") && refused.contains("chmod 600"), "{refused}");
+        set(0o600);
+        open(folder.path(), &[]).unwrap();
+    }
+}

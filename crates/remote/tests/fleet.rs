@@ -272,10 +272,15 @@ fn one_that_hangs_for_a_moment_is_asked_again() {
 
 /// A file of zenoh's configuration for somebody with certificates of the tests.
 fn secured(folder: &Path, port: u16, root: &str, own: &str) -> FleetPlace {
+    use std::os::unix::fs::PermissionsExt as _;
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tls");
+    // As the files of a checkout others could read it.
+    let key = folder.join(format!("{own}.key"));
+    std::fs::copy(golden.join(format!("{own}.key")), &key).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
     let tls = serde_json::json!({
         "root_ca_certificate": golden.join(root), "enable_mtls": true,
-        "connect_certificate": golden.join(format!("{own}.pem")), "connect_private_key": golden.join(format!("{own}.key")),
+        "connect_certificate": golden.join(format!("{own}.pem")), "connect_private_key": key,
     });
     let config = serde_json::json!({
         "mode": "client", "connect": {"endpoints": [format!("tls/127.0.0.1:{port}")]}, "transport": {"link": {"tls": tls}},

@@ -40,12 +40,21 @@ fn golden(name: &str) -> PathBuf {
 }
 
 impl Folder {
+    /// A key of the tests that its owner alone may read, as a checkout's files are not.
+    fn key(&self, name: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt as _;
+        let place = self.0.path().join(name);
+        std::fs::copy(golden(name), &place).unwrap();
+        std::fs::set_permissions(&place, std::fs::Permissions::from_mode(0o600)).unwrap();
+        place
+    }
+
     /// A file of zenoh's configuration for one end, which trusts `root`.
     fn config(&self, end: &str, root: &str, own: Option<(&str, &str)>) -> PathBuf {
         let mut tls = serde_json::json!({"root_ca_certificate": golden(root), "enable_mtls": own.is_some()});
         if let Some((certificate, key)) = own {
             tls[format!("{end}_certificate")] = golden(certificate).display().to_string().into();
-            tls[format!("{end}_private_key")] = golden(key).display().to_string().into();
+            tls[format!("{end}_private_key")] = self.key(key).display().to_string().into();
         }
         let path = self.0.path().join(format!("{end}-{}.json5", fastrand::u64(..)));
         std::fs::write(&path, serde_json::json!({"transport": {"link": {"tls": tls}}}).to_string()).unwrap();
@@ -76,6 +85,19 @@ fn refused(locator: &str, config: PathBuf, why: &str) {
     let error = told.unwrap_err();
     assert!(error.contains(why), "expected {why:?}: {error}");
     assert!(took < Duration::from_secs(4), "{took:?} for {error}");
+}
+
+#[test]
+fn a_key_that_others_may_read_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = Folder(tempfile::tempdir().unwrap());
+    let config = folder.config("listen", "ca.pem", Some(("server.pem", "server.key")));
+    std::fs::set_permissions(folder.0.path().join("server.key"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let server = Server::bind(ServerOptions::new("127.0.0.1:0".parse().unwrap())).unwrap();
+    server.serve(Arc::new(Mute));
+    let options = ZenohOptions { listen: "tls/127.0.0.1:0".into(), config: Some(config), deployment: "pick".into() };
+    let refused = server.serve_zenoh(&options).map(drop).unwrap_err().to_string();
+    assert!(refused.contains("server.key") && refused.contains("chmod 600"), "{refused}");
 }
 
 #[test]

@@ -19,6 +19,7 @@ struct Doubles {
     inside: AtomicU64,
     together: AtomicU64,
     at_once: bool,
+    took: Option<Duration>,
 }
 
 impl Answerer for Doubles {
@@ -36,7 +37,12 @@ impl Answerer for Doubles {
         self.inside.fetch_sub(1, SeqCst);
         let numbers = observation.get("x").ok_or("there is no x")?.numbers()?;
         assert!(numbers.values.first() != Some(&-13.0), "minus thirteen");
-        Ok(Served { rows: 1, width: numbers.values.len(), values: numbers.values.iter().map(|value| *value as f32 * 2.0).collect() })
+        Ok(Served {
+            rows: 1,
+            width: numbers.values.len(),
+            values: numbers.values.iter().map(|value| *value as f32 * 2.0).collect(),
+            took: self.took,
+        })
     }
 }
 
@@ -144,6 +150,47 @@ fn clients_who_take_no_turns_ask_at_once() {
         }
     });
     assert!(answerer.together.load(SeqCst) > 1, "all waited for each other");
+}
+
+#[test]
+fn who_answers_several_together_says_how_long_that_took_and_the_wait_is_told_apart() {
+    let server = Server::bind(ServerOptions::new("127.0.0.1:0".parse().unwrap())).unwrap();
+    let took = Some(Duration::from_millis(5));
+    server.serve(Arc::new(Doubles { takes: Duration::from_millis(300), at_once: true, took, ..Doubles::default() }));
+    let mut web = client(server.address(), None).unwrap();
+    web.send(question(1.0)).unwrap();
+    let answer = web.read().unwrap().into_data();
+    let answer = decode(&answer, Limits::default()).unwrap();
+    for timing in ["server_timing", "policy_timing"] {
+        assert_eq!(answer.get(timing).unwrap().get("infer_ms").unwrap().number(), Some(5.0), "{timing}");
+    }
+    let metrics = http(server.address(), "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    let value = |name: &str| -> f64 {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name}: {metrics}"));
+        line.trim().parse().unwrap()
+    };
+    assert!((value("sinew_infer_seconds_sum ") - 0.005).abs() < 1e-6, "{metrics}");
+    assert!(value("sinew_wait_seconds_total ") > 0.28, "{metrics}");
+}
+
+#[test]
+fn the_end_of_a_server_is_told_to_all_also_to_those_who_wait_for_an_answer() {
+    let (server, _) = start(Duration::from_secs(5), |_| {});
+    let address = server.address();
+    let [mut idle, mut first, mut second] = [(); 3].map(|()| client(address, None).unwrap());
+    // One is with the policy, another waits for its turn.
+    first.send(question(1.0)).unwrap();
+    second.send(question(2.0)).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    let begun = Instant::now();
+    let ending = std::thread::spawn(move || drop(server));
+    for web in [&mut idle, &mut first, &mut second] {
+        let Message::Close(Some(close)) = web.read().unwrap() else { panic!("expected a close") };
+        assert_eq!((u16::from(close.code), &*close.reason), (1001, "the server ends"));
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    }
+    ending.join().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(2), "nobody waits for the policy: {:?}", begun.elapsed());
 }
 
 /// Whoever asks all the time has no more turns than one who asks as others do.

@@ -135,7 +135,7 @@ impl Answerer for Looks {
             }
         }
         *self.saw.lock().unwrap() = saw;
-        Ok(Served { rows: ROWS, width: 2, values: vec![0.1; ROWS * 2] })
+        Ok(Served { rows: ROWS, width: 2, values: vec![0.1; ROWS * 2], took: None })
     }
 }
 
@@ -224,6 +224,25 @@ fn a_slow_link_carries_jpegs_that_it_has_time_for_and_a_fast_one_again_all() {
     assert!(answers[6..].iter().all(|(bytes, _)| *bytes < RAW_BYTES / 3), "{answers:?}");
     let report = bench.policy.reporter().report();
     assert!(report.image_quality.is_some_and(|quality| quality <= 45), "{report:?}");
+}
+
+/// What was told while somebody waited.
+static TOLD: Mutex<Vec<(String, Duration)>> = Mutex::new(Vec::new());
+
+#[test]
+fn who_waits_for_first_answers_over_a_slow_link_is_told_so() {
+    let server = Server::bind(ServerOptions::new("127.0.0.1:0".parse().unwrap())).unwrap();
+    server.serve(Arc::new(Looks { takes_jpegs: true, saw: Mutex::default() }));
+    // Each of the two questions takes seven seconds.
+    let relay = Relay::before(server.address(), RAW_BYTES / 7);
+    let hears: fn(&str, Duration) = |what, waited| TOLD.lock().unwrap().push((what.to_owned(), waited));
+    let options = RemoteOptions { on_wait: Some(hears), ..RemoteOptions::new(format!("ws://{}", relay.address).parse().unwrap()) };
+    RemotePolicy::connect(&options, &robot()).unwrap();
+    let told = TOLD.lock().unwrap().clone();
+    for (number, (what, waited)) in ["first", "second"].iter().zip(&told) {
+        assert!(what.contains(number) && what.contains("of two") && waited.as_secs() == 5, "{told:?}");
+    }
+    assert!(told.len() >= 2, "{told:?}");
 }
 
 #[test]

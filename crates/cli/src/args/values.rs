@@ -74,10 +74,9 @@ pub(super) fn size_and_rate(text: &str) -> Result<String, String> {
     if is_one { Ok(text.to_owned()) } else { Err("expected a size and perhaps a rate, for example 640x480 or 1280x720@30".to_owned()) }
 }
 
-/// What a file can be called: calibrations are files with the name of an arm.
+/// What something can be called, also a file of that name, as calibrations are.
 pub(super) fn plain_name(text: &str) -> Result<String, String> {
-    let is_plain = !matches!(text.trim(), "" | "." | "..") && !text.contains(['/', '\\', '\0']);
-    if is_plain { Ok(text.to_owned()) } else { Err("expected a plain name, without a slash".to_owned()) }
+    sinew_core::check_name(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// Where a Rerun viewer listens.

@@ -69,7 +69,7 @@ struct Terminal {
 }
 
 impl Guide for Terminal {
-    fn ask(&mut self, question: &Question) -> anyhow::Result<Reply> {
+    fn ask(&mut self, question: &Question, is_well: &mut dyn FnMut() -> anyhow::Result<()>) -> anyhow::Result<Reply> {
         let words = match question {
             Question::Found { paths } => format!(
                 "There is a calibration: {paths}\nENTER switches the torque off (hold the arm, it may sink) and writes it into the motors; c and ENTER calibrates anew"
@@ -80,9 +80,15 @@ impl Guide for Terminal {
             Question::Unusable { paths, why } => format!("{paths} can't be used: {why}\nENTER calibrates anew and replaces it"),
             Question::Release => "The torque will be switched off: hold the arm, it may sink; then ENTER".to_owned(),
             Question::Middle { joints } => format!("Hold {joints} in the middle, where it reads 0; then ENTER"),
-            Question::Rewrite => "The file is as it was, and some motors may hold the calibration already; ENTER tries again".to_owned(),
+            Question::Rewrite { is_touched: true } => {
+                "The file is as it was, and some motors may hold the calibration already; ENTER tries again. After Ctrl-C whoever connects the arm next finishes it".to_owned()
+            }
+            Question::Rewrite { is_touched: false } => {
+                "Nothing was written: motors and file are as they were. ENTER tries again with what was measured; after Ctrl-C that is lost"
+                    .to_owned()
+            }
         };
-        let answer = self.answers.ask(&words)?;
+        let answer = self.answers.ask_while(&words, is_well)?;
         match (question, &*answer.to_lowercase()) {
             (Question::Found { .. }, "c") => Ok(Reply::Again),
             (Question::Found { .. }, other) if !other.is_empty() => bail!("expected ENTER or c, found {other:?}; nothing was written"),

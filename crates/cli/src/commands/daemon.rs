@@ -21,6 +21,7 @@ use crate::daemon::service::Served;
 use crate::daemon::{Owned, begin_log, install};
 use crate::text::{note, say};
 use crate::watch::{Answer, Watch};
+use crate::whole::{self, Readers};
 use crate::{Done, config, is_misuse, lead, text};
 
 /// How often it is looked whether to end.
@@ -353,9 +354,7 @@ fn write_pieces(args: &InstallArgs) -> anyhow::Result<Done> {
         let path = args.image.join(&piece.path);
         let write = || {
             path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
-            let beside = path.with_extension("new");
-            std::fs::write(&beside, &piece.text)?;
-            std::fs::rename(&beside, &path)
+            whole::write(&path, piece.text.as_bytes(), Readers::Usual)
         };
         write().with_context(|| format!("writing {}", path.display()))?;
     }

@@ -1,18 +1,19 @@
 //! `sinew rig`
 
-use std::io::Write as _;
+use std::path::Path;
 
 use anyhow::Context;
-use sinew_core::{RobotDescription, Role};
+use sinew_core::{RobotDescription, Role, check_name};
 use sinew_drivers::camera::CameraAddress;
 use sinew_drivers::setup::serial_ports;
 use sinew_sim::robots;
 
-use crate::args::{PortArg, RigCommand};
+use crate::args::{Misuse, PortArg, RigCommand};
 use crate::arm::Answers;
 use crate::rig_file::{self, Ports, RigFile};
 use crate::text::say;
 use crate::way::Way;
+use crate::whole::{self, Readers};
 use crate::{Done, hardware, text};
 
 pub fn run(command: &RigCommand) -> anyhow::Result<Done> {
@@ -41,6 +42,10 @@ pub fn run(command: &RigCommand) -> anyhow::Result<Done> {
 
 fn init(name: &str, force: bool) -> anyhow::Result<()> {
     let path = rig_file::path_of(name, &rig_file::folder()?);
+    // What is a path is the user's own.
+    if path != Path::new(name) {
+        check_name(name).map_err(|error| Misuse(format!("writing a rig: {error}")))?;
+    }
     anyhow::ensure!(force || !path.exists(), "writing the rig {}: it is there already; --force replaces it", path.display());
     let answers = Answers::start()?;
     let (robot_name, robot) =
@@ -54,7 +59,7 @@ fn init(name: &str, force: bool) -> anyhow::Result<()> {
         say!("serial ports: {}", known.join(", "));
     }
     let port = ports(&answers, &robot, "--port", |_| Ok(()))?;
-    let id = perhaps(&answers, "Which calibration does it use? (press Enter if it has only one)")?;
+    let id = called(&answers, "Which calibration does it use? (press Enter if it has only one)")?;
     let mut rig = RigFile::new(robot_name, port).called(id);
 
     let usual = format!("{}_leader", robot.name);
@@ -67,7 +72,7 @@ fn init(name: &str, force: bool) -> anyhow::Result<()> {
             anyhow::ensure!(!rig.is_at(ports), "that is where the robot is, expected another port for who leads it");
             Ok(())
         })?;
-        let id = perhaps(&answers, "Which calibration does the leader arm use? (press Enter if it has only one)")?;
+        let id = called(&answers, "Which calibration does the leader arm use? (press Enter if it has only one)")?;
         rig = rig.led_by(name, port, id);
     }
     loop {
@@ -89,11 +94,7 @@ fn init(name: &str, force: bool) -> anyhow::Result<()> {
     if let Some(parent) = parent {
         std::fs::create_dir_all(parent).with_context(doing)?;
     }
-    // Whole or not at all.
-    let beside = path.with_extension("toml.new");
-    let mut file = std::fs::File::create(&beside).with_context(doing)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(doing)?;
-    std::fs::rename(&beside, &path).with_context(doing)?;
+    whole::write(&path, text.as_bytes(), Readers::Usual).with_context(doing)?;
     say!("{}", path.display());
     Ok(())
 }
@@ -117,6 +118,17 @@ fn told<T>(answers: &Answers, question: &str, usual: &str, check: impl Fn(&str) 
 
 fn perhaps(answers: &Answers, question: &str) -> anyhow::Result<Option<String>> {
     Ok(Some(answers.ask(question)?).filter(|answer| !answer.is_empty()))
+}
+
+/// The name of a calibration, where one is given.
+fn called(answers: &Answers, question: &str) -> anyhow::Result<Option<String>> {
+    told(answers, question, "", |name| {
+        if name.is_empty() {
+            return Ok(None);
+        }
+        check_name(name)?;
+        Ok(Some(name.to_owned()))
+    })
 }
 
 /// The port of each bus of `robot`.

@@ -234,8 +234,8 @@ impl Answerer for ServedPolicy {
             let has: Vec<String> = flat(observation).iter().map(|(key, value)| format!("{key} ({})", value.kind())).collect();
             format!("{}; the policy wants {}; the observation has {}", text::chain(&error.into()), wants.join(", "), has.join(", "))
         };
-        let actions = self.together.infer(inputs).map_err(missing)?;
-        Ok(Served { rows: actions.rows, width: actions.width, values: actions.values })
+        let (actions, took) = self.together.infer(inputs).map_err(missing)?;
+        Ok(Served { rows: actions.rows, width: actions.width, values: actions.values, took: Some(took) })
     }
 }
 

@@ -10,7 +10,7 @@ use sinew_core::service::{
     Calibratable, Calibrate, CalibratedArm, CalibrationAnswer, CalibrationReply, CalibrationState, CalibrationStep, JointSweep, Phase,
     Refusal,
 };
-use sinew_core::{Role, Timestamp};
+use sinew_core::{Role, Timestamp, check_name};
 use sinew_drivers::calibration_files;
 use sinew_drivers::setup::Calibrator;
 use sinew_runtime::StopFlag;
@@ -90,19 +90,7 @@ impl Owned {
         given: &mut Option<Rig>,
         stop: &StopFlag,
     ) -> anyhow::Result<Done> {
-        // A leader is on ports of its own.
-        if which == CalibratedArm::Robot {
-            drop(given.take());
-            self.is_connected.store(false, SeqCst);
-            self.board.change(|state| {
-                // Nobody reads it now.
-                state.position.fill(None);
-                state.velocity.fill(None);
-                state.effort.fill(None);
-                state.trouble = None;
-                self.fill(state);
-            });
-        }
+        self.let_go(which, given);
         match self.lead_through(args, which, stop) {
             Ok(()) => Ok(Done::Ok),
             Err(error) if error.is::<Ended>() => Ok(Done::Interrupted),
@@ -159,6 +147,9 @@ impl Owned {
 /// gives it a name.
 fn id_of(arm: &Calibratable, role: Role, given: Option<&str>) -> Result<String, Refusal> {
     let given = given.map(str::trim).filter(|id| !id.is_empty());
+    if let Some(Err(error)) = given.map(check_name) {
+        return Err(Refusal::Bad(format!("calibrating {}: {error}", arm.name)));
+    }
     let failed = |error: anyhow::Error| Refusal::Failed(format!("calibrating {}: {}", arm.name, text::chain(&error)));
     let known = match &arm.id {
         Some(id) => vec![id.clone()],
@@ -230,24 +221,25 @@ impl Afar<'_> {
     fn ended(&self) -> anyhow::Error {
         if self.is_unsure {
             return anyhow::anyhow!(
-                "the calibration was ended before it could be kept: the file is as it was, and some motors may hold what was measured; calibrate again"
+                "the calibration was ended before it could be kept: the file is as it was, and the motors get back what they held when the arm is connected"
             );
         }
         Ended.into()
     }
 
-    fn waits(&mut self) -> anyhow::Result<Reply> {
+    fn waits(&mut self, is_well: &mut dyn FnMut() -> anyhow::Result<()>) -> anyhow::Result<Reply> {
         loop {
             if let Some(reply) = self.reply()? {
                 return Ok(reply);
             }
+            is_well()?;
             std::thread::sleep(LOOK);
         }
     }
 }
 
 impl Guide for Afar<'_> {
-    fn ask(&mut self, question: &Question) -> anyhow::Result<Reply> {
+    fn ask(&mut self, question: &Question, is_well: &mut dyn FnMut() -> anyhow::Result<()>) -> anyhow::Result<Reply> {
         use CalibrationReply::{Again, Cancel, Next};
         let (step, text, answers) = match question {
             Question::Found { paths } => (
@@ -275,16 +267,20 @@ impl Guide for Afar<'_> {
             Question::Middle { joints } => {
                 (CalibrationStep::Middle, format!("Hold {joints} in the middle, where it reads 0. Then next."), &[Next, Cancel][..])
             }
-            Question::Rewrite => (
+            Question::Rewrite { is_touched } => (
                 CalibrationStep::Rewrite,
-                "The file is as it was, and some motors may hold the calibration already. Next tries again with what was measured."
-                    .to_owned(),
+                if *is_touched {
+                    "The file is as it was, and some motors may hold the calibration already. Next tries again with what was measured. Cancel gives the motors back what they held."
+                } else {
+                    "Nothing was written: motors and file are as they were. Next tries again with what was measured. Cancel loses what was measured."
+                }
+                .to_owned(),
                 &[Next, Cancel][..],
             ),
         };
-        self.is_unsure |= matches!(question, Question::Rewrite);
+        self.is_unsure |= matches!(question, Question::Rewrite { is_touched: true });
         self.put(step, text, answers);
-        self.waits()
+        self.waits(is_well)
     }
 
     fn does(&mut self, doing: Doing) -> anyhow::Result<()> {
@@ -363,7 +359,7 @@ impl Guide for Afar<'_> {
         self.complain(&text::chain(&error));
         let text = "Nothing was written. Again begins anew.".to_owned();
         self.put(CalibrationStep::Failed, text, &[CalibrationReply::Again, CalibrationReply::Cancel]);
-        self.waits().map(drop)
+        self.waits(&mut || Ok(())).map(drop)
     }
 }
 

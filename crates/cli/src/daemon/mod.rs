@@ -10,6 +10,7 @@ mod evaluation;
 pub mod install;
 pub mod led_remotely;
 pub mod lifeline;
+mod limp;
 pub mod lock;
 pub mod notify;
 pub mod policies;
@@ -81,8 +82,9 @@ pub struct Owned {
     ended: AtomicU64,
     is_emergency: AtomicBool,
     is_connected: AtomicBool,
-    /// Torque stays on when a work has ended, in some part at least; and it has been on.
+    /// Torque stays on when a work has ended, in some part at least.
     holds: bool,
+    /// Torque is on at rest, as the motors say where they do; else as the last work has left it.
     is_holding: AtomicBool,
     /// Threads that prepare a work, also of works that were stopped meanwhile.
     preparing: Arc<()>,
@@ -208,7 +210,8 @@ impl Owned {
             let pause = if self.board.is_watched() { WATCHED } else { AT_REST };
             let job = self.next(pause);
             self.looks.fetch_add(1, SeqCst);
-            if self.is_over.load(SeqCst) && job.is_none() {
+            // What is written into a leader's motors is written whole.
+            if self.is_over.load(SeqCst) && job.is_none() && !self.is_at_an_arm() {
                 break;
             }
             if let Some(job) = job {
@@ -239,6 +242,7 @@ impl Owned {
                     continue;
                 }
                 Ok(answered) => {
+                    self.feel(there);
                     let complaint = silence::of(answered, &observation, there, self.description());
                     self.notice(&mut silence, now, complaint);
                 }
@@ -261,6 +265,7 @@ impl Owned {
             Ok(rig) => (Some(rig), None),
             Err(error) => (None, Some(text::chain(&error))),
         };
+        rig.iter().for_each(|rig| self.feel(rig));
         self.is_connected.store(rig.is_some(), SeqCst);
         if self.board.state().trouble != trouble {
             match &trouble {
@@ -332,6 +337,9 @@ impl Owned {
             }
             if current.stop.is_requested() && work.phase != Phase::Starting {
                 work.phase = Phase::Ending;
+            }
+            if work.phase == Phase::Starting {
+                work.waits_for = crate::remote::waited_for();
             }
             work.kept = current.kept;
             work.wishes = current.desk.as_ref().map(Desk::wishes).unwrap_or_default();
@@ -413,6 +421,11 @@ impl Owned {
     /// Whether a work runs, or is to.
     pub fn works(&self) -> bool {
         lock(&self.current).is_some()
+    }
+
+    /// Whether somebody sets an arm up.
+    fn is_at_an_arm(&self) -> bool {
+        lock(&self.current).as_ref().is_some_and(|current| matches!(current.mode, Mode::Calibrate | Mode::Limp))
     }
 
     /// Whether the control loop has given torque.

@@ -2,7 +2,7 @@
 //! one. It is decided when a work begins, and is kept in a file that survives the process.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -14,6 +14,7 @@ use sinew_runtime::Fault;
 
 use super::lock;
 use crate::text::note;
+use crate::whole::{self, Readers};
 use crate::{source, text, transfer};
 
 /// After so many failed starts in a row the last good commit is used.
@@ -76,7 +77,7 @@ impl Policies {
             note!("{}; which commits of policies were good is not known", text::chain(&error));
             BTreeMap::new()
         });
-        let policies = Self { path, kept: Mutex::new(kept) };
+        let policies = Self { path, kept: Mutex::new(by_key(kept)) };
         let unknown: Vec<PolicyUsed> = lock(&policies.kept)
             .iter()
             .filter(|(_, kept)| kept.is_starting)
@@ -102,7 +103,7 @@ impl Policies {
         };
         let used = self.choose(name, &commit);
         if let Some(fetched) = &used.instead_of {
-            let trouble = lock(&self.kept).get(name).and_then(|kept| kept.trouble.clone()).unwrap_or_default();
+            let trouble = lock(&self.kept).get(key(name)).and_then(|kept| kept.trouble.clone()).unwrap_or_default();
             let (fetched, good) = (short(fetched), short(&used.commit));
             note!("{name}: commit {fetched} failed to start {MOST_FAILED} times ({trouble}); the last good one, {good}, runs in its place");
         }
@@ -124,7 +125,7 @@ impl Policies {
     /// Of a name, when `fetched` is the commit that was fetched last.
     fn choose(&self, name: &str, fetched: &str) -> PolicyUsed {
         let all = lock(&self.kept);
-        let in_place = all.get(name).filter(|kept| kept.fetched == fetched).and_then(Kept::in_place);
+        let in_place = all.get(key(name)).filter(|kept| kept.fetched == fetched).and_then(Kept::in_place);
         match in_place {
             Some(good) => PolicyUsed { name: name.to_owned(), commit: good.clone(), instead_of: Some(fetched.to_owned()) },
             None => PolicyUsed { name: name.to_owned(), commit: fetched.to_owned(), instead_of: None },
@@ -139,10 +140,10 @@ impl Policies {
             return;
         }
         self.change(|all| {
-            if all.len() >= MOST_NAMES && !all.contains_key(&used.name) {
+            if all.len() >= MOST_NAMES && !all.contains_key(key(&used.name)) {
                 all.pop_first();
             }
-            let kept = all.entry(used.name.clone()).or_default();
+            let kept = all.entry(key(&used.name).to_owned()).or_default();
             if kept.fetched != used.commit {
                 *kept = Kept { fetched: used.commit.clone(), last_good: kept.last_good.take(), ..Kept::default() };
             }
@@ -185,9 +186,9 @@ impl Policies {
 
     /// It was fetched, so that what is here now is tried anew.
     pub fn fetched(&self, name: &str) {
-        if lock(&self.kept).get(name).is_some_and(|kept| kept.failed_starts > 0) {
+        if lock(&self.kept).get(key(name)).is_some_and(|kept| kept.failed_starts > 0) {
             self.change(|all| {
-                all.entry(name.to_owned()).and_modify(|kept| (kept.failed_starts, kept.trouble) = (0, None));
+                all.entry(key(name).to_owned()).and_modify(|kept| (kept.failed_starts, kept.trouble) = (0, None));
             });
         }
     }
@@ -210,7 +211,7 @@ impl Policies {
     /// Changes what is known of the commit that `used` is, where it is the one that was fetched.
     fn change_of(&self, used: &PolicyUsed, change: impl FnOnce(&mut Kept)) {
         self.change(|all| {
-            if let Some(kept) = all.get_mut(&used.name).filter(|kept| used.instead_of.is_none() && kept.fetched == used.commit) {
+            if let Some(kept) = all.get_mut(key(&used.name)).filter(|kept| used.instead_of.is_none() && kept.fetched == used.commit) {
                 change(kept);
             }
         });
@@ -221,7 +222,8 @@ impl Policies {
         let before = all.clone();
         change(&mut all);
         if *all != before
-            && let Err(error) = write(&self.path, &all)
+            && let Err(error) =
+                serde_json::to_vec_pretty(&*all).map_err(Into::into).and_then(|all| whole::write(&self.path, &all, Readers::Usual))
         {
             note!(
                 "writing {}: {error}; which commits of policies were good is not known when the daemon starts again",
@@ -229,6 +231,24 @@ impl Policies {
             );
         }
     }
+}
+
+/// What a policy is remembered by: a repository without a branch means its branch `main`.
+fn key(name: &str) -> &str {
+    name.strip_suffix("@main").unwrap_or(name)
+}
+
+/// What a file has by names that mean the same becomes one: what has failed more often counts.
+fn by_key(kept: BTreeMap<String, Kept>) -> BTreeMap<String, Kept> {
+    let mut all = BTreeMap::new();
+    for (name, kept) in kept {
+        match all.entry(key(&name).to_owned()) {
+            Entry::Vacant(free) => drop(free.insert(kept)),
+            Entry::Occupied(mut taken) if taken.get().failed_starts < kept.failed_starts => drop(taken.insert(kept)),
+            Entry::Occupied(_) => {}
+        }
+    }
+    all
 }
 
 /// The Hub's cache, whatever the Hub has meanwhile.
@@ -250,16 +270,6 @@ fn read(path: &Path) -> anyhow::Result<BTreeMap<String, Kept>> {
     }
     let bytes = std::fs::read(path).with_context(doing)?;
     serde_json::from_slice(&bytes).with_context(doing)
-}
-
-/// So that a process that is killed, or a machine without power, leaves the old file or the new one.
-fn write(path: &Path, all: &BTreeMap<String, Kept>) -> std::io::Result<()> {
-    let beside = path.with_extension("new");
-    let mut file = std::fs::File::create(&beside)?;
-    file.write_all(&serde_json::to_vec_pretty(all)?)?;
-    file.sync_all()?;
-    std::fs::rename(&beside, path)?;
-    path.parent().map_or(Ok(()), |folder| std::fs::File::open(folder)?.sync_all())
 }
 
 /// Whether the files are at fault, and not the way to them.
@@ -319,6 +329,28 @@ mod tests {
         assert_eq!((again.choose(NAME, B).commit.as_str(), again.choose(NAME, B).instead_of), (B, None));
         again.good(&start(&again, C));
         assert_eq!(lock(&again.kept)[NAME].last_good.as_deref(), Some(C));
+    }
+
+    #[test]
+    fn a_name_and_the_name_with_its_main_branch_are_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("policies.json");
+        let policies = Policies::open(path.clone());
+        policies.good(&start(&policies, A));
+        for name in [NAME, "ada/act@main", NAME] {
+            let used = policies.choose(name, B);
+            assert_eq!((used.name.as_str(), used.commit.as_str()), (name, B));
+            policies.begin(&used);
+            policies.failed(&used, "no");
+        }
+        assert_eq!([NAME, "ada/act@main"].map(|name| policies.choose(name, B).commit), [A; 2]);
+        assert_eq!(policies.choose("ada/act@dev", B).commit, B, "another branch is another name");
+        policies.fetched("ada/act@main");
+        assert_eq!(policies.choose(NAME, B).commit, B);
+        // A file of former days.
+        let old = std::fs::read_to_string(&path).unwrap().replace("\"ada/act\"", "\"ada/act@main\"");
+        std::fs::write(&path, old).unwrap();
+        assert_eq!(lock(&Policies::open(path).kept)[NAME].last_good.as_deref(), Some(A));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use sinew_core::check_name;
 use sinew_core::service::{DatasetItem, EpisodeItem, PolicyItem, Refusal};
 use sinew_hub::{Hub, RepoKind};
 use sinew_recorder::{DatasetInfo, DatasetReader};
@@ -17,7 +18,6 @@ use crate::text;
 pub const DEMONSTRATION: &str = "the demonstration policy";
 /// More datasets than this are not listed.
 const MOST_DATASETS: usize = 500;
-const MOST_NAME: usize = 100;
 
 /// For the log's readers.
 pub fn now_ms() -> u64 {
@@ -28,7 +28,7 @@ pub fn now_ms() -> u64 {
 /// A name that leads nowhere else.
 fn is_plain(name: &str) -> bool {
     let is_good = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-    !name.is_empty() && name.len() <= MOST_NAME && name.chars().all(is_good) && !name.starts_with(['.', '-'])
+    check_name(name).is_ok() && name.chars().all(is_good)
 }
 
 /// `owner/name[@revision]`.

@@ -19,6 +19,7 @@ use super::asked::{check_counts, check_instruction, checked};
 use super::led_remotely::LedRemotely;
 use super::{Current, Owned, Viewer, lock, store};
 use crate::args::{self, CalibrateArgs, Cli, Command, DaemonArgs, Misuse, RecordArgs, ReplayArgs, RolloutArgs, Teleop, TeleopArgs};
+use crate::arm::Arm;
 use crate::commands::record::{Set, record};
 use crate::commands::replay::{Recorded, again};
 use crate::commands::rollout::Setting;
@@ -37,8 +38,12 @@ const MOST_PREPARING: usize = 4;
 /// Something to be done on the robot's thread.
 pub enum Job {
     Session(Session),
-    Calibrate(Box<CalibrateArgs>, CalibratedArm),
+    Calibrate(Box<CalibrateArgs>),
+    Limp(Box<Arm>),
 }
+
+/// Something that leaves the robot alone, and is done beside its thread; whether it was ended before its end.
+type Beside = Box<dyn FnOnce(&Owned, &StopFlag) -> anyhow::Result<bool> + Send>;
 
 /// Something to be done with a robot that is connected.
 pub enum Session {
@@ -115,37 +120,62 @@ impl Owned {
         let mut shown = WorkState::default();
         let mut is_led_remotely = false;
         let mut hears = |leader: WorkLeader| is_led_remotely |= leader == WorkLeader::Remote;
-        let (job, eval) = match work {
+        let mut beside: Option<Beside> = None;
+        let job = match work {
             Work::Teleop(work) => {
                 hears(work.leader);
-                (Some(Job::Session(self.teleop(&work)?)), None)
+                Some(Job::Session(self.teleop(&work)?))
             }
             Work::Record(work) => {
                 hears(work.leader);
                 shown.dataset = Some(work.dataset.clone());
-                (Some(Job::Session(self.record(&work)?)), None)
+                Some(Job::Session(self.record(&work)?))
             }
             Work::Rollout(work) => {
                 leader_of(&work).into_iter().for_each(hears);
                 (shown.dataset, shown.policy) =
                     (work.dataset.clone(), Some(work.policy.clone().unwrap_or_else(|| store::DEMONSTRATION.to_owned())));
-                (Some(Job::Session(self.rollout(&work)?)), None)
+                Some(Job::Session(self.rollout(&work)?))
             }
             Work::Replay(work) => {
                 shown.dataset = Some(work.dataset.clone());
-                (Some(Job::Session(self.replay(&work)?)), None)
+                Some(Job::Session(self.replay(&work)?))
             }
-            Work::Calibrate(work) => (Some(Job::Calibrate(Box::new(self.calibration(&work)?), work.arm)), None),
+            Work::Calibrate(work) => {
+                let args = Box::new(self.calibration(&work)?);
+                match work.arm {
+                    CalibratedArm::Robot => Some(Job::Calibrate(args)),
+                    // The robot is looked at meanwhile.
+                    CalibratedArm::Leader => {
+                        beside = Some(Box::new(move |owned, stop| {
+                            Ok(owned.calibrate(&args, CalibratedArm::Leader, &mut None, stop)? != Done::Ok)
+                        }));
+                        None
+                    }
+                }
+            }
+            Work::Limp(work) => {
+                let arm = Box::new(self.arm_on_ports(work.arm)?);
+                match work.arm {
+                    CalibratedArm::Robot => Some(Job::Limp(arm)),
+                    CalibratedArm::Leader => {
+                        beside = Some(Box::new(move |owned, _| Ok(owned.go_limp(&arm, CalibratedArm::Leader, &mut None)? != Done::Ok)));
+                        None
+                    }
+                }
+            }
             Work::Eval(work) => {
                 shown.policy = Some(work.policy.clone().unwrap_or_else(|| store::DEMONSTRATION.to_owned()));
-                (None, Some(self.eval(&work)?))
+                let words = self.eval(&work)?;
+                beside = Some(Box::new(move |owned, stop| owned.evaluate(&words, stop)));
+                None
             }
         };
         shown.episodes = match &job {
             Some(Job::Session(Session::Record(args, _))) => args.episodes,
             Some(Job::Session(Session::Rollout(args, _))) => args.episodes(),
             Some(Job::Session(Session::Teleop(..) | Session::Replay(_))) => 1,
-            Some(Job::Calibrate(..)) | None => 0,
+            Some(Job::Calibrate(..) | Job::Limp(..)) | None => 0,
         };
         let needs_robot = matches!(job, Some(Job::Session(_)));
         let stop = StopFlag::new();
@@ -191,11 +221,11 @@ impl Owned {
             *lock(&self.asked) = Some(job);
             self.is_asked.notify_all();
         }
-        if let Some(words) = eval {
+        if let Some(does) = beside {
             let owned = self.clone();
-            let started = std::thread::Builder::new().name("evaluation".into()).spawn(move || {
-                let ended = owned.evaluate(&words, &stop);
-                owned.ends(ended);
+            let started = std::thread::Builder::new().name("beside".into()).spawn(move || {
+                let ended = catch_unwind(AssertUnwindSafe(|| does(&owned, &stop)));
+                owned.ends(ended.unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked; the log says where"))));
             });
             if let Err(error) = started {
                 self.ends(Err(error.into()));
@@ -367,7 +397,8 @@ impl Owned {
         let mut given = rig;
         let done = catch_unwind(AssertUnwindSafe(|| match job {
             Job::Session(session) => self.run(session, &mut given, stop),
-            Job::Calibrate(args, arm) => self.calibrate(&args, arm, &mut given, &stop),
+            Job::Calibrate(args) => self.calibrate(&args, CalibratedArm::Robot, &mut given, &stop),
+            Job::Limp(arm) => self.go_limp(&arm, CalibratedArm::Robot, &mut given),
         }));
         let done = done.unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked; the log says where")));
         self.policies.rest();

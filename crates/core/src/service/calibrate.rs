@@ -23,7 +23,7 @@ pub struct Calibrate {
     pub id: Option<String>,
 }
 
-/// An arm that can be calibrated.
+/// An arm that can be calibrated, and made limp.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Calibratable {
     pub arm: CalibratedArm,

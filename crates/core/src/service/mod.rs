@@ -20,7 +20,7 @@ pub use calibrate::{
 };
 pub use progress::{TaskProgress, TransferStep};
 pub use state::{Acting, LoopState, Mode, Phase, State, StopState, WorkEnd, WorkState};
-pub use work::{EpisodeWish, Eval, Record, Replay, Rollout, RolloutStrategy, Teleop, WishName, Work, WorkLeader};
+pub use work::{EpisodeWish, Eval, Limp, Record, Replay, Rollout, RolloutStrategy, Teleop, WishName, Work, WorkLeader};
 
 /// Why a request was not fulfilled, in words for people.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub struct RobotInfo {
     pub teleoperator: Option<String>,
     /// The task whose scene the simulator has.
     pub task: Option<String>,
-    /// The arms that a work `calibrate` is for: those on serial ports of its machine.
+    /// The arms that the works `calibrate` and `limp` are for: those on serial ports of its machine.
     pub calibrate: Vec<Calibratable>,
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskProgress {
     pub step: TransferStep,
-    /// One of those that are under way.
+    /// One of those that are under way; empty where none is known yet.
     pub file: String,
     /// Of all files. What an earlier try had done is in neither.
     pub done_bytes: u64,
@@ -22,6 +22,8 @@ pub struct TaskProgress {
 pub enum TransferStep {
     /// Files of this machine are read, to know what they hold.
     Read,
+    /// The other side was asked, and has not answered yet: no bytes are known of.
+    Ask,
     /// They come or go.
     Transfer,
 }

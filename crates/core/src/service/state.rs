@@ -16,7 +16,8 @@ pub struct State {
     /// Why the robot is not connected, where it is not.
     pub trouble: Option<String>,
     pub mode: Mode,
-    /// Whether torque is on.
+    /// Whether torque is on: as the motors of an arm on serial ports say themselves, also when this service did not switch it on. Of
+    /// other robots, whether a work of this service has left it on.
     pub armed: bool,
     pub stop: StopState,
     /// A value a channel of `state`; nothing where it is not known now.
@@ -55,6 +56,8 @@ pub enum Mode {
     Replay,
     Eval,
     Calibrate,
+    /// The torque is switched off.
+    Limp,
 }
 
 /// Whether a stop was asked for, and how far it goes.
@@ -110,6 +113,9 @@ pub struct WorkState {
     pub dataset: Option<String>,
     /// The policy that acts.
     pub policy: Option<String>,
+    /// What a start that takes long waits for, and for how long it has.
+    #[serde(default)]
+    pub waits_for: Option<String>,
 }
 
 /// How far a work is.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Calibrate, Mode};
+use super::{Calibrate, CalibratedArm, Mode};
 
 /// What a robot is to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -15,6 +15,7 @@ pub enum Work {
     Replay(Replay),
     Eval(Eval),
     Calibrate(Calibrate),
+    Limp(Limp),
 }
 
 impl Work {
@@ -26,6 +27,7 @@ impl Work {
             Self::Replay(_) => Mode::Replay,
             Self::Eval(_) => Mode::Eval,
             Self::Calibrate(_) => Mode::Calibrate,
+            Self::Limp(_) => Mode::Limp,
         }
     }
 }
@@ -128,6 +130,14 @@ pub struct Eval {
     pub task: Option<String>,
     pub episodes: Option<u64>,
     pub seed: Option<u64>,
+}
+
+/// The torque of an arm on a serial port of the service's machine is switched off, whatever its motors hold: it sinks, so somebody
+/// holds it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limp {
+    pub arm: CalibratedArm,
 }
 
 /// What is to become of the running episode.

@@ -44,6 +44,8 @@ pub(super) struct Joint {
     doubtful: Option<(i32, Timestamp, u32)>,
     /// Whether its torque was switched on, and not off since, as far as is known.
     pub has_torque: bool,
+    /// Whether it said that it has torque, when it was asked last.
+    pub says_torque: bool,
     /// The next goal is where it is, whatever is wanted: set when nobody knows what it did meanwhile.
     pub must_rest: Option<Timestamp>,
     /// Whether it is known since then that it has torque, or not.
@@ -93,6 +95,7 @@ impl Joint {
             known: None,
             doubtful: None,
             has_torque: false,
+            says_torque: false,
             must_rest: None,
             is_checked: false,
             marks: [None; 2],

@@ -268,6 +268,9 @@ impl Line {
         let velocity = value(Register::PresentVelocity).map(|raw| joint.scale.velocity(joint.ticks_per_s(raw)));
         let torque = value(Register::TorqueEnable);
         slot.measure(temperature_c, voltage_v, load);
+        if let Some(torque) = torque {
+            joint.says_torque = torque != 0.0;
+        }
         if joint.has_torque && torque == Some(0.0) {
             joint.has_torque = false;
             slot.lose_torque();
@@ -289,7 +292,8 @@ impl Line {
         let limp = self.motors(true);
         let result = if limp.is_empty() { Ok(()) } else { self.bus.torque_off(&limp, deadline) };
         if result.is_ok() {
-            self.joints.iter_mut().filter(|joint| joint.stop == StopBehaviour::Limp).for_each(|joint| joint.has_torque = false);
+            let ended = self.joints.iter_mut().filter(|joint| joint.stop == StopBehaviour::Limp);
+            ended.for_each(|joint| (joint.has_torque, joint.says_torque) = (false, false));
         }
         let held = self.hold(clock, deadline);
         let stands = self.stands(deadline);
@@ -391,6 +395,7 @@ impl Line {
         for (i, (joint, reply)) in self.joints.iter_mut().zip(&self.replies).enumerate() {
             let Ok(answer) = reply.answer else { continue };
             joint.is_checked = true;
+            joint.says_torque = answer.bytes.as_slice() != [0];
             if joint.has_torque && answer.bytes.as_slice() == [0] {
                 joint.has_torque = false;
                 slots[self.first_slot + i].lose_torque();

@@ -117,6 +117,12 @@ impl SerialArm {
         &self.report
     }
 
+    /// Whether some motor has torque: it was switched on, or the motor said so when it was asked last, as each is while connecting and
+    /// every few seconds. Somebody else may have left it on.
+    pub fn has_torque(&self) -> bool {
+        self.lines.iter().flat_map(|line| &line.joints).any(|joint| joint.has_torque || joint.says_torque)
+    }
+
     /// How the motors do, for any thread.
     pub fn health(&self) -> ArmHealth {
         self.health.clone()

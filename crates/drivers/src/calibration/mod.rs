@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use sinew_core::RobotDescription;
+use sinew_core::{NameError, RobotDescription, check_name};
 use thiserror::Error;
 
 use crate::{ControlTable, MotorId, Register};
@@ -47,6 +47,8 @@ pub enum CalibrationError {
         #[source]
         source: io::Error,
     },
+    #[error("looking for a calibration: {source}")]
+    Name { source: NameError },
     /// It does not fit itself or the robot.
     #[error("checking the calibration of {motor}: {what}")]
     Invalid { motor: String, what: String },
@@ -100,6 +102,10 @@ impl Calibration {
     /// # Errors
     /// When it can't be read or is no calibration.
     pub fn read(path: &Path) -> Result<Self, CalibrationError> {
+        Self::parse(&Self::read_text(path)?, path)
+    }
+
+    pub(crate) fn read_text(path: &Path) -> Result<String, CalibrationError> {
         let failed = |source| CalibrationError::Read { path: path.to_owned(), source };
         let mut text = String::new();
         let file = std::fs::File::open(path).map_err(failed)?;
@@ -108,7 +114,7 @@ impl Calibration {
             let what = format!("expected at most {MOST_BYTES} bytes");
             return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, what)));
         }
-        Self::parse(&text, path)
+        Ok(text)
     }
 
     /// As LeRobot writes it: four spaces, what is not ASCII escaped, no line end after the last line.
@@ -146,6 +152,10 @@ impl Calibration {
     /// # Errors
     /// When it can't be written.
     pub fn stage(&self, path: &Path) -> Result<Staged, CalibrationError> {
+        Self::stage_text(path, &self.to_json())
+    }
+
+    pub(crate) fn stage_text(path: &Path, text: &str) -> Result<Staged, CalibrationError> {
         let failed = |source| CalibrationError::Write { path: path.to_owned(), source };
         // Of a link that leads nowhere there is nothing to keep.
         let place = path.canonicalize().unwrap_or_else(|_| path.to_owned());
@@ -158,7 +168,7 @@ impl Calibration {
         let staged = Staged { place, beside: beside.into() };
         let write = || {
             let mut file = std::fs::File::create(&staged.beside)?;
-            file.write_all(self.to_json().as_bytes())?;
+            file.write_all(text.as_bytes())?;
             file.sync_all()
         };
         write().map_err(failed)?;
@@ -271,11 +281,7 @@ pub fn calibration_folder(variable: impl Fn(&str) -> Option<OsString>) -> Option
 pub fn calibration_path(folder: &Path, of: CalibrationOf, class: &str, id: Option<&str>) -> Result<PathBuf, CalibrationError> {
     let id = id.unwrap_or("None");
     for name in [class, id] {
-        let is_plain = !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', '\0']) && name.len() < 200;
-        if !is_plain {
-            let what = format!("expected a plain name, found {name:?}");
-            return Err(CalibrationError::Invalid { motor: "the robot".into(), what });
-        }
+        check_name(name).map_err(|source| CalibrationError::Name { source })?;
     }
     let kind = match of {
         CalibrationOf::Robot => "robots",

@@ -27,6 +27,8 @@ const POSE_READINGS: usize = 5;
 const REST: Duration = Duration::from_millis(200);
 /// How long a joint that is held in its middle may take to be still.
 const STILL_WITHIN: Duration = Duration::from_secs(2);
+/// A motor that has been silent for so long while somebody is asked something is told of.
+const SILENT: Duration = Duration::from_millis(700);
 /// What a hand that holds still and the encoder's noise do, in ticks.
 const STILL: i32 = 24;
 
@@ -48,6 +50,9 @@ pub struct Calibrator {
     sweep: Option<Sweep>,
     /// Since when the joints have rested, and where.
     rests: Option<(Timestamp, Vec<Option<i32>>)>,
+    /// When each motor was heard last by who [listens](Self::listen), and when that was.
+    heard: Vec<Timestamp>,
+    listened: Timestamp,
 }
 
 /// What the description says a register is to hold, where it is not 0.
@@ -133,7 +138,8 @@ impl Calibrator {
         let mut chain = Chain::open(robot, ports, latency, clock)?.patient(PATIENCE);
         chain.meet()?;
         let swept = (0..chain.motors.len()).filter(|i| chain.motors[*i].calibration == CalibrationKind::Range).collect();
-        Ok(Self { chain, swept, offsets: Vec::new(), sweep: None, rests: None })
+        let listened = chain.now();
+        Ok(Self { chain, swept, offsets: Vec::new(), sweep: None, rests: None, heard: Vec::new(), listened })
     }
 
     pub fn chain(&self) -> &Chain {
@@ -223,18 +229,40 @@ impl Calibrator {
         Ok(now.nanos_since(*since) >= i64::try_from(REST.as_nanos()).unwrap_or(i64::MAX))
     }
 
+    /// Whether all motors answer, while somebody is asked something.
+    ///
+    /// # Errors
+    /// When a port is lost, or a motor has been silent for [`SILENT`].
+    pub fn listen(&mut self) -> Result<(), SetupError> {
+        let positions = self.chain.positions(LATEST)?;
+        let now = self.chain.now();
+        self.heard.resize(positions.len(), now);
+        for (heard, position) in self.heard.iter_mut().zip(&positions) {
+            if position.is_some() || now.nanos_since(self.listened) > i64::try_from(SILENT.as_nanos()).unwrap_or(i64::MAX) {
+                // Nobody has listened meanwhile.
+                *heard = now;
+            }
+        }
+        self.listened = now;
+        let is_silent = |heard: &Timestamp| *heard + SILENT < now;
+        match self.heard.iter().position(is_silent) {
+            Some(i) => Err(self.refused(Refusal::Silent { joint: self.chain.motors[i].name.clone() })),
+            None => Ok(()),
+        }
+    }
+
     /// Reads where the joints are; while somebody moves them, as often as the bus can.
     ///
     /// # Errors
-    /// When a port is lost.
+    /// When a port is lost, or what was seen can't become a calibration any more: a motor has been silent, or answers were lost.
     pub fn sample(&mut self) -> Result<(), SetupError> {
         let positions = self.chain.positions(LATEST)?;
         let of_swept: Vec<Option<i32>> = self.swept.iter().map(|i| positions[*i]).collect();
         let now = self.chain.now();
-        if let Some(sweep) = &mut self.sweep {
-            sweep.take(now, &of_swept);
-        }
-        Ok(())
+        let Some(sweep) = &mut self.sweep else { return Ok(()) };
+        sweep.take(now, &of_swept);
+        let spoilt = sweep.spoilt(now);
+        spoilt.map_or(Ok(()), |refusal| Err(self.refused(refusal)))
     }
 
     /// What the joints of [`ranged`](Self::ranged) did so far.
@@ -313,6 +341,53 @@ impl Calibrator {
             poses.push(Some(readings[readings.len() / 2]));
         }
         Ok(poses)
+    }
+
+    /// What the motors hold of a calibration, of those that are in `like`; what their models have no register for is as there.
+    ///
+    /// # Errors
+    /// When one does not answer.
+    pub fn held(&mut self, like: &Calibration) -> Result<Calibration, SetupError> {
+        self.chain.reopen()?;
+        let mut motors = Vec::new();
+        for i in 0..self.chain.motors.len() {
+            let Some(mut known) = like.get(&self.chain.motors[i].name).copied() else { continue };
+            let table = self.chain.motors[i].table;
+            for (register, held) in [
+                (Register::HomingOffset, &mut known.homing_offset),
+                (Register::MinPositionLimit, &mut known.range_min),
+                (Register::MaxPositionLimit, &mut known.range_max),
+                (Register::DriveMode, &mut known.drive_mode),
+            ] {
+                if table.has(register) {
+                    *held = self.chain.read(i, register)?;
+                }
+            }
+            if table.has(Register::DriveMode) {
+                known.drive_mode &= 1;
+            }
+            motors.push((self.chain.motors[i].name.clone(), known));
+        }
+        Ok(Calibration::new(motors))
+    }
+
+    /// Switches the torque of all motors off and changes nothing else. The arm may sink.
+    ///
+    /// # Errors
+    /// When one isn't known to be without torque.
+    pub fn go_limp(&mut self) -> Result<(), SetupError> {
+        self.chain.relax()
+    }
+
+    /// # Errors
+    /// When a motor has torque, or does not answer.
+    pub fn expect_no_torque(&mut self) -> Result<(), SetupError> {
+        for i in 0..self.chain.motors.len() {
+            if self.chain.read(i, Register::TorqueEnable)? != 0 {
+                return Err(SetupError::IsHeld { robot: self.chain.robot.name.clone(), part: self.chain.motors[i].name.clone() });
+            }
+        }
+        Ok(())
     }
 
     /// Writes a calibration into the motors, which have no torque, and reads it back: what was otherwise before. To be tried

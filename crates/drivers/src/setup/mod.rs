@@ -15,12 +15,13 @@ mod check;
 mod identify;
 mod ports;
 mod sweep;
+mod unfinished;
 
 use std::fmt;
 
 use thiserror::Error;
 
-use crate::{BusError, MotorId, TableError};
+use crate::{BusError, CalibrationError, MotorId, TableError};
 
 pub use calibrate::{Calibrator, Written, fixed_calibration};
 pub use chain::{Chain, ChainMotor};
@@ -28,6 +29,7 @@ pub use check::{CableCheck, CalibrationCheck, MotorCheck};
 pub use identify::{Identified, Identifier, MotorToSet};
 pub use ports::{Adapter, SerialPort, serial_ports, serial_ports_in};
 pub use sweep::{Refusal, Sweep, SweepJoint, Swept};
+pub use unfinished::{Aim, Unfinished};
 
 /// Setting up that can't go on.
 #[derive(Debug, Error)]
@@ -53,6 +55,21 @@ pub enum SetupError {
     Model { robot: String, part: String, motor: MotorId, expected: &'static str, found: Model },
     #[error("setting up {robot}: {part} still has torque after it was switched off")]
     HasTorque { robot: String, part: String },
+    #[error(
+        "setting up {robot}: {part} has torque, so that nothing can be written: hold the arm and make it limp, on the daemon's page or with \
+         --may-go-limp"
+    )]
+    IsHeld { robot: String, part: String },
+    #[error(
+        "setting up {robot}: {part} holds neither what it held before nor what was to be written: it is another arm, or was set up since"
+    )]
+    Otherwise { robot: String, part: String },
+    #[error("setting up {robot}")]
+    Calibration {
+        robot: String,
+        #[source]
+        source: CalibrationError,
+    },
     #[error("setting up {robot}: {part} was given {register} = {wanted} and holds {found}")]
     NotKept { robot: String, part: String, register: &'static str, wanted: i32, found: i32 },
     /// What somebody did with the arm can't be its calibration. Nothing was written.

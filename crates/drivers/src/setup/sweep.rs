@@ -165,6 +165,8 @@ struct Track {
 #[derive(Clone, Debug)]
 pub struct Sweep {
     tracks: Vec<Track>,
+    /// When it was told of joints first.
+    began: Option<Timestamp>,
     /// For each pair the farthest that their ways since the start were apart.
     apart: Vec<(usize, usize, i32)>,
 }
@@ -290,11 +292,12 @@ impl Sweep {
     pub fn new(joints: Vec<SweepJoint>) -> Self {
         let count = joints.len();
         let apart = (0..count).flat_map(|i| (i + 1..count).map(move |j| (i, j, 0))).collect();
-        Self { tracks: joints.into_iter().map(Track::new).collect(), apart }
+        Self { tracks: joints.into_iter().map(Track::new).collect(), began: None, apart }
     }
 
     /// What each joint said at a time; `None` for one that did not answer.
     pub fn take(&mut self, at: Timestamp, positions: &[Option<i32>]) {
+        self.began.get_or_insert(at);
         let mut is_new = Vec::with_capacity(self.tracks.len());
         for (track, raw) in self.tracks.iter_mut().zip(positions) {
             // No motor counts so far.
@@ -309,6 +312,21 @@ impl Sweep {
                 *apart = (*apart).max((a - b).abs());
             }
         }
+    }
+
+    /// Why no range can come of it any more, whatever is moved now, where that is so at `now`.
+    pub fn spoilt(&self, now: Timestamp) -> Option<Refusal> {
+        let began = self.began?;
+        self.tracks.iter().find_map(|track| {
+            let joint = || track.joint.name.clone();
+            let gap = since(now, track.last.map_or(began, |(then, _)| then));
+            match (&track.fault, track.last) {
+                (Some(fault), _) => Some(fault.clone()),
+                (None, Some(_)) if gap > LONGEST_GAP => Some(Refusal::Gap { joint: joint(), gap }),
+                (None, None) if gap > LONGEST_GAP => Some(Refusal::Silent { joint: joint() }),
+                _ => None,
+            }
+        })
     }
 
     /// Of each joint its place now and what it was moved through, in degrees of its motor from where it began.

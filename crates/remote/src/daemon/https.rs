@@ -7,7 +7,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use data_encoding::{BASE64, HEXUPPER};
@@ -51,8 +51,10 @@ const PRIVATE: [(Ipv4Addr, u8); 6] = [
     (Ipv4Addr::new(192, 168, 0, 0), 16),
 ];
 
-/// A daemon's certificate, which is made anew when it has to be.
-pub struct Https {
+/// A daemon's certificate, which is made anew when it has to be, whether or not somebody connects.
+pub struct Https(Arc<Kept>);
+
+struct Kept {
     folder: PathBuf,
     authority: Authority,
     /// Names of this machine, beside its addresses.
@@ -63,14 +65,13 @@ pub struct Https {
 
 impl std::fmt::Debug for Https {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Https").field("names", &self.names).finish_non_exhaustive()
+        f.debug_struct("Https").field("names", &self.0.names).finish_non_exhaustive()
     }
 }
 
 struct Now {
     config: Arc<ServerConfig>,
     certificate: wire::Certificate,
-    looked: Watch,
 }
 
 /// Who signs.
@@ -86,24 +87,37 @@ impl Https {
     /// # Errors
     /// When what is there can't be read, or nothing can be written.
     pub fn open(folder: &Path, host: &str, hosts: &[String], tell: impl Fn(&str) + Send + Sync + 'static) -> Result<Self, RemoteError> {
+        Self::looking(folder, (host, hosts), tell, LOOK)
+    }
+
+    fn looking(
+        folder: &Path,
+        (host, hosts): (&str, &[String]),
+        tell: impl Fn(&str) + Send + Sync + 'static,
+        every: Duration,
+    ) -> Result<Self, RemoteError> {
         let own = [host.to_owned(), format!("{host}.local"), "localhost".to_owned()];
         let mut names: Vec<String> = own.into_iter().chain(hosts.iter().map(|host| host.to_lowercase())).collect();
         names.sort();
         names.dedup();
         let authority = Authority::open(&folder.join("authority.pem"), &names, &tell)?;
         let (config, certificate) = current(&authority, folder, &names)?;
-        let now = Now { config, certificate, looked: Watch::start() };
-        Ok(Self { folder: folder.to_owned(), authority, names, tell: Box::new(tell), now: Mutex::new(now) })
+        let now = Mutex::new(Now { config, certificate });
+        let kept = Arc::new(Kept { folder: folder.to_owned(), authority, names, tell: Box::new(tell), now });
+        let weak = Arc::downgrade(&kept);
+        let thread = std::thread::Builder::new().name("certificate".into()).spawn(move || look_after(&weak, every));
+        thread.map_err(|source| RemoteError::Thread { who: "looking after the certificate", source })?;
+        Ok(Self(kept))
     }
 
     /// What a person may compare.
     pub fn certificate(&self) -> wire::Certificate {
-        self.lock().certificate.clone()
+        self.0.lock().certificate.clone()
     }
 
     /// The authority's certificate, which a device may be told to trust.
     pub(super) fn authority(&self) -> &[u8] {
-        &self.authority.der
+        &self.0.authority.der
     }
 
     /// Begins TLS with who has connected.
@@ -111,23 +125,34 @@ impl Https {
     /// # Errors
     /// When there is no memory for it, or the like.
     pub(super) fn accept(&self, timed: Timed) -> Result<Stream, rustls::Error> {
-        let config = {
-            let mut now = self.lock();
-            if now.looked.elapsed() > LOOK {
-                now.looked = Watch::start();
-                self.renew(&mut now);
-            }
-            now.config.clone()
-        };
+        let config = self.0.lock().config.clone();
         Ok(Stream::Served(Box::new(StreamOwned::new(ServerConnection::new(config)?, timed))))
     }
+}
 
-    fn renew(&self, now: &mut Now) {
+/// Looks at the certificate now and then, for as long as it is of use to somebody.
+fn look_after(kept: &Weak<Kept>, every: Duration) {
+    let step = every.min(Duration::from_secs(1));
+    let mut looked = Watch::start();
+    loop {
+        std::thread::sleep(step);
+        let Some(kept) = kept.upgrade() else { return };
+        if looked.elapsed() >= every {
+            looked = Watch::start();
+            kept.renew();
+        }
+    }
+}
+
+impl Kept {
+    fn renew(&self) {
+        // The disk may be slow, and who connects meanwhile does not wait for it.
+        let known = self.lock().certificate.fingerprint.clone();
         match current(&self.authority, &self.folder, &self.names) {
-            Ok((_, certificate)) if certificate.fingerprint == now.certificate.fingerprint => {}
+            Ok((_, certificate)) if certificate.fingerprint == known => {}
             Ok((config, certificate)) => {
                 (self.tell)(&format!("the certificate was renewed; its SHA-256 is {}", certificate.fingerprint));
-                (now.config, now.certificate) = (config, certificate);
+                *self.lock() = Now { config, certificate };
             }
             // What is there is good for a while.
             Err(error) => tracing::warn!(%error, "renewing the certificate"),
@@ -164,7 +189,7 @@ fn current(authority: &Authority, folder: &Path, names: &[String]) -> Result<(Ar
     served(authority, made, &path)
 }
 
-fn served(authority: &Authority, kept: Kept, path: &Path) -> Result<(Arc<ServerConfig>, wire::Certificate), RemoteError> {
+fn served(authority: &Authority, kept: Pair, path: &Path) -> Result<(Arc<ServerConfig>, wire::Certificate), RemoteError> {
     let facts = Facts::of(&kept.der).map_err(|what| fault(path, what))?;
     let shown =
         |der: &[u8]| HEXUPPER.encode(&Sha256::digest(der)).as_bytes().chunks(2).map(String::from_utf8_lossy).collect::<Vec<_>>().join(":");
@@ -183,7 +208,7 @@ fn served(authority: &Authority, kept: Kept, path: &Path) -> Result<(Arc<ServerC
 }
 
 /// A certificate and its key.
-struct Kept {
+struct Pair {
     key: PrivatePkcs8KeyDer<'static>,
     der: CertificateDer<'static>,
 }
@@ -191,7 +216,7 @@ struct Kept {
 impl Authority {
     /// The one in the file at `path`, made where there is none, or where that one may not speak for all of `names`.
     fn open(path: &Path, names: &[String], tell: &impl Fn(&str)) -> Result<Self, RemoteError> {
-        if let Some(Kept { key, der }) = read(path)? {
+        if let Some(Pair { key, der }) = read(path)? {
             let facts = Facts::of(&der).map_err(|what| fault(path, what))?;
             let may_name = |name: &String| facts.permitted.iter().any(|root| name == root || name.ends_with(&format!(".{root}")));
             // Its time does not depend on the clock.
@@ -236,7 +261,7 @@ impl Authority {
         Facts::of(&self.der).map(|facts| facts.subject).map_err(|what| RemoteError::Certificate { path: PathBuf::new(), what })
     }
 
-    fn sign(&self, names: &[String], addresses: &BTreeSet<IpAddr>) -> Result<Kept, String> {
+    fn sign(&self, names: &[String], addresses: &BTreeSet<IpAddr>) -> Result<Pair, String> {
         let told = |error: rcgen::Error| error.to_string();
         let mut own = CertificateParams::new(Vec::new()).map_err(told)?;
         own.distinguished_name = named(&Facts::of(&self.der)?.subject);
@@ -251,7 +276,7 @@ impl Authority {
         (params.not_before, params.not_after) = (now - Duration::from_secs(EARLIER), now + CERTIFICATE);
         let key = KeyPair::generate().map_err(told)?;
         let der = params.signed_by(&key, &issuer).map_err(told)?.der().clone();
-        Ok(Kept { key: PrivatePkcs8KeyDer::from(key.serialize_der()), der })
+        Ok(Pair { key: PrivatePkcs8KeyDer::from(key.serialize_der()), der })
     }
 }
 
@@ -329,7 +354,7 @@ fn fault(path: &Path, what: impl Into<String>) -> RemoteError {
 }
 
 /// A file with a key and a certificate, where it is there.
-fn read(path: &Path) -> Result<Option<Kept>, RemoteError> {
+fn read(path: &Path) -> Result<Option<Pair>, RemoteError> {
     let size = match fs::metadata(path) {
         Ok(found) => found.len(),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -338,11 +363,12 @@ fn read(path: &Path) -> Result<Option<Kept>, RemoteError> {
     if size > MOST_BYTES {
         return Err(fault(path, format!("found {size} bytes, expected at most {MOST_BYTES}")));
     }
+    crate::secret::check(path).map_err(|what| fault(path, what))?;
     let bytes = fs::read(path).map_err(|error| fault(path, error.to_string()))?;
     let expected = "expected a private key and its certificate in PEM; move the file away, and another is made";
     let key = PrivatePkcs8KeyDer::from_pem_slice(&bytes).map_err(|_| fault(path, expected))?;
     let der = CertificateDer::from_pem_slice(&bytes).map_err(|_| fault(path, expected))?;
-    Ok(Some(Kept { key, der }))
+    Ok(Some(Pair { key, der }))
 }
 
 fn make_folder(folder: &Path) -> std::io::Result<()> {
@@ -357,4 +383,28 @@ fn pem(kind: &str, der: &[u8]) -> String {
     let text = BASE64.encode(der);
     let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
     format!("-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n", lines.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_renewed_though_nobody_connects() {
+        let folder = tempfile::tempdir().unwrap();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let hears = told.clone();
+        let tell = move |line: &str| hears.lock().unwrap().push(line.to_owned());
+        let https = Https::looking(folder.path(), ("kitchen-pi", &[]), tell, Duration::from_millis(20)).unwrap();
+        let before = https.certificate().fingerprint;
+        // It has gone, as one that has run out has.
+        fs::remove_file(folder.path().join("certificate.pem")).unwrap();
+        let waited = Watch::start();
+        while https.certificate().fingerprint == before && waited.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let after = https.certificate().fingerprint;
+        assert_ne!(after, before);
+        assert_eq!(*told.lock().unwrap(), [format!("the certificate was renewed; its SHA-256 is {after}")]);
+    }
 }

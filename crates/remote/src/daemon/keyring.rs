@@ -10,10 +10,12 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use sinew_core::check_name;
 
 use super::wire::{Device, Me, Paired, Pairing, Problem, Role};
 use crate::RemoteError;
 use crate::http::is_same;
+use crate::secret;
 use crate::time::Watch;
 
 /// Bytes of a token.
@@ -71,6 +73,7 @@ impl Keyring {
         let fault = |path: &Path, source| RemoteError::Keyring { path: path.to_owned(), source };
         fs::create_dir_all(folder).map_err(|source| fault(folder, source))?;
         let path = folder.join("token");
+        secret::check(&path).map_err(|what| fault(&path, std::io::Error::new(ErrorKind::PermissionDenied, what)))?;
         let token = match read(&path) {
             Ok(Some(text)) if text.trim().len() >= TOKEN_BYTES => text.trim().to_owned(),
             Ok(Some(_)) => {
@@ -126,9 +129,10 @@ impl Keyring {
     pub(super) fn pair(&self, code: &str, name: &str, now_s: u64) -> Result<Paired, Problem> {
         let problem = |status, error: &str| Problem { status, error: error.to_owned() };
         let name = name.trim();
-        if name.is_empty() || name.chars().count() > MOST_NAME || name.chars().any(char::is_control) {
-            return Err(problem(400, "expected a name of 1 to 64 characters"));
+        if name.chars().count() > MOST_NAME {
+            return Err(problem(400, "expected a name of at most 64 characters"));
         }
+        check_name(name).map_err(|error| problem(400, &error.to_string()))?;
         let mut inner = self.lock();
         let Some(begun) = inner.pairing.as_mut().filter(|begun| begun.since.elapsed() < PAIRING) else {
             inner.pairing = None;
@@ -209,7 +213,9 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut file = options.open(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    fs::rename(&beside, path)
+    fs::rename(&beside, path)?;
+    // So that the new name outlives a power cut.
+    path.parent().map_or(Ok(()), |folder| fs::File::open(folder).map_or(Ok(()), |folder| folder.sync_all()))
 }
 
 /// Bytes that nobody can guess.
@@ -259,6 +265,14 @@ mod tests {
         }
         fs::write(folder.path().join("token"), "short").unwrap();
         assert!(Keyring::open(folder.path()).unwrap_err().to_string().contains("token"));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            fs::write(folder.path().join("token"), &token).unwrap();
+            fs::set_permissions(folder.path().join("token"), fs::Permissions::from_mode(0o644)).unwrap();
+            let refused = std::error::Error::source(&Keyring::open(folder.path()).unwrap_err()).unwrap().to_string();
+            assert!(refused.contains("644") && refused.contains("chmod 600"), "{refused}");
+        }
     }
 
     #[test]

@@ -31,6 +31,11 @@ impl Timed {
         self.until = until;
     }
 
+    /// The same connection for somebody who has no deadline.
+    pub fn another(&self) -> io::Result<TcpStream> {
+        self.tcp.try_clone()
+    }
+
     /// How much the system keeps of what is on its way, about.
     pub fn set_send_buffer(&self, bytes: usize) {
         if let Err(error) = rustix::net::sockopt::set_socket_send_buffer_size(&self.tcp, bytes) {

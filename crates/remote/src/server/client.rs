@@ -9,6 +9,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, WebSocket};
 use tungstenite::{Bytes, Error, Message};
 
+use super::seats::{GOODBYE, Seat};
 use super::{Served, Shared};
 use crate::answer::REQUEST;
 use crate::codec::{Dtype, Limits, Packer, Value, decode};
@@ -74,8 +75,10 @@ pub(super) fn serve(shared: &Shared, tcp: TcpStream, peer: SocketAddr) {
                 say(timed, 503, "too many clients\n");
             } else {
                 timed.set_deadline(Deadline::after(TAKEN));
-                if let Ok(web) = http::accept_websocket(timed, key, head.rest, MOST_BYTES) {
-                    let ended = Client { shared, web, total_ms: None }.serve(metadata);
+                if let Ok(own) = timed.another()
+                    && let Ok(web) = http::accept_websocket(timed, key, head.rest, MOST_BYTES)
+                {
+                    let ended = Client { shared, web, seat: shared.seats.take(own), total_ms: None }.serve(metadata);
                     tracing::debug!(%peer, ?ended, "a client has gone");
                 }
             }
@@ -94,6 +97,7 @@ fn say(mut timed: Timed, status: u16, text: &str) {
 struct Client<'a> {
     shared: &'a Shared,
     web: WebSocket<Timed>,
+    seat: Seat<'a>,
     /// What the last request took until its answer was sent.
     total_ms: Option<f64>,
 }
@@ -104,7 +108,9 @@ impl Client<'_> {
         while let Some(request) = self.next()? {
             self.shared.note_request(request.len());
             let total = Watch::start();
-            let answer = match self.answer(&request) {
+            // Who was told meanwhile that the server ends gets nothing more.
+            let Some(answer) = self.seat.wait(|| self.answer(&request)) else { return Ok(()) };
+            let answer = match answer {
                 Ok(answer) => answer,
                 Err(why) => {
                     self.shared.note_error();
@@ -149,7 +155,7 @@ impl Client<'_> {
                 Err(error) => return Err(error),
             }
             if self.shared.is_over.load(SeqCst) {
-                return self.close(CloseCode::Away, "the server ends").map(|()| None);
+                return self.close(CloseCode::Away, GOODBYE).map(|()| None);
             }
             // A request that does not become whole is silence, too.
             if heard.elapsed() > SILENT {

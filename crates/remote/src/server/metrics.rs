@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -21,6 +22,7 @@ pub(super) struct Metrics {
     classes: [AtomicU64; CLASSES.len()],
     answers: AtomicU64,
     infer_us: AtomicU64,
+    waited_us: AtomicU64,
 }
 
 /// What a server did so far.
@@ -38,9 +40,13 @@ pub struct Counts {
 }
 
 impl Metrics {
-    pub fn answered(&self, infer_s: f64) {
+    /// An answer took so long, after such a wait.
+    pub fn answered(&self, infer: Duration, waited: Duration) {
+        let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         self.answers.fetch_add(1, Relaxed);
-        self.infer_us.fetch_add((infer_s * 1e6) as u64, Relaxed);
+        self.infer_us.fetch_add(us(infer), Relaxed);
+        self.waited_us.fetch_add(us(waited), Relaxed);
+        let infer_s = infer.as_secs_f64();
         for (class, end) in self.classes.iter().zip(CLASSES) {
             if infer_s <= end {
                 class.fetch_add(1, Relaxed);
@@ -77,14 +83,18 @@ impl Metrics {
         put("wrong_tokens_total", "counter", "Connections without the right token.", read(&self.wrong_tokens));
         put("received_bytes_total", "counter", "Bytes of requests.", read(&self.bytes_received));
         put("sent_bytes_total", "counter", "Bytes of answers.", read(&self.bytes_sent));
-        text.push_str("# HELP sinew_infer_seconds How long answers took, after the wait for a turn; those that are given together, with their wait.\n# TYPE sinew_infer_seconds histogram\n");
+        text.push_str(
+            "# HELP sinew_infer_seconds How long answers took, without the wait for those before.\n# TYPE sinew_infer_seconds histogram\n",
+        );
         let answers = read(&self.answers);
         for (class, end) in self.classes.iter().zip(CLASSES) {
             text += &format!("sinew_infer_seconds_bucket{{le=\"{end}\"}} {}\n", read(class));
         }
-        let sum_s = read(&self.infer_us) as f64 * 1e-6;
+        let (sum_s, waited_s) = (read(&self.infer_us) as f64 * 1e-6, read(&self.waited_us) as f64 * 1e-6);
         text + &format!(
-            "sinew_infer_seconds_bucket{{le=\"+Inf\"}} {answers}\nsinew_infer_seconds_sum {sum_s}\nsinew_infer_seconds_count {answers}\n"
+            "sinew_infer_seconds_bucket{{le=\"+Inf\"}} {answers}\nsinew_infer_seconds_sum {sum_s}\nsinew_infer_seconds_count {answers}\n\
+             # HELP sinew_wait_seconds_total How long those that were answered waited for others before.\n\
+             # TYPE sinew_wait_seconds_total counter\nsinew_wait_seconds_total {waited_s}\n"
         )
     }
 }

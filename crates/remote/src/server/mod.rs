@@ -3,6 +3,7 @@
 
 mod client;
 mod metrics;
+mod seats;
 mod turns;
 
 use std::io::Write as _;
@@ -23,8 +24,11 @@ use crate::{RemoteError, http};
 
 pub use metrics::Counts;
 use metrics::Metrics;
+use seats::Seats;
 use turns::Turns;
 
+/// For so long the end of a server waits until all clients were told of it.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// Connections beside those of clients: who asks for health or metrics, and those not yet shaken hands with.
 const OTHERS: usize = 16;
 
@@ -51,6 +55,8 @@ pub struct Served {
     pub rows: usize,
     pub width: usize,
     pub values: Vec<f32>,
+    /// How long it took to make them, where who answers lets clients wait for each other himself; else it is measured.
+    pub took: Option<Duration>,
 }
 
 /// How to serve. Has no `Debug`, as there is a token in it.
@@ -85,6 +91,7 @@ pub(crate) struct Shared {
     beside: AtomicU64,
     metrics: Metrics,
     strikes: Strikes,
+    seats: Seats,
     is_over: AtomicBool,
 }
 
@@ -104,6 +111,7 @@ impl Server {
             beside: AtomicU64::new(0),
             metrics: Metrics::default(),
             strikes: Strikes::default(),
+            seats: Seats::default(),
             is_over: AtomicBool::new(false),
         });
         let accepting = shared.clone();
@@ -145,6 +153,12 @@ impl Drop for Server {
         if let (Ok(_), Some(acceptor)) = (reached, self.acceptor.take()) {
             drop(acceptor.join());
         }
+        // Who waits for an answer is told at once that none comes; all others see it by themselves.
+        self.shared.seats.dismiss();
+        let waited = Watch::start();
+        while self.shared.metrics.clients.load(Relaxed) > 0 && waited.elapsed() < GOODBYE {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
@@ -168,23 +182,25 @@ impl Shared {
         Told::read(metadata)
     }
 
-    /// The answer to an observation, in turn, and how long it took, milliseconds: without the wait for the turn, where there are turns.
+    /// The answer to an observation, in turn, and how long it took, milliseconds, without the wait for the turn.
     ///
     /// # Errors
     /// What the client is told, in words.
     pub fn answer(&self, observation: &Value<'_>) -> Result<(Served, f64), String> {
         let (answerer, _) = self.answerer.get().ok_or("the policy is not loaded yet")?;
+        let whole = Watch::start();
         let turn = answerer.take_turns().then(|| self.turns.take());
         let is_beside = u64::from(turn.is_none());
         self.beside.fetch_add(is_beside, Relaxed);
         let watch = Watch::start();
         let served = catch_unwind(AssertUnwindSafe(|| answerer.answer(observation)));
-        let infer_ms = watch.ms();
+        let (measured, whole) = (watch.elapsed(), whole.elapsed());
         self.beside.fetch_sub(is_beside, Relaxed);
         drop(turn);
         let served = served.unwrap_or_else(|_| Err("the policy panicked".into()))?;
-        self.metrics.answered(infer_ms * 1e-3);
-        Ok((served, infer_ms))
+        let infer = served.took.unwrap_or(measured);
+        self.metrics.answered(infer, whole.saturating_sub(infer));
+        Ok((served, infer.as_secs_f64() * 1e3))
     }
 
     pub fn note_request(&self, bytes: usize) {

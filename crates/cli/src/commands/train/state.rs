@@ -1,7 +1,6 @@
 //! What is remembered of a run, so that whoever comes later finds it.
 
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
@@ -10,6 +9,7 @@ use sinew_hub::JobId;
 
 use super::place::Place;
 use crate::args::TrainArgs;
+use crate::whole::{self, Readers};
 
 const FILE: &str = "train.json";
 /// The mark of `--cancel`.
@@ -154,19 +154,10 @@ impl State {
 
     /// Writes it down whole, or leaves what was there.
     pub fn write(&self, out: &Path) -> anyhow::Result<()> {
-        let (path, fresh) = (out.join(FILE), out.join(".train.json.new"));
-        let write = || {
-            let mut options = File::options();
-            options.write(true).create(true).truncate(true);
-            // The words may hold a key that the user gave, such as a logger's.
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-            let mut file = options.open(&fresh)?;
-            file.write_all(&serde_json::to_vec_pretty(self)?)?;
-            file.sync_all()?;
-            fs::rename(&fresh, &path)
-        };
-        write().with_context(|| format!("remembering what runs in {}", path.display()))
+        let text = serde_json::to_vec_pretty(self)?;
+        // The words may hold a key that the user gave, such as a logger's.
+        whole::write(&out.join(FILE), &text, Readers::Owner)
+            .with_context(|| format!("remembering what runs in {}", out.join(FILE).display()))
     }
 }
 

@@ -48,8 +48,9 @@ pub enum ConnectError {
     #[error("connecting {robot}: expected all motors of a model to have the same firmware, found {found}")]
     Firmware { robot: String, found: String },
     #[error(
-        "connecting {robot}: the motors hold another calibration than the file: {differences}. Use the file of this arm, calibrate it \
-         again, or write the file to the motors with --write-calibration"
+        "connecting {robot}: the motors hold another calibration than the file: {differences}. Where --id names the right file, calibrate \
+         (`sinew calibrate`, or Set-up on the daemon's page): it writes the file to the motors, or makes a new one. So does \
+         --write-calibration with any verb"
     )]
     Uncalibrated { robot: String, differences: String },
     #[error("connecting {robot}: {part} is to have {register} = {wanted}, found {found}, and can't be set while its torque is on")]

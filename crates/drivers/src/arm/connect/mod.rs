@@ -263,7 +263,10 @@ impl Connecting<'_> {
             self.relax(&mut wiring)?;
         }
         self.set(&mut wiring, differences)?;
-        let Wiring { mut bus, joints, memory, .. } = wiring;
+        let Wiring { mut bus, mut joints, memory, .. } = wiring;
+        for (i, joint) in joints.iter_mut().enumerate() {
+            joint.says_torque = memory.get(i, joint.table, Register::TorqueEnable).is_some_and(|torque| torque != 0);
+        }
         let delay = (0..joints.len()).filter_map(|i| memory.get(i, joints[i].table, Register::ReturnDelayTime)).max().unwrap_or(0);
         bus.set_return_delay(Duration::from_micros(2 * u64::from(delay.unsigned_abs())));
         Line::new(name, bus, joints, first_slot).map_err(|source| ConnectError::Table { robot: self.robot.name.clone(), source })
