@@ -11,6 +11,10 @@ use sinew_runtime::TeleopThread;
 use crate::daemon::channels;
 use crate::daemon::led_remotely::{Goals, LedRemotely};
 
+/// A row for which no goal has come for this time, nor for two ticks, shows what nobody wanted then.
+const STALE: Duration = Duration::from_millis(100);
+const STALE_TICKS: u32 = 2;
+
 /// What both ends have to agree on.
 pub fn info(robot: &RobotDescription) -> LinkInfo {
     LinkInfo {
@@ -35,6 +39,7 @@ pub fn start(place: &FleetPlace, name: &RobotName, robot: &RobotDescription, clo
 /// new has come is said from the first tick on, so that what is recorded has these rows as led by nobody.
 struct LedAfar {
     inner: LedRemotely,
+    goals: Goals,
     link: Follower,
     /// What the robot was sent last; empty before the first time.
     sent: Vec<f64>,
@@ -48,7 +53,7 @@ impl LedAfar {
         let led = move |age: Duration, wanted: &[f64]| put.put_old(at.now(), age, wanted);
         let link = Follower::open(place, name, &info(robot), led).with_context(|| format!("waiting for who leads {name}"))?;
         let sent = Vec::with_capacity(robot.action_channels().len());
-        Ok(Self { inner: LedRemotely::new(goals, robot), link, sent })
+        Ok(Self { inner: LedRemotely::new(goals.clone(), robot), goals, link, sent })
     }
 
     fn tell(&self, observation: &Observation) {
@@ -72,7 +77,8 @@ impl Teleoperator for LedAfar {
     fn action(&mut self, tick: &Tick, observation: &Observation, action: &mut [f64]) -> Result<TeleopStatus, TeleoperatorError> {
         self.tell(observation);
         let status = self.inner.action(tick, observation, action)?;
-        Ok(if self.inner.is_led(tick) { status } else { TeleopStatus::Stale })
+        let is_led = !self.inner.is_holding() && self.goals.came_within(STALE.max(tick.period * STALE_TICKS), tick.due);
+        Ok(if is_led { status } else { TeleopStatus::Stale })
     }
 
     fn feel(&mut self, sent: &[f64]) {

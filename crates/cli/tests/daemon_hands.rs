@@ -212,26 +212,3 @@ fn what_is_not_wanted_moves_nothing() {
     let mut hand = Hand::of(&daemon);
     assert!(hand.say(false, 0.0)["error"].as_str().unwrap().contains("nothing runs that is led by goals or hands"));
 }
-
-#[test]
-fn rows_in_which_nobody_wants_anything_are_marked() {
-    let desk = Desk::new();
-    let daemon = Daemon::start(&desk, &[]);
-    daemon.wait("the robot", 10, |state| state["position"][0].is_number());
-    daemon.post("/api/v1/work", &json!({"kind": "record", "leader": "remote", "dataset": "mine", "episodes": 1, "episode_s": 60}));
-    let tick = |number: u64| move |state: &Value| state["work"]["phase"] == "running" && state["work"]["tick"].as_u64() > Some(number);
-    let state = daemon.wait("an episode", 20, tick(30));
-    let unled = state["work"]["tick"].as_u64().unwrap();
-    let mut hand = Hand::of(&daemon);
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(2) {
-        hand.say(begun.elapsed() > Duration::from_secs(1), 0.0);
-        std::thread::sleep(Duration::from_millis(14));
-    }
-    daemon.post("/api/v1/stop", &json!({"stop": "now"}));
-    let end = daemon.ended(20);
-    let report = &end["episodes"][0];
-    let (ticks, starved) = (report["ticks"].as_u64().unwrap(), report["starved_ticks"].as_u64().unwrap());
-    println!("{starved} of {ticks} rows are marked; {unled} had gone by when the hand came");
-    assert!(starved + 5 >= unled && starved + 40 <= ticks, "{starved} of {ticks}, {unled}: {end}");
-}

@@ -14,7 +14,7 @@ const NEAR = 0.01;
 const LEAD = 0.35;
 const TAKE_MS = 5000, CLOSE_MS = 200;
 /** Hands of which nothing new was said for so long are not enabled. */
-const LATE_MS = 120;
+const LATE_MS = 200;
 
 /** Whether this device has control, and what it wants: `is` is `free`, `asking` or `mine`; `delay_ms` is how long a goal takes to be heard. */
 export const operator = { is: "free", goals: null, delay_ms: null };

@@ -5,9 +5,6 @@ use std::time::Duration;
 
 use sinew_core::{CommandMode, Observation, RobotDescription, TeleopStatus, Teleoperator, TeleoperatorError, Tick, Timestamp};
 
-/// A row for which no goal has come for this time, nor for two ticks, shows what nobody wanted then.
-const STALE: Duration = Duration::from_millis(100);
-const STALE_TICKS: u32 = 2;
 /// Goals that are older than this are none.
 const FRESH_NS: i64 = 300_000_000;
 
@@ -36,7 +33,7 @@ impl Goals {
     }
 
     /// Whether any have come within this time.
-    fn came_within(&self, time: Duration, now: Timestamp) -> bool {
+    pub fn came_within(&self, time: Duration, now: Timestamp) -> bool {
         let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         newest.as_ref().is_some_and(|newest| now.nanos_since(newest.came) as f64 <= time.as_nanos() as f64)
     }
@@ -81,11 +78,6 @@ impl LedRemotely {
         Self { goals, held: vec![0.0; width], sent: vec![0.0; width], is_holding: false, places }
     }
 
-    /// Whether it wants in this turn what somebody wants now; else that the robot stays, or goes on to where it was wanted earlier.
-    pub fn is_led(&self, tick: &Tick) -> bool {
-        !self.is_holding && self.goals.came_within(STALE.max(tick.period * STALE_TICKS), tick.due)
-    }
-
     /// Somebody else leads in this turn: when he ends, it stays where the robot was sent then.
     pub fn stand_by(&mut self) {
         self.is_holding = false;
@@ -94,6 +86,11 @@ impl LedRemotely {
     /// What the robot was sent last; before the first time, where it was.
     pub fn sent(&self) -> &[f64] {
         &self.sent
+    }
+
+    /// Whether it wanted the robot to stay, the last time.
+    pub fn is_holding(&self) -> bool {
+        self.is_holding
     }
 }
 
