@@ -180,7 +180,7 @@ impl Hands {
                 return bad(format!("a position for {tool} holds {value}, expected at most {FARTHEST_M} m from its origin"));
             }
             let length = pose.rotation_wxyz.iter().map(|value| value * value).sum::<f64>().sqrt();
-            if !((length - 1.0).abs() <= ROUNDED) {
+            if !(1.0 - ROUNDED..=1.0 + ROUNDED).contains(&length) {
                 return bad(format!("the rotation for {tool} has the length {length}, expected a quaternion of length 1"));
             }
             if !(-1.0..=1.0).contains(&pose.gripper) {
@@ -258,11 +258,11 @@ mod tests {
         assert_eq!(bench.put(14, 1, pose(0.52, true)).1.map(|x| (x * 1e3).round()), Some(20.0));
         // Somebody else takes over with his hand closed.
         assert_eq!(bench.put(14, 2, pose(0.52, true)), (Ok(()), None));
-        let _ = bench.put(14, 2, pose(0.52, false));
+        drop(bench.put(14, 2, pose(0.52, false)));
         assert_eq!(bench.put(14, 2, pose(0.52, true)), (Ok(()), Some(0.0)));
         // Silence, too short for the robot's own thread to have noticed it.
         assert_eq!(bench.put(251, 2, pose(0.52, true)), (Ok(()), None));
-        let _ = bench.put(14, 2, pose(0.52, false));
+        drop(bench.put(14, 2, pose(0.52, false)));
         assert_eq!(bench.put(14, 2, pose(0.52, true)).1, Some(0.0));
         bench.hands.forget();
         assert_eq!(bench.put(14, 2, pose(0.52, true)), (Ok(()), None));
@@ -272,7 +272,7 @@ mod tests {
     fn jumps_and_late_poses_end_the_hold() {
         let mut bench = Bench::new("so101");
         let engage = |bench: &mut Bench| {
-            let _ = bench.put(14, 1, pose(0.0, false));
+            drop(bench.put(14, 1, pose(0.0, false)));
             assert_eq!(bench.put(14, 1, pose(0.0, true)), (Ok(()), Some(0.0)));
         };
         engage(&mut bench);
@@ -287,8 +287,8 @@ mod tests {
         engage(&mut bench);
         assert_eq!(bench.put(100, 1, HandPose { rotation_wxyz: [-1.0, 0.0, 0.0, 0.0], ..pose(0.3, true) }), (Ok(()), Some(0.3)));
         // Where it goes while it is not enabled does not matter.
-        let _ = bench.put(14, 1, pose(0.0, false));
-        let _ = bench.put(14, 1, pose(9.0, false));
+        drop(bench.put(14, 1, pose(0.0, false)));
+        drop(bench.put(14, 1, pose(9.0, false)));
         assert_eq!(bench.put(14, 1, pose(2.0, true)), (Ok(()), Some(0.0)));
         let (late, moved) = bench.put_old(14, 1, pose(2.0, true), 251);
         assert!(late.unwrap_err().to_string().contains("251 ms on their way") && moved.is_none());
@@ -312,7 +312,7 @@ mod tests {
             (HandPose { tool: Some("hook".into()), ..pose(0.0, true) }, "tool is hook, expected one of gripper"),
         ];
         for (wrong, words) in cases {
-            let _ = bench.put(14, 1, pose(0.0, false));
+            drop(bench.put(14, 1, pose(0.0, false)));
             assert_eq!(bench.put(14, 1, pose(0.0, true)), (Ok(()), Some(0.0)));
             let (refused, moved) = bench.put(14, 1, wrong);
             let refused = refused.unwrap_err();
