@@ -288,6 +288,8 @@ def check_phone(browser, daemon, shots):
     tab.press("Drive in AR")
     tab.wait("Boolean(xr.device.activeSession)")
     move = tab.page.get_by_role("button", name="Hold to move")
+    # The emulator's own element is in no landmark.
+    tab.ask("document.querySelector('[data-webxr_runtime]').setAttribute('role', 'region'); document.querySelector('[data-webxr_runtime]').setAttribute('aria-label', 'Emulator')")
     tab.is_accessible("the phone's overlay")
     check_still(tab, tool, "a phone whose button nobody holds", "viewer")
     again = lambda: (tab.page.mouse.up(), tab.page.wait_for_timeout(150), tab.page.mouse.down(), tab.page.wait_for_timeout(150))  # noqa: E731
