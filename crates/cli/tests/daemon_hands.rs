@@ -205,6 +205,8 @@ fn what_is_not_wanted_moves_nothing() {
     hand.web.send(Message::text(wrong.to_string())).unwrap();
     assert!(heard(&mut hand.web)["error"].as_str().unwrap().contains("quaternion of length 1"));
     // After a stop there is nothing that it could lead.
+    drop(hand);
+    daemon.wait("the end of the lease", 2, |state| state["operator"].is_null());
     daemon.post("/api/v1/stop", &json!({"stop": "now"}));
     daemon.ended(10);
     let tools = daemon.get("/api/v1/robot")["tools"].clone();
