@@ -8,6 +8,7 @@ import statistics
 import time
 
 from daemon_page import Tab
+from daemon_page_hands import check_hands
 from daemon_page_setup import check_calibration, check_publishing
 from daemon_process import Daemon
 from daemon_wire import Wire
@@ -476,6 +477,7 @@ def main():
         "calibration": lambda browser: check_calibration(browser, args.room, args.shots),
         "publishing": lambda browser: check_publishing(browser, args.room, args.shots),
         "https": lambda browser: check_https(browser, args.room, args.shots),
+        "hands": lambda browser: check_hands(playwright, args.room, args.shots),
         "lost_line": lambda browser: check_lost_line(browser, daemon, args.shots),
     }
     try:

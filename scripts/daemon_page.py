@@ -13,9 +13,11 @@ from playwright.sync_api import Error as Navigating
 class Tab:
     """A device with the page, and all that it complains about or asks for. Of a daemon at a port of this machine, or at an address."""
 
-    def __init__(self, browser, place, token=None, width=1440, height=900, scheme="light", still=False):
+    def __init__(self, browser, place, token=None, width=1440, height=900, scheme="light", still=False, trusted=False, scripts=()):
         self.origin = place if isinstance(place, str) else f"http://127.0.0.1:{place}"
-        self.context = browser.new_context(ignore_https_errors=self.origin.startswith("https:"), viewport={"width": width, "height": height}, color_scheme=scheme, has_touch=width < 900, reduced_motion="reduce" if still else "no-preference")
+        self.context = browser.new_context(ignore_https_errors=self.origin.startswith("https:") and not trusted, viewport={"width": width, "height": height}, color_scheme=scheme, has_touch=width < 900, reduced_motion="reduce" if still else "no-preference")
+        for script in scripts:
+            self.context.add_init_script(script)
         self.page = self.context.new_page()
         self.page.set_default_timeout(60000)
         self.complaints, self.requests = [], []

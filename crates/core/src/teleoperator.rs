@@ -25,6 +25,8 @@ pub enum ActionSpace {
     /// Where a tool is to be against where it was when somebody engaged: x, y, z (m) in the base frame, a rotation vector (rad)
     /// in the tool's, how fast the gripper opens, −1..1, then whether he is engaged, 0 or 1.
     ToolOffset,
+    /// The same with the rotation vector in the base frame, too.
+    ToolOffsetInBase,
     /// Pose of a tool in the base frame: x, y, z (m), a rotation vector (rad), then how far the gripper is open, 0..1.
     ToolPose,
     /// Forward, left (m/s) and turning (rad/s) of a base.
@@ -37,7 +39,7 @@ impl ActionSpace {
         match self {
             Self::Channels => None,
             Self::ToolTwist | Self::ToolPose => Some(7),
-            Self::ToolOffset => Some(8),
+            Self::ToolOffset | Self::ToolOffsetInBase => Some(8),
             Self::BaseTwist => Some(3),
         }
     }

@@ -42,6 +42,20 @@ export function button(words, press, attributes = {}) {
   return make("button", { type: "button", click: press, ...attributes }, words);
 }
 
+/** A button that is pressed while a finger, or Enter, holds it. */
+export function heldButton(words, attributes, signal) {
+  const control = button(words, null, { ...attributes, "aria-pressed": "false" });
+  const set = (to) => control.setAttribute("aria-pressed", String(to));
+  control.addEventListener("pointerdown", (event) => { event.preventDefault(); control.setPointerCapture(event.pointerId); set(true); }, { signal });
+  for (const end of ["pointerup", "pointercancel", "lostpointercapture", "blur"]) control.addEventListener(end, () => set(false), { signal });
+  control.addEventListener("keydown", (event) => event.key === "Enter" && set(true), { signal });
+  control.addEventListener("keyup", (event) => event.key === "Enter" && set(false), { signal });
+  // Nor does a long touch open a menu, or a touch over the image of AR count as one of the world.
+  for (const kept of ["contextmenu", "beforexrselect"]) control.addEventListener(kept, (event) => event.preventDefault(), { signal });
+  addEventListener("blur", () => set(false), { signal });
+  return { control, isHeld: () => control.getAttribute("aria-pressed") === "true", letGo: () => set(false) };
+}
+
 let fields = 0;
 
 /** A labelled control, with a hint below it where there is one. */

@@ -6,6 +6,7 @@ import { doing, trouble } from "./notes.js";
 import { operator, release, setSticks, take } from "./operator.js";
 import { openSliders } from "./sliders.js";
 import { axes, AXES, gamepad, openSticks } from "./sticks.js";
+import { openTool } from "./tool.js";
 import { known, may, on, onState, shortName } from "./store.js";
 
 const SPEEDS = [["0.1", "Slow"], ["0.25", "Medium"], ["0.6", "Fast"]];
@@ -74,7 +75,8 @@ export function openDriver(root, signal) {
   const sliders = make("div", { class: "sliders" }), pads = make("div", { class: "sticks" }), padHint = make("p", { class: "hint" });
   const label = openSticks(pads, signal), named = () => label(stored.map.map((index) => (index === "" ? "" : shortName(known.robot.action[Math.abs(index)]?.name ?? ""))));
   const sticks = make("div", { class: "by-sticks" }, pads, padHint, make("div", { class: "fields" }, field("Speed", speed)), stickMap(stored, named));
-  const ways = [["Sliders", sliders], ["Sticks", sticks]].map(([name, panel]) => {
+  const tool = make("div", { class: "by-tool" });
+  const ways = [["Sliders", sliders], ["Sticks", sticks], ["Tool", tool]].map(([name, panel]) => {
     const control = button(name, () => choose(control), { "aria-pressed": "false" });
     return { control, panel };
   });
@@ -82,11 +84,13 @@ export function openDriver(root, signal) {
     control.setAttribute("aria-pressed", String(control === chosen));
     panel.hidden = control !== chosen;
   });
-  root.append(make("section", { class: "card driver", "aria-label": "Control" }, make("div", { class: "bar" }, make("h2", {}, "Control"), make("div", { class: "segments", role: "group", "aria-label": "Move it by" }, ways.map(({ control }) => control))), make("div", { class: "bar" }, start, finish, who), sliders, sticks));
+  const isTool = () => !tool.hidden;
+  root.append(make("section", { class: "card driver", "aria-label": "Control" }, make("div", { class: "bar" }, make("h2", {}, "Control"), make("div", { class: "segments", role: "group", "aria-label": "Move it by" }, ways.map(({ control }) => control))), make("div", { class: "bar" }, start, finish, who), sliders, sticks, tool));
   choose(ways[0].control);
   openSliders(sliders, signal);
+  openTool(tool, { begin, isChosen: isTool }, signal);
   named();
-  setSticks(() => sharesOf(stored.map, () => Number(speed.value)));
+  setSticks(() => (isTool() ? null : sharesOf(stored.map, () => Number(speed.value))));
   signal.addEventListener("abort", () => setSticks(() => null));
 
   const draw = (state) => {

@@ -13,11 +13,13 @@ const NEAR = 0.01;
 /** A stick's goal is never further ahead of the arm than this. */
 const LEAD = 0.35;
 const TAKE_MS = 5000, CLOSE_MS = 200;
+/** Hands of which nothing new was said for so long are not enabled. */
+const LATE_MS = 200;
 
 /** Whether this device has control, and what it wants: `is` is `free`, `asking` or `mine`; `delay_ms` is how long a goal takes to be heard. */
 export const operator = { is: "free", goals: null, delay_ms: null };
 
-let line = null, timer = 0, touched = -Infinity, number = 0, rates = () => null, answer = null;
+let line = null, timer = 0, touched = -Infinity, number = 0, rates = () => null, answer = null, held = null;
 const sent = new Map();
 
 const change = (to) => {
@@ -33,7 +35,7 @@ function over(words) {
   const mine = line;
   setTimeout(() => mine?.terminate(), CLOSE_MS);
   line = lease.id = null;
-  operator.goals = operator.delay_ms = null;
+  operator.goals = operator.delay_ms = held = null;
   touched = -Infinity;
   sent.clear();
   if (operator.is === "asking") answer?.reject(new Error(words || "Control was not given."));
@@ -59,8 +61,17 @@ function hear(message) {
   else if (message.type === "refused") {
     operator.goals = null;
     touched = -Infinity;
+    if (held) tell("dropped", message.error);
     tell("lost", message.error);
   }
+}
+
+/** Sends what is answered by its number. */
+function sendNumbered(message) {
+  number += 1;
+  sent.set(number, performance.now());
+  if (sent.size > 100) sent.delete(sent.keys().next().value);
+  send({ ...message, number });
 }
 
 /** Asks for the lease. Is rejected where somebody else has it. */
@@ -132,6 +143,26 @@ function jog(speeds, seconds) {
   touched = performance.now();
 }
 
+/**
+ * Says where devices in the hands are: `{ tool, position_m, rotation_wxyz, enabled, gripper }` of each, measured at the page's time
+ * `time_ms`. Says whether that could be sent.
+ */
+export function hold(hands, time_ms) {
+  if (operator.is !== "mine") return false;
+  if (held && time_ms <= held.time_ms) return true;
+  operator.goals = null;
+  touched = -Infinity;
+  held = { hands, time_ms, at: performance.now() };
+  sendNumbered({ type: "hands", time_s: time_ms / 1000, hands });
+  return true;
+}
+
+/** None of the devices that were held is enabled any more. */
+export function letGo() {
+  if (!held?.hands.some(({ enabled, gripper }) => enabled || gripper)) return;
+  hold(held.hands.map((hand) => ({ ...hand, enabled: false, gripper: 0 })), Math.max(performance.now(), held.time_ms + 0.1));
+}
+
 /** Whether the arm is not yet where it is wanted. */
 function isUnderWay() {
   const places = present(known.state);
@@ -140,12 +171,15 @@ function isUnderWay() {
 
 function turn() {
   const now = performance.now(), speeds = known.state && rates();
+  if (held && now - held.at > LATE_MS) {
+    letGo();
+    held = null;
+    tell("dropped", "");
+  }
   if (speeds) jog(speeds, GOALS_MS / 1000);
   if (operator.goals && now - touched < LINGER_MS && (now - touched < GOALS_MS * 4 || isUnderWay())) {
-    number += 1;
-    sent.set(number, now);
-    if (sent.size > 100) sent.delete(sent.keys().next().value);
-    send({ type: "goals", goals: operator.goals, number });
+    held = null;
+    sendNumbered({ type: "goals", goals: operator.goals });
   } else line.postMessage({});
 }
 
@@ -155,11 +189,13 @@ export const saidGoal = (index) => operator.goals && inDataset(known.robot.actio
 on("stop", (wish) => {
   operator.goals = null;
   touched = -Infinity;
+  if (operator.is === "mine") letGo();
   if (operator.is === "mine") send({ type: "stop", stop: wish });
 });
 // Browsers slow down pages that nobody sees, and the lease would end by itself.
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden || operator.is !== "mine") return;
+  letGo();
   send({ type: "release" });
   over("Control was given back, as the page was hidden.");
 });

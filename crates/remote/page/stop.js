@@ -10,7 +10,7 @@ const TRIES = 5, BETWEEN_MS = 150;
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 /** Stops the robot: over the socket of commands where it is open, and by a request in any case, until one is answered. */
-async function stop(wish) {
+export async function stop(wish) {
   tell("stop", wish);
   for (let tries = 1; ; tries += 1) {
     try {

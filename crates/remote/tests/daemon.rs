@@ -273,6 +273,59 @@ fn one_operator_at_a_time_who_has_to_be_heard() {
     }
 }
 
+#[test]
+fn hands_need_the_lease_and_are_stamped_in_order() {
+    let served = served(10);
+    let (phone, viewer) = (served.paired("operate", "phone"), served.paired("look", "viewer"));
+    let (_, refused) = served.socket("/api/v1/command", &json!({"token": viewer}));
+    assert_eq!(refused["status"], 403, "{refused}");
+    let (mut web, _) = served.socket("/api/v1/command", &json!({"token": phone}));
+    let hand = json!({"position_m": [0.1, 0, 0], "rotation_wxyz": [1, 0, 0, 0], "enabled": true, "gripper": -0.5});
+    let hands = |time_s: f64, hands: &[&serde_json::Value]| json!({"type": "hands", "time_s": time_s, "hands": hands, "number": 7});
+    tell(&mut web, &hands(1.0, &[&hand]));
+    assert_eq!(heard(&mut web)["type"], "refused", "without a lease nothing moves");
+    tell(&mut web, &json!({"type": "take"}));
+    assert_eq!(heard(&mut web)["type"], "lease");
+    tell(&mut web, &hands(1.0, &[&hand]));
+    assert_eq!(heard(&mut web), json!({"type": "heard", "number": 7}));
+    for (wrong, words) in [(1.0, "expected more than the 1 of"), (0.5, "expected more than the 1 of"), (1e300, "the device's clock")] {
+        tell(&mut web, &hands(wrong, &[&hand]));
+        let refused = heard(&mut web);
+        assert!(refused["type"] == "refused" && refused["error"].as_str().unwrap().contains(words), "{refused}");
+    }
+    tell(&mut web, &hands(1.1, &[]));
+    assert!(heard(&mut web)["error"].as_str().unwrap().contains("found 0 hands"));
+    // They keep the lease.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(600) {
+        tell(&mut web, &hands(1.2 + begun.elapsed().as_secs_f64(), &[&hand]));
+        assert_eq!(heard(&mut web)["type"], "heard");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // One that waited on its way is as old as that.
+    tell(&mut web, &hands(1.2 + begun.elapsed().as_secs_f64() - 0.05, &[&hand]));
+    assert_eq!(heard(&mut web)["type"], "heard");
+    let held = served.robot.hands.lock().unwrap();
+    let (by, poses, age) = held.last().unwrap();
+    assert!((40..300).contains(&age.as_millis()) && held[0].2.is_zero() && held.iter().all(|one| one.0 == *by), "{age:?}");
+    assert!(poses[0].tool.is_none() && poses[0].enabled && poses[0].position_m == [0.1, 0.0, 0.0] && poses[0].gripper == -0.5);
+    drop(held);
+    // What is none ends the socket, with a reason.
+    for wrong in [
+        r#"{"type":"hands","time_s":9,"hands":[{"position_m":[1,2],"rotation_wxyz":[1,0,0,0],"enabled":true}]}"#,
+        r#"{"type":"hands","time_s":9,"hands":[{"position_m":[NaN,0,0],"rotation_wxyz":[1,0,0,0],"enabled":true}]}"#,
+        r#"{"type":"hands","time_s":9,"hands":[{"position_m":[1e999,0,0],"rotation_wxyz":[1,0,0,0],"enabled":true}]}"#,
+        r#"{"type":"hands","time_s":9,"hands":[{"position_m":[0,0,0],"rotation_wxyz":[1,0,0],"enabled":true}]}"#,
+        r#"{"type":"hands","time_s":9,"hands":[{"position_m":[0,0,0],"rotation_wxyz":[1,0,0,0]}]}"#,
+        r#"{"type":"hands","hands":[]}"#,
+    ] {
+        let (mut web, _) = served.socket("/api/v1/command", &json!({"token": phone}));
+        web.send(Message::text(wrong)).unwrap();
+        let error = heard(&mut web);
+        assert!(error["type"] == "error" && error["status"] == 400, "{wrong}: {error}");
+    }
+}
+
 /// Numbers of the images that came within a while, each acknowledged so much later.
 fn watch(served: &robot::Served, later: Duration, within: Duration) -> Vec<u64> {
     let (mut web, welcome) = served.socket("/api/v1/cameras/stream", &json!({"token": served.token, "rate_hz": 100}));

@@ -78,6 +78,16 @@ impl LedRemotely {
         Self { goals, held: vec![0.0; width], sent: vec![0.0; width], is_holding: false, places }
     }
 
+    /// Somebody else leads in this turn: when he ends, it stays where the robot was sent then.
+    pub fn stand_by(&mut self) {
+        self.is_holding = false;
+    }
+
+    /// What the robot was sent last; before the first time, where it was.
+    pub fn sent(&self) -> &[f64] {
+        &self.sent
+    }
+
     /// Whether it wanted the robot to stay, the last time.
     pub fn is_holding(&self) -> bool {
         self.is_holding

@@ -7,7 +7,9 @@ mod board;
 mod calibrate;
 mod children;
 mod evaluation;
+mod hands;
 pub mod install;
+mod led_by_page;
 pub mod led_remotely;
 pub mod lifeline;
 mod limp;
@@ -38,6 +40,7 @@ use sinew_core::{
     Actor, Clock, EpisodeEnd, EpisodeStart, Frame, FrameSink, Observation, OnFailure, RobotDescription, RobotError, SinkError,
     StopBehaviour, Tick, Timestamp,
 };
+use sinew_drivers::teleop::ToolError;
 use sinew_runtime::{AsItIs, EpisodeReport, Fault, MonotonicClock, Progress, Series, StopFlag, StopLevel};
 
 use crate::args::DaemonArgs;
@@ -48,6 +51,7 @@ use crate::rig::Rig;
 use crate::text::note;
 use crate::{hardware, text};
 use board::Board;
+use hands::Hands;
 use led_remotely::Goals;
 use policies::Policies;
 pub use service::channels;
@@ -72,6 +76,8 @@ pub struct Owned {
     clock: Arc<dyn Clock>,
     board: Board,
     goals: Goals,
+    /// Or why there are none.
+    hands: Result<Hands, ToolError>,
     tasks: Tasks,
     policies: Arc<Policies>,
     /// What runs, or is to run next.
@@ -150,6 +156,7 @@ impl Owned {
         let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
         let board = Board::new(setting.robot(), clock.clone());
         let robot = setting.robot();
+        let hands = Hands::of(robot, &clock);
         let holds = robot.parts.iter().any(|part| part.stop.unwrap_or(robot.stop.behaviour) == StopBehaviour::Hold);
         Ok(Arc::new(Self {
             args: args.clone(),
@@ -159,6 +166,7 @@ impl Owned {
             clock,
             board,
             goals: Goals::default(),
+            hands,
             tasks: Tasks::default(),
             policies: Arc::new(Policies::open(policies)),
             current: Mutex::default(),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 use sinew_core::service::{
-    CalibrationAnswer, CameraInfo, ChannelInfo, DatasetItem, EpisodeItem, EpisodeWish, LogLine, PolicyItem, Quality, Refusal, RobotInfo,
-    Service, Shot, State, StopWish, Task, TaskState, Unit, Work, WorkEnd,
+    CalibrationAnswer, CameraInfo, ChannelInfo, DatasetItem, EpisodeItem, EpisodeWish, HandPose, LogLine, PolicyItem, Quality, Refusal,
+    RobotInfo, Service, Shot, State, StopWish, Task, TaskState, Unit, Work, WorkEnd,
 };
 use sinew_core::{Channel, ChannelSource, CommandMode, PartKind, RobotDescription};
 use sinew_drivers::teleop::TeleopKind;
@@ -60,6 +60,7 @@ impl Service for Served {
             }),
             task,
             calibrate: owned.calibratable.clone(),
+            tools: owned.hands.as_ref().map_or_else(|_| Vec::new(), |hands| hands.tools().to_vec()),
         }
     }
 
@@ -92,11 +93,20 @@ impl Service for Served {
                 goals.len()
             )));
         }
-        if !owned.is_led_remotely() {
-            return Err(Refusal::Conflict("nothing runs that is led by goals: start a work with the leader remote".to_owned()));
+        owned.check_led_remotely()?;
+        if let Ok(hands) = &owned.hands {
+            hands.forget();
         }
         owned.goals.put(owned.clock.now(), goals);
         Ok(())
+    }
+
+    fn hold(&self, by: u64, poses: &[HandPose], age: Duration) -> Result<(), Refusal> {
+        let owned = &self.0;
+        let hands = owned.hands.as_ref().map_err(|error| Refusal::Conflict(error.to_string()))?;
+        owned.check_led_remotely()?;
+        owned.goals.forget();
+        hands.put(by, poses, age, owned.clock.now())
     }
 
     fn stop(&self, wish: StopWish) {

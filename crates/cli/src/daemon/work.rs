@@ -16,7 +16,7 @@ use sinew_core::{FrameSink, Identity, Timestamp};
 use sinew_runtime::{AsItIs, StopFlag, TeleopThread};
 
 use super::asked::{check_counts, check_instruction, checked};
-use super::led_remotely::LedRemotely;
+use super::led_by_page::LedByPage;
 use super::{Current, Owned, Viewer, lock, store};
 use crate::args::{self, CalibrateArgs, Cli, Command, DaemonArgs, Misuse, RecordArgs, ReplayArgs, RolloutArgs, Teleop, TeleopArgs};
 use crate::arm::Arm;
@@ -196,6 +196,9 @@ impl Owned {
                 return Err(Refusal::Conflict(format!("the robot is not connected: {why}")));
             }
             self.goals.forget();
+            if let Ok(hands) = &self.hands {
+                hands.forget();
+            }
             *current = Some(Current {
                 mode,
                 stop: stop.clone(),
@@ -475,7 +478,7 @@ impl Owned {
                 Human::of(&self.args.leader, robot, &self.args.hardware, (priority, has_policy), self.clock.clone())
             }
             WorkLeader::Remote => {
-                let led = LedRemotely::new(self.goals.clone(), robot);
+                let led = LedByPage::new(self.goals.clone(), self.hands.as_ref().ok(), robot)?;
                 let way = Identity { width: robot.action_channels().len() };
                 let thread = TeleopThread::spawn(Box::new(led), way, robot).context("starting the teleoperator's thread")?;
                 Ok(Human::without_arm(thread.patient(FOR_EVER)))
@@ -483,9 +486,12 @@ impl Owned {
         }
     }
 
-    /// Whether the mode's robot is led by goals from afar now.
-    pub fn is_led_remotely(&self) -> bool {
-        lock(&self.current).as_ref().is_some_and(|current| current.is_led_remotely && current.mode != Mode::Eval)
+    /// Whether the mode's robot is led by the operator's socket now.
+    pub fn check_led_remotely(&self) -> Result<(), Refusal> {
+        if lock(&self.current).as_ref().is_some_and(|current| current.is_led_remotely && current.mode != Mode::Eval) {
+            return Ok(());
+        }
+        Err(Refusal::Conflict("nothing runs that is led by goals or hands: start a work with the leader remote".to_owned()))
     }
 }
 

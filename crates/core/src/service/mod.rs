@@ -3,6 +3,7 @@
 //! Numbers are SI: radians, metres, seconds. Channels and parts are counted in the order of the robot's description.
 
 mod calibrate;
+mod hand;
 mod progress;
 mod state;
 mod work;
@@ -18,6 +19,7 @@ use thiserror::Error;
 pub use calibrate::{
     Calibratable, Calibrate, CalibratedArm, CalibrationAnswer, CalibrationReply, CalibrationState, CalibrationStep, JointSweep,
 };
+pub use hand::{HandPose, HeldTool, Side};
 pub use progress::{TaskProgress, TransferStep};
 pub use state::{Acting, LoopState, Mode, Phase, State, StopState, WorkEnd, WorkState};
 pub use work::{EpisodeWish, Eval, Limp, Record, Replay, Rollout, RolloutStrategy, Teleop, WishName, Work, WorkLeader};
@@ -66,6 +68,8 @@ pub struct RobotInfo {
     pub task: Option<String>,
     /// The arms that the works `calibrate` and `limp` are for: those on serial ports of its machine.
     pub calibrate: Vec<Calibratable>,
+    /// The tools that can repeat the motion of a hand; none where the description says too little of its arms.
+    pub tools: Vec<HeldTool>,
 }
 
 /// One number of a robot's state or action.
@@ -297,6 +301,15 @@ pub trait Service: Send + Sync {
     /// # Errors
     /// When the numbers are no goals of this robot, or nothing runs that is led so.
     fn steer(&self, goals: &[f64]) -> Result<(), Refusal>;
+
+    /// Where the devices in the operator's hands are, of those that are there. Each tool repeats what its hand does from the time on that
+    /// this is enabled. `by` tells operators apart, and the poses were on their way for `age` at least. Poses that are older than
+    /// 0.25 s are none: the robot holds.
+    ///
+    /// # Errors
+    /// When they are no poses, jump, or are too old: the hand has then to be not enabled before it counts again. When the robot has no
+    /// such tool, or nothing runs that is led so.
+    fn hold(&self, by: u64, hands: &[HandPose], age: Duration) -> Result<(), Refusal>;
 
     fn stop(&self, wish: StopWish);
 

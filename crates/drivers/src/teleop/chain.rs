@@ -133,6 +133,20 @@ impl Chain {
         }
     }
 
+    /// Makes the values of those that are commanded what `goals` say, a value a channel of action.
+    pub fn adopt(&self, goals: &[f64], values: &mut [f64]) {
+        for (link, value) in self.links.iter().zip(values) {
+            if let Some(goal) = link.action.and_then(|action| goals.get(action)) {
+                *value = *goal;
+            }
+        }
+    }
+
+    /// The channels of action of those that are commanded.
+    pub fn channels(&self) -> impl Iterator<Item = usize> {
+        self.links.iter().filter_map(|link| link.action)
+    }
+
     /// Moves `values` towards what the search found, no faster than the description lets goals move in `dt_s`: all by the
     /// same share, so that the tool keeps its way.
     pub fn approach(&self, dt_s: f64, values: &mut [f64]) {

@@ -26,6 +26,7 @@ mod recorded;
 mod spacemouse;
 mod start;
 mod tool;
+mod tools;
 
 use std::sync::Arc;
 
@@ -36,12 +37,13 @@ pub use keyboard::{DriveKeys, KeyboardBase, KeyboardJoints, KeyboardTool};
 pub use keys::{HeldKeys, KeyChange, KeyEvent, KeySource, LocalKeys, TeleopKey};
 #[cfg(target_os = "linux")]
 pub use linux::{InputFacts, input_devices, open_space_mouse};
-pub use phone::{Phone, PhoneInbox, PhoneOptions, PhonePose};
+pub use phone::{Phone, PhoneAxes, PhoneInbox, PhoneOptions, PhonePose};
 pub use spacemouse::{OpenReports, Reports, SpaceMouse, SpaceMouseOptions};
 #[cfg(target_os = "linux")]
 pub use start::open_keyboard;
 pub use start::{StartError, StartOptions, Started, TeleopKind, start};
 pub use tool::{ToolError, ToolOptions, ToolToJoints};
+pub use tools::ToolsToJoints;
 
 /// What somebody wants of a session with the device that he moves the robot with: LeRobot's `TeleopEvents`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,7 +23,14 @@ pub struct PhonePose {
 #[derive(Clone)]
 pub struct PhoneInbox {
     clock: Arc<dyn Clock>,
-    newest: Arc<Mutex<Option<(PhonePose, Timestamp)>>>,
+    newest: Arc<Mutex<Newest>>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Newest {
+    pose: Option<(PhonePose, Timestamp)>,
+    /// One that was not enabled has come since somebody looked: poses may come faster than they are looked at.
+    was_let_go: bool,
 }
 
 impl PhoneInbox {
@@ -34,12 +41,40 @@ impl PhoneInbox {
 
     /// A pose has come just now.
     pub fn put(&self, pose: PhonePose) {
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some((pose, self.clock.now()));
+        self.put_old(pose, Duration::ZERO);
     }
 
-    fn newest(&self) -> Option<(PhonePose, Timestamp)> {
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The same of one that was on its way for as long as this.
+    pub fn put_old(&self, pose: PhonePose, age: Duration) {
+        let age_ns = i64::try_from(age.as_nanos()).unwrap_or(i64::MAX);
+        let time = Timestamp::from_nanos(self.clock.now().as_nanos().saturating_sub(age_ns));
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_let_go = newest.was_let_go || !pose.enabled;
+        *newest = Newest { pose: Some((pose, time)), was_let_go };
     }
+
+    /// None is left.
+    pub fn forget(&self) {
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Newest::default();
+    }
+
+    /// Looks.
+    fn newest(&self) -> Newest {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = *newest;
+        newest.was_let_go = false;
+        found
+    }
+}
+
+/// What a phone's axes are to the robot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PhoneAxes {
+    /// LeRobot's, by how it was held when it was enabled first. It is turned as if it were the tool.
+    #[default]
+    LeRobot,
+    /// Those of the robot's base: x ahead, y left, z up. What it is turned about, the tool is turned about.
+    Base,
 }
 
 /// How a phone moves a tool.
@@ -51,11 +86,12 @@ pub struct PhoneOptions {
     pub scale: f64,
     /// A pose that is older is none.
     pub stale_after: Duration,
+    pub axes: PhoneAxes,
 }
 
 impl Default for PhoneOptions {
     fn default() -> Self {
-        Self { camera_offset_m: [0.0, -0.02, 0.04], scale: 0.5, stale_after: Duration::from_millis(250) }
+        Self { camera_offset_m: [0.0, -0.02, 0.04], scale: 0.5, stale_after: Duration::from_millis(250), axes: PhoneAxes::LeRobot }
     }
 }
 
@@ -66,13 +102,15 @@ struct Engaged {
     rotation: UnitQuaternion<f64>,
 }
 
-/// A phone in a hand, with LeRobot's axes (`map_phone_action_to_robot_action`).
+/// A phone in a hand.
 ///
-/// - The first time that it is enabled, its top edge points to where the robot's forward is, and its screen up.
+/// - With LeRobot's axes (`map_phone_action_to_robot_action`), its top edge points to where the robot's forward is, and its screen up, the
+///   first time that it is enabled.
 /// - Each time that it is enabled, it goes on from there: position and rotation count from then on. (LeRobot counts rotation from
 ///   the first time on, so that the tool turns at once when it is enabled again.)
 /// - A phone that says nothing is silent, and the robot comes to rest: that nobody touches it is said, too.
-/// - What was enabled before it took over, or before it was silent, has to be enabled anew.
+/// - What was enabled before it took over, or before it was silent, has to be enabled anew. Until it was not enabled, its gripper does
+///   nothing, either.
 pub struct Phone {
     inbox: PhoneInbox,
     options: PhoneOptions,
@@ -90,12 +128,16 @@ impl Phone {
         Self { inbox, options, from_world: None, engaged: None, was_free: false }
     }
 
-    fn newest(&self, now: Timestamp) -> Result<PhonePose, TeleoperatorError> {
+    fn newest(&mut self, now: Timestamp) -> Result<PhonePose, TeleoperatorError> {
         let transient = |what| TeleoperatorError::Transient { doing: DOING, what };
-        let Some((pose, time)) = self.inbox.newest() else { return Err(transient(Brief::of("it has not been heard yet"))) };
+        let Newest { pose, was_let_go } = self.inbox.newest();
+        let Some((pose, time)) = pose else { return Err(transient(Brief::of("it has not been heard yet"))) };
         let age_ns = now.nanos_since(time);
         if age_ns > i64::try_from(self.options.stale_after.as_nanos()).unwrap_or(i64::MAX) {
             return Err(transient(Brief::of(format_args!("it has said nothing for {} ms", age_ns / 1_000_000))));
+        }
+        if was_let_go {
+            (self.engaged, self.was_free) = (None, true);
         }
         Ok(pose)
     }
@@ -103,11 +145,15 @@ impl Phone {
 
 impl Teleoperator for Phone {
     fn action_space(&self) -> ActionSpace {
-        ActionSpace::ToolOffset
+        match self.options.axes {
+            PhoneAxes::LeRobot => ActionSpace::ToolOffset,
+            PhoneAxes::Base => ActionSpace::ToolOffsetInBase,
+        }
     }
 
     fn reset(&mut self, _: &Observation) -> Result<(), TeleoperatorError> {
         (self.engaged, self.was_free) = (None, false);
+        self.inbox.newest();
         Ok(())
     }
 
@@ -128,21 +174,29 @@ impl Teleoperator for Phone {
             return Err(TeleoperatorError::Transient { doing: DOING, what });
         };
         let position = camera - rotation * Vector3::from(self.options.camera_offset_m);
-        self.was_free |= !pose.enabled;
         action.fill(0.0);
-        if let Some(gripper) = action.get_mut(6) {
+        if let Some(gripper) = action.get_mut(6).filter(|_| self.was_free) {
             *gripper = pose.gripper.clamp(-1.0, 1.0);
         }
         if !(pose.enabled && self.was_free) {
             self.engaged = None;
             return Ok(TeleopStatus::Active);
         }
-        let from_world = *self.from_world.get_or_insert(rotation.inverse());
         let engaged = *self.engaged.get_or_insert(Engaged { position, rotation });
-        let moved = from_world * (position - engaged.position) * self.options.scale;
-        // As LeRobot's rotation against the first pose, but from where it is engaged on.
-        let turned = ((from_world * engaged.rotation).inverse() * (from_world * rotation)).scaled_axis();
-        let wish = [-moved.y, moved.x, moved.z, turned.y, turned.x, -turned.z];
+        let moved = (position - engaged.position) * self.options.scale;
+        let wish = match self.options.axes {
+            PhoneAxes::LeRobot => {
+                let from_world = *self.from_world.get_or_insert(rotation.inverse());
+                let moved = from_world * moved;
+                // As LeRobot's rotation against the first pose, but from where it is engaged on.
+                let turned = ((from_world * engaged.rotation).inverse() * (from_world * rotation)).scaled_axis();
+                [-moved.y, moved.x, moved.z, turned.y, turned.x, -turned.z]
+            }
+            PhoneAxes::Base => {
+                let turned = (rotation * engaged.rotation.inverse()).scaled_axis();
+                [moved.x, moved.y, moved.z, turned.x, turned.y, turned.z]
+            }
+        };
         action.iter_mut().zip(wish).for_each(|(value, wish)| *value = wish);
         if let Some(is_engaged) = action.get_mut(7) {
             *is_engaged = 1.0;
@@ -202,7 +256,7 @@ mod tests {
         let mut hand = Hand::new();
         let quarter = [0.0, 0.0, std::f64::consts::FRAC_PI_2];
         // Enabled before it took over: nothing.
-        is_near(hand.says([1.0, 2.0, 3.0], quarter, true), [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.0]);
+        is_near(hand.says([1.0, 2.0, 3.0], quarter, true), [0.0; 8]);
         is_near(hand.says([1.0, 2.0, 3.0], quarter, false), [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.0]);
         is_near(hand.says([1.0, 2.0, 3.0], quarter, true), [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 1.0]);
         // Held turned by a quarter: the world's x is its −y, which is the robot's x.
@@ -214,6 +268,30 @@ mod tests {
     }
 
     #[test]
+    fn with_the_axes_of_the_base_it_is_moved_and_turned_as_the_hand_is() {
+        let mut hand = Hand::new();
+        let axes = PhoneAxes::Base;
+        hand.phone =
+            Phone::new(hand.inbox.clone(), PhoneOptions { camera_offset_m: [0.0; 3], scale: 1.0, axes, ..PhoneOptions::default() });
+        assert_eq!(hand.phone.action_space(), ActionSpace::ToolOffsetInBase);
+        // However it is held.
+        let held = [0.3, 1.0, -0.4];
+        hand.says([1.0, 2.0, 3.0], held, false);
+        is_near(hand.says([1.0, 2.0, 3.0], held, true), [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 1.0]);
+        is_near(hand.says([1.1, 2.2, 2.9], held, true), [0.1, 0.2, -0.1, 0.0, 0.0, 0.0, 0.5, 1.0]);
+        let turned = UnitQuaternion::from_scaled_axis(Vector3::new(0.0, 0.0, 0.5)) * UnitQuaternion::from_scaled_axis(Vector3::from(held));
+        is_near(hand.says([1.0, 2.0, 3.0], turned.scaled_axis().into(), true), [0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.5, 1.0]);
+        // It is let go and held again faster than anybody looks.
+        hand.put([5.0; 3], held, false);
+        is_near(hand.says([5.0; 3], held, true), [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 1.0]);
+        // What took long is old sooner.
+        hand.inbox.put_old(PhonePose { rotation_wxyz: [1.0, 0.0, 0.0, 0.0], ..PhonePose::default() }, Duration::from_millis(251));
+        assert!(hand.ask().unwrap_err().to_string().ends_with("said nothing for 251 ms"));
+        hand.inbox.forget();
+        assert!(hand.ask().unwrap_err().to_string().ends_with("not been heard yet"));
+    }
+
+    #[test]
     fn silence_and_nonsense_are_said_and_want_a_new_beginning() {
         let mut hand = Hand::new();
         assert_eq!(hand.ask().unwrap_err().to_string(), "hearing the phone: it has not been heard yet");
@@ -222,7 +300,7 @@ mod tests {
         hand.clock.advance(Duration::from_millis(400));
         let error = hand.ask().unwrap_err();
         assert!(matches!(error, TeleoperatorError::Transient { .. }) && error.to_string().ends_with("said nothing for 400 ms"), "{error}");
-        is_near(hand.says([0.5, 0.0, 0.0], [0.0; 3], true), [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.0]);
+        is_near(hand.says([0.5, 0.0, 0.0], [0.0; 3], true), [0.0; 8]);
         for rotation_wxyz in [[0.0; 4], [f64::NAN, 0.0, 0.0, 1.0], [f64::INFINITY; 4]] {
             hand.inbox.put(PhonePose { rotation_wxyz, enabled: true, ..PhonePose::default() });
             assert!(hand.ask().unwrap_err().to_string().starts_with("hearing the phone: it does not know where it is"));

@@ -60,6 +60,8 @@ pub enum ToolError {
     Option { robot: String, tool: String, expected: &'static str, found: f64 },
     #[error("steering the tool {tool} of {robot}: expected actions of a tool, found {found}")]
     Space { robot: String, tool: String, found: &'static str },
+    #[error("steering the tools of {robot} at once: expected joints of its own for {tool}, found some that carry another tool, too")]
+    Shared { robot: String, tool: String },
 }
 
 /// How a gripper is told where to be.
@@ -86,8 +88,8 @@ struct Steering {
     target: Isometry3<f64>,
 }
 
-/// Makes goals of [`ActionSpace::ToolTwist`], [`ToolOffset`](ActionSpace::ToolOffset) and
-/// [`ToolPose`](ActionSpace::ToolPose) for the joints that carry a tool, by damped least squares from the goals before.
+/// Makes goals of [`ActionSpace::ToolTwist`], [`ToolOffset`](ActionSpace::ToolOffset),
+/// [`ToolOffsetInBase`](ActionSpace::ToolOffsetInBase) and [`ToolPose`](ActionSpace::ToolPose) for the joints that carry a tool, by damped least squares from the goals before.
 ///
 /// - Each time that somebody engages, it goes on from where the robot is: nothing that he does while he isn't engaged counts.
 ///   While nobody is, goals stay what they were.
@@ -195,6 +197,31 @@ impl ToolToJoints {
         self.steering.as_ref().map(|steering| steering.target)
     }
 
+    /// The channels of action that it moves: the joints that carry the tool, and its gripper.
+    pub fn channels(&self) -> impl Iterator<Item = usize> {
+        self.chain.channels().chain(self.gripper.iter().map(|gripper| gripper.action))
+    }
+
+    /// It goes on from where the robot was `sent`, a value a channel of action, and not from where it is, as arms sag.
+    ///
+    /// # Errors
+    /// When it is not known where the robot is.
+    pub fn go_on_from(&mut self, sent: &[f64], observation: &Observation) -> Result<(), TeleoperatorError> {
+        self.chain.measured(observation, &mut self.measured).map_err(unknown)?;
+        self.begin(observation)?;
+        for (action, _) in &self.others {
+            self.held[*action] = sent.get(*action).copied().unwrap_or(self.held[*action]);
+        }
+        if let Some(gripper) = &mut self.gripper {
+            gripper.goal = self.held[gripper.action];
+        }
+        self.chain.adopt(sent, &mut self.goals);
+        self.chain.confine(&self.measured, &mut self.goals);
+        let tool = self.chain.base_from_tool(&self.goals);
+        self.steering = Some(Steering { time: observation.time, engaged: false, reference: tool, target: tool });
+        Ok(())
+    }
+
     /// Takes over: all goals become where the robot is.
     fn begin(&mut self, observation: &Observation) -> Result<(), TeleoperatorError> {
         for (action, state) in &self.others {
@@ -216,9 +243,10 @@ impl ToolToJoints {
         let (moves, turns) = (vector(action, 0), vector(action, 3));
         let Steering { reference, target, .. } = steering;
         match self.space {
-            ActionSpace::ToolOffset => {
+            ActionSpace::ToolOffset | ActionSpace::ToolOffsetInBase => {
                 let place = reference.translation.vector + moves;
-                let rotation = reference.rotation * UnitQuaternion::from_scaled_axis(turns);
+                let turn = UnitQuaternion::from_scaled_axis(turns);
+                let rotation = if self.space == ActionSpace::ToolOffset { reference.rotation * turn } else { turn * reference.rotation };
                 (Isometry3::from_parts(Translation3::from(place), rotation), action.get(7).is_some_and(|engaged| *engaged > 0.5))
             }
             ActionSpace::ToolPose => (Isometry3::from_parts(Translation3::from(moves), UnitQuaternion::from_scaled_axis(turns)), true),

@@ -11,6 +11,7 @@ mod lease;
 mod openapi;
 mod page;
 mod socket;
+mod stamps;
 mod streams;
 pub mod wire;
 

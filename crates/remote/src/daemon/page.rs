@@ -27,6 +27,7 @@ const FILES: &[File] = files![
     "driver.js" as "text/javascript; charset=utf-8",
     "episodes.js" as "text/javascript; charset=utf-8",
     "frame.css" as "text/css; charset=utf-8",
+    "hand.js" as "text/javascript; charset=utf-8",
     "history.js" as "text/javascript; charset=utf-8",
     "icon.svg" as "image/svg+xml",
     "index.html" as "text/html; charset=utf-8",
@@ -49,6 +50,8 @@ const FILES: &[File] = files![
     "stop.js" as "text/javascript; charset=utf-8",
     "store.js" as "text/javascript; charset=utf-8",
     "tasks.js" as "text/javascript; charset=utf-8",
+    "tilt.js" as "text/javascript; charset=utf-8",
+    "tool.js" as "text/javascript; charset=utf-8",
     "view-datasets.js" as "text/javascript; charset=utf-8",
     "view-drive.js" as "text/javascript; charset=utf-8",
     "view-log.js" as "text/javascript; charset=utf-8",
@@ -57,6 +60,7 @@ const FILES: &[File] = files![
     "view-setup.js" as "text/javascript; charset=utf-8",
     "views.css" as "text/css; charset=utf-8",
     "work.js" as "text/javascript; charset=utf-8",
+    "xr.js" as "text/javascript; charset=utf-8",
 ];
 
 /// What the page's files are sent with. Nothing comes from other hosts, and nobody puts the page into a frame.

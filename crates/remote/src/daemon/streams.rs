@@ -8,6 +8,7 @@ use tungstenite::Message;
 
 use super::lease::DEAD_MAN;
 use super::socket::{Over, STUCK, Socket, text};
+use super::stamps::Stamps;
 use super::wire::{Ack, Command, CommandMessage, Hello, Me, Problem, ShotHead, StateMessage};
 use super::{Shared, api, keyring};
 use crate::time::Watch;
@@ -185,7 +186,7 @@ pub(super) fn commands(shared: &Shared, mut socket: Socket, id: u64, mut pass: P
     let over = (|| -> Result<(), Over> {
         let name = pass.me.name.clone();
         socket.say(&CommandMessage::Welcome(pass.me.clone()))?;
-        let mut has_lease = false;
+        let (mut has_lease, mut stamps) = (false, Stamps::new());
         loop {
             pass.check(shared)?;
             let command = socket.next(LOOK)?;
@@ -223,6 +224,16 @@ pub(super) fn commands(shared: &Shared, mut socket: Socket, id: u64, mut pass: P
                         socket.say(&none())?;
                     } else if let Err(refusal) = shared.service.steer(&goals) {
                         socket.say(&CommandMessage::Refused { error: refusal.to_string() })?;
+                    } else {
+                        socket.say(&CommandMessage::Heard { number })?;
+                    }
+                }
+                Some(Command::Hands { time_s, hands, number }) => {
+                    let hold = |age| shared.service.hold(id, &hands, age).map_err(|refusal| refusal.to_string());
+                    if !shared.desk.hear(id) {
+                        socket.say(&none())?;
+                    } else if let Err(error) = stamps.age(time_s).and_then(hold) {
+                        socket.say(&CommandMessage::Refused { error })?;
                     } else {
                         socket.say(&CommandMessage::Heard { number })?;
                     }

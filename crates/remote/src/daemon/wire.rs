@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinew_core::service::{State, StopWish};
+use sinew_core::service::{HandPose, State, StopWish};
 
 /// What somebody may do. Each may what those before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -181,6 +181,15 @@ pub enum Command {
         #[serde(default)]
         number: Option<u64>,
     },
+    /// Where the devices in the operator's hands are, of those that are there: tools repeat their motion. It keeps the lease, too.
+    Hands {
+        /// When the poses were measured, by the device's own clock: seconds from any time on. Each message has a later one.
+        time_s: f64,
+        hands: Vec<HandPose>,
+        /// Comes back in the next `heard`.
+        #[serde(default)]
+        number: Option<u64>,
+    },
     Stop {
         stop: StopWish,
     },
@@ -197,13 +206,13 @@ pub enum CommandMessage {
         lease: String,
         dead_man_ms: u64,
     },
-    /// There is no lease: somebody else has it, or nobody took it.
+    /// It was not done: somebody else has the lease, or nobody took it, or goals or poses can't be followed.
     Refused {
         error: String,
     },
     /// The lease is over, as nothing came for too long, or it was given back.
     Expired {},
-    /// Goals were taken.
+    /// Goals or poses were taken.
     Heard {
         number: Option<u64>,
     },

@@ -19,6 +19,7 @@ use tungstenite::{Message, WebSocket};
 pub struct Fake {
     begun: Instant,
     pub goals: Mutex<Vec<Vec<f64>>>,
+    pub hands: Mutex<Vec<(u64, Vec<HandPose>, Duration)>>,
     pub stops: Mutex<Vec<StopWish>>,
     pub started: Mutex<Vec<Work>>,
     pub encoded: AtomicU64,
@@ -52,6 +53,7 @@ impl Service for Fake {
             teleoperator: None,
             task: None,
             calibrate: Vec::new(),
+            tools: vec![HeldTool { name: "gripper".into(), side: None }],
         }
     }
 
@@ -94,6 +96,14 @@ impl Service for Fake {
             return Err(Refusal::Bad(format!("found {} goals, expected 1", goals.len())));
         }
         self.goals.lock().unwrap().push(goals.to_vec());
+        Ok(())
+    }
+
+    fn hold(&self, by: u64, hands: &[HandPose], age: Duration) -> Result<(), Refusal> {
+        if hands.len() != 1 {
+            return Err(Refusal::Bad(format!("found {} hands, expected 1", hands.len())));
+        }
+        self.hands.lock().unwrap().push((by, hands.to_vec(), age));
         Ok(())
     }
 
@@ -182,6 +192,7 @@ pub fn served_in(folder: tempfile::TempDir, image_bytes: usize, template: State,
     let robot = Arc::new(Fake {
         begun: Instant::now(),
         goals: Mutex::default(),
+        hands: Mutex::default(),
         stops: Mutex::default(),
         started: Mutex::default(),
         encoded: AtomicU64::new(0),
