@@ -27,7 +27,7 @@ TOKENS = {
     "pi0_fast_8_layers_f32": ("π0-FAST with 8 language layers of 18, weights in f32", ["float32"], 0.60, 0.40),
 }
 # Tokens of a short and a long answer.
-SHORT_LONG = (1, 17)
+SHORT_LONG = (1, 33)
 # At most and aim: process start to the first action, and peak memory.
 WHOLE = {"act_one_camera": ((0.03, 0.01), (0.25, 0.15)), "smolvla_one_camera": ((0.25, 0.15), (0.55, 0.45))}
 
