@@ -99,6 +99,7 @@ def compare_tokens(args, case: str, folder: Path) -> None:
     """A token's time is the difference of a long and a short answer, by their tokens. The short one is what comes before: images, prompt and
     the first token."""
     name, dtypes, *limits = TOKENS[case]
+    dtypes = args.dtypes or dtypes
     short, long = SHORT_LONG
     bytes_read = read_weights(folder)
     is_bf16 = "bf16" in case
@@ -153,6 +154,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--onnx", action="store_true", help="also export ACT and run it with ONNX Runtime")
     parser.add_argument("--answers", type=int, default=2, help="answers a round of each length, for the time of a token")
+    parser.add_argument("--dtypes", action="append", choices=["bfloat16", "float32"], help="of LeRobot's weights, for the time of a token")
     parser.add_argument("cases", nargs="*", default=[])
     args = parser.parse_args()
     model = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "unknown")
