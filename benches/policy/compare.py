@@ -7,6 +7,7 @@ import os
 import resource
 import statistics
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -19,6 +20,14 @@ CASES = {
     "smolvla_one_camera": ("SmolVLA, one 480x640 camera, 10 steps", 2, 0.75, 0.55),
     "smolvla_two_cameras": ("SmolVLA, two 480x640 cameras, 10 steps", 2, 0.82, 0.60),
 }
+# Only where they are named: dtypes of LeRobot's weights, at most and aim for the time of a token.
+TOKENS = {
+    "pi0_fast_bf16": ("π0-FAST, one 480x640 camera, weights in bf16", ["bfloat16"], 0.60, 0.40),
+    "pi0_fast_8_layers_bf16": ("π0-FAST with 8 language layers of 18, weights in bf16", ["bfloat16", "float32"], 0.60, 0.40),
+    "pi0_fast_8_layers_f32": ("π0-FAST with 8 language layers of 18, weights in f32", ["float32"], 0.60, 0.40),
+}
+# Tokens of a short and a long answer.
+SHORT_LONG = (1, 33)
 # At most and aim: process start to the first action, and peak memory.
 WHOLE = {"act_one_camera": ((0.03, 0.01), (0.25, 0.15)), "smolvla_one_camera": ((0.25, 0.15), (0.55, 0.45))}
 
@@ -78,6 +87,64 @@ def compare(args, case: str, folder: Path) -> None:
     row(f"{name}, peak memory", max(memory) / 1e6, max(their_memory) / 1e6, "MB", held)
 
 
+def read_weights(folder: Path) -> int:
+    """Bytes of the weights that each token reads, as they are in the file: the language model's layers and its head."""
+    with open(folder / "model.safetensors", "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    lengths = {name: entry["data_offsets"][1] - entry["data_offsets"][0] for name, entry in header.items() if name != "__metadata__"}
+    return sum(length for name, length in lengths.items() if "language_model.layers." in name or "lm_head" in name)
+
+
+def compare_tokens(args, case: str, folder: Path) -> None:
+    """A token's time is the difference of a long and a short answer, by their tokens. The short one is what comes before: images, prompt and
+    the first token."""
+    name, dtypes, *limits = TOKENS[case]
+    dtypes = args.dtypes or dtypes
+    short, long = SHORT_LONG
+    bytes_read = read_weights(folder)
+    is_bf16 = "bf16" in case
+    of_memory, ours, theirs = [], {count: [] for count in SHORT_LONG}, {dtype: {count: [] for count in SHORT_LONG} for dtype in dtypes}
+
+    def sinew(count: int) -> list[float]:
+        # The same checkpoint with another limit.
+        with tempfile.TemporaryDirectory() as view:
+            for file in folder.iterdir():
+                if file.name != "config.json":
+                    Path(view, file.name).symlink_to(file.resolve())
+            config = json.loads((folder / "config.json").read_text())
+            Path(view, "config.json").write_text(json.dumps(config | {"max_decoding_steps": count}))
+            inputs = str(folder / "inputs.safetensors")
+            report, _, _ = run([args.sinew, "policy", "bench", view, "--inputs", inputs, "--repeat", str(args.answers + 1), "--json"], args.threads)
+            return report["timing"]["infer_milliseconds"][1:]
+
+    for _ in range(args.rounds):
+        report, _, _ = run([args.python, str(HERE / "read_memory.py"), "--threads", str(args.threads)], args.threads)
+        of_memory.append(report["bytes_per_second"])
+        for count in SHORT_LONG:
+            ours[count] += sinew(count)
+        for dtype in dtypes:
+            options = ["--repeat", str(args.answers + 1), "--threads", str(args.threads), "--dtype", dtype, "--tokens", *map(str, SHORT_LONG)]
+            report, _, _ = run([args.python, str(HERE / "rival.py"), str(folder), *options], args.threads)
+            for count in SHORT_LONG:
+                theirs[dtype][count] += report["by_tokens"][str(count)][1:]
+    print(f"memory, read by {args.threads} threads: {', '.join(f'{speed / 1e9:.1f}' for speed in of_memory)} GB/s", flush=True)
+
+    def token(times: dict, of) -> float:
+        return (of(times[long]) - of(times[short])) / (long - short)
+
+    def share(times: dict, size: float) -> str:
+        speed = size / (1e-3 * token(times, min))
+        return f"{1e-9 * size:.2f} GB of weights at {1e-9 * speed:.1f} GB/s, {100 * speed / max(of_memory):.0f} % of the memory's"
+
+    print(f"Sinew, {name}: {share(ours, bytes_read)}; answers {ours}", flush=True)
+    for dtype, times in theirs.items():
+        size = bytes_read * {"float32": 4, "bfloat16": 2}[dtype] / (2 if is_bf16 else 4)
+        print(f"LeRobot in {dtype}: {share(times, size)}; answers {times}", flush=True)
+        for what, of in (("fastest", min), ("medians", statistics.median)):
+            row(f"{name}, a token, {what}", token(ours, of), token(times, of), "ms", tuple(limits), f"LeRobot ({dtype})")
+        row(f"{name}, before the second token", statistics.median(ours[short]), statistics.median(times[short]), "ms", rival=f"LeRobot ({dtype})")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", required=True, help="one that has LeRobot")
@@ -86,6 +153,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--onnx", action="store_true", help="also export ACT and run it with ONNX Runtime")
+    parser.add_argument("--answers", type=int, default=2, help="answers a round of each length, for the time of a token")
+    parser.add_argument("--dtypes", action="append", choices=["bfloat16", "float32"], help="of LeRobot's weights, for the time of a token")
     parser.add_argument("cases", nargs="*", default=[])
     args = parser.parse_args()
     model = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "unknown")
@@ -95,7 +164,7 @@ def main() -> None:
         folder = args.policies / case
         if not folder.exists():
             raise SystemExit(f"there is no {folder}; run.sh makes it")
-        compare(args, case, folder)
+        (compare_tokens if case in TOKENS else compare)(args, case, folder)
 
 
 main()

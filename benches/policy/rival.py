@@ -1,6 +1,9 @@
 """Runs a policy with LeRobot, or an ACT with ONNX Runtime, as `compare.py` asks, and prints JSON.
 
     python rival.py CHECKPOINT --repeat N --threads T [--onnx FILE]
+    python rival.py CHECKPOINT --repeat N --threads T --tokens SHORT LONG [--dtype float32]
+
+The second form is for π0-FAST: `by_tokens` has the milliseconds of each of N answers of as many tokens, the short and the long ones in turn.
 
 `infer_milliseconds` and `infer_cpu_milliseconds` are from the inputs in memory to the actions in memory,
 processors included, for each of N calls; `peak_memory_bytes` is of the whole process.
@@ -11,11 +14,14 @@ import json
 import os
 import resource
 import time
+import types
 from pathlib import Path
+from unittest import mock
 
 import torch
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.policies.factory import get_policy_class, make_pre_post_processors
+from lerobot.policies.pi0_fast import modeling_pi0_fast
 from lerobot.policies.utils import populate_queues
 from safetensors import safe_open
 
@@ -26,6 +32,8 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--onnx", type=Path)
+    parser.add_argument("--tokens", type=int, nargs="*", default=[])
+    parser.add_argument("--dtype", help="what LeRobot holds the weights in, if not as the configuration says")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.onnx = args.onnx and args.onnx.resolve()
@@ -34,8 +42,12 @@ def main() -> None:
     here = Path(".")
     config = PreTrainedConfig.from_pretrained(here)
     config.device = "cpu"
-    policy = get_policy_class(config.type).from_pretrained(here, config=config).eval()
-    pre, post = make_pre_post_processors(config, pretrained_path=str(here))
+    if config.type == "pi0_fast":
+        config.dtype = args.dtype or config.dtype
+        policy, (pre, post) = pi0_fast(config)
+    else:
+        policy = get_policy_class(config.type).from_pretrained(here, config=config).eval()
+        pre, post = make_pre_post_processors(config, pretrained_path=str(here))
     with safe_open("inputs.safetensors", "pt") as file:
         given, task = {name: file.get_tensor(name) for name in file.keys()}, (file.metadata() or {}).get("task", "")
     noise = given.pop("noise", None)
@@ -52,6 +64,9 @@ def main() -> None:
         with torch.inference_mode():
             post(predict(policy, observations, noise))
 
+    if args.tokens:
+        print(json.dumps(timed_by_tokens(policy, infer, args)))
+        return
     wall, cpu = [], []
     for _ in range(args.repeat):
         start, start_cpu = time.perf_counter(), time.process_time()
@@ -60,6 +75,59 @@ def main() -> None:
         cpu.append(1e3 * (time.process_time() - start_cpu))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"infer_milliseconds": wall, "infer_cpu_milliseconds": cpu, "peak_memory_bytes": peak}))
+
+
+def pi0_fast(config):
+    """LeRobot's policy and processors. Its own `from_pretrained` makes the policy in f32 beside the file, which takes four times the memory; here it is
+    made without values, then each weight is taken from the file in the dtype that LeRobot gives it. Tokenizers come from the checkpoint's folder."""
+    from accelerate import init_empty_weights
+    from transformers import AutoProcessor, AutoTokenizer, PreTrainedTokenizerFast
+
+    fast = json.loads(Path(config.action_tokenizer_name, "processor_config.json").read_text())
+    fast = types.SimpleNamespace(scale=fast["scale"], min_token=fast["min_token"],
+                                 bpe_tokenizer=PreTrainedTokenizerFast.from_pretrained(config.action_tokenizer_name))
+    text = AutoTokenizer.from_pretrained(".")
+    with mock.patch.object(AutoProcessor, "from_pretrained", lambda *args, **kwargs: fast), \
+            mock.patch.object(AutoTokenizer, "from_pretrained", lambda *args, **kwargs: text):
+        with safe_open("model.safetensors", "pt") as file:
+            names = list(file.keys())
+        sizes = modeling_pi0_fast.get_gemma_config(config.paligemma_variant)
+        sizes.depth = len({name.split(".layers.")[1].split(".")[0] for name in names if "language_model.layers." in name})
+        # No device, as weights without values can't be moved to one.
+        config.device = None
+        with mock.patch.object(modeling_pi0_fast, "get_gemma_config", lambda _: sizes), init_empty_weights():
+            policy = modeling_pi0_fast.PI0FastPolicy(config)
+        config.device = "cpu"
+        dtypes = {name: parameter.dtype for name, parameter in policy.named_parameters()}
+        state = {name: weight(name, dtypes[name]) for name in names}
+        head = "model.paligemma_with_expert.paligemma.lm_head.weight"
+        state["model.paligemma_with_expert.paligemma.model.language_model.embed_tokens.weight"] = state[head]
+        policy.load_state_dict(state, assign=True)
+        return policy.eval(), make_pre_post_processors(config, pretrained_path=".")
+
+
+def weight(name: str, dtype: torch.dtype) -> torch.Tensor:
+    """A copy of the tensor, after which the file is mapped no longer: its pages would count as this process's memory."""
+    with safe_open("model.safetensors", "pt") as file:
+        return file.get_tensor(name).to(dtype, copy=True)
+
+
+def timed_by_tokens(policy, infer, args) -> dict:
+    """How long answers take that end after so many tokens, none of which ends them before."""
+    steps = []
+    policy.model.paligemma_with_expert.paligemma.lm_head.register_forward_hook(lambda *_: steps.append(time.perf_counter()))
+    by_tokens = {count: [] for count in args.tokens}
+    for _ in range(args.repeat):
+        for count in args.tokens:
+            policy.config.max_decoding_steps = count
+            steps.clear()
+            start = time.perf_counter()
+            infer()
+            by_tokens[count].append(1e3 * (time.perf_counter() - start))
+            assert len(steps) == count, f"LeRobot wrote {len(steps)} tokens, expected {count}"
+    dtypes = {name: sum(p.numel() for p in policy.parameters() if str(p.dtype) == name) for name in {str(p.dtype) for p in policy.parameters()}}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"by_tokens": by_tokens, "parameters_by_dtype": dtypes, "peak_memory_bytes": peak}
 
 
 def plain(policy, observations, noise):

@@ -3,6 +3,7 @@
 use std::hint::black_box;
 use std::ops::Range;
 
+use super::halves::Halves;
 use super::math::{Activation, activate};
 use super::matrix::Matrix;
 use super::memory::{Aligned, Target, with_scratch, written};
@@ -81,6 +82,10 @@ pub(super) fn product(x: &dyn Rows, m: usize, w: &Packed, out: Target<'_>, finis
     let row_part = even_part(m, (MOST_VALUES / w.depth.clamp(1, most_depth(w))).max(24));
     share([m, row_part], w, |rows, panels| {
         with_scratch(|[scratch, weights]| {
+            if let (1, Some(halves)) = (rows.len(), w.halves()) {
+                let (values, _) = x.block(rows.clone(), 0..w.depth, scratch);
+                return w.isa.run(OneRow { x: &values[..w.depth], row: rows.start, w, halves, panels, out, finish });
+            }
             for columns in passes(w) {
                 let (values, stride) = x.block(rows.clone(), columns.clone(), scratch);
                 let pass = Pass { x: values, stride, rows: rows.clone(), w, panels: panels.clone(), columns, out, finish };
@@ -202,6 +207,38 @@ impl Kernel for Run<'_> {
                     }
                 }
             }
+        }
+    }
+}
+
+/// One row times some panels of weights in 16 bits. Each weight is needed once, so the time is that of reading them from memory: they are
+/// read in their order, and widened on the way into the sums. The sums are those of [`Run`], to the bit.
+struct OneRow<'a> {
+    x: &'a [f32],
+    row: usize,
+    w: &'a Packed,
+    halves: &'a Halves,
+    panels: Range<usize>,
+    out: Target<'a>,
+    finish: Finish<'a>,
+}
+
+impl Kernel for OneRow<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { x, row, w, halves, panels, out, finish } = self;
+        let place = Place { w, out, finish, goes_on: false, is_last: true };
+        for panel in panels {
+            let mut sums = [s.splat(0.0); 2];
+            for columns in passes(w) {
+                let goes_on = columns.start > 0;
+                let part = halves.sums(s, (panel * w.depth + columns.start) * 2 * S::LANES, &x[columns]);
+                sums = if goes_on { [s.add(part[0], sums[0]), s.add(part[1], sums[1])] } else { part };
+            }
+            // SAFETY: the row's columns of these panels are this thread's own.
+            unsafe { place.put(s, panel, row, &[sums]) };
         }
     }
 }

@@ -4,6 +4,10 @@ use half::f16;
 
 use super::simd::Simd;
 
+/// How far ahead of the weights that are summed others are asked for, in values. Memory is far away, and a processor by itself doesn't look
+/// ahead beyond a page of 4 kB.
+const AHEAD: usize = 2048;
+
 /// Which 16 bits stand for a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Half {
@@ -59,4 +63,31 @@ impl Halves {
             }
         }
     }
+
+    /// The sums of `x` with the pairs of vectors from `at` on, one for each of its values.
+    #[inline(always)]
+    pub(super) fn sums<S: Simd>(&self, s: S, at: usize, x: &[f32]) -> [S::V; 2] {
+        let bits = &self.bits[at..at + x.len() * 2 * S::LANES];
+        match self.kind {
+            Half::Bf16 => sums_of::<S, true>(s, bits, x),
+            Half::F16 => sums_of::<S, false>(s, bits, x),
+        }
+    }
+}
+
+#[inline(always)]
+fn sums_of<S: Simd, const IS_BF16: bool>(s: S, bits: &[u16], x: &[f32]) -> [S::V; 2] {
+    let mut sums = [s.splat(0.0); 2];
+    for (pair, x) in bits.chunks_exact(2 * S::LANES).zip(x) {
+        let pair = pair.as_ptr();
+        s.prefetch(pair.wrapping_add(AHEAD).cast());
+        // SAFETY: a pair is two vectors.
+        unsafe {
+            let second = pair.add(S::LANES);
+            let weights = if IS_BF16 { [s.load_bf16(pair), s.load_bf16(second)] } else { [s.load_f16(pair), s.load_f16(second)] };
+            let x = s.splat(*x);
+            sums = [s.fma(x, weights[0], sums[0]), s.fma(x, weights[1], sums[1])];
+        }
+    }
+    sums
 }

@@ -273,6 +273,14 @@ impl Packed {
         }
     }
 
+    /// The weights where they are kept in 16 bits.
+    pub(super) fn halves(&self) -> Option<&Halves> {
+        match &self.kept {
+            Kept::Halves(halves) => Some(halves),
+            Kept::Floats(_) | Kept::Codes(_) | Kept::Integers(_) => None,
+        }
+    }
+
     /// How many bytes a weight takes.
     #[cfg(test)]
     pub(super) fn weight_bytes(&self) -> f32 {

@@ -152,10 +152,10 @@ fn gated(isa: Isa, both: [&Matrix<'_>; 2], bias: [&[f32]; 2], form: Form) -> Pac
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
-    /// Widened in the kernel or before: the same bits. Rows come from several parts.
+    /// Widened in the kernel or before: the same bits. Rows come from several parts. A row alone is summed by a kernel of its own.
     #[test]
     fn weights_of_16_bits_multiply_as_the_same_ones_in_32(
-        m in 1usize..30, n in 1usize..100, depth in 1usize..1300, is_gated in any::<bool>(), is_bf16 in any::<bool>(), cut in 0usize..100,
+        m in prop_oneof![Just(1usize), 2usize..30], n in 1usize..100, depth in 1usize..1300, is_gated in any::<bool>(), is_bf16 in any::<bool>(), cut in 0usize..100,
         odd in any::<bool>(), seed in any::<u64>(),
     ) {
         let (x, bias) = (values(m * depth, seed), values(n, seed ^ 2));
