@@ -147,7 +147,7 @@ library cublasLt cublaslt libcublasLt.so.13 1
 library cudnn cudnn libcudnn.so.9 1001
 
 export CUDA_HOME=$home PATH=$home/bin:$PATH NVCC=$home/bin/nvcc-dense CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-80} CUDAFORGE_THREADS=${CUDAFORGE_THREADS:-$(nproc)}
-CARGO_TARGET_DIR=$dir/target cargo build --release --locked -p sinew-cli --features cuda
+CARGO_TARGET_DIR=$dir/target cargo build --release --locked --bin sinew --features sinew-cli/cuda
 sinew=$dir/target/release/sinew
 if ! needed=$(readelf -d "$sinew" | sed -n 's/.*(NEEDED).*\[\(.*\)\].*/\1/p'); then fail "readelf could not read $sinew"; fi
 if grep -E 'cuda|cublas|curand|nvrtc|cudnn' <<<"$needed"; then fail "$sinew does not start without these"; fi
