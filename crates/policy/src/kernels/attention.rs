@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::gemm::{even_part, multiply};
-use super::math::exp;
+use super::gemm::{even_part, multiply, multiply_panel};
+use super::math::weight;
 use super::matrix::Matrix;
 use super::memory::{Aligned, Target, with_scratch, written};
 use super::pack::Packed;
@@ -32,28 +32,25 @@ impl KeyValues {
     /// From `key` and `value`, `[m, heads d]`, and with room for `more` rows after them.
     pub(crate) fn new(isa: Isa, [key, value]: [Matrix<'_>; 2], heads: usize, more: usize) -> Self {
         let (rows, dim) = (key.rows + more, key.width / heads);
-        let head = |_| [Packed::empty(isa, [rows, dim]), Packed::empty(isa, [dim, rows])];
-        let mut all = Self { isa, heads: (0..heads).map(head).collect(), rows };
-        all.set(0, [key, value]);
-        all
+        assert_heads([key, value], heads);
+        let head = |head: usize| {
+            let mut both = [Packed::empty(isa, [rows, dim]), Packed::empty(isa, [dim, rows])];
+            set(&mut both, 0, [key, value].map(|rows| rows.columns(head * dim..(head + 1) * dim)));
+            both
+        };
+        let heads = if is_shared(key) { (0..heads).into_par_iter().map(head).collect() } else { (0..heads).map(head).collect() };
+        Self { isa, heads, rows }
     }
 
     /// Makes `key` and `value` the last rows.
     pub(crate) fn set_last(&mut self, [key, value]: [Matrix<'_>; 2]) {
         assert!(key.rows <= self.rows, "{} rows among {}", key.rows, self.rows);
-        self.set(self.rows - key.rows, [key, value]);
-    }
-
-    fn set(&mut self, first: usize, [key, value]: [Matrix<'_>; 2]) {
-        let heads = self.heads.len();
-        let dim = key.width / heads;
-        assert!(value.rows == key.rows && key.width == heads * dim && value.width == heads * dim, "keys and values of {heads} heads");
-        let set = |(head, [keys, values]): (usize, &mut [Packed; 2])| {
-            let columns = head * dim..(head + 1) * dim;
-            keys.set_outputs(first, key.columns(columns.clone()));
-            values.set_inputs(first, value.columns(columns));
+        assert_heads([key, value], self.heads.len());
+        let (first, dim) = (self.rows - key.rows, key.width / self.heads.len());
+        let set = |(head, both): (usize, &mut [Packed; 2])| {
+            set(both, first, [key, value].map(|rows| rows.columns(head * dim..(head + 1) * dim)));
         };
-        if threads::pieces(2 * key.rows * key.width * COST) > 1 {
+        if is_shared(key) {
             self.heads.par_iter_mut().enumerate().for_each(set);
         } else {
             self.heads.iter_mut().enumerate().for_each(set);
@@ -87,6 +84,22 @@ impl KeyValues {
     }
 }
 
+fn assert_heads([key, value]: [Matrix<'_>; 2], heads: usize) {
+    let fits = value.rows == key.rows && key.width.is_multiple_of(heads) && value.width == key.width;
+    assert!(fits, "keys and values of {heads} heads");
+}
+
+/// Whether keys and values of that size are worth laying out on several threads.
+fn is_shared(key: Matrix<'_>) -> bool {
+    threads::pieces(2 * key.rows * key.width * COST) > 1
+}
+
+/// Puts `key` and `value` of one head from row `first` on.
+fn set([keys, values]: &mut [Packed; 2], first: usize, [key, value]: [Matrix<'_>; 2]) {
+    keys.set_outputs(first, key);
+    values.set_inputs(first, value);
+}
+
 /// Some queries of one head.
 struct Block<'a> {
     query: Matrix<'a>,
@@ -105,9 +118,14 @@ impl Kernel for Block<'_> {
     fn run<S: Simd>(self, s: S) {
         let Self { query, key, value, mask, scale, out, logits } = self;
         let (n, m, dim) = (query.rows, key.n, value.n);
-        let stride = (m.div_ceil(16) | 1) * 16;
+        // An odd number of cache lines, else the rows share a few places in the cache.
+        let stride = (m.next_multiple_of(key.width()).div_ceil(16) | 1) * 16;
         let logits = logits.at_least(n * stride);
-        multiply(query, key, Target::new(logits, stride));
+        let mut nothing = Aligned::default();
+        for panel in 0..key.panels() {
+            let keys = key.weights(s, panel, 0..dim, &mut nothing);
+            multiply_panel(s, query, [keys, &[]], false, &mut logits[panel * key.width()..], stride);
+        }
         let mut sums = [0.0; MOST_QUERIES];
         for (row, logits) in logits.chunks_exact_mut(stride).enumerate() {
             sums[row] = weigh(s, logits, m, mask.map(|mask| &mask[row * m..][..m]), scale);
@@ -128,25 +146,31 @@ impl Kernel for Block<'_> {
 }
 
 /// Makes `e^(scale x + mask - largest)` of the first `m` of a row of logits, and answers their sum.
-/// The row is longer by what makes it whole vectors, which become zeros.
+/// The row is longer by what makes it whole vectors, which become next to nothing.
 #[inline(always)]
 fn weigh<S: Simd>(s: S, logits: &mut [f32], m: usize, mask: Option<&[f32]>, scale: f32) -> f32 {
     let whole = m.next_multiple_of(S::LANES);
     let logits = &mut logits[..whole];
+    // What turns the logits into exponents of 2. Those that were masked are scaled already: their product with more than
+    // that would be infinite.
+    let factor = if let Some(mask) = mask {
+        for at in (0..whole).step_by(S::LANES) {
+            // SAFETY: a vector from `at` on is inside, and so are the first of its lanes in the mask.
+            unsafe {
+                let place = logits.as_mut_ptr().add(at);
+                let mask = s.load_up_to(mask.as_ptr().add(at), S::LANES.min(m - at));
+                s.store(place, s.add(s.mul(s.load(place), s.splat(scale)), mask));
+            }
+        }
+        std::f32::consts::LOG2_E
+    } else {
+        scale * std::f32::consts::LOG2_E
+    };
     logits[m..].fill(f32::NEG_INFINITY);
-    let scale = s.splat(scale);
     let mut largest = s.splat(f32::NEG_INFINITY);
     for at in (0..whole).step_by(S::LANES) {
-        // SAFETY: a vector from `at` on is inside, and so are the first of its lanes in the mask.
-        unsafe {
-            let place = logits.as_mut_ptr().add(at);
-            let mut x = s.mul(s.load(place), scale);
-            if let Some(mask) = mask {
-                x = s.add(x, s.load_up_to(mask.as_ptr().add(at), S::LANES.min(m - at)));
-            }
-            s.store(place, x);
-            largest = s.max(x, largest);
-        }
+        // SAFETY: a vector from `at` on is inside.
+        largest = s.max(unsafe { s.load(logits.as_ptr().add(at)) }, largest);
     }
     let largest = s.splat(s.largest(largest));
     let mut sum = s.splat(0.0);
@@ -154,7 +178,7 @@ fn weigh<S: Simd>(s: S, logits: &mut [f32], m: usize, mask: Option<&[f32]>, scal
         // SAFETY: a vector from `at` on is inside.
         unsafe {
             let place = logits.as_mut_ptr().add(at);
-            let x = exp(s, s.sub(s.load(place), largest));
+            let x = weight(s, s.mul(s.sub(s.load(place), largest), s.splat(factor)));
             s.store(place, x);
             sum = s.add(sum, x);
         }

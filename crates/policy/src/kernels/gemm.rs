@@ -179,7 +179,7 @@ impl Kernel for Run<'_> {
                 let weights = pass.w.weights(s, panel, pass.columns.start + from..pass.columns.start + to, scratch);
                 let next = pass.w.next(panel, pass.columns.start + from..pass.columns.start + to);
                 for first in (0..rows).step_by(height) {
-                    let ahead = Ahead::new(next, weights, first / height * (to - from));
+                    let ahead = Ahead::new(next, first / height, rows.div_ceil(height), to - from);
                     let count = height.min(rows - first);
                     let x = &x[first * stride + from..];
                     // SAFETY: `count` rows are inside `x` by the assertion above, pairs of vectors for the
@@ -244,30 +244,88 @@ impl Kernel for OneRow<'_> {
 }
 
 /// Where the weights are that will be needed after those of a panel. They come from far away, and each of the products of the
-/// rows with the panel asks for some of them, so that they are there in time.
+/// rows with the panel asks for as many of them as the others, so that the memory is never asked for more than it can give.
 #[derive(Clone, Copy)]
 pub(super) struct Ahead {
-    place: *const f32,
-    /// None once all have been asked for.
+    place: *const u8,
+    /// Bytes from one request to the next: less than a cache line where there are many rows.
     step: usize,
 }
 
 impl Ahead {
-    /// Values of a cache line.
-    const LINE: usize = 16;
-
-    /// From the line `first` of `next` on; `weights` are those that are needed now.
-    fn new(next: &[f32], weights: &[f32], first: usize) -> Self {
-        match next.get(first * Self::LINE..) {
-            Some(rest) if !rest.is_empty() => Self { place: rest.as_ptr(), step: Self::LINE },
-            _ => Self { place: weights.as_ptr(), step: 0 },
-        }
+    /// What the tile of index `tile` of so many asks for of `next`, at each of `depth` inputs.
+    fn new(next: &[f32], tile: usize, tiles: usize, depth: usize) -> Self {
+        // Else the compiler divides in the innermost loop.
+        let step = black_box(size_of_val(next).div_ceil((tiles * depth).max(1)));
+        Self { place: next.as_ptr().cast::<u8>().wrapping_add(tile * depth * step), step }
     }
 
     #[inline(always)]
     fn go_on<S: Simd>(&mut self, s: S) {
         s.prefetch(self.place);
         self.place = self.place.wrapping_add(self.step);
+    }
+}
+
+/// How many inputs the innermost loop takes at a time, so that where the rows are is worked out once for all of them.
+const UNROLLED: usize = 4;
+
+/// With more rows than this it takes one at a time: the sums would no longer stay in registers.
+const MOST_UNROLLED_ROWS: usize = 9;
+
+/// Adds the products of `R` rows of `x` with all of `weights`, which are pairs of vectors, to `sums`.
+///
+/// # Safety
+/// `x` holds `R` rows, `stride` apart, of as many values as there are pairs.
+#[inline(always)]
+unsafe fn add_products<S: Simd, const R: usize>(
+    s: S,
+    mut x: *const f32,
+    stride: usize,
+    weights: &[f32],
+    mut ahead: Ahead,
+    sums: &mut [[S::V; 2]; R],
+) {
+    let (pair, count) = (2 * S::LANES, weights.len() / (2 * S::LANES));
+    let blocks = if R <= MOST_UNROLLED_ROWS { count / UNROLLED } else { 0 };
+    let mut weights = weights.as_ptr();
+    // SAFETY: there are `count` pairs, and as many values of each row by the caller's promise.
+    unsafe {
+        for _ in 0..blocks {
+            // As a loop, these would keep the sums in memory.
+            add_products_of_one(s, x, stride, weights, &mut ahead, sums);
+            add_products_of_one(s, x.add(1), stride, weights.add(pair), &mut ahead, sums);
+            add_products_of_one(s, x.add(2), stride, weights.add(2 * pair), &mut ahead, sums);
+            add_products_of_one(s, x.add(3), stride, weights.add(3 * pair), &mut ahead, sums);
+            (x, weights) = (x.add(UNROLLED), weights.add(UNROLLED * pair));
+        }
+        for _ in blocks * UNROLLED..count {
+            add_products_of_one(s, x, stride, weights, &mut ahead, sums);
+            (x, weights) = (x.add(1), weights.add(pair));
+        }
+    }
+}
+
+/// The same for one input of each row.
+///
+/// # Safety
+/// `x` holds `R` values, `stride` apart, and `weights` a pair of vectors.
+#[inline(always)]
+unsafe fn add_products_of_one<S: Simd, const R: usize>(
+    s: S,
+    x: *const f32,
+    stride: usize,
+    weights: *const f32,
+    ahead: &mut Ahead,
+    sums: &mut [[S::V; 2]; R],
+) {
+    ahead.go_on(s);
+    // SAFETY: the caller's promise.
+    let w = unsafe { [s.load(weights), s.load(weights.add(S::LANES))] };
+    for (i, sums) in sums.iter_mut().enumerate() {
+        // SAFETY: as above.
+        let x = s.splat(unsafe { *x.add(i * stride) });
+        *sums = [s.fma(x, w[0], sums[0]), s.fma(x, w[1], sums[1])];
     }
 }
 
@@ -282,7 +340,7 @@ unsafe fn sum<S: Simd, const R: usize>(
     x: &[f32],
     stride: usize,
     weights: &[f32],
-    mut ahead: Ahead,
+    ahead: Ahead,
     goes_on: bool,
     tile: &mut Tile<S::V>,
 ) {
@@ -294,19 +352,8 @@ unsafe fn sum<S: Simd, const R: usize>(
     if goes_on {
         sums.copy_from_slice(&tile[..R]);
     }
-    let mut x = x.as_ptr();
-    for weights in weights.chunks_exact(2 * S::LANES) {
-        ahead.go_on(s);
-        // SAFETY: a pair is two vectors; `x` holds the rows by the caller's promise.
-        unsafe {
-            let w = [s.load(weights.as_ptr()), s.load(weights.as_ptr().add(S::LANES))];
-            for (i, sums) in sums.iter_mut().enumerate() {
-                let x = s.splat(*x.add(i * stride));
-                *sums = [s.fma(x, w[0], sums[0]), s.fma(x, w[1], sums[1])];
-            }
-            x = x.add(1);
-        }
-    }
+    // SAFETY: the caller's promise.
+    unsafe { add_products(s, x.as_ptr(), stride, weights, ahead, &mut sums) };
     // Without an address that is known elsewhere, the compiler would keep the sums themselves in the
     // tile, in memory, in the loop above.
     black_box(&mut *tile);
@@ -315,34 +362,35 @@ unsafe fn sum<S: Simd, const R: usize>(
     }
 }
 
-/// Puts the product of `x` with all of `weights`, pairs of vectors, into `to`, two vectors for each row; or adds it to what is
-/// there, where it `goes_on`. `next` are the weights that will be needed after these.
+/// Puts the product of `x` with all of `weights`, pairs of vectors, into `to`, two vectors for each row, whose rows are
+/// `distance` apart; or adds it to what is there, where it `goes_on`. `next` are the weights that will be needed after these.
 #[inline(always)]
-pub(super) fn multiply_panel<S: Simd>(s: S, x: Matrix<'_>, [weights, next]: [&[f32]; 2], goes_on: bool, to: &mut [f32]) {
+pub(super) fn multiply_panel<S: Simd>(s: S, x: Matrix<'_>, [weights, next]: [&[f32]; 2], goes_on: bool, to: &mut [f32], distance: usize) {
     let Matrix { values: x, rows, width: depth, stride } = x;
     let pair = 2 * S::LANES;
-    let fits = weights.len() == depth * pair && x.len() >= (rows - 1) * stride + depth && to.len() >= rows * pair;
+    let fits = weights.len() == depth * pair && x.len() >= (rows - 1) * stride + depth && to.len() >= (rows - 1) * distance + pair;
     assert!(fits, "{rows} rows of {depth} inputs");
     let height = even_part(rows, S::ROWS);
     for first in (0..rows).step_by(height) {
         let count = height.min(rows - first);
-        let ahead = Ahead::new(next, weights, first / height * depth);
+        let ahead = Ahead::new(next, first / height, rows.div_ceil(height), depth);
         // SAFETY: `count` rows from `first` on are inside both by the assertion above.
         unsafe {
-            let (x, to) = (x.as_ptr().add(first * stride), to.as_mut_ptr().add(first * pair));
+            let (x, to) = (x.as_ptr().add(first * stride), to.as_mut_ptr().add(first * distance));
+            let strides = [stride, distance];
             match count {
-                1 => put_sums::<S, 1>(s, x, stride, weights, ahead, goes_on, to),
-                2 => put_sums::<S, 2>(s, x, stride, weights, ahead, goes_on, to),
-                3 => put_sums::<S, 3>(s, x, stride, weights, ahead, goes_on, to),
-                4 => put_sums::<S, 4>(s, x, stride, weights, ahead, goes_on, to),
-                5 => put_sums::<S, 5>(s, x, stride, weights, ahead, goes_on, to),
-                6 => put_sums::<S, 6>(s, x, stride, weights, ahead, goes_on, to),
-                7 => put_sums::<S, 7>(s, x, stride, weights, ahead, goes_on, to),
-                8 => put_sums::<S, 8>(s, x, stride, weights, ahead, goes_on, to),
-                9 => put_sums::<S, 9>(s, x, stride, weights, ahead, goes_on, to),
-                10 => put_sums::<S, 10>(s, x, stride, weights, ahead, goes_on, to),
-                11 => put_sums::<S, 11>(s, x, stride, weights, ahead, goes_on, to),
-                _ => put_sums::<S, 12>(s, x, stride, weights, ahead, goes_on, to),
+                1 => put_sums::<S, 1>(s, x, strides, weights, ahead, goes_on, to),
+                2 => put_sums::<S, 2>(s, x, strides, weights, ahead, goes_on, to),
+                3 => put_sums::<S, 3>(s, x, strides, weights, ahead, goes_on, to),
+                4 => put_sums::<S, 4>(s, x, strides, weights, ahead, goes_on, to),
+                5 => put_sums::<S, 5>(s, x, strides, weights, ahead, goes_on, to),
+                6 => put_sums::<S, 6>(s, x, strides, weights, ahead, goes_on, to),
+                7 => put_sums::<S, 7>(s, x, strides, weights, ahead, goes_on, to),
+                8 => put_sums::<S, 8>(s, x, strides, weights, ahead, goes_on, to),
+                9 => put_sums::<S, 9>(s, x, strides, weights, ahead, goes_on, to),
+                10 => put_sums::<S, 10>(s, x, strides, weights, ahead, goes_on, to),
+                11 => put_sums::<S, 11>(s, x, strides, weights, ahead, goes_on, to),
+                _ => put_sums::<S, 12>(s, x, strides, weights, ahead, goes_on, to),
             }
         }
     }
@@ -351,14 +399,14 @@ pub(super) fn multiply_panel<S: Simd>(s: S, x: Matrix<'_>, [weights, next]: [&[f
 /// The same for `R` rows.
 ///
 /// # Safety
-/// `x` holds the rows, `stride` apart, of as many values as there are pairs, and there is room for their sums.
+/// `x` holds the rows, `stride` apart, of as many values as there are pairs, and there is room for their sums, `distance` apart.
 #[inline(always)]
 unsafe fn put_sums<S: Simd, const R: usize>(
     s: S,
-    mut x: *const f32,
-    stride: usize,
+    x: *const f32,
+    [stride, distance]: [usize; 2],
     weights: &[f32],
-    mut ahead: Ahead,
+    ahead: Ahead,
     goes_on: bool,
     to: *mut f32,
 ) {
@@ -370,26 +418,16 @@ unsafe fn put_sums<S: Simd, const R: usize>(
     if goes_on {
         for (i, sums) in sums.iter_mut().enumerate() {
             // SAFETY: what is there is as long as the product.
-            *sums = unsafe { [s.load(to.add(i * 2 * S::LANES)), s.load(to.add((2 * i + 1) * S::LANES))] };
+            *sums = unsafe { [s.load(to.add(i * distance)), s.load(to.add(i * distance + S::LANES))] };
         }
     }
-    for weights in weights.chunks_exact(2 * S::LANES) {
-        ahead.go_on(s);
-        // SAFETY: a pair is two vectors; the rows are the caller's promise.
-        unsafe {
-            let w = [s.load(weights.as_ptr()), s.load(weights.as_ptr().add(S::LANES))];
-            for (i, sums) in sums.iter_mut().enumerate() {
-                let x = s.splat(*x.add(i * stride));
-                *sums = [s.fma(x, w[0], sums[0]), s.fma(x, w[1], sums[1])];
-            }
-            x = x.add(1);
-        }
-    }
+    // SAFETY: the caller's promise.
+    unsafe { add_products(s, x, stride, weights, ahead, &mut sums) };
     for (i, [first, second]) in sums.into_iter().enumerate() {
         // SAFETY: room for the product is the caller's promise.
         unsafe {
-            s.store(to.add(i * 2 * S::LANES), first);
-            s.store(to.add((2 * i + 1) * S::LANES), second);
+            s.store(to.add(i * distance), first);
+            s.store(to.add(i * distance + S::LANES), second);
         }
     }
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::conv::ConvMethod;
-use super::math::{Activation, activate, exp};
+use super::math::{Activation, activate, exp, weight};
 use super::simd::{Kernel, Simd};
 use super::*;
 
@@ -79,8 +79,13 @@ fn max_delta(a: &[f32], b: &[f32]) -> f32 {
 /// Runs a function of vectors over values.
 struct Map<'a> {
     x: &'a [f32],
-    /// `None` is the exponential.
-    function: Option<Activation>,
+    function: Function,
+}
+
+enum Function {
+    Exponential,
+    Weight,
+    Activation(Activation),
 }
 
 impl Kernel for Map<'_> {
@@ -94,7 +99,11 @@ impl Kernel for Map<'_> {
             // SAFETY: `n` values from `at` on are inside both.
             unsafe {
                 let x = s.load_up_to(self.x.as_ptr().add(at), n);
-                let y = self.function.map_or_else(|| exp(s, x), |activation| activate(s, activation, x));
+                let y = match self.function {
+                    Function::Exponential => exp(s, x),
+                    Function::Weight => weight(s, x),
+                    Function::Activation(activation) => activate(s, activation, x),
+                };
                 s.store_up_to(out.as_mut_ptr().add(at), n, y);
             }
         }
@@ -106,22 +115,40 @@ impl Kernel for Map<'_> {
 fn exponentials_and_activations_keep_their_bounds() {
     let x: Vec<f32> = (-87_300..=88_300).map(|i| i as f32 * 1e-3).collect();
     for isa in Isa::available() {
-        for (x, y) in x.iter().zip(isa.run(Map { x: &x, function: None })) {
+        for (x, y) in x.iter().zip(isa.run(Map { x: &x, function: Function::Exponential })) {
             let expected = f64::from(*x).exp();
             assert!((f64::from(y) / expected - 1.0).abs() < 2e-7, "{isa:?}: e^{x} = {y}, expected {expected}");
         }
-        let ends = isa.run(Map { x: &[-88.0, f32::MIN, f32::NEG_INFINITY, 0.0, 89.0, f32::INFINITY, f32::NAN], function: None });
+        let ends =
+            isa.run(Map { x: &[-88.0, f32::MIN, f32::NEG_INFINITY, 0.0, 89.0, f32::INFINITY, f32::NAN], function: Function::Exponential });
         assert_eq!(ends[..4], [0.0, 0.0, 0.0, 1.0], "{isa:?}");
         assert!(ends[4] > 2e38 && ends[4] == ends[5] && ends[4].is_finite() && ends[6].is_nan(), "{isa:?}: {ends:?}");
         for activation in ACTIVATIONS {
-            for (x, y) in x.iter().zip(isa.run(Map { x: &x, function: Some(activation) })) {
+            for (x, y) in x.iter().zip(isa.run(Map { x: &x, function: Function::Activation(activation) })) {
                 let expected = exact(activation, f64::from(*x));
                 let bound = 4e-7 * f64::from(x.abs()).max(1.0);
                 assert!((f64::from(y) - expected).abs() <= bound, "{isa:?} {activation:?}({x}) = {y}, expected {expected}");
             }
-            let nan = isa.run(Map { x: &[f32::NAN], function: Some(activation) });
+            let nan = isa.run(Map { x: &[f32::NAN], function: Function::Activation(activation) });
             assert!(nan[0].is_nan(), "{isa:?} {activation:?} hides what is not a number");
+            for y in isa.run(Map { x: &[-88.0, -100.0, -1e4, -1e30], function: Function::Activation(activation) }) {
+                assert!(!y.is_subnormal(), "{isa:?} {activation:?} answers {y:e}, with which CPUs are slow");
+            }
         }
+    }
+}
+
+#[test]
+fn weights_of_attention_keep_their_bounds() {
+    let x: Vec<f32> = (-99_999..=1000).map(|i| i as f32 * 1e-3).collect();
+    for isa in Isa::available() {
+        for (x, y) in x.iter().zip(isa.run(Map { x: &x, function: Function::Weight })) {
+            let expected = f64::from(*x).exp2();
+            assert!((f64::from(y) / expected - 1.0).abs() < 3e-7, "{isa:?}: 2^{x} = {y}, expected {expected}");
+        }
+        let ends = isa.run(Map { x: &[0.0, -101.0, f32::MIN, f32::NEG_INFINITY, f32::NAN], function: Function::Weight });
+        assert_eq!(ends[..4], [1.0, 2f32.powi(-100), 2f32.powi(-100), 2f32.powi(-100)], "{isa:?}");
+        assert!(ends[4].is_nan(), "{isa:?} hides what is not a number");
     }
 }
 

@@ -272,7 +272,7 @@ impl Kernel for Whole<'_> {
                 let mut nothing = Aligned::default();
                 let next = weights.next(panel, 0..channels);
                 let weights = weights.weights(s, panel, 0..channels, &mut nothing);
-                multiply_panel(s, tiles.inputs(point, 0..channels), [weights, next], false, sums);
+                multiply_panel(s, tiles.inputs(point, 0..channels), [weights, next], false, sums, 2 * S::LANES);
             }
         }
         tiles.leave(s, sums);
@@ -308,7 +308,7 @@ impl Kernel for Strip<'_> {
                 for (point, weights) in made.chunks_exact(of_point).enumerate() {
                     let weights = &weights[..of.len() * width];
                     let sums = &mut sums[point * distance + i * size..][..size];
-                    multiply_panel(s, tiles.inputs(point, of.clone()), [weights, &[]], from > 0, sums);
+                    multiply_panel(s, tiles.inputs(point, of.clone()), [weights, &[]], from > 0, sums, 2 * S::LANES);
                 }
             }
         }

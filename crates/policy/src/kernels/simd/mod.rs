@@ -32,8 +32,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `to` is writable for `LANES` values.
     unsafe fn store(self, to: *mut f32, v: Self::V);
-    /// Asks for the cache line of a place that will be read soon, if there is one.
-    fn prefetch(self, _from: *const f32) {}
+    /// Asks for the cache line of a place that will be read later, if there is one, to be brought near, but not into the nearest cache.
+    fn prefetch(self, _from: *const u8) {}
     /// The first `n < LANES` values, then zeros.
     ///
     /// # Safety
