@@ -152,7 +152,7 @@ sinew=$dir/target/release/sinew
 if ! needed=$(readelf -d "$sinew" | sed -n 's/.*(NEEDED).*\[\(.*\)\].*/\1/p'); then fail "readelf could not read $sinew"; fi
 if grep -E 'cuda|cublas|curand|nvrtc|cudnn' <<<"$needed"; then fail "$sinew does not start without these"; fi
 
-# A machine without a driver: one line says so. With one, the same policy must answer as it does on the CPU; that is for such a machine.
+# A machine without a driver: one line says so, with its cause below it. With one, the same policy must answer as it does on the CPU; that is for such a machine.
 policy=policies/act_so101_pick_place
 "$sinew" policy bench "$policy" --repeat 1 >/dev/null || fail "$sinew does not run $policy on the CPU"
 if [[ ! -e /dev/nvidiactl ]]; then
@@ -160,6 +160,7 @@ if [[ ! -e /dev/nvidiactl ]]; then
         fail "$sinew ran on a GPU that is not there"
     fi
     printf '%s\n' "$said"
-    [[ $(grep -c . <<<"$said") == 1 ]] || fail "expected one line"
+    [[ $(grep -c '^error: computing on cuda:0: ' <<<"$said") == 1 && $(grep -cv '^  because: ' <<<"$said") == 1 ]] ||
+        fail "expected one line, and its cause below it"
 fi
 echo "built, and starts without CUDA: $sinew"

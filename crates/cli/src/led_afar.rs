@@ -77,8 +77,12 @@ impl Teleoperator for LedAfar {
     fn action(&mut self, tick: &Tick, observation: &Observation, action: &mut [f64]) -> Result<TeleopStatus, TeleoperatorError> {
         self.tell(observation);
         let status = self.inner.action(tick, observation, action)?;
-        let is_led = !self.inner.is_holding() && self.goals.came_within(STALE.max(tick.period * STALE_TICKS), tick.due);
-        Ok(if is_led { status } else { TeleopStatus::Stale })
+        let is_fresh = self.goals.came_within(STALE.max(tick.period * STALE_TICKS), tick.due);
+        Ok(match status {
+            TeleopStatus::Holding => TeleopStatus::Absent,
+            status if is_fresh => status,
+            _ => TeleopStatus::Stale,
+        })
     }
 
     fn feel(&mut self, sent: &[f64]) {
@@ -129,10 +133,10 @@ mod tests {
             let mut action = [9.0; 6];
             (led.action(&tick, &observation, &mut action).unwrap(), action[0])
         };
-        assert_eq!(at(&mut led, clock.now()), (TeleopStatus::Stale, 0.1), "nobody has led yet");
+        assert_eq!(at(&mut led, clock.now()), (TeleopStatus::Absent, 0.1), "nobody has led yet");
         leader.send(&[0.5; 6]);
         let begun = std::time::Instant::now();
-        while at(&mut led, clock.now()).0 == TeleopStatus::Stale {
+        while at(&mut led, clock.now()).0 != TeleopStatus::Active {
             assert!(begun.elapsed() < Duration::from_secs(5));
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -140,7 +144,7 @@ mod tests {
         let later = |ms: u64| came + Duration::from_millis(ms);
         assert_eq!(at(&mut led, later(20)), (TeleopStatus::Active, 0.5));
         assert_eq!(at(&mut led, later(120)), (TeleopStatus::Stale, 0.5), "it follows the last goal, which is not new");
-        assert_eq!(at(&mut led, later(320)), (TeleopStatus::Stale, 0.1), "and then holds where it was sent");
-        assert_eq!(at(&mut led, later(2000)), (TeleopStatus::Stale, 0.1));
+        assert_eq!(at(&mut led, later(320)), (TeleopStatus::Absent, 0.1), "and then holds where it was sent");
+        assert_eq!(at(&mut led, later(2000)), (TeleopStatus::Absent, 0.1));
     }
 }

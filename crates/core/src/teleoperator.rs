@@ -52,8 +52,12 @@ pub enum TeleopStatus {
     Active,
     /// It has done what it set out to do; the action is still valid.
     Done,
-    /// Nobody has said anything new: the action is the last one, or that the robot stays. What is recorded meanwhile is marked.
+    /// Nobody has said anything new: the action is the last one. What is recorded meanwhile is marked.
     Stale,
+    /// The robot is to stay: whatever the action is, it comes to rest where it was sent.
+    Holding,
+    /// The same, as nobody leads. What is recorded meanwhile is marked.
+    Absent,
 }
 
 /// A human or scripted source of actions, on a thread of its own: the loop takes its newest action with

@@ -58,9 +58,9 @@ pub(crate) enum Heard {
     Done,
     /// What it wanted last, which is not new any more.
     Stale,
-    /// Nothing yet since it took over.
+    /// Nothing that moves the robot: none yet since it took over, or that the robot is to stay.
     Nothing,
-    /// Nothing new for too long.
+    /// Nothing new for too long, or it says itself that nobody leads.
     Silent,
 }
 
@@ -215,7 +215,7 @@ impl TeleopThread {
                 self.wanted.impedance.clone_from(&job.wanted.impedance);
                 self.wanted.time = now;
                 (self.newest, self.trouble) = (Some(status), None);
-                if status != TeleopStatus::Stale {
+                if !matches!(status, TeleopStatus::Stale | TeleopStatus::Absent) {
                     self.heard_at = Some(now);
                 }
             }
@@ -245,7 +245,8 @@ impl TeleopThread {
         let fresh_ns = (STALE.as_nanos() as f64).max(f64::from(STALE_TURNS) * turn_s * 1e9);
         Ok(match self.newest {
             _ if silent_ns > SILENT.as_nanos() as i64 => Heard::Silent,
-            None => Heard::Nothing,
+            None | Some(TeleopStatus::Holding) => Heard::Nothing,
+            Some(TeleopStatus::Absent) => Heard::Silent,
             Some(TeleopStatus::Stale) => Heard::Stale,
             Some(_) if silent_ns as f64 > fresh_ns => Heard::Stale,
             Some(TeleopStatus::Active) => Heard::Active,

@@ -139,6 +139,40 @@ fn what_was_not_known_at_first_is_read_again_for_who_waits_for_it() {
     }
 }
 
+/// Leads for a while, is gone, comes back elsewhere and goes again before the arm has come there.
+struct Visitor(TeleopStatus);
+
+impl Teleoperator for Visitor {
+    fn reset(&mut self, _: &Observation) -> Result<(), TeleoperatorError> {
+        Ok(())
+    }
+
+    fn action(&mut self, tick: &Tick, _: &Observation, action: &mut [f64]) -> Result<TeleopStatus, TeleoperatorError> {
+        action.copy_from_slice(if tick.turn < 20 { &[0.1, -0.2] } else { &[1.1, -0.2] });
+        Ok(if (20..60).contains(&tick.turn) || tick.turn >= 70 { self.0 } else { TeleopStatus::Active })
+    }
+}
+
+#[test]
+fn who_goes_again_while_he_is_come_to_leaves_the_arm_where_it_is() {
+    for gone in [TeleopStatus::Holding, TeleopStatus::Absent] {
+        let (mut arm, mut tape) = (Arm::new(), Tape::default());
+        let mut visitor = TeleopThread::spawn(Box::new(Visitor(gone)), Identity { width: 2 }, &description()).unwrap();
+        let config = SessionConfig::default();
+        let report = run(&config, &mut arm, &mut Scene::lasting(150), Source::Teleoperator(&mut visitor), &mut [&mut tape]);
+        assert!(report.faults.is_empty(), "{:?}", report.faults);
+        let sent: Vec<f64> = tape.frames.iter().map(|frame| frame.sent[0]).collect();
+        assert!(sent[20..60].iter().all(|sent| (sent - 0.1).abs() < 1e-9), "it holds while nobody leads: {sent:?}");
+        let left = sent[69];
+        assert!((0.15..0.3).contains(&left), "it was on its way: {sent:?}");
+        // The gate lets it come to rest.
+        assert!(sent[70..].iter().all(|sent| (left - 1e-9..left + 0.02).contains(sent)), "{sent:?}");
+        let marked: Vec<usize> = (0..150).filter(|row| tape.frames[*row].starved).collect();
+        let absent: Vec<usize> = if gone == TeleopStatus::Absent { (20..60).chain(70..150).collect() } else { Vec::new() };
+        assert_eq!(marked, absent);
+    }
+}
+
 #[test]
 fn rows_in_which_nobody_led_are_marked() {
     let (mut arm, mut tape) = (Arm::new(), Tape::default());

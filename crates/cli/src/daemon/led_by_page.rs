@@ -74,7 +74,6 @@ impl Teleoperator for LedByPage {
                 Ok(goals) => {
                     action.copy_from_slice(goals);
                     by_hand.lead = true;
-                    self.led.stand_by();
                     return Ok(TeleopStatus::Active);
                 }
                 // The robot holds, and each hand has to be enabled anew.
@@ -159,7 +158,7 @@ mod tests {
     #[test]
     fn a_hand_moves_the_tool_as_far_as_it_moves_and_goals_take_over_without_a_jump() {
         let mut bench = Bench::new();
-        assert_eq!(bench.turn(), (TeleopStatus::Active, ARM.to_vec()), "nobody has said anything");
+        assert_eq!(bench.turn(), (TeleopStatus::Holding, ARM.to_vec()), "nobody has said anything");
         let start = bench.tool_z();
         assert_eq!(bench.hold(0.0, false), (TeleopStatus::Active, ARM.to_vec()));
         for step in 0..=25 {

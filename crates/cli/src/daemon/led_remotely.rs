@@ -54,11 +54,8 @@ impl Goals {
 /// Wants what lies there, and otherwise that the robot stays where it was sent.
 pub struct LedRemotely {
     goals: Goals,
-    /// Where it stays.
-    held: Vec<f64>,
     /// What it was sent last; before the first time, where it is.
     sent: Vec<f64>,
-    is_holding: bool,
     /// Of each channel of action, the channel of state of the same name; `None` for speeds, which come to 0.
     places: Vec<Option<usize>>,
 }
@@ -75,28 +72,17 @@ impl LedRemotely {
             })
             .collect();
         let width = places.len();
-        Self { goals, held: vec![0.0; width], sent: vec![0.0; width], is_holding: false, places }
-    }
-
-    /// Somebody else leads in this turn: when he ends, it stays where the robot was sent then.
-    pub fn stand_by(&mut self) {
-        self.is_holding = false;
+        Self { goals, sent: vec![0.0; width], places }
     }
 
     /// What the robot was sent last; before the first time, where it was.
     pub fn sent(&self) -> &[f64] {
         &self.sent
     }
-
-    /// Whether it wanted the robot to stay, the last time.
-    pub fn is_holding(&self) -> bool {
-        self.is_holding
-    }
 }
 
 impl Teleoperator for LedRemotely {
     fn reset(&mut self, observation: &Observation) -> Result<(), TeleoperatorError> {
-        self.is_holding = false;
         // What was wanted before is of another time.
         self.goals.forget();
         for (sent, place) in self.sent.iter_mut().zip(&self.places) {
@@ -113,16 +99,10 @@ impl Teleoperator for LedRemotely {
 
     fn action(&mut self, tick: &Tick, _: &Observation, action: &mut [f64]) -> Result<TeleopStatus, TeleoperatorError> {
         if self.goals.fresh(tick.due, action) {
-            self.is_holding = false;
             return Ok(TeleopStatus::Active);
         }
-        if !std::mem::replace(&mut self.is_holding, true) {
-            for ((held, sent), place) in self.held.iter_mut().zip(&self.sent).zip(&self.places) {
-                *held = if place.is_some() { *sent } else { 0.0 };
-            }
-        }
-        action.copy_from_slice(&self.held);
-        Ok(TeleopStatus::Active)
+        action.copy_from_slice(&self.sent);
+        Ok(TeleopStatus::Holding)
     }
 
     fn feel(&mut self, sent: &[f64]) {
@@ -151,34 +131,15 @@ mod tests {
         let mut action = [0.0; 6];
         let mut at = |led: &mut LedRemotely, ms: i64| {
             let tick = Tick { turn: 1, due: Timestamp::from_nanos(ms * 1_000_000), period: Duration::from_millis(10), wants_images: false };
-            led.action(&tick, &observation, &mut action).unwrap();
-            action[0]
+            (led.action(&tick, &observation, &mut action).unwrap(), action[0])
         };
-        assert_eq!(at(&mut led, 10), 0.1, "what was put before it took over is forgotten");
+        assert_eq!(at(&mut led, 10), (TeleopStatus::Holding, 0.1), "what was put before it took over is forgotten");
         goals.put(Timestamp::from_nanos(20_000_000), &[0.5; 6]);
-        assert_eq!(at(&mut led, 30), 0.5);
+        assert_eq!(at(&mut led, 30), (TeleopStatus::Active, 0.5));
         led.feel(&[0.2; 6]);
-        assert_eq!(at(&mut led, 320), 0.5);
-        assert_eq!(at(&mut led, 321), 0.2, "300 ms later it stays where the gate had let it come to");
-        led.feel(&[0.21; 6]);
-        assert_eq!(at(&mut led, 400), 0.2, "and goes on staying there");
+        assert_eq!(at(&mut led, 320), (TeleopStatus::Active, 0.5));
+        assert_eq!(at(&mut led, 321), (TeleopStatus::Holding, 0.2), "300 ms later it stays where the gate had let it come to");
         goals.put(Timestamp::from_nanos(500_000_000), &[0.7; 6]);
-        assert_eq!(at(&mut led, 500), 0.7);
-    }
-
-    /// A base has no place to stay at: it comes to rest.
-    #[test]
-    fn wheels_stop() {
-        let robot = sinew_sim::robots::get("lekiwi").unwrap().description;
-        let mut led = LedRemotely::new(Goals::default(), &robot);
-        let mut observation = Observation::for_robot(&robot);
-        let width = observation.state.width();
-        observation.state.set_all(&vec![0.3; width], Timestamp::ZERO);
-        led.reset(&observation).unwrap();
-        led.feel(&vec![0.3; robot.action_channels().len()]);
-        let mut action = vec![9.0; robot.action_channels().len()];
-        let tick = Tick { turn: 1, due: Timestamp::ZERO, period: Duration::from_millis(10), wants_images: false };
-        led.action(&tick, &observation, &mut action).unwrap();
-        assert!(action.ends_with(&[0.0; 3]) && action.starts_with(&[0.3]), "{action:?}");
+        assert_eq!(at(&mut led, 500), (TeleopStatus::Active, 0.7));
     }
 }
