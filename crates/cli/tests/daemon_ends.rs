@@ -107,6 +107,19 @@ fn a_signal_is_heard_while_a_camera_is_waited_for_at_the_start() {
     assert!(code == Some(0) && begun.elapsed() < Duration::from_secs(1), "{code:?} {:?}", begun.elapsed());
 }
 
+/// Its children, as soon as there are so many.
+fn children_once(pid: u32, count: usize) -> Vec<u32> {
+    let begun = Instant::now();
+    loop {
+        let started = children(pid);
+        if started.len() == count {
+            return started;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "{started:?}, expected {count}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn killed_it_leaves_no_process_behind() {
     let desk = Desk::new();
@@ -115,8 +128,7 @@ fn killed_it_leaves_no_process_behind() {
     is_up(&daemon);
     evaluate(&daemon);
     daemon.post("/api/v1/tasks", &json!({"kind": "check_policy", "policy": format!("ws://127.0.0.1:{port}")}));
-    let started = children(daemon.child.id());
-    assert_eq!(started.len(), 2, "{started:?}");
+    let started = children_once(daemon.child.id(), 2);
     daemon.signal("-KILL");
     daemon.exit(5);
     let begun = Instant::now();
@@ -137,9 +149,7 @@ fn an_evaluation_and_a_task_end_with_a_stop_and_with_the_daemon() {
     let end = daemon.ended(5);
     assert!(end["is_interrupted"] == true && end["error"].is_null(), "{end}");
     daemon.post("/api/v1/tasks", &json!({"kind": "check_policy", "policy": format!("ws://127.0.0.1:{port}")}));
-    std::thread::sleep(Duration::from_millis(300));
-    let started = children(daemon.child.id());
-    assert_eq!(started.len(), 1, "{started:?}");
+    let started = children_once(daemon.child.id(), 1);
     daemon.signal("-TERM");
     assert_eq!(daemon.exit(5), Some(0));
     assert!(!runs(started[0]));
