@@ -272,12 +272,8 @@ fn one_that_hangs_for_a_moment_is_asked_again() {
 
 /// A file of zenoh's configuration for somebody with certificates of the tests.
 fn secured(folder: &Path, port: u16, root: &str, own: &str) -> FleetPlace {
-    use std::os::unix::fs::PermissionsExt as _;
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tls");
-    // As the files of a checkout others could read it.
-    let key = folder.join(format!("{own}.key"));
-    std::fs::copy(golden.join(format!("{own}.key")), &key).unwrap();
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let key = own_key(&golden.join(format!("{own}.key")), folder);
     let tls = serde_json::json!({
         "root_ca_certificate": golden.join(root), "enable_mtls": true,
         "connect_certificate": golden.join(format!("{own}.pem")), "connect_private_key": key,
@@ -346,13 +342,25 @@ fn what_is_wrong_with_certificates_of_a_fleet_is_told() {
     }
 }
 
+/// A copy of a key that its owner alone can read: as the files of a checkout others could.
+fn own_key(from: &Path, folder: &Path) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let key = folder.join(from.file_name().unwrap());
+    std::fs::copy(from, &key).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    key
+}
+
 /// A file of docs/fleet, with the certificates of the tests and the port.
 fn example(file: &str, who: &str, port: u16, folder: &Path) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let golden = root.join("tests/golden/fleet");
+    let key = own_key(&golden.join(format!("{who}.key")), folder);
     let text = std::fs::read_to_string(root.join("../../docs/fleet").join(file)).unwrap();
-    let text = text.replace("/etc/sinew/fleet", root.join("tests/golden/fleet").to_str().unwrap());
-    let text = text.replace("0.0.0.0:7447", &format!("127.0.0.1:{port}")).replace("router.local:7447", &format!("localhost:{port}"));
     let text = text.replace("/anna.", &format!("/{who}.")).replace("/kitchen-1.", &format!("/{who}."));
+    let text = text.replace(&format!("/etc/sinew/fleet/{who}.key"), key.to_str().unwrap());
+    let text = text.replace("/etc/sinew/fleet", golden.to_str().unwrap());
+    let text = text.replace("0.0.0.0:7447", &format!("127.0.0.1:{port}")).replace("router.local:7447", &format!("localhost:{port}"));
     let path = folder.join(format!("{who}-{file}"));
     std::fs::write(&path, text).unwrap();
     path

@@ -76,6 +76,11 @@ fn hostile_messages_take_no_memory_and_say_what_they_are() {
     assert!(said(&many).contains("4294967295 values"), "{}", said(&many));
     let zero = JointState { name: names(&["a\0b"]), ..Default::default() };
     assert!(zero.to_cdr().unwrap_err().to_string().contains("a zero in it"));
+    // A text of three bytes, of which the second is a zero.
+    let mut cut = vec![0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0];
+    cut.extend(b"a\0b\0");
+    cut.extend([0; 8]);
+    assert!(said(&cut).contains("a zero in it"), "{}", said(&cut));
     let long = CompressedImage { format: "x".repeat(70_000), ..Default::default() };
     long.to_cdr().unwrap_err();
 }

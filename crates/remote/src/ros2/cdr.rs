@@ -142,8 +142,11 @@ impl<'a> Reader<'a> {
         if bytes.len() >= LONGEST_TEXT {
             return Err(Ros2Error::Malformed { what: format!("a text of {} bytes, expected less than {LONGEST_TEXT}", bytes.len()) });
         }
-        let text = std::str::from_utf8(bytes).map_err(|_| Ros2Error::Malformed { what: "a text that is no UTF-8".into() })?;
-        Ok(text.to_owned())
+        match std::str::from_utf8(bytes) {
+            Ok(text) if !text.contains('\0') => Ok(text.to_owned()),
+            Ok(_) => Err(Ros2Error::Malformed { what: "a text with a zero in it".into() }),
+            Err(_) => Err(Ros2Error::Malformed { what: "a text that is no UTF-8".into() }),
+        }
     }
 
     pub fn texts(&mut self) -> Result<Vec<String>, Ros2Error> {
