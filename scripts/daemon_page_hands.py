@@ -356,10 +356,11 @@ def check_tilt(browser, daemon, shots):
     with pressed(tab, turn):
         for gamma in range(0, 45, 5):
             tilt(30, 20, gamma)
-        tab.page.wait_for_timeout(600)
+        tab.page.wait_for_timeout(1500)
     state = daemon.ask("state")
     print(f"  tilted by 40° to the right: wrist_roll went {math.degrees(state['position'][4] - roll):.0f}°, the tool {math.dist(before, tool.at()) * 1000:.0f} mm")
-    assert abs(state["position"][4] - roll) > 0.3, (roll, state["position"])
+    # The phone turns about an axis 20° above ahead, and the wrist's points some 47° down: it can follow by cos(67°) of the 40°.
+    assert 10 < abs(math.degrees(state["position"][4] - roll)) < 20, (roll, state["position"])
     assert math.dist(before, tool.at()) < 0.02
     rest = daemon.ask("state")["position"][4]
     tilt(30, 20, 0)
