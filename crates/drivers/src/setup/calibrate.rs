@@ -232,7 +232,7 @@ impl Calibrator {
     /// Whether all motors answer, while somebody is asked something.
     ///
     /// # Errors
-    /// When a port is lost, or a motor has been silent for [`SILENT`].
+    /// When a port is lost, or a motor has been silent for 0.7 s.
     pub fn listen(&mut self) -> Result<(), SetupError> {
         let positions = self.chain.positions(LATEST)?;
         let now = self.chain.now();
